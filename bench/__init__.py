@@ -1,0 +1,1 @@
+"""Measurements of the monitor, each printed by one command."""

@@ -1,0 +1,1 @@
+"""A demo recording and the script that made it."""

@@ -1,0 +1,105 @@
+"""What a voter is: the values it sees, the values it gives, and what it says about itself.
+
+Shape letters used throughout the package:
+
+    B  batch            T  time (frames or tokens)   D  feature or hidden width
+    C  classes (8)      M  mel bins                  n  samples at 16 kHz
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from abhinaya.models.labels import LABELS
+
+FloatArray = npt.NDArray[np.float32]
+Need = Literal["audio", "transcript"]
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Statistics of the speech heard so far in one stream: what running normalisation needs.
+
+    They travel with the segment, so that any replica of a voter, at any time, after any restart,
+    normalises the same segment in the same way.
+    """
+
+    frames: int
+    """Speech frames (10 ms) behind the statistics; 0 before any speech."""
+    mean: FloatArray
+    """[M] mean of the log-mel energies."""
+    std: FloatArray
+    """[M] their standard deviation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """One segment as a voter sees it. Fields that the voter did not ask for are empty."""
+
+    samples: FloatArray
+    """[n] 16 kHz mono in [-1, 1]."""
+    heard: Heard | None = None
+    transcript: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ballot:
+    """A voter's answer: a label, and probabilities where the voter has them."""
+
+    label: str
+    probabilities: tuple[float, ...] | None = None
+    """[C] in the order of LABELS, or None for a voter that gives just a label."""
+
+
+@dataclass(frozen=True, slots=True)
+class Abstention:
+    """A voter's refusal to vote on this segment, with the reason people will read."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What is known about a model: shown at start, sent with Ready, printed by `models show`."""
+
+    model: str
+    """Name in the registry, for example `compact-speech`."""
+    version: str
+    needs: frozenset[Need]
+    labels: tuple[str, ...]
+    """Labels the model can give; a subset of LABELS."""
+    licence: str
+    """SPDX name or the licence's own name."""
+    noncommercial: bool = False
+    """Whether the licence forbids commercial use."""
+    notes: tuple[str, ...] = field(default_factory=tuple)
+    """Limits in plain words."""
+
+
+class Voter(Protocol):
+    """A model that votes on segments.
+
+    `vote` must not let a result depend on what else is in the batch.
+    """
+
+    @property
+    def card(self) -> Card:
+        """What the model is."""
+        ...
+
+    def vote(self, batch: Sequence[Utterance]) -> list[Ballot | Abstention]:
+        """Give one answer for each utterance, in the same order."""
+        ...
+
+
+def ballot(probabilities: Sequence[float] | FloatArray) -> Ballot:
+    """Make a ballot from probabilities [C]; the label is the most probable one."""
+    values = tuple(float(p) for p in probabilities)
+    if len(values) != len(LABELS):
+        raise ValueError(f"expected {len(LABELS)} probabilities, got {len(values)}")
+    return Ballot(LABELS[max(range(len(values)), key=values.__getitem__)], values)

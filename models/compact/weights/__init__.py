@@ -1,0 +1,1 @@
+"""Weights of the compact voters, one ONNX file and one card each."""

@@ -1,0 +1,1 @@
+"""The monitor: audio comes in, segments travel, voted labels come out."""

@@ -1,0 +1,1 @@
+"""The line-ups that come with the package, one TOML file each."""
