@@ -1,0 +1,18 @@
+"""Samples are the clock: the one place that converts between them and seconds."""
+
+from __future__ import annotations
+
+from typing import Final
+
+SAMPLE_RATE: Final = 16_000
+"""Samples a second of every stream, after the source has resampled it."""
+
+
+def to_samples(seconds: float) -> int:
+    """Give the number of samples nearest to `seconds`."""
+    return round(seconds * SAMPLE_RATE)
+
+
+def to_seconds(samples: int) -> float:
+    """Give the duration of `samples` in seconds."""
+    return samples / SAMPLE_RATE

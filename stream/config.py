@@ -1,0 +1,313 @@
+"""What a run is made of: one frozen dataclass a topic, each default written once, here.
+
+A profile is a TOML file with these fields; `load` reads it and reports every fault at once. The
+command line is built from the same fields (`abhinaya.stream.flags`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib.resources
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_type_hints
+
+import msgspec
+from abhinaya.stream.errors import ConfigError
+
+T = TypeVar("T")
+
+
+def setting(
+    default: Any = dataclasses.MISSING,
+    *,
+    doc: str,
+    least: float | None = None,
+    most: float | None = None,
+) -> Any:
+    """Declare a field with its documentation and the range of values that make sense."""
+    return field(default=default, metadata={"doc": doc, "least": least, "most": most})
+
+
+@dataclass(frozen=True, slots=True)
+class VadConfig:
+    """When speech begins and ends."""
+
+    start_threshold: float = setting(
+        0.5, doc="speech probability that begins a segment", least=0, most=1
+    )
+    end_threshold: float = setting(
+        0.35, doc="speech probability under which silence begins", least=0, most=1
+    )
+    min_speech_s: float = setting(
+        0.25, doc="shorter bursts are no speech, in seconds", least=0.032, most=5
+    )
+    min_silence_s: float = setting(
+        0.4,
+        doc="silence that ends a segment, in seconds: what every label waits for at least",
+        least=0.032,
+        most=5,
+    )
+    pad_s: float = setting(
+        0.15, doc="audio kept before and after speech, in seconds", least=0, most=1
+    )
+    max_segment_s: float = setting(
+        10.0, doc="longest segment, in seconds (the voters know no longer ones)", least=1, most=10
+    )
+    cut_search_s: float = setting(
+        3.0,
+        doc="where a segment reaches its limit, the last seconds in which to find a pause",
+        least=0,
+        most=9,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FlowConfig:
+    """How much may be on its way."""
+
+    file_window: int = setting(
+        8, doc="segments of one file on their way at once; reading waits beyond", least=1, most=1024
+    )
+    live_backlog: int = setting(
+        24,
+        doc="segments of one live stream waiting at once; the oldest becomes a gap beyond",
+        least=1,
+        most=1024,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlineConfig:
+    """How long to wait for whom."""
+
+    live_s: float = setting(
+        4.0,
+        doc="seconds from the end of a live segment to its verdict, complete or not",
+        least=0.05,
+    )
+    file_s: float = setting(
+        120.0, doc="the same for files, which can wait for every voter", least=0.05
+    )
+    revise_s: float = setting(
+        10.0, doc="seconds after a verdict in which a late vote may still change it", least=0
+    )
+    task_s: float = setting(
+        20.0, doc="seconds a node may work on one batch before it counts as hung", least=0.1
+    )
+    attempts: int = setting(2, doc="tries of one task before its voter is missing", least=1, most=9)
+
+
+@dataclass(frozen=True, slots=True)
+class VoteConfig:
+    """How votes become one label."""
+
+    method: Literal["majority", "mean", "weighted"] = setting(
+        "majority", doc="majority of labels, mean or weighted mean of probabilities"
+    )
+    tie_policy: Literal["tiebreaker_label", "tiebreaker_within_tied"] = setting(
+        "tiebreaker_label",
+        doc="on a tie, the tie-breaker's label, or its label only if it is among the tied",
+    )
+    priority: tuple[str, ...] = setting(
+        ("S2", "ST1", "S1", "T2", "T1"), doc="who breaks ties: the first of these that voted"
+    )
+    weights: Mapping[str, float] = dataclasses.field(
+        default_factory=dict,
+        metadata={"doc": "weight of each voter in the weighted mean", "least": None, "most": None},
+    )
+    quorum: int = setting(1, doc="votes below which the label is `unknown`", least=1, most=64)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """A service that nodes give: its model and how its nodes batch."""
+
+    model: str = setting(doc="name in the registry (`abhinaya models list`)")
+    replicas: int = setting(1, doc="processes that share the work", least=0, most=64)
+    max_batch: int = setting(8, doc="segments in one batch at most", least=1, most=256)
+    max_padded_s: float = setting(
+        80.0, doc="seconds of audio in one batch at most, padding included", least=10
+    )
+    max_wait_ms: float = setting(
+        20.0, doc="milliseconds that a busy node lets a batch fill", least=0, most=1000
+    )
+    options: Mapping[str, Any] = dataclasses.field(
+        default_factory=dict,
+        metadata={"doc": "passed on to the model", "least": None, "most": None},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SuperviseConfig:
+    """The life of the processes."""
+
+    ready_s: float = setting(120.0, doc="seconds that a process may take to become ready", least=1)
+    beat_s: float = setting(0.5, doc="seconds between two beats", least=0.05, most=10)
+    silent_s: float = setting(
+        4.0, doc="seconds without a beat after which a process counts as dead", least=0.2
+    )
+    restarts: int = setting(
+        5, doc="restarts of one process within `restart_window_s` before giving up", least=0
+    )
+    restart_window_s: float = setting(300.0, doc="window of that count, in seconds", least=1)
+    backoff_s: float = setting(
+        0.25, doc="seconds before the first restart; doubles each time", least=0, most=60
+    )
+    drain_s: float = setting(
+        30.0, doc="seconds in which open segments may finish after Ctrl-C", least=0
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """One run, whole."""
+
+    profile: str = setting(doc="name of the profile")
+    asr: WorkerConfig | None = setting(None, doc="who transcribes; none: text voters are missing")
+    voters: Mapping[str, WorkerConfig] = dataclasses.field(
+        default_factory=dict, metadata={"doc": "who votes", "least": None, "most": None}
+    )
+    vad: VadConfig = field(default_factory=VadConfig, metadata={"doc": "voice activity"})
+    flow: FlowConfig = field(default_factory=FlowConfig, metadata={"doc": "flow"})
+    deadlines: DeadlineConfig = field(default_factory=DeadlineConfig, metadata={"doc": "deadlines"})
+    vote: VoteConfig = field(default_factory=VoteConfig, metadata={"doc": "vote"})
+    supervise: SuperviseConfig = field(
+        default_factory=SuperviseConfig, metadata={"doc": "processes"}
+    )
+
+
+def profiles() -> list[str]:
+    """Give the names of the profiles that come with the package."""
+    folder = importlib.resources.files("abhinaya.stream.profiles")
+    return sorted(
+        entry.name.removesuffix(".toml")
+        for entry in folder.iterdir()
+        if entry.name.endswith(".toml")
+    )
+
+
+def load(profile: str, overrides: Mapping[str, Any] | None = None) -> Config:
+    """Read a profile by name or path, with `section.key` overrides on top.
+
+    Raises:
+        ConfigError: names every fault in the file and the overrides at once.
+
+    """
+    table = _read(profile)
+    table.setdefault("profile", Path(profile).stem)
+    for dotted, value in (overrides or {}).items():
+        _put(table, dotted.split("."), value)
+    faults: list[str] = []
+    config = _build(Config, table, "", faults)
+    if not faults:
+        faults.extend(_conflicts(config))
+    if faults:
+        raise ConfigError(
+            f"profile {profile!r}",
+            "; ".join(faults),
+            "see docs/configuration.md for every key, or start from a profile of the package",
+        )
+    return config
+
+
+def encode(config: Config) -> bytes:
+    """Serialise for the processes of a run; `decode` is its inverse."""
+    return msgspec.json.encode(config)
+
+
+def decode(data: bytes) -> Config:
+    """Read what `encode` wrote."""
+    return msgspec.json.decode(data, type=Config)
+
+
+def _read(profile: str) -> dict[str, Any]:
+    try:
+        if profile in profiles():
+            resource = importlib.resources.files("abhinaya.stream.profiles") / f"{profile}.toml"
+            return tomllib.loads(resource.read_text("utf-8"))
+        return tomllib.loads(Path(profile).read_text("utf-8"))
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise ConfigError(
+            f"profile {profile!r}",
+            "is neither a profile of the package nor a file",
+            f"the package has: {', '.join(profiles())}",
+        ) from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"profile {profile!r}", f"cannot be read: {error}") from error
+
+
+def _put(table: dict[str, Any], keys: list[str], value: Any) -> None:
+    for key in keys[:-1]:
+        table = table.setdefault(key, {})
+    table[keys[-1]] = value
+
+
+def _build(kind: type[T], table: Any, path: str, faults: list[str]) -> T:
+    """Make a `kind` of a TOML table; faults are collected, and only then is the result unusable."""
+    if not isinstance(table, Mapping):
+        faults.append(f"{path or 'the file'} must be a table, not {table!r}")
+        table = {}
+    hints = get_type_hints(kind)
+    known = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for key in table:
+        if key not in known:
+            faults.append(f"{path}{key} is no setting{_near(key, known)}")
+    values: dict[str, Any] = {}
+    for name, spec in known.items():
+        if name in table:
+            values[name] = _value(hints[name], table[name], f"{path}{name}", spec.metadata, faults)
+        elif spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING:
+            faults.append(f"{path}{name} is missing ({spec.metadata['doc']})")
+            values[name] = None
+    return kind(**values)
+
+
+def _value(hint: Any, raw: Any, path: str, limits: Mapping[str, Any], faults: list[str]) -> Any:
+    nested = next((t for t in _members(hint) if dataclasses.is_dataclass(t)), None)
+    if nested is WorkerConfig and isinstance(raw, Mapping) and path == "voters":
+        return {k: _build(WorkerConfig, v, f"{path}.{k}.", faults) for k, v in raw.items()}
+    if nested is not None and path != "voters":
+        return _build(nested, raw, f"{path}.", faults)
+    try:
+        value = msgspec.convert(raw, hint)
+    except msgspec.ValidationError as error:
+        faults.append(f"{path} = {raw!r} does not fit: {error}")
+        return raw
+    least, most = limits.get("least"), limits.get("most")
+    if least is not None and value < least:
+        faults.append(f"{path} = {raw!r} is below {least}")
+    if most is not None and value > most:
+        faults.append(f"{path} = {raw!r} is above {most}")
+    return value
+
+
+def _members(hint: Any) -> Iterator[Any]:
+    yield hint
+    for argument in getattr(hint, "__args__", ()):
+        yield from _members(argument)
+
+
+def _near(key: str, known: Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches(key, known, n=1)
+    return f", did you mean {near[0]!r}?" if near else f" (known: {', '.join(known)})"
+
+
+def _conflicts(config: Config) -> Iterator[str]:
+    """Yield what is wrong only between settings that are each right."""
+    if not config.voters:
+        yield "voters is empty: a run needs at least one"
+    if config.vad.end_threshold > config.vad.start_threshold:
+        yield "vad.end_threshold is above vad.start_threshold"
+    if config.vad.cut_search_s >= config.vad.max_segment_s:
+        yield "vad.cut_search_s is not shorter than vad.max_segment_s"
+    if config.vote.quorum > max(1, len(config.voters)):
+        yield f"vote.quorum = {config.vote.quorum} is more than there are voters"
+    for name in (*config.vote.weights,):
+        if name not in config.voters:
+            yield f"vote.weights.{name} is no voter{_near(name, config.voters)}"
+    if config.supervise.silent_s < 2 * config.supervise.beat_s:
+        yield "supervise.silent_s is less than two beats"

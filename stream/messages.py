@@ -1,0 +1,424 @@
+"""Every type that crosses a process boundary, and nothing else.
+
+    front -> hub    Hello, Segment, Gap, End, Beat      hub -> front   Welcome, Credit, Introduce
+    node  -> hub    Ready, Transcript, Vote, Failed,    hub -> node    Task, Cancel, Drain, Refused,
+                    Beat                                               Introduce
+    sink  -> hub    Subscribe, Seen, Command            hub -> sink    Notice, Introduce
+
+A `Notice` numbers what people want to know: StreamStarted, Verdict, Gap, StreamEnded, NodeUp,
+NodeDown, FrontDown, Status. Audio and arrays are `Payload`s: on the wire each is a raw frame behind
+the header, in the process a view of that frame. Positions are samples at 16 kHz from the first
+sample of the stream; wall-clock times are Unix seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+DTYPES: Final = ("int16", "float32")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Payload:
+    """An array whose bytes travel as a raw frame, untouched by whoever only passes it on."""
+
+    dtype: str
+    """One of DTYPES, little-endian."""
+    shape: tuple[int, ...]
+    buffer: Any
+    """Anything with the buffer protocol: bytes, a memoryview, a ZeroMQ frame."""
+
+    @classmethod
+    def of(cls, array: npt.NDArray[Any]) -> Payload:
+        """Wrap an int16 or float32 array without copying it if it is contiguous."""
+        if array.dtype.name not in DTYPES:
+            raise TypeError(f"a payload is one of {DTYPES}, not {array.dtype}")
+        contiguous = np.ascontiguousarray(array)
+        return cls(contiguous.dtype.name, contiguous.shape, contiguous.data)
+
+    def array(self) -> npt.NDArray[Any]:
+        """Give the array as a read-only view of the frame's bytes."""
+        view = np.frombuffer(self.buffer, dtype=np.dtype(self.dtype).newbyteorder("<"))
+        view.flags.writeable = False
+        return view.reshape(self.shape)
+
+
+class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True, tag_field="type"):
+    """Frozen, tagged with its class name; unknown fields are refused."""
+
+
+# --- front -> hub ---------------------------------------------------------------------------------
+
+
+class StreamInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One channel of one input."""
+
+    stream: str
+    """Identity, and name for people: of the file, and of the channel where channels are split."""
+    source: str
+    """What was opened: a path, `-`, a device."""
+    live: bool
+    """Whether audio arrives by itself and cannot wait."""
+    start_unix_s: float
+    """Wall-clock time of sample 0."""
+
+
+class Hello(Message, kw_only=True):
+    """A front introduces itself; again after each `Introduce`."""
+
+    front: str
+    incarnation: str
+    """Differs between two processes that bear the same name."""
+    streams: tuple[StreamInfo, ...]
+    first_sequences: tuple[int, ...]
+    """For each stream, the lowest sequence number it may still send."""
+
+
+class HeardSoFar(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Statistics of the stream's speech up to and including this segment (models.base.Heard)."""
+
+    frames: int
+    mean: Payload
+    std: Payload
+
+
+class Segment(Message, kw_only=True):
+    """A stretch of speech of at most 10 s."""
+
+    stream: str
+    sequence: int
+    start: int
+    end: int
+    samples: Payload
+    """[end - start] int16 or float32."""
+    heard: HeardSoFar | None = None
+    cut: Literal["pause", "limit", "end"]
+    """Why it ends: silence, the length limit, or the end of the stream."""
+    captured_unix_s: float
+    """When its last speech sample reached the front."""
+    sent_unix_s: float
+
+
+class Gap(Message, kw_only=True):
+    """Samples for which there is no verdict, and why. It takes the place of a segment."""
+
+    stream: str
+    sequence: int
+    start: int
+    end: int
+    reason: str
+
+
+class End(Message, kw_only=True):
+    """The stream is over; `sequence` is the number of segments and gaps before it."""
+
+    stream: str
+    sequence: int
+    position: int
+    """Samples in the whole stream."""
+    reason: str = ""
+    """Empty for a natural end, else what broke it off."""
+
+
+class Beat(Message, kw_only=True):
+    """Sent by the I/O thread of a front or node, so that one that hangs is seen as such."""
+
+    name: str
+    work_age_s: float | None = None
+    """How long the work in progress has taken so far; None when idle."""
+
+
+# --- hub -> front ---------------------------------------------------------------------------------
+
+
+class Welcome(Message, kw_only=True):
+    """The hub knows the front and tells where each of its streams stands."""
+
+    hub: str
+    """Incarnation of the hub: a new one has forgotten what it did not acknowledge."""
+    streams: tuple[Standing, ...]
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How far one stream has come, for a front that starts in its middle."""
+
+    stream: str
+    next_sequence: int
+    """The lowest sequence number that the hub does not have."""
+    position: int
+    """End of the last segment or gap that the hub has, in samples."""
+    start_unix_s: float
+    window: int
+
+
+class Credit(Message, kw_only=True):
+    """What the front may forget, and how much more it may send."""
+
+    stream: str
+    acknowledged: int
+    """Everything with a lower sequence number is decided and written down."""
+    window: int
+    """How many segments from `acknowledged` on may be on their way at once."""
+
+
+class Introduce(Message, kw_only=True):
+    """The hub does not know the sender (it was restarted): introduce yourself."""
+
+
+# --- node -> hub ----------------------------------------------------------------------------------
+
+
+class Ready(Message, kw_only=True):
+    """A node has loaded its model: what it needs and gives, and how much it can hold."""
+
+    node: str
+    incarnation: str
+    service: str
+    """The voter's name, or the name of the transcriber; replicas share it."""
+    needs: tuple[Literal["audio", "transcript"], ...]
+    gives: Literal["transcript", "vote"]
+    labels: tuple[str, ...] = ()
+    """Labels that its votes may carry; empty for a transcriber."""
+    model: str
+    version: str
+    licence: str
+    noncommercial: bool = False
+    credits: int
+    """How many tasks it can hold at once."""
+
+
+class Word(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A recognised word; times in samples of the stream."""
+
+    text: str
+    start: int
+    end: int
+    confidence: float | None = None
+
+
+class Transcript(Message, kw_only=True):
+    """What was said in a segment."""
+
+    stream: str
+    sequence: int
+    text: str
+    """Empty if no words were recognised."""
+    confidence: float | None = None
+    language: str = ""
+    words: tuple[Word, ...] = ()
+    reason: str = ""
+    """Why the text is empty, where the transcriber can tell."""
+    model: str
+    queue_ms: float
+    run_ms: float
+    batch_size: int
+
+
+class Vote(Message, kw_only=True):
+    """One voter's answer for one segment."""
+
+    stream: str
+    sequence: int
+    voter: str
+    label: str
+    probabilities: tuple[float, ...] | None = None
+    """Over models.labels.LABELS, or None for a voter that gives just a label."""
+    model: str
+    version: str
+    queue_ms: float
+    run_ms: float
+    batch_size: int
+
+
+class Failed(Message, kw_only=True):
+    """A node has no answer for a segment: it abstains, or something broke."""
+
+    stream: str
+    sequence: int
+    service: str
+    reason: str
+    retry: bool
+    """Whether another try could succeed; False for an abstention."""
+
+
+# --- hub -> node ----------------------------------------------------------------------------------
+
+
+class Task(Message, kw_only=True):
+    """A segment to work on; carries what the node said it needs."""
+
+    stream: str
+    sequence: int
+    start: int
+    end: int
+    samples: Payload | None = None
+    heard: HeardSoFar | None = None
+    transcript: str | None = None
+
+
+class Cancel(Message, kw_only=True):
+    """The answer is no longer wanted; a task not yet begun is dropped."""
+
+    stream: str
+    sequence: int
+
+
+class Drain(Message, kw_only=True):
+    """Finish what you hold, then exit."""
+
+
+class Refused(Message, kw_only=True):
+    """The hub will not work with this node, front or sink; it must exit with the reason."""
+
+    reason: str
+
+
+# --- sink -> hub ----------------------------------------------------------------------------------
+
+
+class Subscribe(Message, kw_only=True):
+    """A sink wants notices."""
+
+    sink: str
+    confirm: bool
+    """Whether it writes them down and says so: then nothing is forgotten before it has."""
+
+
+class Seen(Message, kw_only=True):
+    """The sink has written every notice up to this number."""
+
+    number: int
+
+
+class Command(Message, kw_only=True):
+    """A sink that also supervises asks for an orderly end, or reports a death it has seen."""
+
+    drain: bool = False
+    dead: str = ""
+    """Name of a process that has died."""
+
+
+# --- hub -> sink ----------------------------------------------------------------------------------
+
+
+class StreamStarted(Message, kw_only=True):
+    """A stream has begun."""
+
+    info: StreamInfo
+
+
+class Missing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A voter without a vote in a verdict, and why."""
+
+    voter: str
+    reason: str
+
+
+class Verdict(Message, kw_only=True):
+    """What the voters decided about a segment."""
+
+    stream: str
+    sequence: int
+    start: int
+    end: int
+    start_unix_s: float
+    label: str
+    """One of models.labels.LABELS, or `unknown` with a `reason`."""
+    reason: str = ""
+    confidence: float | None = None
+    """Mean probability that the voters present give to the label."""
+    agreement: float
+    """Share of the votes cast that are for the label."""
+    revision: int = 0
+    final: bool = True
+    """False for a verdict on speech that is still going on."""
+    votes: tuple[Vote, ...]
+    missing: tuple[Missing, ...] = ()
+    transcript: Transcript | None = None
+    captured_unix_s: float
+    stages_ms: dict[str, float]
+    """By stage: capture, segment, queue, asr, voters, vote; the sink adds emit and total."""
+
+
+class StreamEnded(Message, kw_only=True):
+    """A stream is over and everything in it is decided."""
+
+    stream: str
+    sequence: int
+    position: int
+    reason: str = ""
+
+
+class NodeUp(Message, kw_only=True):
+    """A node is ready for work."""
+
+    node: str
+    service: str
+    gives: Literal["transcript", "vote"]
+    model: str
+    version: str
+    licence: str
+    noncommercial: bool
+
+
+class NodeDown(Message, kw_only=True):
+    """A node is gone, silent, stuck or refused."""
+
+    node: str
+    service: str
+    reason: str
+
+
+class FrontDown(Message, kw_only=True):
+    """A front is silent; its streams wait for it to come back."""
+
+    front: str
+    reason: str
+
+
+class NodeLoad(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A node as the status line shows it."""
+
+    node: str
+    service: str
+    held: int
+    """Tasks it holds."""
+    done: int
+
+
+class Status(Message, kw_only=True):
+    """The hub's own beat, with what it counts."""
+
+    hub: str
+    waiting: int
+    """Tasks that no node has yet."""
+    open_segments: int
+    nodes: tuple[NodeLoad, ...]
+    refused: dict[str, int]
+    """Messages turned away, by reason."""
+    doubles: int
+    """Segments, gaps and votes that came twice and were dropped."""
+
+
+class Notice(Message, kw_only=True):
+    """Something for people, numbered so that a sink can confirm it."""
+
+    number: int
+    """Counts from 1 in one incarnation of the hub; 0 for what needs no confirmation (Status)."""
+    hub: str
+    event: StreamStarted | Verdict | Gap | StreamEnded | NodeUp | NodeDown | FrontDown | Status
+
+
+Event = StreamStarted | Verdict | Gap | StreamEnded | NodeUp | NodeDown | FrontDown | Status
+FromFront = Hello | Segment | Gap | End | Beat
+FromNode = Ready | Transcript | Vote | Failed | Beat
+FromSink = Subscribe | Seen | Command
+ToFront = Welcome | Credit | Introduce | Refused
+ToNode = Task | Cancel | Drain | Introduce | Refused
+ToSink = Notice | Introduce | Refused
+ToHub = Hello | Segment | Gap | End | Beat | Ready | Transcript | Vote | Failed
