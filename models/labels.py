@@ -1,11 +1,168 @@
-"""The eight emotions, in the one order that every array of probabilities uses."""
+"""The eight emotions, in the one order that every array of probabilities uses.
+
+Checkpoints in the wild have other classes in other orders. They are translated by name, never by
+position: a wrong order raises no error, it just makes every answer wrong.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from abhinaya.models.errors import LabelsError, listed
 
 LABELS: Final = ("angry", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 """Canonical order, alphabetical: index c of any probability vector [C] is LABELS[c]."""
 
 UNKNOWN: Final = "unknown"
 """The label of a verdict that had too few votes. No voter may cast it."""
+
+FOREIGN_ORDERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "challenge-baseline": (
+        "Angry", "Sad", "Happy", "Surprise", "Fear", "Disgust", "Contempt", "Neutral",
+    ),
+    "vox-profile-9": (
+        "Anger", "Contempt", "Disgust", "Fear", "Happiness", "Neutral", "Sadness", "Surprise",
+        "Other",
+    ),
+    "emotion2vec-plus-9": (
+        "angry", "disgusted", "fearful", "happy", "neutral", "other", "sad", "surprised", "<unk>",
+    ),
+    "superb-4": ("neu", "hap", "ang", "sad"),
+    "go-emotions-28": (
+        "admiration", "amusement", "anger", "annoyance", "approval", "caring", "confusion",
+        "curiosity", "desire", "disappointment", "disapproval", "disgust", "embarrassment",
+        "excitement", "fear", "gratitude", "grief", "joy", "love", "nervousness", "optimism",
+        "pride", "realization", "relief", "remorse", "sadness", "surprise", "neutral",
+    ),
+    "ekman-7": ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise"),
+}  # fmt: skip
+"""Orders for checkpoints that do not carry their label names. Those that do need no entry here."""
+
+# GoEmotions' fine labels follow the grouping into Ekman's six that its authors published
+# (Demszky et al., 2020); it has no contempt.
+_ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
+    "angry": ("anger", "ang", "annoyance", "disapproval"),
+    "contempt": ("contemptuous",),
+    "disgust": ("disgusted", "dis"),
+    "fear": ("fearful", "fea", "afraid", "scared", "nervousness"),
+    "happy": (
+        "happiness", "hap", "joy", "joyful", "exc", "excited", "amusement", "approval",
+        "excitement", "gratitude", "love", "optimism", "relief", "pride", "admiration", "desire",
+        "caring",
+    ),
+    "neutral": ("neu", "calm"),
+    "sad": ("sadness", "disappointment", "embarrassment", "grief", "remorse"),
+    "surprise": ("surprised", "sur", "realization", "confusion", "curiosity"),
+}  # fmt: skip
+
+_CANONICAL: Final = {
+    alias: label for label in LABELS for alias in (label, *_ALIASES[label])
+}  # alias -> label
+
+_NO_EMOTION: Final = frozenset({"other", "others", "unknown", "unk", "<unk>"})
+"""Classes that stand for none of the eight: their probability is nobody's."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelMap:
+    """How the K classes of one checkpoint become the C labels of this package."""
+
+    names: tuple[str, ...]
+    """[K] as the checkpoint spells and orders them."""
+    targets: tuple[str | None, ...]
+    """[K] the label each class stands for; None for a class outside the eight."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels that the checkpoint can give, in the order of LABELS."""
+        return tuple(label for label in LABELS if label in self.targets)
+
+    @property
+    def matrix(self) -> npt.NDArray[np.float32]:
+        """[K, C] zeros and ones: probabilities [K] @ matrix are the probabilities of LABELS."""
+        rows = [[float(target == label) for label in LABELS] for target in self.targets]
+        return np.array(rows, dtype=np.float32)
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """[C] where each label of LABELS stands among the checkpoint's classes.
+
+        Raises:
+            LabelsError: the classes are not the eight, each once.
+
+        """
+        if sorted(target or "" for target in self.targets) != sorted(LABELS):
+            raise LabelsError(
+                f"labels {', '.join(self.names)}",
+                "they are not the eight emotions, each exactly once",
+                "Use a checkpoint with the eight classes, or a voter that maps label groups",
+            )
+        return tuple(self.targets.index(label) for label in LABELS)
+
+
+CANONICAL_MAP: Final = LabelMap(LABELS, LABELS)
+"""For checkpoints in the order of this package, which is also ABHINAYA's: A C D F H N S U."""
+
+
+def label_map(
+    names: Sequence[str], subject: object, overrides: Mapping[str, str] | None = None
+) -> LabelMap:
+    """Translate a checkpoint's class names, in its order.
+
+    `overrides` gives the meaning of names that are not known here: {"LABEL_0": "angry", ...}.
+
+    Raises:
+        LabelsError: a name does not map, appears twice, or an override is not of use.
+
+    """
+    chosen = dict(overrides or {})
+    _check_overrides(names, subject, chosen)
+    if repeated := {name for name in names if list(names).count(name) > 1}:
+        raise LabelsError(
+            subject,
+            f"class names appear more than once: {listed(repeated)}",
+            "Correct id2label in its config.json",
+        )
+    targets = tuple(chosen[name] if name in chosen else _canonical(name) for name in names)
+    if unmapped := [n for n, t in zip(names, targets, strict=True) if t is None and not _none(n)]:
+        raise LabelsError(
+            subject,
+            f"class names that map to none of the eight emotions: {listed(unmapped)}",
+            f"Give their meaning with the option labels, out of {', '.join(LABELS)}",
+        )
+    found = LabelMap(tuple(names), targets)
+    if not found.labels:
+        raise LabelsError(subject, "it names no emotion at all", "Use an emotion checkpoint")
+    return found
+
+
+def _check_overrides(names: Sequence[str], subject: object, overrides: Mapping[str, str]) -> None:
+    if unknown := set(overrides) - set(names):
+        raise LabelsError(
+            subject,
+            f"the option labels names classes it does not have: {listed(unknown)}",
+            f"Its classes are {', '.join(names)}",
+        )
+    if wrong := set(overrides.values()) - set(LABELS):
+        raise LabelsError(
+            subject,
+            f"the option labels gives meanings that are not labels: {listed(wrong)}",
+            f"Use {', '.join(LABELS)}",
+        )
+
+
+def _plain(name: str) -> str:
+    """Lower case, without a translation in front of a slash: "生气/angry" is "angry"."""
+    return name.rsplit("/", 1)[-1].strip().lower()
+
+
+def _canonical(name: str) -> str | None:
+    return _CANONICAL.get(_plain(name))
+
+
+def _none(name: str) -> bool:
+    return _plain(name) in _NO_EMOTION

@@ -1,0 +1,56 @@
+"""What can go wrong with a model, as errors a person can act on.
+
+    ModelError                  subject, reason, remedy
+    ├── MissingFileError        a file or a model name that is not there, or not allowed
+    ├── DamagedFileError        not the file it should be: truncated, a git-lfs pointer, code inside
+    ├── KeysError               the tensors do not fit the architecture: keys, shapes, NaN
+    ├── LabelsError             label names that do not map to the eight emotions
+    └── OptionsError            an option that the model does not have, or a value it cannot take
+
+Foreign errors (torch, safetensors, transformers, the Hub) become one of these where they are met,
+with the cause chained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class ModelError(Exception):
+    """A model cannot be loaded or run: what (subject), why (reason), and what to do (remedy)."""
+
+    def __init__(self, subject: object, reason: str, remedy: str) -> None:
+        self.subject = str(subject)
+        self.reason = reason
+        self.remedy = remedy
+        super().__init__(f"{self.subject}: {reason}. {remedy}")
+
+    def __reduce__(self) -> tuple[type[ModelError], tuple[str, str, str]]:
+        return type(self), (self.subject, self.reason, self.remedy)
+
+
+class MissingFileError(ModelError):
+    """A checkpoint, folder or model name cannot be found or may not be read."""
+
+
+class DamagedFileError(ModelError):
+    """The file is there but is not a checkpoint that can be trusted."""
+
+
+class KeysError(ModelError):
+    """Tensors of a checkpoint and of the architecture disagree."""
+
+
+class LabelsError(ModelError):
+    """Label names do not map to the eight emotions."""
+
+
+class OptionsError(ModelError):
+    """An option is unknown or has a value that cannot be used."""
+
+
+def listed(names: Iterable[str], limit: int = 8) -> str:
+    """Join names for a message; beyond `limit` only say how many more there are."""
+    ordered = sorted(names)
+    shown = ", ".join(ordered[:limit])
+    return shown if len(ordered) <= limit else f"{shown} and {len(ordered) - limit} more"

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from abhinaya.models.errors import LabelsError
+from abhinaya.models.labels import CANONICAL_MAP, FOREIGN_ORDERS, LABELS, label_map
+
+GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"
+
+
+def test_the_baselines_order_becomes_ours_by_the_published_permutation() -> None:
+    found = label_map(FOREIGN_ORDERS["challenge-baseline"], "baseline")
+    assert found.indices == (0, 6, 5, 4, 2, 7, 1, 3)
+    path = GOLDEN / "wavlm_tiny" / "config.json"
+    if not path.exists():
+        pytest.skip(f"no golden values at {GOLDEN}")
+    config = json.loads(path.read_text())["cat_ser"]
+    names = [config["id2label"][str(i)] for i in range(config["num_classes"])]
+    assert list(label_map(names, "golden").indices) == config["to_alphabetical_order"]
+
+
+@pytest.mark.parametrize("name", FOREIGN_ORDERS)
+def test_every_known_order_maps(name: str) -> None:
+    found = label_map(FOREIGN_ORDERS[name], name)
+    assert found.matrix.shape == (len(FOREIGN_ORDERS[name]), len(LABELS))
+    assert set(found.matrix.sum(axis=1)) <= {0.0, 1.0}
+
+
+def test_a_planted_class_comes_back_under_its_label() -> None:
+    names = ("sadness", "joy", "anger", "other")
+    probabilities = np.array([0.1, 0.2, 0.6, 0.1], np.float32) @ label_map(names, "x").matrix
+    assert LABELS[int(probabilities.argmax())] == "angry"
+    assert probabilities[LABELS.index("happy")] == pytest.approx(0.2)
+    assert probabilities.sum() == pytest.approx(0.9)  # the tenth of "other" is nobody's
+
+
+@pytest.mark.parametrize(
+    ("order", "labels"),
+    [
+        ("superb-4", ("angry", "happy", "neutral", "sad")),
+        ("ekman-7", tuple(label for label in LABELS if label != "contempt")),
+        ("go-emotions-28", tuple(label for label in LABELS if label != "contempt")),
+        ("vox-profile-9", LABELS),
+        ("emotion2vec-plus-9", tuple(label for label in LABELS if label != "contempt")),
+    ],
+)
+def test_labels_a_checkpoint_can_give(order: str, labels: tuple[str, ...]) -> None:
+    assert label_map(FOREIGN_ORDERS[order], order).labels == labels
+
+
+def test_go_emotions_groups_are_all_used() -> None:
+    found = label_map(FOREIGN_ORDERS["go-emotions-28"], "go")
+    counts = dict(zip(LABELS, found.matrix.sum(axis=0).astype(int).tolist(), strict=True))
+    assert counts == {
+        "angry": 3, "contempt": 0, "disgust": 1, "fear": 2, "happy": 12, "neutral": 1, "sad": 5,
+        "surprise": 4,
+    }  # fmt: skip
+
+
+def test_bilingual_names_and_case() -> None:
+    found = label_map(("生气/angry", "NEU", " Sadness ", "<unk>"), "e2v")
+    assert found.targets == ("angry", "neutral", "sad", None)
+
+
+def test_names_that_do_not_map_are_all_named() -> None:
+    with pytest.raises(LabelsError, match="LABEL_0, LABEL_1") as caught:
+        label_map(("LABEL_0", "LABEL_1", "sad"), "some/model")
+    assert caught.value.subject == "some/model"
+    assert "option labels" in caught.value.remedy
+
+
+def test_overrides_give_meaning_by_name() -> None:
+    found = label_map(("LABEL_1", "LABEL_0"), "m", {"LABEL_0": "sad", "LABEL_1": "fear"})
+    assert found.targets == ("fear", "sad")
+
+
+@pytest.mark.parametrize(
+    ("names", "overrides", "message"),
+    [
+        (("sad",), {"sab": "fear"}, "does not have: sab"),
+        (("sad",), {"sad": "gloomy"}, "not labels: gloomy"),
+        (("sad", "sad"), {}, "more than once: sad"),
+        (("other", "unknown"), {}, "no emotion"),
+    ],
+)
+def test_refusals(names: tuple[str, ...], overrides: dict[str, str], message: str) -> None:
+    with pytest.raises(LabelsError, match=message):
+        label_map(names, "m", overrides)
+
+
+def test_indices_refuse_anything_but_the_eight() -> None:
+    with pytest.raises(LabelsError, match="exactly once"):
+        _ = label_map(FOREIGN_ORDERS["superb-4"], "superb").indices
+
+
+def test_the_canonical_map_changes_nothing() -> None:
+    assert CANONICAL_MAP.indices == tuple(range(8))
+    assert np.array_equal(CANONICAL_MAP.matrix, np.eye(8))
