@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal
 
-from abhinaya.models.pooling import AttentiveMean, AttentiveStatistics
 from torch import Tensor, nn
+
+from abhinaya.models.pooling import AttentiveMean, AttentiveStatistics
 
 Pool = Literal["asp", "attn_mean"]
 DROPOUT: Final = 0.5

@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+
 from abhinaya.models.errors import LabelsError, listed
 
 LABELS: Final = ("angry", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

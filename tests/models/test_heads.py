@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from abhinaya.models.heads import LanguageHead, SpeechHead
 
 BOUND = 5e-5

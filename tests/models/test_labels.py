@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from abhinaya.models.errors import LabelsError
 from abhinaya.models.labels import CANONICAL_MAP, FOREIGN_ORDERS, LABELS, label_map
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from abhinaya.models.pooling import AttentiveMean, AttentiveStatistics
 
 BOUND = 2e-5

@@ -1,0 +1,271 @@
+"""BEATs (Chen et al., 2022): the audio encoder beside Whisper in SALMONN. Waves in, tokens out.
+
+    wave [B, n] -> filter bank [B, F, 128] -> 16 x 16 patches [B, T, embed] -> encoder [B, T, D]
+
+F frames of 10 ms; T tokens, 8 for each 16 frames (8 frequency bands, the fastest index).
+
+Padding has two rules. `published_token_mask` is what the published code does, rounding included: it
+can keep a token of padding or lose one of speech. `token_counts` is what the wave alone would give;
+with it the result for a wave does not depend on the batch around it, and the voters use it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Any, Final, cast
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
+from torch import Tensor, nn
+
+from abhinaya.models.errors import KeysError
+
+SHORTEST: Final = 2800
+"""Samples that make one row of patches; there is no token in less."""
+
+_WINDOW: Final = 400
+_HOP: Final = 160
+_FFT: Final = 512
+_MELS: Final = 128
+_PREEMPHASIS: Final = 0.97
+_LOG_FLOOR: Final = 1.1920929e-07
+_MEAN: Final = 15.41663
+_STD: Final = 6.55582
+
+
+def frame_count(samples: int) -> int:
+    """Filter-bank frames of a wave alone: only those that fit completely."""
+    return 1 + (samples - _WINDOW) // _HOP if samples >= _WINDOW else 0
+
+
+def token_count(samples: int) -> int:
+    """Tokens of a wave alone."""
+    return frame_count(samples) // 16 * 8
+
+
+@cache
+def _mel_filters() -> Tensor:
+    """Kaldi's triangular filters, 20 to 8000 Hz: [_FFT // 2 + 1, M].
+
+    Computed in float32, as published; in float64 frames would differ by up to 5e-5.
+    """
+    low, high = (1127.0 * math.log(1.0 + hz / 700.0) for hz in (20.0, 8000.0))
+    step = (high - low) / (_MELS + 1)
+    left = low + torch.arange(_MELS, dtype=torch.float32, device="cpu")[:, None] * step
+    bins_hz = torch.arange(_FFT // 2, dtype=torch.float32, device="cpu") * (16000.0 / _FFT)
+    bins = 1127.0 * (1.0 + bins_hz / 700.0).log()
+    rising, falling = (bins - left) / step, (left + 2 * step - bins) / step
+    filters = torch.minimum(rising, falling).clamp(min=0.0)
+    return F.pad(filters, (0, 1)).T.double()
+
+
+def filter_bank(waves: Tensor) -> Tensor:
+    """Kaldi log-mel energies as BEATs normalises them: [B, n] in [-1, 1] -> [B, F, M] float32.
+
+    In float64, whatever the encoder runs in: under fp16 autocast a float32 filter bank overflows in
+    every frame, and float64 is what autocast leaves alone.
+    """
+    frames = (waves.double() * 32768.0).unfold(-1, _WINDOW, _HOP)  # [B, F, window]
+    frames = frames - frames.mean(-1, keepdim=True)
+    before = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
+    frames = frames - _PREEMPHASIS * before
+    hann = torch.hann_window(_WINDOW, periodic=False, dtype=torch.float64, device=waves.device)
+    power = torch.fft.rfft(frames * hann.pow(0.85), n=_FFT).abs().square()
+    energies = (power @ _mel_filters().to(waves.device)).clamp(min=_LOG_FLOOR).log()
+    normalised: Tensor = (energies - _MEAN) / (2 * _STD)
+    return normalised.float()
+
+
+def published_mask(padding: Tensor, count: int) -> Tensor:
+    """Reduce a mask [B, N], True on padding, to [B, count] by the published rule.
+
+    The last N % count entries are dropped, the rest is cut into `count` equal runs, and a run is
+    padding if all of it is.
+    """
+    padding = padding[:, : padding.shape[1] // count * count]
+    return padding.view(len(padding), count, -1).all(-1)
+
+
+def published_token_mask(padding: Tensor) -> Tensor:
+    """Reduce samples to frames to tokens: [B, n] -> [B, T], True on padding."""
+    samples = padding.shape[1]
+    return published_mask(published_mask(padding, frame_count(samples)), token_count(samples))
+
+
+@dataclass(frozen=True, slots=True)
+class BeatsConfig:
+    """The fields of the `cfg` in a BEATs file that change the computation."""
+
+    embed_dim: int = 512
+    encoder_layers: int = 12
+    encoder_embed_dim: int = 768
+    encoder_ffn_embed_dim: int = 3072
+    encoder_attention_heads: int = 12
+    conv_pos: int = 128
+    conv_pos_groups: int = 16
+    num_buckets: int = 320
+    max_distance: int = 800
+    deep_norm: bool = True
+
+    @classmethod
+    def read(cls, cfg: Mapping[str, Any], subject: object) -> BeatsConfig:
+        """Take what is needed from a `cfg`.
+
+        Raises:
+            KeysError: the file is of a kind of BEATs that is not built here.
+
+        """
+        needed = {
+            "input_patch_size": 16,
+            "conv_bias": False,
+            "layer_norm_first": False,
+            "activation_fn": "gelu",
+            "relative_position_embedding": True,
+            "gru_rel_pos": True,
+        }
+        if wrong := {k: cfg[k] for k, v in needed.items() if k in cfg and cfg[k] != v}:
+            raise KeysError(
+                subject,
+                f"its cfg has {', '.join(f'{k}={v}' for k, v in wrong.items())}, which SALMONN's"
+                " BEATs does not",
+                "Use BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt",
+            )
+        return cls(**{f.name: cfg[f.name] for f in fields(cls) if f.name in cfg})
+
+
+class Beats(nn.Module):
+    """The encoder; parameter names are those of the published file."""
+
+    def __init__(self, config: BeatsConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.patch_embedding = nn.Conv2d(1, config.embed_dim, 16, stride=16, bias=False)
+        self.layer_norm = nn.LayerNorm(config.embed_dim)
+        self.post_extract_proj = nn.Linear(config.embed_dim, config.encoder_embed_dim)
+        self.encoder = _Encoder(config)
+
+    def patches(self, bank: Tensor) -> Tensor:
+        """Cut a filter bank [B, F, M] into normalised patches [B, T, embed], time first."""
+        patches = self.patch_embedding(bank.to(self.patch_embedding.weight.dtype).unsqueeze(1))
+        normed: Tensor = self.layer_norm(patches.flatten(2).transpose(1, 2))
+        return normed
+
+    def forward(self, bank: Tensor, padding: Tensor | None = None) -> Tensor:
+        """Filter bank [B, F, M], token padding [B, T] True on padding -> [B, T, D]."""
+        encoded: Tensor = self.encoder(self.post_extract_proj(self.patches(bank)), padding)
+        return encoded
+
+
+class _Encoder(nn.Module):
+    def __init__(self, config: BeatsConfig) -> None:
+        super().__init__()
+        width = config.encoder_embed_dim
+        self.pos_conv = nn.Sequential(
+            _PositionalConv(width, config.conv_pos, config.conv_pos_groups)
+        )
+        self.layer_norm = nn.LayerNorm(width)
+        self.layers = nn.ModuleList(
+            _Layer(config, first=i == 0) for i in range(config.encoder_layers)
+        )
+
+    def embed(self, x: Tensor, padding: Tensor | None) -> Tensor:
+        if padding is not None:
+            x = x.masked_fill(padding.unsqueeze(-1), 0.0)
+        normed: Tensor = self.layer_norm(x + self.pos_conv(x))
+        return normed
+
+    def forward(self, x: Tensor, padding: Tensor | None) -> Tensor:
+        x = self.embed(x, padding)
+        first = cast("_Layer", self.layers[0])
+        bias = first.self_attn.position_bias(x.shape[1])  # one table for all layers
+        for layer in self.layers:
+            x = layer(x, bias, padding)
+        return x
+
+
+class _PositionalConv(nn.Module):
+    """Grouped convolution over time; its weight is a direction and one norm per kernel tap."""
+
+    def __init__(self, width: int, kernel: int, groups: int) -> None:
+        super().__init__()
+        self.groups = groups
+        self.weight_v = nn.Parameter(torch.randn(width, width // groups, kernel) / width)
+        self.weight_g = nn.Parameter(torch.ones(1, 1, kernel))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        direction = self.weight_v.float()
+        norm = direction.square().sum((0, 1), keepdim=True).sqrt()
+        weight = (self.weight_g.float() * direction / norm).to(x.dtype)
+        kernel = weight.shape[-1]
+        y = F.conv1d(x.transpose(1, 2), weight, self.bias, padding=kernel // 2, groups=self.groups)
+        if kernel % 2 == 0:  # an even kernel gives one frame too many
+            y = y[..., :-1]
+        return F.gelu(y).transpose(1, 2)
+
+
+class _Layer(nn.Module):
+    def __init__(self, config: BeatsConfig, *, first: bool) -> None:
+        super().__init__()
+        width = config.encoder_embed_dim
+        self.residual_scale = (2 * config.encoder_layers) ** 0.25 if config.deep_norm else 1.0
+        self.self_attn = _Attention(config, has_table=first)
+        self.self_attn_layer_norm = nn.LayerNorm(width)
+        self.fc1 = nn.Linear(width, config.encoder_ffn_embed_dim)
+        self.fc2 = nn.Linear(config.encoder_ffn_embed_dim, width)
+        self.final_layer_norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor, bias: Tensor, padding: Tensor | None) -> Tensor:
+        x = self.self_attn_layer_norm(self.residual_scale * x + self.self_attn(x, bias, padding))
+        y = self.fc2(F.gelu(self.fc1(x)))
+        normed: Tensor = self.final_layer_norm(self.residual_scale * x + y)
+        return normed
+
+
+class _Attention(nn.Module):
+    """Self-attention whose relative position bias is gated, per head and query, by the query."""
+
+    def __init__(self, config: BeatsConfig, *, has_table: bool) -> None:
+        super().__init__()
+        width, self.heads = config.encoder_embed_dim, config.encoder_attention_heads
+        self.num_buckets, self.max_distance = config.num_buckets, config.max_distance
+        self.q_proj, self.k_proj = nn.Linear(width, width), nn.Linear(width, width)
+        self.v_proj, self.out_proj = nn.Linear(width, width), nn.Linear(width, width)
+        self.grep_linear = nn.Linear(width // self.heads, 8)
+        self.grep_a = nn.Parameter(torch.ones(1, self.heads, 1, 1))
+        if has_table:
+            self.relative_attention_bias = nn.Embedding(config.num_buckets, self.heads)
+
+    def position_bias(self, tokens: int) -> Tensor:
+        """[heads, T, T] from the shared table."""
+        at = torch.arange(tokens, device=self.grep_a.device)
+        index = buckets(at[None, :] - at[:, None], self.num_buckets, self.max_distance)
+        table: Tensor = self.relative_attention_bias(index)
+        return table.permute(2, 0, 1)
+
+    def forward(self, x: Tensor, bias: Tensor, padding: Tensor | None) -> Tensor:
+        q, k, v = (
+            p(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, heads, T, D / heads]
+            for p in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        # The gate sees the query before it is scaled.
+        a, b = self.grep_linear(q).unflatten(-1, (2, 4)).sum(-1).sigmoid().chunk(2, dim=-1)
+        mask = (a * (b * self.grep_a - 1.0) + 2.0) * bias  # [B, heads, T, T]
+        if padding is not None:
+            mask = mask.masked_fill(padding[:, None, None, :], float("-inf"))
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        out: Tensor = self.out_proj(y.transpose(1, 2).flatten(2))
+        return out
+
+
+def buckets(relative: Tensor, num_buckets: int, max_distance: int) -> Tensor:
+    """T5's two-sided buckets of key minus query position: exact near, logarithmic far."""
+    half = num_buckets // 2
+    exact = half // 2
+    distance = relative.abs()
+    far = torch.log(distance.float().clamp(min=1) / exact) / math.log(max_distance / exact)
+    far = (exact + (far * (half - exact)).long()).clamp(max=half - 1)
+    return torch.where(distance < exact, distance, far) + (relative > 0).long() * half
