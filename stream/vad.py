@@ -1,0 +1,127 @@
+"""Silero VAD v6: the probability of speech in each 32 ms frame, for several streams at once.
+
+The network runs by onnxruntime on one thread. Its weights lie in the `silero-vad` distribution,
+whose Python package is never imported, because it would import torch.
+
+    B  streams that run in step    S = 512  samples in a frame    H = 128  width of the memory
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from abhinaya.stream.clock import SAMPLE_RATE
+from abhinaya.stream.errors import ModelError
+
+FloatArray = npt.NDArray[np.float32]
+
+FRAME_SAMPLES: Final = 512
+"""Samples in a frame: 32 ms, the only length that Silero knows at 16 kHz."""
+
+_CONTEXT_SAMPLES: Final = 64
+_HIDDEN: Final = 128
+_MODEL: Final = "silero_vad_16k_op15.onnx"
+
+
+@dataclass(slots=True, eq=False)
+class VadState:
+    """What the network remembers of B streams between two frames."""
+
+    memory: FloatArray
+    """[2, B, H]"""
+    context: FloatArray
+    """[B, 64] the last samples of the frame before."""
+
+    @classmethod
+    def fresh(cls, streams: int) -> VadState:
+        """Give the state of `streams` streams before their first frame."""
+        return cls(
+            np.zeros((2, streams, _HIDDEN), np.float32),
+            np.zeros((streams, _CONTEXT_SAMPLES), np.float32),
+        )
+
+    def reset(self) -> None:
+        """Forget everything, as before the first frame."""
+        self.memory = np.zeros_like(self.memory)
+        self.context = np.zeros_like(self.context)
+
+
+class Vad(Protocol):
+    """Whatever tells speech from silence, frame by frame."""
+
+    def probabilities(self, frames: FloatArray, state: VadState) -> FloatArray:
+        """Give the speech probability [B] of the next frames [B, S] and advance `state`."""
+        ...
+
+
+class SileroVad:
+    """The network itself: without memory of its own, so one serves any number of streams.
+
+    Args:
+        path: the ONNX file; by default the one that the `silero-vad` distribution carries.
+
+    Raises:
+        ModelError: the file is missing or is not this network.
+
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._session = _load(path or find_model())
+        self._rate = np.array(SAMPLE_RATE, dtype=np.int64)
+
+    def probabilities(self, frames: FloatArray, state: VadState) -> FloatArray:
+        """Give the speech probability [B] of the next frames [B, S] and advance `state`."""
+        heard = np.concatenate([state.context, frames], axis=1)
+        speech, memory = self._session.run(
+            None, {"input": heard, "state": state.memory, "sr": self._rate}
+        )
+        state.memory = memory
+        state.context = heard[:, -_CONTEXT_SAMPLES:]
+        result: FloatArray = speech[:, 0]
+        return result
+
+
+def find_model() -> Path:
+    """Locate the weights without importing the package that carries them.
+
+    Raises:
+        ModelError: `silero-vad` is not installed, or no longer has the file.
+
+    """
+    spec = importlib.util.find_spec("silero_vad")
+    for folder in (spec.submodule_search_locations or ()) if spec else ():
+        path = Path(folder) / "data" / _MODEL
+        if path.is_file():
+            return path
+    reason = "the silero-vad package lacks it" if spec else "silero-vad is not installed"
+    raise ModelError(_MODEL, reason, "install it with: pip install 'silero-vad>=6.2,<7'")
+
+
+def _load(path: Path) -> Any:
+    if not path.is_file():
+        raise ModelError(str(path), "no such file", "reinstall silero-vad, or name another file")
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # An arena would keep the largest buffers ever used; a 32 ms frame needs next to none.
+    options.enable_cpu_mem_arena = False
+    try:
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # onnxruntime raises a class of its own for each cause
+        raise ModelError(
+            str(path), f"onnxruntime cannot load it: {error}", "reinstall silero-vad"
+        ) from error
+    if {entry.name for entry in session.get_inputs()} != {"input", "state", "sr"}:
+        raise ModelError(str(path), "is not Silero VAD for 16 kHz", "reinstall silero-vad")
+    return session
