@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_type_hints
 
 import msgspec
+
 from abhinaya.stream.errors import ConfigError
 
 T = TypeVar("T")

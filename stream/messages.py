@@ -3,7 +3,7 @@
     front -> hub    Hello, Segment, Gap, End, Beat      hub -> front   Welcome, Credit, Introduce
     node  -> hub    Ready, Transcript, Vote, Failed,    hub -> node    Task, Cancel, Drain, Refused,
                     Beat                                               Introduce
-    sink  -> hub    Subscribe, Seen, Command            hub -> sink    Notice, Introduce
+    sink  -> hub    Subscribe, Seen, Died               hub -> sink    Notice, Introduce
 
 A `Notice` numbers what people want to know: StreamStarted, Verdict, Gap, StreamEnded, NodeUp,
 NodeDown, FrontDown, Status. Audio and arrays are `Payload`s: on the wire each is a raw frame behind
@@ -13,7 +13,6 @@ sample of the stream; wall-clock times are Unix seconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import msgspec
@@ -23,15 +22,24 @@ import numpy.typing as npt
 DTYPES: Final = ("int16", "float32")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Payload:
-    """An array whose bytes travel as a raw frame, untouched by whoever only passes it on."""
+    """An array whose bytes travel as a raw frame, untouched by whoever only passes it on.
 
-    dtype: str
-    """One of DTYPES, little-endian."""
-    shape: tuple[int, ...]
-    buffer: Any
-    """Anything with the buffer protocol: bytes, a memoryview, a ZeroMQ frame."""
+    Not a dataclass: msgspec would then write the bytes into the header.
+
+    Args:
+        dtype: one of DTYPES, little-endian.
+        shape: of the array.
+        buffer: anything with the buffer protocol: bytes, a memoryview, a ZeroMQ frame.
+
+    """
+
+    __slots__ = ("buffer", "dtype", "shape")
+
+    def __init__(self, dtype: str, shape: tuple[int, ...], buffer: Any) -> None:
+        self.dtype = dtype
+        self.shape = shape
+        self.buffer = buffer
 
     @classmethod
     def of(cls, array: npt.NDArray[Any]) -> Payload:
@@ -100,7 +108,9 @@ class Segment(Message, kw_only=True):
     cut: Literal["pause", "limit", "end"]
     """Why it ends: silence, the length limit, or the end of the stream."""
     captured_unix_s: float
-    """When its last speech sample reached the front."""
+    """When its last speech sample was spoken: by the stream's clock if live, else when read."""
+    capture_ms: float
+    """How long that sample took from there to the front."""
     sent_unix_s: float
 
 
@@ -150,6 +160,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     stream: str
     next_sequence: int
     """The lowest sequence number that the hub does not have."""
+    acknowledged: int
+    """The lowest whose verdict is not written down."""
     position: int
     """End of the last segment or gap that the hub has, in samples."""
     start_unix_s: float
@@ -286,7 +298,8 @@ class Subscribe(Message, kw_only=True):
 
     sink: str
     confirm: bool
-    """Whether it writes them down and says so: then nothing is forgotten before it has."""
+    """Whether it is the recorder, who writes them down and says so: nothing is forgotten before.
+    There is one; the latest to subscribe."""
 
 
 class Seen(Message, kw_only=True):
@@ -295,12 +308,13 @@ class Seen(Message, kw_only=True):
     number: int
 
 
-class Command(Message, kw_only=True):
-    """A sink that also supervises asks for an orderly end, or reports a death it has seen."""
+class Died(Message, kw_only=True):
+    """A sink that also supervises has seen a process die."""
 
-    drain: bool = False
-    dead: str = ""
-    """Name of a process that has died."""
+    name: str
+    reason: str
+    final: bool
+    """Whether it will not be started again: then the streams of a front end here."""
 
 
 # --- hub -> sink ----------------------------------------------------------------------------------
@@ -417,7 +431,7 @@ class Notice(Message, kw_only=True):
 Event = StreamStarted | Verdict | Gap | StreamEnded | NodeUp | NodeDown | FrontDown | Status
 FromFront = Hello | Segment | Gap | End | Beat
 FromNode = Ready | Transcript | Vote | Failed | Beat
-FromSink = Subscribe | Seen | Command
+FromSink = Subscribe | Seen | Died
 ToFront = Welcome | Credit | Introduce | Refused
 ToNode = Task | Cancel | Drain | Introduce | Refused
 ToSink = Notice | Introduce | Refused

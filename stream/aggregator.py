@@ -1,0 +1,241 @@
+"""Votes in, verdicts out: in order, by their deadline, revised if a late vote changes the label.
+
+Pure: no sockets and no clock; `now` is seconds of any monotonic clock.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from abhinaya.models.base import Ballot
+from abhinaya.models.ensemble import Decision, Rule, decide
+from abhinaya.stream.dispatch import Key
+from abhinaya.stream.messages import Gap, Missing, StreamEnded, Transcript, Verdict, Vote
+
+Outcome = Verdict | Gap | StreamEnded
+Explain = Callable[[Key, str], str]
+"""Says why a voter has not answered for a segment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a verdict repeats of its segment."""
+
+    stream: str
+    sequence: int
+    start: int
+    end: int
+    start_unix_s: float
+    captured_unix_s: float
+    capture_ms: float
+    segment_ms: float
+
+    @property
+    def key(self) -> Key:
+        """Identity of the segment."""
+        return self.stream, self.sequence
+
+
+@dataclass(slots=True)
+class _Case:
+    """One segment on its way to a verdict."""
+
+    facts: Facts
+    received: float
+    due: float
+    votes: dict[str, Vote] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    transcript: Transcript | None = None
+    begun: float | None = None
+    transcribed: float | None = None
+    voted: float | None = None
+    """When the last voter answered or was given up."""
+    verdict: Verdict | None = None
+    """The latest one given."""
+
+
+class Aggregator:
+    """Every segment between its arrival and its last revision.
+
+    Args:
+        voters: whose votes a verdict waits for.
+        rule: how votes become a label.
+        revise_s: how long after a verdict a late vote may still change it.
+
+    """
+
+    def __init__(self, voters: Iterable[str], rule: Rule, revise_s: float) -> None:
+        self._voters = tuple(voters)
+        self._rule = rule
+        self._revise_s = revise_s
+        self._cases: dict[Key, _Case] = {}
+        self._order: dict[str, deque[_Case | Gap | StreamEnded]] = {}
+        self._touched: dict[str, None] = {}
+        self._due: list[tuple[float, str]] = []
+        self._closing: list[tuple[float, Key]] = []
+        self._revised: list[Outcome] = []
+
+    def open(self, now: float, facts: Facts, due: float) -> None:
+        """Take in a segment, whose verdict is due at `due`."""
+        case = _Case(facts, now, due)
+        self._cases[facts.key] = case
+        self._order.setdefault(facts.stream, deque()).append(case)
+        heapq.heappush(self._due, (due, facts.stream))
+
+    def begun(self, now: float, key: Key) -> None:
+        """Note that a node has been given the segment."""
+        case = self._cases.get(key)
+        if case is not None and case.begun is None:
+            case.begun = now
+
+    def transcribed(self, now: float, transcript: Transcript) -> None:
+        """Add the transcript."""
+        case = self._cases.get((transcript.stream, transcript.sequence))
+        if case is not None:
+            case.transcript, case.transcribed = transcript, now
+
+    def voted(self, now: float, vote: Vote, explain: Explain) -> None:
+        """Add a vote; one that comes after the verdict revises it if the label changes."""
+        case = self._cases.get((vote.stream, vote.sequence))
+        if case is None:
+            return
+        case.votes[vote.voter] = vote
+        case.missing.pop(vote.voter, None)
+        case.voted = now
+        if case.verdict is None:
+            self._touch(case)
+            return
+        verdict = self._judge(now, case, explain, case.verdict.revision + 1)
+        if verdict.label != case.verdict.label:
+            case.verdict = verdict
+            self._revised.append(verdict)
+        if self._settled(case):
+            heapq.heappush(self._closing, (now, case.facts.key))
+
+    def absent(self, now: float, key: Key, voter: str, reason: str) -> None:
+        """Note that a voter will not vote."""
+        case = self._cases.get(key)
+        if case is None or voter not in self._voters or voter in case.votes:
+            return
+        case.missing[voter], case.voted = reason, now
+        if case.verdict is None:
+            self._touch(case)
+        elif self._settled(case):
+            heapq.heappush(self._closing, (now, key))
+
+    def shed(self, key: Key, reason: str) -> None:
+        """Give up a segment before its verdict: a gap takes its place."""
+        case = self._cases.pop(key)
+        facts = case.facts
+        queue = self._order[facts.stream]
+        queue[queue.index(case)] = Gap(
+            stream=facts.stream,
+            sequence=facts.sequence,
+            start=facts.start,
+            end=facts.end,
+            reason=reason,
+        )
+        self._touched[facts.stream] = None
+
+    def append(self, outcome: Gap | StreamEnded) -> None:
+        """Put a gap or the end of the stream into its place in the order."""
+        self._order.setdefault(outcome.stream, deque()).append(outcome)
+        self._touched[outcome.stream] = None
+
+    def collect(self, now: float, explain: Explain) -> list[Outcome]:
+        """Give what can be said now, in the order of each stream."""
+        while self._due and self._due[0][0] <= now:
+            self._touched[heapq.heappop(self._due)[1]] = None
+        outcomes, self._revised = self._revised, []
+        for stream in self._touched:
+            outcomes += self._release(now, stream, explain)
+        self._touched.clear()
+        return outcomes
+
+    def closed(self, now: float) -> list[Key]:
+        """Give the segments about which nothing more will be said, and forget them."""
+        keys = []
+        while self._closing and self._closing[0][0] <= now:
+            key = heapq.heappop(self._closing)[1]
+            if self._cases.pop(key, None) is not None:
+                keys.append(key)
+        return keys
+
+    def next_due(self) -> float | None:
+        """When something happens by the passing of time alone."""
+        times = [heap[0][0] for heap in (self._due, self._closing) if heap]
+        return min(times) if times else None
+
+    @property
+    def undecided(self) -> int:
+        """Segments without a verdict."""
+        return sum(case.verdict is None for case in self._cases.values())
+
+    # --- how it works -----------------------------------------------------------------------------
+
+    def _touch(self, case: _Case) -> None:
+        self._touched[case.facts.stream] = None
+
+    def _settled(self, case: _Case) -> bool:
+        return len(case.votes) + len(case.missing) >= len(self._voters)
+
+    def _release(self, now: float, stream: str, explain: Explain) -> Iterable[Outcome]:
+        queue = self._order.get(stream)
+        while queue:
+            head = queue[0]
+            if isinstance(head, _Case):
+                if not self._settled(head) and now < head.due:
+                    return
+                head.verdict = self._judge(now, head, explain, 0)
+                wait = 0.0 if self._settled(head) else self._revise_s
+                heapq.heappush(self._closing, (now + wait, head.facts.key))
+                yield head.verdict
+            else:
+                yield head
+            queue.popleft()
+        self._order.pop(stream, None)
+
+    def _judge(self, now: float, case: _Case, explain: Explain, revision: int) -> Verdict:
+        facts = case.facts
+        ballots = {v: Ballot(vote.label, vote.probabilities) for v, vote in case.votes.items()}
+        decision: Decision = decide(ballots, self._rule)
+        return Verdict(
+            stream=facts.stream,
+            sequence=facts.sequence,
+            start=facts.start,
+            end=facts.end,
+            start_unix_s=facts.start_unix_s,
+            label=decision.label,
+            reason=decision.reason,
+            confidence=decision.confidence,
+            agreement=decision.agreement,
+            revision=revision,
+            votes=tuple(case.votes[v] for v in self._voters if v in case.votes),
+            missing=tuple(
+                Missing(voter=v, reason=case.missing.get(v) or explain(facts.key, v))
+                for v in self._voters
+                if v not in case.votes
+            ),
+            transcript=case.transcript,
+            captured_unix_s=facts.captured_unix_s,
+            stages_ms=_stages(now, case, self._settled(case)),
+        )
+
+
+def _stages(now: float, case: _Case, settled: bool) -> dict[str, float]:
+    """Cut the way from the end of speech to the verdict into stages, in milliseconds."""
+    begun = case.begun if case.begun is not None else now
+    transcribed = max(case.transcribed if case.transcribed is not None else begun, begun)
+    # at a deadline, the voters took all the time there was
+    voted = max(case.voted if settled and case.voted is not None else now, transcribed)
+    return {
+        "capture": case.facts.capture_ms,
+        "segment": case.facts.segment_ms,
+        "queue": 1000 * (begun - case.received),
+        "asr": 1000 * (transcribed - begun),
+        "voters": 1000 * (voted - transcribed),
+        "vote": 1000 * (now - voted),
+    }

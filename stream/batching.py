@@ -1,0 +1,93 @@
+"""How a node gathers tasks into batches.
+
+Pure. A batch closes when it is full, when its padded length would pass the limit, or when its
+oldest task has waited long enough. How long that is adapts to load: a node whose batches hold one
+task does not wait at all; the fuller they are, the nearer the wait comes to its limit.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from abhinaya.stream.dispatch import Key
+from abhinaya.stream.messages import Task
+
+SMOOTHING: Final = 0.3
+"""Weight of the latest batch in the running estimate of load."""
+
+
+class Batcher:
+    """The tasks a node holds and has not begun.
+
+    Args:
+        max_batch: tasks in a batch.
+        max_padded_samples: longest task times number of tasks.
+        max_wait_s: longest wait of a task under full load.
+
+    """
+
+    def __init__(self, max_batch: int, max_padded_samples: int, max_wait_s: float) -> None:
+        self._max_batch = max_batch
+        self._max_padded_samples = max_padded_samples
+        self._max_wait_s = max_wait_s
+        self._tasks: dict[Key, tuple[float, Task]] = {}
+        self._load = 0.0
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def add(self, now: float, task: Task) -> None:
+        """Take in a task."""
+        self._tasks[task.stream, task.sequence] = (now, task)
+
+    def cancel(self, key: Key) -> bool:
+        """Drop a task; False if it is not here (any more)."""
+        return self._tasks.pop(key, None) is not None
+
+    def clear(self) -> None:
+        """Drop all tasks."""
+        self._tasks.clear()
+
+    def take(self, now: float) -> list[tuple[float, Task]]:
+        """Give the next batch as (arrival, task), sorted by length; empty if it should still fill.
+
+        To be called when the worker is idle.
+        """
+        if not self._tasks or now < self._ripe_at():
+            return []
+        batch = self._fill()
+        for _, task in batch:
+            del self._tasks[task.stream, task.sequence]
+        share = (len(batch) - 1) / max(1, self._max_batch - 1)
+        self._load += SMOOTHING * (share - self._load)
+        return sorted(batch, key=lambda entry: _length(entry[1]))
+
+    def next_due(self) -> float | None:
+        """When `take` will give something, if nothing comes before; None without tasks."""
+        return self._ripe_at() if self._tasks else None
+
+    def _ripe_at(self) -> float:
+        oldest = min(arrival for arrival, _ in self._tasks.values())
+        if len(self._tasks) >= self._max_batch:
+            return oldest
+        return oldest + self._max_wait_s * self._load
+
+    def _fill(self) -> list[tuple[float, Task]]:
+        """Choose the oldest task and those nearest to it in length: less padding, none starved."""
+        entries = sorted(self._tasks.values(), key=lambda entry: entry[0])
+        length = _length(entries[0][1])
+        others = sorted(entries[1:], key=lambda entry: abs(_length(entry[1]) - length))
+        batch = [entries[0]]
+        longest = length
+        for entry in others:
+            longest = max(longest, _length(entry[1]))
+            if len(batch) == self._max_batch:
+                break
+            if longest * (len(batch) + 1) > self._max_padded_samples:
+                break
+            batch.append(entry)
+        return batch
+
+
+def _length(task: Task) -> int:
+    return task.end - task.start

@@ -1,0 +1,244 @@
+"""A worker process: receive tasks, batch them, run the model, answer.
+
+The main thread does the network and beats; a second one runs the model, so that a model that hangs
+is seen as hung and a network that hangs as silent. The loop knows nothing of what the model does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import zmq
+
+from abhinaya.stream import config as configuration
+from abhinaya.stream.batching import Batcher
+from abhinaya.stream.clock import to_samples
+from abhinaya.stream.errors import ModelError
+from abhinaya.stream.messages import (
+    Beat,
+    Cancel,
+    Drain,
+    Failed,
+    Introduce,
+    Message,
+    Ready,
+    Refused,
+    Task,
+    ToNode,
+)
+from abhinaya.stream.process import Stop, drain, run_child, wake, wakeup
+from abhinaya.stream.sockets import Keys, connect, receive, send, workers_endpoint
+from abhinaya.stream.wire import Decoder, Encoder
+from abhinaya.stream.work import Answer, Work, load_work
+
+IDLE_POLL_MS = 100
+
+
+class Worker:
+    """The thread that runs the model, one batch at a time."""
+
+    def __init__(self, work: Work, done: Callable[[], None]) -> None:
+        self._work = work
+        self._done = done
+        self._batches: queue.SimpleQueue[list[Task]] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[tuple[float, list[Answer]]] = queue.SimpleQueue()
+        self.since: float | None = None
+        """When the batch in progress was begun; None when idle."""
+        threading.Thread(target=self._loop, daemon=True).start()
+
+    def start(self, now: float, batch: list[Task]) -> None:
+        """Begin a batch; the worker must be idle."""
+        self.since = now
+        self._batches.put(batch)
+
+    def result(self) -> tuple[float, list[Answer]] | None:
+        """Give (run time in seconds, answers) of the batch, once; the worker is idle then."""
+        try:
+            result = self._results.get_nowait()
+        except queue.Empty:
+            return None
+        self.since = None
+        return result
+
+    def _loop(self) -> None:
+        while True:
+            batch = self._batches.get()
+            begun = time.monotonic()
+            answers = run_safely(self._work, batch)
+            self._results.put((time.monotonic() - begun, answers))
+            self._done()
+
+
+def run_safely(work: Work, batch: Sequence[Task]) -> list[Answer]:
+    """Run a batch; if that fails, run its tasks alone, so that one bad task harms no other."""
+    try:
+        return work.run(batch)
+    except Exception as error:  # whatever a model raises must not end the node
+        if len(batch) > 1:
+            return [answer for task in batch for answer in run_safely(work, [task])]
+        print(f"a task failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        return [Answer(failure=f"{type(error).__name__}: {str(error)[:200]}", retry=True)]
+
+
+class Node:
+    """The loop of the main thread.
+
+    Args:
+        ready: how the node introduces itself.
+        work: what it does.
+        batcher: how it gathers tasks.
+        socket: connected to the hub.
+        beat_s: time between two beats.
+
+    """
+
+    def __init__(
+        self,
+        ready: Ready,
+        work: Work,
+        batcher: Batcher,
+        socket: zmq.Socket[bytes],
+        beat_s: float,
+    ) -> None:
+        self._ready = ready
+        self._batcher = batcher
+        self._socket = socket
+        self._beat_s = beat_s
+        self._encoder = Encoder()
+        self._decoder: Decoder[Message] = Decoder(ToNode)
+        self._woken, self._wake = wakeup()
+        self._worker = Worker(work, lambda: wake(self._wake))
+        self._running: list[tuple[float, Task]] = []
+        self._introduced = False
+        self._draining = False
+
+    def run(self, stop: Stop) -> int:
+        """Work until drained or told to stop; give the exit code."""
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._woken, zmq.POLLIN)
+        next_beat = 0.0
+        while not (stop.asked or (self._draining and not self._running and not self._batcher)):
+            now = time.monotonic()
+            if now >= next_beat:
+                next_beat = now + self._beat_s
+                self._beat(now)
+            poller.poll(self._patience_ms(now, next_beat))
+            drain(self._woken)
+            while (frames := receive(self._socket)) is not None:
+                self._handle(self._decoder.decode(frames))
+            self._answer()
+            self._begin()
+        return 0
+
+    def _beat(self, now: float) -> None:
+        if not self._introduced:
+            self._introduced = self._send(self._ready)
+            return
+        since = self._worker.since
+        age = None if since is None else now - since
+        if not self._send(Beat(name=self._ready.node, work_age_s=age)):
+            self._introduced = False
+
+    def _patience_ms(self, now: float, next_beat: float) -> float:
+        due = self._batcher.next_due() if self._worker.since is None else None
+        until = next_beat if due is None else min(next_beat, due)
+        return max(0.0, min(IDLE_POLL_MS, 1000 * (until - now)))
+
+    def _handle(self, message: Message) -> None:
+        if isinstance(message, Task):
+            self._batcher.add(time.monotonic(), message)
+        elif isinstance(message, Cancel):
+            if self._batcher.cancel((message.stream, message.sequence)):
+                self._send(
+                    Failed(
+                        stream=message.stream,
+                        sequence=message.sequence,
+                        service=self._ready.service,
+                        reason="cancelled",
+                        retry=False,
+                    )
+                )
+        elif isinstance(message, Introduce):
+            # the hub does not know this node, so it does not want what an earlier hub asked for
+            self._batcher.clear()
+            self._introduced = self._send(self._ready)
+        elif isinstance(message, Drain):
+            self._draining = True
+        elif isinstance(message, Refused):
+            raise ModelError(self._ready.node, f"was refused by the hub: {message.reason}")
+
+    def _begin(self) -> None:
+        if self._worker.since is None:
+            now = time.monotonic()
+            self._running = self._batcher.take(now)
+            if self._running:
+                self._worker.start(now, [task for _, task in self._running])
+
+    def _answer(self) -> None:
+        begun = self._worker.since
+        result = self._worker.result()
+        if result is None or begun is None:
+            return
+        run_s, answers = result
+        running, self._running = self._running, []
+        for (arrival, task), answer in zip(running, answers, strict=True):
+            self._send(
+                answer.message(
+                    task, self._ready, 1000 * (begun - arrival), 1000 * run_s, len(running)
+                )
+            )
+
+    def _send(self, message: Message) -> bool:
+        return send(self._socket, self._encoder.encode(message))
+
+
+def serve(
+    run: configuration.Config,
+    name: str,
+    service: str,
+    endpoint: str,
+    stop: Stop,
+    keys: Keys | None = None,
+) -> int:
+    """Load what `service` needs, connect, and work until told to stop; give the exit code."""
+    worker = run.asr if service == "asr" else run.voters.get(service)
+    if worker is None:
+        raise ModelError(service, f"is no service of profile {run.profile!r}")
+    work = load_work(service, worker)
+    ready = work.ready(name, f"{time.time_ns():x}", 2 * worker.max_batch)
+    batcher = Batcher(worker.max_batch, to_samples(worker.max_padded_s), worker.max_wait_ms / 1000)
+    context = zmq.Context()
+    socket = connect(context, workers_endpoint(endpoint), name, keys)
+    try:
+        return Node(ready, work, batcher, socket, run.supervise.beat_s).run(stop)
+    finally:
+        socket.close()
+        context.term()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run as a child of the supervisor."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--directory", type=Path, required=True)
+    parser.add_argument("--lifeline", type=int, required=True)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--service", required=True)
+    args = parser.parse_args(argv)
+    run = configuration.decode((args.directory / "config.json").read_bytes())
+    return run_child(
+        args.name,
+        args.directory,
+        args.lifeline,
+        lambda stop: serve(run, args.name, args.service, f"ipc://{args.directory}", stop),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

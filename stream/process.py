@@ -1,0 +1,126 @@
+"""What every child process does alike: live as long as its parent, stop when told, die in words.
+
+A child holds the reading end of a pipe whose other end only the supervisor has: when that closes,
+for whatever reason, the child leaves. An error that a person should read is left in a file, for
+the supervisor to show.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import msgspec
+
+from abhinaya.stream.errors import BY_EXIT_CODE, AbhinayaError, ProcessError
+
+EXIT_ORPHANED: Final = 70
+
+
+class Stop:
+    """Set when the process has been asked to finish and leave (SIGTERM)."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def _ask(self, _signal: int, _frame: FrameType | None) -> None:
+        self.asked = True
+
+
+class Epitaph(msgspec.Struct, frozen=True, kw_only=True):
+    """What a process died of."""
+
+    exit_code: int
+    subject: str
+    reason: str
+    remedy: str
+
+    def error(self) -> AbhinayaError:
+        """Give the error it died of."""
+        kind = BY_EXIT_CODE.get(self.exit_code, ProcessError)
+        return kind(self.subject, self.reason, self.remedy)
+
+
+def run_child(name: str, directory: Path, lifeline: int, body: Callable[[Stop], int]) -> int:
+    """Run the body of a child process; give its exit code.
+
+    Args:
+        name: of the process.
+        directory: of the run; the epitaph goes there.
+        lifeline: file descriptor to watch; -1 for a process that has no supervisor.
+        body: the work; it looks at its argument often.
+
+    """
+    stop = Stop()
+    signal.signal(signal.SIGTERM, stop._ask)
+    if lifeline >= 0:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to handle
+        threading.Thread(target=_watch, args=(lifeline,), daemon=True).start()
+    else:
+        signal.signal(signal.SIGINT, stop._ask)
+    try:
+        return body(stop)
+    except AbhinayaError as error:
+        leave_epitaph(directory, name, error)
+        return error.exit_code
+    except Exception as error:  # a fault of ours: say so, and keep the traceback in the log
+        traceback.print_exc()
+        reason = f"stopped on an unexpected {type(error).__name__}: {error}"
+        leave_epitaph(directory, name, ProcessError(name, reason, f"see {directory}/{name}.log"))
+        return ProcessError.exit_code
+
+
+def leave_epitaph(directory: Path, name: str, error: AbhinayaError) -> None:
+    """Write down what a process died of."""
+    epitaph = Epitaph(
+        exit_code=error.exit_code,
+        subject=error.subject,
+        reason=error.reason,
+        remedy=error.remedy,
+    )
+    (directory / f"{name}.epitaph").write_bytes(msgspec.json.encode(epitaph))
+
+
+def read_epitaph(directory: Path, name: str) -> Epitaph | None:
+    """Read what a process died of, if it could say; the words are used up."""
+    path = directory / f"{name}.epitaph"
+    try:
+        epitaph = msgspec.json.decode(path.read_bytes(), type=Epitaph)
+        path.unlink()
+    except (OSError, msgspec.DecodeError):
+        return None
+    return epitaph
+
+
+def _watch(lifeline: int) -> None:
+    while os.read(lifeline, 1):
+        pass
+    os._exit(EXIT_ORPHANED)
+
+
+def wakeup() -> tuple[int, int]:
+    """Make a pipe by which a thread wakes the loop that polls its reading end."""
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    os.set_blocking(writing, False)
+    return reading, writing
+
+
+def wake(writing: int) -> None:
+    """Wake the loop."""
+    with contextlib.suppress(BlockingIOError):  # then it has been woken plenty
+        os.write(writing, b"\0")
+
+
+def drain(reading: int) -> None:
+    """Forget that the loop has been woken."""
+    with contextlib.suppress(BlockingIOError):
+        while os.read(reading, 4096):
+            pass

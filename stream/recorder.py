@@ -1,0 +1,215 @@
+"""The sink side of the wire: receive notices, let none through twice, confirm what is written.
+
+`Ledger` decides; `Recorder` does the network. The hub may die and a new one repeat what the old one
+had said: what the ledger knows of each stream makes that harmless.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import zmq
+
+from abhinaya.stream.errors import NetworkError
+from abhinaya.stream.messages import (
+    Died,
+    Event,
+    FrontDown,
+    Gap,
+    Introduce,
+    Message,
+    NodeDown,
+    NodeUp,
+    Notice,
+    Refused,
+    Seen,
+    Standing,
+    Status,
+    StreamEnded,
+    StreamStarted,
+    Subscribe,
+    ToSink,
+    Verdict,
+)
+from abhinaya.stream.sockets import Keys, connect, receive, send, sinks_endpoint
+from abhinaya.stream.wire import Decoder, Encoder
+
+SUBSCRIBE_EVERY_S: Final = 0.2
+
+STALE_S: Final = 2.0
+"""Silence of the hub, which beats, after which it may be another one that knows nothing of us."""
+
+
+@dataclass(slots=True)
+class _Track:
+    """What has been let through of one stream."""
+
+    start_unix_s: float = 0.0
+    next_sequence: int = 0
+    position: int = 0
+    ended: bool = False
+    revisions: dict[int, int] = field(default_factory=dict)
+    """Highest revision of the latest segments."""
+
+
+class Ledger:
+    """What has been seen, so that nothing is told twice.
+
+    Args:
+        remembered: segments of each stream of which a revision is still recognised.
+
+    """
+
+    def __init__(self, remembered: int = 256) -> None:
+        self._remembered = remembered
+        self._tracks: dict[str, _Track] = {}
+        self._up: set[str] = set()
+
+    def is_new(self, event: Event) -> bool:
+        """Whether to pass the event on; it then counts as told."""
+        match event:
+            case StreamStarted(info=info):
+                new = info.stream not in self._tracks
+                self._track(info.stream).start_unix_s = info.start_unix_s
+                return new
+            case NodeUp(node=node):
+                new = node not in self._up
+                self._up.add(node)
+                return new
+            case NodeDown(node=node):
+                self._up.discard(node)
+                return True
+            case Verdict():
+                return self._verdict_is_new(event)
+            case Gap():
+                return self._advance(event.stream, event.sequence, event.end)
+            case StreamEnded():
+                new = self._advance(event.stream, event.sequence, event.position)
+                self._track(event.stream).ended |= new
+                return new
+            case FrontDown() | Status():
+                return True
+
+    def standing(self, stream: str) -> Standing | None:
+        """Give what is written of a stream, for a front that starts in its middle."""
+        track = self._tracks.get(stream)
+        if track is None:
+            return None
+        return Standing(
+            stream=stream,
+            next_sequence=track.next_sequence,
+            acknowledged=track.next_sequence,
+            position=track.position,
+            start_unix_s=track.start_unix_s,
+            window=1,
+        )
+
+    @property
+    def streams(self) -> list[str]:
+        """Streams that have started."""
+        return list(self._tracks)
+
+    def ended(self, stream: str) -> bool:
+        """Whether the end of a stream has been told."""
+        return stream in self._tracks and self._tracks[stream].ended
+
+    def _track(self, stream: str) -> _Track:
+        return self._tracks.setdefault(stream, _Track())
+
+    def _verdict_is_new(self, verdict: Verdict) -> bool:
+        track = self._track(verdict.stream)
+        if verdict.revision == 0:
+            new = self._advance(verdict.stream, verdict.sequence, verdict.end)
+        else:
+            known = track.revisions.get(verdict.sequence)
+            new = known is not None and verdict.revision > known
+        if new:
+            track.revisions[verdict.sequence] = verdict.revision
+            if len(track.revisions) > self._remembered:
+                del track.revisions[min(track.revisions)]
+        return new
+
+    def _advance(self, stream: str, sequence: int, position: int) -> bool:
+        track = self._track(stream)
+        if sequence < track.next_sequence:
+            return False
+        track.next_sequence, track.position = sequence + 1, max(track.position, position)
+        return True
+
+
+class Recorder:
+    """The recorder's end of the hub's sink socket.
+
+    Args:
+        endpoint: of the hub.
+        name: of this sink, as the hub's log shows it.
+        keys: for a hub on another machine.
+
+    """
+
+    def __init__(self, endpoint: str, name: str, keys: Keys | None = None) -> None:
+        self._name = name
+        self._context: zmq.Context[Any] = zmq.Context()
+        self._socket = connect(self._context, sinks_endpoint(endpoint), name, keys)
+        self._encoder = Encoder()
+        self._decoder: Decoder[Message] = Decoder(ToSink)
+        self.ledger = Ledger()
+        self._hub = ""
+        self._next_subscribe = 0.0
+        self._written = 0
+        self._confirmed = 0
+        self.heard = time.monotonic()
+        """When the hub was last heard."""
+
+    def poll(self, timeout_s: float) -> Iterator[Event]:
+        """Yield the events that are new; one counts as written when the next is asked for."""
+        now = time.monotonic()
+        if now - self.heard > STALE_S:
+            self._hub = ""
+        if not self._hub and now >= self._next_subscribe:
+            self._next_subscribe = now + SUBSCRIBE_EVERY_S
+            self._send(Subscribe(sink=self._name, confirm=True))
+        if not self._socket.poll(1000 * timeout_s):
+            return
+        while (frames := receive(self._socket)) is not None:
+            self.heard = time.monotonic()
+            message = self._decoder.decode(frames)
+            if isinstance(message, Introduce):
+                self._hub = ""
+            elif isinstance(message, Refused):
+                raise NetworkError("hub", f"refused this sink: {message.reason}")
+            elif isinstance(message, Notice):
+                self._meet(message.hub)
+                if self.ledger.is_new(message.event):
+                    yield message.event
+                self._written = max(self._written, message.number)
+        self._confirm()
+
+    def died(self, name: str, reason: str, final: bool) -> None:
+        """Tell the hub of a death that the supervisor has seen."""
+        self._send(Died(name=name, reason=reason, final=final))
+
+    def forget_hub(self) -> None:
+        """Subscribe anew: the hub was started again."""
+        self._hub = ""
+        self.heard = time.monotonic()
+
+    def close(self) -> None:
+        """Confirm what was written and leave."""
+        self._confirm()
+        self._socket.close(linger=200)
+        self._context.term()
+
+    def _meet(self, hub: str) -> None:
+        if hub != self._hub:
+            self._hub, self._written, self._confirmed = hub, 0, 0
+
+    def _confirm(self) -> None:
+        if self._written > self._confirmed and self._send(Seen(number=self._written)):
+            self._confirmed = self._written
+
+    def _send(self, message: Message) -> bool:
+        return send(self._socket, self._encoder.encode(message))

@@ -1,0 +1,261 @@
+"""ZeroMQ: endpoints, keys and limits. No decisions.
+
+On one machine the sockets are files in a private directory. Over TCP both sides prove who they are
+with CURVE keys: a hub admits the client keys in its directory, a client the one hub key it pinned.
+Without keys nothing but the loopback interface can be bound or reached.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import ipaddress
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import zmq
+import zmq.auth
+from zmq.auth.thread import ThreadAuthenticator
+
+from abhinaya.stream.errors import NetworkError
+
+HARD_LIMIT_BYTES: Final = 8 * 1024 * 1024
+"""What the transport lets in. Above it the peer is cut off; below, wire.py refuses by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Where the CURVE keys are.
+
+    `directory` holds NAME.key (public) and NAME.key_secret (private). The hub's own pair is
+    `hub`; every other NAME.key in its directory is a client it admits.
+    """
+
+    directory: Path
+    name: str
+
+
+def workers_endpoint(base: str) -> str:
+    """Give the endpoint of fronts and nodes of the hub at `base`."""
+    return f"{base}/hub" if base.startswith("ipc://") else base
+
+
+def sinks_endpoint(base: str) -> str:
+    """Give the endpoint of sinks: a second socket file, or the next TCP port."""
+    if base.startswith("ipc://"):
+        return f"{base}/sinks"
+    head, _, port = base.rpartition(":")
+    return f"{head}:{int(port) + 1}"
+
+
+def check_endpoint(base: str, keys: Keys | None) -> None:
+    """Refuse an endpoint that is malformed, or open to the network without keys.
+
+    Raises:
+        NetworkError: says which.
+
+    """
+    if base.startswith("ipc://"):
+        directory = Path(base.removeprefix("ipc://"))
+        if len(os.fsencode(directory / "sinks")) > 100:
+            raise NetworkError(base, "is longer than a socket's path may be", "use a shorter one")
+        return
+    parts = urlsplit(base)
+    try:
+        port, host = parts.port, parts.hostname
+    except ValueError:
+        port = host = None
+    if parts.scheme != "tcp" or not host or not port or port > 65534:
+        raise NetworkError(base, "is no endpoint", "write tcp://HOST:PORT or ipc://DIRECTORY")
+    if keys is None and not _is_loopback(host):
+        raise NetworkError(
+            base,
+            "is open to the network, and there are no keys",
+            "make keys with `abhinaya keys` and pass --keys, or use 127.0.0.1",
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Lock:
+    """Holds the endpoint: libzmq would silently take a socket file from the hub that has it."""
+
+    def __init__(self, base: str) -> None:
+        self._file: Any = None
+        if base.startswith("ipc://"):
+            directory = Path(base.removeprefix("ipc://"))
+            try:
+                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._file = (directory / "lock").open("w")
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise NetworkError(
+                    base, "has a hub already", "stop that one, or choose another endpoint"
+                ) from error
+            except OSError as error:
+                raise NetworkError(base, f"cannot be used: {error.strerror}") from error
+
+    def release(self) -> None:
+        """Let another hub have the endpoint."""
+        if self._file is not None:
+            self._file.close()
+
+
+class Hub:
+    """The two ROUTER sockets of a hub.
+
+    Raises:
+        NetworkError: the endpoint is taken, malformed, or open to the network without keys.
+
+    """
+
+    def __init__(self, context: zmq.Context[Any], base: str, keys: Keys | None = None) -> None:
+        check_endpoint(base, keys)
+        self._lock = Lock(base)
+        self._guard = _guard(context, keys) if keys else None
+        self.workers = self._bind(context, workers_endpoint(base), keys)
+        self.sinks = self._bind(context, sinks_endpoint(base), keys)
+
+    def _bind(
+        self, context: zmq.Context[Any], endpoint: str, keys: Keys | None
+    ) -> zmq.Socket[bytes]:
+        socket = context.socket(zmq.ROUTER)
+        _limit(socket)
+        socket.router_mandatory = True  # an unreachable peer is an error, not a silent drop
+        socket.router_handover = True  # a peer that reconnects under its name takes over
+        if keys is not None:
+            socket.curve_publickey, socket.curve_secretkey = _pair(keys.directory, "hub")
+            socket.curve_server = True
+        try:
+            socket.bind(endpoint)
+        except zmq.ZMQError as error:
+            raise NetworkError(
+                endpoint, f"cannot be bound: {error.strerror}", "choose another endpoint"
+            ) from error
+        return socket
+
+    def close(self) -> None:
+        """Close both sockets and let another hub have the endpoint."""
+        self.workers.close()
+        self.sinks.close()
+        if self._guard is not None:
+            self._guard.stop()
+        self._lock.release()
+
+
+def connect(
+    context: zmq.Context[Any], endpoint: str, identity: str, keys: Keys | None = None
+) -> zmq.Socket[bytes]:
+    """Open the DEALER socket of a front, node or sink.
+
+    It queues nothing while it is not connected: what could not be sent is sent again by whoever
+    owns it, after the hub has answered.
+    """
+    check_endpoint(endpoint.rpartition("/")[0] if endpoint.startswith("ipc") else endpoint, keys)
+    socket = context.socket(zmq.DEALER)
+    _limit(socket)
+    socket.identity = identity.encode()
+    socket.immediate = True
+    socket.reconnect_ivl = 50
+    socket.reconnect_ivl_max = 1000
+    if keys is not None:
+        socket.curve_publickey, socket.curve_secretkey = _pair(keys.directory, keys.name)
+        socket.curve_serverkey = _public(keys.directory, "hub")
+    try:
+        socket.connect(endpoint)
+    except zmq.ZMQError as error:
+        raise NetworkError(endpoint, f"cannot be reached: {error.strerror}") from error
+    return socket
+
+
+def send(socket: zmq.Socket[bytes], frames: Sequence[Any], identity: bytes | None = None) -> bool:
+    """Send without waiting; False if the peer is gone or its queue is full."""
+    last = len(frames) - 1
+    try:
+        if identity is not None:
+            socket.send(identity, zmq.SNDMORE | zmq.NOBLOCK)
+        for i, frame in enumerate(frames):
+            # copying is faster for short frames; long ones are shared with the socket
+            flags = zmq.NOBLOCK | (zmq.SNDMORE if i < last else 0)
+            socket.send(frame, flags, copy=memoryview(frame).nbytes < 65536)
+    except zmq.ZMQError as error:
+        if error.errno in (zmq.EAGAIN, zmq.EHOSTUNREACH):
+            return False
+        raise NetworkError("socket", f"cannot send: {error.strerror}") from error
+    return True
+
+
+def receive(socket: zmq.Socket[bytes]) -> list[zmq.Frame] | None:
+    """Give the frames of the next message, or None if there is none yet."""
+    try:
+        return socket.recv_multipart(zmq.NOBLOCK, copy=False)
+    except zmq.Again:
+        return None
+    except zmq.ZMQError as error:
+        raise NetworkError("socket", f"cannot receive: {error.strerror}") from error
+
+
+def make_keys(directory: Path, name: str) -> None:
+    """Write NAME.key and NAME.key_secret (mode 0600) into `directory` (mode 0700).
+
+    Raises:
+        NetworkError: the directory cannot be written, or the pair exists.
+
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if (directory / f"{name}.key_secret").exists():
+            raise NetworkError(
+                str(directory), f"has keys for {name!r} already", "delete them first"
+            )
+        previous = os.umask(0o077)
+        try:
+            zmq.auth.create_certificates(directory, name)
+        finally:
+            os.umask(previous)
+    except OSError as error:
+        raise NetworkError(str(directory), f"cannot hold keys: {error.strerror}") from error
+
+
+def _limit(socket: zmq.Socket[bytes]) -> None:
+    socket.linger = 0
+    socket.maxmsgsize = HARD_LIMIT_BYTES
+    socket.sndhwm = 10_000  # credits bound what is on its way; this is a last resort
+    socket.rcvhwm = 10_000
+
+
+def _guard(context: zmq.Context[Any], keys: Keys) -> ThreadAuthenticator:
+    guard = ThreadAuthenticator(context)
+    guard.start()
+    guard.configure_curve(domain="*", location=str(keys.directory))
+    return guard
+
+
+def _pair(directory: Path, name: str) -> tuple[bytes, bytes]:
+    path = directory / f"{name}.key_secret"
+    try:
+        public, secret = zmq.auth.load_certificate(path)
+    except (OSError, ValueError) as error:
+        raise NetworkError(str(path), f"is no key pair: {error}", "see `abhinaya keys`") from error
+    if secret is None:
+        raise NetworkError(str(path), "holds no secret key", "see `abhinaya keys`")
+    return public, secret
+
+
+def _public(directory: Path, name: str) -> bytes:
+    path = directory / f"{name}.key"
+    try:
+        public, _ = zmq.auth.load_certificate(path)
+    except (OSError, ValueError) as error:
+        raise NetworkError(
+            str(path), f"is no public key: {error}", "copy it from the hub's machine"
+        ) from error
+    return public

@@ -1,0 +1,195 @@
+"""What a node does with a batch: the seam between the wire and the models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from abhinaya.models import registry
+from abhinaya.models.base import Abstention, Ballot, Card, Heard, Utterance, Voter
+from abhinaya.stream.asr import Transcriber, Transcription, load_transcriber
+from abhinaya.stream.config import WorkerConfig
+from abhinaya.stream.errors import AbhinayaError, ModelError
+from abhinaya.stream.messages import Failed, Message, Payload, Ready, Task, Transcript, Vote, Word
+
+INT16_FULL_SCALE = 32768.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of one task: exactly one of the three."""
+
+    ballot: Ballot | None = None
+    transcription: Transcription | None = None
+    failure: str = ""
+    retry: bool = False
+    """Whether another try could end a failure."""
+
+    def message(
+        self, task: Task, ready: Ready, queue_ms: float, run_ms: float, batch_size: int
+    ) -> Message:
+        """Give the answer as it travels."""
+        if self.ballot is not None:
+            return Vote(
+                stream=task.stream,
+                sequence=task.sequence,
+                voter=ready.service,
+                label=self.ballot.label,
+                probabilities=self.ballot.probabilities,
+                model=ready.model,
+                version=ready.version,
+                queue_ms=queue_ms,
+                run_ms=run_ms,
+                batch_size=batch_size,
+            )
+        if self.transcription is not None:
+            return Transcript(
+                stream=task.stream,
+                sequence=task.sequence,
+                text=self.transcription.text,
+                confidence=self.transcription.confidence,
+                language=self.transcription.language,
+                words=tuple(
+                    Word(
+                        text=word.text,
+                        start=task.start + word.start,
+                        end=task.start + word.end,
+                        confidence=word.confidence,
+                    )
+                    for word in self.transcription.words
+                ),
+                reason=self.transcription.reason,
+                model=ready.model,
+                queue_ms=queue_ms,
+                run_ms=run_ms,
+                batch_size=batch_size,
+            )
+        return Failed(
+            stream=task.stream,
+            sequence=task.sequence,
+            service=ready.service,
+            reason=self.failure,
+            retry=self.retry,
+        )
+
+
+class Work(Protocol):
+    """What a node needs of the thing it runs."""
+
+    def ready(self, node: str, incarnation: str, tasks: int) -> Ready:
+        """Introduce the node, which holds up to `tasks` tasks."""
+        ...
+
+    def run(self, batch: Sequence[Task]) -> list[Answer]:
+        """Give one answer for each task, in the same order."""
+        ...
+
+
+class Voting:
+    """A voter at work."""
+
+    def __init__(self, service: str, voter: Voter) -> None:
+        self._service = service
+        self._voter = voter
+
+    def ready(self, node: str, incarnation: str, tasks: int) -> Ready:
+        """Introduce the voter by its card."""
+        card: Card = self._voter.card
+        return Ready(
+            node=node,
+            incarnation=incarnation,
+            service=self._service,
+            needs=tuple(sorted(card.needs)),
+            gives="vote",
+            labels=card.labels,
+            model=card.model,
+            version=card.version,
+            licence=card.licence,
+            noncommercial=card.noncommercial,
+            credits=tasks,
+        )
+
+    def run(self, batch: Sequence[Task]) -> list[Answer]:
+        """Let the voter vote."""
+        return [
+            Answer(ballot=vote) if isinstance(vote, Ballot) else _abstained(vote)
+            for vote in self._voter.vote([_utterance(task) for task in batch])
+        ]
+
+
+class Transcribing:
+    """A transcriber at work."""
+
+    def __init__(self, service: str, transcriber: Transcriber) -> None:
+        self._service = service
+        self._transcriber = transcriber
+
+    def ready(self, node: str, incarnation: str, tasks: int) -> Ready:
+        """Introduce the transcriber."""
+        return Ready(
+            node=node,
+            incarnation=incarnation,
+            service=self._service,
+            needs=("audio",),
+            gives="transcript",
+            model=self._transcriber.model,
+            version=self._transcriber.version,
+            licence=self._transcriber.licence,
+            noncommercial=self._transcriber.noncommercial,
+            credits=tasks,
+        )
+
+    def run(self, batch: Sequence[Task]) -> list[Answer]:
+        """Let the transcriber transcribe."""
+        texts = self._transcriber.transcribe([samples_of(task.samples) for task in batch])
+        return [Answer(transcription=text) for text in texts]
+
+
+def load_work(service: str, worker: WorkerConfig) -> Work:
+    """Load the model of a service.
+
+    Raises:
+        ModelError: it is unknown, missing or damaged, or its options do not fit.
+
+    """
+    try:
+        if service == "asr":
+            return Transcribing(service, load_transcriber(worker.model, worker.options))
+        return Voting(service, registry.load(worker.model, worker.options))
+    except AbhinayaError:
+        raise
+    except Exception as error:  # models know nothing of this program's errors
+        raise ModelError(
+            f"{service} ({worker.model})", f"cannot be loaded: {error}", _remedy(error)
+        ) from error
+
+
+def samples_of(payload: Payload | None) -> npt.NDArray[np.float32]:
+    """Give samples [n] as float32 in [-1, 1]; none as an empty array."""
+    if payload is None:
+        return np.zeros(0, np.float32)
+    array: npt.NDArray[Any] = payload.array()
+    if array.dtype == np.int16:
+        return array.astype(np.float32) / INT16_FULL_SCALE
+    return array
+
+
+def _utterance(task: Task) -> Utterance:
+    heard = task.heard
+    return Utterance(
+        samples=samples_of(task.samples),
+        heard=heard and Heard(heard.frames, heard.mean.array(), heard.std.array()),
+        transcript=task.transcript or "",
+    )
+
+
+def _abstained(vote: Abstention) -> Answer:
+    return Answer(failure=vote.reason)
+
+
+def _remedy(error: Exception) -> str:
+    return str(getattr(error, "remedy", "")) or "see `abhinaya models check`"
