@@ -66,6 +66,19 @@ class Frame:
         return self.start + len(self.samples)
 
 
+@dataclass(slots=True)
+class Run:
+    """Speech that is going on."""
+
+    start: int
+    """Where its piece will start: padding included, or where the piece before was cut."""
+    speech_end: int
+    speech: int = 0
+    """How many samples its speech frames have."""
+    cut: bool = False
+    """Whether it has filled a piece already: then it is no short burst, nor is its rest."""
+
+
 class Segmenter:
     """The pieces of one stream.
 
@@ -80,73 +93,68 @@ class Segmenter:
         self._pad = min(to_samples(config.pad_s), self._max // 4)
         self._min_speech = to_samples(config.min_speech_s)
         self._min_silence = to_samples(config.min_silence_s)
-        self.reset()
-
-    def reset(self, position: int = 0) -> None:
-        """Forget everything; the next frame starts at `position`."""
         self._frames: deque[Frame] = deque()
-        self._position = position
-        self._taken = position  # end of what earlier pieces hold: no piece may start before it
-        self._end_run()
+        self._run: Run | None = None
+        self._position = 0
+        self._taken = 0  # end of what earlier pieces hold: no piece may start before it
 
     @property
     def position(self) -> int:
         """How many samples of the stream have passed."""
         return self._position
 
+    def reset(self, position: int = 0) -> None:
+        """Forget everything; the next frame starts at `position`."""
+        self._frames.clear()
+        self._run = None
+        self._position = self._taken = position
+
     def push(self, samples: FloatArray, probability: float) -> list[Piece]:
         """Take the next frame [n] (only the last of a stream may be short).
 
         Returns the pieces that this frame completes; nearly always none.
         """
-        in_run = self._start is not None
-        threshold = self._config.end_threshold if in_run else self._config.start_threshold
+        threshold = self._config.end_threshold if self._run else self._config.start_threshold
         frame = Frame(self._position, samples.copy(), probability, probability >= threshold)
         self._frames.append(frame)
         self._position = frame.end
+        if self._run is None:
+            if not frame.speech:
+                self._trim(self._position - self._pad)
+                return []
+            self._run = Run(max(self._taken, frame.start - self._pad), frame.end)
         if frame.speech:
-            if self._start is None:
-                self._start = max(self._taken, frame.start - self._pad)
-            self._speech += len(samples)
-            self._speech_end = frame.end
-        elif self._start is None:
-            self._trim(self._position - self._pad)
-        elif self._position - self._speech_end >= self._min_silence:
-            return self._close("pause")
-        return self._limit()
+            self._run.speech += len(samples)
+            self._run.speech_end = frame.end
+        elif self._position - self._run.speech_end >= self._min_silence:
+            return self._close(self._run, "pause")
+        return self._limit(self._run)
 
     def flush(self) -> list[Piece]:
         """End the stream here: give the piece that is still open, if it holds enough speech."""
-        return self._close("end") if self._start is not None else []
+        return self._close(self._run, "end") if self._run else []
 
-    def _limit(self) -> list[Piece]:
+    def _limit(self, run: Run) -> list[Piece]:
         """Cut a run that has outgrown the limit; its rest goes on as the same run."""
         pieces: list[Piece] = []
-        while self._start is not None and self._position - self._start > self._max:
-            last = self._start + self._max
+        while self._position - run.start > self._max:
+            last = run.start + self._max
             cut = deepest_pause(self._frames, last - self._search, last)
-            pieces += self._piece(self._start, cut, "limit")
-            self._start = self._taken = cut
+            pieces += self._piece(run.start, cut, "limit")
+            run.start = self._taken = cut
+            run.cut = True
             self._trim(cut)
-            self._confirmed = True  # what fills the limit is no short burst, nor is its rest
         return pieces
 
-    def _close(self, cut: Cut) -> list[Piece]:
-        assert self._start is not None
+    def _close(self, run: Run, cut: Cut) -> list[Piece]:
         pieces: list[Piece] = []
-        if self._confirmed or self._speech >= self._min_speech:
-            end = min(self._speech_end + self._pad, self._position, self._start + self._max)
-            pieces = self._piece(self._start, end, cut)
-            self._taken = end
-        self._end_run()
+        if run.cut or run.speech >= self._min_speech:
+            end = min(run.speech_end + self._pad, self._position, run.start + self._max)
+            pieces = self._piece(run.start, end, cut)
+            self._taken = end if pieces else self._taken
+        self._run = None
         self._trim(self._position - self._pad)
         return pieces
-
-    def _end_run(self) -> None:
-        self._start: int | None = None
-        self._speech = 0
-        self._speech_end = self._position
-        self._confirmed = False
 
     def _piece(self, start: int, end: int, cut: Cut) -> list[Piece]:
         """Make [start, end) a piece, unless it is silence: the rest of a run that was cut."""
