@@ -1,0 +1,112 @@
+"""From blocks of any rate and channel count to chunks at 16 kHz: clean, mix, resample, clip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from abhinaya.stream.clock import SAMPLE_RATE, to_seconds
+from abhinaya.stream.errors import SourceError
+from abhinaya.stream.sources.base import AudioChunk, Block, Warn
+from abhinaya.stream.sources.resample import Resampler
+
+FloatArray = npt.NDArray[np.float32]
+
+
+def condition(
+    blocks: Iterator[Block], channels: Literal["mix", "split"], subject: str, warn: Warn
+) -> Iterator[AudioChunk]:
+    """Give the chunks of `blocks`, in step with the clock: each sample delivered or told as lost.
+
+    Where `blocks` breaks off with an error, the resampler's last samples are given before it.
+
+    Raises:
+        SourceError: `blocks` raised it, or split channels became more or fewer.
+
+    """
+    conditioner = Conditioner(channels, subject, warn)
+    failure: SourceError | None = None
+    try:
+        for block in blocks:
+            yield from conditioner.feed(block)
+    except SourceError as error:
+        failure = error
+    yield from conditioner.finish()
+    if failure is not None:
+        raise failure
+
+
+class Conditioner:
+    """What `condition` remembers between two blocks."""
+
+    def __init__(self, channels: Literal["mix", "split"], subject: str, warn: Warn) -> None:
+        self._mix = channels == "mix"
+        self._subject = subject
+        self._warn = warn
+        self._resampler: Resampler | None = None
+        self._count = 0  # channels of the blocks before they are mixed
+        self._due = Fraction(0)  # samples at 16 kHz that the blocks so far stand for
+        self._given = 0  # samples delivered or told as lost
+        self._captured_unix_s = 0.0
+        self._invalid = 0
+
+    def feed(self, block: Block) -> Iterator[AudioChunk]:
+        """Take the next block; a hole or a new rate before it settles what came before."""
+        if self._resampler is None or self._resampler.rate != block.rate or block.lost_samples:
+            yield from self._settle()
+        self._due += Fraction(block.lost_samples * SAMPLE_RATE, block.rate)
+        lost = max(0, round(self._due) - self._given) if block.lost_samples else 0
+        self._given += lost
+        samples = self._clean(block.samples)
+        if self._resampler is None or self._resampler.rate != block.rate:
+            self._resampler = Resampler(block.rate, samples.shape[1])
+        self._due += Fraction(len(samples) * SAMPLE_RATE, block.rate)
+        self._captured_unix_s = block.captured_unix_s
+        yield from self._give(self._resampler.feed(samples), lost)
+
+    def finish(self) -> Iterator[AudioChunk]:
+        """Give what is left."""
+        yield from self._settle()
+        if self._invalid > 1:
+            self._warn(f"{self._subject}: {self._invalid} samples in all were no numbers")
+
+    def _settle(self) -> Iterator[AudioChunk]:
+        if self._resampler is not None:
+            yield from self._give(self._resampler.flush(), 0)
+
+    def _give(self, samples: FloatArray, lost: int) -> Iterator[AudioChunk]:
+        self._given += len(samples)
+        if len(samples) or lost:
+            # Resampling overshoots, and float audio may exceed full scale from the start.
+            yield AudioChunk(np.clip(samples, -1.0, 1.0), self._captured_unix_s, lost)
+
+    def _clean(self, samples: FloatArray) -> FloatArray:
+        """Replace what is no number by silence and mix; [n, channels in] -> [n, channels out]."""
+        self._check_count(samples.shape[1])
+        finite = np.isfinite(samples)
+        if not finite.all():
+            if not self._invalid:
+                at = to_seconds(round(self._due))
+                self._warn(
+                    f"{self._subject}: holds samples that are no numbers (first near {at:.2f} s); "
+                    "they are heard as silence"
+                )
+            self._invalid += int(samples.size - finite.sum())
+            samples = np.where(finite, samples, np.float32(0))
+        # Float audio of any scale must not overflow in the mean or in the resampler's filters.
+        samples = np.clip(samples, -1e6, 1e6)
+        return samples.mean(axis=1, keepdims=True, dtype=np.float32) if self._mix else samples
+
+    def _check_count(self, count: int) -> None:
+        if self._count and count != self._count and not self._mix:
+            at = to_seconds(round(self._due))
+            raise SourceError(
+                self._subject,
+                f"has {count} channels instead of {self._count} from {at:.2f} s on",
+                "hear it with --channels mix",
+            )
+        self._count = count

@@ -1,0 +1,204 @@
+"""Decode a container by PyAV: any codec, any rate, any channel count."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from abhinaya.stream.errors import SourceError
+from abhinaya.stream.sources.base import Block, Warn
+
+FloatArray = npt.NDArray[np.float32]
+
+_HOLE_S: Final = 0.1
+"""Time stamps that jump further tell a hole; less is rounding by the container."""
+_LONGEST_HOLE_S: Final = 3600.0
+"""Time stamps that jump further are wrong."""
+_SHORT_S: Final = 0.5
+"""A file that ends this much before its declared end is truncated."""
+_LENGTH_ESTIMATED: Final = {"aac", "ac3", "eac3", "amr", "dts", "mp3", "mpeg", "mpegts"}
+"""Formats that do not declare a duration: FFmpeg estimates it from size and bit rate."""
+_MP3_LENGTH_TAGS: Final = (b"Xing", b"Info", b"VBRI")
+_SCALES: Final = {"u8": 128.0, "s16": 2.0**15, "s32": 2.0**31, "s64": 2.0**63}
+
+_DAMAGED: Final = "convert it, for example with ffmpeg, or fetch it again"
+
+
+class Readable(Protocol):
+    """A pipe, or a file of which only the reading matters."""
+
+    def read(self, size: int, /) -> bytes:
+        """Give up to `size` bytes; none at the end."""
+        ...
+
+
+class Decoder:
+    """The first audio track of an open container.
+
+    Args:
+        target: a path, or something to read from where it stands.
+        subject: how people name it.
+        warn: told about packets that cannot be decoded.
+        head: the beginning of the file, where there is one: it tells whether the duration that
+            the container declares is a fact, so that a truncated file is known as such.
+        clock: wall-clock time in Unix seconds.
+
+    Raises:
+        SourceError: no audio in it, or none that can be decoded.
+
+    """
+
+    def __init__(
+        self,
+        target: str | Readable,
+        subject: str,
+        warn: Warn,
+        *,
+        head: bytes = b"",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._subject = subject
+        self._warn = warn
+        self._head = head
+        self._clock = clock
+        self._given_s = 0.0
+        self._damaged = 0
+        self._container = _open(target, subject)
+        try:
+            self._track = self._find_track()
+            self._frames = self._decode()
+            self._first = self._first_frame()
+        except SourceError:
+            self.close()
+            raise
+
+    @property
+    def channels(self) -> int:
+        """Channels of the first decoded frame; what the header says may be wrong."""
+        return int(self._first.layout.nb_channels)
+
+    @property
+    def description(self) -> str:
+        """Codec, rate and channels, for people."""
+        many = "channel" if self.channels == 1 else "channels"
+        codec = self._track.codec_context.name
+        return f"{codec}, {self._first.sample_rate} Hz, {self.channels} {many}"
+
+    def close(self) -> None:
+        """Release the container."""
+        self._container.close()
+
+    def blocks(self) -> Iterator[Block]:
+        """Give the audio, once, with the holes that its time stamps tell.
+
+        Raises:
+            SourceError: it broke off, with the second at which.
+
+        """
+        origin: float | None = self._first.time
+        for frame in itertools.chain((self._first,), self._frames):
+            samples = to_float(frame)
+            hole_s = 0.0
+            if origin is not None and frame.time is not None:
+                hole_s = float(frame.time) - origin - self._given_s
+                hole_s = hole_s if _HOLE_S <= hole_s <= _LONGEST_HOLE_S else 0.0
+            self._given_s += hole_s + len(samples) / frame.sample_rate
+            lost = round(hole_s * frame.sample_rate)
+            yield Block(samples, frame.sample_rate, self._clock(), lost)
+        self._check_end()
+
+    def _find_track(self) -> Any:
+        tracks = self._container.streams
+        if tracks.audio:
+            return tracks.audio[0]
+        others = ", ".join(sorted({track.type for track in tracks})) or "nothing"
+        raise SourceError(
+            self._subject, f"has no audio track (it has: {others})", "name a file with sound"
+        )
+
+    def _first_frame(self) -> Any:
+        frame = next(self._frames, None)
+        if frame is not None:
+            return frame
+        if self._damaged:
+            raise SourceError(self._subject, "none of its audio can be decoded", _DAMAGED)
+        raise SourceError(self._subject, "holds no audio samples", "record or fetch it again")
+
+    def _decode(self) -> Iterator[Any]:
+        """Give the frames; a packet that cannot be decoded is counted and passed over."""
+        import av
+
+        try:
+            for packet in self._container.demux(self._track):
+                try:
+                    frames = packet.decode()
+                except av.error.EOFError:
+                    return
+                except av.FFmpegError:
+                    if not self._damaged:
+                        self._warn(f"{self._subject}: damaged at {self._given_s:.2f} s")
+                    self._damaged += 1
+                    continue
+                yield from (frame for frame in frames if frame.samples)
+        except (av.FFmpegError, OSError) as error:
+            reason = f"breaks off at {self._given_s:.2f} s: {reason_of(error)}"
+            raise SourceError(self._subject, reason, _DAMAGED) from error
+
+    def _check_end(self) -> None:
+        """Refuse to call the end of a truncated file an end."""
+        if self._damaged > 1:
+            self._warn(f"{self._subject}: {self._damaged} packets could not be decoded")
+        declared_s = self._declared_s()
+        if declared_s - self._given_s > max(_SHORT_S, 0.01 * declared_s):
+            reason = f"breaks off at {self._given_s:.2f} s of {declared_s:.2f} s"
+            raise SourceError(self._subject, reason, "it is truncated or damaged: " + _DAMAGED)
+
+    def _declared_s(self) -> float:
+        """Give the duration that the file declares; 0 if it does not, and FFmpeg estimates it."""
+        formats = set(self._container.format.name.split(","))
+        tagged = "mp3" in formats and any(tag in self._head for tag in _MP3_LENGTH_TAGS)
+        if not self._head or (formats & _LENGTH_ESTIMATED and not tagged):
+            return 0.0
+        if self._track.duration is not None:
+            return float(self._track.duration * self._track.time_base)
+        return (self._container.duration or 0) / 1e6
+
+
+def to_float(frame: Any) -> FloatArray:
+    """Give a decoded frame as [n, channels] in [-1, 1], whatever its sample format."""
+    channels = frame.layout.nb_channels
+    values = frame.to_ndarray()
+    values = values.T if frame.format.is_planar else values.reshape(-1, channels)
+    kind = frame.format.name.removesuffix("p")
+    if kind in ("flt", "dbl"):
+        floats: FloatArray = values.astype(np.float32)
+        return floats
+    offset = 128.0 if kind == "u8" else 0.0
+    scaled: FloatArray = ((values - offset) / _SCALES[kind]).astype(np.float32)
+    return scaled
+
+
+def reason_of(error: BaseException) -> str:
+    """Give the plain words of an error of FFmpeg or the system."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _open(target: str | Readable, subject: str) -> Any:
+    import av
+
+    try:
+        # A playlist or script named as audio must not make the decoder fetch other things.
+        return av.open(target, mode="r", options={"protocol_whitelist": "file,pipe"})
+    except av.error.PermissionError as error:
+        raise SourceError(subject, "may not be read", "change its permissions") from error
+    except (av.error.InvalidDataError, av.error.EOFError) as error:
+        raise SourceError(
+            subject, "is no audio that can be decoded, or is cut off or damaged", _DAMAGED
+        ) from error
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise SourceError(subject, f"cannot be opened: {reason_of(error)}", _DAMAGED) from error

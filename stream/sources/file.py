@@ -1,0 +1,78 @@
+"""A file: anything that PyAV decodes, sound or video with sound."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from abhinaya.stream.errors import SourceError
+from abhinaya.stream.sources.base import InputConfig, Opened, Warn
+from abhinaya.stream.sources.condition import condition
+from abhinaya.stream.sources.decode import Decoder
+
+_HEAD_BYTES: Final = 1 << 18
+
+
+def open_file(config: InputConfig, warn: Warn, clock: Callable[[], float] = time.time) -> Opened:
+    """Open the file `config.what`.
+
+    Raises:
+        SourceError: it is missing, a folder, empty, not audio, or without samples.
+
+    """
+    path = Path(config.what)
+    head = _read_head(path)
+    try:
+        decoder = Decoder(
+            # FFmpeg takes `name:` for a protocol; an absolute path has none.
+            str(path.resolve()),
+            config.what,
+            warn,
+            head=head,
+            clock=clock,
+        )
+    except SourceError as error:
+        if _is_text(head):
+            raise SourceError(
+                config.what, "is text, not audio", "name a recording"
+            ) from error.__cause__
+        raise
+    return Opened(
+        channels=1 if config.channels == "mix" else decoder.channels,
+        live=False,
+        description=f"{path.name}: {decoder.description}",
+        start_unix_s=clock(),
+        audio=condition(decoder.blocks(), config.channels, config.what, warn),
+        closing=decoder.close,
+    )
+
+
+def _read_head(path: Path) -> bytes:
+    try:
+        if path.is_dir():
+            raise SourceError(str(path), "is a folder", "name a file in it")
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except FileNotFoundError as error:
+        raise SourceError(str(path), "no such file", "check the path") from error
+    except PermissionError as error:
+        raise SourceError(str(path), "may not be read", "change its permissions") from error
+    except (OSError, ValueError) as error:
+        raise SourceError(str(path), f"cannot be read: {error}") from error
+    if not head:
+        raise SourceError(str(path), "is empty (0 bytes)", "record or fetch it again")
+    return head
+
+
+def _is_text(head: bytes) -> bool:
+    """Tell whether the file begins with nothing but text."""
+    start = head[:512]
+    try:
+        text = start.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < len(start) - 4:  # else it is only the cut that splits a character
+            return False
+        text = start[: error.start].decode("utf-8")
+    return all(character.isprintable() or character in "\t\r\n\f\ufeff" for character in text)

@@ -1,0 +1,235 @@
+"""The microphone, by PortAudio."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from abhinaya.stream.errors import SourceError
+from abhinaya.stream.sources.base import Block, InputConfig, Opened, Warn
+from abhinaya.stream.sources.condition import condition
+
+FloatArray = npt.NDArray[np.float32]
+
+_BLOCK_S: Final = 0.032
+_QUEUE_S: Final = 10.0
+"""How much may wait for the reader before audio is lost."""
+_STALL_S: Final = 3.0
+"""A device that is silent for so long, without even zeros, is gone."""
+_LIST: Final = "see abhinaya-stream --list-devices, and choose with --device"
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device that can record."""
+
+    number: int
+    name: str
+    channels: int
+    rate: int
+    default: bool
+
+
+def list_devices(portaudio: Any = None) -> list[Device]:
+    """Give the devices that can record; `portaudio` stands in for the sounddevice module.
+
+    Raises:
+        SourceError: PortAudio is missing or broken.
+
+    """
+    portaudio = portaudio or _import()
+    try:
+        default = portaudio.default.device[0]
+        return [
+            Device(
+                number,
+                str(entry["name"]),
+                int(entry["max_input_channels"]),
+                round(entry["default_samplerate"]),
+                number == default,
+            )
+            for number, entry in enumerate(portaudio.query_devices())
+            if entry["max_input_channels"] > 0
+        ]
+    except portaudio.PortAudioError as error:
+        raise SourceError("microphone", f"PortAudio lists no devices: {error}") from error
+
+
+def choose(devices: list[Device], wanted: str) -> Device:
+    """Find the device that `wanted` names by number or by part of its name; empty: the default.
+
+    Raises:
+        SourceError: there is none, or more than one fits.
+
+    """
+    subject = f"device {wanted!r}" if wanted else "microphone"
+    if not devices:
+        raise SourceError(subject, "no device can record", "plug one in, or give a file or `-`")
+    if not wanted:
+        return next((d for d in devices if d.default), devices[0])
+    if wanted.isdecimal():
+        fitting = [d for d in devices if d.number == int(wanted)]
+    else:
+        fitting = [d for d in devices if wanted.casefold() in d.name.casefold()]
+        fitting = [d for d in fitting if d.name.casefold() == wanted.casefold()] or fitting
+    if not fitting:
+        raise SourceError(subject, "no such device can record", _LIST)
+    if len(fitting) > 1:
+        names = ", ".join(f"{d.number} {d.name!r}" for d in fitting)
+        raise SourceError(subject, f"fits more than one device: {names}", "name one by its number")
+    return fitting[0]
+
+
+def open_microphone(
+    config: InputConfig,
+    warn: Warn,
+    portaudio: Any = None,
+    clock: Callable[[], float] = time.time,
+    stall_s: float = _STALL_S,
+    queue_s: float = _QUEUE_S,
+) -> Opened:
+    """Record from a device at its own rate, from now on.
+
+    Args:
+        config: names the device and the channels.
+        warn: told about audio that was lost.
+        portaudio: stands in for the sounddevice module in tests.
+        clock: wall-clock time in Unix seconds.
+        stall_s: a device that delivers nothing for so many seconds is gone.
+        queue_s: seconds of audio that may wait for the reader; more is lost, and told.
+
+    Raises:
+        SourceError: PortAudio or the device is missing, or does not open.
+
+    """
+    portaudio = portaudio or _import()
+    device = choose(list_devices(portaudio), config.device)
+    channels = config.channel_count or min(2, device.channels)
+    subject = f"microphone {device.name!r}"
+    if channels > device.channels:
+        reason = f"has {device.channels} channels, not {channels}"
+        raise SourceError(subject, reason, "ask for fewer channels")
+    intake = Intake(device.rate, int(queue_s / _BLOCK_S), clock)
+    try:
+        stream = portaudio.InputStream(
+            device=device.number,
+            samplerate=device.rate,
+            channels=channels,
+            dtype="float32",
+            blocksize=round(device.rate * _BLOCK_S),
+            callback=intake.take,
+            finished_callback=intake.stop,
+        )
+        stream.start()
+    except portaudio.PortAudioError as error:
+        raise SourceError(
+            subject, f"does not open: {error}", "is another program using it? " + _LIST
+        ) from error
+    start_unix_s = clock()
+
+    def close() -> None:
+        if intake.closed:
+            return
+        intake.closed = True
+        # A device that was unplugged may refuse to be closed; there is nothing left to release.
+        try:
+            stream.close()
+        except portaudio.PortAudioError as error:
+            warn(f"{subject}: did not close: {error}")
+
+    return Opened(
+        channels=1 if config.channels == "mix" else channels,
+        live=True,
+        description=f"{device.name}: {device.rate} Hz, {channels} channels",
+        start_unix_s=start_unix_s,
+        audio=condition(intake.blocks(subject, stall_s, warn), config.channels, subject, warn),
+        closing=close,
+    )
+
+
+class Intake:
+    """Between PortAudio's thread, which must never wait, and the reader.
+
+    Args:
+        rate: samples a second.
+        depth: how many blocks may wait.
+        clock: wall-clock time in Unix seconds.
+
+    """
+
+    def __init__(self, rate: int, depth: int, clock: Callable[[], float]) -> None:
+        self._rate = rate
+        self._clock = clock
+        self._waiting: queue.Queue[Block] = queue.Queue(maxsize=max(1, depth))
+        self._stopped = False
+        self._lost = 0  # since the last block that found room
+        self._next_adc_s: float | None = None
+        self.closed = False
+
+    def take(self, data: FloatArray, frames: int, times: Any, status: Any) -> None:
+        """Take the next samples [frames, channels]: PortAudio calls this."""
+        adc_s = float(times.inputBufferAdcTime)
+        if status.input_overflow:
+            self._lost += self._overflowed(adc_s, frames)
+        self._next_adc_s = adc_s + frames / self._rate
+        try:
+            self._waiting.put_nowait(Block(data.copy(), self._rate, self._clock(), self._lost))
+            self._lost = 0
+        except queue.Full:
+            self._lost += frames
+
+    def stop(self) -> None:
+        """Note that the stream is over, for whatever reason: PortAudio calls this."""
+        self._stopped = True
+
+    def blocks(self, subject: str, stall_s: float, warn: Warn) -> Iterator[Block]:
+        """Give the blocks as they come, until the device is closed.
+
+        Raises:
+            SourceError: the device was unplugged or delivers nothing.
+
+        """
+        heard = 0
+        deadline = time.monotonic() + stall_s
+        while True:
+            try:
+                block = self._waiting.get(timeout=0.05)
+            except queue.Empty:
+                if self.closed:
+                    return
+                if self._stopped or time.monotonic() > deadline:
+                    reason = f"delivers no more audio after {heard / self._rate:.1f} s"
+                    raise SourceError(subject, reason, "is it still plugged in?") from None
+                continue
+            if block.lost_samples:
+                ms = 1000 * block.lost_samples / self._rate
+                warn(f"{subject}: {ms:.0f} ms lost at {heard / self._rate:.1f} s")
+            heard += block.lost_samples + len(block.samples)
+            deadline = time.monotonic() + stall_s
+            yield block
+
+    def _overflowed(self, adc_s: float, frames: int) -> int:
+        """Estimate what PortAudio lost: it tells that, and the times tell how much if they can."""
+        if self._next_adc_s is not None:
+            jump = round((adc_s - self._next_adc_s) * self._rate)
+            if 0 < jump < 60 * self._rate:
+                return jump
+        return frames
+
+
+def _import() -> Any:
+    try:
+        import sounddevice
+    except OSError as error:
+        remedy = "install it: apt install libportaudio2 (Debian, Ubuntu), brew install portaudio"
+        raise SourceError("microphone", "the PortAudio library is missing", remedy) from error
+    except ImportError as error:
+        remedy = "install it: pip install sounddevice"
+        raise SourceError("microphone", "sounddevice is not installed", remedy) from error
+    return sounddevice

@@ -1,0 +1,48 @@
+"""The one place that opens a source of any kind."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+from abhinaya.stream.errors import ConfigError
+from abhinaya.stream.sources.base import InputConfig, Opened, Warn, check_names
+from abhinaya.stream.sources.file import open_file
+from abhinaya.stream.sources.microphone import open_microphone
+from abhinaya.stream.sources.pace import pace
+from abhinaya.stream.sources.stdin import open_stdin
+
+_LOG = logging.getLogger("abhinaya.sources")
+
+
+def open_source(
+    config: InputConfig, warn: Warn = _LOG.warning, start_unix_s: float | None = None
+) -> Opened:
+    """Open what `config` names; reading it is up to the caller, and so is closing it.
+
+    Args:
+        config: the input.
+        warn: told, in a sentence, about audio that is used although something is wrong with it.
+        start_unix_s: wall-clock time of sample 0, if another process has begun the stream.
+
+    Raises:
+        SourceError: it cannot be heard.
+        ConfigError: the channel names do not fit it.
+
+    """
+    if not config.what:
+        raise ConfigError("the input", "is empty", "name a file, `-` or `mic`")
+    if config.what == "mic":
+        source = open_microphone(config, warn)
+    else:
+        source = open_stdin(config, warn) if config.what == "-" else open_file(config, warn)
+    if start_unix_s is not None:
+        source = dataclasses.replace(source, start_unix_s=start_unix_s)
+    if config.realtime and not source.live:
+        source = pace(source)
+    try:
+        check_names(config, source.channels)
+    except ConfigError:
+        source.close()
+        raise
+    return source

@@ -1,0 +1,114 @@
+"""Standard input: raw PCM, or a container as it comes down a pipe."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, Final
+
+from abhinaya.stream.errors import SourceError
+from abhinaya.stream.sources import pcm
+from abhinaya.stream.sources.base import Block, InputConfig, Opened, Warn
+from abhinaya.stream.sources.condition import condition
+from abhinaya.stream.sources.decode import Decoder
+
+SUBJECT: Final = "standard input"
+_READ_BYTES: Final = 1 << 15
+_PIPE: Final = "pipe audio into it, for example: ffmpeg -i INPUT -f wav - | abhinaya-stream -"
+
+
+class Pipe:
+    """A pipe as the decoder may see it: it can be read, not sought; short reads are welcome."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.empty = True
+
+    def read(self, size: int = _READ_BYTES) -> bytes:
+        """Give at least one byte as soon as there is one; none at the end.
+
+        Raises:
+            SourceError: it was closed under our feet.
+
+        """
+        try:
+            read = getattr(self._stream, "read1", self._stream.read)
+            data: bytes = read(size if size > 0 else _READ_BYTES) or b""
+        except (OSError, ValueError) as error:
+            raise SourceError(SUBJECT, f"cannot be read: {error}", _PIPE) from error
+        self.empty = self.empty and not data
+        return data
+
+
+def open_stdin(
+    config: InputConfig,
+    warn: Warn,
+    stream: BinaryIO | None = None,
+    clock: Callable[[], float] = time.time,
+) -> Opened:
+    """Open standard input, or `stream` in its place.
+
+    Raises:
+        SourceError: it is closed, a terminal, or empty, or holds no audio.
+
+    """
+    pipe = Pipe(stream or _stdin())
+    if config.sample_format:
+        return _open_raw(pipe, config, warn, clock)
+    try:
+        decoder = Decoder(pipe, SUBJECT, warn, clock=clock)
+    except SourceError as error:
+        if pipe.empty:
+            raise SourceError(SUBJECT, "ended before any audio came", _PIPE) from error
+        hint = "name the file (not every mp4 can be piped); raw samples need --sample-format"
+        raise SourceError(SUBJECT, error.reason, hint) from error
+    return Opened(
+        channels=1 if config.channels == "mix" else decoder.channels,
+        live=False,
+        description=f"{SUBJECT}: {decoder.description}",
+        start_unix_s=clock(),
+        audio=condition(decoder.blocks(), config.channels, SUBJECT, warn),
+        closing=decoder.close,
+    )
+
+
+def _open_raw(pipe: Pipe, config: InputConfig, warn: Warn, clock: Callable[[], float]) -> Opened:
+    channels = config.channel_count or 1
+    return Opened(
+        channels=1 if config.channels == "mix" else channels,
+        live=False,
+        description=f"{SUBJECT}: {config.sample_format}, {config.rate} Hz, {channels} channels",
+        start_unix_s=clock(),
+        audio=condition(
+            _raw_blocks(pipe, config, channels, warn, clock), config.channels, SUBJECT, warn
+        ),
+    )
+
+
+def _raw_blocks(
+    pipe: Pipe, config: InputConfig, channels: int, warn: Warn, clock: Callable[[], float]
+) -> Iterator[Block]:
+    """Give what comes, as soon as it comes; a read may end amid a sample."""
+    frame_bytes = channels * pcm.sample_bytes(config.sample_format)
+    rest = b""
+    while data := pipe.read():
+        rest += data
+        whole = len(rest) - len(rest) % frame_bytes
+        if whole:
+            samples = pcm.to_float(rest[:whole], config.sample_format, channels)
+            rest = rest[whole:]
+            yield Block(samples, config.rate, clock())
+    if rest:
+        warn(f"{SUBJECT}: its last {len(rest)} bytes are no whole sample and were left out")
+    if pipe.empty:
+        raise SourceError(SUBJECT, "ended before any audio came", _PIPE)
+
+
+def _stdin() -> BinaryIO:
+    stream = sys.stdin
+    if stream is None or stream.closed:
+        raise SourceError(SUBJECT, "is closed", _PIPE)
+    if stream.isatty():
+        raise SourceError(SUBJECT, "is a terminal: nothing is piped into it", _PIPE)
+    return stream.buffer
