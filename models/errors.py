@@ -3,9 +3,11 @@
     ModelError                  subject, reason, remedy
     ├── MissingFileError        a file or a model name that is not there, or not allowed
     ├── DamagedFileError        not the file it should be: truncated, a git-lfs pointer, code inside
+    ├── WriteError              a file that cannot be written
     ├── KeysError               the tensors do not fit the architecture: keys, shapes, NaN
     ├── LabelsError             label names that do not map to the eight emotions
-    └── OptionsError            an option that the model does not have, or a value it cannot take
+    ├── OptionsError            an option that the model does not have, or a value it cannot take
+    └── RunError                it was loaded but cannot answer: out of memory, scores not finite
 
 Foreign errors (torch, safetensors, transformers, the Hub) become one of these where they are met,
 with the cause chained.
@@ -37,6 +39,10 @@ class DamagedFileError(ModelError):
     """The file is there but is not a checkpoint that can be trusted."""
 
 
+class WriteError(ModelError):
+    """A file cannot be written: no folder, no permission, no room."""
+
+
 class KeysError(ModelError):
     """Tensors of a checkpoint and of the architecture disagree."""
 
@@ -47,6 +53,10 @@ class LabelsError(ModelError):
 
 class OptionsError(ModelError):
     """An option is unknown or has a value that cannot be used."""
+
+
+class RunError(ModelError):
+    """A loaded model failed on a batch."""
 
 
 def listed(names: Iterable[str], limit: int = 8) -> str:

@@ -1,0 +1,271 @@
+"""Checkpoint files: read without running anything in them, and account for every key.
+
+A checkpoint that half fits loads without a word in most code and answers nonsense. Here every
+expected key must be found, every other one must be named in advance or the load is refused, shapes
+must agree, and no weight may be NaN or infinite.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from abhinaya.models.errors import DamagedFileError, KeysError, MissingFileError, WriteError, listed
+
+Tensors = dict[str, Tensor]
+
+_LFS_POINTER: Final = b"version https://git-lfs"
+_WRAPPERS: Final = ("model", "state_dict", "model_state_dict")
+_INDEX_NAMES: Final = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+_FILE_NAMES: Final = ("model.safetensors", "pytorch_model.bin")
+_METADATA_KEY: Final = "abhinaya"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Tensors by their names in the file, and what else the file says about them."""
+
+    path: Path
+    tensors: Tensors
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Plain values stored beside the tensors, for example BEATs' `cfg`."""
+
+
+def read(path: str | os.PathLike[str], prefix: str = "") -> Checkpoint:
+    """Read a checkpoint: a file (safetensors or torch), or a folder with one, sharded or not.
+
+    With `prefix`, only keys under it, without it.
+
+    Raises:
+        MissingFileError: nothing is there, or it may not be read.
+        DamagedFileError: it is not a whole checkpoint, or it holds code.
+
+    """
+    path = Path(path)
+    tensors: Tensors = {}
+    extra: dict[str, Any] = {}
+    for file in _files(path):
+        found, more = _read_file(file, prefix)
+        tensors |= found
+        extra |= more
+    return Checkpoint(path, tensors, extra)
+
+
+def save(path: Path, tensors: Mapping[str, Tensor], extra: Mapping[str, Any] | None = None) -> None:
+    """Write safetensors, whole or not at all; `extra` must be plain values (JSON).
+
+    Raises:
+        WriteError: the folder is not there, or there is no room.
+
+    """
+    # Aliases are stored as copies: safetensors refuses tensors that share memory.
+    copies = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    metadata = {_METADATA_KEY: json.dumps(dict(extra))} if extra else None
+    part = path.with_name(f"{path.name}.part")
+    try:
+        save_file(copies, part, metadata=metadata)
+        part.replace(path)
+    except (OSError, SafetensorError) as error:
+        part.unlink(missing_ok=True)
+        raise WriteError(
+            path, f"it cannot be written ({error})", "Check that the folder exists and has room"
+        ) from error
+
+
+def convert(source: Path, target: Path) -> Checkpoint:
+    """Rewrite any readable checkpoint as one safetensors file with the same keys.
+
+    Plain values beside the weights (BEATs' `cfg`) are kept; a state of training is not.
+    """
+    checkpoint = read(source)
+    check_finite(checkpoint.tensors, source)
+    plain = {k: v for k, v in checkpoint.extra.items() if _is_plain(v)}
+    save(target, checkpoint.tensors, plain)
+    return Checkpoint(target, checkpoint.tensors, plain)
+
+
+def fill(
+    module: nn.Module,
+    tensors: Mapping[str, Tensor],
+    subject: object,
+    *,
+    ignored: Sequence[str] = (),
+    remedy: str = "Check that the file belongs to this model",
+) -> None:
+    """Give a module its weights, accounting for every key.
+
+    `ignored` holds regular expressions (full match) of keys that may be there and are not used.
+
+    Raises:
+        KeysError: keys are missing, left over or of another shape, or a weight is not finite.
+
+    """
+    expected = module.state_dict()
+    missing = expected.keys() - tensors.keys()
+    spare = {k for k in tensors.keys() - expected.keys() if not matches(k, ignored)}
+    faults = []
+    if missing:
+        faults.append(f"{len(missing)} weights are missing: {listed(missing)}")
+    if spare:
+        faults.append(f"{len(spare)} are not of this model: {listed(spare)}")
+    used = {k: tensors[k] for k in expected.keys() & tensors.keys()}
+    if wrong := [
+        f"{k} {list(t.shape)} in place of {list(expected[k].shape)}"
+        for k, t in used.items()
+        if t.shape != expected[k].shape
+    ]:
+        faults.append(f"{len(wrong)} have another shape: {listed(wrong, 4)}")
+    if faults:
+        raise KeysError(subject, "; ".join(faults), remedy)
+    check_finite(used, subject)
+    module.load_state_dict(used, strict=True)
+
+
+def check_finite(tensors: Mapping[str, Tensor], subject: object) -> None:
+    """Raise KeysError if a weight is NaN or infinite, and name where."""
+    if bad := [
+        k for k, t in tensors.items() if t.is_floating_point() and not torch.isfinite(t).all()
+    ]:
+        raise KeysError(
+            subject,
+            f"weights that are NaN or infinite: {listed(bad)}",
+            "The training run that wrote it diverged; use an earlier checkpoint",
+        )
+
+
+def matches(key: str, patterns: Iterable[str]) -> bool:
+    """Whether a key is one of those that a list of regular expressions names."""
+    return any(re.fullmatch(pattern, key) for pattern in patterns)
+
+
+def renamed(tensors: Mapping[str, Tensor], prefixes: Mapping[str, str]) -> Tensors:
+    """Exchange prefixes of keys; the first that fits counts.
+
+    Raises:
+        KeysError: two keys would get the same name.
+
+    """
+    found: Tensors = {}
+    for key, tensor in tensors.items():
+        old = next((p for p in prefixes if key.startswith(p)), "")
+        name = prefixes[old] + key.removeprefix(old) if old else key
+        if name in found:
+            raise KeysError(key, f"two tensors are called {name}", "Remove one of them")
+        found[name] = tensor
+    return found
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.exists():
+        raise MissingFileError(
+            path, "it does not exist", "Check the path, or download the checkpoint first"
+        )
+    if path.is_file():
+        return [path]
+    for name in _INDEX_NAMES:
+        if (index := path / name).exists():
+            shards = json.loads(index.read_text("utf-8"))["weight_map"].values()
+            return [file for shard in sorted(set(shards)) for file in _files(path / shard)]
+    for name in _FILE_NAMES:
+        if (path / name).exists():
+            return [path / name]
+    raise MissingFileError(
+        path, f"the folder holds none of {', '.join(_FILE_NAMES)}", "Download the checkpoint again"
+    )
+
+
+def _read_file(path: Path, prefix: str) -> tuple[Tensors, dict[str, Any]]:
+    try:
+        with path.open("rb") as file:
+            head = file.read(32)
+    except OSError as error:
+        raise MissingFileError(
+            path, f"it cannot be read ({error.strerror})", "Check its permissions"
+        ) from error
+    size = path.stat().st_size
+    if head.startswith(_LFS_POINTER):
+        raise DamagedFileError(
+            path,
+            f"it is a git-lfs pointer of {size} bytes, not the file itself",
+            "Run git lfs pull in its folder, or download the file",
+        )
+    if head.lstrip()[:1] == b"<":
+        raise DamagedFileError(
+            path, "it is a web page, not a checkpoint", "Download the file itself, not its page"
+        )
+    # A safetensors header: its length in 8 bytes, then JSON.
+    read_kind = _read_safetensors if head[8:9] == b"{" else _read_torch
+    return read_kind(path, prefix)
+
+
+def _read_safetensors(path: Path, prefix: str) -> tuple[Tensors, dict[str, Any]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {
+                k.removeprefix(prefix): file.get_tensor(k)
+                for k in file.keys()  # noqa: SIM118 - not a mapping
+                if k.startswith(prefix)
+            }
+    except SafetensorError as error:
+        raise _truncated(path, error) from error
+    return tensors, json.loads(metadata.get(_METADATA_KEY, "{}"))
+
+
+def _read_torch(path: Path, prefix: str) -> tuple[Tensors, dict[str, Any]]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # torch says which class it would have had to run.
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if named is None:
+            raise _truncated(path, error) from error
+        raise DamagedFileError(
+            path,
+            f"it holds code ({named[1]}), not only weights, and loading it would run that",
+            "Ask its author for safetensors, or save model.state_dict() with the code that made it",
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, OSError) as error:
+        raise _truncated(path, error) from error
+    if not isinstance(content, dict):
+        raise DamagedFileError(
+            path, f"it holds a {type(content).__name__}, not weights by name", "Use a state_dict"
+        )
+    wrapper = next((w for w in _WRAPPERS if isinstance(content.get(w), dict)), None)
+    weights = content[wrapper] if wrapper else content
+    tensors = {
+        str(k).removeprefix(prefix): v
+        for k, v in weights.items()
+        if isinstance(v, Tensor) and str(k).startswith(prefix)
+    }
+    extra = {k: v for k, v in content.items() if k != wrapper and not isinstance(v, Tensor)}
+    return tensors, extra
+
+
+def _truncated(path: Path, error: Exception) -> DamagedFileError:
+    size = path.stat().st_size
+    why = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return DamagedFileError(
+        path,
+        f"its {size:,} bytes are no whole checkpoint ({why})",
+        "The download was cut short or the file is of another kind; download it again",
+    )
+
+
+def _is_plain(value: object) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True

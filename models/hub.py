@@ -1,0 +1,94 @@
+"""Where model files are: a path, or a name on the Hugging Face Hub; and its errors made ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download
+from safetensors import SafetensorError
+
+from abhinaya.models.errors import DamagedFileError, KeysError, MissingFileError, OptionsError
+from abhinaya.models.errors import listed as names
+
+
+def locate(name: str, patterns: list[str] | None = None) -> Path:
+    """Give the folder or file of a model, downloading it if it is a name on the Hub.
+
+    Raises:
+        MissingFileError: it is not there, gated, or the network is.
+
+    """
+    path = Path(name).expanduser()
+    if path.exists():
+        return path
+    if name.count("/") != 1 or name[0] in "./~" or path.suffix in {".pt", ".pth", ".safetensors"}:
+        raise MissingFileError(name, "it does not exist", "Check the path")
+    with translated(name):
+        return Path(snapshot_download(name, allow_patterns=patterns))
+
+
+@contextmanager
+def translated(subject: str) -> Iterator[None]:
+    """Turn what transformers and the Hub raise while loading into a ModelError.
+
+    Raises:
+        ModelError: in place of theirs.
+
+    """
+    try:
+        yield
+    except SafetensorError as error:
+        raise DamagedFileError(
+            subject, f"a weight file is not whole ({error})", "Download it again"
+        ) from error
+    except ImportError as error:
+        raise OptionsError(
+            subject, f"a package it needs is not installed ({_first_line(error)})", "Install it"
+        ) from error
+    except OSError as error:  # the Hub's HTTP errors are OSErrors, and so are transformers'
+        text = str(error).lower()
+        if "gated" in text or "401" in text or "403" in text:
+            raise MissingFileError(
+                subject,
+                "it is gated: the Hub gives it only to accounts that accepted its licence",
+                "Accept it on the model's page, then run hf auth login or set HF_TOKEN",
+            ) from error
+        raise MissingFileError(
+            subject,
+            f"it cannot be had ({_first_line(error)})",
+            "Check the name and the network, or give the path of a local copy",
+        ) from error
+    except (ValueError, RuntimeError, KeyError) as error:
+        raise KeysError(
+            subject,
+            f"transformers cannot build it ({_first_line(error)})",
+            "Check that config.json and the weights are of one model of the right kind",
+        ) from error
+
+
+def require_complete(info: Mapping[str, Any], subject: str) -> None:
+    """Refuse a model that transformers completed with random weights.
+
+    Raises:
+        KeysError: weights are missing or of another shape.
+
+    """
+    if missing := [str(k) for k in info.get("missing_keys", ())]:
+        raise KeysError(
+            subject,
+            f"{len(missing)} weights are missing and would be random: {names(missing)}",
+            "Use a checkpoint that was trained for this task",
+        )
+    if wrong := [str(k) for k in info.get("mismatched_keys", ())]:
+        raise KeysError(
+            subject,
+            f"{len(wrong)} weights have another shape than config.json says: {names(wrong)}",
+            "Correct config.json or use its own weights",
+        )
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,0 +1,247 @@
+"""S2 and ST1 as voters: their five files put together, and prompts around what they hear.
+
+    whisper, beats   the two frozen encoders, one copy for all voters of the process
+    llm              Vicuna, frozen
+    adapter          the published SALMONN file: LoRA, Q-Former, projection (optional)
+    checkpoint       what ABHINAYA's training wrote: the head, and the same weights trained further
+
+Prompt and lead-in are part of what the weights were trained on and must be these words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from abhinaya.models.audio_encoders import LONGEST, AudioEncoders, shared
+from abhinaya.models.base import Card, Utterance
+from abhinaya.models.beats import SHORTEST
+from abhinaya.models.checkpoint import Tensors, fill, read
+from abhinaya.models.errors import KeysError, OptionsError
+from abhinaya.models.labels import LABELS, label_map
+from abhinaya.models.llama import (
+    Quantize,
+    load_head,
+    load_llm,
+    load_tokenizer,
+    plain_ids,
+    require_classes,
+    split_lora,
+)
+from abhinaya.models.lora import ALPHA, fill_lora, merge_lora
+from abhinaya.models.salmonn import PoolScope, Prompt, Salmonn, SpeechAdapter, adapter_sizes
+from abhinaya.models.serving import (
+    SAMPLE_RATE,
+    Answer,
+    place,
+    serve,
+    unfit_audio,
+    unfit_text,
+)
+
+_BEFORE: Final = "USER: <Speech>"
+_AFTER: Final = (
+    "</Speech> Describe the emotion of the speaker in one word.\nASSISTANT:",
+    "</Speech> Use one word to describe the speaker's emotion.\nASSISTANT:",
+)
+_TEXT: Final = "Describe emotion of the speaker in one word"
+_TRANSCRIPT: Final = " <Transcript> "
+_MAX_TEXT: Final = 300
+"""Tokens of the text, its end token included."""
+
+_ABHINAYA: Final = "salmonn_model."
+_HEAD: Final = re.compile(r"(ln|pool|fc|out)\.")
+_ALIAS: Final = re.compile(
+    r"beats\.(encoder\.layers\.\d+\.self_attn\.relative_attention_bias\.weight)"
+)
+_UNUSED: Final = (r"speech_Qformer\.bert\.embeddings\.position_ids",)
+
+
+class SalmonnVoter:
+    """A SALMONN classifier: S2, or ST1 with `transcript`.
+
+    Options beside the files above: `labels`, the classes of the checkpoint in its order, if they
+    are not the eight of this package; `prompt` 0 or 1, which of the two published prompts is used
+    for every segment; `pool_scope`, which positions the head pools; `trim_speech_tokens`, leave out
+    the speech tokens of Whisper's padding (faster, but not what the weights were trained with);
+    `lora_alpha`, 32 as published, 28 is advised for an 8-bit language model; `merge_lora`;
+    `quantize` 8bit or 4bit; `qformer_heads`.
+    """
+
+    def __init__(
+        self,
+        whisper: str,
+        beats: str,
+        llm: str,
+        checkpoint: str,
+        adapter: str | None = None,
+        transcript: bool = False,
+        labels: Sequence[str] = LABELS,
+        prompt: int = 0,
+        pool_scope: PoolScope = "nonpad",
+        trim_speech_tokens: bool = False,
+        lora_alpha: float = ALPHA,
+        merge: bool = False,
+        quantize: Quantize | None = None,
+        qformer_heads: int = 12,
+        device: str = "auto",
+        dtype: str = "auto",
+        name: str = "salmonn",
+    ) -> None:
+        if prompt not in range(len(_AFTER)):
+            raise OptionsError(f"prompt {prompt!r}", "there are two", "Use 0 or 1")
+        if pool_scope not in ("nonpad", "speech"):
+            raise OptionsError(
+                f"pool_scope {pool_scope!r}",
+                "a voter cannot pool it: with padding, a result would depend on the batch",
+                "Use nonpad, which is what all means for one segment, or speech",
+            )
+        self._transcript, self._trim, self._scope = transcript, trim_speech_tokens, pool_scope
+        self._labels = label_map(labels, checkpoint)
+        self._place = place(device, dtype)
+        parts = _Parts.read(adapter, checkpoint)
+        self.encoders = shared(whisper, beats, self._place)
+        parts.check_aliases(self.encoders, beats)
+        tokenizer = load_tokenizer(llm)
+        self._tokenizer = tokenizer
+        self._before = (tokenizer.bos_token_id, *plain_ids(tokenizer, _BEFORE))
+        self._after = tuple(plain_ids(tokenizer, _AFTER[prompt]))
+
+        bridge = parts.bridge(qformer_heads, self.encoders)
+        body = load_llm(llm, self._place, quantize)
+        parts.check_width(body.config, llm)
+        fill_lora(body, parts.lora, parts.subject, lora_alpha)
+        if merge:
+            merge_lora(body)
+        head = load_head(parts.head, body.config.hidden_size, checkpoint)
+        require_classes(head, len(labels), checkpoint)
+        bridge.to(self._place.device, self._place.dtype)
+        self._model = Salmonn(bridge, body, head.to(self._place.device)).eval()
+        self._model.requires_grad_(False)
+        self.card = Card(
+            model=name,
+            version=f"{Path(checkpoint).stem} on {llm}",
+            needs=frozenset({"audio", "transcript"}) if transcript else frozenset({"audio"}),
+            labels=self._labels.labels,
+            licence="Apache-2.0 (SALMONN) and the language model's own",
+            notes=(f"hears the first {LONGEST // SAMPLE_RATE} s of a segment", *parts.notes(body)),
+        )
+
+    def vote(self, batch: Sequence[Utterance]) -> list[Answer]:
+        """Give one answer for each segment."""
+        return serve(batch, self._unfit, self._run, self._labels)
+
+    def _unfit(self, utterance: Utterance) -> str | None:
+        reason = unfit_audio(utterance, SHORTEST)
+        return unfit_text(utterance) if reason is None and self._transcript else reason
+
+    def _run(self, batch: list[Utterance]) -> Tensor:
+        features = self.encoders.encode([utterance.samples for utterance in batch])
+        prompts = [self.prompt(utterance.transcript) for utterance in batch]
+        scores: Tensor = self._model(features, prompts, self._scope, self._trim)
+        return scores.softmax(-1)
+
+    def prompt(self, transcript: str) -> Prompt:
+        """Give the ids around the speech; three texts tokenised apart, as in training."""
+        text = _TEXT + _TRANSCRIPT + transcript.strip() if self._transcript else _TEXT
+        ids = (*plain_ids(self._tokenizer, text), self._tokenizer.eos_token_id)
+        return Prompt(self._before, self._after, ids[:_MAX_TEXT])
+
+
+def salmonn_13b(**options: Any) -> SalmonnVoter:
+    """S2: SALMONN-13B on Vicuna-13B v1.1, speech alone by default."""
+    return SalmonnVoter(**{"name": "salmonn-13b", "transcript": False, **options})
+
+
+def salmonn_7b(**options: Any) -> SalmonnVoter:
+    """ST1: SALMONN-7B on Vicuna-7B v1.5, speech and transcript by default."""
+    return SalmonnVoter(**{"name": "salmonn-7b", "transcript": True, **options})
+
+
+class _Parts:
+    """The tensors of the two files, by what they are for."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], head: Tensors, subject: str) -> None:
+        self.subject, self.head = subject, head
+        self.lora, rest = split_lora(tensors, "llama_model.")
+        self.aliases = {m[1]: t for k, t in rest.items() if (m := _ALIAS.fullmatch(k))}
+        self.rest = {k: t for k, t in rest.items() if not _ALIAS.fullmatch(k)}
+
+    @classmethod
+    def read(cls, adapter: str | None, checkpoint: str) -> _Parts:
+        """Read the files; what the checkpoint trained further replaces the adapter's."""
+        tensors = read(adapter).tensors if adapter else {}
+        trained = read(checkpoint).tensors
+        head = {k: t for k, t in trained.items() if _HEAD.match(k)}
+        others = {k: t for k, t in trained.items() if k not in head}
+        if stray := [k for k in others if not k.startswith(_ABHINAYA)]:
+            raise KeysError(
+                checkpoint,
+                f"it holds {stray[0]!r}, which is of neither the head nor {_ABHINAYA}*",
+                "Give a published SALMONN file with the option adapter, ABHINAYA's as checkpoint",
+            )
+        tensors = tensors | {k.removeprefix(_ABHINAYA): t for k, t in others.items()}
+        return cls(tensors, head, " and ".join(p for p in (adapter, checkpoint) if p))
+
+    def bridge(self, heads: int, encoders: AudioEncoders) -> SpeechAdapter:
+        """Build the speech adapter from the shapes of its tensors and fill it."""
+        remedy = "Use salmonn_v1.pth (13B), salmonn_7b_v0.pth (7B) or what was trained from them"
+        try:
+            speech, audio, qformer = adapter_sizes(self.rest, heads)
+            width = len(self.rest["speech_llama_proj.weight"])
+        except KeyError as error:
+            raise KeysError(self.subject, f"it has no {error.args[0]}", remedy) from error
+        if (speech, audio) != encoders.widths:
+            raise KeysError(
+                self.subject,
+                f"it hears encoders of widths {speech} and {audio},"
+                f" these have {encoders.widths[0]} and {encoders.widths[1]}",
+                "Use whisper-large-v2 and BEATs iter3+ AS2M",
+            )
+        bridge = SpeechAdapter(speech, audio, qformer, width)
+        fill(bridge, self.rest, self.subject, ignored=_UNUSED, remedy=remedy)
+        return bridge.eval()
+
+    def check_width(self, config: Any, llm: str) -> None:
+        """Refuse a language model of another size than the adapter was made for."""
+        width = len(self.rest["speech_llama_proj.weight"])
+        layers = len({k.split(".")[1] for k in self.lora})
+        if (width, layers) != (config.hidden_size, config.num_hidden_layers):
+            wanted = {5120: "Vicuna-13B v1.1", 4096: "Vicuna-7B v1.5"}.get(width, "its own")
+            raise KeysError(
+                llm,
+                f"it has width {config.hidden_size} and {config.num_hidden_layers} layers,"
+                f" but {self.subject} is for width {width} and {layers} layers",
+                f"Use the language model of that size: {wanted}",
+            )
+
+    def check_aliases(self, encoders: AudioEncoders, beats: str) -> None:
+        """Compare the copies of BEATs' bias table that a SALMONN file carries with BEATs' own."""
+        name = "encoder.layers.0.self_attn.relative_attention_bias.weight"
+        first = encoders.beats.get_parameter(name)
+        for key, table in self.aliases.items():
+            if table.shape != first.shape or not torch.equal(
+                table.to(first.device, first.dtype), first
+            ):
+                raise KeysError(
+                    self.subject,
+                    f"its {key} differs from {beats}: it was trained with another BEATs",
+                    "Use BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt",
+                )
+
+    def notes(self, body: Any) -> tuple[str, ...]:
+        """Warn of the wrong generation of Vicuna, which fits every shape and answers nonsense."""
+        width, length = body.config.hidden_size, body.config.max_position_embeddings
+        expected = {5120: (2048, "v1.1"), 4096: (4096, "v1.5")}.get(width)
+        if expected is None or length == expected[0]:
+            return ()
+        note = (
+            f"this language model reads {length} tokens; Vicuna {expected[1]}, which SALMONN of"
+            f" this size was trained with, reads {expected[0]}: check that it is that version"
+        )
+        return (note,)

@@ -1,0 +1,139 @@
+"""What all torch voters share: where they run, what they refuse, and scores made into ballots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from abhinaya.models.base import Abstention, Ballot, Utterance
+from abhinaya.models.errors import OptionsError, RunError
+from abhinaya.models.labels import LABELS, LabelMap
+
+SAMPLE_RATE: Final = 16_000
+_DTYPES: Final = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+Answer = Ballot | Abstention
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a model runs and in which precision. Heads stay in float32."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+
+def place(device: str = "auto", dtype: str = "auto") -> Place:
+    """Read the options device and dtype: by default a GPU in bfloat16, else the CPU in float32.
+
+    Raises:
+        OptionsError: there is no such device or type.
+
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        where = torch.device(device)
+    except RuntimeError as error:
+        raise OptionsError(f"device {device!r}", "there is none", "Use cpu or cuda") from error
+    if where.type == "cuda" and not torch.cuda.is_available():
+        raise OptionsError(f"device {device!r}", "no GPU can be seen", "Use cpu, or auto")
+    if dtype == "auto":
+        dtype = "bfloat16" if where.type == "cuda" else "float32"
+    if dtype not in _DTYPES:
+        raise OptionsError(f"dtype {dtype!r}", "there is none", f"Use {', '.join(_DTYPES)}")
+    return Place(where, _DTYPES[dtype])
+
+
+def serve(
+    batch: Sequence[Utterance],
+    unfit: Callable[[Utterance], str | None],
+    run: Callable[[list[Utterance]], Tensor],
+    labels: LabelMap,
+) -> list[Answer]:
+    """Answer a batch: refuse what is unfit with its reason, run the rest, map its classes.
+
+    `run` gives probabilities [B, K] in the checkpoint's own order. A batch that does not fit into
+    the device's memory is halved until it does.
+
+    Raises:
+        RunError: even one utterance does not fit.
+
+    """
+    reasons = [unfit(utterance) for utterance in batch]
+    fit = [u for u, reason in zip(batch, reasons, strict=True) if reason is None]
+    with torch.inference_mode():
+        rows = iter(_halving(run, fit)) if fit else iter(())
+    return [
+        Abstention(reason) if reason is not None else to_ballot(next(rows), labels)
+        for reason in reasons
+    ]
+
+
+def _halving(run: Callable[[list[Utterance]], Tensor], batch: list[Utterance]) -> list[Tensor]:
+    try:
+        return list(run(batch).float().cpu())
+    except torch.OutOfMemoryError as error:
+        if len(batch) == 1:
+            raise RunError(
+                f"a segment of {len(batch[0].samples) / SAMPLE_RATE:.1f} s",
+                "the device has no memory for it, even alone",
+                "Use a smaller model, dtype bfloat16, quantize, or another device",
+            ) from error
+    # Outside the handler, so that the failed batch's tensors are free by now.
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    half = len(batch) // 2
+    return _halving(run, batch[:half]) + _halving(run, batch[half:])
+
+
+def to_ballot(probabilities: Tensor, labels: LabelMap) -> Answer:
+    """Make an answer of one row of class probabilities [K] in the checkpoint's own order."""
+    row = probabilities.numpy().astype(np.float64)
+    if not np.isfinite(row).all():
+        return Abstention("the model's scores are not finite; try dtype float32")
+    if labels.targets[int(row.argmax())] is None:
+        return Abstention(f"the model hears {labels.names[int(row.argmax())]!r}, no emotion")
+    mapped = row @ labels.matrix
+    mapped /= mapped.sum()
+    return Ballot(LABELS[int(mapped.argmax())], tuple(mapped.tolist()))
+
+
+def unfit_audio(utterance: Utterance, shortest: int) -> str | None:
+    """Say why audio cannot be judged, or None if it can."""
+    samples = utterance.samples
+    if len(samples) < shortest:
+        return (
+            f"the segment has {len(samples)} samples, the model needs {shortest}"
+            f" ({1000 * shortest / SAMPLE_RATE:.0f} ms); raise the shortest speech of the segmenter"
+        )
+    if not np.isfinite(samples).all():
+        return "the audio holds values that are not numbers; check its source"
+    return None
+
+
+def unfit_text(utterance: Utterance) -> str | None:
+    """Say why a transcript cannot be judged, or None if it can."""
+    if not utterance.transcript.strip():
+        return "the transcript is empty: no words were recognised in the segment"
+    return None
+
+
+def padded(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Right-pad [n] or [n, D] with zeros: [B, N, ...], and lengths [B]."""
+    lengths = torch.tensor([len(row) for row in rows])
+    return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True), lengths
+
+
+def valid(lengths: Tensor, size: int) -> Tensor:
+    """Make a mask [B, size], True before each length."""
+    return torch.arange(size, device=lengths.device) < lengths[:, None]
