@@ -1,0 +1,59 @@
+"""The compact joint voter: how and what was said, weighed against each other.
+
+Its own speech tower and its own text tower (other seeds and sizes than those of `compact-speech`
+and `compact-text`, so that it is a voter and not a copy), joined late: a weighted sum of their
+scores, the weights fitted on held-out speakers paired with held-out sentences by label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from abhinaya.models.base import Abstention, Ballot, Card, FloatArray, Utterance, ballot
+from abhinaya.models.compact.listen import listen, pad
+from abhinaya.models.compact.tokens import encode, normalise_text
+from abhinaya.models.compact.weights_file import load_weights
+
+
+class CompactJoint:
+    """Votes by sound and words together; by the sound alone where no words were recognised."""
+
+    def __init__(self, weights: str | None = None) -> None:
+        """`weights`: path of another ONNX file of this model; its card lies beside it."""
+        self._weights = load_weights("compact-joint", frozenset({"audio", "transcript"}), weights)
+
+    @property
+    def card(self) -> Card:
+        """What the model is."""
+        return self._weights.card
+
+    def vote(self, batch: Sequence[Utterance]) -> list[Ballot | Abstention]:
+        """Give one answer for each utterance; too short, silent or broken audio abstains."""
+        heard = [listen(utterance) for utterance in batch]
+        features = {b: h for b, h in enumerate(heard) if not isinstance(h, Abstention)}
+        if not features:
+            return [h for h in heard if isinstance(h, Abstention)]
+        rows = self._weights.probabilities(
+            self._feeds(list(features.values()), [batch[b].transcript for b in features])
+        )
+        ballots = dict(zip(features, map(ballot, rows), strict=True))
+        return [h if isinstance(h, Abstention) else ballots[b] for b, h in enumerate(heard)]
+
+    def _feeds(
+        self, features: Sequence[FloatArray], transcripts: Sequence[str]
+    ) -> dict[str, npt.NDArray[Any]]:
+        texts = [normalise_text(transcript) for transcript in transcripts]
+        settings = self._weights.settings
+        padded, mask = pad(features)
+        ids, word_mask = encode(texts, settings["buckets"], settings["hash_seed"])
+        return {
+            "features": padded,
+            "mask": mask,
+            "pieces": ids,
+            "word_mask": word_mask,
+            "worded": np.array([float(bool(text)) for text in texts], np.float32),
+        }

@@ -1,0 +1,40 @@
+"""The compact text voter: what was said, in under 5 MB and on one thread.
+
+Words as sums of hashed letter n-grams (Bojanowski et al., 2017), one convolution over three
+words, attentive statistics pooling. The network is `abhinaya.train.towers.TextTower`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from abhinaya.models.base import Abstention, Ballot, Card, Utterance, ballot
+from abhinaya.models.compact.tokens import encode, normalise_text
+from abhinaya.models.compact.weights_file import load_weights
+
+NO_WORDS = Abstention("no words recognised")
+
+
+class CompactText:
+    """Votes by the words alone. Takes `transcript`; has no class for contempt."""
+
+    def __init__(self, weights: str | None = None) -> None:
+        """`weights`: path of another ONNX file of this model; its card lies beside it."""
+        self._weights = load_weights("compact-text", frozenset({"transcript"}), weights)
+
+    @property
+    def card(self) -> Card:
+        """What the model is."""
+        return self._weights.card
+
+    def vote(self, batch: Sequence[Utterance]) -> list[Ballot | Abstention]:
+        """Give one answer for each utterance; one without words abstains."""
+        texts = [normalise_text(utterance.transcript) for utterance in batch]
+        found = {b: text for b, text in enumerate(texts) if text}
+        if not found:
+            return [NO_WORDS] * len(texts)
+        settings = self._weights.settings
+        ids, mask = encode(list(found.values()), settings["buckets"], settings["hash_seed"])
+        rows = self._weights.probabilities({"pieces": ids, "word_mask": mask})
+        ballots = dict(zip(found, map(ballot, rows), strict=True))
+        return [ballots.get(b, NO_WORDS) for b in range(len(texts))]

@@ -1,0 +1,124 @@
+"""Opening a compact voter's ONNX file, and refusing one that is not what it should be.
+
+What the file says about itself (its network, labels and settings) is in its ONNX metadata under
+the key `abhinaya`, as JSON; the card beside it (`<name>.json`) is for people.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from abhinaya.models.base import Card, FloatArray, Need
+from abhinaya.models.errors import DamagedFileError, LabelsError, MissingFileError
+from abhinaya.models.labels import LABELS
+
+METADATA_KEY: Final = "abhinaya"
+RETRAIN: Final = "Use the file the package carries, or train one with `abhinaya train {name}`"
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A network ready to run, and what its file says about it."""
+
+    path: Path
+    session: onnxruntime.InferenceSession
+    settings: Mapping[str, Any]
+    """Of its text hashing and the like: what the code must do as training did."""
+    places: npt.NDArray[np.int64]
+    """[C'] index in LABELS of each output of the network."""
+    card: Card
+
+    def probabilities(self, feeds: Mapping[str, npt.NDArray[Any]]) -> FloatArray:
+        """Run the network: probabilities [B, C] in the order of LABELS, 0 for what it lacks."""
+        (logits,) = self.session.run(["logits"], dict(feeds))
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        spread = np.zeros((len(logits), len(LABELS)), np.float32)
+        spread[:, self.places] = powers / powers.sum(axis=1, keepdims=True)
+        return spread
+
+
+def load_weights(name: str, needs: frozenset[Need], weights: str | None) -> Weights:
+    """Open the ONNX file at `weights`, or the one that the package carries for model `name`.
+
+    Raises:
+        MissingFileError: there is no such file.
+        DamagedFileError: it is not an ONNX file, or not one of this model.
+        LabelsError: it names labels that are not among the eight.
+
+    """
+    path = Path(weights) if weights is not None else _packaged(name)
+    remedy = RETRAIN.format(name=name)
+    if not path.is_file():
+        raise MissingFileError(path, "no such weights file", remedy)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(
+            path.read_bytes(), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # onnxruntime's errors share no base class of their own
+        raise DamagedFileError(path, f"not an ONNX file that can run: {error}", remedy) from error
+    said = _said(path, session, name, remedy)
+    return Weights(
+        path=path,
+        session=session,
+        settings=said["settings"],
+        places=_places(path, said["labels"], remedy),
+        card=_card(path, name, needs, said),
+    )
+
+
+def _packaged(name: str) -> Path:
+    folder = resources.files("abhinaya.models.compact.weights")
+    return Path(str(folder)) / f"{name}.onnx"
+
+
+def _said(
+    path: Path, session: onnxruntime.InferenceSession, name: str, remedy: str
+) -> dict[str, Any]:
+    raw = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    if raw is None:
+        raise DamagedFileError(path, f"an ONNX file, but not of {name}: no metadata", remedy)
+    try:
+        said = json.loads(raw)
+        found, _ = said["model"], (said["labels"], said["settings"], said["version"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedFileError(path, f"its metadata cannot be read: {error!r}", remedy) from error
+    if found != name:
+        raise DamagedFileError(path, f"holds the model {found!r}, not {name!r}", remedy)
+    return dict(said)
+
+
+def _places(path: Path, labels: Sequence[str], remedy: str) -> npt.NDArray[np.int64]:
+    unknown = [label for label in labels if label not in LABELS]
+    if unknown or len(set(labels)) != len(labels):
+        raise LabelsError(
+            path, f"has the labels {list(labels)}; they must be some of {', '.join(LABELS)}", remedy
+        )
+    return np.array([LABELS.index(label) for label in labels], np.int64)
+
+
+def _card(path: Path, name: str, needs: frozenset[Need], said: Mapping[str, Any]) -> Card:
+    """Make the card out of the metadata and, where it lies beside, the card file."""
+    beside = path.with_suffix(".json")
+    told = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+    return Card(
+        model=name,
+        version=said["version"],
+        needs=needs,
+        labels=tuple(label for label in LABELS if label in said["labels"]),
+        licence=told.get("licence", "not stated"),
+        noncommercial=bool(told.get("noncommercial", False)),
+        notes=tuple(told.get("limits", ("no card beside the weights file",))),
+    )

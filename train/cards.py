@@ -1,0 +1,76 @@
+"""The card beside each weights file: what it is made of, what it is for, how good it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+
+@dataclass(frozen=True)
+class Background:
+    """What does not depend on the run."""
+
+    licence: str
+    noncommercial: bool
+    data: tuple[str, ...]
+    limits: tuple[str, ...]
+
+
+SPEECH_DATA: Final = (
+    "RAVDESS, actors 1-14 to fit, 15-16 to tune, 17-18 measured (CC BY-NC-SA 4.0)",
+    "nEMO, six Polish speakers to fit, MK0 to tune, KD0 and SM0 measured (CC BY-NC-SA 4.0)",
+)
+TEXT_DATA: Final = (
+    "GoEmotions train, Ekman grouping (Apache-2.0)",
+    "EmoryNLP train, without Peaceful and Powerful (Apache-2.0)",
+)
+CONTEMPT: Final = "Gives contempt probability 0: there is no speech with that label to learn from."
+ACTED: Final = (
+    "Learnt from acted speech of few people, in English and Polish; natural emotion is weaker."
+)
+ALARMS: Final = (
+    "Calls much neutral speech of strangers emotional, above all in the first seconds: "
+    "see the neutral figures before an alarm hangs on one label."
+)
+NOT_FOR: Final = "Not for decisions about people: hiring, health, policing, credit."
+
+BACKGROUNDS: Final[Mapping[str, Background]] = {
+    "compact-speech": Background(
+        "CC-BY-NC-SA-4.0", True, SPEECH_DATA, (ACTED, CONTEMPT, ALARMS, NOT_FOR)
+    ),
+    "compact-text": Background(
+        "Apache-2.0",
+        False,
+        TEXT_DATA,
+        (
+            "Learnt from written comments and scripted dialogue, in English only.",
+            CONTEMPT,
+            "One sentence without what was said before it.",
+            NOT_FOR,
+        ),
+    ),
+    "compact-joint": Background(
+        "CC-BY-NC-SA-4.0",
+        True,
+        (*SPEECH_DATA, *TEXT_DATA),
+        (
+            ACTED,
+            CONTEMPT,
+            ALARMS,
+            "Its fusion was fitted on voices and sentences paired by label, not on real talk.",
+            NOT_FOR,
+        ),
+    ),
+}
+
+
+def write_card(weights: Path, model: str, version: str, figures: Mapping[str, Any]) -> Path:
+    """Write the card of `weights` beside it; `figures` may be empty before they are measured."""
+    path = weights.with_suffix(".json")
+    card = {"model": model, "version": version, **asdict(BACKGROUNDS[model])}
+    text = json.dumps({**card, "figures": dict(figures)}, indent=2, ensure_ascii=False)
+    path.write_text(text + "\n", encoding="utf-8")
+    return path

@@ -1,0 +1,101 @@
+"""`abhinaya train`: from a folder of data to the weights the monitor loads, and their figures."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from abhinaya.models.errors import ModelError
+from abhinaya.models.registry import load
+from abhinaya.train.cards import BACKGROUNDS, write_card
+from abhinaya.train.compact_joint import JointRecipe, train_compact_joint
+from abhinaya.train.compact_speech import SpeechRecipe, train_compact_speech
+from abhinaya.train.compact_text import TextRecipe, train_compact_text
+from abhinaya.train.data.clips import DataError
+from abhinaya.train.evaluate import MEASURES
+from abhinaya.train.loop import TrainingError
+
+DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+Recipe = TypeVar("Recipe", SpeechRecipe, TextRecipe)
+CACHE = Path("/tmp/abhinaya-cache")  # noqa: S108 - rendered features, remade when missing
+WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "compact" / "weights"
+
+
+def main(argv: list[str]) -> int:
+    """Run one command; returns 0, or 1 with one line on standard error about what was wrong."""
+    args = _parser().parse_args(argv)
+    try:
+        if args.command == "evaluate":
+            _evaluate(args)
+        else:
+            _train(args)
+    except (DataError, TrainingError, ModelError) as error:
+        print(f"abhinaya train: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="abhinaya train", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for model in BACKGROUNDS:
+        command = commands.add_parser(model, help=f"train {model} and write its weights and card")
+        _add_folders(command)
+        command.add_argument("--out", type=Path, default=WEIGHTS, help="folder of the weights")
+        command.add_argument("--steps", type=int, help="training steps; fewer to try things out")
+        command.add_argument("--seed", type=int, help="another seed than the recipe's")
+    evaluate = commands.add_parser("evaluate", help="measure weights and write the figures")
+    _add_folders(evaluate)
+    evaluate.add_argument("model", choices=sorted(BACKGROUNDS))
+    evaluate.add_argument("--weights", type=Path, help="another ONNX file than the bundled one")
+    return parser
+
+
+def _add_folders(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--data", type=Path, default=DATA, help="folder with speech.csv and text/")
+    command.add_argument("--cache", type=Path, default=CACHE, help="folder for rendered features")
+
+
+def _train(args: argparse.Namespace) -> None:
+    changes = {} if args.seed is None else {"seed": args.seed}
+    speech, text, joint = SpeechRecipe(), TextRecipe(), JointRecipe()
+    speech, text = replace(speech, **changes), replace(text, **changes)
+    joint = replace(
+        joint, speech=replace(joint.speech, **changes), text=replace(joint.text, **changes)
+    )
+    if args.steps is not None:
+        speech, text = _shorter(speech, args.steps), _shorter(text, args.steps)
+        joint = replace(
+            joint, speech=_shorter(joint.speech, args.steps), text=_shorter(joint.text, args.steps)
+        )
+    if args.command == "compact-speech":
+        path = train_compact_speech(args.data, args.cache, args.out, speech, _say)
+    elif args.command == "compact-text":
+        path = train_compact_text(args.data, args.out, text, _say)
+    else:
+        path = train_compact_joint(args.data, args.cache, args.out, joint, _say)
+    write_card(path, args.command, _version(path, args.command), {})
+    _say(f"wrote {path}; measure it with: abhinaya train evaluate {args.command} --weights {path}")
+
+
+def _shorter(recipe: Recipe, steps: int) -> Recipe:
+    return replace(recipe, schedule=replace(recipe.schedule, steps=steps))
+
+
+def _version(path: Path, model: str) -> str:
+    return load(model, {"weights": str(path)}).card.version
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    path = args.weights or WEIGHTS / f"{args.model}.onnx"
+    voter = load(args.model, {"weights": str(path)})
+    figures = MEASURES[args.model](voter, args.data, _say)
+    card = write_card(path, args.model, voter.card.version, figures)
+    print(card.read_text(encoding="utf-8"))
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,117 @@
+"""Recipe of the compact text voter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+
+from abhinaya.models.base import FloatArray
+from abhinaya.models.compact.tokens import encode
+from abhinaya.models.labels import LABELS
+from abhinaya.train import losses
+from abhinaya.train.calibration import fit_temperature
+from abhinaya.train.data.texts import Sentence, read_emorynlp, read_goemotions
+from abhinaya.train.data.word_errors import with_errors
+from abhinaya.train.export import Calibrated, export, halve
+from abhinaya.train.loop import Schedule, fit
+from abhinaya.train.metrics import Indices
+from abhinaya.train.text_batches import TextBatches, TextPlan, common_words
+from abhinaya.train.towers import TextTower
+
+VERSION: Final = "1"
+TEXT_LABELS: Final = tuple(label for label in LABELS if label != "contempt")
+"""No text corpus here has contempt."""
+TUNE_SENTENCES: Final = 3_000
+
+
+@dataclass(frozen=True)
+class TextRecipe:
+    """Everything that decides what the tower becomes, besides the data."""
+
+    seed: int = 0
+    embedding: int = 64
+    width: int = 128
+    dropout: float = 0.3
+    plan: TextPlan = field(default_factory=TextPlan)
+    schedule: Schedule = field(
+        default_factory=lambda: Schedule(steps=4_000, rate=3e-3, weight_decay=0.05)
+    )
+
+
+@dataclass(frozen=True)
+class TunedText:
+    """A trained tower with its temperature, and the sentences it was tuned on."""
+
+    network: Calibrated
+    temperature: float
+    tune: tuple[Sentence, ...]
+
+
+def divide(sentences: Sequence[Sentence], seed: int = 5) -> tuple[list[Sentence], list[Sentence]]:
+    """Sentences to fit on, and TUNE_SENTENCES (a tenth of a small corpus) to tune on."""
+    order = np.random.default_rng(seed).permutation(len(sentences))
+    tune = min(TUNE_SENTENCES, len(sentences) // 10)
+    return [sentences[i] for i in order[tune:]], [sentences[i] for i in order[:tune]]
+
+
+def train_text(data: Path, recipe: TextRecipe, say: Callable[[str], None] = print) -> TunedText:
+    """Train and calibrate a text tower on GoEmotions and EmoryNLP.
+
+    Raises:
+        DataError: a corpus is missing.
+        TrainingError: the loss is no longer a number.
+
+    """
+    fitting, tuning = divide(read_goemotions(data, "train") + read_emorynlp(data, "train"))
+    say(f"{len(fitting)} sentences to fit, {len(tuning)} to tune")
+    torch.manual_seed(recipe.seed)
+    plan = recipe.plan
+    tower = TextTower(
+        len(TEXT_LABELS), plan.buckets, recipe.embedding, recipe.width, recipe.dropout
+    )
+    batches = TextBatches(fitting, TEXT_LABELS, plan, recipe.seed)
+    trained = fit(tower, batches.draw, losses.cross_entropy, recipe.schedule, say)
+    logits, truth = text_scores(trained, tuning, plan, common_words(fitting))
+    temperature = fit_temperature(logits, truth)
+    assert isinstance(trained, TextTower)
+    network = Calibrated(halve(trained), temperature, [0.0] * len(TEXT_LABELS))
+    return TunedText(network, temperature, tuple(tuning))
+
+
+@torch.no_grad()
+def text_scores(
+    tower: torch.nn.Module, sentences: Sequence[Sentence], plan: TextPlan, words: Sequence[str]
+) -> tuple[FloatArray, Indices]:
+    """Logits [N, C] and labels [N] of the sentences with one label, with 10 % word errors."""
+    clear = [sentence for sentence in sentences if len(sentence.labels) == 1]
+    rng = np.random.default_rng(0)
+    texts = [with_errors(sentence.text, 0.1, words, rng) for sentence in clear]
+    ids, mask = encode(texts, plan.buckets, plan.hash_seed)
+    logits = tower(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
+    truth = np.array([TEXT_LABELS.index(sentence.labels[0]) for sentence in clear], np.int64)
+    return logits, truth
+
+
+def train_compact_text(
+    data: Path,
+    out: Path,
+    recipe: TextRecipe | None = None,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Train the voter and write `out`/compact-text.onnx."""
+    recipe = recipe or TextRecipe()
+    tuned = train_text(data, recipe, say)
+    say(f"temperature {tuned.temperature:.2f}")
+    path = out / "compact-text.onnx"
+    settings = {
+        "buckets": recipe.plan.buckets,
+        "hash_seed": recipe.plan.hash_seed,
+        "temperature": tuned.temperature,
+    }
+    export(tuned.network, path, "compact-text", VERSION, TEXT_LABELS, settings)
+    return path

@@ -1,0 +1,150 @@
+"""Channels that speech comes through: rooms, bands, noise, level. Drawn by seed.
+
+A corpus is recorded in one room through one microphone; without other channels a model learns the
+corpus instead of the emotion. One channel lasts for a session, as it does in life, so that running
+normalisation can be trained on what it will meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import soxr
+
+from abhinaya.models.base import FloatArray
+from abhinaya.models.compact.features import SAMPLE_RATE
+from abhinaya.train.data.audio import read_audio
+
+# Sound effects and artificial reverbs in the folder of impulse responses: no rooms.
+EFFECTS = ("peculiar", "spreader", "echo", "filter", "cinema", "magnetic", "smooth", "sim_", "rear")
+LONGEST_RESPONSE = int(0.6 * SAMPLE_RATE)
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """Everything between one mouth and one file. All defaults together change nothing."""
+
+    speed: float = 1.0
+    """Playing speed; shifts the pitch too, which makes a new speaker of the old one."""
+    room: Path | None = None
+    low_hz: float = 0.0
+    high_hz: float = SAMPLE_RATE / 2
+    telephone: bool = False
+    """8-bit mu-law of ITU-T G.711."""
+    gain_db: float = 0.0
+    noise: Path | None = None
+    snr_db: float = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Files to draw rooms and noises from."""
+
+    rooms: tuple[Path, ...]
+    noises: tuple[Path, ...]
+
+    @classmethod
+    def find(cls, data: Path) -> Surroundings:
+        """All of `data`/rir that are rooms, and all of `data`/noise; either may be absent."""
+        rooms = sorted((data / "rir").glob("*.flac"))
+        return cls(
+            rooms=tuple(r for r in rooms if not any(effect in r.name for effect in EFFECTS)),
+            noises=tuple(sorted((data / "noise").glob("*.opus"))),
+        )
+
+
+def draw_channel(rng: np.random.Generator, around: Surroundings) -> Channel:
+    """Draw the channel of one session."""
+    telephone = rng.random() < 0.2
+    high_hz = 3_400.0 if telephone else _pick_high_hz(rng)
+    return Channel(
+        speed=float(rng.uniform(0.9, 1.1)),
+        room=_maybe(rng, around.rooms, 0.4),
+        low_hz=300.0 if telephone else float(rng.choice([0.0, 0.0, 80.0, 200.0])),
+        high_hz=high_hz,
+        telephone=telephone,
+        gain_db=float(rng.uniform(-20.0, 10.0)),
+        noise=_maybe(rng, around.noises, 0.6),
+        snr_db=float(rng.uniform(5.0, 35.0)),
+    )
+
+
+def _pick_high_hz(rng: np.random.Generator) -> float:
+    return 8_000.0 if rng.random() < 0.5 else float(rng.uniform(3_500.0, 8_000.0))
+
+
+def _maybe(rng: np.random.Generator, files: Sequence[Path], share: float) -> Path | None:
+    if not files or rng.random() >= share:
+        return None
+    return files[int(rng.integers(len(files)))]
+
+
+def send_through(samples: FloatArray, channel: Channel, rng: np.random.Generator) -> FloatArray:
+    """Let samples [n] arrive through `channel`; `rng` chooses where the noise starts."""
+    if channel.speed != 1.0:
+        samples = soxr.resample(samples, SAMPLE_RATE * channel.speed, SAMPLE_RATE, quality="MQ")
+    out = _filter(samples, channel)
+    if channel.noise is not None:
+        out = out + _noise_at(channel.noise, out, channel.snr_db, rng)
+    out = out * 10.0 ** (channel.gain_db / 20.0)
+    if channel.telephone:
+        out = _mu_law(out)
+    arrived: FloatArray = np.clip(out, -1.0, 1.0).astype(np.float32)
+    return arrived
+
+
+def _filter(samples: FloatArray, channel: Channel) -> FloatArray:
+    """Room and band in one multiplication of spectra."""
+    response = _room(channel.room) if channel.room else None
+    size = len(samples) + (len(response) if response is not None else 0)
+    size = 1 << (size - 1).bit_length()
+    spectrum = np.fft.rfft(samples, size)
+    if response is not None:
+        spectrum = spectrum * np.fft.rfft(response, size)
+    hz = np.arange(size // 2 + 1) * (SAMPLE_RATE / size)
+    if channel.low_hz > 0.0:
+        spectrum = spectrum / np.sqrt(1.0 + (channel.low_hz / np.maximum(hz, 1e-3)) ** 8)
+    if channel.high_hz < SAMPLE_RATE / 2:
+        spectrum = spectrum / np.sqrt(1.0 + (hz / channel.high_hz) ** 40)
+    filtered: FloatArray = np.fft.irfft(spectrum, size)[: len(samples)].astype(np.float32)
+    return filtered
+
+
+@lru_cache(maxsize=128)
+def _room(path: Path) -> FloatArray:
+    """Impulse response from its direct sound on, of energy 1."""
+    response = read_audio(path)
+    start = int(np.argmax(np.abs(response)))
+    response = response[start : start + LONGEST_RESPONSE]
+    scaled: FloatArray = (response / np.sqrt(np.sum(response**2) + 1e-12)).astype(np.float32)
+    return scaled
+
+
+@lru_cache(maxsize=128)
+def _noise(path: Path) -> FloatArray:
+    return read_audio(path)
+
+
+def _noise_at(
+    path: Path, speech: FloatArray, snr_db: float, rng: np.random.Generator
+) -> FloatArray:
+    """Noise [n] as long as `speech` and `snr_db` under it."""
+    noise = _noise(path)
+    start = int(rng.integers(len(noise)))
+    noise = np.resize(np.roll(noise, -start), len(speech))
+    power = float(np.mean(noise**2)) + 1e-12
+    wanted = float(np.mean(speech**2)) / 10.0 ** (snr_db / 10.0)
+    quiet: FloatArray = (noise * np.sqrt(wanted / power)).astype(np.float32)
+    return quiet
+
+
+def _mu_law(samples: FloatArray) -> FloatArray:
+    clipped = np.clip(samples, -1.0, 1.0)
+    squeezed = np.sign(clipped) * np.log1p(255.0 * np.abs(clipped)) / np.log(256.0)
+    steps = np.round(squeezed * 127.0) / 127.0
+    expanded: FloatArray = np.sign(steps) * np.expm1(np.abs(steps) * np.log(256.0)) / 255.0
+    return expanded

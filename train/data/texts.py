@@ -1,0 +1,83 @@
+"""Labelled sentences of the text corpora, under our labels and normalised as transcripts are."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from abhinaya.models.compact.tokens import normalise_text
+from abhinaya.train.data.clips import DataError
+
+EKMAN: Final[Mapping[str, str]] = {
+    "anger": "angry",
+    "disgust": "disgust",
+    "fear": "fear",
+    "joy": "happy",
+    "neutral": "neutral",
+    "sadness": "sad",
+    "surprise": "surprise",
+}
+EMORYNLP: Final[Mapping[str, str]] = {
+    "Joyful": "happy",
+    "Mad": "angry",
+    "Neutral": "neutral",
+    "Sad": "sad",
+    "Scared": "fear",
+}
+"""Peaceful and Powerful have no counterpart among the eight and are left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """One text and every label its annotators agreed on."""
+
+    text: str
+    """Normalised: lower case, no punctuation."""
+    labels: tuple[str, ...]
+
+
+def read_goemotions(data: Path, split: str) -> list[Sentence]:
+    """GoEmotions in the Ekman grouping (Demszky et al., 2020); `split` is train or dev."""
+    folder = data / "text" / "goemotions"
+    names = [EKMAN[name] for name in _open(folder / "ekman_labels.txt").split()]
+    found = []
+    for line in _open(folder / f"ekman_{split}.tsv").splitlines():
+        text, indices, _ = line.split("\t")
+        labels = tuple(names[int(i)] for i in indices.split(","))
+        found.append(Sentence(normalise_text(text.replace("[NAME]", "")), labels))
+    return _spoken(found)
+
+
+def read_emorynlp(data: Path, split: str) -> list[Sentence]:
+    """EmoryNLP (Zahiri and Choi, 2018), the five labels that have a counterpart."""
+    path = data / "text" / "emorynlp" / f"{split}.csv"
+    return _table(path, EMORYNLP)
+
+
+def read_meld(data: Path, split: str) -> list[Sentence]:
+    """MELD (Poria et al., 2019). Only to measure."""
+    return _table(data / "text" / "meld" / f"{split}_sent_emo.csv", EKMAN)
+
+
+def _table(path: Path, labels: Mapping[str, str]) -> list[Sentence]:
+    rows = csv.DictReader(_open(path).splitlines(keepends=True))
+    return _spoken(
+        [
+            Sentence(normalise_text(row["Utterance"]), (labels[row["Emotion"]],))
+            for row in rows
+            if row["Emotion"] in labels
+        ]
+    )
+
+
+def _spoken(sentences: list[Sentence]) -> list[Sentence]:
+    return [sentence for sentence in sentences if sentence.text]
+
+
+def _open(path: Path) -> str:
+    if not path.is_file():
+        raise DataError(f"{path}: no such corpus file; give its folder with --data")
+    return path.read_text(encoding="utf-8")

@@ -1,0 +1,140 @@
+"""From a trained tower to the ONNX file a compact voter opens.
+
+Calibration is part of the graph: what comes out is ready for a softmax.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from abhinaya.models.compact.features import N_MELS
+from abhinaya.models.compact.tokens import PIECES_PER_WORD
+from abhinaya.models.compact.weights_file import METADATA_KEY
+from abhinaya.train.towers import TextTower
+
+LARGEST_BYTES = 5_000_000
+
+
+class HalfEmbedding(nn.Module):
+    """An embedding kept in half precision and computed with in single: half the file."""
+
+    def __init__(self, embedding: nn.Embedding) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(embedding.weight.detach().half(), requires_grad=False)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """[...] -> [..., D]."""
+        return nn.functional.embedding(ids, self.weight).float()
+
+
+class Calibrated(nn.Module):
+    """A tower whose scores are divided by a temperature and given a bias per class."""
+
+    def __init__(self, tower: nn.Module, temperature: float, bias: Sequence[float]) -> None:
+        super().__init__()
+        self.tower = tower
+        self.temperature = temperature
+        self.register_buffer("bias", torch.tensor(list(bias), dtype=torch.float32))
+
+    def forward(self, inputs: Tensor, mask: Tensor) -> Tensor:
+        """Take what the tower takes: -> logits [B, C]."""
+        logits: Tensor = self.tower(inputs, mask) / self.temperature + self.bias
+        return logits
+
+
+class Joined(nn.Module):
+    """Two calibrated towers joined late, as `models/compact/joint.py` feeds them."""
+
+    scales: Tensor
+
+    def __init__(
+        self, speech: nn.Module, text: nn.Module, scales: Tensor, bias: Sequence[float]
+    ) -> None:
+        """`scales` [2]: weight of the speech and of the text scores; `bias` [C] is added."""
+        super().__init__()
+        self.speech = speech
+        self.text = text
+        self.register_buffer("scales", scales.float())
+        self.register_buffer("bias", torch.tensor(list(bias), dtype=torch.float32))
+
+    def forward(
+        self, features: Tensor, mask: Tensor, pieces: Tensor, word_mask: Tensor, worded: Tensor
+    ) -> Tensor:
+        """... and worded [B], 1 where there are words -> logits [B, C]."""
+        speech = self.speech(features, mask)
+        text = self.text(pieces, word_mask)
+        both = self.scales[0] * speech + self.scales[1] * text + self.bias
+        return torch.where(worded.unsqueeze(1) > 0.5, both, speech)
+
+
+def halve(tower: TextTower) -> TextTower:
+    """Keep the tower's embedding in half precision from here on."""
+    tower.embedding = HalfEmbedding(tower.embedding)  # type: ignore[assignment]
+    return tower
+
+
+_SPEECH = {"features": {0: "B", 1: "T"}, "mask": {0: "B", 1: "T"}}
+_TEXT = {"pieces": {0: "B", 1: "W"}, "word_mask": {0: "B", 1: "W"}}
+INPUTS: Mapping[str, dict[str, dict[int, str]]] = {
+    "compact-speech": _SPEECH,
+    "compact-text": _TEXT,
+    "compact-joint": {**_SPEECH, **_TEXT, "worded": {0: "B"}},
+}
+"""Inputs of each model's graph and their free dimensions."""
+
+
+def export(
+    network: nn.Module,
+    path: Path,
+    model: str,
+    version: str,
+    labels: Sequence[str],
+    settings: Mapping[str, Any],
+) -> None:
+    """Write `network` as an ONNX file with what it must say about itself.
+
+    Raises:
+        ValueError: the file would be larger than a bundled voter may be.
+
+    """
+    examples = {
+        "features": torch.zeros(2, 100, N_MELS),
+        "mask": torch.ones(2, 100),
+        "pieces": torch.ones(2, 7, PIECES_PER_WORD, dtype=torch.long),
+        "word_mask": torch.ones(2, 7),
+        "worded": torch.ones(2),
+    }
+    names = list(INPUTS[model])
+    buffer = io.BytesIO()
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        # the tracing exporter: the graph has no branches, and its file is half as large
+        torch.onnx.export(
+            network.eval(),
+            tuple(examples[name] for name in names),
+            buffer,  # type: ignore[arg-type]
+            input_names=names,
+            output_names=["logits"],
+            dynamic_axes={**INPUTS[model], "logits": {0: "B"}},
+            opset_version=17,
+            dynamo=False,
+        )
+    graph = onnx.load_from_string(buffer.getvalue())
+    said = {"model": model, "version": version, "labels": list(labels), "settings": dict(settings)}
+    graph.metadata_props.add(key=METADATA_KEY, value=json.dumps(said))
+    data = graph.SerializeToString()
+    if len(data) > LARGEST_BYTES:
+        raise ValueError(f"{path}: {len(data)} bytes; a bundled voter may have {LARGEST_BYTES}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)

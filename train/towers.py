@@ -1,0 +1,124 @@
+"""The networks behind the compact voters, as torch modules. Small enough to train on two cores.
+
+Padding never reaches a result: after every layer the frames beyond the end are set to zero again,
+which is what a convolution sees beyond the end of a clip that is alone.
+
+B batch, T frames, M mel bins, W words, K hashed pieces of a word, C classes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from abhinaya.models.compact.features import N_MELS
+
+
+class AttentiveStatistics(nn.Module):
+    """Weighted mean and deviation over time (Okabe, Koshinaka, Shinoda, 2018), with a mask."""
+
+    def __init__(self, width: int, hidden: int = 64) -> None:
+        super().__init__()
+        self.score = nn.Sequential(nn.Linear(width, hidden), nn.Tanh(), nn.Linear(hidden, 1))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """[B, T, D] and mask [B, T] (1 inside, 0 beyond the end) -> [B, 2 D]."""
+        scores = self.score(x).squeeze(-1).masked_fill(mask < 0.5, -1e4)
+        weights = torch.softmax(scores, dim=1).unsqueeze(-1)
+        mean = (weights * x).sum(dim=1)
+        spread = (weights * (x - mean.unsqueeze(1)) ** 2).sum(dim=1)
+        return torch.cat([mean, torch.sqrt(spread.clamp_min(1e-5))], dim=1)
+
+
+class _Plane(nn.Module):
+    """Convolution over time and frequency, batch norm, ReLU, mask."""
+
+    def __init__(self, inside: int, outside: int, time_stride: int) -> None:
+        super().__init__()
+        self.time_stride = time_stride
+        self.conv = nn.Conv2d(inside, outside, 3, stride=(time_stride, 2), padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(outside)
+
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, D, T, M] -> [B, D', T', M / 2] and the mask [B, T'] that fits it."""
+        mask = mask[:, :: self.time_stride]
+        x = torch.relu(self.norm(self.conv(x)))
+        return x * mask[:, None, :, None], mask
+
+
+class _Line(nn.Module):
+    """Residual convolution over time, with a mask."""
+
+    def __init__(self, width: int, dilation: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(width, width, 3, padding=dilation, dilation=dilation, bias=False)
+        self.norm = nn.BatchNorm1d(width)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """[B, D, T] -> [B, D, T]."""
+        return (x + torch.relu(self.norm(self.conv(x)))) * mask[:, None, :]
+
+
+class SpeechTower(nn.Module):
+    """Normalised log-mel energies -> logits: four planes, two lines, attentive statistics."""
+
+    def __init__(
+        self, classes: int, planes: tuple[int, int, int, int], width: int, dropout: float
+    ) -> None:
+        super().__init__()
+        inside = (1, *planes[:3])
+        self.planes = nn.ModuleList(
+            _Plane(a, b, stride) for a, b, stride in zip(inside, planes, (2, 2, 1, 1), strict=True)
+        )
+        self.squeeze = nn.Sequential(
+            nn.Conv1d(planes[3] * N_MELS // 16, width, 1, bias=False),
+            nn.BatchNorm1d(width),
+            nn.ReLU(),
+        )
+        self.lines = nn.ModuleList(_Line(width, dilation) for dilation in (1, 2))
+        self.pool = AttentiveStatistics(width)
+        self.out = nn.Sequential(
+            nn.Dropout(dropout),
+            nn.Linear(2 * width, width),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(width, classes),
+        )
+
+    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
+        """[B, T, M] and mask [B, T] -> logits [B, C]."""
+        x = (features * mask[:, :, None]).unsqueeze(1)
+        for plane in self.planes:
+            x, mask = plane(x, mask)
+        x = x.transpose(2, 3).flatten(1, 2)  # [B, D * M / 16, T / 4]
+        x = self.squeeze(x) * mask[:, None, :]
+        for line in self.lines:
+            x = line(x, mask)
+        logits: Tensor = self.out(self.pool(x.transpose(1, 2), mask))
+        return logits
+
+
+class TextTower(nn.Module):
+    """Hashed pieces of words -> logits: a word is the sum of its pieces, then as above."""
+
+    def __init__(self, classes: int, buckets: int, embedding: int, width: int, dropout: float):
+        super().__init__()
+        self.embedding = nn.Embedding(buckets, embedding, padding_idx=0)
+        nn.init.normal_(self.embedding.weight, std=0.1)
+        with torch.no_grad():
+            self.embedding.weight[0].zero_()
+        self.drop = nn.Dropout(dropout)
+        self.near = nn.Conv1d(embedding, width, 3, padding=1)
+        self.alone = nn.Linear(embedding, width)
+        self.pool = AttentiveStatistics(width)
+        self.out = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * width, classes))
+
+    def forward(self, pieces: Tensor, mask: Tensor) -> Tensor:
+        """Pieces [B, W, K] (0 is no piece) and mask [B, W] -> logits [B, C]."""
+        count = (pieces > 0).sum(dim=2, keepdim=True).clamp_min(1)
+        words = self.embedding(pieces).sum(dim=2) / count.sqrt()
+        words = self.drop(words) * mask[:, :, None]
+        near = self.near(words.transpose(1, 2)).transpose(1, 2)
+        x = torch.relu(near + self.alone(words)) * mask[:, :, None]
+        logits: Tensor = self.out(self.pool(x, mask))
+        return logits
