@@ -19,26 +19,44 @@ _PIPE: Final = "pipe audio into it, for example: ffmpeg -i INPUT -f wav - | abhi
 
 
 class Pipe:
-    """A pipe as the decoder may see it: it can be read, not sought; short reads are welcome."""
+    """A pipe as the decoder may see it: it can be read, not sought; short reads are welcome.
+
+    One that breaks looks like one that ends, until `blocks` has given what came before.
+    """
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
+        self._failure: BaseException | None = None
         self.empty = True
 
     def read(self, size: int = _READ_BYTES) -> bytes:
-        """Give at least one byte as soon as there is one; none at the end.
-
-        Raises:
-            SourceError: it was closed under our feet.
-
-        """
+        """Give at least one byte as soon as there is one; none at the end."""
         try:
             read = getattr(self._stream, "read1", self._stream.read)
             data: bytes = read(size if size > 0 else _READ_BYTES) or b""
         except (OSError, ValueError) as error:
-            raise SourceError(SUBJECT, f"cannot be read: {error}", _PIPE) from error
+            self._failure = error
+            return b""
         self.empty = self.empty and not data
         return data
+
+    def blocks(self, inner: Iterator[Block]) -> Iterator[Block]:
+        """Give the blocks made of what was read.
+
+        Raises:
+            SourceError: the pipe broke, or nothing came out of it.
+
+        """
+        yield from inner
+        self.check()
+
+    def check(self) -> None:
+        """Raise the SourceError that explains why there is no more."""
+        if self._failure is not None:
+            reason = f"cannot be read: {self._failure}"
+            raise SourceError(SUBJECT, reason, _PIPE) from self._failure
+        if self.empty:
+            raise SourceError(SUBJECT, "ended before any audio came", _PIPE)
 
 
 def open_stdin(
@@ -59,8 +77,7 @@ def open_stdin(
     try:
         decoder = Decoder(pipe, SUBJECT, warn, clock=clock)
     except SourceError as error:
-        if pipe.empty:
-            raise SourceError(SUBJECT, "ended before any audio came", _PIPE) from error
+        pipe.check()
         hint = "name the file (not every mp4 can be piped); raw samples need --sample-format"
         raise SourceError(SUBJECT, error.reason, hint) from error
     return Opened(
@@ -68,21 +85,20 @@ def open_stdin(
         live=False,
         description=f"{SUBJECT}: {decoder.description}",
         start_unix_s=clock(),
-        audio=condition(decoder.blocks(), config.channels, SUBJECT, warn),
+        audio=condition(pipe.blocks(decoder.blocks()), config.channels, SUBJECT, warn),
         closing=decoder.close,
     )
 
 
 def _open_raw(pipe: Pipe, config: InputConfig, warn: Warn, clock: Callable[[], float]) -> Opened:
     channels = config.channel_count or 1
+    raw = _raw_blocks(pipe, config, channels, warn, clock)
     return Opened(
         channels=1 if config.channels == "mix" else channels,
         live=False,
         description=f"{SUBJECT}: {config.sample_format}, {config.rate} Hz, {channels} channels",
         start_unix_s=clock(),
-        audio=condition(
-            _raw_blocks(pipe, config, channels, warn, clock), config.channels, SUBJECT, warn
-        ),
+        audio=condition(pipe.blocks(raw), config.channels, SUBJECT, warn),
     )
 
 
@@ -101,8 +117,6 @@ def _raw_blocks(
             yield Block(samples, config.rate, clock())
     if rest:
         warn(f"{SUBJECT}: its last {len(rest)} bytes are no whole sample and were left out")
-    if pipe.empty:
-        raise SourceError(SUBJECT, "ended before any audio came", _PIPE)
 
 
 def _stdin() -> BinaryIO:

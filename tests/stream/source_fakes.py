@@ -1,0 +1,143 @@
+"""Stand-ins for audio hardware and files; no test needs a device or a recording."""
+
+from __future__ import annotations
+
+import io
+import wave
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import av
+import numpy as np
+
+
+def tone(seconds: float, rate: int, channels: int = 1) -> np.ndarray[Any, Any]:
+    """[n, channels] float32: each channel a sine of its own."""
+    time = np.arange(round(seconds * rate)) / rate
+    return np.stack(
+        [0.4 * np.sin(2 * np.pi * 220 * (c + 1) * time) for c in range(channels)], axis=1
+    ).astype(np.float32)
+
+
+def write_pcm_wav(path: Path, samples: np.ndarray[Any, Any], rate: int, width: int) -> None:
+    """Write [n, channels] as a wav with `width` bytes a sample."""
+    scale = 2 ** (8 * width - 1) - 1
+    if width == 1:
+        data = (np.round(samples * scale) + 128).astype(np.uint8).tobytes()
+    elif width == 3:
+        wide = np.round(samples * scale).astype("<i4").reshape(-1, 1).view(np.uint8)
+        data = wide[:, :3].tobytes()
+    else:
+        data = np.round(samples * scale).astype(f"<i{width}").tobytes()
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(samples.shape[1])
+        file.setsampwidth(width)
+        file.setframerate(rate)
+        file.writeframes(data)
+
+
+def encode(
+    target: Path | io.BytesIO,
+    samples: np.ndarray[Any, Any],
+    rate: int,
+    codec: str,
+    container: str | None = None,
+) -> None:
+    """Write [n, channels] by PyAV in any container and codec."""
+    layout = {1: "mono", 2: "stereo", 6: "5.1"}[samples.shape[1]]
+    with av.open(target if isinstance(target, io.BytesIO) else str(target), "w", container) as file:
+        track = file.add_stream(codec, rate=rate, layout=layout)
+        frame = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(samples.T), format="fltp", layout=layout
+        )
+        frame.sample_rate = rate
+        context = track.codec_context
+        fit = av.AudioResampler(
+            context.format.name, layout, rate, frame_size=context.frame_size or None
+        )
+        for part in [*fit.resample(frame), *fit.resample(None)]:
+            file.mux(track.encode(part))
+        file.mux(track.encode(None))
+
+
+def write_video(path: Path, *, sound: np.ndarray[Any, Any] | None, rate: int = 48000) -> None:
+    """Write a second of moving picture, with or without sound."""
+    with av.open(str(path), "w") as file:
+        picture = file.add_stream("mpeg4", rate=10)
+        picture.width = picture.height = 32
+        picture.pix_fmt = "yuv420p"
+        voice = file.add_stream("aac", rate=rate, layout="mono") if sound is not None else None
+        for number in range(10):
+            image = np.full((32, 32, 3), number * 20, np.uint8)
+            file.mux(picture.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        file.mux(picture.encode(None))
+        if voice is not None and sound is not None:
+            frame = av.AudioFrame.from_ndarray(
+                np.ascontiguousarray(sound.T), format="fltp", layout="mono"
+            )
+            frame.sample_rate = rate
+            fit = av.AudioResampler("fltp", "mono", rate, frame_size=1024)
+            for part in [*fit.resample(frame), *fit.resample(None)]:
+                file.mux(voice.encode(part))
+            file.mux(voice.encode(None))
+
+
+class FakePortAudioError(Exception):
+    """Stands in for sounddevice.PortAudioError."""
+
+
+class FakePortAudio:
+    """The part of the sounddevice module that the microphone uses."""
+
+    PortAudioError = FakePortAudioError
+
+    def __init__(self, *names: str, channels: int = 2, rate: float = 48000.0) -> None:
+        self.devices = [
+            {"name": "Speakers", "max_input_channels": 0, "default_samplerate": rate},
+            *(
+                {"name": name, "max_input_channels": channels, "default_samplerate": rate}
+                for name in names
+            ),
+        ]
+        self.default = SimpleNamespace(device=(1, 0))
+        self.refusal = ""
+        self.stream: FakeInputStream | None = None
+
+    def query_devices(self) -> list[dict[str, Any]]:
+        return self.devices
+
+    def InputStream(self, **settings: Any) -> FakeInputStream:  # noqa: N802 (sounddevice's name)
+        if self.refusal:
+            raise FakePortAudioError(self.refusal)
+        self.stream = FakeInputStream(settings)
+        return self.stream
+
+
+class FakeInputStream:
+    """A recording that the test feeds by hand."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self.settings = settings
+        self.started = self.closed = False
+        self._adc_s = 100.0
+
+    def start(self) -> None:
+        self.started = True
+
+    def close(self) -> None:
+        self.closed = True
+
+    def deliver(self, samples: np.ndarray[Any, Any], overflowed_s: float = 0.0) -> None:
+        """Let the device deliver [n, channels], after losing `overflowed_s`."""
+        self._adc_s += overflowed_s
+        self.settings["callback"](
+            samples,
+            len(samples),
+            SimpleNamespace(inputBufferAdcTime=self._adc_s),
+            SimpleNamespace(input_overflow=overflowed_s > 0),
+        )
+        self._adc_s += len(samples) / self.settings["samplerate"]
+
+    def unplug(self) -> None:
+        self.settings["finished_callback"]()

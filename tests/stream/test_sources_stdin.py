@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import importlib.util
+import io
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from abhinaya.stream.clock import SAMPLE_RATE
+from abhinaya.stream.errors import SourceError
+from abhinaya.stream.sources import InputConfig, open_source
+from abhinaya.stream.sources.stdin import open_stdin
+
+
+def _load_fakes() -> Any:
+    """Tests are no package, so a neighbour is loaded by its path."""
+    spec = importlib.util.spec_from_file_location(
+        "source_fakes", Path(__file__).with_name("source_fakes.py")
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+fakes = _load_fakes()
+
+
+class Dribble(io.RawIOBase):
+    """A pipe that gives a few bytes at a time, then breaks if told to."""
+
+    def __init__(self, data: bytes, step: int, breaks: bool = False) -> None:
+        self._data, self._step, self._breaks = data, step, breaks
+
+    def read(self, size: int = -1) -> bytes:
+        part, self._data = self._data[: self._step], self._data[self._step :]
+        if not part and self._breaks:
+            raise OSError("Bad file descriptor")
+        return part
+
+
+def hear(stream: Any, warnings: list[str] | None = None, **options: Any) -> Any:
+    warn = (warnings if warnings is not None else []).append
+    source = open_stdin(InputConfig("-", **options), warn, stream)
+    parts = [chunk.samples for chunk in source.chunks()]
+    source.close()
+    return np.concatenate(parts)
+
+
+def as_bytes(samples: Any, sample_format: str) -> bytes:
+    if sample_format == "u8":
+        return (np.round(samples * 127) + 128).astype(np.uint8).tobytes()
+    if sample_format.startswith("f"):
+        order = "<" if sample_format.endswith("le") else ">"
+        return samples.astype(f"{order}f{int(sample_format[1:3]) // 8}").tobytes()
+    bits = int(sample_format[1:].rstrip("lbe"))
+    values = np.round(samples * (2 ** (bits - 1) - 1)).astype("<i4").reshape(-1, 1)
+    kept = values.view(np.uint8)[:, : bits // 8]
+    return (kept[:, ::-1] if sample_format.endswith("be") else kept).tobytes()
+
+
+@pytest.mark.parametrize(
+    "sample_format",
+    ["u8", "s8", "s16le", "s16be", "s24le", "s24be", "s32le", "s32be", "f32le", "f32be", "f64le"],
+)
+def test_raw_samples_of_every_format(sample_format: str) -> None:
+    tone = fakes.tone(0.1, SAMPLE_RATE, 2)
+    stream = Dribble(as_bytes(tone, sample_format), 1001)
+    heard = hear(stream, sample_format=sample_format, channel_count=2, channels="split")
+    np.testing.assert_allclose(heard, tone, atol=0.02 if "8" in sample_format[:2] else 1e-3)
+
+
+@settings(max_examples=25, deadline=None)
+@given(step=st.integers(1, 5000), rate=st.sampled_from([8000, 16000, 44100]))
+def test_a_pipe_cut_anywhere_gives_the_same_samples(step: int, rate: int) -> None:
+    data = as_bytes(fakes.tone(0.1, rate), "s16le")
+    whole = hear(io.BytesIO(data), sample_format="s16le", rate=rate)
+    assert np.array_equal(hear(Dribble(data, step), sample_format="s16le", rate=rate), whole)
+
+
+def test_bytes_that_are_no_whole_sample_are_told() -> None:
+    warnings: list[str] = []
+    heard = hear(io.BytesIO(b"\0" * 641), warnings, sample_format="s16le")
+    assert len(heard) == 320
+    assert "last 1 bytes" in warnings[0]
+
+
+@pytest.mark.parametrize(("container", "codec"), [("wav", "pcm_s16le"), ("ogg", "libopus")])
+def test_a_container_comes_down_a_pipe(container: str, codec: str) -> None:
+    buffer = io.BytesIO()
+    fakes.encode(buffer, fakes.tone(1.0, 48000), 48000, codec, container)
+    heard = hear(Dribble(buffer.getvalue(), 700))
+    assert abs(len(heard) - SAMPLE_RATE) <= 320
+
+
+@pytest.mark.parametrize("raw", ["", "s16le"])
+def test_an_empty_pipe_is_named(raw: Any) -> None:
+    with pytest.raises(SourceError, match="ended before any audio came"):
+        hear(io.BytesIO(b""), sample_format=raw)
+
+
+def test_text_in_a_pipe_is_no_audio() -> None:
+    with pytest.raises(SourceError, match="no audio that can be decoded"):
+        hear(io.BytesIO(b"hello, this is text\n" * 100))
+
+
+@pytest.mark.parametrize("container", [False, True])
+def test_a_pipe_that_breaks_gives_what_came(container: bool) -> None:
+    data = as_bytes(fakes.tone(1.0, SAMPLE_RATE), "s16le")
+    if container:
+        buffer = io.BytesIO()
+        fakes.encode(buffer, fakes.tone(1.0, SAMPLE_RATE), SAMPLE_RATE, "pcm_s16le", "wav")
+        data = buffer.getvalue()[:20_000]
+    config = InputConfig("-", sample_format="" if container else "s16le")
+    source = open_stdin(config, print, Dribble(data, 999, breaks=True))
+    heard = []
+    with pytest.raises(SourceError, match="Bad file descriptor"):
+        heard.extend(len(chunk.samples) for chunk in source.chunks())
+    assert sum(heard) >= (9000 if container else SAMPLE_RATE)
+
+
+def test_raw_audio_is_given_as_soon_as_it_comes() -> None:
+    read, write = os.pipe()
+    tone = as_bytes(fakes.tone(0.1, SAMPLE_RATE), "s16le")
+    with open(read, "rb") as stream:
+        source = open_stdin(InputConfig("-", sample_format="s16le"), print, stream)
+        chunks = source.chunks()
+        os.write(write, tone)
+        assert len(next(chunks).samples) == len(tone) // 2  # the pipe is still open
+        threading.Timer(0.01, os.close, (write,)).start()
+        assert list(chunks) == []
+
+
+def test_closed_standard_input_and_a_terminal_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(SourceError, match="is closed; pipe audio into it"):
+        open_source(InputConfig("-"))
+    _, terminal = os.openpty()
+    with open(terminal) as stream:
+        monkeypatch.setattr(sys, "stdin", stream)
+        with pytest.raises(SourceError, match="is a terminal"):
+            open_source(InputConfig("-"))
