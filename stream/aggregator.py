@@ -127,9 +127,11 @@ class Aggregator:
             heapq.heappush(self._closing, (now, key))
 
     def shed(self, key: Key, reason: str) -> None:
-        """Give up a segment before its verdict: a gap takes its place."""
+        """Give up a segment: a gap takes its place, unless a verdict has been given."""
         case = self._cases.pop(key)
         facts = case.facts
+        if case.verdict is not None:
+            return
         queue = self._order[facts.stream]
         queue[queue.index(case)] = Gap(
             stream=facts.stream,

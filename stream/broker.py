@@ -40,6 +40,7 @@ from abhinaya.stream.messages import (
     Payload,
     Ready,
     Refused,
+    Remark,
     Seen,
     Segment,
     Standing,
@@ -82,6 +83,7 @@ class _Front:
 @dataclass(slots=True)
 class _Node:
     name: str
+    incarnation: str
     service: str
     needs: frozenset[str]
     labels: frozenset[str]
@@ -194,7 +196,13 @@ class Broker:
             age = now - front.heard
             if age > self._config.supervise.silent_s and not front.silent and self._running(front):
                 front.silent = True
-                self._notify(FrontDown(front=front.name, reason=f"has been silent for {age:.1f} s"))
+                self._notify(
+                    FrontDown(
+                        front=front.name,
+                        incarnation=front.incarnation,
+                        reason=f"has been silent for {age:.1f} s",
+                    )
+                )
         if now >= self._next_status:
             self._next_status = now + self._config.supervise.beat_s
             self._broadcast(Notice(number=0, hub=self._incarnation, event=self._status()))
@@ -257,6 +265,9 @@ class Broker:
         front = self._fronts[peer]
         front.heard, front.silent = now, False
         if isinstance(message, Beat):
+            return
+        if isinstance(message, Remark):
+            self._notify(message)
             return
         if not isinstance(message, Segment | Gap | End):
             self._refuse(peer, f"{type(message).__name__} is nothing that a front says")
@@ -345,14 +356,23 @@ class Broker:
         if fault:
             self._refuse(peer, fault)
             self._notify(
-                NodeDown(node=ready.node, service=ready.service, reason=f"refused: {fault}")
+                NodeDown(
+                    node=ready.node,
+                    incarnation=ready.incarnation,
+                    service=ready.service,
+                    reason=f"refused: {fault}",
+                )
             )
             return
         former = self._node_ids.get(ready.node)
         if former is not None and former != peer:
             self._nodes.pop(former, None)
         self._nodes[peer] = _Node(
-            ready.node, ready.service, frozenset(ready.needs), frozenset(ready.labels)
+            ready.node,
+            ready.incarnation,
+            ready.service,
+            frozenset(ready.needs),
+            frozenset(ready.labels),
         )
         self._node_ids[ready.node] = peer
         up = NodeUp(
@@ -436,13 +456,19 @@ class Broker:
             elif isinstance(action, Absent):
                 self._aggregator.absent(now, action.key, action.service, action.reason)
             else:
-                peer = self._node_ids.pop(action.node, None)
-                if peer is not None:
-                    self._nodes.pop(peer, None)
-                self._node_up.pop(action.node, None)
-                self._notify(
-                    NodeDown(node=action.node, service=action.service, reason=action.reason)
-                )
+                self._lose(action)
+
+    def _lose(self, lost: Lost) -> None:
+        node = self._nodes.pop(self._node_ids.pop(lost.node))
+        del self._node_up[lost.node]
+        self._notify(
+            NodeDown(
+                node=lost.node,
+                incarnation=node.incarnation,
+                service=lost.service,
+                reason=lost.reason,
+            )
+        )
 
     def _task(self, assign: Assign) -> Task:
         segment = self._segments[assign.key]
@@ -495,6 +521,8 @@ class Broker:
     def _died(self, now: float, died: Died) -> None:
         if died.name in self._node_ids:
             self._act(now, self._dispatch.gone(now, died.name, died.reason))
+        if died.service:
+            self._act(now, self._dispatch.abandon(died.service, died.reason))
         if not died.final:
             return
         for peer in [p for p, f in self._fronts.items() if f.name == died.name]:

@@ -7,6 +7,9 @@ from typing import Final
 SAMPLE_RATE: Final = 16_000
 """Samples a second of every stream, after the source has resampled it."""
 
+INT16_FULL_SCALE: Final = 32768.0
+"""What an int16 sample is divided by to be a float in [-1, 1)."""
+
 
 def to_samples(seconds: float) -> int:
     """Give the number of samples nearest to `seconds`."""

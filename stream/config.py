@@ -286,7 +286,7 @@ def _value(hint: Any, raw: Any, path: str, limits: Mapping[str, Any], faults: li
     return value
 
 
-def _members(hint: Any) -> Iterator[Any]:
+def _members(hint: Any) -> Iterator[type[Any]]:
     yield hint
     for argument in getattr(hint, "__args__", ()):
         yield from _members(argument)

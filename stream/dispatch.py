@@ -95,6 +95,8 @@ class _Service:
     needs: frozenset[str] | None = None
     """None until the first node has declared it."""
     gives: str = ""
+    abandoned: str = ""
+    """Why nobody will give it, if so."""
     queue: list[tuple[float, int, Key]] = field(default_factory=list)
 
 
@@ -140,8 +142,16 @@ class Dispatch:
         """Take in a node. One of the same name is its predecessor, which has died."""
         actions = self.gone(now, node, "was started again") if node in self._nodes else []
         shared = self._services[service]
-        shared.needs, shared.gives = frozenset(needs), gives
+        shared.needs, shared.gives, shared.abandoned = frozenset(needs), gives, ""
         self._nodes[node] = _Node(service, credits, now)
+        for job in self._jobs.values():
+            self._advance(job, actions)
+        return actions + self._assign()
+
+    def abandon(self, service: str, reason: str) -> list[Action]:
+        """Give up a service: no node of it will come back."""
+        self._services[service].abandoned = reason
+        actions: list[Action] = []
         for job in self._jobs.values():
             self._advance(job, actions)
         return actions + self._assign()
@@ -258,7 +268,9 @@ class Dispatch:
         if job.transcript is None and not self._may_be_transcribed(job):
             job.transcript = False
         for name, work in job.work.items():
-            needs = self._services[name].needs
+            needs, abandoned = self._services[name].needs, self._services[name].abandoned
+            if abandoned and work.state in _OPEN:
+                self._give_up(job, name, abandoned, actions)
             if work.state is not State.WAITING or needs is None:
                 continue
             if "transcript" not in needs or job.transcript:
@@ -300,7 +312,7 @@ class Dispatch:
         job.work[service].state = State.ABSENT
         job.work[service].reason = reason
         actions.append(Absent(job.key, service, reason))
-        if self._services[service].gives == "transcript":
+        if self._services[service].gives in ("", "transcript"):
             self._advance(job, actions)
 
     def _release(self, node: str, key: Key) -> None:

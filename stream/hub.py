@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -54,7 +55,7 @@ class Hub:
             if now >= next_tick:
                 next_tick = now + TICK_S
                 self._send(self._broker.tick(now))
-            poller.poll(max(0.0, 1000 * (next_tick - now)))
+            poller.poll(max(0, math.ceil(1000 * (next_tick - now))))
             for door in self._sockets:
                 self._receive(door)
         self._send(self._broker.drain_nodes())

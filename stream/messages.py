@@ -1,14 +1,15 @@
 """Every type that crosses a process boundary, and nothing else.
 
-    front -> hub    Hello, Segment, Gap, End, Beat      hub -> front   Welcome, Credit, Introduce
+    front -> hub    Hello, Segment, Gap, End, Remark,   hub -> front   Welcome, Credit, Introduce,
+                    Beat                                               Refused
     node  -> hub    Ready, Transcript, Vote, Failed,    hub -> node    Task, Cancel, Drain, Refused,
                     Beat                                               Introduce
     sink  -> hub    Subscribe, Seen, Died               hub -> sink    Notice, Introduce
 
 A `Notice` numbers what people want to know: StreamStarted, Verdict, Gap, StreamEnded, NodeUp,
-NodeDown, FrontDown, Status. Audio and arrays are `Payload`s: on the wire each is a raw frame behind
-the header, in the process a view of that frame. Positions are samples at 16 kHz from the first
-sample of the stream; wall-clock times are Unix seconds.
+NodeDown, FrontDown, Remark, Status. Audio and arrays are `Payload`s: on the wire each is a raw
+frame behind the header, in the process a view of that frame. Positions are samples at 16 kHz from
+the first sample of the stream; wall-clock times are Unix seconds.
 """
 
 from __future__ import annotations
@@ -68,6 +69,8 @@ class StreamInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     stream: str
     """Identity, and name for people: of the file, and of the channel where channels are split."""
+    front: str
+    """Name of the process that reads it."""
     source: str
     """What was opened: a path, `-`, a device."""
     live: bool
@@ -76,12 +79,12 @@ class StreamInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Wall-clock time of sample 0."""
 
 
-class Hello(Message, kw_only=True):
+class Hello(Message, frozen=True, kw_only=True):
     """A front introduces itself; again after each `Introduce`."""
 
     front: str
     incarnation: str
-    """Differs between two processes that bear the same name."""
+    """Its process id: differs between two processes that bear the same name."""
     streams: tuple[StreamInfo, ...]
     first_sequences: tuple[int, ...]
     """For each stream, the lowest sequence number it may still send."""
@@ -95,7 +98,7 @@ class HeardSoFar(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     std: Payload
 
 
-class Segment(Message, kw_only=True):
+class Segment(Message, frozen=True, kw_only=True):
     """A stretch of speech of at most 10 s."""
 
     stream: str
@@ -114,7 +117,7 @@ class Segment(Message, kw_only=True):
     sent_unix_s: float
 
 
-class Gap(Message, kw_only=True):
+class Gap(Message, frozen=True, kw_only=True):
     """Samples for which there is no verdict, and why. It takes the place of a segment."""
 
     stream: str
@@ -124,7 +127,7 @@ class Gap(Message, kw_only=True):
     reason: str
 
 
-class End(Message, kw_only=True):
+class End(Message, frozen=True, kw_only=True):
     """The stream is over; `sequence` is the number of segments and gaps before it."""
 
     stream: str
@@ -135,7 +138,14 @@ class End(Message, kw_only=True):
     """Empty for a natural end, else what broke it off."""
 
 
-class Beat(Message, kw_only=True):
+class Remark(Message, frozen=True, kw_only=True):
+    """Something that people should know about an input that goes on nevertheless."""
+
+    source: str
+    text: str
+
+
+class Beat(Message, frozen=True, kw_only=True):
     """Sent by the I/O thread of a front or node, so that one that hangs is seen as such."""
 
     name: str
@@ -146,7 +156,7 @@ class Beat(Message, kw_only=True):
 # --- hub -> front ---------------------------------------------------------------------------------
 
 
-class Welcome(Message, kw_only=True):
+class Welcome(Message, frozen=True, kw_only=True):
     """The hub knows the front and tells where each of its streams stands."""
 
     hub: str
@@ -168,7 +178,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     window: int
 
 
-class Credit(Message, kw_only=True):
+class Credit(Message, frozen=True, kw_only=True):
     """What the front may forget, and how much more it may send."""
 
     stream: str
@@ -178,14 +188,14 @@ class Credit(Message, kw_only=True):
     """How many segments from `acknowledged` on may be on their way at once."""
 
 
-class Introduce(Message, kw_only=True):
+class Introduce(Message, frozen=True, kw_only=True):
     """The hub does not know the sender (it was restarted): introduce yourself."""
 
 
 # --- node -> hub ----------------------------------------------------------------------------------
 
 
-class Ready(Message, kw_only=True):
+class Ready(Message, frozen=True, kw_only=True):
     """A node has loaded its model: what it needs and gives, and how much it can hold."""
 
     node: str
@@ -213,7 +223,7 @@ class Word(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     confidence: float | None = None
 
 
-class Transcript(Message, kw_only=True):
+class Transcript(Message, frozen=True, kw_only=True):
     """What was said in a segment."""
 
     stream: str
@@ -231,7 +241,7 @@ class Transcript(Message, kw_only=True):
     batch_size: int
 
 
-class Vote(Message, kw_only=True):
+class Vote(Message, frozen=True, kw_only=True):
     """One voter's answer for one segment."""
 
     stream: str
@@ -247,7 +257,7 @@ class Vote(Message, kw_only=True):
     batch_size: int
 
 
-class Failed(Message, kw_only=True):
+class Failed(Message, frozen=True, kw_only=True):
     """A node has no answer for a segment: it abstains, or something broke."""
 
     stream: str
@@ -261,7 +271,7 @@ class Failed(Message, kw_only=True):
 # --- hub -> node ----------------------------------------------------------------------------------
 
 
-class Task(Message, kw_only=True):
+class Task(Message, frozen=True, kw_only=True):
     """A segment to work on; carries what the node said it needs."""
 
     stream: str
@@ -273,18 +283,18 @@ class Task(Message, kw_only=True):
     transcript: str | None = None
 
 
-class Cancel(Message, kw_only=True):
+class Cancel(Message, frozen=True, kw_only=True):
     """The answer is no longer wanted; a task not yet begun is dropped."""
 
     stream: str
     sequence: int
 
 
-class Drain(Message, kw_only=True):
+class Drain(Message, frozen=True, kw_only=True):
     """Finish what you hold, then exit."""
 
 
-class Refused(Message, kw_only=True):
+class Refused(Message, frozen=True, kw_only=True):
     """The hub will not work with this node, front or sink; it must exit with the reason."""
 
     reason: str
@@ -293,7 +303,7 @@ class Refused(Message, kw_only=True):
 # --- sink -> hub ----------------------------------------------------------------------------------
 
 
-class Subscribe(Message, kw_only=True):
+class Subscribe(Message, frozen=True, kw_only=True):
     """A sink wants notices."""
 
     sink: str
@@ -302,25 +312,27 @@ class Subscribe(Message, kw_only=True):
     There is one; the latest to subscribe."""
 
 
-class Seen(Message, kw_only=True):
+class Seen(Message, frozen=True, kw_only=True):
     """The sink has written every notice up to this number."""
 
     number: int
 
 
-class Died(Message, kw_only=True):
+class Died(Message, frozen=True, kw_only=True):
     """A sink that also supervises has seen a process die."""
 
     name: str
     reason: str
-    final: bool
+    final: bool = False
     """Whether it will not be started again: then the streams of a front end here."""
+    service: str = ""
+    """What nobody gives any more, if this was its last node."""
 
 
 # --- hub -> sink ----------------------------------------------------------------------------------
 
 
-class StreamStarted(Message, kw_only=True):
+class StreamStarted(Message, frozen=True, kw_only=True):
     """A stream has begun."""
 
     info: StreamInfo
@@ -333,7 +345,7 @@ class Missing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     reason: str
 
 
-class Verdict(Message, kw_only=True):
+class Verdict(Message, frozen=True, kw_only=True):
     """What the voters decided about a segment."""
 
     stream: str
@@ -359,7 +371,7 @@ class Verdict(Message, kw_only=True):
     """By stage: capture, segment, queue, asr, voters, vote; the sink adds emit and total."""
 
 
-class StreamEnded(Message, kw_only=True):
+class StreamEnded(Message, frozen=True, kw_only=True):
     """A stream is over and everything in it is decided."""
 
     stream: str
@@ -368,7 +380,7 @@ class StreamEnded(Message, kw_only=True):
     reason: str = ""
 
 
-class NodeUp(Message, kw_only=True):
+class NodeUp(Message, frozen=True, kw_only=True):
     """A node is ready for work."""
 
     node: str
@@ -380,18 +392,20 @@ class NodeUp(Message, kw_only=True):
     noncommercial: bool
 
 
-class NodeDown(Message, kw_only=True):
+class NodeDown(Message, frozen=True, kw_only=True):
     """A node is gone, silent, stuck or refused."""
 
     node: str
+    incarnation: str
     service: str
     reason: str
 
 
-class FrontDown(Message, kw_only=True):
+class FrontDown(Message, frozen=True, kw_only=True):
     """A front is silent; its streams wait for it to come back."""
 
     front: str
+    incarnation: str
     reason: str
 
 
@@ -405,7 +419,7 @@ class NodeLoad(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     done: int
 
 
-class Status(Message, kw_only=True):
+class Status(Message, frozen=True, kw_only=True):
     """The hub's own beat, with what it counts."""
 
     hub: str
@@ -419,20 +433,24 @@ class Status(Message, kw_only=True):
     """Segments, gaps and votes that came twice and were dropped."""
 
 
-class Notice(Message, kw_only=True):
+Event = (
+    StreamStarted | Verdict | Gap | StreamEnded | NodeUp | NodeDown | FrontDown | Remark | Status
+)
+
+
+class Notice(Message, frozen=True, kw_only=True):
     """Something for people, numbered so that a sink can confirm it."""
 
     number: int
     """Counts from 1 in one incarnation of the hub; 0 for what needs no confirmation (Status)."""
     hub: str
-    event: StreamStarted | Verdict | Gap | StreamEnded | NodeUp | NodeDown | FrontDown | Status
+    event: Event
 
 
-Event = StreamStarted | Verdict | Gap | StreamEnded | NodeUp | NodeDown | FrontDown | Status
-FromFront = Hello | Segment | Gap | End | Beat
+FromFront = Hello | Segment | Gap | End | Remark | Beat
 FromNode = Ready | Transcript | Vote | Failed | Beat
 FromSink = Subscribe | Seen | Died
 ToFront = Welcome | Credit | Introduce | Refused
 ToNode = Task | Cancel | Drain | Introduce | Refused
 ToSink = Notice | Introduce | Refused
-ToHub = Hello | Segment | Gap | End | Beat | Ready | Transcript | Vote | Failed
+ToHub = Hello | Segment | Gap | End | Remark | Beat | Ready | Transcript | Vote | Failed

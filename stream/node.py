@@ -7,6 +7,8 @@ is seen as hung and a network that hangs as silent. The loop knows nothing of wh
 from __future__ import annotations
 
 import argparse
+import math
+import os
 import queue
 import sys
 import threading
@@ -146,10 +148,10 @@ class Node:
         if not self._send(Beat(name=self._ready.node, work_age_s=age)):
             self._introduced = False
 
-    def _patience_ms(self, now: float, next_beat: float) -> float:
+    def _patience_ms(self, now: float, next_beat: float) -> int:
         due = self._batcher.next_due() if self._worker.since is None else None
         until = next_beat if due is None else min(next_beat, due)
-        return max(0.0, min(IDLE_POLL_MS, 1000 * (until - now)))
+        return max(0, min(IDLE_POLL_MS, math.ceil(1000 * (until - now))))
 
     def _handle(self, message: Message) -> None:
         if isinstance(message, Task):
@@ -212,7 +214,7 @@ def serve(
     if worker is None:
         raise ModelError(service, f"is no service of profile {run.profile!r}")
     work = load_work(service, worker)
-    ready = work.ready(name, f"{time.time_ns():x}", 2 * worker.max_batch)
+    ready = work.ready(name, str(os.getpid()), 2 * worker.max_batch)
     batcher = Batcher(worker.max_batch, to_samples(worker.max_padded_s), worker.max_wait_ms / 1000)
     context = zmq.Context()
     socket = connect(context, workers_endpoint(endpoint), name, keys)

@@ -6,6 +6,7 @@ had said: what the ledger knows of each stream makes that harmless.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from abhinaya.stream.messages import (
     NodeUp,
     Notice,
     Refused,
+    Remark,
     Seen,
     Standing,
     Status,
@@ -47,6 +49,7 @@ STALE_S: Final = 2.0
 class _Track:
     """What has been let through of one stream."""
 
+    front: str = ""
     start_unix_s: float = 0.0
     next_sequence: int = 0
     position: int = 0
@@ -73,7 +76,8 @@ class Ledger:
         match event:
             case StreamStarted(info=info):
                 new = info.stream not in self._tracks
-                self._track(info.stream).start_unix_s = info.start_unix_s
+                track = self._track(info.stream)
+                track.front, track.start_unix_s = info.front, info.start_unix_s
                 return new
             case NodeUp(node=node):
                 new = node not in self._up
@@ -90,31 +94,27 @@ class Ledger:
                 new = self._advance(event.stream, event.sequence, event.position)
                 self._track(event.stream).ended |= new
                 return new
-            case FrontDown() | Status():
+            case FrontDown() | Remark() | Status():
                 return True
 
-    def standing(self, stream: str) -> Standing | None:
-        """Give what is written of a stream, for a front that starts in its middle."""
-        track = self._tracks.get(stream)
-        if track is None:
-            return None
-        return Standing(
-            stream=stream,
-            next_sequence=track.next_sequence,
-            acknowledged=track.next_sequence,
-            position=track.position,
-            start_unix_s=track.start_unix_s,
-            window=1,
+    def standings(self, front: str) -> tuple[Standing, ...]:
+        """Give what is written of a front's streams, for a process that takes over from it."""
+        return tuple(
+            Standing(
+                stream=stream,
+                next_sequence=track.next_sequence,
+                acknowledged=track.next_sequence,
+                position=track.position,
+                start_unix_s=track.start_unix_s,
+                window=1,
+            )
+            for stream, track in self._tracks.items()
+            if track.front == front
         )
 
-    @property
-    def streams(self) -> list[str]:
-        """Streams that have started."""
-        return list(self._tracks)
-
-    def ended(self, stream: str) -> bool:
-        """Whether the end of a stream has been told."""
-        return stream in self._tracks and self._tracks[stream].ended
+    def over(self, front: str) -> bool:
+        """Whether the end of every stream that a front began has been told."""
+        return all(track.ended for track in self._tracks.values() if track.front == front)
 
     def _track(self, stream: str) -> _Track:
         return self._tracks.setdefault(stream, _Track())
@@ -172,7 +172,7 @@ class Recorder:
         if not self._hub and now >= self._next_subscribe:
             self._next_subscribe = now + SUBSCRIBE_EVERY_S
             self._send(Subscribe(sink=self._name, confirm=True))
-        if not self._socket.poll(1000 * timeout_s):
+        if not self._socket.poll(math.ceil(1000 * timeout_s)):
             return
         while (frames := receive(self._socket)) is not None:
             self.heard = time.monotonic()
@@ -188,9 +188,9 @@ class Recorder:
                 self._written = max(self._written, message.number)
         self._confirm()
 
-    def died(self, name: str, reason: str, final: bool) -> None:
+    def died(self, name: str, reason: str, final: bool, service: str) -> None:
         """Tell the hub of a death that the supervisor has seen."""
-        self._send(Died(name=name, reason=reason, final=final))
+        self._send(Died(name=name, reason=reason, final=final, service=service))
 
     def forget_hub(self) -> None:
         """Subscribe anew: the hub was started again."""

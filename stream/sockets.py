@@ -127,7 +127,7 @@ class Hub:
     def _bind(
         self, context: zmq.Context[Any], endpoint: str, keys: Keys | None
     ) -> zmq.Socket[bytes]:
-        socket = context.socket(zmq.ROUTER)
+        socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
         _limit(socket)
         socket.router_mandatory = True  # an unreachable peer is an error, not a silent drop
         socket.router_handover = True  # a peer that reconnects under its name takes over
@@ -160,7 +160,7 @@ def connect(
     owns it, after the hub has answered.
     """
     check_endpoint(endpoint.rpartition("/")[0] if endpoint.startswith("ipc") else endpoint, keys)
-    socket = context.socket(zmq.DEALER)
+    socket: zmq.Socket[bytes] = context.socket(zmq.DEALER)
     _limit(socket)
     socket.identity = identity.encode()
     socket.immediate = True

@@ -12,11 +12,10 @@ import numpy.typing as npt
 from abhinaya.models import registry
 from abhinaya.models.base import Abstention, Ballot, Card, Heard, Utterance, Voter
 from abhinaya.stream.asr import Transcriber, Transcription, load_transcriber
+from abhinaya.stream.clock import INT16_FULL_SCALE
 from abhinaya.stream.config import WorkerConfig
 from abhinaya.stream.errors import AbhinayaError, ModelError
 from abhinaya.stream.messages import Failed, Message, Payload, Ready, Task, Transcript, Vote, Word
-
-INT16_FULL_SCALE = 32768.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +181,7 @@ def _utterance(task: Task) -> Utterance:
     heard = task.heard
     return Utterance(
         samples=samples_of(task.samples),
-        heard=heard and Heard(heard.frames, heard.mean.array(), heard.std.array()),
+        heard=Heard(heard.frames, heard.mean.array(), heard.std.array()) if heard else None,
         transcript=task.transcript or "",
     )
 

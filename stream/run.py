@@ -1,0 +1,280 @@
+"""One run: a hub, its nodes, its fronts, and the loop that records and supervises them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Protocol
+
+import msgspec
+
+from abhinaya.stream import config as configuration
+from abhinaya.stream.errors import EXIT_INTERRUPTED, EXIT_OK, AbhinayaError, ProcessError
+from abhinaya.stream.front import Assignment
+from abhinaya.stream.messages import (
+    Event,
+    FrontDown,
+    NodeDown,
+    NodeUp,
+    Status,
+    StreamStarted,
+)
+from abhinaya.stream.recorder import Recorder
+from abhinaya.stream.sinks.base import Sink
+from abhinaya.stream.supervisor import Death, Spec, Stage, Supervisor, node_specs
+
+HUB = "hub"
+POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to run."""
+
+    config: configuration.Config
+    assignments: tuple[Assignment, ...]
+
+
+class Observer(Protocol):
+    """Who is told what the supervisor sees, apart from the events of the streams."""
+
+    def loading(self, stages: dict[str, Stage]) -> None:
+        """Show which processes are not ready yet."""
+        ...
+
+    def trouble(self, message: str) -> None:
+        """Show that a process died, and what was done about it."""
+        ...
+
+
+@dataclass(slots=True)
+class _Interrupts:
+    """Ctrl-C, counted."""
+
+    count: int = 0
+
+    def __call__(self, _signal: int, _frame: FrameType | None) -> None:
+        self.count += 1
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What the loop has to remember."""
+
+    faults: list[AbhinayaError] = field(default_factory=list)
+    fronts_started: bool = False
+    draining_since: float | None = None
+    given_up: set[str] = field(default_factory=set)
+    """Services without a node."""
+
+
+class Run:
+    """The loop.
+
+    Args:
+        plan: what to run.
+        directory: private to this run.
+        sinks: where events go.
+        observer: who is told the rest.
+        wall_clock: Unix seconds.
+
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        directory: Path,
+        sinks: Sequence[Sink],
+        observer: Observer,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._plan = plan
+        self._directory = directory
+        self._sinks = sinks
+        self._observer = observer
+        self._wall_clock = wall_clock
+        self._supervise = plan.config.supervise
+        self.supervisor = Supervisor(self._supervise, directory)
+        self._recorder = Recorder(f"ipc://{directory}", "recorder")
+        self._progress = _Progress()
+        self._interrupts = _Interrupts()
+
+    def run(self) -> int:
+        """Run to the end of every input; give the exit code.
+
+        Raises:
+            AbhinayaError: the run cannot go on.
+
+        """
+        previous = [
+            (s, signal.signal(s, self._interrupts)) for s in (signal.SIGINT, signal.SIGTERM)
+        ]
+        (self._directory / "config.json").write_bytes(configuration.encode(self._plan.config))
+        patience_s = 0.0
+        try:
+            self._start_services()
+            while not self._finished():
+                for event in self._recorder.poll(POLL_S):
+                    self._tell(event)
+                self._look_after()
+            patience_s = 3.0 if self._interrupts.count < 2 else 0.0
+            return self._exit_code()
+        finally:
+            self._recorder.close()
+            self.supervisor.stop(patience_s)
+            for number, handler in previous:
+                signal.signal(number, handler)
+
+    # --- starting ---------------------------------------------------------------------------------
+
+    def _start_services(self) -> None:
+        self.supervisor.start(Spec(HUB, "abhinaya.stream.hub"))
+        for service, worker in self._services():
+            for spec in node_specs(service, worker.replicas):
+                self.supervisor.start(spec)
+
+    def _services(self) -> Iterator[tuple[str, configuration.WorkerConfig]]:
+        if self._plan.config.asr is not None:
+            yield "asr", self._plan.config.asr
+        yield from self._plan.config.voters.items()
+
+    def _start_fronts(self) -> None:
+        self._progress.fronts_started = True
+        for assignment in self._plan.assignments:
+            self._assign(assignment)
+            self.supervisor.start(
+                Spec(
+                    assignment.front,
+                    "abhinaya.stream.front",
+                    ("--name", assignment.front),
+                    # what a dead process had read of a pipe, nobody can read again
+                    restarts=assignment.input.what != "-",
+                    reads_stdin=assignment.input.what == "-",
+                )
+            )
+
+    def _assign(self, assignment: Assignment) -> None:
+        """Write down what a front is to do, and how far its streams have come."""
+        standings = self._recorder.ledger.standings(assignment.front)
+        current = msgspec.structs.replace(assignment, standings=standings)
+        path = self._directory / f"{assignment.front}.json"
+        path.write_bytes(msgspec.json.encode(current))
+
+    # --- going on ---------------------------------------------------------------------------------
+
+    def _tell(self, event: Event) -> None:
+        match event:
+            case Status():
+                self.supervisor.ready(HUB)
+            case NodeUp(node=node):
+                self.supervisor.ready(node)
+            case NodeDown(node=name, incarnation=incarnation, reason=reason):
+                self.supervisor.doom(name, incarnation, reason)
+            case FrontDown(front=name, incarnation=incarnation, reason=reason):
+                self.supervisor.doom(name, incarnation, reason)
+            case StreamStarted(info=info):
+                self.supervisor.ready(info.front)
+            case _:
+                pass
+        now = self._wall_clock()
+        for sink in self._sinks:
+            sink.write(event, now)
+
+    def _look_after(self) -> None:
+        now = time.monotonic()
+        silent = now - self._recorder.heard > self._supervise.silent_s
+        if silent and self.supervisor.stages()[HUB] is Stage.READY:
+            self.supervisor.doom(HUB, "", "was silent")
+        for death in self.supervisor.tick(now):
+            self._mourn(death)
+        stages = self.supervisor.stages()
+        if not self._progress.fronts_started:
+            waiting = [s for s in stages.values() if s in (Stage.STARTING, Stage.WAITING)]
+            if waiting:
+                self._observer.loading(stages)
+            else:
+                self._start_fronts()
+        self._drain(now)
+
+    def _mourn(self, death: Death) -> None:
+        if death.error is None:
+            return
+        self._observer.trouble(f"{death.error}" + ("" if death.final else "; starting it again"))
+        if death.name == HUB:
+            if death.final:
+                raise death.error
+            self._recorder.forget_hub()
+            return
+        service = death.service if death.final and self._none_left(death.service) else ""
+        if service:
+            self._progress.given_up.add(service)
+        self._recorder.died(death.name, death.error.reason, death.final, service)
+        if death.final:
+            self._progress.faults.append(death.error)
+        for assignment in self._plan.assignments:
+            if assignment.front == death.name and not death.final:
+                self._assign(assignment)
+        if self._progress.given_up >= set(self._plan.config.voters):
+            raise death.error
+
+    def _none_left(self, service: str) -> bool:
+        if not service:
+            return False
+        stages = self.supervisor.stages()
+        replicas = dict(self._services())[service].replicas
+        return all(
+            stages.get(spec.name) is Stage.GIVEN_UP for spec in node_specs(service, replicas)
+        )
+
+    def _drain(self, now: float) -> None:
+        """After Ctrl-C, let open segments finish, for a while."""
+        progress = self._progress
+        if self._interrupts.count and progress.draining_since is None:
+            progress.draining_since = now
+            fronts = [a.front for a in self._plan.assignments] if progress.fronts_started else []
+            self.supervisor.ask_to_stop(fronts)
+
+    def _finished(self) -> bool:
+        progress = self._progress
+        if self._interrupts.count >= 2:
+            return True
+        if progress.draining_since is not None:
+            overdue = time.monotonic() - progress.draining_since > self._supervise.drain_s
+            if overdue or not progress.fronts_started:
+                return True
+        if not progress.fronts_started:
+            return False
+        stages = self.supervisor.stages()
+        return all(self._front_is_done(a, stages[a.front]) for a in self._plan.assignments)
+
+    def _front_is_done(self, assignment: Assignment, stage: Stage) -> bool:
+        ended = stage in (Stage.ENDED, Stage.GIVEN_UP)
+        return ended and self._recorder.ledger.over(assignment.front)
+
+    def _exit_code(self) -> int:
+        if self._interrupts.count:
+            live = all(a.input.what == "mic" for a in self._plan.assignments)
+            return EXIT_OK if live and self._interrupts.count == 1 else EXIT_INTERRUPTED
+        sources = [f for f in self._progress.faults if not isinstance(f, ProcessError)]
+        faults = sources or self._progress.faults
+        return faults[0].exit_code if faults else EXIT_OK
+
+
+@contextmanager
+def run_directory() -> Iterator[Path]:
+    """Make a private directory for sockets and logs, and remove it at the end."""
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    usable = base if base and os.access(base, os.W_OK) else None
+    directory = Path(tempfile.mkdtemp(prefix="abhinaya-", dir=usable))
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)

@@ -1,0 +1,183 @@
+"""From a source to numbered items: segments with their running statistics, gaps, and the end.
+
+What a front that takes over from one that died must not send again, it finds again: a file is read
+from its beginning and gives the same segments; a live source goes on, and what was missed is a gap.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from abhinaya.models.compact.features import SpeechStatistics
+from abhinaya.stream.clock import INT16_FULL_SCALE, SAMPLE_RATE
+from abhinaya.stream.config import VadConfig
+from abhinaya.stream.errors import SourceError
+from abhinaya.stream.listener import Listener
+from abhinaya.stream.messages import End, Gap, HeardSoFar, Payload, Segment, Standing
+from abhinaya.stream.segmenter import Piece
+from abhinaya.stream.sources.base import Source
+
+INTERRUPTED: Final = "interrupted"
+"""Why a stream ended that was asked to."""
+
+SpeechItem = Segment | Gap | End
+
+
+@dataclass(slots=True)
+class _Channel:
+    """One stream's numbering and what has been heard in it."""
+
+    stream: str
+    sequence: int = 0
+    position: int = 0
+    statistics: SpeechStatistics = field(default_factory=SpeechStatistics)
+
+
+class Speech:
+    """The items of all streams of one source.
+
+    Args:
+        vad: when speech begins and ends.
+        source: opened.
+        streams: name of each channel's stream.
+        standings: of each stream, if this source goes on where a predecessor left off; none if it
+            begins at the beginning.
+        clock: wall clock, in Unix seconds.
+
+    """
+
+    def __init__(
+        self,
+        vad: VadConfig,
+        source: Source,
+        streams: Sequence[str],
+        standings: Sequence[Standing],
+        stopped: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if len(streams) != source.channels:
+            raise SourceError(
+                source.description,
+                f"has {source.channels} channels, and {len(streams)} names were given",
+                "give one name for each channel with --channel-names",
+            )
+        self._source = source
+        self._stopped = stopped
+        self._clock = clock
+        self._listener = Listener(vad, source.channels)
+        self._channels = [_Channel(name) for name in streams]
+        self._offset = 0
+        """Samples of the stream before the first that this source gives."""
+        if standings:
+            self._go_on(standings)
+
+    def items(self) -> Iterator[SpeechItem]:
+        """Yield what is found, each stream's in order, its end last.
+
+        Raises:
+            SourceError: the source broke off; everything before has been yielded, and an end that
+                says so.
+
+        """
+        yield from self._missed()
+        fault: SourceError | None = None
+        reason = ""
+        captured = self._clock()
+        try:
+            for chunk in self._source.chunks():
+                if self._stopped():
+                    reason = INTERRUPTED
+                    break
+                captured = chunk.captured_unix_s
+                if chunk.lost_samples:
+                    yield from self._lose(chunk.lost_samples, captured)
+                yield from self._segments(self._listener.feed(chunk.samples), captured)
+        except SourceError as error:
+            fault, reason = error, str(error)
+        yield from self._segments(self._listener.finish(), captured)
+        for channel in self._channels:
+            yield End(
+                stream=channel.stream,
+                sequence=channel.sequence,
+                position=self._offset + self._listener.position,
+                reason=reason,
+            )
+        if fault:
+            raise fault
+
+    def _go_on(self, standings: Sequence[Standing]) -> None:
+        """Take the numbers and the clock of a live stream where a predecessor left them."""
+        for channel, standing in zip(self._channels, standings, strict=True):
+            channel.sequence, channel.position = standing.next_sequence, standing.position
+        if any(standing.next_sequence for standing in standings):
+            elapsed = self._clock() - standings[0].start_unix_s
+            reached = max(standing.position for standing in standings)
+            self._offset = max(reached, round(elapsed * SAMPLE_RATE))
+
+    def _missed(self) -> Iterator[Gap]:
+        for channel in self._channels:
+            if self._offset > channel.position:
+                yield self._gap(
+                    channel, channel.position, self._offset, "the input's process was restarted"
+                )
+
+    def _lose(self, samples: int, captured: float) -> Iterator[SpeechItem]:
+        start = self._offset + self._listener.position
+        yield from self._segments(self._listener.skip(samples), captured)
+        for channel in self._channels:
+            yield self._gap(
+                channel, start, start + samples, "the device gave audio faster than it was read"
+            )
+
+    def _gap(self, channel: _Channel, start: int, end: int, reason: str) -> Gap:
+        gap = Gap(
+            stream=channel.stream,
+            sequence=channel.sequence,
+            start=max(start, channel.position),
+            end=end,
+            reason=reason,
+        )
+        channel.sequence += 1
+        channel.position = end
+        return gap
+
+    def _segments(self, found: Sequence[tuple[int, Piece]], captured: float) -> Iterator[Segment]:
+        for index, piece in found:
+            yield self._segment(self._channels[index], piece, captured)
+
+    def _segment(self, channel: _Channel, piece: Piece, captured: float) -> Segment:
+        # statistics before the segment would leave the first one with nothing to be measured by
+        channel.statistics.update(piece.samples)
+        heard = channel.statistics.heard()
+        spoken = captured
+        if self._source.live:
+            spoken = self._source.start_unix_s + (self._offset + piece.speech_end) / SAMPLE_RATE
+        segment = Segment(
+            stream=channel.stream,
+            sequence=channel.sequence,
+            start=self._offset + piece.start,
+            end=self._offset + piece.end,
+            samples=Payload.of(_int16(piece.samples)),
+            heard=HeardSoFar(
+                frames=heard.frames, mean=Payload.of(heard.mean), std=Payload.of(heard.std)
+            ),
+            cut=piece.cut,
+            captured_unix_s=min(spoken, captured),
+            capture_ms=0.0,
+            sent_unix_s=self._clock(),
+        )
+        channel.sequence += 1
+        channel.position = segment.end
+        return segment
+
+
+def _int16(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
+    """Halve what travels: 16 bits are what nearly every source has."""
+    scaled = np.round(samples * INT16_FULL_SCALE)
+    return np.clip(scaled, -INT16_FULL_SCALE, INT16_FULL_SCALE - 1).astype(np.int16)
