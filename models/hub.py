@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
+from transformers.utils import logging
 
 from abhinaya.models.errors import DamagedFileError, KeysError, MissingFileError, OptionsError
 from abhinaya.models.errors import listed as names
+
+_TRAINING: Final = "masked_spec_embed"
+"""A weight that only training reads; published files of speech models may lack it."""
 
 
 def locate(name: str, patterns: list[str] | None = None) -> Path:
@@ -32,12 +36,16 @@ def locate(name: str, patterns: list[str] | None = None) -> Path:
 
 @contextmanager
 def translated(subject: str) -> Iterator[None]:
-    """Turn what transformers and the Hub raise while loading into a ModelError.
+    """Turn what transformers and the Hub raise while loading into a ModelError; and hush them.
 
     Raises:
         ModelError: in place of theirs.
 
     """
+    log: Any = logging
+    verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()  # what it would report is checked by require_complete
+    log.disable_progress_bar()
     try:
         yield
     except SafetensorError as error:
@@ -67,6 +75,10 @@ def translated(subject: str) -> Iterator[None]:
             f"transformers cannot build it ({_first_line(error)})",
             "Check that config.json and the weights are of one model of the right kind",
         ) from error
+    finally:
+        log.set_verbosity(verbosity)
+        if bars:
+            log.enable_progress_bar()
 
 
 def require_complete(info: Mapping[str, Any], subject: str) -> None:
@@ -76,7 +88,8 @@ def require_complete(info: Mapping[str, Any], subject: str) -> None:
         KeysError: weights are missing or of another shape.
 
     """
-    if missing := [str(k) for k in info.get("missing_keys", ())]:
+    missing = [str(k) for k in info.get("missing_keys", ()) if not str(k).endswith(_TRAINING)]
+    if missing:
         raise KeysError(
             subject,
             f"{len(missing)} weights are missing and would be random: {names(missing)}",

@@ -55,7 +55,11 @@ def load_llm(name: str, where: Place, quantize: Quantize | None = None) -> Any:
             )
             more = {"quantization_config": config, "device_map": {"": where.device}}
         llm, info = AutoModel.from_pretrained(
-            name, dtype=where.dtype, output_loading_info=True, **more
+            name,
+            dtype=where.dtype,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # require_complete refuses them by name
+            **more,
         )
     require_complete(info, name)
     check_finite(dict(llm.named_parameters()), name)

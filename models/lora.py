@@ -98,7 +98,7 @@ def merge_lora(llm: nn.Module) -> None:
     The sum is made in float32 and rounded once; in bfloat16 that rounding changes the weights.
 
     Raises:
-        OptionsError: the weights below are quantised.
+        OptionsError: what is below is quantised, or no linear layer.
 
     """
     for name, module in list(llm.named_modules()):
@@ -108,7 +108,7 @@ def merge_lora(llm: nn.Module) -> None:
         base = layer.base_layer
         if not isinstance(base, nn.Linear) or not base.weight.is_floating_point():
             raise OptionsError(
-                name, "LoRA cannot be merged into quantised weights", "Leave merge_lora off"
+                name, "LoRA can be merged only into plain linear layers", "Leave merge off"
             )
         up, down = layer.lora_B["default"].weight, layer.lora_A["default"].weight
         delta = layer.scaling["default"] * up.float() @ down.float()

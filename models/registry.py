@@ -7,15 +7,23 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 from abhinaya.models.base import Voter
+from abhinaya.models.errors import OptionsError
 
 MODELS: Final[Mapping[str, tuple[str, str]]] = {
     "compact-speech": ("abhinaya.models.compact.speech", "CompactSpeech"),
     "compact-text": ("abhinaya.models.compact.text", "CompactText"),
     "compact-joint": ("abhinaya.models.compact.joint", "CompactJoint"),
+    "wavlm": ("abhinaya.models.wavlm", "WavlmVoter"),
+    "audio-classification": ("abhinaya.models.classifiers", "AudioClassifier"),
+    "text-classification": ("abhinaya.models.classifiers", "TextClassifier"),
+    "salmonn-13b": ("abhinaya.models.salmonn_voter", "salmonn_13b"),
+    "salmonn-7b": ("abhinaya.models.salmonn_voter", "salmonn_7b"),
+    "llama-lora": ("abhinaya.models.llama", "LlamaVoter"),
 }
 """Model name -> (module, class). The class takes the profile's options as keywords."""
 
@@ -29,6 +37,9 @@ def load(name: str, options: Mapping[str, Any] | None = None) -> Voter:
 
     Raises:
         UnknownModelError: no model has this name.
+        OptionsError: the model has no such option, or one is missing.
+        ModelError: its checkpoint cannot be loaded.
+
     """
     if name not in MODELS:
         near = difflib.get_close_matches(name, MODELS, n=1)
@@ -36,4 +47,24 @@ def load(name: str, options: Mapping[str, Any] | None = None) -> Voter:
         raise UnknownModelError(f"no model is called {name!r}; {hint}")
     module, attribute = MODELS[name]
     factory = getattr(importlib.import_module(module), attribute)
-    return cast(Voter, factory(**(options or {})))
+    options = dict(options or {})
+    _check_options(name, factory, options)
+    return cast("Voter", factory(**options))
+
+
+def _check_options(name: str, factory: Callable[..., object], options: dict[str, Any]) -> None:
+    known = inspect.signature(factory).parameters
+    if unknown := sorted(options.keys() - known.keys()):
+        near = difflib.get_close_matches(unknown[0], known, n=1)
+        raise OptionsError(
+            f"model {name!r}",
+            f"it has no option {', '.join(map(repr, unknown))}",
+            f"Did you mean {near[0]!r}?" if near else f"Its options are {', '.join(known)}",
+        )
+    needed = {key for key, option in known.items() if option.default is option.empty}
+    if absent := sorted(needed - options.keys()):
+        raise OptionsError(
+            f"model {name!r}",
+            f"the option {', '.join(map(repr, absent))} is missing",
+            "Give it in the profile",
+        )

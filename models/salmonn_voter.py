@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -69,8 +70,8 @@ class SalmonnVoter:
     are not the eight of this package; `prompt` 0 or 1, which of the two published prompts is used
     for every segment; `pool_scope`, which positions the head pools; `trim_speech_tokens`, leave out
     the speech tokens of Whisper's padding (faster, but not what the weights were trained with);
-    `lora_alpha`, 32 as published, 28 is advised for an 8-bit language model; `merge_lora`;
-    `quantize` 8bit or 4bit; `qformer_heads`.
+    `lora_alpha`, 32 as published, 28 is advised for an 8-bit language model; `merge`, add LoRA to
+    the weights once (final, faster); `quantize` 8bit or 4bit; `qformer_heads`.
     """
 
     def __init__(
@@ -92,6 +93,8 @@ class SalmonnVoter:
         device: str = "auto",
         dtype: str = "auto",
         name: str = "salmonn",
+        licence: str = "Apache-2.0 (SALMONN) and the language model's own",
+        noncommercial: bool = False,
     ) -> None:
         if prompt not in range(len(_AFTER)):
             raise OptionsError(f"prompt {prompt!r}", "there are two", "Use 0 or 1")
@@ -128,7 +131,8 @@ class SalmonnVoter:
             version=f"{Path(checkpoint).stem} on {llm}",
             needs=frozenset({"audio", "transcript"}) if transcript else frozenset({"audio"}),
             labels=self._labels.labels,
-            licence="Apache-2.0 (SALMONN) and the language model's own",
+            licence=licence,
+            noncommercial=noncommercial,
             notes=(f"hears the first {LONGEST // SAMPLE_RATE} s of a segment", *parts.notes(body)),
         )
 
@@ -153,14 +157,22 @@ class SalmonnVoter:
         return Prompt(self._before, self._after, ids[:_MAX_TEXT])
 
 
-def salmonn_13b(**options: Any) -> SalmonnVoter:
-    """S2: SALMONN-13B on Vicuna-13B v1.1, speech alone by default."""
-    return SalmonnVoter(**{"name": "salmonn-13b", "transcript": False, **options})
+salmonn_13b: Final = partial(
+    SalmonnVoter,
+    name="salmonn-13b",
+    transcript=False,
+    licence="LLaMA-1 research licence (Vicuna v1.1)",
+    noncommercial=True,
+)
+"""S2: SALMONN-13B on Vicuna-13B v1.1, speech alone by default."""
 
-
-def salmonn_7b(**options: Any) -> SalmonnVoter:
-    """ST1: SALMONN-7B on Vicuna-7B v1.5, speech and transcript by default."""
-    return SalmonnVoter(**{"name": "salmonn-7b", "transcript": True, **options})
+salmonn_7b: Final = partial(
+    SalmonnVoter,
+    name="salmonn-7b",
+    transcript=True,
+    licence="Llama 2 Community License (Vicuna v1.5)",
+)
+"""ST1: SALMONN-7B on Vicuna-7B v1.5, speech and transcript by default."""
 
 
 class _Parts:

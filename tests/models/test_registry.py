@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+from abhinaya.models.errors import OptionsError
+from abhinaya.models.registry import MODELS, UnknownModelError, load
+
+OURS = [name for name in MODELS if not name.startswith("compact-")]
+
+
+def test_importing_the_registry_imports_no_model() -> None:
+    code = (
+        "import sys, abhinaya.models.registry, abhinaya.models.labels;"
+        "heavy = {'torch', 'transformers', 'peft', 'safetensors'} & set(sys.modules);"
+        "sys.exit(', '.join(heavy) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_name_leads_to_its_code(name: str) -> None:
+    module, attribute = MODELS[name]
+    assert callable(getattr(importlib.import_module(module), attribute))
+
+
+def test_unknown_names_suggest_the_nearest() -> None:
+    with pytest.raises(UnknownModelError, match="did you mean 'salmonn-13b'"):
+        load("salmon-13b")
+    with pytest.raises(UnknownModelError, match="known: audio-classification"):
+        load("xyz")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("wavlm", {"checkpoint": "x", "devise": "cpu"}, "Did you mean 'device'"),
+        ("salmonn-7b", {"trim": True}, "no option 'trim'"),
+        ("llama-lora", {"llm": "x"}, "'checkpoint' is missing"),
+        ("text-classification", {"zzzzz": 1, "model": "x"}, "Its options are model, labels"),
+    ],
+)
+def test_options_are_checked_before_anything_is_loaded(name, options, message) -> None:
+    with pytest.raises(OptionsError, match=message):
+        load(name, options)
