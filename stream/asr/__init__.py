@@ -1,0 +1,13 @@
+"""Who turns speech into text: transcribers behind one protocol."""
+
+from abhinaya.stream.asr.base import Audio, SpokenWord, Transcriber, Transcription
+from abhinaya.stream.asr.load import TRANSCRIBERS, load_transcriber
+
+__all__ = [
+    "TRANSCRIBERS",
+    "Audio",
+    "SpokenWord",
+    "Transcriber",
+    "Transcription",
+    "load_transcriber",
+]
