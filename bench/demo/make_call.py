@@ -150,9 +150,8 @@ def mix(script: tuple[Turn, ...]) -> FloatArray:
 
 def write(call: FloatArray, path: Path) -> None:
     """Encode [n, 2] as Opus."""
-    with av.open(str(path), "w", format="ogg") as file:
-        # A fixed serial number, or no two runs would write the same bytes.
-        file.flags |= int(av.container.Flags.bitexact.value)
+    # Without this the container gets a random serial number, and no two runs are equal.
+    with av.open(str(path), "w", format="ogg", options={"fflags": "+bitexact"}) as file:
         track = file.add_stream("libopus", rate=48_000, layout="stereo")
         track.bit_rate = _BIT_RATE
         frame = av.AudioFrame.from_ndarray(
