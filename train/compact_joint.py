@@ -15,7 +15,7 @@ from abhinaya.models.base import FloatArray
 from abhinaya.models.compact.tokens import encode
 from abhinaya.train.compact_speech import RENDERING_SEED, SpeechRecipe, train_speech, tuning_scores
 from abhinaya.train.compact_text import TEXT_LABELS, TextRecipe, train_text
-from abhinaya.train.data.clips import read_clips
+from abhinaya.train.data.clips import DataError, read_clips
 from abhinaya.train.data.sessions import render
 from abhinaya.train.data.texts import Sentence
 from abhinaya.train.export import Joined, export
@@ -28,7 +28,14 @@ VERSION: Final = "1"
 
 
 def _speech() -> SpeechRecipe:
-    return SpeechRecipe(seed=11, planes=(12, 24, 40, 56), width=112, dropout=0.4, gamma=2.0)
+    return SpeechRecipe(
+        seed=11,
+        planes=(12, 24, 40, 56),
+        width=112,
+        dropout=0.4,
+        gamma=2.0,
+        schedule=Schedule(steps=5_000, rate=3e-3),
+    )
 
 
 def _text() -> TextRecipe:
@@ -73,6 +80,8 @@ def make_pairs(
     for row in rows:
         label = TEXT_LABELS[int(truth[row])]
         said = "neutral" if rng.random() < recipe.neutral_words else label
+        if not by_label[said]:
+            raise DataError(f"no tuning sentence is {said!r}: the text corpora are too small")
         texts.append(by_label[said][int(rng.integers(len(by_label[said])))])
     return rows, texts
 

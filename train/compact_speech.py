@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from abhinaya.models.base import FloatArray
 from abhinaya.models.compact.features import normalise
 from abhinaya.models.labels import LABELS
 from abhinaya.train import losses
-from abhinaya.train.calibration import fit_neutral_bias, fit_temperature
+from abhinaya.train.calibration import fit_temperature, prior_bias
 from abhinaya.train.data.clips import read_clips
 from abhinaya.train.data.sessions import Sessions, render
 from abhinaya.train.export import Calibrated, export
@@ -44,8 +45,8 @@ class SpeechRecipe:
     gamma: float = 0.0
     """Of the focal loss; 0 is cross-entropy."""
     smoothing: float = 0.05
-    neutral_false_alarms: float = 0.15
-    """Share of neutral clips of the tuning speakers that may be labelled otherwise."""
+    neutral_prior: float = 0.5
+    """Share of neutral segments to expect in life; training shows every class equally often."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,7 @@ def train_speech(
     trained = fit(tower, batches.draw, loss_of, recipe.schedule, say)
     speech = [clip for clip in select(clips, "tune") if clip.kind == "speech"]
     tuning = render(speech, data, cache, 0, RENDERING_SEED)
-    logits, truth = tuning_scores(trained, tuning, labels)
-    return _calibrate(trained, logits, truth, labels, recipe.neutral_false_alarms)
+    return calibrate(trained, tuning, labels, recipe.neutral_prior)
 
 
 @torch.no_grad()
@@ -110,18 +110,17 @@ def tuning_scores(
     return np.stack(rows), truth
 
 
-def _calibrate(
-    tower: torch.nn.Module,
-    logits: FloatArray,
-    truth: Indices,
-    labels: tuple[str, ...],
-    false_alarms: float,
+def calibrate(
+    tower: torch.nn.Module, sessions: Sessions, labels: tuple[str, ...], neutral_prior: float
 ) -> Tuned:
-    neutral = labels.index("neutral")
-    temperature = fit_temperature(logits, truth)
+    """Fit the temperature, every speaker of `sessions` counting the same, and add the prior."""
+    logits, truth = tuning_scores(tower, sessions, labels)
+    clips_of = Counter(clip.speaker for clip in sessions.clips)
+    weights = np.array([1.0 / clips_of[clip.speaker] for clip in sessions.clips], np.float32)
+    temperature = fit_temperature(logits, truth, weights)
     bias = [0.0] * len(labels)
-    bias[neutral] = fit_neutral_bias(logits / temperature, truth, neutral, false_alarms)
-    return Tuned(Calibrated(tower, temperature, bias), labels, temperature, bias[neutral])
+    bias[labels.index("neutral")] = prior_bias(neutral_prior, len(labels))
+    return Tuned(Calibrated(tower, temperature, bias), labels, temperature, max(bias))
 
 
 def train_compact_speech(

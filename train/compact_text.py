@@ -36,10 +36,10 @@ class TextRecipe:
     seed: int = 0
     embedding: int = 64
     width: int = 128
-    dropout: float = 0.3
+    dropout: float = 0.4
     plan: TextPlan = field(default_factory=TextPlan)
     schedule: Schedule = field(
-        default_factory=lambda: Schedule(steps=4_000, rate=3e-3, weight_decay=0.05)
+        default_factory=lambda: Schedule(steps=4_000, rate=3e-3, weight_decay=0.1)
     )
 
 

@@ -27,7 +27,7 @@ class TextPlan:
     """Each sentence gets a word error rate drawn between 0 and this."""
     clean: float = 0.4
     """Share of sentences left without errors."""
-    balance: float = 0.5
+    balance: float = 0.35
     """0 draws classes as often as they occur, 1 equally often."""
 
 

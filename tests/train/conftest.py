@@ -1,0 +1,76 @@
+"""A tiny corpus of each kind, made up: voices are tones, sentences are three words."""
+
+from __future__ import annotations
+
+import csv
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from abhinaya.models.labels import LABELS
+
+SPEAKERS = {
+    "ravdess": ("ravdess_01", "ravdess_15", "ravdess_17"),
+    "nemo": ("nemo_EB0", "nemo_MK0", "nemo_KD0"),
+}
+
+
+def write_wav(path: Path, samples: np.ndarray, rate: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(path), "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(rate)
+        out.writeframes((samples * 32767).astype("<i2").tobytes())
+
+
+def _write_speech(data: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = []
+    for corpus, speakers in SPEAKERS.items():
+        for speaker in speakers:
+            for c, label in enumerate(x for x in LABELS if x != "contempt"):
+                for take in range(2):
+                    path = f"{corpus}/{speaker}-{label}-{take}.wav"
+                    t = np.arange(int(24_000 * rng.uniform(0.5, 0.9))) / 24_000
+                    tone = 0.3 * np.sin(2 * np.pi * 150 * (c + 1) * t) * (t % 0.2 < 0.15)
+                    write_wav(data / path, tone + 0.01 * rng.standard_normal(len(t)), 24_000)
+                    split = "dev" if speaker.endswith(("17", "KD0")) else "train"
+                    rows.append([path, corpus, speaker, "speech", label, split])
+    with (data / "speech.csv").open("w", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(["path", "corpus", "speaker", "kind", "label8", "suggested_split"])
+        writer.writerows(rows)
+
+
+def _write_texts(data: Path) -> None:
+    folder = data / "text" / "goemotions"
+    folder.mkdir(parents=True)
+    names = ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")
+    (folder / "ekman_labels.txt").write_text("\n".join(names))
+    lines = [
+        f"It's {name}, [NAME] {k}!\t{i}\tid{k}\n" for k in range(20) for i, name in enumerate(names)
+    ]
+    lines.append("two at once\t0,1\tid\n")
+    for split in ("train", "dev"):
+        (folder / f"ekman_{split}.tsv").write_text("".join(lines))
+    folder = data / "text" / "emorynlp"
+    folder.mkdir(parents=True)
+    table = 'Utterance,Emotion\n"Oh, no!",Scared\nCoffee.,Neutral\nMine.,Powerful\n'
+    for split in ("train", "dev"):
+        (folder / f"{split}.csv").write_text(table)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    data = tmp_path_factory.mktemp("data")
+    _write_speech(data)
+    _write_texts(data)
+    rng = np.random.default_rng(1)
+    for folder, suffix in (("noise", "opus"), ("rir", "flac")):
+        # a wav by another name: what a file is called decides nothing for the decoder
+        samples = 0.1 * rng.standard_normal(8_000) * np.exp(-np.arange(8_000) / 800)
+        write_wav(data / folder / f"one.{suffix}", samples, 16_000)
+    return data

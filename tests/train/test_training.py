@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from abhinaya.models.base import Ballot, Utterance
+from abhinaya.models.compact.features import N_MELS
+from abhinaya.models.compact.listen import pad
+from abhinaya.models.compact.tokens import encode
+from abhinaya.models.compact.weights_file import load_weights
+from abhinaya.models.registry import load
+from abhinaya.train import losses
+from abhinaya.train.calibration import fit_temperature, prior_bias
+from abhinaya.train.cli import main
+from abhinaya.train.compact_joint import Pairs, fit_fusion
+from abhinaya.train.export import Calibrated, export, halve
+from abhinaya.train.loop import Schedule, TrainingError, fit
+from abhinaya.train.metrics import calibration_error, macro_f1, per_class, weighted_f1
+from abhinaya.train.towers import SpeechTower, TextTower
+
+LABELS7 = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
+BUCKETS = 1 << 10
+
+
+def speech_tower() -> SpeechTower:
+    torch.manual_seed(0)
+    return SpeechTower(7, (4, 6, 8, 10), 16, 0.1).eval()
+
+
+def text_tower() -> TextTower:
+    torch.manual_seed(0)
+    return TextTower(7, BUCKETS, 16, 16, 0.1).eval()
+
+
+def test_focal_loss_has_the_published_value() -> None:
+    # golden case of the reference notes: logits sin(1 + 8 i + c), weights of MSP-Podcast
+    logits = torch.sin(1.0 + torch.arange(48.0, dtype=torch.float64)).reshape(6, 8)
+    truth = torch.nn.functional.one_hot(torch.tensor([0, 5, 5, 3, 2, 4]), 8).double()
+    counts = torch.tensor([6728, 2495, 1432, 1120, 16712, 29239, 6303, 2948.0]).double()
+    weights = counts.sum() / (8 * counts)
+    assert losses.focal(logits, truth, 2.0, weights).item() == pytest.approx(4.888733754, abs=1e-8)
+    assert losses.cross_entropy(logits, truth, weights).item() == pytest.approx(
+        6.023198124, abs=1e-8
+    )
+
+
+@pytest.mark.parametrize("extra", [1, 2, 3, 57])
+def test_padding_never_reaches_a_speech_result(extra: int) -> None:
+    tower = speech_tower()
+    clip = torch.randn(1, 83, N_MELS)
+    longer = torch.cat([clip, torch.randn(1, extra, N_MELS)], dim=1)
+    mask = torch.cat([torch.ones(1, 83), torch.zeros(1, extra)], dim=1)
+    with torch.no_grad():
+        torch.testing.assert_close(tower(longer, mask), tower(clip, torch.ones(1, 83)))
+
+
+def test_padding_never_reaches_a_text_result() -> None:
+    tower = text_tower()
+    together, mask = encode(["so it goes", "so it goes and on and on it goes"], BUCKETS, 0)
+    alone, alone_mask = encode(["so it goes"], BUCKETS, 0)
+    with torch.no_grad():
+        padded = tower(torch.from_numpy(together), torch.from_numpy(mask))[:1]
+        torch.testing.assert_close(
+            padded, tower(torch.from_numpy(alone), torch.from_numpy(alone_mask))
+        )
+
+
+def test_onnx_gives_what_torch_gives(tmp_path: Path) -> None:
+    network = Calibrated(speech_tower(), 1.7, [0.0] * 4 + [0.5, 0.0, 0.0]).eval()
+    path = tmp_path / "compact-speech.onnx"
+    export(network, path, "compact-speech", "0", LABELS7, {})
+    weights = load_weights("compact-speech", frozenset({"audio"}), str(path))
+    rng = np.random.default_rng(0)
+    features, mask = pad([rng.standard_normal((n, N_MELS)).astype(np.float32) for n in (31, 250)])
+    found = weights.probabilities({"features": features, "mask": mask})
+    with torch.no_grad():
+        expected = network(torch.from_numpy(features), torch.from_numpy(mask)).softmax(1).numpy()
+    np.testing.assert_allclose(np.delete(found, 1, axis=1), expected, atol=1e-5)
+
+
+def test_text_onnx_gives_what_torch_gives(tmp_path: Path) -> None:
+    network = Calibrated(halve(text_tower()), 0.8, [0.0] * 7).eval()
+    path = tmp_path / "compact-text.onnx"
+    export(network, path, "compact-text", "0", LABELS7, {"buckets": BUCKETS, "hash_seed": 0})
+    weights = load_weights("compact-text", frozenset({"transcript"}), str(path))
+    ids, mask = encode(["well", "what a day this was"], BUCKETS, 0)
+    found = weights.probabilities({"pieces": ids, "word_mask": mask})
+    with torch.no_grad():
+        expected = network(torch.from_numpy(ids), torch.from_numpy(mask)).softmax(1).numpy()
+    np.testing.assert_allclose(np.delete(found, 1, axis=1), expected, atol=1e-5)
+
+
+def test_training_learns_and_equal_seeds_learn_equally() -> None:
+    def run() -> tuple[torch.nn.Module, list[float]]:
+        torch.manual_seed(0)
+        tower, seen = SpeechTower(2, (4, 4, 4, 4), 8, 0.0), []
+        generator = torch.Generator().manual_seed(1)
+
+        def draw() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+            label = torch.randint(2, (16,), generator=generator)
+            features = torch.randn(16, 40, N_MELS, generator=generator)
+            features[:, :, :32] += 2.0 * label[:, None, None]
+            return features, torch.ones(16, 40), torch.nn.functional.one_hot(label, 2).float()
+
+        def loss_of(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+            loss = losses.cross_entropy(logits, targets)
+            seen.append(loss.item())
+            return loss
+
+        schedule = Schedule(steps=30, rate=5e-3, average=0.5)
+        return fit(tower, draw, loss_of, schedule, lambda _: None), seen
+
+    (first, seen), (second, seen_again) = run(), run()
+    assert np.mean(seen[-5:]) < 0.4 < 0.6 < np.mean(seen[:3])
+    assert seen == seen_again
+    for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_loss_that_is_no_number_stops_training() -> None:
+    tower = speech_tower()
+    batch = torch.full((2, 40, N_MELS), torch.nan), torch.ones(2, 40), torch.ones(2, 7) / 7
+    with pytest.raises(TrainingError, match="nan at step 1"):
+        fit(tower, lambda: batch, losses.cross_entropy, Schedule(steps=3), lambda _: None)
+
+
+def test_temperature_is_found_again() -> None:
+    rng = np.random.default_rng(0)
+    logits = 2.0 * rng.standard_normal((20_000, 4))
+    chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    truth = (chances.cumsum(axis=1) > rng.random((len(logits), 1))).argmax(axis=1)
+    assert fit_temperature((3.0 * logits).astype(np.float32), truth) == pytest.approx(3.0, rel=0.05)
+
+
+def test_a_class_moved_to_a_prior_has_it_where_the_scores_say_nothing() -> None:
+    logits = torch.zeros(7)
+    logits[4] = prior_bias(0.5, 7)
+    assert logits.softmax(0)[4].item() == pytest.approx(0.5)
+
+
+def test_items_count_as_much_as_they_are_said_to() -> None:
+    logits = np.array([[2.0, 0.0], [2.0, 0.0]], np.float32)
+    truth = np.array([0, 1])
+    sure = fit_temperature(logits, truth, np.array([1.0, 0.01], np.float32))
+    unsure = fit_temperature(logits, truth, np.array([1.0, 0.9], np.float32))
+    assert sure < 1.0 < unsure
+
+
+def test_fusion_believes_the_tower_that_knows() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, 600)
+    speech = (2.0 * np.eye(3)[truth] + rng.standard_normal((600, 3))).astype(np.float32)
+    text = rng.standard_normal((600, 3)).astype(np.float32)
+    scales, bias = fit_fusion(Pairs(speech, text, truth))
+    assert scales[0] > 0.8
+    assert abs(scales[1]) < 0.3
+    assert bias.abs().max() < 0.5
+
+
+def test_metrics_know_the_answer() -> None:
+    truth, guess = np.array([0, 0, 1, 1, 2]), np.array([0, 1, 1, 1, 0])
+    scores = per_class(truth, guess, [0, 1, 2])
+    assert (scores[0].f1, scores[1].f1, scores[2].f1) == (0.5, pytest.approx(0.8), 0.0)
+    assert scores[1].n == 2
+    assert macro_f1(truth, guess, [0, 1, 2]) == pytest.approx(1.3 / 3)
+    assert weighted_f1(truth, guess, [0, 1, 2]) == pytest.approx((1.0 + 1.6) / 5)
+    sure = np.array([[0.9, 0.1], [0.9, 0.1]], np.float32)
+    assert calibration_error(sure, np.array([0, 1])) == pytest.approx(0.4, abs=1e-6)
+
+
+@pytest.mark.parametrize("model", ["compact-speech", "compact-text", "compact-joint"])
+def test_two_steps_from_the_command_make_a_voter(
+    model: str, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = ["--data", str(tiny), "--out", str(tmp_path), "--cache", str(tmp_path / "cache")]
+    assert main([model, *folders, "--steps", "2"]) == 0
+    path = tmp_path / f"{model}.onnx"
+    assert str(path) in capsys.readouterr().out
+    voter = load(model, {"weights": str(path)})
+    rng = np.random.default_rng(0)
+    samples = (0.1 * rng.standard_normal(8_000)).astype(np.float32)
+    (answer,) = voter.vote([Utterance(samples, None, "its joy")])
+    assert isinstance(answer, Ballot)
+    card = json.loads(path.with_suffix(".json").read_text())
+    assert card["model"] == model
+
+
+def test_missing_data_is_one_line_and_not_a_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = main(["compact-text", "--data", str(tmp_path), "--out", str(tmp_path)])
+    said = capsys.readouterr().err
+    assert code == 1
+    assert said.count("\n") == 1
+    assert "--data" in said
