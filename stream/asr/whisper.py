@@ -130,7 +130,8 @@ class Whisper:
             encoded,
             prompts,
             beam_size=self._beam_size,
-            max_length=max(map(len, prompts)) + self._max_new_tokens,
+            # CTranslate2 keeps half of max_length for a prompt, whatever the prompt's length.
+            max_length=2 * self._max_new_tokens,
             suppress_blank=True,
             suppress_tokens=[-1],
             return_scores=True,
