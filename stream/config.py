@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Any, Final, Literal, TypeVar, get_type_hints
 
 import msgspec
 
@@ -31,6 +31,10 @@ def setting(
 ) -> Any:
     """Declare a field with its documentation and the range of values that make sense."""
     return field(default=default, metadata={"doc": doc, "least": least, "most": most})
+
+
+EMBEDDED: Final = "embedded"
+"""The default profile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +214,7 @@ def load(profile: str, overrides: Mapping[str, Any] | None = None) -> Config:
         raise ConfigError(
             f"profile {profile!r}",
             "; ".join(faults),
-            "see docs/configuration.md for every key, or start from a profile of the package",
+            "`abhinaya settings` lists every key",
         )
     return config
 

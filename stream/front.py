@@ -57,6 +57,9 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     """What one front is to do, as its supervisor writes it down."""
 
     front: str
+    endpoint: str
+    """Of the hub."""
+    keys: Keys | None = None
     input: InputConfig
     name: str
     """Of the stream, or what the names of split channels begin with."""
@@ -284,9 +287,7 @@ def _further(hub: Standing, written: Standing | None) -> Standing:
 def serve(
     run: configuration.Config,
     assignment: Assignment,
-    endpoint: str,
     stop: Stop,
-    keys: Keys | None = None,
 ) -> int:
     """Open the input, connect, and send its speech; give the exit code.
 
@@ -298,7 +299,9 @@ def serve(
     remarks: queue.SimpleQueue[str] = queue.SimpleQueue()
     source = open_source(assignment.input, remarks.put, starts[0] if starts else None)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    socket = connect(context, workers_endpoint(endpoint), assignment.front, keys)
+    socket = connect(
+        context, workers_endpoint(assignment.endpoint), assignment.front, assignment.keys
+    )
     try:
         return Front(assignment, run, source, socket, remarks).run(stop)
     finally:
@@ -322,7 +325,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.name,
         args.directory,
         args.lifeline,
-        lambda stop: serve(run, assignment, f"ipc://{args.directory}", stop),
+        lambda stop: serve(run, assignment, stop),
     )
 
 

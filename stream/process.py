@@ -54,17 +54,14 @@ def run_child(name: str, directory: Path, lifeline: int, body: Callable[[Stop], 
     Args:
         name: of the process.
         directory: of the run; the epitaph goes there.
-        lifeline: file descriptor to watch; -1 for a process that has no supervisor.
+        lifeline: file descriptor to watch.
         body: the work; it looks at its argument often.
 
     """
     stop = Stop()
     signal.signal(signal.SIGTERM, stop._ask)
-    if lifeline >= 0:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to handle
-        threading.Thread(target=_watch, args=(lifeline,), daemon=True).start()
-    else:
-        signal.signal(signal.SIGINT, stop._ask)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to handle
+    threading.Thread(target=_watch, args=(lifeline,), daemon=True).start()
     try:
         return body(stop)
     except AbhinayaError as error:
@@ -75,6 +72,14 @@ def run_child(name: str, directory: Path, lifeline: int, body: Callable[[Stop], 
         reason = f"stopped on an unexpected {type(error).__name__}: {error}"
         leave_epitaph(directory, name, ProcessError(name, reason, f"see {directory}/{name}.log"))
         return ProcessError.exit_code
+
+
+def run_alone(body: Callable[[Stop], int]) -> int:
+    """Run the body of a process that a person has started and stops; give its exit code."""
+    stop = Stop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop._ask)
+    return body(stop)
 
 
 def leave_epitaph(directory: Path, name: str, error: AbhinayaError) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,14 @@ from typing import Protocol
 import msgspec
 
 from abhinaya.stream import config as configuration
-from abhinaya.stream.errors import EXIT_INTERRUPTED, EXIT_OK, AbhinayaError, ProcessError
+from abhinaya.stream.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    AbhinayaError,
+    ModelError,
+    NetworkError,
+    ProcessError,
+)
 from abhinaya.stream.front import Assignment
 from abhinaya.stream.messages import (
     Event,
@@ -29,6 +37,8 @@ from abhinaya.stream.messages import (
 )
 from abhinaya.stream.recorder import Recorder
 from abhinaya.stream.sinks.base import Sink
+from abhinaya.stream.sockets import Keys
+from abhinaya.stream.sources.base import InputConfig
 from abhinaya.stream.supervisor import Death, Spec, Stage, Supervisor, node_specs
 
 HUB = "hub"
@@ -36,11 +46,30 @@ POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
+class Input:
+    """What to listen to, and what to call it."""
+
+    name: str
+    config: InputConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A hub that runs already."""
+
+    endpoint: str
+    keys: Keys | None
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What to run."""
 
     config: configuration.Config
-    assignments: tuple[Assignment, ...]
+    inputs: tuple[Input, ...]
+    remote: Remote | None = None
+    """The hub to use, if it is not one of our own."""
+    accept_noncommercial: bool = False
 
 
 class Observer(Protocol):
@@ -103,7 +132,22 @@ class Run:
         self._wall_clock = wall_clock
         self._supervise = plan.config.supervise
         self.supervisor = Supervisor(self._supervise, directory)
-        self._recorder = Recorder(f"ipc://{directory}", "recorder")
+        self._endpoint, keys, who = f"ipc://{directory}", None, ""
+        if plan.remote:
+            # among the clients of one hub, names tell the machines apart
+            who = f"{socket.gethostname()}-{os.getpid()}-"
+            self._endpoint, keys = plan.remote.endpoint, plan.remote.keys
+        self._assignments = tuple(
+            Assignment(
+                front=f"{who}front-{i}",
+                endpoint=self._endpoint,
+                keys=keys,
+                input=item.config,
+                name=item.name,
+            )
+            for i, item in enumerate(plan.inputs)
+        )
+        self._recorder = Recorder(self._endpoint, f"{who}recorder", keys)
         self._progress = _Progress()
         self._interrupts = _Interrupts()
 
@@ -136,6 +180,8 @@ class Run:
     # --- starting ---------------------------------------------------------------------------------
 
     def _start_services(self) -> None:
+        if self._plan.remote:
+            return
         self.supervisor.start(Spec(HUB, "abhinaya.stream.hub"))
         for service, worker in self._services():
             for spec in node_specs(service, worker.replicas):
@@ -148,7 +194,7 @@ class Run:
 
     def _start_fronts(self) -> None:
         self._progress.fronts_started = True
-        for assignment in self._plan.assignments:
+        for assignment in self._assignments:
             self._assign(assignment)
             self.supervisor.start(
                 Spec(
@@ -174,8 +220,9 @@ class Run:
         match event:
             case Status():
                 self.supervisor.ready(HUB)
-            case NodeUp(node=node):
-                self.supervisor.ready(node)
+            case NodeUp():
+                self._check_licence(event)
+                self.supervisor.ready(event.node)
             case NodeDown(node=name, incarnation=incarnation, reason=reason):
                 self.supervisor.doom(name, incarnation, reason)
             case FrontDown(front=name, incarnation=incarnation, reason=reason):
@@ -188,9 +235,24 @@ class Run:
         for sink in self._sinks:
             sink.write(event, now)
 
+    def _check_licence(self, node: NodeUp) -> None:
+        if not node.noncommercial or self._plan.accept_noncommercial:
+            return
+        # the models of the package say so at each start; others must be accepted
+        if self._plan.config.profile != configuration.EMBEDDED:
+            raise ModelError(
+                f"{node.service} ({node.model})",
+                f"has a licence that forbids commercial use: {node.licence}",
+                "use --accept-noncommercial if yours is none",
+            )
+
     def _look_after(self) -> None:
         now = time.monotonic()
         silent = now - self._recorder.heard > self._supervise.silent_s
+        if silent and self._plan.remote:
+            raise NetworkError(
+                self._endpoint, "the hub does not answer", "is it running, and are the keys right?"
+            )
         if silent and self.supervisor.stages()[HUB] is Stage.READY:
             self.supervisor.doom(HUB, "", "was silent")
         for death in self.supervisor.tick(now):
@@ -219,7 +281,7 @@ class Run:
         self._recorder.died(death.name, death.error.reason, death.final, service)
         if death.final:
             self._progress.faults.append(death.error)
-        for assignment in self._plan.assignments:
+        for assignment in self._assignments:
             if assignment.front == death.name and not death.final:
                 self._assign(assignment)
         if self._progress.given_up >= set(self._plan.config.voters):
@@ -239,7 +301,7 @@ class Run:
         progress = self._progress
         if self._interrupts.count and progress.draining_since is None:
             progress.draining_since = now
-            fronts = [a.front for a in self._plan.assignments] if progress.fronts_started else []
+            fronts = [a.front for a in self._assignments] if progress.fronts_started else []
             self.supervisor.ask_to_stop(fronts)
 
     def _finished(self) -> bool:
@@ -253,7 +315,7 @@ class Run:
         if not progress.fronts_started:
             return False
         stages = self.supervisor.stages()
-        return all(self._front_is_done(a, stages[a.front]) for a in self._plan.assignments)
+        return all(self._front_is_done(a, stages[a.front]) for a in self._assignments)
 
     def _front_is_done(self, assignment: Assignment, stage: Stage) -> bool:
         ended = stage in (Stage.ENDED, Stage.GIVEN_UP)
@@ -261,7 +323,7 @@ class Run:
 
     def _exit_code(self) -> int:
         if self._interrupts.count:
-            live = all(a.input.what == "mic" for a in self._plan.assignments)
+            live = all(a.input.what == "mic" for a in self._assignments)
             return EXIT_OK if live and self._interrupts.count == 1 else EXIT_INTERRUPTED
         sources = [f for f in self._progress.faults if not isinstance(f, ProcessError)]
         faults = sources or self._progress.faults

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from abhinaya.models import registry
 from abhinaya.models.base import Abstention, Ballot, Card, Heard, Utterance, Voter
+from abhinaya.models.errors import ModelError as FaultyModelError
 from abhinaya.stream.asr import Transcriber, Transcription, load_transcriber
 from abhinaya.stream.clock import INT16_FULL_SCALE
 from abhinaya.stream.config import WorkerConfig
@@ -161,9 +162,17 @@ def load_work(service: str, worker: WorkerConfig) -> Work:
         return Voting(service, registry.load(worker.model, worker.options))
     except AbhinayaError:
         raise
+    except FaultyModelError as error:
+        raise ModelError(
+            f"{service} ({worker.model})",
+            f"cannot be loaded: {error.subject}: {error.reason}",
+            error.remedy,
+        ) from error
     except Exception as error:  # models know nothing of this program's errors
         raise ModelError(
-            f"{service} ({worker.model})", f"cannot be loaded: {error}", _remedy(error)
+            f"{service} ({worker.model})",
+            f"cannot be loaded: {error}",
+            "check the options of this voter in the profile",
         ) from error
 
 
@@ -188,7 +197,3 @@ def _utterance(task: Task) -> Utterance:
 
 def _abstained(vote: Abstention) -> Answer:
     return Answer(failure=vote.reason)
-
-
-def _remedy(error: Exception) -> str:
-    return str(getattr(error, "remedy", "")) or "see `abhinaya models check`"

@@ -1,0 +1,144 @@
+"""`abhinaya-stream`: what the person asked for, and the only place that prints errors."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from abhinaya.stream import config as configuration
+from abhinaya.stream.errors import EXIT_INTERRUPTED, EXIT_OK, AbhinayaError, ConfigError
+from abhinaya.stream.flags import add_flags, from_flags, overrides
+from abhinaya.stream.run import Input, Plan, Remote, Run, run_directory
+from abhinaya.stream.sinks import open_sinks
+from abhinaya.stream.sockets import Keys
+from abhinaya.stream.sources.base import InputConfig
+
+EPILOG = """\
+examples:
+  abhinaya-stream call.wav                         one label a segment, as the file is read
+  abhinaya-stream call.wav --channels split --channel-names agent,customer
+  abhinaya-stream --mic                            until Ctrl-C
+  ffmpeg -i INPUT -f wav - | abhinaya-stream -     standard input
+  abhinaya-stream a.mp3 b.mp3 --format jsonl --output events.jsonl
+
+exit codes: 0 done, 2 wrong usage, 3 an input cannot be read, 4 results cannot be written,
+  5 a process died too often, 6 a model is missing or not allowed, 7 network, 130 interrupted
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `abhinaya-stream`; give the exit code."""
+    return guarded("abhinaya-stream", lambda: _main(argv))
+
+
+def guarded(program: str, body: Callable[[], int]) -> int:
+    """Run `body`; what it raises becomes one line on standard error and an exit code."""
+    try:
+        return body()
+    except AbhinayaError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    args = _parser().parse_args(argv)
+    if args.list_devices:
+        return _list_devices()
+    config = configuration.load(args.profile, overrides(args.settings))
+    inputs = _inputs(args)
+    remote = None
+    if args.hub:
+        remote = Remote(args.hub, Keys(args.keys, args.key_name) if args.keys else None)
+    plan = Plan(config, inputs, remote, args.accept_noncommercial)
+    sinks = open_sinks(args.format, args.output)
+    try:
+        with run_directory() as directory:
+            return Run(plan, directory, sinks.all, sinks.observer).run()
+    finally:
+        sinks.close()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="abhinaya-stream",
+        description="Say which of eight emotions each stretch of speech carries, as it is spoken.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "inputs", nargs="*", metavar="INPUT", help="a file, or - for standard input"
+    )
+    parser.add_argument("--mic", action="store_true", help="listen to the microphone")
+    parser.add_argument("--list-devices", action="store_true", help="list microphones, and leave")
+    parser.add_argument("--name", action="append", default=[], help="of the stream, one an input")
+    add_flags(parser.add_argument_group("input"), InputConfig, skip=("what",))
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--format", choices=("lines", "jsonl"), default="lines", help="of standard output"
+    )
+    output.add_argument(
+        "--output", action="append", default=[], type=Path, metavar="FILE", help="JSON lines file"
+    )
+    run = parser.add_argument_group("line-up")
+    run.add_argument(
+        "--profile", default=configuration.EMBEDDED, help="name or file (default: %(default)s)"
+    )
+    run.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="settings",
+        help="change one setting of the profile; `abhinaya settings` lists them",
+    )
+    run.add_argument("--accept-noncommercial", action="store_true", help="your use is none")
+    run.add_argument("--hub", metavar="ENDPOINT", help="use a hub that runs already")
+    run.add_argument("--keys", type=Path, metavar="DIRECTORY", help="CURVE keys for that hub")
+    run.add_argument("--key-name", default="client", help="which of them (default: %(default)s)")
+    return parser
+
+
+def _inputs(args: argparse.Namespace) -> tuple[Input, ...]:
+    whats = [*args.inputs, *(["mic"] if args.mic else [])]
+    if not whats:
+        raise ConfigError("the input", "is missing", "name a file, or use --mic; see --help")
+    if args.name and len(args.name) != len(whats):
+        raise ConfigError(
+            f"--name {' '.join(args.name)}",
+            f"names {len(args.name)} of {len(whats)} inputs",
+            "give one --name for each",
+        )
+    if whats.count("-") > 1:
+        raise ConfigError("-", "standard input can be read once only")
+    names = args.name or [_name(what) for what in whats]
+    return tuple(
+        Input(name, from_flags(InputConfig, args, what=what))
+        for name, what in zip(_distinct(names), whats, strict=True)
+    )
+
+
+def _name(what: str) -> str:
+    return {"-": "stdin", "mic": "mic"}.get(what) or Path(what).stem or what
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Give names that differ, since they identify the streams."""
+    seen: dict[str, int] = {}
+    distinct = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        distinct.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+    return distinct
+
+
+def _list_devices() -> int:
+    # PortAudio is looked for only when it is wanted
+    from abhinaya.stream.sources.microphone import list_devices
+
+    for device in list_devices():
+        print(device)
+    return EXIT_OK

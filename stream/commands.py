@@ -1,0 +1,128 @@
+"""`abhinaya NAME`: everything but listening, which is `abhinaya-stream`.
+
+The commands of other folders are found through entry points, so that nothing here imports them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from abhinaya.stream import config as configuration
+from abhinaya.stream import hub, node
+from abhinaya.stream.cli import guarded
+from abhinaya.stream.errors import ConfigError
+from abhinaya.stream.flags import describe_settings, overrides
+from abhinaya.stream.process import run_alone
+from abhinaya.stream.sockets import Keys, make_keys
+
+GROUP: Final = "abhinaya.commands"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command named first; give the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return guarded("abhinaya", lambda: _run(arguments))
+
+
+def _run(arguments: list[str]) -> int:
+    own = {"hub": _hub, "node": _node, "keys": _keys, "profiles": _profiles, "settings": _settings}
+    others = {e.name: e for e in importlib.metadata.entry_points(group=GROUP)}
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: abhinaya COMMAND ...\n")
+        for name in sorted({*own, *others}):
+            print(f"  {name:10} {_about(own, name)}")
+        return 0 if arguments else ConfigError.exit_code
+    name, rest = arguments[0], arguments[1:]
+    if name in own:
+        return own[name](rest)
+    if name in others:
+        command: Callable[[Sequence[str]], int] = others[name].load()
+        return command(rest)
+    raise ConfigError(f"abhinaya {name}", "is no command", "see `abhinaya --help`")
+
+
+def _about(own: dict[str, Callable[[list[str]], int]], name: str) -> str:
+    if name in own:
+        return (own[name].__doc__ or "").rstrip(".")
+    return {"bench": "Measure this machine", "train": "Train and evaluate models"}.get(name, "")
+
+
+def _hub(arguments: list[str]) -> int:
+    """Run a hub that nodes and inputs on other machines connect to."""
+    parser = _parser("hub", _hub)
+    parser.add_argument("endpoint", help="tcp://ADDRESS:PORT or ipc://DIRECTORY")
+    _add_common(parser)
+    args = parser.parse_args(arguments)
+    run, keys = _load(args), _keys_of(args, "hub")
+    return run_alone(lambda stop: hub.serve(run, args.endpoint, stop, keys))
+
+
+def _node(arguments: list[str]) -> int:
+    """Run one node of a hub on another machine."""
+    parser = _parser("node", _node)
+    parser.add_argument("service", help="name of a voter of the profile, or `asr`")
+    parser.add_argument("endpoint", help="of the hub")
+    parser.add_argument("--name", help="name of this node (default: service, host and process)")
+    _add_common(parser)
+    args = parser.parse_args(arguments)
+    run = _load(args)
+    name = args.name or f"{args.service}-{os.uname().nodename}-{os.getpid()}"
+    keys = _keys_of(args, args.key_name)
+    return run_alone(lambda stop: node.serve(run, name, args.service, args.endpoint, stop, keys))
+
+
+def _keys(arguments: list[str]) -> int:
+    """Make the keys that a hub and its clients know each other by."""
+    parser = _parser("keys", _keys)
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("names", nargs="+", help="`hub`, and one name for each client machine")
+    args = parser.parse_args(arguments)
+    for name in args.names:
+        make_keys(args.directory, name)
+        print(f"{args.directory / name}.key (public), {args.directory / name}.key_secret")
+    print("the hub's machine needs hub.key_secret and every client's .key;")
+    print("a client's machine needs its own .key_secret and hub.key, and nothing else")
+    return 0
+
+
+def _profiles(arguments: list[str]) -> int:
+    """List the profiles of the package."""
+    _parser("profiles", _profiles).parse_args(arguments)
+    for name in configuration.profiles():
+        run = configuration.load(name)
+        voters = ", ".join(f"{v} {w.model}" for v, w in run.voters.items())
+        print(f"{name}: {voters}; transcripts by {run.asr.model if run.asr else 'nobody'}")
+    return 0
+
+
+def _settings(arguments: list[str]) -> int:
+    """List every setting of a profile, with its default."""
+    _parser("settings", _settings).parse_args(arguments)
+    for key, default, doc in describe_settings():
+        print(f"{key} = {default}\n    {doc}")
+    return 0
+
+
+def _parser(name: str, command: Callable[[list[str]], int]) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(prog=f"abhinaya {name}", description=command.__doc__)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--profile", default=configuration.EMBEDDED)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
+    parser.add_argument("--keys", type=Path, metavar="DIRECTORY", help="CURVE keys")
+    parser.add_argument("--key-name", default="client", help="which of them is this machine's")
+
+
+def _load(args: argparse.Namespace) -> configuration.Config:
+    return configuration.load(args.profile, overrides(args.settings))
+
+
+def _keys_of(args: argparse.Namespace, name: str) -> Keys | None:
+    return Keys(args.keys, name) if args.keys else None
