@@ -1,0 +1,50 @@
+"""`abhinaya bench NAME`: one module each, imported only when asked for."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Final, cast
+
+from abhinaya.stream.errors import EXIT_INTERRUPTED, AbhinayaError, ConfigError
+
+COMMANDS: Final = {
+    "transport": "what the hub adds: segments a second and latency, beside a bare relay",
+    "latency": "from end of speech to verdict, stage by stage, with N paced streams",
+    "throughput": "files as fast as the nodes allow: times real time, memory, first label",
+    "soak": "paced streams while nodes are killed and hung: what is lost, what grows",
+    "vad": "how well speech is found and cut, against reference turns",
+    "asr": "word error rate and speed of the transcribers",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one bench; give the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(
+        prog="abhinaya bench",
+        description="Measure this machine with the monitor's own processes.",
+        epilog="\n".join(f"  {name:<12}{text}" for name, text in COMMANDS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", metavar="NAME", help="one of the list below")
+    asked = parser.parse_args(arguments[:1])
+    try:
+        return _command(asked.name)(arguments[1:])
+    except AbhinayaError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def _command(name: str) -> Callable[[Sequence[str]], int]:
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        remedy = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(COMMANDS)}"
+        raise ConfigError(f"bench {name!r}", "there is no such bench", remedy)
+    module = importlib.import_module(f"abhinaya.bench.{name}")
+    return cast("Callable[[Sequence[str]], int]", module.main)

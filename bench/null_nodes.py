@@ -1,0 +1,178 @@
+"""Processes that carry and answer but do no work, to measure what carrying costs.
+
+A null node speaks the protocol of a node and answers each task at once. The bare relay and its
+nodes know no protocol at all: frames go to four nodes and come back, with no queue, no order, no
+deadline and no record. What the hub costs is the difference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import zmq
+
+from abhinaya.models.labels import LABELS
+from abhinaya.stream.config import Config, DeadlineConfig, FlowConfig, WorkerConfig
+from abhinaya.stream.messages import (
+    Beat,
+    Introduce,
+    Message,
+    Ready,
+    Task,
+    ToNode,
+    Transcript,
+    Vote,
+)
+from abhinaya.stream.process import Stop, run_child
+from abhinaya.stream.sockets import connect, receive, send, workers_endpoint
+from abhinaya.stream.supervisor import Spec
+from abhinaya.stream.wire import Decoder, Encoder
+
+NEEDS: Final[dict[str, tuple[Any, ...]]] = {
+    "asr": ("audio",),
+    "V1": ("audio",),
+    "V2": ("audio",),
+    "V3": ("audio",),
+    "V4": ("audio", "transcript"),
+}
+"""What each null node waits for: four voters, one of which comes after the transcript."""
+
+BARE_NODES: Final = ("B1", "B2", "B3", "B4")
+SENDER: Final = b"sender"
+BEAT_S: Final = 0.5
+_MODULE: Final = "abhinaya.bench.null_nodes"
+
+
+def null_config() -> Config:
+    """Give the configuration of a hub that has only null nodes and never sheds."""
+    worker = WorkerConfig(model="null")
+    return Config(
+        profile="null",
+        asr=worker,
+        voters={name: worker for name in NEEDS if name != "asr"},
+        flow=FlowConfig(file_window=1024, live_backlog=1024),
+        deadlines=DeadlineConfig(live_s=60.0),
+    )
+
+
+def hub_specs() -> list[Spec]:
+    """Give the processes of the hub's run."""
+    nodes = [Spec(name, _MODULE, ("--null", name), service=name) for name in NEEDS]
+    return [Spec("hub", "abhinaya.stream.hub"), *nodes]
+
+
+def bare_specs() -> list[Spec]:
+    """Give the processes of the bare relay's run."""
+    nodes = [Spec(name, _MODULE, ("--bare-node", name)) for name in BARE_NODES]
+    return [Spec("relay", _MODULE, ("--bare-relay",)), *nodes]
+
+
+def null_node(endpoint: str, service: str, stop: Stop) -> int:
+    """Answer every task at once."""
+    socket = connect(zmq.Context(), workers_endpoint(endpoint), service)
+    encoder, decoder = Encoder(), Decoder[Message](ToNode)
+    votes = service != "asr"
+    ready = Ready(
+        node=service,
+        incarnation="0",
+        service=service,
+        needs=NEEDS[service],
+        gives="vote" if votes else "transcript",
+        labels=LABELS if votes else (),
+        model="null",
+        version="0",
+        licence="none",
+        credits=256,
+    )
+    introduced, next_beat = False, 0.0
+    while not stop.asked:
+        if (now := time.monotonic()) >= next_beat:
+            introduced = send(socket, encoder.encode(Beat(name=service) if introduced else ready))
+            next_beat = now + (BEAT_S if introduced else 0.02)
+        socket.poll(max(1, round(1000 * (next_beat - now))))
+        while (frames := receive(socket)) is not None:
+            message = decoder.decode(frames)
+            if isinstance(message, Task):
+                send(socket, encoder.encode(_vote(message, service) if votes else _text(message)))
+            elif isinstance(message, Introduce):
+                introduced = send(socket, encoder.encode(ready))
+    return 0
+
+
+def _vote(task: Task, service: str) -> Vote:
+    return Vote(
+        stream=task.stream,
+        sequence=task.sequence,
+        voter=service,
+        label="neutral",
+        probabilities=(1 / len(LABELS),) * len(LABELS),
+        model="null",
+        version="0",
+        queue_ms=0.0,
+        run_ms=0.0,
+        batch_size=1,
+    )
+
+
+def _text(task: Task) -> Transcript:
+    return Transcript(
+        stream=task.stream,
+        sequence=task.sequence,
+        text="the words of a null transcriber",
+        model="null",
+        queue_ms=0.0,
+        run_ms=0.0,
+        batch_size=1,
+    )
+
+
+def bare_relay(endpoint: str) -> int:
+    """Pass what the sender sends to every node, and every answer back to the sender."""
+    socket = zmq.Context().socket(zmq.ROUTER)
+    socket.sndhwm = socket.rcvhwm = 10_000
+    socket.bind(workers_endpoint(endpoint))
+    nodes = [name.encode() for name in BARE_NODES]
+    while True:
+        peer, *parts = socket.recv_multipart(copy=False)
+        targets = nodes if peer.bytes == SENDER else [SENDER]
+        for target in targets:
+            socket.send_multipart([target, *parts], copy=False)
+
+
+def bare_node(endpoint: str, name: str) -> int:
+    """Send the first frame of everything back."""
+    socket = zmq.Context().socket(zmq.DEALER)
+    socket.sndhwm = socket.rcvhwm = 10_000
+    socket.identity = name.encode()
+    socket.connect(workers_endpoint(endpoint))
+    while True:
+        socket.send(socket.recv_multipart(copy=False)[0])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run as a child of the supervisor."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--directory", type=Path, required=True)
+    parser.add_argument("--lifeline", type=int, required=True)
+    role = parser.add_mutually_exclusive_group(required=True)
+    role.add_argument("--null", choices=NEEDS)
+    role.add_argument("--bare-node", choices=BARE_NODES)
+    role.add_argument("--bare-relay", action="store_true")
+    args = parser.parse_args(argv)
+    endpoint = f"ipc://{args.directory}"
+
+    def body(stop: Stop) -> int:
+        if args.null:
+            return null_node(endpoint, args.null, stop)
+        return bare_node(endpoint, args.bare_node) if args.bare_node else bare_relay(endpoint)
+
+    return run_child(args.null or args.bare_node or "relay", args.directory, args.lifeline, body)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

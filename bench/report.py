@@ -1,0 +1,83 @@
+"""What every bench command does alike: its options, its table, and its JSON with the machine."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from abhinaya.bench.machine import facts, line
+from abhinaya.stream.errors import SinkError
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The outcome of one bench command."""
+
+    command: str
+    settings: dict[str, Any]
+    """What was asked for."""
+    figures: dict[str, Any]
+    """What was measured; dataclasses in it are written field by field."""
+
+
+def parser(command: str, description: str | None) -> argparse.ArgumentParser:
+    """Make the parser of `abhinaya bench COMMAND`, with what all of them take."""
+    made = argparse.ArgumentParser(
+        prog=f"abhinaya bench {command}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument(
+        "--json", type=Path, metavar="FILE", help="write figures and machine facts here, as JSON"
+    )
+    return made
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Make a table whose first column is words and whose others are figures."""
+    made = Table(title=title, title_justify="left")
+    for number, column in enumerate(columns):
+        made.add_column(column, justify="right" if number else "left")
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def publish(report: Report, tables: Iterable[Table], path: Path | None) -> None:
+    """Print the tables and the machine; write the JSON if a path is given.
+
+    Raises:
+        SinkError: the file cannot be written.
+
+    """
+    machine = facts()
+    console = Console()
+    for made in tables:
+        console.print(made)
+    console.print(line(machine), style="dim", highlight=False)
+    if path is None:
+        return
+    whole = {
+        "command": report.command,
+        "unix_s": round(time.time()),
+        "machine": machine,
+        "settings": report.settings,
+        "figures": report.figures,
+    }
+    try:
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(whole), indent=2) + b"\n")
+    except OSError as error:
+        raise SinkError(str(path), f"cannot be written: {error.strerror}") from error
+
+
+def ms(value: float) -> str:
+    """Write milliseconds with as many digits as mean something."""
+    return f"{value:.2f}" if value < 10 else f"{value:.0f}"

@@ -1,0 +1,445 @@
+"""What the hub adds, with nodes that answer at once.
+
+    abhinaya bench transport
+
+One process plays all fronts and the recorder; the hub is the real one; a null transcriber and
+four null voters, one of which waits for the transcript, are processes of their own
+(bench/null_nodes.py). Segments are 5 s of int16, 160 kB. A segment's latency runs from its sending
+to the receipt of its verdict, or, beside it, to the receipt of the last of four answers through a
+bare relay.
+
+Each measurement is repeated and the quietest run stands: the one with the highest rate or the
+lowest p99. `others` is the share of the machine that processes not ours used during that run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+import numpy as np
+import zmq
+from rich.table import Table
+
+from abhinaya.bench.load import busy, others_share
+from abhinaya.bench.null_nodes import (
+    BARE_NODES,
+    NEEDS,
+    SENDER,
+    bare_specs,
+    hub_specs,
+    null_config,
+)
+from abhinaya.bench.report import Report, ms, parser, publish, table
+from abhinaya.bench.statistics import percentiles
+from abhinaya.stream import config as configuration
+from abhinaya.stream.clock import SAMPLE_RATE
+from abhinaya.stream.errors import ProcessError
+from abhinaya.stream.messages import (
+    Hello,
+    Message,
+    NodeUp,
+    Payload,
+    Segment,
+    StreamInfo,
+    ToFront,
+    Verdict,
+    Welcome,
+)
+from abhinaya.stream.recorder import Recorder
+from abhinaya.stream.sockets import connect, receive, send, workers_endpoint
+from abhinaya.stream.supervisor import Spec, Supervisor
+from abhinaya.stream.wire import Decoder, Encoder
+
+SEGMENT_SAMPLES: Final = 5 * SAMPLE_RATE
+STREAMS: Final = (1, 16, 64, 256)
+PROBE_PER_S: Final = 200.0
+"""Rate at which latency is measured."""
+LOAD_PER_S: Final = 500.0
+"""Rate that must pass without loss."""
+IN_FLIGHT: Final = 64
+"""How many are on their way while the maximum is measured."""
+WARM_UP_S: Final = 1.0
+PATIENCE_S: Final = 20.0
+"""How long start-up and the last answers may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """One measured run."""
+
+    path: str
+    """`hub` or `bare relay`."""
+    streams: int
+    offered_per_s: float | None
+    """None: as many as are answered, with IN_FLIGHT on their way."""
+    sent: int
+    lost: int
+    """Sent and never answered, or answered with a vote missing."""
+    per_s: float
+    """Answered a second, from the first sent to the last answered."""
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    others: float
+    """Share of the machine's processor time that others used meanwhile."""
+
+
+class Carrier(Protocol):
+    """A way through which numbered segments go and answers come back."""
+
+    def send(self, number: int) -> None:
+        """Send segment `number`; numbers count from 0."""
+        ...
+
+    def poll(self, timeout_s: float) -> list[int]:
+        """Wait for answers up to `timeout_s`; give the numbers of the segments now complete."""
+        ...
+
+    def close(self) -> None:
+        """Close the sockets."""
+        ...
+
+
+class HubCarrier:
+    """Plays all fronts and the recorder of a real hub.
+
+    Args:
+        endpoint: of the hub.
+        streams: over how many the segments are dealt in turn.
+
+    """
+
+    def __init__(self, endpoint: str, streams: int) -> None:
+        self._names = [f"stream-{i}" for i in range(streams)]
+        self._numbers = {name: i for i, name in enumerate(self._names)}
+        self._recorder = Recorder(endpoint, "recorder")
+        self._context = zmq.Context()
+        self._socket = connect(self._context, workers_endpoint(endpoint), "front")
+        self._encoder, self._decoder = Encoder(), Decoder[Message](ToFront)
+        self._samples = Payload.of(np.zeros(SEGMENT_SAMPLES, np.int16))
+        self._up: set[str] = set()
+        self._greet()
+
+    def send(self, number: int) -> None:
+        """Send a segment as a live front does."""
+        sequence, stream = divmod(number, len(self._names))
+        now = time.time()
+        segment = Segment(
+            stream=self._names[stream],
+            sequence=sequence,
+            start=sequence * SEGMENT_SAMPLES,
+            end=(sequence + 1) * SEGMENT_SAMPLES,
+            samples=self._samples,
+            cut="pause",
+            captured_unix_s=now,
+            capture_ms=0.0,
+            sent_unix_s=now,
+        )
+        while not send(self._socket, self._encoder.encode(segment)):
+            time.sleep(0.001)
+
+    def poll(self, timeout_s: float) -> list[int]:
+        """Receive verdicts; one with a vote missing does not count."""
+        complete = []
+        for event in self._recorder.poll(timeout_s):
+            if isinstance(event, Verdict) and not event.missing:
+                complete.append(event.sequence * len(self._names) + self._numbers[event.stream])
+            elif isinstance(event, NodeUp):
+                self._up.add(event.service)
+        while receive(self._socket) is not None:
+            pass  # credits: this front never runs out of memory
+        return complete
+
+    def close(self) -> None:
+        """Close the sockets."""
+        self._recorder.close()
+        self._socket.close()
+        self._context.term()
+
+    def _greet(self) -> None:
+        hello = Hello(
+            front="front",
+            incarnation="0",
+            streams=tuple(
+                StreamInfo(stream=n, front="front", source="null", live=True, start_unix_s=0.0)
+                for n in self._names
+            ),
+            first_sequences=(0,) * len(self._names),
+        )
+        deadline = time.monotonic() + PATIENCE_S
+        welcomed = False
+        while not welcomed or self._up != set(NEEDS):
+            if time.monotonic() > deadline:
+                raise ProcessError("the hub's run", "did not come up", "see the logs' last lines")
+            if not welcomed:
+                send(self._socket, self._encoder.encode(hello))
+                if self._socket.poll(200) and (frames := receive(self._socket)) is not None:
+                    welcomed = isinstance(self._decoder.decode(frames), Welcome)
+            self.poll(0.02)
+
+
+class BareCarrier:
+    """Sends through the bare relay; a segment is complete when every node has answered.
+
+    Args:
+        endpoint: of the relay.
+
+    """
+
+    def __init__(self, endpoint: str) -> None:
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        self._socket.linger = 0
+        self._socket.sndhwm = self._socket.rcvhwm = 10_000
+        self._socket.identity = SENDER
+        self._socket.connect(workers_endpoint(endpoint))
+        self._samples = bytes(2 * SEGMENT_SAMPLES)
+        self._answers: dict[int, int] = {}
+        self._meet()
+
+    def send(self, number: int) -> None:
+        """Send a number and the samples."""
+        self._socket.send(b"%d" % number, zmq.SNDMORE)
+        self._socket.send(self._samples, copy=False)
+
+    def poll(self, timeout_s: float) -> list[int]:
+        """Count answers."""
+        complete = []
+        if self._socket.poll(round(1000 * timeout_s)):
+            while (frames := receive(self._socket)) is not None:
+                number = int(frames[0].bytes)
+                self._answers[number] = self._answers.get(number, 0) + 1
+                if self._answers[number] == len(BARE_NODES):
+                    del self._answers[number]
+                    complete.append(number)
+        return complete
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+        self._context.term()
+
+    def _meet(self) -> None:
+        """Send probes until one comes back from all nodes: the relay drops what nobody takes."""
+        deadline = time.monotonic() + PATIENCE_S
+        probe = 0
+        while True:
+            if time.monotonic() > deadline:
+                raise ProcessError("the bare relay", "did not come up")
+            probe -= 1
+            self.send(probe)
+            until = time.monotonic() + 0.2
+            while time.monotonic() < until:
+                if probe in self.poll(0.02):
+                    return
+
+
+class Meter:
+    """Sends through a carrier and times what comes back.
+
+    Args:
+        carrier: fresh; its first segment is number 0.
+
+    """
+
+    def __init__(self, carrier: Carrier) -> None:
+        self._carrier = carrier
+        self._next = 0
+        self._waiting: dict[int, float] = {}
+        self.latencies_ms: list[float] = []
+        self.lost = 0
+        self.begun = self.last = 0.0
+
+    @property
+    def sent(self) -> int:
+        """Segments of the current measurement."""
+        return len(self.latencies_ms) + self.lost + len(self._waiting)
+
+    def paced(self, per_s: float, seconds: float) -> None:
+        """Send at a fixed rate, whatever comes back."""
+        self._begin()
+        end, sent = self.begun + seconds, 0
+        while (now := time.perf_counter()) < end:
+            due = self.begun + sent / per_s
+            if now >= due:
+                self._send()
+                sent += 1
+            self._poll(min(0.002, max(0.0, self.begun + sent / per_s - time.perf_counter())))
+        self._finish()
+
+    def saturated(self, in_flight: int, seconds: float) -> None:
+        """Keep a number of segments on their way."""
+        self._begin()
+        end = self.begun + seconds
+        while time.perf_counter() < end:
+            while len(self._waiting) < in_flight:
+                self._send()
+            self._poll(0.01)
+        self._finish()
+
+    def _begin(self) -> None:
+        self.latencies_ms, self.lost = [], 0
+        self.begun = self.last = time.perf_counter()
+
+    def _finish(self) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while self._waiting and time.monotonic() < deadline:
+            self._poll(0.01)
+        self.lost = len(self._waiting)
+        self._waiting.clear()
+
+    def _send(self) -> None:
+        self._waiting[self._next] = time.perf_counter()
+        self._carrier.send(self._next)
+        self._next += 1
+
+    def _poll(self, timeout_s: float) -> None:
+        for number in self._carrier.poll(timeout_s):
+            self.last = time.perf_counter()
+            if (sent := self._waiting.pop(number, None)) is not None:
+                self.latencies_ms.append(1000 * (self.last - sent))
+
+
+def measure_hub(streams: int, per_s: float | None, seconds: float) -> Passed:
+    """Measure a fresh hub; without a rate, its maximum."""
+    with _running(hub_specs()) as (endpoint, pids):
+        return _measure("hub", HubCarrier(endpoint, streams), streams, per_s, seconds, pids)
+
+
+def measure_bare(per_s: float | None, seconds: float) -> Passed:
+    """Measure a fresh bare relay; without a rate, its maximum."""
+    with _running(bare_specs()) as (endpoint, pids):
+        return _measure("bare relay", BareCarrier(endpoint), 1, per_s, seconds, pids)
+
+
+def _measure(
+    path: str,
+    carrier: Carrier,
+    streams: int,
+    per_s: float | None,
+    seconds: float,
+    pids: Sequence[int],
+) -> Passed:
+    meter = Meter(carrier)
+    try:
+        meter.paced(min(per_s or PROBE_PER_S, PROBE_PER_S), WARM_UP_S)
+        before = busy(pids)
+        if per_s is None:
+            meter.saturated(IN_FLIGHT, seconds)
+        else:
+            meter.paced(per_s, seconds)
+        after = busy(pids)
+    finally:
+        carrier.close()
+    return Passed(
+        path=path,
+        streams=streams,
+        offered_per_s=per_s,
+        sent=meter.sent,
+        lost=meter.lost,
+        per_s=len(meter.latencies_ms) / max(1e-9, meter.last - meter.begun),
+        **{f"{name}_ms": value for name, value in percentiles(meter.latencies_ms).items()},
+        others=others_share(before, after),
+    )
+
+
+@contextmanager
+def _running(specs: Sequence[Spec]) -> Iterator[tuple[str, list[int]]]:
+    """Start processes as a run does; give their endpoint and process ids."""
+    config = null_config()
+    with tempfile.TemporaryDirectory(prefix="abhinaya-") as folder:
+        directory = Path(folder)
+        (directory / "config.json").write_bytes(configuration.encode(config))
+        supervisor = Supervisor(config.supervise, directory)
+        try:
+            for spec in specs:
+                supervisor.start(spec)
+            pids = [pid for spec in specs if (pid := supervisor.pid(spec.name)) is not None]
+            yield f"ipc://{directory}", pids
+        finally:
+            supervisor.stop(0.5)
+
+
+def quietest(measure: Callable[[], Passed], repeats: int) -> Passed:
+    """Repeat a measurement; give the run that others disturbed least, by what it measures.
+
+    Whatever was lost in any run is told.
+    """
+    runs = [measure() for _ in range(repeats)]
+    worst_loss = max(run.lost for run in runs)
+    if worst_loss:
+        return next(run for run in runs if run.lost == worst_loss)
+    if runs[0].offered_per_s is None:
+        return max(runs, key=lambda run: run.per_s)
+    return min(runs, key=lambda run: run.p99_ms)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print, and exit with 1 if a segment was lost."""
+    arguments = parser("transport", __doc__)
+    arguments.add_argument("--seconds", type=float, default=5.0, help="of each run (5)")
+    arguments.add_argument("--repeats", type=int, default=3, help="runs of each measurement (3)")
+    arguments.add_argument(
+        "--streams", type=int, nargs="+", default=STREAMS, metavar="N", help="(1 16 64 256)"
+    )
+    options = arguments.parse_args(argv)
+    rows = list(_measurements(options))
+    report = Report(
+        "transport",
+        {"seconds": options.seconds, "repeats": options.repeats, "streams": options.streams},
+        {"runs": rows, "ratios": ratios(rows)},
+    )
+    publish(report, [_table(rows)], options.json)
+    for name, ratio in ratios(rows).items():
+        print(f"{name}: {ratio:.2f}")
+    return 1 if any(row.lost for row in rows) else 0
+
+
+def _measurements(options: argparse.Namespace) -> Iterator[Passed]:
+    seconds, repeats = options.seconds, options.repeats
+    for rate in (PROBE_PER_S, None):
+        yield quietest(lambda rate=rate: measure_bare(rate, seconds), repeats)  # type: ignore[misc]
+    for streams in options.streams:
+        yield quietest(lambda n=streams: measure_hub(n, PROBE_PER_S, seconds), repeats)  # type: ignore[misc]
+    for rate in (LOAD_PER_S, None):
+        yield quietest(lambda rate=rate: measure_hub(16, rate, seconds), repeats)  # type: ignore[misc]
+
+
+def ratios(rows: Sequence[Passed]) -> dict[str, float]:
+    """Compare the hub with the bare relay: maximum rate, and p99 at the probing rate."""
+    best = {row.path: row.per_s for row in rows if row.offered_per_s is None}
+    bare = next(r for r in rows if r.path == "bare relay" and r.offered_per_s == PROBE_PER_S)
+    probes = [row for row in rows if row.path == "hub" and row.offered_per_s == PROBE_PER_S]
+    result = {"maximum rate, hub / bare relay": best["hub"] / best["bare relay"]}
+    for row in probes:
+        name = f"p99 at {PROBE_PER_S:.0f}/s and {row.streams} streams, hub / bare relay"
+        result[name] = row.p99_ms / bare.p99_ms
+    return result
+
+
+def _table(rows: Sequence[Passed]) -> Table:
+    return table(
+        "Transport: segments of 5 s, four null voters, one of them after a null transcriber",
+        ("path", "streams", "offered", "passed", "lost", "p50 ms", "p95 ms", "p99 ms", "others"),
+        [
+            (
+                row.path,
+                str(row.streams),
+                "maximum" if row.offered_per_s is None else f"{row.offered_per_s:.0f}/s",
+                f"{row.per_s:.0f}/s",
+                f"{row.lost} of {row.sent}",
+                ms(row.p50_ms),
+                ms(row.p95_ms),
+                ms(row.p99_ms),
+                f"{row.others:.0%}",
+            )
+            for row in rows
+        ],
+    )
