@@ -107,7 +107,10 @@ class Source(Protocol):
         ...
 
     def close(self) -> None:
-        """Release the file or device; may be called twice, and while `chunks` waits."""
+        """Release the file or device; may be called twice.
+
+        Of a microphone, also by another thread while `chunks` waits: then `chunks` ends.
+        """
         ...
 
 

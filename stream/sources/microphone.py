@@ -195,7 +195,7 @@ class Intake:
             SourceError: the device was unplugged or delivers nothing.
 
         """
-        heard = 0
+        heard = lost = 0
         deadline = time.monotonic() + stall_s
         while True:
             try:
@@ -207,9 +207,12 @@ class Intake:
                     reason = f"delivers no more audio after {heard / self._rate:.1f} s"
                     raise SourceError(subject, reason, "is it still plugged in?") from None
                 continue
-            if block.lost_samples:
+            if (
+                block.lost_samples and not lost
+            ):  # each loss is in its block; a warning is enough once
                 ms = 1000 * block.lost_samples / self._rate
                 warn(f"{subject}: {ms:.0f} ms lost at {heard / self._rate:.1f} s")
+            lost += block.lost_samples
             heard += block.lost_samples + len(block.samples)
             deadline = time.monotonic() + stall_s
             yield block

@@ -24,10 +24,12 @@ class Pipe:
     One that breaks looks like one that ends, until `blocks` has given what came before.
     """
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Any, clock: Callable[[], float]) -> None:
         self._stream = stream
+        self._clock = clock
         self._failure: BaseException | None = None
         self.empty = True
+        self.start_unix_s = clock()  # when the first byte came, once it has
 
     def read(self, size: int = _READ_BYTES) -> bytes:
         """Give at least one byte as soon as there is one; none at the end."""
@@ -37,7 +39,9 @@ class Pipe:
         except (OSError, ValueError) as error:
             self._failure = error
             return b""
-        self.empty = self.empty and not data
+        if self.empty and data:
+            self.empty = False
+            self.start_unix_s = self._clock()
         return data
 
     def blocks(self, inner: Iterator[Block]) -> Iterator[Block]:
@@ -71,7 +75,7 @@ def open_stdin(
         SourceError: it is closed, a terminal, or empty, or holds no audio.
 
     """
-    pipe = Pipe(stream or _stdin())
+    pipe = Pipe(stream or _stdin(), clock)
     if config.sample_format:
         return _open_raw(pipe, config, warn, clock)
     try:
@@ -84,7 +88,7 @@ def open_stdin(
         channels=1 if config.channels == "mix" else decoder.channels,
         live=False,
         description=f"{SUBJECT}: {decoder.description}",
-        start_unix_s=clock(),
+        start_unix_s=pipe.start_unix_s,
         audio=condition(pipe.blocks(decoder.blocks()), config.channels, SUBJECT, warn),
         closing=decoder.close,
     )
@@ -97,7 +101,7 @@ def _open_raw(pipe: Pipe, config: InputConfig, warn: Warn, clock: Callable[[], f
         channels=1 if config.channels == "mix" else channels,
         live=False,
         description=f"{SUBJECT}: {config.sample_format}, {config.rate} Hz, {channels} channels",
-        start_unix_s=clock(),
+        start_unix_s=pipe.start_unix_s,
         audio=condition(pipe.blocks(raw), config.channels, SUBJECT, warn),
     )
 

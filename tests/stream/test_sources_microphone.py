@@ -133,10 +133,12 @@ def test_an_overflow_in_the_device_is_measured_and_told() -> None:
     source = record(portaudio, warnings, InputConfig("mic"))
     portaudio.stream.deliver(fakes.tone(0.1, 16000, 2))
     portaudio.stream.deliver(fakes.tone(0.1, 16000, 2), overflowed_s=0.25)
+    portaudio.stream.deliver(fakes.tone(0.1, 16000, 2), overflowed_s=0.5)
     source.close()
     chunks = list(source.chunks())
-    assert [chunk.lost_samples for chunk in chunks] == [0, 4000]
+    assert [chunk.lost_samples for chunk in chunks] == [0, 4000, 8000]
     assert "250 ms lost at 0.1 s" in warnings[0]
+    assert len(warnings) == 1  # each loss is in its chunk
 
 
 def test_an_overflow_that_cannot_be_measured_is_one_block_at_least() -> None:

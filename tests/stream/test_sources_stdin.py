@@ -101,6 +101,17 @@ def test_a_container_comes_down_a_pipe(container: str, codec: str) -> None:
     assert abs(len(heard) - SAMPLE_RATE) <= 320
 
 
+def test_a_piped_container_starts_when_its_first_byte_came() -> None:
+    buffer = io.BytesIO()
+    fakes.encode(buffer, fakes.tone(0.5, 16000), 16000, "pcm_s16le", "wav")
+    ticks = iter(range(100, 10_000))
+    source = open_stdin(
+        InputConfig("-"), print, Dribble(buffer.getvalue(), 500), lambda: next(ticks)
+    )
+    assert source.start_unix_s == 101  # the second time that the clock was read
+    assert all(chunk.captured_unix_s > 101 for chunk in source.chunks())
+
+
 @pytest.mark.parametrize("raw", ["", "s16le"])
 def test_an_empty_pipe_is_named(raw: Any) -> None:
     with pytest.raises(SourceError, match="ended before any audio came"):
