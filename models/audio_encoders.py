@@ -86,12 +86,13 @@ class AudioEncoders:
     def _encode(self, waves: list[FloatArray]) -> list[AudioFeatures]:
         waves = [wave[:LONGEST] for wave in waves]
         speech = self.speech(self.mel(waves))
-        batch, lengths = padded([torch.from_numpy(wave) for wave in waves])
+        batch, lengths = padded([torch.tensor(wave) for wave in waves])
         counts = torch.tensor([token_count(int(n)) for n in lengths])
         bank = filter_bank(batch.to(self.place.device))
         audio = self.beats(bank, ~valid(counts, int(counts.max())).to(self.place.device))
+        # Copies: a view would keep the whole batch in memory for as long as one of it is remembered.
         return [
-            AudioFeatures(speech[i], audio[i, : int(counts[i])], int(lengths[i]))
+            AudioFeatures(speech[i].clone(), audio[i, : int(counts[i])].clone(), int(lengths[i]))
             for i in range(len(waves))
         ]
 

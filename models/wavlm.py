@@ -117,7 +117,7 @@ class S1(nn.Module):
 
     def prepare(self, waves: Sequence[FloatArray]) -> tuple[Tensor, Tensor]:
         """Scale and pad waves [n]: [B, N] and lengths [B]."""
-        return padded([self.config.norm(torch.from_numpy(wave)) for wave in waves])
+        return padded([self.config.norm(torch.tensor(wave)) for wave in waves])
 
 
 def modern_names(tensors: Mapping[str, Tensor], prefixes: Mapping[str, str]) -> Tensors:

@@ -106,6 +106,8 @@ def speech() -> Callable[..., np.ndarray]:
         t = np.arange(samples) / 16_000
         pitch = 2 * np.pi * (120 + 40 * seed) * t + np.sin(2 * np.pi * 5 * t)
         wave = sum(np.sin(k * pitch) / k for k in range(1, 6)) * (1 + np.sin(9 * t)) * 0.1
-        return (wave + 0.01 * rng.standard_normal(samples)).astype(np.float32)
+        wave = (wave + 0.01 * rng.standard_normal(samples)).astype(np.float32)
+        wave.flags.writeable = False  # as it comes off a socket
+        return wave
 
     return make

@@ -12,10 +12,11 @@ import torch
 from transformers import LlamaConfig, LlamaModel, WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
+from abhinaya.models import audio_encoders
 from abhinaya.models.audio_encoders import AudioEncoders
 from abhinaya.models.beats import Beats, BeatsConfig, filter_bank, published_token_mask
 from abhinaya.models.heads import LanguageHead
-from abhinaya.models.lora import fill_lora, is_lora, merge_lora
+from abhinaya.models.lora import add_lora, fill_lora, is_lora, lora_tensors, merge_lora
 from abhinaya.models.qformer import QFormerConfig
 from abhinaya.models.salmonn import (
     Prompt,
@@ -206,16 +207,25 @@ def test_a_batch_equals_its_singles(system, tiny, close) -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "lora", "total"),
-    [
-        (4096, 4_194_304, 30_186_240),
-        (5120, 6_553_600, 33_332_992),
-    ],
+    ("width", "inner", "layers", "parameters", "keys"),
+    [(4096, 11_008, 32, 30_186_240, 233), (5120, 13_824, 40, 33_332_992, 273)],
+    ids=["7B", "13B"],
 )
-def test_trained_sizes_of_the_published_models(width: int, lora: int, total: int) -> None:
+def test_full_size_has_the_published_parameters_and_keys(
+    width: int, inner: int, layers: int, parameters: int, keys: int
+) -> None:
+    config = LlamaConfig(
+        hidden_size=width, intermediate_size=inner, num_hidden_layers=layers, vocab_size=32_001
+    )
     with torch.device("meta"):
         adapter = SpeechAdapter(1280, 768, QFormerConfig(), width)
-    assert sum(p.numel() for p in adapter.parameters()) + lora == total
+        llm = LlamaModel(config)
+        add_lora(llm, rank=8)
+    trained = [*adapter.parameters(), *lora_tensors(llm).values()]
+    assert sum(p.numel() for p in trained) == parameters
+    # The file has three things more: a position buffer, one rotary buffer a layer, and 11 copies
+    # of BEATs' bias table.
+    assert len(trained) + 1 + layers + 11 == keys
 
 
 def test_merged_lora_gives_the_same(tiny, close) -> None:
@@ -252,3 +262,14 @@ def test_features_are_computed_once_per_segment(tiny, monkeypatch) -> None:
     assert runs == [2, 1]
     assert again[0] is first[1]
     assert again[1] is again[2]
+
+
+def test_only_the_last_segments_are_remembered_each_by_itself(tiny, monkeypatch) -> None:
+    monkeypatch.setattr(audio_encoders, "REMEMBERED", 2)
+    encoders = AudioEncoders(tiny.encoders.whisper, tiny.encoders.beats, tiny.encoders.place)
+    waves = [wave.numpy() for wave in tiny.waves]
+    features = encoders.encode(waves)
+    assert list(encoders._known.values()) == features[1:]
+    for kept in features:
+        for tensor in (kept.speech, kept.audio):
+            assert tensor.untyped_storage().nbytes() == tensor.nbytes
