@@ -1,0 +1,24 @@
+"""What a sink is."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from abhinaya.stream.messages import Event
+
+
+class Sink(Protocol):
+    """Where events go: each once, those of one stream in order."""
+
+    def write(self, event: Event, now_unix_s: float) -> None:
+        """Take one event, at `now_unix_s` in Unix seconds.
+
+        Raises:
+            SinkError: it cannot be written.
+
+        """
+        ...
+
+    def close(self) -> None:
+        """Write what belongs at the end, and let go; a second call does nothing."""
+        ...

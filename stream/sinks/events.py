@@ -1,0 +1,191 @@
+"""Events as the plain values of docs/events.md: what JSON lines and other programs see.
+
+Pure, and the only place that turns samples into seconds and clock times into text.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from abhinaya.models.labels import LABELS
+from abhinaya.stream.clock import to_seconds
+from abhinaya.stream.messages import (
+    Event,
+    FrontDown,
+    Gap,
+    NodeDown,
+    NodeUp,
+    Remark,
+    Status,
+    StreamEnded,
+    StreamStarted,
+    Transcript,
+    Verdict,
+    Vote,
+)
+
+SCHEMA: Final = "abhinaya.event/1"
+"""Changes when a field is removed or means something else; new fields may come at any time."""
+
+
+def to_dict(event: Event, now_unix_s: float) -> dict[str, Any]:
+    """Give an event as JSON values; `now_unix_s` is when it is written."""
+    match event:
+        case Verdict():
+            return verdict(event, now_unix_s)
+        case Gap():
+            return _head("gap", event.stream) | {
+                "segment": event.sequence,
+                "start_s": _seconds(event.start),
+                "end_s": _seconds(event.end),
+                "reason": event.reason,
+            }
+        case StreamStarted(info=info):
+            return _head("stream_started", info.stream) | {
+                "source": info.source,
+                "live": info.live,
+                "wall_time": wall_time(info.start_unix_s),
+            }
+        case StreamEnded():
+            return _head("stream_ended", event.stream) | {
+                "segments": event.sequence,
+                "duration_s": _seconds(event.position),
+                "reason": event.reason,
+            }
+        case _:
+            return _of_process(event)
+
+
+def _of_process(
+    event: NodeUp | NodeDown | FrontDown | Remark | Status,
+) -> dict[str, Any]:
+    """Give an event that belongs to no stream."""
+    match event:
+        case NodeUp():
+            return _head("node_up") | {
+                "node": event.node,
+                "service": event.service,
+                "gives": event.gives,
+                "model": event.model,
+                "version": event.version,
+                "licence": event.licence,
+                "noncommercial": event.noncommercial,
+            }
+        case NodeDown():
+            return _head("node_down") | {
+                "node": event.node,
+                "service": event.service,
+                "reason": event.reason,
+            }
+        case FrontDown():
+            return _head("front_down") | {"front": event.front, "reason": event.reason}
+        case Remark():
+            return _head("remark") | {"source": event.source, "text": event.text}
+        case Status():
+            return _head("status") | {
+                "waiting": event.waiting,
+                "open_segments": event.open_segments,
+                "nodes": [
+                    {"node": n.node, "service": n.service, "held": n.held, "done": n.done}
+                    for n in event.nodes
+                ],
+                "refused": dict(event.refused),
+                "doubles": event.doubles,
+            }
+
+
+def verdict(event: Verdict, now_unix_s: float) -> dict[str, Any]:
+    """Give a verdict as JSON values."""
+    return _head("verdict", event.stream) | {
+        "segment": event.sequence,
+        "start_s": _seconds(event.start),
+        "end_s": _seconds(event.end),
+        "wall_time": wall_time(event.start_unix_s),
+        "label": event.label,
+        "confidence": _share(event.confidence),
+        "agreement": _share(event.agreement),
+        "revision": event.revision,
+        "final": event.final,
+        "reason": event.reason,
+        "votes": [_vote(vote) for vote in event.votes],
+        "missing": [{"voter": m.voter, "reason": m.reason} for m in event.missing],
+        "transcript": _transcript(event.transcript) if event.transcript else None,
+        "latency_ms": latency_ms(event, now_unix_s),
+    }
+
+
+def latency_ms(event: Verdict, now_unix_s: float) -> dict[str, float]:
+    """Give the way from the end of speech to now by stage, in milliseconds, and in sum.
+
+    The hub measured its stages by its own clock, the total is between two wall clocks: `emit` is
+    what is left, and never negative.
+    """
+    stages = {stage: max(0.0, ms) for stage, ms in event.stages_ms.items()}
+    spent = math.fsum(stages.values())
+    total = max(0.0, 1000.0 * (now_unix_s - event.captured_unix_s))
+    stages["emit"] = max(0.0, total - spent)
+    stages["total"] = total
+    return {stage: round(ms, 1) for stage, ms in stages.items()}
+
+
+def wall_time(unix_s: float) -> str:
+    """Give a clock time as ISO 8601 in UTC, to the millisecond."""
+    moment = datetime.fromtimestamp(unix_s, tz=UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def summary_event(streams: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Give the summary of a run as JSON values."""
+    return _head("summary") | {"streams": {name: dict(s) for name, s in streams.items()}}
+
+
+def _head(kind: str, stream: str | None = None) -> dict[str, Any]:
+    return {"schema": SCHEMA, "type": kind, "stream": stream}
+
+
+def _vote(vote: Vote) -> dict[str, Any]:
+    probabilities = None
+    if vote.probabilities is not None:
+        probabilities = {
+            label: _share(p) for label, p in zip(LABELS, vote.probabilities, strict=True)
+        }
+    return {
+        "voter": vote.voter,
+        "label": vote.label,
+        "probabilities": probabilities,
+        "model": vote.model,
+        "version": vote.version,
+        "queue_ms": round(vote.queue_ms, 1),
+        "run_ms": round(vote.run_ms, 1),
+        "batch_size": vote.batch_size,
+    }
+
+
+def _transcript(transcript: Transcript) -> dict[str, Any]:
+    return {
+        "text": transcript.text,
+        "confidence": _share(transcript.confidence),
+        "language": transcript.language,
+        "reason": transcript.reason,
+        "words": [
+            {
+                "text": word.text,
+                "start_s": _seconds(word.start),
+                "end_s": _seconds(word.end),
+                "confidence": _share(word.confidence),
+            }
+            for word in transcript.words
+        ],
+    }
+
+
+def _seconds(samples: int) -> float:
+    return round(to_seconds(samples), 3)
+
+
+def _share(value: float | None) -> float | None:
+    """Round to four places; what is no number has no place in JSON."""
+    return round(value, 4) if value is not None and math.isfinite(value) else None

@@ -1,0 +1,74 @@
+"""The sinks that a person asked for, opened together and closed together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from abhinaya.stream.errors import SinkError
+from abhinaya.stream.sinks.base import Sink
+from abhinaya.stream.sinks.jsonl import JsonLines
+from abhinaya.stream.sinks.lines import Lines, Terminal
+from abhinaya.stream.supervisor import Stage
+
+
+class Observer(Protocol):
+    """Who is told what the supervisor sees."""
+
+    def loading(self, stages: Mapping[str, Stage]) -> None:
+        """Show which processes are not ready yet."""
+        ...
+
+    def trouble(self, message: str) -> None:
+        """Show that a process died."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Sinks:
+    """Where events go, and who shows what the supervisor sees."""
+
+    all: tuple[Sink, ...]
+    observer: Observer
+    extra: tuple[Lines, ...] = ()
+    """What shows no events, but must be closed."""
+
+    def close(self) -> None:
+        """Close every sink, even if one fails.
+
+        Raises:
+            SinkError: of the first that failed.
+
+        """
+        first: SinkError | SystemExit | None = None
+        for sink in (*self.all, *self.extra):
+            try:
+                sink.close()
+            except (SinkError, SystemExit) as error:
+                first = first or error
+        if first is not None:
+            raise first
+
+
+def open_sinks(format: Literal["lines", "jsonl"], outputs: Sequence[Path] = ()) -> Sinks:
+    """Open standard output in a format, and JSON lines files beside it.
+
+    With JSON lines on standard output, what the supervisor sees goes to standard error.
+
+    Raises:
+        SinkError: a file cannot be opened, or is named twice.
+
+    """
+    seen: set[Path] = set()
+    for path in outputs:
+        if path.resolve() in seen:
+            raise SinkError(str(path), "is named twice", "give each --output its own file")
+        seen.add(path.resolve())
+    files = tuple(JsonLines(path) for path in outputs)
+    if format == "jsonl":
+        errors = Lines(Terminal(stderr=True))
+        return Sinks((*files, JsonLines()), errors, (errors,))
+    lines = Lines(Terminal())
+    return Sinks((*files, lines), lines)

@@ -1,0 +1,304 @@
+"""How events look to people: pure functions from an event to lines of text.
+
+A label is always written out; its colour only repeats it. The colours are of middle brightness, to
+be read on a light background as well as on a dark one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from abhinaya.models.labels import LABELS, UNKNOWN
+from abhinaya.stream.clock import to_seconds
+from abhinaya.stream.messages import Gap, Verdict, Vote
+from abhinaya.stream.sinks.events import latency_ms
+from abhinaya.stream.sinks.summary import StreamSummary, Summary
+
+COLOURS: Final = {
+    "angry": "#d0382b",
+    "contempt": "#a0569e",
+    "disgust": "#5f8a2f",
+    "fear": "#7a5fd0",
+    "happy": "#c07000",
+    "neutral": "#808080",
+    "sad": "#3a7bc8",
+    "surprise": "#008b8b",
+    UNKNOWN: "#808080",
+}
+ALERT: Final = "#d0382b"
+QUIET: Final = "#808080"
+
+LABEL_CELLS: Final = max(map(len, (*LABELS, UNKNOWN)))
+STREAM_CELLS: Final = 10
+BAR_CELLS: Final = 10
+BAR_FROM_WIDTH: Final = 60
+"""Narrower terminals have no room for a bar."""
+INDENT: Final = "         "
+"""Under the label's line, as wide as the time."""
+
+
+def clock(samples: int) -> str:
+    """Give a position as h:mm:ss.s, always as wide."""
+    tenths = round(to_seconds(samples) * 10)
+    minutes, tenths = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{tenths // 10:02}.{tenths % 10}"[-9:]
+
+
+def clean(text: str) -> str:
+    """Make text safe for a terminal: what cannot be printed becomes a space."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def fit(text: str, cells: int) -> str:
+    """Give text exactly `cells` wide, cut with an ellipsis if it is longer."""
+    text = clean(text)
+    if cell_len(text) > cells:
+        text = set_cell_size(text, cells - 1).rstrip() + "…"
+    return set_cell_size(text, cells)
+
+
+def percent(value: float | None) -> str:
+    """Give a share as three digits and a sign; a dash where there is none."""
+    return f"{value:4.0%}" if value is not None else "   -"
+
+
+# --- a terminal -----------------------------------------------------------------------------------
+
+
+def verdict_lines(event: Verdict, now_unix_s: float, width: int) -> Iterator[Text]:
+    """Yield a verdict as a line with the label, one with what was said and one with the votes."""
+    yield _headline(event, now_unix_s, width)
+    yield from _wrapped([Text(why, style=QUIET) for why in _said(event)], width)
+    yield from _wrapped(list(_ballots(event)), width)
+
+
+def _headline(event: Verdict, now_unix_s: float, width: int) -> Text:
+    colour = COLOURS.get(event.label, QUIET)
+    line = Text(no_wrap=True, overflow="ellipsis")
+    line.append(clock(event.start), style=QUIET)
+    line.append("  " + fit(event.stream, STREAM_CELLS) + "  ")
+    line.append(fit(event.label, LABEL_CELLS), style=f"bold {colour}")
+    if width >= BAR_FROM_WIDTH:
+        full = round((event.confidence or 0.0) * BAR_CELLS)
+        line.append("  " + "━" * full, style=colour)
+        line.append("─" * (BAR_CELLS - full), style="#b0b0b0")
+    line.append(" " + percent(event.confidence))
+    marks = []
+    if event.revision:
+        marks.append("revised" if event.revision == 1 else f"revision {event.revision}")
+    if not event.final:
+        marks.append("so far")
+    marks.append(f"{latency_ms(event, now_unix_s)['total'] / 1000:.1f} s")
+    tail = "  ".join(marks)
+    line.append(" " * max(2, width - line.cell_len - cell_len(tail)))
+    line.append(tail, style=QUIET)
+    line.truncate(width, overflow="ellipsis")
+    return line
+
+
+def _said(event: Verdict) -> Iterator[str]:
+    """Yield why there is no label, and the words or why there are none."""
+    if event.reason:
+        yield f"no label: {clean(event.reason)}"
+    if event.transcript is None:
+        return
+    if event.transcript.text:
+        yield f"“{clean(event.transcript.text)}”"
+    elif event.transcript.reason:
+        yield f"no words: {clean(event.transcript.reason)}"
+
+
+def _ballots(event: Verdict) -> Iterator[Text]:
+    if not (event.votes or event.missing):
+        return
+    line = Text()
+    for vote in event.votes:
+        if line:
+            line.append("   ")
+        line.append(clean(vote.voter) + "\u00a0", style=QUIET)
+        line.append(clean(vote.label), style=COLOURS.get(vote.label, QUIET))
+        claim = _claim(vote)
+        if claim is not None:
+            line.append(f"\u00a0{claim:.0%}", style=QUIET)
+    for missing in event.missing:
+        if line:
+            line.append("   ")
+        line.append(f"{clean(missing.voter)}\u00a0missing: {clean(missing.reason)}", style=ALERT)
+    yield line
+
+
+def gap_lines(event: Gap, width: int) -> Iterator[Text]:
+    """Yield a gap as one line, or more if its reason is long."""
+    line = Text()
+    line.append(clock(event.start), style=QUIET)
+    line.append("  " + fit(event.stream, STREAM_CELLS) + "  ")
+    line.append(fit("gap", LABEL_CELLS), style=f"bold {ALERT}")
+    seconds = to_seconds(event.end - event.start)
+    line.append(f"  {seconds:.1f} s not heard: {clean(event.reason)}")
+    yield from _folded(line, width)
+
+
+def _wrapped(lines: Iterable[Text], width: int) -> Iterator[Text]:
+    for line in lines:
+        yield from _folded(Text(INDENT + "  ").append_text(line), width)
+
+
+def _folded(line: Text, width: int) -> Iterator[Text]:
+    """Fold a line at spaces; what continues stands under the stream's name."""
+    room = max(width, len(INDENT) + 12)
+    if line.cell_len <= room:
+        yield line
+        return
+    # Find where the last word that fits ends; a word too long for a line is cut there.
+    plain, at, cells = line.plain, 0, 0
+    for i, character in enumerate(plain):
+        cells += cell_len(character)
+        if cells > room:
+            break
+        if plain[i + 1 : i + 2] == " " and plain[: i + 1].strip():
+            at = i + 1
+    at = at if at > len(INDENT) + 2 else i
+    head, tail = line.divide([at])
+    yield head
+    tail = tail[len(tail.plain) - len(tail.plain.lstrip()) :]
+    yield from _folded(Text(INDENT + "  ").append_text(tail), width)
+
+
+def wrap_note(text: str, width: int, style: str = QUIET, mark: str = "·") -> Iterator[Text]:
+    """Yield a line, or more, about a process or a stream."""
+    yield from _folded(Text(f"{mark:>9}  {clean(text)}", style=style), width)
+
+
+# --- not a terminal -------------------------------------------------------------------------------
+
+
+def plain_verdict(event: Verdict, now_unix_s: float) -> str:
+    """Give a verdict as one line of stable columns, the free text last."""
+    votes = [_plain_vote(vote) for vote in event.votes]
+    votes += [f"{clean(m.voter)}=missing({clean(m.reason)})" for m in event.missing]
+    confidence = "    -" if event.confidence is None else f"{event.confidence:5.3f}"
+    mark = f"r{event.revision}" if event.final else "..."
+    columns = [
+        clock(event.start),
+        clock(event.end),
+        fit(event.stream, STREAM_CELLS),
+        fit(event.label, LABEL_CELLS),
+        confidence,
+        f"{event.agreement:4.2f}",
+        f"{latency_ms(event, now_unix_s)['total']:6.0f}ms",
+        mark,
+        " ".join(votes),
+        " ".join(_said(event)),
+    ]
+    return "  ".join(columns).rstrip()
+
+
+def plain_gap(event: Gap) -> str:
+    """Give a gap in the columns of a verdict."""
+    columns = [
+        clock(event.start),
+        clock(event.end),
+        fit(event.stream, STREAM_CELLS),
+        fit("gap", LABEL_CELLS),
+        clean(event.reason),
+    ]
+    return "  ".join(columns)
+
+
+def _plain_vote(vote: Vote) -> str:
+    claim = _claim(vote)
+    return f"{clean(vote.voter)}={clean(vote.label)}" + (f":{claim:.2f}" if claim else "")
+
+
+def _claim(vote: Vote) -> float | None:
+    """Give the probability that a voter gives to its own label."""
+    if vote.probabilities is None or vote.label not in LABELS:
+        return None
+    return vote.probabilities[LABELS.index(vote.label)]
+
+
+# --- the end --------------------------------------------------------------------------------------
+
+
+def summary_table(summary: Summary, width: int) -> Table:
+    """Give the summary as a table: a row for each stream."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style=f"bold {QUIET}")
+    table.add_column("stream", overflow="fold")
+    table.add_column("emotions (share of speech)", overflow="fold", ratio=1)
+    table.add_column("speech", justify="right")
+    for heading in ("segments", "gaps") if width >= BAR_FROM_WIDTH else ("seg", "gaps"):
+        table.add_column(heading, justify="right")
+    if width >= BAR_FROM_WIDTH:
+        table.add_column("p50 / p95", justify="right")
+    for name, stream in summary.streams.items():
+        row: list[RenderableType] = [
+            Text(clean(name)),
+            _emotions(stream),
+            f"{to_seconds(stream.speech):.1f} s",
+            str(stream.segments),
+            Text(str(stream.gaps), style=ALERT if stream.gaps else ""),
+        ]
+        if width >= BAR_FROM_WIDTH:
+            row.append(_latencies(stream))
+        table.add_row(*row)
+    return table
+
+
+def _emotions(stream: StreamSummary) -> Text:
+    if stream.silent:
+        return Text("no speech was found", style=QUIET)
+    text = Text()
+    for label, samples in _ranking(stream):
+        if text:
+            text.append(", ")
+        text.append(f"{label}\u00a0{samples / max(stream.speech, 1):.0%}", style=COLOURS[label])
+    return text
+
+
+def _ranking(stream: StreamSummary) -> list[tuple[str, int]]:
+    """Give labels and samples, most first."""
+    order = [*LABELS, UNKNOWN]
+    held = [(label, stream.emotions[label]) for label in order if stream.emotions[label] > 0]
+    return sorted(held, key=lambda item: -item[1])
+
+
+def _latencies(stream: StreamSummary) -> str:
+    p50, p95 = stream.latency.quantile(0.5), stream.latency.quantile(0.95)
+    if p50 is None or p95 is None:
+        return "-"
+    return f"{p50 / 1000:.1f} / {p95 / 1000:.1f} s"
+
+
+def summary_details(summary: Summary) -> Iterator[str]:
+    """Yield what the table has no room for: why there are gaps, and what was incomplete."""
+    for name, stream in summary.streams.items():
+        for reason, count in stream.gap_reasons.most_common():
+            yield f"{clean(name)}: {count} lost, {clean(reason)}"
+        if stream.gaps:
+            yield f"{clean(name)}: {to_seconds(stream.gap_samples):.1f} s without a label"
+        if stream.incomplete:
+            yield f"{clean(name)}: {stream.incomplete} of {stream.segments} without every voter"
+
+
+def plain_summary(summary: Summary) -> Iterator[str]:
+    """Yield the summary as lines of text."""
+    for name, stream in summary.streams.items():
+        if stream.silent:
+            yield f"summary  {clean(name)}  no speech was found"
+            continue
+        shares = " ".join(
+            f"{label}={to_seconds(samples):.1f}s" for label, samples in _ranking(stream)
+        )
+        yield (
+            f"summary  {clean(name)}  {shares or '-'}  speech={to_seconds(stream.speech):.1f}s"
+            f"  segments={stream.segments}  gaps={stream.gaps}  latency={_latencies(stream)}"
+        )
+    for detail in summary_details(summary):
+        yield f"summary  {detail}"

@@ -1,0 +1,161 @@
+"""What a run came to, stream by stream: an accumulator of bounded size."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from abhinaya.models.labels import LABELS, UNKNOWN
+from abhinaya.stream.clock import to_seconds
+from abhinaya.stream.messages import Event, Gap, StreamEnded, StreamStarted, Verdict
+from abhinaya.stream.sinks.events import latency_ms
+
+REVISABLE: Final = 256
+"""Verdicts whose label is remembered, so that a revision can take its seconds elsewhere."""
+REASONS: Final = 16
+"""Different reasons of gaps that are counted apart; the rest is one."""
+BINS_PER_OCTAVE: Final = 16
+"""Of the latency histogram: a quantile is right to about 2 %."""
+
+
+class Histogram:
+    """Latencies in logarithmic bins: any number of them in a few hundred counters."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[int] = Counter()
+
+    def add(self, ms: float) -> None:
+        """Count a latency in milliseconds."""
+        self._counts[round(BINS_PER_OCTAVE * math.log2(max(ms, 0.1)))] += 1
+
+    def quantile(self, share: float) -> float | None:
+        """Give the latency in milliseconds that `share` of all do not exceed; None without any."""
+        rank = math.ceil(share * self._counts.total())
+        for place in sorted(self._counts):
+            rank -= self._counts[place]
+            if rank <= 0:
+                return float(2.0 ** (place / BINS_PER_OCTAVE))
+        return None
+
+
+@dataclass(slots=True)
+class StreamSummary:
+    """One stream so far."""
+
+    segments: int = 0
+    speech: int = 0
+    """Samples in its segments; gaps are not among them."""
+    duration: int = 0
+    """Samples of the whole stream, once it has ended; until then, as far as it is decided."""
+    ended: bool = False
+    revisions: int = 0
+    incomplete: int = 0
+    """Segments that a voter was missing for when they were first decided."""
+    gaps: int = 0
+    gap_samples: int = 0
+    gap_reasons: Counter[str] = field(default_factory=Counter)
+    emotions: Counter[str] = field(default_factory=Counter)
+    """Samples by label, `unknown` among them."""
+    latency: Histogram = field(default_factory=Histogram)
+    _recent: deque[tuple[int, str, int]] = field(default_factory=lambda: deque(maxlen=REVISABLE))
+    """Sequence, label and samples of the latest verdicts."""
+
+    @property
+    def silent(self) -> bool:
+        """Whether no speech was found."""
+        return self.segments == 0 and self.gaps == 0
+
+    def decided(self, event: Verdict, now_unix_s: float) -> None:
+        """Take a verdict: a new one, or another revision."""
+        length = event.end - event.start
+        for i, (sequence, label, samples) in enumerate(self._recent):
+            if sequence == event.sequence:
+                self.emotions[label] -= samples
+                self.emotions[event.label] += length
+                self.speech += length - samples
+                self.revisions += event.revision > 0
+                self._recent[i] = (sequence, event.label, length)
+                return
+        if event.revision:  # of a verdict that is no longer remembered
+            self.revisions += 1
+            return
+        self._recent.append((event.sequence, event.label, length))
+        self.segments += 1
+        self.speech += length
+        self.incomplete += bool(event.missing)
+        self.emotions[event.label] += length
+        self.duration = max(self.duration, event.end)
+        self.latency.add(latency_ms(event, now_unix_s)["total"])
+
+    def lost(self, event: Gap) -> None:
+        """Take a gap."""
+        self.gaps += 1
+        self.gap_samples += event.end - event.start
+        self.duration = max(self.duration, event.end)
+        known = event.reason in self.gap_reasons or len(self.gap_reasons) < REASONS
+        self.gap_reasons[event.reason if known else "other reasons"] += 1
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the values of a `summary` event."""
+        return {
+            "duration_s": _seconds(self.duration),
+            "ended": self.ended,
+            "speech_s": _seconds(self.speech),
+            "segments": self.segments,
+            "emotions_s": {
+                label: _seconds(self.emotions[label])
+                for label in (*LABELS, UNKNOWN)
+                if self.emotions[label] > 0
+            },
+            "revisions": self.revisions,
+            "incomplete": self.incomplete,
+            "gaps": self.gaps,
+            "gaps_s": _seconds(self.gap_samples),
+            "gap_reasons": dict(self.gap_reasons),
+            "latency_p50_ms": _rounded(self.latency.quantile(0.50)),
+            "latency_p95_ms": _rounded(self.latency.quantile(0.95)),
+        }
+
+
+class Summary:
+    """All streams of a run, in the order of their start."""
+
+    def __init__(self) -> None:
+        self.streams: dict[str, StreamSummary] = {}
+
+    def add(self, event: Event, now_unix_s: float) -> None:
+        """Take an event; those of processes count for nothing here."""
+        match event:
+            case StreamStarted(info=info):
+                self._of(info.stream)
+            case Verdict():
+                self._of(event.stream).decided(event, now_unix_s)
+            case Gap():
+                self._of(event.stream).lost(event)
+            case StreamEnded():
+                stream = self._of(event.stream)
+                stream.duration, stream.ended = event.position, True
+            case _:
+                pass
+
+    @property
+    def gaps(self) -> int:
+        """Gaps in all streams."""
+        return sum(stream.gaps for stream in self.streams.values())
+
+    def as_dict(self) -> dict[str, dict[str, Any]]:
+        """Give the values of a `summary` event, by stream."""
+        return {name: stream.as_dict() for name, stream in self.streams.items()}
+
+    def _of(self, name: str) -> StreamSummary:
+        return self.streams.setdefault(name, StreamSummary())
+
+
+def _seconds(samples: int) -> float:
+    return round(to_seconds(samples), 3)
+
+
+def _rounded(ms: float | None) -> float | None:
+    return round(ms, 1) if ms is not None else None
