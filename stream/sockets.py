@@ -25,6 +25,10 @@ from abhinaya.stream.errors import NetworkError
 HARD_LIMIT_BYTES: Final = 8 * 1024 * 1024
 """What the transport lets in. Above it the peer is cut off; below, wire.py refuses by name."""
 
+# pyzmq's flags are enums, slow to combine: a hub does that ten thousand times a second
+_NOW: Final = int(zmq.NOBLOCK)
+_MORE: Final = int(zmq.NOBLOCK) | int(zmq.SNDMORE)
+
 
 @dataclass(frozen=True, slots=True)
 class Keys:
@@ -181,10 +185,10 @@ def send(socket: zmq.Socket[bytes], frames: Sequence[Any], identity: bytes | Non
     last = len(frames) - 1
     try:
         if identity is not None:
-            socket.send(identity, zmq.SNDMORE | zmq.NOBLOCK)
+            socket.send(identity, _MORE)
         for i, frame in enumerate(frames):
             # copying is faster for short frames; long ones are shared with the socket
-            flags = zmq.NOBLOCK | (zmq.SNDMORE if i < last else 0)
+            flags = _MORE if i < last else _NOW
             socket.send(frame, flags, copy=memoryview(frame).nbytes < 65536)
     except zmq.ZMQError as error:
         if error.errno in (zmq.EAGAIN, zmq.EHOSTUNREACH):
@@ -196,7 +200,12 @@ def send(socket: zmq.Socket[bytes], frames: Sequence[Any], identity: bytes | Non
 def receive(socket: zmq.Socket[bytes]) -> list[zmq.Frame] | None:
     """Give the frames of the next message, or None if there is none yet."""
     try:
-        return socket.recv_multipart(zmq.NOBLOCK, copy=False)
+        frame = socket.recv(_NOW, copy=False)
+        frames = [frame]
+        while frame.more:
+            frame = socket.recv(_NOW, copy=False)
+            frames.append(frame)
+        return frames
     except zmq.Again:
         return None
     except zmq.ZMQError as error:
