@@ -24,7 +24,7 @@ _SHORT_S: Final = 0.5
 _LENGTH_ESTIMATED: Final = {"aac", "ac3", "eac3", "amr", "dts", "mp3", "mpeg", "mpegts"}
 """Formats that do not declare a duration: FFmpeg estimates it from size and bit rate."""
 _MP3_LENGTH_TAGS: Final = (b"Xing", b"Info", b"VBRI")
-_SCALES: Final = {"u8": 128.0, "s16": 2.0**15, "s32": 2.0**31, "s64": 2.0**63}
+_TYPES: Final = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
 
 _DAMAGED: Final = "convert it, for example with ffmpeg, or fetch it again"
 
@@ -171,16 +171,22 @@ class Decoder:
 
 def to_float(frame: Any) -> FloatArray:
     """Give a decoded frame as [n, channels] in [-1, 1], whatever its sample format."""
+    from av.audio.plane import AudioPlane
+
     channels = frame.layout.nb_channels
-    values = frame.to_ndarray()
-    values = values.T if frame.format.is_planar else values.reshape(-1, channels)
     kind = frame.format.name.removesuffix("p")
-    if kind in ("flt", "dbl"):
-        floats: FloatArray = values.astype(np.float32)
-        return floats
-    offset = 128.0 if kind == "u8" else 0.0
-    scaled: FloatArray = ((values - offset) / _SCALES[kind]).astype(np.float32)
-    return scaled
+    planar = frame.format.is_planar
+    count = frame.samples * (1 if planar else channels)
+    # `frame.to_ndarray()` and `frame.planes` of PyAV run past the end of the pointers of planar
+    # audio with eight channels or more, and crash; each plane by itself is safe.
+    planes = [AudioPlane(frame, number) for number in range(channels if planar else 1)]
+    parts = [np.frombuffer(memoryview(plane), dtype=_TYPES[kind], count=count) for plane in planes]
+    values = np.stack(parts, axis=1) if planar else parts[0].reshape(-1, channels)
+    if values.dtype.kind == "f":
+        return values.astype(np.float32)
+    scale = 2.0 ** (8 * values.dtype.itemsize - 1)
+    offset = scale if kind == "u8" else 0.0
+    return ((values - offset) / scale).astype(np.float32)
 
 
 def reason_of(error: BaseException) -> str:
@@ -193,7 +199,12 @@ def _open(target: str | Readable, subject: str) -> Any:
 
     try:
         # A playlist or script named as audio must not make the decoder fetch other things.
-        return av.open(target, mode="r", options={"protocol_whitelist": "file,pipe"})
+        return av.open(
+            target,
+            mode="r",
+            options={"protocol_whitelist": "file,pipe"},
+            metadata_errors="replace",  # a title in Latin-1 is no reason to refuse the sound
+        )
     except av.error.PermissionError as error:
         raise SourceError(subject, "may not be read", "change its permissions") from error
     except (av.error.InvalidDataError, av.error.EOFError) as error:

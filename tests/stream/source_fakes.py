@@ -45,7 +45,7 @@ def encode(
     container: str | None = None,
 ) -> None:
     """Write [n, channels] by PyAV in any container and codec."""
-    layout = {1: "mono", 2: "stereo", 6: "5.1"}[samples.shape[1]]
+    layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}[samples.shape[1]]
     with av.open(target if isinstance(target, io.BytesIO) else str(target), "w", container) as file:
         track = file.add_stream(codec, rate=rate, layout=layout)
         frame = av.AudioFrame.from_ndarray(

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import av
 import msgspec
 import numpy as np
 import pytest
@@ -104,6 +105,28 @@ def test_six_channels_are_mixed_or_split(tmp_path: Path) -> None:
     split, *_ = hear(InputConfig(str(path), channels="split"))
     np.testing.assert_allclose(split, tone, atol=1e-4)
     np.testing.assert_allclose(mixed, tone.mean(axis=1, keepdims=True), atol=1e-4)
+
+
+def test_eight_planar_channels_do_not_crash_the_decoder(tmp_path: Path) -> None:
+    path = tmp_path / "eight.flac"
+    tone = fakes.tone(0.3, SAMPLE_RATE, 8)
+    fakes.encode(path, tone, SAMPLE_RATE, "flac")
+    split, *_ = hear(InputConfig(str(path), channels="split"))
+    np.testing.assert_allclose(split, tone, atol=1e-4)
+
+
+def test_a_title_that_is_not_utf_8_is_no_obstacle(tmp_path: Path) -> None:
+    path = tmp_path / "a.flac"
+    with av.open(str(path), "w") as file:
+        file.metadata["title"] = "Gespraech"
+        track = file.add_stream("flac", rate=16000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 4096), "i2"), format="s16", layout="mono")
+        frame.sample_rate = 16000
+        file.mux(track.encode(frame))
+        file.mux(track.encode(None))
+    path.write_bytes(path.read_bytes().replace(b"Gespraech", "Gespräch!".encode("latin-1")))
+    samples, *_ = hear(InputConfig(str(path)))
+    assert len(samples) == 4096
 
 
 def test_the_sound_of_a_video_is_heard(tmp_path: Path) -> None:
