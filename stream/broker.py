@@ -121,7 +121,8 @@ class Broker:
         self._config = config
         self._incarnation = incarnation
         self._voters = tuple(config.voters)
-        services = (*self._voters, TRANSCRIBER) if config.asr else self._voters
+        # first who others wait for: tasks leave in this order
+        services = (TRANSCRIBER, *self._voters) if config.asr else self._voters
         self._dispatch = Dispatch(
             services,
             Limits(config.supervise.silent_s, deadlines.task_s, deadlines.attempts),
