@@ -55,9 +55,10 @@ class Hub:
             if now >= next_tick:
                 next_tick = now + TICK_S
                 self._send(self._broker.tick(now))
-            poller.poll(max(0, math.ceil(1000 * (next_tick - now))))
-            for door in self._sockets:
-                self._receive(door)
+            ready = dict(poller.poll(max(0, math.ceil(1000 * (next_tick - now)))))
+            for door, socket in self._sockets.items():
+                if socket in ready:
+                    self._receive(door)
         self._send(self._broker.drain_nodes())
         return 0
 
