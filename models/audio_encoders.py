@@ -90,7 +90,7 @@ class AudioEncoders:
         counts = torch.tensor([token_count(int(n)) for n in lengths])
         bank = filter_bank(batch.to(self.place.device))
         audio = self.beats(bank, ~valid(counts, int(counts.max())).to(self.place.device))
-        # Copies: a view would keep the whole batch in memory for as long as one of it is remembered.
+        # Copies: a view would keep the whole batch in memory while one of it is remembered.
         return [
             AudioFeatures(speech[i].clone(), audio[i, : int(counts[i])].clone(), int(lengths[i]))
             for i in range(len(waves))

@@ -12,6 +12,7 @@ Two layouts of checkpoints, each a folder with config.json and its weights:
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -54,6 +55,7 @@ _WEIGHT_NORM: Final = {
     f"wavlm_model.{_CONV}weight_g": f"wavlm_model.{_CONV}parametrizations.weight.original0",
     f"wavlm_model.{_CONV}weight_v": f"wavlm_model.{_CONV}parametrizations.weight.original1",
 }
+_SPEC_EMBED: Final = "wavlm_model.masked_spec_embed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,15 @@ def load_s1(name: str) -> S1:
         config, prefixes = _own_config(fields, folder), _HEAD_NAMES
     with translated(name):
         model = S1(config)
-    fill(model, modern_names(tensors, prefixes), name, remedy="Check that config.json is its own")
+    # Only training reads this one, and files of other versions of transformers lack or add it.
+    spare = {key: t for key, t in model.state_dict().items() if key == _SPEC_EMBED}
+    fill(
+        model,
+        spare | modern_names(tensors, prefixes),
+        name,
+        ignored=(re.escape(_SPEC_EMBED),),
+        remedy="Check that config.json is its own",
+    )
     return model.eval()
 
 
@@ -204,7 +214,7 @@ def _baseline_config(
 
 def _wavlm_fields(name: str, folder: Path) -> Mapping[str, Any]:
     """Give the encoder's sizes; the baseline's config names it only."""
-    if name == "microsoft/wavlm-large":
+    if name.removeprefix("microsoft/") == "wavlm-large":
         return WAVLM_LARGE
     beside = folder / name
     where = beside if beside.exists() else locate(name, ["config.json"])

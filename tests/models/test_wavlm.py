@@ -291,6 +291,20 @@ def test_configs_that_do_not_fit(baseline, change, error, message) -> None:
         load("wavlm", {"checkpoint": str(folder), **CPU})
 
 
+def test_a_weight_that_only_training_reads_may_be_missing_or_too_much(baseline) -> None:
+    folder, tensors, _ = baseline
+    bare = {k: v for k, v in tensors.items() if k != "ssl_model.masked_spec_embed"}
+    assert len(bare) == len(tensors) - 1
+    whole = load_s1(str(folder))
+    save_file(bare, folder / "model.safetensors")
+    wave = torch.ones(1, 4_000), torch.tensor([4_000])
+    assert torch.equal(load_s1(str(folder))(*wave), whole(*wave))
+    never = TINY | {"model_type": "wavlm", "mask_time_prob": 0.0, "mask_feature_prob": 0.0}
+    (folder / "tiny-wavlm" / "config.json").write_text(json.dumps(never))
+    save_file(tensors, folder / "model.safetensors")
+    assert torch.equal(load_s1(str(folder))(*wave), whole(*wave))
+
+
 def test_label_names_can_be_given(baseline) -> None:
     folder, _, fields = baseline
     fields["id2label"]["0"] = "LABEL_0"
