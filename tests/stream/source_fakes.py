@@ -48,9 +48,7 @@ def encode(
     layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}[samples.shape[1]]
     with av.open(target if isinstance(target, io.BytesIO) else str(target), "w", container) as file:
         track = file.add_stream(codec, rate=rate, layout=layout)
-        frame = av.AudioFrame.from_ndarray(
-            np.ascontiguousarray(samples.T), format="fltp", layout=layout
-        )
+        frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="flt", layout=layout)
         frame.sample_rate = rate
         context = track.codec_context
         fit = av.AudioResampler(
