@@ -5,21 +5,53 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from hypothesis import HealthCheck, settings
 
 from abhinaya.models.labels import LABELS
 from abhinaya.stream.config import Config, DeadlineConfig, FlowConfig, SuperviseConfig, WorkerConfig
 from abhinaya.stream.messages import (
+    Beat,
+    Cancel,
+    Credit,
+    Died,
+    Drain,
+    End,
     Failed,
+    FrontDown,
+    Gap,
+    HeardSoFar,
+    Hello,
+    Introduce,
+    Message,
+    Missing,
+    NodeDown,
+    NodeLoad,
+    NodeUp,
+    Notice,
     Payload,
     Ready,
+    Refused,
+    Remark,
+    Seen,
     Segment,
+    Standing,
+    Status,
+    StreamEnded,
     StreamInfo,
+    StreamStarted,
+    Subscribe,
     Task,
     Transcript,
+    Verdict,
     Vote,
+    Welcome,
+    Word,
 )
 
 SECOND = 16_000
+
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""For hypothesis on a machine that others use too."""
 
 
 def config(**changes: Any) -> Config:
@@ -122,3 +154,142 @@ def failed(task: Task, service: str, retry: bool, reason: str = "broke") -> Fail
         reason=reason,
         retry=retry,
     )
+
+
+def heard(bands: int = 4) -> HeardSoFar:
+    return HeardSoFar(
+        frames=7,
+        mean=Payload.of(np.arange(bands, dtype=np.float32)),
+        std=Payload.of(np.full(bands, 0.5, np.float32)),
+    )
+
+
+def hello(*streams: StreamInfo, front: str = "front-0", first: int = 0, **changes: Any) -> Hello:
+    known = streams or (info(front=front),)
+    fields: dict[str, Any] = {
+        "front": front,
+        "incarnation": "1",
+        "streams": known,
+        "first_sequences": (first,) * len(known),
+    }
+    return Hello(**(fields | changes))
+
+
+def task(sequence: int, stream: str = "call", length: int = 16, **changes: Any) -> Task:
+    start = sequence * SECOND
+    samples = Payload.of(np.full(length, sequence, np.int16))
+    fields: dict[str, Any] = {
+        "stream": stream,
+        "sequence": sequence,
+        "start": start,
+        "end": start + length,
+        "samples": samples,
+    }
+    return Task(**(fields | changes))
+
+
+def gap(sequence: int, stream: str = "call", **changes: Any) -> Gap:
+    start = sequence * SECOND
+    fields: dict[str, Any] = {
+        "stream": stream,
+        "sequence": sequence,
+        "start": start,
+        "end": start + 16,
+        "reason": "lost",
+    }
+    return Gap(**(fields | changes))
+
+
+def verdict(sequence: int, stream: str = "call", **changes: Any) -> Verdict:
+    start = sequence * SECOND
+    fields: dict[str, Any] = {
+        "stream": stream,
+        "sequence": sequence,
+        "start": start,
+        "end": start + 16,
+        "start_unix_s": 1_000_000.0,
+        "label": "happy",
+        "confidence": 0.65,
+        "agreement": 1.0,
+        "votes": (vote(sequence, "S1", stream=stream),),
+        "captured_unix_s": 1_000_000.0,
+        "stages_ms": {"queue": 1.0},
+    }
+    return Verdict(**(fields | changes))
+
+
+def node_up(node: str = "S1-0", service: str = "S1") -> NodeUp:
+    return NodeUp(
+        node=node,
+        service=service,
+        gives="vote",
+        model="fake",
+        version="1",
+        licence="Apache-2.0",
+        noncommercial=False,
+    )
+
+
+def one_of_each() -> list[Message]:
+    """One message of every type that crosses a process boundary, every field filled."""
+    words = (Word(text="hello", start=1, end=5, confidence=0.5), Word(text="you", start=6, end=9))
+    transcript = Transcript(
+        stream="call",
+        sequence=3,
+        text="hello you",
+        confidence=0.5,
+        language="en",
+        words=words,
+        reason="",
+        model="fake",
+        queue_ms=1.0,
+        run_ms=2.0,
+        batch_size=3,
+    )
+    standing = Standing(
+        stream="call",
+        next_sequence=4,
+        acknowledged=2,
+        position=99,
+        start_unix_s=1_000_000.0,
+        window=8,
+    )
+    down = {"incarnation": "1", "reason": "has been silent for 4.0 s"}
+    status = Status(
+        hub="h",
+        waiting=1,
+        open_segments=2,
+        nodes=(NodeLoad(node="S1-0", service="S1", held=1, done=9),),
+        refused={"malformed": 2},
+        doubles=1,
+    )
+    return [
+        hello(info("a"), info("b", live=True)),
+        segment(3, heard=heard()),
+        gap(4),
+        End(stream="call", sequence=5, position=5 * SECOND, reason="was unplugged"),
+        Remark(source="call.wav", text="has 3 damaged packets"),
+        Beat(name="S1-0", work_age_s=0.25),
+        Welcome(hub="h", streams=(standing,)),
+        Credit(stream="call", acknowledged=2, window=8),
+        Introduce(),
+        ready("S1", noncommercial=True),
+        transcript,
+        vote(3, "S1"),
+        failed(task(3), "S1", retry=True),
+        task(3, heard=heard(), transcript="hello you"),
+        Cancel(stream="call", sequence=3),
+        Drain(),
+        Refused(reason="it takes no tasks"),
+        Subscribe(sink="recorder", confirm=True),
+        Seen(number=7),
+        Died(name="S1-0", reason="was killed", final=True, service="S1"),
+        StreamStarted(info=info()),
+        verdict(3, missing=(Missing(voter="T2", reason="late"),), transcript=transcript),
+        StreamEnded(stream="call", sequence=5, position=5 * SECOND, reason="was unplugged"),
+        node_up(),
+        NodeDown(node="S1-0", service="S1", **down),
+        FrontDown(front="front-0", **down),
+        status,
+        Notice(number=7, hub="h", event=status),
+    ]
