@@ -72,7 +72,8 @@ class Outbox:
 
     def shed(self, reason: str) -> int:
         """Turn the oldest unsent segments over the capacity into gaps; give how many."""
-        excess = len(self._items) - self._capacity
+        # a gap weighs nothing: those of an earlier call must not drive out what still fits
+        excess = sum(isinstance(item, Segment) for item in self._items) - self._capacity
         count = 0
         for index, item in enumerate(self._items):
             if count >= excess:
