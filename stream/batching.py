@@ -68,8 +68,10 @@ class Batcher:
 
     def _ripe_at(self) -> float:
         oldest = min(arrival for arrival, _ in self._tasks.values())
-        if len(self._tasks) >= self._max_batch:
-            return oldest
+        longest = max(_length(task) for _, task in self._tasks.values())
+        one_more = len(self._tasks) + 1
+        if one_more > self._max_batch or longest * one_more > self._max_padded_samples:
+            return oldest  # waiting could not fill the batch any further
         return oldest + self._max_wait_s * self._load
 
     def _fill(self) -> list[tuple[float, Task]]:
