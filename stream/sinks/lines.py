@@ -141,7 +141,7 @@ class Lines:
             _count(len(event.nodes), "node"),
             f"{busy} at work",
             f"{event.waiting} waiting",
-            f"{_count(event.open_segments, 'segment')} open",
+            f"{event.open_segments} open",
             _count(self._summary.gaps, "gap"),
         ]
         refused = sum(event.refused.values())

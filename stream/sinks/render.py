@@ -44,11 +44,11 @@ INDENT: Final = "         "
 
 
 def clock(samples: int) -> str:
-    """Give a position as h:mm:ss.s, always as wide."""
+    """Give a position as h:mm:ss.s."""
     tenths = round(to_seconds(samples) * 10)
     minutes, tenths = divmod(tenths, 600)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{tenths // 10:02}.{tenths % 10}"[-9:]
+    return f"{hours}:{minutes:02}:{tenths // 10:02}.{tenths % 10}"
 
 
 def clean(text: str) -> str:
@@ -97,6 +97,9 @@ def _headline(event: Verdict, now_unix_s: float, width: int) -> Text:
         marks.append("so far")
     marks.append(f"{latency_ms(event, now_unix_s)['total'] / 1000:.1f} s")
     tail = "  ".join(marks)
+    if line.cell_len + 2 + cell_len(tail) > width:
+        # What is special about this verdict matters more than how long it took.
+        tail = "  ".join(marks[:-1])
     line.append(" " * max(2, width - line.cell_len - cell_len(tail)))
     line.append(tail, style=QUIET)
     line.truncate(width, overflow="ellipsis")
@@ -231,7 +234,7 @@ def summary_table(summary: Summary, width: int) -> Table:
     """Give the summary as a table: a row for each stream."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style=f"bold {QUIET}")
     table.add_column("stream", overflow="fold")
-    table.add_column("emotions (share of speech)", overflow="fold", ratio=1)
+    table.add_column("share of speech", overflow="fold", ratio=1)
     table.add_column("speech", justify="right")
     for heading in ("segments", "gaps") if width >= BAR_FROM_WIDTH else ("seg", "gaps"):
         table.add_column(heading, justify="right")
