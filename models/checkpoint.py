@@ -175,8 +175,13 @@ def _files(path: Path) -> list[Path]:
         return [path]
     for name in _INDEX_NAMES:
         if (index := path / name).exists():
-            shards = json.loads(index.read_text("utf-8"))["weight_map"].values()
-            return [file for shard in sorted(set(shards)) for file in _files(path / shard)]
+            try:
+                shards = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+            except (ValueError, KeyError, AttributeError) as error:
+                raise DamagedFileError(
+                    index, f"it is no index of shards ({error!r})", "Download it again"
+                ) from error
+            return [file for shard in sorted(shards) for file in _files(path / Path(shard).name)]
     for name in _FILE_NAMES:
         if (path / name).exists():
             return [path / name]

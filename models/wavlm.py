@@ -28,7 +28,7 @@ from abhinaya.models.errors import DamagedFileError, KeysError, MissingFileError
 from abhinaya.models.heads import BASELINE_NAMES, Pool, SpeechHead
 from abhinaya.models.hub import locate, translated
 from abhinaya.models.labels import LABELS, label_map
-from abhinaya.models.serving import Answer, padded, place, serve, unfit_audio, valid
+from abhinaya.models.serving import SAMPLE_RATE, Answer, padded, place, serve, unfit_audio, valid
 
 SHORTEST: Final = 400
 """Samples of one WavLM frame."""
@@ -203,6 +203,8 @@ def _baseline_config(
     needed = ("ssl_type", "id2label", "mean", "std")
     if absent := [key for key in needed if key not in fields]:
         raise KeysError(folder, f"its config.json lacks {', '.join(absent)}", "Download it again")
+    if (rate := fields.get("sampling_rate", SAMPLE_RATE)) != SAMPLE_RATE:
+        raise OptionsError(folder, f"it hears {rate} Hz", f"Use one for {SAMPLE_RATE} Hz")
     names = {int(index): label for index, label in fields["id2label"].items()}
     return S1Config(
         wavlm=_wavlm_fields(str(fields["ssl_type"]), folder),

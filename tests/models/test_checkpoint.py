@@ -56,6 +56,9 @@ def test_folders_sharded_or_not(tmp_path) -> None:
     (shards / "1.safetensors").unlink()
     with pytest.raises(MissingFileError, match=r"1\.safetensors"):
         read(shards)
+    (shards / "model.safetensors.index.json").write_text("{}")
+    with pytest.raises(DamagedFileError, match="no index of shards"):
+        read(shards)
 
 
 def test_a_prefix_selects_and_is_taken_off(tmp_path) -> None:
