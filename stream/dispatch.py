@@ -286,12 +286,11 @@ class Dispatch:
         )
 
     def _why_no_transcript(self, job: _Job) -> str:
-        reasons = [
-            work.reason
-            for name, work in job.work.items()
-            if self._services[name].gives == "transcript" and work.reason
-        ]
-        return f"no transcript: {reasons[0]}" if reasons else "no transcript: nobody transcribes"
+        for gives in ("transcript", ""):  # one that never declared itself might have given it
+            for name, work in job.work.items():
+                if self._services[name].gives == gives and work.reason:
+                    return f"no transcript: {work.reason}"
+        return "no transcript: nobody transcribes"
 
     def _enqueue(self, job: _Job, service: str) -> None:
         job.work[service].state = State.QUEUED
