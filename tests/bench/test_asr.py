@@ -1,0 +1,123 @@
+"""The bench of transcribers counts right, on clips that are made here."""
+
+from __future__ import annotations
+
+import json
+import wave
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from abhinaya.bench import asr
+from abhinaya.stream.asr import Transcription
+from abhinaya.stream.errors import ConfigError, SourceError
+
+WORDS = st.lists(st.sampled_from("abc"), max_size=6)
+
+
+class Parrot:
+    """Says the same whatever it hears."""
+
+    model, version, licence, noncommercial = "parrot", "1", "MIT", False
+
+    def __init__(self, text):
+        self.text = text
+        self.batches = []
+
+    def transcribe(self, batch):
+        self.batches.append(len(batch))
+        return [Transcription(self.text) for _ in batch]
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Two ljspeech clips of a second, one of them with a text of numbers, one without audio."""
+    folder = tmp_path / "ljspeech"
+    folder.mkdir()
+    rows = []
+    # the content decides what a file is, not its ending
+    for i, text in enumerate(["One two, three.", "It\u2019s two o'clock"]):
+        with wave.open(str(folder / f"LJ-{i}.opus"), "wb") as file:
+            file.setparams((1, 2, 16_000, 0, "NONE", ""))
+            file.writeframes((np.sin(np.arange(16_000) / 9) * 9000).astype("<i2").tobytes())
+        rows.append(f"LJ-{i}|raw|{text}")
+    rows.append("LJ-9|raw|a clip that is not there")
+    (folder / "metadata.csv").write_text("\n".join(rows), "utf-8")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("reference", "heard", "errors"),
+    [
+        ("a b c", "a b c", 0),
+        ("a b c", "a x c", 1),
+        ("a b c", "a c", 1),
+        ("a b c", "a b b c", 1),
+        ("a b c", "", 3),
+        ("", "a b", 2),
+        ("the cat sat on the mat", "a cat sat the mat now", 3),
+    ],
+)
+def test_known_distances(reference, heard, errors):
+    assert asr.distance(reference.split(), heard.split()) == errors
+
+
+@given(WORDS, WORDS, WORDS)
+def test_a_distance_is_a_distance(a, b, c):
+    assert asr.distance(a, b) == asr.distance(b, a)
+    assert (asr.distance(a, b) == 0) == (a == b)
+    assert asr.distance(a, c) <= asr.distance(a, b) + asr.distance(b, c)
+    assert abs(len(a) - len(b)) <= asr.distance(a, b) <= max(len(a), len(b))
+
+
+def test_words_are_compared_without_case_and_punctuation():
+    assert asr.words_of("It\u2019s - 'quoted', TWO o'clock!") == [
+        "it's",
+        "'quoted'",
+        "two",
+        "o'clock",
+    ]
+
+
+def test_scores_add_up(data):
+    clips = asr.clips_in(data)
+    assert [clip.path.name for clip in clips] == ["LJ-0.opus", "LJ-1.opus"]
+    parrot = Parrot("one two three")
+    (score,) = asr.measure(parrot, clips, batch=2)
+    assert (score.corpus, score.clips, score.words) == ("ljspeech", 2, 6)
+    assert score.audio_s == pytest.approx(2.0, abs=0.01)
+    assert score.errors == 2  # of the second clip: it's and o'clock
+    assert parrot.batches == [1, 2], "a first call to warm up, then the batch"
+    twice = asr.total([score, score])
+    assert (twice.words, twice.word_error_rate) == (12, score.word_error_rate)
+
+
+def test_the_command_prints_a_table_and_writes_json(data, tmp_path, monkeypatch, capsys):
+    loaded = []
+
+    def load(name, options):
+        loaded.append((name, options))
+        return Parrot("one two three")
+
+    monkeypatch.setattr(asr, "load_transcriber", load)
+    out = tmp_path / "asr.json"
+    arguments = ["--data", str(data), "--limit", "1", "--json", str(out)]
+    assert asr.main([*arguments, "--option", "beam_size=5", "--option", "model=small"]) == 0
+    assert loaded == [("pocketsphinx", {"beam_size": 5, "model": "small"})]
+    assert "parrot 1" in capsys.readouterr().out
+    figures = json.loads(out.read_text())["figures"]
+    assert figures["all"]["words"] == 3
+    assert figures["ljspeech"]["word_error_rate"] == 0.0
+
+
+def test_a_folder_without_clips_is_refused(tmp_path):
+    with pytest.raises(SourceError, match="--data"):
+        asr.clips_in(tmp_path)
+
+
+@pytest.mark.parametrize("arguments", [["--option", "beam"], ["--limit", "0"]])
+def test_wrong_arguments_are_refused(data, arguments):
+    with pytest.raises(ConfigError, match=arguments[0]):
+        asr.main(["--data", str(data), *arguments])
