@@ -27,13 +27,17 @@ TEXT_DATA: Final = (
     "GoEmotions train, Ekman grouping (Apache-2.0)",
     "EmoryNLP train, without Peaceful and Powerful (Apache-2.0)",
 )
-CONTEMPT: Final = "Gives contempt probability 0: there is no speech with that label to learn from."
+CONTEMPT: Final = (
+    "Never says contempt (probability 0): there was nothing with that label to learn from, and "
+    "contempt is not validated."
+)
 ACTED: Final = (
     "Learnt from acted speech of few people, in English and Polish; natural emotion is weaker."
 )
 ALARMS: Final = (
-    "Calls much neutral speech of strangers emotional, above all in the first seconds: "
-    "see the neutral figures before an alarm hangs on one label."
+    "Calls some neutral speech of strangers emotional, most of all in other languages and rooms: "
+    "see the neutral figures before an alarm hangs on one label. To call less of it so, neutral "
+    "is given a prior of one half."
 )
 NOT_FOR: Final = "Not for decisions about people: hiring, health, policing, credit."
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -60,6 +61,8 @@ def _add_folders(command: argparse.ArgumentParser) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
+    if importlib.util.find_spec("onnx") is None:  # now, and not after ten minutes of training
+        raise TrainingError("onnx is missing; install the extra: pip install 'abhinaya[train]'")
     changes = {} if args.seed is None else {"seed": args.seed}
     speech, text, joint = SpeechRecipe(), TextRecipe(), JointRecipe()
     speech, text = replace(speech, **changes), replace(text, **changes)

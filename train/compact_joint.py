@@ -40,7 +40,7 @@ def _speech() -> SpeechRecipe:
 
 def _text() -> TextRecipe:
     plan = TextPlan(hash_seed=11)
-    schedule = Schedule(steps=4_000, rate=3e-3, weight_decay=0.1)
+    schedule = Schedule(steps=1_600, rate=3e-3, weight_decay=0.1)
     return TextRecipe(seed=11, embedding=48, width=96, plan=plan, schedule=schedule)
 
 

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import onnx
 import torch
 from torch import Tensor, nn
 
@@ -107,6 +106,8 @@ def export(
         ValueError: the file would be larger than a bundled voter may be.
 
     """
+    import onnx  # of the extra `train`; everything else here runs without it
+
     examples = {
         "features": torch.zeros(2, 100, N_MELS),
         "mask": torch.ones(2, 100),

@@ -51,7 +51,7 @@ def _write_texts(data: Path) -> None:
     names = ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")
     (folder / "ekman_labels.txt").write_text("\n".join(names))
     lines = [
-        f"It's {name}, [NAME] {k}!\t{i}\tid{k}\n" for k in range(20) for i, name in enumerate(names)
+        f"It's {name}, [NAME] {k}!\t{i}\tid{k}\n" for k in range(60) for i, name in enumerate(names)
     ]
     lines.append("two at once\t0,1\tid\n")
     for split in ("train", "dev"):

@@ -197,3 +197,13 @@ def test_missing_data_is_one_line_and_not_a_traceback(
     assert code == 1
     assert said.count("\n") == 1
     assert "--data" in said
+
+
+def test_without_onnx_training_does_not_even_begin(
+    tiny: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(["compact-text", "--data", str(tiny)]) == 1
+    said = capsys.readouterr()
+    assert "abhinaya[train]" in said.err
+    assert not said.out
