@@ -1,0 +1,112 @@
+"""Audio for runs of any length: files one after another, and what should be found in them."""
+
+from __future__ import annotations
+
+import wave
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from abhinaya.stream.clock import SAMPLE_RATE, to_samples
+from abhinaya.stream.config import VadConfig
+from abhinaya.stream.errors import SourceError
+from abhinaya.stream.messages import End
+from abhinaya.stream.sources import InputConfig, open_source
+from abhinaya.stream.speech import Speech
+
+PAUSE_S: Final = 0.7
+"""Silence between two files, so that no segment spans them."""
+AUDIO: Final = (".opus", ".ogg", ".wav", ".flac", ".mp3", ".m4a")
+
+Span = tuple[int, int]
+"""First and last sample (exclusive) of a segment."""
+
+
+def demo() -> Path:
+    """Give the recording that the package carries."""
+    return Path(str(files("abhinaya.bench.demo") / "call.opus"))
+
+
+def audio_under(folder: Path) -> list[Path]:
+    """Give all audio files in and under a folder, by name."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO)
+
+
+def compose(sources: Sequence[Path], seconds: float, first: int, target: Path) -> None:
+    """Write `seconds` of the files, mixed to mono, round and round from file number `first` on.
+
+    Args:
+        sources: at least one.
+        seconds: length of what is written.
+        first: where to begin; streams that begin elsewhere do not move in step.
+        target: a 16 kHz wav file to write.
+
+    Raises:
+        SourceError: a file cannot be read, or the files hold no audio.
+
+    """
+    left = to_samples(seconds)
+    pause = np.zeros(to_samples(PAUSE_S), np.int16)
+    with wave.open(str(target), "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(SAMPLE_RATE)
+        while left > 0:
+            before = left
+            for number in range(len(sources)):
+                for piece in _pcm(sources[(first + number) % len(sources)]):
+                    out.writeframes(piece[:left].tobytes())
+                    left = max(0, left - len(piece))
+                out.writeframes(pause[:left].tobytes())
+                left = max(0, left - len(pause))
+                if not left:
+                    break
+            if before - left <= len(sources) * len(pause):
+                raise SourceError(str(sources[0]), "holds no audio")
+
+
+def rotate(source: Path, start_s: float, seconds: float, target: Path) -> None:
+    """Write `seconds` of one file, round and round, from `start_s` on.
+
+    Raises:
+        SourceError: it cannot be read, or holds no audio.
+
+    """
+    whole = np.concatenate([*_pcm(source), np.zeros(to_samples(PAUSE_S), np.int16)])
+    if len(whole) <= to_samples(PAUSE_S):
+        raise SourceError(str(source), "holds no audio")
+    rolled = np.roll(whole, -to_samples(start_s))
+    samples = np.resize(rolled, to_samples(seconds))
+    with wave.open(str(target), "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(SAMPLE_RATE)
+        out.writeframes(samples.tobytes())
+
+
+def duration_s(source: Path) -> float:
+    """Give the length of a file in seconds, by decoding it."""
+    return sum(len(piece) for piece in _pcm(source)) / SAMPLE_RATE
+
+
+def spans(source: Path, vad: VadConfig) -> list[Span]:
+    """Give the segments that a run must account for, found in this process."""
+    opened = open_source(InputConfig(str(source)))
+    try:
+        speech = Speech(vad, opened, [""], ())
+        return [(i.start, i.end) for i in speech.items() if not isinstance(i, End)]
+    finally:
+        opened.close()
+
+
+def _pcm(source: Path) -> Iterator[npt.NDArray[np.int16]]:
+    opened = open_source(InputConfig(str(source)))
+    try:
+        for chunk in opened.chunks():
+            yield np.clip(chunk.samples[:, 0] * 32767, -32768, 32767).astype(np.int16)
+    finally:
+        opened.close()
