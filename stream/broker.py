@@ -557,6 +557,7 @@ class Broker:
                 NodeLoad(node=node, service=service, held=held, done=done)
                 for node, service, held, done in self._dispatch.loads()
             ),
+            fronts=tuple(front.name for front in self._fronts.values() if not front.silent),
             refused=dict(self._refused),
             doubles=self._doubles,
         )

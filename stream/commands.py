@@ -9,7 +9,7 @@ import argparse
 import importlib.metadata
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -47,7 +47,7 @@ def _run(arguments: list[str]) -> int:
     raise ConfigError(f"abhinaya {name}", "is no command", "see `abhinaya --help`")
 
 
-def _about(own: dict[str, Callable[[list[str]], int]], name: str) -> str:
+def _about(own: Mapping[str, Callable[[list[str]], int]], name: str) -> str:
     if name in own:
         return (own[name].__doc__ or "").rstrip(".")
     return {"bench": "Measure this machine", "train": "Train and evaluate models"}.get(name, "")

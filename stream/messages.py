@@ -427,6 +427,8 @@ class Status(Message, frozen=True, kw_only=True):
     """Tasks that no node has yet."""
     open_segments: int
     nodes: tuple[NodeLoad, ...]
+    fronts: tuple[str, ...]
+    """Fronts that are not silent."""
     refused: dict[str, int]
     """Messages turned away, by reason."""
     doubles: int

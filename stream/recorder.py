@@ -112,6 +112,10 @@ class Ledger:
             if track.front == front
         )
 
+    def begun(self, front: str) -> bool:
+        """Whether a front has begun any stream."""
+        return any(track.front == front for track in self._tracks.values())
+
     def over(self, front: str) -> bool:
         """Whether the end of every stream that a front began has been told."""
         return all(track.ended for track in self._tracks.values() if track.front == front)

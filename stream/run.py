@@ -33,7 +33,6 @@ from abhinaya.stream.messages import (
     NodeDown,
     NodeUp,
     Status,
-    StreamStarted,
 )
 from abhinaya.stream.recorder import Recorder
 from abhinaya.stream.sinks.base import Sink
@@ -218,8 +217,9 @@ class Run:
 
     def _tell(self, event: Event) -> None:
         match event:
-            case Status():
-                self.supervisor.ready(HUB)
+            case Status(nodes=nodes, fronts=fronts):
+                for name in (HUB, *(load.node for load in nodes), *fronts):
+                    self.supervisor.ready(name)
             case NodeUp():
                 self._check_licence(event)
                 self.supervisor.ready(event.node)
@@ -227,8 +227,6 @@ class Run:
                 self.supervisor.doom(name, incarnation, reason)
             case FrontDown(front=name, incarnation=incarnation, reason=reason):
                 self.supervisor.doom(name, incarnation, reason)
-            case StreamStarted(info=info):
-                self.supervisor.ready(info.front)
             case _:
                 pass
         now = self._wall_clock()
@@ -264,6 +262,10 @@ class Run:
                 self._observer.loading(stages)
             else:
                 self._start_fronts()
+        for assignment in self._assignments if self._progress.fronts_started else ():
+            stage = self.supervisor.stages()[assignment.front]
+            if stage is Stage.READY and self._is_over(assignment):
+                self.supervisor.dismiss(assignment.front)
         self._drain(now)
 
     def _mourn(self, death: Death) -> None:
@@ -274,6 +276,8 @@ class Run:
             if death.final:
                 raise death.error
             self._recorder.forget_hub()
+            # a new hub does not know who is frozen: everyone has to show up again
+            self.supervisor.doubt()
             return
         service = death.service if death.final and self._none_left(death.service) else ""
         if service:
@@ -316,6 +320,10 @@ class Run:
             return False
         stages = self.supervisor.stages()
         return all(self._front_is_done(a, stages[a.front]) for a in self._assignments)
+
+    def _is_over(self, assignment: Assignment) -> bool:
+        ledger = self._recorder.ledger
+        return ledger.begun(assignment.front) and ledger.over(assignment.front)
 
     def _front_is_done(self, assignment: Assignment, stage: Stage) -> bool:
         ended = stage in (Stage.ENDED, Stage.GIVEN_UP)

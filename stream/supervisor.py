@@ -90,7 +90,7 @@ class _Child:
     stage: Stage = Stage.WAITING
     process: subprocess.Popen[bytes] | None = None
     start_at: float = 0.0
-    started: float = 0.0
+    ready_by: float = 0.0
     doomed_at: float | None = None
     doom: str = ""
     """Why it is being killed."""
@@ -125,6 +125,20 @@ class Supervisor:
         child = self._children.get(name)
         if child is not None and child.stage is Stage.STARTING:
             child.stage = Stage.READY
+
+    def doubt(self) -> None:
+        """Take nobody for ready any more: whoever is not heard of soon has died unnoticed."""
+        by = time.monotonic() + 3 * self._config.silent_s
+        for child in self._children.values():
+            if child.stage is Stage.READY:
+                child.stage, child.ready_by = Stage.STARTING, by
+
+    def dismiss(self, name: str) -> None:
+        """See to it that a process that has nothing left to do is gone soon."""
+        child = self._children[name]
+        if child.process is not None and child.doomed_at is None:
+            child.stopping = True
+            child.doomed_at, child.doom = time.monotonic() + GRACE_S, "had nothing left to do"
 
     def doom(self, name: str, incarnation: str, reason: str) -> None:
         """Kill a process that others have found silent or stuck, unless it is a new one by now."""
@@ -205,13 +219,13 @@ class Supervisor:
         except OSError as error:
             raise ProcessError(spec.name, f"cannot be started: {error.strerror}") from error
         child.stage = Stage.STARTING
-        child.started = time.monotonic()
+        child.ready_by = time.monotonic() + self._config.ready_s
         child.doomed_at = None
 
     def _hasten(self, child: _Child, now: float) -> None:
         assert child.process is not None
-        if child.stage is Stage.STARTING and now - child.started > self._config.ready_s:
-            child.doom = f"was not ready within {self._config.ready_s:.0f} s"
+        if child.stage is Stage.STARTING and now > child.ready_by:
+            child.doom = "was not ready in time"
             child.process.kill()
         if child.doomed_at is not None and now >= child.doomed_at:
             child.process.kill()
