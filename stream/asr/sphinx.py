@@ -1,8 +1,8 @@
 """PocketSphinx with the English model in its own wheel: on any CPU, without a download.
 
 Settings, measured on the 29 clips of fleurs, ljspeech (first 20) and librispeech_clean in
-shared/data/e2e (real-time factor in seconds of one 2.x GHz core per second of audio, word error
-rate over 481 words):
+shared/data/e2e (real-time factor in CPU seconds of an AMD EPYC core per second of audio, word error
+rate over 515 words):
 
     three passes, no limits (the library's defaults)       0.194   26.8 %
     one pass and best path, no limits                       0.138   26.6 %

@@ -92,6 +92,7 @@ def _of_process(
                     {"node": n.node, "service": n.service, "held": n.held, "done": n.done}
                     for n in event.nodes
                 ],
+                "fronts": list(event.fronts),
                 "refused": dict(event.refused),
                 "doubles": event.doubles,
             }

@@ -56,6 +56,7 @@ class Lines:
         self._console = console
         self._live: Live | None = None
         self._shown = ""
+        self._loading = False
         self._summary = Summary()
         self._introduced: set[tuple[str, str, str]] = set()
         self._closed = False
@@ -81,6 +82,7 @@ class Lines:
             case Gap():
                 self._print(render.plain_gap(event))
             case StreamStarted(info=info):
+                self._loading = False
                 what = "live" if info.live else "file"
                 self._note(f"{info.stream}: listening to {info.source} ({what})")
             case StreamEnded(reason=""):
@@ -109,6 +111,7 @@ class Lines:
         ]
         ready = sum(stage is Stage.READY for stage in stages.values())
         if waiting:
+            self._loading = True
             self._below(f"loading: {ready} of {len(stages)} ready · {', '.join(waiting)}")
 
     def trouble(self, message: str) -> None:
@@ -136,6 +139,8 @@ class Lines:
     # --- what is below the lines ------------------------------------------------------------------
 
     def _status(self, event: Status) -> None:
+        if self._loading:  # the hub beats long before there is anything to do
+            return
         busy = sum(node.held for node in event.nodes)
         parts = [
             _count(len(event.nodes), "node"),

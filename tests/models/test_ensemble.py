@@ -8,11 +8,12 @@ import random
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from abhinaya.models.base import Ballot
 from abhinaya.models.ensemble import PRIORITY, Rule, decide, order
 from abhinaya.models.labels import LABELS, UNKNOWN
-from hypothesis import given
-from hypothesis import strategies as st
 
 VOTING = Path(__file__).parents[3] / "shared" / "golden" / "voting.json"
 LETTERS = dict(zip("ACDFHNSU", LABELS, strict=True))

@@ -111,6 +111,7 @@ EVENTS = {
                 waiting=2,
                 open_segments=3,
                 nodes=(NodeLoad(node="S1-0", service="S1", held=1, done=4),),
+                fronts=("front-0",),
                 refused={"too large": 1},
                 doubles=0,
             ),

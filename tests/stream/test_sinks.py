@@ -99,6 +99,7 @@ def status(waiting=7):
         waiting=waiting,
         open_segments=3,
         nodes=(NodeLoad(node="S1-0", service="S1", held=2, done=5),),
+        fronts=("front-0",),
         refused={"too large": 2},
         doubles=0,
     )
@@ -386,6 +387,11 @@ def test_loading_names_what_is_not_ready():
     file = io.StringIO()
     lines = Lines(Console(file=file, force_terminal=True, width=80))
     lines.loading({"hub": Stage.READY, "S1-0": Stage.STARTING, "asr-0": Stage.WAITING})
+    lines.write(status(), NOW)
+    assert "waiting" not in file.getvalue(), "the two do not take turns"
+    lines.write(StreamStarted(info=info("call")), NOW)
+    lines.write(status(), NOW)
+    assert "7 waiting" in file.getvalue()
     lines.close()
     assert "loading: 1 of 3 ready · S1-0 starting, asr-0 starting again" in file.getvalue()
 
