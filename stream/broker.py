@@ -61,6 +61,9 @@ TRANSCRIBER: Final = "asr"
 
 LONGEST_SAMPLES: Final = to_samples(10)
 
+REASONS: Final = 64
+"""Reasons for refusals that are counted apart."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
@@ -178,7 +181,9 @@ class Broker:
 
     def refuse(self, reason: str) -> None:
         """Count a message that could not be read."""
-        self._refused[reason] += 1
+        # a peer that invents reasons must not fill the memory
+        known = reason in self._refused or len(self._refused) < REASONS
+        self._refused[reason if known else "other"] += 1
 
     def unreachable(self, now: float, peer: bytes) -> list[Outgoing]:
         """Handle that a peer is gone, as the socket has noticed."""
@@ -216,7 +221,8 @@ class Broker:
     # --- fronts -----------------------------------------------------------------------------------
 
     def _hello(self, now: float, peer: bytes, hello: Hello) -> None:
-        if peer in self._nodes or len(hello.streams) != len(hello.first_sequences):
+        first = hello.first_sequences
+        if peer in self._nodes or len(hello.streams) != len(first) or not _countable(first):
             self._refuse(peer, "a front's greeting that contradicts itself")
             return
         for info in hello.streams:
@@ -283,7 +289,7 @@ class Broker:
             return
         if message.sequence > stream.next_sequence:
             # something before it was lost on the way: have everything sent again
-            self._refused["out of order"] += 1
+            self.refuse("out of order")
             self._send(peer, Introduce())
             return
         self._accept(now, stream, message)
@@ -303,7 +309,7 @@ class Broker:
             return
         fault = _fault(stream, message)
         if fault:
-            self._refused[fault] += 1
+            self.refuse(fault)
             stream.position = max(stream.position, min(message.end, stream.position + 2**40))
             self._aggregator.append(
                 Gap(
@@ -353,7 +359,11 @@ class Broker:
     # --- nodes ------------------------------------------------------------------------------------
 
     def _ready(self, now: float, peer: bytes, ready: Ready) -> None:
-        fault = self._unfit(ready)
+        known = self._nodes.get(peer)
+        if peer in self._fronts or (known is not None and known.name != ready.node):
+            fault = "it has introduced itself as another"
+        else:
+            fault = self._unfit(ready)
         if fault:
             self._refuse(peer, fault)
             self._notify(
@@ -430,17 +440,14 @@ class Broker:
         key = (answer.stream, answer.sequence)
         fault = _invalid(node, answer)
         if fault:
-            self._refused[fault] += 1
+            self.refuse(fault)
             self._act(now, self._dispatch.failed(node.name, key, node.service, fault, False))
             return
-        if isinstance(answer, Transcript):
-            self._transcripts[key] = answer.text
         counts, actions = self._dispatch.answered(node.name, key, node.service)
         if not counts:
             self._doubles += 1
-            if key not in self._segments:
-                self._transcripts.pop(key, None)
         elif isinstance(answer, Transcript):
+            self._transcripts[key] = answer.text
             self._aggregator.transcribed(now, answer)
         else:
             self._aggregator.voted(now, answer, self._dispatch.explain)
@@ -583,8 +590,12 @@ class Broker:
         self._out.append(Outgoing("workers", peer, message))
 
     def _refuse(self, peer: bytes, reason: str) -> None:
-        self._refused[reason] += 1
+        self.refuse(reason)
         self._send(peer, Refused(reason=reason))
+
+
+def _countable(sequences: Iterable[int]) -> bool:
+    return all(0 <= sequence < 2**62 for sequence in sequences)
 
 
 def _fault(stream: _Stream, message: Segment | Gap) -> str:
@@ -612,6 +623,8 @@ def _invalid(node: _Node, answer: Vote | Transcript) -> str:
     """Say why an answer does not count, if so."""
     if isinstance(answer, Transcript):
         return "" if node.service == TRANSCRIBER else f"{node.service} gives no transcripts"
+    if node.service == TRANSCRIBER:
+        return f"{node.service} gives no votes"
     if answer.voter != node.service:
         return f"{node.service} voted in the name of {answer.voter}"
     if answer.label not in node.labels:
