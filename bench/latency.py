@@ -144,15 +144,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; exit with 1 if a fixed number of streams does not keep up."""
     options = _options(argv)
     config = profile_of(options)
-    seconds = options.seconds or duration_s(options.input)
 
     def one(streams: int) -> Kept:
-        return measure(config, options.input, streams, seconds)
+        return measure(config, options.input, streams, options.seconds)
 
     settings = {
         "profile": config.profile,
         "input": str(options.input),
-        "seconds": seconds,
+        "seconds": options.seconds,
         "bound_ms": options.bound_ms,
     }
     if options.find_max:
@@ -180,7 +179,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         "--input", type=Path, default=demo(), metavar="FILE", help="(the demo recording)"
     )
     arguments.add_argument(
-        "--seconds", type=float, default=0.0, help="of each stream (the length of the recording)"
+        "--seconds", type=float, default=120.0, help="of each stream, the recording repeated (120)"
     )
     add_profile(arguments)
     return arguments.parse_args(argv)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from rich.console import Console
@@ -15,6 +15,9 @@ from rich.table import Table
 
 from abhinaya.bench.machine import facts, line
 from abhinaya.stream.errors import SinkError
+
+PAGE_CELLS: Final = 110
+"""Width of what is not printed on a terminal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,8 @@ def publish(report: Report, tables: Iterable[Table], path: Path | None) -> None:
     """
     machine = facts()
     console = Console()
+    if not console.is_terminal:
+        console = Console(width=PAGE_CELLS)
     for made in tables:
         console.print(made)
     console.print(line(machine), style="dim", highlight=False)
