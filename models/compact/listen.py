@@ -12,12 +12,10 @@ from abhinaya.models.compact.features import (
     N_MELS,
     SAMPLE_RATE,
     SILENCE_LEVEL,
-    Sums,
+    SpeechStatistics,
     frame_levels,
-    heard_from,
     log_mel,
     normalise,
-    speech_frames,
 )
 
 SHORTEST_S: Final = 0.25
@@ -43,12 +41,15 @@ def listen(utterance: Utterance) -> FloatArray | Abstention:
     energies = log_mel(samples)
     if frame_levels(energies).max() <= SILENCE_LEVEL:
         return Abstention("audio is silent")
-    return normalise(energies, _statistics(utterance.heard, energies))
+    return normalise(energies, _statistics(utterance))
 
 
-def _statistics(heard: Heard | None, energies: FloatArray) -> Heard:
+def _statistics(utterance: Utterance) -> Heard:
+    heard = utterance.heard
     if heard is None or heard.frames == 0:
-        return heard_from(Sums.of(energies[speech_frames(energies)[0]]))
+        own = SpeechStatistics()
+        own.update(utterance.samples)
+        return own.heard()
     if heard.mean.shape != (N_MELS,) or heard.std.shape != (N_MELS,):
         raise ValueError(f"heard has {heard.mean.shape} mel bins; this voter needs {N_MELS}")
     return heard
