@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib.resources
+import math
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +22,12 @@ import msgspec
 from abhinaya.stream.errors import ConfigError
 
 T = TypeVar("T")
+
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+"""Of a voter: it names processes, their logs and their sockets."""
+
+RESERVED: Final = ("asr", "front", "hub")
+"""Names that other processes bear."""
 
 
 def setting(
@@ -204,9 +212,9 @@ def load(profile: str, overrides: Mapping[str, Any] | None = None) -> Config:
     """
     table = _read(profile)
     table.setdefault("profile", Path(profile).stem)
-    for dotted, value in (overrides or {}).items():
-        _put(table, dotted.split("."), value)
     faults: list[str] = []
+    for dotted, value in (overrides or {}).items():
+        _put(table, dotted, value, faults)
     config = _build(Config, table, "", faults)
     if not faults:
         faults.extend(_conflicts(config))
@@ -245,16 +253,21 @@ def _read(profile: str) -> dict[str, Any]:
         raise ConfigError(f"profile {profile!r}", f"cannot be read: {error}") from error
 
 
-def _put(table: dict[str, Any], keys: list[str], value: Any) -> None:
-    for key in keys[:-1]:
-        table = table.setdefault(key, {})
-    table[keys[-1]] = value
+def _put(table: dict[str, Any], dotted: str, value: Any, faults: list[str]) -> None:
+    *sections, last = dotted.split(".")
+    for section in sections:
+        inner = table.setdefault(section, {})
+        if not isinstance(inner, dict):
+            faults.append(f"{dotted} cannot be set: {section} is {inner!r}, not a table")
+            return
+        table = inner
+    table[last] = value
 
 
 def _build(kind: type[T], table: Any, path: str, faults: list[str]) -> T:
     """Make a `kind` of a TOML table; faults are collected, and only then is the result unusable."""
     if not isinstance(table, Mapping):
-        faults.append(f"{path or 'the file'} must be a table, not {table!r}")
+        faults.append(f"{path.rstrip('.') or 'the file'} must be a table, not {table!r}")
         table = {}
     hints = get_type_hints(kind)
     known = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
@@ -282,6 +295,9 @@ def _value(hint: Any, raw: Any, path: str, limits: Mapping[str, Any], faults: li
     except msgspec.ValidationError as error:
         faults.append(f"{path} = {raw!r} does not fit: {error}")
         return raw
+    if isinstance(value, float) and not math.isfinite(value):
+        faults.append(f"{path} = {raw!r} is no number to count with")
+        return value
     least, most = limits.get("least"), limits.get("most")
     if least is not None and value < least:
         faults.append(f"{path} = {raw!r} is below {least}")
@@ -305,13 +321,18 @@ def _conflicts(config: Config) -> Iterator[str]:
     """Yield what is wrong only between settings that are each right."""
     if not config.voters:
         yield "voters is empty: a run needs at least one"
+    for name in config.voters:
+        if name in RESERVED or not NAME.fullmatch(name):
+            yield f"voters.{name} is no name for a voter: letters and digits, none of {RESERVED}"
     if config.vad.end_threshold > config.vad.start_threshold:
         yield "vad.end_threshold is above vad.start_threshold"
     if config.vad.cut_search_s >= config.vad.max_segment_s:
         yield "vad.cut_search_s is not shorter than vad.max_segment_s"
     if config.vote.quorum > max(1, len(config.voters)):
         yield f"vote.quorum = {config.vote.quorum} is more than there are voters"
-    for name in (*config.vote.weights,):
+    for name, weight in config.vote.weights.items():
+        if not (math.isfinite(weight) and weight >= 0):
+            yield f"vote.weights.{name} = {weight!r} must be 0 or more"
         if name not in config.voters:
             yield f"vote.weights.{name} is no voter{_near(name, config.voters)}"
     if config.supervise.silent_s < 2 * config.supervise.beat_s:

@@ -260,6 +260,7 @@ def one_of_each() -> list[Message]:
         waiting=1,
         open_segments=2,
         nodes=(NodeLoad(node="S1-0", service="S1", held=1, done=9),),
+        fronts=("front-0",),
         refused={"malformed": 2},
         doubles=1,
     )
