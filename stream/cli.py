@@ -8,10 +8,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from abhinaya.stream import config as configuration
-from abhinaya.stream.errors import EXIT_INTERRUPTED, EXIT_OK, AbhinayaError, ConfigError
+from abhinaya.stream.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    AbhinayaError,
+    ConfigError,
+    SourceError,
+)
 from abhinaya.stream.flags import add_flags, from_flags, overrides
 from abhinaya.stream.run import Input, Plan, Remote, Run, run_directory
-from abhinaya.stream.sinks import open_sinks
+from abhinaya.stream.sinks.open import open_sinks
 from abhinaya.stream.sockets import Keys
 from abhinaya.stream.sources.base import InputConfig
 
@@ -112,6 +118,10 @@ def _inputs(args: argparse.Namespace) -> tuple[Input, ...]:
             f"names {len(args.name)} of {len(whats)} inputs",
             "give one --name for each",
         )
+    for what in whats:
+        # a misspelt name should not wait for the models to load
+        if what not in ("-", "mic") and not Path(what).exists():
+            raise SourceError(what, "there is no such file", "check the path")
     if whats.count("-") > 1:
         raise ConfigError("-", "standard input can be read once only")
     names = args.name or [_name(what) for what in whats]

@@ -20,7 +20,8 @@ def add_flags(parser: argparse._ArgumentGroup, kind: type[Any], skip: Sequence[s
     for field in dataclasses.fields(kind):
         if field.name in skip:
             continue
-        hint, options = hints[field.name], {}
+        hint = hints[field.name]
+        options: dict[str, Any] = {}
         if hint is bool:
             options = {"action": "store_true"}
         elif get_origin(hint) is Literal:

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
 
 import msgspec
 
@@ -36,6 +35,7 @@ from abhinaya.stream.messages import (
 )
 from abhinaya.stream.recorder import Recorder
 from abhinaya.stream.sinks.base import Sink
+from abhinaya.stream.sinks.open import Observer
 from abhinaya.stream.sockets import Keys
 from abhinaya.stream.sources.base import InputConfig
 from abhinaya.stream.supervisor import Death, Spec, Stage, Supervisor, node_specs
@@ -69,18 +69,6 @@ class Plan:
     remote: Remote | None = None
     """The hub to use, if it is not one of our own."""
     accept_noncommercial: bool = False
-
-
-class Observer(Protocol):
-    """Who is told what the supervisor sees, apart from the events of the streams."""
-
-    def loading(self, stages: dict[str, Stage]) -> None:
-        """Show which processes are not ready yet."""
-        ...
-
-    def trouble(self, message: str) -> None:
-        """Show that a process died, and what was done about it."""
-        ...
 
 
 @dataclass(slots=True)

@@ -1,0 +1,255 @@
+"""`abhinaya-stream` as a person meets it: real processes, bad input, and one line that says why."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import wave
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from abhinaya.bench.demo import CALL
+from abhinaya.models.labels import LABELS
+from abhinaya.stream import cli, commands
+
+pytestmark = pytest.mark.processes
+
+
+def write_wav(path: Path, samples: np.ndarray, rate: int = 16_000) -> Path:
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(samples.astype("<i2").tobytes())
+    return path
+
+
+def run(
+    capfd: pytest.CaptureFixture[str], *arguments: str | Path
+) -> tuple[int, list[dict[str, Any]], str]:
+    """Give exit code, events on standard output, and standard error."""
+    code = cli.main([str(a) for a in arguments] + ["--format", "jsonl"])
+    captured = capfd.readouterr()
+    assert "Traceback" not in captured.err
+    return code, [json.loads(line) for line in captured.out.splitlines()], captured.err
+
+
+def test_a_call_with_two_parties_gets_labels_for_each(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    output = tmp_path / "events.jsonl"
+    names = ("--channels", "split", "--channel-names", "agent,customer")
+    code, events, _ = run(capfd, CALL, *names, "--output", output)
+    assert code == 0
+    verdicts = [e for e in events if e["type"] == "verdict"]
+    assert {v["stream"] for v in verdicts} == {"call/agent", "call/customer"}
+    assert len(verdicts) >= 8
+    for verdict in verdicts:
+        assert verdict["label"] in LABELS
+        assert 0 < verdict["end_s"] - verdict["start_s"] <= 10
+        assert {v["voter"] for v in verdict["votes"]} | {
+            m["voter"] for m in verdict["missing"]
+        } == {"S1", "T2", "ST1"}
+        assert verdict["latency_ms"]["total"] > 0
+    text = " ".join(v["transcript"]["text"] for v in verdicts)
+    assert "furious" in text  # said by the customer; heard by the transcriber
+    kinds = [e["type"] for e in events]
+    assert kinds.count("stream_ended") == 2
+    assert kinds[-1] == "summary"
+    # the file holds the same events; only the summary is each sink's own
+    written = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [e for e in written if e["type"] == "verdict"] == verdicts
+
+
+def test_two_inputs_run_beside_each_other_and_one_that_fails_does_not_stop_the_other(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    bad = tmp_path / "text.wav"
+    bad.write_text("this is no audio, whatever its name says\n" * 50)
+    code, events, errors = run(capfd, bad, CALL)
+    assert code == 3
+    assert "text.wav" in errors
+    assert [e["stream"] for e in events if e["type"] == "stream_ended"] == ["call"]
+    assert any(e["type"] == "verdict" for e in events)
+
+
+def test_a_missing_file_is_named_before_anything_is_loaded(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    code, events, errors = run(capfd, "no/such/call.wav")
+    assert (code, events) == (3, [])
+    assert "no/such/call.wav" in errors
+
+
+@pytest.mark.parametrize("content", [b"", b"hello\n" * 100, b"RIFF\x24\0\0\0WAVE"])
+def test_a_file_without_audio_is_named_with_the_reason(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / "odd.wav"
+    path.write_bytes(content)
+    code, events, errors = run(capfd, path)
+    assert code == 3
+    assert "odd.wav" in errors
+    assert not [e for e in events if e["type"] == "verdict"]
+
+
+def test_pure_silence_has_no_label_and_the_summary_says_so(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = write_wav(tmp_path / "silence.wav", np.zeros(5 * 16_000))
+    code, events, _ = run(capfd, path)
+    assert code == 0
+    assert not [e for e in events if e["type"] == "verdict"]
+    assert events[-1]["type"] == "summary"
+    assert events[-1]["streams"]["silence"]["segments"] == 0
+    assert cli.main([str(path)]) == 0
+    assert "no speech" in capfd.readouterr().out
+
+
+def test_audio_that_breaks_off_keeps_what_was_decided(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "broken.flac"
+    whole = subprocess.run(
+        [sys.executable, "-c", ENCODE, str(CALL), str(path)], check=True, capture_output=True
+    )
+    assert not whole.stderr
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    code, events, errors = run(capfd, path)
+    assert code == 3
+    assert "broken.flac" in errors
+    assert [e for e in events if e["type"] == "verdict"]
+    ended = [e for e in events if e["type"] == "stream_ended"]
+    assert "breaks off" in ended[0]["reason"]
+
+
+ENCODE = """
+import sys, av
+source = av.open(sys.argv[1]); target = av.open(sys.argv[2], "w")
+stream = target.add_stream("flac", rate=16000, layout="mono")
+resampler = av.AudioResampler("s16", "mono", 16000)
+for frame in source.decode(audio=0):
+    for part in resampler.resample(frame):
+        target.mux(stream.encode(part))
+target.mux(stream.encode(None)); target.close()
+"""
+
+
+def test_a_full_disk_ends_the_run_with_the_path_and_the_reason(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    code, _, errors = run(capfd, CALL, "--output", "/dev/full")
+    assert code == 4
+    assert "/dev/full" in errors
+
+
+def test_an_output_in_a_folder_that_is_not_there_is_refused_at_once(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    code, events, errors = run(capfd, CALL, "--output", tmp_path / "no" / "out.jsonl")
+    assert (code, events) == (4, [])
+    assert "out.jsonl" in errors
+
+
+def test_closed_standard_input_is_said(capfd: pytest.CaptureFixture[str]) -> None:
+    process = subprocess.run(
+        [sys.executable, "-m", "abhinaya.stream", "-"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 3
+    assert "standard input" in process.stderr + process.stdout
+    assert "Traceback" not in process.stderr
+
+
+def test_raw_audio_comes_through_a_pipe() -> None:
+    raw = subprocess.run([sys.executable, "-c", RAW, str(CALL)], capture_output=True, check=True)
+    process = subprocess.run(
+        [sys.executable, "-m", "abhinaya.stream", "-", "--format", "jsonl"]
+        + ["--sample-format", "s16le", "--rate", "8000"],
+        input=raw.stdout[: 2 * 8000 * 12],
+        capture_output=True,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    events = [json.loads(line) for line in process.stdout.splitlines()]
+    assert [e for e in events if e["type"] == "verdict" and e["stream"] == "stdin"]
+
+
+RAW = """
+import sys, av
+resampler = av.AudioResampler("s16", "mono", 8000)
+for frame in av.open(sys.argv[1]).decode(audio=0):
+    for part in resampler.resample(frame):
+        sys.stdout.buffer.write(part.to_ndarray().tobytes())
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "missing"),
+        (("--profile", "embeded"), "embeded"),
+        (("--set", "vad.max_segmnt_s=3"), "did you mean 'max_segment_s'"),
+        (("--set", "vad.max_segment_s=30"), "above 10"),
+        (("--rate", "5"), "below 1000"),
+        (("--name", "a", "--name", "b"), "2 of 1 inputs"),
+    ],
+)
+def test_wrong_usage_is_explained(
+    capfd: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str
+) -> None:
+    inputs = (CALL,) if arguments else ()
+    code, events, errors = run(capfd, *inputs, *arguments)
+    assert (code, events) == (2, [])
+    assert words in errors
+
+
+def test_a_model_that_cannot_be_loaded_is_missing_with_the_reason_and_the_others_vote(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    code, events, errors = run(
+        capfd, CALL, "--set", 'voters.S1.options={weights="/no/such.onnx"}'
+    )
+    assert code == 6
+    assert "/no/such.onnx" in errors
+    verdicts = [e for e in events if e["type"] == "verdict"]
+    assert verdicts
+    for verdict in verdicts:
+        missing = {m["voter"]: m["reason"] for m in verdict["missing"]}
+        assert "/no/such.onnx" in missing["S1"]
+        assert {v["voter"] for v in verdict["votes"]} == {"T2", "ST1"}
+
+
+def test_a_licence_that_forbids_commercial_use_must_be_accepted_outside_the_embedded_profile(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    profile = tmp_path / "own.toml"
+    profile.write_text('[voters.S1]\nmodel = "compact-speech"\n')
+    code, events, errors = run(capfd, CALL, "--profile", profile)
+    assert code == 6
+    assert "--accept-noncommercial" in errors
+    assert not [e for e in events if e["type"] == "verdict"]
+    code, events, _ = run(capfd, CALL, "--profile", profile, "--accept-noncommercial")
+    assert code == 0
+    assert [e for e in events if e["type"] == "verdict"]
+
+
+def test_the_other_commands_answer(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert commands.main(["--help"]) == 0
+    assert commands.main(["profiles"]) == 0
+    assert commands.main(["settings"]) == 0
+    text = capfd.readouterr().out
+    assert "embedded" in text
+    assert "vad.min_silence_s" in text
+    assert commands.main(["keys", str(tmp_path / "keys"), "hub", "client"]) == 0
+    assert (tmp_path / "keys" / "hub.key_secret").stat().st_mode & 0o077 == 0
+    assert commands.main(["keys", str(tmp_path / "keys"), "hub"]) == 7
+    assert commands.main(["nonsense"]) == 2
