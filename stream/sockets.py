@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import zmq
 import zmq.auth
 from zmq.auth.thread import ThreadAuthenticator
+from zmq.utils.z85 import Z85CHARS
 
 from abhinaya.stream.errors import NetworkError
 
@@ -64,6 +65,8 @@ def check_endpoint(base: str, keys: Keys | None) -> None:
     """
     if base.startswith("ipc://"):
         directory = Path(base.removeprefix("ipc://"))
+        if base in ("ipc://", "ipc:///") or base.startswith("ipc://@"):  # @: not a file, for all
+            raise NetworkError(base, "is no endpoint", "write ipc://DIRECTORY")
         if len(os.fsencode(directory / "sinks")) > 100:
             raise NetworkError(base, "is longer than a socket's path may be", "use a shorter one")
         return
@@ -72,7 +75,8 @@ def check_endpoint(base: str, keys: Keys | None) -> None:
         port, host = parts.port, parts.hostname
     except ValueError:
         port = host = None
-    if parts.scheme != "tcp" or not host or not port or port > 65534:
+    extra = parts.path or parts.query or parts.fragment or "@" in parts.netloc or "#" in base
+    if parts.scheme != "tcp" or not host or not port or port > 65534 or extra:
         raise NetworkError(base, "is no endpoint", "write tcp://HOST:PORT or ipc://DIRECTORY")
     if keys is None and not _is_loopback(host):
         raise NetworkError(
@@ -98,6 +102,10 @@ class Lock:
             directory = Path(base.removeprefix("ipc://"))
             try:
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                if directory.stat().st_mode & 0o077:
+                    raise NetworkError(
+                        base, "is open to others", f"`chmod 700 {directory}`, or use another"
+                    )
                 self._file = (directory / "lock").open("w")
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -125,13 +133,19 @@ class Hub:
         check_endpoint(base, keys)
         self._lock = Lock(base)
         self._guard = _guard(context, keys) if keys else None
-        self.workers = self._bind(context, workers_endpoint(base), keys)
-        self.sinks = self._bind(context, sinks_endpoint(base), keys)
+        self._open: list[zmq.Socket[bytes]] = []
+        try:
+            self.workers = self._bind(context, workers_endpoint(base), keys)
+            self.sinks = self._bind(context, sinks_endpoint(base), keys)
+        except NetworkError:
+            self.close()
+            raise
 
     def _bind(
         self, context: zmq.Context[Any], endpoint: str, keys: Keys | None
     ) -> zmq.Socket[bytes]:
         socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
+        self._open.append(socket)
         _limit(socket)
         socket.router_mandatory = True  # an unreachable peer is an error, not a silent drop
         socket.router_handover = True  # a peer that reconnects under its name takes over
@@ -148,8 +162,8 @@ class Hub:
 
     def close(self) -> None:
         """Close both sockets and let another hub have the endpoint."""
-        self.workers.close()
-        self.sinks.close()
+        for socket in self._open:
+            socket.close()
         if self._guard is not None:
             self._guard.stop()
         self._lock.release()
@@ -254,7 +268,7 @@ def _pair(directory: Path, name: str) -> tuple[bytes, bytes]:
         public, secret = zmq.auth.load_certificate(path)
     except (OSError, ValueError) as error:
         raise NetworkError(str(path), f"is no key pair: {error}", "see `abhinaya keys`") from error
-    if secret is None:
+    if secret is None or not (_is_key(public) and _is_key(secret)):
         raise NetworkError(str(path), "holds no secret key", "see `abhinaya keys`")
     return public, secret
 
@@ -267,4 +281,10 @@ def _public(directory: Path, name: str) -> bytes:
         raise NetworkError(
             str(path), f"is no public key: {error}", "copy it from the hub's machine"
         ) from error
+    if not _is_key(public):
+        raise NetworkError(str(path), "is no public key", "copy it from the hub's machine")
     return public
+
+
+def _is_key(key: bytes) -> bool:
+    return len(key) == 40 and set(key) <= set(Z85CHARS)
