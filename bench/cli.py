@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final, cast
 
-from abhinaya.stream.errors import EXIT_INTERRUPTED, AbhinayaError, ConfigError
+from abhinaya.stream.errors import ConfigError
 
 COMMANDS: Final = {
     "transport": "what the hub adds: segments a second and latency, beside a bare relay",
@@ -22,7 +22,12 @@ COMMANDS: Final = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one bench; give the exit code."""
+    """Run one bench; give the exit code.
+
+    Raises:
+        AbhinayaError: there is no such bench, or it cannot go on.
+
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(
         prog="abhinaya bench",
@@ -32,13 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("name", metavar="NAME", help="one of the list below")
     asked = parser.parse_args(arguments[:1])
-    try:
-        return _command(asked.name)(arguments[1:])
-    except AbhinayaError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+    return _command(asked.name)(arguments[1:])
 
 
 def _command(name: str) -> Callable[[Sequence[str]], int]:

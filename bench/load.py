@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+
+QUIET: Final = 0.1
+"""Share of the machine that others may use for it to count as quiet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,16 @@ def others_share(before: Busy, after: Busy) -> float:
     used = after.all_s - before.all_s
     whole = used + after.idle_s - before.idle_s
     return max(0.0, used - (after.ours_s - before.ours_s)) / whole if whole > 0 else 0.0
+
+
+def wait_for_quiet(limit_s: float) -> None:
+    """Wait for a second in which others use hardly anything, but no longer than `limit_s`."""
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        before = busy(())
+        time.sleep(1.0)
+        if others_share(before, busy(())) < QUIET:
+            return
 
 
 def cpu_seconds(pid: int) -> float:

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -56,7 +56,7 @@ class _Sink:
 class _Teller:
     """Says on standard error what went wrong; loading is silent."""
 
-    def loading(self, stages: dict[str, Stage]) -> None:
+    def loading(self, stages: Mapping[str, Stage]) -> None:
         pass
 
     def trouble(self, message: str) -> None:

@@ -8,8 +8,9 @@ four null voters, one of which waits for the transcript, are processes of their 
 to the receipt of its verdict, or, beside it, to the receipt of the last of four answers through a
 bare relay.
 
-Each measurement is repeated and the quietest run stands: the one with the highest rate or the
-lowest p99. `others` is the share of the machine that processes not ours used during that run.
+All measurements are made in turn, several times over, and of each the quietest run stands: the one
+with the highest rate or the lowest p99, or one that lost something. `others` is the share of the
+machine that processes not ours used during that run.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -27,7 +29,7 @@ import numpy as np
 import zmq
 from rich.table import Table
 
-from abhinaya.bench.load import busy, others_share
+from abhinaya.bench.load import busy, others_share, wait_for_quiet
 from abhinaya.bench.null_nodes import (
     BARE_NODES,
     NEEDS,
@@ -246,11 +248,13 @@ class Meter:
 
     Args:
         carrier: fresh; its first segment is number 0.
+        patience_s: how long the last answers may take.
 
     """
 
-    def __init__(self, carrier: Carrier) -> None:
+    def __init__(self, carrier: Carrier, patience_s: float = PATIENCE_S) -> None:
         self._carrier = carrier
+        self._patience_s = patience_s
         self._next = 0
         self._waiting: dict[int, float] = {}
         self.latencies_ms: list[float] = []
@@ -289,7 +293,7 @@ class Meter:
         self.begun = self.last = time.perf_counter()
 
     def _finish(self) -> None:
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + self._patience_s
         while self._waiting and time.monotonic() < deadline:
             self._poll(0.01)
         self.lost = len(self._waiting)
@@ -367,15 +371,11 @@ def _running(specs: Sequence[Spec]) -> Iterator[tuple[str, list[int]]]:
             supervisor.stop(0.5)
 
 
-def quietest(measure: Callable[[], Passed], repeats: int) -> Passed:
-    """Repeat a measurement; give the run that others disturbed least, by what it measures.
-
-    Whatever was lost in any run is told.
-    """
-    runs = [measure() for _ in range(repeats)]
-    worst_loss = max(run.lost for run in runs)
-    if worst_loss:
-        return next(run for run in runs if run.lost == worst_loss)
+def quietest(runs: Sequence[Passed]) -> Passed:
+    """Give the run that others disturbed least, by what it measures; a loss stands before all."""
+    losing = [run for run in runs if run.lost]
+    if losing:
+        return losing[0]
     if runs[0].offered_per_s is None:
         return max(runs, key=lambda run: run.per_s)
     return min(runs, key=lambda run: run.p99_ms)
@@ -389,27 +389,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.add_argument(
         "--streams", type=int, nargs="+", default=STREAMS, metavar="N", help="(1 16 64 256)"
     )
-    options = arguments.parse_args(argv)
-    rows = list(_measurements(options))
-    report = Report(
-        "transport",
-        {"seconds": options.seconds, "repeats": options.repeats, "streams": options.streams},
-        {"runs": rows, "ratios": ratios(rows)},
+    arguments.add_argument(
+        "--wait", type=float, default=0.0, metavar="S", help="wait before each run for quiet (0)"
     )
+    options = arguments.parse_args(argv)
+    rows = _rounds(options)
+    compared = ratios(rows)
+    settings = {key: value for key, value in vars(options).items() if key != "json"}
+    report = Report("transport", settings, {"runs": rows, "ratios": compared})
     publish(report, [_table(rows)], options.json)
-    for name, ratio in ratios(rows).items():
+    for name, ratio in compared.items():
         print(f"{name}: {ratio:.2f}")
     return 1 if any(row.lost for row in rows) else 0
 
 
-def _measurements(options: argparse.Namespace) -> Iterator[Passed]:
-    seconds, repeats = options.seconds, options.repeats
-    for rate in (PROBE_PER_S, None):
-        yield quietest(lambda rate=rate: measure_bare(rate, seconds), repeats)  # type: ignore[misc]
-    for streams in options.streams:
-        yield quietest(lambda n=streams: measure_hub(n, PROBE_PER_S, seconds), repeats)  # type: ignore[misc]
-    for rate in (LOAD_PER_S, None):
-        yield quietest(lambda rate=rate: measure_hub(16, rate, seconds), repeats)  # type: ignore[misc]
+def _rounds(options: argparse.Namespace) -> list[Passed]:
+    """Measure everything in turn, several times, so that hub and relay share good and bad times."""
+    seconds = options.seconds
+    measurements: list[Callable[[], Passed]] = [
+        partial(measure_bare, PROBE_PER_S, seconds),
+        *(partial(measure_hub, streams, PROBE_PER_S, seconds) for streams in options.streams),
+        partial(measure_hub, 16, LOAD_PER_S, seconds),
+        partial(measure_bare, None, seconds),
+        partial(measure_hub, 16, None, seconds),
+    ]
+    runs: list[list[Passed]] = [[] for _ in measurements]
+    for _ in range(options.repeats):
+        for measure, row in zip(measurements, runs, strict=True):
+            wait_for_quiet(options.wait)
+            row.append(measure())
+    return [quietest(row) for row in runs]
 
 
 def ratios(rows: Sequence[Passed]) -> dict[str, float]:

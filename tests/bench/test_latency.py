@@ -1,0 +1,94 @@
+"""What counts as keeping up, and that the greatest number of streams that does is found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import fakes
+import pytest
+
+from abhinaya.bench.latency import Collector, Kept, find_max
+from abhinaya.bench.recording import compose, demo, duration_s, rotate, spans
+from abhinaya.bench.statistics import percentiles
+from abhinaya.stream.config import VadConfig
+from abhinaya.stream.errors import SourceError
+from abhinaya.stream.messages import Missing
+
+
+def kept(streams: int = 1, p95: float = 800.0, late: int = 0, shed: int = 0) -> Kept:
+    total = {"p50": p95 / 2, "p95": p95, "p99": p95}
+    return Kept(streams, 20, {"total": total}, late, shed, 0, 500.0, 0.0)
+
+
+def test_late_votes_gaps_and_absent_voters_are_told_apart():
+    collector = Collector()
+    absent = Missing(voter="S1", reason="S1-0 was killed")
+    late = Missing(voter="T2", reason="late: every node was busy")
+    events = [
+        fakes.verdict(0),
+        fakes.verdict(1, missing=(absent,)),
+        fakes.verdict(2, missing=(absent, late)),
+        fakes.gap(3),
+        fakes.verdict(1, revision=1),
+    ]
+    for event in events:
+        collector.event(event, 1_000_002.0)
+    assert (collector.segments, collector.late, collector.incomplete, collector.shed) == (
+        3,
+        1,
+        1,
+        1,
+    )
+    assert collector.stages["total"] == [2000.0, 2000.0, 2000.0]
+    assert collector.stages["queue"] == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    "run",
+    [kept(p95=1501.0), kept(late=1), kept(shed=1), Kept(1, 0, {}, 0, 0, 0, 0.0, 0.0)],
+    ids=["slow", "late", "shed", "nothing heard"],
+)
+def test_what_does_not_keep_up(run):
+    assert kept().keeps_up(1500.0)
+    assert not run.keeps_up(1500.0)
+
+
+@pytest.mark.parametrize("capacity", [0, 1, 2, 3, 5, 8, 11, 16])
+def test_the_greatest_number_that_keeps_up_is_found(capacity):
+    def one(streams: int) -> Kept:
+        return kept(streams, p95=100.0 if streams <= capacity else 9000.0)
+
+    runs = find_max(one, 1500.0, most=16)
+    assert max((r.streams for r in runs if r.keeps_up(1500.0)), default=0) == capacity
+    tried = [run.streams for run in runs]
+    assert len(tried) == len(set(tried)) <= 10
+
+
+def test_percentiles_of_a_hundred():
+    assert percentiles([float(n) for n in range(101)]) == {"p50": 50, "p95": 95, "p99": 99}
+
+
+def test_a_rotated_recording_has_the_asked_length_and_begins_elsewhere(tmp_path):
+    rotate(demo(), 0.0, 70.0, tmp_path / "a.wav")
+    rotate(demo(), 20.0, 70.0, tmp_path / "b.wav")
+    assert duration_s(tmp_path / "a.wav") == 70.0
+    assert (tmp_path / "a.wav").read_bytes() != (tmp_path / "b.wav").read_bytes()
+
+
+def test_composing_repeats_files_and_spans_find_their_speech(tmp_path):
+    once, twice = tmp_path / "once.wav", tmp_path / "twice.wav"
+    length = duration_s(demo())
+    compose([demo()], length + 0.7, 0, once)
+    compose([demo()], 2 * (length + 0.7), 0, twice)
+    vad = VadConfig()
+    first, both = spans(once, vad), spans(twice, vad)
+    assert len(first) >= 5
+    assert len(both) == 2 * len(first)
+    assert all(start < end for start, end in both)
+
+
+def test_files_without_audio_are_refused_rather_than_repeated_for_ever(tmp_path):
+    path = tmp_path / "empty.wav"
+    rotate(demo(), 0.0, 0.0, path)
+    with pytest.raises(SourceError):
+        compose([Path(path)], 10.0, 0, tmp_path / "out.wav")

@@ -1,0 +1,99 @@
+"""The soak's bookkeeping finds every planted loss; a soak in small loses nothing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import fakes
+import pytest
+
+from abhinaya.bench import soak
+from abhinaya.bench.recording import demo
+from abhinaya.bench.soak import Account, Blow, Outcome, slope_per_hour
+from abhinaya.stream.messages import Event, StreamEnded
+
+EXPECTED = {"call": [(n * fakes.SECOND, n * fakes.SECOND + 16) for n in range(3)]}
+
+
+def ended(sequence: int) -> StreamEnded:
+    return StreamEnded(stream="call", sequence=sequence, position=9 * fakes.SECOND)
+
+
+def faults(*events: Event) -> str:
+    account = Account(EXPECTED)
+    for event in events:
+        account.event(event, 0.0)
+    return "; ".join(account.faults())
+
+
+def test_verdicts_gaps_and_revisions_that_cover_everything_are_no_fault():
+    told = (fakes.verdict(0), fakes.gap(1), fakes.verdict(0, revision=1), fakes.verdict(2))
+    assert faults(*told, ended(3)) == ""
+
+
+@pytest.mark.parametrize(
+    ("events", "fault"),
+    [
+        ([fakes.verdict(0), fakes.verdict(2), ended(3)], "holes"),
+        ([fakes.verdict(0), fakes.verdict(1), fakes.verdict(1), ended(3)], "twice"),
+        ([fakes.verdict(0), fakes.verdict(1), ended(2)], "1 of 3 segments lost"),
+        ([fakes.verdict(0), fakes.verdict(1), fakes.verdict(2)], "never told"),
+        ([fakes.verdict(0), fakes.verdict(1), fakes.verdict(2), ended(4)], "ended after 4"),
+        ([*map(fakes.verdict, range(4)), ended(4)], "4 segments were told of 3"),
+        ([fakes.verdict(0), fakes.verdict(1, end=99_999), fakes.verdict(2), ended(3)], "lost"),
+    ],
+)
+def test_every_kind_of_loss_is_found(events, fault):
+    assert fault in faults(*events)
+
+
+def test_a_slope_is_found_across_restarts_that_change_the_level():
+    # 36 MiB an hour in two lives, 100 MiB apart; the first 10 s of each are a steep start
+    lives = [
+        [(t, level + 0.01 * t + max(0, 10 - (t - begin))) for t in range(begin, begin + 60)]
+        for begin, level in ((0, 50.0), (60, 150.0))
+    ]
+    assert slope_per_hour(lives, settle_s=10) == pytest.approx(36.0)
+    assert slope_per_hour(lives, settle_s=59) is None
+
+
+def test_a_service_that_never_came_back_is_a_loss():
+    blow = Blow(1.0, "kill", "S1-0", ready_s=0.5, answered_s=None)
+    outcome = Outcome(1.0, 3, 3, 0, 0, 0, 0, (), (blow,), {}, {}, {}, 0.0)
+    assert not outcome.lost
+    blow.ready_s = None
+    assert outcome.lost
+
+
+def test_without_files_there_is_still_something_to_play(monkeypatch, tmp_path):
+    seen: list[argparse.Namespace] = []
+
+    def stop(options: argparse.Namespace) -> Outcome:
+        seen.append(options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(soak, "soak", stop)
+    with pytest.raises(KeyboardInterrupt):
+        soak.main([])
+    assert (seen[0].minutes, seen[0].streams) == (30.0, 2)
+    assert (seen[0].kill_every, seen[0].hang_every) == (120.0, 300.0)
+    monkeypatch.setattr(soak, "E2E", tmp_path)
+    assert soak._sources([]) == [demo()]
+
+
+@pytest.mark.processes
+@pytest.mark.timeout(150)
+def test_half_a_minute_of_kills_and_a_hang_loses_nothing(tmp_path, capsys):
+    path = tmp_path / "soak.json"
+    flags = ["--minutes", "0.5", "--kill-every", "6", "--hang-every", "15", "--json", str(path)]
+    code = soak.main([str(demo()), *flags])
+    printed = capsys.readouterr().out
+    assert "LOST" not in printed
+    assert code == 0
+    figures = json.loads(path.read_text())["figures"]
+    assert figures["segments"] == figures["verdicts"] + figures["gaps"] >= 8
+    kinds = [blow["kind"] for blow in figures["blows"]]
+    assert "kill" in kinds
+    assert "hang" in kinds
+    assert all(blow["ready_s"] < 15 for blow in figures["blows"])
