@@ -80,7 +80,10 @@ class Worker:
 def run_safely(work: Work, batch: Sequence[Task]) -> list[Answer]:
     """Run a batch; if that fails, run its tasks alone, so that one bad task harms no other."""
     try:
-        return work.run(batch)
+        answers = work.run(batch)
+        if len(answers) != len(batch):
+            raise ValueError(f"{len(answers)} answers came for {len(batch)} tasks")
+        return answers
     except Exception as error:  # whatever a model raises must not end the node
         if len(batch) > 1:
             return [answer for task in batch for answer in run_safely(work, [task])]

@@ -1,0 +1,351 @@
+"""The loop of a worker process, against a hub that is a bare socket of the test."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import fakes
+import pytest
+import zmq
+
+from abhinaya.models.base import Ballot
+from abhinaya.stream import node as node_module
+from abhinaya.stream.batching import Batcher
+from abhinaya.stream.config import Config, SuperviseConfig, WorkerConfig
+from abhinaya.stream.errors import ModelError
+from abhinaya.stream.messages import (
+    Beat,
+    Cancel,
+    Drain,
+    Failed,
+    Introduce,
+    Message,
+    Ready,
+    Refused,
+    Task,
+    ToHub,
+    Vote,
+)
+from abhinaya.stream.node import Node, run_safely
+from abhinaya.stream.process import Stop
+from abhinaya.stream.sockets import Hub, connect, receive, send, workers_endpoint
+from abhinaya.stream.wire import Decoder, Encoder
+from abhinaya.stream.work import Answer
+
+M = TypeVar("M", bound=Message)
+PATIENCE_S = 10.0
+BEAT_S = 0.05
+
+
+class Work:
+    """Votes happy; breaks on the sequence numbers in `bad`; hangs while `gate` is closed."""
+
+    def __init__(self, bad: Sequence[int] = ()) -> None:
+        self.bad = bad
+        self.gate = threading.Event()
+        self.gate.set()
+        self.batches: list[list[int]] = []
+
+    def ready(self, node: str, incarnation: str, tasks: int) -> Ready:
+        return fakes.ready("S1", node, incarnation=incarnation, credits=tasks)
+
+    def run(self, batch: Sequence[Task]) -> list[Answer]:
+        self.batches.append([task.sequence for task in batch])
+        self.gate.wait(PATIENCE_S)
+        if any(task.sequence in self.bad for task in batch):
+            raise RuntimeError("tensor of the wrong shape")
+        return [Answer(ballot=Ballot("happy")) for _ in batch]
+
+
+class Bench:
+    """A node in a thread, and the hub's side of its socket."""
+
+    def __init__(self, directory: Path) -> None:
+        self.context: zmq.Context[Any] = zmq.Context()
+        self.hub = Hub(self.context, f"ipc://{directory}")
+        self.endpoint = workers_endpoint(f"ipc://{directory}")
+        self.encoder, self.decoder = Encoder(), Decoder[Message](ToHub)
+        self.heard: list[Message] = []
+        self.stop = Stop()
+        self.code: int | None = None
+        self.error: Exception | None = None
+        self.thread: threading.Thread | None = None
+
+    def start(self, work: Work, batch: int = 8) -> None:
+        socket = connect(self.context, self.endpoint, "S1-0")
+
+        def live() -> None:
+            batcher = Batcher(batch, 10**9, 0.0)
+            try:
+                node = Node(work.ready("S1-0", "1", 4), work, batcher, socket, BEAT_S)
+                self.code = node.run(self.stop)
+            except ModelError as error:
+                self.error = error
+            finally:
+                socket.close()
+
+        self.thread = threading.Thread(target=live, daemon=True)
+        self.thread.start()
+
+    def say(self, *messages: Message) -> None:
+        for message in messages:
+            assert send(self.hub.workers, self.encoder.encode(message), b"S1-0")
+
+    def listen(self) -> None:
+        while (frames := receive(self.hub.workers)) is not None:
+            self.heard.append(self.decoder.decode(frames[1:]))
+
+    def of(self, kind: type[M]) -> list[M]:
+        self.listen()
+        return [m for m in self.heard if isinstance(m, kind)]
+
+    def until(self, condition: Callable[[], Any]) -> Any:
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            if result := condition():
+                return result
+            time.sleep(0.005)
+        raise AssertionError(f"it did not happen; heard: {self.heard}")
+
+    def left(self) -> int | None:
+        assert self.thread is not None
+        self.thread.join(PATIENCE_S)
+        assert not self.thread.is_alive()
+        self.listen()
+        return self.code
+
+    def close(self) -> None:
+        self.stop.asked = True
+        if self.thread is not None:
+            self.thread.join(PATIENCE_S)
+        self.hub.close()
+        self.context.destroy(linger=0)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    made.close()
+
+
+def sequences(answers: Sequence[Vote | Failed]) -> list[int]:
+    return sorted(answer.sequence for answer in answers)
+
+
+def introduced(bench: Bench, work: Work, batch: int = 8) -> None:
+    bench.start(work, batch)
+    bench.until(lambda: bench.of(Ready))
+
+
+def test_a_node_introduces_itself_once_and_then_beats(bench: Bench) -> None:
+    introduced(bench, Work())
+    bench.until(lambda: len(bench.of(Beat)) >= 3)
+    assert bench.of(Ready) == [fakes.ready("S1", credits=4)]
+    assert {(b.name, b.work_age_s) for b in bench.of(Beat)} == {("S1-0", None)}
+
+
+def test_every_task_is_answered(bench: Bench) -> None:
+    introduced(bench, Work())
+    bench.say(*[fakes.task(s) for s in range(5)])
+    bench.until(lambda: len(bench.of(Vote)) == 5)
+    assert sequences(bench.of(Vote)) == list(range(5))
+    assert all(vote.queue_ms >= 0 and vote.run_ms >= 0 for vote in bench.of(Vote))
+    assert {vote.voter for vote in bench.of(Vote)} == {"S1"}
+
+
+def test_tasks_that_come_while_it_works_share_the_next_batch(bench: Bench) -> None:
+    work = Work()
+    work.gate.clear()
+    introduced(bench, work)
+    bench.say(fakes.task(0))
+    bench.until(lambda: work.batches)
+    bench.say(*[fakes.task(s) for s in (1, 2, 3)])
+    time.sleep(0.2)
+    work.gate.set()
+    bench.until(lambda: len(bench.of(Vote)) == 4)
+    assert work.batches == [[0], [1, 2, 3]]
+    assert [v.batch_size for v in sorted(bench.of(Vote), key=lambda v: v.sequence)] == [1, 3, 3, 3]
+
+
+def test_one_bad_task_in_a_batch_harms_no_other(bench: Bench) -> None:
+    work = Work(bad=[2])
+    work.gate.clear()
+    introduced(bench, work)
+    bench.say(fakes.task(0))
+    bench.until(lambda: work.batches)
+    bench.say(*[fakes.task(s) for s in (1, 2, 3)])
+    time.sleep(0.2)
+    work.gate.set()
+    bench.until(lambda: len(bench.of(Vote)) + len(bench.of(Failed)) == 4)
+    assert sequences(bench.of(Vote)) == [0, 1, 3]
+    (failed,) = bench.of(Failed)
+    assert (failed.sequence, failed.retry) == (2, True)
+    assert failed.reason == "RuntimeError: tensor of the wrong shape"
+
+
+def test_a_task_that_has_not_begun_can_be_cancelled_and_says_so(bench: Bench) -> None:
+    work = Work()
+    work.gate.clear()
+    introduced(bench, work)
+    bench.say(fakes.task(0))
+    bench.until(lambda: work.batches)
+    bench.say(fakes.task(1), fakes.task(2), Cancel(stream="call", sequence=1))
+    (failed,) = bench.until(lambda: bench.of(Failed))
+    assert (failed.sequence, failed.reason, failed.retry) == (1, "cancelled", False)
+    work.gate.set()
+    bench.until(lambda: len(bench.of(Vote)) == 2)
+    assert work.batches == [[0], [2]]
+
+
+def test_a_task_that_has_begun_is_finished_although_it_is_cancelled(bench: Bench) -> None:
+    work = Work()
+    work.gate.clear()
+    introduced(bench, work)
+    bench.say(fakes.task(0))
+    bench.until(lambda: work.batches)
+    bench.say(Cancel(stream="call", sequence=0), Cancel(stream="call", sequence=9))
+    time.sleep(0.1)
+    work.gate.set()
+    bench.until(lambda: bench.of(Vote))
+    assert bench.of(Failed) == []
+
+
+def test_asked_to_introduce_itself_it_does_and_drops_what_an_earlier_hub_wanted(
+    bench: Bench,
+) -> None:
+    work = Work()
+    work.gate.clear()
+    introduced(bench, work)
+    bench.say(fakes.task(0))
+    bench.until(lambda: work.batches)
+    bench.say(fakes.task(1), Introduce())
+    bench.until(lambda: len(bench.of(Ready)) == 2)
+    bench.say(fakes.task(2))
+    time.sleep(0.1)
+    work.gate.set()
+    bench.until(lambda: len(bench.of(Vote)) == 2)
+    assert sequences(bench.of(Vote)) == [0, 2]
+
+
+def test_drained_it_finishes_what_it_holds_and_leaves(bench: Bench) -> None:
+    work = Work()
+    work.gate.clear()
+    introduced(bench, work, batch=1)
+    bench.say(*[fakes.task(s) for s in range(3)], Drain())
+    bench.until(lambda: work.batches)
+    work.gate.set()
+    bench.until(lambda: len(bench.of(Vote)) == 3)
+    assert bench.left() == 0
+
+
+def test_told_to_stop_it_leaves_at_once(bench: Bench) -> None:
+    work = Work()
+    work.gate.clear()
+    introduced(bench, work)
+    bench.say(fakes.task(0))
+    bench.until(lambda: work.batches)
+    bench.stop.asked = True
+    assert bench.left() == 0
+    work.gate.set()
+
+
+def test_beats_go_on_while_the_work_hangs_and_say_for_how_long(bench: Bench) -> None:
+    work = Work()
+    work.gate.clear()
+    introduced(bench, work)
+    bench.say(fakes.task(0))
+    bench.until(lambda: any((b.work_age_s or 0) > 0.3 for b in bench.of(Beat)))
+    ages = [b.work_age_s for b in bench.of(Beat) if b.work_age_s is not None]
+    assert ages == sorted(ages)
+    work.gate.set()
+    bench.until(lambda: bench.of(Vote))
+    bench.heard.clear()
+    bench.until(lambda: bench.of(Beat))
+    assert bench.of(Beat)[-1].work_age_s is None
+
+
+def test_a_node_that_is_refused_says_why_and_ends(bench: Bench) -> None:
+    introduced(bench, Work())
+    bench.say(Refused(reason="labels bored are not of the eight"))
+    bench.left()
+    assert isinstance(bench.error, ModelError)
+    assert bench.error.subject == "S1-0"
+    assert "labels bored are not of the eight" in bench.error.reason
+
+
+def test_a_hub_that_was_away_is_introduced_to_again(bench: Bench, tmp_path: Path) -> None:
+    introduced(bench, Work())
+    bench.hub.close()
+    time.sleep(3 * BEAT_S)
+    bench.heard.clear()
+    bench.hub = Hub(bench.context, f"ipc://{tmp_path}")
+    bench.until(lambda: bench.of(Ready))
+
+
+def test_serve_loads_the_model_answers_and_loses_no_answer_on_leaving(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it says last must not be thrown away with the socket."""
+    monkeypatch.setattr(node_module, "load_work", lambda service, worker: Work())
+    run = Config(
+        profile="test",
+        voters={"S1": WorkerConfig(model="fake", max_batch=2)},
+        supervise=SuperviseConfig(beat_s=BEAT_S),
+    )
+    for _ in range(5):
+        bench.heard.clear()
+
+        def live() -> None:
+            endpoint = bench.endpoint.removesuffix("/hub")
+            bench.code = node_module.serve(run, "S1-0", "S1", endpoint, bench.stop)
+
+        bench.thread = threading.Thread(target=live, daemon=True)
+        bench.thread.start()
+        (ready,) = bench.until(lambda: bench.of(Ready))
+        assert ready.credits == 4
+        bench.say(*[fakes.task(s) for s in range(4)], Drain())
+        assert bench.left() == 0
+        bench.until(lambda: len(bench.of(Vote)) == 4)
+
+
+def test_serve_refuses_a_service_that_the_profile_has_not(bench: Bench) -> None:
+    run = Config(profile="test", voters={})
+    with pytest.raises(ModelError, match="no service of profile 'test'"):
+        node_module.serve(run, "S9-0", "S9", "ipc:///nowhere", Stop())
+
+
+# --- without the loop -----------------------------------------------------------------------------
+
+
+def test_a_batch_that_fails_is_run_task_by_task() -> None:
+    work = Work(bad=[1])
+    answers = run_safely(work, [fakes.task(s) for s in range(3)])
+    assert work.batches == [[0, 1, 2], [0], [1], [2]]
+    assert [bool(answer.ballot) for answer in answers] == [True, False, True]
+
+
+def test_what_a_model_says_in_dying_is_cut_short() -> None:
+    class Chatty(Work):
+        def run(self, batch: Sequence[Task]) -> list[Answer]:
+            raise ValueError("x" * 100_000)
+
+    (answer,) = run_safely(Chatty(), [fakes.task(0)])
+    assert answer.retry
+    assert len(answer.failure) < 300
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_model_that_gives_the_wrong_number_of_answers_has_failed(count: int) -> None:
+    class Wrong(Work):
+        def run(self, batch: Sequence[Task]) -> list[Answer]:
+            if len(batch) == 1:
+                return [Answer(ballot=Ballot("happy"))]
+            return [Answer(ballot=Ballot("sad"))] * count
+
+    answers = run_safely(Wrong(), [fakes.task(0), fakes.task(1)])
+    assert [a.ballot.label for a in answers if a.ballot] == ["happy", "happy"]
