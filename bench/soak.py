@@ -276,7 +276,8 @@ def soak(options: argparse.Namespace) -> Outcome:
             compose(sources, seconds, number * len(sources) // options.streams, path)
         account = Account({name: spans(path, config.vad) for name, path in recordings.items()})
         chaos = Chaos(options.kill_every, options.hang_every, seconds - quiet_end_s, options.seed)
-        memory, others, latency = Memory(), Others(), Collector()
+        # few enough samples that keeping them is no growth of its own
+        memory, others, latency = Memory(max(1.0, seconds / 360)), Others(), Collector()
         play(config, recordings, [account, chaos, memory, others, latency])
     settle_s = min(MAX_SETTLE_S, seconds / 10)
     told = account.told.values()
