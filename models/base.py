@@ -45,6 +45,8 @@ class Utterance:
     """[n] 16 kHz mono in [-1, 1]."""
     heard: Heard | None = None
     transcript: str = ""
+    context: tuple[str, ...] = ()
+    """Transcripts of earlier turns of the conversation, oldest first; most voters ignore it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,16 @@ class Card:
     """Whether the licence forbids commercial use."""
     notes: tuple[str, ...] = field(default_factory=tuple)
     """Limits in plain words."""
+    sample_rate_hz: int | None = None
+    """Of the audio it hears; None for a voter that hears none."""
+    longest_s: float | None = None
+    """Seconds of audio it makes use of; None where there is no limit of its own."""
+    tensors: int | None = None
+    """Weights by name, every one of them found in its files; None when unknown."""
+    parameters: int | None = None
+    """Numbers in those weights, encoders that it shares with another voter included."""
+    memory_mb: float | None = None
+    """What they take on their device, in 10^6 bytes; activations come on top."""
 
 
 class Voter(Protocol):

@@ -33,12 +33,14 @@ from abhinaya.models.serving import (
     unfit_audio,
     unfit_text,
     valid,
+    weigh,
 )
 
 SHORTEST: Final = 400
 """Samples of one frame of wav2vec 2 and its kin; the filter banks of the others need no more."""
 _MASKED: Final = frozenset({"wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat"})
 _LONGEST_TEXT: Final = 512
+_WHISPER_FRAME_S: Final = 0.02
 
 
 class _Classifier:
@@ -86,6 +88,8 @@ class _Classifier:
         return holds / holds.sum(-1, keepdim=True)
 
     def card(self, model: str, name: str, need: Need, licence: str, noncommercial: bool) -> Card:
+        size = weigh(self.model)
+        longest = getattr(self.config, "max_source_positions", None)  # Whisper's window
         return Card(
             model=model,
             version=name,
@@ -94,6 +98,11 @@ class _Classifier:
             licence=licence,
             noncommercial=noncommercial,
             notes=tuple(f"cannot say {x}" for x in LABELS if x not in self.labels.labels),
+            sample_rate_hz=SAMPLE_RATE if need == "audio" else None,
+            longest_s=longest * _WHISPER_FRAME_S if longest and need == "audio" else None,
+            tensors=size.tensors,
+            parameters=size.parameters,
+            memory_mb=size.memory_mb,
         )
 
 

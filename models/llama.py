@@ -23,7 +23,7 @@ from abhinaya.models.heads import LanguageHead
 from abhinaya.models.hub import require_complete, translated
 from abhinaya.models.labels import LABELS, label_map
 from abhinaya.models.lora import ALPHA, fill_lora, is_lora, merge_lora
-from abhinaya.models.serving import Answer, Place, padded, place, serve, unfit_text, valid
+from abhinaya.models.serving import Answer, Place, padded, place, serve, unfit_text, valid, weigh
 
 Quantize = Literal["8bit", "4bit"]
 
@@ -155,6 +155,7 @@ class LlamaVoter:
         if merge:
             merge_lora(body)
         self._model = LlamaClassifier(body, head.to(self._place.device)).eval()
+        size = weigh(self._model)
         self.card = Card(
             model="llama-lora",
             version=f"{Path(checkpoint).stem} on {llm}",
@@ -162,6 +163,9 @@ class LlamaVoter:
             labels=self._labels.labels,
             licence="the language model's own",
             notes=(f"reads the first {max_tokens} tokens of a transcript",),
+            tensors=size.tensors,
+            parameters=size.parameters,
+            memory_mb=size.memory_mb,
         )
 
     def vote(self, batch: Sequence[Utterance]) -> list[Answer]:

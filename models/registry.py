@@ -24,6 +24,7 @@ MODELS: Final[Mapping[str, tuple[str, str]]] = {
     "salmonn-13b": ("abhinaya.models.salmonn_voter", "salmonn_13b"),
     "salmonn-7b": ("abhinaya.models.salmonn_voter", "salmonn_7b"),
     "llama-lora": ("abhinaya.models.llama", "LlamaVoter"),
+    "zero-shot": ("abhinaya.models.zero_shot", "ZeroShot"),
 }
 """Model name -> (module, class). The class takes the profile's options as keywords."""
 

@@ -43,6 +43,7 @@ from abhinaya.models.serving import (
     serve,
     unfit_audio,
     unfit_text,
+    weigh,
 )
 
 _BEFORE: Final = "USER: <Speech>"
@@ -126,6 +127,7 @@ class SalmonnVoter:
         bridge.to(self._place.device, self._place.dtype)
         self._model = Salmonn(bridge, body, head.to(self._place.device)).eval()
         self._model.requires_grad_(False)
+        size = weigh(self._model, self.encoders.whisper, self.encoders.beats)
         self.card = Card(
             model=name,
             version=f"{Path(checkpoint).stem} on {llm}",
@@ -134,6 +136,11 @@ class SalmonnVoter:
             licence=licence,
             noncommercial=noncommercial,
             notes=(f"hears the first {LONGEST // SAMPLE_RATE} s of a segment", *parts.notes(body)),
+            sample_rate_hz=SAMPLE_RATE,
+            longest_s=LONGEST / SAMPLE_RATE,
+            tensors=size.tensors,
+            parameters=size.parameters,
+            memory_mb=size.memory_mb,
         )
 
     def vote(self, batch: Sequence[Utterance]) -> list[Answer]:

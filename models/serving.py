@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from abhinaya.models.base import Abstention, Ballot, Utterance
 from abhinaya.models.errors import OptionsError, RunError
@@ -52,6 +52,28 @@ def place(device: str = "auto", dtype: str = "auto") -> Place:
     if dtype not in _DTYPES:
         raise OptionsError(f"dtype {dtype!r}", "there is none", f"Use {', '.join(_DTYPES)}")
     return Place(where, _DTYPES[dtype])
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a model weighs, for its card."""
+
+    tensors: int
+    parameters: int
+    memory_mb: float
+
+
+def weigh(*modules: nn.Module) -> Size:
+    """Count the weights of modules; one that several of them hold counts once."""
+    # Buffers that are not saved are computed, not weights, but they take room all the same.
+    weights = {id(p): p for module in modules for p in module.parameters()}
+    buffers = {id(b): b for module in modules for b in module.buffers()}
+    held = [*weights.values(), *buffers.values()]
+    return Size(
+        tensors=len(weights),
+        parameters=sum(p.numel() for p in weights.values()),
+        memory_mb=sum(t.numel() * t.element_size() for t in held) / 1e6,
+    )
 
 
 def serve(

@@ -28,7 +28,16 @@ from abhinaya.models.errors import DamagedFileError, KeysError, MissingFileError
 from abhinaya.models.heads import BASELINE_NAMES, Pool, SpeechHead
 from abhinaya.models.hub import locate, translated
 from abhinaya.models.labels import LABELS, label_map
-from abhinaya.models.serving import SAMPLE_RATE, Answer, padded, place, serve, unfit_audio, valid
+from abhinaya.models.serving import (
+    SAMPLE_RATE,
+    Answer,
+    padded,
+    place,
+    serve,
+    unfit_audio,
+    valid,
+    weigh,
+)
 
 SHORTEST: Final = 400
 """Samples of one WavLM frame."""
@@ -246,6 +255,7 @@ class WavlmVoter:
         self._labels = label_map(self._model.config.labels, checkpoint, labels)
         nn.Module.to(self._model.wavlm_model, self._place.device, self._place.dtype)
         self._model.head.to(self._place.device)
+        size = weigh(self._model)
         self.card = Card(
             model="wavlm",
             version=Path(checkpoint).name,
@@ -253,6 +263,10 @@ class WavlmVoter:
             labels=self._labels.labels,
             licence=licence,
             noncommercial=noncommercial,
+            sample_rate_hz=SAMPLE_RATE,
+            tensors=size.tensors,
+            parameters=size.parameters,
+            memory_mb=size.memory_mb,
         )
 
     def vote(self, batch: Sequence[Utterance]) -> list[Answer]:
