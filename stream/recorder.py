@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
 import zmq
 
 from abhinaya.stream.errors import NetworkError
@@ -45,6 +46,15 @@ STALE_S: Final = 2.0
 """Silence of the hub, which beats, after which it may be another one that knows nothing of us."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A verdict, as far as the next one is compared with it."""
+
+    revision: int
+    label: str
+    votes: int
+
+
 @dataclass(slots=True)
 class _Track:
     """What has been let through of one stream."""
@@ -54,8 +64,8 @@ class _Track:
     next_sequence: int = 0
     position: int = 0
     ended: bool = False
-    revisions: dict[int, int] = field(default_factory=dict)
-    """Highest revision of the latest segments."""
+    told: dict[int, _Told] = field(default_factory=dict)
+    """What was last told of the latest segments."""
 
 
 class Ledger:
@@ -71,8 +81,16 @@ class Ledger:
         self._tracks: dict[str, _Track] = {}
         self._up: set[str] = set()
 
-    def is_new(self, event: Event) -> bool:
-        """Whether to pass the event on; it then counts as told."""
+    def admit(self, event: Event) -> Event | None:
+        """Give the event as it is to be told, or None if it has been; it then counts as told."""
+        if isinstance(event, Verdict):
+            return self._admit_verdict(event)
+        return event if self._is_new(event) else None
+
+    def _is_new(
+        self,
+        event: StreamStarted | Gap | StreamEnded | NodeUp | NodeDown | FrontDown | Remark | Status,
+    ) -> bool:
         match event:
             case StreamStarted(info=info):
                 new = info.stream not in self._tracks
@@ -86,8 +104,6 @@ class Ledger:
             case NodeDown(node=node):
                 self._up.discard(node)
                 return True
-            case Verdict():
-                return self._verdict_is_new(event)
             case Gap():
                 return self._advance(event.stream, event.sequence, event.end)
             case StreamEnded():
@@ -123,18 +139,25 @@ class Ledger:
     def _track(self, stream: str) -> _Track:
         return self._tracks.setdefault(stream, _Track())
 
-    def _verdict_is_new(self, verdict: Verdict) -> bool:
+    def _admit_verdict(self, verdict: Verdict) -> Verdict | None:
         track = self._track(verdict.stream)
-        if verdict.revision == 0:
-            new = self._advance(verdict.stream, verdict.sequence, verdict.end)
+        if self._advance(verdict.stream, verdict.sequence, verdict.end):
+            told = msgspec.structs.replace(verdict, revision=0)
         else:
-            known = track.revisions.get(verdict.sequence)
-            new = known is not None and verdict.revision > known
-        if new:
-            track.revisions[verdict.sequence] = verdict.revision
-            if len(track.revisions) > self._remembered:
-                del track.revisions[min(track.revisions)]
-        return new
+            known = track.told.get(verdict.sequence)
+            # what a hub says again, or a new one finds again, counts if it knows more than before
+            if known is None or len(verdict.votes) <= known.votes:
+                return None
+            told = msgspec.structs.replace(verdict, revision=known.revision + 1)
+            if verdict.label == known.label:
+                track.told[verdict.sequence] = _Told(
+                    known.revision, known.label, len(verdict.votes)
+                )
+                return None
+        track.told[told.sequence] = _Told(told.revision, told.label, len(told.votes))
+        if len(track.told) > self._remembered:
+            del track.told[min(track.told)]
+        return told
 
     def _advance(self, stream: str, sequence: int, position: int) -> bool:
         track = self._track(stream)
@@ -187,8 +210,9 @@ class Recorder:
                 raise NetworkError("hub", f"refused this sink: {message.reason}")
             elif isinstance(message, Notice):
                 self._meet(message.hub)
-                if self.ledger.is_new(message.event):
-                    yield message.event
+                event = self.ledger.admit(message.event)
+                if event is not None:
+                    yield event
                 self._written = max(self._written, message.number)
         self._confirm()
 

@@ -142,8 +142,8 @@ class World(RuleBasedStateMachine):
     def notice(self, message: Message) -> None:
         if not self.recording or not isinstance(message, Notice):
             return
-        event = message.event
-        if self.ledger.is_new(event) and isinstance(event, Verdict | Gap | StreamEnded):
+        event = self.ledger.admit(message.event)
+        if isinstance(event, Verdict | Gap | StreamEnded):
             self.told[event.stream].append(event)
         self.unconfirmed = max(self.unconfirmed, message.number)
 
