@@ -221,8 +221,8 @@ class Broker:
     # --- fronts -----------------------------------------------------------------------------------
 
     def _hello(self, now: float, peer: bytes, hello: Hello) -> None:
-        first = hello.first_sequences
-        if peer in self._nodes or len(hello.streams) != len(first) or not _countable(first):
+        firsts = hello.first_sequences
+        if peer in self._nodes or len(hello.streams) != len(firsts) or not _countable(firsts):
             self._refuse(peer, "a front's greeting that contradicts itself")
             return
         for info in hello.streams:
