@@ -237,10 +237,10 @@ class Broker:
         self._fronts[peer] = _Front(
             hello.front, hello.incarnation, [info.stream for info in hello.streams], now
         )
-        for info, first in zip(hello.streams, hello.first_sequences, strict=True):
+        for info, lowest in zip(hello.streams, hello.first_sequences, strict=True):
             stream = self._streams.get(info.stream)
             if stream is None:
-                self._streams[info.stream] = _Stream(info, peer, first, 0, first)
+                self._streams[info.stream] = _Stream(info, peer, lowest, 0, lowest)
                 self._notify(StreamStarted(info=info))
             else:
                 stream.front = peer

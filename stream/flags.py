@@ -36,7 +36,7 @@ def add_flags(parser: argparse._ArgumentGroup, kind: type[Any], skip: Sequence[s
             flag,
             default=argparse.SUPPRESS,
             help=_help(field),
-            **options,  # type: ignore[arg-type]
+            **options,
         )
 
 

@@ -172,8 +172,7 @@ def test_closed_standard_input_is_said(capfd: pytest.CaptureFixture[str]) -> Non
 def test_raw_audio_comes_through_a_pipe() -> None:
     raw = subprocess.run([sys.executable, "-c", RAW, str(CALL)], capture_output=True, check=True)
     process = subprocess.run(
-        [sys.executable, "-m", "abhinaya.stream", "-", "--format", "jsonl"]
-        + ["--sample-format", "s16le", "--rate", "8000"],
+        [*(sys.executable, "-m", "abhinaya.stream", "-", "--format", "jsonl"), *RAW_FLAGS],
         input=raw.stdout[: 2 * 8000 * 12],
         capture_output=True,
         check=False,
@@ -182,6 +181,8 @@ def test_raw_audio_comes_through_a_pipe() -> None:
     events = [json.loads(line) for line in process.stdout.splitlines()]
     assert [e for e in events if e["type"] == "verdict" and e["stream"] == "stdin"]
 
+
+RAW_FLAGS = ("--sample-format", "s16le", "--rate", "8000")
 
 RAW = """
 import sys, av

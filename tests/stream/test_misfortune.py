@@ -1,4 +1,4 @@
-"""Real processes under load: kill and freeze each kind, then count. Nothing vanishes or comes twice."""
+"""Real processes under load: kill and freeze each kind, then count what comes out."""
 
 from __future__ import annotations
 
