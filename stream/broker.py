@@ -61,6 +61,10 @@ TRANSCRIBER: Final = "asr"
 
 LONGEST_SAMPLES: Final = to_samples(10)
 
+LONGEST_REASON: Final = 1000
+LONGEST_TRANSCRIPT: Final = 2000
+"""Characters, and words: a verdict that carries all of them still fits into a message."""
+
 REASONS: Final = 64
 """Reasons for refusals that are counted apart."""
 
@@ -426,10 +430,9 @@ class Broker:
         if isinstance(message, Beat):
             self._act(now, self._dispatch.beat(now, node.name, message.work_age_s))
         elif isinstance(message, Failed):
-            key = (message.stream, message.sequence)
+            key, reason = (message.stream, message.sequence), message.reason[:LONGEST_REASON]
             self._act(
-                now,
-                self._dispatch.failed(node.name, key, node.service, message.reason, message.retry),
+                now, self._dispatch.failed(node.name, key, node.service, reason, message.retry)
             )
         elif isinstance(message, Vote | Transcript):
             self._answer(now, node, message)
@@ -622,7 +625,10 @@ def _are_statistics(mean: Payload, std: Payload) -> bool:
 def _invalid(node: _Node, answer: Vote | Transcript) -> str:
     """Say why an answer does not count, if so."""
     if isinstance(answer, Transcript):
-        return "" if node.service == TRANSCRIBER else f"{node.service} gives no transcripts"
+        if node.service != TRANSCRIBER:
+            return f"{node.service} gives no transcripts"
+        too_long = max(len(answer.text), len(answer.words)) > LONGEST_TRANSCRIPT
+        return f"{node.service} gave a transcript without end" if too_long else ""
     if node.service == TRANSCRIBER:
         return f"{node.service} gives no votes"
     if answer.voter != node.service:

@@ -40,11 +40,14 @@ from abhinaya.stream.messages import (
     StreamStarted,
     Subscribe,
     Task,
+    ToSink,
     Transcript,
     Verdict,
     Vote,
     Welcome,
+    Word,
 )
+from abhinaya.stream.wire import Decoder, Encoder
 
 M = TypeVar("M", bound=Message)
 E = TypeVar("E", bound=Event)
@@ -428,6 +431,47 @@ def test_what_is_counted_as_refused_stays_small_whatever_a_peer_invents() -> Non
     refused = hub.status().refused
     assert sum(refused.values()) == 500
     assert len(refused) <= 100
+
+
+def fits(verdict: Verdict) -> bool:
+    """Whether a sink can read it: what it cannot read ends the run."""
+    notice = Notice(number=1, hub="hub-1", event=verdict)
+    return Decoder[Message](ToSink).decode(Encoder().encode(notice)) == notice
+
+
+def test_a_verdict_can_be_told_however_long_the_reasons_of_its_voters_are() -> None:
+    hub = desk()
+    hub.say(FRONT, fakes.segment(0))
+    for service in SERVICES:
+        chatter = fakes.failed(fakes.task(0), service, retry=False, reason="x" * 200_000)
+        hub.say(f"{service}-0".encode(), chatter)
+    verdict = hub.verdict()
+    assert fits(verdict)
+    assert all(missing.reason for missing in verdict.missing)
+
+
+def test_a_transcript_without_end_does_not_count() -> None:
+    hub = desk()
+    hub.say(FRONT, fakes.segment(0))
+    first = fakes.answer(fakes.task(0), "asr")
+    assert isinstance(first, Transcript)
+    hub.say(b"asr-0", replace(first, text="no " * 70_000))
+    hub.answer(0, "S1")
+    verdict = hub.verdict()
+    assert verdict.transcript is None
+    assert verdict.missing[0].reason == "no transcript: asr gave a transcript without end"
+
+
+def test_the_longest_transcript_that_counts_can_be_told() -> None:
+    hub = desk()
+    hub.say(FRONT, fakes.segment(0))
+    first = fakes.answer(fakes.task(0), "asr")
+    assert isinstance(first, Transcript)
+    word = Word(text="a" * 20, start=2**40, end=2**40, confidence=0.123456789)
+    hub.say(b"asr-0", replace(first, text="\N{GRINNING FACE}" * 2000, words=(word,) * 2000))
+    hub.answer(0, "S1", "T2", "ST1")
+    assert hub.verdict().transcript is not None
+    assert fits(hub.verdict())
 
 
 # --- segments that do not count -------------------------------------------------------------------
