@@ -40,13 +40,12 @@ class RejectedError(Exception):
     """The server will not answer this request; the text is what it said."""
 
 
-@dataclass(frozen=True, slots=True)
 class _AgainError(Exception):
-    """This attempt failed; another may not."""
+    """This attempt failed; another may not. `wait_s` is what the server asked for."""
 
-    reason: str
-    wait_s: float | None = None
-    """What the server asked for."""
+    def __init__(self, reason: str, wait_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason, self.wait_s = reason, wait_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +189,9 @@ class Chat:
             return RejectedError(said)
         if status in (401, 403):
             key = (
-                f"the key in {self.access.key_name}" if self.access.key else "requests without key"
+                f"the key in {self.access.key_name}"
+                if self.access.key
+                else "requests without a key"
             )
             return ServerError(f"{self._where} refuses {key} ({status}: {said})")
         if status == 404:

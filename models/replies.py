@@ -32,9 +32,7 @@ _SYNONYMS: Final[Mapping[str, tuple[str, ...]]] = {
 }  # fmt: skip
 _MEANING: Final = {word: label for label in LABELS for word in (label, *_SYNONYMS[label])}
 _WORD: Final = re.compile(r"\b(" + "|".join(sorted(_MEANING, key=len, reverse=True)) + r")\b", re.I)
-_NEGATED: Final = re.compile(
-    r"\b(not|no|never|neither|nor|isn['’]?t|without|than)\s+(\w+\s+)?$", re.I
-)
+_NEGATED: Final = re.compile(r"\b(not|no|never|neither|nor|isn'?t|without|than)\s+(\w+\s+)?$", re.I)
 _CONCLUSION: Final = re.compile(r"\b(answer|emotion|label|conclusion)\b\W*(?:is\b\W*)?$", re.I)
 
 _OPEN_REASONING: Final = re.compile(r"<(think|thinking|thought|reason|reasoning|reflection)>", re.I)
@@ -42,8 +40,8 @@ _CLOSED_REASONING: Final = re.compile(
     r".*</(think|thinking|thought|reason|reasoning|reflection)>", re.I | re.S
 )
 _REFUSAL: Final = re.compile(
-    r"\b(i['’]?m sorry|i am sorry|i apologi[sz]e|sorry, but|as an ai|i can(?:no|['’]?)t"
-    r"|i am (?:unable|not able)|i['’]?m (?:unable|not able)|i won['’]?t|i will not|i must decline"
+    r"\b(i'?m sorry|i am sorry|i apologi[sz]e|sorry, but|as an ai|i can(?:no|'?)t"
+    r"|i am (?:unable|not able)|i'?m (?:unable|not able)|i won'?t|i will not|i must decline"
     r"|cannot (?:determine|assist|help|comply|provide)|unable to (?:determine|assist|help))",
     re.I,
 )
@@ -118,6 +116,7 @@ def judge(reply: Reply) -> Ballot | Abstention:
 
 def find_label(reply: str) -> tuple[str, int] | Abstention:
     """Give the label of a reply and where in it the word begins; or why there is none."""
+    reply = reply.replace("\u2019", "'")
     text, offset = _without_reasoning(reply)
     if not text.strip():
         open_end = _OPEN_REASONING.search(reply)
@@ -217,20 +216,13 @@ def _step_at(reply: Reply, at: int) -> tuple[int, int] | None:
 def _steps(logprobs: Any) -> tuple[Step, ...]:
     if not isinstance(logprobs, dict) or not logprobs.get("content"):
         return ()
-    return tuple(
-        Step(
-            str(step["token"]),
-            tuple(
-                {
-                    str(step["token"]): float(step["logprob"]),
-                    **{
-                        str(o["token"]): float(o["logprob"]) for o in step.get("top_logprobs") or ()
-                    },
-                }.items()
-            ),
-        )
-        for step in logprobs["content"]
-    )
+    return tuple(_step(step) for step in logprobs["content"])
+
+
+def _step(step: Any) -> Step:
+    found = {str(step["token"]): float(step["logprob"])}
+    found |= {str(o["token"]): float(o["logprob"]) for o in step.get("top_logprobs") or ()}
+    return Step(str(step["token"]), tuple(found.items()))
 
 
 def _without_reasoning(text: str) -> tuple[str, int]:

@@ -1,8 +1,8 @@
 """T1: a language model that is served elsewhere reads a transcript and names one of the labels.
 
-Any server with an OpenAI-compatible chat API: vLLM, SGLang, llama.cpp, Ollama, `transformers serve`.
-docs/serving-t1.md has commands. What a server can do is found out with the first answer it gives:
-fields that it rejects are left out, one after the other, until it answers.
+Any server with an OpenAI-compatible chat API: vLLM, SGLang, llama.cpp, Ollama, or what transformers
+brings, `transformers serve`; docs/serving-t1.md has commands. What a server can do is found out
+with its first answer: fields that it rejects are left out, one after the other, until it answers.
 """
 
 from __future__ import annotations

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_checkpoints
 import torch
 from safetensors.torch import load_file
-from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor, nn
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"
 
@@ -48,53 +47,13 @@ def close() -> Callable[[Tensor, Tensor, float], None]:
 
 @pytest.fixture(scope="session")
 def shaken() -> Callable[[nn.Module, int], nn.Module]:
-    """Give every weight a random value of lively size, so that no term is invisible in a test."""
-
-    def shake(module: nn.Module, seed: int = 0) -> nn.Module:
-        generator = torch.Generator().manual_seed(seed)
-        with torch.no_grad():
-            for name, weight in module.named_parameters():
-                noise = torch.randn(weight.shape, generator=generator)
-                if weight.ndim == 1:
-                    is_gain = name.endswith("weight")
-                    weight.copy_(1.0 + 0.2 * noise if is_gain else 0.2 * noise)
-                else:
-                    weight.copy_(noise / max(weight[0].numel(), 1) ** 0.5)
-        return module.eval()
-
-    return shake
+    return tiny_checkpoints.shaken
 
 
 @pytest.fixture(scope="session")
-def tiny_llm(tmp_path_factory, shaken) -> Callable[..., Path]:
-    """Save a causal language model of random weights with a byte tokenizer, as the Hub has them."""
-
-    def build(eos: str = "</s>", bos: str = "<s>", hidden: int = 32, **more) -> Path:
-        folder = tmp_path_factory.mktemp("llm")
-        specials = ["<unk>", bos, eos]
-        alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-        vocab = {token: i for i, token in enumerate([*specials, *alphabet])}
-        made = Tokenizer(models.BPE(vocab, [], unk_token="<unk>"))
-        made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        fast = PreTrainedTokenizerFast(
-            tokenizer_object=made, bos_token=bos, eos_token=eos, unk_token="<unk>"
-        )
-        fast.save_pretrained(folder)
-        config = LlamaConfig(
-            vocab_size=len(vocab),
-            hidden_size=hidden,
-            intermediate_size=48,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            max_position_embeddings=512,
-            bos_token_id=1,
-            eos_token_id=2,
-            **more,
-        )
-        shaken(LlamaForCausalLM(config), 3).save_pretrained(folder)
-        return folder
-
-    return build
+def tiny_llm(tmp_path_factory) -> Callable[..., Path]:
+    """Save a causal language model of random weights, each time in a folder of its own."""
+    return lambda **more: tiny_checkpoints.save_llm(tmp_path_factory.mktemp("llm"), **more)
 
 
 @pytest.fixture

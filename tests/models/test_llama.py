@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from tiny_checkpoints import LLAMA_LORA, save_llama_lora
 from transformers import AutoModel, GPT2Config, GPT2LMHeadModel
 
 from abhinaya.models.base import Abstention, Ballot, Utterance
@@ -15,11 +16,9 @@ from abhinaya.models.errors import KeysError, MissingFileError, OptionsError
 from abhinaya.models.heads import LanguageHead
 from abhinaya.models.labels import LABELS
 from abhinaya.models.llama import LlamaVoter, load_llm
-from abhinaya.models.lora import add_lora, lora_tensors
 from abhinaya.models.registry import load
 from abhinaya.models.serving import place
 
-PREFIX = "llama.base_model.model.model."
 CPU = {"device": "cpu", "dtype": "float32"}
 
 
@@ -27,23 +26,12 @@ def said(*transcripts: str) -> list[Utterance]:
     return [Utterance(np.zeros(0, np.float32), transcript=text) for text in transcripts]
 
 
-def trained(llm, folder, shaken, targets=None) -> tuple[str, dict]:
-    """Write what the published T2 training writes for this language model."""
-    body = AutoModel.from_pretrained(llm)
-    add_lora(body, rank=4, targets=targets)
-    shaken(body, 7)
-    head = shaken(LanguageHead(body.config.hidden_size, 16), 8)
-    tensors = {PREFIX + k: v for k, v in lora_tensors(body).items()} | head.state_dict()
-    torch.save(tensors, folder / "llama8b.pth")
-    return str(folder / "llama8b.pth"), tensors
-
-
 @pytest.fixture(scope="module")
-def files(tiny_llm, tmp_path_factory, shaken) -> SimpleNamespace:
+def files(tiny_llm, tmp_path_factory) -> SimpleNamespace:
     llm = tiny_llm()
     folder = tmp_path_factory.mktemp("t2")
-    checkpoint, tensors = trained(llm, folder, shaken)
-    return SimpleNamespace(llm=str(llm), checkpoint=checkpoint, tensors=tensors, folder=folder)
+    checkpoint, tensors = save_llama_lora(llm, folder)
+    return SimpleNamespace(llm=str(llm), checkpoint=str(checkpoint), tensors=tensors, folder=folder)
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +57,11 @@ def test_the_scores_are_those_of_the_modules_put_together_by_hand(voter, files, 
     """LoRA by the formula W + alpha / rank B A, in a model without peft."""
     body = AutoModel.from_pretrained(files.llm).eval()
     for key in [k for k in files.tensors if k.endswith("lora_A.default.weight")]:
-        name = key.removeprefix(PREFIX).removesuffix(".lora_A.default.weight")
+        name = key.removeprefix(LLAMA_LORA).removesuffix(".lora_A.default.weight")
         up = files.tensors[key.replace("lora_A", "lora_B")]
         body.get_parameter(f"{name}.weight").data += 32 / 4 * up @ files.tensors[key]
     head = LanguageHead(32, 16).eval()
-    head.load_state_dict({k: v for k, v in files.tensors.items() if not k.startswith(PREFIX)})
+    head.load_state_dict({k: v for k, v in files.tensors.items() if not k.startswith(LLAMA_LORA)})
     with torch.no_grad():
         ids = torch.tensor([voter.ids(TEXTS[0])])
         expected = head(body(input_ids=ids).last_hidden_state).softmax(-1)[0].numpy()
@@ -106,8 +94,8 @@ def test_any_causal_language_model(tmp_path, tiny_llm, shaken) -> None:
     llm = tiny_llm()
     config = GPT2Config(vocab_size=259, n_embd=24, n_layer=2, n_head=2, n_positions=256)
     shaken(GPT2LMHeadModel(config), 5).save_pretrained(llm)
-    checkpoint, _ = trained(llm, tmp_path, shaken, targets=["c_attn"])
-    voter = LlamaVoter(llm=str(llm), checkpoint=checkpoint, **CPU)
+    checkpoint, _ = save_llama_lora(llm, tmp_path, targets=["c_attn"])
+    voter = LlamaVoter(llm=str(llm), checkpoint=str(checkpoint), **CPU)
     answers = voter.vote(said(*TEXTS))
     for text, answer in zip(TEXTS, answers, strict=True):
         alone = voter.vote(said(text))[0]
@@ -122,12 +110,12 @@ def test_the_end_is_a_token_where_the_tokenizer_has_one(voter) -> None:
     assert voter.ids("no</s>no").count(2) == 1, "a transcript cannot say that the text ended"
 
 
-def test_the_end_is_spelled_out_where_it_is_no_token(tiny_llm, tmp_path, shaken) -> None:
+def test_the_end_is_spelled_out_where_it_is_no_token(tiny_llm, tmp_path) -> None:
     llm = tiny_llm(eos="<|end_of_text|>", bos="<|begin_of_text|>")
-    checkpoint, _ = trained(llm, tmp_path, shaken)
-    voter = LlamaVoter(llm=str(llm), checkpoint=checkpoint, **CPU)
+    checkpoint, _ = save_llama_lora(llm, tmp_path)
+    voter = LlamaVoter(llm=str(llm), checkpoint=str(checkpoint), **CPU)
     assert len(voter.ids("no")) == len("no</s>")
-    bare = LlamaVoter(llm=str(llm), checkpoint=checkpoint, literal_end=False, **CPU)
+    bare = LlamaVoter(llm=str(llm), checkpoint=str(checkpoint), literal_end=False, **CPU)
     assert bare.ids("no") == voter.ids("no")[:2]
     assert 2 not in voter.ids("no<|end_of_text|>")
 
@@ -154,7 +142,7 @@ def changed(files, tmp_path, change) -> str:
     return str(tmp_path / "changed.pth")
 
 
-A = PREFIX + "layers.1.self_attn.q_proj.lora_A.default.weight"
+A = LLAMA_LORA + "layers.1.self_attn.q_proj.lora_A.default.weight"
 
 
 @pytest.mark.parametrize(
@@ -176,7 +164,7 @@ def test_checkpoints_that_do_not_fit(files, tmp_path, change, message) -> None:
 
 
 def test_old_rotary_buffers_are_tolerated(files, tmp_path, voter) -> None:
-    buffer = {PREFIX + "layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4)}
+    buffer = {LLAMA_LORA + "layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4)}
     other = LlamaVoter(llm=files.llm, checkpoint=changed(files, tmp_path, buffer), **CPU)
     assert other.vote(said(TEXTS[0])) == voter.vote(said(TEXTS[0]))
 

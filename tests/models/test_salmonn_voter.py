@@ -4,98 +4,29 @@ from __future__ import annotations
 
 import gc
 from dataclasses import asdict
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModel, WhisperConfig, WhisperForConditionalGeneration
+from tiny_checkpoints import BEATS, BEATS_TABLE, SALMONN_LORA, SalmonnFiles, save_salmonn
 
 from abhinaya.models import audio_encoders
 from abhinaya.models.audio_encoders import load_beats, shared
 from abhinaya.models.base import Abstention, Utterance
-from abhinaya.models.beats import Beats, BeatsConfig
 from abhinaya.models.checkpoint import convert
 from abhinaya.models.errors import DamagedFileError, KeysError, MissingFileError, OptionsError
-from abhinaya.models.heads import LanguageHead
 from abhinaya.models.labels import LABELS
-from abhinaya.models.lora import add_lora, lora_tensors
-from abhinaya.models.qformer import QFormerConfig
 from abhinaya.models.registry import load
-from abhinaya.models.salmonn import SpeechAdapter
 from abhinaya.models.serving import place
-
-LORA = "llama_model.base_model.model.model."
-TABLE = "encoder.layers.{}.self_attn.relative_attention_bias.weight"
-BEATS = BeatsConfig(
-    embed_dim=16,
-    encoder_layers=2,
-    encoder_embed_dim=24,
-    encoder_ffn_embed_dim=32,
-    encoder_attention_heads=2,
-    conv_pos_groups=4,
-)
-FLAGS = {"relative_position_embedding": True, "gru_rel_pos": True, "layer_norm_first": False}
 
 
 @pytest.fixture(scope="module")
-def files(tiny_llm, tmp_path_factory, shaken) -> SimpleNamespace:
-    """A folder as a user has it: whisper, BEATs, two Vicunas, two SALMONNs, ABHINAYA's weights."""
-    folder = tmp_path_factory.mktemp("salmonn")
-    config = WhisperConfig(
-        d_model=16,
-        encoder_layers=1,
-        decoder_layers=1,
-        encoder_attention_heads=2,
-        decoder_attention_heads=2,
-        encoder_ffn_dim=24,
-        decoder_ffn_dim=24,
-        vocab_size=60,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-        decoder_start_token_id=1,
-    )
-    shaken(WhisperForConditionalGeneration(config)).save_pretrained(folder / "whisper")
-
-    beats = shaken(Beats(BEATS), 1).state_dict()
-    beats |= {TABLE.format(1): beats[TABLE.format(0)], "predictor.weight": torch.ones(5, 24)}
-    beats["predictor.bias"] = torch.ones(5)
-    torch.save({"cfg": asdict(BEATS) | FLAGS, "model": beats}, folder / "beats.pt")
-
-    made = SimpleNamespace(folder=folder, beats=beats, adapters={})
-    for size, hidden in (("13b", 40), ("7b", 32)):
-        llm = tiny_llm(hidden=hidden)
-        (folder / f"vicuna-{size}").symlink_to(llm)
-        qformer = QFormerConfig(encoder_width=40, hidden_size=24, intermediate_size=32)
-        adapter = dict(shaken(SpeechAdapter(16, 24, qformer, hidden), 2).state_dict())
-        adapter["speech_Qformer.bert.embeddings.position_ids"] = torch.arange(512)[None]
-        body = AutoModel.from_pretrained(llm)
-        add_lora(body, rank=8)
-        shaken(body, 3)
-        adapter |= {LORA + k: v for k, v in lora_tensors(body).items()}
-        made.adapters[size] = adapter
-        # The published save rule also keeps buffers and aliases; see the reference, 2.6.
-        extra = {f"beats.{TABLE.format(1)}": beats[TABLE.format(0)]}
-        extra |= {f"{LORA}layers.{i}.self_attn.rotary_emb.inv_freq": torch.ones(4) for i in (0, 1)}
-        torch.save({"model": adapter | extra, "epoch": 3}, folder / f"salmonn-{size}.pth")
-        head = shaken(LanguageHead(hidden, 16), 4).state_dict()
-        torch.save(head, folder / f"head-{size}.pth")
-        whole = {f"salmonn_model.{k}": v for k, v in (adapter | extra).items()}
-        torch.save(whole | head, folder / f"abhinaya-{size}.pth")
-    return made
+def files(tmp_path_factory) -> SalmonnFiles:
+    return save_salmonn(tmp_path_factory.mktemp("salmonn"))
 
 
-def options(files, size: str, **more) -> dict:
-    return {
-        "whisper": str(files.folder / "whisper"),
-        "beats": str(files.folder / "beats.pt"),
-        "llm": str(files.folder / f"vicuna-{size}"),
-        "checkpoint": str(files.folder / f"abhinaya-{size}.pth"),
-        "device": "cpu",
-        "dtype": "float32",
-        **more,
-    }
+def options(files: SalmonnFiles, size: str, **more) -> dict:
+    return files.options(size, **more)
 
 
 @pytest.fixture(scope="module")
@@ -268,8 +199,8 @@ def test_the_wrong_vicuna(files) -> None:
         ({"speech_Qformer.bert.pooler.dense.bias": torch.ones(2)}, r"not of this model: .*pooler"),
         ({"speech_llama_proj.bias": torch.ones(3)}, r"speech_llama_proj\.bias \[3\] in place"),
         ({"ln_audio.bias": torch.full((24,), float("inf"))}, r"NaN or infinite: ln_audio\.bias"),
-        ({f"{LORA}layers.0.self_attn.q_proj.lora_B.default.weight": None}, "1 missing"),
-        ({f"beats.{TABLE.format(1)}": torch.ones(320, 2)}, "trained with another BEATs"),
+        ({f"{SALMONN_LORA}layers.0.self_attn.q_proj.lora_B.default.weight": None}, "1 missing"),
+        ({f"beats.{BEATS_TABLE.format(1)}": torch.ones(320, 2)}, "trained with another BEATs"),
         ({"beats.encoder.layer_norm.bias": torch.ones(2)}, "not of this model: beats.encoder"),
         ({"ln_speech.weight": torch.ones(20)}, "encoders of widths 20 and 24, these have 16"),
     ],
@@ -306,7 +237,7 @@ def test_beats_files(files, tmp_path) -> None:
     torch.save({"model": files.beats}, tmp_path / "no_cfg.pt")
     with pytest.raises(KeysError, match="carries no cfg"):
         load_beats(str(tmp_path / "no_cfg.pt"))
-    own = files.beats | {TABLE.format(1): torch.zeros(320, 2)}
+    own = files.beats | {BEATS_TABLE.format(1): torch.zeros(320, 2)}
     torch.save({"model": own, "cfg": asdict(BEATS)}, tmp_path / "own.pt")
     with pytest.raises(KeysError, match="layer 1 has a relative position table of its own"):
         load_beats(str(tmp_path / "own.pt"))

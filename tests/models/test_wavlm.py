@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from tiny_checkpoints import WAVLM as TINY
 from transformers import WavLMConfig, WavLMModel
 
 from abhinaya.models.base import Abstention, Utterance
@@ -27,16 +28,6 @@ from abhinaya.models.wavlm import S1, WAVLM_LARGE, S1Config, WaveNorm, load_s1, 
 
 ITEMS = range(3)
 CPU = {"device": "cpu", "dtype": "float32"}
-TINY = {
-    "hidden_size": 24,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 32,
-    "conv_dim": [8] * 7,
-    "feat_extract_norm": "layer",
-    "do_stable_layer_norm": True,
-    "num_conv_pos_embedding_groups": 4,
-}
 
 
 @pytest.fixture(autouse=True)

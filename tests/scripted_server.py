@@ -1,0 +1,115 @@
+"""A chat server on this machine that answers as a test says: its faults are the point of it."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+@dataclass
+class Say:
+    """One answer."""
+
+    body: bytes | str | dict[str, Any] = ""
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    wait_s: float = 0.0
+    """Before anything is sent."""
+    drip_s: float = 0.0
+    """Between any two bytes."""
+    cut: bool = False
+    """Promise more than is sent, and close."""
+
+
+def completion(text: str | None, finish: str = "stop", **more: Any) -> dict[str, Any]:
+    """A chat completion as servers send it; `more` goes into its choice."""
+    message = {"role": "assistant", "content": text}
+    message |= {k: more.pop(k) for k in ("refusal",) if k in more}
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "model": "m",
+        "choices": [{"index": 0, "message": message, "finish_reason": finish, **more}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+    }
+
+
+class Scripted:
+    """The server: `script` gives the answer to the n-th request."""
+
+    def __init__(self, script: Callable[[int, dict[str, Any]], Say]) -> None:
+        self.requests: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.times: list[float] = []
+        self.most_at_once = 0
+        self._at_once = 0
+        self._script = script
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                outer._serve(self)
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http.daemon_threads = True
+        self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._http.server_address[1]}/v1"
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._http.shutdown()
+        self._http.server_close()
+
+    def _serve(self, handler: BaseHTTPRequestHandler) -> None:
+        request = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
+        with self._lock:
+            index = len(self.requests)
+            self.requests.append(request)
+            self.headers.append(dict(handler.headers))
+            self.times.append(time.monotonic())
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
+        try:
+            say = self._script(index, request)
+            self._stopping.wait(say.wait_s)
+            with suppress(BrokenPipeError, ConnectionResetError):
+                self._answer(handler, say)
+        finally:
+            with self._lock:
+                self._at_once -= 1
+
+    def _answer(self, handler: BaseHTTPRequestHandler, say: Say) -> None:
+        body = json.dumps(say.body) if isinstance(say.body, dict) else say.body
+        data = body.encode() if isinstance(body, str) else body
+        handler.send_response(say.status)
+        for name, value in say.headers.items():
+            handler.send_header(name, value)
+        handler.send_header("Content-Length", str(len(data) + 1000 * say.cut))
+        handler.end_headers()
+        if not say.drip_s:
+            handler.wfile.write(data)
+        for byte in data if say.drip_s else b"":
+            if self._stopping.wait(say.drip_s):
+                return
+            handler.wfile.write(bytes([byte]))
+
+
+@contextmanager
+def scripted(script: Callable[[int, dict[str, Any]], Say]) -> Iterator[Scripted]:
+    server = Scripted(script)
+    try:
+        yield server
+    finally:
+        server.stop()
