@@ -13,9 +13,10 @@ import zmq
 
 from abhinaya.stream import config as configuration
 from abhinaya.stream import sockets
-from abhinaya.stream.broker import Broker, Outgoing
+from abhinaya.stream.broker import Broker
 from abhinaya.stream.errors import WireError
 from abhinaya.stream.messages import FromSink, Message, ToHub
+from abhinaya.stream.outlet import Outgoing
 from abhinaya.stream.process import Stop, run_child
 from abhinaya.stream.wire import Decoder, Encoder
 

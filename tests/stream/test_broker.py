@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from abhinaya.models.labels import LABELS
-from abhinaya.stream.broker import Broker, Outgoing
+from abhinaya.stream.broker import Broker
 from abhinaya.stream.config import DeadlineConfig
 from abhinaya.stream.messages import (
     Beat,
@@ -47,6 +47,7 @@ from abhinaya.stream.messages import (
     Welcome,
     Word,
 )
+from abhinaya.stream.outlet import Outgoing
 from abhinaya.stream.wire import Decoder, Encoder
 
 M = TypeVar("M", bound=Message)
@@ -550,7 +551,7 @@ def test_a_hole_makes_the_hub_ask_for_everything_again() -> None:
     assert len(hub.to(FRONT, Introduce)) == 1
     hub.say(FRONT, fakes.hello())
     assert hub.to(FRONT, Welcome)[-1].streams[0].next_sequence == 1
-    assert hub.status().refused == {"out of order": 1}
+    assert hub.status().refused == {"out of turn": 1}
 
 
 def test_nothing_is_taken_after_the_end() -> None:
@@ -640,7 +641,9 @@ def test_a_file_is_never_shed() -> None:
     hub = Desk().front(live=False)
     hub.say(FRONT, *[fakes.segment(s) for s in range(20)])
     assert hub.events(Gap) == []
-    assert hub.status().open_segments == 20
+    # what goes beyond the front's credit is not taken: it is asked for again
+    assert hub.status().open_segments == 4
+    assert hub.status().refused == {"out of turn": 16}
 
 
 # --- deaths ---------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from abhinaya.models.labels import LABELS
-from abhinaya.stream.broker import Broker, Outgoing
+from abhinaya.stream.broker import Broker
 from abhinaya.stream.messages import (
     Beat,
     Cancel,
@@ -33,6 +33,7 @@ from abhinaya.stream.messages import (
     Welcome,
 )
 from abhinaya.stream.outbox import Outbox
+from abhinaya.stream.outlet import Outgoing
 from abhinaya.stream.recorder import Ledger
 
 SERVICES = ("asr", "S1", "T2", "ST1")
