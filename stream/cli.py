@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -48,6 +50,17 @@ def guarded(program: str, body: Callable[[], int]) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+    except Exception as error:  # a fault of ours: the person gets a line, the traceback a file
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="abhinaya-", suffix=".log", delete=False
+        ) as log:
+            traceback.print_exc(file=log)
+        print(
+            f"{program}: stopped on an unexpected {type(error).__name__}: {error}; "
+            f"please report it with {log.name}",
+            file=sys.stderr,
+        )
+        return AbhinayaError.exit_code
 
 
 def _main(argv: Sequence[str] | None) -> int:
@@ -149,6 +162,10 @@ def _list_devices() -> int:
     # PortAudio is looked for only when it is wanted
     from abhinaya.stream.sources.microphone import list_devices
 
-    for device in list_devices():
-        print(device)
+    devices = list_devices()
+    if not devices:
+        raise SourceError("microphone", "no device can record", "plug one in, or give a file")
+    for device in devices:
+        mark = " (default)" if device.default else ""
+        print(f"{device.number}: {device.name}, {device.channels} channels{mark}")
     return EXIT_OK

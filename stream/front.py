@@ -59,7 +59,8 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     front: str
     endpoint: str
     """Of the hub."""
-    keys: Keys | None = None
+    keys: tuple[str, str] | None = None
+    """Directory and name of the CURVE keys, for a hub on another machine."""
     input: InputConfig
     name: str
     """Of the stream, or what the names of split channels begin with."""
@@ -299,9 +300,8 @@ def serve(
     remarks: queue.SimpleQueue[str] = queue.SimpleQueue()
     source = open_source(assignment.input, remarks.put, starts[0] if starts else None)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    socket = connect(
-        context, workers_endpoint(assignment.endpoint), assignment.front, assignment.keys
-    )
+    keys = Keys(Path(assignment.keys[0]), assignment.keys[1]) if assignment.keys else None
+    socket = connect(context, workers_endpoint(assignment.endpoint), assignment.front, keys)
     try:
         return Front(assignment, run, source, socket, remarks).run(stop)
     finally:

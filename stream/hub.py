@@ -18,7 +18,7 @@ from abhinaya.stream.errors import WireError
 from abhinaya.stream.messages import FromSink, Message, ToHub
 from abhinaya.stream.outlet import Outgoing
 from abhinaya.stream.process import Stop, run_child
-from abhinaya.stream.wire import Decoder, Encoder
+from abhinaya.stream.wire import MAX_SAID_BYTES, Decoder, Encoder
 
 TICK_S = 0.02
 """How often deadlines are looked at."""
@@ -41,7 +41,7 @@ class Hub:
         self._sockets = {"workers": doors.workers, "sinks": doors.sinks}
         self._encoder = Encoder()
         self._decoders: dict[str, Decoder[Message]] = {
-            "workers": Decoder(ToHub),
+            "workers": Decoder(ToHub, MAX_SAID_BYTES),
             "sinks": Decoder(FromSink),
         }
 

@@ -128,7 +128,7 @@ class Run:
             Assignment(
                 front=f"{who}front-{i}",
                 endpoint=self._endpoint,
-                keys=keys,
+                keys=(str(keys.directory.absolute()), keys.name) if keys else None,
                 input=item.config,
                 name=item.name,
             )

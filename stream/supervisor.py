@@ -218,7 +218,7 @@ class Supervisor:
                 )
         except OSError as error:
             raise ProcessError(spec.name, f"cannot be started: {error.strerror}") from error
-        child.stage = Stage.STARTING
+        child.stage, child.doom = Stage.STARTING, ""
         child.ready_by = time.monotonic() + self._config.ready_s
         child.doomed_at = None
 
@@ -250,7 +250,6 @@ class Supervisor:
     def _describe(self, child: _Child, code: int) -> ProcessError:
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"left with {code}"
         why = f" ({child.doom})" if child.doom else ""
-        child.doom = ""
         return ProcessError(child.spec.name, how + why, self._last_words(child.spec.name))
 
     def _last_words(self, name: str) -> str:

@@ -19,6 +19,8 @@ from abhinaya.stream.messages import DTYPES, Message, Payload
 M = TypeVar("M")
 
 MAX_HEADER_BYTES: Final = 256 * 1024
+MAX_SAID_BYTES: Final = 128 * 1024
+"""The same for what fronts and nodes say: a verdict repeats several of them."""
 MAX_FRAME_BYTES: Final = 1024 * 1024
 """10 s of float32 samples are 640,000 bytes."""
 MAX_FRAMES: Final = 4
@@ -49,10 +51,12 @@ class Decoder(Generic[M]):
 
     Args:
         kinds: the union of message types that may come this way.
+        max_header_bytes: what a hub takes in must leave room for what it adds in passing it on.
 
     """
 
-    def __init__(self, kinds: Any) -> None:
+    def __init__(self, kinds: Any, max_header_bytes: int = MAX_HEADER_BYTES) -> None:
+        self._max_header_bytes = max_header_bytes
         self._frames: Sequence[Any] = ()
         self._used = 0
         self._header: msgspec.msgpack.Decoder[M] = msgspec.msgpack.Decoder(
@@ -69,7 +73,7 @@ class Decoder(Generic[M]):
         if not 1 <= len(frames) <= MAX_FRAMES:
             raise WireError("message", f"has {len(frames)} frames, not 1 to {MAX_FRAMES}")
         header = memoryview(frames[0])
-        if header.nbytes > MAX_HEADER_BYTES:
+        if header.nbytes > self._max_header_bytes:
             raise WireError("message", f"header of {header.nbytes} bytes is over the limit")
         for frame in frames[1:]:
             if memoryview(frame).nbytes > MAX_FRAME_BYTES:
