@@ -268,7 +268,7 @@ def soak(options: argparse.Namespace) -> Outcome:
     seconds = 60 * options.minutes
     sources = _sources(options.files)
     # the last blow leaves time to recover before the streams end
-    quiet_end_s = min(20.0, seconds / 3)
+    quiet_end_s = min(30.0, 0.4 * seconds)
     with tempfile.TemporaryDirectory(prefix="abhinaya-soak-") as folder:
         recordings: dict[str, Path] = {}
         for number in range(options.streams):

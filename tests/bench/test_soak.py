@@ -84,9 +84,9 @@ def test_without_files_there_is_still_something_to_play(monkeypatch, tmp_path):
 
 @pytest.mark.processes
 @pytest.mark.timeout(150)
-def test_half_a_minute_of_kills_and_a_hang_loses_nothing(tmp_path, capsys):
+def test_some_seconds_of_kills_and_a_hang_loses_nothing(tmp_path, capsys):
     path = tmp_path / "soak.json"
-    flags = ["--minutes", "0.5", "--kill-every", "6", "--hang-every", "15", "--json", str(path)]
+    flags = ["--minutes", "0.6", "--kill-every", "6", "--hang-every", "15", "--json", str(path)]
     code = soak.main([str(demo()), *flags])
     printed = capsys.readouterr().out
     assert "LOST" not in printed
@@ -96,4 +96,4 @@ def test_half_a_minute_of_kills_and_a_hang_loses_nothing(tmp_path, capsys):
     kinds = [blow["kind"] for blow in figures["blows"]]
     assert "kill" in kinds
     assert "hang" in kinds
-    assert all(blow["ready_s"] < 15 for blow in figures["blows"])
+    assert all(blow["ready_s"] < 20 for blow in figures["blows"])
