@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import Any, Final
 
-from huggingface_hub import snapshot_download
+import httpx2
+from huggingface_hub import is_offline_mode, snapshot_download
+from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 from safetensors import SafetensorError
 from transformers.utils import logging
 
-from abhinaya.models.errors import DamagedFileError, KeysError, MissingFileError, OptionsError
+from abhinaya.models.errors import (
+    DamagedFileError,
+    KeysError,
+    MissingFileError,
+    ModelError,
+    OptionsError,
+    WriteError,
+)
 from abhinaya.models.errors import listed as names
 
 _TRAINING: Final = "masked_spec_embed"
@@ -35,7 +45,7 @@ def locate(name: str, patterns: list[str] | None = None) -> Path:
 
 
 @contextmanager
-def translated(subject: str) -> Iterator[None]:
+def translated(subject: str, *, quiet: bool = True) -> Iterator[None]:
     """Turn what transformers and the Hub raise while loading into a ModelError; and hush them.
 
     Raises:
@@ -44,8 +54,9 @@ def translated(subject: str) -> Iterator[None]:
     """
     log: Any = logging
     verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
-    log.set_verbosity_error()  # what it would report is checked by require_complete
-    log.disable_progress_bar()
+    if quiet:
+        log.set_verbosity_error()  # what it would report is checked by require_complete
+        log.disable_progress_bar()
     try:
         yield
     except SafetensorError as error:
@@ -56,18 +67,11 @@ def translated(subject: str) -> Iterator[None]:
         raise OptionsError(
             subject, f"a package it needs is not installed ({_first_line(error)})", "Install it"
         ) from error
-    except OSError as error:  # the Hub's HTTP errors are OSErrors, and so are transformers'
-        text = str(error).lower()
-        if "gated" in text or "401" in text or "403" in text:
-            raise MissingFileError(
-                subject,
-                "it is gated: the Hub gives it only to accounts that accepted its licence",
-                "Accept it on the model's page, then run hf auth login or set HF_TOKEN",
-            ) from error
+    except (OSError, httpx2.HTTPError) as error:  # transformers' are OSErrors
+        raise _unavailable(subject, error) from error
+    except HFValidationError as error:
         raise MissingFileError(
-            subject,
-            f"it cannot be had ({_first_line(error)})",
-            "Check the name and the network, or give the path of a local copy",
+            subject, "it is neither a path nor a name on the Hub", "Check the name"
         ) from error
     except (ValueError, RuntimeError, KeyError) as error:
         raise KeysError(
@@ -79,6 +83,45 @@ def translated(subject: str) -> Iterator[None]:
         log.set_verbosity(verbosity)
         if bars:
             log.enable_progress_bar()
+
+
+def _unavailable(subject: str, error: Exception) -> ModelError:
+    """Say why a model cannot be had; transformers tells only in the chain of causes."""
+    chain: list[BaseException] = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
+        chain.append(cause)
+    text = str(error).lower()
+    if any(isinstance(e, OSError) and e.errno in (ENOSPC, EDQUOT) for e in chain):
+        return WriteError(subject, "the disk is full", "Make room, or set HF_HOME to another disk")
+    unknown = any(type(e) is RepositoryNotFoundError for e in chain)  # its text says gated too
+    if any(isinstance(e, GatedRepoError) for e in chain) or ("gated" in text and not unknown):
+        return MissingFileError(
+            subject,
+            "it is gated: the Hub gives it only to accounts that accepted its licence",
+            "Accept it on the model's page, then run hf auth login or set HF_TOKEN",
+        )
+    if unknown or "401" in text or "403" in text:
+        return MissingFileError(
+            subject,
+            "the Hub has no such model, or only for accounts that may read it",
+            "Check the name; for a private model run hf auth login or set HF_TOKEN",
+        )
+    if is_offline_mode():
+        return not_here(subject)
+    return MissingFileError(
+        subject,
+        f"it cannot be had ({_first_line(error)})",
+        "Check the name and the network, or give the path of a local copy",
+    )
+
+
+def not_here(subject: str) -> MissingFileError:
+    """Make the error of a model that would have to be downloaded and must not be."""
+    return MissingFileError(
+        subject,
+        "it is not on this machine, and HF_HUB_OFFLINE forbids to download it",
+        "Unset HF_HUB_OFFLINE, or give the path of a local copy",
+    )
 
 
 def require_complete(info: Mapping[str, Any], subject: str) -> None:

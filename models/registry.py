@@ -43,14 +43,19 @@ def load(name: str, options: Mapping[str, Any] | None = None) -> Voter:
 
     """
     if name not in MODELS:
-        near = difflib.get_close_matches(name, MODELS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(MODELS))}"
-        raise UnknownModelError(f"no model is called {name!r}; {hint}")
+        raise unknown(name)
     module, attribute = MODELS[name]
     factory = getattr(importlib.import_module(module), attribute)
     options = dict(options or {})
     _check_options(name, factory, options)
     return cast("Voter", factory(**options))
+
+
+def unknown(name: str) -> UnknownModelError:
+    """Make the error about a name that is not here."""
+    near = difflib.get_close_matches(name, MODELS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(MODELS))}"
+    return UnknownModelError(f"no model is called {name!r}; {hint}")
 
 
 def _check_options(name: str, factory: Callable[..., object], options: dict[str, Any]) -> None:
@@ -69,3 +74,10 @@ def _check_options(name: str, factory: Callable[..., object], options: dict[str,
             f"the option {', '.join(map(repr, absent))} is missing",
             "Give it in the profile",
         )
+    for key, value in options.items():
+        if isinstance(value, str) and value.startswith("<") and value.endswith(">"):
+            raise OptionsError(
+                f"model {name!r}",
+                f"the option {key!r} still has the placeholder {value}",
+                "Give your own in a copy of the profile, or with --set",
+            )

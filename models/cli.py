@@ -1,0 +1,227 @@
+"""`abhinaya models`: what there is, getting it, trying it out.
+
+    list      every model, and whether its public files are here
+    show      one model: its files and options; its card, if it can be loaded
+    pull      download public files
+    check     load a model, count its weights, let it vote once
+    convert   rewrite a checkpoint as safetensors
+
+Errors are one line on standard error; exit code 2 says that the question was wrong, 6 the model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+import json
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from abhinaya.models import registry
+from abhinaya.models.base import Abstention, Card, Voter
+from abhinaya.models.catalogue import CATALOGUE, Entry
+from abhinaya.models.errors import ModelError, OptionsError, RunError
+
+EXIT_OK: Final = 0
+EXIT_USAGE: Final = 2
+EXIT_MODEL: Final = 6
+EXIT_INTERRUPTED: Final = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `abhinaya models`; give the exit code."""
+    args = _parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], None] = args.command
+    try:
+        command(args)
+    except registry.UnknownModelError as error:
+        return _fail(str(error), EXIT_USAGE)
+    except ModelError as error:
+        line = f"{error.subject}: {error.reason}; {error.remedy}"
+        return _fail(line, EXIT_USAGE if isinstance(error, OptionsError) else EXIT_MODEL)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return EXIT_OK
+
+
+def _fail(line: str, code: int) -> int:
+    print(f"abhinaya models: {line}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="abhinaya models",
+        description="The models that can vote: what there is, getting it, trying it out.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(command: Callable[[argparse.Namespace], None], name: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=command.__doc__, description=command.__doc__)
+        made.set_defaults(command=command)
+        return made
+
+    add(_list, "list")
+    for command, name in ((_show, "show"), (_check, "check")):
+        made = add(command, name)
+        made.add_argument("name", help="of the model")
+        made.add_argument(
+            "--option", action="append", default=[], metavar="KEY=VALUE", help="as in a profile"
+        )
+    made = add(_pull, "pull")
+    made.add_argument("names", nargs="+", metavar="NAME", help="of a model, or org/name on the Hub")
+    made = add(_convert, "convert")
+    made.add_argument("source", type=Path, help="a file, or a folder with one or many")
+    made.add_argument("target", type=Path, help="ending in .safetensors")
+    return parser
+
+
+def _list(_: argparse.Namespace) -> None:
+    """List every model: what it needs, its licence and size, whether its files are here."""
+    rows = [("NAME", "NEEDS", "PARAMETERS", "FILES", "LICENCE", "WHAT")]
+    for name, entry in CATALOGUE.items():
+        licences = dict.fromkeys(source.licence for source in entry.sources)
+        needs, size = "+".join(entry.needs), _count(entry.parameters)
+        licence = ", ".join(licences) or ("with the package" if entry.packaged else "its own")
+        rows.append((name, needs, size, _presence(entry), licence, entry.what))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        print("  ".join([*cells, row[-1]]))
+
+
+def _presence(entry: Entry) -> str:
+    if entry.packaged:
+        return "here"
+    hub = [source for source in entry.sources if source.on_hub]
+    if not hub:
+        return "on a server"
+    from abhinaya.models.pull import cached  # the Hub's client is slow to import
+
+    here = sum(cached(source.repo) is not None for source in hub)
+    state = "here" if here == len(hub) else f"{here} of {len(hub)}"
+    return f"{state} + yours" if entry.own else state
+
+
+def _show(args: argparse.Namespace) -> None:
+    """Show one model: its files and options; its card, if it can be loaded as it is."""
+    entry = _entry(args.name)
+    print(f"{args.name}: {entry.what}\nneeds {' and '.join(entry.needs)}")
+    for title, sources in (("loads", entry.sources), ("or", entry.others)):
+        for source in sources:
+            gated = ", gated" if source.gated else ""
+            print(f"{title} {source.repo} ({source.licence}{gated})")
+    if entry.own:
+        print(f"and yours: {entry.own}")
+    module, attribute = registry.MODELS[args.name]
+    options = inspect.signature(getattr(importlib.import_module(module), attribute)).parameters
+    needed = [o.name for o in options.values() if o.default is o.empty]
+    print("\noptions")
+    for option in options.values():
+        default = "needed" if option.name in needed else f"default {option.default!r}"
+        print(f"  {option.name}: {default}")
+    if args.option or not needed:
+        print()
+        _print_card(_load(args).card)
+
+
+def _print_card(card: Card) -> None:
+    print(f"version {card.version}\nlicence {card.licence}", end="")
+    print(", which forbids commercial use" if card.noncommercial else "")
+    print(f"labels {', '.join(card.labels)}")
+    if card.sample_rate_hz is not None:
+        longest = f", the first {card.longest_s:g} s" if card.longest_s is not None else ""
+        print(f"hears {card.sample_rate_hz} Hz{longest}")
+    if card.parameters is not None and card.memory_mb is not None:
+        print(f"{card.parameters:,} parameters, {card.memory_mb:,.1f} MB")
+    for note in card.notes:
+        print(textwrap.fill(f"- {note}", 100, subsequent_indent="  "))
+
+
+def _pull(args: argparse.Namespace) -> None:
+    """Download the public files of models; files that are here are not taken again."""
+    from abhinaya.models.pull import pull
+
+    for name in args.names:
+        if "/" in name:
+            print(f"{name}: {pull(name)}")
+            continue
+        entry = _entry(name)
+        for source in entry.sources:
+            where = pull(source.repo) if source.on_hub else "not on the Hub; download it there"
+            print(f"{source.repo}: {where}")
+        if entry.own:
+            print(f"{name} needs more, which nobody publishes: {entry.own}")
+        if not entry.sources:
+            print(f"{name} has nothing to download")
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Load a model, count its weights, and let it vote on a second of noise and a sentence."""
+    from abhinaya.models.trial import attempt
+
+    begun = time.perf_counter()
+    voter = _load(args)
+    card, took_s = voter.card, time.perf_counter() - begun
+    weights = "loaded"
+    if card.tensors is not None and card.parameters is not None:
+        weights = (
+            f"{card.tensors:,} weights, {card.parameters:,} parameters, every key accounted for"
+        )
+    print(f"{args.name}: {weights}, in {took_s:.1f} s")
+    trial = attempt(voter)
+    if isinstance(trial.answer, Abstention):
+        raise RunError(args.name, trial.answer.reason, "It is loaded, but cannot vote like this")
+    print(f"votes {trial.answer.label}, in {trial.again_ms:.0f} ms (first {trial.first_ms:.0f} ms)")
+    for label, share in zip(card.labels, _shares(trial.answer.probabilities, card), strict=False):
+        print(f"  {label:<9}{share:.3f}")
+
+
+def _shares(probabilities: tuple[float, ...] | None, card: Card) -> list[float]:
+    from abhinaya.models.labels import LABELS
+
+    if probabilities is None:
+        return []
+    return [p for label, p in zip(LABELS, probabilities, strict=True) if label in card.labels]
+
+
+def _convert(args: argparse.Namespace) -> None:
+    """Rewrite a checkpoint as one safetensors file with the same keys; no code in it is run."""
+    if args.target.suffix != ".safetensors":
+        raise OptionsError(args.target, "does not end in .safetensors", "Name it so")
+    from abhinaya.models.checkpoint import convert
+
+    made = convert(args.source, args.target)
+    print(f"{args.target}: {len(made.tensors):,} weights, {args.target.stat().st_size:,} bytes")
+
+
+def _entry(name: str) -> Entry:
+    if name not in CATALOGUE:
+        raise registry.unknown(name)
+    return CATALOGUE[name]
+
+
+def _load(args: argparse.Namespace) -> Voter:
+    return registry.load(args.name, dict(_option(text) for text in args.option))
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """Read KEY=VALUE; a value that is JSON (a number, true, a table) is taken as such."""
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise OptionsError(f"--option {text}", "is not KEY=VALUE", "Write for example device=cpu")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
+def _count(parameters: int | None) -> str:
+    if parameters is None:
+        return "-"
+    return f"{parameters / 1e9:.1f} B" if parameters >= 1e9 else f"{parameters / 1e6:.0f} M"

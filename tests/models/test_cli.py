@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import importlib.metadata
+
+import pytest
+import torch
+from scripted_server import Say, completion, scripted
+from tiny_checkpoints import save_wavlm
+
+from abhinaya.models import pull
+from abhinaya.models.catalogue import CATALOGUE
+from abhinaya.models.checkpoint import read
+from abhinaya.models.cli import main
+from abhinaya.models.labels import LABELS
+from abhinaya.models.registry import MODELS
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_here(monkeypatch) -> None:
+    monkeypatch.setattr(pull, "cached", lambda repo: None)
+
+
+def test_the_catalogue_knows_every_name() -> None:
+    assert list(CATALOGUE) == list(MODELS)
+
+
+def test_abhinaya_models_is_this() -> None:
+    (entry,) = importlib.metadata.entry_points(group="abhinaya.commands", name="models")
+    assert entry.load() is main
+
+
+def test_list_has_a_line_for_each_model(capsys, monkeypatch) -> None:
+    assert main(["list"]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(MODELS)
+    assert head.split() == ["NAME", "NEEDS", "PARAMETERS", "FILES", "LICENCE", "WHAT"]
+    by_name = {line.split()[0]: line for line in lines}
+    assert "here" in by_name["compact-speech"]
+    assert "0 of 1" in by_name["wavlm"]
+    assert "audio+transcript" in by_name["salmonn-7b"]
+    assert "+ yours" in by_name["salmonn-7b"]
+    assert "on a server" in by_name["zero-shot"]
+    monkeypatch.setattr(pull, "cached", lambda repo: repo)
+    main(["list"])
+    assert "here" in next(x for x in capsys.readouterr().out.splitlines() if x.startswith("wavlm"))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_show_says_what_a_model_needs_and_takes(capsys, name) -> None:
+    assert main(["show", name]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"{name}: ")
+    assert "\noptions\n" in out
+    for source in CATALOGUE[name].sources:
+        assert source.repo in out
+    assert ("\nlicence " in out) == CATALOGUE[name].packaged
+
+
+def test_show_prints_the_card_of_what_can_be_loaded(capsys, tmp_path) -> None:
+    folder = save_wavlm(tmp_path / "s1")
+    assert main(["show", "wavlm", "--option", f"checkpoint={folder}", "--option", "licence=X"]) == 0
+    out = capsys.readouterr().out
+    assert "licence X\n" in out
+    assert f"labels {', '.join(LABELS)}" in out
+    assert "hears 16000 Hz" in out
+    assert "parameters" in out
+
+
+def test_check_counts_and_votes(capsys, tmp_path) -> None:
+    folder = save_wavlm(tmp_path / "s1")
+    stored = read(folder).tensors
+    assert main(["check", "wavlm", "--option", f"checkpoint={folder}"]) == 0
+    first, vote, *shares = capsys.readouterr().out.splitlines()
+    parameters = sum(t.numel() for t in stored.values())
+    assert f"{len(stored)} weights, {parameters:,} parameters, every key" in first
+    assert vote.split()[1].rstrip(",") in LABELS
+    assert " ms (first " in vote
+    assert sum(float(line.split()[1]) for line in shares) == pytest.approx(1, abs=0.01)
+
+
+def test_check_asks_a_server(capsys) -> None:
+    with scripted(lambda *_: Say(completion("sad"))) as server:
+        options = ["--option", f"base_url={server.url}", "--option", "model=m"]
+        assert main(["check", "zero-shot", *options]) == 0
+        assert "votes sad" in capsys.readouterr().out
+    assert main(["check", "zero-shot", *options, "--option", "attempts=1"]) == 6
+    assert "abhinaya models: zero-shot: the server at" in capsys.readouterr().err
+
+
+def test_convert(capsys, tmp_path) -> None:
+    torch.save({"model": {"a": torch.ones(3)}}, tmp_path / "w.pth")
+    assert main(["convert", str(tmp_path / "w.pth"), str(tmp_path / "w.safetensors")]) == 0
+    assert "1 weights" in capsys.readouterr().out
+    assert torch.equal(read(tmp_path / "w.safetensors").tensors["a"], torch.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "line"),
+    [
+        (["show", "wavml"], 2, "no model is called 'wavml'; did you mean 'wavlm'?"),
+        (["check", "wavml"], 2, "no model is called"),
+        (["pull", "wavml"], 2, "no model is called"),
+        (["check", "wavlm"], 2, "the option 'checkpoint' is missing; Give it"),
+        (["check", "wavlm", "--option", "checkpoint"], 2, "is not KEY=VALUE"),
+        (["check", "wavlm", "--option", "checkpoint=/none"], 6, "/none: it does not exist; Check"),
+        (["check", "wavlm", "--option", "checkpoint=<yours>"], 2, "still has the placeholder"),
+        (["convert", "/none.pth", "/x.safetensors"], 6, "/none.pth: it does not exist"),
+        (["convert", "/none.pth", "/x.pth"], 2, "does not end in .safetensors"),
+    ],
+)
+def test_errors_are_one_line_and_an_exit_code(capsys, arguments, code, line) -> None:
+    assert main(arguments) == code
+    err = capsys.readouterr().err
+    assert err.startswith("abhinaya models: ")
+    assert line in err
+    assert err.count("\n") == 1
+
+
+def test_wrong_usage() -> None:
+    for arguments in ([], ["fetch"], ["pull"]):
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
+        assert caught.value.code == 2
