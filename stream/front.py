@@ -14,6 +14,7 @@ import queue
 import sys
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ import msgspec
 import zmq
 
 from abhinaya.stream import config as configuration
-from abhinaya.stream.errors import AbhinayaError, NetworkError, SourceError
+from abhinaya.stream.errors import AbhinayaError, NetworkError, ProcessError, SourceError
 from abhinaya.stream.messages import (
     Beat,
     Credit,
@@ -236,6 +237,11 @@ class Front:
                     shared.room.wait()
         except AbhinayaError as error:
             shared.fault = error
+        except Exception as error:  # a fault of ours must not pass for the end of the input
+            traceback.print_exc()
+            shared.fault = ProcessError(
+                self._assignment.front, f"stopped on an unexpected {type(error).__name__}: {error}"
+            )
         finally:
             shared.over = True
             wake(self._wake)
