@@ -21,7 +21,7 @@ class Background:
 
 SPEECH_DATA: Final = (
     "RAVDESS, actors 1-14 to fit, 15-16 to tune, 17-18 measured (CC BY-NC-SA 4.0)",
-    "nEMO, six Polish speakers to fit, MK0 to tune, KD0 and SM0 measured (CC BY-NC-SA 4.0)",
+    "nEMO, five Polish speakers to fit, MK0, MP0 to tune, KD0, SM0 measured (CC BY-NC-SA 4.0)",
 )
 TEXT_DATA: Final = (
     "GoEmotions train, Ekman grouping (Apache-2.0)",
@@ -71,10 +71,23 @@ BACKGROUNDS: Final[Mapping[str, Background]] = {
 }
 
 
-def write_card(weights: Path, model: str, version: str, figures: Mapping[str, Any]) -> Path:
-    """Write the card of `weights` beside it; `figures` may be empty before they are measured."""
+def write_card(
+    weights: Path, model: str, version: str, figures: Mapping[str, Any], made_by: str
+) -> Path:
+    """Write the card of `weights` beside it; `figures` may be empty before they are measured.
+
+    `made_by` is the command that gave the weights.
+    """
     path = weights.with_suffix(".json")
-    card = {"model": model, "version": version, **asdict(BACKGROUNDS[model])}
+    card = {"model": model, "version": version, "made_by": made_by, **asdict(BACKGROUNDS[model])}
     text = json.dumps({**card, "figures": dict(figures)}, indent=2, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")
     return path
+
+
+def made_by_of(weights: Path) -> str:
+    """Return what the card beside `weights` says made them."""
+    path = weights.with_suffix(".json")
+    if not path.is_file():
+        return "not stated"
+    return str(json.loads(path.read_text(encoding="utf-8")).get("made_by", "not stated"))

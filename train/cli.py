@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import sys
-from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 from abhinaya.models.errors import ModelError
 from abhinaya.models.registry import load
-from abhinaya.train.cards import BACKGROUNDS, write_card
+from abhinaya.train.cards import BACKGROUNDS, made_by_of, write_card
 from abhinaya.train.compact_joint import JointRecipe, train_compact_joint
+from abhinaya.train.compact_recipes import changed
 from abhinaya.train.compact_speech import SpeechRecipe, train_compact_speech
 from abhinaya.train.compact_text import TextRecipe, train_compact_text
 from abhinaya.train.data.clips import DataError
@@ -20,7 +19,6 @@ from abhinaya.train.evaluate import MEASURES
 from abhinaya.train.loop import TrainingError
 
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
-Recipe = TypeVar("Recipe", SpeechRecipe, TextRecipe)
 CACHE = Path("/tmp/abhinaya-cache")  # noqa: S108 - rendered features, remade when missing
 WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "compact" / "weights"
 
@@ -48,6 +46,13 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--out", type=Path, default=WEIGHTS, help="folder of the weights")
         command.add_argument("--steps", type=int, help="training steps; fewer to try things out")
         command.add_argument("--seed", type=int, help="another seed than the recipe's")
+        command.add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="NAME=VALUE",
+            help="another value in the recipe, as schedule.rate=1e-3; VALUE is JSON",
+        )
     evaluate = commands.add_parser("evaluate", help="measure weights and write the figures")
     _add_folders(evaluate)
     evaluate.add_argument("model", choices=sorted(BACKGROUNDS))
@@ -63,29 +68,30 @@ def _add_folders(command: argparse.ArgumentParser) -> None:
 def _train(args: argparse.Namespace) -> None:
     if importlib.util.find_spec("onnx") is None:  # now, and not after ten minutes of training
         raise TrainingError("onnx is missing; install the extra: pip install 'abhinaya[train]'")
-    changes = {} if args.seed is None else {"seed": args.seed}
-    speech, text, joint = SpeechRecipe(), TextRecipe(), JointRecipe()
-    speech, text = replace(speech, **changes), replace(text, **changes)
-    joint = replace(
-        joint, speech=replace(joint.speech, **changes), text=replace(joint.text, **changes)
-    )
-    if args.steps is not None:
-        speech, text = _shorter(speech, args.steps), _shorter(text, args.steps)
-        joint = replace(
-            joint, speech=_shorter(joint.speech, args.steps), text=_shorter(joint.text, args.steps)
-        )
+    settings = [*_shortcuts(args), *args.set]
     if args.command == "compact-speech":
-        path = train_compact_speech(args.data, args.cache, args.out, speech, _say)
+        recipe = changed(SpeechRecipe(), settings)
+        path = train_compact_speech(args.data, args.cache, args.out, recipe, _say)
     elif args.command == "compact-text":
-        path = train_compact_text(args.data, args.out, text, _say)
+        path = train_compact_text(args.data, args.out, changed(TextRecipe(), settings), _say)
     else:
+        joint = changed(JointRecipe(), settings)
         path = train_compact_joint(args.data, args.cache, args.out, joint, _say)
-    write_card(path, args.command, _version(path, args.command), {})
+    made_by = " ".join(["abhinaya train", args.command, *(f"--set {s}" for s in settings)])
+    write_card(path, args.command, _version(path, args.command), {}, made_by)
     _say(f"wrote {path}; measure it with: abhinaya train evaluate {args.command} --weights {path}")
 
 
-def _shorter(recipe: Recipe, steps: int) -> Recipe:
-    return replace(recipe, schedule=replace(recipe.schedule, steps=steps))
+def _shortcuts(args: argparse.Namespace) -> list[str]:
+    """Write --steps and --seed as the settings of the recipe that they stand for."""
+    towers = ("speech.", "text.") if args.command == "compact-joint" else ("",)
+    found = []
+    for tower in towers:
+        if args.steps is not None:
+            found.append(f"{tower}schedule.steps={args.steps}")
+        if args.seed is not None:
+            found.append(f"{tower}seed={args.seed}")
+    return found
 
 
 def _version(path: Path, model: str) -> str:
@@ -96,7 +102,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     path = args.weights or WEIGHTS / f"{args.model}.onnx"
     voter = load(args.model, {"weights": str(path)})
     figures = MEASURES[args.model](voter, args.data, _say)
-    card = write_card(path, args.model, voter.card.version, figures)
+    card = write_card(path, args.model, voter.card.version, figures, made_by_of(path))
     print(card.read_text(encoding="utf-8"))
 
 

@@ -24,7 +24,7 @@ from abhinaya.train.metrics import Indices
 from abhinaya.train.splits import select
 from abhinaya.train.text_batches import TextPlan
 
-VERSION: Final = "1"
+VERSION: Final = "2"
 
 
 def _speech() -> SpeechRecipe:
@@ -33,8 +33,7 @@ def _speech() -> SpeechRecipe:
         planes=(12, 24, 40, 56),
         width=112,
         dropout=0.4,
-        gamma=2.0,
-        schedule=Schedule(steps=5_000, rate=3e-3),
+        schedule=Schedule(steps=6_500, rate=3e-3),
     )
 
 
@@ -126,7 +125,7 @@ def train_compact_joint(
     assert speech.labels == TEXT_LABELS
     clips = select(read_clips(data, ["ravdess", "nemo"]), "tune")
     tuning = render(clips, data, cache, 0, RENDERING_SEED)
-    scores, truth = tuning_scores(speech.network.eval(), tuning, speech.labels)
+    scores, truth = tuning_scores(speech.network.eval(), tuning)
     rows, texts = make_pairs(scores, truth, text.tune, recipe)
     ids, mask = encode(texts, recipe.text.plan.buckets, recipe.text.plan.hash_seed)
     with torch.no_grad():

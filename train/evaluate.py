@@ -10,11 +10,17 @@ from typing import Any, Final
 import numpy as np
 
 from abhinaya.models.base import Ballot, FloatArray, Utterance, Voter
-from abhinaya.models.compact.features import SAMPLE_RATE, SpeechStatistics
 from abhinaya.models.labels import LABELS
+from abhinaya.train.compact_intervals import macro_f1_interval
+from abhinaya.train.compact_recordings import (
+    TELEPHONE,
+    Recordings,
+    calls,
+    neutral_voices,
+    normalisations,
+)
 from abhinaya.train.compact_text import TEXT_LABELS
-from abhinaya.train.data.audio import read_audio
-from abhinaya.train.data.clips import Clip, read_clips
+from abhinaya.train.data.clips import read_clips
 from abhinaya.train.data.texts import Sentence, read_emorynlp, read_goemotions, read_meld
 from abhinaya.train.data.word_errors import with_errors
 from abhinaya.train.metrics import Indices, calibration_error, macro_f1, per_class, weighted_f1
@@ -22,8 +28,9 @@ from abhinaya.train.splits import part_of
 from abhinaya.train.text_batches import common_words
 
 HEARD_S: Final = (0, 2, 5, 10, 20, 40)
-LONGEST_SAMPLES: Final = 10 * SAMPLE_RATE
 NEUTRAL: Final = LABELS.index("neutral")
+SETS: Final = tuple((corpus, part) for part in ("tune", "dev") for corpus in ("ravdess", "nemo"))
+"""What is chosen by and what is only measured; the card says which is which."""
 Figures = dict[str, Any]
 
 
@@ -54,6 +61,24 @@ def ask(voter: Voter, utterances: Sequence[Utterance], truth: Sequence[str]) -> 
     )
 
 
+def brief(answers: Answers) -> Figures:
+    """Macro-F1 over the classes that occur, with its interval."""
+    truth, guess = answers.truth, answers.guess
+    present = sorted({int(c) for c in truth})
+    low, high = macro_f1_interval(truth, guess, present)
+    return {
+        "n": len(truth),
+        "macro_f1": round(macro_f1(truth, guess, present), 3),
+        "interval": [round(low, 3), round(high, 3)],
+    }
+
+
+def told(figure: Figures) -> str:
+    """Write a macro-F1 as a line of a report."""
+    low, high = figure["interval"]
+    return f"macro-F1 {figure['macro_f1']:.3f} [{low:.3f}, {high:.3f}] (n {figure['n']})"
+
+
 def figures(answers: Answers) -> Figures:
     """Macro-F1, weighted F1, accuracy, calibration and each class, over the classes that occur."""
     truth, guess = answers.truth, answers.guess
@@ -63,8 +88,7 @@ def figures(answers: Answers) -> Figures:
         for c, s in per_class(truth, guess, present).items()
     }
     return {
-        "n": len(truth),
-        "macro_f1": round(macro_f1(truth, guess, present), 3),
+        **brief(answers),
         "weighted_f1": round(weighted_f1(truth, guess, present), 3),
         "accuracy": round(float(np.mean(truth == guess)), 3),
         "calibration_error": round(calibration_error(answers.probabilities, truth), 3),
@@ -72,72 +96,72 @@ def figures(answers: Answers) -> Figures:
     }
 
 
-class Recordings:
-    """Clips read once, as utterances after any amount of speech of the same speaker."""
-
-    def __init__(self, clips: Sequence[Clip]) -> None:
-        self.clips = tuple(clips)
-        self._samples = [read_audio(clip.path)[:LONGEST_SAMPLES] for clip in clips]
-        speakers = np.array([clip.speaker for clip in clips])
-        self._same = [np.flatnonzero(speakers == speaker) for speaker in speakers]
-
-    def after(self, heard_s: float, seed: int = 0) -> list[Utterance]:
-        """Each clip after at least `heard_s` seconds of its speaker's other clips."""
-        rng = np.random.default_rng(seed)
-        return [self._one(i, heard_s, rng) for i in range(len(self.clips))]
-
-    def _one(self, i: int, heard_s: float, rng: np.random.Generator) -> Utterance:
-        statistics, left = SpeechStatistics(), heard_s
-        for other in rng.permutation(self._same[i]):
-            if left <= 0.0:
-                break
-            if other != i:
-                statistics.update(self._samples[other])
-                left -= len(self._samples[other]) / SAMPLE_RATE
-        statistics.update(self._samples[i])
-        return Utterance(self._samples[i], statistics.heard())
-
-
 def speech_figures(voter: Voter, data: Path, say: Callable[[str], None] = print) -> Figures:
-    """Unseen speakers of each corpus by seconds heard, and false alarms on neutral voices."""
+    """Unseen speakers of each corpus by way of normalising, and false alarms on neutral voices."""
     found: Figures = {}
-    for corpus in ("ravdess", "nemo"):
-        clips = [clip for clip in read_clips(data, [corpus]) if part_of(clip) == "dev"]
+    for part, corpus in (
+        ("tune", "ravdess"),
+        ("tune", "nemo"),
+        ("dev", "ravdess"),
+        ("dev", "nemo"),
+    ):
+        name = f"{corpus} {part}"
+        clips = [clip for clip in read_clips(data, [corpus]) if part_of(clip) == part]
         recordings, truth = Recordings(clips), [clip.label for clip in clips]
-        by_seconds: dict[str, float] = {}
-        for heard_s in HEARD_S:
-            answers = ask(voter, recordings.after(heard_s), truth)
-            by_seconds[str(heard_s)] = round(
-                macro_f1(answers.truth, answers.guess, sorted(set(answers.truth.tolist()))), 3
-            )
-            if heard_s == 20:
-                found[f"{corpus} dev, 20 s heard"] = figures(answers)
-                found[f"{corpus} dev, neutral labelled otherwise"] = false_alarms(answers)
-        plain = ask(voter, [Utterance(u.samples) for u in recordings.after(0)], truth)
-        found[f"{corpus} dev, nothing heard"] = figures(plain)
-        found[f"{corpus} dev, macro_f1 by seconds heard"] = by_seconds
-        say(f"{corpus}: macro-F1 by seconds heard {by_seconds}")
-    return {**found, **measured_only(voter, data)}
+        ways: Figures = {}
+        for way, utterances in normalisations(HEARD_S).items():
+            answers = ask(voter, utterances(recordings), truth)
+            ways[way] = brief(answers)
+            say(f"{name}, {way}: {told(ways[way])}")
+            if way == "running, 20 s heard before" and part == "dev":
+                found[f"{name}, 20 s heard"] = figures(answers)
+                found[f"{name}, confusion, 20 s heard"] = confusion(answers)
+                found[f"{name}, neutral labelled otherwise"] = false_alarms(answers)
+        found[f"{name}, macro_f1 by normalisation"] = ways
+    return {**found, **measured_only(voter, data, say)}
 
 
-def measured_only(voter: Voter, data: Path) -> Figures:
-    """Corpora that were never trained on: Urdu talk shows and neutral read English."""
+def measured_only(voter: Voter, data: Path, say: Callable[[str], None] = print) -> Figures:
+    """Measure on what was never trained on: Urdu talk shows, neutral read English, calls.
+
+    The calls are not labelled, so that their share only hints at what is wrong.
+    """
     clips = read_clips(data, ["urdu"])
-    recordings = Recordings(clips)
-    urdu = ask(voter, recordings.after(20), [clip.label for clip in clips])
-    voices = [
-        Clip(path, "neutral_voices", path.name.split("-")[0], "speech", "neutral", "dev")
-        for path in sorted((data / "neutral_voices").glob("*.opus"))
-    ]
-    read = ask(voter, Recordings(voices).after(0), ["neutral"] * len(voices))
-    guesses = {LABELS[c]: int(np.sum(read.guess == c)) for c in np.unique(read.guess) if c >= 0}
-    return {
-        "urdu, never trained on, 20 s heard": figures(urdu),
-        "neutral_voices, labelled otherwise": {
-            **false_alarms(read),
-            "guesses": guesses,
-        },
+    urdu = ask(voter, Recordings(clips).after(20), [clip.label for clip in clips])
+    found = {"urdu, never trained on, 20 s heard": figures(urdu)}
+    say(f"urdu: {told(brief(urdu))}")
+    voices = neutral_voices(data)
+    sets = {
+        "neutral_voices": Recordings(voices).after(0),
+        "neutral_voices by telephone": Recordings(voices, TELEPHONE).after(0),
+        "e2e/calls, not labelled": calls(data),
     }
+    for name, utterances in sets.items():
+        if not utterances:
+            continue
+        answers = ask(voter, utterances, ["neutral"] * len(utterances))
+        found[f"{name}, labelled otherwise"] = {
+            **false_alarms(answers),
+            "guesses": guesses(answers),
+        }
+        say(f"{name}, labelled otherwise: {found[f'{name}, labelled otherwise']}")
+    return found
+
+
+def guesses(answers: Answers) -> dict[str, int]:
+    """How often each label was given."""
+    return {LABELS[c]: int(np.sum(answers.guess == c)) for c in np.unique(answers.guess) if c >= 0}
+
+
+def confusion(answers: Answers) -> dict[str, dict[str, int]]:
+    """How often each true label was given each label."""
+    rows = {}
+    for c in sorted({int(c) for c in answers.truth}):
+        mine = answers.truth == c
+        rows[LABELS[c]] = guesses(
+            Answers(answers.truth[mine], answers.probabilities[mine], answers.guess[mine])
+        )
+    return rows
 
 
 def false_alarms(answers: Answers) -> Figures:
@@ -165,12 +189,12 @@ def text_figures(voter: Voter, data: Path, say: Callable[[str], None] = print) -
         clear = [s for s in sentences if len(s.labels) == 1]
         answers = ask(voter, [_spoken(s.text) for s in clear], [s.labels[0] for s in clear])
         found[name] = figures(answers)
-        say(f"{name}: macro-F1 {found[name]['macro_f1']} (n {found[name]['n']})")
+        say(f"{name}: {told(found[name])}")
     return found
 
 
 def joint_figures(voter: Voter, data: Path, say: Callable[[str], None] = print) -> Figures:
-    """Dev clips with no words, with dev sentences of the same label, and with neutral ones.
+    """Clips with no words, with dev sentences of the same label, and with neutral ones.
 
     No corpus here has freely worded speech with labels, so pairs are made by label: this bounds
     what the fusion could give, and says little of what it gives on real talk.
@@ -181,8 +205,8 @@ def joint_figures(voter: Voter, data: Path, say: Callable[[str], None] = print) 
         if len(sentence.labels) == 1:
             by_label[sentence.labels[0]].append(sentence.text)
     found: Figures = {}
-    for corpus in ("ravdess", "nemo"):
-        clips = [clip for clip in read_clips(data, [corpus]) if part_of(clip) == "dev"]
+    for corpus, part in SETS:
+        clips = [clip for clip in read_clips(data, [corpus]) if part_of(clip) == part]
         truth = [clip.label for clip in clips]
         heard = Recordings(clips).after(20)
         worded = {
@@ -195,11 +219,11 @@ def joint_figures(voter: Voter, data: Path, say: Callable[[str], None] = print) 
                 Utterance(u.samples, u.heard, text) for u, text in zip(heard, texts, strict=True)
             ]
             answers = ask(voter, paired, truth)
-            key = f"{corpus} dev, 20 s heard, {name}"
+            key = f"{corpus} {part}, 20 s heard, {name}"
             found[key] = figures(answers)
             found[f"{key}, neutral labelled otherwise"] = false_alarms(answers)
-            say(f"{key}: macro-F1 {found[key]['macro_f1']}")
-    return {**found, **measured_only(voter, data)}
+            say(f"{key}: {told(found[key])}")
+    return {**found, **measured_only(voter, data, say)}
 
 
 def _pick(texts: Sequence[str], rng: np.random.Generator) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +12,24 @@ import torch
 from torch import Tensor
 
 from abhinaya.models.base import FloatArray, Heard
-from abhinaya.models.compact.features import HOP_SAMPLES, SAMPLE_RATE, heard_from, normalise
+from abhinaya.models.compact.features import (
+    HOP_SAMPLES,
+    N_MELS,
+    SAMPLE_RATE,
+    Sums,
+    fixed_statistics,
+    heard_from,
+    mel_centres_hz,
+    normalise,
+)
 from abhinaya.models.compact.listen import pad
+from abhinaya.models.labels import LABELS
+from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.sessions import Sessions
 
-FRAMES_PER_SECOND = SAMPLE_RATE // HOP_SAMPLES
+FRAMES_PER_SECOND: Final = SAMPLE_RATE // HOP_SAMPLES
+NEPER: Final = np.log(10.0) / 10.0
+"""A decibel of power in nats."""
 
 
 @dataclass(frozen=True)
@@ -33,20 +47,37 @@ class BatchPlan:
     """Widest band of mel bins hidden from a clip."""
     masked_frames: int = 40
     """Longest stretch hidden from a clip, in frames."""
+    warp: float = 0.0
+    """Most that a voice's frequencies are stretched or squeezed: a shorter or longer throat."""
+    tilt_db: float = 0.0
+    """Deviation of a random curve over frequency: another microphone or room."""
+    running: bool = True
+    """False: the same fixed statistics for everybody, to measure what running ones are worth."""
 
 
 class SpeechBatches:
-    """Draws batches from rendered sessions, by seed."""
+    """Draws batches from rendered sessions, by seed.
+
+    C columns: one for each of `labels`, and where bursts are among the clips eight more, for the
+    label of a burst.
+    """
 
     def __init__(
-        self, sessions: Sessions, labels: tuple[str, ...], plan: BatchPlan, seed: int
+        self,
+        sessions: Sessions,
+        labels: tuple[str, ...],
+        plan: BatchPlan,
+        seed: int,
+        learn: npt.NDArray[np.bool_] | None = None,
     ) -> None:
+        """`learn` [N] says which clips may be drawn; all unless given."""
         self._sessions = sessions
         self._plan = plan
         self._rng = np.random.default_rng(seed)
-        self._classes = len(labels)
-        self._label = np.array([labels.index(c.label) for c in sessions.clips])
-        self._chance = _chances(sessions, self._label, plan.shares)
+        self._columns = columns(sessions.clips, labels)
+        self._column = np.array([column(clip, labels) for clip in sessions.clips])
+        drawn = np.ones(len(sessions.clips), np.bool_) if learn is None else learn
+        self._chance = _chances(sessions, self._column, plan.shares, drawn)
         self._members = {
             int(number): np.flatnonzero(sessions.session == number)
             for number in np.unique(sessions.session)
@@ -58,7 +89,7 @@ class SpeechBatches:
         chosen = rng.choice(len(self._chance), size=plan.size, p=self._chance)
         crop = int(rng.uniform(*plan.crop_s) * FRAMES_PER_SECOND)
         clips = [self._features(int(i), crop) for i in chosen]
-        targets = np.eye(self._classes, dtype=np.float32)[self._label[chosen]]
+        targets = np.eye(self._columns, dtype=np.float32)[self._column[chosen]]
         features, mask = pad(clips)
         return torch.from_numpy(features), torch.from_numpy(mask), torch.from_numpy(targets)
 
@@ -66,10 +97,17 @@ class SpeechBatches:
         rng, plan = self._rng, self._plan
         seconds = 0.0 if rng.random() < plan.alone else rng.uniform(0.0, plan.most_heard_s)
         others = rng.permutation(self._members[int(self._sessions.session[i])])
-        heard = heard_before(self._sessions, i, others, seconds)
+        sums = sums_before(self._sessions, i, others, seconds)
         energies = self._sessions.energies(i)
         start = int(rng.integers(max(1, len(energies) - crop + 1)))
-        return self._hide(normalise(energies[start : start + crop], heard))
+        energies = energies[start : start + crop]
+        if plan.warp:
+            energies, sums = warped(energies, sums, rng.uniform(-plan.warp, plan.warp))
+        if plan.tilt_db:
+            curve = np.interp(np.arange(N_MELS), (0, 13, 31, 47, 63), rng.standard_normal(5))
+            energies, sums = tilted(energies, sums, curve * plan.tilt_db * NEPER)
+        heard = heard_from(sums) if plan.running else fixed_statistics()
+        return self._hide(normalise(energies, heard))
 
     def _hide(self, features: FloatArray) -> FloatArray:
         """Hide a band and a stretch of features [T, M] (SpecAugment; Park et al., 2019)."""
@@ -83,25 +121,87 @@ class SpeechBatches:
         return features
 
 
+def joined(first: Sessions, second: Sessions) -> Sessions:
+    """Two renderings as one."""
+    return Sessions(
+        clips=first.clips + second.clips,
+        session=np.append(first.session, second.session + first.session.max() + 1),
+        ends=np.append(first.ends, second.ends + first.ends[-1]),
+        frames=np.concatenate([first.frames, second.frames]),
+        weights=np.append(first.weights, second.weights),
+        firsts=np.concatenate([first.firsts, second.firsts]),
+        seconds=np.concatenate([first.seconds, second.seconds]),
+    )
+
+
+def column(clip: Clip, labels: tuple[str, ...]) -> int:
+    """Where a clip's label stands among the columns of the targets."""
+    if clip.kind == "vocal_burst":
+        return len(labels) + LABELS.index(clip.label)
+    return labels.index(clip.label)
+
+
+def columns(clips: Sequence[Clip], labels: tuple[str, ...]) -> int:
+    """How many columns clips need: those of speech, and eight for bursts if there are any."""
+    bursts = any(clip.kind == "vocal_burst" for clip in clips)
+    return len(labels) + len(LABELS) * bursts
+
+
 def heard_before(
     sessions: Sessions, i: int, others: npt.NDArray[np.int64], seconds: float
 ) -> Heard:
     """Statistics up to and including clip i, after `seconds` of the speech of `others`."""
+    return heard_from(sums_before(sessions, i, others, seconds))
+
+
+def sums_before(sessions: Sessions, i: int, others: npt.NDArray[np.int64], seconds: float) -> Sums:
+    """Return the sums up to and including clip i, after `seconds` of the speech of `others`."""
     others = others[others != i]
     heard_frames = np.cumsum(sessions.weights[others]) - sessions.weights[others]
     before = others[heard_frames < seconds * FRAMES_PER_SECOND]
-    return heard_from(sessions.sums(np.append(before, i)))
+    return sessions.sums(np.append(before, i))
+
+
+def warped(energies: FloatArray, sums: Sums, by: float) -> tuple[FloatArray, Sums]:
+    """Energies [T, M] and their sums with all frequencies times 1 + `by`.
+
+    Vocal tract length perturbation (Jaitly and Hinton, 2013) on log-mel bins: the mean goes along
+    exactly, the squares nearly.
+    """
+    hz = mel_centres_hz()
+    place = np.interp(hz / (1.0 + by), hz, np.arange(N_MELS))
+    low = np.minimum(place.astype(np.int64), N_MELS - 2)
+    high_part = place - low
+
+    def moved(x: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+        return x[..., low] * (1.0 - high_part) + x[..., low + 1] * high_part
+
+    return moved(energies).astype(np.float32), Sums(
+        sums.weight, moved(sums.first).astype(np.float64), moved(sums.second).astype(np.float64)
+    )
+
+
+def tilted(
+    energies: FloatArray, sums: Sums, curve: npt.NDArray[np.float64]
+) -> tuple[FloatArray, Sums]:
+    """Energies [T, M] and their sums after a filter of `curve` [M] nats."""
+    second = sums.second + 2.0 * curve * sums.first + curve**2 * sums.weight
+    moved = Sums(sums.weight, sums.first + curve * sums.weight, second)
+    return (energies + curve).astype(np.float32), moved
 
 
 def _chances(
-    sessions: Sessions, label: npt.NDArray[np.int64], shares: Mapping[str, float]
+    sessions: Sessions,
+    column: npt.NDArray[np.int64],
+    shares: Mapping[str, float],
+    learn: npt.NDArray[np.bool_],
 ) -> npt.NDArray[np.float64]:
     corpus = np.array([clip.corpus for clip in sessions.clips])
-    chance = np.zeros(len(label))
+    chance = np.zeros(len(column))
     for name, share in shares.items():
-        inside = corpus == name
-        classes, counts = np.unique(label[inside], return_counts=True)
+        inside = (corpus == name) & learn
+        classes, counts = np.unique(column[inside], return_counts=True)
         for c, count in zip(classes, counts, strict=True):
-            chance[inside & (label == c)] = share / (len(classes) * count)
+            chance[inside & (column == c)] = share / (len(classes) * count)
     normalised: npt.NDArray[np.float64] = chance / chance.sum()
     return normalised

@@ -122,3 +122,17 @@ class TextTower(nn.Module):
         x = torch.relu(near + self.alone(words)) * mask[:, :, None]
         logits: Tensor = self.out(self.pool(x, mask))
         return logits
+
+
+class FirstColumns(nn.Module):
+    """A tower without its last scores: those that only training needed."""
+
+    def __init__(self, tower: nn.Module, count: int) -> None:
+        super().__init__()
+        self.tower = tower
+        self.count = count
+
+    def forward(self, inputs: Tensor, mask: Tensor) -> Tensor:
+        """Take what the tower takes: -> its first `count` logits."""
+        logits: Tensor = self.tower(inputs, mask)
+        return logits[:, : self.count]

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from abhinaya.models.base import FloatArray, Heard
-from abhinaya.models.compact.prior import PRIOR_SHAPE, PRIOR_STD
+from abhinaya.models.compact.prior import PRIOR_LEVEL, PRIOR_SHAPE, PRIOR_STD
 
 SAMPLE_RATE: Final = 16_000
 FRAME_SAMPLES: Final = 400
@@ -51,11 +51,21 @@ def _mel(hz: float) -> float:
     return 2595.0 * float(np.log10(1.0 + hz / 700.0))
 
 
+def _edges_hz() -> Array64:
+    edges_mel = np.linspace(_mel(LOWEST_HZ), _mel(HIGHEST_HZ), N_MELS + 2)
+    edges: Array64 = 700.0 * (10.0 ** (edges_mel / 2595.0) - 1.0)
+    return edges
+
+
+def mel_centres_hz() -> Array64:
+    """Frequency [M] at which each mel filter is highest."""
+    return _edges_hz()[1:-1]
+
+
 @cache
 def mel_filters() -> FloatArray:
     """Triangular mel filters [N_FFT // 2 + 1, M] on the HTK mel scale (O'Shaughnessy, 1987)."""
-    edges_mel = np.linspace(_mel(LOWEST_HZ), _mel(HIGHEST_HZ), N_MELS + 2)
-    edges_hz = 700.0 * (10.0 ** (edges_mel / 2595.0) - 1.0)
+    edges_hz = _edges_hz()
     bins_hz = np.arange(N_FFT // 2 + 1)[:, None] * (SAMPLE_RATE / N_FFT)
     rising = (bins_hz - edges_hz[:-2]) / (edges_hz[1:-1] - edges_hz[:-2])
     falling = (edges_hz[2:] - bins_hz) / (edges_hz[2:] - edges_hz[1:-1])
@@ -149,6 +159,11 @@ def heard_from(sums: Sums) -> Heard:
         mean=shrunk_mean.astype(np.float32),
         std=np.maximum(shrunk_std, SMALLEST_STD).astype(np.float32),
     )
+
+
+def fixed_statistics() -> Heard:
+    """Return the training speech's own statistics, the same for everybody: no normalisation."""
+    return Heard(1, (PRIOR_LEVEL + PRIOR_SHAPE).astype(np.float32), PRIOR_STD.copy())
 
 
 def normalise(energies: FloatArray, heard: Heard) -> FloatArray:

@@ -13,6 +13,9 @@ import numpy as np
 from abhinaya.models.base import FloatArray
 
 # fmt: off
+PRIOR_LEVEL: Final = -5.88
+"""Mean log-mel energy of speech over all bins, clips and channels: only for fixed statistics."""
+
 PRIOR_SHAPE: Final[FloatArray] = np.array(
     [
         0.34, 1.43, 2.46, 3.28, 3.65, 3.66, 3.40, 3.09, 3.06, 3.06, 3.13, 2.75,

@@ -14,6 +14,8 @@ from abhinaya.models.labels import LABELS
 SPEAKERS = {
     "ravdess": ("ravdess_01", "ravdess_15", "ravdess_17"),
     "nemo": ("nemo_EB0", "nemo_MK0", "nemo_KD0"),
+    "urdu": ("urdu_01",),
+    "emogator": ("emogator_000001",),
 }
 
 
@@ -38,7 +40,8 @@ def _write_speech(data: Path) -> None:
                     tone = 0.3 * np.sin(2 * np.pi * 150 * (c + 1) * t) * (t % 0.2 < 0.15)
                     write_wav(data / path, tone + 0.01 * rng.standard_normal(len(t)), 24_000)
                     split = "dev" if speaker.endswith(("17", "KD0")) else "train"
-                    rows.append([path, corpus, speaker, "speech", label, split])
+                    kind = "vocal_burst" if corpus == "emogator" else "speech"
+                    rows.append([path, corpus, speaker, kind, label, split])
     with (data / "speech.csv").open("w", newline="") as out:
         writer = csv.writer(out)
         writer.writerow(["path", "corpus", "speaker", "kind", "label8", "suggested_split"])
@@ -73,4 +76,5 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
         # a wav by another name: what a file is called decides nothing for the decoder
         samples = 0.1 * rng.standard_normal(8_000) * np.exp(-np.arange(8_000) / 800)
         write_wav(data / folder / f"one.{suffix}", samples, 16_000)
+    write_wav(data / "neutral_voices" / "7-one.opus", 0.3 * np.sin(np.arange(16_000) / 20), 16_000)
     return data

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from abhinaya.models.base import Heard
+from abhinaya.models.compact.features import (
+    N_MELS,
+    SAMPLE_RATE,
+    Sums,
+    fixed_statistics,
+    log_mel,
+    mel_centres_hz,
+    mel_filters,
+    normalise,
+)
+from abhinaya.train.compact_intervals import macro_f1_interval
+from abhinaya.train.compact_recordings import Cuts, Recordings, calls, normalisations, stretches
+from abhinaya.train.compact_speech import SPEECH_LABELS, smoothed
+from abhinaya.train.data.clips import read_clips
+from abhinaya.train.data.sessions import render
+from abhinaya.train.metrics import macro_f1
+from abhinaya.train.speech_batches import BatchPlan, SpeechBatches, joined, tilted, warped
+from abhinaya.train.towers import FirstColumns, SpeechTower
+
+
+def tone(hz: float, seconds: float) -> np.ndarray:
+    t = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    return (0.3 * np.sin(2 * np.pi * hz * t)).astype(np.float32)
+
+
+def some_energies() -> np.ndarray:
+    return np.random.default_rng(0).normal(-5.0, 2.0, (50, N_MELS)).astype(np.float32)
+
+
+def test_each_mel_filter_is_highest_at_its_centre() -> None:
+    highest = mel_filters().argmax(axis=0) * (SAMPLE_RATE / 512)
+    assert np.abs(highest - mel_centres_hz()).max() <= SAMPLE_RATE / 512
+
+
+def test_a_warped_tone_is_a_tone_of_the_warped_frequency() -> None:
+    energies = log_mel(tone(1_000.0, 0.2))
+    higher, _ = warped(energies, Sums.of(energies), 0.2)
+    expected = log_mel(tone(1_200.0, 0.2))
+    assert higher.mean(axis=0).argmax() == expected.mean(axis=0).argmax()
+    same, _ = warped(energies, Sums.of(energies), 0.0)
+    np.testing.assert_allclose(same, energies, atol=1e-5)
+
+
+def test_sums_go_along_with_what_is_done_to_the_energies() -> None:
+    energies = some_energies()
+    curve = np.linspace(-2.0, 2.0, N_MELS)
+    louder, sums = tilted(energies, Sums.of(energies), curve)
+    np.testing.assert_allclose(sums.first, Sums.of(louder).first, rtol=1e-5)
+    np.testing.assert_allclose(sums.second, Sums.of(louder).second, rtol=1e-4)
+    moved, sums = warped(energies, Sums.of(energies), 0.1)
+    np.testing.assert_allclose(sums.first, Sums.of(moved).first, rtol=1e-5)
+
+
+def test_bursts_and_speech_learn_apart() -> None:
+    speech = len(SPEECH_LABELS)
+    targets = torch.eye(speech + 8)[[2, speech + 1]]
+    logits = torch.randn(2, speech + 8, requires_grad=True)
+    apart, soft = smoothed(logits, targets, speech, 0.1)
+    torch.testing.assert_close(soft.sum(dim=1), torch.ones(2))
+    assert soft[0, speech:].sum() == 0.0
+    assert soft[1, :speech].sum() == 0.0
+    loss = torch.nn.functional.cross_entropy(apart, soft)
+    (slopes,) = torch.autograd.grad(loss, logits)
+    assert slopes[0, speech:].abs().sum() == 0.0
+    assert slopes[1, :speech].abs().sum() == 0.0
+    assert slopes[0, 2] < 0.0 < slopes[1, speech]
+
+
+def test_without_bursts_nothing_is_hidden() -> None:
+    logits, targets = torch.randn(3, 7), torch.eye(7)[:3]
+    apart, soft = smoothed(logits, targets, 7, 0.07)
+    assert torch.equal(apart, logits)
+    assert soft[0, 0].item() == pytest.approx(0.94)
+    assert soft[0, 1].item() == pytest.approx(0.01)
+
+
+def test_first_columns_are_those_of_the_whole_tower() -> None:
+    tower = SpeechTower(15, (4, 4, 4, 4), 8, 0.0).eval()
+    inputs, mask = torch.randn(2, 40, N_MELS), torch.ones(2, 40)
+    with torch.no_grad():
+        assert torch.equal(FirstColumns(tower, 7)(inputs, mask), tower(inputs, mask)[:, :7])
+
+
+def test_joined_sessions_hold_both_and_only_what_may_be_learnt_is_drawn(
+    tiny: Path, tmp_path: Path
+) -> None:
+    speech, bursts = (
+        render(read_clips(tiny, [corpus]), tiny, tmp_path, 0, 3, workers=1)
+        for corpus in ("ravdess", "emogator")
+    )
+    both, n = joined(speech, bursts), len(speech.clips)
+    np.testing.assert_array_equal(both.energies(n - 1), speech.energies(n - 1))
+    np.testing.assert_array_equal(both.energies(n), bursts.energies(0))
+    np.testing.assert_array_equal(both.sums([n + 1]).first, bursts.sums([1]).first)
+    assert not set(both.session[:n]) & set(both.session[n:])
+
+    learn = np.array([c.label in ("angry", "happy") for c in both.clips])
+    plan = BatchPlan(size=300, shares={"ravdess": 0.5, "emogator": 0.5}, warp=0.1, tilt_db=3.0)
+    _, _, targets = SpeechBatches(both, SPEECH_LABELS, plan, 0, learn).draw()
+    drawn = np.flatnonzero(targets.sum(dim=0).numpy())
+    assert drawn.tolist() == [0, 3, 7 + 0, 7 + 4]  # angry and happy of speech, and of bursts
+
+
+def test_fixed_statistics_let_the_gain_through_and_running_ones_do_not(
+    tiny: Path,
+) -> None:
+    clips = [c for c in read_clips(tiny, ["ravdess"]) if c.speaker == "ravdess_01"]
+    recordings = Recordings(clips)
+    ways = normalisations((0, 5))
+    assert list(ways) == [
+        "none (fixed statistics)",
+        "own clip alone",
+        "running, 5 s heard before",
+    ]
+    fixed, own, later = (way(recordings)[0] for way in ways.values())
+
+    def level(heard: Heard | None) -> float:
+        assert heard is not None
+        return float(heard.mean.mean())
+
+    assert level(fixed.heard) == pytest.approx(level(fixed_statistics()))
+    clip = log_mel(own.samples)
+    assert own.heard is not None
+    assert later.heard is not None
+    assert later.heard.frames > 3 * own.heard.frames
+    quiet = normalise(clip - 3.0, fixed_statistics()) - normalise(clip, fixed_statistics())
+    assert quiet.mean() < -0.5
+
+
+def test_speech_is_cut_at_pauses_and_at_the_longest(tmp_path: Path) -> None:
+    silence = np.zeros(SAMPLE_RATE, np.float32)
+    samples = np.concatenate([silence, tone(300, 2.0), silence, tone(300, 0.3), silence])
+    (only,) = stretches(samples, Cuts())
+    assert only == (pytest.approx(16_000, abs=400), pytest.approx(48_000, abs=400))
+    assert len(stretches(samples, Cuts(shortest_frames=10))) == 2
+    assert len(stretches(samples, Cuts(longest_frames=100))) == 2
+    assert stretches(silence, Cuts()) == []
+    assert calls(tmp_path) == []
+
+
+def test_an_interval_holds_the_figure_and_narrows_with_more_items() -> None:
+    rng = np.random.default_rng(0)
+
+    def width(n: int) -> float:
+        truth = rng.integers(0, 3, n)
+        guess = np.where(rng.random(n) < 0.7, truth, rng.integers(-1, 3, n))
+        low, high = macro_f1_interval(truth, guess, [0, 1, 2])
+        assert low < macro_f1(truth, guess, [0, 1, 2]) < high
+        return high - low
+
+    assert width(60) > 2.5 * width(1_500)
+    truth = np.array([0, 1, 2, 2])
+    assert macro_f1_interval(truth, truth, [0, 1, 2]) == (1.0, 1.0)

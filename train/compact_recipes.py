@@ -1,0 +1,50 @@
+"""Recipes changed from the command line: `--set NAME=VALUE`, with dots into what is nested."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, TypeVar
+
+from abhinaya.train.loop import TrainingError
+
+Recipe = TypeVar("Recipe")
+
+
+def changed(recipe: Recipe, settings: Sequence[str]) -> Recipe:
+    """`recipe` with each NAME=VALUE of `settings` applied, in order. VALUE is JSON.
+
+    Raises:
+        TrainingError: a name is not of the recipe, or a value is not of its kind.
+
+    """
+    for setting in settings:
+        name, equals, raw = setting.partition("=")
+        if not equals:
+            raise TrainingError(f"--set {setting}: give it as NAME=VALUE")
+        try:
+            value = json.loads(raw)
+        except ValueError as error:
+            raise TrainingError(f"--set {setting}: {raw!r} is no JSON value") from error
+        recipe = _with(recipe, name.split("."), value, setting)
+    return recipe
+
+
+def _with(recipe: Any, path: Sequence[str], value: Any, setting: str) -> Any:
+    names = [field.name for field in fields(recipe)] if is_dataclass(recipe) else []
+    if path[0] not in names:
+        near = difflib.get_close_matches(path[0], names, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names) or 'none'}"
+        raise TrainingError(f"--set {setting}: no setting {path[0]!r} here; {hint}")
+    old = getattr(recipe, path[0])
+    if len(path) > 1:
+        return replace(recipe, **{path[0]: _with(old, path[1:], value, setting)})
+    if isinstance(old, tuple) and isinstance(value, list) and len(value) == len(old):
+        value = tuple(value)
+    if isinstance(old, float) and type(value) is int:
+        value = float(value)
+    if is_dataclass(old) or type(value) is not type(old):
+        raise TrainingError(f"--set {setting}: must be of the kind of {old!r}")
+    return replace(recipe, **{path[0]: value})

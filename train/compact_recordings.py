@@ -1,0 +1,125 @@
+"""Recordings to measure on: clips after any amount of speech, voices by telephone, calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from abhinaya.models.base import FloatArray, Utterance
+from abhinaya.models.compact.features import (
+    HOP_SAMPLES,
+    SAMPLE_RATE,
+    SpeechStatistics,
+    fixed_statistics,
+    log_mel,
+    speech_frames,
+)
+from abhinaya.train.data.audio import read_audio
+from abhinaya.train.data.channels import Channel, send_through
+from abhinaya.train.data.clips import Clip
+
+LONGEST_SAMPLES: Final = 10 * SAMPLE_RATE
+TELEPHONE: Final = Channel(low_hz=300.0, high_hz=3_400.0, telephone=True)
+
+
+class Recordings:
+    """Clips read once, as utterances after any amount of speech of the same speaker."""
+
+    def __init__(self, clips: Sequence[Clip], channel: Channel | None = None) -> None:
+        """`channel` is what all of them come through; as recorded unless given."""
+        self.clips = tuple(clips)
+        self._samples = [read_audio(clip.path)[:LONGEST_SAMPLES] for clip in clips]
+        if channel is not None:
+            rng = np.random.default_rng(0)
+            self._samples = [send_through(samples, channel, rng) for samples in self._samples]
+        speakers = np.array([clip.speaker for clip in clips])
+        self._same = [np.flatnonzero(speakers == speaker) for speaker in speakers]
+
+    def after(self, heard_s: float, seed: int = 0) -> list[Utterance]:
+        """Each clip after at least `heard_s` seconds of its speaker's other clips.
+
+        After 0 s it is normalised by its own statistics.
+        """
+        rng = np.random.default_rng(seed)
+        return [self._one(i, heard_s, rng) for i in range(len(self.clips))]
+
+    def unnormalised(self) -> list[Utterance]:
+        """Each clip with the fixed statistics of the training speech, whoever speaks."""
+        return [Utterance(samples, fixed_statistics()) for samples in self._samples]
+
+    def _one(self, i: int, heard_s: float, rng: np.random.Generator) -> Utterance:
+        statistics, left = SpeechStatistics(), heard_s
+        for other in rng.permutation(self._same[i]):
+            if left <= 0.0:
+                break
+            if other != i:
+                statistics.update(self._samples[other])
+                left -= len(self._samples[other]) / SAMPLE_RATE
+        statistics.update(self._samples[i])
+        return Utterance(self._samples[i], statistics.heard())
+
+
+def neutral_voices(data: Path) -> list[Clip]:
+    """One clip of each reader of `data`/neutral_voices."""
+    return [
+        Clip(path, "neutral_voices", path.name.split("-")[0], "speech", "neutral", "dev")
+        for path in sorted((data / "neutral_voices").glob("*.opus"))
+    ]
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """How a long recording is cut where nobody speaks. A stand-in for the monitor's segmenter."""
+
+    pause_frames: int = 40
+    shortest_frames: int = 60
+    longest_frames: int = 800
+
+
+def calls(data: Path, cuts: Cuts | None = None) -> list[Utterance]:
+    """Stretches of speech of each track of `data`/e2e/calls, each track a stream of its own."""
+    found = []
+    for path in sorted((data / "e2e" / "calls").glob("*.opus")):
+        samples, statistics = read_audio(path), SpeechStatistics()
+        for start, end in stretches(samples, cuts or Cuts()):
+            piece = samples[start:end]
+            statistics.update(piece)
+            found.append(Utterance(piece, statistics.heard()))
+    return found
+
+
+def stretches(samples: FloatArray, cuts: Cuts) -> list[tuple[int, int]]:
+    """First and last sample of each stretch of speech, by the level of its frames alone."""
+    loud = np.flatnonzero(speech_frames(log_mel(samples))[0])
+    if len(loud) == 0:
+        return []
+    breaks = np.flatnonzero(np.diff(loud) > cuts.pause_frames)
+    found = []
+    for first, last in zip(
+        loud[np.append(0, breaks + 1)], loud[np.append(breaks, len(loud) - 1)], strict=True
+    ):
+        for start in range(int(first), int(last) + 1, cuts.longest_frames):
+            end = min(start + cuts.longest_frames, int(last) + 1)
+            if end - start >= cuts.shortest_frames:
+                found.append((start * HOP_SAMPLES, end * HOP_SAMPLES))
+    return found
+
+
+Normalisations = dict[str, Callable[[Recordings], list[Utterance]]]
+
+
+def normalisations(heard_s: Sequence[int]) -> Normalisations:
+    """Name every way to normalise: none at all, by the clip alone, running after some seconds."""
+
+    def after(seconds: int) -> Callable[[Recordings], list[Utterance]]:
+        return lambda recordings: recordings.after(seconds)
+
+    ways: Normalisations = {"none (fixed statistics)": Recordings.unnormalised}
+    for seconds in heard_s:
+        name = f"running, {seconds} s heard before" if seconds else "own clip alone"
+        ways[name] = after(seconds)
+    return ways
