@@ -7,38 +7,25 @@ command line is built from the same fields (`abhinaya.stream.flags`).
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib.resources
 import math
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar, get_type_hints
+from typing import Any, Final, Literal
 
 import msgspec
 
 from abhinaya.stream.errors import ConfigError
-
-T = TypeVar("T")
+from abhinaya.stream.fields import Faults, build, near, setting
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 """Of a voter: it names processes, their logs and their sockets."""
 
 RESERVED: Final = ("asr", "front", "hub")
 """Names that other processes bear."""
-
-
-def setting(
-    default: Any = dataclasses.MISSING,
-    *,
-    doc: str,
-    least: float | None = None,
-    most: float | None = None,
-) -> Any:
-    """Declare a field with its documentation and the range of values that make sense."""
-    return field(default=default, metadata={"doc": doc, "least": least, "most": most})
 
 
 EMBEDDED: Final = "embedded"
@@ -203,28 +190,70 @@ def profiles() -> list[str]:
     )
 
 
-def load(profile: str, overrides: Mapping[str, Any] | None = None) -> Config:
+@dataclass(frozen=True, slots=True)
+class Override:
+    """A setting that someone changes for this run."""
+
+    key: str
+    """section.key; a variable's, in capitals, means the key that is written alike."""
+    value: Any
+    origin: str
+    """The variable or flag, for the person."""
+    any_case: bool = False
+    """Whether `key` is in capitals because variables are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """A config, and what set each value that is not its default."""
+
+    config: Config
+    origins: Mapping[str, str]
+    """By dotted key: the profile, a variable or a flag."""
+
+
+def load(profile: str, overrides: Mapping[str, Any] | Sequence[Override] | None = None) -> Config:
     """Read a profile by name or path, with `section.key` overrides on top.
 
     Raises:
         ConfigError: names every fault in the file and the overrides at once.
 
     """
+    if isinstance(overrides, Mapping):
+        overrides = [Override(key, value, "") for key, value in overrides.items()]
+    return trace(profile, overrides or ()).config
+
+
+def trace(profile: str, overrides: Sequence[Override] = ()) -> Traced:
+    """Do as `load` does, and tell where each value is from; later overrides win.
+
+    Raises:
+        ConfigError: names every fault in the file and the overrides at once.
+
+    """
     table = _read(profile)
+    from_file = dict.fromkeys(_leaves(table, ""), f"profile {profile}")
     table.setdefault("profile", Path(profile).stem)
-    faults: list[str] = []
-    for dotted, value in (overrides or {}).items():
-        _put(table, dotted, value, faults)
-    config = _build(Config, table, "", faults)
-    if not faults:
-        faults.extend(_conflicts(config))
-    if faults:
+    given: dict[str, str] = {}
+    faults = Faults(given)
+    for override in overrides:
+        key = _spelled(override.key, table) if override.any_case else override.key
+        for other in [k for k in given if k == key or k.startswith(f"{key}.")]:
+            del given[other]
+        if override.origin:
+            given[key] = override.origin
+        _put(table, key, override.value, faults)
+    config = build(Config, table, "", faults)
+    if not faults.texts:
+        for text, *paths in _conflicts(config):
+            faults.add(text, *paths)
+    if faults.texts:
         raise ConfigError(
             f"profile {profile!r}",
-            "; ".join(faults),
+            "; ".join(faults.texts),
             "`abhinaya settings` lists every key",
         )
-    return config
+    return Traced(config, from_file | given)
 
 
 def encode(config: Config) -> bytes:
@@ -253,87 +282,62 @@ def _read(profile: str) -> dict[str, Any]:
         raise ConfigError(f"profile {profile!r}", f"cannot be read: {error}") from error
 
 
-def _put(table: dict[str, Any], dotted: str, value: Any, faults: list[str]) -> None:
+def _leaves(table: Mapping[str, Any], path: str) -> Iterator[str]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}"
+
+
+def _spelled(dotted: str, table: Mapping[str, Any]) -> str:
+    """Give the key that is written like `dotted` but for capitals; settings are in small letters.
+
+    A voter that the profile does not have is taken as written.
+    """
+    found: list[str] = []
+    for part in dotted.split("."):
+        known = {key.casefold(): key for key in table}
+        own = part if found in (["voters"], ["vote", "weights"]) else part.lower()
+        found.append(known.get(part.casefold(), own))
+        inner = table.get(found[-1])
+        table = inner if isinstance(inner, Mapping) else {}
+    return ".".join(found)
+
+
+def _put(table: dict[str, Any], dotted: str, value: Any, faults: Faults) -> None:
     *sections, last = dotted.split(".")
     for section in sections:
         inner = table.setdefault(section, {})
         if not isinstance(inner, dict):
-            faults.append(f"{dotted} cannot be set: {section} is {inner!r}, not a table")
+            faults.add(f"{dotted} cannot be set: {section} is {inner!r}, not a table", dotted)
             return
         table = inner
     table[last] = value
 
 
-def _build(kind: type[T], table: Any, path: str, faults: list[str]) -> T:
-    """Make a `kind` of a TOML table; faults are collected, and only then is the result unusable."""
-    if not isinstance(table, Mapping):
-        faults.append(f"{path.rstrip('.') or 'the file'} must be a table, not {table!r}")
-        table = {}
-    hints = get_type_hints(kind)
-    known = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    for key in table:
-        if key not in known:
-            faults.append(f"{path}{key} is no setting{_near(key, known)}")
-    values: dict[str, Any] = {}
-    for name, spec in known.items():
-        if name in table:
-            values[name] = _value(hints[name], table[name], f"{path}{name}", spec.metadata, faults)
-        elif spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING:
-            faults.append(f"{path}{name} is missing ({spec.metadata['doc']})")
-            values[name] = None
-    return kind(**values)
-
-
-def _value(hint: Any, raw: Any, path: str, limits: Mapping[str, Any], faults: list[str]) -> Any:
-    nested = next((t for t in _members(hint) if dataclasses.is_dataclass(t)), None)
-    if nested is WorkerConfig and isinstance(raw, Mapping) and path == "voters":
-        return {k: _build(WorkerConfig, v, f"{path}.{k}.", faults) for k, v in raw.items()}
-    if nested is not None and path != "voters":
-        return _build(nested, raw, f"{path}.", faults)
-    try:
-        value = msgspec.convert(raw, hint)
-    except msgspec.ValidationError as error:
-        faults.append(f"{path} = {raw!r} does not fit: {error}")
-        return raw
-    if isinstance(value, float) and not math.isfinite(value):
-        faults.append(f"{path} = {raw!r} is no number to count with")
-        return value
-    least, most = limits.get("least"), limits.get("most")
-    if least is not None and value < least:
-        faults.append(f"{path} = {raw!r} is below {least}")
-    if most is not None and value > most:
-        faults.append(f"{path} = {raw!r} is above {most}")
-    return value
-
-
-def _members(hint: Any) -> Iterator[type[Any]]:
-    yield hint
-    for argument in getattr(hint, "__args__", ()):
-        yield from _members(argument)
-
-
-def _near(key: str, known: Mapping[str, Any]) -> str:
-    near = difflib.get_close_matches(key, known, n=1)
-    return f", did you mean {near[0]!r}?" if near else f" (known: {', '.join(known)})"
-
-
-def _conflicts(config: Config) -> Iterator[str]:
-    """Yield what is wrong only between settings that are each right."""
+def _conflicts(config: Config) -> Iterator[tuple[str, ...]]:
+    """Yield what is wrong only between settings that are each right, and which these are."""
     if not config.voters:
-        yield "voters is empty: a run needs at least one"
+        yield "voters is empty: a run needs at least one", "voters"
     for name in config.voters:
         if name in RESERVED or not NAME.fullmatch(name):
-            yield f"voters.{name} is no name for a voter: letters and digits, none of {RESERVED}"
-    if config.vad.end_threshold > config.vad.start_threshold:
-        yield "vad.end_threshold is above vad.start_threshold"
-    if config.vad.cut_search_s >= config.vad.max_segment_s:
-        yield "vad.cut_search_s is not shorter than vad.max_segment_s"
-    if config.vote.quorum > max(1, len(config.voters)):
-        yield f"vote.quorum = {config.vote.quorum} is more than there are voters"
-    for name, weight in config.vote.weights.items():
+            text = f"voters.{name} is no name for a voter: letters and digits, none of {RESERVED}"
+            yield text, f"voters.{name}"
+    vad, vote = config.vad, config.vote
+    if vad.end_threshold > vad.start_threshold:
+        pair = ("vad.end_threshold", "vad.start_threshold")
+        yield f"{pair[0]} is above {pair[1]}", *pair
+    if vad.cut_search_s >= vad.max_segment_s:
+        pair = ("vad.cut_search_s", "vad.max_segment_s")
+        yield f"{pair[0]} is not shorter than {pair[1]}", *pair
+    if vote.quorum > max(1, len(config.voters)):
+        yield f"vote.quorum = {vote.quorum} is more than there are voters", "vote.quorum"
+    for name, weight in vote.weights.items():
+        path = f"vote.weights.{name}"
         if not (math.isfinite(weight) and weight >= 0):
-            yield f"vote.weights.{name} = {weight!r} must be 0 or more"
+            yield f"{path} = {weight!r} must be 0 or more", path
         if name not in config.voters:
-            yield f"vote.weights.{name} is no voter{_near(name, config.voters)}"
+            yield f"{path} is no voter{near(name, config.voters)}", path
     if config.supervise.silent_s < 2 * config.supervise.beat_s:
-        yield "supervise.silent_s is less than two beats"
+        yield "supervise.silent_s is less than two beats", "supervise.silent_s", "supervise.beat_s"

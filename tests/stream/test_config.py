@@ -9,9 +9,9 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from abhinaya.stream import config as configuration
 from abhinaya.stream.config import Config, VadConfig, WorkerConfig, decode, encode, load, profiles
 from abhinaya.stream.errors import ConfigError
+from abhinaya.stream.fields import members
 
 GOOD = '[voters.S1]\nmodel = "compact-speech"\n'
 
@@ -32,7 +32,7 @@ def faults(tmp_path: Path, text: str, overrides: dict[str, Any] | None = None) -
 def sections(kind: type[Any] = Config) -> list[type[Any]]:
     found = [kind]
     for hint in get_type_hints(kind).values():
-        for member in configuration._members(hint):
+        for member in members(hint):
             if dataclasses.is_dataclass(member) and member not in found:
                 found += sections(member)
     return found
