@@ -8,7 +8,6 @@ from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import Any, Final
 
-import httpx2
 from huggingface_hub import is_offline_mode, snapshot_download
 from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 from safetensors import SafetensorError
@@ -67,7 +66,7 @@ def translated(subject: str, *, quiet: bool = True) -> Iterator[None]:
         raise OptionsError(
             subject, f"a package it needs is not installed ({_first_line(error)})", "Install it"
         ) from error
-    except (OSError, httpx2.HTTPError) as error:  # transformers' are OSErrors
+    except OSError as error:  # the Hub's HTTP errors are OSErrors, and so are transformers'
         raise _unavailable(subject, error) from error
     except HFValidationError as error:
         raise MissingFileError(
@@ -85,7 +84,7 @@ def translated(subject: str, *, quiet: bool = True) -> Iterator[None]:
             log.enable_progress_bar()
 
 
-def _unavailable(subject: str, error: Exception) -> ModelError:
+def _unavailable(subject: str, error: OSError) -> ModelError:
     """Say why a model cannot be had; transformers tells only in the chain of causes."""
     chain: list[BaseException] = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:

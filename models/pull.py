@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Final
 
-from huggingface_hub import HfApi, is_offline_mode, snapshot_download
+import httpx2
+from huggingface_hub import HfApi, constants, is_offline_mode, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from abhinaya.models.errors import KeysError
@@ -59,7 +60,10 @@ def pull(repo: str) -> Path:
             return folder
         raise not_here(repo)
     with translated(repo, quiet=False):
-        info = HfApi().model_info(repo)
+        try:
+            info = HfApi().model_info(repo)
+        except httpx2.TransportError as error:
+            raise ConnectionError(f"{constants.ENDPOINT}: {error}") from error
         files = [f.rfilename for f in info.siblings or () if "/" not in f.rfilename]
         kind = next((k for k in _WEIGHTS if any(Path(f).match(k) for f in files)), None)
         if kind is None:

@@ -1,0 +1,222 @@
+"""The voters with random weights of chosen sizes: what `abhinaya bench models` measures.
+
+They do all that a voter does with a batch, from samples and words to probabilities, but reading
+files: tokens are drawn at random, four for each second of speech.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, LlamaConfig, WhisperConfig
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+from abhinaya.models.audio_encoders import AudioEncoders
+from abhinaya.models.base import FloatArray
+from abhinaya.models.beats import Beats, BeatsConfig
+from abhinaya.models.heads import LanguageHead
+from abhinaya.models.llama import LlamaClassifier
+from abhinaya.models.lora import add_lora, merge_lora
+from abhinaya.models.qformer import QFormerConfig
+from abhinaya.models.salmonn import Prompt, Salmonn, SpeechAdapter
+from abhinaya.models.serving import SAMPLE_RATE, Place, padded, valid
+from abhinaya.models.wavlm import S1, WAVLM_LARGE, S1Config
+
+Scale = Literal["tiny", "real"]
+Batch = Sequence[FloatArray]
+"""Waves [n] of 16 kHz."""
+
+TOKENS_A_SECOND: Final = 4
+BEFORE, AFTER, TEXT = 8, 18, 16
+"""Tokens of SALMONN's prompt: before the speech, after it, and the question."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Of all five models."""
+
+    wavlm: Mapping[str, Any]
+    whisper: Mapping[str, Any]
+    beats: BeatsConfig
+    qformer: Mapping[str, Any]
+    llama_8b: Mapping[str, Any]
+    vicuna_7b: Mapping[str, Any]
+    vicuna_13b: Mapping[str, Any]
+    hidden: int
+    """Of the heads."""
+
+
+def _llama(hidden: int, inner: int, layers: int, heads: int, **more: Any) -> dict[str, Any]:
+    return {
+        "hidden_size": hidden,
+        "intermediate_size": inner,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        **more,
+    }
+
+
+REAL: Final = Sizes(
+    wavlm=WAVLM_LARGE,
+    whisper={
+        "d_model": 1280,
+        "encoder_layers": 32,
+        "encoder_attention_heads": 20,
+        "encoder_ffn_dim": 5120,
+        "num_mel_bins": 80,
+    },
+    beats=BeatsConfig(),
+    qformer={},
+    llama_8b=_llama(4096, 14336, 32, 32, num_key_value_heads=8, vocab_size=128_256),
+    vicuna_7b=_llama(4096, 11008, 32, 32, vocab_size=32_001),
+    vicuna_13b=_llama(5120, 13824, 40, 40, vocab_size=32_001),
+    hidden=1024,
+)
+TINY: Final = Sizes(
+    wavlm={
+        "hidden_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "conv_dim": [8] * 7,
+        "feat_extract_norm": "layer",
+        "do_stable_layer_norm": True,
+        "num_conv_pos_embedding_groups": 4,
+    },
+    whisper={
+        "d_model": 16,
+        "encoder_layers": 1,
+        "encoder_attention_heads": 2,
+        "encoder_ffn_dim": 24,
+        "num_mel_bins": 80,
+    },
+    beats=BeatsConfig(
+        embed_dim=16,
+        encoder_layers=2,
+        encoder_embed_dim=24,
+        encoder_ffn_embed_dim=32,
+        encoder_attention_heads=2,
+        conv_pos_groups=4,
+    ),
+    qformer={"hidden_size": 24, "intermediate_size": 32},
+    llama_8b=_llama(32, 48, 2, 4, vocab_size=300),
+    vicuna_7b=_llama(32, 48, 2, 4, vocab_size=300),
+    vicuna_13b=_llama(40, 48, 2, 4, vocab_size=300),
+    hidden=16,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A voter, or several that run one after the other on the same segments."""
+
+    name: str
+    run: Callable[[Batch], Tensor]
+    """Waves to probabilities [B, C] on the CPU."""
+    modules: tuple[nn.Module, ...]
+
+
+class Workshop:
+    """Builds subjects; S2 and ST1 share their encoders as they do in one process."""
+
+    def __init__(self, scale: Scale, place: Place, merge: bool = False) -> None:
+        self._sizes = REAL if scale == "real" else TINY
+        self._place, self._merge = place, merge
+        self._encoders: AudioEncoders | None = None
+
+    def build(self, name: str) -> Subject:
+        """Build what `name` says: S1, S2, T2 or ST1, or several with `+` between them."""
+        if "+" in name:
+            parts = [self.build(part) for part in name.split("+")]
+            modules = tuple(m for part in parts for m in part.modules)
+            return Subject(name, lambda batch: [part.run(batch) for part in parts][-1], modules)
+        builders = {"S1": self._s1, "S2": self._s2, "T2": self._t2, "ST1": self._st1}
+        with torch.device(self._place.device):
+            subject = builders[name]()
+        for module in subject.modules:
+            module.requires_grad_(False)
+        return subject
+
+    def _s1(self) -> Subject:
+        model = S1(S1Config(self._sizes.wavlm, hidden=self._sizes.hidden)).eval()
+        nn.Module.to(model.wavlm_model, self._place.device, self._place.dtype)
+
+        def run(batch: Batch) -> Tensor:
+            with torch.device("cpu"):
+                waves, lengths = model.prepare(batch)
+            device = self._place.device
+            scores: Tensor = model(waves.to(device), lengths.to(device))
+            return scores.softmax(-1).cpu()
+
+        return Subject("S1", run, (model,))
+
+    def _t2(self) -> Subject:
+        body = self._llm(self._sizes.llama_8b)
+        model = LlamaClassifier(body, self._head(body)).eval()
+        words, device = self._sizes.llama_8b["vocab_size"], self._place.device
+
+        def run(batch: Batch) -> Tensor:
+            ids, lengths = padded([torch.tensor(_tokens(wave, words)) for wave in batch])
+            mask = valid(lengths, ids.shape[1])
+            scores: Tensor = model(ids.to(device), mask.to(device))
+            return scores.softmax(-1).cpu()
+
+        return Subject("T2", run, (model,))
+
+    def _s2(self) -> Subject:
+        return self._salmonn("S2", self._sizes.vicuna_13b, transcript=False)
+
+    def _st1(self) -> Subject:
+        return self._salmonn("ST1", self._sizes.vicuna_7b, transcript=True)
+
+    def _salmonn(self, name: str, llm: Mapping[str, Any], *, transcript: bool) -> Subject:
+        encoders = self._shared_encoders()
+        qformer = QFormerConfig(encoder_width=sum(encoders.widths), **self._sizes.qformer)
+        bridge = SpeechAdapter(*encoders.widths, qformer, llm["hidden_size"])
+        bridge.to(self._place.device, self._place.dtype)
+        body = self._llm(llm)
+        model = Salmonn(bridge, body, self._head(body)).eval()
+
+        def run(batch: Batch) -> Tensor:
+            said = [_tokens(wave, llm["vocab_size"]) if transcript else () for wave in batch]
+            prompts = [Prompt((1,) * BEFORE, (2,) * AFTER, (3,) * TEXT + ids) for ids in said]
+            scores: Tensor = model(encoders.encode(batch), prompts)
+            return scores.softmax(-1).cpu()
+
+        return Subject(name, run, (model, encoders.whisper, encoders.beats))
+
+    def _shared_encoders(self) -> AudioEncoders:
+        if self._encoders is None:
+            config: Any = WhisperConfig
+            whisper = WhisperEncoder(config(**self._sizes.whisper))
+            self._encoders = AudioEncoders(whisper, Beats(self._sizes.beats), self._place)
+        return self._encoders
+
+    def _llm(self, fields: Mapping[str, Any]) -> Any:
+        auto: Any = AutoModel
+        body = auto.from_config(LlamaConfig(**fields), dtype=self._place.dtype)
+        add_lora(body, rank=8)
+        if self._merge:
+            merge_lora(body)
+        return nn.Module.to(body, self._place.device, self._place.dtype).eval()
+
+    def _head(self, body: Any) -> LanguageHead:
+        head = LanguageHead(body.config.hidden_size, self._sizes.hidden)
+        return head.to(self._place.device).eval()
+
+
+def waves(lengths_s: Sequence[float], seed: int) -> list[FloatArray]:
+    """Make noise of these lengths; another seed makes another noise, which no cache knows."""
+    rng = np.random.default_rng(seed)
+    sizes = [round(seconds * SAMPLE_RATE) for seconds in lengths_s]
+    return [(0.05 * rng.standard_normal(size)).astype(np.float32) for size in sizes]
+
+
+def _tokens(wave: FloatArray, words: int) -> tuple[int, ...]:
+    count = max(1, TOKENS_A_SECOND * len(wave) // SAMPLE_RATE)
+    return tuple(np.random.default_rng(len(wave)).integers(3, words, count).tolist())

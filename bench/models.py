@@ -1,0 +1,321 @@
+"""`abhinaya bench models`: how fast the voters are, by batch and by length of the segments.
+
+    abhinaya bench models                                     reduced sizes, on any machine
+    abhinaya bench models --scale real --voters S1            WavLM-large: two CPU cores will do
+    abhinaya bench models --scale real --voters S1,S2,T2,ST1,S2+ST1+T2 --dtype bfloat16
+
+Weights are random, so nothing is downloaded. S2+ST1+T2 runs the three one after the other on the
+same segments, with one run of the encoders that S2 and ST1 share. T1 is served elsewhere. The share
+of the peak is of what the largest matrix product reaches on this machine in this precision.
+`mixed` is sixteen segments of half a second to two: together, and one by one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from abhinaya.bench.model_subjects import Subject, Workshop, waves
+from abhinaya.models.serving import Place, place, weigh
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+VOTERS: Final = ("S1", "S2", "T2", "ST1", "S2+ST1+T2")
+BATCHES: Final = (1, 4, 16, 64)
+LENGTHS_S: Final = (1.0, 3.0, 5.0, 10.0)
+MIXED: Final = 16
+_PEAK_SIZES: Final = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192, 16384)}
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """One voter at one length and batch size."""
+
+    voter: str
+    length_s: float
+    batch: int
+    best_ms: float
+    """Of a whole batch: the time that others' load has added least to."""
+    p50_ms: float
+    p95_ms: float
+    ms_a_segment: float
+    segments_a_second: float
+    gflop_a_segment: float
+    """Of matrix products and convolutions, padding included."""
+    share_of_peak: float
+
+
+@dataclass(frozen=True, slots=True)
+class Mixed:
+    """Short segments of mixed lengths, together and one by one: the best time of each."""
+
+    voter: str
+    together_ms: float
+    one_by_one_ms: float
+
+    @property
+    def gain(self) -> float:
+        """How many times the throughput."""
+        return self.one_by_one_ms / self.together_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """What a voter takes."""
+
+    voter: str
+    parameters: int
+    weights_mb: float
+    peak_mb: float | None
+    """On a GPU, with what the largest batch needs."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, print tables, write JSON if asked."""
+    asked = _parser().parse_args(argv)
+    where = place(asked.device, asked.dtype)
+    peak = peak_flops(where)
+    workshop = Workshop(asked.scale, where, asked.merge)
+    speeds: list[Speed] = []
+    mixed: list[Mixed] = []
+    weights: list[Weight] = []
+    for name in asked.voters:
+        subject = workshop.build(name)
+        for speed in measure(subject, asked.lengths, asked.batches, asked.repeats, where, peak):
+            speeds.append(speed)
+            _say(asked.lines, speed)
+        mixed.append(measure_mixed(subject, asked.repeats, where))
+        _say(asked.lines, mixed[-1])
+        weights.append(weight(subject, where))
+        _say(asked.lines, weights[-1])
+    if asked.lines:
+        print(json.dumps({"peak_gflops": peak / 1e9, "torch": torch.__version__}))
+        return 0
+    from abhinaya.bench.report import Report, publish  # needs packages that a GPU machine may lack
+
+    report = Report(
+        command="models",
+        settings={
+            "scale": asked.scale,
+            "device": str(where.device),
+            "dtype": str(where.dtype).removeprefix("torch."),
+            "threads": torch.get_num_threads(),
+            "merge": asked.merge,
+            "repeats": asked.repeats,
+        },
+        figures={
+            "peak_gflops": round(peak / 1e9, 1),
+            "speeds": [_rounded(s) for s in speeds],
+            "mixed": [_rounded(m) | {"gain": round(m.gain, 2)} for m in mixed],
+            "weights": [_rounded(w) for w in weights],
+        },
+    )
+    publish(report, _tables(speeds, mixed, weights, peak, asked), asked.json)
+    return 0
+
+
+def measure(
+    subject: Subject,
+    lengths_s: Sequence[float],
+    batches: Sequence[int],
+    repeats: int,
+    where: Place,
+    peak: float,
+) -> Iterator[Speed]:
+    """Measure a voter at every length and batch size."""
+    for length_s in lengths_s:
+        for batch in batches:
+            flops = count_flops(subject, [length_s] * batch)
+            times = [_time(subject, [length_s] * batch, seed, where) for seed in range(repeats)]
+            middle = statistics.median(times)
+            yield Speed(
+                voter=subject.name,
+                length_s=length_s,
+                batch=batch,
+                best_ms=1000 * min(times),
+                p50_ms=1000 * middle,
+                p95_ms=1000 * float(np.percentile(times, 95)),
+                ms_a_segment=1000 * middle / batch,
+                segments_a_second=batch / middle,
+                gflop_a_segment=flops / batch / 1e9,
+                share_of_peak=flops / middle / peak,
+            )
+
+
+def measure_mixed(subject: Subject, repeats: int, where: Place) -> Mixed:
+    """Measure sixteen short segments of mixed lengths, together and one by one, by turns."""
+    lengths_s = list(np.linspace(0.5, 2.0, MIXED))
+    for seconds in lengths_s:
+        _time(subject, [seconds], 0, where)
+    together, apart = [], []
+    for seed in range(1, repeats + 1):
+        together.append(_time(subject, lengths_s, 2 * seed, where))
+        apart.append(sum(_time(subject, [s], 2 * seed + 1, where) for s in lengths_s))
+    return Mixed(subject.name, 1000 * statistics.median(together), 1000 * statistics.median(apart))
+
+
+def weight(subject: Subject, where: Place) -> Weight:
+    """Weigh a voter; on a GPU, ask for the largest room it has taken."""
+    size = weigh(*subject.modules)
+    on_gpu = where.device.type == "cuda"
+    peak_mb = torch.cuda.max_memory_allocated(where.device) / 1e6 if on_gpu else None
+    return Weight(subject.name, size.parameters, size.memory_mb, peak_mb)
+
+
+def count_flops(subject: Subject, lengths_s: Sequence[float]) -> int:
+    """Count the operations of one run, which also warms up."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        subject.run(waves(lengths_s, seed=10**6))
+    return int(counter.get_total_flops())
+
+
+def peak_flops(where: Place) -> float:
+    """Give the operations a second of the best matrix product: what this machine can do at most."""
+    best = 0.0
+    for size in _PEAK_SIZES[where.device.type]:
+        a = torch.randn(size, size, device=where.device, dtype=where.dtype)
+        fastest = min(_clock(lambda a=a: a @ a, where) for _ in range(8))  # type: ignore[misc]
+        best = max(best, 2 * size**3 / fastest)
+    return best
+
+
+def _time(subject: Subject, lengths_s: Sequence[float], seed: int, where: Place) -> float:
+    batch = waves(lengths_s, seed)
+    with torch.inference_mode():
+        return _clock(lambda: subject.run(batch), where)
+
+
+def _clock(run: Callable[[], object], where: Place) -> float:
+    """Give the seconds that `run` takes, what it left to the GPU included."""
+    on_gpu = where.device.type == "cuda"
+    if on_gpu:
+        torch.cuda.synchronize(where.device)
+    begun = time.perf_counter()
+    run()
+    if on_gpu:
+        torch.cuda.synchronize(where.device)
+    return time.perf_counter() - begun
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="abhinaya bench models",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write figures and machine here")
+    parser.add_argument(
+        "--lines", action="store_true", help="each figure as a line of JSON, no tables"
+    )
+    parser.add_argument("--scale", choices=("tiny", "real"), default="tiny")
+    parser.add_argument("--voters", type=_listed(_voter), default=VOTERS, help="with commas")
+    parser.add_argument("--batches", type=_listed(_positive), default=BATCHES)
+    parser.add_argument("--lengths", type=_listed(_seconds), default=LENGTHS_S, help="in seconds")
+    parser.add_argument("--repeats", type=_positive, default=5)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--merge", action="store_true", help="LoRA added to the weights below it")
+    return parser
+
+
+def _listed(one: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
+    def read(text: str) -> tuple[Any, ...]:
+        return tuple(one(part) for part in text.split(","))
+
+    return read
+
+
+def _voter(text: str) -> str:
+    if not set(text.split("+")) <= {"S1", "S2", "T2", "ST1"}:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of S1, S2, T2, ST1, nor some with +")
+    return text
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    if not 0.2 <= (value := float(text)) <= 30:
+        raise argparse.ArgumentTypeError(f"{text!r} is not between 0.2 and 30 seconds")
+    return value
+
+
+def _say(lines: bool, figure: Speed | Mixed | Weight) -> None:
+    if lines:
+        print(json.dumps({type(figure).__name__.lower(): _rounded(figure)}), flush=True)
+
+
+def _rounded(figure: Speed | Mixed | Weight) -> dict[str, Any]:
+    return {k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(figure).items()}
+
+
+def _tables(
+    speeds: Sequence[Speed],
+    mixed: Sequence[Mixed],
+    weights: Sequence[Weight],
+    peak: float,
+    asked: argparse.Namespace,
+) -> list[Table]:
+    from abhinaya.bench.report import ms, table
+
+    heading = f"{asked.scale} sizes; matrix products reach {peak / 1e9:,.0f} GFLOP/s"
+    columns = (
+        "voter",
+        "length",
+        "batch",
+        "best ms",
+        "p50 ms",
+        "p95 ms",
+        "ms/seg",
+        "seg/s",
+        "GF/seg",
+        "peak",
+    )
+    rows = [
+        (
+            s.voter,
+            f"{s.length_s:g} s",
+            str(s.batch),
+            ms(s.best_ms),
+            ms(s.p50_ms),
+            ms(s.p95_ms),
+            ms(s.ms_a_segment),
+            f"{s.segments_a_second:.1f}",
+            f"{s.gflop_a_segment:.3g}",
+            f"{s.share_of_peak:.1%}",
+        )
+        for s in speeds
+    ]
+    together = [(m.voter, ms(m.together_ms), ms(m.one_by_one_ms), f"{m.gain:.1f} x") for m in mixed]
+    sizes = [
+        (
+            w.voter,
+            f"{w.parameters:,}",
+            f"{w.weights_mb:,.1f}",
+            "-" if w.peak_mb is None else f"{w.peak_mb:,.0f}",
+        )
+        for w in weights
+    ]
+    return [
+        table(heading, columns, rows),
+        table(
+            f"{MIXED} segments of mixed lengths, 0.5 to 2 s",
+            ("voter", "together ms", "one by one ms", "gain"),
+            together,
+        ),
+        table("size", ("voter", "parameters", "weights MB", "peak MB"), sizes),
+    ]

@@ -1,0 +1,96 @@
+"""`abhinaya bench models` at reduced sizes: that the figures are of what they say."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from abhinaya.bench.model_subjects import REAL, Workshop, waves
+from abhinaya.bench.models import count_flops, main
+from abhinaya.models.serving import place
+
+
+@pytest.fixture(scope="module")
+def workshop() -> Workshop:
+    return Workshop("tiny", place("cpu", "float32"))
+
+
+@pytest.mark.parametrize("name", ["S1", "S2", "T2", "ST1", "S2+ST1+T2"])
+def test_each_subject_gives_probabilities(workshop, name) -> None:
+    with torch.inference_mode():
+        found = workshop.build(name).run(waves([0.5, 1.3], seed=1))
+    assert found.shape == (2, 8)
+    assert torch.allclose(found.sum(1), torch.ones(2))
+
+
+def test_s2_and_st1_run_the_shared_encoders_once(workshop, monkeypatch) -> None:
+    together = workshop.build("S2+ST1")
+    runs: list[int] = []
+    encoders = workshop._shared_encoders()
+    encode = encoders._encode
+    monkeypatch.setattr(encoders, "_encode", lambda w: (runs.append(len(w)), encode(w))[1])
+    with torch.inference_mode():
+        for seed in (2, 3):
+            together.run(waves([1.0, 1.0], seed))
+    assert runs == [2, 2], "each batch is new to them, and heard once"
+
+
+def test_operations_grow_with_the_batch(workshop) -> None:
+    subject = workshop.build("S1")
+    one, four = count_flops(subject, [1.0]), count_flops(subject, [1.0] * 4)
+    assert one > 10**6
+    assert four == pytest.approx(4 * one, rel=0.05)
+
+
+def test_operations_of_a_known_product(workshop) -> None:
+    from abhinaya.bench.model_subjects import Subject
+
+    weight = torch.ones(16_000, 10)
+    subject = Subject("x", lambda batch: torch.tensor(np.stack(batch)) @ weight, ())
+    assert count_flops(subject, [1.0] * 3) == 2 * 3 * 16_000 * 10
+
+
+def test_noise_is_new_for_each_seed_and_the_same_for_one() -> None:
+    a, again, b = waves([0.5], 1)[0], waves([0.5], 1)[0], waves([0.5], 2)[0]
+    assert np.array_equal(a, again)
+    assert not np.array_equal(a, b)
+
+
+def test_real_sizes_are_the_published_ones() -> None:
+    assert (REAL.vicuna_13b["hidden_size"], REAL.vicuna_13b["num_hidden_layers"]) == (5120, 40)
+    assert REAL.llama_8b["num_key_value_heads"] == 8
+    assert REAL.whisper["encoder_layers"] == 32
+
+
+def test_the_command_prints_tables_and_writes_json(tmp_path, capsys) -> None:
+    path = tmp_path / "models.json"
+    options = ["--voters", "T2", "--batches", "1,2", "--lengths", "1", "--repeats", "2"]
+    assert main([*options, "--json", str(path)]) == 0
+    assert "T2" in capsys.readouterr().out
+    figures = json.loads(path.read_text())["figures"]
+    assert [s["batch"] for s in figures["speeds"]] == [1, 2]
+    for speed in figures["speeds"]:
+        assert 0 < speed["best_ms"] <= speed["p50_ms"] <= speed["p95_ms"]
+        assert speed["segments_a_second"] == pytest.approx(1000 / speed["ms_a_segment"], rel=0.01)
+        assert 0 < speed["share_of_peak"] < 1
+    assert figures["mixed"][0]["gain"] > 0
+    assert figures["weights"][0]["parameters"] > 1000
+
+
+def test_lines_need_nothing_but_the_models(capsys) -> None:
+    options = ["--voters", "T2", "--batches", "1", "--lengths", "1", "--repeats", "1", "--lines"]
+    assert main(options) == 0
+    kinds = [next(iter(json.loads(line))) for line in capsys.readouterr().out.splitlines()]
+    assert kinds == ["speed", "mixed", "weight", "peak_gflops"]
+
+
+@pytest.mark.parametrize(
+    "options", [["--voters", "T1"], ["--batches", "0"], ["--lengths", "0.1"], ["--scale", "huge"]]
+)
+def test_wrong_usage(options) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(options)
+    assert caught.value.code == 2
