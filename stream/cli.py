@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from abhinaya.stream import config as configuration
+from abhinaya.stream.environment import add_line_up, load_line_up
 from abhinaya.stream.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,
@@ -17,7 +17,7 @@ from abhinaya.stream.errors import (
     ConfigError,
     SourceError,
 )
-from abhinaya.stream.flags import add_flags, from_flags, overrides
+from abhinaya.stream.flags import add_flags, from_flags
 from abhinaya.stream.run import Input, Plan, Remote, Run, run_directory
 from abhinaya.stream.sinks.open import open_sinks
 from abhinaya.stream.sockets import Keys
@@ -67,7 +67,7 @@ def _main(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
     if args.list_devices:
         return _list_devices()
-    config = configuration.load(args.profile, overrides(args.settings))
+    config = load_line_up(args)
     inputs = _inputs(args)
     remote = None
     if args.hub:
@@ -103,17 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         "--output", action="append", default=[], type=Path, metavar="FILE", help="JSON lines file"
     )
     run = parser.add_argument_group("line-up")
-    run.add_argument(
-        "--profile", default=configuration.EMBEDDED, help="name or file (default: %(default)s)"
-    )
-    run.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="settings",
-        help="change one setting of the profile; `abhinaya settings` lists them",
-    )
+    add_line_up(run)
     run.add_argument("--accept-noncommercial", action="store_true", help="your use is none")
     run.add_argument("--hub", metavar="ENDPOINT", help="use a hub that runs already")
     run.add_argument("--keys", type=Path, metavar="DIRECTORY", help="CURVE keys for that hub")

@@ -16,9 +16,11 @@ from typing import Final
 from abhinaya.stream import config as configuration
 from abhinaya.stream import hub, node
 from abhinaya.stream.cli import guarded
+from abhinaya.stream.environment import add_line_up, load_line_up, trace_line_up
 from abhinaya.stream.errors import ConfigError
-from abhinaya.stream.flags import describe_settings, overrides
+from abhinaya.stream.flags import describe_settings
 from abhinaya.stream.process import run_alone
+from abhinaya.stream.show import as_toml
 from abhinaya.stream.sockets import Keys, make_keys
 
 GROUP: Final = "abhinaya.commands"
@@ -31,12 +33,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    own = {"hub": _hub, "node": _node, "keys": _keys, "profiles": _profiles, "settings": _settings}
+    own = {
+        "hub": _hub,
+        "node": _node,
+        "keys": _keys,
+        "profiles": _profiles,
+        "settings": _settings,
+        "show-config": _show_config,
+        "doctor": _doctor,
+        "convert": _convert,
+        "report": _report,
+    }
     others = {e.name: e for e in importlib.metadata.entry_points(group=GROUP)}
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: abhinaya COMMAND ...\n")
         for name in sorted({*own, *others}):
-            print(f"  {name:10} {_about(own, name)}")
+            print(f"  {name:12} {_about(own, name)}")
         return 0 if arguments else ConfigError.exit_code
     name, rest = arguments[0], arguments[1:]
     if name in own:
@@ -109,19 +121,48 @@ def _settings(arguments: list[str]) -> int:
     return 0
 
 
+def _convert(arguments: list[str]) -> int:
+    """Convert the JSON lines of a run into another format."""
+    from abhinaya.stream.sinks import convert  # only who converts loads it
+
+    return convert.main(arguments)
+
+
+def _report(arguments: list[str]) -> int:
+    """Make one HTML page of the JSON lines of a run."""
+    from abhinaya.stream.report import command
+
+    return command.main(arguments)
+
+
+def _show_config(arguments: list[str]) -> int:
+    """Print a profile with every change, as a file that can be loaded again."""
+    parser = _parser("show-config", _show_config)
+    add_line_up(parser)
+    args = parser.parse_args(arguments)
+    print(as_toml(trace_line_up(args.profile, args.settings, os.environ)), end="")
+    return 0
+
+
+def _doctor(arguments: list[str]) -> int:
+    """Say what this machine lacks for a profile, and what to do about it."""
+    from abhinaya.stream.doctor.command import main as doctor
+
+    return doctor(arguments)
+
+
 def _parser(name: str, command: Callable[[list[str]], int]) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(prog=f"abhinaya {name}", description=command.__doc__)
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--profile", default=configuration.EMBEDDED)
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
+    add_line_up(parser)
     parser.add_argument("--keys", type=Path, metavar="DIRECTORY", help="CURVE keys")
     parser.add_argument("--key-name", default="client", help="which of them is this machine's")
 
 
 def _load(args: argparse.Namespace) -> configuration.Config:
-    return configuration.load(args.profile, overrides(args.settings))
+    return load_line_up(args)
 
 
 def _keys_of(args: argparse.Namespace, name: str) -> Keys | None:

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from abhinaya.stream.config import Config
+from abhinaya.stream.config import Config, Override
 from abhinaya.stream.errors import ConfigError
 
 T = TypeVar("T")
@@ -55,25 +55,31 @@ def from_flags(kind: type[T], arguments: argparse.Namespace, **given: Any) -> T:
     return kind(**values)
 
 
-def overrides(pairs: Sequence[str]) -> dict[str, Any]:
-    """Read `--set section.key=value` pairs; values are written as in TOML, strings also bare.
+def overrides(pairs: Sequence[str]) -> list[Override]:
+    """Read `--set section.key=value` pairs.
 
     Raises:
         ConfigError: a pair has no `=`.
 
     """
-    values: dict[str, Any] = {}
+    values = []
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals or not key:
             raise ConfigError(
                 f"--set {pair}", "is no setting", "write section.key=value, e.g. vad.pad_s=0.2"
             )
-        try:
-            values[key.strip()] = tomllib.loads(f"x = {text}")["x"]
-        except tomllib.TOMLDecodeError:
-            values[key.strip()] = text
+        values.append(Override(key.strip(), literal(text), f"--set {pair}"))
     return values
+
+
+def literal(text: str) -> Any:
+    """Read a value as in TOML; what is none there is a string."""
+    try:
+        table = tomllib.loads(f"x = {text}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return table["x"] if len(table) == 1 else text
 
 
 def describe_settings() -> Iterator[tuple[str, str, str]]:
@@ -89,6 +95,7 @@ def _describe(kind: type[Any], path: str) -> Iterator[tuple[str, str, str]]:
         if nested:
             inner = f"{name}.NAME." if get_origin(hints[field.name]) else f"{name}."
             inner = f"{name}." if field.name == "asr" else inner
+            inner = f"{name}[]." if get_origin(hints[field.name]) is tuple else inner
             yield from _describe(nested[0], inner)
         elif name != "profile":
             yield name, _default(field), field.metadata["doc"]
