@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from abhinaya.stream.errors import SinkError
+from abhinaya.stream.errors import AbhinayaError, SinkError
 from abhinaya.stream.sinks.base import Sink
+from abhinaya.stream.sinks.formats import format_of, open_output
 from abhinaya.stream.sinks.jsonl import JsonLines
 from abhinaya.stream.sinks.lines import Lines, Terminal
 from abhinaya.stream.supervisor import Stage
@@ -53,11 +54,12 @@ class Sinks:
 
 
 def open_sinks(format: Literal["lines", "jsonl"], outputs: Sequence[Path] = ()) -> Sinks:
-    """Open standard output in a format, and JSON lines files beside it.
+    """Open standard output in a format, and files beside it, each in the format of its suffix.
 
     With JSON lines on standard output, what the supervisor sees goes to standard error.
 
     Raises:
+        ConfigError: a suffix is of no format.
         SinkError: a file cannot be opened, or is named twice.
 
     """
@@ -66,9 +68,22 @@ def open_sinks(format: Literal["lines", "jsonl"], outputs: Sequence[Path] = ()) 
         if path.resolve() in seen:
             raise SinkError(str(path), "is named twice", "give each --output its own file")
         seen.add(path.resolve())
-    files = tuple(JsonLines(path) for path in outputs)
+        format_of(path)  # a misspelt suffix must not empty the files before it
+    files = _open_all(outputs)
     if format == "jsonl":
         errors = Lines(Terminal(stderr=True))
         return Sinks((*files, JsonLines()), errors, (errors,))
     lines = Lines(Terminal())
     return Sinks((*files, lines), lines)
+
+
+def _open_all(outputs: Sequence[Path]) -> tuple[Sink, ...]:
+    files: list[Sink] = []
+    try:
+        for path in outputs:
+            files.append(open_output(path))
+    except AbhinayaError:
+        for file in files:
+            file.close()
+        raise
+    return tuple(files)

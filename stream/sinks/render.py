@@ -1,7 +1,6 @@
 """How events look to people: pure functions from an event to lines of text.
 
-A label is always written out; its colour only repeats it. The colours are of middle brightness, to
-be read on a light background as well as on a dark one.
+A label is always written out; its colour (`palette.py`) only repeats it.
 """
 
 from __future__ import annotations
@@ -18,19 +17,9 @@ from abhinaya.models.labels import LABELS, UNKNOWN
 from abhinaya.stream.clock import to_seconds
 from abhinaya.stream.messages import Gap, Verdict, Vote
 from abhinaya.stream.sinks.events import latency_ms
+from abhinaya.stream.sinks.palette import COLOURS
 from abhinaya.stream.sinks.summary import StreamSummary, Summary
 
-COLOURS: Final = {
-    "angry": "#d0382b",
-    "contempt": "#a0569e",
-    "disgust": "#5f8a2f",
-    "fear": "#7a5fd0",
-    "happy": "#c07000",
-    "neutral": "#808080",
-    "sad": "#3a7bc8",
-    "surprise": "#008b8b",
-    UNKNOWN: "#808080",
-}
 ALERT: Final = "#d0382b"
 QUIET: Final = "#808080"
 

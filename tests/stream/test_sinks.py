@@ -462,7 +462,7 @@ def test_json_on_standard_output_keeps_trouble_apart(capfd):
 
 def test_one_file_for_two_outputs_is_refused(tmp_path):
     with pytest.raises(SinkError, match="named twice"):
-        open_sinks("lines", [tmp_path / "a", tmp_path / "." / "a"])
+        open_sinks("lines", [tmp_path / "a.vtt", tmp_path / "." / "a.vtt"])
 
 
 def test_one_sink_that_fails_to_close_does_not_stop_the_others(tmp_path):

@@ -1,0 +1,105 @@
+"""Parquet: a row for each segment in its last revision, with the votes nested in it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from abhinaya.models.labels import LABELS
+from abhinaya.stream.errors import SinkError
+from abhinaya.stream.sinks.events import SCHEMA
+from abhinaya.stream.sinks.rows import Decided, Lost, Segment
+from abhinaya.stream.sinks.table import cells
+from abhinaya.stream.sinks.whole import Render, Rows
+
+BATCH_ROWS: Final = 2000
+"""Held in memory at once, and in one row group of the file."""
+
+
+def renderer(path: Path) -> Render:
+    """Give what writes the Parquet file `path`.
+
+    Raises:
+        SinkError: pyarrow is not installed.
+
+    """
+    try:
+        import pyarrow as pa  # heavy: only who asks for Parquet loads it
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise SinkError(
+            str(path),
+            "pyarrow is not installed, which writes .parquet",
+            "install it with: pip install 'abhinaya[formats]'; or use .csv",
+        ) from error
+
+    schema = _schema(pa)
+
+    def render(new: Path, rows: Rows) -> None:
+        segments = (row for row in rows() if isinstance(row, Decided | Lost))
+        with pq.ParquetWriter(new, schema, compression="zstd") as writer:
+            for batch in _batches(segments):
+                writer.write_table(pa.Table.from_pylist([_record(r) for r in batch], schema))
+
+    return render
+
+
+def _schema(pa: Any) -> Any:
+    share, text = pa.float64(), pa.string()
+    vote = pa.struct(
+        [
+            ("voter", text),
+            ("label", text),
+            ("model", text),
+            ("probabilities", pa.struct([(label, share) for label in LABELS])),
+        ]
+    )
+    return pa.schema(
+        [
+            ("type", text),
+            ("stream", text),
+            ("segment", pa.int64()),
+            ("revision", pa.int32()),
+            ("final", pa.bool_()),
+            ("start_s", share),
+            ("end_s", share),
+            ("wall_time", pa.timestamp("ms", tz="UTC")),
+            ("label", text),
+            ("confidence", share),
+            ("agreement", share),
+            ("reason", text),
+            ("transcript", text),
+            ("transcript_confidence", share),
+            ("language", text),
+            ("votes", pa.list_(vote)),
+            ("missing", pa.list_(pa.struct([("voter", text), ("reason", text)]))),
+            ("latency_ms", share),
+            *((f"p_{label}", share) for label in LABELS),
+        ],
+        metadata={"schema": SCHEMA},
+    )
+
+
+def _record(row: Segment) -> dict[str, Any]:
+    record: dict[str, Any] = dict(cells(row))
+    if isinstance(row, Lost):
+        return record
+    record["wall_time"] = _moment(row.wall_time)
+    record["votes"] = [
+        {"voter": v.voter, "label": v.label, "model": v.model, "probabilities": v.probabilities}
+        for v in row.votes
+    ]
+    record["missing"] = [{"voter": m.voter, "reason": m.reason} for m in row.missing]
+    return record
+
+
+def _moment(text: str) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def _batches(rows: Iterator[Segment]) -> Iterator[list[Segment]]:
+    while batch := list(itertools.islice(rows, BATCH_ROWS)):
+        yield batch
