@@ -17,12 +17,10 @@ from abhinaya.models.compact.features import (
     mel_filters,
     normalise,
 )
-from abhinaya.train.compact_intervals import macro_f1_interval
 from abhinaya.train.compact_recordings import Cuts, Recordings, calls, normalisations, stretches
 from abhinaya.train.compact_speech import SPEECH_LABELS, smoothed
 from abhinaya.train.data.clips import read_clips
 from abhinaya.train.data.sessions import render
-from abhinaya.train.metrics import macro_f1
 from abhinaya.train.speech_batches import BatchPlan, SpeechBatches, joined, tilted, warped
 from abhinaya.train.towers import FirstColumns, SpeechTower
 
@@ -145,18 +143,3 @@ def test_speech_is_cut_at_pauses_and_at_the_longest(tmp_path: Path) -> None:
     assert len(stretches(samples, Cuts(longest_frames=100))) == 2
     assert stretches(silence, Cuts()) == []
     assert calls(tmp_path) == []
-
-
-def test_an_interval_holds_the_figure_and_narrows_with_more_items() -> None:
-    rng = np.random.default_rng(0)
-
-    def width(n: int) -> float:
-        truth = rng.integers(0, 3, n)
-        guess = np.where(rng.random(n) < 0.7, truth, rng.integers(-1, 3, n))
-        low, high = macro_f1_interval(truth, guess, [0, 1, 2])
-        assert low < macro_f1(truth, guess, [0, 1, 2]) < high
-        return high - low
-
-    assert width(60) > 2.5 * width(1_500)
-    truth = np.array([0, 1, 2, 2])
-    assert macro_f1_interval(truth, truth, [0, 1, 2]) == (1.0, 1.0)
