@@ -1,0 +1,45 @@
+"""`abhinaya report`: one page about a run."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from abhinaya.stream.errors import SinkError
+from abhinaya.stream.report.gather import gather
+from abhinaya.stream.report.page import page
+from abhinaya.stream.sinks.files import replace
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; give the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="abhinaya report",
+        description="Make one HTML page of the JSON lines of a run. It loads nothing and works "
+        "offline.",
+    )
+    parser.add_argument("source", type=Path, metavar="FILE.jsonl")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="HTML", help="default: FILE.html beside it"
+    )
+    args = parser.parse_args(arguments)
+    target: Path = args.output or args.source.with_suffix(".html")
+    write_report(args.source, target)
+    print(target)
+    return 0
+
+
+def write_report(source: Path, target: Path) -> None:
+    """Write the report of a JSON lines file.
+
+    Raises:
+        SourceError: the file cannot be read, or tells of no stream.
+        SinkError: the page cannot be written.
+
+    """
+    if target.is_dir():
+        raise SinkError(str(target), "is a folder", "give the name of a file in it")
+    if target.resolve() == source.resolve():
+        raise SinkError(str(target), "is the source itself", "give another name with -o")
+    replace(target, [page(gather(source)).encode()])
