@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
+from abhinaya.stream.alerts.sink import Alerts, open_couriers
 from abhinaya.stream.environment import add_line_up, load_line_up
 from abhinaya.stream.errors import (
     EXIT_INTERRUPTED,
@@ -18,7 +21,9 @@ from abhinaya.stream.errors import (
     SourceError,
 )
 from abhinaya.stream.flags import add_flags, from_flags
+from abhinaya.stream.rule_file import with_rules
 from abhinaya.stream.run import Input, Plan, Remote, Run, run_directory
+from abhinaya.stream.sinks.formats import SUFFIXES
 from abhinaya.stream.sinks.open import open_sinks
 from abhinaya.stream.sockets import Keys
 from abhinaya.stream.sources.base import InputConfig
@@ -34,6 +39,9 @@ examples:
 exit codes: 0 done, 2 wrong usage, 3 an input cannot be read, 4 results cannot be written,
   5 a process died too often, 6 a model is missing or not allowed, 7 network, 130 interrupted
 """
+
+
+OUTPUT_HELP = f"a file beside it, in the format of its suffix: {', '.join(SUFFIXES)}; repeatable"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,18 +75,19 @@ def _main(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
     if args.list_devices:
         return _list_devices()
-    config = load_line_up(args)
+    config = with_rules(load_line_up(args), args.rules)
+    couriers = open_couriers(config.rules, os.environ)
     inputs = _inputs(args)
     remote = None
     if args.hub:
         remote = Remote(args.hub, Keys(args.keys, args.key_name) if args.keys else None)
     plan = Plan(config, inputs, remote, args.accept_noncommercial)
-    sinks = open_sinks(args.format, args.output)
-    try:
-        with run_directory() as directory:
-            return Run(plan, directory, sinks.all, sinks.observer).run()
-    finally:
-        sinks.close()
+    with (
+        closing(open_sinks(args.format, args.output)) as sinks,
+        closing(Alerts(config.rules, sinks.all, couriers)) as alerts,
+        run_directory() as directory,
+    ):
+        return Run(plan, directory, (*sinks.all, alerts), sinks.observer).run()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -100,10 +109,13 @@ def _parser() -> argparse.ArgumentParser:
         "--format", choices=("lines", "jsonl"), default="lines", help="of standard output"
     )
     output.add_argument(
-        "--output", action="append", default=[], type=Path, metavar="FILE", help="JSON lines file"
+        "--output", action="append", default=[], type=Path, metavar="FILE", help=OUTPUT_HELP
     )
     run = parser.add_argument_group("line-up")
     add_line_up(run)
+    run.add_argument(
+        "--rules", type=Path, metavar="FILE", help="raise alerts by these rules (docs/rules.md)"
+    )
     run.add_argument("--accept-noncommercial", action="store_true", help="your use is none")
     run.add_argument("--hub", metavar="ENDPOINT", help="use a hub that runs already")
     run.add_argument("--keys", type=Path, metavar="DIRECTORY", help="CURVE keys for that hub")

@@ -12,6 +12,7 @@ from abhinaya.stream.report.gather import Account, StreamAccount
 from abhinaya.stream.report.html import clock, count, kind, length, mark, percent, table, text
 from abhinaya.stream.report.timeline import timeline
 
+QUARTERS: Final = ("1st quarter", "2nd quarter", "3rd quarter", "4th quarter")
 CHANGES: Final = 12
 """Change points of a stream that are listed; the timeline shows them all."""
 GAPS: Final = 200
@@ -48,7 +49,7 @@ def stream(account: Account, one: StreamAccount) -> str:
     return (
         f'<section class="card"><h3>{text(one.name)}</h3>'
         f'<p class="quiet">{" · ".join(about)}</p>'
-        f"{timeline(one, account.duration_s)}{_shares(one)}{_changes(one)}{_quarters(one)}"
+        f"{timeline(one, account.duration_s)}{_shares(one)}{_changes(one)}"
         "</section>"
     )
 
@@ -60,18 +61,25 @@ def _shares(one: StreamAccount) -> str:
         f'<i class="{kind(label)}" style="flex-grow:{one.shares.seconds[label]:.3f}"></i>'
         for label in one.labels
     )
+    parts = list(one.bins.parts(one.duration_s))
+    totals = [sum(s for label, s in part.items() if label != LOST) for part in parts]
     rows = []
     for label in one.labels:
         run = one.shares.longest[label]
+        quarters = zip(parts, totals, strict=True)
         rows.append(
             (
                 mark(label),
                 percent(one.shares.share(label)),
                 length(one.shares.seconds[label]),
                 f"{length(run.length_s)} from {clock(run.start_s)}",
+                *(
+                    percent(part.get(label, 0) / total if total else None)
+                    for part, total in quarters
+                ),
             )
         )
-    head = ("emotion", "share", "speech", "longest run")
+    head = ("emotion", "share", "speech", "longest run", *QUARTERS)
     return f'<div class="bar" aria-hidden="true">{bar}</div>' + table(head, rows, "Share of speech")
 
 
@@ -85,25 +93,6 @@ def _changes(one: StreamAccount) -> str:
     more = len(changes) - CHANGES
     tail = f'<li class="quiet">and {more:,} more</li>' if more > 0 else ""
     return f'<h4>Mood, smoothed</h4><ol class="changes">{items}{tail}</ol>'
-
-
-def _quarters(one: StreamAccount) -> str:
-    if not one.labels or one.duration_s <= 0:
-        return ""
-    parts = list(one.bins.parts(one.duration_s))
-    totals = [sum(s for label, s in part.items() if label != LOST) for part in parts]
-    rows = [
-        (
-            mark(label),
-            *(
-                percent(p.get(label, 0) / t if t else None)
-                for p, t in zip(parts, totals, strict=True)
-            ),
-        )
-        for label in one.labels
-    ]
-    head = ("emotion", "first", "second", "third", "last")
-    return table(head, rows, "Share of speech in each quarter")
 
 
 def conversations(account: Account) -> Iterator[str]:
