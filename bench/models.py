@@ -162,7 +162,7 @@ def measure_mixed(subject: Subject, repeats: int, where: Place) -> Mixed:
     for seed in range(1, repeats + 1):
         together.append(_time(subject, lengths_s, 2 * seed, where))
         apart.append(sum(_time(subject, [s], 2 * seed + 1, where) for s in lengths_s))
-    return Mixed(subject.name, 1000 * statistics.median(together), 1000 * statistics.median(apart))
+    return Mixed(subject.name, 1000 * min(together), 1000 * min(apart))
 
 
 def weight(subject: Subject, where: Place) -> Weight:
@@ -260,7 +260,7 @@ def _say(lines: bool, figure: Speed | Mixed | Weight) -> None:
 
 
 def _rounded(figure: Speed | Mixed | Weight) -> dict[str, Any]:
-    return {k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(figure).items()}
+    return {k: round(v, 6) if isinstance(v, float) else v for k, v in asdict(figure).items()}
 
 
 def _tables(

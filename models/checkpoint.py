@@ -25,7 +25,8 @@ from abhinaya.models.errors import DamagedFileError, KeysError, MissingFileError
 
 Tensors = dict[str, Tensor]
 
-_LFS_POINTER: Final = b"version https://git-lfs"
+LFS_POINTER: Final = b"version https://git-lfs"
+"""How a file begins that git-lfs has not fetched."""
 _WRAPPERS: Final = ("model", "state_dict", "model_state_dict")
 _INDEX_NAMES: Final = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _FILE_NAMES: Final = ("model.safetensors", "pytorch_model.bin")
@@ -199,7 +200,7 @@ def _read_file(path: Path, prefix: str) -> tuple[Tensors, dict[str, Any]]:
             path, f"it cannot be read ({error.strerror})", "Check its permissions"
         ) from error
     size = path.stat().st_size
-    if head.startswith(_LFS_POINTER):
+    if head.startswith(LFS_POINTER):
         raise DamagedFileError(
             path,
             f"it is a git-lfs pointer of {size} bytes, not the file itself",

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import Any, Final
 
+import torch
 from huggingface_hub import is_offline_mode, snapshot_download
 from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 from safetensors import SafetensorError
 from transformers.utils import logging
 
+from abhinaya.models.checkpoint import LFS_POINTER
 from abhinaya.models.errors import (
     DamagedFileError,
     KeysError,
@@ -58,30 +61,60 @@ def translated(subject: str, *, quiet: bool = True) -> Iterator[None]:
         log.disable_progress_bar()
     try:
         yield
-    except SafetensorError as error:
-        raise DamagedFileError(
-            subject, f"a weight file is not whole ({error})", "Download it again"
-        ) from error
+    except (ModelError, MemoryError, torch.OutOfMemoryError):  # the registry names the last two
+        raise
     except ImportError as error:
         raise OptionsError(
             subject, f"a package it needs is not installed ({_first_line(error)})", "Install it"
         ) from error
-    except OSError as error:  # the Hub's HTTP errors are OSErrors, and so are transformers'
-        raise _unavailable(subject, error) from error
-    except HFValidationError as error:
-        raise MissingFileError(
-            subject, "it is neither a path nor a name on the Hub", "Check the name"
-        ) from error
-    except (ValueError, RuntimeError, KeyError) as error:
-        raise KeysError(
-            subject,
-            f"transformers cannot build it ({_first_line(error)})",
-            "Check that config.json and the weights are of one model of the right kind",
-        ) from error
+    except Exception as error:
+        raise _refused(subject, error) from error
     finally:
         log.set_verbosity(verbosity)
         if bars:
             log.enable_progress_bar()
+
+
+def _refused(subject: str, error: Exception) -> ModelError:
+    """Say what is wrong with files that transformers does not take."""
+    if (pointer := _lfs_pointer(subject)) is not None:
+        return DamagedFileError(
+            pointer,
+            "it is a git-lfs pointer, not the file itself",
+            "Run git lfs pull in its folder, or download the file",
+        )
+    if isinstance(error, SafetensorError):
+        return DamagedFileError(
+            subject, f"a weight file is not whole ({error})", "Download it again"
+        )
+    if isinstance(error, pickle.UnpicklingError):
+        return DamagedFileError(
+            subject,
+            "its weight file is not whole, or holds code, which is never run",
+            "Use safetensors: abhinaya models convert, or a download that has them",
+        )
+    if isinstance(error, HFValidationError):
+        return MissingFileError(
+            subject, "it is neither a path nor a name on the Hub", "Check the name"
+        )
+    # The Hub's HTTP errors are OSErrors, and so are most of transformers'.
+    if isinstance(error, OSError):
+        return _unavailable(subject, error)
+    return KeysError(
+        subject,
+        f"transformers cannot build it ({_first_line(error)})",
+        "Check that config.json and the weights are of one model of the right kind",
+    )
+
+
+def _lfs_pointer(subject: str) -> Path | None:
+    folder = Path(subject).expanduser()
+    for kind in ("*.safetensors", "*.bin", "*.model", "tokenizer.json"):
+        for path in folder.glob(kind) if folder.is_dir() else ():
+            with path.open("rb") as file:
+                if file.read(len(LFS_POINTER)) == LFS_POINTER:
+                    return path
+    return None
 
 
 def _unavailable(subject: str, error: OSError) -> ModelError:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 from abhinaya.models.base import Voter
-from abhinaya.models.errors import OptionsError
+from abhinaya.models.errors import OptionsError, RunError
 
 MODELS: Final[Mapping[str, tuple[str, str]]] = {
     "compact-speech": ("abhinaya.models.compact.speech", "CompactSpeech"),
@@ -39,7 +39,7 @@ def load(name: str, options: Mapping[str, Any] | None = None) -> Voter:
     Raises:
         UnknownModelError: no model has this name.
         OptionsError: the model has no such option, or one is missing.
-        ModelError: its checkpoint cannot be loaded.
+        ModelError: its checkpoint cannot be loaded, or the device has no memory for it.
 
     """
     if name not in MODELS:
@@ -48,7 +48,25 @@ def load(name: str, options: Mapping[str, Any] | None = None) -> Voter:
     factory = getattr(importlib.import_module(module), attribute)
     options = dict(options or {})
     _check_options(name, factory, options)
-    return cast("Voter", factory(**options))
+    try:
+        return cast("Voter", factory(**options))
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise RunError(
+            f"model {name!r}",
+            "the device has no memory for its weights",
+            "Use dtype bfloat16, the option quantize if it has one, or another device",
+        ) from error
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Tell the ways in which torch says it, without importing torch."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "can't allocate memory" in str(error)
+    )
 
 
 def unknown(name: str) -> UnknownModelError:

@@ -93,6 +93,15 @@ def test_what_cannot_be_pulled_says_why(tmp_path, name, files, message) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_gated_language_model_says_so_where_a_voter_loads_it(tmp_path) -> None:
+    llm = {"config.json": b'{"model_type": "llama"}', "model.safetensors": b"x"}
+    options = ["--option", "llm=meta-llama/Gated", "--option", "checkpoint=/none"]
+    with fake_hub({"meta-llama/Gated": llm}, frozenset({"meta-llama/Gated"})) as hub:
+        done = run(tmp_path, hub.url, "check", "llama-lora", *options)
+    assert done.returncode == 6
+    assert "meta-llama/Gated: it is gated" in done.stderr.splitlines()[-1], done.stderr
+
+
 def test_a_token_opens_a_gate(tmp_path) -> None:
     with fake_hub({"meta-llama/Gated": FILES}, frozenset({"meta-llama/Gated"})) as hub:
         done = run(tmp_path, hub.url, "pull", "meta-llama/Gated", HF_TOKEN="hf_test")
