@@ -18,8 +18,10 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from abhinaya.stream import rules
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.fields import Faults, build, near, setting
+from abhinaya.stream.rules import RuleConfig
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 """Of a voter: it names processes, their logs and their sockets."""
@@ -178,6 +180,7 @@ class Config:
     supervise: SuperviseConfig = field(
         default_factory=SuperviseConfig, metadata={"doc": "processes"}
     )
+    rules: tuple[RuleConfig, ...] = setting((), doc="when to raise an alert (docs/rules.md)")
 
 
 def profiles() -> list[str]:
@@ -341,3 +344,4 @@ def _conflicts(config: Config) -> Iterator[tuple[str, ...]]:
             yield f"{path} is no voter{near(name, config.voters)}", path
     if config.supervise.silent_s < 2 * config.supervise.beat_s:
         yield "supervise.silent_s is less than two beats", "supervise.silent_s", "supervise.beat_s"
+    yield from rules.conflicts(config.rules)

@@ -26,6 +26,7 @@ from abhinaya.stream.messages import (
     Verdict,
     Vote,
 )
+from abhinaya.stream.rules import Alert
 
 SCHEMA: Final = "abhinaya.event/1"
 """Changes when a field is removed or means something else; new fields may come at any time."""
@@ -141,6 +142,23 @@ def wall_time(unix_s: float) -> str:
 def summary_event(streams: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Give the summary of a run as JSON values."""
     return _head("summary") | {"streams": {name: dict(s) for name, s in streams.items()}}
+
+
+def alert_event(alert: Alert) -> dict[str, Any]:
+    """Give an alert as JSON values."""
+    return _head("alert", alert.stream) | {
+        "rule": alert.rule,
+        "label": alert.label,
+        "segment": alert.sequence,
+        "first_segment": alert.first_sequence,
+        "segments": alert.segments,
+        "start_s": _seconds(alert.start),
+        "end_s": _seconds(alert.end),
+        "speech_s": _seconds(alert.speech),
+        "wall_time": wall_time(alert.start_unix_s),
+        "confidence": _share(alert.confidence),
+        "text": alert.text,
+    }
 
 
 def _head(kind: str, stream: str | None = None) -> dict[str, Any]:

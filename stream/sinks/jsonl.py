@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from abhinaya.stream.messages import Event, Status
-from abhinaya.stream.sinks.events import summary_event, to_dict
+from abhinaya.stream.rules import Alert
+from abhinaya.stream.sinks.events import alert_event, summary_event, to_dict
 from abhinaya.stream.sinks.files import STDOUT, LogFile
 from abhinaya.stream.sinks.summary import Summary
 
@@ -73,6 +74,16 @@ class JsonLines:
             return
         self._summary.add(event, now_unix_s)
         self._log.put(to_dict(event, now_unix_s), now_unix_s)
+
+    def alert(self, alert: Alert, now_unix_s: float) -> None:
+        """Write an alert.
+
+        Raises:
+            SinkError: the disk is full, or the file was deleted; whole lines stay.
+            SystemExit: the reader of standard output has enough.
+
+        """
+        self._log.put(alert_event(alert), now_unix_s)
 
     def close(self) -> None:
         """Write the summary and close the file.

@@ -9,6 +9,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from abhinaya.stream.clock import to_seconds
 from abhinaya.stream.errors import EXIT_OK, SinkError
 from abhinaya.stream.messages import (
     Event,
@@ -22,6 +23,7 @@ from abhinaya.stream.messages import (
     StreamStarted,
     Verdict,
 )
+from abhinaya.stream.rules import Alert
 from abhinaya.stream.sinks import render
 from abhinaya.stream.sinks.summary import Summary
 from abhinaya.stream.supervisor import Stage
@@ -117,6 +119,22 @@ class Lines:
     def trouble(self, message: str) -> None:
         """Show that a process died, and what was done about it."""
         self._warn(message)
+
+    def alert(self, alert: Alert, now_unix_s: float) -> None:
+        """Show an alert.
+
+        Raises:
+            SinkError: the console cannot be written.
+            SystemExit: the reader of a pipe has enough.
+
+        """
+        length = f"{_count(alert.segments, 'segment')}, {to_seconds(alert.speech):.1f} s"
+        sure = f", {alert.confidence:.0%}" if alert.confidence is not None else ""
+        text = f": “{alert.text}”" if alert.text else ""
+        self._warn(
+            f"alert {alert.rule}: {alert.stream} {alert.label} at {render.clock(alert.end)}"
+            f" ({length}{sure}){text}"
+        )
 
     def close(self) -> None:
         """Take the status line away and show the summary."""

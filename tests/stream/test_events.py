@@ -28,7 +28,8 @@ from abhinaya.stream.messages import (
     Vote,
     Word,
 )
-from abhinaya.stream.sinks.events import SCHEMA, summary_event, to_dict, wall_time
+from abhinaya.stream.rules import Alert
+from abhinaya.stream.sinks.events import SCHEMA, alert_event, summary_event, to_dict, wall_time
 from abhinaya.stream.sinks.summary import Summary
 
 DOC = Path(__file__).parents[2] / "docs" / "events.md"
@@ -117,6 +118,22 @@ EVENTS = {
             ),
             NOW,
         ),
+        alert_event(
+            Alert(
+                rule="angry customer",
+                stream="call",
+                label="angry",
+                sequence=7,
+                first_sequence=6,
+                start=128_000,
+                end=200_007,
+                start_unix_s=1_000_000.0,
+                speech=64_000,
+                segments=2,
+                confidence=0.65,
+                text="where is my car",
+            )
+        ),
         summary(),
     )
 }
@@ -171,7 +188,7 @@ def test_the_documented_fields_are_the_ones_that_come(kind):
 def test_every_event_says_what_it_is_and_survives_json(kind):
     event = EVENTS[kind]
     assert (event["schema"], event["type"]) == (SCHEMA, kind)
-    of_stream = kind in ("verdict", "gap", "stream_started", "stream_ended")
+    of_stream = kind in ("verdict", "gap", "alert", "stream_started", "stream_ended")
     assert event["stream"] == ("call" if of_stream else None)
     assert json.loads(json.dumps(event, allow_nan=False)) == event
 

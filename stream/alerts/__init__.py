@@ -1,0 +1,1 @@
+"""What is done about an alert: it is shown, written, handed to a command, posted to a webhook."""
