@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import json
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from abhinaya.models.labels import LABELS
+from abhinaya.train.data.check import check, require, usable
+from abhinaya.train.data.cli import main
+from abhinaya.train.data.clips import DataError
+from abhinaya.train.data.manifest import (
+    Clip,
+    Manifest,
+    balanced,
+    named,
+    read_manifest,
+    write_manifest,
+)
+
+
+def clips(per_class: int = 10) -> list[Clip]:
+    return [
+        Clip(f"{label}-{i}", "x", f"s{i}", {label: 1.0}, path=f"a/{label}-{i}.wav", split="dev")
+        for label in LABELS
+        for i in range(per_class)
+    ]
+
+
+def test_votes_are_kept_and_the_rest_is_derived() -> None:
+    clip = Clip("a", "x", votes={"sad": 2, "angry": 1, "other": 1})
+    assert clip.consensus == clip.label == "sad"
+    shares = clip.distribution()
+    assert shares is not None
+    np.testing.assert_allclose(shares, [1 / 3, 0, 0, 0, 0, 0, 2 / 3, 0], atol=1e-7)
+    wide = clip.distribution(keep_other=True)
+    assert wide is not None
+    np.testing.assert_allclose(wide, [1 / 4, 0, 0, 0, 0, 0, 1 / 2, 0, 1 / 4])
+    assert Clip("b", "x", votes={"sad": 2, "angry": 2}).consensus is None
+    assert Clip("c", "x").consensus is None
+    assert Clip("d", "x", votes={"other": 3}).distribution() is None
+
+
+def test_a_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    rich = Clip(
+        "é", "x", "s", {"sad": 0.5, "other": 2.0}, "p.wav", "test1", {"Annoyed": 1.0},
+        {"valence": 0.0}, 'said "so"', "asr", True, "speech", "f", "pl", 0.0, 1.5,
+    )  # fmt: skip
+    manifest = Manifest(tmp_path, (rich, *clips(1)))
+    write_manifest(tmp_path / "m.jsonl", manifest)
+    assert read_manifest(tmp_path / "m.jsonl") == manifest
+    assert read_manifest(tmp_path / "m.jsonl", Path("/else")).audio(rich) == Path("/else/p.wav")
+    assert [p.name for p in tmp_path.iterdir()] == ["m.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "m.jsonl:2: is not JSON"),
+        ("[]", "m.jsonl:2: is no JSON object"),
+        ('{"id": "a"}', "m.jsonl:2: not a clip: .*corpus"),
+        ('{"id": "a", "corpus": "x", "mood": 1}', r"unknown fields \['mood'\]"),
+        (
+            '{"id": "a", "corpus": "x", "votes": {"glee": 1}}',
+            r":2: clip a: unknown labels \['glee'\]",
+        ),
+        ('{"id": "a", "corpus": "x"}\n{"id": "a", "corpus": "x"}', ":3: clip 'a' comes twice"),
+    ],
+)
+def test_a_broken_manifest_names_the_line(line: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_text('{"schema": "abhinaya.manifest/1", "root": "/"}\n' + line + "\n")
+    with pytest.raises(DataError, match=message):
+        read_manifest(path)
+
+
+@pytest.mark.parametrize("content", [None, "", '{"schema": "other/1"}\n', "path,label\n"])
+def test_what_is_no_manifest_says_how_to_make_one(content: str | None, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "m.jsonl").write_text(content)
+    with pytest.raises(DataError, match=r"abhinaya data prepare|is not JSON"):
+        read_manifest(tmp_path / "m.jsonl")
+
+
+def test_a_balanced_set_has_as_many_of_each_by_seed() -> None:
+    chosen = balanced(clips(), per_class=4, seed=1)
+    counts = {label: sum(c.label == label for c in chosen) for label in LABELS}
+    assert counts == dict.fromkeys(LABELS, 4)
+    assert chosen == balanced(clips(), per_class=4, seed=1)
+    assert chosen != balanced(clips(), per_class=4, seed=2)
+    with pytest.raises(DataError, match=r"fewer than 11 clips of angry \(10\).*ask for 10"):
+        balanced(clips(), per_class=11)
+
+
+def test_a_list_picks_by_id_path_or_bare_name() -> None:
+    chosen = named(clips(), ["sad-3.wav", "angry-0", "fear-9.opus"])
+    assert [c.id for c in chosen] == ["sad-3", "angry-0", "fear-9"]
+    with pytest.raises(DataError, match=r"1 of 2 are not in the manifest.*glee-1"):
+        named(clips(), ["sad-1", "glee-1"])
+
+
+def write_noise(path: Path, rate: int, rng: np.random.Generator) -> None:
+    with wave.open(str(path), "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(rate)
+        out.writeframes(rng.integers(-3_000, 3_000, 4_000).astype("<i2").tobytes())
+
+
+# --- check ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def planted(tmp_path: Path) -> Manifest:
+    """One clip of each fault, and two that are well."""
+    rng = np.random.default_rng(0)
+    for name, rate in (("good", 16_000), ("better", 16_000), ("slow", 8_000)):
+        write_noise(tmp_path / f"{name}.wav", rate, rng)
+    (tmp_path / "copy.wav").write_bytes((tmp_path / "good.wav").read_bytes())
+    (tmp_path / "noise.wav").write_bytes(b"RIFF but nothing else")
+    names = ("good", "better", "slow", "copy", "noise", "gone")
+    made = [Clip(n, "x", f"s{i}", {"sad": 1}, f"{n}.wav", "train") for i, n in enumerate(names)]
+    torn = Clip("torn", "x", "s0", {"fear": 1}, split="dev", kind="text")
+    return Manifest(tmp_path, (*made, torn))
+
+
+def test_check_finds_what_was_planted_and_nothing_else(planted: Manifest) -> None:
+    found = {(f.kind, f.subject) for f in check(planted, rate=16_000)}
+    assert found == {
+        ("missing", "gone"),
+        ("corrupt", "noise"),
+        ("rate", "slow"),
+        ("duplicate", "copy"),
+        ("speaker", "s0"),
+        ("label", "sad"),
+        ("label", "fear"),
+    }
+    assert not [f for f in check(planted) if f.kind == "rate"]
+
+
+def test_too_many_missing_files_stop_and_are_named(planted: Manifest) -> None:
+    findings = check(planted)
+    with pytest.raises(
+        DataError, match=r"2 of 6 audio files .*25.0% allowed.*gone.wav.*--max-missing"
+    ):
+        require(planted, findings, 0.25)
+    require(planted, findings, 0.34)
+    assert [c.id for c in usable(planted, findings)] == ["good", "better", "slow", "copy", "torn"]
+
+
+def test_the_same_file_cut_in_two_is_no_duplicate(planted: Manifest) -> None:
+    halves = tuple(
+        Clip(f"h{s}", "x", "s", {"sad": 1}, "good.wav", start_s=s, end_s=s + 0.1)
+        for s in (0.0, 0.1)
+    )
+    assert check(Manifest(planted.root, halves)) == []
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def test_prepare_check_and_stats_from_a_csv(
+    planted: Manifest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = planted.root / "mine.csv"
+    table.write_text("path,label,speaker\ngood.wav,sad,a\nbetter.wav,joy,b\n")
+    out = planted.root / "deep" / "m.jsonl"
+    assert main(["prepare", "csv", str(table), "--out", str(out), "--dev-speakers", "b"]) == 0
+    assert "2 clips; 5 audio files" in capsys.readouterr().out
+    assert [(c.id, c.split) for c in read_manifest(out).clips] == [
+        ("good", "train"),
+        ("better", "dev"),
+    ]
+    assert main(["check", str(out)]) == 0
+    assert "missing         0  none" in capsys.readouterr().out
+    assert main(["stats", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "mine train": {"speakers": 1, "sad": 1},
+        "mine dev": {"speakers": 1, "happy": 1},
+    }
+    assert main(["stats", str(out)]) == 0
+    assert "happy" in capsys.readouterr().out
+    (planted.root / "good.wav").unlink()
+    assert main(["check", str(out)]) == 1
+    assert "1 of 2 audio files" in capsys.readouterr().err
+    assert main(["check", str(out), "--max-missing", "0.5"]) == 0
+
+
+def test_prepare_by_list_and_balanced(
+    planted: Manifest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = planted.root / "mine.csv"
+    rows = [f"{k}{i}.wav,{k},dev" for k in ("sad", "fear") for i in range(3)]
+    table.write_text("path,label,split\n" + "\n".join(rows) + "\n")
+    out, names = planted.root / "m.jsonl", planted.root / "names.json"
+    names.write_text(json.dumps({"path": ["/far/away/fear2.wav", "sad0.wav"]}))
+    assert main(["prepare", "csv", str(table), "--out", str(out), "--list", str(names)]) == 0
+    assert [c.id for c in read_manifest(out).clips] == ["fear2", "sad0"]
+    assert main(["prepare", "csv", str(table), "--out", str(out), "--balanced", "2"]) == 0
+    assert sorted(c.label or "" for c in read_manifest(out).clips) == ["fear"] * 2 + ["sad"] * 2
+    capsys.readouterr()
+    for extra in (
+        ["--balanced", "9"],
+        ["--split", "test1", "--balanced", "1"],
+        ["--dev-speakers", "z"],
+    ):
+        assert main(["prepare", "csv", str(table), "--out", str(out), *extra]) == 1
+        said = capsys.readouterr().err
+        assert said.startswith("abhinaya data: ")
+        assert said.count("\n") == 1

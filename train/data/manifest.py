@@ -1,0 +1,243 @@
+"""Clips of any corpus in one form, and the file that lists them. Fields: `docs/data.md`.
+
+What annotators said is stored as it was said, votes by label; a consensus or a distribution is
+derived from it, so that no later choice (keep ties? soft labels?) needs the corpus again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from abhinaya.models.base import FloatArray
+from abhinaya.models.labels import LABELS
+from abhinaya.train.data.clips import DataError
+
+SCHEMA: Final = "abhinaya.manifest/1"
+OTHER: Final = "other"
+"""A vote for something that is none of the eight."""
+VOTABLE: Final = (*LABELS, OTHER)
+ATTRIBUTES: Final = ("arousal", "valence", "dominance")
+SPLITS: Final = ("train", "dev", "test", "test1", "test2", "test3", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One recording or sentence of one speaker.
+
+    Raises:
+        DataError: a vote for a label that is unknown, a negative vote, or an attribute that is
+            unknown or outside 0 to 1.
+
+    """
+
+    id: str
+    """Unique in its manifest; predictions are joined by it."""
+    corpus: str
+    speaker: str = ""
+    """Empty where the corpus names none."""
+    votes: Mapping[str, float] = field(default_factory=dict)
+    """Label of VOTABLE -> how many annotators chose it; an acted clip has the one vote of the
+    instruction. Empty if nothing is known (a hidden test set)."""
+    path: str = ""
+    """Of the audio, below the root of its manifest; empty for text alone."""
+    split: str = ""
+    secondary: Mapping[str, float] = field(default_factory=dict)
+    """Secondary votes, under the corpus's own names: many are outside the eight."""
+    attributes: Mapping[str, float] = field(default_factory=dict)
+    """ATTRIBUTES in 0 to 1, whatever the scale of the corpus."""
+    transcript: str = ""
+    transcript_source: str = ""
+    """`gold` for what people wrote or were told to say, `asr` for what a machine heard."""
+    scripted: bool = False
+    """The words were given and are the same for every emotion: no text model may learn them."""
+    kind: str = "speech"
+    """`speech`, `vocal_burst` or `text`."""
+    gender: str = ""
+    language: str = ""
+    start_s: float | None = None
+    """Where the clip lies in its file; None for the whole file."""
+    end_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.votes) - set(VOTABLE):
+            raise DataError(
+                f"clip {self.id}: unknown labels {sorted(unknown)}; known: {', '.join(VOTABLE)}"
+            )
+        if any(not count >= 0 for count in self.votes.values()):
+            raise DataError(f"clip {self.id}: votes {dict(self.votes)}: counts must be 0 or more")
+        for name, value in self.attributes.items():
+            if name not in ATTRIBUTES or not 0.0 <= value <= 1.0:
+                raise DataError(
+                    f"clip {self.id}: attribute {name} = {value}; known are "
+                    f"{', '.join(ATTRIBUTES)}, each scaled to 0 to 1"
+                )
+
+    @property
+    def consensus(self) -> str | None:
+        """The label with the most votes; None on a tie or without votes ("no agreement")."""
+        most = max(self.votes.values(), default=0.0)
+        best = [label for label, count in self.votes.items() if count == most]
+        return best[0] if len(best) == 1 and most > 0 else None
+
+    @property
+    def label(self) -> str | None:
+        """The consensus if it is one of the eight, else None."""
+        return self.consensus if self.consensus in LABELS else None
+
+    def distribution(self, keep_other: bool = False) -> FloatArray | None:
+        """Shares of the votes [C], or [C + 1] with `other` last; None without such votes."""
+        names = VOTABLE if keep_other else LABELS
+        counts = np.array([self.votes.get(name, 0.0) for name in names], np.float32)
+        total = counts.sum()
+        return counts / total if total > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Clips and the folder that their paths are below."""
+
+    root: Path
+    clips: tuple[Clip, ...]
+
+    def audio(self, clip: Clip) -> Path:
+        """Where the audio of a clip is."""
+        return self.root / clip.path
+
+    def only(self, split: str) -> Manifest:
+        """Keep the clips of one split.
+
+        Raises:
+            DataError: there are none.
+
+        """
+        chosen = tuple(clip for clip in self.clips if clip.split == split)
+        if not chosen:
+            there = sorted({clip.split or "(none)" for clip in self.clips})
+            raise DataError(f"split {split!r}: no clip is in it; there are: {', '.join(there)}")
+        return replace(self, clips=chosen)
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Write one JSON object a line, the header first; a half-written file never has the name."""
+    half = path.with_name(path.name + ".half")
+    header = {"schema": SCHEMA, "root": str(manifest.root.resolve())}
+    with half.open("w", encoding="utf-8") as out:
+        for line in [header, *map(_values, manifest.clips)]:
+            out.write(json.dumps(line, ensure_ascii=False, sort_keys=False) + "\n")
+    half.replace(path)
+
+
+def read_manifest(path: Path, root: Path | None = None) -> Manifest:
+    """Read a manifest; `root` is another folder than the one it names.
+
+    Raises:
+        DataError: it is missing, of another format, or a line is broken or names a clip again.
+
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such manifest; make one with: abhinaya data prepare")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    header = _parsed(path, 1, lines[0] if lines else "")
+    if header.get("schema") != SCHEMA:
+        raise DataError(
+            f"{path}: its first line does not say {SCHEMA!r}; make it again with: "
+            "abhinaya data prepare"
+        )
+    clips, seen = [], set()
+    for number, line in enumerate(lines[1:], 2):
+        clip = _clip(path, number, _parsed(path, number, line))
+        if clip.id in seen:
+            raise DataError(f"{path}:{number}: clip {clip.id!r} comes twice; remove one of them")
+        seen.add(clip.id)
+        clips.append(clip)
+    return Manifest(root or Path(str(header.get("root", path.parent))), tuple(clips))
+
+
+_FIELDS: Final = {f.name: f for f in fields(Clip)}
+
+
+def _values(clip: Clip) -> dict[str, Any]:
+    """Fields of a clip that say something."""
+    values = {name: getattr(clip, name) for name in _FIELDS}
+    return {
+        name: dict(value) if isinstance(value, Mapping) else value
+        for name, value in values.items()
+        if name in ("id", "corpus") or (value not in ("", None, {}) and value is not False)
+    }
+
+
+def _parsed(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        values = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{number}: is not JSON ({error.msg}); mend the line") from error
+    if not isinstance(values, dict):
+        raise DataError(f"{path}:{number}: is no JSON object; mend the line")
+    return values
+
+
+def _clip(path: Path, number: int, values: Mapping[str, Any]) -> Clip:
+    if unknown := sorted(set(values) - set(_FIELDS)):
+        raise DataError(f"{path}:{number}: unknown fields {unknown}; see docs/data.md")
+    try:
+        return Clip(**values)
+    except (TypeError, AttributeError) as error:
+        raise DataError(f"{path}:{number}: not a clip: {error}; see docs/data.md") from error
+    except DataError as error:
+        raise DataError(f"{path}:{number}: {error}") from error
+
+
+def balanced(clips: Sequence[Clip], per_class: int = 326, seed: int = 0) -> list[Clip]:
+    """Draw `per_class` clips of each label that occurs, in the order they came in.
+
+    326 is what ABHINAYA validates on: the fear clips of MSP-Podcast's development split.
+
+    Raises:
+        DataError: a label has fewer; it is named.
+
+    """
+    by_label: dict[str, list[int]] = {}
+    for i, clip in enumerate(clips):
+        if clip.label:
+            by_label.setdefault(clip.label, []).append(i)
+    if short := {label: len(of) for label, of in by_label.items() if len(of) < per_class}:
+        least = min(short.values())
+        raise DataError(
+            f"balanced set: fewer than {per_class} clips of {_counted(short)}; "
+            f"ask for {least} a class"
+        )
+    rng = np.random.default_rng(seed)
+    chosen: set[int] = set()
+    for label in sorted(by_label):
+        chosen.update(int(i) for i in rng.choice(by_label[label], per_class, replace=False))
+    return [clips[i] for i in sorted(chosen)]
+
+
+def named(clips: Sequence[Clip], names: Sequence[str]) -> list[Clip]:
+    """Pick the clips that `names` lists, by id or file name (with or without suffix), in its order.
+
+    Raises:
+        DataError: a name fits no clip.
+
+    """
+    by_name = {clip.id: clip for clip in clips}
+    by_name.update({Path(clip.path).name: clip for clip in clips if clip.path})
+    by_name.update({Path(clip.path).stem: clip for clip in clips if clip.path})
+    found = [by_name.get(name) or by_name.get(Path(name).stem) for name in names]
+    absent = [name for name, clip in zip(names, found, strict=True) if clip is None]
+    if absent:
+        raise DataError(
+            f"list of clips: {len(absent)} of {len(names)} are not in the manifest, the first "
+            f"{', '.join(absent[:3])}; is it the list of another corpus or version?"
+        )
+    return [clip for clip in found if clip is not None]
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{label} ({count})" for label, count in sorted(counts.items()))

@@ -1,0 +1,59 @@
+"""The corpora that can be read, by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from abhinaya.train.data.clips import DataError
+from abhinaya.train.data.manifest import Clip, Manifest
+from abhinaya.train.data.read_acted import NAMINGS, read_acted
+from abhinaya.train.data.read_dialogue import (
+    read_cremad,
+    read_goemotions,
+    read_iemocap,
+    read_meld,
+)
+from abhinaya.train.data.read_msp import read_msp_podcast
+from abhinaya.train.data.read_plain import read_csv
+
+Reader = Callable[[Path], list[Clip]]
+
+READERS: Final[Mapping[str, Reader]] = {
+    **{name: partial(read_acted, naming=naming) for name, naming in NAMINGS.items()},
+    "cremad": read_cremad,
+    "csv": read_csv,
+    "goemotions": read_goemotions,
+    "iemocap": read_iemocap,
+    "meld": read_meld,
+    "msp-podcast": read_msp_podcast,
+}
+"""A new corpus is a reader and a line here."""
+
+
+def read_corpus(name: str, folder: Path) -> Manifest:
+    """Read the corpus `name` below `folder` (for `csv`, a file).
+
+    Raises:
+        DataError: no such corpus or folder, files that are not the corpus, or a clip comes twice.
+
+    """
+    if name not in READERS:
+        near = difflib.get_close_matches(name, READERS, n=1)
+        remedy = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(READERS)}"
+        raise DataError(f"corpus {name!r}: there is no reader for it; {remedy}")
+    if not folder.exists():
+        raise DataError(f"{folder}: no such folder; give where {name} was unpacked")
+    clips = READERS[name](folder)
+    seen: set[str] = set()
+    for clip in clips:
+        if clip.id in seen:
+            raise DataError(
+                f"{folder}: clip {clip.id!r} is there twice (the second at {clip.path!r}); some "
+                "copies of corpora hold everything twice: give the one folder within"
+            )
+        seen.add(clip.id)
+    return Manifest(folder if folder.is_dir() else folder.parent, tuple(clips))

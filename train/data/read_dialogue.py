@@ -1,0 +1,206 @@
+"""Corpora that come with their own tables: IEMOCAP, MELD, CREMA-D's votes, GoEmotions."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from abhinaya.train.data.clips import DataError
+from abhinaya.train.data.manifest import OTHER, Clip
+from abhinaya.train.data.read_acted import AUDIO, NAMINGS, read_acted
+from abhinaya.train.data.read_plain import known_label
+
+# --- IEMOCAP --------------------------------------------------------------------------------------
+
+IEMOCAP: Final = {
+    "neutral": "neutral", "happiness": "happy", "excited": "happy", "sadness": "sad",
+    "anger": "angry", "surprise": "surprise", "fear": "fear", "disgust": "disgust",
+}  # fmt: skip
+"""Frustration, and whatever else an annotator chose, is `other`."""
+_TURN: Final = re.compile(r"^\[[\d.]+ - [\d.]+\]\t(\S+)\t(\w+)\t\[([\d.]+), ([\d.]+), ([\d.]+)\]")
+_RATER: Final = re.compile(r"^C-E\w*:\t([^(]*?)\t?\(")
+_SAID: Final = re.compile(r"^(Ses\w+) \[[\d.]+-[\d.]+\]: (.*)$")
+
+
+def read_iemocap(folder: Path) -> list[Clip]:
+    """IEMOCAP (Busso et al., 2008): votes of its outside raters, attributes, transcripts.
+
+    A rater who ticked several classes has one vote, shared among them. Self-reports of the actors
+    are not votes.
+
+    Raises:
+        DataError: no evaluation files are there.
+
+    """
+    clips = []
+    for path in sorted(folder.glob("Session*/dialog/EmoEvaluation/*.txt")):
+        session = path.parents[2]
+        said = _transcripts(session / "dialog" / "transcriptions" / path.name)
+        for block in path.read_text(encoding="utf-8", errors="replace").split("\n\n"):
+            if clip := _turn(folder, session, block.splitlines(), said):
+                clips.append(clip)
+    if not clips:
+        raise DataError(
+            f"{folder}: has no Session*/dialog/EmoEvaluation/*.txt; give the folder of "
+            "IEMOCAP_full_release"
+        )
+    return clips
+
+
+def _turn(folder: Path, session: Path, lines: list[str], said: dict[str, str]) -> Clip | None:
+    head = next((m for line in lines if (m := _TURN.match(line))), None)
+    if head is None:
+        return None
+    name = head[1]
+    votes: dict[str, float] = {}
+    for rater in filter(None, map(_RATER.match, lines)):
+        ticked = [t.strip().lower() for t in rater[1].split(";") if t.strip()]
+        for choice in ticked:
+            label = IEMOCAP.get(choice, OTHER)
+            votes[label] = votes.get(label, 0.0) + 1 / len(ticked)
+    dialogue, turn = name.rsplit("_", 1)
+    wav = session / "sentences" / "wav" / dialogue / f"{name}.wav"
+    valence, arousal, dominance = (min(1.0, max(0.0, (float(head[i]) - 1) / 4)) for i in (3, 4, 5))
+    return Clip(
+        id=name,
+        corpus="iemocap",
+        speaker=f"iemocap_{name[3:5]}{turn[0]}",
+        votes=votes,
+        path=wav.relative_to(folder).as_posix(),
+        attributes={"arousal": arousal, "valence": valence, "dominance": dominance},
+        transcript=said.get(name, ""),
+        transcript_source="gold" if name in said else "",
+        gender=turn[0].lower(),
+        language="en",
+    )
+
+
+def _transcripts(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return {m[1]: m[2].strip() for m in map(_SAID.match, lines) if m}
+
+
+# --- MELD -----------------------------------------------------------------------------------------
+
+
+def read_meld(folder: Path) -> list[Clip]:
+    """MELD (Poria et al., 2019): text, with audio where diaX_uttY is found; splits by its tables.
+
+    Its people occur in every split: it is no corpus for unseen speakers.
+
+    Raises:
+        DataError: no table, or a label that is unknown.
+
+    """
+    media: dict[tuple[str, str], Path] = {}
+    for file in sorted(p for p in folder.rglob("dia*_utt*") if p.suffix.lower() in AUDIO):
+        part = next((s for s in ("train", "dev", "test") if s in file.parent.as_posix()), "")
+        media.setdefault((part, file.stem), file)
+    clips = []
+    for table in sorted(folder.rglob("*_sent_emo.csv")):
+        split = table.name.split("_")[0]
+        with table.open(newline="", encoding="utf-8") as lines:
+            for row in csv.DictReader(lines):
+                name = f"dia{row['Dialogue_ID']}_utt{row['Utterance_ID']}"
+                audio = media.get((split, name)) or media.get(("", name))
+                clips.append(
+                    Clip(
+                        id=f"{split}_{name}",
+                        corpus="meld",
+                        speaker=f"meld_{row['Speaker']}",
+                        votes={known_label(table, row["Emotion"]): 1.0},
+                        path=audio.relative_to(folder).as_posix() if audio else "",
+                        split=split,
+                        transcript=row["Utterance"],
+                        transcript_source="gold",
+                        kind="speech" if audio else "text",
+                        language="en",
+                    )
+                )
+    if not clips:
+        raise DataError(f"{folder}: has no *_sent_emo.csv; give the folder of MELD's tables")
+    return clips
+
+
+# --- CREMA-D --------------------------------------------------------------------------------------
+
+CREMAD_VOTES: Final = {
+    "A": "angry", "D": "disgust", "F": "fear", "H": "happy", "N": "neutral", "S": "sad",
+}  # fmt: skip
+
+
+def read_cremad(folder: Path) -> list[Clip]:
+    """CREMA-D (Cao et al., 2014): votes of those who heard the voice alone, else the instruction.
+
+    The votes are in processedResults/tabulatedVotes.csv; its rows from 100000 on are voice alone.
+    """
+    table = folder / "processedResults" / "tabulatedVotes.csv"
+    votes: dict[str, dict[str, float]] = {}
+    if table.is_file():
+        with table.open(newline="", encoding="utf-8") as lines:
+            for row in csv.DictReader(lines):
+                if (row.get("") or "").startswith("1") and len(row[""]) == 6:
+                    counts = {label: float(row[c] or 0) for c, label in CREMAD_VOTES.items()}
+                    votes[row["fileName"]] = {k: v for k, v in counts.items() if v}
+    clips = read_acted(folder, NAMINGS["cremad"])
+    return [replace(clip, votes=votes.get(clip.id) or clip.votes) for clip in clips]
+
+
+# --- GoEmotions -----------------------------------------------------------------------------------
+
+
+GOEMOTIONS: Final = (
+    ("original_", "original_labels.txt"),
+    ("", "emotions.txt"),
+    ("ekman_", "ekman_labels.txt"),
+)
+"""Prefix of the tables -> file of the label names; the fine labels are taken before the grouped."""
+
+
+def read_goemotions(folder: Path) -> list[Clip]:
+    """GoEmotions (Demszky et al., 2020): comments; several labels share one vote.
+
+    Reads {ekman_,original_,}{train,dev,test}.tsv with label numbers, whose names are in
+    {ekman_labels,original_labels,emotions}.txt.
+
+    Raises:
+        DataError: no such files, or a label name that is none of ours.
+
+    """
+    found = [(p, name) for p, name in GOEMOTIONS if (folder / name).is_file()]
+    if not found:
+        wanted = ", ".join(name for _, name in GOEMOTIONS)
+        raise DataError(f"{folder}: has none of {wanted}; give the folder of GoEmotions")
+    prefix, listing = found[0]
+    names = (folder / listing).read_text(encoding="utf-8").split()
+    labels = [known_label(folder / listing, name) for name in names]
+    clips = []
+    for split in ("train", "dev", "test"):
+        path = folder / f"{prefix}{split}.tsv"
+        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+            text, numbers, comment = line.split("\t")
+            votes: Counter[str] = Counter()
+            for number in numbers.split(","):
+                votes[labels[int(number)]] += 1
+            total = sum(votes.values())
+            clips.append(
+                Clip(
+                    id=comment,
+                    corpus="goemotions",
+                    votes={label: count / total for label, count in votes.items()},
+                    split=split,
+                    transcript=text,
+                    transcript_source="gold",
+                    kind="text",
+                    language="en",
+                )
+            )
+    if not clips:
+        raise DataError(f"{folder}: has {listing} but no {prefix}train.tsv, dev or test")
+    return clips

@@ -1,0 +1,159 @@
+"""MSP-Podcast: its label files, as CSV or JSON, and its transcripts.
+
+Labels/labels_consensus.{csv,json}   one row a clip: class, attributes, speaker, partition
+Labels/labels_detailed.{csv,json}    one row a clip and worker: the votes; may be absent
+Transcripts/NAME.txt                 one file a clip; may be absent
+Audios/NAME.wav
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from abhinaya.train.data.clips import DataError
+from abhinaya.train.data.manifest import OTHER, Clip
+
+CONSENSUS: Final = {
+    "A": "angry", "C": "contempt", "D": "disgust", "F": "fear", "H": "happy", "N": "neutral",
+    "S": "sad", "U": "surprise", "O": OTHER,
+}  # fmt: skip
+NO_AGREEMENT: Final = "X"
+PRIMARY: Final = {
+    "angry": "angry", "contempt": "contempt", "disgust": "disgust", "fear": "fear",
+    "happy": "happy", "neutral": "neutral", "sad": "sad", "surprise": "surprise", "other": OTHER,
+}  # fmt: skip
+PARTITIONS: Final = {
+    "train": "train", "development": "dev", "validation": "dev", "test": "test", "test1": "test1",
+    "test2": "test2", "test3": "test3",
+}  # fmt: skip
+ATTRIBUTES: Final = {"arousal": "EmoAct", "valence": "EmoVal", "dominance": "EmoDom"}
+LOW, HIGH = 1.0, 7.0
+Row = Mapping[str, str]
+
+
+def read_msp_podcast(folder: Path) -> list[Clip]:
+    """Clips of MSP-Podcast in `folder`, in the order of its consensus file.
+
+    The votes are those of the workers where the detailed file is there; else the consensus is the
+    one vote, and a clip without agreement has none.
+
+    Raises:
+        DataError: no consensus file, or a class or partition that is unknown.
+
+    """
+    consensus = _labels(folder, "consensus")
+    if consensus is None:
+        raise DataError(
+            f"{folder}: has no Labels/labels_consensus.csv or .json; give the folder that holds "
+            "Labels, Audios and Transcripts"
+        )
+    primary: dict[str, Counter[str]] = {}
+    secondary: dict[str, Counter[str]] = {}
+    for row in _rows(_labels(folder, "detailed")):
+        name = row["FileName"]
+        primary.setdefault(name, Counter())[_vote(row["EmoClass_Major"])] += 1
+        second = [v.strip() for v in row.get("EmoClass_Second", "").split(",") if v.strip()]
+        secondary.setdefault(name, Counter()).update(second)
+    return [
+        _clip(folder, consensus, row, primary.get(row["FileName"]), secondary.get(row["FileName"]))
+        for row in _rows(consensus)
+    ]
+
+
+def _clip(
+    folder: Path,
+    source: Path,
+    row: Row,
+    primary: Counter[str] | None,
+    secondary: Counter[str] | None,
+) -> Clip:
+    name = row["FileName"]
+    code = row.get("EmoClass", "").strip()
+    if code not in CONSENSUS and code not in (NO_AGREEMENT, ""):
+        raise DataError(
+            f"{source}: {name} has the unknown label {code!r}; known: "
+            f"{', '.join(CONSENSUS)} and {NO_AGREEMENT} (no agreement)"
+        )
+    votes: Mapping[str, float] = dict(primary or {})
+    if primary is None and code in CONSENSUS:
+        votes = {CONSENSUS[code]: 1.0}
+    words = folder / "Transcripts" / f"{Path(name).stem}.txt"
+    text = words.read_text(encoding="utf-8").strip() if words.is_file() else ""
+    speaker = row.get("SpkrID", "").strip()
+    return Clip(
+        id=Path(name).stem,
+        corpus="msp-podcast",
+        speaker="" if speaker.lower() in ("", "unknown") else f"msp-podcast_{speaker}",
+        votes=votes,
+        path=f"Audios/{name}",
+        split=_partition(source, name, row.get("Split_Set", "")),
+        secondary=dict(secondary or {}),
+        attributes=_attributes(row),
+        transcript=text,
+        transcript_source="gold" if text else "",
+        gender={"male": "m", "female": "f"}.get(row.get("Gender", "").strip().lower(), ""),
+        language="en",
+    )
+
+
+def _attributes(row: Row) -> dict[str, float]:
+    """1..7 to 0..1; what is empty (a hidden test set) is left out."""
+    given = {name: row.get(column, "").strip() for name, column in ATTRIBUTES.items()}
+    return {name: (float(v) - LOW) / (HIGH - LOW) for name, v in given.items() if v}
+
+
+def _vote(said: str) -> str:
+    """Read a worker's class; free text ("Other-annoyed") is `other`."""
+    return PRIMARY.get(re.split(r"[\s(;:/-]", said.strip().lower())[0], OTHER)
+
+
+def _partition(source: Path, name: str, said: str) -> str:
+    found = PARTITIONS.get(said.strip().lower())
+    if found is None:
+        raise DataError(
+            f"{source}: {name} is in the unknown partition {said!r}; known: {', '.join(PARTITIONS)}"
+        )
+    return found
+
+
+def _labels(folder: Path, which: str) -> Path | None:
+    for place in (folder / "Labels", folder / "labels", folder):
+        for suffix in ("csv", "json"):
+            if (path := place / f"labels_{which}.{suffix}").is_file():
+                return path
+    return None
+
+
+def _rows(path: Path | None) -> Iterator[Row]:
+    """Rows of a CSV, or of JSON by file name (and by worker), each with its `FileName`."""
+    if path is None:
+        return
+    if path.suffix == ".csv":
+        with path.open(newline="", encoding="utf-8-sig") as lines:
+            for row in csv.DictReader(lines):
+                if not row.get("FileName"):
+                    raise DataError(f"{path}: a row has no FileName; is it the published file?")
+                yield row
+        return
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}: is not JSON ({error.msg}); fetch it again") from error
+    for name, values in found.items():
+        for row in _flat(values):
+            yield {"FileName": name, **{key: str(value) for key, value in row.items()}}
+
+
+def _flat(values: Any) -> list[dict[str, Any]]:
+    """List the rows of one clip: itself, a list of them, or one a worker."""
+    if isinstance(values, list):
+        return [row for row in values if isinstance(row, dict)]
+    if values and all(isinstance(value, dict) for value in values.values()):
+        return list(values.values())
+    return [values]

@@ -1,0 +1,118 @@
+"""A plain CSV of clips: your own data, or any corpus without a reader here.
+
+Columns, all but the first optional: `path` (or `id`, for text alone), `label` or one column of
+votes a label, `speaker`, `split`, `corpus`, `kind`, `gender`, `language` (or `lang`), `transcript`,
+`arousal`, `valence`, `dominance` (0 to 1). Also read as they are: FileName and EmoClass of the
+challenge, label8 and suggested_split of the development data. Other columns are left aside.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from abhinaya.models.errors import LabelsError
+from abhinaya.models.labels import LABELS, label_map
+from abhinaya.train.data.clips import DataError
+from abhinaya.train.data.manifest import ATTRIBUTES, OTHER, SPLITS, VOTABLE, Clip
+
+LETTERS: Final = dict(zip("ACDFHNSU", LABELS, strict=True))
+"""The challenge's letters, as predictions and label files carry them."""
+_OTHER: Final = frozenset({"other", "others", "o"})
+_SAME: Final = {
+    "FileName": "path",
+    "EmoClass": "label",
+    "label8": "label",
+    "suggested_split": "split",
+    "lang": "language",
+}
+
+
+def known_label(source: Path, name: str) -> str:
+    """One of our labels, or `other`, for a corpus's own name or letter of it.
+
+    Raises:
+        DataError: the name is unknown.
+
+    """
+    if name.upper() in LETTERS and len(name) == 1:
+        return LETTERS[name.upper()]
+    if name.strip().lower() in _OTHER:
+        return OTHER
+    try:
+        found = label_map([name], source).targets[0]
+    except LabelsError as error:
+        raise DataError(
+            f"{source}: unknown label {name!r}; known: {', '.join(VOTABLE)}, their usual other "
+            "names, and the letters ACDFHNSU"
+        ) from error
+    return found or OTHER
+
+
+def read_csv(path: Path) -> list[Clip]:
+    """Clips of a CSV file; a folder means the one CSV in it. Audio lies beside it, or below.
+
+    Raises:
+        DataError: no such file, no column that names the clips, an unknown label or split, an
+            attribute that is no number from 0 to 1.
+
+    """
+    if path.is_dir():
+        tables = sorted(path.glob("*.csv"))
+        if len(tables) != 1:
+            raise DataError(f"{path}: has {len(tables)} CSV files; name the one that lists clips")
+        path = tables[0]
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; give the CSV that lists the clips")
+    with path.open(newline="", encoding="utf-8-sig") as lines:
+        rows = [{_SAME.get(k, k): v or "" for k, v in row.items() if k and isinstance(v, str)}
+                for row in csv.DictReader(lines)]  # fmt: skip
+    if not rows:
+        raise DataError(f"{path}: lists no clips; is it the right file?")
+    if not {"path", "id"} & set(rows[0]):
+        raise DataError(f"{path}: has neither a column `path` nor `id`; see docs/data.md")
+    return [_clip(path, number, row) for number, row in enumerate(rows, 2)]
+
+
+def _clip(source: Path, number: int, row: Mapping[str, str]) -> Clip:
+    here = Path(f"{source}:{number}")
+    split = row.get("split", "").strip()
+    if split not in SPLITS:
+        known = ", ".join(s for s in SPLITS if s)
+        raise DataError(f"{here}: unknown split {split!r}; known: {known}, or none")
+    words = row.get("transcript", "").strip()
+    file = row.get("path", "")
+    return Clip(
+        id=row.get("id") or Path(file).with_suffix("").as_posix(),
+        corpus=row.get("corpus") or source.stem,
+        speaker=row.get("speaker", ""),
+        votes=_votes(here, row),
+        path=file,
+        split=split,
+        attributes=_attributes(here, row),
+        transcript=words,
+        transcript_source="gold" if words else "",
+        kind=row.get("kind") or ("speech" if file else "text"),
+        gender=row.get("gender", ""),
+        language=row.get("language", ""),
+    )
+
+
+def _votes(here: Path, row: Mapping[str, str]) -> dict[str, float]:
+    try:
+        votes = {label: float(row[label]) for label in VOTABLE if row.get(label, "").strip()}
+    except ValueError as error:
+        raise DataError(f"{here}: a count of votes is no number: {error}") from error
+    if votes:
+        return {label: count for label, count in votes.items() if count}
+    label = row.get("label", "").strip()
+    return {known_label(here, label): 1.0} if label and label != "X" else {}
+
+
+def _attributes(here: Path, row: Mapping[str, str]) -> dict[str, float]:
+    try:
+        return {name: float(row[name]) for name in ATTRIBUTES if row.get(name, "").strip()}
+    except ValueError as error:
+        raise DataError(f"{here}: an attribute is no number: {error}") from error
