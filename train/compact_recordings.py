@@ -14,7 +14,9 @@ from abhinaya.models.compact.features import (
     HOP_SAMPLES,
     SAMPLE_RATE,
     SpeechStatistics,
+    Sums,
     fixed_statistics,
+    heard_from,
     log_mel,
     speech_frames,
 )
@@ -38,12 +40,17 @@ class Recordings:
             self._samples = [send_through(samples, channel, rng) for samples in self._samples]
         speakers = np.array([clip.speaker for clip in clips])
         self._same = [np.flatnonzero(speakers == speaker) for speaker in speakers]
+        self._sums: dict[int, Sums] = {}
 
     def after(self, heard_s: float, seed: int = 0) -> list[Utterance]:
         """Each clip after at least `heard_s` seconds of its speaker's other clips.
 
-        After 0 s it is normalised by its own statistics.
+        After 0 s the clip is alone, and normalised by its own statistics. The statistics of the
+        others are added up clip by clip: a stream's, but for frames across the seams and for the
+        slow forgetting.
         """
+        if heard_s <= 0.0:
+            return [Utterance(samples) for samples in self._samples]
         rng = np.random.default_rng(seed)
         return [self._one(i, heard_s, rng) for i in range(len(self.clips))]
 
@@ -52,15 +59,20 @@ class Recordings:
         return [Utterance(samples, fixed_statistics()) for samples in self._samples]
 
     def _one(self, i: int, heard_s: float, rng: np.random.Generator) -> Utterance:
-        statistics, left = SpeechStatistics(), heard_s
+        sums, left = self._sums_of(i), heard_s
         for other in rng.permutation(self._same[i]):
             if left <= 0.0:
                 break
             if other != i:
-                statistics.update(self._samples[other])
+                sums += self._sums_of(int(other))
                 left -= len(self._samples[other]) / SAMPLE_RATE
-        statistics.update(self._samples[i])
-        return Utterance(self._samples[i], statistics.heard())
+        return Utterance(self._samples[i], heard_from(sums))
+
+    def _sums_of(self, i: int) -> Sums:
+        if i not in self._sums:
+            energies = log_mel(self._samples[i])
+            self._sums[i] = Sums.of(energies[speech_frames(energies)[0]])
+        return self._sums[i]
 
 
 def neutral_voices(data: Path) -> list[Clip]:
