@@ -135,7 +135,7 @@ def voters(account: Account) -> str:
                 f"{voter.votes:,}",
                 percent(voter.agreed / voter.votes if voter.votes else None),
                 most or "-",
-                f"{voter.missing.total():,}" + (f": {why}" if why else ""),
+                why or "never",
             )
         )
     head = ("voter", "model", "votes", "with the verdict", "most often", "missing")
