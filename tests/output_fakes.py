@@ -18,6 +18,8 @@ from abhinaya.stream.messages import (
 NOW = 1_000_000.75
 NASTY = 'he said "no" & <b>left</b> --> then,\n\n12\tcame\u2028back, Grüße 漢字'
 """Quotes, markup, an arrow, a blank line, a tab, a line separator, letters beyond ASCII."""
+FLAT = 'he said "no" & <b>left</b> --> then, 12 came back, Grüße 漢字'
+"""The same on one line."""
 AGENT, CUSTOMER = "my call/agent", "my call/customer"
 
 

@@ -61,7 +61,9 @@ class Bins:
                 from_s, to_s = i * self.width_s, (i + 1) * self.width_s
                 if from_s >= end_s:
                     break
-                inside = max(0.0, min(to_s, end_s) - max(from_s, start_s)) / self.width_s
+                # the last bin reaches beyond the end, where there is nothing
+                filled_s = min(to_s, duration_s) - from_s
+                inside = max(0.0, min(to_s, end_s) - max(from_s, start_s)) / filled_s
                 for label, length_s in self.bins[i].items():
                     seconds[label] += inside * length_s  # type: ignore[assignment]
             yield {label: s for label, s in seconds.items() if s > 0}

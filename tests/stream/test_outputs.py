@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import srt
 import webvtt
-from output_fakes import AGENT, CALL, CUSTOMER, NASTY, NOW, SPOKEN, gap, verdict
+from output_fakes import AGENT, CALL, CUSTOMER, FLAT, NASTY, NOW, SPOKEN, gap, verdict
 from output_readers import READERS, read_srt, read_textgrid, read_vtt, written
 from praatio import textgrid
 
@@ -24,10 +24,8 @@ from abhinaya.models.labels import LABELS
 from abhinaya.stream.errors import ConfigError, SinkError
 from abhinaya.stream.sinks import formats, open_sinks, ordered, whole
 from abhinaya.stream.sinks.formats import SUFFIXES, format_of, open_output
-from abhinaya.stream.sinks.rows import one_line
 
 TESTS = Path(__file__).parents[1]
-FLAT = one_line(NASTY)
 
 
 @pytest.mark.parametrize("suffix", READERS)
