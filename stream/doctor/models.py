@@ -1,0 +1,51 @@
+"""Looks for the models of a profile: each is loaded as its node would, in a process of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import msgspec
+
+from abhinaya.stream import config as configuration
+from abhinaya.stream.config import Config, WorkerConfig
+from abhinaya.stream.doctor.child import last_line, run_module
+from abhinaya.stream.doctor.finding import Finding, of_error
+from abhinaya.stream.doctor.load import Answer
+
+
+def services(config: Config) -> Iterator[tuple[str, WorkerConfig]]:
+    """Yield the services of a profile and who gives them."""
+    if config.asr is not None:
+        yield "asr", config.asr
+    yield from config.voters.items()
+
+
+def model(config: Config, service: str, timeout_s: float) -> Iterator[Finding]:
+    """Load the model of one service; nothing is downloaded."""
+    subject, begun = f"model {service}", time.monotonic()
+    done = run_module(
+        "abhinaya.stream.doctor.load", [service], configuration.encode(config), timeout_s
+    )
+    if done.code is None:
+        remedy = "give it more time (--timeout), or choose a smaller model"
+        yield Finding(subject, "fault", f"was not loaded within {timeout_s:g} s", remedy)
+        return
+    try:
+        answer = msgspec.json.decode(done.output, type=Answer)
+    except msgspec.DecodeError:
+        detail = f"loading it ended with {done.code}: {last_line(done.errors)}"
+        yield Finding(subject, "fault", detail, "is there memory enough? please report it")
+        return
+    if answer.epitaph is not None:
+        yield of_error(subject, answer.epitaph.error())
+        return
+    ready = answer.ready
+    assert ready is not None
+    limit = ", no commercial use" if ready.noncommercial else ""
+    took_s = time.monotonic() - begun
+    yield Finding(
+        subject,
+        "ok",
+        f"{ready.model} {ready.version} ({ready.licence}{limit}), loaded in {took_s:.1f} s",
+    )
