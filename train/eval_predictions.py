@@ -1,0 +1,198 @@
+"""Predictions of any system, joined to the clips of a manifest.
+
+CSV         FileName,EmoClass as the challenge wants it, or id,label; columns named after all
+            eight labels are taken as probabilities
+JSON lines  what the monitor writes: its streams are the clips, its voters and its verdict are
+            systems; a clip cut into several segments is put together again, by duration
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from abhinaya.models.base import Ballot, FloatArray
+from abhinaya.models.labels import LABELS
+from abhinaya.train.data.clips import DataError
+from abhinaya.train.data.manifest import OTHER, Clip
+from abhinaya.train.data.read_acted import AUDIO
+from abhinaya.train.data.read_plain import known_label
+from abhinaya.train.metrics import Indices
+
+VERDICT: Final = "verdict"
+"""Name of the system that is the monitor's decision on all its voters."""
+Ballots = dict[str, Ballot]
+"""Clip id -> what one system says of it; a clip that is absent was not answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """What one system says of the N clips of a manifest."""
+
+    name: str
+    guess: Indices
+    """[N] index in LABELS; -1 where it gave no answer, which counts as wrong."""
+    probabilities: FloatArray | None
+    """[N, C], 0 where it gave no answer; None if it gives none for some answer."""
+
+    @property
+    def answered(self) -> int:
+        """Clips it gave an answer to."""
+        return int(np.sum(self.guess >= 0))
+
+
+def read_predictions(path: Path, name: str) -> dict[str, Ballots]:
+    """Read systems from a file: one, called `name`, from CSV; each voter and the verdict from JSON.
+
+    Raises:
+        DataError: no such file, an unknown label, probabilities that are no numbers, or a clip
+            that is answered twice.
+
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file of predictions; give a CSV or the monitor's JSON")
+    if path.suffix.lower() in (".jsonl", ".json", ".ndjson"):
+        return _from_monitor(path)
+    return {name: _from_csv(path)}
+
+
+def join(name: str, ballots: Ballots, clips: Sequence[Clip]) -> System:
+    """Bring the answers of a system into the order of `clips`.
+
+    Raises:
+        DataError: none of its answers is about any of them.
+
+    """
+    found = _found(ballots, clips)
+    if not any(found):
+        told = next(iter(ballots), "nothing")
+        raise DataError(
+            f"predictions of {name}: none is about a clip of this manifest (the first is about "
+            f"{told!r}, a clip is called {clips[0].id!r}); are they of another corpus or split?"
+        )
+    guess = np.array([LABELS.index(b.label) if b else -1 for b in found], np.int64)
+    if any(b is not None and b.probabilities is None for b in found):
+        return System(name, guess, None)
+    rows = [b.probabilities if b and b.probabilities else (0.0,) * len(LABELS) for b in found]
+    return System(name, guess, np.array(rows, np.float32))
+
+
+def _found(ballots: Ballots, clips: Sequence[Clip]) -> list[Ballot | None]:
+    """Answers by id or path; by file name alone only where it is unique on both sides."""
+    answers = Counter(map(_stem, ballots))
+    short = {_stem(key): ballot for key, ballot in ballots.items() if answers[_stem(key)] == 1}
+    stems = [_stem(clip.path or clip.id) for clip in clips]
+    times = Counter(stems)
+    return [
+        ballots.get(clip.id)
+        or ballots.get(clip.path)
+        or (short.get(stem) if times[stem] == 1 else None)
+        for clip, stem in zip(clips, stems, strict=True)
+    ]
+
+
+def _from_csv(path: Path) -> Ballots:
+    with path.open(newline="", encoding="utf-8-sig") as lines:
+        rows = list(csv.DictReader(lines))
+    columns = set(rows[0]) if rows else set()
+    names = next((c for c in ("FileName", "id", "path") if c in columns), None)
+    label = next((c for c in ("EmoClass", "label", "Prediction") if c in columns), None)
+    scored = columns.issuperset(LABELS)
+    if names is None or (label is None and not scored):
+        raise DataError(
+            f"{path}: needs a column FileName (or id) and EmoClass (or label, or all eight labels "
+            f"as probabilities); it has {', '.join(sorted(columns)) or 'no rows'}"
+        )
+    ballots: Ballots = {}
+    for number, row in enumerate(rows, 2):
+        here = Path(f"{path}:{number}")
+        clip = row[names].strip()
+        if clip in ballots:
+            raise DataError(f"{here}: {clip!r} is answered twice; remove one of the answers")
+        probabilities = _probabilities(here, row) if scored else None
+        said = row[label].strip() if label else LABELS[int(np.argmax(probabilities or ()))]
+        if not said:
+            continue  # an empty answer is an abstention
+        meant = known_label(here, said)
+        if meant == OTHER:
+            raise DataError(f"{here}: predicts {said!r}; only the eight labels can be scored")
+        ballots[clip] = Ballot(meant, probabilities)
+    return ballots
+
+
+def _probabilities(here: Path, row: Mapping[str, str]) -> tuple[float, ...]:
+    try:
+        found = tuple(float(row[name]) for name in LABELS)
+    except ValueError as error:
+        raise DataError(f"{here}: a probability is no number: {error}") from error
+    if not abs(sum(found) - 1.0) < 1e-3 or min(found) < 0.0:
+        raise DataError(
+            f"{here}: probabilities sum to {sum(found):.4f}, not to 1; give probabilities, "
+            "not scores"
+        )
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One segment's answer."""
+
+    label: str
+    probabilities: Mapping[str, float] | None
+    seconds: float
+
+
+def _from_monitor(path: Path) -> dict[str, Ballots]:
+    latest: dict[tuple[str, int], dict[str, Any]] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            event = json.loads(line)
+            if event.get("type") != "verdict" or not event.get("final", True):
+                continue
+            key = (str(event["stream"]), int(event["segment"]))
+            if key not in latest or latest[key]["revision"] <= event["revision"]:
+                latest[key] = event
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise DataError(
+                f"{path}:{number}: is no event of the monitor ({error}); see docs/events.md"
+            ) from error
+    if not latest:
+        raise DataError(f"{path}: holds no verdict; write it with abhinaya-stream --format jsonl")
+    parts: dict[str, dict[str, list[_Part]]] = {}
+    for (clip, _), event in sorted(latest.items()):
+        seconds = float(event["end_s"]) - float(event["start_s"])
+        for vote in event["votes"]:
+            part = _Part(vote["label"], vote["probabilities"], seconds)
+            parts.setdefault(vote["voter"], {}).setdefault(clip, []).append(part)
+        if event["label"] in LABELS:
+            part = _Part(event["label"], None, seconds)
+            parts.setdefault(VERDICT, {}).setdefault(clip, []).append(part)
+    return {
+        voter: {clip: _whole(of) for clip, of in clips.items()} for voter, clips in parts.items()
+    }
+
+
+def _whole(parts: Sequence[_Part]) -> Ballot:
+    """Answer for a clip of several segments: the mean, weighted by their seconds."""
+    total = sum(part.seconds for part in parts) or 1.0
+    if all(part.probabilities for part in parts):
+        mean = [
+            sum(p.seconds * p.probabilities[name] for p in parts if p.probabilities) / total
+            for name in LABELS
+        ]
+        return Ballot(LABELS[int(np.argmax(mean))], tuple(mean))
+    seconds = {name: sum(p.seconds for p in parts if p.label == name) for name in LABELS}
+    return Ballot(max(LABELS, key=seconds.__getitem__))
+
+
+def _stem(name: str) -> str:
+    """File name without folder, and without suffix if that is one of audio: other dots stay."""
+    path = Path(name)
+    return path.stem if path.suffix.lower() in AUDIO else path.name

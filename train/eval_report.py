@@ -1,0 +1,135 @@
+"""An evaluation as JSON, and as text for a terminal. What a figure means: `docs/evaluation.md`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+from abhinaya.models.base import FloatArray
+from abhinaya.models.ensemble import Rule
+from abhinaya.models.labels import LABELS
+from abhinaya.train.eval_intervals import Interval
+from abhinaya.train.eval_tables import Combination, ModelRow, Scored
+from abhinaya.train.metrics import ClassScore, reliability
+
+SCHEMA: Final = "abhinaya.evaluation/1"
+Report = dict[str, Any]
+
+
+def as_json(
+    on: Scored,
+    total: int,
+    models: Sequence[ModelRow],
+    classes: Mapping[str, Mapping[str, ClassScore]],
+    confusions: Mapping[str, list[list[int]]],
+    probabilities: Mapping[str, FloatArray | None],
+    combinations: Sequence[Combination],
+    rule: Rule,
+) -> Report:
+    """Everything that was measured, as plain values."""
+    speakers = {clip.speaker for clip in on.clips if clip.speaker}
+    return {
+        "schema": SCHEMA,
+        "clips": total,
+        "scored": len(on.clips),
+        "speakers": len(speakers),
+        "labels": [LABELS[c] for c in on.classes],
+        "resampled": "clips" if on.groups is None else "speakers",
+        "resamples": on.resamples,
+        "rule": {
+            "method": rule.method,
+            "tie_policy": rule.tie_policy,
+            "priority": list(rule.priority),
+        },
+        "models": [asdict(row) for row in models],
+        "classes": {
+            name: {label: asdict(score) for label, score in of.items()}
+            for name, of in classes.items()
+        },
+        "confusion": confusions,
+        "reliability": {
+            name: [
+                asdict(b) for b in reliability(p[p.max(axis=1) > 0], on.truth[p.max(axis=1) > 0])
+            ]
+            for name, p in probabilities.items()
+            if p is not None
+        },
+        "combinations": [asdict(row) for row in combinations],
+    }
+
+
+def as_text(report: Report) -> str:
+    """Tables 1, 3 and 4 for a terminal."""
+    left_out = report["clips"] - report["scored"]
+    said = f"{report['scored']} clips of {report['speakers']} speakers"
+    if left_out:
+        said += f"; {left_out} without a consensus among the eight are left out"
+    said += f". 95 % intervals over {report['resampled']} ({report['resamples']} resamples)."
+    parts = [said, _models(report), _classes(report)]
+    if report["combinations"]:
+        parts.append(_combinations(report))
+    return "\n\n".join(parts)
+
+
+def _models(report: Report) -> str:
+    rows = [["system", "macro-F1", "UAR", "weighted F1", "accuracy", "ECE", "risk", "answered"]]
+    for row in report["models"]:
+        rows.append(
+            [
+                row["name"],
+                told(row["macro_f1"]),
+                *(figure(row[k]) for k in ("recall", "weighted_f1", "accuracy")),
+                *(figure(row[k]) for k in ("calibration_error", "risk")),
+                f"{row['answered']}/{report['scored']}",
+            ]
+        )
+    return "Table 1. Systems\n" + table(rows)
+
+
+def _classes(report: Report) -> str:
+    labels = report["labels"]
+    some = next(iter(report["classes"].values()))
+    rows = [["F1", *labels], ["clips", *(str(some[label]["n"]) for label in labels)]]
+    for name, of in report["classes"].items():
+        rows.append([name, *(figure(of[label]["f1"]) for label in labels)])
+    return "Table 3. Labels\n" + table(rows)
+
+
+def _combinations(report: Report) -> str:
+    rows = [["voters", "tie-break", "macro-F1", "ties", "gain over the best alone", "p"]]
+    for row in report["combinations"]:
+        gain = row["gain"]["difference"]
+        rows.append(
+            [
+                "+".join(row["voters"]),
+                row["tie_breaker"],
+                told(row["macro_f1"]),
+                str(row["ties"]),
+                f"{row['best']} {gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]",
+                figure(row["gain"]["p"]),
+            ]
+        )
+    return f"Table 4. Combinations, by {report['rule']['method']}\n" + table(rows)
+
+
+def told(interval: Mapping[str, float]) -> str:
+    """Write a figure with its interval."""
+    return str(Interval(interval["value"], interval["low"], interval["high"], 0))
+
+
+def figure(value: float | None) -> str:
+    """Write a figure with three decimals; a dash for none."""
+    return "-" if value is None else f"{value:.3f}"
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Align columns: the first to the left, the rest to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
