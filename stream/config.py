@@ -61,9 +61,13 @@ class VadConfig:
     )
     cut_search_s: float = setting(
         3.0,
-        doc="where a segment reaches its limit, the last seconds in which to find a pause",
+        doc="last seconds before the limit, in which a brief silence ends a segment, "
+        "and the deepest pause if there is none",
         least=0,
         most=9,
+    )
+    brief_silence_s: float = setting(
+        0.1, doc="silence that is enough there, in seconds", least=0.032, most=5
     )
 
 

@@ -5,8 +5,10 @@
       +-- silence for min_silence_s --------+---> a piece, if the run holds min_speech_s of speech
 
 A run keeps `pad_s` of audio before and after its speech, but never audio that its neighbour has.
-When it reaches `max_segment_s` it is cut at the deepest pause of the last `cut_search_s`; both
-halves together hold every sample, once.
+In the last `cut_search_s` before `max_segment_s` a silence of `brief_silence_s` ends it; if none
+comes, it is cut at the deepest pause of those seconds, and both halves together hold every sample,
+once. The brief silence is there for latency: what lies before a cut that is found by looking back
+has waited for the limit to be reached.
 
 The price of `min_silence_s` is latency: a piece is known to be over only when the silence has
 lasted that long, counted in whole frames of 32 ms from the end of the last speech frame (0.4 s
@@ -93,10 +95,12 @@ class Segmenter:
         self._pad = min(to_samples(config.pad_s), self._max // 4)
         self._min_speech = to_samples(config.min_speech_s)
         self._min_silence = to_samples(config.min_silence_s)
+        self._brief_silence = min(to_samples(config.brief_silence_s), self._min_silence)
         self._frames: deque[Frame] = deque()
         self._run: Run | None = None
         self._position = 0
         self._taken = 0  # end of what earlier pieces hold: no piece may start before it
+        self._resumes_by = 0  # speech before this goes on with the run before
 
     @property
     def position(self) -> int:
@@ -107,14 +111,15 @@ class Segmenter:
         """Forget everything; the next frame starts at `position`."""
         self._frames.clear()
         self._run = None
-        self._position = self._taken = position
+        self._position = self._taken = self._resumes_by = position
 
     def push(self, samples: FloatArray, probability: float) -> list[Piece]:
         """Take the next frame [n] (only the last of a stream may be short).
 
         Returns the pieces that this frame completes; nearly always none.
         """
-        threshold = self._config.end_threshold if self._run else self._config.start_threshold
+        goes_on = self._run is not None or self._position < self._resumes_by
+        threshold = self._config.end_threshold if goes_on else self._config.start_threshold
         frame = Frame(self._position, samples.copy(), probability, probability >= threshold)
         self._frames.append(frame)
         self._position = frame.end
@@ -122,17 +127,25 @@ class Segmenter:
             if not frame.speech:
                 self._trim(self._position - self._pad)
                 return []
-            self._run = Run(max(self._taken, frame.start - self._pad), frame.end)
+            start = max(self._taken, frame.start - self._pad)
+            self._run = Run(start, frame.end, cut=frame.start < self._resumes_by)
         if frame.speech:
             self._run.speech += len(samples)
             self._run.speech_end = frame.end
-        elif self._position - self._run.speech_end >= self._min_silence:
+        elif self._position - self._run.speech_end >= self._enough_silence(self._run):
+            self._resumes_by = self._run.speech_end + self._min_silence
             return self._close(self._run, "pause")
         return self._limit(self._run)
 
     def flush(self) -> list[Piece]:
         """End the stream here: give the piece that is still open, if it holds enough speech."""
         return self._close(self._run, "end") if self._run else []
+
+    def _enough_silence(self, run: Run) -> int:
+        """Near its limit a run takes the first brief pause: to go on would mean to come back."""
+        near = self._position - run.start > self._max - self._search
+        is_piece = run.cut or run.speech >= self._min_speech
+        return self._brief_silence if near and is_piece else self._min_silence
 
     def _limit(self, run: Run) -> list[Piece]:
         """Cut a run that has outgrown the limit; its rest goes on as the same run."""

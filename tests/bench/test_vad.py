@@ -13,7 +13,7 @@ from abhinaya.stream.config import VadConfig
 from abhinaya.stream.vad import FRAME_SAMPLES
 
 FRAME_S = FRAME_SAMPLES / 16000
-PLAIN = VadConfig(pad_s=0.0, min_silence_s=0.32, min_speech_s=0.096)
+PLAIN = VadConfig(pad_s=0.0, min_silence_s=0.32, brief_silence_s=0.32, min_speech_s=0.096)
 
 
 def recording(probabilities: list[float], speech: list[bool]) -> Recording:

@@ -109,9 +109,35 @@ def test_the_rest_of_a_run_is_speech_however_short() -> None:
 
 
 def test_a_rest_of_pure_silence_is_no_piece() -> None:
-    long_silence = VadConfig(min_silence_s=5.0, max_segment_s=1.0, cut_search_s=0.0)
+    long_silence = VadConfig(
+        min_silence_s=5.0, brief_silence_s=5.0, max_segment_s=1.0, cut_search_s=0.0
+    )
     pieces, _ = cut([0.9] * 20 + [0.0] * 400, long_silence)
     assert [(p.start, p.end) for p in pieces] == [(0, 16000)]
+
+
+def test_near_its_limit_a_run_ends_at_the_first_brief_silence() -> None:
+    # 7.04 s of speech, a breath of 6 frames, speech again: the breath is found at once
+    config = VadConfig(pad_s=0.0, min_silence_s=0.4, brief_silence_s=0.16, cut_search_s=3.0)
+    track = [0.9] * 220 + [0.0] * 6 + [0.9] * 60 + [0.0] * 20
+    segmenter = Segmenter(config)
+    ended = {}
+    for number, probability in enumerate(track):
+        for piece in segmenter.push(ramp(S, number * S), probability):
+            ended[number] = (piece.start, piece.end, piece.cut)
+    assert ended == {
+        224: (0, 220 * S, "pause"),  # five silent frames after the speech
+        298: (226 * S, 286 * S, "pause"),
+    }
+    # the same breath early in a run is nothing
+    early, _ = cut([0.9] * 60 + [0.0] * 6 + [0.9] * 100 + [0.0] * 20, config)
+    assert [(p.start, p.end) for p in early] == [(0, 166 * S)]
+
+
+def test_a_last_short_word_after_a_brief_silence_is_no_burst() -> None:
+    config = VadConfig(pad_s=0.0, min_speech_s=0.25, brief_silence_s=0.16)
+    pieces, _ = cut([0.9] * 220 + [0.0] * 6 + [0.4] * 3 + [0.0] * 20, config)
+    assert [(p.start, p.end) for p in pieces] == [(0, 220 * S), (226 * S, 229 * S)]
 
 
 def test_reset_forgets_all_and_goes_on_elsewhere() -> None:
@@ -159,6 +185,7 @@ configs = st.builds(
     pad_s=st.sampled_from([0.0, 0.05, 0.15, 1.0]),
     max_segment_s=st.sampled_from([1.0, 2.5, 10.0]),
     cut_search_s=st.sampled_from([0.0, 0.3, 0.9]),
+    brief_silence_s=st.sampled_from([0.032, 0.16, 5.0]),
 )
 
 
@@ -178,9 +205,11 @@ def test_laws_of_any_track(shape: list[tuple[float, int]], config: VadConfig, ta
     heard = np.zeros(total, bool)
     for piece in pieces:
         heard[piece.start : piece.end] = True
-    # With settings so odd that a piece may be nothing but silence, that silence is dropped.
+    # With settings so odd that a piece may be nothing but silence, that silence is dropped; and a
+    # brief silence near the limit lies between two pieces. Speech is in a piece in any case.
     shortest = config.max_segment_s - config.cut_search_s
-    whole = config.min_silence_s + 0.064 < shortest
+    brief = config.brief_silence_s < config.min_silence_s
+    whole = config.min_silence_s + 0.064 < shortest and not brief
     for run in reference_runs(track, config):
         spans = [(run[0], run[-1])] if whole else [(number, number) for number in run]
         for first, last in spans:
