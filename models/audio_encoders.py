@@ -98,14 +98,18 @@ class AudioEncoders:
 
     def mel(self, waves: Sequence[FloatArray]) -> Tensor:
         """Give Whisper's input [B, mels, 3000], padded to 30 s."""
-        made = self._mel(
-            list(waves),
-            sampling_rate=SAMPLE_RATE,
-            return_tensors="pt",
-            device=str(self.place.device),
-        )
-        mel: Tensor = made["input_features"]
-        return mel
+        # On a CPU one by one: the spectra of several are more than its caches hold.
+        together = len(waves) if self.place.device.type == "cuda" else 1
+        made = [
+            self._mel(
+                list(waves[start : start + together]),
+                sampling_rate=SAMPLE_RATE,
+                return_tensors="pt",
+                device=str(self.place.device),
+            )["input_features"]
+            for start in range(0, len(waves), together)
+        ]
+        return torch.cat(made)
 
     def speech(self, mel: Tensor) -> Tensor:
         """Whisper's encoder: [B, mels, 3000] -> [B, 1500, d]."""

@@ -177,7 +177,7 @@ def register(monkeypatch, error: Exception) -> None:
 )
 def test_no_memory_for_the_weights(error, monkeypatch) -> None:
     register(monkeypatch, error)
-    with pytest.raises(RunError, match="no memory for its weights.*quantize"):
+    with pytest.raises(RunError, match=r"no memory for its weights.*quantize"):
         load("big")
 
 
