@@ -14,7 +14,7 @@ from typing import Final
 from abhinaya.stream.environment import PROFILE, is_setting
 
 OFFLINE: Final = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-"""A check looks; it does not download."""
+"""A check looks; it does not download unless it is told to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,9 @@ class Done:
     errors: str
 
 
-def run_module(module: str, arguments: Sequence[str], given: bytes, timeout_s: float) -> Done:
+def run_module(
+    module: str, arguments: Sequence[str], given: bytes, timeout_s: float, download: bool
+) -> Done:
     """Run `python -m module` without the settings of the environment: what is given holds them."""
     environment = {k: v for k, v in os.environ.items() if not (is_setting(k) or k == PROFILE)}
     process = subprocess.Popen(  # noqa: S603 - our own modules
@@ -35,7 +37,7 @@ def run_module(module: str, arguments: Sequence[str], given: bytes, timeout_s: f
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=environment | OFFLINE,
+        env=environment | ({} if download else OFFLINE),
         start_new_session=True,
     )
     try:

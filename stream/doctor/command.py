@@ -72,7 +72,7 @@ def diagnose(args: argparse.Namespace) -> Iterator[Finding]:
     else:
         yield from found(
             "pipeline",
-            partial(pipeline, config, args.accept_noncommercial, _patience(config, args)),
+            partial(pipeline, config, args.accept_noncommercial, *_terms(config, args)),
         )
 
 
@@ -89,7 +89,7 @@ def checks(config: Config, args: argparse.Namespace) -> Iterator[tuple[str, Chec
         return
     yield "gpu", partial(gpu, config, args.gpu)
     for service, _ in services(config):
-        yield f"model {service}", partial(model, config, service, _patience(config, args))
+        yield f"model {service}", partial(model, config, service, *_terms(config, args))
 
 
 def rules(config: Config) -> Iterator[Finding]:
@@ -109,9 +109,9 @@ def as_lines(finding: Finding) -> str:
     return line + (f"\n         -> {finding.remedy}" if finding.remedy else "")
 
 
-def _patience(config: Config, args: argparse.Namespace) -> float:
-    given: float | None = args.timeout
-    return given or min(config.supervise.ready_s, PATIENCE_S)
+def _terms(config: Config, args: argparse.Namespace) -> tuple[float, bool]:
+    """Give how long a check may take, and whether it may download."""
+    return args.timeout or min(config.supervise.ready_s, PATIENCE_S), args.download
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -134,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--timeout", type=_seconds, metavar="SECONDS", help="for each model and the pipeline"
     )
+    parser.add_argument("--download", action="store_true", help="get models that are missing")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 

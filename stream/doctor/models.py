@@ -21,11 +21,11 @@ def services(config: Config) -> Iterator[tuple[str, WorkerConfig]]:
     yield from config.voters.items()
 
 
-def model(config: Config, service: str, timeout_s: float) -> Iterator[Finding]:
-    """Load the model of one service; nothing is downloaded."""
+def model(config: Config, service: str, timeout_s: float, download: bool) -> Iterator[Finding]:
+    """Load the model of one service; unless `download`, only what is on this machine is used."""
     subject, begun = f"model {service}", time.monotonic()
     done = run_module(
-        "abhinaya.stream.doctor.load", [service], configuration.encode(config), timeout_s
+        "abhinaya.stream.doctor.load", [service], configuration.encode(config), timeout_s, download
     )
     if done.code is None:
         remedy = "give it more time (--timeout), or choose a smaller model"
@@ -36,6 +36,11 @@ def model(config: Config, service: str, timeout_s: float) -> Iterator[Finding]:
     except msgspec.DecodeError:
         detail = f"loading it ended with {done.code}: {last_line(done.errors)}"
         yield Finding(subject, "fault", detail, "is there memory enough? please report it")
+        return
+    if answer.epitaph is not None and not download and _is_elsewhere(answer.epitaph.reason):
+        remedy = "the first start downloads them; --download does now; or give a local copy's path"
+        name = dict(services(config))[service].model
+        yield Finding(subject, "fault", f"{name}: its files are not on this machine", remedy)
         return
     if answer.epitaph is not None:
         yield of_error(subject, answer.epitaph.error())
@@ -49,3 +54,8 @@ def model(config: Config, service: str, timeout_s: float) -> Iterator[Finding]:
         "ok",
         f"{ready.model} {ready.version} ({ready.licence}{limit}), loaded in {took_s:.1f} s",
     )
+
+
+def _is_elsewhere(reason: str) -> bool:
+    """Whether a model is only missing because the check forbade the download."""
+    return "HF_HUB_OFFLINE" in reason

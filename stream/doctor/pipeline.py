@@ -22,7 +22,7 @@ from abhinaya.stream.show import as_toml
 SUBJECT = "pipeline"
 
 
-def pipeline(config: Config, accept: bool, timeout_s: float) -> Iterator[Finding]:
+def pipeline(config: Config, accept: bool, timeout_s: float, download: bool) -> Iterator[Finding]:
     """Run the monitor on a second of sound; it must come out decided, without gaps, in time."""
     with tempfile.TemporaryDirectory(prefix="abhinaya-doctor-") as folder:
         sound, profile = Path(folder, "second.wav"), Path(folder, "profile.toml")
@@ -32,7 +32,7 @@ def pipeline(config: Config, accept: bool, timeout_s: float) -> Iterator[Finding
         arguments = [str(sound), "--profile", str(profile), "--format", "jsonl"]
         arguments += ["--accept-noncommercial"] if accept else []
         begun = time.monotonic()
-        done = run_module("abhinaya.stream", arguments, b"", timeout_s)
+        done = run_module("abhinaya.stream", arguments, b"", timeout_s, download)
         took_s = time.monotonic() - begun
     if done.code is None:
         remedy = "give it more time (--timeout); do other programs use the machine?"
