@@ -67,6 +67,11 @@ def test_what_each_hears(s2, st1, heard, speech) -> None:
     assert st1.card.needs == {"audio", "transcript"}
     assert (s2.card.model, st1.card.model) == ("salmonn-13b", "salmonn-7b")
     assert s2.card.labels == LABELS
+    assert (s2.card.sample_rate_hz, s2.card.longest_s) == (16_000, 30)
+    alone = sum(p.numel() for p in s2._model.parameters())
+    assert s2.card.parameters == alone + sum(
+        p.numel() for m in (s2.encoders.whisper, s2.encoders.beats) for p in m.parameters()
+    )
     other = Utterance(heard[0].samples, None, "I lost everything")
     assert np.array_equal(table(s2.vote([heard[0]])), table(s2.vote([other])))
     assert np.abs(table(st1.vote([heard[0]])) - table(st1.vote([other]))).max() > 1e-3

@@ -7,7 +7,7 @@ import torch
 from abhinaya.models.base import Abstention, Utterance
 from abhinaya.models.errors import OptionsError, RunError
 from abhinaya.models.labels import CANONICAL_MAP, LABELS, label_map
-from abhinaya.models.serving import place, serve, to_ballot, unfit_audio
+from abhinaya.models.serving import place, serve, to_ballot, unfit_audio, weigh
 
 
 def segments(count: int) -> list[Utterance]:
@@ -79,3 +79,11 @@ def test_places() -> None:
         assert place() == place("cpu", "float32")
         with pytest.raises(OptionsError, match="no GPU"):
             place("cuda")
+
+
+def test_weights_that_two_modules_share_count_once() -> None:
+    one, other = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2).to(torch.bfloat16)
+    other.register_buffer("seen", torch.zeros(5, dtype=torch.int64))
+    size = weigh(one, torch.nn.Sequential(one, other))
+    assert (size.tensors, size.parameters) == (4, 16)
+    assert size.memory_mb == pytest.approx((8 * 4 + 8 * 2 + 5 * 8) / 1e6)

@@ -150,17 +150,17 @@ def test_a_slow_server_is_left_in_time_and_the_others_answer() -> None:
 
     with scripted(script) as server:
         begun = time.monotonic()
-        answers = voter(server, timeout_s=0.6).vote(said("a", "slow", "b"))
-        assert time.monotonic() - begun < 3
-        assert "did not answer within 0." in reason(answers[1])
+        answers = voter(server, timeout_s=2.5).vote(said("a", "slow", "b"))
+        assert time.monotonic() - begun < 15
+        assert "did not answer within 2." in reason(answers[1])
         assert [answers[0].label, answers[2].label] == ["sad", "sad"]
 
 
 def test_a_server_that_drips_is_left_in_time() -> None:
     with scripted(lambda *_: Say(completion("sad"), drip_s=0.1)) as server:
         begun = time.monotonic()
-        assert "did not finish" in reason(voter(server, timeout_s=0.5).vote(said("x"))[0])
-        assert time.monotonic() - begun < 3
+        assert "did not finish" in reason(voter(server, timeout_s=1.5).vote(said("x"))[0])
+        assert time.monotonic() - begun < 15
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_the_server_says_when_to_come_again() -> None:
     with scripted(lambda *_: later) as server:
         begun = time.monotonic()
         assert "wait 3600 s" in reason(voter(server).vote(said("x"))[0])
-        assert time.monotonic() - begun < 1
+        assert time.monotonic() - begun < 10
         assert len(server.requests) == 1
 
 
@@ -255,17 +255,19 @@ def test_a_dead_server_is_left_alone_until_it_had_time_to_rest() -> None:
         return SAD if alive else Say("", status=500)
 
     with scripted(script) as server:
-        t1 = voter(server, attempts=1, failures=3, rest_s=0.3)
+        t1 = voter(server, attempts=1, failures=3, rest_s=100, timeout_s=1000)
+        later_s = 0.0
+        t1._chat.clock = lambda: time.monotonic() + later_s
         for _ in range(3):
             t1.vote(said("x"))
         assert "failed 3 times in a row" in reason(t1.vote(said("x"))[0])
         assert len(server.requests) == 3
-        time.sleep(0.35)
+        later_s = 110
         t1.vote(said("x"))
         assert len(server.requests) == 4, "one tries"
         assert "in a row" in reason(t1.vote(said("x"))[0])
-        alive = True
-        time.sleep(0.35)
+        assert len(server.requests) == 4
+        alive, later_s = True, 220
         assert t1.vote(said("x", "y", "z")) == [Ballot("sad")] * 3
 
 
