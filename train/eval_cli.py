@@ -11,7 +11,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 from abhinaya.models.ensemble import PRIORITY, Method, Rule, TiePolicy
 from abhinaya.train.data.clips import DataError
@@ -27,6 +27,9 @@ from abhinaya.train.eval_tables import (
     model_row,
     scored,
 )
+
+RULES: Final[tuple[Method, ...]] = ("majority", "mean")
+"""Rules that nothing is fitted for."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--resamples", type=int, default=1_000, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="of the resampling")
     parser.add_argument("--voters", metavar="A,B,...", help="who is combined; default: all")
-    parser.add_argument("--rule", choices=get_args(Method), default="majority")
+    parser.add_argument("--rule", choices=RULES, default="majority")
     parser.add_argument("--tie-policy", choices=get_args(TiePolicy), default="tiebreaker_label")
     parser.add_argument(
         "--priority",

@@ -41,7 +41,7 @@ class Comparison:
     difference: Interval
     p: float
     """Two-sided: twice the share of resamples on the far side of no difference, at most 1; never
-    below 1 / (resamples + 1)."""
+    below 2 / (resamples + 1)."""
 
 
 def bootstrap(

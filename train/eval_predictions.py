@@ -58,9 +58,12 @@ def read_predictions(path: Path, name: str) -> dict[str, Ballots]:
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file of predictions; give a CSV or the monitor's JSON")
-    if path.suffix.lower() in (".jsonl", ".json", ".ndjson"):
-        return _from_monitor(path)
-    return {name: _from_csv(path)}
+    try:
+        if path.suffix.lower() in (".jsonl", ".json", ".ndjson"):
+            return _from_monitor(path)
+        return {name: _from_csv(path)}
+    except (UnicodeDecodeError, csv.Error, OSError) as error:
+        raise DataError(f"{path}: cannot be read as text: {error}; is it the file?") from error
 
 
 def join(name: str, ballots: Ballots, clips: Sequence[Clip]) -> System:
@@ -149,16 +152,42 @@ class _Part:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    """The last verdict on one segment, and the votes behind it, by system."""
+
+    revision: int
+    parts: Mapping[str, _Part]
+
+
+def _segment(event: Mapping[str, Any]) -> _Segment:
+    """Read one verdict.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is not as `docs/events.md` says.
+
+    """
+    seconds = float(event["end_s"]) - float(event["start_s"])
+    parts = {}
+    for vote in event["votes"]:
+        given, label = vote["probabilities"], LABELS[LABELS.index(vote["label"])]
+        values = None if given is None else {name: float(given[name]) for name in LABELS}
+        parts[str(vote["voter"])] = _Part(label, values, seconds)
+    if event["label"] in LABELS:
+        parts[VERDICT] = _Part(event["label"], None, seconds)
+    return _Segment(int(event["revision"]), parts)
+
+
 def _from_monitor(path: Path) -> dict[str, Ballots]:
-    latest: dict[tuple[str, int], dict[str, Any]] = {}
+    latest: dict[tuple[str, int], _Segment] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
             event = json.loads(line)
             if event.get("type") != "verdict" or not event.get("final", True):
                 continue
             key = (str(event["stream"]), int(event["segment"]))
-            if key not in latest or latest[key]["revision"] <= event["revision"]:
-                latest[key] = event
+            if key not in latest or latest[key].revision <= event["revision"]:
+                latest[key] = _segment(event)
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise DataError(
                 f"{path}:{number}: is no event of the monitor ({error}); see docs/events.md"
@@ -166,14 +195,9 @@ def _from_monitor(path: Path) -> dict[str, Ballots]:
     if not latest:
         raise DataError(f"{path}: holds no verdict; write it with abhinaya-stream --format jsonl")
     parts: dict[str, dict[str, list[_Part]]] = {}
-    for (clip, _), event in sorted(latest.items()):
-        seconds = float(event["end_s"]) - float(event["start_s"])
-        for vote in event["votes"]:
-            part = _Part(vote["label"], vote["probabilities"], seconds)
-            parts.setdefault(vote["voter"], {}).setdefault(clip, []).append(part)
-        if event["label"] in LABELS:
-            part = _Part(event["label"], None, seconds)
-            parts.setdefault(VERDICT, {}).setdefault(clip, []).append(part)
+    for (clip, _), segment in sorted(latest.items()):
+        for voter, part in segment.parts.items():
+            parts.setdefault(voter, {}).setdefault(clip, []).append(part)
     return {
         voter: {clip: _whole(of) for clip, of in clips.items()} for voter, clips in parts.items()
     }

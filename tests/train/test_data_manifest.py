@@ -61,6 +61,10 @@ def test_a_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
         ("{", "m.jsonl:2: is not JSON"),
         ("[]", "m.jsonl:2: is no JSON object"),
         ('{"id": "a"}', "m.jsonl:2: not a clip: .*corpus"),
+        ('{"id": 5, "corpus": "x"}', r"not a clip: \['id'\] of another type"),
+        ('{"id": "a", "corpus": "x", "votes": ["sad"]}', r"\['votes'\] of another type"),
+        ('{"id": "a", "corpus": "x", "votes": {"sad": "1"}}', "m.jsonl:2: not a clip"),
+        ('{"id": "a", "corpus": "x", "votes": {"sad": NaN}}', "counts must be 0 or more"),
         ('{"id": "a", "corpus": "x", "mood": 1}', r"unknown fields \['mood'\]"),
         (
             '{"id": "a", "corpus": "x", "votes": {"glee": 1}}',
@@ -147,6 +151,9 @@ def test_too_many_missing_files_stop_and_are_named(planted: Manifest) -> None:
     ):
         require(planted, findings, 0.25)
     require(planted, findings, 0.34)
+    for share in (-0.1, 1.5, float("nan")):
+        with pytest.raises(DataError, match="is no share"):
+            require(planted, findings, share)
     assert [c.id for c in usable(planted, findings)] == ["good", "better", "slow", "copy", "torn"]
 
 
@@ -202,7 +209,9 @@ def test_prepare_by_list_and_balanced(
     assert sorted(c.label or "" for c in read_manifest(out).clips) == ["fear"] * 2 + ["sad"] * 2
     capsys.readouterr()
     for extra in (
+        ["--balanced", "0"],
         ["--balanced", "9"],
+        ["--out", "/proc/none/m.jsonl"],
         ["--split", "test1", "--balanced", "1"],
         ["--dev-speakers", "z"],
     ):

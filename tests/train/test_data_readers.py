@@ -262,6 +262,33 @@ def test_a_broken_csv_names_line_and_remedy(table: str, message: str, tmp_path: 
 # --- all ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("corpus", "name", "content"),
+    [
+        ("goemotions", "train.tsv", b"no tabs at all\n"),
+        ("goemotions", "train.tsv", b"text\t99\tid\n"),
+        ("goemotions", "train.tsv", b"\xff\xfe\t0\tid\n"),
+        ("meld", "train_sent_emo.csv", b"Utterance\nOh\n"),
+        (
+            "msp-podcast",
+            "labels_consensus.csv",
+            b"FileName,EmoClass,EmoAct,Split_Set\na.wav,A,x,Train",
+        ),
+        ("msp-podcast", "labels_consensus.json", b'{"a.wav": "A"}'),
+        ("msp-podcast", "labels_consensus.json", b"{"),
+        ("cremad", "processedResults/tabulatedVotes.csv", b'"",A\n100001,many\n'),
+    ],
+)
+def test_a_file_that_is_not_as_published_is_refused(
+    corpus: str, name: str, content: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "emotions.txt").write_text("joy\n")
+    plant(tmp_path, name)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=str(tmp_path)):
+        read_corpus(corpus, tmp_path)
+
+
 @pytest.mark.parametrize("corpus", sorted(READERS))
 def test_a_folder_without_the_corpus_is_refused_by_name(corpus: str, tmp_path: Path) -> None:
     plant(tmp_path, "something.wav")

@@ -195,6 +195,14 @@ def test_the_monitors_lines_give_its_voters_and_its_verdict(tmp_path: Path) -> N
     path.write_text('{"type": "verdict"}\n')
     with pytest.raises(DataError, match=r"out.jsonl:1: is no event .*docs/events.md"):
         read_predictions(path, "x")
+    voteless = event("c0", 0, "sad", 1.0, votes=[{"voter": "S1"}])
+    for broken in ('{"type": "verdict", "revision": 0}', '"verdict"', "{", voteless):
+        path.write_text(broken + "\n")
+        with pytest.raises(DataError, match=r"out.jsonl:1: is no event"):
+            read_predictions(path, "x")
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(DataError, match="cannot be read as text"):
+        read_predictions(path, "x")
     path.write_text('{"type": "gap"}\n')
     with pytest.raises(DataError, match="holds no verdict"):
         read_predictions(path, "x")

@@ -132,8 +132,13 @@ def _noise(path: Path) -> FloatArray:
 def _noise_at(
     path: Path, speech: FloatArray, snr_db: float, rng: np.random.Generator
 ) -> FloatArray:
-    """Noise [n] as long as `speech` and `snr_db` under it."""
-    noise = _noise(path)
+    return noise_under(_noise(path), speech, snr_db, rng)
+
+
+def noise_under(
+    noise: FloatArray, speech: FloatArray, snr_db: float, rng: np.random.Generator
+) -> FloatArray:
+    """Noise [n] as long as `speech` and `snr_db` under it, from a random place of `noise`."""
     start = int(rng.integers(len(noise)))
     noise = np.resize(np.roll(noise, -start), len(speech))
     power = float(np.mean(noise**2)) + 1e-12

@@ -85,9 +85,11 @@ def require(manifest: Manifest, findings: Sequence[Finding], share: float) -> No
     """Stop if more than `share` of the clips with audio are missing or corrupt.
 
     Raises:
-        DataError: they are; it names the first ones.
+        DataError: they are; it names the first ones. Or `share` is no share.
 
     """
+    if not 0.0 <= share <= 1.0:
+        raise DataError(f"--max-missing {share}: is no share; give 0 to 1")
     lost = [f for f in findings if f.kind in ("missing", "corrupt")]
     spoken = sum(bool(clip.path) for clip in manifest.clips)
     if spoken and len(lost) / spoken > share:

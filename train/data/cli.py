@@ -37,6 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except DataError as error:
         print(f"abhinaya data: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"abhinaya data: {error}; write elsewhere, or make room", file=sys.stderr)
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,6 +7,7 @@ derived from it, so that no later choice (keep ties? soft labels?) needs the cor
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -69,7 +70,7 @@ class Clip:
             raise DataError(
                 f"clip {self.id}: unknown labels {sorted(unknown)}; known: {', '.join(VOTABLE)}"
             )
-        if any(not count >= 0 for count in self.votes.values()):
+        if any(not (math.isfinite(n) and n >= 0) for n in self.votes.values()):
             raise DataError(f"clip {self.id}: votes {dict(self.votes)}: counts must be 0 or more")
         for name, value in self.attributes.items():
             if name not in ATTRIBUTES or not 0.0 <= value <= 1.0:
@@ -142,7 +143,10 @@ def read_manifest(path: Path, root: Path | None = None) -> Manifest:
     """
     if not path.is_file():
         raise DataError(f"{path}: no such manifest; make one with: abhinaya data prepare")
-    lines = path.read_text(encoding="utf-8").splitlines()
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (UnicodeDecodeError, OSError) as error:
+        raise DataError(f"{path}: cannot be read as text: {error}; is it a manifest?") from error
     header = _parsed(path, 1, lines[0] if lines else "")
     if header.get("schema") != SCHEMA:
         raise DataError(
@@ -160,6 +164,14 @@ def read_manifest(path: Path, root: Path | None = None) -> Manifest:
 
 
 _FIELDS: Final = {f.name: f for f in fields(Clip)}
+
+
+_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
+    **dict.fromkeys(("votes", "secondary", "attributes"), (dict,)),
+    **dict.fromkeys(("start_s", "end_s"), (int, float, type(None))),
+    "scripted": (bool,),
+}
+"""Types of the fields that are no strings."""
 
 
 def _values(clip: Clip) -> dict[str, Any]:
@@ -185,6 +197,8 @@ def _parsed(path: Path, number: int, line: str) -> dict[str, Any]:
 def _clip(path: Path, number: int, values: Mapping[str, Any]) -> Clip:
     if unknown := sorted(set(values) - set(_FIELDS)):
         raise DataError(f"{path}:{number}: unknown fields {unknown}; see docs/data.md")
+    if wrong := [n for n, v in values.items() if type(v) not in _TYPES.get(n, (str,))]:
+        raise DataError(f"{path}:{number}: not a clip: {wrong} of another type; see docs/data.md")
     try:
         return Clip(**values)
     except (TypeError, AttributeError) as error:
@@ -199,9 +213,11 @@ def balanced(clips: Sequence[Clip], per_class: int = 326, seed: int = 0) -> list
     326 is what ABHINAYA validates on: the fear clips of MSP-Podcast's development split.
 
     Raises:
-        DataError: a label has fewer; it is named.
+        DataError: a label has fewer; it is named. Or `per_class` is below 1.
 
     """
+    if per_class < 1:
+        raise DataError(f"balanced set: {per_class} clips a class; ask for at least 1")
     by_label: dict[str, list[int]] = {}
     for i, clip in enumerate(clips):
         if clip.label:

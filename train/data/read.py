@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -34,6 +35,10 @@ READERS: Final[Mapping[str, Reader]] = {
 """A new corpus is a reader and a line here."""
 
 
+STRANGE: Final = (ValueError, KeyError, IndexError, TypeError, AttributeError, csv.Error, OSError)
+"""What a reader meets in a file that is not as its corpus was published."""
+
+
 def read_corpus(name: str, folder: Path) -> Manifest:
     """Read the corpus `name` below `folder` (for `csv`, a file).
 
@@ -47,7 +52,7 @@ def read_corpus(name: str, folder: Path) -> Manifest:
         raise DataError(f"corpus {name!r}: there is no reader for it; {remedy}")
     if not folder.exists():
         raise DataError(f"{folder}: no such folder; give where {name} was unpacked")
-    clips = READERS[name](folder)
+    clips = _read(name, folder)
     seen: set[str] = set()
     for clip in clips:
         if clip.id in seen:
@@ -57,3 +62,15 @@ def read_corpus(name: str, folder: Path) -> Manifest:
             )
         seen.add(clip.id)
     return Manifest(folder if folder.is_dir() else folder.parent, tuple(clips))
+
+
+def _read(name: str, folder: Path) -> list[Clip]:
+    try:
+        return READERS[name](folder)
+    except DataError:
+        raise
+    except STRANGE as error:
+        raise DataError(
+            f"{folder}: a file is not as {name} was published ({type(error).__name__}: {error}); "
+            "fetch it again, or give the folder of the original"
+        ) from error

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from abhinaya.models.compact.features import SAMPLE_RATE
+from abhinaya.train.data.augment import (
+    Codec,
+    Plan,
+    Sound,
+    add_noise,
+    augment,
+    crop,
+    mix_pair,
+    telephone,
+    through_codec,
+)
+from abhinaya.train.data.channels import Surroundings
+from abhinaya.train.data.clips import DataError
+
+
+def tone(hz: float, seconds: float = 1.0, level: float = 0.3) -> np.ndarray:
+    t = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    return (level * np.sin(2 * np.pi * hz * t)).astype(np.float32)
+
+
+def sound(label: int, *args: float) -> Sound:
+    return Sound(tone(*args), np.eye(8, dtype=np.float32)[label])
+
+
+def power(samples: np.ndarray) -> float:
+    return float(np.mean(samples**2))
+
+
+SOUNDS = [sound(0, 200, 3.0), sound(1, 400, 2.0), sound(2, 800, 0.5)]
+NOWHERE = Surroundings((), ())
+
+
+def test_a_plain_plan_changes_nothing() -> None:
+    for i, before in enumerate(SOUNDS):
+        assert augment(SOUNDS, i, Plan(), NOWHERE, seed=0) is not None
+        np.testing.assert_array_equal(
+            augment(SOUNDS, i, Plan(), NOWHERE, seed=0).samples, before.samples
+        )
+
+
+def test_the_same_seed_gives_the_same_samples_whatever_ran_before() -> None:
+    plan = Plan(crop_s=1.0, channel=1.0, codec=0.5, pair=0.5)
+    alone = augment(SOUNDS, 1, plan, NOWHERE, seed=7)
+    for i in (0, 2, 1):
+        last = augment(SOUNDS, i, plan, NOWHERE, seed=7)
+    np.testing.assert_array_equal(last.samples, alone.samples)
+    for other in (
+        augment(SOUNDS, 1, plan, NOWHERE, seed=8),
+        augment(SOUNDS, 1, plan, NOWHERE, seed=7, epoch=1),
+    ):
+        assert len(other.samples) != len(alone.samples) or (other.samples != alone.samples).any()
+
+
+def test_a_crop_is_a_piece_of_the_clip() -> None:
+    samples = np.arange(4 * SAMPLE_RATE, dtype=np.float32)
+    starts = set()
+    for seed in range(20):
+        piece = crop(samples, 1.5, np.random.default_rng(seed))
+        assert len(piece) == 1.5 * SAMPLE_RATE
+        assert (np.diff(piece) == 1.0).all()
+        starts.add(float(piece[0]))
+    assert len(starts) > 15
+    short = samples[:100]
+    assert crop(short, 1.5, np.random.default_rng(0)) is short
+
+
+@pytest.mark.parametrize("snr_db", [-5.0, 0.0, 20.0])
+def test_noise_lies_as_far_under_the_speech_as_asked(snr_db: float) -> None:
+    rng = np.random.default_rng(0)
+    speech, noise = tone(440), 0.01 * rng.standard_normal(5_000).astype(np.float32)
+    added = add_noise(speech, noise, snr_db, rng) - speech
+    assert 10 * np.log10(power(speech) / power(added)) == pytest.approx(snr_db, abs=0.01)
+    for nothing in (np.zeros(0, np.float32), np.zeros(9, np.float32)):
+        with pytest.raises(DataError, match="silent or empty"):
+            add_noise(speech, nothing, snr_db, rng)
+
+
+def test_a_pair_with_a_gap_by_hand() -> None:
+    mixed = mix_pair(SOUNDS[1], SOUNDS[2], 0.25)
+    assert len(mixed.samples) == 2.75 * SAMPLE_RATE
+    np.testing.assert_array_equal(mixed.samples[: 2 * SAMPLE_RATE], SOUNDS[1].samples)
+    assert not mixed.samples[2 * SAMPLE_RATE : int(2.25 * SAMPLE_RATE)].any()
+    np.testing.assert_array_equal(mixed.samples[int(2.25 * SAMPLE_RATE) :], SOUNDS[2].samples)
+    assert mixed.votes.tolist() == [0, 0.5, 0.5, 0, 0, 0, 0, 0]
+
+
+def test_a_pair_that_overlaps_is_the_sum_and_never_clips() -> None:
+    mixed = mix_pair(SOUNDS[1], SOUNDS[2], -0.25)
+    assert len(mixed.samples) == 2.25 * SAMPLE_RATE
+    over = slice(int(1.75 * SAMPLE_RATE), 2 * SAMPLE_RATE)
+    both = SOUNDS[1].samples[over] + SOUNDS[2].samples[: SAMPLE_RATE // 4]
+    np.testing.assert_allclose(mixed.samples[over], both, atol=1e-7)
+    loud = mix_pair(sound(0, 200, 1.0, 0.9), sound(1, 200, 1.0, 0.9), -1.0)
+    assert np.abs(loud.samples).max() == pytest.approx(1.0)
+    # an overlap longer than the shorter clip is cut to it: the pair is the longer one
+    assert len(mix_pair(SOUNDS[0], SOUNDS[2], -9.0).samples) == 3.0 * SAMPLE_RATE
+
+
+def test_a_telephone_keeps_its_band() -> None:
+    for hz, passes in ((100, False), (1_000, True), (6_000, False)):
+        assert (power(telephone(tone(hz))) / power(tone(hz)) > 0.8) is passes
+
+
+@pytest.mark.parametrize(
+    ("codec", "rate"), [("libopus", 12_000), ("libmp3lame", 24_000), ("aac", 24_000)]
+)
+def test_a_codec_keeps_length_and_tone_but_not_the_samples(codec: Codec, rate: int) -> None:
+    before = tone(440, 1.3)
+    after = through_codec(before, codec, rate)
+    assert after.shape == before.shape
+    assert after.dtype == np.float32
+    peak = np.argmax(np.abs(np.fft.rfft(after))) * SAMPLE_RATE / len(after)
+    assert peak == pytest.approx(440, abs=3)
+    assert power(after) == pytest.approx(power(before), rel=0.25)
+    assert (after != before).mean() > 0.9
+
+
+def test_a_channel_is_drawn_where_the_plan_says_so(tiny: Path) -> None:
+    around = Surroundings.find(tiny)
+    changed = sum(
+        not np.array_equal(
+            augment(SOUNDS, 0, Plan(channel=0.5), around, seed=s).samples, SOUNDS[0].samples
+        )
+        for s in range(40)
+    )
+    assert 10 <= changed <= 30
+
+
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        ({"codec": 1.5}, "codec = 1.5 is no share"),
+        ({"pair": float("nan")}, "pair = nan is no share"),
+        ({"crop_s": 0.0}, "crop_s = 0.0"),
+        ({"pair_s": (2.0, 1.0)}, "the shorter gap first"),
+    ],
+)
+def test_a_plan_that_cannot_be_is_refused(plan: dict[str, float], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        Plan(**plan)  # type: ignore[arg-type]

@@ -1,0 +1,170 @@
+"""Augmentation of waves: crop, channel, low-rate codec, and pairs of clips. Drawn by seed.
+
+Rooms, noise, bands, telephone, gain and speed are a `Channel` (`train/data/channels.py`), the same
+that the compact recipes send their sessions through. Here is what works on single clips. The same
+seed and the same clips give the same samples, whatever ran before.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import av
+import numpy as np
+
+from abhinaya.models.base import FloatArray
+from abhinaya.models.compact.features import SAMPLE_RATE
+from abhinaya.train.data.channels import (
+    Channel,
+    Surroundings,
+    draw_channel,
+    noise_under,
+    send_through,
+)
+from abhinaya.train.data.clips import DataError
+
+Codec = Literal["libopus", "libmp3lame", "aac"]
+_CONTAINER: Final[Mapping[str, str]] = {"libopus": "ogg", "libmp3lame": "mp3", "aac": "adts"}
+_RATE: Final[Mapping[str, int]] = {"libopus": 48_000, "libmp3lame": 16_000, "aac": 16_000}
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """Samples and what annotators said of them."""
+
+    samples: FloatArray
+    """[n] 16 kHz mono in [-1, 1]."""
+    votes: FloatArray
+    """[C] shares that sum to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How often what is done to a clip. All defaults together change nothing."""
+
+    crop_s: float | None = None
+    """Longer clips are cut to this at a random place; 10 s in the paper."""
+    channel: float = 0.0
+    """Share of clips that come through a drawn channel."""
+    codec: float = 0.0
+    """Share that goes through a low-rate codec and back."""
+    pair: float = 0.0
+    """Share that is joined with another clip, the votes with it."""
+    pair_s: tuple[float, float] = (-1.0, 2.0)
+    """Gap between the two; below 0 they overlap."""
+
+    def __post_init__(self) -> None:
+        for name in ("channel", "codec", "pair"):
+            if not 0.0 <= (share := getattr(self, name)) <= 1.0:
+                raise DataError(f"augmentation: {name} = {share} is no share; use 0 to 1")
+        if self.crop_s is not None and not self.crop_s > 0.0:
+            raise DataError(f"augmentation: crop_s = {self.crop_s}; use seconds above 0, or none")
+        if self.pair_s[0] > self.pair_s[1]:
+            raise DataError(f"augmentation: pair_s = {self.pair_s}; give the shorter gap first")
+
+
+def augment(
+    sounds: Sequence[Sound], i: int, plan: Plan, around: Surroundings, seed: int, epoch: int = 0
+) -> Sound:
+    """Augment sound i; its partner is another of `sounds`. Drawn by (seed, epoch, i) alone."""
+    rng = np.random.default_rng((seed, epoch, i))
+    sound = sounds[i]
+    if len(sounds) > 1 and rng.random() < plan.pair:
+        partner = (i + 1 + int(rng.integers(len(sounds) - 1))) % len(sounds)
+        sound = mix_pair(sound, sounds[partner], float(rng.uniform(*plan.pair_s)))
+    samples = sound.samples
+    if plan.crop_s is not None:
+        samples = crop(samples, plan.crop_s, rng)
+    if rng.random() < plan.channel:
+        samples = send_through(samples, draw_channel(rng, around), rng)
+    if rng.random() < plan.codec:
+        samples = through_codec(samples, "libopus", int(rng.choice([8_000, 12_000, 24_000])))
+    return Sound(samples, sound.votes)
+
+
+def crop(samples: FloatArray, seconds: float, rng: np.random.Generator) -> FloatArray:
+    """At most `seconds` of samples [n], from a random place; shorter ones stay whole."""
+    longest = round(seconds * SAMPLE_RATE)
+    if len(samples) <= longest:
+        return samples
+    start = int(rng.integers(len(samples) - longest + 1))
+    return samples[start : start + longest]
+
+
+def add_noise(
+    samples: FloatArray, noise: FloatArray, snr_db: float, rng: np.random.Generator
+) -> FloatArray:
+    """Give samples [n] with `noise` (repeated from a random place) `snr_db` under them, unclipped.
+
+    Raises:
+        DataError: the noise is empty or silent, so no distance can be kept.
+
+    """
+    if not len(noise) or not np.any(noise):
+        raise DataError("noise: it is silent or empty, so it has no distance; leave the file out")
+    mixed: FloatArray = samples + noise_under(noise, samples, snr_db, rng)
+    return mixed
+
+
+def mix_pair(first: Sound, second: Sound, gap_s: float) -> Sound:
+    """Two clips as one: a gap of `gap_s` between them, or an overlap where it is negative.
+
+    The votes are the mean, as in SAIL's mixing: nobody heard the two together. An overlap is at
+    most the shorter clip, and the sum is scaled down only where it would clip.
+    """
+    gap = max(round(gap_s * SAMPLE_RATE), -min(len(first.samples), len(second.samples)))
+    start = len(first.samples) + gap
+    mixed = np.zeros(max(len(first.samples), start + len(second.samples)), np.float32)
+    mixed[: len(first.samples)] += first.samples
+    mixed[start : start + len(second.samples)] += second.samples
+    peak = float(np.abs(mixed).max(initial=0.0))
+    votes: FloatArray = ((first.votes + second.votes) / 2.0).astype(np.float32)
+    return Sound(mixed / max(1.0, peak), votes)
+
+
+def telephone(samples: FloatArray) -> FloatArray:
+    """Give samples [n] as a telephone call carries them: 300 to 3,400 Hz, 8-bit mu-law (G.711)."""
+    channel = Channel(low_hz=300.0, high_hz=3_400.0, telephone=True)
+    return send_through(samples, channel, np.random.default_rng(0))
+
+
+def through_codec(samples: FloatArray, codec: Codec, bits_per_s: int) -> FloatArray:
+    """Give samples [n] encoded and decoded again, as long as before.
+
+    Raises:
+        DataError: this build of FFmpeg has no such codec, or the rate is beyond it.
+
+    """
+    packed = io.BytesIO()
+    try:
+        with av.open(packed, "w", format=_CONTAINER[codec]) as out:
+            stream = out.add_stream(codec, rate=_RATE[codec], layout="mono")
+            stream.bit_rate = bits_per_s
+            frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="flt", layout="mono")
+            frame.sample_rate = SAMPLE_RATE
+            resampler = av.AudioResampler(
+                format=stream.format.name, layout="mono", rate=_RATE[codec],
+                frame_size=stream.codec_context.frame_size or 960,
+            )  # fmt: skip
+            for piece in [*resampler.resample(frame), *resampler.resample(None)]:
+                out.mux(stream.encode(piece))
+            out.mux(stream.encode(None))
+        packed.seek(0)
+        return _decoded(packed, len(samples))
+    except (av.FFmpegError, KeyError, ValueError) as error:
+        raise DataError(
+            f"codec {codec} at {bits_per_s} bit/s: {error}; choose another of {', '.join(_RATE)}"
+        ) from error
+
+
+def _decoded(packed: io.BytesIO, length: int) -> FloatArray:
+    with av.open(packed, "r") as container:
+        resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+        frames = [*container.decode(audio=0), None]
+        pieces = [p.to_ndarray()[0] for frame in frames for p in resampler.resample(frame)]
+    samples = np.concatenate(pieces)[:length]
+    whole: FloatArray = np.pad(samples, (0, length - len(samples))).astype(np.float32)
+    return whole
