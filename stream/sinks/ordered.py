@@ -59,6 +59,8 @@ class OrderedFile:
         self._record = record
         self._numbered = numbered
         self._places: list[Place] = []
+        self._highest: dict[str, int] = {}
+        """The highest sequence number of each stream: what comes after it revises nothing."""
         self._settled = 0
         """Records before the first place."""
         self._log = LogFile(path)
@@ -93,6 +95,10 @@ class OrderedFile:
         self._log.close()
 
     def _find(self, key: Key) -> int | None:
+        stream, segment = key
+        if segment > self._highest.get(stream, -1):
+            self._highest[stream] = segment
+            return None
         # a revision is of one of the latest
         for i in range(len(self._places) - 1, -1, -1):
             if self._places[i].key == key:
