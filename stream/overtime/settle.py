@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from abhinaya.stream.sinks.rows import Decided, Segment
+from abhinaya.stream.sinks.rows import Segment
 
 HELD: Final = 32
 """Segments of a stream: minutes of speech, where a late vote is a matter of seconds."""
@@ -45,8 +45,3 @@ class Settling:
     def _pop(self) -> Segment:
         self._settled = min(self._open)
         return self._open.pop(self._settled)
-
-
-def carries_label(row: Segment) -> bool:
-    """Whether a segment counts: a final verdict, whatever its label."""
-    return isinstance(row, Decided) and row.final
