@@ -88,6 +88,11 @@ def scored(
             f"{nobody} of {len(chosen)} clips name no speaker; resample by clip (leave out "
             "--by-speaker)"
         )
+    if by_speaker and len({clip.speaker for clip in chosen}) < 2:
+        raise DataError(
+            f"{len(chosen)} clips of one speaker: nothing is known about other people; resample "
+            "by clip (leave out --by-speaker)"
+        )
     truth = np.array([LABELS.index(clip.label or "") for clip in chosen], np.int64)
     groups = tuple(clip.speaker for clip in chosen) if by_speaker else None
     return Scored(chosen, truth, tuple(sorted(set(truth.tolist()))), groups, resamples, seed)

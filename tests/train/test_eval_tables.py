@@ -63,6 +63,8 @@ def test_clips_without_agreement_are_not_scored() -> None:
     assert len(scored([*clips("AH"), torn]).clips) == 2
     with pytest.raises(DataError, match="none has a consensus"):
         scored([torn])
+    with pytest.raises(DataError, match="1 clips of one speaker"):
+        scored(clips("A"), by_speaker=True)
     with pytest.raises(DataError, match="1 of 3 clips name no speaker"):
         scored([*clips("AH"), Clip("u", "x", votes={"sad": 1})], by_speaker=True)
 

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from abhinaya.models.labels import LABELS
+from abhinaya.train.data.clips import DataError
+from abhinaya.train.data.manifest import Clip
+from abhinaya.train.data.targets import (
+    attributes,
+    balanced_draw,
+    class_counts,
+    distributions,
+    drop_votes,
+    plurality,
+    reweighted,
+    undersample,
+)
+
+CLIPS = [
+    Clip("a", "x", votes={"sad": 2, "angry": 1, "other": 1}, attributes={"valence": 0.25}),
+    Clip("b", "x", votes={"sad": 1, "fear": 1}),
+    Clip("c", "x", votes={"other": 3}),
+    Clip("d", "x"),
+]
+SKEWED = np.repeat([0, 1, 2, -1], [900, 90, 10, 50])
+
+
+def test_targets_follow_from_the_votes() -> None:
+    assert plurality(CLIPS).tolist() == [LABELS.index("sad"), -1, -1, -1]
+    eight, nine = distributions(CLIPS), distributions(CLIPS, keep_other=True)
+    assert eight.sum(axis=1).tolist() == pytest.approx([1, 1, 0, 0])
+    assert eight[0, LABELS.index("sad")] == pytest.approx(2 / 3)
+    assert nine[:, 8].tolist() == [0.25, 0, 1, 0]
+    smooth = distributions(CLIPS[1:2], smoothing=0.08)[0]
+    assert smooth[LABELS.index("fear")] == pytest.approx(0.92 * 0.5 + 0.01)
+    assert smooth[LABELS.index("happy")] == pytest.approx(0.01)
+    found = attributes(CLIPS)
+    assert found[0, 1] == 0.25
+    assert np.isnan(found).sum() == 11
+
+
+def test_dropped_votes_are_of_the_leader_and_one_stays() -> None:
+    rng = np.random.default_rng(0)
+    votes = {"sad": 3.0, "fear": 1.0}
+    left = [drop_votes(votes, 0.2, rng) for _ in range(4_000)]
+    assert all(of["fear"] == 1.0 for of in left)
+    assert np.mean([of.get("sad", 0.0) for of in left]) == pytest.approx(2.4, abs=0.05)
+    assert drop_votes({"sad": 5.0}, 1.0, rng) == {"sad": 1.0}
+    assert drop_votes({"sad": 1.0, "fear": 1.0}, 1.0, rng) == {"sad": 1.0}
+    assert drop_votes({"sad": 0.5, "fear": 0.5}, 1.0, rng) == {"sad": 0.5, "fear": 0.5}
+    assert drop_votes(votes, 0.0, rng) == votes
+    assert drop_votes({}, 0.5, rng) == {}
+
+
+def test_reweighting_by_hand() -> None:
+    # classes are voted for 0.75 and 0.25 of the time: (0.5 / 0.75, 0.5 / 0.25) -> (1/4, 3/4)
+    found = reweighted(np.array([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]], np.float32))
+    np.testing.assert_allclose(found, [[1, 0, 0], [0.25, 0.75, 0]], atol=1e-6)
+
+
+def test_samplers_have_the_shares_they_promise() -> None:
+    rng = np.random.default_rng(0)
+    rows = undersample(SKEWED, 50, rng)
+    assert [int((SKEWED[rows] == c).sum()) for c in (0, 1, 2, -1)] == [50, 50, 10, 0]
+    assert len(set(rows.tolist())) == len(rows)
+    assert (np.diff(SKEWED[rows]) != 0).sum() > 20  # shuffled, not class by class
+    drawn = SKEWED[balanced_draw(SKEWED, 9_000, rng)]
+    assert [np.mean(drawn == c) for c in (0, 1, 2)] == pytest.approx([1 / 3] * 3, abs=0.02)
+    assert (drawn >= 0).all()
+    assert len(undersample(np.array([-1, -1]), 5, rng)) == 0
+    with pytest.raises(DataError, match="no clip has a label"):
+        balanced_draw(np.array([-1]), 5, rng)
+
+
+def test_an_empty_class_is_named() -> None:
+    assert class_counts(SKEWED, ("x", "y", "z")) == (900, 90, 10)
+    with pytest.raises(DataError, match="contempt, disgust; add a corpus"):
+        class_counts(np.array([0, 3, 4, 5, 6, 7]))
