@@ -85,9 +85,14 @@ def write_card(
     return path
 
 
-def made_by_of(weights: Path) -> str:
-    """Return what the card beside `weights` says made them."""
+def measured(weights: Path, model: str, version: str, figures: Mapping[str, Any]) -> Path:
+    """Put `figures` into the card beside `weights` and leave what else it says about their making.
+
+    Weights without a card get one that does not say what made them.
+    """
     path = weights.with_suffix(".json")
     if not path.is_file():
-        return "not stated"
-    return str(json.loads(path.read_text(encoding="utf-8")).get("made_by", "not stated"))
+        return write_card(weights, model, version, figures, "not stated")
+    card = {**json.loads(path.read_text(encoding="utf-8")), "figures": dict(figures)}
+    path.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from abhinaya.models.errors import ModelError
 from abhinaya.models.registry import load
-from abhinaya.train.cards import BACKGROUNDS, made_by_of, write_card
+from abhinaya.train.cards import BACKGROUNDS, measured, write_card
 from abhinaya.train.compact_joint import JointRecipe, train_compact_joint
 from abhinaya.train.compact_recipes import changed
 from abhinaya.train.compact_speech import SpeechRecipe, train_compact_speech
@@ -102,7 +102,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     path = args.weights or WEIGHTS / f"{args.model}.onnx"
     voter = load(args.model, {"weights": str(path)})
     figures = MEASURES[args.model](voter, args.data, _say)
-    card = write_card(path, args.model, voter.card.version, figures, made_by_of(path))
+    card = measured(path, args.model, voter.card.version, figures)
     print(card.read_text(encoding="utf-8"))
 
 

@@ -40,14 +40,14 @@ class Recordings:
             self._samples = [send_through(samples, channel, rng) for samples in self._samples]
         speakers = np.array([clip.speaker for clip in clips])
         self._same = [np.flatnonzero(speakers == speaker) for speaker in speakers]
-        self._sums: dict[int, Sums] = {}
+        self._energies: dict[int, FloatArray] = {}
 
     def after(self, heard_s: float, seed: int = 0) -> list[Utterance]:
         """Each clip after at least `heard_s` seconds of its speaker's other clips.
 
-        After 0 s the clip is alone, and normalised by its own statistics. The statistics of the
-        others are added up clip by clip: a stream's, but for frames across the seams and for the
-        slow forgetting.
+        After 0 s the clip is alone, and normalised by its own statistics. What came before is heard
+        as a stream hears it, the peak carried from clip to clip; only the frames across the seams
+        and the slow forgetting are left out.
         """
         if heard_s <= 0.0:
             return [Utterance(samples) for samples in self._samples]
@@ -59,20 +59,24 @@ class Recordings:
         return [Utterance(samples, fixed_statistics()) for samples in self._samples]
 
     def _one(self, i: int, heard_s: float, rng: np.random.Generator) -> Utterance:
-        sums, left = self._sums_of(i), heard_s
+        before, left = [], heard_s
         for other in rng.permutation(self._same[i]):
             if left <= 0.0:
                 break
             if other != i:
-                sums += self._sums_of(int(other))
+                before.append(int(other))
                 left -= len(self._samples[other]) / SAMPLE_RATE
+        sums, peak = Sums.none(), -np.inf
+        for clip in [*before, i]:
+            energies = self._energies_of(clip)
+            speech, peak = speech_frames(energies, peak)
+            sums += Sums.of(energies[speech])
         return Utterance(self._samples[i], heard_from(sums))
 
-    def _sums_of(self, i: int) -> Sums:
-        if i not in self._sums:
-            energies = log_mel(self._samples[i])
-            self._sums[i] = Sums.of(energies[speech_frames(energies)[0]])
-        return self._sums[i]
+    def _energies_of(self, i: int) -> FloatArray:
+        if i not in self._energies:
+            self._energies[i] = log_mel(self._samples[i])
+        return self._energies[i]
 
 
 def neutral_voices(data: Path) -> list[Clip]:

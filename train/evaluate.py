@@ -29,8 +29,6 @@ from abhinaya.train.text_batches import common_words
 
 HEARD_S: Final = (0, 2, 5, 10, 20, 40)
 NEUTRAL: Final = LABELS.index("neutral")
-SETS: Final = tuple((corpus, part) for part in ("tune", "dev") for corpus in ("ravdess", "nemo"))
-"""What is chosen by and what is only measured; the card says which is which."""
 Figures = dict[str, Any]
 
 
@@ -102,21 +100,16 @@ def figures(answers: Answers) -> Figures:
 def speech_figures(voter: Voter, data: Path, say: Callable[[str], None] = print) -> Figures:
     """Unseen speakers of each corpus by way of normalising, and false alarms on neutral voices."""
     found: Figures = {}
-    for part, corpus in (
-        ("tune", "ravdess"),
-        ("tune", "nemo"),
-        ("dev", "ravdess"),
-        ("dev", "nemo"),
-    ):
-        name = f"{corpus} {part}"
-        clips = [clip for clip in read_clips(data, [corpus]) if part_of(clip) == part]
+    for corpus in ("ravdess", "nemo"):
+        name = f"{corpus} dev"
+        clips = [clip for clip in read_clips(data, [corpus]) if part_of(clip) == "dev"]
         recordings, truth = Recordings(clips), [clip.label for clip in clips]
         ways: Figures = {}
-        for way, utterances in normalisations(HEARD_S if part == "dev" else (0, 20)).items():
+        for way, utterances in normalisations(HEARD_S).items():
             answers = ask(voter, utterances(recordings), truth)
             ways[way] = brief(answers)
             say(f"{name}, {way}: {told(ways[way])}")
-            if way == "running, 20 s heard before" and part == "dev":
+            if way == "running, 20 s heard before":
                 found[f"{name}, 20 s heard"] = figures(answers)
                 found[f"{name}, confusion, 20 s heard"] = confusion(answers)
                 found[f"{name}, neutral labelled otherwise"] = false_alarms(answers)
@@ -197,7 +190,7 @@ def text_figures(voter: Voter, data: Path, say: Callable[[str], None] = print) -
 
 
 def joint_figures(voter: Voter, data: Path, say: Callable[[str], None] = print) -> Figures:
-    """Clips with no words, with dev sentences of the same label, and with neutral ones.
+    """Dev clips with no words, with dev sentences of the same label, and with neutral ones.
 
     No corpus here has freely worded speech with labels, so pairs are made by label: this bounds
     what the fusion could give, and says little of what it gives on real talk.
@@ -208,8 +201,8 @@ def joint_figures(voter: Voter, data: Path, say: Callable[[str], None] = print) 
         if len(sentence.labels) == 1:
             by_label[sentence.labels[0]].append(sentence.text)
     found: Figures = {}
-    for corpus, part in SETS:
-        clips = [clip for clip in read_clips(data, [corpus]) if part_of(clip) == part]
+    for corpus in ("ravdess", "nemo"):
+        clips = [clip for clip in read_clips(data, [corpus]) if part_of(clip) == "dev"]
         truth = [clip.label for clip in clips]
         heard = Recordings(clips).after(20)
         worded = {
@@ -217,14 +210,12 @@ def joint_figures(voter: Voter, data: Path, say: Callable[[str], None] = print) 
             "words of the same label": [_pick(by_label[label], rng) for label in truth],
             "neutral words": [_pick(by_label["neutral"], rng) for _ in truth],
         }
-        if part == "tune":  # its sentences are paired with these by the fusion's own fit
-            worded = {"no words": worded["no words"]}
         for name, texts in worded.items():
             paired = [
                 Utterance(u.samples, u.heard, text) for u, text in zip(heard, texts, strict=True)
             ]
             answers = ask(voter, paired, truth)
-            key = f"{corpus} {part}, 20 s heard, {name}"
+            key = f"{corpus} dev, 20 s heard, {name}"
             found[key] = figures(answers)
             found[f"{key}, neutral labelled otherwise"] = false_alarms(answers)
             say(f"{key}: {told(found[key])}")

@@ -127,6 +127,17 @@ def test_fixed_statistics_let_the_gain_through_and_running_ones_do_not(
         return float(heard.mean.mean())
 
     assert level(fixed.heard) == pytest.approx(level(fixed_statistics()))
+    # the same clips through the front's own statistics, in the same order
+    order = [i for i in np.random.default_rng(0).permutation(len(clips)) if i != 0]
+    streamed, left = SpeechStatistics(), 5.0
+    for i in order:
+        if left > 0.0:
+            streamed.update(recordings.after(0)[i].samples)
+            left -= len(recordings.after(0)[i].samples) / SAMPLE_RATE
+    streamed.update(own.samples)
+    assert later.heard is not None
+    assert later.heard.frames == pytest.approx(streamed.heard().frames, rel=0.05)
+    np.testing.assert_allclose(later.heard.mean, streamed.heard().mean, atol=0.15)
     clip = log_mel(own.samples)
     assert own.heard is None
     statistics = SpeechStatistics()
