@@ -25,6 +25,15 @@ from abhinaya.stream.sockets import Keys, make_keys
 
 GROUP: Final = "abhinaya.commands"
 
+OTHERS: Final = {
+    "bench": "Measure this machine",
+    "data": "Prepare, check and count training data",
+    "eval": "Evaluate predictions against labels",
+    "models": "List, show, fetch, check and convert models",
+    "train": "Train the embedded models, and measure them",
+}
+"""What the commands of other folders do, without importing them."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command named first; give the exit code."""
@@ -62,7 +71,7 @@ def _run(arguments: list[str]) -> int:
 def _about(own: Mapping[str, Callable[[list[str]], int]], name: str) -> str:
     if name in own:
         return (own[name].__doc__ or "").rstrip(".")
-    return {"bench": "Measure this machine", "train": "Train and evaluate models"}.get(name, "")
+    return OTHERS.get(name, "")
 
 
 def _hub(arguments: list[str]) -> int:

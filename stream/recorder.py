@@ -185,6 +185,8 @@ class Recorder:
         self._decoder: Decoder[Message] = Decoder(ToSink)
         self.ledger = Ledger()
         self._hub = ""
+        """The hub that knows this sink; empty while none does."""
+        self._dead: list[Died] = []
         self._next_subscribe = 0.0
         self._written = 0
         self._confirmed = 0
@@ -217,8 +219,12 @@ class Recorder:
         self._confirm()
 
     def died(self, name: str, reason: str, final: bool, service: str) -> None:
-        """Tell the hub of a death that the supervisor has seen."""
-        self._send(Died(name=name, reason=reason, final=final, service=service))
+        """Tell the hub of a death that the supervisor has seen; of a final one, later hubs too."""
+        died = Died(name=name, reason=reason, final=final, service=service)
+        if final:
+            self._dead.append(died)
+        if self._hub:
+            self._send(died)
 
     def forget_hub(self) -> None:
         """Subscribe anew: the hub was started again."""
@@ -234,6 +240,8 @@ class Recorder:
     def _meet(self, hub: str) -> None:
         if hub != self._hub:
             self._hub, self._written, self._confirmed = hub, 0, 0
+            for died in self._dead:
+                self._send(died)
 
     def _confirm(self) -> None:
         if self._written > self._confirmed and self._send(Seen(number=self._written)):

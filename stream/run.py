@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import signal
@@ -88,6 +89,8 @@ class _Progress:
     faults: list[AbhinayaError] = field(default_factory=list)
     fronts_started: bool = False
     draining_since: float | None = None
+    buried: dict[str, float] = field(default_factory=dict)
+    """When a front was given up."""
     given_up: set[str] = field(default_factory=set)
     """Services without a node."""
 
@@ -273,6 +276,7 @@ class Run:
         self._recorder.died(death.name, death.error.reason, death.final, service)
         if death.final:
             self._progress.faults.append(death.error)
+            self._progress.buried[death.name] = time.monotonic()
         for assignment in self._assignments:
             if assignment.front == death.name and not death.final:
                 self._assign(assignment)
@@ -314,8 +318,12 @@ class Run:
         return ledger.begun(assignment.front) and ledger.over(assignment.front)
 
     def _front_is_done(self, assignment: Assignment, stage: Stage) -> bool:
-        ended = stage in (Stage.ENDED, Stage.GIVEN_UP)
-        return ended and self._recorder.ledger.over(assignment.front)
+        if stage not in (Stage.ENDED, Stage.GIVEN_UP):
+            return False
+        # if the hub died with the front, nobody is left to tell the end of its streams
+        buried = self._progress.buried.get(assignment.front, math.inf)
+        overdue = time.monotonic() - buried > self._supervise.drain_s
+        return overdue or self._recorder.ledger.over(assignment.front)
 
     def _exit_code(self) -> int:
         if self._interrupts.count:

@@ -254,10 +254,18 @@ def test_a_peer_that_comes_back_under_its_name_takes_over(
 ) -> None:
     hub = Hub(context, f"ipc://{tmp_path}")
     endpoint = workers_endpoint(f"ipc://{tmp_path}")
-    old = connect(context, endpoint, "S1-0")
+    # frozen, it would not connect again and take its name back
+    old: zmq.Socket[bytes] = context.socket(zmq.DEALER)
+    old.identity, old.linger, old.reconnect_ivl = b"S1-0", 0, -1
+    old.connect(endpoint)
     assert arrives(hub, old)
     with connect(context, endpoint, "S1-0") as new:
-        assert arrives(hub, new)
+
+        def is_heard() -> bool:
+            send(new, [b"it is me"])
+            return [bytes(f) for f in receive(hub.workers) or ()] == [b"S1-0", b"it is me"]
+
+        assert until(is_heard)  # and not what the old one had said last
         assert send(hub.workers, [b"for the new one"], b"S1-0")
         assert until(lambda: receive(new))
     old.close()
