@@ -216,9 +216,7 @@ def test_wrong_usage_is_explained(
 def test_a_model_that_cannot_be_loaded_is_missing_with_the_reason_and_the_others_vote(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    code, events, errors = run(
-        capfd, CALL, "--set", 'voters.S1.options={weights="/no/such.onnx"}'
-    )
+    code, events, errors = run(capfd, CALL, "--set", 'voters.S1.options={weights="/no/such.onnx"}')
     assert code == 6
     assert "/no/such.onnx" in errors
     verdicts = [e for e in events if e["type"] == "verdict"]
