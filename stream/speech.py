@@ -155,9 +155,11 @@ class Speech:
         # statistics before the segment would leave the first one with nothing to be measured by
         channel.statistics.update(piece.samples)
         heard = channel.statistics.heard()
-        spoken = captured
+        spoken, capture_ms = captured, 0.0
         if self._source.live:
-            spoken = self._source.start_unix_s + (self._offset + piece.speech_end) / SAMPLE_RATE
+            spoken = self._wall_clock(piece.speech_end)
+            # how far the source is behind the stream's clock: buffers of the device and the system
+            capture_ms = max(0.0, 1000 * (captured - self._wall_clock(self._listener.position)))
         segment = Segment(
             stream=channel.stream,
             sequence=channel.sequence,
@@ -169,12 +171,16 @@ class Speech:
             ),
             cut=piece.cut,
             captured_unix_s=min(spoken, captured),
-            capture_ms=0.0,
+            capture_ms=capture_ms,
             sent_unix_s=self._clock(),
         )
         channel.sequence += 1
         channel.position = segment.end
         return segment
+
+    def _wall_clock(self, position: int) -> float:
+        """When the sample at `position` of the source was spoken, by the stream's clock."""
+        return self._source.start_unix_s + (self._offset + position) / SAMPLE_RATE
 
 
 def _int16(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:

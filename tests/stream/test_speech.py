@@ -128,6 +128,22 @@ def test_lost_audio_becomes_a_gap_in_its_place_and_the_clock_goes_on(call: np.nd
     assert found[-1].position == len(one) + 3 * SECOND
 
 
+def test_what_the_device_holds_back_is_told_as_capture(call: np.ndarray) -> None:
+    late = [
+        AudioChunk(c.samples, c.captured_unix_s + 0.3)
+        for c in chunks(call[:, :1], 4000)
+        if isinstance(c, AudioChunk)
+    ]
+    found = [i for i in items(Planted([*late], live=True)) if isinstance(i, Segment)]
+    assert found
+    for item in found:
+        assert item.capture_ms == pytest.approx(300, abs=1)
+        spoken = item.captured_unix_s - START
+        assert item.start / SECOND < spoken <= item.end / SECOND
+    unhurried = items(Planted([*late], live=False))
+    assert {i.capture_ms for i in unhurried if isinstance(i, Segment)} == {0.0}
+
+
 def test_a_source_that_breaks_off_gives_what_it_had_and_an_end_with_the_reason(
     call: np.ndarray,
 ) -> None:
