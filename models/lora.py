@@ -33,7 +33,12 @@ def is_lora(key: str) -> bool:
 def add_lora(
     llm: nn.Module, rank: int, alpha: float = ALPHA, targets: Sequence[str] | None = None
 ) -> None:
-    """Put adapters into a model and leave only them trainable; targets by peft's default."""
+    """Put adapters into a model and leave only them trainable; targets by peft's default.
+
+    The factors are float32 whatever the model is in. In bfloat16, where peft puts them when the
+    model is, a step of 1e-5 rounds to nothing and training stands still. Their product is added to
+    what the layer below gives, in its type.
+    """
     config = LoraConfig(
         r=rank,
         lora_alpha=alpha,  # type: ignore[arg-type]
@@ -42,6 +47,8 @@ def add_lora(
     )
     llm.requires_grad_(False)
     inject_adapter_in_model(config, llm)
+    for factor in lora_tensors(llm).values():
+        factor.data = factor.data.float()
 
 
 def lora_tensors(llm: nn.Module) -> Tensors:

@@ -18,9 +18,9 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from abhinaya.models.fields import Faults, build, near, setting
 from abhinaya.stream import rules
 from abhinaya.stream.errors import ConfigError
-from abhinaya.stream.fields import Faults, build, near, setting
 from abhinaya.stream.rules import RuleConfig
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")

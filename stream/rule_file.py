@@ -7,9 +7,9 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+from abhinaya.models.fields import Faults, build, setting
 from abhinaya.stream.config import Config
 from abhinaya.stream.errors import ConfigError
-from abhinaya.stream.fields import Faults, build, setting
 from abhinaya.stream.rules import RuleConfig, conflicts
 
 

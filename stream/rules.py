@@ -14,9 +14,9 @@ from fnmatch import fnmatchcase
 from typing import Final
 from urllib.parse import urlsplit
 
+from abhinaya.models.fields import setting
 from abhinaya.models.labels import LABELS, UNKNOWN
 from abhinaya.stream.clock import to_seconds
-from abhinaya.stream.fields import setting
 from abhinaya.stream.messages import Event, Gap, StreamEnded, Verdict
 
 REVISABLE: Final = 256

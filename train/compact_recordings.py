@@ -82,7 +82,14 @@ class Recordings:
 def neutral_voices(data: Path) -> list[Clip]:
     """One clip of each reader of `data`/neutral_voices."""
     return [
-        Clip(path, "neutral_voices", path.name.split("-")[0], "speech", "neutral", "dev")
+        Clip(
+            id=path.name,
+            path=str(path),
+            corpus="neutral_voices",
+            speaker=path.name.split("-")[0],
+            votes={"neutral": 1.0},
+            split="dev",
+        )
         for path in sorted((data / "neutral_voices").glob("*.opus"))
     ]
 

@@ -20,8 +20,7 @@ import numpy as np
 
 from abhinaya.models.base import Ballot, FloatArray
 from abhinaya.models.labels import LABELS
-from abhinaya.train.data.clips import DataError
-from abhinaya.train.data.manifest import OTHER, Clip
+from abhinaya.train.data.clips import OTHER, Clip, DataError
 from abhinaya.train.data.read_acted import AUDIO
 from abhinaya.train.data.read_plain import known_label
 from abhinaya.train.metrics import Indices

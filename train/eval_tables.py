@@ -11,8 +11,7 @@ import numpy as np
 from abhinaya.models.base import Ballot
 from abhinaya.models.ensemble import Rule, decide, order
 from abhinaya.models.labels import LABELS, UNKNOWN
-from abhinaya.train.data.clips import DataError
-from abhinaya.train.data.manifest import Clip
+from abhinaya.train.data.clips import Clip, DataError
 from abhinaya.train.eval_intervals import (
     Comparison,
     Interval,

@@ -19,7 +19,7 @@ from abhinaya.train.compact_recordings import (
     normalisations,
 )
 from abhinaya.train.compact_text import TEXT_LABELS
-from abhinaya.train.data.clips import read_clips
+from abhinaya.train.data.clips import labels_of, read_clips
 from abhinaya.train.data.texts import Sentence, read_emorynlp, read_goemotions, read_meld
 from abhinaya.train.data.word_errors import with_errors
 from abhinaya.train.eval_intervals import bootstrap, macro_f1_of
@@ -103,7 +103,7 @@ def speech_figures(voter: Voter, data: Path, say: Callable[[str], None] = print)
     for corpus in ("ravdess", "nemo"):
         name = f"{corpus} dev"
         clips = [clip for clip in read_clips(data, [corpus]) if part_of(clip) == "dev"]
-        recordings, truth = Recordings(clips), [clip.label for clip in clips]
+        recordings, truth = Recordings(clips), labels_of(clips)
         ways: Figures = {}
         for way, utterances in normalisations(HEARD_S).items():
             answers = ask(voter, utterances(recordings), truth)
@@ -123,7 +123,7 @@ def measured_only(voter: Voter, data: Path, say: Callable[[str], None] = print) 
     The calls are not labelled, so that their share only hints at what is wrong.
     """
     clips = read_clips(data, ["urdu"])
-    urdu = ask(voter, Recordings(clips).after(20), [clip.label for clip in clips])
+    urdu = ask(voter, Recordings(clips).after(20), labels_of(clips))
     found = {"urdu, never trained on, 20 s heard": figures(urdu)}
     say(f"urdu: {told(brief(urdu))}")
     voices = neutral_voices(data)
@@ -203,7 +203,7 @@ def joint_figures(voter: Voter, data: Path, say: Callable[[str], None] = print) 
     found: Figures = {}
     for corpus in ("ravdess", "nemo"):
         clips = [clip for clip in read_clips(data, [corpus]) if part_of(clip) == "dev"]
-        truth = [clip.label for clip in clips]
+        truth = labels_of(clips)
         heard = Recordings(clips).after(20)
         worded = {
             "no words": [""] * len(clips),

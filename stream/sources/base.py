@@ -9,8 +9,8 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from abhinaya.models.fields import setting
 from abhinaya.stream.errors import ConfigError
-from abhinaya.stream.fields import setting
 
 FloatArray = npt.NDArray[np.float32]
 

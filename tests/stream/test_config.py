@@ -9,9 +9,9 @@ from typing import Any, get_type_hints
 
 import pytest
 
+from abhinaya.models.fields import members
 from abhinaya.stream.config import Config, VadConfig, WorkerConfig, decode, encode, load, profiles
 from abhinaya.stream.errors import ConfigError
-from abhinaya.stream.fields import members
 
 GOOD = '[voters.S1]\nmodel = "compact-speech"\n'
 

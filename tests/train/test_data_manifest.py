@@ -10,15 +10,8 @@ import pytest
 from abhinaya.models.labels import LABELS
 from abhinaya.train.data.check import check, require, usable
 from abhinaya.train.data.cli import main
-from abhinaya.train.data.clips import DataError
-from abhinaya.train.data.manifest import (
-    Clip,
-    Manifest,
-    balanced,
-    named,
-    read_manifest,
-    write_manifest,
-)
+from abhinaya.train.data.clips import Clip, DataError
+from abhinaya.train.data.manifest import Manifest, balanced, named, read_manifest, write_manifest
 
 
 def clips(per_class: int = 10) -> list[Clip]:

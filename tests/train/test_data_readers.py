@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from abhinaya.models.labels import LABELS
-from abhinaya.train.data.clips import DataError
-from abhinaya.train.data.manifest import Clip
+from abhinaya.train.data.clips import Clip, DataError
 from abhinaya.train.data.read import READERS, read_corpus
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared" / "data"

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from abhinaya.models.labels import LABELS
-from abhinaya.train.data.clips import DataError
-from abhinaya.train.data.manifest import Clip
+from abhinaya.train.data.clips import Clip, DataError
 from abhinaya.train.data.targets import (
     attributes,
     balanced_draw,

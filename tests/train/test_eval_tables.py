@@ -10,8 +10,8 @@ import pytest
 from abhinaya.models.base import Ballot
 from abhinaya.models.ensemble import Rule
 from abhinaya.models.labels import LABELS
-from abhinaya.train.data.clips import DataError
-from abhinaya.train.data.manifest import Clip, Manifest, write_manifest
+from abhinaya.train.data.clips import Clip, DataError
+from abhinaya.train.data.manifest import Manifest, write_manifest
 from abhinaya.train.eval_cli import main
 from abhinaya.train.eval_predictions import System, join, read_predictions
 from abhinaya.train.eval_tables import (

@@ -12,7 +12,7 @@ from abhinaya.models.compact.features import SAMPLE_RATE
 from abhinaya.train.data.clips import DataError
 
 
-def read_audio(path: Path) -> FloatArray:
+def read_audio(path: Path | str) -> FloatArray:
     """All samples [n] of a file, 16 kHz mono, in [-1, 1].
 
     Raises:

@@ -14,8 +14,8 @@ import av
 
 from abhinaya.models.labels import LABELS
 from abhinaya.train.data.audio import read_audio
-from abhinaya.train.data.clips import DataError
-from abhinaya.train.data.manifest import Clip, Manifest
+from abhinaya.train.data.clips import Clip, DataError
+from abhinaya.train.data.manifest import Manifest
 
 Kind = Literal["missing", "corrupt", "rate", "duplicate", "speaker", "label"]
 

@@ -12,15 +12,8 @@ from pathlib import Path
 
 from abhinaya.models.labels import LABELS
 from abhinaya.train.data import check as checking
-from abhinaya.train.data.clips import DataError
-from abhinaya.train.data.manifest import (
-    OTHER,
-    Manifest,
-    balanced,
-    named,
-    read_manifest,
-    write_manifest,
-)
+from abhinaya.train.data.clips import OTHER, DataError
+from abhinaya.train.data.manifest import Manifest, balanced, named, read_manifest, write_manifest
 from abhinaya.train.data.read import READERS, read_corpus
 from abhinaya.train.data.read_acted import AUDIO
 

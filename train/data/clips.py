@@ -1,13 +1,27 @@
-"""Emotional audio clips as an index file lists them."""
+"""Clips of any corpus in one form, and the index that the embedded recipes read them from.
+
+What annotators said is stored as it was said, votes by label; a consensus or a distribution is
+derived from it, so that no later choice (keep ties? soft labels?) needs the corpus again.
+"""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
+import numpy as np
+
+from abhinaya.models.base import FloatArray
 from abhinaya.models.labels import LABELS
+
+OTHER: Final = "other"
+"""A vote for something that is none of the eight."""
+VOTABLE: Final = (*LABELS, OTHER)
+ATTRIBUTES: Final = ("arousal", "valence", "dominance")
 
 
 class DataError(ValueError):
@@ -16,17 +30,89 @@ class DataError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One labelled recording of one speaker."""
+    """One recording or sentence of one speaker.
 
-    path: Path
+    Raises:
+        DataError: a vote for a label that is unknown, a negative vote, or an attribute that is
+            unknown or outside 0 to 1.
+
+    """
+
+    id: str
+    """Unique in its manifest; predictions are joined by it."""
     corpus: str
-    speaker: str
-    kind: str
-    """`speech` or `vocal_burst`."""
-    label: str
-    """One of LABELS."""
-    split: str
-    """`train` or `dev`, by speaker."""
+    speaker: str = ""
+    """Empty where the corpus names none."""
+    votes: Mapping[str, float] = field(default_factory=dict)
+    """Label of VOTABLE -> how many annotators chose it; an acted clip has the one vote of the
+    instruction. Empty if nothing is known (a hidden test set)."""
+    path: str = ""
+    """Of the audio, below the root of its manifest; empty for text alone."""
+    split: str = ""
+    secondary: Mapping[str, float] = field(default_factory=dict)
+    """Secondary votes, under the corpus's own names: many are outside the eight."""
+    attributes: Mapping[str, float] = field(default_factory=dict)
+    """ATTRIBUTES in 0 to 1, whatever the scale of the corpus."""
+    transcript: str = ""
+    transcript_source: str = ""
+    """`gold` for what people wrote or were told to say, `asr` for what a machine heard."""
+    scripted: bool = False
+    """The words were given and are the same for every emotion: no text model may learn them."""
+    kind: str = "speech"
+    """`speech`, `vocal_burst` or `text`."""
+    gender: str = ""
+    language: str = ""
+    start_s: float | None = None
+    """Where the clip lies in its file; None for the whole file."""
+    end_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.votes) - set(VOTABLE):
+            raise DataError(
+                f"clip {self.id}: unknown labels {sorted(unknown)}; known: {', '.join(VOTABLE)}"
+            )
+        if any(not (math.isfinite(n) and n >= 0) for n in self.votes.values()):
+            raise DataError(f"clip {self.id}: votes {dict(self.votes)}: counts must be 0 or more")
+        for name, value in self.attributes.items():
+            if name not in ATTRIBUTES or not 0.0 <= value <= 1.0:
+                raise DataError(
+                    f"clip {self.id}: attribute {name} = {value}; known are "
+                    f"{', '.join(ATTRIBUTES)}, each scaled to 0 to 1"
+                )
+
+    @property
+    def consensus(self) -> str | None:
+        """The label with the most votes; None on a tie or without votes ("no agreement")."""
+        most = max(self.votes.values(), default=0.0)
+        best = [label for label, count in self.votes.items() if count == most]
+        return best[0] if len(best) == 1 and most > 0 else None
+
+    @property
+    def label(self) -> str | None:
+        """The consensus if it is one of the eight, else None."""
+        return self.consensus if self.consensus in LABELS else None
+
+    def distribution(self, keep_other: bool = False) -> FloatArray | None:
+        """Shares of the votes [C], or [C + 1] with `other` last; None without such votes."""
+        names = VOTABLE if keep_other else LABELS
+        counts = np.array([self.votes.get(name, 0.0) for name in names], np.float32)
+        total = counts.sum()
+        return counts / total if total > 0 else None
+
+
+def labels_of(clips: Sequence[Clip]) -> list[str]:
+    """Label of each clip.
+
+    Raises:
+        DataError: a clip has none of the eight.
+
+    """
+    if nameless := [clip.id for clip in clips if clip.label is None]:
+        raise DataError(
+            f"clip {nameless[0]}: no consensus among the eight labels ({len(nameless)} clips of "
+            f"{len(clips)}); leave such clips out"
+        )
+    return [clip.label for clip in clips if clip.label is not None]
 
 
 def read_clips(data: Path, corpora: Sequence[str]) -> list[Clip]:
@@ -41,24 +127,25 @@ def read_clips(data: Path, corpora: Sequence[str]) -> list[Clip]:
     if not index.is_file():
         raise DataError(f"{index}: no such index of clips; give its folder with --data")
     with index.open(newline="", encoding="utf-8") as lines:
-        clips = [_clip(data, row) for row in csv.DictReader(lines) if row["corpus"] in corpora]
+        rows = [row for row in csv.DictReader(lines) if row["corpus"] in corpora]
+    if unknown := {row["label8"] for row in rows} - set(LABELS):
+        raise DataError(f"{index}: unknown labels {sorted(unknown)}; known: {', '.join(LABELS)}")
+    clips = [_clip(data, row) for row in rows]
     missing = set(corpora) - {clip.corpus for clip in clips}
     if missing:
         raise DataError(f"{index}: has no clips of {', '.join(sorted(missing))}")
-    unknown = {clip.label for clip in clips} - set(LABELS)
-    if unknown:
-        raise DataError(f"{index}: unknown labels {sorted(unknown)}; known: {', '.join(LABELS)}")
     _check_splits(index, clips)
     return clips
 
 
 def _clip(data: Path, row: dict[str, str]) -> Clip:
     return Clip(
-        path=data / row["path"],
+        id=row["path"],
+        path=str(data / row["path"]),
         corpus=row["corpus"],
         speaker=row["speaker"],
         kind=row["kind"],
-        label=row["label8"],
+        votes={row["label8"]: 1.0},
         split=row["suggested_split"],
     )
 

@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from abhinaya.train.data.clips import DataError
-from abhinaya.train.data.manifest import Clip, Manifest
+from abhinaya.train.data.clips import Clip, DataError
+from abhinaya.train.data.manifest import Manifest
 from abhinaya.train.data.read_acted import NAMINGS, read_acted
 from abhinaya.train.data.read_dialogue import (
     read_cremad,

@@ -9,8 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from abhinaya.train.data.clips import DataError
-from abhinaya.train.data.manifest import OTHER, Clip
+from abhinaya.train.data.clips import OTHER, Clip, DataError
 from abhinaya.train.data.read_acted import AUDIO, NAMINGS, read_acted
 from abhinaya.train.data.read_plain import known_label
 

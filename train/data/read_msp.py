@@ -16,8 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from abhinaya.train.data.clips import DataError
-from abhinaya.train.data.manifest import OTHER, Clip
+from abhinaya.train.data.clips import OTHER, Clip, DataError
 
 CONSENSUS: Final = {
     "A": "angry", "C": "contempt", "D": "disgust", "F": "fear", "H": "happy", "N": "neutral",

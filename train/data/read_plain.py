@@ -15,8 +15,8 @@ from typing import Final
 
 from abhinaya.models.errors import LabelsError
 from abhinaya.models.labels import LABELS, label_map
-from abhinaya.train.data.clips import DataError
-from abhinaya.train.data.manifest import ATTRIBUTES, OTHER, SPLITS, VOTABLE, Clip
+from abhinaya.train.data.clips import ATTRIBUTES, OTHER, VOTABLE, Clip, DataError
+from abhinaya.train.data.manifest import SPLITS
 
 LETTERS: Final = dict(zip("ACDFHNSU", LABELS, strict=True))
 """The challenge's letters, as predictions and label files carry them."""

@@ -11,8 +11,7 @@ import numpy as np
 
 from abhinaya.models.base import FloatArray
 from abhinaya.models.labels import LABELS
-from abhinaya.train.data.clips import DataError
-from abhinaya.train.data.manifest import ATTRIBUTES, VOTABLE, Clip
+from abhinaya.train.data.clips import ATTRIBUTES, VOTABLE, Clip, DataError
 from abhinaya.train.metrics import Indices
 
 
