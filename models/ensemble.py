@@ -4,6 +4,9 @@
     mean       the label with the highest mean probability
     weighted   the same with a weight for each voter
 
+A decision that is less confident than the rule asks for is withheld: its label is `unknown`, and it
+says which label was leading, with which confidence.
+
 Nothing here depends on the order in which votes came in: sums are exact (`math.fsum`), and where
 order must decide, `priority` does, then the voter's name.
 """
@@ -12,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -32,7 +35,8 @@ class Rule:
     """How to decide.
 
     Raises:
-        ValueError: a weight is negative or not a number, or the quorum is below 1.
+        ValueError: a weight is negative, a temperature not positive, the quorum below 1, or the
+            least confidence no share.
 
     """
 
@@ -48,6 +52,12 @@ class Rule:
     """Of `weighted`: by voter; 1 for a voter that is not named."""
     quorum: int = 1
     """Votes below which the label is `unknown`."""
+    min_confidence: float = 0.0
+    """Confidence below which the label is `unknown`; 0 withholds nothing. Voters that give just
+    labels have no confidence, which is below any other threshold."""
+    temperatures: Mapping[str, float] = field(default_factory=dict)
+    """By voter: what its log-probabilities are divided by before they count as confidence (Guo et
+    al., 2017); 1 for a voter that is not named. The votes themselves stay as cast."""
 
     def __post_init__(self) -> None:
         for voter, weight in self.weights.items():
@@ -55,6 +65,11 @@ class Rule:
                 raise ValueError(f"the weight of {voter} must be 0 or more, not {weight}")
         if self.quorum < 1:
             raise ValueError(f"the quorum must be at least 1, not {self.quorum}")
+        if not 0 <= self.min_confidence <= 1:
+            raise ValueError(f"min_confidence must be in [0, 1], not {self.min_confidence}")
+        for voter, temperature in self.temperatures.items():
+            if not (math.isfinite(temperature) and temperature > 0):
+                raise ValueError(f"the temperature of {voter} must be above 0, not {temperature}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +78,17 @@ class Decision:
 
     label: str
     """One of LABELS, or UNKNOWN."""
+    leading: str
+    """What the votes come to: the label, also where it is withheld; empty without a quorum. The
+    figures below are about this one."""
     confidence: float | None
-    """Mean probability that the voters present give to the label, over those that give any; None
-    where none does. The same measure under every rule, so never more than the voters claim."""
+    """Mean probability, after the temperatures, that the voters present give to it, over those that
+    give any; None where none does. The same measure under every rule, and never more than the
+    highest probability that a voter gives to it as cast."""
     agreement: float
-    """Share of the votes cast that are for the label; 0 for `unknown`."""
+    """Share of the votes cast that are for it."""
     margin: float
-    """Lead over the runner-up: share of votes (majority) or mean probability; 0 on a tie."""
+    """Its lead over the runner-up: share of votes (majority) or mean probability; 0 on a tie."""
     reason: str = ""
     """Why the label is `unknown`."""
     tie_breaker: str = ""
@@ -94,12 +113,16 @@ def decide(ballots: Mapping[str, Ballot], rule: Rule) -> Decision:
     scores = _shares(ballots) if rule.method == "majority" else _means(ballots, rule)
     if not scores:
         return _unknown("no voter that answered has a weight")
-    label, tie_breaker = _choose(scores, ballots, rule)
+    leading, tie_breaker = _choose(scores, ballots, rule)
+    confidence = _confidence(leading, ballots, rule)
+    reason = _too_unsure(leading, confidence, rule.min_confidence)
     return Decision(
-        label=label,
-        confidence=_confidence(label, ballots.values()),
-        agreement=sum(ballot.label == label for ballot in ballots.values()) / len(ballots),
+        label=UNKNOWN if reason else leading,
+        leading=leading,
+        confidence=confidence,
+        agreement=sum(ballot.label == leading for ballot in ballots.values()) / len(ballots),
         margin=_margin(scores),
+        reason=reason,
         tie_breaker=tie_breaker,
     )
 
@@ -162,14 +185,38 @@ def _margin(scores: Mapping[str, float]) -> float:
     return first - (rest[0] if rest else 0.0)
 
 
-def _confidence(label: str, ballots: Iterable[Ballot]) -> float | None:
+def _confidence(label: str, ballots: Mapping[str, Ballot], rule: Rule) -> float | None:
     column = LABELS.index(label)
-    given = [b.probabilities[column] for b in ballots if b.probabilities is not None]
-    return math.fsum(given) / len(given) if given else None
+    given = {v: b.probabilities for v, b in ballots.items() if b.probabilities is not None}
+    if not given:
+        return None
+    shares = [tempered(p, rule.temperatures.get(voter, 1.0))[column] for voter, p in given.items()]
+    # a temperature below 1 must not make the verdict surer than the surest voter
+    return min(math.fsum(shares) / len(shares), max(p[column] for p in given.values()))
+
+
+def tempered(probabilities: Sequence[float], temperature: float) -> Sequence[float]:
+    """Divide the log-probabilities [C] by a temperature: above 1 flatter, below 1 sharper."""
+    if temperature == 1.0:
+        return probabilities
+    most = max(probabilities)
+    powers = [(p / most) ** (1.0 / temperature) for p in probabilities]
+    total = math.fsum(powers)
+    return [power / total for power in powers]
+
+
+def _too_unsure(leading: str, confidence: float | None, least: float) -> str:
+    """Say why the label is withheld, if it is."""
+    if least == 0.0 or (confidence is not None and confidence >= least):
+        return ""
+    if confidence is None:
+        return f"no voter gives probabilities, so {leading} is not known to be {least:g} sure"
+    shown = math.floor(1000 * confidence) / 1000  # rounded up it could look like enough
+    return f"the confidence of {leading} is {shown:.3f}, below {least:g}"
 
 
 def _unknown(reason: str) -> Decision:
-    return Decision(UNKNOWN, confidence=None, agreement=0.0, margin=0.0, reason=reason)
+    return Decision(UNKNOWN, "", confidence=None, agreement=0.0, margin=0.0, reason=reason)
 
 
 def _check(voter: str, ballot: Ballot) -> None:

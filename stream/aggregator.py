@@ -212,8 +212,10 @@ class Aggregator:
             start_unix_s=facts.start_unix_s,
             label=decision.label,
             reason=decision.reason,
+            leading=decision.leading,
             confidence=decision.confidence,
             agreement=decision.agreement,
+            margin=decision.margin,
             revision=revision,
             votes=tuple(case.votes[v] for v in self._voters if v in case.votes),
             missing=tuple(

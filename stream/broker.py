@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from abhinaya.models.ensemble import Rule
 from abhinaya.stream.admission import TRANSCRIBER, fault_of_answer, fault_of_item, fault_of_node
 from abhinaya.stream.aggregator import Aggregator, Facts
 from abhinaya.stream.clock import to_seconds
@@ -49,6 +48,7 @@ from abhinaya.stream.messages import (
     Vote,
 )
 from abhinaya.stream.outlet import Outgoing, Outlet
+from abhinaya.stream.voting import rule_of
 
 LONGEST_REASON: Final = 1000
 """Characters of a node's reason: a verdict that carries all of them still fits into a message."""
@@ -90,8 +90,7 @@ class Broker:
         self._dispatch = Dispatch(
             services, Limits(config.supervise.silent_s, deadlines.task_s, deadlines.attempts)
         )
-        rule = Rule(vote.method, vote.tie_policy, vote.priority, vote.weights, vote.quorum)
-        self._aggregator = Aggregator(voters, rule, deadlines.revise_s)
+        self._aggregator = Aggregator(voters, rule_of(vote), deadlines.revise_s)
         self._fronts = Fronts(incarnation, config.flow)
         self._outlet = Outlet(incarnation)
         self._nodes: dict[bytes, _Node] = {}

@@ -116,6 +116,14 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--rules", type=Path, metavar="FILE", help="raise alerts by these rules (docs/rules.md)"
     )
+    run.add_argument(
+        "--min-confidence",
+        action="append",
+        dest="settings",
+        type="vote.min_confidence={}".format,
+        metavar="P",
+        help="label `unknown` what is less confident than P, in [0, 1]",
+    )
     run.add_argument("--accept-noncommercial", action="store_true", help="your use is none")
     run.add_argument("--hub", metavar="ENDPOINT", help="use a hub that runs already")
     run.add_argument("--keys", type=Path, metavar="DIRECTORY", help="CURVE keys for that hub")

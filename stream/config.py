@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.resources
-import math
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
-from abhinaya.models.fields import Faults, build, near, setting
-from abhinaya.stream import rules
+from abhinaya.models.fields import Faults, build, setting
+from abhinaya.stream import rules, voting
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.rules import RuleConfig
+from abhinaya.stream.voting import VoteConfig
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 """Of a voter: it names processes, their logs and their sockets."""
@@ -29,6 +29,9 @@ NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 RESERVED: Final = ("asr", "front", "hub")
 """Names that other processes bear."""
 
+
+VOTERS_NAMED: Final = (["voters"], ["vote", "weights"], ["vote", "temperatures"])
+"""Tables whose keys are names of voters, which are told apart by capitals."""
 
 EMBEDDED: Final = "embedded"
 """The default profile."""
@@ -105,27 +108,6 @@ class DeadlineConfig:
         20.0, doc="seconds a node may work on one batch before it counts as hung", least=0.1
     )
     attempts: int = setting(2, doc="tries of one task before its voter is missing", least=1, most=9)
-
-
-@dataclass(frozen=True, slots=True)
-class VoteConfig:
-    """How votes become one label."""
-
-    method: Literal["majority", "mean", "weighted"] = setting(
-        "majority", doc="majority of labels, mean or weighted mean of probabilities"
-    )
-    tie_policy: Literal["tiebreaker_label", "tiebreaker_within_tied"] = setting(
-        "tiebreaker_label",
-        doc="on a tie, the tie-breaker's label, or its label only if it is among the tied",
-    )
-    priority: tuple[str, ...] = setting(
-        ("S2", "ST1", "S1", "T2", "T1"), doc="who breaks ties: the first of these that voted"
-    )
-    weights: Mapping[str, float] = dataclasses.field(
-        default_factory=dict,
-        metadata={"doc": "weight of each voter in the weighted mean", "least": None, "most": None},
-    )
-    quorum: int = setting(1, doc="votes below which the label is `unknown`", least=1, most=64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +287,7 @@ def _spelled(dotted: str, table: Mapping[str, Any]) -> str:
     found: list[str] = []
     for part in dotted.split("."):
         known = {key.casefold(): key for key in table}
-        own = part if found in (["voters"], ["vote", "weights"]) else part.lower()
+        own = part if found in VOTERS_NAMED else part.lower()
         found.append(known.get(part.casefold(), own))
         inner = table.get(found[-1])
         table = inner if isinstance(inner, Mapping) else {}
@@ -331,21 +313,14 @@ def _conflicts(config: Config) -> Iterator[tuple[str, ...]]:
         if name in RESERVED or not NAME.fullmatch(name):
             text = f"voters.{name} is no name for a voter: letters and digits, none of {RESERVED}"
             yield text, f"voters.{name}"
-    vad, vote = config.vad, config.vote
+    vad = config.vad
     if vad.end_threshold > vad.start_threshold:
         pair = ("vad.end_threshold", "vad.start_threshold")
         yield f"{pair[0]} is above {pair[1]}", *pair
     if vad.cut_search_s >= vad.max_segment_s:
         pair = ("vad.cut_search_s", "vad.max_segment_s")
         yield f"{pair[0]} is not shorter than {pair[1]}", *pair
-    if vote.quorum > max(1, len(config.voters)):
-        yield f"vote.quorum = {vote.quorum} is more than there are voters", "vote.quorum"
-    for name, weight in vote.weights.items():
-        path = f"vote.weights.{name}"
-        if not (math.isfinite(weight) and weight >= 0):
-            yield f"{path} = {weight!r} must be 0 or more", path
-        if name not in config.voters:
-            yield f"{path} is no voter{near(name, config.voters)}", path
+    yield from voting.conflicts(config.vote, config.voters)
     if config.supervise.silent_s < 2 * config.supervise.beat_s:
         yield "supervise.silent_s is less than two beats", "supervise.silent_s", "supervise.beat_s"
     yield from rules.conflicts(config.rules)

@@ -356,10 +356,15 @@ class Verdict(Message, frozen=True, kw_only=True):
     label: str
     """One of models.labels.LABELS, or `unknown` with a `reason`."""
     reason: str = ""
+    leading: str = ""
+    """What the votes come to: the label, also where it is withheld; empty if nothing was decided.
+    Confidence, agreement and margin are of this one."""
     confidence: float | None = None
-    """Mean probability that the voters present give to the label."""
+    """Mean probability that the voters present give to it (models.ensemble.Decision)."""
     agreement: float
-    """Share of the votes cast that are for the label."""
+    """Share of the votes cast that are for it."""
+    margin: float = 0.0
+    """Its lead over the runner-up; 0 on a tie."""
     revision: int = 0
     final: bool = True
     """False for a verdict on speech that is still going on."""

@@ -60,6 +60,9 @@ class Decided(msgspec.Struct, frozen=True, tag="verdict", tag_field="type"):
     wall_time: str = ""
     confidence: float | None = None
     agreement: float | None = None
+    leading: str | None = None
+    """What the votes come to, also where the label is withheld; None if nothing was decided."""
+    margin: float | None = None
     revision: int = 0
     final: bool = True
     reason: str = ""

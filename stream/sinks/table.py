@@ -17,8 +17,9 @@ Cell = str | int | float | bool | None
 
 COLUMNS: Final = (
     "type", "stream", "segment", "revision", "final", "start_s", "end_s", "wall_time", "label",
-    "confidence", "agreement", "reason", "transcript", "transcript_confidence", "language",
-    "votes", "missing", "latency_ms", *(f"p_{label}" for label in LABELS),
+    "leading", "confidence", "agreement", "margin", "reason", "transcript",
+    "transcript_confidence", "language", "votes", "missing", "latency_ms",
+    *(f"p_{label}" for label in LABELS),
 )  # fmt: skip
 """`p_LABEL` is the mean probability that the voters present give to the label."""
 
@@ -41,8 +42,10 @@ def cells(row: Segment) -> dict[str, Cell]:
         "final": row.final,
         "wall_time": row.wall_time,
         "label": row.label,
+        "leading": row.leading,
         "confidence": row.confidence,
         "agreement": row.agreement,
+        "margin": row.margin,
         "transcript": said.text if said else None,
         "transcript_confidence": said.confidence if said else None,
         "language": said.language if said else None,

@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from abhinaya.models.base import Ballot
-from abhinaya.models.ensemble import PRIORITY, Rule, decide, order
+from abhinaya.models.ensemble import PRIORITY, Rule, decide, order, tempered
 from abhinaya.models.labels import LABELS, UNKNOWN
 
 VOTING = Path(__file__).parents[3] / "shared" / "golden" / "voting.json"
@@ -136,6 +137,68 @@ def test_no_votes_at_all_are_unknown():
     assert decide({}, Rule()).reason == "0 votes of at least 1"
 
 
+# --- withholding ----------------------------------------------------------------------------------
+
+
+def test_below_the_least_confidence_the_label_is_unknown_and_shows_what_it_would_have_been():
+    votes = {"S1": soft("sad", 0.5), "T2": soft("happy", 0.48), "ST1": soft("sad", 0.4)}
+    decision = decide(votes, Rule(min_confidence=0.4))
+    mean = (0.5 + 0.52 / 7 + 0.4) / 3
+    assert (decision.label, decision.leading) == (UNKNOWN, "sad")
+    assert decision.reason == "the confidence of sad is 0.324, below 0.4"
+    assert decision.confidence == pytest.approx(mean)
+    assert (decision.agreement, decision.margin) == (pytest.approx(2 / 3), pytest.approx(1 / 3))
+    assert decide(votes, Rule(min_confidence=mean - 1e-9)).label == "sad"
+
+
+def test_a_confidence_just_below_the_threshold_never_looks_as_if_it_were_enough():
+    votes = {"S1": soft("sad", 0.49999)}
+    reason = decide(votes, Rule(min_confidence=0.5)).reason
+    assert reason == "the confidence of sad is 0.499, below 0.5"
+
+
+def test_voters_without_probabilities_reach_no_threshold():
+    decision = decide(hard(S1="sad", T1="sad"), Rule(min_confidence=0.1))
+    assert (decision.label, decision.leading, decision.confidence) == (UNKNOWN, "sad", None)
+    assert decision.reason == "no voter gives probabilities, so sad is not known to be 0.1 sure"
+
+
+def test_a_temperature_changes_the_confidence_and_not_the_vote():
+    votes = {"S1": soft("sad", 0.9), "T2": soft("happy", 0.6), "ST1": soft("happy", 0.6)}
+    plain, flat = decide(votes, Rule("mean")), decide(votes, Rule("mean", temperatures={"S1": 3}))
+    assert (plain.label, plain.margin) == (flat.label, flat.margin) == ("happy", plain.margin)
+    # 0.9 ^ (1/3) against seven times (0.1 / 7) ^ (1/3)
+    rest = (0.1 / 7) ** (1 / 3) / (0.9 ** (1 / 3) + 7 * (0.1 / 7) ** (1 / 3))
+    assert flat.confidence == pytest.approx((rest + 0.6 + 0.6) / 3)
+
+
+def test_a_temperature_below_one_sharpens_no_further_than_the_surest_voter_as_cast():
+    votes = {"S1": soft("sad", 0.6), "T2": soft("sad", 0.4)}
+    decision = decide(votes, Rule(temperatures={"S1": 0.1, "T2": 0.1}))
+    assert decision.confidence == 0.6
+
+
+@given(st.lists(st.floats(0.0, 1), min_size=8, max_size=8).filter(any), st.floats(0.05, 20))
+def test_tempering_keeps_the_order_and_the_sum(values, temperature):
+    before = normalised(values)
+    after = tempered(before, temperature)
+    assert math.fsum(after) == pytest.approx(1)
+    for i, j in itertools.combinations(range(8), 2):
+        assert not (before[i] < before[j] and after[i] > after[j])
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan, math.inf])
+def test_a_temperature_is_above_zero(temperature):
+    with pytest.raises(ValueError, match="temperature of S1"):
+        Rule(temperatures={"S1": temperature})
+
+
+@pytest.mark.parametrize("least", [-0.1, 1.1, math.nan])
+def test_a_least_confidence_is_a_share(least):
+    with pytest.raises(ValueError, match="min_confidence"):
+        Rule(min_confidence=least)
+
+
 # --- means ----------------------------------------------------------------------------------------
 
 
@@ -232,6 +295,8 @@ RULES = st.builds(
     tie_policy=st.sampled_from(POLICIES),
     priority=st.permutations(PRIORITY).map(tuple),
     weights=st.dictionaries(NAMES, st.floats(0.1, 5)),
+    min_confidence=st.sampled_from([0.0, 0.0, 0.2, 0.5, 1.0]),
+    temperatures=st.dictionaries(NAMES, st.floats(0.1, 10)),
 )
 
 
@@ -244,28 +309,43 @@ def test_the_order_of_arrival_changes_nothing(votes, rule, shuffler: random.Rand
 
 @given(VOTES, RULES)
 def test_figures_stay_within_what_the_voters_say(votes, rule):
+    """A verdict never claims more than its voters do, whatever the temperatures."""
     decision = decide(votes, rule)
-    assert decision.label in LABELS
+    leading = decision.leading
+    assert leading in LABELS
     assert 0 <= decision.margin <= 1 + 1e-9
-    assert decision.agreement == sum(b.label == decision.label for b in votes.values()) / len(votes)
-    column = LABELS.index(decision.label)
+    assert decision.agreement == sum(b.label == leading for b in votes.values()) / len(votes)
+    column = LABELS.index(leading)
     claims = [b.probabilities[column] for b in votes.values() if b.probabilities is not None]
-    if claims:
-        assert min(claims) - 1e-12 <= decision.confidence <= max(claims) + 1e-12
-    else:
+    if not claims:
         assert decision.confidence is None
+        return
+    assert 0 <= decision.confidence <= max(claims)
+    if not rule.temperatures:
+        assert decision.confidence >= min(claims) - 1e-12
+
+
+@given(VOTES, RULES)
+def test_a_threshold_withholds_the_label_and_changes_nothing_else(votes, rule):
+    decision, free = decide(votes, rule), decide(votes, replace(rule, min_confidence=0.0))
+    assert (free.label, free.reason) == (free.leading, "")
+    assert replace(decision, label="", reason="") == replace(free, label="", reason="")
+    least = rule.min_confidence
+    enough = least == 0 or (decision.confidence is not None and decision.confidence >= least)
+    assert decision.label == (free.label if enough else UNKNOWN)
+    assert bool(decision.reason) == (not enough)
 
 
 @given(st.sampled_from(LABELS), st.sets(NAMES, min_size=1), RULES)
 def test_the_unanimous_have_their_way(label, names, rule):
     decision = decide({name: Ballot(label) for name in names}, rule)
-    assert (decision.label, decision.agreement) == (label, 1.0)
+    assert (decision.leading, decision.agreement) == (label, 1.0)
 
 
 @given(VOTES, RULES, st.permutations(LABELS))
 def test_majority_does_not_care_what_the_labels_are_called(votes, rule, renamed):
-    rule = Rule(tie_policy=rule.tie_policy, priority=rule.priority)
+    rule = replace(rule, method="majority")
     names = dict(zip(LABELS, renamed, strict=True))
     ballots = {voter: Ballot(b.label) for voter, b in votes.items()}
     other = {voter: Ballot(names[b.label]) for voter, b in ballots.items()}
-    assert decide(other, rule).label == names[decide(ballots, rule).label]
+    assert decide(other, rule).leading == names[decide(ballots, rule).leading]

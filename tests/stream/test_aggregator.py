@@ -150,6 +150,38 @@ def test_below_the_quorum_the_label_is_unknown_and_says_why() -> None:
     assert len(verdict.votes) == 1
 
 
+def test_a_withheld_label_is_shown_as_leading_with_its_figures() -> None:
+    votes = aggregator(min_confidence=0.7)
+    votes.open(0.0, facts(0), due=2.0)
+    votes.voted(1.0, fakes.vote(0, "S1", "happy"), explain)
+    votes.voted(1.0, fakes.vote(0, "T2", "happy"), explain)
+    votes.voted(1.0, fakes.vote(0, "ST1", "sad"), explain)
+    verdict = only_verdict(votes.collect(2.0, explain))
+    assert (verdict.label, verdict.leading) == ("unknown", "happy")
+    assert "below 0.7" in verdict.reason
+    assert verdict.confidence == pytest.approx((0.65 + 0.65 + 0.05) / 3)
+    assert verdict.agreement == pytest.approx(2 / 3)
+    assert verdict.margin == pytest.approx(1 / 3)
+
+
+def test_a_late_vote_that_makes_it_sure_enough_gives_the_label() -> None:
+    votes = aggregator(min_confidence=0.5)
+    votes.open(0.0, facts(0), due=2.0)
+    votes.voted(1.0, fakes.vote(0, "S1", "sad"), explain)
+    votes.voted(1.0, fakes.vote(0, "T2", "happy"), explain)
+    assert only_verdict(votes.collect(2.0, explain)).label == "unknown"
+    votes.voted(3.0, fakes.vote(0, "ST1", "happy"), explain)
+    assert votes.collect(3.0, explain) == []  # 0.45 for happy: still not enough
+    sure = aggregator(min_confidence=0.4)
+    sure.open(0.0, facts(0), due=2.0)
+    sure.voted(1.0, fakes.vote(0, "S1", "sad"), explain)
+    sure.voted(1.0, fakes.vote(0, "T2", "happy"), explain)
+    assert only_verdict(sure.collect(2.0, explain)).label == "unknown"
+    sure.voted(3.0, fakes.vote(0, "ST1", "happy"), explain)
+    revised = only_verdict(sure.collect(3.0, explain))
+    assert (revised.label, revised.revision, revised.reason) == ("happy", 1, "")
+
+
 def test_without_any_vote_the_label_is_unknown_and_every_voter_is_missing() -> None:
     votes = aggregator()
     votes.open(0.0, facts(0), due=2.0)

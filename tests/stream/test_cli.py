@@ -193,6 +193,24 @@ for frame in av.open(sys.argv[1]).decode(audio=0):
 """
 
 
+def test_what_is_not_sure_enough_is_unknown_and_says_what_it_would_have_been(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    code, events, _ = run(capfd, CALL, "--min-confidence", "0.55")
+    verdicts = [e for e in events if e["type"] == "verdict"]
+    assert code == 0
+    for verdict in verdicts:
+        assert verdict["leading"] in LABELS
+        claims = [v["probabilities"][verdict["leading"]] for v in verdict["votes"]]
+        assert verdict["confidence"] <= max(claims) + 1e-4
+        if verdict["confidence"] < 0.55:
+            assert verdict["label"] == "unknown"
+            assert "below 0.55" in verdict["reason"]
+        else:
+            assert (verdict["label"], verdict["reason"]) == (verdict["leading"], "")
+    assert {v["label"] == "unknown" for v in verdicts} == {True, False}
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -200,6 +218,8 @@ for frame in av.open(sys.argv[1]).decode(audio=0):
         (("--profile", "embeded"), "embeded"),
         (("--set", "vad.max_segmnt_s=3"), "did you mean 'max_segment_s'"),
         (("--set", "vad.max_segment_s=30"), "above 10"),
+        (("--min-confidence", "1.5"), "vote.min_confidence = 1.5 is above 1"),
+        (("--min-confidence", "much"), "vote.min_confidence = 'much' does not fit"),
         (("--rate", "5"), "below 1000"),
         (("--name", "a", "--name", "b"), "2 of 1 inputs"),
     ],

@@ -68,6 +68,8 @@ min_silence_s = 1
 method = "weighted"
 priority = ["T2"]
 weights = { T2 = 0.5 }
+min_confidence = 0.4
+temperatures = { T2 = 2 }
 """
     config = load(write(tmp_path, text))
     assert config.profile == "night"
@@ -77,6 +79,7 @@ weights = { T2 = 0.5 }
     assert config.vad.min_silence_s == 1.0
     assert config.vote.priority == ("T2",)
     assert config.vote.weights == {"T2": 0.5}
+    assert (config.vote.min_confidence, config.vote.temperatures) == (0.4, {"T2": 2.0})
 
 
 def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
@@ -130,6 +133,10 @@ def test_an_unknown_setting_without_a_near_one_lists_what_there_is(tmp_path: Pat
             GOOD + "[vote]\nweights = { s1 = 1 }\n",
             "vote.weights.s1 is no voter, did you mean 'S1'?",
         ),
+        (
+            GOOD + "[vote]\ntemperatures = { s1 = 1 }\n",
+            "vote.temperatures.s1 is no voter, did you mean 'S1'?",
+        ),
         (GOOD + "[supervise]\nbeat_s = 3\n", "supervise.silent_s is less than two beats"),
     ],
 )
@@ -147,6 +154,21 @@ def test_a_weight_that_is_no_weight_is_refused_here_and_not_in_the_hub(
 ) -> None:
     (fault,) = faults(tmp_path, GOOD + f"[vote]\nweights = {{ S1 = {weight} }}\n")
     assert fault.startswith("vote.weights.S1")
+
+
+@pytest.mark.parametrize("temperature", ["0.0", "-1.0", "nan", "inf"])
+def test_a_temperature_that_is_none_is_refused_here_and_not_in_the_hub(
+    tmp_path: Path, temperature: str
+) -> None:
+    text = GOOD + f"[vote]\ntemperatures = {{ S1 = {temperature} }}\n"
+    (fault,) = faults(tmp_path, text)
+    assert fault.startswith("vote.temperatures.S1")
+
+
+@pytest.mark.parametrize("least", ["-0.1", "1.1", "nan"])
+def test_a_least_confidence_is_a_share(tmp_path: Path, least: str) -> None:
+    (fault,) = faults(tmp_path, GOOD + f"[vote]\nmin_confidence = {least}\n")
+    assert fault.startswith("vote.min_confidence")
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])

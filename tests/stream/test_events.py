@@ -61,6 +61,8 @@ def verdict(**changes):
         "label": "angry",
         "confidence": 0.65,
         "agreement": 2 / 3,
+        "leading": "angry",
+        "margin": 1 / 3,
         "votes": (vote(7, "S1", "angry"), vote(7, "T2", "neutral")),
         "missing": (Missing(voter="ST1", reason="no answer within 4 s"),),
         "transcript": transcript(),
