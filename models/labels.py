@@ -109,6 +109,25 @@ CANONICAL_MAP: Final = LabelMap(LABELS, LABELS)
 """For checkpoints in the order of this package, which is also ABHINAYA's: A C D F H N S U."""
 
 
+def own_labels(
+    given: Sequence[str] | None, stored: Sequence[str] | None, subject: object
+) -> Sequence[str]:
+    """Class names of a checkpoint in its order: those stored in it, else those given, else LABELS.
+
+    Raises:
+        LabelsError: both are there and differ, so that every answer would be wrong.
+
+    """
+    if given is not None and stored is not None and list(given) != list(stored):
+        raise LabelsError(
+            subject,
+            f"it was trained with its classes in the order {', '.join(stored)},"
+            f" and the option labels says {', '.join(given)}",
+            "Leave the option out: the file names its classes",
+        )
+    return stored or given or LABELS
+
+
 def label_map(
     names: Sequence[str], subject: object, overrides: Mapping[str, str] | None = None
 ) -> LabelMap:

@@ -21,7 +21,7 @@ from abhinaya.models.checkpoint import Tensors, check_finite, fill, matches, rea
 from abhinaya.models.errors import KeysError, OptionsError
 from abhinaya.models.heads import LanguageHead
 from abhinaya.models.hub import require_complete, translated
-from abhinaya.models.labels import LABELS, label_map
+from abhinaya.models.labels import label_map, own_labels
 from abhinaya.models.lora import ALPHA, fill_lora, is_lora, merge_lora
 from abhinaya.models.serving import Answer, Place, padded, place, serve, unfit_text, valid, weigh
 
@@ -29,6 +29,8 @@ Quantize = Literal["8bit", "4bit"]
 
 LORA_PREFIX: Final = "base_model.model.model."
 """What peft puts before a causal language model's layers when it wraps one."""
+LLAMA_PREFIX: Final = "llama."
+"""What a checkpoint of T2 puts before that."""
 IGNORED: Final = (r".*\.rotary_emb\.inv_freq",)
 """A buffer that older transformers saved in every layer."""
 MAX_TOKENS: Final = 128
@@ -107,6 +109,20 @@ def load_head(tensors: Mapping[str, Tensor], width: int, subject: object) -> Lan
     return head.eval()
 
 
+def transcript_ids(
+    tokenizer: Any, transcript: str, literal_end: bool = True, max_tokens: int = MAX_TOKENS
+) -> list[int]:
+    """Token ids of a transcript as T2 reads it: no BOS, no prompt, "</s>" spelled out behind it."""
+    text = transcript.strip()
+    if not literal_end:
+        return plain_ids(tokenizer, text)[:max_tokens]
+    if _LITERAL_END in tokenizer.all_special_tokens:
+        end = tokenizer.convert_tokens_to_ids(_LITERAL_END)
+        return [*plain_ids(tokenizer, text), end][:max_tokens]
+    # Together, because the tokenizer may join a full stop before it with its first piece.
+    return plain_ids(tokenizer, text + _LITERAL_END)[:max_tokens]
+
+
 class LlamaClassifier(nn.Module):
     """Language model and head."""
 
@@ -125,16 +141,16 @@ class LlamaVoter:
     """T2 as a voter.
 
     Options: `llm`, a folder or a name on the Hub; `checkpoint`, the trained LoRA weights and head;
-    `labels`, the checkpoint's classes in its order, if they are not the eight of this package;
-    `literal_end`, whether each text ends in "</s>" as it did in the published training (to Llama-3
-    that is no special token but three ordinary ones).
+    `labels`, the checkpoint's classes in its order, if they are not the eight of this package and
+    the file does not name them; `literal_end`, whether each text ends in "</s>" as it did in the
+    published training (to Llama-3 that is no special token but three ordinary ones).
     """
 
     def __init__(
         self,
         llm: str,
         checkpoint: str,
-        labels: Sequence[str] = LABELS,
+        labels: Sequence[str] | None = None,
         literal_end: bool = True,
         max_tokens: int = MAX_TOKENS,
         lora_alpha: float = ALPHA,
@@ -144,13 +160,15 @@ class LlamaVoter:
         dtype: str = "auto",
     ) -> None:
         self._place = place(device, dtype)
-        self._labels = label_map(labels, checkpoint)
+        trained = read(checkpoint)
+        names = own_labels(labels, trained.extra.get("labels"), checkpoint)
+        self._labels = label_map(names, checkpoint)
         self._tokenizer = load_tokenizer(llm)
         self._literal_end, self._max_tokens = literal_end, max_tokens
-        lora, rest = split_lora(read(checkpoint).tensors, "llama.")
+        lora, rest = split_lora(trained.tensors, LLAMA_PREFIX)
         body = load_llm(llm, self._place, quantize)
         head = load_head(rest, body.config.hidden_size, checkpoint)
-        require_classes(head, len(labels), checkpoint)
+        require_classes(head, len(names), checkpoint)
         fill_lora(body, lora, checkpoint, lora_alpha)
         if merge:
             merge_lora(body)
@@ -181,15 +199,8 @@ class LlamaVoter:
         return scores.softmax(-1)
 
     def ids(self, transcript: str) -> list[int]:
-        """Give what the language model reads of a transcript: no BOS, no prompt."""
-        text = transcript.strip()
-        if not self._literal_end:
-            return plain_ids(self._tokenizer, text)[: self._max_tokens]
-        if _LITERAL_END in self._tokenizer.all_special_tokens:
-            end = self._tokenizer.convert_tokens_to_ids(_LITERAL_END)
-            return [*plain_ids(self._tokenizer, text), end][: self._max_tokens]
-        # Together, because the tokenizer may join a full stop before it with its first piece.
-        return plain_ids(self._tokenizer, text + _LITERAL_END)[: self._max_tokens]
+        """Give what the language model reads of a transcript."""
+        return transcript_ids(self._tokenizer, transcript, self._literal_end, self._max_tokens)
 
 
 def require_classes(head: LanguageHead, count: int, subject: object) -> None:

@@ -24,7 +24,7 @@ from abhinaya.models.base import Card, Utterance
 from abhinaya.models.beats import SHORTEST
 from abhinaya.models.checkpoint import Tensors, fill, read
 from abhinaya.models.errors import KeysError, OptionsError
-from abhinaya.models.labels import LABELS, label_map
+from abhinaya.models.labels import label_map, own_labels
 from abhinaya.models.llama import (
     Quantize,
     load_head,
@@ -56,12 +56,36 @@ _TRANSCRIPT: Final = " <Transcript> "
 _MAX_TEXT: Final = 300
 """Tokens of the text, its end token included."""
 
-_ABHINAYA: Final = "salmonn_model."
-_HEAD: Final = re.compile(r"(ln|pool|fc|out)\.")
+ABHINAYA_PREFIX: Final = "salmonn_model."
+LLM_PREFIX: Final = "llama_model."
+HEAD: Final = re.compile(r"(ln|pool|fc|out)\.")
 _ALIAS: Final = re.compile(
     r"beats\.(encoder\.layers\.\d+\.self_attn\.relative_attention_bias\.weight)"
 )
 _UNUSED: Final = (r"speech_Qformer\.bert\.embeddings\.position_ids",)
+
+
+class Prompter:
+    """Token ids around the speech, with the transcript or without; three texts tokenised apart."""
+
+    count: Final = len(_AFTER)
+    """Published prompts; each sample of the training drew one."""
+
+    def __init__(self, tokenizer: Any, transcript: bool) -> None:
+        self._tokenizer, self._transcript = tokenizer, transcript
+        self._before = (tokenizer.bos_token_id, *plain_ids(tokenizer, _BEFORE))
+        self._after = [tuple(plain_ids(tokenizer, after)) for after in _AFTER]
+
+    def check(self, prompt: int) -> None:
+        """Refuse a number that no prompt has."""
+        if prompt not in range(self.count):
+            raise OptionsError(f"prompt {prompt!r}", "there are two", "Use 0 or 1")
+
+    def __call__(self, transcript: str, prompt: int = 0) -> Prompt:
+        """Give the ids for one item."""
+        text = _TEXT + _TRANSCRIPT + transcript.strip() if self._transcript else _TEXT
+        ids = (*plain_ids(self._tokenizer, text), self._tokenizer.eos_token_id)
+        return Prompt(self._before, self._after[prompt], ids[:_MAX_TEXT])
 
 
 class SalmonnVoter:
@@ -83,7 +107,7 @@ class SalmonnVoter:
         checkpoint: str,
         adapter: str | None = None,
         transcript: bool = False,
-        labels: Sequence[str] = LABELS,
+        labels: Sequence[str] | None = None,
         prompt: int = 0,
         pool_scope: PoolScope = "nonpad",
         trim_speech_tokens: bool = False,
@@ -97,8 +121,6 @@ class SalmonnVoter:
         licence: str = "Apache-2.0 (SALMONN) and the language model's own",
         noncommercial: bool = False,
     ) -> None:
-        if prompt not in range(len(_AFTER)):
-            raise OptionsError(f"prompt {prompt!r}", "there are two", "Use 0 or 1")
         if pool_scope not in ("nonpad", "speech"):
             raise OptionsError(
                 f"pool_scope {pool_scope!r}",
@@ -106,16 +128,15 @@ class SalmonnVoter:
                 "Use nonpad, which is what all means for one segment, or speech",
             )
         self._transcript, self._trim, self._scope = transcript, trim_speech_tokens, pool_scope
-        self._labels = label_map(labels, checkpoint)
         self._place = place(device, dtype)
-        parts = _Parts.read(adapter, checkpoint)
+        parts = Parts.read(adapter, checkpoint)
+        names = own_labels(labels, parts.labels, checkpoint)
+        self._labels = label_map(names, checkpoint)
         self.encoders = shared(whisper, beats, self._place)
         parts.check_aliases(self.encoders, beats)
-        tokenizer = load_tokenizer(llm)
-        self._tokenizer = tokenizer
-        self._before = (tokenizer.bos_token_id, *plain_ids(tokenizer, _BEFORE))
-        self._after = tuple(plain_ids(tokenizer, _AFTER[prompt]))
-
+        self._prompter = Prompter(load_tokenizer(llm), transcript)
+        self._prompter.check(prompt)
+        self._prompt = prompt
         bridge = parts.bridge(qformer_heads, self.encoders)
         body = load_llm(llm, self._place, quantize)
         parts.check_width(body.config, llm)
@@ -123,7 +144,7 @@ class SalmonnVoter:
         if merge:
             merge_lora(body)
         head = load_head(parts.head, body.config.hidden_size, checkpoint)
-        require_classes(head, len(labels), checkpoint)
+        require_classes(head, len(names), checkpoint)
         bridge.to(self._place.device, self._place.dtype)
         self._model = Salmonn(bridge, body, head.to(self._place.device)).eval()
         self._model.requires_grad_(False)
@@ -158,10 +179,8 @@ class SalmonnVoter:
         return scores.softmax(-1)
 
     def prompt(self, transcript: str) -> Prompt:
-        """Give the ids around the speech; three texts tokenised apart, as in training."""
-        text = _TEXT + _TRANSCRIPT + transcript.strip() if self._transcript else _TEXT
-        ids = (*plain_ids(self._tokenizer, text), self._tokenizer.eos_token_id)
-        return Prompt(self._before, self._after, ids[:_MAX_TEXT])
+        """Give the ids around the speech."""
+        return self._prompter(transcript, self._prompt)
 
 
 salmonn_13b: Final = partial(
@@ -182,30 +201,40 @@ salmonn_7b: Final = partial(
 """ST1: SALMONN-7B on Vicuna-7B v1.5, speech and transcript by default."""
 
 
-class _Parts:
+class Parts:
     """The tensors of the two files, by what they are for."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], head: Tensors, subject: str) -> None:
+    def __init__(
+        self,
+        tensors: Mapping[str, Tensor],
+        head: Tensors,
+        subject: str,
+        labels: Sequence[str] | None = None,
+    ) -> None:
         self.subject, self.head = subject, head
-        self.lora, rest = split_lora(tensors, "llama_model.")
+        self.labels = labels
+        """Class names that the checkpoint itself gives."""
+        self.lora, rest = split_lora(tensors, LLM_PREFIX)
         self.aliases = {m[1]: t for k, t in rest.items() if (m := _ALIAS.fullmatch(k))}
         self.rest = {k: t for k, t in rest.items() if not _ALIAS.fullmatch(k)}
 
     @classmethod
-    def read(cls, adapter: str | None, checkpoint: str) -> _Parts:
+    def read(cls, adapter: str | None, checkpoint: str | None) -> Parts:
         """Read the files; what the checkpoint trained further replaces the adapter's."""
         tensors = read(adapter).tensors if adapter else {}
-        trained = read(checkpoint).tensors
-        head = {k: t for k, t in trained.items() if _HEAD.match(k)}
+        file = read(checkpoint) if checkpoint else None
+        trained = file.tensors if file else {}
+        head = {k: t for k, t in trained.items() if HEAD.match(k)}
         others = {k: t for k, t in trained.items() if k not in head}
-        if stray := [k for k in others if not k.startswith(_ABHINAYA)]:
+        if stray := [k for k in others if not k.startswith(ABHINAYA_PREFIX)]:
             raise KeysError(
                 checkpoint,
-                f"it holds {stray[0]!r}, which is of neither the head nor {_ABHINAYA}*",
+                f"it holds {stray[0]!r}, which is of neither the head nor {ABHINAYA_PREFIX}*",
                 "Give a published SALMONN file with the option adapter, ABHINAYA's as checkpoint",
             )
-        tensors = tensors | {k.removeprefix(_ABHINAYA): t for k, t in others.items()}
-        return cls(tensors, head, " and ".join(p for p in (adapter, checkpoint) if p))
+        tensors = tensors | {k.removeprefix(ABHINAYA_PREFIX): t for k, t in others.items()}
+        subject = " and ".join(p for p in (adapter, checkpoint) if p)
+        return cls(tensors, head, subject, file.extra.get("labels") if file else None)
 
     def bridge(self, heads: int, encoders: AudioEncoders) -> SpeechAdapter:
         """Build the speech adapter from the shapes of its tensors and fill it."""

@@ -24,7 +24,13 @@ from transformers import WavLMConfig, WavLMModel
 
 from abhinaya.models.base import Card, FloatArray, Utterance
 from abhinaya.models.checkpoint import Tensors, fill, read, renamed, save
-from abhinaya.models.errors import DamagedFileError, KeysError, MissingFileError, OptionsError
+from abhinaya.models.errors import (
+    DamagedFileError,
+    KeysError,
+    MissingFileError,
+    OptionsError,
+    WriteError,
+)
 from abhinaya.models.heads import BASELINE_NAMES, Pool, SpeechHead
 from abhinaya.models.hub import locate, translated
 from abhinaya.models.labels import LABELS, label_map
@@ -136,16 +142,21 @@ def modern_names(tensors: Mapping[str, Tensor], prefixes: Mapping[str, str]) -> 
     return renamed(renamed(tensors, prefixes), _WEIGHT_NORM)
 
 
-def save_s1(model: S1, folder: Path) -> None:
-    """Write a checkpoint of ours.
+def save_s1(model: S1, folder: Path, extra: Mapping[str, Any] | None = None) -> None:
+    """Write a checkpoint of ours; `extra` is plain values to store beside the weights.
 
     Raises:
         WriteError: the folder cannot be written.
 
     """
     back = {ours: theirs for theirs, ours in (_HEAD_NAMES | _WEIGHT_NORM).items()}
-    save(folder / "model.safetensors", renamed(model.state_dict(), back))
-    (folder / "config.json").write_text(json.dumps(asdict(model.config), indent=1), "utf-8")
+    try:
+        (folder / "config.json").write_text(json.dumps(asdict(model.config), indent=1), "utf-8")
+    except OSError as error:
+        raise WriteError(
+            folder, f"config.json cannot be written ({error})", "Give a folder that can be"
+        ) from error
+    save(folder / "model.safetensors", renamed(model.state_dict(), back), extra)
 
 
 def load_s1(name: str) -> S1:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from abhinaya.models.errors import LabelsError
-from abhinaya.models.labels import CANONICAL_MAP, FOREIGN_ORDERS, LABELS, label_map
+from abhinaya.models.labels import CANONICAL_MAP, FOREIGN_ORDERS, LABELS, label_map, own_labels
 
 GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"
 
@@ -100,3 +100,16 @@ def test_indices_refuse_anything_but_the_eight() -> None:
 def test_the_canonical_map_changes_nothing() -> None:
     assert CANONICAL_MAP.indices == tuple(range(8))
     assert np.array_equal(CANONICAL_MAP.matrix, np.eye(8))
+
+
+def test_the_order_that_a_checkpoint_names_is_its_order() -> None:
+    turned = LABELS[::-1]
+    assert own_labels(None, None, "x") == LABELS
+    assert own_labels(turned, None, "x") == turned
+    assert own_labels(None, turned, "x") == turned
+    assert own_labels(turned, turned, "x") == turned
+
+
+def test_an_option_that_contradicts_the_checkpoint_is_refused() -> None:
+    with pytest.raises(LabelsError, match=r"best: it was trained with .* surprise, sad, neutral"):
+        own_labels(LABELS, LABELS[::-1], "best")
