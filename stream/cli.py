@@ -18,6 +18,7 @@ from abhinaya.stream.errors import (
     EXIT_OK,
     AbhinayaError,
     ConfigError,
+    SinkError,
     SourceError,
 )
 from abhinaya.stream.flags import add_flags, from_flags
@@ -58,6 +59,9 @@ def guarded(program: str, body: Callable[[], int]) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+    except BrokenPipeError:  # whoever read our output has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return SinkError.exit_code
     except Exception as error:  # a fault of ours: the person gets a line, the traceback a file
         with tempfile.NamedTemporaryFile(
             "w", prefix="abhinaya-", suffix=".log", delete=False

@@ -27,7 +27,7 @@ GROUP: Final = "abhinaya.commands"
 
 OTHERS: Final = {
     "bench": "Measure this machine",
-    "data": "Prepare, check and count training data",
+    "data": "Prepare, check, transcribe and count training data",
     "eval": "Evaluate predictions against labels",
     "models": "List, show, fetch, check and convert models",
     "train": "Train the embedded models, and measure them",
@@ -52,6 +52,7 @@ def _run(arguments: list[str]) -> int:
         "doctor": _doctor,
         "convert": _convert,
         "report": _report,
+        "transcribe": _transcribe,
     }
     others = {e.name: e for e in importlib.metadata.entry_points(group=GROUP)}
     if not arguments or arguments[0] in ("-h", "--help"):
@@ -142,6 +143,13 @@ def _report(arguments: list[str]) -> int:
     from abhinaya.stream.report import command
 
     return command.main(arguments)
+
+
+def _transcribe(arguments: list[str]) -> int:
+    """Write down what was said in recordings, without votes."""
+    from abhinaya.stream import transcribe
+
+    return transcribe.main(arguments)
 
 
 def _show_config(arguments: list[str]) -> int:

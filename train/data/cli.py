@@ -10,12 +10,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
 from abhinaya.models.labels import LABELS
 from abhinaya.train.data import check as checking
 from abhinaya.train.data.clips import OTHER, DataError
 from abhinaya.train.data.manifest import Manifest, balanced, named, read_manifest, write_manifest
 from abhinaya.train.data.read import READERS, read_corpus
 from abhinaya.train.data.read_acted import AUDIO
+from abhinaya.train.data.transcribe import transcribe_manifest
 
 SHOWN = 5
 
@@ -26,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args.command == "prepare":
             return _prepare(args)
+        if args.command == "transcribe":
+            return _transcribe(args)
         return _check(args) if args.command == "check" else _stats(args)
     except DataError as error:
         print(f"abhinaya data: {error}", file=sys.stderr)
@@ -52,6 +58,20 @@ def _parser() -> argparse.ArgumentParser:
     chosen.add_argument("--list", type=Path, help="keep the clips a text or JSON file names")
     prepare.add_argument("--split", default="dev", help="of --balanced (default: %(default)s)")
     prepare.add_argument("--seed", type=int, default=0, help="of --balanced")
+    transcribe = commands.add_parser(
+        "transcribe", help="write down what is said, by the monitor's transcriber; resumable"
+    )
+    transcribe.add_argument("manifest", type=Path)
+    transcribe.add_argument("--out", type=Path, required=True, help="manifest to write (.jsonl)")
+    transcribe.add_argument("--root", type=Path, help="another folder of the audio")
+    transcribe.add_argument(
+        "--replace", action="store_true", help="also clips whose transcript is there already"
+    )
+    transcribe.add_argument("--profile", metavar="NAME|FILE", help="whose [asr] transcribes")
+    transcribe.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="as asr.model=..."
+    )
+    _add_max_missing(transcribe)
     for name, text in (("check", "look for what is wrong"), ("stats", "count clips and labels")):
         command = commands.add_parser(name, help=text)
         command.add_argument("manifest", type=Path)
@@ -59,14 +79,41 @@ def _parser() -> argparse.ArgumentParser:
         if name == "check":
             command.add_argument("--root", type=Path, help="another folder of the audio")
             command.add_argument("--rate", type=int, help="Hz that every file must have")
-            command.add_argument(
-                "--max-missing",
-                type=float,
-                default=0.0,
-                metavar="SHARE",
-                help="share of files that may be missing or corrupt (default: %(default)s)",
-            )
+            _add_max_missing(command)
     return parser
+
+
+def _add_max_missing(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--max-missing",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="share of files that may be missing or corrupt (default: %(default)s)",
+    )
+
+
+def _transcribe(args: argparse.Namespace) -> int:
+    line_up = [f"--profile={args.profile}"] if args.profile else []
+    line_up += [f"--set={pair}" for pair in args.set]
+    manifest = read_manifest(args.manifest, args.root)
+    columns = (TextColumn("transcribing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        outcome = transcribe_manifest(
+            manifest,
+            args.out,
+            line_up,
+            args.replace,
+            args.max_missing,
+            lambda done, of: bar.update(task, completed=done, total=of),
+        )
+    print(f"{args.out}: {outcome.transcribed} transcribed, {outcome.kept} left as they were")
+    for clip, reason in list(outcome.failed.items())[:SHOWN]:
+        print(f"{'':4}{clip}: {reason}")
+    if len(outcome.failed) > SHOWN:
+        print(f"{'':4}and {len(outcome.failed) - SHOWN} more")
+    return 0
 
 
 def _prepare(args: argparse.Namespace) -> int:
