@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from abhinaya.bench.report import Report, parser, publish, table
-from abhinaya.stream.asr import Audio, Transcriber, load_transcriber
+from abhinaya.stream.asr import Audio, Hearing, Transcriber, load_transcriber
 from abhinaya.stream.clock import to_seconds
 from abhinaya.stream.errors import ConfigError, SourceError
 from abhinaya.stream.sources import InputConfig, open_source
@@ -112,7 +112,7 @@ def clips_in(data: Path) -> list[Clip]:
 def measure(transcriber: Transcriber, clips: Sequence[Clip], batch: int = 1) -> list[Score]:
     """Transcribe all clips, corpus by corpus, `batch` at a time."""
     first = _read(clips[0].path)
-    transcriber.transcribe([first])  # what is paid once is no part of the figures
+    transcriber.transcribe([Hearing(first)])  # what is paid once is no part of the figures
     return [
         _score(transcriber, [clip for clip in clips if clip.corpus == corpus], batch)
         for corpus in dict.fromkeys(clip.corpus for clip in clips)
@@ -186,7 +186,7 @@ def _score(transcriber: Transcriber, clips: Sequence[Clip], batch: int) -> Score
         some = clips[start : start + batch]
         sounds = [_read(clip.path) for clip in some]
         wall, cpu = time.perf_counter(), time.process_time()
-        results = transcriber.transcribe(sounds)
+        results = transcriber.transcribe([Hearing(sound) for sound in sounds])
         took = time.perf_counter() - wall
         wall_s, cpu_s = wall_s + took, cpu_s + time.process_time() - cpu
         slowest_s = max(slowest_s, took)

@@ -81,6 +81,8 @@ class Card:
     """Whether the licence forbids commercial use."""
     notes: tuple[str, ...] = field(default_factory=tuple)
     """Limits in plain words."""
+    context_turns: int = 0
+    """Earlier turns of the conversation that it makes use of, at most."""
     sample_rate_hz: int | None = None
     """Of the audio it hears; None for a voter that hears none."""
     longest_s: float | None = None

@@ -122,6 +122,7 @@ class ZeroShot:
             licence=licence,
             noncommercial=noncommercial,
             notes=(f"sends transcripts to {url}",),
+            context_turns=context_turns,
         )
 
     def vote(self, batch: Sequence[Utterance]) -> list[Ballot | Abstention]:

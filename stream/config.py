@@ -72,6 +72,18 @@ class VadConfig:
     brief_silence_s: float = setting(
         0.1, doc="silence that is enough there, in seconds", least=0.032, most=5
     )
+    provisional_after_s: float = setting(
+        1.5,
+        doc="seconds that someone in a live stream has spoken before the first provisional label",
+        least=0.25,
+        most=10,
+    )
+    provisional_every_s: float = setting(
+        1.0,
+        doc="seconds between provisional labels while they go on; 0: none at all",
+        least=0,
+        most=10,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +115,12 @@ class DeadlineConfig:
     )
     revise_s: float = setting(
         10.0, doc="seconds after a verdict in which a late vote may still change it", least=0
+    )
+    provisional_s: float = setting(
+        0.5,
+        doc="seconds that a provisional label may take; slower voters are not asked for one",
+        least=0.05,
+        most=5,
     )
     task_s: float = setting(
         20.0, doc="seconds a node may work on one batch before it counts as hung", least=0.1

@@ -1,15 +1,18 @@
 """Every type that crosses a process boundary, and nothing else.
 
     front -> hub    Hello, Segment, Gap, End, Remark,   hub -> front   Welcome, Credit, Introduce,
-                    Beat                                               Refused
+                    Provisional, Activity, Beat                        Refused
     node  -> hub    Ready, Transcript, Vote, Failed,    hub -> node    Task, Cancel, Drain, Refused,
                     Beat                                               Introduce
     sink  -> hub    Subscribe, Seen, Died               hub -> sink    Notice, Introduce
 
 A `Notice` numbers what people want to know: StreamStarted, Verdict, Gap, StreamEnded, NodeUp,
-NodeDown, FrontDown, Remark, Status. Audio and arrays are `Payload`s: on the wire each is a raw
-frame behind the header, in the process a view of that frame. Positions are samples at 16 kHz from
-the first sample of the stream; wall-clock times are Unix seconds.
+NodeDown, FrontDown, Remark, Status, Activity. Audio and arrays are `Payload`s: on the wire each is
+a raw frame behind the header, in the process a view of that frame. Positions are samples at 16 kHz
+from the first sample of the stream; wall-clock times are Unix seconds.
+
+What is said of a segment before it is over is provisional: it bears a `part`, counted from 1, where
+the segment itself has 0. It is told at best once, kept by nobody, and ends with the segment.
 """
 
 from __future__ import annotations
@@ -127,6 +130,36 @@ class Gap(Message, frozen=True, kw_only=True):
     reason: str
 
 
+class Provisional(Message, frozen=True, kw_only=True):
+    """A segment as far as it has come: speech goes on. Lost or late, nobody asks for it again."""
+
+    stream: str
+    sequence: int
+    """The number that the segment will have."""
+    part: int
+    """Counts from 1 in this segment; a higher one replaces it."""
+    start: int
+    end: int
+    """Where the audio of this part ends. The segment may end before: the length limit cuts it at a
+    pause that lies back."""
+    samples: Payload
+    """[end - start], from the start of the segment."""
+    heard: HeardSoFar | None = None
+    captured_unix_s: float
+    """When its last sample was spoken."""
+    capture_ms: float
+    sent_unix_s: float
+
+
+class Activity(Message, frozen=True, kw_only=True):
+    """Somebody begins or ceases to speak in a live stream; told when it changes."""
+
+    stream: str
+    position: int
+    """Where, in samples of the stream."""
+    speaking: bool
+
+
 class End(Message, frozen=True, kw_only=True):
     """The stream is over; `sequence` is the number of segments and gaps before it."""
 
@@ -212,6 +245,10 @@ class Ready(Message, frozen=True, kw_only=True):
     noncommercial: bool = False
     credits: int
     """How many tasks it can hold at once."""
+    context_turns: int = 0
+    """Transcripts of earlier segments of the stream that its tasks are to carry, at most."""
+    incremental: bool = False
+    """Whether a later part of a segment costs it only what is new: it is then given every part."""
 
 
 class Word(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -235,10 +272,18 @@ class Transcript(Message, frozen=True, kw_only=True):
     words: tuple[Word, ...] = ()
     reason: str = ""
     """Why the text is empty, where the transcriber can tell."""
+    part: int = 0
+    stable: int = 0
+    """How many of its first words later parts will not change; all of them when final."""
     model: str
     queue_ms: float
     run_ms: float
     batch_size: int
+
+    @property
+    def final(self) -> bool:
+        """Whether it is of the whole segment."""
+        return not self.part
 
 
 class Vote(Message, frozen=True, kw_only=True):
@@ -250,6 +295,7 @@ class Vote(Message, frozen=True, kw_only=True):
     label: str
     probabilities: tuple[float, ...] | None = None
     """Over models.labels.LABELS, or None for a voter that gives just a label."""
+    part: int = 0
     model: str
     version: str
     queue_ms: float
@@ -263,6 +309,7 @@ class Failed(Message, frozen=True, kw_only=True):
     stream: str
     sequence: int
     service: str
+    part: int = 0
     reason: str
     retry: bool
     """Whether another try could succeed; False for an abstention."""
@@ -272,15 +319,23 @@ class Failed(Message, frozen=True, kw_only=True):
 
 
 class Task(Message, frozen=True, kw_only=True):
-    """A segment to work on; carries what the node said it needs."""
+    """A segment to work on, or a part of one; carries what the node said it needs."""
 
     stream: str
     sequence: int
+    part: int = 0
     start: int
     end: int
     samples: Payload | None = None
     heard: HeardSoFar | None = None
     transcript: str | None = None
+    context: tuple[str, ...] = ()
+    """Transcripts of earlier segments of the stream, oldest first, as far as they are known."""
+
+    @property
+    def final(self) -> bool:
+        """Whether it is the whole segment; else more of it will come."""
+        return not self.part
 
 
 class Cancel(Message, frozen=True, kw_only=True):
@@ -288,6 +343,9 @@ class Cancel(Message, frozen=True, kw_only=True):
 
     stream: str
     sequence: int
+    part: int = 0
+    """The part that is not wanted; 0: nothing of the segment is, and what the node has kept of its
+    parts can be forgotten."""
 
 
 class Drain(Message, frozen=True, kw_only=True):
@@ -366,14 +424,20 @@ class Verdict(Message, frozen=True, kw_only=True):
     margin: float = 0.0
     """Its lead over the runner-up; 0 on a tie."""
     revision: int = 0
-    final: bool = True
-    """False for a verdict on speech that is still going on."""
+    part: int = 0
+    """Above 0 on speech that is still going on: such a verdict is provisional, has revision 0 and
+    is followed by one of a higher part, or by that on the whole segment."""
     votes: tuple[Vote, ...]
     missing: tuple[Missing, ...] = ()
     transcript: Transcript | None = None
     captured_unix_s: float
     stages_ms: dict[str, float]
     """By stage: capture, segment, queue, asr, voters, vote; the sink adds emit and total."""
+
+    @property
+    def final(self) -> bool:
+        """Whether it is on the whole segment."""
+        return not self.part
 
 
 class StreamEnded(Message, frozen=True, kw_only=True):
@@ -443,21 +507,36 @@ class Status(Message, frozen=True, kw_only=True):
 Event = (
     StreamStarted | Verdict | Gap | StreamEnded | NodeUp | NodeDown | FrontDown | Remark | Status
 )
+"""What a sink writes. Activity is for those that show a run as it goes on."""
 
 
 class Notice(Message, frozen=True, kw_only=True):
     """Something for people, numbered so that a sink can confirm it."""
 
     number: int
-    """Counts from 1 in one incarnation of the hub; 0 for what needs no confirmation (Status)."""
+    """Counts from 1 in one incarnation of the hub; 0 for what needs no confirmation: Status,
+    Activity, a provisional Verdict."""
     hub: str
-    event: Event
+    event: Event | Activity
 
 
-FromFront = Hello | Segment | Gap | End | Remark | Beat
+FromFront = Hello | Segment | Gap | End | Remark | Provisional | Activity | Beat
 FromNode = Ready | Transcript | Vote | Failed | Beat
 FromSink = Subscribe | Seen | Died
 ToFront = Welcome | Credit | Introduce | Refused
 ToNode = Task | Cancel | Drain | Introduce | Refused
 ToSink = Notice | Introduce | Refused
-ToHub = Hello | Segment | Gap | End | Remark | Beat | Ready | Transcript | Vote | Failed
+ToHub = (
+    Hello
+    | Segment
+    | Gap
+    | End
+    | Remark
+    | Provisional
+    | Activity
+    | Beat
+    | Ready
+    | Transcript
+    | Vote
+    | Failed
+)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from abhinaya.stream.messages import Event, Message, NodeUp, Notice, StreamStarted
+from abhinaya.stream.messages import Activity, Event, Message, NodeUp, Notice, StreamStarted
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +72,11 @@ class Outlet:
         self._unconfirmed.append(notice)
         self._broadcast(notice)
 
-    def mention(self, event: Event) -> None:
+    def mention(self, event: Event | Activity) -> None:
         """Tell every sink what need not be written down."""
         self._broadcast(Notice(number=0, hub=self._hub, event=event))
 
-    def confirmed(self, number: int) -> list[Event]:
+    def confirmed(self, number: int) -> list[Event | Activity]:
         """Note that the recorder has written everything up to `number`; give what that was."""
         events = []
         while self._unconfirmed and self._unconfirmed[0].number <= number:
@@ -96,7 +96,7 @@ class Outlet:
         self._out.append(Outgoing("sinks", peer, message))
 
 
-def _subject(event: Event) -> tuple[type[Event], str] | None:
+def _subject(event: Event | Activity) -> tuple[type[Event], str] | None:
     """Give what a stream's or node's beginning is about."""
     if isinstance(event, StreamStarted):
         return StreamStarted, event.info.stream

@@ -17,6 +17,7 @@ import zmq
 
 from abhinaya.stream.errors import NetworkError
 from abhinaya.stream.messages import (
+    Activity,
     Died,
     Event,
     FrontDown,
@@ -66,6 +67,15 @@ class _Track:
     ended: bool = False
     told: dict[int, _Told] = field(default_factory=dict)
     """What was last told of the latest segments."""
+    provisional: tuple[int, int] = (-1, 0)
+    """Sequence number and part of the latest provisional verdict."""
+
+    def is_next(self, sequence: int, part: int) -> bool:
+        """Whether a provisional verdict still has something to say; it then counts as told."""
+        new = sequence >= self.next_sequence and (sequence, part) > self.provisional
+        if new:
+            self.provisional = (sequence, part)
+        return new
 
 
 class Ledger:
@@ -81,7 +91,7 @@ class Ledger:
         self._tracks: dict[str, _Track] = {}
         self._up: set[str] = set()
 
-    def admit(self, event: Event) -> Event | None:
+    def admit(self, event: Event | Activity) -> Event | Activity | None:
         """Give the event as it is to be told, or None if it has been; it then counts as told."""
         if isinstance(event, Verdict):
             return self._admit_verdict(event)
@@ -89,7 +99,15 @@ class Ledger:
 
     def _is_new(
         self,
-        event: StreamStarted | Gap | StreamEnded | NodeUp | NodeDown | FrontDown | Remark | Status,
+        event: StreamStarted
+        | Gap
+        | StreamEnded
+        | NodeUp
+        | NodeDown
+        | FrontDown
+        | Remark
+        | Status
+        | Activity,
     ) -> bool:
         match event:
             case StreamStarted(info=info):
@@ -110,7 +128,7 @@ class Ledger:
                 new = self._advance(event.stream, event.sequence, event.position)
                 self._track(event.stream).ended |= new
                 return new
-            case FrontDown() | Remark() | Status():
+            case FrontDown() | Remark() | Status() | Activity():
                 return True
 
     def standings(self, front: str) -> tuple[Standing, ...]:
@@ -141,6 +159,8 @@ class Ledger:
 
     def _admit_verdict(self, verdict: Verdict) -> Verdict | None:
         track = self._track(verdict.stream)
+        if not verdict.final:
+            return verdict if track.is_next(verdict.sequence, verdict.part) else None
         if self._advance(verdict.stream, verdict.sequence, verdict.end):
             told = msgspec.structs.replace(verdict, revision=0)
         else:
@@ -193,7 +213,7 @@ class Recorder:
         self.heard = time.monotonic()
         """When the hub was last heard."""
 
-    def poll(self, timeout_s: float) -> Iterator[Event]:
+    def poll(self, timeout_s: float) -> Iterator[Event | Activity]:
         """Yield the events that are new; one counts as written when the next is asked for."""
         now = time.monotonic()
         if now - self.heard > STALE_S:

@@ -28,6 +28,7 @@ from abhinaya.stream.errors import (
 )
 from abhinaya.stream.front import Assignment
 from abhinaya.stream.messages import (
+    Activity,
     Event,
     FrontDown,
     NodeDown,
@@ -35,7 +36,7 @@ from abhinaya.stream.messages import (
     Status,
 )
 from abhinaya.stream.recorder import Recorder
-from abhinaya.stream.sinks.base import Sink
+from abhinaya.stream.sinks.base import Sink, tell
 from abhinaya.stream.sinks.open import Observer
 from abhinaya.stream.sockets import Keys
 from abhinaya.stream.sources.base import InputConfig
@@ -206,7 +207,7 @@ class Run:
 
     # --- going on ---------------------------------------------------------------------------------
 
-    def _tell(self, event: Event) -> None:
+    def _tell(self, event: Event | Activity) -> None:
         match event:
             case Status(nodes=nodes, fronts=fronts):
                 for name in (HUB, *(load.node for load in nodes), *fronts):
@@ -220,9 +221,7 @@ class Run:
                 self.supervisor.doom(name, incarnation, reason)
             case _:
                 pass
-        now = self._wall_clock()
-        for sink in self._sinks:
-            sink.write(event, now)
+        tell(self._sinks, event, self._wall_clock())
 
     def _check_licence(self, node: NodeUp) -> None:
         if not node.noncommercial or self._plan.accept_noncommercial:

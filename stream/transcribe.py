@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import msgspec
 
-from abhinaya.stream.asr.base import Transcriber, Transcription
+from abhinaya.stream.asr.base import Hearing, Transcriber, Transcription
 from abhinaya.stream.asr.load import load_transcriber
 from abhinaya.stream.cli import guarded
 from abhinaya.stream.clock import to_samples, to_seconds
@@ -167,7 +167,7 @@ def summary(texts: Sequence[Text]) -> dict[str, Any]:
 
 
 def _said(pieces: Sequence[Piece], transcriber: Transcriber) -> Iterator[Text]:
-    said = transcriber.transcribe([piece.samples for piece in pieces])
+    said = transcriber.transcribe([Hearing(piece.samples) for piece in pieces])
     return (Text(piece, text) for piece, text in zip(pieces, said, strict=True))
 
 

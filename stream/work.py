@@ -12,7 +12,7 @@ import numpy.typing as npt
 from abhinaya.models import registry
 from abhinaya.models.base import Abstention, Ballot, Card, Heard, Utterance, Voter
 from abhinaya.models.errors import ModelError as FaultyModelError
-from abhinaya.stream.asr import Transcriber, Transcription, load_transcriber
+from abhinaya.stream.asr import Hearing, Transcriber, Transcription, load_transcriber
 from abhinaya.stream.clock import INT16_FULL_SCALE
 from abhinaya.stream.config import WorkerConfig
 from abhinaya.stream.errors import AbhinayaError, ModelError
@@ -40,6 +40,7 @@ class Answer:
                 voter=ready.service,
                 label=self.ballot.label,
                 probabilities=self.ballot.probabilities,
+                part=task.part,
                 model=ready.model,
                 version=ready.version,
                 queue_ms=queue_ms,
@@ -63,6 +64,8 @@ class Answer:
                     for word in self.transcription.words
                 ),
                 reason=self.transcription.reason,
+                part=task.part,
+                stable=_stable(self.transcription, task.final),
                 model=ready.model,
                 queue_ms=queue_ms,
                 run_ms=run_ms,
@@ -72,6 +75,7 @@ class Answer:
             stream=task.stream,
             sequence=task.sequence,
             service=ready.service,
+            part=task.part,
             reason=self.failure,
             retry=self.retry,
         )
@@ -86,6 +90,10 @@ class Work(Protocol):
 
     def run(self, batch: Sequence[Task]) -> list[Answer]:
         """Give one answer for each task, in the same order."""
+        ...
+
+    def forget(self, stream: str, sequence: int) -> None:
+        """Drop what is kept of the parts of a segment."""
         ...
 
 
@@ -111,6 +119,7 @@ class Voting:
             licence=card.licence,
             noncommercial=card.noncommercial,
             credits=tasks,
+            context_turns=card.context_turns,
         )
 
     def run(self, batch: Sequence[Task]) -> list[Answer]:
@@ -119,6 +128,9 @@ class Voting:
             Answer(ballot=vote) if isinstance(vote, Ballot) else _abstained(vote)
             for vote in self._voter.vote([_utterance(task) for task in batch])
         ]
+
+    def forget(self, stream: str, sequence: int) -> None:
+        """Do nothing: a voter keeps nothing of a segment."""
 
 
 class Transcribing:
@@ -141,12 +153,18 @@ class Transcribing:
             licence=self._transcriber.licence,
             noncommercial=self._transcriber.noncommercial,
             credits=tasks,
+            context_turns=self._transcriber.context_turns,
+            incremental=self._transcriber.incremental,
         )
 
     def run(self, batch: Sequence[Task]) -> list[Answer]:
         """Let the transcriber transcribe."""
-        texts = self._transcriber.transcribe([samples_of(task.samples) for task in batch])
+        texts = self._transcriber.transcribe([_hearing(task) for task in batch])
         return [Answer(transcription=text) for text in texts]
+
+    def forget(self, stream: str, sequence: int) -> None:
+        """Let the transcriber drop what it keeps of a segment."""
+        self._transcriber.forget(stream, sequence)
 
 
 def load_work(service: str, worker: WorkerConfig) -> Work:
@@ -192,7 +210,23 @@ def _utterance(task: Task) -> Utterance:
         samples=samples_of(task.samples),
         heard=Heard(heard.frames, heard.mean.array(), heard.std.array()) if heard else None,
         transcript=task.transcript or "",
+        context=task.context,
     )
+
+
+def _hearing(task: Task) -> Hearing:
+    return Hearing(
+        samples=samples_of(task.samples),
+        stream=task.stream,
+        sequence=task.sequence,
+        final=task.final,
+        previous=" ".join(task.context),
+    )
+
+
+def _stable(transcription: Transcription, final: bool) -> int:
+    words = len(transcription.words) or len(transcription.text.split())
+    return words if final else min(max(0, transcription.stable), words)
 
 
 def _abstained(vote: Abstention) -> Answer:

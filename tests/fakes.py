@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from abhinaya.models.labels import LABELS
 from abhinaya.stream.config import Config, DeadlineConfig, FlowConfig, SuperviseConfig, WorkerConfig
 from abhinaya.stream.messages import (
+    Activity,
     Beat,
     Cancel,
     Credit,
@@ -29,6 +30,7 @@ from abhinaya.stream.messages import (
     NodeUp,
     Notice,
     Payload,
+    Provisional,
     Ready,
     Refused,
     Remark,
@@ -121,6 +123,7 @@ def answer(task: Task, service: str, label: str = "happy") -> Vote | Transcript:
         return Transcript(
             stream=task.stream,
             sequence=task.sequence,
+            part=task.part,
             text=f"words of {task.sequence}",
             confidence=0.9,
             model="fake",
@@ -128,13 +131,16 @@ def answer(task: Task, service: str, label: str = "happy") -> Vote | Transcript:
             run_ms=2.0,
             batch_size=1,
         )
-    return vote(task.sequence, service, label, task.stream)
+    return vote(task.sequence, service, label, task.stream, task.part)
 
 
-def vote(sequence: int, voter: str, label: str = "happy", stream: str = "call") -> Vote:
+def vote(
+    sequence: int, voter: str, label: str = "happy", stream: str = "call", part: int = 0
+) -> Vote:
     return Vote(
         stream=stream,
         sequence=sequence,
+        part=part,
         voter=voter,
         label=label,
         probabilities=tuple(0.65 if name == label else 0.05 for name in LABELS),
@@ -151,9 +157,29 @@ def failed(task: Task, service: str, retry: bool, reason: str = "broke") -> Fail
         stream=task.stream,
         sequence=task.sequence,
         service=service,
+        part=task.part,
         reason=reason,
         retry=retry,
     )
+
+
+def provisional(
+    sequence: int, part: int = 1, stream: str = "call", length: int = 16, **changes: Any
+) -> Provisional:
+    """Part `part` of the segment that `segment` would give, as far as it has come."""
+    start = sequence * SECOND
+    fields: dict[str, Any] = {
+        "stream": stream,
+        "sequence": sequence,
+        "part": part,
+        "start": start,
+        "end": start + length,
+        "samples": Payload.of(np.full(length, sequence, np.int16)),
+        "captured_unix_s": 1_000_000.0,
+        "capture_ms": 0.0,
+        "sent_unix_s": 1_000_000.5,
+    }
+    return Provisional(**(fields | changes))
 
 
 def heard(bands: int = 4) -> HeardSoFar:
@@ -241,6 +267,8 @@ def one_of_each() -> list[Message]:
         language="en",
         words=words,
         reason="",
+        part=2,
+        stable=1,
         model="fake",
         queue_ms=1.0,
         run_ms=2.0,
@@ -268,25 +296,27 @@ def one_of_each() -> list[Message]:
         hello(info("a"), info("b", live=True)),
         segment(3, heard=heard()),
         gap(4),
+        provisional(4, part=2, heard=heard()),
+        Activity(stream="call", position=5 * SECOND, speaking=True),
         End(stream="call", sequence=5, position=5 * SECOND, reason="was unplugged"),
         Remark(source="call.wav", text="has 3 damaged packets"),
         Beat(name="S1-0", work_age_s=0.25),
         Welcome(hub="h", streams=(standing,)),
         Credit(stream="call", acknowledged=2, window=8),
         Introduce(),
-        ready("S1", noncommercial=True),
+        ready("S1", noncommercial=True, context_turns=3, incremental=True),
         transcript,
         vote(3, "S1"),
         failed(task(3), "S1", retry=True),
-        task(3, heard=heard(), transcript="hello you"),
-        Cancel(stream="call", sequence=3),
+        task(3, part=2, heard=heard(), transcript="hello you", context=("yes", "and then")),
+        Cancel(stream="call", sequence=3, part=2),
         Drain(),
         Refused(reason="it takes no tasks"),
         Subscribe(sink="recorder", confirm=True),
         Seen(number=7),
         Died(name="S1-0", reason="was killed", final=True, service="S1"),
         StreamStarted(info=info()),
-        verdict(3, missing=(Missing(voter="T2", reason="late"),), transcript=transcript),
+        verdict(3, part=2, missing=(Missing(voter="T2", reason="late"),), transcript=transcript),
         StreamEnded(stream="call", sequence=5, position=5 * SECOND, reason="was unplugged"),
         node_up(),
         NodeDown(node="S1-0", service="S1", **down),

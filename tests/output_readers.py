@@ -14,6 +14,7 @@ import webvtt
 from output_fakes import CALL, NOW
 from praatio import textgrid
 
+from abhinaya.stream.sinks.base import tell
 from abhinaya.stream.sinks.formats import open_output
 
 
@@ -21,7 +22,7 @@ def written(path, events=CALL):
     """Write events as a run would."""
     sink = open_output(path)
     for event in events:
-        sink.write(event, NOW)
+        tell([sink], event, NOW)
     sink.close()
     return path
 

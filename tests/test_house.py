@@ -33,7 +33,7 @@ MAY_IMPORT = {
 
 MAX_LINES = 400
 LONGER = {
-    "stream/messages.py": 500,  # one file is the whole wire contract
+    "stream/messages.py": 560,  # one file is the whole wire contract
     "stream/broker.py": 460,  # what the hub does with each message
     "bench/transport.py": 520,
 }

@@ -13,6 +13,23 @@ Audio = npt.NDArray[np.float32]
 """[n] 16 kHz mono in [-1, 1]: one segment."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Hearing:
+    """A segment, or as much of one as has been spoken, with what is known of it."""
+
+    samples: Audio
+    """From the start of the segment up to now. The final one may be shorter than a part before:
+    the length limit cuts a segment at a pause that lies back."""
+    stream: str = ""
+    sequence: int = 0
+    """With `stream`, which segment it is: its parts come one after the other, and then the final
+    one. Any of them may be missing, or go to another replica."""
+    final: bool = True
+    """False while speech goes on: more of the same segment will come."""
+    previous: str = ""
+    """Text of the stream's segments before, as far as it is known and `context_turns` asks."""
+
+
 @dataclass(frozen=True, slots=True)
 class SpokenWord:
     """A recognised word and where it is in its segment."""
@@ -39,12 +56,17 @@ class Transcription:
     """ISO 639-1, given or detected."""
     reason: str = ""
     """Why the text is empty."""
+    stable: int = 0
+    """How many of its first words a later part will not change; without meaning when final, since
+    then none will change."""
 
 
 class Transcriber(Protocol):
     """A speech recogniser.
 
-    `transcribe` must not let a result depend on what else is in the batch, or came before.
+    `transcribe` must not let a result depend on what else is in the batch, or on another segment
+    that came before. It may keep what it has made of the parts of a segment until the final one
+    comes, or `forget` is called, but not of more segments than it needs for: hubs die.
     """
 
     @property
@@ -67,6 +89,20 @@ class Transcriber(Protocol):
         """Whether that licence forbids commercial use."""
         ...
 
-    def transcribe(self, batch: Sequence[Audio]) -> list[Transcription]:
+    @property
+    def context_turns(self) -> int:
+        """How many segments before are to be in `Hearing.previous`, at most."""
+        ...
+
+    @property
+    def incremental(self) -> bool:
+        """Whether a later part of a segment costs only what is new: then every part is given."""
+        ...
+
+    def transcribe(self, batch: Sequence[Hearing]) -> list[Transcription]:
         """Give one transcription for each segment, in the same order."""
+        ...
+
+    def forget(self, stream: str, sequence: int) -> None:
+        """Drop what is kept of a segment: it will not be finished here. Often there is nothing."""
         ...

@@ -33,7 +33,7 @@ from typing import Any, Final
 import numpy as np
 import pocketsphinx
 
-from abhinaya.stream.asr.base import Audio, SpokenWord, Transcription
+from abhinaya.stream.asr.base import Audio, Hearing, SpokenWord, Transcription
 from abhinaya.stream.errors import ModelError
 
 SETTINGS: Final[dict[str, Any]] = {
@@ -77,6 +77,8 @@ class Sphinx:
     model: Final = "pocketsphinx"
     licence: Final = "BSD-2-Clause"
     noncommercial: Final = False
+    context_turns: Final = 0
+    incremental: Final = False
 
     def __init__(self, language: str = "en", **decoder: Any) -> None:
         self._language = language
@@ -94,9 +96,12 @@ class Sphinx:
         own = {key: decoder[key] for key in ("hmm", "featparams") if key in decoder}
         self._front_end = _decoder(_MEAN_SETTINGS | own)
 
-    def transcribe(self, batch: Sequence[Audio]) -> list[Transcription]:
+    def transcribe(self, batch: Sequence[Hearing]) -> list[Transcription]:
         """Transcribe each segment on its own."""
-        return [self._one(samples) for samples in batch]
+        return [self._one(hearing.samples) for hearing in batch]
+
+    def forget(self, stream: str, sequence: int) -> None:
+        """Do nothing: nothing is kept."""
 
     def _one(self, samples: Audio) -> Transcription:
         pcm = _pcm(samples)

@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from abhinaya.stream.asr.base import Audio, SpokenWord, Transcription
+from abhinaya.stream.asr.base import Audio, Hearing, SpokenWord, Transcription
 from abhinaya.stream.clock import SAMPLE_RATE, to_samples
 from abhinaya.stream.errors import ModelError
 
@@ -53,6 +53,9 @@ class Whisper:
         ModelError: the model or device cannot be had.
 
     """
+
+    context_turns: Final = 0
+    incremental: Final = False
 
     def __init__(
         self,
@@ -101,23 +104,27 @@ class Whisper:
         self._max_new_tokens = max_new_tokens
         self._tokenizers: dict[str, Any] = {}
 
-    def transcribe(self, batch: Sequence[Audio]) -> list[Transcription]:
+    def transcribe(self, batch: Sequence[Hearing]) -> list[Transcription]:
         """Transcribe all segments in one call of the model.
 
         Raises:
             ValueError: a segment is longer than 30 s.
 
         """
-        for samples in batch:
-            if len(samples) > WINDOW_SAMPLES:
-                raise ValueError(f"a segment of {len(samples) / SAMPLE_RATE:.1f} s is over 30 s")
+        for hearing in batch:
+            seconds = len(hearing.samples) / SAMPLE_RATE
+            if len(hearing.samples) > WINDOW_SAMPLES:
+                raise ValueError(f"a segment of {seconds:.1f} s is over 30 s")
         results = [Transcription("", language=self._language, reason="silence") for _ in batch]
-        heard = [i for i, samples in enumerate(batch) if _audible(samples)]
+        heard = [i for i, hearing in enumerate(batch) if _audible(hearing.samples)]
         if heard:
-            texts = self._batch([batch[i] for i in heard])
+            texts = self._batch([batch[i].samples for i in heard])
             for i, text in zip(heard, texts, strict=True):
                 results[i] = text
         return results
+
+    def forget(self, stream: str, sequence: int) -> None:
+        """Do nothing: nothing is kept."""
 
     def _batch(self, batch: Sequence[Audio]) -> list[Transcription]:
         encoded = self._whisper.encode(np.stack([self._features(samples) for samples in batch]))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol, runtime_checkable
 
-from abhinaya.stream.messages import Event
+from abhinaya.stream.messages import Activity, Event, Verdict
 from abhinaya.stream.rules import Alert
 
 
 class Sink(Protocol):
-    """Where events go: each once, those of one stream in order."""
+    """Where events go: each once, those of one stream in order. All of them are final."""
 
     def write(self, event: Event, now_unix_s: float) -> None:
         """Take one event, at `now_unix_s` in Unix seconds.
@@ -37,3 +38,33 @@ class ShowsAlerts(Protocol):
 
         """
         ...
+
+
+@runtime_checkable
+class ShowsProvisional(Protocol):
+    """A sink that has a place for what may still change as well."""
+
+    def provisional(self, event: Verdict | Activity, now_unix_s: float) -> None:
+        """Take a verdict on speech that goes on, or the news that somebody speaks.
+
+        Raises:
+            SinkError: it cannot be written.
+
+        """
+        ...
+
+
+def tell(sinks: Iterable[Sink], event: Event | Activity, now_unix_s: float) -> None:
+    """Hand an event to the sinks: what may still change only to those that have a place for it.
+
+    Raises:
+        SinkError: a sink cannot write it.
+
+    """
+    if isinstance(event, Activity) or (isinstance(event, Verdict) and not event.final):
+        for sink in sinks:
+            if isinstance(sink, ShowsProvisional):
+                sink.provisional(event, now_unix_s)
+        return
+    for sink in sinks:
+        sink.write(event, now_unix_s)

@@ -13,6 +13,7 @@ from typing import Any, Final
 from abhinaya.models.labels import LABELS
 from abhinaya.stream.clock import to_seconds
 from abhinaya.stream.messages import (
+    Activity,
     Event,
     FrontDown,
     Gap,
@@ -32,7 +33,7 @@ SCHEMA: Final = "abhinaya.event/1"
 """Changes when a field is removed or means something else; new fields may come at any time."""
 
 
-def to_dict(event: Event, now_unix_s: float) -> dict[str, Any]:
+def to_dict(event: Event | Activity, now_unix_s: float) -> dict[str, Any]:
     """Give an event as JSON values; `now_unix_s` is when it is written."""
     match event:
         case Verdict():
@@ -55,6 +56,11 @@ def to_dict(event: Event, now_unix_s: float) -> dict[str, Any]:
                 "segments": event.sequence,
                 "duration_s": _seconds(event.position),
                 "reason": event.reason,
+            }
+        case Activity():
+            return _head("activity", event.stream) | {
+                "position_s": _seconds(event.position),
+                "speaking": event.speaking,
             }
         case _:
             return _of_process(event)
@@ -113,6 +119,7 @@ def verdict(event: Verdict, now_unix_s: float) -> dict[str, Any]:
         "margin": _share(event.margin),
         "revision": event.revision,
         "final": event.final,
+        "part": event.part,
         "reason": event.reason,
         "votes": [_vote(vote) for vote in event.votes],
         "missing": [{"voter": m.voter, "reason": m.reason} for m in event.missing],
@@ -191,6 +198,8 @@ def _transcript(transcript: Transcript) -> dict[str, Any]:
         "confidence": _share(transcript.confidence),
         "language": transcript.language,
         "reason": transcript.reason,
+        "final": transcript.final,
+        "stable_words": transcript.stable,
         "words": [
             {
                 "text": word.text,

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from abhinaya.stream.messages import Event, Status
+from abhinaya.stream.messages import Activity, Event, Status, Verdict
 from abhinaya.stream.rules import Alert
 from abhinaya.stream.sinks.events import alert_event, summary_event, to_dict
 from abhinaya.stream.sinks.files import STDOUT, LogFile
@@ -74,6 +74,17 @@ class JsonLines:
             return
         self._summary.add(event, now_unix_s)
         self._log.put(to_dict(event, now_unix_s), now_unix_s)
+
+    def provisional(self, event: Verdict | Activity, now_unix_s: float) -> None:
+        """Write a provisional verdict, which the summary does not count.
+
+        Raises:
+            SinkError: the disk is full, or the file was deleted; whole lines stay.
+            SystemExit: the reader of standard output has enough.
+
+        """
+        if isinstance(event, Verdict):
+            self._log.put(to_dict(event, now_unix_s), now_unix_s)
 
     def alert(self, alert: Alert, now_unix_s: float) -> None:
         """Write an alert.

@@ -1,4 +1,7 @@
-"""Read events back from a JSON lines file, also from one whose writer was killed."""
+"""Read events back from a JSON lines file, also from one whose writer was killed.
+
+What was provisional when it was written is passed over: what came of it stands below.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,8 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
             raise _bad(path, number, f"is no JSON object ({error})") from error
         if "schema" not in values:
             raise _bad(path, number, "is no event: it has no `schema`")
-        yield values
+        if values.get("final") is not False:
+            yield values
 
 
 def rows(path: Path) -> Iterator[Row]:

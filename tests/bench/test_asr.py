@@ -21,6 +21,7 @@ class Parrot:
     """Says the same whatever it hears."""
 
     model, version, licence, noncommercial = "parrot", "1", "MIT", False
+    context_turns, incremental = 0, False
 
     def __init__(self, text):
         self.text = text
@@ -29,6 +30,9 @@ class Parrot:
     def transcribe(self, batch):
         self.batches.append(len(batch))
         return [Transcription(self.text) for _ in batch]
+
+    def forget(self, stream, sequence):
+        pass
 
 
 @pytest.fixture

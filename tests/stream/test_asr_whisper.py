@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from abhinaya.stream.asr import Hearing
 from abhinaya.stream.asr import whisper as module
 from abhinaya.stream.asr.whisper import Whisper
 from abhinaya.stream.errors import ModelError
@@ -72,6 +73,11 @@ def batch():
     ]
 
 
+def hear(transcriber, segments):
+    """Transcribe whole segments."""
+    return transcriber.transcribe([Hearing(samples) for samples in segments])
+
+
 def rounded(result):
     """Batches of other sizes sum floats in another order: the last digits are noise."""
     words = tuple(replace(w, confidence=round(w.confidence, 5)) for w in result.words)
@@ -84,15 +90,15 @@ def rounded(result):
 @pytest.mark.parametrize("beam_size", [1, 3])
 def test_a_result_does_not_depend_on_the_batch(folder, batch, beam_size):
     whisper = Whisper(str(folder), beam_size=beam_size, **OPTIONS)
-    together = [rounded(r) for r in whisper.transcribe(batch)]
-    assert together == [rounded(whisper.transcribe([samples])[0]) for samples in batch]
-    assert together == [rounded(r) for r in whisper.transcribe(batch[::-1])][::-1]
+    together = [rounded(r) for r in hear(whisper, batch)]
+    assert together == [rounded(hear(whisper, [samples])[0]) for samples in batch]
+    assert together == [rounded(r) for r in hear(whisper, batch[::-1])][::-1]
     assert len({r.text for r in together}) > 1, "the audio makes no difference at all"
 
 
 def test_words_confidence_and_language(folder, batch):
     whisper = Whisper(str(folder), **OPTIONS)
-    for samples, result in zip(batch, whisper.transcribe(batch), strict=True):
+    for samples, result in zip(batch, hear(whisper, batch), strict=True):
         assert [word.text for word in result.words] == result.text.split()
         assert len(result.words) == OPTIONS["max_new_tokens"]
         assert all(0 <= w.start <= w.end <= len(samples) for w in result.words)
@@ -101,7 +107,7 @@ def test_words_confidence_and_language(folder, batch):
 
 
 def test_word_times_can_be_left_out(folder, batch):
-    result = Whisper(str(folder), word_times=False, **OPTIONS).transcribe(batch[:1])[0]
+    result = hear(Whisper(str(folder), word_times=False, **OPTIONS), batch[:1])[0]
     assert result.text
     assert result.words == ()
 
@@ -109,10 +115,10 @@ def test_word_times_can_be_left_out(folder, batch):
 def test_silence_is_not_sent_to_the_model(folder, batch):
     whisper = Whisper(str(folder), **OPTIONS)
     silence = np.zeros(16_000, np.float32)
-    results = whisper.transcribe([silence, batch[0], np.zeros(0, np.float32)])
+    results = hear(whisper, [silence, batch[0], np.zeros(0, np.float32)])
     assert [bool(r.text) for r in results] == [False, True, False]
     assert results[0].reason == results[2].reason == "silence"
-    assert rounded(results[1]) == rounded(whisper.transcribe([batch[0]])[0])
+    assert rounded(results[1]) == rounded(hear(whisper, [batch[0]])[0])
 
 
 def test_samples_that_are_no_numbers_are_heard_as_silence(folder, batch):
@@ -120,12 +126,12 @@ def test_samples_that_are_no_numbers_are_heard_as_silence(folder, batch):
     broken[100:200] = np.nan
     mended = np.nan_to_num(broken)
     whisper = Whisper(str(folder), **OPTIONS)
-    assert whisper.transcribe([broken]) == whisper.transcribe([mended])
+    assert hear(whisper, [broken]) == hear(whisper, [mended])
 
 
 def test_more_than_thirty_seconds_are_refused(folder):
     with pytest.raises(ValueError, match=r"31\.0 s"):
-        Whisper(str(folder), **OPTIONS).transcribe([np.zeros(31 * 16_000, np.float32)])
+        hear(Whisper(str(folder), **OPTIONS), [np.zeros(31 * 16_000, np.float32)])
 
 
 def test_its_name_is_the_folder(folder):
@@ -167,7 +173,7 @@ def test_each_segment_is_prompted_in_its_own_language(folder, batch, monkeypatch
 
     monkeypatch.setattr(module, "_load", planted)
     whisper = Whisper(str(folder), **OPTIONS)
-    results = whisper.transcribe(batch)
+    results = hear(whisper, batch)
     assert [r.language for r in results] == ["de", "en", "de", "en"]
     tokenizer = whisper._whisper.hf_tokenizer
     prompts = [
@@ -177,7 +183,7 @@ def test_each_segment_is_prompted_in_its_own_language(folder, batch, monkeypatch
     assert prompts[1][1] == "<|en|>"
     assert all([w.text for w in r.words] == r.text.split() for r in results)
     fixed = Whisper(str(folder), language="fr", **OPTIONS)
-    assert [r.language for r in fixed.transcribe(batch)] == ["fr"] * 4
+    assert [r.language for r in hear(fixed, batch)] == ["fr"] * 4
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from fakes import info, vote
 
 from abhinaya.models.labels import LABELS, UNKNOWN
 from abhinaya.stream.messages import (
+    Activity,
     FrontDown,
     Gap,
     Missing,
@@ -44,6 +45,7 @@ def transcript():
         confidence=0.81234567,
         language="en",
         words=(Word(text="where", start=160_000, end=163_200, confidence=0.9),),
+        stable=4,
         model="pocketsphinx",
         queue_ms=1.0,
         run_ms=180.0,
@@ -107,6 +109,7 @@ EVENTS = {
         ),
         to_dict(NodeDown(node="S1-0", incarnation="1", service="S1", reason="killed"), NOW),
         to_dict(FrontDown(front="front-0", incarnation="1", reason="silent"), NOW),
+        to_dict(Activity(stream="call", position=160_000, speaking=True), NOW),
         to_dict(Remark(source="mic", text="the input clips"), NOW),
         to_dict(
             Status(
@@ -190,7 +193,7 @@ def test_the_documented_fields_are_the_ones_that_come(kind):
 def test_every_event_says_what_it_is_and_survives_json(kind):
     event = EVENTS[kind]
     assert (event["schema"], event["type"]) == (SCHEMA, kind)
-    of_stream = kind in ("verdict", "gap", "alert", "stream_started", "stream_ended")
+    of_stream = kind in ("verdict", "gap", "alert", "stream_started", "stream_ended", "activity")
     assert event["stream"] == ("call" if of_stream else None)
     assert json.loads(json.dumps(event, allow_nan=False)) == event
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 
 import fakes
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from abhinaya.stream.messages import (
+    Activity,
     FrontDown,
     NodeDown,
     Remark,
@@ -171,3 +173,41 @@ def test_whatever_hubs_repeat_each_revision_is_told_once_and_changes_the_label(
         assert [v.revision for v in mine] == list(range(len(mine)))
         assert all(a.label != b.label for a, b in itertools.pairwise(mine))
         assert all(len(a.votes) < len(b.votes) for a, b in itertools.pairwise(mine))
+
+
+# --- provisional verdicts -------------------------------------------------------------------------
+
+
+def test_the_parts_of_a_segment_pass_once_each_and_in_order() -> None:
+    ledger = Ledger()
+    parts = [fakes.verdict(0, part=part) for part in (1, 3, 2, 3, 4)]
+    assert [v.part for v in parts if ledger.admit(v)] == [1, 3, 4]
+
+
+def test_a_provisional_verdict_is_not_told_for_the_ledger() -> None:
+    ledger = Ledger()
+    ledger.admit(fakes.verdict(0, part=1))
+    final = ledger.admit(fakes.verdict(0, label="sad"))
+    assert isinstance(final, Verdict)
+    assert (final.revision, final.label) == (0, "sad")
+
+
+@pytest.mark.parametrize("outcome", [fakes.verdict(0), fakes.gap(0), ended(0)])
+def test_nothing_provisional_passes_after_the_outcome(outcome: Verdict) -> None:
+    ledger = Ledger()
+    ledger.admit(fakes.verdict(0, part=1))
+    assert ledger.admit(outcome)
+    assert not ledger.admit(fakes.verdict(0, part=2))
+
+
+def test_the_next_segment_may_be_spoken_of_before_the_last_is_decided() -> None:
+    ledger = Ledger()
+    assert ledger.admit(fakes.verdict(1, part=1))
+    assert ledger.admit(fakes.verdict(0))
+    assert ledger.admit(fakes.verdict(1, part=2))
+    assert ledger.admit(fakes.verdict(1))
+
+
+def test_activity_passes() -> None:
+    activity = Activity(stream="call", position=0, speaking=True)
+    assert Ledger().admit(activity) == activity

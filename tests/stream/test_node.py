@@ -49,6 +49,7 @@ class Work:
         self.gate = threading.Event()
         self.gate.set()
         self.batches: list[list[int]] = []
+        self.forgotten: list[tuple[str, int]] = []
 
     def ready(self, node: str, incarnation: str, tasks: int) -> Ready:
         return fakes.ready("S1", node, incarnation=incarnation, credits=tasks)
@@ -59,6 +60,9 @@ class Work:
         if any(task.sequence in self.bad for task in batch):
             raise RuntimeError("tensor of the wrong shape")
         return [Answer(ballot=Ballot("happy")) for _ in batch]
+
+    def forget(self, stream: str, sequence: int) -> None:
+        self.forgotten.append((stream, sequence))
 
 
 class Bench:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gc
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -22,8 +23,10 @@ from praatio import textgrid
 
 from abhinaya.models.labels import LABELS
 from abhinaya.stream.errors import ConfigError, SinkError
+from abhinaya.stream.messages import Activity
 from abhinaya.stream.sinks import formats, open_sinks, ordered, whole
 from abhinaya.stream.sinks.formats import SUFFIXES, format_of, open_output
+from abhinaya.stream.sinks.reader import read, rows
 
 TESTS = Path(__file__).parents[1]
 
@@ -41,17 +44,35 @@ def test_a_run_without_speech_gives_a_file_that_opens(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", READERS)
-def test_a_provisional_verdict_gives_way_to_the_final_one_or_to_a_gap(tmp_path, suffix):
+def test_what_is_provisional_leaves_no_trace(tmp_path, suffix):
+    final = (verdict(0, 1.0, 6.0, "happy"), gap(1, 7.0, 9.0))
     events = (
-        verdict(0, 1.0, 2.5, "sad", final=False),
-        verdict(0, 1.0, 6.0, "happy"),
-        verdict(1, 7.0, 8.5, "sad", final=False),
-        gap(1, 7.0, 9.0),
+        Activity(stream=AGENT, position=16_000, speaking=True),
+        verdict(0, 1.0, 2.5, "sad", part=1),
+        final[0],
+        verdict(1, 7.0, 8.5, "sad", part=2),
+        final[1],
     )
-    assert READERS[suffix](written(tmp_path / f"x{suffix}", events)) == [
-        (AGENT, 1.0, 6.0, "happy"),
-        (AGENT, 7.0, 9.0, "gap"),
+    path = written(tmp_path / f"x{suffix}", events)
+    assert path.read_bytes() == written(tmp_path / f"y{suffix}", final).read_bytes()
+
+
+def test_json_lines_have_provisional_verdicts_and_readers_pass_over_them(tmp_path):
+    events = (
+        Activity(stream=AGENT, position=16_000, speaking=True),
+        verdict(0, 1.0, 2.5, "sad", part=1),
+        verdict(0, 1.0, 6.0, "happy"),
+    )
+    path = written(tmp_path / "x.jsonl", events)
+    *told, summary = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    assert [(e["type"], e["final"], e["part"]) for e in told] == [
+        ("verdict", False, 1),
+        ("verdict", True, 0),
     ]
+    assert summary["streams"][AGENT]["segments"] == 1
+    assert summary["streams"][AGENT]["emotions_s"] == {"happy": 5.0}
+    assert [e["type"] for e in read(path)] == ["verdict", "summary"]
+    assert [row.label for row in rows(path)] == ["happy"]
 
 
 def test_there_is_a_reader_for_every_format():
@@ -283,7 +304,8 @@ for i in itertools.count():
 @pytest.mark.parametrize("suffix", READERS)
 def test_a_kill_in_the_middle_leaves_a_file_that_opens(tmp_path, suffix):
     path = tmp_path / f"x{suffix}"
-    environment = os.environ | {"PYTHONPATH": str(TESTS)}
+    folders = [str(TESTS), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, folders))}
     process = subprocess.Popen(
         [sys.executable, "-c", WRITE_FOR_EVER, str(path)], stdout=subprocess.PIPE, env=environment
     )

@@ -168,7 +168,7 @@ def test_streams_and_rules_are_apart() -> None:
 
 def test_what_is_no_final_verdict_counts_for_nothing() -> None:
     watch = Watch([rule()])
-    assert not watch.see(said(0, final=False))
+    assert not watch.see(said(0, part=1))
     assert not watch.see(Remark(source="x", text="y"))
     assert not watch.see(StreamStarted(info=info()))
     assert watch.see(said(0))

@@ -18,6 +18,7 @@ from rich.console import Console
 from abhinaya.models.labels import LABELS
 from abhinaya.stream.errors import SinkError
 from abhinaya.stream.messages import (
+    Activity,
     FrontDown,
     Gap,
     Missing,
@@ -32,6 +33,7 @@ from abhinaya.stream.messages import (
     Verdict,
 )
 from abhinaya.stream.sinks import open_sinks
+from abhinaya.stream.sinks.base import tell
 from abhinaya.stream.sinks.jsonl import JsonLines
 from abhinaya.stream.sinks.lines import Lines
 from abhinaya.stream.sinks.summary import Histogram, Summary
@@ -176,11 +178,36 @@ def test_a_revision_moves_the_seconds_and_counts_once():
     assert (summary["segments"], summary["revisions"], summary["speech_s"]) == (2, 1, 4.0)
 
 
-def test_a_provisional_verdict_grows_without_counting_twice():
-    first, last = verdict(0, seconds=2, final=False), verdict(0, "sad", seconds=5)
-    summary = summed([first, last]).as_dict()["call"]
-    assert (summary["segments"], summary["speech_s"]) == (1, 5.0)
-    assert summary["emotions_s"] == {"sad": 5.0}
+class Taking:
+    """A sink that shows only what is final."""
+
+    def __init__(self):
+        self.final = []
+
+    def write(self, event, now_unix_s):
+        self.final.append(event)
+
+    def close(self):
+        pass
+
+
+class TakingAll(Taking):
+    def __init__(self):
+        super().__init__()
+        self.passing = []
+
+    def provisional(self, event, now_unix_s):
+        self.passing.append(event)
+
+
+def test_what_may_still_change_goes_to_those_that_have_a_place_for_it():
+    first, last = verdict(0, part=1), verdict(0)
+    speaks = Activity(stream="call", position=0, speaking=True)
+    some, all_ = Taking(), TakingAll()
+    for event in (speaks, first, gap(1), last):
+        tell([some, all_], event, NOW)
+    assert some.final == all_.final == [gap(1), last]
+    assert all_.passing == [speaks, first]
 
 
 def test_a_stream_without_speech_is_there_and_says_so():
@@ -329,7 +356,7 @@ def test_colour_never_stands_alone():
 def test_a_revision_and_a_provisional_verdict_are_marked():
     assert "revised" in shown([verdict(revision=1)])[0]
     assert "revision 2" in shown([verdict(revision=2)])[0]
-    assert "so far" in shown([verdict(final=False)])[0]
+    assert "so far" in shown([verdict(part=1)])[0]
     assert "revised" not in shown([verdict()])[0]
 
 

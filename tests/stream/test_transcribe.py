@@ -9,7 +9,7 @@ import pytest
 
 from abhinaya.bench.demo import CALL
 from abhinaya.stream import commands, transcribe
-from abhinaya.stream.asr.base import Audio, SpokenWord, Transcription
+from abhinaya.stream.asr.base import Hearing, SpokenWord, Transcription
 from abhinaya.stream.config import VadConfig
 from abhinaya.stream.errors import ConfigError, SourceError
 from abhinaya.stream.listener import Listener
@@ -22,14 +22,18 @@ class Lengths:
     """Says how long each segment is; notes how many it was given at once."""
 
     model = version = licence = "lengths"
-    noncommercial = False
+    noncommercial = incremental = False
+    context_turns = 0
 
     def __init__(self) -> None:
         self.batches: list[int] = []
 
-    def transcribe(self, batch: Sequence[Audio]) -> list[Transcription]:
+    def transcribe(self, batch: Sequence[Hearing]) -> list[Transcription]:
         self.batches.append(len(batch))
-        return [Transcription(str(len(samples)), confidence=0.5) for samples in batch]
+        return [Transcription(str(len(hearing.samples)), confidence=0.5) for hearing in batch]
+
+    def forget(self, stream: str, sequence: int) -> None:
+        pass
 
 
 def said(request: Request, batch: int = 8) -> tuple[list[Text], list[int]]:

@@ -13,7 +13,7 @@ from abhinaya.models import registry
 from abhinaya.models.base import Abstention, Ballot, Card, Utterance
 from abhinaya.models.labels import LABELS
 from abhinaya.stream import work as work_module
-from abhinaya.stream.asr import SpokenWord, Transcription
+from abhinaya.stream.asr import Hearing, SpokenWord, Transcription
 from abhinaya.stream.config import WorkerConfig
 from abhinaya.stream.errors import ConfigError, ModelError
 from abhinaya.stream.messages import Failed, Payload, Task, Transcript, Vote
@@ -43,14 +43,19 @@ class Voter:
 
 class Hearer:
     model, version, licence, noncommercial = "ears", "3", "MIT", False
+    context_turns, incremental = 2, True
 
     def __init__(self, *texts: Transcription) -> None:
         self.texts = list(texts)
-        self.seen: list[Any] = []
+        self.seen: list[Hearing] = []
+        self.forgotten: list[tuple[str, int]] = []
 
-    def transcribe(self, batch: Sequence[Any]) -> list[Transcription]:
+    def transcribe(self, batch: Sequence[Hearing]) -> list[Transcription]:
         self.seen += batch
         return self.texts
+
+    def forget(self, stream: str, sequence: int) -> None:
+        self.forgotten.append((stream, sequence))
 
 
 def seen_by_voter(task: Task) -> Utterance:
@@ -101,7 +106,28 @@ def test_what_a_task_does_not_carry_is_empty() -> None:
 def test_a_transcriber_sees_the_samples() -> None:
     hearer = Hearer(Transcription(""))
     Transcribing("asr", hearer).run([fakes.task(3)])
-    assert hearer.seen[0].tolist() == [3 / 32768] * 16
+    hearing = hearer.seen[0]
+    assert hearing.samples.tolist() == [3 / 32768] * 16
+    assert (hearing.stream, hearing.sequence, hearing.final) == ("call", 3, True)
+    assert hearing.previous == ""
+
+
+def test_a_transcriber_sees_that_a_part_is_one_and_what_was_said_before() -> None:
+    hearer = Hearer(Transcription(""))
+    Transcribing("asr", hearer).run([fakes.task(3, part=2, context=("yes.", "And then"))])
+    assert not hearer.seen[0].final
+    assert hearer.seen[0].previous == "yes. And then"
+
+
+def test_a_voter_sees_what_was_said_before() -> None:
+    task = fakes.task(3, transcript="hello", context=("yes.", "And then"))
+    assert seen_by_voter(task).context == ("yes.", "And then")
+
+
+def test_a_transcriber_is_told_what_to_forget() -> None:
+    hearer = Hearer()
+    Transcribing("asr", hearer).forget("call", 3)
+    assert hearer.forgotten == [("call", 3)]
 
 
 # --- what it answers ------------------------------------------------------------------------------
@@ -121,6 +147,7 @@ def test_a_transcriber_introduces_itself() -> None:
     ready = Transcribing("asr", Hearer()).ready("asr-0", "42", 2)
     assert (ready.needs, ready.gives, ready.labels) == (("audio",), "transcript", ())
     assert (ready.model, ready.version, ready.licence) == ("ears", "3", "MIT")
+    assert (ready.context_turns, ready.incremental) == (2, True)
 
 
 def test_a_ballot_becomes_a_vote_in_the_name_of_the_service() -> None:
