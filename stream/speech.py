@@ -165,7 +165,7 @@ class Speech:
             sequence=channel.sequence,
             start=self._offset + piece.start,
             end=self._offset + piece.end,
-            samples=Payload.of(_int16(piece.samples)),
+            samples=Payload.of(to_int16(piece.samples)),
             heard=HeardSoFar(
                 frames=heard.frames, mean=Payload.of(heard.mean), std=Payload.of(heard.std)
             ),
@@ -183,7 +183,7 @@ class Speech:
         return self._source.start_unix_s + (self._offset + position) / SAMPLE_RATE
 
 
-def _int16(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
-    """Halve what travels: 16 bits are what nearly every source has."""
+def to_int16(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
+    """Give samples [n] in [-1, 1] as they travel: 16 bits are what nearly every source has."""
     scaled = np.round(samples * INT16_FULL_SCALE)
     return np.clip(scaled, -INT16_FULL_SCALE, INT16_FULL_SCALE - 1).astype(np.int16)

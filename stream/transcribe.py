@@ -32,10 +32,13 @@ from abhinaya.stream.config import VadConfig
 from abhinaya.stream.environment import add_line_up, load_line_up
 from abhinaya.stream.errors import ConfigError, SourceError
 from abhinaya.stream.listener import Listener
-from abhinaya.stream.segmenter import Piece
+from abhinaya.stream.messages import Payload
+from abhinaya.stream.segmenter import FloatArray, Piece
 from abhinaya.stream.sources import InputConfig
 from abhinaya.stream.sources.file import open_file
+from abhinaya.stream.speech import to_int16
 from abhinaya.stream.vad import SileroVad, Vad
+from abhinaya.stream.work import samples_of
 
 _LOG: Final = logging.getLogger("abhinaya.transcribe")
 
@@ -167,8 +170,13 @@ def summary(texts: Sequence[Text]) -> dict[str, Any]:
 
 
 def _said(pieces: Sequence[Piece], transcriber: Transcriber) -> Iterator[Text]:
-    said = transcriber.transcribe([Hearing(piece.samples) for piece in pieces])
+    said = transcriber.transcribe([Hearing(as_received(p.samples)) for p in pieces])
     return (Text(piece, text) for piece, text in zip(pieces, said, strict=True))
+
+
+def as_received(samples: FloatArray) -> FloatArray:
+    """Give samples [n] as a node of the monitor receives them: rounded to 16 bits on the way."""
+    return samples_of(Payload.of(to_int16(samples)))
 
 
 def _pieces(request: Request, config: VadConfig, vad: Vad) -> Iterator[Piece]:

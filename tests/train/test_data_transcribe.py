@@ -13,8 +13,8 @@ import pytest
 
 from abhinaya.bench.demo import CALL
 from abhinaya.train.data.cli import main
-from abhinaya.train.data.clips import DataError
-from abhinaya.train.data.manifest import Clip, Manifest, read_manifest, write_manifest
+from abhinaya.train.data.clips import Clip, DataError
+from abhinaya.train.data.manifest import Manifest, read_manifest, write_manifest
 from abhinaya.train.data.transcribe import transcribe_manifest
 
 TRANSCRIBER = """

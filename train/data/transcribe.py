@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from abhinaya.train.data.clips import DataError
-from abhinaya.train.data.manifest import Clip, Manifest, write_manifest
+from abhinaya.train.data.clips import Clip, DataError
+from abhinaya.train.data.manifest import Manifest, write_manifest
 
 SCHEMA: Final = "abhinaya.transcripts/1"
 PROGRAM: Final = (sys.executable, "-m", "abhinaya.stream.transcribe")

@@ -1,0 +1,126 @@
+"""What the monitor says of a recording is what its models say of it without any process or socket.
+
+Offline here means: one process, one segment at a time, nothing batched, nothing sent. What it does
+by hand is what a stream must come to: the cut, the statistics heard so far, the transcript, each
+vote, the decision. Only the rounding to 16 bits, as which samples travel, is taken over: a
+recogniser may hear another word for less.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from abhinaya.bench.demo import CALL
+from abhinaya.models import registry
+from abhinaya.models.base import Ballot, Utterance
+from abhinaya.models.compact.features import SpeechStatistics
+from abhinaya.models.ensemble import Rule, decide
+from abhinaya.models.labels import LABELS
+from abhinaya.stream import cli, transcribe
+from abhinaya.stream import config as configuration
+from abhinaya.stream.asr.load import load_transcriber
+from abhinaya.stream.clock import to_seconds
+from abhinaya.stream.vad import SileroVad
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+CLIPS = 6
+
+pytestmark = pytest.mark.processes
+
+
+@dataclass(frozen=True)
+class Offline:
+    start_s: float
+    end_s: float
+    text: str
+    votes: dict[str, Ballot]
+    label: str
+
+
+def offline(paths: list[Path]) -> dict[str, list[Offline]]:
+    config = configuration.load("embedded")
+    assert config.asr is not None
+    transcriber = load_transcriber(config.asr.model, config.asr.options)
+    voters = {n: registry.load(w.model, w.options) for n, w in config.voters.items()}
+    rule = Rule(config.vote.method, config.vote.tie_policy, config.vote.priority)
+    found: dict[str, list[Offline]] = {}
+    for path in paths:
+        heard = SpeechStatistics()
+        request = transcribe.Request(path.stem, str(path))
+        for text in transcribe.transcribe(request, transcriber, config.vad, SileroVad(), 1):
+            heard.update(text.piece.samples)
+            said = text.said.text
+            utterance = Utterance(transcribe.as_received(text.piece.samples), heard.heard(), said)
+            answers = {
+                name: voter.vote([utterance])[0]
+                for name, voter in voters.items()
+                if said or "transcript" not in voter.card.needs
+            }
+            votes = {n: a for n, a in answers.items() if isinstance(a, Ballot)}
+            found.setdefault(path.stem, []).append(
+                Offline(
+                    to_seconds(text.piece.start),
+                    to_seconds(text.piece.end),
+                    said,
+                    votes,
+                    decide(votes, rule).label,
+                )
+            )
+    return found
+
+
+def monitored(paths: list[Path], folder: Path) -> dict[str, list[dict[str, Any]]]:
+    output = folder / "events.jsonl"
+    assert cli.main([*map(str, paths), "--output", str(output), "--format", "jsonl"]) == 0
+    events = [json.loads(line) for line in output.read_text().splitlines()]
+    found: dict[str, list[dict[str, Any]]] = {}
+    for event in events:
+        if event["type"] == "verdict":
+            found.setdefault(event["stream"], []).append(event)
+    return found
+
+
+def compare(paths: list[Path], folder: Path) -> int:
+    """Hold every verdict against its offline twin; give how many there were."""
+    expected, came = offline(paths), monitored(paths, folder)
+    assert came.keys() == expected.keys()
+    for stream, twins in expected.items():
+        assert len(came[stream]) == len(twins)
+        for verdict, twin in zip(came[stream], twins, strict=True):
+            at = f"{stream} at {twin.start_s:.1f} s"
+            assert verdict["start_s"] == pytest.approx(twin.start_s, abs=1e-3), at
+            assert verdict["end_s"] == pytest.approx(twin.end_s, abs=1e-3), at
+            assert verdict["transcript"]["text"] == twin.text, at
+            assert {v["voter"] for v in verdict["votes"]} == twin.votes.keys(), at
+            for vote in verdict["votes"]:
+                ballot = twin.votes[vote["voter"]]
+                assert vote["label"] == ballot.label, at
+                given = [vote["probabilities"][label] for label in LABELS]
+                np.testing.assert_allclose(given, ballot.probabilities, atol=1e-4, err_msg=at)
+            assert verdict["label"] == twin.label, at
+    return sum(map(len, expected.values()))
+
+
+def test_the_demo_call_gets_the_same_labels(tmp_path: Path) -> None:
+    assert compare([CALL], tmp_path) >= 8
+
+
+def test_acted_clips_get_the_same_labels(tmp_path: Path) -> None:
+    index = SHARED / "speech.csv"
+    if not index.exists():
+        pytest.skip(f"needs the corpora of {SHARED}")
+    with index.open(newline="", encoding="utf-8") as rows:
+        dev = [
+            row
+            for row in csv.DictReader(rows)
+            if row["corpus"] == "ravdess" and row["suggested_split"] == "dev"
+        ]
+    chosen = [SHARED / row["path"] for row in dev[:: len(dev) // CLIPS][:CLIPS]]
+    assert compare(chosen, tmp_path) >= CLIPS
