@@ -256,6 +256,9 @@ def _limit(socket: zmq.Socket[bytes]) -> None:
 
 
 def _guard(context: zmq.Context[Any], keys: Keys) -> ThreadAuthenticator:
+    # one damaged file would keep all clients out, and only the guard's log would say so
+    for path in sorted(keys.directory.glob("*.key")):
+        _public(keys.directory, path.stem, "have its client send it again, or remove it")
     guard = ThreadAuthenticator(context)
     guard.start()
     guard.configure_curve(domain="*", location=str(keys.directory))
@@ -273,16 +276,14 @@ def _pair(directory: Path, name: str) -> tuple[bytes, bytes]:
     return public, secret
 
 
-def _public(directory: Path, name: str) -> bytes:
+def _public(directory: Path, name: str, remedy: str = "copy it from the hub's machine") -> bytes:
     path = directory / f"{name}.key"
     try:
         public, _ = zmq.auth.load_certificate(path)
     except (OSError, ValueError) as error:
-        raise NetworkError(
-            str(path), f"is no public key: {error}", "copy it from the hub's machine"
-        ) from error
+        raise NetworkError(str(path), f"is no public key: {error}", remedy) from error
     if not _is_key(public):
-        raise NetworkError(str(path), "is no public key", "copy it from the hub's machine")
+        raise NetworkError(str(path), "is no public key", remedy)
     return public
 
 

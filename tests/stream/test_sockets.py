@@ -373,3 +373,13 @@ def test_a_damaged_key_is_a_network_error(
     with pytest.raises(NetworkError) as error:
         connect(context, "tcp://127.0.0.1:5555", "alice", Keys(keys["alice"], "alice"))
     assert error.value.subject == str(path)
+
+
+@pytest.mark.parametrize("damage", ['curve\n    public-key = "short"\n', "", "\x00\x01"])
+def test_a_damaged_key_on_the_allow_list_is_named_and_keeps_nobody_else_out_unnoticed(
+    context: zmq.Context[Any], keys: dict[str, Path], damage: str
+) -> None:
+    (keys["hub"] / "bob.key").write_text(damage, "utf-8")
+    with pytest.raises(NetworkError, match=r"bob\.key.*is no public key") as error:
+        Hub(context, "tcp://127.0.0.1:5999", Keys(keys["hub"], "hub"))
+    assert "remove it" in error.value.remedy
