@@ -20,11 +20,12 @@ from abhinaya.models.audio_encoders import AudioEncoders
 from abhinaya.models.base import FloatArray
 from abhinaya.models.beats import Beats, BeatsConfig
 from abhinaya.models.heads import LanguageHead
+from abhinaya.models.inference import Place, compile_if_asked, moved
 from abhinaya.models.llama import LlamaClassifier
 from abhinaya.models.lora import add_lora, merge_lora
 from abhinaya.models.qformer import QFormerConfig
 from abhinaya.models.salmonn import Prompt, Salmonn, SpeechAdapter
-from abhinaya.models.serving import SAMPLE_RATE, Place, padded, valid
+from abhinaya.models.serving import SAMPLE_RATE, padded, valid
 from abhinaya.models.wavlm import S1, WAVLM_LARGE, S1Config
 
 Scale = Literal["tiny", "real"]
@@ -124,9 +125,9 @@ class Subject:
 class Workshop:
     """Builds subjects; S2 and ST1 share their encoders as they do in one process."""
 
-    def __init__(self, scale: Scale, place: Place, merge: bool = False) -> None:
+    def __init__(self, scale: Scale, place: Place, merge: bool = False, trim: bool = False) -> None:
         self._sizes = REAL if scale == "real" else TINY
-        self._place, self._merge = place, merge
+        self._place, self._merge, self._trim = place, merge, trim
         self._encoders: AudioEncoders | None = None
 
     def build(self, name: str) -> Subject:
@@ -145,12 +146,12 @@ class Workshop:
     def _s1(self) -> Subject:
         model = S1(S1Config(self._sizes.wavlm, hidden=self._sizes.hidden)).eval()
         nn.Module.to(model.wavlm_model, self._place.device, self._place.dtype)
+        compile_if_asked(self._place, model.wavlm_model)
 
         def run(batch: Batch) -> Tensor:
             with torch.device("cpu"):
                 waves, lengths = model.prepare(batch)
-            device = self._place.device
-            scores: Tensor = model(waves.to(device), lengths.to(device))
+            scores: Tensor = model(moved(waves, self._place), moved(lengths, self._place))
             return scores.softmax(-1).cpu()
 
         return Subject("S1", run, (model,))
@@ -158,12 +159,12 @@ class Workshop:
     def _t2(self) -> Subject:
         body = self._llm(self._sizes.llama_8b)
         model = LlamaClassifier(body, self._head(body)).eval()
-        words, device = self._sizes.llama_8b["vocab_size"], self._place.device
+        words = self._sizes.llama_8b["vocab_size"]
 
         def run(batch: Batch) -> Tensor:
             ids, lengths = padded([torch.tensor(_tokens(wave, words)) for wave in batch])
             mask = valid(lengths, ids.shape[1])
-            scores: Tensor = model(ids.to(device), mask.to(device))
+            scores: Tensor = model(moved(ids, self._place), moved(mask, self._place))
             return scores.softmax(-1).cpu()
 
         return Subject("T2", run, (model,))
@@ -179,13 +180,14 @@ class Workshop:
         qformer = QFormerConfig(encoder_width=sum(encoders.widths), **self._sizes.qformer)
         bridge = SpeechAdapter(*encoders.widths, qformer, llm["hidden_size"])
         bridge.to(self._place.device, self._place.dtype)
+        compile_if_asked(self._place, bridge)
         body = self._llm(llm)
         model = Salmonn(bridge, body, self._head(body)).eval()
 
         def run(batch: Batch) -> Tensor:
             said = [_tokens(wave, llm["vocab_size"]) if transcript else () for wave in batch]
             prompts = [Prompt((1,) * BEFORE, (2,) * AFTER, (3,) * TEXT + ids) for ids in said]
-            scores: Tensor = model(encoders.encode(batch), prompts)
+            scores: Tensor = model(encoders.encode(batch), prompts, trim=self._trim)
             return scores.softmax(-1).cpu()
 
         return Subject(name, run, (model, encoders.whisper, encoders.beats))
@@ -193,16 +195,23 @@ class Workshop:
     def _shared_encoders(self) -> AudioEncoders:
         if self._encoders is None:
             config: Any = WhisperConfig
-            whisper = WhisperEncoder(config(**self._sizes.whisper))
+            attention = self._place.attention_of_transformers
+            made = config(**self._sizes.whisper, attn_implementation=attention)
+            whisper = WhisperEncoder(made)
             self._encoders = AudioEncoders(whisper, Beats(self._sizes.beats), self._place)
         return self._encoders
 
     def _llm(self, fields: Mapping[str, Any]) -> Any:
         auto: Any = AutoModel
-        body = auto.from_config(LlamaConfig(**fields), dtype=self._place.dtype)
+        body = auto.from_config(
+            LlamaConfig(**fields),
+            dtype=self._place.dtype,
+            attn_implementation=self._place.attention_of_transformers,
+        )
         add_lora(body, rank=8)
         if self._merge:
             merge_lora(body)
+        compile_if_asked(self._place, body)
         return nn.Module.to(body, self._place.device, self._place.dtype).eval()
 
     def _head(self, body: Any) -> LanguageHead:

@@ -27,7 +27,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from abhinaya.bench.model_subjects import Subject, Workshop, waves
-from abhinaya.models.serving import Place, place, weigh
+from abhinaya.models.inference import Place, place
+from abhinaya.models.serving import weigh
 
 if TYPE_CHECKING:
     from rich.table import Table

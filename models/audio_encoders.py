@@ -26,7 +26,8 @@ from abhinaya.models.beats import Beats, BeatsConfig, filter_bank, token_count
 from abhinaya.models.checkpoint import fill, read
 from abhinaya.models.errors import KeysError
 from abhinaya.models.hub import locate, translated
-from abhinaya.models.serving import SAMPLE_RATE, Place, padded, valid
+from abhinaya.models.inference import Place, compile_if_asked, moved
+from abhinaya.models.serving import SAMPLE_RATE, padded, valid
 
 LONGEST: Final = 30 * SAMPLE_RATE
 """Whisper's window; what a segment has beyond it is not heard."""
@@ -56,6 +57,7 @@ class AudioEncoders:
         self.place = place
         for encoder in (whisper, beats):
             nn.Module.to(encoder, place.device, place.dtype).eval().requires_grad_(False)
+        compile_if_asked(place, whisper, beats)
         self.whisper, self.beats = whisper, beats
         extractor: Any = WhisperFeatureExtractor
         self._mel = extractor(feature_size=whisper.config.num_mel_bins)
@@ -88,8 +90,8 @@ class AudioEncoders:
         speech = self.speech(self.mel(waves))
         batch, lengths = padded([torch.tensor(wave) for wave in waves])
         counts = torch.tensor([token_count(int(n)) for n in lengths])
-        bank = filter_bank(batch.to(self.place.device))
-        audio = self.beats(bank, ~valid(counts, int(counts.max())).to(self.place.device))
+        bank = filter_bank(moved(batch, self.place))
+        audio = self.beats(bank, moved(~valid(counts, int(counts.max())), self.place))
         # Copies: a view would keep the whole batch in memory while one of it is remembered.
         return [
             AudioFeatures(speech[i].clone(), audio[i, : int(counts[i])].clone(), int(lengths[i]))
@@ -151,8 +153,10 @@ def _check_aliases(tensors: dict[str, Tensor], path: str) -> None:
         layer += 1
 
 
-def load_whisper_encoder(name: str) -> WhisperEncoder:
+def load_whisper_encoder(name: str, attention: str | None = None) -> WhisperEncoder:
     """Read only the encoder of a Whisper checkpoint: a folder or a name on the Hub.
+
+    `attention` is how transformers computes it; None leaves that to transformers.
 
     Raises:
         ModelError: it is not there, damaged, or no Whisper.
@@ -160,7 +164,7 @@ def load_whisper_encoder(name: str) -> WhisperEncoder:
     """
     folder = locate(name, ["config.json", "model*.safetensors*"])
     with translated(name):
-        config: Any = WhisperConfig.from_pretrained(folder)
+        config: Any = WhisperConfig.from_pretrained(folder, attn_implementation=attention)
         encoder = WhisperEncoder(config)
     for prefix in ("model.encoder.", "encoder."):
         if tensors := read(folder, prefix).tensors:
@@ -184,6 +188,7 @@ def shared(whisper: str, beats: str, place: Place) -> AudioEncoders:
     with _loading:
         encoders = _shared.get(key)
         if encoders is None:
-            encoders = AudioEncoders(load_whisper_encoder(whisper), load_beats(beats), place)
+            encoder = load_whisper_encoder(whisper, place.attention_of_transformers)
+            encoders = AudioEncoders(encoder, load_beats(beats), place)
             _shared[key] = encoders
         return encoders

@@ -22,13 +22,12 @@ from abhinaya.models.base import Card, Need, Utterance
 from abhinaya.models.checkpoint import check_finite
 from abhinaya.models.errors import LabelsError, OptionsError
 from abhinaya.models.hub import require_complete, translated
+from abhinaya.models.inference import Place, compile_if_asked, moved, place, warm_up
 from abhinaya.models.labels import CANONICAL_MAP, LABELS, LabelMap, label_map
 from abhinaya.models.serving import (
     SAMPLE_RATE,
     Answer,
-    Place,
     padded,
-    place,
     serve,
     unfit_audio,
     unfit_text,
@@ -53,6 +52,7 @@ class _Classifier:
             model, info = auto.from_pretrained(
                 name,
                 dtype=where.dtype,
+                attn_implementation=where.attention_of_transformers,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # require_complete refuses them by name
             )
@@ -62,6 +62,7 @@ class _Classifier:
         self.labels = label_map(_names(self.config, name), name, labels)
         self.place = where
         self.model: Any = nn.Module.to(model, where.device).eval().requires_grad_(False)
+        compile_if_asked(where, self.model)
 
     @property
     def ballot_labels(self) -> LabelMap:
@@ -74,11 +75,11 @@ class _Classifier:
 
     def probabilities(self, **inputs: Tensor) -> Tensor:
         """Run a batch. Classes that exclude each other: [B, K]; others are grouped: [B, C]."""
-        moved = {
-            k: v.to(self.place.device, self.place.dtype if v.is_floating_point() else None)
+        here = {
+            k: moved(v.to(self.place.dtype) if v.is_floating_point() else v, self.place)
             for k, v in inputs.items()
         }
-        scores: Tensor = self.model(**moved).logits.float()
+        scores: Tensor = self.model(**here).logits.float()
         if not self._multi_label:
             return scores.softmax(-1)
         # A label holds if any of its classes does, taken as independent; then shares of one.
@@ -121,7 +122,8 @@ class AudioClassifier:
     """A speech emotion checkpoint of transformers as a voter.
 
     Options: `model`, a folder or a name on the Hub; `labels`, the meaning of class names that are
-    not known here; `licence` and `noncommercial`, what the checkpoint's page says.
+    not known here; `attention` and `compile`; `licence` and `noncommercial`, what the checkpoint's
+    page says.
     """
 
     def __init__(
@@ -130,10 +132,12 @@ class AudioClassifier:
         labels: Mapping[str, str] | None = None,
         device: str = "auto",
         dtype: str = "auto",
+        attention: str = "auto",
+        compile: bool = False,
         licence: str = "the checkpoint's own",
         noncommercial: bool = False,
     ) -> None:
-        where = place(device, dtype)
+        where = place(device, dtype, attention, compile)
         auto: Any = AutoFeatureExtractor
         with translated(model):
             self._extractor: Any = auto.from_pretrained(model)
@@ -152,6 +156,7 @@ class AudioClassifier:
         self.card = self._classifier.card(
             "audio-classification", model, "audio", licence, noncommercial
         )
+        warm_up(self, where)
 
     def vote(self, batch: Sequence[Utterance]) -> list[Answer]:
         """Give one answer for each segment."""
@@ -187,17 +192,20 @@ class TextClassifier:
         labels: Mapping[str, str] | None = None,
         device: str = "auto",
         dtype: str = "auto",
+        attention: str = "auto",
+        compile: bool = False,
         licence: str = "the checkpoint's own",
         noncommercial: bool = False,
     ) -> None:
         with translated(model):
             self._tokenizer: Any = AutoTokenizer.from_pretrained(model)
-        where = place(device, dtype)
+        where = place(device, dtype, attention, compile)
         self._classifier = _Classifier(AutoModelForSequenceClassification, model, labels, where)
         self._longest = min(self._tokenizer.model_max_length, _LONGEST_TEXT)
         self.card = self._classifier.card(
             "text-classification", model, "transcript", licence, noncommercial
         )
+        warm_up(self, where)
 
     def vote(self, batch: Sequence[Utterance]) -> list[Answer]:
         """Give one answer for each transcript."""

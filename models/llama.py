@@ -8,6 +8,7 @@ is never loaded.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -21,9 +22,10 @@ from abhinaya.models.checkpoint import Tensors, check_finite, fill, matches, rea
 from abhinaya.models.errors import KeysError, OptionsError
 from abhinaya.models.heads import LanguageHead
 from abhinaya.models.hub import require_complete, translated
+from abhinaya.models.inference import Place, compile_if_asked, moved, place, warm_up
 from abhinaya.models.labels import label_map, own_labels
 from abhinaya.models.lora import ALPHA, fill_lora, is_lora, merge_lora
-from abhinaya.models.serving import Answer, Place, padded, place, serve, unfit_text, valid, weigh
+from abhinaya.models.serving import Answer, padded, serve, unfit_text, valid, weigh
 
 Quantize = Literal["8bit", "4bit"]
 
@@ -46,6 +48,12 @@ def load_llm(name: str, where: Place, quantize: Quantize | None = None) -> Any:
     """
     if quantize not in (None, "8bit", "4bit"):
         raise OptionsError(f"quantize {quantize!r}", "there is no such way", "Use 8bit or 4bit")
+    if quantize is not None and importlib.util.find_spec("bitsandbytes") is None:
+        raise OptionsError(
+            f"quantize {quantize!r}",
+            "the package bitsandbytes is not installed",
+            "Run pip install 'abhinaya[quantize]', or leave quantize out",
+        )
     more: dict[str, Any] = {}
     quantization: Any = BitsAndBytesConfig
     with translated(name):
@@ -59,6 +67,7 @@ def load_llm(name: str, where: Place, quantize: Quantize | None = None) -> Any:
         llm, info = AutoModel.from_pretrained(
             name,
             dtype=where.dtype,
+            attn_implementation=where.attention_of_transformers,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # require_complete refuses them by name
             **more,
@@ -68,6 +77,15 @@ def load_llm(name: str, where: Place, quantize: Quantize | None = None) -> Any:
     if quantize is None:
         nn.Module.to(llm, where.device)
     return llm.eval().requires_grad_(False)
+
+
+def one_by_one(quantize: Quantize | None) -> bool:
+    """Whether a model quantised like this must read its texts each by itself.
+
+    In 8 bits, columns with outliers are computed in half precision, and which columns these are is
+    found over the whole batch: a text would be answered differently in other company.
+    """
+    return quantize == "8bit"
 
 
 def load_tokenizer(name: str) -> Any:
@@ -143,7 +161,10 @@ class LlamaVoter:
     Options: `llm`, a folder or a name on the Hub; `checkpoint`, the trained LoRA weights and head;
     `labels`, the checkpoint's classes in its order, if they are not the eight of this package and
     the file does not name them; `literal_end`, whether each text ends in "</s>" as it did in the
-    published training (to Llama-3 that is no special token but three ordinary ones).
+    published training (to Llama-3 that is no special token but three ordinary ones); `max_tokens`,
+    of a transcript; `lora_alpha`, 32 as published; `merge`, add LoRA to the weights once (final,
+    faster); `quantize`, 8bit or 4bit by bitsandbytes; `attention` and `compile`; `licence` and
+    `noncommercial`, what the language model's page says.
     """
 
     def __init__(
@@ -158,8 +179,13 @@ class LlamaVoter:
         quantize: Quantize | None = None,
         device: str = "auto",
         dtype: str = "auto",
+        attention: str = "auto",
+        compile: bool = False,
+        licence: str = "the language model's own",
+        noncommercial: bool = False,
     ) -> None:
-        self._place = place(device, dtype)
+        self._place = place(device, dtype, attention, compile)
+        self._apart = one_by_one(quantize)
         trained = read(checkpoint)
         names = own_labels(labels, trained.extra.get("labels"), checkpoint)
         self._labels = label_map(names, checkpoint)
@@ -172,6 +198,7 @@ class LlamaVoter:
         fill_lora(body, lora, checkpoint, lora_alpha)
         if merge:
             merge_lora(body)
+        compile_if_asked(self._place, body)
         self._model = LlamaClassifier(body, head.to(self._place.device)).eval()
         size = weigh(self._model)
         self.card = Card(
@@ -179,12 +206,14 @@ class LlamaVoter:
             version=f"{Path(checkpoint).stem} on {llm}",
             needs=frozenset({"transcript"}),
             labels=self._labels.labels,
-            licence="the language model's own",
+            licence=licence,
+            noncommercial=noncommercial,
             notes=(f"reads the first {max_tokens} tokens of a transcript",),
             tensors=size.tensors,
             parameters=size.parameters,
             memory_mb=size.memory_mb,
         )
+        warm_up(self, self._place)
 
     def vote(self, batch: Sequence[Utterance]) -> list[Answer]:
         """Give one answer for each transcript."""
@@ -192,11 +221,14 @@ class LlamaVoter:
 
     def _run(self, batch: list[Utterance]) -> Tensor:
         rows = [torch.tensor(self.ids(utterance.transcript)) for utterance in batch]
+        groups = [[row] for row in rows] if self._apart else [rows]
+        return torch.cat([self._read(group) for group in groups]).softmax(-1)
+
+    def _read(self, rows: Sequence[Tensor]) -> Tensor:
         ids, lengths = padded(rows)
         mask = valid(lengths, ids.shape[1])
-        device = self._place.device
-        scores: Tensor = self._model(ids.to(device), mask.to(device))
-        return scores.softmax(-1)
+        scores: Tensor = self._model(moved(ids, self._place), moved(mask, self._place))
+        return scores
 
     def ids(self, transcript: str) -> list[int]:
         """Give what the language model reads of a transcript."""

@@ -19,17 +19,19 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from abhinaya.models.audio_encoders import LONGEST, AudioEncoders, shared
+from abhinaya.models.audio_encoders import LONGEST, AudioEncoders, AudioFeatures, shared
 from abhinaya.models.base import Card, Utterance
 from abhinaya.models.beats import SHORTEST
 from abhinaya.models.checkpoint import Tensors, fill, read
 from abhinaya.models.errors import KeysError, OptionsError
+from abhinaya.models.inference import compile_if_asked, place, warm_up
 from abhinaya.models.labels import label_map, own_labels
 from abhinaya.models.llama import (
     Quantize,
     load_head,
     load_llm,
     load_tokenizer,
+    one_by_one,
     plain_ids,
     require_classes,
     split_lora,
@@ -39,7 +41,6 @@ from abhinaya.models.salmonn import PoolScope, Prompt, Salmonn, SpeechAdapter, a
 from abhinaya.models.serving import (
     SAMPLE_RATE,
     Answer,
-    place,
     serve,
     unfit_audio,
     unfit_text,
@@ -96,7 +97,8 @@ class SalmonnVoter:
     for every segment; `pool_scope`, which positions the head pools; `trim_speech_tokens`, leave out
     the speech tokens of Whisper's padding (faster, but not what the weights were trained with);
     `lora_alpha`, 32 as published, 28 is advised for an 8-bit language model; `merge`, add LoRA to
-    the weights once (final, faster); `quantize` 8bit or 4bit; `qformer_heads`.
+    the weights once (final, faster); `quantize`, 8bit or 4bit by bitsandbytes; `qformer_heads`;
+    `attention` and `compile`; `licence` and `noncommercial`, what the files' pages say.
     """
 
     def __init__(
@@ -117,6 +119,8 @@ class SalmonnVoter:
         qformer_heads: int = 12,
         device: str = "auto",
         dtype: str = "auto",
+        attention: str = "auto",
+        compile: bool = False,
         name: str = "salmonn",
         licence: str = "Apache-2.0 (SALMONN) and the language model's own",
         noncommercial: bool = False,
@@ -128,7 +132,8 @@ class SalmonnVoter:
                 "Use nonpad, which is what all means for one segment, or speech",
             )
         self._transcript, self._trim, self._scope = transcript, trim_speech_tokens, pool_scope
-        self._place = place(device, dtype)
+        self._place = place(device, dtype, attention, compile)
+        self._apart = one_by_one(quantize)
         parts = Parts.read(adapter, checkpoint)
         names = own_labels(labels, parts.labels, checkpoint)
         self._labels = label_map(names, checkpoint)
@@ -146,6 +151,7 @@ class SalmonnVoter:
         head = load_head(parts.head, body.config.hidden_size, checkpoint)
         require_classes(head, len(names), checkpoint)
         bridge.to(self._place.device, self._place.dtype)
+        compile_if_asked(self._place, bridge, body)
         self._model = Salmonn(bridge, body, head.to(self._place.device)).eval()
         self._model.requires_grad_(False)
         size = weigh(self._model, self.encoders.whisper, self.encoders.beats)
@@ -163,6 +169,7 @@ class SalmonnVoter:
             parameters=size.parameters,
             memory_mb=size.memory_mb,
         )
+        warm_up(self, self._place)
 
     def vote(self, batch: Sequence[Utterance]) -> list[Answer]:
         """Give one answer for each segment."""
@@ -175,6 +182,12 @@ class SalmonnVoter:
     def _run(self, batch: list[Utterance]) -> Tensor:
         features = self.encoders.encode([utterance.samples for utterance in batch])
         prompts = [self.prompt(utterance.transcript) for utterance in batch]
+        if not self._apart:
+            return self._score(features, prompts)
+        pairs = zip(features, prompts, strict=True)
+        return torch.cat([self._score([heard], [prompt]) for heard, prompt in pairs])
+
+    def _score(self, features: Sequence[AudioFeatures], prompts: Sequence[Prompt]) -> Tensor:
         scores: Tensor = self._model(features, prompts, self._scope, self._trim)
         return scores.softmax(-1)
 

@@ -1,7 +1,8 @@
-"""What all torch voters share: where they run, what they refuse, and scores made into ballots."""
+"""What all torch voters share: what they refuse, and a batch made into ballots."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -11,47 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from abhinaya.models.base import Abstention, Ballot, Utterance
-from abhinaya.models.errors import OptionsError, RunError
+from abhinaya.models.errors import RunError
 from abhinaya.models.labels import LABELS, LabelMap
 
 SAMPLE_RATE: Final = 16_000
-_DTYPES: Final = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
 
 Answer = Ballot | Abstention
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a model runs and in which precision. Heads stay in float32."""
-
-    device: torch.device
-    dtype: torch.dtype
-
-
-def place(device: str = "auto", dtype: str = "auto") -> Place:
-    """Read the options device and dtype: by default a GPU in bfloat16, else the CPU in float32.
-
-    Raises:
-        OptionsError: there is no such device or type.
-
-    """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        where = torch.device(device)
-    except RuntimeError as error:
-        raise OptionsError(f"device {device!r}", "there is none", "Use cpu or cuda") from error
-    if where.type == "cuda" and not torch.cuda.is_available():
-        raise OptionsError(f"device {device!r}", "no GPU can be seen", "Use cpu, or auto")
-    if dtype == "auto":
-        dtype = "bfloat16" if where.type == "cuda" else "float32"
-    if dtype not in _DTYPES:
-        raise OptionsError(f"dtype {dtype!r}", "there is none", f"Use {', '.join(_DTYPES)}")
-    return Place(where, _DTYPES[dtype])
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +37,15 @@ def weigh(*modules: nn.Module) -> Size:
     held = [*weights.values(), *buffers.values()]
     return Size(
         tensors=len(weights),
-        parameters=sum(p.numel() for p in weights.values()),
+        parameters=sum(_numbers(p) for p in weights.values()),
         memory_mb=sum(t.numel() * t.element_size() for t in held) / 1e6,
     )
+
+
+def _numbers(weight: nn.Parameter) -> int:
+    # Weights of 4 bits are packed; bitsandbytes keeps the shape that they stand for.
+    packed = getattr(weight, "quant_state", None)
+    return weight.numel() if packed is None else math.prod(packed.shape)
 
 
 def serve(

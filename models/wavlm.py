@@ -33,12 +33,12 @@ from abhinaya.models.errors import (
 )
 from abhinaya.models.heads import BASELINE_NAMES, Pool, SpeechHead
 from abhinaya.models.hub import locate, translated
+from abhinaya.models.inference import compile_if_asked, moved, place, warm_up
 from abhinaya.models.labels import LABELS, label_map
 from abhinaya.models.serving import (
     SAMPLE_RATE,
     Answer,
     padded,
-    place,
     serve,
     unfit_audio,
     valid,
@@ -249,7 +249,7 @@ class WavlmVoter:
     """S1 as a voter.
 
     Options: `checkpoint`, a folder or a name on the Hub; `labels`, the meaning of class names that
-    are not known here; `licence` and `noncommercial`, what the checkpoint's page says.
+    are not known here; `compile`; `licence` and `noncommercial`, what the checkpoint's page says.
     """
 
     def __init__(
@@ -258,14 +258,16 @@ class WavlmVoter:
         labels: Mapping[str, str] | None = None,
         device: str = "auto",
         dtype: str = "auto",
+        compile: bool = False,
         licence: str = "the checkpoint's own",
         noncommercial: bool = False,
     ) -> None:
-        self._place = place(device, dtype)
+        self._place = place(device, dtype, compile=compile)
         self._model = load_s1(checkpoint).requires_grad_(False)
         self._labels = label_map(self._model.config.labels, checkpoint, labels)
         nn.Module.to(self._model.wavlm_model, self._place.device, self._place.dtype)
         self._model.head.to(self._place.device)
+        compile_if_asked(self._place, self._model.wavlm_model)
         size = weigh(self._model)
         self.card = Card(
             model="wavlm",
@@ -279,6 +281,7 @@ class WavlmVoter:
             parameters=size.parameters,
             memory_mb=size.memory_mb,
         )
+        warm_up(self, self._place)
 
     def vote(self, batch: Sequence[Utterance]) -> list[Answer]:
         """Give one answer for each segment."""
@@ -286,6 +289,5 @@ class WavlmVoter:
 
     def _run(self, batch: list[Utterance]) -> Tensor:
         waves, lengths = self._model.prepare([utterance.samples for utterance in batch])
-        device = self._place.device
-        scores: Tensor = self._model(waves.to(device), lengths.to(device))
+        scores: Tensor = self._model(moved(waves, self._place), moved(lengths, self._place))
         return scores.softmax(-1)

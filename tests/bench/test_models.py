@@ -12,7 +12,7 @@ import torch
 
 from abhinaya.bench.model_subjects import REAL, Subject, Workshop, waves
 from abhinaya.bench.models import count_flops, main
-from abhinaya.models.serving import place
+from abhinaya.models.inference import place
 
 
 @pytest.fixture(scope="module")

@@ -26,9 +26,9 @@ from abhinaya.models.errors import (
     WriteError,
 )
 from abhinaya.models.hub import translated
+from abhinaya.models.inference import place
 from abhinaya.models.llama import load_llm
 from abhinaya.models.registry import load
-from abhinaya.models.serving import place
 
 CPU = {"device": "cpu", "dtype": "float32"}
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"

@@ -12,12 +12,12 @@ from transformers import AutoModel, GPT2Config, GPT2LMHeadModel
 
 from abhinaya.models.base import Abstention, Ballot, Utterance
 from abhinaya.models.checkpoint import convert
-from abhinaya.models.errors import KeysError, MissingFileError, OptionsError
+from abhinaya.models.errors import KeysError, MissingFileError
 from abhinaya.models.heads import LanguageHead
+from abhinaya.models.inference import place
 from abhinaya.models.labels import LABELS
 from abhinaya.models.llama import LlamaVoter, load_llm
 from abhinaya.models.registry import load
-from abhinaya.models.serving import place
 
 CPU = {"device": "cpu", "dtype": "float32"}
 
@@ -188,14 +188,3 @@ def test_a_language_model_with_weights_missing_is_not_completed_at_random(tiny_l
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(KeysError, match=r"would be random: .*up_proj"):
         load_llm(str(folder), place("cpu", "float32"))
-
-
-def test_quantizing_without_the_package_says_what_to_install(files) -> None:
-    import importlib.util
-
-    if importlib.util.find_spec("bitsandbytes"):
-        pytest.skip("bitsandbytes is installed here")
-    with pytest.raises(OptionsError, match="bitsandbytes"):
-        load_llm(files.llm, place("cpu", "float32"), "8bit")
-    with pytest.raises(OptionsError, match="Use 8bit or 4bit"):
-        load_llm(files.llm, place("cpu", "float32"), "2bit")  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ from abhinaya.models import audio_encoders
 from abhinaya.models.audio_encoders import AudioEncoders
 from abhinaya.models.beats import Beats, BeatsConfig, filter_bank, published_token_mask
 from abhinaya.models.heads import LanguageHead
+from abhinaya.models.inference import place
 from abhinaya.models.lora import add_lora, fill_lora, is_lora, lora_tensors, merge_lora
 from abhinaya.models.qformer import QFormerConfig
 from abhinaya.models.salmonn import (
@@ -26,7 +27,7 @@ from abhinaya.models.salmonn import (
     assemble,
     real_tokens,
 )
-from abhinaya.models.serving import padded, place
+from abhinaya.models.serving import padded
 
 ITEMS = range(3)
 

@@ -15,9 +15,9 @@ from abhinaya.models.audio_encoders import load_beats, shared
 from abhinaya.models.base import Abstention, Utterance
 from abhinaya.models.checkpoint import convert
 from abhinaya.models.errors import DamagedFileError, KeysError, MissingFileError, OptionsError
+from abhinaya.models.inference import place
 from abhinaya.models.labels import LABELS
 from abhinaya.models.registry import load
-from abhinaya.models.serving import place
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from abhinaya.models.base import Abstention, Utterance
-from abhinaya.models.errors import OptionsError, RunError
+from abhinaya.models.errors import RunError
 from abhinaya.models.labels import CANONICAL_MAP, LABELS, label_map
-from abhinaya.models.serving import place, serve, to_ballot, unfit_audio, weigh
+from abhinaya.models.serving import serve, to_ballot, unfit_audio, weigh
 
 
 def segments(count: int) -> list[Utterance]:
@@ -73,17 +75,17 @@ def test_mapped_probabilities_sum_to_one() -> None:
     assert answer.probabilities[LABELS.index("happy")] == pytest.approx(0.3 / 0.7)
 
 
-def test_places() -> None:
-    assert place("cpu", "bfloat16").dtype == torch.bfloat16
-    if not torch.cuda.is_available():
-        assert place() == place("cpu", "float32")
-        with pytest.raises(OptionsError, match="no GPU"):
-            place("cuda")
-
-
 def test_weights_that_two_modules_share_count_once() -> None:
     one, other = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2).to(torch.bfloat16)
     other.register_buffer("seen", torch.zeros(5, dtype=torch.int64))
     size = weigh(one, torch.nn.Sequential(one, other))
     assert (size.tensors, size.parameters) == (4, 16)
     assert size.memory_mb == pytest.approx((8 * 4 + 8 * 2 + 5 * 8) / 1e6)
+
+
+def test_weights_of_four_bits_count_as_what_they_stand_for() -> None:
+    module = torch.nn.Module()
+    module.weight = torch.nn.Parameter(torch.zeros(8, 1, dtype=torch.uint8), requires_grad=False)
+    module.weight.quant_state = SimpleNamespace(shape=torch.Size([4, 4]))
+    size = weigh(module)
+    assert (size.parameters, size.memory_mb) == (16, pytest.approx(8 / 1e6))

@@ -1,0 +1,166 @@
+"""Where a model runs and how it is made fast: the choices that every torch voter offers alike.
+
+    device, dtype   a GPU in bfloat16 if there is one, else the CPU in float32
+    attention       transformers' own choice (SDPA where a model has it), or one by name
+    compile         torch.compile: slower to start, faster afterwards where kernels are small
+
+Nothing here is needed for a right answer, and what cannot be had says so: an impossible option is
+an error at once, and code that does not compile runs as it was, with a warning.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from abhinaya.models.base import Utterance, Voter
+from abhinaya.models.errors import OptionsError
+from abhinaya.models.serving import weigh
+from abhinaya.models.trial import utterance
+
+Attention = Literal["auto", "sdpa", "eager", "flash_attention_2"]
+
+log: Final = logging.getLogger(__name__)
+_DTYPES: Final = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+_WARM_UP_S: Final[Sequence[Sequence[float]]] = ((1.0,), (1.0, 1.7), (2.3, 1.2))
+"""Batches that make torch.compile meet one segment, then sizes that vary."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a model runs, in which precision and by which code. Heads stay in float32."""
+
+    device: torch.device
+    dtype: torch.dtype
+    attention: Attention = "auto"
+    compile: bool = False
+
+    @property
+    def attention_of_transformers(self) -> str | None:
+        """What `attn_implementation` is to be: None leaves it to transformers."""
+        return None if self.attention == "auto" else self.attention
+
+
+def place(
+    device: str = "auto", dtype: str = "auto", attention: str = "auto", compile: bool = False
+) -> Place:
+    """Read the options of these names.
+
+    Raises:
+        OptionsError: there is no such device, type or attention, or not on this machine.
+
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        where = torch.device(device)
+    except RuntimeError as error:
+        raise OptionsError(f"device {device!r}", "there is none", "Use cpu or cuda") from error
+    if where.type == "cuda" and not torch.cuda.is_available():
+        raise OptionsError(f"device {device!r}", "no GPU can be seen", "Use cpu, or auto")
+    if dtype == "auto":
+        dtype = "bfloat16" if where.type == "cuda" else "float32"
+    if dtype not in _DTYPES:
+        raise OptionsError(f"dtype {dtype!r}", "there is none", f"Use {', '.join(_DTYPES)}")
+    _check_attention(attention, where, dtype)
+    if not isinstance(compile, bool):
+        raise OptionsError(f"compile {compile!r}", "is neither true nor false", "Use one of them")
+    return Place(where, _DTYPES[dtype], attention, compile)  # type: ignore[arg-type]
+
+
+def _check_attention(attention: str, device: torch.device, dtype: str) -> None:
+    names = get_args(Attention)
+    if attention not in names:
+        raise OptionsError(f"attention {attention!r}", "there is none", f"Use {', '.join(names)}")
+    if attention != "flash_attention_2":
+        return
+    remedy = "Use auto: SDPA takes torch's own flash kernels where no padding stands in the way"
+    if device.type != "cuda" or dtype == "float32":
+        raise OptionsError(
+            f"attention {attention!r}", "it needs a GPU, in bfloat16 or float16", remedy
+        )
+    if importlib.util.find_spec("flash_attn") is None:
+        raise OptionsError(
+            f"attention {attention!r}", "the package flash-attn is not installed", remedy
+        )
+
+
+def moved(tensor: Tensor, where: Place) -> Tensor:
+    """Copy a tensor to the device; to a GPU from pinned memory, while the CPU goes on."""
+    if where.device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(where.device, non_blocking=True)
+    return tensor.to(where.device)
+
+
+def compile_if_asked(where: Place, *modules: nn.Module) -> None:
+    """Have the layers of modules compiled at their first run, for batches of any size.
+
+    Layer by layer and not as a whole: equal layers share their code, so that compiling takes
+    seconds and not minutes. A module keeps its weights, names and type. If its code does not
+    compile (no C++ compiler, an operation that torch does not know) it runs as it was, and a
+    warning says so, once.
+    """
+    for module in modules if where.compile else ():
+        attempt = _Attempt(type(module).__name__)
+        for layer in layers(module):
+            compiled: Any = torch.compile(layer.forward, dynamic=True)
+            layer.forward = partial(attempt, compiled, layer.forward)
+
+
+def layers(module: nn.Module) -> Sequence[nn.Module]:
+    """Give the repeated layers of a model: its largest list of modules; or itself, if it has none.
+
+    By weight: beside its transformer's layers, a speech model has a list of convolutions.
+    """
+    # Not of a subclass: torch keeps weight norm in one.
+    lists = [part for part in module.modules() if type(part) is nn.ModuleList and len(part)]
+    largest = max(lists, key=lambda part: weigh(part).parameters, default=None)
+    return [module] if largest is None else list(largest)
+
+
+class _Attempt:
+    """Compiled code of one model, which gives way to the plain one when it fails."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._works = name, True
+
+    def __call__(
+        self,
+        compiled: Callable[..., Any],
+        plain: Callable[..., Any],
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        if self._works:
+            try:
+                return compiled(*args, **kwargs)
+            except torch.OutOfMemoryError:  # the batch is halved and tried again
+                raise
+            except Exception as error:  # compilers fail in ways of their own
+                self._works = False
+                log.warning(
+                    "%s does not compile and runs as it is (%s: %s); set compile = false, or"
+                    " install a C++ compiler if that is what is missing",
+                    self._name,
+                    type(error).__name__,
+                    next(iter(str(error).splitlines()), ""),
+                )
+        return plain(*args, **kwargs)
+
+
+def warm_up(voter: Voter, where: Place) -> None:
+    """Let a compiled voter vote before it is needed: compiling takes seconds to minutes."""
+    for lengths_s in _WARM_UP_S if where.compile else ():
+        batch: list[Utterance] = [utterance(seconds) for seconds in lengths_s]
+        voter.vote(batch)
