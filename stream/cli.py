@@ -87,7 +87,7 @@ def _main(argv: Sequence[str] | None) -> int:
         remote = Remote(args.hub, Keys(args.keys, args.key_name) if args.keys else None)
     plan = Plan(config, inputs, remote, args.accept_noncommercial)
     with (
-        closing(open_sinks(args.format, args.output)) as sinks,
+        closing(open_sinks(args.format, args.output, args.view)) as sinks,
         closing(Alerts(config.rules, sinks.all, couriers)) as alerts,
         run_directory() as directory,
     ):
@@ -115,6 +115,18 @@ def _parser() -> argparse.ArgumentParser:
     output.add_argument(
         "--output", action="append", default=[], type=Path, metavar="FILE", help=OUTPUT_HELP
     )
+    view = output.add_mutually_exclusive_group()
+    view.add_argument(
+        "--live",
+        dest="view",
+        action="store_const",
+        const="live",
+        help="show every input in the live view (default: from the first live stream on)",
+    )
+    view.add_argument(
+        "--plain", dest="view", action="store_const", const="plain", help="lines, no live view"
+    )
+    parser.set_defaults(view="auto")
     run = parser.add_argument_group("line-up")
     add_line_up(run)
     run.add_argument(

@@ -36,7 +36,7 @@ from abhinaya.stream.messages import (
     Status,
 )
 from abhinaya.stream.recorder import Recorder
-from abhinaya.stream.sinks.base import Sink, tell
+from abhinaya.stream.sinks.base import Sink, Ticks, tell
 from abhinaya.stream.sinks.open import Observer
 from abhinaya.stream.sockets import Keys
 from abhinaya.stream.sources.base import InputConfig
@@ -160,6 +160,7 @@ class Run:
                 for event in self._recorder.poll(POLL_S):
                     self._tell(event)
                 self._look_after()
+                self._tick()
             patience_s = 3.0 if self._interrupts.count < 2 else 0.0
             return self._exit_code()
         finally:
@@ -222,6 +223,12 @@ class Run:
             case _:
                 pass
         tell(self._sinks, event, self._wall_clock())
+
+    def _tick(self) -> None:
+        now = self._wall_clock()
+        for sink in self._sinks:
+            if isinstance(sink, Ticks):
+                sink.tick(now)
 
     def _check_licence(self, node: NodeUp) -> None:
         if not node.noncommercial or self._plan.accept_noncommercial:

@@ -27,6 +27,20 @@ class Sink(Protocol):
 
 
 @runtime_checkable
+class Ticks(Protocol):
+    """A sink in which time moves on although nothing happens."""
+
+    def tick(self, now_unix_s: float) -> None:
+        """Show what is new; called many times a second.
+
+        Raises:
+            SinkError: it cannot be written.
+
+        """
+        ...
+
+
+@runtime_checkable
 class ShowsAlerts(Protocol):
     """A sink that has a place for alerts as well."""
 

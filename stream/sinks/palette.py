@@ -21,3 +21,16 @@ COLOURS: Final = {
     "surprise": "#008b8b",
     UNKNOWN: "#808080",
 }
+
+LETTERS: Final = {
+    "angry": "A",
+    "contempt": "C",
+    "disgust": "D",
+    "fear": "F",
+    "happy": "H",
+    "neutral": "N",
+    "sad": "S",
+    "surprise": "U",
+    UNKNOWN: "?",
+}
+"""A label where there is room for one letter."""

@@ -16,6 +16,7 @@ from rich.text import Text
 from abhinaya.models.labels import LABELS, UNKNOWN
 from abhinaya.stream.clock import to_seconds
 from abhinaya.stream.messages import Gap, Verdict, Vote
+from abhinaya.stream.rules import Alert
 from abhinaya.stream.sinks.events import latency_ms
 from abhinaya.stream.sinks.palette import COLOURS
 from abhinaya.stream.sinks.summary import StreamSummary, Summary
@@ -56,6 +57,20 @@ def fit(text: str, cells: int) -> str:
 def percent(value: float | None) -> str:
     """Give a share as three digits and a sign; a dash where there is none."""
     return f"{value:4.0%}" if value is not None else "   -"
+
+
+def count(number: int, noun: str) -> str:
+    """Give a number and what is counted."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def told(alert: Alert) -> str:
+    """Give an alert as a sentence, without what was said."""
+    length = f"{count(alert.segments, 'segment')}, {to_seconds(alert.speech):.1f} s"
+    sure = f", {alert.confidence:.0%}" if alert.confidence is not None else ""
+    return (
+        f"alert {alert.rule}: {alert.stream} {alert.label} at {clock(alert.end)} ({length}{sure})"
+    )
 
 
 # --- a terminal -----------------------------------------------------------------------------------

@@ -1,0 +1,186 @@
+"""A stream's latest minutes as a strip of cells, each standing for the same stretch of time.
+
+Cells lie on a fixed grid of the stream's samples, so that what has been drawn moves to the left as
+a whole and never changes its shape. A segment is a block in the colour of its label that bears the
+label's name, or as much of it as there is room for; a gap is a row of crosses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Final, NamedTuple
+
+from rich.style import Style
+
+from abhinaya.models.labels import UNKNOWN
+from abhinaya.stream.clock import SAMPLE_RATE, to_samples
+from abhinaya.stream.sinks.live.row import PLAIN, Row, style
+from abhinaya.stream.sinks.live.stream import GAP, StreamState
+from abhinaya.stream.sinks.palette import COLOURS, LETTERS
+from abhinaya.stream.sinks.render import ALERT, QUIET
+
+TICKS_S: Final = {1: 30, 2: 60, 4: 120}
+"""Seconds that a cell may stand for, the least that shows the whole stream or else the last, and
+the seconds between two ticks above."""
+LEAST_SHARE: Final = 4
+"""A cell is drawn as speech if at least one part in so many of it is."""
+
+SILENCE: Final = "·"
+PENDING: Final = "░"
+"""Speech that has no label yet, or one that may change."""
+LOST: Final = "\N{MULTIPLICATION SIGN}"
+MOOD: Final = "━"
+
+
+class Mark(NamedTuple):
+    """What a cell shows."""
+
+    kind: str
+    """`label`, `so far`, `speech`, `gap`, `silence`, or `none` before the stream began."""
+    label: str = ""
+
+
+NOTHING: Final = Mark("none")
+QUIETNESS: Final = Mark("silence")
+
+
+class Window(NamedTuple):
+    """Which part of a stream a strip shows."""
+
+    first: int
+    """Number of the first cell; below 0 before the stream began."""
+    cells: int
+    step: int
+    """Samples in a cell."""
+
+    @property
+    def end(self) -> int:
+        """Where the last cell ends, in samples."""
+        return (self.first + self.cells) * self.step
+
+
+def step_for(position: int, cells: int) -> int:
+    """Give how many samples a cell stands for, where the longest stream has come to `position`."""
+    fitting = (step_s for step_s in TICKS_S if position <= cells * step_s * SAMPLE_RATE)
+    return next(fitting, max(TICKS_S)) * SAMPLE_RATE
+
+
+def window(position: int, cells: int, step: int) -> Window:
+    """Give the window whose last cell holds `position`."""
+    return Window(-(-position // step) - cells, cells, step)
+
+
+# --- what is in each cell -------------------------------------------------------------------------
+
+
+def marks(stream: StreamState, view: Window, position: int) -> list[Mark]:
+    """Give what each cell of the window shows: that which takes up most of it."""
+    shares: list[dict[Mark, int]] = [{} for _ in range(view.cells)]
+    for start, end, mark in _stretches(stream, view.first * view.step, position):
+        first = max(0, start // view.step - view.first)
+        last = min(view.cells, -(-end // view.step) - view.first)
+        for i in range(first, last):
+            at = (view.first + i) * view.step
+            inside = min(end, at + view.step) - max(start, at)
+            shares[i][mark] = shares[i].get(mark, 0) + inside
+    result = []
+    for i, share in enumerate(shares):
+        filled = sum(share.values())
+        at = (view.first + i) * view.step
+        if filled * LEAST_SHARE >= min(view.step, max(1, position - at)):
+            result.append(max(share, key=lambda mark: share[mark]))
+        else:
+            result.append(QUIETNESS if view.first + i >= 0 else NOTHING)
+    return result
+
+
+def _stretches(stream: StreamState, since: int, position: int) -> Iterator[tuple[int, int, Mark]]:
+    for span in reversed(stream.spans):
+        if span.end <= since:
+            break
+        yield span.start, span.end, Mark("gap") if span.label == GAP else Mark("label", span.label)
+    decided = stream.spans[-1].end if stream.spans else 0
+    start = max(decided, stream.turned or 0)
+    if stream.so_far is not None:
+        yield stream.so_far.start, stream.so_far.end, Mark("so far", stream.so_far.label)
+        start = max(start, stream.so_far.end)
+    if stream.speaking and start < position:
+        yield start, position, Mark("speech")
+
+
+# --- how it is drawn ------------------------------------------------------------------------------
+
+
+def strip(stream: StreamState, view: Window, now_unix_s: float) -> Row:
+    """Draw the segments of a stream."""
+    row = Row(view.cells)
+    for mark, run in groupby(marks(stream, view, stream.position(now_unix_s))):
+        row.add(*_drawn(mark, len(list(run))))
+    return row
+
+
+def _drawn(mark: Mark, cells: int) -> tuple[str, Style]:
+    match mark.kind:
+        case "label":
+            # in reverse video the name has the colour of the background, whatever that is
+            text = f" {mark.label}" if cells > len(mark.label) + 1 else name_in(mark.label, cells)
+            return text.ljust(cells), style(f"{_colour(mark.label)} reverse")
+        case "so far":
+            return name_in(mark.label, cells).ljust(cells, PENDING), style(_colour(mark.label))
+        case "speech":
+            return PENDING * cells, style(QUIET)
+        case "gap":
+            return LOST * cells, style(f"bold {ALERT}")
+        case "silence":
+            return SILENCE * cells, style(f"{QUIET} dim")
+        case _:
+            return " " * cells, PLAIN
+
+
+def name_in(label: str, cells: int) -> str:
+    """Give as much of a label as fits; in one cell, its letter, which no other label has."""
+    return LETTERS.get(label, label[:1].upper()) if cells == 1 else label[:cells]
+
+
+def mood_strip(stream: StreamState, view: Window, now_unix_s: float) -> Row:
+    """Draw the smoothed label of a stream as a thin line below its segments."""
+    row = Row(view.cells)
+    end = -(-stream.position(now_unix_s) // view.step) - view.first
+    changes = [
+        (to_samples(change.at_s) // view.step - view.first, change.after) for change in stream.moods
+    ]
+    if changes:
+        row.until(max(0, min(changes[0][0], view.cells)))
+    for i, (at, label) in enumerate(changes):
+        until = changes[i + 1][0] if i + 1 < len(changes) else end
+        cells = min(until, view.cells) - max(at, 0)
+        if cells <= 0:
+            continue
+        text = f"{label} " if cells > len(label) + 2 else ""
+        text += MOOD * (cells - len(text))
+        # a space parts it from the next
+        row.add(text if until == end else text[:-1] + " ", style(_colour(label)))
+    return row
+
+
+def ruler(cells: int, step: int) -> Row:
+    """Draw the time before now above the strips, which end at its right edge.
+
+    Args:
+        cells: of a strip.
+        step: samples in a cell.
+
+    """
+    every = TICKS_S[step // SAMPLE_RATE]
+    line = ["─"] * cells
+    for back_s in range(0, cells * step // SAMPLE_RATE + 1, every):
+        text = f" -{back_s // 60}:{back_s % 60:02} " if back_s else " now"
+        at = cells - back_s * SAMPLE_RATE // step - (len(text) // 2 if back_s else len(text))
+        if at >= 0:
+            line[at : at + len(text)] = text
+    return Row(cells).add("".join(line), style(f"{QUIET} dim"))
+
+
+def _colour(label: str) -> str:
+    return COLOURS.get(label, COLOURS[UNKNOWN])

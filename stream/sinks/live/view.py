@@ -1,0 +1,128 @@
+"""The live view as a sink: labels become a picture as soon as one of the streams is live.
+
+What a person should be able to read later goes above the picture, as lines that stay. The picture
+is drawn a few times a second at most, and only if it has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from rich.console import Console
+
+from abhinaya.stream.messages import Activity, Event, StreamStarted, Verdict
+from abhinaya.stream.rules import Alert
+from abhinaya.stream.sinks.lines import Lines
+from abhinaya.stream.sinks.live.board import Board
+from abhinaya.stream.sinks.live.picture import picture
+from abhinaya.stream.sinks.live.row import Picture
+from abhinaya.stream.supervisor import Stage
+
+MIN_INTERVAL_S: Final = 1 / 8
+"""Between two pictures, however much happens."""
+MAX_INTERVAL_S: Final = 1 / 2
+"""Time moves on although nothing happens."""
+ABOVE: Final = 4
+"""Lines of a terminal that are left to notes and warnings; fewer where it has few."""
+
+
+class View:
+    """Shows events as lines until a live stream begins, and as a picture from then on.
+
+    Args:
+        console: a terminal that can take back what is written.
+        always: whether any stream is shown as if it were live.
+
+    """
+
+    def __init__(self, console: Console, always: bool = False) -> None:
+        self._lines = Lines(console)
+        self._screen = self._lines.screen
+        self._board = Board()
+        self._always = always
+        self._viewing = False
+        self._changed = False
+        self._drawn_unix_s = 0.0
+        self._size = (0, 0)
+        self._shown: Picture | None = None
+        self._closed = False
+
+    def write(self, event: Event, now_unix_s: float) -> None:
+        """Take one event; the picture follows with `tick`.
+
+        Raises:
+            SinkError: the terminal cannot be written.
+
+        """
+        self._board.see(event, now_unix_s)
+        self._changed = True
+        if not self._viewing:
+            self._lines.write(event, now_unix_s)
+            if isinstance(event, StreamStarted) and (self._always or event.info.live):
+                self._viewing = True
+        else:
+            self._lines.journal.write(event, now_unix_s)
+        self.tick(now_unix_s)
+
+    def provisional(self, event: Verdict | Activity, now_unix_s: float) -> None:
+        """Take what may still change; before the picture begins, there is no place for it.
+
+        Raises:
+            SinkError: the terminal cannot be written.
+
+        """
+        self._board.see(event, now_unix_s)
+        self._changed = True
+        self.tick(now_unix_s)
+
+    def tick(self, now_unix_s: float) -> None:
+        """Draw, if it is time to and there is something new.
+
+        Raises:
+            SinkError: the terminal cannot be written.
+
+        """
+        if not self._viewing or self._closed:
+            return
+        # the clock of a machine may be set back
+        since_s = abs(now_unix_s - self._drawn_unix_s)
+        size = (self._screen.width, self._screen.height)
+        due_s = MIN_INTERVAL_S if self._changed or size != self._size else MAX_INTERVAL_S
+        if since_s >= due_s:
+            self._drawn_unix_s, self._changed = now_unix_s, False
+            self._draw(*size, now_unix_s)
+
+    def alert(self, alert: Alert, now_unix_s: float) -> None:
+        """Take an alert.
+
+        Raises:
+            SinkError: the terminal cannot be written.
+
+        """
+        self._board.raised(alert, now_unix_s)
+        self._changed = True
+        self._lines.alert(alert, now_unix_s)
+
+    def loading(self, stages: Mapping[str, Stage]) -> None:
+        """Show which processes are not ready yet."""
+        if not self._viewing:
+            self._lines.loading(stages)
+
+    def trouble(self, message: str) -> None:
+        """Show that a process died, and what was done about it."""
+        self._lines.trouble(message)
+
+    def close(self) -> None:
+        """Take the picture away and show the summary."""
+        self._closed = True
+        self._lines.close()
+
+    def _draw(self, width: int, height: int, now_unix_s: float) -> None:
+        # a line that fills the last cell would be two lines when the terminal is made narrower
+        rows = height - min(ABOVE, height // 6) - 1
+        drawn = picture(self._board, width - 1, rows, now_unix_s)
+        if drawn == self._shown and (width, height) == self._size:
+            return
+        self._shown, self._size = drawn, (width, height)
+        self._screen.below(drawn)

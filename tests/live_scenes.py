@@ -1,0 +1,200 @@
+"""Planted events for the live view: streams whose every moment is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from fakes import SECOND, verdict
+
+from abhinaya.models.labels import LABELS
+from abhinaya.stream.messages import (
+    Activity,
+    Event,
+    Missing,
+    NodeLoad,
+    NodeUp,
+    Status,
+    StreamInfo,
+    StreamStarted,
+    Transcript,
+    Verdict,
+    Vote,
+)
+from abhinaya.stream.sinks.live.board import Board
+
+START = 1_000_000.0
+"""When every planted stream began, in Unix seconds."""
+
+SCRIPT = (
+    (1.0, 5.5, "neutral", "good morning you are speaking with anna how can i help you"),
+    (12.0, 20.5, "angry", "you charged me twice and nobody answers my letters this is outrageous"),
+    (28.0, 34.0, "sad", "i am so sorry to hear that let me look at your account"),
+    (36.0, 38.5, "neutral", "thank you"),
+    (44.0, 53.0, "happy", "oh that is wonderful thank you so much you have made my day"),
+)
+"""Start and end in seconds, label, and words."""
+
+
+def probabilities(label: str, share: float) -> tuple[float, ...]:
+    """Give `label` its share, half of the rest to the next label, and the rest to the others."""
+    rest = [name for name in LABELS if name != label]
+    next_one = rest[LABELS.index(label) % len(rest)]
+    others = (1 - share) / 2 / (len(rest) - 1)
+    return tuple(
+        share if name == label else (1 - share) / 2 if name == next_one else others
+        for name in LABELS
+    )
+
+
+def ballot(stream: str, sequence: int, voter: str, label: str, share: float, part: int = 0) -> Vote:
+    return Vote(
+        stream=stream,
+        sequence=sequence,
+        voter=voter,
+        label=label,
+        probabilities=probabilities(label, share),
+        part=part,
+        model="planted",
+        version="1",
+        queue_ms=1.0,
+        run_ms=2.0,
+        batch_size=1,
+    )
+
+
+def words(stream: str, sequence: int, text: str, part: int = 0, stable: int = 0) -> Transcript:
+    return Transcript(
+        stream=stream,
+        sequence=sequence,
+        text=text,
+        part=part,
+        stable=stable,
+        model="planted",
+        queue_ms=1.0,
+        run_ms=2.0,
+        batch_size=1,
+    )
+
+
+def decided(
+    sequence: int,
+    start_s: float,
+    end_s: float,
+    label: str,
+    text: str = "",
+    stream: str = "call/agent",
+    **changes: Any,
+) -> Verdict:
+    """A verdict of S1, T2 and ST1 (who dissents), 1.2 s after the end of speech."""
+    said = label if label in LABELS else "happy"
+    other = "neutral" if label != "neutral" else "sad"
+    fields: dict[str, Any] = {
+        "start": int(start_s * SECOND),
+        "end": int(end_s * SECOND),
+        "label": label,
+        "confidence": 0.62,
+        "agreement": 2 / 3,
+        "votes": (
+            ballot(stream, sequence, "S1", said, 0.91),
+            ballot(stream, sequence, "T2", said, 0.64),
+            ballot(stream, sequence, "ST1", other, 0.48),
+        ),
+        "transcript": words(stream, sequence, text),
+        "start_unix_s": START + start_s,
+        "captured_unix_s": START + end_s,
+    }
+    return verdict(sequence, stream, **(fields | changes))
+
+
+def so_far(
+    sequence: int,
+    start_s: float,
+    end_s: float,
+    label: str,
+    text: str,
+    stable: int,
+    stream: str = "call/agent",
+    part: int = 1,
+) -> Verdict:
+    """What S1 and T2 say while somebody goes on speaking."""
+    return decided(
+        sequence,
+        start_s,
+        end_s,
+        label,
+        stream=stream,
+        part=part,
+        confidence=0.55,
+        agreement=1.0,
+        votes=(
+            ballot(stream, sequence, "S1", label, 0.58, part),
+            ballot(stream, sequence, "T2", label, 0.52, part),
+        ),
+        transcript=words(stream, sequence, text, part, stable),
+    )
+
+
+def missing(event: Verdict, voter: str, reason: str) -> Verdict:
+    """The same verdict without one of its votes."""
+    import msgspec
+
+    votes = tuple(vote for vote in event.votes if vote.voter != voter)
+    return msgspec.structs.replace(
+        event, votes=votes, agreement=1.0, missing=(Missing(voter=voter, reason=reason),)
+    )
+
+
+def started(stream: str, live: bool = True, start_unix_s: float = START) -> StreamStarted:
+    return StreamStarted(
+        info=StreamInfo(
+            stream=stream, front="front-0", source="mic", live=live, start_unix_s=start_unix_s
+        )
+    )
+
+
+def speaks(stream: str, at_s: float, speaking: bool = True) -> Activity:
+    return Activity(stream=stream, position=int(at_s * SECOND), speaking=speaking)
+
+
+def nodes(*voters: str) -> Iterator[NodeUp]:
+    for service in ("asr", *voters):
+        yield NodeUp(
+            node=f"{service}-0",
+            service=service,
+            gives="transcript" if service == "asr" else "vote",
+            model="planted",
+            version="1",
+            licence="Apache-2.0",
+            noncommercial=False,
+        )
+
+
+def status(waiting: int = 0, open_segments: int = 1, **changes: Any) -> Status:
+    fields: dict[str, Any] = {
+        "hub": "h",
+        "waiting": waiting,
+        "open_segments": open_segments,
+        "nodes": (NodeLoad(node="S1-0", service="S1", held=0, done=9),),
+        "fronts": ("front-0",),
+        "refused": {},
+        "doubles": 0,
+    }
+    return Status(**(fields | changes))
+
+
+def told(stream: str, script: Sequence[tuple[float, float, str, str]] = SCRIPT) -> Iterator[Event]:
+    """Yield a stream that has spoken: beginnings, ends and verdicts."""
+    for sequence, (start_s, end_s, label, text) in enumerate(script):
+        yield speaks(stream, start_s)
+        yield speaks(stream, end_s, False)
+        yield decided(sequence, start_s, end_s, label, text, stream)
+
+
+def board_of(*events: Event) -> Board:
+    """Show events to a board, each verdict 1.2 s after its speech."""
+    board = Board()
+    for event in events:
+        now = event.captured_unix_s + 1.2 if isinstance(event, Verdict) else START
+        board.see(event, now)
+    return board
