@@ -27,6 +27,7 @@ from abhinaya.stream.run import Input, Plan, Remote, Run, run_directory
 from abhinaya.stream.sinks.formats import SUFFIXES
 from abhinaya.stream.sinks.open import open_sinks
 from abhinaya.stream.sockets import Keys
+from abhinaya.stream.sources.address import check_address, is_address, name_of
 from abhinaya.stream.sources.base import InputConfig
 
 EPILOG = """\
@@ -34,6 +35,7 @@ examples:
   abhinaya-stream call.wav                         one label a segment, as the file is read
   abhinaya-stream call.wav --channels split --channel-names agent,customer
   abhinaya-stream --mic                            until Ctrl-C
+  abhinaya-stream https://host/talk.mp3 rtsp://camera/audio   addresses (docs/inputs.md)
   ffmpeg -i INPUT -f wav - | abhinaya-stream -     standard input
   abhinaya-stream a.mp3 b.mp3 --format jsonl --output events.jsonl
 
@@ -102,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "inputs", nargs="*", metavar="INPUT", help="a file, or - for standard input"
+        "inputs", nargs="*", metavar="INPUT", help="a file, an address (http, https, rtsp), or -"
     )
     parser.add_argument("--mic", action="store_true", help="listen to the microphone")
     parser.add_argument("--list-devices", action="store_true", help="list microphones, and leave")
@@ -150,7 +152,7 @@ def _parser() -> argparse.ArgumentParser:
 def _inputs(args: argparse.Namespace) -> tuple[Input, ...]:
     whats = [*args.inputs, *(["mic"] if args.mic else [])]
     if not whats:
-        raise ConfigError("the input", "is missing", "name a file, or use --mic; see --help")
+        raise ConfigError("the input", "is missing", "name a file or address, or use --mic")
     if args.name and len(args.name) != len(whats):
         raise ConfigError(
             f"--name {' '.join(args.name)}",
@@ -159,7 +161,9 @@ def _inputs(args: argparse.Namespace) -> tuple[Input, ...]:
         )
     for what in whats:
         # a misspelt name should not wait for the models to load
-        if what not in ("-", "mic") and not Path(what).exists():
+        if is_address(what):
+            check_address(what)
+        elif what not in ("-", "mic") and not Path(what).exists():
             raise SourceError(what, "there is no such file", "check the path")
     if whats.count("-") > 1:
         raise ConfigError("-", "standard input can be read once only")
@@ -171,6 +175,8 @@ def _inputs(args: argparse.Namespace) -> tuple[Input, ...]:
 
 
 def _name(what: str) -> str:
+    if is_address(what):
+        return name_of(what)
     return {"-": "stdin", "mic": "mic"}.get(what) or Path(what).stem or what
 
 

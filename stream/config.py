@@ -20,6 +20,7 @@ import msgspec
 from abhinaya.models.fields import Faults, build, setting
 from abhinaya.stream import rules, voting
 from abhinaya.stream.errors import ConfigError
+from abhinaya.stream.online import NetworkConfig
 from abhinaya.stream.rules import RuleConfig
 from abhinaya.stream.voting import VoteConfig
 
@@ -183,6 +184,9 @@ class Config:
     vote: VoteConfig = field(default_factory=VoteConfig, metadata={"doc": "vote"})
     supervise: SuperviseConfig = field(
         default_factory=SuperviseConfig, metadata={"doc": "processes"}
+    )
+    network: NetworkConfig = field(
+        default_factory=NetworkConfig, metadata={"doc": "inputs over a network"}
     )
     rules: tuple[RuleConfig, ...] = setting((), doc="when to raise an alert (docs/rules.md)")
 

@@ -50,9 +50,6 @@ from abhinaya.stream.wire import Decoder, Encoder
 
 POLL_MS: Final = 100
 
-GOES_ON: Final = ("mic", "-")
-"""Inputs that cannot be read again from the beginning by a front that takes over."""
-
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     """What one front is to do, as its supervisor writes it down."""
@@ -145,6 +142,8 @@ class Front:
                 self._beat()
             if not self._outboxes and now > deadline:
                 raise NetworkError("hub", "did not answer", "see its log, or start it first")
+            if stop.asked:
+                self._source.interrupt()
             poller.poll(min(POLL_MS, max(0, math.ceil(1000 * (next_beat - now)))))
             drain(self._woken)
             while (frames := receive(self._socket)) is not None:
@@ -220,7 +219,7 @@ class Front:
             self._run.vad,
             self._source,
             [info.stream for info in self._infos],
-            known if self._assignment.input.what in GOES_ON else (),
+            () if self._source.repeatable else known,
             lambda: self._stop.asked,
         )
         threading.Thread(target=self._read, args=(speech,), daemon=True).start()
@@ -304,7 +303,7 @@ def serve(
     """
     starts = [s.start_unix_s for s in assignment.standings]
     remarks: queue.SimpleQueue[str] = queue.SimpleQueue()
-    source = open_source(assignment.input, remarks.put, starts[0] if starts else None)
+    source = open_source(assignment.input, remarks.put, starts[0] if starts else None, run.network)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     keys = Keys(Path(assignment.keys[0]), assignment.keys[1]) if assignment.keys else None
     socket = connect(context, workers_endpoint(assignment.endpoint), assignment.front, keys)

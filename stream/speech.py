@@ -96,8 +96,11 @@ class Speech:
                     break
                 captured = chunk.captured_unix_s
                 if chunk.lost_samples:
-                    yield from self._lose(chunk.lost_samples, captured)
+                    yield from self._lose(chunk.lost_samples, captured, chunk.lost_reason)
                 yield from self._segments(self._listener.feed(chunk.samples), captured)
+            else:
+                # what runs by itself has no end of its own when it is asked to stop
+                reason = INTERRUPTED if self._source.live and self._stopped() else ""
         except SourceError as error:
             fault, reason = error, str(error)
         yield from self._segments(self._listener.finish(), captured)
@@ -127,13 +130,11 @@ class Speech:
                     channel, channel.position, self._offset, "the input's process was restarted"
                 )
 
-    def _lose(self, samples: int, captured: float) -> Iterator[SpeechItem]:
+    def _lose(self, samples: int, captured: float, reason: str) -> Iterator[SpeechItem]:
         start = self._offset + self._listener.position
         yield from self._segments(self._listener.skip(samples), captured)
         for channel in self._channels:
-            yield self._gap(
-                channel, start, start + samples, "the device gave audio faster than it was read"
-            )
+            yield self._gap(channel, start, start + samples, reason)
 
     def _gap(self, channel: _Channel, start: int, end: int, reason: str) -> Gap:
         gap = Gap(

@@ -26,7 +26,9 @@ SampleFormat = Literal[
 class InputConfig:
     """One input, and how to hear it."""
 
-    what: str = setting(doc="a file, `-` for standard input, or `mic` for the microphone")
+    what: str = setting(
+        doc="a file, an http, https or rtsp address, `-` for standard input, or `mic`"
+    )
     device: str = setting(
         "", doc="microphone: number or part of the name of a device; empty: the default one"
     )
@@ -47,6 +49,9 @@ class InputConfig:
     )
     channel_names: tuple[str, ...] = setting((), doc="names of the streams of split channels")
     realtime: bool = setting(False, doc="pace a file as if it were live")
+    live: Literal["auto", "yes", "no"] = setting(
+        "auto", doc="whether an http address runs by itself: told by its answer, or yes, or no"
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +64,8 @@ class AudioChunk:
     """When its last sample reached us."""
     lost_samples: int = 0
     """Samples at 16 kHz that were lost between the chunk before and this one."""
+    lost_reason: str = ""
+    """Why they were lost."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +79,8 @@ class Block:
     captured_unix_s: float
     lost_samples: int = 0
     """Samples at `rate` that were lost before this block."""
+    lost_reason: str = ""
+    """Why they were lost."""
 
 
 class Source(Protocol):
@@ -85,6 +94,11 @@ class Source(Protocol):
     @property
     def live(self) -> bool:
         """Whether audio arrives by itself and cannot wait."""
+        ...
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it can be opened again and gives the same from its beginning."""
         ...
 
     @property
@@ -106,6 +120,10 @@ class Source(Protocol):
         """
         ...
 
+    def interrupt(self) -> None:
+        """End `chunks` soon, if it may wait long; by another thread."""
+        ...
+
     def close(self) -> None:
         """Release the file or device; may be called twice.
 
@@ -124,10 +142,16 @@ class Opened:
     start_unix_s: float
     audio: Iterator[AudioChunk]
     closing: Callable[[], None] = field(default=lambda: None)
+    interrupting: Callable[[], None] = field(default=lambda: None)
+    repeatable: bool = True
 
     def chunks(self) -> Iterator[AudioChunk]:
         """Give the audio, once."""
         return self.audio
+
+    def interrupt(self) -> None:
+        """End `chunks` soon, if it may wait long; by another thread."""
+        self.interrupting()
 
     def close(self) -> None:
         """Release the file or device."""

@@ -66,7 +66,7 @@ class Conditioner:
             self._resampler = Resampler(block.rate, samples.shape[1])
         self._due += Fraction(len(samples) * SAMPLE_RATE, block.rate)
         self._captured_unix_s = block.captured_unix_s
-        yield from self._give(self._resampler.feed(samples), lost)
+        yield from self._give(self._resampler.feed(samples), lost, block.lost_reason)
 
     def finish(self) -> Iterator[AudioChunk]:
         """Give what is left."""
@@ -78,11 +78,11 @@ class Conditioner:
         if self._resampler is not None:
             yield from self._give(self._resampler.flush(), 0)
 
-    def _give(self, samples: FloatArray, lost: int) -> Iterator[AudioChunk]:
+    def _give(self, samples: FloatArray, lost: int, why: str = "") -> Iterator[AudioChunk]:
         self._given += len(samples)
         if len(samples) or lost:
             # Resampling overshoots, and float audio may exceed full scale from the start.
-            yield AudioChunk(np.clip(samples, -1.0, 1.0), self._captured_unix_s, lost)
+            yield AudioChunk(np.clip(samples, -1.0, 1.0), self._captured_unix_s, lost, why)
 
     def _clean(self, samples: FloatArray) -> FloatArray:
         """Replace what is no number by silence and mix; [n, channels in] -> [n, channels out]."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -26,6 +26,9 @@ _LENGTH_ESTIMATED: Final = {"aac", "ac3", "eac3", "amr", "dts", "mp3", "mpeg", "
 _MP3_LENGTH_TAGS: Final = (b"Xing", b"Info", b"VBRI")
 _TYPES: Final = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
 
+NOTHING_ELSE: Final = {"protocol_whitelist": "none"}
+"""A playlist or script named as audio must not make the decoder fetch other things."""
+
 _DAMAGED: Final = "convert it, for example with ffmpeg, or fetch it again"
 
 
@@ -41,12 +44,14 @@ class Decoder:
     """The first audio track of an open container.
 
     Args:
-        target: a path, or something to read from where it stands.
+        target: something to read from where it stands, or what `how` knows to open.
         subject: how people name it.
         warn: told about packets that cannot be decoded.
         head: the beginning of the file, where there is one: it tells whether the duration that
             the container declares is a fact, so that a truncated file is known as such.
         clock: wall-clock time in Unix seconds.
+        how: opens the target, if not as something to read.
+        holes: whether time stamps that jump tell a hole.
 
     Raises:
         SourceError: no audio in it, or none that can be decoded.
@@ -61,6 +66,8 @@ class Decoder:
         *,
         head: bytes = b"",
         clock: Callable[[], float] = time.time,
+        how: Mapping[str, Any] | None = None,
+        holes: bool = True,
     ) -> None:
         self._subject = subject
         self._warn = warn
@@ -68,7 +75,8 @@ class Decoder:
         self._clock = clock
         self._given_s = 0.0
         self._damaged = 0
-        self._container = _open(target, subject)
+        self._holes = holes
+        self._container = _open(target, subject, how or {"options": NOTHING_ELSE})
         try:
             self._track = self._find_track()
             self._frames = self._decode()
@@ -89,6 +97,16 @@ class Decoder:
         codec = self._track.codec_context.name
         return f"{codec}, {self._first.sample_rate} Hz, {self.channels} {many}"
 
+    @property
+    def format(self) -> str:
+        """What FFmpeg calls the container."""
+        return str(self._container.format.name)
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds that the container declares; 0 if it does not: it may have no end."""
+        return max(0.0, (self._container.duration or 0) / 1e6)
+
     def close(self) -> None:
         """Release the container."""
         self._container.close()
@@ -104,12 +122,13 @@ class Decoder:
         for frame in itertools.chain((self._first,), self._frames):
             samples = to_float(frame)
             hole_s = 0.0
-            if origin is not None and frame.time is not None:
+            if self._holes and origin is not None and frame.time is not None:
                 hole_s = float(frame.time) - origin - self._given_s
                 hole_s = hole_s if _HOLE_S <= hole_s <= _LONGEST_HOLE_S else 0.0
             self._given_s += hole_s + len(samples) / frame.sample_rate
             lost = round(hole_s * frame.sample_rate)
-            yield Block(samples, frame.sample_rate, self._clock(), lost)
+            why = "its time stamps leave a hole" if lost else ""
+            yield Block(samples, frame.sample_rate, self._clock(), lost, why)
         self._check_end()
 
     def _find_track(self) -> Any:
@@ -194,16 +213,15 @@ def reason_of(error: BaseException) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def _open(target: str | Readable, subject: str) -> Any:
+def _open(target: str | Readable, subject: str, how: Mapping[str, Any]) -> Any:
     import av
 
     try:
-        # A playlist or script named as audio must not make the decoder fetch other things.
         return av.open(
             target,
             mode="r",
-            options={"protocol_whitelist": "file,pipe"},
             metadata_errors="replace",  # a title in Latin-1 is no reason to refuse the sound
+            **how,
         )
     except av.error.PermissionError as error:
         raise SourceError(subject, "may not be read", "change its permissions") from error

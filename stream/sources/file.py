@@ -24,28 +24,28 @@ def open_file(config: InputConfig, warn: Warn, clock: Callable[[], float] = time
     """
     path = Path(config.what)
     head = _read_head(path)
+    file = path.open("rb")  # given open, so that what it holds cannot name other files
     try:
-        decoder = Decoder(
-            # FFmpeg takes `name:` for a protocol; an absolute path has none.
-            str(path.resolve()),
-            config.what,
-            warn,
-            head=head,
-            clock=clock,
-        )
+        decoder = Decoder(file, config.what, warn, head=head, clock=clock)
     except SourceError as error:
-        if _is_text(head):
+        file.close()
+        if is_text(head):
             raise SourceError(
                 config.what, "is text, not audio", "name a recording"
             ) from error.__cause__
         raise
+
+    def close() -> None:
+        decoder.close()
+        file.close()
+
     return Opened(
         channels=1 if config.channels == "mix" else decoder.channels,
         live=False,
         description=f"{path.name}: {decoder.description}",
         start_unix_s=clock(),
         audio=condition(decoder.blocks(), config.channels, config.what, warn),
-        closing=decoder.close,
+        closing=close,
     )
 
 
@@ -66,8 +66,8 @@ def _read_head(path: Path) -> bytes:
     return head
 
 
-def _is_text(head: bytes) -> bool:
-    """Tell whether the file begins with nothing but text."""
+def is_text(head: bytes) -> bool:
+    """Tell whether it begins with nothing but text."""
     start = head[:512]
     try:
         text = start.decode("utf-8")

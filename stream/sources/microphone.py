@@ -22,6 +22,7 @@ _QUEUE_S: Final = 10.0
 """How much may wait for the reader before audio is lost."""
 _STALL_S: Final = 3.0
 """A device that is silent for so long, without even zeros, is gone."""
+OVERRUN: Final = "the device gave audio faster than it was read"
 _LIST: Final = "see abhinaya-stream --list-devices, and choose with --device"
 
 
@@ -150,6 +151,7 @@ def open_microphone(
         start_unix_s=start_unix_s,
         audio=condition(intake.blocks(subject, stall_s, warn), config.channels, subject, warn),
         closing=close,
+        repeatable=False,
     )
 
 
@@ -179,7 +181,9 @@ class Intake:
             self._lost += self._overflowed(adc_s, frames)
         self._next_adc_s = adc_s + frames / self._rate
         try:
-            self._waiting.put_nowait(Block(data.copy(), self._rate, self._clock(), self._lost))
+            why = OVERRUN if self._lost else ""
+            block = Block(data.copy(), self._rate, self._clock(), self._lost, why)
+            self._waiting.put_nowait(block)
             self._lost = 0
         except queue.Full:
             self._lost += frames

@@ -6,9 +6,12 @@ import dataclasses
 import logging
 
 from abhinaya.stream.errors import ConfigError
+from abhinaya.stream.online import NetworkConfig
+from abhinaya.stream.sources.address import is_address
 from abhinaya.stream.sources.base import InputConfig, Opened, Warn, check_names
 from abhinaya.stream.sources.file import open_file
 from abhinaya.stream.sources.microphone import open_microphone
+from abhinaya.stream.sources.network import open_address
 from abhinaya.stream.sources.pace import pace
 from abhinaya.stream.sources.stdin import open_stdin
 
@@ -16,7 +19,10 @@ _LOG = logging.getLogger("abhinaya.sources")
 
 
 def open_source(
-    config: InputConfig, warn: Warn = _LOG.warning, start_unix_s: float | None = None
+    config: InputConfig,
+    warn: Warn = _LOG.warning,
+    start_unix_s: float | None = None,
+    network: NetworkConfig | None = None,
 ) -> Opened:
     """Open what `config` names; reading it is up to the caller, and so is closing it.
 
@@ -24,6 +30,7 @@ def open_source(
         config: the input.
         warn: told, in a sentence, about audio that is used although something is wrong with it.
         start_unix_s: wall-clock time of sample 0, if another process has begun the stream.
+        network: patience with addresses.
 
     Raises:
         SourceError: it cannot be heard.
@@ -31,11 +38,8 @@ def open_source(
 
     """
     if not config.what:
-        raise ConfigError("the input", "is empty", "name a file, `-` or `mic`")
-    if config.what == "mic":
-        source = open_microphone(config, warn)
-    else:
-        source = open_stdin(config, warn) if config.what == "-" else open_file(config, warn)
+        raise ConfigError("the input", "is empty", "name a file, an address, `-` or `mic`")
+    source = _open(config, warn, network or NetworkConfig())
     if start_unix_s is not None:
         source = dataclasses.replace(source, start_unix_s=start_unix_s)
     if config.realtime and not source.live:
@@ -46,3 +50,13 @@ def open_source(
         source.close()
         raise
     return source
+
+
+def _open(config: InputConfig, warn: Warn, network: NetworkConfig) -> Opened:
+    if config.what == "mic":
+        return open_microphone(config, warn)
+    if config.what == "-":
+        return open_stdin(config, warn)
+    if is_address(config.what):
+        return open_address(config, network, warn)
+    return open_file(config, warn)

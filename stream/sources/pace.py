@@ -43,5 +43,6 @@ def _paced(
             if (wait := due - clock()) > 0:
                 sleep(wait)
             # A pipe may itself be live, and then its audio cannot be here before it came.
-            yield AudioChunk(part, max(due, chunk.captured_unix_s), lost)
+            why = chunk.lost_reason if lost else ""
+            yield AudioChunk(part, max(due, chunk.captured_unix_s), lost, why)
             lost = 0

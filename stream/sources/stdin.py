@@ -91,6 +91,7 @@ def open_stdin(
         start_unix_s=pipe.start_unix_s,
         audio=condition(pipe.blocks(decoder.blocks()), config.channels, SUBJECT, warn),
         closing=decoder.close,
+        repeatable=False,
     )
 
 
@@ -103,6 +104,7 @@ def _open_raw(pipe: Pipe, config: InputConfig, warn: Warn, clock: Callable[[], f
         description=f"{SUBJECT}: {config.sample_format}, {config.rate} Hz, {channels} channels",
         start_unix_s=pipe.start_unix_s,
         audio=condition(pipe.blocks(raw), config.channels, SUBJECT, warn),
+        repeatable=False,
     )
 
 

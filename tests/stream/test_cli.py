@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import subprocess
 import sys
 import wave
@@ -11,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import trustme
+from media_server import Download, redirect, say, site
 
 from abhinaya.bench.demo import CALL
 from abhinaya.models.labels import LABELS
@@ -272,3 +275,53 @@ def test_the_other_commands_answer(capfd: pytest.CaptureFixture[str], tmp_path: 
     assert (tmp_path / "keys" / "hub.key_secret").stat().st_mode & 0o077 == 0
     assert commands.main(["keys", str(tmp_path / "keys"), "hub"]) == 7
     assert commands.main(["nonsense"]) == 2
+
+
+def test_inputs_of_every_kind_run_beside_each_other_and_each_bad_one_ends_alone(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with site() as web, site(context) as safe:
+        web.routes["/good.opus"] = Download(CALL.read_bytes(), cuts=[20_000, 8_000])
+        web.routes["/round"] = redirect("/round")
+        web.routes["/page.mp3"] = say(b"<html><body>Hello</body></html>" * 9)
+        web.routes["/cut.opus"] = Download(CALL.read_bytes(), ranges=False, cuts=[30_000])
+        bad = {
+            web.url("/none.mp3", user="joe:s3cret@"): "HTTP 404",
+            web.url("/round"): "redirects more than 10 times",
+            web.url("/page.mp3"): "is a web page, not audio",
+            web.url("/cut.opus"): "cannot resume",
+            safe.url("/x.mp3"): "certificate cannot be trusted",
+            "http://127.0.0.1:1/dead.mp3": "cannot be reached",
+            "rtsp://joe:s3cret@127.0.0.1:1/camera": "refused",
+        }
+        code, events, errors = run(capfd, CALL, web.url("/good.opus"), *bad)
+    assert code == 3
+    for reason in bad.values():
+        assert reason in errors, reason
+    assert "s3cret" not in errors + json.dumps(events)
+    ended = {e["stream"]: e["reason"] for e in events if e["type"] == "stream_ended"}
+    assert ended["call"] == ended["good"] == ""
+    assert "breaks off at" in ended["cut"]
+    spoken = {
+        s: [
+            (e["start_s"], e["end_s"])
+            for e in events
+            if e["type"] == "verdict" and e["stream"] == s and e["revision"] == 0
+        ]
+        for s in ended
+    }
+    assert len(spoken["call"]) >= 8
+    assert spoken["good"] == spoken["call"]
+    assert 0 < len(spoken["cut"]) < len(spoken["call"])
+    assert any("resumed at" in e["text"] for e in events if e["type"] == "remark")
+
+
+def test_an_address_of_another_protocol_is_named_before_anything_is_loaded(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    code, events, errors = run(capfd, "ftp://joe:s3cret@example.org/x.mp3")
+    assert (code, events) == (3, [])
+    assert "ftp" in errors
+    assert "s3cret" not in errors

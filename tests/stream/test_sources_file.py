@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 from pathlib import Path
@@ -10,26 +9,12 @@ import av
 import msgspec
 import numpy as np
 import pytest
+import source_fakes as fakes
 
 from abhinaya.stream.clock import SAMPLE_RATE
 from abhinaya.stream.errors import AbhinayaError, ConfigError, SourceError
 from abhinaya.stream.sources import InputConfig, channel_names, open_source
 from abhinaya.stream.sources.pace import pace
-
-
-def _load_fakes() -> Any:
-    """Tests are no package, so a neighbour is loaded by its path."""
-    spec = importlib.util.spec_from_file_location(
-        "source_fakes", Path(__file__).with_name("source_fakes.py")
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-fakes = _load_fakes()
 
 
 def hear(config: InputConfig) -> tuple[Any, list[str], SourceError | None, int]:

@@ -1,15 +1,14 @@
 from __future__ import annotations
 
-import importlib.util
 import io
 import os
 import sys
 import threading
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import source_fakes as fakes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,21 +16,6 @@ from abhinaya.stream.clock import SAMPLE_RATE
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.sources import InputConfig, open_source
 from abhinaya.stream.sources.stdin import open_stdin
-
-
-def _load_fakes() -> Any:
-    """Tests are no package, so a neighbour is loaded by its path."""
-    spec = importlib.util.spec_from_file_location(
-        "source_fakes", Path(__file__).with_name("source_fakes.py")
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-fakes = _load_fakes()
 
 
 class Dribble(io.RawIOBase):

@@ -139,3 +139,21 @@ class FakeInputStream:
 
     def unplug(self) -> None:
         self.settings["finished_callback"]()
+
+
+def write_hls(folder: Path, samples: np.ndarray[Any, Any], part_s: float = 1.0) -> list[Path]:
+    """Write [n, 1] at 16 kHz as `whole.m3u8` and its parts, which are given."""
+    options = {"hls_time": f"{part_s:g}", "hls_list_size": "0"}
+    path = folder / "whole.m3u8"
+    with av.open(str(path), "w", format="hls", options=options) as file:
+        track = file.add_stream("aac", rate=16000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(
+            np.ascontiguousarray(samples.T), format="fltp", layout="mono"
+        )
+        frame.sample_rate = 16000
+        fit = av.AudioResampler("fltp", "mono", 16000, frame_size=1024)
+        for part in [*fit.resample(frame), *fit.resample(None)]:
+            file.mux(track.encode(part))
+        file.mux(track.encode(None))
+    names = [n for n in path.read_text().splitlines() if n and not n.startswith("#")]
+    return [folder / name for name in names]
