@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "soak": "paced streams while nodes are killed and hung: what is lost, what grows",
     "vad": "how well speech is found and cut, against reference turns",
     "asr": "word error rate and speed of the transcribers",
+    "view": "what the live view costs with many streams; or a picture of it",
     "models": "the voters by batch and length, with weights made up",
 }
 

@@ -1,7 +1,8 @@
 """One colour for each label, everywhere: the terminal, subtitles, the report.
 
-Of middle brightness, to be read on a light background as well as on a dark one. A label is always
-written out; its colour only repeats it.
+Of middle brightness, to be read on a light background as well as on a dark one, and as far apart
+as a search could find for people who do not see red, green or blue as well; a test holds both. A
+label is always written out; its colour only repeats it.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from typing import Final
 from abhinaya.models.labels import UNKNOWN
 
 COLOURS: Final = {
-    "angry": "#d0382b",
-    "contempt": "#a0569e",
-    "disgust": "#5f8a2f",
-    "fear": "#7a5fd0",
-    "happy": "#c07000",
-    "neutral": "#808080",
-    "sad": "#3a7bc8",
-    "surprise": "#008b8b",
+    "angry": "#cf252a",
+    "contempt": "#e17081",
+    "disgust": "#0a7410",
+    "fear": "#974ea3",
+    "happy": "#b28305",
+    "neutral": "#696969",
+    "sad": "#406eda",
+    "surprise": "#179cb7",
     UNKNOWN: "#808080",
 }
 

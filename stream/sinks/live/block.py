@@ -41,6 +41,10 @@ NAME_CELLS: Final = 16
 """Of a stream in one line, at most."""
 LEAST_STRIP: Final = 8
 """Narrower timelines say nothing."""
+MOST_STRIP: Final = 60
+"""Cells of a timeline that has words before it in the same line."""
+LEAST_WORDS: Final = 16
+"""Cells for words in a line with other things."""
 
 
 class Form(NamedTuple):
@@ -94,7 +98,10 @@ def block(stream: StreamState, form: Form, sheet: Sheet) -> list[Row]:
         return [_line(stream, sheet)]
     cells = max(0, sheet.width - MARGIN)
     view = window(stream.position(sheet.now_unix_s), cells, sheet.step)
-    rows = [_headline(stream, sheet), strip(stream, view, sheet.now_unix_s)]
+    rows = [
+        _headline(stream, sheet, with_words=not form.text_rows),
+        strip(stream, view, sheet.now_unix_s),
+    ]
     if form.mood:
         rows.append(mood_strip(stream, view, sheet.now_unix_s))
     rows += wrapped(words_of(stream.latest), cells, form.text_rows)
@@ -109,7 +116,7 @@ def block(stream: StreamState, form: Form, sheet: Sheet) -> list[Row]:
 # --- the headline ---------------------------------------------------------------------------------
 
 
-def _headline(stream: StreamState, sheet: Sheet) -> Row:
+def _headline(stream: StreamState, sheet: Sheet, with_words: bool) -> Row:
     row = _marked(stream, sheet)
     latest = stream.latest
     if sheet.width >= WIDE:
@@ -117,6 +124,9 @@ def _headline(stream: StreamState, sheet: Sheet) -> Row:
         name = min(sheet.name_cells, left - row.cells - ACTIVITY_CELLS - 2)
         row.column(stream.name, name, style("bold")).add("  ")
         row.column(_activity(stream, sheet), ACTIVITY_CELLS, style(QUIET))
+        room = left - row.cells
+        if with_words and room >= LEAST_WORDS:
+            row.extend(wrapped(words_of(stream.latest), room, 1)[0])
         row.until(left + 2)
         return _verdict(row, stream, latest)
     label = LABEL_CELLS if sheet.width >= NARROW else 1
@@ -199,6 +209,7 @@ class _Columns(NamedTuple):
 
     name: int
     label: int
+    words: int
     strip: int
 
 
@@ -207,7 +218,10 @@ def _line_columns(width: int) -> _Columns:
     rest = width - MARGIN - 1 - label - 5
     name = max(1, min(NAME_CELLS, rest if rest < 2 * LEAST_STRIP else rest // 2))
     cells = rest - name - 2
-    return _Columns(name, label, cells if cells >= LEAST_STRIP else 0)
+    words = cells - MOST_STRIP - 2
+    if words >= LEAST_WORDS:
+        return _Columns(name, label, words, MOST_STRIP)
+    return _Columns(name, label, 0, cells if cells >= LEAST_STRIP else 0)
 
 
 def _line(stream: StreamState, sheet: Sheet) -> Row:
@@ -218,8 +232,12 @@ def _line(stream: StreamState, sheet: Sheet) -> Row:
     _short_verdict(row, stream.latest, columns.label)
     if not columns.strip:
         return row
+    start = sheet.width - columns.strip
+    if columns.words:
+        row.until(start - columns.words - 2)
+        row.extend(wrapped(words_of(stream.latest), columns.words, 1)[0])
     view = window(stream.position(sheet.now_unix_s), columns.strip, sheet.step)
-    return row.until(sheet.width - columns.strip).extend(strip(stream, view, sheet.now_unix_s))
+    return row.until(start).extend(strip(stream, view, sheet.now_unix_s))
 
 
 def strip_cells(form: Form, width: int) -> int:

@@ -16,6 +16,8 @@ UNSTABLE: Final = "dim italic"
 """Words that may still change. Both, since not every terminal knows each."""
 
 
+CUT: Final = "… "
+"""Stands before the end of a text whose beginning is not shown."""
 LONGEST: Final = 20
 """Cells of a word that is not divided."""
 
@@ -56,21 +58,45 @@ def _quiet(text: str) -> list[Word]:
 def wrapped(words: Sequence[Word], width: int, lines: int) -> list[Row]:
     """Fold words into exactly `lines` rows; of a longer text, the end, which is the latest.
 
-    Lines are folded from the beginning, so that a text that grows moves up by whole lines.
+    Several lines are folded from the beginning, so that a text that grows moves up by whole lines.
     """
+    if lines == 1:
+        return [ending(words, width)]
     rows: list[Row] = []
+    # what is cut begins with a mark, for which there is room in every line
+    room = max(1, width - len(CUT))
     for word in words:
-        for piece, glued in _pieces(word.text, width):
+        for piece, glued in _pieces(word.text, room):
             cells = cell_len(piece)
-            if not rows or rows[-1].cells + cells + (not glued) > width:
+            if not rows or rows[-1].cells + cells + (not glued) > room:
                 rows.append(Row(width))
             elif not glued:
                 rows[-1].add(" ", word.how)
             rows[-1].add(piece, word.how)
     if len(rows) > lines > 0:
         rows = rows[-lines:]
-        rows[0] = Row(width).add("…", style(QUIET)).extend(_without_first(rows[0]))
+        rows[0] = Row(width).add(CUT, style(QUIET)).extend(rows[0])
     return rows[:lines] + [Row(width) for _ in range(lines - len(rows))]
+
+
+def ending(words: Sequence[Word], width: int) -> Row:
+    """Give the last words that fit into a line."""
+    kept: list[Word] = []
+    room = width + 1
+    for word in reversed(words):
+        room -= cell_len(word.text) + 1
+        if room < (len(CUT) if len(kept) + 1 < len(words) else 0):
+            break
+        kept.insert(0, word)
+    row = Row(width)
+    if len(kept) < len(words):
+        row.add(CUT, style(QUIET))
+    if words and not kept:
+        # one word, or one of a script without spaces, is longer than the line
+        return row.add(_ending(words[-1].text, row.room), words[-1].how)
+    for i, word in enumerate(kept):
+        row.add(" " if i else "", word.how).add(word.text, word.how)
+    return row
 
 
 def _pieces(text: str, width: int) -> Iterator[tuple[str, bool]]:
@@ -93,9 +119,11 @@ def _characters(text: str) -> list[str]:
     return characters
 
 
-def _without_first(row: Row) -> Row:
-    rest = Row(row.width)
-    for i, part in enumerate(row.parts):
-        text = part.text if i else "".join(_characters(part.text)[1:])
-        rest.add(text, part.style or PLAIN)
-    return rest
+def _ending(text: str, cells: int) -> str:
+    kept: list[str] = []
+    for character in reversed(_characters(text)):
+        cells -= cell_len(character)
+        if cells < 0:
+            break
+        kept.append(character)
+    return "".join(reversed(kept))
