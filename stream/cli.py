@@ -119,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     view = output.add_mutually_exclusive_group()
     view.add_argument(
-        "--live",
+        "--view",
         dest="view",
         action="store_const",
         const="live",

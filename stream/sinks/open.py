@@ -84,7 +84,7 @@ def open_sinks(
     files = _open_all(outputs)
     if format == "jsonl":
         if view == "live":
-            raise ConfigError("--live", "shows no JSON", "write it with --output FILE.jsonl")
+            raise ConfigError("--view", "shows no JSON", "write it with --output FILE.jsonl")
         errors = Lines(Terminal(stderr=True))
         return Sinks((*files, JsonLines()), errors, (errors,))
     lines = _lines_or_view(view)
@@ -101,9 +101,9 @@ def _lines_or_view(view: ViewChoice) -> Lines | View:
     console = Terminal()
     if view == "live" and not Screen(console).can_change:
         raise ConfigError(
-            "--live",
+            "--view",
             "needs a terminal that can move its cursor",
-            "leave --live out, or use a terminal other than TERM=dumb",
+            "leave --view out, or use a terminal other than TERM=dumb",
         )
     if view == "plain" or not Screen(console).can_change:
         return Lines(console)
