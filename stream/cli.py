@@ -93,7 +93,8 @@ def _main(argv: Sequence[str] | None) -> int:
         closing(Alerts(config.rules, sinks.all, couriers)) as alerts,
         run_directory() as directory,
     ):
-        return Run(plan, directory, (*sinks.all, alerts), sinks.observer).run()
+        code = Run(plan, directory, (*sinks.all, alerts), sinks.observer).run()
+        return sinks.fault.exit_code if sinks.fault else code
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 from abhinaya.stream.errors import AbhinayaError, ConfigError, SinkError
 from abhinaya.stream.sinks.base import Sink
 from abhinaya.stream.sinks.formats import format_of, open_output
+from abhinaya.stream.sinks.guarded import Guarded
 from abhinaya.stream.sinks.jsonl import JsonLines
 from abhinaya.stream.sinks.lines import Lines
 from abhinaya.stream.sinks.live.view import View
@@ -40,6 +41,11 @@ class Sinks:
     extra: tuple[Lines, ...] = ()
     """What shows no events, but must be closed."""
 
+    @property
+    def fault(self) -> SinkError | None:
+        """Why an output has nothing more written to it; the first, if there are several."""
+        return next((s.fault for s in self.all if isinstance(s, Guarded) and s.fault), None)
+
     def close(self) -> None:
         """Close every sink, even if one fails.
 
@@ -62,7 +68,8 @@ def open_sinks(
 ) -> Sinks:
     """Open standard output in a format, and files beside it, each in the format of its suffix.
 
-    With JSON lines on standard output, what the supervisor sees goes to standard error.
+    A file that fails later does so alone; standard output takes the run with it. With JSON lines on
+    standard output, what the supervisor sees goes to standard error.
 
     Args:
         format: of standard output.
@@ -81,14 +88,13 @@ def open_sinks(
             raise SinkError(str(path), "is named twice", "give each --output its own file")
         seen.add(path.resolve())
         format_of(path)  # a misspelt suffix must not empty the files before it
-    files = _open_all(outputs)
     if format == "jsonl":
         if view == "live":
             raise ConfigError("--view", "shows no JSON", "write it with --output FILE.jsonl")
         errors = Lines(Terminal(stderr=True))
-        return Sinks((*files, JsonLines()), errors, (errors,))
+        return Sinks((*_open_all(outputs, errors), JsonLines()), errors, (errors,))
     lines = _lines_or_view(view)
-    return Sinks((*files, lines), lines)
+    return Sinks((*_open_all(outputs, lines), lines), lines)
 
 
 def _lines_or_view(view: ViewChoice) -> Lines | View:
@@ -110,11 +116,11 @@ def _lines_or_view(view: ViewChoice) -> Lines | View:
     return View(console, always=view == "live")
 
 
-def _open_all(outputs: Sequence[Path]) -> tuple[Sink, ...]:
+def _open_all(outputs: Sequence[Path], observer: Observer) -> tuple[Sink, ...]:
     files: list[Sink] = []
     try:
         for path in outputs:
-            files.append(open_output(path))
+            files.append(Guarded(open_output(path), observer.trouble))
     except AbhinayaError:
         for file in files:
             file.close()

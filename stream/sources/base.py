@@ -49,8 +49,8 @@ class InputConfig:
     )
     channel_names: tuple[str, ...] = setting((), doc="names of the streams of split channels")
     realtime: bool = setting(False, doc="pace a file as if it were live")
-    live: Literal["auto", "yes", "no"] = setting(
-        "auto", doc="whether an http address runs by itself: told by its answer, or yes, or no"
+    endless: Literal["auto", "yes", "no"] = setting(
+        "auto", doc="whether an http address runs by itself, as radio: told by its answer, or set"
     )
 
 

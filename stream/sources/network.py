@@ -90,7 +90,7 @@ def open_address(
         raise error.error(config.what) from error
     _check_audio(place, answer)
     endless = answer.radio or total_of(answer.http) is None
-    if config.live == "yes" or (config.live == "auto" and endless):
+    if config.endless == "yes" or (config.endless == "auto" and endless):
         return _open_radio(place, answer)
     if total_of(answer.http) is None:
         return _open_once(place, answer)
@@ -181,7 +181,7 @@ def _open_hls(place: _Place, answer: _Answer) -> Opened:
 def _open_radio(place: _Place, answer: _Answer) -> Opened:
     def listen(answer: _Answer, format: str = "") -> Endless:
         _check_audio(place, answer)
-        sure = answer.radio or place.config.live == "yes"
+        sure = answer.radio or place.config.endless == "yes"
         return Endless(
             answer.http,
             answer.head,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import ssl
 import subprocess
 import sys
@@ -143,12 +144,49 @@ target.mux(stream.encode(None)); target.close()
 """
 
 
-def test_a_full_disk_ends_the_run_with_the_path_and_the_reason(
-    capfd: pytest.CaptureFixture[str],
+def test_a_full_disk_is_said_once_and_what_else_is_written_goes_on(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    code, _, errors = run(capfd, CALL, "--output", "/dev/full")
+    other = tmp_path / "other.jsonl"
+    code, events, errors = run(capfd, CALL, "--output", "/dev/full", "--output", other)
     assert code == 4
-    assert "/dev/full" in errors
+    assert errors.count("/dev/full: cannot be written: No space left on device") == 1
+    written = [json.loads(line) for line in other.read_text().splitlines()]
+    assert [e for e in written if e["type"] == "verdict"] == [
+        e for e in events if e["type"] == "verdict"
+    ]
+    assert [e["reason"] for e in events if e["type"] == "stream_ended"] == [""]
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".vtt", ".TextGrid"])
+def test_an_output_folder_that_vanishes_is_said_once_and_the_run_goes_on(
+    tmp_path: Path, suffix: str
+) -> None:
+    folder = tmp_path / "results"
+    folder.mkdir()
+    outputs = ("--output", folder / f"x{suffix}", "--output", tmp_path / "other.jsonl")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "abhinaya.stream", CALL, *outputs, "--format", "jsonl"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    lines = []
+    for line in process.stdout:
+        lines.append(json.loads(line))
+        if lines[-1]["type"] == "stream_started":
+            shutil.rmtree(folder)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 4
+    assert errors.count("cannot be written") == 1, errors
+    assert f"x{suffix}" in errors
+    assert "Traceback" not in errors
+    assert [e["reason"] for e in lines if e["type"] == "stream_ended"] == [""]
+    verdicts = [e for e in lines if e["type"] == "verdict"]
+    assert len(verdicts) >= 8
+    other = [json.loads(line) for line in (tmp_path / "other.jsonl").read_text().splitlines()]
+    assert [e for e in other if e["type"] == "verdict"] == verdicts
 
 
 def test_an_output_in_a_folder_that_is_not_there_is_refused_at_once(

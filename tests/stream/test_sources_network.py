@@ -186,7 +186,7 @@ def test_a_file_of_unknown_length_that_comes_at_once_has_an_end(web: Site) -> No
     web.routes["/x.wav"] = chunked
     assert len(read(web.url("/x.wav"))) == 5 * 16_000
     assert len(web.requests) == 1
-    source = open_source(InputConfig(web.url("/x.wav"), live="no"), network=QUICK)
+    source = open_source(InputConfig(web.url("/x.wav"), endless="no"), network=QUICK)
     assert not source.live
     assert sum(len(chunk.samples) for chunk in source.chunks()) == 5 * 16_000
     source.close()
