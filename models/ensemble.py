@@ -3,6 +3,7 @@
     majority   the label with the most votes; on a tie, the tie-breaker (the published rule)
     mean       the label with the highest mean probability
     weighted   the same with a weight for each voter
+    logistic   the label with the highest probability by a fitted regression (models.combiner)
 
 A decision that is less confident than the rule asks for is withheld: its label is `unknown`, and it
 says which label was leading, with which confidence.
@@ -20,9 +21,9 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from abhinaya.models.base import Ballot
+from abhinaya.models.combiner import Logistic, Method
 from abhinaya.models.labels import LABELS, UNKNOWN
 
-Method = Literal["majority", "mean", "weighted"]
 TiePolicy = Literal["tiebreaker_label", "tiebreaker_within_tied"]
 
 PRIORITY: Final = ("S2", "ST1", "S1", "T2", "T1")
@@ -36,7 +37,7 @@ class Rule:
 
     Raises:
         ValueError: a weight is negative, a temperature not positive, the quorum below 1, or the
-            least confidence no share.
+            least confidence no share; or `logistic` is without its regressions.
 
     """
 
@@ -58,6 +59,9 @@ class Rule:
     temperatures: Mapping[str, float] = field(default_factory=dict)
     """By voter: what its log-probabilities are divided by before they count as confidence (Guo et
     al., 2017); 1 for a voter that is not named. The votes themselves stay as cast."""
+    logistic: Logistic | None = None
+    """Of the method `logistic`, which needs it. Where it was not fitted for the voters that
+    answered, the mean decides."""
 
     def __post_init__(self) -> None:
         for voter, weight in self.weights.items():
@@ -65,6 +69,8 @@ class Rule:
                 raise ValueError(f"the weight of {voter} must be 0 or more, not {weight}")
         if self.quorum < 1:
             raise ValueError(f"the quorum must be at least 1, not {self.quorum}")
+        if self.method == "logistic" and self.logistic is None:
+            raise ValueError("the method logistic needs its regressions")
         if not 0 <= self.min_confidence <= 1:
             raise ValueError(f"min_confidence must be in [0, 1], not {self.min_confidence}")
         for voter, temperature in self.temperatures.items():
@@ -83,12 +89,12 @@ class Decision:
     figures below are about this one."""
     confidence: float | None
     """Mean probability, after the temperatures, that the voters present give to it, over those that
-    give any; None where none does. The same measure under every rule, and never more than the
-    highest probability that a voter gives to it as cast."""
+    give any; under `logistic` its probability. Never more than the highest probability that a voter
+    gives to it as cast; None where no voter gives any."""
     agreement: float
     """Share of the votes cast that are for it."""
     margin: float
-    """Its lead over the runner-up: share of votes (majority) or mean probability; 0 on a tie."""
+    """Its lead over the runner-up: share of votes (majority) or probability; 0 on a tie."""
     reason: str = ""
     """Why the label is `unknown`."""
     tie_breaker: str = ""
@@ -110,11 +116,17 @@ def decide(ballots: Mapping[str, Ballot], rule: Rule) -> Decision:
     if len(ballots) < rule.quorum:
         cast = "1 vote" if len(ballots) == 1 else f"{len(ballots)} votes"
         return _unknown(f"{cast} of at least {rule.quorum}")
-    scores = _shares(ballots) if rule.method == "majority" else _means(ballots, rule)
+    regressions = rule.logistic if rule.method == "logistic" else None
+    combined = None if regressions is None else regressions.probabilities(ballots)
+    if combined is not None:
+        scores = dict(zip(LABELS, combined, strict=True))
+    else:
+        scores = _shares(ballots) if rule.method == "majority" else _means(ballots, rule)
     if not scores:
         return _unknown("no voter that answered has a weight")
     leading, tie_breaker = _choose(scores, ballots, rule)
-    confidence = _confidence(leading, ballots, rule)
+    fitted = None if combined is None else scores[leading]
+    confidence = _confidence(leading, ballots, rule, fitted)
     reason = _too_unsure(leading, confidence, rule.min_confidence)
     return Decision(
         label=UNKNOWN if reason else leading,
@@ -185,14 +197,19 @@ def _margin(scores: Mapping[str, float]) -> float:
     return first - (rest[0] if rest else 0.0)
 
 
-def _confidence(label: str, ballots: Mapping[str, Ballot], rule: Rule) -> float | None:
+def _confidence(
+    label: str, ballots: Mapping[str, Ballot], rule: Rule, fitted: float | None
+) -> float | None:
+    """Give what is claimed for a label: `fitted`, or else the mean; at most what a voter claims."""
     column = LABELS.index(label)
     given = {v: b.probabilities for v, b in ballots.items() if b.probabilities is not None}
     if not given:
         return None
-    shares = [tempered(p, rule.temperatures.get(voter, 1.0))[column] for voter, p in given.items()]
-    # a temperature below 1 must not make the verdict surer than the surest voter
-    return min(math.fsum(shares) / len(shares), max(p[column] for p in given.values()))
+    if fitted is None:
+        calm = [tempered(p, rule.temperatures.get(voter, 1.0)) for voter, p in given.items()]
+        fitted = math.fsum(p[column] for p in calm) / len(calm)
+    # neither a fit nor a temperature below 1 makes the verdict surer than its surest voter
+    return min(fitted, max(p[column] for p in given.values()))
 
 
 def tempered(probabilities: Sequence[float], temperature: float) -> Sequence[float]:

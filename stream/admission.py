@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Final
 
+from abhinaya.models.combiner import Combiner
 from abhinaya.models.labels import LABELS
 from abhinaya.stream.clock import to_samples, to_seconds
 from abhinaya.stream.messages import Gap, Payload, Ready, Segment, Transcript, Vote
@@ -41,8 +42,8 @@ def fault_of_item(position: int, item: Segment | Gap) -> str:
     return ""
 
 
-def fault_of_node(ready: Ready, services: frozenset[str]) -> str:
-    """Say why a node cannot take part in a run with these services, if so."""
+def fault_of_node(ready: Ready, services: frozenset[str], combiner: Combiner | None = None) -> str:
+    """Say why a node cannot take part in a run with these services and combiner, if so."""
     if ready.service not in services:
         return f"{ready.service!r} has no part in this run ({', '.join(sorted(services))})"
     gives = "transcript" if ready.service == TRANSCRIBER else "vote"
@@ -57,7 +58,10 @@ def fault_of_node(ready: Ready, services: frozenset[str]) -> str:
         return "it needs what it gives"
     if ready.credits < 1:
         return "it takes no tasks"
-    return ""
+    if combiner is None or gives != "vote":
+        return ""
+    fault = combiner.fault(ready.service, ready.model, ready.version)
+    return fault and f"{fault}: fit vote.combiner again, or use the model that it was fitted on"
 
 
 def fault_of_answer(service: str, labels: frozenset[str], answer: Vote | Transcript) -> str:

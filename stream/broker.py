@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from abhinaya.models.combiner import Combiner
 from abhinaya.stream.admission import TRANSCRIBER, fault_of_answer, fault_of_item, fault_of_node
 from abhinaya.stream.aggregator import Aggregator, Facts
 from abhinaya.stream.clock import to_seconds
@@ -76,12 +77,14 @@ class Broker:
     Args:
         config: of the run.
         incarnation: differs between two hubs in a row.
+        combiner: that the profile names, read.
 
     """
 
-    def __init__(self, config: Config, incarnation: str) -> None:
-        deadlines, vote = config.deadlines, config.vote
+    def __init__(self, config: Config, incarnation: str, combiner: Combiner | None = None) -> None:
+        deadlines = config.deadlines
         self._config = config
+        self._combiner = combiner
         self._incarnation = incarnation
         voters = tuple(config.voters)
         # first who others wait for: tasks leave in this order
@@ -90,7 +93,8 @@ class Broker:
         self._dispatch = Dispatch(
             services, Limits(config.supervise.silent_s, deadlines.task_s, deadlines.attempts)
         )
-        self._aggregator = Aggregator(voters, rule_of(vote), deadlines.revise_s)
+        rule = rule_of(config.vote, combiner)
+        self._aggregator = Aggregator(voters, rule, deadlines.revise_s)
         self._fronts = Fronts(incarnation, config.flow)
         self._outlet = Outlet(incarnation)
         self._nodes: dict[bytes, _Node] = {}
@@ -258,7 +262,7 @@ class Broker:
         if peer in self._fronts or (known is not None and known.name != ready.node):
             fault = "it has introduced itself as another"
         else:
-            fault = fault_of_node(ready, self._services)
+            fault = fault_of_node(ready, self._services, self._combiner)
         if fault:
             self._refuse(peer, fault)
             self._outlet.notify(

@@ -243,6 +243,7 @@ def trace(profile: str, overrides: Sequence[Override] = ()) -> Traced:
 
     """
     table = _read(profile)
+    _anchor(table, _folder(profile))
     from_file = dict.fromkeys(_leaves(table, ""), f"profile {profile}")
     table.setdefault("profile", Path(profile).stem)
     given: dict[str, str] = {}
@@ -254,6 +255,7 @@ def trace(profile: str, overrides: Sequence[Override] = ()) -> Traced:
         if override.origin:
             given[key] = override.origin
         _put(table, key, override.value, faults)
+    _anchor(table, Path.cwd())  # one that a flag or a variable gives is from where we are
     config = build(Config, table, "", faults)
     if not faults.texts:
         for text, *paths in _conflicts(config):
@@ -291,6 +293,19 @@ def _read(profile: str) -> dict[str, Any]:
         ) from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"profile {profile!r}", f"cannot be read: {error}") from error
+
+
+def _folder(profile: str) -> Path:
+    if profile in profiles():
+        return Path(str(importlib.resources.files("abhinaya.stream.profiles")))
+    return Path(profile).resolve().parent
+
+
+def _anchor(table: dict[str, Any], folder: Path) -> None:
+    """Make the path of the combiner absolute: processes elsewhere read it as well."""
+    vote = table.get("vote")
+    if isinstance(vote, dict) and isinstance(vote.get("combiner"), str) and vote["combiner"]:
+        vote["combiner"] = str(folder / vote["combiner"])
 
 
 def _leaves(table: Mapping[str, Any], path: str) -> Iterator[str]:
@@ -342,7 +357,7 @@ def _conflicts(config: Config) -> Iterator[tuple[str, ...]]:
     if vad.cut_search_s >= vad.max_segment_s:
         pair = ("vad.cut_search_s", "vad.max_segment_s")
         yield f"{pair[0]} is not shorter than {pair[1]}", *pair
-    yield from voting.conflicts(config.vote, config.voters)
+    yield from voting.conflicts(config.vote, {v: w.model for v, w in config.voters.items()})
     if config.supervise.silent_s < 2 * config.supervise.beat_s:
         yield "supervise.silent_s is less than two beats", "supervise.silent_s", "supervise.beat_s"
     yield from rules.conflicts(config.rules)

@@ -18,6 +18,7 @@ from abhinaya.stream.errors import WireError
 from abhinaya.stream.messages import FromSink, Message, ToHub
 from abhinaya.stream.outlet import Outgoing
 from abhinaya.stream.process import Stop, run_child
+from abhinaya.stream.voting import load_combiner
 from abhinaya.stream.wire import MAX_SAID_BYTES, Decoder, Encoder
 
 TICK_S = 0.02
@@ -101,12 +102,14 @@ def serve(
 
     Raises:
         NetworkError: the endpoint is taken, malformed, or open to the network without keys.
+        ConfigError: the combiner has gone since the profile was loaded.
 
     """
+    combiner = load_combiner(run.vote)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     doors = sockets.Hub(context, endpoint, keys)
     try:
-        return Hub(Broker(run, f"{time.time_ns():x}"), doors).run(stop)
+        return Hub(Broker(run, f"{time.time_ns():x}", combiner), doors).run(stop)
     finally:
         doors.close()
         context.term()

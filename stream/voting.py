@@ -1,25 +1,38 @@
-"""How the votes of a run are put together: the settings, and the rule that they make."""
+"""How the votes of a run are put together: the settings, and the rule that they make.
+
+A combiner that `abhinaya train ensemble` fitted lies in a file beside the profile. It is read when
+the profile is loaded, so that a wrong one is refused before anything starts, and again by the hub.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
 
-from abhinaya.models.ensemble import Rule
+from abhinaya.models.combiner import Combiner, Method
+from abhinaya.models.combiner_file import read_combiner
+from abhinaya.models.ensemble import Rule, TiePolicy
+from abhinaya.models.errors import ModelError
 from abhinaya.models.fields import near, setting
+from abhinaya.stream.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
 class VoteConfig:
     """How votes become one label."""
 
-    method: Literal["majority", "mean", "weighted"] = setting(
-        "majority", doc="majority of labels, mean or weighted mean of probabilities"
+    method: Method = setting(
+        "majority",
+        doc="majority of labels, mean or weighted mean of probabilities, or logistic: a fitted one",
     )
-    tie_policy: Literal["tiebreaker_label", "tiebreaker_within_tied"] = setting(
+    combiner: str = setting(
+        "",
+        doc="file that `abhinaya train ensemble` fitted for this method, from the profile's folder",
+    )
+    tie_policy: TiePolicy = setting(
         "tiebreaker_label",
         doc="on a tie, the tie-breaker's label, or its label only if it is among the tied",
     )
@@ -31,8 +44,12 @@ class VoteConfig:
         metadata={"doc": "weight of each voter in the weighted mean", "least": None, "most": None},
     )
     quorum: int = setting(1, doc="votes below which the label is `unknown`", least=1, most=64)
-    min_confidence: float = setting(
-        0.0, doc="confidence below which the label is `unknown`; 0: never", least=0, most=1
+    min_confidence: float | None = setting(
+        None,
+        doc="confidence below which the label is `unknown`, 0 for never; if not given, what the "
+        "combiner says, and never without one",
+        least=0,
+        most=1,
     )
     temperatures: Mapping[str, float] = dataclasses.field(
         default_factory=dict,
@@ -44,8 +61,14 @@ class VoteConfig:
     )
 
 
-def conflicts(vote: VoteConfig, voters: Collection[str]) -> Iterator[tuple[str, ...]]:
-    """Yield what is wrong between the settings and the voters, and which settings these are."""
+def conflicts(vote: VoteConfig, voters: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
+    """Yield what is wrong between the settings and the voters, and which settings these are.
+
+    Args:
+        vote: the settings.
+        voters: model of each voter, by name.
+
+    """
     if vote.quorum > max(1, len(voters)):
         yield f"vote.quorum = {vote.quorum} is more than there are voters", "vote.quorum"
     for name, weight in vote.weights.items():
@@ -61,16 +84,57 @@ def conflicts(vote: VoteConfig, voters: Collection[str]) -> Iterator[tuple[str, 
             if name not in voters:
                 path = f"vote.{table}.{name}"
                 yield f"{path} is no voter{near(name, voters)}", path
+    yield from _conflicts_of_combiner(vote, voters)
 
 
-def rule_of(vote: VoteConfig) -> Rule:
-    """Make the rule of a profile's [vote] table."""
+def _conflicts_of_combiner(
+    vote: VoteConfig, voters: Mapping[str, str]
+) -> Iterator[tuple[str, ...]]:
+    setting = "vote.combiner"
+    if not vote.combiner:
+        if vote.method == "logistic":
+            yield f"vote.method = 'logistic' needs {setting}, a fitted file", "vote.method"
+        return
+    try:
+        combiner = read_combiner(Path(vote.combiner))
+    except ModelError as error:
+        yield f"{setting}: {error}", setting
+        return
+    said = f"{setting} = {vote.combiner!r}"
+    if combiner.method != vote.method:
+        yield f"{said} was fitted for {combiner.method}, not {vote.method}", setting, "vote.method"
+    for name, model in voters.items():
+        if fault := combiner.fault(name, model):
+            yield f"{said}: {fault}", setting, f"voters.{name}"
+
+
+def load_combiner(vote: VoteConfig) -> Combiner | None:
+    """Read the combiner of a profile, if it has one.
+
+    Raises:
+        ConfigError: it has gone or changed since the profile was loaded.
+
+    """
+    if not vote.combiner:
+        return None
+    try:
+        return read_combiner(Path(vote.combiner))
+    except ModelError as error:
+        raise ConfigError(f"vote.combiner {vote.combiner}", error.reason, error.remedy) from error
+
+
+def rule_of(vote: VoteConfig, combiner: Combiner | None = None) -> Rule:
+    """Make the rule of a profile's [vote] table; what that says goes before what was fitted."""
+    least = vote.min_confidence
+    if least is None:
+        least = combiner.min_confidence if combiner else 0.0
     return Rule(
         method=vote.method,
         tie_policy=vote.tie_policy,
         priority=vote.priority,
-        weights=vote.weights,
+        weights=(combiner.weights if combiner else {}) | dict(vote.weights),
         quorum=vote.quorum,
-        min_confidence=vote.min_confidence,
-        temperatures=vote.temperatures,
+        min_confidence=least,
+        temperatures=(combiner.temperatures if combiner else {}) | dict(vote.temperatures),
+        logistic=combiner.logistic if combiner else None,
     )

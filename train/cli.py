@@ -9,6 +9,7 @@ from pathlib import Path
 
 from abhinaya.models.errors import ModelError
 from abhinaya.models.registry import load
+from abhinaya.train import ensemble_cli
 from abhinaya.train.cards import BACKGROUNDS, measured, write_card
 from abhinaya.train.compact_joint import JointRecipe, train_compact_joint
 from abhinaya.train.compact_recipes import changed
@@ -29,6 +30,10 @@ def main(argv: list[str]) -> int:
     try:
         if args.command == "evaluate":
             _evaluate(args)
+        elif args.command == "pairs":
+            ensemble_cli.run_pairs(args, _say)
+        elif args.command == "ensemble":
+            ensemble_cli.run_ensemble(args, _say)
         else:
             _train(args)
     except (DataError, TrainingError, ModelError) as error:
@@ -53,6 +58,11 @@ def _parser() -> argparse.ArgumentParser:
             metavar="NAME=VALUE",
             help="another value in the recipe, as schedule.rate=1e-3; VALUE is JSON",
         )
+    pairs = commands.add_parser("pairs", help="let the embedded voters vote on made-up utterances")
+    _add_folders(pairs)
+    ensemble_cli.add_pairs(pairs)
+    ensemble = commands.add_parser("ensemble", help="fit how votes are combined, on held-out votes")
+    ensemble_cli.add_ensemble(ensemble)
     evaluate = commands.add_parser("evaluate", help="measure weights and write the figures")
     _add_folders(evaluate)
     evaluate.add_argument("model", choices=sorted(BACKGROUNDS))

@@ -1,7 +1,7 @@
 """`abhinaya eval`: files of predictions and a manifest give the paper's tables, with intervals.
 
 Table 1 scores each system alone, table 3 each label, table 4 every combination of voters with its
-tie-break against the best voter alone. Nothing is fitted here.
+tie-break against the best voter alone, table 5 rules for all of them. Nothing is fitted here.
 """
 
 from __future__ import annotations
@@ -10,15 +10,19 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from abhinaya.models.ensemble import PRIORITY, Method, Rule, TiePolicy
+from abhinaya.models.combiner import Method
+from abhinaya.models.ensemble import PRIORITY, Rule, TiePolicy
 from abhinaya.train.data.clips import DataError
 from abhinaya.train.data.manifest import read_manifest
 from abhinaya.train.eval_html import as_html
 from abhinaya.train.eval_predictions import VERDICT, System, join, read_predictions
 from abhinaya.train.eval_report import as_json, as_text
+from abhinaya.train.eval_rules import open_combiner, rule_rows, with_combiner
+from abhinaya.train.eval_sources import Source, read_sources
 from abhinaya.train.eval_tables import (
     Scored,
     class_rows,
@@ -72,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of the resampling")
     parser.add_argument("--voters", metavar="A,B,...", help="who is combined; default: all")
     parser.add_argument("--rule", choices=RULES, default="majority")
+    parser.add_argument(
+        "--combiner", type=Path, metavar="FILE", help="a rule that abhinaya train ensemble fitted"
+    )
     parser.add_argument("--tie-policy", choices=get_args(TiePolicy), default="tiebreaker_label")
     parser.add_argument(
         "--priority",
@@ -94,6 +101,12 @@ def _report(args: argparse.Namespace) -> dict[str, Any]:
     systems = _systems(args.predictions, on)
     rule = Rule(args.rule, args.tie_policy, tuple(args.priority.split(",")))
     voters = _voters(systems, args.voters)
+    rules = [replace(rule, method=method) for method in RULES]
+    if args.combiner is not None:
+        sources = _sources(args.predictions)
+        combiner = open_combiner(args.combiner, {v.name: sources[v.name] for v in voters})
+        rule = with_combiner(rule, combiner)
+        rules.append(rule)
     return as_json(
         on,
         total=len(manifest.clips),
@@ -102,6 +115,7 @@ def _report(args: argparse.Namespace) -> dict[str, Any]:
         confusions={s.name: confusion_rows(s, on) for s in systems},
         probabilities={s.name: s.probabilities for s in systems},
         combinations=list(combination_rows(voters, on, rule)) if len(voters) > 1 else [],
+        rules=list(rule_rows(voters, on, rules)) if len(voters) > 1 else [],
         rule=rule,
     )
 
@@ -118,6 +132,14 @@ def _systems(given: Sequence[str], on: Scored) -> list[System]:
                 )
             found[system] = join(system, ballots, on.clips)
     return list(found.values())
+
+
+def _sources(given: Sequence[str]) -> dict[str, Source]:
+    found: dict[str, Source] = {}
+    for item in given:
+        name, _, file = item.rpartition("=")
+        found |= read_sources(Path(file), name or Path(file).stem)
+    return found
 
 
 def _voters(systems: Sequence[System], asked: str | None) -> list[System]:

@@ -72,7 +72,7 @@ def join(name: str, ballots: Ballots, clips: Sequence[Clip]) -> System:
         DataError: none of its answers is about any of them.
 
     """
-    found = _found(ballots, clips)
+    found = found_ballots(ballots, clips)
     if not any(found):
         told = next(iter(ballots), "nothing")
         raise DataError(
@@ -86,8 +86,8 @@ def join(name: str, ballots: Ballots, clips: Sequence[Clip]) -> System:
     return System(name, guess, np.array(rows, np.float32))
 
 
-def _found(ballots: Ballots, clips: Sequence[Clip]) -> list[Ballot | None]:
-    """Answers by id or path; by file name alone only where it is unique on both sides."""
+def found_ballots(ballots: Ballots, clips: Sequence[Clip]) -> list[Ballot | None]:
+    """Find the answers [N] by id or path; by file name only where that is unique on both sides."""
     answers = Counter(map(_stem, ballots))
     short = {_stem(key): ballot for key, ballot in ballots.items() if answers[_stem(key)] == 1}
     stems = [_stem(clip.path or clip.id) for clip in clips]

@@ -10,6 +10,7 @@ from abhinaya.models.base import FloatArray
 from abhinaya.models.ensemble import Rule
 from abhinaya.models.labels import LABELS
 from abhinaya.train.eval_intervals import Interval
+from abhinaya.train.eval_rules import RuleRow
 from abhinaya.train.eval_tables import Combination, ModelRow, Scored
 from abhinaya.train.metrics import ClassScore, reliability
 
@@ -25,6 +26,7 @@ def as_json(
     confusions: Mapping[str, list[list[int]]],
     probabilities: Mapping[str, FloatArray | None],
     combinations: Sequence[Combination],
+    rules: Sequence[RuleRow],
     rule: Rule,
 ) -> Report:
     """Everything that was measured, as plain values."""
@@ -56,11 +58,12 @@ def as_json(
             if p is not None
         },
         "combinations": [asdict(row) for row in combinations],
+        "rules": [asdict(row) for row in rules],
     }
 
 
 def as_text(report: Report) -> str:
-    """Tables 1, 3 and 4 for a terminal."""
+    """Tables 1, 3, 4 and 5 for a terminal."""
     left_out = report["clips"] - report["scored"]
     said = f"{report['scored']} clips of {report['speakers']} speakers"
     if left_out:
@@ -69,6 +72,8 @@ def as_text(report: Report) -> str:
     parts = [said, _models(report), _classes(report)]
     if report["combinations"]:
         parts.append(_combinations(report))
+    if report["rules"]:
+        parts.append(_rules(report))
     return "\n\n".join(parts)
 
 
@@ -111,6 +116,25 @@ def _combinations(report: Report) -> str:
             ]
         )
     return f"Table 4. Combinations, by {report['rule']['method']}\n" + table(rows)
+
+
+def _rules(report: Report) -> str:
+    first = report["rules"][0]["rule"]
+    rows = [["rule", "macro-F1", "ECE", "neutral otherwise", f"gain over {first}", "p"]]
+    for row in report["rules"]:
+        gain = row["gain"] and row["gain"]["difference"]
+        lead = gain and f"{gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]"
+        rows.append(
+            [
+                row["rule"],
+                told(row["macro_f1"]),
+                figure(row["calibration_error"]),
+                figure(row["alarms"]),
+                lead or "-",
+                figure(row["gain"]["p"] if row["gain"] else None),
+            ]
+        )
+    return "Table 5. All voters, by rule\n" + table(rows)
 
 
 def told(interval: Mapping[str, float]) -> str:

@@ -167,8 +167,7 @@ def combine(systems: Sequence[System], rule: Rule) -> tuple[Indices, int]:
     """Label [N] of the systems together, -1 where none answers, and on how many clips they tied."""
     labels, ties = [], 0
     for i in range(len(systems[0].guess)):
-        ballots = {s.name: _ballot(s, i) for s in systems if s.guess[i] >= 0}
-        decision = decide(ballots, rule)
+        decision = decide(ballots_of(systems, i), rule)
         labels.append(-1 if decision.label == UNKNOWN else LABELS.index(decision.label))
         ties += bool(decision.tie_breaker)
     return np.array(labels, np.int64), ties
@@ -202,6 +201,11 @@ def combination_rows(systems: Sequence[System], on: Scored, rule: Rule) -> Itera
                 best=best,
                 gain=on.compare(guess, by_name[best].guess),
             )
+
+
+def ballots_of(systems: Sequence[System], i: int) -> dict[str, Ballot]:
+    """Give what the systems say of clip `i`, those that answer."""
+    return {s.name: _ballot(s, i) for s in systems if s.guess[i] >= 0}
 
 
 def _ballot(system: System, i: int) -> Ballot:

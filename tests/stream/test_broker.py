@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from abhinaya.models.combiner import Combiner, Logistic, Member, Regression
 from abhinaya.models.labels import LABELS
 from abhinaya.stream.broker import Broker
 from abhinaya.stream.config import DeadlineConfig
@@ -48,6 +49,7 @@ from abhinaya.stream.messages import (
     Word,
 )
 from abhinaya.stream.outlet import Outgoing
+from abhinaya.stream.voting import VoteConfig
 from abhinaya.stream.wire import Decoder, Encoder
 
 M = TypeVar("M", bound=Message)
@@ -61,9 +63,9 @@ SERVICES = ("asr", *VOTERS)
 class Desk:
     """A broker with a recorder that confirms nothing by itself, and what each peer was told."""
 
-    def __init__(self, **changes: Any) -> None:
+    def __init__(self, combiner: Combiner | None = None, **changes: Any) -> None:
         self.now = 100.0
-        self.broker = Broker(fakes.config(**changes), "hub-1")
+        self.broker = Broker(fakes.config(**changes), "hub-1", combiner)
         self.told: list[tuple[bytes, Message]] = []
         self.notices: list[Notice] = []
         self.sink(Subscribe(sink="recorder", confirm=True))
@@ -251,6 +253,35 @@ def test_a_node_that_does_not_fit_is_refused_by_name(ready: Ready, reason: str) 
     assert hub.events(NodeUp) == []
     hub.say(FRONT, fakes.segment(0))
     assert hub.to(b"odd", Task) == []
+
+
+def test_a_model_that_the_combiner_was_not_fitted_on_is_refused_with_the_remedy() -> None:
+    ready = fakes.ready("S1")
+    members = {"S1": Member(ready.model, ready.version), "T2": Member(ready.model, "older")}
+    hub = Desk(combiner=Combiner("mean", members | {"ST1": Member()})).up("asr", "S1", "T2", "ST1")
+    (down,) = hub.events(NodeDown)
+    assert down.service == "T2"
+    assert down.reason.startswith("refused: it was fitted on fake older as T2, not")
+    assert "fit vote.combiner again" in down.reason
+    assert {n.service for n in hub.events(NodeUp)} == {"asr", "S1", "ST1"}
+
+
+def test_a_fitted_combiner_decides() -> None:
+    """One regression that listens to T2 alone, against a majority of two."""
+    voters = ("S1", "ST1", "T2")
+    weights = np.hstack([np.zeros((8, 16)), np.eye(8)])
+    regression = Regression(voters, weights, np.zeros(8))
+    logistic = Logistic(LABELS, {frozenset(voters): regression})
+    fitted = Combiner("logistic", dict.fromkeys(voters, Member()), logistic=logistic)
+    vote = VoteConfig(method="logistic")
+    hub = Desk(combiner=fitted, vote=vote).up(*SERVICES).front()
+    hub.say(FRONT, fakes.segment(0))
+    hub.answer(0, "asr", "S1", "ST1")
+    hub.answer(0, "T2", label="sad")
+    verdict = hub.verdict()
+    assert (verdict.label, verdict.agreement) == ("sad", pytest.approx(1 / 3))
+    assert verdict.confidence is not None
+    assert verdict.confidence <= 0.65
 
 
 # --- a segment on its way -------------------------------------------------------------------------

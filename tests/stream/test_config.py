@@ -9,9 +9,12 @@ from typing import Any, get_type_hints
 
 import pytest
 
+from abhinaya.models.combiner import Combiner, Member
+from abhinaya.models.combiner_file import write_combiner
 from abhinaya.models.fields import members
 from abhinaya.stream.config import Config, VadConfig, WorkerConfig, decode, encode, load, profiles
 from abhinaya.stream.errors import ConfigError
+from abhinaya.stream.voting import load_combiner, rule_of
 
 GOOD = '[voters.S1]\nmodel = "compact-speech"\n'
 
@@ -260,3 +263,82 @@ def test_every_default_is_within_its_own_range(kind: type[Any]) -> None:
 def test_a_config_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         load("embedded").profile = "other"  # type: ignore[misc]
+
+
+# --- a fitted combiner ----------------------------------------------------------------------------
+
+
+def combiner_file(folder: Path, **changes: Any) -> Path:
+    members = {"S1": Member("compact-speech", "2", 1.5, 2.0), "T2": Member("compact-text", "1")}
+    fields: dict[str, Any] = {"method": "weighted", "members": members, "min_confidence": 0.3}
+    path = folder / "fitted.json"
+    write_combiner(path, Combiner(**(fields | changes)))
+    return path
+
+
+FITTED = GOOD + '[vote]\nmethod = "weighted"\ncombiner = "fitted.json"\n'
+
+
+def test_a_combiner_lies_beside_its_profile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = combiner_file(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    config = load(write(tmp_path, FITTED))
+    assert config.vote.combiner == str(path)
+    rule = rule_of(config.vote, load_combiner(config.vote))
+    assert (rule.weights["S1"], rule.temperatures["S1"], rule.min_confidence) == (2.0, 1.5, 0.3)
+
+
+def test_a_combiner_that_a_flag_names_is_from_where_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    path = combiner_file(tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    settings = {"vote.method": "weighted", "vote.combiner": "fitted.json"}
+    assert load(write(tmp_path, GOOD), settings).vote.combiner == str(path)
+
+
+def test_what_a_profile_says_goes_before_what_was_fitted(tmp_path: Path) -> None:
+    combiner_file(tmp_path)
+    more = "min_confidence = 0\nweights = { S1 = 7 }\ntemperatures = { S1 = 3 }\n"
+    vote = load(write(tmp_path, FITTED + more)).vote
+    rule = rule_of(vote, load_combiner(vote))
+    assert (rule.weights["S1"], rule.temperatures["S1"], rule.min_confidence) == (7.0, 3.0, 0.0)
+
+
+def test_without_a_combiner_nothing_is_withheld(tmp_path: Path) -> None:
+    vote = load(write(tmp_path, GOOD)).vote
+    assert load_combiner(vote) is None
+    assert rule_of(vote).min_confidence == 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (GOOD + '[vote]\nmethod = "logistic"\n', "'logistic' needs vote.combiner"),
+        (FITTED.replace("fitted.json", "gone.json"), "gone.json: there is no such file"),
+        (FITTED.replace("weighted", "mean"), "was fitted for weighted, not mean"),
+        (
+            FITTED.replace("compact-speech", "wavlm"),
+            "it was fitted on S1 as compact-speech, which is now wavlm",
+        ),
+        (FITTED + '[voters.X]\nmodel = "wavlm"\n', "it was fitted on S1, T2, not on X"),
+    ],
+)
+def test_a_combiner_that_does_not_fit_is_refused_before_anything_starts(
+    tmp_path: Path, text: str, fault: str
+) -> None:
+    combiner_file(tmp_path)
+    (said,) = faults(tmp_path, text)
+    assert fault in said
+
+
+def test_a_combiner_that_is_gone_since_is_named_by_the_hub(tmp_path: Path) -> None:
+    path = combiner_file(tmp_path)
+    vote = load(write(tmp_path, FITTED)).vote
+    path.unlink()
+    with pytest.raises(ConfigError, match=r"vote.combiner .*fitted.json: there is no such file"):
+        load_combiner(vote)
