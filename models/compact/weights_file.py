@@ -18,6 +18,8 @@ import numpy.typing as npt
 import onnxruntime
 
 from abhinaya.models.base import Card, FloatArray, Need
+from abhinaya.models.compact.features import SAMPLE_RATE
+from abhinaya.models.compact.onnx_size import OnnxSize, onnx_size
 from abhinaya.models.errors import DamagedFileError, LabelsError, MissingFileError
 from abhinaya.models.labels import LABELS
 
@@ -63,10 +65,9 @@ def load_weights(name: str, needs: frozenset[Need], weights: str | None) -> Weig
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    content = path.read_bytes()
     try:
-        session = onnxruntime.InferenceSession(
-            path.read_bytes(), options, providers=["CPUExecutionProvider"]
-        )
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors share no base class of their own
         raise DamagedFileError(path, f"not an ONNX file that can run: {error}", remedy) from error
     said = _said(path, session, name, remedy)
@@ -75,7 +76,7 @@ def load_weights(name: str, needs: frozenset[Need], weights: str | None) -> Weig
         session=session,
         settings=said["settings"],
         places=_places(path, said["labels"], remedy),
-        card=_card(path, name, needs, said),
+        card=_card(path, name, needs, said, onnx_size(content)),
     )
 
 
@@ -109,7 +110,9 @@ def _places(path: Path, labels: Sequence[str], remedy: str) -> npt.NDArray[np.in
     return np.array([LABELS.index(label) for label in labels], np.int64)
 
 
-def _card(path: Path, name: str, needs: frozenset[Need], said: Mapping[str, Any]) -> Card:
+def _card(
+    path: Path, name: str, needs: frozenset[Need], said: Mapping[str, Any], size: OnnxSize
+) -> Card:
     """Make the card out of the metadata and, where it lies beside, the card file."""
     beside = path.with_suffix(".json")
     told = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
@@ -121,4 +124,8 @@ def _card(path: Path, name: str, needs: frozenset[Need], said: Mapping[str, Any]
         licence=told.get("licence", "not stated"),
         noncommercial=bool(told.get("noncommercial", False)),
         notes=tuple(told.get("limits", ("no card beside the weights file",))),
+        sample_rate_hz=SAMPLE_RATE if "audio" in needs else None,
+        tensors=size.tensors,
+        parameters=size.parameters,
+        memory_mb=size.memory_mb,
     )
