@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from transformers import AutoModel, LlamaConfig, WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from abhinaya.models.audio_encoders import AudioEncoders
+from abhinaya.models import audio_encoders
+from abhinaya.models.audio_encoders import LONGEST, AudioEncoders
 from abhinaya.models.base import FloatArray
 from abhinaya.models.beats import Beats, BeatsConfig
 from abhinaya.models.heads import LanguageHead
@@ -113,6 +114,15 @@ TINY: Final = Sizes(
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """A part of the work that is one method's."""
+
+    name: str
+    of: Any
+    method: str = "forward"
+
+
+@dataclass(frozen=True, slots=True)
 class Subject:
     """A voter, or several that run one after the other on the same segments."""
 
@@ -120,6 +130,10 @@ class Subject:
     run: Callable[[Batch], Tensor]
     """Waves to probabilities [B, C] on the CPU."""
     modules: tuple[nn.Module, ...]
+    stages: tuple[Stage, ...] = ()
+    """In the order of the work; none for several voters at once."""
+    window_s: float | None = None
+    """What every segment is padded to; None if only to the longest of its batch."""
 
 
 class Workshop:
@@ -154,7 +168,12 @@ class Workshop:
             scores: Tensor = model(moved(waves, self._place), moved(lengths, self._place))
             return scores.softmax(-1).cpu()
 
-        return Subject("S1", run, (model,))
+        stages = (
+            Stage("convolutions", model.wavlm_model.feature_extractor),
+            Stage("transformer", model.wavlm_model.encoder),
+            Stage("head", model.head),
+        )
+        return Subject("S1", run, (model,), stages)
 
     def _t2(self) -> Subject:
         body = self._llm(self._sizes.llama_8b)
@@ -167,7 +186,7 @@ class Workshop:
             scores: Tensor = model(moved(ids, self._place), moved(mask, self._place))
             return scores.softmax(-1).cpu()
 
-        return Subject("T2", run, (model,))
+        return Subject("T2", run, (model,), (Stage("LLM", body), Stage("head", model.head)))
 
     def _s2(self) -> Subject:
         return self._salmonn("S2", self._sizes.vicuna_13b, transcript=False)
@@ -190,7 +209,17 @@ class Workshop:
             scores: Tensor = model(encoders.encode(batch), prompts, trim=self._trim)
             return scores.softmax(-1).cpu()
 
-        return Subject(name, run, (model, encoders.whisper, encoders.beats))
+        stages = (
+            Stage("spectrum", encoders, "mel"),
+            Stage("Whisper", encoders, "speech"),
+            Stage("filter bank", audio_encoders, "filter_bank"),
+            Stage("BEATs", encoders.beats),
+            Stage("Q-Former", bridge),
+            Stage("LLM", body),
+            Stage("head", model.head),
+        )
+        modules = (model, encoders.whisper, encoders.beats)
+        return Subject(name, run, modules, stages, LONGEST / SAMPLE_RATE)
 
     def _shared_encoders(self) -> AudioEncoders:
         if self._encoders is None:
@@ -219,7 +248,7 @@ class Workshop:
         return head.to(self._place.device).eval()
 
 
-def waves(lengths_s: Sequence[float], seed: int) -> list[FloatArray]:
+def waves(lengths_s: Sequence[float], seed: int | Sequence[int]) -> list[FloatArray]:
     """Make noise of these lengths; another seed makes another noise, which no cache knows."""
     rng = np.random.default_rng(seed)
     sizes = [round(seconds * SAMPLE_RATE) for seconds in lengths_s]

@@ -7,7 +7,8 @@
 Weights are random, so nothing is downloaded. S2+ST1+T2 runs the three one after the other on the
 same segments, with one run of the encoders that S2 and ST1 share. T1 is served elsewhere. The share
 of the peak is of what the largest matrix product reaches on this machine in this precision.
-`mixed` is sixteen segments of half a second to two: together, and one by one.
+`mixed` is sixteen segments of half a second to two: together, and one by one; its stages say where
+the time goes, and where a batch gains nothing.
 """
 
 from __future__ import annotations
@@ -20,23 +21,21 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from abhinaya.bench.model_stages import StageTime, measure_stages, padding_share
 from abhinaya.bench.model_subjects import Subject, Workshop, waves
 from abhinaya.models.inference import Place, place
 from abhinaya.models.serving import weigh
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
 VOTERS: Final = ("S1", "S2", "T2", "ST1", "S2+ST1+T2")
 BATCHES: Final = (1, 4, 16, 64)
 LENGTHS_S: Final = (1.0, 3.0, 5.0, 10.0)
-MIXED: Final = 16
+MIXED_S: Final = tuple(float(s) for s in np.linspace(0.5, 2.0, 16))
 _PEAK_SIZES: Final = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192, 16384)}
 
 
@@ -69,6 +68,11 @@ class Mixed:
     """Of all threads of this process: others' load adds little to it."""
     one_by_one_cpu_ms: float
 
+    padding: float
+    """Share of the work of the batch that is on padding."""
+    padding_alone: float
+    """The same of segments one by one."""
+
     @property
     def gain(self) -> float:
         """How many times the throughput."""
@@ -94,12 +98,13 @@ class Weight:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print tables, write JSON if asked."""
     asked = _parser().parse_args(argv)
-    where = place(asked.device, asked.dtype)
+    where = place(asked.device, asked.dtype, asked.attention, asked.compile)
     peak = peak_flops(where)
-    workshop = Workshop(asked.scale, where, asked.merge)
+    workshop = Workshop(asked.scale, where, asked.merge, asked.trim)
     speeds: list[Speed] = []
     mixed: list[Mixed] = []
     weights: list[Weight] = []
+    stages: list[StageTime] = []
     for name in asked.voters:
         subject = workshop.build(name)
         for speed in measure(subject, asked.lengths, asked.batches, asked.repeats, where, peak):
@@ -107,12 +112,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             _say(asked.lines, speed)
         mixed.append(measure_mixed(subject, asked.repeats, where))
         _say(asked.lines, mixed[-1])
+        for stage in measure_stages(subject, MIXED_S, asked.repeats, where):
+            stages.append(stage)
+            _say(asked.lines, stage)
         weights.append(weight(subject, where))
         _say(asked.lines, weights[-1])
     if asked.lines:
         print(json.dumps({"peak_gflops": peak / 1e9, "torch": torch.__version__}))
         return 0
-    from abhinaya.bench.report import Report, publish  # needs packages that a GPU machine may lack
+    # These need packages that a GPU machine may lack.
+    from abhinaya.bench.model_tables import tables
+    from abhinaya.bench.report import Report, publish
 
     report = Report(
         command="models",
@@ -122,16 +132,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             "dtype": str(where.dtype).removeprefix("torch."),
             "threads": torch.get_num_threads(),
             "merge": asked.merge,
+            "trim": asked.trim,
+            "attention": asked.attention,
+            "compile": asked.compile,
             "repeats": asked.repeats,
         },
         figures={
             "peak_gflops": round(peak / 1e9, 1),
             "speeds": [_rounded(s) for s in speeds],
             "mixed": [_rounded(m) | _gains(m) for m in mixed],
+            "stages": [_rounded(s) | {"gain": round(s.gain, 2)} for s in stages],
             "weights": [_rounded(w) for w in weights],
         },
     )
-    publish(report, _tables(speeds, mixed, weights, peak, asked), asked.json)
+    heading = f"{asked.scale} sizes; matrix products reach {peak / 1e9:,.0f} GFLOP/s"
+    publish(report, tables(heading, speeds, mixed, stages, weights), asked.json)
     return 0
 
 
@@ -165,17 +180,27 @@ def measure(
 
 def measure_mixed(subject: Subject, repeats: int, where: Place) -> Mixed:
     """Measure sixteen short segments of mixed lengths, together and one by one, by turns."""
-    lengths_s = list(np.linspace(0.5, 2.0, MIXED))
-    for seconds in lengths_s:
+    for seconds in MIXED_S:
         _time(subject, [seconds], 0, where)
     marks: list[tuple[float, float, float, float]] = []
     for seed in range(1, repeats + 1):
         begun = time.process_time()
-        together = _time(subject, lengths_s, 2 * seed, where)
+        together = _time(subject, MIXED_S, 2 * seed, where)
         between = time.process_time()
-        apart = sum(_time(subject, [s], 2 * seed + 1, where) for s in lengths_s)
+        apart = sum(_time(subject, [s], 2 * seed + 1, where) for s in MIXED_S)
         marks.append((together, apart, between - begun, time.process_time() - between))
-    return Mixed(subject.name, *(1000 * min(column) for column in zip(*marks, strict=True)))
+    together_ms, alone_ms, cpu_ms, cpu_alone_ms = (
+        1000 * min(column) for column in zip(*marks, strict=True)
+    )
+    return Mixed(
+        voter=subject.name,
+        together_ms=together_ms,
+        one_by_one_ms=alone_ms,
+        together_cpu_ms=cpu_ms,
+        one_by_one_cpu_ms=cpu_alone_ms,
+        padding=padding_share(subject, MIXED_S),
+        padding_alone=statistics.fmean(padding_share(subject, [s]) for s in MIXED_S),
+    )
 
 
 def weight(subject: Subject, where: Place) -> Weight:
@@ -238,6 +263,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeats", type=_positive, default=5)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--attention", default="auto", help="auto, sdpa, eager, flash_attention_2")
+    parser.add_argument("--compile", action="store_true", help="torch.compile, layer by layer")
+    parser.add_argument("--trim", action="store_true", help="S2, ST1: no tokens of padding")
     parser.add_argument("--merge", action="store_true", help="LoRA added to the weights below it")
     return parser
 
@@ -267,79 +295,18 @@ def _seconds(text: str) -> float:
     return value
 
 
-def _say(lines: bool, figure: Speed | Mixed | Weight) -> None:
+def _say(lines: bool, figure: Speed | Mixed | Weight | StageTime) -> None:
     if lines:
         more = _gains(figure) if isinstance(figure, Mixed) else {}
         print(json.dumps({type(figure).__name__.lower(): _rounded(figure) | more}), flush=True)
 
 
-def _rounded(figure: Speed | Mixed | Weight) -> dict[str, Any]:
+def _rounded(figure: Speed | Mixed | Weight | StageTime) -> dict[str, Any]:
     return {k: round(v, 6) if isinstance(v, float) else v for k, v in asdict(figure).items()}
 
 
 def _gains(mixed: Mixed) -> dict[str, float]:
     return {"gain": round(mixed.gain, 2), "cpu_gain": round(mixed.cpu_gain, 2)}
-
-
-def _tables(
-    speeds: Sequence[Speed],
-    mixed: Sequence[Mixed],
-    weights: Sequence[Weight],
-    peak: float,
-    asked: argparse.Namespace,
-) -> list[Table]:
-    from abhinaya.bench.report import ms, table
-
-    heading = f"{asked.scale} sizes; matrix products reach {peak / 1e9:,.0f} GFLOP/s"
-    columns = (
-        "voter",
-        "length",
-        "batch",
-        "best ms",
-        "p50 ms",
-        "p95 ms",
-        "ms/seg",
-        "seg/s",
-        "GF/seg",
-        "peak",
-    )
-    rows = [
-        (
-            s.voter,
-            f"{s.length_s:g} s",
-            str(s.batch),
-            ms(s.best_ms),
-            ms(s.p50_ms),
-            ms(s.p95_ms),
-            ms(s.ms_a_segment),
-            f"{s.segments_a_second:.1f}",
-            f"{s.gflop_a_segment:.3g}",
-            f"{s.share_of_peak:.1%}",
-        )
-        for s in speeds
-    ]
-    together = [
-        (m.voter, ms(m.together_ms), ms(m.one_by_one_ms), f"{m.gain:.1f} x", f"{m.cpu_gain:.1f} x")
-        for m in mixed
-    ]
-    sizes = [
-        (
-            w.voter,
-            f"{w.parameters:,}",
-            f"{w.weights_mb:,.1f}",
-            "-" if w.peak_mb is None else f"{w.peak_mb:,.0f}",
-        )
-        for w in weights
-    ]
-    return [
-        table(heading, columns, rows),
-        table(
-            f"{MIXED} segments of mixed lengths, 0.5 to 2 s",
-            ("voter", "together ms", "one by one ms", "gain", "gain of CPU"),
-            together,
-        ),
-        table("size", ("voter", "parameters", "weights MB", "peak MB"), sizes),
-    ]
 
 
 if __name__ == "__main__":  # for machines without the command line's packages

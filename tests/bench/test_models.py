@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 import torch
 
-from abhinaya.bench.model_subjects import REAL, Subject, Workshop, waves
+from abhinaya.bench.model_stages import measure_stages, padding_share
+from abhinaya.bench.model_subjects import REAL, Stage, Subject, Workshop, waves
 from abhinaya.bench.models import count_flops, main
 from abhinaya.models.inference import place
 
@@ -77,6 +79,9 @@ def test_the_command_prints_tables_and_writes_json(tmp_path, capsys) -> None:
         assert speed["segments_a_second"] == pytest.approx(1000 / speed["ms_a_segment"], rel=0.01)
         assert 0 < speed["share_of_peak"] < 1
     assert figures["mixed"][0]["gain"] > 0
+    assert figures["mixed"][0]["padding"] == pytest.approx(1 - 1.25 / 2)
+    assert figures["mixed"][0]["padding_alone"] == 0
+    assert [s["stage"] for s in figures["stages"]] == ["LLM", "head", "the rest"]
     assert figures["weights"][0]["parameters"] > 1000
 
 
@@ -93,7 +98,34 @@ def test_lines_need_nothing_but_the_models() -> None:
     )
     assert done.returncode == 0, done.stderr
     kinds = [next(iter(json.loads(line))) for line in done.stdout.splitlines()]
-    assert kinds == ["speed", "mixed", "weight", "peak_gflops"]
+    assert kinds == ["speed", "mixed", *["stagetime"] * 3, "weight", "peak_gflops"]
+
+
+@pytest.mark.parametrize("voter", ["S1", "S2", "T2", "ST1"])
+def test_stages_add_up_and_leave_no_trace(workshop, voter) -> None:
+    subject = workshop.build(voter)
+    before = [getattr(stage.of, stage.method) for stage in subject.stages]
+    times = measure_stages(subject, [0.5, 1.0], 1, place("cpu", "float32"))
+    assert [t.stage for t in times] == [*(s.name for s in subject.stages), "the rest"]
+    assert all(t.together_ms > 0 and t.one_by_one_ms > 0 for t in times)
+    assert [getattr(stage.of, stage.method) for stage in subject.stages] == before
+
+
+def test_the_slow_stage_is_the_one_that_is_found() -> None:
+    class Slow:
+        def forward(self, batch: object) -> None:
+            time.sleep(0.03)
+
+    slow = Slow()
+    subject = Subject("x", lambda b: slow.forward(b), (), (Stage("slow", slow),))  # type: ignore[func-returns-value]
+    found = {t.stage: t for t in measure_stages(subject, [0.2] * 4, 1, place("cpu", "float32"))}
+    assert found["slow"].one_by_one_ms >= 120 > found["the rest"].one_by_one_ms
+    assert found["slow"].gain > 2
+
+
+def test_padding_is_up_to_the_longest_or_to_the_window() -> None:
+    assert padding_share(Subject("x", len, ()), [1.0, 3.0]) == pytest.approx(1 / 3)  # type: ignore[arg-type]
+    assert padding_share(Subject("x", len, (), window_s=30), [6.0]) == pytest.approx(0.8)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
