@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from abhinaya.models.fields import Faults, build, setting
-from abhinaya.stream import rules, voting
+from abhinaya.stream import hosting, rules, voting
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.online import NetworkConfig
 from abhinaya.stream.rules import RuleConfig
@@ -135,6 +135,11 @@ class WorkerConfig:
 
     model: str = setting(doc="name in the registry (`abhinaya models list`)")
     replicas: int = setting(1, doc="processes that share the work", least=0, most=64)
+    host: str = setting(
+        "",
+        doc="voter whose processes this one shares, and with them what both load alike "
+        "(S2 and ST1: Whisper's encoder and BEATs); they live and die together",
+    )
     max_batch: int = setting(8, doc="segments in one batch at most", least=1, most=256)
     max_padded_s: float = setting(
         80.0, doc="seconds of audio in one batch at most, padding included", least=10
@@ -360,4 +365,7 @@ def _conflicts(config: Config) -> Iterator[tuple[str, ...]]:
     yield from voting.conflicts(config.vote, {v: w.model for v, w in config.voters.items()})
     if config.supervise.silent_s < 2 * config.supervise.beat_s:
         yield "supervise.silent_s is less than two beats", "supervise.silent_s", "supervise.beat_s"
+    if config.asr is not None and config.asr.host:
+        yield "asr.host: only a voter can share the processes of another", "asr.host"
+    yield from hosting.conflicts(config.voters)
     yield from rules.conflicts(config.rules)

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import zmq
@@ -22,6 +23,7 @@ from abhinaya.stream import config as configuration
 from abhinaya.stream.batching import Batcher
 from abhinaya.stream.clock import to_samples
 from abhinaya.stream.errors import ModelError
+from abhinaya.stream.hosting import guest_node, guests
 from abhinaya.stream.messages import (
     Beat,
     Cancel,
@@ -212,20 +214,65 @@ def serve(
     stop: Stop,
     keys: Keys | None = None,
 ) -> int:
-    """Load what `service` needs, connect, and work until told to stop; give the exit code."""
+    """Load what `service` and its guests need, connect, and work until told to stop; give 0.
+
+    Each is a node of its own, with its own socket and threads, in this one process.
+
+    Raises:
+        AbhinayaError: one of them cannot be loaded, or is refused: then none of them works.
+
+    """
+    nodes = {name: service}
+    for guest in guests(run.voters, service):
+        nodes[guest_node(name, service, guest)] = guest
+    works = {node: load_work(of, _worker_config(run, of)) for node, of in nodes.items()}
+    context = zmq.Context()
+
+    def live(node: str) -> None:
+        worker = _worker_config(run, nodes[node])
+        ready = works[node].ready(node, str(os.getpid()), 2 * worker.max_batch)
+        batcher = Batcher(
+            worker.max_batch, to_samples(worker.max_padded_s), worker.max_wait_ms / 1000
+        )
+        socket = connect(context, workers_endpoint(endpoint), node, keys)
+        try:
+            Node(ready, works[node], batcher, socket, run.supervise.beat_s).run(stop)
+        finally:
+            socket.close()
+
+    try:
+        _together([partial(live, node) for node in nodes], stop)
+    finally:
+        context.term()
+    return 0
+
+
+def _worker_config(run: configuration.Config, service: str) -> configuration.WorkerConfig:
     worker = run.asr if service == "asr" else run.voters.get(service)
     if worker is None:
         raise ModelError(service, f"is no service of profile {run.profile!r}")
-    work = load_work(service, worker)
-    ready = work.ready(name, str(os.getpid()), 2 * worker.max_batch)
-    batcher = Batcher(worker.max_batch, to_samples(worker.max_padded_s), worker.max_wait_ms / 1000)
-    context = zmq.Context()
-    socket = connect(context, workers_endpoint(endpoint), name, keys)
-    try:
-        return Node(ready, work, batcher, socket, run.supervise.beat_s).run(stop)
-    finally:
-        socket.close()
-        context.term()
+    return worker
+
+
+def _together(lives: Sequence[Callable[[], None]], stop: Stop) -> None:
+    """Run all of them at once, the first in this thread; one that fails ends the others."""
+    errors: list[Exception] = []
+
+    def live(one: Callable[[], None]) -> None:
+        try:
+            one()
+        except Exception as error:
+            errors.append(error)
+            stop.asked = True
+
+    others = [threading.Thread(target=live, args=(one,), daemon=True) for one in lives[1:]]
+    for thread in others:
+        thread.start()
+    live(lives[0])
+    for thread in others:
+        thread.join()
+    if errors:
+        raise errors[0]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -27,6 +27,7 @@ from abhinaya.stream.errors import (
     ProcessError,
 )
 from abhinaya.stream.front import Assignment
+from abhinaya.stream.hosting import guests
 from abhinaya.stream.messages import (
     Activity,
     Event,
@@ -175,8 +176,10 @@ class Run:
         if self._plan.remote:
             return
         self.supervisor.start(Spec(HUB, "abhinaya.stream.hub"))
+        voters = self._plan.config.voters
         for service, worker in self._services():
-            for spec in node_specs(service, worker.replicas):
+            shared = guests(voters, service)
+            for spec in () if worker.host else node_specs(service, worker.replicas, shared):
                 self.supervisor.start(spec)
 
     def _services(self) -> Iterator[tuple[str, configuration.WorkerConfig]]:
@@ -276,10 +279,11 @@ class Run:
             # a new hub does not know who is frozen: everyone has to show up again
             self.supervisor.doubt()
             return
-        service = death.service if death.final and self._none_left(death.service) else ""
-        if service:
-            self._progress.given_up.add(service)
-        self._recorder.died(death.name, death.error.reason, death.final, service)
+        gone = death.final and self._none_left(death.service)
+        for name, service in ((death.name, death.service), *death.guests):
+            if gone:
+                self._progress.given_up.add(service)
+            self._recorder.died(name, death.error.reason, death.final, service if gone else "")
         if death.final:
             self._progress.faults.append(death.error)
             self._progress.buried[death.name] = time.monotonic()

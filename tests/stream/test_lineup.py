@@ -76,6 +76,7 @@ def write_profile(folder: Path, url: str, chat: Path) -> Path:
     lines = ["[asr]", 'model = "pocketsphinx"', "[deadlines]", "task_s = 60"]
     for voter, (model, options) in voters.items():
         lines += [f"[voters.{voter}]", f'model = "{model}"', f"[voters.{voter}.options]"]
+        lines[-1:-1] = ['host = "S2"'] if voter == "ST1" else []
         # JSON of strings, numbers and booleans is TOML as well
         lines += [f"{key} = {json.dumps(value)}" for key, value in options.items()]
     path = folder / "five.toml"
@@ -97,7 +98,7 @@ def write_turn(path: Path) -> None:
 
 @pytest.mark.processes
 def test_all_five_voters_vote_through_the_real_processes(tmp_path) -> None:
-    """And a sixth, whose server is not there, is missing with its reason."""
+    """ST1 in S2's process; and a sixth, whose server is not there, is missing with its reason."""
     chat = save_chat_llm(tmp_path / "chat")
     write_turn(tmp_path / "turn.wav")
     command = [sys.executable, "-m", "abhinaya.stream", str(tmp_path / "turn.wav")]
@@ -123,6 +124,38 @@ def test_all_five_voters_vote_through_the_real_processes(tmp_path) -> None:
         assert "cannot be reached" in missing["reason"]
     by_voter = {v["voter"]: v["probabilities"] is None for v in verdicts[0]["votes"]}
     assert [voter for voter, bare in by_voter.items() if bare] == ["T1"]
+
+
+@pytest.mark.processes
+def test_a_host_that_cannot_be_loaded_is_missing_with_its_guest_and_the_others_go_on(
+    tmp_path,
+) -> None:
+    write_turn(tmp_path / "turn.wav")
+    options = 'options = { whisper = "/no", beats = "/no", llm = "/no", checkpoint = "/no.pth" }'
+    (tmp_path / "p.toml").write_text(
+        '[asr]\nmodel = "pocketsphinx"\n'
+        '[voters.S1]\nmodel = "compact-speech"\n'
+        f'[voters.S2]\nmodel = "salmonn-13b"\n{options}\n'
+        f'[voters.ST1]\nmodel = "salmonn-7b"\nhost = "S2"\n{options}\n'
+    )
+    command = [sys.executable, "-m", "abhinaya.stream", str(tmp_path / "turn.wav")]
+    command += ["--profile", str(tmp_path / "p.toml"), "--format", "jsonl"]
+    done = subprocess.run(
+        [*command, "--accept-noncommercial"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 6, done.stderr
+    assert "/no.pth" in done.stderr
+    verdicts = [e for e in map(json.loads, done.stdout.splitlines()) if e["type"] == "verdict"]
+    assert verdicts, done.stdout
+    for verdict in verdicts:
+        assert [vote["voter"] for vote in verdict["votes"]] == ["S1"]
+        missing = {absent["voter"]: absent["reason"] for absent in verdict["missing"]}
+        assert sorted(missing) == ["S2", "ST1"]
+        assert all("cannot be loaded" in reason for reason in missing.values())
 
 
 def majority(votes: dict[str, str]) -> str:

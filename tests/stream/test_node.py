@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import fakes
 import pytest
 import zmq
+from tiny_checkpoints import save_salmonn
 
+from abhinaya.models.audio_encoders import AudioEncoders
 from abhinaya.models.base import Ballot
 from abhinaya.stream import node as node_module
 from abhinaya.stream.batching import Batcher
@@ -353,3 +356,78 @@ def test_a_model_that_gives_the_wrong_number_of_answers_has_failed(count: int) -
 
     answers = run_safely(Wrong(), [fakes.task(0), fakes.task(1)])
     assert [a.ballot.label for a in answers if a.ballot] == ["happy", "happy"]
+
+
+# --- several nodes in one process -----------------------------------------------------------------
+
+
+def hosted(tmp_path: Path) -> Config:
+    """S2 and ST1 of tiny SALMONNs in one process."""
+    files = save_salmonn(tmp_path)
+    return Config(
+        profile="p",
+        voters={
+            "S2": WorkerConfig(model="salmonn-13b", options=files.options("13b")),
+            "ST1": WorkerConfig(model="salmonn-7b", host="S2", options=files.options("7b")),
+        },
+        supervise=SuperviseConfig(beat_s=BEAT_S),
+    )
+
+
+def test_host_and_guest_vote_with_one_copy_and_one_run_of_their_encoders(
+    tmp_path: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[int] = []
+    made: list[AudioEncoders] = []
+    encode, init = AudioEncoders._encode, AudioEncoders.__init__
+    monkeypatch.setattr(
+        AudioEncoders, "_encode", lambda self, w: (heard.append(len(w)), encode(self, w))[1]
+    )
+    monkeypatch.setattr(
+        AudioEncoders, "__init__", lambda self, *a: (made.append(self), init(self, *a))[1]
+    )
+    run, endpoint = hosted(tmp_path), f"ipc://{tmp_path}"
+
+    def live() -> None:
+        bench.code = node_module.serve(run, "S2-0", "S2", endpoint, bench.stop)
+
+    bench.thread = threading.Thread(target=live, daemon=True)
+    bench.thread.start()
+    bench.until(lambda: len({ready.node for ready in bench.of(Ready)}) == 2)
+    ready = {r.node: r for r in bench.of(Ready)}
+    assert {name: r.service for name, r in ready.items()} == {"S2-0": "S2", "ST1-0": "ST1"}
+    assert len({r.incarnation for r in ready.values()}) == 1, "one process"
+    tasks = [fakes.task(s, length=8000, transcript="well") for s in range(3)]
+    for name in (b"S2-0", b"ST1-0"):
+        for task in tasks:
+            assert send(bench.hub.workers, bench.encoder.encode(task), name)
+    bench.until(lambda: len(bench.of(Vote)) == 6)
+    assert {vote.voter for vote in bench.of(Vote)} == {"S2", "ST1"}
+    assert len(made) == 1, "one copy of the encoders"
+    assert sum(heard) == 3, "each segment is encoded once"
+    bench.stop.asked = True
+    assert bench.left() == 0
+
+
+def test_a_guest_that_is_refused_ends_its_host(
+    tmp_path: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node_module, "load_work", lambda *_: Work())
+    worker = WorkerConfig(model="any")
+    voters = {"S2": worker, "ST1": replace(worker, host="S2")}
+    run = Config(profile="p", voters=voters, supervise=SuperviseConfig(beat_s=BEAT_S))
+
+    def live() -> None:
+        try:
+            node_module.serve(run, "S2-0", "S2", f"ipc://{tmp_path}", bench.stop)
+        except ModelError as error:
+            bench.error = error
+
+    bench.thread = threading.Thread(target=live, daemon=True)
+    bench.thread.start()
+    bench.until(lambda: len({ready.node for ready in bench.of(Ready)}) == 2)
+    refusal = bench.encoder.encode(Refused(reason="no part in this run"))
+    assert send(bench.hub.workers, refusal, b"ST1-0")
+    bench.left()
+    assert bench.error is not None
+    assert "ST1-0: was refused by the hub: no part in this run" in str(bench.error)
