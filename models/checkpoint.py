@@ -72,7 +72,9 @@ def save(path: Path, tensors: Mapping[str, Tensor], extra: Mapping[str, Any] | N
     """
     # Aliases are stored as copies: safetensors refuses tensors that share memory.
     copies = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-    metadata = {_METADATA_KEY: json.dumps(dict(extra))} if extra else None
+    metadata = {"format": "pt"}  # transformers reads no file without it
+    if extra:
+        metadata[_METADATA_KEY] = json.dumps(dict(extra))
     part = path.with_name(f"{path.name}.part")
     try:
         save_file(copies, part, metadata=metadata)

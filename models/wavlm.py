@@ -142,8 +142,17 @@ def modern_names(tensors: Mapping[str, Tensor], prefixes: Mapping[str, str]) -> 
     return renamed(renamed(tensors, prefixes), _WEIGHT_NORM)
 
 
-def save_s1(model: S1, folder: Path, extra: Mapping[str, Any] | None = None) -> None:
-    """Write a checkpoint of ours; `extra` is plain values to store beside the weights.
+def save_s1(
+    model: S1,
+    folder: Path,
+    extra: Mapping[str, Any] | None = None,
+    state: Mapping[str, Tensor] | None = None,
+    config: S1Config | None = None,
+) -> None:
+    """Write a checkpoint of ours.
+
+    `extra` is plain values to store beside the weights; `state` and `config` stand for the model's
+    own, where these are spread over devices or have outputs that are not kept.
 
     Raises:
         WriteError: the folder cannot be written.
@@ -151,12 +160,14 @@ def save_s1(model: S1, folder: Path, extra: Mapping[str, Any] | None = None) -> 
     """
     back = {ours: theirs for theirs, ours in (_HEAD_NAMES | _WEIGHT_NORM).items()}
     try:
-        (folder / "config.json").write_text(json.dumps(asdict(model.config), indent=1), "utf-8")
+        (folder / "config.json").write_text(
+            json.dumps(asdict(config or model.config), indent=1), "utf-8"
+        )
     except OSError as error:
         raise WriteError(
             folder, f"config.json cannot be written ({error})", "Give a folder that can be"
         ) from error
-    save(folder / "model.safetensors", renamed(model.state_dict(), back), extra)
+    save(folder / "model.safetensors", renamed(state or model.state_dict(), back), extra)
 
 
 def load_s1(name: str) -> S1:

@@ -30,7 +30,7 @@ OTHERS: Final = {
     "data": "Prepare, check, transcribe and count training data",
     "eval": "Evaluate predictions against labels",
     "models": "List, show, fetch, check and convert models",
-    "train": "Train the embedded models, and measure them",
+    "train": "Train models by recipes, and the embedded ones",
 }
 """What the commands of other folders do, without importing them."""
 

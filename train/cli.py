@@ -1,4 +1,10 @@
-"""`abhinaya train`: from a folder of data to the weights the monitor loads, and their figures."""
+"""`abhinaya train`: from data to the weights the monitor loads, and their figures.
+
+abhinaya train RECIPE --data MANIFEST --out DIR    see docs/training.md and `train list`
+abhinaya train compact-speech, -text, -joint       the embedded models
+abhinaya train evaluate MODEL                      measure an embedded model
+abhinaya train pairs, ensemble                     what the voters' votes are combined by
+"""
 
 from __future__ import annotations
 
@@ -9,23 +15,27 @@ from pathlib import Path
 
 from abhinaya.models.errors import ModelError
 from abhinaya.models.registry import load
-from abhinaya.train import ensemble_cli
+from abhinaya.train import ensemble_cli, run_cli
 from abhinaya.train.cards import BACKGROUNDS, measured, write_card
 from abhinaya.train.compact_joint import JointRecipe, train_compact_joint
 from abhinaya.train.compact_recipes import changed
 from abhinaya.train.compact_speech import SpeechRecipe, train_compact_speech
 from abhinaya.train.compact_text import TextRecipe, train_compact_text
 from abhinaya.train.data.clips import DataError
+from abhinaya.train.errors import TrainingError
 from abhinaya.train.evaluate import MEASURES
-from abhinaya.train.loop import TrainingError
 
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 CACHE = Path("/tmp/abhinaya-cache")  # noqa: S108 - rendered features, remade when missing
+COMMANDS = (*BACKGROUNDS, "ensemble", "evaluate", "pairs")
+"""What is no recipe of the trainer: the embedded models have a loop of their own (`loop.py`)."""
 WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "compact" / "weights"
 
 
 def main(argv: list[str]) -> int:
     """Run one command; returns 0, or 1 with one line on standard error about what was wrong."""
+    if argv and not argv[0].startswith("-") and argv[0] not in COMMANDS:
+        return run_cli.main(argv)
     args = _parser().parse_args(argv)
     try:
         if args.command == "evaluate":
@@ -43,7 +53,11 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="abhinaya train", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="abhinaya train",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     for model in BACKGROUNDS:
         command = commands.add_parser(model, help=f"train {model} and write its weights and card")

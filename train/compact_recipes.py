@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
-from abhinaya.train.loop import TrainingError
+from abhinaya.train.errors import TrainingError
 
 Recipe = TypeVar("Recipe")
 

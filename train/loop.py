@@ -10,11 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from abhinaya.train.errors import TrainingError
+
 Batch = tuple[Tensor, Tensor, Tensor]
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on; the message says at which step and why."""
 
 
 @dataclass(frozen=True)

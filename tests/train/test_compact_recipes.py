@@ -12,7 +12,7 @@ from abhinaya.train.cli import main
 from abhinaya.train.compact_joint import JointRecipe
 from abhinaya.train.compact_recipes import changed
 from abhinaya.train.compact_speech import SpeechRecipe
-from abhinaya.train.loop import TrainingError
+from abhinaya.train.errors import TrainingError
 
 
 def test_settings_reach_what_is_nested_and_nothing_else() -> None:

@@ -17,8 +17,9 @@ from abhinaya.train import losses
 from abhinaya.train.calibration import fit_temperature, prior_bias
 from abhinaya.train.cli import main
 from abhinaya.train.compact_joint import Pairs, fit_fusion
+from abhinaya.train.errors import TrainingError
 from abhinaya.train.export import Calibrated, export, halve
-from abhinaya.train.loop import Schedule, TrainingError, fit
+from abhinaya.train.loop import Schedule, fit
 from abhinaya.train.metrics import calibration_error, macro_f1, per_class, weighted_f1
 from abhinaya.train.towers import SpeechTower, TextTower
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from abhinaya.models.base import FloatArray
 from abhinaya.models.compact.features import SAMPLE_RATE
-from abhinaya.train.data.clips import DataError
+from abhinaya.train.data.clips import Clip, DataError
 
 
 def read_audio(path: Path | str) -> FloatArray:
@@ -33,3 +33,35 @@ def read_audio(path: Path | str) -> FloatArray:
     if not pieces:
         raise DataError(f"{path}: holds no audio")
     return np.concatenate(pieces).astype(np.float32)
+
+
+def read_clip(root: Path, clip: Clip) -> FloatArray:
+    """Read the samples [n] of a clip below `root`: its part of the file, or all of it.
+
+    Raises:
+        DataError: the file cannot be read, or ends before the clip begins.
+
+    """
+    samples = read_audio(root / clip.path)
+    start = round((clip.start_s or 0.0) * SAMPLE_RATE)
+    end = len(samples) if clip.end_s is None else round(clip.end_s * SAMPLE_RATE)
+    if not len(part := samples[start:end]):
+        raise DataError(f"{root / clip.path}: nothing of clip {clip.id!r} is in it: it is shorter")
+    return part
+
+
+def duration_s(path: Path) -> float:
+    """Seconds that the header of a file promises, without decoding it; 0 if it does not say.
+
+    Raises:
+        DataError: the file is missing or is no audio.
+
+    """
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.audio[0]
+            if stream.duration is not None and stream.time_base is not None:
+                return float(stream.duration * stream.time_base)
+            return (container.duration or 0) / av.time_base
+    except (av.FFmpegError, IndexError, OSError) as error:
+        raise DataError(f"{path}: cannot be read as audio: {error}") from error

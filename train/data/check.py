@@ -57,7 +57,7 @@ def check(manifest: Manifest, rate: int | None = None, workers: int = 2) -> list
         workers: threads that read files.
 
     """
-    found = list(_torn_speakers(manifest.clips))
+    found = list(torn_speakers(manifest.clips))
     found += _labels(manifest.clips)
     spoken = [clip for clip in manifest.clips if clip.path]
     files: dict[str, _File] = {}
@@ -119,7 +119,8 @@ def _look(path: Path) -> _File:
     return _File(digest, rate)
 
 
-def _torn_speakers(clips: Sequence[Clip]) -> Iterator[Finding]:
+def torn_speakers(clips: Sequence[Clip]) -> Iterator[Finding]:
+    """Yield the speakers of more than one split, with their clips in each."""
     splits: dict[str, Counter[str]] = {}
     for clip in clips:
         if clip.speaker and clip.split:

@@ -17,6 +17,7 @@ from abhinaya.models.labels import LABELS
 from abhinaya.train.data import check as checking
 from abhinaya.train.data.clips import OTHER, DataError
 from abhinaya.train.data.manifest import Manifest, balanced, named, read_manifest, write_manifest
+from abhinaya.train.data.names import read_names
 from abhinaya.train.data.read import READERS, read_corpus
 from abhinaya.train.data.read_acted import AUDIO
 from abhinaya.train.data.transcribe import transcribe_manifest
@@ -124,7 +125,7 @@ def _prepare(args: argparse.Namespace) -> int:
         few = balanced(manifest.only(args.split).clips, args.balanced, args.seed)
         manifest = replace(manifest, clips=tuple(few))
     elif args.list is not None:
-        manifest = replace(manifest, clips=tuple(named(manifest.clips, _names(args.list))))
+        manifest = replace(manifest, clips=tuple(named(manifest.clips, read_names(args.list))))
     args.out.parent.mkdir(parents=True, exist_ok=True)
     write_manifest(args.out, manifest)
     files = sum(p.suffix.lower() in AUDIO for p in manifest.root.rglob("*"))
@@ -141,23 +142,6 @@ def _divided(manifest: Manifest, dev: Sequence[str]) -> Manifest:
         )
     clips = (replace(c, split="dev" if c.speaker in dev else "train") for c in manifest.clips)
     return replace(manifest, clips=tuple(clips))
-
-
-def _names(path: Path) -> list[str]:
-    """File names of a list: a line each, or JSON, a list or an object with a list `path`."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such list; give a file with one clip a line")
-    text = path.read_text(encoding="utf-8")
-    if path.suffix != ".json":
-        return [line.strip() for line in text.splitlines() if line.strip()]
-    try:
-        found = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}: is not JSON ({error.msg}); mend it") from error
-    names = found.get("path") if isinstance(found, dict) else found
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise DataError(f"{path}: holds no list of names, nor an object with one under `path`")
-    return [Path(name).name for name in names]
 
 
 def _check(args: argparse.Namespace) -> int:

@@ -1,0 +1,125 @@
+"""A corpus of tones and the changes that make every recipe tiny."""
+
+from __future__ import annotations
+
+import json
+import wave
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from tiny_checkpoints import WAVLM, save_llm, save_salmonn, save_tokenizer, shaken
+from transformers import RobertaConfig, RobertaForMaskedLM, WavLMConfig, WavLMModel
+
+from abhinaya.models.labels import LABELS
+from abhinaya.train.data.clips import Clip
+from abhinaya.train.data.manifest import Manifest, write_manifest
+
+SPEAKERS = {"train": ("a", "b"), "dev": ("c",)}
+
+
+def write_wav(path: Path, samples: np.ndarray) -> None:
+    """Write 16 kHz mono."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(path), "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(16_000)
+        out.writeframes((samples * 32767).astype("<i2").tobytes())
+
+
+def tones(folder: Path, takes: int = 2, labels: Sequence[str] = LABELS) -> Path:
+    """Write a corpus: each label a tone of its own and words of its own; and its manifest."""
+    rng = np.random.default_rng(0)
+    clips = []
+    for split, speakers in SPEAKERS.items():
+        for speaker in speakers:
+            for c, label in enumerate(labels):
+                for take in range(takes):
+                    name = f"{speaker}-{label}-{take}"
+                    t = np.arange(int(16_000 * rng.uniform(0.45, 0.8))) / 16_000
+                    tone = 0.3 * np.sin(2 * np.pi * 150 * (c + 1) * t)
+                    write_wav(folder / f"{name}.wav", tone + 0.01 * rng.standard_normal(len(t)))
+                    clips.append(
+                        Clip(
+                            id=name,
+                            corpus="tones",
+                            speaker=speaker,
+                            votes={label: 2.0, labels[(c + 1) % len(labels)]: 1.0},
+                            path=f"{name}.wav",
+                            split=split,
+                            attributes={
+                                "arousal": c / 7,
+                                "valence": 1 - c / 7,
+                                "dominance": (c % 3) / 2,
+                            },
+                            transcript=f"it is {label} now",
+                        )
+                    )
+    path = folder / "tones.jsonl"
+    write_manifest(path, Manifest(folder, tuple(clips)))
+    return path
+
+
+def wavlm(folder: Path) -> Path:
+    """Save a pre-trained WavLM as the Hub has it, but tiny and random."""
+    if not folder.exists():
+        shaken(WavLMModel(WavLMConfig(**WAVLM, mask_time_length=2))).save_pretrained(folder)
+    return folder
+
+
+def roberta(folder: Path) -> Path:
+    """Save a pre-trained RoBERTa as the Hub has it, but tiny and random."""
+    size = save_tokenizer(folder, pad_token="<unk>")
+    config = RobertaConfig(
+        vocab_size=size,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=24,
+        max_position_embeddings=140,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    shaken(RobertaForMaskedLM(config)).save_pretrained(folder)
+    return folder
+
+
+SMALL = ("train.batch=8", "train.accumulate=2", "train.epochs=1", "run.workers=0")
+"""Two steps of 16 of the 32 training clips."""
+
+
+def shrunk(recipe: str, folder: Path) -> list[str]:
+    """Settings that make a recipe of the package tiny; its checkpoints are made in `folder`."""
+    common = [*SMALL, "data.balanced=0"]
+    if recipe in ("s2", "st1"):
+        size = "13b" if recipe == "s2" else "7b"
+        if not (folder / "beats.pt").exists():
+            save_salmonn(folder)
+        return [
+            *common,
+            "model.options.hidden=16",
+            f"model.options.whisper={folder / 'whisper'}",
+            f"model.options.beats={folder / 'beats.pt'}",
+            f"model.options.llm={folder / f'vicuna-{size}'}",
+            f"model.options.adapter={folder / f'salmonn-{size}.pth'}",
+        ]
+    if recipe == "t2":
+        llm = save_llm(folder / "llama", "<|begin_of_text|>", "<|end_of_text|>")
+        return [*common, f"model.options.llm={llm}", "model.options.hidden=16"]
+    if recipe == "emojudge-text":
+        return [*common, f"model.options.encoder={roberta(folder / 'roberta')}"]
+    more = ["stages=[]"] if recipe == "wavlm-votes" else []
+    return [
+        *common,
+        *more,
+        f"model.options.encoder={wavlm(folder / 'wavlm')}",
+        "model.options.hidden=16",
+    ]
+
+
+def logged(run: Path, kind: str = "step") -> list[dict[str, object]]:
+    """Lines of one kind of a run's log."""
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text("utf-8").splitlines()]
+    return [line for line in lines if line["type"] == kind]

@@ -1,0 +1,1 @@
+"""The models that the trainer trains, each behind the protocol of `base.py`."""

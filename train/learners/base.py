@@ -1,0 +1,140 @@
+"""What the trainer asks of a model, and what it shows it.
+
+B examples of a batch, C classes, K outputs: the classes, then the attributes, as far as the recipe
+has losses on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from abhinaya.models.base import FloatArray
+from abhinaya.models.checkpoint import Tensors
+from abhinaya.models.errors import KeysError, LabelsError, listed
+from abhinaya.train.data.clips import ATTRIBUTES
+
+Inputs = dict[str, Any]
+"""What a model reads of a batch; tensors in it are moved to the device."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A clip as a model sees it once."""
+
+    name: str
+    """Of the file or clip, for people."""
+    samples: FloatArray
+    """[n] 16 kHz mono, augmented and cut; empty for a model that reads alone."""
+    transcript: str
+    shares: FloatArray
+    """[C] of the votes; zeros where only attributes are known."""
+    attributes: FloatArray
+    """[3] arousal, valence, dominance in 0 to 1; NaN where the corpus gives none."""
+    draw: int = 0
+    """A number drawn for this clip and epoch, for choices that the model makes; 0 in validation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What the K outputs of a model stand for."""
+
+    classes: tuple[str, ...]
+    """Labels, in order; none for a model of attributes alone."""
+    attributes: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Name each of the K outputs."""
+        return (*self.classes, *(ATTRIBUTES if self.attributes else ()))
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Outputs that a checkpoint keeps: labels; attributes beside them only helped to learn."""
+        return self.classes or ATTRIBUTES
+
+
+class Learner(Protocol):
+    """A model that can be trained, and written as a checkpoint that the registry loads."""
+
+    @property
+    def module(self) -> nn.Module:
+        """Everything that has gradients; what has none may stand outside, and then is kept once."""
+        ...
+
+    @property
+    def shortest(self) -> int:
+        """Samples below which a clip cannot be learnt from; 0 for a model that reads."""
+        ...
+
+    def inputs(self, examples: Sequence[Example]) -> Inputs:
+        """Make what the model reads; on the CPU, maybe in another process."""
+        ...
+
+    def scores(self, module: nn.Module, inputs: Inputs) -> Tensor:
+        """Run `module` (its own, maybe wrapped for several devices): [B, K]."""
+        ...
+
+    def learn(self) -> None:
+        """Switch to training: dropout on where it learns, what is frozen stays as in use."""
+        ...
+
+    def save(self, folder: Path, state: Tensors, extra: Mapping[str, Any]) -> None:
+        """Write a checkpoint of the module's `state`, `extra` in its metadata.
+
+        Raises:
+            WriteError: there is no room, or no such folder.
+
+        """
+        ...
+
+    def voter(self, folder: Path) -> tuple[str, dict[str, Any]]:
+        """Name and options by which the registry loads what `save` wrote to `folder`."""
+        ...
+
+
+def only(state: Tensors, rows: int, prefix: str) -> Tensors:
+    """`state` with the first `rows` outputs of the layer `prefix`; the others only helped."""
+    cut = {f"{prefix}.weight", f"{prefix}.bias"}
+    return {k: t[:rows] if k in cut else t for k, t in state.items()}
+
+
+def start_from(
+    module: nn.Module,
+    state: Mapping[str, Tensor],
+    names: Sequence[str],
+    outputs: Outputs,
+    prefix: str,
+    subject: str,
+) -> None:
+    """Fill `module` with `state`, whose outputs are `names`: brought into order by name.
+
+    Keys that `state` lacks keep their values. `prefix` is the layer that gives the outputs.
+
+    Raises:
+        LabelsError: the outputs are others than those of the recipe.
+        KeysError: the weights are of another model.
+
+    """
+    if sorted(names) != sorted(outputs.names):
+        raise LabelsError(
+            subject,
+            f"its outputs are {', '.join(names)}, the recipe's are {', '.join(outputs.names)}",
+            "Start from a checkpoint with the same ones, or set data.classes to its",
+        )
+    rows = torch.tensor([list(names).index(name) for name in outputs.names])
+    turned = {f"{prefix}.weight", f"{prefix}.bias"}
+    ordered = {k: t[rows] if k in turned else t for k, t in state.items()}
+    own = {k: t.shape for k, t in module.state_dict().items()}
+    if wrong := [k for k, t in ordered.items() if own.get(k) != t.shape]:
+        raise KeysError(
+            subject,
+            f"weights of another model or size: {listed(wrong, 4)}",
+            "Use the recipe that it was trained with",
+        )
+    module.load_state_dict(ordered, strict=False)

@@ -1,0 +1,130 @@
+"""A text encoder with its own classification head: RoBERTa and its kin."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from abhinaya.models.checkpoint import Tensors, save
+from abhinaya.models.errors import KeysError, WriteError, listed
+from abhinaya.models.hub import translated
+from abhinaya.models.serving import padded, valid
+from abhinaya.train.learner_options import TextOptions
+from abhinaya.train.learners.base import Example, Inputs, Outputs, only, start_from
+
+_HEADS: Final = ("classifier", "score", "pre_classifier", "pooler")
+"""What transformers calls the layers that a pre-trained encoder lacks."""
+
+
+class _Scores(nn.Module):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        scores: Tensor = self.model(input_ids=ids, attention_mask=mask.long()).logits
+        return scores
+
+
+class TextLearner:
+    """A sequence classifier of transformers with gradients."""
+
+    shortest = 0
+
+    def __init__(self, options: TextOptions, outputs: Outputs, start: str) -> None:
+        self._outputs, self._longest = outputs, options.max_tokens
+        tokenizer: Any = AutoTokenizer
+        with translated(options.encoder):
+            self._tokenizer: Any = tokenizer.from_pretrained(options.encoder)
+        model = _model(options.encoder, outputs.names, options.dropout)
+        self._config: Any = model.config
+        if self._config.pad_token_id is None:
+            self._config.pad_token_id = self._tokenizer.eos_token_id or 0
+        self.module = _Scores(model)
+        self._out = next(
+            f"model.{name}"
+            for name, layer in reversed(list(model.named_modules()))
+            if isinstance(layer, nn.Linear) and layer.out_features == len(outputs.names)
+        )
+        if start:
+            found = _model(start, None, options.dropout)
+            state = {f"model.{k}": t for k, t in found.state_dict().items()}
+            names = [found.config.id2label[i] for i in range(found.config.num_labels)]
+            start_from(self.module, state, names, outputs, self._out, start)
+
+    def inputs(self, examples: Sequence[Example]) -> Inputs:
+        """Tokenise and pad the transcripts; special tokens spelled out in them stay text."""
+        rows = [
+            torch.tensor(
+                self._tokenizer(
+                    e.transcript.strip(),
+                    truncation=True,
+                    max_length=self._longest,
+                    split_special_tokens=True,
+                ).input_ids
+            )
+            for e in examples
+        ]
+        ids, lengths = padded(rows)
+        mask = valid(lengths, ids.shape[1])
+        return {"ids": ids.masked_fill(~mask, self._config.pad_token_id), "mask": mask}
+
+    def scores(self, module: nn.Module, inputs: Inputs) -> Tensor:
+        """Score [B, K]."""
+        found: Tensor = module(inputs["ids"], inputs["mask"])
+        return found
+
+    def learn(self) -> None:
+        """Switch to training."""
+        self.module.train()
+
+    def save(self, folder: Path, state: Tensors, extra: Mapping[str, Any]) -> None:
+        """Write it as transformers does: config, tokenizer, weights."""
+        kept = self._outputs.kept
+        self._config.id2label = dict(enumerate(kept))
+        self._config.label2id = {name: i for i, name in enumerate(kept)}
+        self._tokenizer.model_max_length = self._longest
+        try:
+            self._config.save_pretrained(folder)
+            self._tokenizer.save_pretrained(folder)
+        except OSError as error:
+            raise WriteError(folder, f"cannot be written ({error})", "Make room") from error
+        named = only(state, len(kept), self._out)
+        tensors = {k.removeprefix("model."): t for k, t in named.items()}
+        save(folder / "model.safetensors", tensors, extra)
+
+    def voter(self, folder: Path) -> tuple[str, dict[str, Any]]:
+        """Give the registry's name and options."""
+        return "text-classification", {"model": str(folder)}
+
+
+def _model(name: str, labels: Sequence[str] | None, dropout: float) -> Any:
+    """Load an encoder with a head: a new one for `labels`, or its own."""
+    auto: Any = AutoModelForSequenceClassification
+    more: dict[str, Any] = {}
+    if labels is not None:
+        more = {
+            "num_labels": len(labels),
+            "id2label": dict(enumerate(labels)),
+            "label2id": {label: i for i, label in enumerate(labels)},
+            "classifier_dropout": dropout,
+        }
+    with translated(name):
+        model, info = auto.from_pretrained(
+            name,
+            dtype=torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **more,
+        )
+    new = set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]}
+    if lost := {key for key in new if labels is None or not key.startswith(_HEADS)}:
+        raise KeysError(
+            name, f"weights of the encoder are missing: {listed(lost)}", "Download it again"
+        )
+    return model
