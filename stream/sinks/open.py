@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,15 +107,18 @@ def _lines_or_view(view: ViewChoice) -> Lines | View:
 
     """
     console = Terminal()
-    if view == "live" and not Screen(console).can_change:
+    draws = console.encoding.startswith("utf")
+    if not draws and isinstance(sys.stdout, io.TextIOWrapper):
+        # a word in another script must not end the run
+        sys.stdout.reconfigure(errors="replace")
+    able = draws and Screen(console).can_change
+    if view == "live" and not able:
         raise ConfigError(
             "--view",
-            "needs a terminal that can move its cursor",
+            "needs a terminal with UTF-8 that can move its cursor",
             "leave --view out, or use a terminal other than TERM=dumb",
         )
-    if view == "plain" or not Screen(console).can_change:
-        return Lines(console)
-    return View(console, always=view == "live")
+    return View(console, always=view == "live") if able and view != "plain" else Lines(console)
 
 
 def _open_all(outputs: Sequence[Path], observer: Observer) -> tuple[Sink, ...]:

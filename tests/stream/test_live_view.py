@@ -379,6 +379,16 @@ def test_plain_and_dumb_terminals_get_lines(program: Program) -> None:
 
 
 @pytest.mark.processes
+@pytest.mark.parametrize(
+    "program", [(("--realtime",), {"PYTHONIOENCODING": "ascii"}, 80, 24)], indirect=True
+)
+def test_without_utf8_there_are_lines_with_marks_for_what_has_no_letter(program: Program) -> None:
+    program.read_until(lambda s: re.search(r"^ +\?.*i am furious", s.text, re.M) is not None)
+    assert "A angry" not in program.screen.text
+    assert "unexpected" not in program.screen.text
+
+
+@pytest.mark.processes
 @pytest.mark.parametrize("program", [(("--realtime",), {"NO_COLOR": "1"}, 20, 12)], indirect=True)
 def test_twenty_columns_without_colour(program: Program, tmp_path: Path) -> None:
     program.read_until(lambda s: re.search(r"[○●] call/\S* +N +\d+%", s.text) is not None)
