@@ -14,7 +14,7 @@ import numpy.typing as npt
 from abhinaya.stream.clock import SAMPLE_RATE, to_samples
 from abhinaya.stream.config import VadConfig
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.messages import End
+from abhinaya.stream.messages import Gap, Segment
 from abhinaya.stream.sources import InputConfig, open_source
 from abhinaya.stream.speech import Speech
 
@@ -98,7 +98,7 @@ def spans(source: Path, vad: VadConfig) -> list[Span]:
     opened = open_source(InputConfig(str(source)))
     try:
         speech = Speech(vad, opened, [""], ())
-        return [(i.start, i.end) for i in speech.items() if not isinstance(i, End)]
+        return [(i.start, i.end) for i in speech.items() if isinstance(i, Segment | Gap)]
     finally:
         opened.close()
 

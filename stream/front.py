@@ -27,11 +27,13 @@ import zmq
 from abhinaya.stream import config as configuration
 from abhinaya.stream.errors import AbhinayaError, NetworkError, ProcessError, SourceError
 from abhinaya.stream.messages import (
+    Activity,
     Beat,
     Credit,
     Hello,
     Introduce,
     Message,
+    Provisional,
     Refused,
     Remark,
     Segment,
@@ -40,7 +42,7 @@ from abhinaya.stream.messages import (
     ToFront,
     Welcome,
 )
-from abhinaya.stream.outbox import Item, Outbox
+from abhinaya.stream.outbox import Fleeting, Item, Outbox
 from abhinaya.stream.process import Stop, drain, run_child, wake, wakeup
 from abhinaya.stream.sockets import Keys, connect, receive, send, workers_endpoint
 from abhinaya.stream.sources import open_source
@@ -119,6 +121,7 @@ class Front:
         self._woken, self._wake = wakeup()
         self._shared = _Shared(threading.Lock(), deque(), threading.Event())
         self._outboxes: dict[str, Outbox] = {}
+        self._fleeting = {info.stream: Fleeting() for info in self._infos}
         self._welcomed = False
         self._stop = Stop()
 
@@ -251,10 +254,15 @@ class Front:
         with self._shared.lock:
             while self._shared.items:
                 item = self._shared.items[0]
+                if isinstance(item, Provisional | Activity):
+                    self._fleeting[item.stream].put(item)
+                    self._shared.items.popleft()
+                    continue
                 outbox = self._outboxes[item.stream]
                 if outbox.full and not live:
                     break
-                outbox.put(self._shared.items.popleft())
+                outbox.put(item)
+                self._shared.items.popleft()
                 if live:
                     outbox.shed("the hub was not reachable and the front's memory was full")
             if self._shared.items:
@@ -267,11 +275,13 @@ class Front:
             return
         while not self._remarks.empty():
             self._send(Remark(source=self._assignment.front, text=self._remarks.get()))
-        for outbox in self._outboxes.values():
+        for stream, outbox in self._outboxes.items():
             for item in outbox.sendable():
                 if not self._send(self._stamped(item)):
                     return
                 outbox.sent(item)
+            for passing in self._fleeting[stream].take(outbox.unsent):
+                self._send(passing)
 
     def _stamped(self, item: Item) -> Item:
         """Note when a segment leaves; a file's waits for room, which is nobody's latency."""
@@ -281,7 +291,7 @@ class Front:
         captured = item.captured_unix_s if self._source.live else now
         return msgspec.structs.replace(item, sent_unix_s=now, captured_unix_s=captured)
 
-    def _send(self, message: Item | Hello | Remark | Beat) -> bool:
+    def _send(self, message: Item | Provisional | Activity | Hello | Remark | Beat) -> bool:
         return send(self._socket, self._encoder.encode(message))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from abhinaya.stream.config import VadConfig
+from abhinaya.stream.ongoing import Change, Ongoing
 from abhinaya.stream.segmenter import Piece, Segmenter
 from abhinaya.stream.vad import FRAME_SAMPLES, SileroVad, Vad, VadState
 
@@ -32,6 +33,7 @@ class Listener:
         self._vad = vad or SileroVad()
         self._state = VadState.fresh(channels)
         self._segmenters = [Segmenter(config) for _ in range(channels)]
+        self._ongoing = [Ongoing(config, segmenter) for segmenter in self._segmenters]
         self._rest = np.zeros((0, channels), np.float32)  # fewer samples than a frame
 
     @property
@@ -48,6 +50,16 @@ class Listener:
             pieces += self._frame(heard[start : start + FRAME_SAMPLES])
         self._rest = heard[whole:].copy()
         return pieces
+
+    def changes(self) -> list[tuple[int, Change]]:
+        """Give the channels in which somebody begins or ceases to speak."""
+        changes = ((channel, ongoing.change()) for channel, ongoing in enumerate(self._ongoing))
+        return [(channel, change) for channel, change in changes if change]
+
+    def parts(self) -> list[tuple[int, Piece]]:
+        """Give the open pieces of which it is time to say something, as far as they have come."""
+        parts = ((channel, ongoing.part()) for channel, ongoing in enumerate(self._ongoing))
+        return [(channel, part) for channel, part in parts if part]
 
     def skip(self, samples: int) -> list[tuple[int, Piece]]:
         """Move on over samples that were lost; speech across the hole is cut before it."""

@@ -1,13 +1,14 @@
 """What a front has sent and the hub has not acknowledged: bounded, and sent again when need be.
 
-Pure. One outbox a stream; everything in it has a sequence number without holes.
+Pure. One outbox a stream; everything in it has a sequence number without holes. What is provisional
+is not of that kind: it waits apart, and the newest takes the place of an older one.
 """
 
 from __future__ import annotations
 
 from collections import deque
 
-from abhinaya.stream.messages import End, Gap, Segment
+from abhinaya.stream.messages import Activity, End, Gap, Provisional, Segment
 
 Item = Segment | Gap | End
 
@@ -33,6 +34,11 @@ class Outbox:
     def acknowledged(self) -> int:
         """The lowest sequence number that is not acknowledged."""
         return self._acknowledged
+
+    @property
+    def unsent(self) -> int:
+        """The lowest sequence number that is not on its way."""
+        return self._unsent
 
     @property
     def empty(self) -> bool:
@@ -88,3 +94,33 @@ class Outbox:
                 )
                 count += 1
         return count
+
+
+class Fleeting:
+    """What is told of a stream at best once: the newest of each kind, until it is sent."""
+
+    def __init__(self) -> None:
+        self._part: Provisional | None = None
+        self._activity: Activity | None = None
+
+    def put(self, item: Provisional | Activity) -> None:
+        """Take the place of what is older."""
+        if isinstance(item, Activity):
+            self._activity = item
+        else:
+            self._part = item
+
+    def take(self, unsent: int) -> list[Provisional | Activity]:
+        """Give what can be sent, once, where `unsent` is the lowest sequence number that is not.
+
+        A part waits for the segments before its own and is nothing beside its own.
+        """
+        items: list[Provisional | Activity] = []
+        if self._activity is not None:
+            items.append(self._activity)
+            self._activity = None
+        if self._part is not None and self._part.sequence <= unsent:
+            if self._part.sequence == unsent:
+                items.append(self._part)
+            self._part = None
+        return items

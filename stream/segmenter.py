@@ -74,6 +74,8 @@ class Run:
 
     start: int
     """Where its piece will start: padding included, or where the piece before was cut."""
+    speech_start: int
+    """The same without padding."""
     speech_end: int
     speech: int = 0
     """How many samples its speech frames have."""
@@ -107,6 +109,19 @@ class Segmenter:
         """How many samples of the stream have passed."""
         return self._position
 
+    @property
+    def run(self) -> Run | None:
+        """The speech that is going on, once it is long enough to become a piece; to be looked at.
+
+        From then on it does: what becomes of it begins where it does.
+        """
+        return self._run if self._run and self._is_piece(self._run) else None
+
+    def so_far(self) -> list[Piece]:
+        """Give what `flush` would, and go on as if nobody had asked."""
+        run = self.run
+        return self._piece(run.start, self._end(run), "end") if run else []
+
     def reset(self, position: int = 0) -> None:
         """Forget everything; the next frame starts at `position`."""
         self._frames.clear()
@@ -128,7 +143,8 @@ class Segmenter:
                 self._trim(self._position - self._pad)
                 return []
             start = max(self._taken, frame.start - self._pad)
-            self._run = Run(start, frame.end, cut=frame.start < self._resumes_by)
+            resumed = frame.start < self._resumes_by
+            self._run = Run(start, frame.start, frame.end, cut=resumed)
         if frame.speech:
             self._run.speech += len(samples)
             self._run.speech_end = frame.end
@@ -144,8 +160,14 @@ class Segmenter:
     def _enough_silence(self, run: Run) -> int:
         """Near its limit a run takes the first brief pause: to go on would mean to come back."""
         near = self._position - run.start > self._max - self._search
-        is_piece = run.cut or run.speech >= self._min_speech
-        return self._brief_silence if near and is_piece else self._min_silence
+        return self._brief_silence if near and self._is_piece(run) else self._min_silence
+
+    def _is_piece(self, run: Run) -> bool:
+        return run.cut or run.speech >= self._min_speech
+
+    def _end(self, run: Run) -> int:
+        """Where the piece of a run ends if no more speech comes."""
+        return min(run.speech_end + self._pad, self._position, run.start + self._max)
 
     def _limit(self, run: Run) -> list[Piece]:
         """Cut a run that has outgrown the limit; its rest goes on as the same run."""
@@ -154,15 +176,15 @@ class Segmenter:
             last = run.start + self._max
             cut = deepest_pause(self._frames, last - self._search, last)
             pieces += self._piece(run.start, cut, "limit")
-            run.start = self._taken = cut
+            run.start = run.speech_start = self._taken = cut
             run.cut = True
             self._trim(cut)
         return pieces
 
     def _close(self, run: Run, cut: Cut) -> list[Piece]:
         pieces: list[Piece] = []
-        if run.cut or run.speech >= self._min_speech:
-            end = min(run.speech_end + self._pad, self._position, run.start + self._max)
+        if self._is_piece(run):
+            end = self._end(run)
             pieces = self._piece(run.start, end, cut)
             self._taken = end if pieces else self._taken
         self._run = None

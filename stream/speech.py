@@ -1,5 +1,7 @@
 """From a source to numbered items: segments with their running statistics, gaps, and the end.
 
+Of a live source also what can be said while somebody speaks: that he does, and the segment so far.
+
 What a front that takes over from one that died must not send again, it finds again: a file is read
 from its beginning and gives the same segments; a live source goes on, and what was missed is a gap.
 """
@@ -14,19 +16,29 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from abhinaya.models.base import Heard
 from abhinaya.models.compact.features import SpeechStatistics
 from abhinaya.stream.clock import INT16_FULL_SCALE, SAMPLE_RATE
 from abhinaya.stream.config import VadConfig
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.listener import Listener
-from abhinaya.stream.messages import End, Gap, HeardSoFar, Payload, Segment, Standing
+from abhinaya.stream.messages import (
+    Activity,
+    End,
+    Gap,
+    HeardSoFar,
+    Payload,
+    Provisional,
+    Segment,
+    Standing,
+)
 from abhinaya.stream.segmenter import Piece
 from abhinaya.stream.sources.base import Source
 
 INTERRUPTED: Final = "interrupted"
 """Why a stream ended that was asked to."""
 
-SpeechItem = Segment | Gap | End
+SpeechItem = Segment | Gap | End | Provisional | Activity
 
 
 @dataclass(slots=True)
@@ -36,6 +48,8 @@ class _Channel:
     stream: str
     sequence: int = 0
     position: int = 0
+    parts: int = 0
+    """Of the segment that is to come, told so far."""
     statistics: SpeechStatistics = field(default_factory=SpeechStatistics)
 
 
@@ -98,12 +112,16 @@ class Speech:
                 if chunk.lost_samples:
                     yield from self._lose(chunk.lost_samples, captured, chunk.lost_reason)
                 yield from self._segments(self._listener.feed(chunk.samples), captured)
+                if self._source.live:
+                    yield from self._going_on(captured)
             else:
                 # what runs by itself has no end of its own when it is asked to stop
                 reason = INTERRUPTED if self._source.live and self._stopped() else ""
         except SourceError as error:
             fault, reason = error, str(error)
         yield from self._segments(self._listener.finish(), captured)
+        if self._source.live:
+            yield from self._activity()
         for channel in self._channels:
             yield End(
                 stream=channel.stream,
@@ -145,8 +163,37 @@ class Speech:
             reason=reason,
         )
         channel.sequence += 1
-        channel.position = end
+        channel.position, channel.parts = end, 0
         return gap
+
+    def _going_on(self, captured: float) -> Iterator[SpeechItem]:
+        yield from self._activity()
+        for index, piece in self._listener.parts():
+            yield self._part(self._channels[index], piece, captured)
+
+    def _activity(self) -> Iterator[Activity]:
+        for index, change in self._listener.changes():
+            yield Activity(
+                stream=self._channels[index].stream,
+                position=self._offset + change.position,
+                speaking=change.speaking,
+            )
+
+    def _part(self, channel: _Channel, piece: Piece, captured: float) -> Provisional:
+        channel.parts += 1
+        spoken, capture_ms = self._when(piece, captured)
+        return Provisional(
+            stream=channel.stream,
+            sequence=channel.sequence,
+            part=channel.parts,
+            start=self._offset + piece.start,
+            end=self._offset + piece.end,
+            samples=Payload.of(to_int16(piece.samples)),
+            heard=_so_far(channel.statistics.preview(piece.samples)),
+            captured_unix_s=spoken,
+            capture_ms=capture_ms,
+            sent_unix_s=self._clock(),
+        )
 
     def _segments(self, found: Sequence[tuple[int, Piece]], captured: float) -> Iterator[Segment]:
         for index, piece in found:
@@ -155,33 +202,38 @@ class Speech:
     def _segment(self, channel: _Channel, piece: Piece, captured: float) -> Segment:
         # statistics before the segment would leave the first one with nothing to be measured by
         channel.statistics.update(piece.samples)
-        heard = channel.statistics.heard()
-        spoken, capture_ms = captured, 0.0
-        if self._source.live:
-            spoken = self._wall_clock(piece.speech_end)
-            # how far the source is behind the stream's clock: buffers of the device and the system
-            capture_ms = max(0.0, 1000 * (captured - self._wall_clock(self._listener.position)))
+        spoken, capture_ms = self._when(piece, captured)
         segment = Segment(
             stream=channel.stream,
             sequence=channel.sequence,
             start=self._offset + piece.start,
             end=self._offset + piece.end,
             samples=Payload.of(to_int16(piece.samples)),
-            heard=HeardSoFar(
-                frames=heard.frames, mean=Payload.of(heard.mean), std=Payload.of(heard.std)
-            ),
+            heard=_so_far(channel.statistics.heard()),
             cut=piece.cut,
-            captured_unix_s=min(spoken, captured),
+            captured_unix_s=spoken,
             capture_ms=capture_ms,
             sent_unix_s=self._clock(),
         )
         channel.sequence += 1
-        channel.position = segment.end
+        channel.position, channel.parts = segment.end, 0
         return segment
+
+    def _when(self, piece: Piece, captured: float) -> tuple[float, float]:
+        """When the last speech of a piece was spoken, and how many milliseconds it took to us."""
+        if not self._source.live:
+            return captured, 0.0
+        # how far the source is behind the stream's clock: buffers of the device and the system
+        behind_s = captured - self._wall_clock(self._listener.position)
+        return min(self._wall_clock(piece.speech_end), captured), max(0.0, 1000 * behind_s)
 
     def _wall_clock(self, position: int) -> float:
         """When the sample at `position` of the source was spoken, by the stream's clock."""
         return self._source.start_unix_s + (self._offset + position) / SAMPLE_RATE
+
+
+def _so_far(heard: Heard) -> HeardSoFar:
+    return HeardSoFar(frames=heard.frames, mean=Payload.of(heard.mean), std=Payload.of(heard.std))
 
 
 def to_int16(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:

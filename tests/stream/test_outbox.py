@@ -6,8 +6,8 @@ import fakes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from abhinaya.stream.messages import End, Gap, Segment
-from abhinaya.stream.outbox import Item, Outbox
+from abhinaya.stream.messages import Activity, End, Gap, Provisional, Segment
+from abhinaya.stream.outbox import Fleeting, Item, Outbox
 
 
 def filled(count: int, *, window: int = 4, capacity: int = 8, first: int = 0) -> Outbox:
@@ -182,3 +182,50 @@ def test_it_behaves_as_a_list_with_three_marks(steps: list[tuple[str, int]], win
         assert outbox.empty == (acknowledged == len(items))
         assert outbox.full == (len(items) - acknowledged >= 6)
         assert outbox.sendable() == items[unsent : max(unsent, acknowledged + window)]
+
+
+# --- what is provisional --------------------------------------------------------------------------
+
+
+def activity(speaking: bool) -> Activity:
+    return Activity(stream="call", position=0, speaking=speaking)
+
+
+def test_the_newest_part_takes_the_place_of_one_that_was_not_sent() -> None:
+    fleeting = Fleeting()
+    fleeting.put(fakes.provisional(3, part=1))
+    fleeting.put(fakes.provisional(3, part=2))
+    assert [(i.sequence, i.part) for i in fleeting.take(3) if isinstance(i, Provisional)] == [
+        (3, 2)
+    ]
+    assert fleeting.take(3) == []
+
+
+def test_a_part_waits_for_the_segments_before_its_own() -> None:
+    fleeting = Fleeting()
+    fleeting.put(fakes.provisional(3))
+    assert fleeting.take(2) == []
+    assert len(fleeting.take(3)) == 1
+
+
+def test_a_part_is_nothing_once_its_segment_is_on_its_way() -> None:
+    fleeting = Fleeting()
+    fleeting.put(fakes.provisional(3))
+    assert fleeting.take(4) == []
+    assert fleeting.take(3) == []
+
+
+def test_activity_waits_for_nothing_and_only_the_latest_is_told() -> None:
+    fleeting = Fleeting()
+    fleeting.put(activity(True))
+    fleeting.put(activity(False))
+    fleeting.put(fakes.provisional(3))
+    assert fleeting.take(0) == [activity(False)]
+    assert fleeting.take(0) == []
+
+
+def test_what_is_unsent_is_known() -> None:
+    outbox = filled(8)
+    assert outbox.unsent == 0
+    send(outbox)
+    assert outbox.unsent == 4

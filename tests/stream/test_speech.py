@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -11,7 +12,7 @@ import pytest
 from abhinaya.bench.demo import CALL
 from abhinaya.stream.config import VadConfig
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.messages import End, Gap, Segment, Standing
+from abhinaya.stream.messages import Activity, End, Gap, Provisional, Segment, Standing
 from abhinaya.stream.sources.base import AudioChunk, InputConfig
 from abhinaya.stream.sources.file import open_file
 from abhinaya.stream.speech import Speech, SpeechItem
@@ -55,10 +56,13 @@ def chunks(samples: np.ndarray, size: int) -> list[AudioChunk | SourceError]:
 
 
 def items(
-    source: Planted, standings: tuple[Standing, ...] = (), now: float = START + 100.0
+    source: Planted,
+    standings: tuple[Standing, ...] = (),
+    now: float = START + 100.0,
+    vad: VadConfig = VadConfig(),  # noqa: B008 - it is frozen
 ) -> list[SpeechItem]:
     names = [f"s{i}" for i in range(source.channels)]
-    speech = Speech(VadConfig(), source, names, standings, clock=lambda: now)
+    speech = Speech(vad, source, names, standings, clock=lambda: now)
     found = []
     try:
         for item in speech.items():
@@ -66,6 +70,11 @@ def items(
     except SourceError:
         found.append(None)
     return found
+
+
+def numbered(found: list[SpeechItem]) -> list[Segment | Gap | End]:
+    """What takes a number, in order."""
+    return [i for i in found if isinstance(i, Segment | Gap | End)]
 
 
 def essence(found: list[SpeechItem]) -> list[tuple]:
@@ -119,7 +128,7 @@ def test_lost_audio_becomes_a_gap_in_its_place_and_the_clock_goes_on(call: np.nd
     lost = planted[10]
     assert isinstance(lost, AudioChunk)
     planted[10] = AudioChunk(lost.samples, lost.captured_unix_s, lost_samples=3 * SECOND)
-    found = items(Planted(planted, live=True))
+    found = numbered(items(Planted(planted, live=True)))
     (gap,) = [i for i in found if isinstance(i, Gap)]
     assert (gap.start, gap.end) == (40_000, 40_000 + 3 * SECOND)
     assert [i.sequence for i in found] == list(range(len(found)))
@@ -179,7 +188,8 @@ def test_a_live_source_goes_on_where_its_predecessor_died_with_a_gap_for_what_wa
         start_unix_s=START,
         window=8,
     )
-    found = items(Planted(chunks(call[:, :1], 4000), live=True), (standing,), now=START + 60.0)
+    source = Planted(chunks(call[:, :1], 4000), live=True)
+    found = numbered(items(source, (standing,), now=START + 60.0))
     gap = found[0]
     assert isinstance(gap, Gap)
     assert (gap.sequence, gap.start, gap.end) == (7, 40 * SECOND, 60 * SECOND)
@@ -190,3 +200,86 @@ def test_a_live_source_goes_on_where_its_predecessor_died_with_a_gap_for_what_wa
 def test_names_that_do_not_fit_the_channels_are_refused() -> None:
     with pytest.raises(SourceError, match="2 channels, and 1 names"):
         Speech(VadConfig(), Planted([], channels=2), ["only"], ())
+
+
+# --- while somebody speaks ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def heard_live(call: np.ndarray) -> list[SpeechItem]:
+    return items(Planted(chunks(call, 320), live=True, channels=2))
+
+
+def test_whether_parts_are_told_the_segments_are_the_same_to_the_last_bit(
+    call: np.ndarray, heard_live: list[SpeechItem]
+) -> None:
+    file = items(Planted(chunks(call, len(call)), channels=2))
+    off = VadConfig(provisional_every_s=0.0)
+    without = items(Planted(chunks(call, 320), live=True, channels=2), vad=off)
+    assert any(isinstance(i, Provisional) for i in heard_live)
+    assert not any(isinstance(i, Provisional) for i in without)
+    assert not any(isinstance(i, Provisional | Activity) for i in file)
+    assert essence(heard_live) == essence(without)
+    assert sorted(essence(heard_live)) == sorted(essence(file))
+
+
+def test_the_parts_of_a_segment_are_numbered_and_bear_its_number(
+    heard_live: list[SpeechItem],
+) -> None:
+    for stream in ("s0", "s1"):
+        mine = [i for i in heard_live if i.stream == stream]
+        parts = [i for i in mine if isinstance(i, Provisional)]
+        assert parts
+        told: dict[int, int] = {}
+        for item in mine:
+            if isinstance(item, Provisional):
+                told[item.sequence] = told.get(item.sequence, 0) + 1
+                assert item.part == told[item.sequence]
+                assert item.samples.shape == (item.end - item.start,)
+                assert item.sent_unix_s >= item.captured_unix_s
+        outcomes = {i.sequence: i for i in mine if isinstance(i, Segment)}
+        for part in parts:
+            segment = outcomes[part.sequence]
+            assert part.start == segment.start
+            common = min(part.end, segment.end) - part.start
+            assert np.array_equal(part.samples.array()[:common], segment.samples.array()[:common])
+            assert mine.index(part) < mine.index(segment)
+
+
+def test_a_part_is_measured_by_the_speech_before_and_by_itself(
+    heard_live: list[SpeechItem],
+) -> None:
+    mine = [i for i in heard_live if i.stream == "s0" and isinstance(i, Segment | Provisional)]
+    for before, after in itertools.pairwise(mine):
+        assert before.heard is not None
+        assert after.heard is not None
+        if isinstance(before, Provisional) and before.end < after.end:
+            assert before.heard.frames <= after.heard.frames
+
+
+def test_who_speaks_is_told_around_each_segment(heard_live: list[SpeechItem]) -> None:
+    for stream in ("s0", "s1"):
+        mine = [i for i in heard_live if i.stream == stream]
+        changes = [i for i in mine if isinstance(i, Activity)]
+        assert [c.speaking for c in changes] == [i % 2 == 0 for i in range(len(changes))]
+        assert len(changes) >= 4
+        assert not changes[-1].speaking
+        speaking = [
+            (a.position, b.position) for a, b in zip(changes[::2], changes[1::2], strict=True)
+        ]
+        for segment in (i for i in mine if isinstance(i, Segment)):
+            middle = (segment.start + segment.end) // 2
+            assert any(a <= middle < b for a, b in speaking)
+
+
+def test_numbering_of_parts_begins_anew_behind_a_gap(call: np.ndarray) -> None:
+    mono = call[:, :1]
+    first, second = chunks(mono, 320), chunks(mono, 320)
+    lost = AudioChunk(second[0].samples, second[0].captured_unix_s, 1600)
+    found = items(Planted([*first[:200], lost, *second[1:400]], live=True))
+    told: dict[int, list[int]] = {}
+    for item in found:
+        if isinstance(item, Provisional):
+            told.setdefault(item.sequence, []).append(item.part)
+    assert len(told) >= 2
+    assert all(parts == list(range(1, len(parts) + 1)) for parts in told.values())
