@@ -83,6 +83,8 @@ class Card:
     """Limits in plain words."""
     context_turns: int = 0
     """Earlier turns of the conversation that it makes use of, at most."""
+    served: bool = False
+    """Whether it asks a server, which may be slow or cost money: it is not tried without need."""
     sample_rate_hz: int | None = None
     """Of the audio it hears; None for a voter that hears none."""
     longest_s: float | None = None

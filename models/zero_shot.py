@@ -123,6 +123,7 @@ class ZeroShot:
             noncommercial=noncommercial,
             notes=(f"sends transcripts to {url}",),
             context_turns=context_turns,
+            served=True,
         )
 
     def vote(self, batch: Sequence[Utterance]) -> list[Ballot | Abstention]:

@@ -9,12 +9,15 @@ from typing import Final
 from abhinaya.models.combiner import Combiner
 from abhinaya.models.labels import LABELS
 from abhinaya.stream.clock import to_samples, to_seconds
-from abhinaya.stream.messages import Gap, Payload, Ready, Segment, Transcript, Vote
+from abhinaya.stream.messages import Gap, Payload, Provisional, Ready, Segment, Transcript, Vote
 
 TRANSCRIBER: Final = "asr"
 """Name of the service that the profile's [asr] table describes."""
 
 LONGEST_SAMPLES: Final = to_samples(10)
+
+FURTHEST_SAMPLES: Final = 2**40
+"""How far a refused item may move its stream on: two years."""
 
 LONGEST_TRANSCRIPT: Final = 2000
 """Characters, and words: a verdict that carries all of them still fits into a message."""
@@ -25,13 +28,15 @@ def countable(sequences: Iterable[int]) -> bool:
     return all(0 <= sequence < 2**62 for sequence in sequences)
 
 
-def fault_of_item(position: int, item: Segment | Gap) -> str:
-    """Say what is wrong with a segment or gap of a stream that has come to `position`, if so."""
+def fault_of_item(position: int, item: Segment | Gap | Provisional) -> str:
+    """Say what is wrong with an item of a stream that has come to `position`, if so."""
     if item.start < position or item.end < item.start:
         return "it overlaps what came before"
     if isinstance(item, Gap):
         return ""
     length = item.end - item.start
+    if isinstance(item, Provisional) and item.part < 1:
+        return "it is no part of a segment"
     if not 0 < length <= LONGEST_SAMPLES:
         return f"it is {to_seconds(length):.2f} s long, not up to 10 s"
     if item.samples.shape != (length,):
@@ -40,6 +45,18 @@ def fault_of_item(position: int, item: Segment | Gap) -> str:
     if heard is not None and not _are_statistics(heard.mean, heard.std):
         return "its running statistics are no two float32 vectors of one length"
     return ""
+
+
+def in_place_of(item: Segment | Gap, position: int, fault: str) -> Gap:
+    """Give the gap that stands for a refused item of a stream that has come to `position`."""
+    end = max(position, min(item.end, position + FURTHEST_SAMPLES))
+    return Gap(
+        stream=item.stream,
+        sequence=item.sequence,
+        start=min(item.start, end),
+        end=end,
+        reason=f"refused by the hub: {fault}",
+    )
 
 
 def fault_of_node(ready: Ready, services: frozenset[str], combiner: Combiner | None = None) -> str:

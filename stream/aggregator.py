@@ -7,13 +7,24 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from abhinaya.models.base import Ballot
 from abhinaya.models.ensemble import Decision, Rule, decide
+from abhinaya.stream.clock import to_seconds
 from abhinaya.stream.dispatch import Key
-from abhinaya.stream.messages import Gap, Missing, StreamEnded, Transcript, Verdict, Vote
+from abhinaya.stream.messages import (
+    Gap,
+    Missing,
+    Provisional,
+    Segment,
+    StreamEnded,
+    StreamInfo,
+    Transcript,
+    Verdict,
+    Vote,
+)
 
 Outcome = Verdict | Gap | StreamEnded
 Explain = Callable[[Key, str], str]
@@ -33,6 +44,21 @@ class Facts:
     capture_ms: float
     segment_ms: float
 
+    @classmethod
+    def of(cls, item: Segment | Provisional, info: StreamInfo) -> Facts:
+        """Take them from a segment, or a part of one."""
+        on_the_way_ms = 1000 * (item.sent_unix_s - item.captured_unix_s)
+        return cls(
+            stream=item.stream,
+            sequence=item.sequence,
+            start=item.start,
+            end=item.end,
+            start_unix_s=info.start_unix_s + to_seconds(item.start),
+            captured_unix_s=item.captured_unix_s,
+            capture_ms=item.capture_ms,
+            segment_ms=max(0.0, on_the_way_ms - item.capture_ms),
+        )
+
     @property
     def key(self) -> Key:
         """Identity of the segment."""
@@ -40,8 +66,8 @@ class Facts:
 
 
 @dataclass(slots=True)
-class _Case:
-    """One segment on its way to a verdict."""
+class Case:
+    """One segment, or a part of one, on its way to a verdict."""
 
     facts: Facts
     received: float
@@ -55,6 +81,10 @@ class _Case:
     """When the last voter answered or was given up."""
     verdict: Verdict | None = None
     """The latest one given."""
+
+    def settled(self, voters: Collection[str]) -> bool:
+        """Whether every voter has answered or been given up."""
+        return len(self.votes) + len(self.missing) >= len(voters)
 
 
 class Aggregator:
@@ -71,8 +101,8 @@ class Aggregator:
         self._voters = tuple(voters)
         self._rule = rule
         self._revise_s = revise_s
-        self._cases: dict[Key, _Case] = {}
-        self._order: dict[str, deque[_Case | Gap | StreamEnded]] = {}
+        self._cases: dict[Key, Case] = {}
+        self._order: dict[str, deque[Case | Gap | StreamEnded]] = {}
         self._touched: dict[str, None] = {}
         self._due: list[tuple[float, str]] = []
         self._closing: list[tuple[float, Key]] = []
@@ -80,7 +110,7 @@ class Aggregator:
 
     def open(self, now: float, facts: Facts, due: float) -> None:
         """Take in a segment, whose verdict is due at `due`."""
-        case = _Case(facts, now, due)
+        case = Case(facts, now, due)
         self._cases[facts.key] = case
         self._order.setdefault(facts.stream, deque()).append(case)
         heapq.heappush(self._due, (due, facts.stream))
@@ -112,7 +142,7 @@ class Aggregator:
         if verdict.label != case.verdict.label:
             case.verdict = verdict
             self._revised.append(verdict)
-        if self._settled(case):
+        if case.settled(self._voters):
             heapq.heappush(self._closing, (now, case.facts.key))
 
     def absent(self, now: float, key: Key, voter: str, reason: str) -> None:
@@ -123,7 +153,7 @@ class Aggregator:
         case.missing[voter], case.voted = reason, now
         if case.verdict is None:
             self._touch(case)
-        elif self._settled(case):
+        elif case.settled(self._voters):
             heapq.heappush(self._closing, (now, key))
 
     def shed(self, key: Key, reason: str) -> None:
@@ -178,21 +208,18 @@ class Aggregator:
 
     # --- how it works -----------------------------------------------------------------------------
 
-    def _touch(self, case: _Case) -> None:
+    def _touch(self, case: Case) -> None:
         self._touched[case.facts.stream] = None
-
-    def _settled(self, case: _Case) -> bool:
-        return len(case.votes) + len(case.missing) >= len(self._voters)
 
     def _release(self, now: float, stream: str, explain: Explain) -> Iterable[Outcome]:
         queue = self._order.get(stream)
         while queue:
             head = queue[0]
-            if isinstance(head, _Case):
-                if not self._settled(head) and now < head.due:
+            if isinstance(head, Case):
+                if not head.settled(self._voters) and now < head.due:
                     return
                 head.verdict = self._judge(now, head, explain, 0)
-                wait = 0.0 if self._settled(head) else self._revise_s
+                wait = 0.0 if head.settled(self._voters) else self._revise_s
                 heapq.heappush(self._closing, (now + wait, head.facts.key))
                 yield head.verdict
             else:
@@ -200,36 +227,51 @@ class Aggregator:
             queue.popleft()
         self._order.pop(stream, None)
 
-    def _judge(self, now: float, case: _Case, explain: Explain, revision: int) -> Verdict:
-        facts = case.facts
-        ballots = {v: Ballot(vote.label, vote.probabilities) for v, vote in case.votes.items()}
-        decision: Decision = decide(ballots, self._rule)
-        return Verdict(
-            stream=facts.stream,
-            sequence=facts.sequence,
-            start=facts.start,
-            end=facts.end,
-            start_unix_s=facts.start_unix_s,
-            label=decision.label,
-            reason=decision.reason,
-            leading=decision.leading,
-            confidence=decision.confidence,
-            agreement=decision.agreement,
-            margin=decision.margin,
-            revision=revision,
-            votes=tuple(case.votes[v] for v in self._voters if v in case.votes),
-            missing=tuple(
-                Missing(voter=v, reason=case.missing.get(v) or explain(facts.key, v))
-                for v in self._voters
-                if v not in case.votes
-            ),
-            transcript=case.transcript,
-            captured_unix_s=facts.captured_unix_s,
-            stages_ms=_stages(now, case, self._settled(case)),
-        )
+    def _judge(self, now: float, case: Case, explain: Explain, revision: int) -> Verdict:
+        return judge(now, case, self._voters, self._rule, explain, revision=revision)
 
 
-def _stages(now: float, case: _Case, settled: bool) -> dict[str, float]:
+def judge(
+    now: float,
+    case: Case,
+    voters: Sequence[str],
+    rule: Rule,
+    explain: Explain,
+    *,
+    revision: int = 0,
+    part: int = 0,
+) -> Verdict:
+    """Give the verdict of the votes that are there; whoever is missing is named with the reason."""
+    facts = case.facts
+    ballots = {v: Ballot(vote.label, vote.probabilities) for v, vote in case.votes.items()}
+    decision: Decision = decide(ballots, rule)
+    return Verdict(
+        stream=facts.stream,
+        sequence=facts.sequence,
+        start=facts.start,
+        end=facts.end,
+        start_unix_s=facts.start_unix_s,
+        label=decision.label,
+        reason=decision.reason,
+        leading=decision.leading,
+        confidence=decision.confidence,
+        agreement=decision.agreement,
+        margin=decision.margin,
+        revision=revision,
+        part=part,
+        votes=tuple(case.votes[v] for v in voters if v in case.votes),
+        missing=tuple(
+            Missing(voter=v, reason=case.missing.get(v) or explain(facts.key, v))
+            for v in voters
+            if v not in case.votes
+        ),
+        transcript=case.transcript,
+        captured_unix_s=facts.captured_unix_s,
+        stages_ms=_stages(now, case, case.settled(voters)),
+    )
+
+
+def _stages(now: float, case: Case, settled: bool) -> dict[str, float]:
     """Cut the way from the end of speech to the verdict into stages, in milliseconds."""
     begun = case.begun if case.begun is not None else now
     transcribed = max(case.transcribed if case.transcribed is not None else begun, begun)

@@ -3,6 +3,8 @@
 Pure. A batch closes when it is full, when its padded length would pass the limit, or when its
 oldest task has waited long enough. How long that is adapts to load: a node whose batches hold one
 task does not wait at all; the fuller they are, the nearer the wait comes to its limit.
+
+A part of a segment that is still spoken comes last: alone, and when there is nothing else to do.
 """
 
 from __future__ import annotations
@@ -31,28 +33,39 @@ class Batcher:
         self._max_padded_samples = max_padded_samples
         self._max_wait_s = max_wait_s
         self._tasks: dict[Key, tuple[float, Task]] = {}
+        self._parts: dict[Key, tuple[float, Task]] = {}
         self._load = 0.0
 
     def __len__(self) -> int:
-        return len(self._tasks)
+        return len(self._tasks) + len(self._parts)
 
     def add(self, now: float, task: Task) -> None:
         """Take in a task."""
-        self._tasks[task.stream, task.sequence] = (now, task)
+        tasks = self._tasks if task.final else self._parts
+        tasks[task.stream, task.sequence] = (now, task)
 
-    def cancel(self, key: Key) -> bool:
-        """Drop a task; False if it is not here (any more)."""
-        return self._tasks.pop(key, None) is not None
+    def cancel(self, key: Key, part: int = 0) -> list[Task]:
+        """Drop a part of a segment, or for part 0 whatever there is of it; give what was dropped.
+
+        It may not be here any more.
+        """
+        dropped = [] if part else [self._tasks.pop(key, None)]
+        if key in self._parts and part in (0, self._parts[key][1].part):
+            dropped.append(self._parts.pop(key))
+        return [entry[1] for entry in dropped if entry]
 
     def clear(self) -> None:
         """Drop all tasks."""
         self._tasks.clear()
+        self._parts.clear()
 
     def take(self, now: float) -> list[tuple[float, Task]]:
         """Give the next batch as (arrival, task), sorted by length; empty if it should still fill.
 
         To be called when the worker is idle.
         """
+        if not self._tasks and self._parts:
+            return [self._parts.pop(next(iter(self._parts)))]
         if not self._tasks or now < self._ripe_at():
             return []
         batch = self._fill()
@@ -64,6 +77,8 @@ class Batcher:
 
     def next_due(self) -> float | None:
         """When `take` will give something, if nothing comes before; None without tasks."""
+        if not self._tasks and self._parts:
+            return next(iter(self._parts.values()))[0]
         return self._ripe_at() if self._tasks else None
 
     def _ripe_at(self) -> float:

@@ -9,17 +9,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from abhinaya.models.combiner import Combiner
-from abhinaya.stream.admission import TRANSCRIBER, fault_of_answer, fault_of_item, fault_of_node
+from abhinaya.stream.admission import (
+    TRANSCRIBER,
+    fault_of_answer,
+    fault_of_item,
+    fault_of_node,
+    in_place_of,
+)
 from abhinaya.stream.aggregator import Aggregator, Facts
-from abhinaya.stream.clock import to_seconds
 from abhinaya.stream.config import Config
 from abhinaya.stream.dispatch import Absent, Action, Assign, Dispatch, Key, Limits, Lost, Retract
 from abhinaya.stream.fronts import Fronts, Stream
+from abhinaya.stream.material import Material
 from abhinaya.stream.messages import (
+    Activity,
     Beat,
     Cancel,
     Died,
@@ -33,7 +39,7 @@ from abhinaya.stream.messages import (
     Message,
     NodeDown,
     NodeLoad,
-    NodeUp,
+    Provisional,
     Ready,
     Refused,
     Remark,
@@ -43,12 +49,13 @@ from abhinaya.stream.messages import (
     StreamEnded,
     StreamStarted,
     Subscribe,
-    Task,
     Transcript,
     Verdict,
     Vote,
 )
+from abhinaya.stream.nodes import Node
 from abhinaya.stream.outlet import Outgoing, Outlet
+from abhinaya.stream.provisional import Provisionals
 from abhinaya.stream.voting import rule_of
 
 LONGEST_REASON: Final = 1000
@@ -56,19 +63,6 @@ LONGEST_REASON: Final = 1000
 
 REASONS: Final = 64
 """Reasons for refusals that are counted apart."""
-
-FURTHEST_SAMPLES: Final = 2**40
-"""How far a refused item may move its stream on: two years."""
-
-
-@dataclass(slots=True)
-class _Node:
-    name: str
-    incarnation: str
-    service: str
-    needs: frozenset[str]
-    labels: frozenset[str]
-    up: NodeUp
 
 
 class Broker:
@@ -95,12 +89,12 @@ class Broker:
         )
         rule = rule_of(config.vote, combiner)
         self._aggregator = Aggregator(voters, rule, deadlines.revise_s)
+        self._parts = Provisionals(voters, rule, deadlines.provisional_s, self._dispatch)
         self._fronts = Fronts(incarnation, config.flow)
         self._outlet = Outlet(incarnation)
-        self._nodes: dict[bytes, _Node] = {}
+        self._nodes: dict[bytes, Node] = {}
         self._node_ids: dict[str, bytes] = {}
-        self._segments: dict[Key, Segment] = {}
-        self._transcripts: dict[Key, str] = {}
+        self._material = Material()
         self._out: list[Outgoing] = []
         self._acknowledge: dict[str, None] = {}
         self._refused: Counter[str] = Counter()
@@ -186,6 +180,8 @@ class Broker:
         self._fronts.hear(now, peer)
         if isinstance(message, Segment | Gap | End):
             self._item(now, peer, message)
+        elif isinstance(message, Provisional | Activity):
+            self._passing(now, peer, message)
         elif isinstance(message, Remark):
             self._outlet.notify(message)
         elif not isinstance(message, Beat):
@@ -205,9 +201,26 @@ class Broker:
             self.refuse("out of turn")
             self._send(peer, Introduce())
 
+    def _passing(self, now: float, peer: bytes, item: Provisional | Activity) -> None:
+        """Handle what is lost if it comes at the wrong time."""
+        stream = self._fronts.of(peer, item)
+        if stream is None:
+            self._refuse(peer, f"stream {item.stream!r} is not this front's")
+        elif isinstance(item, Activity):
+            self._outlet.mention(item)
+        elif item.sequence == stream.next_sequence and not stream.ended:
+            fault = fault_of_item(stream.position, item)
+            if fault:
+                self.refuse(fault)
+            else:
+                self._act(now, self._parts.open(now, Facts.of(item, stream.info), item))
+
     def _accept(self, now: float, stream: Stream, item: Segment | Gap | End) -> None:
         stream.next_sequence += 1
+        key = (item.stream, item.sequence)
+        self._act(now, self._parts.over(key))
         if isinstance(item, End):
+            self._act(now, self._dispatch.close(key))
             stream.ended = True
             self._aggregator.append(
                 StreamEnded(
@@ -221,9 +234,10 @@ class Broker:
         fault = fault_of_item(stream.position, item)
         if fault:
             self.refuse(fault)
-            item = _in_place_of(item, stream.position, fault)
+            item = in_place_of(item, stream.position, fault)
         stream.position = item.end
         if isinstance(item, Gap):
+            self._act(now, self._dispatch.close(key))
             self._aggregator.append(item)
         else:
             self._submit(now, stream, item)
@@ -231,18 +245,8 @@ class Broker:
     def _submit(self, now: float, stream: Stream, segment: Segment) -> None:
         deadlines, info = self._config.deadlines, stream.info
         due = now + (deadlines.live_s if info.live else deadlines.file_s)
-        on_the_way_ms = 1000 * (segment.sent_unix_s - segment.captured_unix_s)
-        facts = Facts(
-            stream=segment.stream,
-            sequence=segment.sequence,
-            start=segment.start,
-            end=segment.end,
-            start_unix_s=info.start_unix_s + to_seconds(segment.start),
-            captured_unix_s=segment.captured_unix_s,
-            capture_ms=segment.capture_ms,
-            segment_ms=max(0.0, on_the_way_ms - segment.capture_ms),
-        )
-        self._segments[facts.key] = segment
+        facts = Facts.of(segment, info)
+        self._material.keep(segment)
         self._aggregator.open(now, facts, due)
         self._act(now, self._dispatch.submit(facts.key, due))
         if info.live:
@@ -276,14 +280,18 @@ class Broker:
             return
         self._nodes.pop(self._node_ids.get(ready.node, b""), None)
         self._node_ids[ready.node] = peer
-        node = _node(ready)
+        node = Node.of(ready)
         self._nodes[peer] = node
+        self._parts.declared(ready)
         self._outlet.notify(node.up)
         actions = self._dispatch.ready(
             now, ready.node, ready.service, ready.needs, ready.gives, ready.credits
         )
-        # its predecessor is lost, but the node of that name is there
-        self._act(now, [a for a in actions if not isinstance(a, Lost)])
+        for action in actions:
+            if isinstance(action, Lost):  # its predecessor is, but the node of that name is there
+                self._parts.lost(action.node, action.service, action.reason)
+            else:
+                self._act(now, [action])
 
     def _from_node(self, now: float, peer: bytes, message: Message) -> None:
         node = self._nodes[peer]
@@ -291,39 +299,51 @@ class Broker:
             self._act(now, self._dispatch.beat(now, node.name, message.work_age_s))
         elif isinstance(message, Failed):
             key, reason = (message.stream, message.sequence), message.reason[:LONGEST_REASON]
-            self._act(
-                now, self._dispatch.failed(node.name, key, node.service, reason, message.retry)
-            )
+            self._failed(now, node, key, message.part, reason, message.retry)
         elif isinstance(message, Vote | Transcript):
             self._answer(now, node, message)
         else:
             self._refuse(peer, f"{type(message).__name__} is nothing that a node says")
 
-    def _answer(self, now: float, node: _Node, answer: Vote | Transcript) -> None:
+    def _answer(self, now: float, node: Node, answer: Vote | Transcript) -> None:
         key = (answer.stream, answer.sequence)
         fault = fault_of_answer(node.service, node.labels, answer)
         if fault:
             self.refuse(fault)
-            self._act(now, self._dispatch.failed(node.name, key, node.service, fault, False))
+            self._failed(now, node, key, answer.part, fault, False)
+            return
+        self._parts.measured(node.service, answer.run_ms)
+        if answer.part:
+            self._parts.answered(now, node.name, node.service, answer)
             return
         counts, actions = self._dispatch.answered(node.name, key, node.service)
         if not counts:
             self._doubles += 1
         elif isinstance(answer, Transcript):
-            self._transcripts[key] = answer.text
+            self._material.transcribed(key, answer.text)
             self._aggregator.transcribed(now, answer)
         else:
             self._aggregator.voted(now, answer, self._dispatch.explain)
         self._act(now, actions)
 
+    def _failed(
+        self, now: float, node: Node, key: Key, part: int, reason: str, retry: bool
+    ) -> None:
+        if part:
+            self._parts.failed(node.name, node.service, key, part, reason)
+        else:
+            self._act(now, self._dispatch.failed(node.name, key, node.service, reason, retry))
+
     def _act(self, now: float, actions: Iterable[Action]) -> None:
         for action in actions:
             if isinstance(action, Assign):
                 self._aggregator.begun(now, action.key)
-                self._send(self._node_ids[action.node], self._task(action))
+                peer = self._node_ids[action.node]
+                self._send(peer, self._material.task(action.key, self._nodes[peer].wants))
             elif isinstance(action, Retract):
                 stream, sequence = action.key
-                self._send(self._node_ids[action.node], Cancel(stream=stream, sequence=sequence))
+                cancel = Cancel(stream=stream, sequence=sequence, part=action.part)
+                self._send(self._node_ids[action.node], cancel)
             elif isinstance(action, Absent):
                 self._aggregator.absent(now, action.key, action.service, action.reason)
             else:
@@ -331,6 +351,7 @@ class Broker:
 
     def _lose(self, lost: Lost) -> None:
         node = self._nodes.pop(self._node_ids.pop(lost.node))
+        self._parts.lost(lost.node, lost.service, lost.reason)
         self._outlet.notify(
             NodeDown(
                 node=lost.node,
@@ -340,23 +361,8 @@ class Broker:
             )
         )
 
-    def _task(self, assign: Assign) -> Task:
-        segment = self._segments[assign.key]
-        needs = self._nodes[self._node_ids[assign.node]].needs
-        audio = "audio" in needs
-        return Task(
-            stream=segment.stream,
-            sequence=segment.sequence,
-            start=segment.start,
-            end=segment.end,
-            samples=segment.samples if audio else None,
-            heard=segment.heard if audio else None,
-            transcript=self._transcripts.get(assign.key) if "transcript" in needs else None,
-        )
-
     def _forget(self, now: float, key: Key) -> None:
-        self._segments.pop(key, None)
-        self._transcripts.pop(key, None)
+        self._material.forget(key)
         self._act(now, self._dispatch.close(key))
 
     # --- sinks ------------------------------------------------------------------------------------
@@ -366,6 +372,8 @@ class Broker:
             if isinstance(event, Verdict | Gap | StreamEnded):
                 self._fronts.written(event.stream, event.sequence)
                 self._acknowledge[event.stream] = None
+            if isinstance(event, StreamEnded):
+                self._material.ended(event.stream)
 
     def _died(self, now: float, died: Died) -> None:
         if died.name in self._node_ids:
@@ -402,11 +410,22 @@ class Broker:
             self._outlet.notify(event)
         for key in self._aggregator.closed(now):
             self._forget(now, key)
+        if self._parts:
+            self._go_on(now)
         for stream in self._acknowledge:
             self._send(*self._fronts.credit(stream))
         self._acknowledge.clear()
         out, self._out = self._out, []
         return out + self._outlet.take()
+
+    def _go_on(self, now: float) -> None:
+        """Use what time is left for speech that goes on."""
+        for ask in self._parts.asks(now):
+            peer = self._node_ids[ask.node]
+            wants = self._nodes[peer].wants
+            self._send(peer, self._material.part(ask.item, ask.transcript, wants))
+        for verdict in self._parts.collect(now):
+            self._outlet.mention(verdict)
 
     def _send(self, peer: bytes, message: Message) -> None:
         self._out.append(Outgoing("workers", peer, message))
@@ -414,35 +433,3 @@ class Broker:
     def _refuse(self, peer: bytes, reason: str) -> None:
         self.refuse(reason)
         self._send(peer, Refused(reason=reason))
-
-
-def _node(ready: Ready) -> _Node:
-    up = NodeUp(
-        node=ready.node,
-        service=ready.service,
-        gives=ready.gives,
-        model=ready.model,
-        version=ready.version,
-        licence=ready.licence,
-        noncommercial=ready.noncommercial,
-    )
-    return _Node(
-        ready.node,
-        ready.incarnation,
-        ready.service,
-        frozenset(ready.needs),
-        frozenset(ready.labels),
-        up,
-    )
-
-
-def _in_place_of(item: Segment | Gap, position: int, fault: str) -> Gap:
-    """Give the gap that stands for a refused item of a stream that has come to `position`."""
-    end = max(position, min(item.end, position + FURTHEST_SAMPLES))
-    return Gap(
-        stream=item.stream,
-        sequence=item.sequence,
-        start=min(item.start, end),
-        end=end,
-        reason=f"refused by the hub: {fault}",
-    )

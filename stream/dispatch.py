@@ -3,6 +3,10 @@
 Pure: no sockets and no clock; every call takes `now` in seconds of any monotonic clock, and what is
 to be done comes back as values. What depends on what follows only from what the nodes declare: a
 service that needs a transcript waits until a service that gives one has answered.
+
+A node that holds nothing can be lent for a part of a segment that is still spoken. That is no task:
+nobody retries or counts it. Who has had parts of a segment is remembered, since what such a node
+may have kept is of use to the next part and to the segment itself; but no segment waits for it.
 """
 
 from __future__ import annotations
@@ -32,6 +36,8 @@ class Retract:
 
     node: str
     key: Key
+    part: int = 0
+    """Of a segment that is still spoken; 0: nothing of the segment is wanted of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +112,8 @@ class _Node:
     credits: int
     heard: float
     held: dict[Key, None] = field(default_factory=dict)
+    lent: tuple[Key, int] | None = None
+    """The part of a segment that it works on."""
     done: int = 0
 
 
@@ -133,6 +141,8 @@ class Dispatch:
         self._nodes: dict[str, _Node] = {}
         self._jobs: dict[Key, _Job] = {}
         self._order = itertools.count()
+        self._had: dict[Key, dict[str, str]] = {}
+        """Who has had parts of a segment that is not given out yet: node and its service."""
 
     # --- nodes ------------------------------------------------------------------------------------
 
@@ -225,10 +235,37 @@ class Dispatch:
         return actions + self._assign()
 
     def close(self, key: Key) -> list[Action]:
-        """Forget a segment; whoever still works on it is told."""
-        if self._jobs.pop(key, None) is None:
-            return []
-        return [Retract(name, key) for name, node in self._nodes.items() if key in node.held]
+        """Forget a segment; whoever works on it, or has had parts of it, is told."""
+        told = [name for name in self._had.pop(key, ()) if name in self._nodes]
+        if self._jobs.pop(key, None) is not None:
+            told += [name for name, node in self._nodes.items() if key in node.held]
+        return [Retract(name, key) for name in dict.fromkeys(told)]
+
+    # --- parts of segments that are still spoken --------------------------------------------------
+
+    def lend(self, service: str, key: Key, part: int) -> str | None:
+        """Give a node that holds nothing for a part of a segment, until it is `returned`.
+
+        None while a task waits for the service: a node would have been given it.
+        """
+        idle = [
+            name
+            for name, node in self._nodes.items()
+            if node.service == service and not node.held and node.lent is None
+        ]
+        if not idle:
+            return None
+        had = self._had.setdefault(key, {})
+        chosen = min(idle, key=lambda name: (name not in had, name))
+        had[chosen] = service
+        self._nodes[chosen].lent = (key, part)
+        return chosen
+
+    def returned(self, node: str, key: Key, part: int) -> None:
+        """Note that a node is done with a part, whatever came of it."""
+        holder = self._nodes.get(node)
+        if holder is not None and holder.lent == (key, part):
+            holder.lent = None
 
     # --- what others ask --------------------------------------------------------------------------
 
@@ -324,10 +361,11 @@ class Dispatch:
         actions: list[Action] = []
         for name, service in self._services.items():
             while service.queue:
-                node = self._freest(name)
+                _, _, key = service.queue[0]
+                node = self._freest(name, key)
                 if node is None:
                     break
-                _, _, key = heapq.heappop(service.queue)
+                heapq.heappop(service.queue)
                 job = self._jobs.get(key)
                 if job is None or job.work[name].state is not State.QUEUED:
                     continue  # closed or answered while it waited
@@ -335,13 +373,26 @@ class Dispatch:
                 job.work[name].attempts += 1
                 job.started = True
                 self._nodes[node].held[key] = None
+                if key in self._had:
+                    actions += self._take_over(key, name, node)
                 actions.append(Assign(node, key))
         return actions
 
-    def _freest(self, service: str) -> str | None:
+    def _freest(self, service: str, key: Key) -> str | None:
+        had = self._had.get(key, ())
         free = [
-            (len(node.held), name)
+            (len(node.held) + (node.lent is not None), name not in had, name)
             for name, node in self._nodes.items()
             if node.service == service and len(node.held) < node.credits
         ]
-        return min(free)[1] if free else None
+        return min(free)[2] if free else None
+
+    def _take_over(self, key: Key, service: str, node: str) -> list[Action]:
+        """Tell the others that had parts of a segment that it will be finished elsewhere."""
+        had = self._had[key]
+        those = [name for name, of in had.items() if of == service]
+        for name in those:
+            del had[name]
+        if not had:
+            del self._had[key]
+        return [Retract(name, key) for name in those if name != node and name in self._nodes]

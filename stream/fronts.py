@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from abhinaya.stream.admission import countable
 from abhinaya.stream.config import FlowConfig
 from abhinaya.stream.messages import (
+    Activity,
     Credit,
     End,
     Gap,
     Hello,
+    Provisional,
     Segment,
     Standing,
     StreamInfo,
@@ -142,7 +144,7 @@ class Fronts:
             front.silent = True
         return fronts
 
-    def of(self, peer: bytes, item: Segment | Gap | End) -> Stream | None:
+    def of(self, peer: bytes, item: Segment | Gap | End | Provisional | Activity) -> Stream | None:
         """Give the stream that an item belongs to, if it is this front's."""
         stream = self._streams.get(item.stream)
         return stream if stream is not None and stream.front == peer else None

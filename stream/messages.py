@@ -247,6 +247,8 @@ class Ready(Message, frozen=True, kw_only=True):
     """How many tasks it can hold at once."""
     context_turns: int = 0
     """Transcripts of earlier segments of the stream that its tasks are to carry, at most."""
+    trial_ms: float | None = None
+    """How long it took over a second of audio and a sentence at its start, if that was tried."""
     incremental: bool = False
     """Whether a later part of a segment costs it only what is new: it is then given every part."""
 

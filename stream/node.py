@@ -22,13 +22,13 @@ import zmq
 from abhinaya.stream import config as configuration
 from abhinaya.stream.batching import Batcher
 from abhinaya.stream.clock import to_samples
+from abhinaya.stream.dispatch import Key
 from abhinaya.stream.errors import ModelError
 from abhinaya.stream.hosting import guest_node, guests
 from abhinaya.stream.messages import (
     Beat,
     Cancel,
     Drain,
-    Failed,
     Introduce,
     Message,
     Ready,
@@ -50,7 +50,7 @@ class Worker:
     def __init__(self, work: Work, done: Callable[[], None]) -> None:
         self._work = work
         self._done = done
-        self._batches: queue.SimpleQueue[list[Task]] = queue.SimpleQueue()
+        self._batches: queue.SimpleQueue[list[Task] | Key] = queue.SimpleQueue()
         self._results: queue.SimpleQueue[tuple[float, list[Answer]]] = queue.SimpleQueue()
         self.since: float | None = None
         """When the batch in progress was begun; None when idle."""
@@ -60,6 +60,10 @@ class Worker:
         """Begin a batch; the worker must be idle."""
         self.since = now
         self._batches.put(batch)
+
+    def forget(self, key: Key) -> None:
+        """Have the parts of a segment forgotten, when the batch in progress is done."""
+        self._batches.put(key)
 
     def result(self) -> tuple[float, list[Answer]] | None:
         """Give (run time in seconds, answers) of the batch, once; the worker is idle then."""
@@ -73,6 +77,9 @@ class Worker:
     def _loop(self) -> None:
         while True:
             batch = self._batches.get()
+            if isinstance(batch, tuple):
+                forget_safely(self._work, batch)
+                continue
             begun = time.monotonic()
             answers = run_safely(self._work, batch)
             self._results.put((time.monotonic() - begun, answers))
@@ -91,6 +98,14 @@ def run_safely(work: Work, batch: Sequence[Task]) -> list[Answer]:
             return [answer for task in batch for answer in run_safely(work, [task])]
         print(f"a task failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         return [Answer(failure=f"{type(error).__name__}: {str(error)[:200]}", retry=True)]
+
+
+def forget_safely(work: Work, key: Key) -> None:
+    """Let the work forget a segment; a model that fails at that does not end the node."""
+    try:
+        work.forget(*key)
+    except Exception as error:
+        print(f"could not forget: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
 
 
 class Node:
@@ -162,16 +177,7 @@ class Node:
         if isinstance(message, Task):
             self._batcher.add(time.monotonic(), message)
         elif isinstance(message, Cancel):
-            if self._batcher.cancel((message.stream, message.sequence)):
-                self._send(
-                    Failed(
-                        stream=message.stream,
-                        sequence=message.sequence,
-                        service=self._ready.service,
-                        reason="cancelled",
-                        retry=False,
-                    )
-                )
+            self._cancel(message)
         elif isinstance(message, Introduce):
             # the hub does not know this node, so it does not want what an earlier hub asked for
             self._batcher.clear()
@@ -180,6 +186,14 @@ class Node:
             self._draining = True
         elif isinstance(message, Refused):
             raise ModelError(self._ready.node, f"was refused by the hub: {message.reason}")
+
+    def _cancel(self, cancel: Cancel) -> None:
+        key = (cancel.stream, cancel.sequence)
+        for task in self._batcher.cancel(key, cancel.part):
+            answer = Answer(failure="cancelled")
+            self._send(answer.message(task, self._ready, 0.0, 0.0, 1))
+        if not cancel.part:
+            self._worker.forget(key)
 
     def _begin(self) -> None:
         if self._worker.since is None:

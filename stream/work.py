@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from abhinaya.models import registry
 from abhinaya.models.base import Abstention, Ballot, Card, Heard, Utterance, Voter
 from abhinaya.models.errors import ModelError as FaultyModelError
+from abhinaya.models.trial import attempt
 from abhinaya.stream.asr import Hearing, Transcriber, Transcription, load_transcriber
 from abhinaya.stream.clock import INT16_FULL_SCALE
 from abhinaya.stream.config import WorkerConfig
@@ -120,6 +122,7 @@ class Voting:
             noncommercial=card.noncommercial,
             credits=tasks,
             context_turns=card.context_turns,
+            trial_ms=None if card.served else _trial_ms(self._voter),
         )
 
     def run(self, batch: Sequence[Task]) -> list[Answer]:
@@ -227,6 +230,15 @@ def _hearing(task: Task) -> Hearing:
 def _stable(transcription: Transcription, final: bool) -> int:
     words = len(transcription.words) or len(transcription.text.split())
     return words if final else min(max(0, transcription.stable), words)
+
+
+def _trial_ms(voter: Voter) -> float | None:
+    """Let a voter vote before it counts: the first vote is slow, the second tells its speed."""
+    try:
+        return attempt(voter).again_ms
+    except Exception as error:  # what is wrong with it will show with the first segment
+        print(f"the trial failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        return None
 
 
 def _abstained(vote: Abstention) -> Answer:

@@ -304,7 +304,7 @@ def one_of_each() -> list[Message]:
         Welcome(hub="h", streams=(standing,)),
         Credit(stream="call", acknowledged=2, window=8),
         Introduce(),
-        ready("S1", noncommercial=True, context_turns=3, incremental=True),
+        ready("S1", noncommercial=True, context_turns=3, trial_ms=1.5, incremental=True),
         transcript,
         vote(3, "S1"),
         failed(task(3), "S1", retry=True),

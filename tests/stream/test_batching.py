@@ -134,6 +134,62 @@ def test_clear_drops_everything() -> None:
     assert node.take(99.0) == []
 
 
+def test_a_part_comes_last_and_alone() -> None:
+    node = batcher()
+    node.add(1.0, fakes.task(5, part=1))
+    node.add(1.0, fakes.task(6, part=1))
+    node.add(2.0, fakes.task(0))
+    assert len(node) == 3
+    assert numbers(node.take(2.0)) == [0]
+    assert node.next_due() == 1.0
+    assert numbers(node.take(2.0)) == [5]
+    assert numbers(node.take(2.0)) == [6]
+    assert (len(node), node.next_due()) == (0, None)
+
+
+def test_while_a_batch_fills_no_part_is_begun() -> None:
+    node = busy(wait_s=1.0)
+    node.add(10.0, fakes.task(0))
+    node.add(10.0, fakes.task(1, part=1))
+    assert node.take(10.1) == []
+    due = node.next_due()
+    assert due is not None
+    assert due > 10.5
+    assert numbers(node.take(due)) == [0]
+
+
+def test_parts_say_nothing_about_load() -> None:
+    node = busy(wait_s=1.0)
+    node.add(0.0, fakes.task(9, part=1))
+    node.take(0.0)
+    node.add(10.0, fakes.task(0))
+    due = node.next_due()
+    assert due is not None
+    assert due > 10.9
+
+
+def test_the_next_part_takes_the_place_of_the_one_before() -> None:
+    node = batcher()
+    node.add(0.0, fakes.task(5, part=1))
+    node.add(0.5, fakes.task(5, part=2))
+    assert [task.part for _, task in node.take(1.0)] == [2]
+
+
+def test_a_part_is_dropped_by_its_number_and_with_its_segment() -> None:
+    node = batcher()
+    node.add(0.0, fakes.task(5, part=2))
+    assert node.cancel(("call", 5), 1) == []
+    assert [t.part for t in node.cancel(("call", 5), 2)] == [2]
+    node.add(0.0, fakes.task(5, part=3))
+    node.add(0.0, fakes.task(5))
+    assert node.cancel(("call", 5), 4) == []
+    assert [t.part for t in node.cancel(("call", 5))] == [0, 3]
+    assert len(node) == 0
+    node.add(0.0, fakes.task(5, part=3))
+    node.clear()
+    assert len(node) == 0
+
+
 @fakes.patient
 @given(
     st.lists(st.tuples(st.integers(1, 60), st.floats(0, 0.5)), max_size=40),

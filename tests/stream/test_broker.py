@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any, TypeVar
+from typing import Any
 
 import fakes
 import numpy as np
 import pytest
+from desk import FRONT, SERVICES, VOTERS, Desk, desk
 from msgspec.structs import replace
 
 from abhinaya.models.combiner import Combiner, Logistic, Member, Regression
 from abhinaya.models.labels import LABELS
-from abhinaya.stream.broker import Broker
 from abhinaya.stream.config import DeadlineConfig
 from abhinaya.stream.messages import (
     Beat,
@@ -21,7 +21,6 @@ from abhinaya.stream.messages import (
     Died,
     Drain,
     End,
-    Event,
     FrontDown,
     Gap,
     HeardSoFar,
@@ -36,7 +35,6 @@ from abhinaya.stream.messages import (
     Remark,
     Seen,
     Segment,
-    Status,
     StreamEnded,
     StreamStarted,
     Subscribe,
@@ -48,82 +46,8 @@ from abhinaya.stream.messages import (
     Welcome,
     Word,
 )
-from abhinaya.stream.outlet import Outgoing
 from abhinaya.stream.voting import VoteConfig
 from abhinaya.stream.wire import Decoder, Encoder
-
-M = TypeVar("M", bound=Message)
-E = TypeVar("E", bound=Event)
-
-FRONT = b"front-0"
-VOTERS = ("S1", "T2", "ST1")
-SERVICES = ("asr", *VOTERS)
-
-
-class Desk:
-    """A broker with a recorder that confirms nothing by itself, and what each peer was told."""
-
-    def __init__(self, combiner: Combiner | None = None, **changes: Any) -> None:
-        self.now = 100.0
-        self.broker = Broker(fakes.config(**changes), "hub-1", combiner)
-        self.told: list[tuple[bytes, Message]] = []
-        self.notices: list[Notice] = []
-        self.sink(Subscribe(sink="recorder", confirm=True))
-
-    def deliver(self, out: list[Outgoing]) -> None:
-        for item in out:
-            if isinstance(item.message, Notice):
-                if item.peer == b"recorder":
-                    self.notices.append(item.message)
-            else:
-                self.told.append((item.peer, item.message))
-
-    def say(self, peer: bytes, *messages: Message) -> None:
-        for message in messages:
-            self.deliver(self.broker.from_worker(self.now, peer, message))
-
-    def sink(self, message: Message, peer: bytes = b"recorder") -> None:
-        self.deliver(self.broker.from_sink(self.now, peer, message))
-
-    def tick(self, seconds: float = 0.0) -> None:
-        self.now += seconds
-        self.deliver(self.broker.tick(self.now))
-
-    def up(self, *services: str) -> Desk:
-        for service in services:
-            self.say(f"{service}-0".encode(), fakes.ready(service, credits=9))
-        return self
-
-    def front(self, live: bool = False, stream: str = "call") -> Desk:
-        self.say(FRONT, fakes.hello(fakes.info(stream, live)))
-        return self
-
-    def answer(self, sequence: int = 0, *services: str, label: str = "happy") -> None:
-        for service in services or SERVICES:
-            self.say(f"{service}-0".encode(), fakes.answer(fakes.task(sequence), service, label))
-
-    def to(self, peer: bytes, kind: type[M]) -> list[M]:
-        return [m for p, m in self.told if p == peer and isinstance(m, kind)]
-
-    def events(self, kind: type[E]) -> list[E]:
-        return [n.event for n in self.notices if isinstance(n.event, kind)]
-
-    def seen(self) -> None:
-        self.sink(Seen(number=max(n.number for n in self.notices)))
-
-    def status(self) -> Status:
-        self.tick(1.0)
-        return self.events(Status)[-1]
-
-    def verdict(self) -> Verdict:
-        (verdict,) = self.events(Verdict)
-        return verdict
-
-
-def desk(**changes: Any) -> Desk:
-    """A file front and one node of each service, all introduced."""
-    return Desk(**changes).up(*SERVICES).front()
-
 
 # --- who may say what -----------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """The whole hub without sockets, under every order of misfortune that hypothesis can think of.
 
 The law: whatever dies, hangs, comes late or comes twice, every segment comes out exactly once, as a
-verdict that names its missing voters or as a gap, in the order of its stream.
+verdict that names its missing voters or as a gap, in the order of its stream. What is provisional
+comes before that, of each segment in the order of its parts, and nothing of it after.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from abhinaya.stream.messages import (
     Verdict,
     Welcome,
 )
-from abhinaya.stream.outbox import Outbox
+from abhinaya.stream.outbox import Fleeting, Outbox
 from abhinaya.stream.outlet import Outgoing
 from abhinaya.stream.recorder import Ledger
 
@@ -63,6 +64,9 @@ class Front:
     spoken: int = 0
     ended: bool = False
     read: int = 0
+    parts: int = 0
+    """Of the segment that is being spoken."""
+    fleeting: Fleeting = field(default_factory=Fleeting)
     outbox: Outbox | None = None
     incarnation: int = 1
     alive: bool = True
@@ -91,6 +95,8 @@ class World(RuleBasedStateMachine):
         self.last_hub = ""
         self.unconfirmed = 0
         self.told: dict[str, list[Verdict | Gap | StreamEnded]] = {"file": [], "live": []}
+        """What is final; and what is not, with the number of final ones before it."""
+        self.passing: dict[str, list[tuple[int, Verdict]]] = {"file": [], "live": []}
         self.start_hub()
 
     # --- the world outside the broker -------------------------------------------------------------
@@ -114,7 +120,8 @@ class World(RuleBasedStateMachine):
 
     def introduce_node(self, node: Node) -> None:
         node.tasks.clear()
-        message = fakes.ready(node.service, node.name, incarnation=str(node.incarnation))
+        incarnation = str(node.incarnation)
+        message = fakes.ready(node.service, node.name, incarnation=incarnation, trial_ms=2.0)
         self.deliver(self.broker.from_worker(self.now, node.peer, message))
 
     def greet(self, front: Front) -> None:
@@ -144,7 +151,10 @@ class World(RuleBasedStateMachine):
         if not self.recording or not isinstance(message, Notice):
             return
         event = self.ledger.admit(message.event)
-        if isinstance(event, Verdict | Gap | StreamEnded):
+        if isinstance(event, Verdict) and not event.final:
+            assert message.number == 0
+            self.passing[event.stream].append((len(self.told[event.stream]), event))
+        elif isinstance(event, Verdict | Gap | StreamEnded):
             self.told[event.stream].append(event)
         self.unconfirmed = max(self.unconfirmed, message.number)
 
@@ -152,12 +162,14 @@ class World(RuleBasedStateMachine):
         if not node.alive:
             return
         if isinstance(message, Task):
+            assert message.final or not node.tasks, "a part is for who holds nothing"
             node.tasks.append(message)
         elif isinstance(message, Introduce):
             self.introduce_node(node)
         elif isinstance(message, Cancel):
             for task in list(node.tasks):
-                if (task.stream, task.sequence) == (message.stream, message.sequence):
+                of_it = (task.stream, task.sequence) == (message.stream, message.sequence)
+                if of_it and message.part in (0, task.part):
                     node.tasks.remove(task)
                     failed = fakes.failed(task, node.service, False, "cancelled")
                     self.deliver(self.broker.from_worker(self.now, node.peer, failed))
@@ -196,6 +208,8 @@ class World(RuleBasedStateMachine):
         for item in front.outbox.sendable():
             front.outbox.sent(item)
             self.deliver(self.broker.from_worker(self.now, front.peer, item))
+        for passing in front.fleeting.take(front.outbox.unsent):
+            self.deliver(self.broker.from_worker(self.now, front.peer, passing))
 
     # --- what can happen --------------------------------------------------------------------------
 
@@ -207,6 +221,16 @@ class World(RuleBasedStateMachine):
         front = self.fronts[stream]
         if not front.ended:
             front.spoken += count
+            front.parts = 0
+        self.pump(front)
+
+    @rule(stream=streams, count=st.integers(1, 3))
+    def go_on_speaking(self, stream: str, count: int) -> None:
+        """Somebody has begun the next segment; what is told of it may be lost on the way."""
+        front = self.fronts[stream]
+        if not front.ended:
+            front.parts += count
+            front.fleeting.put(fakes.provisional(front.spoken, front.parts, stream))
         self.pump(front)
 
     @rule(stream=streams)
@@ -231,6 +255,15 @@ class World(RuleBasedStateMachine):
             if held:
                 self.answer(min(held)[1], label, 0)
         self.confirm()
+
+    @rule(stream=streams, label=st.sampled_from(LABELS))
+    def go_on_speaking_to_idle_nodes(self, stream: str, label: str) -> None:
+        """A part comes and is answered, as on most days."""
+        self.go_on_speaking(stream, 1)
+        for _ in range(2):  # the words first, then those who read them
+            for node in list(self.nodes.values()):
+                if node.tasks and not node.tasks[0].final:
+                    self.answer(node.name, label, 0)
 
     @rule(stream=streams)
     def connection_breaks(self, stream: str) -> None:
@@ -330,8 +363,19 @@ class World(RuleBasedStateMachine):
             assert first == list(range(len(first))), stream
 
     @invariant()
+    def what_is_provisional_comes_in_order_and_before_what_is_final(self) -> None:
+        for stream, passing in self.passing.items():
+            parts = [(verdict.sequence, verdict.part) for _, verdict in passing]
+            assert parts == sorted(set(parts)), stream
+            for before, verdict in passing:
+                final = [e.sequence for e in self.told[stream][:before]]
+                assert verdict.sequence not in final
+                assert verdict.revision == 0
+
+    @invariant()
     def verdicts_account_for_every_voter(self) -> None:
-        for events in self.told.values():
+        passing = [[verdict for _, verdict in those] for those in self.passing.values()]
+        for events in (*self.told.values(), *passing):
             for event in events:
                 if isinstance(event, Verdict):
                     voted = [v.voter for v in event.votes]

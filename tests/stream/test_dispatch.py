@@ -364,6 +364,97 @@ def test_only_what_no_node_has_begun_is_unstarted() -> None:
     assert key(0) not in dispatch.unstarted("call")
 
 
+# --- parts of segments that are still spoken ------------------------------------------------------
+
+
+def replicas(count: int) -> Dispatch:
+    dispatch = one_service()
+    for number in range(count):
+        dispatch.ready(0.0, f"S1-{number}", "S1", **(VOTE | {"credits": 2}))
+    return dispatch
+
+
+def test_only_a_node_that_holds_nothing_is_lent_and_only_once_at_a_time() -> None:
+    dispatch = replicas(2)
+    dispatch.submit(key(0), 1.0)
+    assert dispatch.lend("S1", key(1), 1) == "S1-1"
+    assert dispatch.lend("S1", key(1), 2) is None
+    dispatch.returned("S1-1", key(1), 1)
+    assert dispatch.lend("S1", key(1), 2) == "S1-1"
+
+
+def test_only_the_part_that_was_lent_for_is_returned() -> None:
+    dispatch = replicas(1)
+    dispatch.lend("S1", key(1), 2)
+    dispatch.returned("S1-0", key(1), 1)
+    dispatch.returned("S1-0", key(2), 2)
+    dispatch.returned("S1-9", key(1), 2)
+    assert dispatch.lend("S1", key(2), 1) is None
+
+
+def test_nobody_is_lent_where_there_is_nobody() -> None:
+    dispatch = one_service()
+    assert dispatch.lend("S1", key(0), 1) is None
+    assert dispatch.close(key(0)) == []
+
+
+def test_a_node_with_a_part_takes_tasks_at_once_but_after_the_idle() -> None:
+    dispatch = replicas(2)
+    assert dispatch.lend("S1", key(9), 1) == "S1-0"
+    assert [dispatch.submit(key(n), 1.0) for n in range(4)] == [
+        [Assign("S1-1", key(0))],
+        [Assign("S1-0", key(1))],
+        [Assign("S1-1", key(2))],
+        [Assign("S1-0", key(3))],
+    ]
+
+
+def test_parts_and_their_segment_go_to_the_same_node_if_it_is_as_free_as_others() -> None:
+    dispatch = replicas(3)
+    assert dispatch.lend("S1", key(5), 1) == "S1-0"
+    assert dispatch.lend("S1", key(6), 1) == "S1-1"
+    dispatch.returned("S1-0", key(5), 1)
+    dispatch.returned("S1-1", key(6), 1)
+    assert dispatch.lend("S1", key(6), 2) == "S1-1"
+    dispatch.returned("S1-1", key(6), 2)
+    assert dispatch.submit(key(6), 1.0) == [Assign("S1-1", key(6))]
+
+
+def test_a_segment_that_is_finished_elsewhere_can_be_forgotten_by_who_had_its_parts() -> None:
+    dispatch = replicas(2)
+    dispatch.lend("S1", key(5), 1)
+    actions = dispatch.submit(key(5), 1.0)
+    assert actions == [Retract("S1-0", key(5)), Assign("S1-1", key(5))]
+    assert dispatch.close(key(5)) == [Retract("S1-1", key(5))]
+
+
+def test_a_segment_that_never_comes_can_be_forgotten() -> None:
+    dispatch = replicas(2)
+    dispatch.lend("S1", key(5), 1)
+    dispatch.returned("S1-0", key(5), 1)
+    assert dispatch.close(key(5)) == [Retract("S1-0", key(5))]
+    assert dispatch.close(key(5)) == []
+
+
+def test_a_node_that_is_gone_need_not_forget() -> None:
+    dispatch = replicas(2)
+    dispatch.lend("S1", key(5), 1)
+    dispatch.lend("S1", key(6), 1)
+    dispatch.gone(0.0, "S1-0", "was killed")
+    dispatch.gone(0.0, "S1-1", "was killed")
+    assert dispatch.close(key(5)) == []
+    assert dispatch.submit(key(6), 1.0) == []
+    assert dispatch.ready(0.0, "S1-0", "S1", **VOTE) == [Assign("S1-0", key(6))]
+
+
+def test_a_lent_node_is_no_task() -> None:
+    dispatch = replicas(1)
+    dispatch.lend("S1", key(5), 1)
+    assert dispatch.waiting == 0
+    assert dispatch.unstarted("call") == []
+    assert list(dispatch.loads()) == [("S1-0", "S1", 0, 0)]
+
+
 # --- any order of events --------------------------------------------------------------------------
 
 DECLARED = {"asr": ASR, "S": VOTE, "T": TEXT, "J": TEXT | {"needs": ("audio", "transcript")}}
@@ -380,17 +471,23 @@ class AnyOrder(RuleBasedStateMachine):
         self.dispatch = Dispatch(DECLARED, LIMITS)
         self.credits: dict[str, int] = {}
         self.held: dict[str, list[Key]] = {}
+        self.lent: dict[str, tuple[Key, int]] = {}
+        self.parts = 0
         self.tries: Counter[tuple[Key, str]] = Counter()
         self.outcome: dict[tuple[Key, str], str] = {}
         self.open: list[Key] = []
+        self.had: dict[Key, set[str]] = {}
+        """Who has had parts of a segment."""
         self.count = 0
 
     def take(self, actions: list[Action]) -> None:
         for action in actions:
             if isinstance(action, Lost):
                 del self.held[action.node], self.credits[action.node]
+                self.lent.pop(action.node, None)
             elif isinstance(action, Retract):
-                assert action.key in self.held[action.node]
+                had = action.node in self.had.get(action.key, ())
+                assert had or action.key in self.held[action.node]
             elif isinstance(action, Absent):
                 self.outcome[action.key, action.service] = "absent"
             else:
@@ -471,6 +568,23 @@ class AnyOrder(RuleBasedStateMachine):
     def is_closed(self, place: int) -> None:
         if self.open:
             self.take(self.dispatch.close(self.open.pop(place % len(self.open))))
+
+    @rule(service=st.sampled_from(sorted(DECLARED)))
+    def is_lent(self, service: str) -> None:
+        """A part of the next segment has come."""
+        self.parts += 1
+        node = self.dispatch.lend(service, key(self.count), self.parts)
+        idle = [n for n in self.held if n.startswith(service) and not self.held[n]]
+        assert (node is None) == (not [n for n in idle if n not in self.lent])
+        if node is not None:
+            assert node in idle
+            self.lent[node] = key(self.count), self.parts
+            self.had.setdefault(key(self.count), set()).add(node)
+
+    @rule(node=nodes)
+    def is_returned(self, node: str) -> None:
+        if node in self.lent:
+            self.dispatch.returned(node, *self.lent.pop(node))
 
     @invariant()
     def nobody_is_above_its_credits(self) -> None:

@@ -21,6 +21,7 @@ from abhinaya.stream.config import Config, FlowConfig, SuperviseConfig, WorkerCo
 from abhinaya.stream.errors import AbhinayaError, ProcessError, SourceError
 from abhinaya.stream.front import Assignment, Front
 from abhinaya.stream.messages import (
+    Activity,
     Beat,
     Credit,
     End,
@@ -28,6 +29,7 @@ from abhinaya.stream.messages import (
     Hello,
     Introduce,
     Message,
+    Provisional,
     Refused,
     Remark,
     Segment,
@@ -224,6 +226,42 @@ def test_a_live_front_without_a_hub_keeps_the_newest_and_says_what_it_dropped(
     hub.say(Credit(stream="call", acknowledged=100, window=2))
     running.join()
     assert running.code == 0
+
+
+def test_a_live_front_tells_what_is_still_spoken_behind_the_segments_before(
+    base: str, hub: PlayedHub
+) -> None:
+    source = open_source(InputConfig(what=str(CALL)))
+    whole = np.concatenate([chunk.samples for chunk in source.chunks()])[: 8 * 16_000]
+    go_on = threading.Event()
+
+    def slowly() -> Iterator[AudioChunk]:
+        for start in range(0, len(whole), 320):
+            part = whole[start : start + 320]
+            yield AudioChunk(part, source.start_unix_s + (start + 320) / 16_000)
+            if start % 16_000 == 0:
+                go_on.wait(0.2)
+
+    running = Running(base, dataclasses.replace(source, live=True, audio=slowly()))
+    hub.hear()
+    hub.welcome(window=100)
+    heard: list[Message] = []
+    while not (heard and isinstance(heard[-1], End)):
+        message = hub.hear()
+        assert message is not None
+        heard.append(message)
+        if isinstance(message, Segment | End):
+            hub.say(Credit(stream="call", acknowledged=message.sequence + 1, window=100))
+    running.join()
+    parts = [m for m in heard if isinstance(m, Provisional)]
+    assert len(parts) >= 3
+    assert [m.speaking for m in heard if isinstance(m, Activity)][:2] == [True, False]
+    reached = 0
+    for message in heard:
+        if isinstance(message, Provisional):
+            assert message.sequence == reached
+        elif isinstance(message, Segment):
+            reached += 1
 
 
 def test_a_refusal_ends_it_with_the_reason(base: str, hub: PlayedHub) -> None:

@@ -222,6 +222,62 @@ def test_a_task_that_has_begun_is_finished_although_it_is_cancelled(bench: Bench
     assert bench.of(Failed) == []
 
 
+def test_a_part_waits_for_segments_and_its_answer_bears_its_number(bench: Bench) -> None:
+    work = Work()
+    work.gate.clear()
+    introduced(bench, work, batch=1)
+    bench.say(fakes.task(0))
+    bench.until(lambda: work.batches)
+    bench.say(fakes.task(1, part=3), fakes.task(2))
+    bench.until(lambda: bench.of(Beat))
+    work.gate.set()
+    votes = bench.until(lambda: len(bench.of(Vote)) == 3 and bench.of(Vote))
+    assert [(v.sequence, v.part) for v in votes] == [(0, 0), (2, 0), (1, 3)]
+
+
+def test_a_cancelled_part_is_dropped_and_says_so(bench: Bench) -> None:
+    work = Work()
+    work.gate.clear()
+    introduced(bench, work)
+    bench.say(fakes.task(0))
+    bench.until(lambda: work.batches)
+    bench.say(fakes.task(1, part=3), Cancel(stream="call", sequence=1, part=3))
+    (failed,) = bench.until(lambda: bench.of(Failed))
+    assert (failed.sequence, failed.part, failed.reason) == (1, 3, "cancelled")
+    work.gate.set()
+    bench.until(lambda: bench.of(Vote))
+    assert work.forgotten == [], "the segment itself is to come"
+
+
+def test_a_segment_that_is_not_wanted_is_forgotten_once_the_batch_is_done(bench: Bench) -> None:
+    work = Work()
+    work.gate.clear()
+    introduced(bench, work)
+    bench.say(fakes.task(1, part=3))
+    bench.until(lambda: work.batches)
+    bench.say(Cancel(stream="call", sequence=1))
+    time.sleep(0.1)
+    assert work.forgotten == []
+    work.gate.set()
+    bench.until(lambda: work.forgotten)
+    assert work.forgotten == [("call", 1)]
+
+
+def test_work_that_cannot_forget_goes_on(
+    bench: Bench, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = Work()
+
+    def fail(stream: str, sequence: int) -> None:
+        raise RuntimeError("no such thing")
+
+    monkeypatch.setattr(work, "forget", fail)
+    introduced(bench, work)
+    bench.say(Cancel(stream="call", sequence=1), fakes.task(2))
+    bench.until(lambda: bench.of(Vote))
+    assert "could not forget: RuntimeError: no such thing" in capfd.readouterr().err
+
+
 def test_asked_to_introduce_itself_it_does_and_drops_what_an_earlier_hub_wanted(
     bench: Bench,
 ) -> None:

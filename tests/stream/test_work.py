@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -141,6 +142,28 @@ def test_a_voter_introduces_itself_by_its_card() -> None:
     assert ready.labels == ("happy", "sad")
     assert (ready.model, ready.version) == ("fake", "7")
     assert (ready.licence, ready.noncommercial) == ("CC-BY-NC-4.0", True)
+
+
+def test_a_voter_is_tried_before_it_counts() -> None:
+    voter = Voter(Ballot("happy"))
+    trial_ms = Voting("S1", voter).ready("S1-0", "42", 16).trial_ms
+    assert trial_ms is not None
+    assert 0 <= trial_ms < 1000
+    assert len(voter.seen) == 2
+    assert len(voter.seen[0].samples) == 16_000
+
+
+def test_a_served_voter_is_not_tried() -> None:
+    voter = Voter(Ballot("happy"))
+    voter.card = dataclasses.replace(Voter.card, served=True)
+    assert Voting("S1", voter).ready("S1-0", "42", 16).trial_ms is None
+    assert voter.seen == []
+
+
+def test_a_trial_that_fails_is_told_and_stops_nobody(capsys: pytest.CaptureFixture[str]) -> None:
+    ready = Voting("S1", Voter()).ready("S1-0", "42", 16)  # gives no answer where one is due
+    assert ready.trial_ms is None
+    assert "the trial failed: ValueError" in capsys.readouterr().err
 
 
 def test_a_transcriber_introduces_itself() -> None:

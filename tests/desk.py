@@ -1,0 +1,97 @@
+"""A broker whose peers the test plays: what each was told, with a clock that is moved by hand."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import fakes
+
+from abhinaya.models.combiner import Combiner
+from abhinaya.stream.broker import Broker
+from abhinaya.stream.messages import (
+    Activity,
+    Event,
+    Message,
+    Notice,
+    Seen,
+    Status,
+    Subscribe,
+    Verdict,
+)
+from abhinaya.stream.outlet import Outgoing
+
+M = TypeVar("M", bound=Message)
+E = TypeVar("E", bound=Event | Activity)
+
+FRONT = b"front-0"
+VOTERS = ("S1", "T2", "ST1")
+SERVICES = ("asr", *VOTERS)
+
+
+class Desk:
+    """A broker with a recorder that confirms nothing by itself, and what each peer was told."""
+
+    def __init__(self, combiner: Combiner | None = None, **changes: Any) -> None:
+        self.now = 100.0
+        self.broker = Broker(fakes.config(**changes), "hub-1", combiner)
+        self.told: list[tuple[bytes, Message]] = []
+        self.notices: list[Notice] = []
+        self.sink(Subscribe(sink="recorder", confirm=True))
+
+    def deliver(self, out: list[Outgoing]) -> None:
+        for item in out:
+            if isinstance(item.message, Notice):
+                if item.peer == b"recorder":
+                    self.notices.append(item.message)
+            else:
+                self.told.append((item.peer, item.message))
+
+    def say(self, peer: bytes, *messages: Message) -> None:
+        for message in messages:
+            self.deliver(self.broker.from_worker(self.now, peer, message))
+
+    def sink(self, message: Message, peer: bytes = b"recorder") -> None:
+        self.deliver(self.broker.from_sink(self.now, peer, message))
+
+    def tick(self, seconds: float = 0.0) -> None:
+        self.now += seconds
+        self.deliver(self.broker.tick(self.now))
+
+    def up(self, *services: str) -> Desk:
+        for service in services:
+            self.say(f"{service}-0".encode(), fakes.ready(service, credits=9))
+        return self
+
+    def front(self, live: bool = False, stream: str = "call") -> Desk:
+        self.say(FRONT, fakes.hello(fakes.info(stream, live)))
+        return self
+
+    def answer(self, sequence: int = 0, *services: str, label: str = "happy") -> None:
+        for service in services or SERVICES:
+            self.say(f"{service}-0".encode(), fakes.answer(fakes.task(sequence), service, label))
+
+    def to(self, peer: bytes, kind: type[M]) -> list[M]:
+        return [m for p, m in self.told if p == peer and isinstance(m, kind)]
+
+    def events(self, kind: type[E]) -> list[E]:
+        return [n.event for n in self.notices if isinstance(n.event, kind)]
+
+    def seen(self) -> None:
+        self.sink(Seen(number=max(n.number for n in self.notices)))
+
+    def status(self) -> Status:
+        self.tick(1.0)
+        return self.events(Status)[-1]
+
+    def passing(self) -> list[Verdict]:
+        """Verdicts that are provisional."""
+        return [verdict for verdict in self.events(Verdict) if not verdict.final]
+
+    def verdict(self) -> Verdict:
+        (verdict,) = self.events(Verdict)
+        return verdict
+
+
+def desk(**changes: Any) -> Desk:
+    """A file front and one node of each service, all introduced."""
+    return Desk(**changes).up(*SERVICES).front()
