@@ -9,16 +9,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, get_args
 
 from abhinaya.models.combiner import Method
 from abhinaya.models.ensemble import PRIORITY, Rule, TiePolicy
+from abhinaya.train import eval_curve, eval_shares
 from abhinaya.train.data.clips import DataError
 from abhinaya.train.data.manifest import read_manifest
-from abhinaya.train.eval_html import as_html
+from abhinaya.train.eval_html import as_html, curve_page, text_page
 from abhinaya.train.eval_predictions import VERDICT, System, join, read_predictions
 from abhinaya.train.eval_report import as_json, as_text
 from abhinaya.train.eval_rules import open_combiner, rule_rows, with_combiner
@@ -38,11 +39,13 @@ RULES: Final[tuple[Method, ...]] = ("majority", "mean")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate; 0, or 1 with one line on standard error about what was wrong."""
-    args = _parser().parse_args(sys.argv[1:] if argv is None else argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    kind = arguments[0] if arguments[:1] and arguments[0] in KINDS else ""
+    args = _parser(kind).parse_args(arguments[1:] if kind else arguments)
     try:
-        report = _report(args)
+        text, report, page = KINDS[kind](args)
         if args.html is not None:
-            args.html.write_text(as_html(report), encoding="utf-8")
+            args.html.write_text(page, encoding="utf-8")
         if args.json is not None:
             args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     except DataError as error:
@@ -51,16 +54,62 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"abhinaya eval: cannot write: {error}; write elsewhere", file=sys.stderr)
         return 1
-    print(as_text(report))
+    print(text)
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _tables(args: argparse.Namespace) -> Told:
+    report = _report(args)
+    return as_text(report), report, as_html(report)
+
+
+def _curve(args: argparse.Namespace) -> Told:
+    if not 0 <= args.alarms <= 1:
+        raise DataError(f"--alarms {args.alarms}: must be between 0 and 1")
+    on, systems, _ = _scored(args)
+    voters = _voters(systems, args.voters)
+    found = eval_curve.measure(voters, on, _rule(args, voters), args.neutral, args.alarms)
+    text = eval_curve.as_text(found)
+    return text, found, curve_page(text, found)
+
+
+def _shares(args: argparse.Namespace) -> Told:
+    text, found = eval_shares.run(args)
+    return text, found, text_page("Shares", text)
+
+
+Told = tuple[str, dict[str, Any], str]
+"""What is printed, as plain values, and as a page."""
+KINDS: Final[Mapping[str, Callable[[argparse.Namespace], Told]]] = {
+    "": _tables,
+    "curve": _curve,
+    "shares": _shares,
+}
+"""What comes first on the command line, and what it does."""
+USAGE: Final = f"""{__doc__}
+abhinaya eval curve ...    emotions found against false alarms, by the least confidence
+abhinaya eval shares FILE  how often the monitor gave each label, and how often not neutral
+"""
+
+
+def _parser(kind: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="abhinaya eval",
-        description=__doc__,
+        prog=f"abhinaya eval {kind}".strip(),
+        description={"": USAGE, "curve": eval_curve.__doc__, "shares": eval_shares.__doc__}[kind],
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    if kind == "shares":
+        eval_shares.add_arguments(parser)
+    else:
+        _add_predictions(parser)
+    if kind == "curve":
+        eval_curve.add_arguments(parser)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write tables and plots")
+    return parser
+
+
+def _add_predictions(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("manifest", type=Path, help="the truth: see abhinaya data prepare")
     parser.add_argument(
         "predictions",
@@ -86,36 +135,46 @@ def _parser() -> argparse.ArgumentParser:
         metavar="A,B,...",
         help="who breaks ties, first to last (default: %(default)s)",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write tables and plots")
-    return parser
 
 
-def _report(args: argparse.Namespace) -> dict[str, Any]:
+def _scored(args: argparse.Namespace) -> tuple[Scored, list[System], int]:
+    """Read the truth and the predictions; and how many clips there are before choosing."""
     manifest = read_manifest(args.manifest)
     if args.split:
         manifest = manifest.only(args.split)
     if args.resamples < 1:
         raise DataError(f"--resamples {args.resamples}: must be at least 1")
     on = scored(manifest.clips, args.by_speaker, args.resamples, args.seed)
-    systems = _systems(args.predictions, on)
+    return on, _systems(args.predictions, on), len(manifest.clips)
+
+
+def _rule(args: argparse.Namespace, voters: Sequence[System]) -> Rule:
     rule = Rule(args.rule, args.tie_policy, tuple(args.priority.split(",")))
+    if args.combiner is None:
+        return rule
+    sources = _sources(args.predictions)
+    combiner = open_combiner(args.combiner, {v.name: sources[v.name] for v in voters})
+    return with_combiner(rule, combiner)
+
+
+def _report(args: argparse.Namespace) -> dict[str, Any]:
+    on, systems, total = _scored(args)
     voters = _voters(systems, args.voters)
-    rules = [replace(rule, method=method) for method in RULES]
+    rule = _rule(args, voters)
+    named: dict[str, Rule] = {
+        method: replace(rule, method=method, weights={}, temperatures={}) for method in RULES
+    }
     if args.combiner is not None:
-        sources = _sources(args.predictions)
-        combiner = open_combiner(args.combiner, {v.name: sources[v.name] for v in voters})
-        rule = with_combiner(rule, combiner)
-        rules.append(rule)
+        named[f"{rule.method}, fitted"] = rule
     return as_json(
         on,
-        total=len(manifest.clips),
+        total=total,
         models=[model_row(s, on) for s in systems],
         classes={s.name: class_rows(s, on) for s in systems},
         confusions={s.name: confusion_rows(s, on) for s in systems},
         probabilities={s.name: s.probabilities for s in systems},
         combinations=list(combination_rows(voters, on, rule)) if len(voters) > 1 else [],
-        rules=list(rule_rows(voters, on, rules)) if len(voters) > 1 else [],
+        rules=list(rule_rows(voters, on, named)) if len(voters) > 1 else [],
         rule=rule,
     )
 

@@ -26,11 +26,24 @@ SIDE: Final = 240
 def as_html(report: Report) -> str:
     """Write the page: the tables as text, then each system's plots."""
     plots = "".join(_system(report, row["name"]) for row in report["models"])
+    return text_page("Evaluation", as_text(report), plots)
+
+
+def curve_page(text: str, found: Mapping[str, Any]) -> str:
+    """Write the page of a curve: the table as text, then the plot."""
+    caption = f"Recall of emotions by false alarms; dashed: {found['most_alarms']:.0%} of neutral"
+    plot = curve_plot(found["points"], found["most_alarms"])
+    figures = f"<figure>{plot}<figcaption>{escape(caption)}</figcaption></figure>"
+    return text_page("Recall and false alarms", text, f"<section>{figures}</section>")
+
+
+def text_page(title: str, text: str, below: str = "") -> str:
+    """Write a page of tables as text, with HTML below them."""
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
-        f"<title>Evaluation</title><style>{STYLE}</style><h1>Evaluation</h1>"
-        f"<pre>{escape(as_text(report))}</pre>{plots}</html>\n"
+        f"<title>{escape(title)}</title><style>{STYLE}</style><h1>{escape(title)}</h1>"
+        f"<pre>{escape(text)}</pre>{below}</html>\n"
     )
 
 
@@ -104,6 +117,30 @@ def reliability_plot(bins: Iterable[Mapping[str, Any]]) -> str:
         f'<line x1="{left}" y1="{top + SIDE}" x2="{left + SIDE}" y2="{top}" '
         'stroke="var(--soft)" stroke-dasharray="4"/>'
     )
+    return _svg(left + SIDE + 12, top + SIDE + 22, parts)
+
+
+def curve_plot(points: Sequence[Mapping[str, float]], most_alarms: float) -> str:
+    """Draw recall (up) by false alarms (right), a dot for each threshold, and the limit."""
+    left, top, parts = 34, 12, []
+    for tick in (0.0, 0.5, 1.0):
+        parts.append(_text(left - 5, top + SIDE * (1 - tick) + 4, f"{tick:g}", "end"))
+        parts.append(_text(left + SIDE * tick, top + SIDE + 16, f"{tick:g}", "middle"))
+    places = [(left + SIDE * p["alarms"], top + SIDE * (1 - p["recall"])) for p in points]
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    limit = left + SIDE * most_alarms
+    parts.append(
+        f'<rect x="{left}" y="{top}" width="{SIDE}" height="{SIDE}" fill="none" '
+        f'stroke="var(--soft)"/><line x1="{limit:.1f}" y1="{top}" x2="{limit:.1f}" '
+        f'y2="{top + SIDE}" stroke="var(--soft)" stroke-dasharray="4"/>'
+        f'<polyline points="{line}" fill="none" stroke="var(--bar)" stroke-width="2"/>'
+    )
+    for p, (x, y) in zip(points, places, strict=True):
+        parts.append(
+            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="var(--bar)"><title>min_confidence '
+            f"{p['min_confidence']:.2f}: recall {p['recall']:.3f}, alarms {p['alarms']:.3f}, "
+            f"labelled {p['answered']:.1%}</title></circle>"
+        )
     return _svg(left + SIDE + 12, top + SIDE + 22, parts)
 
 

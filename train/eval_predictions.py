@@ -9,24 +9,26 @@ JSON lines  what the monitor writes: its streams are the clips, its voters and i
 from __future__ import annotations
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
 from abhinaya.models.base import Ballot, FloatArray
-from abhinaya.models.labels import LABELS
+from abhinaya.models.labels import LABELS, UNKNOWN
 from abhinaya.train.data.clips import OTHER, Clip, DataError
 from abhinaya.train.data.read_acted import AUDIO
 from abhinaya.train.data.read_plain import known_label
+from abhinaya.train.eval_monitor import SUFFIXES, read_verdicts
 from abhinaya.train.metrics import Indices
 
 VERDICT: Final = "verdict"
 """Name of the system that is the monitor's decision on all its voters."""
+_Part = tuple[Ballot, float]
+"""One segment's answer, and its seconds."""
 Ballots = dict[str, Ballot]
 """Clip id -> what one system says of it; a clip that is absent was not answered."""
 
@@ -58,7 +60,7 @@ def read_predictions(path: Path, name: str) -> dict[str, Ballots]:
     if not path.is_file():
         raise DataError(f"{path}: no such file of predictions; give a CSV or the monitor's JSON")
     try:
-        if path.suffix.lower() in (".jsonl", ".json", ".ndjson"):
+        if path.suffix.lower() in SUFFIXES:
             return _from_monitor(path)
         return {name: _from_csv(path)}
     except (UnicodeDecodeError, csv.Error, OSError) as error:
@@ -142,61 +144,14 @@ def _probabilities(here: Path, row: Mapping[str, str]) -> tuple[float, ...]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """One segment's answer."""
-
-    label: str
-    probabilities: Mapping[str, float] | None
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Segment:
-    """The last verdict on one segment, and the votes behind it, by system."""
-
-    revision: int
-    parts: Mapping[str, _Part]
-
-
-def _segment(event: Mapping[str, Any]) -> _Segment:
-    """Read one verdict.
-
-    Raises:
-        KeyError, TypeError, ValueError: it is not as `docs/events.md` says.
-
-    """
-    seconds = float(event["end_s"]) - float(event["start_s"])
-    parts = {}
-    for vote in event["votes"]:
-        given, label = vote["probabilities"], LABELS[LABELS.index(vote["label"])]
-        values = None if given is None else {name: float(given[name]) for name in LABELS}
-        parts[str(vote["voter"])] = _Part(label, values, seconds)
-    if event["label"] in LABELS:
-        parts[VERDICT] = _Part(event["label"], None, seconds)
-    return _Segment(int(event["revision"]), parts)
-
-
 def _from_monitor(path: Path) -> dict[str, Ballots]:
-    latest: dict[tuple[str, int], _Segment] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            event = json.loads(line)
-            if event.get("type") != "verdict" or not event.get("final", True):
-                continue
-            key = (str(event["stream"]), int(event["segment"]))
-            if key not in latest or latest[key].revision <= event["revision"]:
-                latest[key] = _segment(event)
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise DataError(
-                f"{path}:{number}: is no event of the monitor ({error}); see docs/events.md"
-            ) from error
-    if not latest:
-        raise DataError(f"{path}: holds no verdict; write it with abhinaya-stream --format jsonl")
     parts: dict[str, dict[str, list[_Part]]] = {}
-    for (clip, _), segment in sorted(latest.items()):
-        for voter, part in segment.parts.items():
-            parts.setdefault(voter, {}).setdefault(clip, []).append(part)
+    for (clip, _), verdict in read_verdicts(path).items():
+        said = dict(verdict.votes)
+        if verdict.label != UNKNOWN:
+            said[VERDICT] = Ballot(verdict.label)
+        for voter, ballot in said.items():
+            parts.setdefault(voter, {}).setdefault(clip, []).append((ballot, verdict.seconds))
     return {
         voter: {clip: _whole(of) for clip, of in clips.items()} for voter, clips in parts.items()
     }
@@ -204,15 +159,13 @@ def _from_monitor(path: Path) -> dict[str, Ballots]:
 
 def _whole(parts: Sequence[_Part]) -> Ballot:
     """Answer for a clip of several segments: the mean, weighted by their seconds."""
-    total = sum(part.seconds for part in parts) or 1.0
-    if all(part.probabilities for part in parts):
-        mean = [
-            sum(p.seconds * p.probabilities[name] for p in parts if p.probabilities) / total
-            for name in LABELS
-        ]
+    total = sum(seconds for _, seconds in parts) or 1.0
+    given = [(ballot.probabilities, s) for ballot, s in parts if ballot.probabilities is not None]
+    if len(given) == len(parts):
+        mean = [sum(s * p[c] for p, s in given) / total for c in range(len(LABELS))]
         return Ballot(LABELS[int(np.argmax(mean))], tuple(mean))
-    seconds = {name: sum(p.seconds for p in parts if p.label == name) for name in LABELS}
-    return Ballot(max(LABELS, key=seconds.__getitem__))
+    covered = {name: sum(s for b, s in parts if b.label == name) for name in LABELS}
+    return Ballot(max(LABELS, key=covered.__getitem__))
 
 
 def _stem(name: str) -> str:

@@ -67,15 +67,17 @@ def with_combiner(rule: Rule, combiner: Combiner) -> Rule:
     )
 
 
-def rule_rows(systems: Sequence[System], on: Scored, rules: Sequence[Rule]) -> Iterator[RuleRow]:
-    """Score each rule on all systems together."""
+def rule_rows(
+    systems: Sequence[System], on: Scored, rules: Mapping[str, Rule]
+) -> Iterator[RuleRow]:
+    """Score each rule, by name, on all systems together."""
     votes = [ballots_of(systems, i) for i in range(len(on.truth))]
     first: Indices | None = None
-    for rule in rules:
+    for name, rule in rules.items():
         decisions = [decide(cast, rule) for cast in votes]
         guess = guesses(decisions)
         yield RuleRow(
-            rule=rule.method,
+            rule=name,
             macro_f1=on.interval(guess),
             alarms=alarms(guess, on.truth),
             calibration_error=_calibration(decisions, guess, on.truth),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from abhinaya.train.data.clips import DataError
+from abhinaya.train.eval_monitor import SUFFIXES
 
 TRAINED: Final = "train"
 """What the column `split` says of a clip that the model was trained on."""
@@ -37,7 +38,7 @@ def read_sources(path: Path, name: str) -> dict[str, Source]:
         DataError: one system has answers of two models or versions.
 
     """
-    if path.suffix.lower() in (".jsonl", ".json", ".ndjson"):
+    if path.suffix.lower() in SUFFIXES:
         return _by_system(path, _votes(path))
     return _by_system(path, _rows(path, name))
 

@@ -240,7 +240,7 @@ def test_the_command_fits_writes_and_the_tables_use_it(
     assert evaluate([*files, "--combiner", out, "--resamples", "50", "--json", str(report)]) == 0
     assert "Table 5. All voters, by rule" in capsys.readouterr().out
     found = json.loads(report.read_text())
-    assert [row["rule"] for row in found["rules"]] == ["majority", "mean", "logistic"]
+    assert [row["rule"] for row in found["rules"]] == ["majority", "mean", "logistic, fitted"]
     assert found["rule"]["method"] == "logistic"
     assert len(found["combinations"]) == 4
     # the whole table by the rule itself
