@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 from collections.abc import Mapping
 from typing import Any, Final, cast
 
@@ -39,14 +40,15 @@ def load_transcriber(name: str, options: Mapping[str, Any] | None = None) -> Tra
         raise ModelError(
             f"asr.model = {name!r}", f"cannot be imported: {error}", f"pip install {name}"
         ) from error
-    try:
-        return cast("Transcriber", factory(**(options or {})))
-    except TypeError as error:
-        # Only a keyword that the class does not take is the profile's fault.
-        if "keyword argument" not in str(error):
-            raise
-        raise ModelError(
-            f"asr.options of {name}",
-            str(error).partition("() ")[2] or str(error),
-            f"see {module} for the options it takes",
-        ) from error
+    options = options or {}
+    known = inspect.signature(factory).parameters
+    takes_all = any(known[key].kind is inspect.Parameter.VAR_KEYWORD for key in known)
+    for key in options:
+        if key not in known and not takes_all:  # a class that takes all looks for itself
+            close = difflib.get_close_matches(key, known, n=1)
+            raise ModelError(
+                f"asr.options.{key}",
+                f"is no option of {name}",
+                f"did you mean {close[0]!r}?" if close else f"its options: {', '.join(known)}",
+            )
+    return cast("Transcriber", factory(**options))

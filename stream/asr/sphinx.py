@@ -16,10 +16,8 @@ rate over 515 words):
     chosen, without noise removal                           0.074   29.1 %
     chosen, lighter (5.5) language model                    0.094   27.6 %
 
-A decoder remembers the cepstral mean, the noise floor and the best Gaussians of what it heard last.
-Here each segment starts from nothing: the front end is built anew (0.1 ms), and a second decoder
-that searches for nothing measures the segment's own mean first (1 ms a second of audio), so that
-the search can take the audio in pieces and still normalise over the whole.
+A segment that still goes on keeps a decoder (`sphinx_search.py`), so that after the end of speech
+only the last second is left to search.
 """
 
 from __future__ import annotations
@@ -27,13 +25,27 @@ from __future__ import annotations
 import difflib
 import importlib.metadata
 import math
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import numpy as np
 import pocketsphinx
 
+from abhinaya.stream.asr.agreement import agreed
 from abhinaya.stream.asr.base import Audio, Hearing, SpokenWord, Transcription
+from abhinaya.stream.asr.guards import SPHINX, Evidence, doubt, read_guards
+from abhinaya.stream.asr.pool import Pool
+from abhinaya.stream.asr.sphinx_search import (
+    PART_PEAK,
+    SILENT_PEAK,
+    WHOLE_PEAK,
+    FrontEnd,
+    Search,
+    decoder,
+    loudness,
+    sibling,
+)
+from abhinaya.stream.clock import to_seconds
 from abhinaya.stream.errors import ModelError
 
 SETTINGS: Final[dict[str, Any]] = {
@@ -42,23 +54,12 @@ SETTINGS: Final[dict[str, Any]] = {
     "maxhmmpf": 3000,
     "maxwpf": 10,
 }
-PIECE_SAMPLES: Final = 1600
-"""The decoder holds the GIL while it works: a piece of 100 ms takes at most about 30 ms, after
-which the thread that sends the node's beats gets its turn."""
-FRAME_SAMPLES: Final = 160
-PEAK: Final = 0.9
-"""Every segment is scaled to this peak, so that quiet speech does not drown in 16-bit steps."""
-SILENT_PEAK: Final = 1e-4
-"""Below three steps of 16-bit audio there is nothing to scale."""
-_MEAN_SETTINGS: Final[dict[str, Any]] = {
-    "lm": None,
-    "dict": None,
-    "keyphrase": "nothing",
-    "ds": 50,
-    "topn": 1,
-    "pl_window": 0,
+REMEDIES: Final = {
+    "hotwords": "give an lm and dict of your own that hold the words, or use faster-whisper",
+    "previous_text": "leave it out, or use faster-whisper: this language model sees three words",
 }
-"""A decoder with a front end and as good as no search."""
+"""For options that other transcribers have."""
+MOST_PARTIALS: Final = 64
 
 
 class Sphinx:
@@ -66,8 +67,12 @@ class Sphinx:
 
     Args:
         language: what the model speaks; the one that comes along speaks English.
-        decoder: settings of PocketSphinx on top of SETTINGS, for example `hmm`, `lm` and `dict`
-            for a model of one's own.
+        partials: how many segments it follows at once while they go on, so that their text is ready
+            sooner after the end of speech; each has a decoder of its own (72 MB) from its first
+            part on. What is beyond is transcribed when it is over.
+        guards: thresholds of what is not believed (`guards.py`) that are not to be SPHINX's.
+        settings: of PocketSphinx, on top of SETTINGS, for example `hmm`, `lm` and `dict` for a
+            model of one's own.
 
     Raises:
         ModelError: a setting is unknown or does not fit, or a model cannot be read.
@@ -78,99 +83,111 @@ class Sphinx:
     licence: Final = "BSD-2-Clause"
     noncommercial: Final = False
     context_turns: Final = 0
-    incremental: Final = False
 
-    def __init__(self, language: str = "en", **decoder: Any) -> None:
+    def __init__(
+        self,
+        language: str = "en",
+        partials: int = 4,
+        guards: Mapping[str, Any] | None = None,
+        **settings: Any,
+    ) -> None:
+        _check(partials, settings)
         self._language = language
+        self._guards = read_guards(SPHINX, guards)
         self.version = importlib.metadata.version("pocketsphinx")
-        known = list(pocketsphinx.Config())
-        for name in decoder:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                raise ModelError(
-                    f"asr.options.{name}",
-                    "is no setting of PocketSphinx",
-                    f"did you mean {near[0]!r}?" if near else "see its config parameters",
-                )
-        self._decoder = _decoder(SETTINGS | decoder)
-        own = {key: decoder[key] for key in ("hmm", "featparams") if key in decoder}
-        self._front_end = _decoder(_MEAN_SETTINGS | own)
+        self.incremental = partials > 0
+        own = SETTINGS | settings
+        front_end = FrontEnd({k: settings[k] for k in ("hmm", "featparams") if k in settings})
+        first = decoder(own)
+        self._whole = Search(first, front_end)
+        self._following = Pool(lambda: Search(sibling(first, own), front_end), partials)
 
     def transcribe(self, batch: Sequence[Hearing]) -> list[Transcription]:
         """Transcribe each segment on its own."""
-        return [self._one(hearing.samples) for hearing in batch]
+        return [self._final(heard) if heard.final else self._part(heard) for heard in batch]
 
     def forget(self, stream: str, sequence: int) -> None:
-        """Do nothing: nothing is kept."""
+        """Let another segment have the decoder."""
+        self._following.take_back((stream, sequence))
 
-    def _one(self, samples: Audio) -> Transcription:
-        pcm = _pcm(samples)
-        if not pcm:
-            return Transcription("", language=self._language, reason="silence")
-        self._decode(pcm)
-        words = tuple(_words(self._decoder, len(samples)))
+    def _part(self, heard: Hearing) -> Transcription:
+        if loudness(heard.samples) < SILENT_PEAK:
+            return self._nothing("silence")
+        now, key = time.monotonic(), (heard.stream, heard.sequence)
+        search = self._following.find(now, key)
+        known = search is not None and search.continues(heard.samples)
+        search = search or self._following.lend(now, key)
+        if search is None:
+            return self._nothing("too many speak at once to follow everybody")
+        try:
+            if not known:
+                search.begin(heard.samples, PART_PEAK)
+            search.extend(heard.samples)
+        except RuntimeError:  # the next part begins anew
+            self._following.take_back(key)
+            raise
+        words = tuple(search.words(len(heard.samples)))
+        before, search.said = search.said, [word.text for word in words]
+        return self._believed(words, heard.samples, agreed(before, search.said))
+
+    def _final(self, heard: Hearing) -> Transcription:
+        if loudness(heard.samples) < SILENT_PEAK:
+            self.forget(heard.stream, heard.sequence)
+            return self._nothing("silence")
+        search = self._following.find(time.monotonic(), (heard.stream, heard.sequence))
+        if search is None or not search.continues(heard.samples):
+            search = self._whole
+            search.begin(heard.samples, WHOLE_PEAK)
+        try:
+            search.extend(heard.samples)
+            search.end()
+            return self._believed(tuple(search.words(len(heard.samples))), heard.samples, 0)
+        finally:
+            self.forget(heard.stream, heard.sequence)
+
+    def _believed(
+        self, words: tuple[SpokenWord, ...], samples: Audio, stable: int
+    ) -> Transcription:
+        """Give the words, unless there are none or they are doubtful."""
         if not words:
-            return Transcription("", language=self._language, reason="no words recognised")
+            return self._nothing("no words recognised")
         given = [word.confidence for word in words if word.confidence is not None]
-        return Transcription(
-            text=" ".join(word.text for word in words),
-            words=words,
-            confidence=math.fsum(given) / len(given) if given else None,
-            language=self._language,
+        confidence = math.fsum(given) / len(given) if given else None
+        text = " ".join(word.text for word in words)
+        spoken_s = to_seconds(sum(word.end - word.start for word in words))
+        evidence = Evidence(
+            text, to_seconds(len(samples)), confidence=confidence, spoken_s=spoken_s
         )
+        if reason := doubt(evidence, self._guards):
+            return self._nothing(reason)
+        return Transcription(text, words, confidence, self._language, stable=stable)
 
-    def _decode(self, pcm: bytes) -> None:
-        mean = self._mean(pcm)
-        decoder = self._decoder
-        decoder.reinit_feat()
-        decoder.set_cmn(mean)
-        decoder.start_utt()
-        for start in range(0, len(pcm), 2 * PIECE_SAMPLES):
-            decoder.process_raw(pcm[start : start + 2 * PIECE_SAMPLES])
-        decoder.end_utt()
-
-    def _mean(self, pcm: bytes) -> str:
-        """Give the cepstral mean over the whole segment, as PocketSphinx writes it."""
-        front_end = self._front_end
-        front_end.reinit_feat()
-        front_end.start_utt()
-        front_end.process_raw(pcm, no_search=True, full_utt=True)
-        mean: str = front_end.get_cmn(False)
-        front_end.end_utt()
-        return mean
+    def _nothing(self, reason: str) -> Transcription:
+        return Transcription("", language=self._language, reason=reason)
 
 
-def _decoder(settings: dict[str, Any]) -> Any:
-    try:
-        return pocketsphinx.Decoder(loglevel="FATAL", **settings)
-    except (RuntimeError, ValueError, TypeError) as error:
+def _check(partials: int, settings: Mapping[str, Any]) -> None:
+    """Find options that are none.
+
+    Raises:
+        ModelError: there is one.
+
+    """
+    if not isinstance(partials, int) or not 0 <= partials <= MOST_PARTIALS:
         raise ModelError(
-            "PocketSphinx",
-            f"does not start with {settings}: {error}",
-            "check the paths of hmm, lm and dict, or leave out the options",
-        ) from error
-
-
-def _pcm(samples: Audio) -> bytes:
-    """Give 16-bit audio at a fixed peak; nothing for silence. What is no number counts as 0."""
-    clean = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
-    peak = float(np.abs(clean).max(initial=0.0))
-    if peak < SILENT_PEAK:
-        return b""
-    return (clean * (PEAK / peak * 32767)).astype("<i2").tobytes()
-
-
-def _words(decoder: Any, length: int) -> Iterator[SpokenWord]:
-    """Yield the words of the best path without fillers; `length` is the segment's, in samples."""
-    if decoder.hyp() is None:
-        return
-    for segment in decoder.seg():
-        text = segment.word.partition("(")[0].lower()
-        if not text or text[0] in "<[+":
-            continue
-        yield SpokenWord(
-            text=text,
-            start=min(segment.start_frame * FRAME_SAMPLES, length),
-            end=min((segment.end_frame + 1) * FRAME_SAMPLES, length),
-            confidence=min(1.0, max(0.0, float(segment.prob))),
+            f"asr.options.partials = {partials!r}",
+            "is no number of decoders",
+            f"give 0 to {MOST_PARTIALS}",
         )
+    known = ["language", "partials", "guards", *pocketsphinx.Config()]
+    for name in settings:
+        if name in REMEDIES:
+            reason = "is nothing that PocketSphinx can do"
+            raise ModelError(f"asr.options.{name}", reason, REMEDIES[name])
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            raise ModelError(
+                f"asr.options.{name}",
+                "is no setting of PocketSphinx",
+                f"did you mean {close[0]!r}?" if close else "see its config parameters",
+            )

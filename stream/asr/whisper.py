@@ -3,22 +3,31 @@
 Each segment is padded to Whisper's 30 s anyway, so a batch is a plain stack of spectrograms, and no
 segment sees another. Decoding is deterministic (beam search, no temperature): what would need a
 second try at a higher temperature comes back empty, with the reason.
+
+A segment that still goes on is decoded anew at each part; the words that two consecutive passes
+agree on are settled (`agreement.py`). The final pass does not build on them: its text would then
+depend on which parts happened to arrive, and an early mistake would stay.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import math
-import zlib
-from collections.abc import Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from abhinaya.stream.asr import whisper_load
+from abhinaya.stream.asr.agreement import agreed
 from abhinaya.stream.asr.base import Audio, Hearing, SpokenWord, Transcription
-from abhinaya.stream.clock import SAMPLE_RATE, to_samples
+from abhinaya.stream.asr.guards import WHISPER, Evidence, doubt, read_guards
+from abhinaya.stream.asr.whisper_prompt import Prompter, by_length
+from abhinaya.stream.clock import SAMPLE_RATE, to_samples, to_seconds
 from abhinaya.stream.errors import ModelError
 
 WINDOW_FRAMES: Final = 3000
@@ -26,6 +35,10 @@ WINDOW_FRAMES: Final = 3000
 WINDOW_SAMPLES: Final = 30 * SAMPLE_RATE
 LEAST_SAMPLES: Final = SAMPLE_RATE // 100
 """Less than one frame cannot be transcribed."""
+MOST_NEW_TOKENS: Final = 200
+"""With the longest prompt these fill Whisper's 448 positions."""
+MOST_FOLLOWED: Final = 256
+"""Segments whose words so far are kept: of some the end never comes."""
 
 
 class Whisper:
@@ -38,10 +51,12 @@ class Whisper:
         compute_type: precision, for example `int8` or `float16`; `default` keeps the model's own.
         language: ISO 639-1; empty to detect it for each segment.
         beam_size: 1 is greedy and fastest.
-        word_times: whether to align words with the audio, which costs another decoder pass.
-        no_speech: probability of no speech above which a doubtful text is dropped.
-        least_logprob: average log probability of a token below which a text is doubtful.
-        most_compression: how far a text may be compressed before it counts as a loop.
+        previous_text: whether to prompt with the text of the segment before, which keeps names and
+            style, and mistakes. None after a segment that had none, so that a loop ends there.
+        hotwords: words and names to expect, with spaces or commas between them.
+        word_times: whether to align words with the audio, which costs another decoder pass. Parts
+            go without.
+        guards: thresholds of what is not believed (`guards.py`) that are not to be WHISPER's.
         max_new_tokens: tokens of one segment at most; 10 s of speech have well under 128.
         threads: CPU threads; 0 lets CTranslate2 choose.
         download_root: where downloaded models are kept; empty for the usual cache.
@@ -50,11 +65,10 @@ class Whisper:
         noncommercial: whether that licence forbids commercial use.
 
     Raises:
-        ModelError: the model or device cannot be had.
+        ModelError: the model or device cannot be had, or an option does not fit.
 
     """
 
-    context_turns: Final = 0
     incremental: Final = False
 
     def __init__(
@@ -65,10 +79,10 @@ class Whisper:
         compute_type: str = "default",
         language: str = "",
         beam_size: int = 1,
+        previous_text: bool = False,
+        hotwords: str | Sequence[str] = "",
         word_times: bool = True,
-        no_speech: float = 0.6,
-        least_logprob: float = -1.0,
-        most_compression: float = 2.4,
+        guards: Mapping[str, Any] | None = None,
         max_new_tokens: int = 128,
         threads: int = 0,
         download_root: str = "",
@@ -76,7 +90,10 @@ class Whisper:
         licence: str = "MIT",
         noncommercial: bool = False,
     ) -> None:
-        self._whisper = _load(
+        _check("beam_size", beam_size, 64)
+        _check("max_new_tokens", max_new_tokens, MOST_NEW_TOKENS)
+        self._guards = read_guards(WHISPER, guards)
+        self._whisper = whisper_load.load(
             model,
             device=device,
             compute_type=compute_type,
@@ -95,68 +112,84 @@ class Whisper:
         self.version = importlib.metadata.version("faster-whisper")
         self.licence = licence
         self.noncommercial = noncommercial
+        self.context_turns = 1 if previous_text else 0
         self._language = language or ("" if len(known) > 1 else known[0])
+        self._prompter = Prompter(self._whisper, hotwords, previous_text)
         self._beam_size = beam_size
         self._word_times = word_times
-        self._no_speech = no_speech
-        self._least_logprob = least_logprob
-        self._most_compression = most_compression
         self._max_new_tokens = max_new_tokens
-        self._tokenizers: dict[str, Any] = {}
+        self._said: OrderedDict[tuple[str, int], list[str]] = OrderedDict()
+        """The words of the part before, of segments that go on."""
 
     def transcribe(self, batch: Sequence[Hearing]) -> list[Transcription]:
-        """Transcribe all segments in one call of the model.
+        """Transcribe all segments, with one call of the model for each length of prompt.
 
         Raises:
             ValueError: a segment is longer than 30 s.
 
         """
         for hearing in batch:
-            seconds = len(hearing.samples) / SAMPLE_RATE
+            seconds = to_seconds(len(hearing.samples))
             if len(hearing.samples) > WINDOW_SAMPLES:
                 raise ValueError(f"a segment of {seconds:.1f} s is over 30 s")
         results = [Transcription("", language=self._language, reason="silence") for _ in batch]
         heard = [i for i, hearing in enumerate(batch) if _audible(hearing.samples)]
-        if heard:
-            texts = self._batch([batch[i].samples for i in heard])
-            for i, text in zip(heard, texts, strict=True):
+        contexts = {i: self._prompter.context(batch[i].previous) for i in heard}
+        for alike in by_length(contexts):
+            texts = self._batch([batch[i] for i in alike], [contexts[i] for i in alike])
+            for i, text in zip(alike, texts, strict=True):
                 results[i] = text
-        return results
+        return [self._settled(h, text) for h, text in zip(batch, results, strict=True)]
 
     def forget(self, stream: str, sequence: int) -> None:
-        """Do nothing: nothing is kept."""
+        """Drop the words of a segment so far."""
+        self._said.pop((stream, sequence), None)
 
-    def _batch(self, batch: Sequence[Audio]) -> list[Transcription]:
-        encoded = self._whisper.encode(np.stack([self._features(samples) for samples in batch]))
+    def _settled(self, hearing: Hearing, text: Transcription) -> Transcription:
+        """Count what the part before says as well, and remember this one."""
+        before = self._said.pop((hearing.stream, hearing.sequence), [])
+        if hearing.final:
+            return text
+        words = text.text.split()
+        self._said[hearing.stream, hearing.sequence] = words
+        if len(self._said) > MOST_FOLLOWED:
+            self._said.popitem(last=False)
+        return dataclasses.replace(text, stable=agreed(before, words))
+
+    def _batch(
+        self, batch: Sequence[Hearing], contexts: Sequence[Sequence[int]]
+    ) -> list[Transcription]:
+        """Transcribe segments whose prompts are of one length."""
+        encoded = self._whisper.encode(np.stack([self._features(h.samples) for h in batch]))
         languages = self._languages(encoded, len(batch))
         prompts = [
-            [*tokenizer.sot_sequence, tokenizer.no_timestamps]
-            for tokenizer in map(self._tokenizer, languages)
+            self._prompter.prompt(language, context)
+            for language, context in zip(languages, contexts, strict=True)
         ]
         outputs = self._whisper.model.generate(
             encoded,
             prompts,
             beam_size=self._beam_size,
-            # CTranslate2 keeps half of max_length for a prompt, whatever the prompt's length.
-            max_length=2 * self._max_new_tokens,
+            # CTranslate2 keeps at least half of max_length for the prompt.
+            max_length=self._max_new_tokens + max(self._max_new_tokens, len(prompts[0]) - 1),
             suppress_blank=True,
             suppress_tokens=[-1],
             return_scores=True,
             return_no_speech_prob=True,
         )
         texts = [
-            self._text(output, language)
-            for output, language in zip(outputs, languages, strict=True)
+            self._text(output, language, to_seconds(len(hearing.samples)))
+            for output, language, hearing in zip(outputs, languages, batch, strict=True)
         ]
-        if not (self._word_times and any(text.text for text in texts)):
-            return texts
         tokens = [
-            output.sequences_ids[0] if text.text else []
-            for output, text in zip(outputs, texts, strict=True)
+            output.sequences_ids[0] if self._word_times and hearing.final and text.text else []
+            for output, hearing, text in zip(outputs, batch, texts, strict=True)
         ]
-        words = self._words(encoded, tokens, languages, batch)
+        if not any(tokens):
+            return texts
+        words = self._words(encoded, tokens, languages, [h.samples for h in batch])
         return [
-            Transcription(text.text, tuple(spoken), text.confidence, text.language, text.reason)
+            dataclasses.replace(text, words=tuple(spoken))
             for text, spoken in zip(texts, words, strict=True)
         ]
 
@@ -174,33 +207,18 @@ class Whisper:
         # Each entry is a list of ("<|en|>", probability), best first.
         return [best[0][0][2:-2] for best in self._whisper.model.detect_language(encoded)]
 
-    def _tokenizer(self, language: str) -> Any:
-        if language not in self._tokenizers:
-            from faster_whisper.tokenizer import Tokenizer
-
-            self._tokenizers[language] = Tokenizer(
-                self._whisper.hf_tokenizer,
-                self._whisper.model.is_multilingual,
-                task="transcribe",
-                language=language,
-            )
-        return self._tokenizers[language]
-
-    def _text(self, output: Any, language: str) -> Transcription:
-        """Read one hypothesis, and drop what Whisper's own rules would not believe."""
+    def _text(self, output: Any, language: str, seconds: float) -> Transcription:
+        """Read one hypothesis, and drop what should not be believed."""
         tokens = output.sequences_ids[0]
-        text = self._tokenizer(language).decode(tokens).strip()
+        text = self._prompter.tokenizer(language).decode(tokens).strip()
         # The score is already the mean over the tokens; the end of text counts as one of them.
         logprob = output.scores[0] * len(tokens) / (len(tokens) + 1)
-        if output.no_speech_prob > self._no_speech and logprob < self._least_logprob:
-            reason = f"no speech (probability {output.no_speech_prob:.2f})"
-        elif not text:
-            reason = "no words recognised"
-        elif _compression(text) > self._most_compression:
-            reason = "the recogniser repeated itself"
-        else:
-            return Transcription(text, (), min(1.0, math.exp(logprob)), language)
-        return Transcription("", language=language, reason=reason)
+        confidence = min(1.0, math.exp(logprob))
+        evidence = Evidence(text, seconds, output.no_speech_prob, logprob, confidence)
+        reason = doubt(evidence, self._guards) if text else "no words recognised"
+        if reason:
+            return Transcription("", language=language, reason=reason)
+        return Transcription(text, (), confidence, language)
 
     def _words(
         self,
@@ -213,13 +231,18 @@ class Whisper:
         frames = [math.ceil(len(samples) * WINDOW_FRAMES / WINDOW_SAMPLES) for samples in batch]
         words: list[list[SpokenWord]] = [[] for _ in batch]
         for language in dict.fromkeys(languages):
-            tokenizer = self._tokenizer(language)
+            tokenizer = self._prompter.tokenizer(language)
             spoken = [[t for t in sequence if t < tokenizer.eot] for sequence in tokens]
             alignments = self._whisper.find_alignment(tokenizer, spoken, encoded, frames)
             for i, alignment in enumerate(alignments):
                 if languages[i] == language and spoken[i]:
                     words[i] = list(_spoken(alignment, len(batch[i])))
         return words
+
+
+def _check(name: str, value: Any, most: int) -> None:
+    if not isinstance(value, int) or not 1 <= value <= most:
+        raise ModelError(f"asr.options.{name} = {value!r}", "does not fit", f"give 1 to {most}")
 
 
 def _spoken(alignment: Sequence[dict[str, Any]], length: int) -> Iterator[SpokenWord]:
@@ -243,51 +266,3 @@ def _spoken(alignment: Sequence[dict[str, Any]], length: int) -> Iterator[Spoken
 
 def _audible(samples: Audio) -> bool:
     return len(samples) >= LEAST_SAMPLES and bool(np.any(np.nan_to_num(samples)))
-
-
-def _compression(text: str) -> float:
-    data = text.encode()
-    return len(data) / len(zlib.compress(data))
-
-
-def _load(model: str, **options: Any) -> Any:
-    """Load a model, with whatever stands in the way said in our own words."""
-    subject = f"Whisper model {model!r}"
-    looks_like_path = model.startswith((".", "/", "~"))
-    folder = str(Path(model).expanduser()) if looks_like_path else model
-    if looks_like_path and not Path(folder).is_dir():
-        raise ModelError(subject, "no such folder", "give a folder converted for CTranslate2")
-    if Path(folder).is_dir() and not (Path(folder) / "model.bin").is_file():
-        raise ModelError(
-            subject,
-            "is not a CTranslate2 model: it has no model.bin",
-            "convert it with ct2-transformers-converter",
-        )
-    from faster_whisper import WhisperModel
-
-    try:
-        return WhisperModel(folder, **options)
-    except Exception as error:  # the hub, the network, CUDA and CTranslate2 raise what they like
-        raise ModelError(
-            subject,
-            f"cannot be loaded: {_first_line(error)}",
-            _remedy(error, Path(folder).is_dir()),
-        ) from error
-
-
-def _remedy(error: Exception, local: bool) -> str:
-    text = str(error).lower()
-    if "invalid model size" in text:
-        return "give one of these sizes, a repository, or a local folder"
-    if "cuda" in text or "cublas" in text or "cudnn" in text:
-        return "use --asr.options.device=cpu, or install a CUDA that CTranslate2 knows"
-    if "compute type" in text:
-        return "choose a compute_type that this device has, or `default`"
-    if local:
-        return "convert it again with ct2-transformers-converter"
-    return "check the network, or put the model on this machine and give its folder as `model`"
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

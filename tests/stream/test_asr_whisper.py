@@ -2,80 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tiny_whisper import OPTIONS, hear, noises, whisper_folder
 
-from abhinaya.stream.asr import Hearing
-from abhinaya.stream.asr import whisper as module
+from abhinaya.stream.asr import whisper_load
 from abhinaya.stream.asr.whisper import Whisper
 from abhinaya.stream.errors import ModelError
-
-OPTIONS = {"device": "cpu", "max_new_tokens": 8, "most_compression": 99.0, "no_speech": 1.0}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Build a Whisper of one tiny layer with the real special tokens, as a CTranslate2 folder."""
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    import tokenizers
-    from ctranslate2.converters import TransformersConverter
-    from faster_whisper.tokenizer import _LANGUAGE_CODES
-
-    byte_level = tokenizers.pre_tokenizers.ByteLevel
-    vocabulary = {token: i for i, token in enumerate(sorted(byte_level.alphabet()))}
-    for i in range(len(vocabulary), 50_257):
-        vocabulary[f"Ġw{i}"] = i
-    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = byte_level(add_prefix_space=False)
-    tokenizer.decoder = tokenizers.decoders.ByteLevel()
-    names = ["endoftext", "startoftranscript", *_LANGUAGE_CODES[:99], "translate", "transcribe"]
-    names += ["startoflm", "startofprev", "nospeech", "notimestamps"]
-    tokenizer.add_special_tokens([tokenizers.AddedToken(f"<|{n}|>", special=True) for n in names])
-    path = tmp_path_factory.mktemp("whisper")
-    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(path / "hf")
-
-    torch.manual_seed(0)
-    model = transformers.WhisperForConditionalGeneration(
-        transformers.WhisperConfig(
-            vocab_size=51_865,
-            d_model=16,
-            encoder_layers=1,
-            decoder_layers=1,
-            encoder_attention_heads=2,
-            decoder_attention_heads=2,
-            encoder_ffn_dim=32,
-            decoder_ffn_dim=32,
-            init_std=0.5,
-        )
-    )
-    model.generation_config.suppress_tokens = list(range(50_258, 51_865))
-    model.generation_config.begin_suppress_tokens = [50_257]
-    model.save_pretrained(path / "hf")
-    converter = TransformersConverter(str(path / "hf"), copy_files=["tokenizer.json"])
-    converter.convert(str(path / "ct2"))
-    config = json.loads((path / "ct2" / "config.json").read_text())
-    config["alignment_heads"] = [[0, 0], [0, 1]]
-    (path / "ct2" / "config.json").write_text(json.dumps(config))
-    return path / "ct2"
+    return whisper_folder(tmp_path_factory.mktemp("whisper"))
 
 
 @pytest.fixture(scope="module")
 def batch():
-    noise = np.random.default_rng(0)
-    return [
-        (noise.standard_normal(n) * scale).astype(np.float32)
-        for n, scale in ((16_000, 0.1), (80_000, 0.5), (159_999, 0.02), (4_000, 1.0))
-    ]
-
-
-def hear(transcriber, segments):
-    """Transcribe whole segments."""
-    return transcriber.transcribe([Hearing(samples) for samples in segments])
+    return noises()
 
 
 def rounded(result):
@@ -164,14 +110,14 @@ class Multilingual:
 
 
 def test_each_segment_is_prompted_in_its_own_language(folder, batch, monkeypatch):
-    load = module._load
+    load = whisper_load.load
 
     def planted(*args, **kwargs):
         loaded = load(*args, **kwargs)
         loaded.model = Multilingual(loaded.model, ["de", "en", "de", "en"])
         return loaded
 
-    monkeypatch.setattr(module, "_load", planted)
+    monkeypatch.setattr(whisper_load, "load", planted)
     whisper = Whisper(str(folder), **OPTIONS)
     results = hear(whisper, batch)
     assert [r.language for r in results] == ["de", "en", "de", "en"]
@@ -200,7 +146,7 @@ def test_what_whisper_would_not_believe_comes_back_empty(
     folder, tokens, score, no_speech, text, reason
 ):
     output = SimpleNamespace(sequences_ids=[tokens], scores=[score], no_speech_prob=no_speech)
-    result = Whisper(str(folder), device="cpu")._text(output, "en")
+    result = Whisper(str(folder), device="cpu")._text(output, "en", 30.0)
     assert (result.text, result.reason) == (text, reason)
     if text:
         assert result.confidence == pytest.approx(np.exp(score * 2 / 3))
