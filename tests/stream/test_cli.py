@@ -19,6 +19,7 @@ from media_server import Download, redirect, say, site
 from abhinaya.bench.demo import CALL
 from abhinaya.models.labels import LABELS
 from abhinaya.stream import cli, commands
+from abhinaya.stream.sources import InputConfig, open_source
 
 pytestmark = pytest.mark.processes
 
@@ -67,6 +68,41 @@ def test_a_call_with_two_parties_gets_labels_for_each(
     # the file holds the same events; only the summary is each sink's own
     written = [json.loads(line) for line in output.read_text().splitlines()]
     assert [e for e in written if e["type"] == "verdict"] == verdicts
+
+
+def test_while_somebody_speaks_there_are_labels_that_change_nothing_in_the_final_ones(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    source = open_source(InputConfig(str(CALL)))
+    call = np.concatenate([chunk.samples[:, 0] for chunk in source.chunks()])
+    path = write_wav(tmp_path / "call.wav", call[: 12 * 16_000] * 32_767)
+    patient = "--set", "deadlines.live_s=60"
+
+    def finals(events: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+        return [
+            (e["segment"], e["start_s"], e["end_s"], e["label"], [v["label"] for v in e["votes"]])
+            for e in events
+            if e["type"] == "verdict" and e["final"]
+        ]
+
+    code, as_file, _ = run(capfd, path, *patient)
+    assert code == 0
+    assert all(e["final"] for e in as_file if e["type"] == "verdict")
+    code, live, _ = run(capfd, path, "--realtime", *patient)
+    assert code == 0
+    assert finals(live) == finals(as_file) != []
+    parts = [e for e in live if e["type"] == "verdict" and not e["final"]]
+    assert {e["segment"] for e in parts} >= {0, 1}
+    assert all(e["votes"] and e["label"] in LABELS and not e["revision"] for e in parts)
+    order = [(e["segment"], e["part"] or 99) for e in live if e["type"] == "verdict"]
+    for segment in {segment for segment, _ in order}:
+        mine = [part for number, part in order if number == segment]
+        assert mine == sorted(mine), "parts in their order, and then the final one"
+        assert mine[-1] == 99
+    ends = {e["segment"]: e["end_s"] for e in live if e["type"] == "verdict" and e["final"]}
+    assert all(e["end_s"] <= ends[e["segment"]] for e in parts)
+    (summary,) = [e for e in live if e["type"] == "summary"]
+    assert summary["streams"]["call"]["segments"] == len(finals(live))
 
 
 def test_two_inputs_run_beside_each_other_and_one_that_fails_does_not_stop_the_other(
