@@ -6,7 +6,8 @@
 Each stream is the recording played at the pace of real time through a front of its own, begun at a
 different place so that the streams do not fall silent together. `--find-max` gives the largest
 number of streams that keeps up: p95 of the total within --bound-ms, nothing shed, nothing late.
-`others` is the share of the machine that processes not of the run used meanwhile.
+`others` is the share of the machine that processes not of the run used meanwhile. What provisional
+labels are worth is told as well; `--set vad.provisional_every_s=0` shows what they cost.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from typing import Final
 
 from rich.table import Table
 
+from abhinaya.bench.early import Early, EarlyLabels
 from abhinaya.bench.monitored import Memory, Others, add_profile, play, profile_of
 from abhinaya.bench.recording import demo, duration_s, rotate
 from abhinaya.bench.report import Report, ms, parser, publish, table
 from abhinaya.bench.statistics import percentiles
 from abhinaya.stream.config import Config
-from abhinaya.stream.messages import Event, Gap, Verdict
+from abhinaya.stream.messages import Activity, Event, Gap, Verdict
 from abhinaya.stream.sinks.events import latency_ms
 from abhinaya.stream.supervisor import Supervisor
 
@@ -51,6 +53,8 @@ class Kept:
     resident_mib: float
     """Peak of each process, in sum; this bench's own process plays the recorder."""
     others: float
+    early: Early | None = None
+    """What provisional labels were worth, if there were any."""
 
     def keeps_up(self, bound_ms: float) -> bool:
         """Whether everything came in time."""
@@ -68,9 +72,15 @@ class Collector:
     def __init__(self) -> None:
         self.stages: dict[str, list[float]] = {}
         self.segments = self.late = self.shed = self.incomplete = 0
+        self.early = EarlyLabels()
+
+    def provisional(self, event: Verdict | Activity, now_unix_s: float) -> None:
+        """Take a label that may still change."""
+        self.early.provisional(event, now_unix_s)
 
     def event(self, event: Event, now_unix_s: float) -> None:
         """Take a verdict or gap."""
+        self.early.event(event)
         if isinstance(event, Gap):
             self.shed += 1
         elif isinstance(event, Verdict) and event.revision == 0:
@@ -109,6 +119,7 @@ def measure(config: Config, source: Path, streams: int, seconds: float) -> Kept:
         incomplete=collector.incomplete,
         resident_mib=sum(memory.peaks().values()),
         others=others.share,
+        early=collector.early.result(),
     )
 
 
@@ -215,4 +226,20 @@ def _tables(runs: Sequence[Kept], options: argparse.Namespace) -> list[Table]:
         )
         for run in ordered
     ]
-    return [*stages, overview]
+    early = table(
+        "Labels while somebody speaks: from the start of the segment, and whether they stay",
+        ("streams", "have one", "first p50 ms", "p95 ms", "first stays", "last stays"),
+        [
+            (
+                str(run.streams),
+                f"{run.early.share:.0%}",
+                ms(run.early.first_ms["p50"]),
+                ms(run.early.first_ms["p95"]),
+                f"{run.early.first_stays:.0%}",
+                f"{run.early.last_stays:.0%}",
+            )
+            for run in ordered
+            if run.early
+        ],
+    )
+    return [*stages, overview, early] if early.row_count else [*stages, overview]

@@ -15,8 +15,9 @@ from abhinaya.bench.machine import resident_mib
 from abhinaya.stream import config as configuration
 from abhinaya.stream.errors import ProcessError
 from abhinaya.stream.flags import overrides
-from abhinaya.stream.messages import Event, Status
+from abhinaya.stream.messages import Activity, Event, Status, Verdict
 from abhinaya.stream.run import Input, Plan, Run, run_directory
+from abhinaya.stream.sinks.base import ShowsProvisional
 from abhinaya.stream.sources.base import InputConfig
 from abhinaya.stream.supervisor import Stage, Supervisor
 
@@ -25,7 +26,7 @@ MAIN = "main"
 
 
 class Watcher(Protocol):
-    """Sees what happens in a run."""
+    """Sees what happens in a run; what is provisional, if it has a place for that as a sink has."""
 
     def event(self, event: Event, now_unix_s: float) -> None:
         """Take an event of a stream or process, as a sink does."""
@@ -48,6 +49,11 @@ class _Sink:
             watcher.event(event, now_unix_s)
             if isinstance(event, Status) and self.processes is not None:
                 watcher.look(self.processes, time.monotonic())
+
+    def provisional(self, event: Verdict | Activity, now_unix_s: float) -> None:
+        for watcher in self._watchers:
+            if isinstance(watcher, ShowsProvisional):
+                watcher.provisional(event, now_unix_s)
 
     def close(self) -> None:
         pass

@@ -43,6 +43,37 @@ def test_late_votes_gaps_and_absent_voters_are_told_apart():
     assert collector.stages["queue"] == [1.0, 1.0, 1.0]
 
 
+def test_early_labels_are_timed_and_compared_with_the_final_ones():
+    collector = Collector()
+    started = fakes.verdict(0).start_unix_s
+
+    def part(sequence, number, label, after_s):
+        event = fakes.verdict(sequence, part=number, label=label)
+        collector.provisional(event, started + after_s)
+
+    part(0, 1, "sad", 1.7)
+    part(0, 2, "happy", 2.7)
+    collector.event(fakes.verdict(0), started + 4)  # happy: the first did not stay, the last did
+    part(1, 1, "happy", 1.9)
+    collector.event(fakes.verdict(1), started + 3)
+    collector.event(fakes.verdict(2), started + 5)  # too short for any
+    part(3, 1, "sad", 1.8)
+    wordless = fakes.verdict(3, part=2, votes=(), label="unknown")
+    collector.provisional(wordless, started + 2.8)
+    collector.event(fakes.verdict(3), started + 5)
+    collector.event(fakes.verdict(3, label="sad", revision=1), started + 6)
+    early = collector.early.result()
+    assert (early.share, early.first_stays, early.last_stays) == (3 / 4, 1 / 3, 2 / 3)
+    assert early.first_ms["p50"] == pytest.approx(1800.0)
+    assert collector.segments == 4
+
+
+def test_without_early_labels_nothing_is_claimed_of_them():
+    collector = Collector()
+    collector.event(fakes.verdict(0), 1_000_002.0)
+    assert collector.early.result() is None
+
+
 @pytest.mark.parametrize(
     "run",
     [kept(p95=1501.0), kept(late=1), kept(shed=1), Kept(1, 0, {}, 0, 0, 0, 0.0, 0.0)],
