@@ -28,7 +28,7 @@ GROUP: Final = "abhinaya.commands"
 OTHERS: Final = {
     "bench": "Measure this machine",
     "data": "Prepare, check, transcribe and count training data",
-    "eval": "Evaluate predictions against labels",
+    "eval": "Evaluate models or predictions against labels",
     "models": "List, show, fetch, check and convert models",
     "train": "Train models by recipes, and the embedded ones",
 }

@@ -1,7 +1,9 @@
-"""`abhinaya eval`: files of predictions and a manifest give the paper's tables, with intervals.
+"""`abhinaya eval`: predictions and a manifest give the paper's tables, with intervals.
 
-Table 1 scores each system alone, table 3 each label, table 4 every combination of voters with its
-tie-break against the best voter alone, table 5 rules for all of them. Nothing is fitted here.
+Table 1 scores each system alone, table 2 systems called MODEL/LOSS, table 3 each label, table 4
+every combination of voters with its tie-break against the best voter alone, table 5 rules for all
+of them. Predictions are files, or of checkpoints, models and profiles that are run first. Nothing
+is fitted here.
 """
 
 from __future__ import annotations
@@ -16,12 +18,13 @@ from typing import Any, Final, get_args
 
 from abhinaya.models.combiner import Method
 from abhinaya.models.ensemble import PRIORITY, Rule, TiePolicy
-from abhinaya.train import eval_curve, eval_shares
+from abhinaya.models.errors import ModelError
+from abhinaya.train import eval_curve, eval_models, eval_shares
 from abhinaya.train.data.clips import DataError
 from abhinaya.train.data.manifest import read_manifest
 from abhinaya.train.eval_html import as_html, curve_page, text_page
 from abhinaya.train.eval_predictions import VERDICT, System, join, read_predictions
-from abhinaya.train.eval_report import as_json, as_text
+from abhinaya.train.eval_report import LOSS_MARK, as_json, as_text
 from abhinaya.train.eval_rules import open_combiner, rule_rows, with_combiner
 from abhinaya.train.eval_sources import Source, read_sources
 from abhinaya.train.eval_tables import (
@@ -48,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.html.write_text(page, encoding="utf-8")
         if args.json is not None:
             args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    except DataError as error:
+    except (DataError, ModelError) as error:
         print(f"abhinaya eval: {error}", file=sys.stderr)
         return 1
     except OSError as error:
@@ -113,7 +116,7 @@ def _add_predictions(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("manifest", type=Path, help="the truth: see abhinaya data prepare")
     parser.add_argument(
         "predictions",
-        nargs="+",
+        nargs="*",
         metavar="[NAME=]FILE",
         help="CSV of one system (its name is NAME, or the file's), or JSON lines of the monitor",
     )
@@ -135,16 +138,23 @@ def _add_predictions(parser: argparse.ArgumentParser) -> None:
         metavar="A,B,...",
         help="who breaks ties, first to last (default: %(default)s)",
     )
+    eval_models.add_models(parser)
 
 
 def _scored(args: argparse.Namespace) -> tuple[Scored, list[System], int]:
-    """Read the truth and the predictions; and how many clips there are before choosing."""
-    manifest = read_manifest(args.manifest)
+    """Read the truth and the predictions; and how many clips there are before choosing.
+
+    Models that are to be run are run; their files join `args.predictions`.
+    """
+    manifest = read_manifest(args.manifest, args.root)
     if args.split:
         manifest = manifest.only(args.split)
     if args.resamples < 1:
         raise DataError(f"--resamples {args.resamples}: must be at least 1")
     on = scored(manifest.clips, args.by_speaker, args.resamples, args.seed)
+    args.predictions = [*args.predictions, *eval_models.run(args, manifest)]
+    if not args.predictions:
+        raise DataError("nothing to evaluate: give files, or --checkpoint, --model or --profile")
     return on, _systems(args.predictions, on), len(manifest.clips)
 
 
@@ -204,7 +214,7 @@ def _sources(given: Sequence[str]) -> dict[str, Source]:
 def _voters(systems: Sequence[System], asked: str | None) -> list[System]:
     by_name = {s.name: s for s in systems}
     if asked is None:
-        return [s for s in systems if s.name != VERDICT]
+        return [s for s in systems if s.name != VERDICT and LOSS_MARK not in s.name]
     names = asked.split(",")
     if unknown := [name for name in names if name not in by_name]:
         raise DataError(

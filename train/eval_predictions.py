@@ -27,8 +27,8 @@ from abhinaya.train.metrics import Indices
 
 VERDICT: Final = "verdict"
 """Name of the system that is the monitor's decision on all its voters."""
-_Part = tuple[Ballot, float]
-"""One segment's answer, and its seconds."""
+Part = tuple[Ballot, float]
+"""What a system says of a part of a clip, and its seconds."""
 Ballots = dict[str, Ballot]
 """Clip id -> what one system says of it; a clip that is absent was not answered."""
 
@@ -145,7 +145,7 @@ def _probabilities(here: Path, row: Mapping[str, str]) -> tuple[float, ...]:
 
 
 def _from_monitor(path: Path) -> dict[str, Ballots]:
-    parts: dict[str, dict[str, list[_Part]]] = {}
+    parts: dict[str, dict[str, list[Part]]] = {}
     for (clip, _), verdict in read_verdicts(path).items():
         said = dict(verdict.votes)
         if verdict.label != UNKNOWN:
@@ -153,12 +153,12 @@ def _from_monitor(path: Path) -> dict[str, Ballots]:
         for voter, ballot in said.items():
             parts.setdefault(voter, {}).setdefault(clip, []).append((ballot, verdict.seconds))
     return {
-        voter: {clip: _whole(of) for clip, of in clips.items()} for voter, clips in parts.items()
+        voter: {clip: whole(of) for clip, of in clips.items()} for voter, clips in parts.items()
     }
 
 
-def _whole(parts: Sequence[_Part]) -> Ballot:
-    """Answer for a clip of several segments: the mean, weighted by their seconds."""
+def whole(parts: Sequence[Part]) -> Ballot:
+    """Give one answer for a clip of several parts: the mean, weighted by their seconds."""
     total = sum(seconds for _, seconds in parts) or 1.0
     given = [(ballot.probabilities, s) for ballot, s in parts if ballot.probabilities is not None]
     if len(given) == len(parts):

@@ -15,6 +15,8 @@ from abhinaya.train.eval_tables import Combination, ModelRow, Scored
 from abhinaya.train.metrics import ClassScore, reliability
 
 SCHEMA: Final = "abhinaya.evaluation/1"
+LOSS_MARK: Final = "/"
+"""Between model and loss in the name of a system, as in S1/WFL: they make table 2."""
 Report = dict[str, Any]
 
 
@@ -63,13 +65,13 @@ def as_json(
 
 
 def as_text(report: Report) -> str:
-    """Tables 1, 3, 4 and 5 for a terminal."""
+    """Give the tables for a terminal."""
     left_out = report["clips"] - report["scored"]
     said = f"{report['scored']} clips of {report['speakers']} speakers"
     if left_out:
         said += f"; {left_out} without a consensus among the eight are left out"
     said += f". 95 % intervals over {report['resampled']} ({report['resamples']} resamples)."
-    parts = [said, _models(report), _classes(report)]
+    parts = [said, _models(report), *_losses(report), _classes(report)]
     if report["combinations"]:
         parts.append(_combinations(report))
     if report["rules"]:
@@ -90,6 +92,21 @@ def _models(report: Report) -> str:
             ]
         )
     return "Table 1. Systems\n" + table(rows)
+
+
+def _losses(report: Report) -> list[str]:
+    """Table 2: models by the loss they were trained with, where systems are called MODEL/LOSS."""
+    found: dict[str, dict[str, str]] = {}
+    for row in report["models"]:
+        model, mark, loss = row["name"].partition(LOSS_MARK)
+        if mark:
+            found.setdefault(model, {})[loss] = told(row["macro_f1"])
+    if not found:
+        return []
+    losses = list(dict.fromkeys(loss for of in found.values() for loss in of))
+    rows = [["macro-F1", *losses]]
+    rows += [[model, *(of.get(loss, "-") for loss in losses)] for model, of in found.items()]
+    return ["Table 2. Losses\n" + table(rows)]
 
 
 def _classes(report: Report) -> str:

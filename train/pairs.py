@@ -7,7 +7,6 @@ such pairs bounds what it gains on real talk, and says little more.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,14 +14,14 @@ from typing import Final, Literal
 
 import numpy as np
 
-from abhinaya.models.base import Ballot, Utterance, Voter
-from abhinaya.models.labels import LABELS
+from abhinaya.models.base import Utterance, Voter
 from abhinaya.train.compact_recordings import Recordings
 from abhinaya.train.compact_text import divide
 from abhinaya.train.data.clips import Clip, DataError, read_clips
 from abhinaya.train.data.manifest import Manifest, write_manifest
 from abhinaya.train.data.texts import Sentence, read_emorynlp, read_goemotions
 from abhinaya.train.data.word_errors import with_errors
+from abhinaya.train.predict import Answer, write_predictions
 from abhinaya.train.splits import select
 from abhinaya.train.text_batches import common_words
 
@@ -90,20 +89,6 @@ def write_pairs(
     folder.mkdir(parents=True, exist_ok=True)
     write_manifest(folder / "manifest.jsonl", Manifest(Path("/"), tuple(p.clip for p in pairs)))
     for name, voter in voters.items():
-        answered = _write_answers(folder / f"{name}.csv", voter, pairs)
-        say(f"{folder / name}.csv: {answered} answers to {len(pairs)} pairs")
-
-
-def _write_answers(path: Path, voter: Voter, pairs: Sequence[Pair]) -> int:
-    answered, card = 0, voter.card
-    with path.open("w", newline="", encoding="utf-8") as out:
-        rows = csv.writer(out)
-        rows.writerow(["id", "label", *LABELS, "model", "version", "split"])
-        for pair in pairs:
-            (answer,) = voter.vote([pair.utterance])
-            if isinstance(answer, Ballot):
-                origin = (card.model, card.version, pair.clip.split)
-                answered += 1
-                shares = answer.probabilities or tuple(float(x == answer.label) for x in LABELS)
-                rows.writerow([pair.clip.id, answer.label, *(f"{p:.6f}" for p in shares), *origin])
-    return answered
+        answers = (Answer(p.clip, voter.vote([p.utterance])[0]) for p in pairs)
+        gone = write_predictions(folder / f"{name}.csv", voter.card, answers)
+        say(f"{folder / name}.csv: {len(pairs) - gone.total()} answers to {len(pairs)} pairs")
