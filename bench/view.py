@@ -119,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     made.add_argument("--height", type=int, default=40)
     made.add_argument("--svg", type=Path, metavar="FILE", help="keep a picture of the demo call")
     made.add_argument(
-        "--at", type=float, default=37.0, help="second of the call for --svg (%(default)s)"
+        "--at", type=float, default=38.5, help="second of the call for --svg (%(default)s)"
     )
     options = made.parse_args(sys.argv[1:] if argv is None else argv)
     if options.svg:

@@ -120,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     view = output.add_mutually_exclusive_group()
     view.add_argument(
-        "--view",
+        "--live",
         dest="view",
         action="store_const",
         const="live",

@@ -92,7 +92,7 @@ def open_sinks(
         format_of(path)  # a misspelt suffix must not empty the files before it
     if format == "jsonl":
         if view == "live":
-            raise ConfigError("--view", "shows no JSON", "write it with --output FILE.jsonl")
+            raise ConfigError("--live", "shows no JSON", "write it with --output FILE.jsonl")
         errors = Lines(Terminal(stderr=True))
         return Sinks((*_open_all(outputs, errors), JsonLines()), errors, (errors,))
     lines = _lines_or_view(view)
@@ -114,9 +114,9 @@ def _lines_or_view(view: ViewChoice) -> Lines | View:
     able = draws and Screen(console).can_change
     if view == "live" and not able:
         raise ConfigError(
-            "--view",
+            "--live",
             "needs a terminal with UTF-8 that can move its cursor",
-            "leave --view out, or use a terminal other than TERM=dumb",
+            "leave --live out, or use a terminal other than TERM=dumb",
         )
     return View(console, always=view == "live") if able and view != "plain" else Lines(console)
 

@@ -179,6 +179,21 @@ def test_speech_without_a_label_is_seen_as_speech() -> None:
     assert seen[3:] == [Mark("so far", "fear")] * 2 + [Mark("speech")]
 
 
+def test_speech_that_is_over_awaits_its_label_for_a_while() -> None:
+    board = board_of(started(AGENT), decided(0, 0, 2, "sad"), speaks(AGENT, 3))
+    board.see(so_far(1, 3, 5, "fear", "", 0), NOW)
+    board.see(speaks(AGENT, 6, False), NOW)
+    stream = board.streams[AGENT]
+    seen = marks(stream, window(7 * SECOND, 7, SECOND), 7 * SECOND)
+    assert seen[3:] == [Mark("so far", "fear")] * 2 + [Mark("speech"), Mark("silence")]
+    assert "○ call/agent  quiet 1s" in picture(board, 79, 20, START + 7.2).text
+    late = marks(stream, window(20 * SECOND, 20, SECOND), 20 * SECOND)
+    assert late[5] == Mark("silence"), "it made no segment"
+    board.see(decided(1, 3, 6, "happy"), NOW)
+    seen = marks(stream, window(7 * SECOND, 7, SECOND), 7 * SECOND)
+    assert seen[3:] == [Mark("label", "happy")] * 3 + [Mark("silence")]
+
+
 def test_a_cell_stands_for_as_little_as_shows_the_whole_stream() -> None:
     assert step_for(60 * SECOND, 60) == SECOND
     assert step_for(61 * SECOND, 60) == 2 * SECOND
@@ -335,6 +350,24 @@ def test_a_voter_that_is_awaited_is_not_called_missing() -> None:
     text = picture(board, 79, 20, NOW).text
     assert re.search(r"^ +ST1 …$", text, re.M)
     assert "✗" not in text
+
+
+def test_a_voter_that_waits_for_words_is_not_called_missing_either() -> None:
+    waiting = missing(so_far(0, 1, 3, "sad", "", 0), "T2", "no transcript yet")
+    board = board_of(*nodes("S1", "T2"), started(AGENT), waiting)
+    text = picture(board, 79, 20, NOW).text
+    assert re.search(r"^ +T2 … no transcript yet$", text, re.M)
+    assert "✗" not in text
+
+
+def test_the_words_before_can_be_read_until_there_are_new_ones() -> None:
+    board = board_of(started(AGENT), decided(0, 1, 3, "sad", "the old words"))
+    board.see(so_far(1, 4, 6, "happy", "", 0), NOW)
+    assert "“the old words”" in picture(board, 79, 20, NOW).text
+    assert "\x1b[38;2;128;128;128m“the" in ansi(picture(board, 79, 20, NOW)), "they are past"
+    board.see(so_far(1, 4, 7, "happy", "new ones", 1, part=2), NOW)
+    assert "“new ones …" in picture(board, 79, 20, NOW).text
+    assert "old" not in picture(board, 79, 20, NOW).text
 
 
 def test_unknown_without_votes_says_why() -> None:

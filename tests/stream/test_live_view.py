@@ -263,13 +263,13 @@ def test_asking_for_it_without_a_terminal_is_refused(capfd: pytest.CaptureFixtur
         open_sinks("lines", view="live")
     with pytest.raises(ConfigError, match="no JSON"):
         open_sinks("jsonl", view="live")
-    assert cli.main([str(CALL), "--view"]) == 2
-    assert "--view: needs a terminal" in capfd.readouterr().err
+    assert cli.main([str(CALL), "--live"]) == 2
+    assert "--live: needs a terminal" in capfd.readouterr().err
 
 
-def test_view_and_plain_exclude_each_other(capfd: pytest.CaptureFixture[str]) -> None:
+def test_live_and_plain_exclude_each_other(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as leaving:
-        cli.main([str(CALL), "--view", "--plain"])
+        cli.main([str(CALL), "--live", "--plain"])
     assert leaving.value.code == 2
     assert "not allowed with" in capfd.readouterr().err
 
@@ -355,11 +355,11 @@ def test_a_file_at_full_speed_is_shown_as_lines(program: Program) -> None:
 
 @pytest.mark.processes
 @pytest.mark.parametrize(
-    "program", [(("--realtime", "--view"), {"TERM": "dumb"}, 80, 24)], indirect=True
+    "program", [(("--realtime", "--live"), {"TERM": "dumb"}, 80, 24)], indirect=True
 )
 def test_the_view_is_refused_by_a_terminal_that_cannot(program: Program) -> None:
     assert program.finish() == 2
-    assert "--view: needs a terminal" in program.screen.text
+    assert "--live: needs a terminal" in program.screen.text
 
 
 @pytest.mark.processes

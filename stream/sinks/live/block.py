@@ -104,7 +104,7 @@ def block(stream: StreamState, form: Form, sheet: Sheet) -> list[Row]:
     ]
     if form.mood:
         rows.append(mood_strip(stream, view, sheet.now_unix_s))
-    rows += wrapped(words_of(stream.latest), cells, form.text_rows)
+    rows += wrapped(words_of(stream), cells, form.text_rows)
     if form.votes == "rows":
         rows += [_vote(stream.latest, voter, sheet, cells) for voter in sheet.voters]
     elif form.votes == "grid":
@@ -126,7 +126,7 @@ def _headline(stream: StreamState, sheet: Sheet, with_words: bool) -> Row:
         row.column(_activity(stream, sheet), ACTIVITY_CELLS, style(QUIET))
         room = left - row.cells
         if with_words and room >= LEAST_WORDS:
-            row.extend(wrapped(words_of(stream.latest), room, 1)[0])
+            row.extend(wrapped(words_of(stream), room, 1)[0])
         row.until(left + 2)
         return _verdict(row, stream, latest)
     label = LABEL_CELLS if sheet.width >= NARROW else 1
@@ -143,7 +143,7 @@ def _marked(stream: StreamState, sheet: Sheet) -> Row:
         return row.add("✗ " if broken else "✓ ", style(ALERT if broken else QUIET))
     if _is_silent(stream, sheet):
         return row.add("✗ ", style(ALERT))
-    if stream.speaking or stream.so_far is not None:
+    if stream.speaking:
         return row.add("● ", style("bold"))
     return row.add("○ " if stream.live else "▸ ", style(QUIET))
 
@@ -157,8 +157,7 @@ def _activity(stream: StreamState, sheet: Sheet) -> str:
         return "input is down"
     if not stream.live:
         return f"at {clock(position)[:-2]}"
-    speaking = stream.speaking or stream.so_far is not None
-    verb = "speaking" if speaking else "quiet"
+    verb = "speaking" if stream.speaking else "quiet"
     start = stream.turned
     if start is None and stream.so_far is not None:
         start = stream.so_far.start
@@ -235,7 +234,7 @@ def _line(stream: StreamState, sheet: Sheet) -> Row:
     start = sheet.width - columns.strip
     if columns.words:
         row.until(start - columns.words - 2)
-        row.extend(wrapped(words_of(stream.latest), columns.words, 1)[0])
+        row.extend(wrapped(words_of(stream), columns.words, 1)[0])
     view = window(stream.position(sheet.now_unix_s), columns.strip, sheet.step)
     return row.until(start).extend(strip(stream, view, sheet.now_unix_s))
 
@@ -272,9 +271,13 @@ def _vote(verdict: Verdict | None, voter: str, sheet: Sheet, cells: int) -> Row:
     vote = next((v for v in verdict.votes if v.voter == voter), None) if verdict else None
     if vote is None:
         reasons = [m.reason for m in verdict.missing if m.voter == voter] if verdict else []
-        if reasons:
-            row.add("✗ ", style(f"bold {ALERT}")).column(reasons[0], row.room, style(QUIET))
-        return row if reasons else row.add("…" if verdict else "", style(QUIET))
+        if verdict is None:
+            return row
+        if reasons and verdict.final:
+            row.add("✗ ", style(f"bold {ALERT}"))
+        else:  # it may still come
+            row.add("… ", style(QUIET))
+        return row.column(reasons[0] if reasons else "", row.room, style(QUIET))
     colour = COLOURS.get(vote.label, QUIET)
     row.column(vote.label, LABEL_CELLS, style(colour)).add(" ")
     shares = _shares(vote)

@@ -40,9 +40,11 @@ class StreamState:
         self.info: StreamInfo | None = None
         self.spans: deque[Span] = deque(maxlen=SPANS)
         """In the order of their start."""
-        self.speaking = False
         self.turned: int | None = None
         """Where it last began or ceased to be spoken, in samples; None if that is not told."""
+        self.begun = 0
+        """Where it last began to be spoken."""
+        self._speaking = False
         self.heard = 0
         """The latest position that an event has told."""
         self.verdict: Verdict | None = None
@@ -60,6 +62,11 @@ class StreamState:
     def live(self) -> bool:
         """Whether its audio arrives by itself."""
         return self.info is not None and self.info.live
+
+    @property
+    def speaking(self) -> bool:
+        """Whether somebody speaks now: as it is told, else by what is said of the speech."""
+        return self._speaking if self.turned is not None else self.so_far is not None
 
     @property
     def latest(self) -> Verdict | None:
@@ -86,7 +93,9 @@ class StreamState:
 
     def spoke(self, event: Activity) -> None:
         """Take that somebody begins or ceases to speak."""
-        self.speaking, self.turned = event.speaking, event.position
+        self._speaking, self.turned = event.speaking, event.position
+        if event.speaking:
+            self.begun = event.position
         self.heard = max(self.heard, event.position)
 
     def decided(self, verdict: Verdict, latency_ms: float) -> None:
@@ -123,7 +132,7 @@ class StreamState:
     def end(self, event: StreamEnded) -> None:
         """Take the end of the stream."""
         self.ended = event
-        self.so_far, self.speaking = None, False
+        self.so_far, self._speaking = None, False
 
     def _close(self, sequence: int) -> None:
         if self.so_far is not None and self.so_far.sequence <= sequence:

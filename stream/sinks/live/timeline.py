@@ -26,6 +26,9 @@ the seconds between two ticks above."""
 LEAST_SHARE: Final = 4
 """A cell is drawn as speech if at least one part in so many of it is."""
 
+AWAITED: Final = 10 * SAMPLE_RATE
+"""Samples for which speech that is over counts as awaiting its label."""
+
 SILENCE: Final = "·"
 PENDING: Final = "░"
 """Speech that has no label yet, or one that may change."""
@@ -100,13 +103,14 @@ def _stretches(stream: StreamState, since: int, position: int) -> Iterator[tuple
         if span.end <= since:
             break
         yield span.start, span.end, Mark("gap") if span.label == GAP else Mark("label", span.label)
-    decided = stream.spans[-1].end if stream.spans else 0
-    start = max(decided, stream.turned or 0)
+    start = max(stream.begun, stream.spans[-1].end if stream.spans else 0)
     if stream.so_far is not None:
         yield stream.so_far.start, stream.so_far.end, Mark("so far", stream.so_far.label)
         start = max(start, stream.so_far.end)
-    if stream.speaking and start < position:
-        yield start, position, Mark("speech")
+    # speech that is over has no label for a moment; a sound that made no segment never gets one
+    end = position if stream.speaking else stream.turned or 0
+    if start < end and position - end < AWAITED:
+        yield start, end, Mark("speech")
 
 
 # --- how it is drawn ------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from rich.style import Style
 
 from abhinaya.stream.messages import Transcript, Verdict
 from abhinaya.stream.sinks.live.row import PLAIN, Row, style
+from abhinaya.stream.sinks.live.stream import StreamState
 from abhinaya.stream.sinks.render import QUIET, clean
 
 UNSTABLE: Final = "dim italic"
@@ -29,26 +30,35 @@ class Word(NamedTuple):
     how: Style
 
 
-def words_of(verdict: Verdict | None) -> list[Word]:
-    """Give what was said, or why there are no words or no label."""
+def words_of(stream: StreamState) -> list[Word]:
+    """Give what was said, or why there are no words or no label.
+
+    As long as nothing is known of the speech that goes on, the words before it can still be read.
+    """
+    if stream.so_far is not None:
+        words = list(_words(stream.so_far, PLAIN))
+        return words or list(_words(stream.verdict, style(QUIET)))
+    return list(_words(stream.verdict, PLAIN))
+
+
+def _words(verdict: Verdict | None, how: Style) -> Iterator[Word]:
     if verdict is None:
-        return []
-    words = []
-    if verdict.reason:
-        words += _quiet(f"no label: {verdict.reason}")
+        return
+    if verdict.reason and verdict.final:
+        yield from _quiet(f"no label: {verdict.reason}")
     if verdict.transcript is not None:
-        words += _spoken(verdict.transcript)
-    return words
+        yield from _spoken(verdict.transcript, how)
 
 
-def _spoken(transcript: Transcript) -> list[Word]:
+def _spoken(transcript: Transcript, how: Style) -> list[Word]:
     texts = clean(transcript.text).split()
     if not texts:
-        return _quiet(f"no words: {transcript.reason}") if transcript.reason else []
+        told = transcript.final and transcript.reason
+        return _quiet(f"no words: {transcript.reason}") if told else []
     stable = len(texts) if transcript.final else transcript.stable
     texts[0] = f"“{texts[0]}"
     texts[-1] = f"{texts[-1]}{'”' if transcript.final else ' …'}"
-    return [Word(text, PLAIN if i < stable else style(UNSTABLE)) for i, text in enumerate(texts)]
+    return [Word(text, how if i < stable else style(UNSTABLE)) for i, text in enumerate(texts)]
 
 
 def _quiet(text: str) -> list[Word]:
