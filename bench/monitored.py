@@ -16,7 +16,8 @@ from abhinaya.stream import config as configuration
 from abhinaya.stream.errors import ProcessError
 from abhinaya.stream.flags import overrides
 from abhinaya.stream.messages import Activity, Event, Status, Verdict
-from abhinaya.stream.run import Input, Plan, Run, run_directory
+from abhinaya.stream.plan import Input, Plan
+from abhinaya.stream.run import Run, run_directory
 from abhinaya.stream.sinks.base import ShowsProvisional
 from abhinaya.stream.sources.base import InputConfig
 from abhinaya.stream.supervisor import Stage, Supervisor

@@ -17,7 +17,8 @@ from abhinaya.stream import config as configuration
 from abhinaya.stream.clock import to_samples
 from abhinaya.stream.errors import ProcessError, SinkError
 from abhinaya.stream.messages import Activity, Event, Verdict
-from abhinaya.stream.run import Input, Plan, Run, run_directory
+from abhinaya.stream.plan import Input, Plan
+from abhinaya.stream.run import Run, run_directory
 from abhinaya.stream.sinks.live.board import Board
 from abhinaya.stream.sinks.live.picture import picture
 from abhinaya.stream.sinks.live.row import Picture

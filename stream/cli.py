@@ -8,7 +8,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from abhinaya.stream.alerts.sink import Alerts, open_couriers
@@ -17,18 +17,16 @@ from abhinaya.stream.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,
     AbhinayaError,
-    ConfigError,
     SinkError,
     SourceError,
 )
-from abhinaya.stream.flags import add_flags, from_flags
+from abhinaya.stream.inputs import add_inputs, open_feeds, read_inputs
+from abhinaya.stream.plan import Plan, Remote
 from abhinaya.stream.rule_file import with_rules
-from abhinaya.stream.run import Input, Plan, Remote, Run, run_directory
+from abhinaya.stream.run import Run, run_directory
 from abhinaya.stream.sinks.formats import SUFFIXES
 from abhinaya.stream.sinks.open import open_sinks
 from abhinaya.stream.sockets import Keys
-from abhinaya.stream.sources.address import check_address, is_address, name_of
-from abhinaya.stream.sources.base import InputConfig
 
 EPILOG = """\
 examples:
@@ -36,6 +34,7 @@ examples:
   abhinaya-stream call.wav --channels split --channel-names agent,customer
   abhinaya-stream --mic                            until Ctrl-C
   abhinaya-stream https://host/talk.mp3 rtsp://camera/audio   addresses (docs/inputs.md)
+  abhinaya-stream --feed https://host/podcast.xml --newest 3     podcasts; --follow
   ffmpeg -i INPUT -f wav - | abhinaya-stream -     standard input
   abhinaya-stream a.mp3 b.mp3 --format jsonl --output events.jsonl
 
@@ -83,16 +82,18 @@ def _main(argv: Sequence[str] | None) -> int:
         return _list_devices()
     config = with_rules(load_line_up(args), args.rules)
     couriers = open_couriers(config.rules, os.environ)
-    inputs = _inputs(args)
+    inputs = read_inputs(args)
     remote = None
     if args.hub:
         remote = Remote(args.hub, Keys(args.keys, args.key_name) if args.keys else None)
-    plan = Plan(config, inputs, remote, args.accept_noncommercial)
-    with (
-        closing(open_sinks(args.format, args.output, args.view)) as sinks,
-        closing(Alerts(config.rules, sinks.all, couriers)) as alerts,
-        run_directory() as directory,
-    ):
+    with ExitStack() as stack:
+        feeds = open_feeds(args, config, os.environ)
+        if feeds is not None:
+            stack.enter_context(closing(feeds))
+        plan = Plan(config, inputs, remote, args.accept_noncommercial, feeds, args.follow)
+        sinks = stack.enter_context(closing(open_sinks(args.format, args.output, args.view)))
+        alerts = stack.enter_context(closing(Alerts(config.rules, sinks.all, couriers)))
+        directory = stack.enter_context(run_directory())
         code = Run(plan, directory, (*sinks.all, alerts), sinks.observer).run()
         return sinks.fault.exit_code if sinks.fault else code
 
@@ -104,13 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "inputs", nargs="*", metavar="INPUT", help="a file, an address (http, https, rtsp), or -"
-    )
-    parser.add_argument("--mic", action="store_true", help="listen to the microphone")
-    parser.add_argument("--list-devices", action="store_true", help="list microphones, and leave")
-    parser.add_argument("--name", action="append", default=[], help="of the stream, one an input")
-    add_flags(parser.add_argument_group("input"), InputConfig, skip=("what",))
+    add_inputs(parser)
     output = parser.add_argument_group("output")
     output.add_argument(
         "--format", choices=("lines", "jsonl"), default="lines", help="of standard output"
@@ -148,47 +143,6 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--keys", type=Path, metavar="DIRECTORY", help="CURVE keys for that hub")
     run.add_argument("--key-name", default="client", help="which of them (default: %(default)s)")
     return parser
-
-
-def _inputs(args: argparse.Namespace) -> tuple[Input, ...]:
-    whats = [*args.inputs, *(["mic"] if args.mic else [])]
-    if not whats:
-        raise ConfigError("the input", "is missing", "name a file or address, or use --mic")
-    if args.name and len(args.name) != len(whats):
-        raise ConfigError(
-            f"--name {' '.join(args.name)}",
-            f"names {len(args.name)} of {len(whats)} inputs",
-            "give one --name for each",
-        )
-    for what in whats:
-        # a misspelt name should not wait for the models to load
-        if is_address(what):
-            check_address(what)
-        elif what not in ("-", "mic") and not Path(what).exists():
-            raise SourceError(what, "there is no such file", "check the path")
-    if whats.count("-") > 1:
-        raise ConfigError("-", "standard input can be read once only")
-    names = args.name or [_name(what) for what in whats]
-    return tuple(
-        Input(name, from_flags(InputConfig, args, what=what))
-        for name, what in zip(_distinct(names), whats, strict=True)
-    )
-
-
-def _name(what: str) -> str:
-    if is_address(what):
-        return name_of(what)
-    return {"-": "stdin", "mic": "mic"}.get(what) or Path(what).stem or what
-
-
-def _distinct(names: Sequence[str]) -> list[str]:
-    """Give names that differ, since they identify the streams."""
-    seen: dict[str, int] = {}
-    distinct = []
-    for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        distinct.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
-    return distinct
 
 
 def _list_devices() -> int:

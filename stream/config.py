@@ -20,7 +20,7 @@ import msgspec
 from abhinaya.models.fields import Faults, build, setting
 from abhinaya.stream import hosting, rules, voting
 from abhinaya.stream.errors import ConfigError
-from abhinaya.stream.online import NetworkConfig
+from abhinaya.stream.online import FeedConfig, NetworkConfig
 from abhinaya.stream.rules import RuleConfig
 from abhinaya.stream.voting import VoteConfig
 
@@ -193,6 +193,7 @@ class Config:
     network: NetworkConfig = field(
         default_factory=NetworkConfig, metadata={"doc": "inputs over a network"}
     )
+    feeds: FeedConfig = field(default_factory=FeedConfig, metadata={"doc": "podcast feeds"})
     rules: tuple[RuleConfig, ...] = setting((), doc="when to raise an alert (docs/rules.md)")
 
 

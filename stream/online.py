@@ -34,3 +34,18 @@ class NetworkConfig:
     rtsp_transport: Literal["tcp", "udp"] = setting(
         "tcp", doc="what carries the audio of rtsp: addresses"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class FeedConfig:
+    """How feeds are followed."""
+
+    parallel: int = setting(2, doc="episodes of all feeds that are heard at once", least=1, most=64)
+    interval_s: float = setting(
+        900.0, doc="seconds between two looks at a feed that is followed", least=0.05
+    )
+    attempts: int = setting(
+        3, doc="tries of one episode in one run, each at another look", least=1, most=100
+    )
+    max_feed_mb: float = setting(16.0, doc="a longer feed is refused, in MB", least=0.001)
+    max_episode_mb: float = setting(2000.0, doc="a longer episode is refused, in MB", least=0.001)

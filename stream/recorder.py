@@ -146,6 +146,11 @@ class Ledger:
             if track.front == front
         )
 
+    def front_of(self, stream: str) -> str:
+        """Give the front that a stream is from; empty if it is not known."""
+        track = self._tracks.get(stream)
+        return track.front if track is not None else ""
+
     def begun(self, front: str) -> bool:
         """Whether a front has begun any stream."""
         return any(track.front == front for track in self._tracks.values())

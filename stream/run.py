@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import shutil
@@ -34,44 +35,20 @@ from abhinaya.stream.messages import (
     FrontDown,
     NodeDown,
     NodeUp,
+    Remark,
     Status,
+    StreamEnded,
+    StreamStarted,
 )
+from abhinaya.stream.plan import Input, Plan, Supply
 from abhinaya.stream.recorder import Recorder
 from abhinaya.stream.sinks.base import Sink, Ticks, tell
 from abhinaya.stream.sinks.open import Observer
-from abhinaya.stream.sockets import Keys
-from abhinaya.stream.sources.base import InputConfig
+from abhinaya.stream.sources.address import is_address
 from abhinaya.stream.supervisor import Death, Spec, Stage, Supervisor, node_specs
 
 HUB = "hub"
 POLL_S = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Input:
-    """What to listen to, and what to call it."""
-
-    name: str
-    config: InputConfig
-
-
-@dataclass(frozen=True, slots=True)
-class Remote:
-    """A hub that runs already."""
-
-    endpoint: str
-    keys: Keys | None
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to run."""
-
-    config: configuration.Config
-    inputs: tuple[Input, ...]
-    remote: Remote | None = None
-    """The hub to use, if it is not one of our own."""
-    accept_noncommercial: bool = False
 
 
 @dataclass(slots=True)
@@ -93,6 +70,10 @@ class _Progress:
     draining_since: float | None = None
     buried: dict[str, float] = field(default_factory=dict)
     """When a front was given up."""
+    live: set[str] = field(default_factory=set)
+    """Fronts whose streams run by themselves."""
+    broken: set[str] = field(default_factory=set)
+    """Fronts of which a stream did not come to its own end."""
     given_up: set[str] = field(default_factory=set)
     """Services without a node."""
 
@@ -124,22 +105,14 @@ class Run:
         self._wall_clock = wall_clock
         self._supervise = plan.config.supervise
         self.supervisor = Supervisor(self._supervise, directory)
-        self._endpoint, keys, who = f"ipc://{directory}", None, ""
+        self._endpoint, self._keys, self._who = f"ipc://{directory}", None, ""
         if plan.remote:
             # among the clients of one hub, names tell the machines apart
-            who = f"{socket.gethostname()}-{os.getpid()}-"
-            self._endpoint, keys = plan.remote.endpoint, plan.remote.keys
-        self._assignments = tuple(
-            Assignment(
-                front=f"{who}front-{i}",
-                endpoint=self._endpoint,
-                keys=(str(keys.directory.absolute()), keys.name) if keys else None,
-                input=item.config,
-                name=item.name,
-            )
-            for i, item in enumerate(plan.inputs)
-        )
-        self._recorder = Recorder(self._endpoint, f"{who}recorder", keys)
+            self._who = f"{socket.gethostname()}-{os.getpid()}-"
+            self._endpoint, self._keys = plan.remote.endpoint, plan.remote.keys
+        self._count = itertools.count()
+        self._assignments = [self._assignment(item) for item in plan.inputs]
+        self._recorder = Recorder(self._endpoint, f"{self._who}recorder", self._keys)
         self._progress = _Progress()
         self._interrupts = _Interrupts()
 
@@ -190,17 +163,32 @@ class Run:
     def _start_fronts(self) -> None:
         self._progress.fronts_started = True
         for assignment in self._assignments:
-            self._assign(assignment)
-            self.supervisor.start(
-                Spec(
-                    assignment.front,
-                    "abhinaya.stream.front",
-                    ("--name", assignment.front),
-                    # what a dead process had read of a pipe, nobody can read again
-                    restarts=assignment.input.what != "-",
-                    reads_stdin=assignment.input.what == "-",
-                )
+            self._start_front(assignment)
+        if self._plan.supply is not None:
+            self._plan.supply.start()
+
+    def _assignment(self, item: Input) -> Assignment:
+        keys = self._keys
+        return Assignment(
+            front=f"{self._who}front-{next(self._count)}",
+            endpoint=self._endpoint,
+            keys=(str(keys.directory.absolute()), keys.name) if keys else None,
+            input=item.config,
+            name=item.name,
+        )
+
+    def _start_front(self, assignment: Assignment) -> None:
+        self._assign(assignment)
+        self.supervisor.start(
+            Spec(
+                assignment.front,
+                "abhinaya.stream.front",
+                ("--name", assignment.front),
+                # what a dead process had read of a pipe, nobody can read again
+                restarts=assignment.input.what != "-",
+                reads_stdin=assignment.input.what == "-",
             )
+        )
 
     def _assign(self, assignment: Assignment) -> None:
         """Write down what a front is to do, and how far its streams have come."""
@@ -223,9 +211,40 @@ class Run:
                 self.supervisor.doom(name, incarnation, reason)
             case FrontDown(front=name, incarnation=incarnation, reason=reason):
                 self.supervisor.doom(name, incarnation, reason)
+            case StreamStarted(info=info) if info.live:
+                self._progress.live.add(info.front)
             case _:
                 pass
         tell(self._sinks, event, self._wall_clock())
+        if isinstance(event, StreamEnded):
+            self._note_end(event)
+
+    def _note_end(self, event: StreamEnded) -> None:
+        """Tell the supply, once the ends of all streams of an input are written."""
+        front = self._recorder.ledger.front_of(event.stream)
+        if event.reason:
+            self._progress.broken.add(front)
+        for assignment in self._assignments:
+            if assignment.front == front and self._is_over(assignment):
+                self._release(assignment, whole=front not in self._progress.broken)
+
+    def _release(self, assignment: Assignment, whole: bool) -> None:
+        if self._plan.supply is not None:
+            self._plan.supply.ended(assignment.name, whole)
+
+    def _resupply(self, supply: Supply) -> None:
+        """Begin with what has come up; tell what went wrong with what has not."""
+        for text in supply.news():
+            tell(self._sinks, Remark(source="feeds", text=text), self._wall_clock())
+        for fault in supply.faults():
+            self._observer.trouble(str(fault))
+            self._progress.faults.append(fault)
+        if self._progress.draining_since is not None:
+            return
+        for name, config in supply.take():
+            assignment = self._assignment(Input(name, config))
+            self._assignments.append(assignment)
+            self._start_front(assignment)
 
     def _tick(self) -> None:
         now = self._wall_clock()
@@ -267,6 +286,8 @@ class Run:
             if stage is Stage.READY and self._is_over(assignment):
                 self.supervisor.dismiss(assignment.front)
         self._drain(now)
+        if self._plan.supply is not None and self._progress.fronts_started:
+            self._resupply(self._plan.supply)
 
     def _mourn(self, death: Death) -> None:
         if death.error is None:
@@ -288,7 +309,9 @@ class Run:
             self._progress.faults.append(death.error)
             self._progress.buried[death.name] = time.monotonic()
         for assignment in self._assignments:
-            if assignment.front == death.name and not death.final:
+            if assignment.front == death.name and death.final:
+                self._release(assignment, whole=False)
+            elif assignment.front == death.name:
                 self._assign(assignment)
         if self._progress.given_up >= set(self._plan.config.voters):
             raise death.error
@@ -320,6 +343,9 @@ class Run:
                 return True
         if not progress.fronts_started:
             return False
+        supply = self._plan.supply
+        if supply is not None and progress.draining_since is None and not supply.over:
+            return False
         stages = self.supervisor.stages()
         return all(self._front_is_done(a, stages[a.front]) for a in self._assignments)
 
@@ -337,11 +363,22 @@ class Run:
 
     def _exit_code(self) -> int:
         if self._interrupts.count:
-            live = all(a.input.what == "mic" for a in self._assignments)
-            return EXIT_OK if live and self._interrupts.count == 1 else EXIT_INTERRUPTED
+            once = self._interrupts.count == 1
+            return EXIT_OK if once and self._is_endless() else EXIT_INTERRUPTED
         sources = [f for f in self._progress.faults if not isinstance(f, ProcessError)]
         faults = sources or self._progress.faults
         return faults[0].exit_code if faults else EXIT_OK
+
+    def _is_endless(self) -> bool:
+        """Whether nothing but Ctrl-C would have ended it, so that this is no interruption."""
+        if self._plan.supply is not None:
+            return self._plan.follows
+        live = self._progress.live
+        return all(
+            a.input.what == "mic"
+            or (is_address(a.input.what) and a.front in live and not a.input.realtime)
+            for a in self._assignments
+        )
 
 
 @contextmanager

@@ -16,7 +16,8 @@ import pytest
 from abhinaya.bench.demo import CALL
 from abhinaya.stream import config as configuration
 from abhinaya.stream.messages import Event, Gap, Status, StreamEnded, Verdict
-from abhinaya.stream.run import Input, Plan, Run, run_directory
+from abhinaya.stream.plan import Input, Plan
+from abhinaya.stream.run import Run, run_directory
 from abhinaya.stream.sources.base import InputConfig
 from abhinaya.stream.supervisor import Stage
 

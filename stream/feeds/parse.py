@@ -1,0 +1,146 @@
+"""From the bytes of a feed (RSS or Atom) to its episodes. Pure.
+
+feedparser knows the formats and their misuse; what it makes of them is bounded and checked here.
+"""
+
+from __future__ import annotations
+
+import calendar
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final
+from urllib.parse import urljoin, urlsplit
+
+from abhinaya.stream.errors import SourceError
+from abhinaya.stream.sources.address import WEB, scheme_of, shown
+
+MOST_EPISODES: Final = 20_000
+_TITLE: Final = 80
+_KINDS: Final = ("audio", "video", "application/ogg", "application/octet-stream")
+"""What an enclosure with sound says it is, if it says anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """One entry of a feed that has sound."""
+
+    guid: str
+    """Identity, as the feed gives it; the address of the sound if it gives none."""
+    url: str
+    """Of the sound."""
+    stream: str
+    """Name of its stream: of the feed and the episode, unlike any other's in the feed."""
+    published_unix_s: float | None
+    shared_guid: bool = False
+    """Whether the feed gives the same identity to other sounds as well."""
+
+    @property
+    def key(self) -> str:
+        """Name of its file: short, and of harmless letters."""
+        return hashlib.sha256(f"{self.guid}\n{self.url}".encode()).hexdigest()[:16]
+
+
+def parse_feed(data: bytes, url: str, subject: str) -> tuple[Episode, ...]:
+    """Give the episodes of a feed, the newest first.
+
+    Args:
+        data: the feed.
+        url: where it is from: what relative addresses are relative to.
+        subject: how people name it.
+
+    Raises:
+        SourceError: it is no feed, has no episodes with sound, or is built to hurt.
+
+    """
+    import feedparser  # slow to load, and only who has a feed needs it
+
+    if b"<!ENTITY" in data.upper():
+        raise SourceError(subject, "declares entities, which no feed needs", "is it a feed?")
+    if not data.strip():
+        raise SourceError(subject, "is empty", "check the address")
+    try:
+        found = feedparser.parse(io.BytesIO(data), sanitize_html=False, resolve_relative_uris=False)
+    except Exception as error:  # what its decoders make of damage is anything
+        raise SourceError(
+            subject, f"is damaged ({type(error).__name__}: {error})", "tell its publisher"
+        ) from error
+    if not found.version:
+        page = b"<html" in data[:4096].lower()
+        what = "is a web page, not a feed" if page else "is no feed (neither RSS nor Atom)"
+        raise SourceError(subject, what, "give the address of the feed itself")
+    title = _clean(found.feed.get("title", ""), "") or _host(url)
+    episodes = list(_episodes(found.entries[:MOST_EPISODES], title, url))
+    if not episodes:
+        raise SourceError(
+            subject, f"has no sound in its {len(found.entries)} entries", "is it a podcast?"
+        )
+    return tuple(_newest_first(_told_apart(episodes)))
+
+
+def _episodes(entries: list[Any], feed: str, base: str) -> Iterator[Episode]:
+    for entry in entries:
+        url = next(_sounds(entry, base), None)
+        if url is None:
+            continue
+        # as dict has it: feedparser's own `get` takes one for the other, with a warning
+        moment = dict.get(entry, "published_parsed") or dict.get(entry, "updated_parsed")
+        title = _clean(entry.get("title", ""), "untitled")
+        yield Episode(
+            guid=str(entry.get("id") or "").strip()[:2000] or shown(url),
+            url=url,
+            stream=f"{feed}: {title}",
+            published_unix_s=float(calendar.timegm(moment)) if moment else None,
+        )
+
+
+def _sounds(entry: Any, base: str) -> Iterator[str]:
+    for part in (*entry.get("enclosures", ()), *entry.get("media_content", ())):
+        address = str(part.get("href") or part.get("url") or "").strip()
+        kind = str(part.get("type") or "").lower()
+        if not address or (kind and not kind.startswith(_KINDS)):
+            continue
+        try:
+            url = urljoin(base, address)
+        except ValueError:
+            continue
+        if scheme_of(url) in WEB and len(url) < 8000:
+            yield url
+
+
+def _told_apart(episodes: list[Episode]) -> list[Episode]:
+    """Drop what is there twice, and tell apart what bears one guid or one name."""
+    unique = list({(e.guid, e.url): e for e in reversed(episodes)}.values())[::-1]
+    guids = Counter(e.guid for e in unique)
+    names = Counter(e.stream for e in unique)
+    return [
+        replace(
+            e,
+            shared_guid=guids[e.guid] > 1,
+            stream=e.stream if names[e.stream] == 1 else f"{e.stream} [{e.key[:6]}]",
+        )
+        for e in unique
+    ]
+
+
+def _newest_first(episodes: list[Episode]) -> list[Episode]:
+    """Order by date; a feed that dates not all of them is taken to be in order already."""
+    if any(e.published_unix_s is None for e in episodes):
+        return episodes
+    return sorted(episodes, key=lambda e: -(e.published_unix_s or 0.0))
+
+
+def _clean(title: Any, otherwise: str) -> str:
+    """Give a title as part of a name: one printable line, no longer than it needs to be."""
+    words = "".join(c if c.isprintable() else " " for c in str(title)).replace("/", "-").split()
+    text = " ".join(words)
+    return (text if len(text) <= _TITLE else text[: _TITLE - 1].rstrip() + "…") or otherwise
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or "feed"
+    except ValueError:
+        return "feed"
