@@ -20,8 +20,11 @@ class Source:
     repo: str
     """A name on the Hugging Face Hub, or a web page where it is not there."""
     licence: str
+    """As its page was read to say; `docs/models.md` tells what was not read."""
     gated: bool = False
     """Whether the Hub gives it only to accounts that accepted its licence."""
+    noncommercial: bool = False
+    """Whether the licence forbids commercial use."""
 
     @property
     def on_hub(self) -> bool:
@@ -52,9 +55,9 @@ _WHISPER: Final = Source("openai/whisper-large-v2", "Apache-2.0")
 _BEATS: Final = Source("https://github.com/microsoft/unilm/tree/master/beats", "MIT")
 
 CATALOGUE: Final[Mapping[str, Entry]] = {
-    "compact-speech": Entry("S1 in small", ("audio",), packaged=True),
-    "compact-text": Entry("T2 in small", ("transcript",), packaged=True),
-    "compact-joint": Entry("ST1 in small", ("audio", "transcript"), packaged=True),
+    "compact-speech": Entry("S1 in small", ("audio",), 220_000, packaged=True),
+    "compact-text": Entry("T2 in small", ("transcript",), 2_140_000, packaged=True),
+    "compact-joint": Entry("ST1 in small", ("audio", "transcript"), 1_765_000, packaged=True),
     "wavlm": Entry(
         "S1: WavLM-large with attentive pooling",
         ("audio",),
@@ -66,14 +69,17 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
         ("audio",),
         316_000_000,
         (Source("superb/wav2vec2-large-superb-er", "Apache-2.0"),),
-        (Source("superb/hubert-large-superb-er", "Apache-2.0"),),
+        (Source("superb/hubert-base-superb-er", "Apache-2.0"),),
     ),
     "text-classification": Entry(
         "any text emotion classifier of transformers",
         ("transcript",),
         125_000_000,
         (Source("SamLowe/roberta-base-go_emotions", "MIT"),),
-        (Source("j-hartmann/emotion-english-distilroberta-base", "not stated"),),
+        (
+            Source("joeddav/distilbert-base-uncased-go-emotions-student", "MIT"),
+            Source("j-hartmann/emotion-english-distilroberta-base", "none stated: ask its author"),
+        ),
     ),
     "salmonn-13b": Entry(
         "S2: SALMONN-13B as a classifier",
@@ -81,7 +87,7 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
         13_900_000_000,
         (
             Source("tsinghua-ee/SALMONN", "Apache-2.0"),
-            Source("lmsys/vicuna-13b-v1.1", "LLaMA-1 research licence"),
+            Source("lmsys/vicuna-13b-v1.1", "LLaMA-1 research licence", noncommercial=True),
             _WHISPER,
             _BEATS,
         ),

@@ -7,6 +7,7 @@ padding is run in groups of equal length.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 import torch
@@ -101,9 +102,7 @@ class _Classifier:
             notes=tuple(f"cannot say {x}" for x in LABELS if x not in self.labels.labels),
             sample_rate_hz=SAMPLE_RATE if need == "audio" else None,
             longest_s=longest * _WHISPER_FRAME_S if longest and need == "audio" else None,
-            tensors=size.tensors,
-            parameters=size.parameters,
-            memory_mb=size.memory_mb,
+            **asdict(size),
         )
 
 

@@ -114,8 +114,9 @@ def _show(args: argparse.Namespace) -> None:
     print(f"{args.name}: {entry.what}\nneeds {' and '.join(entry.needs)}")
     for title, sources in (("loads", entry.sources), ("or", entry.others)):
         for source in sources:
-            gated = ", gated" if source.gated else ""
-            print(f"{title} {source.repo} ({source.licence}{gated})")
+            more = ", gated" if source.gated else ""
+            more += ", forbids commercial use" if source.noncommercial else ""
+            print(f"{title} {source.repo} ({source.licence}{more})")
     if entry.own:
         print(f"and yours: {entry.own}")
     module, attribute = registry.MODELS[args.name]
@@ -224,4 +225,6 @@ def _option(text: str) -> tuple[str, Any]:
 def _count(parameters: int | None) -> str:
     if parameters is None:
         return "-"
-    return f"{parameters / 1e9:.1f} B" if parameters >= 1e9 else f"{parameters / 1e6:.0f} M"
+    if parameters >= 1e9:
+        return f"{parameters / 1e9:.1f} B"
+    return f"{parameters / 1e6:.0f} M" if parameters >= 1e7 else f"{parameters / 1e6:.1f} M"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -209,9 +210,7 @@ class LlamaVoter:
             licence=licence,
             noncommercial=noncommercial,
             notes=(f"reads the first {max_tokens} tokens of a transcript",),
-            tensors=size.tensors,
-            parameters=size.parameters,
-            memory_mb=size.memory_mb,
+            **asdict(size),
         )
         warm_up(self, self._place)
 

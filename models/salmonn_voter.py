@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -165,9 +166,7 @@ class SalmonnVoter:
             notes=(f"hears the first {LONGEST // SAMPLE_RATE} s of a segment", *parts.notes(body)),
             sample_rate_hz=SAMPLE_RATE,
             longest_s=LONGEST / SAMPLE_RATE,
-            tensors=size.tensors,
-            parameters=size.parameters,
-            memory_mb=size.memory_mb,
+            **asdict(size),
         )
         warm_up(self, self._place)
 

@@ -288,9 +288,7 @@ class WavlmVoter:
             licence=licence,
             noncommercial=noncommercial,
             sample_rate_hz=SAMPLE_RATE,
-            tensors=size.tensors,
-            parameters=size.parameters,
-            memory_mb=size.memory_mb,
+            **asdict(size),
         )
         warm_up(self, self._place)
 

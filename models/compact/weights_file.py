@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -125,7 +125,5 @@ def _card(
         noncommercial=bool(told.get("noncommercial", False)),
         notes=tuple(told.get("limits", ("no card beside the weights file",))),
         sample_rate_hz=SAMPLE_RATE if "audio" in needs else None,
-        tensors=size.tensors,
-        parameters=size.parameters,
-        memory_mb=size.memory_mb,
+        **asdict(size),
     )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import inspect
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ from abhinaya.models.catalogue import CATALOGUE
 from abhinaya.models.checkpoint import read
 from abhinaya.models.cli import main
 from abhinaya.models.labels import LABELS
-from abhinaya.models.registry import MODELS
+from abhinaya.models.registry import MODELS, load
+from abhinaya.models.salmonn_voter import salmonn_13b
 
 
 @pytest.fixture(autouse=True)
@@ -22,6 +24,21 @@ def _nothing_is_here(monkeypatch) -> None:
 
 def test_the_catalogue_knows_every_name() -> None:
     assert list(CATALOGUE) == list(MODELS)
+
+
+@pytest.mark.parametrize("name", [n for n, e in CATALOGUE.items() if e.packaged])
+def test_the_catalogue_knows_what_packaged_models_weigh(name) -> None:
+    card = load(name).card
+    assert CATALOGUE[name].parameters == pytest.approx(card.parameters, rel=0.01)
+    assert CATALOGUE[name].needs == tuple(sorted(card.needs))
+
+
+def test_a_licence_that_forbids_commercial_use_is_told_before_anything_is_loaded(capsys) -> None:
+    main(["show", "salmonn-13b"])
+    assert "vicuna-13b-v1.1 (LLaMA-1 research licence, forbids comm" in capsys.readouterr().out
+    factory = inspect.signature(salmonn_13b).parameters
+    assert factory["noncommercial"].default is True, "and its card says so to --accept-..."
+    assert not any(source.noncommercial for source in CATALOGUE["wavlm"].sources)
 
 
 def test_abhinaya_models_is_this() -> None:

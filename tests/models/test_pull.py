@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from fake_hub import fake_hub
 
 from abhinaya.models.pull import cached
@@ -23,10 +24,12 @@ FILES = {
 }
 
 
-def run(home: Path, hub: str, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+def run(
+    home: Path, hub: str, *arguments: str, code: str = CODE, **more: str
+) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"HF_HOME": str(home), "HF_ENDPOINT": hub, "HF_HUB_OFFLINE": "0"}
     return subprocess.run(
-        [sys.executable, "-c", CODE, *arguments],
+        [sys.executable, "-c", code, *arguments],
         env=environment | {"HF_HUB_DISABLE_XET": "1"} | more,
         capture_output=True,
         text=True,
@@ -95,7 +98,8 @@ def test_what_cannot_be_pulled_says_why(tmp_path, name, files, message) -> None:
 
 def test_a_gated_language_model_says_so_where_a_voter_loads_it(tmp_path) -> None:
     llm = {"config.json": b'{"model_type": "llama"}', "model.safetensors": b"x"}
-    options = ["--option", "llm=meta-llama/Gated", "--option", "checkpoint=/none"]
+    torch.save({"fc.weight": torch.ones(1)}, tmp_path / "c.pth")
+    options = ["--option", "llm=meta-llama/Gated", "--option", f"checkpoint={tmp_path / 'c.pth'}"]
     with fake_hub({"meta-llama/Gated": llm}, frozenset({"meta-llama/Gated"})) as hub:
         done = run(tmp_path, hub.url, "check", "llama-lora", *options)
     assert done.returncode == 6
@@ -106,6 +110,21 @@ def test_a_token_opens_a_gate(tmp_path) -> None:
     with fake_hub({"meta-llama/Gated": FILES}, frozenset({"meta-llama/Gated"})) as hub:
         done = run(tmp_path, hub.url, "pull", "meta-llama/Gated", HF_TOKEN="hf_test")
     assert done.returncode == 0, done.stderr
+
+
+def test_no_room_for_a_download(tmp_path) -> None:
+    """The system call that writes says so; everything above it is the Hub's own client."""
+    full = (
+        "import errno, huggingface_hub.file_download as f\n"
+        "def http_get(*_, **__): raise OSError(errno.ENOSPC, 'No space left on device')\n"
+        "f.http_get = http_get\n"
+    )
+    with fake_hub({"some/model": FILES}) as hub:
+        done = run(tmp_path, hub.url, "pull", "some/model", code=full + CODE)
+    assert done.returncode == 6
+    last = done.stderr.splitlines()[-1]
+    assert "some/model: the disk is full; Make room, or set HF_HOME" in last, done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_no_network(tmp_path) -> None:

@@ -12,7 +12,7 @@ from tiny_checkpoints import BEATS, BEATS_TABLE, SALMONN_LORA, SalmonnFiles, sav
 
 from abhinaya.models import audio_encoders
 from abhinaya.models.audio_encoders import load_beats, shared
-from abhinaya.models.base import Abstention, Utterance
+from abhinaya.models.base import Abstention, Ballot, Utterance
 from abhinaya.models.checkpoint import convert
 from abhinaya.models.errors import DamagedFileError, KeysError, MissingFileError, OptionsError
 from abhinaya.models.inference import place
@@ -182,6 +182,11 @@ def test_unfit_segments_abstain_and_the_others_are_answered(st1, heard, speech) 
     assert "transcript is empty" in reasons[2]
     assert "not numbers" in reasons[3]
     assert np.array_equal(table([answers[1]]), table(st1.vote([heard[0]])))
+
+
+def test_the_shortest_audio_that_beats_makes_a_token_of_is_judged(s2, speech) -> None:
+    assert isinstance(s2.vote([Utterance(speech(2_800))])[0], Ballot)
+    assert isinstance(s2.vote([Utterance(speech(2_799))])[0], Abstention)
 
 
 def test_audio_beyond_30_seconds_is_not_heard(s2, speech) -> None:

@@ -321,3 +321,14 @@ def test_folders_that_are_none(tmp_path, checkpoint) -> None:
     (checkpoint / "config.json").write_text("{")
     with pytest.raises(DamagedFileError, match="not JSON"):
         load_s1(str(checkpoint))
+
+
+@pytest.mark.parametrize("count", [7, 9])
+def test_our_checkpoint_with_the_wrong_number_of_labels(checkpoint, tmp_path, count) -> None:
+    folder = shutil.copytree(checkpoint, tmp_path / "wrong")
+    fields = json.loads((folder / "config.json").read_text())
+    fields["labels"] = [*LABELS, "other"][:count]
+    (folder / "config.json").write_text(json.dumps(fields))
+    with pytest.raises(KeysError, match=rf"out\.weight \[8, 16\] in place of \[{count}") as caught:
+        load("wavlm", {"checkpoint": str(folder), **CPU})
+    assert "config.json" in caught.value.remedy
