@@ -47,7 +47,7 @@ class _Classifier:
     """A model with the map of its classes; what both kinds load alike."""
 
     def __init__(
-        self, auto: Any, name: str, labels: Mapping[str, str] | None, where: Place
+        self, auto: Any, name: str, labels: Mapping[str, str] | str | None, where: Place
     ) -> None:
         with translated(name):
             model, info = auto.from_pretrained(
@@ -121,14 +121,14 @@ class AudioClassifier:
     """A speech emotion checkpoint of transformers as a voter.
 
     Options: `model`, a folder or a name on the Hub; `labels`, the meaning of class names that are
-    not known here; `attention` and `compile`; `licence` and `noncommercial`, what the checkpoint's
-    page says.
+    not known here, or the name of a known order if none of them means anything; `attention` and
+    `compile`; `licence` and `noncommercial`, what the checkpoint's page says.
     """
 
     def __init__(
         self,
         model: str,
-        labels: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | str | None = None,
         device: str = "auto",
         dtype: str = "auto",
         attention: str = "auto",
@@ -188,7 +188,7 @@ class TextClassifier:
     def __init__(
         self,
         model: str,
-        labels: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | str | None = None,
         device: str = "auto",
         dtype: str = "auto",
         attention: str = "auto",

@@ -41,7 +41,7 @@ FOREIGN_ORDERS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "ekman-7": ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise"),
 }  # fmt: skip
-"""Orders for checkpoints that do not carry their label names. Those that do need no entry here."""
+"""Orders for checkpoints that do not carry their label names: labels = "superb-4" in a profile."""
 
 # GoEmotions' fine labels follow the grouping into Ekman's six that its authors published
 # (Demszky et al., 2020); it has no contempt.
@@ -110,14 +110,18 @@ CANONICAL_MAP: Final = LabelMap(LABELS, LABELS)
 
 
 def own_labels(
-    given: Sequence[str] | None, stored: Sequence[str] | None, subject: object
+    given: Sequence[str] | str | None, stored: Sequence[str] | None, subject: object
 ) -> Sequence[str]:
     """Class names of a checkpoint in its order: those stored in it, else those given, else LABELS.
+
+    `given` may be the name of one of FOREIGN_ORDERS.
 
     Raises:
         LabelsError: both are there and differ, so that every answer would be wrong.
 
     """
+    if isinstance(given, str):
+        given = _order(given, subject)
     if given is not None and stored is not None and list(given) != list(stored):
         raise LabelsError(
             subject,
@@ -129,16 +133,19 @@ def own_labels(
 
 
 def label_map(
-    names: Sequence[str], subject: object, overrides: Mapping[str, str] | None = None
+    names: Sequence[str], subject: object, overrides: Mapping[str, str] | str | None = None
 ) -> LabelMap:
     """Translate a checkpoint's class names, in its order.
 
-    `overrides` gives the meaning of names that are not known here: {"LABEL_0": "angry", ...}.
+    `overrides` gives the meaning of names that are not known here: {"LABEL_0": "angry", ...}; or it
+    is the name of one of FOREIGN_ORDERS, for a checkpoint whose names mean nothing.
 
     Raises:
         LabelsError: a name does not map, appears twice, or an override is not of use.
 
     """
+    if isinstance(overrides, str):
+        return label_map(_unnamed(names, subject, _order(overrides, subject)), subject)
     chosen = dict(overrides or {})
     _check_overrides(names, subject, chosen)
     if repeated := {name for name in names if list(names).count(name) > 1}:
@@ -158,6 +165,33 @@ def label_map(
     if not found.labels:
         raise LabelsError(subject, "it names no emotion at all", "Use an emotion checkpoint")
     return found
+
+
+def _order(name: str, subject: object) -> tuple[str, ...]:
+    if name not in FOREIGN_ORDERS:
+        raise LabelsError(
+            subject,
+            f"the option labels is {name!r}, which is no order known here",
+            f"Name the classes, or one of {', '.join(FOREIGN_ORDERS)}",
+        )
+    return FOREIGN_ORDERS[name]
+
+
+def _unnamed(names: Sequence[str], subject: object, order: Sequence[str]) -> Sequence[str]:
+    """Give the order in place of names that mean nothing; never against names that do."""
+    if named := [name for name in names if _canonical(name) or _none(name)]:
+        raise LabelsError(
+            subject,
+            f"its classes have names of their own: {listed(named)}",
+            "Leave the option labels out, or give the meaning of single names",
+        )
+    if len(names) != len(order):
+        raise LabelsError(
+            subject,
+            f"it has {len(names)} classes, and the order that the option labels names {len(order)}",
+            "Use the order that it was trained with",
+        )
+    return order
 
 
 def _check_overrides(names: Sequence[str], subject: object, overrides: Mapping[str, str]) -> None:

@@ -172,7 +172,7 @@ class LlamaVoter:
         self,
         llm: str,
         checkpoint: str,
-        labels: Sequence[str] | None = None,
+        labels: Sequence[str] | str | None = None,
         literal_end: bool = True,
         max_tokens: int = MAX_TOKENS,
         lora_alpha: float = ALPHA,

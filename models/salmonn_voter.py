@@ -110,7 +110,7 @@ class SalmonnVoter:
         checkpoint: str,
         adapter: str | None = None,
         transcript: bool = False,
-        labels: Sequence[str] | None = None,
+        labels: Sequence[str] | str | None = None,
         prompt: int = 0,
         pool_scope: PoolScope = "nonpad",
         trim_speech_tokens: bool = False,
@@ -221,7 +221,7 @@ class Parts:
         tensors: Mapping[str, Tensor],
         head: Tensors,
         subject: str,
-        labels: Sequence[str] | None = None,
+        labels: Sequence[str] | str | None = None,
     ) -> None:
         self.subject, self.head = subject, head
         self.labels = labels

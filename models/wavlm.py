@@ -266,7 +266,7 @@ class WavlmVoter:
     def __init__(
         self,
         checkpoint: str,
-        labels: Mapping[str, str] | None = None,
+        labels: Mapping[str, str] | str | None = None,
         device: str = "auto",
         dtype: str = "auto",
         compile: bool = False,

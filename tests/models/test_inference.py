@@ -137,6 +137,21 @@ def test_a_compiled_voter_votes_as_before(voter, files, segments, caplog, monkey
     assert fast.card == plain.card
 
 
+@pytest.mark.parametrize("voter", ["S1", "T2", "S2", "ST1"])
+@pytest.mark.parametrize(("dtype", "near"), [("float32", 1e-4), ("bfloat16", 2e-3)])
+def test_a_batch_equals_its_singles_in_either_precision(
+    voter, dtype, near, files, segments
+) -> None:
+    """docs/models.md states these bounds."""
+    name, options = files[voter]
+    model = load(name, {**options, **CPU, "dtype": dtype})
+    together = table(model.vote(segments))
+    if voter in ("S2", "ST1"):
+        model.encoders._known.clear()  # or the features of the batch would be remembered
+    alone = table([model.vote([segment])[0] for segment in segments])
+    assert np.abs(together - alone).max() < near
+
+
 def test_the_layers_are_the_transformers_and_not_the_convolutions(files) -> None:
     model = load("wavlm", {**files["S1"][1], **CPU})._model.wavlm_model
     assert layers(model) == list(model.encoder.layers)

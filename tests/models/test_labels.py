@@ -113,3 +113,24 @@ def test_the_order_that_a_checkpoint_names_is_its_order() -> None:
 def test_an_option_that_contradicts_the_checkpoint_is_refused() -> None:
     with pytest.raises(LabelsError, match=r"best: it was trained with .* surprise, sad, neutral"):
         own_labels(LABELS, LABELS[::-1], "best")
+
+
+def test_a_known_order_stands_for_names_that_mean_nothing() -> None:
+    nameless = [f"LABEL_{i}" for i in range(4)]
+    assert label_map(nameless, "m", "superb-4") == label_map(FOREIGN_ORDERS["superb-4"], "m")
+    assert own_labels("challenge-baseline", None, "m") == FOREIGN_ORDERS["challenge-baseline"]
+
+
+@pytest.mark.parametrize(
+    ("names", "order", "message"),
+    [
+        (("LABEL_0", "LABEL_1"), "superb-5", "no order known here.*superb-4"),
+        (("LABEL_0", "LABEL_1"), "superb-4", "has 2 classes, .* names 4"),
+        (("ang", "hap", "neu", "sad"), "superb-4", "names of their own: ang, hap, neu, sad"),
+    ],
+)
+def test_a_known_order_is_never_put_over_names(names, order, message) -> None:
+    with pytest.raises(LabelsError, match=message):
+        label_map(names, "m", order)
+    with pytest.raises(LabelsError, match="no order known here"):
+        own_labels("alphabetical", None, "m")
