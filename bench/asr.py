@@ -2,40 +2,38 @@
 
     abhinaya bench asr
     abhinaya bench asr --transcriber faster-whisper --option model=small --option device=cpu
+    abhinaya bench asr --parts       # what it brings to follow segments while they go on
+    abhinaya bench asr --noise       # what guards drop, of noise and of speech
 
-Words are compared lower-case and without punctuation; numbers in figures stay as they are, so that
-fleurs, which writes `25`, looks harder than it is.
+Words are compared as Whisper's normaliser leaves them (`asr_clips.words_of`).
 """
 
 from __future__ import annotations
 
-import re
+import argparse
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-import numpy as np
 
+from abhinaya.bench import asr_noise, asr_parts
+from abhinaya.bench.asr_clips import Clip, clips_in, distance, limited, read, words_of
 from abhinaya.bench.report import Report, parser, publish, table
-from abhinaya.stream.asr import Audio, Hearing, Transcriber, load_transcriber
+from abhinaya.stream.asr import Hearing, Transcriber, load_transcriber
+from abhinaya.stream.asr.guards import OFF
 from abhinaya.stream.clock import to_seconds
-from abhinaya.stream.errors import ConfigError, SourceError
-from abhinaya.stream.sources import InputConfig, open_source
+from abhinaya.stream.errors import ConfigError
 
-DATA: Final = Path("../shared/data/e2e")
-NOT_WORDS: Final = re.compile(r"[^\w' ]+")
+if TYPE_CHECKING:
+    from rich.table import Table
 
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """A recording and what is said in it."""
-
-    corpus: str
-    path: Path
-    text: str
+DATA: Final = Path("../shared/data")
+CLIPS: Final = "e2e"
+CLOCKS: Final = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,45 +71,9 @@ class Score:
         }
 
 
-def words_of(text: str) -> list[str]:
-    """Give the words of a text as they are compared."""
-    plain = text.lower().replace("\u2019", "'")
-    bare = (word.strip("'") for word in NOT_WORDS.sub(" ", plain).split())
-    return [word for word in bare if word]
-
-
-def distance(reference: Sequence[str], heard: Sequence[str]) -> int:
-    """Give the least number of words to substitute, delete and insert (Levenshtein)."""
-    row = list(range(len(heard) + 1))
-    for i, expected in enumerate(reference, start=1):
-        diagonal, row[0] = row[0], i
-        for j, word in enumerate(heard, start=1):
-            changed = diagonal + (expected != word)
-            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, changed)
-    return row[-1]
-
-
-def clips_in(data: Path) -> list[Clip]:
-    """Give the clips of fleurs, ljspeech and librispeech_clean under `data`.
-
-    Raises:
-        SourceError: there are none.
-
-    """
-    clips = [*_fleurs(data / "fleurs"), *_ljspeech(data / "ljspeech")]
-    clips += _librispeech(data / "librispeech_clean")
-    if not clips:
-        raise SourceError(
-            str(data),
-            "has no fleurs, ljspeech or librispeech_clean with their texts",
-            "give the folder that holds them with --data",
-        )
-    return clips
-
-
 def measure(transcriber: Transcriber, clips: Sequence[Clip], batch: int = 1) -> list[Score]:
     """Transcribe all clips, corpus by corpus, `batch` at a time."""
-    first = _read(clips[0].path)
+    first = read(clips[0].path)
     transcriber.transcribe([Hearing(first)])  # what is paid once is no part of the figures
     return [
         _score(transcriber, [clip for clip in clips if clip.corpus == corpus], batch)
@@ -140,15 +102,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked.add_argument(
         "--option", action="append", default=[], metavar="KEY=VALUE", help="of the transcriber"
     )
+    what = asked.add_mutually_exclusive_group()
+    what.add_argument(
+        "--parts", action="store_true", help="as live streams, with and without partial transcripts"
+    )
+    what.add_argument(
+        "--noise", action="store_true", help="text made up for noise, and speech that guards drop"
+    )
     asked.add_argument("--data", type=Path, default=DATA, help="default: %(default)s")
     asked.add_argument("--batch", type=int, default=1, help="clips in one call")
     asked.add_argument("--limit", type=int, help="clips of each corpus at most")
+    asked.add_argument(
+        "--clock",
+        choices=list(CLOCKS),
+        default="wall",
+        help="of delays: `cpu` for a transcriber of one thread on a busy machine",
+    )
     options = asked.parse_args(argv)
-    clips = _limited(clips_in(options.data), options.limit)
     settings = dict(_option(text) for text in options.option)
     transcriber = load_transcriber(options.transcriber, settings)
-    scores = measure(transcriber, clips, max(1, options.batch))
-    rows = [*scores, total(scores)]
+    if options.parts:
+        figures, made = _parts(transcriber, options)
+    elif options.noise:
+        figures, made = _noise(transcriber, settings, options)
+    else:
+        figures, made = _accuracy(transcriber, options)
     report = Report(
         command="asr",
         settings={
@@ -157,13 +135,79 @@ def main(argv: Sequence[str] | None = None) -> int:
             "version": transcriber.version,
             "options": settings,
             "batch": options.batch,
+            "clock": options.clock,
         },
-        figures={score.corpus: score.figures() for score in rows},
+        figures=figures,
     )
-    title = f"{transcriber.model} {transcriber.version}"
-    columns = ("corpus", "clips", "audio", "words", "WER", "real time", "of CPU", "slowest")
-    publish(report, [table(title, columns, map(_row, rows))], options.json)
+    publish(report, [made], options.json)
     return 0
+
+
+def _accuracy(
+    transcriber: Transcriber, options: argparse.Namespace
+) -> tuple[dict[str, Any], Table]:
+    clips = limited(clips_in(options.data / CLIPS), options.limit)
+    scores = measure(transcriber, clips, max(1, options.batch))
+    rows = [*scores, total(scores)]
+    columns = ("corpus", "clips", "audio", "words", "WER", "real time", "of CPU", "slowest")
+    figures = {score.corpus: score.figures() for score in rows}
+    return figures, table(_title(transcriber), columns, map(_row, rows))
+
+
+def _parts(transcriber: Transcriber, options: argparse.Namespace) -> tuple[dict[str, Any], Table]:
+    clips = limited(clips_in(options.data / CLIPS), options.limit)
+    transcriber.transcribe([Hearing(read(clips[0].path))])
+    figures = {
+        name: asr_parts.measure(transcriber, clips, parts, CLOCKS[options.clock]).figures()
+        for name, parts in (("without parts", False), ("with parts", True))
+    }
+    least = f"{asr_parts.LONG_S:.0f} s and more"
+    columns = ("", "WER", "real time", least, "final pass", "p95", "from end of speech", "p95")
+    rows = [
+        (
+            name,
+            f"{run['word_error_rate']:.1%}",
+            f"{run['real_time_factor']:.3f}",
+            str(run["long_segments"]),
+            *(
+                f"{run[key]:.0f} ms"
+                for key in ("final_p50_ms", "final_p95_ms", "delay_p50_ms", "delay_p95_ms")
+            ),
+        )
+        for name, run in figures.items()
+    ]
+    with_parts = figures["with parts"]
+    title = (
+        f"{_title(transcriber)}; of {with_parts['settled_words']} words called stable the final "
+        f"text withdrew {with_parts['withdrawn']:.1%}"
+    )
+    return figures, table(title, columns, rows)
+
+
+def _noise(
+    transcriber: Transcriber, settings: dict[str, Any], options: argparse.Namespace
+) -> tuple[dict[str, Any], Table]:
+    unguarded = load_transcriber(options.transcriber, settings | {"guards": dict(OFF)})
+    limit = options.limit or sys.maxsize
+    measured = asr_noise.measure(unguarded, transcriber, options.data, limit)
+    figures = {each.collection.name: each.figures() for each in measured}
+    columns = ("", "files", "segments", "with text", "believed", "dropped")
+    rows = [
+        (
+            each.collection.name,
+            str(each.files),
+            str(each.segments),
+            str(each.texts),
+            str(each.kept),
+            f"{1 - each.kept / max(1, each.texts):.0%}",
+        )
+        for each in measured
+    ]
+    return figures, table(f"{_title(transcriber)}: what guards drop", columns, rows)
+
+
+def _title(transcriber: Transcriber) -> str:
+    return f"{transcriber.model} {transcriber.version}"
 
 
 def _row(score: Score) -> tuple[str, ...]:
@@ -184,7 +228,7 @@ def _score(transcriber: Transcriber, clips: Sequence[Clip], batch: int) -> Score
     words = errors = 0
     for start in range(0, len(clips), batch):
         some = clips[start : start + batch]
-        sounds = [_read(clip.path) for clip in some]
+        sounds = [read(clip.path) for clip in some]
         wall, cpu = time.perf_counter(), time.process_time()
         results = transcriber.transcribe([Hearing(sound) for sound in sounds])
         took = time.perf_counter() - wall
@@ -198,40 +242,6 @@ def _score(transcriber: Transcriber, clips: Sequence[Clip], batch: int) -> Score
     return Score(clips[0].corpus, len(clips), audio_s, words, errors, wall_s, cpu_s, slowest_s)
 
 
-def _fleurs(folder: Path) -> Iterator[Clip]:
-    for text in sorted(folder.glob("*.txt")):
-        if (audio := text.with_suffix(".ogg")).is_file():
-            yield Clip("fleurs", audio, text.read_text("utf-8"))
-
-
-def _ljspeech(folder: Path) -> Iterator[Clip]:
-    metadata = folder / "metadata.csv"
-    for line in metadata.read_text("utf-8").splitlines() if metadata.is_file() else ():
-        name, _, spoken = line.split("|", 2)  # the third column has its numbers written out
-        if (audio := folder / f"{name}.opus").is_file():
-            yield Clip("ljspeech", audio, spoken)
-
-
-def _librispeech(folder: Path) -> Iterator[Clip]:
-    for texts in sorted(folder.glob("*.trans.txt")):
-        for line in texts.read_text("utf-8").splitlines():
-            name, _, spoken = line.partition(" ")
-            if (audio := folder / f"{name}.flac").is_file():
-                yield Clip("librispeech_clean", audio, spoken)
-
-
-def _limited(clips: Sequence[Clip], limit: int | None) -> list[Clip]:
-    seen: dict[str, int] = {}
-    kept = []
-    for clip in clips:
-        seen[clip.corpus] = seen.get(clip.corpus, 0) + 1
-        if limit is None or seen[clip.corpus] <= limit:
-            kept.append(clip)
-    if not kept:
-        raise ConfigError(f"--limit {limit}", "leaves no clips", "give 1 or more")
-    return kept
-
-
 def _option(text: str) -> tuple[str, Any]:
     """Read KEY=VALUE; a value that is JSON (a number, true, false) is taken as such."""
     key, equals, value = text.partition("=")
@@ -241,11 +251,3 @@ def _option(text: str) -> tuple[str, Any]:
         return key, msgspec.json.decode(value.encode())
     except msgspec.DecodeError:
         return key, value
-
-
-def _read(path: Path) -> Audio:
-    source = open_source(InputConfig(str(path)))
-    try:
-        return np.concatenate([chunk.samples[:, 0] for chunk in source.chunks()])
-    finally:
-        source.close()

@@ -91,6 +91,15 @@ class Evidence:
 
 SPHINX: Final = Guards(least_confidence=0.2, least_letters_per_s=7.0)
 WHISPER: Final = Guards()
+OFF: Final[Mapping[str, float]] = {
+    "no_speech": 1.0,
+    "least_confidence": 0.0,
+    "least_letters_per_s": 0.0,
+    "most_compression": 1e9,
+    "most_repeats": 10**9,
+    "most_words_per_s": 1e9,
+}
+"""Thresholds that nothing is beyond: to measure what the others drop."""
 
 
 def doubt(evidence: Evidence, guards: Guards) -> str:

@@ -1,0 +1,120 @@
+"""Recordings with known words, and how words are compared."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from abhinaya.stream.asr import Audio
+from abhinaya.stream.errors import ConfigError, SourceError
+from abhinaya.stream.sources import InputConfig, open_source
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A recording and what is said in it."""
+
+    corpus: str
+    path: Path
+    text: str
+
+
+def clips_in(data: Path) -> list[Clip]:
+    """Give the clips of fleurs, ljspeech and librispeech_clean under `data`.
+
+    Raises:
+        SourceError: there are none.
+
+    """
+    clips = [*_fleurs(data / "fleurs"), *_ljspeech(data / "ljspeech")]
+    clips += _librispeech(data / "librispeech_clean")
+    if not clips:
+        raise SourceError(
+            str(data),
+            "has no fleurs, ljspeech or librispeech_clean with their texts",
+            "give the folder that holds them with --data",
+        )
+    return clips
+
+
+def limited(clips: Sequence[Clip], limit: int | None) -> list[Clip]:
+    """Give the first clips of each corpus.
+
+    Raises:
+        ConfigError: none are left.
+
+    """
+    seen: dict[str, int] = {}
+    kept = []
+    for clip in clips:
+        seen[clip.corpus] = seen.get(clip.corpus, 0) + 1
+        if limit is None or seen[clip.corpus] <= limit:
+            kept.append(clip)
+    if not kept:
+        raise ConfigError(f"--limit {limit}", "leaves no clips", "give 1 or more")
+    return kept
+
+
+def read(path: Path) -> Audio:
+    """Give a recording as 16 kHz mono."""
+    source = open_source(InputConfig(str(path)))
+    try:
+        return np.concatenate([chunk.samples[:, 0] for chunk in source.chunks()])
+    finally:
+        source.close()
+
+
+def words_of(text: str) -> list[str]:
+    """Give the words of an English text as they are compared.
+
+    Whisper's normaliser (Radford et al. 2022, appendix C), as transformers has it but without its
+    table of British spellings: lower case, no punctuation, no fillers (`uh`), numbers in figures
+    (`twenty five` is `25`), contractions and titles written out (`it's` is `it is`).
+    """
+    return _normaliser()(text.replace("\u2019", "'")).split()
+
+
+def distance(reference: Sequence[str], heard: Sequence[str]) -> int:
+    """Give the least number of words to substitute, delete and insert (Levenshtein)."""
+    row = list(range(len(heard) + 1))
+    for i, expected in enumerate(reference, start=1):
+        diagonal, row[0] = row[0], i
+        for j, word in enumerate(heard, start=1):
+            changed = diagonal + (expected != word)
+            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, changed)
+    return row[-1]
+
+
+@functools.cache
+def _normaliser() -> Callable[[str], str]:
+    from transformers.models.whisper import english_normalizer
+
+    untyped: Any = english_normalizer
+    return cast("Callable[[str], str]", untyped.EnglishTextNormalizer({}))
+
+
+def _fleurs(folder: Path) -> Iterator[Clip]:
+    for text in sorted(folder.glob("*.txt")):
+        if (audio := text.with_suffix(".ogg")).is_file():
+            yield Clip("fleurs", audio, text.read_text("utf-8"))
+
+
+def _ljspeech(folder: Path) -> Iterator[Clip]:
+    metadata = folder / "metadata.csv"
+    for line in metadata.read_text("utf-8").splitlines() if metadata.is_file() else ():
+        name, _, spoken = line.split("|", 2)  # the third column has its numbers written out
+        if (audio := folder / f"{name}.opus").is_file():
+            yield Clip("ljspeech", audio, spoken)
+
+
+def _librispeech(folder: Path) -> Iterator[Clip]:
+    for texts in sorted(folder.glob("*.trans.txt")):
+        for line in texts.read_text("utf-8").splitlines():
+            name, _, spoken = line.partition(" ")
+            if (audio := folder / f"{name}.flac").is_file():
+                yield Clip("librispeech_clean", audio, spoken)
