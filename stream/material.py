@@ -24,11 +24,19 @@ class Wants:
     transcript: bool
     turns: int
     """Of context."""
+    unbroken: bool = False
+    """Whether context ends where nothing was said: a transcriber goes on from the very text before,
+    and what a guard dropped must not be passed over."""
 
     @classmethod
     def of(cls, ready: Ready) -> Wants:
         """Read it from a node's introduction."""
-        return cls("audio" in ready.needs, "transcript" in ready.needs, ready.context_turns)
+        return cls(
+            "audio" in ready.needs,
+            "transcript" in ready.needs,
+            ready.context_turns,
+            ready.gives == "transcript",
+        )
 
 
 class Material:
@@ -84,10 +92,13 @@ class Material:
             samples=item.samples if wants.audio else None,
             heard=item.heard if wants.audio else None,
             transcript=transcript if wants.transcript else None,
-            context=self._context(item, wants.turns) if wants.turns else (),
+            context=self._context(item, wants) if wants.turns else (),
         )
 
-    def _context(self, item: Segment | Provisional, turns: int) -> tuple[str, ...]:
+    def _context(self, item: Segment | Provisional, wants: Wants) -> tuple[str, ...]:
         said = self._said.get(item.stream, {})
         before = sorted(sequence for sequence in said if sequence < item.sequence)
-        return tuple(said[sequence] for sequence in before[-turns:])
+        if wants.unbroken:
+            steps = enumerate(reversed(before), 1)
+            before = [s for back, s in steps if s == item.sequence - back][::-1]
+        return tuple(said[sequence] for sequence in before[-wants.turns :])

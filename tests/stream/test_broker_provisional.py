@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import fakes
+import msgspec
 import pytest
 from desk import FRONT, SERVICES, Desk
 from msgspec.structs import replace
@@ -563,6 +564,23 @@ def test_the_transcriber_and_parts_have_context_as_well() -> None:
     hub.answer(0, "asr")
     hub.say(FRONT, fakes.provisional(1))
     assert contexts(hub, "asr") == [(), ("words of 0",)]
+
+
+def test_a_segment_without_text_ends_the_context_of_the_transcriber_alone() -> None:
+    hub = Desk()
+    hub.say(node("asr"), fakes.ready("asr", context_turns=2, credits=9))
+    hub.say(node("T2"), fakes.ready("T2", context_turns=2, credits=9))
+    hub.front()
+    for sequence in range(4):
+        hub.say(FRONT, fakes.segment(sequence))
+        said = fakes.answer(fakes.task(sequence), "asr")
+        guarded = {"text": "", "reason": "the recogniser repeated itself"}
+        changes = guarded if sequence == 1 else {}
+        hub.say(node("asr"), msgspec.structs.replace(said, **changes))
+    zero, two = "words of 0", "words of 2"
+    assert contexts(hub, "asr") == [(), (zero,), (), (two,)]
+    given = {task.sequence: task.context for task in hub.to(node("T2"), Task)}
+    assert (given[2], given[3]) == ((zero,), (zero, two))
 
 
 def test_words_of_a_part_of_later_segments_and_of_other_streams_are_no_context() -> None:
