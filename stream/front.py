@@ -222,7 +222,8 @@ class Front:
             self._run.vad,
             self._source,
             [info.stream for info in self._infos],
-            () if self._source.repeatable else known,
+            # a predecessor may have died before it sent anything: its time has passed all the same
+            known if self._assignment.standings and not self._source.repeatable else (),
             lambda: self._stop.asked,
         )
         threading.Thread(target=self._read, args=(speech,), daemon=True).start()

@@ -136,10 +136,9 @@ class Speech:
         """Take the numbers and the clock of a live stream where a predecessor left them."""
         for channel, standing in zip(self._channels, standings, strict=True):
             channel.sequence, channel.position = standing.next_sequence, standing.position
-        if any(standing.next_sequence for standing in standings):
-            elapsed = self._clock() - standings[0].start_unix_s
-            reached = max(standing.position for standing in standings)
-            self._offset = max(reached, round(elapsed * SAMPLE_RATE))
+        elapsed = self._clock() - standings[0].start_unix_s
+        reached = max(standing.position for standing in standings)
+        self._offset = max(reached, round(elapsed * SAMPLE_RATE))
 
     def _missed(self) -> Iterator[Gap]:
         for channel in self._channels:

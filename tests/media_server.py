@@ -158,9 +158,14 @@ class Radio:
     """Seconds after a cut in which it refuses."""
     stall: bool = False
     """Instead of cutting, send nothing more."""
+    kind: str = "audio/x"
     stopping: threading.Event = field(default_factory=threading.Event)
     _begun: float = 0.0
     _deaf_until: float = 0.0
+
+    def begin(self, ago_s: float) -> None:
+        """Have begun before anybody listens."""
+        self._begun = time.monotonic() - ago_s
 
     def __call__(self, handler: BaseHTTPRequestHandler) -> None:
         now = time.monotonic()
@@ -169,7 +174,7 @@ class Radio:
             return
         self._begun = self._begun or now
         handler.send_response(200)
-        handler.send_header("Content-Type", "audio/x")
+        handler.send_header("Content-Type", self.kind)
         if self.icy:
             handler.send_header("icy-name", "Radio")
         handler.send_header("Connection", "close")
@@ -182,11 +187,10 @@ class Radio:
         self._deaf_until = time.monotonic() + self.deaf_s
 
     def _play(self, handler: BaseHTTPRequestHandler, since: float, length_s: float) -> None:
-        block = 2  # bytes of one sample
-        at = int((since - self._begun) * self.bytes_per_s) // block * block
+        at = int((since - self._begun) * self.bytes_per_s)
         while not self.stopping.wait(0.02):
             now = time.monotonic()
-            due = int((now - self._begun) * self.bytes_per_s) // block * block
+            due = int((now - self._begun) * self.bytes_per_s)
             handler.wfile.write(self.data[at:due])
             at = max(at, due)
             if now - since > length_s or at >= len(self.data):

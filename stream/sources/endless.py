@@ -84,7 +84,7 @@ class Endless:
         settings: patience.
         warn: told about packets that cannot be decoded.
         clock: wall clock in Unix seconds.
-        format: that an earlier connection had; empty: it is found out.
+        format: FFmpeg's name of it, if it is known; empty: it is found out.
 
     Raises:
         SourceError: it is no audio.

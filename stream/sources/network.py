@@ -21,6 +21,7 @@ from abhinaya.stream.sources.live import Connection, Live
 from abhinaya.stream.sources.playlist import is_playlist, others_in
 from abhinaya.stream.sources.ranged import Ranged, total_of
 from abhinaya.stream.sources.rtsp import Rtsp
+from abhinaya.stream.sources.sniff import format_of
 from abhinaya.stream.sources.web import Web, WebError
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ def _open_radio(place: _Place, answer: _Answer) -> Opened:
             place.settings,
             place.warn,
             place.clock,
-            format,
+            format or format_of(answer.head, answer.http.headers.get("content-type", "")),
         )
 
     first = listen(answer)

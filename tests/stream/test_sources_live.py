@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 import trustme
+from hypothesis import given
+from hypothesis import strategies as st
 from media_server import Broadcast, Radio, Site, camera, say, site
 from source_fakes import encode, tone, write_hls
 
@@ -24,6 +26,7 @@ from abhinaya.stream.sources import open_source
 from abhinaya.stream.sources.base import Block, InputConfig
 from abhinaya.stream.sources.live import Live
 from abhinaya.stream.sources.playlist import best_of, is_playlist, parts_of, target_s
+from abhinaya.stream.sources.sniff import is_adts
 
 QUICK = NetworkConfig(
     connect_s=5.0, stall_s=2.0, first_pause_s=0.05, longest_pause_s=0.2, give_up_s=20.0
@@ -104,6 +107,34 @@ def test_radio_that_is_cut_comes_back_and_what_was_missed_is_told(
     told = " ".join(heard.said)
     assert told.count("connecting again") == told.count("connected again") == 2
     assert "s3cret" not in told
+
+
+@pytest.mark.parametrize(
+    ("container", "codec", "kind"),
+    [("adts", "aac", "audio/x"), ("mp3", "libmp3lame", "audio/mpeg")],
+)
+def test_radio_is_heard_soon_after_one_has_tuned_in(
+    web: Site, container: str, codec: str, kind: str
+) -> None:
+    target = io.BytesIO()
+    encode(target, tone(RADIO_S, 16_000), 16_000, codec, container)
+    data = target.getvalue()
+    radio = Radio(data, len(data) / RADIO_S, kind=kind)
+    web.routes["/radio"] = radio
+    radio.begin(ago_s=20.123)  # amid a frame
+    begun = time.monotonic()
+    source = open_source(InputConfig(web.url("/radio")), network=QUICK)
+    next(source.chunks())
+    assert time.monotonic() - begun < 3
+    source.interrupt()
+    source.close()
+
+
+@given(st.binary(min_size=20, max_size=400), st.integers(0, 2000))
+def test_frames_are_recognised_wherever_one_tunes_in(noise: bytes, at: int) -> None:
+    frame = bytes([0xFF, 0xF1, 0x60, 0x40, 0x20, 0x1F, 0xFC]) + b"\0" * (0x100 - 7)
+    assert is_adts((frame * 12)[at % 256 :])
+    assert not is_adts(noise)
 
 
 def test_radio_that_stalls_is_left_and_heard_again(web: Site, program: bytes) -> None:
