@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import get_all_start_methods
 from typing import Any
 
 import numpy as np
@@ -72,11 +73,14 @@ def read_batches(
         DataError: audio cannot be read; it names the file.
 
     """
+    # Forked, readers share corpus and tokenizer without a copy; without fork, nobody reads ahead.
+    count = min(workers, len(rows)) if "fork" in get_all_start_methods() else 0
     loader: Any = DataLoader(
         _Batches(rows, example, learner),
         batch_size=None,
-        num_workers=min(workers, len(rows)),
+        num_workers=count,
         worker_init_fn=_quiet,
+        multiprocessing_context="fork" if count else None,
     )
     for batch in loader:
         if isinstance(batch, _Fault):

@@ -197,8 +197,19 @@ class Recipe:
         return found
 
 
+OWN_LOOP: Final[Mapping[str, str]] = {
+    name: f"Embedded {voter} voter, by a loop of its own: see abhinaya train {name} --help"
+    for name, voter in (
+        ("compact-speech", "speech"),
+        ("compact-text", "text"),
+        ("compact-joint", "joint"),
+    )
+}
+"""Recipes that the trainer does not run: their steps take a hundredth of a second."""
+
+
 def recipes() -> dict[str, str]:
-    """Names of the recipes of the package, and what each makes."""
+    """Names of the recipes of the package that the trainer runs, and what each makes."""
     folder = importlib.resources.files("abhinaya.train.recipes")
     files = sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name)
     return {
@@ -221,6 +232,7 @@ def recipe_text(name: str) -> str:
             return (folder / f"{name}.toml").read_text("utf-8")
         return Path(name).read_text("utf-8")
     except (FileNotFoundError, IsADirectoryError) as error:
+        known |= OWN_LOOP
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise RecipeError(

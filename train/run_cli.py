@@ -14,7 +14,7 @@ from abhinaya.train.data.clips import DataError
 from abhinaya.train.data.manifest import read_manifest
 from abhinaya.train.data.names import read_names
 from abhinaya.train.errors import Interrupted, TrainingError
-from abhinaya.train.recipe import load_recipe, recipe_text, recipes
+from abhinaya.train.recipe import OWN_LOOP, load_recipe, recipe_text, recipes
 from abhinaya.train.settings import described
 
 EXIT_INTERRUPTED = 130
@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _list() -> int:
-    known = recipes()
+    known = {**recipes(), **OWN_LOOP}
     width = max(map(len, known))
     for name, about in known.items():
         print(f"{name:{width}}  {about}")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from abhinaya.models.labels import LABELS
+from abhinaya.train.cards import BACKGROUNDS
 from abhinaya.train.cli import main
 from abhinaya.train.errors import RecipeError
 from abhinaya.train.learner_options import LlamaOptions, SalmonnOptions, WavlmOptions, needs
@@ -154,6 +155,11 @@ def test_an_unknown_recipe_is_answered_with_those_there_are(
     assert all(name in said for name in recipes())
 
 
+def test_an_embedded_model_is_meant_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compact-speach"]) == 1
+    assert "did you mean 'compact-speech'?" in capsys.readouterr().err
+
+
 def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
     path = tmp_path / "bad.toml"
     path.write_text("[model\n")
@@ -164,7 +170,7 @@ def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
 def test_list_and_show_print_recipes(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     listed = capsys.readouterr().out
-    assert all(name in listed for name in recipes())
+    assert all(name in listed for name in (*recipes(), *BACKGROUNDS))
     assert main(["st1", "--show"]) == 0
     assert capsys.readouterr().out == recipe_text("st1")
 

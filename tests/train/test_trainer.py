@@ -235,6 +235,38 @@ def test_a_checkpoint_of_other_labels_is_refused(
     )
 
 
+@pytest.mark.parametrize("recipe", ["s1", "t2", "st1"])
+def test_in_bf16_what_learns_stays_float32(
+    recipe: str, models: Path, manifest: Path, tmp_path: Path, learners: list[Learner]
+) -> None:
+    """Frozen language models are bfloat16, and a small step still moves every factor of LoRA."""
+    out = tmp_path / "run"
+    settings = [*shrunk(recipe, models), "precision=bf16"]
+    assert run(recipe, manifest, out, settings) == 0
+    module = learners[0].module
+    frozen = {p.dtype for k, p in module.named_parameters() if ".layers." in k and "lora" not in k}
+    assert frozen == {torch.float32 if recipe == "s1" else torch.bfloat16}
+    kept = read(out / "best").tensors
+    assert {t.dtype for t in kept.values()} == {torch.float32}
+    ups = [t for k, t in kept.items() if "lora_B" in k]
+    if recipe == "t2":  # begins at zero
+        assert ups
+        assert all(t.count_nonzero() > 0.9 * t.numel() for t in ups)
+
+
+def test_less_memory_gives_the_same_weights(models: Path, manifest: Path, tmp_path: Path) -> None:
+    """Activations computed again are the same activations, dropout included."""
+    made = []
+    for spare in ("true", "false"):
+        out = tmp_path / spare
+        settings = [*shrunk("t2", models), "train.rate=1e-3"]
+        assert run("t2", manifest, out, [*settings, f"model.options.checkpointing={spare}"]) == 0
+        AcceleratorState._reset_state(True)
+        made.append(read(out / "best").tensors)
+    for key, tensor in made[0].items():
+        torch.testing.assert_close(tensor, made[1][key])
+
+
 def test_tensorboard_gets_the_same_numbers(models: Path, manifest: Path, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -246,7 +278,9 @@ def test_tensorboard_gets_the_same_numbers(models: Path, manifest: Path, tmp_pat
     assert drawn == pytest.approx([line["loss"] for line in logged(out)])
 
 
+@pytest.mark.parametrize("at", [2, 3])
 def test_ctrl_c_saves_and_says_how_to_go_on(
+    at: int,
     models: Path,
     manifest: Path,
     tmp_path: Path,
@@ -264,16 +298,16 @@ def test_ctrl_c_saves_and_says_how_to_go_on(
 
         def step(self: Any, *args: Any, **kwargs: Any) -> Any:
             count.append(1)
-            if len(count) == 2:  # noticed in step 3, the first of two of its epoch
+            if len(count) == at:  # noticed in the next step: the first or the last of its epoch
                 os.kill(os.getpid(), signal.SIGINT)
             return real(self, *args, **kwargs)
 
         patch.setattr(torch.optim.AdamW, "step", step)
         assert run("s1", manifest, cut, settings) == 130
     said = capsys.readouterr().err
-    assert "stopped after step 3, its state is saved" in said
+    assert f"stopped after step {at + 1}, its state is saved" in said
     assert "--resume" in said
-    assert len(logged(cut)) == 3
+    assert len(logged(cut)) == at + 1
     AcceleratorState._reset_state(True)
     assert run("s1", manifest, cut, settings, "--resume") == 0
     assert logged(cut) == logged(whole)
