@@ -92,5 +92,6 @@ def read_batches(
 
 
 def _quiet(worker: int) -> None:
-    """Leave Ctrl-C to the process that trains."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leave Ctrl-C and SIGTERM, which reach the whole group, to the process that trains."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -205,7 +205,8 @@ OWN_LOOP: Final[Mapping[str, str]] = {
         ("compact-joint", "joint"),
     )
 }
-"""Recipes that the trainer does not run: their steps take a hundredth of a second."""
+"""Recipes that the trainer does not run: small models on one core, whose features are rendered once
+and whose weights are averaged; devices and saved states have nothing to give there."""
 
 
 def recipes() -> dict[str, str]:
