@@ -57,8 +57,8 @@ class _Away(io.TextIOBase):
 
     def write(self, text: str, /) -> int:
         self.size += len(text.encode())
-        # rich writes a picture at once, and takes the lines of the one before away in front of it
-        self.pictures += "\x1b[2K" in text
+        # what differs from the picture before is written at once
+        self.pictures += "\x1b" in text
         return len(text)
 
     def writable(self) -> bool:

@@ -30,9 +30,11 @@ class Screen:
         self._screen = pyte.HistoryScreen(width, height, history=1000)
         self._stream = pyte.ByteStream(self._screen)
         self.raw = b""
+        self.writes = 0
 
     def feed(self, data: bytes) -> None:
         self.raw += data
+        self.writes += 1
         self._stream.feed(data)
 
     def resize(self, width: int, height: int) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Final
 
-from rich.console import Console, RenderableType
+from rich.console import COLOR_SYSTEMS, Console, RenderableType
 from rich.control import Control
 from rich.live import Live
+from rich.segment import Segment
 from rich.text import Text
 
 from abhinaya.stream.errors import EXIT_OK, SinkError
+from abhinaya.stream.sinks.live.row import Picture
 
 REPEATED: Final = 6
 """Lines that are printed again when the terminal has another size."""
@@ -43,6 +46,8 @@ class Screen:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live: Live | None = None
+        self._drawn: Picture | None = None
+        """What is below and can be changed row by row; None if all of it must be drawn anew."""
         self._recent: deque[RenderableType] = deque(maxlen=REPEATED)
         """Lines that were printed last."""
         self._size = console.size
@@ -78,6 +83,10 @@ class Screen:
         """
         try:
             self._fit()
+            if self._live is not None and self._drawn is not None:
+                # rich draws what it drew last below the lines: it must not be an old picture
+                self._live.refresh()
+                self._drawn = None
             for part in parts:
                 # Neither markup nor wrapping: a stream may be called [red], a pipe has no width.
                 self._console.print(
@@ -91,6 +100,8 @@ class Screen:
 
     def below(self, part: RenderableType) -> None:
         """Replace the part that changes; where nothing can be taken back there is none.
+
+        Of a picture with as many rows as the one before only those are written that differ.
 
         Args:
             part: what to show, no taller than the terminal.
@@ -116,7 +127,9 @@ class Screen:
                 )
                 self._live.start(refresh=True)
             else:
-                self._live.update(part, refresh=True)
+                patched = self._patch(part)
+                self._live.update(part, refresh=not patched)
+            self._drawn = part if isinstance(part, Picture) else None
         except OSError as error:
             raise self._broken(error) from error
 
@@ -127,7 +140,7 @@ class Screen:
             SinkError: the console cannot be written.
 
         """
-        live, self._live = self._live, None
+        live, self._live, self._drawn = self._live, None, None
         if live is None:
             return
         failed = self._closed
@@ -146,13 +159,39 @@ class Screen:
         """
         if self._console.size == self._size:
             return
-        self._size = self._console.size
+        self._size, self._drawn = self._console.size, None
         if self._live is None:
             return
         self._console.control(Control.clear(), Control.home())
         self._live.update("", refresh=True)
         for line in self._recent:
             self._console.print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+    def _patch(self, part: RenderableType) -> bool:
+        """Write the rows that differ from what is drawn; give whether that was possible."""
+        before = self._drawn
+        if not isinstance(part, Picture) or before is None or len(part.rows) != len(before.rows):
+            return False
+        text = ""
+        for i, (old, new) in enumerate(zip(before.rows, part.rows, strict=True)):
+            if old != new:
+                # the cursor stands in the last row, and returns to it
+                up = len(part.rows) - 1 - i
+                there, back = (f"\x1b[{up}A", f"\x1b[{up}B") if up else ("", "")
+                text += f"{there}\r{self._ansi(new)}\x1b[K{back}"
+        if text:
+            self._console.file.write(text)
+            self._console.file.flush()
+        return True
+
+    def _ansi(self, row: Iterable[Segment]) -> str:
+        colours = COLOR_SYSTEMS.get(self._console.color_system or "")
+        if self._console.no_color:
+            row = Segment.remove_color(row)
+        return "".join(
+            part.style.render(part.text, color_system=colours) if part.style else part.text
+            for part in row
+        )
 
     def _broken(self, error: OSError) -> SinkError | SystemExit:
         self._closed = True

@@ -15,12 +15,14 @@ from live_scenes import START, decided, nodes, so_far, speaks, started, status, 
 from terminal import Program, Screen, console_on
 
 from abhinaya.bench.demo import CALL
+from abhinaya.models.labels import LABELS
 from abhinaya.stream import cli
 from abhinaya.stream.errors import ConfigError, SinkError
 from abhinaya.stream.messages import Gap, NodeDown, Remark, StreamEnded
 from abhinaya.stream.rules import Alert
 from abhinaya.stream.sinks.base import ShowsAlerts, ShowsProvisional, Ticks, tell
 from abhinaya.stream.sinks.lines import Lines
+from abhinaya.stream.sinks.live.picture import picture
 from abhinaya.stream.sinks.live.view import MAX_INTERVAL_S, MIN_INTERVAL_S, View
 from abhinaya.stream.sinks.open import open_sinks
 from abhinaya.stream.supervisor import Stage
@@ -95,20 +97,15 @@ def test_loading_is_told_before() -> None:
 # --- when it is drawn -----------------------------------------------------------------------------
 
 
-def frames(screen: Screen) -> int:
-    """How often the ruler was drawn."""
-    return len(re.findall(rb"-0:30", screen.raw))
-
-
 def test_it_is_drawn_at_a_bounded_rate() -> None:
     screen = Screen()
     view = viewed(screen)
-    before = frames(screen)
+    before = screen.writes
     for i in range(1000):
         now = START + 60 + i / 250
         tell([view], so_far(5, 54, 55 + i / 250, "sad", "a " * i, 0, NAME, part=i + 1), now)
         view.tick(now)
-    drawn = frames(screen) - before
+    drawn = screen.writes - before
     assert 20 <= drawn <= 4 / MIN_INTERVAL_S + 1
 
 
@@ -138,6 +135,35 @@ def test_time_moves_on_although_nothing_happens_and_else_nothing_is_written() ->
     assert "speaking 2s" in screen.text
     view.tick(START + 58 + MAX_INTERVAL_S)
     assert "speaking 3s" in screen.text
+
+
+def drawn_at_once(view: View, now: float) -> str:
+    """Give what a terminal shows on which the same picture is drawn as a whole."""
+    screen = Screen()
+    console_on(screen).print(picture(view._board, 79, 19, now))
+    return screen.text
+
+
+def test_rows_that_change_are_written_into_the_picture_and_no_others() -> None:
+    screen = Screen()
+    view = viewed(screen)
+    whole = len(screen.raw)
+    for i in range(40):
+        now = START + 60 + i
+        part = so_far(5 + i // 8, 59, 60 + i, LABELS[i % 8], "漢字 a " * i, 0, NAME, part=i + 1)
+        tell([view], part, now)
+        if i % 8 == 7:
+            tell([view], decided(5 + i // 8, 59 + i - 7, 60 + i, LABELS[i % 8]), now)
+        if i == 20:
+            view.trouble("S1-0: was killed; starting it again")
+        view.tick(now + 0.5)
+        top = next(n for n, line in enumerate(screen.lines) if line.endswith(" now"))
+        assert "\n".join(screen.lines[top:]).rstrip() == drawn_at_once(view, now + 0.5)
+    before = len(screen.raw)
+    tell([view], speaks(NAME, 101, False), START + 101)
+    view.tick(START + 101.5)
+    assert len(screen.raw) - before < whole / 2
+    assert not screen.raw[before:].count(b"\x1b[2K"), "nothing is taken away before"
 
 
 def test_a_clock_that_is_set_back_does_not_stop_it() -> None:
@@ -319,6 +345,7 @@ def labelled(screen: Screen) -> bool:
 def test_a_paced_call_is_seen_live_and_ctrl_c_leaves_the_summary(program: Program) -> None:
     program.read_until(lambda s: labelled(s) and in_view(s))
     assert program.screen.cursor_hidden
+    program.read_until(lambda s: re.search(r"● call/\w+ +speaking \d+s", s.text) is not None)
     assert "call/agent: listening to" in program.screen.past + program.screen.text
     program.resize(100, 30)
     program.read_until(lambda s: labelled(s) and max(map(len, s.lines)) > 90)
