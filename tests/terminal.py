@@ -94,6 +94,10 @@ def console_on(screen: Screen, width: int = 80, height: int = 24) -> Console:
     )
 
 
+def _take_terminal() -> None:
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 class Program:
     """A program on a pseudo-terminal.
 
@@ -124,6 +128,8 @@ class Program:
             stderr=theirs,
             env=inherited | {"TERM": "xterm-256color"} | environment,
             start_new_session=True,
+            # as in a shell, the terminal is the program's own: without that, Ctrl-C is but a key
+            preexec_fn=_take_terminal,
         )
         self.modes = termios.tcgetattr(theirs)
         self._theirs = theirs
@@ -131,6 +137,9 @@ class Program:
     def resize(self, width: int, height: int) -> None:
         fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
         self.screen.resize(width, height)
+
+    def type(self, keys: bytes) -> None:
+        os.write(self._ours, keys)
 
     def read_until(self, seen: Callable[[Screen], bool], patience_s: float = 90.0) -> None:
         """Read what is written until something is to be seen.

@@ -175,10 +175,10 @@ class Screen:
         text = ""
         for i, (old, new) in enumerate(zip(before.rows, part.rows, strict=True)):
             if old != new:
-                # the cursor stands in the last row, and returns to it
+                # the cursor stands in the last row, and returns to the beginning of it
                 up = len(part.rows) - 1 - i
                 there, back = (f"\x1b[{up}A", f"\x1b[{up}B") if up else ("", "")
-                text += f"{there}\r{self._ansi(new)}\x1b[K{back}"
+                text += f"{there}\r{self._ansi(new)}\x1b[K{back}\r"
         if text:
             self._console.file.write(text)
             self._console.file.flush()

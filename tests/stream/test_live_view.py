@@ -22,6 +22,7 @@ from abhinaya.stream.messages import Gap, NodeDown, Remark, StreamEnded
 from abhinaya.stream.rules import Alert
 from abhinaya.stream.sinks.base import ShowsAlerts, ShowsProvisional, Ticks, tell
 from abhinaya.stream.sinks.lines import Lines
+from abhinaya.stream.sinks.live.keys import hush
 from abhinaya.stream.sinks.live.picture import picture
 from abhinaya.stream.sinks.live.view import MAX_INTERVAL_S, MIN_INTERVAL_S, View
 from abhinaya.stream.sinks.open import open_sinks
@@ -300,6 +301,14 @@ def test_live_and_plain_exclude_each_other(capfd: pytest.CaptureFixture[str]) ->
     assert "not allowed with" in capfd.readouterr().err
 
 
+def test_without_a_keyboard_nothing_is_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    hush()()
+    with open(os.devnull) as nothing:
+        monkeypatch.setattr(sys, "stdin", nothing)
+        hush()()
+
+
 def test_a_terminal_that_is_gone_is_an_error() -> None:
     class Gone(type(console_on(Screen()).file)):  # type: ignore[misc]
         gone = False
@@ -347,12 +356,16 @@ def test_a_paced_call_is_seen_live_and_ctrl_c_leaves_the_summary(program: Progra
     assert program.screen.cursor_hidden
     program.read_until(lambda s: re.search(r"● call/\w+ +speaking \d+s", s.text) is not None)
     assert "call/agent: listening to" in program.screen.past + program.screen.text
+    program.type(b"is it on?\n\n\n")
     program.resize(100, 30)
     program.read_until(lambda s: labelled(s) and max(map(len, s.lines)) > 90)
-    os.killpg(program.process.pid, signal.SIGINT)
+    assert "is it on?" not in program.screen.text
+    assert not program.modes_are_kept, "what is typed would spoil the picture"
+    program.type(b"\x03")
     assert program.finish() == 130
     assert "share of speech" in program.screen.text
     assert "A angry" not in program.screen.text
+    assert program.screen.text.count(" now") == 0, "nothing of the picture is left"
     assert not program.screen.cursor_hidden
     assert program.modes_are_kept
 

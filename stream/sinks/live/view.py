@@ -6,7 +6,7 @@ is drawn a few times a second at most, and only if it has changed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from rich.console import Console
@@ -15,6 +15,7 @@ from abhinaya.stream.messages import Activity, Event, StreamStarted, Verdict
 from abhinaya.stream.rules import Alert
 from abhinaya.stream.sinks.lines import Lines
 from abhinaya.stream.sinks.live.board import Board
+from abhinaya.stream.sinks.live.keys import hush
 from abhinaya.stream.sinks.live.picture import picture
 from abhinaya.stream.sinks.live.row import Picture
 from abhinaya.stream.supervisor import Stage
@@ -42,6 +43,8 @@ class View:
         self._board = Board()
         self._always = always
         self._viewing = False
+        self._speak_up: Callable[[], None] | None = None
+        """Lets the terminal write what is typed again."""
         self._changed = False
         self._drawn_unix_s = 0.0
         self._size = (0, 0)
@@ -60,7 +63,7 @@ class View:
         if not self._viewing:
             self._lines.write(event, now_unix_s)
             if isinstance(event, StreamStarted) and (self._always or event.info.live):
-                self._viewing = True
+                self._viewing, self._speak_up = True, hush()
         else:
             self._lines.journal.write(event, now_unix_s)
         self.tick(now_unix_s)
@@ -116,6 +119,9 @@ class View:
     def close(self) -> None:
         """Take the picture away and show the summary."""
         self._closed = True
+        undo, self._speak_up = self._speak_up, None
+        if undo is not None:
+            undo()
         self._lines.close()
 
     def _draw(self, width: int, height: int, now_unix_s: float) -> None:
