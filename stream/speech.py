@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from abhinaya.models.base import Heard
-from abhinaya.models.compact.features import SpeechStatistics
+from abhinaya.models.compact.running import SpeechStatistics
 from abhinaya.stream.clock import INT16_FULL_SCALE, SAMPLE_RATE
 from abhinaya.stream.config import VadConfig
 from abhinaya.stream.errors import SourceError

@@ -20,7 +20,7 @@ import pytest
 from abhinaya.bench.demo import CALL
 from abhinaya.models import registry
 from abhinaya.models.base import Ballot, Utterance
-from abhinaya.models.compact.features import SpeechStatistics
+from abhinaya.models.compact.running import SpeechStatistics
 from abhinaya.models.ensemble import Rule, decide
 from abhinaya.models.labels import LABELS
 from abhinaya.stream import cli, transcribe

@@ -21,14 +21,16 @@ from abhinaya.train.compact_joint import JointRecipe, train_compact_joint
 from abhinaya.train.compact_recipes import changed
 from abhinaya.train.compact_speech import SpeechRecipe, train_compact_speech
 from abhinaya.train.compact_text import TextRecipe, train_compact_text
+from abhinaya.train.crossval import crossval
 from abhinaya.train.data.clips import DataError
 from abhinaya.train.errors import TrainingError
 from abhinaya.train.evaluate import MEASURES
 
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 CACHE = Path("/tmp/abhinaya-cache")  # noqa: S108 - rendered features, remade when missing
-COMMANDS = (*BACKGROUNDS, "ensemble", "evaluate", "pairs")
+COMMANDS = (*BACKGROUNDS, "crossval", "ensemble", "evaluate", "pairs")
 """What is no recipe of the trainer: the embedded models have a loop of their own (`loop.py`)."""
+FOLDS = CACHE / "folds"
 WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "compact" / "weights"
 
 
@@ -44,6 +46,8 @@ def main(argv: list[str]) -> int:
             ensemble_cli.run_pairs(args, _say)
         elif args.command == "ensemble":
             ensemble_cli.run_ensemble(args, _say)
+        elif args.command == "crossval":
+            _crossval(args)
         else:
             _train(args)
     except (DataError, TrainingError, ModelError) as error:
@@ -63,15 +67,14 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(model, help=f"train {model} and write its weights and card")
         _add_folders(command)
         command.add_argument("--out", type=Path, default=WEIGHTS, help="folder of the weights")
-        command.add_argument("--steps", type=int, help="training steps; fewer to try things out")
-        command.add_argument("--seed", type=int, help="another seed than the recipe's")
-        command.add_argument(
-            "--set",
-            action="append",
-            default=[],
-            metavar="NAME=VALUE",
-            help="another value in the recipe, as schedule.rate=1e-3; VALUE is JSON",
-        )
+        _add_recipe(command)
+    crossed = commands.add_parser("crossval", help="train compact-speech without some speakers")
+    _add_folders(crossed)
+    crossed.add_argument("--out", type=Path, default=FOLDS, help="folder that keeps each fold")
+    crossed.add_argument(
+        "--folds", default="1,2,3,4,5,6", help="by number, or a corpus to leave out whole: 1,2,nemo"
+    )
+    _add_recipe(crossed)
     pairs = commands.add_parser("pairs", help="let the embedded voters vote on made-up utterances")
     _add_folders(pairs)
     ensemble_cli.add_pairs(pairs)
@@ -82,6 +85,18 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("model", choices=sorted(BACKGROUNDS))
     evaluate.add_argument("--weights", type=Path, help="another ONNX file than the bundled one")
     return parser
+
+
+def _add_recipe(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--steps", type=int, help="training steps; fewer to try things out")
+    command.add_argument("--seed", type=int, help="another seed than the recipe's")
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="another value in the recipe, as schedule.rate=1e-3; VALUE is JSON",
+    )
 
 
 def _add_folders(command: argparse.ArgumentParser) -> None:
@@ -106,15 +121,23 @@ def _train(args: argparse.Namespace) -> None:
     _say(f"wrote {path}; measure it with: abhinaya train evaluate {args.command} --weights {path}")
 
 
+def _crossval(args: argparse.Namespace) -> None:
+    recipe = changed(SpeechRecipe(), [*_shortcuts(args), *args.set])
+    for line in crossval(args.data, args.cache, args.out, recipe, args.folds.split(","), _say):
+        _say(line)
+
+
 def _shortcuts(args: argparse.Namespace) -> list[str]:
     """Write --steps and --seed as the settings of the recipe that they stand for."""
-    towers = ("speech.", "text.") if args.command == "compact-joint" else ("",)
+    learners, seeds = {
+        "compact-text": (("",), ("",)),
+        "compact-joint": (("speech.", "speech.manner.", "text."), ("speech.", "text.")),
+    }.get(args.command, (("", "manner."), ("",)))
     found = []
-    for tower in towers:
-        if args.steps is not None:
-            found.append(f"{tower}schedule.steps={args.steps}")
-        if args.seed is not None:
-            found.append(f"{tower}seed={args.seed}")
+    if args.steps is not None:
+        found += [f"{learner}schedule.steps={args.steps}" for learner in learners]
+    if args.seed is not None:
+        found += [f"{learner}seed={args.seed}" for learner in seeds]
     return found
 
 

@@ -13,7 +13,15 @@ from torch import Tensor
 
 from abhinaya.models.base import FloatArray
 from abhinaya.models.compact.tokens import encode
-from abhinaya.train.compact_speech import RENDERING_SEED, SpeechRecipe, train_speech, tuning_scores
+from abhinaya.train.compact_manner import MannerRecipe
+from abhinaya.train.compact_speech import (
+    RENDERING_SEED,
+    SpeechRecipe,
+    feeds_of,
+    scores,
+    train_speech,
+    truth_of,
+)
 from abhinaya.train.compact_text import TEXT_LABELS, TextRecipe, train_text
 from abhinaya.train.data.clips import DataError, read_clips
 from abhinaya.train.data.sessions import render
@@ -24,7 +32,7 @@ from abhinaya.train.metrics import Indices
 from abhinaya.train.splits import select
 from abhinaya.train.text_batches import TextPlan
 
-VERSION: Final = "2"
+VERSION: Final = "3"
 
 
 def _speech() -> SpeechRecipe:
@@ -33,14 +41,15 @@ def _speech() -> SpeechRecipe:
         planes=(12, 24, 40, 56),
         width=112,
         dropout=0.4,
-        schedule=Schedule(steps=6_500, rate=3e-3),
+        manner=MannerRecipe(seeds=4, hidden=96, dropout=0.6),
+        schedule=Schedule(steps=3_000, rate=3e-3),
     )
 
 
 def _text() -> TextRecipe:
     plan = TextPlan(hash_seed=11)
     schedule = Schedule(steps=1_600, rate=3e-3, weight_decay=0.1)
-    return TextRecipe(seed=11, embedding=48, width=96, plan=plan, schedule=schedule)
+    return TextRecipe(seed=11, towers=1, embedding=48, width=96, plan=plan, schedule=schedule)
 
 
 @dataclass(frozen=True)
@@ -125,12 +134,12 @@ def train_compact_joint(
     assert speech.labels == TEXT_LABELS
     clips = select(read_clips(data, ["ravdess", "nemo"]), "tune")
     tuning = render(clips, data, cache, 0, RENDERING_SEED)
-    scores, truth = tuning_scores(speech.network.eval(), tuning)
-    rows, texts = make_pairs(scores, truth, text.tune, recipe)
+    heard, truth = scores(speech.network, feeds_of(tuning)), truth_of(tuning)
+    rows, texts = make_pairs(heard, truth, text.tune, recipe)
     ids, mask = encode(texts, recipe.text.plan.buckets, recipe.text.plan.hash_seed)
     with torch.no_grad():
         words = text.network.eval()(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
-    scales, bias = fit_fusion(Pairs(scores[rows], words, truth[rows]))
+    scales, bias = fit_fusion(Pairs(heard[rows], words, truth[rows]))
     say(f"fusion: speech {scales[0]:.2f}, text {scales[1]:.2f}")
     network = Joined(speech.network, text.network, scales, bias.tolist())
     settings = {

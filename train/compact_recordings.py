@@ -10,16 +10,9 @@ from typing import Final
 import numpy as np
 
 from abhinaya.models.base import FloatArray, Utterance
-from abhinaya.models.compact.features import (
-    HOP_SAMPLES,
-    SAMPLE_RATE,
-    SpeechStatistics,
-    Sums,
-    fixed_statistics,
-    heard_from,
-    log_mel,
-    speech_frames,
-)
+from abhinaya.models.compact.features import HOP_SAMPLES, SAMPLE_RATE, log_mel, speech_frames
+from abhinaya.models.compact.running import SpeechStatistics, Sums, fixed_statistics, heard_from
+from abhinaya.models.compact.voice import MEL, frame_values
 from abhinaya.train.data.audio import read_audio
 from abhinaya.train.data.channels import Channel, send_through
 from abhinaya.train.data.clips import Clip
@@ -40,7 +33,7 @@ class Recordings:
             self._samples = [send_through(samples, channel, rng) for samples in self._samples]
         speakers = np.array([clip.speaker for clip in clips])
         self._same = [np.flatnonzero(speakers == speaker) for speaker in speakers]
-        self._energies: dict[int, FloatArray] = {}
+        self._values: dict[int, FloatArray] = {}
 
     def after(self, heard_s: float, seed: int = 0) -> list[Utterance]:
         """Each clip after at least `heard_s` seconds of its speaker's other clips.
@@ -68,15 +61,15 @@ class Recordings:
                 left -= len(self._samples[other]) / SAMPLE_RATE
         sums, peak = Sums.none(), -np.inf
         for clip in [*before, i]:
-            energies = self._energies_of(clip)
-            speech, peak = speech_frames(energies, peak)
-            sums += Sums.of(energies[speech])
+            values = self._values_of(clip)
+            speech, peak = speech_frames(values[:, MEL], peak)
+            sums += Sums.of(values[speech])
         return Utterance(self._samples[i], heard_from(sums))
 
-    def _energies_of(self, i: int) -> FloatArray:
-        if i not in self._energies:
-            self._energies[i] = log_mel(self._samples[i])
-        return self._energies[i]
+    def _values_of(self, i: int) -> FloatArray:
+        if i not in self._values:
+            self._values[i] = frame_values(self._samples[i])
+        return self._values[i]
 
 
 def neutral_voices(data: Path) -> list[Clip]:

@@ -1,22 +1,26 @@
-"""Recipe of the compact speech voter."""
+"""Recipe of the compact speech voter: one tower hears its sound, the other sees its manner."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from abhinaya.models.base import FloatArray
-from abhinaya.models.compact.features import fixed_statistics, normalise
+from abhinaya.models.compact.features import normalise
+from abhinaya.models.compact.manner import manner
+from abhinaya.models.compact.running import fixed_statistics
 from abhinaya.models.labels import LABELS
 from abhinaya.train import losses
 from abhinaya.train.calibration import fit_temperature, prior_bias
+from abhinaya.train.compact_manner import MannerRecipe, train_manner
 from abhinaya.train.data.clips import read_clips
 from abhinaya.train.data.sessions import Sessions, render
 from abhinaya.train.export import Calibrated, export
@@ -24,9 +28,9 @@ from abhinaya.train.loop import Schedule, fit
 from abhinaya.train.metrics import Indices, calibration_error, macro_f1, softmax
 from abhinaya.train.speech_batches import BatchPlan, SpeechBatches, columns, heard_before, joined
 from abhinaya.train.splits import part_of, select
-from abhinaya.train.towers import FirstColumns, SpeechTower
+from abhinaya.train.towers import FirstColumns, SoundAndManner, SpeechTower
 
-VERSION: Final = "2"
+VERSION: Final = "3"
 RENDERING_SEED: Final = 1
 BURSTS: Final = "emogator"
 
@@ -39,9 +43,10 @@ class SpeechRecipe:
     planes: tuple[int, int, int, int] = (16, 32, 48, 64)
     width: int = 128
     dropout: float = 0.3
-    renderings: int = 3
+    renderings: int = 2
     """Copies of each clip through drawn channels, besides the clip as it is."""
     plan: BatchPlan = field(default_factory=BatchPlan)
+    manner: MannerRecipe = field(default_factory=MannerRecipe)
     schedule: Schedule = field(default_factory=lambda: Schedule(steps=7_000, rate=3e-3))
     gamma: float = 0.0
     """Of the focal loss; 0 is cross-entropy."""
@@ -54,12 +59,23 @@ class SpeechRecipe:
 
 
 @dataclass(frozen=True)
+class Towers:
+    """Both trained towers of a speech voter, before anything is calibrated."""
+
+    sound: nn.Module
+    """Features [B, T, M] and mask [B, T] -> logits [B, C]."""
+    manner: nn.Module
+    """Manner [B, Q] -> logits [B, C]."""
+
+
+@dataclass(frozen=True)
 class Tuned:
-    """A trained tower with its calibration, ready for export."""
+    """A trained network with its calibration, ready for export."""
 
     network: Calibrated
     labels: tuple[str, ...]
-    temperature: float
+    temperatures: tuple[float, float, float]
+    """Of the sound, of the manner, and of their mean."""
     neutral_bias: float
 
 
@@ -70,23 +86,55 @@ SPEECH_LABELS: Final = tuple(label for label in LABELS if label != "contempt")
 def train_speech(
     data: Path, cache: Path, recipe: SpeechRecipe, say: Callable[[str], None] = print
 ) -> Tuned:
-    """Train and calibrate a speech tower on the clips below `data`.
+    """Train and calibrate a speech network on the clips below `data`.
 
     Raises:
         DataError: the data is missing or broken.
         TrainingError: the loss is no longer a number.
 
     """
-    plan = recipe.plan
-    clips = [clip for clip in read_clips(data, tuple(plan.shares)) if clip.split == "train"]
+    sessions = rendered(data, cache, recipe)
+    learn = np.array([part_of(clip) == "fit" for clip in sessions.clips])
+    towers = train_towers(sessions, learn, recipe, say)
+    del sessions
+    clips = select(read_clips(data, tuple(recipe.plan.shares)), "tune")
+    tuning = render(clips, data, cache, 0, RENDERING_SEED)
+    tuned = calibrate(towers, tuning, recipe)
+    for line in tuning_report(tuned, towers, tuning, recipe):
+        say(line)
+    return tuned
+
+
+def rendered(data: Path, cache: Path, recipe: SpeechRecipe) -> Sessions:
+    """Every clip that the recipe could learn from, of whatever split, through drawn channels."""
+    clips = read_clips(data, tuple(recipe.plan.shares))
     sessions = render(clips, data, cache, recipe.renderings, RENDERING_SEED)
+    if not recipe.bursts:
+        return sessions
+    more = read_clips(data, [BURSTS])
+    return joined(sessions, render(more, data, cache, 1, RENDERING_SEED))
+
+
+def train_towers(
+    sessions: Sessions,
+    learn: npt.NDArray[np.bool_],
+    recipe: SpeechRecipe,
+    say: Callable[[str], None] = print,
+) -> Towers:
+    """Train both towers on the clips that `learn` [N] lets them.
+
+    Raises:
+        TrainingError: the loss is no longer a number.
+
+    """
+    plan = recipe.plan
     if recipe.bursts:
         plan = replace(plan, shares={**plan.shares, BURSTS: recipe.bursts})
-        more = [clip for clip in read_clips(data, [BURSTS]) if clip.split == "train"]
-        sessions = joined(sessions, render(more, data, cache, 1, RENDERING_SEED))
-    learn = np.array([part_of(clip) == "fit" for clip in sessions.clips])
     learnt = {clip.path for clip, drawn in zip(sessions.clips, learn, strict=True) if drawn}
     say(f"{learn.sum()} renderings of {len(learnt)} clips")
+    of_manner = train_manner(
+        sessions, learn, SPEECH_LABELS, recipe.plan, recipe.manner, recipe.seed, say
+    )
     torch.manual_seed(recipe.seed)
     classes = columns(sessions.clips, SPEECH_LABELS)
     tower = SpeechTower(classes, recipe.planes, recipe.width, recipe.dropout)
@@ -96,15 +144,10 @@ def train_speech(
         apart, soft = smoothed(logits, targets, len(SPEECH_LABELS), recipe.smoothing)
         return losses.focal(apart, soft, recipe.gamma)
 
-    trained: nn.Module = fit(tower, batches.draw, loss_of, recipe.schedule, say)
-    del sessions, batches
-    tuning = render(select(clips, "tune"), data, cache, 0, RENDERING_SEED)
+    sound: nn.Module = fit(tower, batches.draw, loss_of, recipe.schedule, say)
     if classes > len(SPEECH_LABELS):
-        trained = FirstColumns(trained, len(SPEECH_LABELS))
-    tuned = calibrate(trained.eval(), tuning, recipe)
-    for line in tuning_report(tuned, tuning, recipe):
-        say(line)
-    return tuned
+        sound = FirstColumns(sound, len(SPEECH_LABELS))
+    return Towers(sound.eval(), of_manner.eval())
 
 
 def smoothed(logits: Tensor, targets: Tensor, speech: int, by: float) -> tuple[Tensor, Tensor]:
@@ -119,53 +162,87 @@ def smoothed(logits: Tensor, targets: Tensor, speech: int, by: float) -> tuple[T
     return logits.masked_fill(own < 0.5, -1e4), soft
 
 
-@torch.no_grad()
-def tuning_scores(
-    tower: nn.Module,
+Fed = tuple[Tensor, Tensor, Tensor]
+"""Features [1, T, M], mask [1, T] and manner [1, Q] of one clip."""
+
+
+def feeds_of(
     sessions: Sessions,
     running: bool = True,
     heard_s: tuple[float, float] = (0.0, 40.0),
     seed: int = 0,
-) -> tuple[FloatArray, Indices]:
-    """Logits [N, C] and labels [N] of clips, each after `heard_s` (from, to) of its speaker."""
+) -> list[Fed]:
+    """Give what the networks see of each clip, after `heard_s` (from, to) of its speaker."""
     rng = np.random.default_rng(seed)
     speakers = np.array([clip.speaker for clip in sessions.clips])
-    rows = []
+    fed = []
     for i in range(len(sessions.clips)):
         others = rng.permutation(np.flatnonzero(speakers == speakers[i]))
         heard = heard_before(sessions, i, others, rng.uniform(*heard_s))
         heard = heard if running else fixed_statistics()
         features = torch.from_numpy(normalise(sessions.energies(i), heard)).unsqueeze(0)
-        rows.append(tower(features, torch.ones(features.shape[:2]))[0].numpy())
-    truth = np.array([SPEECH_LABELS.index(clip.label) for clip in sessions.clips], np.int64)
-    return np.stack(rows), truth
+        told = torch.from_numpy(manner(sessions.spoken(i), heard)).unsqueeze(0)
+        fed.append((features, torch.ones(features.shape[:2]), told))
+    return fed
 
 
-def calibrate(tower: nn.Module, sessions: Sessions, recipe: SpeechRecipe) -> Tuned:
-    """Fit the temperature, every speaker of `sessions` counting the same, and add the prior."""
-    logits, truth = tuning_scores(tower, sessions, recipe.plan.running)
+@torch.no_grad()
+def scores(network: nn.Module, fed: Sequence[tuple[Tensor, ...]]) -> FloatArray:
+    """Logits [N, C] of clips, each alone."""
+    return np.stack([network(*one)[0].numpy() for one in fed])
+
+
+def truth_of(sessions: Sessions) -> Indices:
+    """Index [N] of each clip's label in SPEECH_LABELS."""
+    return np.array([SPEECH_LABELS.index(clip.label) for clip in sessions.clips], np.int64)
+
+
+def calibrate(towers: Towers, sessions: Sessions, recipe: SpeechRecipe) -> Tuned:
+    """Fit the temperatures, every speaker of `sessions` counting the same, and add the prior."""
+    fed, truth = feeds_of(sessions, recipe.plan.running), truth_of(sessions)
     clips_of = Counter(clip.speaker for clip in sessions.clips)
     weights = np.array([1.0 / clips_of[clip.speaker] for clip in sessions.clips], np.float32)
-    temperature = fit_temperature(logits, truth, weights)
+    sound = scores(towers.sound, [one[:2] for one in fed])
+    told = scores(towers.manner, [one[2:] for one in fed])
+    of_sound = fit_temperature(sound, truth, weights)
+    of_manner = fit_temperature(told, truth, weights)
+    both = (0.5 * (sound / of_sound + told / of_manner)).astype(np.float32)
+    temperatures = of_sound, of_manner, fit_temperature(both, truth, weights)
+    return assembled(towers, temperatures, recipe.neutral_prior)
+
+
+def assembled(
+    towers: Towers, temperatures: tuple[float, float, float], neutral_prior: float
+) -> Tuned:
+    """Make one network of both towers, with these temperatures and this prior of neutral."""
     bias = [0.0] * len(SPEECH_LABELS)
-    bias[SPEECH_LABELS.index("neutral")] = prior_bias(recipe.neutral_prior, len(SPEECH_LABELS))
-    return Tuned(Calibrated(tower, temperature, bias), SPEECH_LABELS, temperature, max(bias))
+    bias[SPEECH_LABELS.index("neutral")] = prior_bias(neutral_prior, len(SPEECH_LABELS))
+    network = SoundAndManner(towers.sound, towers.manner, temperatures[:2])
+    tuned = Calibrated(network, temperatures[2], bias).eval()
+    return Tuned(tuned, SPEECH_LABELS, temperatures, max(bias))
 
 
-def tuning_report(tuned: Tuned, sessions: Sessions, recipe: SpeechRecipe) -> list[str]:
+def tuning_report(
+    tuned: Tuned, towers: Towers, sessions: Sessions, recipe: SpeechRecipe
+) -> list[str]:
     """Say how good the tuned network is on each tuning speaker: what choices are made by."""
     speakers = np.array([clip.speaker for clip in sessions.clips])
-    lines = []
+    truth, lines = truth_of(sessions), []
     for seconds in (0.0, 20.0):
-        heard_s = (seconds, seconds)
-        logits, truth = tuning_scores(tuned.network, sessions, recipe.plan.running, heard_s)
-        told = []
-        for who in sorted(set(speakers.tolist())):
-            mine = speakers == who
-            f1 = macro_f1(truth[mine], logits[mine].argmax(axis=1), sorted(set(truth[mine])))
-            error = calibration_error(softmax(logits[mine]), truth[mine])
-            told.append(f"{who} {f1:.3f} (calibration {error:.2f}, n {mine.sum()})")
-        lines.append(f"tune, {seconds:.0f} s heard: macro-F1 " + ", ".join(told))
+        fed = feeds_of(sessions, recipe.plan.running, (seconds, seconds))
+        parts: dict[str, FloatArray] = {
+            "sound": scores(towers.sound, [one[:2] for one in fed]),
+            "manner": scores(towers.manner, [one[2:] for one in fed]),
+            "both": scores(tuned.network, fed),
+        }
+        for name, logits in parts.items():
+            told = []
+            for who in sorted(set(speakers.tolist())):
+                mine = speakers == who
+                f1 = macro_f1(truth[mine], logits[mine].argmax(axis=1), sorted(set(truth[mine])))
+                error = calibration_error(softmax(logits[mine]), truth[mine])
+                told.append(f"{who} {f1:.3f} (calibration {error:.2f}, n {mine.sum()})")
+            lines.append(f"tune, {seconds:.0f} s heard, {name}: macro-F1 " + ", ".join(told))
     return lines
 
 
@@ -178,8 +255,9 @@ def train_compact_speech(
 ) -> Path:
     """Train the voter and write `out`/compact-speech.onnx."""
     tuned = train_speech(data, cache, recipe or SpeechRecipe(), say)
-    say(f"temperature {tuned.temperature:.2f}, neutral bias {tuned.neutral_bias:.2f}")
+    told = ", ".join(f"{temperature:.2f}" for temperature in tuned.temperatures)
+    say(f"temperatures {told}, neutral bias {tuned.neutral_bias:.2f}")
     path = out / "compact-speech.onnx"
-    settings = {"temperature": tuned.temperature, "neutral_bias": tuned.neutral_bias}
+    settings = {"temperatures": tuned.temperatures, "neutral_bias": tuned.neutral_bias}
     export(tuned.network, path, "compact-speech", VERSION, tuned.labels, settings)
     return path

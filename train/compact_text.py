@@ -9,23 +9,25 @@ from typing import Final
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from abhinaya.models.base import FloatArray
 from abhinaya.models.compact.tokens import encode
 from abhinaya.models.labels import LABELS
-from abhinaya.train import losses
 from abhinaya.train.calibration import fit_temperature
-from abhinaya.train.data.texts import Sentence, read_emorynlp, read_goemotions
+from abhinaya.train.data.texts import FINE, Sentence, read_emorynlp, read_goemotions
 from abhinaya.train.data.word_errors import with_errors
-from abhinaya.train.export import Calibrated, export, halve
+from abhinaya.train.export import Calibrated, export, small
 from abhinaya.train.loop import Schedule, fit
-from abhinaya.train.metrics import Indices
-from abhinaya.train.text_batches import TextBatches, TextPlan, common_words
-from abhinaya.train.towers import TextTower
+from abhinaya.train.metrics import Indices, macro_f1
+from abhinaya.train.text_batches import FINE_LABELS, TextBatches, TextPlan, common_words
+from abhinaya.train.towers import Grouped, Mean, TextTower, grouped
 
-VERSION: Final = "1"
+VERSION: Final = "2"
 TEXT_LABELS: Final = tuple(label for label in LABELS if label != "contempt")
 """No text corpus here has contempt."""
+GROUPS: Final = tuple(tuple(FINE_LABELS.index(n) for n in FINE[label]) for label in TEXT_LABELS)
+"""Columns of the fine labels under each of ours."""
 TUNE_SENTENCES: Final = 3_000
 
 
@@ -34,6 +36,8 @@ class TextRecipe:
     """Everything that decides what the tower becomes, besides the data."""
 
     seed: int = 0
+    towers: int = 2
+    """Towers, each from another seed, whose logits are averaged."""
     embedding: int = 64
     width: int = 128
     dropout: float = 0.4
@@ -69,28 +73,48 @@ def train_text(data: Path, recipe: TextRecipe, say: Callable[[str], None] = prin
     """
     fitting, tuning = divide(read_goemotions(data, "train") + read_emorynlp(data, "train"))
     say(f"{len(fitting)} sentences to fit, {len(tuning)} to tune")
-    torch.manual_seed(recipe.seed)
     plan = recipe.plan
-    tower = TextTower(
-        len(TEXT_LABELS), plan.buckets, recipe.embedding, recipe.width, recipe.dropout
-    )
-    batches = TextBatches(fitting, TEXT_LABELS, plan, recipe.seed)
-    trained = fit(tower, batches.draw, losses.cross_entropy, recipe.schedule, say)
-    logits, truth = text_scores(trained, tuning, plan, common_words(fitting))
-    temperature = fit_temperature(logits, truth)
-    assert isinstance(trained, TextTower)
-    network = Calibrated(halve(trained), temperature, [0.0] * len(TEXT_LABELS))
+    words = common_words(fitting)
+    towers = []
+    for number in range(recipe.towers):
+        seed = recipe.seed * 100 + number
+        torch.manual_seed(seed)
+        tower = TextTower(
+            len(FINE_LABELS), plan.buckets, recipe.embedding, recipe.width, recipe.dropout
+        )
+        batches = TextBatches(fitting, TEXT_LABELS, plan, seed)
+        trained = fit(tower, batches.draw, _loss, recipe.schedule, say)
+        assert isinstance(trained, TextTower)
+        towers.append(Grouped(small(trained), GROUPS))
+        for rate in (0.0, 0.2):
+            logits, truth = text_scores(Mean(towers).eval(), tuning, plan, words, rate)
+            f1 = macro_f1(truth, logits.argmax(axis=1), sorted(set(truth.tolist())))
+            say(f"tune, towers 1 to {number + 1}, {rate:.0%} word errors: macro-F1 {f1:.3f}")
+    temperature = fit_temperature(*text_scores(Mean(towers).eval(), tuning, plan, words))
+    network = Calibrated(Mean(towers), temperature, [0.0] * len(TEXT_LABELS)).eval()
     return TunedText(network, temperature, tuple(tuning))
+
+
+def _loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy over the fine labels where they are known, else over the coarse ones."""
+    coarse, fine = targets[:, : len(TEXT_LABELS)], targets[:, len(TEXT_LABELS) :]
+    of_coarse = (coarse * grouped(logits, GROUPS).log_softmax(dim=1)).sum(dim=1)
+    of_fine = (fine * logits.log_softmax(dim=1)).sum(dim=1)
+    return -(of_coarse + of_fine).mean()
 
 
 @torch.no_grad()
 def text_scores(
-    tower: torch.nn.Module, sentences: Sequence[Sentence], plan: TextPlan, words: Sequence[str]
+    tower: torch.nn.Module,
+    sentences: Sequence[Sentence],
+    plan: TextPlan,
+    words: Sequence[str],
+    rate: float = 0.1,
 ) -> tuple[FloatArray, Indices]:
-    """Logits [N, C] and labels [N] of the sentences with one label, with 10 % word errors."""
+    """Logits [N, C] and labels [N] of the sentences with one label, at this rate of word errors."""
     clear = [sentence for sentence in sentences if len(sentence.labels) == 1]
     rng = np.random.default_rng(0)
-    texts = [with_errors(sentence.text, 0.1, words, rng) for sentence in clear]
+    texts = [with_errors(sentence.text, rate, words, rng) for sentence in clear]
     ids, mask = encode(texts, plan.buckets, plan.hash_seed)
     logits = tower(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
     truth = np.array([TEXT_LABELS.index(sentence.labels[0]) for sentence in clear], np.int64)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from abhinaya.models.compact.features import N_MELS
+from abhinaya.models.compact.manner import N_MANNER
 from abhinaya.models.compact.tokens import PIECES_PER_WORD
 from abhinaya.models.compact.weights_file import METADATA_KEY
 from abhinaya.train.towers import TextTower
@@ -24,16 +25,22 @@ from abhinaya.train.towers import TextTower
 LARGEST_BYTES = 5_000_000
 
 
-class HalfEmbedding(nn.Module):
-    """An embedding kept in half precision and computed with in single: half the file."""
+class SmallEmbedding(nn.Module):
+    """An embedding kept in 8 bits with a scale for each row, and computed with in single."""
+
+    weight: Tensor
+    scale: Tensor
 
     def __init__(self, embedding: nn.Embedding) -> None:
         super().__init__()
-        self.weight = nn.Parameter(embedding.weight.detach().half(), requires_grad=False)
+        whole = embedding.weight.detach().float()
+        scale = whole.abs().amax(dim=1, keepdim=True).clamp_min(1e-8) / 127.0
+        self.register_buffer("weight", (whole / scale).round().to(torch.int8))
+        self.register_buffer("scale", scale)
 
     def forward(self, ids: Tensor) -> Tensor:
         """[...] -> [..., D]."""
-        return nn.functional.embedding(ids, self.weight).float()
+        return self.weight[ids].float() * self.scale[ids]
 
 
 class Calibrated(nn.Module):
@@ -45,9 +52,9 @@ class Calibrated(nn.Module):
         self.temperature = temperature
         self.register_buffer("bias", torch.tensor(list(bias), dtype=torch.float32))
 
-    def forward(self, inputs: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, *inputs: Tensor) -> Tensor:
         """Take what the tower takes: -> logits [B, C]."""
-        logits: Tensor = self.tower(inputs, mask) / self.temperature + self.bias
+        logits: Tensor = self.tower(*inputs) / self.temperature + self.bias
         return logits
 
 
@@ -67,22 +74,28 @@ class Joined(nn.Module):
         self.register_buffer("bias", torch.tensor(list(bias), dtype=torch.float32))
 
     def forward(
-        self, features: Tensor, mask: Tensor, pieces: Tensor, word_mask: Tensor, worded: Tensor
+        self,
+        features: Tensor,
+        mask: Tensor,
+        manner: Tensor,
+        pieces: Tensor,
+        word_mask: Tensor,
+        worded: Tensor,
     ) -> Tensor:
         """... and worded [B], 1 where there are words -> logits [B, C]."""
-        speech = self.speech(features, mask)
+        speech = self.speech(features, mask, manner)
         text = self.text(pieces, word_mask)
         both = self.scales[0] * speech + self.scales[1] * text + self.bias
         return torch.where(worded.unsqueeze(1) > 0.5, both, speech)
 
 
-def halve(tower: TextTower) -> TextTower:
-    """Keep the tower's embedding in half precision from here on."""
-    tower.embedding = HalfEmbedding(tower.embedding)  # type: ignore[assignment]
+def small(tower: TextTower) -> TextTower:
+    """Keep the tower's embedding in 8 bits from here on."""
+    tower.embedding = SmallEmbedding(tower.embedding)  # type: ignore[assignment]
     return tower
 
 
-_SPEECH = {"features": {0: "B", 1: "T"}, "mask": {0: "B", 1: "T"}}
+_SPEECH = {"features": {0: "B", 1: "T"}, "mask": {0: "B", 1: "T"}, "manner": {0: "B"}}
 _TEXT = {"pieces": {0: "B", 1: "W"}, "word_mask": {0: "B", 1: "W"}}
 INPUTS: Mapping[str, dict[str, dict[int, str]]] = {
     "compact-speech": _SPEECH,
@@ -111,6 +124,7 @@ def export(
     examples = {
         "features": torch.zeros(2, 100, N_MELS),
         "mask": torch.ones(2, 100),
+        "manner": torch.zeros(2, N_MANNER),
         "pieces": torch.ones(2, 7, PIECES_PER_WORD, dtype=torch.long),
         "word_mask": torch.ones(2, 7),
         "worded": torch.ones(2),

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from abhinaya.train.errors import TrainingError
 
-Batch = tuple[Tensor, Tensor, Tensor]
+Batch = tuple[Tensor, ...]
+"""What the tower takes, and the targets [B, C] last."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def fit(
     schedule: Schedule,
     say: Callable[[str], None] = print,
 ) -> nn.Module:
-    """Train `tower` on batches (inputs, mask, targets) and return its averaged copy.
+    """Train `tower` on batches (inputs, targets) and return its averaged copy.
 
     Raises:
         TrainingError: the loss is no longer a number.
@@ -53,10 +54,10 @@ def fit(
     running, started = 0.0, time.monotonic()
     tower.train()
     for step in range(1, schedule.steps + 1):
-        inputs, mask, targets = draw()
+        *inputs, targets = draw()
         # bfloat16 takes a third off a step; the weights and the loss stay float32
         with torch.autocast("cpu", torch.bfloat16):
-            logits = tower(inputs, mask)
+            logits = tower(*inputs)
         loss = loss_of(logits.float(), targets)
         if not torch.isfinite(loss):
             raise TrainingError(f"loss is {loss.item()} at step {step}; lower the learning rate")

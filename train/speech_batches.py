@@ -16,13 +16,12 @@ from abhinaya.models.compact.features import (
     HOP_SAMPLES,
     N_MELS,
     SAMPLE_RATE,
-    Sums,
-    fixed_statistics,
-    heard_from,
     mel_centres_hz,
     normalise,
 )
 from abhinaya.models.compact.listen import pad
+from abhinaya.models.compact.running import Sums, fixed_statistics, heard_from
+from abhinaya.models.compact.voice import MEL
 from abhinaya.models.labels import LABELS
 from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.sessions import Sessions
@@ -77,7 +76,7 @@ class SpeechBatches:
         self._columns = columns(sessions.clips, labels)
         self._column = np.array([column(clip, labels) for clip in sessions.clips])
         drawn = np.ones(len(sessions.clips), np.bool_) if learn is None else learn
-        self._chance = _chances(sessions, self._column, plan.shares, drawn)
+        self._chance = chances(sessions, self._column, plan.shares, drawn)
         self._members = {
             int(number): np.flatnonzero(sessions.session == number)
             for number in np.unique(sessions.session)
@@ -128,9 +127,10 @@ def joined(first: Sessions, second: Sessions) -> Sessions:
         session=np.append(first.session, second.session + first.session.max() + 1),
         ends=np.append(first.ends, second.ends + first.ends[-1]),
         frames=np.concatenate([first.frames, second.frames]),
-        weights=np.append(first.weights, second.weights),
+        weights=np.concatenate([first.weights, second.weights]),
         firsts=np.concatenate([first.firsts, second.firsts]),
         seconds=np.concatenate([first.seconds, second.seconds]),
+        courses=np.concatenate([first.courses, second.courses]),
     )
 
 
@@ -157,45 +157,48 @@ def heard_before(
 def sums_before(sessions: Sessions, i: int, others: npt.NDArray[np.int64], seconds: float) -> Sums:
     """Return the sums up to and including clip i, after `seconds` of the speech of `others`."""
     others = others[others != i]
-    heard_frames = np.cumsum(sessions.weights[others]) - sessions.weights[others]
+    frames = sessions.weights[others, 1]
+    heard_frames = np.cumsum(frames) - frames
     before = others[heard_frames < seconds * FRAMES_PER_SECOND]
     return sessions.sums(np.append(before, i))
 
 
 def warped(energies: FloatArray, sums: Sums, by: float) -> tuple[FloatArray, Sums]:
-    """Energies [T, M] and their sums with all frequencies times 1 + `by`.
+    """Energies [T, M] and the sums of their bins with all frequencies times 1 + `by`.
 
     Vocal tract length perturbation (Jaitly and Hinton, 2013) on log-mel bins: the mean goes along
-    exactly, the squares nearly.
+    exactly, the squares nearly. The other values of `sums` stay as they are.
     """
     hz = mel_centres_hz()
     place = np.interp(hz / (1.0 + by), hz, np.arange(N_MELS))
     low = np.minimum(place.astype(np.int64), N_MELS - 2)
     high_part = place - low
 
-    def moved(x: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+    def moved(x: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
         return x[..., low] * (1.0 - high_part) + x[..., low + 1] * high_part
 
-    return moved(energies).astype(np.float32), Sums(
-        sums.weight, moved(sums.first).astype(np.float64), moved(sums.second).astype(np.float64)
-    )
+    first, second = sums.first.copy(), sums.second.copy()
+    first[MEL], second[MEL] = moved(first[MEL]), moved(second[MEL])
+    return moved(energies).astype(np.float32), Sums(sums.weight, first, second)
 
 
 def tilted(
     energies: FloatArray, sums: Sums, curve: npt.NDArray[np.float64]
 ) -> tuple[FloatArray, Sums]:
-    """Energies [T, M] and their sums after a filter of `curve` [M] nats."""
-    second = sums.second + 2.0 * curve * sums.first + curve**2 * sums.weight
-    moved = Sums(sums.weight, sums.first + curve * sums.weight, second)
-    return (energies + curve).astype(np.float32), moved
+    """Energies [T, M] and the sums of their bins after a filter of `curve` [M] nats."""
+    first, second = sums.first.copy(), sums.second.copy()
+    second[MEL] += 2.0 * curve * sums.first[MEL] + curve**2 * sums.weight
+    first[MEL] += curve * sums.weight
+    return (energies + curve).astype(np.float32), Sums(sums.weight, first, second)
 
 
-def _chances(
+def chances(
     sessions: Sessions,
     column: npt.NDArray[np.int64],
     shares: Mapping[str, float],
     learn: npt.NDArray[np.bool_],
 ) -> npt.NDArray[np.float64]:
+    """Chance [N] of each clip: of each corpus by its share, of its classes (`column` [N]) alike."""
     corpus = np.array([clip.corpus for clip in sessions.clips])
     chance = np.zeros(len(column))
     for name, share in shares.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from abhinaya.models.base import FloatArray
 from abhinaya.models.compact.tokens import encode
-from abhinaya.train.data.texts import Sentence
+from abhinaya.train.data.texts import FINE, Sentence
 from abhinaya.train.data.word_errors import with_errors
 
 
@@ -31,8 +32,15 @@ class TextPlan:
     """0 draws classes as often as they occur, 1 equally often."""
 
 
+FINE_LABELS: Final = tuple(name for names in FINE.values() for name in names)
+
+
 class TextBatches:
-    """Draws batches of sentences, by seed."""
+    """Draws batches of sentences, by seed.
+
+    Targets have a column for each of `labels`, and after them one for each of FINE_LABELS; a
+    sentence with fine labels has only those, another only the coarse ones.
+    """
 
     def __init__(
         self, sentences: Sequence[Sentence], labels: tuple[str, ...], plan: TextPlan, seed: int
@@ -40,15 +48,19 @@ class TextBatches:
         self._sentences = sentences
         self._plan = plan
         self._rng = np.random.default_rng(seed)
-        self._targets = targets_of(sentences, labels)
-        counts = self._targets.sum(axis=0)
+        coarse = targets_of(sentences, labels)
+        fine = fine_targets_of(sentences)
+        known = fine.sum(axis=1, keepdims=True) > 0.0
+        self._targets = np.concatenate([np.where(known, 0.0, coarse), fine], axis=1)
+        self._targets = self._targets.astype(np.float32)
+        counts = coarse.sum(axis=0)
         per_class = np.where(counts > 0, np.maximum(counts, 1.0) ** -plan.balance, 0.0)
-        chance = (self._targets @ per_class).astype(np.float64)
+        chance = (coarse @ per_class).astype(np.float64)
         self._chance = chance / chance.sum()
         self._words = common_words(sentences)
 
     def draw(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Pieces [B, W, K], mask [B, W], targets [B, C]."""
+        """Pieces [B, W, K], mask [B, W], targets [B, C + F]."""
         rng, plan = self._rng, self._plan
         chosen = rng.choice(len(self._sentences), size=plan.size, p=self._chance)
         texts = []
@@ -61,6 +73,15 @@ class TextBatches:
             torch.from_numpy(mask),
             torch.from_numpy(self._targets[chosen]),
         )
+
+
+def fine_targets_of(sentences: Sequence[Sentence]) -> FloatArray:
+    """[N, F] equal shares of each sentence's fine labels; 0 where it has none."""
+    targets = np.zeros((len(sentences), len(FINE_LABELS)), np.float32)
+    for row, sentence in zip(targets, sentences, strict=True):
+        for label in sentence.fine:
+            row[FINE_LABELS.index(label)] = 1.0 / len(sentence.fine)
+    return targets
 
 
 def targets_of(sentences: Sequence[Sentence], labels: tuple[str, ...]) -> FloatArray:

@@ -8,9 +8,12 @@ B batch, T frames, M mel bins, W words, K hashed pieces of a word, C classes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
+from abhinaya.models.base import FloatArray
 from abhinaya.models.compact.features import N_MELS
 
 
@@ -98,6 +101,69 @@ class SpeechTower(nn.Module):
         return logits
 
 
+class MannerTower(nn.Module):
+    """How an utterance is spoken (`models/compact/manner.py`) -> logits: two hidden layers."""
+
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(
+        self,
+        centre: FloatArray,
+        spread: FloatArray,
+        classes: int,
+        hidden: int,
+        dropout: float,
+    ) -> None:
+        """`centre` [Q] and `spread` [Q] of the inputs over the training clips."""
+        super().__init__()
+        self.register_buffer("centre", torch.from_numpy(centre))
+        self.register_buffer("spread", torch.from_numpy(spread).clamp_min(1e-2))
+        self.layers = nn.Sequential(
+            nn.Dropout(0.4 * dropout),
+            nn.Linear(len(centre), hidden),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, classes),
+        )
+
+    def forward(self, manner: Tensor) -> Tensor:
+        """[B, Q] -> logits [B, C]."""
+        logits: Tensor = self.layers(((manner - self.centre) / self.spread).clamp(-4.0, 4.0))
+        return logits
+
+
+class Mean(nn.Module):
+    """Towers that see the same, their logits averaged."""
+
+    def __init__(self, towers: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.towers = nn.ModuleList(towers)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Take what each tower takes: -> logits [B, C]."""
+        return torch.stack([tower(*inputs) for tower in self.towers]).mean(dim=0)
+
+
+class SoundAndManner(nn.Module):
+    """Both towers of a speech voter, their logits divided by a temperature each and averaged."""
+
+    def __init__(self, sound: nn.Module, manner: nn.Module, temperatures: Sequence[float]) -> None:
+        super().__init__()
+        self.sound, self.manner = sound, manner
+        self.temperatures = tuple(temperatures)
+
+    def forward(self, features: Tensor, mask: Tensor, manner: Tensor) -> Tensor:
+        """[B, T, M], mask [B, T] and manner [B, Q] -> logits [B, C]."""
+        of_sound, of_manner = self.temperatures
+        sound: Tensor = self.sound(features, mask) / of_sound
+        logits: Tensor = 0.5 * (sound + self.manner(manner) / of_manner)
+        return logits
+
+
 class TextTower(nn.Module):
     """Hashed pieces of words -> logits: a word is the sum of its pieces, then as above."""
 
@@ -122,6 +188,25 @@ class TextTower(nn.Module):
         x = torch.relu(near + self.alone(words)) * mask[:, :, None]
         logits: Tensor = self.out(self.pool(x, mask))
         return logits
+
+
+class Grouped(nn.Module):
+    """A tower over fine classes, its logits brought together into those of coarser ones."""
+
+    def __init__(self, tower: nn.Module, groups: Sequence[Sequence[int]]) -> None:
+        """Take for each coarse class the columns of its fine ones: `groups`."""
+        super().__init__()
+        self.tower = tower
+        self.groups = tuple(tuple(of) for of in groups)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Take what the tower takes: -> logits [B, C]."""
+        return grouped(self.tower(*inputs), self.groups)
+
+
+def grouped(logits: Tensor, groups: Sequence[Sequence[int]]) -> Tensor:
+    """Logits [B, F] of fine classes -> log of the summed powers [B, C] of each group."""
+    return torch.stack([logits[:, list(of)].logsumexp(dim=1) for of in groups], dim=1)
 
 
 class FirstColumns(nn.Module):

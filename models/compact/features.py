@@ -1,21 +1,13 @@
-"""Log-mel energies and the running statistics that normalise them. NumPy only.
+"""Log-mel energies, which frames are speech, and how energies are normalised. NumPy only.
 
 The light front process imports this file, and training imports the same one: what a voter was
 trained on is what it is served.
-
-Why the statistics are computed in the front and travel with each segment: normalising by the
-speaker and the channel is worth more to a small speech model than any choice of architecture, but
-the state behind it must not live in a voter. A voter has replicas, is restarted, and gets segments
-again after a failure; with the statistics in the message, every one of them normalises the same
-segment in the same way. The front calls `SpeechStatistics.update` with the segment first and sends
-`heard()` after it, so the first segment of a stream already has statistics: its own.
 
 Shapes: n samples, T frames, M = N_MELS mel bins.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import cache
 from typing import Final
 
@@ -23,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from abhinaya.models.base import FloatArray, Heard
-from abhinaya.models.compact.prior import PRIOR_LEVEL, PRIOR_SHAPE, PRIOR_STD
 
 SAMPLE_RATE: Final = 16_000
 FRAME_SAMPLES: Final = 400
@@ -102,132 +93,11 @@ def frame_levels(energies: FloatArray) -> Array64:
     return levels
 
 
-@dataclass(frozen=True, slots=True)
-class Sums:
-    """Weighted sums of log-mel frames, from which mean and deviation follow. Sums add up."""
-
-    weight: float
-    first: Array64
-    """[M] weighted sum of the energies."""
-    second: Array64
-    """[M] weighted sum of their squares."""
-
-    @classmethod
-    def none(cls) -> Sums:
-        """Of no frames."""
-        return cls(0.0, np.zeros(N_MELS), np.zeros(N_MELS))
-
-    @classmethod
-    def of(cls, energies: FloatArray, forget: float = 1.0) -> Sums:
-        """Of frames [T, M]; the last weighs 1, each one `forget` times what the next one does."""
-        weights = forget ** np.arange(len(energies) - 1, -1, -1, dtype=np.float64)
-        wide = energies.astype(np.float64)
-        return cls(float(weights.sum()), weights @ wide, weights @ wide**2)
-
-    def scaled(self, factor: float) -> Sums:
-        """All weights times `factor`."""
-        return Sums(self.weight * factor, self.first * factor, self.second * factor)
-
-    def __add__(self, other: Sums) -> Sums:
-        return Sums(
-            self.weight + other.weight, self.first + other.first, self.second + other.second
-        )
-
-
-SHRINKAGE_FRAMES: Final = 100.0
-"""Weight of the prior against what was heard: after 1 s of speech they count the same."""
-SMALLEST_STD: Final = 0.8
-"""Least deviation (nats) to divide by: a bin that the channel cuts off must not be blown up."""
-
-
-def heard_from(sums: Sums) -> Heard:
-    """Mean and deviation of what was heard, drawn towards the prior while that is little.
-
-    The level is taken from the speech itself and only the shape of the spectrum is drawn to the
-    prior, so that the gain of a microphone never matters, not even in the first second.
-    """
-    if sums.weight <= 0.0:
-        return Heard(0, PRIOR_SHAPE.copy(), PRIOR_STD.copy())
-    trust = sums.weight / (sums.weight + SHRINKAGE_FRAMES)
-    mean = sums.first / sums.weight
-    variance = np.maximum(sums.second / sums.weight - mean**2, 0.0)
-    level = float(mean.mean())
-    shrunk_mean = level + trust * (mean - level) + (1.0 - trust) * PRIOR_SHAPE
-    shrunk_std = np.sqrt(trust * variance + (1.0 - trust) * PRIOR_STD.astype(np.float64) ** 2)
-    return Heard(
-        frames=round(sums.weight),
-        mean=shrunk_mean.astype(np.float32),
-        std=np.maximum(shrunk_std, SMALLEST_STD).astype(np.float32),
-    )
-
-
-def fixed_statistics() -> Heard:
-    """Return the training speech's own statistics, the same for everybody: no normalisation."""
-    return Heard(1, (PRIOR_LEVEL + PRIOR_SHAPE).astype(np.float32), PRIOR_STD.copy())
-
-
 def normalise(energies: FloatArray, heard: Heard) -> FloatArray:
     """Log-mel energies [T, M] in deviations from what was heard, clipped to [-5, 5]."""
-    scaled: FloatArray = np.clip((energies - heard.mean) / heard.std, -5.0, 5.0)
+    mean, std = heard.mean[:N_MELS], heard.std[:N_MELS]
+    scaled: FloatArray = np.clip((energies - mean) / std, -5.0, 5.0)
     return scaled
-
-
-@dataclass(frozen=True, slots=True)
-class _State:
-    """All that the statistics remember: under 3 kB however long the stream."""
-
-    tail: FloatArray
-    """Samples that did not fill a frame yet: fewer than FRAME_SAMPLES."""
-    peak: float
-    sums: Sums
-
-
-class SpeechStatistics:
-    """Running mean and deviation of the log-mel energies of one stream's speech.
-
-    Deterministic, and fed in pieces equals fed whole, for any cuts. Frames near silence do not
-    count. Old speech is forgotten exponentially, so that a new speaker or a changed channel
-    takes over; pauses do not age what was heard.
-    """
-
-    def __init__(self, memory_s: float = 120.0) -> None:
-        """`memory_s`: seconds of speech after which a frame's weight has fallen to 1/e."""
-        if not memory_s > 0.0:
-            raise ValueError(f"memory_s must be over 0 seconds, got {memory_s}")
-        self._forget = float(np.exp(-HOP_SAMPLES / (SAMPLE_RATE * memory_s)))
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget everything: a new stream begins."""
-        self._state = _State(np.zeros(0, np.float32), -np.inf, Sums.none())
-
-    def update(self, samples: FloatArray) -> None:
-        """Hear samples [n] of speech; samples that are not finite are taken as silence."""
-        self._state = self._after(samples)
-
-    def heard(self) -> Heard:
-        """Return the statistics of everything heard until now."""
-        return heard_from(self._state.sums)
-
-    def preview(self, samples: FloatArray) -> Heard:
-        """Tell what `heard` would say after `update(samples)`, without hearing them.
-
-        For provisional segments, whose samples come once more in the final one.
-        """
-        return heard_from(self._after(samples).sums)
-
-    def _after(self, samples: FloatArray) -> _State:
-        state = self._state
-        clean = np.nan_to_num(samples.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-        joined = np.concatenate([state.tail, clean])
-        energies = log_mel(joined)
-        state = replace(state, tail=joined[len(energies) * HOP_SAMPLES :])
-        if len(energies) == 0:
-            return state
-        speech, peak = speech_frames(energies, state.peak)
-        loud = energies[speech]
-        sums = state.sums.scaled(self._forget ** len(loud)) + Sums.of(loud, self._forget)
-        return replace(state, peak=peak, sums=sums)
 
 
 def speech_frames(

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from abhinaya.models.base import Abstention, Ballot, Card, FloatArray, Utterance, ballot
-from abhinaya.models.compact.listen import listen, pad
+from abhinaya.models.base import Abstention, Ballot, Card, Utterance, ballot
+from abhinaya.models.compact.listen import Listened, listen, speech_feeds
 from abhinaya.models.compact.tokens import encode, normalise_text
 from abhinaya.models.compact.weights_file import load_weights
 
@@ -34,25 +34,23 @@ class CompactJoint:
     def vote(self, batch: Sequence[Utterance]) -> list[Ballot | Abstention]:
         """Give one answer for each utterance; too short, silent or broken audio abstains."""
         heard = [listen(utterance) for utterance in batch]
-        features = {b: h for b, h in enumerate(heard) if not isinstance(h, Abstention)}
-        if not features:
+        audible = {b: h for b, h in enumerate(heard) if not isinstance(h, Abstention)}
+        if not audible:
             return [h for h in heard if isinstance(h, Abstention)]
         rows = self._weights.probabilities(
-            self._feeds(list(features.values()), [batch[b].transcript for b in features])
+            self._feeds(list(audible.values()), [batch[b].transcript for b in audible])
         )
-        ballots = dict(zip(features, map(ballot, rows), strict=True))
+        ballots = dict(zip(audible, map(ballot, rows), strict=True))
         return [h if isinstance(h, Abstention) else ballots[b] for b, h in enumerate(heard)]
 
     def _feeds(
-        self, features: Sequence[FloatArray], transcripts: Sequence[str]
+        self, heard: Sequence[Listened], transcripts: Sequence[str]
     ) -> dict[str, npt.NDArray[Any]]:
         texts = [normalise_text(transcript) for transcript in transcripts]
         settings = self._weights.settings
-        padded, mask = pad(features)
         ids, word_mask = encode(texts, settings["buckets"], settings["hash_seed"])
         return {
-            "features": padded,
-            "mask": mask,
+            **speech_feeds(heard),
             "pieces": ids,
             "word_mask": word_mask,
             "worded": np.array([float(bool(text)) for text in texts], np.float32),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -12,23 +13,34 @@ from abhinaya.models.compact.features import (
     N_MELS,
     SAMPLE_RATE,
     SILENCE_LEVEL,
-    SpeechStatistics,
     frame_levels,
-    log_mel,
     normalise,
 )
+from abhinaya.models.compact.manner import manner, spoken
+from abhinaya.models.compact.running import SpeechStatistics
+from abhinaya.models.compact.voice import MEL, N_VALUES, frame_values
 
 SHORTEST_S: Final = 0.25
 """Less than a syllable holds no emotion that can be told."""
 
 
-def listen(utterance: Utterance) -> FloatArray | Abstention:
-    """Normalised log-mel energies [T, M] of an utterance, or why there are none.
+@dataclass(frozen=True, slots=True)
+class Listened:
+    """An utterance as the networks take it."""
 
-    Normalised by what the stream has heard; without that, by the utterance alone.
+    features: FloatArray
+    """[T, M] log-mel energies, normalised by what the stream has heard."""
+    manner: FloatArray
+    """[Q] how it was spoken, by the measure of what the stream has heard."""
+
+
+def listen(utterance: Utterance) -> Listened | Abstention:
+    """Look at an utterance, or say why that cannot be.
+
+    By the measure of what the stream has heard; without that, of the utterance alone.
 
     Raises:
-        ValueError: `heard` has another number of mel bins than M.
+        ValueError: `heard` has another number of values than D.
 
     """
     samples = utterance.samples
@@ -38,10 +50,13 @@ def listen(utterance: Utterance) -> FloatArray | Abstention:
         )
     if not np.isfinite(samples).all():
         return Abstention("audio has samples that are not numbers")
-    energies = log_mel(samples)
+    values = frame_values(samples)
+    energies = values[:, MEL]
     if frame_levels(energies).max() <= SILENCE_LEVEL:
         return Abstention("audio is silent")
-    return normalise(energies, _statistics(utterance))
+    said = spoken(values)
+    heard = _statistics(utterance)
+    return Listened(normalise(energies, heard), manner(said, heard))
 
 
 def _statistics(utterance: Utterance) -> Heard:
@@ -50,9 +65,21 @@ def _statistics(utterance: Utterance) -> Heard:
         own = SpeechStatistics()
         own.update(utterance.samples)
         return own.heard()
-    if heard.mean.shape != (N_MELS,) or heard.std.shape != (N_MELS,):
-        raise ValueError(f"heard has {heard.mean.shape} mel bins; this voter needs {N_MELS}")
+    if heard.mean.shape != (N_VALUES,) or heard.std.shape != (N_VALUES,):
+        raise ValueError(
+            f"heard has {heard.mean.shape} values of a frame; this voter needs {N_VALUES}"
+        )
     return heard
+
+
+def speech_feeds(heard: Sequence[Listened]) -> dict[str, FloatArray]:
+    """Feed a speech network with a batch: `features` and `mask`, padded, and `manner`."""
+    features, mask = pad([one.features for one in heard])
+    return {
+        "features": features,
+        "mask": mask,
+        "manner": np.stack([one.manner for one in heard]),
+    }
 
 
 def pad(features: Sequence[FloatArray]) -> tuple[FloatArray, FloatArray]:

@@ -1,4 +1,4 @@
-"""What log-mel energies look like before anything was heard: the prior of the running statistics.
+"""What the values of a frame look like before anything was heard: the prior of what is running.
 
 Measured over the training speakers of RAVDESS and nEMO (weighted by clip), a quarter as recorded
 and the rest through the drawn channels of `abhinaya.train.data.channels`.
@@ -29,7 +29,7 @@ PRIOR_SHAPE: Final[FloatArray] = np.array(
 )
 """[M] mean log-mel energy of speech, relative to the mean over the bins."""
 
-PRIOR_STD: Final[FloatArray] = np.array(
+PRIOR_MEL_STD: Final[FloatArray] = np.array(
     [
         2.41, 2.72, 3.04, 3.27, 3.41, 3.43, 3.39, 3.38, 3.38, 3.41, 3.45, 3.48,
         3.45, 3.41, 3.37, 3.33, 3.27, 3.20, 3.13, 3.09, 3.07, 3.06, 3.05, 3.04,
@@ -41,4 +41,26 @@ PRIOR_STD: Final[FloatArray] = np.array(
     np.float32,
 )
 """[M] its deviation within one clip."""
+
+PRIOR_CEPSTRA_STD: Final[FloatArray] = np.array(
+    [
+        18.87, 8.95, 5.11, 4.08, 3.26, 2.67, 2.51, 2.26, 2.10, 1.97,
+        1.80, 1.75, 1.68, 1.64, 1.64, 1.59, 1.55, 1.50, 1.48, 1.43,
+    ],
+    np.float32,
+)
+"""Deviation of the cepstral coefficients within one clip, and below of their motion."""
+
+PRIOR_MOTION_STD: Final[FloatArray] = np.array(
+    [
+        8.88, 5.03, 3.43, 2.49, 2.28, 1.99, 1.89, 1.82, 1.72, 1.64,
+        1.57, 1.53, 1.49, 1.47, 1.45, 1.42, 1.40, 1.37, 1.34, 1.31,
+    ],
+    np.float32,
+)
+
+PRIOR_VOICE_MEAN: Final[FloatArray] = np.array([0.691, 0.656, 3.572, 18.608, 0.019], np.float32)
+"""Voiced, strength, pitch, its square, its motion (`voice.py`), and below their deviation."""
+
+PRIOR_VOICE_STD: Final[FloatArray] = np.array([0.436, 0.240, 2.258, 12.027, 0.053], np.float32)
 # fmt: on

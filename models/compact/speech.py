@@ -1,8 +1,9 @@
 """The compact speech voter: how it was said, in under 5 MB and on one thread.
 
-Log-mel energies, normalised by what the stream has heard; four convolutions over time and
-frequency and two over time; attentive statistics pooling (Okabe et al., 2018). The network is
-`abhinaya.train.towers.SpeechTower`.
+Two networks that look at different things, their scores added: log-mel energies, normalised by what
+the stream has heard, through four convolutions over time and frequency, two over time and attentive
+statistics pooling (Okabe et al., 2018); and the utterance's moments against those of the stream
+(`manner.py`) through two layers. The networks are in `abhinaya.train.towers`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from abhinaya.models.base import Abstention, Ballot, Card, Utterance, ballot
-from abhinaya.models.compact.listen import listen, pad
+from abhinaya.models.compact.listen import listen, speech_feeds
 from abhinaya.models.compact.weights_file import load_weights
 
 
@@ -29,10 +30,9 @@ class CompactSpeech:
     def vote(self, batch: Sequence[Utterance]) -> list[Ballot | Abstention]:
         """Give one answer for each utterance; too short, silent or broken audio abstains."""
         heard = [listen(utterance) for utterance in batch]
-        features = {b: h for b, h in enumerate(heard) if not isinstance(h, Abstention)}
-        if not features:
+        audible = {b: h for b, h in enumerate(heard) if not isinstance(h, Abstention)}
+        if not audible:
             return [h for h in heard if isinstance(h, Abstention)]
-        padded, mask = pad(list(features.values()))
-        rows = self._weights.probabilities({"features": padded, "mask": mask})
-        ballots = dict(zip(features, map(ballot, rows), strict=True))
+        rows = self._weights.probabilities(speech_feeds(list(audible.values())))
+        ballots = dict(zip(audible, map(ballot, rows), strict=True))
         return [h if isinstance(h, Abstention) else ballots[b] for b, h in enumerate(heard)]

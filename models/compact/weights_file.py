@@ -40,8 +40,12 @@ class Weights:
     card: Card
 
     def probabilities(self, feeds: Mapping[str, npt.NDArray[Any]]) -> FloatArray:
-        """Run the network: probabilities [B, C] in the order of LABELS, 0 for what it lacks."""
-        (logits,) = self.session.run(["logits"], dict(feeds))
+        """Run the network: probabilities [B, C] in the order of LABELS, 0 for what it lacks.
+
+        `feeds` may hold more than it takes: weights trained before `manner` was there do not.
+        """
+        taken = {given.name: feeds[given.name] for given in self.session.get_inputs()}
+        (logits,) = self.session.run(["logits"], taken)
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
         spread = np.zeros((len(logits), len(LABELS)), np.float32)
         spread[:, self.places] = powers / powers.sum(axis=1, keepdims=True)

@@ -63,7 +63,7 @@ def test_what_was_made_with_bursts_says_how_and_votes_without_them(
     assert main([*train, "--set", "bursts=0.5"]) == 0
     assert "ravdess_15" in capsys.readouterr().out  # the tuning speaker's figure
     path = tmp_path / "compact-speech.onnx"
-    told = ("schedule.steps=2", "seed=5", "bursts=0.5")
+    told = ("schedule.steps=2", "manner.schedule.steps=2", "seed=5", "bursts=0.5")
     made_by = "abhinaya train compact-speech" + "".join(f" --set {s}" for s in told)
     assert json.loads(path.with_suffix(".json").read_text())["made_by"] == made_by
     voter = load("compact-speech", {"weights": str(path)})

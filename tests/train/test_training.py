@@ -10,6 +10,7 @@ import torch
 from abhinaya.models.base import Ballot, Utterance
 from abhinaya.models.compact.features import N_MELS
 from abhinaya.models.compact.listen import pad
+from abhinaya.models.compact.manner import N_MANNER
 from abhinaya.models.compact.tokens import encode
 from abhinaya.models.compact.weights_file import load_weights
 from abhinaya.models.registry import load
@@ -18,10 +19,10 @@ from abhinaya.train.calibration import fit_temperature, prior_bias
 from abhinaya.train.cli import main
 from abhinaya.train.compact_joint import Pairs, fit_fusion
 from abhinaya.train.errors import TrainingError
-from abhinaya.train.export import Calibrated, export, halve
+from abhinaya.train.export import Calibrated, export, small
 from abhinaya.train.loop import Schedule, fit
 from abhinaya.train.metrics import calibration_error, macro_f1, per_class, weighted_f1
-from abhinaya.train.towers import SpeechTower, TextTower
+from abhinaya.train.towers import MannerTower, Mean, SoundAndManner, SpeechTower, TextTower
 
 LABELS7 = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 BUCKETS = 1 << 10
@@ -71,20 +72,29 @@ def test_padding_never_reaches_a_text_result() -> None:
 
 
 def test_onnx_gives_what_torch_gives(tmp_path: Path) -> None:
-    network = Calibrated(speech_tower(), 1.7, [0.0] * 4 + [0.5, 0.0, 0.0]).eval()
+    torch.manual_seed(1)
+    of_manner = Mean(
+        [MannerTower(np.zeros(N_MANNER, np.float32), np.ones(N_MANNER, np.float32), 7, 8, 0.1)]
+    )
+    both = SoundAndManner(speech_tower(), of_manner, (1.2, 0.9))
+    network = Calibrated(both, 1.7, [0.0] * 4 + [0.5, 0.0, 0.0]).eval()
     path = tmp_path / "compact-speech.onnx"
     export(network, path, "compact-speech", "0", LABELS7, {})
     weights = load_weights("compact-speech", frozenset({"audio"}), str(path))
     rng = np.random.default_rng(0)
     features, mask = pad([rng.standard_normal((n, N_MELS)).astype(np.float32) for n in (31, 250)])
-    found = weights.probabilities({"features": features, "mask": mask})
+    manner = rng.standard_normal((2, N_MANNER)).astype(np.float32)
+    fed = {"features": features, "mask": mask, "manner": manner}
+    found = weights.probabilities(fed)
     with torch.no_grad():
-        expected = network(torch.from_numpy(features), torch.from_numpy(mask)).softmax(1).numpy()
+        expected = network(*(torch.from_numpy(one) for one in fed.values())).softmax(1).numpy()
     np.testing.assert_allclose(np.delete(found, 1, axis=1), expected, atol=1e-5)
+    moved = weights.probabilities({**fed, "manner": manner + 1.0})
+    assert np.abs(moved - found).max() > 1e-3
 
 
 def test_text_onnx_gives_what_torch_gives(tmp_path: Path) -> None:
-    network = Calibrated(halve(text_tower()), 0.8, [0.0] * 7).eval()
+    network = Calibrated(small(text_tower()), 0.8, [0.0] * 7).eval()
     path = tmp_path / "compact-text.onnx"
     export(network, path, "compact-text", "0", LABELS7, {"buckets": BUCKETS, "hash_seed": 0})
     weights = load_weights("compact-text", frozenset({"transcript"}), str(path))

@@ -16,13 +16,16 @@ import numpy as np
 import numpy.typing as npt
 
 from abhinaya.models.base import FloatArray
-from abhinaya.models.compact.features import N_MELS, Sums, log_mel, speech_frames
+from abhinaya.models.compact.features import speech_frames
+from abhinaya.models.compact.manner import Spoken, spoken
+from abhinaya.models.compact.running import Sums
+from abhinaya.models.compact.voice import MEL, N_VALUES, frame_values
 from abhinaya.train.data.audio import read_audio
 from abhinaya.train.data.channels import Channel, Surroundings, draw_channel, send_through
 from abhinaya.train.data.clips import Clip
 
 CLIPS_PER_SESSION = 24
-RENDERING_VERSION = 1
+RENDERING_VERSION = 3
 """Raise it when features or channels change: caches of another version are not used."""
 
 
@@ -30,7 +33,8 @@ RENDERING_VERSION = 1
 class Sessions:
     """Features of many clips, one after the other, and where each begins.
 
-    N clips, F frames of them all, M mel bins. The same clip occurs once in every rendering.
+    N clips, F frames of them all, M mel bins, D values of a frame (`models/compact/voice.py`). The
+    same clip occurs once in every rendering.
     """
 
     clips: tuple[Clip, ...]
@@ -41,21 +45,33 @@ class Sessions:
     frames: npt.NDArray[np.float16]
     """[F, M] log-mel energies."""
     weights: npt.NDArray[np.float64]
-    """[N] speech frames of each clip, with `firsts` and `seconds` [N, M]: its `Sums`."""
+    """[N, 2] speech frames of each clip, with `firsts` and `seconds` [N, 2, D]: its `Sums`.
+
+    First as the beginning of a stream, the running peak fresh; then within one, the peak carried on
+    from the other clips of the session, as a stream carries it. They differ by the quiet frames
+    before the clip's first word, which count as speech only where nothing louder was heard yet.
+    """
     firsts: npt.NDArray[np.float64]
     seconds: npt.NDArray[np.float64]
+    courses: FloatArray
+    """[N, COURSE] the course of each clip's level and pitch (`models/compact/manner.py`)."""
 
     def energies(self, i: int) -> FloatArray:
         """Log-mel energies [T, M] of clip i."""
         start = int(self.ends[i - 1]) if i else 0
         return self.frames[start : int(self.ends[i])].astype(np.float32)
 
+    def spoken(self, i: int) -> Spoken:
+        """Tell what of clip i does not depend on what was heard before it."""
+        return Spoken(self.sums([i]), self.courses[i])
+
     def sums(self, chosen: Sequence[int] | npt.NDArray[np.int64]) -> Sums:
-        """Add up several clips."""
+        """Add up several clips in the order of a stream: the first begins it."""
+        within = np.minimum(np.arange(len(chosen)), 1)
         return Sums(
-            float(self.weights[chosen].sum()),
-            self.firsts[chosen].sum(axis=0),
-            self.seconds[chosen].sum(axis=0),
+            float(self.weights[chosen, within].sum()),
+            self.firsts[chosen, within].sum(axis=0),
+            self.seconds[chosen, within].sum(axis=0),
         )
 
 
@@ -98,32 +114,57 @@ def _plan(
                 yield members, draw_channel(rng, around) if rendering else Channel()
 
 
-def _render_session(
-    job: tuple[list[Clip], Channel, int],
-) -> tuple[int, list[FloatArray]]:
+@dataclass(frozen=True, slots=True)
+class _Rendered:
+    """One clip of a session. Fields as those of `Sessions`."""
+
+    frames: npt.NDArray[np.float16]
+    sums: tuple[Sums, Sums]
+    course: FloatArray
+
+
+def _render_session(job: tuple[list[Clip], Channel, int]) -> tuple[int, list[_Rendered]]:
     members, channel, number = job
     rng = np.random.default_rng(number)
-    rendered = [log_mel(send_through(read_audio(c.path), channel, rng)) for c in members]
-    return number, rendered
+    values = [frame_values(send_through(read_audio(c.path), channel, rng)) for c in members]
+    return number, [
+        _Rendered(of[:, MEL].astype(np.float16), both, spoken(of).course)
+        for of, both in zip(values, sums_in_turn(values), strict=True)
+    ]
 
 
-def _store(path: Path, parts: Sequence[tuple[int, list[FloatArray]]]) -> None:
-    rendered = [(number, energies) for number, of in parts for energies in of]
-    sums = [Sums.of(energies[speech_frames(energies)[0]]) for _, energies in rendered]
+def sums_in_turn(session: Sequence[FloatArray]) -> list[tuple[Sums, Sums]]:
+    """Sum each clip's frames [T, D], as one that begins a stream and as one within it.
+
+    Within the stream each clip follows the one before it, and the first one the last, so that none
+    lacks a running peak.
+    """
+    found = []
+    peak = speech_frames(session[-1][:, MEL])[1]
+    for values in session:
+        alone, _ = speech_frames(values[:, MEL])
+        speech, peak = speech_frames(values[:, MEL], peak)
+        found.append((Sums.of(values[alone]), Sums.of(values[speech])))
+    return found
+
+
+def _store(path: Path, parts: Sequence[tuple[int, list[_Rendered]]]) -> None:
+    clips = [(number, clip) for number, of in parts for clip in of]
     half = path.with_suffix(".half.npz")
     np.savez(
         half,
-        session=np.array([number for number, _ in rendered]),
-        ends=np.cumsum([len(energies) for _, energies in rendered]),
-        frames=np.concatenate([energies for _, energies in rendered]).astype(np.float16),
-        weights=np.array([s.weight for s in sums]),
-        firsts=np.stack([s.first for s in sums]),
-        seconds=np.stack([s.second for s in sums]),
+        session=np.array([number for number, _ in clips]),
+        ends=np.cumsum([len(clip.frames) for _, clip in clips]),
+        frames=np.concatenate([clip.frames for _, clip in clips]),
+        weights=np.array([[s.weight for s in clip.sums] for _, clip in clips]),
+        firsts=np.array([[s.first for s in clip.sums] for _, clip in clips]),
+        seconds=np.array([[s.second for s in clip.sums] for _, clip in clips]),
+        courses=np.stack([clip.course for _, clip in clips]),
     )
     half.replace(path)  # a run that was killed leaves no broken cache
 
 
 def _key(clips: Sequence[Clip], renderings: int, seed: int) -> str:
-    named = "\n".join(str(clip) for clip in clips)
-    said = f"{RENDERING_VERSION} {CLIPS_PER_SESSION} {N_MELS} {renderings} {seed} {named}"
+    named = "\n".join(f"{c.id} {c.speaker} {c.kind} {c.label}" for c in clips)
+    said = f"{RENDERING_VERSION} {CLIPS_PER_SESSION} {N_VALUES} {renderings} {seed} {named}"
     return hashlib.sha256(said.encode()).hexdigest()[:16]

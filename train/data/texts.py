@@ -28,6 +28,29 @@ EMORYNLP: Final[Mapping[str, str]] = {
     "Scared": "fear",
 }
 """Peaceful and Powerful have no counterpart among the eight and are left out."""
+FINE: Final[Mapping[str, tuple[str, ...]]] = {
+    "angry": ("anger", "annoyance", "disapproval"),
+    "disgust": ("disgust",),
+    "fear": ("fear", "nervousness"),
+    "happy": (
+        "joy",
+        "amusement",
+        "approval",
+        "excitement",
+        "gratitude",
+        "love",
+        "optimism",
+        "relief",
+        "pride",
+        "admiration",
+        "desire",
+        "caring",
+    ),
+    "neutral": ("neutral",),
+    "sad": ("sadness", "disappointment", "embarrassment", "grief", "remorse"),
+    "surprise": ("surprise", "realization", "confusion", "curiosity"),
+}
+"""The 28 labels of GoEmotions under ours, as its authors group them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +60,33 @@ class Sentence:
     text: str
     """Normalised: lower case, no punctuation."""
     labels: tuple[str, ...]
+    fine: tuple[str, ...] = ()
+    """Labels of GoEmotions before they were grouped; none where a corpus has none."""
 
 
 def read_goemotions(data: Path, split: str) -> list[Sentence]:
     """GoEmotions in the Ekman grouping (Demszky et al., 2020); `split` is train or dev."""
     folder = data / "text" / "goemotions"
     names = [EKMAN[name] for name in _open(folder / "ekman_labels.txt").split()]
+    fine = _fine(folder, split)
     found = []
     for line in _open(folder / f"ekman_{split}.tsv").splitlines():
-        text, indices, _ = line.split("\t")
+        text, indices, comment = line.split("\t")
         labels = tuple(names[int(i)] for i in indices.split(","))
-        found.append(Sentence(normalise_text(text.replace("[NAME]", "")), labels))
+        spoken = normalise_text(text.replace("[NAME]", ""))
+        found.append(Sentence(spoken, labels, fine.get(comment, ())))
     return _spoken(found)
+
+
+def _fine(folder: Path, split: str) -> dict[str, tuple[str, ...]]:
+    """Ungrouped labels of each comment, or nothing where they are not kept."""
+    if not (folder / "original_labels.txt").is_file():
+        return {}
+    names = _open(folder / "original_labels.txt").split()
+    lines = (line.split("\t") for line in _open(folder / f"original_{split}.tsv").splitlines())
+    return {
+        comment: tuple(names[int(i)] for i in indices.split(",")) for _, indices, comment in lines
+    }
 
 
 def read_emorynlp(data: Path, split: str) -> list[Sentence]:

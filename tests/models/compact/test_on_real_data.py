@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from abhinaya.models.base import Ballot, Utterance
-from abhinaya.models.compact.features import SpeechStatistics
+from abhinaya.models.compact.running import SpeechStatistics
 from abhinaya.models.registry import load
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
