@@ -2,7 +2,8 @@
 
 Pure, and of the lowest rank: a part of a segment is given only to nodes that hold nothing, is not
 tried twice, gives way to the next part, and ends when the segment itself comes. Its verdict is
-given when all who were asked have answered, or after the limit with those present.
+given when all who were asked have answered, or after the limit with those present. Words that come
+later than that are told with the next part: they are no less true.
 
 Who is asked follows from what was measured: a service whose last batches took longer than the limit
 is not, nor one of which nothing is known yet, for a slow model must not be found at work on a part
@@ -71,6 +72,8 @@ class Provisionals:
         self._unasked: dict[str, dict[Key, None]] = {}
         """By service, what waits for an idle node, the oldest first."""
         self._touched: dict[Key, None] = {}
+        self._said: dict[Key, Transcript | None] = {}
+        """The latest words of every segment that is still spoken."""
 
     def __bool__(self) -> bool:
         return bool(self._drafts)
@@ -106,7 +109,8 @@ class Provisionals:
         old = self._drafts.get(facts.key)
         if old is not None and item.part <= old.item.part:
             return []
-        actions = self.over(facts.key)
+        actions = self._drop(facts.key)
+        self._said.setdefault(facts.key, None)
         due = now + self._limit_s
         draft = _Draft(item, Case(facts, now, due), due, self._expected())
         self._drafts[facts.key] = draft
@@ -118,6 +122,10 @@ class Provisionals:
 
     def over(self, key: Key) -> list[Retract]:
         """Forget what there is of a segment; the nodes at work on it are told."""
+        self._said.pop(key, None)
+        return self._drop(key)
+
+    def _drop(self, key: Key) -> list[Retract]:
         draft = self._drafts.pop(key, None)
         if draft is None:
             return []
@@ -146,6 +154,10 @@ class Provisionals:
         """Note an answer; it counts if it is about the latest part."""
         key = (answer.stream, answer.sequence)
         self._dispatch.returned(node, key, answer.part)
+        if isinstance(answer, Transcript) and key in self._said:
+            before = self._said[key]
+            if before is None or before.part < answer.part:
+                self._said[key] = answer
         draft = self._answering(key, answer.part, service, node)
         if draft is None:
             return
@@ -208,6 +220,7 @@ class Provisionals:
     def _judge(self, now: float, draft: _Draft) -> Verdict | None:
         """Give the verdict, if it has anything to say: a label, or words."""
         case = draft.case
+        case.transcript = case.transcript or self._said[case.facts.key]
         enough = len(case.votes) >= max(1, self._rule.quorum)
         if not enough and not (case.transcript and case.transcript.text):
             return None

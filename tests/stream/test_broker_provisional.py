@@ -120,6 +120,41 @@ def test_what_comes_after_the_limit_says_nothing_more() -> None:
     assert parts(hub, "T2") == []
 
 
+def test_words_that_come_late_are_told_with_the_next_part() -> None:
+    hub = talking("asr", "S1")
+    hub.say(FRONT, fakes.provisional(1, part=1))
+    says(hub, "S1", part=1)
+    hub.tick(LIMIT_S + 0.01)
+    says(hub, "asr", part=1)
+    hub.say(FRONT, fakes.provisional(1, part=2))
+    says(hub, "S1", part=2)
+    hub.tick(LIMIT_S + 0.01)
+    first, second = hub.passing()
+    assert first.transcript is None
+    assert second.transcript is not None
+    assert (second.part, second.transcript.part) == (2, 1)
+    hub.say(FRONT, fakes.segment(1))
+    says(hub, "asr", part=2)
+    hub.answer(1, "S1", "asr")
+    hub.say(FRONT, fakes.provisional(2))
+    says(hub, "S1", sequence=2)
+    hub.tick(LIMIT_S + 0.01)
+    assert hub.passing()[-1].transcript is None, "they were of the segment before"
+
+
+def test_what_is_known_of_segments_that_are_over_is_forgotten() -> None:
+    hub = talking()
+    for part in (1, 2):
+        hub.say(FRONT, fakes.provisional(1, part=part))
+        says(hub, "asr", part=part)
+    hub.say(FRONT, fakes.gap(1))
+    says(hub, "asr", part=2)
+    parts = hub.broker._parts
+    assert (parts._drafts, parts._said) == ({}, {})
+    assert not any(parts._unasked.values())
+    assert hub.broker._dispatch._had == {}
+
+
 def test_without_an_answer_there_is_no_verdict() -> None:
     hub = talking()
     hub.say(FRONT, fakes.provisional(1))
