@@ -85,6 +85,13 @@ class VadConfig:
         least=0,
         most=10,
     )
+    provisional_pause_s: float = setting(
+        0.0,
+        doc="silence after which one more is asked for, lest the end of speech find the transcriber "
+        "behind; 0: none",
+        least=0,
+        most=5,
+    )
 
 
 @dataclass(frozen=True, slots=True)

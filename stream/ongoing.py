@@ -2,7 +2,8 @@
 
 Pure, and a mere onlooker: whether it looks, and how often, changes nothing in what the segmenter
 gives. A part of a segment is due when someone has spoken for `provisional_after_s`, then every
-`provisional_every_s`, but not before there is new speech in it.
+`provisional_every_s`, but not before there is new speech in it; and at once when new speech is
+followed by a silence of `provisional_pause_s`, which may turn out to be the end.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Ongoing:
     def __init__(self, config: VadConfig, segmenter: Segmenter) -> None:
         self._after = to_samples(config.provisional_after_s)
         self._every = to_samples(config.provisional_every_s)
+        self._pause = to_samples(config.provisional_pause_s)
         self._segmenter = segmenter
         self._start: int | None = None
         """Of the run that the next two are about."""
@@ -69,4 +71,6 @@ class Ongoing:
         return None
 
     def _is_due(self, run: Run) -> bool:
-        return run.speech_end > self._told and self._segmenter.position >= self._due
+        position = self._segmenter.position
+        pauses = 0 < self._pause <= position - run.speech_end
+        return run.speech_end > self._told and (position >= self._due or pauses)

@@ -328,4 +328,6 @@ def test_addresses_that_can(monkeypatch) -> None:
         card = load("zero-shot", {"base_url": url, "model": "llama", **more}).card
         assert card.version == "llama"
         assert card.needs == {"transcript"}
+        assert card.served
+        assert card.context_turns == 0
         assert card.notes[0].startswith("sends transcripts to http")

@@ -180,3 +180,28 @@ def test_parts_are_bounded_in_number(config: VadConfig) -> None:
     seen = watch([0.9] * 1000, config)
     seconds = 1000 * S / 16_000
     assert 0 < len(seen.parts) <= seconds / config.provisional_every_s
+
+
+def test_a_silence_that_may_be_the_end_has_a_part_at_once() -> None:
+    pausing = VadConfig(
+        min_silence_s=0.4,
+        pad_s=0.15,
+        provisional_after_s=1.5,
+        provisional_every_s=1.0,
+        provisional_pause_s=0.2,
+    )
+    track = [0.0] * 10 + [0.9] * 20 + [0.0] * 9 + [0.9] * 20 + [0.0] * 20
+    seen = watch(track, pausing)
+    # seven frames of silence after the speech; the second time, the next is the segment
+    assert [(number, part.speech_end // S) for number, part in seen.parts] == [(36, 30), (65, 59)]
+    (piece,) = seen.pieces
+    last = seen.parts[-1][1]
+    assert (last.start, last.end) == (piece.start, piece.end), "all of it is known by then"
+
+
+def test_a_pause_is_told_once_and_only_if_parts_are_wanted() -> None:
+    pausing = VadConfig(min_silence_s=2.0, provisional_pause_s=0.2)
+    track = [0.9] * 20 + [0.0] * 60
+    assert [number for number, _ in watch(track, pausing).parts] == [26]
+    off = VadConfig(min_silence_s=2.0, provisional_pause_s=0.2, provisional_every_s=0.0)
+    assert watch(track, off).parts == []
