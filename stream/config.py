@@ -86,9 +86,9 @@ class VadConfig:
         most=10,
     )
     provisional_pause_s: float = setting(
-        0.0,
-        doc="silence after which one more is asked for, lest the end of speech find the transcriber "
-        "behind; 0: none",
+        0.2,
+        doc="silence, in seconds, after which one more is asked for: at the end of speech the "
+        "transcriber then has nothing left to do; 0: none",
         least=0,
         most=5,
     )

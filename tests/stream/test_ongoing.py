@@ -72,7 +72,11 @@ def test_a_part_is_due_after_a_while_and_then_at_intervals() -> None:
 
 def test_nothing_is_due_without_new_speech() -> None:
     patient = VadConfig(
-        min_silence_s=0.96, pad_s=0.0, provisional_after_s=0.32, provisional_every_s=0.256
+        min_silence_s=0.96,
+        pad_s=0.0,
+        provisional_after_s=0.32,
+        provisional_every_s=0.256,
+        provisional_pause_s=0.0,
     )
     seen = watch([0.9] * 11 + [0.0] * 20 + [0.9] * 3 + [0.0] * 40, patient)
     # in the long silence, which is due twice, there is nothing new; then comes the first new word
