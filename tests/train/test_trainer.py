@@ -20,6 +20,7 @@ from abhinaya.models.errors import LabelsError
 from abhinaya.models.labels import LABELS
 from abhinaya.models.registry import load
 from abhinaya.models.wavlm import load_s1
+from abhinaya.stream.config import load as load_profile
 from abhinaya.train import session
 from abhinaya.train.cli import main
 from abhinaya.train.data.clips import ATTRIBUTES
@@ -100,6 +101,19 @@ def test_a_recipe_trains_and_the_registry_loads_what_it_made(
     assert isinstance(answer, Ballot)
     expected = probabilities(learners[0], samples, "it is happy now")
     assert answer.probabilities == pytest.approx(expected.tolist(), abs=2e-6)
+
+
+def test_what_is_beside_the_weights_makes_a_profile_of_the_monitor(
+    models: Path, manifest: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    assert run("st1", manifest, out, shrunk("st1", models)) == 0
+    profile = tmp_path / "mine.toml"
+    profile.write_text((out / "best" / "voter.toml").read_text().replace("NAME", "ST1"))
+    voter = load_profile(str(profile)).voters["ST1"]
+    assert voter.model == "salmonn-7b"
+    card = load(voter.model, {**voter.options, "device": "cpu"}).card
+    assert card.needs == {"audio", "transcript"}
 
 
 @pytest.mark.parametrize("recipe", ["s2", "st1", "t2"])

@@ -121,16 +121,20 @@ def test_killed_at_random_steps_it_ends_where_the_unbroken_run_did(
 
 @pytest.mark.processes
 @pytest.mark.timeout(900)
-def test_two_processes_make_the_steps_of_one(
+def test_two_processes_go_on_where_one_stopped(
     files: tuple[Path, Path], unbroken: Path, tmp_path: Path
 ) -> None:
     """A recipe means the same on any number of devices: DDP over gloo, on this CPU."""
     out = tmp_path / "run"
     launch = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
-    finish(command(files, out), *launch)
+    assert kill_at(command(files, out), 3, signal.SIGTERM) == 130
+    alone = len(logged(out))
+    assert alone < 20
+    finish(command(files, out, "--resume"), *launch)
     said = Path(f"{out}.txt").read_text("utf-8")
     assert "on 2 x cpu" in said
-    assert said.count("clips to learn from") == 1  # one of them talks
+    assert said.count(f"continuing after step {alone}") == 1  # one of them talks
     one, two = ([line["loss"] for line in logged(run)] for run in (unbroken, out))
+    assert len(two) == 24
     assert two == pytest.approx(one, rel=1e-3)  # sums in another order
-    assert two[:2] == pytest.approx(one[:2], rel=1e-5)
+    assert two[: alone + 1] == pytest.approx(one[: alone + 1], rel=1e-5)
