@@ -111,7 +111,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     asked.add_argument("--data", type=Path, default=DATA, help="default: %(default)s")
     asked.add_argument("--batch", type=int, default=1, help="clips in one call")
-    asked.add_argument("--limit", type=int, help="clips of each corpus at most")
+    asked.add_argument(
+        "--limit", type=int, help="clips of each corpus, or segments of each kind, at most"
+    )
     asked.add_argument(
         "--clock",
         choices=list(CLOCKS),

@@ -70,30 +70,37 @@ class Believed:
 def measure(
     unguarded: Transcriber, guarded: Transcriber, data: Path, limit: int, seed: int = 0
 ) -> list[Believed]:
-    """Transcribe the collections that are there, of each at most `limit` files, with both.
+    """Transcribe the collections that are there with both, files until there are `limit` segments.
 
     Raises:
         SourceError: none is there.
 
     """
-    found = [(each, _files(data, each, limit, seed)) for each in COLLECTIONS]
-    measured = [_one(unguarded, guarded, each, files) for each, files in found if files]
+    found = [(each, _files(data, each, seed)) for each in COLLECTIONS]
+    measured = [_one(unguarded, guarded, each, files, limit) for each, files in found if files]
     if not measured:
         raise SourceError(str(data), "has none of the collections", "give shared/data with --data")
     return measured
 
 
 def _one(
-    unguarded: Transcriber, guarded: Transcriber, collection: Collection, files: Sequence[Path]
+    unguarded: Transcriber,
+    guarded: Transcriber,
+    collection: Collection,
+    files: Sequence[Path],
+    limit: int,
 ) -> Believed:
-    segments = texts = kept = 0
+    used = segments = texts = kept = 0
     for path in files:
+        if segments >= limit:
+            break
+        used += 1
         for samples in _segments(read(path), collection.whole):
             segments += 1
             if unguarded.transcribe([Hearing(samples)])[0].text:
                 texts += 1
                 kept += bool(guarded.transcribe([Hearing(samples)])[0].text)
-    return Believed(collection, len(files), segments, texts, kept)
+    return Believed(collection, used, segments, texts, kept)
 
 
 def _segments(audio: Audio, whole: bool) -> Iterator[Audio]:
@@ -107,9 +114,8 @@ def _segments(audio: Audio, whole: bool) -> Iterator[Audio]:
         yield piece.samples
 
 
-def _files(data: Path, collection: Collection, limit: int, seed: int) -> list[Path]:
-    """Give a sample of the files, the same each time."""
+def _files(data: Path, collection: Collection, seed: int) -> list[Path]:
+    """Give the files in an order without order, the same each time."""
     folders = [data / folder for folder in collection.folders]
     found = sorted(path for f in folders for kind in SOUNDS for path in f.rglob(kind))
-    order = np.random.default_rng(seed).permutation(len(found))
-    return [found[i] for i in sorted(order[:limit])]
+    return [found[i] for i in np.random.default_rng(seed).permutation(len(found))]
