@@ -273,12 +273,16 @@ class Dispatch:
         """Give the segments of a stream that no node has begun on, the oldest first."""
         return [k for k, job in self._jobs.items() if k[0] == stream and not job.started]
 
+    def is_served(self, service: str) -> bool:
+        """Whether a node gives it at present."""
+        return any(node.service == service for node in self._nodes.values())
+
     def explain(self, key: Key, service: str) -> str:
         """Say why a service has not answered yet."""
         work = self._jobs[key].work[service] if key in self._jobs else _Work()
         if work.state is State.ABSENT:
             return work.reason
-        if not any(node.service == service for node in self._nodes.values()):
+        if not self.is_served(service):
             return "late: no node is ready"
         return {
             State.WAITING: "late: was waiting for the transcript",

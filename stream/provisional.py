@@ -96,7 +96,8 @@ class Provisionals:
         return ready.incremental or (run_ms is not None and run_ms <= 1000 * self._limit_s)
 
     def _expected(self) -> dict[str, str]:
-        fast = [ready for ready in self._declared.values() if self._is_fast(ready)]
+        served = (r for r in self._declared.values() if self._dispatch.is_served(r.service))
+        fast = [ready for ready in served if self._is_fast(ready)]
         transcribed = any(ready.gives == "transcript" for ready in fast)
         return {
             ready.service: "" for ready in fast if transcribed or "transcript" not in ready.needs
@@ -235,7 +236,7 @@ class Provisionals:
 
     def _why_missing(self, voter: str, expected: Collection[str]) -> str:
         ready = self._declared.get(voter)
-        if ready is None:
+        if ready is None or not self._dispatch.is_served(voter):
             return "no node is ready"
         if voter in expected:
             return "late for a provisional label"

@@ -420,6 +420,21 @@ def test_a_node_that_dies_over_a_part_leaves_the_others_to_decide() -> None:
     assert parts(hub, "S1")[-1] == (1, 2)
 
 
+def test_nobody_waits_for_a_service_without_a_node() -> None:
+    hub = talking("S1", "asr", "T2")
+    hub.sink(Died(name="asr-0", reason="was killed"))
+    hub.say(FRONT, fakes.provisional(1))
+    says(hub, "S1")
+    (verdict,) = hub.passing()
+    assert [(m.voter, m.reason) for m in verdict.missing] == [
+        ("T2", "no transcript while speech goes on")
+    ]
+    hub.sink(Died(name="T2-0", reason="was killed"))
+    hub.say(FRONT, fakes.provisional(1, part=2))
+    says(hub, "S1", part=2)
+    assert [m.reason for m in hub.passing()[-1].missing] == ["no node is ready"]
+
+
 def test_a_node_that_comes_back_over_a_part_does_not_know_of_it() -> None:
     hub = talking("S1", "asr")
     hub.say(FRONT, fakes.provisional(1))
