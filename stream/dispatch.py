@@ -248,11 +248,8 @@ class Dispatch:
 
         None while a task waits for the service: a node would have been given it.
         """
-        idle = [
-            name
-            for name, node in self._nodes.items()
-            if node.service == service and not node.held and node.lent is None
-        ]
+        those = ((name, node) for name, node in self._nodes.items() if node.service == service)
+        idle = [name for name, node in those if not node.held and node.lent is None]
         if not idle:
             return None
         had = self._had.setdefault(key, {})
