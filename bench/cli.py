@@ -15,6 +15,7 @@ COMMANDS: Final = {
     "transport": "what the hub adds: segments a second and latency, beside a bare relay",
     "latency": "from end of speech to verdict, stage by stage, with N paced streams",
     "throughput": "files as fast as the nodes allow: times real time, memory, first label",
+    "feeds": "a podcast by replicas of the transcriber: how much sooner it is heard",
     "soak": "paced streams while nodes are killed and hung: what is lost, what grows",
     "vad": "how well speech is found and cut, against reference turns",
     "asr": "word error rate and speed of the transcribers",

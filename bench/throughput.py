@@ -189,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_profile(arguments)
     options = arguments.parse_args(argv)
     files = options.files or [demo()]
-    runs = [measure(files, _flags(options)) for _ in range(options.repeats)]
+    runs = [measure(files, flags_of(options)) for _ in range(options.repeats)]
     best = max(runs, key=lambda run: run.times_real_time)
     first = min(run.first_label_s for run in runs)
     settings = {"profile": options.profile, "settings": options.settings, "files": files}
@@ -205,7 +205,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if any(run.gaps for run in runs) else 0
 
 
-def _flags(options: argparse.Namespace) -> list[str]:
+def flags_of(options: argparse.Namespace) -> list[str]:
+    """Give the flags of the command that choose the profile and its settings."""
     flags = ["--profile", str(options.profile), "--accept-noncommercial"]
     for pair in options.settings:
         flags += ["--set", pair]

@@ -91,7 +91,9 @@ def _main(argv: Sequence[str] | None) -> int:
         if feeds is not None:
             stack.enter_context(closing(feeds))
         plan = Plan(config, inputs, remote, args.accept_noncommercial, feeds, args.follow)
-        sinks = stack.enter_context(closing(open_sinks(args.format, args.output, args.view)))
+        sinks = stack.enter_context(
+            closing(open_sinks(args.format, args.output, args.view, append=args.append))
+        )
         alerts = stack.enter_context(closing(Alerts(config.rules, sinks.all, couriers)))
         directory = stack.enter_context(run_directory())
         code = Run(plan, directory, (*sinks.all, alerts), sinks.observer).run()
@@ -112,6 +114,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     output.add_argument(
         "--output", action="append", default=[], type=Path, metavar="FILE", help=OUTPUT_HELP
+    )
+    output.add_argument(
+        "--append", action="store_true", help="go on at the end of each --output FILE.jsonl"
     )
     view = output.add_mutually_exclusive_group()
     view.add_argument(

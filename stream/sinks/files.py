@@ -25,20 +25,27 @@ class LogFile:
     Args:
         path: the file, which is begun anew; None for standard output.
         descriptor: what to write to instead of standard output.
+        goes_on: whether to go on at the end of the file instead, behind its last whole line.
 
     Raises:
         SinkError: the file cannot be opened.
 
     """
 
-    def __init__(self, path: Path | None = None, *, descriptor: int = STDOUT) -> None:
+    def __init__(
+        self, path: Path | None = None, *, descriptor: int = STDOUT, goes_on: bool = False
+    ) -> None:
         self._subject = str(path) if path else "standard output"
-        self._descriptor: int | None = _open(path) if path else descriptor
+        how = os.O_APPEND if goes_on else os.O_TRUNC
+        self._descriptor: int | None = _open(path, how) if path else descriptor
         self._owned = path is not None
         self.regular = self._owned and stat.S_ISREG(os.fstat(self._descriptor or 0).st_mode)
         """Whether it is a file of our own on a disk, and no pipe or device."""
         self.length = 0
         """Bytes of whole records so far."""
+        if path is not None and goes_on and self.regular:
+            self.length = _whole_lines(path)
+            self._cut()
 
     @property
     def closed(self) -> bool:
@@ -153,6 +160,20 @@ def pieces(path: Path, start: int, end: int) -> Iterator[bytes]:
     except OSError as error:
         remedy = "leave it alone while it is written"
         raise _unwritable(str(path), error.strerror or str(error), remedy) from error
+
+
+def _whole_lines(path: Path) -> int:
+    """Give where the last whole line ends: a run that was killed may have left a part of one."""
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end:
+            begin = max(0, end - COPY_BYTES)
+            file.seek(begin)
+            found = file.read(end - begin).rfind(b"\n")
+            if found >= 0:
+                return begin + found + 1
+            end = begin
+    return 0
 
 
 def _unwritable(subject: str, reason: str, remedy: str) -> SinkError:

@@ -107,17 +107,24 @@ def format_of(path: Path) -> str:
     )
 
 
-def open_output(path: Path) -> Sink:
+def open_output(path: Path, *, goes_on: bool = False) -> Sink:
     """Open a file that follows a run, in the format of its suffix.
 
+    Args:
+        path: the file, which is begun anew.
+        goes_on: whether to go on at its end instead.
+
     Raises:
-        ConfigError: no format has the suffix.
+        ConfigError: no format has the suffix, or one that cannot go on.
         SinkError: it cannot be opened.
 
     """
     suffix = format_of(path)
     if suffix == JSON_LINES:
-        return JsonLines(path)
+        return JsonLines(path, goes_on=goes_on)
+    if goes_on:
+        remedy = f"append to FILE{JSON_LINES}, and make the other of it by abhinaya convert"
+        raise ConfigError(f"--append with {path}", f"{suffix} cannot go on", remedy)
     if suffix in WHOLE:
         return Output(WholeFile(path, WHOLE[suffix](path)))
     return Output(LOGS[suffix](path))

@@ -23,8 +23,10 @@ class JsonLog:
 
     """
 
-    def __init__(self, path: Path | None = None, *, descriptor: int = STDOUT) -> None:
-        self._log = LogFile(path, descriptor=descriptor)
+    def __init__(
+        self, path: Path | None = None, *, descriptor: int = STDOUT, goes_on: bool = False
+    ) -> None:
+        self._log = LogFile(path, descriptor=descriptor, goes_on=goes_on)
 
     @property
     def closed(self) -> bool:
@@ -52,14 +54,17 @@ class JsonLines:
     Args:
         path: the file, which is begun anew; None for standard output.
         descriptor: what to write to instead of standard output.
+        goes_on: whether to go on at the end of the file instead.
 
     Raises:
         SinkError: the file cannot be opened.
 
     """
 
-    def __init__(self, path: Path | None = None, *, descriptor: int = STDOUT) -> None:
-        self._log = JsonLog(path, descriptor=descriptor)
+    def __init__(
+        self, path: Path | None = None, *, descriptor: int = STDOUT, goes_on: bool = False
+    ) -> None:
+        self._log = JsonLog(path, descriptor=descriptor, goes_on=goes_on)
         self._summary = Summary()
 
     def write(self, event: Event, now_unix_s: float) -> None:

@@ -66,7 +66,11 @@ class Sinks:
 
 
 def open_sinks(
-    format: Literal["lines", "jsonl"], outputs: Sequence[Path] = (), view: ViewChoice = "auto"
+    format: Literal["lines", "jsonl"],
+    outputs: Sequence[Path] = (),
+    view: ViewChoice = "auto",
+    *,
+    append: bool = False,
 ) -> Sinks:
     """Open standard output in a format, and files beside it, each in the format of its suffix.
 
@@ -78,6 +82,7 @@ def open_sinks(
         outputs: files.
         view: of lines on a terminal: `plain` for lines only, `live` for the live view, `auto` for
             the live view as soon as a live stream begins.
+        append: whether files go on at their end instead of being begun anew.
 
     Raises:
         ConfigError: a suffix is of no format, or the live view cannot be shown.
@@ -94,9 +99,9 @@ def open_sinks(
         if view == "live":
             raise ConfigError("--live", "shows no JSON", "write it with --output FILE.jsonl")
         errors = Lines(Terminal(stderr=True))
-        return Sinks((*_open_all(outputs, errors), JsonLines()), errors, (errors,))
+        return Sinks((*_open_all(outputs, errors, append), JsonLines()), errors, (errors,))
     lines = _lines_or_view(view)
-    return Sinks((*_open_all(outputs, lines), lines), lines)
+    return Sinks((*_open_all(outputs, lines, append), lines), lines)
 
 
 def _lines_or_view(view: ViewChoice) -> Lines | View:
@@ -121,11 +126,11 @@ def _lines_or_view(view: ViewChoice) -> Lines | View:
     return View(console, always=view == "live") if able and view != "plain" else Lines(console)
 
 
-def _open_all(outputs: Sequence[Path], observer: Observer) -> tuple[Sink, ...]:
+def _open_all(outputs: Sequence[Path], observer: Observer, append: bool) -> tuple[Sink, ...]:
     files: list[Sink] = []
     try:
         for path in outputs:
-            files.append(Guarded(open_output(path), observer.trouble))
+            files.append(Guarded(open_output(path, goes_on=append), observer.trouble))
     except AbhinayaError:
         for file in files:
             file.close()

@@ -135,7 +135,8 @@ def test_a_feed_that_is_followed_and_killed_again_and_again_is_heard_once(
     web: Site, program: Program, speech: bytes
 ) -> None:
     command = ("--feed", web.url("/feed"), "--follow", "--newest", "3",
-               "--set", "feeds.interval_s=0.3", "--set", "feeds.parallel=1")  # fmt: skip
+               "--set", "feeds.interval_s=0.3", "--set", "feeds.parallel=1",
+               "--append", "--output", program.folder / "all.jsonl")  # fmt: skip
     done: Counter[str] = Counter()
     kills = 0
     for after in (0, 1, 3, 4):  # verdicts, then kill -9
@@ -174,6 +175,8 @@ def test_a_feed_that_is_followed_and_killed_again_and_again_is_heard_once(
     assert process.returncode == 0, errors
     assert kills == 4
     assert done == Counter({f"Talk: Episode {n}": 1 for n in range(1, 6)})
+    written = [json.loads(x) for x in (program.folder / "all.jsonl").read_text().splitlines()]
+    assert Counter(whole(written)) == done  # of all runs together
     assert program.episodes() == []
 
 

@@ -16,7 +16,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from abhinaya.models.labels import LABELS
-from abhinaya.stream.errors import SinkError
+from abhinaya.stream.errors import ConfigError, SinkError
 from abhinaya.stream.messages import (
     Activity,
     FrontDown,
@@ -268,6 +268,24 @@ def test_each_event_is_a_line_on_the_disk_at_once(tmp_path):
         "summary",
     ]
     assert events[-1]["streams"]["call"]["segments"] == 2
+
+
+@pytest.mark.parametrize("rest", [b"", b'{"type": "ver', b"x" * 3_000_000])
+def test_a_log_goes_on_behind_its_last_whole_line(tmp_path, rest):
+    path = tmp_path / "e.jsonl"
+    path.write_bytes(b'{"type": "old"}\n' + rest)
+    sinks = open_sinks("jsonl", [path], append=True)
+    sinks.all[0].write(verdict(0), NOW)
+    sinks.close()
+    lines = [json.loads(line)["type"] for line in path.read_text().splitlines()]
+    assert lines == ["old", "verdict", "summary"]
+
+
+def test_only_json_lines_go_on(tmp_path):
+    with pytest.raises(ConfigError, match="cannot go on"):
+        open_sinks("jsonl", [tmp_path / "x.vtt"], append=True)
+    JsonLines(tmp_path / "new.jsonl", goes_on=True).close()
+    assert (tmp_path / "new.jsonl").exists()
 
 
 def test_the_hubs_beat_is_not_written(tmp_path):
