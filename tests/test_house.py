@@ -140,9 +140,9 @@ def test_a_file_is_short_because_it_does_one_thing(path: Path) -> None:
 
 LOOK = """
 import json, sys, time
-begun = time.perf_counter()
+begun = time.process_time()
 import abhinaya.stream.{module}
-took = time.perf_counter() - begun
+took = time.process_time() - begun
 status = open("/proc/self/status").read()
 resident = int(status.partition("VmRSS:")[2].split()[0]) / 1024
 print(json.dumps([took, resident, sorted(sys.modules)]))
@@ -150,7 +150,10 @@ print(json.dumps([took, resident, sorted(sys.modules)]))
 
 
 def look(module: str) -> tuple[float, float, list[str]]:
-    """Import a module of `stream` in a fresh process: (seconds, MB resident, modules)."""
+    """Import a module of `stream` in a fresh process: (seconds, MB resident, modules).
+
+    Seconds of the processor: what passes on the clock depends on what else the machine does.
+    """
     code = LOOK.format(module=module)
     done = subprocess.run(
         [sys.executable, "-P", "-c", code], check=True, capture_output=True, text=True
@@ -162,14 +165,9 @@ def look(module: str) -> tuple[float, float, list[str]]:
 @pytest.mark.processes
 @pytest.mark.parametrize("module", LIGHT)
 def test_a_process_without_a_network_starts_light(module: str) -> None:
-    took = float("inf")
-    for _ in range(5):  # a busy machine may be slow once, not five times
-        seconds, resident, modules = look(module)
-        assert not set(HEAVY) & set(modules)
-        assert resident < MAX_RESIDENT_MB
-        took = min(took, seconds)
-        if took < MAX_IMPORT_S:
-            break
+    took, resident, modules = look(module)
+    assert not set(HEAVY) & set(modules)
+    assert resident < MAX_RESIDENT_MB
     assert took < MAX_IMPORT_S
 
 
