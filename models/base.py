@@ -47,6 +47,9 @@ class Utterance:
     transcript: str = ""
     context: tuple[str, ...] = ()
     """Transcripts of earlier turns of the conversation, oldest first; most voters ignore it."""
+    choices: tuple[str, ...] = ()
+    """Labels that are still in question, the likeliest first, for who is asked to choose among
+    them; empty for all. Most voters ignore it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,8 @@ class Rule:
 
     Raises:
         ValueError: a weight is negative, a temperature not positive, the quorum below 1, or the
-            least confidence no share; or `logistic` is without its regressions.
+            least confidence no share; `logistic` is without its regressions; or a choice is
+            among fewer than two labels.
 
     """
 
@@ -62,6 +63,10 @@ class Rule:
     logistic: Logistic | None = None
     """Of the method `logistic`, which needs it. Where it was not fitted for the voters that
     answered, the mean decides."""
+    refine_margin: float = 0.0
+    """Margin below which a second opinion may choose another of the leading labels; 0 asks none."""
+    refine_top: int = 2
+    """How many of them it may choose among."""
 
     def __post_init__(self) -> None:
         for voter, weight in self.weights.items():
@@ -69,6 +74,8 @@ class Rule:
                 raise ValueError(f"the weight of {voter} must be 0 or more, not {weight}")
         if self.quorum < 1:
             raise ValueError(f"the quorum must be at least 1, not {self.quorum}")
+        if self.refine_top < 2:
+            raise ValueError(f"a choice is among at least 2 labels, not {self.refine_top}")
         if self.method == "logistic" and self.logistic is None:
             raise ValueError("the method logistic needs its regressions")
         if not 0 <= self.min_confidence <= 1:
@@ -99,10 +106,20 @@ class Decision:
     """Why the label is `unknown`."""
     tie_breaker: str = ""
     """The voter that broke a tie; empty where there was none."""
+    ranking: tuple[str, ...] = ()
+    """Labels that anything speaks for, by vote or probability, the one that led first."""
+
+    def contested(self, rule: Rule) -> tuple[str, ...]:
+        """Give the labels that a second opinion may choose among; empty if it is not asked."""
+        close = self.label != UNKNOWN and self.margin < rule.refine_margin
+        return self.ranking[: rule.refine_top] if close and len(self.ranking) > 1 else ()
 
 
-def decide(ballots: Mapping[str, Ballot], rule: Rule) -> Decision:
+def decide(ballots: Mapping[str, Ballot], rule: Rule, opinion: str = "") -> Decision:
     """Decide on the ballots present, by voter.
+
+    `opinion` is what somebody says who was asked about a close call. It counts only if the call is
+    close by the rule, and only for one of the labels in front; the figures stay the voters' own.
 
     A voter that gives just a label counts in the means as if it gave that label probability 1
     (a weight tames it) and has no say in the confidence.
@@ -125,6 +142,11 @@ def decide(ballots: Mapping[str, Ballot], rule: Rule) -> Decision:
     if not scores:
         return _unknown("no voter that answered has a weight")
     leading, tie_breaker = _choose(scores, ballots, rule)
+    ranking = _ranking(leading, scores)
+    margin = _margin(scores)
+    if margin < rule.refine_margin and opinion in ranking[: rule.refine_top]:
+        # it is level with those it overrules, at most
+        leading, margin = opinion, 0.0 if opinion != leading else margin
     fitted = None if combined is None else scores[leading]
     confidence = _confidence(leading, ballots, rule, fitted)
     reason = _too_unsure(leading, confidence, rule.min_confidence)
@@ -133,9 +155,10 @@ def decide(ballots: Mapping[str, Ballot], rule: Rule) -> Decision:
         leading=leading,
         confidence=confidence,
         agreement=sum(ballot.label == leading for ballot in ballots.values()) / len(ballots),
-        margin=_margin(scores),
+        margin=margin,
         reason=reason,
         tie_breaker=tie_breaker,
+        ranking=ranking,
     )
 
 
@@ -190,6 +213,11 @@ def _choose(
             return ballots[voter].label, voter
     # Only means can tie on labels that nobody voted for; then the order of LABELS is as good.
     return min(tied, key=LABELS.index), ""
+
+
+def _ranking(leading: str, scores: Mapping[str, float]) -> tuple[str, ...]:
+    rest = [label for label, score in scores.items() if label != leading and score > 0]
+    return (leading, *sorted(rest, key=lambda label: (-scores[label], LABELS.index(label))))
 
 
 def _margin(scores: Mapping[str, float]) -> float:

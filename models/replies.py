@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -100,8 +100,8 @@ def read_reply(body: bytes) -> Reply:
     return Reply(text or "", str(finish or ""), str(refusal or ""), steps)
 
 
-def judge(reply: Reply) -> Ballot | Abstention:
-    """Make a vote of a reply."""
+def judge(reply: Reply, labels: Sequence[str] = LABELS) -> Ballot | Abstention:
+    """Make a vote of a reply; a label that was not asked about is none."""
     if reply.refusal:
         return Abstention(f"the model refused: {_shown(reply.refusal)}")
     found = find_label(reply.text)
@@ -110,6 +110,8 @@ def judge(reply: Reply) -> Ballot | Abstention:
             return Abstention(f"{found.reason} (it was cut; raise max_tokens)")
         return found
     label, at = found
+    if label not in labels:
+        return Abstention(f"the model's answer {label} is none of {', '.join(labels)}")
     shares = label_shares(reply, at) if reply.steps else None
     return ballot(shares) if shares is not None else Ballot(label)
 

@@ -20,7 +20,8 @@ from abhinaya.models.chat import Access, Chat, RejectedError, ServerError, check
 from abhinaya.models.circuit import Circuit
 from abhinaya.models.errors import OptionsError
 from abhinaya.models.labels import LABELS
-from abhinaya.models.prompting import Output, messages, restriction
+from abhinaya.models.prompting import Output, labels_of, messages, restriction
+from abhinaya.models.prosody import describe, measure
 from abhinaya.models.replies import NonsenseError, judge, read_reply
 
 DEFAULT_KEY_ENV: Final = "ABHINAYA_API_KEY"
@@ -40,9 +41,9 @@ class Ability:
     output_is_chosen: bool = False
     """By the profile: it stays, whatever the server says."""
 
-    def fields(self) -> dict[str, object]:
-        """Give the fields that ask for it."""
-        fields = restriction(self.output)
+    def fields(self, labels: Sequence[str] = LABELS) -> dict[str, object]:
+        """Give the fields that ask for it, with a reply out of `labels`."""
+        fields = restriction(self.output, labels)
         if self.alternatives:
             fields |= {"logprobs": True, "top_logprobs": self.alternatives}
         return fields
@@ -71,7 +72,8 @@ class ZeroShot:
     (raise it for a model that reasons); `timeout_s`, for a whole batch with its retries;
     `attempts`, tries of one request; `concurrency`, requests on their way at once; `failures` in a
     row after which the server is left alone for `rest_s`; `context_turns`, earlier turns of the
-    conversation to show, where the caller gives them; `allow_http`, to another machine without
+    conversation to show, where the caller gives them; `prosody`, to describe how it was said, for
+    which it needs the sound (none of which is sent); `allow_http`, to another machine without
     encryption; `licence` and `noncommercial`, what the model's page says.
     """
 
@@ -89,6 +91,7 @@ class ZeroShot:
         failures: int = 5,
         rest_s: float = 15.0,
         context_turns: int = 0,
+        prosody: bool = False,
         allow_http: bool = False,
         licence: str = "the served model's own",
         noncommercial: bool = False,
@@ -105,7 +108,7 @@ class ZeroShot:
         access = Access(url, _key(api_key_env), key_name, attempts, concurrency)
         self._chat = Chat(access, Circuit(failures, rest_s))
         self._model, self._max_tokens, self._turns = model, max_tokens, context_turns
-        self._timeout_s, self._concurrency = timeout_s, concurrency
+        self._timeout_s, self._concurrency, self._prosody = timeout_s, concurrency, prosody
         self._ability = Ability(
             "json_schema" if output == "auto" else output,
             _ALTERNATIVES[0] if logprobs else None,
@@ -117,11 +120,11 @@ class ZeroShot:
         self.card = Card(
             model="zero-shot",
             version=model,
-            needs=frozenset({"transcript"}),
+            needs=frozenset({"transcript", "audio"} if prosody else {"transcript"}),
             labels=LABELS,
             licence=licence,
             noncommercial=noncommercial,
-            notes=(f"sends transcripts to {url}",),
+            notes=(f"sends transcripts{' and how they were said' if prosody else ''} to {url}",),
             context_turns=context_turns,
             served=True,
         )
@@ -180,17 +183,22 @@ class ZeroShot:
         with self._lock:
             if not self._known:
                 self._ability, self._known = ability, True
-        return judge(reply)
+        return judge(reply, labels_of(utterance))
 
     def request(self, utterance: Utterance, ability: Ability) -> dict[str, Any]:
         """Give the body of the request about an utterance."""
         return {
             "model": self._model,
-            "messages": messages(utterance, ability.output, self._turns),
+            "messages": messages(utterance, ability.output, self._turns, self._voice(utterance)),
             "temperature": 0,
             "max_tokens": self._max_tokens,
-            **ability.fields(),
+            **ability.fields(labels_of(utterance)),
         }
+
+    def _voice(self, utterance: Utterance) -> str:
+        if not self._prosody:
+            return ""
+        return describe(measure(utterance.samples, utterance.heard, utterance.transcript))
 
 
 def _key(name: str | None, environment: Callable[[str], str | None] = os.environ.get) -> str | None:

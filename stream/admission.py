@@ -14,6 +14,9 @@ from abhinaya.stream.messages import Gap, Payload, Provisional, Ready, Segment, 
 TRANSCRIBER: Final = "asr"
 """Name of the service that the profile's [asr] table describes."""
 
+REFINER: Final = "refiner"
+"""Name of the service that the [refiner] table describes."""
+
 LONGEST_SAMPLES: Final = to_samples(10)
 
 FURTHEST_SAMPLES: Final = 2**40
@@ -75,7 +78,7 @@ def fault_of_node(ready: Ready, services: frozenset[str], combiner: Combiner | N
         return "it needs what it gives"
     if ready.credits < 1:
         return "it takes no tasks"
-    if combiner is None or gives != "vote":
+    if combiner is None or gives != "vote" or ready.service == REFINER:
         return ""
     fault = combiner.fault(ready.service, ready.model, ready.version)
     return fault and f"{fault}: fit vote.combiner again, or use the model that it was fitted on"

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from abhinaya.models.base import Ballot
 from abhinaya.models.ensemble import Decision, Rule, decide
+from abhinaya.stream.admission import REFINER
 from abhinaya.stream.clock import to_seconds
 from abhinaya.stream.dispatch import Key
 from abhinaya.stream.messages import (
@@ -81,6 +82,9 @@ class Case:
     """When the last voter answered or was given up."""
     verdict: Verdict | None = None
     """The latest one given."""
+    asked: bool = False
+    """Whether the refiner has been asked and not answered."""
+    refinement: Vote | None = None
 
     def settled(self, voters: Collection[str]) -> bool:
         """Whether every voter has answered or been given up."""
@@ -107,6 +111,7 @@ class Aggregator:
         self._due: list[tuple[float, str]] = []
         self._closing: list[tuple[float, Key]] = []
         self._revised: list[Outcome] = []
+        self._contested: list[tuple[Key, tuple[str, ...]]] = []
 
     def open(self, now: float, facts: Facts, due: float) -> None:
         """Take in a segment, whose verdict is due at `due`."""
@@ -129,6 +134,9 @@ class Aggregator:
 
     def voted(self, now: float, vote: Vote, explain: Explain) -> None:
         """Add a vote; one that comes after the verdict revises it if the label changes."""
+        if vote.voter == REFINER:
+            self.refined(now, vote, explain)
+            return
         case = self._cases.get((vote.stream, vote.sequence))
         if case is None:
             return
@@ -138,23 +146,35 @@ class Aggregator:
         if case.verdict is None:
             self._touch(case)
             return
-        verdict = self._judge(now, case, explain, case.verdict.revision + 1)
-        if verdict.label != case.verdict.label:
-            case.verdict = verdict
-            self._revised.append(verdict)
-        if case.settled(self._voters):
-            heapq.heappush(self._closing, (now, case.facts.key))
+        self._revise(now, case, explain)
+
+    def refined(self, now: float, answer: Vote, explain: Explain) -> None:
+        """Add what the refiner says of a close call; it revises the verdict or confirms it."""
+        case = self._cases.get((answer.stream, answer.sequence))
+        if case is not None and case.asked:
+            case.asked, case.refinement = False, answer
+            self._revise(now, case, explain)
+
+    def unrefined(self, now: float, key: Key) -> None:
+        """Note that the refiner has no answer: the verdict stands."""
+        case = self._cases.get(key)
+        if case is not None and case.asked:
+            case.asked = False
+            self._finish(now, case)
 
     def absent(self, now: float, key: Key, voter: str, reason: str) -> None:
-        """Note that a voter will not vote."""
+        """Note that a voter will not vote, or the refiner not answer."""
+        if voter == REFINER:
+            self.unrefined(now, key)
+            return
         case = self._cases.get(key)
         if case is None or voter not in self._voters or voter in case.votes:
             return
         case.missing[voter], case.voted = reason, now
         if case.verdict is None:
             self._touch(case)
-        elif case.settled(self._voters):
-            heapq.heappush(self._closing, (now, key))
+        else:
+            self._finish(now, case)
 
     def shed(self, key: Key, reason: str) -> None:
         """Give up a segment: a gap takes its place, unless a verdict has been given."""
@@ -201,6 +221,11 @@ class Aggregator:
         times = [heap[0][0] for heap in (self._due, self._closing) if heap]
         return min(times) if times else None
 
+    def contested(self) -> list[tuple[Key, tuple[str, ...]]]:
+        """Give the segments that the refiner should be asked about, and among which labels."""
+        found, self._contested = self._contested, []
+        return found
+
     @property
     def undecided(self) -> int:
         """Segments without a verdict."""
@@ -219,13 +244,37 @@ class Aggregator:
                 if not head.settled(self._voters) and now < head.due:
                     return
                 head.verdict = self._judge(now, head, explain, 0)
-                wait = 0.0 if head.settled(self._voters) else self._revise_s
+                self._contest(head)
+                done = head.settled(self._voters) and not head.asked
+                wait = 0.0 if done else self._revise_s
                 heapq.heappush(self._closing, (now + wait, head.facts.key))
                 yield head.verdict
             else:
                 yield head
             queue.popleft()
         self._order.pop(stream, None)
+
+    def _revise(self, now: float, case: Case, explain: Explain) -> None:
+        assert case.verdict is not None
+        verdict = self._judge(now, case, explain, case.verdict.revision + 1)
+        if verdict.label != case.verdict.label:
+            case.verdict = verdict
+            self._revised.append(verdict)
+        self._finish(now, case)
+
+    def _contest(self, case: Case) -> None:
+        """Have the refiner asked if the verdict was close, and there is something to read."""
+        if not self._rule.refine_margin or case.transcript is None or not case.transcript.text:
+            return
+        choices = _decided(case, self._rule).contested(self._rule)
+        if choices:
+            case.asked = True
+            self._contested.append((case.facts.key, choices))
+
+    def _finish(self, now: float, case: Case) -> None:
+        """Close a segment that has its verdict, once nobody is waited for any more."""
+        if case.settled(self._voters) and not case.asked:
+            heapq.heappush(self._closing, (now, case.facts.key))
 
     def _judge(self, now: float, case: Case, explain: Explain, revision: int) -> Verdict:
         return judge(now, case, self._voters, self._rule, explain, revision=revision)
@@ -243,8 +292,7 @@ def judge(
 ) -> Verdict:
     """Give the verdict of the votes that are there; whoever is missing is named with the reason."""
     facts = case.facts
-    ballots = {v: Ballot(vote.label, vote.probabilities) for v, vote in case.votes.items()}
-    decision: Decision = decide(ballots, rule)
+    decision = _decided(case, rule)
     return Verdict(
         stream=facts.stream,
         sequence=facts.sequence,
@@ -259,6 +307,7 @@ def judge(
         margin=decision.margin,
         revision=revision,
         part=part,
+        refinement=case.refinement,
         votes=tuple(case.votes[v] for v in voters if v in case.votes),
         missing=tuple(
             Missing(voter=v, reason=case.missing.get(v) or explain(facts.key, v))
@@ -269,6 +318,11 @@ def judge(
         captured_unix_s=facts.captured_unix_s,
         stages_ms=_stages(now, case, case.settled(voters)),
     )
+
+
+def _decided(case: Case, rule: Rule) -> Decision:
+    ballots = {v: Ballot(vote.label, vote.probabilities) for v, vote in case.votes.items()}
+    return decide(ballots, rule, case.refinement.label if case.refinement else "")
 
 
 def _stages(now: float, case: Case, settled: bool) -> dict[str, float]:

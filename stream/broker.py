@@ -13,6 +13,7 @@ from typing import Final
 
 from abhinaya.models.combiner import Combiner
 from abhinaya.stream.admission import (
+    REFINER,
     TRANSCRIBER,
     fault_of_answer,
     fault_of_item,
@@ -21,7 +22,7 @@ from abhinaya.stream.admission import (
 )
 from abhinaya.stream.aggregator import Aggregator, Facts
 from abhinaya.stream.config import Config
-from abhinaya.stream.dispatch import Absent, Action, Assign, Dispatch, Key, Limits, Lost, Retract
+from abhinaya.stream.dispatch import Absent, Action, Assign, Key, Limits, Lost, Retract
 from abhinaya.stream.fronts import Fronts, Stream
 from abhinaya.stream.material import Material
 from abhinaya.stream.messages import (
@@ -56,6 +57,7 @@ from abhinaya.stream.messages import (
 from abhinaya.stream.nodes import Node
 from abhinaya.stream.outlet import Outgoing, Outlet
 from abhinaya.stream.provisional import Provisionals
+from abhinaya.stream.refining import Desks
 from abhinaya.stream.voting import rule_of
 
 LONGEST_REASON: Final = 1000
@@ -83,11 +85,12 @@ class Broker:
         voters = tuple(config.voters)
         # first who others wait for: tasks leave in this order
         services = (TRANSCRIBER, *voters) if config.asr else voters
-        self._services = frozenset(services)
-        self._dispatch = Dispatch(
-            services, Limits(config.supervise.silent_s, deadlines.task_s, deadlines.attempts)
-        )
-        rule = rule_of(config.vote, combiner)
+        refined = config.refiner is not None
+        self._services = frozenset((*services, REFINER) if refined else services)
+        limits = Limits(config.supervise.silent_s, deadlines.task_s, deadlines.attempts)
+        self._desks = Desks(services, limits)
+        self._dispatch = self._desks.line_up
+        rule = rule_of(config.vote, combiner, refined)
         self._aggregator = Aggregator(voters, rule, deadlines.revise_s)
         self._parts = Provisionals(voters, rule, deadlines.provisional_s, self._dispatch)
         self._fronts = Fronts(incarnation, config.flow)
@@ -144,13 +147,13 @@ class Broker:
         self._outlet.drop(peer)
         node = self._nodes.get(peer)
         if node is not None:
-            self._act(now, self._dispatch.gone(now, node.name, "is not reachable"))
+            self._act(now, self._desks.gone(now, node.name, "is not reachable"))
         return self._flush(now)
 
     def tick(self, now: float) -> list[Outgoing]:
         """Handle the passing of time."""
         supervise = self._config.supervise
-        self._act(now, self._dispatch.tick(now))
+        self._act(now, self._desks.tick(now))
         for front in self._fronts.newly_silent(now, supervise.silent_s):
             reason = f"has been silent for {now - front.heard:.1f} s"
             self._outlet.notify(
@@ -284,10 +287,7 @@ class Broker:
         self._nodes[peer] = node
         self._parts.declared(ready)
         self._outlet.notify(node.up)
-        actions = self._dispatch.ready(
-            now, ready.node, ready.service, ready.needs, ready.gives, ready.credits
-        )
-        for action in actions:
+        for action in self._desks.ready(now, ready):
             if isinstance(action, Lost):  # its predecessor is, but the node of that name is there
                 self._parts.lost(action.node, action.service, action.reason)
             else:
@@ -296,7 +296,7 @@ class Broker:
     def _from_node(self, now: float, peer: bytes, message: Message) -> None:
         node = self._nodes[peer]
         if isinstance(message, Beat):
-            self._act(now, self._dispatch.beat(now, node.name, message.work_age_s))
+            self._act(now, self._desks.beat(now, node.name, message.work_age_s))
         elif isinstance(message, Failed):
             key, reason = (message.stream, message.sequence), message.reason[:LONGEST_REASON]
             self._failed(now, node, key, message.part, reason, message.retry)
@@ -316,7 +316,7 @@ class Broker:
         if answer.part:
             self._parts.answered(now, node.name, node.service, answer)
             return
-        counts, actions = self._dispatch.answered(node.name, key, node.service)
+        counts, actions = self._desks.of(node.service).answered(node.name, key, node.service)
         if not counts:
             self._doubles += 1
         elif isinstance(answer, Transcript):
@@ -332,14 +332,17 @@ class Broker:
         if part:
             self._parts.failed(node.name, node.service, key, part, reason)
         else:
-            self._act(now, self._dispatch.failed(node.name, key, node.service, reason, retry))
+            desk = self._desks.of(node.service)
+            self._act(now, desk.failed(node.name, key, node.service, reason, retry))
 
     def _act(self, now: float, actions: Iterable[Action]) -> None:
         for action in actions:
             if isinstance(action, Assign):
                 self._aggregator.begun(now, action.key)
                 peer = self._node_ids[action.node]
-                self._send(peer, self._material.task(action.key, self._nodes[peer].wants))
+                node = self._nodes[peer]
+                choices = self._desks.choices(node.service, action.key)
+                self._send(peer, self._material.task(action.key, node.wants, choices))
             elif isinstance(action, Retract):
                 stream, sequence = action.key
                 cancel = Cancel(stream=stream, sequence=sequence, part=action.part)
@@ -363,7 +366,7 @@ class Broker:
 
     def _forget(self, now: float, key: Key) -> None:
         self._material.forget(key)
-        self._act(now, self._dispatch.close(key))
+        self._act(now, self._desks.close(key))
 
     # --- sinks ------------------------------------------------------------------------------------
 
@@ -377,9 +380,9 @@ class Broker:
 
     def _died(self, now: float, died: Died) -> None:
         if died.name in self._node_ids:
-            self._act(now, self._dispatch.gone(now, died.name, died.reason))
+            self._act(now, self._desks.gone(now, died.name, died.reason))
         if died.service in self._services:
-            self._act(now, self._dispatch.abandon(died.service, died.reason))
+            self._act(now, self._desks.of(died.service).abandon(died.service, died.reason))
         for stream in self._fronts.bury(died.name) if died.final else ():
             end = End(
                 stream=stream.info.stream,
@@ -396,7 +399,7 @@ class Broker:
             open_segments=self._aggregator.undecided,
             nodes=tuple(
                 NodeLoad(node=node, service=service, held=held, done=done)
-                for node, service, held, done in self._dispatch.loads()
+                for node, service, held, done in self._desks.loads()
             ),
             fronts=self._fronts.heard_of,
             refused=dict(self._refused),
@@ -408,6 +411,8 @@ class Broker:
     def _flush(self, now: float) -> list[Outgoing]:
         for event in self._aggregator.collect(now, self._dispatch.explain):
             self._outlet.notify(event)
+        for key, choices in self._aggregator.contested():
+            self._act(now, self._desks.ask(key, now, choices))
         for key in self._aggregator.closed(now):
             self._forget(now, key)
         if self._parts:

@@ -27,7 +27,7 @@ from abhinaya.stream.voting import VoteConfig
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 """Of a voter: it names processes, their logs and their sockets."""
 
-RESERVED: Final = ("asr", "front", "hub")
+RESERVED: Final = ("asr", "front", "hub", "refiner")
 """Names that other processes bear."""
 
 
@@ -187,6 +187,9 @@ class Config:
 
     profile: str = setting(doc="name of the profile")
     asr: WorkerConfig | None = setting(None, doc="who transcribes; none: text voters are missing")
+    refiner: WorkerConfig | None = setting(
+        None, doc="who is asked to choose again where the vote was close; none: nobody"
+    )
     voters: Mapping[str, WorkerConfig] = dataclasses.field(
         default_factory=dict, metadata={"doc": "who votes", "least": None, "most": None}
     )
@@ -375,5 +378,9 @@ def _conflicts(config: Config) -> Iterator[tuple[str, ...]]:
         yield "supervise.silent_s is less than two beats", "supervise.silent_s", "supervise.beat_s"
     if config.asr is not None and config.asr.host:
         yield "asr.host: only a voter can share the processes of another", "asr.host"
+    if config.refiner is not None and config.refiner.host:
+        yield "refiner.host: only a voter can share the processes of another", "refiner.host"
+    if config.refiner is not None and config.asr is None:
+        yield "refiner reads transcripts, and nobody transcribes: there is no [asr]", "refiner"
     yield from hosting.conflicts(config.voters)
     yield from rules.conflicts(config.rules)

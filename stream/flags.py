@@ -94,7 +94,7 @@ def _describe(kind: type[Any], path: str) -> Iterator[tuple[str, str, str]]:
         nested = [t for t in (hints[field.name], *get_args(hints[field.name])) if _is_table(t)]
         if nested:
             inner = f"{name}.NAME." if get_origin(hints[field.name]) else f"{name}."
-            inner = f"{name}." if field.name == "asr" else inner
+            inner = f"{name}." if field.name in ("asr", "refiner") else inner
             inner = f"{name}[]." if get_origin(hints[field.name]) is tuple else inner
             yield from _describe(nested[0], inner)
         elif name != "profile":

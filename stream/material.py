@@ -71,17 +71,22 @@ class Material:
         """Drop the context of a stream that is over."""
         self._said.pop(stream, None)
 
-    def task(self, key: Key, wants: Wants) -> Task:
-        """Give a segment as a task."""
+    def task(self, key: Key, wants: Wants, choices: tuple[str, ...] = ()) -> Task:
+        """Give a segment as a task; `choices` are the labels to choose among, if not all."""
         segment = self._segments[key]
-        return self._task(segment, 0, self._transcripts.get(key), wants)
+        return self._task(segment, 0, self._transcripts.get(key), wants, choices)
 
     def part(self, item: Provisional, transcript: str | None, wants: Wants) -> Task:
         """Give a part of a segment as a task."""
         return self._task(item, item.part, transcript, wants)
 
     def _task(
-        self, item: Segment | Provisional, part: int, transcript: str | None, wants: Wants
+        self,
+        item: Segment | Provisional,
+        part: int,
+        transcript: str | None,
+        wants: Wants,
+        choices: tuple[str, ...] = (),
     ) -> Task:
         return Task(
             stream=item.stream,
@@ -93,6 +98,7 @@ class Material:
             heard=item.heard if wants.audio else None,
             transcript=transcript if wants.transcript else None,
             context=self._context(item, wants) if wants.turns else (),
+            choices=choices,
         )
 
     def _context(self, item: Segment | Provisional, wants: Wants) -> tuple[str, ...]:

@@ -333,6 +333,8 @@ class Task(Message, frozen=True, kw_only=True):
     transcript: str | None = None
     context: tuple[str, ...] = ()
     """Transcripts of earlier segments of the stream, oldest first, as far as they are known."""
+    choices: tuple[str, ...] = ()
+    """Labels to choose among, the likeliest first; empty for all."""
 
     @property
     def final(self) -> bool:
@@ -429,6 +431,8 @@ class Verdict(Message, frozen=True, kw_only=True):
     part: int = 0
     """Above 0 on speech that is still going on: such a verdict is provisional, has revision 0 and
     is followed by one of a higher part, or by that on the whole segment."""
+    refinement: Vote | None = None
+    """What the refiner says, who was asked because it was close; the label if it is that."""
     votes: tuple[Vote, ...]
     missing: tuple[Missing, ...] = ()
     transcript: Transcript | None = None

@@ -262,7 +262,8 @@ def serve(
 
 
 def _worker_config(run: configuration.Config, service: str) -> configuration.WorkerConfig:
-    worker = run.asr if service == "asr" else run.voters.get(service)
+    own = {"asr": run.asr, "refiner": run.refiner}
+    worker = own.get(service) or run.voters.get(service)
     if worker is None:
         raise ModelError(service, f"is no service of profile {run.profile!r}")
     return worker

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from abhinaya.models.ensemble import Rule
+from abhinaya.stream.admission import REFINER
 from abhinaya.stream.aggregator import Case, Facts, judge
 from abhinaya.stream.dispatch import Dispatch, Key, Retract
 from abhinaya.stream.messages import Provisional, Ready, Transcript, Verdict, Vote
@@ -82,6 +83,8 @@ class Provisionals:
 
     def declared(self, ready: Ready) -> None:
         """Note what a service needs and gives, and how fast it was when it was tried."""
+        if ready.service == REFINER:  # of speech that goes on nothing is decided yet
+            return
         self._declared[ready.service] = ready
         if ready.trial_ms is not None:
             self._run_ms.setdefault(ready.service, ready.trial_ms)

@@ -53,7 +53,18 @@ class _Told:
 
     revision: int
     label: str
-    votes: int
+    evidence: int
+    """Votes, and the refiner's answer: a later verdict rests on more."""
+
+    @classmethod
+    def of(cls, verdict: Verdict, revision: int, label: str) -> _Told:
+        """Take it from a verdict."""
+        return cls(revision, label, evidence(verdict))
+
+
+def evidence(verdict: Verdict) -> int:
+    """Count the answers that a verdict rests on."""
+    return len(verdict.votes) + (verdict.refinement is not None)
 
 
 @dataclass(slots=True)
@@ -171,15 +182,13 @@ class Ledger:
         else:
             known = track.told.get(verdict.sequence)
             # what a hub says again, or a new one finds again, counts if it knows more than before
-            if known is None or len(verdict.votes) <= known.votes:
+            if known is None or evidence(verdict) <= known.evidence:
                 return None
             told = msgspec.structs.replace(verdict, revision=known.revision + 1)
             if verdict.label == known.label:
-                track.told[verdict.sequence] = _Told(
-                    known.revision, known.label, len(verdict.votes)
-                )
+                track.told[verdict.sequence] = _Told.of(verdict, known.revision, known.label)
                 return None
-        track.told[told.sequence] = _Told(told.revision, told.label, len(told.votes))
+        track.told[told.sequence] = _Told.of(told, told.revision, told.label)
         if len(track.told) > self._remembered:
             del track.told[min(track.told)]
         return told

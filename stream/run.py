@@ -159,6 +159,8 @@ class Run:
         if self._plan.config.asr is not None:
             yield "asr", self._plan.config.asr
         yield from self._plan.config.voters.items()
+        if self._plan.config.refiner is not None:
+            yield "refiner", self._plan.config.refiner
 
     def _start_fronts(self) -> None:
         self._progress.fronts_started = True

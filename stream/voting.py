@@ -51,6 +51,13 @@ class VoteConfig:
         least=0,
         most=1,
     )
+    refine_margin: float = setting(
+        0.2,
+        doc="margin below which [refiner], if there is one, is asked to choose again",
+        least=0,
+        most=1,
+    )
+    refine_top: int = setting(2, doc="leading labels that it may choose among", least=2, most=8)
     temperatures: Mapping[str, float] = dataclasses.field(
         default_factory=dict,
         metadata={
@@ -123,8 +130,11 @@ def load_combiner(vote: VoteConfig) -> Combiner | None:
         raise ConfigError(f"vote.combiner {vote.combiner}", error.reason, error.remedy) from error
 
 
-def rule_of(vote: VoteConfig, combiner: Combiner | None = None) -> Rule:
-    """Make the rule of a profile's [vote] table; what that says goes before what was fitted."""
+def rule_of(vote: VoteConfig, combiner: Combiner | None = None, refined: bool = False) -> Rule:
+    """Make the rule of a profile's [vote] table; what that says goes before what was fitted.
+
+    `refined` says whether somebody is there to be asked about close calls.
+    """
     least = vote.min_confidence
     if least is None:
         least = combiner.min_confidence if combiner else 0.0
@@ -137,4 +147,6 @@ def rule_of(vote: VoteConfig, combiner: Combiner | None = None) -> Rule:
         min_confidence=least,
         temperatures=(combiner.temperatures if combiner else {}) | dict(vote.temperatures),
         logistic=combiner.logistic if combiner else None,
+        refine_margin=vote.refine_margin if refined else 0.0,
+        refine_top=vote.refine_top,
     )

@@ -214,6 +214,7 @@ def _utterance(task: Task) -> Utterance:
         heard=Heard(heard.frames, heard.mean.array(), heard.std.array()) if heard else None,
         transcript=task.transcript or "",
         context=task.context,
+        choices=task.choices,
     )
 
 

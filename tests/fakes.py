@@ -75,6 +75,7 @@ NEEDS: dict[str, tuple[Any, ...]] = {
     "S1": ("audio",),
     "T2": ("transcript",),
     "ST1": ("audio", "transcript"),
+    "refiner": ("audio", "transcript"),
 }
 
 

@@ -27,7 +27,8 @@ def main(argv: Sequence[str]) -> int:
     """Load the service named first, of the config on standard input."""
     config = configuration.decode(sys.stdin.buffer.read())
     (service,) = argv
-    worker = config.asr if service == "asr" else config.voters[service]
+    own = {"asr": config.asr, "refiner": config.refiner}
+    worker = own.get(service) or config.voters[service]
     assert worker is not None
     # models print as they like: the answer goes where standard output was
     with os.fdopen(os.dup(1), "wb") as answers, contextlib.redirect_stdout(sys.stderr):

@@ -19,6 +19,8 @@ def services(config: Config) -> Iterator[tuple[str, WorkerConfig]]:
     if config.asr is not None:
         yield "asr", config.asr
     yield from config.voters.items()
+    if config.refiner is not None:
+        yield "refiner", config.refiner
 
 
 def model(config: Config, service: str, timeout_s: float, download: bool) -> Iterator[Finding]:

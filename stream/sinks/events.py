@@ -121,6 +121,7 @@ def verdict(event: Verdict, now_unix_s: float) -> dict[str, Any]:
         "final": event.final,
         "part": event.part,
         "reason": event.reason,
+        "refinement": _vote(event.refinement) if event.refinement else None,
         "votes": [_vote(vote) for vote in event.votes],
         "missing": [{"voter": m.voter, "reason": m.reason} for m in event.missing],
         "transcript": _transcript(event.transcript) if event.transcript else None,

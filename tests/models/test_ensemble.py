@@ -349,3 +349,58 @@ def test_majority_does_not_care_what_the_labels_are_called(votes, rule, renamed)
     ballots = {voter: Ballot(b.label) for voter, b in votes.items()}
     other = {voter: Ballot(names[b.label]) for voter, b in ballots.items()}
     assert decide(other, rule).leading == names[decide(ballots, rule).leading]
+
+
+# --- a second opinion -----------------------------------------------------------------------------
+
+
+def test_a_close_call_names_the_labels_in_front():
+    votes = {"S1": soft("sad", 0.5), "T2": soft("happy", 0.48), "ST1": soft("fear", 0.3)}
+    rule = Rule("mean", refine_margin=0.2, refine_top=2)
+    decision = decide(votes, rule)
+    assert decision.ranking[:3] == ("sad", "happy", "fear")
+    assert len(decision.ranking) == 8
+    assert decision.contested(rule) == ("sad", "happy")
+    assert decision.contested(replace(rule, refine_top=3)) == ("sad", "happy", "fear")
+    assert decision.contested(replace(rule, refine_margin=0.001)) == ()
+    assert decision.contested(Rule("mean")) == ()
+
+
+def test_who_breaks_a_tie_leads_also_with_a_label_that_is_not_among_the_tied():
+    votes = hard(S1="sad", T1="sad", T2="happy", ST1="happy", S2="fear")
+    rule = Rule(refine_margin=0.2, refine_top=3)
+    assert decide(votes, rule).contested(rule) == ("fear", "happy", "sad")
+
+
+def test_the_unanimous_and_the_withheld_are_not_contested():
+    rule = Rule(refine_margin=1.0, min_confidence=0.9)
+    assert decide(hard(S1="sad", T1="sad"), replace(rule, min_confidence=0)).contested(rule) == ()
+    assert decide({"S1": soft("sad", 0.5), "T2": soft("fear", 0.5)}, rule).contested(rule) == ()
+
+
+def test_an_opinion_moves_a_close_call_and_claims_no_more_than_the_voters():
+    votes = {"S1": soft("sad", 0.5), "T2": soft("happy", 0.48), "ST1": soft("fear", 0.3)}
+    rule = Rule("mean", refine_margin=0.2)
+    moved = decide(votes, rule, "happy")
+    assert (moved.label, moved.margin, moved.agreement) == ("happy", 0.0, pytest.approx(1 / 3))
+    assert moved.confidence == pytest.approx((0.5 / 7 + 0.48 + 0.1) / 3)
+    assert decide(votes, rule, "fear") == decide(votes, rule), "not among the first two"
+    assert decide(votes, rule, "sad") == decide(votes, rule), "what led anyway"
+    clear = replace(rule, refine_margin=0.001)
+    assert decide(votes, clear, "happy") == decide(votes, clear)
+
+
+@given(VOTES, RULES, st.sampled_from(LABELS), st.floats(0, 1), st.integers(2, 8))
+def test_an_opinion_never_goes_beyond_what_was_in_question(votes, rule, opinion, margin, top):
+    rule = replace(rule, refine_margin=margin, refine_top=top)
+    before, after = decide(votes, rule), decide(votes, rule, opinion)
+    allowed = before.margin < margin and opinion in before.ranking[:top]
+    assert after.leading == (opinion if allowed else before.leading)
+    column = LABELS.index(after.leading)
+    claims = [b.probabilities[column] for b in votes.values() if b.probabilities is not None]
+    assert (after.confidence or 0.0) <= max(claims, default=0.0)
+
+
+def test_a_choice_is_among_two_at_least():
+    with pytest.raises(ValueError, match="at least 2"):
+        Rule(refine_top=1)

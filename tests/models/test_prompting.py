@@ -103,3 +103,52 @@ def test_restrictions_name_the_labels_and_nothing_else() -> None:
     assert restriction("choice") == {"structured_outputs": {"choice": list(LABELS)}}
     assert restriction("guided_choice") == {"guided_choice": list(LABELS)}
     assert restriction("text") == {}
+
+
+# --- choosing again -------------------------------------------------------------------------------
+
+
+def asked(text: str = "well", choices: tuple[str, ...] = ("sad", "angry"), voice: str = "") -> str:
+    utterance = Utterance(np.zeros(0, np.float32), transcript=text, choices=choices)
+    return "\n".join(m["content"] for m in messages(utterance, "text", 0, voice))
+
+
+def test_only_the_labels_in_question_are_named_and_their_order_tells_nothing() -> None:
+    text = asked()
+    assert "one of these two emotions the speaker most probably feels: angry, sad.\n" in text
+    assert "out of: angry, sad." in text
+    assert not re.search(r"\b(contempt|disgust|fear|happy|neutral|surprise)\b", text)
+    assert asked(choices=("angry", "sad")) == text
+    assert "it is neutral" in asked(choices=("neutral", "sad"))
+
+
+def test_without_choices_all_eight_are_asked_about() -> None:
+    text = asked(choices=())
+    assert (
+        f"one of these eight emotions the speaker most probably feels: {', '.join(LABELS)}" in text
+    )
+
+
+def test_how_it_was_said_stands_behind_the_transcript() -> None:
+    user = asked(voice="4 dB louder than usual").rpartition("</transcript>")[2]
+    assert user.startswith("\nHow it was said: 4 dB louder than usual.\n")
+    assert "How it was said" not in asked()
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_hostile_transcript_changes_no_choice(text: str) -> None:
+    plain, hostile = asked("well", voice="quiet"), asked(text, voice="quiet")
+    inside = re.compile(r"<transcript>.*</transcript>\n")
+    assert inside.sub("", hostile) == inside.sub("", plain)
+
+
+def test_choices_that_are_no_labels_are_a_fault_of_ours() -> None:
+    with pytest.raises(ValueError, match="no labels"):
+        asked(choices=("bored", "sad"))
+
+
+@pytest.mark.parametrize("output", ["json_schema", "choice", "guided_choice"])
+def test_the_reply_is_held_to_the_choices(output) -> None:
+    text = json.dumps(restriction(output, ("angry", "sad")))
+    assert '["angry", "sad"]' in text
+    assert "happy" not in text

@@ -331,3 +331,36 @@ def test_addresses_that_can(monkeypatch) -> None:
         assert card.served
         assert card.context_turns == 0
         assert card.notes[0].startswith("sends transcripts to http")
+
+
+# --- choosing again -------------------------------------------------------------------------------
+
+
+def contested(*choices: str, seconds: float = 0.0) -> Utterance:
+    rng = np.random.default_rng(0)
+    samples = (0.1 * rng.standard_normal(round(16_000 * seconds))).astype(np.float32)
+    return Utterance(samples, transcript="oh really now", choices=choices)
+
+
+def test_an_answer_out_of_the_choices_is_a_vote_and_any_other_none() -> None:
+    for word, is_vote in (("sad", True), ("angry", True), ("happy", False), ("maybe", False)):
+        with scripted(lambda *_, word=word: Say(completion(word))) as server:
+            (answer,) = voter(server).vote([contested("sad", "angry")])
+            assert isinstance(answer, Ballot) == is_vote, word
+            schema = server.requests[0]["response_format"]["json_schema"]["schema"]
+            assert schema["properties"]["emotion"]["enum"] == ["angry", "sad"]
+            if word == "happy":
+                assert reason(answer) == "the model's answer happy is none of angry, sad"
+
+
+def test_how_it_was_said_is_described_and_no_sound_is_sent() -> None:
+    with scripted(lambda *_: SAD) as server:
+        t1 = voter(server, prosody=True)
+        assert t1.card.needs == {"transcript", "audio"}
+        assert "how they were said" in t1.card.notes[0]
+        t1.vote([contested("sad", "fear", seconds=2.0)])
+        (request,) = server.requests
+        assert "How it was said:" in request["messages"][1]["content"]
+        assert "words a second" in request["messages"][1]["content"]
+        assert len(json.dumps(request)) < 5_000
+        assert voter(server).card.needs == {"transcript"}

@@ -439,3 +439,99 @@ def test_in_whatever_order_votes_come_outcomes_keep_the_order_of_the_stream(
         votes.voted(1.0, fakes.vote(sequence, voter), explain)
         told += votes.collect(1.0, explain)
     assert [o.sequence for o in told] == list(range(len(kinds)))
+
+
+# --- a second opinion -----------------------------------------------------------------------------
+
+
+def refined(
+    sequence: int = 0, rule: str = "majority", **more: Any
+) -> tuple[Aggregator, Verdict, list[tuple[Key, tuple[str, ...]]]]:
+    """A tie of three, decided by the tie-breaker, with a transcript."""
+    votes = aggregator(method=rule, refine_margin=0.2, refine_top=3, **more)
+    votes.open(0.0, facts(sequence), due=9.0)
+    votes.transcribed(0.5, transcript(sequence))
+    for voter, label in zip(VOTERS, ("happy", "sad", "fear"), strict=True):
+        votes.voted(1.0, fakes.vote(sequence, voter, label), explain)
+    return votes, only_verdict(votes.collect(1.0, explain)), votes.contested()
+
+
+def test_a_close_verdict_goes_out_at_once_and_is_then_asked_about() -> None:
+    votes, verdict, contested = refined()
+    assert (verdict.label, verdict.revision, verdict.refinement) == ("fear", 0, None)
+    assert contested == [(("call", 0), ("fear", "happy", "sad"))]
+    assert votes.contested() == [], "asked once"
+    assert votes.closed(1.0) == [], "kept until the answer"
+
+
+def test_a_refinement_makes_a_revision_that_shows_it() -> None:
+    votes, _, _ = refined()
+    answer = fakes.vote(0, "refiner", "sad")
+    votes.refined(2.0, answer, explain)
+    revised = only_verdict(votes.collect(2.0, explain))
+    assert (revised.label, revised.revision, revised.refinement) == ("sad", 1, answer)
+    assert {v.voter for v in revised.votes} == set(VOTERS), "it casts no vote"
+    assert revised.agreement == pytest.approx(1 / 3)
+    assert votes.closed(2.0) == [("call", 0)]
+
+
+@pytest.mark.parametrize("label", ["fear", "angry"])
+def test_a_refinement_that_confirms_or_strays_changes_nothing(label: str) -> None:
+    votes, _, _ = refined()
+    votes.refined(2.0, fakes.vote(0, "refiner", label), explain)
+    assert votes.collect(2.0, explain) == []
+    assert votes.closed(2.0) == [("call", 0)]
+
+
+def test_no_answer_means_that_the_verdict_stands() -> None:
+    votes, _, _ = refined()
+    votes.unrefined(2.0, ("call", 0))
+    assert votes.collect(2.0, explain) == []
+    assert votes.closed(2.0) == [("call", 0)]
+
+
+def test_an_answer_after_the_time_for_revisions_is_nobodys() -> None:
+    votes, _, _ = refined(revise_s=3.0)
+    assert votes.closed(3.9) == []
+    assert votes.closed(4.0) == [("call", 0)]
+    votes.refined(4.1, fakes.vote(0, "refiner", "sad"), explain)
+    votes.unrefined(4.1, ("call", 0))
+    assert votes.collect(4.1, explain) == []
+
+
+def test_an_answer_that_nobody_asked_for_changes_nothing() -> None:
+    votes = aggregator(refine_margin=0.2, refine_top=3)
+    votes.open(0.0, facts(0), due=2.0)
+    votes.transcribed(0.5, transcript(0))
+    votes.voted(1.0, fakes.vote(0, "S1", "sad"), explain)
+    votes.refined(1.1, fakes.vote(0, "refiner", "happy"), explain)
+    assert only_verdict(votes.collect(2.0, explain)).refinement is None
+    assert votes.contested() == [], "one vote is not close"
+
+
+def test_without_words_nobody_is_asked() -> None:
+    votes = aggregator(refine_margin=0.2, refine_top=3)
+    votes.open(0.0, facts(0), due=9.0)
+    for voter, label in zip(VOTERS, ("happy", "sad", "fear"), strict=True):
+        votes.voted(1.0, fakes.vote(0, voter, label), explain)
+    assert len(votes.collect(1.0, explain)) == 1
+    assert votes.contested() == []
+    assert votes.closed(1.0) == [("call", 0)]
+
+
+def test_a_late_vote_that_settles_it_ends_the_refiners_say() -> None:
+    votes = aggregator(refine_margin=0.2, refine_top=2)
+    votes.open(0.0, facts(0), due=2.0)
+    votes.transcribed(0.5, transcript(0))
+    votes.voted(1.0, fakes.vote(0, "S1", "happy"), explain)
+    votes.voted(1.0, fakes.vote(0, "T2", "sad"), explain)
+    first = only_verdict(votes.collect(2.0, explain))
+    ((_, choices),) = votes.contested()
+    other = next(label for label in choices if label != first.label)
+    votes.refined(2.5, fakes.vote(0, "refiner", other), explain)
+    assert only_verdict(votes.collect(2.5, explain)).label == other
+    assert votes.closed(2.5) == [], "a voter may still come"
+    votes.voted(3.0, fakes.vote(0, "ST1", first.label), explain)
+    settled = only_verdict(votes.collect(3.0, explain))
+    assert (settled.label, settled.revision) == (first.label, 2)
+    assert votes.closed(3.0) == [("call", 0)]

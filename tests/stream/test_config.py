@@ -342,3 +342,32 @@ def test_a_combiner_that_is_gone_since_is_named_by_the_hub(tmp_path: Path) -> No
     path.unlink()
     with pytest.raises(ConfigError, match=r"vote.combiner .*fitted.json: there is no such file"):
         load_combiner(vote)
+
+
+# --- the refiner ----------------------------------------------------------------------------------
+
+
+REFINED = GOOD + '[asr]\nmodel = "pocketsphinx"\n[refiner]\nmodel = "zero-shot"\n'
+
+
+def test_nobody_is_asked_about_close_calls_unless_a_refiner_is_named(tmp_path: Path) -> None:
+    plain, refined = load(write(tmp_path, GOOD)), load(write(tmp_path, REFINED))
+    assert plain.refiner is None
+    assert rule_of(plain.vote).refine_margin == 0.0
+    assert refined.refiner == WorkerConfig(model="zero-shot")
+    assert rule_of(refined.vote, refined=True).refine_margin == 0.2
+    assert all(load(name).refiner is None for name in profiles())
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (GOOD + '[refiner]\nmodel = "zero-shot"\n', "nobody transcribes"),
+        (REFINED + 'host = "S1"\n', "refiner.host"),
+        (REFINED + "[vote]\nrefine_top = 1\n", "vote.refine_top = 1 is below 2"),
+        (GOOD + '[voters.refiner]\nmodel = "compact-text"\n', "voters.refiner is no name"),
+    ],
+)
+def test_a_refiner_that_cannot_work_is_refused(tmp_path: Path, text: str, fault: str) -> None:
+    (said,) = faults(tmp_path, text)
+    assert fault in said

@@ -8,6 +8,7 @@ import fakes
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from abhinaya.stream.messages import (
     Activity,
@@ -78,6 +79,16 @@ def test_a_new_hub_that_knows_more_revises_what_the_old_one_said() -> None:
     ledger = Ledger()
     ledger.admit(better(0, 0, "unknown", 0))
     assert ledger.admit(better(0, 3, "sad", 0)) == better(0, 3, "sad", 1)
+
+
+def test_what_the_refiner_adds_is_told_once_and_votes_without_it_not_again() -> None:
+    ledger = Ledger()
+    votes = better(0, 3, "sad", 0)
+    refined = replace(better(0, 3, "happy", 1), refinement=fakes.vote(0, "refiner", "happy"))
+    assert ledger.admit(votes) == votes
+    assert ledger.admit(refined) == refined
+    assert ledger.admit(refined) is None
+    assert ledger.admit(better(0, 3, "sad", 0)) is None  # of a new hub, before it has asked
 
 
 def test_the_first_telling_is_revision_0_and_what_was_a_gap_stays_one() -> None:
