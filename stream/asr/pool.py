@@ -20,17 +20,18 @@ class Pool(Generic[T]):
     one takes back what an earlier one of the same stream was lent.
 
     Args:
-        make: makes a helper.
-        size: how many at most.
+        first: the first helper.
+        make: makes another.
+        size: how many segments have one at once at most.
 
     """
 
-    def __init__(self, make: Callable[[], T], size: int) -> None:
+    def __init__(self, first: T, make: Callable[[], T], size: int) -> None:
         self._make = make
         self._size = size
         self._lent: dict[Key, T] = {}
         self._used: dict[Key, float] = {}
-        self._free: list[T] = []
+        self._free = [first]
 
     def __len__(self) -> int:
         """Count the helpers that are lent."""
@@ -49,14 +50,20 @@ class Pool(Generic[T]):
             over = other[0] == stream and other[1] < sequence
             if over or now - self._used[other] > STALE_S:
                 self.take_back(other)
-        if self._free:
-            helper = self._free.pop()
-        elif len(self._lent) < self._size:
-            helper = self._make()
-        else:
+        if len(self._lent) >= self._size:
             return None
+        helper = self._free.pop() if self._free else self._make()
         self._lent[key], self._used[key] = helper, now
         return helper
+
+    def spare(self) -> T:
+        """Give a helper that no segment has, to be used before the next call of anything here.
+
+        If all are lent, one more is made: for what is beyond the limit.
+        """
+        if not self._free:
+            self._free.append(self._make())
+        return self._free[-1]
 
     def take_back(self, key: Key) -> None:
         """End a loan, if there is one."""

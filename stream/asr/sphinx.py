@@ -43,7 +43,6 @@ from abhinaya.stream.asr.sphinx_search import (
     Search,
     decoder,
     loudness,
-    sibling,
 )
 from abhinaya.stream.clock import to_seconds
 from abhinaya.stream.errors import ModelError
@@ -68,8 +67,8 @@ class Sphinx:
     Args:
         language: what the model speaks; the one that comes along speaks English.
         partials: how many segments it follows at once while they go on, so that their text is ready
-            sooner after the end of speech; each has a decoder of its own (72 MB) from its first
-            part on. What is beyond is transcribed when it is over.
+            sooner after the end of speech; the second and each further one needs a decoder of its
+            own (91 MB). What is beyond is transcribed when it is over.
         guards: thresholds of what is not believed (`guards.py`) that are not to be SPHINX's.
         settings: of PocketSphinx, on top of SETTINGS, for example `hmm`, `lm` and `dict` for a
             model of one's own.
@@ -98,9 +97,8 @@ class Sphinx:
         self.incremental = partials > 0
         own = SETTINGS | settings
         front_end = FrontEnd({k: settings[k] for k in ("hmm", "featparams") if k in settings})
-        first = decoder(own)
-        self._whole = Search(first, front_end)
-        self._following = Pool(lambda: Search(sibling(first, own), front_end), partials)
+        first = Search(decoder(own), front_end)
+        self._searches = Pool(first, lambda: Search(decoder(own), front_end), partials)
 
     def transcribe(self, batch: Sequence[Hearing]) -> list[Transcription]:
         """Transcribe each segment on its own."""
@@ -108,15 +106,15 @@ class Sphinx:
 
     def forget(self, stream: str, sequence: int) -> None:
         """Let another segment have the decoder."""
-        self._following.take_back((stream, sequence))
+        self._searches.take_back((stream, sequence))
 
     def _part(self, heard: Hearing) -> Transcription:
         if loudness(heard.samples) < SILENT_PEAK:
             return self._nothing("silence")
         now, key = time.monotonic(), (heard.stream, heard.sequence)
-        search = self._following.find(now, key)
+        search = self._searches.find(now, key)
         known = search is not None and search.continues(heard.samples)
-        search = search or self._following.lend(now, key)
+        search = search or self._searches.lend(now, key)
         if search is None:
             return self._nothing("too many speak at once to follow everybody")
         try:
@@ -124,7 +122,7 @@ class Sphinx:
                 search.begin(heard.samples, PART_PEAK)
             search.extend(heard.samples)
         except RuntimeError:  # the next part begins anew
-            self._following.take_back(key)
+            self._searches.take_back(key)
             raise
         words = tuple(search.words(len(heard.samples)))
         before, search.said = search.said, [word.text for word in words]
@@ -134,9 +132,9 @@ class Sphinx:
         if loudness(heard.samples) < SILENT_PEAK:
             self.forget(heard.stream, heard.sequence)
             return self._nothing("silence")
-        search = self._following.find(time.monotonic(), (heard.stream, heard.sequence))
+        search = self._searches.find(time.monotonic(), (heard.stream, heard.sequence))
         if search is None or not search.continues(heard.samples):
-            search = self._whole
+            search = self._searches.spare()
             search.begin(heard.samples, WHOLE_PEAK)
         try:
             search.extend(heard.samples)

@@ -150,6 +150,10 @@ class Search:
 def decoder(settings: dict[str, Any]) -> Any:
     """Start a decoder.
 
+    Each has models of its own, 91 MB. The library would let several share a language model, which
+    is 20 MB of that; but then posteriors come out a little different from those of one that has its
+    own, and a result must not depend on who was free.
+
     Raises:
         ModelError: a setting does not fit, or a model cannot be read.
 
@@ -162,24 +166,6 @@ def decoder(settings: dict[str, Any]) -> Any:
             f"does not start with {settings}: {error}",
             "check the paths of hmm, lm and dict, or leave out the options",
         ) from error
-
-
-def sibling(first: Any, settings: dict[str, Any]) -> Any:
-    """Start another decoder like `first`, with the same copy of its language model.
-
-    That saves 20 MB of 91; the rest (lexicon, acoustic model, search tree) the library keeps apart.
-
-    Raises:
-        ModelError: as `decoder`.
-
-    """
-    model = first.get_lm()
-    if model is None:  # a grammar instead
-        return decoder(settings)
-    made = decoder(settings | {"lm": None})
-    made.add_lm("shared", model)
-    made.activate_search("shared")
-    return made
 
 
 def loudness(samples: Audio) -> float:

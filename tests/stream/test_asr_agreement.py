@@ -53,12 +53,12 @@ class Helper:
 
 def pool(size):
     Helper.made = 0
-    return Pool(Helper, size)
+    return Pool(Helper(), Helper, size)
 
 
 def test_helpers_are_made_when_needed_and_used_again():
     helpers = pool(2)
-    assert Helper.made == 0
+    assert Helper.made == 1
     first = helpers.lend(0.0, ("a", 1))
     assert helpers.find(1.0, ("a", 1)) is first
     assert helpers.find(1.0, ("a", 2)) is None
@@ -68,6 +68,19 @@ def test_helpers_are_made_when_needed_and_used_again():
     helpers.take_back(("a", 1))
     assert helpers.lend(3.0, ("c", 1)) is first
     assert (Helper.made, len(helpers)) == (2, 2)
+
+
+def test_what_is_beyond_the_limit_has_one_of_its_own():
+    helpers = pool(1)
+    first = helpers.spare()
+    assert helpers.lend(0.0, ("a", 1)) is first, "it was free"
+    beyond = helpers.spare()
+    assert beyond is not first
+    assert helpers.spare() is beyond
+    assert helpers.lend(0.0, ("b", 1)) is None, "the limit is of those that follow a segment"
+    helpers.take_back(("a", 1))
+    assert helpers.lend(1.0, ("b", 1)) in (first, beyond)
+    assert Helper.made == 2
 
 
 def test_nobody_is_lent_where_there_are_none():
@@ -99,7 +112,7 @@ def test_a_segment_that_was_silent_for_long_lost_its_end():
     )
 )
 def test_nobody_helps_two_at_once(steps):
-    helpers, now, held = Pool(Helper, 2), 0.0, {}
+    helpers, now, held = pool(2), 0.0, {}
     for what, *key in steps:
         now, key = now + 7, tuple(key)
         if what == "r":
