@@ -13,15 +13,17 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import zmq
 import zmq.auth
-from zmq.auth.thread import ThreadAuthenticator
 from zmq.utils.z85 import Z85CHARS
 
 from abhinaya.stream.errors import NetworkError
+
+if TYPE_CHECKING:
+    from zmq.auth.thread import ThreadAuthenticator
 
 HARD_LIMIT_BYTES: Final = 8 * 1024 * 1024
 """What the transport lets in. Above it the peer is cut off; below, wire.py refuses by name."""
@@ -256,6 +258,8 @@ def _limit(socket: zmq.Socket[bytes]) -> None:
 
 
 def _guard(context: zmq.Context[Any], keys: Keys) -> ThreadAuthenticator:
+    from zmq.auth.thread import ThreadAuthenticator  # it loads asyncio: only with keys
+
     # one damaged file would keep all clients out, and only the guard's log would say so
     for path in sorted(keys.directory.glob("*.key")):
         _public(keys.directory, path.stem, "have its client send it again, or remove it")
