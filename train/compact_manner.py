@@ -28,6 +28,8 @@ from abhinaya.train.towers import MannerTower, Mean
 class MannerRecipe:
     """Everything that decides what the manner towers become, besides the data."""
 
+    seed: int = 0
+    """Added to the seed of the whole recipe, for towers unlike another voter's."""
     seeds: int = 4
     """Towers, each from another seed, whose scores are averaged."""
     hidden: int = 128

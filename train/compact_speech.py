@@ -28,7 +28,7 @@ from abhinaya.train.loop import Schedule, fit
 from abhinaya.train.metrics import Indices, calibration_error, macro_f1, softmax
 from abhinaya.train.speech_batches import BatchPlan, SpeechBatches, columns, heard_before, joined
 from abhinaya.train.splits import part_of, select
-from abhinaya.train.towers import FirstColumns, SoundAndManner, SpeechTower
+from abhinaya.train.towers import FirstColumns, Silent, SoundAndManner, SpeechTower
 
 VERSION: Final = "3"
 RENDERING_SEED: Final = 1
@@ -54,6 +54,8 @@ class SpeechRecipe:
     bursts: float = 0.0
     """Share of vocal bursts (EmoGator) in a batch. They have scores of their own, which are cut off
     in the end: they may teach the tower to listen, and never what is speech and what is not."""
+    sound_share: float = 0.5
+    """What the sound tower counts beside the manner; at 0 it is not even trained."""
     neutral_prior: float = 0.5
     """Share of neutral segments to expect in life; training shows every class equally often."""
 
@@ -132,9 +134,10 @@ def train_towers(
         plan = replace(plan, shares={**plan.shares, BURSTS: recipe.bursts})
     learnt = {clip.path for clip, drawn in zip(sessions.clips, learn, strict=True) if drawn}
     say(f"{learn.sum()} renderings of {len(learnt)} clips")
-    of_manner = train_manner(
-        sessions, learn, SPEECH_LABELS, recipe.plan, recipe.manner, recipe.seed, say
-    )
+    seed = recipe.seed + recipe.manner.seed
+    of_manner = train_manner(sessions, learn, SPEECH_LABELS, recipe.plan, recipe.manner, seed, say)
+    if recipe.sound_share <= 0.0:
+        return Towers(Silent(len(SPEECH_LABELS)), of_manner.eval())
     torch.manual_seed(recipe.seed)
     classes = columns(sessions.clips, SPEECH_LABELS)
     tower = SpeechTower(classes, recipe.planes, recipe.width, recipe.dropout)
@@ -206,18 +209,22 @@ def calibrate(towers: Towers, sessions: Sessions, recipe: SpeechRecipe) -> Tuned
     told = scores(towers.manner, [one[2:] for one in fed])
     of_sound = fit_temperature(sound, truth, weights)
     of_manner = fit_temperature(told, truth, weights)
-    both = (0.5 * (sound / of_sound + told / of_manner)).astype(np.float32)
+    share = recipe.sound_share
+    both = (share * sound / of_sound + (1.0 - share) * told / of_manner).astype(np.float32)
     temperatures = of_sound, of_manner, fit_temperature(both, truth, weights)
-    return assembled(towers, temperatures, recipe.neutral_prior)
+    return assembled(towers, temperatures, share, recipe.neutral_prior)
 
 
 def assembled(
-    towers: Towers, temperatures: tuple[float, float, float], neutral_prior: float
+    towers: Towers,
+    temperatures: tuple[float, float, float],
+    sound_share: float,
+    neutral_prior: float,
 ) -> Tuned:
     """Make one network of both towers, with these temperatures and this prior of neutral."""
     bias = [0.0] * len(SPEECH_LABELS)
     bias[SPEECH_LABELS.index("neutral")] = prior_bias(neutral_prior, len(SPEECH_LABELS))
-    network = SoundAndManner(towers.sound, towers.manner, temperatures[:2])
+    network = SoundAndManner(towers.sound, towers.manner, temperatures[:2], sound_share)
     tuned = Calibrated(network, temperatures[2], bias).eval()
     return Tuned(tuned, SPEECH_LABELS, temperatures, max(bias))
 

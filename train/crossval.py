@@ -34,7 +34,7 @@ from abhinaya.train.eval_intervals import bootstrap, macro_f1_of
 from abhinaya.train.metrics import Indices
 
 SPEAKERS_A_FOLD: Final = 3
-TEMPERATURES: Final = (1.2, 1.0, 0.8)
+TEMPERATURES: Final = (1.4, 0.7, 0.75)
 """About what tuning gives for the sound, the manner and their mean. What they decide is how far the
 neutral prior reaches, and how much each tower counts."""
 HEARD_S: Final = (0, 20)
@@ -141,8 +141,9 @@ def _score(
 @torch.no_grad()
 def _logits(towers: Towers, recipe: SpeechRecipe, utterances: Sequence[Utterance]) -> FloatArray:
     """Logits [P, N, C] of each part; an utterance that nothing can be heard of scores 0."""
-    plain = assembled(towers, TEMPERATURES, 1.0 / len(SPEECH_LABELS)).network
-    biased = assembled(towers, TEMPERATURES, recipe.neutral_prior).network
+    share, alike = recipe.sound_share, 1.0 / len(SPEECH_LABELS)
+    plain = assembled(towers, TEMPERATURES, share, alike).network
+    biased = assembled(towers, TEMPERATURES, share, recipe.neutral_prior).network
     found = np.zeros((len(PARTS), len(utterances), len(SPEECH_LABELS)), np.float32)
     for n, utterance in enumerate(utterances):
         heard = listen(utterance)

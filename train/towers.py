@@ -151,17 +151,36 @@ class Mean(nn.Module):
 class SoundAndManner(nn.Module):
     """Both towers of a speech voter, their logits divided by a temperature each and averaged."""
 
-    def __init__(self, sound: nn.Module, manner: nn.Module, temperatures: Sequence[float]) -> None:
+    def __init__(
+        self, sound: nn.Module, manner: nn.Module, temperatures: Sequence[float], share: float = 0.5
+    ) -> None:
+        """`share` is what the sound counts; at 0 it is left out, and what it would have taken."""
         super().__init__()
-        self.sound, self.manner = sound, manner
+        self.sound = sound if share > 0.0 else None
+        self.manner = manner
         self.temperatures = tuple(temperatures)
+        self.share = share
 
     def forward(self, features: Tensor, mask: Tensor, manner: Tensor) -> Tensor:
         """[B, T, M], mask [B, T] and manner [B, Q] -> logits [B, C]."""
         of_sound, of_manner = self.temperatures
-        sound: Tensor = self.sound(features, mask) / of_sound
-        logits: Tensor = 0.5 * (sound + self.manner(manner) / of_manner)
+        logits: Tensor = self.manner(manner) / of_manner
+        if self.sound is not None:
+            heard = self.sound(features, mask) / of_sound
+            logits = self.share * heard + (1.0 - self.share) * logits
         return logits
+
+
+class Silent(nn.Module):
+    """In the place of a sound tower that was not trained: scores of 0."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+
+    def forward(self, features: Tensor, mask: Tensor) -> Tensor:
+        """Take what a sound tower takes: -> zeros [B, C]."""
+        return torch.zeros(len(features), self.classes)
 
 
 class TextTower(nn.Module):

@@ -1,8 +1,8 @@
 """The compact joint voter: how and what was said, weighed against each other.
 
-Its own speech tower and its own text tower (other seeds and sizes than those of `compact-speech`
-and `compact-text`, so that it is a voter and not a copy), joined late: a weighted sum of their
-scores, the weights fitted on held-out speakers paired with held-out sentences by label.
+The sound tower of `compact-speech`, and manner towers and a text tower of its own, of other seeds
+and sizes. Joined late: a weighted sum of their scores, the weights fitted on held-out speakers
+paired with held-out sentences by label.
 """
 
 from __future__ import annotations

@@ -93,6 +93,21 @@ def test_onnx_gives_what_torch_gives(tmp_path: Path) -> None:
     assert np.abs(moved - found).max() > 1e-3
 
 
+def test_a_sound_that_counts_nothing_is_left_out_of_the_file(tmp_path: Path) -> None:
+    tower = MannerTower(np.zeros(N_MANNER, np.float32), np.ones(N_MANNER, np.float32), 7, 8, 0.1)
+    network = SoundAndManner(speech_tower(), tower, (1.0, 0.5), share=0.0)
+    path = tmp_path / "compact-speech.onnx"
+    export(Calibrated(network, 1.0, [0.0] * 7).eval(), path, "compact-speech", "0", LABELS7, {})
+    assert path.stat().st_size < 30_000
+    weights = load_weights("compact-speech", frozenset({"audio"}), str(path))
+    manner = np.random.default_rng(0).standard_normal((1, N_MANNER)).astype(np.float32)
+    features, mask = pad([np.zeros((40, N_MELS), np.float32)])
+    found = weights.probabilities({"features": features, "mask": mask, "manner": manner})
+    with torch.no_grad():
+        expected = (tower.eval()(torch.from_numpy(manner)) / 0.5).softmax(1).numpy()
+    np.testing.assert_allclose(np.delete(found, 1, axis=1), expected, atol=1e-5)
+
+
 def test_text_onnx_gives_what_torch_gives(tmp_path: Path) -> None:
     network = Calibrated(small(text_tower()), 0.8, [0.0] * 7).eval()
     path = tmp_path / "compact-text.onnx"
