@@ -18,7 +18,8 @@ _DATA_TYPE: Final = 2
 # ONNX's data types: float, uint8, int8, uint16, int16, int32, int64, bool, float16, double,
 # uint32, uint64 and bfloat16, and the bytes that one number of each takes.
 _BYTES: Final = {1: 4, 2: 1, 3: 1, 4: 2, 5: 2, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8, 12: 4, 13: 8, 16: 2}
-_FLOATING: Final = frozenset({1, 10, 11, 16})
+_WEIGHTS: Final = frozenset({1, 10, 11, 16, 2, 3})
+"""Floating-point numbers, and the 8 bits that quantised ones are kept in."""
 
 _VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
 
@@ -28,7 +29,7 @@ class OnnxSize:
     """What a network weighs."""
 
     tensors: int
-    """Weights by name; integer constants of the graph are none."""
+    """Weights by name; shapes and indices, which are wider integers, are none."""
     parameters: int
     memory_mb: float
     """In 10^6 bytes."""
@@ -48,7 +49,7 @@ def onnx_size(model: bytes) -> OnnxSize:
         for inner, tensor in _fields(graph)
         if inner == _INITIALIZER and isinstance(tensor, bytes)
         for count, kind in [_shape(tensor)]
-        if kind in _FLOATING
+        if kind in _WEIGHTS
     ]
     return OnnxSize(
         tensors=len(weights),

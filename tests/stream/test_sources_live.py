@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import ssl
 import threading
 import time
@@ -97,9 +98,12 @@ def test_radio_that_is_cut_comes_back_and_what_was_missed_is_told(
     web.routes["/radio"] = Radio(program, len(program) / RADIO_S, lengths_s=[1.5, 1.5], deaf_s=1.5)
     heard = listen(web.url("/radio", user="joe:s3cret@"), 8.0)
     assert heard.error is None
-    assert [reason for _, _, reason in heard.losses] == [
-        "the connection was lost: the server ended the stream"
-    ] * 2
+    assert len(heard.losses) == 2
+    for _, _, reason in heard.losses:
+        # a frame that the cut goes through may be noticed first
+        assert re.match(
+            r"the connection was lost: (the server ended the stream|breaks off)", reason
+        )
     for _, missed_s, _ in heard.losses:
         assert 1.0 < missed_s < 4.0
     # what was missed keeps the stream in step with the clock
@@ -157,7 +161,7 @@ def test_radio_that_does_not_come_back_is_given_up_with_the_reason(
     heard = listen(web.url("/radio"), network=impatient)
     assert heard.error is not None
     assert "is not back within 1.5 s (answers with HTTP 503)" in heard.error.reason
-    assert 2 < heard.took_s < 15
+    assert 1.5 < heard.took_s < 15
     assert len(web.asked("/radio")) > 4
 
 

@@ -12,7 +12,12 @@ from abhinaya.models.compact.onnx_size import onnx_size
 from abhinaya.models.registry import load
 
 NAMES = ("compact-speech", "compact-text", "compact-joint")
-FLOATING = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE)
+WEIGHTS = (
+    onnx.TensorProto.FLOAT,
+    onnx.TensorProto.FLOAT16,
+    onnx.TensorProto.DOUBLE,
+    onnx.TensorProto.INT8,
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -21,7 +26,7 @@ def test_cards_tell_what_the_library_counts(name) -> None:
     weights = [
         tensor
         for tensor in onnx.load_from_string(path.read_bytes()).graph.initializer
-        if tensor.data_type in FLOATING
+        if tensor.data_type in WEIGHTS
     ]
     arrays = [onnx.numpy_helper.to_array(tensor) for tensor in weights]
     card = load(name).card
@@ -39,12 +44,17 @@ def network(*arrays: np.ndarray) -> bytes:
     ).SerializeToString()
 
 
-def test_integers_are_no_weights_and_scalars_are() -> None:
+def test_shapes_are_no_weights_and_scalars_and_quantised_ones_are() -> None:
     size = onnx_size(
-        network(np.zeros((300, 7), np.float16), np.float32(1.0)[()], np.zeros(5, np.int64))
+        network(
+            np.zeros((300, 7), np.float16),
+            np.float32(1.0)[()],
+            np.zeros((10, 3), np.int8),
+            np.zeros(5, np.int64),
+        )
     )
-    assert (size.tensors, size.parameters) == (2, 2101)
-    assert size.memory_mb == pytest.approx((2 * 2100 + 4) / 1e6)
+    assert (size.tensors, size.parameters) == (3, 2131)
+    assert size.memory_mb == pytest.approx((2 * 2100 + 4 + 30) / 1e6)
 
 
 @pytest.mark.parametrize("content", [b"\xff\xff", b"\x3a\x7f\x00", b"\x3b\x00"])
