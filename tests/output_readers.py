@@ -13,6 +13,7 @@ import srt
 import webvtt
 from output_fakes import CALL, NOW
 from praatio import textgrid
+from pyannote.database.util import load_rttm
 
 from abhinaya.stream.sinks.base import tell
 from abhinaya.stream.sinks.formats import open_output
@@ -62,7 +63,18 @@ def read_rttm(path):
         assert confidence == "<NA>" or 0 <= float(confidence) <= 1
         end = round(float(start) + float(length), 3)
         found.append((file.replace("%20", " "), float(start), end, name))
+    if found:
+        assert read_by_pyannote(path) == sorted(found)
     return found
+
+
+def read_by_pyannote(path):
+    return sorted(
+        (file.replace("%20", " "), round(segment.start, 3), round(segment.end, 3), name)
+        for kind in ("SPEAKER", "NOSCORE")
+        for file, turns in load_rttm(path, kind).items()
+        for segment, _, name in turns.itertracks(yield_label=True)
+    )
 
 
 def read_audacity(path):

@@ -26,7 +26,8 @@ from abhinaya.stream.errors import ConfigError, SinkError
 from abhinaya.stream.messages import Activity
 from abhinaya.stream.sinks import formats, open_sinks, ordered, whole
 from abhinaya.stream.sinks.formats import SUFFIXES, format_of, open_output
-from abhinaya.stream.sinks.reader import read, rows
+from abhinaya.stream.sinks.reader import latest, read, rows
+from abhinaya.stream.sinks.whole import journal_of
 
 TESTS = Path(__file__).parents[1]
 
@@ -316,7 +317,12 @@ def test_a_kill_in_the_middle_leaves_a_file_that_opens(tmp_path, suffix):
         process.wait()
         process.stdout.close()
     found = READERS[suffix](path)
-    assert len(found) >= 60
+    journal = journal_of(path)
+    if journal.exists():  # written anew at intervals, longer ones where writing takes long
+        assert len(list(latest(journal))) >= 60
+        assert len(found) >= 20
+    else:
+        assert len(found) >= 60
     assert [row[1] for row in found] == sorted(row[1] for row in found)
     assert {"happy", "sad", "angry"} == {row[3] for row in found}
 
