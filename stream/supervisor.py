@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
+from typing import Final
 
 from abhinaya.stream.config import SuperviseConfig
 from abhinaya.stream.errors import AbhinayaError, ModelError, ProcessError, SourceError
@@ -40,6 +41,11 @@ class Spec:
     restarts: bool = True
     """Whether a new process can take over from one that died."""
     reads_stdin: bool = False
+
+
+MEMORY: Final = {"MALLOC_ARENA_MAX": "1"}
+"""glibc gives each thread a heap of its own that keeps what it has ever held; with one for all an
+input takes 8 MB less, and its two threads hardly wait for each other. What the user sets, wins."""
 
 
 class Stage(Enum):
@@ -229,6 +235,7 @@ class Supervisor:
                     stdin=None if spec.reads_stdin else subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
+                    env=MEMORY | os.environ,
                     pass_fds=[self._lifeline],
                     start_new_session=True,
                 )
