@@ -51,8 +51,12 @@ def start(url: str) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str], timeout_s: float = 60) -> list[dict[str, Any]]:
+    assert process.stdout
+    assert process.stderr
     process.send_signal(signal.SIGINT)
-    out, errors = process.communicate(timeout=timeout_s)
+    # not communicate(): it passes over the lines that readline() has taken in ahead
+    out, errors = process.stdout.read(), process.stderr.read()
+    process.wait(timeout=timeout_s)
     assert "Traceback" not in errors
     assert process.returncode == 0, errors  # nothing else could have ended it
     return [json.loads(line) for line in out.splitlines()]
