@@ -32,9 +32,13 @@ class Heard:
     frames: int
     """Speech frames (10 ms) behind the statistics; 0 before any speech."""
     mean: FloatArray
-    """[M] mean of the log-mel energies."""
+    """[D] mean of the values of a frame, the first of which are log-mel energies."""
     std: FloatArray
-    """[M] their standard deviation."""
+    """[D] their standard deviation."""
+    utterances: float = 0.0
+    """Utterances before this one that `habits` are of, older ones counting less."""
+    habits: FloatArray = field(default_factory=lambda: np.zeros(0, np.float32))
+    """[R] mean of their functionals; empty where there were none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,16 @@ from typing import Final
 from abhinaya.models.combiner import Combiner
 from abhinaya.models.labels import LABELS
 from abhinaya.stream.clock import to_samples, to_seconds
-from abhinaya.stream.messages import Gap, Payload, Provisional, Ready, Segment, Transcript, Vote
+from abhinaya.stream.messages import (
+    Gap,
+    HeardSoFar,
+    Payload,
+    Provisional,
+    Ready,
+    Segment,
+    Transcript,
+    Vote,
+)
 
 TRANSCRIBER: Final = "asr"
 """Name of the service that the profile's [asr] table describes."""
@@ -44,9 +53,16 @@ def fault_of_item(position: int, item: Segment | Gap | Provisional) -> str:
         return f"it is {to_seconds(length):.2f} s long, not up to 10 s"
     if item.samples.shape != (length,):
         return f"{item.samples.shape} samples came for {length}"
-    heard = item.heard
-    if heard is not None and not _are_statistics(heard.mean, heard.std):
+    return "" if item.heard is None else _fault_of_heard(item.heard)
+
+
+def _fault_of_heard(heard: HeardSoFar) -> str:
+    if not _are_statistics(heard.mean, heard.std):
         return "its running statistics are no two float32 vectors of one length"
+    if heard.habits is not None and not _are_statistics(heard.habits, heard.habits):
+        return "its habits are no float32 vector"
+    if not 0.0 <= heard.utterances < float("inf"):
+        return f"its habits are of {heard.utterances} utterances"
     return ""
 
 

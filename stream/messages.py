@@ -99,6 +99,9 @@ class HeardSoFar(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     frames: int
     mean: Payload
     std: Payload
+    utterances: float = 0.0
+    habits: Payload | None = None
+    """Of the segments before this one; none before the first."""
 
 
 class Segment(Message, frozen=True, kw_only=True):

@@ -232,7 +232,13 @@ class Speech:
 
 
 def _so_far(heard: Heard) -> HeardSoFar:
-    return HeardSoFar(frames=heard.frames, mean=Payload.of(heard.mean), std=Payload.of(heard.std))
+    return HeardSoFar(
+        frames=heard.frames,
+        mean=Payload.of(heard.mean),
+        std=Payload.of(heard.std),
+        utterances=heard.utterances,
+        habits=Payload.of(heard.habits) if heard.utterances > 0.0 else None,
+    )
 
 
 def to_int16(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:

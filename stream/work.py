@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,7 +18,17 @@ from abhinaya.stream.asr import Hearing, Transcriber, Transcription, load_transc
 from abhinaya.stream.clock import INT16_FULL_SCALE
 from abhinaya.stream.config import WorkerConfig
 from abhinaya.stream.errors import AbhinayaError, ModelError
-from abhinaya.stream.messages import Failed, Message, Payload, Ready, Task, Transcript, Vote, Word
+from abhinaya.stream.messages import (
+    Failed,
+    HeardSoFar,
+    Message,
+    Payload,
+    Ready,
+    Task,
+    Transcript,
+    Vote,
+    Word,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,11 +217,17 @@ def samples_of(payload: Payload | None) -> npt.NDArray[np.float32]:
     return array
 
 
+def _heard(told: HeardSoFar) -> Heard:
+    heard = Heard(told.frames, told.mean.array(), told.std.array())
+    if told.habits is None:
+        return heard
+    return replace(heard, utterances=told.utterances, habits=told.habits.array())
+
+
 def _utterance(task: Task) -> Utterance:
-    heard = task.heard
     return Utterance(
         samples=samples_of(task.samples),
-        heard=Heard(heard.frames, heard.mean.array(), heard.std.array()) if heard else None,
+        heard=_heard(task.heard) if task.heard else None,
         transcript=task.transcript or "",
         context=task.context,
         choices=task.choices,

@@ -188,6 +188,8 @@ def heard(bands: int = 4) -> HeardSoFar:
         frames=7,
         mean=Payload.of(np.arange(bands, dtype=np.float32)),
         std=Payload.of(np.full(bands, 0.5, np.float32)),
+        utterances=2.0,
+        habits=Payload.of(np.arange(3, dtype=np.float32)),
     )
 
 

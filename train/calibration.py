@@ -1,8 +1,6 @@
-"""Temperature and neutral prior: what turns scores into probabilities people may act on.
+"""Temperature: what turns scores into probabilities people may act on.
 
-The temperature is fitted on speakers held out of the training split (`train.splits`), never on
-dev. The neutral prior is not fitted but stated: training shows every class equally often, life
-does not, and a fit on the few neutral voices held out would be a fit on one of them.
+It is fitted on speakers held out of the training split (`train.splits`), never on dev.
 """
 
 from __future__ import annotations
@@ -32,8 +30,3 @@ def fit_temperature(logits: FloatArray, truth: Indices, weights: FloatArray | No
         for t in grid
     ]
     return float(grid[int(np.argmin(losses))])
-
-
-def prior_bias(prior: float, classes: int) -> float:
-    """Addition to one class's logit that moves its prior from 1 / `classes` to `prior`."""
-    return float(np.log(prior / (1.0 - prior) * (classes - 1)))

@@ -20,8 +20,9 @@ class Background:
 
 
 SPEECH_DATA: Final = (
-    "RAVDESS, actors 1-14 to fit, 15-16 to tune, 17-18 measured (CC BY-NC-SA 4.0)",
-    "nEMO, five Polish speakers to fit, MK0, MP0 to tune, KD0, SM0 measured (CC BY-NC-SA 4.0)",
+    "RAVDESS, actors 1-14 to fit, 15-16 to tune and then to fit, 17-18 measured (CC BY-NC-SA 4.0)",
+    "nEMO, seven Polish speakers, MK0, MP0 to tune first, KD0, SM0 measured (CC BY-NC-SA 4.0)",
+    "LibriSpeech, half of 261 readers as neutral, the other half measured (CC BY 4.0)",
 )
 TEXT_DATA: Final = (
     "GoEmotions train, Ekman grouping (Apache-2.0)",
@@ -35,9 +36,9 @@ ACTED: Final = (
     "Learnt from acted speech of few people, in English and Polish; natural emotion is weaker."
 )
 ALARMS: Final = (
-    "Calls some neutral speech of strangers emotional, most of all in other languages and rooms: "
-    "see the neutral figures before an alarm hangs on one label. To call less of it so, neutral "
-    "is given a prior of one half."
+    "Calls some neutral speech of strangers emotional, most of all in other languages, in meetings "
+    "and by telephone: see the neutral figures before an alarm hangs on one label. Neutral is "
+    "learnt from many readers, so that weak emotion may pass for it."
 )
 NOT_FOR: Final = "Not for decisions about people: hiring, health, policing, credit."
 

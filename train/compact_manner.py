@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from abhinaya.models.base import FloatArray
 from abhinaya.models.compact.manner import manner
-from abhinaya.models.compact.running import fixed_statistics, heard_from
+from abhinaya.models.compact.moments import fixed_statistics
 from abhinaya.train import losses
 from abhinaya.train.data.sessions import Sessions
 from abhinaya.train.loop import Schedule, fit
-from abhinaya.train.speech_batches import BatchPlan, chances, column, sums_before
+from abhinaya.train.speech_batches import BatchPlan, chances, column, heard_before
 from abhinaya.train.towers import MannerTower, Mean
 
 
@@ -28,8 +28,6 @@ from abhinaya.train.towers import MannerTower, Mean
 class MannerRecipe:
     """Everything that decides what the manner towers become, besides the data."""
 
-    seed: int = 0
-    """Added to the seed of the whole recipe, for towers unlike another voter's."""
     seeds: int = 4
     """Towers, each from another seed, whose scores are averaged."""
     hidden: int = 128
@@ -60,8 +58,9 @@ def measured_manners(
         said, of = sessions.spoken(i), []
         for _ in range(hearings):
             seconds = 0.0 if rng.random() < plan.alone else rng.uniform(0.0, plan.most_heard_s)
-            sums = sums_before(sessions, i, rng.permutation(members[int(number)]), seconds)
-            of.append(manner(said, heard_from(sums) if plan.running else fixed_statistics()))
+            others = rng.permutation(members[int(number)])
+            heard = heard_before(sessions, i, others, seconds)
+            of.append(manner(said, heard if plan.running else fixed_statistics()))
         rows.append(np.stack(of))
     return np.stack(rows)
 
@@ -144,5 +143,5 @@ def part_of_sessions(sessions: Sessions, chosen: npt.NDArray[np.bool_]) -> Sessi
         weights=sessions.weights[rows],
         firsts=sessions.firsts[rows],
         seconds=sessions.seconds[rows],
-        courses=sessions.courses[rows],
+        functionals=sessions.functionals[rows],
     )

@@ -11,7 +11,8 @@ import numpy as np
 
 from abhinaya.models.base import FloatArray, Utterance
 from abhinaya.models.compact.features import HOP_SAMPLES, SAMPLE_RATE, log_mel, speech_frames
-from abhinaya.models.compact.running import SpeechStatistics, Sums, fixed_statistics, heard_from
+from abhinaya.models.compact.moments import Sums, fixed_statistics, heard_from
+from abhinaya.models.compact.running import Habits, SpeechStatistics
 from abhinaya.models.compact.voice import MEL, frame_values
 from abhinaya.train.data.audio import read_audio
 from abhinaya.train.data.channels import Channel, send_through
@@ -59,32 +60,19 @@ class Recordings:
             if other != i:
                 before.append(int(other))
                 left -= len(self._samples[other]) / SAMPLE_RATE
-        sums, peak = Sums.none(), -np.inf
+        sums, peak, habits = Sums.none(), -np.inf, Habits.none()
+        for clip in before:
+            habits = habits.after(self._values_of(clip))
         for clip in [*before, i]:
             values = self._values_of(clip)
             speech, peak = speech_frames(values[:, MEL], peak)
             sums += Sums.of(values[speech])
-        return Utterance(self._samples[i], heard_from(sums))
+        return Utterance(self._samples[i], habits.told(heard_from(sums)))
 
     def _values_of(self, i: int) -> FloatArray:
         if i not in self._values:
             self._values[i] = frame_values(self._samples[i])
         return self._values[i]
-
-
-def neutral_voices(data: Path) -> list[Clip]:
-    """One clip of each reader of `data`/neutral_voices."""
-    return [
-        Clip(
-            id=path.name,
-            path=str(path),
-            corpus="neutral_voices",
-            speaker=path.name.split("-")[0],
-            votes={"neutral": 1.0},
-            split="dev",
-        )
-        for path in sorted((data / "neutral_voices").glob("*.opus"))
-    ]
 
 
 @dataclass(frozen=True)
@@ -96,10 +84,10 @@ class Cuts:
     longest_frames: int = 800
 
 
-def calls(data: Path, cuts: Cuts | None = None) -> list[Utterance]:
-    """Stretches of speech of each track of `data`/e2e/calls, each track a stream of its own."""
+def streamed(folder: Path, cuts: Cuts | None = None) -> list[Utterance]:
+    """Stretches of speech of each recording in `folder`, each recording a stream of its own."""
     found = []
-    for path in sorted((data / "e2e" / "calls").glob("*.opus")):
+    for path in sorted(folder.glob("*.opus")):
         samples, statistics = read_audio(path), SpeechStatistics()
         for start, end in stretches(samples, cuts or Cuts()):
             piece = samples[start:end]

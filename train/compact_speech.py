@@ -14,25 +14,29 @@ import torch
 from torch import Tensor, nn
 
 from abhinaya.models.base import FloatArray
-from abhinaya.models.compact.features import normalise
 from abhinaya.models.compact.manner import manner
-from abhinaya.models.compact.running import fixed_statistics
+from abhinaya.models.compact.measure import normalised
+from abhinaya.models.compact.moments import fixed_statistics
 from abhinaya.models.labels import LABELS
 from abhinaya.train import losses
-from abhinaya.train.calibration import fit_temperature, prior_bias
+from abhinaya.train.calibration import fit_temperature
 from abhinaya.train.compact_manner import MannerRecipe, train_manner
-from abhinaya.train.data.clips import read_clips
-from abhinaya.train.data.sessions import Sessions, render
+from abhinaya.train.data.clips import Clip, read_clips
+from abhinaya.train.data.readers import READERS, pieces_of, read_readers
+from abhinaya.train.data.sessions import RENDERING_VERSION, Sessions, render
 from abhinaya.train.export import Calibrated, export
+from abhinaya.train.kept import kept, key_of
 from abhinaya.train.loop import Schedule, fit
 from abhinaya.train.metrics import Indices, calibration_error, macro_f1, softmax
 from abhinaya.train.speech_batches import BatchPlan, SpeechBatches, columns, heard_before, joined
 from abhinaya.train.splits import part_of, select
 from abhinaya.train.towers import FirstColumns, Silent, SoundAndManner, SpeechTower
 
-VERSION: Final = "3"
+VERSION: Final = "4"
 RENDERING_SEED: Final = 1
 BURSTS: Final = "emogator"
+ACTED_LABELS: Final = {"ravdess": 7, "nemo": 6}
+"""How many labels each acted corpus has; a batch shows a corpus's labels equally often."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,9 @@ class SpeechRecipe:
     renderings: int = 2
     """Copies of each clip through drawn channels, besides the clip as it is."""
     plan: BatchPlan = field(default_factory=BatchPlan)
+    """With a share for READERS, neutral strangers are learnt from as well."""
     manner: MannerRecipe = field(default_factory=MannerRecipe)
-    schedule: Schedule = field(default_factory=lambda: Schedule(steps=7_000, rate=3e-3))
+    schedule: Schedule = field(default_factory=lambda: Schedule(steps=4_000, rate=3e-3))
     gamma: float = 0.0
     """Of the focal loss; 0 is cross-entropy."""
     smoothing: float = 0.05
@@ -56,8 +61,9 @@ class SpeechRecipe:
     in the end: they may teach the tower to listen, and never what is speech and what is not."""
     sound_share: float = 0.5
     """What the sound tower counts beside the manner; at 0 it is not even trained."""
-    neutral_prior: float = 0.5
-    """Share of neutral segments to expect in life; training shows every class equally often."""
+    refit: bool = True
+    """Train once more when everything is calibrated, on the tuning speakers as well: people are
+    what is short, and the temperatures of the first training serve the second."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ class Towers:
     """Both trained towers of a speech voter, before anything is calibrated."""
 
     sound: nn.Module
-    """Features [B, T, M] and mask [B, T] -> logits [B, C]."""
+    """Features [B, T, F] and mask [B, T] -> logits [B, C]."""
     manner: nn.Module
     """Manner [B, Q] -> logits [B, C]."""
 
@@ -75,10 +81,11 @@ class Tuned:
     """A trained network with its calibration, ready for export."""
 
     network: Calibrated
+    held_out: Calibrated
+    """The one that has not met the tuning speakers; what is fitted later is fitted on it."""
     labels: tuple[str, ...]
     temperatures: tuple[float, float, float]
     """Of the sound, of the manner, and of their mean."""
-    neutral_bias: float
 
 
 SPEECH_LABELS: Final = tuple(label for label in LABELS if label != "contempt")
@@ -96,34 +103,48 @@ def train_speech(
 
     """
     sessions = rendered(data, cache, recipe)
-    learn = np.array([part_of(clip) == "fit" for clip in sessions.clips])
-    towers = train_towers(sessions, learn, recipe, say)
-    del sessions
-    clips = select(read_clips(data, tuple(recipe.plan.shares)), "tune")
+    part = np.array([part_of(clip) for clip in sessions.clips])
+    towers = train_towers(sessions, part == "fit", recipe, cache, say)
+    clips = select(read_clips(data, acted(recipe)), "tune")
     tuning = render(clips, data, cache, 0, RENDERING_SEED)
     tuned = calibrate(towers, tuning, recipe)
     for line in tuning_report(tuned, towers, tuning, recipe):
         say(line)
-    return tuned
+    if not recipe.refit:
+        return tuned
+    say("once more, on the tuning speakers as well")
+    towers = train_towers(sessions, part != "dev", recipe, cache, say)
+    network = assembled(towers, tuned.temperatures, recipe)
+    return replace(tuned, network=network)
 
 
 def rendered(data: Path, cache: Path, recipe: SpeechRecipe) -> Sessions:
     """Every clip that the recipe could learn from, of whatever split, through drawn channels."""
-    clips = read_clips(data, tuple(recipe.plan.shares))
+    clips = read_clips(data, acted(recipe))
     sessions = render(clips, data, cache, recipe.renderings, RENDERING_SEED)
-    if not recipe.bursts:
-        return sessions
-    more = read_clips(data, [BURSTS])
-    return joined(sessions, render(more, data, cache, 1, RENDERING_SEED))
+    if recipe.plan.shares.get(READERS, 0.0) > 0.0:
+        pieces = pieces_of(read_readers(data, "train"), RENDERING_SEED)
+        more = render(pieces, data, cache, recipe.renderings, RENDERING_SEED)
+        sessions = joined(sessions, more)
+    if recipe.bursts:
+        bursts = render(read_clips(data, [BURSTS]), data, cache, 1, RENDERING_SEED)
+        sessions = joined(sessions, bursts)
+    return sessions
+
+
+def acted(recipe: SpeechRecipe) -> tuple[str, ...]:
+    """Corpora of the recipe whose speakers are in the index: all but the neutral readers."""
+    return tuple(corpus for corpus in recipe.plan.shares if corpus != READERS)
 
 
 def train_towers(
     sessions: Sessions,
     learn: npt.NDArray[np.bool_],
     recipe: SpeechRecipe,
+    cache: Path,
     say: Callable[[str], None] = print,
 ) -> Towers:
-    """Train both towers on the clips that `learn` [N] lets them.
+    """Train both towers on the clips that `learn` [N] lets them; the sound is kept in `cache`.
 
     Raises:
         TrainingError: the loss is no longer a number.
@@ -132,10 +153,11 @@ def train_towers(
     plan = recipe.plan
     if recipe.bursts:
         plan = replace(plan, shares={**plan.shares, BURSTS: recipe.bursts})
-    learnt = {clip.path for clip, drawn in zip(sessions.clips, learn, strict=True) if drawn}
+    learnt = {clip.id for clip in chosen_of(sessions, learn)}
     say(f"{learn.sum()} renderings of {len(learnt)} clips")
-    seed = recipe.seed + recipe.manner.seed
-    of_manner = train_manner(sessions, learn, SPEECH_LABELS, recipe.plan, recipe.manner, seed, say)
+    of_manner = train_manner(
+        sessions, learn, SPEECH_LABELS, recipe.plan, recipe.manner, recipe.seed, say
+    )
     if recipe.sound_share <= 0.0:
         return Towers(Silent(len(SPEECH_LABELS)), of_manner.eval())
     torch.manual_seed(recipe.seed)
@@ -147,10 +169,22 @@ def train_towers(
         apart, soft = smoothed(logits, targets, len(SPEECH_LABELS), recipe.smoothing)
         return losses.focal(apart, soft, recipe.gamma)
 
-    sound: nn.Module = fit(tower, batches.draw, loss_of, recipe.schedule, say)
+    made_of = replace(recipe, manner=MannerRecipe(), sound_share=1.0, refit=True)
+    key = key_of(made_of, RENDERING_VERSION, clips=learnt)
+    sound = kept(
+        cache / "towers" / f"sound-{key}.pt",
+        tower,
+        lambda: fit(tower, batches.draw, loss_of, recipe.schedule, say),
+        say,
+    )
     if classes > len(SPEECH_LABELS):
         sound = FirstColumns(sound, len(SPEECH_LABELS))
     return Towers(sound.eval(), of_manner.eval())
+
+
+def chosen_of(sessions: Sessions, chosen: npt.NDArray[np.bool_]) -> list[Clip]:
+    """Clips of `sessions` that are `chosen` [N], each as often as it was rendered."""
+    return [clip for clip, one in zip(sessions.clips, chosen, strict=True) if one]
 
 
 def smoothed(logits: Tensor, targets: Tensor, speech: int, by: float) -> tuple[Tensor, Tensor]:
@@ -165,8 +199,13 @@ def smoothed(logits: Tensor, targets: Tensor, speech: int, by: float) -> tuple[T
     return logits.masked_fill(own < 0.5, -1e4), soft
 
 
+def held_out(cache: Path) -> Path:
+    """Folder of the weights that have met nobody of the tuning speakers."""
+    return cache / "held-out"
+
+
 Fed = tuple[Tensor, Tensor, Tensor]
-"""Features [1, T, M], mask [1, T] and manner [1, Q] of one clip."""
+"""Features [1, T, F], mask [1, T] and manner [1, Q] of one clip."""
 
 
 def feeds_of(
@@ -183,7 +222,7 @@ def feeds_of(
         others = rng.permutation(np.flatnonzero(speakers == speakers[i]))
         heard = heard_before(sessions, i, others, rng.uniform(*heard_s))
         heard = heard if running else fixed_statistics()
-        features = torch.from_numpy(normalise(sessions.energies(i), heard)).unsqueeze(0)
+        features = torch.from_numpy(normalised(sessions.seen(i), heard)).unsqueeze(0)
         told = torch.from_numpy(manner(sessions.spoken(i), heard)).unsqueeze(0)
         fed.append((features, torch.ones(features.shape[:2]), told))
     return fed
@@ -201,7 +240,7 @@ def truth_of(sessions: Sessions) -> Indices:
 
 
 def calibrate(towers: Towers, sessions: Sessions, recipe: SpeechRecipe) -> Tuned:
-    """Fit the temperatures, every speaker of `sessions` counting the same, and add the prior."""
+    """Fit the temperatures, every speaker of `sessions` counting the same."""
     fed, truth = feeds_of(sessions, recipe.plan.running), truth_of(sessions)
     clips_of = Counter(clip.speaker for clip in sessions.clips)
     weights = np.array([1.0 / clips_of[clip.speaker] for clip in sessions.clips], np.float32)
@@ -212,21 +251,30 @@ def calibrate(towers: Towers, sessions: Sessions, recipe: SpeechRecipe) -> Tuned
     share = recipe.sound_share
     both = (share * sound / of_sound + (1.0 - share) * told / of_manner).astype(np.float32)
     temperatures = of_sound, of_manner, fit_temperature(both, truth, weights)
-    return assembled(towers, temperatures, share, recipe.neutral_prior)
+    network = assembled(towers, temperatures, recipe)
+    return Tuned(network, network, SPEECH_LABELS, temperatures)
 
 
 def assembled(
     towers: Towers,
     temperatures: tuple[float, float, float],
-    sound_share: float,
-    neutral_prior: float,
-) -> Tuned:
-    """Make one network of both towers, with these temperatures and this prior of neutral."""
+    recipe: SpeechRecipe,
+) -> Calibrated:
+    """Make one network of both towers, with these temperatures."""
+    network = SoundAndManner(towers.sound, towers.manner, temperatures[:2], recipe.sound_share)
     bias = [0.0] * len(SPEECH_LABELS)
-    bias[SPEECH_LABELS.index("neutral")] = prior_bias(neutral_prior, len(SPEECH_LABELS))
-    network = SoundAndManner(towers.sound, towers.manner, temperatures[:2], sound_share)
-    tuned = Calibrated(network, temperatures[2], bias).eval()
-    return Tuned(tuned, SPEECH_LABELS, temperatures, max(bias))
+    bias[SPEECH_LABELS.index("neutral")] = -excess_of_neutral(recipe.plan)
+    return Calibrated(network, temperatures[2], bias).eval()
+
+
+def excess_of_neutral(plan: BatchPlan) -> float:
+    """By how many nats the readers made neutral more frequent in training than the other labels.
+
+    They teach what neutral sounds like, not how often it occurs (Saerens et al., 2002, for such a
+    correction of scores to other priors).
+    """
+    acted = sum(plan.shares.get(corpus, 0.0) / count for corpus, count in ACTED_LABELS.items())
+    return float(np.log1p(plan.shares.get(READERS, 0.0) / acted)) if acted else 0.0
 
 
 def tuning_report(
@@ -260,11 +308,16 @@ def train_compact_speech(
     recipe: SpeechRecipe | None = None,
     say: Callable[[str], None] = print,
 ) -> Path:
-    """Train the voter and write `out`/compact-speech.onnx."""
+    """Train the voter and write `out`/compact-speech.onnx.
+
+    The one that has not met the tuning speakers goes to `cache`/held-out, for what is fitted on
+    them.
+    """
     tuned = train_speech(data, cache, recipe or SpeechRecipe(), say)
     told = ", ".join(f"{temperature:.2f}" for temperature in tuned.temperatures)
-    say(f"temperatures {told}, neutral bias {tuned.neutral_bias:.2f}")
+    say(f"temperatures {told}")
     path = out / "compact-speech.onnx"
-    settings = {"temperatures": tuned.temperatures, "neutral_bias": tuned.neutral_bias}
-    export(tuned.network, path, "compact-speech", VERSION, tuned.labels, settings)
+    settings = {"temperatures": tuned.temperatures}
+    for network, where in ((tuned.network, path), (tuned.held_out, held_out(cache) / path.name)):
+        export(network, where, "compact-speech", VERSION, tuned.labels, settings)
     return path

@@ -2,8 +2,8 @@
 
 Fold k leaves out the k-th three actors of RAVDESS and, while there are any, the k-th three speakers
 of nEMO, all in one training, so that six trainings leave every speaker of both out once. Nothing is
-tuned on anybody: the temperatures are constants, and the neutral prior is the recipe's. Each
-finished fold is kept, so that a killed run goes on where it was.
+tuned on anybody: the temperatures are constants. Each finished fold is kept, so that a killed run
+goes on where it was.
 """
 
 from __future__ import annotations
@@ -24,21 +24,24 @@ from abhinaya.train.compact_speech import (
     SPEECH_LABELS,
     SpeechRecipe,
     Towers,
+    acted,
     assembled,
+    chosen_of,
     rendered,
     train_towers,
 )
 from abhinaya.train.data.clips import Clip, read_clips
+from abhinaya.train.data.readers import READERS
 from abhinaya.train.errors import TrainingError
 from abhinaya.train.eval_intervals import bootstrap, macro_f1_of
 from abhinaya.train.metrics import Indices
 
 SPEAKERS_A_FOLD: Final = 3
-TEMPERATURES: Final = (1.4, 0.7, 0.75)
-"""About what tuning gives for the sound, the manner and their mean. What they decide is how far the
-neutral prior reaches, and how much each tower counts."""
+TEMPERATURES: Final = (1.3, 0.75, 0.75)
+"""About what tuning gives for the sound, the manner and their mean. What they decide is how much
+each tower counts."""
 HEARD_S: Final = (0, 20)
-PARTS: Final = ("sound", "manner", "both", "both with the neutral prior")
+PARTS: Final = ("sound", "manner", "both")
 NEUTRAL: Final = SPEECH_LABELS.index("neutral")
 
 
@@ -96,7 +99,7 @@ def crossval(
         TrainingError: there is no such fold, or a loss is no longer a number.
 
     """
-    folds = {fold.name: fold for fold in folds_of(read_clips(data, tuple(recipe.plan.shares)))}
+    folds = {fold.name: fold for fold in folds_of(read_clips(data, acted(recipe)))}
     unknown = sorted(set(names) - set(folds))
     if unknown:
         raise TrainingError(f"no fold {', '.join(unknown)}; there are {', '.join(folds)}")
@@ -115,15 +118,11 @@ def _score(
 ) -> Scored:
     sessions = rendered(data, cache, recipe)
     learn = np.array([clip.speaker not in fold.speakers for clip in sessions.clips])
-    if not learn.any():
+    if all(clip.corpus == READERS for clip in chosen_of(sessions, learn)):
         raise TrainingError(f"fold {fold.name} leaves nobody to learn from")
-    towers = train_towers(sessions, learn, recipe, say)
+    towers = train_towers(sessions, learn, recipe, cache, say)
     del sessions
-    clips = [
-        clip
-        for clip in read_clips(data, tuple(recipe.plan.shares))
-        if clip.speaker in fold.speakers
-    ]
+    clips = [c for c in read_clips(data, acted(recipe)) if c.speaker in fold.speakers]
     recordings = Recordings(clips)
     heard = [
         recordings.after(seconds) if recipe.plan.running else recordings.unnormalised()
@@ -141,9 +140,7 @@ def _score(
 @torch.no_grad()
 def _logits(towers: Towers, recipe: SpeechRecipe, utterances: Sequence[Utterance]) -> FloatArray:
     """Logits [P, N, C] of each part; an utterance that nothing can be heard of scores 0."""
-    share, alike = recipe.sound_share, 1.0 / len(SPEECH_LABELS)
-    plain = assembled(towers, TEMPERATURES, share, alike).network
-    biased = assembled(towers, TEMPERATURES, share, recipe.neutral_prior).network
+    both = assembled(towers, TEMPERATURES, recipe)
     found = np.zeros((len(PARTS), len(utterances), len(SPEECH_LABELS)), np.float32)
     for n, utterance in enumerate(utterances):
         heard = listen(utterance)
@@ -154,8 +151,7 @@ def _logits(towers: Towers, recipe: SpeechRecipe, utterances: Sequence[Utterance
         parts = (
             towers.sound(features, mask),
             towers.manner(manner),
-            plain(features, mask, manner),
-            biased(features, mask, manner),
+            both(features, mask, manner),
         )
         found[:, n] = torch.cat(parts).numpy()
     return found

@@ -14,12 +14,12 @@ from abhinaya.models.labels import LABELS
 from abhinaya.train.compact_recordings import (
     TELEPHONE,
     Recordings,
-    calls,
-    neutral_voices,
     normalisations,
+    streamed,
 )
 from abhinaya.train.compact_text import TEXT_LABELS
 from abhinaya.train.data.clips import labels_of, read_clips
+from abhinaya.train.data.readers import read_readers
 from abhinaya.train.data.texts import Sentence, read_emorynlp, read_goemotions, read_meld
 from abhinaya.train.data.word_errors import with_errors
 from abhinaya.train.eval_intervals import bootstrap, macro_f1_of
@@ -118,19 +118,21 @@ def speech_figures(voter: Voter, data: Path, say: Callable[[str], None] = print)
 
 
 def measured_only(voter: Voter, data: Path, say: Callable[[str], None] = print) -> Figures:
-    """Measure on what was never trained on: Urdu talk shows, neutral read English, calls.
+    """Measure on what was never trained on: Urdu, neutral strangers, podcasts, calls.
 
-    The calls are not labelled, so that their share only hints at what is wrong.
+    The texts of the podcasts are neutral. The calls are not labelled, so that their share only
+    hints at what is wrong.
     """
     clips = read_clips(data, ["urdu"])
     urdu = ask(voter, Recordings(clips).after(20), labels_of(clips))
     found = {"urdu, never trained on, 20 s heard": figures(urdu)}
     say(f"urdu: {told(brief(urdu))}")
-    voices = neutral_voices(data)
+    voices = read_readers(data, "dev")
     sets = {
         "neutral_voices": Recordings(voices).after(0),
         "neutral_voices by telephone": Recordings(voices, TELEPHONE).after(0),
-        "e2e/calls, not labelled": calls(data),
+        "podcasts": streamed(data / "e2e" / "podcasts"),
+        "e2e/calls, not labelled": streamed(data / "e2e" / "calls"),
     }
     for name, utterances in sets.items():
         if not utterances:

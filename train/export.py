@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from abhinaya.models.compact.features import N_MELS
 from abhinaya.models.compact.manner import N_MANNER
+from abhinaya.models.compact.measure import N_FEATURES
 from abhinaya.models.compact.tokens import PIECES_PER_WORD
 from abhinaya.models.compact.weights_file import METADATA_KEY
 from abhinaya.train.towers import TextTower
@@ -122,7 +122,7 @@ def export(
     import onnx  # of the extra `train`; everything else here runs without it
 
     examples = {
-        "features": torch.zeros(2, 100, N_MELS),
+        "features": torch.zeros(2, 100, N_FEATURES),
         "mask": torch.ones(2, 100),
         "manner": torch.zeros(2, N_MANNER),
         "pieces": torch.ones(2, 7, PIECES_PER_WORD, dtype=torch.long),

@@ -16,19 +16,18 @@ from abhinaya.models.compact.features import (
     HOP_SAMPLES,
     N_MELS,
     SAMPLE_RATE,
-    mel_centres_hz,
-    normalise,
 )
 from abhinaya.models.compact.listen import pad
-from abhinaya.models.compact.running import Sums, fixed_statistics, heard_from
+from abhinaya.models.compact.measure import normalised
+from abhinaya.models.compact.moments import fixed_statistics, heard_from
+from abhinaya.models.compact.running import Habits
 from abhinaya.models.compact.voice import MEL
 from abhinaya.models.labels import LABELS
 from abhinaya.train.data.clips import Clip
+from abhinaya.train.data.readers import READERS
 from abhinaya.train.data.sessions import Sessions
 
 FRAMES_PER_SECOND: Final = SAMPLE_RATE // HOP_SAMPLES
-NEPER: Final = np.log(10.0) / 10.0
-"""A decibel of power in nats."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,9 @@ class BatchPlan:
     """How clips become a batch."""
 
     size: int = 32
-    shares: Mapping[str, float] = field(default_factory=lambda: {"ravdess": 0.45, "nemo": 0.55})
+    shares: Mapping[str, float] = field(
+        default_factory=lambda: {"ravdess": 0.405, "nemo": 0.495, READERS: 0.1}
+    )
     """Share of each corpus; within a corpus every class comes equally often."""
     alone: float = 0.25
     """Share of clips with nothing heard before them."""
@@ -46,10 +47,6 @@ class BatchPlan:
     """Widest band of mel bins hidden from a clip."""
     masked_frames: int = 40
     """Longest stretch hidden from a clip, in frames."""
-    warp: float = 0.0
-    """Most that a voice's frequencies are stretched or squeezed: a shorter or longer throat."""
-    tilt_db: float = 0.0
-    """Deviation of a random curve over frequency: another microphone or room."""
     running: bool = True
     """False: the same fixed statistics for everybody, to measure what running ones are worth."""
 
@@ -83,7 +80,7 @@ class SpeechBatches:
         }
 
     def draw(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Features [B, T, M], mask [B, T], targets [B, C]."""
+        """Features [B, T, F], mask [B, T], targets [B, C]."""
         rng, plan = self._rng, self._plan
         chosen = rng.choice(len(self._chance), size=plan.size, p=self._chance)
         crop = int(rng.uniform(*plan.crop_s) * FRAMES_PER_SECOND)
@@ -96,27 +93,26 @@ class SpeechBatches:
         rng, plan = self._rng, self._plan
         seconds = 0.0 if rng.random() < plan.alone else rng.uniform(0.0, plan.most_heard_s)
         others = rng.permutation(self._members[int(self._sessions.session[i])])
-        sums = sums_before(self._sessions, i, others, seconds)
-        energies = self._sessions.energies(i)
-        start = int(rng.integers(max(1, len(energies) - crop + 1)))
-        energies = energies[start : start + crop]
-        if plan.warp:
-            energies, sums = warped(energies, sums, rng.uniform(-plan.warp, plan.warp))
-        if plan.tilt_db:
-            curve = np.interp(np.arange(N_MELS), (0, 13, 31, 47, 63), rng.standard_normal(5))
-            energies, sums = tilted(energies, sums, curve * plan.tilt_db * NEPER)
+        before = before_it(self._sessions, i, others, seconds)
+        sums = self._sessions.sums(np.append(before, i))
+        seen = self._sessions.seen(i)
+        start = int(rng.integers(max(1, len(seen) - crop + 1)))
+        seen = seen[start : start + crop]
         heard = heard_from(sums) if plan.running else fixed_statistics()
-        return self._hide(normalise(energies, heard))
+        return self._hide(normalised(seen, heard))
 
     def _hide(self, features: FloatArray) -> FloatArray:
-        """Hide a band and a stretch of features [T, M] (SpecAugment; Park et al., 2019)."""
+        """Hide a band and a stretch of features [T, F] (SpecAugment; Park et al., 2019).
+
+        Of the energies only: the pitch stays.
+        """
         rng, plan = self._rng, self._plan
         width = int(rng.integers(plan.masked_bins + 1))
-        low = int(rng.integers(features.shape[1] - width + 1))
+        low = int(rng.integers(N_MELS - width + 1))
         features[:, low : low + width] = 0.0
         length = min(int(rng.integers(plan.masked_frames + 1)), len(features) // 4)
         start = int(rng.integers(len(features) - length + 1))
-        features[start : start + length] = 0.0
+        features[start : start + length, MEL] = 0.0
         return features
 
 
@@ -130,7 +126,7 @@ def joined(first: Sessions, second: Sessions) -> Sessions:
         weights=np.concatenate([first.weights, second.weights]),
         firsts=np.concatenate([first.firsts, second.firsts]),
         seconds=np.concatenate([first.seconds, second.seconds]),
-        courses=np.concatenate([first.courses, second.courses]),
+        functionals=np.concatenate([first.functionals, second.functionals]),
     )
 
 
@@ -150,46 +146,23 @@ def columns(clips: Sequence[Clip], labels: tuple[str, ...]) -> int:
 def heard_before(
     sessions: Sessions, i: int, others: npt.NDArray[np.int64], seconds: float
 ) -> Heard:
-    """Statistics up to and including clip i, after `seconds` of the speech of `others`."""
-    return heard_from(sums_before(sessions, i, others, seconds))
+    """Statistics up to and including clip i, and habits, after `seconds` of speech of `others`."""
+    before = before_it(sessions, i, others, seconds)
+    habits = Habits.none()
+    for other in before:
+        habits = habits.after_one(sessions.functionals[other], int(sessions.weights[other, 0]))
+    return habits.told(heard_from(sessions.sums(np.append(before, i))))
 
 
-def sums_before(sessions: Sessions, i: int, others: npt.NDArray[np.int64], seconds: float) -> Sums:
-    """Return the sums up to and including clip i, after `seconds` of the speech of `others`."""
+def before_it(
+    sessions: Sessions, i: int, others: npt.NDArray[np.int64], seconds: float
+) -> npt.NDArray[np.int64]:
+    """As many of `others`, clip i left out, as bring `seconds` of speech."""
     others = others[others != i]
     frames = sessions.weights[others, 1]
     heard_frames = np.cumsum(frames) - frames
-    before = others[heard_frames < seconds * FRAMES_PER_SECOND]
-    return sessions.sums(np.append(before, i))
-
-
-def warped(energies: FloatArray, sums: Sums, by: float) -> tuple[FloatArray, Sums]:
-    """Energies [T, M] and the sums of their bins with all frequencies times 1 + `by`.
-
-    Vocal tract length perturbation (Jaitly and Hinton, 2013) on log-mel bins: the mean goes along
-    exactly, the squares nearly. The other values of `sums` stay as they are.
-    """
-    hz = mel_centres_hz()
-    place = np.interp(hz / (1.0 + by), hz, np.arange(N_MELS))
-    low = np.minimum(place.astype(np.int64), N_MELS - 2)
-    high_part = place - low
-
-    def moved(x: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-        return x[..., low] * (1.0 - high_part) + x[..., low + 1] * high_part
-
-    first, second = sums.first.copy(), sums.second.copy()
-    first[MEL], second[MEL] = moved(first[MEL]), moved(second[MEL])
-    return moved(energies).astype(np.float32), Sums(sums.weight, first, second)
-
-
-def tilted(
-    energies: FloatArray, sums: Sums, curve: npt.NDArray[np.float64]
-) -> tuple[FloatArray, Sums]:
-    """Energies [T, M] and the sums of their bins after a filter of `curve` [M] nats."""
-    first, second = sums.first.copy(), sums.second.copy()
-    second[MEL] += 2.0 * curve * sums.first[MEL] + curve**2 * sums.weight
-    first[MEL] += curve * sums.weight
-    return (energies + curve).astype(np.float32), Sums(sums.weight, first, second)
+    before: npt.NDArray[np.int64] = others[heard_frames < seconds * FRAMES_PER_SECOND]
+    return before
 
 
 def chances(

@@ -3,7 +3,8 @@
 Padding never reaches a result: after every layer the frames beyond the end are set to zero again,
 which is what a convolution sees beyond the end of a clip that is alone.
 
-B batch, T frames, M mel bins, W words, K hashed pieces of a word, C classes.
+B batch, T frames, M mel bins, F = M + N_TONES features, Q numbers of a manner, W words, K hashed
+pieces of a word, C classes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from abhinaya.models.base import FloatArray
 from abhinaya.models.compact.features import N_MELS
+from abhinaya.models.compact.measure import N_TONES
 
 
 class AttentiveStatistics(nn.Module):
@@ -62,8 +64,33 @@ class _Line(nn.Module):
         return (x + torch.relu(self.norm(self.conv(x)))) * mask[:, None, :]
 
 
+class _Tones(nn.Module):
+    """Two convolutions over the course of the pitch, as slow in the end as the planes are."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        inside = (N_TONES, width // 2)
+        self.convs = nn.ModuleList(
+            nn.Conv1d(a, b, 5, stride=2, padding=2, bias=False)
+            for a, b in zip(inside, (width // 2, width), strict=True)
+        )
+        self.norms = nn.ModuleList(nn.BatchNorm1d(b) for b in (width // 2, width))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """[B, N_TONES, T] and mask [B, T] -> [B, D, T / 4]."""
+        x = x * mask[:, None, :]
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            mask = mask[:, ::2]
+            x = torch.relu(norm(conv(x))) * mask[:, None, :]
+        return x
+
+
 class SpeechTower(nn.Module):
-    """Normalised log-mel energies -> logits: four planes, two lines, attentive statistics."""
+    """Frames by the measure of what was heard -> logits.
+
+    Energies go through four planes, the pitch beside them through two lines of its own; both
+    together through two lines and attentive statistics.
+    """
 
     def __init__(
         self, classes: int, planes: tuple[int, int, int, int], width: int, dropout: float
@@ -73,8 +100,9 @@ class SpeechTower(nn.Module):
         self.planes = nn.ModuleList(
             _Plane(a, b, stride) for a, b, stride in zip(inside, planes, (2, 2, 1, 1), strict=True)
         )
+        self.tones = _Tones(width // 4)
         self.squeeze = nn.Sequential(
-            nn.Conv1d(planes[3] * N_MELS // 16, width, 1, bias=False),
+            nn.Conv1d(planes[3] * N_MELS // 16 + width // 4, width, 1, bias=False),
             nn.BatchNorm1d(width),
             nn.ReLU(),
         )
@@ -89,11 +117,12 @@ class SpeechTower(nn.Module):
         )
 
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
-        """[B, T, M] and mask [B, T] -> logits [B, C]."""
-        x = (features * mask[:, :, None]).unsqueeze(1)
+        """[B, T, F] and mask [B, T] -> logits [B, C]."""
+        tones = self.tones(features[:, :, N_MELS:].transpose(1, 2), mask)
+        x = (features[:, :, :N_MELS] * mask[:, :, None]).unsqueeze(1)
         for plane in self.planes:
             x, mask = plane(x, mask)
-        x = x.transpose(2, 3).flatten(1, 2)  # [B, D * M / 16, T / 4]
+        x = torch.cat([x.transpose(2, 3).flatten(1, 2), tones], dim=1)  # [B, ..., T / 4]
         x = self.squeeze(x) * mask[:, None, :]
         for line in self.lines:
             x = line(x, mask)
@@ -162,7 +191,7 @@ class SoundAndManner(nn.Module):
         self.share = share
 
     def forward(self, features: Tensor, mask: Tensor, manner: Tensor) -> Tensor:
-        """[B, T, M], mask [B, T] and manner [B, Q] -> logits [B, C]."""
+        """[B, T, F], mask [B, T] and manner [B, Q] -> logits [B, C]."""
         of_sound, of_manner = self.temperatures
         logits: Tensor = self.manner(manner) / of_manner
         if self.sound is not None:

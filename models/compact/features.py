@@ -1,4 +1,4 @@
-"""Log-mel energies, which frames are speech, and how energies are normalised. NumPy only.
+"""Log-mel energies, and which frames are speech. NumPy only.
 
 The light front process imports this file, and training imports the same one: what a voter was
 trained on is what it is served.
@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from abhinaya.models.base import FloatArray, Heard
+from abhinaya.models.base import FloatArray
 
 SAMPLE_RATE: Final = 16_000
 FRAME_SAMPLES: Final = 400
@@ -46,11 +46,6 @@ def _edges_hz() -> Array64:
     edges_mel = np.linspace(_mel(LOWEST_HZ), _mel(HIGHEST_HZ), N_MELS + 2)
     edges: Array64 = 700.0 * (10.0 ** (edges_mel / 2595.0) - 1.0)
     return edges
-
-
-def mel_centres_hz() -> Array64:
-    """Frequency [M] at which each mel filter is highest."""
-    return _edges_hz()[1:-1]
 
 
 @cache
@@ -91,13 +86,6 @@ def frame_levels(energies: FloatArray) -> Array64:
     """Level [T] of each frame of log-mel energies [T, M]: the log of the summed energy."""
     levels: Array64 = np.log(np.exp(energies.astype(np.float64)).sum(axis=1))
     return levels
-
-
-def normalise(energies: FloatArray, heard: Heard) -> FloatArray:
-    """Log-mel energies [T, M] in deviations from what was heard, clipped to [-5, 5]."""
-    mean, std = heard.mean[:N_MELS], heard.std[:N_MELS]
-    scaled: FloatArray = np.clip((energies - mean) / std, -5.0, 5.0)
-    return scaled
 
 
 def speech_frames(

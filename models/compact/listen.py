@@ -9,14 +9,10 @@ from typing import Final
 import numpy as np
 
 from abhinaya.models.base import Abstention, FloatArray, Heard, Utterance
-from abhinaya.models.compact.features import (
-    N_MELS,
-    SAMPLE_RATE,
-    SILENCE_LEVEL,
-    frame_levels,
-    normalise,
-)
+from abhinaya.models.compact.features import SAMPLE_RATE, SILENCE_LEVEL, frame_levels
+from abhinaya.models.compact.functionals import N_FUNCTIONALS
 from abhinaya.models.compact.manner import manner, spoken
+from abhinaya.models.compact.measure import SEEN, normalised
 from abhinaya.models.compact.running import SpeechStatistics
 from abhinaya.models.compact.voice import MEL, N_VALUES, frame_values
 
@@ -29,7 +25,7 @@ class Listened:
     """An utterance as the networks take it."""
 
     features: FloatArray
-    """[T, M] log-mel energies, normalised by what the stream has heard."""
+    """[T, F] log-mel energies and pitch, normalised by what the stream has heard."""
     manner: FloatArray
     """[Q] how it was spoken, by the measure of what the stream has heard."""
 
@@ -40,7 +36,7 @@ def listen(utterance: Utterance) -> Listened | Abstention:
     By the measure of what the stream has heard; without that, of the utterance alone.
 
     Raises:
-        ValueError: `heard` has another number of values than D.
+        ValueError: `heard` has another number of values than D, or of functionals than R.
 
     """
     samples = utterance.samples
@@ -51,12 +47,11 @@ def listen(utterance: Utterance) -> Listened | Abstention:
     if not np.isfinite(samples).all():
         return Abstention("audio has samples that are not numbers")
     values = frame_values(samples)
-    energies = values[:, MEL]
-    if frame_levels(energies).max() <= SILENCE_LEVEL:
+    if frame_levels(values[:, MEL]).max() <= SILENCE_LEVEL:
         return Abstention("audio is silent")
     said = spoken(values)
     heard = _statistics(utterance)
-    return Listened(normalise(energies, heard), manner(said, heard))
+    return Listened(normalised(values[:, SEEN], heard), manner(said, heard))
 
 
 def _statistics(utterance: Utterance) -> Heard:
@@ -68,6 +63,10 @@ def _statistics(utterance: Utterance) -> Heard:
     if heard.mean.shape != (N_VALUES,) or heard.std.shape != (N_VALUES,):
         raise ValueError(
             f"heard has {heard.mean.shape} values of a frame; this voter needs {N_VALUES}"
+        )
+    if heard.utterances > 0.0 and heard.habits.shape != (N_FUNCTIONALS,):
+        raise ValueError(
+            f"heard has {heard.habits.shape} functionals; this voter needs {N_FUNCTIONALS}"
         )
     return heard
 
@@ -83,9 +82,9 @@ def speech_feeds(heard: Sequence[Listened]) -> dict[str, FloatArray]:
 
 
 def pad(features: Sequence[FloatArray]) -> tuple[FloatArray, FloatArray]:
-    """Features [B, T, M] and mask [B, T] (1 inside, 0 beyond the end) of clips [T_b, M]."""
+    """Features [B, T, F] and mask [B, T] (1 inside, 0 beyond the end) of clips [T_b, F]."""
     longest = max(len(clip) for clip in features)
-    padded = np.zeros((len(features), longest, N_MELS), np.float32)
+    padded = np.zeros((len(features), longest, features[0].shape[1]), np.float32)
     mask = np.zeros((len(features), longest), np.float32)
     for b, clip in enumerate(features):
         padded[b, : len(clip)] = clip

@@ -1,14 +1,13 @@
-"""How an utterance is spoken, as a vector: its moments against those of what was heard before.
+"""How an utterance is spoken: its functionals by the measure of what was heard before.
 
-The spectrogram network sees frames; what tells emotions apart in a voice that it never met is how
-pitch, level and spectrum as a whole differ from that voice's own (Schuller et al., 2009, for such
-functionals; Sethu et al., 2007, for normalising by the speaker). So the same few moments are taken
-of the utterance and of the stream, and the difference is what a voter sees. NumPy only.
+What tells emotions apart in a voice that was never met is how pitch, level and spectrum differ from
+that voice's own (Sethu et al., 2007, for normalising by the speaker). Functionals of a signal that
+is linear in the frame values follow its mean and deviation, so the running statistics that travel
+in a segment put them in units of the voice. Beside them stands how far they are from what the voice
+did before: some hardly raise theirs in anger, and what they do then is much for them. NumPy only.
 
-How long the utterance is stays out: actors who are given a sentence take their time for disgust,
-while how long a segment is in life depends on where it was cut.
-
-T frames, D = N_VALUES values of a frame (`voice.py`), Q = N_MANNER numbers of an utterance.
+D = N_VALUES values of a frame (`voice.py`), S signals (`functionals.py`), Q = N_MANNER numbers of
+an utterance.
 """
 
 from __future__ import annotations
@@ -17,111 +16,114 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from abhinaya.models.base import FloatArray, Heard
-from abhinaya.models.compact.features import N_MELS, speech_frames
-from abhinaya.models.compact.running import PRIOR_STD, Sums
-from abhinaya.models.compact.voice import (
-    CEPSTRA,
-    MEL,
-    MOTION,
-    PITCH,
-    PITCH_MOTION,
-    PITCH_SQUARED,
-    STRENGTH,
-    VOICED,
+from abhinaya.models.compact.functionals import (
+    FEWEST_FRAMES,
+    HAS_PITCH,
+    N_CURVES,
+    N_FUNCTIONALS,
+    N_MEASURED,
+    N_SIGNALS,
+    PERIODIC,
+    PITCH_QUANTILES,
+    PITCH_UNIT,
+    PLACES,
+    QUANTILES,
+    USUAL_PITCH,
+    Array64,
+    functionals,
+    measured_signals,
+    pitch_of,
 )
+from abhinaya.models.compact.moments import fixed_statistics
+from abhinaya.models.compact.voice import CEPSTRA, STRENGTH
 
-LEVEL_QUANTILES: Final = (0.05, 0.25, 0.75, 0.95)
-PITCH_QUANTILES: Final = (0.1, 0.25, 0.75, 0.9)
-FEWEST_VOICED: Final = 7
-"""Frames with a pitch that its course can be told from."""
-COURSE: Final = 1 + len(LEVEL_QUANTILES) + 1 + len(PITCH_QUANTILES) + 2
-N_MANNER: Final = 20 + 40 + 40 + 6 + 7 + 12
-LARGEST: Final = 6.0
+N_MEASURES: Final = N_FUNCTIONALS + len(PITCH_QUANTILES) + 3
+N_MANNER: Final = 2 * N_MEASURES + 1
+TRUSTED_FROM: Final = 3.0
+"""Utterances before at which their mean is trusted by half."""
+LARGEST: Final = 8.0
 """No number is larger than this, whatever comes in."""
-_SPREAD: Final = slice(CEPSTRA.start, MOTION.stop)
+_USUAL_STD: Final = fixed_statistics().std.astype(np.float64)
+_PITCH: Final = PLACES["pitch"].start
+_PITCH_LEVELS: Final = (
+    *range(_PITCH, _PITCH + len(PITCH_QUANTILES)),
+    _PITCH + 15,
+    _PITCH + 16,
+)
+"""Functionals that are a pitch: quantiles, the first and the last quarter."""
+_PITCH_SPREAD: Final = _PITCH + 8
 
 
 @dataclass(frozen=True, slots=True)
 class Spoken:
     """What of an utterance does not depend on what was heard before it."""
 
-    sums: Sums
-    """Of its speech frames, its own running peak fresh."""
-    course: FloatArray
-    """[COURSE] level: drift, quantiles; pitch: whether it has a course, quantiles, first and last
-    third. Levels in nats, pitches as natural logs of Hz."""
+    functionals: FloatArray
+    """[N_FUNCTIONALS] of its speech, its own running peak fresh."""
+    frames: int
+    """Of speech."""
 
 
 def spoken(values: FloatArray) -> Spoken:
     """Look at an utterance's frames [T, D]."""
-    speech, _ = speech_frames(values[:, MEL])
-    loud = values[speech]
-    return Spoken(Sums.of(loud), _course(loud))
-
-
-def _course(loud: FloatArray) -> FloatArray:
-    course = np.zeros(COURSE, np.float32)
-    if len(loud) == 0:
-        return course
-    level = loud[:, CEPSTRA.start] / np.sqrt(N_MELS)
-    drift = np.linspace(-1.0, 1.0, len(level)) if len(level) > 1 else np.zeros(1)
-    course[0] = float(np.mean(level * drift))
-    course[1:5] = np.quantile(level, LEVEL_QUANTILES)
-    pitch = loud[loud[:, VOICED] > 0.5, PITCH]
-    if len(pitch) >= FEWEST_VOICED:
-        third = len(pitch) // 3
-        course[5] = 1.0
-        course[6:10] = np.quantile(pitch, PITCH_QUANTILES)
-        course[10:12] = pitch[:third].mean(), pitch[-third:].mean()
-    return course
+    return Spoken(*functionals(values))
 
 
 def manner(said: Spoken, heard: Heard) -> FloatArray:
-    """Tell how it was `said`, by the measure of what was `heard`: [Q] numbers around 0."""
-    if said.sums.weight <= 0.0:
+    """Tell how it was `said`, by the measure of what was `heard`: [Q] numbers around 0.
+
+    All 0 where there is too little speech.
+    """
+    if said.frames < FEWEST_FRAMES:
         return np.zeros(N_MANNER, np.float32)
-    mean, std = said.sums.moments()
-    heard_mean, heard_std = heard.mean.astype(np.float64), heard.std.astype(np.float64)
-    std = np.maximum(std, 0.05)
-    moved = (mean - heard_mean)[CEPSTRA] / heard_std[CEPSTRA]
-    spread = np.log(std / heard_std)[_SPREAD]
-    spread_at_all = np.log(std / PRIOR_STD)[_SPREAD]
-    own, before = _pitch_of(mean), _pitch_of(heard_mean)
-    relative = [
-        own[0] - before[0],
-        (own[0] - before[0]) / before[1],
-        np.log(own[1] / before[1]),
-        mean[VOICED] - heard_mean[VOICED],
-        mean[STRENGTH] - heard_mean[STRENGTH],
-        10.0 * (own[2] - before[2]),
-    ]
-    absolute = [
-        own[0] - 5.0,
-        np.log(own[1]),
-        before[0] - 5.0,
-        np.log(before[1]),
-        mean[VOICED],
-        mean[STRENGTH],
-        np.log((max(heard.frames - said.sums.weight, 0.0) + 100.0) / 1_000.0),
-    ]
-    level = heard_mean[MEL].mean()
-    course = [said.course[0], *(said.course[1:5] - level)]
-    if said.course[5] > 0.5:
-        pitches = said.course[6:12] - before[0]
-        course += [*pitches, (pitches[5] - pitches[4]) / before[1]]
-    else:
-        course += [0.0] * 7
-    together = np.concatenate([moved, spread, spread_at_all, relative, absolute, course])
-    bounded: FloatArray = np.clip(together, -LARGEST, LARGEST).astype(np.float32)
+    own = _measured(said.functionals, heard)
+    apart, count = np.zeros(N_MEASURES), heard.utterances
+    if count > 0.0:
+        usual = _measured(heard.habits, heard)
+        apart = (own - usual) * (count / (count + TRUSTED_FROM))
+    together: FloatArray = np.concatenate([own, apart, [np.log1p(count)]]).astype(np.float32)
+    return together
+
+
+def _measured(functionals: FloatArray, heard: Heard) -> Array64:
+    """Functionals [R], or a mean of some, in units of this voice: [N_MEASURES]."""
+    usual, deviation = _measures(heard)
+    told = functionals.astype(np.float64)
+    quantiles = told[PLACES["quantiles"]].reshape(len(QUANTILES), N_SIGNALS)
+    told[PLACES["quantiles"]] = ((quantiles - usual) / deviation).ravel()
+    for name in ("mean", "voiced_mean", "unvoiced_mean"):
+        told[PLACES[name]] = (told[PLACES[name]] - usual) / deviation
+    for name in ("spread", "voiced_spread", "speed"):
+        told[PLACES[name]] -= np.log(deviation)
+    together = np.concatenate([told, _against_pitch(told, heard)])
+    bounded: Array64 = np.clip(together, -LARGEST, LARGEST)
     return bounded
 
 
-def _pitch_of(mean: npt.NDArray[np.float64]) -> tuple[float, float, float]:
-    """Mean and deviation of the log pitch, and its motion, over the voiced frames."""
-    voiced = max(float(mean[VOICED]), 0.02)
-    pitch = float(mean[PITCH]) / voiced
-    variance = float(mean[PITCH_SQUARED]) / voiced - pitch**2
-    return pitch, float(np.sqrt(max(variance, 1e-3))), float(mean[PITCH_MOTION]) / voiced
+def _measures(heard: Heard) -> tuple[Array64, Array64]:
+    """Usual value [S] of each signal in this voice and channel, and its deviation [S]."""
+    usual, deviation = np.zeros(N_SIGNALS), np.ones(N_SIGNALS)
+    usual[:N_MEASURED] = measured_signals(heard.mean)
+    relative = heard.std / _USUAL_STD
+    deviation[:N_CURVES] = relative[CEPSTRA][:N_CURVES]
+    deviation[PERIODIC] = relative[STRENGTH]
+    return usual, deviation
+
+
+def _against_pitch(told: Array64, heard: Heard) -> Array64:
+    """Put the pitches of `told` against this voice's, and give them in its deviations [10].
+
+    After the quantiles: the spread against the usual one, and what is usual, pitch and spread.
+    """
+    pitch, deviation = pitch_of(heard.mean)
+    high = (pitch - USUAL_PITCH) / PITCH_UNIT
+    count, share = len(PITCH_QUANTILES), told[HAS_PITCH]
+    # of a mean, `share` of the utterances had a pitch, and the others count with 0
+    told[list(_PITCH_LEVELS)] -= share * high
+    found = np.zeros(count + 3)
+    found[:count] = told[_PITCH : _PITCH + count] * (PITCH_UNIT / deviation)
+    found[count] = told[_PITCH_SPREAD] - share * np.log(deviation)
+    found[count + 1 :] = high, np.log(deviation)
+    return found

@@ -1,9 +1,10 @@
 """The compact speech voter: how it was said, in under 5 MB and on one thread.
 
-Two networks that look at different things, their scores added: log-mel energies, normalised by what
-the stream has heard, through four convolutions over time and frequency, two over time and attentive
-statistics pooling (Okabe et al., 2018); and the utterance's moments against those of the stream
-(`manner.py`) through two layers. The networks are in `abhinaya.train.towers`.
+Two networks that look at different things, their scores added: frames by the measure of what the
+stream has heard (`measure.py`), through four convolutions over time and frequency, two over the
+pitch, two over time and attentive statistics pooling (Okabe et al., 2018); and the utterance's
+functionals by the same measure (`manner.py`) through two layers. The networks are in
+`abhinaya.train.towers`.
 """
 
 from __future__ import annotations

@@ -19,12 +19,16 @@ import onnxruntime
 
 from abhinaya.models.base import Card, FloatArray, Need
 from abhinaya.models.compact.features import SAMPLE_RATE
+from abhinaya.models.compact.manner import N_MANNER
+from abhinaya.models.compact.measure import N_FEATURES
 from abhinaya.models.compact.onnx_size import OnnxSize, onnx_size
 from abhinaya.models.errors import DamagedFileError, LabelsError, MissingFileError
 from abhinaya.models.labels import LABELS
 
 METADATA_KEY: Final = "abhinaya"
 RETRAIN: Final = "Use the file the package carries, or train one with `abhinaya train {name}`"
+WIDTHS: Final[Mapping[str, int]] = {"features": N_FEATURES, "manner": N_MANNER}
+"""Numbers in the last dimension of what a network is fed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ class Weights:
     def probabilities(self, feeds: Mapping[str, npt.NDArray[Any]]) -> FloatArray:
         """Run the network: probabilities [B, C] in the order of LABELS, 0 for what it lacks.
 
-        `feeds` may hold more than it takes: weights trained before `manner` was there do not.
+        `feeds` may hold more than it takes, as when a tower that counts nothing was left out.
         """
         taken = {given.name: feeds[given.name] for given in self.session.get_inputs()}
         (logits,) = self.session.run(["logits"], taken)
@@ -75,6 +79,7 @@ def load_weights(name: str, needs: frozenset[Need], weights: str | None) -> Weig
     except Exception as error:  # onnxruntime's errors share no base class of their own
         raise DamagedFileError(path, f"not an ONNX file that can run: {error}", remedy) from error
     said = _said(path, session, name, remedy)
+    _check_widths(path, session, remedy)
     return Weights(
         path=path,
         session=session,
@@ -103,6 +108,18 @@ def _said(
     if found != name:
         raise DamagedFileError(path, f"holds the model {found!r}, not {name!r}", remedy)
     return dict(said)
+
+
+def _check_widths(path: Path, session: onnxruntime.InferenceSession, remedy: str) -> None:
+    for given in session.get_inputs():
+        width = WIDTHS.get(given.name, given.shape[-1])
+        if given.shape[-1] != width:
+            raise DamagedFileError(
+                path,
+                f"made for another version: takes {given.name} of {given.shape[-1]} numbers, and "
+                f"this one gives {width}",
+                remedy,
+            )
 
 
 def _places(path: Path, labels: Sequence[str], remedy: str) -> npt.NDArray[np.int64]:

@@ -466,6 +466,14 @@ BAD_SEGMENTS = [
         ),
         "its running statistics are no two float32 vectors of one length",
     ),
+    (
+        fakes.segment(1, heard=replace(fakes.heard(), habits=Payload.of(np.zeros((2, 2), "f4")))),
+        "its habits are no float32 vector",
+    ),
+    (
+        fakes.segment(1, heard=replace(fakes.heard(), utterances=float("nan"))),
+        "its habits are of nan utterances",
+    ),
 ]
 
 

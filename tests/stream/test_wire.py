@@ -79,20 +79,31 @@ arrays = nps.arrays(
 
 
 @fakes.patient
-@given(arrays, arrays, arrays)
-def test_any_three_arrays_travel_behind_one_header(
-    samples: npt.NDArray[Any], mean: npt.NDArray[Any], std: npt.NDArray[Any]
+@given(arrays, arrays, arrays, arrays)
+def test_any_four_arrays_travel_behind_one_header(
+    samples: npt.NDArray[Any],
+    mean: npt.NDArray[Any],
+    std: npt.NDArray[Any],
+    habits: npt.NDArray[Any],
 ) -> None:
-    heard = HeardSoFar(frames=1, mean=Payload.of(mean), std=Payload.of(std))
+    heard = HeardSoFar(
+        frames=1,
+        mean=Payload.of(mean),
+        std=Payload.of(std),
+        utterances=1.5,
+        habits=Payload.of(habits),
+    )
     task = fakes.task(0, samples=Payload.of(samples), heard=heard)
     result = through(task, ToNode)
     assert isinstance(result, Task)
     assert result.samples is not None
     assert result.heard is not None
+    assert result.heard.habits is not None
     for got, sent in (
         (result.samples, samples),
         (result.heard.mean, mean),
         (result.heard.std, std),
+        (result.heard.habits, habits),
     ):
         assert got.array().dtype == sent.dtype
         assert got.array().shape == sent.shape

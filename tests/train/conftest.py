@@ -76,5 +76,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
         # a wav by another name: what a file is called decides nothing for the decoder
         samples = 0.1 * rng.standard_normal(8_000) * np.exp(-np.arange(8_000) / 800)
         write_wav(data / folder / f"one.{suffix}", samples, 16_000)
-    write_wav(data / "neutral_voices" / "7-one.opus", 0.3 * np.sin(np.arange(16_000) / 20), 16_000)
+    for reader in ("7", "8"):  # one to learn from, one to measure
+        hum = 0.3 * np.sin(np.arange(48_000) / 20)
+        write_wav(data / "neutral_voices" / f"{reader}-one.opus", hum, 16_000)
     return data

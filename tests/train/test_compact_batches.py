@@ -8,58 +8,23 @@ import torch
 
 from abhinaya.models.base import Heard
 from abhinaya.models.compact.features import (
-    N_MELS,
     SAMPLE_RATE,
-    log_mel,
-    mel_centres_hz,
-    mel_filters,
-    normalise,
 )
-from abhinaya.models.compact.running import SpeechStatistics, Sums, fixed_statistics
-from abhinaya.models.compact.voice import MEL, N_VALUES, frame_values
-from abhinaya.train.compact_recordings import Cuts, Recordings, calls, normalisations, stretches
+from abhinaya.models.compact.measure import N_FEATURES, SEEN, normalised
+from abhinaya.models.compact.moments import fixed_statistics
+from abhinaya.models.compact.running import SpeechStatistics
+from abhinaya.models.compact.voice import MEL, frame_values
+from abhinaya.train.compact_recordings import Cuts, Recordings, normalisations, streamed, stretches
 from abhinaya.train.compact_speech import SPEECH_LABELS, smoothed
 from abhinaya.train.data.clips import read_clips
 from abhinaya.train.data.sessions import render
-from abhinaya.train.speech_batches import BatchPlan, SpeechBatches, joined, tilted, warped
+from abhinaya.train.speech_batches import BatchPlan, SpeechBatches, joined
 from abhinaya.train.towers import FirstColumns, SpeechTower
 
 
 def tone(hz: float, seconds: float) -> np.ndarray:
     t = np.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     return (0.3 * np.sin(2 * np.pi * hz * t)).astype(np.float32)
-
-
-def some_values() -> np.ndarray:
-    return np.random.default_rng(0).normal(-5.0, 2.0, (50, N_VALUES)).astype(np.float32)
-
-
-def test_each_mel_filter_is_highest_at_its_centre() -> None:
-    highest = mel_filters().argmax(axis=0) * (SAMPLE_RATE / 512)
-    assert np.abs(highest - mel_centres_hz()).max() <= SAMPLE_RATE / 512
-
-
-def test_a_warped_tone_is_a_tone_of_the_warped_frequency() -> None:
-    values = frame_values(tone(1_000.0, 0.2))
-    energies, sums = values[:, MEL], Sums.of(values)
-    higher, _ = warped(energies, sums, 0.2)
-    expected = log_mel(tone(1_200.0, 0.2))
-    assert higher.mean(axis=0).argmax() == expected.mean(axis=0).argmax()
-    same, _ = warped(energies, sums, 0.0)
-    np.testing.assert_allclose(same, energies, atol=1e-5)
-
-
-def test_sums_go_along_with_what_is_done_to_the_energies() -> None:
-    values = some_values()
-    energies, before = values[:, MEL], Sums.of(values)
-    curve = np.linspace(-2.0, 2.0, N_MELS)
-    louder, sums = tilted(energies, before, curve)
-    np.testing.assert_allclose(sums.first[MEL], Sums.of(louder).first, rtol=1e-5)
-    np.testing.assert_allclose(sums.second[MEL], Sums.of(louder).second, rtol=1e-4)
-    moved, sums = warped(energies, before, 0.1)
-    np.testing.assert_allclose(sums.first[MEL], Sums.of(moved).first, rtol=1e-5)
-    np.testing.assert_array_equal(sums.first[MEL.stop :], before.first[MEL.stop :])
-    np.testing.assert_array_equal(before.first, Sums.of(values).first)
 
 
 def test_bursts_and_speech_learn_apart() -> None:
@@ -87,7 +52,7 @@ def test_without_bursts_nothing_is_hidden() -> None:
 
 def test_first_columns_are_those_of_the_whole_tower() -> None:
     tower = SpeechTower(15, (4, 4, 4, 4), 8, 0.0).eval()
-    inputs, mask = torch.randn(2, 40, N_MELS), torch.ones(2, 40)
+    inputs, mask = torch.randn(2, 40, N_FEATURES), torch.ones(2, 40)
     with torch.no_grad():
         assert torch.equal(FirstColumns(tower, 7)(inputs, mask), tower(inputs, mask)[:, :7])
 
@@ -100,13 +65,13 @@ def test_joined_sessions_hold_both_and_only_what_may_be_learnt_is_drawn(
         for corpus in ("ravdess", "emogator")
     )
     both, n = joined(speech, bursts), len(speech.clips)
-    np.testing.assert_array_equal(both.energies(n - 1), speech.energies(n - 1))
-    np.testing.assert_array_equal(both.energies(n), bursts.energies(0))
+    np.testing.assert_array_equal(both.seen(n - 1), speech.seen(n - 1))
+    np.testing.assert_array_equal(both.seen(n), bursts.seen(0))
     np.testing.assert_array_equal(both.sums([n + 1]).first, bursts.sums([1]).first)
     assert not set(both.session[:n]) & set(both.session[n:])
 
     learn = np.array([c.label in ("angry", "happy") for c in both.clips])
-    plan = BatchPlan(size=300, shares={"ravdess": 0.5, "emogator": 0.5}, warp=0.1, tilt_db=3.0)
+    plan = BatchPlan(size=300, shares={"ravdess": 0.5, "emogator": 0.5})
     _, _, targets = SpeechBatches(both, SPEECH_LABELS, plan, 0, learn).draw()
     drawn = np.flatnonzero(targets.sum(dim=0).numpy())
     assert drawn.tolist() == [0, 3, 7 + 0, 7 + 4]  # angry and happy of speech, and of bursts
@@ -142,14 +107,16 @@ def test_fixed_statistics_let_the_gain_through_and_running_ones_do_not(
     assert later.heard.frames == pytest.approx(streamed.heard().frames, rel=0.05)
     apart = (later.heard.mean - streamed.heard().mean) / streamed.heard().std
     np.testing.assert_allclose(apart, 0.0, atol=0.1)
-    clip = log_mel(own.samples)
+    clip = frame_values(own.samples)[:, SEEN]
     assert own.heard is None
     statistics = SpeechStatistics()
     statistics.update(own.samples)
     assert later.heard is not None
     assert later.heard.frames > 3 * statistics.heard().frames
-    quiet = normalise(clip - 3.0, fixed_statistics()) - normalise(clip, fixed_statistics())
-    assert quiet.mean() < -0.5
+    quiet = clip.copy()
+    quiet[:, MEL] -= 3.0
+    apart = normalised(quiet, fixed_statistics()) - normalised(clip, fixed_statistics())
+    assert apart[:, MEL].mean() < -0.5
 
 
 def test_speech_is_cut_at_pauses_and_at_the_longest(tmp_path: Path) -> None:
@@ -160,4 +127,4 @@ def test_speech_is_cut_at_pauses_and_at_the_longest(tmp_path: Path) -> None:
     assert len(stretches(samples, Cuts(shortest_frames=10))) == 2
     assert len(stretches(samples, Cuts(longest_frames=100))) == 2
     assert stretches(silence, Cuts()) == []
-    assert calls(tmp_path) == []
+    assert streamed(tmp_path) == []

@@ -337,3 +337,13 @@ def test_pairs_are_written_with_who_voted_and_can_be_fitted_on(tmp_path: Path) -
     files = [str(tmp_path / "manifest.jsonl"), str(tmp_path / "P.csv")]
     assert train(["ensemble", *files, "--method", "mean", "--out", str(out)]) == 0
     assert read_combiner(out).members["P"].model == "parrot"
+
+
+def test_voters_that_met_the_tuning_speakers_do_not_vote_on_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["pairs", "tune", "--cache", str(tmp_path), "--out", str(tmp_path / "pairs")]
+    assert train(given) == 1
+    said = capsys.readouterr().err
+    assert "held-out/compact-speech.onnx: no such weights" in said
+    assert "run abhinaya train compact-speech" in said

@@ -18,14 +18,15 @@ import numpy.typing as npt
 from abhinaya.models.base import FloatArray
 from abhinaya.models.compact.features import speech_frames
 from abhinaya.models.compact.manner import Spoken, spoken
-from abhinaya.models.compact.running import Sums
+from abhinaya.models.compact.measure import SEEN
+from abhinaya.models.compact.moments import Sums
 from abhinaya.models.compact.voice import MEL, N_VALUES, frame_values
-from abhinaya.train.data.audio import read_audio
+from abhinaya.train.data.audio import read_clip
 from abhinaya.train.data.channels import Channel, Surroundings, draw_channel, send_through
 from abhinaya.train.data.clips import Clip
 
 CLIPS_PER_SESSION = 24
-RENDERING_VERSION = 3
+RENDERING_VERSION = 4
 """Raise it when features or channels change: caches of another version are not used."""
 
 
@@ -33,8 +34,8 @@ RENDERING_VERSION = 3
 class Sessions:
     """Features of many clips, one after the other, and where each begins.
 
-    N clips, F frames of them all, M mel bins, D values of a frame (`models/compact/voice.py`). The
-    same clip occurs once in every rendering.
+    N clips, F frames of them all, D values of a frame (`models/compact/voice.py`), V of them SEEN
+    by the sound network, R functionals. The same clip occurs once in every rendering.
     """
 
     clips: tuple[Clip, ...]
@@ -43,7 +44,7 @@ class Sessions:
     ends: npt.NDArray[np.int64]
     """[N] end of each clip in `frames`; it begins at the end of the one before."""
     frames: npt.NDArray[np.float16]
-    """[F, M] log-mel energies."""
+    """[F, V] of the frames."""
     weights: npt.NDArray[np.float64]
     """[N, 2] speech frames of each clip, with `firsts` and `seconds` [N, 2, D]: its `Sums`.
 
@@ -53,17 +54,17 @@ class Sessions:
     """
     firsts: npt.NDArray[np.float64]
     seconds: npt.NDArray[np.float64]
-    courses: FloatArray
-    """[N, COURSE] the course of each clip's level and pitch (`models/compact/manner.py`)."""
+    functionals: FloatArray
+    """[N, R] of each clip (`models/compact/functionals.py`)."""
 
-    def energies(self, i: int) -> FloatArray:
-        """Log-mel energies [T, M] of clip i."""
+    def seen(self, i: int) -> FloatArray:
+        """Frames [T, V] of clip i."""
         start = int(self.ends[i - 1]) if i else 0
         return self.frames[start : int(self.ends[i])].astype(np.float32)
 
     def spoken(self, i: int) -> Spoken:
         """Tell what of clip i does not depend on what was heard before it."""
-        return Spoken(self.sums([i]), self.courses[i])
+        return Spoken(self.functionals[i], round(float(self.weights[i, 0])))
 
     def sums(self, chosen: Sequence[int] | npt.NDArray[np.int64]) -> Sums:
         """Add up several clips in the order of a stream: the first begins it."""
@@ -120,15 +121,15 @@ class _Rendered:
 
     frames: npt.NDArray[np.float16]
     sums: tuple[Sums, Sums]
-    course: FloatArray
+    functionals: FloatArray
 
 
 def _render_session(job: tuple[list[Clip], Channel, int]) -> tuple[int, list[_Rendered]]:
     members, channel, number = job
     rng = np.random.default_rng(number)
-    values = [frame_values(send_through(read_audio(c.path), channel, rng)) for c in members]
+    values = [frame_values(send_through(read_clip(Path(), c), channel, rng)) for c in members]
     return number, [
-        _Rendered(of[:, MEL].astype(np.float16), both, spoken(of).course)
+        _Rendered(of[:, SEEN].astype(np.float16), both, spoken(of).functionals)
         for of, both in zip(values, sums_in_turn(values), strict=True)
     ]
 
@@ -159,7 +160,7 @@ def _store(path: Path, parts: Sequence[tuple[int, list[_Rendered]]]) -> None:
         weights=np.array([[s.weight for s in clip.sums] for _, clip in clips]),
         firsts=np.array([[s.first for s in clip.sums] for _, clip in clips]),
         seconds=np.array([[s.second for s in clip.sums] for _, clip in clips]),
-        courses=np.stack([clip.course for _, clip in clips]),
+        functionals=np.stack([clip.functionals for _, clip in clips]),
     )
     half.replace(path)  # a run that was killed leaves no broken cache
 

@@ -211,6 +211,22 @@ def rewritten(tmp_path: Path, **changes: object) -> str:
 
 
 @needs_onnx
+@pytest.mark.parametrize("name", ["features", "manner"])
+def test_weights_that_are_fed_otherwise_are_refused(name: str, tmp_path: Path) -> None:
+    import onnx
+
+    graph = onnx.load(str(WEIGHTS / "compact-speech.onnx"))
+    (given,) = [one for one in graph.graph.input if one.name == name]
+    width = given.type.tensor_type.shape.dim[-1]
+    told = f"takes {name} of {width.dim_value - 4} numbers, and this one gives {width.dim_value}"
+    width.dim_value -= 4
+    path = tmp_path / "older.onnx"
+    path.write_bytes(graph.SerializeToString())
+    with pytest.raises(DamagedFileError, match=told):
+        load("compact-speech", {"weights": str(path)})
+
+
+@needs_onnx
 def test_labels_are_placed_by_name_not_by_order(tmp_path: Path, voters: dict[str, Voter]) -> None:
     labels = list(voters["compact-speech"].card.labels)
     turned = load("compact-speech", {"weights": rewritten(tmp_path, labels=labels[::-1])})
@@ -245,7 +261,8 @@ def test_voters_run_without_torch() -> None:
 def test_features_import_neither_torch_nor_onnxruntime() -> None:
     code = (
         "import sys\n"
-        "import abhinaya.models.compact.features\n"
+        "import abhinaya.models.compact.features, abhinaya.models.compact.running\n"
+        "import abhinaya.models.compact.manner, abhinaya.models.compact.measure\n"
         "print(*[m for m in ('torch', 'onnxruntime', 'scipy', 'av') if m in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
