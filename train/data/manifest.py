@@ -166,11 +166,14 @@ def named(clips: Sequence[Clip], names: Sequence[str]) -> list[Clip]:
             by_name.setdefault(name, set()).add(i)
     by_name.update({clip.id: {i} for i, clip in enumerate(clips)})  # what is unique comes first
     found = [by_name.get(name) or by_name.get(Path(name).stem) or set() for name in names]
-    for fault, fits in (
-        ("are not in the manifest", lambda of: not of),
-        ("are names of several clips; use their ids", lambda of: len(of) > 1),
+    pairs = list(zip(names, found, strict=True))
+    absent = [name for name, of in pairs if not of]
+    several = [name for name, of in pairs if len(of) > 1]
+    for wrong, fault in (
+        (absent, "are not in the manifest"),
+        (several, "are names of several clips; use their ids"),
     ):
-        if wrong := [name for name, of in zip(names, found, strict=True) if fits(of)]:
+        if wrong:
             raise DataError(
                 f"list of clips: {len(wrong)} of {len(names)} {fault}, the first "
                 f"{', '.join(wrong[:3])}; is it the list of another corpus or version?"
