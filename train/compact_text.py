@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from abhinaya.models.base import FloatArray
 from abhinaya.models.compact.tokens import encode
@@ -21,9 +22,11 @@ from abhinaya.train.export import Calibrated, export, small
 from abhinaya.train.loop import Schedule, fit
 from abhinaya.train.metrics import Indices, macro_f1
 from abhinaya.train.text_batches import FINE_LABELS, TextBatches, TextPlan, common_words
-from abhinaya.train.towers import Grouped, Mean, TextTower, grouped
+from abhinaya.train.text_teachers import taught_by_others
+from abhinaya.train.text_words import ByWord, Lexicon, rows_of
+from abhinaya.train.towers import Grouped, Known, Mean, TextTower, grouped
 
-VERSION: Final = "2"
+VERSION: Final = "3"
 TEXT_LABELS: Final = tuple(label for label in LABELS if label != "contempt")
 """No text corpus here has contempt."""
 GROUPS: Final = tuple(tuple(FINE_LABELS.index(n) for n in FINE[label]) for label in TEXT_LABELS)
@@ -36,14 +39,18 @@ class TextRecipe:
     """Everything that decides what the tower becomes, besides the data."""
 
     seed: int = 0
-    towers: int = 2
+    towers: int = 3
     """Towers, each from another seed, whose logits are averaged."""
-    embedding: int = 64
+    folds: int = 4
+    """Teachers, each of which leaves this part of the sentences out; 0 is none."""
+    embedding: int = 56
     width: int = 128
     dropout: float = 0.4
+    neutral: float = 0.5
+    """Added to the score of neutral, in nats after the temperature."""
     plan: TextPlan = field(default_factory=TextPlan)
     schedule: Schedule = field(
-        default_factory=lambda: Schedule(steps=4_000, rate=3e-3, weight_decay=0.1)
+        default_factory=lambda: Schedule(steps=2_500, rate=3e-3, weight_decay=0.1)
     )
 
 
@@ -75,24 +82,60 @@ def train_text(data: Path, recipe: TextRecipe, say: Callable[[str], None] = prin
     say(f"{len(fitting)} sentences to fit, {len(tuning)} to tune")
     plan = recipe.plan
     words = common_words(fitting)
-    towers = []
+    lexicon = Lexicon(fitting, plan.buckets, plan.hash_seed)
+    rows = rows_of(lexicon, plan.buckets, plan.seldom)
+    learner = Learner(recipe, lexicon, rows, say)
+    taught = None
+    if recipe.folds:
+        seed = 1_000 + recipe.seed * 100
+        taught = taught_by_others(fitting, lexicon, recipe.folds, seed, learner.learn)
+    towers: list[nn.Module] = []
     for number in range(recipe.towers):
-        seed = recipe.seed * 100 + number
-        torch.manual_seed(seed)
-        tower = TextTower(
-            len(FINE_LABELS), plan.buckets, recipe.embedding, recipe.width, recipe.dropout
-        )
-        batches = TextBatches(fitting, TEXT_LABELS, plan, seed)
-        trained = fit(tower, batches.draw, _loss, recipe.schedule, say)
-        assert isinstance(trained, TextTower)
-        towers.append(Grouped(small(trained), GROUPS))
+        tower = learner.learn(fitting, recipe.seed * 100 + number, taught).tower
+        towers.append(Grouped(small(tower), GROUPS))
         for rate in (0.0, 0.2):
-            logits, truth = text_scores(Mean(towers).eval(), tuning, plan, words, rate)
+            logits, truth = text_scores(_together(towers, rows), tuning, plan, words, rate)
             f1 = macro_f1(truth, logits.argmax(axis=1), sorted(set(truth.tolist())))
             say(f"tune, towers 1 to {number + 1}, {rate:.0%} word errors: macro-F1 {f1:.3f}")
-    temperature = fit_temperature(*text_scores(Mean(towers).eval(), tuning, plan, words))
-    network = Calibrated(Mean(towers), temperature, [0.0] * len(TEXT_LABELS)).eval()
-    return TunedText(network, temperature, tuple(tuning))
+    together = _together(towers, rows)
+    temperature = fit_temperature(*text_scores(together, tuning, plan, words))
+    bias = [recipe.neutral if label == "neutral" else 0.0 for label in TEXT_LABELS]
+    return TunedText(Calibrated(together, temperature, bias).eval(), temperature, tuple(tuning))
+
+
+@dataclass(frozen=True)
+class Learner:
+    """Trains one tower, teacher or pupil."""
+
+    recipe: TextRecipe
+    lexicon: Lexicon
+    rows: npt.NDArray[np.int16]
+    """[U] row of each bucket's pieces."""
+    say: Callable[[str], None]
+
+    def learn(
+        self, sentences: Sequence[Sentence], seed: int, taught: FloatArray | None = None
+    ) -> ByWord:
+        """Train on `sentences`, and on what teachers say of them, `taught` [N, F].
+
+        Raises:
+            TrainingError: the loss is no longer a number.
+
+        """
+        of, rows = self.recipe, self.rows.astype(np.int64)
+        torch.manual_seed(seed)
+        tower = TextTower(
+            len(FINE_LABELS), 1 + int(self.rows.max()), of.embedding, of.width, of.dropout
+        )
+        batches = TextBatches(sentences, TEXT_LABELS, of.plan, seed, self.lexicon, taught)
+        student = ByWord(tower, rows[self.lexicon.pieces])
+        trained = fit(student, batches.draw, _loss, of.schedule, self.say)
+        assert isinstance(trained, ByWord)
+        return trained
+
+
+def _together(towers: Sequence[nn.Module], rows: npt.NDArray[np.int16]) -> Known:
+    return Known(Mean(towers), rows).eval()
 
 
 def _loss(logits: Tensor, targets: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from abhinaya.train.compact_speech import held_out
 from abhinaya.train.data.clips import Clip, DataError
 from abhinaya.train.data.manifest import read_manifest
 from abhinaya.train.eval_intervals import macro_f1_of, paired_bootstrap
-from abhinaya.train.eval_predictions import VERDICT, Ballots, found_ballots, read_predictions
+from abhinaya.train.eval_predictions import VERDICT, Ballots, found_answers, read_predictions
 from abhinaya.train.eval_rules import alarms, guesses
 from abhinaya.train.eval_sources import Source, read_sources, refuse_trained
 from abhinaya.train.fit_ensemble import Answers, Fit, fit_ensemble, least_confidence
@@ -170,7 +170,7 @@ def _read(given: Sequence[str], asked: str | None) -> dict[str, tuple[Ballots, S
 
 
 def _answers(clips: Sequence[Clip], systems: Mapping[str, Ballots]) -> Answers:
-    columns = {name: found_ballots(ballots, clips) for name, ballots in systems.items()}
+    columns = {name: found_answers(ballots, clips) for name, ballots in systems.items()}
     for name, ballots in columns.items():
         if not any(ballots):
             raise DataError(f"predictions of {name}: none is about a clip of this manifest")

@@ -2,8 +2,8 @@
 
 Table 1 scores each system alone, table 2 systems called MODEL/LOSS, table 3 each label, table 4
 every combination of voters with its tie-break against the best voter alone, table 5 rules for all
-of them. Predictions are files, or of checkpoints, models and profiles that are run first. Nothing
-is fitted here.
+of them, table 6 arousal, valence and dominance. Predictions are files, or of checkpoints, models
+and profiles that are run first. Nothing is fitted here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -21,10 +21,12 @@ from abhinaya.models.ensemble import PRIORITY, Rule, TiePolicy
 from abhinaya.models.errors import ModelError
 from abhinaya.train import eval_curve, eval_models, eval_shares
 from abhinaya.train.data.clips import DataError
-from abhinaya.train.data.manifest import read_manifest
+from abhinaya.train.data.manifest import Manifest, read_manifest
+from abhinaya.train.eval_attributes import attribute_rows, rated
 from abhinaya.train.eval_html import as_html, curve_page, text_page
 from abhinaya.train.eval_predictions import VERDICT, System, join, read_predictions
-from abhinaya.train.eval_report import LOSS_MARK, as_json, as_text
+from abhinaya.train.eval_ratings import Rater, join_ratings, only_rates, rates, read_ratings
+from abhinaya.train.eval_report import LOSS_MARK, as_json, as_text, attributes_as_json
 from abhinaya.train.eval_rules import open_combiner, rule_rows, with_combiner
 from abhinaya.train.eval_sources import Source, read_sources
 from abhinaya.train.eval_tables import (
@@ -69,7 +71,7 @@ def _tables(args: argparse.Namespace) -> Told:
 def _curve(args: argparse.Namespace) -> Told:
     if not 0 <= args.alarms <= 1:
         raise DataError(f"--alarms {args.alarms}: must be between 0 and 1")
-    on, systems, _ = _scored(args)
+    on, systems = _scored(args, _read(args))
     voters = _voters(systems, args.voters)
     found = eval_curve.measure(voters, on, _rule(args, voters), args.neutral, args.alarms)
     text = eval_curve.as_text(found)
@@ -141,21 +143,27 @@ def _add_predictions(parser: argparse.ArgumentParser) -> None:
     eval_models.add_models(parser)
 
 
-def _scored(args: argparse.Namespace) -> tuple[Scored, list[System], int]:
-    """Read the truth and the predictions; and how many clips there are before choosing.
-
-    Models that are to be run are run; their files join `args.predictions`.
-    """
+def _read(args: argparse.Namespace) -> Manifest:
+    """Read the truth; models that are to be run are run, their files join `args.predictions`."""
     manifest = read_manifest(args.manifest, args.root)
     if args.split:
         manifest = manifest.only(args.split)
     if args.resamples < 1:
         raise DataError(f"--resamples {args.resamples}: must be at least 1")
-    on = scored(manifest.clips, args.by_speaker, args.resamples, args.seed)
+    labelled = any(clip.label for clip in manifest.clips)
+    rateable = any(clip.attributes for clip in manifest.clips)
+    scale = rated if rateable and not labelled else scored
+    scale(manifest.clips, args.by_speaker, args.resamples, args.seed)  # before models run for hours
     args.predictions = [*args.predictions, *eval_models.run(args, manifest)]
     if not args.predictions:
         raise DataError("nothing to evaluate: give files, or --checkpoint, --model or --profile")
-    return on, _systems(args.predictions, on), len(manifest.clips)
+    return manifest
+
+
+def _scored(args: argparse.Namespace, manifest: Manifest) -> tuple[Scored, list[System]]:
+    """Pick what labels can be scored on, and read what the systems say of it."""
+    on = scored(manifest.clips, args.by_speaker, args.resamples, args.seed)
+    return on, _systems(args.predictions, on)
 
 
 def _rule(args: argparse.Namespace, voters: Sequence[System]) -> Rule:
@@ -168,7 +176,27 @@ def _rule(args: argparse.Namespace, voters: Sequence[System]) -> Rule:
 
 
 def _report(args: argparse.Namespace) -> dict[str, Any]:
-    on, systems, total = _scored(args)
+    manifest = _read(args)
+    rating = [item for item in args.predictions if rates(_file(item)[1])]
+    about = _attributes(args, manifest, rating) if rating else {}
+    args.predictions = [item for item in args.predictions if not only_rates(_file(item)[1])]
+    return {**about, **(_labels(args, manifest) if args.predictions else {})}
+
+
+def _attributes(
+    args: argparse.Namespace, manifest: Manifest, files: Sequence[str]
+) -> dict[str, Any]:
+    on = rated(manifest.clips, args.by_speaker, args.resamples, args.seed)
+    raters: dict[str, Rater] = {}
+    for name, path in map(_file, files):
+        _require_new(name, path, raters)
+        raters[name] = join_ratings(name, read_ratings(path), on.clips)
+    rows = list(attribute_rows(list(raters.values()), on))
+    return attributes_as_json(on, len(manifest.clips), rows)
+
+
+def _labels(args: argparse.Namespace, manifest: Manifest) -> dict[str, Any]:
+    on, systems = _scored(args, manifest)
     voters = _voters(systems, args.voters)
     rule = _rule(args, voters)
     named: dict[str, Rule] = {
@@ -178,7 +206,7 @@ def _report(args: argparse.Namespace) -> dict[str, Any]:
         named[f"{rule.method}, fitted"] = rule
     return as_json(
         on,
-        total=total,
+        total=len(manifest.clips),
         models=[model_row(s, on) for s in systems],
         classes={s.name: class_rows(s, on) for s in systems},
         confusions={s.name: confusion_rows(s, on) for s in systems},
@@ -189,25 +217,30 @@ def _report(args: argparse.Namespace) -> dict[str, Any]:
     )
 
 
+def _file(said: str) -> tuple[str, Path]:
+    """Name and path of [NAME=]FILE."""
+    name, _, file = said.rpartition("=")
+    return name or Path(file).stem, Path(file)
+
+
+def _require_new(name: str, path: Path, known: Container[str]) -> None:
+    if name in known:
+        raise DataError(f"{path}: there is already a system {name!r}; name it apart: OTHER={path}")
+
+
 def _systems(given: Sequence[str], on: Scored) -> list[System]:
     found: dict[str, System] = {}
-    for item in given:
-        name, _, file = item.rpartition("=")
-        path = Path(file)
-        for system, ballots in read_predictions(path, name or path.stem).items():
-            if system in found:
-                raise DataError(
-                    f"{path}: there is already a system {system!r}; name it apart: OTHER={path}"
-                )
+    for name, path in map(_file, given):
+        for system, ballots in read_predictions(path, name).items():
+            _require_new(system, path, found)
             found[system] = join(system, ballots, on.clips)
     return list(found.values())
 
 
 def _sources(given: Sequence[str]) -> dict[str, Source]:
     found: dict[str, Source] = {}
-    for item in given:
-        name, _, file = item.rpartition("=")
-        found |= read_sources(Path(file), name or Path(file).stem)
+    for name, path in map(_file, given):
+        found |= read_sources(path, name)
     return found
 
 

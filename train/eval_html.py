@@ -25,7 +25,9 @@ SIDE: Final = 240
 
 def as_html(report: Report) -> str:
     """Write the page: the tables as text, then each system's plots."""
-    plots = "".join(_system(report, row["name"]) for row in report["models"])
+    plots = "".join(_system(report, row["name"]) for row in report.get("models", ()))
+    rated = report.get("attributes", {}).get("systems", ())
+    plots += "".join(_attributes(row) for row in rated)
     return text_page("Evaluation", as_text(report), plots)
 
 
@@ -55,11 +57,20 @@ def _system(report: Report, name: str) -> str:
     ]
     if bins := report["reliability"].get(name):
         plots.append(("Accuracy by confidence", reliability_plot(bins)))
+    return _figures(name, plots)
+
+
+def _attributes(row: Mapping[str, Any]) -> str:
+    values = {name: found["value"] for name, found in row["each"].items()}
+    return _figures(f"{row['name']}: attributes", [("CCC of each attribute", bars_plot(values))])
+
+
+def _figures(title: str, plots: Iterable[tuple[str, str]]) -> str:
     figures = "".join(
         f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
         for caption, svg in plots
     )
-    return f"<h2>{escape(name)}</h2><section>{figures}</section>"
+    return f"<h2>{escape(title)}</h2><section>{figures}</section>"
 
 
 def confusion_plot(labels: Sequence[str], table: Sequence[Sequence[int]]) -> str:
@@ -85,16 +96,16 @@ def confusion_plot(labels: Sequence[str], table: Sequence[Sequence[int]]) -> str
 
 
 def bars_plot(values: Mapping[str, float]) -> str:
-    """Draw one bar a label, from 0 to 1."""
+    """Draw one bar a name, from 0 to 1; what is below 0 has its figure alone."""
     left, height, parts = 70, 24, []
     for y, (label, value) in enumerate(values.items()):
-        middle = y * height + height / 2 + 4
+        middle, width = y * height + height / 2 + 4, max(0.0, value) * SIDE
         parts.append(_text(left - 6, middle, label, "end"))
         parts.append(
-            f'<rect x="{left}" y="{y * height + 3}" width="{value * SIDE:.1f}" '
+            f'<rect x="{left}" y="{y * height + 3}" width="{width:.1f}" '
             f'height="{height - 6}" fill="var(--bar)"/>'
         )
-        parts.append(_text(left + value * SIDE + 5, middle, figure(value)))
+        parts.append(_text(left + width + 5, middle, figure(value)))
     return _svg(left + SIDE + 45, len(values) * height, parts)
 
 

@@ -10,18 +10,21 @@ from __future__ import annotations
 import argparse
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import track
 
 from abhinaya.models import registry
-from abhinaya.train.data.clips import DataError
+from abhinaya.train.data.clips import ATTRIBUTES, DataError
 from abhinaya.train.data.manifest import Manifest
 from abhinaya.train.predict import ask, write_predictions
+
+Said = TypeVar("Said")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,8 @@ class Named:
     name: str
     model: str
     options: dict[str, Any] = field(default_factory=dict)
+    rates: bool = False
+    """Whether it gives attributes, and not labels."""
 
 
 def add_models(parser: argparse.ArgumentParser) -> None:
@@ -79,10 +84,11 @@ def asked(args: argparse.Namespace) -> list[Named]:
     found = [*_of_profile(args.profile)] if args.profile is not None else []
     for said in args.checkpoint:
         name, place = _pair("--checkpoint", said)
-        from abhinaya.train.record import voter_of  # torch, only for who asks
+        from abhinaya.train.record import described  # torch, only for who asks
 
-        model, options = voter_of(Path(place))
-        found.append(Named(name, model, options))
+        of = described(Path(place))
+        rates = bool(of.outputs) and set(of.outputs) <= set(ATTRIBUTES)
+        found.append(Named(name, of.model, of.options, rates))
     found += [Named(*_pair("--model", said)) for said in args.model]
     names = [one.name for one in found]
     if twice := {name for name in names if names.count(name) > 1}:
@@ -111,27 +117,49 @@ def run(args: argparse.Namespace, manifest: Manifest) -> list[str]:
     if args.batch < 1:
         raise DataError(f"--batch {args.batch}: must be at least 1")
     for one in asked(args):
-        try:
-            voter = registry.load(one.model, one.options)
-        except registry.UnknownModelError as error:
-            raise DataError(f"model {one.name}: {error}") from error
         args.write.mkdir(parents=True, exist_ok=True)
         path = args.write / f"{one.name.replace('/', '-')}.csv"
-        answers = track(
-            ask(voter, manifest, args.batch, args.heard),
-            description=one.name,
-            total=len(manifest.clips),
-            console=Console(stderr=True),
-            transient=True,
-            disable=not sys.stderr.isatty(),
-        )
-        gone = write_predictions(path, voter.card, answers)
+        gone = (_rate if one.rates else _vote)(one, args, manifest, path)
         answered = len(manifest.clips) - gone.total()
         print(f"{path}: {answered} of {len(manifest.clips)} clips answered", file=sys.stderr)
         for reason, count in gone.most_common():
             print(f"  not answered: {reason} ({count})", file=sys.stderr)
         files.append(f"{one.name}={path}")
     return files
+
+
+def _vote(one: Named, args: argparse.Namespace, manifest: Manifest, path: Path) -> Counter[str]:
+    try:
+        voter = registry.load(one.model, one.options)
+    except registry.UnknownModelError as error:
+        raise DataError(f"model {one.name}: {error}") from error
+    answers = ask(voter, manifest, args.batch, args.heard)
+    return write_predictions(path, voter.card, _shown(answers, one.name, manifest))
+
+
+def _rate(one: Named, args: argparse.Namespace, manifest: Manifest, path: Path) -> Counter[str]:
+    from abhinaya.train.rate import AttributeModel, rate, write_ratings  # torch, for who asks
+
+    known = ("checkpoint", "device", "dtype")
+    if unknown := sorted(set(one.options) - set(known)):
+        raise DataError(
+            f"model {one.name}: no option {unknown[0]!r}; attributes have {', '.join(known)}"
+        )
+    version = Path(one.options["checkpoint"]).name
+    ratings = rate(AttributeModel(**one.options), manifest, args.batch)
+    return write_ratings(path, version, _shown(ratings, one.name, manifest))
+
+
+def _shown(answers: Iterable[Said], name: str, manifest: Manifest) -> Iterable[Said]:
+    """Show on a terminal how far a model is."""
+    return track(
+        answers,
+        description=name,
+        total=len(manifest.clips),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )
 
 
 def _pair(flag: str, said: str) -> tuple[str, str]:

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 
@@ -25,8 +25,12 @@ from abhinaya.train.data.read_plain import known_label
 from abhinaya.train.eval_monitor import SUFFIXES, read_verdicts
 from abhinaya.train.metrics import Indices
 
+Said = TypeVar("Said")
 VERDICT: Final = "verdict"
 """Name of the system that is the monitor's decision on all its voters."""
+NAMES: Final = ("FileName", "id", "path")
+"""Columns that may name the clip of a row; the first that is there does."""
+_LABEL: Final = ("EmoClass", "label", "Prediction")
 Part = tuple[Ballot, float]
 """What a system says of a part of a clip, and its seconds."""
 Ballots = dict[str, Ballot]
@@ -74,7 +78,7 @@ def join(name: str, ballots: Ballots, clips: Sequence[Clip]) -> System:
         DataError: none of its answers is about any of them.
 
     """
-    found = found_ballots(ballots, clips)
+    found = found_answers(ballots, clips)
     if not any(found):
         told = next(iter(ballots), "nothing")
         raise DataError(
@@ -88,28 +92,33 @@ def join(name: str, ballots: Ballots, clips: Sequence[Clip]) -> System:
     return System(name, guess, np.array(rows, np.float32))
 
 
-def found_ballots(ballots: Ballots, clips: Sequence[Clip]) -> list[Ballot | None]:
+def found_answers(answers: Mapping[str, Said], clips: Sequence[Clip]) -> list[Said | None]:
     """Find the answers [N] by id or path; by file name only where that is unique on both sides."""
-    answers = Counter(map(_stem, ballots))
-    short = {_stem(key): ballot for key, ballot in ballots.items() if answers[_stem(key)] == 1}
+    named = Counter(map(_stem, answers))
+    short = {_stem(key): said for key, said in answers.items() if named[_stem(key)] == 1}
     stems = [_stem(clip.path or clip.id) for clip in clips]
     times = Counter(stems)
     return [
-        ballots.get(clip.id)
-        or ballots.get(clip.path)
+        answers.get(clip.id)
+        or answers.get(clip.path)
         or (short.get(stem) if times[stem] == 1 else None)
         for clip, stem in zip(clips, stems, strict=True)
     ]
+
+
+def labels_in(columns: Collection[str]) -> bool:
+    """Whether a CSV with these columns says labels."""
+    return any(c in columns for c in _LABEL) or set(columns).issuperset(LABELS)
 
 
 def _from_csv(path: Path) -> Ballots:
     with path.open(newline="", encoding="utf-8-sig") as lines:
         rows = list(csv.DictReader(lines))
     columns = set(rows[0]) if rows else set()
-    names = next((c for c in ("FileName", "id", "path") if c in columns), None)
-    label = next((c for c in ("EmoClass", "label", "Prediction") if c in columns), None)
+    names = next((c for c in NAMES if c in columns), None)
+    label = next((c for c in _LABEL if c in columns), None)
     scored = columns.issuperset(LABELS)
-    if names is None or (label is None and not scored):
+    if names is None or not labels_in(columns):
         raise DataError(
             f"{path}: needs a column FileName (or id) and EmoClass (or label, or all eight labels "
             f"as probabilities); it has {', '.join(sorted(columns)) or 'no rows'}"

@@ -9,6 +9,8 @@ from typing import Any, Final
 from abhinaya.models.base import FloatArray
 from abhinaya.models.ensemble import Rule
 from abhinaya.models.labels import LABELS
+from abhinaya.train.data.clips import ATTRIBUTES
+from abhinaya.train.eval_attributes import AttributeRow, Rated
 from abhinaya.train.eval_intervals import Interval
 from abhinaya.train.eval_rules import RuleRow
 from abhinaya.train.eval_tables import Combination, ModelRow, Scored
@@ -64,19 +66,40 @@ def as_json(
     }
 
 
+def attributes_as_json(on: Rated, total: int, rows: Sequence[AttributeRow]) -> Report:
+    """Give what was measured of attributes alone; `as_json` has the rest."""
+    return {
+        "schema": SCHEMA,
+        "clips": total,
+        "resampled": "speakers" if on.by_speaker else "clips",
+        "resamples": on.resamples,
+        "attributes": {"rated": len(on.clips), "systems": [asdict(row) for row in rows]},
+    }
+
+
 def as_text(report: Report) -> str:
-    """Give the tables for a terminal."""
-    left_out = report["clips"] - report["scored"]
-    said = f"{report['scored']} clips of {report['speakers']} speakers"
-    if left_out:
-        said += f"; {left_out} without a consensus among the eight are left out"
-    said += f". 95 % intervals over {report['resampled']} ({report['resamples']} resamples)."
-    parts = [said, _models(report), *_losses(report), _classes(report)]
-    if report["combinations"]:
-        parts.append(_combinations(report))
-    if report["rules"]:
-        parts.append(_rules(report))
+    """Give the tables for a terminal, those that there is something to say in."""
+    parts = []
+    if "models" in report:
+        left_out = report["clips"] - report["scored"]
+        said = f"{report['scored']} clips of {report['speakers']} speakers"
+        if left_out:
+            said += f"; {left_out} without a consensus among the eight are left out"
+        parts += [said + _drawn(report), _models(report), *_losses(report), _classes(report)]
+        if report["combinations"]:
+            parts.append(_combinations(report))
+        if report["rules"]:
+            parts.append(_rules(report))
+    if "attributes" in report:
+        said = f"{report['attributes']['rated']} clips with arousal, valence and dominance"
+        if left_out := report["clips"] - report["attributes"]["rated"]:
+            said += f"; {left_out} without are left out"
+        parts += [said + _drawn(report), _attributes(report)]
     return "\n\n".join(parts)
+
+
+def _drawn(report: Report) -> str:
+    return f". 95 % intervals over {report['resampled']} ({report['resamples']} resamples)."
 
 
 def _models(report: Report) -> str:
@@ -152,6 +175,25 @@ def _rules(report: Report) -> str:
             ]
         )
     return "Table 5. All voters, by rule\n" + table(rows)
+
+
+def _attributes(report: Report) -> str:
+    found = report["attributes"]
+    rows = [["system", "mean CCC", *ATTRIBUTES, "answered", "gain over the first", "p"]]
+    for row in found["systems"]:
+        gain = row["gain"] and row["gain"]["comparison"]
+        lead = gain and gain["difference"]
+        rows.append(
+            [
+                row["name"],
+                told(row["mean"]),
+                *(told(row["each"][name]) for name in ATTRIBUTES),
+                f"{row['answered']}/{found['rated']}",
+                f"{lead['value']:+.3f} [{lead['low']:+.3f}, {lead['high']:+.3f}]" if lead else "-",
+                figure(gain["p"] if gain else None),
+            ]
+        )
+    return "Table 6. Attributes\n" + table(rows)
 
 
 def told(interval: Mapping[str, float]) -> str:

@@ -81,20 +81,30 @@ def scored(
             f"{len(clips)} clips: none has a consensus among the eight labels, so none can be "
             "scored; a hidden test set must be scored by its organisers"
         )
-    nobody = sum(not clip.speaker for clip in chosen)
-    if by_speaker and nobody:
-        raise DataError(
-            f"{nobody} of {len(chosen)} clips name no speaker; resample by clip (leave out "
-            "--by-speaker)"
-        )
-    if by_speaker and len({clip.speaker for clip in chosen}) < 2:
-        raise DataError(
-            f"{len(chosen)} clips of one speaker: nothing is known about other people; resample "
-            "by clip (leave out --by-speaker)"
-        )
+    if by_speaker:
+        require_speakers(chosen)
     truth = np.array([LABELS.index(clip.label or "") for clip in chosen], np.int64)
     groups = tuple(clip.speaker for clip in chosen) if by_speaker else None
     return Scored(chosen, truth, tuple(sorted(set(truth.tolist()))), groups, resamples, seed)
+
+
+def require_speakers(clips: Sequence[Clip]) -> None:
+    """See that speakers can be resampled.
+
+    Raises:
+        DataError: a clip names none, or all are of one.
+
+    """
+    if nobody := sum(not clip.speaker for clip in clips):
+        raise DataError(
+            f"{nobody} of {len(clips)} clips name no speaker; resample by clip (leave out "
+            "--by-speaker)"
+        )
+    if len({clip.speaker for clip in clips}) < 2:
+        raise DataError(
+            f"{len(clips)} clips of one speaker: nothing is known about other people; resample "
+            "by clip (leave out --by-speaker)"
+        )
 
 
 @dataclass(frozen=True, slots=True)

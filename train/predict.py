@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from abhinaya.models.base import Abstention, Ballot, Card, Utterance, Voter
+from abhinaya.models.base import Abstention, Ballot, Card, FloatArray, Utterance, Voter
 from abhinaya.models.compact.features import SAMPLE_RATE
 from abhinaya.models.labels import LABELS
 from abhinaya.train.compact_recordings import Recordings
@@ -85,10 +85,13 @@ def _lacks(clip: Clip, card: Card) -> str:
 def _pieces(root: Path, clip: Clip, card: Card) -> list[Utterance]:
     if "audio" not in card.needs:
         return [Utterance(np.zeros(0, np.float32), transcript=clip.transcript)]
-    samples = read_clip(root, clip)
-    count = max(1, math.ceil(len(samples) / LONGEST))
-    parts = np.array_split(samples, count)
+    parts = pieces_of(read_clip(root, clip))
     return [Utterance(part, transcript=clip.transcript) for part in parts]
+
+
+def pieces_of(samples: FloatArray) -> list[FloatArray]:
+    """Cut a wave [n] into equal pieces of at most LONGEST samples."""
+    return np.array_split(samples, max(1, math.ceil(len(samples) / LONGEST)))
 
 
 def _heard(manifest: Manifest, clips: Sequence[Clip], heard_s: float) -> list[Utterance]:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from abhinaya.models.checkpoint import Tensors, read
 from abhinaya.models.errors import KeysError
+from abhinaya.models.labels import LABELS
 from abhinaya.train.learners.base import Learner
 from abhinaya.train.validation import Figures
 
@@ -33,7 +34,7 @@ class Record:
     """Where the checkpoint will be."""
 
     def save(self, learner: Learner, folder: Path, state: Tensors, figures: Figures) -> None:
-        """Write weights, this record in their metadata, and what a profile needs.
+        """Write weights, this record in their metadata, and of labels what a profile needs.
 
         Raises:
             WriteError: the weights cannot be written.
@@ -50,6 +51,8 @@ class Record:
             "figures": dict(figures.values),
         }
         learner.save(folder, state, extra)
+        if not set(self.labels) <= set(LABELS):
+            return  # attributes are no vote: the monitor has no place for them
         _, options = learner.voter(self.place)
         lines = [
             "# Add this to a profile, under a name of your own.",
@@ -62,6 +65,17 @@ class Record:
         (folder / PROFILE).write_text("\n".join(lines) + "\n", "utf-8")
 
 
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What a checkpoint of a run says of how it is loaded."""
+
+    model: str
+    """Of the registry, if it gives labels."""
+    options: dict[str, Any]
+    outputs: tuple[str, ...]
+    """Labels or attributes, in order."""
+
+
 def voter_of(folder: Path) -> tuple[str, dict[str, Any]]:
     """Name and options by which the registry loads the checkpoint in `folder`.
 
@@ -69,7 +83,19 @@ def voter_of(folder: Path) -> tuple[str, dict[str, Any]]:
         ModelError: no checkpoint is there, or it does not say how it is loaded.
 
     """
-    said = read(folder).extra.get("voter")
+    found = described(folder)
+    return found.model, found.options
+
+
+def described(folder: Path) -> Described:
+    """Read what the checkpoint in `folder` says of itself.
+
+    Raises:
+        ModelError: no checkpoint is there, or it does not say how it is loaded.
+
+    """
+    extra = read(folder).extra
+    said = extra.get("voter")
     if not isinstance(said, dict):
         raise KeysError(
             folder,
@@ -77,4 +103,4 @@ def voter_of(folder: Path) -> tuple[str, dict[str, Any]]:
             "Give the folder best/ of a run, or name the model with --model",
         )
     options = {k: str(folder) if v == _HERE else v for k, v in said["options"].items()}
-    return str(said["model"]), options
+    return Described(str(said["model"]), options, tuple(extra.get("labels", ())))

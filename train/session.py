@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, set_seed
+from accelerate.utils import set_seed
 
 from abhinaya.models.wavlm import WaveNorm
 from abhinaya.train.corpus import Corpus, choose, without_short
 from abhinaya.train.data.manifest import Manifest
 from abhinaya.train.data.targets import class_counts
+from abhinaya.train.devices import accelerator_for, is_sharded
 from abhinaya.train.errors import TrainingError
 from abhinaya.train.examples import Examples
 from abhinaya.train.journal import Journal, curves_in
@@ -58,13 +58,8 @@ def train(job: Job, say: Callable[[str], None] = print) -> Position:
 
     """
     recipe = job.recipe
-    bf16 = _bf16(recipe.precision)
-    drops = isinstance(recipe.options, WavlmOptions)  # WavLM leaves out layers while it learns
-    unused = DistributedDataParallelKwargs(find_unused_parameters=drops)
-    accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", kwargs_handlers=[unused])
-    if accelerator.device.type == "cuda":
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.backends.cudnn.benchmark = False
+    accelerator = accelerator_for(recipe)
+    bf16 = accelerator.mixed_precision == "bf16"
     tell = say if accelerator.is_main_process else _nothing
     reads = needs(recipe.options)
     corpus = choose(job.manifest, recipe, reads, job.listed)
@@ -122,14 +117,8 @@ def _run(job: Job, accelerator: Accelerator, parts: Parts, tell: Callable[[str],
     tell(f"best validation {position.best:.4f} after step {position.best_at}: {folder.best}")
     if job.recipe.gives_labels:
         tell(f"for a profile: {folder.best / PROFILE}")
-        tell(f"measure it: abhinaya eval MANIFEST --checkpoint NAME={folder.best}")
+    tell(f"measure it: abhinaya eval MANIFEST --checkpoint NAME={folder.best}")
     return position
-
-
-def _bf16(precision: str) -> bool:
-    if precision == "auto":
-        return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    return precision == "bf16"
 
 
 def _norm(recipe: Recipe, corpus: Corpus) -> WaveNorm:
@@ -189,6 +178,7 @@ def _told(
     weights = [p.numel() for p in learner.module.parameters()]
     learning = sum(p.numel() for p in learner.module.parameters() if p.requires_grad)
     device = f"{accelerator.num_processes} x {accelerator.device.type}"
+    device += ", sharded" if is_sharded(accelerator) else ""
     numbers = "bf16" if accelerator.mixed_precision == "bf16" else "fp32"
     lines = [
         f"{len(corpus.train)} clips to learn from, {len(corpus.validation)} to judge by",

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from abhinaya.models.base import FloatArray
-from abhinaya.models.compact.tokens import encode
 from abhinaya.train.data.texts import FINE, Sentence
 from abhinaya.train.data.word_errors import with_errors
+from abhinaya.train.text_words import Lexicon
 
 
 @dataclass(frozen=True)
@@ -22,57 +22,87 @@ class TextPlan:
     """How sentences become a batch."""
 
     size: int = 128
-    buckets: int = 1 << 15
+    buckets: int = 1 << 17
     hash_seed: int = 0
-    most_errors: float = 0.25
+    seldom: int = 5
+    """Pieces that occur less often in the sentences fitted on get no row."""
+    most_errors: float = 0.5
     """Each sentence gets a word error rate drawn between 0 and this."""
-    clean: float = 0.4
+    clean: float = 0.2
     """Share of sentences left without errors."""
     balance: float = 0.35
     """0 draws classes as often as they occur, 1 equally often."""
+    taught: float = 0.5
+    """What the teachers count beside the labels, where there are any."""
 
 
 FINE_LABELS: Final = tuple(name for names in FINE.values() for name in names)
+DRAWN_AT_ONCE: Final = 8
+"""Batches, sorted by length among them: a batch of like lengths has little padding."""
 
 
 class TextBatches:
     """Draws batches of sentences, by seed.
 
     Targets have a column for each of `labels`, and after them one for each of FINE_LABELS; a
-    sentence with fine labels has only those, another only the coarse ones.
+    sentence with fine labels has only those, another only the coarse ones. What a teacher says
+    of a sentence is over the fine ones.
     """
 
     def __init__(
-        self, sentences: Sequence[Sentence], labels: tuple[str, ...], plan: TextPlan, seed: int
+        self,
+        sentences: Sequence[Sentence],
+        labels: tuple[str, ...],
+        plan: TextPlan,
+        seed: int,
+        lexicon: Lexicon,
+        taught: FloatArray | None = None,
     ) -> None:
+        """`lexicon` has every word of `sentences`; `taught` [N, F] is a teacher's chances."""
         self._sentences = sentences
         self._plan = plan
         self._rng = np.random.default_rng(seed)
+        self._lexicon = lexicon
         coarse = targets_of(sentences, labels)
-        fine = fine_targets_of(sentences)
-        known = fine.sum(axis=1, keepdims=True) > 0.0
-        self._targets = np.concatenate([np.where(known, 0.0, coarse), fine], axis=1)
-        self._targets = self._targets.astype(np.float32)
+        self._targets = labelled(coarse, fine_targets_of(sentences))
+        if taught is not None:
+            said = np.concatenate([np.zeros_like(coarse), taught], axis=1)
+            mixed = (1.0 - plan.taught) * self._targets + plan.taught * said
+            self._targets = mixed.astype(np.float32)
         counts = coarse.sum(axis=0)
         per_class = np.where(counts > 0, np.maximum(counts, 1.0) ** -plan.balance, 0.0)
         chance = (coarse @ per_class).astype(np.float64)
         self._chance = chance / chance.sum()
         self._words = common_words(sentences)
+        self._ready: list[tuple[Tensor, Tensor]] = []
 
-    def draw(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Pieces [B, W, K], mask [B, W], targets [B, C + F]."""
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """Words [B, W] as the lexicon numbers them, targets [B, C + F]."""
+        if not self._ready:
+            self._ready = self._some()
+        return self._ready.pop()
+
+    def _some(self) -> list[tuple[Tensor, Tensor]]:
         rng, plan = self._rng, self._plan
-        chosen = rng.choice(len(self._sentences), size=plan.size, p=self._chance)
+        chosen = rng.choice(len(self._sentences), size=DRAWN_AT_ONCE * plan.size, p=self._chance)
         texts = []
         for i in chosen:
             rate = 0.0 if rng.random() < plan.clean else rng.uniform(0.0, plan.most_errors)
             texts.append(with_errors(self._sentences[i].text, rate, self._words, rng))
-        ids, mask = encode(texts, plan.buckets, plan.hash_seed)
-        return (
-            torch.from_numpy(ids),
-            torch.from_numpy(mask),
-            torch.from_numpy(self._targets[chosen]),
-        )
+        by_length = sorted(range(len(texts)), key=lambda n: len(texts[n].split()))
+        found = []
+        for start in rng.permutation(DRAWN_AT_ONCE) * plan.size:
+            batch = by_length[start : start + plan.size]
+            words = self._lexicon.encode([texts[n] for n in batch])
+            targets = self._targets[chosen[batch]]
+            found.append((torch.from_numpy(words), torch.from_numpy(targets)))
+        return found
+
+
+def labelled(coarse: FloatArray, fine: FloatArray) -> FloatArray:
+    """[N, C] and [N, F] -> [N, C + F]: the fine labels where there are any, else the coarse."""
+    known = fine.sum(axis=1, keepdims=True) > 0.0
+    return np.concatenate([np.where(known, 0.0, coarse), fine], axis=1).astype(np.float32)
 
 
 def fine_targets_of(sentences: Sequence[Sentence]) -> FloatArray:

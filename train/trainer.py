@@ -21,9 +21,11 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object, set_seed
 from torch import Tensor
 
-from abhinaya.models.checkpoint import Tensors, read, save
+from abhinaya.models.checkpoint import Tensors
 from abhinaya.models.errors import ModelError
+from abhinaya.train import saved_state
 from abhinaya.train.batches import Batch, read_batches
+from abhinaya.train.devices import prepared
 from abhinaya.train.errors import Interrupted, TrainingError
 from abhinaya.train.examples import Examples
 from abhinaya.train.journal import Journal
@@ -33,13 +35,12 @@ from abhinaya.train.objective import Objective
 from abhinaya.train.plan import Step, epoch_steps, rate_at, validation_batches
 from abhinaya.train.recipe import Recipe, TrainRecipe
 from abhinaya.train.run_folder import Position, RunFolder
+from abhinaya.train.sharded import is_spread, spread_again, whole
 from abhinaya.train.stop import StopWish
 from abhinaya.train.validation import Figures, judge
 
 NAMED: Final = 8
 """Files that a message about a batch names at most."""
-LEARNING: Final = "learning.safetensors"
-"""Of a saved state: the weights that learn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +74,8 @@ class Trainer:
                 )
         learning = [p for p in parts.learner.module.parameters() if p.requires_grad]
         optimiser = torch.optim.AdamW(learning, **_settings(self._stages[0]))
-        self._module, self._optimiser = accelerator.prepare(parts.learner.module, optimiser)
+        self._module, self._optimiser = prepared(accelerator, parts.learner.module, optimiser)
         self._position = Position()
-        accelerator.register_save_state_pre_hook(self._only_what_learns)
-        accelerator.register_load_state_pre_hook(self._fill_what_learns)
 
     def resume(self) -> bool:
         """Go to the latest saved state; False if nothing was saved yet."""
@@ -86,7 +85,7 @@ class Trainer:
             return False
         path, self._position = found
         try:
-            self._a.load_state(str(path))
+            saved_state.get(path, self._learning(), self._optimiser)
         except (OSError, RuntimeError, ValueError, KeyError, ModelError) as error:
             raise TrainingError(
                 f"{path}: cannot be loaded ({str(error).splitlines()[0]}); it is damaged, or of "
@@ -280,65 +279,68 @@ class Trainer:
 
     def _validate(self, objective: Objective, stage: TrainRecipe) -> Figures:
         parts, rank, world = self._p, self._a.process_index, self._a.num_processes
-        rows = validation_batches(parts.lengths[1], stage.batch)[rank::world]
+        every = validation_batches(parts.lengths[1], stage.batch)
+        rows = every[rank::world]
+        # Devices that share weights or buffers must all run as often: who has no batch left runs
+        # one again, and what comes of it is dropped.
+        again = every[: -(-len(every) // world) - len(rows)]
         batches = read_batches(
-            rows, parts.validation.judged, parts.learner, parts.recipe.run.workers
+            [*rows, *again], parts.validation.judged, parts.learner, parts.recipe.run.workers
         )
         self._module.eval()
         found: list[tuple[int, list[float], list[float], list[float]]] = []
         with torch.no_grad():
-            for of_batch, batch in zip(rows, batches, strict=True):
+            for k, batch in enumerate(batches):
                 scores = parts.learner.scores(self._module, self._here(batch)).float().cpu()
-                found += zip(
-                    of_batch,
-                    scores.tolist(),
-                    batch.shares.tolist(),
-                    batch.attributes.tolist(),
-                    strict=True,
-                )
-        whole = sorted(gather_object(found))
-        scores, shares, known = (torch.tensor([row[i] for row in whole]) for i in (1, 2, 3))
+                if k < len(rows):
+                    found += zip(
+                        rows[k],
+                        scores.tolist(),
+                        batch.shares.tolist(),
+                        batch.attributes.tolist(),
+                        strict=True,
+                    )
+        ordered = sorted(gather_object(found))
+        scores, shares, known = (torch.tensor([row[i] for row in ordered]) for i in (1, 2, 3))
         return judge(scores, shares, known, objective, len(parts.counts))
 
     # --- what is kept -----------------------------------------------------------------------------
 
     def _save_best(self, figures: Figures) -> None:
-        state = self._a.get_state_dict(self._module)  # every process has its part in it
+        state = self._weights()  # every process has its part in it
         if self._a.is_main_process:
             self._p.folder.put_best(lambda folder: self._p.save_best(folder, state, figures))
         self._a.wait_for_everyone()
 
+    def _weights(self) -> Tensors:
+        """Give all weights; of those that are spread over devices only what learns.
+
+        What is spread is a language model, and of one no checkpoint keeps the rest.
+        """
+        module = self._a.unwrap_model(self._module)
+        learning = {name for name, _ in self._learning()}
+        return {
+            name: whole(tensor)
+            for name, tensor in module.state_dict().items()
+            if name in learning or not is_spread(tensor)
+        }
+
     def _save(self) -> None:
         position = replace(self._position, log_bytes=self._journal.size)
+        main = self._a.is_main_process
         self._a.wait_for_everyone()
 
         def fill(part: Path) -> None:
-            self._a.save_state(str(part))
+            saved_state.put(part, self._learning(), self._optimiser, main)
             self._a.wait_for_everyone()
 
-        self._p.folder.put_state(position, fill, self._a.is_main_process)
+        self._p.folder.put_state(position, fill, main)
         self._a.wait_for_everyone()
 
-    def _only_what_learns(self, models: list[Any], weights: list[Any], folder: str) -> None:
-        """Save no weights that never change, under names that other numbers of devices know."""
-        if not weights:
-            return  # spread over devices: saved whole, by those who hold the pieces
-        weights.clear()
-        if self._a.is_main_process:
-            save(Path(folder) / LEARNING, dict(self._learning()))
-
-    def _fill_what_learns(self, models: list[Any], folder: str) -> None:
-        file = Path(folder) / LEARNING
-        if not models or not file.exists():
-            return
-        models.clear()
-        stored = read(file).tensors
-        with torch.no_grad():
-            for name, parameter in self._learning():
-                parameter.copy_(stored[name])
-
     def _learning(self) -> Iterator[tuple[str, Tensor]]:
+        """Give the weights that learn, by names that other numbers of devices know."""
         module = self._a.unwrap_model(self._module)
+        spread_again(module)
         return ((k, p) for k, p in module.named_parameters() if p.requires_grad)
 
 

@@ -12,6 +12,7 @@ from abhinaya.train.data.check import check, require, usable
 from abhinaya.train.data.cli import main
 from abhinaya.train.data.clips import Clip, DataError
 from abhinaya.train.data.manifest import Manifest, balanced, named, read_manifest, write_manifest
+from abhinaya.train.data.names import read_names
 
 
 def clips(per_class: int = 10) -> list[Clip]:
@@ -96,6 +97,33 @@ def test_a_list_picks_by_id_path_or_bare_name() -> None:
     assert [c.id for c in chosen] == ["sad-3", "angry-0", "fear-9"]
     with pytest.raises(DataError, match=r"1 of 2 are not in the manifest.*glee-1"):
         named(clips(), ["sad-1", "glee-1"])
+
+
+def test_a_name_of_several_clips_is_refused_and_an_id_is_not() -> None:
+    """MELD calls clips of each of its splits dia0_utt0."""
+    same = [Clip(f"{s}_dia0_utt0", "meld", path=f"{s}/dia0_utt0.mp4") for s in ("train", "dev")]
+    assert [c.id for c in named(same, ["dev_dia0_utt0"])] == ["dev_dia0_utt0"]
+    with pytest.raises(DataError, match=r"1 of 1 are names of several clips; use their ids"):
+        named(same, ["dia0_utt0.mp4"])
+    with pytest.raises(DataError, match=r"'sad-1.wav' is listed before by another name"):
+        named(clips(), ["sad-1", "fear-1", "sad-1.wav"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("l.txt", b"\n \n", "names no clip"),
+        ("l.json", b'{"path": []}', "names no clip"),
+        ("l.json", b"[1]", "holds no list of names"),
+        ("l.json", b"[", "is not JSON"),
+        ("l.txt", b"a.wav\nb.wav\na.wav\n", "names 1 clips more than once, the first 'a.wav'"),
+        ("l.txt", b"\xff\xfe", "cannot be read as text"),
+    ],
+)
+def test_a_broken_list_is_named(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=f"{name}: {message}"):
+        read_names(tmp_path / name)
 
 
 def write_noise(path: Path, rate: int, rng: np.random.Generator) -> None:

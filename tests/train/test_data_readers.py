@@ -157,10 +157,21 @@ def test_json_labels_say_the_same_as_csv(tmp_path: Path) -> None:
     assert read("msp-podcast", tmp_path / "json") == read("msp-podcast", tmp_path / "csv")
 
 
+def test_what_json_hides_is_empty(tmp_path: Path) -> None:
+    """Of a test set whose labels are withheld."""
+    (tmp_path / "Labels").mkdir()
+    hidden = '{"a.wav": {"EmoClass": null, "EmoAct": NaN, "SpkrID": null, "Split_Set": "Test3"}}'
+    (tmp_path / "Labels" / "labels_consensus.json").write_text(hidden)
+    (clip,) = read("msp-podcast", tmp_path).values()
+    assert (clip.votes, clip.attributes, clip.speaker, clip.split) == ({}, {}, "", "test3")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         ("0008.wav,N", "0008.wav,Q", "0001_0008.wav has the unknown label 'Q'; known: A, C"),
+        ("4.0,1.0,7.0", "4.0,much,7.0", "not as msp-podcast was published.*'much'"),
+        ("4.0,1.0,7.0", "4.0,1.0,8.0", "0001_0008: attribute dominance = 1.1.*scaled to 0 to 1"),
         ("Train", "Practice", "unknown partition 'Practice'; known: train"),
     ],
 )

@@ -183,6 +183,14 @@ def test_divergence_is_zero_only_at_the_votes() -> None:
     assert even == pytest.approx(0.5 * 0.6931471805599453, abs=1e-12)
 
 
+def test_divergence_from_one_vote_is_cross_entropy() -> None:
+    z, y, w = batch()
+    one = torch.nn.functional.one_hot(y, 8).double()
+    expected = torch.nn.functional.cross_entropy(z, y)
+    torch.testing.assert_close(losses.kl_divergence(z, one), expected)
+    torch.testing.assert_close(losses.kl_divergence(z, one, w), weighted_cross_entropy(z, y, w))
+
+
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
 def test_a_certain_answer_has_finite_gradients(gamma: float) -> None:
     z = torch.tensor([[200.0, 0.0], [-200.0, 0.0]], requires_grad=True)

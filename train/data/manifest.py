@@ -156,20 +156,32 @@ def named(clips: Sequence[Clip], names: Sequence[str]) -> list[Clip]:
     """Pick the clips that `names` lists, by id or file name (with or without suffix), in its order.
 
     Raises:
-        DataError: a name fits no clip.
+        DataError: a name fits no clip, or several, or two names fit one.
 
     """
-    by_name = {clip.id: clip for clip in clips}
-    by_name.update({Path(clip.path).name: clip for clip in clips if clip.path})
-    by_name.update({Path(clip.path).stem: clip for clip in clips if clip.path})
-    found = [by_name.get(name) or by_name.get(Path(name).stem) for name in names]
-    absent = [name for name, clip in zip(names, found, strict=True) if clip is None]
-    if absent:
-        raise DataError(
-            f"list of clips: {len(absent)} of {len(names)} are not in the manifest, the first "
-            f"{', '.join(absent[:3])}; is it the list of another corpus or version?"
-        )
-    return [clip for clip in found if clip is not None]
+    by_name: dict[str, set[int]] = {}
+    for i, clip in enumerate(clips):
+        called = {Path(clip.path).name, Path(clip.path).stem} if clip.path else set()
+        for name in called:
+            by_name.setdefault(name, set()).add(i)
+    by_name.update({clip.id: {i} for i, clip in enumerate(clips)})  # what is unique comes first
+    found = [by_name.get(name) or by_name.get(Path(name).stem) or set() for name in names]
+    pairs = list(zip(names, found, strict=True))
+    absent = [name for name, of in pairs if not of]
+    several = [name for name, of in pairs if len(of) > 1]
+    for wrong, fault in (
+        (absent, "are not in the manifest"),
+        (several, "are names of several clips; use their ids"),
+    ):
+        if wrong:
+            raise DataError(
+                f"list of clips: {len(wrong)} of {len(names)} {fault}, the first "
+                f"{', '.join(wrong[:3])}; is it the list of another corpus or version?"
+            )
+    chosen = [i for of in found for i in of]
+    if twice := [names[k] for k, i in enumerate(chosen) if i in chosen[:k]]:
+        raise DataError(f"list of clips: {twice[0]!r} is listed before by another name; remove it")
+    return [clips[i] for i in chosen]
 
 
 def _counted(counts: Mapping[str, int]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 from abhinaya.train.data.clips import DataError
@@ -12,14 +13,30 @@ def read_names(path: Path) -> list[str]:
     """File names of a list: a line each, or JSON, a list or an object with a list `path`.
 
     Raises:
-        DataError: no such list, or it holds none.
+        DataError: no such list, it is no text, it holds no name, or one twice.
 
     """
     if not path.is_file():
         raise DataError(f"{path}: no such list; give a file with one clip a line")
-    text = path.read_text(encoding="utf-8")
-    if path.suffix != ".json":
-        return [line.strip() for line in text.splitlines() if line.strip()]
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (UnicodeDecodeError, OSError) as error:
+        raise DataError(f"{path}: cannot be read as text: {error}; is it the list?") from error
+    if path.suffix == ".json":
+        names = _of_json(path, text)
+    else:
+        names = [line.strip() for line in text.splitlines() if line.strip()]
+    if not names:
+        raise DataError(f"{path}: names no clip; give one a line")
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise DataError(
+            f"{path}: names {len(twice)} clips more than once, the first {twice[0]!r}; remove all "
+            "but one of each"
+        )
+    return names
+
+
+def _of_json(path: Path, text: str) -> list[str]:
     try:
         found = json.loads(text)
     except json.JSONDecodeError as error:

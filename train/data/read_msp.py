@@ -146,7 +146,12 @@ def _rows(path: Path | None) -> Iterator[Row]:
         raise DataError(f"{path}: is not JSON ({error.msg}); fetch it again") from error
     for name, values in found.items():
         for row in _flat(values):
-            yield {"FileName": name, **{key: str(value) for key, value in row.items()}}
+            yield {"FileName": name, **{key: _said(value) for key, value in row.items()}}
+
+
+def _said(value: Any) -> str:
+    """Write a value of JSON as CSV would: what is hidden, null or NaN, is empty."""
+    return "" if value is None or value != value else str(value)
 
 
 def _flat(values: Any) -> list[dict[str, Any]]:
