@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -58,20 +59,47 @@ class Calibrated(nn.Module):
         return logits
 
 
+class Fusion(nn.Module):
+    """Scores of the voice and of the words together, for people who rarely say what they feel.
+
+    Whatever a voice expresses, its words are neutral in a share of the cases, and express the same
+    in the others. So what the words say for a label is the log of that mixture: neutral words take
+    little from an emotion that is heard, and words of an emotion speak for it.
+
+    C classes, of which `neutral` is one.
+    """
+
+    scales: Tensor
+    """[2] of the speech and of the text scores."""
+    bias: Tensor
+    """[C] added to the text scores: how often each label's words occur."""
+
+    def __init__(self, classes: int, neutral: int, share: float) -> None:
+        """`share` is that of neutral words, over 0 and under 1; `neutral` the label's column."""
+        super().__init__()
+        self.neutral = neutral
+        self.share = share
+        self.scales = nn.Parameter(torch.ones(2))
+        self.bias = nn.Parameter(torch.zeros(classes))
+
+    def forward(self, speech: Tensor, text: Tensor) -> Tensor:
+        """[B, C] and [B, C] -> [B, C]."""
+        said = torch.log_softmax(self.scales[1] * text + self.bias, dim=1)
+        neutral = said[:, self.neutral : self.neutral + 1]
+        own = said + math.log(1.0 - self.share)
+        other = neutral + math.log(self.share)
+        words = torch.logsumexp(torch.stack([own, other.expand_as(own)]), dim=0)
+        return self.scales[0] * speech + words
+
+
 class Joined(nn.Module):
     """Two calibrated towers joined late, as `models/compact/joint.py` feeds them."""
 
-    scales: Tensor
-
-    def __init__(
-        self, speech: nn.Module, text: nn.Module, scales: Tensor, bias: Sequence[float]
-    ) -> None:
-        """`scales` [2]: weight of the speech and of the text scores; `bias` [C] is added."""
+    def __init__(self, speech: nn.Module, text: nn.Module, fusion: Fusion) -> None:
         super().__init__()
         self.speech = speech
         self.text = text
-        self.register_buffer("scales", scales.float())
-        self.register_buffer("bias", torch.tensor(list(bias), dtype=torch.float32))
+        self.fusion = fusion
 
     def forward(
         self,
@@ -85,7 +113,7 @@ class Joined(nn.Module):
         """... and worded [B], 1 where there are words -> logits [B, C]."""
         speech = self.speech(features, mask, manner)
         text = self.text(pieces, word_mask)
-        both = self.scales[0] * speech + self.scales[1] * text + self.bias
+        both = self.fusion(speech, text)
         return torch.where(worded.unsqueeze(1) > 0.5, both, speech)
 
 

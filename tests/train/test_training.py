@@ -177,10 +177,32 @@ def test_fusion_believes_the_tower_that_knows() -> None:
     truth = rng.integers(0, 3, 600)
     speech = (2.0 * np.eye(3)[truth] + rng.standard_normal((600, 3))).astype(np.float32)
     text = rng.standard_normal((600, 3)).astype(np.float32)
-    scales, bias = fit_fusion(Pairs(speech, text, truth))
-    assert scales[0] > 0.8
-    assert abs(scales[1]) < 0.3
-    assert bias.abs().max() < 0.5
+    fusion = fit_fusion(Pairs(speech, text, truth), neutral=0, share=0.5)
+    assert fusion.scales[0] > 0.8
+    with torch.no_grad():
+        known = fusion(torch.as_tensor(speech), torch.as_tensor(text)).numpy()
+    assert macro_f1(truth, known.argmax(axis=1), [0, 1, 2]) > 0.9 * macro_f1(
+        truth, speech.argmax(axis=1), [0, 1, 2]
+    )
+
+
+def test_neutral_words_take_little_from_an_emotion_that_is_heard() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 4, 4_000)
+    said = np.where(rng.random(4_000) < 0.6, 0, truth)
+    speech = (0.7 * np.eye(4)[truth] + rng.standard_normal((4_000, 4))).astype(np.float32)
+    text = (6.0 * np.eye(4)[said]).astype(np.float32)
+    fusion = fit_fusion(Pairs(speech, text, truth), neutral=0, share=0.6)
+    # the best scale of scores around 0 and 0.7, with a deviation of 1, is 0.7
+    assert fusion.scales[0].item() == pytest.approx(0.7, abs=0.1)
+    angry, nothing = torch.tensor([[0.0, 2.0, 0.0, 0.0]]), torch.zeros(1, 4)
+    plain, furious = torch.tensor([[6.0, 0, 0, 0]]), torch.tensor([[0, 6.0, 0, 0]])
+    with torch.no_grad():
+        # neutral words take from every emotion what their share says, and no more
+        lost = fusion(nothing, plain)[0]
+        assert (lost[0] - lost[1]).item() == pytest.approx(-np.log(0.6), abs=0.15)
+        assert fusion(angry, plain).argmax().item() == 1
+        assert fusion(nothing, furious).argmax().item() == 1
 
 
 def test_metrics_know_the_answer() -> None:
