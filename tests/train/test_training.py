@@ -100,8 +100,8 @@ def test_a_sound_that_counts_nothing_is_left_out_of_the_file(tmp_path: Path) -> 
     network = SoundAndManner(speech_tower(), tower, (1.0, 0.5), share=0.0)
     path = tmp_path / "compact-speech.onnx"
     export(Calibrated(network, 1.0, [0.0] * 7).eval(), path, "compact-speech", "0", LABELS7, {})
-    assert path.stat().st_size < 30_000
     weights = load_weights("compact-speech", frozenset({"audio"}), str(path))
+    assert [given.name for given in weights.session.get_inputs()] == ["manner"]
     manner = np.random.default_rng(0).standard_normal((1, N_MANNER)).astype(np.float32)
     features, mask = pad([np.zeros((40, N_FEATURES), np.float32)])
     found = weights.probabilities({"features": features, "mask": mask, "manner": manner})
