@@ -7,11 +7,14 @@ file. Whoever changes the code of a training empties the folder.
 from __future__ import annotations
 
 import hashlib
+import pickle
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
 from torch import nn
+
+from abhinaya.train.errors import TrainingError
 
 
 def key_of(*made_of: object, clips: Iterable[str]) -> str:
@@ -26,10 +29,20 @@ def kept(
     """Fill `network` with the weights at `path`; if there are none, `train` it and keep it there.
 
     `train` gives a network of the same shape.
+
+    Raises:
+        TrainingError: the file cannot be read, or is of a network of another shape.
+
     """
     if path.is_file():
         say(f"kept from an earlier run: {path}")
-        network.load_state_dict(torch.load(path, weights_only=True))
+        try:
+            network.load_state_dict(torch.load(path, weights_only=True))
+        except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, AttributeError) as error:
+            raise TrainingError(
+                f"{path}: does not hold this network any more ({type(error).__name__}); delete it, "
+                "and it is trained again"
+            ) from error
         return network
     trained = train()
     path.parent.mkdir(parents=True, exist_ok=True)

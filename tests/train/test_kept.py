@@ -9,6 +9,7 @@ from torch import nn
 
 from abhinaya.train.compact_speech import excess_of_neutral
 from abhinaya.train.data.readers import READERS
+from abhinaya.train.errors import TrainingError
 from abhinaya.train.kept import kept, key_of
 from abhinaya.train.speech_batches import BatchPlan
 
@@ -31,6 +32,19 @@ def test_a_network_is_trained_once(tmp_path: Path) -> None:
     assert said == [f"kept from an earlier run: {path}"]
     for name, value in first.state_dict().items():
         assert torch.equal(again.state_dict()[name], value)
+
+
+@pytest.mark.parametrize("content", [b"", b"not weights", None])
+def test_what_is_damaged_or_of_another_shape_is_named_with_the_remedy(
+    content: bytes | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.pt"
+    if content is None:
+        torch.save(nn.Linear(5, 5).state_dict(), path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(TrainingError, match=r"a\.pt: does not hold this network.*delete it"):
+        kept(path, nn.Linear(2, 1), lambda: trained(1.0), print)
 
 
 def test_a_training_that_fails_leaves_nothing(tmp_path: Path) -> None:
