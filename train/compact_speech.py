@@ -30,7 +30,7 @@ from abhinaya.train.loop import Schedule, fit
 from abhinaya.train.metrics import Indices, calibration_error, macro_f1, softmax
 from abhinaya.train.speech_batches import BatchPlan, SpeechBatches, columns, heard_before, joined
 from abhinaya.train.splits import part_of, select
-from abhinaya.train.towers import FirstColumns, Silent, SoundAndManner, SpeechTower
+from abhinaya.train.towers import FirstColumns, Mean, Silent, SoundAndManner, SpeechTower
 
 VERSION: Final = "4"
 RENDERING_SEED: Final = 1
@@ -47,6 +47,8 @@ class SpeechRecipe:
     planes: tuple[int, int, int, int] = (16, 32, 48, 64)
     width: int = 128
     dropout: float = 0.3
+    sounds: int = 2
+    """Sound towers, each from another seed, whose scores are averaged."""
     renderings: int = 2
     """Copies of each clip through drawn channels, besides the clip as it is."""
     plan: BatchPlan = field(default_factory=BatchPlan)
@@ -160,26 +162,38 @@ def train_towers(
     )
     if recipe.sound_share <= 0.0:
         return Towers(Silent(len(SPEECH_LABELS)), of_manner.eval())
+    towers = []
+    for number in range(recipe.sounds):
+        seed = recipe.seed + 1_000 * number
+        # what makes one sound tower, and nothing of what else the voter is made of
+        made_of = replace(
+            recipe, seed=seed, sounds=1, manner=MannerRecipe(), sound_share=1.0, refit=True
+        )
+        key = key_of(made_of, RENDERING_VERSION, clips=learnt)
+        path = cache / "towers" / f"sound-{key}.pt"
+        towers.append(_sound_tower(sessions, learn, replace(made_of, plan=plan), path, say))
+    return Towers(Mean(towers).eval(), of_manner.eval())
+
+
+def _sound_tower(
+    sessions: Sessions,
+    learn: npt.NDArray[np.bool_],
+    recipe: SpeechRecipe,
+    path: Path,
+    say: Callable[[str], None],
+) -> nn.Module:
+    """Train one sound tower, or take it from `path`, where it is kept."""
     torch.manual_seed(recipe.seed)
     classes = columns(sessions.clips, SPEECH_LABELS)
     tower = SpeechTower(classes, recipe.planes, recipe.width, recipe.dropout)
-    batches = SpeechBatches(sessions, SPEECH_LABELS, plan, recipe.seed, learn)
+    batches = SpeechBatches(sessions, SPEECH_LABELS, recipe.plan, recipe.seed, learn)
 
     def loss_of(logits: Tensor, targets: Tensor) -> Tensor:
         apart, soft = smoothed(logits, targets, len(SPEECH_LABELS), recipe.smoothing)
         return losses.focal(apart, soft, recipe.gamma)
 
-    made_of = replace(recipe, manner=MannerRecipe(), sound_share=1.0, refit=True)
-    key = key_of(made_of, RENDERING_VERSION, clips=learnt)
-    sound = kept(
-        cache / "towers" / f"sound-{key}.pt",
-        tower,
-        lambda: fit(tower, batches.draw, loss_of, recipe.schedule, say),
-        say,
-    )
-    if classes > len(SPEECH_LABELS):
-        sound = FirstColumns(sound, len(SPEECH_LABELS))
-    return Towers(sound.eval(), of_manner.eval())
+    sound = kept(path, tower, lambda: fit(tower, batches.draw, loss_of, recipe.schedule, say), say)
+    return FirstColumns(sound, len(SPEECH_LABELS)) if classes > len(SPEECH_LABELS) else sound
 
 
 def chosen_of(sessions: Sessions, chosen: npt.NDArray[np.bool_]) -> list[Clip]:

@@ -124,9 +124,14 @@ def test_a_process_that_listens_to_radio_may_be_killed(
     events += finish(process)
     told = accounted(events)
     gaps = [e for e in told if e["type"] == "gap"]
-    assert [e["reason"] for e in gaps] == ["the input's process was restarted"] * 2
-    assert told[0] == gaps[0]
-    assert gaps[0]["start_s"] == 0
+    restarts = [e for e in gaps if e["reason"] == "the input's process was restarted"]
+    assert len(restarts) == 2
+    assert told[0] == restarts[0]
+    assert restarts[0]["start_s"] == 0
+    # who tunes in amid a frame may take its bits for the beginning of others, which are damaged
+    for gap in (e for e in gaps if e not in restarts):
+        assert gap["reason"] == "its time stamps leave a hole"
+        assert gap["end_s"] - gap["start_s"] < 0.5
     for verdict in (e for e in events if e["type"] == "verdict" and not e["revision"]):
         assert verdict["latency_ms"]["capture"] < 3000  # what was missed is no latency
 
