@@ -101,6 +101,13 @@ class FlowConfig:
     file_window: int = setting(
         8, doc="segments of one file on their way at once; reading waits beyond", least=1, most=1024
     )
+    files_window: int = setting(
+        64,
+        doc="the same of all files together, each of which has one on its way in any case: what "
+        "waits longer than deadlines.file_s would lack votes",
+        least=1,
+        most=65_536,
+    )
     live_backlog: int = setting(
         24,
         doc="segments of one live stream waiting at once; the oldest becomes a gap beyond",

@@ -151,7 +151,8 @@ class Fronts:
 
     def is_in_turn(self, stream: Stream, item: Segment | Gap | End) -> bool:
         """Whether an item that has not come yet is the next, and within the front's credit."""
-        within = item.sequence < stream.acknowledged + self._window(stream)
+        # its own limit and not its share of all: that may have become less since this was sent
+        within = item.sequence < stream.acknowledged + self._most(stream)
         return within and item.sequence == stream.next_sequence
 
     def written(self, stream: str, sequence: int) -> None:
@@ -173,6 +174,12 @@ class Fronts:
         return [self._streams[s] for s in streams if not self._streams[s].ended]
 
     def _window(self, stream: Stream) -> int:
+        if stream.info.live:
+            return self._most(stream)
+        files = sum(not s.ended and not s.info.live for s in self._streams.values())
+        return max(1, min(self._most(stream), self._flow.files_window // max(1, files)))
+
+    def _most(self, stream: Stream) -> int:
         # a live front may send more than may wait, so that it is the hub who sheds, knowing what
         # has been begun
         return 2 * self._flow.live_backlog if stream.info.live else self._flow.file_window

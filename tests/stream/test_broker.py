@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from abhinaya.models.combiner import Combiner, Logistic, Member, Regression
 from abhinaya.models.labels import LABELS
-from abhinaya.stream.config import DeadlineConfig
+from abhinaya.stream.config import DeadlineConfig, FlowConfig
 from abhinaya.stream.messages import (
     Beat,
     Cancel,
@@ -607,6 +607,30 @@ def test_a_file_is_never_shed() -> None:
     # what goes beyond the front's credit is not taken: it is asked for again
     assert hub.status().open_segments == 4
     assert hub.status().refused == {"out of turn": 16}
+
+
+def test_many_files_share_what_may_be_on_its_way_and_each_has_one() -> None:
+    flow = FlowConfig(file_window=4, files_window=7, live_backlog=3)
+    hub = Desk(flow=flow).up("S1")
+
+    def window_of(stream: str) -> int:
+        standings = [s for w in hub.to(stream.encode(), Welcome) for s in w.streams]
+        return standings[-1].window
+
+    windows = []
+    for number in range(9):
+        name = f"file{number}"
+        hub.say(name.encode(), fakes.hello(fakes.info(name, front=name), front=name))
+        windows.append(window_of(name))
+    assert windows == [4, 3, 2, 1, 1, 1, 1, 1, 1]
+    # the first was promised four; that there are more by now refuses none of them
+    hub.say(b"file0", *[fakes.segment(s, "file0") for s in range(4)])
+    assert hub.status().refused == {}
+    for number in range(1, 9):
+        end = End(stream=f"file{number}", sequence=0, position=0, reason="")
+        hub.say(f"file{number}".encode(), end)
+    hub.say(b"file0", fakes.hello(fakes.info("file0", front="file0"), front="file0"))
+    assert window_of("file0") == 4
 
 
 # --- deaths ---------------------------------------------------------------------------------------
