@@ -1,4 +1,4 @@
-"""Training of the manner tower: how an utterance is spoken against what was heard of its speaker.
+"""Training of the manner towers: how an utterance is spoken against what was heard of its speaker.
 
 Its inputs are a few numbers, so that all of them fit in memory and several seeds cost less than
 one run of the spectrogram tower; what the seeds do not agree on is what one of them overfitted.
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from abhinaya.models.base import FloatArray
-from abhinaya.models.compact.manner import manner
+from abhinaya.models.compact.manner import APART, COUNT, N_MANNER, OWN, manner
 from abhinaya.models.compact.moments import fixed_statistics
 from abhinaya.train import losses
 from abhinaya.train.data.sessions import Sessions
@@ -29,7 +29,7 @@ class MannerRecipe:
     """Everything that decides what the manner towers become, besides the data."""
 
     seeds: int = 4
-    """Towers, each from another seed, whose scores are averaged."""
+    """Towers of either kind, each from another seed, whose scores are averaged."""
     hidden: int = 128
     dropout: float = 0.5
     size: int = 256
@@ -97,6 +97,17 @@ class MannerBatches:
         return torch.from_numpy(x), torch.from_numpy(targets.astype(np.float32))
 
 
+@dataclass(frozen=True)
+class MannerTowers:
+    """Manner [B, Q] -> logits [B, C], by what either of them looks at."""
+
+    own: nn.Module
+    """How the utterance is in units of the voice."""
+    habits: nn.Module
+    """How it differs from the voice's habits. What it learns carries over to speakers and corpora
+    that are unlike those of training, where the other one takes their way to speak for neutral."""
+
+
 def train_manner(
     sessions: Sessions,
     learn: npt.NDArray[np.bool_],
@@ -105,8 +116,8 @@ def train_manner(
     recipe: MannerRecipe,
     seed: int,
     say: Callable[[str], None] = print,
-) -> nn.Module:
-    """Train one tower a seed on the clips that `learn` [N] lets them, and give their mean.
+) -> MannerTowers:
+    """Train towers of both kinds, one a seed, on the clips that `learn` [N] lets them.
 
     Raises:
         TrainingError: the loss is no longer a number.
@@ -114,21 +125,28 @@ def train_manner(
     """
     speech = learn & np.array([clip.kind == "speech" for clip in sessions.clips])
     chosen = part_of_sessions(sessions, speech)
-    rng = np.random.default_rng(seed)
-    manners = measured_manners(chosen, plan, recipe.hearings, rng)
+    manners = measured_manners(chosen, plan, recipe.hearings, np.random.default_rng(seed))
     classes = np.array([column(clip, labels) for clip in chosen.clips])
     corpora = {clip.corpus for clip in chosen.clips}
     shares: Mapping[str, float] = {c: s for c, s in plan.shares.items() if c in corpora}
     chance = chances(chosen, classes, shares, np.ones(len(classes), np.bool_))
     every = manners.reshape(-1, manners.shape[-1])
     centre, spread = every.mean(axis=0), every.std(axis=0)
-    towers = []
-    for number in range(recipe.seeds):
-        torch.manual_seed(seed * 100 + number)
-        tower = MannerTower(centre, spread, len(labels), recipe.hidden, recipe.dropout)
-        batches = MannerBatches(manners, classes, chance, len(labels), recipe, seed * 100 + number)
-        towers.append(fit(tower, batches.draw, losses.cross_entropy, recipe.schedule, say))
-    return Mean(towers)
+
+    def towers(part: slice, first_seed: int) -> nn.Module:
+        columns = [*range(N_MANNER)[part], COUNT]
+        found = []
+        for number in range(first_seed, first_seed + recipe.seeds):
+            torch.manual_seed(number)
+            tower = MannerTower(
+                centre[columns], spread[columns], columns, len(labels), recipe.hidden,
+                recipe.dropout,
+            )  # fmt: skip
+            batches = MannerBatches(manners, classes, chance, len(labels), recipe, number)
+            found.append(fit(tower, batches.draw, losses.cross_entropy, recipe.schedule, say))
+        return Mean(found).eval()
+
+    return MannerTowers(towers(OWN, seed * 100), towers(APART, seed * 100 + 50))
 
 
 def part_of_sessions(sessions: Sessions, chosen: npt.NDArray[np.bool_]) -> Sessions:

@@ -1,4 +1,4 @@
-"""Recipe of the compact speech voter: one tower hears its sound, the other sees its manner."""
+"""Recipe of the compact speech voter: towers that hear its sound, and that see its manner."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from abhinaya.models.compact.moments import fixed_statistics
 from abhinaya.models.labels import LABELS
 from abhinaya.train import losses
 from abhinaya.train.calibration import fit_temperature
-from abhinaya.train.compact_manner import MannerRecipe, train_manner
+from abhinaya.train.compact_manner import MannerRecipe, MannerTowers, train_manner
 from abhinaya.train.data.clips import Clip, read_clips
 from abhinaya.train.data.readers import READERS, pieces_of, read_readers
 from abhinaya.train.data.sessions import RENDERING_VERSION, Sessions, render
@@ -30,9 +30,16 @@ from abhinaya.train.loop import Schedule, fit
 from abhinaya.train.metrics import Indices, calibration_error, macro_f1, softmax
 from abhinaya.train.speech_batches import BatchPlan, SpeechBatches, columns, heard_before, joined
 from abhinaya.train.splits import part_of, select
-from abhinaya.train.towers import FirstColumns, Mean, Silent, SoundAndManner, SpeechTower
+from abhinaya.train.towers import (
+    FirstColumns,
+    Mean,
+    Silent,
+    SpeechTower,
+    SpeechTowers,
+    trust_in_habits,
+)
 
-VERSION: Final = "4"
+VERSION: Final = "5"
 RENDERING_SEED: Final = 1
 BURSTS: Final = "emogator"
 ACTED_LABELS: Final = {"ravdess": 7, "nemo": 6}
@@ -61,8 +68,9 @@ class SpeechRecipe:
     bursts: float = 0.0
     """Share of vocal bursts (EmoGator) in a batch. They have scores of their own, which are cut off
     in the end: they may teach the tower to listen, and never what is speech and what is not."""
-    sound_share: float = 0.5
-    """What the sound tower counts beside the manner; at 0 it is not even trained."""
+    shares: tuple[float, float, float] = (0.4, 0.3, 0.4)
+    """What the sound, the manner and what differs from the voice's habits count; without a share
+    the sound is not even trained."""
     refit: bool = True
     """Train once more when everything is calibrated, on the tuning speakers as well: people are
     what is short, and the temperatures of the first training serve the second."""
@@ -70,12 +78,12 @@ class SpeechRecipe:
 
 @dataclass(frozen=True)
 class Towers:
-    """Both trained towers of a speech voter, before anything is calibrated."""
+    """The trained towers of a speech voter, before anything is calibrated."""
 
     sound: nn.Module
     """Features [B, T, F] and mask [B, T] -> logits [B, C]."""
-    manner: nn.Module
-    """Manner [B, Q] -> logits [B, C]."""
+    manner: MannerTowers
+    """Manner [B, Q] -> logits [B, C], each."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +94,8 @@ class Tuned:
     held_out: Calibrated
     """The one that has not met the tuning speakers; what is fitted later is fitted on it."""
     labels: tuple[str, ...]
-    temperatures: tuple[float, float, float]
-    """Of the sound, of the manner, and of their mean."""
+    temperatures: tuple[float, float, float, float]
+    """Of the sound, of the manner, of the habits, and of their mean."""
 
 
 SPEECH_LABELS: Final = tuple(label for label in LABELS if label != "contempt")
@@ -146,7 +154,7 @@ def train_towers(
     cache: Path,
     say: Callable[[str], None] = print,
 ) -> Towers:
-    """Train both towers on the clips that `learn` [N] lets them; the sound is kept in `cache`.
+    """Train all towers on the clips that `learn` [N] lets them; the sound is kept in `cache`.
 
     Raises:
         TrainingError: the loss is no longer a number.
@@ -160,19 +168,19 @@ def train_towers(
     of_manner = train_manner(
         sessions, learn, SPEECH_LABELS, recipe.plan, recipe.manner, recipe.seed, say
     )
-    if recipe.sound_share <= 0.0:
-        return Towers(Silent(len(SPEECH_LABELS)), of_manner.eval())
+    if recipe.shares[0] <= 0.0:
+        return Towers(Silent(len(SPEECH_LABELS)), of_manner)
     towers = []
     for number in range(recipe.sounds):
         seed = recipe.seed + 1_000 * number
         # what makes one sound tower, and nothing of what else the voter is made of
         made_of = replace(
-            recipe, seed=seed, sounds=1, manner=MannerRecipe(), sound_share=1.0, refit=True
+            recipe, seed=seed, sounds=1, manner=MannerRecipe(), shares=(1.0, 0.0, 0.0), refit=True
         )
         key = key_of(made_of, RENDERING_VERSION, clips=learnt)
         path = cache / "towers" / f"sound-{key}.pt"
         towers.append(_sound_tower(sessions, learn, replace(made_of, plan=plan), path, say))
-    return Towers(Mean(towers).eval(), of_manner.eval())
+    return Towers(Mean(towers).eval(), of_manner)
 
 
 def _sound_tower(
@@ -258,27 +266,39 @@ def calibrate(towers: Towers, sessions: Sessions, recipe: SpeechRecipe) -> Tuned
     fed, truth = feeds_of(sessions, recipe.plan.running), truth_of(sessions)
     clips_of = Counter(clip.speaker for clip in sessions.clips)
     weights = np.array([1.0 / clips_of[clip.speaker] for clip in sessions.clips], np.float32)
-    sound = scores(towers.sound, [one[:2] for one in fed])
-    told = scores(towers.manner, [one[2:] for one in fed])
-    of_sound = fit_temperature(sound, truth, weights)
-    of_manner = fit_temperature(told, truth, weights)
-    share = recipe.sound_share
-    both = (share * sound / of_sound + (1.0 - share) * told / of_manner).astype(np.float32)
-    temperatures = of_sound, of_manner, fit_temperature(both, truth, weights)
+    trust = np.concatenate([trust_in_habits(one[2])[0].numpy() for one in fed])
+    of_sound, of_manner, of_habits = (
+        fit_temperature(scores(tower, seen), truth, counting)
+        for tower, seen, counting in (
+            (towers.sound, [one[:2] for one in fed], weights),
+            (towers.manner.own, [one[2:] for one in fed], weights),
+            (towers.manner.habits, [one[2:] for one in fed], weights * trust),
+        )
+    )
+    apart = SpeechTowers(
+        towers.sound,
+        towers.manner.own,
+        towers.manner.habits,
+        (of_sound, of_manner, of_habits),
+        recipe.shares,
+    )
+    together = fit_temperature(scores(apart, fed), truth, weights)
+    temperatures = of_sound, of_manner, of_habits, together
     network = assembled(towers, temperatures, recipe)
     return Tuned(network, network, SPEECH_LABELS, temperatures)
 
 
 def assembled(
     towers: Towers,
-    temperatures: tuple[float, float, float],
+    temperatures: tuple[float, float, float, float],
     recipe: SpeechRecipe,
 ) -> Calibrated:
-    """Make one network of both towers, with these temperatures."""
-    network = SoundAndManner(towers.sound, towers.manner, temperatures[:2], recipe.sound_share)
+    """Make one network of the towers, with these temperatures."""
+    manner = towers.manner
+    network = SpeechTowers(towers.sound, manner.own, manner.habits, temperatures[:3], recipe.shares)
     bias = [0.0] * len(SPEECH_LABELS)
     bias[SPEECH_LABELS.index("neutral")] = -excess_of_neutral(recipe.plan)
-    return Calibrated(network, temperatures[2], bias).eval()
+    return Calibrated(network, temperatures[3], bias).eval()
 
 
 def excess_of_neutral(plan: BatchPlan) -> float:
@@ -301,8 +321,9 @@ def tuning_report(
         fed = feeds_of(sessions, recipe.plan.running, (seconds, seconds))
         parts: dict[str, FloatArray] = {
             "sound": scores(towers.sound, [one[:2] for one in fed]),
-            "manner": scores(towers.manner, [one[2:] for one in fed]),
-            "both": scores(tuned.network, fed),
+            "manner": scores(towers.manner.own, [one[2:] for one in fed]),
+            "habits": scores(towers.manner.habits, [one[2:] for one in fed]),
+            "all": scores(tuned.network, fed),
         }
         for name, logits in parts.items():
             told = []

@@ -37,11 +37,11 @@ from abhinaya.train.eval_intervals import bootstrap, macro_f1_of
 from abhinaya.train.metrics import Indices
 
 SPEAKERS_A_FOLD: Final = 3
-TEMPERATURES: Final = (1.3, 0.75, 0.75)
-"""About what tuning gives for the sound, the manner and their mean. What they decide is how much
-each tower counts."""
+TEMPERATURES: Final = (1.3, 0.75, 0.75, 0.75)
+"""About what tuning gives for the sound, the manner, the habits and their mean. What they decide is
+how much each tower counts."""
 HEARD_S: Final = (0, 20)
-PARTS: Final = ("sound", "manner", "both")
+PARTS: Final = ("sound", "manner", "habits", "all")
 NEUTRAL: Final = SPEECH_LABELS.index("neutral")
 
 
@@ -140,7 +140,7 @@ def _score(
 @torch.no_grad()
 def _logits(towers: Towers, recipe: SpeechRecipe, utterances: Sequence[Utterance]) -> FloatArray:
     """Logits [P, N, C] of each part; an utterance that nothing can be heard of scores 0."""
-    both = assembled(towers, TEMPERATURES, recipe)
+    together = assembled(towers, TEMPERATURES, recipe)
     found = np.zeros((len(PARTS), len(utterances), len(SPEECH_LABELS)), np.float32)
     for n, utterance in enumerate(utterances):
         heard = listen(utterance)
@@ -150,8 +150,9 @@ def _logits(towers: Towers, recipe: SpeechRecipe, utterances: Sequence[Utterance
         features, mask, manner = fed["features"], fed["mask"], fed["manner"]
         parts = (
             towers.sound(features, mask),
-            towers.manner(manner),
-            both(features, mask, manner),
+            towers.manner.own(manner),
+            towers.manner.habits(manner),
+            together(features, mask, manner),
         )
         found[:, n] = torch.cat(parts).numpy()
     return found
@@ -170,14 +171,14 @@ def report(scored: Mapping[str, Scored]) -> list[str]:
                 told = _pooled(numbered, corpus, h, p)
                 lines.append(f"{corpus}, {seconds} s heard, {part}: {told}")
         lines += [
-            f"{corpus}, fold {name}, {HEARD_S[-1]} s heard: {_pooled([of], corpus, -1, 2)}"
+            f"{corpus}, fold {name}, {HEARD_S[-1]} s heard: {_pooled([of], corpus, -1, -1)}"
             for name, of in scored.items()
             if name.isdecimal() and corpus in of.corpora
         ]
     for name, of in scored.items():
         if not name.isdecimal():
             lines += [
-                f"trained without {name}, {seconds} s heard: {_pooled([of], name, h, 2)}"
+                f"trained without {name}, {seconds} s heard: {_pooled([of], name, h, -1)}"
                 for h, seconds in enumerate(HEARD_S)
             ]
     return lines

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from abhinaya.models.base import FloatArray
 from abhinaya.models.compact.features import N_MELS
+from abhinaya.models.compact.manner import COUNT, TRUSTED_FROM
 from abhinaya.models.compact.measure import N_TONES
 
 
@@ -135,6 +136,7 @@ class SpeechTower(nn.Module):
 class MannerTower(nn.Module):
     """How an utterance is spoken (`models/compact/manner.py`) -> logits: two hidden layers."""
 
+    columns: Tensor
     centre: Tensor
     spread: Tensor
 
@@ -142,12 +144,14 @@ class MannerTower(nn.Module):
         self,
         centre: FloatArray,
         spread: FloatArray,
+        columns: Sequence[int],
         classes: int,
         hidden: int,
         dropout: float,
     ) -> None:
-        """`centre` [Q] and `spread` [Q] of the inputs over the training clips."""
+        """Look at `columns` [I] of a manner; `centre` and `spread` [I] over the training clips."""
         super().__init__()
+        self.register_buffer("columns", torch.tensor(list(columns)))
         self.register_buffer("centre", torch.from_numpy(centre))
         self.register_buffer("spread", torch.from_numpy(spread).clamp_min(1e-2))
         self.layers = nn.Sequential(
@@ -163,7 +167,8 @@ class MannerTower(nn.Module):
 
     def forward(self, manner: Tensor) -> Tensor:
         """[B, Q] -> logits [B, C]."""
-        logits: Tensor = self.layers(((manner - self.centre) / self.spread).clamp(-4.0, 4.0))
+        seen = (manner[:, self.columns] - self.centre) / self.spread
+        logits: Tensor = self.layers(seen.clamp(-4.0, 4.0))
         return logits
 
 
@@ -179,27 +184,43 @@ class Mean(nn.Module):
         return torch.stack([tower(*inputs) for tower in self.towers]).mean(dim=0)
 
 
-class SoundAndManner(nn.Module):
-    """Both towers of a speech voter, their logits divided by a temperature each and averaged."""
+class SpeechTowers(nn.Module):
+    """The towers of a speech voter, their logits divided by a temperature each and averaged.
+
+    What an utterance differs from the voice's habits in counts as far as these are known: nothing
+    in the first utterance of a stream, and its whole share after many.
+    """
 
     def __init__(
-        self, sound: nn.Module, manner: nn.Module, temperatures: Sequence[float], share: float = 0.5
+        self,
+        sound: nn.Module,
+        manner: nn.Module,
+        habits: nn.Module,
+        temperatures: Sequence[float],
+        shares: Sequence[float],
     ) -> None:
-        """`share` is what the sound counts; at 0 it is left out, and what it would have taken."""
+        """`shares` is what each counts; a sound of 0 is left out, and what it would have taken."""
         super().__init__()
-        self.sound = sound if share > 0.0 else None
+        self.sound = sound if shares[0] > 0.0 else None
         self.manner = manner
+        self.habits = habits
         self.temperatures = tuple(temperatures)
-        self.share = share
+        self.shares = tuple(shares)
 
     def forward(self, features: Tensor, mask: Tensor, manner: Tensor) -> Tensor:
         """[B, T, F], mask [B, T] and manner [B, Q] -> logits [B, C]."""
-        of_sound, of_manner = self.temperatures
-        logits: Tensor = self.manner(manner) / of_manner
+        sound, own, habits = (s / t for s, t in zip(self.shares, self.temperatures, strict=True))
+        trust = trust_in_habits(manner)
+        logits: Tensor = own * self.manner(manner) + habits * trust * self.habits(manner)
         if self.sound is not None:
-            heard = self.sound(features, mask) / of_sound
-            logits = self.share * heard + (1.0 - self.share) * logits
-        return logits
+            logits = logits + sound * self.sound(features, mask)
+        return logits / (self.shares[0] + self.shares[1] + self.shares[2] * trust)
+
+
+def trust_in_habits(manner: Tensor) -> Tensor:
+    """How far the habits behind manners [B, Q] are known: [B, 1], 0 to 1."""
+    count = manner[:, COUNT:].exp() - 1.0
+    return count / (count + TRUSTED_FROM)
 
 
 class Silent(nn.Module):

@@ -41,6 +41,12 @@ from abhinaya.models.compact.voice import CEPSTRA, STRENGTH
 
 N_MEASURES: Final = N_FUNCTIONALS + len(PITCH_QUANTILES) + 3
 N_MANNER: Final = 2 * N_MEASURES + 1
+OWN: Final = slice(0, N_MEASURES)
+"""How the utterance is in units of the voice."""
+APART: Final = slice(N_MEASURES, 2 * N_MEASURES)
+"""How far that is from the voice's habits."""
+COUNT: Final = N_MANNER - 1
+"""Log of one more than the utterances that the habits are of."""
 TRUSTED_FROM: Final = 3.0
 """Utterances before at which their mean is trusted by half."""
 LARGEST: Final = 8.0

@@ -9,7 +9,7 @@ import torch
 
 from abhinaya.models.base import Ballot, Utterance
 from abhinaya.models.compact.listen import pad
-from abhinaya.models.compact.manner import N_MANNER
+from abhinaya.models.compact.manner import APART, COUNT, N_MANNER, OWN, TRUSTED_FROM
 from abhinaya.models.compact.measure import N_FEATURES
 from abhinaya.models.compact.tokens import encode
 from abhinaya.models.compact.weights_file import load_weights
@@ -22,7 +22,14 @@ from abhinaya.train.errors import TrainingError
 from abhinaya.train.export import Calibrated, export, small
 from abhinaya.train.loop import Schedule, fit
 from abhinaya.train.metrics import calibration_error, macro_f1, per_class, weighted_f1
-from abhinaya.train.towers import MannerTower, Mean, SoundAndManner, SpeechTower, TextTower
+from abhinaya.train.towers import (
+    MannerTower,
+    Mean,
+    SpeechTower,
+    SpeechTowers,
+    TextTower,
+    trust_in_habits,
+)
 
 LABELS7 = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 BUCKETS = 1 << 10
@@ -31,6 +38,13 @@ BUCKETS = 1 << 10
 def speech_tower() -> SpeechTower:
     torch.manual_seed(0)
     return SpeechTower(7, (4, 6, 8, 10), 16, 0.1).eval()
+
+
+def manner_tower(part: slice) -> MannerTower:
+    torch.manual_seed(0)
+    columns = [*range(N_MANNER)[part], COUNT]
+    centre, spread = np.zeros(len(columns), np.float32), np.ones(len(columns), np.float32)
+    return MannerTower(centre, spread, columns, 7, 8, 0.1).eval()
 
 
 def text_tower() -> TextTower:
@@ -73,11 +87,9 @@ def test_padding_never_reaches_a_text_result() -> None:
 
 def test_onnx_gives_what_torch_gives(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    of_manner = Mean(
-        [MannerTower(np.zeros(N_MANNER, np.float32), np.ones(N_MANNER, np.float32), 7, 8, 0.1)]
-    )
-    both = SoundAndManner(speech_tower(), of_manner, (1.2, 0.9))
-    network = Calibrated(both, 1.7, [0.0] * 4 + [0.5, 0.0, 0.0]).eval()
+    own, habits = Mean([manner_tower(OWN)]), Mean([manner_tower(APART)])
+    towers = SpeechTowers(speech_tower(), own, habits, (1.2, 0.9, 0.8), (0.4, 0.2, 0.4))
+    network = Calibrated(towers, 1.7, [0.0] * 4 + [0.5, 0.0, 0.0]).eval()
     path = tmp_path / "compact-speech.onnx"
     export(network, path, "compact-speech", "0", LABELS7, {})
     weights = load_weights("compact-speech", frozenset({"audio"}), str(path))
@@ -86,18 +98,46 @@ def test_onnx_gives_what_torch_gives(tmp_path: Path) -> None:
         [rng.standard_normal((n, N_FEATURES)).astype(np.float32) for n in (31, 250)]
     )
     manner = rng.standard_normal((2, N_MANNER)).astype(np.float32)
+    manner[:, COUNT] = np.log1p([0.0, 9.0])
     fed = {"features": features, "mask": mask, "manner": manner}
     found = weights.probabilities(fed)
     with torch.no_grad():
         expected = network(*(torch.from_numpy(one) for one in fed.values())).softmax(1).numpy()
     np.testing.assert_allclose(np.delete(found, 1, axis=1), expected, atol=1e-5)
-    moved = weights.probabilities({**fed, "manner": manner + 1.0})
-    assert np.abs(moved - found).max() > 1e-3
+    other = manner.copy()
+    other[:, OWN] += 1.0
+    assert np.abs(weights.probabilities({**fed, "manner": other}) - found).max() > 1e-4
+
+
+def test_habits_count_as_far_as_they_are_known() -> None:
+    sound, own, habits = speech_tower(), manner_tower(OWN), manner_tower(APART)
+    network = SpeechTowers(sound, own, habits, (1.0, 0.5, 2.0), (0.4, 0.2, 0.4)).eval()
+    features, mask = torch.randn(3, 40, N_FEATURES), torch.ones(3, 40)
+    manner = torch.randn(3, N_MANNER)
+    manner[:, COUNT] = torch.tensor([0.0, TRUSTED_FROM, 1e9]).log1p()
+    trust = torch.tensor([[0.0], [0.5], [1.0]])
+    with torch.no_grad():
+        torch.testing.assert_close(trust_in_habits(manner), trust)
+        said = 0.4 * sound(features, mask) + 0.4 * own(manner) + 0.2 * trust * habits(manner)
+        expected = said / (0.6 + 0.4 * trust)
+        torch.testing.assert_close(network(features, mask, manner), expected)
+
+
+@pytest.mark.parametrize("part", [OWN, APART])
+def test_a_manner_tower_sees_its_part_and_how_many_there_were(part: slice) -> None:
+    tower, manner = manner_tower(part), torch.zeros(1, N_MANNER)
+    seen = {*range(N_MANNER)[part], COUNT}
+    manner.requires_grad_()
+    torch.autograd.backward(tower(manner).square().sum())
+    assert manner.grad is not None
+    assert {int(i) for i in manner.grad[0].nonzero()} == seen
 
 
 def test_a_sound_that_counts_nothing_is_left_out_of_the_file(tmp_path: Path) -> None:
-    tower = MannerTower(np.zeros(N_MANNER, np.float32), np.ones(N_MANNER, np.float32), 7, 8, 0.1)
-    network = SoundAndManner(speech_tower(), tower, (1.0, 0.5), share=0.0)
+    tower = manner_tower(OWN)
+    network = SpeechTowers(
+        speech_tower(), tower, manner_tower(APART), (1.0, 0.5, 1.0), (0.0, 1.0, 0.0)
+    )
     path = tmp_path / "compact-speech.onnx"
     export(Calibrated(network, 1.0, [0.0] * 7).eval(), path, "compact-speech", "0", LABELS7, {})
     weights = load_weights("compact-speech", frozenset({"audio"}), str(path))
