@@ -26,7 +26,7 @@ from abhinaya.train.text_teachers import taught_by_others
 from abhinaya.train.text_words import ByWord, Lexicon, rows_of
 from abhinaya.train.towers import Grouped, Known, Mean, TextTower, grouped
 
-VERSION: Final = "3"
+VERSION: Final = "4"
 TEXT_LABELS: Final = tuple(label for label in LABELS if label != "contempt")
 """No text corpus here has contempt."""
 GROUPS: Final = tuple(tuple(FINE_LABELS.index(n) for n in FINE[label]) for label in TEXT_LABELS)
@@ -39,12 +39,12 @@ class TextRecipe:
     """Everything that decides what the tower becomes, besides the data."""
 
     seed: int = 0
-    towers: int = 3
+    towers: int = 2
     """Towers, each from another seed, whose logits are averaged."""
     folds: int = 4
     """Teachers, each of which leaves this part of the sentences out; 0 is none."""
-    embedding: int = 56
-    width: int = 128
+    embedding: int = 96
+    width: int = 256
     dropout: float = 0.4
     neutral: float = 0.5
     """Added to the score of neutral, in nats after the temperature."""

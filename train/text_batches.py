@@ -24,7 +24,7 @@ class TextPlan:
     size: int = 128
     buckets: int = 1 << 17
     hash_seed: int = 0
-    seldom: int = 5
+    seldom: int = 8
     """Pieces that occur less often in the sentences fitted on get no row."""
     most_errors: float = 0.5
     """Each sentence gets a word error rate drawn between 0 and this."""

@@ -1,8 +1,9 @@
 """The compact joint voter: how and what was said, weighed against each other.
 
-The sound tower of `compact-speech`, and manner towers and a text tower of its own, of other seeds
-and sizes. Joined late: a weighted sum of their scores, the weights fitted on held-out speakers
-paired with held-out sentences by label.
+Towers like those of `compact-speech` and `compact-text`, of other seeds and fewer of them. Joined
+late: what the words say counts as the log of a mixture, in which they are neutral in half of the
+cases whatever the voice, and both are scaled on held-out speakers paired with held-out sentences by
+label (`abhinaya.train.export.Fusion`).
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """The compact speech voter: how it was said, in under 5 MB and on one thread.
 
-Two networks that look at different things, their scores added: frames by the measure of what the
-stream has heard (`measure.py`), through four convolutions over time and frequency, two over the
-pitch, two over time and attentive statistics pooling (Okabe et al., 2018); and the utterance's
-functionals by the same measure (`manner.py`) through two layers. The networks are in
-`abhinaya.train.towers`.
+Networks that look at three things, their scores averaged: frames by the measure of what the stream
+has heard (`measure.py`), through four convolutions over time and frequency, two over the pitch, two
+over time and attentive statistics pooling (Okabe et al., 2018); the utterance's functionals by the
+same measure (`manner.py`) through two layers; and how far these are from the voice's habits, which
+counts as far as the habits are known. The networks are in `abhinaya.train.towers`.
 """
 
 from __future__ import annotations
