@@ -39,7 +39,7 @@ class TextRecipe:
     """Everything that decides what the tower becomes, besides the data."""
 
     seed: int = 0
-    towers: int = 2
+    towers: int = 1
     """Towers, each from another seed, whose logits are averaged."""
     folds: int = 4
     """Teachers, each of which leaves this part of the sentences out; 0 is none."""

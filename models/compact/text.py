@@ -1,9 +1,9 @@
 """The compact text voter: what was said, in under 5 MB and on one thread.
 
 Words as sums of hashed letter n-grams (Bojanowski et al., 2017), one convolution over three
-words, attentive statistics pooling: `abhinaya.train.towers.TextTower`. Two of them, which learnt
+words, attentive statistics pooling: `abhinaya.train.towers.TextTower`. It learnt
 the 28 labels of GoEmotions, half from people and half from towers that had not met the sentence;
-the labels are brought together under ours, and all averaged.
+their scores are brought together under our labels.
 """
 
 from __future__ import annotations
