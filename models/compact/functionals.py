@@ -73,6 +73,26 @@ SMALLEST: Final = 1e-2
 """Added to deviations before they divide or are taken the logarithm of."""
 MOST_SKEW: Final = 4.0
 
+PITCH_NAMES: Final = (
+    *(f"quantile {share:g}" for share in PITCH_QUANTILES),
+    "range",
+    "spread",
+    "skew",
+    "step",
+    "rising",
+    "rise",
+    "fall",
+    "drift",
+    "beginning",
+    "end",
+    "highest at",
+    "lowest at",
+    "with level",
+    "present",
+    *(f"repeat {lag}" for lag in PITCH_LAGS),
+)
+"""What is told of the pitch; all of it is 0 where too few frames have one."""
+
 _SIZES: Final = {
     "quantiles": len(QUANTILES) * N_SIGNALS,
     "mean": N_SIGNALS,
@@ -84,7 +104,7 @@ _SIZES: Final = {
     "voiced_mean": N_SIGNALS,
     "voiced_spread": N_SIGNALS,
     "unvoiced_mean": N_SIGNALS,
-    "pitch": 21 + len(PITCH_LAGS),
+    "pitch": len(PITCH_NAMES),
     "runs": 8,
     "beats": len(BEATS_HZ) - 1,
 }
@@ -100,8 +120,8 @@ def _places() -> Iterator[tuple[str, slice]]:
 PLACES: Final = dict(_places())
 """Where each group of functionals lies."""
 N_FUNCTIONALS: Final = sum(_SIZES.values())
-HAS_PITCH: Final = PLACES["pitch"].start + 20
-"""1 where enough frames have a pitch; the other numbers about pitch are 0 where it is 0."""
+PITCH_PLACES: Final = {name: n for n, name in enumerate(PITCH_NAMES, PLACES["pitch"].start)}
+"""Where each of PITCH_NAMES lies; "present" is 1 where enough frames have a pitch."""
 
 _USUAL: Final = fixed_statistics()
 
@@ -209,9 +229,8 @@ def _by_voicing(signals: Array64, voiced: npt.NDArray[np.bool_]) -> dict[str, Ar
 
 def _pitch(voiced: FloatArray) -> Array64:
     """Follow the pitch through frames [V, D] that have one, against a usual voice's."""
-    found = np.zeros(_SIZES["pitch"])
     if len(voiced) < FEWEST_VOICED:
-        return found
+        return np.zeros(len(PITCH_NAMES))
     pitch = voiced[:, PITCH].astype(np.float64) - USUAL_PITCH
     apart, deviation = pitch - pitch.mean(), float(pitch.std()) + SMALLEST
     steps = np.diff(pitch)
@@ -220,25 +239,25 @@ def _pitch(voiced: FloatArray) -> Array64:
     quantiles = np.quantile(pitch, PITCH_QUANTILES) / PITCH_UNIT
     level = voiced[:, CEPSTRA.start].astype(np.float64)
     together = (apart * (level - level.mean())).mean() / (deviation * (level.std() + SMALLEST))
-    found[:21] = [
-        *quantiles,
-        quantiles[-2] - quantiles[1],
-        np.log(deviation),
-        float(_skew(apart, deviation)),
-        np.log(_mean(np.abs(steps)) + 1e-3),
-        4.0 * _mean(steps > 0.0) - 2.0,
-        30.0 * _mean(steps[steps > 0.0]),
-        30.0 * _mean(steps[steps < 0.0]),
-        10.0 * float((pitch * np.linspace(-1.0, 1.0, len(pitch))).mean()),
-        pitch[:quarter].mean() / PITCH_UNIT,
-        pitch[-quarter:].mean() / PITCH_UNIT,
-        2.0 * pitch.argmax() / len(pitch) - 1.0,
-        2.0 * pitch.argmin() / len(pitch) - 1.0,
-        2.0 * together,
-        1.0,
-    ]
-    found[21:] = [2.0 * float(_repeat(apart / deviation, lag)) for lag in PITCH_LAGS]
-    return found
+    told = {
+        "range": quantiles[-2] - quantiles[1],
+        "spread": np.log(deviation),
+        "skew": float(_skew(apart, deviation)),
+        "step": np.log(_mean(np.abs(steps)) + 1e-3),
+        "rising": 4.0 * _mean(steps > 0.0) - 2.0,
+        "rise": 30.0 * _mean(steps[steps > 0.0]),
+        "fall": 30.0 * _mean(steps[steps < 0.0]),
+        "drift": 10.0 * float((pitch * np.linspace(-1.0, 1.0, len(pitch))).mean()),
+        "beginning": pitch[:quarter].mean() / PITCH_UNIT,
+        "end": pitch[-quarter:].mean() / PITCH_UNIT,
+        "highest at": 2.0 * pitch.argmax() / len(pitch) - 1.0,
+        "lowest at": 2.0 * pitch.argmin() / len(pitch) - 1.0,
+        "with level": 2.0 * together,
+        "present": 1.0,
+    }
+    told |= {f"quantile {q:g}": value for q, value in zip(PITCH_QUANTILES, quantiles, strict=True)}
+    told |= {f"repeat {n}": 2.0 * float(_repeat(apart / deviation, n)) for n in PITCH_LAGS}
+    return np.array([told[name] for name in PITCH_NAMES])
 
 
 def _mean(numbers: npt.NDArray[np.generic]) -> float:

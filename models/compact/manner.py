@@ -20,12 +20,12 @@ import numpy as np
 from abhinaya.models.base import FloatArray, Heard
 from abhinaya.models.compact.functionals import (
     FEWEST_FRAMES,
-    HAS_PITCH,
     N_CURVES,
     N_FUNCTIONALS,
     N_MEASURED,
     N_SIGNALS,
     PERIODIC,
+    PITCH_PLACES,
     PITCH_QUANTILES,
     PITCH_UNIT,
     PLACES,
@@ -52,14 +52,9 @@ TRUSTED_FROM: Final = 3.0
 LARGEST: Final = 8.0
 """No number is larger than this, whatever comes in."""
 _USUAL_STD: Final = fixed_statistics().std.astype(np.float64)
-_PITCH: Final = PLACES["pitch"].start
-_PITCH_LEVELS: Final = (
-    *range(_PITCH, _PITCH + len(PITCH_QUANTILES)),
-    _PITCH + 15,
-    _PITCH + 16,
-)
-"""Functionals that are a pitch: quantiles, the first and the last quarter."""
-_PITCH_SPREAD: Final = _PITCH + 8
+_QUANTILES: Final = [PITCH_PLACES[f"quantile {share:g}"] for share in PITCH_QUANTILES]
+_PITCH_LEVELS: Final = [*_QUANTILES, PITCH_PLACES["beginning"], PITCH_PLACES["end"]]
+"""Functionals that are a pitch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +120,11 @@ def _against_pitch(told: Array64, heard: Heard) -> Array64:
     """
     pitch, deviation = pitch_of(heard.mean)
     high = (pitch - USUAL_PITCH) / PITCH_UNIT
-    count, share = len(PITCH_QUANTILES), told[HAS_PITCH]
+    count, share = len(_QUANTILES), told[PITCH_PLACES["present"]]
     # of a mean, `share` of the utterances had a pitch, and the others count with 0
-    told[list(_PITCH_LEVELS)] -= share * high
+    told[_PITCH_LEVELS] -= share * high
     found = np.zeros(count + 3)
-    found[:count] = told[_PITCH : _PITCH + count] * (PITCH_UNIT / deviation)
-    found[count] = told[_PITCH_SPREAD] - share * np.log(deviation)
+    found[:count] = told[_QUANTILES] * (PITCH_UNIT / deviation)
+    found[count] = told[PITCH_PLACES["spread"]] - share * np.log(deviation)
     found[count + 1 :] = high, np.log(deviation)
     return found

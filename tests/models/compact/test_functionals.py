@@ -10,9 +10,9 @@ from abhinaya.models.compact.features import SAMPLE_RATE
 from abhinaya.models.compact.functionals import (
     BEATS_HZ,
     FEWEST_FRAMES,
-    HAS_PITCH,
     N_FUNCTIONALS,
     N_SIGNALS,
+    PITCH_PLACES,
     PLACES,
     functionals,
     measured_signals,
@@ -57,9 +57,9 @@ def test_a_pitch_that_glides_is_followed(low: float, high: float, sign: float) -
 
 def test_what_has_no_pitch_says_nothing_about_it() -> None:
     found, _ = functionals(frame_values(hiss(2.0)))
-    assert found[HAS_PITCH] == 0.0
+    assert found[PITCH_PLACES["present"]] == 0.0
     assert not found[PLACES["pitch"]].any()
-    assert functionals(frame_values(buzz(150)))[0][HAS_PITCH] == 1.0
+    assert functionals(frame_values(buzz(150)))[0][PITCH_PLACES["present"]] == 1.0
 
 
 @pytest.mark.parametrize("hz", [1.0, 4.0, 10.0])

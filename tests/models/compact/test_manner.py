@@ -4,13 +4,19 @@ import numpy as np
 import pytest
 from sounds import buzz, hiss
 
-from abhinaya.models.compact.functionals import N_FUNCTIONALS, N_MEASURED, N_SIGNALS, PLACES
+from abhinaya.models.compact.functionals import (
+    N_FUNCTIONALS,
+    N_MEASURED,
+    N_SIGNALS,
+    PITCH_PLACES,
+    PLACES,
+)
 from abhinaya.models.compact.manner import N_MANNER, N_MEASURES, TRUSTED_FROM, manner, spoken
 from abhinaya.models.compact.moments import Sums, heard_from
 from abhinaya.models.compact.running import REMEMBERED, SpeechStatistics
 from abhinaya.models.compact.voice import frame_values
 
-MEDIAN_PITCH = PLACES["pitch"].start + 3
+MEDIAN_PITCH = PITCH_PLACES["quantile 0.5"]
 
 
 def told(before: np.ndarray, now: np.ndarray) -> np.ndarray:
