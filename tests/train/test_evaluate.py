@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from abhinaya.models.base import Abstention, Ballot, Card, Utterance
+from abhinaya.models.labels import LABELS
+from abhinaya.train.data.texts import Sentence
+from abhinaya.train.evaluate import ERROR_DRAWS, ask, with_word_errors
+
+
+class Whole:
+    """Knows every sentence that is whole, and says neutral to any other."""
+
+    card = Card("whole", "1", frozenset({"transcript"}), LABELS, "Apache-2.0")
+
+    def __init__(self, sentences: Sequence[Sentence]) -> None:
+        self._known = {sentence.text: sentence.labels[0] for sentence in sentences}
+        self.asked = 0
+
+    def vote(self, batch: Sequence[Utterance]) -> list[Ballot | Abstention]:
+        self.asked += len(batch)
+        return [
+            Ballot(self._known.get(utterance.transcript or "", "neutral")) for utterance in batch
+        ]
+
+
+def test_what_word_errors_cost_is_a_mean_over_draws() -> None:
+    # of ten words each, so that .8 ** 10 = .107 of the sentences stay whole
+    sentences = [
+        Sentence(" ".join([f"w{n}"] * 10), ("happy" if n % 2 else "neutral",)) for n in range(400)
+    ]
+    voter = Whole(sentences)
+    whole = ask(voter, [_spoken(s.text) for s in sentences], [s.labels[0] for s in sentences])
+    found = with_word_errors(voter, sentences, whole, ["other"])
+    assert voter.asked == len(sentences) * (1 + ERROR_DRAWS)
+    assert found["n"] == len(sentences)
+    kept = 0.8**10  # recall of happy; neutral is always found, and precise in 1 / (2 - kept)
+    happy, neutral = 2 * kept / (1 + kept), 2 / (3 - kept)
+    assert found["macro_f1"] == pytest.approx((happy + neutral) / 2, abs=0.03)
+    assert found["lost"] == pytest.approx(1.0 - found["macro_f1"], abs=0.002)
+    low, high = found["lost_interval"]
+    assert low < found["lost"] < high
+    assert found["accuracy"] == pytest.approx((1 + kept) / 2, abs=0.02)
+
+
+def _spoken(text: str) -> Utterance:
+    return Utterance(np.zeros(0, np.float32), transcript=text)
