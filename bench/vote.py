@@ -1,6 +1,6 @@
 """Whether the vote beats its voters, and how late a change is seen, on constructed conversations.
 
-    abhinaya bench vote --data ../shared/data
+    abhinaya bench vote --data ../shared/data [--set vote.method=mean]
 
 Acted clips of RAVDESS actors that no voter was trained or tuned on, one after the other with gaps
 and an office under them, one stream for each actor; cut, transcribed, voted on and decided as the
@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from abhinaya.bench.machine import facts, line
+from abhinaya.bench.monitored import add_profile, profile_of
 from abhinaya.models import registry
 from abhinaya.models.base import Ballot, FloatArray, Utterance, Voter
 from abhinaya.models.compact.running import SpeechStatistics
@@ -154,12 +155,18 @@ def delay(decided: Sequence[Decided], change: int, label: str = "angry") -> floa
 
 
 class LineUp:
-    """The embedded profile's voters and its vote, in this process."""
+    """A profile's voters and its vote, in this process.
 
-    def __init__(self) -> None:
-        config = configuration.load("embedded")
+    Raises:
+        ConfigError: nobody transcribes.
+
+    """
+
+    def __init__(self, config: configuration.Config) -> None:
         if config.asr is None:
-            raise ConfigError("profile 'embedded'", "has nobody who transcribes", "add [asr]")
+            raise ConfigError(
+                f"profile {config.profile!r}", "has nobody who transcribes", "add [asr]"
+            )
         self._vad: VadConfig = config.vad
         self._silero = SileroVad()
         self._transcriber: Transcriber = load_transcriber(config.asr.model, config.asr.options)
@@ -202,11 +209,11 @@ class LineUp:
         yield from (piece for _, piece in listener.finish())
 
 
-def measure(data: Path, setting: Setting | None = None) -> Result:
-    """Measure on the RAVDESS actors of the split `dev` below `data`.
+def measure(data: Path, config: configuration.Config, setting: Setting | None = None) -> Result:
+    """Measure a profile on the RAVDESS actors of the split `dev` below `data`.
 
     Raises:
-        ConfigError: there is no such data.
+        ConfigError: there is no such data, or nobody transcribes.
 
     """
     # the training half reads corpora; whoever runs another bench does not need its torch
@@ -224,7 +231,7 @@ def measure(data: Path, setting: Setting | None = None) -> Result:
         }
     except DataError as error:
         raise ConfigError(str(data), str(error), "give the folder with --data") from error
-    line_up = LineUp()
+    line_up = LineUp(config)
     decided: list[Decided] = []
     delays: list[float | None] = []
     for of_one in voices.values():
@@ -308,11 +315,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--snr", type=float, default=default.snr_db, help="speech over noise, dB")
     parser.add_argument("--changes", type=int, default=default.changes, help="for each actor")
     parser.add_argument("--seed", type=int, default=default.seed)
+    add_profile(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
     setting = Setting(snr_db=options.snr, changes=options.changes, seed=options.seed)
     try:
-        result = measure(options.data, setting)
+        result = measure(options.data, profile_of(options), setting)
     except AbhinayaError as error:
         print(f"abhinaya bench: {error}", file=sys.stderr)
         return error.exit_code
