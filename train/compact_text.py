@@ -46,7 +46,7 @@ class TextRecipe:
     embedding: int = 96
     width: int = 256
     dropout: float = 0.4
-    neutral: float = 0.5
+    neutral: float = 0.8
     """Added to the score of neutral, in nats after the temperature."""
     plan: TextPlan = field(default_factory=TextPlan)
     schedule: Schedule = field(
