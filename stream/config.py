@@ -126,7 +126,7 @@ class DeadlineConfig:
         least=0.05,
     )
     file_s: float = setting(
-        120.0, doc="the same for files, which can wait for every voter", least=0.05
+        300.0, doc="the same for files, which can wait for every voter", least=0.05
     )
     revise_s: float = setting(
         10.0, doc="seconds after a verdict in which a late vote may still change it", least=0

@@ -28,7 +28,11 @@ def pipeline(config: Config, accept: bool, timeout_s: float, download: bool) -> 
         sound, profile = Path(folder, "second.wav"), Path(folder, "profile.toml")
         write_sound(sound)
         # the rules are left out: nobody is to be alerted of a test
-        profile.write_text(as_toml(Traced(dataclasses.replace(config, rules=()), {})), "utf-8")
+        # and a voter that does not answer is to be named before the run is given up
+        patience = min(config.deadlines.file_s, timeout_s / 2)
+        deadlines = dataclasses.replace(config.deadlines, file_s=patience)
+        tried = dataclasses.replace(config, rules=(), deadlines=deadlines)
+        profile.write_text(as_toml(Traced(tried, {})), "utf-8")
         arguments = [str(sound), "--profile", str(profile), "--format", "jsonl"]
         arguments += ["--accept-noncommercial"] if accept else []
         begun = time.monotonic()
@@ -60,7 +64,7 @@ def judge(events: Sequence[dict[str, Any]], took_s: float) -> Finding:
         for m in e["missing"]
     }
     if missing:
-        remedy = "try --set deadlines.file_s=300, or a smaller line-up"
+        remedy = "give it more time (--timeout), or take a smaller line-up"
         return Finding(SUBJECT, "warning", f"without a vote of {'; '.join(missing)}", remedy)
     segments = streams[0]["segments"]
     heard = f"{segments} segments decided" if segments else "no speech in it, rightly"
