@@ -24,6 +24,7 @@ from abhinaya.train.compact_manner import MannerRecipe, MannerTowers, train_mann
 from abhinaya.train.data.clips import Clip, read_clips
 from abhinaya.train.data.readers import READERS, pieces_of, read_readers
 from abhinaya.train.data.sessions import RENDERING_VERSION, Sessions, render
+from abhinaya.train.errors import TrainingError
 from abhinaya.train.export import Calibrated, export
 from abhinaya.train.kept import kept, key_of
 from abhinaya.train.loop import Schedule, fit
@@ -74,6 +75,24 @@ class SpeechRecipe:
     refit: bool = True
     """Train once more when everything is calibrated, on the tuning speakers as well: people are
     what is short, and the temperatures of the first training serve the second."""
+
+    def __post_init__(self) -> None:
+        """Refuse what leaves nobody to speak.
+
+        Raises:
+            TrainingError: no towers, or shares that come to nothing.
+
+        """
+        if self.sounds < 1 or self.manner.seeds < 1:
+            raise TrainingError(
+                f"sounds = {self.sounds}, manner.seeds = {self.manner.seeds}: at least 1 each; "
+                "shares=[0, 0.5, 0.5] leaves the sound out"
+            )
+        if min(self.shares) < 0.0 or self.shares[0] + self.shares[1] <= 0.0:
+            raise TrainingError(
+                f"shares = {list(self.shares)}: none may be below 0, and the first two not both 0: "
+                "in a stream's first utterance no habits are known"
+            )
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,10 @@ def test_settings_reach_what_is_nested_and_nothing_else() -> None:
         ("plan.running=1", "of the kind of True"),
         ("planes=[1,2]", "of the kind of"),
         ("plan=3", "of the kind of"),
+        ("sounds=0", "sounds = 0, manner.seeds = 4: at least 1 each"),
+        ("manner.seeds=0", "at least 1 each"),
+        ("shares=[0.0,0.0,1.0]", "the first two not both 0"),
+        ("shares=[0.5,-0.5,1.0]", "none may be below 0"),
     ],
 )
 def test_settings_that_are_not_of_the_recipe_are_refused(setting: str, message: str) -> None:
