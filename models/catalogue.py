@@ -55,9 +55,9 @@ _WHISPER: Final = Source("openai/whisper-large-v2", "Apache-2.0")
 _BEATS: Final = Source("https://github.com/microsoft/unilm/tree/master/beats", "MIT")
 
 CATALOGUE: Final[Mapping[str, Entry]] = {
-    "compact-speech": Entry("S1 in small", ("audio",), 751_000, packaged=True),
-    "compact-text": Entry("T2 in small", ("transcript",), 3_694_000, packaged=True),
-    "compact-joint": Entry("ST1 in small", ("audio", "transcript"), 1_981_000, packaged=True),
+    "compact-speech": Entry("S1 in small", ("audio",), 1_049_000, packaged=True),
+    "compact-text": Entry("T2 in small", ("transcript",), 1_747_000, packaged=True),
+    "compact-joint": Entry("ST1 in small", ("audio", "transcript"), 2_267_000, packaged=True),
     "wavlm": Entry(
         "S1: WavLM-large with attentive pooling",
         ("audio",),
