@@ -118,6 +118,10 @@ def _run(job: Job, accelerator: Accelerator, parts: Parts, tell: Callable[[str],
     if job.recipe.gives_labels:
         tell(f"for a profile: {folder.best / PROFILE}")
     tell(f"measure it: abhinaya eval MANIFEST --checkpoint NAME={folder.best}")
+    # together, and not each when it likes: a process that just ends while its group's threads live
+    # is aborted now and then, and the run with it
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
     return position
 
 
