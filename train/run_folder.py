@@ -23,6 +23,8 @@ from abhinaya.train.errors import TrainingError
 
 SCHEMA: Final = "abhinaya.run/1"
 _POSITION: Final = "position.json"
+_BACKENDS: Final = ("gloo", "NCCL")
+"""What torch names when it is another process, and not the disk, that failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,8 @@ class RunFolder:
         """Keep a state; `fill` writes all but the position, in every process, `main` the rest.
 
         Raises:
-            TrainingError: there is no room, or the folder is gone; the state before stays.
+            TrainingError: there is no room, or the folder or another process is gone; the state
+                before stays.
 
         """
         part = self.path / "state.part"
@@ -176,6 +179,11 @@ class RunFolder:
 
 def _unwritten(path: Path, error: Exception) -> TrainingError:
     said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if isinstance(error, RuntimeError) and any(name in said for name in _BACKENDS):
+        return TrainingError(
+            f"{path}: another process of this run is gone ({said}); what was saved before is "
+            "whole: continue with --resume"
+        )
     return TrainingError(
         f"{path}: cannot be written ({said}); what was saved before is whole: make room and "
         "continue with --resume"

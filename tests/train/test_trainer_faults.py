@@ -326,3 +326,29 @@ def test_a_model_that_is_not_there_is_named(run: Run, manifest: Path, tmp_path: 
     code, said = run(manifest, "--set", f"model.options.encoder={tmp_path / 'nowhere'}")
     assert code == 1
     assert "nowhere: it does not exist" in said
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "unsaid"),
+    [
+        (
+            RuntimeError("[/pytorch/third_party/gloo/pair.cc:538] Read error: reset by peer"),
+            "another process of this run is gone",
+            "make room",
+        ),
+        (RuntimeError("[enforce fail] file write failed"), "make room", "another process"),
+        (OSError("No space left on device"), "make room", "another process"),
+    ],
+)
+def test_a_state_that_another_process_left_unfinished_is_not_blamed_on_the_disk(
+    error: Exception, said: str, unsaid: str, tmp_path: Path
+) -> None:
+    def fill(path: Path) -> None:
+        raise error
+
+    with pytest.raises(TrainingError) as caught:
+        RunFolder(tmp_path).put_state(Position(), fill, main=True)
+    assert said in str(caught.value)
+    assert unsaid not in str(caught.value)
+    assert "--resume" in str(caught.value)
+    assert not list(tmp_path.iterdir())
