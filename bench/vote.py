@@ -29,18 +29,19 @@ from abhinaya.models import registry
 from abhinaya.models.base import Ballot, FloatArray, Utterance, Voter
 from abhinaya.models.compact.running import SpeechStatistics
 from abhinaya.models.ensemble import Rule, decide
+from abhinaya.models.errors import ModelError as UnusableModel
 from abhinaya.models.labels import LABELS
 from abhinaya.stream import config as configuration
 from abhinaya.stream.asr.base import Hearing, Transcriber
 from abhinaya.stream.asr.load import load_transcriber
 from abhinaya.stream.clock import SAMPLE_RATE, to_samples, to_seconds
 from abhinaya.stream.config import VadConfig
-from abhinaya.stream.errors import AbhinayaError, ConfigError
+from abhinaya.stream.errors import AbhinayaError, ConfigError, ModelError
 from abhinaya.stream.listener import Listener
 from abhinaya.stream.segmenter import Piece
 from abhinaya.stream.transcribe import as_received
 from abhinaya.stream.vad import SileroVad
-from abhinaya.stream.voting import rule_of
+from abhinaya.stream.voting import load_combiner, rule_of
 
 NOISE: Final = "office-ambience-24000-mono.opus"
 VOTE: Final = "vote"
@@ -158,7 +159,8 @@ class LineUp:
     """A profile's voters and its vote, in this process.
 
     Raises:
-        ConfigError: nobody transcribes.
+        ConfigError: nobody transcribes, or the combiner cannot be read.
+        UnusableModel: a model cannot be loaded.
 
     """
 
@@ -173,7 +175,7 @@ class LineUp:
         self._voters: dict[str, Voter] = {
             name: registry.load(voter.model, voter.options) for name, voter in config.voters.items()
         }
-        self._rule: Rule = rule_of(config.vote)
+        self._rule: Rule = rule_of(config.vote, load_combiner(config.vote))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -324,6 +326,9 @@ def main(arguments: Sequence[str]) -> int:
     except AbhinayaError as error:
         print(f"abhinaya bench: {error}", file=sys.stderr)
         return error.exit_code
+    except UnusableModel as error:
+        print(f"abhinaya bench: {error}", file=sys.stderr)
+        return ModelError.exit_code
     if options.json:
         print(msgspec.json.format(msgspec.json.encode(asdict(result)), indent=2).decode())
     else:

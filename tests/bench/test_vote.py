@@ -8,6 +8,7 @@ from rich.console import Console
 
 from abhinaya.bench.vote import (
     Decided,
+    LineUp,
     Setting,
     Turn,
     compose,
@@ -18,6 +19,7 @@ from abhinaya.bench.vote import (
     truth_of,
 )
 from abhinaya.stream.clock import SAMPLE_RATE
+from abhinaya.stream.config import Config
 
 
 def test_a_conversation_has_its_clips_where_it_says_and_noise_under_all() -> None:
@@ -81,3 +83,17 @@ def test_missing_data_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "--data" in said
+
+
+def test_a_model_that_cannot_be_had_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(data: Path, config: Config, setting: Setting) -> None:
+        LineUp(config)
+
+    monkeypatch.setattr("abhinaya.bench.vote.measure", measure)
+    wrong = "voters.S1.options.weights=/nowhere/s1.onnx"
+    assert main(["--data", ".", "--set", wrong]) == 6
+    said = capsys.readouterr().err
+    assert said.startswith("abhinaya bench: /nowhere/s1.onnx: no such weights file")
+    assert said.count("\n") == 1
