@@ -11,7 +11,12 @@ from typing import Any, Final
 
 import torch
 from huggingface_hub import is_offline_mode, snapshot_download
-from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    RepositoryNotFoundError,
+)
 from safetensors import SafetensorError
 from transformers.utils import logging
 
@@ -132,7 +137,7 @@ def _unavailable(subject: str, error: OSError) -> ModelError:
             "it is gated: the Hub gives it only to accounts that accepted its licence",
             "Accept it on the model's page, then run hf auth login or set HF_TOKEN",
         )
-    if unknown or "401" in text or "403" in text:
+    if unknown or any(_status(e) in (401, 403) for e in chain):
         return MissingFileError(
             subject,
             "the Hub has no such model, or only for accounts that may read it",
@@ -145,6 +150,11 @@ def _unavailable(subject: str, error: OSError) -> ModelError:
         f"it cannot be had ({_first_line(error)})",
         "Check the name and the network, or give the path of a local copy",
     )
+
+
+def _status(error: BaseException) -> int | None:
+    """Give the HTTP status that an error stands for; its text may have such a number as a port."""
+    return error.response.status_code if isinstance(error, HfHubHTTPError) else None
 
 
 def not_here(subject: str) -> MissingFileError:

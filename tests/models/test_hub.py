@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import httpx2
 import pytest
+from huggingface_hub.errors import HfHubHTTPError
 from safetensors import SafetensorError
 from transformers.utils import logging
 
@@ -49,7 +51,7 @@ def test_a_name_is_downloaded_with_its_patterns(tmp_path, monkeypatch) -> None:
     ("error", "kind", "message"),
     [
         (OSError("You are trying to access a gated repo."), MissingFileError, "HF_TOKEN"),
-        (OSError("401 Client Error. Unauthorized for url"), MissingFileError, "HF_TOKEN"),
+        (OSError("http://127.0.0.1:40173: refused"), MissingFileError, "network"),
         (OSError("couldn't connect to huggingface.co"), MissingFileError, "network"),
         (SafetensorError("invalid header"), DamagedFileError, "Download it again"),
         (ImportError("requires bitsandbytes\nmore"), OptionsError, r"\(requires bitsandbytes\)"),
@@ -62,6 +64,15 @@ def test_foreign_errors_become_ours_with_a_remedy(error, kind, message) -> None:
         raise error
     assert caught.value.__cause__ is error
     assert caught.value.subject == "meta-llama/X"
+
+
+@pytest.mark.parametrize(
+    ("status", "message"), [(401, "HF_TOKEN"), (403, "HF_TOKEN"), (500, "net")]
+)
+def test_what_the_hub_answers_is_told_apart_by_its_status(status: int, message: str) -> None:
+    answer = httpx2.Response(status, request=httpx2.Request("GET", "http://127.0.0.1:9/x"))
+    with pytest.raises(MissingFileError, match=message), translated("meta-llama/X"):
+        raise OSError("x") from HfHubHTTPError("no", response=answer)
 
 
 def test_our_own_errors_pass_and_the_log_is_as_before() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from fake_hub import fake_hub
+from ports import silent_port
 
 from abhinaya.models.pull import cached
 
@@ -128,9 +129,8 @@ def test_no_room_for_a_download(tmp_path) -> None:
 
 
 def test_no_network(tmp_path) -> None:
-    with fake_hub({}) as hub:
-        url = hub.url
-    done = run(tmp_path, url, "pull", "some/model")
+    with silent_port() as port:
+        done = run(tmp_path, f"http://127.0.0.1:{port}", "pull", "some/model")
     assert done.returncode == 6
     assert "Check the name and the network" in done.stderr.splitlines()[-1]
 

@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from ports import silent_port
 from scripted_server import Say, completion, scripted
 
 from abhinaya.models.base import Abstention, Ballot, Utterance
@@ -242,10 +243,10 @@ def test_answers_that_are_no_votes(say, message) -> None:
 
 
 def test_nobody_listens() -> None:
-    with scripted(lambda *_: SAD) as server:
-        url = server.url
-    t1 = load("zero-shot", {"base_url": url, "model": "m", "attempts": 2})
-    assert "cannot be reached; is it running" in reason(t1.vote(said("x"))[0])
+    with silent_port() as port:
+        url = f"http://127.0.0.1:{port}/v1"
+        t1 = load("zero-shot", {"base_url": url, "model": "m", "attempts": 2})
+        assert "cannot be reached; is it running" in reason(t1.vote(said("x"))[0])
 
 
 def test_a_dead_server_is_left_alone_until_it_had_time_to_rest() -> None:
