@@ -131,7 +131,7 @@ def _unavailable(subject: str, error: OSError) -> ModelError:
     if any(isinstance(e, OSError) and e.errno in (ENOSPC, EDQUOT) for e in chain):
         return WriteError(subject, "the disk is full", "Make room, or set HF_HOME to another disk")
     unknown = any(type(e) is RepositoryNotFoundError for e in chain)  # its text says gated too
-    if any(isinstance(e, GatedRepoError) for e in chain) or ("gated" in text and not unknown):
+    if any(isinstance(e, GatedRepoError) for e in chain) or ("gated repo" in text and not unknown):
         return MissingFileError(
             subject,
             "it is gated: the Hub gives it only to accounts that accepted its licence",

@@ -52,6 +52,7 @@ def test_a_name_is_downloaded_with_its_patterns(tmp_path, monkeypatch) -> None:
     [
         (OSError("You are trying to access a gated repo."), MissingFileError, "HF_TOKEN"),
         (OSError("http://127.0.0.1:40173: refused"), MissingFileError, "network"),
+        (OSError("some/aggregated: no connection"), MissingFileError, "network"),
         (OSError("couldn't connect to huggingface.co"), MissingFileError, "network"),
         (SafetensorError("invalid header"), DamagedFileError, "Download it again"),
         (ImportError("requires bitsandbytes\nmore"), OptionsError, r"\(requires bitsandbytes\)"),
