@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from abhinaya.bench.demo import CALL
 from abhinaya.bench.vote import (
+    Conversation,
     Decided,
     LineUp,
     Setting,
@@ -18,8 +20,11 @@ from abhinaya.bench.vote import (
     show,
     truth_of,
 )
+from abhinaya.models.combiner import Combiner, Member
+from abhinaya.models.combiner_file import write_combiner
 from abhinaya.stream.clock import SAMPLE_RATE
-from abhinaya.stream.config import Config
+from abhinaya.stream.config import Config, load
+from abhinaya.train.data.audio import read_audio
 
 
 def test_a_conversation_has_its_clips_where_it_says_and_noise_under_all() -> None:
@@ -97,3 +102,17 @@ def test_a_model_that_cannot_be_had_is_one_line(
     said = capsys.readouterr().err
     assert said.startswith("abhinaya bench: /nowhere/s1.onnx: no such weights file")
     assert said.count("\n") == 1
+
+
+def test_the_vote_is_that_of_the_profiles_combiner(tmp_path: Path) -> None:
+    members = {name: Member() for name in ("S1", "T2", "ST1")}
+    unsure = Combiner("weighted", members, min_confidence=0.999)
+    write_combiner(tmp_path / "unsure.json", unsure)
+    samples = read_audio(CALL)[: 12 * SAMPLE_RATE]
+    call = Conversation(samples, (Turn(0, len(samples), "neutral"),))
+    fitted = {"vote.method": "weighted", "vote.combiner": str(tmp_path / "unsure.json")}
+    plainly = [one.said["vote"] for one in LineUp(load("embedded")).decide(call)]
+    withheld = [one.said["vote"] for one in LineUp(load("embedded", fitted)).decide(call)]
+    assert len(plainly) == len(withheld) > 0
+    assert "unknown" not in plainly
+    assert set(withheld) == {"unknown"}
