@@ -56,8 +56,8 @@ _BEATS: Final = Source("https://github.com/microsoft/unilm/tree/master/beats", "
 
 CATALOGUE: Final[Mapping[str, Entry]] = {
     "compact-speech": Entry("S1 in small", ("audio",), 1_049_000, packaged=True),
-    "compact-text": Entry("T2 in small", ("transcript",), 1_747_000, packaged=True),
-    "compact-joint": Entry("ST1 in small", ("audio", "transcript"), 2_267_000, packaged=True),
+    "compact-text": Entry("T2 in small", ("transcript",), 4_686_000, packaged=True),
+    "compact-joint": Entry("ST1 in small", ("audio", "transcript"), 3_048_000, packaged=True),
     "wavlm": Entry(
         "S1: WavLM-large with attentive pooling",
         ("audio",),

@@ -27,6 +27,7 @@ SPEECH_DATA: Final = (
 TEXT_DATA: Final = (
     "GoEmotions train, Ekman grouping (Apache-2.0)",
     "EmoryNLP train, without Peaceful and Powerful (Apache-2.0)",
+    "before these: all-MiniLM-L6-v2, a sentence encoder (Apache-2.0)",
 )
 CONTEMPT: Final = (
     "Never says contempt (probability 0): there was nothing with that label to learn from, and "

@@ -112,7 +112,8 @@ def _train(args: argparse.Namespace) -> None:
         recipe = changed(SpeechRecipe(), settings)
         path = train_compact_speech(args.data, args.cache, args.out, recipe, _say)
     elif args.command == "compact-text":
-        path = train_compact_text(args.data, args.out, changed(TextRecipe(), settings), _say)
+        text = changed(TextRecipe(), settings)
+        path = train_compact_text(args.data, args.cache, args.out, text, _say)
     else:
         joint = changed(JointRecipe(), settings)
         path = train_compact_joint(args.data, args.cache, args.out, joint, _say)
@@ -130,8 +131,11 @@ def _crossval(args: argparse.Namespace) -> None:
 def _shortcuts(args: argparse.Namespace) -> list[str]:
     """Write --steps and --seed as the settings of the recipe that they stand for."""
     learners, seeds = {
-        "compact-text": (("",), ("",)),
-        "compact-joint": (("speech.", "speech.manner.", "text."), ("speech.", "text.")),
+        "compact-text": (("", "teacher."), ("",)),
+        "compact-joint": (
+            ("speech.", "speech.manner.", "text.", "text.teacher."),
+            ("speech.", "text."),
+        ),
     }.get(args.command, (("", "manner."), ("",)))
     found = []
     if args.steps is not None:

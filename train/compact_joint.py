@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from abhinaya.models.base import FloatArray
-from abhinaya.models.compact.tokens import encode
 from abhinaya.train.compact_manner import MannerRecipe
 from abhinaya.train.compact_speech import (
     RENDERING_SEED,
@@ -28,11 +27,12 @@ from abhinaya.train.data.clips import DataError, read_clips
 from abhinaya.train.data.sessions import render
 from abhinaya.train.data.texts import Sentence
 from abhinaya.train.export import Fusion, Joined, export
+from abhinaya.train.loop import Schedule
 from abhinaya.train.metrics import Indices
 from abhinaya.train.splits import select
 from abhinaya.train.text_batches import TextPlan
 
-VERSION: Final = "5"
+VERSION: Final = "6"
 
 
 def _speech() -> SpeechRecipe:
@@ -42,8 +42,9 @@ def _speech() -> SpeechRecipe:
 
 
 def _text() -> TextRecipe:
-    # without teachers: the fusion hears it softly
-    return TextRecipe(seed=11, folds=0, plan=TextPlan(hash_seed=11))
+    # of the same teacher as T2, but the file has room for one layer
+    schedule = Schedule(steps=5_000, rate=3e-4, weight_decay=0.01)
+    return TextRecipe(depth=1, pieces=5_000, plan=TextPlan(), schedule=schedule)
 
 
 @dataclass(frozen=True)
@@ -129,14 +130,14 @@ def train_compact_joint(
 
     """
     recipe = recipe or JointRecipe()
-    text = train_text(data, recipe.text, say)
+    text = train_text(data, cache, recipe.text, say)
     speech = train_speech(data, cache, recipe.speech, say)
     assert speech.labels == TEXT_LABELS
     clips = select(read_clips(data, ["ravdess", "nemo"]), "tune")
     tuning = render(clips, data, cache, 0, RENDERING_SEED)
     heard, truth = scores(speech.held_out, feeds_of(tuning)), truth_of(tuning)
     rows, texts = make_pairs(heard, truth, text.tune, recipe)
-    ids, mask = encode(texts, recipe.text.plan.buckets, recipe.text.plan.hash_seed)
+    ids, mask = text.pieces.encode(texts)
     with torch.no_grad():
         words = text.network.eval()(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
     neutral = TEXT_LABELS.index("neutral")
@@ -144,8 +145,7 @@ def train_compact_joint(
     of_speech, of_text = fusion.scales.tolist()
     say(f"fusion: speech {of_speech:.2f}, text {of_text:.2f}")
     settings = {
-        "buckets": recipe.text.plan.buckets,
-        "hash_seed": recipe.text.plan.hash_seed,
+        "vocabulary": list(text.pieces.vocabulary),
         "scales": [of_speech, of_text],
         "neutral_words": recipe.neutral_words,
     }

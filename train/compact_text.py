@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from abhinaya.models.base import FloatArray
-from abhinaya.models.compact.tokens import encode
+from abhinaya.models.compact.tokens import CONTINUES, SPECIAL, WordPieces
 from abhinaya.models.labels import LABELS
 from abhinaya.train.calibration import fit_temperature
 from abhinaya.train.data.texts import FINE, Sentence, read_emorynlp, read_goemotions
 from abhinaya.train.data.word_errors import with_errors
+from abhinaya.train.errors import TrainingError
 from abhinaya.train.export import Calibrated, export, small
+from abhinaya.train.kept import kept, key_of
 from abhinaya.train.loop import Schedule, fit
 from abhinaya.train.metrics import Indices, macro_f1
 from abhinaya.train.text_batches import FINE_LABELS, TextBatches, TextPlan, common_words
-from abhinaya.train.text_teachers import taught_by_others
-from abhinaya.train.text_words import ByWord, Lexicon, rows_of
-from abhinaya.train.towers import Grouped, Known, Mean, TextTower, grouped
+from abhinaya.train.text_teacher import (
+    Reader,
+    TeacherRecipe,
+    chances,
+    load_encoder,
+    logits_of,
+)
+from abhinaya.train.text_tower import TextTower, smaller
+from abhinaya.train.towers import Grouped, grouped
 
-VERSION: Final = "4"
+VERSION: Final = "5"
 TEXT_LABELS: Final = tuple(label for label in LABELS if label != "contempt")
 """No text corpus here has contempt."""
 GROUPS: Final = tuple(tuple(FINE_LABELS.index(n) for n in FINE[label]) for label in TEXT_LABELS)
@@ -34,24 +42,31 @@ GROUPS: Final = tuple(tuple(FINE_LABELS.index(n) for n in FINE[label]) for label
 TUNE_SENTENCES: Final = 3_000
 
 
+def _plan() -> TextPlan:
+    # the monitor never reads what was written, only what its transcriber made of what was said
+    return TextPlan(clean=0.0, most_errors=0.6)
+
+
+def _schedule() -> Schedule:
+    return Schedule(steps=8_000, rate=3e-4, weight_decay=0.01)
+
+
 @dataclass(frozen=True)
 class TextRecipe:
     """Everything that decides what the tower becomes, besides the data."""
 
     seed: int = 0
-    towers: int = 1
-    """Towers, each from another seed, whose logits are averaged."""
-    folds: int = 4
-    """Teachers, each of which leaves this part of the sentences out; 0 is none."""
-    embedding: int = 96
-    width: int = 256
-    dropout: float = 0.4
+    teacher: TeacherRecipe = field(default_factory=TeacherRecipe)
+    depth: int = 2
+    """The teacher's first layers, which the tower begins with."""
+    pieces: int = 8_000
+    """Word pieces that it knows, those that occur most often."""
+    rank: int = 128
+    """Numbers that each is kept as."""
     neutral: float = 0.8
     """Added to the score of neutral, in nats after the temperature."""
-    plan: TextPlan = field(default_factory=TextPlan)
-    schedule: Schedule = field(
-        default_factory=lambda: Schedule(steps=2_500, rate=3e-3, weight_decay=0.1)
-    )
+    plan: TextPlan = field(default_factory=_plan)
+    schedule: Schedule = field(default_factory=_schedule)
 
 
 @dataclass(frozen=True)
@@ -59,6 +74,7 @@ class TunedText:
     """A trained tower with its temperature, and the sentences it was tuned on."""
 
     network: Calibrated
+    pieces: WordPieces
     temperature: float
     tune: tuple[Sentence, ...]
 
@@ -70,72 +86,108 @@ def divide(sentences: Sequence[Sentence], seed: int = 5) -> tuple[list[Sentence]
     return [sentences[i] for i in order[tune:]], [sentences[i] for i in order[:tune]]
 
 
-def train_text(data: Path, recipe: TextRecipe, say: Callable[[str], None] = print) -> TunedText:
-    """Train and calibrate a text tower on GoEmotions and EmoryNLP.
+def train_text(
+    data: Path, cache: Path, recipe: TextRecipe, say: Callable[[str], None] = print
+) -> TunedText:
+    """Train and calibrate a text tower on GoEmotions and EmoryNLP, by way of a teacher.
+
+    The teacher is kept in `cache`: towers of other sizes are taught by the same one.
 
     Raises:
         DataError: a corpus is missing.
+        ModelError: the pre-trained encoder is, or is of another kind.
         TrainingError: the loss is no longer a number.
 
     """
     fitting, tuning = divide(read_goemotions(data, "train") + read_emorynlp(data, "train"))
     say(f"{len(fitting)} sentences to fit, {len(tuning)} to tune")
-    plan = recipe.plan
     words = common_words(fitting)
-    lexicon = Lexicon(fitting, plan.buckets, plan.hash_seed)
-    rows = rows_of(lexicon, plan.buckets, plan.seldom)
-    learner = Learner(recipe, lexicon, rows, say)
-    taught = None
-    if recipe.folds:
-        seed = 1_000 + recipe.seed * 100
-        taught = taught_by_others(fitting, lexicon, recipe.folds, seed, learner.learn)
-    towers: list[nn.Module] = []
-    for number in range(recipe.towers):
-        tower = learner.learn(fitting, recipe.seed * 100 + number, taught).tower
-        towers.append(Grouped(small(tower), GROUPS))
-        for rate in (0.0, 0.2):
-            logits, truth = text_scores(_together(towers, rows), tuning, plan, words, rate)
-            f1 = macro_f1(truth, logits.argmax(axis=1), sorted(set(truth.tolist())))
-            say(f"tune, towers 1 to {number + 1}, {rate:.0%} word errors: macro-F1 {f1:.3f}")
-    together = _together(towers, rows)
-    temperature = fit_temperature(*text_scores(together, tuning, plan, words))
+    teacher = taught_teacher(fitting, cache, recipe, say)
+    _report("teacher", teacher, tuning, words, say)
+    pupil = smaller_reader(teacher, fitting, recipe)
+    taught = chances(teacher, [sentence.text for sentence in fitting])
+    torch.manual_seed(recipe.seed)
+    batches = TextBatches(fitting, TEXT_LABELS, recipe.plan, recipe.seed, pupil.pieces, taught)
+    tower = fit(pupil.tower, batches.draw, _loss, recipe.schedule, say)
+    assert isinstance(tower, TextTower)
+    reader = Reader(small(tower), pupil.pieces)
+    _report("tower", reader, tuning, words, say)
+    temperature = fit_temperature(*text_scores(reader, tuning, words))
     bias = [recipe.neutral if label == "neutral" else 0.0 for label in TEXT_LABELS]
-    return TunedText(Calibrated(together, temperature, bias).eval(), temperature, tuple(tuning))
+    network = Calibrated(Grouped(reader.tower, GROUPS), temperature, bias).eval()
+    return TunedText(network, reader.pieces, temperature, tuple(tuning))
 
 
-@dataclass(frozen=True)
-class Learner:
-    """Trains one tower, teacher or pupil."""
+def taught_teacher(
+    sentences: Sequence[Sentence], cache: Path, recipe: TextRecipe, say: Callable[[str], None]
+) -> Reader:
+    """Give the teacher, trained on `sentences` or kept from before.
 
-    recipe: TextRecipe
-    lexicon: Lexicon
-    rows: npt.NDArray[np.int16]
-    """[U] row of each bucket's pieces."""
-    say: Callable[[str], None]
+    Raises:
+        ModelError: the pre-trained encoder cannot be had, or is of another kind.
+        TrainingError: the loss is no longer a number.
 
-    def learn(
-        self, sentences: Sequence[Sentence], seed: int, taught: FloatArray | None = None
-    ) -> ByWord:
-        """Train on `sentences`, and on what teachers say of them, `taught` [N, F].
+    """
+    torch.manual_seed(recipe.seed)
+    reader = load_encoder(recipe.teacher, len(FINE_LABELS))
 
-        Raises:
-            TrainingError: the loss is no longer a number.
+    def train() -> nn.Module:
+        plan = recipe.teacher.plan
+        batches = TextBatches(sentences, TEXT_LABELS, plan, recipe.seed, reader.pieces)
+        return fit(reader.tower, batches.draw, _loss, recipe.teacher.schedule, say)
 
-        """
-        of, rows = self.recipe, self.rows.astype(np.int64)
-        torch.manual_seed(seed)
-        tower = TextTower(
-            len(FINE_LABELS), 1 + int(self.rows.max()), of.embedding, of.width, of.dropout
+    texts = (sentence.text for sentence in sentences)
+    key = key_of(recipe.teacher, recipe.seed, clips=texts)
+    tower = kept(cache / "towers" / f"teacher-{key}.pt", reader.tower, train, say)
+    assert isinstance(tower, TextTower)
+    return Reader(tower, reader.pieces)
+
+
+def smaller_reader(teacher: Reader, sentences: Sequence[Sentence], recipe: TextRecipe) -> Reader:
+    """Begin a tower with what the teacher knows: its first layers, its most frequent pieces.
+
+    Every letter is known, with which any word can be read.
+
+    Raises:
+        TrainingError: it has fewer layers, or is less wide than each piece is to be kept.
+
+    """
+    has = teacher.tower.size
+    if recipe.depth > has.depth or recipe.rank > has.width:
+        raise TrainingError(
+            f"depth = {recipe.depth}, rank = {recipe.rank}: {recipe.teacher.encoder} has "
+            f"{has.depth} layers of width {has.width}; ask for no more"
         )
-        batches = TextBatches(sentences, TEXT_LABELS, of.plan, seed, self.lexicon, taught)
-        student = ByWord(tower, rows[self.lexicon.pieces])
-        trained = fit(student, batches.draw, _loss, of.schedule, self.say)
-        assert isinstance(trained, ByWord)
-        return trained
+    texts = Counter(word for sentence in sentences for word in sentence.text.split())
+    often: Counter[int] = Counter()
+    for word, times in texts.items():
+        for piece in teacher.pieces.of_word(word):
+            often[piece] += times
+    known = teacher.pieces.vocabulary
+    always = [i for i, piece in enumerate(known) if piece in SPECIAL or _is_letter(piece)]
+    others = [i for i, _ in often.most_common() if i not in set(always)]
+    chosen = [*always, *others[: max(0, recipe.pieces - len(always))]]
+    counts = torch.tensor([max(1, often[i]) for i in chosen])
+    tower = smaller(teacher.tower, chosen, counts, recipe.rank, recipe.depth)
+    return Reader(tower, WordPieces([known[i] for i in chosen]))
 
 
-def _together(towers: Sequence[nn.Module], rows: npt.NDArray[np.int16]) -> Known:
-    return Known(Mean(towers), rows).eval()
+def _is_letter(piece: str) -> bool:
+    letter = piece.removeprefix(CONTINUES)
+    return len(letter) == 1 and letter.isascii() and letter.isalnum()
+
+
+def _report(
+    name: str,
+    reader: Reader,
+    sentences: Sequence[Sentence],
+    words: Sequence[str],
+    say: Callable[[str], None],
+) -> None:
+    for rate in (0.0, 0.2):
+        logits, truth = text_scores(reader, sentences, words, rate)
+        f1 = macro_f1(truth, logits.argmax(axis=1), sorted(set(truth.tolist())))
+        say(f"tune, {name}, {rate:.0%} word errors: macro-F1 {f1:.3f}")
 
 
 def _loss(logits: Tensor, targets: Tensor) -> Tensor:
@@ -146,39 +198,36 @@ def _loss(logits: Tensor, targets: Tensor) -> Tensor:
     return -(of_coarse + of_fine).mean()
 
 
-@torch.no_grad()
 def text_scores(
-    tower: torch.nn.Module,
-    sentences: Sequence[Sentence],
-    plan: TextPlan,
-    words: Sequence[str],
-    rate: float = 0.1,
+    reader: Reader, sentences: Sequence[Sentence], words: Sequence[str], rate: float = 0.1
 ) -> tuple[FloatArray, Indices]:
     """Logits [N, C] and labels [N] of the sentences with one label, at this rate of word errors."""
     clear = [sentence for sentence in sentences if len(sentence.labels) == 1]
     rng = np.random.default_rng(0)
     texts = [with_errors(sentence.text, rate, words, rng) for sentence in clear]
-    ids, mask = encode(texts, plan.buckets, plan.hash_seed)
-    logits = tower(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
+    logits: FloatArray = grouped(logits_of(reader, texts), GROUPS).numpy()
     truth = np.array([TEXT_LABELS.index(sentence.labels[0]) for sentence in clear], np.int64)
     return logits, truth
 
 
 def train_compact_text(
     data: Path,
+    cache: Path,
     out: Path,
     recipe: TextRecipe | None = None,
     say: Callable[[str], None] = print,
 ) -> Path:
-    """Train the voter and write `out`/compact-text.onnx."""
-    recipe = recipe or TextRecipe()
-    tuned = train_text(data, recipe, say)
+    """Train the voter and write `out`/compact-text.onnx.
+
+    Raises:
+        DataError: a corpus is missing.
+        ModelError: the pre-trained encoder is, or is of another kind.
+        TrainingError: the loss is no longer a number.
+
+    """
+    tuned = train_text(data, cache, recipe or TextRecipe(), say)
     say(f"temperature {tuned.temperature:.2f}")
     path = out / "compact-text.onnx"
-    settings = {
-        "buckets": recipe.plan.buckets,
-        "hash_seed": recipe.plan.hash_seed,
-        "temperature": tuned.temperature,
-    }
+    settings = {"vocabulary": list(tuned.pieces.vocabulary), "temperature": tuned.temperature}
     export(tuned.network, path, "compact-text", VERSION, TEXT_LABELS, settings)
     return path

@@ -29,7 +29,7 @@ from abhinaya.train.text_batches import common_words
 
 HEARD_S: Final = (0, 2, 5, 10, 20, 40)
 NEUTRAL: Final = LABELS.index("neutral")
-ERROR_DRAWS: Final = 5
+ERROR_DRAWS: Final = 20
 """How often word errors are drawn anew for the same sentences."""
 Figures = dict[str, Any]
 

@@ -16,32 +16,27 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import register_parametrization
 
 from abhinaya.models.compact.manner import N_MANNER
 from abhinaya.models.compact.measure import N_FEATURES
-from abhinaya.models.compact.tokens import PIECES_PER_WORD
 from abhinaya.models.compact.weights_file import METADATA_KEY
-from abhinaya.train.towers import TextTower
+from abhinaya.train.text_tower import TextTower
 
 LARGEST_BYTES = 5_000_000
 
 
-class SmallEmbedding(nn.Module):
-    """An embedding kept in 8 bits with a scale for each row, and computed with in single."""
+class EightBits(nn.Module):
+    """How a matrix is kept in 8 bits with a scale for each row, and computed with in single."""
 
-    weight: Tensor
-    scale: Tensor
+    def forward(self, whole: Tensor, scale: Tensor) -> Tensor:
+        """8 bits [N, D] and scales [N, 1] -> [N, D]."""
+        return whole.float() * scale
 
-    def __init__(self, embedding: nn.Embedding) -> None:
-        super().__init__()
-        whole = embedding.weight.detach().float()
-        scale = whole.abs().amax(dim=1, keepdim=True).clamp_min(1e-8) / 127.0
-        self.register_buffer("weight", (whole / scale).round().to(torch.int8))
-        self.register_buffer("scale", scale)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """[...] -> [..., D]."""
-        return self.weight[ids].float() * self.scale[ids]
+    def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """[N, D] -> what `forward` takes."""
+        scale = weight.abs().amax(dim=1, keepdim=True).clamp_min(1e-8) / 127.0
+        return (weight / scale).round().to(torch.int8), scale
 
 
 class Calibrated(nn.Module):
@@ -107,24 +102,32 @@ class Joined(nn.Module):
         mask: Tensor,
         manner: Tensor,
         pieces: Tensor,
-        word_mask: Tensor,
+        piece_mask: Tensor,
         worded: Tensor,
     ) -> Tensor:
         """... and worded [B], 1 where there are words -> logits [B, C]."""
         speech = self.speech(features, mask, manner)
-        text = self.text(pieces, word_mask)
+        text = self.text(pieces, piece_mask)
         both = self.fusion(speech, text)
         return torch.where(worded.unsqueeze(1) > 0.5, both, speech)
 
 
 def small(tower: TextTower) -> TextTower:
-    """Keep the tower's embedding in 8 bits from here on."""
-    tower.embedding = SmallEmbedding(tower.embedding)  # type: ignore[assignment]
+    """Keep the tower's matrices in 8 bits from here on; it learns no more."""
+    tower.requires_grad_(False)
+    matrices = [
+        (module, name)
+        for module in tower.modules()
+        for name, parameter in module.named_parameters(recurse=False)
+        if parameter.ndim == 2
+    ]
+    for module, name in matrices:
+        register_parametrization(module, name, EightBits(), unsafe=True)
     return tower
 
 
 _SPEECH = {"features": {0: "B", 1: "T"}, "mask": {0: "B", 1: "T"}, "manner": {0: "B"}}
-_TEXT = {"pieces": {0: "B", 1: "W"}, "word_mask": {0: "B", 1: "W"}}
+_TEXT = {"pieces": {0: "B", 1: "L"}, "piece_mask": {0: "B", 1: "L"}}
 INPUTS: Mapping[str, dict[str, dict[int, str]]] = {
     "compact-speech": _SPEECH,
     "compact-text": _TEXT,
@@ -153,8 +156,8 @@ def export(
         "features": torch.zeros(2, 100, N_FEATURES),
         "mask": torch.ones(2, 100),
         "manner": torch.zeros(2, N_MANNER),
-        "pieces": torch.ones(2, 7, PIECES_PER_WORD, dtype=torch.long),
-        "word_mask": torch.ones(2, 7),
+        "pieces": torch.ones(2, 7, dtype=torch.long),
+        "piece_mask": torch.ones(2, 7),
         "worded": torch.ones(2),
     }
     names = list(INPUTS[model])
@@ -172,6 +175,7 @@ def export(
             dynamic_axes={**INPUTS[model], "logits": {0: "B"}},
             opset_version=17,
             dynamo=False,
+            do_constant_folding=False,  # what is kept in 8 bits would be written as computed with
         )
     graph = onnx.load_from_string(buffer.getvalue())
     said = {"model": model, "version": version, "labels": list(labels), "settings": dict(settings)}

@@ -12,28 +12,24 @@ import torch
 from torch import Tensor
 
 from abhinaya.models.base import FloatArray
+from abhinaya.models.compact.tokens import WordPieces
 from abhinaya.train.data.texts import FINE, Sentence
 from abhinaya.train.data.word_errors import with_errors
-from abhinaya.train.text_words import Lexicon
 
 
 @dataclass(frozen=True)
 class TextPlan:
     """How sentences become a batch."""
 
-    size: int = 128
-    buckets: int = 1 << 17
-    hash_seed: int = 0
-    seldom: int = 8
-    """Pieces that occur less often in the sentences fitted on get no row."""
+    size: int = 32
     most_errors: float = 0.5
     """Each sentence gets a word error rate drawn between 0 and this."""
     clean: float = 0.2
     """Share of sentences left without errors."""
     balance: float = 0.35
     """0 draws classes as often as they occur, 1 equally often."""
-    taught: float = 0.5
-    """What the teachers count beside the labels, where there are any."""
+    taught: float = 0.75
+    """What the teacher counts beside the labels, where there is one."""
 
 
 FINE_LABELS: Final = tuple(name for names in FINE.values() for name in names)
@@ -55,14 +51,14 @@ class TextBatches:
         labels: tuple[str, ...],
         plan: TextPlan,
         seed: int,
-        lexicon: Lexicon,
+        pieces: WordPieces,
         taught: FloatArray | None = None,
     ) -> None:
-        """`lexicon` has every word of `sentences`; `taught` [N, F] is a teacher's chances."""
+        """`taught` [N, F] is a teacher's chances."""
         self._sentences = sentences
         self._plan = plan
         self._rng = np.random.default_rng(seed)
-        self._lexicon = lexicon
+        self._pieces = pieces
         coarse = targets_of(sentences, labels)
         self._targets = labelled(coarse, fine_targets_of(sentences))
         if taught is not None:
@@ -74,15 +70,15 @@ class TextBatches:
         chance = (coarse @ per_class).astype(np.float64)
         self._chance = chance / chance.sum()
         self._words = common_words(sentences)
-        self._ready: list[tuple[Tensor, Tensor]] = []
+        self._ready: list[tuple[Tensor, Tensor, Tensor]] = []
 
-    def draw(self) -> tuple[Tensor, Tensor]:
-        """Words [B, W] as the lexicon numbers them, targets [B, C + F]."""
+    def draw(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Pieces [B, L], their mask [B, L], targets [B, C + F]."""
         if not self._ready:
             self._ready = self._some()
         return self._ready.pop()
 
-    def _some(self) -> list[tuple[Tensor, Tensor]]:
+    def _some(self) -> list[tuple[Tensor, Tensor, Tensor]]:
         rng, plan = self._rng, self._plan
         chosen = rng.choice(len(self._sentences), size=DRAWN_AT_ONCE * plan.size, p=self._chance)
         texts = []
@@ -93,9 +89,9 @@ class TextBatches:
         found = []
         for start in rng.permutation(DRAWN_AT_ONCE) * plan.size:
             batch = by_length[start : start + plan.size]
-            words = self._lexicon.encode([texts[n] for n in batch])
-            targets = self._targets[chosen[batch]]
-            found.append((torch.from_numpy(words), torch.from_numpy(targets)))
+            ids, mask = self._pieces.encode([texts[n] for n in batch])
+            targets = torch.from_numpy(self._targets[chosen[batch]])
+            found.append((torch.from_numpy(ids), torch.from_numpy(mask), targets))
         return found
 
 

@@ -3,16 +3,13 @@
 Padding never reaches a result: after every layer the frames beyond the end are set to zero again,
 which is what a convolution sees beyond the end of a clip that is alone.
 
-B batch, T frames, M mel bins, F = M + N_TONES features, Q numbers of a manner, W words, K hashed
-pieces of a word, U buckets of them, C classes.
+B batch, T frames, M mel bins, F = M + N_TONES features, Q numbers of a manner, C classes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -233,57 +230,6 @@ class Silent(nn.Module):
     def forward(self, features: Tensor, mask: Tensor) -> Tensor:
         """Take what a sound tower takes: -> zeros [B, C]."""
         return torch.zeros(len(features), self.classes)
-
-
-class TextTower(nn.Module):
-    """Hashed pieces of words -> logits: a word is the sum of its pieces, then as above."""
-
-    def __init__(self, classes: int, buckets: int, embedding: int, width: int, dropout: float):
-        super().__init__()
-        self.embedding = nn.Embedding(buckets, embedding, padding_idx=0)
-        nn.init.normal_(self.embedding.weight, std=0.1)
-        with torch.no_grad():
-            self.embedding.weight[0].zero_()
-        self.drop = nn.Dropout(dropout)
-        self.near = nn.Conv1d(embedding, width, 3, padding=1)
-        self.alone = nn.Linear(embedding, width)
-        self.pool = AttentiveStatistics(width)
-        self.out = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * width, classes))
-
-    def forward(self, pieces: Tensor, mask: Tensor) -> Tensor:
-        """Pieces [B, W, K] (0 is no piece) and mask [B, W] -> logits [B, C]."""
-        return self.read(self.summed(pieces), mask)
-
-    def summed(self, pieces: Tensor) -> Tensor:
-        """Pieces [..., K] of words -> [..., E]."""
-        count = (pieces > 0).sum(dim=-1, keepdim=True).clamp_min(1)
-        words: Tensor = self.embedding(pieces).sum(dim=-2) / count.sqrt()
-        return words
-
-    def read(self, words: Tensor, mask: Tensor) -> Tensor:
-        """Take the summed pieces of words [B, W, E] and mask [B, W] -> logits [B, C]."""
-        words = self.drop(words) * mask[:, :, None]
-        near = self.near(words.transpose(1, 2)).transpose(1, 2)
-        x = torch.relu(near + self.alone(words)) * mask[:, :, None]
-        logits: Tensor = self.out(self.pool(x, mask))
-        return logits
-
-
-class Known(nn.Module):
-    """A text tower with rows only for the pieces that training met often enough."""
-
-    rows: Tensor
-
-    def __init__(self, tower: nn.Module, rows: npt.NDArray[np.int16]) -> None:
-        """`rows` [U]: the row of each bucket's pieces, 0 where they say nothing."""
-        super().__init__()
-        self.tower = tower
-        self.register_buffer("rows", torch.from_numpy(rows))
-
-    def forward(self, pieces: Tensor, mask: Tensor) -> Tensor:
-        """Pieces [B, W, K] as buckets and mask [B, W] -> logits [B, C]."""
-        logits: Tensor = self.tower(self.rows[pieces].long(), mask)
-        return logits
 
 
 class Grouped(nn.Module):

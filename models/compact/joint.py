@@ -1,9 +1,9 @@
 """The compact joint voter: how and what was said, weighed against each other.
 
-Towers like those of `compact-speech` and `compact-text`, of other seeds and fewer of them. Joined
-late: what the words say counts as the log of a mixture, in which they are neutral in half of the
-cases whatever the voice, and both are scaled on held-out speakers paired with held-out sentences by
-label (`abhinaya.train.export.Fusion`).
+Towers like those of `compact-speech` and `compact-text`, but smaller, the speech one of another
+seed. Joined late: what the words say counts as the log of a mixture, in which they are neutral in
+half of the cases whatever the voice, and both are scaled on held-out speakers paired with held-out
+sentences by label (`abhinaya.train.export.Fusion`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from abhinaya.models.base import Abstention, Ballot, Card, Utterance, ballot
 from abhinaya.models.compact.listen import Listened, listen, speech_feeds
-from abhinaya.models.compact.tokens import encode, normalise_text
+from abhinaya.models.compact.tokens import normalise_text
 from abhinaya.models.compact.weights_file import load_weights
 
 
@@ -26,6 +26,7 @@ class CompactJoint:
     def __init__(self, weights: str | None = None) -> None:
         """`weights`: path of another ONNX file of this model; its card lies beside it."""
         self._weights = load_weights("compact-joint", frozenset({"audio", "transcript"}), weights)
+        self._pieces = self._weights.word_pieces()
 
     @property
     def card(self) -> Card:
@@ -48,11 +49,10 @@ class CompactJoint:
         self, heard: Sequence[Listened], transcripts: Sequence[str]
     ) -> dict[str, npt.NDArray[Any]]:
         texts = [normalise_text(transcript) for transcript in transcripts]
-        settings = self._weights.settings
-        ids, word_mask = encode(texts, settings["buckets"], settings["hash_seed"])
+        ids, piece_mask = self._pieces.encode(texts)
         return {
             **speech_feeds(heard),
             "pieces": ids,
-            "word_mask": word_mask,
+            "piece_mask": piece_mask,
             "worded": np.array([float(bool(text)) for text in texts], np.float32),
         }

@@ -1,9 +1,9 @@
 """The compact text voter: what was said, in under 5 MB and on one thread.
 
-Words as sums of hashed letter n-grams (Bojanowski et al., 2017), one convolution over three
-words, attentive statistics pooling: `abhinaya.train.towers.TextTower`. It learnt
-the 28 labels of GoEmotions, half from people and half from towers that had not met the sentence;
-their scores are brought together under our labels.
+Two layers of a transformer (Devlin et al., 2019) over word pieces, kept in 8 bits:
+`abhinaya.train.text_tower.TextTower`. They began as the first of a pre-trained encoder, and learnt
+the 28 labels of GoEmotions half from people and half from the whole encoder, which had learnt them
+before. Their scores are brought together under our labels.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from abhinaya.models.base import Abstention, Ballot, Card, Utterance, ballot
-from abhinaya.models.compact.tokens import encode, normalise_text
+from abhinaya.models.compact.tokens import normalise_text
 from abhinaya.models.compact.weights_file import load_weights
 
 NO_WORDS = Abstention("no words recognised")
@@ -23,6 +23,7 @@ class CompactText:
     def __init__(self, weights: str | None = None) -> None:
         """`weights`: path of another ONNX file of this model; its card lies beside it."""
         self._weights = load_weights("compact-text", frozenset({"transcript"}), weights)
+        self._pieces = self._weights.word_pieces()
 
     @property
     def card(self) -> Card:
@@ -35,8 +36,7 @@ class CompactText:
         found = {b: text for b, text in enumerate(texts) if text}
         if not found:
             return [NO_WORDS] * len(texts)
-        settings = self._weights.settings
-        ids, mask = encode(list(found.values()), settings["buckets"], settings["hash_seed"])
-        rows = self._weights.probabilities({"pieces": ids, "word_mask": mask})
+        ids, mask = self._pieces.encode(list(found.values()))
+        rows = self._weights.probabilities({"pieces": ids, "piece_mask": mask})
         ballots = dict(zip(found, map(ballot, rows), strict=True))
         return [ballots.get(b, NO_WORDS) for b in range(len(texts))]

@@ -1,26 +1,26 @@
-"""From a transcript to hashed pieces of words. NumPy and the standard library only.
+"""From a transcript to the word pieces that a text tower reads. NumPy and the standard library.
 
-A word is known by itself and by its letter n-grams (Bojanowski et al., 2017), each hashed into one
-of a fixed number of buckets: no vocabulary to ship, and a word that a recogniser misspells still
-shares most of its pieces with the right one.
+Pieces are WordPiece's (Wu et al., 2016), as BERT reads them (Devlin et al., 2019): the longest
+known beginning of a word, then the longest known continuation of what is left, and so on. A word
+that a recogniser misspells still shares some of its pieces with the right one.
 """
 
 from __future__ import annotations
 
 import unicodedata
-import zlib
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+PADDING, UNKNOWN, FIRST, LAST = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+CONTINUES: Final = "##"
+"""Before a piece that does not begin its word."""
+PIECES_AT_MOST: Final = 96
+"""L: 10 s of fast speech are under 50 words. Of more, the last are kept."""
 PIECES_PER_WORD: Final = 12
-"""K: a word and its first n-grams; the rest of a very long word is not looked at."""
-WORDS_AT_MOST: Final = 64
-"""W: 10 s of fast speech are under 50 words. Of more, the last are kept."""
-NGRAM_SIZES: Final = (3, 4)
+"""Of a very long word the rest is not looked at."""
 APOSTROPHES: Final = frozenset("'`\u2019\u00b4")
 
 
@@ -37,30 +37,56 @@ def normalise_text(text: str) -> str:
     return " ".join("".join(letters).split())
 
 
-@lru_cache(maxsize=50_000)
-def pieces(word: str, buckets: int, seed: int) -> tuple[int, ...]:
-    """Buckets (1 to `buckets` - 1; 0 is padding) of a word and its n-grams, at most K."""
-    marked = f"<{word}>"
-    ngrams = [
-        marked[start : start + size]
-        for size in NGRAM_SIZES
-        for start in range(len(marked) - size + 1)
-    ]
-    named = [f"={word}", *ngrams][:PIECES_PER_WORD]
-    return tuple(1 + zlib.crc32(name.encode(), seed) % (buckets - 1) for name in named)
+class WordPieces:
+    """A vocabulary of word pieces, each known by its place in it."""
 
+    def __init__(self, vocabulary: Sequence[str]) -> None:
+        """`vocabulary` has the four of SPECIAL, wherever.
 
-def encode(
-    texts: Sequence[str], buckets: int, seed: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Pieces [B, W, K] and mask [B, W] of normalised texts. W is at least 1."""
-    words = [text.split()[-WORDS_AT_MOST:] for text in texts]
-    longest = max([1, *(len(of) for of in words)])
-    ids = np.zeros((len(texts), longest, PIECES_PER_WORD), np.int64)
-    mask = np.zeros((len(texts), longest), np.float32)
-    for b, of in enumerate(words):
-        mask[b, : len(of)] = 1.0
-        for w, word in enumerate(of):
-            found = pieces(word, buckets, seed)
-            ids[b, w, : len(found)] = found
-    return ids, mask
+        Raises:
+            ValueError: it lacks one of them.
+
+        """
+        self.vocabulary = tuple(vocabulary)
+        self._ids = {piece: i for i, piece in enumerate(self.vocabulary)}
+        if missing := [piece for piece in SPECIAL if piece not in self._ids]:
+            raise ValueError(f"a vocabulary of word pieces without {', '.join(missing)}")
+        self._padding, self._unknown, self._first, self._last = (self._ids[p] for p in SPECIAL)
+        self._words: dict[str, tuple[int, ...]] = {}
+
+    def of_word(self, word: str) -> tuple[int, ...]:
+        """Give the pieces of one word without its accents, at most PIECES_PER_WORD."""
+        if (known := self._words.get(word)) is None:
+            apart = unicodedata.normalize("NFD", word)
+            plain = "".join(letter for letter in apart if not unicodedata.combining(letter))
+            known = tuple(self._split(plain)[:PIECES_PER_WORD])
+            if len(self._words) < 50_000:  # people who speak for days still know fewer words
+                self._words[word] = known
+        return known
+
+    def _split(self, word: str) -> list[int]:
+        found: list[int] = []
+        start = 0
+        while start < len(word):
+            before = CONTINUES if start else ""
+            for end in range(len(word), start, -1):
+                if (piece := self._ids.get(before + word[start:end])) is not None:
+                    break
+            else:
+                piece, end = self._unknown, start + 1
+            found.append(piece)
+            start = end
+        return found
+
+    def encode(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """Pieces [B, L] and mask [B, L] of normalised texts, between FIRST and LAST."""
+        rows = []
+        for text in texts:
+            inside = [piece for word in text.split() for piece in self.of_word(word)]
+            rows.append([self._first, *inside[-(PIECES_AT_MOST - 2) :], self._last])
+        ids = np.full((len(rows), max(map(len, rows))), self._padding, np.int64)
+        mask = np.zeros(ids.shape, np.float32)
+        for b, row in enumerate(rows):
+            ids[b, : len(row)] = row
+            mask[b, : len(row)] = 1.0
+        return ids, mask

@@ -22,6 +22,7 @@ from abhinaya.models.compact.features import SAMPLE_RATE
 from abhinaya.models.compact.manner import N_MANNER
 from abhinaya.models.compact.measure import N_FEATURES
 from abhinaya.models.compact.onnx_size import OnnxSize, onnx_size
+from abhinaya.models.compact.tokens import WordPieces
 from abhinaya.models.errors import DamagedFileError, LabelsError, MissingFileError
 from abhinaya.models.labels import LABELS
 
@@ -38,7 +39,7 @@ class Weights:
     path: Path
     session: onnxruntime.InferenceSession
     settings: Mapping[str, Any]
-    """Of its text hashing and the like: what the code must do as training did."""
+    """Its word pieces and the like: what the code must do as training did."""
     places: npt.NDArray[np.int64]
     """[C'] index in LABELS of each output of the network."""
     card: Card
@@ -54,6 +55,21 @@ class Weights:
         spread = np.zeros((len(logits), len(LABELS)), np.float32)
         spread[:, self.places] = powers / powers.sum(axis=1, keepdims=True)
         return spread
+
+    def word_pieces(self) -> WordPieces:
+        """Give the pieces that its text tower reads.
+
+        Raises:
+            DamagedFileError: its metadata do not say.
+
+        """
+        remedy = RETRAIN.format(name=self.card.model)
+        try:
+            return WordPieces(self.settings["vocabulary"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedFileError(
+                self.path, f"made for another version: no word pieces ({error})", remedy
+            ) from error
 
 
 def load_weights(name: str, needs: frozenset[Need], weights: str | None) -> Weights:

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from transformers import BertConfig, BertModel, BertTokenizer
 
+from abhinaya.models.compact.tokens import SPECIAL
 from abhinaya.models.labels import LABELS
 
 SPEAKERS = {
@@ -80,3 +83,20 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
         hum = 0.3 * np.sin(np.arange(48_000) / 20)
         write_wav(data / "neutral_voices" / f"{reader}-one.opus", hum, 16_000)
     return data
+
+
+@pytest.fixture(scope="session")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny BERT in the layout of transformers, which knows every letter and a few words."""
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("encoder")
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789"
+    known = [*SPECIAL, "[MASK]", *letters, *(f"##{x}" for x in letters), "joy", "sad", "##ness"]
+    (folder / "vocab.txt").write_text("\n".join(known))
+    BertTokenizer.from_pretrained(str(folder)).save_pretrained(folder)
+    config = BertConfig(
+        vocab_size=len(known), hidden_size=16, num_hidden_layers=3, num_attention_heads=2,
+        intermediate_size=24, max_position_embeddings=128,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(folder)
+    return folder

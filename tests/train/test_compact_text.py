@@ -1,29 +1,42 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from transformers import BertConfig, BertModel, BertTokenizer, RobertaConfig, RobertaModel
 
 from abhinaya.models.base import FloatArray
-from abhinaya.models.compact.tokens import encode
-from abhinaya.train.compact_text import GROUPS, TEXT_LABELS, _loss
+from abhinaya.models.compact.tokens import SPECIAL, WordPieces
+from abhinaya.models.errors import KeysError
+from abhinaya.train.cli import main
+from abhinaya.train.compact_text import (
+    GROUPS,
+    TEXT_LABELS,
+    TextRecipe,
+    _loss,
+    smaller_reader,
+    taught_teacher,
+)
 from abhinaya.train.data.texts import FINE, Sentence, read_goemotions
-from abhinaya.train.export import SmallEmbedding
+from abhinaya.train.errors import TrainingError
+from abhinaya.train.export import EightBits
+from abhinaya.train.loop import Schedule
 from abhinaya.train.text_batches import FINE_LABELS, TextBatches, TextPlan
-from abhinaya.train.text_teachers import taught_by_others
-from abhinaya.train.text_words import ByWord, Lexicon, rows_of
-from abhinaya.train.towers import Grouped, Known, TextTower, grouped
+from abhinaya.train.text_teacher import Reader, TeacherRecipe, chances, load_encoder, logits_of
+from abhinaya.train.text_tower import TextSize, TextTower, smaller
+from abhinaya.train.towers import Grouped, grouped
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 
 
+PIECES = WordPieces([*SPECIAL, "so", "kind", "mine", "word", "end"])
+
+
 def batches_of(sentences: list[Sentence], taught: FloatArray | None = None) -> TextBatches:
-    plan = TextPlan(size=64, buckets=256)
-    lexicon = Lexicon(sentences, plan.buckets, plan.hash_seed)
-    return TextBatches(sentences, TEXT_LABELS, plan, 0, lexicon, taught)
+    return TextBatches(sentences, TEXT_LABELS, TextPlan(size=64), 0, PIECES, taught)
 
 
 def test_the_chance_of_a_group_is_that_of_its_members_together() -> None:
@@ -47,7 +60,7 @@ def test_a_sentence_teaches_what_is_known_of_it_and_nothing_else() -> None:
         Sentence("so kind", ("happy",), ("gratitude", "love")),
         Sentence("mine", ("happy",)),
     ]
-    targets = batches_of(sentences).draw()[1]
+    targets = batches_of(sentences).draw()[-1]
     rows = {tuple(row) for row in targets.tolist()}
     assert len(rows) == 2
     for row in rows:
@@ -63,7 +76,7 @@ def test_a_teacher_counts_as_much_as_the_plan_says() -> None:
     sentences = [Sentence("so kind", ("happy",), ("love",)), Sentence("mine", ("happy",))]
     taught = np.zeros((2, len(FINE_LABELS)), np.float32)
     taught[:, FINE_LABELS.index("pride")] = 1.0
-    targets = batches_of(sentences, taught).draw()[1]
+    targets = batches_of(sentences, taught).draw()[-1]
     share = TextPlan().taught
     fine = targets[:, len(TEXT_LABELS) :]
     assert targets.sum(dim=1).tolist() == pytest.approx([1.0] * 64)
@@ -75,63 +88,116 @@ def test_a_teacher_counts_as_much_as_the_plan_says() -> None:
 def test_a_batch_has_little_padding_and_the_draw_every_length() -> None:
     sentences = [Sentence("word " * n + "end", ("happy",)) for n in range(1, 40)]
     batches = batches_of(sentences)
-    lengths = [(words > 0).sum(dim=1) for words, _ in (batches.draw() for _ in range(8))]
+    lengths = [mask.sum(dim=1) for _, mask, _ in (batches.draw() for _ in range(8))]
     assert max(int(of.max() - of.min()) for of in lengths) < 25
-    assert min(int(of.min()) for of in lengths) < 5
+    assert min(int(of.min()) for of in lengths) < 7
     assert max(int(of.max()) for of in lengths) > 30
 
 
-def test_each_is_taught_by_one_that_did_not_learn_from_it() -> None:
-    sentences = [Sentence(f"word{n}", ("happy",)) for n in range(30)]
-    lexicon = Lexicon(sentences, 256, 0)
-
-    class Remembers(torch.nn.Module):
-        """Says of what it learnt the first label, of all else the last."""
-
-        def __init__(self, learnt: Sequence[Sentence]) -> None:
-            super().__init__()
-            self.learnt = torch.from_numpy(lexicon.encode([s.text for s in learnt]))
-
-        def forward(self, words: torch.Tensor) -> torch.Tensor:
-            known = torch.isin(words[:, 0], self.learnt)
-            first = torch.nn.functional.one_hot(torch.where(known, 0, 27), 28)
-            return 100.0 * first.float()
-
-    taught = taught_by_others(sentences, lexicon, 3, 0, lambda some, _: Remembers(some))
-    np.testing.assert_allclose(taught[:, 27], 1.0)
+def bert(encoder: Path) -> tuple[BertModel, Reader]:
+    reader = load_encoder(TeacherRecipe(encoder=str(encoder)), 28)
+    reader.tower.eval()
+    return BertModel.from_pretrained(encoder).eval(), reader
 
 
-def test_in_training_a_sentence_reads_as_in_service() -> None:
-    sentences = [Sentence("a rather longish sentence", ("happy",)), Sentence("a word", ("sad",))]
-    buckets = 64
-    lexicon = Lexicon(sentences, buckets, 3)
-    rows = rows_of(lexicon, buckets, 2)
-    tower = TextTower(7, 1 + int(rows.max()), 8, 8, 0.1).eval()
-    texts = [sentence.text for sentence in sentences]
-    ids, mask = encode(texts, buckets, 3)
-    there = Known(tower, rows)(torch.from_numpy(ids), torch.from_numpy(mask))
-    here = ByWord(tower, rows.astype(np.int64)[lexicon.pieces])(
-        torch.from_numpy(lexicon.encode(texts))
+def test_the_tower_reads_as_the_checkpoint_does_in_transformers(encoder: Path) -> None:
+    theirs, ours = bert(encoder)
+    ids, mask = map(torch.from_numpy, ours.pieces.encode(["joy and sadness", "joy"]))
+    with torch.no_grad():
+        expected = theirs(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+        found = ours.tower.read(ids, mask)
+    torch.testing.assert_close(found[mask > 0.5], expected[mask > 0.5], atol=1e-5, rtol=1e-5)
+
+
+def test_at_full_size_a_smaller_tower_is_the_whole_one(encoder: Path) -> None:
+    _, teacher = bert(encoder)
+    texts = ["joy and sadness", "so what 7"]
+    every = len(teacher.pieces.vocabulary)
+    sentences = [Sentence(text, ("happy",)) for text in texts]
+    same = smaller_reader(teacher, sentences, TextRecipe(depth=3, rank=16, pieces=every))
+    torch.testing.assert_close(logits_of(same, texts), logits_of(teacher, texts))
+    less = smaller_reader(teacher, sentences, TextRecipe(depth=1, rank=4, pieces=0))
+    assert len(less.tower.layers) == 1
+    assert less.tower.pieces.weight.shape == (4 + 36 + 36, 4)
+    assert not torch.allclose(logits_of(less, texts), logits_of(teacher, texts))
+
+
+def test_pieces_that_occur_often_stay_and_every_letter(encoder: Path) -> None:
+    _, teacher = bert(encoder)
+    sentences = [Sentence("sad sad joy sadness", ("sad",))]
+    recipe = TextRecipe(depth=1, rank=8, pieces=4 + 36 + 36 + 1)
+    known = smaller_reader(teacher, sentences, recipe).pieces.vocabulary
+    assert set(known) >= {*SPECIAL, "q", "##q", "sad"}
+    assert "joy" not in known
+
+
+def test_what_the_embedding_keeps_is_what_is_often_met() -> None:
+    torch.manual_seed(0)
+    whole = TextTower(TextSize(40, 16, 16, 2, 8, 1), 7, 0.0)
+    often = torch.ones(40)
+    often[:4] = 10_000.0
+    made = smaller(whole, range(40), often, rank=5, depth=1)
+    lost = (made.widen(made.pieces.weight) - whole.pieces.weight).norm(dim=1)
+    assert lost[:4].max() < 0.1 < lost[4:].mean()
+
+
+@pytest.mark.parametrize(("setting", "value"), [("depth", 4), ("rank", 17)])
+def test_a_tower_larger_than_its_teacher_is_refused(
+    setting: str, value: int, encoder: Path
+) -> None:
+    _, teacher = bert(encoder)
+    recipe = replace(TextRecipe(depth=1, rank=8), **{setting: value})
+    with pytest.raises(TrainingError, match="has 3 layers of width 16"):
+        smaller_reader(teacher, [Sentence("joy", ("happy",))], recipe)
+
+
+def test_an_encoder_of_another_kind_is_refused(encoder: Path, tmp_path: Path) -> None:
+    roberta = RobertaConfig(
+        vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8
     )
-    torch.testing.assert_close(here, there)
+    RobertaModel(roberta).save_pretrained(tmp_path)
+    BertTokenizer.from_pretrained(encoder).save_pretrained(tmp_path)
+    with pytest.raises(KeysError, match="it is a RobertaModel, not a BertModel"):
+        load_encoder(TeacherRecipe(encoder=str(tmp_path)), 28)
 
 
-def test_what_training_seldom_met_has_no_row() -> None:
-    sentences = [Sentence("oh oh oh no", ("sad",))]
-    lexicon = Lexicon(sentences, 1 << 16, 0)
-    rows = rows_of(lexicon, 1 << 16, 3)
-    often, once = encode(["oh", "no"], 1 << 16, 0)[0]
-    assert sorted(rows[often[often > 0]]) == list(range(1, int((often > 0).sum()) + 1))
-    assert rows[once].max() == rows[0] == 0
-    with pytest.raises(ValueError, match="raise `seldom`"):
-        rows_of(_Full(), 1 << 16, 1)  # type: ignore[arg-type]
+def test_an_encoder_of_short_texts_is_refused(encoder: Path, tmp_path: Path) -> None:
+    short = BertConfig(
+        vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=1,
+        intermediate_size=8, max_position_embeddings=32,
+    )  # fmt: skip
+    BertModel(short).save_pretrained(tmp_path)
+    BertTokenizer.from_pretrained(encoder).save_pretrained(tmp_path)
+    with pytest.raises(KeysError, match="it reads 32 pieces, and 96 are needed"):
+        load_encoder(TeacherRecipe(encoder=str(tmp_path)), 28)
 
 
-class _Full:
-    """A lexicon whose one word has a piece in every bucket."""
+def test_an_encoder_that_is_not_there_is_one_line(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = ["--data", str(tiny), "--out", str(tmp_path), "--cache", str(tmp_path)]
+    assert main(["compact-text", *folders, "--set", 'teacher.encoder="/nowhere/bert"']) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "/nowhere/bert" in said
 
-    pieces = np.arange(1 << 16)[None, :]
-    counts = np.ones(1, np.int64)
+
+def test_a_teacher_is_trained_once(encoder: Path, tmp_path: Path) -> None:
+    sentences = [Sentence(f"{word} {n}", (label,)) for n in range(4) for word, label in WORDS]
+    schedule = Schedule(steps=2, average=0.1)
+    recipe = TextRecipe(teacher=TeacherRecipe(encoder=str(encoder), schedule=schedule))
+    said: list[str] = []
+    texts = [sentence.text for sentence in sentences]
+    first = chances(taught_teacher(sentences, tmp_path, recipe, said.append), texts)
+    assert not any("kept" in line for line in said)
+    again = chances(taught_teacher(sentences, tmp_path, recipe, said.append), texts)
+    assert any("kept" in line for line in said)
+    np.testing.assert_array_equal(first, again)
+    other = replace(recipe, seed=1)
+    assert np.abs(first - chances(taught_teacher(sentences, tmp_path, other, print), texts)).max()
+
+
+WORDS = (("joy", "happy"), ("sad", "sad"))
 
 
 def test_a_coarse_label_leaves_open_which_fine_one_it_is() -> None:
@@ -146,15 +212,14 @@ def test_a_coarse_label_leaves_open_which_fine_one_it_is() -> None:
     assert losses[2] > losses[0] + 2.0
 
 
-def test_eight_bits_lose_little_of_an_embedding() -> None:
+def test_eight_bits_lose_little_of_a_matrix() -> None:
     torch.manual_seed(0)
-    embedding = torch.nn.Embedding(50, 8)
-    with torch.no_grad():
-        embedding.weight *= torch.logspace(-3, 1, 50)[:, None]
-    ids = torch.arange(50).reshape(5, 10)
-    exact, small = embedding(ids), SmallEmbedding(embedding)(ids)
-    largest = exact.abs().amax(dim=-1, keepdim=True)
-    assert ((exact - small).abs() <= largest / 254 + 1e-7).all()
+    weight = torch.randn(50, 8) * torch.logspace(-3, 1, 50)[:, None]
+    bits = EightBits()
+    kept, scale = bits.right_inverse(weight)
+    assert kept.dtype == torch.int8
+    largest = weight.abs().amax(dim=1, keepdim=True)
+    assert ((bits(kept, scale) - weight).abs() <= largest / 254 + 1e-7).all()
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"the development data is not at {DATA}")

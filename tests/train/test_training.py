@@ -11,7 +11,7 @@ from abhinaya.models.base import Ballot, Utterance
 from abhinaya.models.compact.listen import pad
 from abhinaya.models.compact.manner import APART, COUNT, N_MANNER, OWN, TRUSTED_FROM
 from abhinaya.models.compact.measure import N_FEATURES
-from abhinaya.models.compact.tokens import encode
+from abhinaya.models.compact.tokens import SPECIAL, WordPieces
 from abhinaya.models.compact.weights_file import load_weights
 from abhinaya.models.registry import load
 from abhinaya.train import losses
@@ -22,17 +22,17 @@ from abhinaya.train.errors import TrainingError
 from abhinaya.train.export import Calibrated, export, small
 from abhinaya.train.loop import Schedule, fit
 from abhinaya.train.metrics import calibration_error, macro_f1, per_class, weighted_f1
+from abhinaya.train.text_tower import TextSize, TextTower
 from abhinaya.train.towers import (
     MannerTower,
     Mean,
     SpeechTower,
     SpeechTowers,
-    TextTower,
     trust_in_habits,
 )
 
 LABELS7 = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
-BUCKETS = 1 << 10
+VOCABULARY = (*SPECIAL, "so", "it", "goes", "and", "on", "well", "what", "a", "day", "this", "was")
 
 
 def speech_tower() -> SpeechTower:
@@ -49,7 +49,8 @@ def manner_tower(part: slice) -> MannerTower:
 
 def text_tower() -> TextTower:
     torch.manual_seed(0)
-    return TextTower(7, BUCKETS, 16, 16, 0.1).eval()
+    size = TextSize(len(VOCABULARY), rank=8, width=16, heads=4, inner=24, depth=2)
+    return TextTower(size, 7, 0.1).eval()
 
 
 def test_focal_loss_has_the_published_value() -> None:
@@ -75,9 +76,9 @@ def test_padding_never_reaches_a_speech_result(extra: int) -> None:
 
 
 def test_padding_never_reaches_a_text_result() -> None:
-    tower = text_tower()
-    together, mask = encode(["so it goes", "so it goes and on and on it goes"], BUCKETS, 0)
-    alone, alone_mask = encode(["so it goes"], BUCKETS, 0)
+    tower, known = text_tower(), WordPieces(VOCABULARY)
+    together, mask = known.encode(["so it goes", "so it goes and on and on it goes"])
+    alone, alone_mask = known.encode(["so it goes"])
     with torch.no_grad():
         padded = tower(torch.from_numpy(together), torch.from_numpy(mask))[:1]
         torch.testing.assert_close(
@@ -153,13 +154,15 @@ def test_a_sound_that_counts_nothing_is_left_out_of_the_file(tmp_path: Path) -> 
 def test_text_onnx_gives_what_torch_gives(tmp_path: Path) -> None:
     network = Calibrated(small(text_tower()), 0.8, [0.0] * 7).eval()
     path = tmp_path / "compact-text.onnx"
-    export(network, path, "compact-text", "0", LABELS7, {"buckets": BUCKETS, "hash_seed": 0})
+    export(network, path, "compact-text", "0", LABELS7, {"vocabulary": VOCABULARY})
     weights = load_weights("compact-text", frozenset({"transcript"}), str(path))
-    ids, mask = encode(["well", "what a day this was"], BUCKETS, 0)
-    found = weights.probabilities({"pieces": ids, "word_mask": mask})
+    ids, mask = weights.word_pieces().encode(["well", "what a day this was"])
+    found = weights.probabilities({"pieces": ids, "piece_mask": mask})
     with torch.no_grad():
         expected = network(torch.from_numpy(ids), torch.from_numpy(mask)).softmax(1).numpy()
     np.testing.assert_allclose(np.delete(found, 1, axis=1), expected, atol=1e-5)
+    # in 8 bits: two matrices of [16, 16], two of [16, 24], and the rest of them
+    assert weights.card.memory_mb < 0.6 * 4 * weights.card.parameters / 1e6
 
 
 def test_training_learns_and_equal_seeds_learn_equally() -> None:
@@ -258,10 +261,13 @@ def test_metrics_know_the_answer() -> None:
 
 @pytest.mark.parametrize("model", ["compact-speech", "compact-text", "compact-joint"])
 def test_two_steps_from_the_command_make_a_voter(
-    model: str, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: str, tiny: Path, encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folders = ["--data", str(tiny), "--out", str(tmp_path), "--cache", str(tmp_path / "cache")]
-    assert main([model, *folders, "--steps", "2"]) == 0
+    of_text = {"compact-text": "", "compact-joint": "text."}.get(model)
+    read = [f"{of_text}teacher.encoder={json.dumps(str(encoder))}", f"{of_text}rank=8"]
+    settings = [word for one in read for word in ("--set", one)] if of_text is not None else []
+    assert main([model, *folders, "--steps", "2", *settings]) == 0
     path = tmp_path / f"{model}.onnx"
     assert str(path) in capsys.readouterr().out
     voter = load(model, {"weights": str(path)})

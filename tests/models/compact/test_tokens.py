@@ -1,14 +1,17 @@
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
+
 import pytest
+from transformers import BertTokenizer
 
 from abhinaya.models.compact.tokens import (
+    PIECES_AT_MOST,
     PIECES_PER_WORD,
-    WORDS_AT_MOST,
-    encode,
+    SPECIAL,
+    UNKNOWN,
+    WordPieces,
     normalise_text,
-    pieces,
 )
 
 
@@ -32,27 +35,62 @@ def test_normalising_twice_changes_nothing() -> None:
     assert normalise_text(once) == once
 
 
-def test_pieces_are_stable_across_runs_and_never_padding() -> None:
-    # planted: crc32 is fixed for all time, and shipped weights depend on it
-    assert pieces("no", 1 << 15, 0) == (57, 26514, 4631, 2777)
-    assert all(0 < piece < 64 for word in ("a", "happy", "x" * 50) for piece in pieces(word, 64, 3))
+CONTINUED = ("##e", "##d", "##n", "##y", "##ness")
+VOCABULARY = (*SPECIAL, *"abdehilnoprstuy", "happi", "happy", "un", *CONTINUED)
 
 
-def test_a_misspelt_word_shares_pieces_with_the_right_one() -> None:
-    right, wrong = set(pieces("terrified", 1 << 20, 0)), set(pieces("terified", 1 << 20, 0))
-    assert len(right & wrong) >= 3
+def pieces_of(word: str) -> list[str]:
+    known = WordPieces(VOCABULARY)
+    return [known.vocabulary[i] for i in known.of_word(word)]
 
 
-def test_encoding_pads_words_and_pieces() -> None:
-    ids, mask = encode(["one two three", "one", ""], 1 << 15, 0)
-    assert ids.shape == (3, 3, PIECES_PER_WORD)
-    assert mask.sum(axis=1).tolist() == [3, 1, 0]
-    np.testing.assert_array_equal(ids[0, 0], ids[1, 0])
-    assert not ids[1, 1:].any()
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("happy", ["happy"]),
+        ("happiness", ["happi", "##ness"]),
+        ("unhappy", ["un", UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, "##y"]),  # no ##h, ##a, ##p
+        ("bed", ["b", "##e", "##d"]),
+        ("b\u00e9d", ["b", "##e", "##d"]),
+        ("\u0142", [UNKNOWN]),
+    ],
+)
+def test_a_word_is_its_longest_known_pieces(word: str, expected: list[str]) -> None:
+    assert pieces_of(word) == expected
 
 
-def test_of_too_many_words_the_last_are_kept() -> None:
-    many = [f"word{i}" for i in range(WORDS_AT_MOST + 5)]
-    ids, mask = encode([" ".join(many), " ".join(many[5:])], 1 << 15, 0)
-    assert mask.shape == (2, WORDS_AT_MOST)
-    np.testing.assert_array_equal(ids[0], ids[1])
+def test_of_a_very_long_word_the_beginning_is_read() -> None:
+    assert len(pieces_of("happi" + "y" * 500)) == PIECES_PER_WORD
+
+
+def test_a_text_stands_between_its_marks_and_is_padded() -> None:
+    known = WordPieces(VOCABULARY)
+    ids, mask = known.encode(["happy bed", "", "happiness"])
+    padding, unknown, first, last = (VOCABULARY.index(piece) for piece in SPECIAL)
+    happy, b, e, d = (VOCABULARY.index(piece) for piece in ("happy", "b", "##e", "##d"))
+    assert ids[0].tolist() == [first, happy, b, e, d, last]
+    assert ids[1].tolist() == [first, last, *[padding] * 4]
+    assert mask.sum(axis=1).tolist() == [6, 2, 4]
+    assert unknown not in ids
+
+
+def test_of_too_long_a_text_the_last_is_kept() -> None:
+    known = WordPieces(VOCABULARY)
+    (long,), mask = known.encode(["happy " * 500 + "bed"])
+    assert mask.shape == (1, PIECES_AT_MOST)
+    (short,), _ = known.encode(["happy bed"])
+    assert long[-5:].tolist() == short[-5:].tolist()
+
+
+def test_a_vocabulary_without_its_marks_is_none() -> None:
+    with pytest.raises(ValueError, match=r"without \[UNK\]"):
+        WordPieces([piece for piece in VOCABULARY if piece != UNKNOWN])
+
+
+@pytest.mark.parametrize("text", ["happy happiness bed", "bedded bden b\u00e9d happiy", "un t", ""])
+def test_words_are_split_as_transformers_does_it(text: str, tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text("\n".join(VOCABULARY))
+    theirs = BertTokenizer.from_pretrained(str(tmp_path))
+    ours = WordPieces(VOCABULARY).encode([text])[0][0].tolist()
+    assert ours == theirs(text)["input_ids"]
+    assert VOCABULARY.index(UNKNOWN) not in ours

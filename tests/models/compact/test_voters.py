@@ -198,11 +198,11 @@ needs_onnx = pytest.mark.skipif(
 )
 
 
-def rewritten(tmp_path: Path, **changes: object) -> str:
-    """The bundled speech weights with other metadata."""
+def rewritten(tmp_path: Path, model: str = "compact-speech", **changes: object) -> str:
+    """The bundled weights of a model with other metadata."""
     import onnx
 
-    graph = onnx.load(str(WEIGHTS / "compact-speech.onnx"))
+    graph = onnx.load(str(WEIGHTS / f"{model}.onnx"))
     (entry,) = [e for e in graph.metadata_props if e.key == "abhinaya"]
     entry.value = json.dumps({**json.loads(entry.value), **changes})
     path = tmp_path / "rewritten.onnx"
@@ -241,6 +241,16 @@ def test_labels_are_placed_by_name_not_by_order(tmp_path: Path, voters: dict[str
 def test_labels_that_are_not_ours_are_refused(labels: list[str], tmp_path: Path) -> None:
     with pytest.raises(LabelsError, match=r"they must be some of angry, contempt"):
         load("compact-speech", {"weights": rewritten(tmp_path, labels=labels)})
+
+
+@needs_onnx
+@pytest.mark.parametrize("settings", [{"buckets": 8}, {"vocabulary": ["a", "b"]}])
+@pytest.mark.parametrize("model", ["compact-text", "compact-joint"])
+def test_weights_that_do_not_say_their_word_pieces_are_refused(
+    model: str, settings: dict[str, object], tmp_path: Path
+) -> None:
+    with pytest.raises(DamagedFileError, match=rf"no word pieces .*abhinaya train {model}"):
+        load(model, {"weights": rewritten(tmp_path, model, settings=settings)})
 
 
 def test_voters_run_without_torch() -> None:

@@ -1,0 +1,92 @@
+"""A pre-trained encoder that learns our labels, to teach a tower small enough to ship."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from transformers import AutoModel, AutoTokenizer, BertModel
+
+from abhinaya.models.base import FloatArray
+from abhinaya.models.compact.tokens import PIECES_AT_MOST, WordPieces
+from abhinaya.models.errors import KeysError
+from abhinaya.models.hub import translated
+from abhinaya.train.loop import Schedule
+from abhinaya.train.text_batches import TextPlan
+from abhinaya.train.text_tower import TextTower, from_bert
+
+AT_ONCE: Final = 128
+
+
+def _schedule() -> Schedule:
+    # matrices of this size do gain from a second thread
+    return Schedule(steps=4_000, rate=1e-4, weight_decay=0.01, threads=2)
+
+
+@dataclass(frozen=True)
+class TeacherRecipe:
+    """What the teacher is made of."""
+
+    encoder: str = "sentence-transformers/all-MiniLM-L6-v2"
+    """A BERT of transformers (Wang et al., 2020): folder, or name on the Hugging Face Hub."""
+    dropout: float = 0.1
+    plan: TextPlan = field(default_factory=TextPlan)
+    schedule: Schedule = field(default_factory=_schedule)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A tower and the word pieces that it reads."""
+
+    tower: TextTower
+    pieces: WordPieces
+
+
+def load_encoder(recipe: TeacherRecipe, classes: int) -> Reader:
+    """Take the pre-trained weights for a tower; its classes are not learnt yet.
+
+    Raises:
+        ModelError: it cannot be had, or is no BERT that reads word pieces.
+
+    """
+    name = recipe.encoder
+    with translated(name):
+        model, tokenizer = AutoModel.from_pretrained(name), AutoTokenizer.from_pretrained(name)
+    if not isinstance(model, BertModel):
+        raise KeysError(name, f"it is a {type(model).__name__}, not a BertModel", "Give a BERT")
+    config: Any = model.config
+    if config.max_position_embeddings < PIECES_AT_MOST:
+        raise KeysError(
+            name,
+            f"it reads {config.max_position_embeddings} pieces, and {PIECES_AT_MOST} are needed",
+            "Give one that reads longer texts",
+        )
+    vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+    try:
+        pieces = WordPieces([piece for piece, _ in vocabulary])
+    except ValueError as error:
+        raise KeysError(name, str(error), "Give a BERT that reads WordPiece's") from error
+    weights = model.state_dict()
+    return Reader(from_bert(weights, config.num_attention_heads, classes, recipe.dropout), pieces)
+
+
+@torch.no_grad()
+def logits_of(reader: Reader, texts: Sequence[str]) -> Tensor:
+    """Logits [N, C] of texts without errors."""
+    by_length = sorted(range(len(texts)), key=lambda n: len(texts[n]))
+    found = torch.zeros(len(texts), reader.tower.out.out_features)
+    tower = reader.tower.eval()
+    for start in range(0, len(texts), AT_ONCE):
+        some = by_length[start : start + AT_ONCE]
+        ids, mask = reader.pieces.encode([texts[n] for n in some])
+        found[some] = tower(torch.from_numpy(ids), torch.from_numpy(mask))
+    return found
+
+
+def chances(reader: Reader, texts: Sequence[str]) -> FloatArray:
+    """Chances [N, C] that a teacher gives to each class."""
+    found: FloatArray = logits_of(reader, texts).softmax(dim=1).numpy()
+    return found
