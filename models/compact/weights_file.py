@@ -6,8 +6,10 @@ the key `abhinaya`, as JSON; the card beside it (`<name>.json`) is for people.
 
 from __future__ import annotations
 
+import ctypes
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
@@ -94,6 +96,7 @@ def load_weights(name: str, needs: frozenset[Need], weights: str | None) -> Weig
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors share no base class of their own
         raise DamagedFileError(path, f"not an ONNX file that can run: {error}", remedy) from error
+    _hand_back_memory()
     said = _said(path, session, name, remedy)
     _check_widths(path, session, remedy)
     return Weights(
@@ -103,6 +106,15 @@ def load_weights(name: str, needs: frozenset[Need], weights: str | None) -> Weig
         places=_places(path, said["labels"], remedy),
         card=_card(path, name, needs, said, onnx_size(content)),
     )
+
+
+def _hand_back_memory() -> None:
+    """Return to the system what loading took for a moment: 45 MiB for a text tower of 5 MB.
+
+    Only glibc keeps it, and has a function to ask for it.
+    """
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _packaged(name: str) -> Path:
