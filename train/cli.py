@@ -27,7 +27,7 @@ from abhinaya.train.errors import TrainingError
 from abhinaya.train.evaluate import MEASURES
 
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
-CACHE = Path("/tmp/abhinaya-cache")  # noqa: S108 - rendered features, remade when missing
+CACHE = Path("/tmp/abhinaya-cache")  # noqa: S108 - features and towers, remade when missing
 COMMANDS = (*BACKGROUNDS, "crossval", "ensemble", "evaluate", "pairs")
 """What is no recipe of the trainer: the embedded models have a loop of their own (`loop.py`)."""
 FOLDS = CACHE / "folds"
@@ -101,7 +101,7 @@ def _add_recipe(command: argparse.ArgumentParser) -> None:
 
 def _add_folders(command: argparse.ArgumentParser) -> None:
     command.add_argument("--data", type=Path, default=DATA, help="folder with speech.csv and text/")
-    command.add_argument("--cache", type=Path, default=CACHE, help="folder for rendered features")
+    command.add_argument("--cache", type=Path, default=CACHE, help="folder for what is made once")
 
 
 def _train(args: argparse.Namespace) -> None:

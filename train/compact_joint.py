@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +27,6 @@ from abhinaya.train.data.clips import DataError, read_clips
 from abhinaya.train.data.sessions import render
 from abhinaya.train.data.texts import Sentence
 from abhinaya.train.export import Fusion, Joined, export
-from abhinaya.train.loop import Schedule
 from abhinaya.train.metrics import Indices
 from abhinaya.train.splits import select
 from abhinaya.train.text_batches import TextPlan
@@ -43,8 +42,9 @@ def _speech() -> SpeechRecipe:
 
 def _text() -> TextRecipe:
     # of the same teacher as T2, but the file has room for one layer
-    schedule = Schedule(steps=5_000, rate=3e-4, weight_decay=0.01)
-    return TextRecipe(depth=1, pieces=5_000, plan=TextPlan(), schedule=schedule)
+    alone = TextRecipe()
+    schedule = replace(alone.schedule, steps=5_000)
+    return replace(alone, depth=1, pieces=5_000, plan=TextPlan(), schedule=schedule)
 
 
 @dataclass(frozen=True)

@@ -70,12 +70,19 @@ def load_encoder(recipe: TeacherRecipe, classes: int) -> Reader:
     except ValueError as error:
         raise KeysError(name, str(error), "Give a BERT that reads WordPiece's") from error
     weights = model.state_dict()
+    if len(vocabulary) > config.vocab_size or config.hidden_act != "gelu":
+        raise KeysError(
+            name,
+            f"its tokenizer has {len(vocabulary)} pieces and its weights {config.vocab_size}, its "
+            f"activation is {config.hidden_act}",
+            "Give a BERT with gelu whose tokenizer is its own",
+        )
     return Reader(from_bert(weights, config.num_attention_heads, classes, recipe.dropout), pieces)
 
 
 @torch.no_grad()
 def logits_of(reader: Reader, texts: Sequence[str]) -> Tensor:
-    """Logits [N, C] of texts without errors."""
+    """Logits [N, C] of normalised texts."""
     by_length = sorted(range(len(texts)), key=lambda n: len(texts[n]))
     found = torch.zeros(len(texts), reader.tower.out.out_features)
     tower = reader.tower.eval()

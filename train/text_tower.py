@@ -125,19 +125,20 @@ def from_bert(weights: Mapping[str, Tensor], heads: int, classes: int, dropout: 
     size = TextSize(len(words), words.shape[1], words.shape[1], heads, inner, depth)
     tower = TextTower(size, classes, dropout)
     # one kind of segment only: what tells two of them apart is a constant
-    kind = weights["embeddings.token_type_embeddings.weight"][0]
+    segment = weights["embeddings.token_type_embeddings.weight"][0]
     filled = {
         "pieces.weight": words,
-        "places.weight": weights["embeddings.position_embeddings.weight"][:PIECES_AT_MOST] + kind,
+        "places.weight": weights["embeddings.position_embeddings.weight"][:PIECES_AT_MOST]
+        + segment,
         "norm.weight": weights["embeddings.LayerNorm.weight"],
         "norm.bias": weights["embeddings.LayerNorm.bias"],
     }
     for n in range(depth):
-        for kind_of in ("weight", "bias"):
-            of = [weights[f"{_LAYER}{n}.attention.self.{x}.{kind_of}"] for x in _ATTENTION]
-            filled[f"layers.{n}.ask.{kind_of}"] = torch.cat(of)
+        for kind in ("weight", "bias"):
+            of = [weights[f"{_LAYER}{n}.attention.self.{x}.{kind}"] for x in _ATTENTION]
+            filled[f"layers.{n}.ask.{kind}"] = torch.cat(of)
             for ours, theirs in _NAMES.items():
-                filled[f"layers.{n}.{ours}.{kind_of}"] = weights[f"{_LAYER}{n}.{theirs}.{kind_of}"]
+                filled[f"layers.{n}.{ours}.{kind}"] = weights[f"{_LAYER}{n}.{theirs}.{kind}"]
     missing, unexpected = tower.load_state_dict(filled, strict=False)
     assert not unexpected
     assert all(name.startswith("out.") for name in missing)
@@ -161,10 +162,9 @@ def smaller(
         for name, value in tower.state_dict().items()
         if name in made.state_dict() and not name.startswith("pieces.")
     }
-    state["pieces.weight"] = whole @ directions[:rank].T
+    state["pieces.weight"] = whole
     if rank != size.width:
+        state["pieces.weight"] = whole @ directions[:rank].T
         state["widen.weight"] = directions[:rank].T
-    else:
-        state["pieces.weight"] = whole
     made.load_state_dict(state)
     return made

@@ -172,6 +172,19 @@ def test_an_encoder_of_short_texts_is_refused(encoder: Path, tmp_path: Path) -> 
         load_encoder(TeacherRecipe(encoder=str(tmp_path)), 28)
 
 
+@pytest.mark.parametrize(
+    ("change", "told"), [({"hidden_act": "relu"}, "is relu"), ({"vocab_size": 9}, "weights 9")]
+)
+def test_an_encoder_that_would_be_read_wrongly_is_refused(
+    change: dict[str, object], told: str, encoder: Path, tmp_path: Path
+) -> None:
+    config = BertConfig.from_pretrained(encoder, **change)
+    BertModel(config).save_pretrained(tmp_path)
+    BertTokenizer.from_pretrained(encoder).save_pretrained(tmp_path)
+    with pytest.raises(KeysError, match=told):
+        load_encoder(TeacherRecipe(encoder=str(tmp_path)), 28)
+
+
 def test_an_encoder_that_is_not_there_is_one_line(
     tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
