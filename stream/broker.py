@@ -391,7 +391,7 @@ class Broker:
         self._notify_down(node, lost.reason)
 
     def _notify_down(self, node: Node, reason: str) -> None:
-        for service in node.gives:
+        for service in node.gives or ("",):
             self._outlet.notify(
                 NodeDown(
                     node=node.name, incarnation=node.incarnation, service=service, reason=reason
