@@ -1,8 +1,8 @@
 """What the monitor says of a recording is what its models say of it without any process or socket.
 
 Offline here means: one process, one segment at a time, nothing batched, nothing sent. What it does
-by hand is what a stream must come to: the cut, what each model knows of the voice, the transcript, each
-vote, the decision. Only the rounding to 16 bits, as which samples travel, is taken over: a
+by hand is what a stream must come to: the cut, what each model knows of the voice, the transcript,
+each vote, the decision. Only the rounding to 16 bits, as which samples travel, is taken over: a
 recogniser may hear another word for less.
 """
 
