@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -11,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from abhinaya.models import registry
+from abhinaya.models.asr import Hearing, Transcriber, Transcription, load_transcriber
 from abhinaya.models.base import Abstention, Ballot, Card, Heard, Utterance, Voter
 from abhinaya.models.errors import ModelError as FaultyModelError
 from abhinaya.models.trial import attempt
-from abhinaya.stream.asr import Hearing, Transcriber, Transcription, load_transcriber
 from abhinaya.stream.clock import INT16_FULL_SCALE
 from abhinaya.stream.config import WorkerConfig
 from abhinaya.stream.errors import AbhinayaError, ModelError
@@ -187,10 +188,28 @@ def load_work(service: str, worker: WorkerConfig) -> Work:
         ModelError: it is unknown, missing or damaged, or its options do not fit.
 
     """
-    try:
-        if service == "asr":
-            return Transcribing(service, load_transcriber(worker.model, worker.options))
+    if service == "asr":
+        return Transcribing(service, transcriber_of(worker))
+    with _translated(service, worker):
         return Voting(service, registry.load(worker.model, worker.options))
+
+
+def transcriber_of(worker: WorkerConfig) -> Transcriber:
+    """Load a transcriber.
+
+    Raises:
+        ModelError: it is unknown, missing or damaged, or its options do not fit.
+
+    """
+    with _translated("asr", worker):
+        return load_transcriber(worker.model, worker.options)
+
+
+@contextlib.contextmanager
+def _translated(service: str, worker: WorkerConfig) -> Iterator[None]:
+    """Turn what loading a model raises into an error of this program."""
+    try:
+        yield
     except AbhinayaError:
         raise
     except FaultyModelError as error:
@@ -203,7 +222,7 @@ def load_work(service: str, worker: WorkerConfig) -> Work:
         raise ModelError(
             f"{service} ({worker.model})",
             f"cannot be loaded: {error}",
-            "check the options of this voter in the profile",
+            f"check the options of {service} in the profile",
         ) from error
 
 

@@ -48,7 +48,7 @@ def test_a_profile_with_a_guest(tmp_path) -> None:
         ({"voters.ST1.host": "ST1"}, "'ST1' is no other voter"),
         ({"voters.S2.host": "S1"}, "S2 is itself in the processes of S1"),
         ({"voters.S2.replicas": 2}, "voters.ST1.replicas is not voters.S2.replicas"),
-        ({"asr.model": "pocketsphinx", "asr.host": "S1"}, "only a voter can share"),
+        ({"asr.model": "faster-whisper", "asr.host": "S1"}, "only a voter can share"),
     ],
 )
 def test_what_cannot_be_shared(tmp_path, changes, message) -> None:

@@ -1,13 +1,16 @@
-"""What a transcriber is: the values it gives and what it says about itself."""
+"""What a transcriber is: the values it takes and returns, and what it says about itself."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+SAMPLE_RATE: Final = 16_000
+"""Of everything that is heard."""
 
 Audio = npt.NDArray[np.float32]
 """[n] 16 kHz mono in [-1, 1]: one segment."""
@@ -28,6 +31,8 @@ class Hearing:
     """False while speech goes on: more of the same segment will come."""
     previous: str = ""
     """Text of the stream's segments before, as far as it is known and `context_turns` asks."""
+    state: bytes = b""
+    """What the transcriber itself returned with the segment before of this stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,20 +58,28 @@ class Transcription:
     confidence: float | None = None
     """In [0, 1]; None without words. Comparable within one transcriber, not across."""
     language: str = ""
-    """ISO 639-1, given or detected."""
+    """ISO 639-1, given or detected: of `text`."""
+    language_probability: float | None = None
+    """Of the detected language; None where it was given."""
+    translation: str = ""
+    """`text` in English, where that was asked for and it is in another language."""
     reason: str = ""
     """Why the text is empty."""
     stable: int = 0
     """How many of its first words a later part will not change; without meaning when final, since
     then none will change."""
+    state: bytes = b""
+    """What to hand over with the next segment of the stream; of a part it is of no use."""
 
 
 class Transcriber(Protocol):
     """A speech recogniser.
 
-    `transcribe` must not let a result depend on what else is in the batch, or on another segment
-    that came before. It may keep what it has made of the parts of a segment until the final one
-    comes, or `forget` is called, but not of more segments than it needs for: hubs die.
+    `transcribe` must not let a result depend on what else is in the batch. What a stream's earlier
+    segments have to do with it is in `Hearing.state` and nowhere else, so that another replica
+    answers the same. It may keep what it has made of the parts of a segment until the final one
+    comes, or `forget` is called, but not of more segments than it needs: hubs die. A final
+    transcription does not depend on which parts came before it.
     """
 
     @property
@@ -99,8 +112,13 @@ class Transcriber(Protocol):
         """Whether a later part of a segment costs only what is new: then every part is given."""
         ...
 
+    @property
+    def stateful(self) -> bool:
+        """Whether a transcription depends on `Hearing.state`."""
+        ...
+
     def transcribe(self, batch: Sequence[Hearing]) -> list[Transcription]:
-        """Give one transcription for each segment, in the same order."""
+        """Return one transcription for each segment, in the same order."""
         ...
 
     def forget(self, stream: str, sequence: int) -> None:
