@@ -393,12 +393,10 @@ class Broker:
         self._notify_down(node, lost.reason)
 
     def _notify_down(self, node: Node, reason: str) -> None:
-        for service in node.gives or ("",):
-            self._outlet.notify(
-                NodeDown(
-                    node=node.name, incarnation=node.incarnation, service=service, reason=reason
-                )
-            )
+        gave = ", ".join(node.gives)
+        self._outlet.notify(
+            NodeDown(node=node.name, incarnation=node.incarnation, service=gave, reason=reason)
+        )
 
     def _forget(self, now: float, key: Key) -> None:
         self._material.forget(key)
