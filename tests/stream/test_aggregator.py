@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from abhinaya.models.ensemble import Rule
 from abhinaya.stream.aggregator import Aggregator, Facts, Outcome
-from abhinaya.stream.dispatch import Key
 from abhinaya.stream.messages import Gap, StreamEnded, Transcript, Verdict
+from abhinaya.stream.records import Key
 
 VOTERS = ("S1", "T2", "ST1")
 STAGES = ("capture", "segment", "queue", "asr", "voters", "vote")
