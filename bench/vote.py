@@ -26,6 +26,7 @@ from rich.table import Table
 from abhinaya.bench.machine import facts, line
 from abhinaya.bench.monitored import add_profile, profile_of
 from abhinaya.models import registry
+from abhinaya.models.asr.base import Hearing, Transcriber
 from abhinaya.models.base import Ballot, FloatArray, Voter
 from abhinaya.models.compact.heard import Measured
 from abhinaya.models.compact.running import SpeechStatistics
@@ -33,8 +34,6 @@ from abhinaya.models.ensemble import Rule, decide
 from abhinaya.models.errors import ModelError as UnusableModel
 from abhinaya.models.labels import LABELS
 from abhinaya.stream import config as configuration
-from abhinaya.stream.asr.base import Hearing, Transcriber
-from abhinaya.stream.asr.load import load_transcriber
 from abhinaya.stream.clock import SAMPLE_RATE, to_samples, to_seconds
 from abhinaya.stream.config import VadConfig
 from abhinaya.stream.errors import AbhinayaError, ConfigError, ModelError
@@ -43,6 +42,7 @@ from abhinaya.stream.segmenter import Piece
 from abhinaya.stream.transcribe import as_received
 from abhinaya.stream.vad import SileroVad
 from abhinaya.stream.voting import load_combiner, rule_of
+from abhinaya.stream.work import transcriber_of
 
 NOISE: Final = "office-ambience-24000-mono.opus"
 VOTE: Final = "vote"
@@ -172,7 +172,7 @@ class LineUp:
             )
         self._vad: VadConfig = config.vad
         self._silero = SileroVad()
-        self._transcriber: Transcriber = load_transcriber(config.asr.model, config.asr.options)
+        self._transcriber: Transcriber = transcriber_of(config.asr)
         self._voters: dict[str, Voter] = {
             name: registry.load(voter.model, voter.options) for name, voter in config.voters.items()
         }
