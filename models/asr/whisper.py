@@ -39,6 +39,7 @@ MOST_NEW_TOKENS: Final = 200
 """With the longest prompt these fill Whisper's 448 positions."""
 TOKENS_PER_S: Final = 8
 """Nobody says more in a second: a part stops there, since it is asked again soon."""
+NOT_ENGLISH: Final = "not English"
 LARGE_BYTES: Final = 1 << 30
 """Weights from this size on are not heard in a cut window: it was not measured for them."""
 
@@ -130,6 +131,11 @@ class Whisper:
         self.noncommercial = noncommercial
         self.context_turns = 1 if previous_text else 0
         self._language = language or ("" if self._engine.multilingual else "en")
+        self._english_only = not self._engine.multilingual
+        self._foreign = (
+            f"this does not seem to be English, which is all that {Path(model).name} knows; "
+            "99 languages: --set asr.options.model=base"
+        )
         self._translate = task == "translate"
         self._whole = window == "whole" or (window == "auto" and self._is_large(folder))
         self._prompter = Prompter(self._engine, hotwords, previous_text)
@@ -138,7 +144,7 @@ class Whisper:
         self._max_new_tokens = max_new_tokens
         self._tails = Tails()
         self.incremental = not self._whole
-        self.stateful = not language
+        self.stateful = self._english_only or not language
 
     def _check_language(self, model: str, language: str, task: str) -> None:
         known = self._engine.languages
@@ -204,7 +210,10 @@ class Whisper:
                 whole = self._engine.encode([group[i].samples], whole=True)
                 (second,) = self._listen(whole, [group[i]], [languages[i]])
                 said[i] = first if second.reason and not first.reason else second
-        return [self._result(*each) for each in zip(said, languages, known, group, strict=True)]
+        return [
+            self._result(each, language, voice_, heard)
+            for each, language, voice_, heard in zip(said, languages, known, group, strict=True)
+        ]
 
     def _known(self, encoded: Any, group: Sequence[_Heard]) -> list[Voice]:
         """Return what is known of each stream with this segment."""
@@ -289,9 +298,18 @@ class Whisper:
         ]
 
     def _result(self, said: _Said, language: str, known: Voice, heard: _Heard) -> Transcription:
+        before = known
+        if self._english_only:
+            known = known.understood(
+                speech_seconds(heard.samples),
+                said.hypothesis.logprob,
+                self._guards.least_stream_logprob,
+            )
+        if known.foreign:
+            return self._nothing(NOT_ENGLISH if before.foreign else self._foreign, known)
         if said.reason:
             return self._nothing(said.reason, known)
-        result = Transcription(
+        return Transcription(
             said.hypothesis.text,
             said.words,
             min(1.0, math.exp(said.hypothesis.logprob)),
@@ -300,7 +318,6 @@ class Whisper:
             said.translation,
             state=self._state(known),
         )
-        return result
 
     # --- segments that go on ----------------------------------------------------------------------
 
@@ -308,6 +325,8 @@ class Whisper:
         self, hearing: Hearing, samples: Audio, context: Sequence[int], known: Voice
     ) -> Transcription:
         """Write on from what two parts agreed on."""
+        if known.foreign:
+            return self._nothing(NOT_ENGLISH, known)
         encoded = self._engine.encode([samples], self._whole)
         if not self._language and not known.held:
             seconds = len(samples) / SAMPLE_RATE
@@ -368,6 +387,7 @@ def _evidence(hypothesis: Hypothesis, samples: Audio) -> Evidence:
     return Evidence(
         hypothesis.text,
         len(hypothesis.tokens),
+        len(set(hypothesis.tokens)),
         len(samples) / SAMPLE_RATE,
         speech_seconds(samples),
         hypothesis.no_speech,
