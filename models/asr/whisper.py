@@ -40,6 +40,9 @@ MOST_NEW_TOKENS: Final = 200
 TOKENS_PER_S: Final = 8
 """Nobody says more in a second: a part stops there, since it is asked again soon."""
 NOT_ENGLISH: Final = "not English"
+LENIENT: Final = 0.5
+"""So much less evidence will do for the first words of a segment that goes on: after .7 s two of
+three have words then instead of one (of noises .22 instead of .02); they may still change."""
 LARGE_BYTES: Final = 1 << 30
 """Weights from this size on are not heard in a cut window: it was not measured for them."""
 
@@ -122,6 +125,11 @@ class Whisper:
         _check_choice("window", window, ("auto", "cut", "whole"))
         _check_choice("task", task, ("transcribe", "translate"))
         self._guards = read_guards(guards)
+        self._part_guards = dataclasses.replace(
+            self._guards,
+            least_evidence=self._guards.least_evidence - LENIENT,
+            least_logprob=self._guards.least_logprob - LENIENT,
+        )
         folder = carrier.find(model)
         self._engine = Engine(folder, device, compute_type, threads)
         self._check_language(model, language, task)
@@ -342,7 +350,8 @@ class Whisper:
             begun=bool(tail.settled),
         )
         written = without_loop(hypothesis.tokens)
-        if reason := "" if tail.settled else doubt(_evidence(hypothesis, samples), self._guards):
+        reason = doubt(_evidence(hypothesis, samples), self._part_guards)
+        if reason and not tail.settled:
             return self._nothing(reason, known)
         tail = tail.grown(samples, written, tokenizer)
         self._tails.keep(hearing, tail)

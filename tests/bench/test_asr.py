@@ -86,11 +86,11 @@ def test_scores_add_up(data):
     clips = asr_clips.clips_in(data / asr.CLIPS)
     assert [clip.path.name for clip in clips] == ["LJ-0.opus", "LJ-1.opus"]
     parrot = Parrot("a cat a hat")
-    (score,) = asr.measure(parrot, clips, batch=2)
+    (score,) = asr.measure(parrot, clips)
     assert (score.corpus, score.clips, score.words) == ("ljspeech", 2, 8)
     assert score.audio_s == pytest.approx(2.0, abs=0.01)
     assert score.errors == 3, "of `it is a dog` the third word was heard"
-    assert parrot.batches == [1, 2], "a first call to warm up, then the batch"
+    assert parrot.batches == [1, 1, 1], "a first call to warm up, then a clip at a time"
     twice = asr.total("twice", [score, score])
     assert (twice.words, twice.word_error_rate) == (16, score.word_error_rate)
 

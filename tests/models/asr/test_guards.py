@@ -26,7 +26,13 @@ LOOSE = read_guards(OFF)
 
 def evidence(text="so it goes", seconds=2.0, **known):
     tokens = known.pop("tokens", len(text.split()) + 1)
-    values = {"tokens": tokens, "different": tokens, "speech_s": 1.0, "no_speech": 0.1, "logprob": -0.3}
+    values = {
+        "tokens": tokens,
+        "different": tokens,
+        "speech_s": 1.0,
+        "no_speech": 0.1,
+        "logprob": -0.3,
+    }
     return Evidence(text, seconds=seconds, **values | known)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from pathlib import Path
 
 import av
@@ -84,13 +85,14 @@ def test_word_times_are_those_of_the_whole_window(whisper, jfk):
 
 
 def test_parts_grow_into_the_final_text_and_do_not_change_it(whisper, jfk):
+    jfk = jfk[int(0.3 * SECOND) :]  # a segment begins with its speech
     alone = hear(whisper, jfk)
     parts = follow(whisper, jfk)
     final = hear(whisper, jfk, stream="call")
     assert final == alone
     assert parts[0].text, "0.7 s of speech have words"
     settled = [part.text.split()[: part.stable] for part in parts]
-    for before, after in zip(settled, settled[1:], strict=False):
+    for before, after in itertools.pairwise(settled):
         assert after[: len(before)] == before, "what is settled stays"
     said = bare(" ".join(settled[-1]))
     assert len(said) > 12
@@ -140,11 +142,12 @@ def test_a_word_said_again_and_again_is_not_a_loop(whisper, jfk):
 
 
 def test_laughter_and_cries_hardly_ever_have_words(whisper):
-    clips = sorted((DATA / "emogator" / "mp3").rglob("*.opus"))[:40:2]
+    clips = sorted((DATA / "emogator" / "mp3").rglob("*.opus"))[80:140:2]
     if not clips:
         pytest.skip(f"{DATA / 'emogator'} is not on this machine")
     texts = [hear(whisper, sound(path)[: 10 * SECOND]).text for path in clips]
-    assert sum(map(bool, texts)) <= 2, texts
+    believed = [text for text in texts if text]
+    assert len(believed) <= 3, believed
 
 
 def test_polish_is_said_once_and_not_written_in_english(whisper):
