@@ -108,13 +108,13 @@ class Transcriber(Protocol):
         ...
 
     @property
-    def incremental(self) -> bool:
-        """Whether a later part of a segment costs only what is new: then every part is given."""
+    def stateful(self) -> bool:
+        """Whether what it returns depends on `Hearing.state`."""
         ...
 
     @property
-    def stateful(self) -> bool:
-        """Whether a transcription depends on `Hearing.state`."""
+    def incremental(self) -> bool:
+        """Whether a later part of a segment costs only what is new: then every part is given."""
         ...
 
     def transcribe(self, batch: Sequence[Hearing]) -> list[Transcription]:
