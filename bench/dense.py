@@ -1,0 +1,110 @@
+"""Dense read speech: utterances with known words, one after another, speaking most of the time."""
+
+from __future__ import annotations
+
+import wave
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from abhinaya.bench.asr_clips import Clip, read
+from abhinaya.stream.asr import Audio
+from abhinaya.stream.clock import SAMPLE_RATE, to_samples, to_seconds
+from abhinaya.stream.errors import SourceError
+from abhinaya.stream.vad import FRAME_SAMPLES, SileroVad, VadState
+
+SPOKEN: Final = 0.8
+"""Share of the time that somebody speaks."""
+SHORTEST_GAP_S: Final = 0.6
+"""Between two utterances; the monitor waits for .4 s of silence before it ends a segment."""
+LEAD_S: Final = 1.0
+_SPEECH: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Utterance:
+    """A clip from its first speech to its last."""
+
+    name: str
+    samples: Audio
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where an utterance lies in its stream, in samples."""
+
+    start: int
+    end: int
+    name: str
+    text: str
+
+
+def utterances(clips: Sequence[Clip]) -> list[Utterance]:
+    """Read clips and cut off the silence around their speech.
+
+    Raises:
+        SourceError: no clip holds speech.
+
+    """
+    vad = SileroVad()
+    found = []
+    for clip in clips:
+        samples = read(clip.path)
+        if spoken := _spoken(samples, vad):
+            found.append(Utterance(clip.path.name, samples[slice(*spoken)], clip.text))
+    if not found:
+        raise SourceError("the clips", "hold no speech", "give others with --data")
+    return found
+
+
+def lay(
+    choice: Sequence[Utterance], seconds: float, seed: int, spoken: float = SPOKEN
+) -> tuple[Audio, list[Placed]]:
+    """Put utterances in a drawn order until `seconds` are full; they come round again if short.
+
+    After each there is as much silence as keeps the share of speech at `spoken`. The last one is
+    whole: the stream ends after it, at `seconds` or earlier.
+    """
+    rng = np.random.default_rng(seed)
+    parts: list[Audio] = [np.zeros(to_samples(LEAD_S), np.float32)]
+    placed: list[Placed] = []
+    position, order = len(parts[0]), [int(i) for i in rng.permutation(len(choice))]
+    while True:
+        said = choice[order[len(placed) % len(order)]]
+        length = len(said.samples)
+        gap = max(to_samples(SHORTEST_GAP_S), round(length * (1 - spoken) / spoken))
+        if placed and position + length + gap > to_samples(seconds):
+            return np.concatenate(parts), placed
+        placed.append(Placed(position, position + length, said.name, said.text))
+        parts += [said.samples, np.zeros(gap, np.float32)]
+        position += length + gap
+
+
+def write(samples: Audio, path: Path) -> None:
+    """Write a stream [n] as 16 kHz wav."""
+    with wave.open(str(path), "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(SAMPLE_RATE)
+        out.writeframes(np.clip(samples * 32767, -32768, 32767).astype("<i2").tobytes())
+
+
+def share_spoken(samples: Audio, placed: Sequence[Placed]) -> float:
+    """Return the share of a stream that lies in an utterance."""
+    return sum(to_seconds(one.end - one.start) for one in placed) / to_seconds(len(samples))
+
+
+def _spoken(samples: Audio, vad: SileroVad) -> tuple[int, int] | None:
+    """Find the first and last sample (exclusive) of speech."""
+    state = VadState.fresh(1)
+    speech = [
+        start
+        for start in range(0, len(samples) - FRAME_SAMPLES + 1, FRAME_SAMPLES)
+        if float(vad.probabilities(samples[None, start : start + FRAME_SAMPLES], state)[0])
+        >= _SPEECH
+    ]
+    return (speech[0], speech[-1] + FRAME_SAMPLES) if speech else None

@@ -1,0 +1,232 @@
+"""Words and labels of live streams of dense read speech: how soon, how right, at what cost.
+
+    abhinaya bench live-words --data ../shared/data
+    abhinaya bench live-words --streams 1 4 --set asr.options.model=base
+
+Each stream is read speech with known words that fills 80 % of the time, at the pace of real time.
+*final* is from the end of an utterance to the message in which its last word is settled, *first*
+from the start of an utterance to the first message with a word of it, *label* from the end of
+speech to the verdict. CPU is that of all processes, a second of audio of all streams; PSS is the
+memory of all processes, where what several share counts once. *whole* are the errors that the same
+weights make on the same utterances, each heard whole and alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from abhinaya.bench.asr_clips import clips_in, distance, words_of
+from abhinaya.bench.dense import Placed, Utterance, lay, share_spoken, utterances, write
+from abhinaya.bench.load import cpu_seconds
+from abhinaya.bench.machine import pss_mib
+from abhinaya.bench.monitored import Others, add_profile, play, profile_of, running
+from abhinaya.bench.report import Report, parser, publish, table
+from abhinaya.bench.statistics import percentiles
+from abhinaya.bench.words_live import WordTimes
+from abhinaya.stream.asr import Hearing, Transcriber, load_transcriber
+from abhinaya.stream.config import Config
+from abhinaya.stream.errors import ConfigError
+from abhinaya.stream.messages import Event, StreamStarted
+from abhinaya.stream.supervisor import Supervisor
+
+DATA: Final = Path("../shared/data")
+LONGEST_S: Final = 9.5
+"""Of an utterance: the monitor cuts at 10 s, and a cut is another measure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """How a number of streams fared."""
+
+    streams: int
+    utterances: int
+    spoken: float
+    """Share of the time."""
+    final_s: dict[str, float]
+    first_s: dict[str, float]
+    label_s: dict[str, float]
+    cpu: float
+    """Processor seconds of all processes, a second of audio."""
+    pss_mib: float
+    """Peak of the sum over all processes."""
+    words: int
+    errors: int
+    whole_errors: int
+    """Of the same weights, each utterance heard whole."""
+    missing: int
+    gaps: int
+    others: float
+    """Share of the machine that processes not of the run used."""
+
+
+class Cost:
+    """Processor time and memory of everything that runs, from the first stream on."""
+
+    def __init__(self) -> None:
+        self._begun = False
+        self._first: dict[int, float] = {}
+        self._last: dict[int, float] = {}
+        self.pss_mib = 0.0
+
+    def event(self, event: Event, now_unix_s: float) -> None:
+        """Begin with the first stream: loading does not count."""
+        self._begun = self._begun or isinstance(event, StreamStarted)
+
+    def look(self, processes: Supervisor, now: float) -> None:
+        """Read the counters."""
+        pids = [os.getpid(), *(pid for _, pid in running(processes))]
+        if not self._begun:
+            self._first = {pid: cpu_seconds(pid) for pid in pids}
+            return
+        for pid in pids:
+            self._last[pid] = max(self._last.get(pid, 0.0), cpu_seconds(pid))
+        self.pss_mib = max(self.pss_mib, sum(map(pss_mib, pids)))
+
+    @property
+    def cpu_s(self) -> float:
+        """Processor seconds since the first stream began."""
+        return sum(used - self._first.get(pid, 0.0) for pid, used in self._last.items())
+
+
+def measure(
+    config: Config,
+    choice: Sequence[Utterance],
+    streams: int,
+    seconds: float,
+    whole: Mapping[str, int],
+    seed: int = 0,
+) -> Row:
+    """Play `streams` streams of about `seconds`.
+
+    Args:
+        config: the profile.
+        choice: utterances to draw from.
+        streams: how many at once.
+        seconds: of each.
+        whole: errors of the same weights on each utterance by itself, by its name.
+        seed: of the order.
+
+    Raises:
+        AbhinayaError: the run could not go on.
+
+    """
+    cost, others = Cost(), Others()
+    placed: dict[str, list[Placed]] = {}
+    audio_s = spoken = 0.0
+    with tempfile.TemporaryDirectory(prefix="abhinaya-bench-") as folder:
+        recordings = {}
+        for number in range(streams):
+            name = f"stream-{number}"
+            samples, placed[name] = lay(choice, seconds, seed + number)
+            recordings[name] = Path(folder) / f"{number}.wav"
+            write(samples, recordings[name])
+            audio_s += len(samples) / 16_000
+            spoken += share_spoken(samples, placed[name]) / streams
+        times = WordTimes(placed)
+        play(config, recordings, [times, cost, others])
+    words = times.result()
+    everything = [one for of_stream in placed.values() for one in of_stream]
+    return Row(
+        streams=streams,
+        utterances=len(everything),
+        spoken=spoken,
+        final_s=percentiles(words.final_s),
+        first_s=percentiles(words.first_s),
+        label_s=percentiles(times.label_s),
+        cpu=cost.cpu_s / audio_s,
+        pss_mib=cost.pss_mib,
+        words=words.words,
+        errors=words.errors,
+        whole_errors=sum(whole[one.name] for one in everything),
+        missing=words.missing,
+        gaps=times.gaps,
+        others=others.share,
+    )
+
+
+def errors_on_whole(transcriber: Transcriber, choice: Sequence[Utterance]) -> dict[str, int]:
+    """Count the word errors on each utterance, heard whole and alone, by its name."""
+    found = {}
+    for one in choice:
+        (said,) = transcriber.transcribe([Hearing(one.samples)])
+        found[one.name] = distance(words_of(one.text), words_of(said.text))
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print; exit with 1 if an utterance or a segment was lost."""
+    options = _options(argv)
+    config = profile_of(options)
+    if config.asr is None:
+        raise ConfigError(f"profile {config.profile!r}", "has no transcriber", "add [asr]")
+    choice = [
+        one
+        for one in utterances(clips_in(options.data / "e2e"))
+        if len(one.samples) <= LONGEST_S * 16_000
+    ]
+    # in a process of its own it would share no page with the run; here it is gone before the run
+    whole = _apart(config, choice)
+    rows = [measure(config, choice, n, options.seconds, whole) for n in options.streams]
+    settings = {
+        "profile": config.profile,
+        "settings": options.settings,
+        "seconds": options.seconds,
+        "data": str(options.data),
+    }
+    made = table(
+        f"Live words of dense read speech, profile {config.profile}; seconds, p50 / p95",
+        (
+            "streams", "final", "first", "label", "CPU s/s", "PSS MiB", "WER", "whole", "lost",
+            "spoken", "others",
+        ),
+        map(_cells, rows),
+    )  # fmt: skip
+    publish(Report("live-words", settings, {"runs": rows}), [made], options.json)
+    return 1 if any(row.missing or row.gaps for row in rows) else 0
+
+
+def _apart(config: Config, choice: Sequence[Utterance]) -> dict[str, int]:
+    """Hear the utterances whole in a child, whose memory is gone when the runs begin."""
+    import multiprocessing
+
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_hear_whole, (config, choice))
+
+
+def _hear_whole(config: Config, choice: Sequence[Utterance]) -> dict[str, int]:
+    assert config.asr is not None
+    return errors_on_whole(load_transcriber(config.asr.model, config.asr.options), choice)
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    return (
+        str(row.streams),
+        *(
+            f"{values['p50']:.2f} / {values['p95']:.2f}"
+            for values in (row.final_s, row.first_s, row.label_s)
+        ),
+        f"{row.cpu:.2f}",
+        f"{row.pss_mib:.0f}",
+        f"{row.errors / max(1, row.words):.1%}",
+        f"{row.whole_errors / max(1, row.words):.1%}",
+        str(row.missing + row.gaps),
+        f"{row.spoken:.0%}",
+        f"{row.others:.0%}",
+    )
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    arguments = parser("live-words", __doc__)
+    arguments.add_argument(
+        "--streams", type=int, nargs="+", default=[1, 2, 4, 8], metavar="N", help="(1 2 4 8)"
+    )
+    arguments.add_argument("--seconds", type=float, default=65.0, help="of each stream (65)")
+    arguments.add_argument("--data", type=Path, default=DATA, help="(%(default)s)")
+    add_profile(arguments)
+    return arguments.parse_args(argv)
