@@ -22,15 +22,21 @@ SHORTEST_GAP_S: Final = 0.6
 """Between two utterances; the monitor waits for .4 s of silence before it ends a segment."""
 LEAD_S: Final = 1.0
 _SPEECH: Final = 0.5
+_MARGIN: Final = to_samples(0.25)
+"""Kept around the speech of a clip: a first word begins before anything is sure of it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Utterance:
-    """A clip from its first speech to its last."""
+    """A clip from shortly before its first speech to shortly after its last."""
 
     name: str
     samples: Audio
     text: str
+    start: int = 0
+    """Its first sample of speech."""
+    end: int | None = None
+    """One past the last; None for the end of the samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +61,10 @@ def utterances(clips: Sequence[Clip]) -> list[Utterance]:
     for clip in clips:
         samples = read(clip.path)
         if spoken := _spoken(samples, vad):
-            found.append(Utterance(clip.path.name, samples[slice(*spoken)], clip.text))
+            first = max(0, spoken[0] - _MARGIN)
+            kept = samples[first : spoken[1] + _MARGIN]
+            bounds = (spoken[0] - first, spoken[1] - first)
+            found.append(Utterance(clip.path.name, kept, clip.text, *bounds))
     if not found:
         raise SourceError("the clips", "hold no speech", "give others with --data")
     return found
@@ -76,12 +85,15 @@ def lay(
     while True:
         said = choice[order[len(placed) % len(order)]]
         length = len(said.samples)
-        gap = max(to_samples(SHORTEST_GAP_S), round(length * (1 - spoken) / spoken))
+        end = length if said.end is None else said.end
+        around = length - (end - said.start)  # silence that the clip brings along
+        between = round((end - said.start) * (1 - spoken) / spoken)
+        gap = max(to_samples(SHORTEST_GAP_S), between) - around
         if placed and position + length + gap > to_samples(seconds):
             return np.concatenate(parts), placed
-        placed.append(Placed(position, position + length, said.name, said.text))
+        placed.append(Placed(position + said.start, position + end, said.name, said.text))
         parts += [said.samples, np.zeros(gap, np.float32)]
-        position += length + gap
+        position += length + max(0, gap)
 
 
 def write(samples: Audio, path: Path) -> None:
