@@ -24,6 +24,10 @@ LEAD_S: Final = 1.0
 _SPEECH: Final = 0.5
 _MARGIN: Final = to_samples(0.25)
 """Kept around the speech of a clip: a first word begins before anything is sure of it."""
+_LEVEL: Final = 10 ** (-23 / 20)
+"""Root mean square of every utterance: some recordings are 40 dB below the others."""
+_FLOOR: Final = 10 ** (-66 / 20)
+"""Of the noise under a stream: no room is digitally silent."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +54,7 @@ class Placed:
 
 
 def utterances(clips: Sequence[Clip]) -> list[Utterance]:
-    """Read clips and cut off the silence around their speech.
+    """Read clips, cut off the silence around their speech and make them equally loud.
 
     Raises:
         SourceError: no clip holds speech.
@@ -64,6 +68,8 @@ def utterances(clips: Sequence[Clip]) -> list[Utterance]:
             first = max(0, spoken[0] - _MARGIN)
             kept = samples[first : spoken[1] + _MARGIN]
             bounds = (spoken[0] - first, spoken[1] - first)
+            level = float(np.sqrt(np.mean(np.square(kept)))) + 1e-9
+            kept = np.clip(kept * (_LEVEL / level), -1.0, 1.0).astype(np.float32)
             found.append(Utterance(clip.path.name, kept, clip.text, *bounds))
     if not found:
         raise SourceError("the clips", "hold no speech", "give others with --data")
@@ -90,7 +96,9 @@ def lay(
         between = round((end - said.start) * (1 - spoken) / spoken)
         gap = max(to_samples(SHORTEST_GAP_S), between) - around
         if placed and position + length + gap > to_samples(seconds):
-            return np.concatenate(parts), placed
+            stream = np.concatenate(parts)
+            noise = rng.standard_normal(len(stream)).astype(np.float32) * np.float32(_FLOOR)
+            return stream + noise, placed
         placed.append(Placed(position + said.start, position + end, said.name, said.text))
         parts += [said.samples, np.zeros(gap, np.float32)]
         position += length + max(0, gap)
