@@ -12,7 +12,7 @@ import numpy as np
 
 from abhinaya.bench.asr_clips import Clip, read
 from abhinaya.stream.asr import Audio
-from abhinaya.stream.clock import SAMPLE_RATE, to_samples, to_seconds
+from abhinaya.stream.clock import SAMPLE_RATE, to_samples
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.vad import FRAME_SAMPLES, SileroVad, VadState
 
@@ -111,11 +111,6 @@ def write(samples: Audio, path: Path) -> None:
         out.setsampwidth(2)
         out.setframerate(SAMPLE_RATE)
         out.writeframes(np.clip(samples * 32767, -32768, 32767).astype("<i2").tobytes())
-
-
-def share_spoken(samples: Audio, placed: Sequence[Placed]) -> float:
-    """Return the share of a stream that lies in an utterance."""
-    return sum(to_seconds(one.end - one.start) for one in placed) / to_seconds(len(samples))
 
 
 def _spoken(samples: Audio, vad: SileroVad) -> tuple[int, int] | None:

@@ -14,22 +14,25 @@ weights make on the same utterances, each heard whole and alone.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from abhinaya.bench.asr_clips import clips_in, distance, words_of
-from abhinaya.bench.dense import Placed, Utterance, lay, share_spoken, utterances, write
+from abhinaya.bench.dense import Placed, Utterance, lay, utterances, write
 from abhinaya.bench.load import cpu_seconds
 from abhinaya.bench.machine import pss_mib
 from abhinaya.bench.monitored import Others, add_profile, play, profile_of, running
+from abhinaya.bench.recording import duration_s
 from abhinaya.bench.report import Report, parser, publish, table
 from abhinaya.bench.statistics import percentiles
 from abhinaya.bench.words_live import WordTimes
 from abhinaya.stream.asr import Hearing, Transcriber, load_transcriber
+from abhinaya.stream.clock import to_samples, to_seconds
 from abhinaya.stream.config import Config
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.messages import Event, StreamStarted
@@ -94,48 +97,55 @@ class Cost:
         return sum(used - self._first.get(pid, 0.0) for pid, used in self._last.items())
 
 
-def measure(
-    config: Config,
-    choice: Sequence[Utterance],
-    streams: int,
-    seconds: float,
-    whole: Mapping[str, int],
-    seed: int = 0,
-) -> Row:
-    """Play `streams` streams of about `seconds`.
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Streams on disk, and what is known of them."""
 
-    Args:
-        config: the profile.
-        choice: utterances to draw from.
-        streams: how many at once.
-        seconds: of each.
-        whole: errors of the same weights on each utterance by itself, by its name.
-        seed: of the order.
+    recordings: dict[str, Path]
+    placed: dict[str, list[Placed]]
+    whole: dict[str, int]
+    """Errors of the same weights on each utterance by itself, by its name."""
+
+
+def prepare(config: Config, data: Path, streams: int, seconds: float, folder: Path) -> Prepared:
+    """Write streams of about `seconds`, and hear their utterances whole.
+
+    Raises:
+        AbhinayaError: there are no utterances, or the transcriber cannot be loaded.
+
+    """
+    if config.asr is None:
+        raise ConfigError(f"profile {config.profile!r}", "has no transcriber", "add [asr]")
+    found = utterances(clips_in(data / "e2e"))
+    choice = [one for one in found if len(one.samples) <= to_samples(LONGEST_S)]
+    recordings, placed = {}, {}
+    for number in range(streams):
+        name = f"stream-{number}"
+        samples, placed[name] = lay(choice, seconds, number)
+        recordings[name] = folder / f"{number}.wav"
+        write(samples, recordings[name])
+    transcriber = load_transcriber(config.asr.model, config.asr.options)
+    return Prepared(recordings, placed, errors_on_whole(transcriber, choice))
+
+
+def measure(config: Config, ready: Prepared, streams: int) -> Row:
+    """Play the first `streams` streams.
 
     Raises:
         AbhinayaError: the run could not go on.
 
     """
     cost, others = Cost(), Others()
-    placed: dict[str, list[Placed]] = {}
-    audio_s = spoken = 0.0
-    with tempfile.TemporaryDirectory(prefix="abhinaya-bench-") as folder:
-        recordings = {}
-        for number in range(streams):
-            name = f"stream-{number}"
-            samples, placed[name] = lay(choice, seconds, seed + number)
-            recordings[name] = Path(folder) / f"{number}.wav"
-            write(samples, recordings[name])
-            audio_s += len(samples) / 16_000
-            spoken += share_spoken(samples, placed[name]) / streams
-        times = WordTimes(placed)
-        play(config, recordings, [times, cost, others])
+    recordings = dict(list(ready.recordings.items())[:streams])
+    times = WordTimes({name: ready.placed[name] for name in recordings})
+    play(config, recordings, [times, cost, others])
     words = times.result()
-    everything = [one for of_stream in placed.values() for one in of_stream]
+    everything = [one for name in recordings for one in ready.placed[name]]
+    audio_s = sum(map(duration_s, recordings.values()))
     return Row(
         streams=streams,
         utterances=len(everything),
-        spoken=spoken,
+        spoken=sum(to_seconds(one.end - one.start) for one in everything) / audio_s,
         final_s=percentiles(words.final_s),
         first_s=percentiles(words.first_s),
         label_s=percentiles(times.label_s),
@@ -143,7 +153,7 @@ def measure(
         pss_mib=cost.pss_mib,
         words=words.words,
         errors=words.errors,
-        whole_errors=sum(whole[one.name] for one in everything),
+        whole_errors=sum(ready.whole[one.name] for one in everything),
         missing=words.missing,
         gaps=times.gaps,
         others=others.share,
@@ -163,16 +173,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; exit with 1 if an utterance or a segment was lost."""
     options = _options(argv)
     config = profile_of(options)
-    if config.asr is None:
-        raise ConfigError(f"profile {config.profile!r}", "has no transcriber", "add [asr]")
-    choice = [
-        one
-        for one in utterances(clips_in(options.data / "e2e"))
-        if len(one.samples) <= LONGEST_S * 16_000
-    ]
-    # in a process of its own it would share no page with the run; here it is gone before the run
-    whole = _apart(config, choice)
-    rows = [measure(config, choice, n, options.seconds, whole) for n in options.streams]
+    with tempfile.TemporaryDirectory(prefix="abhinaya-bench-") as folder:
+        asked = (config, options.data, max(options.streams), options.seconds, Path(folder))
+        # in a child: what it loads must not count as memory of the run
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            ready = pool.apply(prepare, asked)
+        rows = [measure(config, ready, streams) for streams in options.streams]
     settings = {
         "profile": config.profile,
         "settings": options.settings,
@@ -189,19 +195,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     )  # fmt: skip
     publish(Report("live-words", settings, {"runs": rows}), [made], options.json)
     return 1 if any(row.missing or row.gaps for row in rows) else 0
-
-
-def _apart(config: Config, choice: Sequence[Utterance]) -> dict[str, int]:
-    """Hear the utterances whole in a child, whose memory is gone when the runs begin."""
-    import multiprocessing
-
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_hear_whole, (config, choice))
-
-
-def _hear_whole(config: Config, choice: Sequence[Utterance]) -> dict[str, int]:
-    assert config.asr is not None
-    return errors_on_whole(load_transcriber(config.asr.model, config.asr.options), choice)
 
 
 def _cells(row: Row) -> tuple[str, ...]:
