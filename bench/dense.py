@@ -18,7 +18,7 @@ from abhinaya.stream.vad import FRAME_SAMPLES, SileroVad, VadState
 
 SPOKEN: Final = 0.8
 """Share of the time that somebody speaks."""
-SHORTEST_GAP_S: Final = 0.6
+SHORTEST_GAP_S: Final = 0.9
 """Between two utterances; the monitor waits for .4 s of silence before it ends a segment."""
 LEAD_S: Final = 1.0
 _SPEECH: Final = 0.5
@@ -85,23 +85,20 @@ def lay(
     whole: the stream ends after it, at `seconds` or earlier.
     """
     rng = np.random.default_rng(seed)
-    parts: list[Audio] = [np.zeros(to_samples(LEAD_S), np.float32)]
+    stream = rng.standard_normal(to_samples(seconds)).astype(np.float32) * np.float32(_FLOOR)
     placed: list[Placed] = []
-    position, order = len(parts[0]), [int(i) for i in rng.permutation(len(choice))]
+    order = [int(i) for i in rng.permutation(len(choice))]
+    start = to_samples(LEAD_S)
     while True:
         said = choice[order[len(placed) % len(order)]]
-        length = len(said.samples)
-        end = length if said.end is None else said.end
-        around = length - (end - said.start)  # silence that the clip brings along
-        between = round((end - said.start) * (1 - spoken) / spoken)
-        gap = max(to_samples(SHORTEST_GAP_S), between) - around
-        if placed and position + length + gap > to_samples(seconds):
-            stream = np.concatenate(parts)
-            noise = rng.standard_normal(len(stream)).astype(np.float32) * np.float32(_FLOOR)
-            return stream + noise, placed
-        placed.append(Placed(position + said.start, position + end, said.name, said.text))
-        parts += [said.samples, np.zeros(gap, np.float32)]
-        position += length + max(0, gap)
+        speech = (len(said.samples) if said.end is None else said.end) - said.start
+        gap = max(to_samples(SHORTEST_GAP_S), round(speech * (1 - spoken) / spoken))
+        if start + speech + gap > len(stream):
+            return stream[:start], placed
+        first = start - said.start
+        stream[first : first + len(said.samples)] += said.samples
+        placed.append(Placed(start, start + speech, said.name, said.text))
+        start += speech + gap
 
 
 def write(samples: Audio, path: Path) -> None:
