@@ -23,6 +23,7 @@ from abhinaya.stream.messages import (
     Introduce,
     Message,
     Ready,
+    Service,
     Task,
     ToNode,
     Transcript,
@@ -62,7 +63,7 @@ def null_config() -> Config:
 
 def hub_specs() -> list[Spec]:
     """Give the processes of the hub's run."""
-    nodes = [Spec(name, _MODULE, ("--null", name), service=name) for name in NEEDS]
+    nodes = [Spec(name, _MODULE, ("--null", name), services=(name,)) for name in NEEDS]
     return [Spec("hub", "abhinaya.stream.hub"), *nodes]
 
 
@@ -77,18 +78,16 @@ def null_node(endpoint: str, service: str, stop: Stop) -> int:
     socket = connect(zmq.Context(), workers_endpoint(endpoint), service)
     encoder, decoder = Encoder(), Decoder[Message](ToNode)
     votes = service != "asr"
-    ready = Ready(
-        node=service,
-        incarnation="0",
-        service=service,
+    given = Service(
+        name=service,
+        kind="vote" if votes else "transcript",
         needs=NEEDS[service],
-        gives="vote" if votes else "transcript",
         labels=LABELS if votes else (),
         model="null",
         version="0",
         licence="none",
-        credits=256,
     )
+    ready = Ready(node=service, incarnation="0", gives=(given,), credits=256)
     introduced, next_beat = False, 0.0
     while not stop.asked:
         if (now := time.monotonic()) >= next_beat:

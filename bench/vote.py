@@ -26,7 +26,8 @@ from rich.table import Table
 from abhinaya.bench.machine import facts, line
 from abhinaya.bench.monitored import add_profile, profile_of
 from abhinaya.models import registry
-from abhinaya.models.base import Ballot, FloatArray, Utterance, Voter
+from abhinaya.models.base import Ballot, FloatArray, Voter
+from abhinaya.models.compact.heard import Measured
 from abhinaya.models.compact.running import SpeechStatistics
 from abhinaya.models.ensemble import Rule, decide
 from abhinaya.models.errors import ModelError as UnusableModel
@@ -192,7 +193,7 @@ class LineUp:
                 continue
             received = as_received(piece.samples)
             (text,) = self._transcriber.transcribe([Hearing(received)])
-            utterance = Utterance(received, heard.heard(), text.text)
+            utterance = Measured(received, heard=heard.heard(), transcript=text.text)
             ballots: dict[str, Ballot] = {}
             for name, voter in self._voters.items():
                 (answer,) = voter.vote([utterance])

@@ -22,33 +22,18 @@ Need = Literal["audio", "transcript"]
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """Statistics of the speech heard so far in one stream: what running normalisation needs.
-
-    They travel with the segment, so that any replica of a voter, at any time, after any restart,
-    normalises the same segment in the same way.
-    """
-
-    frames: int
-    """Speech frames (10 ms) behind the statistics; 0 before any speech."""
-    mean: FloatArray
-    """[D] mean of the values of a frame, the first of which are log-mel energies."""
-    std: FloatArray
-    """[D] their standard deviation."""
-    utterances: float = 0.0
-    """Utterances before this one that `habits` are of, older ones counting less."""
-    habits: FloatArray = field(default_factory=lambda: np.zeros(0, np.float32))
-    """[R] mean of their functionals; empty where there were none."""
-
-
-@dataclass(frozen=True, slots=True)
 class Utterance:
     """One segment as a voter sees it. Fields that the voter did not ask for are empty."""
 
     samples: FloatArray
     """[n] 16 kHz mono in [-1, 1]."""
-    heard: Heard | None = None
+    state: bytes = b""
+    """What this voter itself returned with the segment before of the stream; empty at first, and
+    where nothing is known. Nobody else reads it."""
     transcript: str = ""
+    """In English: the translation where there is one."""
+    language: str = ""
+    """ISO 639-1, of the transcript."""
     context: tuple[str, ...] = ()
     """Transcripts of earlier turns of the conversation, oldest first; most voters ignore it."""
     choices: tuple[str, ...] = ()
@@ -63,6 +48,8 @@ class Ballot:
     label: str
     probabilities: tuple[float, ...] | None = None
     """[C] in the order of LABELS, or None for a voter that gives just a label."""
+    state: bytes = b""
+    """What the voter wants to know with the next segment of the stream, at most 64 KiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +57,8 @@ class Abstention:
     """A voter's refusal to vote on this segment, with the reason people will read."""
 
     reason: str
+    state: bytes = b""
+    """As that of a ballot; empty leaves what was known before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +79,8 @@ class Card:
     """Limits in plain words."""
     context_turns: int = 0
     """Earlier turns of the conversation that it makes use of, at most."""
+    stateful: bool = False
+    """Whether its answer depends on `Utterance.state`: segments of a stream then come in order."""
     served: bool = False
     """Whether it asks a server, which may be slow or cost money: it is not tried without need."""
     sample_rate_hz: int | None = None

@@ -1,6 +1,6 @@
 """How something was said, in plain numbers, for a language model that only reads.
 
-Loudness against the speaker's own, pitch by autocorrelation (its peak among the periods of 65 to
+Pitch by autocorrelation (its peak among the periods of 65 to
 500 Hz, frames of 40 ms), speaking rate by the transcript. EMOJUDGE gives its refiner such a
 description; a wrong one is worse than none, so what is not known is left out.
 """
@@ -12,10 +12,9 @@ from typing import Final
 
 import numpy as np
 
-from abhinaya.models.base import FloatArray, Heard
-from abhinaya.models.compact.features import N_MELS, SAMPLE_RATE, log_mel, speech_frames
+from abhinaya.models.base import FloatArray
+from abhinaya.models.compact.features import SAMPLE_RATE, log_mel, speech_frames
 
-DB_PER_NAT: Final = 10.0 / np.log(10.0)
 FRAME: Final = 640
 HOP: Final = 160
 LOWEST_HZ, HIGHEST_HZ = 65.0, 500.0
@@ -23,17 +22,12 @@ VOICED: Final = 0.6
 """Autocorrelation at the period, of that at none, from which a frame has a pitch."""
 LEAST_VOICED: Final = 20
 """Frames with a pitch below which nothing is said of it."""
-LEAST_HEARD: Final = 300
-"""Speech frames of the stream below which nobody knows how loud it usually is."""
-NOTABLE_DB: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Prosody:
     """How a segment was said; None for what is not known."""
 
-    loudness_db: float | None
-    """Above the mean of this stream's speech so far."""
     pitch_hz: float | None
     """Median over the frames that have one."""
     pitch_range: float | None
@@ -44,21 +38,15 @@ class Prosody:
     """Share of the segment between its first and last speech that is none."""
 
 
-def measure(samples: FloatArray, heard: Heard | None, transcript: str) -> Prosody:
-    """Measure 16 kHz samples [n]; `heard` is what the stream's speech was like so far."""
+def measure(samples: FloatArray, transcript: str) -> Prosody:
+    """Measure 16 kHz samples [n]."""
     energies = log_mel(samples)
     speech = speech_frames(energies)[0] if len(energies) else np.zeros(0, bool)
     frames = int(speech.sum())
     if frames == 0:
-        return Prosody(None, None, None, None, None)
+        return Prosody(None, None, None, None)
     places = np.flatnonzero(speech)
     pauses = 1.0 - frames / float(places[-1] - places[0] + 1)
-    loudness = None
-    if heard is not None and heard.frames >= LEAST_HEARD:
-        # where the stream's speech has its energy; elsewhere both are at the floor
-        usual = heard.mean[:N_MELS]  # further statistics stand behind them
-        strong = usual >= np.median(usual)
-        loudness = DB_PER_NAT * float(np.mean((energies[speech] - usual)[:, strong]))
     pitches = pitch(samples)
     middle = spread = None
     if len(pitches) >= LEAST_VOICED:
@@ -67,7 +55,7 @@ def measure(samples: FloatArray, heard: Heard | None, transcript: str) -> Prosod
         spread = float(12.0 * np.log2(high / low))
     words = len(transcript.split())
     rate = words / (frames * HOP / SAMPLE_RATE) if words else None
-    return Prosody(loudness, middle, spread, rate, pauses)
+    return Prosody(middle, spread, rate, pauses)
 
 
 def pitch(samples: FloatArray) -> FloatArray:
@@ -96,11 +84,6 @@ def pitch(samples: FloatArray) -> FloatArray:
 def describe(prosody: Prosody) -> str:
     """Write what is known in numbers and fixed words, none of them the speaker's."""
     said = []
-    if (db := prosody.loudness_db) is not None:
-        usual = "about as loud as this speaker usually is"
-        if abs(db) >= NOTABLE_DB:
-            usual = f"{abs(db):.0f} dB {'louder' if db > 0 else 'quieter'} than usual"
-        said.append(usual)
     if prosody.pitch_hz is not None and prosody.pitch_range is not None:
         said.append(
             f"pitch about {prosody.pitch_hz:.0f} Hz, moving within "

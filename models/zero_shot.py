@@ -198,7 +198,7 @@ class ZeroShot:
     def _voice(self, utterance: Utterance) -> str:
         if not self._prosody:
             return ""
-        return describe(measure(utterance.samples, utterance.heard, utterance.transcript))
+        return describe(measure(utterance.samples, utterance.transcript))
 
 
 def _key(name: str | None, environment: Callable[[str], str | None] = os.environ.get) -> str | None:

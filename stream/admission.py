@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from abhinaya.models.combiner import Combiner
 from abhinaya.models.labels import LABELS
 from abhinaya.stream.clock import to_samples, to_seconds
 from abhinaya.stream.messages import (
+    Failed,
     Gap,
-    HeardSoFar,
-    Payload,
     Provisional,
     Ready,
     Segment,
+    Service,
     Transcript,
     Vote,
 )
@@ -33,6 +33,13 @@ FURTHEST_SAMPLES: Final = 2**40
 
 LONGEST_TRANSCRIPT: Final = 2000
 """Characters, and words: a verdict that carries all of them still fits into a message."""
+
+
+LONGEST_STATE: Final = 64 * 1024
+"""Bytes that a service may keep of a stream."""
+
+MOST_SERVICES: Final = 8
+"""Of one node: the states of all of them fit into one task (wire.MAX_TASK_BYTES)."""
 
 
 def countable(sequences: Iterable[int]) -> bool:
@@ -53,16 +60,6 @@ def fault_of_item(position: int, item: Segment | Gap | Provisional) -> str:
         return f"it is {to_seconds(length):.2f} s long, not up to 10 s"
     if item.samples.shape != (length,):
         return f"{item.samples.shape} samples came for {length}"
-    return "" if item.heard is None else _fault_of_heard(item.heard)
-
-
-def _fault_of_heard(heard: HeardSoFar) -> str:
-    if not _are_statistics(heard.mean, heard.std):
-        return "its running statistics are no two float32 vectors of one length"
-    if heard.habits is not None and not _are_statistics(heard.habits, heard.habits):
-        return "its habits are no float32 vector"
-    if not 0.0 <= heard.utterances < float("inf"):
-        return f"its habits are of {heard.utterances} utterances"
     return ""
 
 
@@ -80,40 +77,69 @@ def in_place_of(item: Segment | Gap, position: int, fault: str) -> Gap:
 
 def fault_of_node(ready: Ready, services: frozenset[str], combiner: Combiner | None = None) -> str:
     """Say why a node cannot take part in a run with these services and combiner, if so."""
-    if ready.service not in services:
-        return f"{ready.service!r} has no part in this run ({', '.join(sorted(services))})"
-    gives = "transcript" if ready.service == TRANSCRIBER else "vote"
-    if ready.gives != gives:
-        return f"{ready.service} must give a {gives}, not a {ready.gives}"
-    foreign = sorted(set(ready.labels) - set(LABELS))
-    if foreign:
-        return f"labels {', '.join(foreign)} are not of the eight"
-    if gives == "vote" and not ready.labels:
-        return "it announces no labels"
-    if gives == "transcript" and "transcript" in ready.needs:
-        return "it needs what it gives"
+    names = [service.name for service in ready.gives]
+    if not names:
+        return "it gives nothing"
+    if len(set(names)) < len(names):
+        return "it gives a service twice"
+    if len(names) > MOST_SERVICES:
+        return f"it gives {len(names)} services, more than {MOST_SERVICES}"
     if ready.credits < 1:
         return "it takes no tasks"
-    if combiner is None or gives != "vote" or ready.service == REFINER:
+    if REFINER in names and len(names) > 1:
+        return f"{REFINER} shares no process"
+    faults = (_fault_of_service(service, services, combiner) for service in ready.gives)
+    return next((fault for fault in faults if fault), "")
+
+
+def _fault_of_service(service: Service, services: frozenset[str], combiner: Combiner | None) -> str:
+    name = service.name
+    if name not in services:
+        return f"{name!r} has no part in this run ({', '.join(sorted(services))})"
+    kind = "transcript" if name == TRANSCRIBER else "vote"
+    if service.kind != kind:
+        return f"{name} must give a {kind}, not a {service.kind}"
+    foreign = sorted(set(service.labels) - set(LABELS))
+    if foreign:
+        return f"labels {', '.join(foreign)} are not of the eight"
+    if kind == "vote" and not service.labels:
+        return f"{name} announces no labels"
+    if kind == "transcript" and "transcript" in service.needs:
+        return f"{name} needs what it gives"
+    if name == REFINER and service.stateful:
+        return f"{name} is asked about single segments and cannot keep a state"
+    if combiner is None or kind != "vote" or name == REFINER:
         return ""
-    fault = combiner.fault(ready.service, ready.model, ready.version)
+    fault = combiner.fault(name, service.model, service.version)
     return fault and f"{fault}: fit vote.combiner again, or use the model that it was fitted on"
 
 
-def fault_of_answer(service: str, labels: frozenset[str], answer: Vote | Transcript) -> str:
-    """Say why an answer of a node that gives `service` does not count, if so."""
+def fault_of_answer(gives: Mapping[str, Service], answer: Vote | Transcript | Failed) -> str:
+    """Say why an answer of a node that gives these services does not count, if so."""
+    service = gives.get(service_of(answer))
+    if service is None:
+        return f"{', '.join(gives)} answered in the name of {service_of(answer)}"
+    if answer.state and not service.stateful:
+        return f"{service.name} gave a state, which it did not announce"
+    if len(answer.state) > LONGEST_STATE:
+        return f"{service.name} gave a state of {len(answer.state)} bytes, over {LONGEST_STATE}"
     if isinstance(answer, Transcript):
-        if service != TRANSCRIBER:
-            return f"{service} gives no transcripts"
-        too_long = max(len(answer.text), len(answer.words)) > LONGEST_TRANSCRIPT
-        return f"{service} gave a transcript without end" if too_long else ""
-    if service == TRANSCRIBER:
-        return f"{service} gives no votes"
-    if answer.voter != service:
-        return f"{service} voted in the name of {answer.voter}"
-    if answer.label not in labels:
-        return f"{service} voted {answer.label!r}, which it did not announce"
-    return _fault_of_probabilities(service, answer.probabilities)
+        longest = max(len(answer.text), len(answer.translation), len(answer.words))
+        return (
+            f"{service.name} gave a transcript without end" if longest > LONGEST_TRANSCRIPT else ""
+        )
+    if isinstance(answer, Failed):
+        return ""
+    if answer.label not in service.labels:
+        return f"{service.name} voted {answer.label!r}, which it did not announce"
+    return _fault_of_probabilities(service.name, answer.probabilities)
+
+
+def service_of(answer: Vote | Transcript | Failed) -> str:
+    """Return the service that an answer is of."""
+    if isinstance(answer, Transcript):
+        return TRANSCRIBER
+    return answer.voter if isinstance(answer, Vote) else answer.service
 
 
 def _fault_of_probabilities(service: str, p: tuple[float, ...] | None) -> str:
@@ -124,7 +150,3 @@ def _fault_of_probabilities(service: str, p: tuple[float, ...] | None) -> str:
     if not all(math.isfinite(x) and x >= 0 for x in p) or abs(math.fsum(p) - 1) > 1e-3:
         return f"{service} gave numbers that are no probabilities"
     return ""
-
-
-def _are_statistics(mean: Payload, std: Payload) -> bool:
-    return mean.dtype == std.dtype == "float32" and len(mean.shape) == 1 and mean.shape == std.shape

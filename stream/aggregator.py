@@ -300,7 +300,7 @@ def judge(
         end=facts.end,
         start_unix_s=facts.start_unix_s,
         label=decision.label,
-        reason=decision.reason,
+        reason=(decision.reason and _common_reason(case, voters)) or decision.reason,
         leading=decision.leading,
         confidence=decision.confidence,
         agreement=decision.agreement,
@@ -318,6 +318,12 @@ def judge(
         captured_unix_s=facts.captured_unix_s,
         stages_ms=_stages(now, case, case.settled(voters)),
     )
+
+
+def _common_reason(case: Case, voters: Sequence[str]) -> str:
+    """Return why all voters abstained, if all for one reason: it says more than their number."""
+    reasons = {case.missing.get(voter, "") for voter in voters}
+    return reasons.pop() if len(reasons) == 1 else ""
 
 
 def _decided(case: Case, rule: Rule) -> Decision:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from msgspec.structs import replace
+
 from abhinaya.stream.dispatch import Key
 from abhinaya.stream.messages import Task
 
@@ -40,9 +42,13 @@ class Batcher:
         return len(self._tasks) + len(self._parts)
 
     def add(self, now: float, task: Task) -> None:
-        """Take in a task."""
-        tasks = self._tasks if task.final else self._parts
-        tasks[task.stream, task.sequence] = (now, task)
+        """Take in a task; one for more of a segment that has not been begun joins it."""
+        tasks, key = self._tasks if task.final else self._parts, (task.stream, task.sequence)
+        known = tasks.get(key)
+        if known is None or known[1].part != task.part:
+            tasks[key] = (now, task)
+        else:
+            tasks[key] = (known[0], _joined(known[1], task))
 
     def cancel(self, key: Key, part: int = 0) -> list[Task]:
         """Drop a part of a segment, or for part 0 whatever there is of it; give what was dropped.
@@ -108,3 +114,18 @@ class Batcher:
 
 def _length(task: Task) -> int:
     return task.end - task.start
+
+
+def _joined(first: Task, second: Task) -> Task:
+    """Make one task of two on the same segment, for different services."""
+    handed = second if second.transcript is not None else first
+    return replace(
+        first,
+        services=tuple(dict.fromkeys((*first.services, *second.services))),
+        samples=first.samples or second.samples,
+        transcript=handed.transcript,
+        language=handed.language,
+        previous=max(first.previous, second.previous, key=len),
+        context=max(first.context, second.context, key=len),
+        states=first.states | second.states,
+    )

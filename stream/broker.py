@@ -11,14 +11,18 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
+import msgspec
+
 from abhinaya.models.combiner import Combiner
 from abhinaya.stream.admission import (
+    LONGEST_STATE,
     REFINER,
     TRANSCRIBER,
     fault_of_answer,
     fault_of_item,
     fault_of_node,
     in_place_of,
+    service_of,
 )
 from abhinaya.stream.aggregator import Aggregator, Facts
 from abhinaya.stream.config import Config
@@ -37,6 +41,7 @@ from abhinaya.stream.messages import (
     Gap,
     Hello,
     Introduce,
+    Known,
     Message,
     NodeDown,
     NodeLoad,
@@ -46,6 +51,7 @@ from abhinaya.stream.messages import (
     Remark,
     Seen,
     Segment,
+    Service,
     Status,
     StreamEnded,
     StreamStarted,
@@ -58,6 +64,7 @@ from abhinaya.stream.nodes import Node
 from abhinaya.stream.outlet import Outgoing, Outlet
 from abhinaya.stream.provisional import Provisionals
 from abhinaya.stream.refining import Desks
+from abhinaya.stream.states import States
 from abhinaya.stream.voting import rule_of
 
 LONGEST_REASON: Final = 1000
@@ -98,6 +105,7 @@ class Broker:
         self._nodes: dict[bytes, Node] = {}
         self._node_ids: dict[str, bytes] = {}
         self._material = Material()
+        self._states = States()
         self._out: list[Outgoing] = []
         self._acknowledge: dict[str, None] = {}
         self._refused: Counter[str] = Counter()
@@ -124,7 +132,7 @@ class Broker:
         """Handle what a sink says."""
         if isinstance(message, Subscribe):
             present = [StreamStarted(info=info) for info in self._fronts.open_streams()]
-            up = [node.up for node in self._nodes.values()]
+            up = [event for node in self._nodes.values() for event in node.up()]
             self._outlet.subscribe(peer, message.confirm, [*present, *up])
         elif not self._outlet.knows(peer):
             self._out.append(Outgoing("sinks", peer, Introduce()))
@@ -187,8 +195,20 @@ class Broker:
             self._passing(now, peer, message)
         elif isinstance(message, Remark):
             self._outlet.notify(message)
+        elif isinstance(message, Known):
+            self._known(peer, message)
         elif not isinstance(message, Beat):
             self._refuse(peer, f"{type(message).__name__} is nothing that a front says")
+
+    def _known(self, peer: bytes, known: Known) -> None:
+        """Take back what an earlier hub knew of a stream."""
+        stream = self._fronts.of(peer, known)
+        if stream is None:
+            self._refuse(peer, f"stream {known.stream!r} is not this front's")
+        elif known.service not in self._services or len(known.state) > LONGEST_STATE:
+            self.refuse("a state that no service gives")
+        elif not stream.ended:
+            self._states.restore((known.stream, stream.acknowledged), known.service, known.state)
 
     def _item(self, now: float, peer: bytes, item: Segment | Gap | End) -> None:
         stream = self._fronts.of(peer, item)
@@ -216,7 +236,7 @@ class Broker:
             if fault:
                 self.refuse(fault)
             else:
-                self._act(now, self._parts.open(now, Facts.of(item, stream.info), item))
+                self._parts.open(now, Facts.of(item, stream.info), item)
 
     def _accept(self, now: float, stream: Stream, item: Segment | Gap | End) -> None:
         stream.next_sequence += 1
@@ -272,24 +292,18 @@ class Broker:
             fault = fault_of_node(ready, self._services, self._combiner)
         if fault:
             self._refuse(peer, fault)
-            self._outlet.notify(
-                NodeDown(
-                    node=ready.node,
-                    incarnation=ready.incarnation,
-                    service=ready.service,
-                    reason=f"refused: {fault}",
-                )
-            )
+            self._notify_down(Node.of(ready), f"refused: {fault}")
             return
         self._nodes.pop(self._node_ids.get(ready.node, b""), None)
         self._node_ids[ready.node] = peer
         node = Node.of(ready)
         self._nodes[peer] = node
         self._parts.declared(ready)
-        self._outlet.notify(node.up)
+        for event in node.up():
+            self._outlet.notify(event)
         for action in self._desks.ready(now, ready):
             if isinstance(action, Lost):  # its predecessor is, but the node of that name is there
-                self._parts.lost(action.node, action.service, action.reason)
+                self._parts.lost(action.node, action.reason)
             else:
                 self._act(now, [action])
 
@@ -297,52 +311,67 @@ class Broker:
         node = self._nodes[peer]
         if isinstance(message, Beat):
             self._act(now, self._desks.beat(now, node.name, message.work_age_s))
-        elif isinstance(message, Failed):
-            key, reason = (message.stream, message.sequence), message.reason[:LONGEST_REASON]
-            self._failed(now, node, key, message.part, reason, message.retry)
-        elif isinstance(message, Vote | Transcript):
+        elif isinstance(message, Vote | Transcript | Failed):
             self._answer(now, node, message)
         else:
             self._refuse(peer, f"{type(message).__name__} is nothing that a node says")
 
-    def _answer(self, now: float, node: Node, answer: Vote | Transcript) -> None:
-        key = (answer.stream, answer.sequence)
-        fault = fault_of_answer(node.service, node.labels, answer)
+    def _answer(self, now: float, node: Node, answer: Vote | Transcript | Failed) -> None:
+        service, key = service_of(answer), (answer.stream, answer.sequence)
+        fault = fault_of_answer(node.gives, answer)
         if fault:
             self.refuse(fault)
-            self._failed(now, node, key, answer.part, fault, False)
+            for name in [service] if service in node.gives else node.gives:
+                self._failed(now, node, name, key, answer.part, fault)
             return
-        self._parts.measured(node.service, answer.run_ms)
+        state, answer = answer.state, msgspec.structs.replace(answer, state=b"")
+        if isinstance(answer, Failed):
+            if not (answer.part or answer.retry) and key in self._material:
+                self._states.keep(key, service, state)
+            self._failed(now, node, service, key, answer.part, answer.reason, answer.retry)
+            return
+        self._parts.measured(service, answer.run_ms, answer.part)
         if answer.part:
-            self._parts.answered(now, node.name, node.service, answer)
+            self._parts.answered(now, node.name, service, answer)
             return
-        counts, actions = self._desks.of(node.service).answered(node.name, key, node.service)
+        counts, actions = self._desks.of(service).answered(node.name, key, service)
         if not counts:
             self._doubles += 1
         elif isinstance(answer, Transcript):
-            self._material.transcribed(key, answer.text)
+            self._material.transcribed(answer)
             self._aggregator.transcribed(now, answer)
         else:
             self._aggregator.voted(now, answer, self._dispatch.explain)
+        if counts and key in self._material:
+            self._states.keep(key, service, state)
         self._act(now, actions)
 
     def _failed(
-        self, now: float, node: Node, key: Key, part: int, reason: str, retry: bool
+        self,
+        now: float,
+        node: Node,
+        service: str,
+        key: Key,
+        part: int,
+        reason: str,
+        retry: bool = False,
     ) -> None:
+        reason = reason[:LONGEST_REASON]
         if part:
-            self._parts.failed(node.name, node.service, key, part, reason)
+            self._parts.failed(node.name, service, key, part, reason)
         else:
-            desk = self._desks.of(node.service)
-            self._act(now, desk.failed(node.name, key, node.service, reason, retry))
+            desk = self._desks.of(service)
+            self._act(now, desk.failed(node.name, key, service, reason, retry))
 
     def _act(self, now: float, actions: Iterable[Action]) -> None:
         for action in actions:
             if isinstance(action, Assign):
                 self._aggregator.begun(now, action.key)
                 peer = self._node_ids[action.node]
-                node = self._nodes[peer]
-                choices = self._desks.choices(node.service, action.key)
-                self._send(peer, self._material.task(action.key, node.wants, choices))
+                gives = [self._nodes[peer].gives[name] for name in action.services]
+                known = self._known_to(action.key, gives)
+                choices = self._desks.choices(action.services, action.key)
+                self._send(peer, self._material.task(action.key, gives, known, choices))
             elif isinstance(action, Retract):
                 stream, sequence = action.key
                 cancel = Cancel(stream=stream, sequence=sequence, part=action.part)
@@ -352,17 +381,22 @@ class Broker:
             else:
                 self._lose(action)
 
+    def _known_to(self, key: Key, gives: Iterable[Service]) -> dict[str, bytes]:
+        """Return what the stateful ones of these services know before a segment."""
+        return self._states.before(key, [service.name for service in gives if service.stateful])
+
     def _lose(self, lost: Lost) -> None:
         node = self._nodes.pop(self._node_ids.pop(lost.node))
-        self._parts.lost(lost.node, lost.service, lost.reason)
-        self._outlet.notify(
-            NodeDown(
-                node=lost.node,
-                incarnation=node.incarnation,
-                service=lost.service,
-                reason=lost.reason,
+        self._parts.lost(lost.node, lost.reason)
+        self._notify_down(node, lost.reason)
+
+    def _notify_down(self, node: Node, reason: str) -> None:
+        for service in node.gives or ("",):
+            self._outlet.notify(
+                NodeDown(
+                    node=node.name, incarnation=node.incarnation, service=service, reason=reason
+                )
             )
-        )
 
     def _forget(self, now: float, key: Key) -> None:
         self._material.forget(key)
@@ -377,12 +411,13 @@ class Broker:
                 self._acknowledge[event.stream] = None
             if isinstance(event, StreamEnded):
                 self._material.ended(event.stream)
+                self._states.ended(event.stream)
 
     def _died(self, now: float, died: Died) -> None:
         if died.name in self._node_ids:
             self._act(now, self._desks.gone(now, died.name, died.reason))
-        if died.service in self._services:
-            self._act(now, self._desks.of(died.service).abandon(died.service, died.reason))
+        for service in self._services.intersection(died.services):
+            self._act(now, self._desks.of(service).abandon((service,), died.reason))
         for stream in self._fronts.bury(died.name) if died.final else ():
             end = End(
                 stream=stream.info.stream,
@@ -409,8 +444,11 @@ class Broker:
     # --- what goes out ----------------------------------------------------------------------------
 
     def _flush(self, now: float) -> list[Outgoing]:
-        for event in self._aggregator.collect(now, self._dispatch.explain):
-            self._outlet.notify(event)
+        while outcomes := self._aggregator.collect(now, self._dispatch.explain):
+            for event in outcomes:
+                self._outlet.notify(event)
+                if isinstance(event, Verdict):
+                    self._act(now, self._dispatch.decided((event.stream, event.sequence)))
         for key, choices in self._aggregator.contested():
             self._act(now, self._desks.ask(key, now, choices))
         for key in self._aggregator.closed(now):
@@ -418,19 +456,21 @@ class Broker:
         if self._parts:
             self._go_on(now)
         for stream in self._acknowledge:
-            self._send(*self._fronts.credit(stream))
+            known = self._states.written(stream, self._fronts[stream].acknowledged)
+            self._send(*self._fronts.credit(stream, known))
         self._acknowledge.clear()
         out, self._out = self._out, []
         return out + self._outlet.take()
 
     def _go_on(self, now: float) -> None:
         """Use what time is left for speech that goes on."""
-        for ask in self._parts.asks(now):
-            peer = self._node_ids[ask.node]
-            wants = self._nodes[peer].wants
-            self._send(peer, self._material.part(ask.item, ask.transcript, wants))
         for verdict in self._parts.collect(now):
             self._outlet.mention(verdict)
+        for ask in self._parts.asks(now):
+            peer = self._node_ids[ask.node]
+            gives = [self._nodes[peer].gives[name] for name in ask.services]
+            known = self._known_to((ask.item.stream, ask.item.sequence), gives)
+            self._send(peer, self._material.part(ask.item, ask.transcript, gives, known))
 
     def _send(self, peer: bytes, message: Message) -> None:
         self._out.append(Outgoing("workers", peer, message))

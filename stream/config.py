@@ -74,14 +74,15 @@ class VadConfig:
         0.1, doc="silence that is enough there, in seconds", least=0.032, most=5
     )
     provisional_after_s: float = setting(
-        1.5,
+        0.7,
         doc="seconds that someone in a live stream has spoken before the first provisional label",
         least=0.25,
         most=10,
     )
     provisional_every_s: float = setting(
-        1.0,
-        doc="seconds between provisional labels while they go on; 0: none at all",
+        0.7,
+        doc="seconds between provisional labels while they go on, more where the nodes have no "
+        "time; 0: none at all",
         least=0,
         most=10,
     )
@@ -151,7 +152,7 @@ class WorkerConfig:
     replicas: int = setting(1, doc="processes that share the work", least=0, most=64)
     host: str = setting(
         "",
-        doc="voter whose processes this one shares, and with them what both load alike "
+        doc="voter, or asr, whose processes this one shares, and with them what both load alike "
         "(S2 and ST1: Whisper's encoder and BEATs); they live and die together",
     )
     max_batch: int = setting(8, doc="segments in one batch at most", least=1, most=256)
@@ -389,5 +390,5 @@ def _conflicts(config: Config) -> Iterator[tuple[str, ...]]:
         yield "refiner.host: only a voter can share the processes of another", "refiner.host"
     if config.refiner is not None and config.asr is None:
         yield "refiner reads transcripts, and nobody transcribes: there is no [asr]", "refiner"
-    yield from hosting.conflicts(config.voters)
+    yield from hosting.conflicts(config.voters, config.asr)
     yield from rules.conflicts(config.rules)

@@ -2,7 +2,12 @@
 
 Pure: no sockets and no clock; every call takes `now` in seconds of any monotonic clock, and what is
 to be done comes back as values. What depends on what follows only from what the nodes declare: a
-service that needs a transcript waits until a service that gives one has answered.
+service that needs a transcript waits until a service that gives one has answered, and a stateful
+one until it is done with the segment before.
+
+A node may give several services. Who is given a segment for one of them answers at once for all
+that are ready, and for those that only wait for a transcript which comes along in the same task.
+What is given beside a stateful service waits with it, so that they come along.
 
 A node that holds nothing can be lent for a part of a segment that is still spoken. That is no task:
 nobody retries or counts it. Who has had parts of a segment is remembered, since what such a node
@@ -13,10 +18,12 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final
+
+from abhinaya.stream.messages import Service
 
 Key = tuple[str, int]
 """A segment: (stream, sequence number)."""
@@ -24,10 +31,11 @@ Key = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Assign:
-    """Send this segment to this node."""
+    """Send this segment to this node, for these services."""
 
     node: str
     key: Key
+    services: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +62,6 @@ class Lost:
     """This node is no longer worked with."""
 
     node: str
-    service: str
     reason: str
 
 
@@ -91,16 +98,20 @@ class _Job:
     work: dict[str, _Work]
     transcript: bool | None = None
     """Whether there is one; None while that is open."""
-    started: bool = False
+    nodes: set[str] = field(default_factory=set)
+    """Who has been given it, for any service; empty until it is begun."""
 
 
 @dataclass(slots=True)
-class _Service:
-    """What the nodes of one name share."""
+class _Desk:
+    """What the nodes that give one service share."""
 
     needs: frozenset[str] | None = None
     """None until the first node has declared it."""
-    gives: str = ""
+    kind: str = ""
+    stateful: bool = False
+    beside: frozenset[str] = frozenset()
+    """Stateful services, itself perhaps, that its latest node gives."""
     abandoned: str = ""
     """Why nobody will give it, if so."""
     queue: list[tuple[float, int, Key]] = field(default_factory=list)
@@ -108,13 +119,17 @@ class _Service:
 
 @dataclass(slots=True)
 class _Node:
-    service: str
+    services: tuple[str, ...]
     credits: int
     heard: float
-    held: dict[Key, None] = field(default_factory=dict)
+    held: dict[Key, set[str]] = field(default_factory=dict)
+    """Services that it has not answered yet, by segment."""
     lent: tuple[Key, int] | None = None
     """The part of a segment that it works on."""
-    done: int = 0
+    lent_for: set[str] = field(default_factory=set)
+    """Services that it has not answered of that part."""
+    done: dict[str, int] = field(default_factory=dict)
+    """Answers by service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,34 +151,40 @@ class Dispatch:
     """
 
     def __init__(self, services: Iterable[str], limits: Limits) -> None:
-        self._services = {name: _Service() for name in services}
+        self._desks = {name: _Desk() for name in services}
         self._limits = limits
         self._nodes: dict[str, _Node] = {}
         self._jobs: dict[Key, _Job] = {}
         self._order = itertools.count()
-        self._had: dict[Key, dict[str, str]] = {}
-        """Who has had parts of a segment that is not given out yet: node and its service."""
+        self._had: dict[Key, dict[str, None]] = {}
+        """Who has had parts of a segment that is not given out yet."""
+        self._unsettled: dict[tuple[str, str], dict[int, None]] = {}
+        """By stream and service, the segments whose answer the next one's state may depend on."""
+        self._moved: dict[str, None] = {}
+        """Streams in which segments may go on, now that one before them is settled."""
 
     # --- nodes ------------------------------------------------------------------------------------
 
-    def ready(
-        self, now: float, node: str, service: str, needs: Iterable[str], gives: str, credits: int
-    ) -> list[Action]:
+    def ready(self, now: float, node: str, gives: Iterable[Service], credits: int) -> list[Action]:
         """Take in a node. One of the same name is its predecessor, which has died."""
         actions = self.gone(now, node, "was started again") if node in self._nodes else []
-        shared = self._services[service]
-        shared.needs, shared.gives, shared.abandoned = frozenset(needs), gives, ""
-        self._nodes[node] = _Node(service, credits, now)
-        for job in self._jobs.values():
-            self._advance(job, actions)
+        offered = {service.name: service for service in gives}
+        stateful = frozenset(name for name, service in offered.items() if service.stateful)
+        for name, service in offered.items():
+            desk = self._desks[name]
+            desk.needs, desk.kind, desk.abandoned = frozenset(service.needs), service.kind, ""
+            desk.stateful, desk.beside = service.stateful, stateful
+        names = tuple(name for name in self._desks if name in offered)
+        self._nodes[node] = _Node(names, credits, now)
+        self._advance_all(actions)
         return actions + self._assign()
 
-    def abandon(self, service: str, reason: str) -> list[Action]:
-        """Give up a service: no node of it will come back."""
-        self._services[service].abandoned = reason
+    def abandon(self, services: Iterable[str], reason: str) -> list[Action]:
+        """Give up services: no node of them will come back."""
+        for name in services:
+            self._desks[name].abandoned = reason
         actions: list[Action] = []
-        for job in self._jobs.values():
-            self._advance(job, actions)
+        self._advance_all(actions)
         return actions + self._assign()
 
     def beat(self, now: float, node: str, work_age_s: float | None) -> list[Action]:
@@ -180,9 +201,10 @@ class Dispatch:
         lost = self._nodes.pop(node, None)
         if lost is None:
             return []
-        actions: list[Action] = [Lost(node, lost.service, reason)]
-        for key in lost.held:
-            self._try_again(key, lost.service, f"{node} {reason}", actions)
+        actions: list[Action] = [Lost(node, reason)]
+        for key, services in lost.held.items():
+            for service in (name for name in lost.services if name in services):
+                self._try_again(key, service, f"{node} {reason}", actions)
         return actions + self._assign()
 
     def tick(self, now: float) -> list[Action]:
@@ -198,15 +220,18 @@ class Dispatch:
 
     def submit(self, key: Key, due: float) -> list[Action]:
         """Take in a segment; among waiting ones that with the earliest `due` goes first."""
-        job = _Job(key, due, next(self._order), {name: _Work() for name in self._services})
+        stream, sequence = key
+        job = _Job(key, due, next(self._order), {name: _Work() for name in self._desks})
         self._jobs[key] = job
+        for name in self._desks:
+            self._unsettled.setdefault((stream, name), {})[sequence] = None
         actions: list[Action] = []
         self._advance(job, actions)
         return actions + self._assign()
 
     def answered(self, node: str, key: Key, service: str) -> tuple[bool, list[Action]]:
         """Note an answer; False if it came twice or too late to count."""
-        self._release(node, key)
+        self._release(node, key, service)
         job = self._jobs.get(key)
         if job is None or job.work[service].state is State.DONE:
             return False, self._assign()
@@ -215,16 +240,18 @@ class Dispatch:
         actions: list[Action] = [
             Retract(name, key)
             for name, other in self._nodes.items()
-            if other.service == service and key in other.held
+            if service in other.held.get(key, ())
+            and all(job.work[held].state is State.DONE for held in other.held[key])
         ]
-        if self._services[service].gives == "transcript":
+        if self._desks[service].kind == "transcript":
             job.transcript = True
         self._advance(job, actions)
+        self._settle(key, (service,))
         return True, actions + self._assign()
 
     def failed(self, node: str, key: Key, service: str, reason: str, retry: bool) -> list[Action]:
         """Note that a node has no answer: an abstention, or something to try again."""
-        self._release(node, key)
+        self._release(node, key, service)
         actions: list[Action] = []
         job = self._jobs.get(key)
         if job is not None and job.work[service].state is State.HELD:
@@ -234,53 +261,73 @@ class Dispatch:
                 self._give_up(job, service, reason, actions)
         return actions + self._assign()
 
+    def decided(self, key: Key) -> list[Action]:
+        """Note that the verdict is given: the next segment waits for no answer any more."""
+        self._settle(key, self._desks)
+        return self._assign()
+
     def close(self, key: Key) -> list[Action]:
         """Forget a segment; whoever works on it, or has had parts of it, is told."""
         told = [name for name in self._had.pop(key, ()) if name in self._nodes]
-        if self._jobs.pop(key, None) is not None:
-            told += [name for name, node in self._nodes.items() if key in node.held]
-        return [Retract(name, key) for name in dict.fromkeys(told)]
+        if self._jobs.pop(key, None) is None:
+            return [Retract(name, key) for name in told]
+        told += [name for name, node in self._nodes.items() if key in node.held]
+        actions: list[Action] = [Retract(name, key) for name in dict.fromkeys(told)]
+        self._settle(key, self._desks)
+        return actions + self._assign()
 
     # --- parts of segments that are still spoken --------------------------------------------------
 
-    def lend(self, service: str, key: Key, part: int) -> str | None:
-        """Give a node that holds nothing for a part of a segment, until it is `returned`.
+    def idle(self, service: str, key: Key) -> str | None:
+        """Return a node of a service that could be lent for a part of this segment.
 
         None while a task waits for the service: a node would have been given it.
         """
-        those = ((name, node) for name, node in self._nodes.items() if node.service == service)
-        idle = [name for name, node in those if not node.held and node.lent is None]
-        if not idle:
-            return None
-        had = self._had.setdefault(key, {})
-        chosen = min(idle, key=lambda name: (name not in had, name))
-        had[chosen] = service
-        self._nodes[chosen].lent = (key, part)
-        return chosen
+        had = self._had.get(key, ())
+        names = [
+            name
+            for name, node in self._nodes.items()
+            if service in node.services and not node.held and node.lent is None
+        ]
+        return min(names, key=lambda name: (name not in had, name)) if names else None
 
-    def returned(self, node: str, key: Key, part: int) -> None:
-        """Note that a node is done with a part, whatever came of it."""
+    def lend(self, node: str, key: Key, part: int, services: Iterable[str]) -> None:
+        """Note that a node works on a part of a segment, until all of it has been `returned`."""
+        self._had.setdefault(key, {})[node] = None
+        self._nodes[node].lent, self._nodes[node].lent_for = (key, part), set(services)
+
+    def returned(self, node: str, key: Key, part: int, service: str) -> None:
+        """Note that a node is done with a part for a service, whatever came of it."""
         holder = self._nodes.get(node)
         if holder is not None and holder.lent == (key, part):
-            holder.lent = None
+            holder.lent_for.discard(service)
+            if not holder.lent_for:
+                holder.lent = None
 
     # --- what others ask --------------------------------------------------------------------------
 
     def unstarted(self, stream: str) -> list[Key]:
-        """Give the segments of a stream that no node has begun on, the oldest first."""
-        return [k for k, job in self._jobs.items() if k[0] == stream and not job.started]
+        """Return the segments of a stream that no node has begun on, the oldest first."""
+        return [k for k, job in self._jobs.items() if k[0] == stream and not job.nodes]
 
     def is_served(self, service: str) -> bool:
         """Whether a node gives it at present."""
-        return any(node.service == service for node in self._nodes.values())
+        return any(service in node.services for node in self._nodes.values())
+
+    def services_of(self, node: str) -> tuple[str, ...]:
+        """Return what a node gives, in the order of the line-up."""
+        return self._nodes[node].services
 
     def explain(self, key: Key, service: str) -> str:
         """Say why a service has not answered yet."""
-        work = self._jobs[key].work[service] if key in self._jobs else _Work()
+        job = self._jobs.get(key)
+        work = job.work[service] if job else _Work()
         if work.state is State.ABSENT:
             return work.reason
         if not self.is_served(service):
             return "late: no node is ready"
+        if job and work.state is State.WAITING and self._is_ready(job, service):
+            return "late: was waiting for the segment before"
         return {
             State.WAITING: "late: was waiting for the transcript",
             State.QUEUED: "late: every node was busy",
@@ -297,101 +344,166 @@ class Dispatch:
     def loads(self) -> Iterator[tuple[str, str, int, int]]:
         """Yield (node, service, tasks held, tasks done) of every node."""
         for name, node in self._nodes.items():
-            yield name, node.service, len(node.held), node.done
+            for service in node.services:
+                held = sum(service in services for services in node.held.values())
+                yield name, service, held, node.done.get(service, 0)
 
     # --- how it works -----------------------------------------------------------------------------
+
+    def _advance_all(self, actions: list[Action]) -> None:
+        for job in self._jobs.values():
+            self._advance(job, actions)
 
     def _advance(self, job: _Job, actions: list[Action]) -> None:
         """Queue what has all it needs; give up what will never have it."""
         if job.transcript is None and not self._may_be_transcribed(job):
             job.transcript = False
         for name, work in job.work.items():
-            needs, abandoned = self._services[name].needs, self._services[name].abandoned
+            needs, abandoned = self._desks[name].needs, self._desks[name].abandoned
             if abandoned and work.state in _OPEN:
                 self._give_up(job, name, abandoned, actions)
             if work.state is not State.WAITING or needs is None:
                 continue
-            if "transcript" not in needs or job.transcript:
-                self._enqueue(job, name)
-            elif job.transcript is False:
+            if "transcript" in needs and job.transcript is False:
                 self._give_up(job, name, self._why_no_transcript(job), actions)
+            elif self._is_ready(job, name) and self._is_in_turn(job, name):
+                self._enqueue(job, name)
+
+    def _is_ready(self, job: _Job, service: str) -> bool:
+        """Whether all that a service reads is there."""
+        return "transcript" not in (self._desks[service].needs or ()) or bool(job.transcript)
+
+    def _is_in_turn(self, job: _Job, service: str) -> bool:
+        """Whether the segments before are settled, as far as that concerns a service."""
+        stream, sequence = job.key
+        lines = (self._unsettled.get((stream, name), {}) for name in self._desks[service].beside)
+        return all(next(iter(line), sequence) >= sequence for line in lines)
+
+    def _settle(self, key: Key, services: Collection[str]) -> None:
+        """Note that the next segments of the stream need not wait for these answers."""
+        stream, sequence = key
+        for name in services:
+            line = self._unsettled.get((stream, name), {})
+            if next(iter(line), None) == sequence and self._desks[name].stateful:
+                self._moved[stream] = None
+            line.pop(sequence, None)
+            if not line:
+                self._unsettled.pop((stream, name), None)
 
     def _may_be_transcribed(self, job: _Job) -> bool:
         """Whether a transcript can come; an undeclared service might be the one to give it."""
         return any(
-            service.gives in ("", "transcript") and job.work[name].state in _OPEN
-            for name, service in self._services.items()
+            desk.kind in ("", "transcript") and job.work[name].state in _OPEN
+            for name, desk in self._desks.items()
         )
 
     def _why_no_transcript(self, job: _Job) -> str:
-        for gives in ("transcript", ""):  # one that never declared itself might have given it
+        for kind in ("transcript", ""):  # one that never declared itself might have given it
             for name, work in job.work.items():
-                if self._services[name].gives == gives and work.reason:
+                if self._desks[name].kind == kind and work.reason:
                     return f"no transcript: {work.reason}"
         return "no transcript: nobody transcribes"
 
     def _enqueue(self, job: _Job, service: str) -> None:
         job.work[service].state = State.QUEUED
-        heapq.heappush(self._services[service].queue, (job.due, job.order, job.key))
+        heapq.heappush(self._desks[service].queue, (job.due, job.order, job.key))
 
     def _try_again(self, key: Key, service: str, reason: str, actions: list[Action]) -> None:
         job = self._jobs.get(key)
         if job is None or job.work[service].state is not State.HELD:
             return
-        if any(n.service == service and key in n.held for n in self._nodes.values()):
+        if any(service in node.held.get(key, ()) for node in self._nodes.values()):
             return
         if job.work[service].attempts >= self._limits.attempts:
             self._give_up(job, service, reason, actions)
         else:
-            self._enqueue(job, service)
+            # the transcript that came along may be what failed: then it waits for it again
+            job.work[service].state = State.WAITING
+            self._advance(job, actions)
 
     def _give_up(self, job: _Job, service: str, reason: str, actions: list[Action]) -> None:
         job.work[service].state = State.ABSENT
         job.work[service].reason = reason
         actions.append(Absent(job.key, service, reason))
-        if self._services[service].gives in ("", "transcript"):
+        if self._desks[service].kind in ("", "transcript"):
             self._advance(job, actions)
+        self._settle(job.key, (service,))
 
-    def _release(self, node: str, key: Key) -> None:
+    def _release(self, node: str, key: Key, service: str) -> None:
         holder = self._nodes.get(node)
-        if holder is not None and key in holder.held:
-            del holder.held[key]
-            holder.done += 1
+        if holder is not None and service in holder.held.get(key, ()):
+            holder.held[key].discard(service)
+            holder.done[service] = holder.done.get(service, 0) + 1
+            if not holder.held[key]:
+                del holder.held[key]
 
     def _assign(self) -> list[Action]:
         actions: list[Action] = []
-        for name, service in self._services.items():
-            while service.queue:
-                _, _, key = service.queue[0]
-                node = self._freest(name, key)
-                if node is None:
-                    break
-                heapq.heappop(service.queue)
+        while self._moved:
+            stream, _ = self._moved.popitem()
+            for later in [job for key, job in self._jobs.items() if key[0] == stream]:
+                self._advance(later, actions)
+        for name, desk in self._desks.items():
+            while desk.queue:
+                _, _, key = desk.queue[0]
                 job = self._jobs.get(key)
                 if job is None or job.work[name].state is not State.QUEUED:
-                    continue  # closed or answered while it waited
-                job.work[name].state = State.HELD
-                job.work[name].attempts += 1
-                job.started = True
-                self._nodes[node].held[key] = None
-                if key in self._had:
-                    actions += self._take_over(key, name, node)
-                actions.append(Assign(node, key))
+                    heapq.heappop(desk.queue)
+                    continue  # closed, answered, or taken along while it waited
+                node = self._freest(name, job)
+                if node is None:
+                    break
+                heapq.heappop(desk.queue)
+                actions += self._give(job, node, name)
         return actions
 
-    def _freest(self, service: str, key: Key) -> str | None:
-        had = self._had.get(key, ())
+    def _give(self, job: _Job, node: str, service: str) -> list[Action]:
+        """Give a segment to a node for a service, and for all that can come along."""
+        services = self._along(job, self._nodes[node].services, service)
+        for name in services:
+            job.work[name].state = State.HELD
+            job.work[name].attempts += 1
+        job.nodes.add(node)
+        self._nodes[node].held.setdefault(job.key, set()).update(services)
+        taken_over = self._take_over(job.key, services, node) if job.key in self._had else []
+        return [*taken_over, Assign(node, job.key, services)]
+
+    def _along(self, job: _Job, offered: Iterable[str], service: str) -> tuple[str, ...]:
+        """Return which of a node's services answer when it is given a segment for one of them."""
+        queued = [n for n in offered if n == service or job.work[n].state is State.QUEUED]
+        transcribed = any(self._desks[name].kind == "transcript" for name in queued)
+        return tuple(
+            name
+            for name in offered
+            if name in queued
+            or (
+                transcribed
+                and job.work[name].state is State.WAITING
+                and self._is_in_turn(job, name)
+            )
+        )
+
+    def _freest(self, service: str, job: _Job) -> str | None:
+        had = self._had.get(job.key, ())
         free = [
-            (len(node.held) + (node.lent is not None), name not in had, name)
+            (
+                len(node.held) + (node.lent is not None),
+                name not in had and name not in job.nodes,
+                name,
+            )
             for name, node in self._nodes.items()
-            if node.service == service and len(node.held) < node.credits
+            if service in node.services and (len(node.held) < node.credits or job.key in node.held)
         ]
         return min(free)[2] if free else None
 
-    def _take_over(self, key: Key, service: str, node: str) -> list[Action]:
+    def _take_over(self, key: Key, services: Collection[str], node: str) -> list[Action]:
         """Tell the others that had parts of a segment that it will be finished elsewhere."""
         had = self._had[key]
-        those = [name for name, of in had.items() if of == service]
+        those = [
+            name
+            for name in had
+            if name not in self._nodes or set(services) & set(self._nodes[name].services)
+        ]
         for name in those:
             del had[name]
         if not had:

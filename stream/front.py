@@ -32,6 +32,7 @@ from abhinaya.stream.messages import (
     Credit,
     Hello,
     Introduce,
+    Known,
     Message,
     Provisional,
     Refused,
@@ -48,7 +49,7 @@ from abhinaya.stream.sockets import Keys, connect, receive, send, workers_endpoi
 from abhinaya.stream.sources import open_source
 from abhinaya.stream.sources.base import InputConfig, Source, channel_names
 from abhinaya.stream.speech import Speech, SpeechItem
-from abhinaya.stream.wire import Decoder, Encoder
+from abhinaya.stream.wire import MAX_STATES_BYTES, Decoder, Encoder
 
 POLL_MS: Final = 100
 
@@ -106,7 +107,7 @@ class Front:
         self._socket = socket
         self._remarks = remarks
         self._encoder = Encoder()
-        self._decoder: Decoder[Message] = Decoder(ToFront)
+        self._decoder: Decoder[Message] = Decoder(ToFront, MAX_STATES_BYTES)
         names = channel_names(assignment.input, source.channels)
         self._infos = tuple(
             StreamInfo(
@@ -122,6 +123,8 @@ class Front:
         self._shared = _Shared(threading.Lock(), deque(), threading.Event())
         self._outboxes: dict[str, Outbox] = {}
         self._fleeting = {info.stream: Fleeting() for info in self._infos}
+        self._states: dict[str, dict[str, bytes]] = {}
+        """By stream, what services know of it before its first unacknowledged segment."""
         self._welcomed = False
         self._stop = Stop()
 
@@ -192,6 +195,7 @@ class Front:
         elif isinstance(message, Credit):
             if message.stream in self._outboxes:
                 self._outboxes[message.stream].credit(message.acknowledged, message.window)
+                self._states[message.stream] = message.states
         elif isinstance(message, Introduce):
             self._welcomed = False
             self._greet()
@@ -206,6 +210,8 @@ class Front:
             outbox = self._outboxes[standing.stream]
             outbox.credit(standing.acknowledged, standing.window)
             outbox.resume(standing.next_sequence)
+            for service, state in self._states.get(standing.stream, {}).items():
+                self._send(Known(stream=standing.stream, service=service, state=state))
 
     def _begin(self, standings: Sequence[Standing]) -> None:
         """Start reading, now that the hub has said how far the streams have come."""
@@ -292,7 +298,7 @@ class Front:
         captured = item.captured_unix_s if self._source.live else now
         return msgspec.structs.replace(item, sent_unix_s=now, captured_unix_s=captured)
 
-    def _send(self, message: Item | Provisional | Activity | Hello | Remark | Beat) -> bool:
+    def _send(self, message: Message) -> bool:
         return send(self._socket, self._encoder.encode(message))
 
 

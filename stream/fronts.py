@@ -16,6 +16,7 @@ from abhinaya.stream.messages import (
     End,
     Gap,
     Hello,
+    Known,
     Provisional,
     Segment,
     Standing,
@@ -144,7 +145,9 @@ class Fronts:
             front.silent = True
         return fronts
 
-    def of(self, peer: bytes, item: Segment | Gap | End | Provisional | Activity) -> Stream | None:
+    def of(
+        self, peer: bytes, item: Known | Segment | Gap | End | Provisional | Activity
+    ) -> Stream | None:
         """Give the stream that an item belongs to, if it is this front's."""
         stream = self._streams.get(item.stream)
         return stream if stream is not None and stream.front == peer else None
@@ -160,11 +163,14 @@ class Fronts:
         known = self._streams[stream]
         known.acknowledged = max(known.acknowledged, sequence + 1)
 
-    def credit(self, stream: str) -> tuple[bytes, Credit]:
-        """Give what a front may forget and send, and who that front is."""
+    def credit(self, stream: str, states: dict[str, bytes]) -> tuple[bytes, Credit]:
+        """Return what a front may forget, send, and keep for another hub, and who it is."""
         known = self._streams[stream]
         return known.front, Credit(
-            stream=stream, acknowledged=known.acknowledged, window=self._window(known)
+            stream=stream,
+            acknowledged=known.acknowledged,
+            window=self._window(known),
+            states=states,
         )
 
     def bury(self, name: str) -> Iterable[Stream]:

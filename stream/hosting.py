@@ -1,7 +1,8 @@
-"""Voters that share the processes of another, and with them what both load alike. Pure.
+"""Voters that share the processes of another service, and with them what both load alike. Pure.
 
-S2 and ST1 hear a segment through the same two encoders: in one process these are loaded once and
-run once for each segment. The price is a common fate: a process that dies takes all along.
+The transcriber and the embedded voters hear a segment through one encoder, S2 and ST1 through the
+same two: in one process these are loaded once and run once for each segment. Such a process is one
+node that gives several services. The price is a common fate: one that dies takes all along.
 """
 
 from __future__ import annotations
@@ -14,28 +15,25 @@ if TYPE_CHECKING:
 
 
 def guests(voters: Mapping[str, WorkerConfig], service: str) -> list[str]:
-    """Give the voters that live in the processes of `service`."""
+    """Return the voters that live in the processes of `service`."""
     return [name for name, worker in voters.items() if worker.host == service]
 
 
-def guest_node(host_node: str, service: str, guest: str) -> str:
-    """Name a guest's node after the node of its host: beside S2-0 there is ST1-0."""
-    if host_node.startswith(f"{service}-"):
-        return guest + host_node.removeprefix(service)
-    return f"{guest}-{host_node}"
-
-
-def conflicts(voters: Mapping[str, WorkerConfig]) -> Iterator[tuple[str, ...]]:
+def conflicts(
+    voters: Mapping[str, WorkerConfig], asr: WorkerConfig | None
+) -> Iterator[tuple[str, ...]]:
     """Yield what is wrong with who shares whose processes, and the settings that it is about."""
     for name, worker in voters.items():
-        path = f"voters.{name}.host"
+        path, other = f"voters.{name}.host", f"voters.{worker.host}"
         host = voters.get(worker.host)
+        if worker.host == "asr":
+            host, other = asr, "asr"
         if not worker.host:
             continue
         if host is None or worker.host == name:
-            yield f"{path} = {worker.host!r} is no other voter of this profile", path
+            yield f"{path} = {worker.host!r} is not another voter of this profile, nor asr", path
         elif host.host:
             yield f"{path}: {worker.host} is itself in the processes of {host.host}", path
         elif host.replicas != worker.replicas:
-            other = f"voters.{worker.host}.replicas"
-            yield f"voters.{name}.replicas is not {other}, whose processes it shares", path, other
+            own, its = f"voters.{name}.replicas", f"{other}.replicas"
+            yield f"{own} is not {its}, whose processes it shares", path, its

@@ -1,4 +1,4 @@
-"""What nodes are given to work on: segments, what was said in them, and what was said before.
+"""What nodes are given to work on: segments, what was said in them and before, and states.
 
 Pure. A segment is kept until its verdict is written down; of a stream's transcripts the latest few,
 as context for those who ask for it.
@@ -6,37 +6,31 @@ as context for those who ask for it.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from abhinaya.stream.dispatch import Key
-from abhinaya.stream.messages import Provisional, Ready, Segment, Task
+from abhinaya.stream.messages import Provisional, Segment, Service, Task, Transcript
 
 MOST_TURNS: Final = 16
 """Transcripts of a stream that are kept as context."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wants:
-    """What a node asks its tasks to carry."""
+class Said:
+    """What was said in a segment."""
 
-    audio: bool
-    transcript: bool
-    turns: int
-    """Of context."""
-    unbroken: bool = False
-    """Whether context ends where nothing was said: a transcriber goes on from the very text before,
-    and what a guard dropped must not be passed over."""
+    text: str
+    english: str
+    """The translation where there is one."""
+    language: str
+    """Of `english`."""
 
     @classmethod
-    def of(cls, ready: Ready) -> Wants:
-        """Read it from a node's introduction."""
-        return cls(
-            "audio" in ready.needs,
-            "transcript" in ready.needs,
-            ready.context_turns,
-            ready.gives == "transcript",
-        )
+    def of(cls, text: str, translation: str, language: str) -> Said:
+        """Take it from what a transcriber gives."""
+        return cls(text, translation or text, "en" if translation else language)
 
 
 class Material:
@@ -44,21 +38,24 @@ class Material:
 
     def __init__(self) -> None:
         self._segments: dict[Key, Segment] = {}
-        self._transcripts: dict[Key, str] = {}
-        self._said: dict[str, dict[int, str]] = {}
+        self._transcripts: dict[Key, Said] = {}
+        self._said: dict[str, dict[int, Said]] = {}
         """The latest transcripts of each stream, by sequence number."""
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._segments
 
     def keep(self, segment: Segment) -> None:
         """Take in a segment."""
         self._segments[segment.stream, segment.sequence] = segment
 
-    def transcribed(self, key: Key, text: str) -> None:
+    def transcribed(self, transcript: Transcript) -> None:
         """Take in what was said in a segment."""
-        stream, sequence = key
-        self._transcripts[key] = text
-        if text:
+        stream, sequence = transcript.stream, transcript.sequence
+        self._transcripts[stream, sequence] = _said(transcript)
+        if transcript.text:
             said = self._said.setdefault(stream, {})
-            said[sequence] = text
+            said[sequence] = _said(transcript)
             if len(said) > MOST_TURNS:
                 del said[min(said)]
 
@@ -71,40 +68,76 @@ class Material:
         """Drop the context of a stream that is over."""
         self._said.pop(stream, None)
 
-    def task(self, key: Key, wants: Wants, choices: tuple[str, ...] = ()) -> Task:
-        """Give a segment as a task; `choices` are the labels to choose among, if not all."""
-        segment = self._segments[key]
-        return self._task(segment, 0, self._transcripts.get(key), wants, choices)
+    def task(
+        self,
+        key: Key,
+        services: Collection[Service],
+        states: Mapping[str, bytes],
+        choices: tuple[str, ...] = (),
+    ) -> Task:
+        """Return a segment as a task; `choices` are the labels to choose among, if not all."""
+        said = self._transcripts.get(key)
+        return self._task(self._segments[key], 0, said, services, states, choices)
 
-    def part(self, item: Provisional, transcript: str | None, wants: Wants) -> Task:
-        """Give a part of a segment as a task."""
-        return self._task(item, item.part, transcript, wants)
+    def part(
+        self,
+        item: Provisional,
+        transcript: Transcript | None,
+        services: Collection[Service],
+        states: Mapping[str, bytes],
+    ) -> Task:
+        """Return a part of a segment as a task."""
+        said = _said(transcript) if transcript else None
+        return self._task(item, item.part, said, services, states, ())
 
     def _task(
         self,
         item: Segment | Provisional,
         part: int,
-        transcript: str | None,
-        wants: Wants,
-        choices: tuple[str, ...] = (),
+        said: Said | None,
+        services: Collection[Service],
+        states: Mapping[str, bytes],
+        choices: tuple[str, ...],
     ) -> Task:
+        needs = {need for service in services for need in service.needs}
+        transcribes = [s.context_turns for s in services if s.kind == "transcript"]
+        turns = max((s.context_turns for s in services if s.kind == "vote"), default=0)
+        handed = said if said and "transcript" in needs and not transcribes else None
         return Task(
             stream=item.stream,
             sequence=item.sequence,
             part=part,
+            services=tuple(service.name for service in services),
             start=item.start,
             end=item.end,
-            samples=item.samples if wants.audio else None,
-            heard=item.heard if wants.audio else None,
-            transcript=transcript if wants.transcript else None,
-            context=self._context(item, wants) if wants.turns else (),
+            samples=item.samples if "audio" in needs else None,
+            transcript=handed.english if handed else None,
+            language=handed.language if handed else "",
+            previous=self._previous(item, max(transcribes, default=0)),
+            context=self._context(item, turns),
             choices=choices,
+            states=dict(states),
         )
 
-    def _context(self, item: Segment | Provisional, wants: Wants) -> tuple[str, ...]:
+    def _context(self, item: Segment | Provisional, turns: int) -> tuple[str, ...]:
+        """Return what was said before, in English."""
         said = self._said.get(item.stream, {})
         before = sorted(sequence for sequence in said if sequence < item.sequence)
-        if wants.unbroken:
-            steps = enumerate(reversed(before), 1)
-            before = [s for back, s in steps if s == item.sequence - back][::-1]
-        return tuple(said[sequence] for sequence in before[-wants.turns :])
+        return tuple(said[sequence].english for sequence in before[-turns:]) if turns else ()
+
+    def _previous(self, item: Segment | Provisional, turns: int) -> tuple[str, ...]:
+        """Return what was said just before: a transcriber goes on from the very text before.
+
+        What a guard dropped must not be passed over: there it ends.
+        """
+        said = self._said.get(item.stream, {})
+        texts: list[str] = []
+        sequence = item.sequence - 1
+        while len(texts) < turns and sequence in said:
+            texts.append(said[sequence].text)
+            sequence -= 1
+        return tuple(reversed(texts))
+
+
+def _said(transcript: Transcript) -> Said:
+    return Said.of(transcript.text, transcript.translation, transcript.language)

@@ -1,7 +1,8 @@
 """Every type that crosses a process boundary, and nothing else.
 
-    front -> hub    Hello, Segment, Gap, End, Remark,   hub -> front   Welcome, Credit, Introduce,
-                    Provisional, Activity, Beat                        Refused
+    front -> hub    Hello, Known, Segment, Gap, End,    hub -> front   Welcome, Credit, Introduce,
+                    Remark, Provisional, Activity,                     Refused
+                    Beat
     node  -> hub    Ready, Transcript, Vote, Failed,    hub -> node    Task, Cancel, Drain, Refused,
                     Beat                                               Introduce
     sink  -> hub    Subscribe, Seen, Died               hub -> sink    Notice, Introduce
@@ -93,15 +94,13 @@ class Hello(Message, frozen=True, kw_only=True):
     """For each stream, the lowest sequence number it may still send."""
 
 
-class HeardSoFar(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Statistics of the stream's speech up to and including this segment (models.base.Heard)."""
+class Known(Message, frozen=True, kw_only=True):
+    """What a service knew of a stream before its first unacknowledged segment, for a new hub."""
 
-    frames: int
-    mean: Payload
-    std: Payload
-    utterances: float = 0.0
-    habits: Payload | None = None
-    """Of the segments before this one; none before the first."""
+    stream: str
+    service: str
+    state: bytes
+    """As it came with `Credit`; only the service's model can read it."""
 
 
 class Segment(Message, frozen=True, kw_only=True):
@@ -113,7 +112,6 @@ class Segment(Message, frozen=True, kw_only=True):
     end: int
     samples: Payload
     """[end - start] int16 or float32."""
-    heard: HeardSoFar | None = None
     cut: Literal["pause", "limit", "end"]
     """Why it ends: silence, the length limit, or the end of the stream."""
     captured_unix_s: float
@@ -147,7 +145,6 @@ class Provisional(Message, frozen=True, kw_only=True):
     pause that lies back."""
     samples: Payload
     """[end - start], from the start of the segment."""
-    heard: HeardSoFar | None = None
     captured_unix_s: float
     """When its last sample was spoken."""
     capture_ms: float
@@ -222,6 +219,8 @@ class Credit(Message, frozen=True, kw_only=True):
     """Everything with a lower sequence number is decided and written down."""
     window: int
     """How many segments from `acknowledged` on may be on their way at once."""
+    states: dict[str, bytes] = {}
+    """By service: what it knows of the stream before `acknowledged`, to be kept for a new hub."""
 
 
 class Introduce(Message, frozen=True, kw_only=True):
@@ -231,29 +230,38 @@ class Introduce(Message, frozen=True, kw_only=True):
 # --- node -> hub ----------------------------------------------------------------------------------
 
 
-class Ready(Message, frozen=True, kw_only=True):
-    """A node has loaded its model: what it needs and gives, and how much it can hold."""
+class Service(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One of the answers that a node gives: what it needs for it, and who the model is."""
 
-    node: str
-    incarnation: str
-    service: str
-    """The voter's name, or the name of the transcriber; replicas share it."""
+    name: str
+    """The voter's name, or `asr`, or `refiner`; replicas share it."""
+    kind: Literal["transcript", "vote"]
     needs: tuple[Literal["audio", "transcript"], ...]
-    gives: Literal["transcript", "vote"]
     labels: tuple[str, ...] = ()
     """Labels that its votes may carry; empty for a transcriber."""
     model: str
     version: str
     licence: str
     noncommercial: bool = False
-    credits: int
-    """How many tasks it can hold at once."""
     context_turns: int = 0
     """Transcripts of earlier segments of the stream that its tasks are to carry, at most."""
+    stateful: bool = False
+    """Whether its answer depends on the state that it returned with the segment before."""
     trial_ms: float | None = None
     """How long it took over a second of audio and a sentence at its start, if that was tried."""
     incremental: bool = False
     """Whether a later part of a segment costs it only what is new: it is then given every part."""
+
+
+class Ready(Message, frozen=True, kw_only=True):
+    """A node has loaded its models: what it gives, and how much it can hold."""
+
+    node: str
+    incarnation: str
+    gives: tuple[Service, ...]
+    """What it can answer to one task. What it gives itself, it need not be handed."""
+    credits: int
+    """How many tasks it can hold at once."""
 
 
 class Word(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -272,8 +280,12 @@ class Transcript(Message, frozen=True, kw_only=True):
     sequence: int
     text: str
     """Empty if no words were recognised."""
+    translation: str = ""
+    """The same in English, if it was translated; empty otherwise. Text voters read this."""
     confidence: float | None = None
     language: str = ""
+    language_probability: float | None = None
+    """How sure the detection of the language was; None where it was not detected."""
     words: tuple[Word, ...] = ()
     reason: str = ""
     """Why the text is empty, where the transcriber can tell."""
@@ -284,6 +296,8 @@ class Transcript(Message, frozen=True, kw_only=True):
     queue_ms: float
     run_ms: float
     batch_size: int
+    state: bytes = b""
+    """Of a stateful service, from here on. The hub takes it off: no sink ever sees it."""
 
     @property
     def final(self) -> bool:
@@ -306,6 +320,8 @@ class Vote(Message, frozen=True, kw_only=True):
     queue_ms: float
     run_ms: float
     batch_size: int
+    state: bytes = b""
+    """As that of a transcript."""
 
 
 class Failed(Message, frozen=True, kw_only=True):
@@ -318,26 +334,40 @@ class Failed(Message, frozen=True, kw_only=True):
     reason: str
     retry: bool
     """Whether another try could succeed; False for an abstention."""
+    state: bytes = b""
+    """Of a stateful service that abstains, from here on."""
 
 
 # --- hub -> node ----------------------------------------------------------------------------------
 
 
 class Task(Message, frozen=True, kw_only=True):
-    """A segment to work on, or a part of one; carries what the node said it needs."""
+    """A segment to work on, or a part of one; carries what the wanted services need.
+
+    Each of them answers with a message of its own. A transcript that the task asks for itself is
+    not in it.
+    """
 
     stream: str
     sequence: int
     part: int = 0
+    services: tuple[str, ...]
+    """Which of the node's services are to answer."""
     start: int
     end: int
     samples: Payload | None = None
-    heard: HeardSoFar | None = None
     transcript: str | None = None
+    """In English: the translation where there is one."""
+    language: str = ""
+    """Of `transcript`."""
+    previous: tuple[str, ...] = ()
+    """What was said just before, for the transcriber: in the original, and only without a break."""
     context: tuple[str, ...] = ()
     """Transcripts of earlier segments of the stream, oldest first, as far as they are known."""
     choices: tuple[str, ...] = ()
     """Labels to choose among, the likeliest first; empty for all."""
+    states: dict[str, bytes] = {}
+    """By service: what it returned with the segment before; none at the beginning of a stream."""
 
     @property
     def final(self) -> bool:
@@ -390,8 +420,8 @@ class Died(Message, frozen=True, kw_only=True):
     reason: str
     final: bool = False
     """Whether it will not be started again: then the streams of a front end here."""
-    service: str = ""
-    """What nobody gives any more, if this was its last node."""
+    services: tuple[str, ...] = ()
+    """What nobody gives any more, if this was the last node of them."""
 
 
 # --- hub -> sink ----------------------------------------------------------------------------------
@@ -459,7 +489,7 @@ class StreamEnded(Message, frozen=True, kw_only=True):
 
 
 class NodeUp(Message, frozen=True, kw_only=True):
-    """A node is ready for work."""
+    """A node is ready for work; one for each of its services."""
 
     node: str
     service: str
@@ -471,7 +501,7 @@ class NodeUp(Message, frozen=True, kw_only=True):
 
 
 class NodeDown(Message, frozen=True, kw_only=True):
-    """A node is gone, silent, stuck or refused."""
+    """A node is gone, silent, stuck or refused; one for each of its services."""
 
     node: str
     incarnation: str
@@ -488,7 +518,7 @@ class FrontDown(Message, frozen=True, kw_only=True):
 
 
 class NodeLoad(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A node as the status line shows it."""
+    """One service of a node as the status line shows it."""
 
     node: str
     service: str
@@ -529,7 +559,7 @@ class Notice(Message, frozen=True, kw_only=True):
     event: Event | Activity
 
 
-FromFront = Hello | Segment | Gap | End | Remark | Provisional | Activity | Beat
+FromFront = Hello | Known | Segment | Gap | End | Remark | Provisional | Activity | Beat
 FromNode = Ready | Transcript | Vote | Failed | Beat
 FromSink = Subscribe | Seen | Died
 ToFront = Welcome | Credit | Introduce | Refused
@@ -537,6 +567,7 @@ ToNode = Task | Cancel | Drain | Introduce | Refused
 ToSink = Notice | Introduce | Refused
 ToHub = (
     Hello
+    | Known
     | Segment
     | Gap
     | End

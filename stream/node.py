@@ -1,7 +1,8 @@
 """A worker process: receive tasks, batch them, run the model, answer.
 
-The main thread does the network and beats; a second one runs the model, so that a model that hangs
-is seen as hung and a network that hangs as silent. The loop knows nothing of what the model does.
+The main thread does the network and beats; a second one runs the models, so that a model that hangs
+is seen as hung and a network that hangs as silent. The loop knows nothing of what the models do: it
+sends what each of them makes of a batch as soon as that is done.
 """
 
 from __future__ import annotations
@@ -13,8 +14,7 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import zmq
@@ -24,7 +24,7 @@ from abhinaya.stream.batching import Batcher
 from abhinaya.stream.clock import to_samples
 from abhinaya.stream.dispatch import Key
 from abhinaya.stream.errors import ModelError
-from abhinaya.stream.hosting import guest_node, guests
+from abhinaya.stream.hosting import guests
 from abhinaya.stream.messages import (
     Beat,
     Cancel,
@@ -38,20 +38,20 @@ from abhinaya.stream.messages import (
 )
 from abhinaya.stream.process import Stop, drain, run_child, wake, wakeup
 from abhinaya.stream.sockets import Keys, connect, receive, send, workers_endpoint
-from abhinaya.stream.wire import Decoder, Encoder
-from abhinaya.stream.work import Answer, Work, load_work
+from abhinaya.stream.wire import MAX_STATES_BYTES, Decoder, Encoder
+from abhinaya.stream.work import Adapter, Answer, Results, load_model
 
 IDLE_POLL_MS = 100
 
 
 class Worker:
-    """The thread that runs the model, one batch at a time."""
+    """The thread that runs the models, one batch at a time."""
 
-    def __init__(self, work: Work, done: Callable[[], None]) -> None:
+    def __init__(self, work: Adapter, done: Callable[[], None]) -> None:
         self._work = work
         self._done = done
         self._batches: queue.SimpleQueue[list[Task] | Key] = queue.SimpleQueue()
-        self._results: queue.SimpleQueue[tuple[float, list[Answer]]] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[Results | None] = queue.SimpleQueue()
         self.since: float | None = None
         """When the batch in progress was begun; None when idle."""
         threading.Thread(target=self._loop, daemon=True).start()
@@ -65,47 +65,26 @@ class Worker:
         """Have the parts of a segment forgotten, when the batch in progress is done."""
         self._batches.put(key)
 
-    def result(self) -> tuple[float, list[Answer]] | None:
-        """Give (run time in seconds, answers) of the batch, once; the worker is idle then."""
-        try:
+    def results(self) -> Iterator[Results]:
+        """Yield what there is of the batch, each once; after the last the worker is idle."""
+        while not self._results.empty():
             result = self._results.get_nowait()
-        except queue.Empty:
-            return None
-        self.since = None
-        return result
+            if result is None:
+                self.since = None
+            else:
+                yield result
 
     def _loop(self) -> None:
         while True:
             batch = self._batches.get()
             if isinstance(batch, tuple):
-                forget_safely(self._work, batch)
+                self._work.forget(*batch)
                 continue
-            begun = time.monotonic()
-            answers = run_safely(self._work, batch)
-            self._results.put((time.monotonic() - begun, answers))
+            for results in self._work.run(batch):
+                self._results.put(results)
+                self._done()
+            self._results.put(None)
             self._done()
-
-
-def run_safely(work: Work, batch: Sequence[Task]) -> list[Answer]:
-    """Run a batch; if that fails, run its tasks alone, so that one bad task harms no other."""
-    try:
-        answers = work.run(batch)
-        if len(answers) != len(batch):
-            raise ValueError(f"{len(answers)} answers came for {len(batch)} tasks")
-        return answers
-    except Exception as error:  # whatever a model raises must not end the node
-        if len(batch) > 1:
-            return [answer for task in batch for answer in run_safely(work, [task])]
-        print(f"a task failed: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
-        return [Answer(failure=f"{type(error).__name__}: {str(error)[:200]}", retry=True)]
-
-
-def forget_safely(work: Work, key: Key) -> None:
-    """Let the work forget a segment; a model that fails at that does not end the node."""
-    try:
-        work.forget(*key)
-    except Exception as error:
-        print(f"could not forget: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
 
 
 class Node:
@@ -123,7 +102,7 @@ class Node:
     def __init__(
         self,
         ready: Ready,
-        work: Work,
+        work: Adapter,
         batcher: Batcher,
         socket: zmq.Socket[bytes],
         beat_s: float,
@@ -133,7 +112,7 @@ class Node:
         self._socket = socket
         self._beat_s = beat_s
         self._encoder = Encoder()
-        self._decoder: Decoder[Message] = Decoder(ToNode)
+        self._decoder: Decoder[Message] = Decoder(ToNode, MAX_STATES_BYTES)
         self._woken, self._wake = wakeup()
         self._worker = Worker(work, lambda: wake(self._wake))
         self._running: list[tuple[float, Task]] = []
@@ -190,8 +169,10 @@ class Node:
     def _cancel(self, cancel: Cancel) -> None:
         key = (cancel.stream, cancel.sequence)
         for task in self._batcher.cancel(key, cancel.part):
-            answer = Answer(failure="cancelled")
-            self._send(answer.message(task, self._ready, 0.0, 0.0, 1))
+            for service in self._ready.gives:
+                if service.name in task.services:
+                    answer = Answer(failure="cancelled")
+                    self._send(answer.message(task, service, 0.0, 0.0, 1))
         if not cancel.part:
             self._worker.forget(key)
 
@@ -204,17 +185,15 @@ class Node:
 
     def _answer(self) -> None:
         begun = self._worker.since
-        result = self._worker.result()
-        if result is None or begun is None:
-            return
-        run_s, answers = result
-        running, self._running = self._running, []
-        for (arrival, task), answer in zip(running, answers, strict=True):
-            self._send(
-                answer.message(
-                    task, self._ready, 1000 * (begun - arrival), 1000 * run_s, len(running)
-                )
-            )
+        for results in self._worker.results():
+            assert begun is not None
+            run_ms, size = 1000 * results.run_s, len(results.answers)
+            for place, answer in results.answers.items():
+                arrival, task = self._running[place]
+                queue_ms = 1000 * (begun - arrival)
+                self._send(answer.message(task, results.service, queue_ms, run_ms, size))
+        if self._worker.since is None:
+            self._running = []
 
     def _send(self, message: Message) -> bool:
         return send(self._socket, self._encoder.encode(message))
@@ -230,35 +209,24 @@ def serve(
 ) -> int:
     """Load what `service` and its guests need, connect, and work until told to stop; give 0.
 
-    Each is a node of its own, with its own socket and threads, in this one process.
-
     Raises:
         AbhinayaError: one of them cannot be loaded, or is refused: then none of them works.
 
     """
-    nodes = {name: service}
-    for guest in guests(run.voters, service):
-        nodes[guest_node(name, service, guest)] = guest
-    works = {node: load_work(of, _worker_config(run, of)) for node, of in nodes.items()}
-    context = zmq.Context()
-
-    def live(node: str) -> None:
-        worker = _worker_config(run, nodes[node])
-        ready = works[node].ready(node, str(os.getpid()), 2 * worker.max_batch)
-        batcher = Batcher(
-            worker.max_batch, to_samples(worker.max_padded_s), worker.max_wait_ms / 1000
-        )
-        socket = connect(context, workers_endpoint(endpoint), node, keys)
-        try:
-            Node(ready, works[node], batcher, socket, run.supervise.beat_s).run(stop)
-        finally:
-            socket.close()
-
+    worker = _worker_config(run, service)
+    names = [service, *guests(run.voters, service)]
+    work = Adapter([load_model(each, _worker_config(run, each)) for each in names])
+    ready = Ready(
+        node=name, incarnation=str(os.getpid()), gives=work.gives, credits=2 * worker.max_batch
+    )
+    batcher = Batcher(worker.max_batch, to_samples(worker.max_padded_s), worker.max_wait_ms / 1000)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    socket = connect(context, workers_endpoint(endpoint), name, keys)
     try:
-        _together([partial(live, node) for node in nodes], stop)
+        return Node(ready, work, batcher, socket, run.supervise.beat_s).run(stop)
     finally:
+        socket.close()
         context.term()
-    return 0
 
 
 def _worker_config(run: configuration.Config, service: str) -> configuration.WorkerConfig:
@@ -267,27 +235,6 @@ def _worker_config(run: configuration.Config, service: str) -> configuration.Wor
     if worker is None:
         raise ModelError(service, f"is no service of profile {run.profile!r}")
     return worker
-
-
-def _together(lives: Sequence[Callable[[], None]], stop: Stop) -> None:
-    """Run all of them at once, the first in this thread; one that fails ends the others."""
-    errors: list[Exception] = []
-
-    def live(one: Callable[[], None]) -> None:
-        try:
-            one()
-        except Exception as error:
-            errors.append(error)
-            stop.asked = True
-
-    others = [threading.Thread(target=live, args=(one,), daemon=True) for one in lives[1:]]
-    for thread in others:
-        thread.start()
-    live(lives[0])
-    for thread in others:
-        thread.join()
-    if errors:
-        raise errors[0]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

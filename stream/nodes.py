@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from abhinaya.stream.material import Wants
-from abhinaya.stream.messages import NodeUp, Ready
+from abhinaya.stream.messages import NodeUp, Ready, Service
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,30 +14,22 @@ class Node:
 
     name: str
     incarnation: str
-    service: str
-    wants: Wants
-    labels: frozenset[str]
-    """That its votes may carry."""
-    up: NodeUp
-    """What people are told of it."""
+    gives: Mapping[str, Service]
 
     @classmethod
     def of(cls, ready: Ready) -> Node:
         """Read it from the node's introduction."""
-        up = NodeUp(
-            node=ready.node,
-            service=ready.service,
-            gives=ready.gives,
-            model=ready.model,
-            version=ready.version,
-            licence=ready.licence,
-            noncommercial=ready.noncommercial,
-        )
-        return cls(
-            name=ready.node,
-            incarnation=ready.incarnation,
-            service=ready.service,
-            wants=Wants.of(ready),
-            labels=frozenset(ready.labels),
-            up=up,
-        )
+        return cls(ready.node, ready.incarnation, {s.name: s for s in ready.gives})
+
+    def up(self) -> Iterator[NodeUp]:
+        """Yield what people are told of it, service by service."""
+        for service in self.gives.values():
+            yield NodeUp(
+                node=self.name,
+                service=service.name,
+                gives=service.kind,
+                model=service.model,
+                version=service.version,
+                licence=service.licence,
+                noncommercial=service.noncommercial,
+            )

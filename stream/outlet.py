@@ -96,10 +96,10 @@ class Outlet:
         self._out.append(Outgoing("sinks", peer, message))
 
 
-def _subject(event: Event | Activity) -> tuple[type[Event], str] | None:
+def _subject(event: Event | Activity) -> tuple[type[Event], str, str] | None:
     """Give what a stream's or node's beginning is about."""
     if isinstance(event, StreamStarted):
-        return StreamStarted, event.info.stream
+        return StreamStarted, event.info.stream, ""
     if isinstance(event, NodeUp):
-        return NodeUp, event.node
+        return NodeUp, event.node, event.service
     return None

@@ -1,19 +1,24 @@
 """Labels for speech that is still going on: from fast voters, in their idle time, and soon.
 
 Pure, and of the lowest rank: a part of a segment is given only to nodes that hold nothing, is not
-tried twice, gives way to the next part, and ends when the segment itself comes. Its verdict is
-given when all who were asked have answered, or after the limit with those present. Words that come
-later than that are told with the next part: they are no less true.
+tried twice, and ends when the segment itself comes. A newer part waits until the one before it is
+told, and takes the place of another that waits: so parts come as often as the nodes have time for
+them, and no work is thrown away. Who has waited longest for words or a label goes first, and before
+all others who has had nothing of its segment yet.
 
-Who is asked follows from what was measured: a service whose last batches took longer than the limit
-is not, nor one of which nothing is known yet, for a slow model must not be found at work on a part
-when a segment comes. One that declares itself incremental is always asked: nothing of what it does
-for a part is lost.
+A node is asked for all that it gives, in one go. The verdict is given when all who were asked have
+answered, or after the limit with those present. Words that come later than that are told with the
+next part: they are no less true.
+
+Who is asked follows from what was measured, of parts where there were any: a service that took
+longer than the limit is not, nor one of which nothing is known yet, for a slow model must not be
+found at work on a part when a segment comes. One that declares itself incremental is always asked:
+nothing of what it does for a part is lost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,7 +26,7 @@ from abhinaya.models.ensemble import Rule
 from abhinaya.stream.admission import REFINER
 from abhinaya.stream.aggregator import Case, Facts, judge
 from abhinaya.stream.dispatch import Dispatch, Key, Retract
-from abhinaya.stream.messages import Provisional, Ready, Transcript, Verdict, Vote
+from abhinaya.stream.messages import Provisional, Ready, Service, Transcript, Verdict, Vote
 
 SMOOTHING: Final = 0.3
 """Weight of the latest batch in the running estimate of a service's speed."""
@@ -29,27 +34,51 @@ SMOOTHING: Final = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Send this part to this node."""
+    """Send this part to this node, for these services."""
 
     node: str
+    services: tuple[str, ...]
     item: Provisional
-    transcript: str | None
+    transcript: Transcript | None
     """What was said in it, as far as it is known."""
 
 
 @dataclass(slots=True)
 class _Draft:
-    """The latest part of one segment."""
+    """A part of one segment on its way to a verdict."""
 
     item: Provisional
     case: Case
-    due: float
     expected: dict[str, str]
     """Services that have not answered, and the node that was asked; empty while none was idle."""
+    unasked: dict[str, None]
+    """Those of them that have all they need."""
+
+
+class _Speed:
+    """How long a service takes over a part."""
+
+    def __init__(self) -> None:
+        self.run_ms: float | None = None
+        self._of_parts = False
+
+    def tried(self, run_ms: float) -> None:
+        """Note a trial; it says nothing against what was measured."""
+        if self.run_ms is None:
+            self.run_ms = run_ms
+
+    def measured(self, run_ms: float, part: bool) -> None:
+        """Note a batch. Those of whole segments count as long as there was none of a part."""
+        if self._of_parts and not part:
+            return
+        fresh = self.run_ms is None or part > self._of_parts
+        self._of_parts |= part
+        known = run_ms if fresh or self.run_ms is None else self.run_ms
+        self.run_ms = known + SMOOTHING * (run_ms - known)
 
 
 class Provisionals:
-    """All segments that are still spoken, each with its latest part.
+    """All segments that are still spoken, each with the part that is being worked on.
 
     Args:
         voters: of the line-up, in its order.
@@ -66,12 +95,13 @@ class Provisionals:
         self._rule = rule
         self._limit_s = limit_s
         self._dispatch = dispatch
-        self._declared: dict[str, Ready] = {}
-        self._run_ms: dict[str, float] = {}
+        self._declared: dict[str, Service] = {}
+        self._speeds: dict[str, _Speed] = {}
         self._drafts: dict[Key, _Draft] = {}
-        """In the order in which they are due."""
-        self._unasked: dict[str, dict[Key, None]] = {}
-        """By service, what waits for an idle node, the oldest first."""
+        self._next: dict[Key, tuple[Facts, Provisional]] = {}
+        """The newest part of a segment that an earlier one is being worked on."""
+        self._served: dict[Key, float] = {}
+        """When a node was last given a part of a segment."""
         self._touched: dict[Key, None] = {}
         self._said: dict[Key, Transcript | None] = {}
         """The latest words of every segment that is still spoken."""
@@ -82,82 +112,99 @@ class Provisionals:
     # --- who can be asked -------------------------------------------------------------------------
 
     def declared(self, ready: Ready) -> None:
-        """Note what a service needs and gives, and how fast it was when it was tried."""
-        if ready.service == REFINER:  # of speech that goes on nothing is decided yet
-            return
-        self._declared[ready.service] = ready
-        if ready.trial_ms is not None:
-            self._run_ms.setdefault(ready.service, ready.trial_ms)
+        """Note what services need and give, and how fast they were when they were tried."""
+        for service in ready.gives:
+            if service.name == REFINER:  # of speech that goes on nothing is decided yet
+                continue
+            self._declared[service.name] = service
+            if service.trial_ms is not None:
+                self._speeds.setdefault(service.name, _Speed()).tried(service.trial_ms)
 
-    def measured(self, service: str, run_ms: float) -> None:
+    def measured(self, service: str, run_ms: float, part: int) -> None:
         """Note how long a batch of a service took."""
-        known = self._run_ms.get(service, run_ms)
-        self._run_ms[service] = known + SMOOTHING * (run_ms - known)
+        self._speeds.setdefault(service, _Speed()).measured(run_ms, part > 0)
 
-    def _is_fast(self, ready: Ready) -> bool:
-        run_ms = self._run_ms.get(ready.service)
-        return ready.incremental or (run_ms is not None and run_ms <= 1000 * self._limit_s)
+    def _run_ms(self, service: str) -> float | None:
+        return self._speeds[service].run_ms if service in self._speeds else None
 
-    def _expected(self) -> dict[str, str]:
-        served = (r for r in self._declared.values() if self._dispatch.is_served(r.service))
-        fast = [ready for ready in served if self._is_fast(ready)]
-        transcribed = any(ready.gives == "transcript" for ready in fast)
-        return {
-            ready.service: "" for ready in fast if transcribed or "transcript" not in ready.needs
-        }
+    def _is_fast(self, service: Service) -> bool:
+        run_ms = self._run_ms(service.name)
+        return service.incremental or (run_ms is not None and run_ms <= 1000 * self._limit_s)
+
+    def _expected(self) -> list[Service]:
+        served = (s for s in self._declared.values() if self._dispatch.is_served(s.name))
+        fast = [service for service in served if self._is_fast(service)]
+        transcribed = any(service.kind == "transcript" for service in fast)
+        return [s for s in fast if transcribed or "transcript" not in s.needs]
 
     # --- parts ------------------------------------------------------------------------------------
 
-    def open(self, now: float, facts: Facts, item: Provisional) -> list[Retract]:
-        """Take in a part, in place of the one before; the nodes at work on that one are told."""
-        old = self._drafts.get(facts.key)
-        if old is not None and item.part <= old.item.part:
-            return []
-        actions = self._drop(facts.key)
-        self._said.setdefault(facts.key, None)
-        due = now + self._limit_s
-        draft = _Draft(item, Case(facts, now, due), due, self._expected())
+    def open(self, now: float, facts: Facts, item: Provisional) -> None:
+        """Take in a part: at once, or when the one before it is told."""
+        key = facts.key
+        old = self._drafts.get(key)
+        newest = self._next[key][1] if key in self._next else old.item if old else None
+        if newest is not None and item.part <= newest.part:
+            return
+        self._said.setdefault(key, None)
+        if old is not None and old.case.begun is not None:
+            self._next[key] = facts, item
+            return
+        self._begin(now, facts, item)
+
+    def _begin(self, now: float, facts: Facts, item: Provisional) -> None:
+        expected = self._expected()
+        draft = _Draft(
+            item,
+            Case(facts, now, now + self._limit_s),
+            {service.name: "" for service in expected},
+            {s.name: None for s in expected if "transcript" not in s.needs},
+        )
         self._drafts[facts.key] = draft
         self._touched[facts.key] = None
-        for service in draft.expected:
-            if "transcript" not in self._declared[service].needs:
-                self._unasked.setdefault(service, {})[facts.key] = None
-        return actions
 
     def over(self, key: Key) -> list[Retract]:
         """Forget what there is of a segment; the nodes at work on it are told."""
-        self._said.pop(key, None)
-        return self._drop(key)
-
-    def _drop(self, key: Key) -> list[Retract]:
+        for table in (self._said, self._next, self._served):
+            table.pop(key, None)
         draft = self._drafts.pop(key, None)
         if draft is None:
             return []
-        for waiting in self._unasked.values():
-            waiting.pop(key, None)
-        return [Retract(node, key, draft.item.part) for node in draft.expected.values() if node]
+        nodes = dict.fromkeys(node for node in draft.expected.values() if node)
+        return [Retract(node, key, draft.item.part) for node in nodes]
 
-    def asks(self, now: float) -> list[Ask]:
-        """Give what can be sent to nodes now."""
-        asks = []
-        for service, waiting in self._unasked.items():
-            while waiting:
-                key = next(iter(waiting))
-                draft = self._drafts[key]
-                node = self._dispatch.lend(service, key, draft.item.part)
-                if node is None:
-                    break
-                del waiting[key]
-                draft.expected[service] = node
-                draft.case.begun = draft.case.begun or now
-                transcript = draft.case.transcript
-                asks.append(Ask(node, draft.item, transcript.text if transcript else None))
-        return asks
+    def asks(self, now: float) -> Iterator[Ask]:
+        """Yield what can be sent to nodes now."""
+        waiting = [key for key, draft in self._drafts.items() if draft.unasked]
+        for key in sorted(waiting, key=lambda key: self._served.get(key, 0.0)):
+            draft = self._drafts[key]
+            for service in list(draft.unasked):
+                if service not in draft.unasked:
+                    continue  # has come along
+                node = self._dispatch.idle(service, key)
+                if node is not None:
+                    yield self._ask(now, key, draft, node)
+
+    def _ask(self, now: float, key: Key, draft: _Draft, node: str) -> Ask:
+        """Ask a node for all that it can give of a part."""
+        offered = [s for s in self._dispatch.services_of(node) if draft.expected.get(s) == ""]
+        transcribes = any(
+            self._declared[s].kind == "transcript" for s in offered if s in draft.unasked
+        )
+        services = tuple(s for s in offered if transcribes or s in draft.unasked)
+        for service in services:
+            draft.unasked.pop(service, None)
+            draft.expected[service] = node
+        self._dispatch.lend(node, key, draft.item.part, services)
+        self._served[key] = now
+        if draft.case.begun is None:
+            draft.case.begun, draft.case.due = now, now + self._limit_s
+        return Ask(node, services, draft.item, draft.case.transcript)
 
     def answered(self, now: float, node: str, service: str, answer: Vote | Transcript) -> None:
-        """Note an answer; it counts if it is about the latest part."""
+        """Note an answer; it counts if it is about the part that is being worked on."""
         key = (answer.stream, answer.sequence)
-        self._dispatch.returned(node, key, answer.part)
+        self._dispatch.returned(node, key, answer.part, service)
         if isinstance(answer, Transcript) and key in self._said:
             before = self._said[key]
             if before is None or before.part < answer.part:
@@ -169,34 +216,36 @@ class Provisionals:
             draft.case.votes[service], draft.case.voted = answer, now
             return
         draft.case.transcript, draft.case.transcribed = answer, now
-        for name in draft.expected:
-            if "transcript" in self._declared[name].needs:
-                self._unasked.setdefault(name, {})[key] = None
+        for name, asked in draft.expected.items():
+            if not asked and "transcript" in self._declared[name].needs:
+                draft.unasked[name] = None
 
     def failed(self, node: str, service: str, key: Key, part: int, reason: str) -> None:
         """Note that a node has no answer; nobody else is asked."""
-        self._dispatch.returned(node, key, part)
+        self._dispatch.returned(node, key, part, service)
         draft = self._answering(key, part, service, node)
         if draft is not None:
             self._give_up(draft, service, reason)
 
-    def lost(self, node: str, service: str, reason: str) -> None:
+    def lost(self, node: str, reason: str) -> None:
         """Note that a node is gone; what it was asked, it will not answer."""
         for key, draft in self._drafts.items():
-            if draft.expected.get(service) == node:
+            for service in [s for s, asked in draft.expected.items() if asked == node]:
                 del draft.expected[service]
                 self._touched[key] = None
                 self._give_up(draft, service, f"{node} {reason}")
 
     def _give_up(self, draft: _Draft, service: str, reason: str) -> None:
         draft.case.missing[service] = reason
-        if self._declared[service].gives == "transcript":
-            for name in [n for n in draft.expected if "transcript" in self._declared[n].needs]:
+        if self._declared[service].kind != "transcript":
+            return
+        for name in [n for n in draft.expected if "transcript" in self._declared[n].needs]:
+            if not draft.expected[name]:  # who was asked says so itself
                 del draft.expected[name]
                 draft.case.missing[name] = f"no transcript: {reason}"
 
     def _answering(self, key: Key, part: int, service: str, node: str) -> _Draft | None:
-        """Give the draft that an answer is about, which expects it no longer."""
+        """Return the draft that an answer is about, which expects it no longer."""
         draft = self._drafts.get(key)
         if draft is None or draft.item.part != part or draft.expected.get(service) != node:
             return None
@@ -207,18 +256,16 @@ class Provisionals:
     # --- verdicts ---------------------------------------------------------------------------------
 
     def collect(self, now: float) -> list[Verdict]:
-        """Give the verdicts on parts that are complete or due."""
-        ready = [k for k in self._touched if k in self._drafts and not self._drafts[k].expected]
+        """Return the verdicts on parts that are complete or due; the next parts then begin."""
+        done = [k for k in self._touched if k in self._drafts and not self._drafts[k].expected]
         self._touched.clear()
-        for key, draft in self._drafts.items():
-            if draft.due > now:
-                break
-            ready.append(key)
-        verdicts = [self._judge(now, self._drafts[key]) for key in dict.fromkeys(ready)]
-        for key in dict.fromkeys(ready):
-            for waiting in self._unasked.values():
-                waiting.pop(key, None)
-            del self._drafts[key]
+        begun = [(k, d.case) for k, d in self._drafts.items() if d.case.begun is not None]
+        done += [key for key, case in begun if case.due <= now]
+        verdicts = []
+        for key in dict.fromkeys(done):
+            verdicts.append(self._judge(now, self._drafts.pop(key)))
+            if key in self._next:
+                self._begin(now, *self._next.pop(key))
         return [verdict for verdict in verdicts if verdict is not None]
 
     def _judge(self, now: float, draft: _Draft) -> Verdict | None:
@@ -238,13 +285,13 @@ class Provisionals:
         )
 
     def _why_missing(self, voter: str, expected: Collection[str]) -> str:
-        ready = self._declared.get(voter)
-        if ready is None or not self._dispatch.is_served(voter):
+        service, run_ms = self._declared.get(voter), self._run_ms(voter)
+        if service is None or not self._dispatch.is_served(voter):
             return "no node is ready"
         if voter in expected:
             return "late for a provisional label"
-        if self._is_fast(ready):
+        if self._is_fast(service):
             return "no transcript while speech goes on"
-        if voter in self._run_ms:
-            return f"too slow for provisional labels ({self._run_ms[voter]:.0f} ms)"
+        if run_ms is not None:
+            return f"too slow for provisional labels ({run_ms:.0f} ms)"
         return "is not asked for provisional labels before it has voted once"

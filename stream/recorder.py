@@ -100,7 +100,7 @@ class Ledger:
     def __init__(self, remembered: int = 256) -> None:
         self._remembered = remembered
         self._tracks: dict[str, _Track] = {}
-        self._up: set[str] = set()
+        self._up: set[tuple[str, str]] = set()
 
     def admit(self, event: Event | Activity) -> Event | Activity | None:
         """Give the event as it is to be told, or None if it has been; it then counts as told."""
@@ -126,12 +126,12 @@ class Ledger:
                 track = self._track(info.stream)
                 track.front, track.start_unix_s = info.front, info.start_unix_s
                 return new
-            case NodeUp(node=node):
-                new = node not in self._up
-                self._up.add(node)
+            case NodeUp(node=node, service=service):
+                new = (node, service) not in self._up
+                self._up.add((node, service))
                 return new
-            case NodeDown(node=node):
-                self._up.discard(node)
+            case NodeDown(node=node, service=service):
+                self._up.discard((node, service))
                 return True
             case Gap():
                 return self._advance(event.stream, event.sequence, event.end)
@@ -252,9 +252,9 @@ class Recorder:
                 self._written = max(self._written, message.number)
         self._confirm()
 
-    def died(self, name: str, reason: str, final: bool, service: str) -> None:
+    def died(self, name: str, reason: str, final: bool, services: tuple[str, ...]) -> None:
         """Tell the hub of a death that the supervisor has seen; of a final one, later hubs too."""
-        died = Died(name=name, reason=reason, final=final, service=service)
+        died = Died(name=name, reason=reason, final=final, services=services)
         if final:
             self._dead.append(died)
         if self._hub:

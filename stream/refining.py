@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import chain
 
+from msgspec.structs import replace
+
 from abhinaya.stream.admission import REFINER
 from abhinaya.stream.dispatch import Action, Dispatch, Key, Limits
 from abhinaya.stream.messages import Ready
@@ -48,18 +50,20 @@ class Desks:
 
     def ready(self, now: float, ready: Ready) -> list[Action]:
         """Take in a node. What the refiner needs is there when it is asked."""
-        needs = () if ready.service == REFINER else ready.needs
-        desk = self.of(ready.service)
-        return desk.ready(now, ready.node, ready.service, needs, ready.gives, ready.credits)
+        (first, *_) = ready.gives
+        if first.name != REFINER:
+            return self.line_up.ready(now, ready.node, ready.gives, ready.credits)
+        alone = replace(first, needs=())
+        return self._refiner.ready(now, ready.node, (alone,), ready.credits)
 
     def ask(self, key: Key, due: float, choices: Choices) -> list[Action]:
         """Ask the refiner about a segment."""
         self._choices[key] = choices
         return self._refiner.submit(key, due)
 
-    def choices(self, service: str, key: Key) -> Choices:
-        """Give what a service is to choose among; empty for all labels."""
-        return self._choices.get(key, ()) if service == REFINER else ()
+    def choices(self, services: Iterable[str], key: Key) -> Choices:
+        """Return what a node is to choose among; empty for all labels."""
+        return self._choices.get(key, ()) if REFINER in services else ()
 
     def tick(self, now: float) -> list[Action]:
         """Give up the nodes that have been silent for too long."""

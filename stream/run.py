@@ -302,11 +302,9 @@ class Run:
             # a new hub does not know who is frozen: everyone has to show up again
             self.supervisor.doubt()
             return
-        gone = death.final and self._none_left(death.service)
-        for name, service in ((death.name, death.service), *death.guests):
-            if gone:
-                self._progress.given_up.add(service)
-            self._recorder.died(name, death.error.reason, death.final, service if gone else "")
+        gone = death.services if death.final and self._none_left(death.services) else ()
+        self._progress.given_up.update(gone)
+        self._recorder.died(death.name, death.error.reason, death.final, gone)
         if death.final:
             self._progress.faults.append(death.error)
             self._progress.buried[death.name] = time.monotonic()
@@ -318,10 +316,10 @@ class Run:
         if self._progress.given_up >= set(self._plan.config.voters):
             raise death.error
 
-    def _none_left(self, service: str) -> bool:
-        if not service:
+    def _none_left(self, services: Sequence[str]) -> bool:
+        if not services:
             return False
-        stages = self.supervisor.stages()
+        stages, service = self.supervisor.stages(), services[0]
         replicas = dict(self._services())[service].replicas
         return all(
             stages.get(spec.name) is Stage.GIVEN_UP for spec in node_specs(service, replicas)

@@ -1,4 +1,4 @@
-"""From a source to numbered items: segments with their running statistics, gaps, and the end.
+"""From a source to numbered items: segments, gaps, and the end.
 
 Of a live source also what can be said while somebody speaks: that he does, and the segment so far.
 
@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from abhinaya.models.base import Heard
-from abhinaya.models.compact.running import SpeechStatistics
 from abhinaya.stream.clock import INT16_FULL_SCALE, SAMPLE_RATE
 from abhinaya.stream.config import VadConfig
 from abhinaya.stream.errors import SourceError
@@ -26,7 +24,6 @@ from abhinaya.stream.messages import (
     Activity,
     End,
     Gap,
-    HeardSoFar,
     Payload,
     Provisional,
     Segment,
@@ -43,14 +40,13 @@ SpeechItem = Segment | Gap | End | Provisional | Activity
 
 @dataclass(slots=True)
 class _Channel:
-    """One stream's numbering and what has been heard in it."""
+    """One stream's numbering, and how far it has come."""
 
     stream: str
     sequence: int = 0
     position: int = 0
     parts: int = 0
     """Of the segment that is to come, told so far."""
-    statistics: SpeechStatistics = field(default_factory=SpeechStatistics)
 
 
 class Speech:
@@ -188,7 +184,6 @@ class Speech:
             start=self._offset + piece.start,
             end=self._offset + piece.end,
             samples=Payload.of(to_int16(piece.samples)),
-            heard=_so_far(channel.statistics.preview(piece.samples)),
             captured_unix_s=spoken,
             capture_ms=capture_ms,
             sent_unix_s=self._clock(),
@@ -199,8 +194,6 @@ class Speech:
             yield self._segment(self._channels[index], piece, captured)
 
     def _segment(self, channel: _Channel, piece: Piece, captured: float) -> Segment:
-        # statistics before the segment would leave the first one with nothing to be measured by
-        channel.statistics.update(piece.samples)
         spoken, capture_ms = self._when(piece, captured)
         segment = Segment(
             stream=channel.stream,
@@ -208,7 +201,6 @@ class Speech:
             start=self._offset + piece.start,
             end=self._offset + piece.end,
             samples=Payload.of(to_int16(piece.samples)),
-            heard=_so_far(channel.statistics.heard()),
             cut=piece.cut,
             captured_unix_s=spoken,
             capture_ms=capture_ms,
@@ -229,16 +221,6 @@ class Speech:
     def _wall_clock(self, position: int) -> float:
         """When the sample at `position` of the source was spoken, by the stream's clock."""
         return self._source.start_unix_s + (self._offset + position) / SAMPLE_RATE
-
-
-def _so_far(heard: Heard) -> HeardSoFar:
-    return HeardSoFar(
-        frames=heard.frames,
-        mean=Payload.of(heard.mean),
-        std=Payload.of(heard.std),
-        utterances=heard.utterances,
-        habits=Payload.of(heard.habits) if heard.utterances > 0.0 else None,
-    )
 
 
 def to_int16(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:

@@ -12,14 +12,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
 from typing import Final
 
 from abhinaya.stream.config import SuperviseConfig
 from abhinaya.stream.errors import AbhinayaError, ModelError, ProcessError, SourceError
-from abhinaya.stream.hosting import guest_node
 from abhinaya.stream.process import read_epitaph
 
 GRACE_S = 1.0
@@ -34,10 +33,8 @@ class Spec:
     module: str
     """`python -m` of it."""
     arguments: tuple[str, ...] = ()
-    service: str = ""
+    services: tuple[str, ...] = ()
     """What it gives, if it is a node."""
-    guests: tuple[tuple[str, str], ...] = ()
-    """Nodes that live in it beside the one of its name, and what these give."""
     restarts: bool = True
     """Whether a new process can take over from one that died."""
     reads_stdin: bool = False
@@ -64,13 +61,11 @@ class Death:
     """A process has ended."""
 
     name: str
-    service: str
+    services: tuple[str, ...]
     error: AbhinayaError | None
     """None if it ended as it should."""
     final: bool
     """Whether it stays dead."""
-    guests: tuple[tuple[str, str], ...] = ()
-    """Nodes that died with it, and what they gave."""
 
 
 class Lives:
@@ -99,8 +94,6 @@ class _Child:
     spec: Spec
     lives: Lives
     stage: Stage = Stage.WAITING
-    silent: set[str] = field(default_factory=set)
-    """Its nodes that have not said that they are ready."""
     process: subprocess.Popen[bytes] | None = None
     start_at: float = 0.0
     ready_by: float = 0.0
@@ -135,10 +128,9 @@ class Supervisor:
 
     def ready(self, name: str) -> None:
         """Note that a process is ready for work."""
-        child = self._home_of(name)
+        child = self._children.get(name)
         if child is not None and child.stage is Stage.STARTING:
-            child.silent.discard(name)
-            child.stage = Stage.STARTING if child.silent else Stage.READY
+            child.stage = Stage.READY
 
     def doubt(self) -> None:
         """Take nobody for ready any more: whoever is not heard of soon has died unnoticed."""
@@ -146,7 +138,6 @@ class Supervisor:
         for child in self._children.values():
             if child.stage is Stage.READY:
                 child.stage, child.ready_by = Stage.STARTING, by
-                child.silent = _names(child.spec)
 
     def dismiss(self, name: str) -> None:
         """See to it that a process that has nothing left to do is gone soon."""
@@ -157,7 +148,7 @@ class Supervisor:
 
     def doom(self, name: str, incarnation: str, reason: str) -> None:
         """Kill a process that others have found silent or stuck, unless it is a new one by now."""
-        child = self._home_of(name)
+        child = self._children.get(name)
         if child is None or child.process is None or child.doomed_at is not None:
             return
         if incarnation in ("", str(child.process.pid)):
@@ -215,13 +206,6 @@ class Supervisor:
         os.close(self._held)
         os.close(self._lifeline)
 
-    def _home_of(self, node: str) -> _Child | None:
-        """Give the process that is called so, or in which a node of this name lives."""
-        children = self._children.values()
-        return self._children.get(node) or next(
-            (child for child in children if node in _names(child.spec)), None
-        )
-
     def _launch(self, child: _Child) -> None:
         spec = child.spec
         # -P keeps the working directory out of the import path
@@ -242,7 +226,6 @@ class Supervisor:
         except OSError as error:
             raise ProcessError(spec.name, f"cannot be started: {error.strerror}") from error
         child.stage, child.doom = Stage.STARTING, ""
-        child.silent = _names(spec)
         child.ready_by = time.monotonic() + self._config.ready_s
         child.doomed_at = None
 
@@ -261,16 +244,16 @@ class Supervisor:
         if code == 0 or child.stopping:
             child.stage = Stage.ENDED
             last_words = epitaph.error() if epitaph else None
-            return Death(spec.name, spec.service, last_words, True, spec.guests)
+            return Death(spec.name, spec.services, last_words, True)
         error = epitaph.error() if epitaph else self._describe(child, code)
         # what a process says of its input or model will be no better at the next start
         hopeless = epitaph is not None and isinstance(error, SourceError | ModelError)
         start_at = None if hopeless or not spec.restarts else child.lives.next_start(now)
         if start_at is None:
             child.stage = Stage.GIVEN_UP
-            return Death(spec.name, spec.service, error, True, spec.guests)
+            return Death(spec.name, spec.services, error, True)
         child.stage, child.start_at = Stage.WAITING, start_at
-        return Death(spec.name, spec.service, error, False, spec.guests)
+        return Death(spec.name, spec.services, error, False)
 
     def _describe(self, child: _Child, code: int) -> ProcessError:
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"left with {code}"
@@ -286,20 +269,14 @@ class Supervisor:
         return f"its log ends: {lines[-1][:200]}" if lines else ""
 
 
-def _names(spec: Spec) -> set[str]:
-    """Give the names of all that must say that it is ready."""
-    return {spec.name, *(node for node, _ in spec.guests)}
-
-
 def node_specs(service: str, replicas: int, guests: Sequence[str] = ()) -> Sequence[Spec]:
-    """Give the processes of one service, in which nodes of its guests live too."""
+    """Return the processes of one service, which give its guests as well."""
     return [
         Spec(
             name=f"{service}-{i}",
             module="abhinaya.stream.node",
             arguments=("--name", f"{service}-{i}", "--service", service),
-            service=service,
-            guests=tuple((guest_node(f"{service}-{i}", service, g), g) for g in guests),
+            services=(service, *guests),
         )
         for i in range(replicas)
     ]

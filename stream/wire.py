@@ -23,8 +23,10 @@ MAX_SAID_BYTES: Final = 128 * 1024
 """The same for what fronts and nodes say: a verdict repeats several of them."""
 MAX_FRAME_BYTES: Final = 1024 * 1024
 """10 s of float32 samples are 640,000 bytes."""
-MAX_FRAMES: Final = 5
-"""Header, samples, and the three arrays of what was heard."""
+MAX_FRAMES: Final = 2
+"""Header and samples."""
+MAX_STATES_BYTES: Final = 1024 * 1024
+"""Header of what the hub tells nodes and fronts: it may carry the states of several services."""
 
 
 class Encoder:

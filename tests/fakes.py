@@ -20,9 +20,9 @@ from abhinaya.stream.messages import (
     Failed,
     FrontDown,
     Gap,
-    HeardSoFar,
     Hello,
     Introduce,
+    Known,
     Message,
     Missing,
     NodeDown,
@@ -36,6 +36,7 @@ from abhinaya.stream.messages import (
     Remark,
     Seen,
     Segment,
+    Service,
     Standing,
     Status,
     StreamEnded,
@@ -79,21 +80,29 @@ NEEDS: dict[str, tuple[Any, ...]] = {
 }
 
 
-def ready(service: str, node: str = "", **changes: Any) -> Ready:
-    gives = "transcript" if service == "asr" else "vote"
+def service(name: str, **changes: Any) -> Service:
+    kind = "transcript" if name == "asr" else "vote"
     fields: dict[str, Any] = {
-        "node": node or f"{service}-0",
-        "incarnation": "1",
-        "service": service,
-        "needs": NEEDS[service],
-        "gives": gives,
-        "labels": LABELS if gives == "vote" else (),
+        "name": name,
+        "kind": kind,
+        "needs": NEEDS[name],
+        "labels": LABELS if kind == "vote" else (),
         "model": "fake",
         "version": "1",
         "licence": "Apache-2.0",
-        "credits": 2,
     }
-    return Ready(**(fields | changes))
+    return Service(**(fields | changes))
+
+
+def ready(
+    services: str, node: str = "", incarnation: str = "1", credits: int = 2, **changes: Any
+) -> Ready:
+    """A node that gives these services, with spaces between them; the first names it."""
+    names = services.split()
+    gives = tuple(service(name, **changes) for name in names)
+    return Ready(
+        node=node or f"{names[0]}-0", incarnation=incarnation, gives=gives, credits=credits
+    )
 
 
 def info(stream: str = "call", live: bool = False, front: str = "front-0") -> StreamInfo:
@@ -120,6 +129,7 @@ def segment(sequence: int, stream: str = "call", length: int = 16, **changes: An
 
 
 def answer(task: Task, service: str, label: str = "happy") -> Vote | Transcript:
+    """What a node says of a task."""
     if service == "asr":
         return Transcript(
             stream=task.stream,
@@ -183,16 +193,6 @@ def provisional(
     return Provisional(**(fields | changes))
 
 
-def heard(bands: int = 4) -> HeardSoFar:
-    return HeardSoFar(
-        frames=7,
-        mean=Payload.of(np.arange(bands, dtype=np.float32)),
-        std=Payload.of(np.full(bands, 0.5, np.float32)),
-        utterances=2.0,
-        habits=Payload.of(np.arange(3, dtype=np.float32)),
-    )
-
-
 def hello(*streams: StreamInfo, front: str = "front-0", first: int = 0, **changes: Any) -> Hello:
     known = streams or (info(front=front),)
     fields: dict[str, Any] = {
@@ -210,6 +210,7 @@ def task(sequence: int, stream: str = "call", length: int = 16, **changes: Any) 
     fields: dict[str, Any] = {
         "stream": stream,
         "sequence": sequence,
+        "services": ("S1",),
         "start": start,
         "end": start + length,
         "samples": samples,
@@ -266,8 +267,10 @@ def one_of_each() -> list[Message]:
         stream="call",
         sequence=3,
         text="hello you",
+        translation="bonjour",
         confidence=0.5,
         language="en",
+        language_probability=0.75,
         words=words,
         reason="",
         part=2,
@@ -297,27 +300,43 @@ def one_of_each() -> list[Message]:
     )
     return [
         hello(info("a"), info("b", live=True)),
-        segment(3, heard=heard()),
+        segment(3),
         gap(4),
-        provisional(4, part=2, heard=heard()),
+        provisional(4, part=2),
         Activity(stream="call", position=5 * SECOND, speaking=True),
         End(stream="call", sequence=5, position=5 * SECOND, reason="was unplugged"),
         Remark(source="call.wav", text="has 3 damaged packets"),
         Beat(name="S1-0", work_age_s=0.25),
         Welcome(hub="h", streams=(standing,)),
-        Credit(stream="call", acknowledged=2, window=8),
+        Known(stream="call", service="S1", state=b"known"),
+        Credit(stream="call", acknowledged=2, window=8, states={"S1": b"known"}),
         Introduce(),
-        ready("S1", noncommercial=True, context_turns=3, trial_ms=1.5, incremental=True),
+        ready(
+            "S1 T2",
+            noncommercial=True,
+            context_turns=3,
+            stateful=True,
+            trial_ms=1.5,
+            incremental=True,
+        ),
         transcript,
         vote(3, "S1"),
         failed(task(3), "S1", retry=True),
-        task(3, part=2, heard=heard(), transcript="hello you", context=("yes", "and then")),
+        task(
+            3,
+            part=2,
+            transcript="hello you",
+            language="en",
+            previous=("ja",),
+            context=("yes", "and then"),
+            states={"S1": b"known"},
+        ),
         Cancel(stream="call", sequence=3, part=2),
         Drain(),
         Refused(reason="it takes no tasks"),
         Subscribe(sink="recorder", confirm=True),
         Seen(number=7),
-        Died(name="S1-0", reason="was killed", final=True, service="S1"),
+        Died(name="S1-0", reason="was killed", final=True, services=("S1", "T2")),
         StreamStarted(info=info()),
         verdict(3, part=2, missing=(Missing(voter="T2", reason="late"),), transcript=transcript),
         StreamEnded(stream="call", sequence=5, position=5 * SECOND, reason="was unplugged"),

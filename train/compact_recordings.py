@@ -11,6 +11,7 @@ import numpy as np
 
 from abhinaya.models.base import FloatArray, Utterance
 from abhinaya.models.compact.features import HOP_SAMPLES, SAMPLE_RATE, log_mel, speech_frames
+from abhinaya.models.compact.heard import Measured
 from abhinaya.models.compact.moments import Sums, fixed_statistics, heard_from
 from abhinaya.models.compact.running import Habits, SpeechStatistics
 from abhinaya.models.compact.voice import MEL, frame_values
@@ -50,7 +51,7 @@ class Recordings:
 
     def unnormalised(self) -> list[Utterance]:
         """Each clip with the fixed statistics of the training speech, whoever speaks."""
-        return [Utterance(samples, fixed_statistics()) for samples in self._samples]
+        return [Measured(samples, heard=fixed_statistics()) for samples in self._samples]
 
     def _one(self, i: int, heard_s: float, rng: np.random.Generator) -> Utterance:
         before, left = [], heard_s
@@ -67,7 +68,7 @@ class Recordings:
             values = self._values_of(clip)
             speech, peak = speech_frames(values[:, MEL], peak)
             sums += Sums.of(values[speech])
-        return Utterance(self._samples[i], habits.told(heard_from(sums)))
+        return Measured(self._samples[i], heard=habits.told(heard_from(sums)))
 
     def _values_of(self, i: int) -> FloatArray:
         if i not in self._values:
@@ -86,13 +87,13 @@ class Cuts:
 
 def streamed(folder: Path, cuts: Cuts | None = None) -> list[Utterance]:
     """Stretches of speech of each recording in `folder`, each recording a stream of its own."""
-    found = []
+    found: list[Utterance] = []
     for path in sorted(folder.glob("*.opus")):
         samples, statistics = read_audio(path), SpeechStatistics()
         for start, end in stretches(samples, cuts or Cuts()):
             piece = samples[start:end]
             statistics.update(piece)
-            found.append(Utterance(piece, statistics.heard()))
+            found.append(Measured(piece, heard=statistics.heard()))
     return found
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from abhinaya.models.base import Ballot, FloatArray, Utterance, Voter
+from abhinaya.models.compact.heard import Measured, heard_of
 from abhinaya.models.labels import LABELS
 from abhinaya.train.compact_recordings import (
     TELEPHONE,
@@ -256,7 +257,8 @@ def joint_figures(voter: Voter, data: Path, say: Callable[[str], None] = print) 
         }
         for name, texts in worded.items():
             paired = [
-                Utterance(u.samples, u.heard, text) for u, text in zip(heard, texts, strict=True)
+                Measured(u.samples, heard=heard_of(u), transcript=text)
+                for u, text in zip(heard, texts, strict=True)
             ]
             answers = ask(voter, paired, truth)
             key = f"{corpus} dev, 20 s heard, {name}"

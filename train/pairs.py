@@ -15,6 +15,7 @@ from typing import Final, Literal
 import numpy as np
 
 from abhinaya.models.base import Utterance, Voter
+from abhinaya.models.compact.heard import Measured, heard_of
 from abhinaya.train.compact_recordings import Recordings
 from abhinaya.train.compact_text import divide
 from abhinaya.train.data.clips import Clip, DataError, read_clips
@@ -63,7 +64,7 @@ def make_pairs(data: Path, part: Part, seed: int = 0) -> list[Pair]:
         text = by_label[said][int(rng.integers(len(by_label[said])))]
         text = with_errors(text, WORD_ERRORS, words, rng)
         told = replace(clip, split=SPLIT[part], transcript=text, transcript_source="")
-        pairs.append(Pair(told, Utterance(heard.samples, heard.heard, text)))
+        pairs.append(Pair(told, Measured(heard.samples, heard=heard_of(heard), transcript=text)))
     return pairs
 
 

@@ -11,12 +11,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from abhinaya.models.base import FloatArray, Heard
+from abhinaya.models.base import FloatArray
 from abhinaya.models.compact.features import (
     HOP_SAMPLES,
     N_MELS,
     SAMPLE_RATE,
 )
+from abhinaya.models.compact.heard import Heard
 from abhinaya.models.compact.listen import pad
 from abhinaya.models.compact.measure import normalised
 from abhinaya.models.compact.moments import fixed_statistics, heard_from

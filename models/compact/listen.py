@@ -8,9 +8,10 @@ from typing import Final
 
 import numpy as np
 
-from abhinaya.models.base import Abstention, FloatArray, Heard, Utterance
+from abhinaya.models.base import Abstention, FloatArray, Utterance
 from abhinaya.models.compact.features import SAMPLE_RATE, SILENCE_LEVEL, frame_levels
 from abhinaya.models.compact.functionals import N_FUNCTIONALS
+from abhinaya.models.compact.heard import Heard, heard_of
 from abhinaya.models.compact.manner import manner, spoken
 from abhinaya.models.compact.measure import SEEN, normalised
 from abhinaya.models.compact.running import SpeechStatistics
@@ -55,7 +56,7 @@ def listen(utterance: Utterance) -> Listened | Abstention:
 
 
 def _statistics(utterance: Utterance) -> Heard:
-    heard = utterance.heard
+    heard = heard_of(utterance)
     if heard is None or heard.frames == 0:
         own = SpeechStatistics()
         own.update(utterance.samples)

@@ -17,7 +17,7 @@ from typing import Final
 
 import numpy as np
 
-from abhinaya.models.base import FloatArray, Heard
+from abhinaya.models.base import FloatArray
 from abhinaya.models.compact.functionals import (
     FEWEST_FRAMES,
     N_CURVES,
@@ -36,6 +36,7 @@ from abhinaya.models.compact.functionals import (
     measured_signals,
     pitch_of,
 )
+from abhinaya.models.compact.heard import Heard
 from abhinaya.models.compact.moments import fixed_statistics
 from abhinaya.models.compact.voice import CEPSTRA, STRENGTH
 

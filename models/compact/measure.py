@@ -9,9 +9,10 @@ from typing import Final
 
 import numpy as np
 
-from abhinaya.models.base import FloatArray, Heard
+from abhinaya.models.base import FloatArray
 from abhinaya.models.compact.features import N_MELS
 from abhinaya.models.compact.functionals import pitch_of
+from abhinaya.models.compact.heard import Heard
 from abhinaya.models.compact.voice import MEL, PITCH, STRENGTH, VOICED
 
 SEEN: Final = (*range(MEL.start, MEL.stop), VOICED, STRENGTH, PITCH)

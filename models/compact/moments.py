@@ -12,7 +12,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from abhinaya.models.base import FloatArray, Heard
+from abhinaya.models.base import FloatArray
+from abhinaya.models.compact.heard import Heard
 from abhinaya.models.compact.prior import (
     PRIOR_CEPSTRA_STD,
     PRIOR_LEVEL,

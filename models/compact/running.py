@@ -18,9 +18,10 @@ from typing import Final
 
 import numpy as np
 
-from abhinaya.models.base import FloatArray, Heard
+from abhinaya.models.base import FloatArray
 from abhinaya.models.compact.features import HOP_SAMPLES, SAMPLE_RATE, frame_count, speech_frames
 from abhinaya.models.compact.functionals import FEWEST_FRAMES, N_FUNCTIONALS, functionals
+from abhinaya.models.compact.heard import Heard
 from abhinaya.models.compact.moments import Array64, Sums, heard_from
 from abhinaya.models.compact.voice import CONTEXT_FRAMES, MEL, frame_values
 

@@ -28,6 +28,8 @@ class Hearing:
     """False while speech goes on: more of the same segment will come."""
     previous: str = ""
     """Text of the stream's segments before, as far as it is known and `context_turns` asks."""
+    state: bytes = b""
+    """What the transcriber itself returned with the segment before of this stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +55,18 @@ class Transcription:
     confidence: float | None = None
     """In [0, 1]; None without words. Comparable within one transcriber, not across."""
     language: str = ""
-    """ISO 639-1, given or detected."""
+    """ISO 639-1, given or detected: of `text`."""
+    language_probability: float | None = None
+    """Of the detected language; None where it was given."""
+    translation: str = ""
+    """`text` in English, where that was asked for and it is in another language."""
     reason: str = ""
     """Why the text is empty."""
     stable: int = 0
     """How many of its first words a later part will not change; without meaning when final, since
     then none will change."""
+    state: bytes = b""
+    """What to hand over with the next segment of the stream; of a part it is of no use."""
 
 
 class Transcriber(Protocol):
@@ -92,6 +100,11 @@ class Transcriber(Protocol):
     @property
     def context_turns(self) -> int:
         """How many segments before are to be in `Hearing.previous`, at most."""
+        ...
+
+    @property
+    def stateful(self) -> bool:
+        """Whether what it returns depends on `Hearing.state`."""
         ...
 
     @property

@@ -94,7 +94,7 @@ class Sphinx:
         self._language = language
         self._guards = read_guards(SPHINX, guards)
         self.version = importlib.metadata.version("pocketsphinx")
-        self.incremental = partials > 0
+        self.incremental, self.stateful = partials > 0, False
         own = SETTINGS | settings
         front_end = FrontEnd({k: settings[k] for k in ("hmm", "featparams") if k in settings})
         first = Search(decoder(own), front_end)

@@ -69,6 +69,7 @@ class Whisper:
 
     """
 
+    stateful: Final = False
     incremental: Final = False
 
     def __init__(

@@ -11,15 +11,15 @@ import msgspec
 
 from abhinaya.stream import config as configuration
 from abhinaya.stream.errors import AbhinayaError
-from abhinaya.stream.messages import Ready
+from abhinaya.stream.messages import Service
 from abhinaya.stream.process import Epitaph
-from abhinaya.stream.work import load_work
+from abhinaya.stream.work import load_model
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What came of loading: one of the two."""
 
-    ready: Ready | None = None
+    service: Service | None = None
     epitaph: Epitaph | None = None
 
 
@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     with os.fdopen(os.dup(1), "wb") as answers, contextlib.redirect_stdout(sys.stderr):
         os.dup2(2, 1)
         try:
-            answer = Answer(ready=load_work(service, worker).ready("doctor", "1", 1))
+            answer = Answer(service=load_model(service, worker).service)
         except AbhinayaError as error:
             answer = Answer(
                 epitaph=Epitaph(

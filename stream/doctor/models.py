@@ -47,14 +47,14 @@ def model(config: Config, service: str, timeout_s: float, download: bool) -> Ite
     if answer.epitaph is not None:
         yield of_error(subject, answer.epitaph.error())
         return
-    ready = answer.ready
-    assert ready is not None
-    limit = ", no commercial use" if ready.noncommercial else ""
+    found = answer.service
+    assert found is not None
+    limit = ", no commercial use" if found.noncommercial else ""
     took_s = time.monotonic() - begun
     yield Finding(
         subject,
         "ok",
-        f"{ready.model} {ready.version} ({ready.licence}{limit}), loaded in {took_s:.1f} s",
+        f"{found.model} {found.version} ({found.licence}{limit}), loaded in {took_s:.1f} s",
     )
 
 

@@ -196,8 +196,10 @@ def _vote(vote: Vote) -> dict[str, Any]:
 def _transcript(transcript: Transcript) -> dict[str, Any]:
     return {
         "text": transcript.text,
+        "translation": transcript.translation,
         "confidence": _share(transcript.confidence),
         "language": transcript.language,
+        "language_probability": _share(transcript.language_probability),
         "reason": transcript.reason,
         "final": transcript.final,
         "stable_words": transcript.stable,

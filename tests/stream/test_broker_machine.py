@@ -3,6 +3,10 @@
 The law: whatever dies, hangs, comes late or comes twice, every segment comes out exactly once, as a
 verdict that names its missing voters or as a gap, in the order of its stream. What is provisional
 comes before that, of each segment in the order of its parts, and nothing of it after.
+
+Some nodes give one service and some give several; two services keep a state, here the list of the
+segments that went into it: it must be of segments before, and as long as no hub dies no segment
+that counted is missing in it.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import fakes
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from msgspec.structs import replace
 
 from abhinaya.models.labels import LABELS
 from abhinaya.stream.broker import Broker
@@ -21,16 +26,20 @@ from abhinaya.stream.messages import (
     Cancel,
     Credit,
     End,
+    Failed,
     Gap,
     Hello,
     Introduce,
+    Known,
     Message,
     Notice,
     Seen,
     StreamEnded,
     Subscribe,
     Task,
+    Transcript,
     Verdict,
+    Vote,
     Welcome,
 )
 from abhinaya.stream.outbox import Fleeting, Outbox
@@ -38,17 +47,26 @@ from abhinaya.stream.outlet import Outgoing
 from abhinaya.stream.recorder import Ledger
 
 SERVICES = ("asr", "S1", "T2", "ST1")
+STATEFUL = ("S1", "ST1")
+KINDS = {service: (service,) for service in SERVICES} | {
+    "ears": SERVICES,
+    "hosted": ("S1", "ST1"),
+}
+"""What the nodes of a name give."""
 
 
 @dataclass
 class Node:
     name: str
-    service: str
     incarnation: int = 1
     alive: bool = True
-    introduced: bool = False
-    tasks: list[Task] = field(default_factory=list)
-    answered: list[Task] = field(default_factory=list)
+    tasks: list[tuple[Task, str]] = field(default_factory=list)
+    """Each with one of the services that are to answer."""
+    answered: list[tuple[Task, str]] = field(default_factory=list)
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        return KINDS[self.name.rpartition("-")[0]]
 
     @property
     def peer(self) -> bytes:
@@ -68,6 +86,7 @@ class Front:
     """Of the segment that is being spoken."""
     fleeting: Fleeting = field(default_factory=Fleeting)
     outbox: Outbox | None = None
+    states: dict[str, bytes] = field(default_factory=dict)
     incarnation: int = 1
     alive: bool = True
 
@@ -89,7 +108,7 @@ class World(RuleBasedStateMachine):
             "file": Front("file", live=False),
             "live": Front("live", live=True),
         }
-        self.nodes = {f"{s}-0": Node(f"{s}-0", s) for s in SERVICES}
+        self.nodes = {f"{s}-0": Node(f"{s}-0") for s in SERVICES}
         self.ledger = Ledger()
         self.recording = True
         self.last_hub = ""
@@ -120,8 +139,9 @@ class World(RuleBasedStateMachine):
 
     def introduce_node(self, node: Node) -> None:
         node.tasks.clear()
-        incarnation = str(node.incarnation)
-        message = fakes.ready(node.service, node.name, incarnation=incarnation, trial_ms=2.0)
+        ready = fakes.ready(" ".join(node.services), node.name, str(node.incarnation), trial_ms=2.0)
+        gives = tuple(replace(s, stateful=s.name in STATEFUL) for s in ready.gives)
+        message = replace(ready, gives=gives)
         self.deliver(self.broker.from_worker(self.now, node.peer, message))
 
     def greet(self, front: Front) -> None:
@@ -155,6 +175,9 @@ class World(RuleBasedStateMachine):
             assert message.number == 0
             self.passing[event.stream].append((len(self.told[event.stream]), event))
         elif isinstance(event, Verdict | Gap | StreamEnded):
+            if isinstance(event, Verdict):
+                assert not any(vote.state for vote in event.votes)
+                assert event.transcript is None or not event.transcript.state
             self.told[event.stream].append(event)
         self.unconfirmed = max(self.unconfirmed, message.number)
 
@@ -163,16 +186,42 @@ class World(RuleBasedStateMachine):
             return
         if isinstance(message, Task):
             assert message.final or not node.tasks, "a part is for who holds nothing"
-            node.tasks.append(message)
+            self.check(message)
+            node.tasks += [(message, service) for service in message.services]
         elif isinstance(message, Introduce):
             self.introduce_node(node)
         elif isinstance(message, Cancel):
-            for task in list(node.tasks):
+            for entry in list(node.tasks):
+                task, service = entry
                 of_it = (task.stream, task.sequence) == (message.stream, message.sequence)
                 if of_it and message.part in (0, task.part):
-                    node.tasks.remove(task)
-                    failed = fakes.failed(task, node.service, False, "cancelled")
+                    node.tasks.remove(entry)
+                    failed = fakes.failed(task, service, False, "cancelled")
                     self.deliver(self.broker.from_worker(self.now, node.peer, failed))
+
+    def check(self, task: Task) -> None:
+        """The state that comes with a task must hold what counted before, and nothing later."""
+        for service in task.services:
+            known = list(task.states.get(service, b""))
+            assert service in STATEFUL or not known
+            assert known == sorted(set(known))
+            assert all(sequence < task.sequence for sequence in known)
+            counted = [
+                event.sequence
+                for event in self.told[task.stream]
+                if isinstance(event, Verdict) and event.revision == 0
+                if event.sequence < task.sequence and service in [v.voter for v in event.votes]
+            ]
+            if service in STATEFUL and self.hubs == 1:
+                assert set(counted) <= set(known)
+
+    def say(
+        self, node: Node, task: Task, service: str, message: Vote | Transcript | Failed
+    ) -> None:
+        if service in STATEFUL and not (isinstance(message, Failed) and message.retry):
+            known = task.states.get(service, b"")
+            message = replace(message, state=known + bytes([task.sequence]))
+        self.deliver(self.broker.from_worker(self.now, node.peer, message))
 
     def to_front(self, front: Front, message: Message) -> None:
         if not front.alive:
@@ -184,8 +233,14 @@ class World(RuleBasedStateMachine):
                 front.read = 0
             front.outbox.credit(standing.acknowledged, standing.window)
             front.outbox.resume(standing.next_sequence)
+            for service, state in front.states.items():
+                known = Known(stream=front.stream, service=service, state=state)
+                self.deliver(self.broker.from_worker(self.now, front.peer, known))
         elif isinstance(message, Credit) and front.outbox:
             front.outbox.credit(message.acknowledged, message.window)
+            front.states = message.states
+            for state in message.states.values():
+                assert all(sequence < message.acknowledged for sequence in state)
         elif isinstance(message, Introduce):
             self.greet(front)
 
@@ -214,7 +269,7 @@ class World(RuleBasedStateMachine):
     # --- what can happen --------------------------------------------------------------------------
 
     streams = st.sampled_from(["file", "live"])
-    names = st.sampled_from([f"{s}-{i}" for s in SERVICES for i in (0, 1)])
+    names = st.sampled_from([f"{kind}-{i}" for kind in KINDS for i in (0, 1)])
 
     @rule(stream=streams, count=st.integers(1, 4))
     def speak(self, stream: str, count: int) -> None:
@@ -242,16 +297,15 @@ class World(RuleBasedStateMachine):
     def answer(self, name: str, label: str, index: int) -> None:
         node = self.nodes.get(name)
         if node and node.alive and node.tasks:
-            task = node.tasks.pop(index % len(node.tasks))
-            node.answered.append(task)
-            message = fakes.answer(task, node.service, label)
-            self.deliver(self.broker.from_worker(self.now, node.peer, message))
+            task, service = node.tasks.pop(index % len(node.tasks))
+            node.answered.append((task, service))
+            self.say(node, task, service, fakes.answer(task, service, label))
 
     @rule(count=st.integers(1, 8), label=st.sampled_from(LABELS))
     def work(self, count: int, label: str) -> None:
         """The oldest tasks are answered, as on a good day."""
         for _ in range(count):
-            held = [(n.tasks[0].sequence, n.name) for n in self.nodes.values() if n.tasks]
+            held = [(n.tasks[0][0].sequence, n.name) for n in self.nodes.values() if n.tasks]
             if held:
                 self.answer(min(held)[1], label, 0)
         self.confirm()
@@ -262,7 +316,7 @@ class World(RuleBasedStateMachine):
         self.go_on_speaking(stream, 1)
         for _ in range(2):  # the words first, then those who read them
             for node in list(self.nodes.values()):
-                if node.tasks and not node.tasks[0].final:
+                if node.tasks and not node.tasks[0][0].final:
                     self.answer(node.name, label, 0)
 
     @rule(stream=streams)
@@ -277,15 +331,20 @@ class World(RuleBasedStateMachine):
     def answer_again(self, name: str, label: str) -> None:
         node = self.nodes.get(name)
         if node and node.alive and node.answered:
-            message = fakes.answer(node.answered[-1], node.service, label)
-            self.deliver(self.broker.from_worker(self.now, node.peer, message))
+            task, service = node.answered[-1]
+            # an earlier hub may have asked for it: then it answers what this one asks for as well
+            of_it = (task.stream, task.sequence, task.part, service)
+            node.tasks = [
+                (t, s) for t, s in node.tasks if (t.stream, t.sequence, t.part, s) != of_it
+            ]
+            self.say(node, task, service, fakes.answer(task, service, label))
 
     @rule(name=names, retry=st.booleans())
     def fail(self, name: str, retry: bool) -> None:
         node = self.nodes.get(name)
         if node and node.alive and node.tasks:
-            message = fakes.failed(node.tasks.pop(0), node.service, retry)
-            self.deliver(self.broker.from_worker(self.now, node.peer, message))
+            task, service = node.tasks.pop(0)
+            self.say(node, task, service, fakes.failed(task, service, retry))
 
     @rule(name=names)
     def node_dies(self, name: str) -> None:
@@ -296,7 +355,7 @@ class World(RuleBasedStateMachine):
     @rule(name=names)
     def node_starts(self, name: str) -> None:
         """A replica is added, or one that died comes back; its old self may not be missed yet."""
-        node = self.nodes.setdefault(name, Node(name, name.rpartition("-")[0], alive=False))
+        node = self.nodes.setdefault(name, Node(name, alive=False))
         if not node.alive:
             node.alive, node.incarnation = True, node.incarnation + 1
             node.answered.clear()
@@ -312,7 +371,7 @@ class World(RuleBasedStateMachine):
     @rule(stream=streams)
     def front_dies_and_is_started_again(self, stream: str) -> None:
         front = self.fronts[stream]
-        front.outbox, front.read = None, 0
+        front.outbox, front.read, front.states = None, 0, {}
         front.incarnation += 1
         self.greet(front)
         self.pump(front)

@@ -7,7 +7,7 @@ import pytest
 from abhinaya.stream import config as configuration
 from abhinaya.stream.config import WorkerConfig
 from abhinaya.stream.errors import ConfigError
-from abhinaya.stream.hosting import guest_node, guests
+from abhinaya.stream.hosting import guests
 
 PROFILE = """
 [voters.S1]
@@ -25,30 +25,30 @@ def test_guests_are_found_by_their_host() -> None:
     voters |= {name: WorkerConfig(model="m", host="S2") for name in ("ST1", "X")}
     assert guests(voters, "S2") == ["ST1", "X"]
     assert guests(voters, "S1") == []
-
-
-@pytest.mark.parametrize(
-    ("host", "node"),
-    [("S2-0", "ST1-0"), ("S2-gpu7-4711", "ST1-gpu7-4711"), ("big", "ST1-big"), ("S21", "ST1-S21")],
-)
-def test_a_guests_node_is_named_after_its_hosts(host: str, node: str) -> None:
-    assert guest_node(host, "S2", "ST1") == node
+    assert guests({"S1": WorkerConfig(model="m", host="asr")}, "asr") == ["S1"]
 
 
 def test_a_profile_with_a_guest(tmp_path) -> None:
     path = tmp_path / "p.toml"
     path.write_text(PROFILE)
     assert configuration.load(str(path)).voters["ST1"].host == "S2"
+    shared = {"asr.model": "faster-whisper", "voters.ST1.host": "asr"}
+    assert configuration.load(str(path), shared).voters["ST1"].host == "asr"
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"voters.ST1.host": "S3"}, "'S3' is no other voter"),
-        ({"voters.ST1.host": "ST1"}, "'ST1' is no other voter"),
+        ({"voters.ST1.host": "S3"}, "'S3' is not another voter"),
+        ({"voters.ST1.host": "ST1"}, "'ST1' is not another voter"),
         ({"voters.S2.host": "S1"}, "S2 is itself in the processes of S1"),
         ({"voters.S2.replicas": 2}, "voters.ST1.replicas is not voters.S2.replicas"),
-        ({"asr.model": "pocketsphinx", "asr.host": "S1"}, "only a voter can share"),
+        ({"voters.ST1.host": "asr"}, "'asr' is not another voter of this profile"),
+        (
+            {"asr.model": "faster-whisper", "asr.replicas": 2, "voters.ST1.host": "asr"},
+            "voters.ST1.replicas is not asr.replicas",
+        ),
+        ({"asr.model": "faster-whisper", "asr.host": "S1"}, "only a voter can share"),
     ],
 )
 def test_what_cannot_be_shared(tmp_path, changes, message) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,11 +32,11 @@ from abhinaya.stream.messages import (
     ToHub,
     Vote,
 )
-from abhinaya.stream.node import Node, run_safely
+from abhinaya.stream.node import Node
 from abhinaya.stream.process import Stop
 from abhinaya.stream.sockets import Hub, connect, receive, send, workers_endpoint
 from abhinaya.stream.wire import Decoder, Encoder
-from abhinaya.stream.work import Answer
+from abhinaya.stream.work import Adapter, Answer
 
 M = TypeVar("M", bound=Message)
 PATIENCE_S = 10.0
@@ -47,15 +46,13 @@ BEAT_S = 0.05
 class Work:
     """Votes happy; breaks on the sequence numbers in `bad`; hangs while `gate` is closed."""
 
-    def __init__(self, bad: Sequence[int] = ()) -> None:
+    def __init__(self, bad: Sequence[int] = (), name: str = "S1") -> None:
+        self.service = fakes.service(name)
         self.bad = bad
         self.gate = threading.Event()
         self.gate.set()
         self.batches: list[list[int]] = []
         self.forgotten: list[tuple[str, int]] = []
-
-    def ready(self, node: str, incarnation: str, tasks: int) -> Ready:
-        return fakes.ready("S1", node, incarnation=incarnation, credits=tasks)
 
     def run(self, batch: Sequence[Task]) -> list[Answer]:
         self.batches.append([task.sequence for task in batch])
@@ -82,13 +79,15 @@ class Bench:
         self.error: Exception | None = None
         self.thread: threading.Thread | None = None
 
-    def start(self, work: Work, batch: int = 8) -> None:
+    def start(self, *models: Work, batch: int = 8) -> None:
         socket = connect(self.context, self.endpoint, "S1-0")
 
         def live() -> None:
             batcher = Batcher(batch, 10**9, 0.0)
             try:
-                node = Node(work.ready("S1-0", "1", 4), work, batcher, socket, BEAT_S)
+                adapter = Adapter(models)
+                ready = Ready(node="S1-0", incarnation="1", gives=adapter.gives, credits=4)
+                node = Node(ready, adapter, batcher, socket, BEAT_S)
                 self.code = node.run(self.stop)
             except ModelError as error:
                 self.error = error
@@ -145,7 +144,7 @@ def sequences(answers: Sequence[Vote | Failed]) -> list[int]:
 
 
 def introduced(bench: Bench, work: Work, batch: int = 8) -> None:
-    bench.start(work, batch)
+    bench.start(work, batch=batch)
     bench.until(lambda: bench.of(Ready))
 
 
@@ -263,21 +262,6 @@ def test_a_segment_that_is_not_wanted_is_forgotten_once_the_batch_is_done(bench:
     assert work.forgotten == [("call", 1)]
 
 
-def test_work_that_cannot_forget_goes_on(
-    bench: Bench, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    work = Work()
-
-    def fail(stream: str, sequence: int) -> None:
-        raise RuntimeError("no such thing")
-
-    monkeypatch.setattr(work, "forget", fail)
-    introduced(bench, work)
-    bench.say(Cancel(stream="call", sequence=1), fakes.task(2))
-    bench.until(lambda: bench.of(Vote))
-    assert "could not forget: RuntimeError: no such thing" in capfd.readouterr().err
-
-
 def test_asked_to_introduce_itself_it_does_and_drops_what_an_earlier_hub_wanted(
     bench: Bench,
 ) -> None:
@@ -354,7 +338,7 @@ def test_serve_loads_the_model_answers_and_loses_no_answer_on_leaving(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it says last must not be thrown away with the socket."""
-    monkeypatch.setattr(node_module, "load_work", lambda service, worker: Work())
+    monkeypatch.setattr(node_module, "load_model", lambda service, worker: Work())
     run = Config(
         profile="test",
         voters={"S1": WorkerConfig(model="fake", max_batch=2)},
@@ -382,39 +366,37 @@ def test_serve_refuses_a_service_that_the_profile_has_not(bench: Bench) -> None:
         node_module.serve(run, "S9-0", "S9", "ipc:///nowhere", Stop())
 
 
-# --- without the loop -----------------------------------------------------------------------------
+# --- several services in one process --------------------------------------------------------------
 
 
-def test_a_batch_that_fails_is_run_task_by_task() -> None:
-    work = Work(bad=[1])
-    answers = run_safely(work, [fakes.task(s) for s in range(3)])
-    assert work.batches == [[0, 1, 2], [0], [1], [2]]
-    assert [bool(answer.ballot) for answer in answers] == [True, False, True]
+def test_a_node_answers_for_each_service_that_a_task_asks_for_and_at_once(bench: Bench) -> None:
+    first, second = Work(name="S1"), Work(name="T2")
+    second.gate.clear()
+    bench.start(first, second)
+    bench.until(lambda: bench.of(Ready))
+    bench.say(fakes.task(0, services=("S1", "T2")))
+    bench.until(lambda: second.batches)
+    (vote,) = bench.until(lambda: bench.of(Vote))
+    assert vote.voter == "S1", "what is there is sent while the rest is worked on"
+    second.gate.set()
+    bench.until(lambda: len(bench.of(Vote)) == 2)
+    bench.say(fakes.task(1, services=("T2",)))
+    bench.until(lambda: len(bench.of(Vote)) == 3)
+    assert (first.batches, second.batches) == ([[0]], [[0], [1]])
 
 
-def test_what_a_model_says_in_dying_is_cut_short() -> None:
-    class Chatty(Work):
-        def run(self, batch: Sequence[Task]) -> list[Answer]:
-            raise ValueError("x" * 100_000)
-
-    (answer,) = run_safely(Chatty(), [fakes.task(0)])
-    assert answer.retry
-    assert len(answer.failure) < 300
-
-
-@pytest.mark.parametrize("count", [0, 1, 3])
-def test_a_model_that_gives_the_wrong_number_of_answers_has_failed(count: int) -> None:
-    class Wrong(Work):
-        def run(self, batch: Sequence[Task]) -> list[Answer]:
-            if len(batch) == 1:
-                return [Answer(ballot=Ballot("happy"))]
-            return [Answer(ballot=Ballot("sad"))] * count
-
-    answers = run_safely(Wrong(), [fakes.task(0), fakes.task(1)])
-    assert [a.ballot.label for a in answers if a.ballot] == ["happy", "happy"]
-
-
-# --- several nodes in one process -----------------------------------------------------------------
+def test_a_cancelled_task_is_answered_for_each_service(bench: Bench) -> None:
+    first, second = Work(name="S1"), Work(name="T2")
+    first.gate.clear()
+    bench.start(first, second)
+    bench.until(lambda: bench.of(Ready))
+    bench.say(fakes.task(0))
+    bench.until(lambda: first.batches)
+    bench.say(fakes.task(1, services=("S1",)), fakes.task(1, services=("T2",)))
+    bench.say(Cancel(stream="call", sequence=1))
+    bench.until(lambda: len(bench.of(Failed)) == 2)
+    assert {failed.service for failed in bench.of(Failed)} == {"S1", "T2"}
+    first.gate.set()
 
 
 def hosted(tmp_path: Path) -> Config:
@@ -449,42 +431,16 @@ def test_host_and_guest_vote_with_one_copy_and_one_run_of_their_encoders(
 
     bench.thread = threading.Thread(target=live, daemon=True)
     bench.thread.start()
-    bench.until(lambda: len({ready.node for ready in bench.of(Ready)}) == 2)
-    ready = {r.node: r for r in bench.of(Ready)}
-    assert {name: r.service for name, r in ready.items()} == {"S2-0": "S2", "ST1-0": "ST1"}
-    assert len({r.incarnation for r in ready.values()}) == 1, "one process"
+    (ready,) = bench.until(lambda: bench.of(Ready))
+    assert [service.name for service in ready.gives] == ["S2", "ST1"]
     heard.clear()  # they were tried before they said that they are ready
-    tasks = [fakes.task(s, length=8000, transcript="well") for s in range(3)]
-    for name in (b"S2-0", b"ST1-0"):
-        for task in tasks:
-            assert send(bench.hub.workers, bench.encoder.encode(task), name)
+    for service, said in (("S2", None), ("ST1", "well")):  # the transcript comes later
+        for sequence in range(3):
+            task = fakes.task(sequence, length=8000, services=(service,), transcript=said)
+            assert send(bench.hub.workers, bench.encoder.encode(task), b"S2-0")
     bench.until(lambda: len(bench.of(Vote)) == 6)
     assert {vote.voter for vote in bench.of(Vote)} == {"S2", "ST1"}
     assert len(made) == 1, "one copy of the encoders"
     assert sum(heard) == 3, "each segment is encoded once"
     bench.stop.asked = True
     assert bench.left() == 0
-
-
-def test_a_guest_that_is_refused_ends_its_host(
-    tmp_path: Path, bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(node_module, "load_work", lambda *_: Work())
-    worker = WorkerConfig(model="any")
-    voters = {"S2": worker, "ST1": replace(worker, host="S2")}
-    run = Config(profile="p", voters=voters, supervise=SuperviseConfig(beat_s=BEAT_S))
-
-    def live() -> None:
-        try:
-            node_module.serve(run, "S2-0", "S2", f"ipc://{tmp_path}", bench.stop)
-        except ModelError as error:
-            bench.error = error
-
-    bench.thread = threading.Thread(target=live, daemon=True)
-    bench.thread.start()
-    bench.until(lambda: len({ready.node for ready in bench.of(Ready)}) == 2)
-    refusal = bench.encoder.encode(Refused(reason="no part in this run"))
-    assert send(bench.hub.workers, refusal, b"ST1-0")
-    bench.left()
-    assert bench.error is not None
-    assert "ST1-0: was refused by the hub: no part in this run" in str(bench.error)

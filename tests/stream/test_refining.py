@@ -100,7 +100,7 @@ def test_a_refiner_that_abstains_fails_or_dies_leaves_the_verdict() -> None:
             hub.say(REFINER_PEER, fakes.failed(task, "refiner", retry=False))
         else:
             service = "refiner" if ending == "stays dead" else ""
-            hub.sink(Died(name="refiner-0", reason="was killed", service=service))
+            hub.sink(Died(name="refiner-0", reason="was killed", services=(service,)))
         wait(hub, 6, refiner_lives=ending == "abstains")
         assert [v.label for v in hub.events(Verdict)] == ["fear"], ending
         tie(hub, 1)

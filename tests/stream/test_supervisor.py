@@ -94,14 +94,14 @@ def test_without_restarts_the_first_death_is_final() -> None:
 def test_every_replica_is_a_process_of_its_own() -> None:
     specs = node_specs("S1", 2)
     assert [spec.name for spec in specs] == ["S1-0", "S1-1"]
-    assert {spec.service for spec in specs} == {"S1"}
+    assert {spec.services for spec in specs} == {("S1",)}
     assert specs[1].arguments == ("--name", "S1-1", "--service", "S1")
 
 
 def test_guests_live_in_the_processes_of_their_host() -> None:
     specs = node_specs("S2", 2, ["ST1"])
     assert [spec.name for spec in specs] == ["S2-0", "S2-1"]
-    assert [spec.guests for spec in specs] == [(("ST1-0", "ST1"),), (("ST1-1", "ST1"),)]
+    assert [spec.services for spec in specs] == [("S2", "ST1")] * 2
     assert specs[0].arguments == node_specs("S2", 1)[0].arguments
 
 
@@ -177,12 +177,12 @@ pytestmark = pytest.mark.processes
 
 
 def test_a_process_that_is_killed_is_started_again(yard: Yard) -> None:
-    yard.start("S1-0", service="S1")
+    yard.start("S1-0", services=("S1",))
     first = yard.up("S1-0")
     assert yard.supervisor.pid("S1-0") == first
     os.kill(first, signal.SIGKILL)
     death = yard.dies()
-    assert (death.name, death.service, death.final) == ("S1-0", "S1", False)
+    assert (death.name, death.services, death.final) == ("S1-0", ("S1",), False)
     assert isinstance(death.error, ProcessError)
     assert death.error.reason == "was killed by SIGKILL"
     second = yard.up("S1-0", 2)
@@ -307,24 +307,3 @@ def test_when_the_supervisor_is_killed_its_children_leave(directory: Path) -> No
     finally:
         parent.kill()
         parent.wait()
-
-
-def test_a_process_with_guests_is_ready_when_all_its_nodes_are(yard: Yard) -> None:
-    yard.start("S2-0", guests=(("ST1-0", "ST1"),), service="S2")
-    yard.supervisor.ready("S2-0")
-    assert yard.supervisor.stages() == {"S2-0": Stage.STARTING}
-    yard.supervisor.ready("ST1-0")
-    assert yard.supervisor.stages() == {"S2-0": Stage.READY}
-    yard.supervisor.doubt()
-    yard.supervisor.ready("ST1-0")
-    assert yard.supervisor.stages() == {"S2-0": Stage.STARTING}
-
-
-def test_a_stuck_guest_is_the_end_of_its_process_and_both_come_back(yard: Yard) -> None:
-    guests = (("ST1-0", "ST1"),)
-    yard.start("S2-0", guests=guests, service="S2")
-    yard.supervisor.doom("ST1-0", str(yard.up("S2-0")), "was stuck")
-    death = yard.dies()
-    assert (death.name, death.service, death.guests) == ("S2-0", "S2", guests)
-    assert not death.final
-    yard.up("S2-0", times=2)
