@@ -21,7 +21,7 @@ COMMANDS: Final = {
     "vad": "how well speech is found and cut, against reference turns",
     "asr": "word error rate and speed of the transcribers",
     "view": "what the live view costs with many streams; or a picture of it",
-    "vote": "the vote against its voters, and how late a change is seen",
+    "quality": "words, voters and vote where the truth is known, in one table",
     "models": "the voters by batch and length, with weights made up",
 }
 
