@@ -108,6 +108,8 @@ class Broker:
         self._states = States()
         self._out: list[Outgoing] = []
         self._acknowledge: dict[str, None] = {}
+        self._over: dict[str, None] = {}
+        """Streams whose end is written down, but of which a late vote may still come."""
         self._refused: Counter[str] = Counter()
         self._doubles = 0
         self._next_status = 0.0
@@ -402,6 +404,13 @@ class Broker:
         self._material.forget(key)
         self._act(now, self._desks.close(key))
 
+    def _clear(self) -> None:
+        """Forget what is known of streams that are over, once nobody works on them any more."""
+        for stream in [s for s in self._over if not self._material.holds(s)]:
+            del self._over[stream]
+            self._material.ended(stream)
+            self._states.ended(stream)
+
     # --- sinks ------------------------------------------------------------------------------------
 
     def _seen(self, number: int) -> None:
@@ -410,8 +419,7 @@ class Broker:
                 self._fronts.written(event.stream, event.sequence)
                 self._acknowledge[event.stream] = None
             if isinstance(event, StreamEnded):
-                self._material.ended(event.stream)
-                self._states.ended(event.stream)
+                self._over[event.stream] = None
 
     def _died(self, now: float, died: Died) -> None:
         if died.name in self._node_ids:
@@ -453,6 +461,7 @@ class Broker:
             self._act(now, self._desks.ask(key, now, choices))
         for key in self._aggregator.closed(now):
             self._forget(now, key)
+        self._clear()
         if self._parts:
             self._go_on(now)
         for stream in self._acknowledge:

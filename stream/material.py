@@ -45,6 +45,10 @@ class Material:
     def __contains__(self, key: Key) -> bool:
         return key in self._segments
 
+    def holds(self, stream: str) -> bool:
+        """Whether a segment of a stream is kept."""
+        return any(of == stream for of, _ in self._segments)
+
     def keep(self, segment: Segment) -> None:
         """Take in a segment."""
         self._segments[segment.stream, segment.sequence] = segment

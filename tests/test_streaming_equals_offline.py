@@ -1,8 +1,8 @@
 """What the monitor says of a recording is what its models say of it without any process or socket.
 
 Offline here means: one process, one segment at a time, nothing batched, nothing sent. What it does
-by hand is what a stream must come to: the cut, the statistics heard so far, the transcript, each
-vote, the decision. Only the rounding to 16 bits, as which samples travel, is taken over: a
+by hand is what a stream must come to: the cut, what each model knows of the voice, the transcript,
+each vote, the decision. Only the rounding to 16 bits, as which samples travel, is taken over: a
 recogniser may hear another word for less.
 """
 
@@ -20,7 +20,6 @@ import pytest
 from abhinaya.bench.demo import CALL
 from abhinaya.models import registry
 from abhinaya.models.base import Ballot, Utterance
-from abhinaya.models.compact.running import SpeechStatistics
 from abhinaya.models.ensemble import Rule, decide
 from abhinaya.models.labels import LABELS
 from abhinaya.stream import cli, transcribe
@@ -52,17 +51,17 @@ def offline(paths: list[Path]) -> dict[str, list[Offline]]:
     rule = Rule(config.vote.method, config.vote.tie_policy, config.vote.priority)
     found: dict[str, list[Offline]] = {}
     for path in paths:
-        heard = SpeechStatistics()
+        states: dict[str, bytes] = {}
         request = transcribe.Request(path.stem, str(path))
         for text in transcribe.transcribe(request, transcriber, config.vad, SileroVad(), 1):
-            heard.update(text.piece.samples)
             said = text.said.text
-            utterance = Utterance(transcribe.as_received(text.piece.samples), heard.heard(), said)
+            samples = transcribe.as_received(text.piece.samples)
             answers = {
-                name: voter.vote([utterance])[0]
+                name: voter.vote([Utterance(samples, states.get(name, b""), said)])[0]
                 for name, voter in voters.items()
                 if said or "transcript" not in voter.card.needs
             }
+            states |= {name: answer.state for name, answer in answers.items() if answer.state}
             votes = {n: a for n, a in answers.items() if isinstance(a, Ballot)}
             found.setdefault(path.stem, []).append(
                 Offline(

@@ -118,6 +118,8 @@ def _said(event: Verdict) -> Iterator[str]:
         return
     if event.transcript.text:
         yield f"“{clean(event.transcript.text)}”"
+        if event.transcript.translation:
+            yield f"in English: “{clean(event.transcript.translation)}”"
     elif event.transcript.reason:
         yield f"no words: {clean(event.transcript.reason)}"
 

@@ -43,8 +43,11 @@ class TranscriptRow(msgspec.Struct, frozen=True):
     """What was said."""
 
     text: str
+    translation: str = ""
+    """The same in English, if it was translated."""
     confidence: float | None = None
     language: str = ""
+    language_probability: float | None = None
     reason: str = ""
     """Why the text is empty."""
 
@@ -78,8 +81,11 @@ class Decided(msgspec.Struct, frozen=True, tag="verdict", tag_field="type"):
 
     @property
     def text(self) -> str:
-        """What was said, on one line; empty if nobody knows."""
-        return one_line(self.transcript.text) if self.transcript else ""
+        """What was said, on one line, with its translation; empty if nobody knows."""
+        if self.transcript is None:
+            return ""
+        text, english = self.transcript.text, self.transcript.translation
+        return one_line(f"{text} ({english})" if english else text)
 
 
 class Lost(msgspec.Struct, frozen=True, tag="gap", tag_field="type"):

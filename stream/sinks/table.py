@@ -18,7 +18,8 @@ Cell = str | int | float | bool | None
 COLUMNS: Final = (
     "type", "stream", "segment", "revision", "final", "start_s", "end_s", "wall_time", "label",
     "leading", "confidence", "agreement", "margin", "reason", "transcript",
-    "transcript_confidence", "language", "votes", "missing", "latency_ms",
+    "translation", "transcript_confidence", "language", "language_probability", "votes",
+    "missing", "latency_ms",
     *(f"p_{label}" for label in LABELS),
 )  # fmt: skip
 """`p_LABEL` is the mean probability that the voters present give to the label."""
@@ -47,8 +48,10 @@ def cells(row: Segment) -> dict[str, Cell]:
         "agreement": row.agreement,
         "margin": row.margin,
         "transcript": said.text if said else None,
+        "translation": said.translation if said else None,
         "transcript_confidence": said.confidence if said else None,
         "language": said.language if said else None,
+        "language_probability": said.language_probability if said else None,
         "votes": ballots(row),
         "missing": "; ".join(f"{m.voter}: {m.reason}" for m in row.missing),
         "latency_ms": row.latency_ms.get("total"),

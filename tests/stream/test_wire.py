@@ -165,7 +165,6 @@ def test_an_unknown_field_is_refused_by_its_name() -> None:
         ("stream", None),
         ("cut", "bored"),
         ("sent_unix_s", "noon"),
-        
         ("start", 2**70 // 2**6 * 1.5),
     ],
 )

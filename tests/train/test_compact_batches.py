@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from abhinaya.models.base import Heard
 from abhinaya.models.compact.features import (
     SAMPLE_RATE,
 )
+from abhinaya.models.compact.heard import Heard
 from abhinaya.models.compact.measure import N_FEATURES, SEEN, normalised
 from abhinaya.models.compact.moments import fixed_statistics
 from abhinaya.models.compact.running import SpeechStatistics

@@ -273,7 +273,7 @@ def test_two_steps_from_the_command_make_a_voter(
     voter = load(model, {"weights": str(path)})
     rng = np.random.default_rng(0)
     samples = (0.1 * rng.standard_normal(8_000)).astype(np.float32)
-    (answer,) = voter.vote([Utterance(samples, None, "its joy")])
+    (answer,) = voter.vote([Utterance(samples, transcript="its joy")])
     assert isinstance(answer, Ballot)
     card = json.loads(path.with_suffix(".json").read_text())
     assert card["model"] == model

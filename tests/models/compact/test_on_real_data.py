@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from abhinaya.models.base import Ballot, Utterance
+from abhinaya.models.compact.heard import Measured
 from abhinaya.models.compact.running import SpeechStatistics
 from abhinaya.models.registry import load
 from abhinaya.train.data.readers import read_readers
@@ -38,7 +39,7 @@ def heard_in_turn(rows: list[dict[str, str]]) -> list[Utterance]:
     for row in rows:
         samples = read(DATA / row["path"])
         statistics.update(samples)
-        utterances.append(Utterance(samples, statistics.heard()))
+        utterances.append(Measured(samples, heard=statistics.heard()))
     return utterances
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from abhinaya.models.base import Abstention, Ballot, Heard, Utterance, Voter
+from abhinaya.models.base import Abstention, Ballot, Utterance, Voter
 from abhinaya.models.compact.features import SAMPLE_RATE
+from abhinaya.models.compact.heard import Heard, Measured
 from abhinaya.models.compact.running import SpeechStatistics
 from abhinaya.models.errors import DamagedFileError, LabelsError, MissingFileError
 from abhinaya.models.labels import LABELS
@@ -27,7 +28,7 @@ def utterance(seconds: float, words: str = "well i never", seed: int = 0) -> Utt
     samples = (0.1 * loudness * rng.standard_normal(n)).astype(np.float32)
     statistics = SpeechStatistics()
     statistics.update(samples)
-    return Utterance(samples, statistics.heard(), words)
+    return Measured(samples, heard=statistics.heard(), transcript=words)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +80,7 @@ def test_audio_that_cannot_be_heard_abstains_and_the_others_vote(
     name: str, samples: np.ndarray, reason: str, voters: dict[str, Voter]
 ) -> None:
     good = utterance(1.0)
-    broken, answer = voters[name].vote([Utterance(samples, None, "hello"), good])
+    broken, answer = voters[name].vote([Utterance(samples, transcript="hello"), good])
     assert isinstance(broken, Abstention)
     assert reason in broken.reason
     (alone,) = voters[name].vote([good])
@@ -126,7 +127,7 @@ def test_the_joint_voter_listens_to_both(voters: dict[str, Voter]) -> None:
     ],
 )
 def test_plain_words_have_their_label(words: str, label: str, voters: dict[str, Voter]) -> None:
-    (answer,) = voters["compact-text"].vote([Utterance(np.zeros(0, np.float32), None, words)])
+    (answer,) = voters["compact-text"].vote([Utterance(np.zeros(0, np.float32), transcript=words)])
     assert isinstance(answer, Ballot)
     assert answer.label == label
 
@@ -135,7 +136,7 @@ def test_what_was_heard_decides_the_normalisation(voters: dict[str, Voter]) -> N
     one = utterance(1.0)
     assert one.heard is not None
     other = Heard(one.heard.frames, one.heard.mean - 3.0, one.heard.std)
-    same, moved = voters["compact-speech"].vote([one, Utterance(one.samples, other)])
+    same, moved = voters["compact-speech"].vote([one, Measured(one.samples, heard=other)])
     assert np.abs(probabilities(same) - probabilities(moved)).max() > 1e-3
 
 
@@ -148,7 +149,7 @@ def test_without_statistics_it_normalises_by_the_utterance(voters: dict[str, Vot
 def test_statistics_of_another_size_are_refused(voters: dict[str, Voter]) -> None:
     wrong = Heard(10, np.zeros(80, np.float32), np.ones(80, np.float32))
     with pytest.raises(ValueError, match="values of a frame"):
-        voters["compact-speech"].vote([Utterance(utterance(1.0).samples, wrong)])
+        voters["compact-speech"].vote([Measured(utterance(1.0).samples, heard=wrong)])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -259,7 +260,7 @@ def test_voters_run_without_torch() -> None:
         "from abhinaya.models.base import Utterance\n"
         "from abhinaya.models.registry import load\n"
         "rng = np.random.default_rng(0)\n"
-        "one = Utterance(rng.standard_normal(16000).astype(np.float32), None, 'hello there')\n"
+        "one = Utterance(rng.standard_normal(16000).astype(np.float32), transcript='hello there')\n"
         f"for name in {NAMES!r}: load(name).vote([one])\n"
         "print(*[m for m in ('torch', 'transformers', 'scipy') if m in sys.modules])\n"
     )

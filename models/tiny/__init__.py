@@ -1,0 +1,1 @@
+"""The embedded voters: small heads on the lower levels of Whisper's encoder, and a text tower."""

@@ -1,0 +1,123 @@
+"""Whisper's encoder for segments of any length: one pass for the words and for the voters.
+
+The graph (`weights/whisper-tiny-encoder.onnx`, made by `abhinaya.train.tiny.graph`) holds no
+weights: they come from the CTranslate2 `model.bin` that the transcriber uses. The lower levels tell
+how something is said (arXiv 2602.06000), the last one what is said.
+
+Shapes: n samples, L levels, T frames of 20 ms, D = 384.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from faster_whisper.feature_extractor import FeatureExtractor
+
+from abhinaya.models.base import FloatArray
+from abhinaya.models.errors import DamagedFileError
+from abhinaya.models.tiny.ct2_file import REMEDY, read_tensors
+
+GRAPH: Final = "whisper-tiny-encoder.onnx"
+LEVELS: Final = (1, 2, 3)
+"""Layers whose outputs the graph gives, besides the last."""
+WIDTH: Final = 384
+FRAME_SAMPLES: Final = 320
+"""20 ms."""
+TAIL_SAMPLES: Final = 8_000
+"""Silence behind each segment. Without it the decoder repeats itself more often."""
+LONGEST_SAMPLES: Final = 30 * 16_000 - TAIL_SAMPLES
+"""Whisper knows 1,500 positions."""
+REMEMBERED: Final = 8
+"""Segments whose encodings are kept: those of a batch, which all voters of a process ask for."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """What the encoder makes of one segment."""
+
+    levels: FloatArray
+    """[L, T, D] outputs of the lower layers, only the frames of the segment itself."""
+    last: FloatArray
+    """[1, T', D] output of the encoder, over the segment and the silence behind it."""
+
+
+class Encoder:
+    """Segments to levels. Thread-safe.
+
+    Args:
+        folder: of a CTranslate2 model of Whisper tiny or tiny.en.
+
+    Raises:
+        DamagedFileError: its `model.bin` is not one of that size.
+
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._session = _session(folder / "model.bin")
+        self._mel = FeatureExtractor()
+        self._known: OrderedDict[bytes, Encoded] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def encode(self, samples: FloatArray) -> Encoded:
+        """Return the encoding of 16 kHz samples [n] in [-1, 1], n at most LONGEST_SAMPLES.
+
+        Samples that are not numbers count as silence. Known segments are not encoded again.
+        """
+        key = hashlib.blake2b(samples.tobytes(), digest_size=16).digest()
+        with self._lock:
+            if key not in self._known:
+                self._known[key] = self._encode(samples)
+                if len(self._known) > REMEMBERED:
+                    self._known.popitem(last=False)
+            return self._known[key]
+
+    def _encode(self, samples: FloatArray) -> Encoded:
+        clean = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
+        padded = np.pad(clean, (0, TAIL_SAMPLES + -len(clean) % FRAME_SAMPLES))
+        mel: FloatArray = self._mel(padded.astype(np.float32), padding=0)[None]
+        *levels, last = self._session.run(None, {"mel": mel.astype(np.float32)})
+        frames = -(-len(samples) // FRAME_SAMPLES)
+        return Encoded(np.concatenate(levels)[:, :frames], last)
+
+
+@cache
+def shared(folder: Path) -> Encoder:
+    """Return the encoder of a folder: the same one for every caller in this process."""
+    return Encoder(folder)
+
+
+def _session(path: Path) -> onnxruntime.InferenceSession:
+    weights = _weights(path)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    values = [onnxruntime.OrtValue.ortvalue_from_numpy(value) for value in weights.values()]
+    graph = resources.files("abhinaya.models.tiny.weights").joinpath(GRAPH).read_bytes()
+    try:
+        options.add_external_initializers(list(weights), values)
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors share no base class of their own
+        raise DamagedFileError(path, f"not a Whisper of size tiny: {error}", REMEDY) from error
+
+
+def _weights(path: Path) -> dict[str, npt.NDArray[np.float32]]:
+    """Return the encoder's weights as the graph names and shapes them."""
+    tensors = read_tensors(path, "encoder/")
+    return {
+        name: np.ascontiguousarray(
+            value.T if "/linear_" in name and value.ndim == 2 else value
+        ).astype(np.float32)
+        for name, value in tensors.items()
+        if value.ndim > 0
+    }
