@@ -21,8 +21,9 @@ from pathlib import Path
 
 from abhinaya.bench.monitored import add_profile, profile_of
 from abhinaya.bench.quality.ears import Answer, Ears, read_answers, write_answers
-from abhinaya.bench.quality.material import Material, Materials, Size
-from abhinaya.bench.quality.rows import as_json, more_rows, rows_of, table_of
+from abhinaya.bench.quality.material import MATERIALS, Material
+from abhinaya.bench.quality.rows import as_json, more_rows, rows_of, tables_of
+from abhinaya.bench.quality.source import Size, Source
 from abhinaya.bench.report import Report, parser, publish
 from abhinaya.models.errors import ModelError as UnusableModel
 from abhinaya.stream.config import Config
@@ -37,8 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.again:
         answers = read_answers(_bytes_of(options.again))
     else:
-        chosen = choose(Materials(options.data, _size(options), options.seed).all(), options.only)
-        answers = hear(config, chosen)
+        size = Size.quick() if options.quick else Size()
+        source = Source(options.data, size, options.seed)
+        answers = hear(config, choose(MATERIALS, options.only), source)
     if options.keep:
         _write(options.keep, write_answers(answers))
     heard: dict[str, list[Answer]] = {}
@@ -52,9 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "quick": options.quick,
         "seed": options.seed,
     }
-    title = f"Quality, profile {config.profile}" + (", a quick look" if options.quick else "")
     report = Report("quality", settings, {"rows": as_json(rows)})
-    publish(report, [table_of(rows, title)], options.json)
+    publish(report, tables_of(rows), options.json)
     return 0
 
 
@@ -75,7 +76,7 @@ def choose(materials: Sequence[Material], only: Sequence[str]) -> list[Material]
     return [m for m in materials if not only or any(m.name.startswith(name) for name in only)]
 
 
-def hear(config: Config, materials: Sequence[Material]) -> list[Answer]:
+def hear(config: Config, materials: Sequence[Material], source: Source) -> list[Answer]:
     """Let a profile hear materials; says on standard error how far it is.
 
     Raises:
@@ -87,17 +88,13 @@ def hear(config: Config, materials: Sequence[Material]) -> list[Answer]:
         found: list[Answer] = []
         for material in materials:
             begun, before = time.monotonic(), len(found)
-            found += ears.hear(material.name, material.sessions(), material.votes)
+            found += ears.hear(material.name, material.sessions(source), material.votes)
             took = time.monotonic() - begun
             said = f"{material.name}: {len(found) - before} segments in {took:.0f} s"
             print(said, file=sys.stderr, flush=True)
     except UnusableModel as error:
         raise ModelError(error.subject, error.reason, error.remedy) from error
     return found
-
-
-def _size(options: argparse.Namespace) -> Size:
-    return Size.quick() if options.quick else Size()
 
 
 def _bytes_of(path: Path) -> bytes:

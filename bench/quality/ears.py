@@ -107,11 +107,11 @@ class Ears:
         for number, session in enumerate(sessions):
             thread = _Thread()
             for segment in session.warm:
-                self._votes(segment, self._listen(segment, thread)[0].text, thread)
+                self._votes(segment, self._listen(segment, thread)[0], thread)
             for place, segment in enumerate(session.segments):
                 before = thread.fork() if session.apart else thread
                 said, cpu_s = self._listen(segment, before)
-                ballots = self._votes(segment, said.text, before) if vote else {}
+                ballots = self._votes(segment, said, before) if vote else {}
                 decision = decide(ballots, self._rule) if vote else None
                 yield Answer(
                     material=material,
@@ -148,11 +148,11 @@ class Ears:
             (self._texts[key],) = self._transcriber.transcribe([hearing])
             cpu_s = time.process_time() - begun
         said = self._texts[key]
-        thread.said.append(said.text)
+        thread.said.append(said.translation or said.text)
         thread.asr = said.state or thread.asr
         return said, cpu_s
 
-    def _votes(self, segment: Segment, text: str, thread: _Thread) -> dict[str, Ballot]:
+    def _votes(self, segment: Segment, said: Transcription, thread: _Thread) -> dict[str, Ballot]:
         """Ask every voter, and keep what each wants to know with the next segment."""
         samples = as_received(segment.samples)
         ballots: dict[str, Ballot] = {}
@@ -161,7 +161,8 @@ class Ears:
             utterance = Utterance(
                 samples,
                 state=thread.states.get(name, b""),
-                transcript=text,
+                transcript=said.translation or said.text,
+                language="en" if said.translation else said.language,
                 context=tuple(thread.said[:-1][-turns:]) if turns else (),
             )
             (answer,) = voter.vote([utterance])

@@ -14,6 +14,7 @@ from rich.table import Table
 from abhinaya.bench.quality import measures
 from abhinaya.bench.quality.ears import Answer
 from abhinaya.bench.quality.measures import VOTE
+from abhinaya.bench.report import table
 from abhinaya.stream.errors import ConfigError
 
 WORDS: Final = "words"
@@ -85,21 +86,16 @@ def more_rows(path: Path) -> list[Row]:
         ) from error
 
 
-def table_of(rows: Sequence[Row], title: str) -> Table:
-    """Lay the rows out: who in the columns, a line between sections."""
-    made = Table(title=title, title_justify="left")
-    columns = list(dict.fromkeys(who for row in rows for who in row.values))
-    columns.sort(key=lambda who: (who != WORDS, who == VOTE))
-    made.add_column("")
-    for column in ("n", *columns):
-        made.add_column(column, justify="right")
-    section = ""
-    for row in rows:
-        if row.section != section:
-            section = row.section
-            made.add_section()
-            made.add_row(f"[bold]{section}[/bold]")
-        made.add_row(row.name, str(row.n), *(_cell(row.values.get(who)) for who in columns))
+def tables_of(rows: Sequence[Row]) -> list[Table]:
+    """Lay the rows out, a part of the table for each section: who in the columns."""
+    made = []
+    for section in dict.fromkeys(row.section for row in rows):
+        own = [row for row in rows if row.section == section]
+        columns = list(dict.fromkeys(who for row in own for who in row.values))
+        cells = (
+            (row.name, str(row.n), *(_cell(row.values.get(who)) for who in columns)) for row in own
+        )
+        made.append(table(section, ("", "n", *columns), cells))
     return made
 
 
@@ -192,13 +188,8 @@ def _against_best(heard: Heard, names: Sequence[str]) -> Iterator[Row]:
 
 def _pairs(heard: Heard, names: Sequence[str]) -> Iterator[Row]:
     for name in ACTED:
-        for both, found in measures.pairs(heard.get(name, ()), names).items():
-            yield Row(
-                "agreement (correlation of errors)",
-                f"{name}: {both}",
-                len(heard[name]),
-                {VOTE: found},
-            )
+        if "alone" not in name and (found := measures.pairs(heard.get(name, ()), names)):
+            yield Row("agreement (correlation of errors)", name, len(heard[name]), found)
 
 
 def _shares(section: str, name: str, answers: Sequence[Answer], names: Sequence[str]) -> Row:
