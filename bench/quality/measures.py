@@ -157,6 +157,26 @@ def delay(answers: Sequence[Answer], who: str, exact: bool = False) -> Delay:
     return Delay(len(conversations), len(found), median)
 
 
+def withheld(answers: Sequence[Answer], least: float) -> list[Answer]:
+    """Label `unknown` what is less confident than `least`, as `vote.min_confidence` does.
+
+    What the rule has withheld itself is given first: the whole curve is of what leads.
+    """
+    return [
+        msgspec.structs.replace(
+            answer,
+            label=answer.leading if (answer.confidence or 0.0) >= least else UNKNOWN,
+        )
+        for answer in answers
+        if answer.leading
+    ]
+
+
+def labelled(answers: Sequence[Answer]) -> float:
+    """Return the share of segments whose verdict has a label."""
+    return _share(bool(called(answer, VOTE)) for answer in answers)
+
+
 def calibration_error(answers: Sequence[Answer]) -> float:
     """Return the mean gap between the confidence of the verdicts and how often they are right.
 

@@ -34,6 +34,7 @@ CALM: Final = (
     "AMI",
     "speeches",
 )
+THRESHOLDS: Final = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7)
 SPOKEN: Final = ("read speech", "8 kHz Harvard", "RAVDESS", "neutral voices", "podcasts")
 """Whose segments are speech beyond doubt."""
 
@@ -62,6 +63,7 @@ def rows_of(heard: Heard, names: Sequence[str]) -> list[Row]:
         *_pieces(heard, names),
         *_delays(heard, names),
         *_verdicts(heard),
+        *_thresholds(heard),
         *_against_best(heard, names),
         *_pairs(heard, names),
     ]
@@ -172,6 +174,26 @@ def _verdicts(heard: Heard) -> Iterator[Row]:
         if answers := heard.get(name):
             error = measures.calibration_error(answers)
             yield Row("calibration error of the verdict", name, len(answers), {VOTE: error})
+
+
+def _thresholds(heard: Heard) -> Iterator[Row]:
+    """Yield the curve to choose `vote.min_confidence` by."""
+    for name in ("RAVDESS", "nEMO", "podcasts", "calls"):
+        answers = heard.get(name)
+        if not answers:
+            continue
+        for least in THRESHOLDS:
+            if not (left := measures.withheld(answers, least)):
+                continue
+            values: dict[str, float] = {"labelled": measures.labelled(left)}
+            if name in CALM:
+                values["otherwise"] = measures.otherwise(left, VOTE)
+            else:
+                values["right"] = measures.right(left, VOTE)
+                values["right of labelled"] = values["right"] / max(1e-9, values["labelled"])
+            yield Row(
+                "vote.min_confidence: share of segments", f"{name}, {least:g}", len(left), values
+            )
 
 
 def _against_best(heard: Heard, names: Sequence[str]) -> Iterator[Row]:

@@ -237,6 +237,17 @@ def test_calibration_of_a_verdict_that_is_too_sure() -> None:
     assert math.isnan(measures.calibration_error([answer("sad", "sad")]))
 
 
+def test_a_threshold_withholds_what_is_less_sure_and_gives_what_was_withheld() -> None:
+    said = [
+        answer("sad", "unknown", confidence=0.2, leading="sad"),
+        answer("sad", "angry", confidence=0.5),
+        answer("sad", "unknown", leading=""),  # nothing was decided
+    ]
+    assert [a.label for a in measures.withheld(said, 0.0)] == ["sad", "angry"]
+    assert [a.label for a in measures.withheld(said, 0.4)] == ["unknown", "angry"]
+    assert measures.labelled(measures.withheld(said, 0.4)) == 0.5
+
+
 def test_voters_that_err_together_and_apart() -> None:
     together = [answer("sad", s1=s, t2=s) for s in ("sad", "angry", "sad", "angry")]
     assert measures.pairs(together, VOTERS)["S1, T2"] == pytest.approx((1.0, 1.0))
