@@ -1,11 +1,11 @@
-"""`abhinaya bench asr`: word error rate and speed of a transcriber on clips with known words.
+"""`abhinaya bench asr`: word errors and cost of the transcriber on speech with known words.
 
-    abhinaya bench asr
-    abhinaya bench asr --transcriber faster-whisper --option model=small --option device=cpu
-    abhinaya bench asr --parts       # what it brings to follow segments while they go on
-    abhinaya bench asr --noise       # what guards drop, of noise and of speech
+    abhinaya bench asr                          # read clips, a telephone line, podcasts
+    abhinaya bench asr --option model=base      # and so for every option of a profile
+    abhinaya bench asr --noise                  # text made up for noise, and speech that is dropped
 
-Words are compared as Whisper's normaliser leaves them (`asr_clips.words_of`).
+Read clips are heard as they are; the rest is cut as the monitor cuts it. Words are compared as
+Whisper's normaliser leaves them (`asr_clips.words_of`).
 """
 
 from __future__ import annotations
@@ -13,27 +13,41 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from abhinaya.bench import asr_noise, asr_parts
-from abhinaya.bench.asr_clips import Clip, clips_in, distance, limited, read, words_of
+from abhinaya.bench import asr_noise
+from abhinaya.bench.asr_clips import (
+    Clip,
+    clips_in,
+    cut,
+    distance,
+    limited,
+    long_clips_in,
+    read,
+    words_of,
+)
 from abhinaya.bench.report import Report, parser, publish, table
-from abhinaya.stream.asr import Hearing, Transcriber, load_transcriber
-from abhinaya.stream.asr.guards import OFF
+from abhinaya.models.asr import Hearing, Transcriber
+from abhinaya.models.asr.base import Audio
+from abhinaya.models.asr.guards import OFF
 from abhinaya.stream.clock import to_seconds
+from abhinaya.stream.config import WorkerConfig
 from abhinaya.stream.errors import ConfigError
+from abhinaya.stream.work import transcriber_of
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 DATA: Final = Path("../shared/data")
 CLIPS: Final = "e2e"
-CLOCKS: Final = {"wall": time.perf_counter, "cpu": time.process_time}
+READ: Final = "dev41"
+"""All read clips together, in the report."""
+MODEL: Final = "faster-whisper"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +60,10 @@ class Score:
     words: int
     errors: int
     """Words substituted, deleted and inserted."""
-    wall_s: float
     cpu_s: float
     """Of this process, all threads: does not grow when others use the machine."""
     slowest_s: float
-    """Longest time of one batch."""
+    """Most CPU of one call."""
 
     @property
     def word_error_rate(self) -> float:
@@ -58,86 +71,64 @@ class Score:
         return self.errors / max(self.words, 1)
 
     def figures(self) -> dict[str, Any]:
-        """Give what JSON says of it."""
+        """Return what JSON says of it."""
         return {
             "clips": self.clips,
             "audio_s": round(self.audio_s, 1),
             "words": self.words,
             "errors": self.errors,
             "word_error_rate": round(self.word_error_rate, 4),
-            "real_time_factor": round(self.wall_s / self.audio_s, 4),
             "cpu_real_time_factor": round(self.cpu_s / self.audio_s, 4),
             "slowest_s": round(self.slowest_s, 3),
         }
 
 
 def measure(transcriber: Transcriber, clips: Sequence[Clip], batch: int = 1) -> list[Score]:
-    """Transcribe all clips, corpus by corpus, `batch` at a time."""
-    first = read(clips[0].path)
-    transcriber.transcribe([Hearing(first)])  # what is paid once is no part of the figures
+    """Transcribe all clips, corpus by corpus, up to `batch` segments at a time."""
+    transcriber.transcribe([Hearing(read(clips[0].path))])  # what is paid once does not count
     return [
         _score(transcriber, [clip for clip in clips if clip.corpus == corpus], batch)
         for corpus in dict.fromkeys(clip.corpus for clip in clips)
     ]
 
 
-def total(scores: Sequence[Score]) -> Score:
+def total(name: str, scores: Sequence[Score]) -> Score:
     """Add up scores."""
     return Score(
-        corpus="all",
+        corpus=name,
         clips=sum(s.clips for s in scores),
         audio_s=sum(s.audio_s for s in scores),
         words=sum(s.words for s in scores),
         errors=sum(s.errors for s in scores),
-        wall_s=sum(s.wall_s for s in scores),
         cpu_s=sum(s.cpu_s for s in scores),
         slowest_s=max(s.slowest_s for s in scores),
     )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure one transcriber, print a table, write JSON if asked."""
+    """Measure the transcriber, print a table, write JSON if asked."""
     asked = parser("asr", __doc__)
-    asked.add_argument("--transcriber", default="pocketsphinx", help="default: %(default)s")
     asked.add_argument(
         "--option", action="append", default=[], metavar="KEY=VALUE", help="of the transcriber"
     )
-    what = asked.add_mutually_exclusive_group()
-    what.add_argument(
-        "--parts", action="store_true", help="as live streams, with and without partial transcripts"
-    )
-    what.add_argument(
+    asked.add_argument(
         "--noise", action="store_true", help="text made up for noise, and speech that guards drop"
     )
     asked.add_argument("--data", type=Path, default=DATA, help="default: %(default)s")
-    asked.add_argument("--batch", type=int, default=1, help="clips in one call")
-    asked.add_argument(
-        "--limit", type=int, help="clips of each corpus, or segments of each kind, at most"
-    )
-    asked.add_argument(
-        "--clock",
-        choices=list(CLOCKS),
-        default="wall",
-        help="of delays: `cpu` for a transcriber of one thread on a busy machine",
-    )
+    asked.add_argument("--batch", type=int, default=1, help="segments in one call")
+    asked.add_argument("--limit", type=int, help="recordings of each kind, at most")
     options = asked.parse_args(argv)
-    settings = dict(_option(text) for text in options.option)
-    transcriber = load_transcriber(options.transcriber, settings)
-    if options.parts:
-        figures, made = _parts(transcriber, options)
-    elif options.noise:
-        figures, made = _noise(transcriber, settings, options)
-    else:
-        figures, made = _accuracy(transcriber, options)
+    settings = {"threads": 1} | dict(_option(text) for text in options.option)
+    transcriber = _load(settings)
+    run = _noise if options.noise else _words
+    figures, made = run(transcriber, settings, options)
     report = Report(
         command="asr",
         settings={
-            "transcriber": options.transcriber,
             "model": transcriber.model,
             "version": transcriber.version,
             "options": settings,
             "batch": options.batch,
-            "clock": options.clock,
         },
         figures=figures,
     )
@@ -145,55 +136,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _accuracy(
-    transcriber: Transcriber, options: argparse.Namespace
+def _load(settings: dict[str, Any]) -> Transcriber:
+    return transcriber_of(WorkerConfig(model=MODEL, options=settings))
+
+
+def _words(
+    transcriber: Transcriber, settings: dict[str, Any], options: argparse.Namespace
 ) -> tuple[dict[str, Any], Table]:
-    clips = limited(clips_in(options.data / CLIPS), options.limit)
-    scores = measure(transcriber, clips, max(1, options.batch))
-    rows = [*scores, total(scores)]
-    columns = ("corpus", "clips", "audio", "words", "WER", "real time", "of CPU", "slowest")
+    batch, data = max(1, options.batch), options.data / CLIPS
+    clips = limited(clips_in(data), options.limit)
+    scores = measure(transcriber, clips, batch)
+    rows = [*scores, total(READ, scores)]
+    if long := long_clips_in(data):
+        rows += measure(transcriber, limited(long, options.limit), batch)
+    columns = ("corpus", "clips", "audio", "words", "word errors", "CPU of real time", "slowest")
     figures = {score.corpus: score.figures() for score in rows}
     return figures, table(_title(transcriber), columns, map(_row, rows))
-
-
-def _parts(transcriber: Transcriber, options: argparse.Namespace) -> tuple[dict[str, Any], Table]:
-    clips = limited(clips_in(options.data / CLIPS), options.limit)
-    transcriber.transcribe([Hearing(read(clips[0].path))])
-    figures = {
-        name: asr_parts.measure(transcriber, clips, parts, CLOCKS[options.clock]).figures()
-        for name, parts in (("without parts", False), ("with parts", True))
-    }
-    least = f"{asr_parts.LONG_S:.0f} s and more"
-    columns = ("", "WER", "real time", least, "final pass", "p95", "from end of speech", "p95")
-    rows = [
-        (
-            name,
-            f"{run['word_error_rate']:.1%}",
-            f"{run['real_time_factor']:.3f}",
-            str(run["long_segments"]),
-            *(
-                f"{run[key]:.0f} ms"
-                for key in ("final_p50_ms", "final_p95_ms", "delay_p50_ms", "delay_p95_ms")
-            ),
-        )
-        for name, run in figures.items()
-    ]
-    with_parts = figures["with parts"]
-    title = (
-        f"{_title(transcriber)}; of {with_parts['settled_words']} words called stable the final "
-        f"text withdrew {with_parts['withdrawn']:.1%}"
-    )
-    return figures, table(title, columns, rows)
 
 
 def _noise(
     transcriber: Transcriber, settings: dict[str, Any], options: argparse.Namespace
 ) -> tuple[dict[str, Any], Table]:
-    unguarded = load_transcriber(options.transcriber, settings | {"guards": dict(OFF)})
+    unguarded = _load(settings | {"guards": dict(OFF)})
     limit = options.limit or sys.maxsize
     measured = asr_noise.measure(unguarded, transcriber, options.data, limit)
     figures = {each.collection.name: each.figures() for each in measured}
-    columns = ("", "files", "segments", "with text", "believed", "dropped")
+    columns = ("", "files", "segments", "with text", "believed", "dropped", "of words")
     rows = [
         (
             each.collection.name,
@@ -201,7 +169,8 @@ def _noise(
             str(each.segments),
             str(each.texts),
             str(each.kept),
-            f"{1 - each.kept / max(1, each.texts):.0%}",
+            f"{1 - each.kept / max(1, each.texts):.1%}",
+            f"{1 - each.words_kept / max(1, each.words):.1%}",
         )
         for each in measured
     ]
@@ -219,29 +188,32 @@ def _row(score: Score) -> tuple[str, ...]:
         f"{score.audio_s:.0f} s",
         str(score.words),
         f"{score.word_error_rate:.1%}",
-        f"{score.wall_s / score.audio_s:.3f}",
         f"{score.cpu_s / score.audio_s:.3f}",
         f"{score.slowest_s:.2f} s",
     )
 
 
 def _score(transcriber: Transcriber, clips: Sequence[Clip], batch: int) -> Score:
-    audio_s = wall_s = cpu_s = slowest_s = 0.0
+    audio_s = cpu_s = slowest_s = 0.0
     words = errors = 0
-    for start in range(0, len(clips), batch):
-        some = clips[start : start + batch]
-        sounds = [read(clip.path) for clip in some]
-        wall, cpu = time.perf_counter(), time.process_time()
-        results = transcriber.transcribe([Hearing(sound) for sound in sounds])
-        took = time.perf_counter() - wall
-        wall_s, cpu_s = wall_s + took, cpu_s + time.process_time() - cpu
-        slowest_s = max(slowest_s, took)
-        audio_s += sum(to_seconds(len(sound)) for sound in sounds)
-        for clip, result in zip(some, results, strict=True):
-            reference = words_of(clip.text)
-            words += len(reference)
-            errors += distance(reference, words_of(result.text))
-    return Score(clips[0].corpus, len(clips), audio_s, words, errors, wall_s, cpu_s, slowest_s)
+    for clip in clips:
+        audio = read(clip.path)
+        audio_s += to_seconds(len(audio))
+        said = []
+        for segments in _batches(list(cut(audio)) if clip.long else [audio], batch):
+            begun = time.process_time()
+            said += transcriber.transcribe([Hearing(segment) for segment in segments])
+            took = time.process_time() - begun
+            cpu_s, slowest_s = cpu_s + took, max(slowest_s, took)
+        reference = words_of(clip.text)
+        words += len(reference)
+        errors += distance(reference, words_of(" ".join(each.text for each in said)))
+    return Score(clips[0].corpus, len(clips), audio_s, words, errors, cpu_s, slowest_s)
+
+
+def _batches(segments: Sequence[Audio], size: int) -> Iterator[Sequence[Audio]]:
+    for start in range(0, len(segments), size):
+        yield segments[start : start + size]
 
 
 def _option(text: str) -> tuple[str, Any]:

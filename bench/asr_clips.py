@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,12 @@ from typing import Any, cast
 
 import numpy as np
 
-from abhinaya.stream.asr import Audio
+from abhinaya.models.asr import Audio
+from abhinaya.stream.config import VadConfig
 from abhinaya.stream.errors import ConfigError, SourceError
+from abhinaya.stream.listener import Listener
 from abhinaya.stream.sources import InputConfig, open_source
+from abhinaya.stream.vad import SileroVad
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +26,12 @@ class Clip:
     corpus: str
     path: Path
     text: str
+    long: bool = False
+    """Whether it has to be cut."""
 
 
 def clips_in(data: Path) -> list[Clip]:
-    """Give the clips of fleurs, ljspeech and librispeech_clean under `data`.
+    """Return the clips of fleurs, ljspeech and librispeech_clean under `data`.
 
     Raises:
         SourceError: there are none.
@@ -42,8 +48,20 @@ def clips_in(data: Path) -> list[Clip]:
     return clips
 
 
+def long_clips_in(data: Path) -> list[Clip]:
+    """Return the recordings of osr_harvard (a telephone band) and podcasts under `data`."""
+    return [*_harvard(data / "osr_harvard"), *_podcasts(data / "podcasts")]
+
+
+def cut(audio: Audio) -> Iterator[Audio]:
+    """Yield the segments that the monitor would make of a recording."""
+    listener = Listener(VadConfig(), 1, SileroVad())
+    for _, piece in [*listener.feed(audio[:, None]), *listener.finish()]:
+        yield piece.samples
+
+
 def limited(clips: Sequence[Clip], limit: int | None) -> list[Clip]:
-    """Give the first clips of each corpus.
+    """Return the first clips of each corpus.
 
     Raises:
         ConfigError: none are left.
@@ -61,7 +79,7 @@ def limited(clips: Sequence[Clip], limit: int | None) -> list[Clip]:
 
 
 def read(path: Path) -> Audio:
-    """Give a recording as 16 kHz mono."""
+    """Return a recording as 16 kHz mono."""
     source = open_source(InputConfig(str(path)))
     try:
         return np.concatenate([chunk.samples[:, 0] for chunk in source.chunks()])
@@ -70,7 +88,7 @@ def read(path: Path) -> Audio:
 
 
 def words_of(text: str) -> list[str]:
-    """Give the words of an English text as they are compared.
+    """Return the words of an English text as they are compared.
 
     Whisper's normaliser (Radford et al. 2022, appendix C), as transformers has it but without its
     table of British spellings: lower case, no punctuation, no fillers (`uh`), numbers in figures
@@ -80,7 +98,7 @@ def words_of(text: str) -> list[str]:
 
 
 def distance(reference: Sequence[str], heard: Sequence[str]) -> int:
-    """Give the least number of words to substitute, delete and insert (Levenshtein)."""
+    """Return the least number of words to substitute, delete and insert (Levenshtein)."""
     row = list(range(len(heard) + 1))
     for i, expected in enumerate(reference, start=1):
         diagonal, row[0] = row[0], i
@@ -118,3 +136,22 @@ def _librispeech(folder: Path) -> Iterator[Clip]:
             name, _, spoken = line.partition(" ")
             if (audio := folder / f"{name}.flac").is_file():
                 yield Clip("librispeech_clean", audio, spoken)
+
+
+def _harvard(folder: Path) -> Iterator[Clip]:
+    """Yield a recording whose ten sentences the data's own file names."""
+    listed = folder / "test_samples.json"
+    for sample in json.loads(listed.read_text("utf-8")) if listed.is_file() else ():
+        if (audio := folder / Path(sample["filename"]).name).is_file():
+            yield Clip("harvard, 8 kHz", audio, sample["transcription"], long=True)
+
+
+def _podcasts(folder: Path) -> Iterator[Clip]:
+    """Yield podcasts p01 to p06; a line of their texts is `Speaker: what is said`."""
+    for text in sorted(folder.glob("p0[1-6]_*.txt")):
+        audio = text.with_suffix(".opus")
+        if not audio.is_file() or text.stem.endswith("_fast"):
+            continue
+        _, _, body = text.read_text("utf-8").partition("[00:00]")
+        turns = [line.partition(": ")[2] for line in body.splitlines() if ": " in line]
+        yield Clip("podcasts", audio, " ".join(turns), long=True)

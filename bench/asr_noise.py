@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from abhinaya.bench.asr_clips import read
-from abhinaya.stream.asr import Audio, Hearing, Transcriber
+from abhinaya.bench.asr_clips import cut, read
+from abhinaya.models.asr import Audio, Hearing, Transcriber
 from abhinaya.stream.clock import to_samples
 from abhinaya.stream.config import VadConfig
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.listener import Listener
-from abhinaya.stream.vad import SileroVad
 
 SOUNDS: Final = ("*.opus", "*.ogg", "*.flac", "*.wav")
 
@@ -55,15 +53,20 @@ class Believed:
     """Segments with a text without guards."""
     kept: int
     """Those that have one with them."""
+    words: int
+    """In all those texts."""
+    words_kept: int
 
     def figures(self) -> dict[str, Any]:
-        """Give what JSON says of it."""
+        """Return what JSON says of it."""
         return {
             "speech": self.collection.speech,
             "files": self.files,
             "segments": self.segments,
             "texts_without_guards": self.texts,
             "texts_with_guards": self.kept,
+            "words_without_guards": self.words,
+            "words_with_guards": self.words_kept,
         }
 
 
@@ -90,32 +93,29 @@ def _one(
     files: Sequence[Path],
     limit: int,
 ) -> Believed:
-    used = segments = texts = kept = 0
+    used = segments = texts = kept = words = words_kept = 0
     for path in files:
         if segments >= limit:
             break
         used += 1
         for samples in _segments(read(path), collection.whole):
             segments += 1
-            if unguarded.transcribe([Hearing(samples)])[0].text:
+            if text := unguarded.transcribe([Hearing(samples)])[0].text:
                 texts += 1
-                kept += bool(guarded.transcribe([Hearing(samples)])[0].text)
-    return Believed(collection, used, segments, texts, kept)
+                words += (said := len(text.split()))
+                if guarded.transcribe([Hearing(samples)])[0].text:
+                    kept += 1
+                    words_kept += said
+    return Believed(collection, used, segments, texts, kept, words, words_kept)
 
 
-def _segments(audio: Audio, whole: bool) -> Iterator[Audio]:
-    """Yield what a run would send to the transcriber."""
-    config = VadConfig()
-    if whole:
-        yield audio[: to_samples(config.max_segment_s)]
-        return
-    listener = Listener(config, 1, SileroVad())
-    for _, piece in [*listener.feed(audio[:, None]), *listener.finish()]:
-        yield piece.samples
+def _segments(audio: Audio, whole: bool) -> list[Audio]:
+    """Return what a run would send to the transcriber."""
+    return [audio[: to_samples(VadConfig().max_segment_s)]] if whole else list(cut(audio))
 
 
 def _files(data: Path, collection: Collection, seed: int) -> list[Path]:
-    """Give the files in an order without order, the same each time."""
+    """Return the files in an order without order, the same each time."""
     folders = [data / folder for folder in collection.folders]
     found = sorted(path for f in folders for kind in SOUNDS for path in f.rglob(kind))
     return [found[i] for i in np.random.default_rng(seed).permutation(len(found))]

@@ -24,8 +24,7 @@ from typing import Any, Final
 
 import msgspec
 
-from abhinaya.stream.asr.base import Hearing, Transcriber, Transcription
-from abhinaya.stream.asr.load import load_transcriber
+from abhinaya.models.asr.base import Hearing, Transcriber, Transcription
 from abhinaya.stream.cli import guarded
 from abhinaya.stream.clock import to_samples, to_seconds
 from abhinaya.stream.config import VadConfig
@@ -38,7 +37,7 @@ from abhinaya.stream.sources import InputConfig
 from abhinaya.stream.sources.file import open_file
 from abhinaya.stream.speech import to_int16
 from abhinaya.stream.vad import SileroVad, Vad
-from abhinaya.stream.work import samples_of
+from abhinaya.stream.work import samples_of, transcriber_of
 
 _LOG: Final = logging.getLogger("abhinaya.transcribe")
 
@@ -82,7 +81,7 @@ def main(arguments: Sequence[str]) -> int:
     run = load_line_up(args)
     if run.asr is None:
         raise ConfigError(f"profile {run.profile!r}", "has nobody who transcribes", "add [asr]")
-    transcriber = load_transcriber(run.asr.model, run.asr.options)
+    transcriber = transcriber_of(run.asr)
     _say(
         type="ready",
         model=transcriber.model,

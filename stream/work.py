@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,10 +14,10 @@ import numpy.typing as npt
 from msgspec.structs import replace
 
 from abhinaya.models import registry
+from abhinaya.models.asr import Hearing, Transcriber, Transcription, load_transcriber
 from abhinaya.models.base import Ballot, Card, Utterance, Voter
 from abhinaya.models.errors import ModelError as FaultyModelError
 from abhinaya.models.trial import attempt, utterance
-from abhinaya.stream.asr import Hearing, Transcriber, Transcription, load_transcriber
 from abhinaya.stream.clock import INT16_FULL_SCALE
 from abhinaya.stream.config import WorkerConfig
 from abhinaya.stream.errors import AbhinayaError, ModelError
@@ -290,10 +291,28 @@ def load_model(service: str, worker: WorkerConfig) -> Model:
         ModelError: it is unknown, missing or damaged, or its options do not fit.
 
     """
-    try:
-        if service == "asr":
-            return Transcribing(service, load_transcriber(worker.model, worker.options))
+    if service == "asr":
+        return Transcribing(service, transcriber_of(worker))
+    with _translated(service, worker):
         return Voting(service, registry.load(worker.model, worker.options))
+
+
+def transcriber_of(worker: WorkerConfig) -> Transcriber:
+    """Load a transcriber.
+
+    Raises:
+        ModelError: it is unknown, missing or damaged, or its options do not fit.
+
+    """
+    with _translated("asr", worker):
+        return load_transcriber(worker.model, worker.options)
+
+
+@contextlib.contextmanager
+def _translated(service: str, worker: WorkerConfig) -> Iterator[None]:
+    """Turn what loading a model raises into an error of this program."""
+    try:
+        yield
     except AbhinayaError:
         raise
     except FaultyModelError as error:
@@ -306,7 +325,7 @@ def load_model(service: str, worker: WorkerConfig) -> Model:
         raise ModelError(
             f"{service} ({worker.model})",
             f"cannot be loaded: {error}",
-            "check the options of this voter in the profile",
+            f"check the options of {service} in the profile",
         ) from error
 
 

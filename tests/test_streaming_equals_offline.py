@@ -24,9 +24,9 @@ from abhinaya.models.ensemble import Rule, decide
 from abhinaya.models.labels import LABELS
 from abhinaya.stream import cli, transcribe
 from abhinaya.stream import config as configuration
-from abhinaya.stream.asr.load import load_transcriber
 from abhinaya.stream.clock import to_seconds
 from abhinaya.stream.vad import SileroVad
+from abhinaya.stream.work import transcriber_of
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 CLIPS = 6
@@ -46,7 +46,7 @@ class Offline:
 def offline(paths: list[Path]) -> dict[str, list[Offline]]:
     config = configuration.load("embedded")
     assert config.asr is not None
-    transcriber = load_transcriber(config.asr.model, config.asr.options)
+    transcriber = transcriber_of(config.asr)
     voters = {n: registry.load(w.model, w.options) for n, w in config.voters.items()}
     rule = Rule(config.vote.method, config.vote.tie_policy, config.vote.priority)
     found: dict[str, list[Offline]] = {}

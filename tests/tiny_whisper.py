@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from abhinaya.stream.asr import Hearing
+from abhinaya.models.asr import Hearing
 
 LOOSE = {"no_speech": 1.0, "most_compression": 99.0, "most_repeats": 99, "most_words_per_s": 99}
 OPTIONS = {"device": "cpu", "max_new_tokens": 8, "guards": LOOSE}

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from abhinaya.bench import asr, asr_clips
-from abhinaya.stream.asr import Transcription
+from abhinaya.models.asr import Transcription
 from abhinaya.stream.errors import ConfigError, SourceError
 
 WORDS = st.lists(st.sampled_from("abc"), max_size=6)

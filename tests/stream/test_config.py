@@ -59,7 +59,7 @@ def test_every_value_of_a_file_arrives(tmp_path: Path) -> None:
     text = """
 profile = "night"
 [asr]
-model = "pocketsphinx"
+model = "faster-whisper"
 max_batch = 1
 [voters.T2]
 model = "compact-text"
@@ -76,7 +76,7 @@ temperatures = { T2 = 2 }
 """
     config = load(write(tmp_path, text))
     assert config.profile == "night"
-    assert config.asr == WorkerConfig(model="pocketsphinx", max_batch=1)
+    assert config.asr == WorkerConfig(model="faster-whisper", max_batch=1)
     assert config.voters["T2"].replicas == 3
     assert config.voters["T2"].options == {"threads": 2}
     assert config.vad.min_silence_s == 1.0
@@ -347,7 +347,7 @@ def test_a_combiner_that_is_gone_since_is_named_by_the_hub(tmp_path: Path) -> No
 # --- the refiner ----------------------------------------------------------------------------------
 
 
-REFINED = GOOD + '[asr]\nmodel = "pocketsphinx"\n[refiner]\nmodel = "zero-shot"\n'
+REFINED = GOOD + '[asr]\nmodel = "faster-whisper"\n[refiner]\nmodel = "zero-shot"\n'
 
 
 def test_nobody_is_asked_about_close_calls_unless_a_refiner_is_named(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def transcript():
         language="en",
         words=(Word(text="where", start=160_000, end=163_200, confidence=0.9),),
         stable=4,
-        model="pocketsphinx",
+        model="faster-whisper",
         queue_ms=1.0,
         run_ms=180.0,
         batch_size=1,

@@ -16,12 +16,12 @@ from chat_server import transformers_serve
 from tiny_checkpoints import save_chat_llm, save_llama_lora, save_llm, save_salmonn, save_wavlm
 
 from abhinaya.bench.demo import CALL
+from abhinaya.models.asr import TRANSCRIBERS
 from abhinaya.models.errors import OptionsError
 from abhinaya.models.labels import LABELS
 from abhinaya.models.registry import MODELS
 from abhinaya.models.registry import load as load_model
 from abhinaya.stream import config as configuration
-from abhinaya.stream.asr import TRANSCRIBERS
 from abhinaya.stream.sources import InputConfig, open_source
 
 PACKAGED = ("embedded", "open", "paper")
@@ -73,7 +73,7 @@ def write_profile(folder: Path, url: str, chat: Path) -> Path:
         "ST1": ("salmonn-7b", files.options("7b")),
         "X": ("zero-shot", {"base_url": "http://127.0.0.1:9/v1", "model": "m", "attempts": 1}),
     }
-    lines = ["[asr]", 'model = "pocketsphinx"', "[deadlines]", "task_s = 60"]
+    lines = ["[asr]", 'model = "faster-whisper"', "[deadlines]", "task_s = 60"]
     for voter, (model, options) in voters.items():
         lines += [f"[voters.{voter}]", f'model = "{model}"', f"[voters.{voter}.options]"]
         lines[-1:-1] = ['host = "S2"'] if voter == "ST1" else []
@@ -133,7 +133,7 @@ def test_a_host_that_cannot_be_loaded_is_missing_with_its_guest_and_the_others_g
     write_turn(tmp_path / "turn.wav")
     options = 'options = { whisper = "/no", beats = "/no", llm = "/no", checkpoint = "/no.pth" }'
     (tmp_path / "p.toml").write_text(
-        '[asr]\nmodel = "pocketsphinx"\n'
+        '[asr]\nmodel = "faster-whisper"\n'
         '[voters.S1]\nmodel = "compact-speech"\n'
         f'[voters.S2]\nmodel = "salmonn-13b"\n{options}\n'
         f'[voters.ST1]\nmodel = "salmonn-7b"\nhost = "S2"\n{options}\n'

@@ -22,7 +22,7 @@ from abhinaya.stream.show import as_toml
 
 PROFILE = """
 [asr]
-model = "pocketsphinx"
+model = "faster-whisper"
 [voters.S1]
 model = "compact-speech"
 [vad]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from abhinaya.bench.demo import CALL
+from abhinaya.models.asr.base import Hearing, SpokenWord, Transcription
 from abhinaya.stream import commands, transcribe
-from abhinaya.stream.asr.base import Hearing, SpokenWord, Transcription
 from abhinaya.stream.config import VadConfig
 from abhinaya.stream.errors import ConfigError, SourceError
 from abhinaya.stream.listener import Listener

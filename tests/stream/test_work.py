@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from abhinaya.models import registry
+from abhinaya.models.asr import Hearing, SpokenWord, Transcription
 from abhinaya.models.base import Abstention, Ballot, Card, Utterance
 from abhinaya.models.labels import LABELS
 from abhinaya.stream import work as work_module
-from abhinaya.stream.asr import Hearing, SpokenWord, Transcription
 from abhinaya.stream.config import WorkerConfig
 from abhinaya.stream.errors import ConfigError, ModelError
 from abhinaya.stream.messages import Failed, Message, Payload, Task, Transcript, Vote

@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from abhinaya.stream.asr import Hearing, load_transcriber
+from abhinaya.models.asr import Hearing, load_transcriber
 from abhinaya.stream.errors import ModelError
 
 E2E = Path(__file__).parents[3] / "shared" / "data" / "e2e"

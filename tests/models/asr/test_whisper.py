@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from tiny_whisper import OPTIONS, hear, noises, whisper_folder
 
-from abhinaya.stream.asr import whisper_load
-from abhinaya.stream.asr.whisper import Whisper
+from abhinaya.models.asr import whisper_load
+from abhinaya.models.asr.whisper import Whisper
 from abhinaya.stream.errors import ModelError
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from abhinaya.stream.asr.guards import (
+from abhinaya.models.asr.guards import (
     SPHINX,
     WHISPER,
     Evidence,

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from tiny_whisper import OPTIONS, hear, noises, whisper_folder
 
-from abhinaya.stream.asr import Hearing, load_transcriber, whisper_prompt
-from abhinaya.stream.asr import whisper as module
-from abhinaya.stream.asr.whisper import Whisper
+from abhinaya.models.asr import Hearing, load_transcriber, whisper_prompt
+from abhinaya.models.asr import whisper as module
+from abhinaya.models.asr.whisper import Whisper
 from abhinaya.stream.errors import ModelError
 
 

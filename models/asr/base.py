@@ -1,13 +1,16 @@
-"""What a transcriber is: the values it gives and what it says about itself."""
+"""What a transcriber is: the values it takes and returns, and what it says about itself."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+SAMPLE_RATE: Final = 16_000
+"""Of everything that is heard."""
 
 Audio = npt.NDArray[np.float32]
 """[n] 16 kHz mono in [-1, 1]: one segment."""
@@ -72,9 +75,11 @@ class Transcription:
 class Transcriber(Protocol):
     """A speech recogniser.
 
-    `transcribe` must not let a result depend on what else is in the batch, or on another segment
-    that came before. It may keep what it has made of the parts of a segment until the final one
-    comes, or `forget` is called, but not of more segments than it needs for: hubs die.
+    `transcribe` must not let a result depend on what else is in the batch. What a stream's earlier
+    segments have to do with it is in `Hearing.state` and nowhere else, so that another replica
+    answers the same. It may keep what it has made of the parts of a segment until the final one
+    comes, or `forget` is called, but not of more segments than it needs: hubs die. A final
+    transcription does not depend on which parts came before it.
     """
 
     @property
@@ -113,7 +118,7 @@ class Transcriber(Protocol):
         ...
 
     def transcribe(self, batch: Sequence[Hearing]) -> list[Transcription]:
-        """Give one transcription for each segment, in the same order."""
+        """Return one transcription for each segment, in the same order."""
         ...
 
     def forget(self, stream: str, sequence: int) -> None:

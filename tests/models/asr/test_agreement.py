@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from abhinaya.stream.asr.agreement import agreed, bare
-from abhinaya.stream.asr.pool import STALE_S, Pool
+from abhinaya.models.asr.agreement import agreed, bare
+from abhinaya.models.asr.pool import STALE_S, Pool
 
 WORDS = st.lists(st.sampled_from(["a", "A,", "b", "b.", "c"]), max_size=6)
 

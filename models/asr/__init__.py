@@ -1,7 +1,7 @@
 """Who turns speech into text: transcribers behind one protocol."""
 
-from abhinaya.stream.asr.base import Audio, Hearing, SpokenWord, Transcriber, Transcription
-from abhinaya.stream.asr.load import TRANSCRIBERS, load_transcriber
+from abhinaya.models.asr.base import Audio, Hearing, SpokenWord, Transcriber, Transcription
+from abhinaya.models.asr.load import TRANSCRIBERS, load_transcriber
 
 __all__ = [
     "TRANSCRIBERS",

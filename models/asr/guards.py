@@ -1,0 +1,166 @@
+"""What is not believed: text that a recogniser makes up for noise, silence and bursts.
+
+Every recogniser of words hears words in everything; users of live transcription complain of that
+more than of most else. Whisper says how likely its text is (`logprob`, mean over the tokens) and
+how likely it is that nobody spoke (`no_speech`). Its own rule (Radford et al., "Robust Speech
+Recognition via Large-Scale Weak Supervision", 2022, section 4.5: both beyond a threshold) believes
+a third of what tiny.en hears in noise. Both together with the length of the text tell more, since
+what is made up is short ("Thank you.", "Yeah."):
+
+    evidence = logprob - no_speech + 0.06 * tokens (at most 20)
+
+Besides: the compression ratio, a phrase that repeats itself, and more words than anyone can say.
+The table below is printed by `abhinaya bench asr --noise`.
+
+(the table follows)
+
+A text is dropped as a whole, with the reason, so that nobody votes on words that nobody said.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from abhinaya.models.asr.base import SAMPLE_RATE, Audio
+from abhinaya.models.errors import OptionsError
+from abhinaya.models.fields import Faults, build, setting
+
+LONGEST_PHRASE: Final = 8
+"""In words: a loop of longer ones does not fit into a segment often enough."""
+FEW_WORDS: Final = 2
+"""Bounds of what a segment starts or ends with may make a short one look hurried by this much."""
+TOKEN_WEIGHT: Final = 0.06
+MOST_TOKENS: Final = 20
+"""More tokens than these do not make a text more likely."""
+QUIET_DB: Final = 30.0
+"""So far below a segment's loud stretches nobody speaks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guards:
+    """Thresholds, `asr.options.guards`; each can be set out of reach."""
+
+    least_evidence: float = setting(
+        -0.75, doc="log probability less no-speech, with the length, below which a text is dropped"
+    )
+    most_compression: float = setting(
+        2.4, doc="how far zlib may compress a text before it counts as a loop", least=1
+    )
+    most_repeats: int = setting(5, doc="how often in a row a word or phrase may be said", least=1)
+    most_words_per_s: float = setting(
+        7.0, doc="words a second that someone can say at most", least=1
+    )
+    least_logprob: float = setting(
+        -1.0, doc="log probability below which a segment is heard again in 30 s", most=0
+    )
+    least_tokens_per_s: float = setting(
+        2.0, doc="tokens a second of speech below which a segment is heard again in 30 s", least=0
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known of a text that was recognised."""
+
+    text: str
+    tokens: int
+    seconds: float
+    """Length of its segment."""
+    speech_s: float
+    """How long somebody spoke in it."""
+    no_speech: float
+    """Probability that nobody spoke."""
+    logprob: float
+    """Mean over the tokens."""
+
+    @property
+    def score(self) -> float:
+        """How much speaks for the text."""
+        return self.logprob - self.no_speech + TOKEN_WEIGHT * min(self.tokens, MOST_TOKENS)
+
+
+OFF: Final[Mapping[str, float]] = {
+    "least_evidence": -1e9,
+    "most_compression": 1e9,
+    "most_repeats": 10**9,
+    "most_words_per_s": 1e9,
+}
+"""Thresholds that nothing is beyond: to measure what the others drop."""
+
+
+def doubt(evidence: Evidence, guards: Guards) -> str:
+    """Say why a text should not be believed; nothing if it should."""
+    words = evidence.text.lower().split()
+    if not words:
+        return "no words recognised"
+    if _loops(evidence, guards) or repeats(words) > guards.most_repeats:
+        return "the recogniser repeated itself"
+    if len(words) > guards.most_words_per_s * evidence.seconds + FEW_WORDS:
+        return f"more words than fit into {evidence.seconds:.1f} s"
+    if evidence.score < guards.least_evidence:
+        return f"hardly speech (evidence {evidence.score:.2f} for the words)"
+    return ""
+
+
+def suspicious(evidence: Evidence, guards: Guards) -> bool:
+    """Tell whether a text heard in a cut window should be heard again in the whole one."""
+    return (
+        _loops(evidence, guards)
+        or evidence.logprob < guards.least_logprob
+        or evidence.tokens < guards.least_tokens_per_s * evidence.speech_s
+    )
+
+
+def _loops(evidence: Evidence, guards: Guards) -> bool:
+    return compression(evidence.text) > guards.most_compression
+
+
+def speech_seconds(samples: Audio) -> float:
+    """Return how long somebody speaks in a segment, by its loudness in frames of 10 ms."""
+    frame = SAMPLE_RATE // 100
+    frames = samples[: len(samples) // frame * frame].reshape(-1, frame)
+    if not len(frames):
+        return 0.0
+    loudness_db = 10 * np.log10(np.mean(np.square(frames, dtype=np.float64), axis=1) + 1e-12)
+    loud = np.quantile(loudness_db, 0.95)
+    return float(np.count_nonzero(loudness_db > loud - QUIET_DB)) / 100
+
+
+def compression(text: str) -> float:
+    """Return how many times smaller zlib makes a text."""
+    data = text.encode()
+    return len(data) / len(zlib.compress(data))
+
+
+def repeats(words: Sequence[str]) -> int:
+    """Return how often in a row the most repeated phrase (at most LONGEST_PHRASE words) is said."""
+    most = min(1, len(words))
+    for size in range(1, min(LONGEST_PHRASE, len(words) // 2) + 1):
+        run = 0  # of words that equal the one `size` before
+        for i in range(size, len(words)):
+            run = run + 1 if words[i] == words[i - size] else 0
+            most = max(most, 1 + run // size)
+    return most
+
+
+def read_guards(given: Mapping[str, Any] | None) -> Guards:
+    """Put what a profile says in the place of some thresholds.
+
+    Raises:
+        OptionsError: names every threshold that is unknown or out of range.
+
+    """
+    faults = Faults({})
+    table: Any = given
+    if isinstance(given, Mapping) or given is None:
+        table = dataclasses.asdict(Guards()) | dict(given or {})
+    made = build(Guards, table, "asr.options.guards.", faults)
+    if faults.texts:
+        raise OptionsError("asr.options.guards", "; ".join(faults.texts), "See docs/asr.md")
+    return made

@@ -1,0 +1,387 @@
+"""Whisper by faster-whisper (CTranslate2): any size, segments of several streams in one call.
+
+A segment is heard in a window cut to it (`engine.py`) and, where the answer looks wrong, once more
+in the 30 s that Whisper was trained on; what looks wrong then too is not believed (`guards.py`).
+Decoding is deterministic: no temperature. While a segment goes on, each part continues from what
+two passes agreed on (`tail.py`); the final transcription does not build on that, so its text does
+not depend on which parts happened to arrive.
+
+With a multilingual model a stream's language is detected and held; with an English one, speech
+that is not English is told by how improbable its texts are (`voice.py`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from abhinaya.models.asr import carrier, voice
+from abhinaya.models.asr.agreement import agreed
+from abhinaya.models.asr.base import SAMPLE_RATE, Audio, Hearing, SpokenWord, Transcription
+from abhinaya.models.asr.engine import Engine, Hypothesis, padded_frames
+from abhinaya.models.asr.guards import Evidence, doubt, read_guards, speech_seconds, suspicious
+from abhinaya.models.asr.prompt import Prompter
+from abhinaya.models.asr.tail import Tails, without_loop
+from abhinaya.models.asr.voice import Voice
+from abhinaya.models.errors import OptionsError, RunError
+
+LONGEST_SAMPLES: Final = 30 * SAMPLE_RATE
+LEAST_SAMPLES: Final = SAMPLE_RATE // 100
+"""Less than one frame cannot be transcribed."""
+MOST_NEW_TOKENS: Final = 200
+"""With the longest prompt these fill Whisper's 448 positions."""
+TOKENS_PER_S: Final = 8
+"""Nobody says more in a second: a part stops there, since it is asked again soon."""
+LARGE_BYTES: Final = 1 << 30
+"""Weights from this size on are not heard in a cut window: it was not measured for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """A final segment on its way."""
+
+    index: int
+    """In the batch."""
+    samples: Audio
+    context: tuple[int, ...]
+    voice: Voice
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What one pass over a segment came to."""
+
+    hypothesis: Hypothesis
+    reason: str
+    """Why it is not believed; empty if it is."""
+    suspicious: bool
+    """Whether to ask again with the whole window."""
+    words: tuple[SpokenWord, ...] = ()
+    translation: str = ""
+
+
+class Whisper:
+    """Transcribes segments of at most 30 s.
+
+    Args:
+        model: a size (`tiny.en`, `base`, `large-v3`), a repository of converted models, or a local
+            CTranslate2 folder; see `carrier.py`.
+        device: `auto`, `cpu` or `cuda`.
+        compute_type: precision, for example `int8` or `float16`; `default` is `int8` on a CPU and
+            the model's own elsewhere.
+        window: `cut` to the segment, the `whole` 30 s, or `auto`: cut on a CPU unless the model is
+            large.
+        language: ISO 639-1; empty to detect it for each stream.
+        task: `transcribe`, or `translate` to have English beside the original.
+        beam_size: of final transcriptions; 1 is greedy and fastest.
+        previous_text: whether to prompt with the text of the segment before, which keeps names and
+            style, and mistakes. Nothing after a segment that had no text, so that a loop ends.
+        hotwords: words and names to expect, with spaces or commas between them.
+        word_times: whether to align words with the audio, which costs another decoder pass. Parts
+            go without.
+        guards: thresholds of what is not believed (`guards.py`) that are to be others.
+        max_new_tokens: tokens of one segment at most; 10 s of speech have well under 128.
+        threads: CPU threads; 0 lets CTranslate2 choose.
+        licence: of the model; the published Whisper models are MIT.
+        noncommercial: whether that licence forbids commercial use.
+
+    Raises:
+        ModelError: the model or device is not there, or an option does not fit.
+
+    """
+
+    def __init__(
+        self,
+        model: str = "tiny.en",
+        *,
+        device: str = "auto",
+        compute_type: str = "default",
+        window: str = "auto",
+        language: str = "",
+        task: str = "transcribe",
+        beam_size: int = 1,
+        previous_text: bool = False,
+        hotwords: str | Sequence[str] = "",
+        word_times: bool = True,
+        guards: Mapping[str, Any] | None = None,
+        max_new_tokens: int = 128,
+        threads: int = 0,
+        licence: str = "MIT",
+        noncommercial: bool = False,
+    ) -> None:
+        _check_range("beam_size", beam_size, 64)
+        _check_range("max_new_tokens", max_new_tokens, MOST_NEW_TOKENS)
+        _check_choice("window", window, ("auto", "cut", "whole"))
+        _check_choice("task", task, ("transcribe", "translate"))
+        self._guards = read_guards(guards)
+        folder = carrier.find(model)
+        self._engine = Engine(folder, device, compute_type, threads)
+        self._check_language(model, language, task)
+        self.model = f"faster-whisper {Path(model).name if Path(model).is_dir() else model}"
+        self.version = importlib.metadata.version("faster-whisper")
+        self.licence = licence
+        self.noncommercial = noncommercial
+        self.context_turns = 1 if previous_text else 0
+        self._language = language or ("" if self._engine.multilingual else "en")
+        self._translate = task == "translate"
+        self._whole = window == "whole" or (window == "auto" and self._is_large(folder))
+        self._prompter = Prompter(self._engine, hotwords, previous_text)
+        self._beam_size = beam_size
+        self._word_times = word_times
+        self._max_new_tokens = max_new_tokens
+        self._tails = Tails()
+        self.incremental = not self._whole
+        self.stateful = not language
+
+    def _check_language(self, model: str, language: str, task: str) -> None:
+        known = self._engine.languages
+        remedy = "Use a multilingual model: --set asr.options.model=base"
+        if language and language not in known:
+            raise OptionsError(
+                f"asr.options.language = {language!r}",
+                f"{model} does not know it",
+                remedy if known == ("en",) else f"It knows {', '.join(known)}",
+            )
+        if task == "translate" and not self._engine.multilingual:
+            raise OptionsError("asr.options.task = 'translate'", f"{model} knows English", remedy)
+
+    def _is_large(self, folder: Path) -> bool:
+        weights = folder / carrier.WEIGHTS
+        return self._engine.device != "cpu" or weights.stat().st_size >= LARGE_BYTES
+
+    def transcribe(self, batch: Sequence[Hearing]) -> list[Transcription]:
+        """Transcribe segments; final ones of about one length go to the model together.
+
+        Raises:
+            RunError: a segment is longer than 30 s.
+
+        """
+        results = [self._nothing("silence", voice.read(each.state)) for each in batch]
+        finals = []
+        for i, hearing in enumerate(batch):
+            if len(hearing.samples) > LONGEST_SAMPLES:
+                seconds = len(hearing.samples) / SAMPLE_RATE
+                raise RunError(
+                    f"a segment of {seconds:.1f} s", "Whisper hears 30 s", "Cut it to 30 s or less"
+                )
+            samples = np.nan_to_num(hearing.samples, nan=0.0, posinf=0.0, neginf=0.0)
+            if hearing.final:
+                self._tails.drop(hearing.stream, hearing.sequence)
+            if len(samples) < LEAST_SAMPLES or not samples.any():
+                continue
+            context = self._prompter.context(hearing.previous)
+            known = voice.read(hearing.state)
+            if hearing.final:
+                finals.append(_Heard(i, samples, context, known))
+            else:
+                results[i] = self._part(hearing, samples, context, known)
+        for group in _alike(finals, self._whole):
+            for heard, result in zip(group, self._finals(group), strict=True):
+                results[heard.index] = result
+        return results
+
+    def forget(self, stream: str, sequence: int) -> None:
+        """Drop what is known of a segment that went on."""
+        self._tails.drop(stream, sequence)
+
+    # --- final segments ---------------------------------------------------------------------------
+
+    def _finals(self, group: Sequence[_Heard]) -> list[Transcription]:
+        """Transcribe segments whose prompts and windows are of one length."""
+        encoded = self._engine.encode([heard.samples for heard in group], self._whole)
+        known = self._known(encoded, group)
+        languages = [self._language or each.language for each in known]
+        said = self._listen(encoded, group, languages)
+        for i, first in enumerate(said):
+            if first.suspicious and not self._whole:
+                whole = self._engine.encode([group[i].samples], whole=True)
+                (second,) = self._listen(whole, [group[i]], [languages[i]])
+                said[i] = first if second.reason and not first.reason else second
+        return [self._result(*each) for each in zip(said, languages, known, group, strict=True)]
+
+    def _known(self, encoded: Any, group: Sequence[_Heard]) -> list[Voice]:
+        """Return what is known of each stream with this segment."""
+        if self._language or all(heard.voice.held for heard in group):
+            return [heard.voice for heard in group]
+        detected = self._engine.detect_languages(encoded)
+        return [
+            heard.voice
+            if heard.voice.held
+            else heard.voice.heard(speech_seconds(heard.samples), languages)
+            for heard, languages in zip(group, detected, strict=True)
+        ]
+
+    def _listen(
+        self, encoded: Any, group: Sequence[_Heard], languages: Sequence[str]
+    ) -> list[_Said]:
+        """Decode, doubt, align and translate encoded segments."""
+        prompts = [
+            self._prompter.prompt(language, heard.context)
+            for language, heard in zip(languages, group, strict=True)
+        ]
+        hypotheses = self._generate(encoded, prompts)
+        said = []
+        for heard, hypothesis in zip(group, hypotheses, strict=True):
+            evidence = _evidence(hypothesis, heard.samples)
+            reason = doubt(evidence, self._guards)
+            said.append(_Said(hypothesis, reason, suspicious(evidence, self._guards)))
+        words = self._words(encoded, said, languages, group)
+        translations = self._translations(encoded, said, languages, group)
+        return [
+            dataclasses.replace(each, words=spoken, translation=english)
+            for each, spoken, english in zip(said, words, translations, strict=True)
+        ]
+
+    def _generate(self, encoded: Any, prompts: Sequence[Sequence[int]]) -> list[Hypothesis]:
+        return self._engine.generate(
+            encoded, prompts, beam_size=self._beam_size, most_tokens=self._max_new_tokens
+        )
+
+    def _words(
+        self,
+        encoded: Any,
+        said: Sequence[_Said],
+        languages: Sequence[str],
+        group: Sequence[_Heard],
+    ) -> list[tuple[SpokenWord, ...]]:
+        """Align what is believed with the audio, one pass for each language of the group."""
+        words: list[tuple[SpokenWord, ...]] = [() for _ in said]
+        believed = [bool(self._word_times and not each.reason) for each in said]
+        lengths = [len(heard.samples) for heard in group]
+        for language in dict.fromkeys(
+            spoken for spoken, wanted in zip(languages, believed, strict=True) if wanted
+        ):
+            tokens = [
+                each.hypothesis.tokens if wanted and spoken == language else ()
+                for each, wanted, spoken in zip(said, believed, languages, strict=True)
+            ]
+            tokenizer = self._prompter.tokenizer(language)
+            for i, aligned in enumerate(self._engine.align(encoded, tokens, tokenizer, lengths)):
+                words[i] = aligned or words[i]
+        return words
+
+    def _translations(
+        self,
+        encoded: Any,
+        said: Sequence[_Said],
+        languages: Sequence[str],
+        group: Sequence[_Heard],
+    ) -> list[str]:
+        """Return what is believed in English, where it is in another language."""
+        wanted = [
+            self._translate and not each.reason and language != "en"
+            for each, language in zip(said, languages, strict=True)
+        ]
+        if not any(wanted):
+            return ["" for _ in said]
+        prompts = [self._prompter.prompt(language, (), "translate") for language in languages]
+        english = self._generate(encoded, prompts)
+        return [
+            each.text if asked and not doubt(_evidence(each, heard.samples), self._guards) else ""
+            for each, asked, heard in zip(english, wanted, group, strict=True)
+        ]
+
+    def _result(self, said: _Said, language: str, known: Voice, heard: _Heard) -> Transcription:
+        if said.reason:
+            return self._nothing(said.reason, known)
+        result = Transcription(
+            said.hypothesis.text,
+            said.words,
+            min(1.0, math.exp(said.hypothesis.logprob)),
+            language,
+            self._probability(known),
+            said.translation,
+            state=self._state(known),
+        )
+        return result
+
+    # --- segments that go on ----------------------------------------------------------------------
+
+    def _part(
+        self, hearing: Hearing, samples: Audio, context: Sequence[int], known: Voice
+    ) -> Transcription:
+        """Write on from what two parts agreed on."""
+        encoded = self._engine.encode([samples], self._whole)
+        if not self._language and not known.held:
+            seconds = len(samples) / SAMPLE_RATE
+            known = known.heard(seconds, self._engine.detect_languages(encoded)[0])
+        language = self._language or known.language
+        tokenizer = self._prompter.tokenizer(language)
+        tail = self._tails.of(hearing)
+        most = int(TOKENS_PER_S * (len(samples) / SAMPLE_RATE + 1)) - len(tail.settled)
+        (hypothesis,) = self._engine.generate(
+            encoded,
+            [[*self._prompter.prompt(language, context), *tail.settled]],
+            most_tokens=max(TOKENS_PER_S, min(self._max_new_tokens, most)),
+            begun=bool(tail.settled),
+        )
+        written = without_loop(hypothesis.tokens)
+        if reason := "" if tail.settled else doubt(_evidence(hypothesis, samples), self._guards):
+            return self._nothing(reason, known)
+        tail = tail.grown(samples, written, tokenizer)
+        self._tails.keep(hearing, tail)
+        text = tokenizer.decode([*tail.settled, *tail.open]).strip()
+        settled = tokenizer.decode(list(tail.settled)).strip()
+        return Transcription(
+            text,
+            confidence=min(1.0, math.exp(hypothesis.logprob)),
+            language=language,
+            language_probability=self._probability(known),
+            stable=agreed(settled.split(), text.split()),
+        )
+
+    # --- results ----------------------------------------------------------------------------------
+
+    def _nothing(self, reason: str, known: Voice) -> Transcription:
+        return Transcription(
+            "",
+            language=self._language or known.language,
+            language_probability=self._probability(known),
+            reason=reason,
+            state=self._state(known),
+        )
+
+    def _probability(self, known: Voice) -> float | None:
+        return None if self._language else known.probability
+
+    def _state(self, known: Voice) -> bytes:
+        return voice.write(known) if self.stateful else b""
+
+
+def _alike(finals: Sequence[_Heard], whole: bool) -> list[list[_Heard]]:
+    """Group segments whose prompts and windows are of one length."""
+    groups: dict[tuple[int, int], list[_Heard]] = {}
+    for heard in finals:
+        key = len(heard.context), padded_frames(len(heard.samples), whole)
+        groups.setdefault(key, []).append(heard)
+    return list(groups.values())
+
+
+def _evidence(hypothesis: Hypothesis, samples: Audio) -> Evidence:
+    return Evidence(
+        hypothesis.text,
+        len(hypothesis.tokens),
+        len(samples) / SAMPLE_RATE,
+        speech_seconds(samples),
+        hypothesis.no_speech,
+        hypothesis.logprob,
+    )
+
+
+def _check_range(name: str, value: Any, most: int) -> None:
+    if not isinstance(value, int) or not 1 <= value <= most:
+        raise OptionsError(f"asr.options.{name} = {value!r}", "it does not fit", f"Use 1 to {most}")
+
+
+def _check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise OptionsError(
+            f"asr.options.{name} = {value!r}", "it does not fit", f"Use {' or '.join(choices)}"
+        )
