@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from abhinaya.bench.asr_clips import Clip, read
-from abhinaya.stream.asr import Audio
+from abhinaya.models.asr import Audio
 from abhinaya.stream.clock import SAMPLE_RATE, to_samples
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.vad import FRAME_SAMPLES, SileroVad, VadState

@@ -31,12 +31,13 @@ from abhinaya.bench.recording import duration_s
 from abhinaya.bench.report import Report, parser, publish, table
 from abhinaya.bench.statistics import percentiles
 from abhinaya.bench.words_live import WordTimes
-from abhinaya.stream.asr import Hearing, Transcriber, load_transcriber
+from abhinaya.models.asr import Hearing, Transcriber
 from abhinaya.stream.clock import to_samples, to_seconds
 from abhinaya.stream.config import Config
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.messages import Event, StreamStarted
 from abhinaya.stream.supervisor import Supervisor
+from abhinaya.stream.work import transcriber_of
 
 DATA: Final = Path("../shared/data")
 LONGEST_S: Final = 9.5
@@ -124,8 +125,8 @@ def prepare(config: Config, data: Path, streams: int, seconds: float, folder: Pa
         samples, placed[name] = lay(choice, seconds, number)
         recordings[name] = folder / f"{number}.wav"
         write(samples, recordings[name])
-    transcriber = load_transcriber(config.asr.model, config.asr.options)
-    return Prepared(recordings, placed, errors_on_whole(transcriber, choice))
+    whole = errors_on_whole(transcriber_of(config.asr), choice)
+    return Prepared(recordings, placed, whole)
 
 
 def measure(config: Config, ready: Prepared, streams: int) -> Row:

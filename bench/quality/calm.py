@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from abhinaya.bench.asr_clips import read
+from abhinaya.bench.asr_clips import Clip, read
 from abhinaya.bench.quality.sessions import Segment, Session
 from abhinaya.bench.quality.source import NEUTRAL, REMEDY, WARM_S, Source
 from abhinaya.stream.clock import to_samples, to_seconds
@@ -20,8 +19,6 @@ from abhinaya.train.data.readers import read_readers
 PIECES_S: Final = (0.7, 1.0, 1.5, 2.5, 4.0)
 EPISODES: Final = ("p01_e04", "p02_e05", "p03_e04", "p04_e04", "p05_e05", "p06_e03")
 """One of each podcast, whole: where there is a short one, that."""
-_PODCASTS: Final = ("e2e", "podcasts")
-_TURN: Final = re.compile(r"^[^\[\]#:]{1,60}: (.+)$")
 
 
 def readers(source: Source) -> Iterator[Session]:
@@ -47,10 +44,8 @@ def readers(source: Source) -> Iterator[Session]:
 
 def podcasts(source: Source) -> Iterator[Session]:
     """Yield whole episodes, two to four voices on one track, with what is said in them."""
-    for name in EPISODES[: source.size.episodes]:
-        samples = read(source.file(*_PODCASTS, f"{name}.opus"))
-        text = script(source.file(*_PODCASTS, f"{name}.txt").read_text("utf-8"))
-        yield Session(name, source.cut(samples, NEUTRAL), reference=text)
+    for clip in _episodes(source):
+        yield Session(clip.path.stem, source.cut(read(clip.path), NEUTRAL), reference=clip.text)
 
 
 def recordings(source: Source, *folder: str) -> Iterator[Session]:
@@ -61,9 +56,9 @@ def recordings(source: Source, *folder: str) -> Iterator[Session]:
 
 def pieces(source: Source) -> Iterator[Session]:
     """Yield pieces of each voice of the podcasts, each right after 20 s of the same voice."""
-    for name in EPISODES[: source.size.episodes]:
-        samples = read(source.file(*_PODCASTS, f"{name}.opus"))
-        turns = read_turns(source.file(*_PODCASTS, f"{name}.rttm").read_text("utf-8"))
+    for clip in _episodes(source):
+        name, samples = clip.path.stem, read(clip.path)
+        turns = read_turns(source.file("e2e", "podcasts", f"{name}.rttm").read_text("utf-8"))
         for voice, spans in turns.items():
             said = np.concatenate([samples[to_samples(a) : to_samples(b)] for a, b in spans])
             segments = source.cut(said, NEUTRAL)
@@ -75,13 +70,6 @@ def pieces(source: Source) -> Iterator[Session]:
             yield Session(f"{name} {voice}", tuple(cut), warm=segments[:count], apart=True)
 
 
-def script(text: str) -> str:
-    """Return what is said of a podcast's script: after its first time mark, without the names."""
-    _, _, body = text.partition("\n[")
-    said = (_TURN.match(line) for line in body.splitlines())
-    return " ".join(match.group(1) for match in said if match)
-
-
 def read_turns(rttm: str) -> dict[str, list[tuple[float, float]]]:
     """Return (start, end) in seconds of the turns of each voice."""
     turns: dict[str, list[tuple[float, float]]] = {}
@@ -91,6 +79,12 @@ def read_turns(rttm: str) -> dict[str, list[tuple[float, float]]]:
             start, length = float(fields[3]), float(fields[4])
             turns.setdefault(fields[7], []).append((start, start + length))
     return turns
+
+
+def _episodes(source: Source) -> list[Clip]:
+    """Return the episodes that are heard, in the order of EPISODES."""
+    wanted = EPISODES[: source.size.episodes]
+    return [clip for clip in source.spoken("podcasts") if clip.path.stem in wanted]
 
 
 def _pieces(segments: Sequence[Segment], count: int, rng: np.random.Generator) -> Iterator[Segment]:

@@ -11,14 +11,15 @@ import msgspec
 
 from abhinaya.bench.quality.sessions import Segment, Session
 from abhinaya.models import registry
+from abhinaya.models.asr import Hearing, Transcriber, Transcription
 from abhinaya.models.base import Abstention, Ballot, Utterance, Voter
 from abhinaya.models.ensemble import Rule, decide
-from abhinaya.stream.asr import Hearing, Transcriber, Transcription, load_transcriber
 from abhinaya.stream.clock import to_seconds
 from abhinaya.stream.config import Config
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.transcribe import as_received
 from abhinaya.stream.voting import load_combiner, rule_of
+from abhinaya.stream.work import transcriber_of
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,7 +91,7 @@ class Ears:
         if config.asr is None:
             raise ConfigError(f"profile {config.profile!r}", "has no transcriber", "add [asr]")
         return cls(
-            load_transcriber(config.asr.model, config.asr.options),
+            transcriber_of(config.asr),
             {name: registry.load(v.model, v.options) for name, v in config.voters.items()},
             rule_of(config.vote, load_combiner(config.vote)),
         )

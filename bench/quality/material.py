@@ -5,7 +5,6 @@ Speakers, readers and texts are of the development side throughout: no voter is 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
@@ -37,10 +36,8 @@ def read_speech(source: Source) -> Iterator[Session]:
 
 def harvard(source: Source) -> Iterator[Session]:
     """Yield telephone speech with its text."""
-    folder = ("e2e", "osr_harvard")
-    for entry in json.loads(source.file(*folder, "test_samples.json").read_text("utf-8")):
-        samples = read(source.file(*folder, entry["filename"]))
-        yield Session("osr", source.cut(samples), reference=entry["transcription"])
+    for clip in source.spoken("harvard"):
+        yield Session(clip.corpus, source.cut(read(clip.path)), reference=clip.text)
 
 
 def wordless(source: Source, folder: str) -> Iterator[Session]:

@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from abhinaya.bench.asr_clips import Clip, long_clips_in
 from abhinaya.bench.quality.sessions import Cutter, Segment
 from abhinaya.models.base import FloatArray
 from abhinaya.stream.errors import ConfigError
@@ -90,6 +91,18 @@ class Source:
         found = self.data.joinpath(*path)
         if not found.is_file():
             raise ConfigError(str(found), "does not exist", REMEDY)
+        return found
+
+    def spoken(self, corpus: str) -> list[Clip]:
+        """Return the long recordings of a corpus, with what is said in them.
+
+        Raises:
+            ConfigError: there are none.
+
+        """
+        found = [c for c in long_clips_in(self.data / "e2e") if c.corpus.startswith(corpus)]
+        if not found:
+            raise ConfigError(str(self.data / "e2e"), f"has no {corpus} with its text", REMEDY)
         return found
 
     def recordings(self, *folder: str, deep: bool = False) -> list[Path]:

@@ -9,7 +9,7 @@ import pytest
 from abhinaya.bench.dense import Placed, Utterance, lay
 from abhinaya.bench.live_words import errors_on_whole
 from abhinaya.bench.words_live import WordTimes
-from abhinaya.stream.asr import Transcription
+from abhinaya.models.asr import Transcription
 from abhinaya.stream.clock import SAMPLE_RATE
 from abhinaya.stream.messages import StreamInfo, StreamStarted, Transcript, Word
 

@@ -12,7 +12,7 @@ import pytest
 
 from abhinaya.bench.quality import command, measures
 from abhinaya.bench.quality.acted import clips, pieces
-from abhinaya.bench.quality.calm import read_turns, script
+from abhinaya.bench.quality.calm import read_turns
 from abhinaya.bench.quality.ears import Answer, Ears, read_answers, write_answers
 from abhinaya.bench.quality.material import MATERIALS, Material
 from abhinaya.bench.quality.rows import Row, as_json, more_rows, rows_of, tables_of
@@ -26,10 +26,10 @@ from abhinaya.bench.quality.sessions import (
     truth_of,
 )
 from abhinaya.bench.quality.source import Source
+from abhinaya.models.asr import Hearing, Transcription
 from abhinaya.models.base import Abstention, Ballot, Card, Utterance
 from abhinaya.models.ensemble import Rule
 from abhinaya.models.labels import LABELS
-from abhinaya.stream.asr import Hearing, Transcription
 from abhinaya.stream.clock import SAMPLE_RATE
 from abhinaya.stream.config import load
 from abhinaya.stream.errors import ConfigError
@@ -312,13 +312,6 @@ def test_the_loudest_stretch_is_found() -> None:
 def test_a_clip_without_speech_stays_whole() -> None:
     clip = np.zeros(SAMPLE_RATE, np.float32)
     assert len(Cutter().spoken(clip)) == len(clip)
-
-
-def test_a_script_is_what_is_said_after_its_first_mark() -> None:
-    text = (
-        "# Title\nHost: Maya\n#x: y=z\n\n[00:00]\nMaya: Welcome: all.\n\n[01:30]\nLiam V: Thanks.\n"
-    )
-    assert script(text) == "Welcome: all. Thanks."
 
 
 def test_turns_are_sorted_by_voice() -> None:
