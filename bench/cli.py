@@ -14,13 +14,14 @@ from abhinaya.stream.errors import ConfigError
 COMMANDS: Final = {
     "transport": "what the hub adds: segments a second and latency, beside a bare relay",
     "latency": "from end of speech to verdict, stage by stage, with N paced streams",
+    "live-words": "words and labels of live streams of dense read speech",
     "throughput": "files as fast as the nodes allow: times real time, memory, first label",
     "feeds": "a podcast by replicas of the transcriber: how much sooner it is heard",
     "soak": "paced streams while nodes are killed and hung: what is lost, what grows",
     "vad": "how well speech is found and cut, against reference turns",
     "asr": "word error rate and speed of the transcribers",
     "view": "what the live view costs with many streams; or a picture of it",
-    "vote": "the vote against its voters, and how late a change is seen",
+    "quality": "words, voters and vote where the truth is known, in one table",
     "models": "the voters by batch and length, with weights made up",
 }
 
@@ -41,13 +42,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("name", metavar="NAME", help="one of the list below")
     asked = parser.parse_args(arguments[:1])
-    return _command(asked.name)(arguments[1:])
+    return command(asked.name)(arguments[1:])
 
 
-def _command(name: str) -> Callable[[Sequence[str]], int]:
+def command(name: str) -> Callable[[Sequence[str]], int]:
+    """Return what `abhinaya bench NAME` runs.
+
+    Raises:
+        ConfigError: there is no such bench.
+
+    """
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         remedy = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(COMMANDS)}"
         raise ConfigError(f"bench {name!r}", "there is no such bench", remedy)
-    module = importlib.import_module(f"abhinaya.bench.{name}")
+    module = importlib.import_module(f"abhinaya.bench.{name.replace('-', '_')}")
     return cast("Callable[[Sequence[str]], int]", module.main)

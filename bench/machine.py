@@ -36,6 +36,17 @@ def resident_mib(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
+def pss_mib(pid: int) -> float:
+    """Return the proportional set size of a process, shared pages once; 0 if it is gone."""
+    try:
+        for text in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if text.startswith("Pss:"):
+                return int(text.split()[1]) / 1024
+    except (OSError, IndexError):
+        pass
+    return 0.0
+
+
 def _processor() -> str:
     try:
         for text in Path("/proc/cpuinfo").read_text().splitlines():

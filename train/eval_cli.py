@@ -19,11 +19,11 @@ from typing import Any, Final, get_args
 from abhinaya.models.combiner import Method
 from abhinaya.models.ensemble import PRIORITY, Rule, TiePolicy
 from abhinaya.models.errors import ModelError
-from abhinaya.train import eval_curve, eval_models, eval_shares
+from abhinaya.train import eval_curve, eval_models
 from abhinaya.train.data.clips import DataError
 from abhinaya.train.data.manifest import Manifest, read_manifest
 from abhinaya.train.eval_attributes import attribute_rows, rated
-from abhinaya.train.eval_html import as_html, curve_page, text_page
+from abhinaya.train.eval_html import as_html, curve_page
 from abhinaya.train.eval_predictions import VERDICT, System, join, read_predictions
 from abhinaya.train.eval_ratings import Rater, join_ratings, only_rates, rates, read_ratings
 from abhinaya.train.eval_report import LOSS_MARK, as_json, as_text, attributes_as_json
@@ -78,35 +78,25 @@ def _curve(args: argparse.Namespace) -> Told:
     return text, found, curve_page(text, found)
 
 
-def _shares(args: argparse.Namespace) -> Told:
-    text, found = eval_shares.run(args)
-    return text, found, text_page("Shares", text)
-
-
 Told = tuple[str, dict[str, Any], str]
 """What is printed, as plain values, and as a page."""
 KINDS: Final[Mapping[str, Callable[[argparse.Namespace], Told]]] = {
     "": _tables,
     "curve": _curve,
-    "shares": _shares,
 }
 """What comes first on the command line, and what it does."""
 USAGE: Final = f"""{__doc__}
 abhinaya eval curve ...    emotions found against false alarms, by the least confidence
-abhinaya eval shares FILE  how often the monitor gave each label, and how often not neutral
 """
 
 
 def _parser(kind: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"abhinaya eval {kind}".strip(),
-        description={"": USAGE, "curve": eval_curve.__doc__, "shares": eval_shares.__doc__}[kind],
+        description={"": USAGE, "curve": eval_curve.__doc__}[kind],
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    if kind == "shares":
-        eval_shares.add_arguments(parser)
-    else:
-        _add_predictions(parser)
+    _add_predictions(parser)
     if kind == "curve":
         eval_curve.add_arguments(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")

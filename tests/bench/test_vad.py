@@ -72,14 +72,14 @@ def data(tmp_path: Path) -> Path:
     folder = tmp_path / "calls"
     folder.mkdir()
     shutil.copy(CALL, folder / "call.opus")
-    turns = [(0.7, 4.7), (5.4, 10.6)]
+    turns = [(0.5, 3.5), (4.2, 9.8)]
     lines = [f"SPEAKER call 1 {start} {end - start} <NA> <NA> x <NA> <NA>" for start, end in turns]
     (folder / "call.rttm").write_text("\n".join(lines))
     return tmp_path
 
 
 def test_a_folder_is_measured(data: Path) -> None:
-    result = measure(data, seconds=11.0)
+    result = measure(data, seconds=10.0)
     assert [row.min_silence_s for row in result.found] == [0.2, 0.4, 0.6]
     assert {row.corpus for row in result.found} == {"calls"}
     assert all(row.speech_covered > 0.9 for row in result.found)

@@ -18,7 +18,6 @@ from abhinaya.train.data.clips import Clip, DataError
 from abhinaya.train.data.manifest import Manifest, write_manifest
 from abhinaya.train.eval_cli import main
 from abhinaya.train.eval_curve import curve
-from abhinaya.train.eval_shares import count, wilson
 
 
 def verdict(stream: str, segment: int, label: str, **changes: Any) -> dict[str, Any]:
@@ -57,54 +56,6 @@ EVENTS = [
     verdict("b", 0, "happy"),
     verdict("b", 1, "angry"),
 ]
-
-
-# --- shares ---------------------------------------------------------------------------------------
-
-
-def test_segments_are_counted_once_and_open_ones_are_no_alarm(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "shares.json"
-    path = write_events(tmp_path / "run.jsonl", EVENTS)
-    assert main(["shares", path, "--json", str(out)]) == 0
-    rows = {row["stream"]: row for row in json.loads(out.read_text())["streams"]}
-    assert rows["a"]["labels"] == {"neutral": 3, UNKNOWN: 1}
-    assert (rows["a"]["segments"], rows["a"]["otherwise"]) == (4, 0)
-    assert (rows["b"]["segments"], rows["b"]["otherwise"]) == (2, 2)
-    assert (rows["all"]["segments"], rows["all"]["otherwise"]) == (6, 2)
-    said = capsys.readouterr().out.splitlines()
-    assert said[0].split()[:2] == ["stream", "segments"]
-    assert "33.3%" in said[-1]
-
-
-def test_several_files_keep_their_streams_apart(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    first = write_events(tmp_path / "x.jsonl", [verdict("call", 0, "neutral")])
-    second = write_events(tmp_path / "y.jsonl", [verdict("call", 0, "angry")])
-    assert main(["shares", first, second]) == 0
-    said = capsys.readouterr().out
-    assert "x.jsonl: call" in said
-    assert "y.jsonl: call" in said
-    assert "50.0%" in said.splitlines()[-1]
-
-
-def test_one_stream_needs_no_sum() -> None:
-    assert [row.stream for row in count([("a", "sad"), ("a", "neutral")])] == ["a"]
-
-
-@pytest.mark.parametrize(("hits", "n"), [(0, 10), (10, 10), (9, 56), (1, 1), (400, 1_000)])
-def test_the_ends_of_an_interval_are_where_the_share_is_just_not_refuted(hits: int, n: int) -> None:
-    """Wilson's interval is what the score test does not reject."""
-    low, high = wilson(hits, n)
-    assert 0 <= low <= hits / n <= high + 1e-12 <= 1 + 1e-12
-    for p in (p for p in (low, high) if 1e-9 < p < 1 - 1e-9):
-        assert abs(hits / n - p) == pytest.approx(1.959964 * (p * (1 - p) / n) ** 0.5)
-
-
-def test_of_no_segments_nothing_is_known() -> None:
-    assert wilson(0, 0) == (0.0, 1.0)
 
 
 # --- the curve ------------------------------------------------------------------------------------

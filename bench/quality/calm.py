@@ -1,0 +1,97 @@
+"""Sessions in which nobody is meant to be moved: readers, podcasts, calls, meetings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from abhinaya.bench.asr_clips import Clip, read
+from abhinaya.bench.quality.sessions import Segment, Session
+from abhinaya.bench.quality.source import NEUTRAL, REMEDY, WARM_S, Source
+from abhinaya.stream.clock import to_samples, to_seconds
+from abhinaya.stream.errors import ConfigError
+from abhinaya.train.data.clips import DataError
+from abhinaya.train.data.readers import read_readers
+
+PIECES_S: Final = (0.7, 1.0, 1.5, 2.5, 4.0)
+EPISODES: Final = ("p01_e04", "p02_e05", "p03_e04", "p04_e04", "p05_e05", "p06_e03")
+"""One of each podcast, whole: where there is a short one, that."""
+
+
+def readers(source: Source) -> Iterator[Session]:
+    """Yield the second half of each reader's clip, after the first; there is no more of a voice.
+
+    Raises:
+        ConfigError: there are no readers.
+
+    """
+    try:
+        found = read_readers(source.data, "dev")
+    except DataError as error:
+        raise ConfigError(str(source.data), str(error), REMEDY) from error
+    for i in source.rng("readers").permutation(len(found))[: source.size.readers]:
+        first, second = np.array_split(source.cutter.spoken(read(Path(found[i].path))), 2)
+        yield Session(
+            found[i].speaker,
+            (Segment(second, NEUTRAL),),
+            warm=(Segment(first, NEUTRAL),),
+            apart=True,
+        )
+
+
+def podcasts(source: Source) -> Iterator[Session]:
+    """Yield whole episodes, two to four voices on one track, with what is said in them."""
+    for clip in _episodes(source):
+        yield Session(clip.path.stem, source.cut(read(clip.path), NEUTRAL), reference=clip.text)
+
+
+def recordings(source: Source, *folder: str) -> Iterator[Session]:
+    """Yield real recordings of which nobody has said that anyone is moved."""
+    for path in source.recordings(*folder)[: source.size.recordings]:
+        yield Session(path.stem, source.cut(read(path), NEUTRAL))
+
+
+def pieces(source: Source) -> Iterator[Session]:
+    """Yield pieces of each voice of the podcasts, each right after 20 s of the same voice."""
+    for clip in _episodes(source):
+        name, samples = clip.path.stem, read(clip.path)
+        turns = read_turns(source.file("e2e", "podcasts", f"{name}.rttm").read_text("utf-8"))
+        for voice, spans in turns.items():
+            said = np.concatenate([samples[to_samples(a) : to_samples(b)] for a, b in spans])
+            segments = source.cut(said, NEUTRAL)
+            count, heard_s = 0, 0.0
+            while count < len(segments) and heard_s < WARM_S:
+                heard_s += to_seconds(len(segments[count].samples))
+                count += 1
+            cut = _pieces(segments[count:], source.size.neutral_pieces, source.rng(name, voice))
+            yield Session(f"{name} {voice}", tuple(cut), warm=segments[:count], apart=True)
+
+
+def read_turns(rttm: str) -> dict[str, list[tuple[float, float]]]:
+    """Return (start, end) in seconds of the turns of each voice."""
+    turns: dict[str, list[tuple[float, float]]] = {}
+    for line in rttm.splitlines():
+        fields = line.split()
+        if fields[:1] == ["SPEAKER"]:
+            start, length = float(fields[3]), float(fields[4])
+            turns.setdefault(fields[7], []).append((start, start + length))
+    return turns
+
+
+def _episodes(source: Source) -> list[Clip]:
+    """Return the episodes that are heard, in the order of EPISODES."""
+    wanted = EPISODES[: source.size.episodes]
+    return [clip for clip in source.spoken("podcasts") if clip.path.stem in wanted]
+
+
+def _pieces(segments: Sequence[Segment], count: int, rng: np.random.Generator) -> Iterator[Segment]:
+    """Cut `count` pieces of each length out of segments that are long enough."""
+    for seconds in PIECES_S:
+        length = to_samples(seconds)
+        long = [segment.samples for segment in segments if len(segment.samples) >= length]
+        for i in rng.permutation(len(long))[:count]:
+            start = int(rng.integers(len(long[i]) - length + 1))
+            yield Segment(long[i][start : start + length], NEUTRAL, tag=f"{seconds:g} s")

@@ -1,0 +1,194 @@
+"""Sessions in, answers out: a profile's models and rule, driven as the monitor does."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from abhinaya.bench.quality.sessions import Segment, Session
+from abhinaya.models import registry
+from abhinaya.models.asr import Hearing, Transcriber, Transcription
+from abhinaya.models.base import Abstention, Ballot, Utterance, Voter
+from abhinaya.models.ensemble import Rule, decide
+from abhinaya.stream.clock import to_seconds
+from abhinaya.stream.config import Config
+from abhinaya.stream.errors import ConfigError
+from abhinaya.stream.transcribe import as_received
+from abhinaya.stream.voting import load_combiner, rule_of
+from abhinaya.stream.work import transcriber_of
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What was said of one segment, and what is true of it."""
+
+    material: str
+    session: int
+    speaker: str
+    tag: str
+    truth: str
+    start: int
+    end: int
+    text: str
+    asr_cpu_s: float = 0.0
+    """Of the transcriber, once a segment: 0 where the text was known from another session."""
+    votes: dict[str, str] = {}
+    """Label by voter; a voter that abstained is not there."""
+    label: str = ""
+    """The verdict, possibly `unknown`; empty where nobody was asked."""
+    leading: str = ""
+    confidence: float | None = None
+    reference: str | None = None
+    """What is said in the whole session; at its first segment alone."""
+    change: int | None = None
+
+    @property
+    def seconds(self) -> float:
+        """How long the segment is."""
+        return to_seconds(self.end - self.start)
+
+
+@dataclass(slots=True)
+class _Thread:
+    """What is known of a stream between two of its segments."""
+
+    states: dict[str, bytes] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
+    asr: bytes = b""
+
+    def fork(self) -> _Thread:
+        return _Thread(dict(self.states), list(self.said), self.asr)
+
+
+class Ears:
+    """A line-up in this process.
+
+    Args:
+        transcriber: gives the words.
+        voters: by name.
+        rule: of the vote.
+
+    """
+
+    def __init__(self, transcriber: Transcriber, voters: Mapping[str, Voter], rule: Rule) -> None:
+        self._transcriber = transcriber
+        self._voters = dict(voters)
+        self._rule = rule
+        self._texts: dict[tuple[bytes, bytes, str], Transcription] = {}
+
+    @classmethod
+    def load(cls, config: Config) -> Ears:
+        """Load a profile's models.
+
+        Raises:
+            ConfigError: nobody transcribes, or the combiner cannot be read.
+            ModelError: a model cannot be loaded.
+
+        """
+        if config.asr is None:
+            raise ConfigError(f"profile {config.profile!r}", "has no transcriber", "add [asr]")
+        return cls(
+            transcriber_of(config.asr),
+            {name: registry.load(v.model, v.options) for name, v in config.voters.items()},
+            rule_of(config.vote, load_combiner(config.vote)),
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the voters."""
+        return tuple(self._voters)
+
+    def hear(
+        self, material: str, sessions: Iterable[Session], vote: bool = True
+    ) -> Iterator[Answer]:
+        """Yield an answer for each segment of each session, in order."""
+        for number, session in enumerate(sessions):
+            thread = _Thread()
+            for segment in session.warm:
+                self._votes(segment, self._listen(segment, thread)[0], thread)
+            for place, segment in enumerate(session.segments):
+                before = thread.fork() if session.apart else thread
+                said, cpu_s = self._listen(segment, before)
+                ballots = self._votes(segment, said, before) if vote else {}
+                decision = decide(ballots, self._rule) if vote else None
+                yield Answer(
+                    material=material,
+                    session=number,
+                    speaker=session.speaker,
+                    tag=segment.tag,
+                    truth=segment.truth,
+                    start=segment.start,
+                    end=segment.end,
+                    text=said.text,
+                    asr_cpu_s=cpu_s,
+                    votes={name: ballot.label for name, ballot in ballots.items()},
+                    label=decision.label if decision else "",
+                    leading=decision.leading if decision else "",
+                    confidence=decision.confidence if decision else None,
+                    reference=None if place else session.reference,
+                    change=session.change,
+                )
+
+    def _listen(self, segment: Segment, thread: _Thread) -> tuple[Transcription, float]:
+        """Transcribe a segment, once for all the sessions in which it is heard the same way."""
+        if segment.words is not None:
+            thread.said.append(segment.words)
+            return Transcription(segment.words), 0.0
+        samples = as_received(segment.samples)
+        turns = self._transcriber.context_turns
+        previous = " ".join(thread.said[-turns:]) if turns else ""
+        digest = hashlib.blake2b(samples.tobytes(), digest_size=16).digest()
+        key = (digest, thread.asr if self._transcriber.stateful else b"", previous)
+        cpu_s = 0.0
+        if key not in self._texts:
+            begun = time.process_time()
+            hearing = Hearing(samples, state=thread.asr, previous=previous)
+            (self._texts[key],) = self._transcriber.transcribe([hearing])
+            cpu_s = time.process_time() - begun
+        said = self._texts[key]
+        thread.said.append(said.translation or said.text)
+        thread.asr = said.state or thread.asr
+        return said, cpu_s
+
+    def _votes(self, segment: Segment, said: Transcription, thread: _Thread) -> dict[str, Ballot]:
+        """Ask every voter, and keep what each wants to know with the next segment."""
+        samples = as_received(segment.samples)
+        ballots: dict[str, Ballot] = {}
+        for name, voter in self._voters.items():
+            turns = voter.card.context_turns
+            utterance = Utterance(
+                samples,
+                state=thread.states.get(name, b""),
+                transcript=said.translation or said.text,
+                language="en" if said.translation else said.language,
+                context=tuple(thread.said[:-1][-turns:]) if turns else (),
+            )
+            (answer,) = voter.vote([utterance])
+            if answer.state:
+                thread.states[name] = answer.state
+            if not isinstance(answer, Abstention):
+                ballots[name] = answer
+        return ballots
+
+
+def write_answers(answers: Sequence[Answer]) -> bytes:
+    """Return answers as JSON."""
+    return msgspec.json.encode(answers)
+
+
+def read_answers(data: bytes) -> list[Answer]:
+    """Read answers that were kept.
+
+    Raises:
+        ConfigError: they are not answers of this version.
+
+    """
+    try:
+        return msgspec.json.decode(data, type=list[Answer])
+    except msgspec.DecodeError as error:
+        raise ConfigError(
+            "--again", f"is not a file of answers: {error}", "make it anew"
+        ) from error

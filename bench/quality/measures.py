@@ -1,0 +1,260 @@
+"""Figures of answers. Pure; what is counted stands with each function.
+
+`who` is a voter, or VOTE for the verdict. A verdict that is `unknown`, and a voter that abstains,
+is right about nothing and calls nothing emotional.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from abhinaya.bench.asr_clips import distance, words_of
+from abhinaya.bench.quality.ears import Answer
+from abhinaya.models.labels import LABELS, UNKNOWN
+from abhinaya.stream.clock import to_seconds
+from abhinaya.train.eval_intervals import (
+    Comparison,
+    Interval,
+    bootstrap,
+    macro_f1_of,
+    paired_bootstrap,
+)
+from abhinaya.train.metrics import Indices
+
+VOTE: Final = "vote"
+NEUTRAL: Final = "neutral"
+LENGTHS_S: Final = ((0.0, 1.0), (1.0, 2.0), (2.0, 4.0), (4.0, math.inf))
+FEWEST_SPEAKERS: Final = 8
+"""With fewer of them clips are drawn for the interval, not speakers."""
+BINS: Final = 10
+
+Statistic = Callable[[Indices], float]
+
+
+class Words(NamedTuple):
+    """Word errors of some sessions."""
+
+    errors: int
+    words: int
+
+    @property
+    def rate(self) -> float:
+        """Errors a word of the reference."""
+        return self.errors / max(1, self.words)
+
+
+class Pair(NamedTuple):
+    """Two voters on the same segments."""
+
+    agreement: float
+    """Share of segments that both call the same."""
+    correlation: float
+    """Of their errors: 1 where both are wrong on the same segments; NaN if one never errs."""
+
+
+class Delay(NamedTuple):
+    """How late a change is seen."""
+
+    conversations: int
+    seen: int
+    """Conversations in which a segment after the change was labelled so."""
+    median_s: float
+    """From the change to the end of that segment, where there was one."""
+
+
+def called(answer: Answer, who: str) -> str:
+    """Return the label that somebody gave; empty for none."""
+    label = answer.label if who == VOTE else answer.votes.get(who, "")
+    return "" if label == UNKNOWN else label
+
+
+def word_errors(answers: Sequence[Answer]) -> Words:
+    """Compare each session's texts, one after another, with its reference."""
+    errors = words = 0
+    for _, group in itertools.groupby(answers, key=lambda a: (a.material, a.session)):
+        session = list(group)
+        if session[0].reference is None:
+            continue
+        reference = words_of(session[0].reference)
+        heard = words_of(" ".join(answer.text for answer in session))
+        errors, words = errors + distance(reference, heard), words + len(reference)
+    return Words(errors, words)
+
+
+def with_text(answers: Sequence[Answer]) -> float:
+    """Return the share of segments that have words."""
+    return _share(bool(answer.text) for answer in answers)
+
+
+def cpu_of_real_time(answers: Sequence[Answer]) -> float:
+    """Return processor seconds of the transcriber, a second of what it heard itself."""
+    heard = [answer for answer in answers if answer.asr_cpu_s > 0]
+    return sum(a.asr_cpu_s for a in heard) / max(1e-9, sum(a.seconds for a in heard))
+
+
+def macro_f1(answers: Sequence[Answer], who: str) -> Interval:
+    """Return macro-F1 over the labels that occur, with its 95 % interval."""
+    return bootstrap(_f1(answers, who), len(answers), _groups(answers))
+
+
+def otherwise(answers: Sequence[Answer], who: str) -> float:
+    """Return the share of segments called anything but neutral."""
+    return _share(called(answer, who) not in ("", NEUTRAL) for answer in answers)
+
+
+def right(answers: Sequence[Answer], who: str) -> float:
+    """Return the share of segments called what they are."""
+    return _share(called(answer, who) == answer.truth for answer in answers)
+
+
+def by_length(answers: Sequence[Answer]) -> dict[str, list[Answer]]:
+    """Sort answers by how long their segments are."""
+    found: dict[str, list[Answer]] = {}
+    for low, high in LENGTHS_S:
+        if high == math.inf:
+            name = f"{low:g} s and more"
+        else:
+            name = f"{low:g} to {high:g} s" if low else f"under {high:g} s"
+        if within := [a for a in answers if low <= a.seconds < high]:
+            found[name] = within
+    return found
+
+
+def by_tag(answers: Sequence[Answer]) -> dict[str, list[Answer]]:
+    """Sort answers by their tags, in the order in which those come."""
+    found: dict[str, list[Answer]] = {}
+    for answer in answers:
+        found.setdefault(answer.tag, []).append(answer)
+    return found
+
+
+def delay(answers: Sequence[Answer], who: str, exact: bool = False) -> Delay:
+    """Return how long after a change somebody calls a segment emotional, or (`exact`) rightly.
+
+    A segment that begins before the change counts if more of it lies after it: its truth says so.
+    """
+    found: list[float] = []
+    conversations = [
+        list(group)
+        for _, group in itertools.groupby(answers, key=lambda a: (a.material, a.session))
+    ]
+    for conversation in conversations:
+        for answer in conversation:
+            if answer.change is None or answer.truth in ("", NEUTRAL):
+                continue
+            label = called(answer, who)
+            if label == answer.truth or (not exact and label not in ("", NEUTRAL)):
+                found.append(to_seconds(answer.end - answer.change))
+                break
+    median = statistics.median(found) if found else math.nan
+    return Delay(len(conversations), len(found), median)
+
+
+def withheld(answers: Sequence[Answer], least: float) -> list[Answer]:
+    """Label `unknown` what is less confident than `least`, as `vote.min_confidence` does.
+
+    What the rule has withheld itself is given first: the whole curve is of what leads.
+    """
+    return [
+        msgspec.structs.replace(
+            answer,
+            label=answer.leading if (answer.confidence or 0.0) >= least else UNKNOWN,
+        )
+        for answer in answers
+        if answer.leading
+    ]
+
+
+def labelled(answers: Sequence[Answer]) -> float:
+    """Return the share of segments whose verdict has a label."""
+    return _share(bool(called(answer, VOTE)) for answer in answers)
+
+
+def calibration_error(answers: Sequence[Answer]) -> float:
+    """Return the mean gap between the confidence of the verdicts and how often they are right.
+
+    Over bins of equal width, each counting by its share. What leads counts, also where it was
+    withheld: its confidence is shown. NaN where no verdict has a confidence.
+    """
+    sure = [answer for answer in answers if answer.confidence is not None and answer.leading]
+    bins: dict[int, list[tuple[float, bool]]] = {}
+    for answer in sure:
+        confidence = answer.confidence or 0.0
+        place = min(int(confidence * BINS), BINS - 1)
+        bins.setdefault(place, []).append((confidence, answer.leading == answer.truth))
+    gaps = (abs(sum(c for c, _ in found) - sum(hit for _, hit in found)) for found in bins.values())
+    return sum(gaps) / len(sure) if sure else math.nan
+
+
+def pairs(answers: Sequence[Answer], names: Sequence[str]) -> dict[str, Pair]:
+    """Compare every two voters, where both answered."""
+    found = {}
+    for first, second in itertools.combinations(names, 2):
+        both = [a for a in answers if first in a.votes and second in a.votes]
+        if both:
+            same = _share(a.votes[first] == a.votes[second] for a in both)
+            wrong = [[a.votes[who] != a.truth for a in both] for who in (first, second)]
+            found[f"{first}, {second}"] = Pair(same, _correlation(*wrong))
+    return found
+
+
+def against_best(answers: Sequence[Answer], names: Sequence[str]) -> tuple[str, Comparison]:
+    """Compare the vote with its best member on these answers: (who, vote minus member).
+
+    On acted speech by macro-F1; where everything is neutral, by the share not called otherwise.
+    """
+    figure = _f1 if any(a.truth != NEUTRAL for a in answers) else _calm
+    everything = np.arange(len(answers))
+    figures = {who: figure(answers, who) for who in (*names, VOTE)}
+    best = max(names, key=lambda who: figures[who](everything))
+    groups = _groups(answers)
+    return best, paired_bootstrap(figures[VOTE], figures[best], len(answers), groups)
+
+
+def plain(value: Any) -> Any:
+    """Return a figure as JSON has it: tuples and dataclasses by field, NaN as null."""
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return {key: plain(item) for key, item in value._asdict().items()}
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    return msgspec.to_builtins(value)
+
+
+def _share(found: Any) -> float:
+    each = list(found)
+    return sum(each) / len(each) if each else math.nan
+
+
+def _f1(answers: Sequence[Answer], who: str) -> Statistic:
+    truth = np.array([LABELS.index(answer.truth) for answer in answers], np.int64)
+    guess = np.array([_index(called(answer, who)) for answer in answers], np.int64)
+    return macro_f1_of(truth, guess, sorted({int(c) for c in truth}))
+
+
+def _calm(answers: Sequence[Answer], who: str) -> Statistic:
+    calm = np.array([called(answer, who) in ("", NEUTRAL) for answer in answers], np.float64)
+    return lambda rows: float(calm[rows].mean())
+
+
+def _index(label: str) -> int:
+    return LABELS.index(label) if label in LABELS else len(LABELS)
+
+
+def _groups(answers: Sequence[Answer]) -> list[Hashable] | None:
+    speakers: list[Hashable] = [answer.speaker for answer in answers]
+    return speakers if len(set(speakers)) >= FEWEST_SPEAKERS else None
+
+
+def _correlation(first: Sequence[bool], second: Sequence[bool]) -> float:
+    if len(set(first)) < 2 or len(set(second)) < 2:
+        return math.nan
+    return float(np.corrcoef(np.array(first, float), np.array(second, float))[0, 1])

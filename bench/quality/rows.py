@@ -1,0 +1,241 @@
+"""Which measure of which material stands in which row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from rich.table import Table
+
+from abhinaya.bench.quality import measures
+from abhinaya.bench.quality.ears import Answer
+from abhinaya.bench.quality.measures import VOTE
+from abhinaya.bench.report import table
+from abhinaya.stream.errors import ConfigError
+
+WORDS: Final = "words"
+ACTED: Final = (
+    "RAVDESS",
+    "RAVDESS, clip alone",
+    "nEMO",
+    "nEMO, clip alone",
+    "RAVDESS, matching words",
+    "RAVDESS, neutral words",
+)
+CALM: Final = (
+    "neutral voices",
+    "neutral voices, clip alone",
+    "podcasts",
+    "calls",
+    "AMI",
+    "speeches",
+)
+THRESHOLDS: Final = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7)
+SPOKEN: Final = ("read speech", "8 kHz Harvard", "RAVDESS", "neutral voices", "podcasts")
+"""Whose segments are speech beyond doubt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A figure, by who it is of."""
+
+    section: str
+    name: str
+    n: int
+    values: Mapping[str, Any]
+    """Figure by voter, VOTE or WORDS: a number, or a tuple or dataclass of some."""
+
+
+Heard = Mapping[str, Sequence[Answer]]
+"""Answers by material."""
+
+
+def rows_of(heard: Heard, names: Sequence[str]) -> list[Row]:
+    """Return every row that the answers allow."""
+    return [
+        *_words(heard),
+        *_acted(heard, names),
+        *_calm(heard, names),
+        *_pieces(heard, names),
+        *_delays(heard, names),
+        *_verdicts(heard),
+        *_thresholds(heard),
+        *_against_best(heard, names),
+        *_pairs(heard, names),
+    ]
+
+
+def more_rows(path: Path) -> list[Row]:
+    """Read rows that something else measured: a list of objects as `--json` writes them.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds something else.
+
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=list[Row])
+    except OSError as error:
+        raise ConfigError(f"--more {path}", f"cannot be read: {error.strerror}") from error
+    except msgspec.DecodeError as error:
+        raise ConfigError(
+            f"--more {path}",
+            f"is not a list of rows: {error}",
+            'write [{"section": "..", "name": "..", "n": 1, "values": {"S1": 0.5}}]',
+        ) from error
+
+
+def tables_of(rows: Sequence[Row]) -> list[Table]:
+    """Lay the rows out, a part of the table for each section: who in the columns."""
+    made = []
+    for section in dict.fromkeys(row.section for row in rows):
+        own = [row for row in rows if row.section == section]
+        columns = list(dict.fromkeys(who for row in own for who in row.values))
+        cells = (
+            (row.name, str(row.n), *(_cell(row.values.get(who)) for who in columns)) for row in own
+        )
+        made.append(table(section, ("", "n", *columns), cells))
+    return made
+
+
+def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return the rows as JSON values."""
+    return [
+        {
+            "section": row.section,
+            "name": row.name,
+            "n": row.n,
+            "values": {who: measures.plain(value) for who, value in row.values.items()},
+        }
+        for row in rows
+    ]
+
+
+def _words(heard: Heard) -> Iterator[Row]:
+    section = "words: errors a word"
+    for name in ("read speech", "podcasts", "8 kHz Harvard"):
+        if answers := heard.get(name):
+            found = measures.word_errors(answers)
+            yield Row(section, name, found.words, {WORDS: found.rate})
+    if answers := heard.get("read speech"):
+        cpu = measures.cpu_of_real_time(answers)
+        yield Row(section, "processor seconds a second, read speech", len(answers), {WORDS: cpu})
+    wordless = [a for name in ("noise", "bursts") for a in heard.get(name, ())]
+    if wordless:
+        share = measures.with_text(wordless)
+        yield Row(section, "noise and bursts that are given words", len(wordless), {WORDS: share})
+    spoken = [a for name in SPOKEN for a in heard.get(name, ())]
+    if spoken:
+        share = 1 - measures.with_text(spoken)
+        yield Row(section, "speech that is given none", len(spoken), {WORDS: share})
+
+
+def _acted(heard: Heard, names: Sequence[str]) -> Iterator[Row]:
+    for name in ACTED:
+        if answers := heard.get(name):
+            values = {who: measures.macro_f1(answers, who) for who in (*names, VOTE)}
+            yield Row("acted speakers: macro-F1 [95 %]", name, len(answers), values)
+
+
+def _calm(heard: Heard, names: Sequence[str]) -> Iterator[Row]:
+    section = "nobody moved: share called otherwise"
+    for name in CALM:
+        if answers := heard.get(name):
+            yield _shares(section, name, answers, names)
+            if name in ("calls", "AMI", "podcasts"):
+                for length, some in measures.by_length(answers).items():
+                    yield _shares(section, f"  {name}, {length}", some, names)
+
+
+def _pieces(heard: Heard, names: Sequence[str]) -> Iterator[Row]:
+    for length, answers in measures.by_tag(heard.get("neutral pieces", ())).items():
+        yield _shares("neutral pieces: share called otherwise", length, answers, names)
+    emotional = measures.by_tag(heard.get("emotional pieces", ())).items()
+    for length, answers in emotional:
+        yield _shares("emotional pieces: share not called neutral", length, answers, names)
+    for length, answers in emotional:
+        values = {who: measures.right(answers, who) for who in (*names, VOTE)}
+        yield Row("emotional pieces: share called right", length, len(answers), values)
+
+
+def _delays(heard: Heard, names: Sequence[str]) -> Iterator[Row]:
+    if answers := heard.get("changes"):
+        for name, exact in (("not neutral", False), ("right label", True)):
+            values = {who: measures.delay(answers, who, exact) for who in (*names, VOTE)}
+            n = values[VOTE].conversations
+            yield Row("neutral to emotional: median seconds (seen)", name, n, values)
+
+
+def _verdicts(heard: Heard) -> Iterator[Row]:
+    for name in (*ACTED, *CALM):
+        if answers := heard.get(name):
+            error = measures.calibration_error(answers)
+            yield Row("calibration error of the verdict", name, len(answers), {VOTE: error})
+
+
+def _thresholds(heard: Heard) -> Iterator[Row]:
+    """Yield the curve to choose `vote.min_confidence` by."""
+    for name in ("RAVDESS", "nEMO", "podcasts", "calls"):
+        answers = heard.get(name)
+        if not answers:
+            continue
+        for least in THRESHOLDS:
+            if not (left := measures.withheld(answers, least)):
+                continue
+            values: dict[str, float] = {"labelled": measures.labelled(left)}
+            if name in CALM:
+                values["otherwise"] = measures.otherwise(left, VOTE)
+            else:
+                values["right"] = measures.right(left, VOTE)
+                values["right of labelled"] = values["right"] / max(1e-9, values["labelled"])
+            yield Row(
+                "vote.min_confidence: share of segments", f"{name}, {least:g}", len(left), values
+            )
+
+
+def _against_best(heard: Heard, names: Sequence[str]) -> Iterator[Row]:
+    for name in (*ACTED, *CALM):
+        if answers := heard.get(name):
+            best, compared = measures.against_best(answers, names)
+            yield Row(
+                "vote minus best member [95 %]",
+                f"{name}: {best}",
+                len(answers),
+                {VOTE: compared.difference},
+            )
+
+
+def _pairs(heard: Heard, names: Sequence[str]) -> Iterator[Row]:
+    for name in ACTED:
+        if "alone" not in name and (found := measures.pairs(heard.get(name, ()), names)):
+            yield Row("agreement (correlation of errors)", name, len(heard[name]), found)
+
+
+def _shares(section: str, name: str, answers: Sequence[Answer], names: Sequence[str]) -> Row:
+    values = {who: measures.otherwise(answers, who) for who in (*names, VOTE)}
+    return Row(section, name, len(answers), values)
+
+
+def _cell(value: Any) -> str:
+    """Write a figure of any of the kinds that rows hold, also as read from JSON."""
+    found = measures.plain(value)
+    match found:
+        case None:
+            return "" if value is None else "-"
+        case {"value": number, "low": low, "high": high}:
+            return f"{_number(number)} [{_number(low)}, {_number(high)}]"
+        case {"conversations": count, "seen": seen, "median_s": median}:
+            return f"{'-' if median is None else format(median, '.1f')} ({seen}/{count})"
+        case {"agreement": agreement, "correlation": correlation}:
+            return f"{_number(agreement)} ({_number(correlation)})"
+    return _number(found)
+
+
+def _number(value: float | None) -> str:
+    """Write .123 for a share."""
+    if value is None or math.isnan(value):
+        return "-"
+    return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"

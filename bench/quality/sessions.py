@@ -1,0 +1,128 @@
+"""Sessions: what one voice or channel says in order, cut as the monitor cuts it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from abhinaya.models.base import FloatArray
+from abhinaya.stream.clock import SAMPLE_RATE, to_samples
+from abhinaya.stream.config import VadConfig
+from abhinaya.stream.listener import Listener
+from abhinaya.stream.segmenter import Piece
+from abhinaya.stream.vad import SileroVad
+
+_AROUND: Final = to_samples(0.6)
+"""Silence put around a clip, so that its last segment ends by itself."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segment:
+    """What is heard at once, and what is true of it."""
+
+    samples: FloatArray
+    truth: str = ""
+    """Its label; empty where nothing is known."""
+    tag: str = ""
+    """What it is counted under: a length, a corpus."""
+    words: str | None = None
+    """Transcript that voters are given; None asks the transcriber."""
+    start: int = 0
+    """First sample in its session."""
+
+    @property
+    def end(self) -> int:
+        """One past its last sample in the session."""
+        return self.start + len(self.samples)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Session:
+    """Segments of one stream."""
+
+    speaker: str
+    segments: tuple[Segment, ...]
+    warm: tuple[Segment, ...] = ()
+    """Heard before and not scored."""
+    apart: bool = False
+    """Each segment is heard right after `warm`, as if the others were not there."""
+    reference: str | None = None
+    """What is said in all segments together; None where it is not known."""
+    change: int | None = None
+    """Sample from which the speech is emotional."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One clip's place in a conversation, in samples."""
+
+    start: int
+    end: int
+    label: str
+
+
+class Cutter:
+    """The monitor's own voice activity detection and segmenter."""
+
+    def __init__(self, config: VadConfig | None = None) -> None:
+        self._config = config or VadConfig()
+        self._vad = SileroVad()
+
+    def pieces(self, samples: FloatArray) -> list[Piece]:
+        """Cut a recording [n] as a stream is cut."""
+        listener = Listener(self._config, 1, self._vad)
+        found = []
+        for start in range(0, len(samples), SAMPLE_RATE):
+            found += listener.feed(samples[start : start + SAMPLE_RATE, None])
+        return [piece for _, piece in [*found, *listener.finish()]]
+
+    def spoken(self, clip: FloatArray) -> FloatArray:
+        """Cut silence off a clip as the monitor would; a clip without speech stays whole."""
+        silence = np.zeros(_AROUND, np.float32)
+        pieces = self.pieces(np.concatenate([silence, clip, silence]))
+        if not pieces:
+            return clip
+        first, last = pieces[0].start - _AROUND, pieces[-1].end - _AROUND
+        return clip[max(0, first) : max(0, last)]
+
+
+def compose(
+    clips: Sequence[tuple[FloatArray, str]],
+    noise: FloatArray,
+    rng: np.random.Generator,
+    gaps_s: tuple[float, float] = (0.4, 1.5),
+    snr_db: float = 20.0,
+) -> tuple[FloatArray, list[Turn]]:
+    """Put clips (samples [n], label) in a row with gaps, over noise [m] that repeats."""
+    parts: list[FloatArray] = []
+    turns: list[Turn] = []
+    position = 0
+    for samples, label in clips:
+        gap = to_samples(float(rng.uniform(*gaps_s)))
+        parts += [np.zeros(gap, np.float32), samples]
+        turns.append(Turn(position + gap, position + gap + len(samples), label))
+        position += gap + len(samples)
+    speech = np.concatenate([*parts, np.zeros(SAMPLE_RATE, np.float32)])
+    power = float(np.mean(np.concatenate([samples for samples, _ in clips]) ** 2))
+    under = np.resize(np.roll(noise, -int(rng.integers(len(noise)))), len(speech))
+    scale = np.sqrt(power / 10.0 ** (snr_db / 10.0) / (np.mean(under**2) + 1e-12))
+    return np.clip(speech + scale * under, -1.0, 1.0).astype(np.float32), turns
+
+
+def truth_of(start: int, end: int, turns: Sequence[Turn]) -> str:
+    """Return the label of the turn that most of [start, end) lies in; empty if in none."""
+    shared = [min(end, turn.end) - max(start, turn.start) for turn in turns]
+    best = int(np.argmax(shared))
+    return turns[best].label if shared[best] > 0 else ""
+
+
+def loudest(samples: FloatArray, length: int) -> FloatArray | None:
+    """Return the `length` samples with the most power; None if there are fewer."""
+    if len(samples) < length:
+        return None
+    power = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])
+    start = int(np.argmax(power[length:] - power[:-length]))
+    return samples[start : start + length]

@@ -1,0 +1,117 @@
+"""When the words of known utterances came, and which words they were: events in, times out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from abhinaya.bench.asr_clips import distance, words_of
+from abhinaya.bench.dense import Placed
+from abhinaya.stream.clock import to_samples, to_seconds
+from abhinaya.stream.messages import Activity, Event, Gap, StreamStarted, Transcript, Verdict
+from abhinaya.stream.sinks.events import latency_ms
+from abhinaya.stream.supervisor import Supervisor
+
+_EARLY: Final = to_samples(0.5)
+"""A segment begins this much before its utterance at most, padding included."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    """A transcript as it reached the sink."""
+
+    at_unix_s: float
+    start: int
+    end: int
+    transcript: Transcript
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What became of the utterances of some streams."""
+
+    final_s: tuple[float, ...]
+    """From the end of each utterance to the message that settles its last word."""
+    first_s: tuple[float, ...]
+    """From the start of each to the first message with a word of it."""
+    missing: int
+    """Utterances of which no final word came."""
+    words: int
+    errors: int
+
+
+@dataclass(slots=True)
+class WordTimes:
+    """Watches a run. `streams` has the utterances of each stream, by its name."""
+
+    streams: dict[str, list[Placed]]
+    label_s: list[float] = field(default_factory=list)
+    gaps: int = 0
+    _zero: dict[str, float] = field(default_factory=dict)
+    _messages: dict[str, list[_Message]] = field(default_factory=dict)
+
+    def event(self, event: Event, now_unix_s: float) -> None:
+        """Take a start, a verdict or a gap."""
+        if isinstance(event, StreamStarted):
+            self._zero[event.info.stream] = event.info.start_unix_s
+        elif isinstance(event, Gap):
+            self.gaps += 1
+        elif isinstance(event, Verdict) and event.revision == 0:
+            self.label_s.append(latency_ms(event, now_unix_s)["total"] / 1000)
+            self._take(event, now_unix_s)
+
+    def provisional(self, event: Verdict | Activity, now_unix_s: float) -> None:
+        """Take what is said of a segment that goes on."""
+        if isinstance(event, Verdict):
+            self._take(event, now_unix_s)
+
+    def look(self, processes: Supervisor, now: float) -> None:
+        """Ignore the processes."""
+
+    def result(self) -> Words:
+        """Compare what came with what was said."""
+        finals: list[float] = []
+        firsts: list[float] = []
+        words = errors = missing = 0
+        for stream, placed in self.streams.items():
+            messages, zero = self._messages.get(stream, []), self._zero.get(stream, 0.0)
+            for one in placed:
+                final, first = final_of(one, messages), first_of(one, messages)
+                if final is None:
+                    missing += 1
+                else:
+                    finals.append(final - zero - to_seconds(one.end))
+                if first is not None:
+                    firsts.append(first - zero - to_seconds(one.start))
+            reference = [word for one in placed for word in words_of(one.text)]
+            settled = sorted((m for m in messages if m.transcript.final), key=lambda m: m.start)
+            heard = words_of(" ".join(message.transcript.text for message in settled))
+            words, errors = words + len(reference), errors + distance(reference, heard)
+        return Words(tuple(finals), tuple(firsts), missing, words, errors)
+
+    def _take(self, event: Verdict, now_unix_s: float) -> None:
+        if event.transcript is not None and event.transcript.text:
+            message = _Message(now_unix_s, event.start, event.end, event.transcript)
+            self._messages.setdefault(event.stream, []).append(message)
+
+
+def final_of(one: Placed, messages: Sequence[_Message]) -> float | None:
+    """Return when the last segment of an utterance was settled; None if none was."""
+    within = [m for m in messages if m.transcript.final and m.start < one.end and m.end > one.start]
+    return max(within, key=lambda m: m.end).at_unix_s if within else None
+
+
+def first_of(one: Placed, messages: Sequence[_Message]) -> float | None:
+    """Return when the first word of an utterance came, provisional or not."""
+    times = [m.at_unix_s for m in messages if m.start < one.end and _has_word(one, m)]
+    return min(times, default=None)
+
+
+def _has_word(one: Placed, message: _Message) -> bool:
+    """Whether a message holds a word of the utterance, not only of the one before it."""
+    if message.end <= one.start:
+        return False
+    if words := message.transcript.words:
+        return any(word.end > one.start and word.start < one.end for word in words)
+    return message.start >= one.start - _EARLY
