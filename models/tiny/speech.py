@@ -47,12 +47,12 @@ class Settings:
 
     def probabilities(self, scores: FloatArray, seconds: float, neutral: int) -> FloatArray:
         """Return probabilities [C'] of scores [C'], leaning to calm by how little was heard."""
-        own = softmax(scores / self.temperature + self.neutral * np.eye(len(scores))[neutral])
+        own = softmax((scores + self.neutral * np.eye(len(scores))[neutral]) / self.temperature)
         trust = min(1.0, seconds / self.enough_s)
         prior = np.full(len(own), (1.0 - self.calm) / (len(own) - 1), np.float32)
         prior[neutral] = self.calm
-        leaning: FloatArray = trust * own + (1.0 - trust) * prior
-        return leaning / leaning.sum()
+        leaning: FloatArray = (trust * own + (1.0 - trust) * prior).astype(np.float32)
+        return leaning
 
 
 class Ears:
