@@ -1,8 +1,8 @@
 """How something was said, in plain numbers, for a language model that only reads.
 
-Pitch by autocorrelation (its peak among the periods of 65 to
-500 Hz, frames of 40 ms), speaking rate by the transcript. EMOJUDGE gives its refiner such a
-description; a wrong one is worse than none, so what is not known is left out.
+Pitch by autocorrelation (its peak among the periods of 65 to 500 Hz, frames of 40 ms), speaking
+rate by the transcript. EMOJUDGE gives its refiner such a description; a wrong one is worse than
+none, so what is not known is left out.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ from abhinaya.models.base import Voter
 from abhinaya.models.errors import OptionsError, RunError
 
 MODELS: Final[Mapping[str, tuple[str, str]]] = {
-    "compact-speech": ("abhinaya.models.compact.speech", "CompactSpeech"),
-    "compact-text": ("abhinaya.models.compact.text", "CompactText"),
-    "compact-joint": ("abhinaya.models.compact.joint", "CompactJoint"),
+    "tiny-speech": ("abhinaya.models.tiny.speech", "TinySpeech"),
+    "tiny-text": ("abhinaya.models.tiny.text", "TinyText"),
+    "tiny-joint": ("abhinaya.models.tiny.speech", "TinyJoint"),
     "wavlm": ("abhinaya.models.wavlm", "WavlmVoter"),
     "audio-classification": ("abhinaya.models.classifiers", "AudioClassifier"),
     "text-classification": ("abhinaya.models.classifiers", "TextClassifier"),

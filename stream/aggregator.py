@@ -14,7 +14,6 @@ from abhinaya.models.base import Ballot
 from abhinaya.models.ensemble import Decision, Rule, decide
 from abhinaya.stream.admission import REFINER
 from abhinaya.stream.clock import to_seconds
-from abhinaya.stream.dispatch import Key
 from abhinaya.stream.messages import (
     Gap,
     Missing,
@@ -26,6 +25,7 @@ from abhinaya.stream.messages import (
     Verdict,
     Vote,
 )
+from abhinaya.stream.records import Key
 
 Outcome = Verdict | Gap | StreamEnded
 Explain = Callable[[Key, str], str]

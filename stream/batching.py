@@ -13,8 +13,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from abhinaya.stream.dispatch import Key
 from abhinaya.stream.messages import Task
+from abhinaya.stream.records import Key
 
 SMOOTHING: Final = 0.3
 """Weight of the latest batch in the running estimate of load."""

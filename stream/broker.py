@@ -26,7 +26,6 @@ from abhinaya.stream.admission import (
 )
 from abhinaya.stream.aggregator import Aggregator, Facts
 from abhinaya.stream.config import Config
-from abhinaya.stream.dispatch import Absent, Action, Assign, Key, Limits, Lost, Retract
 from abhinaya.stream.fronts import Fronts, Stream
 from abhinaya.stream.material import Material
 from abhinaya.stream.messages import (
@@ -51,7 +50,6 @@ from abhinaya.stream.messages import (
     Remark,
     Seen,
     Segment,
-    Service,
     Status,
     StreamEnded,
     StreamStarted,
@@ -63,8 +61,8 @@ from abhinaya.stream.messages import (
 from abhinaya.stream.nodes import Node
 from abhinaya.stream.outlet import Outgoing, Outlet
 from abhinaya.stream.provisional import Provisionals
+from abhinaya.stream.records import Absent, Action, Assign, Key, Limits, Lost, Retract
 from abhinaya.stream.refining import Desks
-from abhinaya.stream.states import States
 from abhinaya.stream.voting import rule_of
 
 LONGEST_REASON: Final = 1000
@@ -105,11 +103,8 @@ class Broker:
         self._nodes: dict[bytes, Node] = {}
         self._node_ids: dict[str, bytes] = {}
         self._material = Material()
-        self._states = States()
         self._out: list[Outgoing] = []
         self._acknowledge: dict[str, None] = {}
-        self._over: dict[str, None] = {}
-        """Streams whose end is written down, but of which a late vote may still come."""
         self._refused: Counter[str] = Counter()
         self._doubles = 0
         self._next_status = 0.0
@@ -210,7 +205,9 @@ class Broker:
         elif known.service not in self._services or len(known.state) > LONGEST_STATE:
             self.refuse("a state that no service gives")
         elif not stream.ended:
-            self._states.restore((known.stream, stream.acknowledged), known.service, known.state)
+            self._material.states.restore(
+                (known.stream, stream.acknowledged), known.service, known.state
+            )
 
     def _item(self, now: float, peer: bytes, item: Segment | Gap | End) -> None:
         stream = self._fronts.of(peer, item)
@@ -328,8 +325,8 @@ class Broker:
             return
         state, answer = answer.state, msgspec.structs.replace(answer, state=b"")
         if isinstance(answer, Failed):
-            if not (answer.part or answer.retry) and key in self._material:
-                self._states.keep(key, service, state)
+            if not (answer.part or answer.retry):
+                self._material.knows(key, service, state)
             self._failed(now, node, service, key, answer.part, answer.reason, answer.retry)
             return
         self._parts.measured(service, answer.run_ms, answer.part)
@@ -344,8 +341,8 @@ class Broker:
             self._aggregator.transcribed(now, answer)
         else:
             self._aggregator.voted(now, answer, self._dispatch.explain)
-        if counts and key in self._material:
-            self._states.keep(key, service, state)
+        if counts:
+            self._material.knows(key, service, state)
         self._act(now, actions)
 
     def _failed(
@@ -371,9 +368,8 @@ class Broker:
                 self._aggregator.begun(now, action.key)
                 peer = self._node_ids[action.node]
                 gives = [self._nodes[peer].gives[name] for name in action.services]
-                known = self._known_to(action.key, gives)
                 choices = self._desks.choices(action.services, action.key)
-                self._send(peer, self._material.task(action.key, gives, known, choices))
+                self._send(peer, self._material.task(action.key, gives, choices))
             elif isinstance(action, Retract):
                 stream, sequence = action.key
                 cancel = Cancel(stream=stream, sequence=sequence, part=action.part)
@@ -383,33 +379,20 @@ class Broker:
             else:
                 self._lose(action)
 
-    def _known_to(self, key: Key, gives: Iterable[Service]) -> dict[str, bytes]:
-        """Return what the stateful ones of these services know before a segment."""
-        return self._states.before(key, [service.name for service in gives if service.stateful])
-
     def _lose(self, lost: Lost) -> None:
         node = self._nodes.pop(self._node_ids.pop(lost.node))
         self._parts.lost(lost.node, lost.reason)
         self._notify_down(node, lost.reason)
 
     def _notify_down(self, node: Node, reason: str) -> None:
-        for service in node.gives or ("",):
-            self._outlet.notify(
-                NodeDown(
-                    node=node.name, incarnation=node.incarnation, service=service, reason=reason
-                )
-            )
+        gave = ", ".join(node.gives)
+        self._outlet.notify(
+            NodeDown(node=node.name, incarnation=node.incarnation, service=gave, reason=reason)
+        )
 
     def _forget(self, now: float, key: Key) -> None:
         self._material.forget(key)
         self._act(now, self._desks.close(key))
-
-    def _clear(self) -> None:
-        """Forget what is known of streams that are over, once nobody works on them any more."""
-        for stream in [s for s in self._over if not self._material.holds(s)]:
-            del self._over[stream]
-            self._material.ended(stream)
-            self._states.ended(stream)
 
     # --- sinks ------------------------------------------------------------------------------------
 
@@ -419,7 +402,7 @@ class Broker:
                 self._fronts.written(event.stream, event.sequence)
                 self._acknowledge[event.stream] = None
             if isinstance(event, StreamEnded):
-                self._over[event.stream] = None
+                self._material.ended(event.stream)
 
     def _died(self, now: float, died: Died) -> None:
         if died.name in self._node_ids:
@@ -461,11 +444,10 @@ class Broker:
             self._act(now, self._desks.ask(key, now, choices))
         for key in self._aggregator.closed(now):
             self._forget(now, key)
-        self._clear()
         if self._parts:
             self._go_on(now)
         for stream in self._acknowledge:
-            known = self._states.written(stream, self._fronts[stream].acknowledged)
+            known = self._material.states.written(stream, self._fronts[stream].acknowledged)
             self._send(*self._fronts.credit(stream, known))
         self._acknowledge.clear()
         out, self._out = self._out, []
@@ -478,8 +460,7 @@ class Broker:
         for ask in self._parts.asks(now):
             peer = self._node_ids[ask.node]
             gives = [self._nodes[peer].gives[name] for name in ask.services]
-            known = self._known_to((ask.item.stream, ask.item.sequence), gives)
-            self._send(peer, self._material.part(ask.item, ask.transcript, gives, known))
+            self._send(peer, self._material.part(ask.item, ask.transcript, gives))
 
     def _send(self, peer: bytes, message: Message) -> None:
         self._out.append(Outgoing("workers", peer, message))

@@ -19,126 +19,24 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
-from enum import Enum, auto
-from typing import Final
 
 from abhinaya.stream.messages import Service
-
-Key = tuple[str, int]
-"""A segment: (stream, sequence number)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Assign:
-    """Send this segment to this node, for these services."""
-
-    node: str
-    key: Key
-    services: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Retract:
-    """Tell this node that its answer is no longer wanted."""
-
-    node: str
-    key: Key
-    part: int = 0
-    """Of a segment that is still spoken; 0: nothing of the segment is wanted of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Absent:
-    """This service will give nothing for this segment."""
-
-    key: Key
-    service: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """This node is no longer worked with."""
-
-    node: str
-    reason: str
-
-
-Action = Assign | Retract | Absent | Lost
-
-
-class State(Enum):
-    """Where one service stands with one segment."""
-
-    WAITING = auto()  # for what it needs, or to know what it needs
-    QUEUED = auto()
-    HELD = auto()  # by a node
-    DONE = auto()
-    ABSENT = auto()
-
-
-_OPEN: Final = (State.WAITING, State.QUEUED, State.HELD)
-
-
-@dataclass(slots=True)
-class _Work:
-    """One service's part in one segment."""
-
-    state: State = State.WAITING
-    attempts: int = 0
-    reason: str = ""
-
-
-@dataclass(slots=True)
-class _Job:
-    key: Key
-    due: float
-    order: int
-    work: dict[str, _Work]
-    transcript: bool | None = None
-    """Whether there is one; None while that is open."""
-    nodes: set[str] = field(default_factory=set)
-    """Who has been given it, for any service; empty until it is begun."""
-
-
-@dataclass(slots=True)
-class _Desk:
-    """What the nodes that give one service share."""
-
-    needs: frozenset[str] | None = None
-    """None until the first node has declared it."""
-    kind: str = ""
-    stateful: bool = False
-    beside: frozenset[str] = frozenset()
-    """Stateful services, itself perhaps, that its latest node gives."""
-    abandoned: str = ""
-    """Why nobody will give it, if so."""
-    queue: list[tuple[float, int, Key]] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Node:
-    services: tuple[str, ...]
-    credits: int
-    heard: float
-    held: dict[Key, set[str]] = field(default_factory=dict)
-    """Services that it has not answered yet, by segment."""
-    lent: tuple[Key, int] | None = None
-    """The part of a segment that it works on."""
-    lent_for: set[str] = field(default_factory=set)
-    """Services that it has not answered of that part."""
-    done: dict[str, int] = field(default_factory=dict)
-    """Answers by service."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How patient the dispatch is, in seconds."""
-
-    silent_s: float
-    task_s: float
-    attempts: int
+from abhinaya.stream.records import (
+    OPEN,
+    Absent,
+    Action,
+    Assign,
+    Job,
+    Key,
+    Limits,
+    Lost,
+    NodeRecord,
+    Retract,
+    ServiceRecord,
+    State,
+    Work,
+)
+from abhinaya.stream.turns import Turns
 
 
 class Dispatch:
@@ -151,17 +49,14 @@ class Dispatch:
     """
 
     def __init__(self, services: Iterable[str], limits: Limits) -> None:
-        self._desks = {name: _Desk() for name in services}
+        self._services = {name: ServiceRecord() for name in services}
         self._limits = limits
-        self._nodes: dict[str, _Node] = {}
-        self._jobs: dict[Key, _Job] = {}
+        self._nodes: dict[str, NodeRecord] = {}
+        self._jobs: dict[Key, Job] = {}
         self._order = itertools.count()
         self._had: dict[Key, dict[str, None]] = {}
         """Who has had parts of a segment that is not given out yet."""
-        self._unsettled: dict[tuple[str, str], dict[int, None]] = {}
-        """By stream and service, the segments whose answer the next one's state may depend on."""
-        self._moved: dict[str, None] = {}
-        """Streams in which segments may go on, now that one before them is settled."""
+        self._turns = Turns(self._services)
 
     # --- nodes ------------------------------------------------------------------------------------
 
@@ -171,18 +66,18 @@ class Dispatch:
         offered = {service.name: service for service in gives}
         stateful = frozenset(name for name, service in offered.items() if service.stateful)
         for name, service in offered.items():
-            desk = self._desks[name]
-            desk.needs, desk.kind, desk.abandoned = frozenset(service.needs), service.kind, ""
-            desk.stateful, desk.beside = service.stateful, stateful
-        names = tuple(name for name in self._desks if name in offered)
-        self._nodes[node] = _Node(names, credits, now)
+            record = self._services[name]
+            record.needs, record.kind, record.abandoned = frozenset(service.needs), service.kind, ""
+            record.stateful, record.beside = service.stateful, stateful
+        names = tuple(name for name in self._services if name in offered)
+        self._nodes[node] = NodeRecord(names, credits, now)
         self._advance_all(actions)
         return actions + self._assign()
 
     def abandon(self, services: Iterable[str], reason: str) -> list[Action]:
         """Give up services: no node of them will come back."""
         for name in services:
-            self._desks[name].abandoned = reason
+            self._services[name].abandoned = reason
         actions: list[Action] = []
         self._advance_all(actions)
         return actions + self._assign()
@@ -220,11 +115,9 @@ class Dispatch:
 
     def submit(self, key: Key, due: float) -> list[Action]:
         """Take in a segment; among waiting ones that with the earliest `due` goes first."""
-        stream, sequence = key
-        job = _Job(key, due, next(self._order), {name: _Work() for name in self._desks})
+        job = Job(key, due, next(self._order), {name: Work() for name in self._services})
         self._jobs[key] = job
-        for name in self._desks:
-            self._unsettled.setdefault((stream, name), {})[sequence] = None
+        self._turns.begin(key)
         actions: list[Action] = []
         self._advance(job, actions)
         return actions + self._assign()
@@ -243,10 +136,10 @@ class Dispatch:
             if service in other.held.get(key, ())
             and all(job.work[held].state is State.DONE for held in other.held[key])
         ]
-        if self._desks[service].kind == "transcript":
+        if self._services[service].kind == "transcript":
             job.transcript = True
         self._advance(job, actions)
-        self._settle(key, (service,))
+        self._turns.settle(key, (service,))
         return True, actions + self._assign()
 
     def failed(self, node: str, key: Key, service: str, reason: str, retry: bool) -> list[Action]:
@@ -263,7 +156,7 @@ class Dispatch:
 
     def decided(self, key: Key) -> list[Action]:
         """Note that the verdict is given: the next segment waits for no answer any more."""
-        self._settle(key, self._desks)
+        self._turns.settle(key, self._services)
         return self._assign()
 
     def close(self, key: Key) -> list[Action]:
@@ -273,7 +166,7 @@ class Dispatch:
             return [Retract(name, key) for name in told]
         told += [name for name, node in self._nodes.items() if key in node.held]
         actions: list[Action] = [Retract(name, key) for name in dict.fromkeys(told)]
-        self._settle(key, self._desks)
+        self._turns.settle(key, self._services)
         return actions + self._assign()
 
     # --- parts of segments that are still spoken --------------------------------------------------
@@ -321,7 +214,7 @@ class Dispatch:
     def explain(self, key: Key, service: str) -> str:
         """Say why a service has not answered yet."""
         job = self._jobs.get(key)
-        work = job.work[service] if job else _Work()
+        work = job.work[service] if job else Work()
         if work.state is State.ABSENT:
             return work.reason
         if not self.is_served(service):
@@ -354,59 +247,42 @@ class Dispatch:
         for job in self._jobs.values():
             self._advance(job, actions)
 
-    def _advance(self, job: _Job, actions: list[Action]) -> None:
+    def _advance(self, job: Job, actions: list[Action]) -> None:
         """Queue what has all it needs; give up what will never have it."""
         if job.transcript is None and not self._may_be_transcribed(job):
             job.transcript = False
         for name, work in job.work.items():
-            needs, abandoned = self._desks[name].needs, self._desks[name].abandoned
-            if abandoned and work.state in _OPEN:
+            needs, abandoned = self._services[name].needs, self._services[name].abandoned
+            if abandoned and work.state in OPEN:
                 self._give_up(job, name, abandoned, actions)
             if work.state is not State.WAITING or needs is None:
                 continue
             if "transcript" in needs and job.transcript is False:
                 self._give_up(job, name, self._why_no_transcript(job), actions)
-            elif self._is_ready(job, name) and self._is_in_turn(job, name):
+            elif self._is_ready(job, name) and self._turns.has_come(job.key, name):
                 self._enqueue(job, name)
 
-    def _is_ready(self, job: _Job, service: str) -> bool:
+    def _is_ready(self, job: Job, service: str) -> bool:
         """Whether all that a service reads is there."""
-        return "transcript" not in (self._desks[service].needs or ()) or bool(job.transcript)
+        return "transcript" not in (self._services[service].needs or ()) or bool(job.transcript)
 
-    def _is_in_turn(self, job: _Job, service: str) -> bool:
-        """Whether the segments before are settled, as far as that concerns a service."""
-        stream, sequence = job.key
-        lines = (self._unsettled.get((stream, name), {}) for name in self._desks[service].beside)
-        return all(next(iter(line), sequence) >= sequence for line in lines)
-
-    def _settle(self, key: Key, services: Collection[str]) -> None:
-        """Note that the next segments of the stream need not wait for these answers."""
-        stream, sequence = key
-        for name in services:
-            line = self._unsettled.get((stream, name), {})
-            if next(iter(line), None) == sequence and self._desks[name].stateful:
-                self._moved[stream] = None
-            line.pop(sequence, None)
-            if not line:
-                self._unsettled.pop((stream, name), None)
-
-    def _may_be_transcribed(self, job: _Job) -> bool:
+    def _may_be_transcribed(self, job: Job) -> bool:
         """Whether a transcript can come; an undeclared service might be the one to give it."""
         return any(
-            desk.kind in ("", "transcript") and job.work[name].state in _OPEN
-            for name, desk in self._desks.items()
+            record.kind in ("", "transcript") and job.work[name].state in OPEN
+            for name, record in self._services.items()
         )
 
-    def _why_no_transcript(self, job: _Job) -> str:
+    def _why_no_transcript(self, job: Job) -> str:
         for kind in ("transcript", ""):  # one that never declared itself might have given it
             for name, work in job.work.items():
-                if self._desks[name].kind == kind and work.reason:
+                if self._services[name].kind == kind and work.reason:
                     return f"no transcript: {work.reason}"
         return "no transcript: nobody transcribes"
 
-    def _enqueue(self, job: _Job, service: str) -> None:
+    def _enqueue(self, job: Job, service: str) -> None:
         job.work[service].state = State.QUEUED
-        heapq.heappush(self._desks[service].queue, (job.due, job.order, job.key))
+        heapq.heappush(self._services[service].queue, (job.due, job.order, job.key))
 
     def _try_again(self, key: Key, service: str, reason: str, actions: list[Action]) -> None:
         job = self._jobs.get(key)
@@ -421,13 +297,13 @@ class Dispatch:
             job.work[service].state = State.WAITING
             self._advance(job, actions)
 
-    def _give_up(self, job: _Job, service: str, reason: str, actions: list[Action]) -> None:
+    def _give_up(self, job: Job, service: str, reason: str, actions: list[Action]) -> None:
         job.work[service].state = State.ABSENT
         job.work[service].reason = reason
         actions.append(Absent(job.key, service, reason))
-        if self._desks[service].kind in ("", "transcript"):
+        if self._services[service].kind in ("", "transcript"):
             self._advance(job, actions)
-        self._settle(job.key, (service,))
+        self._turns.settle(job.key, (service,))
 
     def _release(self, node: str, key: Key, service: str) -> None:
         holder = self._nodes.get(node)
@@ -439,25 +315,24 @@ class Dispatch:
 
     def _assign(self) -> list[Action]:
         actions: list[Action] = []
-        while self._moved:
-            stream, _ = self._moved.popitem()
+        while (stream := self._turns.moved()) is not None:
             for later in [job for key, job in self._jobs.items() if key[0] == stream]:
                 self._advance(later, actions)
-        for name, desk in self._desks.items():
-            while desk.queue:
-                _, _, key = desk.queue[0]
+        for name, record in self._services.items():
+            while record.queue:
+                _, _, key = record.queue[0]
                 job = self._jobs.get(key)
                 if job is None or job.work[name].state is not State.QUEUED:
-                    heapq.heappop(desk.queue)
+                    heapq.heappop(record.queue)
                     continue  # closed, answered, or taken along while it waited
                 node = self._freest(name, job)
                 if node is None:
                     break
-                heapq.heappop(desk.queue)
+                heapq.heappop(record.queue)
                 actions += self._give(job, node, name)
         return actions
 
-    def _give(self, job: _Job, node: str, service: str) -> list[Action]:
+    def _give(self, job: Job, node: str, service: str) -> list[Action]:
         """Give a segment to a node for a service, and for all that can come along."""
         services = self._along(job, self._nodes[node].services, service)
         for name in services:
@@ -468,10 +343,10 @@ class Dispatch:
         taken_over = self._take_over(job.key, services, node) if job.key in self._had else []
         return [*taken_over, Assign(node, job.key, services)]
 
-    def _along(self, job: _Job, offered: Iterable[str], service: str) -> tuple[str, ...]:
+    def _along(self, job: Job, offered: Iterable[str], service: str) -> tuple[str, ...]:
         """Return which of a node's services answer when it is given a segment for one of them."""
         queued = [n for n in offered if n == service or job.work[n].state is State.QUEUED]
-        transcribed = any(self._desks[name].kind == "transcript" for name in queued)
+        transcribed = any(self._services[name].kind == "transcript" for name in queued)
         return tuple(
             name
             for name in offered
@@ -479,11 +354,11 @@ class Dispatch:
             or (
                 transcribed
                 and job.work[name].state is State.WAITING
-                and self._is_in_turn(job, name)
+                and self._turns.has_come(job.key, name)
             )
         )
 
-    def _freest(self, service: str, job: _Job) -> str | None:
+    def _freest(self, service: str, job: Job) -> str | None:
         had = self._had.get(job.key, ())
         free = [
             (

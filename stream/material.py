@@ -1,17 +1,18 @@
 """What nodes are given to work on: segments, what was said in them and before, and states.
 
 Pure. A segment is kept until its verdict is written down; of a stream's transcripts the latest few,
-as context for those who ask for it.
+as context for those who ask for it; of what models know of its voice, the states (`states.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
-from abhinaya.stream.dispatch import Key
 from abhinaya.stream.messages import Provisional, Segment, Service, Task, Transcript
+from abhinaya.stream.records import Key
+from abhinaya.stream.states import States
 
 MOST_TURNS: Final = 16
 """Transcripts of a stream that are kept as context."""
@@ -41,13 +42,9 @@ class Material:
         self._transcripts: dict[Key, Said] = {}
         self._said: dict[str, dict[int, Said]] = {}
         """The latest transcripts of each stream, by sequence number."""
-
-    def __contains__(self, key: Key) -> bool:
-        return key in self._segments
-
-    def holds(self, stream: str) -> bool:
-        """Whether a segment of a stream is kept."""
-        return any(of == stream for of, _ in self._segments)
+        self.states = States()
+        self._over: dict[str, None] = {}
+        """Streams whose end is written down, but of which a late vote may still come."""
 
     def keep(self, segment: Segment) -> None:
         """Take in a segment."""
@@ -67,32 +64,46 @@ class Material:
         """Drop a segment; what was said in it may still be context."""
         self._segments.pop(key, None)
         self._transcripts.pop(key, None)
+        self._clear()
+
+    def knows(self, key: Key, service: str, state: bytes) -> None:
+        """Take in what a service knows after a segment, if that is still worked on."""
+        if key in self._segments:
+            self.states.keep(key, service, state)
 
     def ended(self, stream: str) -> None:
-        """Drop the context of a stream that is over."""
-        self._said.pop(stream, None)
+        """Drop what is known of a stream that is over, once nobody works on it any more."""
+        self._over[stream] = None
+        self._clear()
+
+    def _clear(self) -> None:
+        if not self._over:
+            return
+        at_work = {stream for stream, _ in self._segments}
+        for stream in [stream for stream in self._over if stream not in at_work]:
+            del self._over[stream]
+            self._said.pop(stream, None)
+            self.states.ended(stream)
 
     def task(
         self,
         key: Key,
         services: Collection[Service],
-        states: Mapping[str, bytes],
         choices: tuple[str, ...] = (),
     ) -> Task:
         """Return a segment as a task; `choices` are the labels to choose among, if not all."""
         said = self._transcripts.get(key)
-        return self._task(self._segments[key], 0, said, services, states, choices)
+        return self._task(self._segments[key], 0, said, services, choices)
 
     def part(
         self,
         item: Provisional,
         transcript: Transcript | None,
         services: Collection[Service],
-        states: Mapping[str, bytes],
     ) -> Task:
         """Return a part of a segment as a task."""
         said = _said(transcript) if transcript else None
-        return self._task(item, item.part, said, services, states, ())
+        return self._task(item, item.part, said, services, ())
 
     def _task(
         self,
@@ -100,12 +111,12 @@ class Material:
         part: int,
         said: Said | None,
         services: Collection[Service],
-        states: Mapping[str, bytes],
         choices: tuple[str, ...],
     ) -> Task:
         needs = {need for service in services for need in service.needs}
         transcribes = [s.context_turns for s in services if s.kind == "transcript"]
         turns = max((s.context_turns for s in services if s.kind == "vote"), default=0)
+        stateful = [service.name for service in services if service.stateful]
         handed = said if said and "transcript" in needs and not transcribes else None
         return Task(
             stream=item.stream,
@@ -120,7 +131,7 @@ class Material:
             previous=self._previous(item, max(transcribes, default=0)),
             context=self._context(item, turns),
             choices=choices,
-            states=dict(states),
+            states=self.states.before((item.stream, item.sequence), stateful),
         )
 
     def _context(self, item: Segment | Provisional, turns: int) -> tuple[str, ...]:

@@ -501,11 +501,12 @@ class NodeUp(Message, frozen=True, kw_only=True):
 
 
 class NodeDown(Message, frozen=True, kw_only=True):
-    """A node is gone, silent, stuck or refused; one for each of its services."""
+    """A node is gone, silent, stuck or refused."""
 
     node: str
     incarnation: str
     service: str
+    """What it gave, with commas between."""
     reason: str
 
 

@@ -22,7 +22,6 @@ import zmq
 from abhinaya.stream import config as configuration
 from abhinaya.stream.batching import Batcher
 from abhinaya.stream.clock import to_samples
-from abhinaya.stream.dispatch import Key
 from abhinaya.stream.errors import ModelError
 from abhinaya.stream.hosting import guests
 from abhinaya.stream.messages import (
@@ -37,6 +36,7 @@ from abhinaya.stream.messages import (
     ToNode,
 )
 from abhinaya.stream.process import Stop, drain, run_child, wake, wakeup
+from abhinaya.stream.records import Key
 from abhinaya.stream.sockets import Keys, connect, receive, send, workers_endpoint
 from abhinaya.stream.wire import MAX_STATES_BYTES, Decoder, Encoder
 from abhinaya.stream.work import Adapter, Answer, Results, load_model

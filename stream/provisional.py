@@ -25,8 +25,9 @@ from typing import Final
 from abhinaya.models.ensemble import Rule
 from abhinaya.stream.admission import REFINER
 from abhinaya.stream.aggregator import Case, Facts, judge
-from abhinaya.stream.dispatch import Dispatch, Key, Retract
+from abhinaya.stream.dispatch import Dispatch
 from abhinaya.stream.messages import Provisional, Ready, Service, Transcript, Verdict, Vote
+from abhinaya.stream.records import Key, Retract
 
 SMOOTHING: Final = 0.3
 """Weight of the latest batch in the running estimate of a service's speed."""

@@ -130,8 +130,8 @@ class Ledger:
                 new = (node, service) not in self._up
                 self._up.add((node, service))
                 return new
-            case NodeDown(node=node, service=service):
-                self._up.discard((node, service))
+            case NodeDown(node=name):
+                self._up = {(node, service) for node, service in self._up if node != name}
                 return True
             case Gap():
                 return self._advance(event.stream, event.sequence, event.end)

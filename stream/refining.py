@@ -14,8 +14,9 @@ from itertools import chain
 from msgspec.structs import replace
 
 from abhinaya.stream.admission import REFINER
-from abhinaya.stream.dispatch import Action, Dispatch, Key, Limits
+from abhinaya.stream.dispatch import Dispatch
 from abhinaya.stream.messages import Ready
+from abhinaya.stream.records import Action, Key, Limits
 
 Choices = tuple[str, ...]
 """Labels that are still in question, the likeliest first."""

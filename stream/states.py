@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from abhinaya.stream.dispatch import Key
+from abhinaya.stream.records import Key
 
 
 class States:

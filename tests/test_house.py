@@ -33,8 +33,8 @@ MAY_IMPORT = {
 
 MAX_LINES = 400
 LONGER = {
-    "stream/messages.py": 560,  # one file is the whole wire contract
-    "stream/broker.py": 440,  # what the hub does with each message
+    "stream/messages.py": 585,  # one file is the whole wire contract
+    "stream/broker.py": 470,  # what the hub does with each message
     "bench/transport.py": 520,
 }
 """Files that may be longer than the rest, and how long."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from abhinaya.models.base import FloatArray
-from abhinaya.models.compact.tokens import CONTINUES, SPECIAL, WordPieces
+from abhinaya.models.tiny.tokens import CONTINUES, SPECIAL, WordPieces
 from abhinaya.models.labels import LABELS
 from abhinaya.train.calibration import fit_temperature
 from abhinaya.train.data.texts import FINE, Sentence, read_emorynlp, read_goemotions

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from abhinaya.models.base import FloatArray
-from abhinaya.models.compact.tokens import WordPieces
+from abhinaya.models.tiny.tokens import WordPieces
 from abhinaya.train.data.texts import FINE, Sentence
 from abhinaya.train.data.word_errors import with_errors
 

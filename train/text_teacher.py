@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, BertModel
 
 from abhinaya.models.base import FloatArray
-from abhinaya.models.compact.tokens import PIECES_AT_MOST, WordPieces
+from abhinaya.models.tiny.tokens import PIECES_AT_MOST, WordPieces
 from abhinaya.models.errors import KeysError
 from abhinaya.models.hub import translated
 from abhinaya.train.loop import Schedule

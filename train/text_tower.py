@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from abhinaya.models.compact.tokens import PIECES_AT_MOST
+from abhinaya.models.tiny.tokens import PIECES_AT_MOST
 
 EPSILON: Final = 1e-12
 """BERT's, in its norms."""

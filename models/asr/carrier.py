@@ -13,6 +13,7 @@ import importlib.util
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,6 +25,8 @@ from abhinaya.models.errors import DamagedFileError, MissingFileError, OptionsEr
 WEIGHTS: Final = "model.bin"
 NEEDED: Final = (WEIGHTS, "config.json", "tokenizer.json")
 """Without a tokenizer faster-whisper would fetch one from the Hub, without a word."""
+ABANDONED_S: Final = 3600.0
+"""Nobody takes so long to join two files."""
 HUB_FILES: Final = [*NEEDED, "preprocessor_config.json", "vocabulary.*"]
 
 
@@ -186,6 +189,7 @@ def _joined(size: str, known: Published, parts: list[Path]) -> Path:
             shutil.rmtree(target, ignore_errors=True)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _clear(target)
         made = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
         try:
             _join(parts, made)
@@ -214,6 +218,13 @@ def _join(parts: list[Path], made: Path) -> None:
     for name in os.listdir(parts[0]):
         if name.endswith((".json", ".txt")):
             shutil.copyfile(parts[0] / name, made / name)
+
+
+def _clear(target: Path) -> None:
+    """Remove what killed processes left behind."""
+    for left in target.parent.glob(f".{target.name}-*"):
+        if time.time() - left.stat().st_mtime > ABANDONED_S:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _publish(made: Path, target: Path) -> None:

@@ -5,9 +5,9 @@ more than of most else. Whisper says how likely its text is (`logprob`, mean ove
 how likely it is that nobody spoke (`no_speech`). Its own rule (Radford et al., "Robust Speech
 Recognition via Large-Scale Weak Supervision", 2022, section 4.5: both beyond a threshold) believes
 a third of what tiny.en hears in noise. Both together with the length of the text tell more, since
-what is made up is short ("Thank you.", "Yeah."):
+what is made up is short, or says one thing again and again ("Thank you.", "Let's go! Let's go!"):
 
-    evidence = logprob - no_speech + 0.06 * tokens (at most 20)
+    evidence = logprob - no_speech + 0.06 * different tokens (at most 20)
 
 Besides: the compression ratio, a phrase that repeats itself, and more words than anyone can say.
 The table below is printed by `abhinaya bench asr --noise`.
@@ -38,6 +38,8 @@ FEW_WORDS: Final = 2
 TOKEN_WEIGHT: Final = 0.06
 MOST_TOKENS: Final = 20
 """More tokens than these do not make a text more likely."""
+SUSPICIOUS_LOGPROB: Final = -1.0
+"""Below it a segment is heard again."""
 QUIET_DB: Final = 30.0
 """So far below a segment's loud stretches nobody speaks."""
 
@@ -49,6 +51,9 @@ class Guards:
     least_evidence: float = setting(
         -0.75, doc="log probability less no-speech, with the length, below which a text is dropped"
     )
+    least_logprob: float = setting(
+        -1.0, doc="mean log probability of a token below which a text is dropped", most=0
+    )
     most_compression: float = setting(
         2.4, doc="how far zlib may compress a text before it counts as a loop", least=1
     )
@@ -56,8 +61,8 @@ class Guards:
     most_words_per_s: float = setting(
         7.0, doc="words a second that someone can say at most", least=1
     )
-    least_logprob: float = setting(
-        -1.0, doc="log probability below which a segment is heard again in 30 s", most=0
+    least_stream_logprob: float = setting(
+        -0.9, doc="mean over a stream below which it is not English", most=0
     )
     least_tokens_per_s: float = setting(
         2.0, doc="tokens a second of speech below which a segment is heard again in 30 s", least=0
@@ -70,6 +75,8 @@ class Evidence:
 
     text: str
     tokens: int
+    different: int
+    """Tokens without those that are said again."""
     seconds: float
     """Length of its segment."""
     speech_s: float
@@ -82,11 +89,13 @@ class Evidence:
     @property
     def score(self) -> float:
         """How much speaks for the text."""
-        return self.logprob - self.no_speech + TOKEN_WEIGHT * min(self.tokens, MOST_TOKENS)
+        return self.logprob - self.no_speech + TOKEN_WEIGHT * min(self.different, MOST_TOKENS)
 
 
 OFF: Final[Mapping[str, float]] = {
     "least_evidence": -1e9,
+    "least_logprob": -1e9,
+    "least_stream_logprob": -1e9,
     "most_compression": 1e9,
     "most_repeats": 10**9,
     "most_words_per_s": 1e9,
@@ -96,13 +105,12 @@ OFF: Final[Mapping[str, float]] = {
 
 def doubt(evidence: Evidence, guards: Guards) -> str:
     """Say why a text should not be believed; nothing if it should."""
-    words = evidence.text.lower().split()
-    if not words:
+    if not evidence.text.strip():
         return "no words recognised"
-    if _loops(evidence, guards) or repeats(words) > guards.most_repeats:
-        return "the recogniser repeated itself"
-    if len(words) > guards.most_words_per_s * evidence.seconds + FEW_WORDS:
-        return f"more words than fit into {evidence.seconds:.1f} s"
+    if reason := _impossible(evidence, guards):
+        return reason
+    if evidence.logprob < guards.least_logprob:
+        return f"not understood (log probability {evidence.logprob:.2f})"
     if evidence.score < guards.least_evidence:
         return f"hardly speech (evidence {evidence.score:.2f} for the words)"
     return ""
@@ -111,14 +119,20 @@ def doubt(evidence: Evidence, guards: Guards) -> str:
 def suspicious(evidence: Evidence, guards: Guards) -> bool:
     """Tell whether a text heard in a cut window should be heard again in the whole one."""
     return (
-        _loops(evidence, guards)
-        or evidence.logprob < guards.least_logprob
+        bool(_impossible(evidence, guards))
+        or evidence.logprob < SUSPICIOUS_LOGPROB
         or evidence.tokens < guards.least_tokens_per_s * evidence.speech_s
     )
 
 
-def _loops(evidence: Evidence, guards: Guards) -> bool:
-    return compression(evidence.text) > guards.most_compression
+def _impossible(evidence: Evidence, guards: Guards) -> str:
+    """Say why nobody can have said this."""
+    words = evidence.text.lower().split()
+    if compression(evidence.text) > guards.most_compression or repeats(words) > guards.most_repeats:
+        return "the recogniser repeated itself"
+    if len(words) > guards.most_words_per_s * evidence.seconds + FEW_WORDS:
+        return f"more words than fit into {evidence.seconds:.1f} s"
+    return ""
 
 
 def speech_seconds(samples: Audio) -> float:

@@ -86,12 +86,12 @@ class Tails:
 def without_loop(tokens: Sequence[int]) -> tuple[int, ...]:
     """Return tokens up to the second time of a phrase that is said three times in a row.
 
-    A single token may be said four times: in "no, no, no" or 5,000,000 nothing is wrong.
+    One or two tokens may be said four times: in "no, no, no" or 5,000,000 nothing is wrong.
     """
     tokens = tuple(tokens)
     for end in range(3, len(tokens) + 1):
         for size in range(1, min(LONGEST_PHRASE, end // 3) + 1):
-            times = 3 if size > 1 else 5
+            times = 3 if size > 2 else 5
             start = end - times * size
             if start >= 0 and tokens[start:end] == tokens[end - size : end] * times:
                 return tokens[: start + size]

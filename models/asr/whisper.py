@@ -16,7 +16,6 @@ import dataclasses
 import importlib.metadata
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,9 +23,10 @@ import numpy as np
 
 from abhinaya.models.asr import carrier, voice
 from abhinaya.models.asr.agreement import agreed
-from abhinaya.models.asr.base import SAMPLE_RATE, Audio, Hearing, SpokenWord, Transcription
-from abhinaya.models.asr.engine import Engine, Hypothesis, padded_frames
-from abhinaya.models.asr.guards import Evidence, doubt, read_guards, speech_seconds, suspicious
+from abhinaya.models.asr.base import SAMPLE_RATE, Audio, Hearing, Transcription
+from abhinaya.models.asr.decoder import Decoder, Heard, Said, evidence_of
+from abhinaya.models.asr.engine import Engine, padded_frames
+from abhinaya.models.asr.guards import doubt, read_guards, speech_seconds
 from abhinaya.models.asr.prompt import Prompter
 from abhinaya.models.asr.tail import Tails, without_loop
 from abhinaya.models.asr.voice import Voice
@@ -39,32 +39,12 @@ MOST_NEW_TOKENS: Final = 200
 """With the longest prompt these fill Whisper's 448 positions."""
 TOKENS_PER_S: Final = 8
 """Nobody says more in a second: a part stops there, since it is asked again soon."""
+NOT_ENGLISH: Final = "not English"
+LENIENT: Final = 0.5
+"""So much less evidence will do for the first words of a segment that goes on: after .7 s two of
+three have words then instead of one (of noises .22 instead of .02); they may still change."""
 LARGE_BYTES: Final = 1 << 30
 """Weights from this size on are not heard in a cut window: it was not measured for them."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Heard:
-    """A final segment on its way."""
-
-    index: int
-    """In the batch."""
-    samples: Audio
-    context: tuple[int, ...]
-    voice: Voice
-
-
-@dataclass(frozen=True, slots=True)
-class _Said:
-    """What one pass over a segment came to."""
-
-    hypothesis: Hypothesis
-    reason: str
-    """Why it is not believed; empty if it is."""
-    suspicious: bool
-    """Whether to ask again with the whole window."""
-    words: tuple[SpokenWord, ...] = ()
-    translation: str = ""
 
 
 class Whisper:
@@ -121,6 +101,11 @@ class Whisper:
         _check_choice("window", window, ("auto", "cut", "whole"))
         _check_choice("task", task, ("transcribe", "translate"))
         self._guards = read_guards(guards)
+        self._part_guards = dataclasses.replace(
+            self._guards,
+            least_evidence=self._guards.least_evidence - LENIENT,
+            least_logprob=self._guards.least_logprob - LENIENT,
+        )
         folder = carrier.find(model)
         self._engine = Engine(folder, device, compute_type, threads)
         self._check_language(model, language, task)
@@ -130,15 +115,26 @@ class Whisper:
         self.noncommercial = noncommercial
         self.context_turns = 1 if previous_text else 0
         self._language = language or ("" if self._engine.multilingual else "en")
-        self._translate = task == "translate"
+        self._english_only = not self._engine.multilingual
+        self._foreign = (
+            f"this does not seem to be English, which is all that {Path(model).name} knows; "
+            "99 languages: --set asr.options.model=base"
+        )
         self._whole = window == "whole" or (window == "auto" and self._is_large(folder))
         self._prompter = Prompter(self._engine, hotwords, previous_text)
-        self._beam_size = beam_size
-        self._word_times = word_times
+        self._decoder = Decoder(
+            self._engine,
+            self._prompter,
+            self._guards,
+            beam_size=beam_size,
+            most_tokens=max_new_tokens,
+            word_times=word_times,
+            translate=task == "translate",
+        )
         self._max_new_tokens = max_new_tokens
         self._tails = Tails()
         self.incremental = not self._whole
-        self.stateful = not language
+        self.stateful = self._english_only or not language
 
     def _check_language(self, model: str, language: str, task: str) -> None:
         known = self._engine.languages
@@ -179,7 +175,7 @@ class Whisper:
             context = self._prompter.context(hearing.previous)
             known = voice.read(hearing.state)
             if hearing.final:
-                finals.append(_Heard(i, samples, context, known))
+                finals.append(Heard(i, samples, context, known))
             else:
                 results[i] = self._part(hearing, samples, context, known)
         for group in _alike(finals, self._whole):
@@ -193,20 +189,23 @@ class Whisper:
 
     # --- final segments ---------------------------------------------------------------------------
 
-    def _finals(self, group: Sequence[_Heard]) -> list[Transcription]:
+    def _finals(self, group: Sequence[Heard]) -> list[Transcription]:
         """Transcribe segments whose prompts and windows are of one length."""
         encoded = self._engine.encode([heard.samples for heard in group], self._whole)
         known = self._known(encoded, group)
         languages = [self._language or each.language for each in known]
-        said = self._listen(encoded, group, languages)
+        said = self._decoder.listen(encoded, group, languages)
         for i, first in enumerate(said):
             if first.suspicious and not self._whole:
                 whole = self._engine.encode([group[i].samples], whole=True)
-                (second,) = self._listen(whole, [group[i]], [languages[i]])
+                (second,) = self._decoder.listen(whole, [group[i]], [languages[i]])
                 said[i] = first if second.reason and not first.reason else second
-        return [self._result(*each) for each in zip(said, languages, known, group, strict=True)]
+        return [
+            self._result(each, language, voice_, heard)
+            for each, language, voice_, heard in zip(said, languages, known, group, strict=True)
+        ]
 
-    def _known(self, encoded: Any, group: Sequence[_Heard]) -> list[Voice]:
+    def _known(self, encoded: Any, group: Sequence[Heard]) -> list[Voice]:
         """Return what is known of each stream with this segment."""
         if self._language or all(heard.voice.held for heard in group):
             return [heard.voice for heard in group]
@@ -218,80 +217,19 @@ class Whisper:
             for heard, languages in zip(group, detected, strict=True)
         ]
 
-    def _listen(
-        self, encoded: Any, group: Sequence[_Heard], languages: Sequence[str]
-    ) -> list[_Said]:
-        """Decode, doubt, align and translate encoded segments."""
-        prompts = [
-            self._prompter.prompt(language, heard.context)
-            for language, heard in zip(languages, group, strict=True)
-        ]
-        hypotheses = self._generate(encoded, prompts)
-        said = []
-        for heard, hypothesis in zip(group, hypotheses, strict=True):
-            evidence = _evidence(hypothesis, heard.samples)
-            reason = doubt(evidence, self._guards)
-            said.append(_Said(hypothesis, reason, suspicious(evidence, self._guards)))
-        words = self._words(encoded, said, languages, group)
-        translations = self._translations(encoded, said, languages, group)
-        return [
-            dataclasses.replace(each, words=spoken, translation=english)
-            for each, spoken, english in zip(said, words, translations, strict=True)
-        ]
-
-    def _generate(self, encoded: Any, prompts: Sequence[Sequence[int]]) -> list[Hypothesis]:
-        return self._engine.generate(
-            encoded, prompts, beam_size=self._beam_size, most_tokens=self._max_new_tokens
-        )
-
-    def _words(
-        self,
-        encoded: Any,
-        said: Sequence[_Said],
-        languages: Sequence[str],
-        group: Sequence[_Heard],
-    ) -> list[tuple[SpokenWord, ...]]:
-        """Align what is believed with the audio, one pass for each language of the group."""
-        words: list[tuple[SpokenWord, ...]] = [() for _ in said]
-        believed = [bool(self._word_times and not each.reason) for each in said]
-        lengths = [len(heard.samples) for heard in group]
-        for language in dict.fromkeys(
-            spoken for spoken, wanted in zip(languages, believed, strict=True) if wanted
-        ):
-            tokens = [
-                each.hypothesis.tokens if wanted and spoken == language else ()
-                for each, wanted, spoken in zip(said, believed, languages, strict=True)
-            ]
-            tokenizer = self._prompter.tokenizer(language)
-            for i, aligned in enumerate(self._engine.align(encoded, tokens, tokenizer, lengths)):
-                words[i] = aligned or words[i]
-        return words
-
-    def _translations(
-        self,
-        encoded: Any,
-        said: Sequence[_Said],
-        languages: Sequence[str],
-        group: Sequence[_Heard],
-    ) -> list[str]:
-        """Return what is believed in English, where it is in another language."""
-        wanted = [
-            self._translate and not each.reason and language != "en"
-            for each, language in zip(said, languages, strict=True)
-        ]
-        if not any(wanted):
-            return ["" for _ in said]
-        prompts = [self._prompter.prompt(language, (), "translate") for language in languages]
-        english = self._generate(encoded, prompts)
-        return [
-            each.text if asked and not doubt(_evidence(each, heard.samples), self._guards) else ""
-            for each, asked, heard in zip(english, wanted, group, strict=True)
-        ]
-
-    def _result(self, said: _Said, language: str, known: Voice, heard: _Heard) -> Transcription:
+    def _result(self, said: Said, language: str, known: Voice, heard: Heard) -> Transcription:
+        before = known
+        if self._english_only:
+            known = known.understood(
+                speech_seconds(heard.samples),
+                said.hypothesis.logprob,
+                self._guards.least_stream_logprob,
+            )
+        if known.foreign:
+            return self._nothing(NOT_ENGLISH if before.foreign else self._foreign, known)
         if said.reason:
             return self._nothing(said.reason, known)
-        result = Transcription(
+        return Transcription(
             said.hypothesis.text,
             said.words,
             min(1.0, math.exp(said.hypothesis.logprob)),
@@ -300,7 +238,6 @@ class Whisper:
             said.translation,
             state=self._state(known),
         )
-        return result
 
     # --- segments that go on ----------------------------------------------------------------------
 
@@ -308,6 +245,8 @@ class Whisper:
         self, hearing: Hearing, samples: Audio, context: Sequence[int], known: Voice
     ) -> Transcription:
         """Write on from what two parts agreed on."""
+        if known.foreign:
+            return self._nothing(NOT_ENGLISH, known)
         encoded = self._engine.encode([samples], self._whole)
         if not self._language and not known.held:
             seconds = len(samples) / SAMPLE_RATE
@@ -323,7 +262,8 @@ class Whisper:
             begun=bool(tail.settled),
         )
         written = without_loop(hypothesis.tokens)
-        if reason := "" if tail.settled else doubt(_evidence(hypothesis, samples), self._guards):
+        reason = doubt(evidence_of(hypothesis, samples), self._part_guards)
+        if reason and not tail.settled:
             return self._nothing(reason, known)
         tail = tail.grown(samples, written, tokenizer)
         self._tails.keep(hearing, tail)
@@ -355,24 +295,13 @@ class Whisper:
         return voice.write(known) if self.stateful else b""
 
 
-def _alike(finals: Sequence[_Heard], whole: bool) -> list[list[_Heard]]:
+def _alike(finals: Sequence[Heard], whole: bool) -> list[list[Heard]]:
     """Group segments whose prompts and windows are of one length."""
-    groups: dict[tuple[int, int], list[_Heard]] = {}
+    groups: dict[tuple[int, int], list[Heard]] = {}
     for heard in finals:
         key = len(heard.context), padded_frames(len(heard.samples), whole)
         groups.setdefault(key, []).append(heard)
     return list(groups.values())
-
-
-def _evidence(hypothesis: Hypothesis, samples: Audio) -> Evidence:
-    return Evidence(
-        hypothesis.text,
-        len(hypothesis.tokens),
-        len(samples) / SAMPLE_RATE,
-        speech_seconds(samples),
-        hypothesis.no_speech,
-        hypothesis.logprob,
-    )
 
 
 def _check_range(name: str, value: Any, most: int) -> None:

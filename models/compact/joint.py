@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from abhinaya.models.base import Abstention, Ballot, Card, Utterance, ballot
 from abhinaya.models.compact.listen import Listened, listen, speech_feeds
-from abhinaya.models.compact.tokens import normalise_text
+from abhinaya.models.tiny.tokens import normalise_text
 from abhinaya.models.compact.weights_file import load_weights
 
 

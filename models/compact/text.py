@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from abhinaya.models.base import Abstention, Ballot, Card, Utterance, ballot
-from abhinaya.models.compact.tokens import normalise_text
+from abhinaya.models.tiny.tokens import normalise_text
 from abhinaya.models.compact.weights_file import load_weights
 
 NO_WORDS = Abstention("no words recognised")

@@ -24,7 +24,7 @@ from abhinaya.models.compact.features import SAMPLE_RATE
 from abhinaya.models.compact.manner import N_MANNER
 from abhinaya.models.compact.measure import N_FEATURES
 from abhinaya.models.compact.onnx_size import OnnxSize, onnx_size
-from abhinaya.models.compact.tokens import WordPieces
+from abhinaya.models.tiny.tokens import WordPieces
 from abhinaya.models.errors import DamagedFileError, LabelsError, MissingFileError
 from abhinaya.models.labels import LABELS
 

@@ -1,8 +1,9 @@
-"""Whisper's encoder for segments of any length: one pass for the words and for the voters.
+"""The lower layers of Whisper's encoder for segments of any length: one pass for all voters.
 
-The graph (`weights/whisper-tiny-encoder.onnx`, made by `abhinaya.train.tiny.graph`) holds no
-weights: they come from the CTranslate2 `model.bin` that the transcriber uses. The lower levels tell
-how something is said (arXiv 2602.06000), the last one what is said.
+They tell how something is said (arXiv 2602.06000), and cost a third of the whole encoder: they need
+no silence behind the segment, which the decoder needs (`models/asr/engine.py`). The graph
+(`weights/whisper-tiny-encoder.onnx`, made by `abhinaya.train.tiny.graph`) holds no weights: they
+come from the CTranslate2 `model.bin` that the transcriber uses.
 
 Shapes: n samples, L levels, T frames of 20 ms, D = 384.
 """
@@ -28,13 +29,14 @@ from abhinaya.models.errors import DamagedFileError
 from abhinaya.models.tiny.ct2_file import REMEDY, read_tensors
 
 GRAPH: Final = "whisper-tiny-encoder.onnx"
-LEVELS: Final = (1, 2, 3)
-"""Layers whose outputs the graph gives, besides the last."""
+LEVELS: Final = (1, 2)
+"""Layers whose outputs the voters read."""
+LAYERS: Final = 4
 WIDTH: Final = 384
 FRAME_SAMPLES: Final = 320
 """20 ms."""
 TAIL_SAMPLES: Final = 8_000
-"""Silence behind each segment. Without it the decoder repeats itself more often."""
+"""Silence behind each segment, as in training."""
 LONGEST_SAMPLES: Final = 30 * 16_000 - TAIL_SAMPLES
 """Whisper knows 1,500 positions."""
 REMEMBERED: Final = 8
@@ -47,8 +49,6 @@ class Encoded:
 
     levels: FloatArray
     """[L, T, D] outputs of the lower layers, only the frames of the segment itself."""
-    last: FloatArray
-    """[1, T', D] output of the encoder, over the segment and the silence behind it."""
 
 
 class Encoder:
@@ -71,7 +71,7 @@ class Encoder:
     def encode(self, samples: FloatArray) -> Encoded:
         """Return the encoding of 16 kHz samples [n] in [-1, 1], n at most LONGEST_SAMPLES.
 
-        Samples that are not numbers count as silence. Known segments are not encoded again.
+        Samples that are not numbers count as silence. Known ones are not encoded again.
         """
         key = hashlib.blake2b(samples.tobytes(), digest_size=16).digest()
         with self._lock:
@@ -85,9 +85,9 @@ class Encoder:
         clean = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
         padded = np.pad(clean, (0, TAIL_SAMPLES + -len(clean) % FRAME_SAMPLES))
         mel: FloatArray = self._mel(padded.astype(np.float32), padding=0)[None]
-        *levels, last = self._session.run(None, {"mel": mel.astype(np.float32)})
+        levels = self._session.run(None, {"mel": mel.astype(np.float32)})
         frames = -(-len(samples) // FRAME_SAMPLES)
-        return Encoded(np.concatenate(levels)[:, :frames], last)
+        return Encoded(np.concatenate(levels)[:, :frames])
 
 
 @cache
@@ -113,11 +113,13 @@ def _session(path: Path) -> onnxruntime.InferenceSession:
 
 def _weights(path: Path) -> dict[str, npt.NDArray[np.float32]]:
     """Return the encoder's weights as the graph names and shapes them."""
+    above = range(max(LEVELS), LAYERS)
+    unused = ("layer_norm/", *(f"layer_{number}/" for number in above))
     tensors = read_tensors(path, "encoder/")
     return {
         name: np.ascontiguousarray(
             value.T if "/linear_" in name and value.ndim == 2 else value
         ).astype(np.float32)
         for name, value in tensors.items()
-        if value.ndim > 0
+        if value.ndim > 0 and not name.startswith(unused)
     }

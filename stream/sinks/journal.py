@@ -29,6 +29,7 @@ class Journal:
         self._screen = screen
         self.summary = Summary()
         self._introduced: set[tuple[str, str, str]] = set()
+        self._ready: set[str] = set()
 
     def write(self, event: Event, now_unix_s: float) -> None:
         """Count an event, and tell of it if it is no label, gap or status.
@@ -51,6 +52,7 @@ class Journal:
             case NodeUp():
                 self._introduce(event)
             case NodeDown():
+                self._ready.discard(event.node)
                 self.warn(f"{event.node} is down: {event.reason}")
             case FrontDown():
                 self.warn(f"{event.front} is down: {event.reason}")
@@ -97,8 +99,11 @@ class Journal:
 
     def _introduce(self, node: NodeUp) -> None:
         who = (node.service, node.model, node.version)
-        if who in self._introduced:
-            self.note(f"{node.node} is ready")
+        known, again = node.node in self._ready, who in self._introduced
+        self._ready.add(node.node)
+        if again:
+            if not known:  # one that gives several services is told of once
+                self.note(f"{node.node} is ready")
             return
         self._introduced.add(who)
         limit = ", no commercial use" if node.noncommercial else ""

@@ -72,7 +72,7 @@ def test_what_each_hears(s2, st1, heard, speech) -> None:
     assert s2.card.parameters == alone + sum(
         p.numel() for m in (s2.encoders.whisper, s2.encoders.beats) for p in m.parameters()
     )
-    other = Utterance(heard[0].samples, None, "I lost everything")
+    other = Utterance(heard[0].samples, transcript="I lost everything")
     assert np.array_equal(table(s2.vote([heard[0]])), table(s2.vote([other])))
     assert np.abs(table(st1.vote([heard[0]])) - table(st1.vote([other]))).max() > 1e-3
     quiet = Utterance(speech(16_000, 5), None, heard[0].transcript)
@@ -173,7 +173,7 @@ def test_long_transcripts_are_cut_as_published(st1) -> None:
 
 def test_unfit_segments_abstain_and_the_others_are_answered(st1, heard, speech) -> None:
     short = Utterance(speech(2_799), None, "hm")
-    mute = Utterance(heard[0].samples, None, "")
+    mute = Utterance(heard[0].samples, transcript="")
     broken = Utterance(np.full(4_000, np.nan, np.float32), None, "hm")
     answers = st1.vote([short, heard[0], mute, broken])
     reasons = [a.reason if isinstance(a, Abstention) else "" for a in answers]

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from abhinaya.models.ensemble import Rule
 from abhinaya.stream.aggregator import Aggregator, Facts, Outcome
-from abhinaya.stream.dispatch import Key
 from abhinaya.stream.messages import Gap, StreamEnded, Transcript, Verdict
+from abhinaya.stream.records import Key
 
 VOTERS = ("S1", "T2", "ST1")
 STAGES = ("capture", "segment", "queue", "asr", "voters", "vote")
@@ -180,6 +180,25 @@ def test_a_late_vote_that_makes_it_sure_enough_gives_the_label() -> None:
     sure.voted(3.0, fakes.vote(0, "ST1", "happy"), explain)
     revised = only_verdict(sure.collect(3.0, explain))
     assert (revised.label, revised.revision, revised.reason) == ("happy", 1, "")
+
+
+@pytest.mark.parametrize(
+    ("reasons", "reason"),
+    [
+        (("too little speech",) * 3, "too little speech"),
+        (("too little speech", "no words", "too little speech"), "0 votes of at least 1"),
+        (("too little speech",) * 2, "0 votes of at least 1"),
+    ],
+)
+def test_if_all_abstain_for_one_reason_it_is_that_of_the_verdict(
+    reasons: tuple[str, ...], reason: str
+) -> None:
+    votes = aggregator()
+    votes.open(0.0, facts(0), 2.0)
+    for voter, why in zip(VOTERS, reasons, strict=False):
+        votes.absent(0.5, ("call", 0), voter, why)
+    verdict = only_verdict(votes.collect(2.0, explain))
+    assert (verdict.label, verdict.leading, verdict.reason) == ("unknown", "", reason)
 
 
 def test_without_any_vote_the_label_is_unknown_and_every_voter_is_missing() -> None:

@@ -228,3 +228,27 @@ def test_every_task_runs_once_within_the_limits_and_none_is_starved(
     for first, batch in zip(oldest, ran, strict=True):
         assert first == min(left)
         left -= set(numbers(batch))
+
+
+def test_a_task_for_more_of_a_segment_joins_the_one_that_has_not_been_begun() -> None:
+    node = batcher(size=1)
+    node.add(1.0, fakes.task(0, services=("S2",), states={"S2": b"a"}))
+    node.add(2.0, fakes.task(1, services=("S2",)))
+    text = fakes.task(0, services=("ST1",), samples=None, transcript="hello", language="en")
+    node.add(3.0, text)
+    assert len(node) == 2
+    ((arrival, task),) = node.take(3.0)
+    assert (arrival, task.sequence, task.services) == (1.0, 0, ("S2", "ST1"))
+    assert task.samples is not None
+    assert (task.transcript, task.language, task.states) == ("hello", "en", {"S2": b"a"})
+    node.add(4.0, text)
+    assert [t.services for _, t in (*node.take(4.0), *node.take(4.0))] == [("S2",), ("ST1",)]
+
+
+def test_a_part_takes_the_place_of_an_older_one() -> None:
+    node = batcher()
+    for part in (1, 2):
+        node.add(1.0, fakes.task(0, part=part))
+    ((_, task),) = node.take(1.0)
+    assert task.part == 2
+    assert len(node) == 0

@@ -618,6 +618,22 @@ def test_the_transcriber_and_parts_have_context_as_well() -> None:
     assert contexts(hub, "asr") == [(), ("words of 0",)]
 
 
+def test_text_voters_are_handed_the_translation_and_the_transcriber_the_original() -> None:
+    hub = Desk()
+    hub.say(node("asr"), fakes.ready("asr", context_turns=1, credits=9))
+    hub.say(node("T2"), fakes.ready("T2", context_turns=1, credits=9))
+    hub.front()
+    for sequence in range(2):
+        hub.say(FRONT, fakes.segment(sequence))
+        said = fakes.answer(fakes.task(sequence), "asr")
+        german = {"text": "gut", "translation": "good", "language": "de"}
+        hub.say(node("asr"), msgspec.structs.replace(said, **german))
+    assert contexts(hub, "asr") == [(), ("gut",)]
+    assert contexts(hub, "T2") == [(), ("good",)]
+    tasks = hub.to(node("T2"), Task)
+    assert [(t.transcript, t.language) for t in tasks] == [("good", "en")] * 2
+
+
 def test_a_segment_without_text_ends_the_context_of_the_transcriber_alone() -> None:
     hub = Desk()
     hub.say(node("asr"), fakes.ready("asr", context_turns=2, credits=9))

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from abhinaya.stream.dispatch import Absent, Action, Assign, Dispatch, Key, Limits, Lost, Retract
+from abhinaya.stream.dispatch import Dispatch
 from abhinaya.stream.messages import Service
+from abhinaya.stream.records import Absent, Action, Assign, Key, Limits, Lost, Retract
 
 LIMITS = Limits(silent_s=3.0, task_s=10.0, attempts=2)
 VOTE: dict[str, Any] = {"needs": ("audio",), "kind": "vote"}
@@ -693,7 +694,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert self.dispatch.waiting == 0
         for segment in self.open:
             self.take(self.dispatch.close(segment))
-        assert not self.dispatch._unsettled
+        assert not self.dispatch._turns._open
 
 
 TestAnyOrder = AnyOrder.TestCase

@@ -28,6 +28,7 @@ from abhinaya.stream.messages import (
     Gap,
     Hello,
     Introduce,
+    Known,
     Message,
     Provisional,
     Refused,
@@ -175,6 +176,30 @@ def test_it_introduces_itself_until_it_is_welcome_and_keeps_to_the_window(
     assert [m.sequence for m in rest] == list(range(3, 3 + len(rest)))  # type: ignore[union-attr]
     assert isinstance(rest[-1], End)
     assert running.code == 0
+
+
+def test_it_hands_a_new_hub_what_services_knew_before_the_first_segment_that_it_sends(
+    base: str, hub: PlayedHub
+) -> None:
+    running = Running(base)
+    assert isinstance(hub.hear(), Hello)
+    hub.welcome(window=2)
+    assert [m.sequence for m in hub.hear_all() if isinstance(m, Segment)] == [0, 1]
+    hub.say(Credit(stream="call", acknowledged=1, window=2, states={"S1": b"one", "ST1": b"two"}))
+    hub.hear_all()
+    hub.say(Introduce())
+    hello = hub.hear()
+    assert isinstance(hello, Hello)
+    assert hello.first_sequences == (1,)
+    hub.welcome(hub="2", sequence=1, window=2)
+    said = hub.hear_all()
+    assert said[:2] == [
+        Known(stream="call", service="S1", state=b"one"),
+        Known(stream="call", service="ST1", state=b"two"),
+    ]
+    assert [m.sequence for m in said[2:] if isinstance(m, Segment)] == [1, 2]
+    hub.say(Credit(stream="call", acknowledged=3, window=2))
+    finish(hub, running)
 
 
 def test_a_new_hub_gets_again_what_was_not_acknowledged(base: str, hub: PlayedHub) -> None:

@@ -199,7 +199,7 @@ def test_nothing_waits_for_a_segment_that_comes_to_nothing(how: str) -> None:
     elif how == "end":
         hub.say(FRONT, End(stream="call", sequence=1, position=2 * fakes.SECOND))
         hub.seen()
-        assert hub.broker._states._states == {}
+        assert hub.broker._material.states._states == {}
         return
     else:
         speak(hub, 1, 2)
@@ -279,7 +279,7 @@ def test_a_front_cannot_hand_back_what_no_service_gave(known: Known) -> None:
     hub = Table("S1-0")
     hub.front()
     hub.say(FRONT, known)
-    assert hub.broker._states._states == {}
+    assert hub.broker._material.states._states == {}
     assert hub.status().refused == {"a state that no service gives": 1}
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, BertTokenizer
 
-from abhinaya.models.compact.tokens import SPECIAL
+from abhinaya.models.tiny.tokens import SPECIAL
 from abhinaya.models.labels import LABELS
 
 SPEAKERS = {

@@ -9,7 +9,7 @@ import torch
 from abhinaya.models.compact.features import (
     SAMPLE_RATE,
 )
-from abhinaya.models.compact.heard import Heard
+from abhinaya.models.compact.heard import Heard, heard_of
 from abhinaya.models.compact.measure import N_FEATURES, SEEN, normalised
 from abhinaya.models.compact.moments import fixed_statistics
 from abhinaya.models.compact.running import SpeechStatistics
@@ -108,7 +108,7 @@ def test_fixed_statistics_let_the_gain_through_and_running_ones_do_not(
     apart = (later.heard.mean - streamed.heard().mean) / streamed.heard().std
     np.testing.assert_allclose(apart, 0.0, atol=0.1)
     clip = frame_values(own.samples)[:, SEEN]
-    assert own.heard is None
+    assert heard_of(own) is None
     statistics = SpeechStatistics()
     statistics.update(own.samples)
     assert later.heard is not None

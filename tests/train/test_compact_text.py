@@ -9,7 +9,7 @@ import torch
 from transformers import BertConfig, BertModel, BertTokenizer, RobertaConfig, RobertaModel
 
 from abhinaya.models.base import FloatArray
-from abhinaya.models.compact.tokens import SPECIAL, WordPieces
+from abhinaya.models.tiny.tokens import SPECIAL, WordPieces
 from abhinaya.models.errors import KeysError
 from abhinaya.train.cli import main
 from abhinaya.train.compact_text import (

@@ -11,7 +11,7 @@ from abhinaya.models.base import Ballot, Utterance
 from abhinaya.models.compact.listen import pad
 from abhinaya.models.compact.manner import APART, COUNT, N_MANNER, OWN, TRUSTED_FROM
 from abhinaya.models.compact.measure import N_FEATURES
-from abhinaya.models.compact.tokens import SPECIAL, WordPieces
+from abhinaya.models.tiny.tokens import SPECIAL, WordPieces
 from abhinaya.models.compact.weights_file import load_weights
 from abhinaya.models.registry import load
 from abhinaya.train import losses

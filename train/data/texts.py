@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from abhinaya.models.compact.tokens import normalise_text
+from abhinaya.models.tiny.tokens import normalise_text
 from abhinaya.train.data.clips import DataError
 
 EKMAN: Final[Mapping[str, str]] = {

@@ -24,7 +24,6 @@ class Size:
 
     width: int = 384
     heads: int = 6
-    layers: int = 4
     mels: int = 80
     positions: int = 1500
 
@@ -113,21 +112,21 @@ class _Graph:
 
 
 def encoder_graph(levels: Sequence[int], size: Size | None = None) -> bytes:
-    """Return an ONNX graph: mel [B, mels, 2 T] -> level [B, T, width] each, and `last`.
+    """Return an ONNX graph of the lower layers: mel [B, mels, 2 T] -> level [B, T, width] each.
 
-    `levels` are layers, counted from 1. The weights are external: whoever loads the graph gives
-    them by name (`onnxruntime.SessionOptions.add_external_initializers`).
+    `levels` are layers, counted from 1; those above the last of them are left out. The weights are
+    external: whoever loads the graph gives them by name
+    (`onnxruntime.SessionOptions.add_external_initializers`).
     """
     size = size or Size()
     graph = _Graph(size)
     x = graph.stem()
-    for number in range(size.layers):
+    for number in range(max(levels)):
         x = graph.layer(x, number)
-    graph.norm(x, "layer_norm", "last")
     mel = helper.make_tensor_value_info("mel", TensorProto.FLOAT, ["B", size.mels, "N"])
     outputs = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["B", "T", size.width])
-        for name in (*(f"level{level}" for level in levels), "last")
+        helper.make_tensor_value_info(f"level{level}", TensorProto.FLOAT, ["B", "T", size.width])
+        for level in levels
     ]
     made = helper.make_graph(graph.nodes, "whisper_encoder", [mel], outputs, graph.tensors)
     model = helper.make_model(

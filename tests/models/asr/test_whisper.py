@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from tiny_whisper import OPTIONS, hear, noises, whisper_folder
 
-from abhinaya.models.asr import whisper_load
+from abhinaya.models.asr import Hearing
+from abhinaya.models.asr import whisper as module
+from abhinaya.models.asr.engine import Engine, Hypothesis
 from abhinaya.models.asr.whisper import Whisper
-from abhinaya.stream.errors import ModelError
+from abhinaya.models.errors import DamagedFileError, OptionsError, RunError
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +35,9 @@ def rounded(result):
 # --- a real (tiny) model --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("beam_size", [1, 3])
-def test_a_result_does_not_depend_on_the_batch(folder, batch, beam_size):
-    whisper = Whisper(str(folder), beam_size=beam_size, **OPTIONS)
+@pytest.mark.parametrize(("beam_size", "window"), [(1, "cut"), (3, "whole")])
+def test_a_result_does_not_depend_on_the_batch(folder, batch, beam_size, window):
+    whisper = Whisper(str(folder), beam_size=beam_size, window=window, **OPTIONS)
     together = [rounded(r) for r in hear(whisper, batch)]
     assert together == [rounded(hear(whisper, [samples])[0]) for samples in batch]
     assert together == [rounded(r) for r in hear(whisper, batch[::-1])][::-1]
@@ -76,7 +78,7 @@ def test_samples_that_are_no_numbers_are_heard_as_silence(folder, batch):
 
 
 def test_more_than_thirty_seconds_are_refused(folder):
-    with pytest.raises(ValueError, match=r"31\.0 s"):
+    with pytest.raises(RunError, match=r"31\.0 s"):
         hear(Whisper(str(folder), **OPTIONS), [np.zeros(31 * 16_000, np.float32)])
 
 
@@ -93,94 +95,148 @@ class Multilingual:
 
     is_multilingual = True
 
-    def __init__(self, model, languages):
+    def __init__(self, model):
         self._model = model
-        self._languages = languages
+        self.languages = []
+        """By call of `detect_language`."""
         self.prompts = []
 
     def detect_language(self, _encoded):
-        return [[(f"<|{language}|>", 0.9), ("<|fr|>", 0.1)] for language in self._languages]
+        return [[(f"<|{language}|>", 0.9), ("<|fr|>", 0.1)] for language in self.languages.pop(0)]
 
     def generate(self, encoded, prompts, **options):
-        self.prompts = prompts
+        self.prompts += prompts
         return self._model.generate(encoded, prompts, **options)
 
     def __getattr__(self, name):
         return getattr(self._model, name)
 
 
-def test_each_segment_is_prompted_in_its_own_language(folder, batch, monkeypatch):
-    load = whisper_load.load
+@pytest.fixture
+def multilingual(folder, monkeypatch):
+    def planted(*args):
+        engine = Engine(*args)
+        engine.model, engine.multilingual = Multilingual(engine.model), True
+        engine.languages = ("de", "en", "fr")
+        return engine
 
-    def planted(*args, **kwargs):
-        loaded = load(*args, **kwargs)
-        loaded.model = Multilingual(loaded.model, ["de", "en", "de", "en"])
-        return loaded
+    monkeypatch.setattr(module, "Engine", planted)
+    return lambda **options: Whisper(str(folder), **(OPTIONS | {"window": "whole"} | options))
 
-    monkeypatch.setattr(whisper_load, "load", planted)
-    whisper = Whisper(str(folder), **OPTIONS)
+
+def prompts(whisper):
+    tokenizer = whisper._engine.tokenizer
+    return [[tokenizer.id_to_token(t) for t in prompt] for prompt in whisper._engine.model.prompts]
+
+
+def test_each_segment_is_prompted_in_its_own_language(multilingual, batch):
+    whisper = multilingual()
+    whisper._engine.model.languages = [["de", "en", "de", "en"]]
     results = hear(whisper, batch)
     assert [r.language for r in results] == ["de", "en", "de", "en"]
-    tokenizer = whisper._whisper.hf_tokenizer
-    prompts = [
-        [tokenizer.id_to_token(t) for t in prompt] for prompt in whisper._whisper.model.prompts
-    ]
-    assert prompts[0] == ["<|startoftranscript|>", "<|de|>", "<|transcribe|>", "<|notimestamps|>"]
-    assert prompts[1][1] == "<|en|>"
+    assert results[0].language_probability == pytest.approx(0.9)
+    asked = prompts(whisper)
+    assert asked[0] == ["<|startoftranscript|>", "<|de|>", "<|transcribe|>", "<|notimestamps|>"]
+    assert asked[1][1] == "<|en|>"
     assert all([w.text for w in r.words] == r.text.split() for r in results)
-    fixed = Whisper(str(folder), language="fr", **OPTIONS)
-    assert [r.language for r in hear(fixed, batch)] == ["fr"] * 4
+    fixed = multilingual(language="fr")
+    results = hear(fixed, batch)
+    assert [(r.language, r.language_probability) for r in results] == [("fr", None)] * 4
+    assert (whisper.stateful, fixed.stateful) == (True, False)
+
+
+def test_a_streams_language_is_held_once_it_is_sure(multilingual, batch):
+    whisper, state, heard = multilingual(), b"", []
+    loud = np.tile(batch[1], 2)[:100_000]
+    whisper._engine.model.languages = [["de"], ["en"], ["de"], ["en"]]
+    for _ in range(4):
+        (result,) = whisper.transcribe([Hearing(loud, "call", state=state)])
+        state = result.state
+        heard.append(result.language)
+    assert heard == ["de", "de", "de", "de"]
+    assert whisper._engine.model.languages, "after 10 s of speech nobody asks again"
+
+
+def test_a_translation_stands_beside_the_original(multilingual, batch):
+    whisper = multilingual(task="translate")
+    whisper._engine.model.languages = [["de", "en"]]
+    german, english = hear(whisper, batch[:2])
+    assert german.text
+    assert german.translation
+    assert (english.language, english.translation) == ("en", "")
+    assert prompts(whisper)[2][:3] == ["<|startoftranscript|>", "<|de|>", "<|translate|>"]
 
 
 @pytest.mark.parametrize(
-    ("tokens", "score", "no_speech", "text", "reason"),
+    ("tokens", "logprob", "no_speech", "text", "reason"),
     [
-        ([300, 301], -0.2, 0.9, "w300 w301", ""),
-        ([300, 301], -3.0, 0.9, "", "no speech (probability 0.90)"),
-        ([300, 301], -3.0, 0.1, "w300 w301", ""),
-        ([], 0.0, 0.1, "", "no words recognised"),
-        ([300] * 60, -0.1, 0.1, "", "the recogniser repeated itself"),
+        ((300, 301), -0.2, 0.9, "", "hardly speech"),
+        ((300, 301), -0.2, 0.1, "w300 w301", ""),
+        ((300, 301), -3.0, 0.1, "", "not understood"),
+        ((), 0.0, 0.1, "", "no words recognised"),
+        ((300,) * 60, -0.1, 0.1, "", "the recogniser repeated itself"),
     ],
 )
 def test_what_whisper_would_not_believe_comes_back_empty(
-    folder, tokens, score, no_speech, text, reason
+    folder, batch, monkeypatch, tokens, logprob, no_speech, text, reason
 ):
-    output = SimpleNamespace(sequences_ids=[tokens], scores=[score], no_speech_prob=no_speech)
-    result = Whisper(str(folder), device="cpu")._text(output, "en", 30.0)
-    assert (result.text, result.reason) == (text, reason)
+    whisper = Whisper(str(folder), device="cpu")
+    said = whisper._engine.tokenizer.decode(list(tokens)).strip()
+    planted = Hypothesis(tokens, said, logprob, no_speech)
+    monkeypatch.setattr(whisper._engine, "generate", lambda *_args, **_kwargs: [planted])
+    result = hear(whisper, [batch[0]])[0]
+    assert result.text == text
+    assert result.reason.startswith(reason)
     if text:
-        assert result.confidence == pytest.approx(np.exp(score * 2 / 3))
+        assert result.confidence == pytest.approx(np.exp(logprob))
 
 
-# --- models that cannot be had --------------------------------------------------------------------
+def test_what_looks_wrong_is_heard_again_in_the_whole_window(folder, batch, monkeypatch):
+    whisper = Whisper(str(folder), device="cpu")
+    windows, encode = [], whisper._engine.encode
+    takes = [
+        Hypothesis((300,) * 60, "w300 " * 60, -0.1, 0.1),
+        Hypothesis((300, 301), "w300 w301", -0.1, 0.1),
+    ]
+
+    def listened(segments, whole):
+        windows.append(whole)
+        return encode(segments, whole)
+
+    monkeypatch.setattr(whisper._engine, "encode", listened)
+    monkeypatch.setattr(whisper._engine, "generate", lambda *_args, **_kwargs: [takes.pop(0)])
+    assert hear(whisper, [batch[0]])[0].text == "w300 w301"
+    assert windows == [False, True]
 
 
-def test_a_missing_folder_is_named():
-    with pytest.raises(ModelError, match=r"/no/such/folder.*no such folder"):
-        Whisper("/no/such/folder")
+def test_speech_that_is_not_english_is_said_once_and_withheld(folder, batch, monkeypatch):
+    whisper, state, said = Whisper(str(folder), device="cpu"), b"", []
+    planted = Hypothesis((300, 301, 302), "w300 w301 w302", -0.95, 0.0)
+    monkeypatch.setattr(whisper._engine, "generate", lambda *_args, **_kwargs: [planted])
+    for _ in range(3):
+        (result,) = whisper.transcribe([Hearing(batch[1], "call", state=state)])
+        state = result.state
+        said.append((result.text, result.reason))
+    assert said[0][1].startswith("this does not seem to be English, which is all that ct2 knows")
+    assert said[0][1].endswith("--set asr.options.model=base")
+    assert said[1:] == [("", "not English")] * 2
+    going_on = Hearing(batch[1], "call", 3, final=False, state=state)
+    assert whisper.transcribe([going_on])[0].reason == "not English"
 
 
-def test_a_folder_without_a_model_is_named(tmp_path):
-    with pytest.raises(ModelError, match=r"no model\.bin.*ct2-transformers-converter"):
-        Whisper(str(tmp_path))
+# --- models that are not there --------------------------------------------------------------------
 
 
-def test_a_damaged_model_is_named(tmp_path):
+def test_a_damaged_model_is_named(folder, tmp_path):
+    for name in ("config.json", "tokenizer.json"):
+        shutil.copy(folder / name, tmp_path)
     (tmp_path / "model.bin").write_bytes(b"not a model")
-    with pytest.raises(ModelError, match="convert it again"):
+    with pytest.raises(DamagedFileError, match="Convert it again"):
         Whisper(str(tmp_path), device="cpu")
 
 
-def test_an_unknown_size_lists_the_known_ones():
-    with pytest.raises(ModelError, match=r"expected one of: .*large-v3"):
-        Whisper("smal")
-
-
-def test_a_download_without_a_network_says_what_to_do(tmp_path):
-    with pytest.raises(ModelError, match="give its folder as `model`"):
-        Whisper("small", local_files_only=True, download_root=str(tmp_path))
-
-
-def test_an_unknown_language_lists_the_known_ones(folder):
-    with pytest.raises(ModelError, match=r"'tlh'.*known: en"):
+def test_a_language_that_the_model_lacks_names_the_remedy(folder):
+    with pytest.raises(OptionsError, match=r"'tlh'.*does not know it.*asr.options.model=base"):
         Whisper(str(folder), language="tlh", **OPTIONS)
+    with pytest.raises(OptionsError, match=r"translate.*asr.options.model=base"):
+        Whisper(str(folder), task="translate", **OPTIONS)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from tiny_whisper import OPTIONS, hear, noises, whisper_folder
 
-from abhinaya.models.asr import Hearing, load_transcriber, whisper_prompt
+from abhinaya.models.asr import Hearing, load_transcriber
+from abhinaya.models.asr import prompt as prompt_module
 from abhinaya.models.asr import whisper as module
 from abhinaya.models.asr.whisper import Whisper
-from abhinaya.stream.errors import ModelError
+from abhinaya.models.errors import OptionsError
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +39,8 @@ class Scripted:
     def generate(self, encoded, prompts, **options):
         outputs = self._model.generate(encoded, prompts, **options)
         self.prompts.append(prompts)
-        return [replace_tokens(output, self.script.pop(0)) for output in outputs]
+        begun = [t for t in prompts[0] if 300 <= t < 400]  # CTranslate2 repeats what it was given
+        return [replace_tokens(output, [*begun, *self.script.pop(0)]) for output in outputs]
 
     def __getattr__(self, name):
         return getattr(self._model, name)
@@ -55,8 +55,8 @@ class replace_tokens:  # noqa: N801 - stands for a result of the library
 
 @pytest.fixture
 def scripted(folder):
-    whisper = Whisper(str(folder), **(OPTIONS | {"previous_text": True}))
-    whisper._whisper.model = Scripted(whisper._whisper.model)
+    whisper = Whisper(str(folder), **(OPTIONS | {"previous_text": True, "window": "whole"}))
+    whisper._engine.model = Scripted(whisper._engine.model)
     return whisper
 
 
@@ -64,52 +64,28 @@ def part(samples, stream="call", sequence=0):
     return Hearing(samples, stream, sequence, final=False)
 
 
-def said(words):
-    return " ".join(f"w{word}" for word in words)
-
-
-def settle(whisper, samples, scripts, **which):
-    """Give how many words are settled after each of some parts with planted words."""
-    stable = []
-    for words in scripts:
-        whisper._whisper.model.script = [list(words)]
-        result = whisper.transcribe([part(samples, **which)])[0]
-        assert result.text == said(words)
-        stable.append(result.stable)
-    return stable
+def follow(whisper, samples, scripts):
+    """Return text and settled words after each of some parts that grow, with planted words."""
+    results = []
+    for n, words in enumerate(scripts, 1):
+        whisper._engine.model.script = [list(words)]
+        results.append(whisper.transcribe([part(samples[: 16_000 + 1_600 * n])])[0])
+    return [(r.text, r.stable) for r in results]
 
 
 # --- parts ----------------------------------------------------------------------------------------
 
 
-def test_what_two_passes_agree_on_is_settled(scripted, batch):
-    growing = [(300,), (300, 301), (300, 301, 302), (300, 305, 306), (307,)]
-    assert settle(scripted, batch[0], growing) == [0, 1, 2, 1, 0]
-
-
-def test_segments_do_not_share_what_was_said(scripted, batch):
-    assert settle(scripted, batch[0], [(300, 301)], sequence=1) == [0]
-    assert settle(scripted, batch[0], [(300, 301)], sequence=2) == [0]
-    assert settle(scripted, batch[0], [(300, 301)], stream="other", sequence=1) == [0]
-    assert settle(scripted, batch[0], [(300, 301)], sequence=1) == [2]
-
-
-def test_after_its_end_nothing_is_kept_of_a_segment(scripted, batch):
-    settle(scripted, batch[0], [(300, 301)])
-    scripted._whisper.model.script = [[300, 301]]
-    assert scripted.transcribe([Hearing(batch[0], "call", 0)])[0].stable == 0
-    assert settle(scripted, batch[0], [(300, 301)]) == [0]
-    scripted.forget("call", 0)
-    scripted.forget("call", 0)
-    assert settle(scripted, batch[0], [(300, 301)]) == [0]
-
-
-def test_of_segments_without_an_end_the_oldest_is_dropped(scripted, batch, monkeypatch):
-    monkeypatch.setattr(module, "MOST_FOLLOWED", 2)
-    for sequence in (1, 2, 1, 3):
-        settle(scripted, batch[0], [(300,)], sequence=sequence)
-    assert settle(scripted, batch[0], [(300,)], sequence=1) == [1]
-    assert settle(scripted, batch[0], [(300,)], sequence=2) == [0]
+def test_what_two_passes_agree_on_is_settled_and_not_written_again(scripted, batch):
+    steps = [(300,), (300, 301), (301, 302), (305,), ()]
+    assert follow(scripted, batch[1], steps) == [
+        ("w300", 0),
+        ("w300 w301", 1),
+        ("w300 w301 w302", 2),
+        ("w300 w301 w305", 2),
+        ("w300 w301", 2),
+    ]
+    assert scripted._engine.model.prompts[-1][0][-2:] == [300, 301]
 
 
 def test_a_part_costs_no_alignment_and_the_final_one_has_times(plain, batch):
@@ -133,18 +109,23 @@ def test_a_scrap_of_a_part_is_silence(plain, batch, length):
     assert (result.text, result.reason, result.stable) == ("", "silence", 0)
 
 
+def test_only_a_cut_window_makes_parts_cheap(folder):
+    assert Whisper(str(folder), window="cut", **OPTIONS).incremental
+    assert not Whisper(str(folder), window="whole", **OPTIONS).incremental
+
+
 # --- prompts --------------------------------------------------------------------------------------
 
 
 def names(whisper, prompt):
-    return [whisper._whisper.hf_tokenizer.id_to_token(token) for token in prompt]
+    return [whisper._engine.tokenizer.id_to_token(token) for token in prompt]
 
 
 def test_the_text_before_is_told_where_it_is_wanted(folder, scripted, batch, plain):
     assert (plain.context_turns, scripted.context_turns) == (0, 1)
-    scripted._whisper.model.script = [[300]]
+    scripted._engine.model.script = [[300]]
     scripted.transcribe([Hearing(batch[0], previous="so it goes")])
-    prompt = names(scripted, scripted._whisper.model.prompts[-1][0])
+    prompt = names(scripted, scripted._engine.model.prompts[-1][0])
     assert prompt[0] == "<|startofprev|>"
     assert "".join(prompt[1:9]) == "\u0120it\u0120goes"[-8:], "the last 8 tokens"
     assert prompt[9:] == ["<|startoftranscript|>", "<|notimestamps|>"]
@@ -154,9 +135,9 @@ def test_the_text_before_is_told_where_it_is_wanted(folder, scripted, batch, pla
 
 def test_no_text_before_is_no_prompt(scripted, batch):
     """Also after a segment that a guard emptied: a loop is not carried on."""
-    scripted._whisper.model.script = [[300]]
+    scripted._engine.model.script = [[300]]
     scripted.transcribe([Hearing(batch[0], previous="")])
-    assert names(scripted, scripted._whisper.model.prompts[-1][0])[0] == "<|startoftranscript|>"
+    assert names(scripted, scripted._engine.model.prompts[-1][0])[0] == "<|startoftranscript|>"
 
 
 def test_what_was_said_changes_what_is_heard_but_not_for_the_neighbours(folder, batch):
@@ -172,17 +153,17 @@ def test_what_was_said_changes_what_is_heard_but_not_for_the_neighbours(folder, 
 
 
 def test_a_long_text_before_is_told_from_its_end(scripted, batch):
-    scripted._whisper.model.script = [[300]]
+    scripted._engine.model.script = [[300]]
     scripted.transcribe([Hearing(batch[0], previous="a" * 300 + " end")])
-    prompt = names(scripted, scripted._whisper.model.prompts[-1][0])
-    assert len(prompt) == 1 + whisper_prompt.PREVIOUS_LENGTHS[0] + 2
+    prompt = names(scripted, scripted._engine.model.prompts[-1][0])
+    assert len(prompt) == 1 + prompt_module.PREVIOUS_LENGTHS[0] + 2
     assert "".join(prompt[-6:-2]) == "\u0120end"
 
 
 def test_marks_in_a_text_are_no_commands(scripted, batch):
-    scripted._whisper.model.script = [[300]]
+    scripted._engine.model.script = [[300]]
     scripted.transcribe([Hearing(batch[0], previous="<|endoftext|> yes <|nospeech|>")])
-    prompt = names(scripted, scripted._whisper.model.prompts[-1][0])
+    prompt = names(scripted, scripted._engine.model.prompts[-1][0])
     assert [name for name in prompt if name.startswith("<|")] == [
         "<|startofprev|>",
         "<|startoftranscript|>",
@@ -191,11 +172,13 @@ def test_marks_in_a_text_are_no_commands(scripted, batch):
 
 
 def test_hot_words_stand_before_the_text(folder, batch):
-    whisper = Whisper(str(folder), **(OPTIONS | {"hotwords": ["Abhinaya", "rasa"]}))
-    whisper._whisper.model = Scripted(whisper._whisper.model)
-    whisper._whisper.model.script = [[300]]
+    whisper = Whisper(
+        str(folder), **(OPTIONS | {"hotwords": ["Abhinaya", "rasa"], "window": "whole"})
+    )
+    whisper._engine.model = Scripted(whisper._engine.model)
+    whisper._engine.model.script = [[300]]
     whisper.transcribe([Hearing(batch[0])])
-    prompt = names(whisper, whisper._whisper.model.prompts[-1][0])
+    prompt = names(whisper, whisper._engine.model.prompts[-1][0])
     assert prompt[0] == "<|startofprev|>"
     assert "".join(prompt[1:-2]) == "\u0120Abhinaya,\u0120rasa"
 
@@ -209,14 +192,15 @@ def test_hot_words_change_what_is_heard(folder, batch, plain):
 
 def test_the_longest_prompt_and_the_longest_answer_fit(folder, batch):
     options = OPTIONS | {
-        "hotwords": "a" * (whisper_prompt.MOST_HOTWORD_TOKENS - 1),
+        "hotwords": "a" * (prompt_module.MOST_HOTWORD_TOKENS - 1),
         "max_new_tokens": module.MOST_NEW_TOKENS,
         "previous_text": True,
+        "window": "whole",
     }
     whisper = Whisper(str(folder), **options)
     spoken = []
-    align = whisper._words
-    whisper._words = lambda encoded, tokens, *rest: (
+    align = whisper._engine.align
+    whisper._engine.align = lambda encoded, tokens, *rest: (
         spoken.extend(tokens) or align(encoded, tokens, *rest)
     )
     assert whisper.transcribe([Hearing(batch[2], previous="b" * 500)])[0].text
@@ -227,37 +211,34 @@ def test_the_longest_prompt_and_the_longest_answer_fit(folder, batch):
 
 
 def test_a_guarded_segment_is_empty_and_says_why(folder, batch):
-    options = OPTIONS | {"guards": OPTIONS["guards"] | {"least_confidence": 1.0}}
+    options = OPTIONS | {"guards": OPTIONS["guards"] | {"least_evidence": 9.0}}
     result = hear(Whisper(str(folder), **options), [batch[0]])[0]
     assert (result.text, result.words, result.confidence) == ("", (), None)
-    assert result.reason.startswith("low confidence")
+    assert result.reason.startswith("hardly speech")
 
 
-def test_a_guarded_part_settles_nothing(scripted, batch):
-    scripted._guards = replace(scripted._guards, most_repeats=2)
-    assert settle(scripted, batch[0], [(300, 301), (300, 301)]) == [0, 2]
-    scripted._whisper.model.script = [[300] * 6]
-    looped = scripted.transcribe([part(batch[0])])[0]
-    assert (looped.text, looped.stable) == ("", 0)
-    assert looped.reason == "the recogniser repeated itself"
-    assert settle(scripted, batch[0], [(300, 301)]) == [0]
+def test_a_loop_in_a_part_is_shown_once(scripted, batch):
+    steps = [(300, 301, 302) * 4, (300, 301, 302) * 2]
+    assert follow(scripted, batch[1], steps)[0] == ("w300 w301 w302", 0)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"beams": 5}, "did you mean 'beam_size'"),
-        ({"beam_size": 0}, r"beam_size = 0.*give 1 to"),
-        ({"max_new_tokens": 500}, r"max_new_tokens = 500.*give 1 to"),
-        ({"guards": {"no_speech": 2}}, r"guards\.no_speech = 2 is above 1"),
+        ({"beams": 5}, "Did you mean 'beam_size'"),
+        ({"beam_size": 0}, r"beam_size = 0.*Use 1 to"),
+        ({"max_new_tokens": 500}, r"max_new_tokens = 500.*Use 1 to"),
+        ({"window": "30 s"}, "Use auto or cut or whole"),
+        ({"task": "summarise"}, "Use transcribe or translate"),
+        ({"guards": {"least_logprob": 2}}, r"guards\.least_logprob = 2 is above 0"),
         ({"guards": {"silence": 1}}, r"guards\.silence is no setting"),
         ({"hotwords": "a" * 200}, "200 tokens|201 tokens"),
-        ({"compute_type": "float3"}, "choose a compute_type"),
-        ({"xyz": 1}, "its options: .*hotwords"),
+        ({"compute_type": "float3"}, "Choose a compute_type"),
+        ({"xyz": 1}, "Its options: .*hotwords"),
     ],
 )
 def test_options_that_are_none_are_refused_with_a_remedy(folder, options, message):
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(OptionsError, match=message):
         load_transcriber("faster-whisper", {"model": str(folder), "device": "cpu"} | options)
 
 

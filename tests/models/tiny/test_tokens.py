@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from transformers import BertTokenizer
 
-from abhinaya.models.compact.tokens import (
+from abhinaya.models.tiny.tokens import (
     PIECES_AT_MOST,
     PIECES_PER_WORD,
     SPECIAL,

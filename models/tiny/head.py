@@ -1,0 +1,82 @@
+"""The trained part of S1 and ST1, in NumPy: attentive statistics pooling over the encoder's levels.
+
+Attentive statistics pooling (Okabe et al., Interspeech 2018) is what the paper's S1 pools with.
+`abhinaya.train.tiny.network` trains the same network in torch; a test holds them equal. A file
+holds several of them, from other seeds, whose scores are averaged.
+
+Shapes: T frames, X = L * D features of a frame, P projected features, H hidden, W numbers about the
+words, C' classes of the network.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from abhinaya.models.base import FloatArray
+
+SMALL_VARIANCE: Final = 1e-3
+"""Added to the variance of projected features before its root,"""
+SMALL_SPREAD: Final = 1e-2
+"""and to that of the levels before its logarithm."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Head:
+    """One network. Weights are [out, in], as torch keeps them."""
+
+    weights: Mapping[str, FloatArray]
+
+    def scores(self, frames: FloatArray, words: FloatArray | None = None) -> FloatArray:
+        """Return logits [C'] of measured frames [T, X] and, if it reads any, words [W]."""
+        pooled = self._pooled(frames)
+        given = pooled if words is None else np.concatenate([pooled, words])
+        hidden = _gelu(self._linear("hidden", given))
+        scores: FloatArray = self._linear("out", hidden)
+        return scores
+
+    def _pooled(self, frames: FloatArray) -> FloatArray:
+        """Return attentive means and spreads [2 P + 2 X]."""
+        projected = np.tanh(self._linear("frame", frames))
+        scores = self._linear("attention", projected)[:, 0]
+        share = np.exp(scores - scores.max())
+        share /= share.sum()
+        mean, spread = _statistics(share, projected)
+        level_mean, level_spread = _statistics(share, frames)
+        return np.concatenate(
+            [
+                mean,
+                np.sqrt(spread + SMALL_VARIANCE),
+                level_mean,
+                0.5 * np.log(level_spread + SMALL_SPREAD),
+            ]
+        ).astype(np.float32)
+
+    def _linear(self, name: str, x: FloatArray) -> FloatArray:
+        out: FloatArray = x @ self.weights[f"{name}.weight"].T + self.weights[f"{name}.bias"]
+        return out
+
+
+def _statistics(share: FloatArray, x: FloatArray) -> tuple[FloatArray, FloatArray]:
+    mean = share @ x
+    return mean, np.maximum(share @ (x * x) - mean * mean, 0.0)
+
+
+_erf: Final = np.vectorize(math.erf, otypes=[np.float64])
+
+
+def _gelu(x: FloatArray) -> FloatArray:
+    out: FloatArray = (0.5 * x * (1.0 + _erf(x / math.sqrt(2.0)))).astype(np.float32)
+    return out
+
+
+def softmax(scores: npt.NDArray[np.floating]) -> FloatArray:
+    """Return probabilities along the last axis."""
+    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    out: FloatArray = (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32)
+    return out

@@ -1,0 +1,90 @@
+"""What a file of the embedded voters says about itself, and the card made of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from abhinaya.models.base import Card, FloatArray, Need
+from abhinaya.models.errors import DamagedFileError, LabelsError, MissingFileError
+from abhinaya.models.labels import LABELS
+
+METADATA_KEY: Final = "abhinaya"
+"""Under it a file keeps its model, labels, version and settings, as JSON."""
+REMEDY: Final = "Use the file that the package carries, or train one with `abhinaya train {name}`"
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the file says: checked."""
+
+    path: Path
+    model: str
+    version: str
+    labels: tuple[str, ...]
+    """[C'] of the network's scores."""
+    settings: Mapping[str, Any]
+
+    def spread(self, probabilities: FloatArray) -> FloatArray:
+        """Return probabilities [..., C] in the order of LABELS, 0 for labels it lacks."""
+        places: npt.NDArray[np.int64] = np.array([LABELS.index(x) for x in self.labels], np.int64)
+        out = np.zeros((*probabilities.shape[:-1], len(LABELS)), np.float32)
+        out[..., places] = probabilities
+        return out
+
+    def card(self, needs: frozenset[Need], **more: Any) -> Card:
+        """Return the card: of the file, and of the .json beside it where there is one."""
+        beside = self.path.with_suffix(".json")
+        told = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+        return Card(
+            model=self.model,
+            version=self.version,
+            needs=needs,
+            labels=tuple(label for label in LABELS if label in self.labels),
+            licence=told.get("licence", "not stated"),
+            noncommercial=bool(told.get("noncommercial", False)),
+            notes=tuple(told.get("limits", ("no card beside the weights file",))),
+            **more,
+        )
+
+
+def find(name: str, suffix: str, weights: str | None) -> Path:
+    """Return the file at `weights`, or the one that the package carries for model `name`.
+
+    Raises:
+        MissingFileError: there is no such file.
+
+    """
+    folder = Path(str(resources.files("abhinaya.models.tiny.weights")))
+    path = Path(weights) if weights is not None else folder / f"{name}{suffix}"
+    if not path.is_file():
+        raise MissingFileError(path, "there is no such weights file", REMEDY.format(name=name))
+    return path
+
+
+def read(path: Path, name: str, metadata: Mapping[str, str]) -> Said:
+    """Read and check what a file says about itself.
+
+    Raises:
+        DamagedFileError: it says nothing, or is of another model.
+        LabelsError: it names labels that are not among the eight.
+
+    """
+    remedy = REMEDY.format(name=name)
+    try:
+        told = json.loads(metadata[METADATA_KEY])
+        said = Said(path, told["model"], told["version"], tuple(told["labels"]), told["settings"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedFileError(path, f"does not say what it is: {error!r}", remedy) from error
+    if said.model != name:
+        raise DamagedFileError(path, f"holds the model {said.model!r}, not {name!r}", remedy)
+    if unknown := sorted(set(said.labels) - set(LABELS)):
+        raise LabelsError(path, f"has the labels {', '.join(unknown)}, not of the eight", remedy)
+    return said

@@ -1,0 +1,182 @@
+"""S1 and ST1 of the embedded profile: how something is said, and how with which words.
+
+Both read the lower levels of Whisper's encoder (`encoder.py`), measured from the voice's own mean
+(`voice.py`), by attentive statistics pooling (`head.py`). ST1 reads the text tower's scores too.
+The less was heard of a segment, the nearer its probabilities are to calm: a short cry for a word
+costs a monitor its users faster than a missed one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from abhinaya.models.asr import carrier
+from abhinaya.models.base import Abstention, Ballot, Card, FloatArray, Need, Utterance, ballot
+from abhinaya.models.errors import DamagedFileError
+from abhinaya.models.tiny import said, text
+from abhinaya.models.tiny.encoder import LEVELS, WIDTH, shared
+from abhinaya.models.tiny.head import Head, softmax
+from abhinaya.models.tiny.voice import Voice
+
+SPEECH: Final = "tiny-speech"
+JOINT: Final = "tiny-joint"
+SAMPLE_RATE: Final = 16_000
+FINE_UNIT: Final = 5.0
+"""Scores of the text tower are divided by it."""
+LEAST_S: Final = 0.5
+"""Shorter segments hold too little speech for any label: pauses around it are part of them."""
+TOO_LITTLE: Final = "too little speech"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What was fitted beside the network."""
+
+    temperature: float
+    neutral: float
+    """Added to the score of neutral."""
+    enough_s: float
+    """Seconds of a segment from which on its own evidence counts whole."""
+    calm: float
+    """Probability of neutral where nothing was heard."""
+
+    def probabilities(self, scores: FloatArray, seconds: float, neutral: int) -> FloatArray:
+        """Return probabilities [C'] of scores [C'], leaning to calm by how little was heard."""
+        own = softmax(scores / self.temperature + self.neutral * np.eye(len(scores))[neutral])
+        trust = min(1.0, seconds / self.enough_s)
+        prior = np.full(len(own), (1.0 - self.calm) / (len(own) - 1), np.float32)
+        prior[neutral] = self.calm
+        leaning: FloatArray = trust * own + (1.0 - trust) * prior
+        return leaning / leaning.sum()
+
+
+class Ears:
+    """The networks of one file, and what they need.
+
+    Raises:
+        MissingFileError: there is no such file.
+        DamagedFileError: it is not one of this model.
+        ModelError: Whisper's encoder is not there (`models.asr.carrier`).
+
+    """
+
+    def __init__(self, name: str, weights: str | None) -> None:
+        path = said.find(name, ".safetensors", weights)
+        remedy = said.REMEDY.format(name=name)
+        try:
+            with safe_open(path, "np") as file:
+                tensors = {key: file.get_tensor(key).astype(np.float32) for key in file.keys()}  # noqa: SIM118
+                metadata = file.metadata() or {}
+        except (SafetensorError, OSError, ValueError) as error:
+            raise DamagedFileError(path, f"cannot be read: {error}", remedy) from error
+        self.said = said.read(path, name, metadata)
+        try:
+            self.settings = Settings(**self.said.settings)
+            self._usual, self._unit = tensors.pop("usual"), tensors.pop("unit")
+            if self._usual.shape != (len(LEVELS), WIDTH) or not tensors:
+                raise KeyError(f"usual of shape {self._usual.shape}")
+        except (KeyError, TypeError) as error:
+            raise DamagedFileError(path, f"made for another version: {error}", remedy) from error
+        numbers = sorted({key.split("/")[0] for key in tensors})
+        self._heads = [
+            Head({k.removeprefix(f"{n}/"): v for k, v in tensors.items() if k.startswith(f"{n}/")})
+            for n in numbers
+        ]
+        self.size = sum(tensor.size for tensor in tensors.values())
+        self._neutral = self.said.labels.index("neutral")
+        self._encoder = shared(carrier.find("tiny.en"))
+
+    def hear(self, utterance: Utterance, words: FloatArray | None) -> Ballot | Abstention:
+        """Return the answer to one utterance."""
+        voice = Voice.of(utterance.state, self._usual)
+        seconds = len(utterance.samples) / SAMPLE_RATE
+        if seconds < LEAST_S or not np.any(np.nan_to_num(utterance.samples)):
+            return Abstention(TOO_LITTLE, state=voice.pack())
+        levels = self._encoder.encode(utterance.samples).levels
+        frames = measured(levels, voice.measure(self._usual), self._unit)
+        scores = np.mean([head.scores(frames, words) for head in self._heads], axis=0)
+        row = self.settings.probabilities(scores, seconds, self._neutral)
+        after = voice.after(levels, seconds).pack()
+        return replace(ballot(self.said.spread(row)), state=after)
+
+    def card(self, *needs: Need) -> Card:
+        """Return the card."""
+        return self.said.card(
+            frozenset(needs),
+            stateful=True,
+            sample_rate_hz=SAMPLE_RATE,
+            parameters=self.size,
+            memory_mb=4 * self.size / 1e6,
+        )
+
+
+def measured(levels: FloatArray, measure: FloatArray, unit: FloatArray) -> FloatArray:
+    """Return frames [T, L * D] of levels [L, T, D], from a mean [L, D], in units [L, D]."""
+    apart = (levels - measure[:, None]) / unit[:, None]
+    out: FloatArray = apart.transpose(1, 0, 2).reshape(levels.shape[1], -1)
+    return out
+
+
+class TinySpeech:
+    """S1: votes by the sound alone. It has no class for contempt.
+
+    Args:
+        weights: path of another file of this model; its card lies beside it.
+
+    """
+
+    def __init__(self, weights: str | None = None) -> None:
+        self._ears = Ears(SPEECH, weights)
+
+    @property
+    def card(self) -> Card:
+        """What the model is."""
+        return self._ears.card("audio")
+
+    def vote(self, batch: Sequence[Utterance]) -> list[Ballot | Abstention]:
+        """Return one answer for each utterance; of too little speech an abstention."""
+        return [self._ears.hear(utterance, None) for utterance in batch]
+
+
+class TinyJoint:
+    """ST1: votes by the sound and the words together, or by the sound if no words came.
+
+    Args:
+        weights: path of another file of this model; its card lies beside it.
+
+    """
+
+    def __init__(self, weights: str | None = None) -> None:
+        self._ears = Ears(JOINT, weights)
+        self._tower = text.shared()
+
+    @property
+    def card(self) -> Card:
+        """What the model is."""
+        return self._ears.card("audio", "transcript")
+
+    def vote(self, batch: Sequence[Utterance]) -> list[Ballot | Abstention]:
+        """Return one answer for each utterance; of too little speech an abstention."""
+        readable = [i for i, utterance in enumerate(batch) if text.unreadable(utterance) is None]
+        words = np.zeros((len(batch), WORDS), np.float32)
+        if readable:
+            _, fine = self._tower.read([batch[i].transcript for i in readable])
+            words[readable] = word_features(fine)
+        return [self._ears.hear(*pair) for pair in zip(batch, words, strict=True)]
+
+
+FINE: Final = 28
+WORDS: Final = FINE + 1
+"""Numbers about the words: the scores of the fine labels, and whether there were any words."""
+
+
+def word_features(fine: FloatArray) -> FloatArray:
+    """Return [B, WORDS] of the text tower's fine scores [B, FINE]."""
+    centred = (fine - fine.mean(axis=1, keepdims=True)) / FINE_UNIT
+    out: FloatArray = np.concatenate([centred, np.ones((len(fine), 1))], axis=1)
+    return out.astype(np.float32)

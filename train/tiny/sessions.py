@@ -1,0 +1,231 @@
+"""Clips as the encoder's levels, in sessions that share a voice and a channel.
+
+A session is what a stream is to the monitor: one voice through one channel. Every corpus comes
+through the same drawn channels (rooms, noise, bands, telephone, level), so that none is known by
+its channel. Beside each whole clip stand crops of it, as short as segments of real talk are.
+
+Shapes: N items, F frames of them all, L levels, D width.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from faster_whisper.vad import get_vad_model
+
+from abhinaya.models.base import FloatArray
+from abhinaya.models.tiny.encoder import Encoder
+from abhinaya.train.data.audio import read_clip
+from abhinaya.train.data.channels import Channel, Surroundings, draw_channel, send_through
+from abhinaya.train.data.clips import Clip, labels_of
+
+VERSION: Final = 1
+"""Raise it when levels, channels or crops change: sessions of another version are not used."""
+SAMPLE_RATE: Final = 16_000
+LONGEST: Final = 10 * SAMPLE_RATE
+CROP_S: Final = (0.7, 2.5)
+CROP_AT_MOST: Final = 0.85
+"""Of the clip that it is taken from."""
+VAD_FRAME: Final = 512
+VAD_THRESHOLD: Final = 0.4
+PAD: Final = 2_400
+"""Samples kept before and after speech: what the monitor's segmenter keeps."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sessions:
+    """Levels of many items, one after the other, and what is known of each item."""
+
+    clip: npt.NDArray[np.str_]
+    """[N] id of the clip that it is, or is a crop of."""
+    speaker: npt.NDArray[np.str_]
+    corpus: npt.NDArray[np.str_]
+    label: npt.NDArray[np.str_]
+    split: npt.NDArray[np.str_]
+    whole: npt.NDArray[np.bool_]
+    """[N] False for a crop."""
+    seconds: npt.NDArray[np.float64]
+    rendering: npt.NDArray[np.int64]
+    """[N] 0 for a clip as it is, else the number of a drawn channel."""
+    file: npt.NDArray[np.int64]
+    """[N] which of `frames` it lies in, and below from where to where."""
+    start: npt.NDArray[np.int64]
+    end: npt.NDArray[np.int64]
+    means: FloatArray
+    """[N, L, D] mean of its frames."""
+    frames: tuple[npt.NDArray[np.float16], ...]
+    """[F, L, D] each, on disk."""
+
+    def levels(self, item: int) -> FloatArray:
+        """Return the frames [T, L, D] of an item."""
+        inside = self.frames[self.file[item]][self.start[item] : self.end[item]]
+        return np.asarray(inside, np.float32)
+
+    def of(self, chosen: npt.NDArray[np.bool_]) -> Sessions:
+        """Return some of the items; `frames` stay as they are."""
+        fields = {name: getattr(self, name)[chosen] for name in self.__slots__ if name != "frames"}
+        return replace(self, **fields)
+
+    @property
+    def session(self) -> npt.NDArray[np.int64]:
+        """[N] number of the session of each item."""
+        names = [f"{s} {r}" for s, r in zip(self.speaker, self.rendering, strict=True)]
+        return np.unique(names, return_inverse=True)[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is made of each clip."""
+
+    crops: int
+    """Of each clip in each rendering."""
+    pieces_s: tuple[float, float] | None = None
+    """Cut long clips into pieces of so many seconds before anything else."""
+
+
+def sessions(
+    clips: Sequence[Clip],
+    data: Path,
+    cache: Path,
+    renderings: Sequence[int],
+    plan: Plan,
+    encoder: Callable[[], Encoder],
+    say: Callable[[str], None] = print,
+) -> Sessions:
+    """Encode clips in each rendering; what the folder `cache` has is used again.
+
+    Raises:
+        DataError: a file cannot be read, or a clip has no label.
+
+    """
+    parts = []
+    for rendering in renderings:
+        path = cache / f"levels-{_key(clips, rendering, plan)}"
+        if not path.with_suffix(".npz").is_file():
+            cache.mkdir(parents=True, exist_ok=True)
+            say(f"encoding {len(clips)} clips, rendering {rendering}")
+            _store(path, _encode(clips, data, rendering, plan, encoder()))
+        parts.append(path)
+    return _load(parts)
+
+
+def joined(parts: Sequence[Sessions]) -> Sessions:
+    """Put sessions of several corpora together."""
+    offsets = np.cumsum([0, *(len(part.frames) for part in parts[:-1])])
+    fields = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in Sessions.__slots__
+        if name not in ("frames", "file")
+    }
+    file = np.concatenate([part.file + o for part, o in zip(parts, offsets, strict=True)])
+    return Sessions(**fields, file=file, frames=tuple(f for part in parts for f in part.frames))
+
+
+def spoken(samples: FloatArray) -> FloatArray:
+    """Return samples from where speech begins to where it ends, as the monitor would cut them."""
+    padded = np.pad(samples, (0, -len(samples) % VAD_FRAME))
+    speech = np.flatnonzero(np.ravel(get_vad_model()(padded)) > VAD_THRESHOLD)
+    if not len(speech):
+        return samples
+    start, end = speech[0] * VAD_FRAME - PAD, (speech[-1] + 1) * VAD_FRAME + PAD
+    return samples[max(0, int(start)) : int(end)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    clip: Clip
+    whole: bool
+    seconds: float
+    levels: npt.NDArray[np.float16]
+
+
+def _encode(
+    clips: Sequence[Clip], data: Path, rendering: int, plan: Plan, encoder: Encoder
+) -> Iterator[_Item]:
+    around = Surroundings.find(data)
+    speakers: dict[str, list[Clip]] = {}
+    for clip in clips:
+        speakers.setdefault(clip.speaker, []).append(clip)
+    for number, speaker in enumerate(sorted(speakers)):
+        rng = np.random.default_rng((rendering, number))
+        channel = draw_channel(rng, around) if rendering else Channel()
+        for clip in speakers[speaker]:
+            for piece in _pieces(spoken(read_clip(Path(), clip)), plan, rng):
+                arrived = send_through(piece, channel, rng)
+                yield _item(clip, arrived, True, encoder)
+                for crop in _crops(arrived, plan.crops, rng):
+                    yield _item(clip, crop, False, encoder)
+
+
+def _pieces(samples: FloatArray, plan: Plan, rng: np.random.Generator) -> Iterator[FloatArray]:
+    if plan.pieces_s is None:
+        yield samples[:LONGEST]
+        return
+    start, shortest = 0, int(plan.pieces_s[0] * SAMPLE_RATE)
+    while len(samples) - start >= shortest:
+        length = int(rng.uniform(*plan.pieces_s) * SAMPLE_RATE)
+        yield samples[start : start + length]
+        start += length
+
+
+def _crops(samples: FloatArray, count: int, rng: np.random.Generator) -> Iterator[FloatArray]:
+    for _ in range(count):
+        length = int(rng.uniform(*CROP_S) * SAMPLE_RATE)
+        if length < CROP_AT_MOST * len(samples):
+            start = int(rng.integers(len(samples) - length + 1))
+            yield samples[start : start + length]
+
+
+def _item(clip: Clip, samples: FloatArray, whole: bool, encoder: Encoder) -> _Item:
+    # segments travel as 16 bits
+    rounded = np.clip(np.round(samples * 32768), -32768, 32767).astype(np.float32) / 32768
+    levels = encoder.encode(rounded).levels.astype(np.float16)
+    return _Item(clip, whole, len(samples) / SAMPLE_RATE, levels.transpose(1, 0, 2))
+
+
+def _key(clips: Sequence[Clip], rendering: int, plan: Plan) -> str:
+    told = "\n".join([repr((VERSION, rendering, plan)), *(clip.id for clip in clips)])
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def _store(path: Path, items: Iterator[_Item]) -> None:
+    found = list(items)
+    np.save(path.with_suffix(".npy"), np.concatenate([item.levels for item in found]))
+    clips = [item.clip for item in found]
+    half = path.with_suffix(".half.npz")
+    np.savez(
+        half,
+        clip=[clip.id for clip in clips],
+        speaker=[clip.speaker for clip in clips],
+        corpus=[clip.corpus for clip in clips],
+        label=labels_of(clips),
+        split=[clip.split for clip in clips],
+        whole=[item.whole for item in found],
+        seconds=[item.seconds for item in found],
+        length=[len(item.levels) for item in found],
+        means=np.stack([item.levels.astype(np.float32).mean(axis=0) for item in found]),
+    )
+    half.replace(path.with_suffix(".npz"))  # a run that was killed leaves nothing that is taken
+
+
+def _load(paths: Sequence[Path]) -> Sessions:
+    parts = []
+    for rendering, path in enumerate(paths):
+        with np.load(path.with_suffix(".npz")) as stored:
+            rows = {name: stored[name] for name in stored.files}
+        ends = np.cumsum(rows.pop("length"))
+        frames = np.load(path.with_suffix(".npy"), mmap_mode="r")
+        rows["rendering"] = np.full(len(ends), rendering)
+        starts = np.concatenate([[0], ends[:-1]])
+        parts.append(
+            Sessions(
+                **rows, file=np.zeros(len(ends), np.int64), start=starts, end=ends, frames=(frames,)
+            )
+        )
+    return joined(parts)

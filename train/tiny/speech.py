@@ -1,0 +1,267 @@
+"""Recipe of S1 and ST1: heads on frozen levels, several seeds, calibrated on speakers left out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.numpy import save_file
+from torch import Tensor
+
+from abhinaya.models.asr import carrier
+from abhinaya.models.base import FloatArray
+from abhinaya.models.labels import LABELS
+from abhinaya.models.tiny.encoder import LEVELS, WIDTH, Encoder
+from abhinaya.models.tiny.said import METADATA_KEY
+from abhinaya.models.tiny.speech import JOINT, SPEECH, WORDS, Settings, measured
+from abhinaya.models.tiny.voice import Voice
+from abhinaya.train.data.clips import read_clips
+from abhinaya.train.data.readers import READERS, read_readers
+from abhinaya.train.loop import Schedule, fit
+from abhinaya.train.splits import TUNE_SPEAKERS
+from abhinaya.train.tiny.network import Network
+from abhinaya.train.tiny.sessions import Plan, Sessions, joined, sessions
+from abhinaya.train.tiny.voices import SHIPPED, Before, Voices
+from abhinaya.train.tiny.words import Pairing, Words, read_words
+
+VERSION: Final = "1"
+SPEECH_LABELS: Final = tuple(label for label in LABELS if label != "contempt")
+"""No speech here has contempt."""
+NEUTRAL: Final = SPEECH_LABELS.index("neutral")
+PLANS: Final[Mapping[str, Plan]] = {
+    "ravdess": Plan(crops=2),
+    "nemo": Plan(crops=1),
+    READERS: Plan(crops=1, pieces_s=(2.0, 6.0)),
+}
+POOL: Final = 8
+"""Batches that are drawn together and sorted by length, so that little of them is padding."""
+
+
+@dataclass(frozen=True)
+class SpeechRecipe:
+    """Everything that decides what the heads become, besides the data."""
+
+    seed: int = 0
+    heads: int = 2
+    """Networks of different seeds whose scores are averaged."""
+    words: bool = False
+    """Whether they read words too: ST1."""
+    renderings: int = 1
+    """Copies of each clip through drawn channels, besides the clip as it is."""
+    shares: Mapping[str, float] = field(
+        default_factory=lambda: {"ravdess": 0.4, "nemo": 0.4, READERS: 0.2}
+    )
+    """Of each corpus in a batch; labels of a corpus come equally often."""
+    before: Before = field(default_factory=Before)
+    pairing: Pairing = field(default_factory=Pairing)
+    projected: int = 160
+    hidden: int = 128
+    dropout: float = 0.3
+    smoothing: float = 0.05
+    batch: int = 64
+    step: int = 2
+    """Every so many frames are looked at in training; all of them afterwards."""
+    schedule: Schedule = field(default_factory=lambda: Schedule(steps=1_500, average=0.99))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trained:
+    """Heads and what frames are measured by."""
+
+    heads: Sequence[Network]
+    usual: FloatArray
+    """[L, D] mean of all voices."""
+    unit: FloatArray
+    """[L, D] deviation within a clip."""
+
+    @torch.no_grad()
+    def scores(self, levels: FloatArray, voice: Voice, words: FloatArray | None) -> FloatArray:
+        """Return mean logits [C'] of levels [T, L, D]."""
+        frames = torch.from_numpy(self.frames(levels, voice))[None]
+        mask = torch.ones(frames.shape[:2], dtype=torch.bool)
+        given = torch.zeros(1, 0) if words is None else torch.from_numpy(words)[None]
+        out = torch.stack([head(frames, mask, given)[0] for head in self.heads]).mean(dim=0)
+        return out.numpy()
+
+    def frames(self, levels: FloatArray, voice: Voice) -> FloatArray:
+        """Return levels [T, L, D] as the network reads them, [T, L * D]."""
+        return measured(levels.transpose(1, 0, 2), voice.measure(self.usual), self.unit)
+
+
+def read_sessions(
+    data: Path, cache: Path, recipe: SpeechRecipe, say: Callable[[str], None] = print
+) -> Sessions:
+    """Return everything that there is to learn from or to tune on, encoded or from the cache.
+
+    Raises:
+        DataError: data is missing.
+        ModelError: Whisper's encoder is.
+
+    """
+    renderings = range(recipe.renderings + 1)
+    encoder = partial(Encoder, carrier.find("tiny.en"))
+    found = []
+    for corpus in recipe.shares:
+        clips = read_readers(data, "train") if corpus == READERS else read_clips(data, [corpus])
+        found.append(sessions(clips, data, cache, renderings, PLANS[corpus], encoder, say))
+    return joined(found)
+
+
+def train_heads(
+    learnt: Sessions,
+    recipe: SpeechRecipe,
+    words: Words | None = None,
+    say: Callable[[str], None] = print,
+) -> Trained:
+    """Train the heads on all items of `learnt`.
+
+    Raises:
+        TrainingError: the loss is no longer a number.
+
+    """
+    usual, unit = _usual(learnt)
+    batches = _Batches(learnt, recipe, usual, unit, words)
+    heads = []
+    for number in range(recipe.heads):
+        torch.manual_seed(recipe.seed + 1_000 * number)
+        network = Network(
+            len(LEVELS) * WIDTH,
+            WORDS if recipe.words else 0,
+            len(SPEECH_LABELS),
+            recipe.projected,
+            recipe.hidden,
+            recipe.dropout,
+        )
+        rng = np.random.default_rng((recipe.seed, number))
+        loss = partial(torch.nn.functional.cross_entropy, label_smoothing=recipe.smoothing)
+        trained = fit(network, batches.drawn(rng), loss, recipe.schedule, say)
+        assert isinstance(trained, Network)
+        heads.append(trained.eval())
+    return Trained(heads, usual, unit)
+
+
+def _usual(learnt: Sessions) -> tuple[FloatArray, FloatArray]:
+    rng = np.random.default_rng(0)
+    some = rng.permutation(np.flatnonzero(learnt.whole))[:2_000]
+    spread = np.stack([learnt.levels(int(item)).std(axis=0) for item in some])
+    return learnt.means[learnt.whole].mean(axis=0), spread.mean(axis=0)
+
+
+class _Batches:
+    """Draws batches: corpora by share, labels alike, voices and words as the recipe says."""
+
+    def __init__(
+        self,
+        learnt: Sessions,
+        recipe: SpeechRecipe,
+        usual: FloatArray,
+        unit: FloatArray,
+        words: Words | None,
+    ) -> None:
+        self._learnt, self._recipe, self._words = learnt, recipe, words
+        self._usual, self._unit = usual, unit
+        self._voices = Voices(learnt, usual)
+        self._label = np.array([SPEECH_LABELS.index(label) for label in learnt.label])
+        self._length = learnt.end - learnt.start
+        weights = np.zeros(len(self._label))
+        for corpus, share in recipe.shares.items():
+            of = learnt.corpus == corpus
+            for label in np.unique(self._label[of]):
+                some = of & (self._label == label)
+                weights[some] = share / len(np.unique(self._label[of])) / some.sum()
+        self._weights = weights / weights.sum()
+
+    def drawn(self, rng: np.random.Generator) -> Callable[[], tuple[Tensor, ...]]:
+        """Return what draws the next batch, by `rng` alone."""
+        waiting: list[npt.NDArray[np.int64]] = []
+
+        def draw() -> tuple[Tensor, ...]:
+            if not waiting:
+                size = POOL * self._recipe.batch
+                items = rng.choice(len(self._weights), size, p=self._weights)
+                items = items[np.argsort(self._length[items], kind="stable")]
+                waiting.extend(np.split(items, POOL))
+                rng.shuffle(waiting)
+            return self._batch(waiting.pop(), rng)
+
+        return draw
+
+    def _batch(self, items: npt.NDArray[np.int64], rng: np.random.Generator) -> tuple[Tensor, ...]:
+        frames, words, targets = [], [], []
+        for item in items:
+            label = int(self._label[item])
+            levels = self._learnt.levels(int(item))
+            levels = levels[int(rng.integers(self._recipe.step)) :: self._recipe.step]
+            measure = self._voices.draw(int(item), self._recipe.before, rng).measure(self._usual)
+            frames.append(measured(levels.transpose(1, 0, 2), measure, self._unit))
+            if self._words is None:
+                said, target = np.zeros(0, np.float32), np.eye(len(SPEECH_LABELS))[label]
+            else:
+                said, target = self._words.draw(label, self._recipe.pairing, rng)
+            words.append(said)
+            targets.append(target)
+        longest = max(map(len, frames))
+        padded = np.zeros((len(items), longest, frames[0].shape[1]), np.float32)
+        mask = np.zeros((len(items), longest), np.bool_)
+        for row, of in enumerate(frames):
+            padded[row, : len(of)], mask[row, : len(of)] = of, True
+        numbers = np.stack(targets).astype(np.float32)
+        return tuple(map(torch.from_numpy, (padded, mask, np.stack(words), numbers)))
+
+
+def scores_of(
+    trained: Trained,
+    items: Sessions,
+    before: Before = SHIPPED,
+    seed: int = 0,
+    words: Callable[[int], FloatArray] | None = None,
+) -> FloatArray:
+    """Return logits [N, C'] of all items, each after what `before` says of its voice."""
+    voices, rng = Voices(items, trained.usual), np.random.default_rng(seed)
+    return np.stack(
+        [
+            trained.scores(
+                items.levels(item), voices.draw(item, before, rng), words(item) if words else None
+            )
+            for item in range(len(items.label))
+        ]
+    )
+
+
+def write(path: Path, name: str, trained: Trained, settings: Settings) -> None:
+    """Write heads as a file that `models.tiny.speech` opens."""
+    tensors = {"usual": trained.usual, "unit": trained.unit}
+    for number, head in enumerate(trained.heads):
+        for key, value in head.state_dict().items():
+            tensors[f"{number}/{key}"] = value.numpy().astype(np.float16)
+    said = {
+        "model": name,
+        "version": VERSION,
+        "labels": SPEECH_LABELS,
+        "settings": {slot: getattr(settings, slot) for slot in Settings.__slots__},
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path, {METADATA_KEY: json.dumps(said)})
+
+
+def words_of(data: Path, recipe: SpeechRecipe) -> Words | None:
+    """Return the sentences that a recipe pairs voices with, if it does."""
+    return read_words(data, SPEECH_LABELS, recipe.seed) if recipe.words else None
+
+
+def is_tune(items: Sessions) -> npt.NDArray[np.bool_]:
+    """Return which items are of speakers that calibration may look at."""
+    return np.isin(items.speaker, sorted(TUNE_SPEAKERS))
+
+
+RECIPES: Final[Mapping[str, SpeechRecipe]] = {
+    SPEECH: SpeechRecipe(),
+    JOINT: SpeechRecipe(seed=11, words=True),
+}
