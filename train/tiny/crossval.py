@@ -107,7 +107,9 @@ def _of(items: Sessions, scores: FloatArray, corpus: str) -> Guessed:
 
 def together(parts: Sequence[Guessed], settings: Settings) -> str:
     """Return macro-F1 of several parts as one, with its 95 % interval over speakers."""
-    truth, scores, seconds, speaker = (np.concatenate(column) for column in zip(*parts, strict=True))
+    truth, scores, seconds, speaker = (
+        np.concatenate(column) for column in zip(*parts, strict=True)
+    )
     rows = [
         settings.probabilities(row, float(s), NEUTRAL)
         for row, s in zip(scores, seconds, strict=True)
