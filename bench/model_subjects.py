@@ -18,7 +18,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from abhinaya.models import audio_encoders
 from abhinaya.models.audio_encoders import LONGEST, AudioEncoders
-from abhinaya.models.base import FloatArray
+from abhinaya.models.base import SAMPLE_RATE, FloatArray
 from abhinaya.models.beats import Beats, BeatsConfig
 from abhinaya.models.heads import LanguageHead
 from abhinaya.models.inference import Place, compile_if_asked, moved
@@ -26,7 +26,7 @@ from abhinaya.models.llama import LlamaClassifier
 from abhinaya.models.lora import add_lora, merge_lora
 from abhinaya.models.qformer import QFormerConfig
 from abhinaya.models.salmonn import Prompt, Salmonn, SpeechAdapter
-from abhinaya.models.serving import SAMPLE_RATE, padded, valid
+from abhinaya.models.serving import padded, valid
 from abhinaya.models.wavlm import S1, WAVLM_LARGE, S1Config
 
 Scale = Literal["tiny", "real"]

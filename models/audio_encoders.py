@@ -21,13 +21,13 @@ from torch import Tensor, nn
 from transformers import WhisperConfig, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from abhinaya.models.base import FloatArray
+from abhinaya.models.base import SAMPLE_RATE, FloatArray
 from abhinaya.models.beats import Beats, BeatsConfig, filter_bank, token_count
 from abhinaya.models.checkpoint import fill, read
 from abhinaya.models.errors import KeysError
 from abhinaya.models.hub import locate, translated
 from abhinaya.models.inference import Place, compile_if_asked, moved
-from abhinaya.models.serving import SAMPLE_RATE, padded, valid
+from abhinaya.models.serving import padded, valid
 
 LONGEST: Final = 30 * SAMPLE_RATE
 """Whisper's window; what a segment has beyond it is not heard."""

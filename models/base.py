@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,9 @@ from abhinaya.models.labels import LABELS
 
 FloatArray = npt.NDArray[np.float32]
 Need = Literal["audio", "transcript"]
+
+SAMPLE_RATE: Final = 16_000
+"""Of all audio that models see, in Hz."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class Card:
     """What is known about a model: shown at start, sent with Ready, printed by `models show`."""
 
     model: str
-    """Name in the registry, for example `compact-speech`."""
+    """Name in the registry, for example `tiny-speech`."""
     version: str
     needs: frozenset[Need]
     labels: tuple[str, ...]

@@ -19,14 +19,13 @@ from transformers import (
     AutoTokenizer,
 )
 
-from abhinaya.models.base import Card, Need, Utterance
+from abhinaya.models.base import SAMPLE_RATE, Card, Need, Utterance
 from abhinaya.models.checkpoint import check_finite
 from abhinaya.models.errors import LabelsError, OptionsError
 from abhinaya.models.hub import require_complete, translated
 from abhinaya.models.inference import Place, compile_if_asked, moved, place, warm_up
 from abhinaya.models.labels import CANONICAL_MAP, LABELS, LabelMap, label_map
 from abhinaya.models.serving import (
-    SAMPLE_RATE,
     Answer,
     padded,
     serve,

@@ -11,15 +11,19 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
-from abhinaya.models.base import FloatArray
-from abhinaya.models.compact.features import SAMPLE_RATE, log_mel, speech_frames
+from abhinaya.models.base import SAMPLE_RATE, FloatArray
 
 FRAME: Final = 640
 HOP: Final = 160
 LOWEST_HZ, HIGHEST_HZ = 65.0, 500.0
 VOICED: Final = 0.6
 """Autocorrelation at the period, of that at none, from which a frame has a pitch."""
+SPEECH_SHARE: Final = 10**-3.5
+"""Power of a frame, of that of the loudest (35 dB), from which it counts as speech,"""
+SILENCE: Final = 1e-9
+"""and below which none does: little above the rounding of 16 bits."""
 LEAST_VOICED: Final = 20
 """Frames with a pitch below which nothing is said of it."""
 
@@ -40,12 +44,11 @@ class Prosody:
 
 def measure(samples: FloatArray, transcript: str) -> Prosody:
     """Measure 16 kHz samples [n]."""
-    energies = log_mel(samples)
-    speech = speech_frames(energies)[0] if len(energies) else np.zeros(0, bool)
-    frames = int(speech.sum())
+    power = np.mean(_frames(samples) ** 2, axis=1)
+    places = np.flatnonzero(power > max(SILENCE, SPEECH_SHARE * power.max(initial=0.0)))
+    frames = len(places)
     if frames == 0:
         return Prosody(None, None, None, None)
-    places = np.flatnonzero(speech)
     pauses = 1.0 - frames / float(places[-1] - places[0] + 1)
     pitches = pitch(samples)
     middle = spread = None
@@ -60,10 +63,9 @@ def measure(samples: FloatArray, transcript: str) -> Prosody:
 
 def pitch(samples: FloatArray) -> FloatArray:
     """Pitch in Hz of the frames that have one [F]."""
-    if len(samples) < FRAME:
+    frames = _frames(samples)
+    if not len(frames):
         return np.zeros(0, np.float32)
-    frames = np.lib.stride_tricks.sliding_window_view(samples, FRAME)[::HOP].astype(np.float64)
-    frames = frames - frames.mean(axis=1, keepdims=True)
     spectrum = np.fft.rfft(frames, 2 * FRAME, axis=1)
     products = np.fft.irfft(np.abs(spectrum) ** 2, axis=1)[:, :FRAME]
     first, last = round(SAMPLE_RATE / HIGHEST_HZ), round(SAMPLE_RATE / LOWEST_HZ)
@@ -79,6 +81,15 @@ def pitch(samples: FloatArray) -> FloatArray:
     voiced = (share[np.arange(len(share)), place] >= VOICED) & (place > 0)
     found: FloatArray = (SAMPLE_RATE / (first + place[voiced])).astype(np.float32)
     return found
+
+
+def _frames(samples: FloatArray) -> npt.NDArray[np.float64]:
+    """Return whole frames [T, FRAME], without their means."""
+    if len(samples) < FRAME:
+        return np.zeros((0, FRAME))
+    frames = np.lib.stride_tricks.sliding_window_view(samples, FRAME)[::HOP].astype(np.float64)
+    apart: npt.NDArray[np.float64] = frames - frames.mean(axis=1, keepdims=True)
+    return apart
 
 
 def describe(prosody: Prosody) -> str:

@@ -28,6 +28,13 @@ MODELS: Final[Mapping[str, tuple[str, str]]] = {
 }
 """Model name -> (module, class). The class takes the profile's options as keywords."""
 
+REPLACED: Final[Mapping[str, str]] = {
+    "compact-speech": "tiny-speech",
+    "compact-text": "tiny-text",
+    "compact-joint": "tiny-joint",
+}
+"""Models of earlier versions -> which took their place."""
+
 
 class UnknownModelError(LookupError):
     """No model has this name; the message suggests the nearest one."""
@@ -71,6 +78,11 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 def unknown(name: str) -> UnknownModelError:
     """Make the error about a name that is not here."""
+    if name in REPLACED:
+        return UnknownModelError(
+            f"the model {name!r} is no longer here: {REPLACED[name]!r} took its place; write that "
+            "in the profile, without the options of the old one"
+        )
     near = difflib.get_close_matches(name, MODELS, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(MODELS))}"
     return UnknownModelError(f"no model is called {name!r}; {hint}")

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from abhinaya.models.audio_encoders import LONGEST, AudioEncoders, AudioFeatures, shared
-from abhinaya.models.base import Card, Utterance
+from abhinaya.models.base import SAMPLE_RATE, Card, Utterance
 from abhinaya.models.beats import SHORTEST
 from abhinaya.models.checkpoint import Tensors, fill, read
 from abhinaya.models.errors import KeysError, OptionsError
@@ -40,7 +40,6 @@ from abhinaya.models.llama import (
 from abhinaya.models.lora import ALPHA, fill_lora, merge_lora
 from abhinaya.models.salmonn import PoolScope, Prompt, Salmonn, SpeechAdapter, adapter_sizes
 from abhinaya.models.serving import (
-    SAMPLE_RATE,
     Answer,
     serve,
     unfit_audio,

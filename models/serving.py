@@ -5,17 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from abhinaya.models.base import Abstention, Ballot, Utterance
+from abhinaya.models.base import SAMPLE_RATE, Abstention, Ballot, Utterance
 from abhinaya.models.errors import RunError
 from abhinaya.models.labels import LABELS, LabelMap
-
-SAMPLE_RATE: Final = 16_000
 
 Answer = Ballot | Abstention
 

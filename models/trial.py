@@ -8,10 +8,9 @@ from typing import Final
 
 import numpy as np
 
-from abhinaya.models.base import Abstention, Ballot, Utterance, Voter
+from abhinaya.models.base import SAMPLE_RATE, Abstention, Ballot, Utterance, Voter
 
 SENTENCE: Final = "I can't believe that we really won!"
-_RATE: Final = 16_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +27,7 @@ class Trial:
 def utterance(seconds: float = 1.0) -> Utterance:
     """Give an utterance with all that any voter needs: noise and a sentence."""
     rng = np.random.default_rng(0)
-    noise = (0.05 * rng.standard_normal(int(seconds * _RATE))).astype(np.float32)
+    noise = (0.05 * rng.standard_normal(int(seconds * SAMPLE_RATE))).astype(np.float32)
     return Utterance(noise, transcript=SENTENCE)
 
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from transformers import WavLMConfig, WavLMModel
 
-from abhinaya.models.base import Card, FloatArray, Utterance
+from abhinaya.models.base import SAMPLE_RATE, Card, FloatArray, Utterance
 from abhinaya.models.checkpoint import Tensors, fill, read, renamed, save
 from abhinaya.models.errors import (
     DamagedFileError,
@@ -36,7 +36,6 @@ from abhinaya.models.hub import locate, translated
 from abhinaya.models.inference import compile_if_asked, moved, place, warm_up
 from abhinaya.models.labels import LABELS, label_map
 from abhinaya.models.serving import (
-    SAMPLE_RATE,
     Answer,
     padded,
     serve,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from abhinaya.models.compact.features import SAMPLE_RATE
+from abhinaya.models.base import SAMPLE_RATE
 
 
 def buzz(hz: float, seconds: float = 0.5, gain: float = 0.1) -> np.ndarray:

@@ -1,9 +1,10 @@
 """`abhinaya train`: from data to the weights the monitor loads, and their figures.
 
 abhinaya train RECIPE --data MANIFEST --out DIR    see docs/training.md and `train list`
-abhinaya train compact-speech, -text, -joint       the embedded models
-abhinaya train evaluate MODEL                      measure an embedded model
-abhinaya train pairs, ensemble                     what the voters' votes are combined by
+abhinaya train tiny-speech, tiny-text, tiny-joint  the embedded voters
+abhinaya train crossval                            tiny-speech without some speakers or a corpus
+abhinaya train evaluate tiny-text                  its figures, written into its card
+abhinaya train ensemble                            what the voters' votes are combined by
 """
 
 from __future__ import annotations
@@ -12,26 +13,23 @@ import argparse
 import importlib.util
 import sys
 from pathlib import Path
+from typing import Final
 
 from abhinaya.models.errors import ModelError
 from abhinaya.models.registry import load
 from abhinaya.train import ensemble_cli, run_cli
-from abhinaya.train.cards import BACKGROUNDS, measured, write_card
-from abhinaya.train.compact_joint import JointRecipe, train_compact_joint
-from abhinaya.train.compact_recipes import changed
-from abhinaya.train.compact_speech import SpeechRecipe, train_compact_speech
-from abhinaya.train.compact_text import TextRecipe, train_compact_text
-from abhinaya.train.crossval import crossval
 from abhinaya.train.data.clips import DataError
 from abhinaya.train.errors import TrainingError
-from abhinaya.train.evaluate import MEASURES
+from abhinaya.train.tiny.cards import BACKGROUNDS, measured, write_card
+from abhinaya.train.tiny.recipes import changed
 
-DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
-CACHE = Path("/tmp/abhinaya-cache")  # noqa: S108 - features and towers, remade when missing
-COMMANDS = (*BACKGROUNDS, "crossval", "ensemble", "evaluate", "pairs")
-"""What is no recipe of the trainer: the embedded models have a loop of their own (`loop.py`)."""
-FOLDS = CACHE / "folds"
-WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "compact" / "weights"
+DATA: Final = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+CACHE: Final = Path("/tmp/abhinaya-cache")  # noqa: S108 - features and a teacher, remade if missing
+FOLDS: Final = CACHE / "folds"
+WEIGHTS: Final = Path(__file__).resolve().parent.parent / "models" / "tiny" / "weights"
+TEXT: Final = "tiny-text"
+COMMANDS: Final = (*BACKGROUNDS, "crossval", "ensemble", "evaluate")
+"""The rest are recipes of the trainer; the embedded voters have a loop of their own (`loop.py`)."""
 
 
 def main(argv: list[str]) -> int:
@@ -42,8 +40,6 @@ def main(argv: list[str]) -> int:
     try:
         if args.command == "evaluate":
             _evaluate(args)
-        elif args.command == "pairs":
-            ensemble_cli.run_pairs(args, _say)
         elif args.command == "ensemble":
             ensemble_cli.run_ensemble(args, _say)
         elif args.command == "crossval":
@@ -68,22 +64,22 @@ def _parser() -> argparse.ArgumentParser:
         _add_folders(command)
         command.add_argument("--out", type=Path, default=WEIGHTS, help="folder of the weights")
         _add_recipe(command)
-    crossed = commands.add_parser("crossval", help="train compact-speech without some speakers")
+    crossed = commands.add_parser("crossval", help="train tiny-speech without some speakers")
     _add_folders(crossed)
     crossed.add_argument("--out", type=Path, default=FOLDS, help="folder that keeps each fold")
     crossed.add_argument(
         "--folds", default="1,2,3,4,5,6", help="by number, or a corpus to leave out whole: 1,2,nemo"
     )
+    crossed.add_argument(
+        "--weights", help="file whose calibration the figures are of; default: the bundled one"
+    )
     _add_recipe(crossed)
-    pairs = commands.add_parser("pairs", help="let the embedded voters vote on made-up utterances")
-    _add_folders(pairs)
-    ensemble_cli.add_pairs(pairs)
     ensemble = commands.add_parser("ensemble", help="fit how votes are combined, on held-out votes")
     ensemble_cli.add_ensemble(ensemble)
     evaluate = commands.add_parser("evaluate", help="measure weights and write the figures")
     _add_folders(evaluate)
     evaluate.add_argument("model", choices=sorted(BACKGROUNDS))
-    evaluate.add_argument("--weights", type=Path, help="another ONNX file than the bundled one")
+    evaluate.add_argument("--weights", type=Path, help="another file than the bundled one")
     return parser
 
 
@@ -105,55 +101,69 @@ def _add_folders(command: argparse.ArgumentParser) -> None:
 
 
 def _train(args: argparse.Namespace) -> None:
+    settings = [*_shortcuts(args), *args.set]
+    path = _train_text(args, settings) if args.command == TEXT else _train_speech(args, settings)
+    made_by = " ".join(["abhinaya train", args.command, *(f"--set {s}" for s in settings)])
+    version = load(args.command, {"weights": str(path)}).card.version
+    write_card(path, args.command, version, {}, made_by)
+    how = "bench quality"
+    if args.command == TEXT:
+        how = f"train evaluate {TEXT} --weights {path}"
+    _say(f"wrote {path}; measure it with: abhinaya {how}")
+
+
+def _train_text(args: argparse.Namespace, settings: list[str]) -> Path:
     if importlib.util.find_spec("onnx") is None:  # now, and not after ten minutes of training
         raise TrainingError("onnx is missing; install the extra: pip install 'abhinaya[train]'")
-    settings = [*_shortcuts(args), *args.set]
-    if args.command == "compact-speech":
-        recipe = changed(SpeechRecipe(), settings)
-        path = train_compact_speech(args.data, args.cache, args.out, recipe, _say)
-    elif args.command == "compact-text":
-        text = changed(TextRecipe(), settings)
-        path = train_compact_text(args.data, args.cache, args.out, text, _say)
-    else:
-        joint = changed(JointRecipe(), settings)
-        path = train_compact_joint(args.data, args.cache, args.out, joint, _say)
-    made_by = " ".join(["abhinaya train", args.command, *(f"--set {s}" for s in settings)])
-    write_card(path, args.command, _version(path, args.command), {}, made_by)
-    _say(f"wrote {path}; measure it with: abhinaya train evaluate {args.command} --weights {path}")
+    from abhinaya.train.tiny.text import TextRecipe, train_and_write  # torch, only for who asks
+
+    recipe = changed(TextRecipe(), settings)
+    return train_and_write(args.data, args.cache, args.out, recipe, _say)
+
+
+def _train_speech(args: argparse.Namespace, settings: list[str]) -> Path:
+    from abhinaya.train.tiny.make import train_and_write
+    from abhinaya.train.tiny.speech import RECIPES
+
+    recipe = changed(RECIPES[args.command], settings)
+    return train_and_write(args.command, args.data, args.cache, args.out, recipe, _say)
 
 
 def _crossval(args: argparse.Namespace) -> None:
-    recipe = changed(SpeechRecipe(), [*_shortcuts(args), *args.set])
-    for line in crossval(args.data, args.cache, args.out, recipe, args.folds.split(","), _say):
+    from abhinaya.models.tiny.speech import SPEECH, Ears
+    from abhinaya.train.tiny.crossval import crossval
+    from abhinaya.train.tiny.speech import RECIPES
+
+    recipe = changed(RECIPES[SPEECH], [*_shortcuts(args), *args.set])
+    calibration = Ears(SPEECH, args.weights).settings
+    folds = args.folds.split(",")
+    for line in crossval(args.data, args.cache, args.out, recipe, calibration, folds, _say):
         _say(line)
 
 
 def _shortcuts(args: argparse.Namespace) -> list[str]:
     """Write --steps and --seed as the settings of the recipe that they stand for."""
-    learners, seeds = {
-        "compact-text": (("", "teacher."), ("",)),
-        "compact-joint": (
-            ("speech.", "speech.manner.", "text.", "text.teacher."),
-            ("speech.", "text."),
-        ),
-    }.get(args.command, (("", "manner."), ("",)))
     found = []
     if args.steps is not None:
+        learners = ("", "teacher.") if args.command == TEXT else ("",)
         found += [f"{learner}schedule.steps={args.steps}" for learner in learners]
     if args.seed is not None:
-        found += [f"{learner}seed={args.seed}" for learner in seeds]
+        found.append(f"seed={args.seed}")
     return found
 
 
-def _version(path: Path, model: str) -> str:
-    return load(model, {"weights": str(path)}).card.version
-
-
 def _evaluate(args: argparse.Namespace) -> None:
-    path = args.weights or WEIGHTS / f"{args.model}.onnx"
-    voter = load(args.model, {"weights": str(path)})
-    figures = MEASURES[args.model](voter, args.data, _say)
-    card = measured(path, args.model, voter.card.version, figures)
+    if args.model != TEXT:
+        raise TrainingError(
+            f"evaluate {args.model}: the figures of voters that hear come from the whole monitor; "
+            f"run abhinaya bench quality --data {args.data}"
+        )
+    from abhinaya.train.tiny.text_figures import text_figures
+
+    path = args.weights or WEIGHTS / f"{TEXT}.onnx"
+    voter = load(TEXT, {"weights": str(path)})
+    figures = text_figures(voter, args.data, _say)
+    card = measured(path, TEXT, voter.card.version, figures)
     print(card.read_text(encoding="utf-8"))
 
 

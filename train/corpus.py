@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from abhinaya.models.base import Need
-from abhinaya.models.compact.features import SAMPLE_RATE
+from abhinaya.models.base import SAMPLE_RATE, Need
 from abhinaya.train.data.audio import duration_s
 from abhinaya.train.data.check import torn_speakers
 from abhinaya.train.data.clips import ATTRIBUTES, Clip, DataError

@@ -1,4 +1,4 @@
-"""`abhinaya train pairs` and `abhinaya train ensemble`: from predictions to a fitted combiner."""
+"""`abhinaya train ensemble`: from predictions to a fitted combiner."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from abhinaya.models.combiner import Combiner, Member, Method
 from abhinaya.models.combiner_file import write_combiner
 from abhinaya.models.ensemble import PRIORITY, Decision, Rule, decide
 from abhinaya.models.labels import LABELS
-from abhinaya.models.registry import load
-from abhinaya.train.compact_speech import held_out
 from abhinaya.train.data.clips import Clip, DataError
 from abhinaya.train.data.manifest import read_manifest
 from abhinaya.train.eval_intervals import macro_f1_of, paired_bootstrap
@@ -27,57 +25,9 @@ from abhinaya.train.eval_rules import alarms, guesses
 from abhinaya.train.eval_sources import Source, read_sources, refuse_trained
 from abhinaya.train.fit_ensemble import Answers, Fit, fit_ensemble, least_confidence
 from abhinaya.train.metrics import Indices, macro_f1
-from abhinaya.train.pairs import make_pairs, write_pairs
 
-EMBEDDED: Final[Mapping[str, str]] = {
-    "S1": "compact-speech",
-    "T2": "compact-text",
-    "ST1": "compact-joint",
-}
-"""The voters of the embedded profile."""
-MEETS_THE_TUNING: Final = ("compact-speech", "compact-joint")
-"""Who is trained once more on the tuning speakers when everything is calibrated."""
 UNFITTED: Final[tuple[Method, ...]] = ("majority", "mean")
 """Rules to compare with."""
-
-
-def add_pairs(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `pairs`."""
-    parser.add_argument("part", choices=("tune", "dev"), help="whose clips and sentences")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    parser.add_argument("--seed", type=int, default=0, help="of who says what")
-    parser.add_argument(
-        "--voters",
-        type=Path,
-        metavar="FOLDER",
-        help="with MODEL.onnx of voters that never met these people; what is not there is the "
-        "bundled one. For tune: held-out of --cache, where the training leaves them",
-    )
-
-
-def run_pairs(args: argparse.Namespace, say: Callable[[str], None]) -> None:
-    """Make pairs and let the embedded voters vote on them.
-
-    Raises:
-        DataError: the voters of the tuning speakers are wanted, and are not there.
-
-    """
-    folder = args.voters or (held_out(args.cache) if args.part == "tune" else None)
-    voters = {name: load(model, _weights(folder, model)) for name, model in EMBEDDED.items()}
-    write_pairs(args.out, make_pairs(args.data, args.part, args.seed), voters, say)
-
-
-def _weights(folder: Path | None, model: str) -> dict[str, Any]:
-    """Options of a voter whose weights are in `folder`, or else are the bundled ones."""
-    if folder is None:
-        return {}
-    path = folder / f"{model}.onnx"
-    if not path.is_file() and model in MEETS_THE_TUNING:
-        raise DataError(
-            f"{path}: no such weights. The bundled {model} has learnt from the tuning speakers; "
-            f"run abhinaya train {model}, which leaves one that has not, or give --voters"
-        )
-    return {"weights": str(path)} if path.is_file() else {}
 
 
 def add_ensemble(parser: argparse.ArgumentParser) -> None:

@@ -64,13 +64,6 @@ def add_models(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--root", type=Path, help="another folder of the audio")
     group.add_argument("--batch", type=int, default=8, help="clips at a time: %(default)s")
-    group.add_argument(
-        "--heard",
-        type=float,
-        default=0.0,
-        metavar="SECONDS",
-        help="of the same speaker before each clip, for running normalisation",
-    )
 
 
 def asked(args: argparse.Namespace) -> list[Named]:
@@ -133,7 +126,7 @@ def _vote(one: Named, args: argparse.Namespace, manifest: Manifest, path: Path) 
         voter = registry.load(one.model, one.options)
     except registry.UnknownModelError as error:
         raise DataError(f"model {one.name}: {error}") from error
-    answers = ask(voter, manifest, args.batch, args.heard)
+    answers = ask(voter, manifest, args.batch)
     return write_predictions(path, voter.card, _shown(answers, one.name, manifest))
 
 

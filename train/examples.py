@@ -11,8 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from abhinaya.models.base import FloatArray, Need
-from abhinaya.models.compact.features import SAMPLE_RATE
+from abhinaya.models.base import SAMPLE_RATE, FloatArray, Need
 from abhinaya.train.data.audio import read_clip
 from abhinaya.train.data.augment import Plan, Sound, augment
 from abhinaya.train.data.channels import Surroundings

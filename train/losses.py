@@ -5,7 +5,6 @@
     vector_scaling           eq. 3 and 4
     kl_divergence            of the distribution of votes (the loss of the SAIL systems)
     ccc_loss                 1 - concordance, for arousal, valence, dominance
-    cross_entropy, focal     what the compact recipes train with: bit for bit as they were
 
 B batch, C classes. Logits [B, C]; targets are class indices [B] or shares of votes [B, C] that sum
 to 1; weights [C]. Where the published code departs from the paper, its way has a name:
@@ -167,27 +166,3 @@ def _counted(counts: Sequence[int]) -> Tensor:
             "infinite; leave them out of the labels, or add clips of them"
         )
     return n
-
-
-def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Weighted cross-entropy, the mean over the batch (eq. 1 of arXiv 2505.18217).
-
-    `weights` [C] multiply each class; soft targets are allowed.
-    """
-    return focal(logits, targets, gamma=0.0, weights=weights)
-
-
-def focal(
-    logits: Tensor, targets: Tensor, gamma: float = 2.0, weights: Tensor | None = None
-) -> Tensor:
-    """Weighted focal loss, the mean over the batch (eq. 2 of arXiv 2505.18217).
-
-    mean_i sum_c target_ic w_c (1 - p_ic)^gamma (-log p_ic), with each weight on its own sample.
-    """
-    log_p = torch.log_softmax(logits, dim=1)
-    terms = -targets * log_p
-    if gamma:
-        terms = terms * (1.0 - log_p.exp()) ** gamma
-    if weights is not None:
-        terms = terms * weights
-    return terms.sum(dim=1).mean()

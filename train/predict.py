@@ -6,16 +6,14 @@ import csv
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from abhinaya.models.base import Abstention, Ballot, Card, FloatArray, Utterance, Voter
-from abhinaya.models.compact.features import SAMPLE_RATE
+from abhinaya.models.base import SAMPLE_RATE, Abstention, Ballot, Card, FloatArray, Utterance, Voter
 from abhinaya.models.labels import LABELS
-from abhinaya.train.compact_recordings import Recordings
 from abhinaya.train.data.audio import read_clip
 from abhinaya.train.data.clips import Clip, DataError
 from abhinaya.train.data.manifest import Manifest
@@ -37,13 +35,12 @@ def ask(
     voter: Voter,
     manifest: Manifest,
     batch: int = 8,
-    heard_s: float = 0.0,
     told: Callable[[], None] = lambda: None,
 ) -> Iterator[Answer]:
     """Ask about every clip, `batch` at a time; `told` is called after each clip.
 
-    With `heard_s`, clips come as after so many seconds of their speaker's other clips, as a stream
-    brings them to voters with running normalisation; these are kept in memory, and cut at 10 s.
+    Each clip stands alone, as the first of a stream: of what a voter knows about a voice,
+    `abhinaya bench quality` has the figures.
 
     Raises:
         DataError: audio cannot be read, or no clip has what the voter needs.
@@ -60,13 +57,9 @@ def ask(
             f"{manifest.root}: no clip has what {voter.card.model} needs: {needs}; for transcripts "
             "see abhinaya data transcribe"
         )
-    heard = _heard(manifest, usable, heard_s) if heard_s > 0 else None
     for start in range(0, len(usable), batch):
         few = usable[start : start + batch]
-        pieces = [
-            [heard[start + k]] if heard is not None else _pieces(manifest.root, clip, voter.card)
-            for k, clip in enumerate(few)
-        ]
+        pieces = [_pieces(manifest.root, clip, voter.card) for clip in few]
         answers = iter(voter.vote([piece for of in pieces for piece in of]))
         for clip, of in zip(few, pieces, strict=True):
             told()
@@ -92,17 +85,6 @@ def _pieces(root: Path, clip: Clip, card: Card) -> list[Utterance]:
 def pieces_of(samples: FloatArray) -> list[FloatArray]:
     """Cut a wave [n] into equal pieces of at most LONGEST samples."""
     return np.array_split(samples, max(1, math.ceil(len(samples) / LONGEST)))
-
-
-def _heard(manifest: Manifest, clips: Sequence[Clip], heard_s: float) -> list[Utterance]:
-    if torn := [c for c in clips if not c.path or c.start_s is not None or not c.speaker]:
-        raise DataError(
-            f"clip {torn[0].id}: needs a whole file and a speaker to be heard after others of the "
-            "same voice; leave out --heard"
-        )
-    placed = [replace(clip, path=str(manifest.audio(clip))) for clip in clips]
-    found = Recordings(placed).after(heard_s)
-    return [replace(u, transcript=c.transcript) for u, c in zip(found, clips, strict=True)]
 
 
 def _together(answers: Sequence[tuple[Utterance, Ballot | Abstention]]) -> Ballot | Abstention:

@@ -200,9 +200,9 @@ class Recipe:
 OWN_LOOP: Final[Mapping[str, str]] = {
     name: f"Embedded {voter} voter, by a loop of its own: see abhinaya train {name} --help"
     for name, voter in (
-        ("compact-speech", "speech"),
-        ("compact-text", "text"),
-        ("compact-joint", "joint"),
+        ("tiny-speech", "speech"),
+        ("tiny-text", "text"),
+        ("tiny-joint", "joint"),
     )
 }
 """Recipes that the trainer does not run: small models on one core, whose features are rendered once

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-
-SAMPLE_RATE: Final = 16_000
-"""Of everything that is heard."""
 
 Audio = npt.NDArray[np.float32]
 """[n] 16 kHz mono in [-1, 1]: one segment."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from abhinaya.models.asr.base import SAMPLE_RATE, Audio, SpokenWord
+from abhinaya.models.asr.base import Audio, SpokenWord
 from abhinaya.models.asr.engine import Engine, Hypothesis
 from abhinaya.models.asr.guards import (
     Evidence,
@@ -19,6 +19,7 @@ from abhinaya.models.asr.guards import (
 )
 from abhinaya.models.asr.prompt import Prompter
 from abhinaya.models.asr.voice import Voice
+from abhinaya.models.base import SAMPLE_RATE
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from abhinaya.models.asr.base import SAMPLE_RATE, Audio, SpokenWord
+from abhinaya.models.asr.base import Audio, SpokenWord
+from abhinaya.models.base import SAMPLE_RATE
 from abhinaya.models.errors import DamagedFileError, OptionsError
 
 FRAME_SAMPLES: Final = 160

@@ -27,7 +27,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from abhinaya.models.asr.base import SAMPLE_RATE, Audio
+from abhinaya.models.asr.base import Audio
+from abhinaya.models.base import SAMPLE_RATE
 from abhinaya.models.errors import OptionsError
 from abhinaya.models.fields import Faults, build, setting
 

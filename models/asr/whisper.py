@@ -23,13 +23,14 @@ import numpy as np
 
 from abhinaya.models.asr import carrier, voice
 from abhinaya.models.asr.agreement import agreed
-from abhinaya.models.asr.base import SAMPLE_RATE, Audio, Hearing, Transcription
+from abhinaya.models.asr.base import Audio, Hearing, Transcription
 from abhinaya.models.asr.decoder import Decoder, Heard, Said, evidence_of
 from abhinaya.models.asr.engine import Engine, padded_frames
 from abhinaya.models.asr.guards import doubt, read_guards, speech_seconds
 from abhinaya.models.asr.prompt import Prompter
 from abhinaya.models.asr.tail import Tails, without_loop
 from abhinaya.models.asr.voice import Voice
+from abhinaya.models.base import SAMPLE_RATE
 from abhinaya.models.errors import OptionsError, RunError
 
 LONGEST_SAMPLES: Final = 30 * SAMPLE_RATE

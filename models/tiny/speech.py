@@ -16,7 +16,16 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from abhinaya.models.asr import carrier
-from abhinaya.models.base import Abstention, Ballot, Card, FloatArray, Need, Utterance, ballot
+from abhinaya.models.base import (
+    SAMPLE_RATE,
+    Abstention,
+    Ballot,
+    Card,
+    FloatArray,
+    Need,
+    Utterance,
+    ballot,
+)
 from abhinaya.models.errors import DamagedFileError
 from abhinaya.models.tiny import said, text
 from abhinaya.models.tiny.encoder import LEVELS, WIDTH, shared
@@ -25,7 +34,6 @@ from abhinaya.models.tiny.voice import Voice
 
 SPEECH: Final = "tiny-speech"
 JOINT: Final = "tiny-joint"
-SAMPLE_RATE: Final = 16_000
 FINE_UNIT: Final = 5.0
 """Scores of the text tower are divided by it."""
 LEAST_S: Final = 0.5

@@ -11,8 +11,8 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, BertTokenizer
 
-from abhinaya.models.tiny.tokens import SPECIAL
 from abhinaya.models.labels import LABELS
+from abhinaya.models.tiny.tokens import SPECIAL
 
 SPEAKERS = {
     "ravdess": ("ravdess_01", "ravdess_15", "ravdess_17"),

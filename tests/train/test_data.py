@@ -5,17 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from abhinaya.models.compact.features import SAMPLE_RATE
-from abhinaya.models.compact.running import SpeechStatistics
-from abhinaya.models.compact.voice import PITCH_MOTION, frame_values
+from abhinaya.models.base import SAMPLE_RATE
 from abhinaya.train.data.audio import read_audio
 from abhinaya.train.data.channels import Channel, Surroundings, draw_channel, send_through
 from abhinaya.train.data.clips import DataError, read_clips
-from abhinaya.train.data.sessions import render, sums_in_turn
 from abhinaya.train.data.texts import Sentence, read_emorynlp, read_goemotions
 from abhinaya.train.data.word_errors import with_errors
-from abhinaya.train.speech_batches import BatchPlan, SpeechBatches, heard_before
-from abhinaya.train.splits import part_of, select
 
 
 def tone(hz: float, seconds: float = 1.0) -> np.ndarray:
@@ -27,14 +22,12 @@ def power(samples: np.ndarray) -> float:
     return float(np.mean(samples**2))
 
 
-def test_the_index_gives_clips_and_parts_without_a_common_speaker(tiny: Path) -> None:
+def test_the_index_gives_clips_and_splits_without_a_common_speaker(tiny: Path) -> None:
     clips = read_clips(tiny, ["ravdess", "nemo"])
     assert len(clips) == 6 * 7 * 2
-    parts = {part: {c.speaker for c in select(clips, part)} for part in ("fit", "tune", "dev")}
-    assert parts["tune"] == {"ravdess_15", "nemo_MK0"}
-    assert parts["dev"] == {"ravdess_17", "nemo_KD0"}
-    assert not parts["fit"] & (parts["tune"] | parts["dev"])
-    assert {part_of(c) for c in clips} == {"fit", "tune", "dev"}
+    of = {split: {c.speaker for c in clips if c.split == split} for split in ("train", "dev")}
+    assert of["dev"] == {"ravdess_17", "nemo_KD0"}
+    assert not of["train"] & of["dev"]
 
 
 @pytest.mark.parametrize(
@@ -101,64 +94,6 @@ def test_channels_are_drawn_by_seed(tiny: Path) -> None:
     first, again, other = (draw_channel(np.random.default_rng(s), around) for s in (1, 1, 2))
     assert first == again
     assert first != other
-
-
-def test_sessions_hold_one_speaker_and_are_kept(tiny: Path, tmp_path: Path) -> None:
-    clips = select(read_clips(tiny, ["ravdess", "nemo"]), "fit")
-    sessions = render(clips, tiny, tmp_path, renderings=1, seed=3, workers=1)
-    assert len(sessions.clips) == 2 * len(clips)
-    for number in set(sessions.session.tolist()):
-        members = np.flatnonzero(sessions.session == number)
-        assert len({sessions.clips[i].speaker for i in members}) == 1
-    (kept,) = tmp_path.iterdir()
-    made = kept.stat().st_mtime_ns
-    again = render(clips, tiny, tmp_path, renderings=1, seed=3, workers=1)
-    assert kept.stat().st_mtime_ns == made
-    np.testing.assert_array_equal(again.frames, sessions.frames)
-
-
-def test_what_training_hears_is_what_the_front_would_have_heard(tiny: Path, tmp_path: Path) -> None:
-    clips = [c for c in read_clips(tiny, ["ravdess"]) if c.speaker == "ravdess_01"]
-    sessions = render(clips, tiny, tmp_path, renderings=0, seed=3, workers=1)
-    others = np.arange(1, len(clips))
-    trained = heard_before(sessions, 0, others, seconds=1e6)
-    statistics = SpeechStatistics()
-    for i in [*others, 0]:
-        statistics.update(read_audio(sessions.clips[i].path))
-    served = statistics.heard()
-    # frames across the seams, the falling peak and half precision are all the difference
-    assert served.frames == pytest.approx(trained.frames, rel=0.08)
-    apart = np.abs(served.mean - trained.mean) / trained.std
-    assert apart.max() < 0.2
-    # these voices jump in pitch between clips and nowhere else
-    assert np.abs(np.log(served.std / trained.std))[:PITCH_MOTION].max() < 0.15
-
-
-def test_a_session_carries_the_peak_on_as_a_stream_does(tiny: Path) -> None:
-    soft = 0.002 * np.random.default_rng(0).standard_normal(8_000).astype(np.float32)
-    clip = np.concatenate([soft, tone(400)])
-    (_, _), (alone, within) = sums_in_turn([frame_values(clip)] * 2)
-    statistics = SpeechStatistics()
-    statistics.update(clip)
-    first = statistics.heard().frames
-    statistics.update(clip)
-    served = statistics.heard().frames - first
-    # alone the hiss before the tone counts as speech; in a stream something louder was heard
-    assert alone.weight > served + 40
-    assert within.weight == pytest.approx(served, abs=5)
-
-
-def test_batches_have_each_class_and_are_drawn_by_seed(tiny: Path, tmp_path: Path) -> None:
-    clips = select(read_clips(tiny, ["ravdess", "nemo"]), "fit")
-    sessions = render(clips, tiny, tmp_path, renderings=1, seed=3, workers=1)
-    labels = tuple(sorted({c.label for c in clips}))
-    plan = BatchPlan(size=200)
-    one, same, other = (SpeechBatches(sessions, labels, plan, s).draw() for s in (0, 0, 1))
-    features, mask, targets = one
-    assert features.shape[:2] == mask.shape
-    assert targets.sum(dim=0).min() > 200 / 7 * 0.5
-    assert (features == same[0]).all()
-    assert features.shape != other[0].shape or not (features == other[0]).all()
 
 
 def test_sentences_are_normalised_and_labelled(tiny: Path) -> None:

@@ -9,10 +9,8 @@ from abhinaya.train.data.targets import (
     attributes,
     balanced_draw,
     class_counts,
-    distributions,
     drop_votes,
     plurality,
-    reweighted,
     undersample,
 )
 
@@ -27,13 +25,6 @@ SKEWED = np.repeat([0, 1, 2, -1], [900, 90, 10, 50])
 
 def test_targets_follow_from_the_votes() -> None:
     assert plurality(CLIPS).tolist() == [LABELS.index("sad"), -1, -1, -1]
-    eight, nine = distributions(CLIPS), distributions(CLIPS, keep_other=True)
-    assert eight.sum(axis=1).tolist() == pytest.approx([1, 1, 0, 0])
-    assert eight[0, LABELS.index("sad")] == pytest.approx(2 / 3)
-    assert nine[:, 8].tolist() == [0.25, 0, 1, 0]
-    smooth = distributions(CLIPS[1:2], smoothing=0.08)[0]
-    assert smooth[LABELS.index("fear")] == pytest.approx(0.92 * 0.5 + 0.01)
-    assert smooth[LABELS.index("happy")] == pytest.approx(0.01)
     found = attributes(CLIPS)
     assert found[0, 1] == 0.25
     assert np.isnan(found).sum() == 11
@@ -50,12 +41,6 @@ def test_dropped_votes_are_of_the_leader_and_one_stays() -> None:
     assert drop_votes({"sad": 0.5, "fear": 0.5}, 1.0, rng) == {"sad": 0.5, "fear": 0.5}
     assert drop_votes(votes, 0.0, rng) == votes
     assert drop_votes({}, 0.5, rng) == {}
-
-
-def test_reweighting_by_hand() -> None:
-    # classes are voted for 0.75 and 0.25 of the time: (0.5 / 0.75, 0.5 / 0.25) -> (1/4, 3/4)
-    found = reweighted(np.array([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]], np.float32))
-    np.testing.assert_allclose(found, [[1, 0, 0], [0.25, 0.75, 0]], atol=1e-6)
 
 
 def test_samplers_have_the_shares_they_promise() -> None:

@@ -1,4 +1,4 @@
-"""Fitting how votes are combined: planted voters, planted faults, and the two commands."""
+"""Fitting how votes are combined: planted voters, planted faults, and the command."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from abhinaya.models.base import Ballot, Utterance, ballot
+from abhinaya.models.base import Ballot, ballot
 from abhinaya.models.combiner_file import read_combiner
 from abhinaya.models.ensemble import Decision, Rule, decide
 from abhinaya.models.labels import LABELS
 from abhinaya.train.cli import main as train
 from abhinaya.train.data.clips import Clip, DataError
-from abhinaya.train.data.manifest import Manifest, read_manifest, write_manifest
+from abhinaya.train.data.manifest import Manifest, write_manifest
 from abhinaya.train.ensemble_cli import measure
 from abhinaya.train.eval_cli import main as evaluate
 from abhinaya.train.fit_ensemble import (
@@ -30,7 +30,6 @@ from abhinaya.train.fit_ensemble import (
 )
 from abhinaya.train.fit_regression import fit_full, fit_tied
 from abhinaya.train.metrics import macro_f1, softmax
-from abhinaya.train.pairs import Pair, write_pairs
 
 SPEAKERS = 6
 KNOWN = [LABELS.index(x) for x in ("angry", "happy", "neutral", "sad")]
@@ -311,39 +310,3 @@ def test_tables_refuse_a_combiner_of_other_voters_or_versions(
     write_case(tmp_path, answers, version="4")
     assert evaluate([*files, "--combiner", out]) == 1
     assert "it was fitted on model-A 3 as A, not 4" in capsys.readouterr().err
-
-
-def test_pairs_are_written_with_who_voted_and_can_be_fitted_on(tmp_path: Path) -> None:
-    class Parrot:
-        def __init__(self) -> None:
-            from abhinaya.models.base import Card
-
-            self.card = Card("parrot", "7", frozenset({"transcript"}), LABELS, "MIT")
-
-        def vote(self, batch: list[Utterance]) -> list[Ballot]:
-            return [Ballot(u.transcript) for u in batch]
-
-    def pair(i: int) -> Pair:
-        label = LABELS[i % 8]
-        clip = Clip(f"c{i}", "made", f"s{i % 3}", {label: 1.0}, split="test", transcript=label)
-        return Pair(clip, Utterance(np.zeros(0, np.float32), transcript=label))
-
-    write_pairs(tmp_path, [pair(i) for i in range(64)], {"P": Parrot()}, lambda _: None)
-    assert len(read_manifest(tmp_path / "manifest.jsonl").clips) == 64
-    rows = list(csv.DictReader((tmp_path / "P.csv").open()))
-    assert len(rows) == 64
-    assert {(r["model"], r["version"], r["split"]) for r in rows} == {("parrot", "7", "test")}
-    out = tmp_path / "c.json"
-    files = [str(tmp_path / "manifest.jsonl"), str(tmp_path / "P.csv")]
-    assert train(["ensemble", *files, "--method", "mean", "--out", str(out)]) == 0
-    assert read_combiner(out).members["P"].model == "parrot"
-
-
-def test_voters_that_met_the_tuning_speakers_do_not_vote_on_them(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    given = ["pairs", "tune", "--cache", str(tmp_path), "--out", str(tmp_path / "pairs")]
-    assert train(given) == 1
-    said = capsys.readouterr().err
-    assert "held-out/compact-speech.onnx: no such weights" in said
-    assert "run abhinaya train compact-speech" in said

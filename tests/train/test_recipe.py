@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from abhinaya.models.labels import LABELS
-from abhinaya.train.cards import BACKGROUNDS
 from abhinaya.train.cli import main
 from abhinaya.train.errors import RecipeError
 from abhinaya.train.learner_options import LlamaOptions, SalmonnOptions, WavlmOptions, needs
 from abhinaya.train.recipe import load_recipe, recipe_text, recipes
+from abhinaya.train.tiny.cards import BACKGROUNDS
 
 PAPER = {
     "s1": ("focal", 8, 4),
@@ -156,8 +156,8 @@ def test_an_unknown_recipe_is_answered_with_those_there_are(
 
 
 def test_an_embedded_model_is_meant_too(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["compact-speach"]) == 1
-    assert "did you mean 'compact-speech'?" in capsys.readouterr().err
+    assert main(["tiny-speach"]) == 1
+    assert "did you mean 'tiny-speech'?" in capsys.readouterr().err
 
 
 def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:

@@ -7,8 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from abhinaya.models.base import FloatArray
-from abhinaya.models.compact.features import SAMPLE_RATE
+from abhinaya.models.base import SAMPLE_RATE, FloatArray
 from abhinaya.train.data.clips import Clip, DataError
 
 

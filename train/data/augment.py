@@ -1,8 +1,8 @@
 """Augmentation of waves: crop, channel, low-rate codec, and pairs of clips. Drawn by seed.
 
 Rooms, noise, bands, telephone, gain and speed are a `Channel` (`train/data/channels.py`), the same
-that the compact recipes send their sessions through. Here is what works on single clips. The same
-seed and the same clips give the same samples, whatever ran before.
+that the embedded voters' sessions come through. Here is what works on single clips. The same seed
+and the same clips give the same samples, whatever ran before.
 """
 
 from __future__ import annotations
@@ -15,13 +15,11 @@ from typing import Final, Literal
 import av
 import numpy as np
 
-from abhinaya.models.base import FloatArray
-from abhinaya.models.compact.features import SAMPLE_RATE
+from abhinaya.models.base import SAMPLE_RATE, FloatArray
 from abhinaya.train.data.channels import (
     Channel,
     Surroundings,
     draw_channel,
-    noise_under,
     send_through,
 )
 from abhinaya.train.data.clips import DataError
@@ -92,21 +90,6 @@ def crop(samples: FloatArray, seconds: float, rng: np.random.Generator) -> Float
         return samples
     start = int(rng.integers(len(samples) - longest + 1))
     return samples[start : start + longest]
-
-
-def add_noise(
-    samples: FloatArray, noise: FloatArray, snr_db: float, rng: np.random.Generator
-) -> FloatArray:
-    """Give samples [n] with `noise` (repeated from a random place) `snr_db` under them, unclipped.
-
-    Raises:
-        DataError: the noise is empty or silent, so no distance can be kept.
-
-    """
-    if not len(noise) or not np.any(noise):
-        raise DataError("noise: it is silent or empty, so it has no distance; leave the file out")
-    mixed: FloatArray = samples + noise_under(noise, samples, snr_db, rng)
-    return mixed
 
 
 def mix_pair(first: Sound, second: Sound, gap_s: float) -> Sound:

@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from abhinaya.models.base import FloatArray
-from abhinaya.models.compact.features import SAMPLE_RATE
+from abhinaya.models.base import SAMPLE_RATE, FloatArray
 from abhinaya.train.data.audio import read_audio
 
 # Sound effects and artificial reverbs in the folder of impulse responses: no rooms.

@@ -8,20 +8,13 @@ files are there, so that nobody who was learnt from is ever measured.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Final, Literal
 
-import numpy as np
-
-from abhinaya.train.data.audio import duration_s
 from abhinaya.train.data.clips import Clip, DataError
 
 READERS: Final = "neutral_voices"
 """Corpus, and folder below the data: files are named after their reader, as 19-198-0000.opus."""
-PIECE_S: Final = (2.0, 6.0)
-"""Shortest and longest piece that a reading is cut into, as a stream would be."""
 
 
 def read_readers(data: Path, side: Literal["train", "dev"]) -> list[Clip]:
@@ -36,27 +29,6 @@ def read_readers(data: Path, side: Literal["train", "dev"]) -> list[Clip]:
     if not files:
         raise DataError(f"{folder}: holds no voices of the side {side!r}; give another --data")
     return [_clip(path, side) for path in files]
-
-
-def pieces_of(clips: list[Clip], seed: int) -> list[Clip]:
-    """Cut each clip into pieces as long as segments are, by seed; a rest under PIECE_S is left out.
-
-    Raises:
-        DataError: a file cannot be read.
-
-    """
-    rng = np.random.default_rng(seed)
-    return [piece for clip in clips for piece in _cut(clip, rng)]
-
-
-def _cut(clip: Clip, rng: np.random.Generator) -> Iterator[Clip]:
-    whole_s, start_s = duration_s(Path(clip.path)), 0.0
-    if whole_s < PIECE_S[0]:
-        yield clip
-    while whole_s - start_s >= PIECE_S[0]:
-        end_s = min(start_s + float(rng.uniform(*PIECE_S)), whole_s)
-        yield replace(clip, id=f"{clip.id}@{start_s:.2f}", start_s=start_s, end_s=end_s)
-        start_s = end_s
 
 
 def _side(path: Path) -> str:

@@ -11,29 +11,13 @@ import numpy as np
 
 from abhinaya.models.base import FloatArray
 from abhinaya.models.labels import LABELS
-from abhinaya.train.data.clips import ATTRIBUTES, VOTABLE, Clip, DataError
+from abhinaya.train.data.clips import ATTRIBUTES, Clip, DataError
 from abhinaya.train.metrics import Indices
 
 
 def plurality(clips: Sequence[Clip]) -> Indices:
     """Index in LABELS of each clip's consensus [N]; -1 without one among the eight."""
     return np.array([LABELS.index(c.label) if c.label else -1 for c in clips], np.int64)
-
-
-def distributions(
-    clips: Sequence[Clip], keep_other: bool = False, smoothing: float = 0.0
-) -> FloatArray:
-    """Shares of the votes [N, C], or [N, C + 1] with `other` last; rows of 0 without votes.
-
-    `smoothing` moves that share of every row to all classes alike.
-    """
-    width = len(VOTABLE if keep_other else LABELS)
-    rows = np.zeros((len(clips), width), np.float32)
-    for row, clip in zip(rows, clips, strict=True):
-        shares = clip.distribution(keep_other)
-        if shares is not None:
-            row[:] = (1.0 - smoothing) * shares + smoothing / width
-    return rows
 
 
 def attributes(clips: Sequence[Clip]) -> FloatArray:
@@ -60,18 +44,6 @@ def drop_votes(
         leader = next(label for label, count in votes.items() if count == most)
         kept[leader] = 1.0
     return {label: float(count) for label, count in kept.items() if count > 0}
-
-
-def reweighted(shares: FloatArray) -> FloatArray:
-    """Divide shares [N, C] by how often each class is voted for overall, and scale rows to 1.
-
-    A class without any vote keeps its zeros.
-    """
-    overall = shares.mean(axis=0)
-    divided = np.divide(shares, overall, out=np.zeros_like(shares), where=overall > 0)
-    total = divided.sum(axis=1, keepdims=True)
-    scaled: FloatArray = np.divide(divided, total, out=np.zeros_like(divided), where=total > 0)
-    return scaled
 
 
 def class_counts(labels: Indices, classes: Sequence[str] = LABELS) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ from abhinaya.models.tiny.speech import WORDS, word_features
 from abhinaya.models.tiny.text import TextTower
 from abhinaya.train.data.texts import Sentence, read_emorynlp, read_goemotions, read_reccon
 from abhinaya.train.data.word_errors import with_errors
-from abhinaya.train.text_batches import common_words
+from abhinaya.train.tiny.text_batches import common_words
 
 SENTENCES = 16_000
 """Of the training corpora, drawn; reading them all changes nothing."""

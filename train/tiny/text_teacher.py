@@ -11,12 +11,12 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, BertModel
 
 from abhinaya.models.base import FloatArray
-from abhinaya.models.tiny.tokens import PIECES_AT_MOST, WordPieces
 from abhinaya.models.errors import KeysError
 from abhinaya.models.hub import translated
+from abhinaya.models.tiny.tokens import PIECES_AT_MOST, WordPieces
 from abhinaya.train.loop import Schedule
-from abhinaya.train.text_batches import TextPlan
-from abhinaya.train.text_tower import TextTower, from_bert
+from abhinaya.train.tiny.text_batches import TextPlan
+from abhinaya.train.tiny.text_tower import TextTower, from_bert
 
 AT_ONCE: Final = 128
 
@@ -49,7 +49,7 @@ def load_encoder(recipe: TeacherRecipe, classes: int) -> Reader:
     """Take the pre-trained weights for a tower; its classes are not learnt yet.
 
     Raises:
-        ModelError: it cannot be had, or is no BERT that reads word pieces.
+        ModelError: it is unavailable, or not a BERT that reads word pieces.
 
     """
     name = recipe.encoder

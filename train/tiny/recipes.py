@@ -14,7 +14,7 @@ Recipe = TypeVar("Recipe")
 
 
 def changed(recipe: Recipe, settings: Sequence[str]) -> Recipe:
-    """`recipe` with each NAME=VALUE of `settings` applied, in order. VALUE is JSON.
+    """Return `recipe` with each NAME=VALUE of `settings` applied, in order. VALUE is JSON.
 
     Raises:
         TrainingError: a name is not of the recipe, or a value is not of its kind.
@@ -27,7 +27,7 @@ def changed(recipe: Recipe, settings: Sequence[str]) -> Recipe:
         try:
             value = json.loads(raw)
         except ValueError as error:
-            raise TrainingError(f"--set {setting}: {raw!r} is no JSON value") from error
+            raise TrainingError(f"--set {setting}: {raw!r} is not a JSON value") from error
         recipe = _with(recipe, name.split("."), value, setting)
     return recipe
 

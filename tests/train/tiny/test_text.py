@@ -9,10 +9,13 @@ import torch
 from transformers import BertConfig, BertModel, BertTokenizer, RobertaConfig, RobertaModel
 
 from abhinaya.models.base import FloatArray
-from abhinaya.models.tiny.tokens import SPECIAL, WordPieces
 from abhinaya.models.errors import KeysError
+from abhinaya.models.tiny.tokens import SPECIAL, WordPieces
 from abhinaya.train.cli import main
-from abhinaya.train.compact_text import (
+from abhinaya.train.data.texts import FINE, Sentence, read_goemotions
+from abhinaya.train.errors import TrainingError
+from abhinaya.train.loop import Schedule
+from abhinaya.train.tiny.text import (
     GROUPS,
     TEXT_LABELS,
     TextRecipe,
@@ -20,16 +23,12 @@ from abhinaya.train.compact_text import (
     smaller_reader,
     taught_teacher,
 )
-from abhinaya.train.data.texts import FINE, Sentence, read_goemotions
-from abhinaya.train.errors import TrainingError
-from abhinaya.train.export import EightBits
-from abhinaya.train.loop import Schedule
-from abhinaya.train.text_batches import FINE_LABELS, TextBatches, TextPlan
-from abhinaya.train.text_teacher import Reader, TeacherRecipe, chances, load_encoder, logits_of
-from abhinaya.train.text_tower import TextSize, TextTower, smaller
-from abhinaya.train.towers import Grouped, grouped
+from abhinaya.train.tiny.text_batches import FINE_LABELS, TextBatches, TextPlan
+from abhinaya.train.tiny.text_export import Calibrated, EightBits, grouped
+from abhinaya.train.tiny.text_teacher import Reader, TeacherRecipe, chances, load_encoder, logits_of
+from abhinaya.train.tiny.text_tower import TextSize, TextTower, smaller
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
+DATA = Path(__file__).parents[4] / "shared" / "data"
 
 
 PIECES = WordPieces([*SPECIAL, "so", "kind", "mine", "word", "end"])
@@ -45,8 +44,11 @@ def test_the_chance_of_a_group_is_that_of_its_members_together() -> None:
     chances, apart = grouped(logits, groups).softmax(1), logits.softmax(1)
     torch.testing.assert_close(chances[:, 0], apart[:, 0] + apart[:, 2])
     torch.testing.assert_close(chances[:, 1:], apart[:, [1, 3]])
-    tower = Grouped(torch.nn.Identity(), groups)
-    torch.testing.assert_close(tower(logits), grouped(logits, groups))
+    network = Calibrated(torch.nn.Identity(), groups, 2.0, [0.0, 1.0, 0.0])
+    calibrated, fine = network(logits)
+    expected = grouped(logits, groups) / 2.0 + torch.tensor([0.0, 1.0, 0.0])
+    torch.testing.assert_close(calibrated, expected)
+    torch.testing.assert_close(fine, logits)
 
 
 def test_every_fine_label_is_under_one_of_ours() -> None:
@@ -189,7 +191,7 @@ def test_an_encoder_that_is_not_there_is_one_line(
     tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folders = ["--data", str(tiny), "--out", str(tmp_path), "--cache", str(tmp_path)]
-    assert main(["compact-text", *folders, "--set", 'teacher.encoder="/nowhere/bert"']) == 1
+    assert main(["tiny-text", *folders, "--set", 'teacher.encoder="/nowhere/bert"']) == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "/nowhere/bert" in said

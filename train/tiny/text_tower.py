@@ -149,7 +149,7 @@ def from_bert(weights: Mapping[str, Tensor], heads: int, classes: int, dropout: 
 def smaller(
     tower: TextTower, kept: Sequence[int], often: Tensor, rank: int, depth: int
 ) -> TextTower:
-    """Give a tower's first `depth` layers, with the embeddings of `kept` pieces at a lower rank.
+    """Return a tower's first `depth` layers, with the embeddings of `kept` pieces at a lower rank.
 
     `often` [V'] is how often each of them occurs: those that do are kept most exactly.
     """

@@ -1,4 +1,4 @@
-"""Recipe of the compact text voter."""
+"""Recipe of T2: a text tower taught by a whole encoder, calibrated, kept in 8 bits."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ import torch
 from torch import Tensor, nn
 
 from abhinaya.models.base import FloatArray
-from abhinaya.models.tiny.tokens import CONTINUES, SPECIAL, WordPieces
 from abhinaya.models.labels import LABELS
+from abhinaya.models.tiny.text import NAME
+from abhinaya.models.tiny.tokens import CONTINUES, SPECIAL, WordPieces
 from abhinaya.train.calibration import fit_temperature
 from abhinaya.train.data.texts import FINE, Sentence, read_emorynlp, read_goemotions
 from abhinaya.train.data.word_errors import with_errors
 from abhinaya.train.errors import TrainingError
-from abhinaya.train.export import Calibrated, export, small
-from abhinaya.train.kept import kept, key_of
 from abhinaya.train.loop import Schedule, fit
 from abhinaya.train.metrics import Indices, macro_f1
-from abhinaya.train.text_batches import FINE_LABELS, TextBatches, TextPlan, common_words
-from abhinaya.train.text_teacher import (
+from abhinaya.train.tiny.kept import kept, key_of
+from abhinaya.train.tiny.text_batches import FINE_LABELS, TextBatches, TextPlan, common_words
+from abhinaya.train.tiny.text_export import Calibrated, export, grouped, small
+from abhinaya.train.tiny.text_teacher import (
     Reader,
     TeacherRecipe,
     chances,
     load_encoder,
     logits_of,
 )
-from abhinaya.train.text_tower import TextTower, smaller
-from abhinaya.train.towers import Grouped, grouped
+from abhinaya.train.tiny.text_tower import TextTower, smaller
 
 VERSION: Final = "5"
 TEXT_LABELS: Final = tuple(label for label in LABELS if label != "contempt")
@@ -71,12 +71,11 @@ class TextRecipe:
 
 @dataclass(frozen=True)
 class TunedText:
-    """A trained tower with its temperature, and the sentences it was tuned on."""
+    """A trained tower with its temperature."""
 
     network: Calibrated
     pieces: WordPieces
     temperature: float
-    tune: tuple[Sentence, ...]
 
 
 def divide(sentences: Sequence[Sentence], seed: int = 5) -> tuple[list[Sentence], list[Sentence]]:
@@ -114,17 +113,17 @@ def train_text(
     _report("tower", reader, tuning, words, say)
     temperature = fit_temperature(*text_scores(reader, tuning, words))
     bias = [recipe.neutral if label == "neutral" else 0.0 for label in TEXT_LABELS]
-    network = Calibrated(Grouped(reader.tower, GROUPS), temperature, bias).eval()
-    return TunedText(network, reader.pieces, temperature, tuple(tuning))
+    network = Calibrated(reader.tower, GROUPS, temperature, bias).eval()
+    return TunedText(network, reader.pieces, temperature)
 
 
 def taught_teacher(
     sentences: Sequence[Sentence], cache: Path, recipe: TextRecipe, say: Callable[[str], None]
 ) -> Reader:
-    """Give the teacher, trained on `sentences` or kept from before.
+    """Return the teacher, trained on `sentences` or kept from before.
 
     Raises:
-        ModelError: the pre-trained encoder cannot be had, or is of another kind.
+        ModelError: the pre-trained encoder is unavailable, or is of another kind.
         TrainingError: the loss is no longer a number.
 
     """
@@ -210,14 +209,14 @@ def text_scores(
     return logits, truth
 
 
-def train_compact_text(
+def train_and_write(
     data: Path,
     cache: Path,
     out: Path,
     recipe: TextRecipe | None = None,
     say: Callable[[str], None] = print,
 ) -> Path:
-    """Train the voter and write `out`/compact-text.onnx.
+    """Train the voter and write `out`/tiny-text.onnx.
 
     Raises:
         DataError: a corpus is missing.
@@ -227,7 +226,7 @@ def train_compact_text(
     """
     tuned = train_text(data, cache, recipe or TextRecipe(), say)
     say(f"temperature {tuned.temperature:.2f}")
-    path = out / "compact-text.onnx"
+    path = out / f"{NAME}.onnx"
     settings = {"vocabulary": list(tuned.pieces.vocabulary), "temperature": tuned.temperature}
-    export(tuned.network, path, "compact-text", VERSION, TEXT_LABELS, settings)
+    export(tuned.network, path, VERSION, TEXT_LABELS, settings)
     return path

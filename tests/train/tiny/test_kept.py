@@ -2,16 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from abhinaya.train.compact_speech import excess_of_neutral
-from abhinaya.train.data.readers import READERS
 from abhinaya.train.errors import TrainingError
-from abhinaya.train.kept import kept, key_of
-from abhinaya.train.speech_batches import BatchPlan
+from abhinaya.train.tiny.kept import kept, key_of
+from abhinaya.train.tiny.text_batches import TextPlan
 
 
 def trained(value: float) -> nn.Module:
@@ -57,16 +54,8 @@ def test_a_training_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_name_says_all_that_went_in_and_not_its_order() -> None:
-    key = key_of(BatchPlan(), 4, clips=["b", "a"])
-    assert key == key_of(BatchPlan(), 4, clips=["a", "b"])
-    assert key != key_of(BatchPlan(), 5, clips=["a", "b"])
-    assert key != key_of(BatchPlan(size=8), 4, clips=["a", "b"])
-    assert key != key_of(BatchPlan(), 4, clips=["a"])
-
-
-def test_readers_teach_how_neutral_sounds_and_not_how_often_it_occurs() -> None:
-    # two corpora of equal shares: of 100 clips 45/7 + 45/6 are acted neutral, 10 are read
-    plan = BatchPlan(shares={"ravdess": 0.45, "nemo": 0.45, READERS: 0.1})
-    acted = 0.45 / 7 + 0.45 / 6
-    assert np.exp(-excess_of_neutral(plan)) * (acted + 0.1) == pytest.approx(acted)
-    assert excess_of_neutral(BatchPlan(shares={"ravdess": 0.5, "nemo": 0.5})) == 0.0
+    key = key_of(TextPlan(), 4, clips=["b", "a"])
+    assert key == key_of(TextPlan(), 4, clips=["a", "b"])
+    assert key != key_of(TextPlan(), 5, clips=["a", "b"])
+    assert key != key_of(TextPlan(size=8), 4, clips=["a", "b"])
+    assert key != key_of(TextPlan(), 4, clips=["a"])

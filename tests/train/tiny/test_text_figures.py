@@ -8,7 +8,7 @@ import pytest
 from abhinaya.models.base import Abstention, Ballot, Card, Utterance
 from abhinaya.models.labels import LABELS
 from abhinaya.train.data.texts import Sentence
-from abhinaya.train.evaluate import ERROR_DRAWS, ask, with_word_errors
+from abhinaya.train.tiny.text_figures import ERROR_DRAWS, ask, with_word_errors
 
 
 class Whole:

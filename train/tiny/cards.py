@@ -20,8 +20,9 @@ class Background:
 
 
 SPEECH_DATA: Final = (
-    "RAVDESS, actors 1-14 to fit, 15-16 to tune and then to fit, 17-18 measured (CC BY-NC-SA 4.0)",
-    "nEMO, seven Polish speakers, MK0, MP0 to tune first, KD0, SM0 measured (CC BY-NC-SA 4.0)",
+    "levels 1 and 2 of the encoder of Whisper tiny.en, unchanged and not in this file (MIT)",
+    "RAVDESS, speech of actors 1-16 (CC BY-NC-SA 4.0); 17 and 18 are measured",
+    "nEMO, seven Polish speakers (CC BY-NC-SA 4.0); KD0 and SM0 are measured",
     "LibriSpeech, half of 261 readers as neutral, the other half measured (CC BY 4.0)",
 )
 TEXT_DATA: Final = (
@@ -44,10 +45,10 @@ ALARMS: Final = (
 NOT_FOR: Final = "Not for decisions about people: hiring, health, policing, credit."
 
 BACKGROUNDS: Final[Mapping[str, Background]] = {
-    "compact-speech": Background(
+    "tiny-speech": Background(
         "CC-BY-NC-SA-4.0", True, SPEECH_DATA, (ACTED, CONTEMPT, ALARMS, NOT_FOR)
     ),
-    "compact-text": Background(
+    "tiny-text": Background(
         "Apache-2.0",
         False,
         TEXT_DATA,
@@ -58,15 +59,15 @@ BACKGROUNDS: Final[Mapping[str, Background]] = {
             NOT_FOR,
         ),
     ),
-    "compact-joint": Background(
+    "tiny-joint": Background(
         "CC-BY-NC-SA-4.0",
         True,
-        (*SPEECH_DATA, *TEXT_DATA),
+        (*SPEECH_DATA, *TEXT_DATA, "RECCON's part of DailyDialog, train (CC BY-NC-SA 4.0)"),
         (
             ACTED,
             CONTEMPT,
             ALARMS,
-            "Its fusion was fitted on voices and sentences paired by label, not on real talk.",
+            "Learnt from voices and sentences paired by label, not from real talk.",
             NOT_FOR,
         ),
     ),

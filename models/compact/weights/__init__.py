@@ -1,1 +1,0 @@
-"""Weights of the compact voters, one ONNX file and one card each."""

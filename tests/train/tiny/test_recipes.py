@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import pytest
+
+from abhinaya.train.cli import main
+from abhinaya.train.errors import TrainingError
+from abhinaya.train.tiny.recipes import changed
+from abhinaya.train.tiny.speech import SpeechRecipe
+from abhinaya.train.tiny.text import TextRecipe
+
+
+def test_settings_reach_what_is_nested_and_nothing_else() -> None:
+    before = SpeechRecipe()
+    after = changed(
+        before, ["schedule.rate=1", "before.seconds=[1.0, 2.0]", 'shares={"nemo":1.0}', "heads=3"]
+    )
+    assert after.schedule.rate == 1.0
+    assert after.before.seconds == (1.0, 2.0)
+    assert after.shares == {"nemo": 1.0}
+    assert after.heads == 3
+    assert after.pairing == before.pairing
+    assert after.schedule.steps == before.schedule.steps
+    assert changed(TextRecipe(), []) == TextRecipe()
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("smothing=0.1", "did you mean smoothing"),
+        ("schedule.stps=2", "did you mean steps"),
+        ("seed.x=2", "there are none"),
+        ("seed", "NAME=VALUE"),
+        ("seed=two", "not a JSON value"),
+        ("seed=1.5", "of the kind of 0"),
+        ("words=1", "of the kind of False"),
+        ("before.neutral=[1.0]", "of the kind of"),
+        ("before=3", "of the kind of"),
+    ],
+)
+def test_settings_that_are_not_of_the_recipe_are_refused(setting: str, message: str) -> None:
+    with pytest.raises(TrainingError, match=message):
+        changed(SpeechRecipe(), [setting])
+
+
+@pytest.mark.parametrize("model", ["tiny-speech", "tiny-text", "tiny-joint", "crossval"])
+def test_a_wrong_setting_is_one_line(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([model, "--set", "sede=1"]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "did you mean seed?" in said
+
+
+def test_figures_of_what_hears_come_from_the_monitor(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "tiny-speech", "--data", "here"]) == 1
+    assert "run abhinaya bench quality --data here" in capsys.readouterr().err
