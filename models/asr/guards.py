@@ -10,9 +10,20 @@ what is made up is short, or says one thing again and again ("Thank you.", "Let'
     evidence = logprob - no_speech + 0.1 * different tokens (at most 20)
 
 Besides: the compression ratio, a phrase that repeats itself, and more words than anyone can say.
-The table below is printed by `abhinaya bench asr --noise`.
+The table below is printed by `abhinaya bench asr --noise --limit 40`.
 
-(the table follows)
+                          segments   believed   words dropped
+    noise, whole clips          40          0
+    noise, after VAD            32          1
+    cries and laughter          40          2
+    read speech                 40         40             0 %
+    many readers                43         40           1.1 %
+    acted, short                40         40             0 %
+    calls at 8 kHz              73         62           2.3 %
+    meetings, distant           47         39           3.9 %
+
+With -.75 and .06 a token, and one beam, twice as much was believed of bursts. Segments between the
+thresholds are "um", "make", "on the", seldom a "Bye.".
 
 A text is dropped as a whole, with the reason, so that nobody votes on words that nobody said.
 """
