@@ -41,7 +41,7 @@ def evidence(text="so it goes", seconds=2.0, **known):
     [
         (evidence(), ""),
         (evidence(""), "no words recognised"),
-        (evidence(no_speech=0.9), "hardly speech (evidence -0.96 for the words)"),
+        (evidence(no_speech=0.9), "hardly speech (evidence -0.80 for the words)"),
         (evidence(no_speech=0.9, tokens=20), ""),
         (evidence(logprob=-0.95), "hardly speech"),
         (evidence(logprob=-0.95, tokens=20, different=4), "hardly speech"),
@@ -62,7 +62,7 @@ def test_each_rule_says_why(given, reason):
 @pytest.mark.parametrize(
     ("changed", "given"),
     [
-        ({"least_evidence": -0.75}, evidence(logprob=-1.0)),
+        ({"least_evidence": -0.53}, evidence(logprob=-1.0)),
         ({"least_logprob": -1.0}, evidence(logprob=-1.1, tokens=20)),
         ({"most_compression": 2.4}, evidence("na " * 60, 20.0)),
         ({"most_repeats": 2}, evidence("ha ha ha")),
