@@ -19,6 +19,8 @@ from abhinaya.train.data.clips import Clip, DataError, read_clips
 WARM_NEUTRAL: Final = 0.8
 """Share of what is heard before that is neutral."""
 PIECES_S: Final = (1.0, 1.5, 2.0)
+LEARNT: Final = 2
+"""Speakers that were learnt from, heard for comparison."""
 OFFICE: Final = "office-ambience-24000-mono.opus"
 EKMAN: Final = {
     "anger": "angry",
@@ -31,20 +33,23 @@ EKMAN: Final = {
 }
 
 
-def clips(source: Source, corpus: str, most: int | None = None) -> Iterator[Session]:
+def clips(source: Source, corpus: str, split: str = "dev") -> Iterator[Session]:
     """Yield each clip once, right after 20 s of the same speaker's other, mostly neutral clips.
+
+    Of the split `train` there are as many speakers as LEARNT says.
 
     Raises:
         ConfigError: the corpus is not there.
 
     """
     try:
-        found = [clip for clip in read_clips(source.data, [corpus]) if clip.split == "dev"]
+        found = [clip for clip in read_clips(source.data, [corpus]) if clip.split == split]
     except DataError as error:
         raise ConfigError(str(source.data), str(error), REMEDY) from error
-    for speaker in sorted({clip.speaker for clip in found}):
+    speakers = sorted({clip.speaker for clip in found})
+    for speaker in speakers if split == "dev" else speakers[:LEARNT]:
         own = [clip for clip in found if clip.speaker == speaker]
-        halves = _halves(source, own, most or source.size.clips)
+        halves = _halves(source, own, source.size.clips)
         for half, other in (halves, halves[::-1]):
             warm = _warm(other, source.rng(speaker, "warm"))
             yield Session(speaker, tuple(half), warm=warm, apart=True)

@@ -26,6 +26,8 @@ ACTED: Final = (
     "RAVDESS, matching words",
     "RAVDESS, neutral words",
 )
+LEARNT: Final = "RAVDESS, learnt from"
+"""For comparison alone: who is unknown must be heard worse."""
 CALM: Final = (
     "neutral voices",
     "neutral voices, clip alone",
@@ -136,7 +138,7 @@ def _words(heard: Heard) -> Iterator[Row]:
 
 
 def _acted(heard: Heard, names: Sequence[str]) -> Iterator[Row]:
-    for name in ACTED:
+    for name in (*ACTED, LEARNT):
         if answers := heard.get(name):
             values = {who: measures.macro_f1(answers, who) for who in (*names, VOTE)}
             yield Row("acted speakers: macro-F1 [95 %]", name, len(answers), values)

@@ -331,7 +331,7 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
 
     def read(path: Path) -> np.ndarray:
         stem = path.stem
-        return level(0.3 if stem == "y" else (int(stem) + 2) / 100, 3.0).samples
+        return level((int(stem) + 2) / 100 if stem.isdigit() else 0.3, 3.0).samples
 
     monkeypatch.setattr("abhinaya.bench.quality.acted.read", read)
     return Source(tmp_path)
@@ -348,6 +348,8 @@ def test_each_acted_clip_is_scored_once_and_never_warms_its_own_session(corpus: 
         assert not own & {float(s.samples[0]) for s in session.warm}
         truths = [segment.truth for segment in session.warm]
         assert (truths.count("neutral"), truths.count("angry")) == (5, 1)
+    (learnt, _) = clips(corpus, "ravdess", "train")
+    assert learnt.speaker == "r1", "of the other split"
     again = list(clips(corpus, "ravdess"))
     assert [[s.truth for s in one.warm] for one in again] == [
         [s.truth for s in one.warm] for one in sessions
