@@ -52,7 +52,7 @@ def test_list_has_a_line_for_each_model(capsys, monkeypatch) -> None:
     assert [line.split()[0] for line in lines] == list(MODELS)
     assert head.split() == ["NAME", "NEEDS", "PARAMETERS", "FILES", "LICENCE", "WHAT"]
     by_name = {line.split()[0]: line for line in lines}
-    assert "here" in by_name["compact-speech"]
+    assert "here" in by_name["tiny-speech"]
     assert "0 of 1" in by_name["wavlm"]
     assert "audio+transcript" in by_name["salmonn-7b"]
     assert "+ yours" in by_name["salmonn-7b"]
