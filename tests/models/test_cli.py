@@ -29,7 +29,8 @@ def test_the_catalogue_knows_every_name() -> None:
 @pytest.mark.parametrize("name", [n for n, e in CATALOGUE.items() if e.packaged])
 def test_the_catalogue_knows_what_packaged_models_weigh(name) -> None:
     card = load(name).card
-    assert CATALOGUE[name].parameters == pytest.approx(card.parameters, rel=0.01)
+    if card.parameters is not None:  # an ONNX file does not say
+        assert CATALOGUE[name].parameters == pytest.approx(card.parameters, rel=0.01)
     assert CATALOGUE[name].needs == tuple(sorted(card.needs))
 
 

@@ -62,7 +62,7 @@ BACKGROUNDS: Final[Mapping[str, Background]] = {
     "tiny-joint": Background(
         "CC-BY-NC-SA-4.0",
         True,
-        (*SPEECH_DATA, *TEXT_DATA),
+        (*SPEECH_DATA, *TEXT_DATA, "RECCON train, part of DailyDialog (CC BY-NC-SA 4.0)"),
         (
             ACTED,
             CONTEMPT,
