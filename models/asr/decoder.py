@@ -9,7 +9,14 @@ from typing import Any
 
 from abhinaya.models.asr.base import Audio, SpokenWord
 from abhinaya.models.asr.engine import Engine, Hypothesis
-from abhinaya.models.asr.guards import Evidence, Guards, doubt, speech_seconds, suspicious
+from abhinaya.models.asr.guards import (
+    Evidence,
+    Guards,
+    doubt,
+    impossible,
+    speech_seconds,
+    suspicious,
+)
 from abhinaya.models.asr.prompt import Prompter
 from abhinaya.models.asr.voice import Voice
 from abhinaya.models.base import SAMPLE_RATE
@@ -126,7 +133,10 @@ class Decoder:
         languages: Sequence[str],
         group: Sequence[Heard],
     ) -> list[str]:
-        """Return what is believed in English, where it is in another language."""
+        """Return what is believed in English, where it is in another language.
+
+        A translation is less probable than what was said: only an impossible one is dropped.
+        """
         wanted = [
             self._translate and not each.reason and language != "en"
             for each, language in zip(said, languages, strict=True)
@@ -136,7 +146,9 @@ class Decoder:
         prompts = [self._prompter.prompt(language, (), "translate") for language in languages]
         english = self._generate(encoded, prompts)
         return [
-            each.text if asked and not doubt(evidence_of(each, heard.samples), self._guards) else ""
+            each.text
+            if asked and not impossible(evidence_of(each, heard.samples), self._guards)
+            else ""
             for each, asked, heard in zip(english, wanted, group, strict=True)
         ]
 

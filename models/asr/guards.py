@@ -108,7 +108,7 @@ def doubt(evidence: Evidence, guards: Guards) -> str:
     """Say why a text should not be believed; nothing if it should."""
     if not evidence.text.strip():
         return "no words recognised"
-    if reason := _impossible(evidence, guards):
+    if reason := impossible(evidence, guards):
         return reason
     if evidence.logprob < guards.least_logprob:
         return f"not understood (log probability {evidence.logprob:.2f})"
@@ -120,13 +120,13 @@ def doubt(evidence: Evidence, guards: Guards) -> str:
 def suspicious(evidence: Evidence, guards: Guards) -> bool:
     """Tell whether a text heard in a cut window should be heard again in the whole one."""
     return (
-        bool(_impossible(evidence, guards))
+        bool(impossible(evidence, guards))
         or evidence.logprob < SUSPICIOUS_LOGPROB
         or evidence.tokens < guards.least_tokens_per_s * evidence.speech_s
     )
 
 
-def _impossible(evidence: Evidence, guards: Guards) -> str:
+def impossible(evidence: Evidence, guards: Guards) -> str:
     """Say why nobody can have said this."""
     words = evidence.text.lower().split()
     if compression(evidence.text) > guards.most_compression or repeats(words) > guards.most_repeats:

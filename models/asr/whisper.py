@@ -61,7 +61,8 @@ class Whisper:
             large.
         language: ISO 639-1; empty to detect it for each stream.
         task: `transcribe`, or `translate` to have English beside the original.
-        beam_size: of final transcriptions; 1 is greedy and fastest.
+        beam_size: of final transcriptions; 1 is greedy and an eighth cheaper, with 8 % more word
+            errors.
         previous_text: whether to prompt with the text of the segment before, which keeps names and
             style, and mistakes. Nothing after a segment that had no text, so that a loop ends.
         hotwords: words and names to expect, with spaces or commas between them.
@@ -87,7 +88,7 @@ class Whisper:
         window: str = "auto",
         language: str = "",
         task: str = "transcribe",
-        beam_size: int = 1,
+        beam_size: int = 5,
         previous_text: bool = False,
         hotwords: str | Sequence[str] = "",
         word_times: bool = True,

@@ -55,12 +55,11 @@ class Settings:
 
     def probabilities(self, scores: FloatArray, seconds: float, neutral: int) -> FloatArray:
         """Return probabilities [C'] of scores [C'], leaning to calm by how little was heard."""
-        own = softmax(scores / self.temperature + self.neutral * np.eye(len(scores))[neutral])
+        own = softmax((scores + self.neutral * np.eye(len(scores))[neutral]) / self.temperature)
         trust = min(1.0, seconds / self.enough_s)
         prior = np.full(len(own), (1.0 - self.calm) / (len(own) - 1), np.float32)
         prior[neutral] = self.calm
-        leaning: FloatArray = trust * own + (1.0 - trust) * prior
-        leaning /= leaning.sum()
+        leaning: FloatArray = (trust * own + (1.0 - trust) * prior).astype(np.float32)
         return leaning
 
 
@@ -86,9 +85,9 @@ class Ears:
         self.said = said.read(path, name, metadata)
         try:
             self.settings = Settings(**self.said.settings)
-            self._usual, self._unit = tensors.pop("usual"), tensors.pop("unit")
-            if self._usual.shape != (len(LEVELS), WIDTH) or not tensors:
-                raise KeyError(f"usual of shape {self._usual.shape}")
+            self.usual, self._unit = tensors.pop("usual"), tensors.pop("unit")
+            if self.usual.shape != (len(LEVELS), WIDTH) or not tensors:
+                raise KeyError(f"usual of shape {self.usual.shape}")
         except (KeyError, TypeError) as error:
             raise DamagedFileError(path, f"made for another version: {error}", remedy) from error
         numbers = sorted({key.split("/")[0] for key in tensors})
@@ -102,16 +101,22 @@ class Ears:
 
     def hear(self, utterance: Utterance, words: FloatArray | None) -> Ballot | Abstention:
         """Return the answer to one utterance."""
-        voice = Voice.of(utterance.state, self._usual)
+        voice = Voice.of(utterance.state, self.usual)
         seconds = len(utterance.samples) / SAMPLE_RATE
         if seconds < LEAST_S or not np.any(np.nan_to_num(utterance.samples)):
             return Abstention(TOO_LITTLE, state=voice.pack())
         levels = self._encoder.encode(utterance.samples).levels
-        frames = measured(levels, voice.measure(self._usual), self._unit)
+        answer = self.judge(levels, voice, seconds, words)
+        return replace(answer, state=voice.after(levels, seconds).pack())
+
+    def judge(
+        self, levels: FloatArray, voice: Voice, seconds: float, words: FloatArray | None
+    ) -> Ballot:
+        """Return the answer to levels [L, T, D] of so many seconds of a voice, without a state."""
+        frames = measured(levels, voice.measure(self.usual), self._unit)
         scores = np.mean([head.scores(frames, words) for head in self._heads], axis=0)
         row = self.settings.probabilities(scores, seconds, self._neutral)
-        after = voice.after(levels, seconds).pack()
-        return replace(ballot(self.said.spread(row)), state=after)
+        return ballot(self.said.spread(row))
 
     def card(self, *needs: Need) -> Card:
         """Return the card."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 import fakes
 import numpy as np
 import pytest
 
+from abhinaya.bench import live_words
 from abhinaya.bench.dense import Placed, Utterance, lay
 from abhinaya.bench.live_words import errors_on_whole
+from abhinaya.bench.machine import pss_mib, resident_mib
 from abhinaya.bench.words_live import WordTimes
 from abhinaya.models.asr import Transcription
 from abhinaya.stream.clock import SAMPLE_RATE
@@ -123,6 +127,32 @@ def test_what_never_came_is_missing_and_its_words_are_errors() -> None:
     times.event(fakes.gap(0, stream="a"), ZERO + 4)
     result = times.result()
     assert (result.missing, result.errors, result.final_s, times.gaps) == (1, 2, (), 1)
+
+
+def test_cost_counts_what_was_used_after_the_first_stream_began(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    used = {os.getpid(): 5.0, 77: 3.0}
+    memory = {os.getpid(): 40.0, 77: 100.0}
+    monkeypatch.setattr(live_words, "running", lambda processes: [("S1-0", 77)])
+    monkeypatch.setattr(live_words, "cpu_seconds", lambda pid: used[pid])
+    monkeypatch.setattr(live_words, "pss_mib", lambda pid: memory[pid])
+    cost = live_words.Cost()
+    cost.look(None, 0.0)  # type: ignore[arg-type]
+    used[77] = 4.0
+    cost.event(started(), ZERO)
+    memory[77] = 150.0
+    cost.look(None, 1.0)  # type: ignore[arg-type]
+    used[77], memory[77] = 0.0, 10.0  # it has died: what it used stays used
+    used[os.getpid()] = 6.5
+    cost.look(None, 2.0)  # type: ignore[arg-type]
+    assert cost.cpu_s == pytest.approx(1.0 + 1.5)
+    assert cost.pss_mib == 190.0
+
+
+def test_proportional_memory_is_at_most_resident_memory() -> None:
+    assert 0 < pss_mib(os.getpid()) <= resident_mib(os.getpid()) + 1
+    assert pss_mib(2**22 + 1) == 0.0
 
 
 def test_the_same_weights_on_whole_utterances() -> None:

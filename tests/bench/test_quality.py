@@ -378,7 +378,7 @@ def test_rows_of_known_answers_and_their_table(capsys: pytest.CaptureFixture[str
     assert by_name["acted speakers", "RAVDESS"].values["vote"].value == 1.0
     assert by_name["nobody moved", "calls"].values == {"S1": 1.0, "T2": 0.0, "vote": 1.0}
     assert by_name["nobody moved", "  calls, under 1 s"].n == 1
-    assert by_name["words", "noise and bursts that are given words"].values == {"words": 0.5}
+    assert by_name["words", "noise and bursts: share given words"].values == {"words": 0.5}
     assert by_name["vote minus best member [95 %]", "calls: T2"].values["vote"].value == -1.0
     written = json.loads(json.dumps(as_json(rows)))
     assert written[0]["n"] > 0

@@ -5,12 +5,16 @@ from pathlib import Path
 
 import numpy as np
 
+from abhinaya.bench.asr_clips import distance, words_of
 from abhinaya.bench.demo import CALL
 from abhinaya.bench.demo.make_call import RATE, SCRIPT, FloatArray, Turn, mix, write
+from abhinaya.bench.quality.sessions import Cutter
+from abhinaya.models.asr import Hearing
 from abhinaya.stream.clock import SAMPLE_RATE
-from abhinaya.stream.config import VadConfig
+from abhinaya.stream.config import VadConfig, load
 from abhinaya.stream.listener import Listener
 from abhinaya.stream.sources import InputConfig, open_source
+from abhinaya.stream.work import transcriber_of
 
 
 def read(path: Path) -> FloatArray:
@@ -31,6 +35,20 @@ def test_each_turn_is_heard_on_its_own_channel() -> None:
     pieces.sort(key=lambda entry: entry[1].start)
     turns = [channel for channel, _ in groupby(channel for channel, _ in pieces)]
     assert turns == [0 if turn.who == "agent" else 1 for turn in SCRIPT]
+
+
+def test_the_words_of_the_call_are_heard_right() -> None:
+    asr = load("embedded").asr
+    assert asr is not None
+    transcriber = transcriber_of(asr)
+    errors = words = 0
+    for channel, who in enumerate(("agent", "customer")):
+        pieces = Cutter().pieces(read(CALL)[:, channel])
+        said = transcriber.transcribe([Hearing(piece.samples) for piece in pieces])
+        reference = words_of(" ".join(turn.text for turn in SCRIPT if turn.who == who))
+        errors += distance(reference, words_of(" ".join(each.text for each in said)))
+        words += len(reference)
+    assert errors / words < 0.05
 
 
 def test_the_turns_are_laid_one_after_another_each_on_its_side(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ import pytest
 from scripted_server import Say, Scripted, completion, scripted
 
 from abhinaya.bench.demo import CALL
+from abhinaya.bench.recording import spans
 from abhinaya.stream import cli
+from abhinaya.stream.config import VadConfig
 
 pytestmark = pytest.mark.processes
 
@@ -78,7 +80,7 @@ def test_a_refiner_that_hangs_changes_nothing_and_is_not_missed(
         code, found = labelled(capfd, *refiner(server, timeout_s=0.5, attempts=1))
         assert server.requests
     assert code == 0
-    assert len(found) == 10
+    assert len(found) == len(spans(CALL, VadConfig()))
     for (verdict,) in found.values():  # no revision
         assert (verdict["revision"], verdict["refinement"]) == (0, None)
         assert verdict["missing"] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,22 @@ EKMAN: Final[Mapping[str, str]] = {
     "sadness": "sad",
     "surprise": "surprise",
 }
+RECCON: Final[Mapping[str, str]] = {
+    "anger": "angry",
+    "angry": "angry",
+    "disgust": "disgust",
+    "excited": "happy",
+    "fear": "fear",
+    "happines": "happy",
+    "happiness": "happy",
+    "happy": "happy",
+    "neutral": "neutral",
+    "sad": "sad",
+    "sadness": "sad",
+    "surprise": "surprise",
+    "surprised": "surprise",
+}
+"""As RECCON spells them; others it has are left out."""
 EMORYNLP: Final[Mapping[str, str]] = {
     "Joyful": "happy",
     "Mad": "angry",
@@ -93,6 +110,27 @@ def read_emorynlp(data: Path, split: str) -> list[Sentence]:
     """EmoryNLP (Zahiri and Choi, 2018), the five labels that have a counterpart."""
     path = data / "text" / "emorynlp" / f"{split}.csv"
     return _table(path, EMORYNLP)
+
+
+def read_reccon(data: Path, split: str) -> list[Sentence]:
+    """RECCON's part of DailyDialog (Poria et al., 2021): everyday talk; `split` is train or valid.
+
+    Raises:
+        DataError: the file is missing, or is not RECCON's.
+
+    """
+    path = data / "text" / "reccon" / f"{split}.json"
+    try:
+        turns = [turn for told in json.loads(_open(path)).values() for turn in told[0]]
+        return _spoken(
+            [
+                Sentence(normalise_text(turn["utterance"]), (RECCON[turn["emotion"]],))
+                for turn in turns
+                if turn["emotion"] in RECCON
+            ]
+        )
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise DataError(f"{path}: not RECCON's dialogues: {error!r}") from error
 
 
 def read_meld(data: Path, split: str) -> list[Sentence]:

@@ -21,8 +21,8 @@ class Background:
 
 SPEECH_DATA: Final = (
     "levels 1 and 2 of the encoder of Whisper tiny.en, unchanged and not in this file (MIT)",
-    "RAVDESS, speech of 18 actors (CC BY-NC-SA 4.0)",
-    "nEMO, nine Polish speakers (CC BY-NC-SA 4.0)",
+    "RAVDESS, speech of actors 1-16 (CC BY-NC-SA 4.0); 17 and 18 are measured",
+    "nEMO, seven Polish speakers (CC BY-NC-SA 4.0); KD0 and SM0 are measured",
     "LibriSpeech, half of 261 readers as neutral, the other half measured (CC BY 4.0)",
 )
 TEXT_DATA: Final = (
@@ -62,7 +62,7 @@ BACKGROUNDS: Final[Mapping[str, Background]] = {
     "tiny-joint": Background(
         "CC-BY-NC-SA-4.0",
         True,
-        (*SPEECH_DATA, *TEXT_DATA, "RECCON train, part of DailyDialog (CC BY-NC-SA 4.0)"),
+        (*SPEECH_DATA, *TEXT_DATA, "RECCON's part of DailyDialog, train (CC BY-NC-SA 4.0)"),
         (
             ACTED,
             CONTEMPT,

@@ -184,7 +184,7 @@ def _crops(samples: FloatArray, count: int, rng: np.random.Generator) -> Iterato
 
 def _item(clip: Clip, samples: FloatArray, whole: bool, encoder: Encoder) -> _Item:
     # segments travel as 16 bits
-    rounded = np.clip(np.round(samples * 32768), -32768, 32767).astype(np.float32) / 32768
+    rounded = (np.clip(np.round(samples * 32768), -32768, 32767) / 32768).astype(np.float32)
     levels = encoder.encode(rounded).levels.astype(np.float16)
     return _Item(clip, whole, len(samples) / SAMPLE_RATE, levels.transpose(1, 0, 2))
 

@@ -25,7 +25,6 @@ from abhinaya.models.tiny.voice import Voice
 from abhinaya.train.data.clips import read_clips
 from abhinaya.train.data.readers import READERS, read_readers
 from abhinaya.train.loop import Schedule, fit
-from abhinaya.train.splits import TUNE_SPEAKERS
 from abhinaya.train.tiny.network import Network
 from abhinaya.train.tiny.sessions import Plan, Sessions, joined, sessions
 from abhinaya.train.tiny.voices import SHIPPED, Before, Voices
@@ -53,7 +52,7 @@ class SpeechRecipe:
     """Networks of different seeds whose scores are averaged."""
     words: bool = False
     """Whether they read words too: ST1."""
-    renderings: int = 1
+    renderings: int = 2
     """Copies of each clip through drawn channels, besides the clip as it is."""
     shares: Mapping[str, float] = field(
         default_factory=lambda: {"ravdess": 0.4, "nemo": 0.4, READERS: 0.2}
@@ -66,6 +65,10 @@ class SpeechRecipe:
     dropout: float = 0.3
     smoothing: float = 0.05
     batch: int = 64
+    settings: Settings = field(
+        default_factory=lambda: Settings(temperature=1.0, neutral=0.5, enough_s=1.5, calm=0.8)
+    )
+    """Chosen on the tuning speakers (train/LOG.md); the temperature is fitted anew."""
     step: int = 2
     """Every so many frames are looked at in training; all of them afterwards."""
     schedule: Schedule = field(default_factory=lambda: Schedule(steps=1_500, average=0.99))
@@ -254,11 +257,6 @@ def write(path: Path, name: str, trained: Trained, settings: Settings) -> None:
 def words_of(data: Path, recipe: SpeechRecipe) -> Words | None:
     """Return the sentences that a recipe pairs voices with, if it does."""
     return read_words(data, SPEECH_LABELS, recipe.seed) if recipe.words else None
-
-
-def is_tune(items: Sessions) -> npt.NDArray[np.bool_]:
-    """Return which items are of speakers that calibration may look at."""
-    return np.isin(items.speaker, sorted(TUNE_SPEAKERS))
 
 
 RECIPES: Final[Mapping[str, SpeechRecipe]] = {

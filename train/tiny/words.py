@@ -15,11 +15,11 @@ import numpy as np
 from abhinaya.models.base import FloatArray
 from abhinaya.models.tiny.speech import WORDS, word_features
 from abhinaya.models.tiny.text import TextTower
-from abhinaya.train.data.texts import Sentence, read_emorynlp, read_goemotions
+from abhinaya.train.data.texts import Sentence, read_emorynlp, read_goemotions, read_reccon
 from abhinaya.train.data.word_errors import with_errors
 from abhinaya.train.tiny.text_batches import common_words
 
-SENTENCES = 12_000
+SENTENCES = 16_000
 """Of the training corpora, drawn; reading them all changes nothing."""
 MOST_ERRORS = 0.15
 """Share of words that the transcriber mistakes, at most."""
@@ -91,4 +91,5 @@ def read_words(data: Path, labels: Sequence[str], seed: int) -> Words:
         DataError: a corpus is missing.
 
     """
-    return Words([*read_goemotions(data, "train"), *read_emorynlp(data, "train")], labels, seed)
+    talk = [*read_emorynlp(data, "train"), *read_reccon(data, "train")]
+    return Words([*read_goemotions(data, "train"), *talk], labels, seed)

@@ -1,0 +1,170 @@
+"""The rule that the embedded profile votes by: fitted on people and sentences left out.
+
+What the voters say of the tuning speakers (`make.held_out`) with sentences that no text tower has
+learnt from. Words agree with the voice, are calm, contradict it or are missing, and segments are
+whole or short: so the rule is fitted, and its probabilities are right, for all of these. A neutral
+voice always speaks calm sentences or none: what it is called otherwise is a false alarm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from abhinaya.models.base import Ballot, Utterance
+from abhinaya.models.combiner import Combiner, Member
+from abhinaya.models.combiner_file import write_combiner
+from abhinaya.models.labels import LABELS
+from abhinaya.models.tiny import text
+from abhinaya.models.tiny.speech import JOINT, SPEECH, WORDS, Ears, word_features
+from abhinaya.models.tiny.text import TinyText
+from abhinaya.train.data.readers import READERS
+from abhinaya.train.fit_ensemble import Answers, fit_ensemble, least_confidence
+from abhinaya.train.tiny.make import for_tuning, held_out
+from abhinaya.train.tiny.sessions import Sessions
+from abhinaya.train.tiny.speech import SpeechRecipe, read_sessions
+from abhinaya.train.tiny.voices import Before, Voices
+
+FILE: Final = "tiny-vote.json"
+NAMES: Final[Mapping[str, str]] = {"S1": SPEECH, "T2": text.NAME, "ST1": JOINT}
+
+
+@dataclass(frozen=True)
+class VoteRecipe:
+    """How the rule is fitted."""
+
+    seed: int = 0
+    times: int = 2
+    """That each segment is given words."""
+    alike: float = 0.25
+    calm: float = 0.4
+    other: float = 0.1
+    """Shares of segments with words of the same label, of calm ones, of any; the rest has none."""
+    neutral: float = 0.5
+    """Share of neutral speech that the probabilities are of."""
+    most_alarms: float = 0.05
+    """Share of neutral segments that may be called otherwise: below the threshold that holds it,
+    the label is `unknown`."""
+    before: Before = Before((4.0, 30.0), (0.7, 1.0), 0.1)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One segment with what is said in it."""
+
+    item: int
+    words: str
+    truth: str
+
+
+def fit_vote(
+    data: Path,
+    cache: Path,
+    out: Path,
+    recipe: VoteRecipe,
+    sentences: Mapping[str, Sequence[str]],
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Fit the rule and write `out`/FILE; return its path.
+
+    `sentences` are by label, and nobody has learnt from them.
+
+    Raises:
+        DataError: data is missing.
+        ModelError: the voters that were trained without the tuning speakers are.
+
+    """
+    every = read_sessions(data, cache, SpeechRecipe(), say)
+    items = every.of(for_tuning(every) & (every.rendering < 2))
+    rng = np.random.default_rng(recipe.seed)
+    cases = [_case(items, i, recipe, sentences, rng) for i in range(len(items.label))]
+    for _ in range(recipe.times - 1):
+        cases += [_case(items, i, recipe, sentences, rng) for i in range(len(items.label))]
+    votes = _votes(items, cases, cache, recipe, rng)
+    answers = Answers(
+        tuple(votes),
+        np.array([LABELS.index(case.truth) for case in cases]),
+        tuple(str(items.speaker[case.item]) for case in cases),
+        tuple(sorted(NAMES)),
+    )
+    fit = fit_ensemble(answers, "logistic", recipe.neutral, recipe.seed)
+    least = least_confidence(fit.held_out, answers.truth, recipe.most_alarms)
+    say(f"{len(cases)} cases; {dict(fit.plans)}; unknown below {least:.3f}")
+    versions = {"S1": Ears(SPEECH, None), "ST1": Ears(JOINT, None)}
+    members = {
+        name: Member(
+            model,
+            versions[name].said.version if name in versions else TinyText().card.version,
+            fit.temperatures[name],
+            fit.weights[name],
+        )
+        for name, model in NAMES.items()
+    }
+    path = out / FILE
+    write_combiner(
+        path,
+        Combiner(
+            "logistic",
+            members,
+            least,
+            fit.logistic,
+            "abhinaya train tiny-vote",
+            {"speakers": sorted(set(map(str, items.speaker[items.corpus != READERS])))},
+            {},
+        ),
+    )
+    return path
+
+
+def _case(
+    items: Sessions,
+    item: int,
+    recipe: VoteRecipe,
+    sentences: Mapping[str, Sequence[str]],
+    rng: np.random.Generator,
+) -> Case:
+    truth = str(items.label[item])
+    chance = rng.random()
+    if chance < recipe.alike:
+        said = truth
+    elif chance < recipe.alike + recipe.calm:
+        said = "neutral"
+    elif chance < recipe.alike + recipe.calm + recipe.other and truth != "neutral":
+        said = sorted(sentences)[int(rng.integers(len(sentences)))]
+    else:
+        return Case(item, "", truth)
+    return Case(item, sentences[said][int(rng.integers(len(sentences[said])))], truth)
+
+
+def _votes(
+    items: Sessions,
+    cases: Sequence[Case],
+    cache: Path,
+    recipe: VoteRecipe,
+    rng: np.random.Generator,
+) -> list[dict[str, Ballot]]:
+    """Return what each voter says of each case; who abstains is missing."""
+    folder = held_out(cache)
+    ears = {name: Ears(name, str(folder / f"{name}.safetensors")) for name in (SPEECH, JOINT)}
+    tower, reader = text.shared(), TinyText()
+    voices = Voices(items, ears[SPEECH].usual)
+    found = []
+    for case in cases:
+        levels = items.levels(case.item).transpose(1, 0, 2)
+        seconds = float(items.seconds[case.item])
+        voice = voices.draw(case.item, recipe.before, rng)
+        votes: dict[str, Ballot] = {"S1": ears[SPEECH].judge(levels, voice, seconds, None)}
+        words = np.zeros(WORDS, np.float32)
+        if case.words:
+            words = word_features(tower.read([case.words])[1])[0]
+            utterance = Utterance(np.zeros(0, np.float32), transcript=case.words)
+            (answer,) = reader.vote([utterance])
+            if isinstance(answer, Ballot):
+                votes["T2"] = answer
+        votes["ST1"] = ears[JOINT].judge(levels, voice, seconds, words)
+        found.append(votes)
+    return found
