@@ -2,6 +2,7 @@
 
 abhinaya train RECIPE --data MANIFEST --out DIR    see docs/training.md and `train list`
 abhinaya train tiny-speech, tiny-text, tiny-joint  the embedded voters
+abhinaya train tiny-vote                           the rule that the embedded profile votes by
 abhinaya train crossval                            tiny-speech without some speakers or a corpus
 abhinaya train evaluate tiny-text                  its figures, written into its card
 abhinaya train ensemble                            what the voters' votes are combined by
@@ -28,7 +29,8 @@ CACHE: Final = Path("/tmp/abhinaya-cache")  # noqa: S108 - features and a teache
 FOLDS: Final = CACHE / "folds"
 WEIGHTS: Final = Path(__file__).resolve().parent.parent / "models" / "tiny" / "weights"
 TEXT: Final = "tiny-text"
-COMMANDS: Final = (*BACKGROUNDS, "crossval", "ensemble", "evaluate")
+VOTE: Final = "tiny-vote"
+COMMANDS: Final = (*BACKGROUNDS, VOTE, "crossval", "ensemble", "evaluate")
 """The rest are recipes of the trainer; the embedded voters have a loop of their own (`loop.py`)."""
 
 
@@ -44,6 +46,8 @@ def main(argv: list[str]) -> int:
             ensemble_cli.run_ensemble(args, _say)
         elif args.command == "crossval":
             _crossval(args)
+        elif args.command == VOTE:
+            _vote(args)
         else:
             _train(args)
     except (DataError, TrainingError, ModelError) as error:
@@ -59,8 +63,9 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for model in BACKGROUNDS:
-        command = commands.add_parser(model, help=f"train {model} and write its weights and card")
+    helps = {model: f"train {model} and write its weights and card" for model in BACKGROUNDS}
+    for model, told in {**helps, VOTE: "fit the rule of the embedded profile"}.items():
+        command = commands.add_parser(model, help=told)
         _add_folders(command)
         command.add_argument("--out", type=Path, default=WEIGHTS, help="folder of the weights")
         _add_recipe(command)
@@ -110,6 +115,13 @@ def _train(args: argparse.Namespace) -> None:
     if args.command == TEXT:
         how = f"train evaluate {TEXT} --weights {path}"
     _say(f"wrote {path}; measure it with: abhinaya {how}")
+
+
+def _vote(args: argparse.Namespace) -> None:
+    from abhinaya.train.tiny.vote import VoteRecipe, fit_vote  # torch, only for who asks
+
+    recipe = changed(VoteRecipe(), args.set)
+    _say(f"wrote {fit_vote(args.data, args.cache, args.out, recipe, _say)}")
 
 
 def _train_text(args: argparse.Namespace, settings: list[str]) -> Path:

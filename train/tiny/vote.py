@@ -23,10 +23,12 @@ from abhinaya.models.tiny import text
 from abhinaya.models.tiny.speech import JOINT, SPEECH, WORDS, Ears, word_features
 from abhinaya.models.tiny.text import TinyText
 from abhinaya.train.data.readers import READERS
+from abhinaya.train.data.texts import read_emorynlp, read_goemotions, read_reccon
 from abhinaya.train.fit_ensemble import Answers, fit_ensemble, least_confidence
 from abhinaya.train.tiny.make import for_tuning, held_out
 from abhinaya.train.tiny.sessions import Sessions
-from abhinaya.train.tiny.speech import SpeechRecipe, read_sessions
+from abhinaya.train.tiny.speech import SPEECH_LABELS, SpeechRecipe, read_sessions
+from abhinaya.train.tiny.text import divide
 from abhinaya.train.tiny.voices import Before, Voices
 
 FILE: Final = "tiny-vote.json"
@@ -66,18 +68,16 @@ def fit_vote(
     cache: Path,
     out: Path,
     recipe: VoteRecipe,
-    sentences: Mapping[str, Sequence[str]],
     say: Callable[[str], None] = print,
 ) -> Path:
     """Fit the rule and write `out`/FILE; return its path.
-
-    `sentences` are by label, and nobody has learnt from them.
 
     Raises:
         DataError: data is missing.
         ModelError: the voters that were trained without the tuning speakers are.
 
     """
+    sentences = unread(data)
     every = read_sessions(data, cache, SpeechRecipe(), say)
     items = every.of(for_tuning(every) & (every.rendering < 2))
     rng = np.random.default_rng(recipe.seed)
@@ -118,6 +118,21 @@ def fit_vote(
         ),
     )
     return path
+
+
+def unread(data: Path) -> dict[str, list[str]]:
+    """Return sentences by label that no text tower has learnt from.
+
+    Raises:
+        DataError: a corpus is missing.
+
+    """
+    _, tuning = divide(read_goemotions(data, "train") + read_emorynlp(data, "train"))
+    found: dict[str, list[str]] = {label: [] for label in SPEECH_LABELS}
+    for sentence in [*tuning, *read_reccon(data, "valid")]:
+        if len(sentence.labels) == 1:
+            found[sentence.labels[0]].append(sentence.text)
+    return found
 
 
 def _case(
