@@ -75,7 +75,7 @@ def test_probabilities_lean_to_calm_by_the_seconds() -> None:
 def test_temperature_and_bias_by_hand() -> None:
     scores = np.arange(7, dtype=np.float32)
     found = SETTINGS.probabilities(scores, 2.0, NEUTRAL)
-    powers = np.exp(scores / 2.0 + 0.5 * (np.arange(7) == NEUTRAL))
+    powers = np.exp((scores + 0.5 * (np.arange(7) == NEUTRAL)) / 2.0)
     np.testing.assert_allclose(found, powers / powers.sum(), rtol=1e-5)
 
 
