@@ -12,6 +12,7 @@ from sounds import buzz, hiss
 
 from abhinaya.models.asr import carrier
 from abhinaya.models.base import Ballot, Utterance
+from abhinaya.models.combiner_file import read_combiner
 from abhinaya.models.registry import load
 from abhinaya.models.tiny.encoder import LEVELS, WIDTH, Encoder
 from abhinaya.models.tiny.speech import Settings
@@ -146,3 +147,18 @@ def test_a_fold_is_trained_once(
     assert again == "".join(
         x for x in first.splitlines(True) if "speakers left out" in x or "trained without" in x
     )
+
+
+def test_the_vote_is_fitted_on_who_was_left_out(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = ["--data", str(tiny), "--cache", str(tmp_path / "cache"), "--out", str(tmp_path)]
+    assert main(["tiny-vote", *folders]) == 1
+    assert "held-out/tiny-speech.safetensors: there is no such" in capsys.readouterr().err
+    for model in ("tiny-speech", "tiny-joint"):
+        assert main([model, *folders, *FEW]) == 0
+    assert main(["tiny-vote", *folders]) == 0
+    combiner = read_combiner(tmp_path / "tiny-vote.json")
+    assert set(combiner.members) == {"S1", "T2", "ST1"}
+    assert combiner.members["S1"].model == "tiny-speech"
+    assert combiner.fitted_on["speakers"] == ["nemo_MK0", "ravdess_15"]
