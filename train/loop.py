@@ -1,4 +1,4 @@
-"""One training loop for the small towers: fixed steps, one cycle, averaged weights."""
+"""One training loop for the embedded voters: fixed steps, one cycle, averaged weights."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Schedule:
     average: float = 0.998
     """Decay of the averaged weights, which are what is kept: no checkpoint is picked on dev."""
     threads: int = 1
-    """Convolutions this small gain little from a second one, and lose much on a busy machine."""
+    """Networks this small gain little from a second one, and lose much on a busy machine."""
     report_every: int = 200
 
 
@@ -45,7 +45,6 @@ def fit(
 
     """
     torch.set_num_threads(schedule.threads)
-    tower = tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = copy.deepcopy(tower).eval()
     optimiser = torch.optim.AdamW(
         tower.parameters(), lr=schedule.rate, weight_decay=schedule.weight_decay

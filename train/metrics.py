@@ -131,10 +131,6 @@ class Selective:
         widths = np.diff(self.coverage, prepend=0.0)
         return float(np.sum(widths * (1.0 - self.accuracy)))
 
-    def accuracy_at(self, coverage: float) -> float:
-        """Accuracy of the surest answers that are at least `coverage` of all."""
-        return float(self.accuracy[np.searchsorted(self.coverage, coverage - 1e-12)])
-
 
 def selective(confidence: Numbers, right: npt.NDArray[np.bool_]) -> Selective:
     """Risk against coverage of N answers. Equal confidences are given or withheld together.

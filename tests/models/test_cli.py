@@ -29,7 +29,8 @@ def test_the_catalogue_knows_every_name() -> None:
 @pytest.mark.parametrize("name", [n for n, e in CATALOGUE.items() if e.packaged])
 def test_the_catalogue_knows_what_packaged_models_weigh(name) -> None:
     card = load(name).card
-    assert CATALOGUE[name].parameters == pytest.approx(card.parameters, rel=0.01)
+    if card.parameters is not None:  # an ONNX file does not say
+        assert CATALOGUE[name].parameters == pytest.approx(card.parameters, rel=0.01)
     assert CATALOGUE[name].needs == tuple(sorted(card.needs))
 
 
@@ -52,7 +53,7 @@ def test_list_has_a_line_for_each_model(capsys, monkeypatch) -> None:
     assert [line.split()[0] for line in lines] == list(MODELS)
     assert head.split() == ["NAME", "NEEDS", "PARAMETERS", "FILES", "LICENCE", "WHAT"]
     by_name = {line.split()[0]: line for line in lines}
-    assert "here" in by_name["compact-speech"]
+    assert "here" in by_name["tiny-speech"]
     assert "0 of 1" in by_name["wavlm"]
     assert "audio+transcript" in by_name["salmonn-7b"]
     assert "+ yours" in by_name["salmonn-7b"]

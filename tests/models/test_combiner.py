@@ -45,9 +45,9 @@ def combiner(**changes) -> Combiner:
     fields = {
         "method": "logistic",
         "members": {
-            "S1": Member("compact-speech", "2", 1.25),
-            "ST1": Member("compact-joint", "2"),
-            "T2": Member("compact-text", "1", 2.0, 0.5),
+            "S1": Member("tiny-speech", "2", 1.25),
+            "ST1": Member("tiny-joint", "2"),
+            "T2": Member("tiny-text", "1", 2.0, 0.5),
         },
         "min_confidence": 0.4,
         "logistic": logistic,
@@ -163,11 +163,11 @@ def test_a_decision_takes_microseconds():
 @pytest.mark.parametrize(
     ("voter", "model", "version", "words"),
     [
-        ("S1", "compact-speech", "2", ""),
-        ("S1", "compact-speech", "", ""),  # before the node has said which
+        ("S1", "tiny-speech", "2", ""),
+        ("S1", "tiny-speech", "", ""),  # before the node has said which
         ("S2", "salmonn-13b", "1", "it was fitted on S1, ST1, T2, not on S2"),
-        ("S1", "wavlm", "1", "it was fitted on S1 as compact-speech, which is now wavlm"),
-        ("S1", "compact-speech", "3", "it was fitted on compact-speech 2 as S1, not 3"),
+        ("S1", "wavlm", "1", "it was fitted on S1 as tiny-speech, which is now wavlm"),
+        ("S1", "tiny-speech", "3", "it was fitted on tiny-speech 2 as S1, not 3"),
     ],
 )
 def test_it_knows_its_voters_their_models_and_versions(voter, model, version, words):

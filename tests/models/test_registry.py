@@ -7,9 +7,7 @@ import sys
 import pytest
 
 from abhinaya.models.errors import OptionsError
-from abhinaya.models.registry import MODELS, UnknownModelError, load
-
-OURS = [name for name in MODELS if not name.startswith("compact-")]
+from abhinaya.models.registry import MODELS, REPLACED, UnknownModelError, load
 
 
 def test_importing_the_registry_imports_no_model() -> None:
@@ -22,7 +20,7 @@ def test_importing_the_registry_imports_no_model() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", MODELS)
 def test_every_name_leads_to_its_code(name: str) -> None:
     module, attribute = MODELS[name]
     assert callable(getattr(importlib.import_module(module), attribute))
@@ -33,6 +31,14 @@ def test_unknown_names_suggest_the_nearest() -> None:
         load("salmon-13b")
     with pytest.raises(UnknownModelError, match="known: audio-classification"):
         load("xyz")
+
+
+@pytest.mark.parametrize("old", REPLACED)
+def test_a_model_of_before_names_what_took_its_place(old: str) -> None:
+    assert old not in MODELS
+    assert REPLACED[old] in MODELS
+    with pytest.raises(UnknownModelError, match=f"'{REPLACED[old]}' took its place"):
+        load(old)
 
 
 @pytest.mark.parametrize(

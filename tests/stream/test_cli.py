@@ -333,7 +333,7 @@ def test_a_licence_that_forbids_commercial_use_must_be_accepted_outside_the_embe
     capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     profile = tmp_path / "own.toml"
-    profile.write_text('[voters.S1]\nmodel = "compact-speech"\n')
+    profile.write_text('[voters.S1]\nmodel = "tiny-speech"\n')
     code, events, errors = run(capfd, CALL, "--profile", profile)
     assert code == 6
     assert "--accept-noncommercial" in errors

@@ -16,7 +16,7 @@ from abhinaya.stream.config import Config, VadConfig, WorkerConfig, decode, enco
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.voting import load_combiner, rule_of
 
-GOOD = '[voters.S1]\nmodel = "compact-speech"\n'
+GOOD = '[voters.S1]\nmodel = "tiny-speech"\n'
 
 
 def write(tmp_path: Path, text: str) -> str:
@@ -52,7 +52,7 @@ def test_what_a_file_does_not_say_has_its_default(tmp_path: Path) -> None:
     assert config.profile == "mine"
     assert config.asr is None
     assert config.vad == VadConfig()
-    assert config.voters == {"S1": WorkerConfig(model="compact-speech")}
+    assert config.voters == {"S1": WorkerConfig(model="tiny-speech")}
 
 
 def test_every_value_of_a_file_arrives(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ profile = "night"
 model = "faster-whisper"
 max_batch = 1
 [voters.T2]
-model = "compact-text"
+model = "tiny-text"
 replicas = 3
 options = { threads = 2 }
 [vad]
@@ -181,14 +181,14 @@ def test_a_number_that_is_not_finite_is_refused(tmp_path: Path, value: str) -> N
 
 
 def test_a_voter_may_not_bear_the_name_of_the_transcriber(tmp_path: Path) -> None:
-    (fault,) = faults(tmp_path, GOOD + '[voters.asr]\nmodel = "compact-speech"\n')
+    (fault,) = faults(tmp_path, GOOD + '[voters.asr]\nmodel = "tiny-speech"\n')
     assert fault.startswith("voters.asr")
 
 
 @pytest.mark.parametrize("name", ["../S1", "a/b", "", "S 1", "-S1"])
 def test_the_name_of_a_voter_is_a_plain_word(tmp_path: Path, name: str) -> None:
     """It becomes the name of a process, of its log and of its socket's identity."""
-    (fault,) = faults(tmp_path, f'[voters."{name}"]\nmodel = "compact-speech"\n')
+    (fault,) = faults(tmp_path, f'[voters."{name}"]\nmodel = "tiny-speech"\n')
     assert fault.startswith(f"voters.{name}")
 
 
@@ -215,7 +215,7 @@ def test_overrides_win_and_reach_into_tables_that_the_file_has_not(tmp_path: Pat
     )
     assert config.flow.file_window == 5
     assert config.vad.pad_s == 0.2
-    assert config.voters["S1"] == WorkerConfig(model="compact-speech", replicas=2)
+    assert config.voters["S1"] == WorkerConfig(model="tiny-speech", replicas=2)
 
 
 def test_an_override_below_something_that_is_no_table_is_refused(tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_a_config_cannot_be_changed() -> None:
 
 
 def combiner_file(folder: Path, **changes: Any) -> Path:
-    members = {"S1": Member("compact-speech", "2", 1.5, 2.0), "T2": Member("compact-text", "1")}
+    members = {"S1": Member("tiny-speech", "2", 1.5, 2.0), "T2": Member("tiny-text", "1")}
     fields: dict[str, Any] = {"method": "weighted", "members": members, "min_confidence": 0.3}
     path = folder / "fitted.json"
     write_combiner(path, Combiner(**(fields | changes)))
@@ -322,8 +322,8 @@ def test_without_a_combiner_nothing_is_withheld(tmp_path: Path) -> None:
         (FITTED.replace("fitted.json", "gone.json"), "gone.json: there is no such file"),
         (FITTED.replace("weighted", "mean"), "was fitted for weighted, not mean"),
         (
-            FITTED.replace("compact-speech", "wavlm"),
-            "it was fitted on S1 as compact-speech, which is now wavlm",
+            FITTED.replace("tiny-speech", "wavlm"),
+            "it was fitted on S1 as tiny-speech, which is now wavlm",
         ),
         (FITTED + '[voters.X]\nmodel = "wavlm"\n', "it was fitted on S1, T2, not on X"),
     ],
@@ -365,7 +365,7 @@ def test_nobody_is_asked_about_close_calls_unless_a_refiner_is_named(tmp_path: P
         (GOOD + '[refiner]\nmodel = "zero-shot"\n', "nobody transcribes"),
         (REFINED + 'host = "S1"\n', "refiner.host"),
         (REFINED + "[vote]\nrefine_top = 1\n", "vote.refine_top = 1 is below 2"),
-        (GOOD + '[voters.refiner]\nmodel = "compact-text"\n', "voters.refiner is no name"),
+        (GOOD + '[voters.refiner]\nmodel = "tiny-text"\n', "voters.refiner is no name"),
     ],
 )
 def test_a_refiner_that_cannot_work_is_refused(tmp_path: Path, text: str, fault: str) -> None:

@@ -202,15 +202,15 @@ def test_a_model_is_found_missing_unknown_or_too_slow() -> None:
     embedded = load("embedded")
     (good,) = model(embedded, "T2", 60.0, False)
     assert good.state == "ok"
-    assert good.detail.startswith("compact-text ")
+    assert good.detail.startswith("tiny-text ")
     bad = load("embedded", {"voters.S1.options": {"weights": "/no/such.onnx"}})
     (missing,) = model(bad, "S1", 60.0, False)
     assert missing.state == "fault"
     assert "/no/such.onnx" in missing.detail
     assert missing.remedy
-    (unknown,) = model(load("embedded", {"voters.S1.model": "compact-speach"}), "S1", 60.0, False)
+    (unknown,) = model(load("embedded", {"voters.S1.model": "tiny-speach"}), "S1", 60.0, False)
     assert unknown.state == "fault"
-    assert "compact-speach" in unknown.detail
+    assert "tiny-speach" in unknown.detail
     (slow,) = model(embedded, "T2", 0.01, False)
     assert slow.detail == "was not loaded within 0.01 s"
     assert "--timeout" in slow.remedy

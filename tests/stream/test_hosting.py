@@ -11,11 +11,11 @@ from abhinaya.stream.hosting import guests
 
 PROFILE = """
 [voters.S1]
-model = "compact-speech"
+model = "tiny-speech"
 [voters.S2]
-model = "compact-speech"
+model = "tiny-speech"
 [voters.ST1]
-model = "compact-joint"
+model = "tiny-joint"
 host = "S2"
 """
 

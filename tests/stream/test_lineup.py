@@ -134,7 +134,7 @@ def test_a_host_that_cannot_be_loaded_is_missing_with_its_guest_and_the_others_g
     options = 'options = { whisper = "/no", beats = "/no", llm = "/no", checkpoint = "/no.pth" }'
     (tmp_path / "p.toml").write_text(
         '[asr]\nmodel = "faster-whisper"\n'
-        '[voters.S1]\nmodel = "compact-speech"\n'
+        '[voters.S1]\nmodel = "tiny-speech"\n'
         f'[voters.S2]\nmodel = "salmonn-13b"\n{options}\n'
         f'[voters.ST1]\nmodel = "salmonn-7b"\nhost = "S2"\n{options}\n'
     )

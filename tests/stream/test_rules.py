@@ -260,7 +260,7 @@ def test_a_file_of_rules_and_rules_in_a_profile_are_the_same(tmp_path: Path) -> 
     assert [r.name for r in rules] == ["angry customer", "nobody knows"]
     assert rules[0].command == ("notify-send", "angry")
     assert rules[0].cool_down_s == RuleConfig("x", "angry").cool_down_s
-    profile = write(tmp_path, '[voters.S1]\nmodel = "compact-speech"\n' + GOOD, "p.toml")
+    profile = write(tmp_path, '[voters.S1]\nmodel = "tiny-speech"\n' + GOOD, "p.toml")
     assert load(str(profile)).rules == rules
     own = config(rules=(rule(),))
     assert with_rules(own, tmp_path / "rules.toml").rules == (rule(), *rules)

@@ -24,7 +24,7 @@ PROFILE = """
 [asr]
 model = "faster-whisper"
 [voters.S1]
-model = "compact-speech"
+model = "tiny-speech"
 [vad]
 pad_s = 0.1
 min_speech_s = 0.3

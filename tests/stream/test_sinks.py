@@ -88,7 +88,7 @@ def node_up(service="S1"):
         node=f"{service}-0",
         service=service,
         gives="vote",
-        model="compact-speech",
+        model="tiny-speech",
         version="1",
         licence="CC BY-NC-SA 4.0",
         noncommercial=True,
@@ -443,7 +443,7 @@ def test_loading_names_what_is_not_ready():
 
 def test_processes_come_and_go_in_words():
     text, _ = shown([*EVENTS, node_up()])
-    assert "S1: compact-speech 1 (CC BY-NC-SA 4.0, no commercial use)" in text
+    assert "S1: tiny-speech 1 (CC BY-NC-SA 4.0, no commercial use)" in text
     assert text.count("CC BY-NC-SA") == 1, "a licence is shown once"
     assert "S1-0 is down: killed" in text
     assert "S1-0 is ready" in text

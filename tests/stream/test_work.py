@@ -418,7 +418,7 @@ def test_a_model_that_gives_the_wrong_number_of_answers_has_failed(count: int) -
 
 
 def test_an_embedded_voter_loads_and_votes_on_what_came_over_the_wire() -> None:
-    model = load_model("S1", WorkerConfig(model="compact-speech"))
+    model = load_model("S1", WorkerConfig(model="tiny-speech"))
     assert model.service.kind == "vote"
     assert set(model.service.labels) <= set(LABELS)
     noise = np.random.default_rng(0).normal(0, 3000, 16_000).astype(np.int16)

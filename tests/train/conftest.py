@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import wave
 from pathlib import Path
 
@@ -67,6 +68,15 @@ def _write_texts(data: Path) -> None:
     table = 'Utterance,Emotion\n"Oh, no!",Scared\nCoffee.,Neutral\nMine.,Powerful\n'
     for split in ("train", "dev"):
         (folder / f"{split}.csv").write_text(table)
+    folder = data / "text" / "reccon"
+    folder.mkdir(parents=True)
+    turns = [
+        {"utterance": f"It's {word} {k} !", "emotion": emotion}
+        for k in range(9)
+        for word, emotion in (("lovely", "happines"), ("noon", "neutral"), ("both", "other"))
+    ]
+    for split in ("train", "valid"):
+        (folder / f"{split}.json").write_text(json.dumps({"tr_0": [turns]}))
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from abhinaya.models.base import SAMPLE_RATE
 from abhinaya.train.data.audio import read_audio
 from abhinaya.train.data.channels import Channel, Surroundings, draw_channel, send_through
 from abhinaya.train.data.clips import DataError, read_clips
-from abhinaya.train.data.texts import Sentence, read_emorynlp, read_goemotions
+from abhinaya.train.data.texts import Sentence, read_emorynlp, read_goemotions, read_reccon
 from abhinaya.train.data.word_errors import with_errors
 
 
@@ -104,6 +104,9 @@ def test_sentences_are_normalised_and_labelled(tiny: Path) -> None:
         Sentence("oh no", ("fear",)),
         Sentence("coffee", ("neutral",)),
     ]
+    talk = read_reccon(tiny, "train")
+    assert talk[:2] == [Sentence("its lovely 0", ("happy",)), Sentence("its noon 0", ("neutral",))]
+    assert len(talk) == 18
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.2, 1.0])
@@ -121,3 +124,12 @@ def _dropped(text: str, wrong: list[str]) -> int:
 def test_a_sentence_never_loses_its_last_word() -> None:
     rng = np.random.default_rng(0)
     assert all(with_errors("no", 1.0, ["x"], rng) for _ in range(50))
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"tr_0": []}', '{"tr_0": [[{"emotion": "sad"}]]}'])
+def test_talk_of_another_layout_is_refused(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "text" / "reccon" / "train.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    with pytest.raises(DataError, match=r"train\.json: not RECCON's dialogues"):
+        read_reccon(tmp_path, "train")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from abhinaya.models.labels import LABELS
-from abhinaya.train.data.check import check, require, usable
+from abhinaya.train.data.check import check, require
 from abhinaya.train.data.cli import main
 from abhinaya.train.data.clips import Clip, DataError
 from abhinaya.train.data.manifest import Manifest, balanced, named, read_manifest, write_manifest
@@ -26,15 +26,9 @@ def clips(per_class: int = 10) -> list[Clip]:
 def test_votes_are_kept_and_the_rest_is_derived() -> None:
     clip = Clip("a", "x", votes={"sad": 2, "angry": 1, "other": 1})
     assert clip.consensus == clip.label == "sad"
-    shares = clip.distribution()
-    assert shares is not None
-    np.testing.assert_allclose(shares, [1 / 3, 0, 0, 0, 0, 0, 2 / 3, 0], atol=1e-7)
-    wide = clip.distribution(keep_other=True)
-    assert wide is not None
-    np.testing.assert_allclose(wide, [1 / 4, 0, 0, 0, 0, 0, 1 / 2, 0, 1 / 4])
     assert Clip("b", "x", votes={"sad": 2, "angry": 2}).consensus is None
     assert Clip("c", "x").consensus is None
-    assert Clip("d", "x", votes={"other": 3}).distribution() is None
+    assert Clip("d", "x", votes={"other": 3}).label is None
 
 
 def test_a_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
@@ -175,7 +169,6 @@ def test_too_many_missing_files_stop_and_are_named(planted: Manifest) -> None:
     for share in (-0.1, 1.5, float("nan")):
         with pytest.raises(DataError, match="is no share"):
             require(planted, findings, share)
-    assert [c.id for c in usable(planted, findings)] == ["good", "better", "slow", "copy", "torn"]
 
 
 def test_the_same_file_cut_in_two_is_no_duplicate(planted: Manifest) -> None:

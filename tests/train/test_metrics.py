@@ -85,9 +85,6 @@ def test_selective_accuracy_by_hand() -> None:
     assert curve.coverage.tolist() == [0.25, 0.75, 1.0]
     assert curve.accuracy.tolist() == pytest.approx([1.0, 2 / 3, 0.5])
     assert curve.area == pytest.approx(0.25 * 0 + 0.5 * (1 / 3) + 0.25 * 0.5)
-    assert curve.accuracy_at(0.25) == 1.0
-    assert curve.accuracy_at(0.5) == pytest.approx(2 / 3)
-    assert curve.accuracy_at(1.0) == 0.5
 
 
 def test_selective_accuracy_does_not_depend_on_the_order_of_equals() -> None:

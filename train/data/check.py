@@ -100,12 +100,6 @@ def require(manifest: Manifest, findings: Sequence[Finding], share: float) -> No
         )
 
 
-def usable(manifest: Manifest, findings: Sequence[Finding]) -> list[Clip]:
-    """Clips without those that are missing or corrupt."""
-    lost = {f.subject for f in findings if f.kind in ("missing", "corrupt")}
-    return [clip for clip in manifest.clips if clip.id not in lost]
-
-
 def _look(path: Path) -> _File:
     if not path.is_file():
         return _File()

@@ -13,9 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
-from abhinaya.models.base import FloatArray
 from abhinaya.models.labels import LABELS
 
 OTHER: Final = "other"
@@ -91,13 +88,6 @@ class Clip:
     def label(self) -> str | None:
         """The consensus if it is one of the eight, else None."""
         return self.consensus if self.consensus in LABELS else None
-
-    def distribution(self, keep_other: bool = False) -> FloatArray | None:
-        """Shares of the votes [C], or [C + 1] with `other` last; None without such votes."""
-        names = VOTABLE if keep_other else LABELS
-        counts = np.array([self.votes.get(name, 0.0) for name in names], np.float32)
-        total = counts.sum()
-        return counts / total if total > 0 else None
 
 
 def labels_of(clips: Sequence[Clip]) -> list[str]:

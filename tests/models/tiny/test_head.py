@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from abhinaya.models.tiny.head import Head, softmax
+from abhinaya.train.tiny.network import Network
+
+FEATURES, WORDS, CLASSES = 12, 5, 7
+
+
+def both(words: int) -> tuple[Network, Head]:
+    torch.manual_seed(1)
+    network = Network(FEATURES, words, CLASSES, projected=9, hidden=6).eval()
+    return network, Head({name: value.numpy() for name, value in network.state_dict().items()})
+
+
+@pytest.mark.parametrize("frames", [1, 2, 77, 500])
+@pytest.mark.parametrize("words", [0, WORDS])
+def test_numpy_gives_what_torch_gives(frames: int, words: int) -> None:
+    network, head = both(words)
+    rng = np.random.default_rng(frames)
+    heard = rng.normal(0.3, 2.0, (frames, FEATURES)).astype(np.float32)
+    said = rng.normal(0.0, 1.0, words).astype(np.float32)
+    with torch.no_grad():
+        mask = torch.ones(1, frames, dtype=torch.bool)
+        expected = network(torch.from_numpy(heard)[None], mask, torch.from_numpy(said)[None])[0]
+    found = head.scores(heard, said if words else None)
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
+
+
+def test_padding_never_reaches_a_result() -> None:
+    network, _ = both(0)
+    heard = torch.randn(1, 40, FEATURES)
+    longer = torch.cat([heard, 100.0 * torch.randn(1, 13, FEATURES)], dim=1)
+    mask = torch.arange(53)[None] < 40
+    none = torch.zeros(1, 0)
+    with torch.no_grad():
+        alone = network(heard, mask[:, :40], none)
+        torch.testing.assert_close(network(longer, mask, none), alone, atol=1e-5, rtol=1e-5)
+
+
+def test_scores_of_any_size_become_probabilities() -> None:
+    found = softmax(np.array([[1e4, 0.0, -1e4], [0.0, 0.0, 0.0]]))
+    np.testing.assert_allclose(found, [[1, 0, 0], [1 / 3, 1 / 3, 1 / 3]], atol=1e-6)
