@@ -17,6 +17,7 @@ from abhinaya.models.tiny.speech import WORDS, word_features
 from abhinaya.models.tiny.text import TextTower
 from abhinaya.train.data.texts import Sentence, read_emorynlp, read_goemotions, read_reccon
 from abhinaya.train.data.word_errors import with_errors
+from abhinaya.train.tiny.text import divide
 from abhinaya.train.tiny.text_batches import common_words
 
 SENTENCES = 16_000
@@ -91,5 +92,6 @@ def read_words(data: Path, labels: Sequence[str], seed: int) -> Words:
         DataError: a corpus is missing.
 
     """
-    talk = [*read_emorynlp(data, "train"), *read_reccon(data, "train")]
-    return Words([*read_goemotions(data, "train"), *talk], labels, seed)
+    # the sentences that T2 was tuned on are left for the vote
+    fitting, _ = divide(read_goemotions(data, "train") + read_emorynlp(data, "train"))
+    return Words([*fitting, *read_reccon(data, "train")], labels, seed)
