@@ -1,8 +1,9 @@
 """The trained part of S1 and ST1, in NumPy: attentive statistics pooling over the encoder's levels.
 
 Attentive statistics pooling (Okabe et al., Interspeech 2018) is what the paper's S1 pools with.
-`abhinaya.train.tiny.network` trains the same network in torch; a test holds them equal. A file
-holds several of them, from other seeds, whose scores are averaged.
+Beside it stands a plain linear head on means and spreads of all frames: it is worse on voices like
+those it learnt from and better on strange ones, and their mean is better than both (train/LOG.md).
+`abhinaya.train.tiny.network` trains the same networks in torch; a test holds them equal.
 
 Shapes: T frames, X = L * D features of a frame, P projected features, H hidden, W numbers about the
 words, C' classes of the network.
@@ -11,7 +12,7 @@ words, C' classes of the network.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,38 +29,55 @@ SMALL_SPREAD: Final = 1e-2
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Head:
-    """One network. Weights are [out, in], as torch keeps them."""
+    """One network, attentive or plain. Weights are [out, in], as torch keeps them."""
 
     weights: Mapping[str, FloatArray]
 
+    @property
+    def attentive(self) -> bool:
+        """Whether it chooses which frames count; a plain one takes them all alike."""
+        return "attention.weight" in self.weights
+
     def scores(self, frames: FloatArray, words: FloatArray | None = None) -> FloatArray:
         """Return logits [C'] of measured frames [T, X] and, if it reads any, words [W]."""
-        pooled = self._pooled(frames)
+        pooled = self._attended(frames) if self.attentive else _plain(frames)
         given = pooled if words is None else np.concatenate([pooled, words])
-        hidden = _gelu(self._linear("hidden", given))
-        scores: FloatArray = self._linear("out", hidden)
+        if self.attentive:
+            given = _gelu(self._linear("hidden", given))
+        scores: FloatArray = self._linear("out", given)
         return scores
 
-    def _pooled(self, frames: FloatArray) -> FloatArray:
+    def _attended(self, frames: FloatArray) -> FloatArray:
         """Return attentive means and spreads [2 P + 2 X]."""
         projected = np.tanh(self._linear("frame", frames))
         scores = self._linear("attention", projected)[:, 0]
         share = np.exp(scores - scores.max())
         share /= share.sum()
         mean, spread = _statistics(share, projected)
-        level_mean, level_spread = _statistics(share, frames)
-        return np.concatenate(
-            [
-                mean,
-                np.sqrt(spread + SMALL_VARIANCE),
-                level_mean,
-                0.5 * np.log(level_spread + SMALL_SPREAD),
-            ]
-        ).astype(np.float32)
+        parts = [mean, np.sqrt(spread + SMALL_VARIANCE), *_of_levels(share, frames)]
+        return np.concatenate(parts).astype(np.float32)
 
     def _linear(self, name: str, x: FloatArray) -> FloatArray:
         out: FloatArray = x @ self.weights[f"{name}.weight"].T + self.weights[f"{name}.bias"]
         return out
+
+
+def together(heads: Sequence[Head], frames: FloatArray, words: FloatArray | None) -> FloatArray:
+    """Return the mean logits [C'] of several heads: the attentive and the plain count alike."""
+    kinds = [[head for head in heads if head.attentive is kind] for kind in (True, False)]
+    means = [np.mean([h.scores(frames, words) for h in kind], axis=0) for kind in kinds if kind]
+    scores: FloatArray = np.mean(means, axis=0)
+    return scores
+
+
+def _plain(frames: FloatArray) -> FloatArray:
+    share = np.full(len(frames), 1.0 / len(frames), np.float32)
+    return np.concatenate(_of_levels(share, frames)).astype(np.float32)
+
+
+def _of_levels(share: FloatArray, frames: FloatArray) -> tuple[FloatArray, FloatArray]:
+    mean, spread = _statistics(share, frames)
+    return mean, 0.5 * np.log(spread + SMALL_SPREAD)
 
 
 def _statistics(share: FloatArray, x: FloatArray) -> tuple[FloatArray, FloatArray]:

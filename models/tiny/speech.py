@@ -29,7 +29,7 @@ from abhinaya.models.base import (
 from abhinaya.models.errors import DamagedFileError
 from abhinaya.models.tiny import said, text
 from abhinaya.models.tiny.encoder import LEVELS, WIDTH, shared
-from abhinaya.models.tiny.head import Head, softmax
+from abhinaya.models.tiny.head import Head, softmax, together
 from abhinaya.models.tiny.voice import Voice
 
 SPEECH: Final = "tiny-speech"
@@ -122,7 +122,7 @@ class Ears:
     ) -> Ballot:
         """Return the answer to levels [L, T, D] of so many seconds of a voice, without a state."""
         frames = measured(levels, voice.measure(self.usual), self._unit)
-        scores = np.mean([head.scores(frames, words) for head in self._heads], axis=0)
+        scores = together(self._heads, frames, words)
         row = self.settings.probabilities(scores, seconds, self._neutral)
         return ballot(self.said.spread(row))
 

@@ -1,4 +1,4 @@
-"""The network of S1 and ST1 in torch; `abhinaya.models.tiny.head` is the same in NumPy.
+"""The networks of S1 and ST1 in torch; `abhinaya.models.tiny.head` has them in NumPy.
 
 Shapes: B batch, T frames, X features of a frame, W numbers about the words, C' classes.
 """
@@ -52,19 +52,44 @@ class Network(nn.Module):
         scores = self.attention(projected).squeeze(-1).masked_fill(~mask, NEVER)
         share = scores.softmax(dim=1).unsqueeze(1)
         mean, spread = _statistics(share, projected)
-        level_mean, level_spread = _statistics(share, frames)
-        pooled = [
-            mean,
-            (spread + SMALL_VARIANCE).sqrt(),
-            level_mean,
-            0.5 * (level_spread + SMALL_SPREAD).log(),
-            words,
-        ]
+        pooled = [mean, (spread + SMALL_VARIANCE).sqrt(), *_of_levels(share, frames), words]
         hidden = functional.gelu(self.hidden(self.drop(torch.cat(pooled, dim=1))))
         scores_of: Tensor = self.out(self.drop(hidden))
         return scores_of
 
 
+class Plain(nn.Module):
+    """A linear layer on means and spreads of all frames.
+
+    Args:
+        features: X.
+        words: W; 0 for one that reads none.
+        classes: C'.
+        dropout: of what it sees.
+
+    """
+
+    def __init__(self, features: int, words: int, classes: int, dropout: float = 0.3) -> None:
+        super().__init__()
+        self.out = nn.Linear(2 * features + words, classes)
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, frames: Tensor, mask: Tensor, words: Tensor) -> Tensor:
+        """Return logits [B, C'] of frames [B, T, X], their mask [B, T] and words [B, W]."""
+        share = (mask / mask.sum(dim=1, keepdim=True)).unsqueeze(1)
+        pooled = torch.cat([*_of_levels(share, frames), words], dim=1)
+        scores_of: Tensor = self.out(self.drop(pooled))
+        return scores_of
+
+
+def _of_levels(share: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
+    mean, spread = _statistics(share, frames)
+    return mean, 0.5 * (spread + SMALL_SPREAD).log()
+
+
 def _statistics(share: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    mean = (share @ x).squeeze(1)
-    return mean, ((share @ (x * x)).squeeze(1) - mean * mean).clamp_min(0.0)
+    # a difference of nearly equal numbers: not in the half precision that training runs in
+    with torch.autocast("cpu", enabled=False):
+        share, x = share.float(), x.float()
+        mean = (share @ x).squeeze(1)
+        return mean, ((share @ (x * x)).squeeze(1) - mean * mean).clamp_min(0.0)

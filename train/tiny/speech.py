@@ -1,4 +1,4 @@
-"""Recipe of S1 and ST1: heads on frozen levels, several seeds, calibrated on speakers left out."""
+"""Recipe of S1 and ST1: attentive and plain heads on frozen levels of Whisper's encoder."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from abhinaya.models.asr import carrier
 from abhinaya.models.base import FloatArray
 from abhinaya.models.labels import LABELS
 from abhinaya.models.tiny.encoder import LEVELS, WIDTH, Encoder
+from abhinaya.models.tiny.head import Head, together
 from abhinaya.models.tiny.said import METADATA_KEY
 from abhinaya.models.tiny.speech import JOINT, SPEECH, WORDS, Settings, measured
 from abhinaya.models.tiny.voice import Voice
 from abhinaya.train.data.clips import read_clips
 from abhinaya.train.data.readers import READERS, read_readers
 from abhinaya.train.loop import Schedule, fit
-from abhinaya.train.tiny.network import Network
+from abhinaya.train.tiny.network import Network, Plain
 from abhinaya.train.tiny.sessions import Plan, Sessions, joined, sessions
 from abhinaya.train.tiny.voices import SHIPPED, Before, Voices
 from abhinaya.train.tiny.words import Pairing, Words, read_words
@@ -48,8 +49,8 @@ class SpeechRecipe:
     """Everything that decides what the heads become, besides the data."""
 
     seed: int = 0
-    heads: int = 2
-    """Networks of different seeds whose scores are averaged."""
+    heads: int = 1
+    """Attentive networks of different seeds, and as many plain ones; their scores are averaged."""
     words: bool = False
     """Whether they read words too: ST1."""
     renderings: int = 2
@@ -72,30 +73,26 @@ class SpeechRecipe:
     step: int = 2
     """Every so many frames are looked at in training; all of them afterwards."""
     schedule: Schedule = field(default_factory=lambda: Schedule(steps=1_500, average=0.99))
+    plain: Schedule = field(
+        default_factory=lambda: Schedule(steps=1_000, average=0.99, weight_decay=0.2)
+    )
+    """Of the plain heads: strong regularisation is what helps strange voices."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trained:
     """Heads and what frames are measured by."""
 
-    heads: Sequence[Network]
+    heads: Sequence[Head]
     usual: FloatArray
     """[L, D] mean of all voices."""
     unit: FloatArray
     """[L, D] deviation within a clip."""
 
-    @torch.no_grad()
     def scores(self, levels: FloatArray, voice: Voice, words: FloatArray | None) -> FloatArray:
-        """Return mean logits [C'] of levels [T, L, D]."""
-        frames = torch.from_numpy(self.frames(levels, voice))[None]
-        mask = torch.ones(frames.shape[:2], dtype=torch.bool)
-        given = torch.zeros(1, 0) if words is None else torch.from_numpy(words)[None]
-        out = torch.stack([head(frames, mask, given)[0] for head in self.heads]).mean(dim=0)
-        return out.numpy()
-
-    def frames(self, levels: FloatArray, voice: Voice) -> FloatArray:
-        """Return levels [T, L, D] as the network reads them, [T, L * D]."""
-        return measured(levels.transpose(1, 0, 2), voice.measure(self.usual), self.unit)
+        """Return logits [C'] of levels [T, L, D], of all heads together."""
+        frames = measured(levels.transpose(1, 0, 2), voice.measure(self.usual), self.unit)
+        return together(self.heads, frames, words)
 
 
 def read_sessions(
@@ -131,22 +128,20 @@ def train_heads(
     """
     usual, unit = _usual(learnt)
     batches = _Batches(learnt, recipe, usual, unit, words)
+    sizes = len(LEVELS) * WIDTH, WORDS if recipe.words else 0, len(SPEECH_LABELS)
+    loss = partial(torch.nn.functional.cross_entropy, label_smoothing=recipe.smoothing)
     heads = []
     for number in range(recipe.heads):
         torch.manual_seed(recipe.seed + 1_000 * number)
-        network = Network(
-            len(LEVELS) * WIDTH,
-            WORDS if recipe.words else 0,
-            len(SPEECH_LABELS),
-            recipe.projected,
-            recipe.hidden,
-            recipe.dropout,
-        )
         rng = np.random.default_rng((recipe.seed, number))
-        loss = partial(torch.nn.functional.cross_entropy, label_smoothing=recipe.smoothing)
-        trained = fit(network, batches.drawn(rng), loss, recipe.schedule, say)
-        assert isinstance(trained, Network)
-        heads.append(trained.eval())
+        attentive = Network(*sizes, recipe.projected, recipe.hidden, recipe.dropout)
+        for network, schedule in (
+            (attentive, recipe.schedule),
+            (Plain(*sizes, recipe.dropout), recipe.plain),
+        ):
+            trained = fit(network, batches.drawn(rng), loss, schedule, say)
+            weights = {key: value.numpy() for key, value in trained.state_dict().items()}
+            heads.append(Head(weights))
     return Trained(heads, usual, unit)
 
 
@@ -242,8 +237,8 @@ def write(path: Path, name: str, trained: Trained, settings: Settings) -> None:
     """Write heads as a file that `models.tiny.speech` opens."""
     tensors = {"usual": trained.usual, "unit": trained.unit}
     for number, head in enumerate(trained.heads):
-        for key, value in head.state_dict().items():
-            tensors[f"{number}/{key}"] = value.numpy().astype(np.float16)
+        for key, value in head.weights.items():
+            tensors[f"{number}/{key}"] = value.astype(np.float16)
     said = {
         "model": name,
         "version": VERSION,
