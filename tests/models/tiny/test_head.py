@@ -4,22 +4,25 @@ import numpy as np
 import pytest
 import torch
 
-from abhinaya.models.tiny.head import Head, softmax
-from abhinaya.train.tiny.network import Network
+from abhinaya.models.tiny.head import Head, softmax, together
+from abhinaya.train.tiny.network import Network, Plain
 
 FEATURES, WORDS, CLASSES = 12, 5, 7
 
 
-def both(words: int) -> tuple[Network, Head]:
+def both(words: int, plain: bool) -> tuple[Network | Plain, Head]:
     torch.manual_seed(1)
-    network = Network(FEATURES, words, CLASSES, projected=9, hidden=6).eval()
+    sizes = FEATURES, words, CLASSES
+    network = (Plain(*sizes) if plain else Network(*sizes, projected=9, hidden=6)).eval()
     return network, Head({name: value.numpy() for name, value in network.state_dict().items()})
 
 
 @pytest.mark.parametrize("frames", [1, 2, 77, 500])
 @pytest.mark.parametrize("words", [0, WORDS])
-def test_numpy_gives_what_torch_gives(frames: int, words: int) -> None:
-    network, head = both(words)
+@pytest.mark.parametrize("plain", [False, True])
+def test_numpy_gives_what_torch_gives(frames: int, words: int, plain: bool) -> None:
+    network, head = both(words, plain)
+    assert head.attentive is not plain
     rng = np.random.default_rng(frames)
     heard = rng.normal(0.3, 2.0, (frames, FEATURES)).astype(np.float32)
     said = rng.normal(0.0, 1.0, words).astype(np.float32)
@@ -30,8 +33,9 @@ def test_numpy_gives_what_torch_gives(frames: int, words: int) -> None:
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
 
 
-def test_padding_never_reaches_a_result() -> None:
-    network, _ = both(0)
+@pytest.mark.parametrize("plain", [False, True])
+def test_padding_never_reaches_a_result(plain: bool) -> None:
+    network, _ = both(0, plain)
     heard = torch.randn(1, 40, FEATURES)
     longer = torch.cat([heard, 100.0 * torch.randn(1, 13, FEATURES)], dim=1)
     mask = torch.arange(53)[None] < 40
@@ -39,6 +43,24 @@ def test_padding_never_reaches_a_result() -> None:
     with torch.no_grad():
         alone = network(heard, mask[:, :40], none)
         torch.testing.assert_close(network(longer, mask, none), alone, atol=1e-5, rtol=1e-5)
+
+
+def test_a_plain_head_by_hand() -> None:
+    frames = np.array([[1.0, 5.0], [3.0, 5.0]], np.float32)
+    pooled = [2.0, 5.0, 0.5 * np.log(1.01), 0.5 * np.log(0.01)]
+    head = Head({"out.weight": np.eye(4, dtype=np.float32), "out.bias": np.zeros(4, np.float32)})
+    np.testing.assert_allclose(head.scores(frames), pooled, rtol=1e-4)
+
+
+def test_the_attentive_and_the_plain_heads_count_alike() -> None:
+    frames = np.random.default_rng(0).normal(0.0, 1.0, (30, FEATURES)).astype(np.float32)
+    first, plain = both(0, plain=False)[1], both(0, plain=True)[1]
+    second = Head({name: 2.0 * value for name, value in first.weights.items()})
+    a, b, c = (head.scores(frames) for head in (first, second, plain))
+    np.testing.assert_allclose(
+        together([first, plain, second], frames, None), (a / 2 + b / 2 + c) / 2, rtol=1e-5
+    )
+    np.testing.assert_allclose(together([first, second], frames, None), (a + b) / 2, rtol=1e-5)
 
 
 def test_scores_of_any_size_become_probabilities() -> None:
