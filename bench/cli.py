@@ -19,7 +19,6 @@ COMMANDS: Final = {
     "feeds": "a podcast by replicas of the transcriber: how much sooner it is heard",
     "soak": "paced streams while nodes are killed and hung: what is lost, what grows",
     "vad": "how well speech is found and cut, against reference turns",
-    "asr": "word error rate and speed of the transcribers",
     "view": "what the live view costs with many streams; or a picture of it",
     "quality": "words, voters and vote where the truth is known, in one table",
     "models": "the voters by batch and length, with weights made up",

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from abhinaya.bench.asr_clips import Clip, read
+from abhinaya.bench.clips import Clip, read
 from abhinaya.models.asr import Audio
 from abhinaya.stream.clock import SAMPLE_RATE, to_samples
 from abhinaya.stream.errors import SourceError

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from abhinaya.bench.asr_clips import clips_in, distance, words_of
+from abhinaya.bench.clips import clips_in, distance, words_of
 from abhinaya.bench.dense import Placed, Utterance, lay, utterances, write
 from abhinaya.bench.load import cpu_seconds
 from abhinaya.bench.machine import pss_mib

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from abhinaya.bench.asr_clips import distance, words_of
+from abhinaya.bench.clips import distance, words_of
 from abhinaya.bench.dense import Placed
 from abhinaya.stream.clock import to_samples, to_seconds
 from abhinaya.stream.messages import Activity, Event, Gap, StreamStarted, Transcript, Verdict

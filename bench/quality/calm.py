@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from abhinaya.bench.asr_clips import Clip, read
+from abhinaya.bench.clips import Clip, read
 from abhinaya.bench.quality.sessions import Segment, Session
 from abhinaya.bench.quality.source import NEUTRAL, REMEDY, WARM_S, Source
 from abhinaya.stream.clock import to_samples, to_seconds
@@ -16,6 +16,9 @@ from abhinaya.stream.errors import ConfigError
 from abhinaya.train.data.clips import DataError
 from abhinaya.train.data.readers import read_readers
 
+READERS: Final = 100
+PIECES: Final = 4
+"""Of each length and voice."""
 PIECES_S: Final = (0.7, 1.0, 1.5, 2.5, 4.0)
 EPISODES: Final = ("p01_e04", "p02_e05", "p03_e04", "p04_e03", "p05_e05", "p06_e03")
 """One of each podcast, whole. Some of their voices read English with the sounds of another
@@ -33,7 +36,7 @@ def readers(source: Source) -> Iterator[Session]:
         found = read_readers(source.data, "dev")
     except DataError as error:
         raise ConfigError(str(source.data), str(error), REMEDY) from error
-    for i in source.rng("readers").permutation(len(found))[: source.size.readers]:
+    for i in source.rng("readers").permutation(len(found))[: source.most(READERS)]:
         first, second = np.array_split(source.cutter.spoken(read(Path(found[i].path))), 2)
         yield Session(
             found[i].speaker,
@@ -44,14 +47,15 @@ def readers(source: Source) -> Iterator[Session]:
 
 
 def podcasts(source: Source) -> Iterator[Session]:
-    """Yield whole episodes, two to four voices on one track, with what is said in them."""
+    """Yield whole episodes, two to four voices on one track."""
     for clip in _episodes(source):
-        yield Session(clip.path.stem, source.cut(read(clip.path), NEUTRAL), reference=clip.text)
+        yield Session(clip.path.stem, source.cut(read(clip.path), NEUTRAL))
 
 
-def recordings(source: Source, *folder: str) -> Iterator[Session]:
+def recordings(source: Source, folder: str) -> Iterator[Session]:
     """Yield real recordings of which nobody has said that anyone is moved."""
-    for path in source.recordings(*folder)[: source.size.recordings]:
+    found = source.recordings(folder)
+    for path in found[: source.most(len(found))]:
         yield Session(path.stem, source.cut(read(path), NEUTRAL))
 
 
@@ -67,7 +71,7 @@ def pieces(source: Source) -> Iterator[Session]:
             while count < len(segments) and heard_s < WARM_S:
                 heard_s += to_seconds(len(segments[count].samples))
                 count += 1
-            cut = _pieces(segments[count:], source.size.neutral_pieces, source.rng(name, voice))
+            cut = _pieces(segments[count:], source.most(PIECES), source.rng(name, voice))
             yield Session(f"{name} {voice}", tuple(cut), warm=segments[:count], apart=True)
 
 
@@ -84,7 +88,7 @@ def read_turns(rttm: str) -> dict[str, list[tuple[float, float]]]:
 
 def _episodes(source: Source) -> list[Clip]:
     """Return the episodes that are heard, in the order of EPISODES."""
-    wanted = EPISODES[: source.size.episodes]
+    wanted = EPISODES[: source.most(len(EPISODES))]
     return [clip for clip in source.spoken("podcasts") if clip.path.stem in wanted]
 
 
