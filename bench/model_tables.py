@@ -21,7 +21,7 @@ def tables(
     stages: Sequence[StageTime],
     weights: Sequence[Weight],
 ) -> list[Table]:
-    """Give the tables: speed by length and batch, mixed lengths, their stages, and sizes."""
+    """Return the tables: speed by length and batch, mixed lengths, their stages, and sizes."""
     columns = (
         "voter",
         "length",

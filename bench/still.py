@@ -95,7 +95,7 @@ def still(path: Path, at_s: float) -> None:
 
 
 def svg(drawn: Picture) -> str:
-    """Give a picture as SVG that loads nothing from elsewhere."""
+    """Return a picture as SVG that loads nothing from elsewhere."""
     console = Console(
         record=True,
         file=io.StringIO(),

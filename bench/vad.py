@@ -217,7 +217,7 @@ def pieces_of(recording: Recording, config: VadConfig) -> list[Piece]:
 
 
 def read_rttm(paths: Iterable[Path]) -> dict[str, list[tuple[float, float]]]:
-    """Give the turns (start, end) in seconds of each recording that the files name."""
+    """Return the turns (start, end) in seconds of each recording that the files name."""
     turns: dict[str, list[tuple[float, float]]] = {}
     for path in paths:
         for text in path.read_text(encoding="utf-8").splitlines():
