@@ -11,11 +11,14 @@ import numpy as np
 from abhinaya.bench.clips import Clip, read
 from abhinaya.bench.quality.sessions import Segment, Session
 from abhinaya.bench.quality.source import NEUTRAL, REMEDY, WARM_S, Source
+from abhinaya.bench.vad import read_rttm
 from abhinaya.stream.clock import to_samples, to_seconds
 from abhinaya.stream.errors import ConfigError
 from abhinaya.train.data.clips import DataError
 from abhinaya.train.data.readers import read_readers
 
+VOICE: Final = 7
+"""Column of RTTM that names the speaker."""
 READERS: Final = 100
 PIECES: Final = 4
 """Of each length and voice."""
@@ -63,7 +66,7 @@ def pieces(source: Source) -> Iterator[Session]:
     """Yield pieces of each voice of the podcasts, each right after 20 s of the same voice."""
     for clip in _episodes(source):
         name, samples = clip.path.stem, read(clip.path)
-        turns = read_turns(source.file("e2e", "podcasts", f"{name}.rttm").read_text("utf-8"))
+        turns = read_rttm([source.file("e2e", "podcasts", f"{name}.rttm")], key=VOICE)
         for voice, spans in turns.items():
             said = np.concatenate([samples[to_samples(a) : to_samples(b)] for a, b in spans])
             segments = source.cut(said, NEUTRAL)
@@ -73,17 +76,6 @@ def pieces(source: Source) -> Iterator[Session]:
                 count += 1
             cut = _pieces(segments[count:], source.most(PIECES), source.rng(name, voice))
             yield Session(f"{name} {voice}", tuple(cut), warm=segments[:count], apart=True)
-
-
-def read_turns(rttm: str) -> dict[str, list[tuple[float, float]]]:
-    """Return (start, end) in seconds of the turns of each voice."""
-    turns: dict[str, list[tuple[float, float]]] = {}
-    for line in rttm.splitlines():
-        fields = line.split()
-        if fields[:1] == ["SPEAKER"]:
-            start, length = float(fields[3]), float(fields[4])
-            turns.setdefault(fields[7], []).append((start, start + length))
-    return turns
 
 
 def _episodes(source: Source) -> list[Clip]:

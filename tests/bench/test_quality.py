@@ -12,7 +12,6 @@ import pytest
 
 from abhinaya.bench.quality import command, measures
 from abhinaya.bench.quality.acted import clips, pieces
-from abhinaya.bench.quality.calm import read_turns
 from abhinaya.bench.quality.ears import Answer, Ears
 from abhinaya.bench.quality.material import MATERIALS, Material
 from abhinaya.bench.quality.rows import as_json, rows_of, tables_of
@@ -316,11 +315,6 @@ def test_the_loudest_stretch_is_found() -> None:
 def test_a_clip_without_speech_stays_whole() -> None:
     clip = np.zeros(SAMPLE_RATE, np.float32)
     assert len(Cutter().spoken(clip)) == len(clip)
-
-
-def test_turns_are_sorted_by_voice() -> None:
-    rttm = "SPEAKER p 1 0.0 1.5 <NA> <NA> A <NA> <NA>\n;; x\nSPEAKER p 1 2.0 1.0 <NA> <NA> B <NA> <NA>\nSPEAKER p 1 4 1 <NA> <NA> A <NA> <NA>\n"  # noqa: E501
-    assert read_turns(rttm) == {"A": [(0.0, 1.5), (4.0, 5.0)], "B": [(2.0, 3.0)]}
 
 
 @pytest.fixture
