@@ -150,12 +150,22 @@ def play(
         AbhinayaError: the run could not go on.
 
     """
-    inputs = tuple(
-        Input(name, InputConfig(str(path), realtime=True)) for name, path in recordings.items()
-    )
+    paced = [Input(n, InputConfig(str(path), realtime=True)) for n, path in recordings.items()]
+    play_inputs(config, paced, watchers)
+
+
+def play_inputs(
+    config: configuration.Config, inputs: Sequence[Input], watchers: Sequence[Watcher]
+) -> None:
+    """Run inputs to their end.
+
+    Raises:
+        AbhinayaError: the run could not go on.
+
+    """
     sink = _Sink(watchers)
     with run_directory() as directory:
-        run = Run(Plan(config, inputs, None, True), directory, [sink], _Teller())
+        run = Run(Plan(config, tuple(inputs), None, True), directory, [sink], _Teller())
         sink.processes = run.supervisor
         code = run.run()
     if code:
