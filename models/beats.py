@@ -4,9 +4,9 @@
 
 F frames of 10 ms; T tokens, 8 for each 16 frames (8 frequency bands, the fastest index).
 
-Padding has two rules. `published_token_mask` is what the published code does, rounding included: it
-can keep a token of padding or lose one of speech. `token_counts` is what the wave alone would give;
-with it the result for a wave does not depend on the batch around it, and the voters use it.
+The published code's rule of padding rounds: it can keep a token of padding or lose one of speech.
+`token_count` is what the wave alone would give; with it the result for a wave does not depend on
+the batch around it.
 """
 
 from __future__ import annotations
@@ -77,22 +77,6 @@ def filter_bank(waves: Tensor) -> Tensor:
     energies = (power @ _mel_filters().to(waves.device)).clamp(min=_LOG_FLOOR).log()
     normalised: Tensor = (energies - _MEAN) / (2 * _STD)
     return normalised.float()
-
-
-def published_mask(padding: Tensor, count: int) -> Tensor:
-    """Reduce a mask [B, N], True on padding, to [B, count] by the published rule.
-
-    The last N % count entries are dropped, the rest is cut into `count` equal runs, and a run is
-    padding if all of it is.
-    """
-    padding = padding[:, : padding.shape[1] // count * count]
-    return padding.view(len(padding), count, -1).all(-1)
-
-
-def published_token_mask(padding: Tensor) -> Tensor:
-    """Reduce samples to frames to tokens: [B, n] -> [B, T], True on padding."""
-    samples = padding.shape[1]
-    return published_mask(published_mask(padding, frame_count(samples)), token_count(samples))
 
 
 @dataclass(frozen=True, slots=True)

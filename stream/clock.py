@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-SAMPLE_RATE: Final = 16_000
+from abhinaya.models import base
+
+SAMPLE_RATE: Final = base.SAMPLE_RATE
 """Samples a second of every stream, after the source has resampled it."""
 
 INT16_FULL_SCALE: Final = 32768.0

@@ -132,10 +132,12 @@ def _name(what: str) -> str:
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
-    """Give names that differ, since they identify the streams."""
-    seen: dict[str, int] = {}
-    distinct = []
+    """Return names that differ, since they identify the streams."""
+    distinct: list[str] = []
     for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        distinct.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+        free, number = name, 1
+        while free in distinct or (number > 1 and free in names):
+            number += 1
+            free = f"{name}-{number}"
+        distinct.append(free)
     return distinct

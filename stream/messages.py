@@ -560,8 +560,6 @@ class Notice(Message, frozen=True, kw_only=True):
     event: Event | Activity
 
 
-FromFront = Hello | Known | Segment | Gap | End | Remark | Provisional | Activity | Beat
-FromNode = Ready | Transcript | Vote | Failed | Beat
 FromSink = Subscribe | Seen | Died
 ToFront = Welcome | Credit | Introduce | Refused
 ToNode = Task | Cancel | Drain | Introduce | Refused

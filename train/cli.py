@@ -109,6 +109,7 @@ def _train(args: argparse.Namespace) -> None:
     settings = [*_shortcuts(args), *args.set]
     path = _train_text(args, settings) if args.command == TEXT else _train_speech(args, settings)
     made_by = " ".join(["abhinaya train", args.command, *(f"--set {s}" for s in settings)])
+    path.with_suffix(".json").unlink(missing_ok=True)  # it told of the weights before
     version = load(args.command, {"weights": str(path)}).card.version
     write_card(path, args.command, version, {}, made_by)
     how = "bench quality"

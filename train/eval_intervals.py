@@ -112,12 +112,6 @@ def macro_f1_of(truth: Indices, guess: Indices, classes: Sequence[int]) -> Stati
     return of
 
 
-def accuracy_of(truth: Indices, guess: Indices) -> Statistic:
-    """Accuracy of any rows of two series [N]."""
-    right = truth == guess
-    return lambda rows: float(np.mean(right[rows]))
-
-
 def _resampled(
     statistics: Callable[[Indices], tuple[float, ...]],
     n: int,

@@ -25,9 +25,6 @@ from torch import Tensor
 
 Reduction = Literal["paper", "weighted_mean", "broadcast"]
 
-MSP_PODCAST_COUNTS: Final = (6728, 2495, 1432, 1120, 16712, 29239, 6303, 2948)
-"""Training clips of MSP-Podcast 1.12 with a consensus among the eight, in the order of LABELS."""
-
 CODE_WEIGHTS: Final = (1.25, 3.125, 6.25, 6.25, 0.5, 0.28, 1.38, 3.125)
 """Class weights as the published code rounds them, in the order of LABELS."""
 

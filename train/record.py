@@ -76,17 +76,6 @@ class Described:
     """Labels or attributes, in order."""
 
 
-def voter_of(folder: Path) -> tuple[str, dict[str, Any]]:
-    """Name and options by which the registry loads the checkpoint in `folder`.
-
-    Raises:
-        ModelError: no checkpoint is there, or it does not say how it is loaded.
-
-    """
-    found = described(folder)
-    return found.model, found.options
-
-
 def described(folder: Path) -> Described:
     """Read what the checkpoint in `folder` says of itself.
 

@@ -37,8 +37,6 @@ FRAME_SAMPLES: Final = 320
 """20 ms."""
 TAIL_SAMPLES: Final = 8_000
 """Silence behind each segment, as in training."""
-LONGEST_SAMPLES: Final = 30 * 16_000 - TAIL_SAMPLES
-"""Whisper knows 1,500 positions."""
 REMEMBERED: Final = 8
 """Segments whose encodings are kept: those of a batch, which all voters of a process ask for."""
 
@@ -69,7 +67,7 @@ class Encoder:
         self._lock = threading.Lock()
 
     def encode(self, samples: FloatArray) -> Encoded:
-        """Return the encoding of 16 kHz samples [n] in [-1, 1], n at most LONGEST_SAMPLES.
+        """Return the encoding of 16 kHz samples [n] in [-1, 1], 29.5 s at most.
 
         Samples that are not numbers count as silence. Known ones are not encoded again.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -41,8 +42,7 @@ class Said:
 
     def card(self, needs: frozenset[Need], **more: Any) -> Card:
         """Return the card: of the file, and of the .json beside it where there is one."""
-        beside = self.path.with_suffix(".json")
-        told = json.loads(beside.read_text(encoding="utf-8")) if beside.is_file() else {}
+        told = _beside(self.path)
         return Card(
             model=self.model,
             version=self.version,
@@ -60,13 +60,31 @@ def find(name: str, suffix: str, weights: str | None) -> Path:
 
     Raises:
         MissingFileError: there is no such file.
+        DamagedFileError: it is not the one that its card tells of.
 
     """
     folder = Path(str(resources.files("abhinaya.models.tiny.weights")))
     path = Path(weights) if weights is not None else folder / f"{name}{suffix}"
     if not path.is_file():
         raise MissingFileError(path, "there is no such weights file", REMEDY.format(name=name))
+    told = _beside(path).get("sha256")
+    if told is not None and told != hashlib.sha256(path.read_bytes()).hexdigest():
+        what = f"is not the file that {path.with_suffix('.json')} tells of: its SHA-256 differs"
+        raise DamagedFileError(path, what, REMEDY.format(name=name))
     return path
+
+
+def _beside(weights: Path) -> dict[str, Any]:
+    """Return the card beside a file; empty where there is none."""
+    path = weights.with_suffix(".json")
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        remedy = "Delete it, or write it again by training"
+        raise DamagedFileError(path, f"this card cannot be read: {error}", remedy) from error
+    return told if isinstance(told, dict) else {}
 
 
 def read(path: Path, name: str, metadata: Mapping[str, str]) -> Said:

@@ -8,7 +8,7 @@ costs a monitor its users faster than a missed one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -83,21 +83,29 @@ class Ears:
         except (SafetensorError, OSError, ValueError) as error:
             raise DamagedFileError(path, f"cannot be read: {error}", remedy) from error
         self.said = said.read(path, name, metadata)
+        if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
+            raise DamagedFileError(path, "holds weights that are not numbers", remedy)
         try:
             self.settings = Settings(**self.said.settings)
             self.usual, self._unit = tensors.pop("usual"), tensors.pop("unit")
             if self.usual.shape != (len(LEVELS), WIDTH) or not tensors:
-                raise KeyError(f"usual of shape {self.usual.shape}")
-        except (KeyError, TypeError) as error:
+                raise ValueError(f"usual of shape {self.usual.shape}")
+            if not (self._unit > 0.0).all():
+                raise ValueError("a unit of 0")
+            self._heads = _heads(tensors)
+            self._neutral = self.said.labels.index("neutral")
+            self._try(np.zeros(WORDS, np.float32) if name == JOINT else None)
+        except (ArithmeticError, KeyError, TypeError, ValueError) as error:
             raise DamagedFileError(path, f"made for another version: {error}", remedy) from error
-        numbers = sorted({key.split("/")[0] for key in tensors})
-        self._heads = [
-            Head({k.removeprefix(f"{n}/"): v for k, v in tensors.items() if k.startswith(f"{n}/")})
-            for n in numbers
-        ]
         self.size = sum(tensor.size for tensor in tensors.values())
-        self._neutral = self.said.labels.index("neutral")
         self._encoder = shared(carrier.find("tiny.en"))
+
+    def _try(self, words: FloatArray | None) -> None:
+        """Answer once, so that what does not fit shows now and not in a call."""
+        levels = np.zeros((len(LEVELS), 1, WIDTH), np.float32)
+        found = self.judge(levels, Voice(self.usual), 1.0, words).probabilities
+        if found is None or not np.isfinite(found).all():
+            raise ValueError("its answers are not numbers")
 
     def hear(self, utterance: Utterance, words: FloatArray | None) -> Ballot | Abstention:
         """Return the answer to one utterance."""
@@ -127,6 +135,15 @@ class Ears:
             parameters=self.size,
             memory_mb=4 * self.size / 1e6,
         )
+
+
+def _heads(tensors: Mapping[str, FloatArray]) -> list[Head]:
+    """Return the networks of tensors whose names begin with the number of theirs."""
+    found: dict[str, dict[str, FloatArray]] = {}
+    for key, tensor in tensors.items():
+        number, _, name = key.partition("/")
+        found.setdefault(number, {})[name] = tensor
+    return [Head(found[number]) for number in sorted(found)]
 
 
 def measured(levels: FloatArray, measure: FloatArray, unit: FloatArray) -> FloatArray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -52,7 +51,7 @@ class Feeds:
         self._room = threading.Semaphore(settings.parallel + 1)
         self._ending = threading.Event()
         self._at_work: dict[str, tuple[Follower, Fetched]] = {}
-        self._times: Counter[str] = Counter()
+        self._names: set[str] = set()
         self._followers: list[Follower] = []
         try:
             cache = folders.kept or self._stack.enter_context(passing_folder(folders.cache))
@@ -90,8 +89,12 @@ class Feeds:
 
     def _unused(self, name: str) -> str:
         """Give a name that no stream of this run has had: not that of an earlier try either."""
-        self._times[name] += 1
-        return name if self._times[name] == 1 else f"{name} ({self._times[name]})"
+        free, number = name, 1
+        while free in self._names:
+            number += 1
+            free = f"{name} ({number})"
+        self._names.add(free)
+        return free
 
     def news(self) -> list[str]:
         """Give what people should know since the last call."""

@@ -1,5 +1,5 @@
 """What a stream or a call comes to over time: accumulators of bounded memory, without I/O.
 
 Each takes rows of one stream in the order of their start, in their last revision, and times in
-seconds; `Settling` holds rows back for as long as a revision may come.
+seconds.
 """

@@ -25,7 +25,6 @@ class Channel:
 
     talk_s: float = 0.0
     """Seconds in which it spoke, alone or not."""
-    lost_s: float = 0.0
     turns: int = 0
     interruptions: int = 0
     """How often it began while another was speaking and both went on for a while."""
@@ -102,12 +101,9 @@ class Conversation:
     def _take(self, row: Segment) -> None:
         self._quiet_until(row.start_s)
         channel = self.talk.channels[row.stream]
-        length_s = row.end_s - row.start_s
         if isinstance(row, Decided):
-            channel.talk_s += length_s
+            channel.talk_s += row.end_s - row.start_s
             self._speak(row)
-        else:
-            channel.lost_s += length_s
         self._busy_s = max(self._busy_s, row.end_s)
         self.talk.until_s = max(self.talk.until_s, row.end_s)
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from published_masks import published_mask, published_token_mask
 
 from abhinaya.models.beats import (
     SHORTEST,
@@ -12,8 +13,6 @@ from abhinaya.models.beats import (
     buckets,
     filter_bank,
     frame_count,
-    published_mask,
-    published_token_mask,
     token_count,
 )
 from abhinaya.models.errors import KeysError

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import inspect
+import json
 
 import pytest
 import torch
@@ -15,6 +16,8 @@ from abhinaya.models.cli import main
 from abhinaya.models.labels import LABELS
 from abhinaya.models.registry import MODELS, load
 from abhinaya.models.salmonn_voter import salmonn_13b
+from abhinaya.train.cli import WEIGHTS
+from abhinaya.train.tiny.cards import BACKGROUNDS
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +35,18 @@ def test_the_catalogue_knows_what_packaged_models_weigh(name) -> None:
     if card.parameters is not None:  # an ONNX file does not say
         assert CATALOGUE[name].parameters == pytest.approx(card.parameters, rel=0.01)
     assert CATALOGUE[name].needs == tuple(sorted(card.needs))
+
+
+@pytest.mark.parametrize("name", [n for n, e in CATALOGUE.items() if e.packaged])
+def test_a_packaged_model_has_a_card_with_its_licence_and_checksum(name) -> None:
+    (beside,) = (p for p in WEIGHTS.glob(f"{name}.*") if p.suffix == ".json")
+    told = json.loads(beside.read_text("utf-8"))
+    assert told["model"] == name
+    assert told["sha256"], "load() compares it"
+    card = load(name).card
+    assert told["version"] == card.version
+    assert card.licence == BACKGROUNDS[name].licence
+    assert card.noncommercial == BACKGROUNDS[name].noncommercial
 
 
 def test_a_licence_that_forbids_commercial_use_is_told_before_anything_is_loaded(capsys) -> None:

@@ -9,12 +9,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from published_masks import published_token_mask
 from transformers import LlamaConfig, LlamaModel, WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from abhinaya.models import audio_encoders
 from abhinaya.models.audio_encoders import AudioEncoders
-from abhinaya.models.beats import Beats, BeatsConfig, filter_bank, published_token_mask
+from abhinaya.models.beats import Beats, BeatsConfig, filter_bank
 from abhinaya.models.heads import LanguageHead
 from abhinaya.models.inference import place
 from abhinaya.models.lora import add_lora, fill_lora, is_lora, lora_tensors, merge_lora

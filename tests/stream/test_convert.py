@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
@@ -30,6 +31,23 @@ def test_a_converted_file_is_the_one_that_the_run_would_have_written(tmp_path, e
 def test_json_lines_become_the_same_json_lines(tmp_path, events):
     assert main(["convert", str(events), str(tmp_path / "copy.jsonl")]) == 0
     assert list(read(tmp_path / "copy.jsonl")) == list(read(events))
+
+
+def test_events_of_a_version_before_are_read(tmp_path, events):
+    lines = []
+    for line in events.read_text("utf-8").splitlines():
+        event = json.loads(line)
+        for vote in event.get("votes", ()):
+            vote["model"] = "compact-speech"
+        if transcript := event.get("transcript"):
+            del transcript["translation"], transcript["language_probability"]
+            transcript["model"] = "pocketsphinx"
+        lines.append(json.dumps(event))
+    events.write_text("\n".join(lines) + "\n", "utf-8")
+    assert main(["convert", str(events), str(tmp_path / "x.srt")]) == 0
+    assert READERS[".srt"](tmp_path / "x.srt") == SPOKEN
+    assert main(["report", str(events), "-o", str(tmp_path / "x.html")]) == 0
+    assert "<html" in (tmp_path / "x.html").read_text("utf-8")
 
 
 def test_a_line_that_was_cut_off_is_left_out(tmp_path, events):

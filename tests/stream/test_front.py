@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -69,10 +69,12 @@ class PlayedHub:
                 return message
         return None
 
-    def hear_all(self, timeout_s: float = 0.5) -> list[Message]:
-        heard = []
-        while (message := self.hear(timeout_s)) is not None:
+    def hear_all(self, segments: int = 0) -> list[Message]:
+        """Return what comes until it is quiet, and not before so many segments have come."""
+        heard: list[Message] = []
+        while (message := self.hear(10.0 if segments > 0 else 0.5)) is not None:
             heard.append(message)
+            segments -= isinstance(message, Segment)
         return heard
 
     def say(self, message: Message) -> None:
@@ -97,6 +99,8 @@ class PlayedHub:
 class Running:
     """A front in a thread, and what became of it."""
 
+    left: ClassVar[list[Running]] = []
+
     def __init__(self, base: str, source: Opened | None = None) -> None:
         worker = WorkerConfig(model="none")
         config = Config(
@@ -117,6 +121,7 @@ class Running:
         self.error: AbhinayaError | None = None
         self.thread = threading.Thread(target=self._run, args=(socket,), daemon=True)
         self.thread.start()
+        self.left.append(self)
 
     def _run(self, socket: Any) -> None:
         try:
@@ -136,6 +141,10 @@ class Running:
 def base() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="abhinaya-") as folder:
         yield f"ipc://{Path(folder)}"
+    while Running.left:  # a test that failed must not hold up the exit of all
+        running = Running.left.pop()
+        if running.thread.is_alive():
+            running.context.destroy(linger=0)
 
 
 @pytest.fixture
@@ -166,10 +175,10 @@ def test_it_introduces_itself_until_it_is_welcome_and_keeps_to_the_window(
     assert (hello.front, hello.first_sequences) == ("front-0", (0,))
     assert isinstance(hub.hear(), Hello)  # no answer: again
     hub.welcome(window=2)
-    heard = [m for m in hub.hear_all() if isinstance(m, Segment)]
+    heard = [m for m in hub.hear_all(2) if isinstance(m, Segment)]
     assert [m.sequence for m in heard] == [0, 1]
     hub.say(Credit(stream="call", acknowledged=1, window=2))
-    more = [m for m in hub.hear_all() if isinstance(m, Segment)]
+    more = [m for m in hub.hear_all(1) if isinstance(m, Segment)]
     assert [m.sequence for m in more] == [2]
     hub.say(Credit(stream="call", acknowledged=3, window=2))
     rest = finish(hub, running)
@@ -184,7 +193,7 @@ def test_it_hands_a_new_hub_what_services_knew_before_the_first_segment_that_it_
     running = Running(base)
     assert isinstance(hub.hear(), Hello)
     hub.welcome(window=2)
-    assert [m.sequence for m in hub.hear_all() if isinstance(m, Segment)] == [0, 1]
+    assert [m.sequence for m in hub.hear_all(2) if isinstance(m, Segment)] == [0, 1]
     hub.say(Credit(stream="call", acknowledged=1, window=2, states={"S1": b"one", "ST1": b"two"}))
     hub.hear_all()
     hub.say(Introduce())
@@ -192,7 +201,7 @@ def test_it_hands_a_new_hub_what_services_knew_before_the_first_segment_that_it_
     assert isinstance(hello, Hello)
     assert hello.first_sequences == (1,)
     hub.welcome(hub="2", sequence=1, window=2)
-    said = hub.hear_all()
+    said = hub.hear_all(2)
     assert said[:2] == [
         Known(stream="call", service="S1", state=b"one"),
         Known(stream="call", service="ST1", state=b"two"),
@@ -206,7 +215,7 @@ def test_a_new_hub_gets_again_what_was_not_acknowledged(base: str, hub: PlayedHu
     running = Running(base)
     hub.hear()
     hub.welcome(window=3)
-    first = [m for m in hub.hear_all() if isinstance(m, Segment)]
+    first = [m for m in hub.hear_all(3) if isinstance(m, Segment)]
     assert [m.sequence for m in first] == [0, 1, 2]
     hub.say(Credit(stream="call", acknowledged=1, window=3))
     hub.hear_all()
@@ -215,7 +224,7 @@ def test_a_new_hub_gets_again_what_was_not_acknowledged(base: str, hub: PlayedHu
     assert isinstance(hello, Hello)
     assert hello.first_sequences == (1,)
     hub.welcome(hub="2", sequence=1, window=3)
-    again = [m for m in hub.hear_all() if isinstance(m, Segment)]
+    again = [m for m in hub.hear_all(3) if isinstance(m, Segment)]
     assert [m.sequence for m in again] == [1, 2, 3]
     assert bytes(again[0].samples.buffer) == bytes(first[1].samples.buffer)
     hub.say(Credit(stream="call", acknowledged=4, window=3))

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given
+from fakes import patient
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tracks import PLAIN, S, configs, cut, ramp, stretches
 
@@ -125,6 +126,7 @@ def test_who_looks_late_is_told_once() -> None:
     assert [number for number, _ in seen.parts] == [30]
 
 
+@settings(patient, max_examples=60)
 @given(stretches, configs)
 def test_what_there_is_so_far_is_what_the_end_would_give(
     shape: list[tuple[float, int]], config: VadConfig
@@ -144,6 +146,7 @@ def test_what_there_is_so_far_is_what_the_end_would_give(
             assert np.array_equal(a.samples, b.samples)
 
 
+@settings(patient, max_examples=60)
 @given(stretches, configs, st.sampled_from([0.0, 0.25, 1.0]), st.integers(1, 9))
 def test_whoever_looks_the_pieces_are_the_same(
     shape: list[tuple[float, int]], config: VadConfig, every_s: float, every: int
@@ -163,6 +166,7 @@ def test_whoever_looks_the_pieces_are_the_same(
         assert np.array_equal(a.samples, b.samples)
 
 
+@settings(patient, max_examples=60)
 @given(stretches, st.integers(1, 9))
 def test_a_part_is_the_beginning_of_a_piece(shape: list[tuple[float, int]], every: int) -> None:
     track = [probability for probability, count in shape for _ in range(count)]

@@ -9,7 +9,6 @@ import pytest
 
 from abhinaya.models.labels import LABELS
 from abhinaya.stream.overtime.bins import Bins
-from abhinaya.stream.overtime.settle import Settling
 from abhinaya.stream.overtime.shares import Shares
 from abhinaya.stream.overtime.talk import Conversation, calls
 from abhinaya.stream.overtime.track import Track
@@ -184,7 +183,7 @@ def test_an_interruption_counts_also_if_the_other_goes_on_in_another_segment():
 def test_what_was_not_heard_is_no_silence():
     talk = talked([heard(0, 2, stream=A), lost(2, 9, stream=A), heard(10, 12, stream=B)], 12.0)
     assert talk.silence_s == 1
-    assert talk.channels[A].lost_s == 7
+    assert talk.channels[A].talk_s == 2
 
 
 def test_the_order_in_which_channels_are_told_does_not_matter():
@@ -218,19 +217,7 @@ def test_channels_of_one_input_are_a_call():
     assert calls(["a/left", "b", "a/right", "c/left"]) == [("a/left", "a/right")]
 
 
-# --- settling -------------------------------------------------------------------------------------
-
-
-def test_a_revision_in_time_counts_once_and_in_order():
-    settling = Settling(held=2)
-    out = []
-    rows = [heard(i, i + 1, "sad", segment=i) for i in range(4)]
-    for row in (*rows[:2], heard(0, 1, "happy", segment=0), *rows[2:]):
-        out += settling.add(row)
-    assert [(r.segment, r.label) for r in out] == [(0, "happy"), (1, "sad")]
-    assert [row.segment for row in settling.pending()] == [2, 3]
-    assert list(settling.add(heard(0, 1, "angry", segment=0))) == []
-    assert [row.segment for row in settling.rest()] == [2, 3]
+# --- bounded memory -------------------------------------------------------------------------------
 
 
 def test_eight_hours_leave_accumulators_small():

@@ -19,7 +19,7 @@ from abhinaya.train.eval_attributes import attribute_rows, mean_ccc, rated
 from abhinaya.train.eval_cli import main
 from abhinaya.train.eval_ratings import Rater, join_ratings, read_ratings
 from abhinaya.train.rate import AttributeModel, rate, write_ratings
-from abhinaya.train.record import voter_of
+from abhinaya.train.record import described
 
 
 @pytest.fixture(autouse=True)
@@ -223,8 +223,7 @@ def test_a_checkpoint_of_attributes_is_evaluated_as_it_was_judged(
     assert main([str(manifest), *options, "--option", "A.compile=true"]) == 1
     assert "model A: no option 'compile'" in capsys.readouterr().err
 
-    _, of_it = voter_of(out / "best")
-    model = AttributeModel(of_it["checkpoint"])
+    model = AttributeModel(described(out / "best").options["checkpoint"])
     whole = read_manifest(manifest)
     write_wav(whole.root / "long.wav", np.sin(np.arange(200_000) / 7) * 0.1)
     write_wav(whole.root / "brief.wav", np.zeros(100))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from abhinaya.train.eval_intervals import (
-    accuracy_of,
+    Statistic,
     bootstrap,
     macro_f1_of,
     paired_bootstrap,
@@ -159,6 +159,11 @@ def test_a_class_that_a_resample_misses_is_not_counted_as_zero() -> None:
     truth = np.array([0, 0, 1])
     statistic = macro_f1_of(truth, truth, (0, 1))
     assert statistic(np.array([0, 1, 1])) == 1.0
+
+
+def accuracy_of(truth: np.ndarray, guess: np.ndarray) -> Statistic:
+    right = truth == guess
+    return lambda rows: float(np.mean(right[rows]))
 
 
 def test_equal_systems_do_not_differ_and_unequal_ones_do() -> None:

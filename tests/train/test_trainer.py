@@ -26,7 +26,7 @@ from abhinaya.train.cli import main
 from abhinaya.train.data.clips import ATTRIBUTES
 from abhinaya.train.learners.base import Example, Learner
 from abhinaya.train.recipe import recipes
-from abhinaya.train.record import voter_of
+from abhinaya.train.record import described
 from abhinaya.train.run_folder import RunFolder
 
 
@@ -94,8 +94,8 @@ def test_a_recipe_trains_and_the_registry_loads_what_it_made(
     assert said["made_by"].startswith(f"abhinaya train {recipe} --data")
     assert set(said["figures"]) == {"loss", "macro_f1", "uar"}
 
-    name, options = voter_of(out / "best")
-    voter = load(name, {**options, "device": "cpu", "dtype": "float32"})
+    best = described(out / "best")
+    voter = load(best.model, {**best.options, "device": "cpu", "dtype": "float32"})
     samples = np.random.default_rng(0).normal(0, 0.1, 9_000).astype(np.float32)
     answer = voter.vote([Utterance(samples, transcript="it is happy now")])[0]
     assert isinstance(answer, Ballot)

@@ -31,7 +31,7 @@ from abhinaya.train import devices
 from abhinaya.train.cli import main
 from abhinaya.train.errors import TrainingError
 from abhinaya.train.recipe import load_recipe
-from abhinaya.train.record import voter_of
+from abhinaya.train.record import described
 from abhinaya.train.run_folder import RunFolder
 
 LIMIT_S = 240.0
@@ -161,9 +161,9 @@ def test_a_sharded_run_goes_on_with_one_process_and_is_what_the_monitor_loads(
     assert {t.dtype for t in state.values()} == {t.dtype for t in kept(alone, "learning").values()}
     frozen = [k for k in read(shared / "best").tensors if "llama_model" in k and "lora" not in k]
     assert not frozen
-    model, options = voter_of(shared / "best")
+    best = described(shared / "best")
     noise = np.random.default_rng(0).standard_normal(8_000).astype(np.float32)
-    (said,) = load(model, options).vote([Utterance(0.1 * noise, transcript="it is")])
+    (said,) = load(best.model, best.options).vote([Utterance(0.1 * noise, transcript="it is")])
     assert isinstance(said, Ballot)
     more[-1] = "train.epochs=2"
     on = command("st1", manifest, tmp_path, shared, *more, "--resume", "--despite-changes")

@@ -15,11 +15,6 @@ from abhinaya.train.data.clips import ATTRIBUTES, Clip, DataError
 from abhinaya.train.metrics import Indices
 
 
-def plurality(clips: Sequence[Clip]) -> Indices:
-    """Index in LABELS of each clip's consensus [N]; -1 without one among the eight."""
-    return np.array([LABELS.index(c.label) if c.label else -1 for c in clips], np.int64)
-
-
 def attributes(clips: Sequence[Clip]) -> FloatArray:
     """Arousal, valence, dominance [N, 3] in 0 to 1; NaN where the corpus gives none."""
     missing = float("nan")

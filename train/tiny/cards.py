@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -82,8 +83,15 @@ def write_card(
     `made_by` is the command that gave the weights.
     """
     path = weights.with_suffix(".json")
-    card = {"model": model, "version": version, "made_by": made_by, **asdict(BACKGROUNDS[model])}
-    text = json.dumps({**card, "figures": dict(figures)}, indent=2, ensure_ascii=False)
+    card = {
+        "model": model,
+        "version": version,
+        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "made_by": made_by,
+        **asdict(BACKGROUNDS[model]),
+        "figures": dict(figures),
+    }
+    text = json.dumps(card, indent=2, ensure_ascii=False)
     path.write_text(text + "\n", encoding="utf-8")
     return path
 

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from faster_whisper.vad import get_vad_model
 
-from abhinaya.models.base import FloatArray
+from abhinaya.models.base import SAMPLE_RATE, FloatArray
 from abhinaya.models.tiny.encoder import Encoder
 from abhinaya.train.data.audio import read_clip
 from abhinaya.train.data.channels import Channel, Surroundings, draw_channel, send_through
@@ -27,7 +27,6 @@ from abhinaya.train.data.clips import Clip, labels_of
 
 VERSION: Final = 1
 """Raise it when levels, channels or crops change: sessions of another version are not used."""
-SAMPLE_RATE: Final = 16_000
 LONGEST: Final = 10 * SAMPLE_RATE
 CROP_S: Final = (0.7, 2.5)
 CROP_AT_MOST: Final = 0.85

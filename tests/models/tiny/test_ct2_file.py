@@ -1,25 +1,13 @@
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
+from ct2_files import write_model
 
 from abhinaya.models.errors import DamagedFileError
 from abhinaya.models.tiny.ct2_file import read_tensors
-
-
-def named(text: str) -> bytes:
-    """Return a name as the format has it: its length, its letters, a zero."""
-    raw = text.encode() + b"\0"
-    return struct.pack("<H", len(raw)) + raw
-
-
-def variable(name: str, values: np.ndarray, kind: int) -> bytes:
-    shape = struct.pack(f"<B{values.ndim}I", values.ndim, *values.shape)
-    return named(name) + shape + struct.pack("<BI", kind, values.nbytes) + values.tobytes()
-
 
 MATRIX = np.arange(6, dtype=np.float16).reshape(2, 3)
 BIAS = np.array([-1.5, 2.5], np.float32)
@@ -27,16 +15,15 @@ BYTES = np.array([-7, 7, 0], np.int8)
 
 
 def small_file(path: Path) -> bytes:
-    parts = [
-        variable("encoder/a/weight", MATRIX, 4),
-        variable("decoder/b", BYTES, 1),
-        variable("encoder/bias", BIAS, 0),
-        variable("encoder/heads", np.array(6, np.int16), 2),
-    ]
-    head = struct.pack("<I", 6) + named("WhisperSpec") + struct.pack("<II", 3, len(parts))
-    whole = head + b"".join(parts) + struct.pack("<I", 0)
-    path.write_bytes(whole)
-    return whole
+    return write_model(
+        path,
+        [
+            ("encoder/a/weight", MATRIX),
+            ("decoder/b", BYTES),
+            ("encoder/bias", BIAS),
+            ("encoder/heads", np.array(6, np.int16)),
+        ],
+    )
 
 
 def test_a_file_written_by_hand_is_read(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ct2_files import write_model
 from faster_whisper.feature_extractor import FeatureExtractor
 from sounds import buzz, hiss
 from torch.nn import functional
@@ -119,6 +120,23 @@ def test_another_model_is_refused(folder: Path, tmp_path: Path) -> None:
         Encoder(tmp_path)
     shutil.copy(folder / "config.json", tmp_path / "model.bin")
     with pytest.raises(DamagedFileError, match="not a CTranslate2 model"):
+        Encoder(tmp_path)
+
+
+@pytest.mark.parametrize(("width", "layers"), [(384, 6), (512, 6), (512, 4)])
+def test_a_whisper_of_another_size_is_refused(
+    width: int, layers: int, folder: Path, tmp_path: Path
+) -> None:
+    sizes = {WIDTH: width, 3 * WIDTH: 3 * width, 4 * WIDTH: 4 * width}
+    variables = [
+        (f"encoder/{name}", np.zeros([sizes.get(n, n) for n in value.shape], value.dtype))
+        for name, value in read_tensors(folder / "model.bin", "encoder/").items()
+    ]
+    above = [pair for pair in variables if "layer_3/" in pair[0]]
+    for number in range(4, layers):
+        variables += [(name.replace("layer_3", f"layer_{number}"), x) for name, x in above]
+    write_model(tmp_path / "model.bin", variables)
+    with pytest.raises(DamagedFileError, match=r"model\.bin: not a Whisper of size tiny"):
         Encoder(tmp_path)
 
 

@@ -15,11 +15,12 @@ from abhinaya.models.base import SAMPLE_RATE, Abstention, Ballot, Utterance
 from abhinaya.models.errors import DamagedFileError, LabelsError, MissingFileError
 from abhinaya.models.labels import LABELS
 from abhinaya.models.registry import load
-from abhinaya.models.tiny.encoder import shared
+from abhinaya.models.tiny.encoder import LEVELS, WIDTH, shared
 from abhinaya.models.tiny.said import METADATA_KEY
 from abhinaya.models.tiny.speech import (
     FINE,
     JOINT,
+    SPEECH,
     TOO_LITTLE,
     WORDS,
     TinyJoint,
@@ -27,6 +28,7 @@ from abhinaya.models.tiny.speech import (
     word_features,
 )
 from abhinaya.models.tiny.voice import Voice
+from abhinaya.train.tiny.cards import write_card
 from abhinaya.train.tiny.network import Network
 from abhinaya.train.tiny.speech import NEUTRAL, SPEECH_LABELS, Trained
 
@@ -163,6 +165,21 @@ def test_the_card_counts_the_weights_and_says_that_there_is_no_card_file(
     assert card.licence == "not stated"
 
 
+@pytest.mark.parametrize(
+    "samples",
+    [hiss(10.0), hiss(10.0, gain=1.0), buzz(440, 10.0), buzz(220, 0.5), np.full(8_000, 1.0, "f4")],
+    ids=["noise", "loud noise", "a tone", "the shortest", "one level"],
+)
+@pytest.mark.parametrize("model", [SPEECH, JOINT])
+def test_what_ships_answers_to_anything_with_numbers(model: str, samples: np.ndarray) -> None:
+    (answer,) = load(model).vote([Utterance(samples, transcript="oh")])
+    assert isinstance(answer, Ballot)
+    assert answer.probabilities is not None
+    assert sum(answer.probabilities) == pytest.approx(1.0, abs=1e-4)
+    assert min(answer.probabilities) >= 0.0
+    assert Voice.of(answer.state, np.zeros((len(LEVELS), WIDTH), np.float32)).seconds > 0.0
+
+
 # --- ST1 ------------------------------------------------------------------------------------------
 
 
@@ -235,11 +252,51 @@ def test_what_a_file_says_is_checked(
         TinySpeech(str(path))
 
 
-def test_levels_of_another_size_are_refused(tmp_path: Path) -> None:
-    path, _ = write_heads(tmp_path)
+def changed(path: Path, **tensors: np.ndarray | None) -> Path:
+    """Write a file of the same metadata with other tensors, or without them."""
     with safe_open(path, "np") as file:
         metadata = file.metadata()
-    tensors = load_file(path)
-    save_file({**tensors, "usual": tensors["usual"][:1].copy()}, path, metadata)
-    with pytest.raises(DamagedFileError, match="made for another version"):
+    together = {**load_file(path), **{name.replace("__", "/"): x for name, x in tensors.items()}}
+    save_file({name: x for name, x in together.items() if x is not None}, path, metadata)
+    return path
+
+
+HALF = np.float16
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"usual": np.zeros((1, WIDTH), np.float32)}, "usual of shape"),
+        ({"unit": np.zeros((len(LEVELS), WIDTH), np.float32)}, "a unit of 0"),
+        ({"0__out.weight": None}, "out.weight"),
+        ({"1__hidden.weight": np.zeros((5, 3), HALF)}, "made for another version"),
+        ({"0__out.weight": np.zeros((3, 5), HALF), "0__out.bias": np.zeros(3, HALF)}, "version"),
+        ({"0__out.bias": np.full(7, np.nan, HALF)}, "weights that are not numbers"),
+        ({"usual": np.full((len(LEVELS), WIDTH), np.inf, np.float32)}, "that are not numbers"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_when_they_are_loaded(
+    tensors: dict[str, np.ndarray | None], message: str, tmp_path: Path
+) -> None:
+    path = changed(write_heads(tmp_path)[0], **tensors)
+    with pytest.raises(DamagedFileError, match=message):
+        TinySpeech(str(path))
+
+
+def test_one_changed_byte_is_noticed_by_the_card(tmp_path: Path) -> None:
+    path, _ = write_heads(tmp_path)
+    card = write_card(path, "tiny-speech", "1", {}, "a test")
+    assert TinySpeech(str(path)).card.licence == "CC-BY-NC-SA-4.0"
+    whole = bytearray(path.read_bytes())
+    whole[-1_000] ^= 1
+    path.write_bytes(whole)
+    with pytest.raises(
+        DamagedFileError, match=r"its SHA-256 differs\. .*abhinaya train tiny-speech"
+    ):
+        TinySpeech(str(path))
+    card.unlink()
+    TinySpeech(str(path))
+    card.write_text("{")
+    with pytest.raises(DamagedFileError, match=r"tiny-speech\.json: this card cannot be read"):
         TinySpeech(str(path))
