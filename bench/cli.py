@@ -14,12 +14,11 @@ from abhinaya.stream.errors import ConfigError
 COMMANDS: Final = {
     "transport": "what the hub adds: segments a second and latency, beside a bare relay",
     "latency": "from end of speech to verdict, stage by stage, with N paced streams",
-    "live-words": "words and labels of live streams of dense read speech",
+    "live-words": "the same with dense read speech, and its words",
     "throughput": "files as fast as the nodes allow: times real time, memory, first label",
     "feeds": "a podcast by replicas of the transcriber: how much sooner it is heard",
     "soak": "paced streams while nodes are killed and hung: what is lost, what grows",
     "vad": "how well speech is found and cut, against reference turns",
-    "asr": "word error rate and speed of the transcribers",
     "view": "what the live view costs with many streams; or a picture of it",
     "quality": "words, voters and vote where the truth is known, in one table",
     "models": "the voters by batch and length, with weights made up",

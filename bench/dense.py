@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import wave
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from abhinaya.bench.asr_clips import Clip, read
+from abhinaya.bench.clips import Clip, read
+from abhinaya.bench.words_live import Placed
 from abhinaya.models.asr import Audio
-from abhinaya.stream.clock import SAMPLE_RATE, to_samples
+from abhinaya.stream.clock import to_samples
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.vad import FRAME_SAMPLES, SileroVad, VadState
 
@@ -41,16 +40,6 @@ class Utterance:
     """Its first sample of speech."""
     end: int | None = None
     """One past the last; None for the end of the samples."""
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """Where an utterance lies in its stream, in samples."""
-
-    start: int
-    end: int
-    name: str
-    text: str
 
 
 def utterances(clips: Sequence[Clip]) -> list[Utterance]:
@@ -99,15 +88,6 @@ def lay(
         stream[first : first + len(said.samples)] += said.samples
         placed.append(Placed(start, start + speech, said.name, said.text))
         start += speech + gap
-
-
-def write(samples: Audio, path: Path) -> None:
-    """Write a stream [n] as 16 kHz wav."""
-    with wave.open(str(path), "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(SAMPLE_RATE)
-        out.writeframes(np.clip(samples * 32767, -32768, 32767).astype("<i2").tobytes())
 
 
 def _spoken(samples: Audio, vad: SileroVad) -> tuple[int, int] | None:

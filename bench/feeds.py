@@ -9,18 +9,16 @@ the first episode's stream to the end of the last one's.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from abhinaya.bench.demo import CALL
 from abhinaya.bench.monitored import add_profile
-from abhinaya.bench.recording import demo
 from abhinaya.bench.report import Report, parser, publish, table
 from abhinaya.bench.throughput import Done, flags_of, measure
 
@@ -34,7 +32,7 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 @contextmanager
 def podcast(sound: Path, episodes: int) -> Iterator[str]:
-    """Serve a recording as a podcast of so many episodes; give the address of its feed."""
+    """Serve a recording as a podcast of so many episodes; return the address of its feed."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         items = ""
@@ -70,14 +68,19 @@ def hear(url: str, episodes: int, replicas: int, parallel: int, flags: Sequence[
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; exit with 1 if a segment became a gap."""
-    options = _options(argv)
-    with podcast(options.sound or demo(), options.episodes) as url:
+    made = parser("feeds", __doc__)
+    made.add_argument("--episodes", type=int, default=5, help="(%(default)s)")
+    made.add_argument("--parallel", type=int, default=2, help="at once (%(default)s)")
+    made.add_argument("--replicas", type=int, nargs="+", default=[1, 2], help="to compare (1 2)")
+    add_profile(made)
+    options = made.parse_args(argv)
+    with podcast(CALL, options.episodes) as url:
         runs = {
             replicas: hear(url, options.episodes, replicas, options.parallel, flags_of(options))
             for replicas in options.replicas
         }
     base = runs[options.replicas[0]].stream_s
-    made = table(
+    compared = table(
         f"{options.episodes} episodes, {options.parallel} at once",
         (
             "replicas of the transcriber",
@@ -100,18 +103,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         ],
     )
     settings = {key: str(value) for key, value in vars(options).items()}
-    figures = {str(replicas): asdict(run) for replicas, run in runs.items()}
-    publish(Report("feeds", settings, figures), [made], options.json)
+    publish(Report("feeds", settings, {"runs": runs}), [compared], options.json)
     return 1 if any(run.gaps for run in runs.values()) else 0
-
-
-def _options(argv: Sequence[str] | None) -> argparse.Namespace:
-    arguments = parser("feeds", __doc__)
-    arguments.add_argument("--sound", type=Path, help="of every episode (the demo recording)")
-    arguments.add_argument("--episodes", type=int, default=5, help="(%(default)s)")
-    arguments.add_argument("--parallel", type=int, default=2, help="at once (%(default)s)")
-    arguments.add_argument(
-        "--replicas", type=int, nargs="+", default=[1, 2], help="to compare (1 2)"
-    )
-    add_profile(arguments)
-    return arguments.parse_args(argv)

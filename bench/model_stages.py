@@ -39,7 +39,7 @@ class StageTime:
 
 
 def padding_share(subject: Subject, lengths_s: Sequence[float]) -> float:
-    """Give the share of what a batch computes that is padding: 0 to 1."""
+    """Return the share of what a batch computes that is padding: 0 to 1."""
     window_s = subject.window_s or max(lengths_s)
     return 1 - sum(lengths_s) / (window_s * len(lengths_s))
 
@@ -65,7 +65,7 @@ def measure_stages(
 def _run(
     subject: Subject, batches: Sequence[Sequence[float]], seed: Sequence[int], where: Place
 ) -> dict[str, float]:
-    """Give the seconds of each stage over all batches."""
+    """Return the seconds of each stage over all batches."""
     spent = {stage.name: 0.0 for stage in subject.stages}
     made = [waves(lengths_s, [*seed, i]) for i, lengths_s in enumerate(batches)]
     with ExitStack() as timed, torch.inference_mode():

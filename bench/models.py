@@ -219,7 +219,7 @@ def count_flops(subject: Subject, lengths_s: Sequence[float]) -> int:
 
 
 def peak_flops(where: Place) -> float:
-    """Give the operations a second of the best matrix product: what this machine can do at most."""
+    """Return the operations a second of the best matrix product."""
     best = 0.0
     for size in _PEAK_SIZES[where.device.type]:
         a = torch.randn(size, size, device=where.device, dtype=where.dtype)
@@ -235,7 +235,7 @@ def _time(subject: Subject, lengths_s: Sequence[float], seed: int, where: Place)
 
 
 def _clock(run: Callable[[], object], where: Place) -> float:
-    """Give the seconds that `run` takes, what it left to the GPU included."""
+    """Return the seconds that `run` takes, what it left to the GPU included."""
     on_gpu = where.device.type == "cuda"
     if on_gpu:
         torch.cuda.synchronize(where.device)

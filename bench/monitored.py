@@ -8,17 +8,14 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
-from abhinaya.bench.load import TICKS_PER_S, busy, cpu_seconds
-from abhinaya.bench.machine import resident_mib
+from abhinaya.bench.machine import cpu_seconds, machine_seconds, pss_mib, resident_mib
 from abhinaya.stream import config as configuration
 from abhinaya.stream.errors import ProcessError
 from abhinaya.stream.flags import overrides
-from abhinaya.stream.messages import Activity, Event, Status, Verdict
+from abhinaya.stream.messages import Activity, Event, Status, StreamStarted, Verdict
 from abhinaya.stream.plan import Input, Plan
 from abhinaya.stream.run import Run, run_directory
-from abhinaya.stream.sinks.base import ShowsProvisional
 from abhinaya.stream.sources.base import InputConfig
 from abhinaya.stream.supervisor import Stage, Supervisor
 
@@ -26,16 +23,17 @@ MAIN = "main"
 """How the process that supervises and records is called."""
 
 
-class Watcher(Protocol):
-    """Sees what happens in a run; what is provisional, if it has a place for that as a sink has."""
+class Watcher:
+    """Sees what happens in a run; one that looks at a part of it overrides that part."""
 
     def event(self, event: Event, now_unix_s: float) -> None:
         """Take an event of a stream or process, as a sink does."""
-        ...
+
+    def provisional(self, event: Verdict | Activity, now_unix_s: float) -> None:
+        """Take what may still change."""
 
     def look(self, processes: Supervisor, now: float) -> None:
         """Look at the processes; called with each of the hub's beats. `now` is monotonic."""
-        ...
 
 
 class _Sink:
@@ -53,8 +51,7 @@ class _Sink:
 
     def provisional(self, event: Verdict | Activity, now_unix_s: float) -> None:
         for watcher in self._watchers:
-            if isinstance(watcher, ShowsProvisional):
-                watcher.provisional(event, now_unix_s)
+            watcher.provisional(event, now_unix_s)
 
     def close(self) -> None:
         pass
@@ -70,77 +67,82 @@ class _Teller:
         print(message, file=sys.stderr)
 
 
-class Memory:
-    """Resident memory of each process over time, in MiB.
+class Usage(Watcher):
+    """What processes use, from the first stream on, and what others take of the machine meanwhile.
 
     Args:
-        every_s: between two samples.
+        every_s: between two samples of memory.
+        begun: whether to count from the first look instead.
 
     """
 
-    def __init__(self, every_s: float = 1.0) -> None:
-        self._every_s = every_s
+    def __init__(self, every_s: float = 1.0, begun: bool = False) -> None:
+        self._every_s, self._begun = every_s, begun
         self._next = 0.0
+        self._first: dict[int, float] = {}
+        self._cpu: dict[int, float] = {}
+        self._machine: list[tuple[float, float]] = []
         self.samples: dict[tuple[str, int], list[tuple[float, float]]] = {}
-        """(name, process id) -> [(seconds, MiB)]"""
+        """(name, process id) -> [(seconds, MiB resident)]"""
+        self.resident_mib = 0.0
+        """Largest sum over all processes at one moment; what several share counts in each."""
+        self.pss_mib = 0.0
+        """The same, where what several share counts once."""
 
     def event(self, event: Event, now_unix_s: float) -> None:
-        """Ignore it."""
+        """Begin with the first stream: loading does not count."""
+        self._begun = self._begun or isinstance(event, StreamStarted)
 
     def look(self, processes: Supervisor, now: float) -> None:
-        """Take a sample of everything that runs."""
-        if now < self._next:
+        """Read the counters of this process and its children."""
+        self.sample([(MAIN, os.getpid()), *running(processes)], now)
+
+    def sample(self, named: Sequence[tuple[str, int]], now: float) -> None:
+        """Read the counters of these processes."""
+        cpu = {pid: cpu_seconds(pid) for _, pid in named}
+        if not self._begun or not self._machine:
+            self._first, self._machine = cpu, [machine_seconds()]
+        self._machine[1:] = [machine_seconds()]
+        # one that has died keeps what it used
+        self._cpu |= {pid: max(used, self._cpu.get(pid, 0.0)) for pid, used in cpu.items()}
+        if not self._begun or now < self._next:
             return
         self._next = now + self._every_s
-        for name, pid in [(MAIN, os.getpid()), *running(processes)]:
-            if resident := resident_mib(pid):
-                self.samples.setdefault((name, pid), []).append((now, resident))
+        alive = {one: mib for one in named if (mib := resident_mib(one[1]))}
+        for one, mib in alive.items():
+            self.samples.setdefault(one, []).append((now, mib))
+        self.resident_mib = max(self.resident_mib, sum(alive.values()))
+        self.pss_mib = max(self.pss_mib, sum(pss_mib(pid) for _, pid in alive))
 
     def peaks(self) -> dict[str, float]:
-        """Give the largest sample of each process, by name."""
+        """Return the largest resident memory of each process in MiB, by name."""
         result: dict[str, float] = {}
         for (name, _), samples in self.samples.items():
             result[name] = max(result.get(name, 0.0), *(mib for _, mib in samples))
         return result
 
-
-class Others:
-    """The share of the machine that processes not of the run used while it went on."""
-
-    def __init__(self) -> None:
-        self._cpu: dict[int, float] = {}
-        self._first: tuple[float, float, float] | None = None
-        self._last = (0.0, 0.0, 0.0)
-
-    def event(self, event: Event, now_unix_s: float) -> None:
-        """Ignore it."""
-
-    def look(self, processes: Supervisor, now: float) -> None:
-        """Read the counters."""
-        for _, pid in [(MAIN, os.getpid()), *running(processes)]:
-            self._cpu[pid] = max(self._cpu.get(pid, 0.0), cpu_seconds(pid))
-        now_busy = busy(())
-        self._last = (now_busy.all_s, now_busy.idle_s, sum(self._cpu.values()))
-        if self._first is None:
-            self._first = self._last
+    @property
+    def cpu_s(self) -> float:
+        """Processor seconds of all processes."""
+        return sum(used - self._first.get(pid, 0.0) for pid, used in self._cpu.items())
 
     @property
-    def share(self) -> float:
-        """The share, 0 to 1."""
-        if self._first is None:
+    def others(self) -> float:
+        """The share of the machine, 0 to 1, that other processes used."""
+        if len(self._machine) < 2:
             return 0.0
-        used, idle, ours = (b - a for a, b in zip(self._first, self._last, strict=True))
-        return max(0.0, used - ours) / (used + idle) if used + idle > 1 / TICKS_PER_S else 0.0
+        used, idle = (b - a for a, b in zip(*self._machine, strict=True))
+        return max(0.0, used - self.cpu_s) / (used + idle) if used + idle > 0.1 else 0.0
 
 
 def running(processes: Supervisor) -> list[tuple[str, int]]:
-    """Give name and process id of every child that runs."""
+    """Return name and process id of every child that runs."""
     named = ((name, processes.pid(name)) for name in processes.stages())
     return [(name, pid) for name, pid in named if pid is not None]
 
 
 def play(
-    config: configuration.Config, recordings: dict[str, Path], watchers: Sequence[Watcher]
+    config: configuration.Config, recordings: Mapping[str, Path], watchers: Sequence[Watcher]
 ) -> None:
     """Run paced streams, one for each named recording, to their end.
 
@@ -148,12 +150,22 @@ def play(
         AbhinayaError: the run could not go on.
 
     """
-    inputs = tuple(
-        Input(name, InputConfig(str(path), realtime=True)) for name, path in recordings.items()
-    )
+    paced = [Input(n, InputConfig(str(path), realtime=True)) for n, path in recordings.items()]
+    play_inputs(config, paced, watchers)
+
+
+def play_inputs(
+    config: configuration.Config, inputs: Sequence[Input], watchers: Sequence[Watcher]
+) -> None:
+    """Run inputs to their end.
+
+    Raises:
+        AbhinayaError: the run could not go on.
+
+    """
     sink = _Sink(watchers)
     with run_directory() as directory:
-        run = Run(Plan(config, inputs, None, True), directory, [sink], _Teller())
+        run = Run(Plan(config, tuple(inputs), None, True), directory, [sink], _Teller())
         sink.processes = run.supervisor
         code = run.run()
     if code:

@@ -50,7 +50,7 @@ _MODULE: Final = "abhinaya.bench.null_nodes"
 
 
 def null_config() -> Config:
-    """Give the configuration of a hub that has only null nodes and never sheds."""
+    """Return the configuration of a hub that has only null nodes and never sheds."""
     worker = WorkerConfig(model="null")
     return Config(
         profile="null",
@@ -62,13 +62,13 @@ def null_config() -> Config:
 
 
 def hub_specs() -> list[Spec]:
-    """Give the processes of the hub's run."""
+    """Return the processes of the hub's run."""
     nodes = [Spec(name, _MODULE, ("--null", name), services=(name,)) for name in NEEDS]
     return [Spec("hub", "abhinaya.stream.hub"), *nodes]
 
 
 def bare_specs() -> list[Spec]:
-    """Give the processes of the bare relay's run."""
+    """Return the processes of the bare relay's run."""
     nodes = [Spec(name, _MODULE, ("--bare-node", name)) for name in BARE_NODES]
     return [Spec("relay", _MODULE, ("--bare-relay",)), *nodes]
 

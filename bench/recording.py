@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import wave
 from collections.abc import Iterator, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
@@ -26,13 +25,8 @@ Span = tuple[int, int]
 """First and last sample (exclusive) of a segment."""
 
 
-def demo() -> Path:
-    """Give the recording that the package carries."""
-    return Path(str(files("abhinaya.bench.demo") / "call.opus"))
-
-
 def audio_under(folder: Path) -> list[Path]:
-    """Give all audio files in and under a folder, by name."""
+    """Return all audio files in and under a folder, by name."""
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO)
 
 
@@ -51,10 +45,7 @@ def compose(sources: Sequence[Path], seconds: float, first: int, target: Path) -
     """
     left = to_samples(seconds)
     pause = np.zeros(to_samples(PAUSE_S), np.int16)
-    with wave.open(str(target), "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(SAMPLE_RATE)
+    with _wave(target) as out:
         while left > 0:
             before = left
             for number in range(len(sources)):
@@ -80,21 +71,23 @@ def rotate(source: Path, start_s: float, seconds: float, target: Path) -> None:
     if len(whole) <= to_samples(PAUSE_S):
         raise SourceError(str(source), "holds no audio")
     rolled = np.roll(whole, -to_samples(start_s))
-    samples = np.resize(rolled, to_samples(seconds))
-    with wave.open(str(target), "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(SAMPLE_RATE)
-        out.writeframes(samples.tobytes())
+    with _wave(target) as out:
+        out.writeframes(np.resize(rolled, to_samples(seconds)).tobytes())
+
+
+def write(samples: npt.NDArray[np.float32], target: Path) -> None:
+    """Write samples [n] as 16 kHz wav."""
+    with _wave(target) as out:
+        out.writeframes(pcm(samples).tobytes())
 
 
 def duration_s(source: Path) -> float:
-    """Give the length of a file in seconds, by decoding it."""
+    """Return the length of a file in seconds, by decoding it."""
     return sum(len(piece) for piece in _pcm(source)) / SAMPLE_RATE
 
 
 def spans(source: Path, vad: VadConfig) -> list[Span]:
-    """Give the segments that a run must account for, found in this process."""
+    """Return the segments that a run must account for, found in this process."""
     opened = open_source(InputConfig(str(source)))
     try:
         speech = Speech(vad, opened, [""], ())
@@ -103,10 +96,21 @@ def spans(source: Path, vad: VadConfig) -> list[Span]:
         opened.close()
 
 
+def pcm(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
+    """Return samples as the files hold them."""
+    return np.clip(samples * 32767, -32768, 32767).astype(np.int16)
+
+
+def _wave(target: Path) -> wave.Wave_write:
+    out = wave.open(str(target), "wb")  # noqa: SIM115 - the caller closes it
+    out.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
+    return out
+
+
 def _pcm(source: Path) -> Iterator[npt.NDArray[np.int16]]:
     opened = open_source(InputConfig(str(source)))
     try:
         for chunk in opened.chunks():
-            yield np.clip(chunk.samples[:, 0] * 32767, -32768, 32767).astype(np.int16)
+            yield pcm(chunk.samples[:, 0])
     finally:
         opened.close()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -81,6 +82,14 @@ def publish(report: Report, tables: Iterable[Table], path: Path | None) -> None:
         path.write_bytes(msgspec.json.format(msgspec.json.encode(whole), indent=2) + b"\n")
     except OSError as error:
         raise SinkError(str(path), f"cannot be written: {error.strerror}") from error
+
+
+def percentiles(values: Sequence[float]) -> dict[str, float]:
+    """Return p50, p95 and p99 of `values`; NaN for none."""
+    if not values:
+        return dict.fromkeys(("p50", "p95", "p99"), float("nan"))
+    p50, p95, p99 = np.percentile(np.asarray(values), [50, 95, 99])
+    return {"p50": float(p50), "p95": float(p95), "p99": float(p99)}
 
 
 def ms(value: float) -> str:

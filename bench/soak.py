@@ -22,11 +22,11 @@ from typing import Any, Final, Literal
 
 from rich.table import Table
 
-from abhinaya.bench.latency import Collector
-from abhinaya.bench.monitored import MAIN, Memory, Others, add_profile, play, profile_of
-from abhinaya.bench.recording import Span, audio_under, compose, demo, spans
-from abhinaya.bench.report import Report, ms, parser, publish, table
-from abhinaya.bench.statistics import percentiles
+from abhinaya.bench.demo import CALL
+from abhinaya.bench.live import Labels
+from abhinaya.bench.monitored import MAIN, Usage, Watcher, add_profile, play, profile_of
+from abhinaya.bench.recording import Span, audio_under, compose, spans
+from abhinaya.bench.report import Report, ms, parser, percentiles, publish, table
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.messages import Event, Gap, NodeUp, Status, StreamEnded, Verdict
 from abhinaya.stream.run import HUB
@@ -56,7 +56,7 @@ class Blow:
     """From the signal until that process had given an answer: needs speech to be waiting."""
 
 
-class Chaos:
+class Chaos(Watcher):
     """Kills and hangs nodes.
 
     Args:
@@ -118,7 +118,7 @@ class Chaos:
         self._up.clear()
 
     def _victim(self, processes: Supervisor) -> str | None:
-        """Give the next node, if all are well: what two blows at once do is another question."""
+        """Return the next node, if all are well: what two blows at once do is another question."""
         stages = processes.stages()
         nodes = [load.node for load in self._latest.nodes] if self._latest else []
         if any(blow.ready_s is None for blow in self.blows):
@@ -141,16 +141,13 @@ class Chaos:
 class _Told:
     """What was told of one stream."""
 
-    spans: list[Span] = field(default_factory=list)
-    sequences: list[int] = field(default_factory=list)
+    outcomes: list[Verdict | Gap] = field(default_factory=list)
+    """First ones, in order."""
     ended: int | None = None
-    verdicts: int = 0
-    gaps: int = 0
-    missing: int = 0
     revisions: int = 0
 
 
-class Account:
+class Account(Watcher):
     """Holds what came out against what had to come out.
 
     Args:
@@ -170,24 +167,15 @@ class Account:
             self.doubles = max(self.doubles, event.doubles)
         elif isinstance(event, StreamEnded):
             self.told[event.stream].ended = event.sequence
+        elif isinstance(event, Verdict) and event.revision:
+            self.told[event.stream].revisions += 1
         elif isinstance(event, Verdict | Gap):
-            self._outcome(event)
+            self.told[event.stream].outcomes.append(event)
 
-    def look(self, processes: Supervisor, now: float) -> None:
-        """Ignore them."""
-
-    def _outcome(self, event: Verdict | Gap) -> None:
-        told = self.told[event.stream]
-        if isinstance(event, Verdict):
-            if event.revision:
-                told.revisions += 1
-                return
-            told.verdicts += 1
-            told.missing += bool(event.missing)
-        else:
-            told.gaps += 1
-        told.sequences.append(event.sequence)
-        told.spans.append((event.start, event.end))
+    def verdicts(self) -> list[Verdict]:
+        """Return the verdicts of all streams."""
+        told = (event for each in self.told.values() for event in each.outcomes)
+        return [event for event in told if isinstance(event, Verdict)]
 
     def faults(self) -> list[str]:
         """Say everything that was lost or came twice; nothing if all is accounted for."""
@@ -195,17 +183,19 @@ class Account:
 
     def _faults(self, stream: str) -> Iterable[str]:
         told, expected = self.told[stream], self._expected[stream]
-        if told.sequences != list(range(len(told.sequences))):
-            yield f"{stream}: sequence numbers have holes or come twice: {told.sequences}"
+        sequences = [event.sequence for event in told.outcomes]
+        spoken = [(event.start, event.end) for event in told.outcomes]
+        if sequences != list(range(len(sequences))):
+            yield f"{stream}: sequence numbers have holes or come twice: {sequences}"
         if told.ended is None:
             yield f"{stream}: its end was never told"
-        elif told.ended != len(told.sequences):
-            yield f"{stream}: ended after {told.ended} segments, {len(told.sequences)} were told"
-        lost = sorted(set(expected) - set(told.spans))
+        elif told.ended != len(sequences):
+            yield f"{stream}: ended after {told.ended} segments, {len(sequences)} were told"
+        lost = sorted(set(expected) - set(spoken))
         if lost:
             yield f"{stream}: {len(lost)} of {len(expected)} segments lost, the first {lost[0]}"
-        if len(told.spans) > len(expected):
-            yield f"{stream}: {len(told.spans)} segments were told of {len(expected)}"
+        if len(spoken) > len(expected):
+            yield f"{stream}: {len(spoken)} segments were told of {len(expected)}"
 
 
 def slope_per_hour(lives: Iterable[Sequence[tuple[float, float]]], settle_s: float) -> float | None:
@@ -277,36 +267,37 @@ def soak(options: argparse.Namespace) -> Outcome:
         account = Account({name: spans(path, config.vad) for name, path in recordings.items()})
         chaos = Chaos(options.kill_every, options.hang_every, seconds - quiet_end_s, options.seed)
         # few enough samples that keeping them is no growth of its own
-        memory, others, latency = Memory(max(1.0, seconds / 360)), Others(), Collector()
-        play(config, recordings, [account, chaos, memory, others, latency])
+        usage, labels = Usage(max(1.0, seconds / 360)), Labels()
+        play(config, recordings, [account, chaos, usage, labels])
     settle_s = min(MAX_SETTLE_S, seconds / 10)
-    told = account.told.values()
+    verdicts = account.verdicts()
+    segments = sum(len(told.outcomes) for told in account.told.values())
     return Outcome(
         minutes=options.minutes,
-        segments=sum(len(t.sequences) for t in told),
-        verdicts=sum(t.verdicts for t in told),
-        gaps=sum(t.gaps for t in told),
-        incomplete=sum(t.missing for t in told),
-        revisions=sum(t.revisions for t in told),
+        segments=segments,
+        verdicts=len(verdicts),
+        gaps=segments - len(verdicts),
+        incomplete=sum(bool(verdict.missing) for verdict in verdicts),
+        revisions=sum(told.revisions for told in account.told.values()),
         doubles=account.doubles,
         faults=tuple(account.faults()),
         blows=tuple(chaos.blows),
-        total_ms=percentiles(latency.stages.get("total", [])),
-        peak_mib=memory.peaks(),
+        total_ms=percentiles(labels.stages.get("total", [])),
+        peak_mib=usage.peaks(),
         slope_mib_per_hour={
             name: slope_per_hour(
-                [samples for (other, _), samples in memory.samples.items() if other == name],
+                [samples for (other, _), samples in usage.samples.items() if other == name],
                 settle_s,
             )
-            for name in memory.peaks()
+            for name in usage.peaks()
         },
-        others=others.share,
+        others=usage.others,
     )
 
 
 def _sources(files: Sequence[Path]) -> list[Path]:
     if not files:
-        return audio_under(E2E) or [demo()]
+        return audio_under(E2E) or [CALL]
     found = [a for path in files for a in (audio_under(path) if path.is_dir() else [path])]
     if not found:
         raise ConfigError(" ".join(map(str, files)), "hold no audio", "name files, or a folder")

@@ -3,8 +3,8 @@
     abhinaya bench throughput
 
 Runs the command a person would, `abhinaya-stream FILE ... --format jsonl`, and reads its lines as
-they come. Memory is resident memory of each of its processes, sampled four times a second; pages
-that processes share are counted in each, so that the sum is an upper bound.
+they come. Memory is that of all its processes, sampled four times a second: resident, where what
+several share counts in each, and PSS, where it counts once.
 """
 
 from __future__ import annotations
@@ -17,17 +17,15 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 from rich.table import Table
 
-from abhinaya.bench.load import busy, others_share
-from abhinaya.bench.machine import resident_mib
-from abhinaya.bench.monitored import MAIN, add_profile
-from abhinaya.bench.recording import demo
+from abhinaya.bench.demo import CALL
+from abhinaya.bench.monitored import MAIN, Usage, add_profile
 from abhinaya.bench.report import Report, parser, publish, table
 from abhinaya.stream.errors import ProcessError
 
@@ -51,7 +49,9 @@ class Done:
     peak_mib: dict[str, float]
     """By process."""
     peak_sum_mib: float
-    """Of all processes at one moment."""
+    """Of all processes at one moment, what several share counted in each."""
+    pss_mib: float
+    """The same, where what several share counts once."""
     others: float
     """Share of the machine that processes not of the run used meanwhile."""
 
@@ -60,49 +60,33 @@ class Done:
         """Seconds of audio a second, once loaded."""
         return self.audio_s / self.stream_s
 
-    @property
-    def segments_per_s(self) -> float:
-        """Segments decided a second, once loaded."""
-        return self.segments / self.stream_s
-
 
 class Tree:
-    """Samples the memory of a process and its children in a thread until it is gone."""
+    """Watches a process and its children in a thread until it is gone."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
-        self.pids: set[int] = {pid}
-        self.peaks: dict[str, float] = {}
-        self.peak_sum = 0.0
-        self._before = self._after = busy(self.pids)
+        self.usage = Usage(SAMPLE_EVERY_S, begun=True)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._loop, daemon=True)
         self._thread.start()
 
-    def stop(self) -> float:
-        """Stop sampling; give the share of the machine that others used."""
+    def stop(self) -> Usage:
+        """Stop sampling; return what was used."""
         self._over.set()
         self._thread.join()
-        return others_share(self._before, self._after)
+        return self.usage
 
     def _loop(self) -> None:
         while not self._over.wait(SAMPLE_EVERY_S):
-            pids = [self._pid, *children(self._pid)]
-            self.pids.update(pids)
-            total = 0.0
-            for pid in pids:
-                mib = resident_mib(pid)
-                name = MAIN if pid == self._pid else process_name(pid)
-                if name:
-                    self.peaks[name] = max(self.peaks.get(name, 0.0), mib)
-                    total += mib
-            self.peak_sum = max(self.peak_sum, total)
-            if len(pids) > 1:  # at the end they are gone, and their counters with them
-                self._after = busy(self.pids)
+            named = [(process_name(pid), pid) for pid in children(self._pid)]
+            if named or not self.usage.samples:  # at the end they are gone
+                own = [(MAIN, self._pid), *(one for one in named if one[0])]
+                self.usage.sample(own, time.monotonic())
 
 
 def children(pid: int) -> list[int]:
-    """Give the process ids of the direct children."""
+    """Return the process ids of the direct children."""
     try:
         tasks = Path(f"/proc/{pid}/task").iterdir()
         return [int(child) for task in tasks for child in (task / "children").read_text().split()]
@@ -111,7 +95,7 @@ def children(pid: int) -> list[int]:
 
 
 def process_name(pid: int) -> str:
-    """Give the name that the supervisor gave a process; empty if it is gone or none of its own."""
+    """Return the name that the supervisor gave a process; empty for any other."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
     except OSError:
@@ -146,7 +130,7 @@ def measure(files: Sequence[Path], flags: Sequence[str]) -> Done:
         finally:
             process.kill()  # has no effect on one that has ended
             code = process.wait()
-            others = tree.stop()
+            usage = tree.stop()
         whole_s = time.monotonic() - begun
         errors.seek(0)
         lines = errors.read().decode("utf-8", "replace").splitlines()
@@ -164,9 +148,10 @@ def measure(files: Sequence[Path], flags: Sequence[str]) -> Done:
         first_label_s=moments["verdict"] - begun,
         stream_s=ended[-1] - moments["stream_started"],
         whole_s=whole_s,
-        peak_mib=tree.peaks,
-        peak_sum_mib=tree.peak_sum,
-        others=others,
+        peak_mib=usage.peaks(),
+        peak_sum_mib=usage.resident_mib,
+        pss_mib=usage.pss_mib,
+        others=usage.others,
     )
 
 
@@ -188,25 +173,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.add_argument("--repeats", type=int, default=3, help="runs; the fastest stands (3)")
     add_profile(arguments)
     options = arguments.parse_args(argv)
-    files = options.files or [demo()]
+    files = options.files or [CALL]
     runs = [measure(files, flags_of(options)) for _ in range(options.repeats)]
     best = max(runs, key=lambda run: run.times_real_time)
-    first = min(run.first_label_s for run in runs)
-    settings = {"profile": options.profile, "settings": options.settings, "files": files}
-    settings["files"] = [str(path) for path in files]
+    settings = {
+        "profile": options.profile,
+        "settings": options.settings,
+        "files": [str(path) for path in files],
+    }
     figures = {
-        "best": asdict(best),
         "times_real_time": best.times_real_time,
-        "segments_per_s": best.segments_per_s,
-        "first_label_s": first,
-        "runs": [asdict(run) for run in runs],
+        "first_label_s": min(run.first_label_s for run in runs),
+        "runs": runs,
     }
     publish(Report("throughput", settings, figures), _tables(runs, best), options.json)
     return 1 if any(run.gaps for run in runs) else 0
 
 
 def flags_of(options: argparse.Namespace) -> list[str]:
-    """Give the flags of the command that choose the profile and its settings."""
+    """Return the flags of the command that choose the profile and its settings."""
     flags = ["--profile", str(options.profile), "--accept-noncommercial"]
     for pair in options.settings:
         flags += ["--set", pair]
@@ -216,27 +201,21 @@ def flags_of(options: argparse.Namespace) -> list[str]:
 def _tables(runs: Sequence[Done], best: Done) -> list[Table]:
     speed = table(
         f"{best.files} file(s), {best.audio_s:.0f} s of audio, as fast as the nodes allow",
-        ("run", "x real time", "segments/s", "first label s", "whole s", "gaps", "MiB", "others"),
+        ("run", "x real time", "first label s", "whole s", "gaps", "MiB", "PSS", "others"),
         [
             (
                 f"{number}" + (" (fastest)" if run is best else ""),
                 f"{run.times_real_time:.2f}",
-                f"{run.segments_per_s:.2f}",
                 f"{run.first_label_s:.2f}",
                 f"{run.whole_s:.1f}",
                 str(run.gaps),
                 f"{run.peak_sum_mib:.0f}",
+                f"{run.pss_mib:.0f}",
                 f"{run.others:.0%}",
             )
             for number, run in enumerate(runs, 1)
         ],
     )
-    memory = table(
-        "Peak resident memory",
-        ("process", "MiB"),
-        [
-            *((name, f"{mib:.0f}") for name, mib in sorted(best.peak_mib.items())),
-            ("all at once", f"{best.peak_sum_mib:.0f}"),
-        ],
-    )
+    peaks = sorted(best.peak_mib.items())
+    memory = table("Peak resident memory", ("process", "MiB"), [(n, f"{m:.0f}") for n, m in peaks])
     return [memory, speed]

@@ -16,6 +16,7 @@ machine that processes not ours used during that run.
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +30,7 @@ import numpy as np
 import zmq
 from rich.table import Table
 
-from abhinaya.bench.load import busy, others_share, wait_for_quiet
+from abhinaya.bench.monitored import Usage
 from abhinaya.bench.null_nodes import (
     BARE_NODES,
     NEEDS,
@@ -38,8 +39,7 @@ from abhinaya.bench.null_nodes import (
     hub_specs,
     null_config,
 )
-from abhinaya.bench.report import Report, ms, parser, publish, table
-from abhinaya.bench.statistics import percentiles
+from abhinaya.bench.report import Report, ms, parser, percentiles, publish, table
 from abhinaya.stream import config as configuration
 from abhinaya.stream.clock import SAMPLE_RATE
 from abhinaya.stream.errors import ProcessError
@@ -101,7 +101,7 @@ class Carrier(Protocol):
         ...
 
     def poll(self, timeout_s: float) -> list[int]:
-        """Wait for answers up to `timeout_s`; give the numbers of the segments now complete."""
+        """Wait for answers up to `timeout_s`; return the numbers of the segments now complete."""
         ...
 
     def close(self) -> None:
@@ -332,14 +332,16 @@ def _measure(
     pids: Sequence[int],
 ) -> Passed:
     meter = Meter(carrier)
+    own = [("", pid) for pid in (os.getpid(), *pids)]
     try:
         meter.paced(min(per_s or PROBE_PER_S, PROBE_PER_S), WARM_UP_S)
-        before = busy(pids)
+        usage = Usage(seconds, begun=True)
+        usage.sample(own, 0.0)
         if per_s is None:
             meter.saturated(IN_FLIGHT, seconds)
         else:
             meter.paced(per_s, seconds)
-        after = busy(pids)
+        usage.sample(own, 0.0)
     finally:
         carrier.close()
     return Passed(
@@ -350,13 +352,13 @@ def _measure(
         lost=meter.lost,
         per_s=len(meter.latencies_ms) / max(1e-9, meter.last - meter.begun),
         **{f"{name}_ms": value for name, value in percentiles(meter.latencies_ms).items()},
-        others=others_share(before, after),
+        others=usage.others,
     )
 
 
 @contextmanager
 def _running(specs: Sequence[Spec]) -> Iterator[tuple[str, list[int]]]:
-    """Start processes as a run does; give their endpoint and process ids."""
+    """Start processes as a run does; yield their endpoint and process ids."""
     config = null_config()
     with tempfile.TemporaryDirectory(prefix="abhinaya-") as folder:
         directory = Path(folder)
@@ -372,7 +374,7 @@ def _running(specs: Sequence[Spec]) -> Iterator[tuple[str, list[int]]]:
 
 
 def quietest(runs: Sequence[Passed]) -> Passed:
-    """Give the run that others disturbed least, by what it measures; a loss stands before all."""
+    """Return the run that others disturbed least, by what it measures; a loss stands before all."""
     losing = [run for run in runs if run.lost]
     if losing:
         return losing[0]
@@ -388,9 +390,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.add_argument("--repeats", type=int, default=3, help="runs of each measurement (3)")
     arguments.add_argument(
         "--streams", type=int, nargs="+", default=STREAMS, metavar="N", help="(1 16 64 256)"
-    )
-    arguments.add_argument(
-        "--wait", type=float, default=0.0, metavar="S", help="wait before each run for quiet (0)"
     )
     options = arguments.parse_args(argv)
     rows = _rounds(options)
@@ -416,7 +415,6 @@ def _rounds(options: argparse.Namespace) -> list[Passed]:
     runs: list[list[Passed]] = [[] for _ in measurements]
     for _ in range(options.repeats):
         for measure, row in zip(measurements, runs, strict=True):
-            wait_for_quiet(options.wait)
             row.append(measure())
     return [quietest(row) for row in runs]
 

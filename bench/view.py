@@ -3,43 +3,77 @@
     abhinaya bench view
     abhinaya bench view --svg docs/live-view.svg
 
-Streams are planted, with a provisional verdict every second; the clock is simulated, the drawing is
-real: the view's own sink on a terminal whose output is thrown away. With --svg nothing is measured:
-the demo call is listened to by the real processes at real pace, and the picture of one moment kept.
+The demo call is listened to once by the real processes at real pace. What they tell is then shown
+again, as many calls at once as asked, each begun a little after the one before: the clock is
+simulated, the drawing real, by the view's own sink on a terminal whose output is thrown away.
+With --svg nothing is measured: the picture of one moment of the call is kept.
 """
 
 from __future__ import annotations
 
-import gc
 import io
-import sys
+import re
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final, NamedTuple
 
+import msgspec
 from rich.console import Console
+from rich.terminal_theme import TerminalTheme
 
-from abhinaya.bench.conversation import conversation
+from abhinaya.bench.demo import CALL
+from abhinaya.bench.monitored import Watcher, play_inputs
 from abhinaya.bench.report import Report, parser, publish, table
-from abhinaya.bench.still import still
+from abhinaya.stream import config as configuration
+from abhinaya.stream.clock import to_samples
+from abhinaya.stream.errors import ProcessError, SinkError
+from abhinaya.stream.messages import Activity, Event, StreamStarted, Verdict
+from abhinaya.stream.plan import Input
 from abhinaya.stream.run import POLL_S
 from abhinaya.stream.sinks.base import tell
+from abhinaya.stream.sinks.live.board import Board
+from abhinaya.stream.sinks.live.picture import picture
+from abhinaya.stream.sinks.live.row import Picture
 from abhinaya.stream.sinks.live.view import View
+from abhinaya.stream.sources.base import InputConfig
 
-WARM_UP_S = 20.0
-"""Of simulated time, not measured: until the timelines are full of labels."""
+CHANNELS: Final = ("agent", "customer")
+APART_S: Final = 1.7
+"""Between two calls: they do not move in step."""
+WIDTH, HEIGHT = 80, 24
+"""Of the picture that is kept."""
+TITLE: Final = "abhinaya-stream call.opus --channels split --realtime"
+THEME: Final = TerminalTheme(
+    (22, 24, 29), (214, 216, 220), [(22, 24, 29)] * 8, [(214, 216, 220)] * 8
+)
+"""Of the SVG's background and text; the view itself names neither."""
+
+
+class Told(NamedTuple):
+    """An event, and when it reached the sinks."""
+
+    at_unix_s: float
+    event: Event | Activity
+
+
+class _Recorded(Watcher):
+    def __init__(self) -> None:
+        self.told: list[Told] = []
+
+    def event(self, event: Event, now_unix_s: float) -> None:
+        self.told.append(Told(now_unix_s, event))
+
+    def provisional(self, event: Verdict | Activity, now_unix_s: float) -> None:
+        self.told.append(Told(now_unix_s, event))
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one setting costs."""
+    """What one number of streams costs."""
 
     streams: int
-    width: int
-    height: int
-    seconds: float
-    """Of simulated time."""
     core_share: float
     """Processor seconds for each second of the streams."""
     events_per_s: float
@@ -51,9 +85,7 @@ class Cost:
 class _Away(io.TextIOBase):
     """Counts what is written, and throws it away."""
 
-    def __init__(self) -> None:
-        self.size = 0
-        self.pictures = 0
+    size = pictures = 0
 
     def write(self, text: str, /) -> int:
         self.size += len(text.encode())
@@ -65,8 +97,51 @@ class _Away(io.TextIOBase):
         return True
 
 
-def measure(streams: int, width: int, height: int, seconds: float) -> Cost:
-    """Show a planted conversation of so many streams, and take the time."""
+def listen() -> list[Told]:
+    """Return all that the real processes tell of the demo call, at real pace.
+
+    Raises:
+        ProcessError: the run failed.
+
+    """
+    call = InputConfig(str(CALL), channels="split", channel_names=CHANNELS, realtime=True)
+    recorded = _Recorded()
+    play_inputs(configuration.load(configuration.EMBEDDED), [Input("call", call)], [recorded])
+    return recorded.told
+
+
+def several(told: Sequence[Told], streams: int) -> list[Told]:
+    """Return what would be told of so many streams: the call again and again, side by side."""
+    found = []
+    for number in range(streams):
+        own = f"/{CHANNELS[number % len(CHANNELS)]}"
+        apart_s = APART_S * (number // len(CHANNELS))
+        for at_unix_s, event in told:
+            if name := _stream_of(event):
+                if name.endswith(own):
+                    renamed = _renamed(event, f"call-{number:02}{own}", apart_s)
+                    found.append(Told(at_unix_s + apart_s, renamed))
+            elif not number:
+                found.append(Told(at_unix_s, event))
+    return sorted(found, key=lambda one: one.at_unix_s)
+
+
+def _stream_of(event: Any) -> str:
+    return event.info.stream if isinstance(event, StreamStarted) else getattr(event, "stream", "")
+
+
+def _renamed(event: Any, stream: str, apart_s: float) -> Any:
+    if isinstance(event, StreamStarted):
+        return StreamStarted(info=_renamed(event.info, stream, apart_s))
+    changed: dict[str, Any] = {"stream": stream}
+    for name in ("start_unix_s", "captured_unix_s"):
+        if hasattr(event, name):
+            changed[name] = getattr(event, name) + apart_s
+    return msgspec.structs.replace(event, **changed)
+
+
+def measure(told: Sequence[Told], streams: int, width: int, height: int) -> Cost:
+    """Show so many streams, and take the time."""
     away = _Away()
     console = Console(
         file=away,  # type: ignore[arg-type]
@@ -75,29 +150,19 @@ def measure(streams: int, width: int, height: int, seconds: float) -> Cost:
         width=width,
         height=height,
     )
-    view = View(console)
-    start_unix_s = 1_000_000.0
-    next_tick_s = used_s = 0.0
-    events = 0
-    measuring = False
-    for timed in conversation(streams, WARM_UP_S + seconds, start_unix_s):
-        if not measuring and timed.at_s >= WARM_UP_S:
-            gc.collect()
-            measuring, events, away.size, away.pictures = True, 0, 0, 0
-            begun = time.process_time()
-        while next_tick_s <= timed.at_s:
-            view.tick(start_unix_s + next_tick_s)
-            next_tick_s += POLL_S
-        tell([view], timed.event, start_unix_s + timed.at_s)
-        events += 1
+    view, shown = View(console), several(told, streams)
+    begun = time.process_time()
+    for now, event in _with_ticks(shown):
+        if event is None:
+            view.tick(now)
+        else:
+            tell([view], event, now)
     used_s = time.process_time() - begun
+    seconds = shown[-1].at_unix_s - shown[0].at_unix_s
     result = Cost(
         streams=streams,
-        width=width,
-        height=height,
-        seconds=seconds,
         core_share=used_s / seconds,
-        events_per_s=events / seconds,
+        events_per_s=len(shown) / seconds,
         pictures_per_s=away.pictures / seconds,
         bytes_per_s=away.size / seconds,
     )
@@ -105,29 +170,69 @@ def measure(streams: int, width: int, height: int, seconds: float) -> Cost:
     return result
 
 
+def _with_ticks(told: Sequence[Told]) -> Iterator[tuple[float, Event | Activity | None]]:
+    next_unix_s = told[0].at_unix_s
+    for at_unix_s, event in told:
+        while next_unix_s <= at_unix_s:
+            yield next_unix_s, None
+            next_unix_s += POLL_S
+        yield at_unix_s, event
+
+
+def still(told: Sequence[Told], at_s: float) -> Picture:
+    """Return the picture of one moment of the call.
+
+    Raises:
+        ProcessError: the run did not come so far.
+
+    """
+    board = Board()
+    for now, event in _with_ticks(told):
+        if event is not None:
+            board.see(event, now)
+        elif any(s.position(now) >= to_samples(at_s) for s in board.streams.values()):
+            return picture(board, WIDTH - 1, HEIGHT - 1, now)
+    raise ProcessError("the demo call", f"ended before {at_s:g} s")
+
+
+def svg(drawn: Picture) -> str:
+    """Return a picture as SVG that loads nothing from elsewhere."""
+    console = Console(
+        record=True,
+        file=io.StringIO(),
+        width=WIDTH,
+        force_terminal=True,
+        color_system="truecolor",
+        legacy_windows=False,
+    )
+    console.print(drawn)
+    text = console.export_svg(title=TITLE, theme=THEME)
+    text = re.sub(r"\s*@font-face \{.*?\}", "", text, flags=re.DOTALL)
+    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, or keep a picture; give the exit code.
+    """Measure, or keep a picture.
 
     Raises:
         AbhinayaError: the demo call could not be listened to, or a file not be written.
 
     """
     made = parser("view", __doc__)
-    made.add_argument("--streams", type=int, nargs="+", default=[1, 4, 16, 64])
-    made.add_argument("--seconds", type=float, default=60.0, help="of simulated time (%(default)s)")
+    made.add_argument("--streams", type=int, nargs="+", default=[2, 4, 16, 64])
     made.add_argument("--width", type=int, default=120)
     made.add_argument("--height", type=int, default=40)
     made.add_argument("--svg", type=Path, metavar="FILE", help="keep a picture of the demo call")
-    made.add_argument(
-        "--at", type=float, default=38.5, help="second of the call for --svg (%(default)s)"
-    )
-    options = made.parse_args(sys.argv[1:] if argv is None else argv)
+    made.add_argument("--at", type=float, default=38.5, help="its second (%(default)s)")
+    options = made.parse_args(argv)
+    told = listen()
     if options.svg:
-        still(options.svg, options.at)
+        try:
+            options.svg.write_text(svg(still(told, options.at)), "utf-8")
+        except OSError as error:
+            raise SinkError(str(options.svg), f"cannot be written: {error.strerror}") from error
         return 0
-    costs = [
-        measure(count, options.width, options.height, options.seconds) for count in options.streams
-    ]
+    costs = [measure(told, count, options.width, options.height) for count in options.streams]
     rows = [
         (
             str(cost.streams),
@@ -140,7 +245,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     ]
     columns = ("streams", "of one core", "events/s", "pictures/s", "written/s")
     title = f"The live view, {options.width} x {options.height}"
-    settings = {"seconds": options.seconds, "width": options.width, "height": options.height}
-    report = Report("view", settings, {"costs": [asdict(cost) for cost in costs]})
-    publish(report, [table(title, columns, rows)], options.json)
+    settings = {"width": options.width, "height": options.height}
+    publish(Report("view", settings, {"costs": costs}), [table(title, columns, rows)], options.json)
     return 0

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from abhinaya.bench.asr_clips import distance, words_of
-from abhinaya.bench.dense import Placed
+from abhinaya.bench.clips import distance, words_of
+from abhinaya.bench.monitored import Watcher
+from abhinaya.bench.report import percentiles
 from abhinaya.stream.clock import to_samples, to_seconds
-from abhinaya.stream.messages import Activity, Event, Gap, StreamStarted, Transcript, Verdict
-from abhinaya.stream.sinks.events import latency_ms
-from abhinaya.stream.supervisor import Supervisor
+from abhinaya.stream.messages import Activity, Event, StreamStarted, Transcript, Verdict
 
 _EARLY: Final = to_samples(0.5)
 """A segment begins this much before its utterance at most, padding included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where an utterance lies in its stream, in samples."""
+
+    start: int
+    end: int
+    name: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,45 +40,44 @@ class _Message:
 class Words:
     """What became of the utterances of some streams."""
 
-    final_s: tuple[float, ...]
-    """From the end of each utterance to the message that settles its last word."""
-    first_s: tuple[float, ...]
-    """From the start of each to the first message with a word of it."""
+    utterances: int
+    spoken_s: float
+    audio_s: float
+    """To the end of each stream's last utterance."""
+    final_s: Mapping[str, float]
+    """Percentile -> seconds from the end of an utterance to the message that settles its words."""
+    first_s: Mapping[str, float]
+    """Percentile -> seconds from the start of one to the first message with a word of it."""
     missing: int
     """Utterances of which no final word came."""
     words: int
     errors: int
+    whole_errors: int
+    """Of the same weights, each utterance heard whole and alone."""
 
 
 @dataclass(slots=True)
-class WordTimes:
+class WordTimes(Watcher):
     """Watches a run. `streams` has the utterances of each stream, by its name."""
 
-    streams: dict[str, list[Placed]]
-    label_s: list[float] = field(default_factory=list)
-    gaps: int = 0
+    streams: Mapping[str, Sequence[Placed]]
     _zero: dict[str, float] = field(default_factory=dict)
     _messages: dict[str, list[_Message]] = field(default_factory=dict)
 
     def event(self, event: Event, now_unix_s: float) -> None:
-        """Take a start, a verdict or a gap."""
+        """Take a start or a verdict."""
         if isinstance(event, StreamStarted):
             self._zero[event.info.stream] = event.info.start_unix_s
-        elif isinstance(event, Gap):
-            self.gaps += 1
         elif isinstance(event, Verdict) and event.revision == 0:
-            self.label_s.append(latency_ms(event, now_unix_s)["total"] / 1000)
-            self._take(event, now_unix_s)
+            self.provisional(event, now_unix_s)
 
     def provisional(self, event: Verdict | Activity, now_unix_s: float) -> None:
-        """Take what is said of a segment that goes on."""
-        if isinstance(event, Verdict):
-            self._take(event, now_unix_s)
+        """Take words, also those of a segment that goes on."""
+        if isinstance(event, Verdict) and event.transcript is not None and event.transcript.text:
+            message = _Message(now_unix_s, event.start, event.end, event.transcript)
+            self._messages.setdefault(event.stream, []).append(message)
 
-    def look(self, processes: Supervisor, now: float) -> None:
-        """Ignore the processes."""
-
-    def result(self) -> Words:
+    def result(self, whole_errors: Mapping[str, int]) -> Words:
         """Compare what came with what was said."""
         finals: list[float] = []
         firsts: list[float] = []
@@ -88,12 +96,18 @@ class WordTimes:
             settled = sorted((m for m in messages if m.transcript.final), key=lambda m: m.start)
             heard = words_of(" ".join(message.transcript.text for message in settled))
             words, errors = words + len(reference), errors + distance(reference, heard)
-        return Words(tuple(finals), tuple(firsts), missing, words, errors)
-
-    def _take(self, event: Verdict, now_unix_s: float) -> None:
-        if event.transcript is not None and event.transcript.text:
-            message = _Message(now_unix_s, event.start, event.end, event.transcript)
-            self._messages.setdefault(event.stream, []).append(message)
+        everything = [one for placed in self.streams.values() for one in placed]
+        return Words(
+            utterances=len(everything),
+            spoken_s=sum(to_seconds(one.end - one.start) for one in everything),
+            audio_s=sum(to_seconds(placed[-1].end) for placed in self.streams.values() if placed),
+            final_s=percentiles(finals),
+            first_s=percentiles(firsts),
+            missing=missing,
+            words=words,
+            errors=errors,
+            whole_errors=sum(whole_errors.get(one.name, 0) for one in everything),
+        )
 
 
 def final_of(one: Placed, messages: Sequence[_Message]) -> float | None:

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from abhinaya.bench.asr_clips import read
+from abhinaya.bench.clips import read
 from abhinaya.bench.quality.sessions import Segment, Session, compose, loudest, truth_of
 from abhinaya.bench.quality.source import NEUTRAL, REMEDY, WARM_S, Source
 from abhinaya.stream.clock import to_samples, to_seconds
@@ -18,7 +18,13 @@ from abhinaya.train.data.clips import Clip, DataError, read_clips
 
 WARM_NEUTRAL: Final = 0.8
 """Share of what is heard before that is neutral."""
+CLIPS: Final = 20
+"""Of each label of each speaker, at most."""
+PIECES: Final = 8
+"""Clips of each label of each speaker that pieces are cut from."""
 PIECES_S: Final = (1.0, 1.5, 2.0)
+CHANGES: Final = 8
+"""Conversations of each actor."""
 LEARNT: Final = 2
 """Speakers that were learnt from, heard for comparison."""
 OFFICE: Final = "office-ambience-24000-mono.opus"
@@ -49,7 +55,7 @@ def clips(source: Source, corpus: str, split: str = "dev") -> Iterator[Session]:
     speakers = sorted({clip.speaker for clip in found})
     for speaker in speakers if split == "dev" else speakers[:LEARNT]:
         own = [clip for clip in found if clip.speaker == speaker]
-        halves = _halves(source, own, source.size.clips)
+        halves = _halves(source, own, source.most(CLIPS))
         for half, other in (halves, halves[::-1]):
             warm = _warm(other, source.rng(speaker, "warm"))
             yield Session(speaker, tuple(half), warm=warm, apart=True)
@@ -73,7 +79,7 @@ def pieces(source: Source) -> Iterator[Session]:
             moved: list[Segment] = []
             for segment in session.segments:
                 count = sum(one.truth == segment.truth for one in moved)
-                if segment.truth != NEUTRAL and count < source.size.emotional_pieces / 2:
+                if segment.truth != NEUTRAL and count < source.most(PIECES) / 2:
                     moved.append(segment)
             cut = [
                 replace(segment, samples=piece, tag=f"{seconds:g} s")
@@ -93,7 +99,7 @@ def changes(source: Source) -> Iterator[Session]:
     for speaker, said in voices.items():
         rng = source.rng(speaker, "changes")
         moods = sorted({clip.truth for clip in said} - {NEUTRAL})
-        for number in range(source.size.changes):
+        for number in range(source.most(CHANGES)):
             mood = moods[number % len(moods)]
             turns = [*_some(said, NEUTRAL, 4, rng), *_some(said, mood, 3, rng)]
             samples, placed = compose([(t.samples, t.truth) for t in turns], noise, rng)

@@ -8,14 +8,20 @@ from typing import Final
 
 import numpy as np
 
-from abhinaya.bench.asr_clips import Clip, read
+from abhinaya.bench.clips import Clip, read
 from abhinaya.bench.quality.sessions import Segment, Session
 from abhinaya.bench.quality.source import NEUTRAL, REMEDY, WARM_S, Source
+from abhinaya.bench.vad import read_rttm
 from abhinaya.stream.clock import to_samples, to_seconds
 from abhinaya.stream.errors import ConfigError
 from abhinaya.train.data.clips import DataError
 from abhinaya.train.data.readers import read_readers
 
+VOICE: Final = 7
+"""Column of RTTM that names the speaker."""
+READERS: Final = 100
+PIECES: Final = 4
+"""Of each length and voice."""
 PIECES_S: Final = (0.7, 1.0, 1.5, 2.5, 4.0)
 EPISODES: Final = ("p01_e04", "p02_e05", "p03_e04", "p04_e03", "p05_e05", "p06_e03")
 """One of each podcast, whole. Some of their voices read English with the sounds of another
@@ -33,7 +39,7 @@ def readers(source: Source) -> Iterator[Session]:
         found = read_readers(source.data, "dev")
     except DataError as error:
         raise ConfigError(str(source.data), str(error), REMEDY) from error
-    for i in source.rng("readers").permutation(len(found))[: source.size.readers]:
+    for i in source.rng("readers").permutation(len(found))[: source.most(READERS)]:
         first, second = np.array_split(source.cutter.spoken(read(Path(found[i].path))), 2)
         yield Session(
             found[i].speaker,
@@ -44,14 +50,15 @@ def readers(source: Source) -> Iterator[Session]:
 
 
 def podcasts(source: Source) -> Iterator[Session]:
-    """Yield whole episodes, two to four voices on one track, with what is said in them."""
+    """Yield whole episodes, two to four voices on one track."""
     for clip in _episodes(source):
-        yield Session(clip.path.stem, source.cut(read(clip.path), NEUTRAL), reference=clip.text)
+        yield Session(clip.path.stem, source.cut(read(clip.path), NEUTRAL))
 
 
-def recordings(source: Source, *folder: str) -> Iterator[Session]:
+def recordings(source: Source, folder: str) -> Iterator[Session]:
     """Yield real recordings of which nobody has said that anyone is moved."""
-    for path in source.recordings(*folder)[: source.size.recordings]:
+    found = source.recordings(folder)
+    for path in found[: source.most(len(found))]:
         yield Session(path.stem, source.cut(read(path), NEUTRAL))
 
 
@@ -59,7 +66,7 @@ def pieces(source: Source) -> Iterator[Session]:
     """Yield pieces of each voice of the podcasts, each right after 20 s of the same voice."""
     for clip in _episodes(source):
         name, samples = clip.path.stem, read(clip.path)
-        turns = read_turns(source.file("e2e", "podcasts", f"{name}.rttm").read_text("utf-8"))
+        turns = read_rttm([source.file("e2e", "podcasts", f"{name}.rttm")], key=VOICE)
         for voice, spans in turns.items():
             said = np.concatenate([samples[to_samples(a) : to_samples(b)] for a, b in spans])
             segments = source.cut(said, NEUTRAL)
@@ -67,24 +74,13 @@ def pieces(source: Source) -> Iterator[Session]:
             while count < len(segments) and heard_s < WARM_S:
                 heard_s += to_seconds(len(segments[count].samples))
                 count += 1
-            cut = _pieces(segments[count:], source.size.neutral_pieces, source.rng(name, voice))
+            cut = _pieces(segments[count:], source.most(PIECES), source.rng(name, voice))
             yield Session(f"{name} {voice}", tuple(cut), warm=segments[:count], apart=True)
-
-
-def read_turns(rttm: str) -> dict[str, list[tuple[float, float]]]:
-    """Return (start, end) in seconds of the turns of each voice."""
-    turns: dict[str, list[tuple[float, float]]] = {}
-    for line in rttm.splitlines():
-        fields = line.split()
-        if fields[:1] == ["SPEAKER"]:
-            start, length = float(fields[3]), float(fields[4])
-            turns.setdefault(fields[7], []).append((start, start + length))
-    return turns
 
 
 def _episodes(source: Source) -> list[Clip]:
     """Return the episodes that are heard, in the order of EPISODES."""
-    wanted = EPISODES[: source.size.episodes]
+    wanted = EPISODES[: source.most(len(EPISODES))]
     return [clip for clip in source.spoken("podcasts") if clip.path.stem in wanted]
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
-import msgspec
-
-from abhinaya.bench.quality.sessions import Segment, Session
+from abhinaya.bench.quality.material import Material
+from abhinaya.bench.quality.sessions import Segment
+from abhinaya.bench.quality.source import Source
 from abhinaya.models import registry
 from abhinaya.models.asr import Hearing, Transcriber, Transcription
+from abhinaya.models.asr.guards import OFF
 from abhinaya.models.base import Abstention, Ballot, Utterance, Voter
 from abhinaya.models.ensemble import Rule, decide
 from abhinaya.stream.clock import to_seconds
@@ -22,7 +23,8 @@ from abhinaya.stream.voting import load_combiner, rule_of
 from abhinaya.stream.work import transcriber_of
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
     """What was said of one segment, and what is true of it."""
 
     material: str
@@ -35,7 +37,9 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     asr_cpu_s: float = 0.0
     """Of the transcriber, once a segment: 0 where the text was known from another session."""
-    votes: dict[str, str] = {}
+    unguarded: str = ""
+    """The text that nothing was dropped from, where that was asked for."""
+    votes: Mapping[str, str] = field(default_factory=dict)
     """Label by voter; a voter that abstained is not there."""
     label: str = ""
     """The verdict, possibly `unknown`; empty where nobody was asked."""
@@ -70,11 +74,19 @@ class Ears:
         transcriber: gives the words.
         voters: by name.
         rule: of the vote.
+        unguarded: the same transcriber, believing everything.
 
     """
 
-    def __init__(self, transcriber: Transcriber, voters: Mapping[str, Voter], rule: Rule) -> None:
+    def __init__(
+        self,
+        transcriber: Transcriber,
+        voters: Mapping[str, Voter],
+        rule: Rule,
+        unguarded: Transcriber,
+    ) -> None:
         self._transcriber = transcriber
+        self._unguarded = unguarded
         self._voters = dict(voters)
         self._rule = rule
         self._texts: dict[tuple[bytes, bytes, str], Transcription] = {}
@@ -94,18 +106,15 @@ class Ears:
             transcriber_of(config.asr),
             {name: registry.load(v.model, v.options) for name, v in config.voters.items()},
             rule_of(config.vote, load_combiner(config.vote)),
+            transcriber_of(
+                replace(config.asr, options={**config.asr.options, "guards": dict(OFF)})
+            ),
         )
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Of the voters."""
-        return tuple(self._voters)
-
-    def hear(
-        self, material: str, sessions: Iterable[Session], vote: bool = True
-    ) -> Iterator[Answer]:
+    def hear(self, material: Material, source: Source) -> Iterator[Answer]:
         """Yield an answer for each segment of each session, in order."""
-        for number, session in enumerate(sessions):
+        vote = material.kind == "votes"
+        for number, session in enumerate(material.sessions(source)):
             thread = _Thread()
             for segment in session.warm:
                 self._votes(segment, self._listen(segment, thread)[0], thread)
@@ -115,7 +124,7 @@ class Ears:
                 ballots = self._votes(segment, said, before) if vote else {}
                 decision = decide(ballots, self._rule) if vote else None
                 yield Answer(
-                    material=material,
+                    material=material.name,
                     session=number,
                     speaker=session.speaker,
                     tag=segment.tag,
@@ -124,6 +133,7 @@ class Ears:
                     end=segment.end,
                     text=said.text,
                     asr_cpu_s=cpu_s,
+                    unguarded=self._everything(segment) if material.kind == "noise" else "",
                     votes={name: ballot.label for name, ballot in ballots.items()},
                     label=decision.label if decision else "",
                     leading=decision.leading if decision else "",
@@ -153,6 +163,10 @@ class Ears:
         thread.asr = said.state or thread.asr
         return said, cpu_s
 
+    def _everything(self, segment: Segment) -> str:
+        hearing = Hearing(as_received(segment.samples))
+        return self._unguarded.transcribe([hearing])[0].text
+
     def _votes(self, segment: Segment, said: Transcription, thread: _Thread) -> dict[str, Ballot]:
         """Ask every voter, and keep what each wants to know with the next segment."""
         samples = as_received(segment.samples)
@@ -172,23 +186,3 @@ class Ears:
             if not isinstance(answer, Abstention):
                 ballots[name] = answer
         return ballots
-
-
-def write_answers(answers: Sequence[Answer]) -> bytes:
-    """Return answers as JSON."""
-    return msgspec.json.encode(answers)
-
-
-def read_answers(data: bytes) -> list[Answer]:
-    """Read answers that were kept.
-
-    Raises:
-        ConfigError: they are not answers of this version.
-
-    """
-    try:
-        return msgspec.json.decode(data, type=list[Answer])
-    except msgspec.DecodeError as error:
-        raise ConfigError(
-            "--again", f"is not a file of answers: {error}", "make it anew"
-        ) from error

@@ -7,17 +7,22 @@ high as its own, they were trained on as well.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from functools import partial
+from typing import Final, Literal
 
-from abhinaya.bench.asr_clips import clips_in, read
+import numpy as np
+
+from abhinaya.bench.clips import Clip, clips_in, read
 from abhinaya.bench.quality import acted, calm
 from abhinaya.bench.quality.sessions import Segment, Session
 from abhinaya.bench.quality.source import Source
 from abhinaya.stream.clock import to_samples
 
 LONGEST_S: Final = 10.0
+HEARD: Final = 40
+"""Segments of each kind that the guards are tried on; the last recording is heard to its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,54 +31,75 @@ class Material:
 
     name: str
     sessions: Callable[[Source], Iterator[Session]]
-    votes: bool = True
-    """Whether voters are asked: where only words are measured they are not."""
+    kind: Literal["votes", "words", "noise"] = "votes"
+    """Who is asked: the line-up; the transcriber; the transcriber with and without its guards."""
 
 
 def read_speech(source: Source) -> Iterator[Session]:
-    """Yield clips as they are: the 41 of `abhinaya bench asr`."""
-    for clip in clips_in(source.data / "e2e")[: source.size.read]:
+    """Yield the 41 read clips as they are."""
+    clips = clips_in(source.data / "e2e")
+    for clip in clips[:: 10 if source.quick else 1]:
         yield Session(clip.corpus, (Segment(read(clip.path)),), reference=clip.text)
 
 
-def harvard(source: Source) -> Iterator[Session]:
-    """Yield telephone speech with its text."""
-    for clip in source.spoken("harvard"):
+def long_speech(corpus: str, source: Source) -> Iterator[Session]:
+    """Yield all recordings of a corpus, cut, with what is said in each."""
+    clips: Sequence[Clip] = source.spoken(corpus)
+    for clip in clips[: source.most(len(clips))]:
         yield Session(clip.corpus, source.cut(read(clip.path)), reference=clip.text)
 
 
-def wordless(source: Source, folder: str) -> Iterator[Session]:
-    """Yield recordings without words, whole: worse than what a run lets through."""
-    found = source.recordings(folder, deep=True)
-    for i in source.rng(folder).permutation(len(found))[: source.size.noises]:
-        samples = read(found[i])[: to_samples(LONGEST_S)]
-        yield Session(found[i].stem, (Segment(samples),))
+def anything(whole: bool, folders: Sequence[str], source: Source) -> Iterator[Session]:
+    """Yield recordings in a drawn order, cut; or the start of each: worse than what a run hears."""
+    found, count = source.recordings(*folders, deep=True), 0
+    for i in np.random.default_rng(0).permutation(len(found)):
+        if count >= source.most(HEARD):
+            return
+        samples = read(found[i])
+        segments = (Segment(samples[: to_samples(LONGEST_S)]),) if whole else source.cut(samples)
+        count += len(segments)
+        yield Session(found[i].stem, segments, apart=True)
 
 
-def alone(sessions: Iterator[Session]) -> Iterator[Session]:
+def alone(sessions: Callable[[Source], Iterator[Session]], source: Source) -> Iterator[Session]:
     """Take away what was heard before."""
-    for session in sessions:
+    for session in sessions(source):
         yield replace(session, warm=(), apart=True)
 
 
+def _noise(name: str, *folders: str, whole: bool = False) -> Material:
+    return Material(name, partial(anything, whole, folders), kind="noise")
+
+
+ravdess = partial(acted.clips, corpus="ravdess")
+nemo = partial(acted.clips, corpus="nemo")
+
 MATERIALS: Final = (
-    Material("read speech", read_speech, votes=False),
-    Material("8 kHz Harvard", harvard, votes=False),
-    Material("noise", lambda source: wordless(source, "noise"), votes=False),
-    Material("bursts", lambda source: wordless(source, "emogator"), votes=False),
-    Material("RAVDESS", lambda source: acted.clips(source, "ravdess")),
-    Material("RAVDESS, clip alone", lambda source: alone(acted.clips(source, "ravdess"))),
-    Material("RAVDESS, learnt from", lambda source: acted.clips(source, "ravdess", "train")),
-    Material("nEMO", lambda source: acted.clips(source, "nemo")),
-    Material("nEMO, clip alone", lambda source: alone(acted.clips(source, "nemo"))),
-    Material("RAVDESS, matching words", lambda source: acted.constructed(source, True)),
-    Material("RAVDESS, neutral words", lambda source: acted.constructed(source, False)),
+    Material("read speech", read_speech, kind="words"),
+    Material("8 kHz Harvard", partial(long_speech, "harvard"), kind="words"),
+    Material("all podcasts", partial(long_speech, "podcasts"), kind="words"),
+    _noise("noise, whole clips", "noise", whole=True),
+    _noise("noise", "noise"),
+    _noise("bursts, whole clips", "emogator", whole=True),
+    _noise("bursts", "emogator"),
+    _noise("guards, read speech", "e2e/fleurs", "e2e/ljspeech", "e2e/librispeech_clean"),
+    _noise("guards, many readers", "neutral_voices"),
+    _noise("guards, acted", "ravdess"),
+    _noise("guards, calls", "e2e/calls"),
+    _noise("guards, meetings", "e2e/ami"),
+    Material("RAVDESS", ravdess),
+    Material("RAVDESS, clip alone", partial(alone, ravdess)),
+    Material("RAVDESS, learnt from", partial(ravdess, split="train")),
+    Material("nEMO", nemo),
+    Material("nEMO, clip alone", partial(alone, nemo)),
+    Material("RAVDESS, matching words", partial(acted.constructed, matching=True)),
+    Material("RAVDESS, neutral words", partial(acted.constructed, matching=False)),
     Material("neutral voices", calm.readers),
-    Material("neutral voices, clip alone", lambda source: alone(calm.readers(source))),
+    Material("neutral voices, clip alone", partial(alone, calm.readers)),
     Material("podcasts", calm.podcasts),
-    Material("calls", lambda source: calm.recordings(source, "e2e", "calls")),
-    Material("AMI", lambda source: calm.recordings(source, "e2e", "ami")),
-    Material("speeches", lambda source: calm.recordings(source, "e2e")),
+    Material("calls", partial(calm.recordings, folder="e2e/calls")),
+    Material("AMI", partial(calm.recordings, folder="e2e/ami")),
+    Material("speeches", partial(calm.recordings, folder="e2e")),
     Material("neutral pieces", calm.pieces),
     Material("emotional pieces", acted.pieces),
     Material("changes", acted.changes),

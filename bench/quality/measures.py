@@ -10,12 +10,13 @@ import itertools
 import math
 import statistics
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
 
-from abhinaya.bench.asr_clips import distance, words_of
+from abhinaya.bench.clips import distance, words_of
 from abhinaya.bench.quality.ears import Answer
 from abhinaya.models.labels import LABELS, UNKNOWN
 from abhinaya.stream.clock import to_seconds
@@ -75,11 +76,16 @@ def called(answer: Answer, who: str) -> str:
     return "" if label == UNKNOWN else label
 
 
+def sessions_of(answers: Sequence[Answer]) -> list[list[Answer]]:
+    """Return the answers of each session."""
+    grouped = itertools.groupby(answers, key=lambda answer: (answer.material, answer.session))
+    return [list(session) for _, session in grouped]
+
+
 def word_errors(answers: Sequence[Answer]) -> Words:
     """Compare each session's texts, one after another, with its reference."""
     errors = words = 0
-    for _, group in itertools.groupby(answers, key=lambda a: (a.material, a.session)):
-        session = list(group)
+    for session in sessions_of(answers):
         if session[0].reference is None:
             continue
         reference = words_of(session[0].reference)
@@ -91,6 +97,12 @@ def word_errors(answers: Sequence[Answer]) -> Words:
 def with_text(answers: Sequence[Answer]) -> float:
     """Return the share of segments that have words."""
     return _share(bool(answer.text) for answer in answers)
+
+
+def words_dropped(answers: Sequence[Answer]) -> float:
+    """Return the share of words in texts that the guards dropped as a whole."""
+    kept = [(len(a.unguarded.split()), bool(a.text)) for a in answers]
+    return sum(n for n, text in kept if not text) / max(1, sum(n for n, _ in kept))
 
 
 def cpu_of_real_time(answers: Sequence[Answer]) -> float:
@@ -114,24 +126,21 @@ def right(answers: Sequence[Answer], who: str) -> float:
     return _share(called(answer, who) == answer.truth for answer in answers)
 
 
-def by_length(answers: Sequence[Answer]) -> dict[str, list[Answer]]:
-    """Sort answers by how long their segments are."""
-    found: dict[str, list[Answer]] = {}
+def length_of(answer: Answer) -> str:
+    """Return how long a segment is, in words."""
     for low, high in LENGTHS_S:
-        if high == math.inf:
-            name = f"{low:g} s and more"
-        else:
-            name = f"{low:g} to {high:g} s" if low else f"under {high:g} s"
-        if within := [a for a in answers if low <= a.seconds < high]:
-            found[name] = within
-    return found
+        if low <= answer.seconds < high:
+            break
+    if high == math.inf:
+        return f"{low:g} s and more"
+    return f"{low:g} to {high:g} s" if low else f"under {high:g} s"
 
 
-def by_tag(answers: Sequence[Answer]) -> dict[str, list[Answer]]:
-    """Sort answers by their tags, in the order in which those come."""
+def grouped(answers: Sequence[Answer], by: Callable[[Answer], str]) -> dict[str, list[Answer]]:
+    """Sort answers by what `by` says of them, in the order in which those come."""
     found: dict[str, list[Answer]] = {}
     for answer in answers:
-        found.setdefault(answer.tag, []).append(answer)
+        found.setdefault(by(answer), []).append(answer)
     return found
 
 
@@ -141,10 +150,7 @@ def delay(answers: Sequence[Answer], who: str, exact: bool = False) -> Delay:
     A segment that begins before the change counts if more of it lies after it: its truth says so.
     """
     found: list[float] = []
-    conversations = [
-        list(group)
-        for _, group in itertools.groupby(answers, key=lambda a: (a.material, a.session))
-    ]
+    conversations = sessions_of(answers)
     for conversation in conversations:
         for answer in conversation:
             if answer.change is None or answer.truth in ("", NEUTRAL):
@@ -163,10 +169,7 @@ def withheld(answers: Sequence[Answer], least: float) -> list[Answer]:
     What the rule has withheld itself is given first: the whole curve is of what leads.
     """
     return [
-        msgspec.structs.replace(
-            answer,
-            label=answer.leading if (answer.confidence or 0.0) >= least else UNKNOWN,
-        )
+        replace(answer, label=answer.leading if (answer.confidence or 0.0) >= least else UNKNOWN)
         for answer in answers
         if answer.leading
     ]

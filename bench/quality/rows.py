@@ -5,19 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 from rich.table import Table
 
 from abhinaya.bench.quality import measures
 from abhinaya.bench.quality.ears import Answer
 from abhinaya.bench.quality.measures import VOTE
 from abhinaya.bench.report import table
-from abhinaya.stream.errors import ConfigError
 
-WORDS: Final = "words"
 ACTED: Final = (
     "RAVDESS",
     "RAVDESS, clip alone",
@@ -49,7 +45,7 @@ class Row:
     name: str
     n: int
     values: Mapping[str, Any]
-    """Figure by voter, VOTE or WORDS: a number, or a tuple or dataclass of some."""
+    """Figure by voter, VOTE or what is counted: a number, or a tuple or dataclass of some."""
 
 
 Heard = Mapping[str, Sequence[Answer]]
@@ -60,6 +56,7 @@ def rows_of(heard: Heard, names: Sequence[str]) -> list[Row]:
     """Return every row that the answers allow."""
     return [
         *_words(heard),
+        *_noise(heard),
         *_acted(heard, names),
         *_calm(heard, names),
         *_pieces(heard, names),
@@ -69,25 +66,6 @@ def rows_of(heard: Heard, names: Sequence[str]) -> list[Row]:
         *_against_best(heard, names),
         *_pairs(heard, names),
     ]
-
-
-def more_rows(path: Path) -> list[Row]:
-    """Read rows that something else measured: a list of objects as `--json` writes them.
-
-    Raises:
-        ConfigError: the file cannot be read, or holds something else.
-
-    """
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=list[Row])
-    except OSError as error:
-        raise ConfigError(f"--more {path}", f"cannot be read: {error.strerror}") from error
-    except msgspec.DecodeError as error:
-        raise ConfigError(
-            f"--more {path}",
-            f"is not a list of rows: {error}",
-            'write [{"section": "..", "name": "..", "n": 1, "values": {"S1": 0.5}}]',
-        ) from error
 
 
 def tables_of(rows: Sequence[Row]) -> list[Table]:
@@ -117,24 +95,38 @@ def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _words(heard: Heard) -> Iterator[Row]:
-    section = "words: errors a word, where nothing else is said"
-    for name in ("read speech", "podcasts", "8 kHz Harvard"):
-        if answers := heard.get(name):
-            found = measures.word_errors(answers)
-            yield Row(section, name, found.words, {WORDS: found.rate})
-    if answers := heard.get("read speech"):
-        cpu = measures.cpu_of_real_time(answers)
-        yield Row(section, "read speech: processor seconds a second", len(answers), {WORDS: cpu})
-    wordless = {name: heard[name] for name in ("noise", "bursts") if heard.get(name)}
-    if wordless:
-        wordless["noise and bursts"] = [a for answers in wordless.values() for a in answers]
-    for name, answers in wordless.items():
-        share = measures.with_text(answers)
-        yield Row(section, f"{name}: share given words", len(answers), {WORDS: share})
-    spoken = [a for name in SPOKEN for a in heard.get(name, ())]
-    if spoken:
-        share = 1 - measures.with_text(spoken)
-        yield Row(section, "speech: share given none", len(spoken), {WORDS: share})
+    for name in ("read speech", "8 kHz Harvard", "all podcasts"):
+        if not (answers := heard.get(name)):
+            continue
+        corpora = measures.grouped(answers, lambda answer: answer.speaker)
+        for part, some in {**corpora, name: answers}.items():
+            found = measures.word_errors(some)
+            cpu = measures.cpu_of_real_time(some)
+            heard_s = sum(answer.seconds for answer in some)
+            values = {"errors a word": found.rate, "CPU": cpu, "seconds": round(heard_s)}
+            yield Row("words; processor seconds a second of audio", part, found.words, values)
+
+
+def _noise(heard: Heard) -> Iterator[Row]:
+    """Yield what is made up for noise, and what is dropped of speech."""
+    wordless = [name for name in heard if name.startswith(("noise", "bursts"))]
+    spoken = [name for name in heard if name.startswith("guards")]
+    together = {"noise and bursts": wordless, "speech": spoken}
+    parts = {name: [name] for name in (*wordless, *spoken)} | together
+    for part, names in parts.items():
+        if not (answers := [answer for name in names for answer in heard[name]]):
+            continue
+        said = [answer for answer in answers if answer.unguarded]
+        values = {
+            "some text": len(said),
+            "believed": sum(bool(answer.text) for answer in answers),
+            "share given words": measures.with_text(answers),
+            "words dropped": measures.words_dropped(said),
+        }
+        yield Row("what guards drop: segments", part, len(answers), values)
+    if answers := [a for name in SPOKEN for a in heard.get(name, ())]:
+        values = {"share given words": measures.with_text(answers)}
+        yield Row("what guards drop: segments", "speech beyond doubt", len(answers), values)
 
 
 def _acted(heard: Heard, names: Sequence[str]) -> Iterator[Row]:
@@ -150,14 +142,14 @@ def _calm(heard: Heard, names: Sequence[str]) -> Iterator[Row]:
         if answers := heard.get(name):
             yield _shares(section, name, answers, names)
             if name in ("calls", "AMI", "podcasts"):
-                for length, some in measures.by_length(answers).items():
+                for length, some in measures.grouped(answers, measures.length_of).items():
                     yield _shares(section, f"  {name}, {length}", some, names)
 
 
 def _pieces(heard: Heard, names: Sequence[str]) -> Iterator[Row]:
-    for length, answers in measures.by_tag(heard.get("neutral pieces", ())).items():
+    for length, answers in measures.grouped(heard.get("neutral pieces", ()), _tag).items():
         yield _shares("neutral pieces: share called otherwise", length, answers, names)
-    emotional = measures.by_tag(heard.get("emotional pieces", ())).items()
+    emotional = measures.grouped(heard.get("emotional pieces", ()), _tag).items()
     for length, answers in emotional:
         yield _shares("emotional pieces: share not called neutral", length, answers, names)
     for length, answers in emotional:
@@ -216,6 +208,10 @@ def _pairs(heard: Heard, names: Sequence[str]) -> Iterator[Row]:
     for name in ACTED:
         if "alone" not in name and (found := measures.pairs(heard.get(name, ()), names)):
             yield Row("agreement (correlation of errors)", name, len(heard[name]), found)
+
+
+def _tag(answer: Answer) -> str:
+    return answer.tag
 
 
 def _shares(section: str, name: str, answers: Sequence[Answer], names: Sequence[str]) -> Row:

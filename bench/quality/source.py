@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from abhinaya.bench.asr_clips import Clip, long_clips_in
+from abhinaya.bench.clips import Clip, long_clips_in
 from abhinaya.bench.quality.sessions import Cutter, Segment
 from abhinaya.models.base import FloatArray
 from abhinaya.stream.errors import ConfigError
@@ -17,44 +17,8 @@ from abhinaya.stream.errors import ConfigError
 NEUTRAL: Final = "neutral"
 WARM_S: Final = 20.0
 """Of the speaker's mostly neutral speech, heard before what is scored."""
+SOUNDS: Final = ("*.opus", "*.ogg", "*.flac", "*.wav")
 REMEDY: Final = "give the folder that holds it with --data"
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """How much of what there is plenty of is taken."""
-
-    clips: int = 20
-    """Of each label of each acted speaker, at most."""
-    emotional_pieces: int = 8
-    """Clips of each label of each acted speaker that pieces are cut from."""
-    readers: int = 100
-    episodes: int = 6
-    noises: int = 40
-    """Of each kind."""
-    neutral_pieces: int = 4
-    """Of each length and voice."""
-    changes: int = 8
-    """Conversations with a change, for each actor."""
-    recordings: int = 99
-    """Calls, and meetings."""
-    read: int = 99
-    """Clips of read speech."""
-
-    @classmethod
-    def quick(cls) -> Size:
-        """Return a size for a look, not for figures to be quoted."""
-        return cls(
-            clips=4,
-            emotional_pieces=1,
-            readers=10,
-            episodes=1,
-            noises=6,
-            neutral_pieces=1,
-            changes=2,
-            recordings=1,
-            read=9,
-        )
 
 
 @dataclass(eq=False)
@@ -63,14 +27,16 @@ class Source:
 
     Args:
         data: the folder.
-        size: how much of it.
-        seed: of whatever is drawn.
+        quick: whether a tenth is enough: for a look, not for figures to be quoted.
 
     """
 
     data: Path
-    size: Size = field(default_factory=Size)
-    seed: int = 0
+    quick: bool = False
+
+    def most(self, count: int) -> int:
+        """Return how many to take at most, where all of it would be `count`."""
+        return -(-count // 10) if self.quick else count
 
     @cached_property
     def cutter(self) -> Cutter:
@@ -79,7 +45,7 @@ class Source:
 
     def rng(self, *what: str) -> np.random.Generator:
         """Return a generator of its own for whatever is drawn: the rest does not change with it."""
-        return np.random.default_rng([self.seed, *"/".join(what).encode()])
+        return np.random.default_rng([0, *"/".join(what).encode()])
 
     def file(self, *path: str) -> Path:
         """Return a file of the folder.
@@ -105,17 +71,19 @@ class Source:
             raise ConfigError(str(self.data / "e2e"), f"has no {corpus} with its text", REMEDY)
         return found
 
-    def recordings(self, *folder: str, deep: bool = False) -> list[Path]:
-        """Return the recordings in a folder, by name; also in those below it, if `deep`.
+    def recordings(self, *folders: str, deep: bool = False) -> list[Path]:
+        """Return the opus files in folders, by name; if `deep`, all sounds there and below.
 
         Raises:
-            ConfigError: it holds none.
+            ConfigError: they hold none.
 
         """
-        place = self.data.joinpath(*folder)
-        found = sorted((place.rglob if deep else place.glob)("*.opus"))
+        places = [self.data / folder for folder in folders]
+        kinds = SOUNDS if deep else SOUNDS[:1]
+        globs = [place.rglob if deep else place.glob for place in places]
+        found = sorted(path for glob in globs for kind in kinds for path in glob(kind))
         if not found:
-            raise ConfigError(str(place), "holds no recording", REMEDY)
+            raise ConfigError(" ".join(map(str, places)), "holds no recording", REMEDY)
         return found
 
     def cut(self, samples: FloatArray, truth: str = "") -> tuple[Segment, ...]:

@@ -10,7 +10,7 @@ what is made up is short, or says one thing again and again ("Thank you.", "Let'
     evidence = logprob - no_speech + 0.1 * different tokens (at most 20)
 
 Besides: the compression ratio, a phrase that repeats itself, and more words than anyone can say.
-The table below is printed by `abhinaya bench asr --noise --limit 40`.
+The table below is printed by `abhinaya bench quality --only noise`.
 
                           segments   believed   words dropped
     noise, whole clips          40          0

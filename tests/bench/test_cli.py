@@ -8,7 +8,6 @@ import json
 import pytest
 
 from abhinaya.bench import cli
-from abhinaya.bench.load import Busy, others_share
 from abhinaya.bench.report import Report, ms, parser, publish, table
 from abhinaya.stream.errors import ConfigError, SinkError
 
@@ -49,12 +48,6 @@ def test_a_report_is_printed_and_written_with_the_machine(tmp_path, capsys):
 def test_a_report_that_cannot_be_written_says_so(tmp_path):
     with pytest.raises(SinkError, match="cannot be written"):
         publish(Report("x", {}, {}), [], tmp_path / "no" / "x.json")
-
-
-def test_others_are_what_is_used_and_not_ours():
-    # in 10 s on two cores: 12 s used, 8 idle, of which 5 ours: 7 of 20 are others'
-    share = others_share(Busy(100.0, 50.0, 3.0), Busy(112.0, 58.0, 8.0))
-    assert share == pytest.approx(7 / 20)
 
 
 def test_milliseconds_have_no_meaningless_digits():

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import fakes
 import pytest
 
-from abhinaya.bench.latency import Collector, Kept, find_max
-from abhinaya.bench.recording import compose, demo, duration_s, rotate, spans
-from abhinaya.bench.statistics import percentiles
+from abhinaya.bench.demo import CALL
+from abhinaya.bench.latency import find_max
+from abhinaya.bench.live import Kept, Labels
+from abhinaya.bench.recording import compose, duration_s, rotate, spans
+from abhinaya.bench.report import percentiles
+from abhinaya.bench.words_live import Words
 from abhinaya.stream.config import VadConfig
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.messages import Missing
@@ -17,11 +21,11 @@ from abhinaya.stream.messages import Missing
 
 def kept(streams: int = 1, p95: float = 800.0, late: int = 0, shed: int = 0) -> Kept:
     total = {"p50": p95 / 2, "p95": p95, "p99": p95}
-    return Kept(streams, 20, {"total": total}, late, shed, 0, 500.0, 0.0)
+    return Kept(streams, 20, {"total": total}, late, shed, 0)
 
 
 def test_late_votes_gaps_and_absent_voters_are_told_apart():
-    collector = Collector()
+    labels = Labels()
     absent = Missing(voter="S1", reason="S1-0 was killed")
     late = Missing(voter="T2", reason="late: every node was busy")
     events = [
@@ -32,52 +36,61 @@ def test_late_votes_gaps_and_absent_voters_are_told_apart():
         fakes.verdict(1, revision=1),
     ]
     for event in events:
-        collector.event(event, 1_000_002.0)
-    assert (collector.segments, collector.late, collector.incomplete, collector.shed) == (
+        labels.event(event, 1_000_002.0)
+    assert (labels.segments, labels.late, labels.incomplete, labels.shed) == (
         3,
         1,
         1,
         1,
     )
-    assert collector.stages["total"] == [2000.0, 2000.0, 2000.0]
-    assert collector.stages["queue"] == [1.0, 1.0, 1.0]
+    assert labels.stages["total"] == [2000.0, 2000.0, 2000.0]
+    assert labels.stages["queue"] == [1.0, 1.0, 1.0]
 
 
 def test_early_labels_are_timed_and_compared_with_the_final_ones():
-    collector = Collector()
+    labels = Labels()
     started = fakes.verdict(0).start_unix_s
 
     def part(sequence, number, label, after_s):
         event = fakes.verdict(sequence, part=number, label=label)
-        collector.provisional(event, started + after_s)
+        labels.provisional(event, started + after_s)
 
     part(0, 1, "sad", 1.7)
     part(0, 2, "happy", 2.7)
-    collector.event(fakes.verdict(0), started + 4)  # happy: the first did not stay, the last did
+    labels.event(fakes.verdict(0), started + 4)  # happy: the first did not stay, the last did
     part(1, 1, "happy", 1.9)
-    collector.event(fakes.verdict(1), started + 3)
-    collector.event(fakes.verdict(2), started + 5)  # too short for any
+    labels.event(fakes.verdict(1), started + 3)
+    labels.event(fakes.verdict(2), started + 5)  # too short for any
     part(3, 1, "sad", 1.8)
     wordless = fakes.verdict(3, part=2, votes=(), label="unknown")
-    collector.provisional(wordless, started + 2.8)
-    collector.event(fakes.verdict(3), started + 5)
-    collector.event(fakes.verdict(3, label="sad", revision=1), started + 6)
-    early = collector.early.result()
+    labels.provisional(wordless, started + 2.8)
+    labels.event(fakes.verdict(3), started + 5)
+    labels.event(fakes.verdict(3, label="sad", revision=1), started + 6)
+    early = labels.early()
     assert (early.share, early.first_stays, early.last_stays) == (3 / 4, 1 / 3, 2 / 3)
     assert early.first_ms["p50"] == pytest.approx(1800.0)
-    assert collector.segments == 4
+    assert labels.segments == 4
 
 
 def test_without_early_labels_nothing_is_claimed_of_them():
-    collector = Collector()
-    collector.event(fakes.verdict(0), 1_000_002.0)
-    assert collector.early.result() is None
+    labels = Labels()
+    labels.event(fakes.verdict(0), 1_000_002.0)
+    assert labels.early() is None
+
+
+WORDS = Words(3, 6.0, 8.0, {}, {}, missing=1, words=9, errors=0, whole_errors=0)
 
 
 @pytest.mark.parametrize(
     "run",
-    [kept(p95=1501.0), kept(late=1), kept(shed=1), Kept(1, 0, {}, 0, 0, 0, 0.0, 0.0)],
-    ids=["slow", "late", "shed", "nothing heard"],
+    [
+        kept(p95=1501.0),
+        kept(late=1),
+        kept(shed=1),
+        Kept(1, 0, {}, 0, 0, 0),
+        replace(kept(), words=WORDS),
+    ],
+    ids=["slow", "late", "shed", "nothing heard", "words lost"],
 )
 def test_what_does_not_keep_up(run):
     assert kept().keeps_up(1500.0)
@@ -100,17 +113,17 @@ def test_percentiles_of_a_hundred():
 
 
 def test_a_rotated_recording_has_the_asked_length_and_begins_elsewhere(tmp_path):
-    rotate(demo(), 0.0, 70.0, tmp_path / "a.wav")
-    rotate(demo(), 20.0, 70.0, tmp_path / "b.wav")
+    rotate(CALL, 0.0, 70.0, tmp_path / "a.wav")
+    rotate(CALL, 20.0, 70.0, tmp_path / "b.wav")
     assert duration_s(tmp_path / "a.wav") == 70.0
     assert (tmp_path / "a.wav").read_bytes() != (tmp_path / "b.wav").read_bytes()
 
 
 def test_composing_repeats_files_and_spans_find_their_speech(tmp_path):
     once, twice = tmp_path / "once.wav", tmp_path / "twice.wav"
-    length = duration_s(demo())
-    compose([demo()], length + 0.7, 0, once)
-    compose([demo()], 2 * (length + 0.7), 0, twice)
+    length = duration_s(CALL)
+    compose([CALL], length + 0.7, 0, once)
+    compose([CALL], 2 * (length + 0.7), 0, twice)
     vad = VadConfig()
     first, both = spans(once, vad), spans(twice, vad)
     assert len(first) >= 5
@@ -120,6 +133,6 @@ def test_composing_repeats_files_and_spans_find_their_speech(tmp_path):
 
 def test_files_without_audio_are_refused_rather_than_repeated_for_ever(tmp_path):
     path = tmp_path / "empty.wav"
-    rotate(demo(), 0.0, 0.0, path)
+    rotate(CALL, 0.0, 0.0, path)
     with pytest.raises(SourceError):
         compose([Path(path)], 10.0, 0, tmp_path / "out.wav")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Mapping
 
 import fakes
 import numpy as np
 import pytest
 
-from abhinaya.bench import live_words
-from abhinaya.bench.dense import Placed, Utterance, lay
+from abhinaya.bench import monitored
+from abhinaya.bench.dense import Utterance, lay
 from abhinaya.bench.live_words import errors_on_whole
 from abhinaya.bench.machine import pss_mib, resident_mib
-from abhinaya.bench.words_live import WordTimes
+from abhinaya.bench.monitored import Usage
+from abhinaya.bench.words_live import Placed, WordTimes
 from abhinaya.models.asr import Transcription
 from abhinaya.stream.clock import SAMPLE_RATE
 from abhinaya.stream.messages import StreamInfo, StreamStarted, Transcript, Word
@@ -40,6 +43,11 @@ def transcript(text: str, words: tuple[tuple[str, float, float], ...] = (), part
 
 def at(seconds: float) -> int:
     return round(seconds * SAMPLE_RATE)
+
+
+def p50_p95(values: Mapping[str, float]) -> tuple[float, float]:
+    """Of two values a and b: (a + b) / 2, and a + .95 (b - a)."""
+    return values["p50"], values["p95"]
 
 
 def started() -> StreamStarted:
@@ -92,11 +100,10 @@ def test_words_are_timed_from_the_utterance_that_they_are_of() -> None:
     heard(times, 0.9, 2.4, 2.5, transcript("good", part=2), part=2)
     heard(times, 0.9, 5.1, 5.75, transcript("good morning to you"))
     heard(times, 5.9, 8.1, 9.0, transcript("and good buy"))
-    result = times.result()
-    assert result.first_s == pytest.approx((1.5, 3.0))
-    assert result.final_s == pytest.approx((0.75, 1.0))
+    result = times.result({})
+    assert p50_p95(result.first_s) == pytest.approx((2.25, 2.925))
+    assert p50_p95(result.final_s) == pytest.approx((0.875, 0.9875))
     assert (result.missing, result.words, result.errors) == (0, 6, 2)
-    assert times.label_s == pytest.approx([0.65, 0.9])
 
 
 def test_a_segment_that_holds_two_utterances_gives_each_its_own_first_word() -> None:
@@ -108,9 +115,9 @@ def test_a_segment_that_holds_two_utterances_gives_each_its_own_first_word() -> 
     heard(times, 0.9, 4.0, 4.1, early, part=1)
     both = transcript("yes no", (("yes", 1.0, 2.0), ("no", 3.6, 4.8)))
     heard(times, 0.9, 5.1, 6.0, both)
-    result = times.result()
-    assert result.first_s == pytest.approx((3.1, 2.5))
-    assert result.final_s == pytest.approx((3.0, 1.0))
+    result = times.result({})
+    assert p50_p95(result.first_s) == pytest.approx((2.8, 3.07))
+    assert p50_p95(result.final_s) == pytest.approx((2.0, 2.9))
 
 
 def test_an_utterance_of_two_segments_is_final_with_the_second() -> None:
@@ -118,36 +125,42 @@ def test_an_utterance_of_two_segments_is_final_with_the_second() -> None:
     times.event(started(), ZERO)
     heard(times, 0.9, 4.0, 4.6, transcript("one"))
     heard(times, 4.5, 9.1, 9.8, transcript("two"))
-    assert times.result().final_s == pytest.approx((0.8,))
+    assert p50_p95(times.result({}).final_s) == pytest.approx((0.8, 0.8))
 
 
 def test_what_never_came_is_missing_and_its_words_are_errors() -> None:
     times = WordTimes({"a": [Placed(at(1.0), at(3.0), "x", "yes please")]})
     times.event(started(), ZERO)
     times.event(fakes.gap(0, stream="a"), ZERO + 4)
-    result = times.result()
-    assert (result.missing, result.errors, result.final_s, times.gaps) == (1, 2, (), 1)
+    result = times.result({})
+    assert (result.missing, result.errors, result.utterances) == (1, 2, 1)
+    assert math.isnan(result.final_s["p50"])
+    assert times.result({"x": 1, "z": 5}).whole_errors == 1
 
 
-def test_cost_counts_what_was_used_after_the_first_stream_began(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    used = {os.getpid(): 5.0, 77: 3.0}
-    memory = {os.getpid(): 40.0, 77: 100.0}
-    monkeypatch.setattr(live_words, "running", lambda processes: [("S1-0", 77)])
-    monkeypatch.setattr(live_words, "cpu_seconds", lambda pid: used[pid])
-    monkeypatch.setattr(live_words, "pss_mib", lambda pid: memory[pid])
-    cost = live_words.Cost()
-    cost.look(None, 0.0)  # type: ignore[arg-type]
+def test_what_was_used_counts_from_the_first_stream_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = {1: 5.0, 77: 3.0}
+    memory = {1: 40.0, 77: 100.0}
+    machine = [100.0, 50.0]
+    monkeypatch.setattr(monitored, "cpu_seconds", lambda pid: used[pid])
+    monkeypatch.setattr(monitored, "pss_mib", lambda pid: memory[pid])
+    monkeypatch.setattr(monitored, "resident_mib", lambda pid: 2 * memory[pid])
+    monkeypatch.setattr(monitored, "machine_seconds", lambda: tuple(machine))
+    usage, named = Usage(0.0), [("main", 1), ("S1-0", 77)]
+    usage.sample(named, 0.0)
     used[77] = 4.0
-    cost.event(started(), ZERO)
-    memory[77] = 150.0
-    cost.look(None, 1.0)  # type: ignore[arg-type]
+    usage.sample(named, 1.0)
+    usage.event(started(), ZERO)
+    used[77], memory[77] = 4.5, 150.0
+    usage.sample(named, 2.0)
     used[77], memory[77] = 0.0, 10.0  # it has died: what it used stays used
-    used[os.getpid()] = 6.5
-    cost.look(None, 2.0)  # type: ignore[arg-type]
-    assert cost.cpu_s == pytest.approx(1.0 + 1.5)
-    assert cost.pss_mib == 190.0
+    used[1] = 6.5
+    machine[:] = [112.0, 58.0]
+    usage.sample(named, 3.0)
+    assert usage.cpu_s == pytest.approx(0.5 + 1.5)
+    assert (usage.pss_mib, usage.resident_mib) == (190.0, 380.0)
+    assert usage.peaks() == {"main": 80.0, "S1-0": 300.0}
+    assert usage.others == pytest.approx((12 - 2) / 20), "12 of 20 s were used, 2 of them here"
 
 
 def test_proportional_memory_is_at_most_resident_memory() -> None:

@@ -12,10 +12,9 @@ import pytest
 
 from abhinaya.bench.quality import command, measures
 from abhinaya.bench.quality.acted import clips, pieces
-from abhinaya.bench.quality.calm import read_turns
-from abhinaya.bench.quality.ears import Answer, Ears, read_answers, write_answers
+from abhinaya.bench.quality.ears import Answer, Ears
 from abhinaya.bench.quality.material import MATERIALS, Material
-from abhinaya.bench.quality.rows import Row, as_json, more_rows, rows_of, tables_of
+from abhinaya.bench.quality.rows import as_json, rows_of, tables_of
 from abhinaya.bench.quality.sessions import (
     Cutter,
     Segment,
@@ -83,14 +82,18 @@ class Remembers:
         return answers
 
 
+def hear(made: Ears, *sessions: Session, kind: str = "votes") -> list[Answer]:
+    return list(made.hear(Material("m", lambda _: iter(sessions), kind), Source(Path())))  # type: ignore[arg-type]
+
+
 def ears(**voters: Remembers) -> Ears:
-    return Ears(Levels(), voters, Rule())
+    return Ears(Levels(), voters, Rule(), Levels())
 
 
 def test_segments_of_a_stream_are_heard_one_after_another() -> None:
     voter = Remembers({"30": "angry"})
     session = Session("a", (level(0.2, truth="neutral"), level(0.3, truth="angry")))
-    first, second = ears(S1=voter).hear("m", [session])
+    first, second = hear(ears(S1=voter), session)
     assert voter.seen == [("", "20"), ("20", "30")]
     assert (first.text, first.label, second.label, second.truth) == (
         "20", "neutral", "angry", "angry",
@@ -101,7 +104,7 @@ def test_segments_apart_are_each_heard_right_after_what_warms_up() -> None:
     voter = Remembers()
     warm = (level(0.5), level(0.4))
     session = Session("a", (level(0.2), level(0.3)), warm=warm, apart=True)
-    answers = list(ears(S1=voter).hear("m", [session]))
+    answers = hear(ears(S1=voter), session)
     assert voter.seen == [("", "50"), ("50", "40"), ("50,40", "20"), ("50,40", "30")]
     assert [answer.text for answer in answers] == ["20", "30"], "what warms up is not scored"
 
@@ -109,7 +112,7 @@ def test_segments_apart_are_each_heard_right_after_what_warms_up() -> None:
 def test_a_voter_that_abstains_has_no_vote_and_keeps_what_it_knew() -> None:
     voter = Remembers()
     session = Session("a", (level(0.2), level(0.01), level(0.3)))
-    answers = list(ears(S1=voter).hear("m", [session]))
+    answers = hear(ears(S1=voter), session)
     assert [answer.votes for answer in answers] == [{"S1": "neutral"}, {}, {"S1": "neutral"}]
     assert answers[1].label == "unknown"
     assert voter.seen[2] == ("20", "30")
@@ -117,25 +120,18 @@ def test_a_voter_that_abstains_has_no_vote_and_keeps_what_it_knew() -> None:
 
 def test_a_new_session_knows_nothing_of_the_one_before() -> None:
     voter = Remembers()
-    list(ears(S1=voter).hear("m", [Session("a", (level(0.2),)), Session("b", (level(0.3),))]))
+    hear(ears(S1=voter), Session("a", (level(0.2),)), Session("b", (level(0.3),)))
     assert voter.seen == [("", "20"), ("", "30")]
 
 
 def test_given_words_take_the_place_of_heard_ones_and_the_same_is_heard_once() -> None:
     transcriber, voter = Levels(), Remembers()
-    made = Ears(transcriber, {"T2": voter}, Rule())
+    made = Ears(transcriber, {"T2": voter}, Rule(), Levels())
     session = Session("a", (level(0.2), Segment(level(0.2).samples, words="I am so happy")))
-    answers = list(made.hear("m", [session, Session("b", (level(0.2),))]))
+    answers = hear(made, session, Session("b", (level(0.2),)))
     assert [answer.text for answer in answers] == ["20", "I am so happy", "20"]
     assert transcriber.calls == 1
     assert [answer.asr_cpu_s > 0 for answer in answers] == [True, False, False]
-
-
-def test_answers_come_back_from_json_as_they_were() -> None:
-    answers = list(ears(S1=Remembers()).hear("m", [Session("a", (level(0.2),), reference="x")]))
-    assert read_answers(write_answers(answers)) == answers
-    with pytest.raises(ConfigError, match="not a file of answers"):
-        read_answers(b'[{"material": 1}]')
 
 
 # --- measures -------------------------------------------------------------------------------------
@@ -200,9 +196,16 @@ def test_macro_f1_of_known_answers() -> None:
 
 def test_lengths_and_tags() -> None:
     said = [answer(seconds=s, tag=f"{s} s") for s in (0.5, 1.0, 1.9, 2.0, 4.0, 9.0)]
-    found = {name: len(some) for name, some in measures.by_length(said).items()}
+    found = {name: len(some) for name, some in measures.grouped(said, measures.length_of).items()}
     assert found == {"under 1 s": 1, "1 to 2 s": 2, "2 to 4 s": 1, "4 s and more": 2}
-    assert list(measures.by_tag(said)) == ["0.5 s", "1.0 s", "1.9 s", "2.0 s", "4.0 s", "9.0 s"]
+    assert list(measures.grouped(said, lambda answer: answer.tag)) == [
+        "0.5 s",
+        "1.0 s",
+        "1.9 s",
+        "2.0 s",
+        "4.0 s",
+        "9.0 s",
+    ]
 
 
 def test_the_delay_counts_from_the_change_to_the_end_of_the_first_segment_seen() -> None:
@@ -314,11 +317,6 @@ def test_a_clip_without_speech_stays_whole() -> None:
     assert len(Cutter().spoken(clip)) == len(clip)
 
 
-def test_turns_are_sorted_by_voice() -> None:
-    rttm = "SPEAKER p 1 0.0 1.5 <NA> <NA> A <NA> <NA>\n;; x\nSPEAKER p 1 2.0 1.0 <NA> <NA> B <NA> <NA>\nSPEAKER p 1 4 1 <NA> <NA> A <NA> <NA>\n"  # noqa: E501
-    assert read_turns(rttm) == {"A": [(0.0, 1.5), (4.0, 5.0)], "B": [(2.0, 3.0)]}
-
-
 @pytest.fixture
 def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
     """An actor with 16 neutral and 8 angry clips of 3 s, each at a level of its own."""
@@ -373,30 +371,21 @@ def test_rows_of_known_answers_and_their_table(capsys: pytest.CaptureFixture[str
     heard = {
         "RAVDESS": [answer(t, t, s1=t, t2="neutral", text="x") for t in ("angry", "sad")] * 9,
         "calls": [answer("neutral", "sad", "sad", "neutral", seconds=s) for s in (0.5, 5.0)],
-        "noise": [answer(text="thanks for watching"), answer()],
+        "noise": [answer(text="so", unguarded="so"), answer(unguarded="thanks for all"), answer()],
+        "guards, calls": [answer(text="so", unguarded="so")],
     }
     rows = rows_of(heard, VOTERS)
     by_name = {(row.section.split(":")[0], row.name): row for row in rows}
     assert by_name["acted speakers", "RAVDESS"].values["vote"].value == 1.0
     assert by_name["nobody moved", "calls"].values == {"S1": 1.0, "T2": 0.0, "vote": 1.0}
     assert by_name["nobody moved", "  calls, under 1 s"].n == 1
-    assert by_name["words", "noise and bursts: share given words"].values == {"words": 0.5}
+    guarded = {"some text": 2, "believed": 1, "share given words": 1 / 3, "words dropped": 3 / 4}
+    assert by_name["what guards drop", "noise and bursts"].values == guarded
+    assert by_name["what guards drop", "speech"].values["words dropped"] == 0.0
     assert by_name["vote minus best member [95 %]", "calls: T2"].values["vote"].value == -1.0
     written = json.loads(json.dumps(as_json(rows)))
     assert written[0]["n"] > 0
     assert len(tables_of(rows)) == len({row.section for row in rows})
-
-
-def test_rows_that_something_else_measured_stand_in_the_table(tmp_path: Path) -> None:
-    row = Row("left out", "nEMO", 9, {"S1": {"value": 0.5, "low": 0.4, "high": 0.6}})
-    path = tmp_path / "more.json"
-    path.write_text(json.dumps(as_json([row])))
-    assert more_rows(path) == [row]
-    path.write_text("{}")
-    with pytest.raises(ConfigError, match="not a list of rows"):
-        more_rows(path)
-    with pytest.raises(ConfigError, match="cannot be read"):
-        more_rows(tmp_path / "none.json")
 
 
 def test_materials_are_chosen_by_their_beginning_and_a_wrong_name_is_refused() -> None:
@@ -404,6 +393,7 @@ def test_materials_are_chosen_by_their_beginning_and_a_wrong_name_is_refused() -
     assert names[0] == "RAVDESS"
     assert "RAVDESS, clip alone" in names
     assert names[-1] == "calls"
+    assert {m.kind for m in command.choose(MATERIALS, ["words"])} == {"words"}
     assert command.choose(MATERIALS, []) == list(MATERIALS)
     with pytest.raises(ConfigError, match="did you mean 'calls'"):
         command.choose(MATERIALS, ["cals"])
@@ -416,20 +406,38 @@ def test_the_command_from_end_to_end(
         segments = (level(0.2, truth="neutral"), level(0.3, truth="neutral"))
         yield Session("a", segments, reference="20 30")
 
-    fake = Ears(Levels(), {name: Remembers() for name in load("embedded").voters}, Rule())
-    monkeypatch.setattr(command, "MATERIALS", (Material("podcasts", sessions),))
+    fake = Ears(Levels(), {name: Remembers() for name in load("embedded").voters}, Rule(), Levels())
+    monkeypatch.setattr(command, "MATERIALS", (Material("calls", sessions),))
     monkeypatch.setattr(Ears, "load", classmethod(lambda cls, config: fake))
-    kept, out = tmp_path / "answers.json", tmp_path / "quality.json"
+    out = tmp_path / "quality.json"
     flags = ["--data", str(tmp_path), "--json", str(out)]
-    assert command.main([*flags, "--keep", str(kept)]) == 0
+    assert command.main(flags) == 0
     printed = capsys.readouterr()
-    assert "podcasts: 2 segments" in printed.err
+    assert "calls: 2 segments" in printed.err
     assert "nobody moved" in printed.out
     rows = json.loads(out.read_text())["figures"]["rows"]
-    words = next(row for row in rows if row["section"].startswith("words"))
-    assert (words["name"], words["n"], words["values"]) == ("podcasts", 2, {"words": 0.0})
-    assert command.main([*flags, "--again", str(kept)]) == 0
-    assert json.loads(out.read_text())["figures"]["rows"] == rows
+    assert any(row["name"] == "calls" and row["n"] == 2 for row in rows)
+
+
+def test_words_are_counted_by_corpus_and_together() -> None:
+    sessions = (
+        Session("x", (level(0.2), level(0.3)), reference="20 30"),
+        Session("y", (level(0.4),), reference="forty one"),
+    )
+    rows = rows_of({"all podcasts": hear(ears(), *sessions, kind="words")}, ())
+    assert [(row.name, row.n, row.values["errors a word"]) for row in rows] == [
+        ("x", 2, 0.0), ("y", 1, 1.0), ("all podcasts", 3, 1 / 3),
+    ]  # fmt: skip
+    assert rows[2].values["seconds"] == 3
+
+
+def test_what_nothing_is_dropped_from_is_asked_for_noise_alone() -> None:
+    transcriber, everything = Levels(), Levels()
+    made = Ears(transcriber, {"S1": Remembers()}, Rule(), everything)
+    (heard,) = hear(made, Session("a", (level(0.2),)), kind="noise")
+    assert (heard.text, heard.unguarded, heard.label) == ("20", "20", "")
+    hear(made, Session("a", (level(0.3),)))
+    assert (transcriber.calls, everything.calls) == (2, 1)
 
 
 def test_missing_data_is_said_with_a_remedy(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import fakes
 import pytest
 
 from abhinaya.bench import soak
-from abhinaya.bench.recording import demo
+from abhinaya.bench.demo import CALL
 from abhinaya.bench.soak import Account, Blow, Outcome, slope_per_hour
 from abhinaya.stream.messages import Event, StreamEnded
 
@@ -79,7 +79,7 @@ def test_without_files_there_is_still_something_to_play(monkeypatch, tmp_path):
     assert (seen[0].minutes, seen[0].streams) == (30.0, 2)
     assert (seen[0].kill_every, seen[0].hang_every) == (120.0, 300.0)
     monkeypatch.setattr(soak, "E2E", tmp_path)
-    assert soak._sources([]) == [demo()]
+    assert soak._sources([]) == [CALL]
 
 
 @pytest.mark.processes
@@ -87,7 +87,7 @@ def test_without_files_there_is_still_something_to_play(monkeypatch, tmp_path):
 def test_some_seconds_of_kills_and_a_hang_loses_nothing(tmp_path, capsys):
     path = tmp_path / "soak.json"
     flags = ["--minutes", "0.6", "--kill-every", "6", "--hang-every", "15", "--json", str(path)]
-    code = soak.main([str(demo()), *flags])
+    code = soak.main([str(CALL), *flags])
     printed = capsys.readouterr().out
     assert "LOST" not in printed
     assert code == 0

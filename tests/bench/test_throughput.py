@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
+from abhinaya.bench.demo import CALL
 from abhinaya.bench.machine import resident_mib
-from abhinaya.bench.recording import demo, duration_s
+from abhinaya.bench.recording import duration_s
 from abhinaya.bench.throughput import children, measure, process_name
 from abhinaya.stream.errors import ProcessError
 
@@ -31,8 +32,8 @@ def test_children_are_found_and_named_as_the_supervisor_named_them():
 
 @pytest.mark.processes
 def test_the_command_is_timed_and_weighed():
-    done = measure([demo()], [])
-    assert done.audio_s == pytest.approx(duration_s(demo()), abs=0.1)
+    done = measure([CALL], [])
+    assert done.audio_s == pytest.approx(duration_s(CALL), abs=0.1)
     assert done.segments >= 5
     assert done.gaps == 0
     assert 0 < done.first_label_s < done.whole_s

@@ -1,60 +1,73 @@
-"""The bench of the live view: its planted streams, its figures, and the picture it makes."""
+"""The bench of the live view: calls side by side, its figures, and the picture it makes."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 
+import fakes
 import pytest
 
-from abhinaya.bench import still, view
-from abhinaya.bench.conversation import PART_EVERY_S, SPEECH_S, TURN_S, conversation
-from abhinaya.stream.errors import SinkError
-from abhinaya.stream.messages import Activity, Verdict
-from abhinaya.stream.sinks.live.board import Board
-from abhinaya.stream.sinks.live.picture import picture
+from abhinaya.bench import view
+from abhinaya.bench.view import Told
+from abhinaya.stream.errors import ProcessError, SinkError
+from abhinaya.stream.messages import Activity, StreamInfo, StreamStarted
 
 START = 1_000_000.0
 
 
-def test_planted_streams_speak_in_the_order_of_time() -> None:
-    events = list(conversation(16, 60, START))
-    assert [timed.at_s for timed in events] == sorted(timed.at_s for timed in events)
-    kinds = Counter(
-        (timed.event.stream, type(timed.event).__name__ + str(getattr(timed.event, "part", "") > 0))
-        if isinstance(timed.event, Verdict)
-        else type(timed.event).__name__
-        for timed in events
+def call() -> list[Told]:
+    """Two parties in turn, each with a part of its segment a second before the whole."""
+    told = []
+    for side in view.CHANNELS:
+        info = StreamInfo(
+            stream=f"call/{side}", front="front-0", source="call", live=True, start_unix_s=START
+        )
+        told.append(Told(START, StreamStarted(info=info)))
+    for second in range(2, 40, 4):
+        name = f"call/{view.CHANNELS[second // 4 % 2]}"
+        at = second * fakes.SECOND
+        activity = Activity(stream=name, position=at, speaking=True)
+        told.append(Told(START + second, activity))
+        for part, after in ((1, 1.5), (0, 3.0)):
+            verdict = fakes.verdict(
+                second // 8,
+                stream=name,
+                start=at,
+                end=at + 2 * fakes.SECOND,
+                start_unix_s=START + second,
+                captured_unix_s=START + second + 2,
+                part=part,
+            )
+            told.append(Told(START + second + after, verdict))
+    return told
+
+
+def test_calls_stand_side_by_side_each_a_little_later() -> None:
+    told = call()
+    shown = view.several(told, 6)
+    assert [one.at_unix_s for one in shown] == sorted(one.at_unix_s for one in shown)
+    started = [one for one in shown if isinstance(one.event, StreamStarted)]
+    assert [one.event.info.stream for one in started] == [
+        f"call-{n:02}/{view.CHANNELS[n % 2]}" for n in range(6)
+    ]
+    assert [one.event.info.start_unix_s for one in started] == pytest.approx(
+        [START + view.APART_S * (n // 2) for n in range(6)]
     )
-    turns = [kinds[f"desk {k:02}", "VerdictFalse"] for k in range(1, 17)]
-    assert min(turns) >= 60 / TURN_S - 3
-    for k, count in enumerate(turns, 1):
-        parts = int(SPEECH_S / PART_EVERY_S) - 1
-        assert kinds[f"desk {k:02}", "VerdictTrue"] == parts * count, "one a second"
-    assert kinds["Activity"] == 2 * sum(turns)
-
-
-def test_nobody_begins_to_speak_before_the_last_segment_is_over() -> None:
-    speaking: dict[str, bool] = {}
-    for timed in conversation(4, 60, START):
-        if isinstance(timed.event, Activity):
-            assert speaking.get(timed.event.stream, False) != timed.event.speaking
-            speaking[timed.event.stream] = timed.event.speaking
+    assert len(shown) == 3 * len(told)
 
 
 def test_sixteen_streams_cost_a_small_part_of_a_core() -> None:
     """A tenth is what may be; a fiftieth is usual. The machine may be busy: best of three."""
-    costs = [view.measure(16, 120, 40, 10) for _ in range(3)]
+    costs = [view.measure(call(), 16, 120, 40) for _ in range(3)]
     assert min(cost.core_share for cost in costs) < 0.1
-    assert all(2 < cost.pictures_per_s <= 8.1 for cost in costs)
-    assert all(cost.events_per_s > 10 for cost in costs)
+    assert all(1 < cost.pictures_per_s <= 8.1 for cost in costs)
 
 
-def test_the_figures_are_written_with_the_machine(tmp_path, capsys) -> None:
+def test_the_figures_are_written_with_the_machine(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(view, "listen", call)
     path = tmp_path / "view.json"
-    arguments = ["--streams", "2", "--seconds", "5", "--json", str(path)]
-    assert view.main(arguments) == 0
+    assert view.main(["--streams", "2", "--json", str(path)]) == 0
     (cost,) = json.loads(path.read_text())["figures"]["costs"]
     assert cost["streams"] == 2
     assert cost["core_share"] > 0
@@ -62,31 +75,19 @@ def test_the_figures_are_written_with_the_machine(tmp_path, capsys) -> None:
 
 
 def test_a_picture_as_svg_loads_nothing_and_says_everything() -> None:
-    board = Board()
-    for timed in conversation(2, 40, START):
-        board.see(timed.event, START + timed.at_s)
-    drawn = picture(board, still.WIDTH - 1, still.HEIGHT - 1, START + 40)
-    text = still.svg(drawn)
-    assert text == still.svg(drawn), "the same again"
+    text = view.svg(view.still(call(), 30.0))
+    assert text == view.svg(view.still(call(), 30.0)), "the same again"
     assert not re.search(r"url\(\s*[\"']?http|@font-face|<script|<image", text)
     words = re.sub(r"<[^>]+>", " ", text).replace("&#160;", " ")
-    for part in ("desk 01", "desk 02", "angry", "S1", "nodes up"):
+    for part in ("call/agent", "call/customer", "happy", "S1"):
         assert part in words
 
 
-def test_a_picture_that_cannot_be_written_says_so(tmp_path, monkeypatch) -> None:
-    class Ended:
-        def __init__(self, plan, directory, sinks, observer):
-            self._camera = sinks[0]
-
-        def run(self) -> int:
-            for timed in conversation(1, 20, START):
-                self._camera.write(timed.event, START + timed.at_s)
-            self._camera.tick(START + 20)
-            return 0
-
-    monkeypatch.setattr(still, "Run", Ended)
-    still.still(tmp_path / "view.svg", 10.0)
+def test_a_picture_that_cannot_be_made_or_written_says_so(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(view, "listen", call)
+    assert view.main(["--svg", str(tmp_path / "view.svg"), "--at", "10"]) == 0
     assert (tmp_path / "view.svg").read_text("utf-8").startswith("<svg")
     with pytest.raises(SinkError, match="cannot be written"):
-        still.still(tmp_path / "no" / "view.svg", 10.0)
+        view.main(["--svg", str(tmp_path / "no" / "view.svg"), "--at", "10"])
+    with pytest.raises(ProcessError, match="ended before 900 s"):
+        view.still(call(), 900.0)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from abhinaya.bench.asr_clips import distance, words_of
+from abhinaya.bench.clips import distance, words_of
 from abhinaya.bench.demo import CALL
 from abhinaya.bench.demo.make_call import RATE, SCRIPT, FloatArray, Turn, mix, write
 from abhinaya.bench.quality.sessions import Cutter

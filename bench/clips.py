@@ -12,11 +12,8 @@ from typing import Any, cast
 import numpy as np
 
 from abhinaya.models.asr import Audio
-from abhinaya.stream.config import VadConfig
-from abhinaya.stream.errors import ConfigError, SourceError
-from abhinaya.stream.listener import Listener
+from abhinaya.stream.errors import SourceError
 from abhinaya.stream.sources import InputConfig, open_source
-from abhinaya.stream.vad import SileroVad
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +23,10 @@ class Clip:
     corpus: str
     path: Path
     text: str
-    long: bool = False
-    """Whether it has to be cut."""
 
 
 def clips_in(data: Path) -> list[Clip]:
-    """Return the clips of fleurs, ljspeech and librispeech_clean under `data`.
+    """Return the read clips (fleurs, ljspeech, librispeech_clean) under `data`.
 
     Raises:
         SourceError: there are none.
@@ -51,31 +46,6 @@ def clips_in(data: Path) -> list[Clip]:
 def long_clips_in(data: Path) -> list[Clip]:
     """Return the recordings of osr_harvard (a telephone band) and podcasts under `data`."""
     return [*_harvard(data / "osr_harvard"), *_podcasts(data / "podcasts")]
-
-
-def cut(audio: Audio) -> Iterator[Audio]:
-    """Yield the segments that the monitor would make of a recording."""
-    listener = Listener(VadConfig(), 1, SileroVad())
-    for _, piece in [*listener.feed(audio[:, None]), *listener.finish()]:
-        yield piece.samples
-
-
-def limited(clips: Sequence[Clip], limit: int | None) -> list[Clip]:
-    """Return the first clips of each corpus.
-
-    Raises:
-        ConfigError: none are left.
-
-    """
-    seen: dict[str, int] = {}
-    kept = []
-    for clip in clips:
-        seen[clip.corpus] = seen.get(clip.corpus, 0) + 1
-        if limit is None or seen[clip.corpus] <= limit:
-            kept.append(clip)
-    if not kept:
-        raise ConfigError(f"--limit {limit}", "leaves no clips", "give 1 or more")
-    return kept
 
 
 def read(path: Path) -> Audio:
@@ -143,7 +113,7 @@ def _harvard(folder: Path) -> Iterator[Clip]:
     listed = folder / "test_samples.json"
     for sample in json.loads(listed.read_text("utf-8")) if listed.is_file() else ():
         if (audio := folder / Path(sample["filename"]).name).is_file():
-            yield Clip("harvard, 8 kHz", audio, sample["transcription"], long=True)
+            yield Clip("harvard, 8 kHz", audio, sample["transcription"])
 
 
 def _podcasts(folder: Path) -> Iterator[Clip]:
@@ -154,4 +124,4 @@ def _podcasts(folder: Path) -> Iterator[Clip]:
             continue
         _, _, body = text.read_text("utf-8").partition("[00:00]")
         turns = [line.partition(": ")[2] for line in body.splitlines() if ": " in line]
-        yield Clip("podcasts", audio, " ".join(turns), long=True)
+        yield Clip("podcasts", audio, " ".join(turns))
