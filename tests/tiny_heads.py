@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from abhinaya.models.tiny.encoder import LEVELS, WIDTH
+from abhinaya.models.tiny.head import Head
 from abhinaya.models.tiny.speech import SPEECH, WORDS, Settings
-from abhinaya.train.tiny.network import Network
+from abhinaya.train.tiny.network import Network, Plain
 from abhinaya.train.tiny.speech import SPEECH_LABELS, Trained, write
 
 SETTINGS = Settings(temperature=2.0, neutral=0.5, enough_s=2.0, calm=0.9)
@@ -20,12 +21,14 @@ def drawn(words: bool = False, heads: int = 2) -> Trained:
     torch.manual_seed(3)
     rng = np.random.default_rng(3)
     shape = (len(LEVELS), WIDTH)
-    networks = [
-        Network(len(LEVELS) * WIDTH, WORDS if words else 0, len(SPEECH_LABELS), 6, 5).eval()
-        for _ in range(heads)
+    sizes = len(LEVELS) * WIDTH, WORDS if words else 0, len(SPEECH_LABELS)
+    networks = [Network(*sizes, 6, 5) for _ in range(heads)] + [Plain(*sizes)]
+    found = [
+        Head({name: value.numpy() for name, value in network.state_dict().items()})
+        for network in networks
     ]
     usual = rng.normal(0.0, 0.5, shape).astype(np.float32)
-    return Trained(networks, usual, rng.uniform(0.5, 1.5, shape).astype(np.float32))
+    return Trained(found, usual, rng.uniform(0.5, 1.5, shape).astype(np.float32))
 
 
 def write_heads(folder: Path, name: str = SPEECH, words: bool = False) -> tuple[Path, Trained]:

@@ -4,22 +4,24 @@ import numpy as np
 import pytest
 import torch
 
-from abhinaya.models.tiny.head import Head, softmax
-from abhinaya.train.tiny.network import Network
+from abhinaya.models.tiny.head import Head, softmax, together
+from abhinaya.train.tiny.network import Network, Plain
 
 FEATURES, WORDS, CLASSES = 12, 5, 7
 
 
-def both(words: int) -> tuple[Network, Head]:
+def both(words: int, plain: bool = False) -> tuple[torch.nn.Module, Head]:
     torch.manual_seed(1)
-    network = Network(FEATURES, words, CLASSES, projected=9, hidden=6).eval()
+    attentive = Network(FEATURES, words, CLASSES, projected=9, hidden=6)
+    network = (Plain(FEATURES, words, CLASSES) if plain else attentive).eval()
     return network, Head({name: value.numpy() for name, value in network.state_dict().items()})
 
 
 @pytest.mark.parametrize("frames", [1, 2, 77, 500])
 @pytest.mark.parametrize("words", [0, WORDS])
-def test_numpy_gives_what_torch_gives(frames: int, words: int) -> None:
-    network, head = both(words)
+@pytest.mark.parametrize("plain", [False, True])
+def test_numpy_gives_what_torch_gives(frames: int, words: int, plain: bool) -> None:
+    network, head = both(words, plain)
     rng = np.random.default_rng(frames)
     heard = rng.normal(0.3, 2.0, (frames, FEATURES)).astype(np.float32)
     said = rng.normal(0.0, 1.0, words).astype(np.float32)
@@ -30,8 +32,17 @@ def test_numpy_gives_what_torch_gives(frames: int, words: int) -> None:
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
 
 
-def test_padding_never_reaches_a_result() -> None:
-    network, _ = both(0)
+def test_attentive_and_plain_heads_count_alike_however_many_there_are() -> None:
+    heard = np.random.default_rng(5).normal(0.0, 1.0, (40, FEATURES)).astype(np.float32)
+    attentive, plain = both(0)[1], both(0, plain=True)[1]
+    expected = (attentive.scores(heard) + plain.scores(heard)) / 2
+    for heads in ([attentive, plain], [attentive, attentive, plain]):
+        np.testing.assert_allclose(together(heads, heard, None), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_padding_never_reaches_a_result(plain: bool) -> None:
+    network, _ = both(0, plain)
     heard = torch.randn(1, 40, FEATURES)
     longer = torch.cat([heard, 100.0 * torch.randn(1, 13, FEATURES)], dim=1)
     mask = torch.arange(53)[None] < 40
