@@ -55,9 +55,9 @@ _WHISPER: Final = Source("openai/whisper-large-v2", "Apache-2.0")
 _BEATS: Final = Source("https://github.com/microsoft/unilm/tree/master/beats", "MIT")
 
 CATALOGUE: Final[Mapping[str, Entry]] = {
-    "tiny-speech": Entry("S1 in small", ("audio",), 724_000, packaged=True),
+    "tiny-speech": Entry("S1 in small", ("audio",), 373_000, packaged=True),
     "tiny-text": Entry("T2 in small", ("transcript",), 4_686_000, packaged=True),
-    "tiny-joint": Entry("ST1 in small", ("audio", "transcript"), 731_000, packaged=True),
+    "tiny-joint": Entry("ST1 in small", ("audio", "transcript"), 376_000, packaged=True),
     "wavlm": Entry(
         "S1: WavLM-large with attentive pooling",
         ("audio",),

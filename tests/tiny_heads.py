@@ -16,19 +16,16 @@ from abhinaya.train.tiny.speech import SPEECH_LABELS, Trained, write
 SETTINGS = Settings(temperature=2.0, neutral=0.5, enough_s=2.0, calm=0.9)
 
 
-def drawn(words: bool = False, heads: int = 2) -> Trained:
+def drawn(words: bool = False) -> Trained:
     """Heads as a training would begin with."""
     torch.manual_seed(3)
     rng = np.random.default_rng(3)
     shape = (len(LEVELS), WIDTH)
     sizes = len(LEVELS) * WIDTH, WORDS if words else 0, len(SPEECH_LABELS)
-    networks = [Network(*sizes, 6, 5) for _ in range(heads)] + [Plain(*sizes)]
-    found = [
-        Head({name: value.numpy() for name, value in network.state_dict().items()})
-        for network in networks
-    ]
+    networks = [Network(*sizes, 6, 5), Plain(*sizes)]
+    heads = [Head({k: v.numpy() for k, v in net.state_dict().items()}) for net in networks]
     usual = rng.normal(0.0, 0.5, shape).astype(np.float32)
-    return Trained(found, usual, rng.uniform(0.5, 1.5, shape).astype(np.float32))
+    return Trained(heads, usual, rng.uniform(0.5, 1.5, shape).astype(np.float32))
 
 
 def write_heads(folder: Path, name: str = SPEECH, words: bool = False) -> tuple[Path, Trained]:

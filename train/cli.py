@@ -158,8 +158,8 @@ def _shortcuts(args: argparse.Namespace) -> list[str]:
     """Write --steps and --seed as the settings of the recipe that they stand for."""
     found = []
     if args.steps is not None:
-        learners = ("", "teacher.") if args.command == TEXT else ("",)
-        found += [f"{learner}schedule.steps={args.steps}" for learner in learners]
+        other = "teacher.schedule" if args.command == TEXT else "plain"
+        found += [f"{schedule}.steps={args.steps}" for schedule in ("schedule", other)]
     if args.seed is not None:
         found.append(f"seed={args.seed}")
     return found

@@ -35,7 +35,7 @@ def test_json_lines_become_the_same_json_lines(tmp_path, events):
 
 def test_events_of_a_version_before_are_read(tmp_path, events):
     lines = []
-    for line in events.read_text("utf-8").splitlines():
+    for line in events.read_bytes().splitlines():
         event = json.loads(line)
         for vote in event.get("votes", ()):
             vote["model"] = "compact-speech"

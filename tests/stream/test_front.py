@@ -132,7 +132,7 @@ class Running:
             socket.close()
 
     def join(self) -> None:
-        self.thread.join(10)
+        self.thread.join(60)
         assert not self.thread.is_alive()
         self.context.term()
 
@@ -201,7 +201,7 @@ def test_it_hands_a_new_hub_what_services_knew_before_the_first_segment_that_it_
     assert isinstance(hello, Hello)
     assert hello.first_sequences == (1,)
     hub.welcome(hub="2", sequence=1, window=2)
-    said = hub.hear_all(2)
+    said = [m for m in hub.hear_all(2) if not isinstance(m, Hello)]
     assert said[:2] == [
         Known(stream="call", service="S1", state=b"one"),
         Known(stream="call", service="ST1", state=b"two"),

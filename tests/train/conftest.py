@@ -89,7 +89,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
         # a wav by another name: what a file is called decides nothing for the decoder
         samples = 0.1 * rng.standard_normal(8_000) * np.exp(-np.arange(8_000) / 800)
         write_wav(data / folder / f"one.{suffix}", samples, 16_000)
-    for reader in ("7", "8"):  # one to learn from, one to measure
+    for reader in ("6", "7", "8"):  # one to calibrate with, one to learn from, one to measure
         hum = 0.3 * np.sin(np.arange(48_000) / 20)
         write_wav(data / "neutral_voices" / f"{reader}-one.opus", hum, 16_000)
     return data

@@ -125,8 +125,8 @@ def test_two_steps_from_the_command_make_a_voter(
     assert answer.state
     card = json.loads(path.with_suffix(".json").read_text())
     assert (card["model"], card["noncommercial"]) == (model, True)
-    made_by = f"abhinaya train {model} --set schedule.steps=2 --set heads=1 --set renderings=0"
-    assert card["made_by"] == made_by
+    steps = "--set schedule.steps=2 --set plain.steps=2"
+    assert card["made_by"] == f"abhinaya train {model} {steps} --set heads=1 --set renderings=0"
 
 
 def test_a_fold_is_trained_once(
