@@ -32,11 +32,6 @@ class StageTime:
     together_ms: float
     one_by_one_ms: float
 
-    @property
-    def gain(self) -> float:
-        """How many times the throughput of this stage."""
-        return self.one_by_one_ms / self.together_ms if self.together_ms else float("inf")
-
 
 def padding_share(subject: Subject, lengths_s: Sequence[float]) -> float:
     """Return the share of what a batch computes that is padding: 0 to 1."""

@@ -21,7 +21,7 @@ from abhinaya.models.audio_encoders import LONGEST, AudioEncoders
 from abhinaya.models.base import SAMPLE_RATE, FloatArray
 from abhinaya.models.beats import Beats, BeatsConfig
 from abhinaya.models.heads import LanguageHead
-from abhinaya.models.inference import Place, compile_if_asked, moved
+from abhinaya.models.inference import Place, moved
 from abhinaya.models.llama import LlamaClassifier
 from abhinaya.models.lora import add_lora, merge_lora
 from abhinaya.models.qformer import QFormerConfig
@@ -160,7 +160,6 @@ class Workshop:
     def _s1(self) -> Subject:
         model = S1(S1Config(self._sizes.wavlm, hidden=self._sizes.hidden)).eval()
         nn.Module.to(model.wavlm_model, self._place.device, self._place.dtype)
-        compile_if_asked(self._place, model.wavlm_model)
 
         def run(batch: Batch) -> Tensor:
             with torch.device("cpu"):
@@ -199,7 +198,6 @@ class Workshop:
         qformer = QFormerConfig(encoder_width=sum(encoders.widths), **self._sizes.qformer)
         bridge = SpeechAdapter(*encoders.widths, qformer, llm["hidden_size"])
         bridge.to(self._place.device, self._place.dtype)
-        compile_if_asked(self._place, bridge)
         body = self._llm(llm)
         model = Salmonn(bridge, body, self._head(body)).eval()
 
@@ -240,7 +238,6 @@ class Workshop:
         add_lora(body, rank=8)
         if self._merge:
             merge_lora(body)
-        compile_if_asked(self._place, body)
         return nn.Module.to(body, self._place.device, self._place.dtype).eval()
 
     def _head(self, body: Any) -> LanguageHead:

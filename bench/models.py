@@ -5,8 +5,7 @@
     abhinaya bench models --scale real --voters S1,S2,T2,ST1,S2+ST1+T2 --dtype bfloat16
 
 Weights are random, so nothing is downloaded. S2+ST1+T2 runs the three one after the other on the
-same segments, with one run of the encoders that S2 and ST1 share. T1 is served elsewhere. The share
-of the peak is of what the largest matrix product reaches on this machine in this precision.
+same segments, with one run of the encoders that S2 and ST1 share. T1 is served elsewhere.
 `mixed` is sixteen segments of half a second to two: together, and one by one; its stages say where
 the time goes, and where a batch gains nothing.
 """
@@ -15,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,18 +23,15 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from abhinaya.bench.model_stages import StageTime, measure_stages, padding_share
 from abhinaya.bench.model_subjects import Subject, Workshop, waves
 from abhinaya.models.inference import Place, place
-from abhinaya.models.serving import weigh
 
 VOTERS: Final = ("S1", "S2", "T2", "ST1", "S2+ST1+T2")
 BATCHES: Final = (1, 4, 16, 64)
 LENGTHS_S: Final = (1.0, 3.0, 5.0, 10.0)
 MIXED_S: Final = tuple(float(s) for s in np.linspace(0.5, 2.0, 16))
-_PEAK_SIZES: Final = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192, 16384)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +41,10 @@ class Speed:
     voter: str
     length_s: float
     batch: int
-    best_ms: float
-    """Of a whole batch: the time that others' load has added least to."""
     p50_ms: float
     p95_ms: float
-    ms_a_segment: float
+    """Of a whole batch."""
     segments_a_second: float
-    gflop_a_segment: float
-    """Of matrix products and convolutions, padding included."""
-    share_of_peak: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,186 +54,120 @@ class Mixed:
     voter: str
     together_ms: float
     one_by_one_ms: float
-    together_cpu_ms: float
-    """Of all threads of this process: others' load adds little to it."""
-    one_by_one_cpu_ms: float
-
     padding: float
     """Share of the work of the batch that is on padding."""
     padding_alone: float
     """The same of segments one by one."""
 
-    @property
-    def gain(self) -> float:
-        """How many times the throughput."""
-        return self.one_by_one_ms / self.together_ms
 
-    @property
-    def cpu_gain(self) -> float:
-        """How many times the segments for the same work of the processor."""
-        return self.one_by_one_cpu_ms / self.together_cpu_ms
-
-
-@dataclass(frozen=True, slots=True)
-class Weight:
-    """What a voter takes."""
-
-    voter: str
-    parameters: int
-    weights_mb: float
-    peak_mb: float | None
-    """On a GPU, with what the largest batch needs."""
+Figure = Speed | Mixed | StageTime
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print tables, write JSON if asked."""
     asked = _parser().parse_args(argv)
-    where = place(asked.device, asked.dtype, asked.attention, asked.compile)
-    peak = peak_flops(where)
+    where = place(asked.device, asked.dtype)
     workshop = Workshop(asked.scale, where, asked.merge, asked.trim)
-    speeds: list[Speed] = []
-    mixed: list[Mixed] = []
-    weights: list[Weight] = []
-    stages: list[StageTime] = []
+    figures: list[Figure] = []
     for name in asked.voters:
-        subject = workshop.build(name)
-        for speed in measure(subject, asked.lengths, asked.batches, asked.repeats, where, peak):
-            speeds.append(speed)
-            _say(asked.lines, speed)
-        mixed.append(measure_mixed(subject, asked.repeats, where))
-        _say(asked.lines, mixed[-1])
-        for stage in measure_stages(subject, MIXED_S, asked.repeats, where):
-            stages.append(stage)
-            _say(asked.lines, stage)
-        weights.append(weight(subject, where))
-        _say(asked.lines, weights[-1])
-    if asked.lines:
-        print(json.dumps({"peak_gflops": peak / 1e9, "torch": torch.__version__}))
-        return 0
-    # These need packages that a GPU machine may lack.
-    from abhinaya.bench.model_tables import tables
-    from abhinaya.bench.report import Report, publish
-
-    report = Report(
-        command="models",
-        settings={
-            "scale": asked.scale,
-            "device": str(where.device),
-            "dtype": str(where.dtype).removeprefix("torch."),
-            "threads": torch.get_num_threads(),
-            "merge": asked.merge,
-            "trim": asked.trim,
-            "attention": asked.attention,
-            "compile": asked.compile,
-            "repeats": asked.repeats,
-        },
-        figures={
-            "peak_gflops": round(peak / 1e9, 1),
-            "speeds": [_rounded(s) for s in speeds],
-            "mixed": [_rounded(m) | _gains(m) for m in mixed],
-            "stages": [_rounded(s) | {"gain": round(s.gain, 2)} for s in stages],
-            "weights": [_rounded(w) for w in weights],
-        },
-    )
-    heading = f"{asked.scale} sizes; matrix products reach {peak / 1e9:,.0f} GFLOP/s"
-    publish(report, tables(heading, speeds, mixed, stages, weights), asked.json)
+        for figure in measure(workshop.build(name), asked, where):
+            figures.append(figure)
+            if asked.lines:
+                print(json.dumps({type(figure).__name__.lower(): asdict(figure)}), flush=True)
+    if not asked.lines:
+        _report(figures, asked, where)
     return 0
 
 
-def measure(
-    subject: Subject,
-    lengths_s: Sequence[float],
-    batches: Sequence[int],
-    repeats: int,
-    where: Place,
-    peak: float,
-) -> Iterator[Speed]:
-    """Measure a voter at every length and batch size."""
-    for length_s in lengths_s:
-        for batch in batches:
-            flops = count_flops(subject, [length_s] * batch)
-            times = [_time(subject, [length_s] * batch, seed, where) for seed in range(repeats)]
-            middle = statistics.median(times)
-            yield Speed(
-                voter=subject.name,
-                length_s=length_s,
-                batch=batch,
-                best_ms=1000 * min(times),
-                p50_ms=1000 * middle,
-                p95_ms=1000 * float(np.percentile(times, 95)),
-                ms_a_segment=1000 * middle / batch,
-                segments_a_second=batch / middle,
-                gflop_a_segment=flops / batch / 1e9,
-                share_of_peak=flops / middle / peak,
-            )
+def measure(subject: Subject, asked: argparse.Namespace, where: Place) -> Iterator[Figure]:
+    """Measure a voter at every length and batch size, with mixed lengths, and stage by stage."""
+    for length_s in asked.lengths:
+        for batch in asked.batches:
+            _time(subject, [length_s] * batch, 10**6, where)  # what is paid once
+            times = [_time(subject, [length_s] * batch, n, where) for n in range(asked.repeats)]
+            p50, p95 = (float(value) for value in np.percentile(times, [50, 95]))
+            yield Speed(subject.name, length_s, batch, 1000 * p50, 1000 * p95, batch / p50)
+    yield measure_mixed(subject, asked.repeats, where)
+    yield from measure_stages(subject, MIXED_S, asked.repeats, where)
 
 
 def measure_mixed(subject: Subject, repeats: int, where: Place) -> Mixed:
     """Measure sixteen short segments of mixed lengths, together and one by one, by turns."""
     for seconds in MIXED_S:
         _time(subject, [seconds], 0, where)
-    marks: list[tuple[float, float, float, float]] = []
+    together, apart = [], []
     for seed in range(1, repeats + 1):
-        begun = time.process_time()
-        together = _time(subject, MIXED_S, 2 * seed, where)
-        between = time.process_time()
-        apart = sum(_time(subject, [s], 2 * seed + 1, where) for s in MIXED_S)
-        marks.append((together, apart, between - begun, time.process_time() - between))
-    together_ms, alone_ms, cpu_ms, cpu_alone_ms = (
-        1000 * min(column) for column in zip(*marks, strict=True)
-    )
+        together.append(_time(subject, MIXED_S, 2 * seed, where))
+        apart.append(sum(_time(subject, [s], 2 * seed + 1, where) for s in MIXED_S))
     return Mixed(
         voter=subject.name,
-        together_ms=together_ms,
-        one_by_one_ms=alone_ms,
-        together_cpu_ms=cpu_ms,
-        one_by_one_cpu_ms=cpu_alone_ms,
+        together_ms=1000 * min(together),
+        one_by_one_ms=1000 * min(apart),
         padding=padding_share(subject, MIXED_S),
-        padding_alone=statistics.fmean(padding_share(subject, [s]) for s in MIXED_S),
+        padding_alone=float(np.mean([padding_share(subject, [s]) for s in MIXED_S])),
     )
-
-
-def weight(subject: Subject, where: Place) -> Weight:
-    """Weigh a voter; on a GPU, ask for the largest room it has taken."""
-    size = weigh(*subject.modules)
-    on_gpu = where.device.type == "cuda"
-    peak_mb = torch.cuda.max_memory_allocated(where.device) / 1e6 if on_gpu else None
-    return Weight(subject.name, size.parameters, size.memory_mb, peak_mb)
-
-
-def count_flops(subject: Subject, lengths_s: Sequence[float]) -> int:
-    """Count the operations of one run, which also warms up."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        subject.run(waves(lengths_s, seed=10**6))
-    return int(counter.get_total_flops())
-
-
-def peak_flops(where: Place) -> float:
-    """Return the operations a second of the best matrix product."""
-    best = 0.0
-    for size in _PEAK_SIZES[where.device.type]:
-        a = torch.randn(size, size, device=where.device, dtype=where.dtype)
-        fastest = min(_clock(lambda a=a: a @ a, where) for _ in range(8))  # type: ignore[misc]
-        best = max(best, 2 * size**3 / fastest)
-    return best
 
 
 def _time(subject: Subject, lengths_s: Sequence[float], seed: int, where: Place) -> float:
+    """Return the seconds that a batch takes, what it left to the GPU included."""
     batch = waves(lengths_s, seed)
     with torch.inference_mode():
-        return _clock(lambda: subject.run(batch), where)
+        begun = _now(where)
+        subject.run(batch)
+        return _now(where) - begun
 
 
-def _clock(run: Callable[[], object], where: Place) -> float:
-    """Return the seconds that `run` takes, what it left to the GPU included."""
-    on_gpu = where.device.type == "cuda"
-    if on_gpu:
+def _now(where: Place) -> float:
+    if where.device.type == "cuda":
         torch.cuda.synchronize(where.device)
-    begun = time.perf_counter()
-    run()
-    if on_gpu:
-        torch.cuda.synchronize(where.device)
-    return time.perf_counter() - begun
+    return time.perf_counter()
+
+
+def _report(figures: Sequence[Figure], asked: argparse.Namespace, where: Place) -> None:
+    # It needs packages that a GPU machine may lack.
+    from abhinaya.bench.report import Report, ms, publish, table
+
+    speeds = [f for f in figures if isinstance(f, Speed)]
+    mixed = [f for f in figures if isinstance(f, Mixed)]
+    stages = [f for f in figures if isinstance(f, StageTime)]
+    settings = {
+        "scale": asked.scale,
+        "device": str(where.device),
+        "dtype": str(where.dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "merge": asked.merge,
+        "trim": asked.trim,
+        "repeats": asked.repeats,
+    }
+
+    def pair(one: Mixed | StageTime) -> tuple[str, str, str]:
+        gain = one.one_by_one_ms / one.together_ms if one.together_ms else float("inf")
+        return ms(one.together_ms), ms(one.one_by_one_ms), f"{gain:.1f} x"
+
+    gain = ("together ms", "one by one ms", "gain")
+    tables = [
+        table(
+            f"{asked.scale} sizes, {settings['dtype']} on {where.device}",
+            ("voter", "length", "batch", "p50 ms", "p95 ms", "seg/s"),
+            [
+                (s.voter, f"{s.length_s:g} s", str(s.batch), ms(s.p50_ms), ms(s.p95_ms),
+                 f"{s.segments_a_second:.1f}")
+                for s in speeds
+            ],
+        ),
+        table(
+            f"{len(MIXED_S)} segments of mixed lengths, 0.5 to 2 s",
+            ("voter", *gain, "padding", "alone"),
+            [(m.voter, *pair(m), f"{m.padding:.0%}", f"{m.padding_alone:.0%}") for m in mixed],
+        ),
+        table(
+            "the same, stage by stage",
+            ("voter", "stage", *gain),
+            [(s.voter, s.stage, *pair(s)) for s in stages],
+        ),
+    ]  # fmt: skip
+    made = Report("models", settings, {"speeds": speeds, "mixed": mixed, "stages": stages})
+    publish(made, tables, asked.json)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -263,8 +187,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeats", type=_positive, default=5)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
-    parser.add_argument("--attention", default="auto", help="auto, sdpa, eager, flash_attention_2")
-    parser.add_argument("--compile", action="store_true", help="torch.compile, layer by layer")
     parser.add_argument("--trim", action="store_true", help="S2, ST1: no tokens of padding")
     parser.add_argument("--merge", action="store_true", help="LoRA added to the weights below it")
     return parser
@@ -293,20 +215,6 @@ def _seconds(text: str) -> float:
     if not 0.2 <= (value := float(text)) <= 30:
         raise argparse.ArgumentTypeError(f"{text!r} is not between 0.2 and 30 seconds")
     return value
-
-
-def _say(lines: bool, figure: Speed | Mixed | Weight | StageTime) -> None:
-    if lines:
-        more = _gains(figure) if isinstance(figure, Mixed) else {}
-        print(json.dumps({type(figure).__name__.lower(): _rounded(figure) | more}), flush=True)
-
-
-def _rounded(figure: Speed | Mixed | Weight | StageTime) -> dict[str, Any]:
-    return {k: round(v, 6) if isinstance(v, float) else v for k, v in asdict(figure).items()}
-
-
-def _gains(mixed: Mixed) -> dict[str, float]:
-    return {"gain": round(mixed.gain, 2), "cpu_gain": round(mixed.cpu_gain, 2)}
 
 
 if __name__ == "__main__":  # for machines without the command line's packages

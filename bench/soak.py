@@ -18,15 +18,14 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from rich.table import Table
 
 from abhinaya.bench.demo import CALL
-from abhinaya.bench.live import Labels
 from abhinaya.bench.monitored import MAIN, Usage, Watcher, add_profile, play, profile_of
 from abhinaya.bench.recording import Span, audio_under, compose, spans
-from abhinaya.bench.report import Report, ms, parser, percentiles, publish, table
+from abhinaya.bench.report import Report, parser, publish, table
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.messages import Event, Gap, NodeUp, Status, StreamEnded, Verdict
 from abhinaya.stream.run import HUB
@@ -52,8 +51,6 @@ class Blow:
     node: str
     ready_s: float | None = None
     """From the signal until a new process was ready; None if none was."""
-    answered_s: float | None = None
-    """From the signal until that process had given an answer: needs speech to be waiting."""
 
 
 class Chaos(Watcher):
@@ -108,13 +105,9 @@ class Chaos(Watcher):
 
     def _note(self, now: float) -> None:
         """Mark the blows from which a service has recovered since."""
-        loads = {load.node: load.done for load in self._latest.nodes} if self._latest else {}
         for blow in self.blows:
-            since = now - self._begun - blow.at_s
             if blow.ready_s is None and blow.node in self._up:
-                blow.ready_s = since
-            if blow.ready_s is not None and blow.answered_s is None and loads.get(blow.node):
-                blow.answered_s = since
+                blow.ready_s = now - self._begun - blow.at_s
         self._up.clear()
 
     def _victim(self, processes: Supervisor) -> str | None:
@@ -144,7 +137,6 @@ class _Told:
     outcomes: list[Verdict | Gap] = field(default_factory=list)
     """First ones, in order."""
     ended: int | None = None
-    revisions: int = 0
 
 
 class Account(Watcher):
@@ -158,18 +150,12 @@ class Account(Watcher):
     def __init__(self, expected: Mapping[str, Sequence[Span]]) -> None:
         self._expected = expected
         self.told = {stream: _Told() for stream in expected}
-        self.doubles = 0
-        """What the hub received twice and dropped."""
 
     def event(self, event: Event, now_unix_s: float) -> None:
-        """Note an outcome."""
-        if isinstance(event, Status):
-            self.doubles = max(self.doubles, event.doubles)
-        elif isinstance(event, StreamEnded):
+        """Note an outcome; that it was revised later is no other one."""
+        if isinstance(event, StreamEnded):
             self.told[event.stream].ended = event.sequence
-        elif isinstance(event, Verdict) and event.revision:
-            self.told[event.stream].revisions += 1
-        elif isinstance(event, Verdict | Gap):
+        elif isinstance(event, Gap) or (isinstance(event, Verdict) and not event.revision):
             self.told[event.stream].outcomes.append(event)
 
     def verdicts(self) -> list[Verdict]:
@@ -231,12 +217,8 @@ class Outcome:
     gaps: int
     incomplete: int
     """Verdicts without some vote, each with its reason."""
-    revisions: int
-    doubles: int
     faults: tuple[str, ...]
     blows: tuple[Blow, ...]
-    total_ms: dict[str, float]
-    """End of speech to verdict, by percentile."""
     peak_mib: dict[str, float]
     slope_mib_per_hour: dict[str, float | None]
     others: float
@@ -267,8 +249,8 @@ def soak(options: argparse.Namespace) -> Outcome:
         account = Account({name: spans(path, config.vad) for name, path in recordings.items()})
         chaos = Chaos(options.kill_every, options.hang_every, seconds - quiet_end_s, options.seed)
         # few enough samples that keeping them is no growth of its own
-        usage, labels = Usage(max(1.0, seconds / 360)), Labels()
-        play(config, recordings, [account, chaos, usage, labels])
+        usage = Usage(max(1.0, seconds / 360))
+        play(config, recordings, [account, chaos, usage])
     settle_s = min(MAX_SETTLE_S, seconds / 10)
     verdicts = account.verdicts()
     segments = sum(len(told.outcomes) for told in account.told.values())
@@ -278,11 +260,8 @@ def soak(options: argparse.Namespace) -> Outcome:
         verdicts=len(verdicts),
         gaps=segments - len(verdicts),
         incomplete=sum(bool(verdict.missing) for verdict in verdicts),
-        revisions=sum(told.revisions for told in account.told.values()),
-        doubles=account.doubles,
         faults=tuple(account.faults()),
         blows=tuple(chaos.blows),
-        total_ms=percentiles(labels.stages.get("total", [])),
         peak_mib=usage.peaks(),
         slope_mib_per_hour={
             name: slope_per_hour(
@@ -322,15 +301,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_profile(arguments)
     options = arguments.parse_args(argv)
     outcome = soak(options)
-    settings: dict[str, Any] = {
-        key: value for key, value in vars(options).items() if key not in ("json", "files")
-    }
-    settings["files"] = [str(path) for path in options.files]
-    publish(
-        Report("soak", settings, asdict(outcome) | {"lost": outcome.lost}),
-        _tables(outcome),
-        options.json,
-    )
+    settings = {key: str(value) for key, value in vars(options).items() if key != "json"}
+    figures = asdict(outcome) | {"lost": outcome.lost}
+    publish(Report("soak", settings, figures), _tables(outcome), options.json)
     for fault in outcome.faults:
         print(f"LOST: {fault}")
     print(_verdict(outcome))
@@ -353,10 +326,10 @@ def _verdict(outcome: Outcome) -> str:
 
 def _tables(outcome: Outcome) -> list[Table]:
     blows = table(
-        "Nodes killed and hung: seconds until the service was ready and had answered",
-        ("node", "at s", "how", "ready s", "answered s"),
+        "Nodes killed and hung: seconds until the service was ready again",
+        ("node", "at s", "how", "ready s"),
         [
-            (b.node, f"{b.at_s:.0f}", b.kind, _seconds(b.ready_s), _seconds(b.answered_s))
+            (b.node, f"{b.at_s:.0f}", b.kind, "never" if b.ready_s is None else f"{b.ready_s:.1f}")
             for b in outcome.blows
         ],
     )
@@ -369,16 +342,7 @@ def _tables(outcome: Outcome) -> list[Table]:
             for name in order
         ],
     )
-    latency = table(
-        "End of speech to verdict, recoveries included",
-        ("", "p50 ms", "p95 ms", "p99 ms"),
-        [("total", *map(ms, outcome.total_ms.values()))],
-    )
-    return [blows, memory, latency]
-
-
-def _seconds(value: float | None) -> str:
-    return "never" if value is None else f"{value:.1f}"
+    return [blows, memory]
 
 
 def _slope(value: float | None) -> str:

@@ -235,7 +235,9 @@ def _cell(value: Any) -> str:
 
 
 def _number(value: float | None) -> str:
-    """Write .123 for a share."""
+    """Write .123 for a share, and a count as it is."""
     if value is None or math.isnan(value):
         return "-"
+    if isinstance(value, int):
+        return str(value)
     return f"{value:.3f}".replace("0.", ".", 1) if abs(value) < 1 else f"{value:.3f}"

@@ -13,7 +13,7 @@ import torch
 
 from abhinaya.bench.model_stages import measure_stages, padding_share
 from abhinaya.bench.model_subjects import REAL, Stage, Subject, Workshop, waves
-from abhinaya.bench.models import count_flops, main
+from abhinaya.bench.models import main
 from abhinaya.models.inference import place
 
 
@@ -42,19 +42,6 @@ def test_s2_and_st1_run_the_shared_encoders_once(workshop, monkeypatch) -> None:
     assert runs == [2, 2], "each batch is new to them, and heard once"
 
 
-def test_operations_grow_with_the_batch(workshop) -> None:
-    subject = workshop.build("S1")
-    one, four = count_flops(subject, [1.0]), count_flops(subject, [1.0] * 4)
-    assert one > 10**6
-    assert four == pytest.approx(4 * one, rel=0.05)
-
-
-def test_operations_of_a_known_product(workshop) -> None:
-    weight = torch.ones(16_000, 10)
-    subject = Subject("x", lambda batch: torch.tensor(np.stack(batch)) @ weight, ())
-    assert count_flops(subject, [1.0] * 3) == 2 * 3 * 16_000 * 10
-
-
 def test_noise_is_new_for_each_seed_and_the_same_for_one() -> None:
     a, again, b = waves([0.5], 1)[0], waves([0.5], 1)[0], waves([0.5], 2)[0]
     assert np.array_equal(a, again)
@@ -75,14 +62,12 @@ def test_the_command_prints_tables_and_writes_json(tmp_path, capsys) -> None:
     figures = json.loads(path.read_text())["figures"]
     assert [s["batch"] for s in figures["speeds"]] == [1, 2]
     for speed in figures["speeds"]:
-        assert 0 < speed["best_ms"] <= speed["p50_ms"] <= speed["p95_ms"]
-        assert speed["segments_a_second"] == pytest.approx(1000 / speed["ms_a_segment"], rel=0.01)
-        assert 0 < speed["share_of_peak"] < 1
-    assert figures["mixed"][0]["gain"] > 0
+        assert 0 < speed["p50_ms"] <= speed["p95_ms"]
+        seconds = speed["p50_ms"] / 1000
+        assert speed["segments_a_second"] == pytest.approx(speed["batch"] / seconds)
     assert figures["mixed"][0]["padding"] == pytest.approx(1 - 1.25 / 2)
     assert figures["mixed"][0]["padding_alone"] == 0
     assert [s["stage"] for s in figures["stages"]] == ["LLM", "head", "the rest"]
-    assert figures["weights"][0]["parameters"] > 1000
 
 
 def test_lines_need_nothing_but_the_models() -> None:
@@ -98,7 +83,7 @@ def test_lines_need_nothing_but_the_models() -> None:
     )
     assert done.returncode == 0, done.stderr
     kinds = [next(iter(json.loads(line))) for line in done.stdout.splitlines()]
-    assert kinds == ["speed", "mixed", *["stagetime"] * 3, "weight", "peak_gflops"]
+    assert kinds == ["speed", "mixed", *["stagetime"] * 3]
 
 
 @pytest.mark.parametrize("voter", ["S1", "S2", "T2", "ST1"])
@@ -120,7 +105,7 @@ def test_the_slow_stage_is_the_one_that_is_found() -> None:
     subject = Subject("x", lambda b: slow.forward(b), (), (Stage("slow", slow),))  # type: ignore[func-returns-value]
     found = {t.stage: t for t in measure_stages(subject, [0.2] * 4, 1, place("cpu", "float32"))}
     assert found["slow"].one_by_one_ms >= 120 > found["the rest"].one_by_one_ms
-    assert found["slow"].gain > 2
+    assert found["slow"].one_by_one_ms > 2 * found["slow"].together_ms
 
 
 def test_padding_is_up_to_the_longest_or_to_the_window() -> None:

@@ -59,8 +59,8 @@ def test_a_slope_is_found_across_restarts_that_change_the_level():
 
 
 def test_a_service_that_never_came_back_is_a_loss():
-    blow = Blow(1.0, "kill", "S1-0", ready_s=0.5, answered_s=None)
-    outcome = Outcome(1.0, 3, 3, 0, 0, 0, 0, (), (blow,), {}, {}, {}, 0.0)
+    blow = Blow(1.0, "kill", "S1-0", ready_s=0.5)
+    outcome = Outcome(1.0, 3, 3, 0, 0, (), (blow,), {}, {}, 0.0)
     assert not outcome.lost
     blow.ready_s = None
     assert outcome.lost

@@ -30,9 +30,9 @@ MOST_ERRORS = 0.15
 class Pairing:
     """How often which words; the rest of the items have none."""
 
-    alike: float = 0.4
-    calm: float = 0.25
-    other: float = 0.2
+    alike: float = 0.25
+    calm: float = 0.45
+    other: float = 0.1
     """Of another label, drawn."""
     believed: tuple[float, float] = (0.3, 0.5)
     """Share of the target that contradicting words get beside a voice that feels something, and
