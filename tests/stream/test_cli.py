@@ -314,10 +314,13 @@ def test_wrong_usage_is_explained(
     assert words in errors
 
 
+NO_SUCH = ("--set", 'voters.S1.options={weights="/no/such.onnx"}')
+
+
 def test_a_model_that_cannot_be_loaded_is_missing_with_the_reason_and_the_others_vote(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    code, events, errors = run(capfd, CALL, "--set", 'voters.S1.options={weights="/no/such.onnx"}')
+    code, events, errors = run(capfd, CALL, *NO_SUCH, "--set", "voters.S1.host=")
     assert code == 6
     assert "/no/such.onnx" in errors
     verdicts = [e for e in events if e["type"] == "verdict"]
@@ -325,7 +328,17 @@ def test_a_model_that_cannot_be_loaded_is_missing_with_the_reason_and_the_others
     for verdict in verdicts:
         missing = {m["voter"]: m["reason"] for m in verdict["missing"]}
         assert "/no/such.onnx" in missing["S1"]
-        assert {v["voter"] for v in verdict["votes"]} == {"T2", "ST1"}
+        assert {v["voter"] for v in verdict["votes"]} <= {"T2", "ST1"}
+    assert {v["voter"] for verdict in verdicts for v in verdict["votes"]} == {"T2", "ST1"}
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_process_that_it_shares(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    code, events, errors = run(capfd, CALL, *NO_SUCH)
+    assert code == 6
+    assert "S1 (tiny-speech): cannot be loaded: /no/such.onnx" in errors
+    assert not [e for e in events if e["type"] == "verdict"]
 
 
 def test_a_licence_that_forbids_commercial_use_must_be_accepted_outside_the_embedded_profile(
