@@ -208,7 +208,9 @@ def test_a_model_is_found_missing_unknown_or_too_slow() -> None:
     assert missing.state == "fault"
     assert "/no/such.onnx" in missing.detail
     assert missing.remedy
-    (unknown,) = model(load("embedded", {"voters.S1.model": "tiny-speach"}), "S1", 60.0, False)
+    plain = {"vote.combiner": "", "vote.method": "majority"}
+    misspelt = load("embedded", {**plain, "voters.S1.model": "tiny-speach"})
+    (unknown,) = model(misspelt, "S1", 60.0, False)
     assert unknown.state == "fault"
     assert "tiny-speach" in unknown.detail
     (slow,) = model(embedded, "T2", 0.01, False)
