@@ -20,12 +20,13 @@ import pytest
 from abhinaya.bench.demo import CALL
 from abhinaya.models import registry
 from abhinaya.models.base import Ballot, Utterance
-from abhinaya.models.ensemble import Rule, decide
+from abhinaya.models.ensemble import decide
 from abhinaya.models.labels import LABELS
 from abhinaya.stream import cli, transcribe
 from abhinaya.stream import config as configuration
 from abhinaya.stream.clock import to_seconds
 from abhinaya.stream.vad import SileroVad
+from abhinaya.stream.voting import load_combiner, rule_of
 from abhinaya.stream.work import transcriber_of
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -48,7 +49,7 @@ def offline(paths: list[Path]) -> dict[str, list[Offline]]:
     assert config.asr is not None
     transcriber = transcriber_of(config.asr)
     voters = {n: registry.load(w.model, w.options) for n, w in config.voters.items()}
-    rule = Rule(config.vote.method, config.vote.tie_policy, config.vote.priority)
+    rule = rule_of(config.vote, load_combiner(config.vote))
     found: dict[str, list[Offline]] = {}
     for path in paths:
         states: dict[str, bytes] = {}

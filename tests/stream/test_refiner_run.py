@@ -20,7 +20,8 @@ Verdicts = dict[tuple[str, int], list[dict[str, Any]]]
 
 def labelled(capfd: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, Verdicts]:
     """Run the demo call by mean probabilities: each segment's verdicts, by revision."""
-    code = cli.main([str(CALL), "--format", "jsonl", "--set", "vote.method=mean", *arguments])
+    mean = ("--set", "vote.method=mean", "--set", "vote.combiner=")
+    code = cli.main([str(CALL), "--format", "jsonl", *mean, *arguments])
     found: Verdicts = {}
     for line in capfd.readouterr().out.splitlines():
         event = json.loads(line)
