@@ -67,7 +67,7 @@ class SpeechRecipe:
     smoothing: float = 0.05
     batch: int = 64
     settings: Settings = field(
-        default_factory=lambda: Settings(temperature=1.0, neutral=0.9, enough_s=1.5, calm=0.8)
+        default_factory=lambda: Settings(temperature=1.0, neutral=0.7, enough_s=1.5, calm=0.8)
     )
     """Chosen on the tuning speakers (train/LOG.md); the temperature is fitted anew."""
     step: int = 2
