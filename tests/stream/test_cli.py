@@ -76,7 +76,7 @@ def test_while_somebody_speaks_there_are_labels_that_change_nothing_in_the_final
     source = open_source(InputConfig(str(CALL)))
     call = np.concatenate([chunk.samples[:, 0] for chunk in source.chunks()])
     path = write_wav(tmp_path / "call.wav", call[: 12 * 16_000] * 32_767)
-    patient = ("--set", "deadlines.live_s=60", "--set", "deadlines.provisional_s=20")
+    patient = ("--set", "deadlines.live_s=60", "--set", "deadlines.provisional_s=5")
 
     def finals(events: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
         return [
