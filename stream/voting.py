@@ -108,13 +108,13 @@ def _conflicts_of_combiner(
         yield f"{setting}: {error}", setting
         return
     said = f"{setting} = {vote.combiner!r}"
-    remedy = f"fit another, or vote without it: {setting}= and vote.method=majority"
+    remedy = f"To vote without it: {setting}= and vote.method=majority"
     if combiner.method != vote.method:
         what = f"was fitted for {combiner.method}, not {vote.method}"
-        yield f"{said} {what}; {remedy}", setting, "vote.method"
+        yield f"{said} {what}. {remedy}", setting, "vote.method"
     for name, model in voters.items():
         if fault := combiner.fault(name, model):
-            yield f"{said}: {fault}; {remedy}", setting, f"voters.{name}"
+            yield f"{said}: {fault}. {remedy}", setting, f"voters.{name}"
 
 
 def load_combiner(vote: VoteConfig) -> Combiner | None:
