@@ -76,7 +76,9 @@ def suffer(
             assert pid is not None
             os.kill(pid, number)
 
-    config = configuration.load("embedded", PATIENCE)
+    # S1 shares the process of the transcriber, unless it is to be struck alone
+    apart = {"voters.S1.host": ""} if victim == "S1-0" else {}
+    config = configuration.load("embedded", {**PATIENCE, **apart})
     what = InputConfig(what=str(CALL), channels="split", realtime=realtime)
     collector, observer = Collector(strike), Silent()
     with run_directory() as directory:
@@ -155,7 +157,7 @@ def test_no_orphans_and_no_half_lines_when_the_main_process_is_killed(tmp_path: 
         assert time.monotonic() < deadline
         time.sleep(0.05)
     children = children_of(process.pid)
-    assert len(children) >= 5
+    assert len(children) >= 3, "the hub, the front, and what hears"
     process.kill()
     process.communicate()
     deadline = time.monotonic() + 5
