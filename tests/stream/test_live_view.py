@@ -423,7 +423,7 @@ def test_plain_and_dumb_terminals_get_lines(program: Program) -> None:
     "program", [(("--realtime",), {"PYTHONIOENCODING": "ascii"}, 80, 24)], indirect=True
 )
 def test_without_utf8_there_are_lines_with_marks_for_what_has_no_letter(program: Program) -> None:
-    program.read_until(lambda s: re.search(r"^ +\?.*Northgate", s.text, re.M) is not None)
+    program.read_until(lambda s: re.search(r"^ +\?North ?[Gg]ate", s.text, re.M) is not None)
     assert "A angry" not in program.screen.text
     assert "unexpected" not in program.screen.text
 
