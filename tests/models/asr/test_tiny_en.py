@@ -96,7 +96,7 @@ def test_parts_grow_into_the_final_text_and_do_not_change_it(whisper, jfk):
         assert after[: len(before)] == before, "what is settled stays"
     said = bare(" ".join(settled[-1]))
     assert len(said) > 12
-    assert sum(word in bare(JFK) for word in said) >= 0.9 * len(said)
+    assert sum(word in bare(JFK) for word in said) >= 0.8 * len(said)
 
 
 def test_a_result_does_not_depend_on_its_neighbours(whisper, jfk):
