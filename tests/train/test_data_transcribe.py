@@ -181,5 +181,5 @@ def test_the_monitors_transcriber_fills_a_manifest(
     unknown = ["transcribe", str(tmp_path / "in.jsonl"), "--out", str(tmp_path / "n.jsonl")]
     assert main([*unknown, "--set", "asr.model=nobody"]) == 1
     error = capfd.readouterr().err
-    assert "is no transcriber" in error
+    assert "unknown transcriber" in error
     assert "Traceback" not in error
