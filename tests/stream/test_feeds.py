@@ -453,6 +453,23 @@ def test_a_feed_that_fails_now_and_then_is_followed_on(web: Site, tmp_path: Path
     supply.close()
 
 
+def test_another_try_does_not_take_the_name_of_another_episode(web: Site, tmp_path: Path) -> None:
+    items = [item(1, "/1.mp3", title="A"), item(2, "/2.mp3", title="A (2)")]
+    web.routes["/feed"] = say(rss(items))
+    web.routes["/1.mp3"] = web.routes["/2.mp3"] = say(SOUND)
+    supply = feeds(tmp_path, Wish(web.url("/feed"), 2, follow=True), attempts=2)
+    names: list[str] = []
+    deadline = time.monotonic() + 20
+    while len(names) < 4:
+        assert time.monotonic() < deadline
+        for name, _ in supply.take():
+            names.append(name)
+            supply.ended(name, whole=False)
+        time.sleep(0.01)
+    assert len(set(names)) == 4
+    supply.close()
+
+
 def test_an_episode_that_fails_is_tried_again_but_not_for_ever(web: Site, tmp_path: Path) -> None:
     web.routes["/feed"] = say(rss([item(1, "/1.mp3"), item(2, "/2.mp3")]))
     web.routes["/2.mp3"] = say(SOUND)
