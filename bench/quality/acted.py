@@ -15,6 +15,7 @@ from abhinaya.bench.quality.source import NEUTRAL, REMEDY, WARM_S, Source
 from abhinaya.stream.clock import to_samples, to_seconds
 from abhinaya.stream.errors import ConfigError
 from abhinaya.train.data.clips import Clip, DataError, read_clips
+from abhinaya.train.data.texts import EKMAN
 
 WARM_NEUTRAL: Final = 0.8
 """Share of what is heard before that is neutral."""
@@ -28,15 +29,6 @@ CHANGES: Final = 8
 LEARNT: Final = 2
 """Speakers that were learnt from, heard for comparison."""
 OFFICE: Final = "office-ambience-24000-mono.opus"
-EKMAN: Final = {
-    "anger": "angry",
-    "disgust": "disgust",
-    "fear": "fear",
-    "joy": "happy",
-    "neutral": "neutral",
-    "sadness": "sad",
-    "surprise": "surprise",
-}
 
 
 def clips(source: Source, corpus: str, split: str = "dev") -> Iterator[Session]:

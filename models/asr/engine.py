@@ -8,7 +8,7 @@ times; dev41 = 41 read clips, real time = CPU seconds of one thread a second of 
 
     silence behind the segment           RAVDESS, 30 short ones    dev41
                                          loops   real time         loops  WER    real time
-    .5 s of zeros in the samples            24        .158
+    .5 s of zeros in the samples      48 of 60        .158
     .5 s of zeros in the log-mel             8        .080             3  .071    .019
     3 s of zeros in the log-mel              6        .059             0  .074    .017
     zeros in the log-mel up to 10 s          0        .031             0  .073    .016

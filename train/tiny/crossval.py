@@ -16,6 +16,7 @@ from abhinaya.models.base import FloatArray
 from abhinaya.models.tiny.speech import Settings
 from abhinaya.train.data.clips import DataError
 from abhinaya.train.eval_intervals import bootstrap, macro_f1_of
+from abhinaya.train.tiny.kept import key_of
 from abhinaya.train.tiny.sessions import Sessions
 from abhinaya.train.tiny.speech import (
     NEUTRAL,
@@ -54,7 +55,8 @@ def crossval(
     parts = []
     for fold in folds:
         left = left_out(items, fold)
-        path = out / f"fold-{fold}.npy"
+        # another recipe is another fold: its scores must not pass for this one's
+        path = out / f"fold-{fold}-{key_of(recipe, clips=set(items.clip))}.npy"
         tested = items.of(left & (items.rendering == 0))
         if not path.is_file():
             say(f"fold {fold}: without {', '.join(sorted(set(tested.speaker)))}")
