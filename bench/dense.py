@@ -13,7 +13,7 @@ from abhinaya.bench.words_live import Placed
 from abhinaya.models.asr import Audio
 from abhinaya.stream.clock import to_samples
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.vad import FRAME_SAMPLES, SileroVad, VadState
+from abhinaya.stream.front.vad import FRAME_SAMPLES, SileroVad, VadState
 
 SPOKEN: Final = 0.8
 """Share of the time that somebody speaks."""

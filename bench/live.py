@@ -13,9 +13,9 @@ from abhinaya.bench.monitored import Usage, Watcher, play
 from abhinaya.bench.recording import duration_s
 from abhinaya.bench.report import ms, percentiles, table
 from abhinaya.bench.words_live import Placed, Words, WordTimes
-from abhinaya.stream.config import Config
-from abhinaya.stream.messages import Activity, Event, Gap, Verdict
+from abhinaya.stream.settings.config import Config
 from abhinaya.stream.sinks.events import latency_ms
+from abhinaya.stream.wire.messages import Activity, Event, Gap, Verdict
 
 LATE: Final = "late"
 """How the reason begins for a voter that missed the deadline."""

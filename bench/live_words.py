@@ -24,9 +24,9 @@ from abhinaya.bench.monitored import profile_of
 from abhinaya.bench.recording import write
 from abhinaya.models.asr import Hearing, Transcriber
 from abhinaya.stream.clock import to_samples
-from abhinaya.stream.config import Config
 from abhinaya.stream.errors import ConfigError
-from abhinaya.stream.work import transcriber_of
+from abhinaya.stream.node.worker import transcriber_of
+from abhinaya.stream.settings.config import Config
 
 LONGEST_S: Final = 9.5
 """Of an utterance: the monitor cuts at 10 s, and a cut is another measure."""

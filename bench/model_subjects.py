@@ -16,18 +16,18 @@ from torch import Tensor, nn
 from transformers import AutoModel, LlamaConfig, WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from abhinaya.models import audio_encoders
-from abhinaya.models.audio_encoders import LONGEST, AudioEncoders
 from abhinaya.models.base import SAMPLE_RATE, FloatArray
-from abhinaya.models.beats import Beats, BeatsConfig
-from abhinaya.models.heads import LanguageHead
 from abhinaya.models.inference import Place, moved
-from abhinaya.models.llama import LlamaClassifier
-from abhinaya.models.lora import add_lora, merge_lora
-from abhinaya.models.qformer import QFormerConfig
-from abhinaya.models.salmonn import Prompt, Salmonn, SpeechAdapter
-from abhinaya.models.serving import padded, valid
-from abhinaya.models.wavlm import S1, WAVLM_LARGE, S1Config
+from abhinaya.models.published import audio_encoders
+from abhinaya.models.published.audio_encoders import LONGEST, AudioEncoders
+from abhinaya.models.published.beats import Beats, BeatsConfig
+from abhinaya.models.published.heads import LanguageHead
+from abhinaya.models.published.llama import LlamaClassifier
+from abhinaya.models.published.lora import add_lora, merge_lora
+from abhinaya.models.published.qformer import QFormerConfig
+from abhinaya.models.published.salmonn import Prompt, Salmonn, SpeechAdapter
+from abhinaya.models.published.voting_batch import padded, valid
+from abhinaya.models.published.wavlm import S1, WAVLM_LARGE, S1Config
 
 Scale = Literal["tiny", "real"]
 Batch = Sequence[FloatArray]

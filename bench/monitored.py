@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from abhinaya.bench.machine import cpu_seconds, machine_seconds, pss_mib, resident_mib
-from abhinaya.stream import config as configuration
 from abhinaya.stream.errors import ProcessError
-from abhinaya.stream.flags import overrides
-from abhinaya.stream.messages import Activity, Event, Status, StreamStarted, Verdict
-from abhinaya.stream.plan import Input, Plan
-from abhinaya.stream.run import Run, run_directory
+from abhinaya.stream.run.monitor import Run, run_directory
+from abhinaya.stream.run.plan import Input, Plan
+from abhinaya.stream.run.supervisor import Stage, Supervisor
+from abhinaya.stream.settings import config as configuration
+from abhinaya.stream.settings.flags import overrides
 from abhinaya.stream.sources.base import InputConfig
-from abhinaya.stream.supervisor import Stage, Supervisor
+from abhinaya.stream.wire.messages import Activity, Event, Status, StreamStarted, Verdict
 
 MAIN = "main"
 """How the process that supervises and records is called."""

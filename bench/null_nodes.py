@@ -17,8 +17,11 @@ from typing import Any, Final
 import zmq
 
 from abhinaya.models.labels import LABELS
-from abhinaya.stream.config import Config, DeadlineConfig, FlowConfig, WorkerConfig
-from abhinaya.stream.messages import (
+from abhinaya.stream.run.supervisor import Spec
+from abhinaya.stream.settings.config import Config, DeadlineConfig, FlowConfig, WorkerConfig
+from abhinaya.stream.wire.child import Stop, run_child
+from abhinaya.stream.wire.codec import Decoder, Encoder
+from abhinaya.stream.wire.messages import (
     Beat,
     Introduce,
     Message,
@@ -29,10 +32,7 @@ from abhinaya.stream.messages import (
     Transcript,
     Vote,
 )
-from abhinaya.stream.process import Stop, run_child
-from abhinaya.stream.sockets import connect, receive, send, workers_endpoint
-from abhinaya.stream.supervisor import Spec
-from abhinaya.stream.wire import Decoder, Encoder
+from abhinaya.stream.wire.sockets import connect, receive, send, workers_endpoint
 
 NEEDS: Final[dict[str, tuple[Any, ...]]] = {
     "asr": ("audio",),
@@ -64,7 +64,7 @@ def null_config() -> Config:
 def hub_specs() -> list[Spec]:
     """Return the processes of the hub's run."""
     nodes = [Spec(name, _MODULE, ("--null", name), services=(name,)) for name in NEEDS]
-    return [Spec("hub", "abhinaya.stream.hub"), *nodes]
+    return [Spec("hub", "abhinaya.stream.hub.main"), *nodes]
 
 
 def bare_specs() -> list[Spec]:

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from abhinaya.stream.clock import SAMPLE_RATE, to_samples
-from abhinaya.stream.config import VadConfig
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.messages import Gap, Segment
+from abhinaya.stream.front.numbering import Speech
+from abhinaya.stream.settings.config import VadConfig
 from abhinaya.stream.sources import InputConfig, open_source
-from abhinaya.stream.speech import Speech
+from abhinaya.stream.wire.messages import Gap, Segment
 
 PAUSE_S: Final = 0.7
 """Silence between two files, so that no segment spans them."""

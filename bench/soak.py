@@ -27,9 +27,9 @@ from abhinaya.bench.monitored import MAIN, Usage, Watcher, add_profile, play, pr
 from abhinaya.bench.recording import Span, audio_under, compose, spans
 from abhinaya.bench.report import Report, parser, publish, table
 from abhinaya.stream.errors import ConfigError
-from abhinaya.stream.messages import Event, Gap, NodeUp, Status, StreamEnded, Verdict
-from abhinaya.stream.run import HUB
-from abhinaya.stream.supervisor import Stage, Supervisor
+from abhinaya.stream.run.monitor import HUB
+from abhinaya.stream.run.supervisor import Stage, Supervisor
+from abhinaya.stream.wire.messages import Event, Gap, NodeUp, Status, StreamEnded, Verdict
 
 Kind = Literal["kill", "hang"]
 SIGNALS: Final[Mapping[Kind, signal.Signals]] = {

@@ -40,10 +40,13 @@ from abhinaya.bench.null_nodes import (
     null_config,
 )
 from abhinaya.bench.report import Report, ms, parser, percentiles, publish, table
-from abhinaya.stream import config as configuration
 from abhinaya.stream.clock import SAMPLE_RATE
 from abhinaya.stream.errors import ProcessError
-from abhinaya.stream.messages import (
+from abhinaya.stream.run.recorder import Recorder
+from abhinaya.stream.run.supervisor import Spec, Supervisor
+from abhinaya.stream.settings import config as configuration
+from abhinaya.stream.wire.codec import Decoder, Encoder
+from abhinaya.stream.wire.messages import (
     Hello,
     Message,
     NodeUp,
@@ -54,10 +57,7 @@ from abhinaya.stream.messages import (
     Verdict,
     Welcome,
 )
-from abhinaya.stream.recorder import Recorder
-from abhinaya.stream.sockets import connect, receive, send, workers_endpoint
-from abhinaya.stream.supervisor import Spec, Supervisor
-from abhinaya.stream.wire import Decoder, Encoder
+from abhinaya.stream.wire.sockets import connect, receive, send, workers_endpoint
 
 SEGMENT_SAMPLES: Final = 5 * SAMPLE_RATE
 STREAMS: Final = (1, 16, 64, 256)

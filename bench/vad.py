@@ -21,10 +21,10 @@ from abhinaya.bench.clips import read
 from abhinaya.bench.report import Report, parser, publish, table
 from abhinaya.models.asr import Audio
 from abhinaya.stream.clock import SAMPLE_RATE, to_samples, to_seconds
-from abhinaya.stream.config import VadConfig
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.segmenter import Piece, Segmenter
-from abhinaya.stream.vad import FRAME_SAMPLES, SileroVad, VadState
+from abhinaya.stream.front.segmenter import Piece, Segmenter
+from abhinaya.stream.front.vad import FRAME_SAMPLES, SileroVad, VadState
+from abhinaya.stream.settings.config import VadConfig
 
 MIN_SILENCES_S: Final = (0.2, 0.4, 0.6)
 _GRID: Final = SAMPLE_RATE // 100

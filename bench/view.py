@@ -26,18 +26,18 @@ from rich.terminal_theme import TerminalTheme
 from abhinaya.bench.demo import CALL
 from abhinaya.bench.monitored import Watcher, play_inputs
 from abhinaya.bench.report import Report, parser, publish, table
-from abhinaya.stream import config as configuration
 from abhinaya.stream.clock import to_samples
 from abhinaya.stream.errors import ProcessError, SinkError
-from abhinaya.stream.messages import Activity, Event, StreamStarted, Verdict
-from abhinaya.stream.plan import Input
-from abhinaya.stream.run import POLL_S
+from abhinaya.stream.run.monitor import POLL_S
+from abhinaya.stream.run.plan import Input
+from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.sinks.base import tell
 from abhinaya.stream.sinks.live.board import Board
 from abhinaya.stream.sinks.live.picture import picture
 from abhinaya.stream.sinks.live.row import Picture
 from abhinaya.stream.sinks.live.view import View
 from abhinaya.stream.sources.base import InputConfig
+from abhinaya.stream.wire.messages import Activity, Event, StreamStarted, Verdict
 
 CHANNELS: Final = ("agent", "customer")
 APART_S: Final = 1.7

@@ -10,7 +10,7 @@ from abhinaya.bench.clips import distance, words_of
 from abhinaya.bench.monitored import Watcher
 from abhinaya.bench.report import percentiles
 from abhinaya.stream.clock import to_samples, to_seconds
-from abhinaya.stream.messages import Activity, Event, StreamStarted, Transcript, Verdict
+from abhinaya.stream.wire.messages import Activity, Event, StreamStarted, Transcript, Verdict
 
 _EARLY: Final = to_samples(0.5)
 """A segment begins this much before its utterance at most, padding included."""

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from abhinaya.models.base import Utterance, Voter
 from abhinaya.models.errors import OptionsError
-from abhinaya.models.serving import weigh
+from abhinaya.models.published.voting_batch import weigh
 from abhinaya.models.trial import utterance
 
 Attention = Literal["auto", "sdpa", "eager", "flash_attention_2"]

@@ -11,7 +11,7 @@ from huggingface_hub import HfApi, constants, is_offline_mode, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from abhinaya.models.errors import KeysError
-from abhinaya.models.hub import not_here, translated
+from abhinaya.models.hugging_face import not_here, translated
 
 _FOLDERS: Final = "*/*"
 """Folders in a repository hold other formats and states of training."""

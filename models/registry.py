@@ -18,13 +18,13 @@ MODELS: Final[Mapping[str, tuple[str, str]]] = {
     "tiny-speech": ("abhinaya.models.tiny.speech", "TinySpeech"),
     "tiny-text": ("abhinaya.models.tiny.text", "TinyText"),
     "tiny-joint": ("abhinaya.models.tiny.speech", "TinyJoint"),
-    "wavlm": ("abhinaya.models.wavlm", "WavlmVoter"),
-    "audio-classification": ("abhinaya.models.classifiers", "AudioClassifier"),
-    "text-classification": ("abhinaya.models.classifiers", "TextClassifier"),
-    "salmonn-13b": ("abhinaya.models.salmonn_voter", "salmonn_13b"),
-    "salmonn-7b": ("abhinaya.models.salmonn_voter", "salmonn_7b"),
-    "llama-lora": ("abhinaya.models.llama", "LlamaVoter"),
-    "zero-shot": ("abhinaya.models.zero_shot", "ZeroShot"),
+    "wavlm": ("abhinaya.models.published.wavlm", "WavlmVoter"),
+    "audio-classification": ("abhinaya.models.published.classifiers", "AudioClassifier"),
+    "text-classification": ("abhinaya.models.published.classifiers", "TextClassifier"),
+    "salmonn-13b": ("abhinaya.models.published.salmonn_voter", "salmonn_13b"),
+    "salmonn-7b": ("abhinaya.models.published.salmonn_voter", "salmonn_7b"),
+    "llama-lora": ("abhinaya.models.published.llama", "LlamaVoter"),
+    "zero-shot": ("abhinaya.models.served.zero_shot", "ZeroShot"),
 }
 """Model name -> (module, class). The class takes the profile's options as keywords."""
 

@@ -2,6 +2,6 @@
 
 import sys
 
-from abhinaya.stream.cli import main
+from abhinaya.stream.commands.stream import main
 
 sys.exit(main())

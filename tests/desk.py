@@ -6,9 +6,10 @@ from typing import Any, TypeVar
 
 import fakes
 
-from abhinaya.models.combiner import Combiner
-from abhinaya.stream.broker import Broker
-from abhinaya.stream.messages import (
+from abhinaya.models.vote.combiner import Combiner
+from abhinaya.stream.hub.broker import Broker
+from abhinaya.stream.hub.publisher import Outgoing
+from abhinaya.stream.wire.messages import (
     Activity,
     Event,
     Message,
@@ -18,7 +19,6 @@ from abhinaya.stream.messages import (
     Subscribe,
     Verdict,
 )
-from abhinaya.stream.outlet import Outgoing
 
 M = TypeVar("M", bound=Message)
 E = TypeVar("E", bound=Event | Activity)

@@ -8,8 +8,14 @@ import numpy as np
 from hypothesis import HealthCheck, settings
 
 from abhinaya.models.labels import LABELS
-from abhinaya.stream.config import Config, DeadlineConfig, FlowConfig, SuperviseConfig, WorkerConfig
-from abhinaya.stream.messages import (
+from abhinaya.stream.settings.config import (
+    Config,
+    DeadlineConfig,
+    FlowConfig,
+    SuperviseConfig,
+    WorkerConfig,
+)
+from abhinaya.stream.wire.messages import (
     Activity,
     Beat,
     Cancel,

@@ -8,7 +8,8 @@ from typing import Any
 from fakes import SECOND, verdict
 
 from abhinaya.models.labels import LABELS
-from abhinaya.stream.messages import (
+from abhinaya.stream.sinks.live.board import Board
+from abhinaya.stream.wire.messages import (
     Activity,
     Event,
     Missing,
@@ -21,7 +22,6 @@ from abhinaya.stream.messages import (
     Verdict,
     Vote,
 )
-from abhinaya.stream.sinks.live.board import Board
 
 START = 1_000_000.0
 """When every planted stream began, in Unix seconds."""

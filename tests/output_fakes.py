@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fakes import SECOND, info, vote
 
-from abhinaya.stream.messages import (
+from abhinaya.stream.wire.messages import (
     Gap,
     Missing,
     NodeDown,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from abhinaya.models.beats import frame_count, token_count
+from abhinaya.models.published.beats import frame_count, token_count
 
 
 def published_mask(padding: Tensor, count: int) -> Tensor:

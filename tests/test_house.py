@@ -15,14 +15,13 @@ from pathlib import Path
 import fakes
 import msgspec
 import pytest
+from places import ROOT
 
-from abhinaya.stream.config import encode
-from abhinaya.stream.front import Assignment
-from abhinaya.stream.messages import Status
-from abhinaya.stream.recorder import Recorder
+from abhinaya.stream.front.main import Assignment
+from abhinaya.stream.run.recorder import Recorder
+from abhinaya.stream.settings.config import encode
 from abhinaya.stream.sources.base import InputConfig
-
-ROOT = Path(__file__).resolve().parent.parent
+from abhinaya.stream.wire.messages import Status
 
 MAY_IMPORT = {
     "models": {"models"},
@@ -33,8 +32,8 @@ MAY_IMPORT = {
 
 MAX_LINES = 400
 LONGER = {
-    "stream/messages.py": 585,  # one file is the whole wire contract
-    "stream/broker.py": 470,  # what the hub does with each message
+    "stream/wire/messages.py": 585,  # one file is the whole wire contract
+    "stream/hub/broker.py": 470,  # what the hub does with each message
     "bench/transport.py": 520,
 }
 """Files that may be longer than the rest, and how long."""
@@ -42,7 +41,14 @@ LONGER = {
 HEAVY = ("torch", "torchaudio", "transformers", "peft", "silero_vad", "faster_whisper")
 """What a process that runs no network must not load."""
 
-LIGHT = ("hub", "front", "run", "recorder", "supervisor", "cli", "sinks.open", "sinks.lines")
+LIGHT = (
+    "hub.main",
+    "front.main",
+    "run.monitor",
+    "run.recorder",
+    "run.supervisor",
+    "commands.stream",
+)
 MAX_IMPORT_S = 0.5
 MAX_RESIDENT_MB = 120
 
@@ -95,7 +101,7 @@ def test_every_import_would_be_noticed(tmp_path: Path) -> None:
     path.write_text(
         "import abhinaya.bench.cli\n"
         "from abhinaya import train\n"
-        "def f():\n    from . import y\n    from abhinaya.stream.config import load\n",
+        "def f():\n    from . import y\n    from abhinaya.stream.settings.config import load\n",
         "utf-8",
     )
     assert set(imports(path)) == {
@@ -103,7 +109,7 @@ def test_every_import_would_be_noticed(tmp_path: Path) -> None:
         (0, "abhinaya"),
         (0, "abhinaya.train"),
         (1, ""),
-        (0, "abhinaya.stream.config"),
+        (0, "abhinaya.stream.settings.config"),
     }
 
 
@@ -196,7 +202,7 @@ def test_hub_and_front_are_light_also_at_work(tmp_path: Path) -> None:
             [sys.executable, "-P", "-m", f"abhinaya.stream.{module}", *shared, *more],
             pass_fds=[reading],
         )
-        for module, more in (("hub", []), ("front", ["--name", "front-0"]))
+        for module, more in (("hub.main", []), ("front.main", ["--name", "front-0"]))
     ]
     recorder = Recorder(endpoint, "recorder")
     try:

@@ -16,20 +16,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from places import DATA as SHARED
 
 from abhinaya.bench.demo import CALL
 from abhinaya.models import registry
 from abhinaya.models.base import Ballot, Utterance
-from abhinaya.models.ensemble import decide
 from abhinaya.models.labels import LABELS
-from abhinaya.stream import cli, transcribe
-from abhinaya.stream import config as configuration
+from abhinaya.models.vote.ensemble import decide
 from abhinaya.stream.clock import to_seconds
-from abhinaya.stream.vad import SileroVad
-from abhinaya.stream.voting import load_combiner, rule_of
-from abhinaya.stream.work import transcriber_of
+from abhinaya.stream.commands import stream as cli
+from abhinaya.stream.commands import transcribe
+from abhinaya.stream.front.vad import SileroVad
+from abhinaya.stream.node.worker import transcriber_of
+from abhinaya.stream.settings import config as configuration
+from abhinaya.stream.settings.vote import load_combiner, rule_of
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 CLIPS = 6
 
 pytestmark = pytest.mark.processes

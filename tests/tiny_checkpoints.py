@@ -19,13 +19,13 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
-from abhinaya.models.beats import Beats, BeatsConfig
-from abhinaya.models.heads import LanguageHead
 from abhinaya.models.labels import LABELS
-from abhinaya.models.lora import add_lora, lora_tensors
-from abhinaya.models.qformer import QFormerConfig
-from abhinaya.models.salmonn import SpeechAdapter
-from abhinaya.models.wavlm import S1, S1Config, save_s1
+from abhinaya.models.published.beats import Beats, BeatsConfig
+from abhinaya.models.published.heads import LanguageHead
+from abhinaya.models.published.lora import add_lora, lora_tensors
+from abhinaya.models.published.qformer import QFormerConfig
+from abhinaya.models.published.salmonn import SpeechAdapter
+from abhinaya.models.published.wavlm import S1, S1Config, save_s1
 
 SALMONN_LORA: Final = "llama_model.base_model.model.model."
 LLAMA_LORA: Final = "llama.base_model.model.model."

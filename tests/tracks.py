@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from hypothesis import strategies as st
 
-from abhinaya.stream.config import VadConfig
-from abhinaya.stream.segmenter import Piece, Segmenter
-from abhinaya.stream.vad import FRAME_SAMPLES
+from abhinaya.stream.front.segmenter import Piece, Segmenter
+from abhinaya.stream.front.vad import FRAME_SAMPLES
+from abhinaya.stream.settings.config import VadConfig
 
 S = FRAME_SAMPLES
 PLAIN = VadConfig(

@@ -18,9 +18,10 @@ from typing import Final
 
 from abhinaya.models.errors import ModelError
 from abhinaya.models.registry import load
-from abhinaya.train import ensemble_cli, run_cli
 from abhinaya.train.data.clips import DataError
+from abhinaya.train.ensemble import cli as ensemble_cli
 from abhinaya.train.errors import TrainingError
+from abhinaya.train.loop import cli as run_cli
 from abhinaya.train.tiny.cards import BACKGROUNDS, measured, write_card
 from abhinaya.train.tiny.recipes import changed
 

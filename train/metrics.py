@@ -1,7 +1,7 @@
 """Figures about predictions. Labels are indices; every figure says on how many items it stands.
 
 N items, C classes. A guess of -1 is an abstention, which is wrong whatever the truth. Pure NumPy.
-How sure a figure is stands in `train/eval_intervals.py`.
+How sure a figure is stands in `train/eval/intervals.py`.
 """
 
 from __future__ import annotations

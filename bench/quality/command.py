@@ -28,8 +28,8 @@ from abhinaya.bench.quality.rows import as_json, rows_of, tables_of
 from abhinaya.bench.quality.source import Source
 from abhinaya.bench.report import Report, parser, publish
 from abhinaya.models.errors import ModelError as UnusableModel
-from abhinaya.stream.config import Config
 from abhinaya.stream.errors import ConfigError, ModelError
+from abhinaya.stream.settings.config import Config
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,13 +14,13 @@ from abhinaya.models import registry
 from abhinaya.models.asr import Hearing, Transcriber, Transcription
 from abhinaya.models.asr.guards import OFF
 from abhinaya.models.base import Abstention, Ballot, Utterance, Voter
-from abhinaya.models.ensemble import Rule, decide
+from abhinaya.models.vote.ensemble import Rule, decide
 from abhinaya.stream.clock import to_seconds
-from abhinaya.stream.config import Config
+from abhinaya.stream.commands.transcribe import as_received
 from abhinaya.stream.errors import ConfigError
-from abhinaya.stream.transcribe import as_received
-from abhinaya.stream.voting import load_combiner, rule_of
-from abhinaya.stream.work import transcriber_of
+from abhinaya.stream.node.worker import transcriber_of
+from abhinaya.stream.settings.config import Config
+from abhinaya.stream.settings.vote import load_combiner, rule_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

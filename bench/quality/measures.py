@@ -20,7 +20,7 @@ from abhinaya.bench.clips import distance, words_of
 from abhinaya.bench.quality.ears import Answer
 from abhinaya.models.labels import LABELS, UNKNOWN
 from abhinaya.stream.clock import to_seconds
-from abhinaya.train.eval_intervals import (
+from abhinaya.train.eval.intervals import (
     Comparison,
     Interval,
     bootstrap,

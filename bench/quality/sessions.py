@@ -10,10 +10,10 @@ import numpy as np
 
 from abhinaya.models.base import FloatArray
 from abhinaya.stream.clock import SAMPLE_RATE, to_samples
-from abhinaya.stream.config import VadConfig
-from abhinaya.stream.listener import Listener
-from abhinaya.stream.segmenter import Piece
-from abhinaya.stream.vad import SileroVad
+from abhinaya.stream.front.listener import Listener
+from abhinaya.stream.front.segmenter import Piece
+from abhinaya.stream.front.vad import SileroVad
+from abhinaya.stream.settings.config import VadConfig
 
 _AROUND: Final = to_samples(0.6)
 """Silence put around a clip, so that its last segment ends by itself."""

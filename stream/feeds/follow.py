@@ -14,8 +14,8 @@ from abhinaya.stream.errors import AbhinayaError, ProcessError, SourceError
 from abhinaya.stream.feeds.agenda import Agenda
 from abhinaya.stream.feeds.download import download
 from abhinaya.stream.feeds.parse import Episode, parse_feed
-from abhinaya.stream.feeds.record import Record
-from abhinaya.stream.online import FeedConfig, NetworkConfig
+from abhinaya.stream.feeds.store import Record
+from abhinaya.stream.settings.network import FeedConfig, NetworkConfig
 from abhinaya.stream.sources.address import shown
 from abhinaya.stream.sources.web import Web, WebError
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.overtime.bins import Bins
-from abhinaya.stream.overtime.shares import Shares
-from abhinaya.stream.overtime.talk import Conversation, Talk, calls
-from abhinaya.stream.overtime.track import Track
+from abhinaya.stream.report.bins import Bins
+from abhinaya.stream.report.shares import Shares
+from abhinaya.stream.report.talk import Conversation, Talk, calls
+from abhinaya.stream.report.track import Track
 from abhinaya.stream.sinks.reader import REMEDY, latest
 from abhinaya.stream.sinks.rows import Began, Decided, Ended, Lost, NodeLost, Note, Row, Segment
 

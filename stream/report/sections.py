@@ -7,7 +7,7 @@ from statistics import median
 from typing import Final
 
 from abhinaya.models.labels import LABELS
-from abhinaya.stream.overtime.bins import LOST
+from abhinaya.stream.report.bins import LOST
 from abhinaya.stream.report.gather import Account, StreamAccount
 from abhinaya.stream.report.html import clock, count, kind, length, mark, percent, table, text
 from abhinaya.stream.report.timeline import timeline

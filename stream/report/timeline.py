@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from abhinaya.models.labels import LABELS, UNKNOWN
-from abhinaya.stream.overtime.bins import LOST
+from abhinaya.stream.report.bins import LOST
 from abhinaya.stream.report.gather import StreamAccount
 from abhinaya.stream.report.html import clock, kind, percent, text
 from abhinaya.stream.sinks.rows import Decided

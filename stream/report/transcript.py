@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Final
 
 from abhinaya.models.labels import LABELS, UNKNOWN
-from abhinaya.stream.overtime.bins import LOST
+from abhinaya.stream.report.bins import LOST
 from abhinaya.stream.report.gather import Account
 from abhinaya.stream.report.html import clock, count, kind, mark, percent, text
 from abhinaya.stream.sinks.rows import Decided, Segment

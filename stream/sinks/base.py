@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Protocol, runtime_checkable
 
-from abhinaya.stream.messages import Activity, Event, Verdict
-from abhinaya.stream.rules import Alert
+from abhinaya.stream.settings.rules import Alert
+from abhinaya.stream.wire.messages import Activity, Event, Verdict
 
 
 class Sink(Protocol):

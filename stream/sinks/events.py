@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from abhinaya.models.labels import LABELS
 from abhinaya.stream.clock import to_seconds
-from abhinaya.stream.messages import (
+from abhinaya.stream.settings.rules import Alert
+from abhinaya.stream.wire.messages import (
     Activity,
     Event,
     FrontDown,
@@ -27,7 +28,6 @@ from abhinaya.stream.messages import (
     Verdict,
     Vote,
 )
-from abhinaya.stream.rules import Alert
 
 SCHEMA: Final = "abhinaya.event/1"
 """Changes when a field is removed or means something else; new fields may come at any time."""

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from abhinaya.stream.errors import ConfigError
-from abhinaya.stream.messages import Event, Status
 from abhinaya.stream.sinks import cues, parquet, textgrid
 from abhinaya.stream.sinks.base import Sink
 from abhinaya.stream.sinks.events import to_dict
 from abhinaya.stream.sinks.jsonl import JsonLines, JsonLog
 from abhinaya.stream.sinks.table import CsvFile
 from abhinaya.stream.sinks.whole import Render, WholeFile
+from abhinaya.stream.wire.messages import Event, Status
 
 JSON_LINES: Final = ".jsonl"
 

@@ -6,9 +6,9 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from abhinaya.stream.errors import SinkError
-from abhinaya.stream.messages import Event
-from abhinaya.stream.rules import Alert
+from abhinaya.stream.settings.rules import Alert
 from abhinaya.stream.sinks.base import ShowsAlerts, Sink
+from abhinaya.stream.wire.messages import Event
 
 
 class Guarded:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from abhinaya.stream.messages import (
+from abhinaya.stream.settings.rules import Alert
+from abhinaya.stream.sinks import render
+from abhinaya.stream.sinks.screen import Screen
+from abhinaya.stream.sinks.summary import Summary
+from abhinaya.stream.wire.messages import (
     Event,
     FrontDown,
     NodeDown,
@@ -11,10 +15,6 @@ from abhinaya.stream.messages import (
     StreamEnded,
     StreamStarted,
 )
-from abhinaya.stream.rules import Alert
-from abhinaya.stream.sinks import render
-from abhinaya.stream.sinks.screen import Screen
-from abhinaya.stream.sinks.summary import Summary
 
 
 class Journal:

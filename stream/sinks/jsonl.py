@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
-from abhinaya.stream.messages import Activity, Event, Status, Verdict
-from abhinaya.stream.rules import Alert
+from abhinaya.stream.settings.rules import Alert
 from abhinaya.stream.sinks.events import alert_event, summary_event, to_dict
 from abhinaya.stream.sinks.files import STDOUT, LogFile
 from abhinaya.stream.sinks.summary import Summary
+from abhinaya.stream.wire.messages import Activity, Event, Status, Verdict
 
 
 class JsonLog:

@@ -8,12 +8,12 @@ from typing import Final
 from rich.console import Console
 from rich.text import Text
 
-from abhinaya.stream.messages import Event, Gap, Status, StreamStarted, Verdict
-from abhinaya.stream.rules import Alert
+from abhinaya.stream.run.supervisor import Stage
+from abhinaya.stream.settings.rules import Alert
 from abhinaya.stream.sinks import render
 from abhinaya.stream.sinks.journal import Journal
 from abhinaya.stream.sinks.screen import Screen
-from abhinaya.stream.supervisor import Stage
+from abhinaya.stream.wire.messages import Event, Gap, Status, StreamStarted, Verdict
 
 PROGRESS: Final = {
     Stage.STARTING: "starting",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from abhinaya.stream.errors import AbhinayaError, ConfigError, SinkError
+from abhinaya.stream.run.supervisor import Stage
 from abhinaya.stream.sinks.base import Sink
 from abhinaya.stream.sinks.formats import format_of, open_output
 from abhinaya.stream.sinks.guarded import Guarded
@@ -17,7 +18,6 @@ from abhinaya.stream.sinks.jsonl import JsonLines
 from abhinaya.stream.sinks.lines import Lines
 from abhinaya.stream.sinks.live.view import View
 from abhinaya.stream.sinks.screen import Screen, Terminal
-from abhinaya.stream.supervisor import Stage
 
 ViewChoice = Literal["auto", "live", "plain"]
 

@@ -15,11 +15,11 @@ from rich.text import Text
 
 from abhinaya.models.labels import LABELS, UNKNOWN
 from abhinaya.stream.clock import to_seconds
-from abhinaya.stream.messages import Gap, Verdict, Vote
-from abhinaya.stream.rules import Alert
+from abhinaya.stream.settings.rules import Alert
 from abhinaya.stream.sinks.events import latency_ms
 from abhinaya.stream.sinks.palette import COLOURS
 from abhinaya.stream.sinks.summary import StreamSummary, Summary
+from abhinaya.stream.wire.messages import Gap, Verdict, Vote
 
 ALERT: Final = "#d0382b"
 QUIET: Final = "#808080"

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from abhinaya.models.labels import LABELS, UNKNOWN
 from abhinaya.stream.clock import to_seconds
-from abhinaya.stream.messages import Event, Gap, StreamEnded, StreamStarted, Verdict
 from abhinaya.stream.sinks.events import latency_ms
+from abhinaya.stream.wire.messages import Event, Gap, StreamEnded, StreamStarted, Verdict
 
 REVISABLE: Final = 256
 """Verdicts whose label is remembered, so that a revision can take its seconds elsewhere."""

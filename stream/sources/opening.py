@@ -6,7 +6,7 @@ import dataclasses
 import logging
 
 from abhinaya.stream.errors import ConfigError
-from abhinaya.stream.online import NetworkConfig
+from abhinaya.stream.settings.network import NetworkConfig
 from abhinaya.stream.sources.address import is_address
 from abhinaya.stream.sources.base import InputConfig, Opened, Warn, check_names
 from abhinaya.stream.sources.file import open_file

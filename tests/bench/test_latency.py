@@ -14,9 +14,9 @@ from abhinaya.bench.live import Kept, Labels
 from abhinaya.bench.recording import compose, duration_s, rotate, spans
 from abhinaya.bench.report import percentiles
 from abhinaya.bench.words_live import Words
-from abhinaya.stream.config import VadConfig
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.messages import Missing
+from abhinaya.stream.settings.config import VadConfig
+from abhinaya.stream.wire.messages import Missing
 
 
 def kept(streams: int = 1, p95: float = 800.0, late: int = 0, shed: int = 0) -> Kept:

@@ -18,7 +18,7 @@ from abhinaya.bench.monitored import Usage
 from abhinaya.bench.words_live import Placed, WordTimes
 from abhinaya.models.asr import Transcription
 from abhinaya.stream.clock import SAMPLE_RATE
-from abhinaya.stream.messages import StreamInfo, StreamStarted, Transcript, Word
+from abhinaya.stream.wire.messages import StreamInfo, StreamStarted, Transcript, Word
 
 ZERO = 1_000_000.0
 

@@ -27,11 +27,11 @@ from abhinaya.bench.quality.sessions import (
 from abhinaya.bench.quality.source import Source
 from abhinaya.models.asr import Hearing, Transcription
 from abhinaya.models.base import Abstention, Ballot, Card, Utterance
-from abhinaya.models.ensemble import Rule
 from abhinaya.models.labels import LABELS
+from abhinaya.models.vote.ensemble import Rule
 from abhinaya.stream.clock import SAMPLE_RATE
-from abhinaya.stream.config import load
 from abhinaya.stream.errors import ConfigError
+from abhinaya.stream.settings.config import load
 
 VOTERS = ("S1", "T2")
 

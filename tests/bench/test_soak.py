@@ -11,7 +11,7 @@ import pytest
 from abhinaya.bench import soak
 from abhinaya.bench.demo import CALL
 from abhinaya.bench.soak import Account, Blow, Outcome, slope_per_hour
-from abhinaya.stream.messages import Event, StreamEnded
+from abhinaya.stream.wire.messages import Event, StreamEnded
 
 EXPECTED = {"call": [(n * fakes.SECOND, n * fakes.SECOND + 16) for n in range(3)]}
 

@@ -9,9 +9,9 @@ import pytest
 
 from abhinaya.bench.demo import CALL
 from abhinaya.bench.vad import Recording, find, main, read_rttm
-from abhinaya.stream.config import VadConfig
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.vad import FRAME_SAMPLES
+from abhinaya.stream.front.vad import FRAME_SAMPLES
+from abhinaya.stream.settings.config import VadConfig
 
 PLAIN = VadConfig(pad_s=0.0, min_silence_s=0.32, brief_silence_s=0.32, min_speech_s=0.096)
 

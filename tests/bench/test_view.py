@@ -11,7 +11,7 @@ import pytest
 from abhinaya.bench import view
 from abhinaya.bench.view import Told
 from abhinaya.stream.errors import ProcessError, SinkError
-from abhinaya.stream.messages import Activity, StreamInfo, StreamStarted
+from abhinaya.stream.wire.messages import Activity, StreamInfo, StreamStarted
 
 START = 1_000_000.0
 

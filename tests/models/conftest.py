@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import tiny_checkpoints
 import torch
+from places import GOLDEN
 from safetensors.torch import load_file
 from torch import Tensor, nn
-
-GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"
 
 torch.set_num_threads(1)
 

@@ -14,8 +14,8 @@ from abhinaya.models.catalogue import CATALOGUE
 from abhinaya.models.checkpoint import read
 from abhinaya.models.cli import main
 from abhinaya.models.labels import LABELS
+from abhinaya.models.published.salmonn_voter import salmonn_13b
 from abhinaya.models.registry import MODELS, load
-from abhinaya.models.salmonn_voter import salmonn_13b
 from abhinaya.train.cli import WEIGHTS
 from abhinaya.train.tiny.cards import BACKGROUNDS
 

@@ -1,15 +1,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
+from places import GOLDEN
 
 from abhinaya.models.errors import LabelsError
 from abhinaya.models.labels import CANONICAL_MAP, FOREIGN_ORDERS, LABELS, label_map, own_labels
-
-GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"
 
 
 def test_the_baselines_order_becomes_ours_by_the_published_permutation() -> None:

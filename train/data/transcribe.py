@@ -22,7 +22,7 @@ from abhinaya.train.data.clips import Clip, DataError
 from abhinaya.train.data.manifest import Manifest, write_manifest
 
 SCHEMA: Final = "abhinaya.transcripts/1"
-PROGRAM: Final = (sys.executable, "-m", "abhinaya.stream.transcribe")
+PROGRAM: Final = (sys.executable, "-m", "abhinaya.stream.commands.transcribe")
 SOURCE: Final = "asr"
 
 Progress = Callable[[int, int], None]

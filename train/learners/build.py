@@ -5,19 +5,19 @@ from __future__ import annotations
 import torch
 
 from abhinaya.models.inference import place
-from abhinaya.models.wavlm import WaveNorm
-from abhinaya.train.learner_options import (
+from abhinaya.models.published.wavlm import WaveNorm
+from abhinaya.train.learners.base import Learner, Outputs
+from abhinaya.train.learners.llama import LlamaLearner
+from abhinaya.train.learners.salmonn import SalmonnLearner
+from abhinaya.train.learners.text import TextLearner
+from abhinaya.train.learners.wavlm import WavlmLearner
+from abhinaya.train.recipes.learner_options import (
     LlamaOptions,
     Options,
     SalmonnOptions,
     TextOptions,
     WavlmOptions,
 )
-from abhinaya.train.learners.base import Learner, Outputs
-from abhinaya.train.learners.llama import LlamaLearner
-from abhinaya.train.learners.salmonn import SalmonnLearner
-from abhinaya.train.learners.text import TextLearner
-from abhinaya.train.learners.wavlm import WavlmLearner
 
 
 def build_learner(

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from abhinaya.models.checkpoint import Tensors, read, save
-from abhinaya.models.heads import LanguageHead
 from abhinaya.models.inference import Place
 from abhinaya.models.labels import LABELS
-from abhinaya.models.llama import (
+from abhinaya.models.published.heads import LanguageHead
+from abhinaya.models.published.llama import (
     LLAMA_PREFIX,
     LORA_PREFIX,
     LlamaClassifier,
@@ -22,10 +22,10 @@ from abhinaya.models.llama import (
     split_lora,
     transcript_ids,
 )
-from abhinaya.models.lora import add_lora, fill_lora, is_lora
-from abhinaya.models.serving import padded, valid
-from abhinaya.train.learner_options import LlamaOptions
+from abhinaya.models.published.lora import add_lora, fill_lora, is_lora
+from abhinaya.models.published.voting_batch import padded, valid
 from abhinaya.train.learners.base import Example, Inputs, Outputs, only, start_from
+from abhinaya.train.recipes.learner_options import LlamaOptions
 
 _OUT: Final = "head.out"
 

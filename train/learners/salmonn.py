@@ -14,19 +14,19 @@ from typing import Any, Final
 
 from torch import Tensor, nn
 
-from abhinaya.models.audio_encoders import shared
-from abhinaya.models.beats import SHORTEST
 from abhinaya.models.checkpoint import Tensors, save
-from abhinaya.models.heads import LanguageHead
 from abhinaya.models.inference import Place
 from abhinaya.models.labels import LABELS
-from abhinaya.models.llama import LORA_PREFIX, load_llm, load_tokenizer
-from abhinaya.models.lora import fill_lora, is_lora
-from abhinaya.models.salmonn import Salmonn
-from abhinaya.models.salmonn_voter import ABHINAYA_PREFIX, LLM_PREFIX, Parts, Prompter
-from abhinaya.train.learner_options import SalmonnOptions
+from abhinaya.models.published.audio_encoders import shared
+from abhinaya.models.published.beats import SHORTEST
+from abhinaya.models.published.heads import LanguageHead
+from abhinaya.models.published.llama import LORA_PREFIX, load_llm, load_tokenizer
+from abhinaya.models.published.lora import fill_lora, is_lora
+from abhinaya.models.published.salmonn import Salmonn
+from abhinaya.models.published.salmonn_voter import ABHINAYA_PREFIX, LLM_PREFIX, Parts, Prompter
 from abhinaya.train.learners.base import Example, Inputs, Outputs, only, start_from
 from abhinaya.train.learners.llama import spare_memory
+from abhinaya.train.recipes.learner_options import SalmonnOptions
 
 _OUT: Final = "head.out"
 _WIDTH_13B: Final = 5120

@@ -12,10 +12,10 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from abhinaya.models.checkpoint import Tensors, save
 from abhinaya.models.errors import KeysError, WriteError, listed
-from abhinaya.models.hub import translated
-from abhinaya.models.serving import padded, valid
-from abhinaya.train.learner_options import TextOptions
+from abhinaya.models.hugging_face import translated
+from abhinaya.models.published.voting_batch import padded, valid
 from abhinaya.train.learners.base import Example, Inputs, Outputs, only, start_from
+from abhinaya.train.recipes.learner_options import TextOptions
 
 _HEADS: Final = ("classifier", "score", "pre_classifier", "pooler")
 """What transformers calls the layers that a pre-trained encoder lacks."""

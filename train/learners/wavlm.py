@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from transformers import WavLMConfig, WavLMModel
 
 from abhinaya.models.checkpoint import Tensors
-from abhinaya.models.heads import Pool
-from abhinaya.models.hub import locate, translated
-from abhinaya.models.wavlm import S1, S1Config, WaveNorm, load_s1, save_s1
-from abhinaya.train.learner_options import WavlmOptions
+from abhinaya.models.hugging_face import locate, translated
+from abhinaya.models.published.heads import Pool
+from abhinaya.models.published.wavlm import S1, S1Config, WaveNorm, load_s1, save_s1
 from abhinaya.train.learners.base import Example, Inputs, Outputs, only, start_from
+from abhinaya.train.recipes.learner_options import WavlmOptions
 
 _SAMPLES_PER_FRAME: Final = 320
 _OUT: Final = "head.out"

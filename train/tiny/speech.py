@@ -25,7 +25,7 @@ from abhinaya.models.tiny.speech import JOINT, SPEECH, WORDS, Settings, measured
 from abhinaya.models.tiny.voice import Voice
 from abhinaya.train.data.clips import read_clips
 from abhinaya.train.data.readers import READERS, read_readers
-from abhinaya.train.loop import Schedule, fit
+from abhinaya.train.tiny.loop import Schedule, fit
 from abhinaya.train.tiny.network import Network, Plain
 from abhinaya.train.tiny.sessions import Plan, Sessions, joined, sessions
 from abhinaya.train.tiny.voices import SHIPPED, Before, Voices

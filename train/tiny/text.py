@@ -20,9 +20,9 @@ from abhinaya.train.calibration import fit_temperature
 from abhinaya.train.data.texts import FINE, Sentence, read_emorynlp, read_goemotions
 from abhinaya.train.data.word_errors import with_errors
 from abhinaya.train.errors import TrainingError
-from abhinaya.train.loop import Schedule, fit
 from abhinaya.train.metrics import Indices, macro_f1
 from abhinaya.train.tiny.kept import kept, key_of
+from abhinaya.train.tiny.loop import Schedule, fit
 from abhinaya.train.tiny.text_batches import FINE_LABELS, TextBatches, TextPlan, common_words
 from abhinaya.train.tiny.text_export import Calibrated, export, grouped, small
 from abhinaya.train.tiny.text_teacher import (

@@ -12,9 +12,9 @@ from transformers import AutoModel, AutoTokenizer, BertModel
 
 from abhinaya.models.base import FloatArray
 from abhinaya.models.errors import KeysError
-from abhinaya.models.hub import translated
+from abhinaya.models.hugging_face import translated
 from abhinaya.models.tiny.tokens import PIECES_AT_MOST, WordPieces
-from abhinaya.train.loop import Schedule
+from abhinaya.train.tiny.loop import Schedule
 from abhinaya.train.tiny.text_batches import TextPlan
 from abhinaya.train.tiny.text_tower import TextTower, from_bert
 

@@ -16,15 +16,15 @@ from typing import Final
 import numpy as np
 
 from abhinaya.models.base import Ballot, Utterance
-from abhinaya.models.combiner import Combiner, Member
-from abhinaya.models.combiner_file import write_combiner
 from abhinaya.models.labels import LABELS
 from abhinaya.models.tiny import text
 from abhinaya.models.tiny.speech import JOINT, SPEECH, WORDS, Ears, word_features
 from abhinaya.models.tiny.text import TinyText
+from abhinaya.models.vote.combiner import Combiner, Member
+from abhinaya.models.vote.combiner_file import write_combiner
 from abhinaya.train.data.readers import READERS
 from abhinaya.train.data.texts import read_emorynlp, read_goemotions, read_reccon
-from abhinaya.train.fit_ensemble import Answers, fit_ensemble, least_confidence
+from abhinaya.train.ensemble.fit import Answers, fit_ensemble, least_confidence
 from abhinaya.train.tiny.make import for_tuning, held_out
 from abhinaya.train.tiny.sessions import Sessions
 from abhinaya.train.tiny.speech import SPEECH_LABELS, SpeechRecipe, read_sessions

@@ -12,13 +12,13 @@ from rich.cells import cell_len
 
 from abhinaya.models.labels import LABELS, UNKNOWN
 from abhinaya.stream.clock import SAMPLE_RATE
-from abhinaya.stream.messages import Verdict, Vote
 from abhinaya.stream.sinks.live.row import PLAIN, Row, style
 from abhinaya.stream.sinks.live.stream import StreamState
 from abhinaya.stream.sinks.live.timeline import mood_strip, name_in, strip, window
 from abhinaya.stream.sinks.live.words import words_of, wrapped
 from abhinaya.stream.sinks.palette import COLOURS
 from abhinaya.stream.sinks.render import ALERT, LABEL_CELLS, QUIET, clock, percent
+from abhinaya.stream.wire.messages import Verdict, Vote
 
 MARGIN: Final = 3
 """Cells to the left: whether there is an alert, and who speaks."""

@@ -10,7 +10,10 @@ from collections import deque
 from statistics import median
 from typing import Final
 
-from abhinaya.stream.messages import (
+from abhinaya.stream.settings.rules import Alert
+from abhinaya.stream.sinks.events import latency_ms
+from abhinaya.stream.sinks.live.stream import StreamState
+from abhinaya.stream.wire.messages import (
     Activity,
     Event,
     FrontDown,
@@ -24,9 +27,6 @@ from abhinaya.stream.messages import (
     StreamStarted,
     Verdict,
 )
-from abhinaya.stream.rules import Alert
-from abhinaya.stream.sinks.events import latency_ms
-from abhinaya.stream.sinks.live.stream import StreamState
 
 ENDED: Final = 128
 """Streams that have ended and are kept; the oldest go."""

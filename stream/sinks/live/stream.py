@@ -6,9 +6,9 @@ from collections import deque
 from typing import Final, NamedTuple
 
 from abhinaya.stream.clock import SAMPLE_RATE, to_seconds
-from abhinaya.stream.messages import Activity, Gap, StreamEnded, StreamInfo, Verdict
-from abhinaya.stream.overtime.track import Change, Track
+from abhinaya.stream.report.track import Change, Track
 from abhinaya.stream.sinks.rows import Decided
+from abhinaya.stream.wire.messages import Activity, Gap, StreamEnded, StreamInfo, Verdict
 
 SPANS: Final = 512
 """Segments and gaps of a stream that are kept: more than any timeline shows."""

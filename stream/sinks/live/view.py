@@ -11,14 +11,14 @@ from typing import Final
 
 from rich.console import Console
 
-from abhinaya.stream.messages import Activity, Event, StreamStarted, Verdict
-from abhinaya.stream.rules import Alert
+from abhinaya.stream.run.supervisor import Stage
+from abhinaya.stream.settings.rules import Alert
 from abhinaya.stream.sinks.lines import Lines
 from abhinaya.stream.sinks.live.board import Board
 from abhinaya.stream.sinks.live.keys import hush
 from abhinaya.stream.sinks.live.picture import picture
 from abhinaya.stream.sinks.live.row import Picture
-from abhinaya.stream.supervisor import Stage
+from abhinaya.stream.wire.messages import Activity, Event, StreamStarted, Verdict
 
 MIN_INTERVAL_S: Final = 1 / 8
 """Between two pictures, however much happens."""

@@ -8,10 +8,10 @@ from typing import Final, NamedTuple
 from rich.cells import cell_len
 from rich.style import Style
 
-from abhinaya.stream.messages import Transcript, Verdict
 from abhinaya.stream.sinks.live.row import PLAIN, Row, style
 from abhinaya.stream.sinks.live.stream import StreamState
 from abhinaya.stream.sinks.render import QUIET, clean
+from abhinaya.stream.wire.messages import Transcript, Verdict
 
 UNSTABLE: Final = "dim italic"
 """Words that may still change. Both, since not every terminal knows each."""

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import csv
 import importlib.util
-from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from places import DATA
 
 from abhinaya.models.asr import Hearing, load_transcriber
 
-DATA = Path(__file__).parents[4] / "shared" / "data"
 SECOND = 16_000
 
 pytestmark = [

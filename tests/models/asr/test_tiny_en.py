@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import csv
 import itertools
-from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from places import DATA
 
 from abhinaya.models.asr import Hearing, carrier, load_transcriber
 
-DATA = Path(__file__).parents[4] / "shared" / "data"
 E2E = DATA / "e2e"
 SECOND = 16_000
 JFK = (

@@ -12,10 +12,10 @@ from sounds import buzz, hiss
 
 from abhinaya.models.asr import carrier
 from abhinaya.models.base import Ballot, Utterance
-from abhinaya.models.combiner_file import read_combiner
 from abhinaya.models.registry import load
 from abhinaya.models.tiny.encoder import LEVELS, WIDTH, Encoder
 from abhinaya.models.tiny.speech import Settings
+from abhinaya.models.vote.combiner_file import read_combiner
 from abhinaya.train.cli import main
 from abhinaya.train.data.clips import DataError, read_clips
 from abhinaya.train.tiny.crossval import figure, left_out

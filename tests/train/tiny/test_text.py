@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from places import DATA
 from transformers import BertConfig, BertModel, BertTokenizer, RobertaConfig, RobertaModel
 
 from abhinaya.models.base import FloatArray
@@ -14,7 +15,7 @@ from abhinaya.models.tiny.tokens import SPECIAL, WordPieces
 from abhinaya.train.cli import main
 from abhinaya.train.data.texts import FINE, Sentence, read_goemotions
 from abhinaya.train.errors import TrainingError
-from abhinaya.train.loop import Schedule
+from abhinaya.train.tiny.loop import Schedule
 from abhinaya.train.tiny.text import (
     GROUPS,
     TEXT_LABELS,
@@ -27,9 +28,6 @@ from abhinaya.train.tiny.text_batches import FINE_LABELS, TextBatches, TextPlan
 from abhinaya.train.tiny.text_export import Calibrated, EightBits, grouped
 from abhinaya.train.tiny.text_teacher import Reader, TeacherRecipe, chances, load_encoder, logits_of
 from abhinaya.train.tiny.text_tower import TextSize, TextTower, smaller
-
-DATA = Path(__file__).parents[4] / "shared" / "data"
-
 
 PIECES = WordPieces([*SPECIAL, "so", "kind", "mine", "word", "end"])
 

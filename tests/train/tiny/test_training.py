@@ -15,8 +15,8 @@ from abhinaya.models.tiny.tokens import SPECIAL, WordPieces
 from abhinaya.train.calibration import fit_temperature
 from abhinaya.train.cli import main
 from abhinaya.train.errors import TrainingError
-from abhinaya.train.loop import Schedule, fit
 from abhinaya.train.metrics import calibration_error, macro_f1, per_class, weighted_f1
+from abhinaya.train.tiny.loop import Schedule, fit
 from abhinaya.train.tiny.text_export import Calibrated, export, small
 from abhinaya.train.tiny.text_tower import TextSize, TextTower
 

@@ -1,0 +1,194 @@
+"""Whisper's encoder and BEATs, frozen: one copy for every SALMONN of a process.
+
+S2 and ST1 hear the same segment through the same two encoders, and these cost more than all that is
+S2's or ST1's own in front of the language model. So `shared` gives the same object for the same
+files, and an object remembers what it made of the last segments, by their content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor, nn
+from transformers import WhisperConfig, WhisperFeatureExtractor
+from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+from abhinaya.models.base import SAMPLE_RATE, FloatArray
+from abhinaya.models.checkpoint import fill, read
+from abhinaya.models.errors import KeysError
+from abhinaya.models.hugging_face import locate, translated
+from abhinaya.models.inference import Place, compile_if_asked, moved
+from abhinaya.models.published.beats import Beats, BeatsConfig, filter_bank, token_count
+from abhinaya.models.published.voting_batch import padded, valid
+
+LONGEST: Final = 30 * SAMPLE_RATE
+"""Whisper's window; what a segment has beyond it is not heard."""
+REMEMBERED: Final = 32
+"""Segments whose features are kept, about 5 MB each in bfloat16 at full size."""
+
+# Tables of the layers after the first are the first one's, stored again; `_aliases` compares them.
+_ALIAS: Final = r"encoder\.layers\.\d+\.self_attn\.relative_attention_bias\.weight"
+_AUDIOSET: Final = r"predictor\.(weight|bias)"
+
+
+@dataclass(frozen=True, slots=True)
+class AudioFeatures:
+    """What the encoders make of one wave."""
+
+    speech: Tensor
+    """[1500, d] Whisper's frames of 20 ms, padded to 30 s."""
+    audio: Tensor
+    """[T, D] BEATs' tokens, only those of the wave."""
+    samples: int
+
+
+class AudioEncoders:
+    """Waves to features, in eval mode, without gradients."""
+
+    def __init__(self, whisper: WhisperEncoder, beats: Beats, place: Place) -> None:
+        self.place = place
+        for encoder in (whisper, beats):
+            nn.Module.to(encoder, place.device, place.dtype).eval().requires_grad_(False)
+        compile_if_asked(place, whisper, beats)
+        self.whisper, self.beats = whisper, beats
+        extractor: Any = WhisperFeatureExtractor
+        self._mel = extractor(feature_size=whisper.config.num_mel_bins)
+        self._known: OrderedDict[bytes, AudioFeatures] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Of Whisper's and of BEATs' features: d and D."""
+        return int(self.whisper.config.d_model), self.beats.config.encoder_embed_dim
+
+    def encode(self, waves: Sequence[FloatArray]) -> list[AudioFeatures]:
+        """Encode waves [n] of 16 kHz, each as if it were alone; known ones are remembered."""
+        keys = [hashlib.blake2b(wave.tobytes(), digest_size=16).digest() for wave in waves]
+        with self._lock:
+            found = {key: self._known[key] for key in keys if key in self._known}
+            fresh = {k: w for k, w in zip(keys, waves, strict=True) if k not in found}
+            if fresh:
+                found |= zip(fresh, self._encode(list(fresh.values())), strict=True)
+            for key in keys:
+                self._known[key] = found[key]
+                self._known.move_to_end(key)
+            while len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+        return [found[key] for key in keys]
+
+    @torch.no_grad()
+    def _encode(self, waves: list[FloatArray]) -> list[AudioFeatures]:
+        waves = [wave[:LONGEST] for wave in waves]
+        speech = self.speech(self.mel(waves))
+        batch, lengths = padded([torch.tensor(wave) for wave in waves])
+        counts = torch.tensor([token_count(int(n)) for n in lengths])
+        bank = filter_bank(moved(batch, self.place))
+        audio = self.beats(bank, moved(~valid(counts, int(counts.max())), self.place))
+        # Copies: a view would keep the whole batch in memory while one of it is remembered.
+        return [
+            AudioFeatures(speech[i].clone(), audio[i, : int(counts[i])].clone(), int(lengths[i]))
+            for i in range(len(waves))
+        ]
+
+    def mel(self, waves: Sequence[FloatArray]) -> Tensor:
+        """Give Whisper's input [B, mels, 3000], padded to 30 s."""
+        # On a CPU one by one: the spectra of several are more than its caches hold.
+        together = len(waves) if self.place.device.type == "cuda" else 1
+        made = [
+            self._mel(
+                list(waves[start : start + together]),
+                sampling_rate=SAMPLE_RATE,
+                return_tensors="pt",
+                device=str(self.place.device),
+            )["input_features"]
+            for start in range(0, len(waves), together)
+        ]
+        return torch.cat(made)
+
+    def speech(self, mel: Tensor) -> Tensor:
+        """Whisper's encoder: [B, mels, 3000] -> [B, 1500, d]."""
+        out: Tensor = self.whisper(mel.to(self.place.device, self.place.dtype)).last_hidden_state
+        return out
+
+
+def load_beats(path: str) -> Beats:
+    """Read a BEATs file with its `cfg`, or a converted one.
+
+    Raises:
+        ModelError: it is not there, damaged, or of another kind.
+
+    """
+    checkpoint = read(locate(path))
+    if not isinstance(cfg := checkpoint.extra.get("cfg"), dict):
+        raise KeysError(
+            path,
+            "it carries no cfg, so its sizes are not known",
+            "Use the published BEATs file, or one converted from it",
+        )
+    beats = Beats(BeatsConfig.read(cfg, path))
+    _check_aliases(checkpoint.tensors, path)
+    fill(beats, checkpoint.tensors, path, ignored=(_ALIAS, _AUDIOSET))
+    return beats
+
+
+def _check_aliases(tensors: dict[str, Tensor], path: str) -> None:
+    name = "encoder.layers.{}.self_attn.relative_attention_bias.weight"
+    first = tensors.get(name.format(0))
+    layer = 1
+    while first is not None and (other := tensors.get(name.format(layer))) is not None:
+        if not torch.equal(first, other):
+            raise KeysError(
+                path,
+                f"layer {layer} has a relative position table of its own, not the first layer's",
+                "Use the published BEATs file",
+            )
+        layer += 1
+
+
+def load_whisper_encoder(name: str, attention: str | None = None) -> WhisperEncoder:
+    """Read only the encoder of a Whisper checkpoint: a folder or a name on the Hub.
+
+    `attention` is how transformers computes it; None leaves that to transformers.
+
+    Raises:
+        ModelError: it is not there, damaged, or no Whisper.
+
+    """
+    folder = locate(name, ["config.json", "model*.safetensors*"])
+    with translated(name):
+        config: Any = WhisperConfig.from_pretrained(folder, attn_implementation=attention)
+        encoder = WhisperEncoder(config)
+    for prefix in ("model.encoder.", "encoder."):
+        if tensors := read(folder, prefix).tensors:
+            break
+    fill(encoder, tensors, name, remedy="Use a Whisper checkpoint")
+    return encoder
+
+
+_shared: Final[WeakValueDictionary[tuple[Path, Path, Place], AudioEncoders]] = WeakValueDictionary()
+_loading: Final = threading.Lock()
+
+
+def shared(whisper: str, beats: str, place: Place) -> AudioEncoders:
+    """Load the encoders, or give those that this process has already loaded from these files.
+
+    Raises:
+        ModelError: one of them cannot be loaded.
+
+    """
+    key = (Path(whisper).absolute(), Path(beats).absolute(), place)
+    with _loading:
+        encoders = _shared.get(key)
+        if encoders is None:
+            encoder = load_whisper_encoder(whisper, place.attention_of_transformers)
+            encoders = AudioEncoders(encoder, load_beats(beats), place)
+            _shared[key] = encoders
+        return encoders

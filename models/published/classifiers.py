@@ -1,0 +1,232 @@
+"""Any emotion classifier that transformers can build, by its name: speech or text.
+
+Class names come from the checkpoint and are mapped by name. A model whose results would depend on
+padding is run in groups of equal length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoFeatureExtractor,
+    AutoModelForAudioClassification,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+)
+
+from abhinaya.models.base import SAMPLE_RATE, Card, Need, Utterance
+from abhinaya.models.checkpoint import check_finite
+from abhinaya.models.errors import LabelsError, OptionsError
+from abhinaya.models.hugging_face import require_complete, translated
+from abhinaya.models.inference import Place, compile_if_asked, moved, place, warm_up
+from abhinaya.models.labels import CANONICAL_MAP, LABELS, LabelMap, label_map
+from abhinaya.models.published.voting_batch import (
+    Answer,
+    padded,
+    serve,
+    unfit_audio,
+    unfit_text,
+    valid,
+    weigh,
+)
+
+SHORTEST: Final = 400
+"""Samples of one frame of wav2vec 2 and its kin; the filter banks of the others need no more."""
+_MASKED: Final = frozenset({"wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat"})
+_LONGEST_TEXT: Final = 512
+_WHISPER_FRAME_S: Final = 0.02
+
+
+class _Classifier:
+    """A model with the map of its classes; what both kinds load alike."""
+
+    def __init__(
+        self, auto: Any, name: str, labels: Mapping[str, str] | str | None, where: Place
+    ) -> None:
+        with translated(name):
+            model, info = auto.from_pretrained(
+                name,
+                dtype=where.dtype,
+                attn_implementation=where.attention_of_transformers,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # require_complete refuses them by name
+            )
+        require_complete(info, name)
+        check_finite(dict(model.named_parameters()), name)
+        self.config: Any = model.config
+        self.labels = label_map(_names(self.config, name), name, labels)
+        self.place = where
+        self.model: Any = nn.Module.to(model, where.device).eval().requires_grad_(False)
+        compile_if_asked(where, self.model)
+
+    @property
+    def ballot_labels(self) -> LabelMap:
+        """The map that `probabilities` leaves to do."""
+        return CANONICAL_MAP if self._multi_label else self.labels
+
+    @property
+    def _multi_label(self) -> bool:
+        return bool(self.config.problem_type == "multi_label_classification")
+
+    def probabilities(self, **inputs: Tensor) -> Tensor:
+        """Run a batch. Classes that exclude each other: [B, K]; others are grouped: [B, C]."""
+        here = {
+            k: moved(v.to(self.place.dtype) if v.is_floating_point() else v, self.place)
+            for k, v in inputs.items()
+        }
+        scores: Tensor = self.model(**here).logits.float()
+        if not self._multi_label:
+            return scores.softmax(-1)
+        # A label holds if any of its classes does, taken as independent; then shares of one.
+        none_holds = (1 - scores.sigmoid()).clamp(min=1e-6).log()
+        matrix = torch.from_numpy(self.labels.matrix).to(scores.device)
+        holds = 1 - (none_holds @ matrix).exp()
+        return holds / holds.sum(-1, keepdim=True)
+
+    def card(self, model: str, name: str, need: Need, licence: str, noncommercial: bool) -> Card:
+        size = weigh(self.model)
+        longest = getattr(self.config, "max_source_positions", None)  # Whisper's window
+        return Card(
+            model=model,
+            version=name,
+            needs=frozenset({need}),
+            labels=self.labels.labels,
+            licence=licence,
+            noncommercial=noncommercial,
+            notes=tuple(f"cannot say {x}" for x in LABELS if x not in self.labels.labels),
+            sample_rate_hz=SAMPLE_RATE if need == "audio" else None,
+            longest_s=longest * _WHISPER_FRAME_S if longest and need == "audio" else None,
+            **asdict(size),
+        )
+
+
+def _names(config: Any, name: str) -> list[str]:
+    names = {int(index): str(label) for index, label in config.id2label.items()}
+    if sorted(names) != list(range(config.num_labels)):
+        raise LabelsError(
+            name,
+            f"id2label names classes {sorted(names)} of {config.num_labels}",
+            "Correct id2label in its config.json",
+        )
+    return [names[index] for index in sorted(names)]
+
+
+class AudioClassifier:
+    """A speech emotion checkpoint of transformers as a voter.
+
+    Options: `model`, a folder or a name on the Hub; `labels`, the meaning of class names that are
+    not known here, or the name of a known order if none of them means anything; `attention` and
+    `compile`; `licence` and `noncommercial`, what the checkpoint's page says.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        labels: Mapping[str, str] | str | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        attention: str = "auto",
+        compile: bool = False,
+        licence: str = "the checkpoint's own",
+        noncommercial: bool = False,
+    ) -> None:
+        where = place(device, dtype, attention, compile)
+        auto: Any = AutoFeatureExtractor
+        with translated(model):
+            self._extractor: Any = auto.from_pretrained(model)
+        if self._extractor.sampling_rate != SAMPLE_RATE:
+            raise OptionsError(
+                model,
+                f"it hears {self._extractor.sampling_rate} Hz, segments have {SAMPLE_RATE} Hz",
+                "Use a checkpoint for 16 kHz",
+            )
+        self._classifier = _Classifier(AutoModelForAudioClassification, model, labels, where)
+        config = self._classifier.config
+        # Group norm in the first layer averages over all of a row, its padding too.
+        self._maskable = (
+            config.model_type in _MASKED and getattr(config, "feat_extract_norm", "") == "layer"
+        )
+        self.card = self._classifier.card(
+            "audio-classification", model, "audio", licence, noncommercial
+        )
+        warm_up(self, where)
+
+    def vote(self, batch: Sequence[Utterance]) -> list[Answer]:
+        """Give one answer for each segment."""
+        labels = self._classifier.ballot_labels
+        return serve(batch, lambda u: unfit_audio(u, SHORTEST), self._run, labels)
+
+    def _run(self, batch: list[Utterance]) -> Tensor:
+        # Each by itself: an extractor that scales a wave must not see its neighbours.
+        made = [
+            self._extractor(u.samples, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+            for u in batch
+        ]
+        key = next(k for k in ("input_values", "input_features") if k in made[0])
+        rows = [features[key][0] for features in made]
+        if self._maskable:
+            values, lengths = padded(rows)
+            mask = valid(lengths, values.shape[1]).long()
+            return self._classifier.probabilities(**{key: values, "attention_mask": mask})
+        answers: dict[int, Tensor] = {}
+        for shape in {row.shape for row in rows}:
+            at = [i for i, row in enumerate(rows) if row.shape == shape]
+            found = self._classifier.probabilities(**{key: torch.stack([rows[i] for i in at])})
+            answers |= zip(at, found, strict=True)
+        return torch.stack([answers[i] for i in range(len(rows))])
+
+
+class TextClassifier:
+    """A text emotion checkpoint of transformers as a voter. Options as AudioClassifier's."""
+
+    def __init__(
+        self,
+        model: str,
+        labels: Mapping[str, str] | str | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        attention: str = "auto",
+        compile: bool = False,
+        licence: str = "the checkpoint's own",
+        noncommercial: bool = False,
+    ) -> None:
+        with translated(model):
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(model)
+        where = place(device, dtype, attention, compile)
+        self._classifier = _Classifier(AutoModelForSequenceClassification, model, labels, where)
+        self._longest = min(self._tokenizer.model_max_length, _LONGEST_TEXT)
+        self.card = self._classifier.card(
+            "text-classification", model, "transcript", licence, noncommercial
+        )
+        warm_up(self, where)
+
+    def vote(self, batch: Sequence[Utterance]) -> list[Answer]:
+        """Give one answer for each transcript."""
+        return serve(batch, unfit_text, self._run, self._classifier.ballot_labels)
+
+    def _run(self, batch: list[Utterance]) -> Tensor:
+        rows = [self.ids(utterance.transcript) for utterance in batch]
+        if self._classifier.config.pad_token_id is None:  # it finds the end of a text by its pads
+            return torch.cat([self._read(row[None], torch.ones(1, len(row))) for row in rows])
+        ids, lengths = padded(rows)
+        mask = valid(lengths, ids.shape[1])
+        ids = ids.masked_fill(~mask, self._classifier.config.pad_token_id)
+        return self._read(ids, mask)
+
+    def _read(self, ids: Tensor, mask: Tensor) -> Tensor:
+        return self._classifier.probabilities(input_ids=ids, attention_mask=mask.long())
+
+    def ids(self, transcript: str) -> Tensor:
+        """Give what the model reads; special tokens spelled out in a transcript stay text."""
+        ids = self._tokenizer(
+            transcript.strip(),
+            truncation=True,
+            max_length=self._longest,
+            split_special_tokens=True,
+        ).input_ids
+        return torch.tensor(ids)

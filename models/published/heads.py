@@ -1,0 +1,76 @@
+"""From hidden states [B, T, D] to class scores [B, C]: the two heads of the five voters.
+
+They differ in where the LayerNorm stands. Parameter names are those of the published checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+from torch import Tensor, nn
+
+from abhinaya.models.published.pooling import AttentiveMean, AttentiveStatistics
+
+Pool = Literal["asp", "attn_mean"]
+DROPOUT: Final = 0.5
+
+
+class SpeechHead(nn.Module):
+    """S1 and the challenge baseline: pool, linear, LayerNorm, ReLU, dropout, linear.
+
+    The paper says attentive statistics; its parameter count fits the attentive mean (317 M). The
+    published script has no pooling at all, so both are offered.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        hidden: int,
+        classes: int = 8,
+        pool: Pool = "asp",
+        dropout: float = DROPOUT,
+        input_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.pool = AttentiveStatistics(width) if pool == "asp" else AttentiveMean(width)
+        self.input_dropout = nn.Dropout(input_dropout)
+        self.fc = nn.Linear(2 * width if pool == "asp" else width, hidden)
+        self.ln = nn.LayerNorm(hidden)
+        self.dropout = nn.Dropout(dropout)
+        self.out = nn.Linear(hidden, classes)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """[B, T, D], mask [B, T] True on real frames -> [B, C]."""
+        pooled = self.input_dropout(self.pool(x, mask))
+        scores: Tensor = self.out(self.dropout(self.ln(self.fc(pooled)).relu()))
+        return scores
+
+
+class LanguageHead(nn.Module):
+    """S2, ST1 and T2: LayerNorm, pool, linear, ReLU, dropout, linear."""
+
+    def __init__(
+        self, width: int, hidden: int = 1024, classes: int = 8, dropout: float = DROPOUT
+    ) -> None:
+        super().__init__()
+        self.ln = nn.LayerNorm(width)
+        self.pool = AttentiveStatistics(width)
+        self.fc = nn.Linear(2 * width, hidden)
+        self.dropout = nn.Dropout(dropout)
+        self.out = nn.Linear(hidden, classes)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """[B, T, D], mask [B, T] True on positions to pool -> [B, C]."""
+        pooled = self.pool(self.ln(x.to(self.ln.weight.dtype)), mask)
+        scores: Tensor = self.out(self.dropout(self.fc(pooled).relu()))
+        return scores
+
+
+BASELINE_NAMES: Final[Mapping[str, str]] = {
+    "pool_model.": "pool.",
+    "ser_model.fc.0.0.": "fc.",
+    "ser_model.fc.0.1.": "ln.",
+    "ser_model.out.0.": "out.",
+}
+"""Prefixes of the challenge baseline's head, and what SpeechHead calls them."""

@@ -1,0 +1,249 @@
+"""T2: a language model with LoRA reads a transcript, and the head of ABHINAYA scores it.
+
+    ids [B, T] -> LLM [B, T, H] -> LayerNorm, attentive statistics over the words -> head [B, C]
+
+Published with Llama-3.1-8B; any causal language model of transformers works. Its own output layer
+is never loaded.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModel, AutoTokenizer, BitsAndBytesConfig
+
+from abhinaya.models.base import Card, Utterance
+from abhinaya.models.checkpoint import Tensors, check_finite, fill, matches, read
+from abhinaya.models.errors import KeysError, OptionsError
+from abhinaya.models.hugging_face import require_complete, translated
+from abhinaya.models.inference import Place, compile_if_asked, moved, place, warm_up
+from abhinaya.models.labels import label_map, own_labels
+from abhinaya.models.published.heads import LanguageHead
+from abhinaya.models.published.lora import ALPHA, fill_lora, is_lora, merge_lora
+from abhinaya.models.published.voting_batch import Answer, padded, serve, unfit_text, valid, weigh
+
+Quantize = Literal["8bit", "4bit"]
+
+LORA_PREFIX: Final = "base_model.model.model."
+"""What peft puts before a causal language model's layers when it wraps one."""
+LLAMA_PREFIX: Final = "llama."
+"""What a checkpoint of T2 puts before that."""
+IGNORED: Final = (r".*\.rotary_emb\.inv_freq",)
+"""A buffer that older transformers saved in every layer."""
+MAX_TOKENS: Final = 128
+_LITERAL_END: Final = "</s>"
+
+
+def load_llm(name: str, where: Place, quantize: Quantize | None = None) -> Any:
+    """Load a causal language model without its output layer, frozen, on its device.
+
+    Raises:
+        ModelError: it cannot be had, is not whole, or cannot be quantised here.
+
+    """
+    if quantize not in (None, "8bit", "4bit"):
+        raise OptionsError(f"quantize {quantize!r}", "there is no such way", "Use 8bit or 4bit")
+    if quantize is not None and importlib.util.find_spec("bitsandbytes") is None:
+        raise OptionsError(
+            f"quantize {quantize!r}",
+            "the package bitsandbytes is not installed",
+            "Run pip install 'abhinaya[quantize]', or leave quantize out",
+        )
+    more: dict[str, Any] = {}
+    quantization: Any = BitsAndBytesConfig
+    with translated(name):
+        if quantize is not None:
+            config = quantization(
+                load_in_8bit=quantize == "8bit",
+                load_in_4bit=quantize == "4bit",
+                bnb_4bit_compute_dtype=where.dtype,
+            )
+            more = {"quantization_config": config, "device_map": {"": where.device}}
+        llm, info = AutoModel.from_pretrained(
+            name,
+            dtype=where.dtype,
+            attn_implementation=where.attention_of_transformers,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # require_complete refuses them by name
+            **more,
+        )
+    require_complete(info, name)
+    check_finite(dict(llm.named_parameters()), name)
+    if quantize is None:
+        nn.Module.to(llm, where.device)
+    return llm.eval().requires_grad_(False)
+
+
+def one_by_one(quantize: Quantize | None) -> bool:
+    """Whether a model quantised like this must read its texts each by itself.
+
+    In 8 bits, columns with outliers are computed in half precision, and which columns these are is
+    found over the whole batch: a text would be answered differently in other company.
+    """
+    return quantize == "8bit"
+
+
+def load_tokenizer(name: str) -> Any:
+    """Load a tokenizer; Vicuna's needs the old treatment of spaces (`legacy`), others ignore it.
+
+    Raises:
+        ModelError: it cannot be had.
+
+    """
+    with translated(name):
+        return AutoTokenizer.from_pretrained(name, legacy=True)
+
+
+def plain_ids(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of text that is data: a special token spelled out in it stays ordinary text."""
+    ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
+    return ids
+
+
+def split_lora(tensors: Mapping[str, Tensor], prefix: str) -> tuple[Tensors, Tensors]:
+    """Part a checkpoint in LoRA weights, named from the layers on, and the rest."""
+    whole = prefix + LORA_PREFIX
+    lora = {k.removeprefix(whole): v for k, v in tensors.items() if is_lora(k)}
+    rest = {k: v for k, v in tensors.items() if not is_lora(k) and not matches(k, IGNORED)}
+    return lora, rest
+
+
+def load_head(tensors: Mapping[str, Tensor], width: int, subject: object) -> LanguageHead:
+    """Build the head that `tensors` are of, on a language model of this width.
+
+    Raises:
+        KeysError: they are not of a head, or of one for another width.
+
+    """
+    shapes = {k: tuple(t.shape) for k, t in tensors.items()}
+    hidden, classes = shapes.get("fc.weight", (1024,))[0], shapes.get("out.weight", (8,))[0]
+    head = LanguageHead(width, hidden, classes)
+    fill(head, tensors, subject, remedy=f"Use a head trained on a language model of width {width}")
+    return head.eval()
+
+
+def transcript_ids(
+    tokenizer: Any, transcript: str, literal_end: bool = True, max_tokens: int = MAX_TOKENS
+) -> list[int]:
+    """Token ids of a transcript as T2 reads it: no BOS, no prompt, "</s>" spelled out behind it."""
+    text = transcript.strip()
+    if not literal_end:
+        return plain_ids(tokenizer, text)[:max_tokens]
+    if _LITERAL_END in tokenizer.all_special_tokens:
+        end = tokenizer.convert_tokens_to_ids(_LITERAL_END)
+        return [*plain_ids(tokenizer, text), end][:max_tokens]
+    # Together, because the tokenizer may join a full stop before it with its first piece.
+    return plain_ids(tokenizer, text + _LITERAL_END)[:max_tokens]
+
+
+class LlamaClassifier(nn.Module):
+    """Language model and head."""
+
+    def __init__(self, llm: nn.Module, head: LanguageHead) -> None:
+        super().__init__()
+        self.llm, self.head = llm, head
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Score ids [B, T], mask [B, T] True on words, padded at the end: [B, C]."""
+        out = self.llm(input_ids=ids, attention_mask=mask.long(), use_cache=False)
+        scores: Tensor = self.head(out.last_hidden_state, mask)
+        return scores
+
+
+class LlamaVoter:
+    """T2 as a voter.
+
+    Options: `llm`, a folder or a name on the Hub; `checkpoint`, the trained LoRA weights and head;
+    `labels`, the checkpoint's classes in its order, if they are not the eight of this package and
+    the file does not name them; `literal_end`, whether each text ends in "</s>" as it did in the
+    published training (to Llama-3 that is no special token but three ordinary ones); `max_tokens`,
+    of a transcript; `lora_alpha`, 32 as published; `merge`, add LoRA to the weights once (final,
+    faster); `quantize`, 8bit or 4bit by bitsandbytes; `attention` and `compile`; `licence` and
+    `noncommercial`, what the language model's page says.
+    """
+
+    def __init__(
+        self,
+        llm: str,
+        checkpoint: str,
+        labels: Sequence[str] | str | None = None,
+        literal_end: bool = True,
+        max_tokens: int = MAX_TOKENS,
+        lora_alpha: float = ALPHA,
+        merge: bool = False,
+        quantize: Quantize | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        attention: str = "auto",
+        compile: bool = False,
+        licence: str = "the language model's own",
+        noncommercial: bool = False,
+    ) -> None:
+        self._place = place(device, dtype, attention, compile)
+        self._apart = one_by_one(quantize)
+        trained = read(checkpoint)
+        names = own_labels(labels, trained.extra.get("labels"), checkpoint)
+        self._labels = label_map(names, checkpoint)
+        self._tokenizer = load_tokenizer(llm)
+        self._literal_end, self._max_tokens = literal_end, max_tokens
+        lora, rest = split_lora(trained.tensors, LLAMA_PREFIX)
+        body = load_llm(llm, self._place, quantize)
+        head = load_head(rest, body.config.hidden_size, checkpoint)
+        require_classes(head, len(names), checkpoint)
+        fill_lora(body, lora, checkpoint, lora_alpha)
+        if merge:
+            merge_lora(body)
+        compile_if_asked(self._place, body)
+        self._model = LlamaClassifier(body, head.to(self._place.device)).eval()
+        size = weigh(self._model)
+        self.card = Card(
+            model="llama-lora",
+            version=f"{Path(checkpoint).stem} on {llm}",
+            needs=frozenset({"transcript"}),
+            labels=self._labels.labels,
+            licence=licence,
+            noncommercial=noncommercial,
+            notes=(f"reads the first {max_tokens} tokens of a transcript",),
+            **asdict(size),
+        )
+        warm_up(self, self._place)
+
+    def vote(self, batch: Sequence[Utterance]) -> list[Answer]:
+        """Give one answer for each transcript."""
+        return serve(batch, unfit_text, self._run, self._labels)
+
+    def _run(self, batch: list[Utterance]) -> Tensor:
+        rows = [torch.tensor(self.ids(utterance.transcript)) for utterance in batch]
+        groups = [[row] for row in rows] if self._apart else [rows]
+        return torch.cat([self._read(group) for group in groups]).softmax(-1)
+
+    def _read(self, rows: Sequence[Tensor]) -> Tensor:
+        ids, lengths = padded(rows)
+        mask = valid(lengths, ids.shape[1])
+        scores: Tensor = self._model(moved(ids, self._place), moved(mask, self._place))
+        return scores
+
+    def ids(self, transcript: str) -> list[int]:
+        """Give what the language model reads of a transcript."""
+        return transcript_ids(self._tokenizer, transcript, self._literal_end, self._max_tokens)
+
+
+def require_classes(head: LanguageHead, count: int, subject: object) -> None:
+    """Refuse a head with another number of classes than there are names.
+
+    Raises:
+        KeysError: the numbers differ.
+
+    """
+    if head.out.out_features != count:
+        raise KeysError(
+            subject,
+            f"it scores {head.out.out_features} classes, and {count} are named",
+            "Name its classes in its order with the option labels",
+        )

@@ -1,0 +1,208 @@
+"""SALMONN (Tang et al., 2024) as a classifier: audio, and for ST1 its transcript, to class scores.
+
+    Whisper [B, 1500, d] -> ln_speech ┐
+    BEATs   [B, T, D]    -> ln_audio  ┴ concat [B, 1500, d + D] -> windows -> Q-Former
+      -> speech_llama_proj [B, 88, H] -> the prompt around it -> LLM with LoRA -> head [B, C]
+
+The language model's own output layer is never built: its last hidden states go to the head.
+H is the language model's width; it reads 88 speech tokens however short the audio is, because
+Whisper pads to 30 s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - its usual name
+from torch import Tensor, nn
+
+from abhinaya.models.published.audio_encoders import AudioFeatures
+from abhinaya.models.published.heads import LanguageHead
+from abhinaya.models.published.qformer import WINDOW_FRAMES, QFormer, QFormerConfig, windows
+from abhinaya.models.published.voting_batch import padded, valid
+
+PoolScope = Literal["nonpad", "all", "speech"]
+Layout = Literal["end", "segments"]
+
+_SAMPLES_PER_FRAME: Final = 320
+
+
+class SpeechAdapter(nn.Module):
+    """The trained bridge from the two encoders to the language model; published names."""
+
+    def __init__(
+        self, speech_width: int, audio_width: int, qformer: QFormerConfig, llm: int
+    ) -> None:
+        super().__init__()
+        self.ln_speech = nn.LayerNorm(speech_width)
+        self.ln_audio = nn.LayerNorm(audio_width)
+        self.speech_query_tokens = nn.Parameter(
+            0.02 * torch.randn(1, qformer.num_query_tokens, qformer.hidden_size)
+        )
+        self.speech_Qformer = QFormer(qformer)
+        self.speech_llama_proj = nn.Linear(qformer.hidden_size, llm)
+
+    def fuse(self, speech: Tensor, audio: Tensor, counts: Tensor | None = None) -> Tensor:
+        """[B, 1500, d] and [B, T, D] -> [B, 1500, d + D]; BEATs ends first, zeros follow it.
+
+        `counts` [B] says how many BEATs tokens are each item's own. Without it, as published, what
+        BEATs says about the padding of a batch is heard too.
+        """
+        audio = self.ln_audio(audio)
+        if counts is not None:
+            audio = audio.masked_fill(~valid(counts, audio.shape[1]).unsqueeze(-1), 0.0)
+        audio = F.pad(audio, (0, 0, 0, speech.shape[1] - audio.shape[1]))
+        return torch.cat([self.ln_speech(speech), audio], dim=-1)
+
+    def query(self, fused: Tensor) -> Tensor:
+        """[B, 1500, d + D] -> [B, 88, Q], one query's reading of each window."""
+        read: Tensor = self.speech_Qformer(self.speech_query_tokens, windows(fused))
+        return read.reshape(len(fused), -1, read.shape[-1])
+
+    def forward(self, speech: Tensor, audio: Tensor, counts: Tensor | None = None) -> Tensor:
+        """[B, 1500, d] and [B, T, D] -> speech tokens [B, 88, H]."""
+        tokens: Tensor = self.speech_llama_proj(self.query(self.fuse(speech, audio, counts)))
+        return tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Token ids around the speech of one item."""
+
+    before: tuple[int, ...]
+    """BOS first."""
+    after: tuple[int, ...]
+    text: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the language model reads."""
+
+    embeds: Tensor
+    """[B, T, H]"""
+    mask: Tensor
+    """[B, T] True where there is no padding."""
+    speech: Tensor
+    """[B, T] True on speech tokens."""
+
+
+def assemble(
+    embed: nn.Module,
+    prompts: Sequence[Prompt],
+    speech: Sequence[Tensor],
+    layout: Layout = "end",
+    pad: Tensor | None = None,
+) -> Reading:
+    """Put prompts around speech tokens ([S, H] for each item): before | speech | after | text.
+
+    Layout "end" pads behind everything, so an item reads the same in any batch. "segments" is the
+    published one: `after` and `text` are padded each by itself, and padding in the middle shifts
+    the positions of what follows. `pad` [H] is the vector on padding, zeros by default.
+    """
+    device = speech[0].device
+
+    def words(ids: Sequence[tuple[int, ...]]) -> list[Tensor]:
+        return [embed(torch.tensor(row, device=device, dtype=torch.long)) for row in ids]
+
+    parts = [
+        words([p.before for p in prompts]),
+        list(speech),
+        words([p.after for p in prompts]),
+        words([p.text for p in prompts]),
+    ]
+    # 1 on words, 2 on speech; padding will be 0.
+    kinds = [
+        [torch.full((len(row),), 2 if i == 1 else 1, device=device) for row in part]
+        for i, part in enumerate(parts)
+    ]
+    if layout == "end":
+        parts = [[torch.cat(row) for row in zip(*parts, strict=True)]]
+        kinds = [[torch.cat(row) for row in zip(*kinds, strict=True)]]
+    embeds = torch.cat([padded(part)[0] for part in parts], dim=1)
+    kind = torch.cat([padded(part)[0] for part in kinds], dim=1)
+    if pad is not None:
+        embeds = torch.where((kind == 0).unsqueeze(-1), pad, embeds)
+    return Reading(embeds, kind > 0, kind == 2)
+
+
+class Salmonn(nn.Module):
+    """Adapter, language model and head. The encoders are outside: several of these share them."""
+
+    def __init__(self, adapter: SpeechAdapter, llm: nn.Module, head: LanguageHead) -> None:
+        super().__init__()
+        self.adapter, self.llm, self.head = adapter, llm, head
+
+    def speech_tokens(self, features: Sequence[AudioFeatures], trim: bool = False) -> list[Tensor]:
+        """Give each item's speech tokens [88, H], or with `trim` only those that hold its audio."""
+        weight = self.adapter.speech_llama_proj.weight
+        audio, counts = padded([f.audio for f in features])
+        speech = torch.stack([f.speech for f in features])
+        tokens = self.adapter(
+            speech.to(weight.dtype), audio.to(weight.dtype), counts.to(weight.device)
+        )
+        if not trim:
+            return list(tokens)
+        return [row[: real_tokens(f.samples)] for row, f in zip(tokens, features, strict=True)]
+
+    def embedding(self) -> nn.Module:
+        """Give the table that turns token ids into vectors."""
+        llm: Any = self.llm
+        table: nn.Module = llm.get_input_embeddings()
+        return table
+
+    def read(self, sequence: Reading) -> Tensor:
+        """Give the language model's last hidden states [B, T, H], after its final norm.
+
+        Positions count the padding too, as published; behind the end that changes nothing.
+        """
+        embeds = sequence.embeds.to(next(self.embedding().parameters()).dtype)
+        out: Tensor = self.llm(
+            inputs_embeds=embeds,
+            attention_mask=sequence.mask.long(),
+            position_ids=torch.arange(embeds.shape[1], device=embeds.device)[None],
+            use_cache=False,
+        ).last_hidden_state
+        return out
+
+    def classify(self, hidden: Tensor, sequence: Reading, scope: PoolScope = "nonpad") -> Tensor:
+        """[B, T, H] -> [B, C], pooling over `scope`; "all" takes padding too, as published."""
+        masks = {"nonpad": sequence.mask, "all": None, "speech": sequence.speech}
+        scores: Tensor = self.head(hidden, masks[scope])
+        return scores
+
+    def forward(
+        self,
+        features: Sequence[AudioFeatures],
+        prompts: Sequence[Prompt],
+        scope: PoolScope = "nonpad",
+        trim: bool = False,
+    ) -> Tensor:
+        """Score a batch: [B, C]. No score depends on what else is in it."""
+        sequence = assemble(self.embedding(), prompts, self.speech_tokens(features, trim))
+        return self.classify(self.read(sequence), sequence, scope)
+
+
+def real_tokens(samples: int) -> int:
+    """Count the speech tokens whose windows hold any of `samples` samples."""
+    frames = -(-samples // _SAMPLES_PER_FRAME)
+    return min(max(-(-frames // WINDOW_FRAMES), 1), 1500 // WINDOW_FRAMES)
+
+
+def adapter_sizes(tensors: Mapping[str, Tensor], heads: int = 12) -> tuple[int, int, QFormerConfig]:
+    """Read d, D and the Q-Former's sizes from the shapes of an adapter's tensors."""
+    layer = "speech_Qformer.bert.encoder.layer."
+    speech, audio = len(tensors["ln_speech.weight"]), len(tensors["ln_audio.weight"])
+    queries, hidden = tensors["speech_query_tokens"].shape[1:]
+    config = QFormerConfig(
+        encoder_width=speech + audio,
+        hidden_size=hidden,
+        intermediate_size=len(tensors[f"{layer}0.intermediate_query.dense.weight"]),
+        num_attention_heads=heads,
+        num_hidden_layers=len({k.split(".")[4] for k in tensors if k.startswith(layer)}),
+        num_query_tokens=queries,
+    )
+    return speech, audio, config

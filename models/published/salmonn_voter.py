@@ -1,0 +1,312 @@
+"""S2 and ST1 as voters: their five files put together, and prompts around what they hear.
+
+    whisper, beats   the two frozen encoders, one copy for all voters of the process
+    llm              Vicuna, frozen
+    adapter          the published SALMONN file: LoRA, Q-Former, projection (optional)
+    checkpoint       what ABHINAYA's training wrote: the head, and the same weights trained further
+
+Prompt and lead-in are part of what the weights were trained on and must be these words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from abhinaya.models.base import SAMPLE_RATE, Card, Utterance
+from abhinaya.models.checkpoint import Tensors, fill, read
+from abhinaya.models.errors import KeysError, OptionsError
+from abhinaya.models.inference import compile_if_asked, place, warm_up
+from abhinaya.models.labels import label_map, own_labels
+from abhinaya.models.published.audio_encoders import LONGEST, AudioEncoders, AudioFeatures, shared
+from abhinaya.models.published.beats import SHORTEST
+from abhinaya.models.published.llama import (
+    Quantize,
+    load_head,
+    load_llm,
+    load_tokenizer,
+    one_by_one,
+    plain_ids,
+    require_classes,
+    split_lora,
+)
+from abhinaya.models.published.lora import ALPHA, fill_lora, merge_lora
+from abhinaya.models.published.salmonn import (
+    PoolScope,
+    Prompt,
+    Salmonn,
+    SpeechAdapter,
+    adapter_sizes,
+)
+from abhinaya.models.published.voting_batch import (
+    Answer,
+    serve,
+    unfit_audio,
+    unfit_text,
+    weigh,
+)
+
+_BEFORE: Final = "USER: <Speech>"
+_AFTER: Final = (
+    "</Speech> Describe the emotion of the speaker in one word.\nASSISTANT:",
+    "</Speech> Use one word to describe the speaker's emotion.\nASSISTANT:",
+)
+_TEXT: Final = "Describe emotion of the speaker in one word"
+_TRANSCRIPT: Final = " <Transcript> "
+_MAX_TEXT: Final = 300
+"""Tokens of the text, its end token included."""
+
+ABHINAYA_PREFIX: Final = "salmonn_model."
+LLM_PREFIX: Final = "llama_model."
+HEAD: Final = re.compile(r"(ln|pool|fc|out)\.")
+_ALIAS: Final = re.compile(
+    r"beats\.(encoder\.layers\.\d+\.self_attn\.relative_attention_bias\.weight)"
+)
+_UNUSED: Final = (r"speech_Qformer\.bert\.embeddings\.position_ids",)
+
+
+class Prompter:
+    """Token ids around the speech, with the transcript or without; three texts tokenised apart."""
+
+    count: Final = len(_AFTER)
+    """Published prompts; each sample of the training drew one."""
+
+    def __init__(self, tokenizer: Any, transcript: bool) -> None:
+        self._tokenizer, self._transcript = tokenizer, transcript
+        self._before = (tokenizer.bos_token_id, *plain_ids(tokenizer, _BEFORE))
+        self._after = [tuple(plain_ids(tokenizer, after)) for after in _AFTER]
+
+    def check(self, prompt: int) -> None:
+        """Refuse a number that no prompt has."""
+        if prompt not in range(self.count):
+            raise OptionsError(f"prompt {prompt!r}", "there are two", "Use 0 or 1")
+
+    def __call__(self, transcript: str, prompt: int = 0) -> Prompt:
+        """Give the ids for one item."""
+        text = _TEXT + _TRANSCRIPT + transcript.strip() if self._transcript else _TEXT
+        ids = (*plain_ids(self._tokenizer, text), self._tokenizer.eos_token_id)
+        return Prompt(self._before, self._after[prompt], ids[:_MAX_TEXT])
+
+
+class SalmonnVoter:
+    """A SALMONN classifier: S2, or ST1 with `transcript`.
+
+    Options beside the files above: `labels`, the classes of the checkpoint in its order, if they
+    are not the eight of this package; `prompt` 0 or 1, which of the two published prompts is used
+    for every segment; `pool_scope`, which positions the head pools; `trim_speech_tokens`, leave out
+    the speech tokens of Whisper's padding (faster, but not what the weights were trained with);
+    `lora_alpha`, 32 as published, 28 is advised for an 8-bit language model; `merge`, add LoRA to
+    the weights once (final, faster); `quantize`, 8bit or 4bit by bitsandbytes; `qformer_heads`;
+    `attention` and `compile`; `licence` and `noncommercial`, what the files' pages say.
+    """
+
+    def __init__(
+        self,
+        whisper: str,
+        beats: str,
+        llm: str,
+        checkpoint: str,
+        adapter: str | None = None,
+        transcript: bool = False,
+        labels: Sequence[str] | str | None = None,
+        prompt: int = 0,
+        pool_scope: PoolScope = "nonpad",
+        trim_speech_tokens: bool = False,
+        lora_alpha: float = ALPHA,
+        merge: bool = False,
+        quantize: Quantize | None = None,
+        qformer_heads: int = 12,
+        device: str = "auto",
+        dtype: str = "auto",
+        attention: str = "auto",
+        compile: bool = False,
+        name: str = "salmonn",
+        licence: str = "Apache-2.0 (SALMONN) and the language model's own",
+        noncommercial: bool = False,
+    ) -> None:
+        if pool_scope not in ("nonpad", "speech"):
+            raise OptionsError(
+                f"pool_scope {pool_scope!r}",
+                "a voter cannot pool it: with padding, a result would depend on the batch",
+                "Use nonpad, which is what all means for one segment, or speech",
+            )
+        self._transcript, self._trim, self._scope = transcript, trim_speech_tokens, pool_scope
+        self._place = place(device, dtype, attention, compile)
+        self._apart = one_by_one(quantize)
+        parts = Parts.read(adapter, checkpoint)
+        names = own_labels(labels, parts.labels, checkpoint)
+        self._labels = label_map(names, checkpoint)
+        self.encoders = shared(whisper, beats, self._place)
+        parts.check_aliases(self.encoders, beats)
+        self._prompter = Prompter(load_tokenizer(llm), transcript)
+        self._prompter.check(prompt)
+        self._prompt = prompt
+        bridge = parts.bridge(qformer_heads, self.encoders)
+        body = load_llm(llm, self._place, quantize)
+        parts.check_width(body.config, llm)
+        fill_lora(body, parts.lora, parts.subject, lora_alpha)
+        if merge:
+            merge_lora(body)
+        head = load_head(parts.head, body.config.hidden_size, checkpoint)
+        require_classes(head, len(names), checkpoint)
+        bridge.to(self._place.device, self._place.dtype)
+        compile_if_asked(self._place, bridge, body)
+        self._model = Salmonn(bridge, body, head.to(self._place.device)).eval()
+        self._model.requires_grad_(False)
+        size = weigh(self._model, self.encoders.whisper, self.encoders.beats)
+        self.card = Card(
+            model=name,
+            version=f"{Path(checkpoint).stem} on {llm}",
+            needs=frozenset({"audio", "transcript"}) if transcript else frozenset({"audio"}),
+            labels=self._labels.labels,
+            licence=licence,
+            noncommercial=noncommercial,
+            notes=(f"hears the first {LONGEST // SAMPLE_RATE} s of a segment", *parts.notes(body)),
+            sample_rate_hz=SAMPLE_RATE,
+            longest_s=LONGEST / SAMPLE_RATE,
+            **asdict(size),
+        )
+        warm_up(self, self._place)
+
+    def vote(self, batch: Sequence[Utterance]) -> list[Answer]:
+        """Give one answer for each segment."""
+        return serve(batch, self._unfit, self._run, self._labels)
+
+    def _unfit(self, utterance: Utterance) -> str | None:
+        reason = unfit_audio(utterance, SHORTEST)
+        return unfit_text(utterance) if reason is None and self._transcript else reason
+
+    def _run(self, batch: list[Utterance]) -> Tensor:
+        features = self.encoders.encode([utterance.samples for utterance in batch])
+        prompts = [self.prompt(utterance.transcript) for utterance in batch]
+        if not self._apart:
+            return self._score(features, prompts)
+        pairs = zip(features, prompts, strict=True)
+        return torch.cat([self._score([heard], [prompt]) for heard, prompt in pairs])
+
+    def _score(self, features: Sequence[AudioFeatures], prompts: Sequence[Prompt]) -> Tensor:
+        scores: Tensor = self._model(features, prompts, self._scope, self._trim)
+        return scores.softmax(-1)
+
+    def prompt(self, transcript: str) -> Prompt:
+        """Give the ids around the speech."""
+        return self._prompter(transcript, self._prompt)
+
+
+salmonn_13b: Final = partial(
+    SalmonnVoter,
+    name="salmonn-13b",
+    transcript=False,
+    licence="LLaMA-1 research licence (Vicuna v1.1)",
+    noncommercial=True,
+)
+"""S2: SALMONN-13B on Vicuna-13B v1.1, speech alone by default."""
+
+salmonn_7b: Final = partial(
+    SalmonnVoter,
+    name="salmonn-7b",
+    transcript=True,
+    licence="Llama 2 Community License (Vicuna v1.5)",
+)
+"""ST1: SALMONN-7B on Vicuna-7B v1.5, speech and transcript by default."""
+
+
+class Parts:
+    """The tensors of the two files, by what they are for."""
+
+    def __init__(
+        self,
+        tensors: Mapping[str, Tensor],
+        head: Tensors,
+        subject: str,
+        labels: Sequence[str] | str | None = None,
+    ) -> None:
+        self.subject, self.head = subject, head
+        self.labels = labels
+        """Class names that the checkpoint itself gives."""
+        self.lora, rest = split_lora(tensors, LLM_PREFIX)
+        self.aliases = {m[1]: t for k, t in rest.items() if (m := _ALIAS.fullmatch(k))}
+        self.rest = {k: t for k, t in rest.items() if not _ALIAS.fullmatch(k)}
+
+    @classmethod
+    def read(cls, adapter: str | None, checkpoint: str | None) -> Parts:
+        """Read the files; what the checkpoint trained further replaces the adapter's."""
+        tensors = read(adapter).tensors if adapter else {}
+        file = read(checkpoint) if checkpoint else None
+        trained = file.tensors if file else {}
+        head = {k: t for k, t in trained.items() if HEAD.match(k)}
+        others = {k: t for k, t in trained.items() if k not in head}
+        if stray := [k for k in others if not k.startswith(ABHINAYA_PREFIX)]:
+            raise KeysError(
+                checkpoint,
+                f"it holds {stray[0]!r}, which is of neither the head nor {ABHINAYA_PREFIX}*",
+                "Give a published SALMONN file with the option adapter, ABHINAYA's as checkpoint",
+            )
+        tensors = tensors | {k.removeprefix(ABHINAYA_PREFIX): t for k, t in others.items()}
+        subject = " and ".join(p for p in (adapter, checkpoint) if p)
+        return cls(tensors, head, subject, file.extra.get("labels") if file else None)
+
+    def bridge(self, heads: int, encoders: AudioEncoders) -> SpeechAdapter:
+        """Build the speech adapter from the shapes of its tensors and fill it."""
+        remedy = "Use salmonn_v1.pth (13B), salmonn_7b_v0.pth (7B) or what was trained from them"
+        try:
+            speech, audio, qformer = adapter_sizes(self.rest, heads)
+            width = len(self.rest["speech_llama_proj.weight"])
+        except KeyError as error:
+            raise KeysError(self.subject, f"it has no {error.args[0]}", remedy) from error
+        if (speech, audio) != encoders.widths:
+            raise KeysError(
+                self.subject,
+                f"it hears encoders of widths {speech} and {audio},"
+                f" these have {encoders.widths[0]} and {encoders.widths[1]}",
+                "Use whisper-large-v2 and BEATs iter3+ AS2M",
+            )
+        bridge = SpeechAdapter(speech, audio, qformer, width)
+        fill(bridge, self.rest, self.subject, ignored=_UNUSED, remedy=remedy)
+        return bridge.eval()
+
+    def check_width(self, config: Any, llm: str) -> None:
+        """Refuse a language model of another size than the adapter was made for."""
+        width = len(self.rest["speech_llama_proj.weight"])
+        layers = len({k.split(".")[1] for k in self.lora})
+        if (width, layers) != (config.hidden_size, config.num_hidden_layers):
+            wanted = {5120: "Vicuna-13B v1.1", 4096: "Vicuna-7B v1.5"}.get(width, "its own")
+            raise KeysError(
+                llm,
+                f"it has width {config.hidden_size} and {config.num_hidden_layers} layers,"
+                f" but {self.subject} is for width {width} and {layers} layers",
+                f"Use the language model of that size: {wanted}",
+            )
+
+    def check_aliases(self, encoders: AudioEncoders, beats: str) -> None:
+        """Compare the copies of BEATs' bias table that a SALMONN file carries with BEATs' own."""
+        name = "encoder.layers.0.self_attn.relative_attention_bias.weight"
+        first = encoders.beats.get_parameter(name)
+        for key, table in self.aliases.items():
+            if table.shape != first.shape or not torch.equal(
+                table.to(first.device, first.dtype), first
+            ):
+                raise KeysError(
+                    self.subject,
+                    f"its {key} differs from {beats}: it was trained with another BEATs",
+                    "Use BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt",
+                )
+
+    def notes(self, body: Any) -> tuple[str, ...]:
+        """Warn of the wrong generation of Vicuna, which fits every shape and answers nonsense."""
+        width, length = body.config.hidden_size, body.config.max_position_embeddings
+        expected = {5120: (2048, "v1.1"), 4096: (4096, "v1.5")}.get(width)
+        if expected is None or length == expected[0]:
+            return ()
+        note = (
+            f"this language model reads {length} tokens; Vicuna {expected[1]}, which SALMONN of"
+            f" this size was trained with, reads {expected[0]}: check that it is that version"
+        )
+        return (note,)

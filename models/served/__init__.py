@@ -1,0 +1,1 @@
+"""T1: a language model that another server runs."""

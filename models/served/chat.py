@@ -1,0 +1,269 @@
+"""Asking an OpenAI-compatible chat server: retries, time limits, and its errors in plain words.
+
+    Chat.ask(body, deadline) -> the body of the answer, or raises
+        ServerError     no answer: unreachable, too slow, broken, overloaded, or it refuses the key
+        RejectedError   it understood and will not: a field it does not know, a text too long
+
+Threads share one client, its connections and its circuit breaker.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import ipaddress
+import json
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import httpx2
+
+from abhinaya.models.errors import OptionsError
+from abhinaya.models.served.circuit import Circuit
+
+MAX_REPLY_BYTES: Final = 1 << 20
+_AGAIN: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+_REJECTED: Final = frozenset({400, 413, 415, 422, 501})
+_FIRST_PAUSE_S: Final = 0.2
+_LONGEST_PAUSE_S: Final = 5.0
+_SHOWN: Final = 120
+
+
+class ServerError(Exception):
+    """The server gave no answer; the text says why and what to do."""
+
+
+class RejectedError(Exception):
+    """The server will not answer this request; the text is what it said."""
+
+
+class _AgainError(Exception):
+    """This attempt failed; another may not. `wait_s` is what the server asked for."""
+
+    def __init__(self, reason: str, wait_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason, self.wait_s = reason, wait_s
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where a server is and how to reach it."""
+
+    url: str
+    """Up to and with /v1."""
+    key: str | None = None
+    key_name: str = ""
+    """The environment variable that the key is from."""
+    attempts: int = 3
+    connections: int = 8
+
+
+@dataclass(slots=True)
+class Chat:
+    """A client that any number of threads may use.
+
+    `clock` and `sleep` are those of the process; tests pass their own.
+    """
+
+    access: Access
+    circuit: Circuit
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    _http: httpx2.Client = field(init=False)
+    _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        headers = {"Authorization": f"Bearer {self.access.key}"} if self.access.key else {}
+        self._http = httpx2.Client(
+            headers=headers,
+            limits=httpx2.Limits(max_connections=self.access.connections),
+            # A proxy of the environment cannot reach this machine's own servers.
+            trust_env=not is_loopback(self.access.url),
+        )
+
+    def ask(self, body: Mapping[str, Any], deadline: float) -> bytes:
+        """Send a chat completion request; give the body of the answer.
+
+        Raises:
+            ServerError: there is none by `deadline`, on the clock.
+            RejectedError: the server will not answer it.
+
+        """
+        with self._lock:
+            wait_s = self.circuit.wait_s(self.clock())
+        if wait_s:
+            raise ServerError(
+                f"{self._where} failed {self.circuit.failures} times in a row;"
+                f" it is asked again in {wait_s:.0f} s"
+            )
+        content = json.dumps(body).encode()
+        try:
+            answer = self._persistent(content, deadline)
+        except RejectedError:  # an answer as well
+            self._note(works=True)
+            raise
+        except BaseException:
+            self._note(works=False)
+            raise
+        self._note(works=True)
+        return answer
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    @property
+    def _where(self) -> str:
+        return f"the server at {self.access.url}"
+
+    def _note(self, *, works: bool) -> None:
+        with self._lock:
+            if works:
+                self.circuit.succeeded()
+            else:
+                self.circuit.failed(self.clock())
+
+    def _persistent(self, content: bytes, deadline: float) -> bytes:
+        for attempt in range(self.access.attempts):
+            try:
+                return self._once(content, deadline)
+            except _AgainError as error:
+                pause = error.wait_s
+                if pause is None:
+                    # Spread, so that clients which failed together do not return together.
+                    pause = min(_FIRST_PAUSE_S * 2**attempt, _LONGEST_PAUSE_S)
+                    pause *= random.uniform(0.5, 1.5)  # noqa: S311 - no secret
+                last = attempt + 1 == self.access.attempts
+                if last or self.clock() + pause >= deadline:
+                    tries = f"{attempt + 1} tries" if attempt else "1 try"
+                    asked = f", asking to wait {pause:.0f} s" if error.wait_s else ""
+                    raise ServerError(f"{self._where} {error.reason}{asked} ({tries})") from error
+                self.sleep(pause)
+        raise AssertionError("attempts is at least 1")
+
+    def _once(self, content: bytes, deadline: float) -> bytes:
+        left = deadline - self.clock()
+        if left <= 0:
+            raise ServerError(f"{self._where} was not asked: the time for this batch was used up")
+        try:
+            with self._http.stream(
+                "POST",
+                f"{self.access.url}/chat/completions",
+                content=content,
+                headers={"Content-Type": "application/json"},
+                timeout=left,
+            ) as response:
+                body = self._read(response, deadline)
+        except httpx2.TimeoutException as error:
+            raise ServerError(f"{self._where} did not answer within {left:.1f} s") from error
+        except httpx2.ConnectError as error:
+            raise _AgainError("cannot be reached; is it running, and is base_url right?") from error
+        except httpx2.TransportError as error:
+            raise _AgainError(f"broke the connection ({error or type(error).__name__})") from error
+        except (httpx2.DecodingError, httpx2.StreamError) as error:
+            raise _AgainError(f"sent what cannot be read ({error})") from error
+        if response.is_success:
+            return body
+        raise self._refusal(response, body)
+
+    def _read(self, response: httpx2.Response, deadline: float) -> bytes:
+        """Read the body: httpx limits the wait for each piece, this the whole and its size."""
+        body = bytearray()
+        for piece in response.iter_bytes():
+            body += piece
+            if len(body) > MAX_REPLY_BYTES:
+                raise ServerError(f"{self._where} sent more than {MAX_REPLY_BYTES >> 20} MiB")
+            if self.clock() > deadline:
+                raise ServerError(f"{self._where} did not finish its answer in time")
+        return bytes(body)
+
+    def _refusal(self, response: httpx2.Response, body: bytes) -> Exception:
+        status, said = response.status_code, _said(body)
+        if status in _AGAIN:
+            reason = "is overloaded (429)" if status == 429 else f"failed ({status}: {said})"
+            return _AgainError(reason, retry_after(response.headers.get("Retry-After")))
+        if status in _REJECTED:
+            return RejectedError(said)
+        if status in (401, 403):
+            key = (
+                f"the key in {self.access.key_name}"
+                if self.access.key
+                else "requests without a key"
+            )
+            return ServerError(f"{self._where} refuses {key} ({status}: {said})")
+        if status == 404:
+            return ServerError(
+                f"{self._where} has no such model or no /chat/completions ({said});"
+                " check the options base_url and model"
+            )
+        return ServerError(f"{self._where} answers {status}: {said}; check base_url")
+
+
+def retry_after(value: str | None, now_unix_s: float | None = None) -> float | None:
+    """Read a Retry-After header, seconds or a date, as seconds from now; None if it is neither."""
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            date = email.utils.parsedate_to_datetime(value).timestamp()
+        except ValueError:
+            return None
+        seconds = date - (time.time() if now_unix_s is None else now_unix_s)
+    return max(seconds, 0.0) if seconds < float("inf") else None
+
+
+def checked_url(url: str, allow_http: bool) -> str:
+    """Give the base of a server's addresses, without a slash at its end.
+
+    Raises:
+        OptionsError: it is no such address, carries credentials, or would send speech in the clear.
+
+    """
+    try:
+        parsed = httpx2.URL(url)
+    except (httpx2.InvalidURL, TypeError) as error:
+        raise OptionsError(f"base_url {url!r}", str(error), "Use http://HOST:PORT/v1") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise OptionsError(f"base_url {url!r}", "is no web address", "Use http://HOST:PORT/v1")
+    if parsed.userinfo or parsed.query or parsed.fragment:
+        raise OptionsError(
+            f"base_url of {parsed.host}",
+            "it carries a user, a query or a fragment",
+            "Give a key by the environment variable that api_key_env names",
+        )
+    if parsed.scheme == "http" and not (allow_http or is_loopback(url)):
+        raise OptionsError(
+            f"base_url {url!r}",
+            "transcripts and the key would travel unencrypted to another machine",
+            "Use https, an ssh tunnel to it, or allow_http = true in a network you trust",
+        )
+    return str(parsed).rstrip("/")
+
+
+def is_loopback(url: str) -> bool:
+    """Whether an address is of this machine."""
+    host = httpx2.URL(url).host
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _said(body: bytes) -> str:
+    """Give what an error body says, whatever its form."""
+    text = body.decode("utf-8", "replace")
+    try:
+        found = json.loads(text)
+        for name in ("error", "message", "detail"):
+            if isinstance(found, dict) and name in found:
+                found = found[name]
+        text = found if isinstance(found, str) else json.dumps(found)
+    except (ValueError, RecursionError):
+        pass
+    flat = " ".join(text.split())
+    return flat if len(flat) <= _SHOWN else flat[:_SHOWN] + "..."

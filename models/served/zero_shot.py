@@ -1,0 +1,228 @@
+"""T1: a language model that is served elsewhere reads a transcript and names one of the labels.
+
+Any server with an OpenAI-compatible chat API: vLLM, SGLang, llama.cpp, Ollama, or what transformers
+brings, `transformers serve`; docs/serving-t1.md has commands. What a server can do is found out
+with its first answer: fields that it rejects are left out, one after the other, until it answers.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal, get_args
+
+from abhinaya.models.base import Abstention, Ballot, Card, Utterance
+from abhinaya.models.errors import OptionsError
+from abhinaya.models.labels import LABELS
+from abhinaya.models.served.chat import Access, Chat, RejectedError, ServerError, checked_url
+from abhinaya.models.served.circuit import Circuit
+from abhinaya.models.served.prompting import Output, labels_of, messages, restriction
+from abhinaya.models.served.prosody import describe, measure
+from abhinaya.models.served.replies import NonsenseError, judge, read_reply
+
+DEFAULT_KEY_ENV: Final = "ABHINAYA_API_KEY"
+_OUTPUTS: Final[tuple[Output, ...]] = get_args(Output)
+_ALTERNATIVES: Final = (20, 5, None)
+"""Numbers of top_logprobs to ask for; servers allow 20, 5 or none."""
+_OUTPUT_WORDS: Final = ("response_format", "schema", "structured", "guided", "grammar", "choice")
+
+
+@dataclass(frozen=True, slots=True)
+class Ability:
+    """What a request asks of the server beyond text."""
+
+    output: Output
+    alternatives: int | None
+    """Tokens to give log-probabilities of, or none."""
+    output_is_chosen: bool = False
+    """By the profile: it stays, whatever the server says."""
+
+    def fields(self, labels: Sequence[str] = LABELS) -> dict[str, object]:
+        """Give the fields that ask for it, with a reply out of `labels`."""
+        fields = restriction(self.output, labels)
+        if self.alternatives:
+            fields |= {"logprobs": True, "top_logprobs": self.alternatives}
+        return fields
+
+    def less(self, said: str) -> Ability | None:
+        """Give what to ask after a rejection with these words; None if nothing is left."""
+        fewer = None
+        if self.alternatives is not None:
+            rest = _ALTERNATIVES[_ALTERNATIVES.index(self.alternatives) + 1]
+            fewer = replace(self, alternatives=rest)
+        looser = None
+        if self.output != "text" and not self.output_is_chosen:
+            looser = replace(self, output=_OUTPUTS[_OUTPUTS.index(self.output) + 1])
+        words = said.lower()
+        if "logprob" not in words and any(word in words for word in _OUTPUT_WORDS):
+            return looser or fewer
+        return fewer or looser
+
+
+class ZeroShot:
+    """A served language model as a voter.
+
+    Options: `base_url`, with its /v1; `model`, as the server calls it; `api_key_env`, the
+    environment variable with the key (ABHINAYA_API_KEY is used if set); `output`, how replies are
+    held to the labels (auto finds out); `logprobs`, ask for probabilities; `max_tokens`, of a reply
+    (raise it for a model that reasons); `timeout_s`, for a whole batch with its retries;
+    `attempts`, tries of one request; `concurrency`, requests on their way at once; `failures` in a
+    row after which the server is left alone for `rest_s`; `context_turns`, earlier turns of the
+    conversation to show, where the caller gives them; `prosody`, to describe how it was said, for
+    which it needs the sound (none of which is sent); `allow_http`, to another machine without
+    encryption; `licence` and `noncommercial`, what the model's page says.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        api_key_env: str | None = None,
+        output: Literal["auto", "json_schema", "choice", "guided_choice", "text"] = "auto",
+        logprobs: bool = True,
+        max_tokens: int = 32,
+        timeout_s: float = 15.0,
+        attempts: int = 3,
+        concurrency: int = 8,
+        failures: int = 5,
+        rest_s: float = 15.0,
+        context_turns: int = 0,
+        prosody: bool = False,
+        allow_http: bool = False,
+        licence: str = "the served model's own",
+        noncommercial: bool = False,
+    ) -> None:
+        if output not in ("auto", *_OUTPUTS):
+            raise OptionsError(
+                f"output {output!r}", "there is none", f"Use auto, {', '.join(_OUTPUTS)}"
+            )
+        _check_least(max_tokens=(max_tokens, 1), attempts=(attempts, 1), failures=(failures, 1))
+        _check_least(concurrency=(concurrency, 1), context_turns=(context_turns, 0))
+        _check_least(timeout_s=(timeout_s, 0.1), rest_s=(rest_s, 0.0))
+        url = checked_url(base_url, allow_http)
+        key_name = api_key_env or DEFAULT_KEY_ENV
+        access = Access(url, _key(api_key_env), key_name, attempts, concurrency)
+        self._chat = Chat(access, Circuit(failures, rest_s))
+        self._model, self._max_tokens, self._turns = model, max_tokens, context_turns
+        self._timeout_s, self._concurrency, self._prosody = timeout_s, concurrency, prosody
+        self._ability = Ability(
+            "json_schema" if output == "auto" else output,
+            _ALTERNATIVES[0] if logprobs else None,
+            output != "auto",
+        )
+        self._known = False
+        """Whether the server has answered a request with this ability."""
+        self._lock = threading.Lock()
+        self.card = Card(
+            model="zero-shot",
+            version=model,
+            needs=frozenset({"transcript", "audio"} if prosody else {"transcript"}),
+            labels=LABELS,
+            licence=licence,
+            noncommercial=noncommercial,
+            notes=(f"sends transcripts{' and how they were said' if prosody else ''} to {url}",),
+            context_turns=context_turns,
+            served=True,
+        )
+
+    def vote(self, batch: Sequence[Utterance]) -> list[Ballot | Abstention]:
+        """Give one answer for each transcript, asked concurrently."""
+        deadline = time.monotonic() + self._timeout_s
+        if not batch:
+            return []
+        if self._known or len(batch) == 1:
+            return self._all(batch, deadline)
+        # One finds out what the server can do, the others profit.
+        return [*self._all(batch[:1], deadline), *self._all(batch[1:], deadline)]
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._chat.close()
+
+    def _all(self, batch: Sequence[Utterance], deadline: float) -> list[Ballot | Abstention]:
+        def one(utterance: Utterance) -> Ballot | Abstention:
+            return self._one(utterance, deadline)
+
+        if len(batch) == 1:
+            return [one(batch[0])]
+        with ThreadPoolExecutor(min(self._concurrency, len(batch))) as pool:
+            return list(pool.map(one, batch))
+
+    def _one(self, utterance: Utterance, deadline: float) -> Ballot | Abstention:
+        if not utterance.transcript.strip():
+            return Abstention("the transcript is empty: no words were recognised in the segment")
+        try:
+            return self._answer(utterance, deadline)
+        except ServerError as error:
+            return Abstention(str(error))
+        except RejectedError as error:
+            return Abstention(f"the server rejects the request: {error}")
+
+    def _answer(self, utterance: Utterance, deadline: float) -> Ballot | Abstention:
+        """Ask; as long as the server's abilities are not known, ask for less until it answers."""
+        with self._lock:
+            ability, known = self._ability, self._known
+        while True:
+            try:
+                body = self._chat.ask(self.request(utterance, ability), deadline)
+                break
+            except RejectedError as error:
+                # Once it has answered, it is this text that it rejects.
+                less = None if known else ability.less(str(error))
+                if less is None:
+                    raise
+                ability = less
+        try:
+            reply = read_reply(body)
+        except NonsenseError as error:
+            return Abstention(f"the server answers nonsense: {error}")
+        with self._lock:
+            if not self._known:
+                self._ability, self._known = ability, True
+        return judge(reply, labels_of(utterance))
+
+    def request(self, utterance: Utterance, ability: Ability) -> dict[str, Any]:
+        """Give the body of the request about an utterance."""
+        return {
+            "model": self._model,
+            "messages": messages(utterance, ability.output, self._turns, self._voice(utterance)),
+            "temperature": 0,
+            "max_tokens": self._max_tokens,
+            **ability.fields(labels_of(utterance)),
+        }
+
+    def _voice(self, utterance: Utterance) -> str:
+        if not self._prosody:
+            return ""
+        return describe(measure(utterance.samples, utterance.transcript))
+
+
+def _key(name: str | None, environment: Callable[[str], str | None] = os.environ.get) -> str | None:
+    """Read the key from the environment.
+
+    Raises:
+        OptionsError: a variable is named and not set, or what it holds is no key.
+
+    """
+    key = environment(name or DEFAULT_KEY_ENV)
+    if name and not key:
+        raise OptionsError(
+            f"api_key_env {name!r}", "this environment variable is not set", "Set it to the key"
+        )
+    if key and not (key.isascii() and key.isprintable() and key == key.strip()):
+        raise OptionsError(
+            f"the key in {name or DEFAULT_KEY_ENV}",
+            "it holds spaces around it, line ends or other characters no key has",
+            "Set it to the key alone",
+        )
+    return key or None
+
+
+def _check_least(**given: tuple[float, float]) -> None:
+    for name, (value, least) in given.items():
+        if not value >= least:
+            raise OptionsError(f"{name} {value!r}", f"is below {least:g}", "Raise it")

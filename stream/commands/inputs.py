@@ -1,0 +1,143 @@
+"""What the command line says of inputs: flags, names, and what is wrong at first sight."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from abhinaya.stream.errors import ConfigError, SourceError
+from abhinaya.stream.feeds.folders import default_folders
+from abhinaya.stream.feeds.follow import Wish
+from abhinaya.stream.feeds.supply import Feeds
+from abhinaya.stream.run.plan import Input
+from abhinaya.stream.settings.config import Config
+from abhinaya.stream.settings.flags import add_flags, from_flags
+from abhinaya.stream.sources.address import WEB, check_address, is_address, name_of
+from abhinaya.stream.sources.base import InputConfig
+
+_KEEP: Final = Path()
+"""`--keep` without a folder."""
+
+
+def add_inputs(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that name inputs and say how to hear them."""
+    parser.add_argument(
+        "inputs", nargs="*", metavar="INPUT", help="a file, an address (http, https, rtsp), or -"
+    )
+    parser.add_argument("--mic", action="store_true", help="listen to the microphone")
+    parser.add_argument("--list-devices", action="store_true", help="list microphones, and leave")
+    parser.add_argument("--name", action="append", default=[], help="of the stream, one an input")
+    add_flags(parser.add_argument_group("input"), InputConfig, skip=("what",))
+    feeds = parser.add_argument_group("feeds")
+    feeds.add_argument(
+        "--feed", action="append", default=[], metavar="URL", help="a podcast; repeatable"
+    )
+    feeds.add_argument(
+        "--newest", type=int, default=1, metavar="N", help="episodes of each (default: %(default)s)"
+    )
+    feeds.add_argument(
+        "--follow", action="store_true", help="then go on with those that come, until Ctrl-C"
+    )
+    feeds.add_argument(
+        "--keep",
+        type=Path,
+        nargs="?",
+        const=_KEEP,
+        metavar="FOLDER",
+        help="do not delete episodes that were heard (default: in the user's cache)",
+    )
+    feeds.add_argument(
+        "--feed-state", type=Path, metavar="FOLDER", help="where it is noted what was heard"
+    )
+
+
+def read_inputs(args: argparse.Namespace) -> tuple[Input, ...]:
+    """Give the inputs that were named, but for feeds.
+
+    Raises:
+        ConfigError: there is none, or names and inputs do not match.
+        SourceError: one is not there, or of no protocol that is taken.
+
+    """
+    whats = [*args.inputs, *(["mic"] if args.mic else [])]
+    if not whats and not args.feed:
+        raise ConfigError("the input", "is missing", "name a file or address, or use --mic")
+    if args.name and len(args.name) != len(whats):
+        raise ConfigError(
+            f"--name {' '.join(args.name)}",
+            f"names {len(args.name)} of {len(whats)} inputs",
+            "give one --name for each",
+        )
+    for what in whats:
+        # a misspelt name should not wait for the models to load
+        if is_address(what):
+            check_address(what)
+        elif what not in ("-", "mic") and not Path(what).exists():
+            raise SourceError(what, "there is no such file", "check the path")
+    if whats.count("-") > 1:
+        raise ConfigError("-", "standard input can be read once only")
+    names = args.name or [_name(what) for what in whats]
+    return tuple(
+        Input(name, from_flags(InputConfig, args, what=what))
+        for name, what in zip(_distinct(names), whats, strict=True)
+    )
+
+
+def open_feeds(
+    args: argparse.Namespace, config: Config, environment: Mapping[str, str]
+) -> Feeds | None:
+    """Open the records of the feeds that were named; None if none was.
+
+    Raises:
+        ConfigError: a flag is wrong, or another run is at one of them.
+        SourceError: an address is of no protocol that is taken.
+        SinkError: a folder cannot be used.
+
+    """
+    if not args.feed:
+        for flag in ("follow", "keep", "feed_state"):
+            if getattr(args, flag) not in (None, False):
+                name = flag.replace("_", "-")
+                raise ConfigError(f"--{name}", "is for feeds, and there is none", "add --feed URL")
+        return None
+    if args.newest < (0 if args.follow else 1):
+        raise ConfigError(f"--newest {args.newest}", "leaves no episode to hear")
+    for url in args.feed:
+        if not is_address(url):
+            raise SourceError(url, "is no address", "give the http or https address of the feed")
+        check_address(url, WEB)
+    if len(set(args.feed)) != len(args.feed):
+        raise ConfigError("--feed", "names one feed twice")
+    folders = default_folders(environment)
+    if args.keep is not None:
+        folders = replace(folders, kept=folders.cache / "kept" if args.keep == _KEEP else args.keep)
+    if args.feed_state is not None:
+        folders = replace(folders, records=args.feed_state)
+    return Feeds(
+        [Wish(url, args.newest, args.follow) for url in args.feed],
+        from_flags(InputConfig, args, what=""),
+        folders,
+        config.feeds,
+        config.network,
+    )
+
+
+def _name(what: str) -> str:
+    if is_address(what):
+        return name_of(what)
+    return {"-": "stdin", "mic": "mic"}.get(what) or Path(what).stem or what
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Return names that differ, since they identify the streams."""
+    distinct: list[str] = []
+    for name in names:
+        free, number = name, 1
+        while free in distinct or (number > 1 and free in names):
+            number += 1
+            free = f"{name}-{number}"
+        distinct.append(free)
+    return distinct

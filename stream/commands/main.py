@@ -1,0 +1,187 @@
+"""`abhinaya NAME`: everything but listening, which is `abhinaya-stream`.
+
+The commands of other folders are found through entry points, so that nothing here imports them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from abhinaya.stream.commands.stream import guarded
+from abhinaya.stream.errors import ConfigError
+from abhinaya.stream.hub import main as hub
+from abhinaya.stream.node import main as node
+from abhinaya.stream.settings import config as configuration
+from abhinaya.stream.settings.environment import add_line_up, load_line_up, trace_line_up
+from abhinaya.stream.settings.flags import describe_settings
+from abhinaya.stream.settings.show import as_toml
+from abhinaya.stream.wire.child import run_alone
+from abhinaya.stream.wire.sockets import Keys, make_keys
+
+GROUP: Final = "abhinaya.commands"
+
+OTHERS: Final = {
+    "bench": "Measure this machine",
+    "data": "Prepare, check, transcribe and count training data",
+    "eval": "Evaluate models or predictions against labels",
+    "models": "List, show, fetch, check and convert models",
+    "train": "Train models by recipes, and the embedded ones",
+}
+"""What the commands of other folders do, without importing them."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command named first; give the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return guarded("abhinaya", lambda: _run(arguments))
+
+
+def _run(arguments: list[str]) -> int:
+    own = {
+        "hub": _hub,
+        "node": _node,
+        "keys": _keys,
+        "profiles": _profiles,
+        "settings": _settings,
+        "show-config": _show_config,
+        "doctor": _doctor,
+        "convert": _convert,
+        "report": _report,
+        "transcribe": _transcribe,
+    }
+    others = {e.name: e for e in importlib.metadata.entry_points(group=GROUP)}
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: abhinaya COMMAND ...\n")
+        for name in sorted({*own, *others}):
+            print(f"  {name:12} {_about(own, name)}")
+        return 0 if arguments else ConfigError.exit_code
+    name, rest = arguments[0], arguments[1:]
+    if name in own:
+        return own[name](rest)
+    if name in others:
+        command: Callable[[Sequence[str]], int] = others[name].load()
+        return command(rest)
+    raise ConfigError(f"abhinaya {name}", "is no command", "see `abhinaya --help`")
+
+
+def _about(own: Mapping[str, Callable[[list[str]], int]], name: str) -> str:
+    if name in own:
+        return (own[name].__doc__ or "").rstrip(".")
+    return OTHERS.get(name, "")
+
+
+def _hub(arguments: list[str]) -> int:
+    """Run a hub that nodes and inputs on other machines connect to."""
+    parser = _parser("hub", _hub)
+    parser.add_argument("endpoint", help="tcp://ADDRESS:PORT or ipc://DIRECTORY")
+    _add_common(parser)
+    args = parser.parse_args(arguments)
+    run, keys = _load(args), _keys_of(args, "hub")
+    return run_alone(lambda stop: hub.serve(run, args.endpoint, stop, keys))
+
+
+def _node(arguments: list[str]) -> int:
+    """Run one node of a hub on another machine."""
+    parser = _parser("node", _node)
+    parser.add_argument("service", help="name of a voter of the profile, or `asr`")
+    parser.add_argument("endpoint", help="of the hub")
+    parser.add_argument("--name", help="name of this node (default: service, host and process)")
+    _add_common(parser)
+    args = parser.parse_args(arguments)
+    run = _load(args)
+    name = args.name or f"{args.service}-{os.uname().nodename}-{os.getpid()}"
+    keys = _keys_of(args, args.key_name)
+    return run_alone(lambda stop: node.serve(run, name, args.service, args.endpoint, stop, keys))
+
+
+def _keys(arguments: list[str]) -> int:
+    """Make the keys that a hub and its clients know each other by."""
+    parser = _parser("keys", _keys)
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("names", nargs="+", help="`hub`, and one name for each client machine")
+    args = parser.parse_args(arguments)
+    for name in args.names:
+        make_keys(args.directory, name)
+        print(f"{args.directory / name}.key (public), {args.directory / name}.key_secret")
+    print("the hub's machine needs hub.key_secret and every client's .key;")
+    print("a client's machine needs its own .key_secret and hub.key, and nothing else")
+    return 0
+
+
+def _profiles(arguments: list[str]) -> int:
+    """List the profiles of the package."""
+    _parser("profiles", _profiles).parse_args(arguments)
+    for name in configuration.profiles():
+        run = configuration.load(name)
+        voters = ", ".join(f"{v} {w.model}" for v, w in run.voters.items())
+        print(f"{name}: {voters}; transcripts by {run.asr.model if run.asr else 'nobody'}")
+    return 0
+
+
+def _settings(arguments: list[str]) -> int:
+    """List every setting of a profile, with its default."""
+    _parser("settings", _settings).parse_args(arguments)
+    for key, default, doc in describe_settings():
+        print(f"{key} = {default}\n    {doc}")
+    return 0
+
+
+def _convert(arguments: list[str]) -> int:
+    """Convert the JSON lines of a run into another format."""
+    from abhinaya.stream.commands import convert
+
+    return convert.main(arguments)
+
+
+def _report(arguments: list[str]) -> int:
+    """Make one HTML page of the JSON lines of a run."""
+    from abhinaya.stream.commands import report as command
+
+    return command.main(arguments)
+
+
+def _transcribe(arguments: list[str]) -> int:
+    """Write down what was said in recordings, without votes."""
+    from abhinaya.stream.commands import transcribe
+
+    return transcribe.main(arguments)
+
+
+def _show_config(arguments: list[str]) -> int:
+    """Print a profile with every change, as a file that can be loaded again."""
+    parser = _parser("show-config", _show_config)
+    add_line_up(parser)
+    args = parser.parse_args(arguments)
+    print(as_toml(trace_line_up(args.profile, args.settings, os.environ)), end="")
+    return 0
+
+
+def _doctor(arguments: list[str]) -> int:
+    """Say what this machine lacks for a profile, and what to do about it."""
+    from abhinaya.stream.commands.doctor.command import main as doctor
+
+    return doctor(arguments)
+
+
+def _parser(name: str, command: Callable[[list[str]], int]) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(prog=f"abhinaya {name}", description=command.__doc__)
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    add_line_up(parser)
+    parser.add_argument("--keys", type=Path, metavar="DIRECTORY", help="CURVE keys")
+    parser.add_argument("--key-name", default="client", help="which of them is this machine's")
+
+
+def _load(args: argparse.Namespace) -> configuration.Config:
+    return load_line_up(args)
+
+
+def _keys_of(args: argparse.Namespace, name: str) -> Keys | None:
+    return Keys(args.keys, name) if args.keys else None

@@ -1,0 +1,163 @@
+"""`abhinaya-stream`: what the person asked for, and the only place that prints errors."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+from abhinaya.stream.commands.inputs import add_inputs, open_feeds, read_inputs
+from abhinaya.stream.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    AbhinayaError,
+    SinkError,
+    SourceError,
+)
+from abhinaya.stream.run.monitor import Run, run_directory
+from abhinaya.stream.run.plan import Plan, Remote
+from abhinaya.stream.settings.environment import add_line_up, load_line_up
+from abhinaya.stream.settings.rule_file import with_rules
+from abhinaya.stream.sinks.alerts.sink import Alerts, open_couriers
+from abhinaya.stream.sinks.formats import SUFFIXES
+from abhinaya.stream.sinks.open import open_sinks
+from abhinaya.stream.wire.sockets import Keys
+
+EPILOG = """\
+examples:
+  abhinaya-stream call.wav                         one label a segment, as the file is read
+  abhinaya-stream call.wav --channels split --channel-names agent,customer
+  abhinaya-stream --mic                            until Ctrl-C
+  abhinaya-stream https://host/talk.mp3 rtsp://camera/audio   addresses (docs/inputs.md)
+  abhinaya-stream --feed https://host/podcast.xml --newest 3     podcasts; --follow
+  ffmpeg -i INPUT -f wav - | abhinaya-stream -     standard input
+  abhinaya-stream a.mp3 b.mp3 --format jsonl --output events.jsonl
+
+exit codes: 0 done, 2 wrong usage, 3 an input cannot be read, 4 results cannot be written,
+  5 a process died too often, 6 a model is missing or not allowed, 7 network, 130 interrupted
+"""
+
+
+OUTPUT_HELP = f"a file beside it, in the format of its suffix: {', '.join(SUFFIXES)}; repeatable"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `abhinaya-stream`; give the exit code."""
+    return guarded("abhinaya-stream", lambda: _main(argv))
+
+
+def guarded(program: str, body: Callable[[], int]) -> int:
+    """Run `body`; what it raises becomes one line on standard error and an exit code."""
+    try:
+        return body()
+    except AbhinayaError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # whoever read our output has gone, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return SinkError.exit_code
+    except Exception as error:  # a fault of ours: the person gets a line, the traceback a file
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="abhinaya-", suffix=".log", delete=False
+        ) as log:
+            traceback.print_exc(file=log)
+        print(
+            f"{program}: stopped on an unexpected {type(error).__name__}: {error}; "
+            f"please report it with {log.name}",
+            file=sys.stderr,
+        )
+        return AbhinayaError.exit_code
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    args = _parser().parse_args(argv)
+    if args.list_devices:
+        return _list_devices()
+    config = with_rules(load_line_up(args), args.rules)
+    couriers = open_couriers(config.rules, os.environ)
+    inputs = read_inputs(args)
+    remote = None
+    if args.hub:
+        remote = Remote(args.hub, Keys(args.keys, args.key_name) if args.keys else None)
+    with ExitStack() as stack:
+        feeds = open_feeds(args, config, os.environ)
+        if feeds is not None:
+            stack.enter_context(closing(feeds))
+        plan = Plan(config, inputs, remote, args.accept_noncommercial, feeds, args.follow)
+        sinks = stack.enter_context(
+            closing(open_sinks(args.format, args.output, args.view, append=args.append))
+        )
+        alerts = stack.enter_context(closing(Alerts(config.rules, sinks.all, couriers)))
+        directory = stack.enter_context(run_directory())
+        code = Run(plan, directory, (*sinks.all, alerts), sinks.observer).run()
+        return sinks.fault.exit_code if sinks.fault else code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="abhinaya-stream",
+        description="Say which of eight emotions each stretch of speech carries, as it is spoken.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_inputs(parser)
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--format", choices=("lines", "jsonl"), default="lines", help="of standard output"
+    )
+    output.add_argument(
+        "--output", action="append", default=[], type=Path, metavar="FILE", help=OUTPUT_HELP
+    )
+    output.add_argument(
+        "--append", action="store_true", help="go on at the end of each --output FILE.jsonl"
+    )
+    view = output.add_mutually_exclusive_group()
+    view.add_argument(
+        "--live",
+        dest="view",
+        action="store_const",
+        const="live",
+        help="show every input in the live view (default: from the first live stream on)",
+    )
+    view.add_argument(
+        "--plain", dest="view", action="store_const", const="plain", help="lines, no live view"
+    )
+    parser.set_defaults(view="auto")
+    run = parser.add_argument_group("line-up")
+    add_line_up(run)
+    run.add_argument(
+        "--rules", type=Path, metavar="FILE", help="raise alerts by these rules (docs/rules.md)"
+    )
+    run.add_argument(
+        "--min-confidence",
+        action="append",
+        dest="settings",
+        type="vote.min_confidence={}".format,
+        metavar="P",
+        help="label `unknown` what is less confident than P, in [0, 1]",
+    )
+    run.add_argument("--accept-noncommercial", action="store_true", help="your use is none")
+    run.add_argument("--hub", metavar="ENDPOINT", help="use a hub that runs already")
+    run.add_argument("--keys", type=Path, metavar="DIRECTORY", help="CURVE keys for that hub")
+    run.add_argument("--key-name", default="client", help="which of them (default: %(default)s)")
+    return parser
+
+
+def _list_devices() -> int:
+    # PortAudio is looked for only when it is wanted
+    from abhinaya.stream.sources.microphone import list_devices
+
+    devices = list_devices()
+    if not devices:
+        raise SourceError("microphone", "no device can record", "plug one in, or give a file")
+    for device in devices:
+        mark = " (default)" if device.default else ""
+        print(f"{device.number}: {device.name}, {device.channels} channels{mark}")
+    return EXIT_OK

@@ -1,0 +1,219 @@
+"""`abhinaya transcribe`: what was said in recordings, by the transcriber of a profile.
+
+A recording is cut as the monitor cuts it, so a text model that is trained on these transcripts is
+trained on what it will read. One JSON object a line:
+
+    {"type": "ready", "model": ..., "version": ..., "licence": ...}
+    {"type": "transcript", "id": ..., "text": ..., "confidence": ..., "language": ...,
+     "pieces": [{"start_s": ..., "end_s": ..., "text": ..., "confidence": ..., "reason": ...}]}
+    {"type": "error", "id": ..., "subject": ..., "reason": ..., "remedy": ...}
+
+A recording that cannot be read is an `error` line and does not stop the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from abhinaya.models.asr.base import Hearing, Transcriber, Transcription
+from abhinaya.stream.clock import to_samples, to_seconds
+from abhinaya.stream.commands.stream import guarded
+from abhinaya.stream.errors import ConfigError, SourceError
+from abhinaya.stream.front.listener import Listener
+from abhinaya.stream.front.numbering import to_int16
+from abhinaya.stream.front.segmenter import FloatArray, Piece
+from abhinaya.stream.front.vad import SileroVad, Vad
+from abhinaya.stream.node.worker import samples_of, transcriber_of
+from abhinaya.stream.settings.config import VadConfig
+from abhinaya.stream.settings.environment import add_line_up, load_line_up
+from abhinaya.stream.sources import InputConfig
+from abhinaya.stream.sources.file import open_file
+from abhinaya.stream.wire.messages import Payload
+
+_LOG: Final = logging.getLogger("abhinaya.transcribe")
+
+
+class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One recording, or a stretch of one."""
+
+    id: str
+    path: str
+    start_s: float = 0.0
+    end_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A piece of speech and what was said in it."""
+
+    piece: Piece
+    said: Transcription
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Transcribe; give the exit code: that of the last recording that could not be read, or 0."""
+    parser = argparse.ArgumentParser(
+        prog="abhinaya transcribe", description="Write down what was said, one JSON object a line."
+    )
+    parser.add_argument("inputs", nargs="*", metavar="FILE", help="recordings of any format")
+    parser.add_argument(
+        "--requests",
+        type=Path,
+        metavar="FILE",
+        help="more of them, a JSON object a line: id, path, start_s, end_s",
+    )
+    add_line_up(parser)
+    args = parser.parse_args(arguments)
+    requests = [Request(path, path) for path in args.inputs]
+    if args.requests:
+        requests += read_requests(args.requests)
+    if not requests:
+        raise ConfigError("abhinaya transcribe", "was given no recording", "name a file")
+    run = load_line_up(args)
+    if run.asr is None:
+        raise ConfigError(f"profile {run.profile!r}", "has nobody who transcribes", "add [asr]")
+    transcriber = transcriber_of(run.asr)
+    _say(
+        type="ready",
+        model=transcriber.model,
+        version=transcriber.version,
+        licence=transcriber.licence,
+    )
+    vad, code = SileroVad(), 0
+    for request in requests:
+        try:
+            texts = list(transcribe(request, transcriber, run.vad, vad, run.asr.max_batch))
+            _say(type="transcript", id=request.id, **summary(texts))
+        except SourceError as error:
+            code = error.exit_code
+            _say(
+                type="error",
+                id=request.id,
+                subject=error.subject,
+                reason=error.reason,
+                remedy=error.remedy,
+            )
+    return code
+
+
+def read_requests(path: Path) -> list[Request]:
+    """Read a list of recordings.
+
+    Raises:
+        ConfigError: it is missing, or a line of it is no request.
+
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise ConfigError(str(path), f"cannot be read: {error.strerror}") from error
+    requests = []
+    for number, line in enumerate(lines, 1):
+        try:
+            requests.append(msgspec.json.decode(line, type=Request))
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"{path}:{number}", f"is no request: {error}", 'write {"id": "1", "path": "a.wav"}'
+            ) from error
+    return requests
+
+
+def transcribe(
+    request: Request, transcriber: Transcriber, config: VadConfig, vad: Vad, max_batch: int
+) -> Iterator[Text]:
+    """Yield the pieces of speech of a recording, in order, with their words.
+
+    Raises:
+        SourceError: it cannot be read, or breaks off.
+
+    """
+    waiting: list[Piece] = []
+    for piece in _pieces(request, config, vad):
+        waiting.append(piece)
+        if len(waiting) == max_batch:
+            yield from _said(waiting, transcriber)
+            waiting = []
+    if waiting:
+        yield from _said(waiting, transcriber)
+
+
+def summary(texts: Sequence[Text]) -> dict[str, Any]:
+    """Give what was said in a whole recording, and in each piece of it."""
+    said = [text.said for text in texts if text.said.text]
+    weighed = [(len(s.text.split()), s.confidence) for s in said if s.confidence is not None]
+    words = sum(count for count, _ in weighed)
+    return {
+        "text": " ".join(s.text for s in said),
+        "confidence": math.fsum(n * c for n, c in weighed) / words if words else None,
+        "language": said[0].language if said else "",
+        "pieces": [
+            {
+                "start_s": round(to_seconds(text.piece.start), 3),
+                "end_s": round(to_seconds(text.piece.end), 3),
+                "text": text.said.text,
+                "confidence": text.said.confidence,
+                "reason": text.said.reason,
+            }
+            for text in texts
+        ],
+    }
+
+
+def _said(pieces: Sequence[Piece], transcriber: Transcriber) -> Iterator[Text]:
+    said = transcriber.transcribe([Hearing(as_received(p.samples)) for p in pieces])
+    return (Text(piece, text) for piece, text in zip(pieces, said, strict=True))
+
+
+def as_received(samples: FloatArray) -> FloatArray:
+    """Give samples [n] as a node of the monitor receives them: rounded to 16 bits on the way."""
+    return samples_of(Payload.of(to_int16(samples)))
+
+
+def _pieces(request: Request, config: VadConfig, vad: Vad) -> Iterator[Piece]:
+    """Cut a recording as the monitor does; positions count from the beginning of the request."""
+    first = to_samples(request.start_s)
+    last = sys.maxsize if request.end_s is None else to_samples(request.end_s)
+    listener, position = Listener(config, 1, vad), 0
+    source = open_file(InputConfig(request.path), _LOG.warning)
+    try:
+        for chunk in source.chunks():
+            lost = _within(position, position + chunk.lost_samples, first, last)
+            position += chunk.lost_samples
+            if lost:
+                yield from (piece for _, piece in listener.skip(lost))
+            begin, end = max(0, first - position), max(0, last - position)
+            position += len(chunk.samples)
+            yield from (piece for _, piece in listener.feed(chunk.samples[begin:end]))
+            if position >= last:
+                break
+    finally:
+        source.close()
+    if position <= first:
+        raise SourceError(
+            request.path,
+            f"is over after {to_seconds(position):.1f} s, before the stretch asked for begins",
+            "check start_s",
+        )
+    yield from (piece for _, piece in listener.finish())
+
+
+def _within(start: int, end: int, first: int, last: int) -> int:
+    return max(0, min(end, last) - max(start, first))
+
+
+def _say(**values: Any) -> None:
+    sys.stdout.buffer.write(msgspec.json.encode(values) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(guarded("abhinaya transcribe", lambda: main(sys.argv[1:])))

@@ -1,0 +1,1 @@
+"""Who gets which task, and what the votes on a segment become: deciders and one loop."""

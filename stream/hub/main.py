@@ -1,0 +1,134 @@
+"""The hub process: the loop around the broker and its two sockets."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import zmq
+
+from abhinaya.stream.errors import WireError
+from abhinaya.stream.hub.broker import Broker
+from abhinaya.stream.hub.publisher import Outgoing
+from abhinaya.stream.settings import config as configuration
+from abhinaya.stream.settings.vote import load_combiner
+from abhinaya.stream.wire import sockets
+from abhinaya.stream.wire.child import Stop, run_child
+from abhinaya.stream.wire.codec import MAX_SAID_BYTES, Decoder, Encoder
+from abhinaya.stream.wire.messages import FromSink, Message, ToHub
+
+TICK_S = 0.02
+"""How often deadlines are looked at."""
+
+BURST = 64
+"""Messages read from one socket before the other gets its turn."""
+
+
+class Hub:
+    """Moves messages between the sockets and the broker.
+
+    Args:
+        broker: decides.
+        doors: the sockets.
+
+    """
+
+    def __init__(self, broker: Broker, doors: sockets.Hub) -> None:
+        self._broker = broker
+        self._sockets = {"workers": doors.workers, "sinks": doors.sinks}
+        self._encoder = Encoder()
+        self._decoders: dict[str, Decoder[Message]] = {
+            "workers": Decoder(ToHub, MAX_SAID_BYTES),
+            "sinks": Decoder(FromSink),
+        }
+
+    def run(self, stop: Stop) -> int:
+        """Serve until told to stop; give the exit code."""
+        poller = zmq.Poller()
+        for socket in self._sockets.values():
+            poller.register(socket, zmq.POLLIN)
+        next_tick = 0.0
+        while not stop.asked:
+            now = time.monotonic()
+            if now >= next_tick:
+                next_tick = now + TICK_S
+                self._send(self._broker.tick(now))
+            ready = dict(poller.poll(max(0, math.ceil(1000 * (next_tick - now)))))
+            for door, socket in self._sockets.items():
+                if socket in ready:
+                    self._receive(door)
+        self._send(self._broker.drain_nodes())
+        return 0
+
+    def _receive(self, door: str) -> None:
+        for _ in range(BURST):
+            frames = sockets.receive(self._sockets[door])
+            if frames is None:
+                return
+            try:
+                message = self._decoders[door].decode(frames[1:])
+            except WireError as error:
+                self._broker.refuse(error.reason)
+                continue
+            peer, now = frames[0].bytes, time.monotonic()
+            if door == "workers":
+                self._send(self._broker.from_worker(now, peer, message))
+            else:
+                self._send(self._broker.from_sink(now, peer, message))
+
+    def _send(self, out: Sequence[Outgoing]) -> None:
+        pending = list(out)
+        while pending:
+            lost: dict[bytes, None] = {}
+            for item in pending:
+                if item.peer in lost:
+                    continue
+                frames = self._encoder.encode(item.message)
+                if not sockets.send(self._sockets[item.door], frames, item.peer):
+                    lost[item.peer] = None
+            # what was meant for a lost peer may now go to another
+            now = time.monotonic()
+            pending = [more for peer in lost for more in self._broker.unreachable(now, peer)]
+
+
+def serve(
+    run: configuration.Config, endpoint: str, stop: Stop, keys: sockets.Keys | None = None
+) -> int:
+    """Bind `endpoint` and serve until told to stop; give the exit code.
+
+    Raises:
+        NetworkError: the endpoint is taken, malformed, or open to the network without keys.
+        ConfigError: the combiner has gone since the profile was loaded.
+
+    """
+    combiner = load_combiner(run.vote)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    doors = sockets.Hub(context, endpoint, keys)
+    try:
+        return Hub(Broker(run, f"{time.time_ns():x}", combiner), doors).run(stop)
+    finally:
+        doors.close()
+        context.term()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run as a child of the supervisor."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--directory", type=Path, required=True)
+    parser.add_argument("--lifeline", type=int, required=True)
+    args = parser.parse_args(argv)
+    run = configuration.decode((args.directory / "config.json").read_bytes())
+    return run_child(
+        "hub",
+        args.directory,
+        args.lifeline,
+        lambda stop: serve(run, f"ipc://{args.directory}", stop),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

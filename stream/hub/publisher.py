@@ -1,0 +1,105 @@
+"""What the hub tells its sinks, and what the recorder among them has not confirmed yet.
+
+Pure. The recorder is the one sink that writes things down; what it has not confirmed is kept and
+told again to the next.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from abhinaya.stream.wire.messages import Activity, Event, Message, NodeUp, Notice, StreamStarted
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message and the peer it goes to."""
+
+    door: Literal["workers", "sinks"]
+    peer: bytes
+    message: Message
+
+
+class Outlet:
+    """The sinks of a hub.
+
+    Args:
+        hub: incarnation of the hub.
+
+    """
+
+    def __init__(self, hub: str) -> None:
+        self._hub = hub
+        self._sinks: set[bytes] = set()
+        self._recorder: bytes | None = None
+        self._unconfirmed: deque[Notice] = deque()
+        self._number = 0
+        self._out: list[Outgoing] = []
+
+    def knows(self, peer: bytes) -> bool:
+        """Whether a peer has subscribed."""
+        return peer in self._sinks
+
+    def is_recorder(self, peer: bytes) -> bool:
+        """Whether a peer is the one that writes things down."""
+        return peer == self._recorder
+
+    def subscribe(self, peer: bytes, confirm: bool, present: Iterable[Event]) -> None:
+        """Take in a sink and tell it what is the case; a recorder also what none has confirmed."""
+        self._sinks.add(peer)
+        told = {_subject(notice.event) for notice in self._unconfirmed}
+        for event in present:
+            if not confirm or _subject(event) not in told:
+                self._send(peer, Notice(number=0, hub=self._hub, event=event))
+        if confirm:
+            self._recorder = peer
+            for notice in self._unconfirmed:
+                self._send(peer, notice)
+
+    def drop(self, peer: bytes) -> None:
+        """Forget a sink that is gone."""
+        self._sinks.discard(peer)
+        if peer == self._recorder:
+            self._recorder = None
+
+    def notify(self, event: Event) -> None:
+        """Tell every sink, and keep it until the recorder has confirmed."""
+        self._number += 1
+        notice = Notice(number=self._number, hub=self._hub, event=event)
+        self._unconfirmed.append(notice)
+        self._broadcast(notice)
+
+    def mention(self, event: Event | Activity) -> None:
+        """Tell every sink what need not be written down."""
+        self._broadcast(Notice(number=0, hub=self._hub, event=event))
+
+    def confirmed(self, number: int) -> list[Event | Activity]:
+        """Note that the recorder has written everything up to `number`; give what that was."""
+        events = []
+        while self._unconfirmed and self._unconfirmed[0].number <= number:
+            events.append(self._unconfirmed.popleft().event)
+        return events
+
+    def take(self) -> list[Outgoing]:
+        """Give what is to be sent since the last call."""
+        out, self._out = self._out, []
+        return out
+
+    def _broadcast(self, notice: Notice) -> None:
+        for peer in self._sinks:
+            self._send(peer, notice)
+
+    def _send(self, peer: bytes, message: Message) -> None:
+        self._out.append(Outgoing("sinks", peer, message))
+
+
+def _subject(event: Event | Activity) -> tuple[type[Event], str, str] | None:
+    """Give what a stream's or node's beginning is about."""
+    if isinstance(event, StreamStarted):
+        return StreamStarted, event.info.stream, ""
+    if isinstance(event, NodeUp):
+        return NodeUp, event.node, event.service
+    return None

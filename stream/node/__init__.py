@@ -1,0 +1,1 @@
+"""A worker process: tasks in, answers of its models out."""

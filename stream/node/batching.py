@@ -1,0 +1,131 @@
+"""How a node gathers tasks into batches.
+
+Pure. A batch closes when it is full, when its padded length would pass the limit, or when its
+oldest task has waited long enough. How long that is adapts to load: a node whose batches hold one
+task does not wait at all; the fuller they are, the nearer the wait comes to its limit.
+
+A part of a segment that is still spoken comes last: alone, and when there is nothing else to do.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec.structs import replace
+
+from abhinaya.stream.hub.dispatch_state import Key
+from abhinaya.stream.wire.messages import Task
+
+SMOOTHING: Final = 0.3
+"""Weight of the latest batch in the running estimate of load."""
+
+
+class Batcher:
+    """The tasks a node holds and has not begun.
+
+    Args:
+        max_batch: tasks in a batch.
+        max_padded_samples: longest task times number of tasks.
+        max_wait_s: longest wait of a task under full load.
+
+    """
+
+    def __init__(self, max_batch: int, max_padded_samples: int, max_wait_s: float) -> None:
+        self._max_batch = max_batch
+        self._max_padded_samples = max_padded_samples
+        self._max_wait_s = max_wait_s
+        self._tasks: dict[Key, tuple[float, Task]] = {}
+        self._parts: dict[Key, tuple[float, Task]] = {}
+        self._load = 0.0
+
+    def __len__(self) -> int:
+        return len(self._tasks) + len(self._parts)
+
+    def add(self, now: float, task: Task) -> None:
+        """Take in a task; one for more of a segment that has not been begun joins it."""
+        tasks, key = self._tasks if task.final else self._parts, (task.stream, task.sequence)
+        known = tasks.get(key)
+        if known is None or known[1].part != task.part:
+            tasks[key] = (now, task)
+        else:
+            tasks[key] = (known[0], _joined(known[1], task))
+
+    def cancel(self, key: Key, part: int = 0) -> list[Task]:
+        """Drop a part of a segment, or for part 0 whatever there is of it; give what was dropped.
+
+        It may not be here any more.
+        """
+        dropped = [] if part else [self._tasks.pop(key, None)]
+        if key in self._parts and part in (0, self._parts[key][1].part):
+            dropped.append(self._parts.pop(key))
+        return [entry[1] for entry in dropped if entry]
+
+    def clear(self) -> None:
+        """Drop all tasks."""
+        self._tasks.clear()
+        self._parts.clear()
+
+    def take(self, now: float) -> list[tuple[float, Task]]:
+        """Give the next batch as (arrival, task), sorted by length; empty if it should still fill.
+
+        To be called when the worker is idle.
+        """
+        if not self._tasks and self._parts:
+            return [self._parts.pop(next(iter(self._parts)))]
+        if not self._tasks or now < self._ripe_at():
+            return []
+        batch = self._fill()
+        for _, task in batch:
+            del self._tasks[task.stream, task.sequence]
+        share = (len(batch) - 1) / max(1, self._max_batch - 1)
+        self._load += SMOOTHING * (share - self._load)
+        return sorted(batch, key=lambda entry: _length(entry[1]))
+
+    def next_due(self) -> float | None:
+        """When `take` will give something, if nothing comes before; None without tasks."""
+        if not self._tasks and self._parts:
+            return next(iter(self._parts.values()))[0]
+        return self._ripe_at() if self._tasks else None
+
+    def _ripe_at(self) -> float:
+        oldest = min(arrival for arrival, _ in self._tasks.values())
+        longest = max(_length(task) for _, task in self._tasks.values())
+        one_more = len(self._tasks) + 1
+        if one_more > self._max_batch or longest * one_more > self._max_padded_samples:
+            return oldest  # waiting could not fill the batch any further
+        return oldest + self._max_wait_s * self._load
+
+    def _fill(self) -> list[tuple[float, Task]]:
+        """Choose the oldest task and those nearest to it in length: less padding, none starved."""
+        entries = sorted(self._tasks.values(), key=lambda entry: entry[0])
+        length = _length(entries[0][1])
+        others = sorted(entries[1:], key=lambda entry: abs(_length(entry[1]) - length))
+        batch = [entries[0]]
+        longest = length
+        for entry in others:
+            longest = max(longest, _length(entry[1]))
+            if len(batch) == self._max_batch:
+                break
+            if longest * (len(batch) + 1) > self._max_padded_samples:
+                break
+            batch.append(entry)
+        return batch
+
+
+def _length(task: Task) -> int:
+    return task.end - task.start
+
+
+def _joined(first: Task, second: Task) -> Task:
+    """Make one task of two on the same segment, for different services."""
+    handed = second if second.transcript is not None else first
+    return replace(
+        first,
+        services=tuple(dict.fromkeys((*first.services, *second.services))),
+        samples=first.samples or second.samples,
+        transcript=handed.transcript,
+        language=handed.language,
+        previous=max(first.previous, second.previous, key=len),
+        context=max(first.context, second.context, key=len),
+        states=first.states | second.states,
+    )

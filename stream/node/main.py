@@ -1,0 +1,258 @@
+"""A worker process: receive tasks, batch them, run the model, answer.
+
+The main thread does the network and beats; a second one runs the models, so that a model that hangs
+is seen as hung and a network that hangs as silent. The loop knows nothing of what the models do: it
+sends what each of them makes of a batch as soon as that is done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import zmq
+
+from abhinaya.stream.clock import to_samples
+from abhinaya.stream.errors import ModelError
+from abhinaya.stream.hub.dispatch_state import Key
+from abhinaya.stream.node.batching import Batcher
+from abhinaya.stream.node.worker import Adapter, Answer, Results, load_model
+from abhinaya.stream.settings import config as configuration
+from abhinaya.stream.settings.hosting import guests
+from abhinaya.stream.wire.child import Stop, drain, run_child, wake, wakeup
+from abhinaya.stream.wire.codec import MAX_STATES_BYTES, Decoder, Encoder
+from abhinaya.stream.wire.messages import (
+    Beat,
+    Cancel,
+    Drain,
+    Introduce,
+    Message,
+    Ready,
+    Refused,
+    Task,
+    ToNode,
+)
+from abhinaya.stream.wire.sockets import Keys, connect, receive, send, workers_endpoint
+
+IDLE_POLL_MS = 100
+
+
+class Worker:
+    """The thread that runs the models, one batch at a time."""
+
+    def __init__(self, work: Adapter, done: Callable[[], None]) -> None:
+        self._work = work
+        self._done = done
+        self._batches: queue.SimpleQueue[list[Task] | Key] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[Results | None] = queue.SimpleQueue()
+        self.since: float | None = None
+        """When the batch in progress was begun; None when idle."""
+        threading.Thread(target=self._loop, daemon=True).start()
+
+    def start(self, now: float, batch: list[Task]) -> None:
+        """Begin a batch; the worker must be idle."""
+        self.since = now
+        self._batches.put(batch)
+
+    def forget(self, key: Key) -> None:
+        """Have the parts of a segment forgotten, when the batch in progress is done."""
+        self._batches.put(key)
+
+    def results(self) -> Iterator[Results]:
+        """Yield what there is of the batch, each once; after the last the worker is idle."""
+        while not self._results.empty():
+            result = self._results.get_nowait()
+            if result is None:
+                self.since = None
+            else:
+                yield result
+
+    def _loop(self) -> None:
+        while True:
+            batch = self._batches.get()
+            if isinstance(batch, tuple):
+                self._work.forget(*batch)
+                continue
+            for results in self._work.run(batch):
+                self._results.put(results)
+                self._done()
+            self._results.put(None)
+            self._done()
+
+
+class Node:
+    """The loop of the main thread.
+
+    Args:
+        ready: how the node introduces itself.
+        work: what it does.
+        batcher: how it gathers tasks.
+        socket: connected to the hub.
+        beat_s: time between two beats.
+
+    """
+
+    def __init__(
+        self,
+        ready: Ready,
+        work: Adapter,
+        batcher: Batcher,
+        socket: zmq.Socket[bytes],
+        beat_s: float,
+    ) -> None:
+        self._ready = ready
+        self._batcher = batcher
+        self._socket = socket
+        self._beat_s = beat_s
+        self._encoder = Encoder()
+        self._decoder: Decoder[Message] = Decoder(ToNode, MAX_STATES_BYTES)
+        self._woken, self._wake = wakeup()
+        self._worker = Worker(work, lambda: wake(self._wake))
+        self._running: list[tuple[float, Task]] = []
+        self._introduced = False
+        self._draining = False
+
+    def run(self, stop: Stop) -> int:
+        """Work until drained or told to stop; give the exit code."""
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._woken, zmq.POLLIN)
+        next_beat = 0.0
+        while not (stop.asked or (self._draining and not self._running and not self._batcher)):
+            now = time.monotonic()
+            if now >= next_beat:
+                next_beat = now + self._beat_s
+                self._beat(now)
+            poller.poll(self._patience_ms(now, next_beat))
+            drain(self._woken)
+            while (frames := receive(self._socket)) is not None:
+                self._handle(self._decoder.decode(frames))
+            self._answer()
+            self._begin()
+        return 0
+
+    def _beat(self, now: float) -> None:
+        if not self._introduced:
+            self._introduced = self._send(self._ready)
+            return
+        since = self._worker.since
+        age = None if since is None else now - since
+        if not self._send(Beat(name=self._ready.node, work_age_s=age)):
+            self._introduced = False
+
+    def _patience_ms(self, now: float, next_beat: float) -> int:
+        due = self._batcher.next_due() if self._worker.since is None else None
+        until = next_beat if due is None else min(next_beat, due)
+        return max(0, min(IDLE_POLL_MS, math.ceil(1000 * (until - now))))
+
+    def _handle(self, message: Message) -> None:
+        if isinstance(message, Task):
+            self._batcher.add(time.monotonic(), message)
+        elif isinstance(message, Cancel):
+            self._cancel(message)
+        elif isinstance(message, Introduce):
+            # the hub does not know this node, so it does not want what an earlier hub asked for
+            self._batcher.clear()
+            self._introduced = self._send(self._ready)
+        elif isinstance(message, Drain):
+            self._draining = True
+        elif isinstance(message, Refused):
+            raise ModelError(self._ready.node, f"was refused by the hub: {message.reason}")
+
+    def _cancel(self, cancel: Cancel) -> None:
+        key = (cancel.stream, cancel.sequence)
+        for task in self._batcher.cancel(key, cancel.part):
+            for service in self._ready.gives:
+                if service.name in task.services:
+                    answer = Answer(failure="cancelled")
+                    self._send(answer.message(task, service, 0.0, 0.0, 1))
+        if not cancel.part:
+            self._worker.forget(key)
+
+    def _begin(self) -> None:
+        if self._worker.since is None:
+            now = time.monotonic()
+            self._running = self._batcher.take(now)
+            if self._running:
+                self._worker.start(now, [task for _, task in self._running])
+
+    def _answer(self) -> None:
+        begun = self._worker.since
+        for results in self._worker.results():
+            assert begun is not None
+            run_ms, size = 1000 * results.run_s, len(results.answers)
+            for place, answer in results.answers.items():
+                arrival, task = self._running[place]
+                queue_ms = 1000 * (begun - arrival)
+                self._send(answer.message(task, results.service, queue_ms, run_ms, size))
+        if self._worker.since is None:
+            self._running = []
+
+    def _send(self, message: Message) -> bool:
+        return send(self._socket, self._encoder.encode(message))
+
+
+def serve(
+    run: configuration.Config,
+    name: str,
+    service: str,
+    endpoint: str,
+    stop: Stop,
+    keys: Keys | None = None,
+) -> int:
+    """Load what `service` and its guests need, connect, and work until told to stop; give 0.
+
+    Raises:
+        AbhinayaError: one of them cannot be loaded, or is refused: then none of them works.
+
+    """
+    worker = _worker_config(run, service)
+    names = [service, *guests(run.voters, service)]
+    work = Adapter([load_model(each, _worker_config(run, each)) for each in names])
+    ready = Ready(
+        node=name, incarnation=str(os.getpid()), gives=work.gives, credits=2 * worker.max_batch
+    )
+    batcher = Batcher(worker.max_batch, to_samples(worker.max_padded_s), worker.max_wait_ms / 1000)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    socket = connect(context, workers_endpoint(endpoint), name, keys)
+    try:
+        return Node(ready, work, batcher, socket, run.supervise.beat_s).run(stop)
+    finally:
+        socket.close()
+        context.term()
+
+
+def _worker_config(run: configuration.Config, service: str) -> configuration.WorkerConfig:
+    own = {"asr": run.asr, "refiner": run.refiner}
+    worker = own.get(service) or run.voters.get(service)
+    if worker is None:
+        raise ModelError(service, f"is no service of profile {run.profile!r}")
+    return worker
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run as a child of the supervisor."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--directory", type=Path, required=True)
+    parser.add_argument("--lifeline", type=int, required=True)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--service", required=True)
+    args = parser.parse_args(argv)
+    run = configuration.decode((args.directory / "config.json").read_bytes())
+    return run_child(
+        args.name,
+        args.directory,
+        args.lifeline,
+        lambda stop: serve(run, args.name, args.service, f"ipc://{args.directory}", stop),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,357 @@
+"""What a node does with a batch: the seam between the wire and the models."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from msgspec.structs import replace
+
+from abhinaya.models import registry
+from abhinaya.models.asr import Hearing, Transcriber, Transcription, load_transcriber
+from abhinaya.models.base import Ballot, Card, Utterance, Voter
+from abhinaya.models.errors import ModelError as FaultyModelError
+from abhinaya.models.trial import attempt, utterance
+from abhinaya.stream.clock import INT16_FULL_SCALE
+from abhinaya.stream.errors import AbhinayaError, ModelError
+from abhinaya.stream.hub.task_inputs import Said
+from abhinaya.stream.settings.config import WorkerConfig
+from abhinaya.stream.wire.messages import (
+    Failed,
+    Payload,
+    Service,
+    Task,
+    Transcript,
+    Vote,
+    Word,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of one task: exactly one of the three."""
+
+    ballot: Ballot | None = None
+    transcription: Transcription | None = None
+    failure: str = ""
+    retry: bool = False
+    """Whether another try could end a failure."""
+    state: bytes = b""
+    """Of the model, with a failure; the others carry it themselves."""
+
+    def message(
+        self, task: Task, service: Service, queue_ms: float, run_ms: float, batch_size: int
+    ) -> Vote | Transcript | Failed:
+        """Return the answer as it travels."""
+        if self.ballot is not None:
+            return Vote(
+                stream=task.stream,
+                sequence=task.sequence,
+                voter=service.name,
+                label=self.ballot.label,
+                probabilities=self.ballot.probabilities,
+                part=task.part,
+                model=service.model,
+                version=service.version,
+                queue_ms=queue_ms,
+                run_ms=run_ms,
+                batch_size=batch_size,
+                state=self.ballot.state,
+            )
+        if self.transcription is not None:
+            text = self.transcription
+            return Transcript(
+                stream=task.stream,
+                sequence=task.sequence,
+                text=text.text,
+                translation=text.translation,
+                confidence=text.confidence,
+                language=text.language,
+                language_probability=text.language_probability,
+                words=tuple(
+                    Word(
+                        text=word.text,
+                        start=task.start + word.start,
+                        end=task.start + word.end,
+                        confidence=word.confidence,
+                    )
+                    for word in text.words
+                ),
+                reason=text.reason,
+                part=task.part,
+                stable=_stable(text, task.final),
+                model=service.model,
+                queue_ms=queue_ms,
+                run_ms=run_ms,
+                batch_size=batch_size,
+                state=text.state,
+            )
+        return Failed(
+            stream=task.stream,
+            sequence=task.sequence,
+            service=service.name,
+            part=task.part,
+            reason=self.failure,
+            retry=self.retry,
+            state=self.state,
+        )
+
+
+class Model(Protocol):
+    """One of the services of a node."""
+
+    service: Service
+    """What it needs and gives."""
+
+    def run(self, batch: Sequence[Task]) -> list[Answer]:
+        """Give one answer for each task, in the same order."""
+        ...
+
+    def forget(self, stream: str, sequence: int) -> None:
+        """Drop what is kept of the parts of a segment."""
+        ...
+
+
+class Voting:
+    """A voter at work."""
+
+    def __init__(self, name: str, voter: Voter) -> None:
+        card: Card = voter.card
+        self._voter = voter
+        self.service = Service(
+            name=name,
+            kind="vote",
+            needs=tuple(sorted(card.needs)),
+            labels=card.labels,
+            model=card.model,
+            version=card.version,
+            licence=card.licence,
+            noncommercial=card.noncommercial,
+            context_turns=card.context_turns,
+            stateful=card.stateful,
+            trial_ms=None if card.served else _trial_ms(lambda: attempt(voter).again_ms),
+        )
+
+    def run(self, batch: Sequence[Task]) -> list[Answer]:
+        """Let the voter vote."""
+        return [
+            Answer(ballot=vote)
+            if isinstance(vote, Ballot)
+            else Answer(failure=vote.reason, state=vote.state)
+            for vote in self._voter.vote([self._utterance(task) for task in batch])
+        ]
+
+    def forget(self, stream: str, sequence: int) -> None:
+        """Do nothing: a voter keeps nothing of a segment."""
+
+    def _utterance(self, task: Task) -> Utterance:
+        needs, turns = self.service.needs, self.service.context_turns
+        return Utterance(
+            samples=samples_of(task.samples if "audio" in needs else None),
+            state=task.states.get(self.service.name, b""),
+            transcript=task.transcript or "" if "transcript" in needs else "",
+            language=task.language if "transcript" in needs else "",
+            context=task.context[-turns:] if turns else (),
+            choices=task.choices,
+        )
+
+
+class Transcribing:
+    """A transcriber at work."""
+
+    def __init__(self, name: str, transcriber: Transcriber) -> None:
+        self._transcriber = transcriber
+        self.service = Service(
+            name=name,
+            kind="transcript",
+            needs=("audio",),
+            model=transcriber.model,
+            version=transcriber.version,
+            licence=transcriber.licence,
+            noncommercial=transcriber.noncommercial,
+            context_turns=transcriber.context_turns,
+            stateful=transcriber.stateful,
+            trial_ms=None if transcriber.incremental else _trial_ms(self._try),
+            incremental=transcriber.incremental,
+        )
+
+    def run(self, batch: Sequence[Task]) -> list[Answer]:
+        """Let the transcriber transcribe."""
+        texts = self._transcriber.transcribe([self._hearing(task) for task in batch])
+        return [Answer(transcription=text) for text in texts]
+
+    def forget(self, stream: str, sequence: int) -> None:
+        """Let the transcriber drop what it keeps of a segment."""
+        self._transcriber.forget(stream, sequence)
+
+    def _hearing(self, task: Task) -> Hearing:
+        return Hearing(
+            samples=samples_of(task.samples),
+            stream=task.stream,
+            sequence=task.sequence,
+            final=task.final,
+            previous=" ".join(task.previous),
+            state=task.states.get(self.service.name, b""),
+        )
+
+    def _try(self) -> float:
+        """Let it hear a second of noise twice: the first time is slow, the second counts."""
+        for _ in range(2):
+            begun = time.perf_counter()
+            self._transcriber.transcribe([Hearing(utterance().samples, final=False)])
+            took_ms = 1000 * (time.perf_counter() - begun)
+            self._transcriber.forget("", 0)
+        return took_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What one service of a node has made of the tasks of a batch that ask for it."""
+
+    service: Service
+    run_s: float
+    answers: Mapping[int, Answer]
+    """By the task's place in the batch."""
+
+
+class Adapter:
+    """What a node runs: the transcriber first, then the voters, with its words.
+
+    Args:
+        models: of the services that the node gives.
+
+    """
+
+    def __init__(self, models: Sequence[Model]) -> None:
+        self._models = sorted(models, key=lambda model: model.service.kind != "transcript")
+        self.gives = tuple(model.service for model in self._models)
+
+    def run(self, batch: Sequence[Task]) -> Iterator[Results]:
+        """Yield what each service makes of a batch, as soon as it is done."""
+        tasks = list(batch)
+        mute: dict[int, Answer] = {}
+        """Tasks whose transcript failed, and how."""
+        for model in self._models:
+            service = model.service
+            wanted = [i for i, task in enumerate(tasks) if service.name in task.services]
+            lost = [i for i in wanted if i in mute and "transcript" in service.needs]
+            ready = [i for i in wanted if i not in lost]
+            if not wanted:
+                continue
+            begun = time.monotonic()
+            answers = dict(zip(ready, run_safely(model, [tasks[i] for i in ready]), strict=True))
+            run_s = time.monotonic() - begun
+            yield Results(service, run_s, answers | {i: mute[i] for i in lost})
+            if service.kind != "transcript":
+                continue
+            for i, answer in answers.items():
+                if answer.transcription is None:
+                    failure = f"no transcript: {answer.failure}"
+                    mute[i] = Answer(failure=failure, retry=answer.retry)
+                else:
+                    text = answer.transcription
+                    said = Said.of(text.text, text.translation, text.language)
+                    tasks[i] = replace(tasks[i], transcript=said.english, language=said.language)
+
+    def forget(self, stream: str, sequence: int) -> None:
+        """Drop what is kept of the parts of a segment; who fails at that does not end the node."""
+        for model in self._models:
+            try:
+                model.forget(stream, sequence)
+            except Exception as error:
+                print(f"could not forget: {_named(error)}", file=sys.stderr, flush=True)
+
+
+def run_safely(model: Model, batch: Sequence[Task]) -> list[Answer]:
+    """Run a batch; if that fails, run its tasks alone, so that one bad task harms no other."""
+    if not batch:
+        return []
+    try:
+        answers = model.run(batch)
+        if len(answers) != len(batch):
+            raise ValueError(f"{len(answers)} answers came for {len(batch)} tasks")
+        return answers
+    except Exception as error:  # whatever a model raises must not end the node
+        if len(batch) > 1:
+            return [answer for task in batch for answer in run_safely(model, [task])]
+        print(f"{model.service.name} failed: {_named(error)}", file=sys.stderr, flush=True)
+        return [Answer(failure=f"{type(error).__name__}: {str(error)[:200]}", retry=True)]
+
+
+def load_model(service: str, worker: WorkerConfig) -> Model:
+    """Load the model of a service.
+
+    Raises:
+        ModelError: it is unknown, missing or damaged, or its options do not fit.
+
+    """
+    if service == "asr":
+        return Transcribing(service, transcriber_of(worker))
+    with _translated(service, worker):
+        return Voting(service, registry.load(worker.model, worker.options))
+
+
+def transcriber_of(worker: WorkerConfig) -> Transcriber:
+    """Load a transcriber.
+
+    Raises:
+        ModelError: it is unknown, missing or damaged, or its options do not fit.
+
+    """
+    with _translated("asr", worker):
+        return load_transcriber(worker.model, worker.options)
+
+
+@contextlib.contextmanager
+def _translated(service: str, worker: WorkerConfig) -> Iterator[None]:
+    """Turn what loading a model raises into an error of this program."""
+    try:
+        yield
+    except AbhinayaError:
+        raise
+    except FaultyModelError as error:
+        raise ModelError(
+            f"{service} ({worker.model})",
+            f"cannot be loaded: {error.subject}: {error.reason}",
+            error.remedy,
+        ) from error
+    except Exception as error:  # models know nothing of this program's errors
+        raise ModelError(
+            f"{service} ({worker.model})",
+            f"cannot be loaded: {error}",
+            f"check the options of {service} in the profile",
+        ) from error
+
+
+def samples_of(payload: Payload | None) -> npt.NDArray[np.float32]:
+    """Give samples [n] as float32 in [-1, 1]; none as an empty array."""
+    if payload is None:
+        return np.zeros(0, np.float32)
+    array: npt.NDArray[Any] = payload.array()
+    if array.dtype == np.int16:
+        return array.astype(np.float32) / INT16_FULL_SCALE
+    return array
+
+
+def _stable(transcription: Transcription, final: bool) -> int:
+    words = len(transcription.words) or len(transcription.text.split())
+    return words if final else min(max(0, transcription.stable), words)
+
+
+def _trial_ms(trial: Callable[[], float]) -> float | None:
+    """Let a model work before it counts, and tell how long that took."""
+    try:
+        return trial()
+    except Exception as error:  # what is wrong with it will show with the first segment
+        print(f"the trial failed: {_named(error)}", file=sys.stderr, flush=True)
+        return None
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

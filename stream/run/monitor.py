@@ -1,0 +1,393 @@
+"""One run: a hub, its nodes, its fronts, and the loop that records and supervises them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+
+from abhinaya.stream.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    AbhinayaError,
+    ModelError,
+    NetworkError,
+    ProcessError,
+)
+from abhinaya.stream.front.main import Assignment
+from abhinaya.stream.run.plan import Input, Plan, Supply
+from abhinaya.stream.run.recorder import Recorder
+from abhinaya.stream.run.supervisor import Death, Spec, Stage, Supervisor, node_specs
+from abhinaya.stream.settings import config as configuration
+from abhinaya.stream.settings.hosting import guests
+from abhinaya.stream.sinks.base import Sink, Ticks, tell
+from abhinaya.stream.sinks.open import Observer
+from abhinaya.stream.sources.address import is_address
+from abhinaya.stream.wire.messages import (
+    Activity,
+    Event,
+    FrontDown,
+    NodeDown,
+    NodeUp,
+    Remark,
+    Status,
+    StreamEnded,
+    StreamStarted,
+)
+
+HUB = "hub"
+POLL_S = 0.05
+
+
+@dataclass(slots=True)
+class _Interrupts:
+    """Ctrl-C, counted."""
+
+    count: int = 0
+
+    def __call__(self, _signal: int, _frame: FrameType | None) -> None:
+        self.count += 1
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What the loop has to remember."""
+
+    faults: list[AbhinayaError] = field(default_factory=list)
+    fronts_started: bool = False
+    draining_since: float | None = None
+    buried: dict[str, float] = field(default_factory=dict)
+    """When a front was given up."""
+    live: set[str] = field(default_factory=set)
+    """Fronts whose streams run by themselves."""
+    broken: set[str] = field(default_factory=set)
+    """Fronts of which a stream did not come to its own end."""
+    given_up: set[str] = field(default_factory=set)
+    """Services without a node."""
+
+
+class Run:
+    """The loop.
+
+    Args:
+        plan: what to run.
+        directory: private to this run.
+        sinks: where events go.
+        observer: who is told the rest.
+        wall_clock: Unix seconds.
+
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        directory: Path,
+        sinks: Sequence[Sink],
+        observer: Observer,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._plan = plan
+        self._directory = directory
+        self._sinks = sinks
+        self._observer = observer
+        self._wall_clock = wall_clock
+        self._supervise = plan.config.supervise
+        self.supervisor = Supervisor(self._supervise, directory)
+        self._endpoint, self._keys, self._who = f"ipc://{directory}", None, ""
+        if plan.remote:
+            # among the clients of one hub, names tell the machines apart
+            self._who = f"{socket.gethostname()}-{os.getpid()}-"
+            self._endpoint, self._keys = plan.remote.endpoint, plan.remote.keys
+        self._count = itertools.count()
+        self._assignments = [self._assignment(item) for item in plan.inputs]
+        self._recorder = Recorder(self._endpoint, f"{self._who}recorder", self._keys)
+        self._progress = _Progress()
+        self._interrupts = _Interrupts()
+
+    def run(self) -> int:
+        """Run to the end of every input; give the exit code.
+
+        Raises:
+            AbhinayaError: the run cannot go on.
+
+        """
+        previous = [
+            (s, signal.signal(s, self._interrupts)) for s in (signal.SIGINT, signal.SIGTERM)
+        ]
+        (self._directory / "config.json").write_bytes(configuration.encode(self._plan.config))
+        patience_s = 0.0
+        try:
+            self._start_services()
+            while not self._finished():
+                for event in self._recorder.poll(POLL_S):
+                    self._tell(event)
+                self._look_after()
+                self._tick()
+            patience_s = 3.0 if self._interrupts.count < 2 else 0.0
+            return self._exit_code()
+        finally:
+            self._recorder.close()
+            self.supervisor.stop(patience_s)
+            for number, handler in previous:
+                signal.signal(number, handler)
+
+    # --- starting ---------------------------------------------------------------------------------
+
+    def _start_services(self) -> None:
+        if self._plan.remote:
+            return
+        self.supervisor.start(Spec(HUB, "abhinaya.stream.hub.main"))
+        voters = self._plan.config.voters
+        for service, worker in self._services():
+            shared = guests(voters, service)
+            for spec in () if worker.host else node_specs(service, worker.replicas, shared):
+                self.supervisor.start(spec)
+
+    def _services(self) -> Iterator[tuple[str, configuration.WorkerConfig]]:
+        if self._plan.config.asr is not None:
+            yield "asr", self._plan.config.asr
+        yield from self._plan.config.voters.items()
+        if self._plan.config.refiner is not None:
+            yield "refiner", self._plan.config.refiner
+
+    def _start_fronts(self) -> None:
+        self._progress.fronts_started = True
+        for assignment in self._assignments:
+            self._start_front(assignment)
+        if self._plan.supply is not None:
+            self._plan.supply.start()
+
+    def _assignment(self, item: Input) -> Assignment:
+        keys = self._keys
+        return Assignment(
+            front=f"{self._who}front-{next(self._count)}",
+            endpoint=self._endpoint,
+            keys=(str(keys.directory.absolute()), keys.name) if keys else None,
+            input=item.config,
+            name=item.name,
+        )
+
+    def _start_front(self, assignment: Assignment) -> None:
+        self._assign(assignment)
+        self.supervisor.start(
+            Spec(
+                assignment.front,
+                "abhinaya.stream.front.main",
+                ("--name", assignment.front),
+                # what a dead process had read of a pipe, nobody can read again
+                restarts=assignment.input.what != "-",
+                reads_stdin=assignment.input.what == "-",
+            )
+        )
+
+    def _assign(self, assignment: Assignment) -> None:
+        """Write down what a front is to do, and how far its streams have come."""
+        standings = self._recorder.ledger.standings(assignment.front)
+        current = msgspec.structs.replace(assignment, standings=standings)
+        path = self._directory / f"{assignment.front}.json"
+        path.write_bytes(msgspec.json.encode(current))
+
+    # --- going on ---------------------------------------------------------------------------------
+
+    def _tell(self, event: Event | Activity) -> None:
+        match event:
+            case Status(nodes=nodes, fronts=fronts):
+                for name in (HUB, *(load.node for load in nodes), *fronts):
+                    self.supervisor.ready(name)
+            case NodeUp():
+                self._check_licence(event)
+                self.supervisor.ready(event.node)
+            case NodeDown(node=name, incarnation=incarnation, reason=reason):
+                self.supervisor.doom(name, incarnation, reason)
+            case FrontDown(front=name, incarnation=incarnation, reason=reason):
+                self.supervisor.doom(name, incarnation, reason)
+            case StreamStarted(info=info) if info.live:
+                self._progress.live.add(info.front)
+            case _:
+                pass
+        tell(self._sinks, event, self._wall_clock())
+        if isinstance(event, StreamEnded):
+            self._note_end(event)
+
+    def _note_end(self, event: StreamEnded) -> None:
+        """Tell the supply, once the ends of all streams of an input are written."""
+        front = self._recorder.ledger.front_of(event.stream)
+        if event.reason:
+            self._progress.broken.add(front)
+        for assignment in self._assignments:
+            if assignment.front == front and self._is_over(assignment):
+                self._release(assignment, whole=front not in self._progress.broken)
+
+    def _release(self, assignment: Assignment, whole: bool) -> None:
+        if self._plan.supply is not None:
+            self._plan.supply.ended(assignment.name, whole)
+
+    def _resupply(self, supply: Supply) -> None:
+        """Begin with what has come up; tell what went wrong with what has not."""
+        for text in supply.news():
+            tell(self._sinks, Remark(source="feeds", text=text), self._wall_clock())
+        for fault in supply.faults():
+            self._observer.trouble(str(fault))
+            self._progress.faults.append(fault)
+        if self._progress.draining_since is not None:
+            return
+        for name, config in supply.take():
+            assignment = self._assignment(Input(name, config))
+            self._assignments.append(assignment)
+            self._start_front(assignment)
+
+    def _tick(self) -> None:
+        now = self._wall_clock()
+        for sink in self._sinks:
+            if isinstance(sink, Ticks):
+                sink.tick(now)
+
+    def _check_licence(self, node: NodeUp) -> None:
+        if not node.noncommercial or self._plan.accept_noncommercial:
+            return
+        # the models of the package say so at each start; others must be accepted
+        if self._plan.config.profile != configuration.EMBEDDED:
+            raise ModelError(
+                f"{node.service} ({node.model})",
+                f"has a licence that forbids commercial use: {node.licence}",
+                "use --accept-noncommercial if yours is none",
+            )
+
+    def _look_after(self) -> None:
+        now = time.monotonic()
+        silent = now - self._recorder.heard > self._supervise.silent_s
+        if silent and self._plan.remote:
+            raise NetworkError(
+                self._endpoint, "the hub does not answer", "is it running, and are the keys right?"
+            )
+        if silent and self.supervisor.stages()[HUB] is Stage.READY:
+            self.supervisor.doom(HUB, "", "was silent")
+        for death in self.supervisor.tick(now):
+            self._mourn(death)
+        stages = self.supervisor.stages()
+        if not self._progress.fronts_started:
+            waiting = [s for s in stages.values() if s in (Stage.STARTING, Stage.WAITING)]
+            if waiting:
+                self._observer.loading(stages)
+            else:
+                self._start_fronts()
+        for assignment in self._assignments if self._progress.fronts_started else ():
+            stage = self.supervisor.stages()[assignment.front]
+            if stage is Stage.READY and self._is_over(assignment):
+                self.supervisor.dismiss(assignment.front)
+        self._drain(now)
+        if self._plan.supply is not None and self._progress.fronts_started:
+            self._resupply(self._plan.supply)
+
+    def _mourn(self, death: Death) -> None:
+        if death.error is None:
+            return
+        self._observer.trouble(f"{death.error}" + ("" if death.final else "; starting it again"))
+        if death.name == HUB:
+            if death.final:
+                raise death.error
+            self._recorder.forget_hub()
+            # a new hub does not know who is frozen: everyone has to show up again
+            self.supervisor.doubt()
+            return
+        gone = death.services if death.final and self._none_left(death.services) else ()
+        self._progress.given_up.update(gone)
+        self._recorder.died(death.name, death.error.reason, death.final, gone)
+        if death.final:
+            self._progress.faults.append(death.error)
+            self._progress.buried[death.name] = time.monotonic()
+        for assignment in self._assignments:
+            if assignment.front == death.name and death.final:
+                self._release(assignment, whole=False)
+            elif assignment.front == death.name:
+                self._assign(assignment)
+        if self._progress.given_up >= set(self._plan.config.voters):
+            raise death.error
+
+    def _none_left(self, services: Sequence[str]) -> bool:
+        if not services:
+            return False
+        stages, service = self.supervisor.stages(), services[0]
+        replicas = dict(self._services())[service].replicas
+        return all(
+            stages.get(spec.name) is Stage.GIVEN_UP for spec in node_specs(service, replicas)
+        )
+
+    def _drain(self, now: float) -> None:
+        """After Ctrl-C, let open segments finish, for a while."""
+        progress = self._progress
+        if self._interrupts.count and progress.draining_since is None:
+            progress.draining_since = now
+            fronts = [a.front for a in self._assignments] if progress.fronts_started else []
+            self.supervisor.ask_to_stop(fronts)
+
+    def _finished(self) -> bool:
+        progress = self._progress
+        if self._interrupts.count >= 2:
+            return True
+        if progress.draining_since is not None:
+            overdue = time.monotonic() - progress.draining_since > self._supervise.drain_s
+            if overdue or not progress.fronts_started:
+                return True
+        if not progress.fronts_started:
+            return False
+        supply = self._plan.supply
+        if supply is not None and progress.draining_since is None and not supply.over:
+            return False
+        stages = self.supervisor.stages()
+        return all(self._front_is_done(a, stages[a.front]) for a in self._assignments)
+
+    def _is_over(self, assignment: Assignment) -> bool:
+        ledger = self._recorder.ledger
+        return ledger.begun(assignment.front) and ledger.over(assignment.front)
+
+    def _front_is_done(self, assignment: Assignment, stage: Stage) -> bool:
+        if stage not in (Stage.ENDED, Stage.GIVEN_UP):
+            return False
+        # if the hub died with the front, nobody is left to tell the end of its streams
+        buried = self._progress.buried.get(assignment.front, math.inf)
+        overdue = time.monotonic() - buried > self._supervise.drain_s
+        return overdue or self._recorder.ledger.over(assignment.front)
+
+    def _exit_code(self) -> int:
+        if self._interrupts.count:
+            once = self._interrupts.count == 1
+            return EXIT_OK if once and self._is_endless() else EXIT_INTERRUPTED
+        sources = [f for f in self._progress.faults if not isinstance(f, ProcessError)]
+        faults = sources or self._progress.faults
+        return faults[0].exit_code if faults else EXIT_OK
+
+    def _is_endless(self) -> bool:
+        """Whether nothing but Ctrl-C would have ended it, so that this is no interruption."""
+        if self._plan.supply is not None:
+            return self._plan.follows
+        live = self._progress.live
+        return all(
+            a.input.what == "mic"
+            or (is_address(a.input.what) and a.front in live and not a.input.realtime)
+            for a in self._assignments
+        )
+
+
+@contextmanager
+def run_directory() -> Iterator[Path]:
+    """Make a private directory for sockets and logs, and remove it at the end."""
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    usable = base if base and os.access(base, os.W_OK) else None
+    directory = Path(tempfile.mkdtemp(prefix="abhinaya-", dir=usable))
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)

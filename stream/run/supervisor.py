@@ -1,0 +1,282 @@
+"""Starts, watches, restarts and ends the processes of a run.
+
+`Lives` decides when a dead process is started again and when that is given up; `Supervisor` does
+it. No process outlives the supervisor: each child leaves when the pipe to it closes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+from typing import Final
+
+from abhinaya.stream.errors import AbhinayaError, ModelError, ProcessError, SourceError
+from abhinaya.stream.settings.config import SuperviseConfig
+from abhinaya.stream.wire.child import read_epitaph
+
+GRACE_S = 1.0
+"""What a process that is to be killed has to leave by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A process to run."""
+
+    name: str
+    module: str
+    """`python -m` of it."""
+    arguments: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
+    """What it gives, if it is a node."""
+    restarts: bool = True
+    """Whether a new process can take over from one that died."""
+    reads_stdin: bool = False
+
+
+MEMORY: Final = {"MALLOC_ARENA_MAX": "1"}
+"""glibc gives each thread a heap of its own that keeps what it has ever held; with one for all an
+input takes 8 MB less, and its two threads hardly wait for each other. What the user sets, wins."""
+
+
+class Stage(Enum):
+    """Where a process stands in its life."""
+
+    STARTING = auto()
+    READY = auto()
+    WAITING = auto()
+    """Dead, and to be started again."""
+    ENDED = auto()
+    GIVEN_UP = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """A process has ended."""
+
+    name: str
+    services: tuple[str, ...]
+    error: AbhinayaError | None
+    """None if it ended as it should."""
+    final: bool
+    """Whether it stays dead."""
+
+
+class Lives:
+    """When a process that died is started again; None once it has died too often.
+
+    Args:
+        config: how often, and with what back-off.
+
+    """
+
+    def __init__(self, config: SuperviseConfig) -> None:
+        self._config = config
+        self._deaths: list[float] = []
+
+    def next_start(self, now: float) -> float | None:
+        """Note a death; give the time of the next start."""
+        window = self._config.restart_window_s
+        self._deaths = [t for t in self._deaths if now - t < window] + [now]
+        if len(self._deaths) > self._config.restarts:
+            return None
+        return now + self._config.backoff_s * 2.0 ** (len(self._deaths) - 1)
+
+
+@dataclass(slots=True)
+class _Child:
+    spec: Spec
+    lives: Lives
+    stage: Stage = Stage.WAITING
+    process: subprocess.Popen[bytes] | None = None
+    start_at: float = 0.0
+    ready_by: float = 0.0
+    doomed_at: float | None = None
+    doom: str = ""
+    """Why it is being killed."""
+    stopping: bool = False
+    """Asked to leave: however it does, it is not started again."""
+
+
+class Supervisor:
+    """The processes of one run.
+
+    Args:
+        config: patience.
+        directory: private; logs, sockets and last words go there.
+
+    """
+
+    def __init__(self, config: SuperviseConfig, directory: Path) -> None:
+        self._config = config
+        self._directory = directory
+        self._children: dict[str, _Child] = {}
+        self._lifeline, self._held = os.pipe()
+        os.set_inheritable(self._lifeline, True)
+
+    def start(self, spec: Spec) -> None:
+        """Start a process and keep it running."""
+        child = _Child(spec, Lives(self._config))
+        self._children[spec.name] = child
+        self._launch(child)
+
+    def ready(self, name: str) -> None:
+        """Note that a process is ready for work."""
+        child = self._children.get(name)
+        if child is not None and child.stage is Stage.STARTING:
+            child.stage = Stage.READY
+
+    def doubt(self) -> None:
+        """Take nobody for ready any more: whoever is not heard of soon has died unnoticed."""
+        by = time.monotonic() + 3 * self._config.silent_s
+        for child in self._children.values():
+            if child.stage is Stage.READY:
+                child.stage, child.ready_by = Stage.STARTING, by
+
+    def dismiss(self, name: str) -> None:
+        """See to it that a process that has nothing left to do is gone soon."""
+        child = self._children[name]
+        if child.process is not None and child.doomed_at is None:
+            child.stopping = True
+            child.doomed_at, child.doom = time.monotonic() + GRACE_S, "had nothing left to do"
+
+    def doom(self, name: str, incarnation: str, reason: str) -> None:
+        """Kill a process that others have found silent or stuck, unless it is a new one by now."""
+        child = self._children.get(name)
+        if child is None or child.process is None or child.doomed_at is not None:
+            return
+        if incarnation in ("", str(child.process.pid)):
+            child.doomed_at, child.doom = time.monotonic() + GRACE_S, reason
+
+    def tick(self, now: float) -> list[Death]:
+        """Look after all processes; give who has died since."""
+        deaths = []
+        for child in self._children.values():
+            if child.stage is Stage.WAITING and now >= child.start_at:
+                self._launch(child)
+            if child.process is None:
+                continue
+            self._hasten(child, now)
+            code = child.process.poll()
+            if code is not None:
+                deaths.append(self._bury(child, code, now))
+        return deaths
+
+    def stages(self) -> dict[str, Stage]:
+        """Where each process stands."""
+        return {name: child.stage for name, child in self._children.items()}
+
+    def pid(self, name: str) -> int | None:
+        """Process id, if it runs."""
+        process = self._children[name].process
+        return None if process is None else process.pid
+
+    def ask_to_stop(self, names: Iterable[str]) -> None:
+        """Ask processes to finish and leave; they are not started again."""
+        for name in names:
+            child = self._children[name]
+            child.stopping = True
+            if child.process is not None:
+                child.process.send_signal(signal.SIGTERM)
+            elif child.stage is Stage.WAITING:
+                child.stage = Stage.ENDED
+
+    def stop(self, patience_s: float) -> None:
+        """End every process: politely, then not."""
+        running = [c for c in self._children.values() if c.process is not None]
+        for child in running:
+            assert child.process is not None
+            child.process.terminate()
+        deadline = time.monotonic() + patience_s
+        for child in running:
+            assert child.process is not None
+            try:
+                child.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.process.kill()
+                child.process.wait()
+            child.process = None
+            child.stage = Stage.ENDED
+        os.close(self._held)
+        os.close(self._lifeline)
+
+    def _launch(self, child: _Child) -> None:
+        spec = child.spec
+        # -P keeps the working directory out of the import path
+        command = [sys.executable, "-P", "-m", spec.module]
+        command += ["--directory", str(self._directory), "--lifeline", str(self._lifeline)]
+        command += spec.arguments
+        try:
+            with (self._directory / f"{spec.name}.log").open("ab") as log:
+                child.process = subprocess.Popen(  # noqa: S603 - our own modules
+                    command,
+                    stdin=None if spec.reads_stdin else subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=MEMORY | os.environ,
+                    pass_fds=[self._lifeline],
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise ProcessError(spec.name, f"cannot be started: {error.strerror}") from error
+        child.stage, child.doom = Stage.STARTING, ""
+        child.ready_by = time.monotonic() + self._config.ready_s
+        child.doomed_at = None
+
+    def _hasten(self, child: _Child, now: float) -> None:
+        assert child.process is not None
+        if child.stage is Stage.STARTING and now > child.ready_by:
+            child.doom = "was not ready in time"
+            child.process.kill()
+        if child.doomed_at is not None and now >= child.doomed_at:
+            child.process.kill()
+
+    def _bury(self, child: _Child, code: int, now: float) -> Death:
+        child.process = None
+        spec = child.spec
+        epitaph = read_epitaph(self._directory, spec.name)
+        if code == 0 or child.stopping:
+            child.stage = Stage.ENDED
+            last_words = epitaph.error() if epitaph else None
+            return Death(spec.name, spec.services, last_words, True)
+        error = epitaph.error() if epitaph else self._describe(child, code)
+        # what a process says of its input or model will be no better at the next start
+        hopeless = epitaph is not None and isinstance(error, SourceError | ModelError)
+        start_at = None if hopeless or not spec.restarts else child.lives.next_start(now)
+        if start_at is None:
+            child.stage = Stage.GIVEN_UP
+            return Death(spec.name, spec.services, error, True)
+        child.stage, child.start_at = Stage.WAITING, start_at
+        return Death(spec.name, spec.services, error, False)
+
+    def _describe(self, child: _Child, code: int) -> ProcessError:
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"left with {code}"
+        why = f" ({child.doom})" if child.doom else ""
+        return ProcessError(child.spec.name, how + why, self._last_words(child.spec.name))
+
+    def _last_words(self, name: str) -> str:
+        """Give the last line of the log: often all that a dead process has left."""
+        try:
+            lines = (self._directory / f"{name}.log").read_text("utf-8", "replace").splitlines()
+        except OSError:
+            return ""
+        return f"its log ends: {lines[-1][:200]}" if lines else ""
+
+
+def node_specs(service: str, replicas: int, guests: Sequence[str] = ()) -> Sequence[Spec]:
+    """Return the processes of one service, which give its guests as well."""
+    return [
+        Spec(
+            name=f"{service}-{i}",
+            module="abhinaya.stream.node.main",
+            arguments=("--name", f"{service}-{i}", "--service", service),
+            services=(service, *guests),
+        )
+        for i in range(replicas)
+    ]

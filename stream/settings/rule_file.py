@@ -1,0 +1,55 @@
+"""`--rules FILE`: rules for any profile, in a file of their own."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from abhinaya.models.fields import Faults, build, setting
+from abhinaya.stream.errors import ConfigError
+from abhinaya.stream.settings.config import Config
+from abhinaya.stream.settings.rules import RuleConfig, conflicts
+
+
+@dataclass(frozen=True, slots=True)
+class RuleFile:
+    """What `--rules FILE` holds."""
+
+    rules: tuple[RuleConfig, ...] = setting(doc="when to raise an alert")
+
+
+def with_rules(config: Config, path: Path | None) -> Config:
+    """Give the config with the rules of a file behind its own.
+
+    Raises:
+        ConfigError: names every fault of the file at once.
+
+    """
+    if path is None:
+        return config
+    rules = (*config.rules, *load_rules(path))
+    if texts := [text for text, _ in conflicts(rules)]:  # between the file and the profile
+        raise ConfigError(f"rules {str(path)!r}", "; ".join(texts), "name each rule differently")
+    return dataclasses.replace(config, rules=rules)
+
+
+def load_rules(path: Path) -> tuple[RuleConfig, ...]:
+    """Read a file that holds nothing but `[[rules]]`.
+
+    Raises:
+        ConfigError: names every fault at once.
+
+    """
+    subject = f"rules {str(path)!r}"
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(subject, f"cannot be read: {error}") from error
+    faults = Faults({})
+    found = build(RuleFile, table, "", faults)
+    texts = faults.texts or [text for text, _ in conflicts(found.rules)]
+    if texts:
+        raise ConfigError(subject, "; ".join(texts), "docs/rules.md tells what a rule may say")
+    return found.rules

@@ -1,0 +1,86 @@
+"""Hands an alert to a program: JSON on its standard input, no shell, a time limit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import IO, Final
+
+from abhinaya.stream.sinks.alerts.worker import DeliveryError, Job
+
+LOOK_S: Final = 0.05
+LAST_WORDS: Final = 200
+"""Bytes of standard error that a failure quotes."""
+
+
+class Command:
+    """Runs a program for each alert.
+
+    Args:
+        arguments: the program and its arguments.
+        timeout_s: after so many seconds it is killed, with what it has started.
+
+    """
+
+    def __init__(self, arguments: Sequence[str], timeout_s: float) -> None:
+        self._arguments = tuple(arguments)
+        self._timeout_s = timeout_s
+
+    def deliver(self, job: Job, stop: threading.Event) -> None:
+        """Run the program once; a second try could do twice what it does.
+
+        Raises:
+            DeliveryError: it does not start, fails, or takes too long.
+
+        """
+        name = self._arguments[0]
+        with tempfile.TemporaryFile() as errors:
+            try:
+                process = subprocess.Popen(  # noqa: S603 - what the person wrote, without a shell
+                    self._arguments,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=errors,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise DeliveryError(f"{name} cannot be started: {error.strerror}") from error
+            if not self._finishes(process, job.body, stop):
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                raise DeliveryError(f"{name} was killed after {self._timeout_s:g} s")
+            if process.returncode:
+                raise DeliveryError(f"{name} {_end(process.returncode)}{_last_words(errors)}")
+
+    def _finishes(
+        self, process: subprocess.Popen[bytes], body: bytes, stop: threading.Event
+    ) -> bool:
+        deadline = time.monotonic() + self._timeout_s
+        given: bytes | None = body
+        while time.monotonic() < deadline and not stop.is_set():
+            try:
+                process.communicate(given, timeout=LOOK_S)
+            except subprocess.TimeoutExpired:
+                given = None  # it is on its way
+            else:
+                return True
+        return False
+
+
+def _end(code: int) -> str:
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"left with {code}"
+
+
+def _last_words(errors: IO[bytes]) -> str:
+    size = errors.seek(0, os.SEEK_END)
+    errors.seek(max(0, size - LAST_WORDS))
+    lines = errors.read().decode("utf-8", "replace").split("\n")
+    said = [line.strip() for line in lines if line.strip()]
+    return f": {said[-1]}" if said else ""

@@ -1,0 +1,119 @@
+"""Messages to frames and back: a msgpack header, then one raw frame for each payload.
+
+Pure: no sockets. Nothing here trusts its input; whatever does not fit raises `WireError` and
+allocates no more than the frames that came.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+import numpy as np
+
+from abhinaya.stream.errors import WireError
+from abhinaya.stream.wire.messages import DTYPES, Message, Payload
+
+M = TypeVar("M")
+
+MAX_HEADER_BYTES: Final = 256 * 1024
+MAX_SAID_BYTES: Final = 128 * 1024
+"""The same for what fronts and nodes say: a verdict repeats several of them."""
+MAX_FRAME_BYTES: Final = 1024 * 1024
+"""10 s of float32 samples are 640,000 bytes."""
+MAX_FRAMES: Final = 2
+"""Header and samples."""
+MAX_STATES_BYTES: Final = 1024 * 1024
+"""Header of what the hub tells nodes and fronts: it may carry the states of several services."""
+
+
+class Encoder:
+    """Turns messages into frames. One per thread: it keeps the frames of the call in progress."""
+
+    def __init__(self) -> None:
+        self._frames: list[Any] = []
+        self._header = msgspec.msgpack.Encoder(enc_hook=self._put)
+
+    def encode(self, message: Message) -> list[Any]:
+        """Give [header, payload, ...]; payloads are the buffers themselves, not copies."""
+        self._frames = []
+        return [self._header.encode(message), *self._frames]
+
+    def _put(self, value: Any) -> Any:
+        if not isinstance(value, Payload):
+            raise TypeError(f"{type(value).__name__} does not travel")
+        self._frames.append(value.buffer)
+        return (len(self._frames), value.dtype, value.shape)
+
+
+class Decoder(Generic[M]):
+    """Turns frames into messages of a union of types. One per thread.
+
+    Args:
+        kinds: the union of message types that may come this way.
+        max_header_bytes: what a hub takes in must leave room for what it adds in passing it on.
+
+    """
+
+    def __init__(self, kinds: Any, max_header_bytes: int = MAX_HEADER_BYTES) -> None:
+        self._max_header_bytes = max_header_bytes
+        self._frames: Sequence[Any] = ()
+        self._used = 0
+        self._header: msgspec.msgpack.Decoder[M] = msgspec.msgpack.Decoder(
+            kinds, dec_hook=self._take
+        )
+
+    def decode(self, frames: Sequence[Any]) -> M:
+        """Give the message; its payloads are views of `frames`.
+
+        Raises:
+            WireError: the frames are malformed, too large, or no message allowed here.
+
+        """
+        if not 1 <= len(frames) <= MAX_FRAMES:
+            raise WireError("message", f"has {len(frames)} frames, not 1 to {MAX_FRAMES}")
+        header = memoryview(frames[0])
+        if header.nbytes > self._max_header_bytes:
+            raise WireError("message", f"header of {header.nbytes} bytes is over the limit")
+        for frame in frames[1:]:
+            if memoryview(frame).nbytes > MAX_FRAME_BYTES:
+                raise WireError("message", "payload is over the limit")
+        self._frames, self._used = frames, 0
+        try:
+            message = self._header.decode(header)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            # str() of a foreign error may quote the input: keep its first line, short
+            raise WireError("message", f"malformed ({str(error)[:200]})") from error
+        if self._used != len(frames) - 1:
+            raise WireError("message", f"{len(frames) - 1} payloads came, {self._used} are named")
+        return message
+
+    def _take(self, kind: type, value: Any) -> Payload:
+        if kind is not Payload:
+            raise WireError("message", f"{kind.__name__} does not travel")
+        index, dtype, shape = self._reference(value)
+        frame = self._frames[index]
+        expected = math.prod(shape) * np.dtype(dtype).itemsize
+        if memoryview(frame).nbytes != expected:
+            raise WireError(
+                "message", f"payload has {memoryview(frame).nbytes} bytes, {expected} announced"
+            )
+        self._used += 1
+        return Payload(dtype, shape, frame)
+
+    def _reference(self, value: Any) -> tuple[int, str, tuple[int, ...]]:
+        match value:
+            case [int(index), str(dtype), [*shape]]:
+                pass
+            case _:
+                raise WireError("message", "payload is not [index, dtype, shape]")
+        # payloads come in the order of their frames: each frame has one owner
+        if index != self._used + 1 or index >= len(self._frames):
+            raise WireError("message", f"payload names frame {index}")
+        if dtype not in DTYPES:
+            raise WireError("message", f"payload of type {dtype[:20]!r}, not one of {DTYPES}")
+        if len(shape) > 2 or not all(isinstance(n, int) and 0 <= n < 2**31 for n in shape):
+            raise WireError("message", "payload of impossible shape")
+        return index, dtype, tuple(shape)

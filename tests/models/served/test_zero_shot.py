@@ -1,0 +1,367 @@
+"""T1 against a server on this machine that answers as each test says."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+
+import numpy as np
+import pytest
+from ports import silent_port
+from scripted_server import Say, completion, scripted
+
+from abhinaya.models.base import Abstention, Ballot, Utterance
+from abhinaya.models.errors import OptionsError
+from abhinaya.models.labels import LABELS
+from abhinaya.models.registry import load
+from abhinaya.models.served.chat import retry_after
+
+SAD = Say(completion("sad"))
+
+
+def said(*transcripts: str) -> list[Utterance]:
+    return [Utterance(np.zeros(0, np.float32), transcript=text) for text in transcripts]
+
+
+def voter(server, **more):
+    return load("zero-shot", {"base_url": server.url, "model": "m", **more})
+
+
+def reason(answer) -> str:
+    assert isinstance(answer, Abstention), answer
+    return answer.reason
+
+
+def spoken(request: dict) -> str:
+    """The transcript that a request is about."""
+    user = request["messages"][1]["content"]
+    return json.loads(user.split("<transcript>")[1].split("</transcript>")[0])
+
+
+def test_each_transcript_gets_its_own_answer_in_order() -> None:
+    words = [LABELS[i % 8] for i in range(20)]
+    with scripted(lambda _, r: Say(completion(spoken(r)), wait_s=0.05)) as server:
+        answers = voter(server, concurrency=5).vote(said(*words))
+        assert [a.label for a in answers] == words
+        assert 2 <= server.most_at_once <= 5
+        assert all(r["temperature"] == 0 and r["model"] == "m" for r in server.requests)
+
+
+def test_an_empty_transcript_is_not_sent() -> None:
+    with scripted(lambda *_: SAD) as server:
+        answers = voter(server).vote(said("", "no", " \n"))
+        assert [isinstance(a, Ballot) for a in answers] == [False, True, False]
+        assert "transcript is empty" in reason(answers[0])
+        assert len(server.requests) == 1
+        assert voter(server).vote([]) == []
+
+
+def test_probabilities_come_from_the_server() -> None:
+    top = [{"token": t, "logprob": np.log(p)} for t, p in (("sad", 0.75), ("fear", 0.25))]
+    logprobs = {"content": [{"token": "sad", "logprob": np.log(0.75), "top_logprobs": top}]}
+    with scripted(lambda *_: Say(completion("sad", logprobs=logprobs))) as server:
+        (answer,) = voter(server).vote(said("oh"))
+        assert answer.probabilities[LABELS.index("fear")] == pytest.approx(0.25)
+        assert server.requests[0]["top_logprobs"] == 20
+        voter(server, logprobs=False).vote(said("oh"))
+        assert "logprobs" not in server.requests[1]
+
+
+# --- what the server can do -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("unknown", "asked"),
+    [
+        ((), ["response_format"]),
+        (("response_format",), ["response_format", "structured_outputs"]),
+        (
+            ("response_format", "structured_outputs", "logprobs"),
+            ["response_format", "structured_outputs", "guided_choice"],
+        ),
+        (
+            ("response_format", "structured_outputs", "guided_choice"),
+            ["response_format", "structured_outputs", "guided_choice"],
+        ),
+    ],
+)
+@pytest.mark.parametrize("telling", [True, False])
+def test_fields_that_a_server_rejects_are_left_out(unknown, asked, telling) -> None:
+    def picky(_, request) -> Say:
+        bad = [field for field in unknown if field in request]
+        if not bad:
+            return SAD
+        message = f"unknown field {bad[0]}" if telling else "bad request"
+        return Say({"error": {"message": message}}, status=400)
+
+    with scripted(picky) as server:
+        t1 = voter(server)
+        answers = t1.vote(said("a", "b", "c"))
+        assert [a.label for a in answers] == ["sad"] * 3
+        tried = [f for f in asked if any(f in r for r in server.requests)]
+        assert tried == asked
+        before = len(server.requests)
+        t1.vote(said("d"))
+        assert len(server.requests) == before + 1, "found out once"
+        assert not set(unknown) & set(server.requests[-1])
+        if telling and "logprobs" not in unknown:
+            assert server.requests[-1]["top_logprobs"] == 20
+
+
+def test_fewer_alternatives_where_twenty_are_too_many() -> None:
+    def few(_, request) -> Say:
+        if request.get("top_logprobs", 0) > 5:
+            return Say({"detail": "top_logprobs must be at most 5"}, status=422)
+        return SAD
+
+    with scripted(few) as server:
+        assert voter(server).vote(said("x"))[0].label == "sad"
+        assert server.requests[-1]["top_logprobs"] == 5
+        assert "response_format" in server.requests[-1]
+
+
+def test_a_text_that_is_rejected_later_costs_no_ability() -> None:
+    def script(_, request) -> Say:
+        if spoken(request) == "long":
+            return Say({"error": "context length exceeded"}, status=400)
+        return SAD
+
+    with scripted(script) as server:
+        t1 = voter(server)
+        answers = t1.vote(said("x", "long", "y"))
+        assert "rejects the request: context length" in reason(answers[1])
+        assert [answers[0].label, answers[2].label] == ["sad", "sad"]
+        assert "response_format" in server.requests[-1]
+        assert len(server.requests) == 3
+
+
+def test_a_way_that_is_chosen_stays() -> None:
+    with scripted(lambda *_: Say({"error": "no structured_outputs"}, status=400)) as server:
+        assert "rejects" in reason(voter(server, output="choice").vote(said("x"))[0])
+        assert all("structured_outputs" in r for r in server.requests)
+
+
+# --- faults -----------------------------------------------------------------------------
+
+
+def test_a_slow_server_is_left_in_time_and_the_others_answer() -> None:
+    def script(_, request) -> Say:
+        return Say(completion("sad"), wait_s=30 if spoken(request) == "slow" else 0)
+
+    with scripted(script) as server:
+        begun = time.monotonic()
+        answers = voter(server, timeout_s=2.5).vote(said("a", "slow", "b"))
+        assert time.monotonic() - begun < 15
+        assert "did not answer within 2." in reason(answers[1])
+        assert [answers[0].label, answers[2].label] == ["sad", "sad"]
+
+
+def test_a_server_that_drips_is_left_in_time() -> None:
+    with scripted(lambda *_: Say(completion("sad"), drip_s=0.1)) as server:
+        begun = time.monotonic()
+        assert "did not finish" in reason(voter(server, timeout_s=1.5).vote(said("x"))[0])
+        assert time.monotonic() - begun < 15
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Say("overloaded", status=503),
+        Say({"error": {"message": "out of memory"}}, status=500),
+        Say(completion("sad"), cut=True),
+    ],
+)
+def test_a_passing_fault_is_tried_again(fault) -> None:
+    with scripted(lambda i, _: fault if i < 2 else SAD) as server:
+        assert voter(server).vote(said("x")) == [Ballot("sad")]
+        gaps = np.diff(server.times)
+        assert gaps[0] >= 0.1
+        assert gaps[1] >= 0.2
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (
+            Say({"error": {"message": "out of memory"}}, status=500),
+            r"failed \(500: out of memory\)",
+        ),
+        (Say(completion("sad"), cut=True), "broke the connection"),
+        (Say("", status=429), "overloaded"),
+    ],
+)
+def test_a_lasting_fault_is_told(fault, message) -> None:
+    with scripted(lambda *_: fault) as server:
+        answer = voter(server, attempts=2).vote(said("x"))[0]
+        assert len(server.requests) == 2
+        assert re.search(message, reason(answer))
+        assert "2 tries" in reason(answer)
+
+
+def test_the_server_says_when_to_come_again() -> None:
+    busy = Say("", status=429, headers={"Retry-After": "1"})
+    with scripted(lambda i, _: busy if i == 0 else SAD) as server:
+        assert voter(server).vote(said("x")) == [Ballot("sad")]
+        assert server.times[1] - server.times[0] >= 1.0
+    later = Say("", status=429, headers={"Retry-After": "3600"})
+    with scripted(lambda *_: later) as server:
+        begun = time.monotonic()
+        assert "wait 3600 s" in reason(voter(server).vote(said("x"))[0])
+        assert time.monotonic() - begun < 10
+        assert len(server.requests) == 1
+
+
+def test_retry_after_is_seconds_or_a_date() -> None:
+    assert retry_after("2.5") == 2.5
+    assert retry_after("-3") == 0
+    assert retry_after("Wed, 21 Oct 2015 07:28:30 GMT", now_unix_s=1445412500) == 10
+    for nonsense in (None, "soon", "", "nan", "inf"):
+        assert retry_after(nonsense) is None
+
+
+@pytest.mark.parametrize(
+    ("say", "message"),
+    [
+        (Say("<html>It works!</html>"), "nonsense: no chat completion: '<html>"),
+        (Say(b"\xff\x00" * 50), "nonsense"),
+        (Say({"choices": []}), "nonsense"),
+        (Say(b"x" * (1 << 21)), "more than 1 MiB"),
+        (Say(completion("banana")), "names no label: 'banana'"),
+        (Say(completion("I'm sorry, I can't help with that.")), "refused"),
+        (Say(completion(None, refusal="no")), "refused: 'no'"),
+        (Say({"error": {"message": "bad key"}}, status=401), r"refuses requests without a key"),
+        (Say({"error": "model `m` not found"}, status=404), r"no such model .* options base_url"),
+        (Say("", status=301, headers={"Location": "http://127.0.0.1:9/"}), "answers 301"),
+    ],
+)
+def test_answers_that_are_no_votes(say, message) -> None:
+    with scripted(lambda *_: say) as server:
+        why = reason(voter(server).vote(said("x"))[0])
+        assert re.search(message, why), why
+        assert len(server.requests) == 1
+
+
+def test_nobody_listens() -> None:
+    with silent_port() as port:
+        url = f"http://127.0.0.1:{port}/v1"
+        t1 = load("zero-shot", {"base_url": url, "model": "m", "attempts": 2})
+        assert "cannot be reached; is it running" in reason(t1.vote(said("x"))[0])
+
+
+def test_a_dead_server_is_left_alone_until_it_had_time_to_rest() -> None:
+    alive = False
+
+    def script(*_) -> Say:
+        return SAD if alive else Say("", status=500)
+
+    with scripted(script) as server:
+        t1 = voter(server, attempts=1, failures=3, rest_s=100, timeout_s=1000)
+        later_s = 0.0
+        t1._chat.clock = lambda: time.monotonic() + later_s
+        for _ in range(3):
+            t1.vote(said("x"))
+        assert "failed 3 times in a row" in reason(t1.vote(said("x"))[0])
+        assert len(server.requests) == 3
+        later_s = 110
+        t1.vote(said("x"))
+        assert len(server.requests) == 4, "one tries"
+        assert "in a row" in reason(t1.vote(said("x"))[0])
+        assert len(server.requests) == 4
+        alive, later_s = True, 220
+        assert t1.vote(said("x", "y", "z")) == [Ballot("sad")] * 3
+
+
+# --- keys and addresses -----------------------------------------------------------------
+
+
+def test_the_key_comes_from_the_environment_only(monkeypatch) -> None:
+    with scripted(lambda *_: Say("no", status=401)) as server:
+        monkeypatch.setenv("MY_KEY", "secret-1")
+        answer = voter(server, api_key_env="MY_KEY").vote(said("x"))[0]
+        assert server.headers[0]["Authorization"] == "Bearer secret-1"
+        assert "refuses the key in MY_KEY" in reason(answer)
+        assert "secret" not in reason(answer)
+        voter(server).vote(said("x"))
+        assert "Authorization" not in server.headers[1]
+        monkeypatch.setenv("ABHINAYA_API_KEY", "secret-2")
+        voter(server).vote(said("x"))
+        assert server.headers[2]["Authorization"] == "Bearer secret-2"
+
+
+def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(monkeypatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    with scripted(lambda *_: SAD) as server:
+        assert voter(server).vote(said("x")) == [Ballot("sad")]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"api_key_env": "NO_SUCH_KEY"}, "not set"),
+        ({"base_url": "ftp://h/v1"}, "no web address"),
+        ({"base_url": "localhost:8000"}, "no web address"),
+        ({"base_url": "http://"}, "no web address"),
+        ({"base_url": "https://user:word@h/v1"}, "carries a user"),
+        ({"base_url": "http://10.0.0.1/v1"}, "unencrypted.*allow_http"),
+        ({"output": "yaml"}, "Use auto"),
+        ({"attempts": 0}, "below 1"),
+        ({"timeout_s": float("nan")}, "below 0.1"),
+    ],
+)
+def test_options_that_cannot_be(options, message) -> None:
+    with pytest.raises(OptionsError, match=message) as caught:
+        load("zero-shot", {"base_url": "https://h/v1", "model": "m", **options})
+    assert "word" not in str(caught.value)
+
+
+def test_addresses_that_can(monkeypatch) -> None:
+    monkeypatch.setenv("BAD_KEY", "secret\n")
+    with pytest.raises(OptionsError, match="line ends"):
+        load("zero-shot", {"base_url": "https://h/v1", "model": "m", "api_key_env": "BAD_KEY"})
+    for url, more in (
+        ("https://h/v1/", {}),
+        ("http://[::1]:80/v1", {}),
+        ("http://localhost:8000/v1", {}),
+        ("http://10.0.0.1:8000/v1", {"allow_http": True}),
+    ):
+        card = load("zero-shot", {"base_url": url, "model": "llama", **more}).card
+        assert card.version == "llama"
+        assert card.needs == {"transcript"}
+        assert card.served
+        assert card.context_turns == 0
+        assert card.notes[0].startswith("sends transcripts to http")
+
+
+# --- choosing again -------------------------------------------------------------------------------
+
+
+def contested(*choices: str, seconds: float = 0.0) -> Utterance:
+    rng = np.random.default_rng(0)
+    samples = (0.1 * rng.standard_normal(round(16_000 * seconds))).astype(np.float32)
+    return Utterance(samples, transcript="oh really now", choices=choices)
+
+
+def test_an_answer_out_of_the_choices_is_a_vote_and_any_other_none() -> None:
+    for word, is_vote in (("sad", True), ("angry", True), ("happy", False), ("maybe", False)):
+        with scripted(lambda *_, word=word: Say(completion(word))) as server:
+            (answer,) = voter(server).vote([contested("sad", "angry")])
+            assert isinstance(answer, Ballot) == is_vote, word
+            schema = server.requests[0]["response_format"]["json_schema"]["schema"]
+            assert schema["properties"]["emotion"]["enum"] == ["angry", "sad"]
+            if word == "happy":
+                assert reason(answer) == "the model's answer happy is none of angry, sad"
+
+
+def test_how_it_was_said_is_described_and_no_sound_is_sent() -> None:
+    with scripted(lambda *_: SAD) as server:
+        t1 = voter(server, prosody=True)
+        assert t1.card.needs == {"transcript", "audio"}
+        assert "how they were said" in t1.card.notes[0]
+        t1.vote([contested("sad", "fear", seconds=2.0)])
+        (request,) = server.requests
+        assert "How it was said:" in request["messages"][1]["content"]
+        assert "words a second" in request["messages"][1]["content"]
+        assert len(json.dumps(request)) < 5_000
+        assert voter(server).card.needs == {"transcript"}

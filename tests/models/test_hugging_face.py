@@ -1,0 +1,89 @@
+"""Names on the Hub, without the Hub: its errors are raised by hand."""
+
+from __future__ import annotations
+
+import httpx2
+import pytest
+from huggingface_hub.errors import HfHubHTTPError
+from safetensors import SafetensorError
+from transformers.utils import logging
+
+from abhinaya.models import hugging_face as hub
+from abhinaya.models.errors import (
+    DamagedFileError,
+    KeysError,
+    MissingFileError,
+    ModelError,
+    OptionsError,
+)
+from abhinaya.models.hugging_face import locate, require_complete, translated
+
+
+def test_a_path_is_itself(tmp_path) -> None:
+    assert locate(str(tmp_path)) == tmp_path
+
+
+@pytest.mark.parametrize(
+    "name", ["./none", "/none", "~/none/none", "none", "a/b/c", "some/beats.pt", "x/w.safetensors"]
+)
+def test_what_can_only_be_a_path_is_not_looked_for_on_the_hub(name, monkeypatch) -> None:
+    def never(*args: object, **kwargs: object) -> None:
+        raise AssertionError("the Hub was asked")
+
+    monkeypatch.setattr(hub, "snapshot_download", never)
+    with pytest.raises(MissingFileError, match="does not exist"):
+        locate(name)
+
+
+def test_a_name_is_downloaded_with_its_patterns(tmp_path, monkeypatch) -> None:
+    asked = []
+
+    def download(name: str, allow_patterns: list[str]) -> str:
+        asked.append((name, allow_patterns))
+        return str(tmp_path)
+
+    monkeypatch.setattr(hub, "snapshot_download", download)
+    assert locate("openai/whisper-large-v2", ["config.json"]) == tmp_path
+    assert asked == [("openai/whisper-large-v2", ["config.json"])]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (OSError("You are trying to access a gated repo."), MissingFileError, "HF_TOKEN"),
+        (OSError("http://127.0.0.1:40173: refused"), MissingFileError, "network"),
+        (OSError("some/aggregated: no connection"), MissingFileError, "network"),
+        (OSError("couldn't connect to huggingface.co"), MissingFileError, "network"),
+        (SafetensorError("invalid header"), DamagedFileError, "Download it again"),
+        (ImportError("requires bitsandbytes\nmore"), OptionsError, r"\(requires bitsandbytes\)"),
+        (ValueError("Unrecognized model"), KeysError, "Unrecognized model"),
+        (RuntimeError("size mismatch"), KeysError, "right kind"),
+    ],
+)
+def test_foreign_errors_become_ours_with_a_remedy(error, kind, message) -> None:
+    with pytest.raises(kind, match=message) as caught, translated("meta-llama/X"):
+        raise error
+    assert caught.value.__cause__ is error
+    assert caught.value.subject == "meta-llama/X"
+
+
+@pytest.mark.parametrize(
+    ("status", "message"), [(401, "HF_TOKEN"), (403, "HF_TOKEN"), (500, "net")]
+)
+def test_what_the_hub_answers_is_told_apart_by_its_status(status: int, message: str) -> None:
+    answer = httpx2.Response(status, request=httpx2.Request("GET", "http://127.0.0.1:9/x"))
+    with pytest.raises(MissingFileError, match=message), translated("meta-llama/X"):
+        raise OSError("x") from HfHubHTTPError("no", response=answer)
+
+
+def test_our_own_errors_pass_and_the_log_is_as_before() -> None:
+    before = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    with pytest.raises(ModelError, match="mine"), translated("x"):
+        raise ModelError("x", "mine", "None")
+    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
+
+
+def test_a_weight_that_only_training_reads_may_be_missing() -> None:
+    require_complete({"missing_keys": ["wavlm.masked_spec_embed"]}, "m")
+    with pytest.raises(KeysError, match=r"1 weights are missing.*: classifier\.weight"):
+        require_complete({"missing_keys": ["w.masked_spec_embed", "classifier.weight"]}, "m")

@@ -1,0 +1,335 @@
+"""The doctor: what each check finds in planted circumstances, and all of it on this machine."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import shutil
+import subprocess
+import sys
+import wave
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import config
+
+from abhinaya.stream.commands import main as commands
+from abhinaya.stream.commands.doctor import command, machine
+from abhinaya.stream.commands.doctor import connectivity as network
+from abhinaya.stream.commands.doctor.child import last_line, run_module
+from abhinaya.stream.commands.doctor.finding import Finding, found
+from abhinaya.stream.commands.doctor.machine import disk, gpu, microphone, versions
+from abhinaya.stream.commands.doctor.models import model, services
+from abhinaya.stream.commands.doctor.pipeline import judge, write_sound
+from abhinaya.stream.errors import SourceError
+from abhinaya.stream.run.monitor import run_directory
+from abhinaya.stream.settings.config import WorkerConfig, load
+from abhinaya.stream.sources.microphone import Device
+from abhinaya.stream.wire.sockets import Lock
+
+
+def one(findings: Iterable[Finding], subject: str) -> Finding:
+    (finding,) = [f for f in findings if f.subject == subject]
+    return finding
+
+
+def test_what_a_check_raises_is_a_fault_with_a_remedy() -> None:
+    def missing() -> Iterable[Finding]:
+        raise SourceError("x", "is gone")
+
+    def broken() -> Iterable[Finding]:
+        yield Finding("b", "ok", "fine")
+        raise ZeroDivisionError("oops")
+
+    assert list(found("a", missing)) == [
+        Finding("a", "fault", "x: is gone", "mend that, and ask again")
+    ]
+    first, second = found("b", broken)
+    assert first.state == "ok"
+    assert second.detail == "could not be looked at: ZeroDivisionError: oops"
+    assert second.state == "fault"
+    assert second.remedy
+
+
+# --- packages -------------------------------------------------------------------------------------
+
+
+def installed(versions: dict[str, str]) -> Any:
+    def version(name: str) -> str:
+        if name not in versions:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return versions[name]
+
+    return version
+
+
+DECLARED = [
+    "numpy>=2,<3",
+    'torch>=2; extra == "train"',
+    'winreg; sys_platform == "win32"',
+    "av>=14",
+]
+
+
+def test_packages_are_compared_with_what_is_required() -> None:
+    good = versions(lambda _: DECLARED, installed({"numpy": "2.4", "av": "14", "abhinaya": "0.1"}))
+    assert one(good, "packages") == Finding("packages", "ok", "2 as required by abhinaya 0.1")
+    bad = one(versions(lambda _: DECLARED, installed({"numpy": "1.26"})), "packages")
+    assert bad.state == "fault"
+    assert set(bad.detail.split("; ")) == {
+        "numpy is 1.26, not <3,>=2",
+        "av is not installed",
+    }
+    assert "pip install" in bad.remedy
+
+
+# --- the machine ----------------------------------------------------------------------------------
+
+
+def test_a_full_disk_is_a_fault_and_a_small_cache_a_warning() -> None:
+    assert one(disk(config(), lambda path: 2**40), "disk").state == "ok"
+    full = one(disk(config(), lambda path: 5 * 2**20), "disk")
+    assert (full.state, full.detail.partition(" free")[0]) == ("fault", "5 MB")
+    small = list(disk(config(profile="open"), lambda path: 2**30))
+    assert [(f.subject, f.state) for f in small] == [("disk", "ok"), ("cache", "warning")]
+    assert not [f for f in disk(load("embedded"), lambda path: 2**30) if f.subject == "cache"]
+
+
+def test_a_missing_microphone_is_a_warning_unless_it_is_needed() -> None:
+    def broken() -> list[Device]:
+        raise SourceError("microphone", "the PortAudio library is missing", "apt install it")
+
+    for devices in (list, broken):
+        (finding,) = microphone(False, devices)
+        assert finding.state == "warning"
+        assert finding.remedy
+        (finding,) = microphone(True, devices)
+        assert finding.state == "fault"
+    there = [Device(0, "built-in", 2, 48_000, True), Device(3, "headset", 1, 16_000, False)]
+    (finding,) = microphone(True, lambda: there)
+    assert finding == Finding("microphone", "ok", "built-in (default), headset")
+
+
+def test_a_gpu_is_needed_only_by_who_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.setattr(machine, "_torch", lambda: "")
+    (finding,) = gpu(config(), False)
+    assert finding.state == "ok"
+    assert [f.state for f in gpu(config(), True)] == ["ok", "warning"]
+    wanting = config(voters={"S1": WorkerConfig(model="m", options={"device": "cuda:0"})})
+    (finding,) = gpu(wanting, False)
+    assert finding.state == "fault"
+    assert "cpu" in finding.remedy
+    monkeypatch.setattr(machine, "_driver", lambda: "H200, 143771 MiB")
+    assert [f.state for f in gpu(wanting, False)] == ["ok", "fault"]
+    monkeypatch.setattr(machine, "_torch", lambda: "H200")
+    assert [f.detail for f in gpu(wanting, False)] == [
+        "H200, 143771 MiB",
+        "sees H200",
+    ]
+
+
+def test_a_driver_that_hangs_or_fails_is_no_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(machine, "LOOK_S", 0.2)
+    assert machine._driver() == ""
+    program.write_text("#!/bin/sh\necho broken\nexit 9\n")
+    monkeypatch.setattr(machine, "LOOK_S", 20.0)
+    assert machine._driver() == ""
+    program.write_text("#!/bin/sh\necho 'A100, 40 MiB'\necho 'T4, 16 MiB'\n")
+    assert machine._driver() == "A100, 40 MiB; T4, 16 MiB"
+
+
+# --- sockets --------------------------------------------------------------------------------------
+
+
+def test_an_endpoint_that_is_taken_or_open_to_all_is_a_fault() -> None:
+    free = list(found("sockets", lambda: network.endpoint(None, None)))
+    assert [f.state for f in free] == ["ok"]
+    with run_directory() as directory:
+        lock = Lock(f"ipc://{directory}")
+        taken = list(found("endpoint", lambda: network.endpoint(f"ipc://{directory}", None)))
+        lock.release()
+        assert [f.state for f in taken] == ["ok", "fault"]
+        assert "has a hub already" in taken[1].detail
+        again = list(found("endpoint", lambda: network.endpoint(f"ipc://{directory}", None)))
+        assert [f.state for f in again] == ["ok", "ok"]
+    bare = list(found("endpoint", lambda: network.endpoint("tcp://0.0.0.0:5555", None)))
+    assert "there are no keys" in bare[1].detail
+    assert "abhinaya keys" in bare[1].remedy
+
+
+def test_a_hub_that_is_not_there_is_a_fault() -> None:
+    with run_directory() as directory:
+        (finding,) = network.hub(f"ipc://{directory}", None, 0.3)
+    assert finding.state == "fault"
+    assert "does not answer within 0.3 s" in finding.detail
+
+
+SERVE = "from abhinaya.stream.commands.main import main; main()"
+
+
+@pytest.mark.processes
+def test_a_hub_that_runs_answers() -> None:
+    with run_directory() as directory:
+        process = subprocess.Popen(
+            [sys.executable, "-c", SERVE, "hub", f"ipc://{directory}"],
+        )
+        try:
+            (finding,) = network.hub(f"ipc://{directory}", None, 20.0)
+        finally:
+            process.kill()
+            process.wait()
+    assert finding.state == "ok", finding
+
+
+# --- models ---------------------------------------------------------------------------------------
+
+
+def test_the_services_of_a_profile_are_its_transcriber_and_its_voters() -> None:
+    assert [name for name, _ in services(load("embedded"))] == ["asr", "S1", "T2", "ST1"]
+    assert [name for name, _ in services(config(asr=None))] == ["S1", "T2", "ST1"]
+
+
+@pytest.mark.processes
+def test_a_model_is_found_missing_unknown_or_too_slow() -> None:
+    embedded = load("embedded")
+    (good,) = model(embedded, "T2", 60.0, False)
+    assert good.state == "ok"
+    assert good.detail.startswith("tiny-text ")
+    bad = load("embedded", {"voters.S1.options": {"weights": "/no/such.onnx"}})
+    (missing,) = model(bad, "S1", 60.0, False)
+    assert missing.state == "fault"
+    assert "/no/such.onnx" in missing.detail
+    assert missing.remedy
+    plain = {"vote.combiner": "", "vote.method": "majority"}
+    misspelt = load("embedded", {**plain, "voters.S1.model": "tiny-speach"})
+    (unknown,) = model(misspelt, "S1", 60.0, False)
+    assert unknown.state == "fault"
+    assert "tiny-speach" in unknown.detail
+    (slow,) = model(embedded, "T2", 0.01, False)
+    assert slow.detail == "was not loaded within 0.01 s"
+    assert "--timeout" in slow.remedy
+
+
+@pytest.mark.processes
+def test_nothing_is_downloaded_unless_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    (finding,) = model(load("open"), "asr", 120.0, False)
+    assert finding.detail == "faster-whisper: its files are not on this machine"
+    assert "--download" in finding.remedy
+
+
+@pytest.mark.processes
+def test_settings_of_the_environment_do_not_reach_a_child_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ABHINAYA_VAD__PAD_S", "0.9")
+    monkeypatch.setenv("ABHINAYA_PROFILE", "nonsense")
+    done = run_module("abhinaya.stream", ["/no/such.wav"], b"", 60.0, False)
+    assert done.code == 3, done.errors  # that of the file: the profile was found
+
+
+def test_the_last_words_of_a_child() -> None:
+    assert last_line("a\n b \n\n") == "b"
+    assert last_line("") == ""
+
+
+# --- the pipeline ---------------------------------------------------------------------------------
+
+
+def run(gaps: int = 0, ended: bool = True, verdicts: Iterable[Any] = ()) -> list[dict[str, Any]]:
+    stream = {
+        "ended": ended,
+        "gaps": gaps,
+        "gap_reasons": {"full": gaps} if gaps else {},
+        "segments": len(list(verdicts)),
+    }
+    return [*verdicts, {"type": "summary", "streams": {"second": stream}}]
+
+
+def test_what_comes_out_of_the_pipeline_is_judged() -> None:
+    assert judge(run(), 1.0).state == "ok"
+    assert "no speech" in judge(run(), 1.0).detail
+    assert "1 segments" in judge(run(verdicts=[{"type": "verdict", "missing": []}]), 1.0).detail
+    lost = judge(run(gaps=1), 1.0)
+    assert (lost.state, lost.detail) == ("fault", "sound was lost: full")
+    assert judge(run(ended=False), 1.0).state == "fault"
+    assert judge([], 1.0).state == "fault"
+    late = {"type": "verdict", "missing": [{"voter": "S1", "reason": "late"}]}
+    assert judge(run(verdicts=[late]), 1.0).state == "warning"
+
+
+def test_the_sound_is_a_second_and_loud_enough(tmp_path: Path) -> None:
+    write_sound(tmp_path / "x.wav")
+    with wave.open(str(tmp_path / "x.wav")) as file:
+        assert (file.getnframes(), file.getframerate()) == (16_000, 16_000)
+        peak = max(memoryview(file.readframes(16_000)).cast("h"))
+    assert 2_000 < peak < 32_000
+
+
+# --- the whole ------------------------------------------------------------------------------------
+
+
+@pytest.mark.processes
+def test_the_embedded_profile_can_run_here(capfd: pytest.CaptureFixture[str]) -> None:
+    assert commands.main(["doctor", "--json"]) == 0
+    report = json.loads(capfd.readouterr().out)
+    assert report["can_run"] is True
+    states = {f["subject"]: f["state"] for f in report["findings"]}
+    assert states.pop("microphone") in ("ok", "warning")
+    assert set(states.values()) == {"ok"}
+    assert {"profile", "packages", "disk", "sockets", "model ST1", "pipeline"} <= set(states)
+
+
+@pytest.mark.processes
+def test_a_profile_that_cannot_run_gives_one_and_the_remedies(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    flags = ["--set", 'voters.S1.options={weights="/no/such.onnx"}', "--timeout", "60"]
+    assert commands.main(["doctor", *flags]) == 1
+    text = capfd.readouterr().out
+    assert "fault    model S1: " in text
+    assert "warning  pipeline: was not tried" in text
+    assert text.count("         -> ") == text.count("\nfault ") + text.count("\nwarning ")
+    assert text.endswith("cannot run: model S1\n")
+
+
+def test_a_faulty_profile_is_a_finding_among_others(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ABHINAYA_VDA__PAD_S", "1")
+    assert commands.main(["doctor", "--json"]) == 1
+    report = json.loads(capfd.readouterr().out)
+    first = report["findings"][0]
+    assert (first["subject"], first["state"]) == ("profile", "fault")
+    assert "ABHINAYA_VDA__PAD_S" in first["detail"]
+    assert "packages" in {f["subject"] for f in report["findings"]}
+
+
+def test_the_needs_of_rules_are_looked_at(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "services", lambda config: ())
+    rules = tmp_path / "rules.toml"
+    rules.write_text('[[rules]]\nname = "a"\nlabel = "sad"\ncommand = ["no-such-program"]\n')
+    assert commands.main(["doctor", "--rules", str(rules)]) == 1
+    text = capfd.readouterr().out
+    assert "fault    rules: " in text
+    assert "no-such-program" in text
+
+
+def test_a_time_limit_that_is_none_is_wrong_usage() -> None:
+    with pytest.raises(SystemExit) as error:
+        commands.main(["doctor", "--timeout", "-1"])
+    assert error.value.code == 2

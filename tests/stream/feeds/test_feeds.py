@@ -1,0 +1,528 @@
+"""Feeds in parts: read, remembered, fetched."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from feed_fakes import atom, item, rss
+from hypothesis import given
+from hypothesis import strategies as st
+from media_server import Download, Site, say, site
+
+from abhinaya.stream.errors import ConfigError, SinkError, SourceError
+from abhinaya.stream.feeds.agenda import Agenda
+from abhinaya.stream.feeds.download import download
+from abhinaya.stream.feeds.folders import Folders, passing_folder
+from abhinaya.stream.feeds.follow import Wish
+from abhinaya.stream.feeds.parse import Episode, parse_feed
+from abhinaya.stream.feeds.store import Record
+from abhinaya.stream.feeds.supply import Feeds
+from abhinaya.stream.settings.network import FeedConfig, NetworkConfig
+from abhinaya.stream.sources.base import InputConfig
+
+QUICK = NetworkConfig(
+    connect_s=5.0, stall_s=1.0, first_pause_s=0.02, longest_pause_s=0.1, give_up_s=3.0
+)
+WHERE = "http://example.org/shows/feed.xml"
+
+
+@pytest.fixture
+def web() -> Iterator[Site]:
+    with site() as server:
+        yield server
+
+
+def parsed(data: bytes) -> tuple[Episode, ...]:
+    return parse_feed(data, WHERE, "feed x")
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def test_rss_is_read_the_newest_first() -> None:
+    found = parsed(rss([item(n, f"http://example.org/{n}.mp3") for n in (1, 3, 2)]))
+    assert [e.guid for e in found] == ["guid-3", "guid-2", "guid-1"]
+    assert found[0].stream == "Talk: Episode 3"
+    assert found[0].url == "http://example.org/3.mp3"
+    assert found[0].published_unix_s == 1704276000.0  # 3 January 2024, 10:00 UTC (date -d)
+
+
+def test_atom_is_read_and_relative_addresses_are_made_whole() -> None:
+    found = parsed(atom(["a.mp3", "/b.mp3", "../c.mp3", "//cdn.example.org/d.mp3"]))
+    assert [e.url for e in found] == [
+        "http://cdn.example.org/d.mp3",
+        "http://example.org/c.mp3",
+        "http://example.org/b.mp3",
+        "http://example.org/shows/a.mp3",
+    ]
+    assert {e.stream for e in found} == {f"Atomic: Part {n}" for n in range(4)}
+
+
+def test_undated_episodes_stay_in_the_order_of_the_feed() -> None:
+    items = [item(n, f"http://x/{n}.mp3").replace("pubDate", "other") for n in (5, 4, 9)]
+    assert [e.guid for e in parsed(rss(items))] == ["guid-5", "guid-4", "guid-9"]
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "is empty"),
+        (b"<!DOCTYPE html><html><body>No podcast</body></html>", "is a web page, not a feed"),
+        (b"hello", "is no feed"),
+        (b"\xff\xfe\x00\x01" * 50, "is no feed"),
+        (b"{}", "is no feed"),
+        (rss([]), "has no sound in its 0 entries"),
+        (rss(["<item><title>text only</title></item>"]), "has no sound in its 1 entries"),
+        (rss([item(1, "http://x/cover.jpg", kind="image/jpeg")]), "has no sound"),
+        (rss([item(1, "file:///etc/passwd")]), "has no sound"),
+        (rss([item(1, "http://[bad/x.mp3")]), "has no sound"),
+    ],
+)
+def test_what_is_no_podcast_is_said(data: bytes, words: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        parsed(data)
+    assert words in caught.value.reason
+    assert caught.value.remedy
+
+
+def test_entities_that_multiply_are_refused_before_they_are_read() -> None:
+    bomb = '<!DOCTYPE x [<!ENTITY a "' + "ha" * 1000 + '">'
+    bomb += "".join(
+        f'<!ENTITY {c} "{f"&{p};" * 100}">' for p, c in zip("abcd", "bcde", strict=True)
+    )
+    data = f"<?xml version='1.0'?>{bomb}]><rss><channel><title>&e;</title></channel></rss>"
+    begun = time.monotonic()
+    with pytest.raises(SourceError, match="declares entities"):
+        parsed(data.encode())
+    assert time.monotonic() - begun < 2
+
+
+def test_a_missing_guid_is_made_of_the_address() -> None:
+    found = parsed(rss([item(n, f"http://u:pw@x/{n}.mp3?k={n}", None) for n in (1, 2)]))
+    assert [e.guid for e in found] == ["http://x/2.mp3?…", "http://x/1.mp3?…"]
+
+
+def test_one_guid_for_several_sounds_is_told_apart_and_a_double_is_dropped() -> None:
+    same = [item(n, f"http://x/{n}.mp3", "same", "Talk") for n in (1, 2, 2, 3)]
+    found = parsed(rss(same))
+    assert [e.url[-5:] for e in found] == ["3.mp3", "2.mp3", "1.mp3"]
+    assert all(e.shared_guid for e in found)
+    assert len({e.stream for e in found}) == len({e.key for e in found}) == 3
+
+
+def test_names_are_bounded_and_harmless() -> None:
+    title = "A/B\n\x1b[31m" + "x" * 500
+    [episode] = parsed(rss([item(1, "http://x/1.mp3", title=title.replace("\x1b", ""))]))
+    assert len(episode.stream) < 200
+    assert "/" not in episode.stream
+    assert episode.stream.isprintable()
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_a_feed_or_an_error(data: bytes) -> None:
+    with contextlib.suppress(SourceError):
+        assert parsed(data)
+
+
+@given(st.data())
+def test_a_damaged_feed_is_a_feed_or_an_error(data: st.DataObject) -> None:
+    whole = bytearray(rss([item(n, f"http://x/{n}.mp3") for n in range(1, 4)]))
+    for _ in range(data.draw(st.integers(1, 5))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(SourceError):
+        assert all(e.url.startswith("http") for e in parsed(bytes(whole)))
+
+
+# --- remembering ----------------------------------------------------------------------------------
+
+
+def episode(number: int, **changes: Any) -> Episode:
+    fields: dict[str, Any] = {
+        "guid": f"g{number}",
+        "url": f"http://x/{number}.mp3",
+        "stream": f"Talk: {number}",
+        "published_unix_s": float(number),
+    }
+    return Episode(**(fields | changes))
+
+
+def test_what_was_heard_is_remembered_though_its_address_changes(tmp_path: Path) -> None:
+    record = Record(tmp_path, WHERE)
+    assert not record.is_heard(episode(1))
+    record.heard(episode(1))
+    record.follow([episode(7)])
+    record.close()
+    record = Record(tmp_path, WHERE)
+    assert record.is_heard(episode(1, url="http://cdn.example.org/new.mp3"))
+    assert not record.is_heard(episode(2))
+    assert record.following
+    assert record.is_passed(episode(7))
+    assert not record.is_passed(episode(8))
+    record.close()
+    other = Record(tmp_path, WHERE + "?other")
+    assert not other.is_heard(episode(1))
+    other.close()
+
+
+def test_one_guid_for_several_sounds_is_remembered_by_sound(tmp_path: Path) -> None:
+    record = Record(tmp_path, WHERE)
+    record.heard(episode(1, guid="same", shared_guid=True))
+    assert record.is_heard(episode(1, guid="same", shared_guid=True))
+    assert not record.is_heard(episode(2, guid="same", shared_guid=True))
+    record.close()
+
+
+def test_a_feed_is_followed_by_one_run_at_a_time(tmp_path: Path) -> None:
+    record = Record(tmp_path, "http://joe:s3cret@example.org/feed")
+    with pytest.raises(ConfigError, match="another run is at it") as caught:
+        Record(tmp_path, "http://joe:s3cret@example.org/feed")
+    assert "s3cret" not in str(caught.value)
+    record.heard(episode(1))
+    record.close()
+    Record(tmp_path, "http://joe:s3cret@example.org/feed").close()
+    for path in tmp_path.iterdir():
+        assert "s3cret" not in path.read_text()
+    assert tmp_path.stat().st_mode & 0o777 != 0
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"feed": 3}', b"\xff"])
+def test_a_damaged_record_is_an_error_and_is_not_overwritten(
+    tmp_path: Path, content: bytes
+) -> None:
+    Record(tmp_path, WHERE).close()
+    record = Record(tmp_path, WHERE)
+    record.heard(episode(1))
+    record.close()
+    [path] = tmp_path.glob("*.json")
+    path.write_bytes(content)
+    with pytest.raises(SinkError, match="delete it to hear everything again"):
+        Record(tmp_path, WHERE)
+    assert path.read_bytes() == content
+
+
+def test_a_record_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
+    record = Record(tmp_path, WHERE)
+    record.heard(episode(1))
+    record.close()
+    [path] = tmp_path.glob("*.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 2}))
+    with pytest.raises(SinkError, match="version 2"):
+        Record(tmp_path, WHERE)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from abhinaya.stream.feeds.parse import Episode
+from abhinaya.stream.feeds.store import Record
+record = Record(Path(sys.argv[1]), "http://x/feed")
+for n in range(100000):
+    record.heard(Episode(f"g{n}", f"http://x/{n}", f"Talk: {n}", None))
+    print(n, flush=True)
+"""
+
+
+def test_a_record_survives_a_kill_at_any_moment(tmp_path: Path) -> None:
+    """What was said to be noted is noted; at most the one after it may be as well."""
+    for trial in range(5):
+        folder = tmp_path / str(trial)
+        process = subprocess.Popen(
+            [sys.executable, "-c", KILLED, str(folder)], stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout
+        process.stdout.readline()
+        time.sleep(random.Random(trial).uniform(0.0, 0.2))
+        process.kill()
+        last = int(process.stdout.read().split()[-1])
+        process.wait()
+        record = Record(folder, "http://x/feed")
+        assert all(record.is_heard(episode(n)) for n in range(last + 1))
+        assert not record.is_heard(episode(last + 2))
+        record.close()
+
+
+def test_the_agenda_takes_the_newest_oldest_first_and_each_once() -> None:
+    heard = {"g3"}
+    agenda = Agenda(3, 2, lambda e: e.guid in heard)
+    episodes = [episode(n) for n in (5, 4, 3, 2, 1)]
+    wanted, passed = agenda.beginning(episodes)
+    assert [e.guid for e in passed] == ["g2", "g1"]
+    assert [e.guid for e in agenda.due(wanted)] == ["g4", "g5"]
+    assert agenda.due(wanted) == []
+    agenda.failed(episode(4))
+    assert [e.guid for e in agenda.due(wanted)] == ["g4"]
+    agenda.failed(episode(4))
+    assert agenda.due(wanted) == []  # tried twice
+
+
+# --- fetching -------------------------------------------------------------------------------------
+
+SOUND = bytes(random.Random(1).randbytes(900_000))
+
+
+def fetch(web: Site, tmp_path: Path, limit: int = 2_000_000) -> bytes:
+    path = tmp_path / "x.audio"
+    try:
+        download(web.url("/x"), path, limit, QUICK, lambda _: None, threading.Event())
+    finally:
+        assert not (tmp_path / "x.part").exists()
+    return path.read_bytes()
+
+
+def test_a_download_that_is_cut_is_resumed(web: Site, tmp_path: Path) -> None:
+    web.routes["/x"] = Download(SOUND, cuts=[300_000, 200_000, 1])
+    assert fetch(web, tmp_path) == SOUND
+    assert web.asked("/x")[-1]["range"] == "bytes=500001-"
+
+
+def test_a_server_that_cannot_resume_is_asked_again_from_the_start(
+    web: Site, tmp_path: Path
+) -> None:
+    web.routes["/x"] = Download(SOUND, ranges=False, cuts=[300_000, 500_000])
+    assert fetch(web, tmp_path) == SOUND
+    web.routes["/x"] = Download(SOUND, ranges=False, cuts=[1, 2, 3, 4])
+    with pytest.raises(SourceError, match="connection was cut"):
+        fetch(web, tmp_path)
+
+
+def test_an_enclosure_that_shrinks_is_an_error(web: Site, tmp_path: Path) -> None:
+    def shrink(download: Download) -> None:
+        download.data = download.data[:600_000]
+
+    web.routes["/x"] = Download(SOUND, cuts=[500_000], then=shrink)
+    with pytest.raises(SourceError, match="had 900000 bytes, now 600000"):
+        fetch(web, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("route", "words"),
+    [
+        (say(b""), "is empty"),
+        (say(b"<html>Sorry</html>" * 20, Content_Type="audio/mpeg"), "is a web page, not audio"),
+        (say(b"gone", 410), "HTTP 410"),
+        (say(SOUND * 3), "has 3 MB, more than 2"),
+    ],
+)
+def test_what_is_no_episode_is_said(web: Site, tmp_path: Path, route: Any, words: str) -> None:
+    web.routes["/x"] = route
+    with pytest.raises(SourceError) as caught:
+        fetch(web, tmp_path)
+    assert words in caught.value.reason
+    assert not list(tmp_path.iterdir())
+
+
+def test_ten_gigabytes_are_refused_before_they_come(web: Site, tmp_path: Path) -> None:
+    def route(handler: Any) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(10_000_000_000))
+        handler.end_headers()
+        handler.wfile.write(SOUND)
+
+    web.routes["/x"] = route
+    with pytest.raises(SourceError, match="has 10000 MB"):
+        fetch(web, tmp_path)
+
+
+def test_a_body_without_a_length_is_bounded_as_it_comes(web: Site, tmp_path: Path) -> None:
+    def route(handler: Any) -> None:
+        handler.send_response(200)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        handler.close_connection = True
+        for _ in range(100):
+            handler.wfile.write(SOUND)
+
+    web.routes["/x"] = route
+    with pytest.raises(SourceError, match="longer than 2 MB"):
+        fetch(web, tmp_path)
+
+
+def test_a_full_disk_is_said_with_the_folder(
+    web: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web.routes["/x"] = say(SOUND)
+    target = tmp_path / "x.part"
+    os.symlink("/dev/full", target)
+    with pytest.raises(SourceError) as caught:
+        download(
+            web.url("/x"), tmp_path / "x.audio", 10**9, QUICK, lambda _: None, threading.Event()
+        )
+    assert os.strerror(errno.ENOSPC) in caught.value.reason
+    assert str(tmp_path) in caught.value.remedy
+
+
+def test_episodes_of_runs_that_were_killed_are_swept_away_and_those_of_others_are_not(
+    tmp_path: Path,
+) -> None:
+    with passing_folder(tmp_path) as mine:
+        (mine / "x.audio").write_bytes(b"sound")
+        dead = tmp_path / "dead"
+        dead.mkdir()
+        (dead / "x.audio").write_bytes(b"sound")
+        with passing_folder(tmp_path) as other:
+            assert other != mine
+            assert (mine / "x.audio").exists()
+            assert not dead.exists()
+        assert not other.exists()
+    assert not mine.exists()
+
+
+# --- together -------------------------------------------------------------------------------------
+
+
+def feeds(tmp_path: Path, *wishes: Wish, **settings: Any) -> Feeds:
+    folders = Folders(tmp_path / "records", tmp_path / "cache")
+    config = FeedConfig(**({"interval_s": 0.1} | settings))
+    supply = Feeds(wishes, InputConfig(""), folders, config, QUICK)
+    supply.start()
+    return supply
+
+
+def drain(supply: Feeds, count: int, timeout_s: float = 20.0) -> list[tuple[str, InputConfig]]:
+    """Hear what comes, until so many came."""
+    deadline, taken = time.monotonic() + timeout_s, []
+    while len(taken) < count:
+        assert time.monotonic() < deadline, supply.faults()
+        for name, what in supply.take():
+            assert Path(what.what).exists()
+            taken.append((name, what))
+            supply.ended(name, whole=True)
+            assert not Path(what.what).exists()
+        time.sleep(0.01)
+    return taken
+
+
+def until_over(supply: Feeds) -> list[str]:
+    deadline = time.monotonic() + 20
+    faults: list[str] = []
+    while not supply.over:
+        assert time.monotonic() < deadline
+        faults += [str(f) for f in supply.faults()]
+        time.sleep(0.01)
+    return faults + [str(f) for f in supply.faults()]
+
+
+def test_a_feed_that_is_followed_gives_what_is_new_and_asks_politely(
+    web: Site, tmp_path: Path
+) -> None:
+    items = [item(n, f"/{n}.mp3") for n in (1, 2, 3)]
+    for n in range(1, 9):
+        web.routes[f"/{n}.mp3"] = Download(SOUND)
+    page = Download(rss(items), kind="text/xml")
+    web.routes["/feed"] = page
+    supply = feeds(tmp_path, Wish(web.url("/feed"), newest=1, follow=True))
+    assert [name for name, _ in drain(supply, 1)] == ["Talk: Episode 3"]
+    time.sleep(0.5)
+    assert supply.take() == []
+    assert page.not_modified >= 1
+    page.data, page.etag = rss([*items, item(4, "/4.mp3"), item(5, "/5.mp3")]), '"two"'
+    assert [name for name, _ in drain(supply, 2)] == ["Talk: Episode 4", "Talk: Episode 5"]
+    supply.close()
+    # what came while nobody followed is heard; what was passed over is not
+    page.data, page.etag = rss([*items, *(item(n, f"/{n}.mp3") for n in (4, 5, 6, 7))]), '"three"'
+    supply = feeds(tmp_path, Wish(web.url("/feed"), newest=1, follow=True))
+    assert [name for name, _ in drain(supply, 2)] == ["Talk: Episode 6", "Talk: Episode 7"]
+    time.sleep(0.3)
+    assert supply.take() == []
+    assert not supply.over
+    supply.close()
+    assert not list((tmp_path / "cache").glob("*/*"))
+
+
+def test_a_feed_that_fails_now_and_then_is_followed_on(web: Site, tmp_path: Path) -> None:
+    web.routes["/feed"] = say(b"", 503)
+    web.routes["/1.mp3"] = say(SOUND)
+    supply = feeds(tmp_path, Wish(web.url("/feed"), follow=True))
+    time.sleep(0.4)
+    assert any("HTTP 503" in str(fault) for fault in supply.faults())
+    web.routes["/feed"] = say(rss([item(1, "/1.mp3")]))
+    assert len(drain(supply, 1)) == 1
+    supply.close()
+
+
+def test_another_try_does_not_take_the_name_of_another_episode(web: Site, tmp_path: Path) -> None:
+    items = [item(1, "/1.mp3", title="A"), item(2, "/2.mp3", title="A (2)")]
+    web.routes["/feed"] = say(rss(items))
+    web.routes["/1.mp3"] = web.routes["/2.mp3"] = say(SOUND)
+    supply = feeds(tmp_path, Wish(web.url("/feed"), 2, follow=True), attempts=2)
+    names: list[str] = []
+    deadline = time.monotonic() + 20
+    while len(names) < 4:
+        assert time.monotonic() < deadline
+        for name, _ in supply.take():
+            names.append(name)
+            supply.ended(name, whole=False)
+        time.sleep(0.01)
+    assert len(set(names)) == 4
+    supply.close()
+
+
+def test_an_episode_that_fails_is_tried_again_but_not_for_ever(web: Site, tmp_path: Path) -> None:
+    web.routes["/feed"] = say(rss([item(1, "/1.mp3"), item(2, "/2.mp3")]))
+    web.routes["/2.mp3"] = say(SOUND)
+    supply = feeds(tmp_path, Wish(web.url("/feed"), 2, follow=True), attempts=2)
+    names = []
+    deadline = time.monotonic() + 20
+    while len(names) < 2:
+        assert time.monotonic() < deadline
+        for name, _ in supply.take():
+            names.append(name)
+            supply.ended(name, whole=False)
+        time.sleep(0.01)
+    assert names == ["Talk: Episode 2", "Talk: Episode 2 (2)"]  # no stream begins twice
+    time.sleep(0.5)
+    assert supply.take() == []
+    assert len(web.asked("/1.mp3")) == 2
+    assert all("HTTP 404" in str(f) for f in supply.faults())
+    supply.close()
+
+
+@pytest.mark.parametrize(
+    ("route", "words"),
+    [
+        (None, "HTTP 404"),
+        (say(b"<html>Hello</html>" * 9), "is a web page, not a feed"),
+        (say(rss([item(1, "/gone.mp3")])), "HTTP 404"),
+        (say(b"<rss>" + b" " * 200_000), "longer than 0.1 MB"),
+    ],
+)
+def test_a_feed_that_is_none_ends_with_the_reason(
+    web: Site, tmp_path: Path, route: Any, words: str
+) -> None:
+    if route is not None:
+        web.routes["/feed"] = route
+    url = web.url("/feed", user="joe:s3cret@")
+    supply = feeds(tmp_path, Wish(url), max_feed_mb=0.1)
+    [fault] = until_over(supply)
+    assert words in fault
+    assert "s3cret" not in fault
+    supply.close()
+
+
+def test_no_more_is_fetched_than_is_heard_soon(web: Site, tmp_path: Path) -> None:
+    web.routes["/feed"] = say(rss([item(n, f"/{n}.mp3") for n in range(1, 9)]))
+    for n in range(1, 9):
+        web.routes[f"/{n}.mp3"] = say(SOUND)
+    supply = feeds(tmp_path, Wish(web.url("/feed"), 8), parallel=2)
+    taken = supply.take()
+    limit = time.monotonic() + 20.0
+    while sum(path.endswith(".mp3") for path, _ in web.requests) < 3 and time.monotonic() < limit:
+        time.sleep(0.05)
+        taken += supply.take()
+    time.sleep(0.5)
+    assert len([*taken, *supply.take()]) == 2
+    assert sum(path.endswith(".mp3") for path, _ in web.requests) == 3
+    supply.close()

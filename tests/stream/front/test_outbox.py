@@ -1,0 +1,231 @@
+"""What a front keeps until the hub has it."""
+
+from __future__ import annotations
+
+import fakes
+from hypothesis import given
+from hypothesis import strategies as st
+
+from abhinaya.stream.front.outbox import Fleeting, Item, Outbox
+from abhinaya.stream.wire.messages import Activity, End, Gap, Provisional, Segment
+
+
+def filled(count: int, *, window: int = 4, capacity: int = 8, first: int = 0) -> Outbox:
+    outbox = Outbox(first, window, capacity)
+    for sequence in range(first, first + count):
+        outbox.put(fakes.segment(sequence))
+    return outbox
+
+
+def numbers(outbox: Outbox) -> list[int]:
+    return [item.sequence for item in outbox.sendable()]
+
+
+def send(outbox: Outbox) -> list[int]:
+    items = outbox.sendable()
+    for item in items:
+        outbox.sent(item)
+    return [item.sequence for item in items]
+
+
+def test_no_more_than_the_window_is_on_its_way() -> None:
+    outbox = filled(8)
+    assert send(outbox) == [0, 1, 2, 3]
+    assert send(outbox) == []
+
+
+def test_a_credit_moves_the_window() -> None:
+    outbox = filled(8)
+    send(outbox)
+    outbox.credit(2, 4)
+    assert send(outbox) == [4, 5]
+    assert outbox.acknowledged == 2
+
+
+def test_a_credit_may_widen_and_narrow_the_window() -> None:
+    outbox = filled(8)
+    outbox.credit(0, 6)
+    assert numbers(outbox) == [0, 1, 2, 3, 4, 5]
+    outbox.credit(0, 1)
+    assert numbers(outbox) == [0]
+
+
+def test_an_older_credit_takes_nothing_back() -> None:
+    outbox = filled(8)
+    outbox.credit(3, 4)
+    outbox.credit(1, 4)
+    assert outbox.acknowledged == 3
+    assert numbers(outbox) == [3, 4, 5, 6]
+
+
+def test_what_is_acknowledged_is_forgotten() -> None:
+    outbox = filled(3)
+    send(outbox)
+    outbox.credit(3, 4)
+    assert outbox.empty
+
+
+def test_after_a_reconnect_everything_the_hub_has_not_is_sent_again() -> None:
+    outbox = filled(4)
+    send(outbox)
+    outbox.resume(1)
+    assert send(outbox) == [1, 2, 3]
+
+
+def test_a_hub_that_has_forgotten_gets_everything_that_is_not_acknowledged() -> None:
+    outbox = filled(6)
+    send(outbox)
+    outbox.credit(2, 4)
+    outbox.resume(0)
+    assert send(outbox) == [2, 3, 4, 5]
+
+
+def test_what_a_predecessor_has_sent_is_kept_until_acknowledged_and_not_sent() -> None:
+    outbox = Outbox(2, 4, 8)
+    outbox.resume(4)
+    for sequence in range(6):
+        outbox.put(fakes.segment(sequence))
+    assert numbers(outbox) == [4, 5]
+    outbox.resume(2)
+    assert numbers(outbox) == [2, 3, 4, 5]
+
+
+def test_it_is_full_at_its_capacity_and_no_longer_when_something_is_acknowledged() -> None:
+    outbox = filled(7)
+    assert not outbox.full
+    outbox.put(fakes.segment(7))
+    assert outbox.full
+    outbox.credit(1, 4)
+    assert not outbox.full
+
+
+def test_below_its_capacity_nothing_is_shed() -> None:
+    outbox = filled(8)
+    assert outbox.shed("full") == 0
+
+
+def test_the_oldest_unsent_segment_is_shed_with_its_place_and_the_reason() -> None:
+    outbox = filled(9, window=2)
+    send(outbox)
+    assert outbox.shed("memory full") == 1
+    outbox.credit(2, 16)
+    shed, *others = outbox.sendable()
+    segment = fakes.segment(2)
+    assert shed == Gap(
+        stream="call", sequence=2, start=segment.start, end=segment.end, reason="memory full"
+    )
+    assert all(isinstance(item, Segment) for item in others)
+
+
+def test_what_was_sent_is_never_shed() -> None:
+    outbox = filled(9, window=9)
+    send(outbox)
+    assert outbox.shed("full") == 0
+
+
+def test_a_gap_or_the_end_is_never_shed() -> None:
+    outbox = Outbox(0, 4, 1)
+    outbox.put(fakes.gap(0))
+    outbox.put(fakes.segment(1))
+    outbox.put(fakes.segment(2))
+    outbox.put(End(stream="call", sequence=3, position=0))
+    outbox.shed("full")
+    kept = outbox.sendable()
+    assert [item.sequence for item in kept] == [0, 1, 2, 3]
+    assert kept[0] == fakes.gap(0)
+    assert isinstance(kept[3], End)
+
+
+def test_a_long_cut_off_leaves_the_latest_segments_up_to_the_capacity() -> None:
+    """The gaps of those shed before must not count again and drive out what would still fit."""
+    outbox = Outbox(0, 100, 3)
+    for sequence in range(20):
+        outbox.put(fakes.segment(sequence))
+        outbox.shed("full")
+    kept = [item.sequence for item in outbox.sendable() if isinstance(item, Segment)]
+    assert kept == [17, 18, 19]
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), st.integers(1, 3)),
+        st.tuples(st.just("send"), st.integers(1, 5)),
+        st.tuples(st.just("acknowledge"), st.integers(0, 4)),
+        st.tuples(st.just("reconnect"), st.integers(0, 6)),
+    ),
+    max_size=60,
+)
+
+
+@fakes.patient
+@given(steps, st.integers(1, 5))
+def test_it_behaves_as_a_list_with_three_marks(steps: list[tuple[str, int]], window: int) -> None:
+    outbox = Outbox(0, window, 6)
+    items: list[Item] = []
+    acknowledged = unsent = 0
+    for step, n in steps:
+        if step == "put":
+            for _ in range(n):
+                items.append(fakes.segment(len(items)))
+                outbox.put(items[-1])
+        elif step == "send":
+            for item in outbox.sendable()[:n]:
+                outbox.sent(item)
+                unsent += 1
+        elif step == "acknowledge":
+            acknowledged = min(acknowledged + n, unsent)
+            outbox.credit(acknowledged, window)
+        else:
+            unsent = max(acknowledged, unsent - n)
+            outbox.resume(unsent)
+        assert outbox.acknowledged == acknowledged
+        assert outbox.empty == (acknowledged == len(items))
+        assert outbox.full == (len(items) - acknowledged >= 6)
+        assert outbox.sendable() == items[unsent : max(unsent, acknowledged + window)]
+
+
+# --- what is provisional --------------------------------------------------------------------------
+
+
+def activity(speaking: bool) -> Activity:
+    return Activity(stream="call", position=0, speaking=speaking)
+
+
+def test_the_newest_part_takes_the_place_of_one_that_was_not_sent() -> None:
+    fleeting = Fleeting()
+    fleeting.put(fakes.provisional(3, part=1))
+    fleeting.put(fakes.provisional(3, part=2))
+    assert [(i.sequence, i.part) for i in fleeting.take(3) if isinstance(i, Provisional)] == [
+        (3, 2)
+    ]
+    assert fleeting.take(3) == []
+
+
+def test_a_part_waits_for_the_segments_before_its_own() -> None:
+    fleeting = Fleeting()
+    fleeting.put(fakes.provisional(3))
+    assert fleeting.take(2) == []
+    assert len(fleeting.take(3)) == 1
+
+
+def test_a_part_is_nothing_once_its_segment_is_on_its_way() -> None:
+    fleeting = Fleeting()
+    fleeting.put(fakes.provisional(3))
+    assert fleeting.take(4) == []
+    assert fleeting.take(3) == []
+
+
+def test_activity_waits_for_nothing_and_only_the_latest_is_told() -> None:
+    fleeting = Fleeting()
+    fleeting.put(activity(True))
+    fleeting.put(activity(False))
+    fleeting.put(fakes.provisional(3))
+    assert fleeting.take(0) == [activity(False)]
+    assert fleeting.take(0) == []
+
+
+def test_what_is_unsent_is_known() -> None:
+    outbox = filled(8)
+    assert outbox.unsent == 0
+    send(outbox)
+    assert outbox.unsent == 4

@@ -1,0 +1,490 @@
+"""The whole hub without sockets, under every order of misfortune that hypothesis can think of.
+
+The law: whatever dies, hangs, comes late or comes twice, every segment comes out exactly once, as a
+verdict that names its missing voters or as a gap, in the order of its stream. What is provisional
+comes before that, of each segment in the order of its parts, and nothing of it after.
+
+Some nodes give one service and some give several; two services keep a state, here the list of the
+segments that went into it: it must be of segments before, and as long as no hub dies no segment
+that counted is missing in it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import fakes
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from msgspec.structs import replace
+
+from abhinaya.models.labels import LABELS
+from abhinaya.stream.front.outbox import Fleeting, Outbox
+from abhinaya.stream.hub.broker import Broker
+from abhinaya.stream.hub.publisher import Outgoing
+from abhinaya.stream.run.recorder import Ledger
+from abhinaya.stream.wire.messages import (
+    Beat,
+    Cancel,
+    Credit,
+    End,
+    Failed,
+    Gap,
+    Hello,
+    Introduce,
+    Known,
+    Message,
+    Notice,
+    Seen,
+    StreamEnded,
+    Subscribe,
+    Task,
+    Transcript,
+    Verdict,
+    Vote,
+    Welcome,
+)
+
+SERVICES = ("asr", "S1", "T2", "ST1")
+STATEFUL = ("S1", "ST1")
+KINDS = {service: (service,) for service in SERVICES} | {
+    "ears": SERVICES,
+    "hosted": ("S1", "ST1"),
+}
+"""What the nodes of a name give."""
+
+
+@dataclass
+class Node:
+    name: str
+    incarnation: int = 1
+    alive: bool = True
+    tasks: list[tuple[Task, str]] = field(default_factory=list)
+    """Each with one of the services that are to answer."""
+    answered: list[tuple[Task, str]] = field(default_factory=list)
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        return KINDS[self.name.rpartition("-")[0]]
+
+    @property
+    def peer(self) -> bytes:
+        return self.name.encode()
+
+
+@dataclass
+class Front:
+    """A file: whatever has been spoken can be read again from the beginning."""
+
+    stream: str
+    live: bool
+    spoken: int = 0
+    ended: bool = False
+    read: int = 0
+    parts: int = 0
+    """Of the segment that is being spoken."""
+    fleeting: Fleeting = field(default_factory=Fleeting)
+    outbox: Outbox | None = None
+    states: dict[str, bytes] = field(default_factory=dict)
+    incarnation: int = 1
+    alive: bool = True
+
+    @property
+    def name(self) -> str:
+        return f"front-{self.stream}"
+
+    @property
+    def peer(self) -> bytes:
+        return self.name.encode()
+
+
+class World(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 100.0
+        self.hubs = 0
+        self.fronts = {
+            "file": Front("file", live=False),
+            "live": Front("live", live=True),
+        }
+        self.nodes = {f"{s}-0": Node(f"{s}-0") for s in SERVICES}
+        self.ledger = Ledger()
+        self.recording = True
+        self.last_hub = ""
+        self.unconfirmed = 0
+        self.told: dict[str, list[Verdict | Gap | StreamEnded]] = {"file": [], "live": []}
+        """What is final; and what is not, with the number of final ones before it."""
+        self.passing: dict[str, list[tuple[int, Verdict]]] = {"file": [], "live": []}
+        self.start_hub()
+
+    # --- the world outside the broker -------------------------------------------------------------
+
+    def start_hub(self) -> None:
+        self.hubs += 1
+        self.broker = Broker(fakes.config(), f"hub-{self.hubs}")
+        self.subscribe()
+        for node in self.nodes.values():
+            if node.alive:
+                self.introduce_node(node)
+        for front in self.fronts.values():
+            if front.alive:
+                self.greet(front)
+
+    def subscribe(self) -> None:
+        self.unconfirmed = 0
+        self.deliver(
+            self.broker.from_sink(self.now, b"recorder", Subscribe(sink="r", confirm=True))
+        )
+
+    def introduce_node(self, node: Node) -> None:
+        node.tasks.clear()
+        ready = fakes.ready(" ".join(node.services), node.name, str(node.incarnation), trial_ms=2.0)
+        gives = tuple(replace(s, stateful=s.name in STATEFUL) for s in ready.gives)
+        message = replace(ready, gives=gives)
+        self.deliver(self.broker.from_worker(self.now, node.peer, message))
+
+    def greet(self, front: Front) -> None:
+        first = front.outbox.acknowledged if front.outbox else self.written(front)
+        hello = Hello(
+            front=front.name,
+            incarnation=str(front.incarnation),
+            streams=(fakes.info(front.stream, front.live, front.name),),
+            first_sequences=(first,),
+        )
+        self.deliver(self.broker.from_worker(self.now, front.peer, hello))
+
+    def written(self, front: Front) -> int:
+        standings = self.ledger.standings(front.name)
+        return standings[0].next_sequence if standings else 0
+
+    def deliver(self, out: list[Outgoing]) -> None:
+        for item in out:
+            if item.door == "sinks":
+                self.notice(item.message)
+            elif item.peer.decode() in self.nodes:
+                self.to_node(self.nodes[item.peer.decode()], item.message)
+            else:
+                self.to_front(self.fronts[item.peer.decode().removeprefix("front-")], item.message)
+
+    def notice(self, message: Message) -> None:
+        if not self.recording or not isinstance(message, Notice):
+            return
+        event = self.ledger.admit(message.event)
+        if isinstance(event, Verdict) and not event.final:
+            assert message.number == 0
+            self.passing[event.stream].append((len(self.told[event.stream]), event))
+        elif isinstance(event, Verdict | Gap | StreamEnded):
+            if isinstance(event, Verdict):
+                assert not any(vote.state for vote in event.votes)
+                assert event.transcript is None or not event.transcript.state
+            self.told[event.stream].append(event)
+        self.unconfirmed = max(self.unconfirmed, message.number)
+
+    def to_node(self, node: Node, message: Message) -> None:
+        if not node.alive:
+            return
+        if isinstance(message, Task):
+            assert message.final or not node.tasks, "a part is for who holds nothing"
+            self.check(message)
+            node.tasks += [(message, service) for service in message.services]
+        elif isinstance(message, Introduce):
+            self.introduce_node(node)
+        elif isinstance(message, Cancel):
+            for entry in list(node.tasks):
+                task, service = entry
+                of_it = (task.stream, task.sequence) == (message.stream, message.sequence)
+                if of_it and message.part in (0, task.part):
+                    node.tasks.remove(entry)
+                    failed = fakes.failed(task, service, False, "cancelled")
+                    self.deliver(self.broker.from_worker(self.now, node.peer, failed))
+
+    def check(self, task: Task) -> None:
+        """The state that comes with a task must hold what counted before, and nothing later."""
+        for service in task.services:
+            known = list(task.states.get(service, b""))
+            assert service in STATEFUL or not known
+            assert known == sorted(set(known))
+            assert all(sequence < task.sequence for sequence in known)
+            counted = [
+                event.sequence
+                for event in self.told[task.stream]
+                if isinstance(event, Verdict) and event.revision == 0
+                if event.sequence < task.sequence and service in [v.voter for v in event.votes]
+            ]
+            if service in STATEFUL and self.hubs == 1:
+                assert set(counted) <= set(known)
+
+    def say(
+        self, node: Node, task: Task, service: str, message: Vote | Transcript | Failed
+    ) -> None:
+        if service in STATEFUL and not (isinstance(message, Failed) and message.retry):
+            known = task.states.get(service, b"")
+            message = replace(message, state=known + bytes([task.sequence]))
+        self.deliver(self.broker.from_worker(self.now, node.peer, message))
+
+    def to_front(self, front: Front, message: Message) -> None:
+        if not front.alive:
+            return
+        if isinstance(message, Welcome):
+            standing = message.streams[0]
+            if front.outbox is None:
+                front.outbox = Outbox(standing.acknowledged, standing.window, 6)
+                front.read = 0
+            front.outbox.credit(standing.acknowledged, standing.window)
+            front.outbox.resume(standing.next_sequence)
+            for service, state in front.states.items():
+                known = Known(stream=front.stream, service=service, state=state)
+                self.deliver(self.broker.from_worker(self.now, front.peer, known))
+        elif isinstance(message, Credit) and front.outbox:
+            front.outbox.credit(message.acknowledged, message.window)
+            front.states = message.states
+            for state in message.states.values():
+                assert all(sequence < message.acknowledged for sequence in state)
+        elif isinstance(message, Introduce):
+            self.greet(front)
+
+    def pump(self, front: Front) -> None:
+        """Read what has been spoken, as far as there is room, and send what may be sent."""
+        if not front.alive or front.outbox is None:
+            return
+        total = front.spoken + (1 if front.ended else 0)
+        while front.read < total and (front.live or not front.outbox.full):
+            last = front.read == front.spoken
+            item = (
+                End(stream=front.stream, sequence=front.read, position=front.read * fakes.SECOND)
+                if last
+                else fakes.segment(front.read, front.stream)
+            )
+            front.outbox.put(item)
+            front.read += 1
+            if front.live:
+                front.outbox.shed("memory full")
+        for item in front.outbox.sendable():
+            front.outbox.sent(item)
+            self.deliver(self.broker.from_worker(self.now, front.peer, item))
+        for passing in front.fleeting.take(front.outbox.unsent):
+            self.deliver(self.broker.from_worker(self.now, front.peer, passing))
+
+    # --- what can happen --------------------------------------------------------------------------
+
+    streams = st.sampled_from(["file", "live"])
+    names = st.sampled_from([f"{kind}-{i}" for kind in KINDS for i in (0, 1)])
+
+    @rule(stream=streams, count=st.integers(1, 4))
+    def speak(self, stream: str, count: int) -> None:
+        front = self.fronts[stream]
+        if not front.ended:
+            front.spoken += count
+            front.parts = 0
+        self.pump(front)
+
+    @rule(stream=streams, count=st.integers(1, 3))
+    def go_on_speaking(self, stream: str, count: int) -> None:
+        """Somebody has begun the next segment; what is told of it may be lost on the way."""
+        front = self.fronts[stream]
+        if not front.ended:
+            front.parts += count
+            front.fleeting.put(fakes.provisional(front.spoken, front.parts, stream))
+        self.pump(front)
+
+    @rule(stream=streams)
+    def end(self, stream: str) -> None:
+        self.fronts[stream].ended = True
+        self.pump(self.fronts[stream])
+
+    @rule(name=names, label=st.sampled_from(LABELS), index=st.integers(0, 3))
+    def answer(self, name: str, label: str, index: int) -> None:
+        node = self.nodes.get(name)
+        if node and node.alive and node.tasks:
+            task, service = node.tasks.pop(index % len(node.tasks))
+            node.answered.append((task, service))
+            self.say(node, task, service, fakes.answer(task, service, label))
+
+    @rule(count=st.integers(1, 8), label=st.sampled_from(LABELS))
+    def work(self, count: int, label: str) -> None:
+        """The oldest tasks are answered, as on a good day."""
+        for _ in range(count):
+            held = [(n.tasks[0][0].sequence, n.name) for n in self.nodes.values() if n.tasks]
+            if held:
+                self.answer(min(held)[1], label, 0)
+        self.confirm()
+
+    @rule(stream=streams, label=st.sampled_from(LABELS))
+    def go_on_speaking_to_idle_nodes(self, stream: str, label: str) -> None:
+        """A part comes and is answered, as on most days."""
+        self.go_on_speaking(stream, 1)
+        for _ in range(2):  # the words first, then those who read them
+            for node in list(self.nodes.values()):
+                if node.tasks and not node.tasks[0][0].final:
+                    self.answer(node.name, label, 0)
+
+    @rule(stream=streams)
+    def connection_breaks(self, stream: str) -> None:
+        """What was on its way may have arrived or not: the front sends all of it again."""
+        front = self.fronts[stream]
+        if front.alive and front.outbox is not None:
+            front.outbox.resume(front.outbox.acknowledged)
+            self.pump(front)
+
+    @rule(name=names, label=st.sampled_from(LABELS))
+    def answer_again(self, name: str, label: str) -> None:
+        node = self.nodes.get(name)
+        if node and node.alive and node.answered:
+            task, service = node.answered[-1]
+            # an earlier hub may have asked for it: then it answers what this one asks for as well
+            of_it = (task.stream, task.sequence, task.part, service)
+            node.tasks = [
+                (t, s) for t, s in node.tasks if (t.stream, t.sequence, t.part, s) != of_it
+            ]
+            self.say(node, task, service, fakes.answer(task, service, label))
+
+    @rule(name=names, retry=st.booleans())
+    def fail(self, name: str, retry: bool) -> None:
+        node = self.nodes.get(name)
+        if node and node.alive and node.tasks:
+            task, service = node.tasks.pop(0)
+            self.say(node, task, service, fakes.failed(task, service, retry))
+
+    @rule(name=names)
+    def node_dies(self, name: str) -> None:
+        if name in self.nodes:
+            self.nodes[name].alive = False
+            self.nodes[name].tasks.clear()
+
+    @rule(name=names)
+    def node_starts(self, name: str) -> None:
+        """A replica is added, or one that died comes back; its old self may not be missed yet."""
+        node = self.nodes.setdefault(name, Node(name, alive=False))
+        if not node.alive:
+            node.alive, node.incarnation = True, node.incarnation + 1
+            node.answered.clear()
+            self.introduce_node(node)
+
+    @rule(name=names)
+    def node_hangs(self, name: str) -> None:
+        node = self.nodes.get(name)
+        if node and node.alive and node.tasks:
+            beat = Beat(name=name, work_age_s=11.0)
+            self.deliver(self.broker.from_worker(self.now, node.peer, beat))
+
+    @rule(stream=streams)
+    def front_dies_and_is_started_again(self, stream: str) -> None:
+        front = self.fronts[stream]
+        front.outbox, front.read, front.states = None, 0, {}
+        front.incarnation += 1
+        self.greet(front)
+        self.pump(front)
+
+    @rule()
+    def hub_dies_and_is_started_again(self) -> None:
+        self.start_hub()
+        for front in self.fronts.values():
+            self.pump(front)
+
+    @rule()
+    def confirm(self) -> None:
+        if self.recording:
+            seen = Seen(number=self.unconfirmed)
+            self.deliver(self.broker.from_sink(self.now, b"recorder", seen))
+            for front in self.fronts.values():
+                self.pump(front)
+
+    @rule()
+    def recorder_is_cut_off(self) -> None:
+        if self.recording:
+            self.recording = False
+            self.deliver(self.broker.unreachable(self.now, b"recorder"))
+
+    @precondition(lambda self: not self.recording)
+    @rule()
+    def recorder_comes_back(self) -> None:
+        self.recording = True
+        self.subscribe()
+
+    @rule(seconds=st.sampled_from([0.01, 0.5, 1.0, 2.5, 70.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+        for node in list(self.nodes.values()):
+            if node.alive:
+                beat = Beat(name=node.name, work_age_s=None)
+                self.deliver(self.broker.from_worker(self.now, node.peer, beat))
+        for front in self.fronts.values():
+            self.deliver(self.broker.from_worker(self.now, front.peer, Beat(name=front.name)))
+        self.deliver(self.broker.tick(self.now))
+
+    # --- what must hold ---------------------------------------------------------------------------
+
+    @invariant()
+    def in_order_and_none_twice(self) -> None:
+        for stream, events in self.told.items():
+            first = [e.sequence for e in events if not isinstance(e, Verdict) or e.revision == 0]
+            assert first == list(range(len(first))), stream
+
+    @invariant()
+    def what_is_provisional_comes_in_order_and_before_what_is_final(self) -> None:
+        for stream, passing in self.passing.items():
+            parts = [(verdict.sequence, verdict.part) for _, verdict in passing]
+            assert parts == sorted(set(parts)), stream
+            for before, verdict in passing:
+                final = [e.sequence for e in self.told[stream][:before]]
+                assert verdict.sequence not in final
+                assert verdict.revision == 0
+
+    @invariant()
+    def verdicts_account_for_every_voter(self) -> None:
+        passing = [[verdict for _, verdict in those] for those in self.passing.values()]
+        for events in (*self.told.values(), *passing):
+            for event in events:
+                if isinstance(event, Verdict):
+                    voted = [v.voter for v in event.votes]
+                    missing = [m.voter for m in event.missing]
+                    assert sorted(voted + missing) == ["S1", "ST1", "T2"]
+                    assert all(m.reason for m in event.missing)
+
+    @invariant()
+    def revisions_change_the_label(self) -> None:
+        for events in self.told.values():
+            labels: dict[int, str] = {}
+            for event in events:
+                if isinstance(event, Verdict):
+                    assert event.revision == 0 or labels[event.sequence] != event.label
+                    labels[event.sequence] = event.label
+
+    def teardown(self) -> None:
+        """Let everything heal and finish: then nothing may be missing."""
+        if not self.recording:
+            self.recorder_comes_back()
+        for name in [f"{s}-0" for s in SERVICES]:
+            self.node_starts(name)
+        for stream in self.fronts:
+            self.end(stream)
+        for _ in range(400):
+            for node in self.nodes.values():
+                while node.alive and node.tasks:
+                    self.answer(node.name, "sad", 0)
+            self.time_passes(0.5)
+            self.confirm()
+            if all(self.is_over(front) for front in self.fronts.values()):
+                break
+        for front in self.fronts.values():
+            events = self.told[front.stream]
+            first = [e for e in events if not isinstance(e, Verdict) or e.revision == 0]
+            assert [e.sequence for e in first] == list(range(front.spoken + 1)), front
+            assert isinstance(first[-1], StreamEnded)
+            assert front.outbox is not None
+            assert front.outbox.empty
+        self.in_order_and_none_twice()
+
+    def is_over(self, front: Front) -> bool:
+        self.pump(front)
+        return self.ledger.over(front.name) and front.outbox is not None and front.outbox.empty
+
+
+TestWorld = World.TestCase
+TestWorld.settings = settings(
+    max_examples=200,
+    stateful_step_count=80,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)

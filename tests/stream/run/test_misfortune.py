@@ -1,0 +1,201 @@
+"""Real processes under load: kill and freeze each kind, then count what comes out."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from abhinaya.bench.demo import CALL
+from abhinaya.stream.run.monitor import Run, run_directory
+from abhinaya.stream.run.plan import Input, Plan
+from abhinaya.stream.run.supervisor import Stage
+from abhinaya.stream.settings import config as configuration
+from abhinaya.stream.sources.base import InputConfig
+from abhinaya.stream.wire.messages import Event, Gap, Status, StreamEnded, Verdict
+
+pytestmark = pytest.mark.processes
+
+PATIENCE = {
+    "supervise.silent_s": 1.5,
+    "supervise.beat_s": 0.2,
+    "supervise.backoff_s": 0.1,
+    "deadlines.file_s": 30,
+    "flow.file_window": 2,  # so that the front has work left when it is struck
+}
+
+
+class Collector:
+    """A sink that keeps what it is told, and calls `on_verdict` after the first verdict."""
+
+    def __init__(self, on_verdict: Callable[[], None]) -> None:
+        self.events: list[Event] = []
+        self._on_verdict = on_verdict
+
+    def write(self, event: Event, now_unix_s: float) -> None:
+        if not isinstance(event, Status):
+            self.events.append(event)
+        if isinstance(event, Verdict):
+            self._on_verdict()
+
+    def close(self) -> None:
+        pass
+
+
+class Silent:
+    """An observer that only remembers."""
+
+    def __init__(self) -> None:
+        self.troubles: list[str] = []
+
+    def loading(self, stages: dict[str, Stage]) -> None:
+        pass
+
+    def trouble(self, message: str) -> None:
+        self.troubles.append(message)
+
+
+def suffer(
+    victim: str, number: signal.Signals, after: int = 2, realtime: bool = False
+) -> tuple[Collector, Silent, int]:
+    """Run the demo call; send `number` to `victim` after some verdicts."""
+    count = 0
+
+    def strike() -> None:
+        nonlocal count
+        count += 1
+        if count == after:
+            pid = run.supervisor.pid(victim)
+            assert pid is not None
+            os.kill(pid, number)
+
+    # S1 shares the process of the transcriber, unless it is to be struck alone
+    apart = {"voters.S1.host": ""} if victim == "S1-0" else {}
+    config = configuration.load("embedded", {**PATIENCE, **apart})
+    what = InputConfig(what=str(CALL), channels="split", realtime=realtime)
+    collector, observer = Collector(strike), Silent()
+    with run_directory() as directory:
+        run = Run(Plan(config, (Input("call", what),)), directory, [collector], observer)
+        code = run.run()
+    return collector, observer, code
+
+
+def account(collector: Collector) -> dict[str, list[Event]]:
+    """Give each stream's first tellings, having checked that none is missing or there twice."""
+    streams: dict[str, list[Event]] = {}
+    for event in collector.events:
+        if isinstance(event, Gap | StreamEnded) or (
+            isinstance(event, Verdict) and event.revision == 0
+        ):
+            streams.setdefault(event.stream, []).append(event)
+    for events in streams.values():
+        assert [e.sequence for e in events] == list(range(len(events)))  # type: ignore[union-attr]
+        assert isinstance(events[-1], StreamEnded)
+    return streams
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> dict[str, list[tuple[int, int]]]:
+    """Where the segments of the demo call are, without any misfortune."""
+    collector, _, code = suffer("hub", signal.SIGCONT, after=10_000)
+    assert code == 0
+    return {s: [(e.start, e.end) for e in events[:-1]] for s, events in account(collector).items()}  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=lambda s: s.name)
+@pytest.mark.parametrize("victim", ["hub", "front-0", "asr-0", "S1-0"])
+def test_every_segment_comes_out_once_though_a_process_dies(
+    victim: str, number: signal.Signals, undisturbed: dict[str, list[tuple[int, int]]]
+) -> None:
+    collector, observer, code = suffer(victim, number)
+    streams = account(collector)
+    assert code == 0
+    assert any(victim in trouble for trouble in observer.troubles)
+    for stream, events in streams.items():
+        verdicts = [e for e in events if isinstance(e, Verdict)]
+        # a file loses nothing: it is read again
+        assert [(v.start, v.end) for v in verdicts] == undisturbed[stream]
+        for verdict in verdicts:
+            assert {v.voter for v in verdict.votes} | {m.voter for m in verdict.missing} == {
+                "S1",
+                "T2",
+                "ST1",
+            }
+    # the service came back: the last verdicts have every vote
+    last = [e for e in collector.events if isinstance(e, Verdict)][-1]
+    assert not last.missing
+
+
+def children_of(pid: int) -> list[int]:
+    text = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False
+    ).stdout
+    return [int(line) for line in text.split()]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def test_no_orphans_and_no_half_lines_when_the_main_process_is_killed(tmp_path: Path) -> None:
+    output = tmp_path / "events.jsonl"
+    command = [sys.executable, "-m", "abhinaya.stream", str(CALL), "--output", str(output)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not (output.exists() and b'"verdict"' in output.read_bytes()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    children = children_of(process.pid)
+    assert len(children) >= 3, "the hub, the front, and what hears"
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + 5
+    while any(is_alive(pid) for pid in children):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert output.read_bytes().endswith(b"}\n")
+
+
+def test_ctrl_c_once_finishes_what_was_begun_and_twice_stops_at_once(tmp_path: Path) -> None:
+    for presses, code in ((1, 130), (2, 130)):
+        output = tmp_path / f"{presses}.jsonl"
+        command = [sys.executable, "-m", "abhinaya.stream", str(CALL), "--realtime"]
+        process = subprocess.Popen(
+            [*command, "--output", str(output)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        deadline = time.monotonic() + 60
+        while not (output.exists() and b'"verdict"' in output.read_bytes()):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        children = children_of(process.pid)
+        for _ in range(presses):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.2)
+        begun = time.monotonic()
+        _, errors = process.communicate(timeout=30)
+        assert process.returncode == code, errors
+        assert b"Traceback" not in errors
+        text = output.read_text()
+        if presses == 1:
+            assert '"stream_ended"' in text
+            assert '"interrupted"' in text
+        else:
+            assert time.monotonic() - begun < 3
+        assert not any(is_alive(pid) for pid in children)
+
+
+def test_threads_do_not_outlive_a_run() -> None:
+    before = threading.active_count()
+    suffer("hub", signal.SIGCONT, after=10_000)
+    assert threading.active_count() <= before

@@ -1,0 +1,58 @@
+"""Who shares whose processes."""
+
+from __future__ import annotations
+
+import pytest
+
+from abhinaya.stream.errors import ConfigError
+from abhinaya.stream.settings import config as configuration
+from abhinaya.stream.settings.config import WorkerConfig
+from abhinaya.stream.settings.hosting import guests
+
+PROFILE = """
+[voters.S1]
+model = "tiny-speech"
+[voters.S2]
+model = "tiny-speech"
+[voters.ST1]
+model = "tiny-joint"
+host = "S2"
+"""
+
+
+def test_guests_are_found_by_their_host() -> None:
+    voters = {name: WorkerConfig(model="m") for name in ("S1", "S2")}
+    voters |= {name: WorkerConfig(model="m", host="S2") for name in ("ST1", "X")}
+    assert guests(voters, "S2") == ["ST1", "X"]
+    assert guests(voters, "S1") == []
+    assert guests({"S1": WorkerConfig(model="m", host="asr")}, "asr") == ["S1"]
+
+
+def test_a_profile_with_a_guest(tmp_path) -> None:
+    path = tmp_path / "p.toml"
+    path.write_text(PROFILE)
+    assert configuration.load(str(path)).voters["ST1"].host == "S2"
+    shared = {"asr.model": "faster-whisper", "voters.ST1.host": "asr"}
+    assert configuration.load(str(path), shared).voters["ST1"].host == "asr"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"voters.ST1.host": "S3"}, "'S3' is not another voter"),
+        ({"voters.ST1.host": "ST1"}, "'ST1' is not another voter"),
+        ({"voters.S2.host": "S1"}, "S2 is itself in the processes of S1"),
+        ({"voters.S2.replicas": 2}, "voters.ST1.replicas is not voters.S2.replicas"),
+        ({"voters.ST1.host": "asr"}, "'asr' is not another voter of this profile"),
+        (
+            {"asr.model": "faster-whisper", "asr.replicas": 2, "voters.ST1.host": "asr"},
+            "voters.ST1.replicas is not asr.replicas",
+        ),
+        ({"asr.model": "faster-whisper", "asr.host": "S1"}, "only a voter can share"),
+    ],
+)
+def test_what_cannot_be_shared(tmp_path, changes, message) -> None:
+    path = tmp_path / "p.toml"
+    path.write_text(PROFILE)
+    with pytest.raises(ConfigError, match=message):
+        configuration.load(str(path), changes)

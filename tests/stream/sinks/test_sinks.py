@@ -1,0 +1,524 @@
+"""What people and programs get to see of a run, with planted events."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+
+import pytest
+from fakes import info, vote
+from rich.cells import cell_len
+from rich.console import Console
+
+from abhinaya.models.labels import LABELS
+from abhinaya.stream.errors import ConfigError, SinkError
+from abhinaya.stream.run.supervisor import Stage
+from abhinaya.stream.sinks import open_sinks
+from abhinaya.stream.sinks.base import tell
+from abhinaya.stream.sinks.jsonl import JsonLines
+from abhinaya.stream.sinks.lines import Lines
+from abhinaya.stream.sinks.summary import Histogram, Summary
+from abhinaya.stream.wire.messages import (
+    Activity,
+    FrontDown,
+    Gap,
+    Missing,
+    NodeDown,
+    NodeLoad,
+    NodeUp,
+    Remark,
+    Status,
+    StreamEnded,
+    StreamStarted,
+    Transcript,
+    Verdict,
+)
+
+SECOND = 16_000
+CAPTURED = 1_000_000.0
+NOW = CAPTURED + 0.75
+"""Every planted verdict took 750 ms."""
+
+
+def said(text="the words that were said", reason="", sequence=0):
+    return Transcript(
+        stream="call",
+        sequence=sequence,
+        text=text,
+        confidence=0.9,
+        language="en",
+        reason=reason,
+        model="fake",
+        queue_ms=1,
+        run_ms=2,
+        batch_size=1,
+    )
+
+
+def verdict(sequence=0, label="happy", stream="call", seconds=2, **changes):
+    fields = {
+        "stream": stream,
+        "sequence": sequence,
+        "start": sequence * 10 * SECOND,
+        "end": sequence * 10 * SECOND + seconds * SECOND,
+        "start_unix_s": CAPTURED,
+        "label": label,
+        "confidence": 0.65,
+        "agreement": 1.0,
+        "votes": (vote(sequence, "S1", "happy"), vote(sequence, "T2", "happy")),
+        "transcript": said(sequence=sequence),
+        "captured_unix_s": CAPTURED,
+        "stages_ms": {"capture": 0.0, "segment": 400.0, "queue": 5.0, "asr": 200.0},
+    }
+    return Verdict(**(fields | changes))
+
+
+def gap(sequence=1, reason="the backlog was full", stream="call"):
+    start = sequence * 10 * SECOND
+    return Gap(stream=stream, sequence=sequence, start=start, end=start + 4 * SECOND, reason=reason)
+
+
+def node_up(service="S1"):
+    return NodeUp(
+        node=f"{service}-0",
+        service=service,
+        gives="vote",
+        model="tiny-speech",
+        version="1",
+        licence="CC BY-NC-SA 4.0",
+        noncommercial=True,
+    )
+
+
+def status(waiting=7):
+    return Status(
+        hub="1",
+        waiting=waiting,
+        open_segments=3,
+        nodes=(NodeLoad(node="S1-0", service="S1", held=2, done=5),),
+        fronts=("front-0",),
+        refused={"too large": 2},
+        doubles=0,
+    )
+
+
+EVENTS = (
+    node_up(),
+    StreamStarted(info=info("call")),
+    verdict(0),
+    gap(1),
+    verdict(2, "sad"),
+    NodeDown(node="S1-0", incarnation="1", service="S1", reason="killed"),
+    FrontDown(front="front-0", incarnation="1", reason="silent"),
+    Remark(source="mic", text="the input clips"),
+    StreamEnded(stream="call", sequence=3, position=40 * SECOND),
+)
+
+
+def shown(events=EVENTS, *, terminal=True, width=80):
+    """Give what appears on a console, and the console's raw output."""
+    file = io.StringIO()
+    console = Console(
+        file=file, force_terminal=terminal, width=width, color_system="truecolor", height=25
+    )
+    lines = Lines(console)
+    for event in events:
+        lines.write(event, NOW)
+    lines.close()
+    raw = file.getvalue()
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", raw), raw
+
+
+# --- summary --------------------------------------------------------------------------------------
+
+
+def summed(events):
+    summary = Summary()
+    for event in events:
+        summary.add(event, NOW)
+    return summary
+
+
+def test_the_summary_adds_up_what_was_planted():
+    events = [
+        StreamStarted(info=info("call")),
+        verdict(0, "happy", seconds=2),
+        verdict(1, "sad", seconds=3),
+        gap(2, "full"),
+        gap(3, "full"),
+        verdict(4, "happy", seconds=1, missing=(Missing(voter="T1", reason="late"),)),
+        verdict(5, "unknown", seconds=1, reason="0 votes of at least 1"),
+        StreamEnded(stream="call", sequence=6, position=99 * SECOND),
+    ]
+    assert summed(events).as_dict()["call"] == {
+        "duration_s": 99.0,
+        "ended": True,
+        "speech_s": 7.0,
+        "segments": 4,
+        "emotions_s": {"happy": 3.0, "sad": 3.0, "unknown": 1.0},
+        "revisions": 0,
+        "incomplete": 1,
+        "gaps": 2,
+        "gaps_s": 8.0,
+        "gap_reasons": {"full": 2},
+        "latency_p50_ms": pytest.approx(750, rel=0.03),
+        "latency_p95_ms": pytest.approx(750, rel=0.03),
+    }
+
+
+def test_a_revision_moves_the_seconds_and_counts_once():
+    late = verdict(0, "angry", revision=1)
+    summary = summed([verdict(0, "happy"), verdict(1, "sad"), late]).as_dict()["call"]
+    assert summary["emotions_s"] == {"angry": 2.0, "sad": 2.0}
+    assert (summary["segments"], summary["revisions"], summary["speech_s"]) == (2, 1, 4.0)
+
+
+class Taking:
+    """A sink that shows only what is final."""
+
+    def __init__(self):
+        self.final = []
+
+    def write(self, event, now_unix_s):
+        self.final.append(event)
+
+    def close(self):
+        pass
+
+
+class TakingAll(Taking):
+    def __init__(self):
+        super().__init__()
+        self.passing = []
+
+    def provisional(self, event, now_unix_s):
+        self.passing.append(event)
+
+
+def test_what_may_still_change_goes_to_those_that_have_a_place_for_it():
+    first, last = verdict(0, part=1), verdict(0)
+    speaks = Activity(stream="call", position=0, speaking=True)
+    some, all_ = Taking(), TakingAll()
+    for event in (speaks, first, gap(1), last):
+        tell([some, all_], event, NOW)
+    assert some.final == all_.final == [gap(1), last]
+    assert all_.passing == [speaks, first]
+
+
+def test_a_stream_without_speech_is_there_and_says_so():
+    events = [
+        StreamStarted(info=info("quiet")),
+        StreamEnded(stream="quiet", sequence=0, position=SECOND),
+    ]
+    assert summed(events).streams["quiet"].silent
+    for terminal in (True, False):
+        assert "no speech was found" in shown(events, terminal=terminal)[0]
+
+
+@pytest.mark.parametrize("share", [0.5, 0.95])
+def test_quantiles_are_right_to_a_few_percent(share):
+    dice = random.Random(2)
+    values = [dice.lognormvariate(6, 1) for _ in range(5000)]
+    histogram = Histogram()
+    for value in values:
+        histogram.add(value)
+    exact = sorted(values)[int(share * len(values)) - 1]
+    assert histogram.quantile(share) == pytest.approx(exact, rel=0.04)
+
+
+def test_memory_stays_bounded_over_many_segments_and_reasons():
+    summary = Summary()
+    for i in range(5000):
+        summary.add(verdict(i), NOW + i)
+        summary.add(gap(i, reason=f"reason {i}"), NOW)
+    stream = summary.streams["call"]
+    assert len(stream._recent) <= 256
+    assert len(stream.gap_reasons) <= 17
+    assert len(stream.latency._counts) < 500
+    assert sum(stream.gap_reasons.values()) == 5000
+
+
+# --- JSON lines -----------------------------------------------------------------------------------
+
+
+def test_each_event_is_a_line_on_the_disk_at_once(tmp_path):
+    path = tmp_path / "events.jsonl"
+    sink = JsonLines(path)
+    for count, event in enumerate(EVENTS, start=1):
+        sink.write(event, NOW)
+        assert len(path.read_text().splitlines()) == count
+    sink.close()
+    sink.close()
+    events = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [e["type"] for e in events] == [
+        "node_up",
+        "stream_started",
+        "verdict",
+        "gap",
+        "verdict",
+        "node_down",
+        "front_down",
+        "remark",
+        "stream_ended",
+        "summary",
+    ]
+    assert events[-1]["streams"]["call"]["segments"] == 2
+
+
+@pytest.mark.parametrize("rest", [b"", b'{"type": "ver', b"x" * 3_000_000])
+def test_a_log_goes_on_behind_its_last_whole_line(tmp_path, rest):
+    path = tmp_path / "e.jsonl"
+    path.write_bytes(b'{"type": "old"}\n' + rest)
+    sinks = open_sinks("jsonl", [path], append=True)
+    sinks.all[0].write(verdict(0), NOW)
+    sinks.close()
+    lines = [json.loads(line)["type"] for line in path.read_text().splitlines()]
+    assert lines == ["old", "verdict", "summary"]
+
+
+def test_only_json_lines_go_on(tmp_path):
+    with pytest.raises(ConfigError, match="cannot go on"):
+        open_sinks("jsonl", [tmp_path / "x.vtt"], append=True)
+    JsonLines(tmp_path / "new.jsonl", goes_on=True).close()
+    assert (tmp_path / "new.jsonl").exists()
+
+
+def test_the_hubs_beat_is_not_written(tmp_path):
+    sink = JsonLines(tmp_path / "e.jsonl")
+    sink.write(status(), NOW)
+    assert (tmp_path / "e.jsonl").read_text() == ""
+    sink.close()
+
+
+def test_a_folder_is_refused_at_once(tmp_path):
+    with pytest.raises(SinkError, match=r"is a folder; give the name of a file"):
+        JsonLines(tmp_path)
+
+
+def test_a_missing_folder_is_refused_at_once(tmp_path):
+    with pytest.raises(SinkError, match=r"there is no folder .*nowhere; make it first"):
+        JsonLines(tmp_path / "nowhere" / "e.jsonl")
+
+
+def test_a_full_disk_is_an_error_with_a_remedy():
+    sink = JsonLines(descriptor=os.open("/dev/full", os.O_WRONLY))
+    with pytest.raises(SinkError, match=r"No space left.*make room"):
+        sink.write(verdict(), NOW)
+    sink.close()
+
+
+def test_a_disk_that_fills_up_keeps_whole_lines_only(tmp_path, monkeypatch):
+    path = tmp_path / "e.jsonl"
+    sink = JsonLines(path)
+    sink.write(verdict(0), NOW)
+    whole = path.read_bytes()
+    write = os.write
+
+    def half_then_full(descriptor, data):
+        if len(data) > 100:
+            return write(descriptor, data[:100])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", half_then_full)
+    with pytest.raises(SinkError, match="No space left"):
+        sink.write(verdict(1), NOW)
+    assert path.read_bytes() == whole
+
+
+def test_a_deleted_file_is_noticed(tmp_path):
+    path = tmp_path / "e.jsonl"
+    sink = JsonLines(path)
+    sink.write(verdict(0), NOW)
+    path.unlink()
+    with pytest.raises(SinkError, match=r"e\.jsonl.*deleted"):
+        sink.write(verdict(1), NOW)
+    sink.close()
+
+
+def test_a_reader_who_leaves_ends_the_program_quietly():
+    reading, writing = os.pipe()
+    os.close(reading)
+    sink = JsonLines(descriptor=writing)
+    with pytest.raises(SystemExit) as leaving:
+        sink.write(verdict(), NOW)
+    assert leaving.value.code == 0
+    sink.close()
+    os.close(writing)
+
+
+# --- lines on a terminal --------------------------------------------------------------------------
+
+
+def test_a_verdict_shows_everything_about_it():
+    text, _ = shown([verdict(1, missing=(Missing(voter="T1", reason="no answer in 4 s"),))])
+    for part in ("0:00:10.0", "call", "happy", "━", "65%", "0.8 s", "S1\u00a0happy\u00a065%"):
+        assert part in text
+    assert "T1\u00a0missing: no answer in 4 s" in text
+    assert "“the words that were said”" in text
+
+
+def test_colour_never_stands_alone():
+    for label in (*LABELS, "unknown"):
+        text, raw = shown([verdict(label=label)])
+        assert label in text
+        assert "\x1b[1;38;2;" in raw
+        bare = re.findall(r"\x1b\[[0-9;]*\b(?:33|93|97|37)m", raw)
+        assert not bare, "yellow and white cannot be read on a light background"
+
+
+def test_a_revision_and_a_provisional_verdict_are_marked():
+    assert "revised" in shown([verdict(revision=1)])[0]
+    assert "revision 2" in shown([verdict(revision=2)])[0]
+    assert "so far" in shown([verdict(part=1)])[0]
+    assert "revised" not in shown([verdict()])[0]
+
+
+def test_unknown_gap_and_silence_say_why():
+    unknown = verdict(
+        label="unknown",
+        confidence=None,
+        reason="1 vote of at least 2",
+        transcript=said("", "no words recognised"),
+    )
+    text, _ = shown([unknown, gap(reason="the backlog was full")])
+    assert "no label: 1 vote of at least 2" in text
+    assert "no words: no words recognised" in text
+    assert "4.0 s not heard: the backlog was full" in text
+
+
+@pytest.mark.parametrize("width", [80, 60, 40])
+def test_nothing_is_wider_than_the_terminal_and_no_word_is_lost(width):
+    words = [f"word{i}" for i in range(40)]
+    long = verdict(
+        stream="a stream with quite a long name",
+        transcript=said(" ".join(words)),
+        missing=(Missing(voter="T1", reason="the " + "long " * 20 + "reason"),),
+    )
+    text, _ = shown(
+        [long, gap(reason="because " * 20 + "it was late"), verdict(3, "sad")], width=width
+    )
+    assert max(cell_len(line) for line in text.splitlines()) <= width
+    assert all(word in text for word in words)
+    assert "it was late" in " ".join(text.split())
+
+
+def test_wide_characters_fit_as_well():
+    text, _ = shown([verdict(stream="電話の会話ですよね", transcript=said("漢字" * 60))], width=40)
+    assert max(cell_len(line) for line in text.splitlines()) <= 40
+
+
+def test_what_is_said_cannot_control_the_terminal():
+    evil = verdict(stream="a\x1b]0;x\x07", transcript=said("[red]bold[/red] \x1b[2J gone\r\n"))
+    _, raw = shown([evil])
+    assert "\x1b[2J" not in raw
+    assert "\x1b]0" not in raw
+    assert "[red]bold[/red]" in raw
+
+
+def test_the_status_line_is_below_and_leaves_no_trace():
+    text, raw = shown([status(7), verdict(), status(8)])
+    assert "1 node · 2 at work · 7 waiting · 3 open · 0 gaps · 2 messages refused" in text
+    assert raw.count("\x1b[2K") >= 2, "each change erases the line"
+    assert "waiting" not in raw.rsplit("\x1b[2K", 1)[1], "nothing of it is left at the end"
+    assert "\x1b[?25h" in raw, "the cursor is back"
+
+
+def test_loading_names_what_is_not_ready():
+    file = io.StringIO()
+    lines = Lines(Console(file=file, force_terminal=True, width=80))
+    lines.loading({"hub": Stage.READY, "S1-0": Stage.STARTING, "asr-0": Stage.WAITING})
+    lines.write(status(), NOW)
+    assert "waiting" not in file.getvalue(), "the two do not take turns"
+    lines.write(StreamStarted(info=info("call")), NOW)
+    lines.write(status(), NOW)
+    assert "7 waiting" in file.getvalue()
+    lines.close()
+    assert "loading: 1 of 3 ready · S1-0 starting, asr-0 starting again" in file.getvalue()
+
+
+def test_processes_come_and_go_in_words():
+    text, _ = shown([*EVENTS, node_up()])
+    assert "S1: tiny-speech 1 (CC BY-NC-SA 4.0, no commercial use)" in text
+    assert text.count("CC BY-NC-SA") == 1, "a licence is shown once"
+    assert "S1-0 is down: killed" in text
+    assert "S1-0 is ready" in text
+    assert "mic: the input clips" in text
+    assert "call: ended at 0:00:40.0" in text
+
+
+# --- lines elsewhere ------------------------------------------------------------------------------
+
+
+def test_without_a_terminal_lines_are_plain_and_columns_stable():
+    text, raw = shown([status(), *EVENTS], terminal=False, width=80)
+    assert "\x1b" not in raw
+    assert "waiting" not in text
+    rows = [line for line in text.splitlines() if line.startswith("0:")]
+    assert len(rows) == 3, "one line each, however wide"
+    assert {row.index("call") for row in rows} == {22}
+    columns = re.split(r" {2,}", rows[0])
+    assert columns[:6] == ["0:00:00.0", "0:00:02.0", "call", "happy", "0.650", "1.00"]
+    assert columns[6:] == [
+        "750ms",
+        "r0",
+        "S1=happy:0.65 T2=happy:0.65",
+        "“the words that were said”",
+    ]
+
+
+def test_a_full_disk_behind_standard_output_is_an_error():
+    with open("/dev/full", "w") as file:
+        lines = Lines(Console(file=file, width=80))
+        with pytest.raises(SinkError, match="standard output"):
+            lines.write(verdict(), NOW)
+        lines.close()
+        with pytest.raises(OSError, match="space"):
+            file.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
+
+
+# --- opening --------------------------------------------------------------------------------------
+
+
+def test_lines_and_files_get_the_same_events(tmp_path, capsys):
+    sinks = open_sinks("lines", [tmp_path / "a.jsonl", tmp_path / "b.jsonl"])
+    for event in EVENTS:
+        for sink in sinks.all:
+            sink.write(event, NOW)
+    sinks.close()
+    assert (tmp_path / "a.jsonl").read_text() == (tmp_path / "b.jsonl").read_text() != ""
+    assert "happy" in capsys.readouterr().out
+
+
+def test_json_on_standard_output_keeps_trouble_apart(capfd):
+    sinks = open_sinks("jsonl", [])
+    sinks.all[0].write(verdict(), NOW)
+    sinks.observer.trouble("S1-0: killed; starting it again")
+    sinks.close()
+    out, err = capfd.readouterr()
+    assert [json.loads(line)["type"] for line in out.splitlines()] == ["verdict", "summary"]
+    assert "S1-0: killed" in err
+
+
+def test_one_file_for_two_outputs_is_refused(tmp_path):
+    with pytest.raises(SinkError, match="named twice"):
+        open_sinks("lines", [tmp_path / "a.vtt", tmp_path / "." / "a.vtt"])
+
+
+def test_one_sink_that_fails_to_close_does_not_stop_the_others(tmp_path):
+    sinks = open_sinks("lines", [tmp_path / "a.jsonl", tmp_path / "b.jsonl"])
+    (tmp_path / "a.jsonl").unlink()
+    with pytest.raises(SinkError, match=r"a\.jsonl"):
+        sinks.close()
+    assert "summary" in (tmp_path / "b.jsonl").read_text()
+
+
+def test_sinks_load_neither_torch_nor_transformers():
+    code = "import sys, abhinaya.stream.sinks; print({'torch', 'transformers'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

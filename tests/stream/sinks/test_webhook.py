@@ -1,0 +1,186 @@
+"""A webhook against a server that answers, refuses, hangs, cuts, and asks for patience."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+from scripted_server import Say, Scripted, scripted
+
+from abhinaya.stream.sinks.alerts.webhook import Webhook, secret_of, sign, wanted_pause_s
+from abhinaya.stream.sinks.alerts.worker import DeliveryError, Job
+
+SECRET = b"between us"
+BODY = b'{"type": "alert", "text": "\xc3\xa4rger"}'
+Clock = Callable[[], float]
+
+
+def webhook(server: Scripted, **changes: Any) -> Webhook:
+    fields: dict[str, Any] = {
+        "url": f"{server.url}/hook",
+        "secret": SECRET,
+        "timeout_s": 2.0,
+        "attempts": 3,
+        "first_pause_s": 0.01,
+    }
+    return Webhook(**(fields | changes))
+
+
+def failure(hook: Webhook, stop: threading.Event | None = None) -> str:
+    with pytest.raises(DeliveryError) as error:
+        hook.deliver(Job(BODY), stop or threading.Event())
+    return str(error.value)
+
+
+def header(server: Scripted, name: str, index: int = 0) -> str:
+    return {k.lower(): v for k, v in server.headers[index].items()}[name]
+
+
+def test_a_post_is_json_signed_and_dated() -> None:
+    with scripted(lambda i, request: Say()) as server:
+        job = Job(BODY)
+        webhook(server, clock=lambda: 1_700_000_000.9).deliver(job, threading.Event())
+    assert server.requests == [json.loads(BODY)]
+    assert header(server, "content-type") == "application/json"
+    assert header(server, "webhook-id") == job.id
+    assert header(server, "webhook-timestamp") == "1700000000"
+    content = f"{job.id}.1700000000.".encode() + BODY
+    right = base64.b64encode(hmac.new(SECRET, content, hashlib.sha256).digest()).decode()
+    assert header(server, "webhook-signature") == f"v1,{right}"
+
+
+def test_the_signature_is_that_of_the_standards_own_example() -> None:
+    """From the specification at standardwebhooks.com."""
+    secret = secret_of("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+    body = b'{"test": 2432232314}'
+    signature = sign(secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", body)
+    assert signature == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+def test_without_a_secret_there_is_no_signature() -> None:
+    with scripted(lambda i, request: Say()) as server:
+        webhook(server, secret=b"").deliver(Job(BODY), threading.Event())
+    assert "webhook-signature" not in {name.lower() for name in server.headers[0]}
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
+def test_what_may_pass_is_tried_again_as_the_same_delivery(status: int) -> None:
+    clock = iter([10.0, 11.0, 12.0])
+    with scripted(lambda i, request: Say(status=status if i < 2 else 204)) as server:
+        hook = webhook(server, clock=lambda: next(clock, 13.0))
+        hook.deliver(Job(BODY), threading.Event())
+    assert len(server.requests) == 3
+    assert len({header(server, "webhook-id", i) for i in range(3)}) == 1
+    assert len({header(server, "webhook-signature", i) for i in range(3)}) == 3  # of their time
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 410])
+def test_a_refusal_is_final(status: int) -> None:
+    with scripted(lambda i, request: Say(status=status)) as server:
+        assert failure(webhook(server)) == f"127.0.0.1 answered {status}"
+    assert len(server.requests) == 1
+
+
+def test_a_redirect_is_not_followed() -> None:
+    with scripted(lambda i, request: Say(status=307, headers={"Location": "/v1/hook"})) as server:
+        assert "307: give the address that it leads to" in failure(webhook(server))
+    assert len(server.requests) == 1
+
+
+def test_tries_end_with_the_last_failure_and_their_number() -> None:
+    with scripted(lambda i, request: Say(status=500 + 2 * (i > 0))) as server:
+        assert failure(webhook(server)) == "127.0.0.1 answered 502 (3 tries)"
+    assert len(server.requests) == 3
+
+
+def test_a_server_that_hangs_is_left_after_the_time_limit() -> None:
+    with scripted(lambda i, request: Say(wait_s=30.0)) as server:
+        begun = time.monotonic()
+        text = failure(webhook(server, timeout_s=0.2, attempts=2))
+        assert text == "127.0.0.1 did not answer within 0.2 s (2 tries)"
+        assert time.monotonic() - begun < 5
+    assert len(server.requests) == 2
+
+
+def test_an_answer_without_end_is_not_waited_for() -> None:
+    say = Say(body="x" * 1000, drip_s=1.0)
+    with scripted(lambda i, request: say) as server:
+        begun = time.monotonic()
+        webhook(server).deliver(Job(BODY), threading.Event())
+        assert time.monotonic() - begun < 5
+
+
+def test_an_answer_that_is_cut_behind_its_status_is_taken() -> None:
+    with scripted(lambda i, request: Say(body="ok", cut=True)) as server:
+        webhook(server).deliver(Job(BODY), threading.Event())
+    assert len(server.requests) == 1
+
+
+def test_a_connection_that_breaks_is_tried_again() -> None:
+    def script(index: int, request: dict[str, Any]) -> Say:
+        if index == 0:
+            raise ConnectionAbortedError  # the handler ends, and with it the connection
+        return Say()
+
+    with scripted(script) as server:
+        webhook(server).deliver(Job(BODY), threading.Event())
+    assert len(server.requests) == 2
+
+
+def test_nobody_there_is_said() -> None:
+    with scripted(lambda i, request: Say()) as server:
+        hook = webhook(server)
+    assert "127.0.0.1 cannot be reached" in failure(hook)
+
+
+def test_the_path_of_a_hook_is_no_ones_business() -> None:
+    with scripted(lambda i, request: Say(status=404)) as server:
+        assert "T0KEN" not in failure(webhook(server, url=f"{server.url}/T0KEN"))
+
+
+def test_a_pause_that_the_server_asks_for_is_kept() -> None:
+    def script(index: int, request: dict[str, Any]) -> Say:
+        return Say(status=429, headers={"Retry-After": "1"}) if index == 0 else Say()
+
+    with scripted(script) as server:
+        webhook(server).deliver(Job(BODY), threading.Event())
+    assert server.times[1] - server.times[0] >= 1.0
+
+
+def test_the_end_of_the_run_ends_a_pause() -> None:
+    stop = threading.Event()
+
+    def script(index: int, request: dict[str, Any]) -> Say:
+        threading.Timer(0.1, stop.set).start()
+        return Say(status=503, headers={"Retry-After": "20"})
+
+    with scripted(script) as server:
+        begun = time.monotonic()
+        failure(webhook(server), stop)
+        assert time.monotonic() - begun < 5
+    assert len(server.requests) == 1
+
+
+def test_retry_after_is_seconds_or_a_date_or_nothing() -> None:
+    assert wanted_pause_s("7", 0.0) == 7.0
+    date = format_datetime(datetime.fromtimestamp(1000, UTC), usegmt=True)
+    assert wanted_pause_s(date, 990.0) == 10.0
+    assert wanted_pause_s(date, 2000.0) == 0.0
+    assert wanted_pause_s("soon", 0.0) is None
+    assert wanted_pause_s("", 0.0) is None
+
+
+def test_a_secret_is_text_or_base64() -> None:
+    assert secret_of("plain äöü") == "plain äöü".encode()
+    assert secret_of("whsec_aGVsbG8=") == b"hello"
+    with pytest.raises(ValueError, match="not base64"):
+        secret_of("whsec_no!")

@@ -1,0 +1,403 @@
+"""Audio over HTTP that has an end: read like a file, taken up again where it broke off."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import trustme
+from media_server import Download, Site, redirect, say, site
+from source_fakes import encode, tone
+
+from abhinaya.stream.errors import SourceError
+from abhinaya.stream.settings.network import NetworkConfig
+from abhinaya.stream.sources import open_source
+from abhinaya.stream.sources.address import check_address, is_address, name_of, shown
+from abhinaya.stream.sources.base import InputConfig
+
+QUICK = NetworkConfig(
+    connect_s=5.0, stall_s=1.0, first_pause_s=0.02, longest_pause_s=0.1, give_up_s=5.0
+)
+
+
+@pytest.fixture
+def web() -> Iterator[Site]:
+    with site() as server:
+        yield server
+
+
+def encoded(container: str, codec: str, seconds: float = 30.0, rate: int = 16_000) -> bytes:
+    target = io.BytesIO()
+    # noise: it fills the file, so that cuts fall into it, and no part of it equals another
+    samples = tone(seconds, rate) + np.random.default_rng(1).normal(
+        0, 0.1, (round(seconds * rate), 1)
+    ).astype(np.float32)
+    encode(target, samples, rate, codec, container)
+    return target.getvalue()
+
+
+def read(url: str, said: list[str] | None = None, **settings: Any) -> np.ndarray[Any, Any]:
+    """Give all samples [n] of an address."""
+    warn: Callable[[str], None] = (lambda _: None) if said is None else said.append
+    source = open_source(InputConfig(url, **settings), warn, network=QUICK)
+    parts = []
+    try:
+        for chunk in source.chunks():
+            assert not chunk.lost_samples
+            parts.append(chunk.samples[:, 0])
+    finally:
+        source.close()
+    return np.concatenate(parts)
+
+
+def fault(url: str, **settings: Any) -> SourceError:
+    with pytest.raises(SourceError) as caught:
+        read(url, **settings)
+    return caught.value
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("container", "codec", "rate"),
+    [
+        ("wav", "pcm_s16le", 16_000),
+        ("mp3", "libmp3lame", 16_000),
+        ("mp4", "aac", 16_000),  # its index stands at its end
+        ("ogg", "libopus", 48_000),
+        ("flac", "flac", 16_000),
+    ],
+)
+def test_a_file_that_is_cut_again_and_again_loses_and_doubles_nothing(
+    web: Site, tmp_path: Path, container: str, codec: str, rate: int
+) -> None:
+    data = encoded(container, codec, 30.0, rate)
+    local = tmp_path / "whole"
+    local.write_bytes(data)
+    whole = read(str(local))
+    steps = len(data) // 7
+    web.routes["/x"] = Download(data, cuts=[steps, 1, steps * 2, steps])
+    said: list[str] = []
+    source = open_source(InputConfig(web.url("/x")), network=QUICK)
+    assert not source.live
+    assert source.repeatable
+    source.close()
+    web.routes["/x"] = Download(data, cuts=[steps, 1, steps * 2, steps])
+    assert np.array_equal(read(web.url("/x"), said), whole)
+    assert sum("resumed at" in line for line in said) >= 3
+
+
+def test_a_server_that_stalls_is_left_and_asked_for_the_rest(web: Site) -> None:
+    data = encoded("wav", "pcm_s16le")
+    download = Download(data, cuts=[600_000], stall=threading.Event())
+    web.routes["/x.wav"] = download
+    said: list[str] = []
+    assert len(read(web.url("/x.wav"), said)) == 30 * 16_000
+    assert "sent nothing for 1 s" in said[0]
+    assert web.asked("/x.wav")[-1]["range"] == "bytes=600000-"
+    assert web.asked("/x.wav")[-1]["if-range"] == download.etag
+
+
+def test_without_ranges_a_cut_says_how_far_it_came(web: Site) -> None:
+    data = encoded("wav", "pcm_s16le")
+    web.routes["/x.wav"] = Download(data, ranges=False, cuts=[640_044])
+    error = fault(web.url("/x.wav"))
+    assert "breaks off at 20.00 s" in error.reason
+    assert "cannot resume" in error.reason
+    assert "0.64 of 0.96 MB" in error.reason
+
+
+def test_a_file_that_shrinks_before_it_is_resumed_is_an_error(web: Site) -> None:
+    data = encoded("wav", "pcm_s16le")
+
+    def shrink(download: Download) -> None:
+        download.data = download.data[:700_000]
+
+    web.routes["/x.wav"] = Download(data, cuts=[650_000], then=shrink)
+    error = fault(web.url("/x.wav"))
+    assert "changed on its server" in error.reason
+    assert "960078 bytes, now 700000" in error.reason
+
+
+@pytest.mark.parametrize("length", [100, 400_000])
+def test_a_file_that_shrinks_below_where_it_broke_off_is_an_error(web: Site, length: int) -> None:
+    def shrink(download: Download) -> None:
+        download.data = download.data[:length]
+
+    web.routes["/x.wav"] = Download(encoded("wav", "pcm_s16le"), cuts=[650_000], then=shrink)
+    assert "it is shorter now" in fault(web.url("/x.wav")).reason
+
+
+def test_another_file_of_the_same_length_is_not_taken_for_the_first(web: Site) -> None:
+    def replace(download: Download) -> None:
+        download.data, download.etag = bytes(len(download.data)), '"two"'
+
+    web.routes["/x.wav"] = Download(encoded("wav", "pcm_s16le"), cuts=[650_000], then=replace)
+    assert "is another one" in fault(web.url("/x.wav")).reason
+
+
+def test_a_file_that_does_not_come_back_is_given_up_in_time(web: Site) -> None:
+    def vanish(_: Download) -> None:
+        web.routes["/x.wav"] = say(b"", 503)
+
+    web.routes["/x.wav"] = Download(encoded("wav", "pcm_s16le"), cuts=[650_000], then=vanish)
+    begun = time.monotonic()
+    error = fault(web.url("/x.wav"))
+    assert 4 < time.monotonic() - begun < 30
+    assert "not resumed within 5 s" in error.reason
+    assert "HTTP 503" in error.reason
+
+
+def test_a_file_that_is_gone_when_it_is_resumed_is_an_error_at_once(web: Site) -> None:
+    def vanish(_: Download) -> None:
+        del web.routes["/x.wav"]
+
+    web.routes["/x.wav"] = Download(encoded("wav", "pcm_s16le"), cuts=[650_000], then=vanish)
+    begun = time.monotonic()
+    assert "is not there (HTTP 404)" in fault(web.url("/x.wav")).reason
+    assert time.monotonic() - begun < 4
+
+
+def test_a_file_can_be_paced(web: Site) -> None:
+    web.routes["/x.wav"] = say(encoded("wav", "pcm_s16le", 0.5))
+    begun = time.monotonic()
+    source = open_source(InputConfig(web.url("/x.wav"), realtime=True), network=QUICK)
+    assert source.live
+    assert sum(len(chunk.samples) for chunk in source.chunks()) == 8000
+    assert time.monotonic() - begun >= 0.5
+
+
+def test_a_file_of_unknown_length_that_comes_at_once_has_an_end(web: Site) -> None:
+    data = encoded("wav", "pcm_s16le", 5.0)
+
+    def chunked(handler: Any) -> None:
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        handler.wfile.write(b"%x\r\n%s\r\n0\r\n\r\n" % (len(data), data))
+
+    web.routes["/x.wav"] = chunked
+    assert len(read(web.url("/x.wav"))) == 5 * 16_000
+    assert len(web.requests) == 1
+    source = open_source(InputConfig(web.url("/x.wav"), endless="no"), network=QUICK)
+    assert not source.live
+    assert sum(len(chunk.samples) for chunk in source.chunks()) == 5 * 16_000
+    source.close()
+
+
+# --- what is no audio -----------------------------------------------------------------------------
+
+
+def test_a_server_that_is_not_there_is_said_at_once() -> None:
+    error = fault("http://127.0.0.1:1/x.mp3")
+    assert "cannot be reached (Connection refused)" in error.reason
+    assert "cannot be reached" in fault("http://no-such-host.invalid/x.mp3").reason
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 410, 500, 503])
+def test_a_refusal_is_said_with_its_number(web: Site, status: int) -> None:
+    web.routes["/x.mp3"] = say(b"no", status)
+    error = fault(web.url("/x.mp3"))
+    assert f"HTTP {status}" in error.reason
+    assert error.remedy
+    assert error.exit_code == 3
+
+
+def test_redirects_are_followed_but_not_for_ever(web: Site) -> None:
+    web.routes["/x.wav"] = say(encoded("wav", "pcm_s16le", 1.0))
+    web.routes["/once"] = redirect("/x.wav")
+    assert len(read(web.url("/once"))) == 16_000
+    web.routes["/round"] = redirect("/round")
+    error = fault(web.url("/round"))
+    assert "redirects more than 10 times" in error.reason
+    assert len(web.asked("/round")) == 11
+
+
+@pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x.mp3", "gopher://x/"])
+def test_a_redirect_leads_to_no_other_protocol(web: Site, target: str) -> None:
+    web.routes["/x"] = redirect(target)
+    assert "neither http nor https" in fault(web.url("/x")).reason
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", "is empty (0 bytes)"),
+        (b"<!DOCTYPE html><html><body>Not found, dear listener</body></html>", "is a web page"),
+        (b"not found", "is text, not audio"),
+        (b"#EXTM3U\nhttp://example.org/a?key=1\n", "is a playlist of other addresses"),
+        (b"[playlist]\nFile1=http://example.org/a\n", "is a playlist of other addresses"),
+        (bytes(range(256)) * 20, "is no audio that can be decoded"),
+    ],
+)
+def test_what_is_no_audio_is_said(web: Site, body: bytes, words: str) -> None:
+    web.routes["/x.mp3"] = say(body, Content_Type="audio/mpeg")
+    error = fault(web.url("/x.mp3"))
+    assert words in error.reason
+    assert "key=1" not in str(error)
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused_and_one_of_a_known_authority_is_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import ssl
+
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with site(context) as web:
+        web.routes["/x.wav"] = say(encoded("wav", "pcm_s16le", 1.0))
+        error = fault(web.url("/x.wav"))
+        assert "certificate cannot be trusted" in error.reason
+        assert "SSL_CERT_FILE" in error.remedy
+        authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        assert len(read(web.url("/x.wav"))) == 16_000
+        plain = web.url("/x.wav").replace("https", "http")
+        assert fault(plain).reason == "the connection was cut"
+    with site() as web:
+        error = fault(web.url("/x.wav").replace("http", "https"))
+        assert "TLS" in error.reason
+
+
+def test_a_server_that_does_not_answer_is_left(web: Site) -> None:
+    web.routes["/x"] = lambda _: web.stopping.wait(30) and None
+    begun = time.monotonic()
+    assert "sent nothing for 1 s" in fault(web.url("/x")).reason
+    assert time.monotonic() - begun < 10
+
+
+def test_what_speaks_no_http_is_said() -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            client, _ = listener.accept()
+            client.recv(1000)
+            client.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+            client.close()
+
+        threading.Thread(target=answer, daemon=True).start()
+        error = fault(f"http://127.0.0.1:{listener.getsockname()[1]}/x")
+    assert error.reason == "the connection was cut"
+
+
+# --- secrets and strangers ------------------------------------------------------------------------
+
+
+def test_user_and_password_are_sent_and_never_shown(web: Site) -> None:
+    web.routes["/x.wav"] = say(encoded("wav", "pcm_s16le", 1.0))
+    url = web.url("/x.wav?token=hush", user="joe:s3cret@")
+    source = open_source(InputConfig(url), network=QUICK)
+    assert web.asked("/x.wav?token=hush")[0]["authorization"].startswith("Basic ")
+    assert source.description.startswith(f"{web.url('/x.wav')}?…: pcm_s16le")
+    source.close()
+    for bad in (url.replace("/x.wav", "/none"), url.replace(str(web.port), "1")):
+        text = str(fault(bad))
+        assert "s3cret" not in text
+        assert "joe" not in text
+        assert "hush" not in text
+
+
+def test_a_password_is_not_passed_on_by_a_redirect_to_another_server(web: Site) -> None:
+    with site() as other:
+        other.routes["/x.wav"] = say(encoded("wav", "pcm_s16le", 1.0))
+        web.routes["/x.wav"] = redirect(other.url("/x.wav"))
+        assert len(read(web.url("/x.wav", user="joe:s3cret@"))) == 16_000
+        assert "authorization" not in other.asked("/x.wav")[0]
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    path = tmp_path / "secret.wav"
+    path.write_bytes(encoded("wav", "pcm_s16le", 3.0))
+    return path
+
+
+HOSTILE = {
+    "hls": "#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:3,\n{}\n#EXT-X-ENDLIST\n",
+    "hls-master": "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\n{}\n",
+    "hls-key": "#EXTM3U\n#EXT-X-TARGETDURATION:3\n"
+    '#EXT-X-KEY:METHOD=AES-128,URI="{}"\n#EXTINF:3,\nx.ts\n#EXT-X-ENDLIST\n',
+    "hls-map": "#EXTM3U\n#EXT-X-TARGETDURATION:3\n"
+    '#EXT-X-MAP:URI="{}"\n#EXTINF:3,\nx.ts\n#EXT-X-ENDLIST\n',
+    "concat": "ffconcat version 1.0\nfile {}\n",
+    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n"
+    "m=audio 5004 RTP/AVP 0\na=x:{}\n",
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.parametrize("scheme", ["file://{}", "{}", "concat:{}", "subfile,,start,0,end,0,,:{}"])
+def test_a_hostile_playlist_opens_no_file_of_this_machine(
+    web: Site, secret: Path, kind: str, scheme: str
+) -> None:
+    body = HOSTILE[kind].format(scheme.format(secret)).encode()
+    for path in ("/x.mp3", "/x.m3u8", "/x.sdp", "/x.txt"):
+        web.routes[path] = say(body)
+        error = fault(web.url(path))
+        assert error.reason
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_nor_does_one_that_was_saved_as_a_file(tmp_path: Path, secret: Path, kind: str) -> None:
+    for name in ("x.mp3", "x.m3u8", "x.sdp", "x"):
+        path = tmp_path / name
+        path.write_text(HOSTILE[kind].format(secret))
+        with pytest.raises(SourceError):
+            read(str(path))
+
+
+def test_other_protocols_are_refused_by_name() -> None:
+    for url in ("ftp://example.org/x.mp3", "file:///etc/passwd", "concat://x", "data://x"):
+        with pytest.raises(SourceError, match="protocol that is not taken"):
+            open_source(InputConfig(url))
+    with pytest.raises(SourceError, match="names no host"):
+        check_address("http:///x.mp3")
+    with pytest.raises(SourceError, match="names no host"):
+        check_address("http://host:port/x.mp3")
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("http://example.org/shows/Episode%2012.mp3?x=1", "Episode 12"),
+        ("https://joe:pw@radio.example.org:8000/", "radio.example.org"),
+        ("rtsp://10.0.0.1/microphone", "microphone"),
+        ("http://example.org/" + "x" * 500, "x" * 80),
+        ("http://example.org/a%0Ab%1b.mp3", "ab"),
+        ("http://[bad/", "stream"),
+    ],
+)
+def test_a_stream_is_called_what_its_address_ends_with(url: str, name: str) -> None:
+    assert is_address(url)
+    assert name_of(url) == name
+    assert "pw" not in shown(url)
+    assert "joe" not in shown(url)
+
+
+def test_paths_are_no_addresses() -> None:
+    for path in ("call.wav", "/a/b:c.wav", "C:/x.wav", "-", "mic", "a b://c"):
+        assert not is_address(path)
+
+
+def test_ctrl_c_ends_the_wait_for_a_server(web: Site) -> None:
+    def vanish(_: Download) -> None:
+        web.routes["/x.wav"] = say(b"", 503)
+
+    web.routes["/x.wav"] = Download(encoded("wav", "pcm_s16le"), cuts=[650_000], then=vanish)
+    patient = NetworkConfig(stall_s=1.0, first_pause_s=30.0, longest_pause_s=60.0, give_up_s=600.0)
+    source = open_source(InputConfig(web.url("/x.wav")), network=patient)
+    threading.Timer(0.5, source.interrupt).start()
+    begun = time.monotonic()
+    with pytest.raises(SourceError):
+        list(source.chunks())
+    assert time.monotonic() - begun < 10

@@ -1,0 +1,71 @@
+"""What every type of the wire contract promises."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import fakes
+import msgspec
+import numpy as np
+import pytest
+
+from abhinaya.stream.wire import messages
+from abhinaya.stream.wire.messages import Message, Payload
+
+STRUCTS = [
+    value
+    for value in vars(messages).values()
+    if isinstance(value, type) and issubclass(value, msgspec.Struct) and value is not Message
+]
+KINDS = [kind for kind in STRUCTS if issubclass(kind, Message)]
+UNIONS = ["FromSink", "ToFront", "ToNode", "ToSink", "ToHub", "Event"]
+
+
+@pytest.mark.parametrize("kind", STRUCTS, ids=lambda kind: kind.__name__)
+def test_every_type_is_frozen_and_keyword_only_and_forbids_unknown_fields(kind: Any) -> None:
+    config = kind.__struct_config__
+    assert config.frozen
+    assert config.forbid_unknown_fields
+    with pytest.raises(TypeError, match=r"positional argument|Extra positional|takes"):
+        kind("positional")
+
+
+@pytest.mark.parametrize("message", fakes.one_of_each(), ids=lambda m: type(m).__name__)
+def test_a_message_cannot_be_changed(message: Message) -> None:
+    for name in message.__struct_fields__:
+        with pytest.raises(AttributeError):
+            setattr(message, name, None)
+
+
+def test_the_tag_of_a_message_is_its_name() -> None:
+    assert {kind.__struct_config__.tag for kind in KINDS} == {kind.__name__ for kind in KINDS}
+    assert {kind.__struct_config__.tag_field for kind in KINDS} == {"type"}
+
+
+def test_there_is_a_fake_of_every_message() -> None:
+    assert {type(m) for m in fakes.one_of_each()} == set(KINDS)
+
+
+def test_every_message_has_a_way_to_go() -> None:
+    allowed = {kind for name in UNIONS for kind in get_args(getattr(messages, name))}
+    assert allowed | {messages.Notice} == set(KINDS)
+
+
+def test_a_payload_shares_the_memory_of_its_array() -> None:
+    array = np.arange(8, dtype=np.int16)
+    view = Payload.of(array).array()
+    assert np.shares_memory(view, array)
+    assert not view.flags.writeable
+    with pytest.raises(ValueError, match="read-only"):
+        view[0] = 1
+
+
+def test_a_strided_array_becomes_a_payload_of_the_same_values() -> None:
+    array = np.arange(12, dtype=np.float32).reshape(3, 4).T
+    assert np.array_equal(Payload.of(array).array(), array)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int32", "uint8", "object", "complex64", "bool"])
+def test_a_payload_of_another_type_is_refused(dtype: str) -> None:
+    with pytest.raises(TypeError, match=dtype):
+        Payload.of(np.zeros(3, dtype))

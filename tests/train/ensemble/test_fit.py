@@ -1,0 +1,312 @@
+"""Fitting how votes are combined: planted voters, planted faults, and the command."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from abhinaya.models.base import Ballot, ballot
+from abhinaya.models.labels import LABELS
+from abhinaya.models.vote.combiner_file import read_combiner
+from abhinaya.models.vote.ensemble import Decision, Rule, decide
+from abhinaya.train.cli import main as train
+from abhinaya.train.data.clips import Clip, DataError
+from abhinaya.train.data.manifest import Manifest, write_manifest
+from abhinaya.train.ensemble.cli import measure
+from abhinaya.train.ensemble.fit import (
+    NEUTRAL,
+    Answers,
+    Fit,
+    _folds,
+    fit_ensemble,
+    importance,
+    least_confidence,
+    subsets,
+)
+from abhinaya.train.ensemble.regression import fit_full, fit_tied
+from abhinaya.train.eval.cli import main as evaluate
+from abhinaya.train.metrics import macro_f1, softmax
+
+SPEAKERS = 6
+KNOWN = [LABELS.index(x) for x in ("angry", "happy", "neutral", "sad")]
+SKILL = {"A": 2.5, "B": 1.2, "C": 0.0}
+"""How many nats each voter leans to the truth; C knows nothing, and is sure of it."""
+
+
+def planted(n: int = 360, seed: int = 0, missing: float = 0.2) -> Answers:
+    rng = np.random.default_rng(seed)
+    truth = rng.choice(KNOWN, n)
+    votes: list[dict[str, Ballot]] = []
+    for c in truth:
+        cast = {}
+        for voter, skill in SKILL.items():
+            logits = np.full(len(LABELS), -20.0)
+            logits[KNOWN] = rng.standard_normal(len(KNOWN)) * (3.0 if voter == "C" else 1.0)
+            logits[c] += skill
+            if rng.random() >= missing or (not cast and voter == "C"):
+                cast[voter] = ballot(softmax(logits.astype(np.float32)))
+        votes.append(cast)
+    speakers = tuple(f"s{i}" for i in rng.integers(SPEAKERS, size=n))
+    truth = truth.astype(np.int64)
+    return Answers(tuple(votes), truth, speakers, tuple(SKILL))
+
+
+@pytest.fixture(scope="module")
+def answers() -> Answers:
+    return planted()
+
+
+@pytest.fixture(scope="module")
+def fitted(answers: Answers) -> Fit:
+    return fit_ensemble(answers, "logistic")
+
+
+# --- what is fitted -------------------------------------------------------------------------------
+
+
+def test_the_sure_and_ignorant_voter_is_given_no_weight(fitted: Fit) -> None:
+    regression = fitted.logistic.regressions[frozenset(SKILL)]
+    block = {v: regression.weights[:, i * 8 : i * 8 + 8] for i, v in enumerate(regression.voters)}
+    # how far each voter's say for a label moves the score of that label
+    say = {v: np.mean([w[k, c] for k, c in enumerate(sorted(KNOWN))]) for v, w in block.items()}
+    assert say["A"] > say["B"] > 3 * abs(say["C"])
+    assert fitted.temperatures["C"] > 2 * fitted.temperatures["A"]
+
+
+def test_every_subset_that_can_answer_is_fitted_and_answers(fitted: Fit, answers: Answers) -> None:
+    assert set(fitted.logistic.regressions) == {frozenset(s) for s in subsets(tuple(SKILL))}
+    assert len(fitted.plans) == 7
+    rule = Rule("logistic", logistic=fitted.logistic)
+    for votes in answers.votes:
+        assert decide(votes, rule).label in {LABELS[c] for c in KNOWN}
+
+
+def test_on_left_out_speakers_it_beats_the_majority(fitted: Fit, answers: Answers) -> None:
+    # whose priority is the published order, and not made for these voters
+    figures = measure(answers, fitted.held_out, Rule(priority=("C", "B", "A")), 0.0, 0)
+    low, p = figures["gain_over_majority"][1], figures["gain_over_majority_p"]
+    assert low > 0
+    assert p < 0.05
+    assert len(fitted.held_out) == len(answers.truth)
+
+
+def test_the_weights_of_the_mixture_follow_skill(answers: Answers) -> None:
+    fit = fit_ensemble(answers, "weighted")
+    assert fit.logistic is None
+    assert fit.weights["A"] > fit.weights["B"] > fit.weights["C"]
+    assert sum(fit.weights.values()) == pytest.approx(len(SKILL))
+
+
+def test_majority_needs_nothing_but_temperatures(answers: Answers) -> None:
+    fit = fit_ensemble(answers, "majority")
+    assert set(fit.weights.values()) == {1.0}
+    assert [d.leading for d in fit.held_out] == [decide(v, Rule()).label for v in answers.votes]
+
+
+def test_the_tied_form_finds_planted_scales() -> None:
+    rng = np.random.default_rng(1)
+    logs = np.log(softmax(rng.standard_normal((4_000, 2, 8)).astype(np.float32)))
+    scores = 1.5 * logs[:, 0] + 0.5 * logs[:, 1]
+    truth = np.argmax(scores + rng.gumbel(size=scores.shape), axis=1)
+    ones = np.ones(len(truth), np.float32)
+    labels, weights, bias = fit_tied(logs.reshape(len(truth), -1), truth, ones, 1e3)
+    assert labels == tuple(range(8))
+    blocks = weights.reshape(8, 2, 8)
+    np.testing.assert_allclose(blocks[:, 0], 1.5 * np.eye(8), atol=0.15)
+    np.testing.assert_allclose(blocks[:, 1], 0.5 * np.eye(8), atol=0.15)
+    np.testing.assert_allclose(bias - bias.mean(), 0, atol=0.2)
+
+
+@pytest.mark.parametrize("fit", [fit_full, fit_tied])
+def test_two_labels_are_as_good_as_eight(fit) -> None:
+    rng = np.random.default_rng(2)
+    truth = np.array([0, 5] * 40)
+    logs = np.full((80, 8), -3.0)
+    logs[np.arange(80), truth] = -0.1
+    logs += rng.standard_normal(logs.shape) * 0.01
+    labels, weights, bias = fit(logs, truth, np.ones(80, np.float32), 1.0)
+    assert labels == (0, 5)
+    assert (np.array(labels)[np.argmax(logs @ weights.T + bias, axis=1)] == truth).all()
+
+
+def test_labels_count_alike_and_neutral_as_its_prior_says() -> None:
+    truth = np.array([0, 0, 0, NEUTRAL, 4, 4], np.int64)
+    weights = importance(truth, 0.5)
+    assert weights.mean() == pytest.approx(1)
+    assert weights[truth == NEUTRAL].sum() == pytest.approx(3)
+    assert weights[truth == 0].sum() == pytest.approx(weights[truth == 4].sum()) == 1.5
+    assert importance(np.array([0, 4, 4], np.int64), 0.5).tolist() == [1.5, 0.75, 0.75]
+
+
+def test_folds_divide_no_speaker_and_leave_out_everyone_once(answers: Answers) -> None:
+    speakers = np.array(answers.speakers)
+    left_out: list[int] = []
+    for learnt, left in _folds(answers, 0):
+        assert not set(speakers[learnt]) & set(speakers[left])
+        left_out += left.tolist()
+    assert sorted(left_out) == list(range(len(speakers)))
+
+
+# --- threshold ------------------------------------------------------------------------------------
+
+
+def decided(label: str, confidence: float | None) -> Decision:
+    return Decision(label, label, confidence, 1.0, 1.0)
+
+
+def test_the_threshold_is_the_lowest_that_holds_the_alarms() -> None:
+    truth = np.array([NEUTRAL] * 10, np.int64)
+    decisions = [decided("angry", share) for share in (0.9, 0.7, 0.5)]
+    decisions += [decided("neutral", 0.99)] * 7
+    assert least_confidence(decisions, truth, 0.3) == 0.0
+    one, two = least_confidence(decisions, truth, 0.2), least_confidence(decisions, truth, 0.15)
+    assert 0.5 < one < 0.5002
+    assert 0.7 < two < 0.7002
+    for least, allowed in ((one, 2), (two, 1)):
+        assert sum(d.leading == "angry" and d.confidence >= least for d in decisions) == allowed
+    assert least_confidence([decided("angry", None)] * 10, truth, 0.1) > 0
+
+
+def test_without_neutral_clips_no_threshold_can_be_fitted() -> None:
+    with pytest.raises(DataError, match="no clip is neutral"):
+        least_confidence([decided("angry", 0.9)], np.array([0], np.int64), 0.1)
+
+
+# --- what cannot be fitted ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda a: Answers(a.votes, a.truth, ("x",) * len(a.truth), a.voters), "one speaker"),
+        (lambda a: Answers(a.votes, a.truth, ("",) * len(a.truth), a.voters), "name no speaker"),
+        (lambda a: Answers(a.votes, a.truth * 0, a.speakers, a.voters), "all clips are angry"),
+        (lambda a: Answers(a.votes, a.truth, a.speakers, ()), "0 voters"),
+        (lambda a: Answers(a.votes, a.truth, a.speakers, tuple("ABCDEFG")), "7 voters"),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused(answers: Answers, change, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        fit_ensemble(change(answers), "logistic")
+
+
+def test_too_few_clips_of_all_voters_fit_no_mixture() -> None:
+    with pytest.raises(DataError, match="answered by all voters"):
+        fit_ensemble(planted(60, missing=0.8), "weighted")
+
+
+# --- the commands ---------------------------------------------------------------------------------
+
+
+def write_case(folder: Path, answers: Answers, within: str = "dev", **columns: str) -> list[str]:
+    clips = tuple(
+        Clip(f"c{i}", "made", str(s), {LABELS[c]: 1.0}, split=within)
+        for i, (c, s) in enumerate(zip(answers.truth, answers.speakers, strict=True))
+    )
+    write_manifest(folder / "truth.jsonl", Manifest(folder, clips))
+    for voter in answers.voters:
+        said = {"model": f"model-{voter}", "version": "3"} | columns
+        with (folder / f"{voter}.csv").open("w", newline="") as out:
+            rows = csv.writer(out)
+            rows.writerow(["id", "label", *LABELS, *said])
+            for i, votes in enumerate(answers.votes):
+                if voter in votes:
+                    b = votes[voter]
+                    rows.writerow([f"c{i}", b.label, *b.probabilities, *said.values()])
+    return [str(folder / "truth.jsonl"), *(str(folder / f"{v}.csv") for v in answers.voters)]
+
+
+def test_the_command_fits_writes_and_the_tables_use_it(
+    tmp_path: Path, answers: Answers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files, out = write_case(tmp_path, answers), str(tmp_path / "c.json")
+    assert train(["ensemble", *files, "--out", out, "--alarms", "0.02"]) == 0
+    told = capsys.readouterr().out
+    assert "gain_over_majority" in told
+    assert "A: model-A 3, temperature" in told
+    combiner = read_combiner(Path(out))
+    assert combiner.fitted_on["clips"] == len(answers.truth)
+    assert combiner.fitted_on["speakers"] == SPEAKERS
+    assert combiner.made_by.startswith("abhinaya train ensemble ")
+    assert combiner.metrics["neutral_otherwise_at_min_confidence"] <= 0.02
+    assert combiner.metrics["neutral_otherwise"] > 0.02
+    assert 0 < combiner.min_confidence < 1
+    report = tmp_path / "r.json"
+    assert evaluate([*files, "--combiner", out, "--resamples", "50", "--json", str(report)]) == 0
+    assert "Table 5. All voters, by rule" in capsys.readouterr().out
+    found = json.loads(report.read_text())
+    assert [row["rule"] for row in found["rules"]] == ["majority", "mean", "logistic, fitted"]
+    assert found["rule"]["method"] == "logistic"
+    assert len(found["combinations"]) == 4
+    # the whole table by the rule itself
+    rule = Rule("logistic", logistic=combiner.logistic)
+    guess = np.array([LABELS.index(decide(v, rule).leading) for v in answers.votes])
+    expected = macro_f1(answers.truth, guess, sorted(KNOWN))
+    assert found["rules"][2]["macro_f1"]["value"] == pytest.approx(expected)
+
+
+def test_the_same_command_gives_the_same_file(tmp_path: Path, answers: Answers) -> None:
+    files = write_case(tmp_path, answers)
+    texts = []
+    for name in ("a.json", "b.json"):
+        arguments = ["--method", "weighted", "--out", str(tmp_path / name)]
+        assert train(["ensemble", *files, *arguments]) == 0
+        texts.append((tmp_path / name).read_text())
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize(
+    ("split", "columns", "more", "words"),
+    [
+        ("train", {}, [], "has clips of the split 'train'"),
+        ("dev", {"split": "train"}, [], "are of clips that it was trained on"),
+        ("dev", {}, ["--split", "test"], "no clip is in it"),
+        ("dev", {}, ["--voters", "A,Z"], "no predictions of Z"),
+        ("dev", {}, ["--neutral", "1.5"], "--neutral 1.5"),
+        ("dev", {}, ["--alarms", "0"], "--alarms 0"),
+        ("dev", {}, ["--out", "/nowhere/c.json"], "cannot be written"),
+    ],
+)
+def test_bad_input_is_one_line(
+    tmp_path: Path,
+    answers: Answers,
+    capsys: pytest.CaptureFixture[str],
+    split: str,
+    columns: dict[str, str],
+    more: list[str],
+    words: str,
+) -> None:
+    files = write_case(tmp_path, answers, split, **columns)
+    arguments = ["--method", "mean", "--out", str(tmp_path / "c.json"), *more]
+    assert train(["ensemble", *files, *arguments]) == 1
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "c.json").exists()
+
+
+def test_answers_of_two_models_under_one_name_are_refused(
+    tmp_path: Path, answers: Answers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = write_case(tmp_path, answers)
+    text = (tmp_path / "A.csv").read_text().replace("model-A,3", "model-A,2", 1)
+    (tmp_path / "A.csv").write_text(text)
+    assert train(["ensemble", *files, "--out", str(tmp_path / "c.json")]) == 1
+    assert "are of model-A 2 and model-A 3" in capsys.readouterr().err
+
+
+def test_tables_refuse_a_combiner_of_other_voters_or_versions(
+    tmp_path: Path, answers: Answers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files, out = write_case(tmp_path, answers), str(tmp_path / "c.json")
+    assert train(["ensemble", *files, "--method", "mean", "--out", out]) == 0
+    renamed = [files[0], f"Q={files[1]}", *files[2:]]
+    assert evaluate([*renamed, "--combiner", out]) == 1
+    assert "not on Q" in capsys.readouterr().err
+    write_case(tmp_path, answers, version="4")
+    assert evaluate([*files, "--combiner", out]) == 1
+    assert "it was fitted on model-A 3 as A, not 4" in capsys.readouterr().err

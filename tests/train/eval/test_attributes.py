@@ -1,0 +1,239 @@
+"""Arousal, valence and dominance in `abhinaya eval`: files by hand, and a checkpoint."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from accelerate.state import AcceleratorState
+from trainer_fakes import logged, shrunk, tones, write_wav
+
+from abhinaya.train.cli import main as train
+from abhinaya.train.data.clips import ATTRIBUTES, Clip, DataError
+from abhinaya.train.data.manifest import Manifest, read_manifest, write_manifest
+from abhinaya.train.eval.attributes import attribute_rows, mean_ccc, rated
+from abhinaya.train.eval.cli import main
+from abhinaya.train.eval.rate import AttributeModel, rate, write_ratings
+from abhinaya.train.eval.ratings import Rater, join_ratings, read_ratings
+from abhinaya.train.loop.checkpoint_card import described
+
+
+@pytest.fixture(autouse=True)
+def own_accelerator() -> Iterator[None]:
+    yield
+    AcceleratorState._reset_state(True)
+
+
+def clips(n: int = 20, labelled: bool = False) -> tuple[Clip, ...]:
+    """Clips whose arousal goes up, valence down, dominance to and fro; of four speakers."""
+    return tuple(
+        Clip(
+            id=f"c{i}",
+            corpus="x",
+            speaker=f"s{i % 4}",
+            votes={("sad", "happy")[i % 2]: 1.0} if labelled else {},
+            path=f"c{i}.wav",
+            split="dev",
+            attributes={
+                "arousal": i / n,
+                "valence": 1 - i / n,
+                "dominance": (0.3, 0.7, 0.5)[i % 3],
+            },
+        )
+        for i in range(n)
+    )
+
+
+def table(rows: Sequence[Clip], shift: float = 0.0, header: str = "id", scale: bool = False) -> str:
+    """What a system writes that is wrong by `shift` in arousal; `scale`: from 1 to 7."""
+    lines = [",".join([header, *(("EmoAct", "EmoVal", "EmoDom") if scale else ATTRIBUTES)])]
+    for clip in rows:
+        said = [clip.attributes[a] + (shift if a == "arousal" else 0.0) for a in ATTRIBUTES]
+        lines.append(",".join([clip.id, *(str(1 + 6 * v if scale else v) for v in said)]))
+    return "\n".join(lines) + "\n"
+
+
+def shifted(truth: np.ndarray, shift: float) -> float:
+    """CCC of a series and itself moved: the correlation is 1, and only the means differ."""
+    return 2 * truth.var() / (2 * truth.var() + shift**2)
+
+
+# --- figures --------------------------------------------------------------------------------------
+
+
+def test_what_is_right_but_for_a_shift_has_the_ccc_of_the_formula(tmp_path: Path) -> None:
+    of = clips()
+    (tmp_path / "p.csv").write_text(table(of[:-1], 0.05))
+    on = rated(of, resamples=200)
+    (row,) = attribute_rows([join_ratings("p", read_ratings(tmp_path / "p.csv"), on.clips)], on)
+    expected = shifted(on.truth[:-1, 0], 0.05)
+    assert row.each["arousal"].value == pytest.approx(expected)
+    assert row.each["valence"].value == pytest.approx(1.0)
+    assert row.mean.value == pytest.approx((expected + 2) / 3)
+    assert row.each["arousal"].low < expected < row.each["arousal"].high < 1.0
+    assert row.each["dominance"].low == pytest.approx(1.0)
+    assert row.answered == 19  # one clip was not rated: it is left out, and counted
+    assert row.gain is None
+
+
+def test_the_challenges_scale_says_the_same(tmp_path: Path) -> None:
+    of = clips()
+    (tmp_path / "ours.csv").write_text(table(of))
+    (tmp_path / "theirs.csv").write_text(table(of, header="FileName", scale=True))
+    ours, theirs = (read_ratings(tmp_path / f"{n}.csv") for n in ("ours", "theirs"))
+    assert ours.keys() == theirs.keys()
+    assert all(theirs[k] == pytest.approx(ours[k]) for k in ours)
+
+
+def test_two_systems_are_compared_on_the_clips_that_both_answer() -> None:
+    on = rated(clips(), resamples=200)
+    worse = on.truth + np.array([0.2, 0.0, 0.0])
+    half = worse.copy()
+    half[:10] = np.nan
+    first, second, third = attribute_rows(
+        [Rater("worse", worse), Rater("right", on.truth.copy()), Rater("half", half)], on
+    )
+    assert first.gain is None
+    assert second.gain is not None
+    gain = second.gain.comparison.difference
+    assert gain.value == pytest.approx((1 - shifted(on.truth[:, 0], 0.2)) / 3)
+    assert gain.low > 0
+    assert second.gain.comparison.p == pytest.approx(2 / 201)
+    assert third.gain is not None
+    assert (third.answered, third.gain.clips) == (10, 10)
+    assert third.gain.comparison.difference.value == 0.0
+
+
+def test_whole_speakers_can_be_drawn() -> None:
+    on = rated(clips(), by_speaker=True, resamples=50)
+    (row,) = attribute_rows([Rater("x", on.truth + 0.1)], on)
+    assert row.mean.units == 4
+
+
+def test_of_constants_nothing_is_shown() -> None:
+    same = np.full((5, 3), 0.5)
+    assert mean_ccc(same, same, [0, 1, 2])(np.arange(5)) == 0.0
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def test_files_of_attributes_alone_are_printed_and_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    of = (*clips(), Clip("unrated", "x", path="u.wav", split="dev"))
+    write_manifest(tmp_path / "m.jsonl", Manifest(tmp_path, of))
+    for name, shift in (("A", 0.3), ("B", 0.0)):
+        (tmp_path / f"{name}.csv").write_text(table(of[:-1], shift))
+    files = [str(tmp_path / f"{name}.csv") for name in "AB"]
+    out = ["--json", str(tmp_path / "r.json"), "--html", str(tmp_path / "r.html")]
+    assert main([str(tmp_path / "m.jsonl"), *files, "--resamples", "50", *out]) == 0
+    said = capsys.readouterr().out
+    assert "20 clips with arousal, valence and dominance; 1 without are left out" in said
+    lines = said.partition("Table 6. Attributes\n")[2].splitlines()
+    assert lines[0].split()[:3] == ["system", "mean", "CCC"]
+    assert "1.000 [1.000, 1.000]" in lines[2]
+    assert "20/20" in lines[2]
+    assert "Table 1" not in said
+    report = json.loads((tmp_path / "r.json").read_text())
+    systems = report["attributes"]["systems"]
+    assert [s["name"] for s in systems] == ["A", "B"]
+    assert systems[1]["gain"]["comparison"]["difference"]["value"] == pytest.approx(
+        1 - systems[0]["mean"]["value"]
+    )
+    page = (tmp_path / "r.html").read_text()
+    assert "Table 6" in page
+    assert page.count("<svg") == 2
+    for part in page.split("<svg")[1:]:
+        ET.fromstring("<svg" + part.split("</svg>")[0] + "</svg>")
+    assert 'width="-' not in page  # a negative CCC has no bar
+
+
+def test_one_file_may_say_both(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    of = clips(labelled=True)
+    write_manifest(tmp_path / "m.jsonl", Manifest(tmp_path, of))
+    rows = table(of).splitlines()
+    both = [f"{rows[0]},label", *(f"{r},{c.label}" for r, c in zip(rows[1:], of, strict=True))]
+    (tmp_path / "A.csv").write_text("\n".join(both) + "\n")
+    assert main([str(tmp_path / "m.jsonl"), str(tmp_path / "A.csv"), "--resamples", "20"]) == 0
+    said = capsys.readouterr().out
+    for part in ("Table 1. Systems", "Table 3. Labels", "Table 6. Attributes"):
+        assert part in said
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("id,arousal,valence,dominance\nc0,x,0,0\n", "p.csv:2: arousal is 'x', no number"),
+        ("id,arousal,valence,dominance\nc0,0,3.5,0\n", "p.csv:2: valence is 3.5; its scale is 0"),
+        ("id,EmoAct,EmoVal,EmoDom\nc0,-3,1,1\n", "p.csv:2: EmoAct is -3; its scale is 1 to 7"),
+        ("id,arousal,valence,dominance\nc0,0,,0\n", "p.csv:2: valence is '', no number"),
+        ("id,arousal,valence,dominance\nc0,nan,0,0\n", "p.csv:2: arousal is nan; its scale"),
+        ("id,arousal,valence,dominance\nc0,0,0,0\nc0,0,0,0\n", "p.csv:3: 'c0' is rated twice"),
+        ("name,arousal,valence,dominance\nc0,0,0,0\n", "names no clips: needs a column FileName"),
+        ("id,arousal,valence,dominance\nz,0,0,0\n", "ratings of p: fewer than two are about clips"),
+    ],
+)
+def test_broken_ratings_are_one_line(
+    content: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_manifest(tmp_path / "m.jsonl", Manifest(tmp_path, clips()))
+    (tmp_path / "p.csv").write_text(content)
+    assert main([str(tmp_path / "m.jsonl"), str(tmp_path / "p.csv")]) == 1
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def test_a_corpus_without_attributes_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare = tuple(Clip(c.id, "x", c.speaker, {"sad": 1.0}, c.path, "dev") for c in clips())
+    write_manifest(tmp_path / "m.jsonl", Manifest(tmp_path, bare))
+    (tmp_path / "p.csv").write_text(table(clips()))
+    assert main([str(tmp_path / "m.jsonl"), str(tmp_path / "p.csv")]) == 1
+    assert "20 clips: 0 have arousal, valence, dominance" in capsys.readouterr().err
+
+
+# --- a checkpoint ---------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_of_attributes_is_evaluated_as_it_was_judged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest, out = tones(tmp_path / "tones"), tmp_path / "run"
+    settings = [word for s in shrunk("attributes", tmp_path) for word in ("--set", s)]
+    assert train(["attributes", "--data", str(manifest), "--out", str(out), *settings]) == 0
+    assert f"abhinaya eval MANIFEST --checkpoint NAME={out / 'best'}" in capsys.readouterr().out
+    assert not (out / "best" / "voter.toml").exists()  # it does not vote
+    options = ["--checkpoint", f"A={out / 'best'}", "--split", "dev", "--resamples", "20"]
+    more = ["--write", str(tmp_path / "w"), "--json", str(tmp_path / "r.json")]
+    assert main([str(manifest), *options, *more]) == 0
+    said = capsys.readouterr()
+    assert "A.csv: 16 of 16 clips answered" in said.err
+    assert "Table 6. Attributes" in said.out
+    (judged,) = logged(out, "validation")
+    (row,) = json.loads((tmp_path / "r.json").read_text())["attributes"]["systems"]
+    for name in ATTRIBUTES:
+        assert row["each"][name]["value"] == pytest.approx(judged[f"ccc_{name}"], abs=1e-4)
+    assert main([str(manifest), *options, "--option", "A.compile=true"]) == 1
+    assert "model A: no option 'compile'" in capsys.readouterr().err
+
+    model = AttributeModel(described(out / "best").options["checkpoint"])
+    whole = read_manifest(manifest)
+    write_wav(whole.root / "long.wav", np.sin(np.arange(200_000) / 7) * 0.1)
+    write_wav(whole.root / "brief.wav", np.zeros(100))
+    odd = tuple(Clip(n, "x", path=p) for n, p in (("l", "long.wav"), ("b", "brief.wav"), ("n", "")))
+    found = {r.clip.id: r for r in rate(model, Manifest(whole.root, odd))}
+    assert found["l"].values is not None
+    assert found["b"].reason == "the clip has fewer than 400 samples"
+    assert found["n"].reason == "the clip has no audio"
+    gone = write_ratings(tmp_path / "odd.csv", "1", found.values())
+    assert gone.total() == 2
+    assert set(read_ratings(tmp_path / "odd.csv")) == {"l"}
+    with pytest.raises(DataError, match="no clip has audio"):
+        list(rate(model, Manifest(whole.root, odd[2:])))

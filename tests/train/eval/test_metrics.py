@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from abhinaya.train.eval.intervals import (
+    Statistic,
+    bootstrap,
+    macro_f1_of,
+    paired_bootstrap,
+)
+from abhinaya.train.metrics import (
+    accuracy,
+    calibration_error,
+    concordance,
+    confusion,
+    macro_f1,
+    per_class,
+    reliability,
+    selective,
+    unweighted_recall,
+    weighted_f1,
+)
+
+TRUTH = np.array([0, 0, 0, 1, 1, 2])
+GUESS = np.array([0, 0, 1, 1, 2, -1])
+CLASSES = (0, 1, 2)
+
+
+def drawn(n: int = 500, classes: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(3)
+    truth = rng.integers(classes, size=n)
+    return truth, np.where(rng.random(n) < 0.6, truth, rng.integers(classes, size=n))
+
+
+def test_figures_computed_by_hand() -> None:
+    # class 0: 2 of 3 found, never wrong; class 1: 1 of 2, once wrong; class 2: none, once wrong
+    scores = per_class(TRUTH, GUESS, CLASSES)
+    assert [s.f1 for s in scores.values()] == pytest.approx([4 / 5, 1 / 2, 0.0])
+    assert macro_f1(TRUTH, GUESS, CLASSES) == pytest.approx(1.3 / 3)
+    assert unweighted_recall(TRUTH, GUESS, CLASSES) == pytest.approx((2 / 3 + 1 / 2) / 3)
+    assert weighted_f1(TRUTH, GUESS, CLASSES) == pytest.approx((0.8 * 3 + 0.5 * 2) / 6)
+    assert accuracy(TRUTH, GUESS) == pytest.approx(0.5)
+    assert confusion(TRUTH, GUESS, 3).tolist() == [[2, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]]
+
+
+def test_figures_are_those_of_scikit_learn() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    truth, guess = drawn()
+    classes = range(5)
+    for found, average in ((macro_f1, "macro"), (weighted_f1, "weighted")):
+        assert found(truth, guess, classes) == pytest.approx(
+            metrics.f1_score(truth, guess, average=average), abs=1e-12
+        )
+    assert unweighted_recall(truth, guess, classes) == pytest.approx(
+        metrics.balanced_accuracy_score(truth, guess), abs=1e-12
+    )
+    found = per_class(truth, guess, classes)
+    wanted = metrics.precision_recall_fscore_support(truth, guess)
+    for c, score in found.items():
+        values = (score.precision, score.recall, score.f1, score.n)
+        assert values == pytest.approx([column[c] for column in wanted], abs=1e-12)
+    table = confusion(truth, guess, 5)
+    assert (table[:, :5] == metrics.confusion_matrix(truth, guess)).all()
+    assert not table[:, 5].any()
+
+
+def test_reliability_bins_and_calibration_by_hand() -> None:
+    p = np.array([[0.9, 0.1], [0.95, 0.05], [0.4, 0.6], [0.35, 0.65]], np.float32)
+    bins = reliability(p, np.array([0, 1, 1, 1]))
+    assert [(b.low, b.accuracy, b.share) for b in bins] == [(0.6, 1.0, 0.5), (0.9, 0.5, 0.5)]
+    assert [b.confidence for b in bins] == pytest.approx([0.625, 0.925])
+    gap = 0.5 * abs(0.625 - 1.0) + 0.5 * abs(0.925 - 0.5)
+    assert calibration_error(p, np.array([0, 1, 1, 1])) == pytest.approx(gap)
+
+
+def test_full_confidence_falls_into_the_last_bin() -> None:
+    (only,) = reliability(np.array([[1.0, 0.0]], np.float32), np.array([0]))
+    assert (only.low, only.high, only.accuracy) == (0.9, 1.0, 1.0)
+
+
+def test_selective_accuracy_by_hand() -> None:
+    curve = selective(np.array([0.9, 0.8, 0.8, 0.1]), np.array([True, True, False, False]))
+    assert curve.threshold.tolist() == [0.9, 0.8, 0.1]
+    assert curve.coverage.tolist() == [0.25, 0.75, 1.0]
+    assert curve.accuracy.tolist() == pytest.approx([1.0, 2 / 3, 0.5])
+    assert curve.area == pytest.approx(0.25 * 0 + 0.5 * (1 / 3) + 0.25 * 0.5)
+
+
+def test_selective_accuracy_does_not_depend_on_the_order_of_equals() -> None:
+    confidence, right = np.array([0.5, 0.5, 0.5]), np.array([True, False, True])
+    for order in ([0, 1, 2], [1, 0, 2], [2, 1, 0]):
+        curve = selective(confidence, right[order])
+        assert curve.accuracy.tolist() == pytest.approx([2 / 3])
+    with pytest.raises(ValueError, match="no answers"):
+        selective(np.array([]), np.array([], bool))
+
+
+def test_concordance_by_hand() -> None:
+    y = np.array([1.0, 2.0, 3.0, 4.0])
+    assert concordance(y, y) == pytest.approx(1.0)
+    assert concordance(y + 1, y) == pytest.approx(2.5 / 3.5)
+    assert concordance(5 - y, y) == pytest.approx(-1.0)
+    assert concordance(np.full(4, 2.5), y) == 0.0
+    assert np.isnan(concordance(np.ones(3), np.ones(3)))
+
+
+# --- intervals ------------------------------------------------------------------------------------
+
+
+def test_the_interval_of_a_share_is_the_binomial_one() -> None:
+    right = np.arange(400) % 4 > 0  # 0.75
+    found = bootstrap(lambda rows: float(right[rows].mean()), 400, resamples=4_000)
+    error = np.sqrt(0.75 * 0.25 / 400)
+    assert found.value == 0.75
+    assert found.units == 400
+    assert (found.low, found.high) == pytest.approx(
+        (0.75 - 1.96 * error, 0.75 + 1.96 * error), abs=0.006
+    )
+
+
+def test_whole_speakers_vary_more_than_their_clips() -> None:
+    # five speakers, each all right or all wrong: clips tell nothing that speakers do not
+    speakers = [i // 40 for i in range(200)]
+    right = np.array([s < 3 for s in speakers])
+
+    def share(rows: np.ndarray) -> float:
+        return float(right[rows].mean())
+
+    clips = bootstrap(share, 200)
+    people = bootstrap(share, 200, groups=speakers, resamples=4_000)
+    assert people.units == 5
+    assert (people.high - people.low) > 3 * (clips.high - clips.low)
+    # the number of good speakers is binomial(5, 0.6): its 2.5 and 97.5 % points are 1 and 5
+    assert (people.low, people.high) == (0.2, 1.0)
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
+    rng, covered = np.random.default_rng(1), 0
+    for seed in range(200):
+        right = rng.random(150) < 0.7
+        found = bootstrap(
+            lambda rows, r=right: float(r[rows].mean()), 150, resamples=300, seed=seed
+        )
+        covered += found.low <= 0.7 <= found.high
+    assert 0.89 * 200 <= covered <= 0.99 * 200
+
+
+def test_macro_f1_of_rows_is_macro_f1() -> None:
+    truth, guess = drawn()
+    guess[:20] = -1
+    statistic = macro_f1_of(truth, guess, range(5))
+    assert statistic(np.arange(500)) == pytest.approx(macro_f1(truth, guess, range(5)))
+    rows = np.random.default_rng(0).integers(500, size=500)
+    assert statistic(rows) == pytest.approx(macro_f1(truth[rows], guess[rows], range(5)))
+
+
+def test_a_class_that_a_resample_misses_is_not_counted_as_zero() -> None:
+    truth = np.array([0, 0, 1])
+    statistic = macro_f1_of(truth, truth, (0, 1))
+    assert statistic(np.array([0, 1, 1])) == 1.0
+
+
+def accuracy_of(truth: np.ndarray, guess: np.ndarray) -> Statistic:
+    right = truth == guess
+    return lambda rows: float(np.mean(right[rows]))
+
+
+def test_equal_systems_do_not_differ_and_unequal_ones_do() -> None:
+    truth, guess = drawn(600)
+    same = paired_bootstrap(
+        macro_f1_of(truth, guess, range(5)), macro_f1_of(truth, guess, range(5)), 600
+    )
+    assert same.p == 1.0
+    assert (same.difference.low, same.difference.high) == (0.0, 0.0)
+    better = guess.copy()
+    better[:60] = truth[:60]
+    found = paired_bootstrap(accuracy_of(truth, better), accuracy_of(truth, guess), 600)
+    assert found.difference.low > 0.0
+    assert found.p == pytest.approx(2 / 1001)
+    back = paired_bootstrap(accuracy_of(truth, guess), accuracy_of(truth, better), 600)
+    assert back.difference.value == -found.difference.value
+    assert back.p == found.p
+
+
+def test_pairs_are_surer_than_the_two_intervals_apart() -> None:
+    truth, guess = drawn(600)
+    better = guess.copy()
+    better[::12] = truth[::12]
+    apart = bootstrap(accuracy_of(truth, guess), 600)
+    found = paired_bootstrap(accuracy_of(truth, better), accuracy_of(truth, guess), 600).difference
+    assert found.high - found.low < 0.7 * (apart.high - apart.low)
+
+
+def test_equal_seeds_draw_equally() -> None:
+    truth, guess = drawn()
+    statistic = accuracy_of(truth, guess)
+    assert bootstrap(statistic, 500, seed=4) == bootstrap(statistic, 500, seed=4)
+    assert bootstrap(statistic, 500, seed=4) != bootstrap(statistic, 500, seed=5)
+
+
+def test_a_bootstrap_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="no rows"):
+        bootstrap(lambda rows: 0.0, 0)
+    with pytest.raises(ValueError, match="2 groups for 3 rows"):
+        bootstrap(lambda rows: 0.0, 3, groups=["a", "b"])

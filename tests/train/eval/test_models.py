@@ -1,0 +1,194 @@
+"""Models run by `abhinaya eval`: what they say alone is what is written and scored."""
+
+from __future__ import annotations
+
+import csv
+import importlib.resources
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from accelerate.state import AcceleratorState
+from tiny_checkpoints import save_wavlm
+from trainer_fakes import shrunk, tones, write_wav
+
+from abhinaya.models.base import Abstention, Ballot, Card, Utterance, ballot
+from abhinaya.models.labels import LABELS
+from abhinaya.models.registry import load
+from abhinaya.train.cli import main as train
+from abhinaya.train.data.audio import read_clip
+from abhinaya.train.data.clips import Clip, DataError
+from abhinaya.train.data.manifest import Manifest, read_manifest
+from abhinaya.train.eval.cli import main
+from abhinaya.train.eval.predict import Answer, ask, write_predictions
+from abhinaya.train.eval.predictions import read_predictions
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tones(tmp_path_factory.mktemp("tones"))
+
+
+@pytest.fixture(autouse=True)
+def own_accelerator() -> Iterator[None]:
+    yield
+    AcceleratorState._reset_state(True)
+
+
+class Lengths:
+    """A voter whose probabilities tell how long an utterance is: angry for all of 10 s."""
+
+    card = Card("lengths", "1", frozenset({"audio"}), LABELS, "none")
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
+    def vote(self, batch: Sequence[Utterance]) -> list[Ballot | Abstention]:
+        self.seen += [len(u.samples) for u in batch]
+        shares = [min(1.0, len(u.samples) / 160_000) for u in batch]
+        return [ballot([s, *[0.0] * 6, 1.0 - s]) for s in shares]
+
+
+def test_a_checkpoint_is_evaluated_by_its_folder_alone(
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = [word for s in shrunk("s1", tmp_path) for word in ("--set", s)]
+    out, written = tmp_path / "run", tmp_path / "predictions"
+    assert train(["s1", "--data", str(manifest), "--out", str(out), *settings]) == 0
+    options = ["--checkpoint", f"S1={out / 'best'}", "--write", str(written), "--split", "dev"]
+    assert main([str(manifest), *options]) == 0
+    said = capsys.readouterr()
+    assert "S1.csv: 16 of 16 clips answered" in said.err
+    assert "Table 1. Systems" in said.out
+    found = read_predictions(written / "S1.csv", "S1")["S1"]
+    voter = load("wavlm", {"checkpoint": str(out / "best")})
+    of = read_manifest(manifest).only("dev")
+    for clip in of.clips[:3]:
+        (alone,) = voter.vote([Utterance(read_clip(of.root, clip))])
+        assert isinstance(alone, Ballot)
+        assert found[clip.id].label == alone.label
+        assert found[clip.id].probabilities == pytest.approx(alone.probabilities, abs=1e-5)
+    with (written / "S1.csv").open() as lines:
+        rows = list(csv.DictReader(lines))
+    assert {(row["model"], row["version"], row["split"]) for row in rows} == {
+        ("wavlm", "best", "dev")
+    }
+
+
+def test_models_by_name_and_by_profile(
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    profile = importlib.resources.files("abhinaya.stream.settings.profiles") / "embedded.toml"
+    options = ["--profile", str(profile), "--model", "again=tiny-speech", "--split", "dev"]
+    assert main([str(manifest), *options, "--write", str(tmp_path), "--resamples", "20"]) == 0
+    said = capsys.readouterr()
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "S1.csv",
+        "ST1.csv",
+        "T2.csv",
+        "again.csv",
+    ]
+    assert (tmp_path / "again.csv").read_bytes() == (tmp_path / "S1.csv").read_bytes()
+    assert "Table 4. Combinations" in said.out
+
+
+def test_a_long_clip_is_heard_in_pieces_that_count_by_their_length(tmp_path: Path) -> None:
+    write_wav(tmp_path / "long.wav", 0.1 * np.ones(400_000))
+    write_wav(tmp_path / "short.wav", 0.1 * np.ones(16_000))
+    clips = tuple(Clip(n, "x", votes={"sad": 1}, path=f"{n}.wav") for n in ("long", "short"))
+    voter = Lengths()
+    answers = list(ask(voter, Manifest(tmp_path, clips)))
+    assert voter.seen == [133_334, 133_333, 133_333, 16_000]
+    said = [a.said for a in answers]
+    assert isinstance(said[0], Ballot)
+    assert isinstance(said[1], Ballot)
+    assert said[0].probabilities is not None
+    assert said[0].probabilities[0] == pytest.approx(0.8333, abs=1e-4)
+    assert said[1].label == "surprise"
+
+
+def test_part_of_a_file_is_all_that_is_heard(tmp_path: Path) -> None:
+    write_wav(tmp_path / "one.wav", 0.1 * np.ones(48_000))
+    clip = Clip("a", "x", votes={"sad": 1}, path="one.wav", start_s=1.0, end_s=1.5)
+    voter = Lengths()
+    list(ask(voter, Manifest(tmp_path, (clip,))))
+    assert voter.seen == [8_000]
+
+
+def test_clips_without_what_a_voter_needs_are_counted(manifest: Path, tmp_path: Path) -> None:
+    found = read_manifest(manifest).only("dev")
+    clips = (replace(found.clips[0], path=""), *found.clips[1:])
+    gone = write_predictions(
+        tmp_path / "x.csv", Lengths.card, ask(Lengths(), replace(found, clips=clips))
+    )
+    assert gone == {"the clip has no audio": 1}
+    assert len(read_predictions(tmp_path / "x.csv", "x")["x"]) == 15
+    silent = replace(found, clips=tuple(replace(c, path="") for c in found.clips))
+    with pytest.raises(DataError, match="no clip has what lengths needs: audio"):
+        list(ask(Lengths(), silent))
+
+
+def test_labels_without_probabilities_are_written_too(tmp_path: Path) -> None:
+    clips = [Clip(f"c{i}", "x", votes={"sad": 1}) for i in range(2)]
+    answers = [Answer(clips[0], Ballot("sad")), Answer(clips[1], Abstention("no answer"))]
+    assert write_predictions(tmp_path / "T1.csv", Lengths.card, answers) == {"no answer": 1}
+    assert read_predictions(tmp_path / "T1.csv", "T1")["T1"] == {"c0": Ballot("sad")}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ([], "nothing to evaluate: give files, or --checkpoint, --model or --profile"),
+        (["--model", "S1"], "--model S1: give it as NAME=VALUE"),
+        (["--model", "S1=tiny-speach"], "model S1: no model is called 'tiny-speach'; did"),
+        (["--model", "S1=tiny-speech", "--model", "S1=wavlm"], "two models are called S1"),
+        (["--option", "S1.x=1"], "--option S1.x=1: give NAME.KEY=VALUE, NAME one of none"),
+        (["--model", "S1=tiny-speech", "--option", "S1.chekpoint=x"], "no option 'chekpoint'"),
+        (["--profile", "embedded"], "show-config --profile embedded > embedded.toml"),
+        (["--checkpoint", "S1=/nowhere"], "/nowhere: it does not exist"),
+        (["--model", "S1=tiny-speech", "--batch", "0"], "--batch 0: must be at least 1"),
+    ],
+)
+def test_bad_flags_are_one_line(
+    manifest: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    said: str,
+) -> None:
+    assert main([str(manifest), *options, "--write", str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_a_checkpoint_that_does_not_say_how_it_is_loaded_is_refused(
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = save_wavlm(tmp_path / "s1")
+    assert main([str(manifest), "--checkpoint", f"S1={folder}", "--write", str(tmp_path)]) == 1
+    assert "does not say which model it is of" in capsys.readouterr().err
+    options = ["--model", "S1=wavlm", "--option", f"S1.checkpoint={folder}", "--split", "dev"]
+    assert main([str(manifest), *options, "--write", str(tmp_path), "--resamples", "20"]) == 0
+
+
+def test_systems_named_by_model_and_loss_make_table_2(
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clips = read_manifest(manifest).only("dev").clips
+    files = []
+    for k, name in enumerate(("S1/WCE", "S1/WFL", "T2/WFL", "T2/VS")):
+        path = tmp_path / f"{k}.csv"
+        rows = [f"{c.id},{c.label if i % 4 >= k else 'sad'}" for i, c in enumerate(clips)]
+        path.write_text("id,label\n" + "\n".join(rows) + "\n")
+        files.append(f"{name}={path}")
+    assert main([str(manifest), *files, "--split", "dev", "--resamples", "20"]) == 0
+    said = capsys.readouterr().out
+    table = said.partition("Table 2. Losses\n")[2].partition("\n\n")[0].splitlines()
+    assert table[0].split() == ["macro-F1", "WCE", "WFL", "VS"]
+    assert table[1].startswith("S1")
+    assert "1.000" in table[1].split()[1]
+    assert table[1].rstrip().endswith("-")
+    assert "Table 4" not in said  # the same model with two losses is no ensemble

@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+import json
+from decimal import Decimal, localcontext
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from places import GOLDEN
+from torch import Tensor
+
+from abhinaya.train.loop import losses
+from abhinaya.train.loop.losses import (
+    CODE_WEIGHTS,
+    Reduction,
+    class_weights,
+    vector_scaling,
+    weighted_cross_entropy,
+    weighted_focal,
+)
+
+MSP_PODCAST_COUNTS = (6728, 2495, 1432, 1120, 16712, 29239, 6303, 2948)
+"""Training clips of MSP-Podcast 1.12 with a consensus among the eight, in the order of LABELS."""
+
+NAMES = (
+    "random_1",
+    "random_6",
+    "random_17",
+    "sine",
+    "other_hyperparameters",
+    "focal_gamma_zero",
+    "extreme",
+)
+ROUNDED = ("random_1", "random_6", "sine")
+"""Cases that also carry the results with the rounded weights of the published code."""
+ALL: tuple[Reduction, ...] = ("paper", "weighted_mean", "broadcast")
+
+
+@cache
+def golden() -> dict[str, Any]:
+    path = GOLDEN / "losses.json"
+    if not path.is_file():
+        pytest.skip(f"{path} is not here: golden values come with ../shared")
+    found = json.loads(path.read_text())
+    assert found["class_order"] == ["A", "C", "D", "F", "H", "N", "S", "U"]
+    return {case["name"]: case for case in found["cases"]}
+
+
+def test_no_golden_case_is_forgotten() -> None:
+    assert set(golden()) == set(NAMES)
+    with_rounded = {n for n, case in golden().items() if "rounded_class_weights" in case}
+    assert with_rounded == set(ROUNDED)
+
+
+def value(
+    case: dict[str, Any], kind: str, z: Tensor, weights: Tensor, reduction: Reduction
+) -> Tensor:
+    y = torch.tensor(case["targets"])
+    if kind == "wce":
+        return weighted_cross_entropy(z, y, weights, reduction)
+    if kind == "wfl":
+        return weighted_focal(z, y, weights, case["focal_gamma"], reduction)
+    gamma, tau = case["vs_gamma"], case["vs_tau"]
+    return vector_scaling(z, y, case["class_counts"], weights, gamma, tau, reduction)
+
+
+@pytest.mark.parametrize(("dtype", "rel"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+@pytest.mark.parametrize(
+    ("name", "rounded"), [*((n, False) for n in NAMES), *((n, True) for n in ROUNDED)]
+)
+def test_values_are_the_golden_ones(
+    name: str, dtype: torch.dtype, rel: float, rounded: bool
+) -> None:
+    case = golden()[name]
+    expected = case["rounded_class_weights"] if rounded else case
+    z = torch.tensor(case["logits"], dtype=dtype)
+    if rounded:
+        weights = torch.tensor(CODE_WEIGHTS, dtype=torch.float64)
+    else:
+        weights = class_weights(case["class_counts"])
+    assert weights.tolist() == pytest.approx(expected["class_weights"], rel=1e-12)
+    checked = 0
+    for reduction in ALL:
+        for kind, wanted in expected[reduction].items():
+            found = value(case, kind, z, weights, reduction).item()
+            assert found == pytest.approx(wanted, rel=rel, abs=1e-300), (reduction, kind)
+            checked += 1
+    assert checked == 7
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_sample_costs_what_the_golden_file_says(name: str) -> None:
+    case = golden()[name]
+    one = {"wce": "ce", "wfl": "focal", "vs": "vs_ce"}
+    for i in range(case["batch_size"]):
+        alone = {**case, "targets": case["targets"][i : i + 1]}
+        z = torch.tensor(case["logits"][i : i + 1], dtype=torch.float64)
+        for kind, key in one.items():
+            found = value(alone, kind, z, torch.ones(8), "paper").item()
+            assert found == pytest.approx(case["per_sample"][key][i], rel=1e-12, abs=1e-300)
+
+
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float64, 1e-8), (torch.float32, 1e-5)])
+@pytest.mark.parametrize("kind", ["wce", "wfl", "vs"])
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_are_the_golden_ones(
+    name: str, kind: str, dtype: torch.dtype, atol: float
+) -> None:
+    case = golden()[name]
+    z = torch.tensor(case["logits"], dtype=dtype, requires_grad=True)
+    torch.autograd.backward(value(case, kind, z, class_weights(case["class_counts"]), "paper"))
+    assert z.grad is not None
+    wanted = torch.tensor(case["grad_paper"][kind], dtype=torch.float64)
+    torch.testing.assert_close(z.grad.double(), wanted, rtol=atol, atol=atol)
+
+
+def test_class_weights_and_vs_vectors_are_the_golden_ones() -> None:
+    path = GOLDEN / "check_values.json"
+    if not path.is_file():
+        pytest.skip(f"{path} is not here: golden values come with ../shared")
+    found = json.loads(path.read_text())["msp_podcast_train"]
+    scale, bias = losses.vector_scaling_terms(MSP_PODCAST_COUNTS, 0.3, 1.0)
+    exact = class_weights(MSP_PODCAST_COUNTS)
+    assert exact.tolist() == pytest.approx(found["class_weights"], rel=1e-12)
+    assert scale.tolist() == pytest.approx(found["vs_logit_scale"], rel=1e-12)
+    assert bias.tolist() == pytest.approx(found["vs_iota"], rel=1e-12)
+
+
+# --- identities -----------------------------------------------------------------------------------
+
+
+def batch(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    logits = 3 * torch.randn(12, 8, generator=generator, dtype=torch.float64)
+    return logits, torch.randint(8, (12,), generator=generator), class_weights(MSP_PODCAST_COUNTS)
+
+
+def test_focal_without_gamma_is_cross_entropy() -> None:
+    z, y, w = batch()
+    for reduction in ALL:
+        torch.testing.assert_close(
+            weighted_focal(z, y, w, 0.0, reduction), weighted_cross_entropy(z, y, w, reduction)
+        )
+
+
+def test_vector_scaling_without_gamma_and_tau_is_cross_entropy() -> None:
+    z, y, w = batch()
+    found = vector_scaling(z, y, MSP_PODCAST_COUNTS, gamma=0.0, tau=0.0)
+    torch.testing.assert_close(found, weighted_cross_entropy(z, y, w))
+
+
+def test_weighted_mean_is_the_one_of_torch() -> None:
+    z, y, w = batch()
+    found = weighted_cross_entropy(z, y, w, "weighted_mean")
+    torch.testing.assert_close(found, torch.nn.functional.cross_entropy(z, y, w))
+
+
+def test_indices_and_one_hot_targets_cost_the_same() -> None:
+    z, y, w = batch()
+    one_hot = torch.nn.functional.one_hot(y, 8)
+    for reduction in ALL:
+        torch.testing.assert_close(
+            weighted_focal(z, one_hot, w, 2.0, reduction), weighted_focal(z, y, w, 2.0, reduction)
+        )
+    torch.testing.assert_close(
+        losses.kl_divergence(z, one_hot.double()), weighted_cross_entropy(z, y)
+    )
+
+
+def test_divergence_is_zero_only_at_the_votes() -> None:
+    votes = torch.tensor([[0.5, 0.25, 0.25, 0.0]], dtype=torch.float64)
+    at = torch.log(votes.clamp_min(1e-30))
+    assert losses.kl_divergence(at, votes).item() == pytest.approx(0.0, abs=1e-12)
+    # by hand: 0.5 ln 2 + 2 * 0.25 ln 1 against four equal shares
+    even = losses.kl_divergence(torch.zeros(1, 4, dtype=torch.float64), votes).item()
+    assert even == pytest.approx(0.5 * 0.6931471805599453, abs=1e-12)
+
+
+def test_divergence_from_one_vote_is_cross_entropy() -> None:
+    z, y, w = batch()
+    one = torch.nn.functional.one_hot(y, 8).double()
+    expected = torch.nn.functional.cross_entropy(z, y)
+    torch.testing.assert_close(losses.kl_divergence(z, one), expected)
+    torch.testing.assert_close(losses.kl_divergence(z, one, w), weighted_cross_entropy(z, y, w))
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+def test_a_certain_answer_has_finite_gradients(gamma: float) -> None:
+    z = torch.tensor([[200.0, 0.0], [-200.0, 0.0]], requires_grad=True)
+    torch.autograd.backward(weighted_focal(z, torch.tensor([0, 0]), None, gamma))
+    assert z.grad is not None
+    assert torch.isfinite(z.grad).all()
+    assert z.grad[1].abs().max() > 0.4
+
+
+def test_an_empty_class_is_named() -> None:
+    with pytest.raises(ValueError, match=r"classes \[1\] are empty.*add clips"):
+        class_weights([3, 0, 2])
+    with pytest.raises(ValueError, match=r"\[2\] are empty"):
+        vector_scaling(torch.zeros(1, 3), torch.tensor([0]), [3, 1, 0])
+
+
+def test_an_unknown_reduction_is_refused() -> None:
+    z, y, w = batch()
+    with pytest.raises(ValueError, match=r"'sum'.*weighted_mean"):
+        weighted_cross_entropy(z, y, w, "sum")  # type: ignore[arg-type]
+
+
+def test_concordance_punishes_shift_and_scale() -> None:
+    y = torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64)
+    assert losses.ccc(y, y).item() == pytest.approx(1.0, abs=1e-7)
+    # variance 1.25: shifted by 1, 2 * 1.25 / (2.5 + 1); doubled, 2 * 2.5 / (1.25 + 5 + 6.25)
+    assert losses.ccc(y + 1, y).item() == pytest.approx(2.5 / 3.5, abs=1e-7)
+    assert losses.ccc(2 * y, y).item() == pytest.approx(5.0 / 12.5, abs=1e-7)
+    both = losses.ccc_loss(torch.stack([y + 1, y], 1), torch.stack([y, y], 1)).item()
+    assert both == pytest.approx((1 - 2.5 / 3.5) / 2, abs=1e-7)
+
+
+def test_a_batch_of_one_has_no_concordance() -> None:
+    with pytest.raises(ValueError, match="batch of one"):
+        losses.ccc_loss(torch.zeros(1, 3), torch.zeros(1, 3))
+    with pytest.raises(ValueError, match=r"not \[B, K\]"):
+        losses.ccc_loss(torch.zeros(3), torch.zeros(3))
+
+
+def test_a_constant_answer_still_learns() -> None:
+    given = torch.full((8, 1), 0.5, requires_grad=True)
+    torch.autograd.backward(losses.ccc_loss(given, torch.linspace(0, 1, 8).unsqueeze(1)))
+    assert given.grad is not None
+    assert torch.isfinite(given.grad).all()
+    assert given.grad.abs().max() > 0
+
+
+# --- independent of torch and of the golden file --------------------------------------------------
+
+
+def by_hand(z: list[list[float]], y: list[int], gamma: Decimal, scaled: bool) -> float:
+    """Eq. 1 to 4 as they stand, in 50 digits; `scaled` means VS of gamma 0.3, tau 1."""
+    with localcontext() as context:
+        context.prec = 50
+        n = [Decimal(count) for count in MSP_PODCAST_COUNTS]
+        total = Decimal(0)
+        for row, label in zip(z, y, strict=True):
+            values = [Decimal(v) for v in row]
+            if scaled:
+                values = [
+                    (k / max(n)) ** Decimal("0.3") * v + (k / sum(n)).ln()
+                    for k, v in zip(n, values, strict=True)
+                ]
+            log_p = values[label] - sum(v.exp() for v in values).ln()
+            rest = (1 - log_p.exp()) ** gamma if gamma else Decimal(1)
+            total += sum(n) / (8 * n[label]) * rest * -log_p
+        return float(total / len(y))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_values_are_those_of_fifty_digits(seed: int) -> None:
+    z, y, w = batch(seed)
+    rows, labels = z.tolist(), y.tolist()
+    for found, gamma, scaled in (
+        (weighted_cross_entropy(z, y, w), 0, False),
+        (weighted_focal(z, y, w), 2, False),
+        (vector_scaling(z, y, MSP_PODCAST_COUNTS), 0, True),
+    ):
+        wanted = by_hand(rows, labels, Decimal(gamma), scaled)
+        assert found.item() == pytest.approx(wanted, rel=1e-14)
+
+
+def test_gradients_are_those_of_central_differences() -> None:
+    z, y, w = batch(1)
+    soft = torch.softmax(batch(2)[0], dim=1)
+    for loss in (
+        lambda x: weighted_cross_entropy(x, y, w),
+        lambda x: weighted_focal(x, y, w),
+        lambda x: vector_scaling(x, y, MSP_PODCAST_COUNTS),
+        lambda x: losses.kl_divergence(x, soft),
+        lambda x: losses.ccc_loss(torch.sigmoid(x), soft),
+    ):
+        assert torch.autograd.gradcheck(loss, z.clone().requires_grad_(), atol=1e-7, rtol=1e-6)

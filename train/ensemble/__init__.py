@@ -1,0 +1,1 @@
+"""Fit a combiner of voters."""

@@ -1,0 +1,215 @@
+"""`abhinaya train ensemble`: from predictions to a fitted combiner."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, get_args
+
+import numpy as np
+
+from abhinaya.models.base import Ballot
+from abhinaya.models.labels import LABELS
+from abhinaya.models.vote.combiner import Combiner, Member, Method
+from abhinaya.models.vote.combiner_file import write_combiner
+from abhinaya.models.vote.ensemble import PRIORITY, Decision, Rule, decide
+from abhinaya.train.data.clips import Clip, DataError
+from abhinaya.train.data.manifest import read_manifest
+from abhinaya.train.ensemble.fit import Answers, Fit, fit_ensemble, least_confidence
+from abhinaya.train.eval.intervals import macro_f1_of, paired_bootstrap
+from abhinaya.train.eval.predictions import VERDICT, Ballots, found_answers, read_predictions
+from abhinaya.train.eval.rules import alarms, guesses
+from abhinaya.train.eval.sources import Source, read_sources, refuse_trained
+from abhinaya.train.metrics import Indices, macro_f1
+
+UNFITTED: Final[tuple[Method, ...]] = ("majority", "mean")
+"""Rules to compare with."""
+
+
+def add_ensemble(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `ensemble`."""
+    parser.add_argument("manifest", type=Path, help="the truth: see abhinaya data prepare")
+    parser.add_argument(
+        "predictions",
+        nargs="+",
+        metavar="[NAME=]FILE",
+        help="of voters that never met these people: CSV, or JSON lines of the monitor",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the combiner")
+    parser.add_argument("--method", choices=get_args(Method), default="logistic")
+    parser.add_argument("--voters", metavar="A,B,...", help="who is combined; default: all")
+    parser.add_argument("--split", help="fit on one split of the manifest only")
+    parser.add_argument(
+        "--neutral", type=float, default=0.5, metavar="P", help="prior of neutral (default: 0.5)"
+    )
+    parser.add_argument(
+        "--alarms",
+        type=float,
+        metavar="P",
+        help="fit min_confidence: at most this share of neutral clips is called otherwise",
+    )
+    parser.add_argument(
+        "--priority", default=",".join(PRIORITY), help="who breaks ties of the majority compared to"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of folds and intervals")
+
+
+def run_ensemble(args: argparse.Namespace, say: Callable[[str], None]) -> None:
+    """Fit a combiner, say what it is worth, and write it.
+
+    Raises:
+        DataError: the predictions do not fit the manifest, or are of clips trained on.
+
+    """
+    for name, share in (("--neutral", args.neutral), ("--alarms", args.alarms)):
+        if share is not None and not 0 < share < 1:
+            raise DataError(f"{name} {share}: must be between 0 and 1")
+    manifest = read_manifest(args.manifest)
+    if args.split:
+        manifest = manifest.only(args.split)
+    clips = tuple(clip for clip in manifest.clips if clip.label)
+    if not clips:
+        raise DataError(f"{args.manifest}: no clip has a consensus among the eight labels")
+    systems = _read(args.predictions, args.voters)
+    for name, (_, source) in systems.items():
+        refuse_trained(name, source, {clip.split for clip in clips})
+    answers = _answers(clips, {name: ballots for name, (ballots, _) in systems.items()})
+    fit = fit_ensemble(answers, args.method, args.neutral, args.seed)
+    least = least_confidence(fit.held_out, answers.truth, args.alarms) if args.alarms else 0.0
+    rule = Rule(priority=tuple(args.priority.split(",")))
+    metrics = measure(answers, fit.held_out, rule, least, args.seed)
+    combiner = Combiner(
+        method=args.method,
+        members={
+            name: Member(source.model, source.version, fit.temperatures[name], fit.weights[name])
+            for name, (_, source) in systems.items()
+        },
+        min_confidence=least,
+        logistic=fit.logistic,
+        made_by=_command(args),
+        fitted_on=_provenance(answers, fit, args),
+        metrics=metrics,
+    )
+    write_combiner(args.out, combiner)
+    _tell(combiner, say)
+    say(f"wrote {args.out}; use it: --set vote.method={args.method} --set vote.combiner={args.out}")
+
+
+def _read(given: Sequence[str], asked: str | None) -> dict[str, tuple[Ballots, Source]]:
+    found: dict[str, tuple[Ballots, Source]] = {}
+    for item in given:
+        name, _, file = item.rpartition("=")
+        path = Path(file)
+        systems = read_predictions(path, name or path.stem)
+        sources = read_sources(path, name or path.stem)
+        for system, ballots in systems.items():
+            if system in found:
+                raise DataError(f"{path}: there is already a voter {system!r}; name it apart")
+            if system != VERDICT:
+                found[system] = ballots, sources.get(system, Source())
+    names = asked.split(",") if asked else list(found)
+    if unknown := [name for name in names if name not in found]:
+        raise DataError(
+            f"--voters: no predictions of {', '.join(unknown)}; there are {', '.join(found)}"
+        )
+    return {name: found[name] for name in names}
+
+
+def _answers(clips: Sequence[Clip], systems: Mapping[str, Ballots]) -> Answers:
+    columns = {name: found_answers(ballots, clips) for name, ballots in systems.items()}
+    for name, ballots in columns.items():
+        if not any(ballots):
+            raise DataError(f"predictions of {name}: none is about a clip of this manifest")
+    votes = tuple(
+        {name: ballot for name in columns if (ballot := columns[name][i]) is not None}
+        for i in range(len(clips))
+    )
+    truth = np.array([LABELS.index(clip.label or "") for clip in clips], np.int64)
+    return Answers(votes, truth, tuple(clip.speaker for clip in clips), tuple(systems))
+
+
+def measure(
+    answers: Answers, decisions: Sequence[Decision], rule: Rule, least: float, seed: int
+) -> dict[str, Any]:
+    """Figures of decisions on held-out speakers, beside those of unfitted rules like `rule`."""
+    truth = answers.truth
+    classes = sorted({int(c) for c in truth})
+    own = guesses(decisions)
+    found: dict[str, Any] = {
+        "measured": "each fold of speakers by the fit on the others; intervals over clips",
+        "macro_f1": round(macro_f1(truth, own, classes), 4),
+        "neutral_otherwise": _alarms(own, truth),
+    }
+    for other in UNFITTED:
+        theirs = guesses([decide(v, replace(rule, method=other)) for v in answers.votes])
+        gain = paired_bootstrap(
+            macro_f1_of(truth, own, classes),
+            macro_f1_of(truth, theirs, classes),
+            len(truth),
+            seed=seed,
+        )
+        difference = gain.difference
+        found |= {
+            f"{other}_macro_f1": round(macro_f1(truth, theirs, classes), 4),
+            f"{other}_neutral_otherwise": _alarms(theirs, truth),
+            f"gain_over_{other}": [
+                round(x, 4) for x in (difference.value, difference.low, difference.high)
+            ],
+            f"gain_over_{other}_p": round(gain.p, 4),
+        }
+    if least:
+        kept = guesses(decisions, least)
+        found |= {
+            "answered_at_min_confidence": round(float(np.mean(kept >= 0)), 4),
+            "neutral_otherwise_at_min_confidence": _alarms(kept, truth),
+            "macro_f1_at_min_confidence": round(macro_f1(truth, kept, classes), 4),
+        }
+    return found
+
+
+def _alarms(guess: Indices, truth: Indices) -> float | None:
+    share = alarms(guess, truth)
+    return None if share is None else round(share, 4)
+
+
+def _provenance(answers: Answers, fit: Fit, args: argparse.Namespace) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    for votes, truth, speaker in zip(answers.votes, answers.truth, answers.speakers, strict=True):
+        said = {name: _plain(votes[name]) for name in sorted(votes)}
+        digest.update(json.dumps([int(truth), str(speaker), said]).encode())
+    return {
+        "clips": len(answers.truth),
+        "speakers": len(set(answers.speakers)),
+        "labels": [LABELS[c] for c in sorted({int(c) for c in answers.truth})],
+        "answered": {v: len(answers.of([v])) for v in answers.voters},
+        "sha256": digest.hexdigest(),
+        "neutral_prior": args.neutral,
+        "seed": args.seed,
+        "plans": dict(fit.plans),
+    }
+
+
+def _plain(ballot: Ballot) -> list[Any]:
+    return [ballot.label, [round(p, 5) for p in ballot.probabilities or ()]]
+
+
+def _command(args: argparse.Namespace) -> str:
+    files = " ".join(map(str, [args.manifest, *args.predictions]))
+    said = f"abhinaya train ensemble {files} --method {args.method} --neutral {args.neutral:g}"
+    said += f" --alarms {args.alarms:g}" if args.alarms else ""
+    return f"{said} --seed {args.seed}"
+
+
+def _tell(combiner: Combiner, say: Callable[[str], None]) -> None:
+    for name, member in combiner.members.items():
+        weight = f", weight {member.weight:.2f}" if combiner.method == "weighted" else ""
+        model = f"{member.model} {member.version}".strip() or "a model that its file does not name"
+        say(f"{name}: {model}, temperature {member.temperature:.2f}{weight}")
+    for name, value in combiner.metrics.items():
+        say(f"{name}: {value}")
+    if combiner.min_confidence:
+        say(f"min_confidence: {combiner.min_confidence}")

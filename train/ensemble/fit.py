@@ -1,0 +1,302 @@
+"""Fit a combiner of voters on predictions of people whom none of them was trained on.
+
+    temperatures   one a voter, by the likelihood of its own probabilities
+    weighted       weights of the mean, by the likelihood of the mixture (expectation maximisation)
+    logistic       one regression for each subset of voters; form and L2 chosen by folds of speakers
+
+What the fit is worth is measured on each fold of speakers by the fit on the others, decided as the
+monitor decides. N clips, V voters, C labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import combinations, product
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.model_selection import StratifiedGroupKFold
+
+from abhinaya.models.base import Ballot, FloatArray
+from abhinaya.models.labels import LABELS
+from abhinaya.models.vote.combiner import Logistic, Method, Numbers, Regression, features
+from abhinaya.models.vote.ensemble import Decision, Rule, decide
+from abhinaya.train.calibration import fit_temperature
+from abhinaya.train.data.clips import DataError
+from abhinaya.train.ensemble.regression import Form, fit_full, fit_tied
+from abhinaya.train.metrics import Indices, softmax
+
+GRID: Final = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+"""Of C, the inverse strength of L2."""
+FORMS: Final[tuple[Form, ...]] = ("tied", "full")
+NEVER: Final = -50.0
+"""Bias of a label that was not among the clips of a fit."""
+MOST_VOTERS: Final = 6
+"""Above it there would be more subsets than can be fitted in minutes."""
+LEAST_CLIPS: Final = 50
+"""That a subset's voters must all have answered; below, the mean decides for them."""
+FOLDS: Final = 5
+NEUTRAL: Final = LABELS.index("neutral")
+Rows = npt.NDArray[np.int64]
+Votes = dict[str, Ballot]
+Fitted = tuple[tuple[int, ...], Regression]
+"""Labels [K] by index, and a regression over them."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a regression is fitted: what is chosen by folds of speakers."""
+
+    form: Form
+    strength: float
+    """C."""
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What V voters say of N clips."""
+
+    votes: tuple[Votes, ...]
+    """[N] by voter; a voter that is absent did not answer."""
+    truth: Indices
+    """[N] index in LABELS."""
+    speakers: tuple[Hashable, ...]
+    """[N]."""
+    voters: tuple[str, ...]
+
+    @cached_property
+    def logs(self) -> Numbers:
+        """[N, V, C] what regressions see; NaN where a voter did not answer."""
+        found = np.full((len(self.votes), len(self.voters), len(LABELS)), np.nan)
+        for i, votes in enumerate(self.votes):
+            for v, voter in enumerate(self.voters):
+                if voter in votes:
+                    found[i, v] = features([votes[voter]])
+        return found
+
+    def of(self, voters: Sequence[str]) -> Rows:
+        """Give the rows that all of `voters` answered."""
+        columns = [self.voters.index(voter) for voter in voters]
+        return np.flatnonzero(~np.isnan(self.logs[:, columns, 0]).any(axis=1))
+
+    def inputs(self, rows: Rows, voters: Sequence[str]) -> Numbers:
+        """[len(rows), V * C] what a regression of these voters sees."""
+        columns = [self.voters.index(voter) for voter in voters]
+        return self.logs[rows][:, columns].reshape(len(rows), -1)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What was fitted, and how it decides people who were left out of it."""
+
+    temperatures: Mapping[str, float]
+    weights: Mapping[str, float]
+    logistic: Logistic | None
+    plans: Mapping[str, str] = field(default_factory=dict)
+    """Chosen form and C by subset."""
+    held_out: tuple[Decision, ...] = ()
+    """[N] each by the fit on other speakers."""
+
+
+def importance(truth: Indices, neutral: float) -> FloatArray:
+    """[N] weight of each clip: labels count alike, but neutral as `neutral` of all; 1 on average.
+
+    The prior is stated and not fitted, as in `train.calibration`: how often a label occurs in a
+    corpus says nothing about life.
+    """
+    present = sorted({int(c) for c in truth})
+    others = max(1, len(present) - (NEUTRAL in present))
+    share = {c: neutral if c == NEUTRAL else (1.0 - neutral) / others for c in present}
+    if len(present) == 1 or NEUTRAL not in present:
+        share = dict.fromkeys(present, 1.0 / len(present))
+    counts = {c: int(np.sum(truth == c)) for c in present}
+    return np.array([share[int(c)] / counts[int(c)] * len(truth) for c in truth], np.float32)
+
+
+def fit_ensemble(answers: Answers, method: Method, neutral: float = 0.5, seed: int = 0) -> Fit:
+    """Fit what `method` needs.
+
+    Raises:
+        DataError: there are too many voters, fewer than two speakers or labels, or clips without a
+            speaker.
+
+    """
+    _check(answers)
+    weights = importance(answers.truth, neutral)
+    temperatures = {v: _temperature(answers, v, weights) for v in answers.voters}
+    if method == "logistic":
+        return _fit_logistic(answers, temperatures, weights, seed)
+    mixture = dict.fromkeys(answers.voters, 1.0)
+    if method == "weighted":
+        mixture = _mixture(answers, weights)
+    rule = Rule(method, weights=mixture, temperatures=temperatures)
+    decided = tuple(decide(votes, rule) for votes in answers.votes)
+    return Fit(temperatures, mixture, None, held_out=decided)
+
+
+def _check(answers: Answers) -> None:
+    if not answers.voters or len(answers.voters) > MOST_VOTERS:
+        raise DataError(f"{len(answers.voters)} voters: give 1 to {MOST_VOTERS} with --voters")
+    if not all(answers.speakers):
+        raise DataError("some clips name no speaker: folds must not divide one")
+    if len(set(answers.speakers)) < 2:
+        raise DataError("clips of one speaker: a fit on them could not be measured on another")
+    if len(set(answers.truth.tolist())) < 2:
+        raise DataError(f"all clips are {LABELS[int(answers.truth[0])]}: there is nothing to fit")
+
+
+def _temperature(answers: Answers, voter: str, weights: FloatArray) -> float:
+    """Temperature of a voter's own probabilities; 1 if it gives none."""
+    given = [(i, b.probabilities) for i in answers.of([voter]) if (b := answers.votes[i][voter])]
+    known = [(i, p) for i, p in given if p is not None]
+    if not known:
+        return 1.0
+    rows = np.array([i for i, _ in known])
+    logs = np.log(np.maximum(np.array([p for _, p in known], np.float32), 1e-6))
+    return fit_temperature(logs, answers.truth[rows], weights[rows])
+
+
+def _mixture(answers: Answers, weights: FloatArray, rounds: int = 200) -> dict[str, float]:
+    """Weights of the voters in a mixture of their probabilities, from clips that all answered.
+
+    Raises:
+        DataError: there are too few of them.
+
+    """
+    rows = answers.of(answers.voters)
+    if len(rows) < LEAST_CLIPS:
+        raise DataError(f"{len(rows)} clips are answered by all voters; {LEAST_CLIPS} are needed")
+    logs = answers.inputs(rows, answers.voters).reshape(len(rows), len(answers.voters), len(LABELS))
+    right = np.exp(logs[np.arange(len(rows)), :, answers.truth[rows]])  # [N, V]
+    shares = np.full(len(answers.voters), 1.0 / len(answers.voters))
+    for _ in range(rounds):
+        blame = right * shares
+        blame /= blame.sum(axis=1, keepdims=True)
+        shares = np.average(blame, axis=0, weights=weights[rows])
+    return dict(zip(answers.voters, (shares * len(shares)).tolist(), strict=True))
+
+
+# --- logistic -------------------------------------------------------------------------------------
+
+
+def _fit_logistic(
+    answers: Answers, temperatures: Mapping[str, float], weights: FloatArray, seed: int
+) -> Fit:
+    everyone = np.arange(len(answers.truth))
+    folds = list(_folds(answers, seed))
+    fitter = _Fitter(answers, weights)
+    plans = {
+        voters: fitter.choose(voters, folds)
+        for voters in subsets(answers.voters)
+        if len(answers.of(voters)) >= LEAST_CLIPS
+    }
+    held_out: list[Decision | None] = [None] * len(everyone)
+    for learnt, left in folds:
+        rule = Rule("logistic", logistic=fitter.all(learnt, plans))
+        for i in left:
+            held_out[i] = decide(answers.votes[i], rule)
+    return Fit(
+        temperatures,
+        dict.fromkeys(answers.voters, 1.0),
+        fitter.all(everyone, plans),
+        {"+".join(voters): f"{plan.form}, C {plan.strength:g}" for voters, plan in plans.items()},
+        tuple(decision for decision in held_out if decision is not None),
+    )
+
+
+def subsets(voters: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Yield every set of voters that may answer, the largest first, each sorted by name."""
+    for size in range(len(voters), 0, -1):
+        yield from combinations(sorted(voters), size)
+
+
+def _folds(answers: Answers, seed: int) -> Iterator[tuple[Rows, Rows]]:
+    """Yield (rows to fit, rows left out), no speaker in both."""
+    names = sorted({str(s) for s in answers.speakers})
+    groups = np.array([names.index(str(s)) for s in answers.speakers])
+    cut = StratifiedGroupKFold(min(FOLDS, len(names)), shuffle=True, random_state=seed)
+    yield from cut.split(groups, answers.truth, groups)
+
+
+@dataclass(frozen=True)
+class _Fitter:
+    """Fits regressions on some rows of the answers."""
+
+    answers: Answers
+    weights: FloatArray
+
+    def choose(self, voters: tuple[str, ...], folds: Sequence[tuple[Rows, Rows]]) -> Plan:
+        """Give the plan that explains left-out speakers best, and the temperature it needs."""
+        answered = self.answers.of(voters)
+        truth, weights = self.answers.truth[answered], self.weights[answered]
+        best, loss = Plan("tied", GRID[0]), np.inf
+        for form, strength in product(FORMS, GRID):
+            plan = Plan(form, strength)
+            logs = np.zeros((len(answered), len(LABELS)), np.float32)
+            for learnt, left in folds:
+                fitted = self.one(voters, np.intersect1d(learnt, answered), plan)
+                here = np.isin(answered, left)
+                logs[here] = _log_shares(fitted, self.answers.inputs(answered[here], voters))
+            plan = replace(plan, temperature=fit_temperature(logs, truth, weights))
+            calm = logs / plan.temperature
+            calm -= np.log(np.exp(calm).sum(axis=1, keepdims=True))
+            mean = float(np.average(-calm[np.arange(len(truth)), truth], weights=weights))
+            if mean < loss:
+                best, loss = plan, mean
+        return best
+
+    def all(self, rows: Rows, plans: Mapping[tuple[str, ...], Plan]) -> Logistic:
+        """Fit every subset on `rows`, the temperatures included."""
+        labels = sorted({int(c) for c in self.answers.truth})
+        fits = {}
+        for voters, plan in plans.items():
+            chosen = np.intersect1d(rows, self.answers.of(voters))
+            labelled, regression = self.one(voters, chosen, plan)
+            weights = np.zeros((len(labels), regression.weights.shape[1]))
+            bias = np.full(len(labels), NEVER)
+            places = [labels.index(label) for label in labelled]
+            weights[places], bias[places] = regression.weights, regression.bias
+            fits[frozenset(voters)] = Regression(voters, weights, bias)
+        return Logistic(tuple(LABELS[c] for c in labels), fits)
+
+    def one(self, voters: tuple[str, ...], rows: Rows, plan: Plan) -> Fitted:
+        """Fit one subset: the labels [K] of its rows, and the regression over them."""
+        inputs, truth = self.answers.inputs(rows, voters), self.answers.truth[rows]
+        fit = fit_full if plan.form == "full" else fit_tied
+        labels, weights, bias = fit(inputs, truth, self.weights[rows], plan.strength)
+        scale = plan.temperature
+        return labels, Regression(voters, weights / scale, bias / scale)
+
+
+def _log_shares(fitted: Fitted, inputs: Numbers) -> FloatArray:
+    """Log-probabilities [N, C], floored where a label was not among the fitted clips."""
+    labels, regression = fitted
+    scores = inputs @ regression.weights.T + regression.bias
+    found = np.full((len(inputs), len(LABELS)), 1e-6, np.float32)
+    found[:, list(labels)] = np.maximum(softmax(scores.astype(np.float32)), 1e-6)
+    logs: FloatArray = np.log(found)
+    return logs
+
+
+def least_confidence(decisions: Sequence[Decision], truth: Indices, most_alarms: float) -> float:
+    """Give the lowest threshold at which at most this share of neutral clips is called otherwise.
+
+    Raises:
+        DataError: no clip is neutral.
+
+    """
+    neutral = [d for d, c in zip(decisions, truth, strict=True) if c == NEUTRAL]
+    if not neutral:
+        raise DataError("no clip is neutral: the share of false alarms cannot be held")
+    alarms = sorted(
+        (d.confidence or 0.0 for d in neutral if d.leading not in ("", "neutral")), reverse=True
+    )
+    allowed = int(most_alarms * len(neutral) + 1e-9)
+    if len(alarms) <= allowed:
+        return 0.0
+    # just above the surest alarm that is one too many
+    return min(1.0, float(np.ceil(alarms[allowed] * 1e4 + 1e-6) / 1e4))

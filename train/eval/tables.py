@@ -1,0 +1,225 @@
+"""The tables of arXiv 2505.18217 for any corpus: models, classes, combinations of voters."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from abhinaya.models.base import Ballot
+from abhinaya.models.labels import LABELS, UNKNOWN
+from abhinaya.models.vote.ensemble import Rule, decide, order
+from abhinaya.train.data.clips import Clip, DataError
+from abhinaya.train.eval.intervals import (
+    Comparison,
+    Interval,
+    bootstrap,
+    macro_f1_of,
+    paired_bootstrap,
+)
+from abhinaya.train.eval.predictions import System
+from abhinaya.train.metrics import (
+    ClassScore,
+    Indices,
+    accuracy,
+    calibration_error,
+    confusion,
+    per_class,
+    selective,
+    unweighted_recall,
+    weighted_f1,
+)
+
+MOST_VOTERS = 8
+"""Above it there would be more combinations than anyone reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The N clips that can be scored: those with a consensus among the eight."""
+
+    clips: tuple[Clip, ...]
+    truth: Indices
+    """[N] index in LABELS."""
+    classes: tuple[int, ...]
+    """Labels that occur, over which means are taken."""
+    groups: tuple[Hashable, ...] | None
+    """[N] speakers to resample; None resamples clips."""
+    resamples: int = 1_000
+    seed: int = 0
+
+    def interval(self, guess: Indices) -> Interval:
+        """Macro-F1 with its 95 % interval."""
+        statistic = macro_f1_of(self.truth, guess, self.classes)
+        return bootstrap(
+            statistic, len(self.truth), self.groups, resamples=self.resamples, seed=self.seed
+        )
+
+    def compare(self, first: Indices, second: Indices) -> Comparison:
+        """Macro-F1 of `first` minus that of `second`, paired."""
+        one = macro_f1_of(self.truth, first, self.classes)
+        other = macro_f1_of(self.truth, second, self.classes)
+        return paired_bootstrap(
+            one, other, len(self.truth), self.groups, resamples=self.resamples, seed=self.seed
+        )
+
+
+def scored(
+    clips: Sequence[Clip], by_speaker: bool = False, resamples: int = 1_000, seed: int = 0
+) -> Scored:
+    """Pick what can be scored.
+
+    Raises:
+        DataError: nothing can, or speakers are asked for and some clips have none.
+
+    """
+    chosen = tuple(clip for clip in clips if clip.label)
+    if not chosen:
+        raise DataError(
+            f"{len(clips)} clips: none has a consensus among the eight labels, so none can be "
+            "scored; a hidden test set must be scored by its organisers"
+        )
+    if by_speaker:
+        require_speakers(chosen)
+    truth = np.array([LABELS.index(clip.label or "") for clip in chosen], np.int64)
+    groups = tuple(clip.speaker for clip in chosen) if by_speaker else None
+    return Scored(chosen, truth, tuple(sorted(set(truth.tolist()))), groups, resamples, seed)
+
+
+def require_speakers(clips: Sequence[Clip]) -> None:
+    """See that speakers can be resampled.
+
+    Raises:
+        DataError: a clip names none, or all are of one.
+
+    """
+    if nobody := sum(not clip.speaker for clip in clips):
+        raise DataError(
+            f"{nobody} of {len(clips)} clips name no speaker; resample by clip (leave out "
+            "--by-speaker)"
+        )
+    if len({clip.speaker for clip in clips}) < 2:
+        raise DataError(
+            f"{len(clips)} clips of one speaker: nothing is known about other people; resample "
+            "by clip (leave out --by-speaker)"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    """Table 1: one system, alone."""
+
+    name: str
+    macro_f1: Interval
+    recall: float
+    """Unweighted (UAR)."""
+    weighted_f1: float
+    accuracy: float
+    calibration_error: float | None
+    """None for a system without probabilities for all its answers."""
+    risk: float | None
+    """Area under the risk-coverage curve, by the largest probability; 0 is best."""
+    answered: int
+    """Clips it answered; the rest count as wrong."""
+
+
+def model_row(system: System, on: Scored) -> ModelRow:
+    """Score one system."""
+    truth, guess, p = on.truth, system.guess, system.probabilities
+    there = guess >= 0
+    known = p is not None and bool(there.any())
+    return ModelRow(
+        name=system.name,
+        macro_f1=on.interval(guess),
+        recall=unweighted_recall(truth, guess, on.classes),
+        weighted_f1=weighted_f1(truth, guess, on.classes),
+        accuracy=accuracy(truth, guess),
+        calibration_error=calibration_error(p[there], truth[there])
+        if p is not None and known
+        else None,
+        risk=selective(p.max(axis=1), truth == guess).area if p is not None and known else None,
+        answered=system.answered,
+    )
+
+
+def class_rows(system: System, on: Scored) -> dict[str, ClassScore]:
+    """Table 3: each label that occurs."""
+    return {LABELS[c]: s for c, s in per_class(on.truth, system.guess, on.classes).items()}
+
+
+def confusion_rows(system: System, on: Scored) -> list[list[int]]:
+    """Count truth (the labels that occur) by guess (all labels, then no answer)."""
+    table: list[list[int]] = confusion(on.truth, system.guess, len(LABELS))[
+        list(on.classes)
+    ].tolist()
+    return table
+
+
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """Table 4: some voters together, against the best of them alone."""
+
+    voters: tuple[str, ...]
+    tie_breaker: str
+    """Who decides a tie first."""
+    macro_f1: Interval
+    ties: int
+    """Clips on which the vote was tied."""
+    best: str
+    """The best of its voters alone."""
+    gain: Comparison
+    """Over that one."""
+
+
+def combine(systems: Sequence[System], rule: Rule) -> tuple[Indices, int]:
+    """Label [N] of the systems together, -1 where none answers, and on how many clips they tied."""
+    labels, ties = [], 0
+    for i in range(len(systems[0].guess)):
+        decision = decide(ballots_of(systems, i), rule)
+        labels.append(-1 if decision.label == UNKNOWN else LABELS.index(decision.label))
+        ties += bool(decision.tie_breaker)
+    return np.array(labels, np.int64), ties
+
+
+def combination_rows(systems: Sequence[System], on: Scored, rule: Rule) -> Iterator[Combination]:
+    """Every combination of two or more voters, the largest first.
+
+    Raises:
+        DataError: there are too many voters for all combinations.
+
+    """
+    if len(systems) > MOST_VOTERS:
+        raise DataError(
+            f"{len(systems)} voters have {2 ** len(systems)} combinations; give at most "
+            f"{MOST_VOTERS} with --voters"
+        )
+    by_name = {s.name: s for s in systems}
+    names = order(by_name, rule.priority)
+    alone = {s.name: macro_f1_of(on.truth, s.guess, on.classes) for s in systems}
+    everything = np.arange(len(on.truth))
+    for size in range(len(names), 1, -1):
+        for voters in combinations(names, size):
+            guess, ties = combine([by_name[v] for v in voters], rule)
+            best = max(voters, key=lambda v: alone[v](everything))
+            yield Combination(
+                voters=voters,
+                tie_breaker=voters[0],
+                macro_f1=on.interval(guess),
+                ties=ties,
+                best=best,
+                gain=on.compare(guess, by_name[best].guess),
+            )
+
+
+def ballots_of(systems: Sequence[System], i: int) -> dict[str, Ballot]:
+    """Give what the systems say of clip `i`, those that answer."""
+    return {s.name: _ballot(s, i) for s in systems if s.guess[i] >= 0}
+
+
+def _ballot(system: System, i: int) -> Ballot:
+    label = LABELS[int(system.guess[i])]
+    if system.probabilities is None:
+        return Ballot(label)
+    return Ballot(label, tuple(float(p) for p in system.probabilities[i]))

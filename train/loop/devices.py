@@ -1,0 +1,130 @@
+"""The devices of a run as accelerate was told of them, and what it may be told.
+
+One device, or DDP over several, is for every recipe; FSDP, which gives each process a part of
+every layer, is for the language models. What a recipe means must not depend on which: the forward
+pass is under the same autocast, and no weight is stored or summed in another type.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from typing import Any, Final
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import (
+    DistributedDataParallelKwargs,
+    DistributedType,
+    FullyShardedDataParallelPlugin,
+)
+from torch import nn
+from torch.distributed.fsdp import MixedPrecisionPolicy
+
+from abhinaya.train.errors import TrainingError
+from abhinaya.train.recipes.learner_options import LlamaOptions, SalmonnOptions, WavlmOptions
+from abhinaya.train.recipes.recipe import Recipe
+
+_FSDP_ASKED: Final = "ACCELERATE_USE_FSDP"
+"""By which `accelerate launch` tells its processes that FSDP was asked for."""
+_OTHERS: Final = (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM, DistributedType.XLA)
+
+
+def accelerator_for(recipe: Recipe) -> Accelerator:
+    """Take the devices that the processes were started with.
+
+    Raises:
+        TrainingError: they were started in a way that the trainer, or this recipe, cannot run in.
+
+    """
+    bf16 = _bf16(recipe.precision)
+    drops = isinstance(recipe.options, WavlmOptions)  # WavLM leaves out layers while it learns
+    unused = DistributedDataParallelKwargs(find_unused_parameters=drops)
+    accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", kwargs_handlers=[unused])
+    _shard_on_cpus(accelerator)
+    if accelerator.distributed_type in _OTHERS:
+        raise TrainingError(
+            f"started for {accelerator.distributed_type.value}: the trainer runs on one device, by "
+            "DDP (accelerate launch --multi_gpu), or by FSDP (--config_file, recipes/fsdp.yaml)"
+        )
+    if is_sharded(accelerator):
+        _require_shardable(recipe, accelerator.state.fsdp_plugin)
+        accelerator.state.fsdp_plugin.mixed_precision_policy = MixedPrecisionPolicy()
+    if accelerator.device.type == "cuda":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False
+    return accelerator
+
+
+def is_sharded(accelerator: Accelerator) -> bool:
+    """Whether each process holds a part of every layer (FSDP)."""
+    return bool(accelerator.distributed_type == DistributedType.FSDP)
+
+
+def prepared(
+    accelerator: Accelerator, module: nn.Module, optimiser: torch.optim.Optimizer
+) -> tuple[Any, Any]:
+    """Make module and optimiser those of the devices.
+
+    Raises:
+        TrainingError: FSDP does not find the layers that it was told to divide.
+
+    """
+    if not is_sharded(accelerator):
+        found: tuple[Any, Any] = accelerator.prepare(module, optimiser)
+        return found
+    _run_under_autocast(accelerator, module)  # as accelerate has it of every other kind
+    try:
+        found = accelerator.prepare(module, optimiser)
+    except ValueError as error:
+        raise TrainingError(
+            f"FSDP cannot divide the model ({error}); give the class of its layers as "
+            "fsdp_transformer_layer_cls_to_wrap"
+        ) from error
+    return found
+
+
+def _bf16(precision: str) -> bool:
+    if precision == "auto":
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    return precision == "bf16"
+
+
+def _shard_on_cpus(accelerator: Accelerator) -> None:
+    """Have FSDP where it was asked for: on CPUs accelerate runs DDP instead, and says nothing."""
+    asked = os.environ.get(_FSDP_ASKED, "").lower() == "true"
+    if asked and accelerator.distributed_type == DistributedType.MULTI_CPU:
+        accelerator.state.distributed_type = DistributedType.FSDP
+        accelerator.state.fsdp_plugin = FullyShardedDataParallelPlugin()
+
+
+def _require_shardable(recipe: Recipe, plugin: FullyShardedDataParallelPlugin) -> None:
+    faults = []
+    if not isinstance(recipe.options, LlamaOptions | SalmonnOptions):
+        faults.append(
+            f"it is for language models, and {recipe.model.learner} fits on one device: use "
+            "accelerate launch --multi_gpu"
+        )
+    if plugin.fsdp_version != 2:
+        faults.append("fsdp_version must be 2: version 1 cannot hold frozen weights in their type")
+    if plugin.cpu_ram_efficient_loading:
+        faults.append("fsdp_cpu_ram_efficient_loading must be false")
+    if plugin.activation_checkpointing:
+        faults.append(
+            "fsdp_activation_checkpointing must be false: --set model.options.checkpointing=true "
+            "does the same"
+        )
+    if faults:
+        raise TrainingError(f"FSDP: {'; '.join(faults)}. recipes/fsdp.yaml is a file that works")
+
+
+def _run_under_autocast(accelerator: Accelerator, module: nn.Module) -> None:
+    forward: Callable[..., Any] = module.forward
+
+    @functools.wraps(forward)
+    def cast(*given: Any, **named: Any) -> Any:
+        with accelerator.autocast():
+            return forward(*given, **named)
+
+    module.forward = cast

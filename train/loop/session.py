@@ -1,0 +1,199 @@
+"""A run from its recipe and its data to a checkpoint that the monitor loads."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+
+from abhinaya.models.published.wavlm import WaveNorm
+from abhinaya.train.data.corpus import Corpus, choose, without_short
+from abhinaya.train.data.manifest import Manifest
+from abhinaya.train.data.targets import class_counts
+from abhinaya.train.errors import TrainingError
+from abhinaya.train.learners.base import Learner, Outputs
+from abhinaya.train.learners.build import build_learner
+from abhinaya.train.loop.checkpoint_card import PROFILE, Record
+from abhinaya.train.loop.devices import accelerator_for, is_sharded
+from abhinaya.train.loop.examples import Examples
+from abhinaya.train.loop.progress import Journal, curves_in
+from abhinaya.train.loop.run_folder import Position, RunFolder
+from abhinaya.train.loop.trainer import Parts, Trainer
+from abhinaya.train.metrics import Numbers
+from abhinaya.train.recipes.learner_options import WavlmOptions, needs
+from abhinaya.train.recipes.recipe import Recipe
+
+NORM_CLIPS: Final = 500
+"""Training clips, drawn by seed, that the mean and deviation of waves are measured on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to do, and where."""
+
+    recipe: Recipe
+    manifest: Manifest
+    out: Path
+    resume: bool = False
+    despite_changes: bool = False
+    listed: Sequence[str] = ()
+    """Names of the validation clips, if the recipe has a list."""
+    made_by: str = ""
+    """The command, for the record."""
+
+
+def train(job: Job, say: Callable[[str], None] = print) -> Position:
+    """Train; the best checkpoint is in `job.out`/best.
+
+    Raises:
+        DataError: the data is missing, broken, or not divided by speaker.
+        ModelError: a model that the recipe starts from cannot be loaded.
+        TrainingError: the run cannot begin or go on; `Interrupted`: it was told to stop.
+
+    """
+    recipe = job.recipe
+    accelerator = accelerator_for(recipe)
+    bf16 = accelerator.mixed_precision == "bf16"
+    tell = say if accelerator.is_main_process else _nothing
+    reads = needs(recipe.options)
+    corpus = choose(job.manifest, recipe, reads, job.listed)
+    norm = _norm(recipe, corpus)
+    set_seed(recipe.seed)
+    outputs = Outputs(recipe.data.classes if recipe.gives_labels else (), recipe.gives_attributes)
+    learner = build_learner(
+        recipe.options, outputs, accelerator.device, bf16, norm, recipe.model.start
+    )
+    if learner.shortest:
+        corpus = without_short(corpus, learner.shortest)
+    folder = _open(job, corpus, accelerator)
+    _require_room(learner, job.out)
+    learnt, judged = (
+        Examples(corpus.root, clips, recipe, reads) for clips in (corpus.train, corpus.validation)
+    )
+    counts = class_counts(learnt.labels, recipe.data.classes) if recipe.gives_labels else ()
+    for line in _told(recipe, corpus, learner, counts, accelerator):
+        tell(line)
+    record = Record(
+        labels=outputs.kept,
+        recipe=recipe.settled(),
+        data=corpus.digest,
+        made_by=job.made_by,
+        place=folder.best.resolve(),
+    )
+    parts = Parts(
+        recipe=recipe,
+        learner=learner,
+        train=learnt,
+        validation=judged,
+        lengths=(_lengths(corpus, learnt), _lengths(corpus, judged)),
+        counts=counts,
+        folder=folder,
+        save_best=lambda path, state, figures: record.save(learner, path, state, figures),
+    )
+    return _run(job, accelerator, parts, tell)
+
+
+def _run(job: Job, accelerator: Accelerator, parts: Parts, tell: Callable[[str], None]) -> Position:
+    main, folder = accelerator.is_main_process, parts.folder
+    found = folder.position() if job.resume else None
+    curves = None
+    if job.recipe.run.tensorboard and main:
+        curves = curves_in(folder.path / "tensorboard", found[1].taken if found else 0)
+    with Journal(folder.log, main, tell, curves) as journal:
+        trainer = Trainer(accelerator, parts, journal)
+        if job.resume:
+            went_on = trainer.resume()
+            tell(
+                f"continuing after step {found[1].taken}" if found and went_on else "from the start"
+            )
+        position = trainer.run()
+        journal.write("end", taken=position.taken, best=position.best, best_at=position.best_at)
+    tell(f"best validation {position.best:.4f} after step {position.best_at}: {folder.best}")
+    if job.recipe.gives_labels:
+        tell(f"for a profile: {folder.best / PROFILE}")
+    tell(f"measure it: abhinaya eval MANIFEST --checkpoint NAME={folder.best}")
+    # together, and not each when it likes: a process that just ends while its group's threads live
+    # is aborted now and then, and the run with it
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    return position
+
+
+def _norm(recipe: Recipe, corpus: Corpus) -> WaveNorm:
+    """How waves are scaled; global: by mean and deviation of training samples."""
+    options = recipe.options
+    if not isinstance(options, WavlmOptions) or options.norm == "none":
+        return WaveNorm()
+    if options.norm == "utterance":
+        return WaveNorm("utterance")
+    rng = np.random.default_rng(recipe.seed)
+    few = rng.permutation(len(corpus.train))[:NORM_CLIPS]
+    examples = Examples(corpus.root, corpus.train, recipe, needs(options))
+    sums = np.zeros(3)
+    for i in few:
+        wave = examples.judged(int(i)).samples.astype(np.float64)
+        sums += (len(wave), wave.sum(), np.square(wave).sum())
+    mean = sums[1] / sums[0]
+    return WaveNorm("global", float(mean), float(np.sqrt(sums[2] / sums[0] - mean**2)))
+
+
+def _open(job: Job, corpus: Corpus, accelerator: Accelerator) -> RunFolder:
+    folder = RunFolder(job.out)
+    settled = job.recipe.settled()
+    if accelerator.is_main_process:
+        if job.resume:
+            folder.check(settled, corpus.digest, job.despite_changes)
+            folder.mend()
+        else:
+            folder.begin(settled, corpus.digest, job.made_by)
+    accelerator.wait_for_everyone()
+    return folder
+
+
+def _require_room(learner: Learner, out: Path) -> None:
+    """Stop now rather than after hours, if a state and a checkpoint cannot fit."""
+    weights = sum(p.numel() for p in learner.module.parameters() if p.requires_grad)
+    needed = 4 * weights * (2 * 3 + 2)  # two states of weights and two moments, two checkpoints
+    free = shutil.disk_usage(out).free
+    if free < needed:
+        raise TrainingError(
+            f"{out}: has {free / 1e9:.1f} GB free, and saving takes up to {needed / 1e9:.1f} GB; "
+            "make room, or give another folder with --out"
+        )
+
+
+def _lengths(corpus: Corpus, examples: Examples) -> Numbers:
+    return np.array([corpus.lengths[clip.id] for clip in examples.clips], np.float64)
+
+
+def _told(
+    recipe: Recipe,
+    corpus: Corpus,
+    learner: Learner,
+    counts: Sequence[int],
+    accelerator: Accelerator,
+) -> list[str]:
+    weights = [p.numel() for p in learner.module.parameters()]
+    learning = sum(p.numel() for p in learner.module.parameters() if p.requires_grad)
+    device = f"{accelerator.num_processes} x {accelerator.device.type}"
+    device += ", sharded" if is_sharded(accelerator) else ""
+    numbers = "bf16" if accelerator.mixed_precision == "bf16" else "fp32"
+    lines = [
+        f"{len(corpus.train)} clips to learn from, {len(corpus.validation)} to judge by",
+        *(f"left out: {reason}: {n}" for reason, n in sorted(corpus.left_out.items())),
+        f"{learning:,} of {sum(weights):,} weights learn, on {device}, {numbers}",
+    ]
+    if counts:
+        named = zip(recipe.data.classes, counts, strict=True)
+        lines.insert(1, ", ".join(f"{name} {n}" for name, n in named))
+    return lines
+
+
+def _nothing(line: str) -> None:
+    """Say nothing: another process does."""

@@ -1,0 +1,344 @@
+"""A recipe: everything that decides what a model becomes, besides the data. Read from TOML.
+
+`load_recipe` reports every fault at once. A recipe has a base of how to train, `[train]`; the
+tables `[[stages]]`, if there are any, are run one after the other, each the base with changes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib.resources
+import json
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from abhinaya.models.fields import Faults, build, near, setting
+from abhinaya.models.labels import LABELS
+from abhinaya.train.errors import RecipeError
+from abhinaya.train.recipes.learner_options import OPTIONS, Options, WavlmOptions
+
+LABEL_LOSSES: Final = ("ce", "focal", "vs", "kld")
+ATTRIBUTE_LOSSES: Final = ("ccc",)
+LEAST_CCC_BATCH: Final = 8
+"""Below it the variance of a batch says little about that of the corpus."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRecipe:
+    """What is trained."""
+
+    learner: str = setting(doc="kind of model", choices=tuple(OPTIONS))
+    start: str = setting("", doc="checkpoint of an earlier run to start from, its best/")
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DataRecipe:
+    """Which clips are learnt from and judged by, and how much of each."""
+
+    train_split: str = setting("train", doc="split of the manifest to learn from")
+    validation_split: str = setting("dev", doc="split to choose the best checkpoint by")
+    balanced: int = setting(
+        0, doc="validation clips of each class, drawn by seed; 0: all (the paper: 326)", least=0
+    )
+    validation_list: str = setting("", doc="file that names the validation clips instead")
+    classes: tuple[str, ...] = setting(LABELS, doc="labels that the model can give, in order")
+    kinds: tuple[str, ...] = setting(("speech",), doc="kinds of clips to use")
+    max_s: float = setting(10.0, doc="longer clips are cut to this, in seconds", least=0.5)
+    crop: str = setting(
+        "random", doc="where from, in training; validation: the first", choices=("random", "first")
+    )
+    max_words: int = setting(0, doc="leave out longer transcripts; 0: none", least=0)
+    max_missing: float = setting(
+        0.0, doc="share of clips that may be missing or corrupt", least=0, most=1
+    )
+    shared_speakers: bool = setting(
+        False, doc="allow speakers in both splits, whose figures then say nothing about others"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentRecipe:
+    """What is done to training clips, each share drawn by seed, epoch and clip."""
+
+    channel: float = setting(0.0, doc="share sent through a drawn channel", least=0, most=1)
+    codec: float = setting(0.0, doc="share sent through a low-rate codec", least=0, most=1)
+    pair: float = setting(0.0, doc="share joined with another clip", least=0, most=1)
+    pair_from_s: float = setting(-1.0, doc="least gap between the two; below 0 they overlap")
+    pair_to_s: float = setting(2.0, doc="largest gap")
+    surroundings: str = setting("", doc="folder with rir/*.flac and noise/*.opus for channels")
+
+
+@dataclass(frozen=True, slots=True)
+class TargetRecipe:
+    """What the votes of a clip teach."""
+
+    kind: str = setting(
+        "plurality",
+        doc="the consensus alone, or the distribution of the votes",
+        choices=("plurality", "distribution"),
+    )
+    smoothing: float = setting(0.0, doc="share moved to all classes alike", least=0, most=0.9)
+    drop_votes: float = setting(
+        0.0, doc="chance that a vote for the leading label is forgotten", least=0, most=0.95
+    )
+    reweight: bool = setting(
+        False, doc="divide by how often each class is voted for, and scale to 1"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LossTerm:
+    """One term of the loss; `train/loop/losses.py` has the formulas."""
+
+    kind: str = setting(doc="loss", choices=(*LABEL_LOSSES, *ATTRIBUTE_LOSSES))
+    weight: float = setting(1.0, doc="of this term in the sum", least=0)
+    gamma: float = setting(2.0, doc="of focal (2 in the paper) or vs (0.3)", least=0)
+    tau: float = setting(1.0, doc="of vs", least=0)
+    reduction: str = setting(
+        "paper",
+        doc="how samples are weighed; broadcast: the published code",
+        choices=("paper", "weighted_mean", "broadcast"),
+    )
+    class_weights: str = setting(
+        "training",
+        doc="from the training clips, none, or published: MSP-Podcast as the code rounds them",
+        choices=("training", "none", "published"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TrainRecipe:
+    """One stage of training."""
+
+    epochs: int = setting(20, doc="passes over the training clips", least=1)
+    rate: float = setting(1e-5, doc="highest learning rate", least=0)
+    batch: int = setting(8, doc="clips that are run together", least=1)
+    accumulate: int = setting(4, doc="batches of one step, all processes together", least=1)
+    schedule: str = setting(
+        "constant", doc="learning rate after warm-up", choices=("constant", "linear", "cosine")
+    )
+    warmup: float = setting(0.0, doc="share of the steps of warm-up", least=0, most=1)
+    weight_decay: float = setting(0.01, doc="of AdamW", least=0)
+    beta1: float = setting(0.9, doc="of AdamW", least=0, most=1)
+    beta2: float = setting(0.999, doc="of AdamW", least=0, most=1)
+    eps: float = setting(1e-8, doc="of AdamW", least=0)
+    clip_norm: float = setting(1.0, doc="largest norm of the gradient; 0: any", least=0)
+    patience: int = setting(
+        0, doc="stop after so many validations without a better one; 0: never", least=0
+    )
+    sampler: str = setting(
+        "shuffle",
+        doc="order of an epoch: all clips, at most `cap` of a class, every class as likely",
+        choices=("shuffle", "undersample", "balanced"),
+    )
+    cap: int = setting(0, doc="clips of a class in an epoch, for undersample", least=0)
+    target: TargetRecipe = field(default_factory=TargetRecipe)
+    losses: tuple[LossTerm, ...] = setting((), doc="terms of the loss")
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecipe:
+    """How it is run; nothing here changes what the model becomes."""
+
+    save_every: int = setting(200, doc="steps between saved states; 0: only each epoch", least=0)
+    workers: int = setting(2, doc="processes that read audio; 0: none of their own", least=0)
+    tensorboard: bool = setting(False, doc="write curves for TensorBoard (extra `tensorboard`)")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """All of it."""
+
+    about: str = setting(doc="what it makes, in a line")
+    model: ModelRecipe = setting(doc="kind of model and its options")
+    seed: int = setting(0, doc="of every draw", least=0)
+    precision: str = setting(
+        "auto",
+        doc="bf16 (weights that learn stay float32), fp32, or bf16 where the device has it",
+        choices=("auto", "bf16", "fp32"),
+    )
+    data: DataRecipe = field(default_factory=DataRecipe)
+    augment: AugmentRecipe = field(default_factory=AugmentRecipe)
+    train: TrainRecipe = field(default_factory=TrainRecipe)
+    stages: tuple[TrainRecipe, ...] = setting((), doc="what differs from [train], one by one")
+    run: RunRecipe = field(default_factory=RunRecipe)
+
+    @property
+    def all_stages(self) -> tuple[TrainRecipe, ...]:
+        """The stages to run: those that are there, else the base alone."""
+        return self.stages or (self.train,)
+
+    @property
+    def options(self) -> Options:
+        """Options of the model, checked when the recipe was read."""
+        return build(OPTIONS[self.model.learner], self.model.options, "", Faults({}))
+
+    @property
+    def gives_labels(self) -> bool:
+        """Whether a term of the loss is about labels."""
+        return any(t.kind in LABEL_LOSSES for s in self.all_stages for t in s.losses)
+
+    @property
+    def gives_attributes(self) -> bool:
+        """Whether a term is about arousal, valence and dominance."""
+        return any(t.kind in ATTRIBUTE_LOSSES for s in self.all_stages for t in s.losses)
+
+    def settled(self) -> dict[str, Any]:
+        """Plain values of all that decides what the model becomes, defaults included."""
+        values = dataclasses.asdict(self)
+        del values["run"], values["about"]
+        values["model"]["options"] = dataclasses.asdict(self.options)
+        found: dict[str, Any] = json.loads(json.dumps(values))
+        return found
+
+
+OWN_LOOP: Final[Mapping[str, str]] = {
+    name: f"Embedded {voter} voter, by a loop of its own: see abhinaya train {name} --help"
+    for name, voter in (
+        ("tiny-speech", "speech"),
+        ("tiny-text", "text"),
+        ("tiny-joint", "joint"),
+    )
+}
+"""Recipes that the trainer does not run: small models on one core, whose features are rendered once
+and whose weights are averaged; devices and saved states have nothing to give there."""
+
+
+def recipes() -> dict[str, str]:
+    """Names of the recipes of the package that the trainer runs, and what each makes."""
+    folder = importlib.resources.files("abhinaya.train.recipes")
+    files = sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name)
+    return {
+        file.name.removesuffix(".toml"): str(tomllib.loads(file.read_text("utf-8"))["about"])
+        for file in files
+    }
+
+
+def recipe_text(name: str) -> str:
+    """Give a recipe of the package, or a file, as it is written.
+
+    Raises:
+        RecipeError: there is none, or it cannot be read.
+
+    """
+    known = recipes()
+    try:
+        if name in known:
+            folder = importlib.resources.files("abhinaya.train.recipes")
+            return (folder / f"{name}.toml").read_text("utf-8")
+        return Path(name).read_text("utf-8")
+    except (FileNotFoundError, IsADirectoryError) as error:
+        known |= OWN_LOOP
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise RecipeError(
+            f"recipe {name!r}: is neither a recipe of the package nor a file; {hint}"
+            f"the package has {', '.join(known)}"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"recipe {name!r}: cannot be read: {error}") from error
+
+
+def load_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
+    """Read a recipe by name or path, with `section.key=value` settings on top.
+
+    Raises:
+        RecipeError: names every fault in the file and the settings at once.
+
+    """
+    try:
+        table = tomllib.loads(recipe_text(name))
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"recipe {name!r}: is not TOML: {error}") from error
+    origins: dict[str, str] = {}
+    faults = Faults(origins)
+    for said in settings:
+        _set(table, said, origins, faults)
+    base = table.get("train", {})
+    own = table.pop("stages", [])
+    recipe = build(Recipe, table, "", faults)
+    if not isinstance(own, list):
+        faults.add("stages must be an array of tables, [[stages]]", "stages")
+    elif not faults.texts:
+        merged = [_merged(base, stage) for stage in own]
+        stages = tuple(build(TrainRecipe, t, f"stages[{i}].", faults) for i, t in enumerate(merged))
+        recipe = dataclasses.replace(recipe, stages=stages)
+    if recipe.model and recipe.model.learner in OPTIONS:
+        build(OPTIONS[recipe.model.learner], recipe.model.options, "model.options.", faults)
+    if not faults.texts:
+        for text, path in _conflicts(recipe):
+            faults.add(text, path)
+    if faults.texts:
+        raise RecipeError(
+            f"recipe {name!r}: {'; '.join(faults.texts)}. "
+            "`abhinaya train settings` lists every setting"
+        )
+    return recipe
+
+
+def _set(table: dict[str, Any], said: str, origins: dict[str, str], faults: Faults) -> None:
+    key, equals, raw = said.partition("=")
+    if not equals:
+        faults.add(f"--set {said}: give it as SECTION.KEY=VALUE")
+        return
+    try:
+        value = tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = raw  # a bare word is a string
+    origins[key] = f"--set {said}"
+    *sections, last = key.split(".")
+    for section in sections:
+        inner = table.setdefault(section, {})
+        if not isinstance(inner, dict):
+            faults.add(f"{key} cannot be set: {section} is {inner!r}, not a table", key)
+            return
+        table = inner
+    table[last] = value
+
+
+def _merged(base: Any, over: Any) -> Any:
+    if not (isinstance(base, Mapping) and isinstance(over, Mapping)):
+        return over
+    return {**base, **{k: _merged(base.get(k, {}), v) for k, v in over.items()}}
+
+
+def _conflicts(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong only between settings that are each right, and where."""
+    classes = recipe.data.classes
+    for name in classes:
+        if name not in LABELS:
+            yield f"data.classes: {name!r} is no label{near(name, LABELS)}", "data.classes"
+    if len(set(classes)) != len(classes) or len(classes) < 2:
+        yield "data.classes must be two or more labels, each once", "data.classes"
+    for i, stage in enumerate(recipe.all_stages):
+        path = f"stages[{i}]" if recipe.stages else "train"
+        for text, where in _stage_conflicts(recipe, stage):
+            yield f"{path}.{text}", f"{path}.{where}"
+    if recipe.augment.pair_from_s > recipe.augment.pair_to_s:
+        yield "augment.pair_from_s is above augment.pair_to_s", "augment.pair_from_s"
+    options = recipe.options
+    if recipe.gives_attributes and not isinstance(options, WavlmOptions):
+        yield "model.learner: only wavlm learns attributes so far", "model.learner"
+
+
+def _stage_conflicts(recipe: Recipe, stage: TrainRecipe) -> Iterator[tuple[str, str]]:
+    if not stage.losses:
+        yield "losses is empty: give at least one term", "losses"
+    for k, term in enumerate(stage.losses):
+        here = f"losses[{k}]"
+        if term.kind == "ccc" and stage.batch < LEAST_CCC_BATCH:
+            yield f"batch = {stage.batch} is too few for ccc: {LEAST_CCC_BATCH} or more", "batch"
+        if term.kind == "kld" and term.class_weights == "published":
+            yield f"{here}: published weights are not for kld", here
+        if term.class_weights == "published" and recipe.data.classes != LABELS:
+            yield f"{here}: published weights are for all eight labels in order", here
+    if stage.sampler == "undersample" and not stage.cap:
+        yield "cap is missing: clips of a class in an epoch", "cap"
+    target = stage.target
+    if target.kind == "plurality" and (target.drop_votes or target.reweight):
+        yield "target: drop_votes and reweight need kind = 'distribution'", "target"
