@@ -15,9 +15,7 @@ RATE = 16_000
 
 
 def card(model, labels=LABELS):
-    return Card(
-        model=model, version="1", needs=frozenset({"audio"}), labels=labels, licence="MIT"
-    )
+    return Card(model=model, version="1", needs=frozenset({"audio"}), labels=labels, licence="MIT")
 
 
 class Loudness:
