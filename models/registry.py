@@ -5,14 +5,13 @@ Importing this module imports no model. Adding a model is one line here and noth
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 from abhinaya.models.base import Voter
-from abhinaya.models.errors import OptionsError, RunError
+from abhinaya.models.errors import OptionsError, RunError, near_miss
 
 MODELS: Final[Mapping[str, tuple[str, str]]] = {
     "tiny-speech": ("abhinaya.models.tiny.speech", "TinySpeech"),
@@ -83,19 +82,17 @@ def unknown(name: str) -> UnknownModelError:
             f"the model {name!r} is no longer here: {REPLACED[name]!r} took its place; write that "
             "in the profile, without the options of the old one"
         )
-    near = difflib.get_close_matches(name, MODELS, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(MODELS))}"
-    return UnknownModelError(f"no model is called {name!r}; {hint}")
+    return UnknownModelError(f"no model is called {name!r}; {near_miss(name, MODELS)}")
 
 
 def _check_options(name: str, factory: Callable[..., object], options: dict[str, Any]) -> None:
     known = inspect.signature(factory).parameters
     if unknown := sorted(options.keys() - known.keys()):
-        near = difflib.get_close_matches(unknown[0], known, n=1)
+        remedy = near_miss(unknown[0], known)
         raise OptionsError(
             f"model {name!r}",
             f"it has no option {', '.join(map(repr, unknown))}",
-            f"Did you mean {near[0]!r}?" if near else f"Its options are {', '.join(known)}",
+            remedy[0].upper() + remedy[1:],
         )
     needed = {key for key, option in known.items() if option.default is option.empty}
     if absent := sorted(needed - options.keys()):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from abhinaya.models.command_line import Parser
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.sinks.files import replacing
 from abhinaya.stream.sinks.formats import JSON_LINES, LOGS, SUFFIXES, WHOLE, format_of
@@ -15,7 +15,7 @@ from abhinaya.stream.sinks.reader import latest, read, row_of
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; give the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="abhinaya convert",
         description="Convert the JSON lines of a run into another format.",
         epilog=f"the suffix of OUT chooses the format: {', '.join(SUFFIXES)}",
