@@ -16,13 +16,12 @@ from abhinaya.stream.commands.doctor_machine import (
     Finding,
     disk,
     endpoint,
-    gpu,
     hub,
     microphone,
     of_error,
     versions,
 )
-from abhinaya.stream.commands.doctor_models import model, pipeline, services
+from abhinaya.stream.commands.doctor_trial import trial
 from abhinaya.stream.commands.stream import keys_of
 from abhinaya.stream.errors import AbhinayaError, ConfigError
 from abhinaya.stream.settings.config import Config
@@ -32,7 +31,7 @@ from abhinaya.stream.sinks.alerts.sink import open_couriers
 
 HUB_S: Final = 5.0
 PATIENCE_S: Final = 120.0
-"""For loading a model, or for the pipeline, where the profile does not allow itself less."""
+"""For the trial, where the profile does not allow itself less."""
 
 Check = Callable[[], Iterable[Finding]]
 
@@ -67,18 +66,8 @@ def diagnose(args: argparse.Namespace) -> Iterator[Finding]:
     if config is None:
         yield from found("microphone", partial(microphone, args.mic))
         return
-    faulty = False
     for subject, check in checks(config, args):
-        for finding in found(subject, check):
-            yield finding
-            faulty |= finding.state == "fault"
-    if args.hub:  # the models are elsewhere, and a test must not drive its recorder away
-        return
-    if faulty:
-        yield Finding("pipeline", "warning", "was not tried", "mend the faults above first")
-    else:
-        terms = _terms(config, args)
-        yield from found("pipeline", partial(pipeline, config, args.accept_noncommercial, *terms))
+        yield from found(subject, check)
 
 
 def checks(config: Config, args: argparse.Namespace) -> Iterator[tuple[str, Check]]:
@@ -88,12 +77,11 @@ def checks(config: Config, args: argparse.Namespace) -> Iterator[tuple[str, Chec
     if config.rules:
         yield "rules", partial(rules, config)
     yield "sockets", partial(endpoint, args.listen, keys_of(args.keys, "hub"))
-    if args.hub:
+    if args.hub:  # the models are elsewhere, and a trial must not drive its recorder away
         yield "hub", partial(hub, args.hub, keys_of(args.keys, args.key_name), HUB_S)
         return
-    yield "gpu", partial(gpu, config, args.gpu)
-    for service in services(config):
-        yield f"model {service}", partial(model, config, service, *_terms(config, args))
+    timeout_s = args.timeout or min(config.supervise.ready_s, PATIENCE_S)
+    yield "pipeline", partial(trial, config, args.accept_noncommercial, timeout_s, args.download)
 
 
 def found(subject: str, check: Check) -> Iterator[Finding]:
@@ -118,11 +106,6 @@ def rules(config: Config) -> Iterator[Finding]:
     yield Finding("rules", "ok", ", ".join(rule.name for rule in config.rules))
 
 
-def _terms(config: Config, args: argparse.Namespace) -> tuple[float, bool]:
-    """Return how long a check may take, and whether it may download."""
-    return args.timeout or min(config.supervise.ready_s, PATIENCE_S), args.download
-
-
 def _parser() -> Parser:
     parser = Parser(
         "abhinaya doctor",
@@ -143,7 +126,7 @@ def _parser() -> Parser:
     parser.add_argument("--key-name", default="client", help="which of them is this machine's")
     parser.add_argument("--accept-noncommercial", action="store_true", help="your use is none")
     parser.add_argument(
-        "--timeout", type=_seconds, metavar="SECONDS", help="for each model and the pipeline"
+        "--timeout", type=_seconds, metavar="SECONDS", help="for the trial of the whole pipeline"
     )
     parser.add_argument("--download", action="store_true", help="get models that are missing")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

@@ -1,4 +1,4 @@
-"""What the doctor checks of the machine: packages, disk, GPU, microphone, sockets, a hub."""
+"""What the doctor checks of the machine: packages, disk, microphone, sockets, a hub."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import importlib.metadata
 import os
 import platform
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -33,13 +31,7 @@ ROOM_MB: Final = 100
 """Needed for logs and sockets."""
 CACHE_MB: Final = 2_000
 """Wanted for models that are downloaded."""
-LOOK_S: Final = 60.0
 AGAIN_S: Final = 0.2
-
-GPUS: Final = """
-import torch
-print(*(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())), sep=", ")
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,46 +83,19 @@ def disk(
 ) -> Iterator[Finding]:
     """Look for room: for logs and sockets, and for models that are downloaded."""
     run = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
-    room_mb = free(run) // 2**20
-    low = room_mb < ROOM_MB
-    remedy = f"make room there: {ROOM_MB} MB at least" if low else ""
-    yield Finding("disk", "fault" if low else "ok", f"{room_mb:,} MB free in {run}", remedy)
-    if config.profile == EMBEDDED:  # whose models the package carries
-        return
     cache = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
-    room_mb = free(next(p for p in (cache, *cache.parents) if p.exists())) // 2**20
-    low = room_mb < CACHE_MB
-    remedy = "make room, or set HF_HOME to a larger disk" if low else ""
-    detail = f"{room_mb:,} MB free for models in {cache}"
-    yield Finding("cache", "warning" if low else "ok", detail, remedy)
-
-
-def gpu(config: Config, asked: bool, names: Callable[[], str] | None = None) -> Iterator[Finding]:
-    """Look for a GPU as torch sees it, if the profile or the person wants one.
-
-    torch is imported in a process of its own, which takes seconds.
-    """
-    workers = [*config.voters.values(), *([config.asr] if config.asr else [])]
-    wanted = any(str(w.options.get("device", "")).startswith("cuda") for w in workers)
-    if not wanted and not asked:
-        yield Finding("gpu", "ok", "this profile does not ask for one")
-    elif seen := (names or gpu_names)():
-        yield Finding("gpu", "ok", seen)
-    else:
-        remedy = "install the NVIDIA driver and a build of torch for it, or set the option device"
-        state: State = "fault" if wanted else "warning"
-        yield Finding("gpu", state, "torch sees none", f"{remedy} of the models to cpu")
-
-
-def gpu_names(command: Sequence[str] = (sys.executable, "-P", "-c", GPUS)) -> str:
-    """Return the names of the GPUs; empty if there is none, or if looking for them fails."""
-    try:
-        done = subprocess.run(  # noqa: S603 - our own commands
-            command, capture_output=True, text=True, timeout=LOOK_S, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    wanted: list[tuple[str, Path, int, State, str]] = [
+        ("disk", run, ROOM_MB, "fault", f"make room there: {ROOM_MB} MB at least")
+    ]
+    if config.profile != EMBEDDED:  # whose models the package carries
+        remedy = "make room, or set HF_HOME to a larger disk"
+        wanted.append(("cache", cache, CACHE_MB, "warning", remedy))
+    for subject, folder, least_mb, state, remedy in wanted:
+        there = next(p for p in (folder, *folder.parents) if p.exists())
+        room_mb = free(there) // 2**20
+        low = room_mb < least_mb
+        detail = f"{room_mb:,} MB free in {folder}"
+        yield Finding(subject, state if low else "ok", detail, remedy if low else "")
 
 
 def microphone(
