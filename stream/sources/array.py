@@ -81,4 +81,4 @@ def _samples(array: npt.NDArray[Any], name: str) -> npt.NDArray[np.float32]:
         samples = array.astype(np.float32)
     else:
         raise SourceError(name, f"has samples of type {array.dtype}", "give int16 or float32")
-    return samples.reshape(len(samples), -1)
+    return samples if samples.ndim == 2 else samples[:, None]
