@@ -36,9 +36,16 @@ def add_log_flags(parser: argparse._ActionsContainer) -> None:
 
 
 def open_log(
-    args: argparse.Namespace, environment: MutableMapping[str, str] = os.environ
+    args: argparse.Namespace,
+    process: str = "main",
+    environment: MutableMapping[str, str] = os.environ,
 ) -> int | None:
     """Open the log that flags ask for; return its descriptor, for children, or None without one.
+
+    Args:
+        args: as `add_log_flags` had them parsed.
+        process: what this one is called in the log.
+        environment: by which children learn of the log.
 
     Raises:
         SinkError: the file cannot be opened.
@@ -57,7 +64,7 @@ def open_log(
             reason = f"cannot be opened: {error.strerror}"
             raise SinkError(f"--log-file {args.log_file}", reason, "name another file") from error
     environment[VARIABLE] = f"{args.log_level or 'info'}:{args.log_format}:{descriptor}"
-    join_log("main", environment)
+    join_log(process, environment)
     return descriptor
 
 

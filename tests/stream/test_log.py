@@ -34,13 +34,13 @@ def flags(*arguments: str) -> argparse.Namespace:
 
 def test_without_flags_there_is_no_log() -> None:
     environment: dict[str, str] = {}
-    assert log.open_log(flags(), environment) is None
+    assert log.open_log(flags(), "main", environment) is None
     assert log.descriptor_of(environment) is None
 
 
 def test_each_record_is_one_line_whatever_is_in_it(tmp_path: Path) -> None:
     file, environment = tmp_path / "run.log", dict[str, str]()
-    log.open_log(flags("--log-level", "info", "--log-file", str(file)), environment)
+    log.open_log(flags("--log-level", "info", "--log-file", str(file)), "main", environment)
     logger = logging.getLogger("abhinaya.test")
     logger.debug("not written")
     logger.info("opened %s", "a\x1b[31m\nname\u202e")
@@ -57,7 +57,7 @@ def test_each_record_is_one_line_whatever_is_in_it(tmp_path: Path) -> None:
 
 def test_json_has_the_same_in_fields(tmp_path: Path) -> None:
     file, environment = tmp_path / "run.log", dict[str, str]()
-    log.open_log(flags("--log-format", "json", "--log-file", str(file)), environment)
+    log.open_log(flags("--log-format", "json", "--log-file", str(file)), "main", environment)
     logging.getLogger("abhinaya.test").warning("lost %d", 3)
     values = json.loads(file.read_text("utf-8"))
     assert values.pop("time").endswith("Z")
@@ -68,7 +68,9 @@ def test_json_has_the_same_in_fields(tmp_path: Path) -> None:
 
 def test_a_child_joins_the_log_of_its_parent(tmp_path: Path) -> None:
     file, environment = tmp_path / "run.log", dict(os.environ)
-    descriptor = log.open_log(flags("--log-level", "debug", "--log-file", str(file)), environment)
+    descriptor = log.open_log(
+        flags("--log-level", "debug", "--log-file", str(file)), "main", environment
+    )
     assert descriptor is not None
     code = (
         "import logging; from abhinaya.stream.log import join_log; join_log('hub');"
@@ -80,7 +82,7 @@ def test_a_child_joins_the_log_of_its_parent(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     with pytest.raises(SinkError, match=r"--log-file .*no/such.*: cannot be opened"):
-        log.open_log(flags("--log-file", str(tmp_path / "no" / "such")), {})
+        log.open_log(flags("--log-file", str(tmp_path / "no" / "such")), "main", {})
 
 
 def test_the_logs_of_a_run_that_failed_are_kept(tmp_path: Path) -> None:
