@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from abhinaya.models.plugins import plugins
 from abhinaya.stream.errors import ConfigError, SourceError
 from abhinaya.stream.feeds.folders import default_folders
 from abhinaya.stream.feeds.follow import Wish
@@ -15,7 +16,7 @@ from abhinaya.stream.feeds.supply import Feeds
 from abhinaya.stream.run.plan import Input, distinct, name_of_input
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.settings.flags import add_flags, from_flags
-from abhinaya.stream.sources.address import WEB, check_address, is_address
+from abhinaya.stream.sources.address import WEB, check_address, is_address, scheme_of
 from abhinaya.stream.sources.base import InputConfig
 
 _KEEP: Final = Path()
@@ -74,7 +75,8 @@ def read_inputs(args: argparse.Namespace) -> tuple[Input, ...]:
     for what in whats:
         # a misspelt name should not wait for the models to load
         if is_address(what):
-            check_address(what)
+            if scheme_of(what) not in plugins("sources"):
+                check_address(what)
         elif what not in ("-", "mic") and not Path(what).exists():
             raise SourceError(what, "there is no such file", "check the path")
     if whats.count("-") > 1:

@@ -19,10 +19,11 @@ from abhinaya.stream.errors import AbhinayaError, ConfigError, SinkError
 from abhinaya.stream.run.supervisor import Stage
 from abhinaya.stream.settings.rules import Alert
 from abhinaya.stream.sinks.base import Sink
-from abhinaya.stream.sinks.export.formats import JSON_LINES, export, format_of
+from abhinaya.stream.sinks.export.formats import FORMATS, JSON_LINES, export, format_of
 from abhinaya.stream.sinks.jsonl import JsonLines
 from abhinaya.stream.sinks.lines import Lines
 from abhinaya.stream.sinks.live.view import View
+from abhinaya.stream.sinks.plugin import PluginSink
 from abhinaya.stream.sinks.screen import Screen, Terminal
 from abhinaya.stream.wire.messages import Activity, Event, Verdict
 
@@ -142,7 +143,8 @@ class Sinks:
     @property
     def fault(self) -> SinkError | None:
         """Why an output has nothing more written to it; the first, if there are several."""
-        return next((s.fault for s in self.all if isinstance(s, Guarded) and s.fault), None)
+        files = (s for s in self.all if isinstance(s, Guarded | PluginSink))
+        return next((file.fault for file in files if file.fault), None)
 
     def close(self) -> None:
         """Close every sink, even if one fails.
@@ -207,7 +209,7 @@ def _divided(outputs: Sequence[Path], append: bool) -> tuple[list[Path], list[Pa
             raise SinkError(str(path), "is named twice", "give each --output its own file")
         seen.add(path.resolve())
         suffix = format_of(path)
-        (live if suffix == JSON_LINES else exported).append(path)
+        (exported if suffix in FORMATS and suffix != JSON_LINES else live).append(path)
         if append and suffix != JSON_LINES:
             remedy = f"append to FILE{JSON_LINES}, and make the other of it by abhinaya convert"
             raise ConfigError(f"--append with {path}", f"{suffix} cannot go on", remedy)
@@ -238,14 +240,18 @@ def _lines_or_view(view: ViewChoice) -> Lines | View:
 
 def _open_files(
     live: Sequence[Path], exported: Sequence[Path], observer: Observer, append: bool
-) -> tuple[tuple[Guarded, ...], tuple[Exports, ...]]:
-    files: list[Guarded] = []
+) -> tuple[tuple[Guarded | PluginSink, ...], tuple[Exports, ...]]:
+    files: list[Guarded | PluginSink] = []
     journal: Path | None = None
     try:
-        files += [Guarded(path, observer.trouble, append) for path in live]
+        for path in live:
+            own = format_of(path) == JSON_LINES
+            report = observer.trouble
+            files.append(Guarded(path, report, append) if own else PluginSink(path, report))
         if not exported:
             return tuple(files), ()
-        source = next((path for path in live if path.is_file()), None)
+        logs = (path for path in live if format_of(path) == JSON_LINES and path.is_file())
+        source = next(logs, None)
         if source is None:
             source = journal = _journal(exported[0], observer)
             files.append(Guarded(journal, observer.trouble))

@@ -9,7 +9,9 @@ from typing import Final
 
 import msgspec
 
+from abhinaya.models.plugins import plugins
 from abhinaya.stream.errors import ConfigError
+from abhinaya.stream.sinks import plugin
 from abhinaya.stream.sinks.export import cues, parquet, table, textgrid
 from abhinaya.stream.sinks.files import replacing
 from abhinaya.stream.sinks.reader import read, row_of
@@ -49,7 +51,8 @@ def format_of(path: Path) -> str:
         ConfigError: the suffix is unknown.
 
     """
-    by_case = {suffix.lower(): suffix for suffix in SUFFIXES}
+    suffixes = (*SUFFIXES, *plugins("sinks"))
+    by_case = {suffix.lower(): suffix for suffix in suffixes}
     wanted = path.suffix.lower()
     if wanted in by_case:
         return by_case[wanted]
@@ -60,7 +63,7 @@ def format_of(path: Path) -> str:
     raise ConfigError(
         str(path),
         f"no format is called {path.suffix}" if wanted else "its name has no suffix",
-        f"{hint}The suffix chooses the format: {', '.join(SUFFIXES)}",
+        f"{hint}The suffix chooses the format: {', '.join(suffixes)}",
     )
 
 
@@ -73,6 +76,10 @@ def export(source: Path, target: Path) -> None:
         SinkError: the target cannot be written; an old file of that name stays.
 
     """
-    write = FORMATS[format_of(target)]
+    suffix = format_of(target)
+    if suffix not in FORMATS:
+        plugin.export(source, target)
+        return
+    write = FORMATS[suffix]
     with replacing(target) as new:
         write(source, new)

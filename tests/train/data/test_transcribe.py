@@ -155,6 +155,7 @@ def test_clips_that_cannot_be_read_are_named_and_stop_the_run_above_a_share(tmp_
     assert asked(tmp_path) == ["a", "b", "c"]  # the second run had nothing left to do
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_the_monitors_transcriber_fills_a_manifest(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
