@@ -24,7 +24,7 @@ from abhinaya.stream.sinks.palette import COLOURS
 from abhinaya.stream.sinks.rows import Decided, Lost, clean
 
 HERE: Final = Path(__file__).parent
-NAMES: Final = (*LABELS, UNKNOWN, LOST)
+NAMES: Final[tuple[str, ...]] = (*LABELS, UNKNOWN, LOST)
 
 SEGMENTS: Final = 600
 """Of a stream: more than this are drawn as bins, darker where a label has more of the time."""
