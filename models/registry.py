@@ -1,6 +1,7 @@
 """Names of models, as profiles write them, and where their code is.
 
-Importing this module imports no model. Adding a model is one line here and nothing elsewhere.
+Importing this module imports no model. Adding a model is one line here and nothing elsewhere; other
+packages add theirs as plug-ins (`plugins.py`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 from abhinaya.models.base import Voter
-from abhinaya.models.errors import OptionsError, RunError
+from abhinaya.models.errors import LabelsError, OptionsError, RunError, listed
+from abhinaya.models.labels import LABELS
+from abhinaya.models.plugins import load_plugin, plugins
 
 MODELS: Final[Mapping[str, tuple[str, str]]] = {
     "tiny-speech": ("abhinaya.models.tiny.speech", "TinySpeech"),
@@ -49,14 +52,17 @@ def load(name: str, options: Mapping[str, Any] | None = None) -> Voter:
         ModelError: its checkpoint cannot be loaded, or the device has no memory for it.
 
     """
-    if name not in MODELS:
-        raise unknown(name)
-    module, attribute = MODELS[name]
-    factory = getattr(importlib.import_module(module), attribute)
     options = dict(options or {})
+    if name in MODELS:
+        module, attribute = MODELS[name]
+        factory = getattr(importlib.import_module(module), attribute)
+    elif name in plugins("voters"):
+        factory = load_plugin("voters", name)
+    else:
+        raise unknown(name)
     _check_options(name, factory, options)
     try:
-        return cast("Voter", factory(**options))
+        return _checked(name, cast("Voter", factory(**options)))
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
@@ -65,6 +71,17 @@ def load(name: str, options: Mapping[str, Any] | None = None) -> Voter:
             "the device has no memory for its weights",
             "Use dtype bfloat16, the option quantize if it has one, or another device",
         ) from error
+
+
+def _checked(name: str, voter: Voter) -> Voter:
+    """Return the voter if its labels are among the eight."""
+    if strange := [label for label in voter.card.labels if label not in LABELS]:
+        raise LabelsError(
+            f"model {name!r}",
+            f"it announces labels that are not among the eight: {listed(strange)}",
+            f"Map them to {', '.join(LABELS)}",
+        )
+    return voter
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -83,8 +100,9 @@ def unknown(name: str) -> UnknownModelError:
             f"the model {name!r} is no longer here: {REPLACED[name]!r} took its place; write that "
             "in the profile, without the options of the old one"
         )
-    near = difflib.get_close_matches(name, MODELS, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(MODELS))}"
+    known = sorted({*MODELS, *plugins("voters")})
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
     return UnknownModelError(f"no model is called {name!r}; {hint}")
 
 

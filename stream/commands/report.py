@@ -9,7 +9,7 @@ from pathlib import Path
 from abhinaya.stream.errors import SinkError
 from abhinaya.stream.report.gather import gather
 from abhinaya.stream.report.page import page
-from abhinaya.stream.sinks.files import replace
+from abhinaya.stream.sinks.files import replacing
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -38,8 +38,8 @@ def write_report(source: Path, target: Path) -> None:
         SinkError: the page cannot be written.
 
     """
-    if target.is_dir():
-        raise SinkError(str(target), "is a folder", "give the name of a file in it")
     if target.resolve() == source.resolve():
         raise SinkError(str(target), "is the source itself", "give another name with -o")
-    replace(target, [page(gather(source)).encode()])
+    html = page(gather(source))
+    with replacing(target) as new:
+        new.write_text(html, "utf-8")

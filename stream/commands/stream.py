@@ -24,7 +24,7 @@ from abhinaya.stream.run.plan import Plan, Remote
 from abhinaya.stream.settings.environment import add_line_up, load_line_up
 from abhinaya.stream.settings.rule_file import with_rules
 from abhinaya.stream.sinks.alerts.sink import Alerts, open_couriers
-from abhinaya.stream.sinks.formats import SUFFIXES
+from abhinaya.stream.sinks.export.formats import SUFFIXES
 from abhinaya.stream.sinks.open import open_sinks
 from abhinaya.stream.wire.sockets import Keys
 

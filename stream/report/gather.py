@@ -98,7 +98,6 @@ def gather(path: Path) -> Account:
     if not account.streams:
         raise SourceError(str(path), "tells of no stream", REMEDY)
     for stream in account.streams.values():
-        stream.segments.sort(key=lambda row: (row.start_s, row.segment))
         for segment in stream.segments:
             stream.shares.add(segment)
             stream.track.add(segment)

@@ -22,12 +22,11 @@ from abhinaya.stream.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,
     AbhinayaError,
-    ModelError,
     NetworkError,
     ProcessError,
 )
 from abhinaya.stream.front.main import Assignment
-from abhinaya.stream.run.plan import Input, Plan, Supply
+from abhinaya.stream.run.plan import Input, Plan, Supply, check_licence
 from abhinaya.stream.run.recorder import Recorder
 from abhinaya.stream.run.supervisor import Death, Spec, Stage, Supervisor, node_specs
 from abhinaya.stream.settings import config as configuration
@@ -255,15 +254,9 @@ class Run:
                 sink.tick(now)
 
     def _check_licence(self, node: NodeUp) -> None:
-        if not node.noncommercial or self._plan.accept_noncommercial:
-            return
-        # the models of the package say so at each start; others must be accepted
-        if self._plan.config.profile != configuration.EMBEDDED:
-            raise ModelError(
-                f"{node.service} ({node.model})",
-                f"has a licence that forbids commercial use: {node.licence}",
-                "use --accept-noncommercial if yours is none",
-            )
+        if node.noncommercial and not self._plan.accept_noncommercial:
+            profile = self._plan.config.profile
+            check_licence(profile, node.service, node.model, node.licence)
 
     def _look_after(self) -> None:
         now = time.monotonic()

@@ -187,7 +187,7 @@ def test_eight_hours_have_a_thin_timeline(tmp_path):
         (["empty.jsonl"], 3, "tells of no stream"),
         (["events.jsonl", "-o", "events.jsonl"], 4, "is the source itself"),
         (["events.jsonl", "-o", "."], 4, "is a folder"),
-        (["events.jsonl", "-o", "nowhere/x.html"], 4, "vanished"),
+        (["events.jsonl", "-o", "nowhere/x.html"], 4, "there is no folder"),
     ],
 )
 def test_faults_are_told_in_a_line(tmp_path, monkeypatch, capsys, arguments, code, words):

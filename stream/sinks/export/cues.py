@@ -1,47 +1,56 @@
 """Text formats with a line or a cue for each segment: WebVTT, SubRip, RTTM, Audacity labels.
 
-Pure functions from a segment to its record. A gap is told as one, never as silence.
+A gap appears as a gap, never as silence. Records stand in the order of their start.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
 from abhinaya.models.labels import LABELS
-from abhinaya.stream.sinks.ordered import OrderedFile
 from abhinaya.stream.sinks.palette import COLOURS
-from abhinaya.stream.sinks.rows import Decided, Lost, Segment, one_line
+from abhinaya.stream.sinks.reader import segments
+from abhinaya.stream.sinks.rows import Lost, Segment, one_line
 
 LOST: Final = "not heard"
 MINIMUM_MS: Final = 1
 """Of a cue: players refuse one that ends when it starts."""
 
 
-def vtt(path: Path) -> OrderedFile:
-    """Open a WebVTT file: cues with the stream as voice, and classes to colour the label by."""
+def vtt(source: Path, target: Path) -> None:
+    """Write WebVTT: cues with the stream as voice, and classes to colour the label by."""
     colours = "".join(f"::cue(.{label}) {{ color: {COLOURS[label]} }}\n" for label in LABELS)
-    return OrderedFile(path, vtt_cue, f"WEBVTT\n\nSTYLE\n{colours}\n")
+    header = f"WEBVTT\n\nSTYLE\n{colours}\n"
+    _write(target, chain([header], map(_vtt_cue, segments(source))))
 
 
-def srt(path: Path) -> OrderedFile:
-    """Open a SubRip file."""
-    return OrderedFile(path, srt_cue, numbered=True)
+def srt(source: Path, target: Path) -> None:
+    """Write SubRip."""
+    cues = enumerate(map(_srt_cue, segments(source)), start=1)
+    _write(target, (f"{number}\n{cue}" for number, cue in cues))
 
 
-def rttm(path: Path) -> OrderedFile:
-    """Open an RTTM file: the emotion where diarization has the speaker."""
-    return OrderedFile(path, rttm_line)
+def rttm(source: Path, target: Path) -> None:
+    """Write RTTM: the emotion where diarization has the speaker."""
+    _write(target, map(_rttm_line, segments(source)))
 
 
-def audacity(path: Path) -> OrderedFile:
-    """Open a label file of Audacity."""
-    return OrderedFile(path, audacity_line)
+def audacity(source: Path, target: Path) -> None:
+    """Write a label file of Audacity."""
+    _write(target, map(_audacity_line, segments(source)))
 
 
-def vtt_cue(row: Segment) -> str:
-    """Give a segment as a WebVTT cue, whose identifier names the segment."""
+def _write(target: Path, texts: Iterable[str]) -> None:
+    with target.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(texts)
+
+
+def _vtt_cue(row: Segment) -> str:
+    """Return a cue, whose identifier names the segment."""
     start, end = _span_ms(row)
     voice = f"<v {_escaped(one_line(row.stream)) or 'stream'}>"
     if isinstance(row, Lost):
@@ -52,15 +61,15 @@ def vtt_cue(row: Segment) -> str:
     return f"{name}\n{_clock(start, '.')} --> {_clock(end, '.')}\n{voice}{said}\n\n"
 
 
-def srt_cue(row: Segment) -> str:
-    """Give a segment as a SubRip cue, without its number."""
+def _srt_cue(row: Segment) -> str:
+    """Return a cue without its number."""
     start, end = _span_ms(row)
     said = f"{one_line(row.stream)}: {_plain(row)}".replace("-->", "→")
     return f"{_clock(start, ',')} --> {_clock(end, ',')}\n{said}\n\n"
 
 
-def rttm_line(row: Segment) -> str:
-    """Give a segment as a line of the ten fields of RTTM; a gap is of the type NOSCORE."""
+def _rttm_line(row: Segment) -> str:
+    """Return the ten fields; a gap is of the type NOSCORE."""
     stream = _field(row.stream)
     span = f"{row.start_s:.3f} {row.end_s - row.start_s:.3f}"
     if isinstance(row, Lost):
@@ -69,8 +78,8 @@ def rttm_line(row: Segment) -> str:
     return f"SPEAKER {stream} 1 {span} <NA> <NA> {row.label} {confidence} <NA>\n"
 
 
-def audacity_line(row: Segment) -> str:
-    """Give a segment as a label: start and end in seconds, and text, parted by tabs."""
+def _audacity_line(row: Segment) -> str:
+    """Return start and end in seconds, and text, separated by tabs."""
     return f"{row.start_s:.6f}\t{row.end_s:.6f}\t{one_line(row.stream)}: {_plain(row)}\n"
 
 
@@ -80,7 +89,7 @@ def _plain(row: Segment) -> str:
     return f"[{row.label}] {row.text}".rstrip()
 
 
-def _span_ms(row: Decided | Lost) -> tuple[int, int]:
+def _span_ms(row: Segment) -> tuple[int, int]:
     start = round(1000 * row.start_s)
     return start, max(round(1000 * row.end_s), start + MINIMUM_MS)
 

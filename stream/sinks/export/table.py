@@ -1,17 +1,15 @@
-"""CSV: a row for each verdict and gap, as it comes; a revision is a further row with its number."""
+"""CSV: a row for each verdict and gap as they came; a revision is a further row."""
 
 from __future__ import annotations
 
 import csv
-import io
-from collections.abc import Iterable
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Final
+from typing import Final
 
 from abhinaya.models.labels import LABELS
-from abhinaya.stream.sinks.files import LogFile
-from abhinaya.stream.sinks.rows import Decided, Lost, Segment, ballots, to_row
+from abhinaya.stream.sinks.reader import rows
+from abhinaya.stream.sinks.rows import Decided, Lost, Segment, ballots
 
 Cell = str | int | float | bool | None
 
@@ -26,7 +24,7 @@ COLUMNS: Final = (
 
 
 def cells(row: Segment) -> dict[str, Cell]:
-    """Give a segment by column; a column that is not named is empty."""
+    """Return a segment by column; a column that is not named is empty."""
     flat: dict[str, Cell] = {
         "type": "verdict" if isinstance(row, Decided) else "gap",
         "stream": row.stream,
@@ -59,33 +57,14 @@ def cells(row: Segment) -> dict[str, Cell]:
     }
 
 
-class CsvFile:
-    """Writes a CSV file: RFC 4180, UTF-8, one header line.
-
-    Raises:
-        SinkError: the file cannot be opened or written.
-
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._log = LogFile(path)
-        self._log.append(_line(COLUMNS))
-
-    def put(self, values: dict[str, Any], now_unix_s: float) -> None:
-        """Write an event, if it is a verdict or a gap.
-
-        Raises:
-            SinkError: the disk is full, or the file was deleted; whole rows stay.
-
-        """
-        row = to_row(values)
-        if isinstance(row, Decided | Lost):
-            held = cells(row)
-            self._log.append(_line(_written(held.get(column)) for column in COLUMNS))
-
-    def close(self) -> None:
-        """Close the file."""
-        self._log.close()
+def export(source: Path, target: Path) -> None:
+    """Write CSV as RFC 4180 has it: UTF-8, one header line, a row for each verdict and gap."""
+    with target.open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, COLUMNS)
+        table.writeheader()
+        for row in rows(source):
+            if isinstance(row, Decided | Lost):
+                table.writerow({name: _written(cell) for name, cell in cells(row).items()})
 
 
 def _mean(row: Decided, label: str) -> float | None:
@@ -96,9 +75,3 @@ def _mean(row: Decided, label: str) -> float | None:
 
 def _written(cell: Cell) -> Cell:
     return str(cell).lower() if isinstance(cell, bool) else cell
-
-
-def _line(row: Iterable[Cell]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text).writerow(row)
-    return text.getvalue().encode()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -11,16 +10,16 @@ from typing import Any, Final
 from abhinaya.models.labels import LABELS
 from abhinaya.stream.errors import SinkError
 from abhinaya.stream.sinks.events import SCHEMA
-from abhinaya.stream.sinks.rows import Decided, Lost, Segment
-from abhinaya.stream.sinks.table import cells
-from abhinaya.stream.sinks.whole import Render, Rows
+from abhinaya.stream.sinks.export.table import cells
+from abhinaya.stream.sinks.reader import segments
+from abhinaya.stream.sinks.rows import Lost, Segment
 
 BATCH_ROWS: Final = 2000
 """Held in memory at once, and in one row group of the file."""
 
 
-def renderer(path: Path) -> Render:
-    """Give what writes the Parquet file `path`.
+def export(source: Path, target: Path) -> None:
+    """Write a Parquet file.
 
     Raises:
         SinkError: pyarrow is not installed.
@@ -31,20 +30,14 @@ def renderer(path: Path) -> Render:
         import pyarrow.parquet as pq
     except ImportError as error:
         raise SinkError(
-            str(path),
-            "pyarrow is not installed, which writes .parquet",
+            ".parquet",
+            "pyarrow is not installed, which writes it",
             "install it with: pip install 'abhinaya[formats]'; or use .csv",
         ) from error
-
-    schema = _schema(pa)
-
-    def render(new: Path, rows: Rows) -> None:
-        segments = (row for row in rows() if isinstance(row, Decided | Lost))
-        with pq.ParquetWriter(new, schema, compression="zstd") as writer:
-            for batch in _batches(segments):
-                writer.write_table(pa.Table.from_pylist([_record(r) for r in batch], schema))
-
-    return render
+    schema, rows = _schema(pa), segments(source)
+    with pq.ParquetWriter(target, schema, compression="zstd") as writer:
+        while batch := [_record(row) for row in itertools.islice(rows, BATCH_ROWS)]:
+            writer.write_table(pa.Table.from_pylist(batch, schema))
 
 
 def _schema(pa: Any) -> Any:
@@ -91,19 +84,10 @@ def _record(row: Segment) -> dict[str, Any]:
     record: dict[str, Any] = dict(cells(row))
     if isinstance(row, Lost):
         return record
-    record["wall_time"] = _moment(row.wall_time)
+    record["wall_time"] = datetime.fromisoformat(row.wall_time) if row.wall_time else None
     record["votes"] = [
         {"voter": v.voter, "label": v.label, "model": v.model, "probabilities": v.probabilities}
         for v in row.votes
     ]
     record["missing"] = [{"voter": m.voter, "reason": m.reason} for m in row.missing]
     return record
-
-
-def _moment(text: str) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
-
-
-def _batches(rows: Iterator[Segment]) -> Iterator[list[Segment]]:
-    while batch := list(itertools.islice(rows, BATCH_ROWS)):
-        yield batch

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from abhinaya.stream.sinks.reader import latest
 from abhinaya.stream.sinks.rows import Began, Decided, Ended, Lost, one_line
-from abhinaya.stream.sinks.whole import Rows
 
 Interval = tuple[float, float, str]
 """Start and end in seconds, and text."""
@@ -32,10 +32,10 @@ class _Stream:
             self.tiers.setdefault(tier, []).append((row.start_s, row.end_s, text))
 
 
-def render(new: Path, rows: Rows) -> None:
-    """Write all rows into the file `new`, in Praat's long text format."""
+def export(source: Path, target: Path) -> None:
+    """Write Praat's long text format."""
     streams: dict[str, _Stream] = {}
-    for row in rows():
+    for row in latest(source):
         match row:
             case Decided() | Lost():
                 streams.setdefault(row.stream, _Stream()).add(row)
@@ -46,7 +46,7 @@ def render(new: Path, rows: Rows) -> None:
                 streams.setdefault(row.stream, _Stream())
             case _:
                 pass
-    with new.open("w", encoding="utf-8", newline="\n") as file:
+    with target.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(_lines(streams))
 
 
