@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from abhinaya.models.command_line import Parser
 from abhinaya.stream.errors import SinkError
 from abhinaya.stream.report.gather import gather
 from abhinaya.stream.report.page import page
@@ -14,7 +14,7 @@ from abhinaya.stream.sinks.files import replacing
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; give the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="abhinaya report",
         description="Make one HTML page of the JSON lines of a run. It loads nothing and works "
         "offline.",

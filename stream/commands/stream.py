@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import tempfile
@@ -11,6 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+from abhinaya.models.command_line import Parser, version
 from abhinaya.stream.commands.inputs import add_inputs, open_feeds, read_inputs
 from abhinaya.stream.errors import (
     EXIT_INTERRUPTED,
@@ -47,7 +47,7 @@ OUTPUT_HELP = f"a file beside it, in the format of its suffix: {', '.join(SUFFIX
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `abhinaya-stream`; give the exit code."""
+    """Run `abhinaya-stream`; return the exit code."""
     return guarded("abhinaya-stream", lambda: _main(argv))
 
 
@@ -83,9 +83,7 @@ def _main(argv: Sequence[str] | None) -> int:
     config = with_rules(load_line_up(args), args.rules)
     couriers = open_couriers(config.rules, os.environ)
     inputs = read_inputs(args)
-    remote = None
-    if args.hub:
-        remote = Remote(args.hub, Keys(args.keys, args.key_name) if args.keys else None)
+    remote = Remote(args.hub, keys_of(args.keys, args.key_name)) if args.hub else None
     with ExitStack() as stack:
         feeds = open_feeds(args, config, os.environ)
         if feeds is not None:
@@ -100,13 +98,18 @@ def _main(argv: Sequence[str] | None) -> int:
         return sinks.fault.exit_code if sinks.fault else code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="abhinaya-stream",
-        description="Say which of eight emotions each stretch of speech carries, as it is spoken.",
+def keys_of(folder: Path | None, name: str) -> Keys | None:
+    """Return the keys of that name in a folder; None without a folder."""
+    return Keys(folder, name) if folder else None
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        "abhinaya-stream",
+        "Say which of eight emotions each stretch of speech carries, as it is spoken.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"abhinaya-stream {version()}")
     add_inputs(parser)
     output = parser.add_argument_group("output")
     output.add_argument(

@@ -262,6 +262,7 @@ def test_chromium_refuses_a_script_that_is_not_the_pages_own(tmp_path):
     assert "<title>taken</title>" not in dom
 
 
+@pytest.mark.slow
 @in_chromium
 @pytest.mark.processes
 def test_eight_hours_open_in_three_seconds(tmp_path):

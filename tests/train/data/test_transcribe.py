@@ -101,6 +101,7 @@ def test_clips_that_cannot_be_read_are_named_and_stop_the_run_above_a_share(
     assert log == [1.0, 0.5]  # the second run had nothing left to do
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_whisper_fills_a_manifest_and_goes_on_after_a_kill(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]

@@ -1,4 +1,4 @@
-"""The command: which checks, in which order, and how their findings are shown."""
+"""`abhinaya doctor`: small checks of this machine, each with a remedy for what it finds."""
 
 from __future__ import annotations
 
@@ -6,44 +6,51 @@ import argparse
 import dataclasses
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-from abhinaya.stream.commands.doctor.connectivity import endpoint, hub
-from abhinaya.stream.commands.doctor.finding import Check, Finding, found, of_error
-from abhinaya.stream.commands.doctor.machine import disk, gpu, microphone, versions
-from abhinaya.stream.commands.doctor.models import model, services
-from abhinaya.stream.commands.doctor.pipeline import pipeline
-from abhinaya.stream.errors import ConfigError
+from abhinaya.models.command_line import Parser
+from abhinaya.stream.commands.doctor_machine import (
+    Finding,
+    disk,
+    endpoint,
+    hub,
+    microphone,
+    of_error,
+    versions,
+)
+from abhinaya.stream.commands.doctor_trial import trial
+from abhinaya.stream.commands.stream import keys_of
+from abhinaya.stream.errors import AbhinayaError, ConfigError
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.settings.environment import add_line_up, load_line_up
 from abhinaya.stream.settings.rule_file import with_rules
 from abhinaya.stream.sinks.alerts.sink import open_couriers
-from abhinaya.stream.wire.sockets import Keys
 
 HUB_S: Final = 5.0
 PATIENCE_S: Final = 120.0
-"""For loading a model, or for the pipeline, where the profile does not allow itself less."""
+"""For the trial, where the profile does not allow itself less."""
+
+Check = Callable[[], Iterable[Finding]]
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the checks; give 1 if one of them found a fault."""
+    """Run the checks; return 1 if one of them found a fault."""
     args = _parser().parse_args(argv)
     findings = []
     for finding in diagnose(args):
         findings.append(finding)
         if not args.json:
-            print(as_lines(finding), flush=True)
-    faults = [f for f in findings if f.state == "fault"]
+            remedy = f"\n         -> {finding.remedy}" if finding.remedy else ""
+            print(f"{finding.state:8} {finding.subject}: {finding.detail}{remedy}", flush=True)
+    faults = [f.subject for f in findings if f.state == "fault"]
     if args.json:
         shown = [dataclasses.asdict(f) for f in findings]
         print(json.dumps({"can_run": not faults, "findings": shown}, indent=1))
-    elif faults:
-        print(f"\ncannot run: {', '.join(f.subject for f in faults)}")
     else:
-        print("\nready to run")
+        print(f"\ncannot run: {', '.join(faults)}" if faults else "\nready to run")
     return 1 if faults else 0
 
 
@@ -59,37 +66,33 @@ def diagnose(args: argparse.Namespace) -> Iterator[Finding]:
     if config is None:
         yield from found("microphone", partial(microphone, args.mic))
         return
-    faulty = False
     for subject, check in checks(config, args):
-        for finding in found(subject, check):
-            yield finding
-            faulty |= finding.state == "fault"
-    if args.hub:  # the models are elsewhere, and a recorder is not to be driven away by a test
-        return
-    if faulty:
-        remedy = "mend the faults above first"
-        yield Finding("pipeline", "warning", "was not tried", remedy)
-    else:
-        yield from found(
-            "pipeline",
-            partial(pipeline, config, args.accept_noncommercial, *_terms(config, args)),
-        )
+        yield from found(subject, check)
 
 
 def checks(config: Config, args: argparse.Namespace) -> Iterator[tuple[str, Check]]:
     """Yield the checks that this profile and these flags call for."""
-    keys = Keys(args.keys, args.key_name) if args.keys else None
     yield "disk", partial(disk, config)
     yield "microphone", partial(microphone, args.mic)
     if config.rules:
         yield "rules", partial(rules, config)
-    yield "sockets", partial(endpoint, args.listen, Keys(args.keys, "hub") if args.keys else None)
-    if args.hub:
-        yield "hub", partial(hub, args.hub, keys, HUB_S)
+    yield "sockets", partial(endpoint, args.listen, keys_of(args.keys, "hub"))
+    if args.hub:  # the models are elsewhere, and a trial must not drive its recorder away
+        yield "hub", partial(hub, args.hub, keys_of(args.keys, args.key_name), HUB_S)
         return
-    yield "gpu", partial(gpu, config, args.gpu)
-    for service, _ in services(config):
-        yield f"model {service}", partial(model, config, service, *_terms(config, args))
+    timeout_s = args.timeout or min(config.supervise.ready_s, PATIENCE_S)
+    yield "pipeline", partial(trial, config, args.accept_noncommercial, timeout_s, args.download)
+
+
+def found(subject: str, check: Check) -> Iterator[Finding]:
+    """Yield what a check finds; what it raises is a fault of its subject."""
+    try:
+        yield from check()
+    except AbhinayaError as error:
+        yield of_error(subject, error)
+    except Exception as error:  # a check that breaks must not hide what the others find
+        detail = f"could not be checked: {type(error).__name__}: {error}"
+        yield Finding(subject, "fault", detail, "please report it")
 
 
 def rules(config: Config) -> Iterator[Finding]:
@@ -103,27 +106,18 @@ def rules(config: Config) -> Iterator[Finding]:
     yield Finding("rules", "ok", ", ".join(rule.name for rule in config.rules))
 
 
-def as_lines(finding: Finding) -> str:
-    """Give a finding as a line, and its remedy as another."""
-    line = f"{finding.state:8} {finding.subject}: {finding.detail}"
-    return line + (f"\n         -> {finding.remedy}" if finding.remedy else "")
-
-
-def _terms(config: Config, args: argparse.Namespace) -> tuple[float, bool]:
-    """Give how long a check may take, and whether it may download."""
-    return args.timeout or min(config.supervise.ready_s, PATIENCE_S), args.download
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="abhinaya doctor",
-        description="Say what this machine lacks for a profile, and what to do about it.",
+def _parser() -> Parser:
+    parser = Parser(
+        "abhinaya doctor",
+        "Say what this machine lacks for a profile, and what to do about it.",
         epilog="exit codes: 0 the profile can run, 1 it cannot, 2 wrong usage",
     )
     add_line_up(parser)
     parser.add_argument("--rules", type=Path, metavar="FILE", help="look at these rules too")
     parser.add_argument("--mic", action="store_true", help="a missing microphone is a fault")
-    parser.add_argument("--gpu", action="store_true", help="also ask torch for GPUs, in seconds")
+    parser.add_argument(
+        "--gpu", action="store_true", help="ask torch for GPUs, which takes seconds"
+    )
     parser.add_argument("--listen", metavar="ENDPOINT", help="can a hub listen here?")
     parser.add_argument(
         "--hub", metavar="ENDPOINT", help="does this hub answer? Models are looked for there"
@@ -132,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--key-name", default="client", help="which of them is this machine's")
     parser.add_argument("--accept-noncommercial", action="store_true", help="your use is none")
     parser.add_argument(
-        "--timeout", type=_seconds, metavar="SECONDS", help="for each model and the pipeline"
+        "--timeout", type=_seconds, metavar="SECONDS", help="for the trial of the whole pipeline"
     )
     parser.add_argument("--download", action="store_true", help="get models that are missing")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -142,5 +136,5 @@ def _parser() -> argparse.ArgumentParser:
 def _seconds(text: str) -> float:
     value = float(text)
     if not 0 < value < 86_400:
-        raise argparse.ArgumentTypeError(f"{text} is no time to wait")
+        raise argparse.ArgumentTypeError(f"{text} s is not a time to wait")
     return value
