@@ -24,6 +24,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from abhinaya.stream.clock import to_seconds
+
 DTYPES: Final = ("int16", "float32")
 
 
@@ -471,6 +473,21 @@ class Verdict(Message, frozen=True, kw_only=True):
     captured_unix_s: float
     stages_ms: dict[str, float]
     """By stage: capture, segment, queue, asr, voters, vote; the sink adds emit and total."""
+
+    @property
+    def start_s(self) -> float:
+        """Where it begins, in seconds of its stream."""
+        return to_seconds(self.start)
+
+    @property
+    def end_s(self) -> float:
+        """Where it ends, in seconds of its stream."""
+        return to_seconds(self.end)
+
+    @property
+    def text(self) -> str:
+        """What was said; empty without words."""
+        return self.transcript.text if self.transcript else ""
 
     @property
     def final(self) -> bool:

@@ -21,6 +21,7 @@ def test_the_podcast_has_the_episodes_asked_for():
     assert [episode.guid for episode in found] == ["0", "1", "2"]
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_a_podcast_is_heard_and_timed():
     with podcast(CALL, 2) as url:
