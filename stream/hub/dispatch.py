@@ -213,12 +213,8 @@ class Dispatch:
     @property
     def waiting(self) -> int:
         """Tasks that wait for a node; partials are not counted."""
-        return sum(
-            work.state is State.QUEUED
-            for record in self._segments
-            if record.item.final
-            for work in record.work.values()
-        )
+        wholes = (record for record in self._segments if record.item.final)
+        return sum(w.state is State.QUEUED for record in wholes for w in record.work.values())
 
     def loads(self) -> Iterator[tuple[str, str, int, int]]:
         """Yield (node, service, tasks held, tasks done) of every node."""
