@@ -6,14 +6,19 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # mypy does not see import hooks: it reads the folders through these links
 NAMESPACE := build/ns/abhinaya
+# two workers; tests/conftest.py says which tests stay together
+SPREAD := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: demo test check lint types bench clean
+.PHONY: demo test test-all check lint types bench clean
 
 demo: $(INSTALLED)
 	$(BIN)/abhinaya-stream bench/demo/call.opus --channels split --channel-names agent,customer
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SPREAD) -m "not slow"
+
+test-all: $(INSTALLED)
+	$(BIN)/python -m pytest $(SPREAD)
 
 check: lint types test
 

@@ -15,6 +15,7 @@ with the cause chained.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 
 
@@ -64,3 +65,10 @@ def listed(names: Iterable[str], limit: int = 8) -> str:
     ordered = sorted(names)
     shown = ", ".join(ordered[:limit])
     return shown if len(ordered) <= limit else f"{shown} and {len(ordered) - limit} more"
+
+
+def near_miss(given: str, known: Iterable[str]) -> str:
+    """Return what was probably meant, or else what there is: a remedy."""
+    names = sorted(known)
+    close = difflib.get_close_matches(given, names, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"

@@ -1,18 +1,20 @@
 """Names of models, as profiles write them, and where their code is.
 
-Importing this module imports no model. Adding a model is one line here and nothing elsewhere.
+Importing this module imports no model. Adding a model is one line here and nothing elsewhere; other
+packages add theirs as plug-ins (`plugins.py`).
 """
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 from abhinaya.models.base import Voter
-from abhinaya.models.errors import OptionsError, RunError
+from abhinaya.models.errors import LabelsError, OptionsError, RunError, listed, near_miss
+from abhinaya.models.labels import LABELS
+from abhinaya.models.plugins import load_plugin, plugins
 
 MODELS: Final[Mapping[str, tuple[str, str]]] = {
     "tiny-speech": ("abhinaya.models.tiny.speech", "TinySpeech"),
@@ -49,14 +51,17 @@ def load(name: str, options: Mapping[str, Any] | None = None) -> Voter:
         ModelError: its checkpoint cannot be loaded, or the device has no memory for it.
 
     """
-    if name not in MODELS:
-        raise unknown(name)
-    module, attribute = MODELS[name]
-    factory = getattr(importlib.import_module(module), attribute)
     options = dict(options or {})
+    if name in MODELS:
+        module, attribute = MODELS[name]
+        factory = getattr(importlib.import_module(module), attribute)
+    elif name in plugins("voters"):
+        factory = load_plugin("voters", name)
+    else:
+        raise unknown(name)
     _check_options(name, factory, options)
     try:
-        return cast("Voter", factory(**options))
+        return _checked(name, cast("Voter", factory(**options)))
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
@@ -65,6 +70,17 @@ def load(name: str, options: Mapping[str, Any] | None = None) -> Voter:
             "the device has no memory for its weights",
             "Use dtype bfloat16, the option quantize if it has one, or another device",
         ) from error
+
+
+def _checked(name: str, voter: Voter) -> Voter:
+    """Return the voter if its labels are among the eight."""
+    if strange := [label for label in voter.card.labels if label not in LABELS]:
+        raise LabelsError(
+            f"model {name!r}",
+            f"it announces labels that are not among the eight: {listed(strange)}",
+            f"Map them to {', '.join(LABELS)}",
+        )
+    return voter
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -83,19 +99,18 @@ def unknown(name: str) -> UnknownModelError:
             f"the model {name!r} is no longer here: {REPLACED[name]!r} took its place; write that "
             "in the profile, without the options of the old one"
         )
-    near = difflib.get_close_matches(name, MODELS, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(MODELS))}"
-    return UnknownModelError(f"no model is called {name!r}; {hint}")
+    known = {*MODELS, *plugins("voters")}
+    return UnknownModelError(f"no model is called {name!r}; {near_miss(name, known)}")
 
 
 def _check_options(name: str, factory: Callable[..., object], options: dict[str, Any]) -> None:
     known = inspect.signature(factory).parameters
     if unknown := sorted(options.keys() - known.keys()):
-        near = difflib.get_close_matches(unknown[0], known, n=1)
+        remedy = near_miss(unknown[0], known)
         raise OptionsError(
             f"model {name!r}",
             f"it has no option {', '.join(map(repr, unknown))}",
-            f"Did you mean {near[0]!r}?" if near else f"Its options are {', '.join(known)}",
+            remedy[0].upper() + remedy[1:],
         )
     needed = {key for key, option in known.items() if option.default is option.empty}
     if absent := sorted(needed - options.keys()):

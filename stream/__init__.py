@@ -1,1 +1,28 @@
-"""The monitor: audio comes in, segments travel, voted labels come out."""
+"""The monitor: audio comes in, segments travel, voted labels come out.
+
+`Monitor` is all that a Python program needs; see `abhinaya.stream.api`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from abhinaya.stream.api import Monitor
+
+    __version__: str
+
+__all__ = ["Monitor", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    # loaded when asked for: a process of the monitor that needs no models stays light
+    if name == "Monitor":
+        from abhinaya.stream.api import Monitor
+
+        return Monitor
+    if name == "__version__":
+        from abhinaya.models.command_line import version
+
+        return version()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

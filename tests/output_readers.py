@@ -16,15 +16,15 @@ from praatio import textgrid
 from pyannote.database.util import load_rttm
 
 from abhinaya.stream.sinks.base import tell
-from abhinaya.stream.sinks.formats import open_output
+from abhinaya.stream.sinks.open import open_sinks
 
 
 def written(path, events=CALL):
     """Write events as a run would."""
-    sink = open_output(path)
+    sinks = open_sinks("jsonl", [path])
     for event in events:
-        tell([sink], event, NOW)
-    sink.close()
+        tell(sinks.all[:1], event, NOW)  # the last is standard output
+    sinks.close()
     return path
 
 

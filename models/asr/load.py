@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 from abhinaya.models.asr.base import Transcriber
 from abhinaya.models.errors import MissingFileError, OptionsError
+from abhinaya.models.plugins import load_plugin, plugins
 
 TRANSCRIBERS: Final[Mapping[str, tuple[str, str]]] = {
     "faster-whisper": ("abhinaya.models.asr.whisper", "Whisper"),
@@ -32,20 +33,7 @@ def load_transcriber(name: str, options: Mapping[str, Any] | None = None) -> Tra
     """
     if name in REPLACED:
         raise OptionsError(f"asr.model = {name!r}", "it is no longer part of this", REPLACED[name])
-    if name not in TRANSCRIBERS:
-        near = difflib.get_close_matches(name, TRANSCRIBERS, n=1)
-        raise OptionsError(
-            f"asr.model = {name!r}",
-            "unknown transcriber",
-            f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(TRANSCRIBERS)}",
-        )
-    module, attribute = TRANSCRIBERS[name]
-    try:
-        factory = getattr(importlib.import_module(module), attribute)
-    except ImportError as error:
-        raise MissingFileError(
-            f"asr.model = {name!r}", f"it cannot be imported: {error}", f"pip install {name}"
-        ) from error
+    factory = _factory(name)
     options = options or {}
     known = inspect.signature(factory).parameters
     for key in options:
@@ -57,3 +45,26 @@ def load_transcriber(name: str, options: Mapping[str, Any] | None = None) -> Tra
                 f"Did you mean {close[0]!r}?" if close else f"Its options: {', '.join(known)}",
             )
     return cast("Transcriber", factory(**options))
+
+
+def _factory(name: str) -> Callable[..., object]:
+    """Return the class of a transcriber of this package or of a plug-in."""
+    if name in TRANSCRIBERS:
+        module, attribute = TRANSCRIBERS[name]
+        try:
+            found: Callable[..., object] = getattr(importlib.import_module(module), attribute)
+        except ImportError as error:
+            raise MissingFileError(
+                f"asr.model = {name!r}", f"it cannot be imported: {error}", f"pip install {name}"
+            ) from error
+        return found
+    if name in plugins("transcribers"):
+        found = load_plugin("transcribers", name)
+        return found
+    known = sorted({*TRANSCRIBERS, *plugins("transcribers")})
+    near = difflib.get_close_matches(name, known, n=1)
+    raise OptionsError(
+        f"asr.model = {name!r}",
+        "unknown transcriber",
+        f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}",
+    )

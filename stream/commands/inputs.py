@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from abhinaya.models.plugins import plugins
 from abhinaya.stream.errors import ConfigError, SourceError
 from abhinaya.stream.feeds.follow import Feeds, Wish
 from abhinaya.stream.feeds.store import default_folders
-from abhinaya.stream.run.plan import Input
+from abhinaya.stream.run.plan import Input, distinct, name_of_input
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.settings.flags import add_flags, from_flags
-from abhinaya.stream.sources.address import WEB, check_address, is_address, name_of
+from abhinaya.stream.sources.address import WEB, check_address, is_address, scheme_of
 from abhinaya.stream.sources.base import InputConfig
 
 _KEEP: Final = Path()
@@ -73,15 +74,16 @@ def read_inputs(args: argparse.Namespace) -> tuple[Input, ...]:
     for what in whats:
         # a misspelt name should not wait for the models to load
         if is_address(what):
-            check_address(what)
+            if scheme_of(what) not in plugins("sources"):
+                check_address(what)
         elif what not in ("-", "mic") and not Path(what).exists():
             raise SourceError(what, "there is no such file", "check the path")
     if whats.count("-") > 1:
         raise ConfigError("-", "standard input can be read once only")
-    names = args.name or [_name(what) for what in whats]
+    names = args.name or [name_of_input(what) for what in whats]
     return tuple(
         Input(name, from_flags(InputConfig, args, what=what))
-        for name, what in zip(_distinct(names), whats, strict=True)
+        for name, what in zip(distinct(names), whats, strict=True)
     )
 
 
@@ -122,21 +124,3 @@ def open_feeds(
         config.feeds,
         config.network,
     )
-
-
-def _name(what: str) -> str:
-    if is_address(what):
-        return name_of(what)
-    return {"-": "stdin", "mic": "mic"}.get(what) or Path(what).stem or what
-
-
-def _distinct(names: Sequence[str]) -> list[str]:
-    """Return names that differ, since they identify the streams."""
-    distinct: list[str] = []
-    for name in names:
-        free, number = name, 1
-        while free in distinct or (number > 1 and free in names):
-            number += 1
-            free = f"{name}-{number}"
-        distinct.append(free)
-    return distinct

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import os
 import shutil
@@ -22,12 +23,11 @@ from abhinaya.stream.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,
     AbhinayaError,
-    ModelError,
     NetworkError,
     ProcessError,
 )
 from abhinaya.stream.front.main import Assignment
-from abhinaya.stream.run.plan import Input, Plan, Supply
+from abhinaya.stream.run.plan import Input, Plan, Supply, check_licence
 from abhinaya.stream.run.recorder import Recorder
 from abhinaya.stream.run.supervisor import Death, Spec, Stage, Supervisor, node_specs
 from abhinaya.stream.settings import config as configuration
@@ -47,6 +47,7 @@ from abhinaya.stream.wire.messages import (
     StreamStarted,
 )
 
+_LOG = logging.getLogger("abhinaya.run")
 HUB = "hub"
 POLL_S = 0.05
 
@@ -255,15 +256,9 @@ class Run:
                 sink.tick(now)
 
     def _check_licence(self, node: NodeUp) -> None:
-        if not node.noncommercial or self._plan.accept_noncommercial:
-            return
-        # the models of the package say so at each start; others must be accepted
-        if self._plan.config.profile != configuration.EMBEDDED:
-            raise ModelError(
-                f"{node.service} ({node.model})",
-                f"has a licence that forbids commercial use: {node.licence}",
-                "use --accept-noncommercial if yours is none",
-            )
+        if node.noncommercial and not self._plan.accept_noncommercial:
+            profile = self._plan.config.profile
+            check_licence(profile, node.service, node.model, node.licence)
 
     def _look_after(self) -> None:
         now = time.monotonic()
@@ -294,7 +289,9 @@ class Run:
     def _mourn(self, death: Death) -> None:
         if death.error is None:
             return
-        self._observer.trouble(f"{death.error}" + ("" if death.final else "; starting it again"))
+        text = f"{death.error}" + ("" if death.final else "; starting it again")
+        self._observer.trouble(text)
+        _LOG.error("%s: %s", death.name, text)
         if death.name == HUB:
             if death.final:
                 raise death.error
@@ -391,3 +388,14 @@ def run_directory() -> Iterator[Path]:
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def keep_logs(directory: Path) -> Path | None:
+    """Copy what the processes of a run have written to a folder that stays; None if nothing."""
+    logs = [path for path in directory.glob("*.log") if path.stat().st_size]
+    if not logs:
+        return None
+    kept = Path(tempfile.mkdtemp(prefix="abhinaya-logs-"))
+    for path in logs:
+        shutil.copy(path, kept)
+    return kept

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
-from abhinaya.stream.errors import AbhinayaError
+from abhinaya.stream.errors import AbhinayaError, ModelError
 from abhinaya.stream.settings import config as configuration
+from abhinaya.stream.sources.address import is_address, name_of
 from abhinaya.stream.sources.base import InputConfig
 from abhinaya.stream.wire.sockets import Keys
 
@@ -69,3 +72,38 @@ class Plan:
     """What gives more inputs."""
     follows: bool = False
     """Whether the supply has no end of its own."""
+
+
+def name_of_input(what: str) -> str:
+    """Return the name of an input that was given none: of a file, without its suffix."""
+    if is_address(what):
+        return name_of(what)
+    return {"-": "stdin", "mic": "mic"}.get(what) or Path(what).stem or what
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """Return names that differ, since they identify the streams."""
+    found: list[str] = []
+    for name in names:
+        free, number = name, 1
+        while free in found or (number > 1 and free in names):
+            number += 1
+            free = f"{name}-{number}"
+        found.append(free)
+    return found
+
+
+def check_licence(profile: str, service: str, model: str, licence: str) -> None:
+    """Refuse a model whose licence forbids commercial use, unless it is of the package.
+
+    Raises:
+        ModelError: the user has to accept the licence first.
+
+    """
+    # the models of the package say so at each start; others must be accepted
+    if profile != configuration.EMBEDDED:
+        raise ModelError(
+            f"{service} ({model})",
+            f"has a licence that forbids commercial use: {licence}",
+            "if your use is not commercial, set --accept-noncommercial",
+        )

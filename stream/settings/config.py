@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
+from abhinaya.models.errors import near_miss
 from abhinaya.models.fields import Faults, build, setting
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.settings import hosting, rules
@@ -316,7 +317,7 @@ def _read(profile: str) -> dict[str, Any]:
         raise ConfigError(
             f"profile {profile!r}",
             "is neither a profile of the package nor a file",
-            f"the package has: {', '.join(profiles())}",
+            near_miss(profile, profiles()),
         ) from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"profile {profile!r}", f"cannot be read: {error}") from error

@@ -21,7 +21,7 @@ class RuleFile:
 
 
 def with_rules(config: Config, path: Path | None) -> Config:
-    """Give the config with the rules of a file behind its own.
+    """Return the config with the rules of a file behind its own.
 
     Raises:
         ConfigError: names every fault of the file at once.
@@ -29,10 +29,15 @@ def with_rules(config: Config, path: Path | None) -> Config:
     """
     if path is None:
         return config
-    rules = (*config.rules, *load_rules(path))
-    if texts := [text for text, _ in conflicts(rules)]:  # between the file and the profile
+    rules, known = load_rules(path), {rule.name for rule in config.rules}
+    texts = [
+        f"rules[{i}].name = {rule.name!r} is the name of a rule of the profile"
+        for i, rule in enumerate(rules)
+        if rule.name in known
+    ]
+    if texts:
         raise ConfigError(f"rules {str(path)!r}", "; ".join(texts), "name each rule differently")
-    return dataclasses.replace(config, rules=rules)
+    return dataclasses.replace(config, rules=(*config.rules, *rules))
 
 
 def load_rules(path: Path) -> tuple[RuleConfig, ...]:
@@ -51,5 +56,5 @@ def load_rules(path: Path) -> tuple[RuleConfig, ...]:
     found = build(RuleFile, table, "", faults)
     texts = faults.texts or [text for text, _ in conflicts(found.rules)]
     if texts:
-        raise ConfigError(subject, "; ".join(texts), "docs/rules.md tells what a rule may say")
+        raise ConfigError(subject, "; ".join(texts), "docs/rules.md says what a rule may hold")
     return found.rules

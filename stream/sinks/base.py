@@ -10,15 +10,13 @@ from abhinaya.stream.wire.messages import Activity, Event, Verdict
 
 
 class Sink(Protocol):
-    """Where events go: each once, those of one stream in order. All of them are final."""
+    """Where events go: each once, those of one stream in order. All of them are final.
+
+    Every method of a sink raises SinkError if it cannot write. Times are Unix seconds.
+    """
 
     def write(self, event: Event, now_unix_s: float) -> None:
-        """Take one event, at `now_unix_s` in Unix seconds.
-
-        Raises:
-            SinkError: it cannot be written.
-
-        """
+        """Take one event."""
         ...
 
     def close(self) -> None:
@@ -31,50 +29,30 @@ class Ticks(Protocol):
     """A sink in which time moves on although nothing happens."""
 
     def tick(self, now_unix_s: float) -> None:
-        """Show what is new; called many times a second.
-
-        Raises:
-            SinkError: it cannot be written.
-
-        """
+        """Show what is new; called many times a second."""
         ...
 
 
 @runtime_checkable
 class ShowsAlerts(Protocol):
-    """A sink that has a place for alerts as well."""
+    """A sink that shows alerts as well."""
 
     def alert(self, alert: Alert, now_unix_s: float) -> None:
-        """Take an alert, behind the verdict that raised it.
-
-        Raises:
-            SinkError: it cannot be written.
-
-        """
+        """Take an alert, after the verdict that raised it."""
         ...
 
 
 @runtime_checkable
 class ShowsProvisional(Protocol):
-    """A sink that has a place for what may still change as well."""
+    """A sink that shows what may still change as well."""
 
     def provisional(self, event: Verdict | Activity, now_unix_s: float) -> None:
-        """Take a verdict on speech that goes on, or the news that somebody speaks.
-
-        Raises:
-            SinkError: it cannot be written.
-
-        """
+        """Take a verdict on speech that goes on, or the news that somebody speaks."""
         ...
 
 
 def tell(sinks: Iterable[Sink], event: Event | Activity, now_unix_s: float) -> None:
-    """Hand an event to the sinks: what may still change only to those that have a place for it.
-
-    Raises:
-        SinkError: a sink cannot write it.
-
-    """
+    """Hand an event to the sinks: what may still change only to those that show it."""
     if isinstance(event, Activity) or (isinstance(event, Verdict) and not event.final):
         for sink in sinks:
             if isinstance(sink, ShowsProvisional):

@@ -9,14 +9,14 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from abhinaya.stream.errors import EXIT_OK, SinkError
 
 STDOUT: Final = 1
-COPY_BYTES: Final = 1 << 20
+BLOCK_BYTES: Final = 1 << 20
 
 
 class LogFile:
@@ -39,12 +39,12 @@ class LogFile:
         how = os.O_APPEND if goes_on else os.O_TRUNC
         self._descriptor: int | None = _open(path, how) if path else descriptor
         self._owned = path is not None
-        self.regular = self._owned and stat.S_ISREG(os.fstat(self._descriptor or 0).st_mode)
-        """Whether it is a file of our own on a disk, and no pipe or device."""
-        self.length = 0
+        self._regular = self._owned and stat.S_ISREG(os.fstat(self._descriptor or 0).st_mode)
+        """Whether it is a file of our own on a disk, not a pipe or a device."""
+        self._length = 0
         """Bytes of whole records so far."""
-        if path is not None and goes_on and self.regular:
-            self.length = _whole_lines(path)
+        if path is not None and goes_on and self._regular:
+            self._length = _whole_lines(path)
             self._cut()
 
     @property
@@ -63,7 +63,7 @@ class LogFile:
         if self._descriptor is None:
             return
         try:
-            if self.regular and os.fstat(self._descriptor).st_nlink == 0:
+            if self._regular and os.fstat(self._descriptor).st_nlink == 0:
                 raise FileNotFoundError(errno.ENOENT, "the file was deleted while it was written")
             rest = memoryview(record)
             while rest:
@@ -81,7 +81,7 @@ class LogFile:
             self.close()
             remedy = "make room, or write elsewhere; the lines before this one are whole"
             raise _unwritable(self._subject, error.strerror or str(error), remedy) from error
-        self.length += len(record)
+        self._length += len(record)
 
     def close(self) -> None:
         """Let go of the file; a second call does nothing."""
@@ -90,84 +90,49 @@ class LogFile:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
 
-    def follow(self, path: Path) -> None:
-        """Go on at the end of the file that has taken the place of this one.
-
-        Raises:
-            SinkError: it cannot be opened.
-
-        """
-        self.close()
-        self._descriptor = _open(path, os.O_APPEND)
-        self.length = os.fstat(self._descriptor).st_size
-
     def _cut(self) -> None:
         """Take back the part of a record that was written before the disk was full."""
-        if self.regular and self._descriptor is not None:
+        if self._regular and self._descriptor is not None:
             with contextlib.suppress(OSError):
-                os.ftruncate(self._descriptor, self.length)
+                os.ftruncate(self._descriptor, self._length)
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give the name of a new file, which takes the place of `path` at the end of the block.
+    """Yield the name of a new file, which takes the place of `path` at the end of the block.
 
-    Whoever looks sees the old file or the new one, never a part of either.
+    Whoever looks sees the old file or the new one, never a part of either. A pipe or a device is
+    written directly.
 
     Raises:
-        SinkError: the disk is full, or the folder has vanished; the old file stays.
+        SinkError: the disk is full, or the folder is missing; the old file stays.
 
     """
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    if path.is_dir():
+        raise _is_folder(path)
+    direct = path.exists() and not path.is_file()
+    new = path if direct else path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         yield new
-        new.replace(path)
+        if not direct:
+            new.replace(path)
+    except FileNotFoundError as error:
+        raise _no_folder(path) from error
     except OSError as error:
-        reason = error.strerror or str(error)
-        if isinstance(error, FileNotFoundError):
-            reason = f"the folder {path.parent} has vanished"
         remedy = "make room, or write elsewhere; what was written before is whole"
-        raise _unwritable(str(path), reason, remedy) from error
-    finally:
-        with contextlib.suppress(OSError):
-            new.unlink()
-
-
-def replace(path: Path, parts: Iterable[bytes]) -> None:
-    """Put a file of these parts in the place of `path`.
-
-    Raises:
-        SinkError: it cannot be written; the old file stays.
-
-    """
-    with replacing(path) as new, new.open("wb") as file:
-        file.writelines(parts)
-
-
-def pieces(path: Path, start: int, end: int) -> Iterator[bytes]:
-    """Yield the bytes of a file from `start` up to `end`.
-
-    Raises:
-        SinkError: the file cannot be read any more.
-
-    """
-    try:
-        with path.open("rb") as file:
-            file.seek(start)
-            while start < end and (piece := file.read(min(COPY_BYTES, end - start))):
-                start += len(piece)
-                yield piece
-    except OSError as error:
-        remedy = "leave it alone while it is written"
         raise _unwritable(str(path), error.strerror or str(error), remedy) from error
+    finally:
+        if not direct:
+            with contextlib.suppress(OSError):
+                new.unlink()
 
 
 def _whole_lines(path: Path) -> int:
-    """Give where the last whole line ends: a run that was killed may have left a part of one."""
+    """Return where the last whole line ends: a run that was killed may have left a part of one."""
     with path.open("rb") as file:
         end = file.seek(0, os.SEEK_END)
         while end:
-            begin = max(0, end - COPY_BYTES)
+            begin = max(0, end - BLOCK_BYTES)
             file.seek(begin)
             found = file.read(end - begin).rfind(b"\n")
             if found >= 0:
@@ -180,16 +145,22 @@ def _unwritable(subject: str, reason: str, remedy: str) -> SinkError:
     return SinkError(subject, f"cannot be written: {reason}", remedy)
 
 
-def _open(path: Path, how: int = os.O_TRUNC) -> int:
+def _is_folder(path: Path) -> SinkError:
+    return SinkError(str(path), "is a folder", "give the name of a file in it")
+
+
+def _no_folder(path: Path) -> SinkError:
+    reason = f"cannot be written: there is no folder {path.parent}"
+    return SinkError(str(path), reason, "make it first, or write elsewhere")
+
+
+def _open(path: Path, how: int) -> int:
     try:
         return os.open(path, os.O_WRONLY | os.O_CREAT | how | os.O_CLOEXEC, 0o666)
     except IsADirectoryError as error:
-        raise SinkError(str(path), "is a folder", "give the name of a file in it") from error
+        raise _is_folder(path) from error
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise SinkError(
-            str(path), f"there is no folder {path.parent}", "make it first, or write elsewhere"
-        ) from error
+        raise _no_folder(path) from error
     except OSError as error:
-        raise SinkError(
-            str(path), f"cannot be opened: {error.strerror}", "write elsewhere"
-        ) from error
+        reason = f"cannot be opened: {error.strerror}"
+        raise SinkError(str(path), reason, "write elsewhere") from error

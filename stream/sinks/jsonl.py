@@ -15,11 +15,16 @@ from abhinaya.stream.sinks.summary import Summary
 from abhinaya.stream.wire.messages import Activity, Event, Status, Verdict
 
 
-class JsonLog:
-    """Writes the values of events, a line each.
+class JsonLines:
+    """Writes events to a file, or to standard output; a `summary` event at the end.
 
-    Raises:
-        SinkError: the file cannot be opened.
+    Every method raises SinkError if the disk is full or the file was deleted (whole lines stay),
+    and SystemExit if the reader of standard output has gone.
+
+    Args:
+        path: the file, which is begun anew; None for standard output.
+        descriptor: what to write to instead of standard output.
+        goes_on: whether to go on at the end of the file instead.
 
     """
 
@@ -27,90 +32,31 @@ class JsonLog:
         self, path: Path | None = None, *, descriptor: int = STDOUT, goes_on: bool = False
     ) -> None:
         self._log = LogFile(path, descriptor=descriptor, goes_on=goes_on)
-
-    @property
-    def closed(self) -> bool:
-        """Whether nothing more is written."""
-        return self._log.closed
-
-    def put(self, values: Mapping[str, Any], now_unix_s: float) -> None:
-        """Write one event.
-
-        Raises:
-            SinkError: the disk is full, or the file was deleted; whole lines stay.
-            SystemExit: the reader of standard output has enough.
-
-        """
-        self._log.append(msgspec.json.encode(values) + b"\n")
-
-    def close(self) -> None:
-        """Close the file."""
-        self._log.close()
-
-
-class JsonLines:
-    """Writes events to a file, or to standard output; a `summary` event at the end.
-
-    Args:
-        path: the file, which is begun anew; None for standard output.
-        descriptor: what to write to instead of standard output.
-        goes_on: whether to go on at the end of the file instead.
-
-    Raises:
-        SinkError: the file cannot be opened.
-
-    """
-
-    def __init__(
-        self, path: Path | None = None, *, descriptor: int = STDOUT, goes_on: bool = False
-    ) -> None:
-        self._log = JsonLog(path, descriptor=descriptor, goes_on=goes_on)
         self._summary = Summary()
 
     def write(self, event: Event, now_unix_s: float) -> None:
-        """Write one event; Status, which comes twice a second, is for eyes only.
-
-        Raises:
-            SinkError: the disk is full, or the file was deleted; whole lines stay.
-            SystemExit: the reader of standard output has enough.
-
-        """
-        if isinstance(event, Status):
-            return
-        self._summary.add(event, now_unix_s)
-        self._log.put(to_dict(event, now_unix_s), now_unix_s)
+        """Write one event; Status, which comes twice a second, is left out."""
+        if not isinstance(event, Status):
+            self._summary.add(event, now_unix_s)
+            self._put(to_dict(event, now_unix_s))
 
     def provisional(self, event: Verdict | Activity, now_unix_s: float) -> None:
-        """Write a provisional verdict, which the summary does not count.
-
-        Raises:
-            SinkError: the disk is full, or the file was deleted; whole lines stay.
-            SystemExit: the reader of standard output has enough.
-
-        """
+        """Write a provisional verdict, which the summary does not count."""
         if isinstance(event, Verdict):
-            self._log.put(to_dict(event, now_unix_s), now_unix_s)
+            self._put(to_dict(event, now_unix_s))
 
     def alert(self, alert: Alert, now_unix_s: float) -> None:
-        """Write an alert.
-
-        Raises:
-            SinkError: the disk is full, or the file was deleted; whole lines stay.
-            SystemExit: the reader of standard output has enough.
-
-        """
-        self._log.put(alert_event(alert), now_unix_s)
+        """Write an alert."""
+        self._put(alert_event(alert))
 
     def close(self) -> None:
-        """Write the summary and close the file.
-
-        Raises:
-            SinkError: the summary cannot be written.
-
-        """
+        """Write the summary and close the file; a second call does nothing."""
         if self._log.closed:
             return
         try:
-            self._log.put(summary_event(self._summary.as_dict()), 0.0)
+            self._put(summary_event(self._summary.as_dict()))
         finally:
             self._log.close()
+
+    def _put(self, values: Mapping[str, Any]) -> None:
+        self._log.append(msgspec.json.encode(values) + b"\n")

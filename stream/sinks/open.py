@@ -1,29 +1,37 @@
-"""The sinks that a person asked for, opened together and closed together."""
+"""The sinks that a person asked for, opened together and closed together.
+
+Only JSON lines are written while a run goes on. Files of every other format are made of them at
+the end: of a `.jsonl` that the person asked for, else of a journal beside the first of them.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import io
+import itertools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
 from abhinaya.stream.errors import AbhinayaError, ConfigError, SinkError
 from abhinaya.stream.run.supervisor import Stage
+from abhinaya.stream.settings.rules import Alert
 from abhinaya.stream.sinks.base import Sink
-from abhinaya.stream.sinks.formats import format_of, open_output
-from abhinaya.stream.sinks.guarded import Guarded
+from abhinaya.stream.sinks.export.formats import FORMATS, JSON_LINES, export, format_of
 from abhinaya.stream.sinks.jsonl import JsonLines
 from abhinaya.stream.sinks.lines import Lines
 from abhinaya.stream.sinks.live.view import View
+from abhinaya.stream.sinks.plugin import PluginSink
 from abhinaya.stream.sinks.screen import Screen, Terminal
+from abhinaya.stream.wire.messages import Activity, Event, Verdict
 
 ViewChoice = Literal["auto", "live", "plain"]
 
 
 class Observer(Protocol):
-    """Who is told what the supervisor sees."""
+    """Who shows what the supervisor sees."""
 
     def loading(self, stages: Mapping[str, Stage]) -> None:
         """Show which processes are not ready yet."""
@@ -34,19 +42,109 @@ class Observer(Protocol):
         ...
 
 
+class Guarded:
+    """A file that may fail alone: that is said once, and the run and the other outputs go on.
+
+    Args:
+        path: of JSON lines.
+        report: gets the message.
+        goes_on: whether to go on at the end of the file.
+
+    """
+
+    def __init__(self, path: Path, report: Callable[[str], None], goes_on: bool = False) -> None:
+        self._file = JsonLines(path, goes_on=goes_on)
+        self._report = report
+        self.fault: SinkError | None = None
+        """Why nothing more is written."""
+
+    def write(self, event: Event, now_unix_s: float) -> None:
+        """Take one event."""
+        with self._watched():
+            self._file.write(event, now_unix_s)
+
+    def provisional(self, event: Verdict | Activity, now_unix_s: float) -> None:
+        """Take what may still change."""
+        with self._watched():
+            self._file.provisional(event, now_unix_s)
+
+    def alert(self, alert: Alert, now_unix_s: float) -> None:
+        """Take an alert."""
+        with self._watched():
+            self._file.alert(alert, now_unix_s)
+
+    def close(self) -> None:
+        """Write the summary, and let go; raises SinkError if that fails."""
+        self._file.close()
+
+    @contextlib.contextmanager
+    def _watched(self) -> Iterator[None]:
+        try:
+            yield
+        except SinkError as error:
+            self.fault = error
+            self._report(f"{error}; nothing more is written there, the run goes on")
+
+
+class Exports:
+    """Files of other formats, made at the end; empty ones at the start show that they can be.
+
+    Args:
+        source: the JSON lines that they are made of.
+        targets: the files.
+        temporary: whether to delete the source once all of them are made.
+
+    Raises:
+        SinkError: one cannot be written.
+
+    """
+
+    def __init__(self, source: Path, targets: Sequence[Path], temporary: bool) -> None:
+        self._source = source
+        self._targets = tuple(targets)
+        self._temporary = temporary
+        for target in self._targets:
+            if target.exists() and not (target.is_file() or target.is_dir()):
+                reason = f"{target.suffix} is written at the end, not into a pipe or a device"
+                raise SinkError(str(target), reason, "use .jsonl there")
+            export(source, target)
+
+    def close(self) -> None:
+        """Make the files; a second call does nothing. The source must be closed.
+
+        Raises:
+            SinkError: one could not be made; its source stays.
+
+        """
+        targets, self._targets = self._targets, ()
+        faults = []
+        for target in targets:
+            try:
+                export(self._source, target)
+            except AbhinayaError as error:
+                reason = f"cannot be written: {error.reason.removeprefix('cannot be written: ')}"
+                remedy = f"abhinaya convert {self._source} FILE makes it later"
+                faults.append(SinkError(str(target), reason, remedy))
+        if faults:
+            raise faults[0]
+        if targets and self._temporary:
+            self._source.unlink(missing_ok=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Sinks:
     """Where events go, and who shows what the supervisor sees."""
 
     all: tuple[Sink, ...]
     observer: Observer
-    extra: tuple[Lines, ...] = ()
-    """What shows no events, but must be closed."""
+    after: tuple[Exports | Lines, ...] = ()
+    """What gets no events, and is closed last."""
 
     @property
     def fault(self) -> SinkError | None:
         """Why an output has nothing more written to it; the first, if there are several."""
-        return next((s.fault for s in self.all if isinstance(s, Guarded) and s.fault), None)
+        files = (s for s in self.all if isinstance(s, Guarded | PluginSink))
+        return next((file.fault for file in files if file.fault), None)
 
     def close(self) -> None:
         """Close every sink, even if one fails.
@@ -56,7 +154,7 @@ class Sinks:
 
         """
         first: SinkError | SystemExit | None = None
-        for sink in (*self.all, *self.extra):
+        for sink in (*self.all, *self.after):
             try:
                 sink.close()
             except (SinkError, SystemExit) as error:
@@ -85,23 +183,37 @@ def open_sinks(
         append: whether files go on at their end instead of being begun anew.
 
     Raises:
-        ConfigError: a suffix is of no format, or the live view cannot be shown.
+        ConfigError: a suffix is unknown, or the live view cannot be shown.
         SinkError: a file cannot be opened, or is named twice.
 
     """
+    live, exported = _divided(outputs, append)
+    if format == "jsonl":
+        if view == "live":
+            raise ConfigError("--live", "shows no JSON", "write it with --output FILE.jsonl")
+        errors = Lines(Terminal(stderr=True))
+        files, exports = _open_files(live, exported, errors, append)
+        return Sinks((*files, JsonLines()), errors, (*exports, errors))
+    lines = _lines_or_view(view)
+    files, exports = _open_files(live, exported, lines, append)
+    return Sinks((*files, lines), lines, exports)
+
+
+def _divided(outputs: Sequence[Path], append: bool) -> tuple[list[Path], list[Path]]:
+    """Return what is written live and what at the end; nothing is opened if one is wrong."""
+    live: list[Path] = []
+    exported: list[Path] = []
     seen: set[Path] = set()
     for path in outputs:
         if path.resolve() in seen:
             raise SinkError(str(path), "is named twice", "give each --output its own file")
         seen.add(path.resolve())
-        format_of(path)  # a misspelt suffix must not empty the files before it
-    if format == "jsonl":
-        if view == "live":
-            raise ConfigError("--live", "shows no JSON", "write it with --output FILE.jsonl")
-        errors = Lines(Terminal(stderr=True))
-        return Sinks((*_open_all(outputs, errors, append), JsonLines()), errors, (errors,))
-    lines = _lines_or_view(view)
-    return Sinks((*_open_all(outputs, lines, append), lines), lines)
+        suffix = format_of(path)
+        (exported if suffix in FORMATS and suffix != JSON_LINES else live).append(path)
+        if append and suffix != JSON_LINES:
+            remedy = f"append to FILE{JSON_LINES}, and make the other of it by abhinaya convert"
+            raise ConfigError(f"--append with {path}", f"{suffix} cannot go on", remedy)
+    return live, exported
 
 
 def _lines_or_view(view: ViewChoice) -> Lines | View:
@@ -126,13 +238,40 @@ def _lines_or_view(view: ViewChoice) -> Lines | View:
     return View(console, always=view == "live") if able and view != "plain" else Lines(console)
 
 
-def _open_all(outputs: Sequence[Path], observer: Observer, append: bool) -> tuple[Sink, ...]:
-    files: list[Sink] = []
+def _open_files(
+    live: Sequence[Path], exported: Sequence[Path], observer: Observer, append: bool
+) -> tuple[tuple[Guarded | PluginSink, ...], tuple[Exports, ...]]:
+    files: list[Guarded | PluginSink] = []
+    journal: Path | None = None
     try:
-        for path in outputs:
-            files.append(Guarded(open_output(path, goes_on=append), observer.trouble))
+        for path in live:
+            own = format_of(path) == JSON_LINES
+            report = observer.trouble
+            files.append(Guarded(path, report, append) if own else PluginSink(path, report))
+        if not exported:
+            return tuple(files), ()
+        logs = (path for path in live if format_of(path) == JSON_LINES and path.is_file())
+        source = next(logs, None)
+        if source is None:
+            source = journal = _journal(exported[0], observer)
+            files.append(Guarded(journal, observer.trouble))
+        return tuple(files), (Exports(source, exported, temporary=journal is not None),)
     except AbhinayaError:
         for file in files:
             file.close()
+        if journal is not None:
+            journal.unlink(missing_ok=True)
         raise
-    return tuple(files)
+
+
+def _journal(target: Path, observer: Observer) -> Path:
+    """Return a name for a journal; what a killed run has left there gets another name."""
+    journal = target.with_name(f"{target.name}.journal{JSON_LINES}")
+    if journal.exists():
+        names = (
+            target.with_name(f"{target.name}.journal-{i}{JSON_LINES}") for i in itertools.count(1)
+        )
+        kept = next(name for name in names if not name.exists())
+        journal.rename(kept)
+        observer.trouble(f"{journal} of a run that was killed is kept as {kept}")
+    return journal

@@ -1,6 +1,6 @@
 """Read events back from a JSON lines file, also from one whose writer was killed.
 
-What was provisional when it was written is passed over: what came of it stands below.
+Provisional verdicts are skipped: the final one of the same segment stands below them.
 """
 
 from __future__ import annotations
@@ -12,71 +12,74 @@ from typing import Any, Final
 import msgspec
 
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.sinks.rows import Decided, Key, Lost, Row, to_row
+from abhinaya.stream.sinks.rows import Decided, Key, Lost, Row, Segment, to_row
 
 MAX_LINE_BYTES: Final = 64 << 20
-"""A line longer than this is no event."""
+"""A longer line is refused."""
 
 REMEDY: Final = "give a file that --output FILE.jsonl or --format jsonl wrote"
+
+_decoder = msgspec.json.Decoder(dict[str, Any])
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the values of each event; a last line that was cut off is left out.
 
     Raises:
-        SourceError: the file cannot be read, or a line before the last is no event.
+        SourceError: the file cannot be read, or a line before the last is not an event.
 
     """
-    decoder = msgspec.json.Decoder(dict[str, Any])
-    for number, line in _lines(path):
-        try:
-            values = decoder.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            if not line.endswith(b"\n"):
-                return  # its writer was killed
-            raise _bad(path, number, f"is no JSON object ({error})") from error
-        if "schema" not in values:
-            raise _bad(path, number, "is no event: it has no `schema`")
-        if values.get("final") is not False:
-            yield values
+    for _, values in _read(path):
+        yield values
 
 
 def rows(path: Path) -> Iterator[Row]:
-    """Yield the events that files and reports show, revisions among them.
+    """Yield the events that files and reports show, in the order of the file, with all revisions.
 
     Raises:
         SourceError: the file cannot be read, or holds something else.
 
     """
-    for number, values in enumerate(read(path), start=1):
-        row = row_of(values, f"{path}, event {number}")
-        if row is not None:
-            yield row
+    for _, row in _rows(path):
+        yield row
 
 
 def latest(path: Path) -> Iterator[Row]:
-    """Yield each segment once, in its last revision and at the place of that one.
+    """Yield what belongs to no segment, then each segment once, in the order of their start.
 
-    Reads the file twice, so that what is held is a number for each segment and not its words.
+    Of a segment the last revision counts. What is held in memory is where each one stands in the
+    file, not what it says.
 
     Raises:
         SourceError: the file cannot be read, or holds something else.
 
     """
-    last: dict[Key, int] = {}
-    for number, row in enumerate(rows(path)):
+    places: dict[Key, tuple[float, int]] = {}
+    for offset, row in _rows(path):
         if isinstance(row, Decided | Lost):
-            last[row.key] = number
-    for number, row in enumerate(rows(path)):
-        if not isinstance(row, Decided | Lost) or last.get(row.key) == number:
+            places[row.key] = (row.start_s, offset)
+        else:
             yield row
+    if not places:
+        return
+    with path.open("rb") as file:
+        for key in sorted(places, key=lambda key: (places[key][0], *key)):
+            file.seek(places[key][1])
+            row_or_none = to_row(_decoder.decode(file.readline()))
+            assert row_or_none is not None
+            yield row_or_none
+
+
+def segments(path: Path) -> Iterator[Segment]:
+    """Yield the segments of `latest`."""
+    return (row for row in latest(path) if isinstance(row, Decided | Lost))
 
 
 def row_of(values: dict[str, Any], subject: str) -> Row | None:
-    """Give the values of an event as a row.
+    """Return the values of an event as a row; None if no file or report shows it.
 
     Raises:
-        SourceError: they are none.
+        SourceError: they are not an event of this schema.
 
     """
     try:
@@ -85,16 +88,39 @@ def row_of(values: dict[str, Any], subject: str) -> Row | None:
         raise SourceError(subject, f"cannot be understood: {error}", REMEDY) from error
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+def _rows(path: Path) -> Iterator[tuple[int, Row]]:
+    for number, (offset, values) in enumerate(_read(path), start=1):
+        row = row_of(values, f"{path}, event {number}")
+        if row is not None:
+            yield offset, row
+
+
+def _read(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield each event with its place in the file, in bytes."""
+    for number, offset, line in _lines(path):
+        try:
+            values = _decoder.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            if not line.endswith(b"\n"):
+                return  # its writer was killed
+            raise _bad(path, number, f"is not a JSON object ({error})") from error
+        if "schema" not in values:
+            raise _bad(path, number, "is not an event: it has no `schema`")
+        if values.get("final") is not False:
+            yield offset, values
+
+
+def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
     try:
         with path.open("rb") as file:
-            number = 0
+            number = offset = 0
             while line := file.readline(MAX_LINE_BYTES):
                 number += 1
                 if len(line) == MAX_LINE_BYTES:
                     raise _bad(path, number, f"is longer than {MAX_LINE_BYTES >> 20} MiB")
                 if line.strip():
-                    yield number, line
+                    yield number, offset, line
+                offset += len(line)
     except FileNotFoundError as error:
         raise SourceError(str(path), "there is no such file", "check the path") from error
     except IsADirectoryError as error:

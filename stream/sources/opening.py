@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from abhinaya.models.errors import ModelError
+from abhinaya.models.plugins import load_plugin, plugins
 from abhinaya.stream.clock import SAMPLE_RATE, to_seconds
-from abhinaya.stream.errors import ConfigError
+from abhinaya.stream.errors import AbhinayaError, ConfigError, SourceError
 from abhinaya.stream.settings.network import NetworkConfig
-from abhinaya.stream.sources.address import is_address
+from abhinaya.stream.sources.address import is_address, scheme_of, shown
 from abhinaya.stream.sources.base import AudioChunk, InputConfig, Opened, Warn, check_names
 from abhinaya.stream.sources.file import open_file
 from abhinaya.stream.sources.microphone import open_microphone
@@ -62,6 +64,8 @@ def _open(config: InputConfig, warn: Warn, network: NetworkConfig) -> Opened:
     if config.what == "-":
         return open_stdin(config, warn)
     if is_address(config.what):
+        if (scheme := scheme_of(config.what)) in plugins("sources"):
+            return _open_plugin(scheme, config, warn)
         return open_address(config, network, warn)
     return open_file(config, warn)
 
@@ -90,3 +94,17 @@ def pace(
 
     description = f"{source.description}, paced as live"
     return dataclasses.replace(source, live=True, description=description, audio=paced())
+
+
+def _open_plugin(scheme: str, config: InputConfig, warn: Warn) -> Opened:
+    """Open an address whose scheme is a plug-in's: a function of `InputConfig` and `Warn`."""
+    try:
+        opened: Opened = load_plugin("sources", scheme)(config, warn)
+    except AbhinayaError:
+        raise
+    except ModelError as error:
+        raise SourceError(error.subject, error.reason, error.remedy) from error
+    except Exception as error:  # whatever the code of another package raises
+        reason = f"the plug-in {scheme!r} raised {type(error).__name__}: {error}"
+        raise SourceError(shown(config.what), reason) from error
+    return opened

@@ -47,7 +47,7 @@ def test_a_model_of_before_names_what_took_its_place(old: str) -> None:
         ("wavlm", {"checkpoint": "x", "devise": "cpu"}, "Did you mean 'device'"),
         ("salmonn-7b", {"trim": True}, "no option 'trim'"),
         ("llama-lora", {"llm": "x"}, "'checkpoint' is missing"),
-        ("text-classification", {"zzzzz": 1, "model": "x"}, "Its options are model, labels"),
+        ("text-classification", {"zzzzz": 1, "model": "x"}, "Known: attention, compile, device"),
     ],
 )
 def test_options_are_checked_before_anything_is_loaded(name, options, message) -> None:

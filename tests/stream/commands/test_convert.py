@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import pytest
-from output_fakes import CALL, NOW, SPOKEN
+from output_fakes import SPOKEN
 from output_readers import READERS, written
 
 from abhinaya.stream.commands.main import main
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.sinks.formats import SUFFIXES, open_output
+from abhinaya.stream.sinks.export.formats import SUFFIXES
 from abhinaya.stream.sinks.reader import read, rows
-from abhinaya.stream.sinks.whole import journal_of
 
 
 @pytest.fixture
@@ -57,22 +55,6 @@ def test_a_line_that_was_cut_off_is_left_out(tmp_path, events):
     assert len(READERS[".srt"](tmp_path / "x.srt")) == 2
 
 
-@pytest.mark.parametrize("suffix", [".parquet", ".TextGrid"])
-def test_the_journal_of_a_killed_run_gives_what_its_file_lacks(tmp_path, suffix):
-    path = tmp_path / f"x{suffix}"
-    sink = open_output(path)
-    for event in CALL:
-        sink.write(event, NOW)
-    assert READERS[suffix](path) == []
-    journal = tmp_path / "left.jsonl"
-    shutil.copy(journal_of(path), journal)
-    sink.close()
-    path.unlink()
-    shutil.move(journal, journal_of(path))
-    assert main(["convert", str(journal_of(path)), str(path)]) == 0
-    assert READERS[suffix](path) == SPOKEN
-
-
 @pytest.mark.parametrize(
     ("source", "target", "code", "words"),
     [
@@ -82,12 +64,12 @@ def test_the_journal_of_a_killed_run_gives_what_its_file_lacks(tmp_path, suffix)
         ("events.jsonl", "events.jsonl", 2, "is the source itself"),
         ("no.jsonl", "y.vtt", 3, "no.jsonl: there is no such file"),
         ("folder", "y.vtt", 3, "is a folder"),
-        ("audio.jsonl", "y.vtt", 3, "audio.jsonl, line 1: is no JSON"),
-        ("other.jsonl", "y.vtt", 3, "is no event"),
-        ("future.jsonl", "y.vtt", 3, "no event of the schema abhinaya.event/1"),
+        ("audio.jsonl", "y.vtt", 3, "audio.jsonl, line 1: is not a JSON"),
+        ("other.jsonl", "y.vtt", 3, "is not an event"),
+        ("future.jsonl", "y.vtt", 3, "not an event of the schema abhinaya.event/1"),
         ("broken.jsonl", "y.vtt", 3, "missing required field"),
         ("events.jsonl", "nowhere/y.vtt", 4, "there is no folder"),
-        ("events.jsonl", "nowhere/y.parquet", 4, "vanished"),
+        ("events.jsonl", "nowhere/y.parquet", 4, "there is no folder"),
     ],
 )
 def test_what_cannot_be_converted_is_refused_in_a_line(

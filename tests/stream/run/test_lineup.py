@@ -126,6 +126,7 @@ def test_all_five_voters_vote_through_the_real_processes(tmp_path) -> None:
     assert [voter for voter, bare in by_voter.items() if bare] == ["T1"]
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_a_host_that_cannot_be_loaded_is_missing_with_its_guest_and_the_others_go_on(
     tmp_path,

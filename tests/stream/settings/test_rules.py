@@ -324,6 +324,9 @@ def test_a_file_without_rules_is_refused(tmp_path: Path, text: str, fault: str) 
 def test_a_file_that_is_not_there_and_a_name_that_the_profile_has(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         load_rules(tmp_path / "no.toml")
-    own = config(rules=(rule(name="nobody knows"),))
-    with pytest.raises(ConfigError, match="name of an earlier rule"):
-        with_rules(own, write(tmp_path, GOOD))
+    own = config(rules=(rule(name="one"), rule(name="two")))
+    single = '[[rules]]\nname = "two"\nlabel = "sad"\n'
+    with pytest.raises(ConfigError) as error:
+        with_rules(own, write(tmp_path, single))
+    # the place is that in the file, not behind the rules of the profile
+    assert error.value.reason == "rules[0].name = 'two' is the name of a rule of the profile"

@@ -370,6 +370,7 @@ def test_a_paced_call_is_seen_live_and_ctrl_c_leaves_the_summary(program: Progra
     assert program.modes_are_kept
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 @pytest.mark.parametrize("program", [(("--realtime",), {}, 80, 24)], indirect=True)
 def test_ctrl_c_twice_leaves_the_terminal_sane(program: Program) -> None:
@@ -383,6 +384,7 @@ def test_ctrl_c_twice_leaves_the_terminal_sane(program: Program) -> None:
     assert program.modes_are_kept
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 @pytest.mark.parametrize("program", [((), {}, 80, 24)], indirect=True)
 def test_a_file_at_full_speed_is_shown_as_lines(program: Program) -> None:
@@ -402,6 +404,7 @@ def test_the_view_is_refused_by_a_terminal_that_cannot(program: Program) -> None
     assert "--live: needs a terminal" in program.screen.text
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 @pytest.mark.parametrize(
     "program",
@@ -418,6 +421,7 @@ def test_plain_and_dumb_terminals_get_lines(program: Program) -> None:
         assert b"\x1b" not in program.screen.raw
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 @pytest.mark.parametrize(
     "program", [(("--realtime",), {"PYTHONIOENCODING": "ascii"}, 80, 24)], indirect=True
@@ -428,6 +432,7 @@ def test_without_utf8_there_are_lines_with_marks_for_what_has_no_letter(program:
     assert "unexpected" not in program.screen.text
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 @pytest.mark.parametrize("program", [(("--realtime",), {"NO_COLOR": "1"}, 20, 12)], indirect=True)
 def test_twenty_columns_without_colour(program: Program, tmp_path: Path) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-import gc
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,16 +18,16 @@ import pytest
 import srt
 import webvtt
 from output_fakes import AGENT, CALL, CUSTOMER, FLAT, NASTY, NOW, SPOKEN, gap, verdict
-from output_readers import READERS, read_srt, read_textgrid, read_vtt, written
+from output_readers import READERS, read_srt, read_vtt, written
 from places import ROOT
 from praatio import textgrid
 
 from abhinaya.models.labels import LABELS
 from abhinaya.stream.errors import ConfigError, SinkError
-from abhinaya.stream.sinks import formats, open_sinks, ordered, whole
-from abhinaya.stream.sinks.formats import SUFFIXES, format_of, open_output
-from abhinaya.stream.sinks.reader import latest, read, rows
-from abhinaya.stream.sinks.whole import journal_of
+from abhinaya.stream.sinks.base import tell
+from abhinaya.stream.sinks.export.formats import SUFFIXES, export, format_of
+from abhinaya.stream.sinks.open import open_sinks
+from abhinaya.stream.sinks.reader import read, rows
 from abhinaya.stream.wire.messages import Activity
 
 TESTS = ROOT / "tests"
@@ -154,143 +154,80 @@ def test_capitals_do_not_matter():
     assert format_of(Path("x.Vtt")) == ".vtt"
 
 
-def test_an_unknown_suffix_is_refused_with_the_near_miss(tmp_path):
-    with pytest.raises(
-        ConfigError, match=r"no format is called \.parqet; did you mean \.parquet\?"
-    ):
-        open_output(tmp_path / "x.parqet")
-    with pytest.raises(ConfigError, match=r"no suffix; .*\.jsonl, \.csv"):
-        open_output(tmp_path / "x")
-
-
-def test_a_misspelt_suffix_leaves_the_other_files_alone(tmp_path):
+def test_an_unknown_suffix_is_refused_with_the_near_miss_and_leaves_other_files_alone(tmp_path):
     (tmp_path / "a.csv").write_text("from yesterday")
-    with pytest.raises(ConfigError):
-        open_sinks("lines", [tmp_path / "a.csv", tmp_path / "b.cvs"])
+    for name, said in (("b.parqet", r"no format is called \.parqet; did you mean \.parquet\?"),
+                       ("b", r"no suffix; .*\.jsonl, \.csv")):  # fmt: skip
+        with pytest.raises(ConfigError, match=said):
+            open_sinks("lines", [tmp_path / "a.csv", tmp_path / name])
     assert (tmp_path / "a.csv").read_text() == "from yesterday"
 
 
 def test_without_pyarrow_the_remedy_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(SinkError, match=r"pyarrow is not installed.*abhinaya\[formats\]"):
-        open_output(tmp_path / "x.parquet")
+        open_sinks("jsonl", [tmp_path / "x.parquet"])
     assert not list(tmp_path.iterdir())
 
 
 def test_only_parquet_loads_pyarrow_and_nothing_loads_torch():
     code = (
-        "import sys, abhinaya.stream.sinks.formats, abhinaya.stream.commands.convert\n"
-        "print({'pyarrow', 'torch', 'transformers'} & set(sys.modules))"
+        "import sys, abhinaya.stream.sinks.open, abhinaya.stream.commands.convert\n"
+        "print({'pyarrow', 'torch', 'transformers', 'jinja2'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
 
-# --- faults of the disk ---------------------------------------------------------------------------
+# --- while a run goes on --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_folder_or_a_missing_folder_is_refused_at_once(tmp_path, suffix):
-    (tmp_path / f"d{suffix}").mkdir()
-    with pytest.raises(SinkError, match="is a folder"):
-        open_output(tmp_path / f"d{suffix}")
-    with pytest.raises(SinkError, match="there is no folder"):
-        open_output(tmp_path / "nowhere" / f"x{suffix}")
+def told(sinks, events):
+    for event in events:
+        tell(sinks.all[:1], event, NOW)
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_folder_that_vanishes_is_an_error_with_the_name(tmp_path, suffix):
-    folder = tmp_path / "out"
-    folder.mkdir()
-    sink = open_output(folder / f"x{suffix}")
-    sink.write(CALL[2], NOW)
-    for path in folder.iterdir():
-        path.unlink()
-    folder.rmdir()
-    with pytest.raises(SinkError, match=rf"x{suffix}.*cannot be written"):
-        sink.write(CALL[3], NOW)
-    sink.close()
-    sink.write(CALL[3], NOW)  # what is closed takes no more, and says nothing
+def test_only_json_lines_are_live_and_the_others_are_made_of_them_at_the_end(tmp_path):
+    paths = [tmp_path / name for name in ("x.vtt", "x.jsonl", "x.parquet")]
+    sinks = open_sinks("jsonl", paths)
+    told(sinks, CALL)
+    assert len(list(rows(paths[1]))) == len(CALL)
+    assert (read_vtt(paths[0]), READERS[".parquet"](paths[2])) == ([], [])
+    assert len(list(tmp_path.iterdir())) == 3, "the .jsonl is the journal"
+    sinks.close()
+    assert read_vtt(paths[0]) == READERS[".parquet"](paths[2]) == SPOKEN
 
 
-@pytest.mark.parametrize("suffix", [s for s in SUFFIXES if s not in (".jsonl",)])
-def test_a_full_disk_keeps_what_was_written(tmp_path, monkeypatch, suffix):
-    path = tmp_path / f"x{suffix}"
-    sink = open_output(path)
-    monkeypatch.setattr(whole, "EVERY_S", 0.0)
-    for event in CALL[:4]:
-        sink.write(event, NOW)
-    before = path.read_bytes()
-    found = READERS[suffix](path)
-    write = os.write
-
-    def half_then_full(descriptor, data):
-        if len(data) > 20:
-            return write(descriptor, data[:20])
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "write", half_then_full)
-    with pytest.raises(SinkError, match=r"No space left.*make room"):
-        sink.write(verdict(9, 30.0, 31.0), NOW)
-    assert path.read_bytes() == before
-    assert READERS[suffix](path) == found
-    assert not list(tmp_path.glob(".*.new"))
+def test_without_json_lines_there_is_a_journal_until_the_end(tmp_path):
+    path = tmp_path / "x.srt"
+    path.write_text("from yesterday")
+    sinks = open_sinks("jsonl", [path, tmp_path / "x.csv"])
+    assert path.read_text() == "", "yesterday's result is not taken for today's"
+    told(sinks, CALL)
+    journal = tmp_path / "x.srt.journal.jsonl"
+    assert len(list(rows(journal))) == len(CALL)
+    sinks.close()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["x.csv", "x.srt"]
+    assert READERS[".srt"](path) == READERS[".csv"](tmp_path / "x.csv") == SPOKEN
 
 
-def test_a_disk_that_is_full_when_a_file_is_replaced_keeps_the_old_one(tmp_path, monkeypatch):
-    path = tmp_path / "x.vtt"
-    sink = open_output(path)
-    sink.write(CALL[2], NOW)
-    sink.write(CALL[3], NOW)
-    before = path.read_bytes()
-
-    def full(self, target):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(SinkError, match=r"x\.vtt.*No space left"):
-        sink.write(CALL[7], NOW)
-    assert path.read_bytes() == before
-    assert [p.name for p in tmp_path.iterdir()] == ["x.vtt"]
-
-
-# --- at any moment --------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("suffix", [s for s in READERS if s not in formats.WHOLE])
-def test_a_log_is_readable_after_every_event(tmp_path, suffix):
-    path = tmp_path / f"x{suffix}"
-    sink = open_output(path)
-    told = {}
-    for event in CALL:
-        sink.write(event, NOW)
-        if hasattr(event, "start"):
-            told[(event.stream, event.sequence)] = getattr(event, "label", "gap")
-        assert sorted(row[3] for row in READERS[suffix](path)) == sorted(told.values())
-    sink.close()
-
-
-def test_a_whole_file_is_written_at_intervals_and_the_journal_goes_at_the_end(tmp_path):
-    path = tmp_path / "x.TextGrid"
-    sink = open_output(path)
-    sink.write(CALL[0], NOW)
-    sink.write(CALL[2], NOW + 1)
-    assert read_textgrid(path) == []
-    sink.write(CALL[3], NOW + whole.EVERY_S)
-    assert len(read_textgrid(path)) == 2
-    assert whole.journal_of(path).exists()
-    sink.write(CALL[4], NOW + whole.EVERY_S + 1)
-    sink.close()
-    assert len(read_textgrid(path)) == 3
-    assert [p.name for p in tmp_path.iterdir()] == ["x.TextGrid"]
+def test_what_a_killed_run_has_left_is_kept_and_named(tmp_path, capfd):
+    killed = open_sinks("jsonl", [tmp_path / "x.vtt"])
+    told(killed, CALL)
+    again = open_sinks("jsonl", [tmp_path / "x.vtt"])
+    again.close()
+    kept = tmp_path / "x.vtt.journal-1.jsonl"
+    assert f"of a run that was killed is kept as {kept}" in capfd.readouterr().err
+    export(kept, tmp_path / "old.vtt")
+    assert (read_vtt(tmp_path / "old.vtt"), read_vtt(tmp_path / "x.vtt")) == (SPOKEN, [])
 
 
 WRITE_FOR_EVER = """
 import itertools, sys
 from pathlib import Path
 from output_fakes import NOW, verdict, CUSTOMER, AGENT
-from abhinaya.stream.sinks.formats import open_output
-sink = open_output(Path(sys.argv[1]))
+from abhinaya.stream.sinks.open import open_sinks
+sink = open_sinks("jsonl", [Path(sys.argv[1])]).all[0]
 for i in itertools.count():
     now = NOW + i  # every second event is of another channel, and every third is revised
     sink.write(verdict(i, 2 * i + 1, 2 * i + 2, "happy", AGENT), now)
@@ -303,9 +240,8 @@ for i in itertools.count():
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("suffix", READERS)
-def test_a_kill_in_the_middle_leaves_a_file_that_opens(tmp_path, suffix):
-    path = tmp_path / f"x{suffix}"
+def test_a_kill_in_the_middle_loses_nothing(tmp_path):
+    path = tmp_path / "x.vtt"
     folders = [str(TESTS), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, folders))}
     process = subprocess.Popen(
@@ -317,36 +253,96 @@ def test_a_kill_in_the_middle_leaves_a_file_that_opens(tmp_path, suffix):
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
-    found = READERS[suffix](path)
-    journal = journal_of(path)
-    if journal.exists():  # written anew at intervals, longer ones where writing takes long
-        assert len(list(latest(journal))) >= 60
-        assert len(found) >= 20
-    else:
-        assert len(found) >= 60
-    assert [row[1] for row in found] == sorted(row[1] for row in found)
-    assert {"happy", "sad", "angry"} == {row[3] for row in found}
+    assert read_vtt(path) == []
+    for suffix, reader in READERS.items():
+        export(tmp_path / "x.vtt.journal.jsonl", tmp_path / f"y{suffix}")
+        found = reader(tmp_path / f"y{suffix}")
+        assert len(found) >= 80
+        assert [row[1] for row in found] == sorted(row[1] for row in found)
+        assert {"happy", "sad", "angry"} == {row[3] for row in found}
 
 
-def test_memory_stays_flat_over_many_segments(tmp_path, monkeypatch):
-    monkeypatch.setattr(ordered, "REMEMBERED", 64)
-    path = tmp_path / "x.srt"
-    sink = open_output(path)
+# --- faults of the disk ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_folder_or_a_missing_folder_is_refused_at_once(tmp_path, suffix):
+    (tmp_path / f"d{suffix}").mkdir()
+    with pytest.raises(SinkError, match="is a folder"):
+        open_sinks("jsonl", [tmp_path / f"d{suffix}"])
+    with pytest.raises(SinkError, match="there is no folder"):
+        open_sinks("jsonl", [tmp_path / "nowhere" / f"x{suffix}"])
+    assert [p.name for p in tmp_path.iterdir()] == [f"d{suffix}"]
+
+
+def test_a_pipe_takes_json_lines_only(tmp_path):
+    os.mkfifo(tmp_path / "x.vtt")
+    with pytest.raises(SinkError, match=r"not into a pipe or a device; use \.jsonl there"):
+        open_sinks("jsonl", [tmp_path / "x.vtt"])
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_folder_that_vanishes_is_an_error_with_the_name(tmp_path, suffix, capfd):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    sinks = open_sinks("jsonl", [folder / f"x{suffix}"])
+    told(sinks, CALL[:3])
+    shutil.rmtree(folder)
+    told(sinks, CALL[3:])
+    assert f"x{suffix}" in str(sinks.fault)
+    assert capfd.readouterr().err.count("cannot be written") == 1
+    if suffix == ".jsonl":
+        sinks.close()
+        return
+    with pytest.raises(SinkError, match=rf"x{suffix}: cannot be written"):
+        sinks.close()
+
+
+@pytest.mark.parametrize("suffix", READERS)
+def test_a_disk_that_is_full_at_the_end_keeps_the_old_file_and_the_journal(
+    tmp_path, monkeypatch, suffix
+):
+    path = tmp_path / f"x{suffix}"
+    sinks = open_sinks("jsonl", [path])
+    told(sinks, CALL)
+    before = path.read_bytes()
+
+    def full(self, target):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", full)
+        with pytest.raises(SinkError, match=r"No space left.*abhinaya convert .*journal\.jsonl"):
+            sinks.close()
+    assert path.read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 2, "nothing half written"
+    export(tmp_path / f"x{suffix}.journal.jsonl", path)
+    assert READERS[suffix](path) == SPOKEN
+
+
+def test_one_export_that_fails_does_not_stop_the_others(tmp_path):
+    (tmp_path / "gone").mkdir()
+    sinks = open_sinks(
+        "jsonl", [tmp_path / "gone" / "x.vtt", tmp_path / "x.vtt", tmp_path / "x.jsonl"]
+    )
+    told(sinks, CALL)
+    shutil.rmtree(tmp_path / "gone")
+    with pytest.raises(SinkError, match=r"gone/x\.vtt.*there is no folder"):
+        sinks.close()
+    assert read_vtt(tmp_path / "x.vtt") == SPOKEN
+
+
+def test_memory_holds_a_place_for_each_segment_and_not_its_words(tmp_path):
+    path, target = tmp_path / "x.jsonl", tmp_path / "x.srt"
+    events = [verdict(i, 2.0 * i, 2.0 * i + 1, text="word " * 400) for i in range(3000)]
+    written(path, [*events, verdict(1490, 2980.0, 2981.0, "sad", revision=1)])
+    assert path.stat().st_size > 6_000_000
     tracemalloc.start()
     try:
-        for i in range(300):
-            sink.write(verdict(i, 2.0 * i, 2.0 * i + 1), NOW)
-        gc.collect()
-        early, _ = tracemalloc.get_traced_memory()
-        for i in range(300, 1500):
-            sink.write(verdict(i, 2.0 * i, 2.0 * i + 1), NOW)
-        gc.collect()
-        late, _ = tracemalloc.get_traced_memory()
+        export(path, target)
+        _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert late - early < 20_000, "1200 segments more"
-    sink.write(verdict(1490, 2980.0, 2981.0, "sad", revision=1), NOW)
-    sink.close()
-    found = read_srt(path)
-    assert len(found) == 1500
+    assert peak < 2_000_000
+    found = read_srt(target)
     assert [i for i, row in enumerate(found) if row[3] == "sad"] == [1490]

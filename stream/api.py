@@ -1,0 +1,290 @@
+"""`Monitor`: labels for speech from Python, in one process.
+
+    from abhinaya.stream import Monitor
+
+    with Monitor() as monitor:
+        for verdict in monitor.label("call.wav"):
+            print(verdict.start_s, verdict.label, verdict.text)
+
+It uses no signal handlers, no child processes and no files. Its verdicts are those of
+`abhinaya-stream` on the same audio.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any, Final, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from abhinaya.stream.clock import to_seconds
+from abhinaya.stream.errors import AbhinayaError
+from abhinaya.stream.front.numbering import Speech, SpeechItem
+from abhinaya.stream.run.local import FRONT, Local, items_of, load_nodes
+from abhinaya.stream.run.plan import check_licence, distinct, name_of_input
+from abhinaya.stream.settings.config import EMBEDDED, load
+from abhinaya.stream.sources.array import open_arrays
+from abhinaya.stream.sources.base import InputConfig, Opened, channel_names, check_names
+from abhinaya.stream.sources.opening import open_source
+from abhinaya.stream.wire.messages import Activity, Event, Gap, StreamInfo, Verdict
+
+Audio = str | os.PathLike[str] | npt.NDArray[Any] | Iterable[npt.NDArray[Any]]
+"""A path or address; samples [n] or [n, channels], int16 or float in [-1, 1]; or an iterator of
+such arrays."""
+
+AT_ONCE: Final = 8
+"""Files that are read side by side, so that models may work on batches."""
+
+_LOG = logging.getLogger("abhinaya.api")
+
+
+@dataclass(frozen=True, slots=True)
+class _Input:
+    """An opened source, and what its streams are called."""
+
+    name: str
+    config: InputConfig
+    source: Opened
+
+    def infos(self) -> list[StreamInfo]:
+        """Return what the hub knows of each stream."""
+        source = self.source
+        return [
+            StreamInfo(
+                stream=f"{self.name}/{channel}" if channel else self.name,
+                front=FRONT,
+                source=source.description,
+                live=source.live,
+                start_unix_s=source.start_unix_s,
+            )
+            for channel in channel_names(self.config, source.channels)
+        ]
+
+
+class Monitor:
+    """A line-up of models, loaded once, that labels any number of recordings and live sources.
+
+    One thread may use it at a time.
+
+    Args:
+        profile: name of a profile of the package, or path of a TOML file.
+        accept_noncommercial: whether models may be used whose licence forbids commercial use;
+            those of the package need no such consent.
+        settings: settings of the profile by name, two underscores for the dot, as
+            `vote__min_confidence=0.4`. `abhinaya settings` lists them.
+
+    Raises:
+        ConfigError: the profile or a setting is wrong.
+        ModelError: a model cannot be loaded, or its licence was not accepted.
+
+    """
+
+    def __init__(
+        self,
+        profile: str | os.PathLike[str] = EMBEDDED,
+        *,
+        accept_noncommercial: bool = False,
+        **settings: Any,
+    ) -> None:
+        changes = {name.replace("__", "."): value for name, value in settings.items()}
+        self._config = load(os.fspath(profile), changes)
+        self._nodes = load_nodes(self._config)
+        for node in self._nodes:
+            for service in node.ready.gives:
+                if service.noncommercial and not accept_noncommercial:
+                    profile = self._config.profile
+                    check_licence(profile, service.name, service.model, service.licence)
+        self._closed = self._busy = False
+
+    def label(
+        self,
+        audio: Audio,
+        *,
+        sample_rate: int = 16_000,
+        name: str = "",
+        channels: Literal["mix", "split"] = "mix",
+        names: Sequence[str] = (),
+    ) -> Iterator[Verdict]:
+        """Yield the verdicts on a recording, each as soon as it is known.
+
+        Args:
+            audio: path, address, samples, or an iterator of samples.
+            sample_rate: of samples; a file has its own.
+            name: of the stream; by default the file's, or `audio`.
+            channels: mix all channels into one stream, or split them: one stream a channel.
+            names: of the split channels.
+
+        Raises:
+            SourceError: the audio cannot be read; verdicts on what came before were yielded.
+
+        """
+        return _verdicts(
+            self.events(audio, sample_rate=sample_rate, name=name, channels=channels, names=names)
+        )
+
+    def label_files(
+        self, paths: Iterable[str | os.PathLike[str]], *, at_once: int = AT_ONCE
+    ) -> Iterator[Verdict]:
+        """Yield the verdicts on many files, several of which are read side by side.
+
+        `Verdict.stream` tells whose a verdict is: the file's name without its suffix, with a number
+        where two are alike.
+
+        Raises:
+            SourceError: a file cannot be read; verdicts on those before were yielded.
+
+        """
+        files = [os.fspath(path) for path in paths]
+        streams = distinct([name_of_input(file) for file in files])
+        for begin in range(0, len(files), at_once):
+            batch = zip(streams[begin:][:at_once], files[begin:][:at_once], strict=True)
+            with ExitStack() as stack:
+                opened = []
+                for stream, file in batch:
+                    opened.append(self._open(InputConfig(file), stream))
+                    stack.callback(opened[-1].source.close)
+                yield from _verdicts(self._run(opened))
+
+    def listen(
+        self,
+        source: str = "mic",
+        *,
+        device: str = "",
+        partials: bool = False,
+        realtime: bool = False,
+    ) -> Iterator[Verdict]:
+        """Yield the verdicts on a live source while it goes on, until the iterator is closed.
+
+        Args:
+            source: `mic`, or the address of a live stream; a file with `realtime`.
+            device: microphone: number or part of the name of a device.
+            partials: also yield verdicts on speech that is still going on; their `final` is False.
+            realtime: play a file as if it were live.
+
+        Raises:
+            SourceError: the source cannot be opened, or broke off.
+
+        """
+        config = InputConfig(source, device=device, realtime=realtime)
+        return _verdicts(self._run([self._open(config)], partials=partials))
+
+    def events(
+        self,
+        audio: Audio,
+        *,
+        sample_rate: int = 16_000,
+        name: str = "",
+        channels: Literal["mix", "split"] = "mix",
+        names: Sequence[str] = (),
+    ) -> Iterator[Event | Activity]:
+        """Yield everything that `abhinaya-stream` would write about a recording: docs/events.md.
+
+        Arguments and errors are those of `label`; `sinks.events.to_dict` makes JSON values of them.
+        """
+        if isinstance(audio, str | os.PathLike):
+            what = os.fspath(audio)
+            config = InputConfig(what, channels=channels, channel_names=tuple(names))
+            return self._run([self._open(config, name)])
+        config = InputConfig(name or "audio", channels=channels, channel_names=tuple(names))
+        arrays = [audio] if isinstance(audio, np.ndarray) else audio
+        source = open_arrays(arrays, sample_rate, config.what, channels, _LOG.warning)
+        check_names(config, source.channels)
+        return self._run([_Input(config.what, config, source)])
+
+    async def alabel(self, audio: Audio, **options: Any) -> AsyncIterator[Verdict]:
+        """Do as `label` does, for asyncio: the models run in a thread."""
+        async for verdict in _in_thread(self.label(audio, **options)):
+            yield verdict
+
+    async def alisten(self, source: str = "mic", **options: Any) -> AsyncIterator[Verdict]:
+        """Do as `listen` does, for asyncio: the models run in a thread."""
+        async for verdict in _in_thread(self.listen(source, **options)):
+            yield verdict
+
+    def close(self) -> None:
+        """Release the models."""
+        self._closed = True
+        self._nodes = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _open(self, config: InputConfig, name: str = "") -> _Input:
+        source = open_source(config, _LOG.warning, network=self._config.network)
+        return _Input(name or name_of_input(config.what), config, source)
+
+    def _run(
+        self, inputs: Sequence[_Input], *, partials: bool = False
+    ) -> Iterator[Event | Activity]:
+        """Yield the events of inputs, and close them."""
+        try:
+            if self._closed or self._busy:
+                state = "is closed" if self._closed else "is at work on another source"
+                raise AbhinayaError("Monitor", state, "make another one")
+            self._busy = True
+            try:
+                yield from self._events(inputs, partials)
+            finally:
+                self._busy = False
+        finally:
+            for each in inputs:
+                each.source.interrupt()
+                each.source.close()
+
+    def _events(self, inputs: Sequence[_Input], partials: bool) -> Iterator[Event | Activity]:
+        infos = [each.infos() for each in inputs]
+        local = Local(self._config, self._nodes, [info for streams in infos for info in streams])
+        vad = self._config.vad if partials else replace(self._config.vad, provisional_every_s=0.0)
+        readers = [
+            items_of(each.source, Speech(vad, each.source, [i.stream for i in streams], ()))
+            for each, streams in zip(inputs, infos, strict=True)
+        ]
+        yield from _label(local, readers)
+
+
+def _label(local: Local, readers: Sequence[Iterator[SpeechItem]]) -> Iterator[Event | Activity]:
+    """Feed the items of all readers, one of each in turn."""
+    waiting, fault = list(readers), None
+    while waiting:
+        items: list[SpeechItem] = []
+        for reader in list(waiting):
+            try:
+                items.append(next(reader))
+            except StopIteration:
+                waiting.remove(reader)
+            except AbhinayaError as error:  # what came before it is labelled first
+                waiting.remove(reader)
+                fault = fault or error
+        yield from local.feed(*items)
+    yield from local.finish()
+    if fault:
+        raise fault
+
+
+def _verdicts(events: Iterator[Event | Activity]) -> Iterator[Verdict]:
+    for event in events:
+        if isinstance(event, Verdict):
+            yield event
+        elif isinstance(event, Gap):
+            start, end = to_seconds(event.start), to_seconds(event.end)
+            _LOG.warning("%s: no label, %.1f to %.1f s: %s", event.stream, start, end, event.reason)
+
+
+async def _in_thread(verdicts: Iterator[Verdict]) -> AsyncIterator[Verdict]:
+    while (verdict := await asyncio.to_thread(next, verdicts, None)) is not None:
+        yield verdict

@@ -1,0 +1,251 @@
+"""The hub's deciders and the models of a line-up in one process: no sockets, no children.
+
+What the processes of a run exchange as messages is handed over here by calls. The deciders are the
+same, so the verdicts are the same.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from abhinaya.stream.clock import to_samples
+from abhinaya.stream.errors import AbhinayaError, ModelError
+from abhinaya.stream.front.numbering import Speech, SpeechItem
+from abhinaya.stream.hub.broker import Broker
+from abhinaya.stream.hub.publisher import Outgoing
+from abhinaya.stream.node.batching import Batcher
+from abhinaya.stream.node.worker import Adapter, Answer, load_model
+from abhinaya.stream.run.recorder import Ledger
+from abhinaya.stream.settings.config import Config, WorkerConfig
+from abhinaya.stream.settings.hosting import guests
+from abhinaya.stream.settings.vote import load_combiner
+from abhinaya.stream.sources.base import Source
+from abhinaya.stream.wire.messages import (
+    Activity,
+    Beat,
+    Cancel,
+    Event,
+    Hello,
+    Message,
+    Notice,
+    Ready,
+    Refused,
+    Seen,
+    Segment,
+    StreamEnded,
+    StreamInfo,
+    Subscribe,
+    Task,
+)
+
+FRONT: Final = "front"
+RECORDER: Final = b"recorder"
+RETRY_S: Final = 0.02
+"""How often the deciders look at the clock while all nodes are idle and a segment still waits."""
+
+
+@dataclass(slots=True)
+class LocalNode:
+    """The models of one node, and the tasks that it holds."""
+
+    ready: Ready
+    adapter: Adapter
+    batcher: Batcher
+
+
+def load_nodes(config: Config) -> list[LocalNode]:
+    """Load every model of a line-up, those that share a process together.
+
+    Raises:
+        ModelError: one of them cannot be loaded.
+
+    """
+    workers = _workers(config)
+    nodes = []
+    for service, worker in workers.items():
+        if worker.host:
+            continue
+        names = [service, *guests(config.voters, service)]
+        adapter = Adapter([load_model(name, workers[name]) for name in names])
+        ready = Ready(
+            node=f"{service}-0", incarnation="0", gives=adapter.gives, credits=2 * worker.max_batch
+        )
+        batcher = Batcher(worker.max_batch, to_samples(worker.max_padded_s), 0.0)
+        nodes.append(LocalNode(ready, adapter, batcher))
+    return nodes
+
+
+def _workers(config: Config) -> dict[str, WorkerConfig]:
+    own = {"asr": config.asr, "refiner": config.refiner}
+    return {name: worker for name, worker in own.items() if worker} | dict(config.voters)
+
+
+class Local:
+    """One run over one or several streams.
+
+    Args:
+        config: of the run.
+        nodes: loaded; one run at a time may use them.
+        infos: of the streams.
+
+    """
+
+    def __init__(
+        self, config: Config, nodes: Iterable[LocalNode], infos: Sequence[StreamInfo]
+    ) -> None:
+        self._broker = Broker(config, "local", load_combiner(config.vote))
+        self._nodes = {node.ready.node.encode(): node for node in nodes}
+        self._ledger = Ledger()
+        self._events: deque[Event | Activity] = deque()
+        self._open = len(infos)
+        """Streams that have not ended."""
+        for node in self._nodes.values():
+            node.batcher.clear()
+        self._deliver(
+            self._broker.from_sink(
+                time.monotonic(), RECORDER, Subscribe(sink="recorder", confirm=True)
+            )
+        )
+        for peer, node in self._nodes.items():
+            self._say(peer, node.ready)
+        self._say(
+            FRONT.encode(),
+            Hello(
+                front=FRONT,
+                incarnation="0",
+                streams=tuple(infos),
+                first_sequences=(0,) * len(infos),
+            ),
+        )
+
+    def feed(self, *items: SpeechItem) -> Iterator[Event | Activity]:
+        """Take the next items, each stream's in order; yield what is known after them."""
+        for item in items:
+            self._say(FRONT.encode(), item)
+        yield from self._settle()
+
+    def finish(self) -> Iterator[Event | Activity]:
+        """Yield what is left, after the end of every stream was fed."""
+        yield from self._settle()
+        while self._open:
+            time.sleep(RETRY_S)
+            self._tick()
+            yield from self._settle()
+
+    def _settle(self) -> Iterator[Event | Activity]:
+        """Let the nodes work until none holds a task."""
+        while True:
+            while self._events:
+                yield self._events.popleft()
+            busy = next((peer for peer, node in self._nodes.items() if node.batcher), None)
+            if busy is None:
+                return
+            self._work(busy)
+
+    def _work(self, peer: bytes) -> None:
+        node, begun = self._nodes[peer], time.monotonic()
+        batch = node.batcher.take(begun)
+        for results in node.adapter.run([task for _, task in batch]):
+            for place, answer in results.answers.items():
+                arrival, task = batch[place]
+                message = answer.message(
+                    task,
+                    results.service,
+                    1000 * (begun - arrival),
+                    1000 * results.run_s,
+                    len(results.answers),
+                )
+                self._say(peer, message)
+
+    def _tick(self) -> None:
+        """Let time pass: whoever is here is alive, however long the work of another took."""
+        now = time.monotonic()
+        for name in (FRONT, *(node.ready.node for node in self._nodes.values())):
+            self._say(name.encode(), Beat(name=name))
+        self._deliver(self._broker.tick(now))
+
+    def _say(self, peer: bytes, message: Message) -> None:
+        self._deliver(self._broker.from_worker(time.monotonic(), peer, message))
+
+    def _deliver(self, outgoing: Sequence[Outgoing]) -> None:
+        for item in outgoing:
+            message = item.message
+            if isinstance(message, Task):
+                self._nodes[item.peer].batcher.add(time.monotonic(), message)
+            elif isinstance(message, Cancel):
+                self._cancel(item.peer, message)
+            elif isinstance(message, Notice):
+                self._note(message)
+            elif isinstance(message, Refused):
+                raise ModelError(item.peer.decode(), f"was refused: {message.reason}")
+
+    def _cancel(self, peer: bytes, cancel: Cancel) -> None:
+        node = self._nodes[peer]
+        for task in node.batcher.cancel((cancel.stream, cancel.sequence), cancel.part):
+            for service in node.ready.gives:
+                if service.name in task.services:
+                    answer = Answer(failure="cancelled")
+                    self._say(peer, answer.message(task, service, 0.0, 0.0, 1))
+        if not cancel.part:
+            node.adapter.forget(cancel.stream, cancel.sequence)
+
+    def _note(self, notice: Notice) -> None:
+        event = self._ledger.admit(notice.event)
+        if event is not None:
+            self._events.append(event)
+        if isinstance(event, StreamEnded):
+            self._open -= 1
+        if notice.number:
+            seen = Seen(number=notice.number)
+            self._deliver(self._broker.from_sink(time.monotonic(), RECORDER, seen))
+
+
+def items_of(source: Source, speech: Speech) -> Iterator[SpeechItem]:
+    """Yield the items of a source; a live one is read by a thread of its own, and never waits.
+
+    Raises:
+        SourceError: the source broke off; everything before it was yielded.
+
+    """
+    if not source.live:
+        yield from speech.items()
+        return
+    found: queue.SimpleQueue[SpeechItem | AbhinayaError | None] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(speech, found), daemon=True).start()
+    while True:
+        waiting = [found.get()]
+        while not found.empty():
+            waiting.append(found.get())
+        for place, item in enumerate(waiting):
+            if item is None:
+                return
+            if isinstance(item, AbhinayaError):
+                raise item
+            partial = isinstance(item, Segment) and not item.final
+            if not (partial and _outdated(item, waiting[place + 1 :])):
+                yield item
+
+
+def _outdated(item: SpeechItem, later: Sequence[SpeechItem | AbhinayaError | None]) -> bool:
+    """Whether something newer of the same stream waits behind a partial."""
+    return any(
+        not isinstance(newer, AbhinayaError | Activity | None) and newer.stream == item.stream
+        for newer in later
+    )
+
+
+def _read(speech: Speech, found: queue.SimpleQueue[SpeechItem | AbhinayaError | None]) -> None:
+    try:
+        for item in speech.items():
+            found.put(item)
+        found.put(None)
+    except AbhinayaError as error:
+        found.put(error)
+    except Exception as error:  # an error of ours must not pass for the end of the input
+        found.put(AbhinayaError("the input", f"stopped on {type(error).__name__}: {error}"))

@@ -1,0 +1,1 @@
+"""Formats that a run writes at its end, and `abhinaya convert` at any time, from JSON lines."""

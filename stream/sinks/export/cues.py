@@ -1,0 +1,109 @@
+"""Text formats with a line or a cue for each segment: WebVTT, SubRip, RTTM, Audacity labels.
+
+A gap appears as a gap, never as silence. Records stand in the order of their start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import chain
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from abhinaya.models.labels import LABELS
+from abhinaya.stream.sinks.palette import COLOURS
+from abhinaya.stream.sinks.reader import segments
+from abhinaya.stream.sinks.rows import Lost, Segment, one_line
+
+LOST: Final = "not heard"
+MINIMUM_MS: Final = 1
+"""Of a cue: players refuse one that ends when it starts."""
+
+
+def vtt(source: Path, target: Path) -> None:
+    """Write WebVTT: cues with the stream as voice, and classes to colour the label by."""
+    colours = "".join(f"::cue(.{label}) {{ color: {COLOURS[label]} }}\n" for label in LABELS)
+    header = f"WEBVTT\n\nSTYLE\n{colours}\n"
+    _write(target, chain([header], map(_vtt_cue, segments(source))))
+
+
+def srt(source: Path, target: Path) -> None:
+    """Write SubRip."""
+    cues = enumerate(map(_srt_cue, segments(source)), start=1)
+    _write(target, (f"{number}\n{cue}" for number, cue in cues))
+
+
+def rttm(source: Path, target: Path) -> None:
+    """Write RTTM: the emotion where diarization has the speaker."""
+    _write(target, map(_rttm_line, segments(source)))
+
+
+def audacity(source: Path, target: Path) -> None:
+    """Write a label file of Audacity."""
+    _write(target, map(_audacity_line, segments(source)))
+
+
+def _write(target: Path, texts: Iterable[str]) -> None:
+    with target.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(texts)
+
+
+def _vtt_cue(row: Segment) -> str:
+    """Return a cue, whose identifier names the segment."""
+    start, end = _span_ms(row)
+    voice = f"<v {_escaped(one_line(row.stream)) or 'stream'}>"
+    if isinstance(row, Lost):
+        said = f"<i>[{LOST}: {_escaped(one_line(row.reason))}]</i>"
+    else:
+        said = f"<c.{row.label}>[{row.label}]</c> {_escaped(row.text)}".rstrip()
+    name = _escaped(one_line(f"{row.stream} {row.segment}"))
+    return f"{name}\n{_clock(start, '.')} --> {_clock(end, '.')}\n{voice}{said}\n\n"
+
+
+def _srt_cue(row: Segment) -> str:
+    """Return a cue without its number."""
+    start, end = _span_ms(row)
+    said = f"{one_line(row.stream)}: {_plain(row)}".replace("-->", "→")
+    return f"{_clock(start, ',')} --> {_clock(end, ',')}\n{said}\n\n"
+
+
+def _rttm_line(row: Segment) -> str:
+    """Return the ten fields; a gap is of the type NOSCORE."""
+    stream = _field(row.stream)
+    span = f"{row.start_s:.3f} {row.end_s - row.start_s:.3f}"
+    if isinstance(row, Lost):
+        return f"NOSCORE {stream} 1 {span} <NA> <NA> gap <NA> <NA>\n"
+    confidence = "<NA>" if row.confidence is None else f"{row.confidence:.4f}"
+    return f"SPEAKER {stream} 1 {span} <NA> <NA> {row.label} {confidence} <NA>\n"
+
+
+def _audacity_line(row: Segment) -> str:
+    """Return start and end in seconds, and text, separated by tabs."""
+    return f"{row.start_s:.6f}\t{row.end_s:.6f}\t{one_line(row.stream)}: {_plain(row)}\n"
+
+
+def _plain(row: Segment) -> str:
+    if isinstance(row, Lost):
+        return f"[{LOST}: {one_line(row.reason)}]"
+    return f"[{row.label}] {row.text}".rstrip()
+
+
+def _span_ms(row: Segment) -> tuple[int, int]:
+    start = round(1000 * row.start_s)
+    return start, max(round(1000 * row.end_s), start + MINIMUM_MS)
+
+
+def _clock(ms: int, point: str) -> str:
+    seconds, ms = divmod(ms, 1000)
+    minutes, seconds = divmod(seconds, 60)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{seconds:02}{point}{ms:03}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _field(text: str) -> str:
+    """Make a name one field: blanks and what stands for them become %20 and the like."""
+    return "".join(quote(c, safe="") if c.isspace() or c == "%" else c for c in text) or "stream"

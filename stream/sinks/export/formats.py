@@ -1,0 +1,85 @@
+"""Which format a file name asks for, and the export into it: the one table of suffixes."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from abhinaya.models.plugins import plugins
+from abhinaya.stream.errors import ConfigError
+from abhinaya.stream.sinks import plugin
+from abhinaya.stream.sinks.export import cues, parquet, table, textgrid
+from abhinaya.stream.sinks.files import replacing
+from abhinaya.stream.sinks.reader import read, row_of
+
+JSON_LINES: Final = ".jsonl"
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Write the same events, without what was provisional or cut off."""
+    with target.open("wb") as file:
+        for number, values in enumerate(read(source), start=1):
+            row_of(values, f"{source}, event {number}")
+            file.write(msgspec.json.encode(values) + b"\n")
+
+
+FORMATS: Final[Mapping[str, Callable[[Path, Path], None]]] = {
+    JSON_LINES: _copy,
+    ".csv": table.export,
+    ".vtt": cues.vtt,
+    ".srt": cues.srt,
+    ".rttm": cues.rttm,
+    ".txt": cues.audacity,
+    ".parquet": parquet.export,
+    ".TextGrid": textgrid.export,
+}
+"""By suffix: a function from a file of JSON lines to a new file."""
+
+SUFFIXES: Final = tuple(FORMATS)
+
+
+def format_of(path: Path) -> str:
+    """Return the suffix, as the table spells it, of the format that a name asks for.
+
+    Capitals do not matter. A pipe or a device without a suffix takes JSON lines.
+
+    Raises:
+        ConfigError: the suffix is unknown.
+
+    """
+    suffixes = (*SUFFIXES, *plugins("sinks"))
+    by_case = {suffix.lower(): suffix for suffix in suffixes}
+    wanted = path.suffix.lower()
+    if wanted in by_case:
+        return by_case[wanted]
+    if not wanted and path.exists() and not path.is_file():
+        return JSON_LINES
+    near = difflib.get_close_matches(wanted, by_case, n=1)
+    hint = f"did you mean {by_case[near[0]]}? " if near else ""
+    raise ConfigError(
+        str(path),
+        f"no format is called {path.suffix}" if wanted else "its name has no suffix",
+        f"{hint}The suffix chooses the format: {', '.join(suffixes)}",
+    )
+
+
+def export(source: Path, target: Path) -> None:
+    """Write the events of a JSON lines file in the format of the target's suffix, in one step.
+
+    Raises:
+        ConfigError: the suffix is unknown.
+        SourceError: the source cannot be read, or holds something else.
+        SinkError: the target cannot be written; an old file of that name stays.
+
+    """
+    suffix = format_of(target)
+    if suffix not in FORMATS:
+        plugin.export(source, target)
+        return
+    write = FORMATS[suffix]
+    with replacing(target) as new:
+        write(source, new)

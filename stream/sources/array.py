@@ -1,0 +1,84 @@
+"""Samples that are in memory already: one array, or an iterator of arrays."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from abhinaya.stream.clock import INT16_FULL_SCALE
+from abhinaya.stream.errors import SourceError
+from abhinaya.stream.sources.base import Block, Opened, Warn
+from abhinaya.stream.sources.condition import condition
+
+RATES = range(1_000, 768_001)
+
+
+def open_arrays(
+    arrays: Iterable[npt.NDArray[Any]],
+    rate: int,
+    name: str,
+    channels: Literal["mix", "split"],
+    warn: Warn,
+) -> Opened:
+    """Open `arrays`, each [n] or [n, channels], int16 or floating point in [-1, 1].
+
+    Raises:
+        SourceError: the rate or the first array is not usable; a later one raises it when read.
+
+    """
+    if rate not in RATES:
+        raise SourceError(
+            name, f"has a sample rate of {rate}", f"give one from {RATES[0]} to {RATES[-1]}"
+        )
+    iterator = iter(arrays)
+    first = [_samples(array, name) for array in _next(iterator, name)]
+    count = first[0].shape[1] if first else 1
+
+    def blocks() -> Iterator[Block]:
+        for samples in first:
+            yield Block(samples, rate, time.time())
+        while rest := _next(iterator, name):
+            samples = _samples(rest[0], name)
+            if samples.shape[1] != count:
+                reason = f"has an array of {samples.shape[1]} channels after one of {count}"
+                raise SourceError(name, reason, "give the same number in each")
+            yield Block(samples, rate, time.time())
+
+    return Opened(
+        channels=1 if channels == "mix" else count,
+        live=False,
+        description=f"{name}: samples, {rate} Hz",
+        start_unix_s=time.time(),
+        audio=condition(blocks(), channels, name, warn),
+        repeatable=False,
+    )
+
+
+def _next(iterator: Iterator[npt.NDArray[Any]], name: str) -> list[npt.NDArray[Any]]:
+    """Return the next array alone, or nothing at the end; an error of the caller is named."""
+    try:
+        return [next(iterator)]
+    except StopIteration:
+        return []
+    except Exception as error:
+        reason = f"broke off with {type(error).__name__}: {error}"
+        raise SourceError(name, reason, "mend the iterator") from error
+
+
+def _samples(array: npt.NDArray[Any], name: str) -> npt.NDArray[np.float32]:
+    """Return an array as float32 [n, channels] in [-1, 1]."""
+    array = np.asarray(array)
+    if array.ndim not in (1, 2) or (array.ndim == 2 and not 1 <= array.shape[1] <= 64):
+        remedy = "give [n] or [n, channels]; one of [channels, n] needs a transpose"
+        raise SourceError(name, f"has an array of shape {list(array.shape)}", remedy)
+    if array.dtype == np.int16:
+        samples = array.astype(np.float32) / INT16_FULL_SCALE
+    elif array.dtype.kind == "f":
+        samples = array.astype(np.float32)
+    else:
+        raise SourceError(name, f"has samples of type {array.dtype}", "give int16 or float32")
+    return samples if samples.ndim == 2 else samples[:, None]

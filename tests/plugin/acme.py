@@ -1,0 +1,91 @@
+"""What another package may add: two voters, a transcriber, a source and an output format."""
+
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from abhinaya.models.asr.base import Hearing, Transcription
+from abhinaya.models.base import Abstention, Ballot, Card, ballot
+from abhinaya.models.labels import LABELS
+from abhinaya.stream.sources.base import AudioChunk, InputConfig, Opened
+
+RATE = 16_000
+
+
+def card(model, labels=LABELS):
+    return Card(model=model, version="1", needs=frozenset({"audio"}), labels=labels, licence="MIT")
+
+
+class Loudness:
+    """Says angry of what is louder than `limit`, else neutral."""
+
+    def __init__(self, limit: float = 0.1):
+        self.limit = limit
+        self.card = card("loudness")
+
+    def vote(self, batch) -> list[Ballot | Abstention]:
+        loud = [float(np.abs(each.samples).max()) > self.limit for each in batch]
+        sure = {True: LABELS.index("angry"), False: LABELS.index("neutral")}
+        return [ballot(np.eye(len(LABELS))[sure[each]] * 0.9 + 0.0125) for each in loud]
+
+
+class Lost(Loudness):
+    """Raises at every segment."""
+
+    def vote(self, batch):
+        raise RuntimeError("acme's server is away")
+
+
+class Strange(Loudness):
+    """Announces a label that is not one of the eight."""
+
+    def __init__(self):
+        super().__init__()
+        self.card = card("strange", ("angry", "bored"))
+
+
+class Lengths:
+    """Writes how long each segment is."""
+
+    model, version, licence, noncommercial = "lengths", "1", "MIT", False
+    context_turns, stateful, incremental = 0, False, False
+
+    def transcribe(self, batch: list[Hearing]) -> list[Transcription]:
+        return [Transcription(text=f"{len(each.samples) / RATE:.1f} seconds") for each in batch]
+
+    def forget(self, stream: str, sequence: int) -> None:
+        pass
+
+
+def open_tone(config: InputConfig, warn) -> Opened:
+    """Open tone://NAME: speech of the package `acme`, here the demo's first words."""
+    from abhinaya.bench.demo import CALL
+    from abhinaya.stream.sources.opening import open_source
+
+    warn(f"{config.what}: plays four seconds")
+    source = open_source(InputConfig(str(CALL)))
+    samples = np.concatenate([chunk.samples for chunk in source.chunks()])[: 4 * RATE]
+    return Opened(
+        channels=1,
+        live=False,
+        description="tone",
+        start_unix_s=time.time(),
+        audio=iter([AudioChunk(samples, time.time())]),
+    )
+
+
+class Tally:
+    """Counts the labels of a run: one line a label."""
+
+    def __init__(self, path: Path):
+        self.path, self.counts = path, Counter()
+
+    def put(self, values, now_unix_s):
+        if values["type"] == "verdict" and values["final"]:
+            self.counts[values["label"]] += 1
+
+    def close(self):
+        lines = [f"{label} {count}\n" for label, count in self.counts.items()]
+        self.path.write_text("".join(lines))

@@ -1,0 +1,95 @@
+"""A package of somebody else adds a voter, a transcriber, a source and an output format."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from places import ROOT
+
+pytestmark = pytest.mark.processes
+
+
+SITE = ROOT / "tests" / "plugin"
+"""A folder as pip leaves it when it has installed that package."""
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(SITE)}
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "abhinaya.stream", *arguments],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+
+
+def profile(folder: Path, *voters: str) -> str:
+    file = folder / "acme.toml"
+    lines = ["[asr]", 'model = "lengths"']
+    for voter in voters:
+        lines += [f"[voters.{voter}]", f'model = "{voter}"']
+    file.write_text("\n".join(lines))
+    return str(file)
+
+
+def test_each_kind_of_plug_in_is_used_by_its_name(tmp_path: Path) -> None:
+    log, tally = tmp_path / "events.jsonl", tmp_path / "labels.tally"
+    done = run(
+        "tone://four-seconds", "--profile", profile(tmp_path, "loudness"),
+        "--output", str(log), "--output", str(tally),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "plays four seconds" in done.stdout + done.stderr
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    verdicts = [event for event in events if event["type"] == "verdict"]
+    assert verdicts
+    assert {v["votes"][0]["model"] for v in verdicts} == {"loudness"}
+    assert all(v["transcript"]["text"].endswith("seconds") for v in verdicts)
+    counts = Counter(v["label"] for v in verdicts)
+    assert tally.read_text() == "".join(f"{label} {n}\n" for label, n in counts.items())
+    again = tmp_path / "again.tally"
+    command = "import sys; from abhinaya.stream.commands.main import main; sys.exit(main())"
+    subprocess.run(
+        [sys.executable, "-c", command, "convert", str(log), str(again)],
+        env=ENVIRONMENT,
+        check=True,
+    )
+    assert again.read_text() == tally.read_text()
+
+
+@pytest.mark.parametrize(
+    ("voter", "said"),
+    [
+        ("broken", "plug-in 'broken' of acme-abhinaya"),
+        ("strange", "labels that are not among the eight: bored"),
+        ("lost", "acme's server is away"),
+    ],
+)
+def test_one_that_cannot_work_is_named_and_the_others_go_on(
+    tmp_path: Path, voter: str, said: str
+) -> None:
+    log = tmp_path / "events.jsonl"
+    done = run(
+        "tone://x", "--profile", profile(tmp_path, "loudness", voter),
+        "--output", str(log), "--set", "supervise.restarts=1",
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    events = [json.loads(line) for line in log.read_text().splitlines()]
+    verdicts = [event for event in events if event["type"] == "verdict"]
+    assert verdicts, done.stderr
+    assert all(v["votes"][0]["voter"] == "loudness" for v in verdicts)
+    assert said in done.stdout + done.stderr + json.dumps(verdicts)
+
+
+def test_a_name_that_is_nearly_a_plug_in_is_suggested(tmp_path: Path) -> None:
+    done = run("tone://x", "--profile", profile(tmp_path, "loudnes"))
+    assert "did you mean 'loudness'?" in done.stderr + done.stdout
+    done = run("tone://x", "--output", str(tmp_path / "x.taly"))
+    assert "did you mean .tally?" in done.stderr
