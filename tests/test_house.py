@@ -43,6 +43,7 @@ ORDER = (
 it that has no entry of its own."""
 
 UPWARDS = {
+    ("train/command.py", "train/data/clips.py"),
     ("models/inference.py", "models/published/voting_batch.py"),
     ("stream/sinks/lines.py", "stream/run/supervisor.py"),
     ("stream/sinks/live/stream.py", "stream/report/track.py"),
@@ -52,8 +53,6 @@ UPWARDS = {
 }
 """Imports that go up all the same: each is to be removed."""
 
-IN_A_CIRCLE = ("stream/settings/hosting.py", "stream/settings/config.py")
-"""The one import that closes a circle: to be removed."""
 
 MAX_LINES = 400
 LONGER = {
@@ -196,8 +195,6 @@ def test_no_import_goes_from_a_lower_room_to_a_higher_one(graph: dict[Path, set[
 
 def test_no_files_import_each_other(graph: dict[Path, set[Path]]) -> None:
     below = {name(path): set(map(name, others)) for path, others in graph.items()}
-    importer, imported = IN_A_CIRCLE
-    below.get(importer, set()).discard(imported)
     TopologicalSorter(below).prepare()  # raises where a circle is, and says which
 
 

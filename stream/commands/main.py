@@ -20,7 +20,7 @@ from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.hub import main as hub
 from abhinaya.stream.log import add_log_flags, open_log
 from abhinaya.stream.node import main as node
-from abhinaya.stream.settings import config as configuration
+from abhinaya.stream.settings import profile as profile_files
 from abhinaya.stream.settings.environment import add_line_up, load_line_up, trace_line_up
 from abhinaya.stream.settings.flags import describe_settings
 from abhinaya.stream.settings.show import as_toml
@@ -120,8 +120,8 @@ def _keys(arguments: list[str]) -> int:
 def _profiles(arguments: list[str]) -> int:
     """List the profiles of the package."""
     _parser("profiles", _profiles).parse_args(arguments)
-    for name in configuration.profiles():
-        run = configuration.load(name)
+    for name in profile_files.profiles():
+        run = profile_files.load(name)
         voters = ", ".join(f"{v} {w.model}" for v, w in run.voters.items())
         print(f"{name}: {voters}; transcripts by {run.asr.model if run.asr else 'nobody'}")
     return 0

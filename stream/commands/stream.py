@@ -23,7 +23,8 @@ from abhinaya.stream.errors import (
     SourceError,
 )
 from abhinaya.stream.log import add_log_flags, open_log
-from abhinaya.stream.run.monitor import Run, keep_logs, run_directory
+from abhinaya.stream.run.directory import keep_logs, run_directory
+from abhinaya.stream.run.monitor import Run
 from abhinaya.stream.run.plan import Plan, Remote
 from abhinaya.stream.settings.environment import add_line_up, load_line_up
 from abhinaya.stream.settings.rule_file import with_rules
