@@ -1,8 +1,10 @@
-# Two commands on a fresh machine: `make demo` and `make test`. Both make the environment first.
+# Two commands on a fresh machine: `make demo` and `make test`. Each installs what it needs into .venv:
+# the demo what the embedded profile runs on, tests and checks all the rest (torch too).
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CORE := $(VENV)/.core
 INSTALLED := $(VENV)/.installed
 # mypy does not see import hooks: it reads the folders through these links
 NAMESPACE := build/ns/abhinaya
@@ -11,7 +13,7 @@ SPREAD := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: demo test test-all check lint types bench clean
 
-demo: $(INSTALLED)
+demo: $(CORE)
 	$(BIN)/abhinaya-stream bench/demo/call.opus --channels split --channel-names agent,customer
 
 test: $(INSTALLED)
@@ -35,10 +37,18 @@ bench: $(INSTALLED)
 	$(BIN)/abhinaya bench latency --json build/bench/latency.json
 	$(BIN)/abhinaya bench throughput --json build/bench/throughput.json
 
-$(INSTALLED): pyproject.toml constraints.txt
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+$(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+
+$(CORE): $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) install --quiet --constraint constraints.txt --editable .
 	touch $@
+
+$(INSTALLED): $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(CORE) $@
 
 $(NAMESPACE):
 	mkdir -p $@
