@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from pathlib import Path
 import fakes
 import msgspec
 import pytest
+from packaging.requirements import Requirement
 from places import ROOT
 
 from abhinaya.stream.front.main import Assignment
@@ -211,6 +213,25 @@ def test_every_folder_with_python_files_is_packaged_and_no_other() -> None:
     assert set(setup["packages"]) == folders
     assert setup["packages"] == sorted(setup["packages"])
     assert setup["package-dir"] == {"abhinaya": "."}
+
+
+def plain(requirement: str) -> str:
+    """The name in the form that indexes compare; a version stays behind it."""
+    return re.sub(r"[-_.]+(?=[a-z])", "-", requirement.lower())
+
+
+def test_every_package_is_pinned_and_locked_with_hashes() -> None:
+    lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
+    pinned = {plain(line) for line in lines if not line.startswith("#")}
+    text = (ROOT / "requirements.lock").read_text("utf-8")
+    assert "://" not in text, "where a package is from is the reader's own choice"
+    locked = [plain(entry) for entry in re.findall(r"^[\w.-]+==[^\s;]+", text, re.M)]
+    assert set(locked) <= pinned, sorted(set(locked) - pinned)
+    assert len(re.findall(r"^[\w.-]+==.*\\\n +--hash=sha256:", text, re.M)) == len(locked)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    groups = (project["dependencies"], *project["optional-dependencies"].values())
+    wanted = {plain(Requirement(line).name) for group in groups for line in group}
+    assert wanted - {"abhinaya"} <= {entry.partition("==")[0] for entry in locked}
 
 
 def test_every_package_has_its_init() -> None:
