@@ -87,6 +87,7 @@ EXTRA_OF: Final = {
     "onnx": "train",
     "onnxscript": "train",
     "peft": "torch",
+    "psutil": "bench",
     "scipy": "train",
     "sklearn": "train",
     "tensorboard": "tensorboard",

@@ -18,6 +18,7 @@ from abhinaya.models.errors import naming_the_extra, near_miss
 from abhinaya.stream.commands.stream import guarded, keys_of
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.hub import main as hub
+from abhinaya.stream.log import add_log_flags, open_log
 from abhinaya.stream.node import main as node
 from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.settings.environment import add_line_up, load_line_up, trace_line_up
@@ -83,6 +84,7 @@ def _hub(arguments: list[str]) -> int:
     parser.add_argument("endpoint", help="tcp://ADDRESS:PORT or ipc://DIRECTORY")
     _add_common(parser)
     args = parser.parse_args(arguments)
+    open_log(args, "hub")
     run, keys = load_line_up(args), keys_of(args.keys, "hub")
     return run_alone(lambda stop: hub.serve(run, args.endpoint, stop, keys))
 
@@ -95,6 +97,7 @@ def _node(arguments: list[str]) -> int:
     parser.add_argument("--name", help="name of this node (default: service, host and process)")
     _add_common(parser)
     args = parser.parse_args(arguments)
+    open_log(args, args.service)
     run = load_line_up(args)
     name = args.name or f"{args.service}-{os.uname().nodename}-{os.getpid()}"
     keys = keys_of(args.keys, args.key_name)
@@ -176,5 +179,6 @@ def _parser(name: str, command: Callable[[list[str]], int]) -> Parser:
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     add_line_up(parser)
+    add_log_flags(parser)
     parser.add_argument("--keys", type=Path, metavar="DIRECTORY", help="CURVE keys")
     parser.add_argument("--key-name", default="client", help="which of them is this machine's")

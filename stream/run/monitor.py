@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import os
 import shutil
@@ -46,6 +47,7 @@ from abhinaya.stream.wire.messages import (
     StreamStarted,
 )
 
+_LOG = logging.getLogger("abhinaya.run")
 HUB = "hub"
 POLL_S = 0.05
 
@@ -287,7 +289,9 @@ class Run:
     def _mourn(self, death: Death) -> None:
         if death.error is None:
             return
-        self._observer.trouble(f"{death.error}" + ("" if death.final else "; starting it again"))
+        text = f"{death.error}" + ("" if death.final else "; starting it again")
+        self._observer.trouble(text)
+        _LOG.error("%s: %s", death.name, text)
         if death.name == HUB:
             if death.final:
                 raise death.error
@@ -384,3 +388,14 @@ def run_directory() -> Iterator[Path]:
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def keep_logs(directory: Path) -> Path | None:
+    """Copy what the processes of a run have written to a folder that stays; None if nothing."""
+    logs = [path for path in directory.glob("*.log") if path.stat().st_size]
+    if not logs:
+        return None
+    kept = Path(tempfile.mkdtemp(prefix="abhinaya-logs-"))
+    for path in logs:
+        shutil.copy(path, kept)
+    return kept

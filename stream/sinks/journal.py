@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abhinaya.stream.settings.rules import Alert
 from abhinaya.stream.sinks import render
+from abhinaya.stream.sinks.rows import clean
 from abhinaya.stream.sinks.screen import Screen
 from abhinaya.stream.sinks.summary import Summary
 from abhinaya.stream.wire.messages import (
@@ -88,14 +89,14 @@ class Journal:
         if self._screen.can_change:
             self._screen.print(*render.wrap_note(text, self._screen.width))
         else:
-            self._screen.print(f"# {render.clean(text)}")
+            self._screen.print(f"# {clean(text)}")
 
     def warn(self, text: str) -> None:
         """Tell something that people should look at."""
         if self._screen.can_change:
             self._screen.print(*render.wrap_note(text, self._screen.width, render.ALERT, "!"))
         else:
-            self._screen.print(f"! {render.clean(text)}")
+            self._screen.print(f"! {clean(text)}")
 
     def _introduce(self, node: NodeUp) -> None:
         who = (node.service, node.model, node.version)

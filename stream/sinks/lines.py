@@ -12,6 +12,7 @@ from abhinaya.stream.run.supervisor import Stage
 from abhinaya.stream.settings.rules import Alert
 from abhinaya.stream.sinks import render
 from abhinaya.stream.sinks.journal import Journal
+from abhinaya.stream.sinks.rows import clean
 from abhinaya.stream.sinks.screen import Screen
 from abhinaya.stream.wire.messages import Event, Gap, Status, StreamStarted, Verdict
 
@@ -113,6 +114,6 @@ class Lines:
         if not self.screen.can_change or self._closed or text == self._shown:
             return
         self._shown = text
-        line = Text(f"  {render.clean(text)}", style=render.QUIET, no_wrap=True)
+        line = Text(f"  {clean(text)}", style=render.QUIET, no_wrap=True)
         line.truncate(max(1, self.screen.width - 1), overflow="ellipsis")
         self.screen.below(line)

@@ -18,6 +18,7 @@ from abhinaya.stream.clock import to_seconds
 from abhinaya.stream.settings.rules import Alert
 from abhinaya.stream.sinks.events import latency_ms
 from abhinaya.stream.sinks.palette import COLOURS
+from abhinaya.stream.sinks.rows import clean
 from abhinaya.stream.sinks.summary import StreamSummary, Summary
 from abhinaya.stream.wire.messages import Gap, Verdict, Vote
 
@@ -39,11 +40,6 @@ def clock(samples: int) -> str:
     minutes, tenths = divmod(tenths, 600)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{tenths // 10:02}.{tenths % 10}"
-
-
-def clean(text: str) -> str:
-    """Make text safe for a terminal: what cannot be printed becomes a space."""
-    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def fit(text: str, cells: int) -> str:

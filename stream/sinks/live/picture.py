@@ -23,7 +23,8 @@ from abhinaya.stream.sinks.live.row import Picture, Row, style
 from abhinaya.stream.sinks.live.stream import StreamState
 from abhinaya.stream.sinks.live.timeline import ruler, step_for
 from abhinaya.stream.sinks.palette import COLOURS, LETTERS
-from abhinaya.stream.sinks.render import ALERT, QUIET, clean, count, told
+from abhinaya.stream.sinks.render import ALERT, QUIET, count, told
+from abhinaya.stream.sinks.rows import clean
 
 ROOMY: Final = 8
 """Rows from which on there is a ruler and a second line below."""

@@ -11,7 +11,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.segment import Segment
 from rich.style import Style
 
-from abhinaya.stream.sinks.render import clean
+from abhinaya.stream.sinks.rows import clean
 
 PLAIN: Final = Style.null()
 

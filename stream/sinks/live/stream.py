@@ -6,8 +6,8 @@ from collections import deque
 from typing import Final, NamedTuple
 
 from abhinaya.stream.clock import SAMPLE_RATE, to_seconds
-from abhinaya.stream.report.track import Change, Track
 from abhinaya.stream.sinks.rows import Decided
+from abhinaya.stream.sinks.track import Change, Track
 from abhinaya.stream.wire.messages import Activity, Gap, StreamEnded, StreamInfo, Verdict
 
 SPANS: Final = 512

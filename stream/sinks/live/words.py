@@ -10,7 +10,8 @@ from rich.style import Style
 
 from abhinaya.stream.sinks.live.row import PLAIN, Row, style
 from abhinaya.stream.sinks.live.stream import StreamState
-from abhinaya.stream.sinks.render import QUIET, clean
+from abhinaya.stream.sinks.render import QUIET
+from abhinaya.stream.sinks.rows import clean
 from abhinaya.stream.wire.messages import Transcript, Verdict
 
 UNSTABLE: Final = "dim italic"

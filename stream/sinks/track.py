@@ -1,9 +1,4 @@
-"""A calmer track of labels: one odd segment does not change the mood of a call.
-
-Each segment is evidence for its label: its seconds, weighted with the share of votes for it.
-Evidence fades while other speech comes, and the track changes only when another label has clearly
-more of it than the label held: that is the hysteresis.
-"""
+"""A calmer track of labels: one odd segment does not change the mood of a call."""
 
 from __future__ import annotations
 
@@ -20,8 +15,6 @@ MARGIN: Final = 1.5
 """How many times the evidence of the label held another must have."""
 ENOUGH_S: Final = 3.0
 """Weighted seconds of speech that the first label needs."""
-CHANGES: Final = 10_000
-"""Change points that are kept; the oldest go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,18 +30,16 @@ class Change:
 class Track:
     """The smoothed label of one stream, from its segments in the order of their start.
 
-    Args:
-        fade_s: seconds of speech after which evidence counts 1/e.
-        margin: how many times the evidence of the label held another must have.
-
+    Each segment is evidence for its label: its seconds, weighted with the agreement. Evidence fades
+    while other speech comes, and the track changes only when another label has clearly more of it
+    than the label held: that is the hysteresis.
     """
 
-    def __init__(self, fade_s: float = FADE_S, margin: float = MARGIN) -> None:
-        self._fade_s = fade_s
+    def __init__(self, margin: float = MARGIN) -> None:
         self._margin = margin
         self._evidence: dict[str, float] = {}
         self._since: dict[str, float] = {}
-        """Where each other label was first heard after the label held was last heard."""
+        """Where each other label came up after the last segment with the label held."""
         self.label = UNKNOWN
         self.changes: list[Change] = []
 
@@ -57,7 +48,7 @@ class Track:
         if not isinstance(row, Decided) or not row.final or row.label == UNKNOWN:
             return
         length_s = row.end_s - row.start_s
-        fading = math.exp(-length_s / self._fade_s)
+        fading = math.exp(-length_s / FADE_S)
         self._evidence = {label: fading * e for label, e in self._evidence.items()}
         weight = row.agreement if row.agreement is not None else 1.0
         now = self._evidence.get(row.label, 0.0) + weight * length_s
@@ -69,6 +60,5 @@ class Track:
         held = self._evidence.get(self.label, 0.0)
         if now > max(self._margin * held, ENOUGH_S if self.label == UNKNOWN else 0.0):
             self.changes.append(Change(self._since[row.label], self.label, row.label))
-            del self.changes[:-CHANGES]
             self.label = row.label
             self._since.clear()
