@@ -21,7 +21,7 @@ import zmq
 
 from abhinaya.stream.clock import to_samples
 from abhinaya.stream.errors import ModelError
-from abhinaya.stream.hub.dispatch_state import Key
+from abhinaya.stream.hub.segments import Key
 from abhinaya.stream.node.batching import Batcher
 from abhinaya.stream.node.worker import Adapter, Answer, Results, load_model
 from abhinaya.stream.settings import config as configuration

@@ -34,10 +34,10 @@ from abhinaya.stream.wire.messages import (
     Hello,
     Message,
     Notice,
-    Provisional,
     Ready,
     Refused,
     Seen,
+    Segment,
     StreamEnded,
     StreamInfo,
     Subscribe,
@@ -227,15 +227,16 @@ def items_of(source: Source, speech: Speech) -> Iterator[SpeechItem]:
                 return
             if isinstance(item, AbhinayaError):
                 raise item
-            if not (isinstance(item, Provisional) and _outdated(item, waiting[place + 1 :])):
+            partial = isinstance(item, Segment) and not item.final
+            if not (partial and _outdated(item, waiting[place + 1 :])):
                 yield item
 
 
-def _outdated(part: Provisional, later: Sequence[SpeechItem | AbhinayaError | None]) -> bool:
-    """Whether something newer of the same stream waits behind a part."""
+def _outdated(item: SpeechItem, later: Sequence[SpeechItem | AbhinayaError | None]) -> bool:
+    """Whether something newer of the same stream waits behind a partial."""
     return any(
-        not isinstance(item, AbhinayaError | Activity | None) and item.stream == part.stream
-        for item in later
+        not isinstance(newer, AbhinayaError | Activity | None) and newer.stream == item.stream
+        for newer in later
     )
 
 
