@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from abhinaya.models.command_line import Parser, version
-from abhinaya.models.errors import near_miss
+from abhinaya.models.errors import naming_the_extra, near_miss
 from abhinaya.stream.commands.stream import guarded, keys_of
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.hub import main as hub
@@ -72,8 +72,9 @@ def _run(arguments: list[str]) -> int:
     if name in own:
         return own[name](rest)
     if name in others:
-        command: Callable[[Sequence[str]], int] = others[name].load()
-        return command(rest)
+        with naming_the_extra(f"abhinaya {name}"):
+            command: Callable[[Sequence[str]], int] = others[name].load()
+            return command(rest)
     raise ConfigError(f"command {name!r}", "unknown", near_miss(name, {*own, *others}))
 
 

@@ -11,6 +11,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from abhinaya.models.command_line import Parser, version
+from abhinaya.models.errors import MissingPackageError
 from abhinaya.stream.commands.inputs import add_inputs, open_feeds, read_inputs
 from abhinaya.stream.errors import (
     EXIT_INTERRUPTED,
@@ -64,6 +65,9 @@ def guarded(program: str, body: Callable[[], int]) -> int:
     except AbhinayaError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return error.exit_code
+    except MissingPackageError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return ModelError.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # whoever read our output has gone, as `| head` does
