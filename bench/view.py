@@ -31,6 +31,7 @@ from abhinaya.stream.errors import ProcessError, SinkError
 from abhinaya.stream.run.monitor import POLL_S
 from abhinaya.stream.run.plan import Input
 from abhinaya.stream.settings import config as configuration
+from abhinaya.stream.settings import profile as profile_files
 from abhinaya.stream.sinks.base import tell
 from abhinaya.stream.sinks.live.board import Board
 from abhinaya.stream.sinks.live.picture import picture
@@ -105,7 +106,7 @@ def listen() -> list[Told]:
     """
     call = InputConfig(str(CALL), channels="split", channel_names=CHANNELS, realtime=True)
     recorded = _Recorded()
-    play_inputs(configuration.load(configuration.EMBEDDED), [Input("call", call)], [recorded])
+    play_inputs(profile_files.load(configuration.EMBEDDED), [Input("call", call)], [recorded])
     return recorded.told
 
 
