@@ -13,7 +13,7 @@ from typing import BinaryIO, Final
 from abhinaya.stream.errors import AbhinayaError, ProcessError, SourceError
 from abhinaya.stream.feeds.parse import Episode, parse_feed
 from abhinaya.stream.feeds.store import Folders, Record, make, passing_folder
-from abhinaya.stream.settings.network import FeedConfig, NetworkConfig
+from abhinaya.stream.settings.config import FeedConfig, NetworkConfig
 from abhinaya.stream.sources.address import shown
 from abhinaya.stream.sources.base import InputConfig
 from abhinaya.stream.sources.network import check_audio

@@ -25,7 +25,7 @@ from abhinaya.stream.errors import ConfigError, SinkError, SourceError
 from abhinaya.stream.feeds.follow import Feeds, Wish, download
 from abhinaya.stream.feeds.parse import Episode, parse_feed
 from abhinaya.stream.feeds.store import Folders, Record, passing_folder
-from abhinaya.stream.settings.network import FeedConfig, NetworkConfig
+from abhinaya.stream.settings.config import FeedConfig, NetworkConfig
 from abhinaya.stream.sources.base import InputConfig
 from abhinaya.stream.sources.web import Web
 
