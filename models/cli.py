@@ -25,6 +25,7 @@ from typing import Any, Final
 from abhinaya.models import registry
 from abhinaya.models.base import Abstention, Card, Voter
 from abhinaya.models.catalogue import CATALOGUE, Entry
+from abhinaya.models.command_line import Parser
 from abhinaya.models.errors import ModelError, OptionsError, RunError
 
 EXIT_OK: Final = 0
@@ -55,10 +56,8 @@ def _fail(line: str, code: int) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="abhinaya models",
-        description="The models that can vote: what there is, getting it, trying it out.",
-    )
+    about = "The models that can vote: what there is, getting it, trying it out."
+    parser = Parser("abhinaya models", about)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(command: Callable[[argparse.Namespace], None], name: str) -> argparse.ArgumentParser:

@@ -6,14 +6,20 @@ packages add theirs as plug-ins (`plugins.py`).
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 from abhinaya.models.base import Voter
-from abhinaya.models.errors import LabelsError, OptionsError, RunError, listed
+from abhinaya.models.errors import (
+    LabelsError,
+    OptionsError,
+    RunError,
+    listed,
+    naming_the_extra,
+    near_miss,
+)
 from abhinaya.models.labels import LABELS
 from abhinaya.models.plugins import load_plugin, plugins
 
@@ -49,10 +55,15 @@ def load(name: str, options: Mapping[str, Any] | None = None) -> Voter:
     Raises:
         UnknownModelError: no model has this name.
         OptionsError: the model has no such option, or one is missing.
-        ModelError: its checkpoint cannot be loaded, or the device has no memory for it.
+        ModelError: its checkpoint cannot be loaded, the device has no memory for it, or a package
+            that it needs is not installed.
 
     """
-    options = dict(options or {})
+    with naming_the_extra(f"model {name!r}"):
+        return _load(name, dict(options or {}))
+
+
+def _load(name: str, options: dict[str, Any]) -> Voter:
     if name in MODELS:
         module, attribute = MODELS[name]
         factory = getattr(importlib.import_module(module), attribute)
@@ -100,20 +111,18 @@ def unknown(name: str) -> UnknownModelError:
             f"the model {name!r} is no longer here: {REPLACED[name]!r} took its place; write that "
             "in the profile, without the options of the old one"
         )
-    known = sorted({*MODELS, *plugins("voters")})
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-    return UnknownModelError(f"no model is called {name!r}; {hint}")
+    known = {*MODELS, *plugins("voters")}
+    return UnknownModelError(f"no model is called {name!r}; {near_miss(name, known)}")
 
 
 def _check_options(name: str, factory: Callable[..., object], options: dict[str, Any]) -> None:
     known = inspect.signature(factory).parameters
     if unknown := sorted(options.keys() - known.keys()):
-        near = difflib.get_close_matches(unknown[0], known, n=1)
+        remedy = near_miss(unknown[0], known)
         raise OptionsError(
             f"model {name!r}",
             f"it has no option {', '.join(map(repr, unknown))}",
-            f"Did you mean {near[0]!r}?" if near else f"Its options are {', '.join(known)}",
+            remedy[0].upper() + remedy[1:],
         )
     needed = {key for key, option in known.items() if option.default is option.empty}
     if absent := sorted(needed - options.keys()):

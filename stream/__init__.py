@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from abhinaya.stream.api import Monitor
 
-__all__ = ["Monitor"]
+    __version__: str
+
+__all__ = ["Monitor", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
@@ -19,4 +21,8 @@ def __getattr__(name: str) -> Any:
         from abhinaya.stream.api import Monitor
 
         return Monitor
+    if name == "__version__":
+        from abhinaya.models.command_line import version
+
+        return version()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,8 +15,8 @@ from output_fakes import CALL, NOW
 from praatio import textgrid
 from pyannote.database.util import load_rttm
 
-from abhinaya.stream.sinks import open_sinks
 from abhinaya.stream.sinks.base import tell
+from abhinaya.stream.sinks.open import open_sinks
 
 
 def written(path, events=CALL):

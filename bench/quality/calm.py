@@ -14,8 +14,7 @@ from abhinaya.bench.quality.source import NEUTRAL, REMEDY, WARM_S, Source
 from abhinaya.bench.vad import read_rttm
 from abhinaya.stream.clock import to_samples, to_seconds
 from abhinaya.stream.errors import ConfigError
-from abhinaya.train.data.clips import DataError
-from abhinaya.train.data.readers import read_readers
+from abhinaya.train.data.clips import DataError, read_readers
 
 VOICE: Final = 7
 """Column of RTTM that names the speaker."""

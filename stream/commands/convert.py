@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from abhinaya.models.command_line import Parser
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.sinks.export.formats import JSON_LINES, SUFFIXES, export, format_of
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; return the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="abhinaya convert",
         description="Convert the JSON lines of a run into another format.",
         epilog=f"the suffix of OUT chooses the format: {', '.join(SUFFIXES)}",

@@ -9,20 +9,23 @@ import argparse
 import importlib.metadata
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from abhinaya.stream.commands.stream import guarded
+from abhinaya.models.command_line import Parser, version
+from abhinaya.models.errors import naming_the_extra, near_miss
+from abhinaya.stream.commands.stream import guarded, keys_of
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.hub import main as hub
+from abhinaya.stream.log import add_log_flags, open_log
 from abhinaya.stream.node import main as node
-from abhinaya.stream.settings import config as configuration
+from abhinaya.stream.settings import profile as profile_files
 from abhinaya.stream.settings.environment import add_line_up, load_line_up, trace_line_up
 from abhinaya.stream.settings.flags import describe_settings
 from abhinaya.stream.settings.show import as_toml
 from abhinaya.stream.wire.child import run_alone
-from abhinaya.stream.wire.sockets import Keys, make_keys
+from abhinaya.stream.wire.sockets import make_keys
 
 GROUP: Final = "abhinaya.commands"
 
@@ -43,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    own = {
+    own: dict[str, Callable[[list[str]], int]] = {
         "hub": _hub,
         "node": _node,
         "keys": _keys,
@@ -56,24 +59,23 @@ def _run(arguments: list[str]) -> int:
         "transcribe": _transcribe,
     }
     others = {e.name: e for e in importlib.metadata.entry_points(group=GROUP)}
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print("usage: abhinaya COMMAND ...\n")
-        for name in sorted({*own, *others}):
-            print(f"  {name:12} {_about(own, name)}")
-        return 0 if arguments else ConfigError.exit_code
-    name, rest = arguments[0], arguments[1:]
+    name, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
+    if name == "--version":
+        print(f"abhinaya {version()}")
+        return 0
+    if name in ("", "-h", "--help"):
+        print("usage: abhinaya COMMAND ...\n       abhinaya --version\n")
+        abouts = OTHERS | {n: (command.__doc__ or "").rstrip(".") for n, command in own.items()}
+        for known in sorted({*own, *others}):
+            print(f"  {known:12} {abouts.get(known, '')}")
+        return 0 if name else ConfigError.exit_code
     if name in own:
         return own[name](rest)
     if name in others:
-        command: Callable[[Sequence[str]], int] = others[name].load()
-        return command(rest)
-    raise ConfigError(f"abhinaya {name}", "is no command", "see `abhinaya --help`")
-
-
-def _about(own: Mapping[str, Callable[[list[str]], int]], name: str) -> str:
-    if name in own:
-        return (own[name].__doc__ or "").rstrip(".")
-    return OTHERS.get(name, "")
+        with naming_the_extra(f"abhinaya {name}"):
+            command: Callable[[Sequence[str]], int] = others[name].load()
+            return command(rest)
+    raise ConfigError(f"command {name!r}", "unknown", near_miss(name, {*own, *others}))
 
 
 def _hub(arguments: list[str]) -> int:
@@ -82,7 +84,8 @@ def _hub(arguments: list[str]) -> int:
     parser.add_argument("endpoint", help="tcp://ADDRESS:PORT or ipc://DIRECTORY")
     _add_common(parser)
     args = parser.parse_args(arguments)
-    run, keys = _load(args), _keys_of(args, "hub")
+    open_log(args, "hub")
+    run, keys = load_line_up(args), keys_of(args.keys, "hub")
     return run_alone(lambda stop: hub.serve(run, args.endpoint, stop, keys))
 
 
@@ -94,9 +97,10 @@ def _node(arguments: list[str]) -> int:
     parser.add_argument("--name", help="name of this node (default: service, host and process)")
     _add_common(parser)
     args = parser.parse_args(arguments)
-    run = _load(args)
+    open_log(args, args.service)
+    run = load_line_up(args)
     name = args.name or f"{args.service}-{os.uname().nodename}-{os.getpid()}"
-    keys = _keys_of(args, args.key_name)
+    keys = keys_of(args.keys, args.key_name)
     return run_alone(lambda stop: node.serve(run, name, args.service, args.endpoint, stop, keys))
 
 
@@ -117,8 +121,8 @@ def _keys(arguments: list[str]) -> int:
 def _profiles(arguments: list[str]) -> int:
     """List the profiles of the package."""
     _parser("profiles", _profiles).parse_args(arguments)
-    for name in configuration.profiles():
-        run = configuration.load(name)
+    for name in profile_files.profiles():
+        run = profile_files.load(name)
         voters = ", ".join(f"{v} {w.model}" for v, w in run.voters.items())
         print(f"{name}: {voters}; transcripts by {run.asr.model if run.asr else 'nobody'}")
     return 0
@@ -164,24 +168,17 @@ def _show_config(arguments: list[str]) -> int:
 
 def _doctor(arguments: list[str]) -> int:
     """Say what this machine lacks for a profile, and what to do about it."""
-    from abhinaya.stream.commands.doctor.command import main as doctor
+    from abhinaya.stream.commands.doctor import main as doctor
 
     return doctor(arguments)
 
 
-def _parser(name: str, command: Callable[[list[str]], int]) -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(prog=f"abhinaya {name}", description=command.__doc__)
+def _parser(name: str, command: Callable[[list[str]], int]) -> Parser:
+    return Parser(f"abhinaya {name}", command.__doc__)
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     add_line_up(parser)
+    add_log_flags(parser)
     parser.add_argument("--keys", type=Path, metavar="DIRECTORY", help="CURVE keys")
     parser.add_argument("--key-name", default="client", help="which of them is this machine's")
-
-
-def _load(args: argparse.Namespace) -> configuration.Config:
-    return load_line_up(args)
-
-
-def _keys_of(args: argparse.Namespace, name: str) -> Keys | None:
-    return Keys(args.keys, name) if args.keys else None

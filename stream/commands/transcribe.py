@@ -13,7 +13,6 @@ A recording that cannot be read is an `error` line and does not stop the others.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import math
 import sys
@@ -25,6 +24,7 @@ from typing import Any, Final
 import msgspec
 
 from abhinaya.models.asr.base import Hearing, Transcriber, Transcription
+from abhinaya.models.command_line import Parser
 from abhinaya.stream.clock import to_samples, to_seconds
 from abhinaya.stream.commands.stream import guarded
 from abhinaya.stream.errors import ConfigError, SourceError
@@ -61,9 +61,7 @@ class Text:
 
 def main(arguments: Sequence[str]) -> int:
     """Transcribe; give the exit code: that of the last recording that could not be read, or 0."""
-    parser = argparse.ArgumentParser(
-        prog="abhinaya transcribe", description="Write down what was said, one JSON object a line."
-    )
+    parser = Parser("abhinaya transcribe", "Write down what was said, one JSON object a line.")
     parser.add_argument("inputs", nargs="*", metavar="FILE", help="recordings of any format")
     parser.add_argument(
         "--requests",

@@ -30,6 +30,7 @@ def test_children_are_found_and_named_as_the_supervisor_named_them():
     assert process_name(child.pid) == ""
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_the_command_is_timed_and_weighed():
     done = measure([CALL], [])

@@ -122,6 +122,7 @@ def test_compiled_code_equals_plain_code(caplog) -> None:
     assert not [r for r in caplog.records if r.name == inference.__name__], "it compiles"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("voter", ["S1", "T2", "S2"])
 def test_a_compiled_voter_votes_as_before(voter, files, segments, caplog, monkeypatch) -> None:
     """As far as torch reads its code: compiling all of it would take a minute."""

@@ -14,9 +14,7 @@ from abhinaya.train.data.clips import Clip, DataError
 def read_audio(path: Path | str) -> FloatArray:
     """All samples [n] of a file, 16 kHz mono, in [-1, 1].
 
-    Raises:
-        DataError: the file is missing, is no audio, or is empty.
-
+    Raises DataError: the file is missing, is no audio, or is empty.
     """
     try:
         with av.open(str(path)) as container:
@@ -37,9 +35,7 @@ def read_audio(path: Path | str) -> FloatArray:
 def read_clip(root: Path, clip: Clip) -> FloatArray:
     """Read the samples [n] of a clip below `root`: its part of the file, or all of it.
 
-    Raises:
-        DataError: the file cannot be read, or ends before the clip begins.
-
+    Raises DataError: the file cannot be read, or ends before the clip begins.
     """
     samples = read_audio(root / clip.path)
     start = round((clip.start_s or 0.0) * SAMPLE_RATE)
@@ -52,9 +48,7 @@ def read_clip(root: Path, clip: Clip) -> FloatArray:
 def duration_s(path: Path) -> float:
     """Seconds that the header of a file promises, without decoding it; 0 if it does not say.
 
-    Raises:
-        DataError: the file is missing or is no audio.
-
+    Raises DataError: the file is missing or is no audio.
     """
     try:
         with av.open(str(path)) as container:

@@ -117,9 +117,7 @@ def telephone(samples: FloatArray) -> FloatArray:
 def through_codec(samples: FloatArray, codec: Codec, bits_per_s: int) -> FloatArray:
     """Give samples [n] encoded and decoded again, as long as before.
 
-    Raises:
-        DataError: this build of FFmpeg has no such codec, or the rate is beyond it.
-
+    Raises DataError: this build of FFmpeg has no such codec, or the rate is beyond it.
     """
     packed = io.BytesIO()
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,13 +41,6 @@ class Finding:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
-    digest: str = ""
-    rate: int = 0
-    fault: str = ""
-
-
 def check(manifest: Manifest, rate: int | None = None, workers: int = 2) -> list[Finding]:
     """Look at every file: is it there, does it decode, is it unique; and at speakers and labels.
 
@@ -57,84 +50,82 @@ def check(manifest: Manifest, rate: int | None = None, workers: int = 2) -> list
         workers: threads that read files.
 
     """
-    found = list(torn_speakers(manifest.clips))
+    found = list(torn_speakers((clip.split, clip) for clip in manifest.clips))
     found += _labels(manifest.clips)
     spoken = [clip for clip in manifest.clips if clip.path]
-    files: dict[str, _File] = {}
     paths = sorted({clip.path for clip in spoken})
     with ThreadPoolExecutor(workers) as pool:
-        looked = pool.map(_look, [manifest.root / p for p in paths])
-        files.update(zip(paths, looked, strict=True))
+        looked = pool.map(_look, [manifest.root / path for path in paths])
+        files = dict(zip(paths, looked, strict=True))
     first: dict[tuple[str, float | None], str] = {}
     for clip in spoken:
-        file = files[clip.path]
-        if not file.digest:
+        digest, hz, fault = files[clip.path]
+        if not digest:
             found.append(Finding("missing", clip.id, clip.path))
             continue
-        if file.fault:
-            found.append(Finding("corrupt", clip.id, file.fault))
-        elif rate is not None and file.rate != rate:
-            found.append(Finding("rate", clip.id, f"{file.rate} Hz instead of {rate} Hz"))
-        same = first.setdefault((file.digest, clip.start_s), clip.id)
+        if fault:
+            found.append(Finding("corrupt", clip.id, fault))
+        elif rate is not None and hz != rate:
+            found.append(Finding("rate", clip.id, f"{hz} Hz instead of {rate} Hz"))
+        same = first.setdefault((digest, clip.start_s), clip.id)
         if same != clip.id:
             found.append(Finding("duplicate", clip.id, f"the same as {same}"))
     return found
 
 
-def require(manifest: Manifest, findings: Sequence[Finding], share: float) -> None:
-    """Stop if more than `share` of the clips with audio are missing or corrupt.
-
-    Raises:
-        DataError: they are; it names the first ones. Or `share` is no share.
-
-    """
-    if not 0.0 <= share <= 1.0:
-        raise DataError(f"--max-missing {share}: is no share; give 0 to 1")
-    lost = [f for f in findings if f.kind in ("missing", "corrupt")]
-    spoken = sum(bool(clip.path) for clip in manifest.clips)
-    if spoken and len(lost) / spoken > share:
-        raise DataError(
-            f"{manifest.root}: {len(lost)} of {spoken} audio files are missing or corrupt, more "
-            f"than the {share:.1%} allowed: {', '.join(f.detail for f in lost[:3])}; fetch them, "
-            "give the right folder with --root, or allow more with --max-missing"
-        )
-
-
-def _look(path: Path) -> _File:
+def _look(path: Path) -> tuple[str, int, str]:
+    """Return SHA-256, Hz and the fault of a file; no SHA-256 if it is missing."""
     if not path.is_file():
-        return _File()
+        return "", 0, ""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     try:
         with av.open(str(path)) as container:
             rate = container.streams.audio[0].rate
         read_audio(path)
     except (DataError, av.FFmpegError, IndexError, OSError) as error:
-        return _File(digest, fault=str(error))
-    return _File(digest, rate)
+        return digest, 0, str(error)
+    return digest, rate, ""
 
 
-def torn_speakers(clips: Sequence[Clip]) -> Iterator[Finding]:
-    """Yield the speakers of more than one split, with their clips in each."""
+def require(manifest: Manifest, findings: Sequence[Finding], share: float) -> None:
+    """Raise DataError if more than `share` of the clips with audio are missing or corrupt."""
+    if not 0.0 <= share <= 1.0:
+        raise DataError(f"--max-missing {share}: is not a share; give 0 to 1")
+    lost = [f.detail for f in findings if f.kind in ("missing", "corrupt")]
+    spoken = sum(bool(clip.path) for clip in manifest.clips)
+    require_most(manifest.root, lost, spoken, share, "--max-missing")
+
+
+def require_most(root: Path, lost: Sequence[str], of: int, share: float, option: str) -> None:
+    """Raise DataError if more than `share` of `of` files are lost; it names the first ones."""
+    if of and len(lost) / of > share:
+        raise DataError(
+            f"{root}: {len(lost)} of {of} audio files are missing or corrupt, more than the "
+            f"{share:.1%} allowed: {', '.join(lost[:3])}; fetch them, give the right folder with "
+            f"--root, or allow more with {option}"
+        )
+
+
+def torn_speakers(parts: Iterable[tuple[str, Clip]]) -> Iterator[Finding]:
+    """Yield the speakers of more than one split, with their clips in each, of (split, clip)."""
     splits: dict[str, Counter[str]] = {}
-    for clip in clips:
-        if clip.speaker and clip.split:
-            splits.setdefault(clip.speaker, Counter())[clip.split] += 1
+    for split, clip in parts:
+        if clip.speaker and split:
+            splits.setdefault(clip.speaker, Counter())[split] += 1
     for speaker, of in sorted(splits.items()):
         if len(of) > 1:
-            told = ", ".join(f"{split} ({count})" for split, count in sorted(of.items()))
-            yield Finding("speaker", speaker, told)
+            counts = ", ".join(f"{split} ({count})" for split, count in sorted(of.items()))
+            yield Finding("speaker", speaker, counts)
 
 
 def _labels(clips: Sequence[Clip]) -> Iterator[Finding]:
-    """Labels that could be trained on but not measured, or the other way round."""
-    by_split: dict[str, set[str]] = {}
+    """Yield labels that could be trained on but not measured, or the other way round."""
+    splits: dict[str, set[str]] = {}
     for clip in clips:
         if clip.label and clip.split:
-            by_split.setdefault(clip.split, set()).add(clip.label)
-    train = by_split.get("train")
-    for split, labels in sorted(by_split.items()):
-        for label in LABELS if train is not None and split != "train" else ():
-            if (label in labels) != (label in (train or ())):
-                where = f"is in {split} but not in train"
-                other = f"is in train but not in {split}"
-                yield Finding("label", label, where if label in labels else other)
+            splits.setdefault(clip.split, set()).add(clip.label)
+    train = splits.pop("train", set())
+    for split, labels in sorted(splits.items()) if train else ():
+        for label in sorted(labels ^ train, key=LABELS.index):
+            here, there = (split, "train") if label in labels else ("train", split)
+            yield Finding("label", label, f"is in {here} but not in {there}")

@@ -8,45 +8,45 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from abhinaya.models.asr import load_transcriber
 from abhinaya.models.labels import LABELS
+from abhinaya.train.command import guarded, pair_of, profile_table, toml_value
 from abhinaya.train.data import check as checking
 from abhinaya.train.data.clips import OTHER, DataError
-from abhinaya.train.data.manifest import Manifest, balanced, named, read_manifest, write_manifest
-from abhinaya.train.data.names import read_names
-from abhinaya.train.data.read import READERS, read_corpus
+from abhinaya.train.data.manifest import (
+    Manifest,
+    balanced,
+    named,
+    read_manifest,
+    read_names,
+    write_manifest,
+)
+from abhinaya.train.data.read import CORPORA, read_corpus
 from abhinaya.train.data.read_acted import AUDIO
-from abhinaya.train.data.transcribe import transcribe_manifest
+from abhinaya.train.data.transcribe import transcribe_manifest, words_of
 
 SHOWN = 5
+"""Faults of one kind that are printed."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; 0, or 1 if the data is not as it should be, with one line that says why."""
+    """Run one command; returns 0, or 1 if the data is not as it should be."""
     args = _parser().parse_args(sys.argv[1:] if argv is None else argv)
-    try:
-        if args.command == "prepare":
-            return _prepare(args)
-        if args.command == "transcribe":
-            return _transcribe(args)
-        return _check(args) if args.command == "check" else _stats(args)
-    except DataError as error:
-        print(f"abhinaya data: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"abhinaya data: {error}; write elsewhere, or make room", file=sys.stderr)
-        return 1
+    return guarded("abhinaya data", lambda: int(args.run(args)))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="abhinaya data", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     prepare = commands.add_parser("prepare", help="read a corpus and write its manifest")
-    prepare.add_argument("corpus", help=", ".join(sorted(READERS)))
+    prepare.set_defaults(run=_prepare)
+    prepare.add_argument("corpus", help=", ".join(sorted(CORPORA)))
     prepare.add_argument("folder", type=Path, help="where it is unpacked; for csv, the file")
     prepare.add_argument("--out", type=Path, required=True, help="manifest to write (.jsonl)")
     prepare.add_argument(
@@ -59,61 +59,68 @@ def _parser() -> argparse.ArgumentParser:
     chosen.add_argument("--list", type=Path, help="keep the clips a text or JSON file names")
     prepare.add_argument("--split", default="dev", help="of --balanced (default: %(default)s)")
     prepare.add_argument("--seed", type=int, default=0, help="of --balanced")
-    transcribe = commands.add_parser(
-        "transcribe", help="write down what is said, by the monitor's transcriber; resumable"
-    )
+    transcribe = commands.add_parser("transcribe", help="write down what is said; resumable")
+    transcribe.set_defaults(run=_transcribe)
     transcribe.add_argument("manifest", type=Path)
     transcribe.add_argument("--out", type=Path, required=True, help="manifest to write (.jsonl)")
-    transcribe.add_argument("--root", type=Path, help="another folder of the audio")
     transcribe.add_argument(
         "--replace", action="store_true", help="also clips whose transcript is there already"
     )
-    transcribe.add_argument("--profile", metavar="NAME|FILE", help="whose [asr] transcribes")
+    transcribe.add_argument("--profile", type=Path, metavar="FILE", help="whose [asr] transcribes")
     transcribe.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="as asr.model=..."
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="asr.model or asr.options.KEY; VALUE as in TOML",
     )
-    _add_max_missing(transcribe)
-    for name, text in (("check", "look for what is wrong"), ("stats", "count clips and labels")):
-        command = commands.add_parser(name, help=text)
-        command.add_argument("manifest", type=Path)
+    check = commands.add_parser("check", help="look for what is wrong")
+    check.set_defaults(run=_check)
+    check.add_argument("manifest", type=Path)
+    check.add_argument("--rate", type=int, help="Hz that every file must have")
+    stats = commands.add_parser("stats", help="count clips and labels")
+    stats.set_defaults(run=_stats)
+    stats.add_argument("manifest", type=Path)
+    for command in (check, stats):
         command.add_argument("--json", action="store_true", help="print JSON")
-        if name == "check":
-            command.add_argument("--root", type=Path, help="another folder of the audio")
-            command.add_argument("--rate", type=int, help="Hz that every file must have")
-            _add_max_missing(command)
+    for command in (check, transcribe):
+        command.add_argument("--root", type=Path, help="another folder of the audio")
+        command.add_argument(
+            "--max-missing",
+            type=float,
+            default=0.0,
+            metavar="SHARE",
+            help="share of files that may be missing or corrupt (default: %(default)s)",
+        )
     return parser
 
 
-def _add_max_missing(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--max-missing",
-        type=float,
-        default=0.0,
-        metavar="SHARE",
-        help="share of files that may be missing or corrupt (default: %(default)s)",
-    )
-
-
 def _transcribe(args: argparse.Namespace) -> int:
-    line_up = [f"--profile={args.profile}"] if args.profile else []
-    line_up += [f"--set={pair}" for pair in args.set]
     manifest = read_manifest(args.manifest, args.root)
+    asr = profile_table(args.profile, "asr") if args.profile else {}
+    model, options = str(asr.get("model", "faster-whisper")), dict(asr.get("options", {}))
+    for key, value in (pair_of("--set", pair) for pair in args.set):
+        if key == "asr.model":
+            model = value
+        elif key.startswith("asr.options."):
+            options[key.removeprefix("asr.options.")] = toml_value(value)
+        else:
+            raise DataError(f"--set {key}: set asr.model or asr.options.KEY")
+    words = partial(words_of, load_transcriber(model, options))
     columns = (TextColumn("transcribing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
         outcome = transcribe_manifest(
             manifest,
             args.out,
-            line_up,
+            words,
+            {"model": model, "options": options},
             args.replace,
             args.max_missing,
             lambda done, of: bar.update(task, completed=done, total=of),
         )
     print(f"{args.out}: {outcome.transcribed} transcribed, {outcome.kept} left as they were")
-    for clip, reason in list(outcome.failed.items())[:SHOWN]:
-        print(f"{'':4}{clip}: {reason}")
-    if len(outcome.failed) > SHOWN:
-        print(f"{'':4}and {len(outcome.failed) - SHOWN} more")
+    _print_some([f"{clip}: {reason}" for clip, reason in outcome.failed.items()], 4)
     return 0
 
 
@@ -137,7 +144,7 @@ def _divided(manifest: Manifest, dev: Sequence[str]) -> Manifest:
     speakers = {clip.speaker for clip in manifest.clips}
     if unknown := sorted(set(dev) - speakers):
         raise DataError(
-            f"--dev-speakers: {', '.join(unknown)} say nothing in this corpus; its speakers are "
+            f"--dev-speakers: unknown in this corpus: {', '.join(unknown)}; its speakers are "
             f"{', '.join(sorted(speakers)[:8])}{' ...' if len(speakers) > 8 else ''}"
         )
     clips = (replace(c, split="dev" if c.speaker in dev else "train") for c in manifest.clips)
@@ -150,29 +157,28 @@ def _check(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps([asdict(f) for f in findings], indent=1))
     else:
-        _tell(manifest, findings)
+        spoken = sum(bool(clip.path) for clip in manifest.clips)
+        print(f"{len(manifest.clips)} clips, {spoken} with audio below {manifest.root}")
+        for kind, about in checking.ABOUT.items():
+            of = [f"{f.subject}: {f.detail}" for f in findings if f.kind == kind]
+            print(f"{kind:10} {len(of):6}  {about if of else 'none'}")
+            _print_some(of, 19)
     checking.require(manifest, findings, args.max_missing)
     allowed = {"missing", "corrupt", *checking.WARNINGS}
     return int(any(f.kind not in allowed for f in findings))
 
 
-def _tell(manifest: Manifest, findings: Sequence[checking.Finding]) -> None:
-    spoken = sum(bool(clip.path) for clip in manifest.clips)
-    print(f"{len(manifest.clips)} clips, {spoken} with audio below {manifest.root}")
-    for kind, about in checking.ABOUT.items():
-        of = [f for f in findings if f.kind == kind]
-        print(f"{kind:10} {len(of):6}  {about if of else 'none'}")
-        for finding in of[:SHOWN]:
-            print(f"{'':18} {finding.subject}: {finding.detail}")
-        if len(of) > SHOWN:
-            print(f"{'':18} and {len(of) - SHOWN} more")
+def _print_some(lines: Sequence[str], indent: int) -> None:
+    for line in lines[:SHOWN]:
+        print(f"{'':{indent}}{line}")
+    if len(lines) > SHOWN:
+        print(f"{'':{indent}}and {len(lines) - SHOWN} more")
 
 
 def _stats(args: argparse.Namespace) -> int:
-    manifest = read_manifest(args.manifest)
     table: dict[str, Counter[str]] = {}
     speakers: dict[str, set[str]] = {}
-    for clip in manifest.clips:
+    for clip in read_manifest(args.manifest).clips:
         row = f"{clip.corpus} {clip.split or '-'}"
         table.setdefault(row, Counter())[clip.consensus or "no agreement"] += 1
         speakers.setdefault(row, set()).update({clip.speaker} - {""})
@@ -181,9 +187,7 @@ def _stats(args: argparse.Namespace) -> int:
         return 0
     columns = [c for c in (*LABELS, OTHER, "no agreement") if any(of[c] for of in table.values())]
     width = max(map(len, table), default=0)
-    print(
-        f"{'':{width}}  {'clips':>8} {'speakers':>8}" + "".join(f" {c:>{len(c)}}" for c in columns)
-    )
+    print(f"{'':{width}}  {'clips':>8} {'speakers':>8} {' '.join(columns)}")
     for row, of in sorted(table.items()):
         cells = "".join(f" {of[c]:>{len(c)}}" for c in columns)
         print(f"{row:{width}}  {of.total():>8} {len(speakers[row]):>8}{cells}")

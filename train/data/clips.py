@@ -1,4 +1,4 @@
-"""Clips of any corpus in one form, and the index that the embedded recipes read them from.
+"""Clips of any corpus in one form, and those that the embedded recipes are made of.
 
 What annotators said is stored as it was said, votes by label; a consensus or a distribution is
 derived from it, so that no later choice (keep ties? soft labels?) needs the corpus again.
@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import csv
 import math
+import zlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from abhinaya.models.labels import LABELS
 
@@ -29,10 +31,8 @@ class DataError(ValueError):
 class Clip:
     """One recording or sentence of one speaker.
 
-    Raises:
-        DataError: a vote for a label that is unknown, a negative vote, or an attribute that is
-            unknown or outside 0 to 1.
-
+    Raises DataError: a vote for a label that is unknown, a negative vote, or an attribute that is
+    unknown or outside 0 to 1.
     """
 
     id: str
@@ -91,12 +91,7 @@ class Clip:
 
 
 def labels_of(clips: Sequence[Clip]) -> list[str]:
-    """Label of each clip.
-
-    Raises:
-        DataError: a clip has none of the eight.
-
-    """
+    """Label of each clip. Raises DataError: a clip has none of the eight."""
     if nameless := [clip.id for clip in clips if clip.label is None]:
         raise DataError(
             f"clip {nameless[0]}: no consensus among the eight labels ({len(nameless)} clips of "
@@ -108,10 +103,8 @@ def labels_of(clips: Sequence[Clip]) -> list[str]:
 def read_clips(data: Path, corpora: Sequence[str]) -> list[Clip]:
     """Clips of `corpora` from `data`/speech.csv, in the order of the file.
 
-    Raises:
-        DataError: the index or a corpus is missing, a label is unknown, or a speaker is in two
-            splits, which would make every figure measured on it worthless.
-
+    Raises DataError: the index or a corpus is missing, a label is unknown, or a speaker is in two
+    splits, which would make every figure measured on it worthless.
     """
     index = data / "speech.csv"
     if not index.is_file():
@@ -120,30 +113,42 @@ def read_clips(data: Path, corpora: Sequence[str]) -> list[Clip]:
         rows = [row for row in csv.DictReader(lines) if row["corpus"] in corpora]
     if unknown := {row["label8"] for row in rows} - set(LABELS):
         raise DataError(f"{index}: unknown labels {sorted(unknown)}; known: {', '.join(LABELS)}")
-    clips = [_clip(data, row) for row in rows]
-    missing = set(corpora) - {clip.corpus for clip in clips}
-    if missing:
+    if missing := set(corpora) - {row["corpus"] for row in rows}:
         raise DataError(f"{index}: has no clips of {', '.join(sorted(missing))}")
-    _check_splits(index, clips)
-    return clips
-
-
-def _clip(data: Path, row: dict[str, str]) -> Clip:
-    return Clip(
-        id=row["path"],
-        path=str(data / row["path"]),
-        corpus=row["corpus"],
-        speaker=row["speaker"],
-        kind=row["kind"],
-        votes={row["label8"]: 1.0},
-        split=row["suggested_split"],
-    )
-
-
-def _check_splits(index: Path, clips: Sequence[Clip]) -> None:
-    splits: dict[str, set[str]] = {}
-    for clip in clips:
-        splits.setdefault(clip.speaker, set()).add(clip.split)
-    torn = sorted(speaker for speaker, of in splits.items() if len(of) > 1)
-    if torn:
+    pairs = {(row["speaker"], row["suggested_split"]) for row in rows}
+    if torn := sorted(name for name, n in Counter(name for name, _ in pairs).items() if n > 1):
         raise DataError(f"{index}: speakers in more than one split: {', '.join(torn[:5])}")
+    return [
+        Clip(
+            id=row["path"],
+            path=str(data / row["path"]),
+            corpus=row["corpus"],
+            speaker=row["speaker"],
+            kind=row["kind"],
+            votes={row["label8"]: 1.0},
+            split=row["suggested_split"],
+        )
+        for row in rows
+    ]
+
+
+READERS: Final = "neutral_voices"
+"""Corpus, and folder below the data: files are named after their reader, as 19-198-0000.opus."""
+
+
+def read_readers(data: Path, side: Literal["train", "dev"]) -> list[Clip]:
+    """Neutral voices of one side of `data`/neutral_voices. Raises DataError if there is none.
+
+    Actors are few and each has a neutral of his own: what strangers sound like who feel nothing in
+    particular is learnt from half of the readers and measured on the others. A reader is on one
+    side by his number, whatever other files are there.
+    """
+    folder, clips = data / READERS, []
+    for path in sorted(folder.glob("*.opus")):
+        reader = path.name.split("-")[0]
+        if ("train", "dev")[zlib.crc32(reader.encode()) % 2] == side:
+            speaker, votes = f"{READERS}_{reader}", {"neutral": 1.0}
+            clips.append(Clip(path.name, READERS, speaker, votes, str(path), side))
+    if not clips:
+        raise DataError(f"{folder}: holds no voices of the side {side!r}; give another --data")
+    return clips

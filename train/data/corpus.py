@@ -18,10 +18,10 @@ from typing import Final
 
 from abhinaya.models.base import SAMPLE_RATE, Need
 from abhinaya.train.data.audio import duration_s
-from abhinaya.train.data.check import torn_speakers
+from abhinaya.train.data.check import require_most, torn_speakers
 from abhinaya.train.data.clips import ATTRIBUTES, Clip, DataError
 from abhinaya.train.data.manifest import Manifest, balanced, named
-from abhinaya.train.recipes.recipe import DataRecipe, Recipe
+from abhinaya.train.recipes.recipe import Recipe
 
 WORKERS: Final = 8
 """Threads that open files; they wait for the disk most of the time."""
@@ -45,27 +45,23 @@ class Corpus:
         sha = hashlib.sha256()
         for part in (self.train, self.validation):
             for clip in part:
-                said = json.dumps(dataclasses.asdict(clip), sort_keys=True, ensure_ascii=False)
-                sha.update(said.encode() + b"\n")
+                values = json.dumps(dataclasses.asdict(clip), sort_keys=True, ensure_ascii=False)
+                sha.update(values.encode() + b"\n")
             sha.update(b"--\n")
         return sha.hexdigest()
 
 
 def choose(
-    manifest: Manifest,
-    recipe: Recipe,
-    needs: frozenset[Need],
-    listed: Sequence[str] = (),
+    manifest: Manifest, recipe: Recipe, needs: frozenset[Need], listed: Sequence[str] = ()
 ) -> Corpus:
     """Choose the clips of a run; `listed` names the validation clips, if the recipe has a list.
 
-    Raises:
-        DataError: a split is empty, files are missing beyond the share that is allowed, speakers
-            are in both splits, or a balanced set cannot be drawn.
-
+    Raises DataError: a split is empty, files are missing beyond the share that is allowed, speakers
+    are in both splits, or a balanced set cannot be drawn.
     """
     data, gone = recipe.data, Counter[str]()
-    parts = [manifest.only(data.train_split).clips, _validation(manifest, data, listed)]
+    judged = manifest.clips if listed else manifest.only(data.validation_split).clips
+    parts = [manifest.only(data.train_split).clips, named(judged, listed) if listed else judged]
     kept = []
     for part, learnt in zip(parts, (True, False), strict=True):
         reasons = [_unfit(clip, recipe, needs, learnt) for clip in part]
@@ -73,7 +69,9 @@ def choose(
         kept.append([c for c, reason in zip(part, reasons, strict=True) if not reason])
     if "audio" in needs:
         seconds, lost = _survey(manifest.root, [*kept[0], *kept[1]])
-        _require_most(manifest, lost, len(kept[0]) + len(kept[1]), data.max_missing)
+        of = len(kept[0]) + len(kept[1])
+        setting = "--set data.max_missing=SHARE"
+        require_most(manifest.root, list(lost.values()), of, data.max_missing, setting)
         gone.update({"missing or corrupt": len(lost)} if lost else {})
         kept = [[c for c in part if c.id not in lost] for part in kept]
         lengths = {i: min(s, data.max_s) or data.max_s for i, s in seconds.items()}
@@ -81,17 +79,17 @@ def choose(
         lengths = {c.id: float(len(c.transcript.split())) for part in kept for c in part}
     if data.balanced and recipe.gives_labels and not listed:
         kept[1] = balanced(kept[1], data.balanced, recipe.seed)
-    _check(kept[0], kept[1], data, gone)
+    for name, clips in zip((data.train_split, data.validation_split), kept, strict=True):
+        if not clips:
+            why = ", ".join(f"{reason} ({n})" for reason, n in gone.items()) or "none there"
+            raise DataError(f"split {name!r}: no clip can be used: {why}; see abhinaya data stats")
+    if not data.shared_speakers:
+        _require_divided(kept[0], kept[1])
     return Corpus(manifest.root, tuple(kept[0]), tuple(kept[1]), lengths, dict(gone))
 
 
 def without_short(corpus: Corpus, samples: int) -> Corpus:
-    """Leave out training and validation clips below `samples`, which the model cannot hear.
-
-    Raises:
-        DataError: none is left.
-
-    """
+    """Leave out clips below `samples`. Raises DataError if none is left of a split."""
     parts = [
         tuple(c for c in part if corpus.lengths[c.id] * SAMPLE_RATE >= samples)
         for part in (corpus.train, corpus.validation)
@@ -105,36 +103,28 @@ def without_short(corpus: Corpus, samples: int) -> Corpus:
     return dataclasses.replace(corpus, train=parts[0], validation=parts[1], left_out=left_out)
 
 
-def _validation(manifest: Manifest, data: DataRecipe, listed: Sequence[str]) -> Sequence[Clip]:
-    return named(manifest.clips, listed) if listed else manifest.only(data.validation_split).clips
-
-
 def _unfit(clip: Clip, recipe: Recipe, needs: frozenset[Need], learnt: bool) -> str:
-    """Say why a clip cannot be learnt from, or (not `learnt`) judged by; empty if it can."""
-    if "transcript" in needs:
-        words = len(clip.transcript.split())
-        if not words:
-            return "no transcript"
-        if clip.scripted:
-            return "scripted words, the same for every emotion"
-        if recipe.data.max_words and words > recipe.data.max_words:
-            return "transcript too long"
-    if "audio" in needs and not clip.path:
-        return "no audio"
-    if clip.kind not in recipe.data.kinds:
-        return f"kind {clip.kind}"
-    return _untaught(clip, recipe, learnt)
-
-
-def _untaught(clip: Clip, recipe: Recipe, learnt: bool) -> str:
-    """Say why a clip teaches nothing."""
-    if not recipe.gives_labels:
-        return "" if set(ATTRIBUTES) <= set(clip.attributes) else "attributes unknown"
+    """Return why a clip cannot be learnt from, or (not `learnt`) judged by; empty if it can."""
+    data, words = recipe.data, len(clip.transcript.split())
     soft = learnt and any(s.target.kind == "distribution" for s in recipe.all_stages)
-    if soft:
-        voted = any(clip.votes.get(label, 0.0) > 0.0 for label in recipe.data.classes)
-        return "" if voted else "no vote for a class"
-    return "" if clip.label in recipe.data.classes else "no consensus on a class"
+    if not recipe.gives_labels:
+        untaught = "" if set(ATTRIBUTES) <= set(clip.attributes) else "attributes unknown"
+    elif soft:
+        voted = any(clip.votes.get(label, 0.0) > 0.0 for label in data.classes)
+        untaught = "" if voted else "no vote for a class"
+    else:
+        untaught = "" if clip.label in data.classes else "no consensus on a class"
+    reads, hears = "transcript" in needs, "audio" in needs
+    for reason, wrong in (
+        ("no transcript", reads and not words),
+        ("scripted words, the same for every emotion", reads and clip.scripted),
+        ("transcript too long", reads and 0 < data.max_words < words),
+        ("no audio", hears and not clip.path),
+        (f"kind {clip.kind}", clip.kind not in data.kinds),
+    ):
+        if wrong:
+            return reason
+    return untaught
 
 
 def _survey(root: Path, clips: Sequence[Clip]) -> tuple[dict[str, float], dict[str, str]]:
@@ -156,38 +146,17 @@ def _survey(root: Path, clips: Sequence[Clip]) -> tuple[dict[str, float], dict[s
         if isinstance(whole, str):
             lost[clip.id] = whole
         else:
-            start = clip.start_s or 0.0
-            seconds[clip.id] = max(0.0, (whole if clip.end_s is None else clip.end_s) - start)
+            end = whole if clip.end_s is None else clip.end_s
+            seconds[clip.id] = max(0.0, end - (clip.start_s or 0.0))
     return seconds, lost
 
 
-def _require_most(manifest: Manifest, lost: Mapping[str, str], of: int, share: float) -> None:
-    if lost and len(lost) / of > share:
+def _require_divided(train: Sequence[Clip], validation: Sequence[Clip]) -> None:
+    parts = [("train", clip) for clip in train] + [("validation", clip) for clip in validation]
+    if torn := list(torn_speakers(parts)):
+        some = "; ".join(f"{f.subject}: {f.detail}" for f in torn[:3])
         raise DataError(
-            f"{manifest.root}: {len(lost)} of {of} audio files are missing or corrupt, more than "
-            f"the {share:.1%} allowed: {'; '.join(list(lost.values())[:3])}. Fetch them, give the "
-            "right folder with --root, or allow more with --set data.max_missing=SHARE"
-        )
-
-
-def _check(
-    train: Sequence[Clip], validation: Sequence[Clip], data: DataRecipe, gone: Mapping[str, int]
-) -> None:
-    for name, clips in ((data.train_split, train), (data.validation_split, validation)):
-        if not clips:
-            told = ", ".join(f"{reason} ({n})" for reason, n in gone.items()) or "none there"
-            raise DataError(f"split {name!r}: no clip can be used: {told}; see abhinaya data stats")
-    if data.shared_speakers:
-        return
-    marked = [
-        dataclasses.replace(clip, split=split)
-        for split, clips in (("train", train), ("validation", validation))
-        for clip in clips
-    ]
-    if torn := list(torn_speakers(marked)):
-        told = "; ".join(f"{f.subject}: {f.detail}" for f in torn[:3])
-        raise DataError(
-            f"{len(torn)} speakers are in both splits, so every figure would be worthless: {told}. "
+            f"{len(torn)} speakers are in both splits, so every figure would be worthless: {some}. "
             "Divide by speaker (abhinaya data prepare --dev-speakers), or, where the corpus has no "
             "other split, --set data.shared_speakers=true"
         )

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 
 from abhinaya.train.data.clips import Clip, DataError
 
 SCHEMA: Final = "abhinaya.manifest/1"
 SPLITS: Final = ("train", "dev", "test", "test1", "test2", "test3", "")
+_FIELDS: Final = tuple(f.name for f in fields(Clip))
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +26,8 @@ class Manifest:
     root: Path
     clips: tuple[Clip, ...]
 
-    def audio(self, clip: Clip) -> Path:
-        """Where the audio of a clip is."""
-        return self.root / clip.path
-
     def only(self, split: str) -> Manifest:
-        """Keep the clips of one split.
-
-        Raises:
-            DataError: there are none.
-
-        """
+        """Return the clips of one split. Raises DataError if it has none."""
         chosen = tuple(clip for clip in self.clips if clip.split == split)
         if not chosen:
             there = sorted({clip.split or "(none)" for clip in self.clips})
@@ -47,52 +41,44 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
     header = {"schema": SCHEMA, "root": str(manifest.root.resolve())}
     with half.open("w", encoding="utf-8") as out:
         for line in [header, *map(_values, manifest.clips)]:
-            out.write(json.dumps(line, ensure_ascii=False, sort_keys=False) + "\n")
+            out.write(json.dumps(line, ensure_ascii=False) + "\n")
     half.replace(path)
 
 
 def read_manifest(path: Path, root: Path | None = None) -> Manifest:
     """Read a manifest; `root` is another folder than the one it names.
 
-    Raises:
-        DataError: it is missing, of another format, or a line is broken or names a clip again.
-
+    Raises DataError: it is missing, of another format, or a line is broken or names a clip again.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such manifest; make one with: abhinaya data prepare")
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (UnicodeDecodeError, OSError) as error:
-        raise DataError(f"{path}: cannot be read as text: {error}; is it a manifest?") from error
-    header = _parsed(path, 1, lines[0] if lines else "")
+    lines = text_of(path, "a manifest").splitlines()
+    header = _parsed(f"{path}:1", lines[0] if lines else "")
     if header.get("schema") != SCHEMA:
         raise DataError(
             f"{path}: its first line does not say {SCHEMA!r}; make it again with: "
             "abhinaya data prepare"
         )
-    clips, seen = [], set()
+    clips: dict[str, Clip] = {}
     for number, line in enumerate(lines[1:], 2):
-        clip = _clip(path, number, _parsed(path, number, line))
-        if clip.id in seen:
-            raise DataError(f"{path}:{number}: clip {clip.id!r} comes twice; remove one of them")
-        seen.add(clip.id)
-        clips.append(clip)
-    return Manifest(root or Path(str(header.get("root", path.parent))), tuple(clips))
+        here = f"{path}:{number}"
+        clip = _clip(here, _parsed(here, line))
+        if clip.id in clips:
+            raise DataError(f"{here}: clip {clip.id!r} comes twice; remove one of them")
+        clips[clip.id] = clip
+    return Manifest(root or Path(str(header.get("root", path.parent))), tuple(clips.values()))
 
 
-_FIELDS: Final = {f.name: f for f in fields(Clip)}
-
-
-_TYPES: Final[Mapping[str, tuple[type, ...]]] = {
-    **dict.fromkeys(("votes", "secondary", "attributes"), (dict,)),
-    **dict.fromkeys(("start_s", "end_s"), (int, float, type(None))),
-    "scripted": (bool,),
-}
-"""Types of the fields that are no strings."""
+def text_of(path: Path, kind: str) -> str:
+    """Read a text file. Raises DataError if it is not text, or cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (UnicodeDecodeError, OSError) as error:
+        raise DataError(f"{path}: cannot be read as text: {error}; is it {kind}?") from error
 
 
 def _values(clip: Clip) -> dict[str, Any]:
-    """Fields of a clip that say something."""
+    """Return the fields of a clip that say something."""
     values = {name: getattr(clip, name) for name in _FIELDS}
     return {
         name: dict(value) if isinstance(value, Mapping) else value
@@ -101,27 +87,23 @@ def _values(clip: Clip) -> dict[str, Any]:
     }
 
 
-def _parsed(path: Path, number: int, line: str) -> dict[str, Any]:
+def _parsed(here: str, line: str) -> dict[str, Any]:
     try:
         values = json.loads(line)
     except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{number}: is not JSON ({error.msg}); mend the line") from error
+        raise DataError(f"{here}: is not JSON ({error.msg}); mend the line") from error
     if not isinstance(values, dict):
-        raise DataError(f"{path}:{number}: is no JSON object; mend the line")
+        raise DataError(f"{here}: is not a JSON object; mend the line")
     return values
 
 
-def _clip(path: Path, number: int, values: Mapping[str, Any]) -> Clip:
-    if unknown := sorted(set(values) - set(_FIELDS)):
-        raise DataError(f"{path}:{number}: unknown fields {unknown}; see docs/data.md")
-    if wrong := [n for n, v in values.items() if type(v) not in _TYPES.get(n, (str,))]:
-        raise DataError(f"{path}:{number}: not a clip: {wrong} of another type; see docs/data.md")
+def _clip(here: str, values: Mapping[str, Any]) -> Clip:
+    if unknown := sorted(values.keys() - set(_FIELDS)):
+        raise DataError(f"{here}: unknown fields {unknown}; see docs/data.md")
     try:
-        return Clip(**values)
-    except (TypeError, AttributeError) as error:
-        raise DataError(f"{path}:{number}: not a clip: {error}; see docs/data.md") from error
-    except DataError as error:
-        raise DataError(f"{path}:{number}: {error}") from error
+        return msgspec.convert(values, Clip)
+    except msgspec.ValidationError as error:
+        raise DataError(f"{here}: not a clip: {error}; see docs/data.md") from error
 
 
 def balanced(clips: Sequence[Clip], per_class: int = 326, seed: int = 0) -> list[Clip]:
@@ -129,9 +111,7 @@ def balanced(clips: Sequence[Clip], per_class: int = 326, seed: int = 0) -> list
 
     326 is what ABHINAYA validates on: the fear clips of MSP-Podcast's development split.
 
-    Raises:
-        DataError: a label has fewer; it is named. Or `per_class` is below 1.
-
+    Raises DataError: a label has fewer; it is named. Or `per_class` is below 1.
     """
     if per_class < 1:
         raise DataError(f"balanced set: {per_class} clips a class; ask for at least 1")
@@ -140,35 +120,57 @@ def balanced(clips: Sequence[Clip], per_class: int = 326, seed: int = 0) -> list
         if clip.label:
             by_label.setdefault(clip.label, []).append(i)
     if short := {label: len(of) for label, of in by_label.items() if len(of) < per_class}:
-        least = min(short.values())
+        said = ", ".join(f"{label} ({count})" for label, count in sorted(short.items()))
         raise DataError(
-            f"balanced set: fewer than {per_class} clips of {_counted(short)}; "
-            f"ask for {least} a class"
+            f"balanced set: fewer than {per_class} clips of {said}; ask for "
+            f"{min(short.values())} a class"
         )
     rng = np.random.default_rng(seed)
-    chosen: set[int] = set()
-    for label in sorted(by_label):
-        chosen.update(int(i) for i in rng.choice(by_label[label], per_class, replace=False))
-    return [clips[i] for i in sorted(chosen)]
+    drawn = [rng.choice(by_label[label], per_class, replace=False) for label in sorted(by_label)]
+    return [clips[int(i)] for i in np.sort(np.concatenate(drawn))] if drawn else []
+
+
+def read_names(path: Path) -> list[str]:
+    """Read a list of file names: a line each, or JSON, a list or an object with a list `path`.
+
+    Raises DataError: the list is missing, is not text, holds no name, or one twice.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such list; give a file with one clip a line")
+    text = text_of(path, "the list")
+    names = [line.strip() for line in text.splitlines() if line.strip()]
+    if path.suffix == ".json":
+        try:
+            found = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path}: is not JSON ({error.msg}); mend it") from error
+        listed = found.get("path") if isinstance(found, dict) else found
+        if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+            raise DataError(f"{path}: holds no list of names, nor an object with one under `path`")
+        names = [Path(name).name for name in listed]
+    if not names:
+        raise DataError(f"{path}: names no clip; give one a line")
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise DataError(
+            f"{path}: names {len(twice)} clips more than once, the first {twice[0]!r}; remove all "
+            "but one of each"
+        )
+    return names
 
 
 def named(clips: Sequence[Clip], names: Sequence[str]) -> list[Clip]:
     """Pick the clips that `names` lists, by id or file name (with or without suffix), in its order.
 
-    Raises:
-        DataError: a name fits no clip, or several, or two names fit one.
-
+    Raises DataError: a name fits no clip, or several, or two names fit one.
     """
     by_name: dict[str, set[int]] = {}
     for i, clip in enumerate(clips):
-        called = {Path(clip.path).name, Path(clip.path).stem} if clip.path else set()
-        for name in called:
+        for name in {Path(clip.path).name, Path(clip.path).stem} if clip.path else ():
             by_name.setdefault(name, set()).add(i)
     by_name.update({clip.id: {i} for i, clip in enumerate(clips)})  # what is unique comes first
     found = [by_name.get(name) or by_name.get(Path(name).stem) or set() for name in names]
-    pairs = list(zip(names, found, strict=True))
-    absent = [name for name, of in pairs if not of]
-    several = [name for name, of in pairs if len(of) > 1]
+    absent = [name for name, of in zip(names, found, strict=True) if not of]
+    several = [name for name, of in zip(names, found, strict=True) if len(of) > 1]
     for wrong, fault in (
         (absent, "are not in the manifest"),
         (several, "are names of several clips; use their ids"),
@@ -182,7 +184,3 @@ def named(clips: Sequence[Clip], names: Sequence[str]) -> list[Clip]:
     if twice := [names[k] for k, i in enumerate(chosen) if i in chosen[:k]]:
         raise DataError(f"list of clips: {twice[0]!r} is listed before by another name; remove it")
     return [clips[i] for i in chosen]
-
-
-def _counted(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{label} ({count})" for label, count in sorted(counts.items()))

@@ -23,7 +23,7 @@ from abhinaya.train.data.read_plain import read_csv
 
 Reader = Callable[[Path], list[Clip]]
 
-READERS: Final[Mapping[str, Reader]] = {
+CORPORA: Final[Mapping[str, Reader]] = {
     **{name: partial(read_acted, naming=naming) for name, naming in NAMINGS.items()},
     "cremad": read_cremad,
     "csv": read_csv,
@@ -42,13 +42,12 @@ STRANGE: Final = (ValueError, KeyError, IndexError, TypeError, AttributeError, c
 def read_corpus(name: str, folder: Path) -> Manifest:
     """Read the corpus `name` below `folder` (for `csv`, a file).
 
-    Raises:
-        DataError: no such corpus or folder, files that are not the corpus, or a clip comes twice.
-
+    Raises DataError: no such corpus or folder, files that are not the corpus, or a clip comes
+    twice.
     """
-    if name not in READERS:
-        near = difflib.get_close_matches(name, READERS, n=1)
-        remedy = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(READERS)}"
+    if name not in CORPORA:
+        near = difflib.get_close_matches(name, CORPORA, n=1)
+        remedy = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(CORPORA)}"
         raise DataError(f"corpus {name!r}: there is no reader for it; {remedy}")
     if not folder.exists():
         raise DataError(f"{folder}: no such folder; give where {name} was unpacked")
@@ -66,7 +65,7 @@ def read_corpus(name: str, folder: Path) -> Manifest:
 
 def _read(name: str, folder: Path) -> list[Clip]:
     try:
-        return READERS[name](folder)
+        return CORPORA[name](folder)
     except DataError:
         raise
     except STRANGE as error:

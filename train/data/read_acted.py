@@ -133,9 +133,7 @@ NAMINGS: Final = {n.corpus: n for n in (_RAVDESS, _NEMO, _TESS, _SAVEE, _EMODB, 
 def read_acted(folder: Path, naming: Naming) -> list[Clip]:
     """Clips of the corpus `naming` in `folder` and below, by path.
 
-    Raises:
-        DataError: no file there is named as the corpus names its files.
-
+    Raises DataError: no file there is named as the corpus names its files.
     """
     clips, strange = [], []
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in AUDIO):

@@ -31,9 +31,7 @@ def read_iemocap(folder: Path) -> list[Clip]:
     A rater who ticked several classes has one vote, shared among them. Self-reports of the actors
     are not votes.
 
-    Raises:
-        DataError: no evaluation files are there.
-
+    Raises DataError: no evaluation files are there.
     """
     clips = []
     for path in sorted(folder.glob("Session*/dialog/EmoEvaluation/*.txt")):
@@ -93,9 +91,7 @@ def read_meld(folder: Path) -> list[Clip]:
 
     Its people occur in every split: it is no corpus for unseen speakers.
 
-    Raises:
-        DataError: no table, or a label that is unknown.
-
+    Raises DataError: no table, or a label that is unknown.
     """
     media: dict[tuple[str, str], Path] = {}
     for file in sorted(p for p in folder.rglob("dia*_utt*") if p.suffix.lower() in AUDIO):
@@ -168,9 +164,7 @@ def read_goemotions(folder: Path) -> list[Clip]:
     Reads {ekman_,original_,}{train,dev,test}.tsv with label numbers, whose names are in
     {ekman_labels,original_labels,emotions}.txt.
 
-    Raises:
-        DataError: no such files, or a label name that is none of ours.
-
+    Raises DataError: no such files, or a label name that is none of ours.
     """
     found = [(p, name) for p, name in GOEMOTIONS if (folder / name).is_file()]
     if not found:

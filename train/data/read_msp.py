@@ -42,9 +42,7 @@ def read_msp_podcast(folder: Path) -> list[Clip]:
     The votes are those of the workers where the detailed file is there; else the consensus is the
     one vote, and a clip without agreement has none.
 
-    Raises:
-        DataError: no consensus file, or a class or partition that is unknown.
-
+    Raises DataError: no consensus file, or a class or partition that is unknown.
     """
     consensus = _labels(folder, "consensus")
     if consensus is None:

@@ -33,9 +33,7 @@ _SAME: Final = {
 def known_label(source: Path, name: str) -> str:
     """One of our labels, or `other`, for a corpus's own name or letter of it.
 
-    Raises:
-        DataError: the name is unknown.
-
+    Raises DataError: the name is unknown.
     """
     if name.upper() in LETTERS and len(name) == 1:
         return LETTERS[name.upper()]
@@ -54,10 +52,8 @@ def known_label(source: Path, name: str) -> str:
 def read_csv(path: Path) -> list[Clip]:
     """Clips of a CSV file; a folder means the one CSV in it. Audio lies beside it, or below.
 
-    Raises:
-        DataError: no such file, no column that names the clips, an unknown label or split, an
-            attribute that is no number from 0 to 1.
-
+    Raises DataError: no such file, no column that names the clips, an unknown label or split, an
+    attribute that is no number from 0 to 1.
     """
     if path.is_dir():
         tables = sorted(path.glob("*.csv"))

@@ -20,9 +20,7 @@ READERS: Final = "neutral_voices"
 def read_readers(data: Path, side: Literal["train", "dev"]) -> list[Clip]:
     """One clip of each reader of one side of `data`/neutral_voices.
 
-    Raises:
-        DataError: there is none.
-
+    Raises DataError: there is none.
     """
     folder = data / READERS
     files = sorted(path for path in folder.glob("*.opus") if _side(path) == side)

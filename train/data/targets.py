@@ -44,9 +44,7 @@ def drop_votes(
 def class_counts(labels: Indices, classes: Sequence[str] = LABELS) -> tuple[int, ...]:
     """Clips of each class, for the weights of a loss.
 
-    Raises:
-        DataError: a class has no clip; it is named.
-
+    Raises DataError: a class has no clip; it is named.
     """
     counts = tuple(int(np.sum(labels == c)) for c in range(len(classes)))
     if empty := [name for name, count in zip(classes, counts, strict=True) if not count]:
@@ -71,9 +69,7 @@ def undersample(labels: Indices, cap: int, rng: np.random.Generator) -> Indices:
 def balanced_draw(labels: Indices, size: int, rng: np.random.Generator) -> Indices:
     """Rows [size], with replacement, every class that occurs as likely as another.
 
-    Raises:
-        DataError: no row has a label.
-
+    Raises DataError: no row has a label.
     """
     known = np.flatnonzero(labels >= 0)
     if not len(known):

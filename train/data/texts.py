@@ -1,72 +1,48 @@
-"""Labelled sentences of the text corpora, under our labels and normalised as transcripts are."""
+"""Labelled sentences of the text corpora, under our labels and normalised as transcripts are.
+
+`with_errors` makes of a sentence what a recogniser might hear.
+"""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+import numpy as np
 
 from abhinaya.models.tiny.tokens import normalise_text
 from abhinaya.train.data.clips import DataError
 
 EKMAN: Final[Mapping[str, str]] = {
-    "anger": "angry",
-    "disgust": "disgust",
-    "fear": "fear",
-    "joy": "happy",
-    "neutral": "neutral",
-    "sadness": "sad",
-    "surprise": "surprise",
-}
+    "anger": "angry", "disgust": "disgust", "fear": "fear", "joy": "happy", "neutral": "neutral",
+    "sadness": "sad", "surprise": "surprise",
+}  # fmt: skip
 RECCON: Final[Mapping[str, str]] = {
-    "anger": "angry",
-    "angry": "angry",
-    "disgust": "disgust",
-    "excited": "happy",
-    "fear": "fear",
-    "happines": "happy",
-    "happiness": "happy",
-    "happy": "happy",
-    "neutral": "neutral",
-    "sad": "sad",
-    "sadness": "sad",
-    "surprise": "surprise",
-    "surprised": "surprise",
-}
+    "anger": "angry", "angry": "angry", "disgust": "disgust", "excited": "happy", "fear": "fear",
+    "happines": "happy", "happiness": "happy", "happy": "happy", "neutral": "neutral", "sad": "sad",
+    "sadness": "sad", "surprise": "surprise", "surprised": "surprise",
+}  # fmt: skip
 """As RECCON spells them; others it has are left out."""
 EMORYNLP: Final[Mapping[str, str]] = {
-    "Joyful": "happy",
-    "Mad": "angry",
-    "Neutral": "neutral",
-    "Sad": "sad",
-    "Scared": "fear",
-}
+    "Joyful": "happy", "Mad": "angry", "Neutral": "neutral", "Sad": "sad", "Scared": "fear",
+}  # fmt: skip
 """Peaceful and Powerful have no counterpart among the eight and are left out."""
 FINE: Final[Mapping[str, tuple[str, ...]]] = {
     "angry": ("anger", "annoyance", "disapproval"),
     "disgust": ("disgust",),
     "fear": ("fear", "nervousness"),
     "happy": (
-        "joy",
-        "amusement",
-        "approval",
-        "excitement",
-        "gratitude",
-        "love",
-        "optimism",
-        "relief",
-        "pride",
-        "admiration",
-        "desire",
-        "caring",
+        "joy", "amusement", "approval", "excitement", "gratitude", "love", "optimism", "relief",
+        "pride", "admiration", "desire", "caring",
     ),
     "neutral": ("neutral",),
     "sad": ("sadness", "disappointment", "embarrassment", "grief", "remorse"),
     "surprise": ("surprise", "realization", "confusion", "curiosity"),
-}
+}  # fmt: skip
 """The 28 labels of GoEmotions under ours, as its authors group them."""
 
 
@@ -115,9 +91,7 @@ def read_emorynlp(data: Path, split: str) -> list[Sentence]:
 def read_reccon(data: Path, split: str) -> list[Sentence]:
     """RECCON's part of DailyDialog (Poria et al., 2021): everyday talk; `split` is train or valid.
 
-    Raises:
-        DataError: the file is missing, or is not RECCON's.
-
+    Raises DataError: the file is missing, or is not RECCON's.
     """
     path = data / "text" / "reccon" / f"{split}.json"
     try:
@@ -157,3 +131,22 @@ def _open(path: Path) -> str:
     if not path.is_file():
         raise DataError(f"{path}: no such corpus file; give its folder with --data")
     return path.read_text(encoding="utf-8")
+
+
+def with_errors(text: str, rate: float, vocabulary: Sequence[str], rng: np.random.Generator) -> str:
+    """Let each word of a text go wrong with probability `rate`.
+
+    Half of the errors exchange the word for one of `vocabulary`, a quarter drop it, a quarter
+    insert one after it: roughly how the errors of a recogniser divide. At least one word stays.
+    """
+    words = []
+    for word in text.split():
+        if rng.random() >= rate:
+            words.append(word)
+            continue
+        kind, other = rng.random(), vocabulary[int(rng.integers(len(vocabulary)))]
+        if kind < 0.5:
+            words.append(other)
+        elif kind < 0.75:
+            words += [word, other]
+    return " ".join(words) or text

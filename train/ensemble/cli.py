@@ -12,7 +12,6 @@ from typing import Any, Final, get_args
 
 import numpy as np
 
-from abhinaya.models.base import Ballot
 from abhinaya.models.labels import LABELS
 from abhinaya.models.vote.combiner import Combiner, Member, Method
 from abhinaya.models.vote.combiner_file import write_combiner
@@ -21,9 +20,15 @@ from abhinaya.train.data.clips import Clip, DataError
 from abhinaya.train.data.manifest import read_manifest
 from abhinaya.train.ensemble.fit import Answers, Fit, fit_ensemble, least_confidence
 from abhinaya.train.eval.intervals import macro_f1_of, paired_bootstrap
-from abhinaya.train.eval.predictions import VERDICT, Ballots, found_answers, read_predictions
-from abhinaya.train.eval.rules import alarms, guesses
-from abhinaya.train.eval.sources import Source, read_sources, refuse_trained
+from abhinaya.train.eval.predictions import (
+    VERDICT,
+    Predictions,
+    chosen,
+    found_answers,
+    read_all,
+    refuse_trained,
+)
+from abhinaya.train.eval.tables import alarms, guesses
 from abhinaya.train.metrics import Indices, macro_f1
 
 UNFITTED: Final[tuple[Method, ...]] = ("majority", "mean")
@@ -61,9 +66,7 @@ def add_ensemble(parser: argparse.ArgumentParser) -> None:
 def run_ensemble(args: argparse.Namespace, say: Callable[[str], None]) -> None:
     """Fit a combiner, say what it is worth, and write it.
 
-    Raises:
-        DataError: the predictions do not fit the manifest, or are of clips trained on.
-
+    Raises DataError: the predictions do not fit the manifest, or are of clips trained on.
     """
     for name, share in (("--neutral", args.neutral), ("--alarms", args.alarms)):
         if share is not None and not 0 < share < 1:
@@ -74,10 +77,13 @@ def run_ensemble(args: argparse.Namespace, say: Callable[[str], None]) -> None:
     clips = tuple(clip for clip in manifest.clips if clip.label)
     if not clips:
         raise DataError(f"{args.manifest}: no clip has a consensus among the eight labels")
-    systems = _read(args.predictions, args.voters)
-    for name, (_, source) in systems.items():
-        refuse_trained(name, source, {clip.split for clip in clips})
-    answers = _answers(clips, {name: ballots for name, (ballots, _) in systems.items()})
+    found = read_all(args.predictions)
+    found.pop(VERDICT, None)
+    systems = chosen(found, args.voters, list(found))
+    for name, predictions in systems.items():
+        refuse_trained(name, predictions, {clip.split for clip in clips})
+    models = {name: predictions.model(name) for name, predictions in systems.items()}
+    answers = _answers(clips, systems)
     fit = fit_ensemble(answers, args.method, args.neutral, args.seed)
     least = least_confidence(fit.held_out, answers.truth, args.alarms) if args.alarms else 0.0
     rule = Rule(priority=tuple(args.priority.split(",")))
@@ -85,8 +91,8 @@ def run_ensemble(args: argparse.Namespace, say: Callable[[str], None]) -> None:
     combiner = Combiner(
         method=args.method,
         members={
-            name: Member(source.model, source.version, fit.temperatures[name], fit.weights[name])
-            for name, (_, source) in systems.items()
+            name: Member(*model, fit.temperatures[name], fit.weights[name])
+            for name, model in models.items()
         },
         min_confidence=least,
         logistic=fit.logistic,
@@ -99,31 +105,8 @@ def run_ensemble(args: argparse.Namespace, say: Callable[[str], None]) -> None:
     say(f"wrote {args.out}; use it: --set vote.method={args.method} --set vote.combiner={args.out}")
 
 
-def _read(given: Sequence[str], asked: str | None) -> dict[str, tuple[Ballots, Source]]:
-    found: dict[str, tuple[Ballots, Source]] = {}
-    for item in given:
-        name, _, file = item.rpartition("=")
-        path = Path(file)
-        systems = read_predictions(path, name or path.stem)
-        sources = read_sources(path, name or path.stem)
-        for system, ballots in systems.items():
-            if system in found:
-                raise DataError(f"{path}: there is already a voter {system!r}; name it apart")
-            if system != VERDICT:
-                found[system] = ballots, sources.get(system, Source())
-    names = asked.split(",") if asked else list(found)
-    if unknown := [name for name in names if name not in found]:
-        raise DataError(
-            f"--voters: no predictions of {', '.join(unknown)}; there are {', '.join(found)}"
-        )
-    return {name: found[name] for name in names}
-
-
-def _answers(clips: Sequence[Clip], systems: Mapping[str, Ballots]) -> Answers:
-    columns = {name: found_answers(ballots, clips) for name, ballots in systems.items()}
-    for name, ballots in columns.items():
-        if not any(ballots):
-            raise DataError(f"predictions of {name}: none is about a clip of this manifest")
+def _answers(clips: Sequence[Clip], systems: Mapping[str, Predictions]) -> Answers:
+    columns = {name: found_answers(name, of.ballots, clips) for name, of in systems.items()}
     votes = tuple(
         {name: ballot for name in columns if (ballot := columns[name][i]) is not None}
         for i in range(len(clips))
@@ -138,48 +121,43 @@ def measure(
     """Figures of decisions on held-out speakers, beside those of unfitted rules like `rule`."""
     truth = answers.truth
     classes = sorted({int(c) for c in truth})
+
+    def figures(guess: Indices, prefix: str = "", suffix: str = "") -> dict[str, Any]:
+        share = alarms(guess, truth)
+        return {
+            f"{prefix}macro_f1{suffix}": round(macro_f1(truth, guess, classes), 4),
+            f"{prefix}neutral_otherwise{suffix}": None if share is None else round(share, 4),
+        }
+
     own = guesses(decisions)
     found: dict[str, Any] = {
         "measured": "each fold of speakers by the fit on the others; intervals over clips",
-        "macro_f1": round(macro_f1(truth, own, classes), 4),
-        "neutral_otherwise": _alarms(own, truth),
+        **figures(own),
     }
     for other in UNFITTED:
         theirs = guesses([decide(v, replace(rule, method=other)) for v in answers.votes])
-        gain = paired_bootstrap(
-            macro_f1_of(truth, own, classes),
-            macro_f1_of(truth, theirs, classes),
-            len(truth),
-            seed=seed,
-        )
-        difference = gain.difference
+        mine, yours = (macro_f1_of(truth, guess, classes) for guess in (own, theirs))
+        gain = paired_bootstrap(mine, yours, len(truth), seed=seed)
+        of = gain.difference
         found |= {
-            f"{other}_macro_f1": round(macro_f1(truth, theirs, classes), 4),
-            f"{other}_neutral_otherwise": _alarms(theirs, truth),
-            f"gain_over_{other}": [
-                round(x, 4) for x in (difference.value, difference.low, difference.high)
-            ],
+            **figures(theirs, f"{other}_"),
+            f"gain_over_{other}": [round(x, 4) for x in (of.value, of.low, of.high)],
             f"gain_over_{other}_p": round(gain.p, 4),
         }
     if least:
         kept = guesses(decisions, least)
-        found |= {
-            "answered_at_min_confidence": round(float(np.mean(kept >= 0)), 4),
-            "neutral_otherwise_at_min_confidence": _alarms(kept, truth),
-            "macro_f1_at_min_confidence": round(macro_f1(truth, kept, classes), 4),
-        }
+        found["answered_at_min_confidence"] = round(float(np.mean(kept >= 0)), 4)
+        found |= figures(kept, suffix="_at_min_confidence")
     return found
-
-
-def _alarms(guess: Indices, truth: Indices) -> float | None:
-    share = alarms(guess, truth)
-    return None if share is None else round(share, 4)
 
 
 def _provenance(answers: Answers, fit: Fit, args: argparse.Namespace) -> dict[str, Any]:
     digest = hashlib.sha256()
     for votes, truth, speaker in zip(answers.votes, answers.truth, answers.speakers, strict=True):
-        said = {name: _plain(votes[name]) for name in sorted(votes)}
+        said = {
+            name: [votes[name].label, [round(p, 5) for p in votes[name].probabilities or ()]]
+            for name in sorted(votes)
+        }
         digest.update(json.dumps([int(truth), str(speaker), said]).encode())
     return {
         "clips": len(answers.truth),
@@ -191,10 +169,6 @@ def _provenance(answers: Answers, fit: Fit, args: argparse.Namespace) -> dict[st
         "seed": args.seed,
         "plans": dict(fit.plans),
     }
-
-
-def _plain(ballot: Ballot) -> list[Any]:
-    return [ballot.label, [round(p, 5) for p in ballot.probabilities or ()]]
 
 
 def _command(args: argparse.Namespace) -> str:

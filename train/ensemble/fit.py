@@ -18,16 +18,16 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import softmax
 from sklearn.model_selection import StratifiedGroupKFold
 
 from abhinaya.models.base import Ballot, FloatArray
 from abhinaya.models.labels import LABELS
 from abhinaya.models.vote.combiner import Logistic, Method, Numbers, Regression, features
 from abhinaya.models.vote.ensemble import Decision, Rule, decide
-from abhinaya.train.calibration import fit_temperature
 from abhinaya.train.data.clips import DataError
 from abhinaya.train.ensemble.regression import Form, fit_full, fit_tied
-from abhinaya.train.metrics import Indices, softmax
+from abhinaya.train.metrics import Indices, fit_temperature
 
 GRID: Final = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Of C, the inverse strength of L2."""
@@ -105,8 +105,7 @@ class Fit:
 def importance(truth: Indices, neutral: float) -> FloatArray:
     """[N] weight of each clip: labels count alike, but neutral as `neutral` of all; 1 on average.
 
-    The prior is stated and not fitted, as in `train.calibration`: how often a label occurs in a
-    corpus says nothing about life.
+    The prior is stated and not fitted: how often a label occurs in a corpus says nothing of life.
     """
     present = sorted({int(c) for c in truth})
     others = max(1, len(present) - (NEUTRAL in present))
@@ -120,10 +119,8 @@ def importance(truth: Indices, neutral: float) -> FloatArray:
 def fit_ensemble(answers: Answers, method: Method, neutral: float = 0.5, seed: int = 0) -> Fit:
     """Fit what `method` needs.
 
-    Raises:
-        DataError: there are too many voters, fewer than two speakers or labels, or clips without a
-            speaker.
-
+    Raises DataError: there are too many voters, fewer than two speakers or labels, or clips without
+    a speaker.
     """
     _check(answers)
     weights = importance(answers.truth, neutral)
@@ -163,9 +160,7 @@ def _temperature(answers: Answers, voter: str, weights: FloatArray) -> float:
 def _mixture(answers: Answers, weights: FloatArray, rounds: int = 200) -> dict[str, float]:
     """Weights of the voters in a mixture of their probabilities, from clips that all answered.
 
-    Raises:
-        DataError: there are too few of them.
-
+    Raises DataError: there are too few of them.
     """
     rows = answers.of(answers.voters)
     if len(rows) < LEAST_CLIPS:
@@ -277,7 +272,7 @@ def _log_shares(fitted: Fitted, inputs: Numbers) -> FloatArray:
     labels, regression = fitted
     scores = inputs @ regression.weights.T + regression.bias
     found = np.full((len(inputs), len(LABELS)), 1e-6, np.float32)
-    found[:, list(labels)] = np.maximum(softmax(scores.astype(np.float32)), 1e-6)
+    found[:, list(labels)] = np.maximum(softmax(scores.astype(np.float32), axis=1), 1e-6)
     logs: FloatArray = np.log(found)
     return logs
 
@@ -285,9 +280,7 @@ def _log_shares(fitted: Fitted, inputs: Numbers) -> FloatArray:
 def least_confidence(decisions: Sequence[Decision], truth: Indices, most_alarms: float) -> float:
     """Give the lowest threshold at which at most this share of neutral clips is called otherwise.
 
-    Raises:
-        DataError: no clip is neutral.
-
+    Raises DataError: no clip is neutral.
     """
     neutral = [d for d, c in zip(decisions, truth, strict=True) if c == NEUTRAL]
     if not neutral:

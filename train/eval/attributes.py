@@ -1,14 +1,23 @@
-"""Arousal, valence and dominance as systems give them, scored by their concordance (CCC)."""
+"""Arousal, valence and dominance as systems give them, scored by their concordance (CCC).
+
+Ratings are a CSV with a column for each: `arousal`, `valence`, `dominance` from 0 to 1, or
+`EmoAct`, `EmoVal`, `EmoDom` from 1 to 7 as the challenge wants them. Labels may stand beside them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+import math
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from abhinaya.train.data.clips import ATTRIBUTES, Clip, DataError
+from abhinaya.train.data.read_msp import ATTRIBUTES as CHALLENGE
+from abhinaya.train.data.read_msp import HIGH, LOW
 from abhinaya.train.eval.intervals import (
     Comparison,
     Interval,
@@ -16,12 +25,84 @@ from abhinaya.train.eval.intervals import (
     bootstrap,
     paired_bootstrap,
 )
-from abhinaya.train.eval.ratings import Rater, Values
+from abhinaya.train.eval.predictions import by_clip, found_answers, labels_in, rows_of
 from abhinaya.train.eval.tables import require_speakers
 from abhinaya.train.metrics import Indices, concordance
 
+Values = npt.NDArray[np.float64]
+Rating = tuple[float, ...]
+"""[3] arousal, valence, dominance, from 0 to 1."""
 _FEWEST: Final = 2
 """Clips below which there is no concordance."""
+_COLUMNS: Final = (
+    (tuple(ATTRIBUTES), 0.0, 1.0),
+    (tuple(CHALLENGE[name] for name in ATTRIBUTES), LOW, HIGH),
+)
+"""Names in the order of ATTRIBUTES, and their scale."""
+_BEYOND: Final = 0.5
+"""Widths of its scale that a value may lie outside it: a linear model may, another scale does."""
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def columns_of(path: Path) -> tuple[bool, bool]:
+    """Return whether a file is a CSV of ratings, and whether it has labels as well."""
+    if path.suffix.lower() != ".csv" or not path.is_file():
+        return False, True
+    rows = rows_of(path)
+    columns = set(rows[0]) if rows else set()
+    return any(columns.issuperset(names) for names, _, _ in _COLUMNS), labels_in(columns)
+
+
+def read_ratings(path: Path) -> dict[str, Rating]:
+    """Read the attributes of each clip; a row that leaves all three empty is not an answer.
+
+    Raises DataError: a value is not a number or far outside its scale, a clip is rated twice, or no
+    column names the clips.
+    """
+    rows = rows_of(path)
+    names, low, high = next(scale for scale in _COLUMNS if set(rows[0]).issuperset(scale[0]))
+    return {
+        clip: tuple(_value(here, name, row[name], low, high) for name in names)
+        for clip, (here, row) in by_clip(path, rows).items()
+        if any(row[name] for name in names)
+    }
+
+
+def _value(here: str, name: str, said: str, low: float, high: float) -> float:
+    try:
+        value = float(said)
+    except ValueError as error:
+        raise DataError(f"{here}: {name} is {said!r}, not a number") from error
+    slack = _BEYOND * (high - low)
+    if not low - slack <= value <= high + slack:
+        raise DataError(f"{here}: {name} is {said}; its scale is {low:g} to {high:g}")
+    return (value - low) / (high - low)
+
+
+@dataclass(frozen=True, slots=True)
+class Rater:
+    """What one system says of the N clips that are rated."""
+
+    name: str
+    values: Values
+    """[N, 3], the scale is 0 to 1; NaN where it gave no answer."""
+
+    @property
+    def answered(self) -> npt.NDArray[np.bool_]:
+        """[N] whether it gave an answer."""
+        return np.array(np.isfinite(self.values).all(axis=1), np.bool_)
+
+
+def join_ratings(name: str, ratings: Mapping[str, Rating], clips: Sequence[Clip]) -> Rater:
+    """Bring ratings into the order of `clips`. Raises DataError if fewer than two are about any."""
+    found = found_answers(name, ratings, clips, _FEWEST)
+    nothing = (math.nan,) * len(ATTRIBUTES)
+    return Rater(name, np.array([one or nothing for one in found], np.float64))
+
+
+# --- scoring --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +117,24 @@ class Rated:
     resamples: int = 1_000
     seed: int = 0
 
-    def groups(self, rows: Indices) -> tuple[Hashable, ...] | None:
-        """Speakers of `rows`, if whole speakers are to be drawn."""
+    def interval(self, rater: Rater, rows: Indices, columns: Sequence[int]) -> Interval:
+        """Mean CCC over `columns`, on some rows."""
+        statistic = mean_ccc(rater.values[rows], self.truth[rows], columns)
+        groups = self._groups(rows)
+        return bootstrap(statistic, len(rows), groups, resamples=self.resamples, seed=self.seed)
+
+    def compare(self, first: Rater, second: Rater, rows: Indices) -> Comparison:
+        """Mean CCC of `first` minus that of `second`, paired."""
+        one, other = (
+            mean_ccc(r.values[rows], self.truth[rows], range(len(ATTRIBUTES)))
+            for r in (first, second)
+        )
+        groups = self._groups(rows)
+        return paired_bootstrap(
+            one, other, len(rows), groups, resamples=self.resamples, seed=self.seed
+        )
+
+    def _groups(self, rows: Indices) -> tuple[Hashable, ...] | None:
         return tuple(self.clips[i].speaker for i in rows) if self.by_speaker else None
 
 
@@ -46,10 +143,8 @@ def rated(
 ) -> Rated:
     """Pick what ratings can be held against.
 
-    Raises:
-        DataError: fewer than two clips have all three attributes, or speakers are asked for and
-            cannot be told apart.
-
+    Raises DataError: fewer than two clips have all three attributes, or speakers are asked for and
+    cannot be told apart.
     """
     chosen = tuple(clip for clip in clips if set(ATTRIBUTES) <= set(clip.attributes))
     if len(chosen) < _FEWEST:
@@ -87,36 +182,20 @@ class AttributeRow:
 
 def attribute_rows(raters: Sequence[Rater], on: Rated) -> Iterator[AttributeRow]:
     """Score each system, in their order."""
+    first = raters[0]
     for rater in raters:
         rows = np.flatnonzero(rater.answered)
+        both = np.flatnonzero(rater.answered & first.answered)
+        gain = None
+        if rater is not first and len(both) >= _FEWEST:
+            gain = Gain(first.name, on.compare(rater, first, both), len(both))
         yield AttributeRow(
             name=rater.name,
-            mean=_interval(rater, on, rows, range(len(ATTRIBUTES))),
-            each={name: _interval(rater, on, rows, [k]) for k, name in enumerate(ATTRIBUTES)},
+            mean=on.interval(rater, rows, range(len(ATTRIBUTES))),
+            each={name: on.interval(rater, rows, [k]) for k, name in enumerate(ATTRIBUTES)},
             answered=len(rows),
-            gain=None if rater is raters[0] else _gain(rater, raters[0], on),
+            gain=gain,
         )
-
-
-def _interval(rater: Rater, on: Rated, rows: Indices, columns: Sequence[int]) -> Interval:
-    statistic = mean_ccc(rater.values[rows], on.truth[rows], columns)
-    return bootstrap(statistic, len(rows), on.groups(rows), resamples=on.resamples, seed=on.seed)
-
-
-def _gain(rater: Rater, other: Rater, on: Rated) -> Gain | None:
-    rows = np.flatnonzero(rater.answered & other.answered)
-    if len(rows) < _FEWEST:
-        return None
-    columns, truth = range(len(ATTRIBUTES)), on.truth[rows]
-    comparison = paired_bootstrap(
-        mean_ccc(rater.values[rows], truth, columns),
-        mean_ccc(other.values[rows], truth, columns),
-        len(rows),
-        on.groups(rows),
-        resamples=on.resamples,
-        seed=on.seed,
-    )
-    return Gain(other.name, comparison, len(rows))
 
 
 def mean_ccc(given: Values, truth: Values, columns: Sequence[int]) -> Statistic:

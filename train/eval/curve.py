@@ -7,10 +7,8 @@ is taken to be about neutral speech.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -18,11 +16,16 @@ import numpy as np
 from abhinaya.models.base import Ballot
 from abhinaya.models.vote.ensemble import Decision, Rule, decide
 from abhinaya.train.data.clips import DataError
-from abhinaya.train.eval.monitor import SUFFIXES, read_verdicts
-from abhinaya.train.eval.predictions import VERDICT, System, read_predictions
+from abhinaya.train.eval.predictions import (
+    VERDICT,
+    System,
+    is_events,
+    named_file,
+    read_predictions,
+    read_verdicts,
+)
 from abhinaya.train.eval.report import figure, table
-from abhinaya.train.eval.rules import NEUTRAL, alarms, guesses
-from abhinaya.train.eval.tables import Scored, ballots_of
+from abhinaya.train.eval.tables import NEUTRAL, Scored, alarms, ballots_of, guesses
 from abhinaya.train.metrics import Indices, unweighted_recall
 
 STEPS: Final = tuple(round(0.05 * i, 2) for i in range(20))
@@ -51,9 +54,7 @@ def curve(
 ) -> list[Point]:
     """Give one point a threshold; `neutral` is what was decided about neutral speech.
 
-    Raises:
-        DataError: nothing in `truth` is emotional, or `neutral` is empty.
-
+    Raises DataError: nothing in `truth` is emotional, or `neutral` is empty.
     """
     emotions = sorted({int(c) for c in truth} - {NEUTRAL})
     if not emotions or not neutral:
@@ -75,32 +76,12 @@ def curve(
     return points
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes beside the arguments of `abhinaya eval`."""
-    parser.add_argument(
-        "--neutral",
-        action="append",
-        default=[],
-        metavar="[NAME=]FILE",
-        help="predictions about neutral recordings, to count false alarms on; repeatable",
-    )
-    parser.add_argument(
-        "--alarms",
-        type=float,
-        default=MOST_ALARMS,
-        metavar="P",
-        help="share of false alarms to hold (default: %(default)s)",
-    )
-
-
 def measure(
     voters: Sequence[System], on: Scored, rule: Rule, neutral: Sequence[str], most: float
 ) -> dict[str, Any]:
     """Give the curve and what holds the alarms, as plain values.
 
-    Raises:
-        DataError: there are no emotions, nothing neutral, or none of its voters.
-
+    Raises DataError: there are no emotions, nothing neutral, or none of its voters.
     """
     names = [v.name for v in voters]
     decisions = [decide(ballots_of(voters, i), rule) for i in range(len(on.truth))]
@@ -129,32 +110,25 @@ def measure(
 def neutral_votes(files: Sequence[str], names: Sequence[str]) -> list[Mapping[str, Ballot]]:
     """Read votes on neutral recordings: of each segment of JSON lines, of each clip of CSV files.
 
-    Raises:
-        DataError: a file cannot be read, or has none of the voters.
-
+    Raises DataError: a file cannot be read, or has none of the voters.
     """
-    found: list[Mapping[str, Ballot]] = []
+    votes: list[dict[str, Ballot]] = []
     by_clip: dict[str, dict[str, Ballot]] = {}
-    for item in files:
-        name, _, file = item.rpartition("=")
-        path = Path(file)
-        if path.suffix.lower() in SUFFIXES and path.is_file():
-            found += [verdict.votes for verdict in read_verdicts(path).values()]
+    for name, path in map(named_file, files):
+        if is_events(path) and path.is_file():
+            votes += [{v.voter: v.ballot() for v in said.votes} for said in read_verdicts(path)]
             continue
-        for system, ballots in read_predictions(path, name or path.stem).items():
-            for clip, said in ballots.items():
-                by_clip.setdefault(clip, {})[system] = said
-    every = [*found, *by_clip.values()]
-    known: list[Mapping[str, Ballot]] = []
-    for votes in every:
-        if chosen := {v: b for v, b in votes.items() if v in names}:
-            known.append(chosen)
+        for system, predictions in read_predictions(path, name).items():
+            for clip, ballot in predictions.ballots.items():
+                by_clip.setdefault(clip, {})[system] = ballot
+    votes += by_clip.values()
+    known = [chosen for cast in votes if (chosen := {v: b for v, b in cast.items() if v in names})]
     if not known:
-        there = sorted({v for votes in every for v in votes} - {VERDICT})
+        there = sorted({v for cast in votes for v in cast} - {VERDICT})
         raise DataError(
             f"--neutral: no votes of {', '.join(names)}; there are those of {', '.join(there)}"
         )
-    return known
+    return list(known)
 
 
 def as_text(found: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ shows that (given enough of them; with two, nothing can).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,8 +66,9 @@ def bootstrap(
         ValueError: no rows, or not one group a row.
 
     """
-    found = _resampled(lambda rows: (statistic(rows),), n, groups, resamples, seed)[:, 0]
-    return _interval(statistic(np.arange(n)), found, level, _units(n, groups))
+    drawn, units = _drawn(n, groups, resamples, seed)
+    found = np.array([statistic(rows) for rows in drawn])
+    return _interval(statistic(np.arange(n)), found, level, units)
 
 
 def paired_bootstrap(
@@ -79,19 +80,14 @@ def paired_bootstrap(
     level: float = 0.95,
     seed: int = 0,
 ) -> Comparison:
-    """Compare two systems on the same resamples of the same rows: `first` minus `second`.
-
-    Raises:
-        ValueError: no rows, or not one group a row.
-
-    """
-    drawn = _resampled(lambda rows: (first(rows), second(rows)), n, groups, resamples, seed)
-    differences = drawn[:, 0] - drawn[:, 1]
+    """Compare two systems on the same resamples of the same rows: `first` minus `second`."""
+    drawn, units = _drawn(n, groups, resamples, seed)
+    differences = np.array([first(rows) - second(rows) for rows in drawn])
     everything = np.arange(n)
     value = first(everything) - second(everything)
     aside = min(int(np.sum(differences <= 0.0)), int(np.sum(differences >= 0.0)))
     p = min(1.0, 2.0 * (aside + 1) / (len(differences) + 1))
-    return Comparison(_interval(value, differences, level, _units(n, groups)), p)
+    return Comparison(_interval(value, differences, level, units), p)
 
 
 def macro_f1_of(truth: Indices, guess: Indices, classes: Sequence[int]) -> Statistic:
@@ -112,37 +108,25 @@ def macro_f1_of(truth: Indices, guess: Indices, classes: Sequence[int]) -> Stati
     return of
 
 
-def _resampled(
-    statistics: Callable[[Indices], tuple[float, ...]],
-    n: int,
-    groups: Sequence[Hashable] | None,
-    resamples: int,
-    seed: int,
-) -> npt.NDArray[np.float64]:
-    """[resamples, K] values of K statistics."""
+def _drawn(
+    n: int, groups: Sequence[Hashable] | None, resamples: int, seed: int
+) -> tuple[Iterator[Indices], int]:
+    """Return the rows of each resample, and how many clips or speakers they are drawn of."""
     if n < 1:
         raise ValueError("a bootstrap of no rows: give at least one")
     rng = np.random.default_rng(seed)
     if groups is None:
-        return np.array([statistics(rng.integers(n, size=n)) for _ in range(resamples)])
+        return (rng.integers(n, size=n) for _ in range(resamples)), n
     if len(groups) != n:
         raise ValueError(f"{len(groups)} groups for {n} rows: give one a row")
     members: dict[Hashable, list[int]] = {}
     for row, group in enumerate(groups):
         members.setdefault(group, []).append(row)
-    rows_of = [np.array(rows, np.int64) for rows in members.values()]
-    return np.array(
-        [
-            statistics(np.concatenate([rows_of[g] for g in rng.integers(len(rows_of), size=k)]))
-            for k in [len(rows_of)] * resamples
-        ]
-    )
+    of = [np.array(rows, np.int64) for rows in members.values()]
+    draws = (rng.integers(len(of), size=len(of)) for _ in range(resamples))
+    return (np.concatenate([of[g] for g in draw]) for draw in draws), len(of)
 
 
 def _interval(value: float, found: npt.NDArray[np.float64], level: float, units: int) -> Interval:
     low, high = np.quantile(found, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
     return Interval(value, float(low), float(high), units)
-
-
-def _units(n: int, groups: Sequence[Hashable] | None) -> int:
-    return n if groups is None else len(set(groups))

@@ -1,7 +1,8 @@
-"""Predictions of any system, joined to the clips of a manifest.
+"""Predictions of any system, and their place among the clips of a manifest.
 
 CSV         FileName,EmoClass as the challenge wants it, or id,label; columns named after all
-            eight labels are taken as probabilities
+            eight labels are taken as probabilities. Optional `model`, `version`, and `split`: of
+            the clip, as the model met it
 JSON lines  what the monitor writes: its streams are the clips, its voters and its verdict are
             systems; a clip cut into several segments is put together again, by duration
 """
@@ -15,26 +16,51 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
+import msgspec
 import numpy as np
 
 from abhinaya.models.base import Ballot, FloatArray
 from abhinaya.models.labels import LABELS, UNKNOWN
 from abhinaya.train.data.clips import OTHER, Clip, DataError
+from abhinaya.train.data.manifest import text_of
 from abhinaya.train.data.read_acted import AUDIO
 from abhinaya.train.data.read_plain import known_label
-from abhinaya.train.eval.monitor import SUFFIXES, read_verdicts
 from abhinaya.train.metrics import Indices
 
-Said = TypeVar("Said")
+T = TypeVar("T")
 VERDICT: Final = "verdict"
 """Name of the system that is the monitor's decision on all its voters."""
-NAMES: Final = ("FileName", "id", "path")
+EVENTS: Final = (".jsonl", ".json", ".ndjson")
+"""Suffixes of the monitor's JSON lines."""
+TRAINED: Final = "train"
+"""What the column `split` says of a clip that the model was trained on."""
+_NAMES: Final = ("FileName", "id", "path")
 """Columns that may name the clip of a row; the first that is there does."""
 _LABEL: Final = ("EmoClass", "label", "Prediction")
 Part = tuple[Ballot, float]
 """What a system says of a part of a clip, and its seconds."""
-Ballots = dict[str, Ballot]
-"""Clip id -> what one system says of it; a clip that is absent was not answered."""
+Row = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """What one system says of clips, and which model it is."""
+
+    ballots: Mapping[str, Ballot]
+    """By clip; a clip that is absent was not answered."""
+    models: frozenset[tuple[str, str]] = frozenset()
+    """Model and version of its answers; empty where the file does not say."""
+    trained_on: frozenset[str] = frozenset()
+    """Clips that it answers and was trained on."""
+
+    def model(self, name: str) -> tuple[str, str]:
+        """Return model and version. Raises DataError if there are several."""
+        if len(self.models) > 1:
+            several = " and ".join(" ".join(m) or "an unnamed one" for m in sorted(self.models))
+            raise DataError(
+                f"predictions of {name}: they are of {several}; give those of one model"
+            )
+        return next(iter(self.models), ("", ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,38 +79,57 @@ class System:
         return int(np.sum(self.guess >= 0))
 
 
-def read_predictions(path: Path, name: str) -> dict[str, Ballots]:
+def read_predictions(path: Path, name: str) -> dict[str, Predictions]:
     """Read systems from a file: one, called `name`, from CSV; each voter and the verdict from JSON.
 
-    Raises:
-        DataError: no such file, an unknown label, probabilities that are no numbers, or a clip
-            that is answered twice.
-
+    Raises DataError: no such file, an unknown label, probabilities that are not numbers, or a clip
+    that is answered twice.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file of predictions; give a CSV or the monitor's JSON")
-    try:
-        if path.suffix.lower() in SUFFIXES:
-            return _from_monitor(path)
-        return {name: _from_csv(path)}
-    except (UnicodeDecodeError, csv.Error, OSError) as error:
-        raise DataError(f"{path}: cannot be read as text: {error}; is it the file?") from error
+    return _from_events(path) if is_events(path) else {name: _from_csv(path)}
 
 
-def join(name: str, ballots: Ballots, clips: Sequence[Clip]) -> System:
-    """Bring the answers of a system into the order of `clips`.
+def named_file(said: str) -> tuple[str, Path]:
+    """Return name and path of [NAME=]FILE."""
+    name, _, file = said.rpartition("=")
+    return name or Path(file).stem, Path(file)
 
-    Raises:
-        DataError: none of its answers is about any of them.
 
-    """
-    found = found_answers(ballots, clips)
-    if not any(found):
-        told = next(iter(ballots), "nothing")
+def read_all(files: Sequence[str]) -> dict[str, Predictions]:
+    """Read the systems of [NAME=]FILEs. Raises DataError if two have one name."""
+    found: dict[str, Predictions] = {}
+    for name, path in map(named_file, files):
+        for system, predictions in read_predictions(path, name).items():
+            require_new(system, path, found)
+            found[system] = predictions
+    return found
+
+
+def require_new(name: str, path: Path, known: Collection[str]) -> None:
+    """Raise DataError if there is a system of this name already."""
+    if name in known:
+        raise DataError(f"{path}: there is already a system {name!r}; name it apart: OTHER={path}")
+
+
+def chosen(found: Mapping[str, T], asked: str | None, default: Sequence[str]) -> dict[str, T]:
+    """Return the systems that --voters asks for, else those of `default`."""
+    names = asked.split(",") if asked is not None else default
+    if unknown := [name for name in names if name not in found]:
         raise DataError(
-            f"predictions of {name}: none is about a clip of this manifest (the first is about "
-            f"{told!r}, a clip is called {clips[0].id!r}); are they of another corpus or split?"
+            f"--voters: no predictions of {', '.join(unknown)}; there are {', '.join(found)}"
         )
+    return {name: found[name] for name in names}
+
+
+def is_events(path: Path) -> bool:
+    """Whether a file holds the monitor's JSON lines, by its name."""
+    return path.suffix.lower() in EVENTS
+
+
+def join(name: str, predictions: Predictions, clips: Sequence[Clip]) -> System:
+    """Bring a system's answers into the order of `clips`. Raises DataError if none is about any."""
+    found = found_answers(name, predictions.ballots, clips)
     guess = np.array([LABELS.index(b.label) if b else -1 for b in found], np.int64)
     if any(b is not None and b.probabilities is None for b in found):
         return System(name, guess, None)
@@ -92,82 +137,35 @@ def join(name: str, ballots: Ballots, clips: Sequence[Clip]) -> System:
     return System(name, guess, np.array(rows, np.float32))
 
 
-def found_answers(answers: Mapping[str, Said], clips: Sequence[Clip]) -> list[Said | None]:
-    """Find the answers [N] by id or path; by file name only where that is unique on both sides."""
+def found_answers(
+    name: str, answers: Mapping[str, T], clips: Sequence[Clip], fewest: int = 1
+) -> list[T | None]:
+    """Find answers [N] by id or path; by file name only where that is unique on both sides.
+
+    Raises DataError if fewer than `fewest` are about any clip.
+    """
     named = Counter(map(_stem, answers))
     short = {_stem(key): said for key, said in answers.items() if named[_stem(key)] == 1}
     stems = [_stem(clip.path or clip.id) for clip in clips]
     times = Counter(stems)
-    return [
+    found = [
         answers.get(clip.id)
         or answers.get(clip.path)
         or (short.get(stem) if times[stem] == 1 else None)
         for clip, stem in zip(clips, stems, strict=True)
     ]
-
-
-def labels_in(columns: Collection[str]) -> bool:
-    """Whether a CSV with these columns says labels."""
-    return any(c in columns for c in _LABEL) or set(columns).issuperset(LABELS)
-
-
-def _from_csv(path: Path) -> Ballots:
-    with path.open(newline="", encoding="utf-8-sig") as lines:
-        rows = list(csv.DictReader(lines))
-    columns = set(rows[0]) if rows else set()
-    names = next((c for c in NAMES if c in columns), None)
-    label = next((c for c in _LABEL if c in columns), None)
-    scored = columns.issuperset(LABELS)
-    if names is None or not labels_in(columns):
+    if sum(one is not None for one in found) < fewest:
+        number = "none is about a clip" if fewest == 1 else f"fewer than {fewest} are about clips"
         raise DataError(
-            f"{path}: needs a column FileName (or id) and EmoClass (or label, or all eight labels "
-            f"as probabilities); it has {', '.join(sorted(columns)) or 'no rows'}"
-        )
-    ballots: Ballots = {}
-    for number, row in enumerate(rows, 2):
-        here = Path(f"{path}:{number}")
-        clip = row[names].strip()
-        if clip in ballots:
-            raise DataError(f"{here}: {clip!r} is answered twice; remove one of the answers")
-        probabilities = _probabilities(here, row) if scored else None
-        said = row[label].strip() if label else LABELS[int(np.argmax(probabilities or ()))]
-        if not said:
-            continue  # an empty answer is an abstention
-        meant = known_label(here, said)
-        if meant == OTHER:
-            raise DataError(f"{here}: predicts {said!r}; only the eight labels can be scored")
-        ballots[clip] = Ballot(meant, probabilities)
-    return ballots
-
-
-def _probabilities(here: Path, row: Mapping[str, str]) -> tuple[float, ...]:
-    try:
-        found = tuple(float(row[name]) for name in LABELS)
-    except ValueError as error:
-        raise DataError(f"{here}: a probability is no number: {error}") from error
-    if not abs(sum(found) - 1.0) < 1e-3 or min(found) < 0.0:
-        raise DataError(
-            f"{here}: probabilities sum to {sum(found):.4f}, not to 1; give probabilities, "
-            "not scores"
+            f"predictions of {name}: {number} of this manifest (the first is about "
+            f"{next(iter(answers), 'nothing')!r}, a clip is called {clips[0].id!r}); are they of "
+            "another corpus or split?"
         )
     return found
 
 
-def _from_monitor(path: Path) -> dict[str, Ballots]:
-    parts: dict[str, dict[str, list[Part]]] = {}
-    for (clip, _), verdict in read_verdicts(path).items():
-        said = dict(verdict.votes)
-        if verdict.label != UNKNOWN:
-            said[VERDICT] = Ballot(verdict.label)
-        for voter, ballot in said.items():
-            parts.setdefault(voter, {}).setdefault(clip, []).append((ballot, verdict.seconds))
-    return {
-        voter: {clip: whole(of) for clip, of in clips.items()} for voter, clips in parts.items()
-    }
-
-
 def whole(parts: Sequence[Part]) -> Ballot:
-    """Give one answer for a clip of several parts: the mean, weighted by their seconds."""
+    """Return one answer for a clip of several parts: the mean, weighted by their seconds."""
     total = sum(seconds for _, seconds in parts) or 1.0
     given = [(ballot.probabilities, s) for ballot, s in parts if ballot.probabilities is not None]
     if len(given) == len(parts):
@@ -177,7 +175,179 @@ def whole(parts: Sequence[Part]) -> Ballot:
     return Ballot(max(LABELS, key=covered.__getitem__))
 
 
+def refuse_trained(name: str, predictions: Predictions, splits: Collection[str]) -> None:
+    """Raise DataError if a system answers clips that it was trained on; `splits`: of the truth."""
+    if predictions.trained_on:
+        some = sorted(predictions.trained_on)[:3]
+        raise DataError(
+            f"predictions of {name}: {len(predictions.trained_on)} are of clips that it was "
+            f"trained on (the first: {', '.join(some)}); fit on people that no voter has met"
+        )
+    if TRAINED in splits:
+        raise DataError(
+            "the manifest has clips of the split 'train', which voters were trained on; choose "
+            "another with --split, or give a manifest of people that no voter has met"
+        )
+
+
+# --- CSV ------------------------------------------------------------------------------------------
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    """Read a CSV; empty cells are empty strings. Raises DataError if it is not text."""
+    try:
+        rows = csv.DictReader(text_of(path, "the file").splitlines(keepends=True))
+        return [{k: (v or "").strip() for k, v in row.items() if k is not None} for row in rows]
+    except csv.Error as error:
+        raise DataError(f"{path}: cannot be read as CSV: {error}; is it the file?") from error
+
+
+def by_clip(path: Path, rows: Sequence[Row]) -> dict[str, tuple[str, Row]]:
+    """Return place and row of each clip. Raises DataError if one is there twice, or none is named.
+
+    The place is FILE:LINE, for messages.
+    """
+    names = next((c for c in _NAMES if rows and c in rows[0]), None)
+    if names is None:
+        there = ", ".join(sorted(rows[0])) if rows else "no rows"
+        raise DataError(f"{path}: needs a column {' or '.join(_NAMES)}; it has {there}")
+    found: dict[str, tuple[str, Row]] = {}
+    for number, row in enumerate(rows, 2):
+        if row[names] in found:
+            raise DataError(
+                f"{path}:{number}: {row[names]!r} is answered twice; remove one of the answers"
+            )
+        found[row[names]] = f"{path}:{number}", row
+    return found
+
+
+def labels_in(columns: Collection[str]) -> bool:
+    """Whether a CSV with these columns says labels."""
+    return any(c in columns for c in _LABEL) or set(columns).issuperset(LABELS)
+
+
+def _from_csv(path: Path) -> Predictions:
+    rows = rows_of(path)
+    columns = set(rows[0]) if rows else set()
+    if not labels_in(columns):
+        raise DataError(
+            f"{path}: needs a column FileName (or id) and EmoClass (or label, or all eight labels "
+            f"as probabilities); it has {', '.join(sorted(columns)) or 'no rows'}"
+        )
+    label = next((c for c in _LABEL if c in columns), None)
+    scored = columns.issuperset(LABELS)
+    ballots: dict[str, Ballot] = {}
+    for clip, (here, row) in by_clip(path, rows).items():
+        probabilities = _probabilities(here, row) if scored else None
+        said = row[label] if label else LABELS[int(np.argmax(probabilities or ()))]
+        if not said:
+            continue  # an empty answer is an abstention
+        meant = known_label(Path(here), said)
+        if meant == OTHER:
+            raise DataError(f"{here}: predicts {said!r}; only the eight labels can be scored")
+        ballots[clip] = Ballot(meant, probabilities)
+    trained = frozenset(
+        clip for clip, (_, row) in by_clip(path, rows).items() if row.get("split") == TRAINED
+    )
+    models = frozenset((row.get("model", ""), row.get("version", "")) for row in rows)
+    return Predictions(ballots, models, trained)
+
+
+def _probabilities(here: str, row: Row) -> tuple[float, ...]:
+    try:
+        found = tuple(float(row[name]) for name in LABELS)
+    except ValueError as error:
+        raise DataError(f"{here}: a probability is not a number: {error}") from error
+    if not abs(sum(found) - 1.0) < 1e-3 or min(found) < 0.0:
+        raise DataError(
+            f"{here}: probabilities sum to {sum(found):.4f}, not to 1; give probabilities, "
+            "not scores"
+        )
+    return found
+
+
 def _stem(name: str) -> str:
-    """File name without folder, and without suffix if that is one of audio: other dots stay."""
+    """Return the file name without folder, and without a suffix of audio: other dots stay."""
     path = Path(name)
     return path.stem if path.suffix.lower() in AUDIO else path.name
+
+
+# --- the monitor's JSON lines ---------------------------------------------------------------------
+
+
+class _Event(msgspec.Struct):
+    type: str = ""
+    final: bool = True
+
+
+class Vote(msgspec.Struct):
+    """A voter's answer, as the monitor writes it."""
+
+    voter: str
+    label: str
+    probabilities: dict[str, float] | None
+    model: str = ""
+    version: str = ""
+
+    def ballot(self) -> Ballot:
+        """Return it as voters give it."""
+        given = self.probabilities
+        shares = None if given is None else tuple(given[name] for name in LABELS)
+        return Ballot(LABELS[LABELS.index(self.label)], shares)
+
+
+class Verdict(msgspec.Struct):
+    """A verdict on one segment of one stream, as the monitor writes it."""
+
+    stream: str
+    segment: int
+    revision: int
+    label: str
+    start_s: float
+    end_s: float
+    votes: list[Vote]
+
+
+def read_verdicts(path: Path) -> list[Verdict]:
+    """Read the last revision of each final verdict, by stream and segment.
+
+    Raises DataError: a line is not an event, or there is no verdict.
+    """
+    latest: dict[tuple[str, int], Verdict] = {}
+    for number, line in enumerate(text_of(path, "the file").splitlines(), 1):
+        try:
+            event = msgspec.json.decode(line, type=_Event)
+            if event.type != "verdict" or not event.final:
+                continue
+            verdict = msgspec.json.decode(line, type=Verdict)
+            _ = [vote.ballot() for vote in verdict.votes], (*LABELS, UNKNOWN).index(verdict.label)
+        except (msgspec.MsgspecError, ValueError, KeyError) as error:
+            raise DataError(
+                f"{path}:{number}: is not an event of the monitor ({error}); see docs/events.md"
+            ) from error
+        key = verdict.stream, verdict.segment
+        if key not in latest or latest[key].revision <= verdict.revision:
+            latest[key] = verdict
+    if not latest:
+        raise DataError(f"{path}: holds no verdict; write it with abhinaya-stream --format jsonl")
+    return [latest[key] for key in sorted(latest)]
+
+
+def _from_events(path: Path) -> dict[str, Predictions]:
+    parts: dict[str, dict[str, list[Part]]] = {}
+    models: dict[str, set[tuple[str, str]]] = {}
+    for verdict in read_verdicts(path):
+        said = {vote.voter: vote.ballot() for vote in verdict.votes}
+        if verdict.label != UNKNOWN:
+            said[VERDICT] = Ballot(verdict.label)
+        for voter, ballot in said.items():
+            of = parts.setdefault(voter, {}).setdefault(verdict.stream, [])
+            of.append((ballot, verdict.end_s - verdict.start_s))
+        for vote in verdict.votes:
+            models.setdefault(vote.voter, set()).add((vote.model, vote.version))
+    return {
+        voter: Predictions(
+            {clip: whole(of) for clip, of in clips.items()}, frozenset(models.get(voter, ()))
+        )
+        for voter, clips in parts.items()
+    }

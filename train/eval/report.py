@@ -1,4 +1,4 @@
-"""An evaluation as JSON, and as text for a terminal. What a figure means: `docs/evaluation.md`."""
+"""An evaluation as plain values, and as text for a terminal. Figures: `docs/evaluation.md`."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from abhinaya.models.base import FloatArray
 from abhinaya.models.labels import LABELS
 from abhinaya.models.vote.ensemble import Rule
 from abhinaya.train.data.clips import ATTRIBUTES
-from abhinaya.train.eval.attributes import AttributeRow, Rated
+from abhinaya.train.eval.attributes import Rated, Rater, attribute_rows
 from abhinaya.train.eval.intervals import Interval
-from abhinaya.train.eval.rules import RuleRow
-from abhinaya.train.eval.tables import Combination, ModelRow, Scored
-from abhinaya.train.metrics import ClassScore, reliability
+from abhinaya.train.eval.predictions import System
+from abhinaya.train.eval.tables import (
+    Scored,
+    class_rows,
+    combination_rows,
+    confusion_rows,
+    model_row,
+    rule_rows,
+)
+from abhinaya.train.metrics import reliability
 
 SCHEMA: Final = "abhinaya.evaluation/1"
 LOSS_MARK: Final = "/"
@@ -22,24 +28,31 @@ LOSS_MARK: Final = "/"
 Report = dict[str, Any]
 
 
-def as_json(
+def measured(
     on: Scored,
     total: int,
-    models: Sequence[ModelRow],
-    classes: Mapping[str, Mapping[str, ClassScore]],
-    confusions: Mapping[str, list[list[int]]],
-    probabilities: Mapping[str, FloatArray | None],
-    combinations: Sequence[Combination],
-    rules: Sequence[RuleRow],
+    systems: Sequence[System],
+    voters: Sequence[System],
     rule: Rule,
+    rules: Mapping[str, Rule],
 ) -> Report:
-    """Everything that was measured, as plain values."""
-    speakers = {clip.speaker for clip in on.clips if clip.speaker}
+    """Measure labels: everything in tables 1 to 5, as plain values.
+
+    Args:
+        on: the clips that can be scored, of `total`.
+        total: clips.
+        systems: what is scored alone.
+        voters: those of them that are put together.
+        rule: of table 4.
+        rules: of table 5, by name; gains are over the first.
+
+    """
+    several = len(voters) > 1
     return {
         "schema": SCHEMA,
         "clips": total,
         "scored": len(on.clips),
-        "speakers": len(speakers),
+        "speakers": len({clip.speaker for clip in on.clips if clip.speaker}),
         "labels": [LABELS[c] for c in on.classes],
         "resampled": "clips" if on.groups is None else "speakers",
         "resamples": on.resamples,
@@ -48,72 +61,61 @@ def as_json(
             "tie_policy": rule.tie_policy,
             "priority": list(rule.priority),
         },
-        "models": [asdict(row) for row in models],
+        "models": [asdict(model_row(s, on)) for s in systems],
         "classes": {
-            name: {label: asdict(score) for label, score in of.items()}
-            for name, of in classes.items()
+            s.name: {label: asdict(score) for label, score in class_rows(s, on).items()}
+            for s in systems
         },
-        "confusion": confusions,
+        "confusion": {s.name: confusion_rows(s, on) for s in systems},
         "reliability": {
-            name: [
-                asdict(b) for b in reliability(p[p.max(axis=1) > 0], on.truth[p.max(axis=1) > 0])
-            ]
-            for name, p in probabilities.items()
-            if p is not None
+            s.name: [asdict(b) for b in reliability(s.probabilities[there], on.truth[there])]
+            for s in systems
+            if s.probabilities is not None and (there := s.guess >= 0).any()
         },
-        "combinations": [asdict(row) for row in combinations],
-        "rules": [asdict(row) for row in rules],
+        "combinations": [asdict(r) for r in combination_rows(voters, on, rule)] if several else [],
+        "rules": [asdict(r) for r in rule_rows(voters, on, rules)] if several else [],
     }
 
 
-def attributes_as_json(on: Rated, total: int, rows: Sequence[AttributeRow]) -> Report:
-    """Give what was measured of attributes alone; `as_json` has the rest."""
+def measured_attributes(on: Rated, total: int, raters: Sequence[Rater]) -> Report:
+    """Measure attributes: table 6, as plain values."""
     return {
         "schema": SCHEMA,
         "clips": total,
         "resampled": "speakers" if on.by_speaker else "clips",
         "resamples": on.resamples,
-        "attributes": {"rated": len(on.clips), "systems": [asdict(row) for row in rows]},
+        "attributes": {
+            "rated": len(on.clips),
+            "systems": [asdict(row) for row in attribute_rows(raters, on)],
+        },
     }
 
 
 def as_text(report: Report) -> str:
-    """Give the tables for a terminal, those that there is something to say in."""
+    """Write the tables for a terminal, those that there is something to say in."""
+    drawn = f". 95 % intervals over {report['resampled']} ({report['resamples']} resamples)."
     parts = []
     if "models" in report:
-        left_out = report["clips"] - report["scored"]
         said = f"{report['scored']} clips of {report['speakers']} speakers"
-        if left_out:
+        if left_out := report["clips"] - report["scored"]:
             said += f"; {left_out} without a consensus among the eight are left out"
-        parts += [said + _drawn(report), _models(report), *_losses(report), _classes(report)]
-        if report["combinations"]:
-            parts.append(_combinations(report))
-        if report["rules"]:
-            parts.append(_rules(report))
+        parts += [said + drawn, _models(report), *_losses(report), _classes(report)]
+        parts += [_combinations(report)] if report["combinations"] else []
+        parts += [_rules(report)] if report["rules"] else []
     if "attributes" in report:
         said = f"{report['attributes']['rated']} clips with arousal, valence and dominance"
         if left_out := report["clips"] - report["attributes"]["rated"]:
             said += f"; {left_out} without are left out"
-        parts += [said + _drawn(report), _attributes(report)]
+        parts += [said + drawn, _attributes(report["attributes"])]
     return "\n\n".join(parts)
 
 
-def _drawn(report: Report) -> str:
-    return f". 95 % intervals over {report['resampled']} ({report['resamples']} resamples)."
-
-
 def _models(report: Report) -> str:
+    keys = ("recall", "weighted_f1", "accuracy", "calibration_error", "risk")
     rows = [["system", "macro-F1", "UAR", "weighted F1", "accuracy", "ECE", "risk", "answered"]]
     for row in report["models"]:
-        rows.append(
-            [
-                row["name"],
-                told(row["macro_f1"]),
-                *(figure(row[k]) for k in ("recall", "weighted_f1", "accuracy")),
-                *(figure(row[k]) for k in ("calibration_error", "risk")),
-                f"{row['answered']}/{report['scored']}",
-            ]
-        )
+        answered = f"{row['answered']}/{report['scored']}"
+        rows.append([row["name"], told(row["macro_f1"]), *(figure(row[k]) for k in keys), answered])
     return "Table 1. Systems\n" + table(rows)
 
 
@@ -124,12 +126,10 @@ def _losses(report: Report) -> list[str]:
         model, mark, loss = row["name"].partition(LOSS_MARK)
         if mark:
             found.setdefault(model, {})[loss] = told(row["macro_f1"])
-    if not found:
-        return []
     losses = list(dict.fromkeys(loss for of in found.values() for loss in of))
     rows = [["macro-F1", *losses]]
     rows += [[model, *(of.get(loss, "-") for loss in losses)] for model, of in found.items()]
-    return ["Table 2. Losses\n" + table(rows)]
+    return ["Table 2. Losses\n" + table(rows)] if found else []
 
 
 def _classes(report: Report) -> str:
@@ -144,17 +144,9 @@ def _classes(report: Report) -> str:
 def _combinations(report: Report) -> str:
     rows = [["voters", "tie-break", "macro-F1", "ties", "gain over the best alone", "p"]]
     for row in report["combinations"]:
-        gain = row["gain"]["difference"]
-        rows.append(
-            [
-                "+".join(row["voters"]),
-                row["tie_breaker"],
-                told(row["macro_f1"]),
-                str(row["ties"]),
-                f"{row['best']} {gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]",
-                figure(row["gain"]["p"]),
-            ]
-        )
+        voters, macro, ties = "+".join(row["voters"]), told(row["macro_f1"]), str(row["ties"])
+        gain, p = _gain(row["gain"])
+        rows.append([voters, row["tie_breaker"], macro, ties, f"{row['best']} {gain}", p])
     return f"Table 4. Combinations, by {report['rule']['method']}\n" + table(rows)
 
 
@@ -162,38 +154,27 @@ def _rules(report: Report) -> str:
     first = report["rules"][0]["rule"]
     rows = [["rule", "macro-F1", "ECE", "neutral otherwise", f"gain over {first}", "p"]]
     for row in report["rules"]:
-        gain = row["gain"] and row["gain"]["difference"]
-        lead = gain and f"{gain['value']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]"
-        rows.append(
-            [
-                row["rule"],
-                told(row["macro_f1"]),
-                figure(row["calibration_error"]),
-                figure(row["alarms"]),
-                lead or "-",
-                figure(row["gain"]["p"] if row["gain"] else None),
-            ]
-        )
+        shares = figure(row["calibration_error"]), figure(row["alarms"])
+        rows.append([row["rule"], told(row["macro_f1"]), *shares, *_gain(row["gain"])])
     return "Table 5. All voters, by rule\n" + table(rows)
 
 
-def _attributes(report: Report) -> str:
-    found = report["attributes"]
+def _attributes(found: Mapping[str, Any]) -> str:
     rows = [["system", "mean CCC", *ATTRIBUTES, "answered", "gain over the first", "p"]]
     for row in found["systems"]:
-        gain = row["gain"] and row["gain"]["comparison"]
-        lead = gain and gain["difference"]
-        rows.append(
-            [
-                row["name"],
-                told(row["mean"]),
-                *(told(row["each"][name]) for name in ATTRIBUTES),
-                f"{row['answered']}/{found['rated']}",
-                f"{lead['value']:+.3f} [{lead['low']:+.3f}, {lead['high']:+.3f}]" if lead else "-",
-                figure(gain["p"] if gain else None),
-            ]
-        )
+        each = (told(row["each"][name]) for name in ATTRIBUTES)
+        gain = _gain(row["gain"] and row["gain"]["comparison"])
+        answered = f"{row['answered']}/{found['rated']}"
+        rows.append([row["name"], told(row["mean"]), *each, answered, *gain])
     return "Table 6. Attributes\n" + table(rows)
+
+
+def _gain(comparison: Mapping[str, Any] | None) -> tuple[str, str]:
+    """Write a difference with its interval, and p; dashes for none."""
+    if comparison is None:
+        return "-", "-"
+    of = comparison["difference"]
+    return f"{of['value']:+.3f} [{of['low']:+.3f}, {of['high']:+.3f}]", figure(comparison["p"])
 
 
 def told(interval: Mapping[str, float]) -> str:
@@ -208,11 +189,7 @@ def figure(value: float | None) -> str:
 
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Align columns: the first to the left, the rest to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
     return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
+        "  ".join([row[0].ljust(first), *map(str.rjust, row[1:], widths)]).rstrip() for row in rows
     )

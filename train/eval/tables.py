@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from abhinaya.models.base import Ballot
+from abhinaya.models.errors import ModelError
 from abhinaya.models.labels import LABELS, UNKNOWN
-from abhinaya.models.vote.ensemble import Rule, decide, order
+from abhinaya.models.vote.combiner import Combiner
+from abhinaya.models.vote.combiner_file import read_combiner
+from abhinaya.models.vote.ensemble import Decision, Rule, decide, order
 from abhinaya.train.data.clips import Clip, DataError
 from abhinaya.train.eval.intervals import (
     Comparison,
@@ -19,7 +24,7 @@ from abhinaya.train.eval.intervals import (
     macro_f1_of,
     paired_bootstrap,
 )
-from abhinaya.train.eval.predictions import System
+from abhinaya.train.eval.predictions import Predictions, System
 from abhinaya.train.metrics import (
     ClassScore,
     Indices,
@@ -27,12 +32,13 @@ from abhinaya.train.metrics import (
     calibration_error,
     confusion,
     per_class,
-    selective,
+    selective_risk,
     unweighted_recall,
     weighted_f1,
 )
 
-MOST_VOTERS = 8
+NEUTRAL: Final = LABELS.index("neutral")
+MOST_VOTERS: Final = 8
 """Above it there would be more combinations than anyone reads."""
 
 
@@ -71,9 +77,7 @@ def scored(
 ) -> Scored:
     """Pick what can be scored.
 
-    Raises:
-        DataError: nothing can, or speakers are asked for and some clips have none.
-
+    Raises DataError: nothing can, or speakers are asked for and some clips have none.
     """
     chosen = tuple(clip for clip in clips if clip.label)
     if not chosen:
@@ -91,9 +95,7 @@ def scored(
 def require_speakers(clips: Sequence[Clip]) -> None:
     """See that speakers can be resampled.
 
-    Raises:
-        DataError: a clip names none, or all are of one.
-
+    Raises DataError: a clip names none, or all are of one.
     """
     if nobody := sum(not clip.speaker for clip in clips):
         raise DataError(
@@ -129,17 +131,18 @@ def model_row(system: System, on: Scored) -> ModelRow:
     """Score one system."""
     truth, guess, p = on.truth, system.guess, system.probabilities
     there = guess >= 0
-    known = p is not None and bool(there.any())
+    error = risk = None
+    if p is not None and there.any():
+        error = calibration_error(p[there], truth[there])
+        risk = selective_risk(p.max(axis=1), truth == guess)
     return ModelRow(
         name=system.name,
         macro_f1=on.interval(guess),
         recall=unweighted_recall(truth, guess, on.classes),
         weighted_f1=weighted_f1(truth, guess, on.classes),
         accuracy=accuracy(truth, guess),
-        calibration_error=calibration_error(p[there], truth[there])
-        if p is not None and known
-        else None,
-        risk=selective(p.max(axis=1), truth == guess).area if p is not None and known else None,
+        calibration_error=error,
+        risk=risk,
         answered=system.answered,
     )
 
@@ -186,9 +189,7 @@ def combine(systems: Sequence[System], rule: Rule) -> tuple[Indices, int]:
 def combination_rows(systems: Sequence[System], on: Scored, rule: Rule) -> Iterator[Combination]:
     """Every combination of two or more voters, the largest first.
 
-    Raises:
-        DataError: there are too many voters for all combinations.
-
+    Raises DataError: there are too many voters for all combinations.
     """
     if len(systems) > MOST_VOTERS:
         raise DataError(
@@ -214,12 +215,101 @@ def combination_rows(systems: Sequence[System], on: Scored, rule: Rule) -> Itera
 
 
 def ballots_of(systems: Sequence[System], i: int) -> dict[str, Ballot]:
-    """Give what the systems say of clip `i`, those that answer."""
-    return {s.name: _ballot(s, i) for s in systems if s.guess[i] >= 0}
+    """Return what the systems say of clip `i`, those that answer."""
+    found = {}
+    for s in systems:
+        if s.guess[i] >= 0:
+            shares = None if s.probabilities is None else tuple(map(float, s.probabilities[i]))
+            found[s.name] = Ballot(LABELS[int(s.guess[i])], shares)
+    return found
 
 
-def _ballot(system: System, i: int) -> Ballot:
-    label = LABELS[int(system.guess[i])]
-    if system.probabilities is None:
-        return Ballot(label)
-    return Ballot(label, tuple(float(p) for p in system.probabilities[i]))
+# --- table 5: all voters, by rule -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RuleRow:
+    """Table 5: one rule on all voters together."""
+
+    rule: str
+    macro_f1: Interval
+    alarms: float | None
+    """Share of the neutral clips that it calls otherwise; None without neutral clips."""
+    calibration_error: float | None
+    """Of its confidence in its labels; None where it has none for some."""
+    gain: Comparison | None
+    """Over the first rule; None for that one itself."""
+
+
+def open_combiner(path: Path, voters: Mapping[str, Predictions]) -> Combiner:
+    """Read a combiner for these voters.
+
+    Raises DataError: it cannot be read, or was fitted on other voters, models or versions.
+    """
+    try:
+        combiner = read_combiner(path)
+    except ModelError as error:
+        raise DataError(f"--combiner {error}") from error
+    for name, predictions in voters.items():
+        said, version = predictions.model(name)
+        model = said or combiner.members[name].model if name in combiner.members else ""
+        if fault := combiner.fault(name, model, version):
+            raise DataError(f"--combiner {path}: {fault}; choose with --voters, or fit it again")
+    return combiner
+
+
+def with_combiner(rule: Rule, combiner: Combiner) -> Rule:
+    """Return the rule that a combiner makes of another one's priorities."""
+    return replace(
+        rule,
+        method=combiner.method,
+        weights=combiner.weights,
+        temperatures=combiner.temperatures,
+        logistic=combiner.logistic,
+    )
+
+
+def rule_rows(
+    systems: Sequence[System], on: Scored, rules: Mapping[str, Rule]
+) -> Iterator[RuleRow]:
+    """Score each rule, by name, on all systems together."""
+    votes = [ballots_of(systems, i) for i in range(len(on.truth))]
+    first: Indices | None = None
+    for name, rule in rules.items():
+        decisions = [decide(cast, rule) for cast in votes]
+        guess = guesses(decisions)
+        yield RuleRow(
+            rule=name,
+            macro_f1=on.interval(guess),
+            alarms=alarms(guess, on.truth),
+            calibration_error=_calibration(decisions, guess, on.truth),
+            gain=None if first is None else on.compare(guess, first),
+        )
+        first = guess if first is None else first
+
+
+def guesses(decisions: Sequence[Decision], least: float = 0.0) -> Indices:
+    """Index of each leading label [N]; -1 where there is none, or it is less sure than `least`."""
+    return np.array(
+        [
+            LABELS.index(d.leading) if d.leading and (d.confidence or 0.0) >= least else -1
+            for d in decisions
+        ],
+        np.int64,
+    )
+
+
+def alarms(guess: Indices, truth: Indices) -> float | None:
+    """Return the share of neutral clips with another label; None if no clip is neutral."""
+    of = guess[truth == NEUTRAL]
+    return float(np.mean((of != NEUTRAL) & (of >= 0))) if len(of) else None
+
+
+def _calibration(decisions: Sequence[Decision], guess: Indices, truth: Indices) -> float | None:
+    rows = np.flatnonzero(guess >= 0)
+    claims = [decisions[int(i)].confidence for i in rows]
+    if not claims or any(claim is None for claim in claims):
+        return None
+    shares = np.zeros((len(rows), 2), np.float32)  # right by the claim, or not
+    shares[:, 0] = [claim or 0.0 for claim in claims]
+    return calibration_error(shares, np.where(guess[rows] == truth[rows], 0, 1))

@@ -87,9 +87,7 @@ class Learner(Protocol):
     def save(self, folder: Path, state: Tensors, extra: Mapping[str, Any]) -> None:
         """Write a checkpoint of the module's `state`, `extra` in its metadata.
 
-        Raises:
-            WriteError: there is no room, or no such folder.
-
+        Raises WriteError: there is no room, or no such folder.
         """
         ...
 

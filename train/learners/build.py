@@ -32,9 +32,7 @@ def build_learner(
 
     `bf16` is for weights that do not learn; those that do are float32. `norm` is WavLM's.
 
-    Raises:
-        ModelError: a file of it is missing, damaged or of another model.
-
+    Raises ModelError: a file of it is missing, damaged or of another model.
     """
     where = place(str(device), "bfloat16" if bf16 else "float32")
     match options:

@@ -30,9 +30,7 @@ def epoch_steps(
 
     `labels` and `lengths` [N] are of the training clips, `seed` is of this epoch.
 
-    Raises:
-        DataError: there are too few clips for one step.
-
+    Raises DataError: there are too few clips for one step.
     """
     rng = np.random.default_rng(list(seed))
     rows = _rows(labels, stage, rng)

@@ -69,9 +69,7 @@ def read_batches(
 ) -> Iterator[Batch]:
     """Make a batch of each of `rows`, in order, `workers` processes ahead.
 
-    Raises:
-        DataError: audio cannot be read; it names the file.
-
+    Raises DataError: audio cannot be read; it names the file.
     """
     # Forked, readers share corpus and tokenizer without a copy; without fork, nobody reads ahead.
     count = min(workers, len(rows)) if "fork" in get_all_start_methods() else 0

@@ -79,9 +79,7 @@ class Described:
 def described(folder: Path) -> Described:
     """Read what the checkpoint in `folder` says of itself.
 
-    Raises:
-        ModelError: no checkpoint is there, or it does not say how it is loaded.
-
+    Raises ModelError: no checkpoint is there, or it does not say how it is loaded.
     """
     extra = read(folder).extra
     said = extra.get("voter")

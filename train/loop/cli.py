@@ -11,8 +11,7 @@ from pathlib import Path
 
 from abhinaya.models.errors import ModelError
 from abhinaya.train.data.clips import DataError
-from abhinaya.train.data.manifest import read_manifest
-from abhinaya.train.data.names import read_names
+from abhinaya.train.data.manifest import read_manifest, read_names
 from abhinaya.train.errors import Interrupted, TrainingError
 from abhinaya.train.recipes.recipe import OWN_LOOP, load_recipe, recipe_text, recipes
 from abhinaya.train.recipes.settings import described

@@ -34,9 +34,8 @@ _OTHERS: Final = (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM, Distri
 def accelerator_for(recipe: Recipe) -> Accelerator:
     """Take the devices that the processes were started with.
 
-    Raises:
-        TrainingError: they were started in a way that the trainer, or this recipe, cannot run in.
-
+    Raises TrainingError: they were started in a way that the trainer, or this recipe, cannot run
+    in.
     """
     bf16 = _bf16(recipe.precision)
     drops = isinstance(recipe.options, WavlmOptions)  # WavLM leaves out layers while it learns
@@ -67,9 +66,7 @@ def prepared(
 ) -> tuple[Any, Any]:
     """Make module and optimiser those of the devices.
 
-    Raises:
-        TrainingError: FSDP does not find the layers that it was told to divide.
-
+    Raises TrainingError: FSDP does not find the layers that it was told to divide.
     """
     if not is_sharded(accelerator):
         found: tuple[Any, Any] = accelerator.prepare(module, optimiser)

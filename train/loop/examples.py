@@ -56,9 +56,7 @@ class Examples:
     def learnt(self, i: int, target: TargetRecipe, epoch: int) -> Example:
         """Clip i as it is learnt from in an epoch (counted through all stages).
 
-        Raises:
-            DataError: its audio cannot be read.
-
+        Raises DataError: its audio cannot be read.
         """
         seed = self._recipe.seed
         draw = int(np.random.default_rng((seed, epoch, i, _DRAW)).integers(1 << 30))
@@ -71,9 +69,7 @@ class Examples:
     def judged(self, i: int) -> Example:
         """Clip i as it is judged by: as it is, but for its length.
 
-        Raises:
-            DataError: its audio cannot be read.
-
+        Raises DataError: its audio cannot be read.
         """
         samples = self.read(i) if "audio" in self._needs else np.zeros(0, np.float32)
         return self._example(i, samples, self._shares(i, TargetRecipe(), 0), 0)

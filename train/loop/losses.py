@@ -32,9 +32,7 @@ CODE_WEIGHTS: Final = (1.25, 3.125, 6.25, 6.25, 0.5, 0.28, 1.38, 3.125)
 def class_weights(counts: Sequence[int]) -> Tensor:
     """Weights N / (C N_c) [C], float64, of classes with `counts` [C] items.
 
-    Raises:
-        ValueError: a class is empty, so its weight would be infinite.
-
+    Raises ValueError: a class is empty, so its weight would be infinite.
     """
     n = _counted(counts)
     return n.sum() / (len(counts) * n)
@@ -81,9 +79,7 @@ def vector_scaling(
     z_c becomes (N_c / N_max)^gamma z_c + tau log(N_c / N). Only training scales: the answer of a
     model is the largest unscaled logit. `weights` are `class_weights(counts)` unless given.
 
-    Raises:
-        ValueError: a class is empty.
-
+    Raises ValueError: a class is empty.
     """
     scale, bias = vector_scaling_terms(counts, gamma, tau)
     scaled = logits * scale.to(logits) + bias.to(logits)
@@ -122,9 +118,7 @@ def ccc(given: Tensor, truth: Tensor, eps: float = 1e-8) -> Tensor:
 def ccc_loss(given: Tensor, truth: Tensor) -> Tensor:
     """Mean of 1 - CCC over the columns of [B, K]: K attributes over one (whole) batch.
 
-    Raises:
-        ValueError: fewer than two items, of which nothing can be said.
-
+    Raises ValueError: fewer than two items, of which nothing can be said.
     """
     if given.shape != truth.shape or given.ndim != 2:
         raise ValueError(f"ccc_loss: {tuple(given.shape)} against {tuple(truth.shape)}, not [B, K]")

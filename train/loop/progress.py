@@ -110,9 +110,7 @@ class Journal:
 def curves_in(folder: Path, taken: int) -> Curves:
     """Open TensorBoard's writer; points after step `taken`, of a run that was cut, are dropped.
 
-    Raises:
-        TrainingError: TensorBoard is not installed.
-
+    Raises TrainingError: TensorBoard is not installed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:

@@ -59,9 +59,7 @@ class RunFolder:
     def begin(self, recipe: Mapping[str, Any], data: str, made_by: str) -> None:
         """Make the folder of a new run.
 
-        Raises:
-            TrainingError: it holds a run already, or cannot be written.
-
+        Raises TrainingError: it holds a run already, or cannot be written.
         """
         if (self.path / "run.json").exists():
             raise TrainingError(
@@ -81,9 +79,7 @@ class RunFolder:
     def check(self, recipe: Mapping[str, Any], data: str, despite_changes: bool) -> None:
         """Compare what is about to go on with what was begun.
 
-        Raises:
-            TrainingError: there is no run, or it was of another recipe or other data.
-
+        Raises TrainingError: there is no run, or it was of another recipe or other data.
         """
         file = self.path / "run.json"
         try:
@@ -120,9 +116,7 @@ class RunFolder:
     def position(self) -> tuple[Path, Position] | None:
         """Give the latest state and where it is; None if nothing was saved yet.
 
-        Raises:
-            TrainingError: it is damaged.
-
+        Raises TrainingError: it is damaged.
         """
         if not (states := self.states()):
             return None
@@ -137,10 +131,8 @@ class RunFolder:
     def put_state(self, position: Position, fill: Callable[[Path], None], main: bool) -> None:
         """Keep a state; `fill` writes all but the position, in every process, `main` the rest.
 
-        Raises:
-            TrainingError: there is no room, or the folder or another process is gone; the state
-                before stays.
-
+        Raises TrainingError: there is no room, or the folder or another process is gone; the state
+        before stays.
         """
         part = self.path / "state.part"
         try:
@@ -160,9 +152,7 @@ class RunFolder:
     def put_best(self, fill: Callable[[Path], None]) -> None:
         """Exchange the best checkpoint for what `fill` writes.
 
-        Raises:
-            TrainingError: there is no room, or the folder is gone; the one before stays.
-
+        Raises TrainingError: there is no room, or the folder is gone; the one before stays.
         """
         part, old = self.path / "best.part", self.path / "best.old"
         try:

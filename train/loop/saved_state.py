@@ -31,9 +31,7 @@ Named = Iterable[tuple[str, Tensor]]
 def put(folder: Path, learning: Named, optimiser: Any, main: bool) -> None:
     """Write; all processes take part, and `main` alone writes.
 
-    Raises:
-        WriteError: there is no room, or no such folder.
-
+    Raises WriteError: there is no room, or no such folder.
     """
     weights: Tensors = {}
     memory: Tensors = {}
@@ -52,9 +50,7 @@ def put(folder: Path, learning: Named, optimiser: Any, main: bool) -> None:
 def get(folder: Path, learning: Named, optimiser: Any) -> None:
     """Fill parameters and optimiser with what `put` wrote.
 
-    Raises:
-        ModelError: a file is missing, damaged, or of other weights.
-
+    Raises ModelError: a file is missing, damaged, or of other weights.
     """
     weights, memory = read(folder / LEARNING).tensors, read(folder / OPTIMISER).tensors
     found = dict(learning)

@@ -222,9 +222,7 @@ def recipes() -> dict[str, str]:
 def recipe_text(name: str) -> str:
     """Give a recipe of the package, or a file, as it is written.
 
-    Raises:
-        RecipeError: there is none, or it cannot be read.
-
+    Raises RecipeError: there is none, or it cannot be read.
     """
     known = recipes()
     try:
@@ -247,9 +245,7 @@ def recipe_text(name: str) -> str:
 def load_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
     """Read a recipe by name or path, with `section.key=value` settings on top.
 
-    Raises:
-        RecipeError: names every fault in the file and the settings at once.
-
+    Raises RecipeError: names every fault in the file and the settings at once.
     """
     try:
         table = tomllib.loads(recipe_text(name))

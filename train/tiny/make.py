@@ -15,9 +15,8 @@ import numpy.typing as npt
 
 from abhinaya.models.base import FloatArray
 from abhinaya.models.tiny.speech import Settings
-from abhinaya.train.calibration import fit_temperature
-from abhinaya.train.data.readers import READERS
-from abhinaya.train.splits import TUNE_SPEAKERS
+from abhinaya.train.data.clips import READERS
+from abhinaya.train.metrics import fit_temperature
 from abhinaya.train.tiny.sessions import Sessions
 from abhinaya.train.tiny.speech import (
     NEUTRAL,
@@ -32,6 +31,9 @@ from abhinaya.train.tiny.speech import (
 )
 from abhinaya.train.tiny.words import Words
 
+TUNE_SPEAKERS = frozenset({"ravdess_15", "ravdess_16", "nemo_MK0", "nemo_MP0"})
+"""A man and a woman of RAVDESS and of nEMO, out of the training split. MK0 has no surprise; MP0 has
+every class and the fewest clips, so that little is lost to fit on."""
 TUNE_READERS = 5
 """One in so many readers is left out for calibration."""
 NEUTRAL_SHARE = 0.5

@@ -23,8 +23,7 @@ from abhinaya.models.tiny.head import Head, together
 from abhinaya.models.tiny.said import METADATA_KEY
 from abhinaya.models.tiny.speech import JOINT, SPEECH, WORDS, Settings, measured
 from abhinaya.models.tiny.voice import Voice
-from abhinaya.train.data.clips import read_clips
-from abhinaya.train.data.readers import READERS, read_readers
+from abhinaya.train.data.clips import READERS, read_clips, read_readers
 from abhinaya.train.tiny.loop import Schedule, fit
 from abhinaya.train.tiny.network import Network, Plain
 from abhinaya.train.tiny.sessions import Plan, Sessions, joined, sessions

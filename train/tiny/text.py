@@ -16,11 +16,9 @@ from abhinaya.models.base import FloatArray
 from abhinaya.models.labels import LABELS
 from abhinaya.models.tiny.text import NAME
 from abhinaya.models.tiny.tokens import CONTINUES, SPECIAL, WordPieces
-from abhinaya.train.calibration import fit_temperature
-from abhinaya.train.data.texts import FINE, Sentence, read_emorynlp, read_goemotions
-from abhinaya.train.data.word_errors import with_errors
+from abhinaya.train.data.texts import FINE, Sentence, read_emorynlp, read_goemotions, with_errors
 from abhinaya.train.errors import TrainingError
-from abhinaya.train.metrics import Indices, macro_f1
+from abhinaya.train.metrics import Indices, fit_temperature, macro_f1
 from abhinaya.train.tiny.kept import kept, key_of
 from abhinaya.train.tiny.loop import Schedule, fit
 from abhinaya.train.tiny.text_batches import FINE_LABELS, TextBatches, TextPlan, common_words

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from abhinaya.models.base import FloatArray
 from abhinaya.models.tiny.tokens import WordPieces
-from abhinaya.train.data.texts import FINE, Sentence
-from abhinaya.train.data.word_errors import with_errors
+from abhinaya.train.data.texts import FINE, Sentence, with_errors
 
 
 @dataclass(frozen=True)

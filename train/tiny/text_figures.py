@@ -11,8 +11,13 @@ import numpy as np
 
 from abhinaya.models.base import Ballot, FloatArray, Utterance, Voter
 from abhinaya.models.labels import LABELS
-from abhinaya.train.data.texts import Sentence, read_emorynlp, read_goemotions, read_meld
-from abhinaya.train.data.word_errors import with_errors
+from abhinaya.train.data.texts import (
+    Sentence,
+    read_emorynlp,
+    read_goemotions,
+    read_meld,
+    with_errors,
+)
 from abhinaya.train.eval.intervals import bootstrap, macro_f1_of, paired_bootstrap
 from abhinaya.train.metrics import Indices, calibration_error, per_class, weighted_f1
 from abhinaya.train.tiny.text_batches import common_words

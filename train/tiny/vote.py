@@ -22,7 +22,7 @@ from abhinaya.models.tiny.speech import JOINT, SPEECH, WORDS, Ears, word_feature
 from abhinaya.models.tiny.text import TinyText
 from abhinaya.models.vote.combiner import Combiner, Member
 from abhinaya.models.vote.combiner_file import write_combiner
-from abhinaya.train.data.readers import READERS
+from abhinaya.train.data.clips import READERS
 from abhinaya.train.data.texts import read_emorynlp, read_goemotions, read_reccon
 from abhinaya.train.ensemble.fit import Answers, fit_ensemble, least_confidence
 from abhinaya.train.tiny.make import for_tuning, held_out

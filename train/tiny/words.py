@@ -15,8 +15,13 @@ import numpy as np
 from abhinaya.models.base import FloatArray
 from abhinaya.models.tiny.speech import WORDS, word_features
 from abhinaya.models.tiny.text import TextTower
-from abhinaya.train.data.texts import Sentence, read_emorynlp, read_goemotions, read_reccon
-from abhinaya.train.data.word_errors import with_errors
+from abhinaya.train.data.texts import (
+    Sentence,
+    read_emorynlp,
+    read_goemotions,
+    read_reccon,
+    with_errors,
+)
 from abhinaya.train.tiny.text import divide
 from abhinaya.train.tiny.text_batches import common_words
 

@@ -36,6 +36,7 @@ def greedy(folder, text: str) -> str:
     return tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
 
 
+@pytest.mark.slow
 def test_votes_are_what_the_model_says(tmp_path) -> None:
     folder = save_chat_llm(tmp_path / "llm")
     expected = [greedy(folder, text) for text in TEXTS]

@@ -71,6 +71,7 @@ def test_a_call_with_two_parties_gets_labels_for_each(
     assert [e for e in written if e["type"] == "verdict"] == verdicts
 
 
+@pytest.mark.slow
 def test_while_somebody_speaks_there_are_labels_that_change_nothing_in_the_final_ones(
     capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -106,6 +107,7 @@ def test_while_somebody_speaks_there_are_labels_that_change_nothing_in_the_final
     assert summary["streams"]["call"]["segments"] == len(finals(live))
 
 
+@pytest.mark.slow
 def test_two_inputs_run_beside_each_other_and_one_that_fails_does_not_stop_the_other(
     capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -126,7 +128,14 @@ def test_a_missing_file_is_named_before_anything_is_loaded(
     assert "no/such/call.wav" in errors
 
 
-@pytest.mark.parametrize("content", [b"", b"hello\n" * 100, b"RIFF\x24\0\0\0WAVE"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        pytest.param(b"hello\n" * 100, marks=pytest.mark.slow),
+        pytest.param(b"RIFF\x24\0\0\0WAVE", marks=pytest.mark.slow),
+    ],
+)
 def test_a_file_without_audio_is_named_with_the_reason(
     capfd: pytest.CaptureFixture[str], tmp_path: Path, content: bytes
 ) -> None:
@@ -138,6 +147,7 @@ def test_a_file_without_audio_is_named_with_the_reason(
     assert not [e for e in events if e["type"] == "verdict"]
 
 
+@pytest.mark.slow
 def test_pure_silence_has_no_label_and_the_summary_says_so(
     capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -151,6 +161,7 @@ def test_pure_silence_has_no_label_and_the_summary_says_so(
     assert "no speech" in capfd.readouterr().out
 
 
+@pytest.mark.slow
 def test_audio_that_breaks_off_keeps_what_was_decided(
     capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -195,7 +206,10 @@ def test_a_full_disk_is_said_once_and_what_else_is_written_goes_on(
     assert [e["reason"] for e in events if e["type"] == "stream_ended"] == [""]
 
 
-@pytest.mark.parametrize("suffix", [".jsonl", ".vtt", ".TextGrid"])
+@pytest.mark.parametrize(
+    "suffix",
+    [".jsonl", *(pytest.param(other, marks=pytest.mark.slow) for other in (".vtt", ".TextGrid"))],
+)
 def test_an_output_folder_that_vanishes_is_said_once_and_the_run_goes_on(
     tmp_path: Path, suffix: str
 ) -> None:
@@ -271,6 +285,7 @@ for frame in av.open(sys.argv[1]).decode(audio=0):
 """
 
 
+@pytest.mark.slow
 def test_what_is_not_sure_enough_is_unknown_and_says_what_it_would_have_been(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -333,6 +348,7 @@ def test_a_model_that_cannot_be_loaded_is_missing_with_the_reason_and_the_others
     assert {v["voter"] for verdict in verdicts for v in verdict["votes"]} == {"T2", "ST1"}
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_loaded_ends_the_process_that_it_shares(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
@@ -342,6 +358,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_process_that_it_shares(
     assert not [e for e in events if e["type"] == "verdict"]
 
 
+@pytest.mark.slow
 def test_a_licence_that_forbids_commercial_use_must_be_accepted_outside_the_embedded_profile(
     capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import shutil
 import subprocess
 import sys
 import wave
@@ -15,17 +14,15 @@ from typing import Any
 import pytest
 from fakes import config
 
+from abhinaya.stream.commands import doctor
+from abhinaya.stream.commands import doctor_machine as network
 from abhinaya.stream.commands import main as commands
-from abhinaya.stream.commands.doctor import command, machine
-from abhinaya.stream.commands.doctor import connectivity as network
-from abhinaya.stream.commands.doctor.child import last_line, run_module
-from abhinaya.stream.commands.doctor.finding import Finding, found
-from abhinaya.stream.commands.doctor.machine import disk, gpu, microphone, versions
-from abhinaya.stream.commands.doctor.models import model, services
-from abhinaya.stream.commands.doctor.pipeline import judge, write_sound
+from abhinaya.stream.commands.doctor import found
+from abhinaya.stream.commands.doctor_machine import Finding, disk, microphone, versions
+from abhinaya.stream.commands.doctor_trial import Outcome, judge, run_monitor, trial, write_sound
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.run.monitor import run_directory
-from abhinaya.stream.settings.config import WorkerConfig, load
+from abhinaya.stream.run.directory import run_directory
+from abhinaya.stream.settings.profile import load
 from abhinaya.stream.sources.microphone import Device
 from abhinaya.stream.wire.sockets import Lock
 
@@ -48,7 +45,7 @@ def test_what_a_check_raises_is_a_fault_with_a_remedy() -> None:
     ]
     first, second = found("b", broken)
     assert first.state == "ok"
-    assert second.detail == "could not be looked at: ZeroDivisionError: oops"
+    assert second.detail == "could not be checked: ZeroDivisionError: oops"
     assert second.state == "fault"
     assert second.remedy
 
@@ -112,41 +109,6 @@ def test_a_missing_microphone_is_a_warning_unless_it_is_needed() -> None:
     assert finding == Finding("microphone", "ok", "built-in (default), headset")
 
 
-def test_a_gpu_is_needed_only_by_who_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "which", lambda name: None)
-    monkeypatch.setattr(machine, "_torch", lambda: "")
-    (finding,) = gpu(config(), False)
-    assert finding.state == "ok"
-    assert [f.state for f in gpu(config(), True)] == ["ok", "warning"]
-    wanting = config(voters={"S1": WorkerConfig(model="m", options={"device": "cuda:0"})})
-    (finding,) = gpu(wanting, False)
-    assert finding.state == "fault"
-    assert "cpu" in finding.remedy
-    monkeypatch.setattr(machine, "_driver", lambda: "H200, 143771 MiB")
-    assert [f.state for f in gpu(wanting, False)] == ["ok", "fault"]
-    monkeypatch.setattr(machine, "_torch", lambda: "H200")
-    assert [f.detail for f in gpu(wanting, False)] == [
-        "H200, 143771 MiB",
-        "sees H200",
-    ]
-
-
-def test_a_driver_that_hangs_or_fails_is_no_gpu(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    program = tmp_path / "nvidia-smi"
-    program.write_text("#!/bin/sh\nexec sleep 60\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.setattr(machine, "LOOK_S", 0.2)
-    assert machine._driver() == ""
-    program.write_text("#!/bin/sh\necho broken\nexit 9\n")
-    monkeypatch.setattr(machine, "LOOK_S", 20.0)
-    assert machine._driver() == ""
-    program.write_text("#!/bin/sh\necho 'A100, 40 MiB'\necho 'T4, 16 MiB'\n")
-    assert machine._driver() == "A100, 40 MiB; T4, 16 MiB"
-
-
 # --- sockets --------------------------------------------------------------------------------------
 
 
@@ -190,33 +152,17 @@ def test_a_hub_that_runs_answers() -> None:
     assert finding.state == "ok", finding
 
 
-# --- models ---------------------------------------------------------------------------------------
-
-
-def test_the_services_of_a_profile_are_its_transcriber_and_its_voters() -> None:
-    assert [name for name, _ in services(load("embedded"))] == ["asr", "S1", "T2", "ST1"]
-    assert [name for name, _ in services(config(asr=None))] == ["S1", "T2", "ST1"]
+# --- the trial ------------------------------------------------------------------------------------
 
 
 @pytest.mark.processes
-def test_a_model_is_found_missing_unknown_or_too_slow() -> None:
-    embedded = load("embedded")
-    (good,) = model(embedded, "T2", 60.0, False)
-    assert good.state == "ok"
-    assert good.detail.startswith("tiny-text ")
-    bad = load("embedded", {"voters.S1.options": {"weights": "/no/such.onnx"}})
-    (missing,) = model(bad, "S1", 60.0, False)
-    assert missing.state == "fault"
-    assert "/no/such.onnx" in missing.detail
-    assert missing.remedy
-    plain = {"vote.combiner": "", "vote.method": "majority"}
-    misspelt = load("embedded", {**plain, "voters.S1.model": "tiny-speach"})
-    (unknown,) = model(misspelt, "S1", 60.0, False)
-    assert unknown.state == "fault"
-    assert "tiny-speach" in unknown.detail
-    (slow,) = model(embedded, "T2", 0.01, False)
-    assert slow.detail == "was not loaded within 0.01 s"
-    assert "--timeout" in slow.remedy
+def test_settings_of_the_environment_do_not_reach_the_trial_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ABHINAYA_VAD__PAD_S", "0.9")
+    monkeypatch.setenv("ABHINAYA_PROFILE", "nonsense")
+    done = run_monitor(["/no/such.wav"], 60.0, False)
+    assert done.code == 3, done.errors  # that of the file: the profile was found
 
 
 @pytest.mark.processes
@@ -225,49 +171,65 @@ def test_nothing_is_downloaded_unless_it_is_asked_for(
 ) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    (finding,) = model(load("open"), "asr", 120.0, False)
-    assert finding.detail == "faster-whisper: its files are not on this machine"
-    assert "--download" in finding.remedy
+    findings = {f.subject: f for f in trial(load("open"), True, 120.0, False)}
+    faults = {name for name, finding in findings.items() if finding.state == "fault"}
+    assert faults == {"model asr", "model S1", "model T2"}
+    assert findings["model S1"].detail == "wavlm: its files are not on this machine"
+    assert "--download" in findings["model S1"].remedy
+    assert findings["pipeline"].state == "warning"
 
 
 @pytest.mark.processes
-def test_settings_of_the_environment_do_not_reach_a_child_twice(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("ABHINAYA_VAD__PAD_S", "0.9")
-    monkeypatch.setenv("ABHINAYA_PROFILE", "nonsense")
-    done = run_module("abhinaya.stream", ["/no/such.wav"], b"", 60.0, False)
-    assert done.code == 3, done.errors  # that of the file: the profile was found
+def test_a_trial_that_takes_too_long_is_ended() -> None:
+    (slow,) = trial(load("embedded"), True, 0.1, False)
+    assert (slow.subject, slow.state) == ("pipeline", "fault")
+    assert "--timeout" in slow.remedy
 
 
-def test_the_last_words_of_a_child() -> None:
-    assert last_line("a\n b \n\n") == "b"
-    assert last_line("") == ""
-
-
-# --- the pipeline ---------------------------------------------------------------------------------
-
-
-def run(gaps: int = 0, ended: bool = True, verdicts: Iterable[Any] = ()) -> list[dict[str, Any]]:
+def run(gaps: int = 0, ended: bool = True, verdicts: Iterable[Any] = ()) -> Finding:
+    """What the doctor says of a run with these events."""
     stream = {
         "ended": ended,
         "gaps": gaps,
         "gap_reasons": {"full": gaps} if gaps else {},
         "segments": len(list(verdicts)),
     }
-    return [*verdicts, {"type": "summary", "streams": {"second": stream}}]
+    events = [*verdicts, {"type": "summary", "streams": {"second": stream}}]
+    return judged(Outcome(0, "\n".join(map(json.dumps, events)).encode(), []))[-1]
+
+
+def judged(outcome: Outcome) -> list[Finding]:
+    return list(judge(outcome, 1.0))
 
 
 def test_what_comes_out_of_the_pipeline_is_judged() -> None:
-    assert judge(run(), 1.0).state == "ok"
-    assert "no speech" in judge(run(), 1.0).detail
-    assert "1 segments" in judge(run(verdicts=[{"type": "verdict", "missing": []}]), 1.0).detail
-    lost = judge(run(gaps=1), 1.0)
+    assert run().state == "ok"
+    assert "no speech" in run().detail
+    assert "1 segments" in run(verdicts=[{"type": "verdict", "missing": []}]).detail
+    lost = run(gaps=1)
     assert (lost.state, lost.detail) == ("fault", "sound was lost: full")
-    assert judge(run(ended=False), 1.0).state == "fault"
-    assert judge([], 1.0).state == "fault"
+    assert run(ended=False).state == "fault"
+    assert judged(Outcome(0, b"", []))[0].state == "fault"
+    assert judged(Outcome(5, b"", ["x", "the hub died"]))[0].detail == "the hub died"
     late = {"type": "verdict", "missing": [{"voter": "S1", "reason": "late"}]}
-    assert judge(run(verdicts=[late]), 1.0).state == "warning"
+    assert run(verdicts=[late]).state == "warning"
+
+
+def test_each_model_is_said_to_be_loaded_or_not() -> None:
+    up = {"type": "node_up", "service": "T2", "model": "m", "version": "1", "licence": "MIT"}
+    said = "S1 (tiny-speech): cannot be loaded: x.onnx: there is no such file; Train one; or not"
+    errors = [f"! {said}", f"abhinaya-stream: {said}"]
+    output = json.dumps(up | {"noncommercial": True}).encode()
+    assert judged(Outcome(6, output, errors)) == [
+        Finding(
+            "model S1",
+            "fault",
+            "tiny-speech: cannot be loaded: x.onnx: there is no such file",
+            "Train one; or not",
+        ),
+        Finding("model T2", "ok", "m 1 (MIT, no commercial use)"),
+        Finding("pipeline", "warning", "is not complete", "mend the models above first"),
+    ]
 
 
 def test_the_sound_is_a_second_and_loud_enough(tmp_path: Path) -> None:
@@ -300,7 +262,7 @@ def test_a_profile_that_cannot_run_gives_one_and_the_remedies(
     assert commands.main(["doctor", *flags]) == 1
     text = capfd.readouterr().out
     assert "fault    model S1: " in text
-    assert "warning  pipeline: was not tried" in text
+    assert "warning  pipeline: is not complete" in text
     assert text.count("         -> ") == text.count("\nfault ") + text.count("\nwarning ")
     assert text.endswith("cannot run: model S1\n")
 
@@ -320,7 +282,7 @@ def test_a_faulty_profile_is_a_finding_among_others(
 def test_the_needs_of_rules_are_looked_at(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "services", lambda config: ())
+    monkeypatch.setattr(doctor, "trial", lambda *_: ())
     rules = tmp_path / "rules.toml"
     rules.write_text('[[rules]]\nname = "a"\nlabel = "sad"\ncommand = ["no-such-program"]\n')
     assert commands.main(["doctor", "--rules", str(rules)]) == 1

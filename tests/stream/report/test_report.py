@@ -184,7 +184,7 @@ def test_eight_hours_have_a_thin_timeline(tmp_path):
     ("arguments", "code", "words"),
     [
         (["no.jsonl"], 3, "there is no such file"),
-        (["empty.jsonl"], 3, "tells of no stream"),
+        (["empty.jsonl"], 3, "holds no stream"),
         (["events.jsonl", "-o", "events.jsonl"], 4, "is the source itself"),
         (["events.jsonl", "-o", "."], 4, "is a folder"),
         (["events.jsonl", "-o", "nowhere/x.html"], 4, "there is no folder"),
@@ -262,6 +262,7 @@ def test_chromium_refuses_a_script_that_is_not_the_pages_own(tmp_path):
     assert "<title>taken</title>" not in dom
 
 
+@pytest.mark.slow
 @in_chromium
 @pytest.mark.processes
 def test_eight_hours_open_in_three_seconds(tmp_path):

@@ -106,6 +106,7 @@ def test_the_newest_episodes_are_heard_once_and_not_kept(web: Site, program: Pro
     assert [path for path, _ in web.requests if path != "/feed"] == ["/1.wav"]
 
 
+@pytest.mark.slow
 def test_bad_feeds_and_episodes_end_alone_beside_good_ones_and_other_inputs(
     web: Site, program: Program
 ) -> None:
@@ -131,6 +132,7 @@ def test_bad_feeds_and_episodes_end_alone_beside_good_ones_and_other_inputs(
     assert whole(events) == []  # what failed is tried again, what was heard is not
 
 
+@pytest.mark.slow
 def test_a_feed_that_is_followed_and_killed_again_and_again_is_heard_once(
     web: Site, program: Program, speech: bytes
 ) -> None:
@@ -180,6 +182,7 @@ def test_a_feed_that_is_followed_and_killed_again_and_again_is_heard_once(
     assert program.episodes() == []
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_an_episode_for_the_next_time(web: Site, program: Program) -> None:
     command = ("--feed", web.url("/feed"), "--realtime", "--newest", "1")
     process = program.start(*command)

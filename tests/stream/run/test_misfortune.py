@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from abhinaya.bench.demo import CALL
-from abhinaya.stream.run.monitor import Run, run_directory
+from abhinaya.stream.run.directory import run_directory
+from abhinaya.stream.run.monitor import Run
 from abhinaya.stream.run.plan import Input, Plan
 from abhinaya.stream.run.supervisor import Stage
-from abhinaya.stream.settings import config as configuration
+from abhinaya.stream.settings import profile as profile_files
 from abhinaya.stream.sources.base import InputConfig
 from abhinaya.stream.wire.messages import Event, Gap, Status, StreamEnded, Verdict
 
@@ -78,7 +79,7 @@ def suffer(
 
     # S1 shares the process of the transcriber, unless it is to be struck alone
     apart = {"voters.S1.host": ""} if victim == "S1-0" else {}
-    config = configuration.load("embedded", {**PATIENCE, **apart})
+    config = profile_files.load("embedded", {**PATIENCE, **apart})
     what = InputConfig(what=str(CALL), channels="split", realtime=realtime)
     collector, observer = Collector(strike), Silent()
     with run_directory() as directory:
@@ -109,8 +110,20 @@ def undisturbed() -> dict[str, list[tuple[int, int]]]:
     return {s: [(e.start, e.end) for e in events[:-1]] for s, events in account(collector).items()}  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=lambda s: s.name)
-@pytest.mark.parametrize("victim", ["hub", "front-0", "asr-0", "S1-0"])
+@pytest.mark.parametrize(
+    ("victim", "number"),
+    [
+        ("hub", signal.SIGKILL),
+        ("front-0", signal.SIGKILL),
+        ("asr-0", signal.SIGKILL),
+        ("S1-0", signal.SIGSTOP),
+        pytest.param("hub", signal.SIGSTOP, marks=pytest.mark.slow),
+        pytest.param("front-0", signal.SIGSTOP, marks=pytest.mark.slow),
+        pytest.param("asr-0", signal.SIGSTOP, marks=pytest.mark.slow),
+        pytest.param("S1-0", signal.SIGKILL, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
 def test_every_segment_comes_out_once_though_a_process_dies(
     victim: str, number: signal.Signals, undisturbed: dict[str, list[tuple[int, int]]]
 ) -> None:
@@ -195,6 +208,7 @@ def test_ctrl_c_once_finishes_what_was_begun_and_twice_stops_at_once(tmp_path: P
         assert not any(is_alive(pid) for pid in children)
 
 
+@pytest.mark.slow
 def test_threads_do_not_outlive_a_run() -> None:
     before = threading.active_count()
     suffer("hub", signal.SIGCONT, after=10_000)

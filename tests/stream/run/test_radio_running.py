@@ -102,6 +102,7 @@ def test_radio_that_is_cut_goes_on_with_a_gap_and_says_so(
     assert started["stream"] == "talk"
 
 
+@pytest.mark.slow
 def test_a_process_that_listens_to_radio_may_be_killed(
     web: Site, program: tuple[bytes, float], tmp_path: Path
 ) -> None:
@@ -136,6 +137,7 @@ def test_a_process_that_listens_to_radio_may_be_killed(
         assert verdict["latency_ms"]["capture"] < 3000  # what was missed is no latency
 
 
+@pytest.mark.slow
 def test_ctrl_c_does_not_wait_for_a_dead_server(web: Site, program: tuple[bytes, float]) -> None:
     data, seconds = program
     radio = Radio(data, len(data) / seconds, lengths_s=[4.0], deaf_s=1e9)

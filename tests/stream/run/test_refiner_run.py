@@ -74,6 +74,7 @@ def test_close_calls_are_revised_to_what_the_refiner_chose(
     assert all(verdicts[0]["refinement"] is None for verdicts in found.values())
 
 
+@pytest.mark.slow
 def test_a_refiner_that_hangs_changes_nothing_and_is_not_missed(
     capfd: pytest.CaptureFixture[str],
 ) -> None:

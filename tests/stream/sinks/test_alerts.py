@@ -288,6 +288,7 @@ def test_missing_programs_and_secrets_are_told_at_once() -> None:
     assert [len(those) for those in couriers.values()] == [2]
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_a_call_raises_alerts_by_a_file_of_rules(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

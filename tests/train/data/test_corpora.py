@@ -8,7 +8,7 @@ from places import DATA as SHARED
 
 from abhinaya.models.labels import LABELS
 from abhinaya.train.data.clips import Clip, DataError
-from abhinaya.train.data.read import READERS, read_corpus
+from abhinaya.train.data.read import CORPORA, read_corpus
 
 
 def plant(folder: Path, *names: str) -> None:
@@ -297,7 +297,7 @@ def test_a_file_that_is_not_as_published_is_refused(
         read_corpus(corpus, tmp_path)
 
 
-@pytest.mark.parametrize("corpus", sorted(READERS))
+@pytest.mark.parametrize("corpus", sorted(CORPORA))
 def test_a_folder_without_the_corpus_is_refused_by_name(corpus: str, tmp_path: Path) -> None:
     plant(tmp_path, "something.wav")
     with pytest.raises(DataError, match=str(tmp_path)):

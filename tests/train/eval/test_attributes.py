@@ -15,10 +15,16 @@ from trainer_fakes import logged, shrunk, tones, write_wav
 from abhinaya.train.cli import main as train
 from abhinaya.train.data.clips import ATTRIBUTES, Clip, DataError
 from abhinaya.train.data.manifest import Manifest, read_manifest, write_manifest
-from abhinaya.train.eval.attributes import attribute_rows, mean_ccc, rated
+from abhinaya.train.eval.attributes import (
+    Rater,
+    attribute_rows,
+    join_ratings,
+    mean_ccc,
+    rated,
+    read_ratings,
+)
 from abhinaya.train.eval.cli import main
-from abhinaya.train.eval.rate import AttributeModel, rate, write_ratings
-from abhinaya.train.eval.ratings import Rater, join_ratings, read_ratings
+from abhinaya.train.eval.predict import AttributeModel, ask, write_predictions
 from abhinaya.train.loop.checkpoint_card import described
 
 
@@ -168,14 +174,17 @@ def test_one_file_may_say_both(tmp_path: Path, capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("id,arousal,valence,dominance\nc0,x,0,0\n", "p.csv:2: arousal is 'x', no number"),
+        ("id,arousal,valence,dominance\nc0,x,0,0\n", "p.csv:2: arousal is 'x', not a number"),
         ("id,arousal,valence,dominance\nc0,0,3.5,0\n", "p.csv:2: valence is 3.5; its scale is 0"),
         ("id,EmoAct,EmoVal,EmoDom\nc0,-3,1,1\n", "p.csv:2: EmoAct is -3; its scale is 1 to 7"),
-        ("id,arousal,valence,dominance\nc0,0,,0\n", "p.csv:2: valence is '', no number"),
+        ("id,arousal,valence,dominance\nc0,0,,0\n", "p.csv:2: valence is '', not a number"),
         ("id,arousal,valence,dominance\nc0,nan,0,0\n", "p.csv:2: arousal is nan; its scale"),
-        ("id,arousal,valence,dominance\nc0,0,0,0\nc0,0,0,0\n", "p.csv:3: 'c0' is rated twice"),
-        ("name,arousal,valence,dominance\nc0,0,0,0\n", "names no clips: needs a column FileName"),
-        ("id,arousal,valence,dominance\nz,0,0,0\n", "ratings of p: fewer than two are about clips"),
+        ("id,arousal,valence,dominance\nc0,0,0,0\nc0,0,0,0\n", "p.csv:3: 'c0' is answered twice"),
+        ("name,arousal,valence,dominance\nc0,0,0,0\n", "needs a column FileName"),
+        (
+            "id,arousal,valence,dominance\nz,0,0,0\n",
+            "predictions of p: fewer than 2 are about clips",
+        ),
     ],
 )
 def test_broken_ratings_are_one_line(
@@ -228,12 +237,10 @@ def test_a_checkpoint_of_attributes_is_evaluated_as_it_was_judged(
     write_wav(whole.root / "long.wav", np.sin(np.arange(200_000) / 7) * 0.1)
     write_wav(whole.root / "brief.wav", np.zeros(100))
     odd = tuple(Clip(n, "x", path=p) for n, p in (("l", "long.wav"), ("b", "brief.wav"), ("n", "")))
-    found = {r.clip.id: r for r in rate(model, Manifest(whole.root, odd))}
-    assert found["l"].values is not None
-    assert found["b"].reason == "the clip has fewer than 400 samples"
-    assert found["n"].reason == "the clip has no audio"
-    gone = write_ratings(tmp_path / "odd.csv", "1", found.values())
-    assert gone.total() == 2
+    gone = write_predictions(
+        tmp_path / "odd.csv", model.card, ask(model, Manifest(whole.root, odd))
+    )
+    assert gone == {"the clip has fewer than 400 samples": 1, "the clip has no audio": 1}
     assert set(read_ratings(tmp_path / "odd.csv")) == {"l"}
-    with pytest.raises(DataError, match="no clip has audio"):
-        list(rate(model, Manifest(whole.root, odd[2:])))
+    with pytest.raises(DataError, match="no clip has what wavlm needs: audio"):
+        list(ask(model, Manifest(whole.root, odd[2:])))

@@ -17,7 +17,7 @@ from abhinaya.train.metrics import (
     macro_f1,
     per_class,
     reliability,
-    selective,
+    selective_risk,
     unweighted_recall,
     weighted_f1,
 )
@@ -44,27 +44,6 @@ def test_figures_computed_by_hand() -> None:
     assert confusion(TRUTH, GUESS, 3).tolist() == [[2, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]]
 
 
-def test_figures_are_those_of_scikit_learn() -> None:
-    metrics = pytest.importorskip("sklearn.metrics")
-    truth, guess = drawn()
-    classes = range(5)
-    for found, average in ((macro_f1, "macro"), (weighted_f1, "weighted")):
-        assert found(truth, guess, classes) == pytest.approx(
-            metrics.f1_score(truth, guess, average=average), abs=1e-12
-        )
-    assert unweighted_recall(truth, guess, classes) == pytest.approx(
-        metrics.balanced_accuracy_score(truth, guess), abs=1e-12
-    )
-    found = per_class(truth, guess, classes)
-    wanted = metrics.precision_recall_fscore_support(truth, guess)
-    for c, score in found.items():
-        values = (score.precision, score.recall, score.f1, score.n)
-        assert values == pytest.approx([column[c] for column in wanted], abs=1e-12)
-    table = confusion(truth, guess, 5)
-    assert (table[:, :5] == metrics.confusion_matrix(truth, guess)).all()
-    assert not table[:, 5].any()
-
-
 def test_reliability_bins_and_calibration_by_hand() -> None:
     p = np.array([[0.9, 0.1], [0.95, 0.05], [0.4, 0.6], [0.35, 0.65]], np.float32)
     bins = reliability(p, np.array([0, 1, 1, 1]))
@@ -79,21 +58,11 @@ def test_full_confidence_falls_into_the_last_bin() -> None:
     assert (only.low, only.high, only.accuracy) == (0.9, 1.0, 1.0)
 
 
-def test_selective_accuracy_by_hand() -> None:
-    curve = selective(np.array([0.9, 0.8, 0.8, 0.1]), np.array([True, True, False, False]))
-    assert curve.threshold.tolist() == [0.9, 0.8, 0.1]
-    assert curve.coverage.tolist() == [0.25, 0.75, 1.0]
-    assert curve.accuracy.tolist() == pytest.approx([1.0, 2 / 3, 0.5])
-    assert curve.area == pytest.approx(0.25 * 0 + 0.5 * (1 / 3) + 0.25 * 0.5)
-
-
-def test_selective_accuracy_does_not_depend_on_the_order_of_equals() -> None:
-    confidence, right = np.array([0.5, 0.5, 0.5]), np.array([True, False, True])
-    for order in ([0, 1, 2], [1, 0, 2], [2, 1, 0]):
-        curve = selective(confidence, right[order])
-        assert curve.accuracy.tolist() == pytest.approx([2 / 3])
-    with pytest.raises(ValueError, match="no answers"):
-        selective(np.array([]), np.array([], bool))
+def test_selective_risk_by_hand_and_in_any_order_of_equals() -> None:
+    confidence, right = np.array([0.9, 0.8, 0.8, 0.1]), np.array([True, True, False, False])
+    wanted = 0.25 * 0 + 0.5 * (1 / 3) + 0.25 * 0.5
+    for order in ([0, 1, 2, 3], [3, 2, 1, 0], [0, 2, 1, 3]):
+        assert selective_risk(confidence[order], right[order]) == pytest.approx(wanted)
 
 
 def test_concordance_by_hand() -> None:
@@ -190,13 +159,6 @@ def test_pairs_are_surer_than_the_two_intervals_apart() -> None:
     apart = bootstrap(accuracy_of(truth, guess), 600)
     found = paired_bootstrap(accuracy_of(truth, better), accuracy_of(truth, guess), 600).difference
     assert found.high - found.low < 0.7 * (apart.high - apart.low)
-
-
-def test_equal_seeds_draw_equally() -> None:
-    truth, guess = drawn()
-    statistic = accuracy_of(truth, guess)
-    assert bootstrap(statistic, 500, seed=4) == bootstrap(statistic, 500, seed=4)
-    assert bootstrap(statistic, 500, seed=4) != bootstrap(statistic, 500, seed=5)
 
 
 def test_a_bootstrap_of_nothing_is_refused() -> None:

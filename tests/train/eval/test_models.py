@@ -62,7 +62,7 @@ def test_a_checkpoint_is_evaluated_by_its_folder_alone(
     said = capsys.readouterr()
     assert "S1.csv: 16 of 16 clips answered" in said.err
     assert "Table 1. Systems" in said.out
-    found = read_predictions(written / "S1.csv", "S1")["S1"]
+    found = read_predictions(written / "S1.csv", "S1")["S1"].ballots
     voter = load("wavlm", {"checkpoint": str(out / "best")})
     of = read_manifest(manifest).only("dev")
     for clip in of.clips[:3]:
@@ -124,7 +124,7 @@ def test_clips_without_what_a_voter_needs_are_counted(manifest: Path, tmp_path: 
         tmp_path / "x.csv", Lengths.card, ask(Lengths(), replace(found, clips=clips))
     )
     assert gone == {"the clip has no audio": 1}
-    assert len(read_predictions(tmp_path / "x.csv", "x")["x"]) == 15
+    assert len(read_predictions(tmp_path / "x.csv", "x")["x"].ballots) == 15
     silent = replace(found, clips=tuple(replace(c, path="") for c in found.clips))
     with pytest.raises(DataError, match="no clip has what lengths needs: audio"):
         list(ask(Lengths(), silent))
@@ -134,7 +134,7 @@ def test_labels_without_probabilities_are_written_too(tmp_path: Path) -> None:
     clips = [Clip(f"c{i}", "x", votes={"sad": 1}) for i in range(2)]
     answers = [Answer(clips[0], Ballot("sad")), Answer(clips[1], Abstention("no answer"))]
     assert write_predictions(tmp_path / "T1.csv", Lengths.card, answers) == {"no answer": 1}
-    assert read_predictions(tmp_path / "T1.csv", "T1")["T1"] == {"c0": Ballot("sad")}
+    assert read_predictions(tmp_path / "T1.csv", "T1")["T1"].ballots == {"c0": Ballot("sad")}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from abhinaya.models.vote.ensemble import Rule
 from abhinaya.train.data.clips import Clip, DataError
 from abhinaya.train.data.manifest import Manifest, write_manifest
 from abhinaya.train.eval.cli import main
-from abhinaya.train.eval.predictions import System, join, read_predictions
+from abhinaya.train.eval.predictions import Predictions, System, join, read_predictions
 from abhinaya.train.eval.tables import (
     class_rows,
     combination_rows,
@@ -133,9 +133,9 @@ def test_csv_by_letter_name_and_probabilities(tmp_path: Path) -> None:
 def test_a_file_name_that_two_clips_share_joins_neither() -> None:
     two = [Clip("a/x", "c", votes={"sad": 1}, path="a/x.wav"), Clip("b/x", "c", path="b/x.wav")]
     with pytest.raises(DataError, match="none is about a clip"):
-        join("S1", {"x.wav": Ballot("sad")}, two)
-    assert join("S1", {"b/x.wav": Ballot("sad")}, two).guess.tolist() == [-1, 6]
-    assert join("S1", {"/else/x.wav": Ballot("sad")}, two[:1]).guess.tolist() == [6]
+        join("S1", Predictions({"x.wav": Ballot("sad")}), two)
+    assert join("S1", Predictions({"b/x.wav": Ballot("sad")}), two).guess.tolist() == [-1, 6]
+    assert join("S1", Predictions({"/else/x.wav": Ballot("sad")}), two[:1]).guess.tolist() == [6]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_file_name_that_two_clips_share_joins_neither() -> None:
         (f"id,{','.join(LABELS)}\nc0,{','.join(['1'] * 8)}\n", "sum to 8.0000, not to 1"),
         (
             f"id,{','.join(LABELS)}\nc0,{','.join(['x'] * 8)}\n",
-            "p.csv:2: a probability is no number",
+            "p.csv:2: a probability is not a number",
         ),
     ],
 )
@@ -188,20 +188,20 @@ def test_the_monitors_lines_give_its_voters_and_its_verdict(tmp_path: Path) -> N
     path.write_text("\n".join(lines) + "\n")
     found = read_predictions(path, "x")
     assert set(found) == {"S1", "T1", "verdict"}
-    labels = {name: {c: b.label for c, b in of.items()} for name, of in found.items()}
+    labels = {name: {c: b.label for c, b in of.ballots.items()} for name, of in found.items()}
     assert labels["verdict"] == {"c0": "angry", "c1": "happy"}  # 3 s against 1 s; the last revision
     assert labels["T1"] == {"c0": "sad", "c1": "sad"}
-    whole = found["S1"]["c0"].probabilities
+    whole = found["S1"].ballots["c0"].probabilities
     assert whole is not None
     assert whole[LABELS.index("angry")] == pytest.approx(0.75 * 0.65 + 0.25 * 0.05)
     assert sum(whole) == pytest.approx(1.0)
     path.write_text('{"type": "verdict"}\n')
-    with pytest.raises(DataError, match=r"out.jsonl:1: is no event .*docs/events.md"):
+    with pytest.raises(DataError, match=r"out.jsonl:1: is not an event .*docs/events.md"):
         read_predictions(path, "x")
     voteless = event("c0", 0, "sad", 1.0, votes=[{"voter": "S1"}])
     for broken in ('{"type": "verdict", "revision": 0}', '"verdict"', "{", voteless):
         path.write_text(broken + "\n")
-        with pytest.raises(DataError, match=r"out.jsonl:1: is no event"):
+        with pytest.raises(DataError, match=r"out.jsonl:1: is not an event"):
             read_predictions(path, "x")
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(DataError, match="cannot be read as text"):
@@ -275,7 +275,7 @@ def test_equal_commands_print_equal_figures(
         (["--split", "test1"], "split 'test1': no clip is in it; there are: dev"),
         (["--voters", "S1,S9"], "--voters: no predictions of S9; there are S1"),
         (["--resamples", "0"], "--resamples 0"),
-        (["--json", "/nowhere/r.json"], "cannot write"),
+        (["--json", "/nowhere/r.json"], "No such file or directory"),
     ],
 )
 def test_bad_options_are_one_line(

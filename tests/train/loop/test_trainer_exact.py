@@ -119,6 +119,7 @@ def test_killed_at_random_steps_it_ends_where_the_unbroken_run_did(
     assert same(read(out / "best").tensors, read(unbroken / "best").tensors)
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 @pytest.mark.timeout(900)
 def test_two_processes_go_on_where_one_stopped(

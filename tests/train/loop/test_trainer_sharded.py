@@ -113,6 +113,7 @@ def same(one: Tensors, other: Tensors) -> bool:
     return one.keys() == other.keys() and all(one[k].equal(other[k]) for k in one)
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 @pytest.mark.timeout(600)
 def test_a_sharded_run_that_is_killed_ends_where_the_unbroken_one_did(
@@ -144,6 +145,7 @@ def test_a_sharded_run_that_is_killed_ends_where_the_unbroken_one_did(
     assert read(whole / "best").tensors.keys() == read(alone / "best").tensors.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 @pytest.mark.timeout(600)
 def test_a_sharded_run_goes_on_with_one_process_and_is_what_the_monitor_loads(

@@ -12,10 +12,15 @@ from abhinaya.models.base import Ballot, Utterance
 from abhinaya.models.registry import load
 from abhinaya.models.tiny.text import TextTower as Served
 from abhinaya.models.tiny.tokens import SPECIAL, WordPieces
-from abhinaya.train.calibration import fit_temperature
 from abhinaya.train.cli import main
 from abhinaya.train.errors import TrainingError
-from abhinaya.train.metrics import calibration_error, macro_f1, per_class, weighted_f1
+from abhinaya.train.metrics import (
+    calibration_error,
+    fit_temperature,
+    macro_f1,
+    per_class,
+    weighted_f1,
+)
 from abhinaya.train.tiny.loop import Schedule, fit
 from abhinaya.train.tiny.text_export import Calibrated, export, small
 from abhinaya.train.tiny.text_tower import TextSize, TextTower

@@ -1,0 +1,140 @@
+"""`abhinaya doctor`: small checks of this machine, each with a remedy for what it finds."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from abhinaya.models.command_line import Parser
+from abhinaya.stream.commands.doctor_machine import (
+    Finding,
+    disk,
+    endpoint,
+    hub,
+    microphone,
+    of_error,
+    versions,
+)
+from abhinaya.stream.commands.doctor_trial import trial
+from abhinaya.stream.commands.stream import keys_of
+from abhinaya.stream.errors import AbhinayaError, ConfigError
+from abhinaya.stream.settings.config import Config
+from abhinaya.stream.settings.environment import add_line_up, load_line_up
+from abhinaya.stream.settings.rule_file import with_rules
+from abhinaya.stream.sinks.alerts.sink import open_couriers
+
+HUB_S: Final = 5.0
+PATIENCE_S: Final = 120.0
+"""For the trial, where the profile does not allow itself less."""
+
+Check = Callable[[], Iterable[Finding]]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the checks; return 1 if one of them found a fault."""
+    args = _parser().parse_args(argv)
+    findings = []
+    for finding in diagnose(args):
+        findings.append(finding)
+        if not args.json:
+            remedy = f"\n         -> {finding.remedy}" if finding.remedy else ""
+            print(f"{finding.state:8} {finding.subject}: {finding.detail}{remedy}", flush=True)
+    faults = [f.subject for f in findings if f.state == "fault"]
+    if args.json:
+        shown = [dataclasses.asdict(f) for f in findings]
+        print(json.dumps({"can_run": not faults, "findings": shown}, indent=1))
+    else:
+        print(f"\ncannot run: {', '.join(faults)}" if faults else "\nready to run")
+    return 1 if faults else 0
+
+
+def diagnose(args: argparse.Namespace) -> Iterator[Finding]:
+    """Yield what all checks find, as they find it."""
+    config: Config | None = None
+    try:
+        config = with_rules(load_line_up(args), args.rules)
+        yield Finding("profile", "ok", config.profile)
+    except ConfigError as error:
+        yield of_error("profile", error)
+    yield from found("packages", versions)
+    if config is None:
+        yield from found("microphone", partial(microphone, args.mic))
+        return
+    for subject, check in checks(config, args):
+        yield from found(subject, check)
+
+
+def checks(config: Config, args: argparse.Namespace) -> Iterator[tuple[str, Check]]:
+    """Yield the checks that this profile and these flags call for."""
+    yield "disk", partial(disk, config)
+    yield "microphone", partial(microphone, args.mic)
+    if config.rules:
+        yield "rules", partial(rules, config)
+    yield "sockets", partial(endpoint, args.listen, keys_of(args.keys, "hub"))
+    if args.hub:  # the models are elsewhere, and a trial must not drive its recorder away
+        yield "hub", partial(hub, args.hub, keys_of(args.keys, args.key_name), HUB_S)
+        return
+    timeout_s = args.timeout or min(config.supervise.ready_s, PATIENCE_S)
+    yield "pipeline", partial(trial, config, args.accept_noncommercial, timeout_s, args.download)
+
+
+def found(subject: str, check: Check) -> Iterator[Finding]:
+    """Yield what a check finds; what it raises is a fault of its subject."""
+    try:
+        yield from check()
+    except AbhinayaError as error:
+        yield of_error(subject, error)
+    except Exception as error:  # a check that breaks must not hide what the others find
+        detail = f"could not be checked: {type(error).__name__}: {error}"
+        yield Finding(subject, "fault", detail, "please report it")
+
+
+def rules(config: Config) -> Iterator[Finding]:
+    """Look for the programs and secrets of the rules.
+
+    Raises:
+        ConfigError: names all that are missing.
+
+    """
+    open_couriers(config.rules, os.environ)
+    yield Finding("rules", "ok", ", ".join(rule.name for rule in config.rules))
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        "abhinaya doctor",
+        "Say what this machine lacks for a profile, and what to do about it.",
+        epilog="exit codes: 0 the profile can run, 1 it cannot, 2 wrong usage",
+    )
+    add_line_up(parser)
+    parser.add_argument("--rules", type=Path, metavar="FILE", help="look at these rules too")
+    parser.add_argument("--mic", action="store_true", help="a missing microphone is a fault")
+    parser.add_argument(
+        "--gpu", action="store_true", help="ask torch for GPUs, which takes seconds"
+    )
+    parser.add_argument("--listen", metavar="ENDPOINT", help="can a hub listen here?")
+    parser.add_argument(
+        "--hub", metavar="ENDPOINT", help="does this hub answer? Models are looked for there"
+    )
+    parser.add_argument("--keys", type=Path, metavar="DIRECTORY", help="CURVE keys")
+    parser.add_argument("--key-name", default="client", help="which of them is this machine's")
+    parser.add_argument("--accept-noncommercial", action="store_true", help="your use is none")
+    parser.add_argument(
+        "--timeout", type=_seconds, metavar="SECONDS", help="for the trial of the whole pipeline"
+    )
+    parser.add_argument("--download", action="store_true", help="get models that are missing")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 86_400:
+        raise argparse.ArgumentTypeError(f"{text} s is not a time to wait")
+    return value

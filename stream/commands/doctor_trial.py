@@ -1,0 +1,148 @@
+"""The doctor's trial: the real monitor on a second of sound, with all its processes and models."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import wave
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from abhinaya.stream.clock import SAMPLE_RATE
+from abhinaya.stream.commands.doctor_machine import Finding
+from abhinaya.stream.settings.config import Config
+from abhinaya.stream.settings.environment import PROFILE, is_setting
+from abhinaya.stream.settings.profile import Traced
+from abhinaya.stream.settings.show import as_toml
+
+OFFLINE: Final = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+"""A trial does not download unless it is asked to."""
+MORE_TIME: Final = "give it more time (--timeout), or take smaller models"
+REPORT: Final = "please report it"
+_NO_MODEL: Final = re.compile(r"(?:! |abhinaya-stream: )(\S+) \((.+?)\): (.+)")
+"""How the monitor says that a service cannot load its model."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the monitor ended."""
+
+    code: int | None
+    """Exit code; None if it took too long."""
+    output: bytes
+    errors: list[str]
+    """Lines."""
+
+
+def trial(config: Config, accept: bool, timeout_s: float, download: bool) -> Iterator[Finding]:
+    """Run the monitor on a second of sound; all models must load, and the sound be decided."""
+    with tempfile.TemporaryDirectory(prefix="abhinaya-doctor-") as folder:
+        sound, profile = Path(folder, "second.wav"), Path(folder, "profile.toml")
+        write_sound(sound)
+        # without rules: nobody is to be alerted of a test;
+        # and a voter that does not answer is to be named before the run is given up
+        patience = min(config.deadlines.file_s, timeout_s / 2)
+        deadlines = dataclasses.replace(config.deadlines, file_s=patience)
+        tried = dataclasses.replace(config, rules=(), deadlines=deadlines)
+        profile.write_text(as_toml(Traced(tried, {})), "utf-8")
+        arguments = [str(sound), "--profile", str(profile), "--format", "jsonl"]
+        arguments += ["--accept-noncommercial"] if accept else []
+        begun = time.monotonic()
+        outcome = run_monitor(arguments, timeout_s, download)
+        took_s = time.monotonic() - begun
+    yield from judge(outcome, took_s, download)
+
+
+def run_monitor(arguments: Sequence[str], timeout_s: float, download: bool) -> Outcome:
+    """Run `abhinaya-stream` without the settings of the environment: its profile holds them."""
+    environment = {k: v for k, v in os.environ.items() if not (is_setting(k) or k == PROFILE)}
+    process = subprocess.Popen(  # noqa: S603 - our own command
+        [sys.executable, "-P", "-m", "abhinaya.stream", *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment | ({} if download else OFFLINE),
+        start_new_session=True,
+    )
+    code: int | None = None
+    try:
+        output, errors = process.communicate(timeout=timeout_s)
+        code = process.returncode
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        output, errors = process.communicate()
+    lines = errors.decode("utf-8", "replace").splitlines()
+    return Outcome(code, output, [line.strip() for line in lines if line.strip()])
+
+
+def judge(outcome: Outcome, took_s: float, download: bool = False) -> Iterator[Finding]:
+    """Say of each model whether it was loaded, and of the run whether it is what it should be."""
+    subject = "pipeline"
+    failed = {m[1]: m for line in outcome.errors if (m := _NO_MODEL.match(line))}
+    yield from (_absent(m[1], m[2], m[3], download) for m in failed.values())
+    if outcome.code is None:
+        yield Finding(subject, "fault", f"was not done within {took_s:.2g} s", MORE_TIME)
+        return
+    events = [json.loads(line) for line in outcome.output.splitlines()]
+    for event in events:
+        if event["type"] == "node_up":
+            limit = ", no commercial use" if event["noncommercial"] else ""
+            detail = f"{event['model']} {event['version']} ({event['licence']}{limit})"
+            yield Finding(f"model {event['service']}", "ok", detail)
+    if failed:
+        yield Finding(subject, "warning", "is not complete", "mend the models above first")
+    elif outcome.code:
+        detail = outcome.errors[-1][:300] if outcome.errors else f"ended with {outcome.code}"
+        yield Finding(subject, "fault", detail, "mend what it names, and ask again")
+    else:
+        yield _of_events(events, took_s)
+
+
+def _absent(service: str, model: str, said: str, download: bool) -> Finding:
+    reason, _, remedy = said.partition("; ")
+    if not download and "HF_HUB_OFFLINE" in reason:
+        reason = "its files are not on this machine"
+        remedy = "the first start downloads them; --download does now; or name a local copy"
+    return Finding(f"model {service}", "fault", f"{model}: {reason}", remedy or REPORT)
+
+
+def _of_events(events: Iterable[dict[str, Any]], took_s: float) -> Finding:
+    subject, streams, missing = "pipeline", [], set()
+    for event in events:
+        if event["type"] == "summary":
+            streams = list(event["streams"].values())
+        elif event["type"] == "verdict":
+            missing |= {f"{m['voter']}: {m['reason']}" for m in event["missing"]}
+    if len(streams) != 1 or not streams[0]["ended"]:
+        return Finding(subject, "fault", "the sound did not come to its end", REPORT)
+    if streams[0]["gaps"]:
+        reasons = ", ".join(streams[0]["gap_reasons"])
+        return Finding(subject, "fault", f"sound was lost: {reasons}", REPORT)
+    if missing:
+        detail = f"without a vote of {'; '.join(sorted(missing))}"
+        return Finding(subject, "warning", detail, MORE_TIME)
+    segments = streams[0]["segments"]
+    decided = f"{segments} segments decided" if segments else "no speech in it, rightly"
+    return Finding(subject, "ok", f"a second of sound went through in {took_s:.1f} s: {decided}")
+
+
+def write_sound(path: Path) -> None:
+    """Write a second of a voiced sound: the harmonics of 140 Hz, swelling four times a second."""
+    t = np.arange(SAMPLE_RATE) / SAMPLE_RATE
+    voice = sum(np.sin(2 * np.pi * 140 * k * t) / k for k in range(1, 20))
+    swell = 0.5 - 0.5 * np.cos(2 * np.pi * 4 * t)
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
+        file.writeframes((4000 * swell * voice).astype("<i2").tobytes())
