@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.settings.network import NetworkConfig
+from abhinaya.stream.settings.config import NetworkConfig
 from abhinaya.stream.sources.address import shown
 from abhinaya.stream.sources.base import Warn
 from abhinaya.stream.sources.file import is_text

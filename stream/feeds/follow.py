@@ -15,7 +15,7 @@ from abhinaya.stream.feeds.agenda import Agenda
 from abhinaya.stream.feeds.download import download
 from abhinaya.stream.feeds.parse import Episode, parse_feed
 from abhinaya.stream.feeds.store import Record
-from abhinaya.stream.settings.network import FeedConfig, NetworkConfig
+from abhinaya.stream.settings.config import FeedConfig, NetworkConfig
 from abhinaya.stream.sources.address import shown
 from abhinaya.stream.sources.web import Web, WebError
 

@@ -12,7 +12,7 @@ from abhinaya.stream.errors import AbhinayaError
 from abhinaya.stream.feeds.folders import Folders, make, passing_folder
 from abhinaya.stream.feeds.follow import Fetched, Follower, Wish
 from abhinaya.stream.feeds.store import Record
-from abhinaya.stream.settings.network import FeedConfig, NetworkConfig
+from abhinaya.stream.settings.config import FeedConfig, NetworkConfig
 from abhinaya.stream.sources.base import InputConfig
 
 

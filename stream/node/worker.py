@@ -20,7 +20,6 @@ from abhinaya.models.errors import ModelError as FaultyModelError
 from abhinaya.models.trial import attempt, utterance
 from abhinaya.stream.clock import INT16_FULL_SCALE
 from abhinaya.stream.errors import AbhinayaError, ModelError
-from abhinaya.stream.hub.task_inputs import Said
 from abhinaya.stream.settings.config import WorkerConfig
 from abhinaya.stream.wire.messages import (
     Failed,
@@ -258,8 +257,9 @@ class Adapter:
                     mute[i] = Answer(failure=failure, retry=answer.retry)
                 else:
                     text = answer.transcription
-                    said = Said.of(text.text, text.translation, text.language)
-                    tasks[i] = replace(tasks[i], transcript=said.english, language=said.language)
+                    english = text.translation or text.text
+                    language = "en" if text.translation else text.language
+                    tasks[i] = replace(tasks[i], transcript=english, language=language)
 
     def forget(self, stream: str, sequence: int) -> None:
         """Drop what is kept of the parts of a segment; who fails at that does not end the node."""

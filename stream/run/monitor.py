@@ -6,13 +6,10 @@ import itertools
 import logging
 import math
 import os
-import shutil
 import signal
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -31,7 +28,7 @@ from abhinaya.stream.run.plan import Input, Plan, Supply, check_licence
 from abhinaya.stream.run.recorder import Recorder
 from abhinaya.stream.run.supervisor import Death, Spec, Stage, Supervisor, node_specs
 from abhinaya.stream.settings import config as configuration
-from abhinaya.stream.settings.hosting import guests
+from abhinaya.stream.settings.config import guests
 from abhinaya.stream.sinks.base import Sink, Ticks, tell
 from abhinaya.stream.sinks.open import Observer
 from abhinaya.stream.sources.address import is_address
@@ -376,26 +373,3 @@ class Run:
             or (is_address(a.input.what) and a.front in live and not a.input.realtime)
             for a in self._assignments
         )
-
-
-@contextmanager
-def run_directory() -> Iterator[Path]:
-    """Make a private directory for sockets and logs, and remove it at the end."""
-    base = os.environ.get("XDG_RUNTIME_DIR")
-    usable = base if base and os.access(base, os.W_OK) else None
-    directory = Path(tempfile.mkdtemp(prefix="abhinaya-", dir=usable))
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def keep_logs(directory: Path) -> Path | None:
-    """Copy what the processes of a run have written to a folder that stays; None if nothing."""
-    logs = [path for path in directory.glob("*.log") if path.stat().st_size]
-    if not logs:
-        return None
-    kept = Path(tempfile.mkdtemp(prefix="abhinaya-logs-"))
-    for path in logs:
-        shutil.copy(path, kept)
-    return kept

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from abhinaya.stream.errors import ConfigError
-from abhinaya.stream.settings.config import Config, Override
+from abhinaya.stream.settings.config import Config
+from abhinaya.stream.settings.profile import Override
 
 T = TypeVar("T")
 

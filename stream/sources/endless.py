@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.settings.network import NetworkConfig
+from abhinaya.stream.settings.config import NetworkConfig
 from abhinaya.stream.sources.base import Block, Warn
 from abhinaya.stream.sources.decode import NOTHING_ELSE, Decoder
 from abhinaya.stream.sources.web import WebError

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.settings.network import NetworkConfig
+from abhinaya.stream.settings.config import NetworkConfig
 from abhinaya.stream.sources.base import Block, Warn
 from abhinaya.stream.sources.decode import Decoder
 from abhinaya.stream.sources.playlist import best_of, is_over, parts_of, target_s

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Final, Protocol
 
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.settings.network import NetworkConfig
+from abhinaya.stream.settings.config import NetworkConfig
 from abhinaya.stream.sources.base import Block, Warn
 from abhinaya.stream.sources.web import Backoff
 

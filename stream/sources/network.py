@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.settings.network import NetworkConfig
+from abhinaya.stream.settings.config import NetworkConfig
 from abhinaya.stream.sources.address import RTSP, check_address, scheme_of, shown
 from abhinaya.stream.sources.base import Block, InputConfig, Opened, Warn
 from abhinaya.stream.sources.condition import condition

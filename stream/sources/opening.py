@@ -8,7 +8,7 @@ import logging
 from abhinaya.models.errors import ModelError
 from abhinaya.models.plugins import load_plugin, plugins
 from abhinaya.stream.errors import AbhinayaError, ConfigError, SourceError
-from abhinaya.stream.settings.network import NetworkConfig
+from abhinaya.stream.settings.config import NetworkConfig
 from abhinaya.stream.sources.address import is_address, scheme_of, shown
 from abhinaya.stream.sources.base import InputConfig, Opened, Warn, check_names
 from abhinaya.stream.sources.file import open_file

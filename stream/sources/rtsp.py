@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.settings.network import NetworkConfig
+from abhinaya.stream.settings.config import NetworkConfig
 from abhinaya.stream.sources.address import shown
 from abhinaya.stream.sources.base import Block, Warn
 from abhinaya.stream.sources.decode import Decoder

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.settings.network import NetworkConfig
+from abhinaya.stream.settings.config import NetworkConfig
 from abhinaya.stream.sources.address import WEB, check_address, is_own, shown
 
 if TYPE_CHECKING:

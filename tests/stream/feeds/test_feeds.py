@@ -29,7 +29,7 @@ from abhinaya.stream.feeds.follow import Wish
 from abhinaya.stream.feeds.parse import Episode, parse_feed
 from abhinaya.stream.feeds.store import Record
 from abhinaya.stream.feeds.supply import Feeds
-from abhinaya.stream.settings.network import FeedConfig, NetworkConfig
+from abhinaya.stream.settings.config import FeedConfig, NetworkConfig
 from abhinaya.stream.sources.base import InputConfig
 
 QUICK = NetworkConfig(

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from abhinaya.bench.demo import CALL
-from abhinaya.stream.run.monitor import Run, run_directory
+from abhinaya.stream.run.directory import run_directory
+from abhinaya.stream.run.monitor import Run
 from abhinaya.stream.run.plan import Input, Plan
 from abhinaya.stream.run.supervisor import Stage
-from abhinaya.stream.settings import config as configuration
+from abhinaya.stream.settings import profile as profile_files
 from abhinaya.stream.sources.base import InputConfig
 from abhinaya.stream.wire.messages import Event, Gap, Status, StreamEnded, Verdict
 
@@ -78,7 +79,7 @@ def suffer(
 
     # S1 shares the process of the transcriber, unless it is to be struck alone
     apart = {"voters.S1.host": ""} if victim == "S1-0" else {}
-    config = configuration.load("embedded", {**PATIENCE, **apart})
+    config = profile_files.load("embedded", {**PATIENCE, **apart})
     what = InputConfig(what=str(CALL), channels="split", realtime=realtime)
     collector, observer = Collector(strike), Silent()
     with run_directory() as directory:

@@ -13,15 +13,8 @@ from abhinaya.models.fields import members
 from abhinaya.models.vote.combiner import Combiner, Member
 from abhinaya.models.vote.combiner_file import write_combiner
 from abhinaya.stream.errors import ConfigError
-from abhinaya.stream.settings.config import (
-    Config,
-    VadConfig,
-    WorkerConfig,
-    decode,
-    encode,
-    load,
-    profiles,
-)
+from abhinaya.stream.settings.config import Config, VadConfig, WorkerConfig, decode, encode
+from abhinaya.stream.settings.profile import load, profiles
 from abhinaya.stream.settings.vote import load_combiner, rule_of
 
 GOOD = '[voters.S1]\nmodel = "tiny-speech"\n'

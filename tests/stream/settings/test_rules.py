@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from abhinaya.models.labels import UNKNOWN
 from abhinaya.stream.errors import ConfigError
-from abhinaya.stream.settings.config import load
+from abhinaya.stream.settings.profile import load
 from abhinaya.stream.settings.rule_file import load_rules, with_rules
 from abhinaya.stream.settings.rules import LONGEST, Alert, RuleConfig, Watch, fits
 from abhinaya.stream.wire.messages import (

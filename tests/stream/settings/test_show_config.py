@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from abhinaya.stream.commands import main as commands
 from abhinaya.stream.errors import ConfigError
-from abhinaya.stream.settings import toml
-from abhinaya.stream.settings.config import load, profiles, trace
+from abhinaya.stream.settings import show
 from abhinaya.stream.settings.environment import add_line_up, is_setting, trace_line_up, variables
 from abhinaya.stream.settings.flags import literal
+from abhinaya.stream.settings.profile import load, profiles, trace
 from abhinaya.stream.settings.show import as_toml
 
 PROFILE = """
@@ -188,14 +188,14 @@ values = st.recursive(
 
 @given(st.text(), values)
 def test_what_is_written_as_toml_is_read_as_it_was(key: str, value: Any) -> None:
-    assert tomllib.loads(f"{toml.key([key])} = {toml.value(value)}") == {key: value}
+    assert tomllib.loads(f"{show._key([key])} = {show._value(value)}") == {key: value}
 
 
 def test_what_toml_cannot_say() -> None:
-    assert math.isnan(tomllib.loads(f"x = {toml.value(math.nan)}")["x"])
-    assert toml.value(datetime.time(1, 2)) == "01:02:00"
+    assert math.isnan(tomllib.loads(f"x = {show._value(math.nan)}")["x"])
+    assert show._value(datetime.time(1, 2)) == "01:02:00"
     with pytest.raises(TypeError, match="NoneType"):
-        toml.value(None)
+        show._value(None)
 
 
 def test_both_commands_take_the_same_flags() -> None:

@@ -11,11 +11,13 @@ from fakes import SECOND
 from live_scenes import (
     SCRIPT,
     START,
+    Drawn,
     ballot,
     board_of,
     decided,
     missing,
     nodes,
+    picture,
     so_far,
     speaks,
     started,
@@ -30,8 +32,6 @@ from abhinaya.models.labels import LABELS, UNKNOWN
 from abhinaya.stream.settings.rules import Alert
 from abhinaya.stream.sinks.live.block import FORMS, height
 from abhinaya.stream.sinks.live.board import Board
-from abhinaya.stream.sinks.live.picture import picture
-from abhinaya.stream.sinks.live.row import Picture, Row, style
 from abhinaya.stream.sinks.live.timeline import Mark, marks, step_for, window
 from abhinaya.stream.sinks.palette import LETTERS
 from abhinaya.stream.wire.messages import Event, FrontDown, Gap, NodeDown, StreamEnded
@@ -80,7 +80,7 @@ def desks(count: int) -> Board:
 NOW = START + 71.5
 
 
-def ansi(drawn: Picture, **console: object) -> str:
+def ansi(drawn: Drawn, **console: object) -> str:
     """Give what a terminal gets."""
     file = io.StringIO()
     settings: dict[str, object] = {"force_terminal": True, "color_system": "truecolor"}
@@ -111,21 +111,21 @@ def test_it_fits_any_terminal(streams: int) -> None:
     for width in (1, 2, 5, 10, 19, 20, 35, 36, 40, 59, 67, 68, 79, 80, 119, 300):
         for rows in (1, 2, 3, 7, 8, 12, 20, 50):
             drawn = picture(board, width, rows, NOW)
-            assert len(drawn.rows) <= rows
+            assert len(drawn) <= rows
             assert max(drawn.widths) <= width
 
 
 def test_nothing_moves_because_somebody_speaks_or_a_voter_is_missing() -> None:
     before = board_of(*nodes("S1", "T2", "ST1"), status(), started(AGENT), *told(AGENT))
-    heights = {len(picture(before, 79, 24, NOW).rows)}
+    heights = {len(picture(before, 79, 24, NOW))}
     before.see(speaks(AGENT, 60), NOW)
-    heights.add(len(picture(before, 79, 24, NOW).rows))
+    heights.add(len(picture(before, 79, 24, NOW)))
     before.see(so_far(5, 60, 63, "fear", "word " * 60, 3), NOW)
-    heights.add(len(picture(before, 79, 24, NOW).rows))
+    heights.add(len(picture(before, 79, 24, NOW)))
     before.see(missing(decided(5, 60, 69, "fear", "word " * 60), "T2", "late " * 30), NOW)
-    heights.add(len(picture(before, 79, 24, NOW).rows))
+    heights.add(len(picture(before, 79, 24, NOW)))
     before.see(StreamEnded(stream=AGENT, sequence=6, position=70 * SECOND), NOW)
-    heights.add(len(picture(before, 79, 24, NOW).rows))
+    heights.add(len(picture(before, 79, 24, NOW)))
     assert len(heights) == 1
 
 
@@ -134,7 +134,7 @@ def test_each_form_takes_the_rows_that_it_says() -> None:
         for form in FORMS[: -2 if streams == 2 else None]:
             rows = streams * height(form, 3, 79) + 3
             drawn = picture(board, 79, rows, NOW)
-            assert len(drawn.rows) == rows, form
+            assert len(drawn) == rows, form
 
 
 # --- the timeline ---------------------------------------------------------------------------------
@@ -481,9 +481,3 @@ def test_the_most_interesting_streams_come_first_when_not_all_fit() -> None:
     board.see(StreamEnded(stream="desk 00", sequence=5, position=31 * SECOND), NOW)
     names = re.findall(r"desk \d\d", picture(board, 79, 12, NOW).text)
     assert names[:4] == ["desk 40", "desk 50", "desk 01", "desk 02"]
-
-
-def test_rows_are_compared_by_what_they_show() -> None:
-    one, two = (Picture([Row(9).add("a", style("bold"))]) for _ in range(2))
-    assert one == two
-    assert one != Picture([Row(9).add("a")])

@@ -22,7 +22,7 @@ from source_fakes import encode, tone, write_hls
 
 from abhinaya.stream.clock import SAMPLE_RATE
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.settings.network import NetworkConfig
+from abhinaya.stream.settings.config import NetworkConfig
 from abhinaya.stream.sources import open_source
 from abhinaya.stream.sources.base import Block, InputConfig
 from abhinaya.stream.sources.live import Live

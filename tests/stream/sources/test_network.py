@@ -16,7 +16,7 @@ from media_server import Download, Site, redirect, say, site
 from source_fakes import encode, tone
 
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.settings.network import NetworkConfig
+from abhinaya.stream.settings.config import NetworkConfig
 from abhinaya.stream.sources import open_source
 from abhinaya.stream.sources.address import check_address, is_address, name_of, shown
 from abhinaya.stream.sources.base import InputConfig
