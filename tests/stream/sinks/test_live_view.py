@@ -7,7 +7,6 @@ import re
 import signal
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from fakes import SECOND
@@ -20,7 +19,7 @@ from abhinaya.stream.commands import stream as cli
 from abhinaya.stream.errors import ConfigError, SinkError
 from abhinaya.stream.run.supervisor import Stage
 from abhinaya.stream.settings.rules import Alert
-from abhinaya.stream.sinks.base import ShowsAlerts, ShowsProvisional, Ticks, tell
+from abhinaya.stream.sinks.base import tell
 from abhinaya.stream.sinks.lines import Lines
 from abhinaya.stream.sinks.live.view import MAX_INTERVAL_S, MIN_INTERVAL_S, View, silence_keyboard
 from abhinaya.stream.sinks.open import open_sinks
@@ -43,13 +42,6 @@ def in_view(screen: Screen) -> bool:
 
 
 # --- when it begins -------------------------------------------------------------------------------
-
-
-def test_it_is_a_sink_with_a_place_for_everything() -> None:
-    view = View(console_on(Screen()))
-    assert isinstance(view, ShowsAlerts)
-    assert isinstance(view, ShowsProvisional)
-    assert isinstance(view, Ticks)
 
 
 def test_a_live_stream_begins_it() -> None:
@@ -250,6 +242,19 @@ def test_another_size_gives_another_picture_and_no_remains() -> None:
     assert "A  C" not in screen.text
 
 
+def test_twenty_columns_without_colour() -> None:
+    screen = Screen(20, 12)
+    console = console_on(screen, 20, 12)
+    console.no_color = True
+    view = View(console)
+    for event in (*nodes("S1", "T2", "ST1"), status(), started(NAME), *told(NAME)):
+        tell([view], event, START + 54)
+    view.tick(START + 55)
+    assert re.search(r"○ call/\S* +H +62%", screen.text)
+    assert max(map(len, screen.lines)) <= 20
+    assert not re.search(rb"\x1b\[[0-9;]*(?:3[0-9]|9[0-7])[;m]", screen.raw)
+
+
 def test_what_a_terminal_makes_of_old_lines_is_cleared_away() -> None:
     """One that becomes narrower folds them, one that becomes taller brings them back."""
     screen = Screen()
@@ -270,16 +275,43 @@ def test_what_a_terminal_makes_of_old_lines_is_cleared_away() -> None:
 
 # --- where there is no such terminal --------------------------------------------------------------
 
+OPEN = """
+import sys
+from abhinaya.stream.sinks.open import open_sinks
+sinks = open_sinks(sys.argv[1], view=sys.argv[2])
+sinks.observer.trouble("shown as \\u6f22 by " + type(sinks.observer).__name__)
+sinks.close()
+"""
 
-def test_without_a_terminal_there_are_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+
+@pytest.mark.parametrize(
+    ("environment", "view", "shown"),
+    [
+        ({}, "auto", "shown as 漢 by View"),
+        ({}, "plain", "shown as 漢 by Lines"),
+        ({"TERM": "dumb"}, "auto", "shown as 漢 by Lines"),
+        ({"PYTHONIOENCODING": "ascii"}, "auto", "shown as ? by Lines"),
+        ({"TERM": "dumb"}, "live", "--live: needs a terminal"),
+    ],
+)
+def test_a_terminal_that_cannot_show_it_gets_lines(
+    environment: dict[str, str], view: str, shown: str
+) -> None:
+    program = Program((sys.executable, "-c", OPEN, "lines", view), environment)
+    try:
+        program.read_until(lambda s: shown in s.text)
+        if "dumb" in environment.values() and view == "auto":
+            assert b"\x1b" not in program.screen.raw
+    finally:
+        program.close()
+
+
+def test_without_a_terminal_there_are_lines_and_asking_for_it_is_refused(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     sinks = open_sinks("lines")
     assert isinstance(sinks.observer, Lines)
     sinks.close()
-
-
-def test_asking_for_it_without_a_terminal_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ConfigError, match="needs a terminal"):
-        open_sinks("lines", view="live")
     with pytest.raises(ConfigError, match="no JSON"):
         open_sinks("jsonl", view="live")
     assert cli.main([str(CALL), "--live"]) == 2
@@ -374,60 +406,3 @@ def test_ctrl_c_twice_leaves_the_terminal_sane(program: Program) -> None:
     assert "A angry" not in program.screen.text
     assert "Traceback" not in program.screen.past + program.screen.text
     assert program.modes_are_kept
-
-
-@pytest.mark.slow
-@pytest.mark.processes
-@pytest.mark.parametrize("program", [((), {}, 80, 24)], indirect=True)
-def test_a_file_at_full_speed_is_shown_as_lines(program: Program) -> None:
-    assert program.finish() == 0
-    text = program.screen.past + program.screen.text
-    assert re.search(r"^0:00:0\d\.\d  call/cust…  ", text, re.M)
-    assert "A angry" not in text
-    assert "share of speech" in text
-
-
-@pytest.mark.processes
-@pytest.mark.parametrize(
-    "program", [(("--realtime", "--live"), {"TERM": "dumb"}, 80, 24)], indirect=True
-)
-def test_the_view_is_refused_by_a_terminal_that_cannot(program: Program) -> None:
-    assert program.finish() == 2
-    assert "--live: needs a terminal" in program.screen.text
-
-
-@pytest.mark.slow
-@pytest.mark.processes
-@pytest.mark.parametrize(
-    "program",
-    [((), {"TERM": "dumb"}, 80, 24), (("--plain", "--realtime"), {}, 80, 24)],
-    ids=["dumb", "plain"],
-    indirect=True,
-)
-def test_plain_and_dumb_terminals_get_lines(program: Program) -> None:
-    program.read_until(
-        lambda s: re.search(r"^0:00:0\d\.\d .*“North", s.text, re.M | re.S) is not None
-    )
-    assert "A angry" not in program.screen.text
-    if program.process.args[-1] != "--realtime":  # type: ignore[index]
-        assert b"\x1b" not in program.screen.raw
-
-
-@pytest.mark.slow
-@pytest.mark.processes
-@pytest.mark.parametrize(
-    "program", [(("--realtime",), {"PYTHONIOENCODING": "ascii"}, 80, 24)], indirect=True
-)
-def test_without_utf8_there_are_lines_with_marks_for_what_has_no_letter(program: Program) -> None:
-    program.read_until(lambda s: re.search(r"^ +\?North ?[Gg]ate", s.text, re.M) is not None)
-    assert "A angry" not in program.screen.text
-    assert "unexpected" not in program.screen.text
-
-
-@pytest.mark.slow
-@pytest.mark.processes
-@pytest.mark.parametrize("program", [(("--realtime",), {"NO_COLOR": "1"}, 20, 12)], indirect=True)
-def test_twenty_columns_without_colour(program: Program, tmp_path: Path) -> None:
-    program.read_until(lambda s: re.search(r"[○●] call/\S* +N +\d+%", s.text) is not None)
-    assert max(map(len, program.screen.lines)) <= 20
-    assert not re.search(rb"\x1b\[[0-9;]*(?:3[0-9]|9[0-7])[;m]", program.screen.raw)
