@@ -105,7 +105,7 @@ def _couriers(
 ) -> Iterator[Courier]:
     if rule.command:
         if shutil.which(rule.command[0], path=environment.get("PATH")) is None:
-            faults.append(f"{rule.name}: there is no program {rule.command[0]!r}")
+            faults.append(f"{rule.name}: the program is missing: {rule.command[0]!r}")
         yield Command(rule.command, rule.command_timeout_s)
     if rule.webhook:
         secret = b""

@@ -19,7 +19,7 @@ from abhinaya.stream.commands import stream as cli
 from abhinaya.stream.errors import ConfigError, SinkError
 from abhinaya.stream.run.supervisor import Stage
 from abhinaya.stream.settings.rules import Alert
-from abhinaya.stream.sinks.base import tell
+from abhinaya.stream.sinks.base import publish
 from abhinaya.stream.sinks.lines import Lines
 from abhinaya.stream.sinks.live.view import MAX_INTERVAL_S, MIN_INTERVAL_S, View, silence_keyboard
 from abhinaya.stream.sinks.open import open_sinks
@@ -32,7 +32,7 @@ def viewed(screen: Screen, *, live: bool = True, always: bool = False) -> View:
     """A view that has seen a call so far."""
     view = View(console_on(screen), always)
     for event in (*nodes("S1", "T2", "ST1"), status(), started(NAME, live), *told(NAME)):
-        tell([view], event, START + 54)
+        publish([view], event, START + 54)
     view.tick(START + 55)
     return view
 
@@ -94,7 +94,7 @@ def test_it_is_drawn_at_a_bounded_rate() -> None:
     before = screen.writes
     for i in range(1000):
         now = START + 60 + i / 250
-        tell([view], so_far(5, 54, 55 + i / 250, "sad", "a " * i, 0, NAME, part=i + 1), now)
+        publish([view], so_far(5, 54, 55 + i / 250, "sad", "a " * i, 0, NAME, part=i + 1), now)
         view.tick(now)
     drawn = screen.writes - before
     assert 20 <= drawn <= 4 / MIN_INTERVAL_S + 1
@@ -104,7 +104,7 @@ def test_what_came_last_is_drawn_although_nothing_follows() -> None:
     screen = Screen()
     view = viewed(screen)
     now = START + 55.01
-    tell([view], so_far(5, 54, 55, "surprise", "what was that", 3, NAME), now)
+    publish([view], so_far(5, 54, 55, "surprise", "what was that", 3, NAME), now)
     assert "what was that" not in screen.text
     view.tick(now + MIN_INTERVAL_S)
     assert "what was that" in screen.text
@@ -113,7 +113,7 @@ def test_what_came_last_is_drawn_although_nothing_follows() -> None:
 def test_time_moves_on_although_nothing_happens_and_else_nothing_is_written() -> None:
     screen = Screen()
     view = viewed(screen)
-    tell([view], StreamEnded(stream=NAME, sequence=5, position=55 * SECOND), START + 55.5)
+    publish([view], StreamEnded(stream=NAME, sequence=5, position=55 * SECOND), START + 55.5)
     view.tick(START + 56)
     written = len(screen.raw)
     for i in range(100):
@@ -121,7 +121,7 @@ def test_time_moves_on_although_nothing_happens_and_else_nothing_is_written() ->
     assert len(screen.raw) == written, "nothing has changed"
     screen = Screen()
     view = viewed(screen)
-    tell([view], speaks(NAME, 55), START + 56)
+    publish([view], speaks(NAME, 55), START + 56)
     view.tick(START + 57)
     assert "speaking 2s" in screen.text
     view.tick(START + 58 + MAX_INTERVAL_S)
@@ -141,9 +141,9 @@ def test_a_picture_that_was_drawn_again_and_again_is_the_one_drawn_at_once() -> 
     for i in range(40):
         now = START + 60 + i
         part = so_far(5 + i // 8, 59, 60 + i, LABELS[i % 8], "漢字 a " * i, 0, NAME, part=i + 1)
-        tell([view], part, now)
+        publish([view], part, now)
         if i % 8 == 7:
-            tell([view], decided(5 + i // 8, 59 + i - 7, 60 + i, LABELS[i % 8]), now)
+            publish([view], decided(5 + i // 8, 59 + i - 7, 60 + i, LABELS[i % 8]), now)
         if i == 20:
             view.trouble("S1-0: was killed; starting it again")
         view.tick(now + 0.5)
@@ -154,7 +154,7 @@ def test_a_picture_that_was_drawn_again_and_again_is_the_one_drawn_at_once() -> 
 def test_a_clock_that_is_set_back_does_not_stop_it() -> None:
     screen = Screen()
     view = viewed(screen)
-    tell([view], decided(5, 54, 58, "surprise", "what was that"), START - 3000)
+    publish([view], decided(5, 54, 58, "surprise", "what was that"), START - 3000)
     view.tick(START - 3000)
     assert "what was that" in screen.text
 
@@ -165,9 +165,9 @@ def test_a_clock_that_is_set_back_does_not_stop_it() -> None:
 def test_remarks_warnings_and_alerts_are_readable_above_and_stay() -> None:
     screen = Screen()
     view = viewed(screen)
-    tell([view], Remark(source="mic", text="the input clips"), START + 56)
+    publish([view], Remark(source="mic", text="the input clips"), START + 56)
     down = NodeDown(node="S1-0", incarnation="1", service="S1", reason="was killed")
-    tell([view], down, START + 56)
+    publish([view], down, START + 56)
     view.trouble("S1-0: was killed; starting it again")
     view.alert(
         Alert(
@@ -201,7 +201,7 @@ def test_at_the_end_the_summary_stays_and_nothing_else_of_the_view() -> None:
     screen = Screen()
     view = viewed(screen)
     gap = Gap(stream=NAME, sequence=5, start=60 * SECOND, end=62 * SECOND, reason="late")
-    tell([view], gap, START + 62)
+    publish([view], gap, START + 62)
     assert screen.cursor_hidden
     view.close()
     view.close()
@@ -229,7 +229,7 @@ def test_another_size_gives_another_picture_and_no_remains() -> None:
     console = console_on(screen)
     view = View(console)
     for event in (*nodes("S1", "T2", "ST1"), status(), started(NAME), *told(NAME)):
-        tell([view], event, START + 54)
+        publish([view], event, START + 54)
     view.tick(START + 55)
     for i, (width, height) in enumerate([(120, 30), (60, 30), (20, 12), (80, 24), (80, 10)]):
         screen.resize(width, height)
@@ -248,7 +248,7 @@ def test_twenty_columns_without_colour() -> None:
     console.no_color = True
     view = View(console)
     for event in (*nodes("S1", "T2", "ST1"), status(), started(NAME), *told(NAME)):
-        tell([view], event, START + 54)
+        publish([view], event, START + 54)
     view.tick(START + 55)
     assert re.search(r"○ call/\S* +H +62%", screen.text)
     assert max(map(len, screen.lines)) <= 20
@@ -261,7 +261,7 @@ def test_what_a_terminal_makes_of_old_lines_is_cleared_away() -> None:
     console = console_on(screen)
     view = View(console)
     for event in (*nodes("S1"), status(), started(NAME), *told(NAME)):
-        tell([view], event, START + 54)
+        publish([view], event, START + 54)
     view.tick(START + 55)
     screen.feed(b"\x1b[Hfolded and brought back\x1b[12Hlike this\x1b[24H")
     console.size = (50, 24)  # type: ignore[assignment]

@@ -19,7 +19,7 @@ from rich.console import Console
 from abhinaya.models.labels import LABELS
 from abhinaya.stream.errors import ConfigError, SinkError
 from abhinaya.stream.run.supervisor import Stage
-from abhinaya.stream.sinks.base import tell
+from abhinaya.stream.sinks.base import publish
 from abhinaya.stream.sinks.jsonl import JsonLines
 from abhinaya.stream.sinks.lines import Lines
 from abhinaya.stream.sinks.open import open_sinks
@@ -150,7 +150,7 @@ def test_what_may_still_change_goes_to_those_that_have_a_place_for_it():
     speaks = Activity(stream="call", position=0, speaking=True)
     some, all_ = Taking(), TakingAll()
     for event in (speaks, first, lost(1), last):
-        tell([some, all_], event, NOW)
+        publish([some, all_], event, NOW)
     assert some.final == all_.final == [lost(1), last]
     assert all_.passing == [speaks, first]
 
