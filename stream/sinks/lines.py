@@ -112,7 +112,7 @@ class Lines:
     def alert(self, alert: Alert, now_unix_s: float) -> None:
         """Show an alert."""
         text = f": “{alert.text}”" if alert.text else ""
-        self._warn(f"{render.told(alert)}{text}")
+        self._warn(f"{render.alert_sentence(alert)}{text}")
 
     def close(self) -> None:
         """Take the status line away and show the summary."""

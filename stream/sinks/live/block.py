@@ -234,7 +234,7 @@ def _line(stream: StreamState, sheet: Sheet) -> Text:
 
 
 def strip_cells(form: Form, width: int) -> int:
-    """Return how many cells a timeline has; 0 where there is no room for one."""
+    """Return how many cells a timeline has; 0 if it does not fit."""
     return _line_columns(width).strip if form.one_line else max(0, width - MARGIN)
 
 
@@ -262,7 +262,7 @@ def _votes(
 
 
 def _vote(verdict: Verdict | None, voter: str, room: int) -> Text:
-    """Draw label and share, why there is none, or nothing while it is awaited."""
+    """Draw label and share, why it is missing, or nothing while it is awaited."""
     if verdict is None:
         return Text()
     vote = next((v for v in verdict.votes if v.voter == voter), None)
