@@ -9,6 +9,7 @@ two sentences counts as reference speech and hardly anything is reference non-sp
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from abhinaya.bench.clips import read
-from abhinaya.bench.report import Report, parser, publish, table
+from abhinaya.bench.report import Report, parser, publish, settings_of, table
 from abhinaya.models.asr import Audio
 from abhinaya.stream.clock import SAMPLE_RATE, to_samples, to_seconds
 from abhinaya.stream.errors import SourceError
@@ -27,6 +28,8 @@ from abhinaya.stream.front.vad import FRAME_SAMPLES, SileroVad, VadState
 from abhinaya.stream.settings.config import VadConfig
 
 MIN_SILENCES_S: Final = (0.2, 0.4, 0.6)
+TOGETHER: Final = (1, 32)
+"""Channels whose frames are heard in one batch: alone, and as many as share a front."""
 _GRID: Final = SAMPLE_RATE // 100
 
 
@@ -66,12 +69,12 @@ def find(corpus: str, recordings: Sequence[Recording], config: VadConfig) -> Fou
     covered = passed = speech = total = 0
     lengths: list[float] = []
     for recording in recordings:
-        heard = np.zeros(len(recording.speech), bool)
+        found = np.zeros(len(recording.speech), bool)
         for piece in pieces_of(recording, config):
-            heard[piece.start // _GRID : -(-piece.end // _GRID)] = True
+            found[piece.start // _GRID : -(-piece.end // _GRID)] = True
             lengths.append(to_seconds(piece.end - piece.start))
-        covered += int((heard & recording.speech).sum())
-        passed += int((heard & ~recording.speech).sum())
+        covered += int((found & recording.speech).sum())
+        passed += int((found & ~recording.speech).sum())
         speech += int(recording.speech.sum())
         total += len(recording.speech)
     return Found(
@@ -132,6 +135,25 @@ def _recording(
     return Recording(corpus, frames, np.array(said, np.float32), speech)
 
 
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Processor time of the network over a frame of one channel."""
+
+    together: int
+    """Channels in a batch."""
+    us: float
+
+
+def cost(frames: npt.NDArray[np.float32], together: int, steps: int = 300) -> Cost:
+    """Measure the detector over [F, 512] frames, as many channels at once as asked."""
+    vad, state = SileroVad(), VadState.fresh(together)
+    track = frames[: steps + together]
+    begun = time.process_time()
+    for step in range(steps):  # each channel hears the same recording, a frame later
+        vad.probabilities(track[step : step + together], state)
+    return Cost(together, 1e6 * (time.process_time() - begun) / steps / together)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print.
 
@@ -154,22 +176,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         for setting in [replace(config, min_silence_s=silence)]
     ]
     columns = (
-        "corpus", "min silence", "audio", "ref. speech", "covered", "non-speech passed", "pieces",
-        "mean",
-    )  # fmt: skip
+        "corpus",
+        "min silence",
+        "audio s",
+        "ref. speech",
+        "covered",
+        "passed",
+        "pieces",
+        "mean s",
+    )
     rows = [
         (
             one.corpus,
             f"{one.min_silence_s:.2f} s",
-            f"{one.audio_s:.0f} s",
+            f"{one.audio_s:.0f}",
             f"{one.reference_speech:.1%}",
             f"{one.speech_covered:.1%}",
             "-" if one.nonspeech_passed is None else f"{one.nonspeech_passed:.1%}",
             str(one.pieces),
-            f"{one.mean_piece_s:.1f} s",
+            f"{one.mean_piece_s:.1f}",
         )
         for one in found
     ]
-    report = Report("vad", {"data": str(options.data), "seconds": options.seconds}, {"rows": found})
-    publish(report, [table("Speech found", columns, rows)], options.json)
+    made_table = table("Speech that lies in a piece, and non-speech that passed", columns, rows)
+    costs = [cost(recordings[0].frames, together) for together in TOGETHER]
+    cost_table = table(
+        "Processor time over a frame of 32 ms of one channel",
+        ("channels in a batch", "us a frame"),
+        [(str(one.together), f"{one.us:.0f}") for one in costs],
+    )
+    report = Report("vad", settings_of(options), {"rows": found, "costs": costs})
+    publish(report, [made_table, cost_table], options.json)
     return 0

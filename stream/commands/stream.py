@@ -11,6 +11,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from abhinaya.models.command_line import Parser, version
+from abhinaya.models.errors import MissingPackageError
 from abhinaya.stream.commands.inputs import add_inputs, open_feeds, read_inputs
 from abhinaya.stream.errors import (
     EXIT_INTERRUPTED,
@@ -23,7 +24,8 @@ from abhinaya.stream.errors import (
     SourceError,
 )
 from abhinaya.stream.log import add_log_flags, open_log
-from abhinaya.stream.run.monitor import Run, keep_logs, run_directory
+from abhinaya.stream.run.directory import keep_logs, run_directory
+from abhinaya.stream.run.monitor import Run
 from abhinaya.stream.run.plan import Plan, Remote
 from abhinaya.stream.settings.environment import add_line_up, load_line_up
 from abhinaya.stream.settings.rule_file import with_rules
@@ -63,6 +65,9 @@ def guarded(program: str, body: Callable[[], int]) -> int:
     except AbhinayaError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return error.exit_code
+    except MissingPackageError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return ModelError.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # whoever read our output has gone, as `| head` does
@@ -166,7 +171,9 @@ def _parser() -> Parser:
         metavar="P",
         help="label `unknown` what is less confident than P, in [0, 1]",
     )
-    run.add_argument("--accept-noncommercial", action="store_true", help="your use is none")
+    run.add_argument(
+        "--accept-noncommercial", action="store_true", help="your use is not commercial"
+    )
     run.add_argument("--hub", metavar="ENDPOINT", help="use a hub that runs already")
     run.add_argument("--keys", type=Path, metavar="DIRECTORY", help="CURVE keys for that hub")
     run.add_argument("--key-name", default="client", help="which of them (default: %(default)s)")

@@ -22,8 +22,7 @@ from abhinaya.stream.hub.publisher import Outgoing
 from abhinaya.stream.node.batching import Batcher
 from abhinaya.stream.node.worker import Adapter, Answer, load_model
 from abhinaya.stream.run.recorder import Ledger
-from abhinaya.stream.settings.config import Config, WorkerConfig
-from abhinaya.stream.settings.hosting import guests
+from abhinaya.stream.settings.config import Config, WorkerConfig, guests
 from abhinaya.stream.settings.vote import load_combiner
 from abhinaya.stream.sources.base import Source
 from abhinaya.stream.wire.messages import (

@@ -5,13 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import os
-import shutil
 import signal
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -28,8 +25,8 @@ from abhinaya.stream.run.plan import Input, Plan, Supply, check_licence
 from abhinaya.stream.run.recorder import Recorder
 from abhinaya.stream.run.supervisor import Death, Spec, Stage, Supervisor, node_specs
 from abhinaya.stream.settings import config as configuration
-from abhinaya.stream.settings.hosting import guests
-from abhinaya.stream.sinks.base import Sink, Ticks, tell
+from abhinaya.stream.settings.config import guests
+from abhinaya.stream.sinks.base import Sink, Ticks, publish
 from abhinaya.stream.sinks.open import Observer
 from abhinaya.stream.wire.messages import (
     Activity,
@@ -181,15 +178,22 @@ class Run:
                 self._inputs.started(info)
             case _:
                 pass
-        tell(self._sinks, event, self._wall_clock())
+        publish(self._sinks, event, self._wall_clock())
         if isinstance(event, StreamEnded):
             self._inputs.ended(event)
 
     def _resupply(self, supply: Supply) -> None:
         """Begin with what has come up; tell what went wrong with what has not."""
         for text in supply.news():
+<<<<<<< HEAD
             tell(self._sinks, Remark(source="feeds", text=text), self._wall_clock())
         self._report(supply.faults())
+=======
+            publish(self._sinks, Remark(source="feeds", text=text), self._wall_clock())
+        for fault in supply.faults():
+            self._observer.trouble(str(fault))
+            self._progress.faults.append(fault)
+>>>>>>> main
         if self._progress.draining_since is not None:
             return
         for name, config in supply.take():
@@ -318,6 +322,7 @@ class Run:
         """Whether nothing but Ctrl-C would have ended it, so that this is no interruption."""
         if self._plan.supply is not None:
             return self._plan.follows
+<<<<<<< HEAD
         return self._inputs.is_endless()
 
 
@@ -342,3 +347,11 @@ def keep_logs(directory: Path) -> Path | None:
     for path in logs:
         shutil.copy(path, kept)
     return kept
+=======
+        live = self._progress.live
+        return all(
+            a.input.what == "mic"
+            or (is_address(a.input.what) and a.front in live and not a.input.realtime)
+            for a in self._assignments
+        )
+>>>>>>> main

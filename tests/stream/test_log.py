@@ -15,7 +15,7 @@ import pytest
 
 from abhinaya.stream import log
 from abhinaya.stream.errors import SinkError
-from abhinaya.stream.run.monitor import keep_logs
+from abhinaya.stream.run.directory import keep_logs
 
 
 @pytest.fixture(autouse=True)

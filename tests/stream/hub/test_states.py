@@ -21,10 +21,11 @@ from msgspec.structs import replace
 from abhinaya.bench.demo import CALL
 from abhinaya.models.labels import LABELS
 from abhinaya.stream.hub.broker import Broker
-from abhinaya.stream.run.monitor import Run, run_directory
+from abhinaya.stream.run.directory import run_directory
+from abhinaya.stream.run.monitor import Run
 from abhinaya.stream.run.plan import Input, Plan
 from abhinaya.stream.run.supervisor import Stage
-from abhinaya.stream.settings import config as configuration
+from abhinaya.stream.settings import profile as profile_files
 from abhinaya.stream.sources.base import InputConfig
 from abhinaya.stream.wire.messages import (
     Cancel,
@@ -456,7 +457,7 @@ class Silent:
 
 
 def run_call(profile: Path, replicas: int, victim: str = "") -> list[object]:
-    config = configuration.load(
+    config = profile_files.load(
         str(profile),
         {
             "voters.S1.replicas": replicas,

@@ -53,7 +53,12 @@ def test_files_share_fronts_and_what_may_wait_has_its_own(tmp_path: Path) -> Non
     first, second = play.add(*names)
     assert play.read_by(first) + play.read_by(second) == names
     assert len(play.read_by(first)) == TOGETHER
-    for what, more in (("mic", {}), ("-", {}), ("https://a.example/b", {}), ("", {"realtime": True})):
+    for what, more in (
+        ("mic", {}),
+        ("-", {}),
+        ("https://a.example/b", {}),
+        ("", {"realtime": True}),
+    ):
         name = f"alone {what}"
         (front,) = play.add(name, what=what, **more)
         assert play.read_by(front) == [name]
