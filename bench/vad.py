@@ -147,7 +147,7 @@ class Cost:
 def cost(frames: npt.NDArray[np.float32], together: int, steps: int = 300) -> Cost:
     """Measure the detector over [F, 512] frames, as many channels at once as asked."""
     vad, state = SileroVad(), VadState.fresh(together)
-    track = frames[: steps + together]
+    track = np.resize(frames, (steps + together, FRAME_SAMPLES))
     begun = time.process_time()
     for step in range(steps):  # each channel hears the same recording, a frame later
         vad.probabilities(track[step : step + together], state)

@@ -185,15 +185,8 @@ class Run:
     def _resupply(self, supply: Supply) -> None:
         """Begin with what has come up; tell what went wrong with what has not."""
         for text in supply.news():
-<<<<<<< HEAD
-            tell(self._sinks, Remark(source="feeds", text=text), self._wall_clock())
-        self._report(supply.faults())
-=======
             publish(self._sinks, Remark(source="feeds", text=text), self._wall_clock())
-        for fault in supply.faults():
-            self._observer.trouble(str(fault))
-            self._progress.faults.append(fault)
->>>>>>> main
+        self._report(supply.faults())
         if self._progress.draining_since is not None:
             return
         for name, config in supply.take():
@@ -247,7 +240,11 @@ class Run:
     def _on_exit(self, death: Death) -> None:
         if death.error is None:
             return
-        text = f"{death.error}" + ("" if death.final else "; starting it again")
+        is_front = death.name in self._inputs.fronts
+        final = death.final
+        if is_front and self._progress.draining_since is None:
+            final = self._inputs.is_lost(death.name, death.final)
+        text = f"{death.error}" + ("" if final else "; starting it again")
         self._observer.trouble(text)
         _LOG.error("%s: %s", death.name, text)
         if death.name == HUB:
@@ -259,13 +256,11 @@ class Run:
             return
         gone = death.services if death.final and self._none_left(death.services) else ()
         self._progress.given_up.update(gone)
-        is_front = death.name in self._inputs.fronts
-        final = self._inputs.is_lost(death.name, death.final) if is_front else death.final
         self._recorder.died(death.name, death.error.reason, final, gone)
         if final:
             self._progress.faults.append(death.error)
             self._progress.given_up_at[death.name] = time.monotonic()
-        if is_front:
+        if is_front and self._progress.draining_since is None:
             for spec in self._inputs.died(death.name, death.final):
                 self.supervisor.start(spec)
         if self._progress.given_up >= set(self._plan.config.voters):
@@ -322,36 +317,4 @@ class Run:
         """Whether nothing but Ctrl-C would have ended it, so that this is no interruption."""
         if self._plan.supply is not None:
             return self._plan.follows
-<<<<<<< HEAD
         return self._inputs.is_endless()
-
-
-@contextmanager
-def run_directory() -> Iterator[Path]:
-    """Make a private directory for sockets and logs, and remove it at the end."""
-    base = os.environ.get("XDG_RUNTIME_DIR")
-    usable = base if base and os.access(base, os.W_OK) else None
-    directory = Path(tempfile.mkdtemp(prefix="abhinaya-", dir=usable))
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def keep_logs(directory: Path) -> Path | None:
-    """Copy what the processes of a run have written to a folder that stays; None if nothing."""
-    logs = [path for path in directory.glob("*.log") if path.stat().st_size]
-    if not logs:
-        return None
-    kept = Path(tempfile.mkdtemp(prefix="abhinaya-logs-"))
-    for path in logs:
-        shutil.copy(path, kept)
-    return kept
-=======
-        live = self._progress.live
-        return all(
-            a.input.what == "mic"
-            or (is_address(a.input.what) and a.front in live and not a.input.realtime)
-            for a in self._assignments
-        )
->>>>>>> main

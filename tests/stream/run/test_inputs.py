@@ -13,8 +13,9 @@ import pytest
 from abhinaya.bench.demo import CALL
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.front.main import Assignment
+from abhinaya.stream.run.directory import run_directory
 from abhinaya.stream.run.inputs import TOGETHER, Inputs
-from abhinaya.stream.run.monitor import Run, run_directory
+from abhinaya.stream.run.monitor import Run
 from abhinaya.stream.run.plan import Input, Plan
 from abhinaya.stream.run.recorder import Ledger
 from abhinaya.stream.run.supervisor import Stage
