@@ -9,8 +9,8 @@ import pytest
 from packaging.requirements import Requirement
 from places import ROOT
 
-from abhinaya.models.errors import EXTRA_OF, MissingPackageError, OptionsError
-from abhinaya.models.registry import MODELS, REPLACED, UnknownModelError, load
+from abhinaya.models.errors import EXTRA_OF, MissingPackageError, OptionsError, UnknownModelError
+from abhinaya.models.registry import MODELS, REPLACED, load
 
 
 def test_importing_the_registry_imports_no_model() -> None:
