@@ -16,7 +16,6 @@ COMMANDS: Final = {
     "latency": "from end of speech to verdict, stage by stage, with N paced streams",
     "live-words": "the same with dense read speech, and its words",
     "throughput": "files as fast as the nodes allow: times real time, memory, first label",
-    "feeds": "a podcast by replicas of the transcriber: how much sooner it is heard",
     "soak": "paced streams while nodes are killed and hung: what is lost, what grows",
     "vad": "how well speech is found and cut, against reference turns",
     "view": "what the live view costs with many streams; or a picture of it",

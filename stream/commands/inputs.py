@@ -10,9 +10,8 @@ from typing import Final
 
 from abhinaya.models.plugins import plugins
 from abhinaya.stream.errors import ConfigError, SourceError
-from abhinaya.stream.feeds.folders import default_folders
-from abhinaya.stream.feeds.follow import Wish
-from abhinaya.stream.feeds.supply import Feeds
+from abhinaya.stream.feeds.follow import Feeds, Wish
+from abhinaya.stream.feeds.store import default_folders
 from abhinaya.stream.run.plan import Input, distinct, name_of_input
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.settings.flags import add_flags, from_flags

@@ -29,7 +29,7 @@ from abhinaya.stream.run.recorder import Recorder
 from abhinaya.stream.run.supervisor import Death, Spec, Stage, Supervisor, node_specs
 from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.settings.config import guests
-from abhinaya.stream.sinks.base import Sink, Ticks, tell
+from abhinaya.stream.sinks.base import Sink, Ticks, publish
 from abhinaya.stream.sinks.open import Observer
 from abhinaya.stream.sources.address import is_address
 from abhinaya.stream.wire.messages import (
@@ -215,7 +215,7 @@ class Run:
                 self._progress.live.add(info.front)
             case _:
                 pass
-        tell(self._sinks, event, self._wall_clock())
+        publish(self._sinks, event, self._wall_clock())
         if isinstance(event, StreamEnded):
             self._note_end(event)
 
@@ -235,7 +235,7 @@ class Run:
     def _resupply(self, supply: Supply) -> None:
         """Begin with what has come up; tell what went wrong with what has not."""
         for text in supply.news():
-            tell(self._sinks, Remark(source="feeds", text=text), self._wall_clock())
+            publish(self._sinks, Remark(source="feeds", text=text), self._wall_clock())
         for fault in supply.faults():
             self._observer.trouble(str(fault))
             self._progress.faults.append(fault)

@@ -24,7 +24,7 @@ from praatio import textgrid
 
 from abhinaya.models.labels import LABELS
 from abhinaya.stream.errors import ConfigError, SinkError
-from abhinaya.stream.sinks.base import tell
+from abhinaya.stream.sinks.base import publish
 from abhinaya.stream.sinks.export.formats import SUFFIXES, export, format_of
 from abhinaya.stream.sinks.open import open_sinks
 from abhinaya.stream.sinks.reader import read, rows
@@ -184,7 +184,7 @@ def test_only_parquet_loads_pyarrow_and_nothing_loads_torch():
 
 def told(sinks, events):
     for event in events:
-        tell(sinks.all[:1], event, NOW)
+        publish(sinks.all[:1], event, NOW)
 
 
 def test_only_json_lines_are_live_and_the_others_are_made_of_them_at_the_end(tmp_path):
