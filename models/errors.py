@@ -44,7 +44,8 @@ class AbhinayaError(Exception):
 
     def __str__(self) -> str:
         said = f"{self.subject}: {self.reason}" if self.reason else self.subject
-        return f"{said}; {self.remedy}" if self.remedy else said
+        # a remedy goes on with the sentence
+        return f"{said}; {self.remedy[0].lower()}{self.remedy[1:]}" if self.remedy else said
 
     def __reduce__(self) -> tuple[type[AbhinayaError], tuple[str, str, str]]:
         return type(self), (self.subject, self.reason, self.remedy)
