@@ -7,7 +7,7 @@ files: tokens are drawn at random, four for each second of speech.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -119,8 +119,6 @@ class Subject:
     run: Callable[[Batch], Tensor]
     """Waves to probabilities [B, C] on the CPU."""
     modules: tuple[nn.Module, ...]
-    stages: Mapping[str, nn.Module] = field(default_factory=dict)
-    """In the order of the work; none for several voters at once."""
     window_s: float | None = None
     """What every segment is padded to; None if only to the longest of its batch."""
 
@@ -161,12 +159,7 @@ class Workshop:
             scores: Tensor = model(moved(waves, self._place), moved(lengths, self._place))
             return scores.softmax(-1).cpu()
 
-        stages = {
-            "convolutions": model.wavlm_model.feature_extractor,
-            "transformer": model.wavlm_model.encoder,
-            "head": model.head,
-        }
-        return Subject("S1", run, (model,), stages)
+        return Subject("S1", run, (model,))
 
     def _t2(self) -> Subject:
         body = self._llm(self._sizes.llama_8b)
@@ -179,7 +172,7 @@ class Workshop:
             scores: Tensor = model(moved(ids, self._place), moved(mask, self._place))
             return scores.softmax(-1).cpu()
 
-        return Subject("T2", run, (model,), {"LLM": body, "head": model.head})
+        return Subject("T2", run, (model,))
 
     def _salmonn(self, name: str, llm: Mapping[str, Any], *, transcript: bool) -> Subject:
         encoders = self._shared_encoders()
@@ -195,15 +188,8 @@ class Workshop:
             scores: Tensor = model(encoders.encode(batch), prompts, trim=self._trim)
             return scores.softmax(-1).cpu()
 
-        stages = {
-            "Whisper": encoders.whisper,
-            "BEATs": encoders.beats,
-            "Q-Former": bridge,
-            "LLM": body,
-            "head": model.head,
-        }
         modules = (model, encoders.whisper, encoders.beats)
-        return Subject(name, run, modules, stages, LONGEST / SAMPLE_RATE)
+        return Subject(name, run, modules, LONGEST / SAMPLE_RATE)
 
     def _shared_encoders(self) -> AudioEncoders:
         if self._encoders is None:
