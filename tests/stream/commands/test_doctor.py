@@ -217,14 +217,14 @@ def test_what_comes_out_of_the_pipeline_is_judged() -> None:
 
 def test_each_model_is_said_to_be_loaded_or_not() -> None:
     up = {"type": "node_up", "service": "T2", "model": "m", "version": "1", "licence": "MIT"}
-    said = "S1 (tiny-speech): cannot be loaded: x.onnx: there is no such file; Train one; or not"
+    said = "S1 (tiny-speech): cannot be loaded: x.onnx: no such file; Train one; or not"
     errors = [f"! {said}", f"abhinaya-stream: {said}"]
     output = json.dumps(up | {"noncommercial": True}).encode()
     assert judged(Outcome(6, output, errors)) == [
         Finding(
             "model S1",
             "fault",
-            "tiny-speech: cannot be loaded: x.onnx: there is no such file",
+            "tiny-speech: cannot be loaded: x.onnx: no such file",
             "Train one; or not",
         ),
         Finding("model T2", "ok", "m 1 (MIT, no commercial use)"),

@@ -405,7 +405,7 @@ def test_a_transcript_without_end_does_not_count() -> None:
     hub.answer(0, "S1")
     verdict = hub.verdict()
     assert verdict.transcript is None
-    assert verdict.missing[0].reason == "no transcript: asr gave a transcript without end"
+    assert verdict.missing[0].reason == "no transcript: asr gave a transcript that is too long"
 
 
 def test_the_longest_transcript_that_counts_can_be_told() -> None:
