@@ -124,7 +124,7 @@ def test_an_endpoint_that_is_taken_or_open_to_all_is_a_fault() -> None:
         again = list(found("endpoint", lambda: network.endpoint(f"ipc://{directory}", None)))
         assert [f.state for f in again] == ["ok", "ok"]
     bare = list(found("endpoint", lambda: network.endpoint("tcp://0.0.0.0:5555", None)))
-    assert "there are no keys" in bare[1].detail
+    assert "has no keys" in bare[1].detail
     assert "abhinaya keys" in bare[1].remedy
 
 
