@@ -10,7 +10,18 @@ from collections.abc import Iterator
 
 import pytest
 from fakes import SECOND
-from live_scenes import START, decided, nodes, picture, so_far, speaks, started, status, told
+from live_scenes import (
+    START,
+    alerted,
+    decided,
+    nodes,
+    picture,
+    so_far,
+    speaks,
+    started,
+    status,
+    told,
+)
 from terminal import Program, Screen, console_on
 
 from abhinaya.bench.demo import CALL
@@ -18,7 +29,6 @@ from abhinaya.models.labels import LABELS
 from abhinaya.stream.commands import stream as cli
 from abhinaya.stream.errors import ConfigError, SinkError
 from abhinaya.stream.run.supervisor import Stage
-from abhinaya.stream.settings.rules import Alert
 from abhinaya.stream.sinks.base import publish
 from abhinaya.stream.sinks.lines import Lines
 from abhinaya.stream.sinks.live.view import MAX_INTERVAL_S, MIN_INTERVAL_S, View, silence_keyboard
@@ -169,23 +179,7 @@ def test_remarks_warnings_and_alerts_are_readable_above_and_stay() -> None:
     down = NodeDown(node="S1-0", incarnation="1", service="S1", reason="was killed")
     publish([view], down, START + 56)
     view.trouble("S1-0: was killed; starting it again")
-    view.alert(
-        Alert(
-            rule="fury",
-            stream=NAME,
-            label="angry",
-            sequence=1,
-            first_sequence=1,
-            start=0,
-            end=SECOND,
-            start_unix_s=START,
-            speech=SECOND,
-            segments=1,
-            confidence=0.7,
-            text="this is outrageous",
-        ),
-        START + 56,
-    )
+    view.alert(alerted("fury", NAME, text="this is outrageous"), START + 56)
     view.tick(START + 57)
     above, _, below = screen.text.partition("now")
     for text in ("mic: the input clips", "starting it again", "“this is outrageous”"):
