@@ -64,7 +64,7 @@ PATIENCE_S: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Passed:
+class Run:
     """One measured run."""
 
     path: str
@@ -265,7 +265,7 @@ class Meter:
                 self.latencies_ms.append(1000 * (self.last - sent))
 
 
-def measure(path: str, streams: int, per_s: float | None, seconds: float) -> Passed:
+def measure(path: str, streams: int, per_s: float | None, seconds: float) -> Run:
     """Measure a fresh `hub` or `bare relay`; without a rate, its maximum."""
     with _running(path) as (endpoint, pids):
         hub = path == "hub"
@@ -276,7 +276,7 @@ def measure(path: str, streams: int, per_s: float | None, seconds: float) -> Pas
             usage.sample(own, 0.0)
             meter.measure(seconds, per_s)
             usage.sample(own, 0.0)
-    return Passed(
+    return Run(
         path=path,
         streams=streams,
         offered_per_s=per_s,
@@ -305,7 +305,7 @@ def _running(path: str) -> Iterator[tuple[str, list[int]]]:
             supervisor.stop(0.5)
 
 
-def quietest(runs: Sequence[Passed]) -> Passed:
+def quietest(runs: Sequence[Run]) -> Run:
     """Return the run that others disturbed least, by what it measures; a loss stands before all."""
     losing = [run for run in runs if run.lost]
     if losing:
@@ -340,7 +340,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if any(row.lost for row in rows) else 0
 
 
-def ratios(rows: Sequence[Passed]) -> dict[str, float]:
+def ratios(rows: Sequence[Run]) -> dict[str, float]:
     """Compare the hub with the bare relay: maximum rate, and p99 at the probing rate."""
     best = {row.path: row.per_s for row in rows if row.offered_per_s is None}
     probes = [row for row in rows if row.offered_per_s == PROBE_PER_S]
@@ -353,7 +353,7 @@ def ratios(rows: Sequence[Passed]) -> dict[str, float]:
     return result
 
 
-def _table(rows: Sequence[Passed]) -> Table:
+def _table(rows: Sequence[Run]) -> Table:
     return table(
         "Transport: segments of 5 s, four null voters, one of them after a null transcriber",
         ("path", "streams", "offered", "passed", "lost", "p50 ms", "p95 ms", "p99 ms", "others"),
