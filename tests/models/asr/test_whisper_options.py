@@ -211,7 +211,9 @@ def test_the_longest_prompt_and_the_longest_answer_fit(folder, batch):
 
 
 def test_a_guarded_segment_is_empty_and_says_why(folder, batch):
-    options = OPTIONS | {"guards": OPTIONS["guards"] | {"least_evidence": 9.0}}
+    options = OPTIONS | {
+        "guards": OPTIONS["guards"] | {"least_evidence": 9.0, "least_evidence_30s": 9.0}
+    }
     result = hear(Whisper(str(folder), **options), [batch[0]])[0]
     assert (result.text, result.words, result.confidence) == ("", (), None)
     assert result.reason.startswith("hardly speech")
