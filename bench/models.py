@@ -121,33 +121,38 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _report(figures: Sequence[Speed | Mixed], asked: argparse.Namespace, where: Place) -> None:
     # It needs packages that a GPU machine may lack.
-    from abhinaya.bench.report import Report, ms, publish, settings_of, table
+    from abhinaya.bench.report import Report, publish, settings_of, table_of
 
     speeds = [f for f in figures if isinstance(f, Speed)]
     mixed = [f for f in figures if isinstance(f, Mixed)]
     dtype, threads = str(where.dtype).removeprefix("torch."), torch.get_num_threads()
     settings = settings_of(asked) | {"device": str(where.device), "dtype": dtype}
     tables = [
-        table(
+        table_of(
             f"{asked.scale} sizes, {dtype} on {where.device}, {threads} threads",
-            ("voter", "length", "batch", "p50 ms", "p95 ms", "seg/s"),
-            [
-                (s.voter, f"{s.length_s:g} s", str(s.batch), ms(s.p50_ms), ms(s.p95_ms),
-                 f"{s.segments_a_second:.1f}")
-                for s in speeds
-            ],
+            {
+                "voter": "{0.voter}",
+                "length": "{0.length_s:g} s",
+                "batch": "{0.batch}",
+                "p50 ms": "{0.p50_ms:.1f}",
+                "p95 ms": "{0.p95_ms:.1f}",
+                "seg/s": "{0.segments_a_second:.1f}",
+            },
+            speeds,
         ),
-        table(
+        table_of(
             f"{len(MIXED_S)} segments of mixed lengths, 0.5 to 2 s",
-            ("voter", "together ms", "one by one ms", "gain", "padding", "alone"),
-            [
-                (m.voter, ms(m.together_ms), ms(m.one_by_one_ms),
-                 f"{m.one_by_one_ms / max(m.together_ms, 1e-9):.1f} x",
-                 f"{m.padding:.0%}", f"{m.padding_alone:.0%}")
-                for m in mixed
-            ],
+            {
+                "voter": "{0.voter}",
+                "together ms": "{0.together_ms:.1f}",
+                "one by one ms": "{0.one_by_one_ms:.1f}",
+                "gain": lambda m: f"{m.one_by_one_ms / max(m.together_ms, 1e-9):.1f} x",
+                "padding": "{0.padding:.0%}",
+                "alone": "{0.padding_alone:.0%}",
+            },
+            mixed,
         ),
-    ]  # fmt: skip
+    ]
     publish(Report("models", settings, {"speeds": speeds, "mixed": mixed}), tables, asked.json)
 
 
