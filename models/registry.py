@@ -17,6 +17,7 @@ from abhinaya.models.errors import (
     LabelsError,
     OptionsError,
     RunError,
+    UnknownModelError,
     listed,
     naming_the_extra,
     near_miss,
@@ -37,10 +38,6 @@ REPLACED: Final[Mapping[str, str]] = {
     "compact-joint": "tiny-joint",
 }
 """Models of earlier versions -> which took their place."""
-
-
-class UnknownModelError(LookupError):
-    """No model has this name; the message suggests the nearest one."""
 
 
 def load(name: str, options: Mapping[str, Any] | None = None) -> Voter:

@@ -105,7 +105,7 @@ def _conflicts_of_combiner(
     try:
         combiner = read_combiner(Path(vote.combiner))
     except ModelError as error:
-        yield f"{setting}: {error}", setting
+        yield f"{setting}: {error.subject}: {error.reason}", setting
         return
     said = f"{setting} = {vote.combiner!r}"
     remedy = f"To vote without it: {setting}= and vote.method=majority"

@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.sinks.rows import Decided, Key, Lost, Row, Segment, to_row
+from abhinaya.stream.sinks.rows import Decided, Lost, Row, Segment, to_row
 
 MAX_LINE_BYTES: Final = 64 << 20
 """A longer line is refused."""
@@ -54,10 +54,10 @@ def latest(path: Path) -> Iterator[Row]:
         SourceError: the file cannot be read, or holds something else.
 
     """
-    places: dict[Key, tuple[float, int]] = {}
+    places: dict[tuple[str, int], tuple[float, int]] = {}
     for offset, row in _rows(path):
         if isinstance(row, Decided | Lost):
-            places[row.key] = (row.start_s, offset)
+            places[row.stream, row.segment] = (row.start_s, offset)
         else:
             yield row
     if not places:
