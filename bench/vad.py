@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from abhinaya.bench.clips import read
-from abhinaya.bench.report import Report, parser, publish, settings_of, table
+from abhinaya.bench.report import Column, Report, parser, publish, settings_of, table_of
 from abhinaya.models.asr import Audio
 from abhinaya.stream.clock import SAMPLE_RATE, to_samples, to_seconds
 from abhinaya.stream.errors import SourceError
@@ -175,36 +175,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         for silence in sorted({*MIN_SILENCES_S, config.min_silence_s})
         for setting in [replace(config, min_silence_s=silence)]
     ]
-    columns = (
-        "corpus",
-        "min silence",
-        "audio s",
-        "ref. speech",
-        "covered",
-        "passed",
-        "pieces",
-        "mean s",
-    )
-    rows = [
-        (
-            one.corpus,
-            f"{one.min_silence_s:.2f} s",
-            f"{one.audio_s:.0f}",
-            f"{one.reference_speech:.1%}",
-            f"{one.speech_covered:.1%}",
-            "-" if one.nonspeech_passed is None else f"{one.nonspeech_passed:.1%}",
-            str(one.pieces),
-            f"{one.mean_piece_s:.1f}",
-        )
-        for one in found
-    ]
-    made_table = table("Speech that lies in a piece, and non-speech that passed", columns, rows)
+    columns: dict[str, Column] = {
+        "corpus": "{0.corpus}",
+        "min silence": "{0.min_silence_s:.2f} s",
+        "audio s": "{0.audio_s:.0f}",
+        "ref. speech": "{0.reference_speech:.1%}",
+        "covered": "{0.speech_covered:.1%}",
+        "passed": lambda f: "-" if f.nonspeech_passed is None else f"{f.nonspeech_passed:.1%}",
+        "pieces": "{0.pieces}",
+        "mean s": "{0.mean_piece_s:.1f}",
+    }
+    title = "Speech that lies in a piece, and non-speech that passed"
     costs = [cost(recordings[0].frames, together) for together in TOGETHER]
-    cost_table = table(
+    of_cost = table_of(
         "Processor time over a frame of 32 ms of one channel",
-        ("channels in a batch", "us a frame"),
-        [(str(one.together), f"{one.us:.0f}") for one in costs],
+        {"channels in a batch": "{0.together}", "us a frame": "{0.us:.0f}"},
+        costs,
     )
     report = Report("vad", settings_of(options), {"rows": found, "costs": costs})
-    publish(report, [made_table, cost_table], options.json)
+    publish(report, [table_of(title, columns, found), of_cost], options.json)
     return 0
