@@ -59,7 +59,7 @@ class _Sink:
         pass
 
 
-class _Teller:
+class _Observer:
     """Says on standard error what went wrong; loading is silent."""
 
     def loading(self, stages: Mapping[str, Stage]) -> None:
@@ -167,7 +167,7 @@ def play_inputs(
     """
     sink = _Sink(watchers)
     with run_directory() as directory:
-        run = Run(Plan(config, tuple(inputs), None, True), directory, [sink], _Teller())
+        run = Run(Plan(config, tuple(inputs), None, True), directory, [sink], _Observer())
         sink.processes = run.supervisor
         code = run.run()
     if code:

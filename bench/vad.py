@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from abhinaya.bench.clips import read
-from abhinaya.bench.report import Report, parser, publish, settings_of, table
+from abhinaya.bench.report import Column, Report, parser, publish, settings_of, table_of
 from abhinaya.models.asr import Audio
 from abhinaya.stream.clock import SAMPLE_RATE, to_samples, to_seconds
 from abhinaya.stream.errors import SourceError
@@ -153,29 +153,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         for silence in sorted({*MIN_SILENCES_S, config.min_silence_s})
         for setting in [replace(config, min_silence_s=silence)]
     ]
-    columns = (
-        "corpus",
-        "min silence",
-        "audio s",
-        "ref. speech",
-        "covered",
-        "passed",
-        "pieces",
-        "mean s",
-    )
-    rows = [
-        (
-            one.corpus,
-            f"{one.min_silence_s:.2f} s",
-            f"{one.audio_s:.0f}",
-            f"{one.reference_speech:.1%}",
-            f"{one.speech_covered:.1%}",
-            "-" if one.nonspeech_passed is None else f"{one.nonspeech_passed:.1%}",
-            str(one.pieces),
-            f"{one.mean_piece_s:.1f}",
-        )
-        for one in found
-    ]
-    made_table = table("Speech that lies in a piece, and non-speech that passed", columns, rows)
-    publish(Report("vad", settings_of(options), {"rows": found}), [made_table], options.json)
+    columns: dict[str, Column] = {
+        "corpus": "{0.corpus}",
+        "min silence": "{0.min_silence_s:.2f} s",
+        "audio s": "{0.audio_s:.0f}",
+        "ref. speech": "{0.reference_speech:.1%}",
+        "covered": "{0.speech_covered:.1%}",
+        "passed": lambda f: "-" if f.nonspeech_passed is None else f"{f.nonspeech_passed:.1%}",
+        "pieces": "{0.pieces}",
+        "mean s": "{0.mean_piece_s:.1f}",
+    }
+    title = "Speech that lies in a piece, and non-speech that passed"
+    report = Report("vad", settings_of(options), {"rows": found})
+    publish(report, [table_of(title, columns, found)], options.json)
     return 0

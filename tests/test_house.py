@@ -251,6 +251,46 @@ def test_files_folders_and_the_whole_are_small() -> None:
     assert len(lines) <= MAX_PRODUCT_FILES
 
 
+# --- words ----------------------------------------------------------------------------------------
+
+RIDDLES = (
+    r"is no (?!longer|more)[a-z]+",  # "is not a", "unknown"
+    r"are no [a-z]+",
+    r"is none",
+    r"there is no(ne| such)",
+    r"(has|knows) no such",
+    r"cannot be had",  # "unavailable"
+    r"is not there",  # "missing", "does not exist"
+    r"is told",
+    r"tells of",
+    r"says? nothing",
+    r"without end",
+    r"ceases?",
+    r"amid|upon|thereof|whereof|nought",
+)
+"""Turns of speech that a message makes a second reading of, and what to say instead."""
+
+
+def test_strings_are_in_plain_english(trees: dict[Path, ast.Module]) -> None:
+    """Those of the program, which a user may see; docstrings are not looked at."""
+    riddle = re.compile("|".join(rf"\b(?:{turn})\b" for turn in RIDDLES), re.I)
+    assert riddle.search("x is no file")
+    assert not riddle.search("it is no longer here")
+    found = []
+    for path, tree in trees.items():
+        nodes = list(ast.walk(tree))
+        bare = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+        found += [
+            f"{name(path)}:{node.lineno}: {node.value}"
+            for node in nodes
+            if isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and id(node) not in bare
+            and riddle.search(node.value)
+        ]
+    assert not found, "\n".join(found)
+
+
 # --- weight ---------------------------------------------------------------------------------------
 
 LOOK = """

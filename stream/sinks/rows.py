@@ -156,11 +156,3 @@ def clean(text: str) -> str:
 def one_line(text: str) -> str:
     """Return text without line breaks, controls and doubled spaces."""
     return " ".join(clean(text).split())
-
-
-def ballots(row: Decided) -> str:
-    """Return the votes as `S1=angry:0.65 T2=neutral`."""
-    return " ".join(
-        f"{v.voter}={v.label}" + (f":{v.claim:.2f}" if v.claim is not None else "")
-        for v in row.votes
-    )
