@@ -20,7 +20,7 @@ def test_a_name_like_no_other_lists_what_there_is():
 
 def test_an_old_profile_hears_what_took_the_place_of_pocketsphinx():
     with pytest.raises(
-        OptionsError, match='write model = "faster-whisper".*Whisper took its place'
+        OptionsError, match=r'write model = "faster-whisper".*Whisper took its place'
     ):
         load_transcriber("pocketsphinx", {"partials": 4})
 
