@@ -19,7 +19,7 @@ from abhinaya.stream.errors import ModelError
 from abhinaya.stream.node import main as node_module
 from abhinaya.stream.node.batching import Batcher
 from abhinaya.stream.node.main import Node
-from abhinaya.stream.node.worker import Adapter, Answer
+from abhinaya.stream.node.worker import Adapter
 from abhinaya.stream.settings.config import Config, SuperviseConfig, WorkerConfig
 from abhinaya.stream.wire.child import Stop
 from abhinaya.stream.wire.codec import Decoder, Encoder
@@ -54,12 +54,12 @@ class Work:
         self.batches: list[list[int]] = []
         self.forgotten: list[tuple[str, int]] = []
 
-    def run(self, batch: Sequence[Task]) -> list[Answer]:
+    def run(self, batch: Sequence[Task]) -> list[Ballot]:
         self.batches.append([task.sequence for task in batch])
         self.gate.wait(PATIENCE_S)
         if any(task.sequence in self.bad for task in batch):
             raise RuntimeError("tensor of the wrong shape")
-        return [Answer(ballot=Ballot("happy")) for _ in batch]
+        return [Ballot("happy") for _ in batch]
 
     def forget(self, stream: str, sequence: int) -> None:
         self.forgotten.append((stream, sequence))
@@ -362,7 +362,7 @@ def test_serve_loads_the_model_answers_and_loses_no_answer_on_leaving(
 
 def test_serve_refuses_a_service_that_the_profile_has_not(bench: Bench) -> None:
     run = Config(profile="test", voters={})
-    with pytest.raises(ModelError, match="no service of profile 'test'"):
+    with pytest.raises(ModelError, match="is not a service of profile 'test'"):
         node_module.serve(run, "S9-0", "S9", "ipc:///nowhere", Stop())
 
 

@@ -18,9 +18,10 @@ from abhinaya.stream.errors import ConfigError, ModelError
 from abhinaya.stream.node import worker as work_module
 from abhinaya.stream.node.worker import (
     Adapter,
-    Answer,
+    Failure,
     Transcribing,
     Voting,
+    answer_of,
     load_model,
     run_safely,
     samples_of,
@@ -199,8 +200,8 @@ def test_a_transcriber_that_is_not_incremental_is_tried_with_a_part_that_it_then
 
 def test_a_ballot_becomes_a_vote_in_the_name_of_the_service() -> None:
     service = Voting("S1", Voter()).service
-    answer = Answer(ballot=Ballot("angry", PROBABILITIES, b"known"))
-    vote = answer.message(fakes.task(3, stream="left"), service, 1.5, 2.5, 4)
+    ballot = Ballot("angry", PROBABILITIES, b"known")
+    vote = answer_of(fakes.task(3, stream="left"), service, ballot, 1.5, 2.5, 4)
     assert vote == Vote(
         stream="left",
         sequence=3,
@@ -230,8 +231,8 @@ def test_the_words_of_a_transcript_are_at_their_place_in_the_stream() -> None:
     )
     transcribing = Transcribing("asr", hearer)
     task = fakes.task(2)
-    (answer,) = transcribing.run([task])
-    message = answer.message(task, transcribing.service, 0.0, 0.0, 1)
+    (outcome,) = transcribing.run([task])
+    message = answer_of(task, transcribing.service, outcome)
     assert isinstance(message, Transcript)
     assert (message.text, message.confidence, message.translation) == ("hallo", 0.5, "hello")
     assert (message.language, message.language_probability) == ("de", 0.9)
@@ -249,11 +250,11 @@ def test_an_abstention_is_a_failure_that_is_not_tried_again() -> None:
     voting = Voting("S1", Voter(Abstention("too short", b"known"), Ballot("sad")))
     tasks = [fakes.task(0), fakes.task(1)]
     abstained, voted = voting.run(tasks)
-    message = abstained.message(tasks[0], voting.service, 0.0, 0.0, 2)
+    message = answer_of(tasks[0], voting.service, abstained)
     assert message == Failed(
         stream="call", sequence=0, service="S1", reason="too short", retry=False, state=b"known"
     )
-    assert voted.ballot == Ballot("sad")
+    assert voted == Ballot("sad")
 
 
 # --- several models in one node -------------------------------------------------------------------
@@ -293,11 +294,8 @@ class Ear(Hearer):
 
 
 def answered(adapter: Adapter, *tasks: Task) -> list[Message]:
-    found: list[Message] = []
-    for results in adapter.run(tasks):
-        for place, answer in results.answers.items():
-            found.append(answer.message(tasks[place], results.service, 0.0, 0.0, 1))
-    return found
+    answers = adapter.run(0.0, [(0.0, task) for task in tasks])
+    return [answer for those in answers for answer in those]
 
 
 def wanted(sequence: int, services: str, **changes: Any) -> Task:
@@ -380,7 +378,7 @@ def test_a_batch_that_fails_is_run_task_by_task() -> None:
     texts = ["good", "bad", "fine"]
     answers = run_safely(voting, [fakes.task(i, transcript=t) for i, t in enumerate(texts)])
     assert echo.batches == [texts, ["good"], ["bad"], ["fine"]]
-    assert [bool(answer.ballot) for answer in answers] == [True, False, True]
+    assert [isinstance(answer, Ballot) for answer in answers] == [True, False, True]
 
 
 class Odd:
@@ -391,27 +389,28 @@ class Odd:
     def __init__(self, answers: int = 0, error: str = "") -> None:
         self.answers, self.error = answers, error
 
-    def run(self, batch: Sequence[Task]) -> list[Answer]:
+    def run(self, batch: Sequence[Task]) -> list[Ballot]:
         if self.error:
             raise ValueError(self.error)
         if len(batch) == 1:
-            return [Answer(ballot=Ballot("happy"))]
-        return [Answer(ballot=Ballot("sad"))] * self.answers
+            return [Ballot("happy")]
+        return [Ballot("sad")] * self.answers
 
     def forget(self, stream: str, sequence: int) -> None:
         pass
 
 
 def test_what_a_model_says_in_dying_is_cut_short() -> None:
-    (answer,) = run_safely(Odd(error="x" * 100_000), [fakes.task(0)])
-    assert answer.retry
-    assert len(answer.failure) < 300
+    (failure,) = run_safely(Odd(error="x" * 100_000), [fakes.task(0)])
+    assert isinstance(failure, Failure)
+    assert failure.retry
+    assert len(failure.reason) < 300
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_a_model_that_gives_the_wrong_number_of_answers_has_failed(count: int) -> None:
     answers = run_safely(Odd(count), [fakes.task(0), fakes.task(1)])
-    assert [a.ballot.label for a in answers if a.ballot] == ["happy", "happy"]
+    assert answers == [Ballot("happy"), Ballot("happy")]
 
 
 # --- loading --------------------------------------------------------------------------------------
@@ -423,8 +422,8 @@ def test_an_embedded_voter_loads_and_votes_on_what_came_over_the_wire() -> None:
     assert set(model.service.labels) <= set(LABELS)
     noise = np.random.default_rng(0).normal(0, 3000, 16_000).astype(np.int16)
     (answer,) = model.run([fakes.task(0, samples=Payload.of(noise))])
-    assert answer.ballot is not None
-    assert answer.ballot.label in model.service.labels
+    assert isinstance(answer, Ballot)
+    assert answer.label in model.service.labels
 
 
 @pytest.mark.parametrize("service", ["S1", "asr"])
