@@ -14,7 +14,7 @@ from abhinaya.models import registry
 from abhinaya.models.asr import Hearing, SpokenWord, Transcription
 from abhinaya.models.base import Abstention, Ballot, Card, Utterance
 from abhinaya.models.labels import LABELS
-from abhinaya.stream.errors import ConfigError, ModelError
+from abhinaya.stream.errors import ModelError
 from abhinaya.stream.node import worker as work_module
 from abhinaya.stream.node.worker import (
     Adapter,
@@ -92,12 +92,6 @@ def test_float_samples_pass_as_they_are() -> None:
     assert np.shares_memory(samples, given)
 
 
-def test_without_samples_there_are_none() -> None:
-    samples = samples_of(None)
-    assert samples.dtype == np.float32
-    assert samples.shape == (0,)
-
-
 def test_a_voter_sees_samples_its_own_state_and_the_transcript() -> None:
     states = {"S1": b"mine", "S2": b"another's"}
     utterance = seen_by_voter(fakes.task(3, transcript="hello", language="en", states=states))
@@ -112,23 +106,6 @@ def test_what_a_task_does_not_carry_is_empty() -> None:
     assert (utterance.state, utterance.transcript, utterance.language) == (b"", "", "")
 
 
-def test_what_others_of_the_node_need_a_voter_does_not_see() -> None:
-    voter = Voter(Ballot("happy"))
-    voter.card = dataclasses.replace(Voter.card, needs=frozenset({"transcript"}), context_turns=0)
-    Voting("T2", voter).run([fakes.task(3, transcript="hello", context=("yes.",))])
-    assert voter.seen[-1].samples.shape == (0,)
-    assert voter.seen[-1].context == ()
-
-
-def test_a_transcriber_sees_the_samples() -> None:
-    hearer = Hearer(Transcription(""))
-    Transcribing("asr", hearer).run([fakes.task(3)])
-    hearing = hearer.seen[0]
-    assert hearing.samples.tolist() == [3 / 32768] * 16
-    assert (hearing.stream, hearing.sequence, hearing.final) == ("call", 3, True)
-    assert hearing.previous == ""
-
-
 def test_a_transcriber_sees_that_a_part_is_one_and_what_was_said_before() -> None:
     hearer = Hearer(Transcription(""))
     Transcribing("asr", hearer).run([fakes.task(3, part=2, previous=("yes.", "And then"))])
@@ -139,12 +116,6 @@ def test_a_transcriber_sees_that_a_part_is_one_and_what_was_said_before() -> Non
 def test_a_voter_sees_what_was_said_before() -> None:
     task = fakes.task(3, transcript="hello", context=("well", "yes.", "And then"))
     assert seen_by_voter(task).context == ("yes.", "And then"), "two turns, as its card says"
-
-
-def test_a_transcriber_is_told_what_to_forget() -> None:
-    hearer = Hearer()
-    Transcribing("asr", hearer).forget("call", 3)
-    assert hearer.forgotten == [("call", 3)]
 
 
 # --- what it answers ------------------------------------------------------------------------------
@@ -322,13 +293,6 @@ def test_text_voters_read_the_translation() -> None:
     assert text.batches[-1] == ["number 0"]
 
 
-def test_a_transcript_that_is_handed_over_is_read_where_none_is_asked_for() -> None:
-    text = Echo()
-    adapter = Adapter([Transcribing("asr", Ear()), Voting("T2", text)])
-    answered(adapter, wanted(0, "T2", transcript="as before"))
-    assert text.batches[-1] == ["as before"]
-
-
 def test_a_voter_that_breaks_fails_itself_alone() -> None:
     adapter = Adapter(
         [Transcribing("asr", Ear()), Voting("T2", Echo(breaks="1")), Voting("T3", Echo())]
@@ -447,15 +411,3 @@ def test_what_breaks_while_loading_becomes_a_model_error(
     assert "CUDA out of memory" in error.value.reason
     assert error.value.remedy
     assert isinstance(error.value.__cause__, RuntimeError)
-
-
-def test_an_error_of_ours_is_passed_on_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = ConfigError("x", "y")
-
-    def load(model: str, options: Any) -> Any:
-        raise ours
-
-    monkeypatch.setattr(registry, "load", load)
-    with pytest.raises(ConfigError) as error:
-        load_model("S1", WorkerConfig(model="fake"))
-    assert error.value is ours
