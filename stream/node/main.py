@@ -88,16 +88,7 @@ class Worker:
 
 
 class Node:
-    """The loop of the main thread.
-
-    Args:
-        ready: how the node introduces itself.
-        adapter: what it does.
-        batcher: how it gathers tasks.
-        socket: connected to the hub.
-        beat_s: time between two beats.
-
-    """
+    """The loop of the main thread."""
 
     def __init__(
         self,

@@ -85,13 +85,6 @@ def test_int16_samples_become_floats_between_minus_one_and_one() -> None:
     assert samples.tolist() == [-1.0, -0.5, 0.0, 0.5, 32767 / 32768]
 
 
-def test_float_samples_pass_as_they_are() -> None:
-    given = np.array([-1.5, -0.25, 0.0, 0.75], np.float32)
-    samples = samples_of(Payload.of(given))
-    assert samples.dtype == np.float32
-    assert np.shares_memory(samples, given)
-
-
 def test_a_voter_sees_samples_its_own_state_and_the_transcript() -> None:
     states = {"S1": b"mine", "S2": b"another's"}
     utterance = seen_by_voter(fakes.task(3, transcript="hello", language="en", states=states))
@@ -111,11 +104,6 @@ def test_a_transcriber_sees_that_a_part_is_one_and_what_was_said_before() -> Non
     Transcribing("asr", hearer).run([fakes.task(3, part=2, previous=("yes.", "And then"))])
     assert not hearer.seen[0].final
     assert hearer.seen[0].previous == "yes. And then"
-
-
-def test_a_voter_sees_what_was_said_before() -> None:
-    task = fakes.task(3, transcript="hello", context=("well", "yes.", "And then"))
-    assert seen_by_voter(task).context == ("yes.", "And then"), "two turns, as its card says"
 
 
 # --- what it answers ------------------------------------------------------------------------------
