@@ -45,9 +45,6 @@ ORDER = (
 it that has no entry of its own."""
 
 UPWARDS = {
-    ("stream/sinks/lines.py", "stream/run/supervisor.py"),
-    ("stream/sinks/live/view.py", "stream/run/supervisor.py"),
-    ("stream/sinks/open.py", "stream/run/supervisor.py"),
     ("train/command.py", "train/data/clips.py"),
     ("train/data/corpus.py", "train/recipes/recipe.py"),
 }
