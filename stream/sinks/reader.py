@@ -135,7 +135,7 @@ def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
                     yield number, offset, line
                 offset += len(line)
     except FileNotFoundError as error:
-        raise SourceError(str(path), "there is no such file", "check the path") from error
+        raise SourceError(str(path), "no such file", "check the path") from error
     except IsADirectoryError as error:
         raise SourceError(str(path), "is a folder", "give a file in it") from error
     except OSError as error:

@@ -285,7 +285,7 @@ def test_a_folder_or_a_missing_folder_is_refused_at_once(tmp_path, suffix):
     (tmp_path / f"d{suffix}").mkdir()
     with pytest.raises(SinkError, match="is a folder"):
         open_sinks("jsonl", [tmp_path / f"d{suffix}"])
-    with pytest.raises(SinkError, match="there is no folder"):
+    with pytest.raises(SinkError, match="missing folder"):
         open_sinks("jsonl", [tmp_path / "nowhere" / f"x{suffix}"])
     assert [p.name for p in tmp_path.iterdir()] == [f"d{suffix}"]
 
@@ -342,7 +342,7 @@ def test_one_export_that_fails_does_not_stop_the_others(tmp_path):
     )
     told(sinks, CALL)
     shutil.rmtree(tmp_path / "gone")
-    with pytest.raises(SinkError, match=r"gone/x\.vtt.*there is no folder"):
+    with pytest.raises(SinkError, match=r"gone/x\.vtt.*missing folder"):
         sinks.close()
     assert read_vtt(tmp_path / "x.vtt") == SPOKEN
 
