@@ -225,5 +225,5 @@ def test_what_the_cache_has_is_checked_too(machine, tmp_path, monkeypatch):
 
 
 def test_an_unknown_size_lists_the_known_ones(machine):
-    with pytest.raises(OptionsError, match=r"'smal'.*Sizes are .*large-v3"):
+    with pytest.raises(OptionsError, match=r"'smal'.*sizes are .*large-v3"):
         carrier.find("smal")
