@@ -9,6 +9,7 @@ two sentences counts as reference speech and hardly anything is reference non-sp
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +28,8 @@ from abhinaya.stream.front.vad import FRAME_SAMPLES, SileroVad, VadState
 from abhinaya.stream.settings.config import VadConfig
 
 MIN_SILENCES_S: Final = (0.2, 0.4, 0.6)
+TOGETHER: Final = (1, 32)
+"""Channels whose frames are heard in one batch: alone, and as many as share a front."""
 _GRID: Final = SAMPLE_RATE // 100
 
 
@@ -132,6 +135,25 @@ def _recording(
     return Recording(corpus, frames, np.array(said, np.float32), speech)
 
 
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Processor time of the network over a frame of one channel."""
+
+    together: int
+    """Channels in a batch."""
+    us: float
+
+
+def cost(frames: npt.NDArray[np.float32], together: int, steps: int = 300) -> Cost:
+    """Measure the detector over [F, 512] frames, as many channels at once as asked."""
+    vad, state = SileroVad(), VadState.fresh(together)
+    track = np.resize(frames, (steps + together, FRAME_SAMPLES))
+    begun = time.process_time()
+    for step in range(steps):  # each channel hears the same recording, a frame later
+        vad.probabilities(track[step : step + together], state)
+    return Cost(together, 1e6 * (time.process_time() - begun) / steps / together)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print.
 
@@ -164,6 +186,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         "mean s": "{0.mean_piece_s:.1f}",
     }
     title = "Speech that lies in a piece, and non-speech that passed"
-    report = Report("vad", settings_of(options), {"rows": found})
-    publish(report, [table_of(title, columns, found)], options.json)
+    costs = [cost(recordings[0].frames, together) for together in TOGETHER]
+    of_cost = table_of(
+        "Processor time over a frame of 32 ms of one channel",
+        {"channels in a batch": "{0.together}", "us a frame": "{0.us:.0f}"},
+        costs,
+    )
+    report = Report("vad", settings_of(options), {"rows": found, "costs": costs})
+    publish(report, [table_of(title, columns, found), of_cost], options.json)
     return 0

@@ -90,7 +90,7 @@ def conflicts(vote: VoteConfig, voters: Mapping[str, str]) -> Iterator[tuple[str
         for name in names:
             if name not in voters:
                 path = f"vote.{table}.{name}"
-                yield f"{path} is no voter{near(name, voters)}", path
+                yield f"{path} is not a voter{near(name, voters)}", path
     yield from _conflicts_of_combiner(vote, voters)
 
 

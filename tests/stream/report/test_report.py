@@ -183,11 +183,11 @@ def test_eight_hours_have_a_thin_timeline(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["no.jsonl"], 3, "there is no such file"),
+        (["no.jsonl"], 3, "no such file"),
         (["empty.jsonl"], 3, "holds no stream"),
         (["events.jsonl", "-o", "events.jsonl"], 4, "is the source itself"),
         (["events.jsonl", "-o", "."], 4, "is a folder"),
-        (["events.jsonl", "-o", "nowhere/x.html"], 4, "there is no folder"),
+        (["events.jsonl", "-o", "nowhere/x.html"], 4, "missing folder"),
     ],
 )
 def test_faults_are_told_in_a_line(tmp_path, monkeypatch, capsys, arguments, code, words):

@@ -18,12 +18,12 @@ from rich.console import Console
 
 from abhinaya.models.labels import LABELS
 from abhinaya.stream.errors import ConfigError, SinkError
-from abhinaya.stream.run.supervisor import Stage
 from abhinaya.stream.sinks.base import publish
 from abhinaya.stream.sinks.jsonl import JsonLines
 from abhinaya.stream.sinks.lines import Lines
 from abhinaya.stream.sinks.open import open_sinks
 from abhinaya.stream.sinks.summary import Histogram, Summary
+from abhinaya.stream.wire.child import Stage
 from abhinaya.stream.wire.messages import (
     Activity,
     FrontDown,
