@@ -14,11 +14,12 @@ from abhinaya.stream.errors import ProcessError
 from abhinaya.stream.run.directory import run_directory
 from abhinaya.stream.run.monitor import Run
 from abhinaya.stream.run.plan import Input, Plan
-from abhinaya.stream.run.supervisor import Stage, Supervisor
+from abhinaya.stream.run.supervisor import Supervisor
 from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.settings import profile as profile_files
 from abhinaya.stream.settings.flags import overrides
 from abhinaya.stream.sources.base import InputConfig
+from abhinaya.stream.wire.child import Stage
 from abhinaya.stream.wire.messages import Activity, Event, Status, StreamStarted, Verdict
 
 MAIN = "main"

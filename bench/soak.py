@@ -29,7 +29,8 @@ from abhinaya.bench.recording import Span, audio_under, compose, spans
 from abhinaya.bench.report import Report, parser, publish, settings_of, table
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.run.monitor import HUB
-from abhinaya.stream.run.supervisor import Stage, Supervisor
+from abhinaya.stream.run.supervisor import Supervisor
+from abhinaya.stream.wire.child import Stage
 from abhinaya.stream.wire.messages import Event, Gap, NodeUp, Status, StreamEnded, Verdict
 
 Kind = Literal["kill", "hang"]

@@ -23,11 +23,12 @@ from abhinaya.stream.errors import (
 from abhinaya.stream.run.inputs import Inputs
 from abhinaya.stream.run.plan import Input, Plan, Supply, check_licence
 from abhinaya.stream.run.recorder import Recorder
-from abhinaya.stream.run.supervisor import Death, Spec, Stage, Supervisor, node_specs
+from abhinaya.stream.run.supervisor import Death, Spec, Supervisor, node_specs
 from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.settings.config import guests
 from abhinaya.stream.sinks.base import Sink, Ticks, publish
 from abhinaya.stream.sinks.open import Observer
+from abhinaya.stream.wire.child import Stage
 from abhinaya.stream.wire.messages import (
     Activity,
     Event,

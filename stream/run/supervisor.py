@@ -13,14 +13,13 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
 from pathlib import Path
 from typing import Final
 
 from abhinaya.stream.errors import AbhinayaError, ModelError, ProcessError, SourceError
 from abhinaya.stream.log import descriptor_of
 from abhinaya.stream.settings.config import SuperviseConfig
-from abhinaya.stream.wire.child import read_exit_report
+from abhinaya.stream.wire.child import Stage, read_exit_report
 
 GRACE_S = 1.0
 """What a process that is to be killed has to leave by itself."""
@@ -44,17 +43,6 @@ class Spec:
 MEMORY: Final = {"MALLOC_ARENA_MAX": "1"}
 """glibc gives each thread a heap of its own that keeps what it has ever held; with one for all an
 input takes 8 MB less, and its two threads hardly wait for each other. What the user sets, wins."""
-
-
-class Stage(Enum):
-    """Where a process stands in its life."""
-
-    STARTING = auto()
-    READY = auto()
-    WAITING = auto()
-    """Dead, and to be started again."""
-    ENDED = auto()
-    GIVEN_UP = auto()
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable
+from enum import Enum, auto
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -26,6 +27,17 @@ from abhinaya.stream.log import descriptor_of, join_log
 EXIT_ORPHANED: Final = 70
 
 _LOG = logging.getLogger("abhinaya.child")
+
+
+class Stage(Enum):
+    """Where a process stands in its life."""
+
+    STARTING = auto()
+    READY = auto()
+    WAITING = auto()
+    """Dead, and to be started again."""
+    ENDED = auto()
+    GIVEN_UP = auto()
 
 
 class Stop:

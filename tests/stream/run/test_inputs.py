@@ -18,10 +18,9 @@ from abhinaya.stream.run.inputs import TOGETHER, Inputs
 from abhinaya.stream.run.monitor import Run
 from abhinaya.stream.run.plan import Input, Plan
 from abhinaya.stream.run.recorder import Ledger
-from abhinaya.stream.run.supervisor import Stage
 from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.sources.base import InputConfig
-from abhinaya.stream.wire.child import leave_fault
+from abhinaya.stream.wire.child import Stage, leave_fault
 from abhinaya.stream.wire.messages import Event, StreamEnded, StreamStarted, Verdict
 
 

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from abhinaya.stream.errors import ProcessError, SourceError
-from abhinaya.stream.run.supervisor import Death, Lives, Spec, Stage, Supervisor, node_specs
+from abhinaya.stream.run.supervisor import Death, Lives, Spec, Supervisor, node_specs
 from abhinaya.stream.settings.config import SuperviseConfig
+from abhinaya.stream.wire.child import Stage
 
 PATIENCE_S = 20.0
 

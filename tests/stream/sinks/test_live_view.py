@@ -28,11 +28,11 @@ from abhinaya.bench.demo import CALL
 from abhinaya.models.labels import LABELS
 from abhinaya.stream.commands import stream as cli
 from abhinaya.stream.errors import ConfigError, SinkError
-from abhinaya.stream.run.supervisor import Stage
 from abhinaya.stream.sinks.base import publish
 from abhinaya.stream.sinks.lines import Lines
 from abhinaya.stream.sinks.live.view import MAX_INTERVAL_S, MIN_INTERVAL_S, View, silence_keyboard
 from abhinaya.stream.sinks.open import open_sinks
+from abhinaya.stream.wire.child import Stage
 from abhinaya.stream.wire.messages import Gap, NodeDown, Remark, StreamEnded
 
 NAME = "call/agent"
