@@ -236,7 +236,7 @@ def test_a_loop_in_a_part_is_shown_once(scripted, batch):
         ({"guards": {"silence": 1}}, r"guards\.silence is not a setting"),
         ({"hotwords": "a" * 200}, "200 tokens|201 tokens"),
         ({"compute_type": "float3"}, "choose a compute_type"),
-        ({"xyz": 1}, "its options: .*hotwords"),
+        ({"xyz": 1}, "known: .*hotwords"),
     ],
 )
 def test_options_that_are_none_are_refused_with_a_remedy(folder, options, message):
