@@ -11,10 +11,10 @@ import re
 from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import urljoin
 
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.sources.decode import blocks_of, open_decoder
+from abhinaya.stream.sources.address import join
+from abhinaya.stream.sources.decode import Decoder
 from abhinaya.stream.sources.live import Connection
 from abhinaya.stream.sources.web import HttpError, Web
 
@@ -55,11 +55,11 @@ def connect_hls(web: Web, url: str, text: str, played: deque[str]) -> Connection
     fetcher = _Fetcher(web, url, text, played)
     how: dict[str, Any] = {"format": "hls", "options": options, "io_open": fetcher}
     # parts that follow each other may begin their time stamps anew
-    decoder = open_decoder(url, fetcher, web.subject, web.warn, how=how, holes=not finished)
+    decoder = Decoder(url, web.subject, web.warn, how=how, holes=not finished, carrier=fetcher)
     return Connection(
         decoder.channels,
         f"HLS, {decoder.description}",
-        blocks_of(decoder, fetcher),
+        decoder.blocks(),
         web.settings.stall_s + 3 * target_s(text),
         decoder.close,
         fetcher.cancel,
@@ -163,8 +163,8 @@ def best_of(text: str, url: str) -> str | None:
                 width = values.get("BANDWIDTH", "")
                 variants.append((pictures, int(width) if width.isdecimal() else 0, target))
     if renditions:
-        return _join(url, min(renditions)[1])
-    return _join(url, min(variants)[2]) if variants else None
+        return join(url, min(renditions)[1])
+    return join(url, min(variants)[2]) if variants else None
 
 
 def target_s(text: str) -> float:
@@ -181,11 +181,4 @@ def is_over(text: str) -> bool:
 def parts_of(text: str, url: str) -> list[str]:
     """Return the addresses of the parts of a media playlist."""
     lines = (line.strip() for line in text.splitlines())
-    return [_join(url, line) for line in lines if line and not line.startswith("#")]
-
-
-def _join(url: str, target: str) -> str:
-    try:
-        return urljoin(url, target)
-    except ValueError:  # whoever asks for it is told that it is not an address
-        return target
+    return [join(url, line) for line in lines if line and not line.startswith("#")]

@@ -234,7 +234,7 @@ def test_a_redirect_leads_to_no_other_protocol(web: Site, target: str) -> None:
         (b"not found", "is text, not audio"),
         (b"#EXTM3U\nhttp://example.org/a?key=1\n", "is a playlist of other addresses"),
         (b"[playlist]\nFile1=http://example.org/a\n", "is a playlist of other addresses"),
-        (bytes(range(256)) * 20, "is no audio that can be decoded"),
+        (bytes(range(256)) * 20, "is not audio that can be decoded"),
     ],
 )
 def test_what_is_no_audio_is_said(web: Site, body: bytes, words: str) -> None:
