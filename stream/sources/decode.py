@@ -234,6 +234,9 @@ def _open(target: Any, subject: str, how: Mapping[str, Any]) -> Any:
             metadata_errors="replace",  # a title in Latin-1 is no reason to refuse the sound
             **how,
         )
+    except av.error.ExitError as error:  # the time-out of `how`
+        reason = "sent nothing that can be decoded for too long"
+        raise SourceError(subject, reason, "is it on the air?") from error
     except av.error.PermissionError as error:
         raise SourceError(subject, "may not be read", "change its permissions") from error
     except (av.error.InvalidDataError, av.error.EOFError) as error:
