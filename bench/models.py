@@ -7,10 +7,8 @@
 Weights are random, so nothing is downloaded. S2+ST1+T2 runs the three one after the other on the
 same segments, with one run of the encoders that S2 and ST1 share. T1 is served elsewhere.
 
-Mixed lengths are sixteen segments of half a second to two: together, and one by one. A batch gains
-where single segments leave the machine idle between small operations, and nowhere else; stage by
-stage one sees which is which. Padding is work as well: what a batch pads to its longest segment,
-and what SALMONN pads to Whisper's 30 s in any case.
+Mixed lengths are sixteen segments of half a second to two: together, and one by one. Padding is
+work as well: what a batch pads to its longest segment, and what SALMONN pads to Whisper's 30 s.
 """
 
 from __future__ import annotations
@@ -20,17 +18,15 @@ import json
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
-from torch import nn
 
-from abhinaya.bench.model_subjects import Subject, Workshop, waves
+from abhinaya.bench.random_voters import RandomVoter, RandomVoters, waves
 from abhinaya.models.command_line import Parser
 from abhinaya.models.inference import Place, place
 
@@ -38,9 +34,6 @@ VOTERS: Final = ("S1", "S2", "T2", "ST1", "S2+ST1+T2")
 BATCHES: Final = (1, 4, 16, 64)
 LENGTHS_S: Final = (1.0, 3.0, 5.0, 10.0)
 MIXED_S: Final = tuple(float(s) for s in np.linspace(0.5, 2.0, 16))
-WHOLE: Final = "whole"
-REST: Final = "the rest"
-"""Preparing inputs, putting parts together, scores to the CPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +51,9 @@ class Speed:
 
 @dataclass(frozen=True, slots=True)
 class Mixed:
-    """Segments of mixed lengths, together and one by one, in one stage: the best time of each."""
+    """Segments of mixed lengths, together and one by one: the best time of each."""
 
     voter: str
-    stage: str
     together_ms: float
     one_by_one_ms: float
     padding: float
@@ -70,103 +62,55 @@ class Mixed:
     """The same of segments one by one."""
 
 
-def measure(subject: Subject, asked: argparse.Namespace, where: Place) -> Iterator[Speed | Mixed]:
-    """Measure a voter at every length and batch size, and with mixed lengths stage by stage."""
+def measure(voter: RandomVoter, asked: argparse.Namespace, where: Place) -> Iterator[Speed | Mixed]:
+    """Measure a voter at every length and batch size, and with mixed lengths."""
     for length_s in asked.lengths:
         for batch in asked.batches:
-            segments = [[length_s] * batch]
-            _run(subject, segments, [0, batch], where)  # what is paid once
+            _time(voter, [length_s] * batch, [0, batch], where)  # what is paid once
             seeds = [[n, batch] for n in range(1, asked.repeats + 1)]
-            times = [_run(subject, segments, seed, where)[WHOLE] for seed in seeds]
+            times = [_time(voter, [length_s] * batch, seed, where) for seed in seeds]
             p50, p95 = (float(value) for value in np.percentile(times, [50, 95]))
-            yield Speed(subject.name, length_s, batch, 1000 * p50, 1000 * p95, batch / p50)
-    yield from measure_mixed(subject, MIXED_S, asked.repeats, where)
-
-
-def measure_mixed(
-    subject: Subject, lengths_s: Sequence[float], repeats: int, where: Place
-) -> list[Mixed]:
-    """Measure segments together and one by one, by turns: the whole, every stage, and the rest."""
-    alone = [[length] for length in lengths_s]
-    _run(subject, alone, [repeats, 0, 0], where)  # what is paid once
+            yield Speed(voter.name, length_s, batch, 1000 * p50, 1000 * p95, batch / p50)
     together, apart = [], []
-    for seed in range(repeats):
-        together.append(_run(subject, [lengths_s], [seed, 0, 0], where))
-        apart.append(_run(subject, alone, [seed, 0, 1], where))
-    padding = padding_share(subject, lengths_s)
-    padding_alone = float(np.mean([padding_share(subject, [s]) for s in lengths_s]))
-    return [
-        Mixed(
-            voter=subject.name,
-            stage=stage,
-            together_ms=1000 * min(times[stage] for times in together),
-            one_by_one_ms=1000 * min(times[stage] for times in apart),
-            padding=padding,
-            padding_alone=padding_alone,
-        )
-        for stage in together[0]
-    ]
+    for seed in range(asked.repeats):
+        alone = [_time(voter, [s], [seed, 0, n], where) for n, s in enumerate(MIXED_S)]
+        apart.append(sum(alone))
+        together.append(_time(voter, MIXED_S, [seed, 0, len(MIXED_S)], where))
+    yield Mixed(
+        voter=voter.name,
+        together_ms=1000 * min(together),
+        one_by_one_ms=1000 * min(apart),
+        padding=padding_share(voter, MIXED_S),
+        padding_alone=float(np.mean([padding_share(voter, [s]) for s in MIXED_S])),
+    )
 
 
-def padding_share(subject: Subject, lengths_s: Sequence[float]) -> float:
+def padding_share(voter: RandomVoter, lengths_s: Sequence[float]) -> float:
     """Return the share of what a batch computes that is padding: 0 to 1."""
-    window_s = subject.window_s or max(lengths_s)
+    window_s = voter.window_s or max(lengths_s)
     return 1 - sum(lengths_s) / (window_s * len(lengths_s))
 
 
-def _run(
-    subject: Subject, batches: Sequence[Sequence[float]], seed: Sequence[int], where: Place
-) -> dict[str, float]:
-    """Return the seconds of all batches, what they left to the GPU included, and of each stage."""
+def _time(
+    voter: RandomVoter, lengths_s: Sequence[float], seed: Sequence[int], where: Place
+) -> float:
+    """Return the seconds that a batch takes, what it left to the GPU included."""
     # Noise of its own: the shared encoders remember what others have measured.
-    own = zlib.crc32(subject.name.encode())
-    made = [waves(lengths_s, [own, *seed, i]) for i, lengths_s in enumerate(batches)]
-    with torch.inference_mode(), _timed(subject.stages, where) as spent:
-        begun = _now(where)
-        for batch in made:
-            subject.run(batch)
-        whole = _now(where) - begun
-    if not spent:
-        return {WHOLE: whole}
-    return {WHOLE: whole, **spent, REST: whole - sum(spent.values())}
-
-
-@contextmanager
-def _timed(stages: Mapping[str, nn.Module], where: Place) -> Iterator[dict[str, float]]:
-    """Add up what each stage takes while this lasts."""
-    spent = dict.fromkeys(stages, 0.0)
-    hooks = []
-
-    def clock(name: str, sign: int) -> Callable[..., None]:
-        def note(*_: Any) -> None:
-            spent[name] += sign * _now(where)
-
-        return note
-
-    for name, module in stages.items():
-        hooks.append(module.register_forward_pre_hook(clock(name, -1)))
-        hooks.append(module.register_forward_hook(clock(name, 1)))
-    try:
-        yield spent
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _now(where: Place) -> float:
-    if where.device.type == "cuda":
-        torch.cuda.synchronize(where.device)
-    return time.perf_counter()
+    batch = waves(lengths_s, [zlib.crc32(voter.name.encode()), *seed])
+    with torch.inference_mode():
+        begun = time.perf_counter()
+        voter.run(batch)  # its answer is on the CPU
+        return time.perf_counter() - begun
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print tables, write JSON if asked."""
     asked = _parser().parse_args(argv)
     where = place(asked.device, asked.dtype)
-    workshop = Workshop(asked.scale, where, asked.merge, asked.trim)
+    voters = RandomVoters(asked.scale, where, asked.merge, asked.trim)
     figures: list[Speed | Mixed] = []
     for name in asked.voters:
-        for figure in measure(workshop.build(name), asked, where):
+        for figure in measure(voters.build(name), asked, where):
             figures.append(figure)
             if asked.lines:
                 print(json.dumps({type(figure).__name__.lower(): asdict(figure)}), flush=True)
@@ -177,33 +121,38 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _report(figures: Sequence[Speed | Mixed], asked: argparse.Namespace, where: Place) -> None:
     # It needs packages that a GPU machine may lack.
-    from abhinaya.bench.report import Report, ms, publish, settings_of, table
+    from abhinaya.bench.report import Report, publish, settings_of, table_of
 
     speeds = [f for f in figures if isinstance(f, Speed)]
     mixed = [f for f in figures if isinstance(f, Mixed)]
     dtype, threads = str(where.dtype).removeprefix("torch."), torch.get_num_threads()
     settings = settings_of(asked) | {"device": str(where.device), "dtype": dtype}
     tables = [
-        table(
+        table_of(
             f"{asked.scale} sizes, {dtype} on {where.device}, {threads} threads",
-            ("voter", "length", "batch", "p50 ms", "p95 ms", "seg/s"),
-            [
-                (s.voter, f"{s.length_s:g} s", str(s.batch), ms(s.p50_ms), ms(s.p95_ms),
-                 f"{s.segments_a_second:.1f}")
-                for s in speeds
-            ],
+            {
+                "voter": "{0.voter}",
+                "length": "{0.length_s:g} s",
+                "batch": "{0.batch}",
+                "p50 ms": "{0.p50_ms:.1f}",
+                "p95 ms": "{0.p95_ms:.1f}",
+                "seg/s": "{0.segments_a_second:.1f}",
+            },
+            speeds,
         ),
-        table(
+        table_of(
             f"{len(MIXED_S)} segments of mixed lengths, 0.5 to 2 s",
-            ("voter", "stage", "together ms", "one by one ms", "gain", "padding", "alone"),
-            [
-                (m.voter, m.stage, ms(m.together_ms), ms(m.one_by_one_ms),
-                 f"{m.one_by_one_ms / max(m.together_ms, 1e-9):.1f} x",
-                 f"{m.padding:.0%}", f"{m.padding_alone:.0%}")
-                for m in mixed
-            ],
+            {
+                "voter": "{0.voter}",
+                "together ms": "{0.together_ms:.1f}",
+                "one by one ms": "{0.one_by_one_ms:.1f}",
+                "gain": lambda m: f"{m.one_by_one_ms / max(m.together_ms, 1e-9):.1f} x",
+                "padding": "{0.padding:.0%}",
+                "alone": "{0.padding_alone:.0%}",
+            },
+            mixed,
         ),
-    ]  # fmt: skip
+    ]
     publish(Report("models", settings, {"speeds": speeds, "mixed": mixed}), tables, asked.json)
 
 

@@ -32,7 +32,7 @@ from abhinaya.stream.run.monitor import POLL_S
 from abhinaya.stream.run.plan import Input
 from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.settings import profile as profile_files
-from abhinaya.stream.sinks.base import tell
+from abhinaya.stream.sinks import base
 from abhinaya.stream.sinks.live.board import Board
 from abhinaya.stream.sinks.live.picture import picture
 from abhinaya.stream.sinks.live.view import View
@@ -156,7 +156,7 @@ def measure(told: Sequence[Told], streams: int, width: int, height: int) -> Cost
         if event is None:
             view.tick(now)
         else:
-            tell([view], event, now)
+            base.publish([view], event, now)
     used_s = time.process_time() - begun
     seconds = shown[-1].at_unix_s - shown[0].at_unix_s
     result = Cost(

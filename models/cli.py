@@ -26,7 +26,7 @@ from abhinaya.models import registry
 from abhinaya.models.base import Abstention, Card, Voter
 from abhinaya.models.catalogue import CATALOGUE, Entry
 from abhinaya.models.command_line import Parser
-from abhinaya.models.errors import ModelError, OptionsError, RunError
+from abhinaya.models.errors import ModelError, OptionsError, RunError, UnknownModelError
 
 EXIT_OK: Final = 0
 EXIT_USAGE: Final = 2
@@ -40,11 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], None] = args.command
     try:
         command(args)
-    except registry.UnknownModelError as error:
+    except UnknownModelError as error:
         return _fail(str(error), EXIT_USAGE)
     except ModelError as error:
-        line = f"{error.subject}: {error.reason}; {error.remedy}"
-        return _fail(line, EXIT_USAGE if isinstance(error, OptionsError) else EXIT_MODEL)
+        return _fail(str(error), EXIT_USAGE if isinstance(error, OptionsError) else EXIT_MODEL)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     return EXIT_OK
@@ -100,7 +99,7 @@ def _presence(entry: Entry) -> str:
     hub = [source for source in entry.sources if source.on_hub]
     if not hub:
         return "on a server"
-    from abhinaya.models.pull import cached  # the Hub's client is slow to import
+    from abhinaya.models.hugging_face import cached  # the Hub's client is slow to import
 
     here = sum(cached(source.repo) is not None for source in hub)
     state = "here" if here == len(hub) else f"{here} of {len(hub)}"
@@ -145,7 +144,7 @@ def _print_card(card: Card) -> None:
 
 def _pull(args: argparse.Namespace) -> None:
     """Download the public files of models; files that are here are not taken again."""
-    from abhinaya.models.pull import pull
+    from abhinaya.models.hugging_face import pull
 
     for name in args.names:
         if "/" in name:

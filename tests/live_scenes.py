@@ -6,15 +6,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fakes import SECOND, verdict
+from msgspec.structs import replace
 from rich.console import Group
 from rich.text import Text
 
 from abhinaya.models.labels import LABELS
+from abhinaya.stream.settings.rules import Alert
 from abhinaya.stream.sinks.live import picture as drawing
 from abhinaya.stream.sinks.live.board import Board
 from abhinaya.stream.wire.messages import (
     Activity,
     Event,
+    Gap,
     Missing,
     NodeLoad,
     NodeUp,
@@ -28,6 +31,8 @@ from abhinaya.stream.wire.messages import (
 
 START = 1_000_000.0
 """When every planted stream began, in Unix seconds."""
+
+AGENT, CUSTOMER = "call/agent", "call/customer"
 
 SCRIPT = (
     (1.0, 5.5, "neutral", "good morning you are speaking with anna how can i help you"),
@@ -140,10 +145,8 @@ def so_far(
 
 def missing(event: Verdict, voter: str, reason: str) -> Verdict:
     """The same verdict without one of its votes."""
-    import msgspec
-
     votes = tuple(vote for vote in event.votes if vote.voter != voter)
-    return msgspec.structs.replace(
+    return replace(
         event, votes=votes, agreement=1.0, missing=(Missing(voter=voter, reason=reason),)
     )
 
@@ -154,6 +157,24 @@ def started(stream: str, live: bool = True, start_unix_s: float = START) -> Stre
             stream=stream, front="front-0", source="mic", live=live, start_unix_s=start_unix_s
         )
     )
+
+
+def alerted(rule: str, stream: str, **changes: Any) -> Alert:
+    fields: dict[str, Any] = {
+        "rule": rule,
+        "stream": stream,
+        "label": "angry",
+        "sequence": 1,
+        "first_sequence": 1,
+        "start": 12 * SECOND,
+        "end": 20 * SECOND,
+        "start_unix_s": START,
+        "speech": 8 * SECOND,
+        "segments": 2,
+        "confidence": 0.71,
+        "text": "",
+    }
+    return Alert(**(fields | changes))
 
 
 def speaks(stream: str, at_s: float, speaking: bool = True) -> Activity:
@@ -201,6 +222,32 @@ def board_of(*events: Event) -> Board:
         now = event.captured_unix_s + 1.2 if isinstance(event, Verdict) else START
         board.see(event, now)
     return board
+
+
+NOW = START + 71.5
+
+
+def call() -> Board:
+    """A call: the agent has lost three seconds and a vote, the customer is speaking."""
+    last = decided(6, 68, 70, "surprise", "wow really", AGENT)
+    return board_of(
+        *nodes("S1", "T2", "ST1"),
+        status(),
+        started(AGENT),
+        *told(AGENT),
+        Gap(
+            stream=AGENT,
+            sequence=5,
+            start=64 * SECOND,
+            end=67 * SECOND,
+            reason="the backlog was full",
+        ),
+        missing(last, "T2", "no answer in 4 s"),
+        started(CUSTOMER),
+        *told(CUSTOMER, [(a + 3.7, b + 3.7, label, text) for a, b, label, text in SCRIPT]),
+        speaks(CUSTOMER, 66),
+        so_far(5, 66, 70, "fear", "and then i heard something outside and", 4, CUSTOMER),
+    )
 
 
 class Drawn(list[Text]):

@@ -21,7 +21,7 @@ import pytest
 from packaging.requirements import Requirement
 from places import ROOT
 
-from abhinaya.stream.front.main import Assignment
+from abhinaya.stream.front.main import AssignedInput, Assignment
 from abhinaya.stream.run.recorder import Recorder
 from abhinaya.stream.settings.config import encode
 from abhinaya.stream.sources.base import InputConfig
@@ -46,30 +46,19 @@ it that has no entry of its own."""
 
 UPWARDS = {
     ("train/command.py", "train/data/clips.py"),
-    ("models/inference.py", "models/published/voting_batch.py"),
-    ("stream/sinks/lines.py", "stream/run/supervisor.py"),
-    ("stream/sinks/live/view.py", "stream/run/supervisor.py"),
-    ("stream/sinks/open.py", "stream/run/supervisor.py"),
-    ("train/command.py", "train/data/clips.py"),
     ("train/data/corpus.py", "train/recipes/recipe.py"),
 }
 """Imports that go up all the same: each is to be removed."""
 
-
 MAX_LINES = 400
-LONGER = {
-    "stream/wire/messages.py": 600,  # one file is the whole wire contract
-    "stream/hub/broker.py": 470,
-    "stream/run/monitor.py": 401,
-}
-"""Files that may be longer than the rest, and how long: all but the first are to be shortened."""
+WIRE_LINES = 600
+"""`stream/wire/messages.py` alone may be longer: one file is the whole wire contract."""
 
 MAX_FILES = 20
-FULLER = {"bench": 22, "stream/sinks": 22, "stream/sources": 22}
-"""Folders that may hold more files than the rest: to be emptied."""
+"""In a folder."""
 
-MAX_PRODUCT_LINES = 43_900
-MAX_PRODUCT_FILES = 326
+MAX_PRODUCT_LINES = 42_300
+MAX_PRODUCT_FILES = 302
 """Lowered whenever the product has become smaller; the aim is 31,000 lines in 230 files."""
 
 HEAVY = (
@@ -244,13 +233,54 @@ def test_the_folders_of_tests_are_no_packages() -> None:
 
 def test_files_folders_and_the_whole_are_small() -> None:
     lines = {name(path): len(path.read_text("utf-8").splitlines()) for path in SOURCES}
-    long = {file: n for file, n in lines.items() if n > LONGER.get(file, MAX_LINES)}
+    assert lines["stream/wire/messages.py"] <= WIRE_LINES
+    long = {file for file, n in lines.items() if n > MAX_LINES} - {"stream/wire/messages.py"}
     assert not long, "a file is short because it does one thing"
     rooms = Counter(name(path.parent) for path in SOURCES)
-    full = {room: n for room, n in rooms.items() if n > FULLER.get(room, MAX_FILES)}
+    full = {room: n for room, n in rooms.items() if n > MAX_FILES}
     assert not full, "a room has one purpose"
     assert sum(lines.values()) <= MAX_PRODUCT_LINES
     assert len(lines) <= MAX_PRODUCT_FILES
+
+
+# --- words ----------------------------------------------------------------------------------------
+
+RIDDLES = (
+    r"is no (?!longer|more)[a-z]+",  # "is not a", "unknown"
+    r"are no [a-z]+",
+    r"is none",
+    r"there is no(ne| such)",
+    r"(has|knows) no such",
+    r"cannot be had",  # "unavailable"
+    r"is not there",  # "missing", "does not exist"
+    r"is told",
+    r"tells of",
+    r"says? nothing",
+    r"without end",
+    r"ceases?",
+    r"amid|upon|thereof|whereof|nought",
+)
+"""Turns of speech that a message makes a second reading of, and what to say instead."""
+
+
+def test_strings_are_in_plain_english(trees: dict[Path, ast.Module]) -> None:
+    """Those of the program, which a user may see; docstrings are not looked at."""
+    riddle = re.compile("|".join(rf"\b(?:{turn})\b" for turn in RIDDLES), re.I)
+    assert riddle.search("x is no file")
+    assert not riddle.search("it is no longer here")
+    found = []
+    for path, tree in trees.items():
+        nodes = list(ast.walk(tree))
+        bare = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+        found += [
+            f"{name(path)}:{node.lineno}: {node.value}"
+            for node in nodes
+            if isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and id(node) not in bare
+            and riddle.search(node.value)
+        ]
+    assert not found, "\n".join(found)
 
 
 # --- weight ---------------------------------------------------------------------------------------
@@ -302,9 +332,8 @@ def test_hub_and_front_are_light_also_at_work(tmp_path: Path) -> None:
     endpoint = f"ipc://{tmp_path}"
     (tmp_path / "config.json").write_bytes(encode(fakes.config()))
     call = str(ROOT / "bench" / "demo" / "call.opus")
-    assignment = Assignment(
-        front="front-0", endpoint=endpoint, input=InputConfig(what=call), name="call"
-    )
+    call_input = AssignedInput(name="call", config=InputConfig(what=call))
+    assignment = Assignment(front="front-0", endpoint=endpoint, inputs=(call_input,))
     (tmp_path / "front-0.json").write_bytes(msgspec.json.encode(assignment))
     reading, writing = os.pipe()
     shared = ["--directory", str(tmp_path), "--lifeline", str(reading)]

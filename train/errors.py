@@ -9,8 +9,10 @@ Messages name what is wrong, with which value, and what to do.
 
 from __future__ import annotations
 
+from abhinaya.models.errors import AbhinayaError
 
-class TrainingError(RuntimeError):
+
+class TrainingError(AbhinayaError):
     """Training cannot go on; the message says at which step and why."""
 
 

@@ -171,7 +171,9 @@ def _parser() -> Parser:
         metavar="P",
         help="label `unknown` what is less confident than P, in [0, 1]",
     )
-    run.add_argument("--accept-noncommercial", action="store_true", help="your use is none")
+    run.add_argument(
+        "--accept-noncommercial", action="store_true", help="your use is not commercial"
+    )
     run.add_argument("--hub", metavar="ENDPOINT", help="use a hub that runs already")
     run.add_argument("--keys", type=Path, metavar="DIRECTORY", help="CURVE keys for that hub")
     run.add_argument("--key-name", default="client", help="which of them (default: %(default)s)")

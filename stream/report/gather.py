@@ -100,7 +100,8 @@ def gather(path: Path) -> Account:
         stream.shares = shares(stream.segments)
         track = Track()
         for segment in stream.segments:
-            track.add(segment)
+            if isinstance(segment, Decided):
+                track.add(segment.label, segment.start_s, segment.end_s, segment.agreement)
         stream.changes = track.changes
     for names in calls(list(account.streams)):
         channels = [account.streams[name] for name in names]

@@ -74,7 +74,7 @@ class LogFile:
                 raise _unwritable(
                     self._subject, "its reader has gone", "start the reader again"
                 ) from None
-            # `abhinaya-stream ... | head` is no failure: stop, without a word.
+            # `abhinaya-stream ... | head` is not a failure: stop, without a word.
             raise SystemExit(EXIT_OK) from None
         except OSError as error:
             self._cut()
@@ -150,7 +150,7 @@ def _is_folder(path: Path) -> SinkError:
 
 
 def _no_folder(path: Path) -> SinkError:
-    reason = f"cannot be written: there is no folder {path.parent}"
+    reason = f"cannot be written: missing folder {path.parent}"
     return SinkError(str(path), reason, "make it first, or write elsewhere")
 
 

@@ -8,13 +8,13 @@ from typing import Final
 from rich.console import Console
 from rich.text import Text
 
-from abhinaya.stream.run.supervisor import Stage
 from abhinaya.stream.settings.rules import Alert
 from abhinaya.stream.sinks import render
 from abhinaya.stream.sinks.palette import ALERT, QUIET
 from abhinaya.stream.sinks.rows import clean
 from abhinaya.stream.sinks.screen import Screen
 from abhinaya.stream.sinks.summary import Summary
+from abhinaya.stream.wire.child import Stage
 from abhinaya.stream.wire.messages import (
     Event,
     FrontDown,
@@ -112,7 +112,7 @@ class Lines:
     def alert(self, alert: Alert, now_unix_s: float) -> None:
         """Show an alert."""
         text = f": “{alert.text}”" if alert.text else ""
-        self._warn(f"{render.told(alert)}{text}")
+        self._warn(f"{render.alert_sentence(alert)}{text}")
 
     def close(self) -> None:
         """Take the status line away and show the summary."""

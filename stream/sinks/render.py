@@ -54,7 +54,7 @@ def fit(text: str, cells: int) -> str:
 
 
 def percent(value: float | None) -> str:
-    """Return a share as three digits and a sign; a dash where there is none."""
+    """Return a share as three digits and a sign; a dash if it is unknown."""
     return f"{value:4.0%}" if value is not None else "   -"
 
 
@@ -63,7 +63,7 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
-def told(alert: Alert) -> str:
+def alert_sentence(alert: Alert) -> str:
     """Return an alert as a sentence, without what was said."""
     length = f"{count(alert.segments, 'segment')}, {to_seconds(alert.speech):.1f} s"
     sure = f", {alert.confidence:.0%}" if alert.confidence is not None else ""
@@ -121,7 +121,7 @@ def _headline(event: Verdict, now_unix_s: float, width: int) -> Text:
 
 
 def _said(event: Verdict) -> Iterator[str]:
-    """Yield why there is no label, and the words or why there are none."""
+    """Yield why there is no label, and the words, or why they are missing."""
     if event.reason:
         yield f"no label: {clean(event.reason)}"
     if event.transcript is None:

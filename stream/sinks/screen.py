@@ -19,7 +19,7 @@ REPEATED: Final = 6
 
 
 class Terminal(Console):
-    """A console whose reader may leave: `abhinaya-stream ... | head` is no failure."""
+    """A console whose reader may leave: `abhinaya-stream ... | head` is not a failure."""
 
     def on_broken_pipe(self) -> None:
         """Stop, without a word.
@@ -76,7 +76,7 @@ class Screen:
             self._console.file.flush()
 
     def below(self, part: RenderableType) -> None:
-        """Replace the part that changes; where nothing can be taken back there is none.
+        """Replace the part that changes; a pipe has none.
 
         Args:
             part: what to show, no taller than the terminal.

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from abhinaya.models.labels import UNKNOWN
-from abhinaya.stream.sinks.rows import Decided, Segment
 
 FADE_S: Final = 15.0
 """Seconds of speech after which evidence counts 1/e."""
@@ -43,22 +42,22 @@ class Track:
         self.label = UNKNOWN
         self.changes: list[Change] = []
 
-    def add(self, row: Segment) -> None:
-        """Take a segment; gaps, provisional verdicts and `unknown` are evidence for nothing."""
-        if not isinstance(row, Decided) or not row.final or row.label == UNKNOWN:
+    def add(self, label: str, start_s: float, end_s: float, agreement: float | None) -> None:
+        """Take a segment; `unknown` is evidence for nothing."""
+        if label == UNKNOWN:
             return
-        length_s = row.end_s - row.start_s
+        length_s = end_s - start_s
         fading = math.exp(-length_s / FADE_S)
-        self._evidence = {label: fading * e for label, e in self._evidence.items()}
-        weight = row.agreement if row.agreement is not None else 1.0
-        now = self._evidence.get(row.label, 0.0) + weight * length_s
-        self._evidence[row.label] = now
-        if row.label == self.label:
+        self._evidence = {known: fading * e for known, e in self._evidence.items()}
+        weight = agreement if agreement is not None else 1.0
+        now = self._evidence.get(label, 0.0) + weight * length_s
+        self._evidence[label] = now
+        if label == self.label:
             self._since.clear()
             return
-        self._since.setdefault(row.label, row.start_s)
+        self._since.setdefault(label, start_s)
         held = self._evidence.get(self.label, 0.0)
         if now > max(self._margin * held, ENOUGH_S if self.label == UNKNOWN else 0.0):
-            self.changes.append(Change(self._since[row.label], self.label, row.label))
-            self.label = row.label
+            self.changes.append(Change(self._since[label], self.label, label))
+            self.label = label
             self._since.clear()

@@ -93,7 +93,9 @@ def _open_hls(config: InputConfig, web: Web, file: RemoteFile) -> Opened:
     while data := file.read(PLAYLIST_BYTES):
         body += data
         if len(body) > PLAYLIST_BYTES:
-            raise web.error("is a playlist without end", "check the address")
+            raise web.error(
+                f"is a playlist of more than {PLAYLIST_BYTES / 1e6:.0f} MB", "check the address"
+            )
     if file.failure is not None:
         raise file.failure
     url, text = find_playlist(web, file.url, body.decode("utf-8", "replace"))

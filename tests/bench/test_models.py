@@ -5,34 +5,33 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 import torch
 
-from abhinaya.bench.model_subjects import REAL, Subject, Workshop, waves
-from abhinaya.bench.models import main, measure_mixed, padding_share
+from abhinaya.bench.models import main, padding_share
+from abhinaya.bench.random_voters import REAL, RandomVoter, RandomVoters, waves
 from abhinaya.models.inference import place
 
 
 @pytest.fixture(scope="module")
-def workshop() -> Workshop:
-    return Workshop("tiny", place("cpu", "float32"))
+def voters() -> RandomVoters:
+    return RandomVoters("tiny", place("cpu", "float32"))
 
 
 @pytest.mark.parametrize("name", ["S1", "S2", "T2", "ST1", "S2+ST1+T2"])
-def test_each_subject_gives_probabilities(workshop, name) -> None:
+def test_each_subject_gives_probabilities(voters, name) -> None:
     with torch.inference_mode():
-        found = workshop.build(name).run(waves([0.5, 1.3], seed=1))
+        found = voters.build(name).run(waves([0.5, 1.3], seed=1))
     assert found.shape == (2, 8)
     assert torch.allclose(found.sum(1), torch.ones(2))
 
 
-def test_s2_and_st1_run_the_shared_encoders_once(workshop, monkeypatch) -> None:
-    together = workshop.build("S2+ST1")
+def test_s2_and_st1_run_the_shared_encoders_once(voters, monkeypatch) -> None:
+    together = voters.build("S2+ST1")
     runs: list[int] = []
-    encoders = workshop._shared_encoders()
+    encoders = voters._shared_encoders()
     encode = encoders._encode
     monkeypatch.setattr(encoders, "_encode", lambda w: (runs.append(len(w)), encode(w))[1])
     with torch.inference_mode():
@@ -66,7 +65,6 @@ def test_the_command_prints_tables_and_writes_json(tmp_path, capsys) -> None:
         assert speed["segments_a_second"] == pytest.approx(speed["batch"] / seconds)
     assert figures["mixed"][0]["padding"] == pytest.approx(1 - 1.25 / 2)
     assert figures["mixed"][0]["padding_alone"] == 0
-    assert [m["stage"] for m in figures["mixed"]] == ["whole", "LLM", "head", "the rest"]
 
 
 def test_lines_need_nothing_but_the_models() -> None:
@@ -82,34 +80,12 @@ def test_lines_need_nothing_but_the_models() -> None:
     )
     assert done.returncode == 0, done.stderr
     kinds = [next(iter(json.loads(line))) for line in done.stdout.splitlines()]
-    assert kinds == ["speed", *["mixed"] * 4]
-
-
-@pytest.mark.parametrize("voter", ["S1", "S2", "T2", "ST1"])
-def test_stages_add_up_and_leave_no_trace(workshop, voter) -> None:
-    subject = workshop.build(voter)
-    whole, *stages = measure_mixed(subject, [0.5, 1.0], 1, place("cpu", "float32"))
-    assert [t.stage for t in stages] == [*subject.stages, "the rest"]
-    assert all(t.together_ms > 0 and t.one_by_one_ms > 0 for t in stages)
-    assert sum(t.together_ms for t in stages) == pytest.approx(whole.together_ms)
-    assert not any(module._forward_hooks for module in subject.stages.values())
-
-
-def test_the_slow_stage_is_the_one_that_is_found() -> None:
-    class Slow(torch.nn.Module):
-        def forward(self, batch: object) -> None:
-            time.sleep(0.03)
-
-    slow = Slow()
-    subject = Subject("x", slow, (), {"slow": slow})
-    found = {t.stage: t for t in measure_mixed(subject, [0.2] * 4, 1, place("cpu", "float32"))}
-    assert found["slow"].one_by_one_ms >= 120 > found["the rest"].one_by_one_ms
-    assert found["slow"].one_by_one_ms > 2 * found["slow"].together_ms
+    assert kinds == ["speed", "mixed"]
 
 
 def test_padding_is_up_to_the_longest_or_to_the_window() -> None:
-    assert padding_share(Subject("x", len, ()), [1.0, 3.0]) == pytest.approx(1 / 3)  # type: ignore[arg-type]
-    assert padding_share(Subject("x", len, (), window_s=30), [6.0]) == pytest.approx(0.8)  # type: ignore[arg-type]
+    assert padding_share(RandomVoter("x", len, ()), [1.0, 3.0]) == pytest.approx(1 / 3)  # type: ignore[arg-type]
+    assert padding_share(RandomVoter("x", len, (), window_s=30), [6.0]) == pytest.approx(0.8)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import torch
 from fake_hub import fake_hub
 from ports import silent_port
 
-from abhinaya.models.pull import cached
+from abhinaya.models.hugging_face import cached
 
 CODE = "import sys; from abhinaya.models.cli import main; sys.exit(main(sys.argv[1:]))"
 FILES = {
@@ -84,7 +84,7 @@ def test_files_that_are_whole_are_not_taken_again(tmp_path) -> None:
     ("name", "files", "message"),
     [
         ("meta-llama/Gated", FILES, "it is gated.*run hf auth login or set HF_TOKEN"),
-        ("no/such", None, "no such model, or only for accounts"),
+        ("no/such", None, "does not have this model, or shows it only"),
         ("some/readme", {"README.md": b"soon"}, "holds no weights"),
     ],
 )
@@ -124,7 +124,7 @@ def test_no_room_for_a_download(tmp_path) -> None:
         done = run(tmp_path, hub.url, "pull", "some/model", code=full + CODE)
     assert done.returncode == 6
     last = done.stderr.splitlines()[-1]
-    assert "some/model: the disk is full; Make room, or set HF_HOME" in last, done.stderr
+    assert "some/model: the disk is full; make room, or set HF_HOME" in last, done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -132,7 +132,7 @@ def test_no_network(tmp_path) -> None:
     with silent_port() as port:
         done = run(tmp_path, f"http://127.0.0.1:{port}", "pull", "some/model")
     assert done.returncode == 6
-    assert "Check the name and the network" in done.stderr.splitlines()[-1]
+    assert "check the name and the network" in done.stderr.splitlines()[-1]
 
 
 # --- what is here -----------------------------------------------------------------------

@@ -57,7 +57,7 @@ class Plan:
     def __post_init__(self) -> None:
         for name in ("channel", "codec", "pair"):
             if not 0.0 <= (share := getattr(self, name)) <= 1.0:
-                raise DataError(f"augmentation: {name} = {share} is no share; use 0 to 1")
+                raise DataError(f"augmentation: {name} = {share} is not a share; use 0 to 1")
         if self.crop_s is not None and not self.crop_s > 0.0:
             raise DataError(f"augmentation: crop_s = {self.crop_s}; use seconds above 0, or none")
         if self.pair_s[0] > self.pair_s[1]:

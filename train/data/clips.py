@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
+from abhinaya.models.errors import AbhinayaError
 from abhinaya.models.labels import LABELS
 
 OTHER: Final = "other"
@@ -23,7 +24,7 @@ VOTABLE: Final = (*LABELS, OTHER)
 ATTRIBUTES: Final = ("arousal", "valence", "dominance")
 
 
-class DataError(ValueError):
+class DataError(AbhinayaError):
     """Training data is missing or not as expected; the message names the file and the remedy."""
 
 

@@ -147,7 +147,7 @@ def read_acted(folder: Path, naming: Naming) -> list[Clip]:
         if label is not None and naming.wanted(groups):
             clips.append(_clip(naming, relative, groups, label))
     if not clips:
-        seen = f"; there are {', '.join(strange[:3])}" if strange else "; there is no audio at all"
+        seen = f"; there are {', '.join(strange[:3])}" if strange else "; no audio was found"
         raise DataError(f"{folder}: no file is named as those of {naming.corpus}{seen}")
     return clips
 

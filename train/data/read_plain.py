@@ -100,7 +100,7 @@ def _votes(here: Path, row: Mapping[str, str]) -> dict[str, float]:
     try:
         votes = {label: float(row[label]) for label in VOTABLE if row.get(label, "").strip()}
     except ValueError as error:
-        raise DataError(f"{here}: a count of votes is no number: {error}") from error
+        raise DataError(f"{here}: a count of votes is not a number: {error}") from error
     if votes:
         return {label: count for label, count in votes.items() if count}
     label = row.get("label", "").strip()
@@ -111,4 +111,4 @@ def _attributes(here: Path, row: Mapping[str, str]) -> dict[str, float]:
     try:
         return {name: float(row[name]) for name in ATTRIBUTES if row.get(name, "").strip()}
     except ValueError as error:
-        raise DataError(f"{here}: an attribute is no number: {error}") from error
+        raise DataError(f"{here}: an attribute is not a number: {error}") from error

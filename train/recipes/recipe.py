@@ -57,7 +57,7 @@ class DataRecipe:
         0.0, doc="share of clips that may be missing or corrupt", least=0, most=1
     )
     shared_speakers: bool = setting(
-        False, doc="allow speakers in both splits, whose figures then say nothing about others"
+        False, doc="allow speakers in both splits, so the figures do not hold for new speakers"
     )
 
 
@@ -308,7 +308,7 @@ def _conflicts(recipe: Recipe) -> Iterator[tuple[str, str]]:
     classes = recipe.data.classes
     for name in classes:
         if name not in LABELS:
-            yield f"data.classes: {name!r} is no label{near(name, LABELS)}", "data.classes"
+            yield f"data.classes: {name!r} is not a label{near(name, LABELS)}", "data.classes"
     if len(set(classes)) != len(classes) or len(classes) < 2:
         yield "data.classes must be two or more labels, each once", "data.classes"
     for i, stage in enumerate(recipe.all_stages):

@@ -10,27 +10,23 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import IO, Final
 
 from abhinaya.stream.sinks.alerts.worker import DeliveryError, Job
 
 LOOK_S: Final = 0.05
-LAST_WORDS: Final = 200
-"""Bytes of standard error that a failure quotes."""
+QUOTED_BYTES: Final = 200
+"""Of standard error, in a report of a failure."""
 
 
+@dataclass(frozen=True, slots=True)
 class Command:
-    """Runs a program for each alert.
+    """Runs a program for each alert."""
 
-    Args:
-        arguments: the program and its arguments.
-        timeout_s: after so many seconds it is killed, with what it has started.
-
-    """
-
-    def __init__(self, arguments: Sequence[str], timeout_s: float) -> None:
-        self._arguments = tuple(arguments)
-        self._timeout_s = timeout_s
+    arguments: Sequence[str]
+    timeout_s: float
+    """After so many seconds it is killed, with what it has started."""
 
     def deliver(self, job: Job, stop: threading.Event) -> None:
         """Run the program once; a second try could do twice what it does.
@@ -39,11 +35,11 @@ class Command:
             DeliveryError: it does not start, fails, or takes too long.
 
         """
-        name = self._arguments[0]
+        name = self.arguments[0]
         with tempfile.TemporaryFile() as errors:
             try:
                 process = subprocess.Popen(  # noqa: S603 - what the person wrote, without a shell
-                    self._arguments,
+                    self.arguments,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     stderr=errors,
@@ -55,14 +51,14 @@ class Command:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-                raise DeliveryError(f"{name} was killed after {self._timeout_s:g} s")
+                raise DeliveryError(f"{name} was killed after {self.timeout_s:g} s")
             if process.returncode:
-                raise DeliveryError(f"{name} {_end(process.returncode)}{_last_words(errors)}")
+                raise DeliveryError(f"{name} {_end(process.returncode)}{_quoted(errors)}")
 
     def _finishes(
         self, process: subprocess.Popen[bytes], body: bytes, stop: threading.Event
     ) -> bool:
-        deadline = time.monotonic() + self._timeout_s
+        deadline = time.monotonic() + self.timeout_s
         given: bytes | None = body
         while time.monotonic() < deadline and not stop.is_set():
             try:
@@ -78,9 +74,9 @@ def _end(code: int) -> str:
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"left with {code}"
 
 
-def _last_words(errors: IO[bytes]) -> str:
+def _quoted(errors: IO[bytes]) -> str:
     size = errors.seek(0, os.SEEK_END)
-    errors.seek(max(0, size - LAST_WORDS))
+    errors.seek(max(0, size - QUOTED_BYTES))
     lines = errors.read().decode("utf-8", "replace").split("\n")
     said = [line.strip() for line in lines if line.strip()]
     return f": {said[-1]}" if said else ""

@@ -14,7 +14,6 @@ from typing import Final, NamedTuple
 from abhinaya.stream.clock import SAMPLE_RATE, to_seconds
 from abhinaya.stream.settings.rules import Alert
 from abhinaya.stream.sinks.events import latency_ms
-from abhinaya.stream.sinks.rows import Decided
 from abhinaya.stream.sinks.track import Change, Track
 from abhinaya.stream.wire.messages import (
     Activity,
@@ -133,7 +132,8 @@ class StreamState:
             self.spans.append(span)
             self.verdict, self.latency_ms = verdict, latency_ms
             # a revision comes too late for the mood, which holds what was first
-            self._mood.add(_row(verdict))
+            start_s, end_s = to_seconds(verdict.start), to_seconds(verdict.end)
+            self._mood.add(verdict.label, start_s, end_s, verdict.agreement)
             del self._mood.changes[:-CHANGES]
             return
         for i, old in enumerate(self.spans):
@@ -156,17 +156,6 @@ class StreamState:
     def _settle(self, sequence: int) -> None:
         if self.so_far is not None and self.so_far.sequence <= sequence:
             self.so_far = None
-
-
-def _row(verdict: Verdict) -> Decided:
-    return Decided(
-        stream=verdict.stream,
-        segment=verdict.sequence,
-        start_s=to_seconds(verdict.start),
-        end_s=to_seconds(verdict.end),
-        label=verdict.label,
-        agreement=verdict.agreement,
-    )
 
 
 class Board:

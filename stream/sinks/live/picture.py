@@ -22,7 +22,7 @@ from abhinaya.stream.sinks.live.block import (
 from abhinaya.stream.sinks.live.board import Board, StreamState
 from abhinaya.stream.sinks.live.timeline import ruler, step_for
 from abhinaya.stream.sinks.palette import ALERT, COLOURS, LETTERS, QUIET
-from abhinaya.stream.sinks.render import count, fit, told
+from abhinaya.stream.sinks.render import alert_sentence, count, fit
 from abhinaya.stream.sinks.rows import clean
 
 ROOMY: Final = 8
@@ -147,7 +147,7 @@ def _counts(board: Board, width: int) -> Text:
 def _alert_or_legend(board: Board, width: int, now_unix_s: float) -> Text:
     alert = board.alert
     if alert is not None and now_unix_s - board.alert_unix_s < ALERT_S:
-        return Text(" ! ").append(fit(told(alert), width - 3), f"bold {ALERT}")
+        return Text(" ! ").append(fit(alert_sentence(alert), width - 3), f"bold {ALERT}")
     row = Text(" " * (1 if width < LEGEND + MARGIN else MARGIN))
     for i, label in enumerate(LABELS):
         row.append("  " if i else "").append(LETTERS[label], f"{COLOURS[label]} reverse")

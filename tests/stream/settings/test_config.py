@@ -101,10 +101,10 @@ file_window = 1.5
 """
     found = faults(tmp_path, text, {"deadlines.live_s": 0})
     expected = [
-        "colour is no setting",
+        "colour is not a setting",
         "voters.S1.model is missing",
         "voters.S1.replicas = 'many' does not fit",
-        "vad.min_silense_s is no setting, did you mean 'min_silence_s'?",
+        "vad.min_silense_s is not a setting, did you mean 'min_silence_s'?",
         "vad.start_threshold = 2 is above 1",
         "vote.method = 'dice' does not fit",
         "flow.file_window = 1.5 does not fit",
@@ -117,7 +117,7 @@ file_window = 1.5
 
 def test_an_unknown_setting_without_a_near_one_lists_what_there_is(tmp_path: Path) -> None:
     (fault,) = faults(tmp_path, GOOD + "[flow]\nxyzzy = 1\n")
-    assert fault == "flow.xyzzy is no setting (known: file_window, files_window, live_backlog)"
+    assert fault == "flow.xyzzy is not a setting (known: file_window, files_window, live_backlog)"
 
 
 @pytest.mark.parametrize(
@@ -135,11 +135,11 @@ def test_an_unknown_setting_without_a_near_one_lists_what_there_is(tmp_path: Pat
         (GOOD + "[vote]\nquorum = 2\n", "vote.quorum = 2 is more than there are voters"),
         (
             GOOD + "[vote]\nweights = { s1 = 1 }\n",
-            "vote.weights.s1 is no voter, did you mean 'S1'?",
+            "vote.weights.s1 is not a voter, did you mean 'S1'?",
         ),
         (
             GOOD + "[vote]\ntemperatures = { s1 = 1 }\n",
-            "vote.temperatures.s1 is no voter, did you mean 'S1'?",
+            "vote.temperatures.s1 is not a voter, did you mean 'S1'?",
         ),
         (GOOD + "[supervise]\nbeat_s = 3\n", "supervise.silent_s is less than two beats"),
     ],
@@ -198,7 +198,7 @@ def test_the_name_of_a_voter_is_a_plain_word(tmp_path: Path, name: str) -> None:
     [
         ("voters = 3", "voters = 3 does not fit"),
         ("voters.S1 = 3", "voters.S1 must be a table, not 3"),
-        (GOOD + 'asr = "yes"', "voters.S1.asr is no setting"),
+        (GOOD + 'asr = "yes"', "voters.S1.asr is not a setting"),
         ('asr = "yes"\n' + GOOD, "asr must be a table, not 'yes'"),
         ("vad = 1\n" + GOOD, "vad must be a table, not 1"),
     ],
@@ -320,7 +320,7 @@ def test_without_a_combiner_nothing_is_withheld(tmp_path: Path) -> None:
     ("text", "fault"),
     [
         (GOOD + '[vote]\nmethod = "logistic"\n', "'logistic' needs vote.combiner"),
-        (FITTED.replace("fitted.json", "gone.json"), "gone.json: there is no such file"),
+        (FITTED.replace("fitted.json", "gone.json"), "gone.json: no such file"),
         (FITTED.replace("weighted", "mean"), "was fitted for weighted, not mean"),
         (
             FITTED.replace("tiny-speech", "wavlm"),
@@ -341,7 +341,7 @@ def test_a_combiner_that_is_gone_since_is_named_by_the_hub(tmp_path: Path) -> No
     path = combiner_file(tmp_path)
     vote = load(write(tmp_path, FITTED)).vote
     path.unlink()
-    with pytest.raises(ConfigError, match=r"vote.combiner .*fitted.json: there is no such file"):
+    with pytest.raises(ConfigError, match=r"vote.combiner .*fitted.json: no such file"):
         load_combiner(vote)
 
 
@@ -366,7 +366,7 @@ def test_nobody_is_asked_about_close_calls_unless_a_refiner_is_named(tmp_path: P
         (GOOD + '[refiner]\nmodel = "zero-shot"\n', "nobody transcribes"),
         (REFINED + 'host = "S1"\n', "refiner.host"),
         (REFINED + "[vote]\nrefine_top = 1\n", "vote.refine_top = 1 is below 2"),
-        (GOOD + '[voters.refiner]\nmodel = "tiny-text"\n', "voters.refiner is no name"),
+        (GOOD + '[voters.refiner]\nmodel = "tiny-text"\n', "voters.refiner cannot name a voter"),
     ],
 )
 def test_a_refiner_that_cannot_work_is_refused(tmp_path: Path, text: str, fault: str) -> None:

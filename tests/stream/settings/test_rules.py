@@ -272,9 +272,9 @@ def test_all_faults_of_rules_are_told_at_once_with_the_near_miss(tmp_path: Path)
         load_rules(write(tmp_path, "colour = 1\n" + BAD))
     text = error.value.reason
     for fault in (
-        "colour is no setting",
+        "colour is not a setting",
         "rules[0].label = 'angri' is not known, did you mean 'angry'?",
-        "rules[0].for_segment is no setting, did you mean 'for_segments'?",
+        "rules[0].for_segment is not a setting, did you mean 'for_segments'?",
         "rules[1].name is missing",
         "rules[1].min_confidence = 2 is above 1",
         "rules[1].command = 'rm -rf' does not fit",
@@ -288,8 +288,8 @@ def test_all_faults_of_rules_are_told_at_once_with_the_near_miss(tmp_path: Path)
     [
         ('name = ""\nlabel = "sad"', "rules[0].name is empty"),
         ('name = "a"\nlabel = "sad"\ncommand = [""]', "rules[0].command names no program"),
-        ('name = "a"\nlabel = "sad"\nwebhook = "ftp://x"', "is no http:// or https:// address"),
-        ('name = "a"\nlabel = "sad"\nwebhook = "http://"', "is no http:// or https:// address"),
+        ('name = "a"\nlabel = "sad"\nwebhook = "ftp://x"', "is not an http:// or https:// address"),
+        ('name = "a"\nlabel = "sad"\nwebhook = "http://"', "is not an http:// or https:// address"),
         ('name = "a"\nlabel = "sad"\nwebhook_secret_env = "S"', "has no webhook to sign for"),
         (
             'name = "a"\nlabel = "sad"\n[[rules]]\nname = "a"\nlabel = "sad"',

@@ -93,10 +93,10 @@ def test_every_fault_names_the_file_the_variable_or_the_flag(tmp_path: Path) -> 
     assert str(path) in error.value.subject
     missing = "voters.S7.model is missing (name in the registry (`abhinaya models list`))"
     assert set(error.value.reason.split("; ")) == {
-        "vad.pdd_s is no setting, did you mean 'pad_s'?",
-        "vda is no setting, did you mean 'vad'? (from ABHINAYA_VDA__X)",
+        "vad.pdd_s is not a setting, did you mean 'pad_s'?",
+        "vda is not a setting, did you mean 'vad'? (from ABHINAYA_VDA__X)",
         "vad.start_threshold = 7 is above 1 (from ABHINAYA_VAD__START_THRESHOLD)",
-        "asr.max_btch is no setting, did you mean 'max_batch'? (from --set asr.max_btch=2)",
+        "asr.max_btch is not a setting, did you mean 'max_batch'? (from --set asr.max_btch=2)",
         f"{missing} (from --set voters.S7.replicas=1)",
     }
 

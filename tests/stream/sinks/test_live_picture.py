@@ -5,15 +5,21 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes import SECOND
 from live_scenes import (
+    AGENT,
+    CUSTOMER,
+    NOW,
     SCRIPT,
     START,
     Drawn,
+    alerted,
     ballot,
     board_of,
+    call,
     decided,
     missing,
     nodes,
@@ -25,42 +31,16 @@ from live_scenes import (
     told,
     words,
 )
-from rich.cells import cell_len
+from msgspec.structs import replace
 from rich.console import Console
 
 from abhinaya.models.labels import LABELS, UNKNOWN
-from abhinaya.stream.settings.rules import Alert
 from abhinaya.stream.sinks.live.block import FORMS, height
 from abhinaya.stream.sinks.live.board import Board
-from abhinaya.stream.sinks.live.timeline import Mark, marks, step_for, window
 from abhinaya.stream.sinks.palette import LETTERS
-from abhinaya.stream.wire.messages import Event, FrontDown, Gap, NodeDown, StreamEnded
+from abhinaya.stream.wire.messages import Event, FrontDown, Gap, NodeDown, StreamEnded, Verdict
 
 GOLDEN = Path(__file__).parent / "live_pictures"
-AGENT, CUSTOMER = "call/agent", "call/customer"
-
-
-def call() -> Board:
-    """A call: the agent has lost three seconds and a vote, the customer is speaking."""
-    last = decided(6, 68, 70, "surprise", "wow really", AGENT)
-    return board_of(
-        *nodes("S1", "T2", "ST1"),
-        status(),
-        started(AGENT),
-        *told(AGENT),
-        Gap(
-            stream=AGENT,
-            sequence=5,
-            start=64 * SECOND,
-            end=67 * SECOND,
-            reason="the backlog was full",
-        ),
-        missing(last, "T2", "no answer in 4 s"),
-        started(CUSTOMER),
-        *told(CUSTOMER, [(a + 3.7, b + 3.7, label, text) for a, b, label, text in SCRIPT]),
-        speaks(CUSTOMER, 66),
-        so_far(5, 66, 70, "fear", "and then i heard something outside and", 4, CUSTOMER),
-    )
 
 
 def desks(count: int) -> Board:
@@ -75,9 +55,6 @@ def desks(count: int) -> Board:
         if k % 2:
             board.see(speaks(name, 66), START + 66)
     return board
-
-
-NOW = START + 71.5
 
 
 def ansi(drawn: Drawn, **console: object) -> str:
@@ -137,79 +114,6 @@ def test_each_form_takes_the_rows_that_it_says() -> None:
             assert len(drawn) == rows, form
 
 
-# --- the timeline ---------------------------------------------------------------------------------
-
-
-def test_cells_lie_on_a_grid_that_does_not_depend_on_now() -> None:
-    stream = call().streams[AGENT]
-    whole = marks(stream, window(80 * SECOND, 80, SECOND), 80 * SECOND)
-    for at in (71.0, 71.3, 71.999, 74.5):
-        position = int(at * SECOND)
-        view = window(position, 30, SECOND)
-        seen = marks(stream, view, position)
-        decided_until = 70 - view.first
-        assert seen[:decided_until] == whole[view.first : view.first + decided_until]
-
-
-def test_a_cell_shows_what_takes_up_most_of_it() -> None:
-    board = board_of(
-        started(AGENT),
-        decided(0, 0.0, 1.4, "sad"),
-        decided(1, 1.4, 3.0, "happy"),
-        decided(2, 4.9, 5.0, "fear"),
-        decided(3, 6.0, 6.3, "angry"),
-    )
-    seen = marks(board.streams[AGENT], window(8 * SECOND, 8, SECOND), 8 * SECOND)
-    names = [mark.label or mark.kind for mark in seen]
-    assert names == ["sad", "happy", "happy"] + ["silence"] * 3 + ["angry", "silence"]
-
-
-def test_before_the_stream_began_there_is_nothing() -> None:
-    board = board_of(started(AGENT), decided(0, 0.0, 2.0, "sad"))
-    seen = marks(board.streams[AGENT], window(3 * SECOND, 6, SECOND), 3 * SECOND)
-    assert [mark.kind for mark in seen] == ["none"] * 3 + ["label"] * 2 + ["silence"]
-
-
-def test_speech_without_a_label_is_seen_as_speech() -> None:
-    board = board_of(started(AGENT), decided(0, 0.0, 2.0, "sad"), speaks(AGENT, 3))
-    seen = marks(board.streams[AGENT], window(6 * SECOND, 6, SECOND), 6 * SECOND)
-    assert seen[3:] == [Mark("speech")] * 3
-    board.see(so_far(1, 3, 5, "fear", "", 0), NOW)
-    seen = marks(board.streams[AGENT], window(6 * SECOND, 6, SECOND), 6 * SECOND)
-    assert seen[3:] == [Mark("so far", "fear")] * 2 + [Mark("speech")]
-
-
-def test_speech_that_is_over_awaits_its_label_for_a_while() -> None:
-    board = board_of(started(AGENT), decided(0, 0, 2, "sad"), speaks(AGENT, 3))
-    board.see(so_far(1, 3, 5, "fear", "", 0), NOW)
-    board.see(speaks(AGENT, 6, False), NOW)
-    stream = board.streams[AGENT]
-    seen = marks(stream, window(7 * SECOND, 7, SECOND), 7 * SECOND)
-    assert seen[3:] == [Mark("so far", "fear")] * 2 + [Mark("speech"), Mark("silence")]
-    assert "○ call/agent  quiet 1s" in picture(board, 79, 20, START + 7.2).text
-    late = marks(stream, window(20 * SECOND, 20, SECOND), 20 * SECOND)
-    assert late[5] == Mark("silence"), "it made no segment"
-    board.see(decided(1, 3, 6, "happy"), NOW)
-    seen = marks(stream, window(7 * SECOND, 7, SECOND), 7 * SECOND)
-    assert seen[3:] == [Mark("label", "happy")] * 3 + [Mark("silence")]
-
-
-def test_a_cell_stands_for_as_little_as_shows_the_whole_stream() -> None:
-    assert step_for(60 * SECOND, 60) == SECOND
-    assert step_for(61 * SECOND, 60) == 2 * SECOND
-    assert step_for(121 * SECOND, 60) == 4 * SECOND
-    assert step_for(36_000 * SECOND, 60) == 4 * SECOND
-
-
-def test_the_ruler_says_how_long_ago_a_cell_was() -> None:
-    for rows, width in ((20, 80), (20, 160)):
-        board = board_of(started(AGENT), decided(0, 11.0, 12.0, "sad"), speaks(AGENT, 13))
-        top, *rest = picture(board, width, rows, START + 41).text.split("\n")
-        # 41 s are over: 11 to 12 s are the cell 30 s before now
-        tick = top.index("-0:30") + len("-0:30") // 2
-        assert rest[1][tick - 1 : tick + 1].strip("·") == "S"
-
-
 # --- colour and its absence -----------------------------------------------------------------------
 
 
@@ -258,20 +162,7 @@ def test_nothing_that_is_said_or_named_controls_the_terminal(text: str, width: i
         Gap(stream=text, sequence=2, start=0, end=SECOND, reason=text),
         NodeDown(node=text, incarnation="1", service=text, reason=text),
     )
-    alert = Alert(
-        rule=text,
-        stream=text,
-        label="sad",
-        sequence=0,
-        first_sequence=0,
-        start=0,
-        end=SECOND,
-        start_unix_s=START,
-        speech=SECOND,
-        segments=1,
-        confidence=None,
-        text=text,
-    )
+    alert = alerted(text, text, confidence=None, text=text)
     board.raised(alert, NOW)
     for rows in (4, 12, 30):
         drawn = picture(board, width, rows, NOW)
@@ -282,20 +173,15 @@ def test_nothing_that_is_said_or_named_controls_the_terminal(text: str, width: i
         assert not re.search(r"\x1b\[[0-9;]*[^0-9;m]", raw)
 
 
-def test_markup_is_shown_as_it_is() -> None:
+def test_names_are_shown_as_they_are_and_cut_where_they_are_long() -> None:
     board = board_of(started("[red]"), decided(0, 1, 5, "sad", "[bold]so[/bold] :smile:", "[red]"))
     text = picture(board, 79, 20, NOW).text
     assert "[red]" in text
     assert "[bold]so[/bold] :smile:" in text
-
-
-def test_long_names_are_cut_and_leave_the_columns_where_they_are() -> None:
     name = "customers of the northern office who called twice on monday"
-    board = board_of(started(name), *told(name))
-    lines = picture(board, 79, 20, NOW).text.split("\n")
-    assert "customers of" in lines[1]
-    assert "…" in lines[1]
-    assert lines[1].index("happy") == picture(call(), 79, 20, NOW).text.split("\n")[1].index("surp")
+    line = picture(board_of(started(name), *told(name)), 79, 20, NOW).text.split("\n")[1]
+    assert re.search(r"customers of.*…", line)
+    assert line.index("happy") == picture(call(), 79, 20, NOW).text.split("\n")[1].index("surp")
 
 
 def test_what_may_still_change_is_dimmed() -> None:
@@ -310,54 +196,22 @@ def test_what_may_still_change_is_dimmed() -> None:
 
 def test_of_a_text_that_is_too_long_the_end_is_shown() -> None:
     text = " ".join(f"word{i}" for i in range(100))
-    board = board_of(started(AGENT), decided(0, 1, 5, "sad", text))
-    shown = picture(board, 79, 20, NOW).text
+    shown = picture(board_of(started(AGENT), decided(0, 1, 5, "sad", text)), 79, 20, NOW).text
     assert "word99”" in shown
     assert "word0 " not in shown
     assert "…" in shown
-
-
-def test_a_line_with_other_things_has_the_last_words() -> None:
     board = desks(4)
-    text = picture(board, 99, 12, NOW).text
-    assert re.search(r"quiet 18s +… .*you have made my day”  +happy", text)
+    one_line = picture(board, 99, 12, NOW)
+    assert re.search(r"quiet 18s +… .*you have made my day”  +happy", one_line.text)
     board.see(decided(5, 70, 71, "sad", "漢字" * 50, "desk 01"), NOW)
-    first = picture(board, 99, 12, NOW).text.split("\n")[1]
-    assert "漢字漢字”" in first
-    assert max(map(cell_len, picture(board, 99, 12, NOW).text.split("\n"))) <= 99
+    assert "漢字漢字”" in picture(board, 99, 12, NOW).text.split("\n")[1]
+    assert max(picture(board, 99, 12, NOW).widths) <= 99
 
 
 def test_scripts_without_spaces_are_folded_too() -> None:
-    board = board_of(started(AGENT), decided(0, 1, 5, "sad", "漢字" * 50))
-    drawn = picture(board, 39, 20, NOW)
-    assert sum(line.count("漢") for line in drawn.text.split("\n")) > 10
-    assert max(map(cell_len, drawn.text.split("\n"))) <= 39
-
-
-# --- who is missing -------------------------------------------------------------------------------
-
-
-def test_a_missing_voter_keeps_its_place_and_has_its_reason() -> None:
-    board = board_of(*nodes("S1", "T2", "ST1"), started(AGENT))
-    board.see(missing(decided(0, 1, 5, "sad", "no"), "T2", "no answer in 4 s"), NOW)
-    text = picture(board, 79, 20, NOW).text
-    assert re.search(r"^ +T2  ✗ no answer in 4 s$", text, re.M)
-    assert "2 of 2" in text
-
-
-def test_a_voter_that_is_awaited_is_not_called_missing() -> None:
-    board = board_of(*nodes("S1", "T2", "ST1"), started(AGENT), so_far(0, 1, 3, "sad", "no", 1))
-    text = picture(board, 79, 20, NOW).text
-    assert re.search(r"^ +ST1 …$", text, re.M)
-    assert "✗" not in text
-
-
-def test_a_voter_that_waits_for_words_is_not_called_missing_either() -> None:
-    waiting = missing(so_far(0, 1, 3, "sad", "", 0), "T2", "no transcript yet")
-    board = board_of(*nodes("S1", "T2"), started(AGENT), waiting)
-    text = picture(board, 79, 20, NOW).text
-    assert re.search(r"^ +T2 … no transcript yet$", text, re.M)
-    assert "✗" not in text
+    drawn = picture(board_of(started(AGENT), decided(0, 1, 5, "sad", "漢字" * 50)), 39, 20, NOW)
+    assert drawn.text.count("漢") > 10
+    assert max(drawn.widths) <= 39
 
 
 def test_the_words_before_can_be_read_until_there_are_new_ones() -> None:
@@ -370,38 +224,53 @@ def test_the_words_before_can_be_read_until_there_are_new_ones() -> None:
     assert "old" not in picture(board, 79, 20, NOW).text
 
 
-def test_unknown_without_votes_says_why() -> None:
-    event = decided(
-        0,
-        1,
-        5,
-        UNKNOWN,
-        confidence=None,
-        agreement=0.0,
-        votes=(),
-        reason="0 votes of at least 1",
-        transcript=None,
-    )
-    text = picture(board_of(started(AGENT), event), 79, 20, NOW).text
-    assert "no label: 0 votes of at least 1" in text
-    assert "unknown" in text
+# --- who and what is missing ----------------------------------------------------------------------
+
+NO_LABEL: dict[str, Any] = {
+    "confidence": None,
+    "agreement": 0.0,
+    "votes": (),
+    "reason": "0 votes of at least 1",
+    "transcript": None,
+}
 
 
-def test_no_words_says_why() -> None:
-    import msgspec
-
-    silent = msgspec.structs.replace(words(AGENT, 0, ""), reason="no words recognised")
-    board = board_of(started(AGENT), decided(0, 1, 5, "sad", transcript=silent))
-    assert "no words: no words recognised" in picture(board, 79, 20, NOW).text
-
-
-def test_a_voter_without_probabilities_has_a_label_and_no_bar() -> None:
-    import msgspec
-
-    bare = msgspec.structs.replace(ballot(AGENT, 0, "T1", "sad", 0.5), probabilities=None)
-    board = board_of(started(AGENT), decided(0, 1, 5, "sad", votes=(bare,), confidence=None))
-    text = picture(board, 79, 20, NOW).text
-    assert re.search(r"^ +T1 sad$", text, re.M)
+@pytest.mark.parametrize(
+    ("event", "expected", "failed"),
+    [
+        (
+            missing(decided(0, 1, 5, "sad"), "T2", "no answer in 4 s"),
+            "T2  ✗ no answer in 4 s",
+            True,
+        ),
+        (so_far(0, 1, 3, "sad", "no", 1), "ST1 …", False),
+        (missing(so_far(0, 1, 3, "sad", "", 0), "T2", "no words yet"), "T2  … no words yet", False),
+        (decided(0, 1, 5, UNKNOWN, **NO_LABEL), "no label: 0 votes of at least 1", False),
+        (
+            decided(0, 1, 5, "sad", transcript=replace(words(AGENT, 0, ""), reason="no words")),
+            "no words: no words",
+            False,
+        ),
+        (
+            decided(
+                0,
+                1,
+                5,
+                "sad",
+                votes=(replace(ballot(AGENT, 0, "T1", "sad", 0.5), probabilities=None),),
+            ),
+            "T1  sad",
+            False,
+        ),
+    ],
+    ids=["missing", "awaited", "waits for words", "no label", "no words", "no probabilities"],
+)
+def test_what_is_missing_has_its_place_and_its_reason(
+    event: Verdict, expected: str, failed: bool
+) -> None:
+    text = picture(board_of(*nodes("S1", "T2", "ST1"), started(AGENT), event), 79, 24, NOW).text
+    assert expected in [line.strip() for line in text.split("\n")]
+    assert ("✗" in text) == failed
 
 
 # --- what goes wrong ------------------------------------------------------------------------------
@@ -424,20 +293,7 @@ def test_a_stream_whose_front_is_silent_says_so() -> None:
 
 def test_the_latest_alert_is_shown_for_a_minute() -> None:
     board = call()
-    alert = Alert(
-        rule="fury",
-        stream=AGENT,
-        label="angry",
-        sequence=1,
-        first_sequence=1,
-        start=12 * SECOND,
-        end=20 * SECOND,
-        start_unix_s=START,
-        speech=8 * SECOND,
-        segments=2,
-        confidence=0.71,
-        text="",
-    )
+    alert = alerted("fury", AGENT)
     board.raised(alert, NOW)
     text = picture(board, 79, 20, NOW + 1).text
     assert text.split("\n")[-1] == (

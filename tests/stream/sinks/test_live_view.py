@@ -7,35 +7,47 @@ import re
 import signal
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from fakes import SECOND
-from live_scenes import START, decided, nodes, picture, so_far, speaks, started, status, told
+from live_scenes import (
+    START,
+    alerted,
+    decided,
+    nodes,
+    picture,
+    so_far,
+    speaks,
+    started,
+    status,
+    told,
+)
 from terminal import Program, Screen, console_on
 
 from abhinaya.bench.demo import CALL
 from abhinaya.models.labels import LABELS
 from abhinaya.stream.commands import stream as cli
 from abhinaya.stream.errors import ConfigError, SinkError
-from abhinaya.stream.run.supervisor import Stage
-from abhinaya.stream.settings.rules import Alert
-from abhinaya.stream.sinks.base import ShowsAlerts, ShowsProvisional, Ticks, tell
+from abhinaya.stream.sinks.base import publish
 from abhinaya.stream.sinks.lines import Lines
 from abhinaya.stream.sinks.live.view import MAX_INTERVAL_S, MIN_INTERVAL_S, View, silence_keyboard
 from abhinaya.stream.sinks.open import open_sinks
+from abhinaya.stream.wire.child import Stage
 from abhinaya.stream.wire.messages import Gap, NodeDown, Remark, StreamEnded
 
 NAME = "call/agent"
 
 
-def viewed(screen: Screen, *, live: bool = True, always: bool = False) -> View:
-    """A view that has seen a call so far."""
-    view = View(console_on(screen), always)
+def viewed(
+    width: int = 80, height: int = 24, *, live: bool = True, always: bool = False
+) -> tuple[Screen, View]:
+    """A terminal, and a view on it that has seen a call so far."""
+    screen = Screen(width, height)
+    view = View(console_on(screen, width, height), always)
     for event in (*nodes("S1", "T2", "ST1"), status(), started(NAME, live), *told(NAME)):
-        tell([view], event, START + 54)
+        publish([view], event, START + 54)
     view.tick(START + 55)
-    return view
+    return screen, view
 
 
 def in_view(screen: Screen) -> bool:
@@ -45,28 +57,18 @@ def in_view(screen: Screen) -> bool:
 # --- when it begins -------------------------------------------------------------------------------
 
 
-def test_it_is_a_sink_with_a_place_for_everything() -> None:
-    view = View(console_on(Screen()))
-    assert isinstance(view, ShowsAlerts)
-    assert isinstance(view, ShowsProvisional)
-    assert isinstance(view, Ticks)
-
-
 def test_a_live_stream_begins_it() -> None:
-    screen = Screen()
-    viewed(screen)
+    screen, _ = viewed()
     assert in_view(screen)
     assert "quiet" in screen.text
     assert "0:00:12.0" not in screen.text, "verdicts are no lines any more"
 
 
 def test_a_file_gets_lines_unless_it_is_asked_for() -> None:
-    screen = Screen()
-    viewed(screen, live=False)
+    screen, _ = viewed(live=False)
     assert not in_view(screen)
     assert "0:00:12.0  call/agent  angry" in screen.past + screen.text
-    screen = Screen()
-    viewed(screen, live=False, always=True)
+    screen, _ = viewed(live=False, always=True)
     assert in_view(screen)
 
 
@@ -97,39 +99,38 @@ def test_loading_is_told_before() -> None:
 
 
 def test_it_is_drawn_at_a_bounded_rate() -> None:
-    screen = Screen()
-    view = viewed(screen)
+    screen, view = viewed()
     before = screen.writes
     for i in range(1000):
         now = START + 60 + i / 250
-        tell([view], so_far(5, 54, 55 + i / 250, "sad", "a " * i, 0, NAME, part=i + 1), now)
+        publish([view], so_far(5, 54, 55 + i / 250, "sad", "a " * i, 0, NAME, part=i + 1), now)
         view.tick(now)
     drawn = screen.writes - before
     assert 20 <= drawn <= 4 / MIN_INTERVAL_S + 1
 
 
 def test_what_came_last_is_drawn_although_nothing_follows() -> None:
-    screen = Screen()
-    view = viewed(screen)
+    screen, view = viewed()
     now = START + 55.01
-    tell([view], so_far(5, 54, 55, "surprise", "what was that", 3, NAME), now)
+    publish([view], so_far(5, 54, 55, "surprise", "what was that", 3, NAME), now)
     assert "what was that" not in screen.text
     view.tick(now + MIN_INTERVAL_S)
     assert "what was that" in screen.text
+    publish([view], decided(5, 54, 58, "surprise", "never mind"), START - 3000)
+    view.tick(START - 3000)
+    assert "never mind" in screen.text, "the clock was set back"
 
 
 def test_time_moves_on_although_nothing_happens_and_else_nothing_is_written() -> None:
-    screen = Screen()
-    view = viewed(screen)
-    tell([view], StreamEnded(stream=NAME, sequence=5, position=55 * SECOND), START + 55.5)
+    screen, view = viewed()
+    publish([view], StreamEnded(stream=NAME, sequence=5, position=55 * SECOND), START + 55.5)
     view.tick(START + 56)
     written = len(screen.raw)
     for i in range(100):
         view.tick(START + 57 + i / 20)
     assert len(screen.raw) == written, "nothing has changed"
-    screen = Screen()
-    view = viewed(screen)
-    tell([view], speaks(NAME, 55), START + 56)
+    screen, view = viewed()
+    publish([view], speaks(NAME, 55), START + 56)
     view.tick(START + 57)
     assert "speaking 2s" in screen.text
     view.tick(START + 58 + MAX_INTERVAL_S)
@@ -144,14 +145,13 @@ def drawn_at_once(view: View, now: float) -> str:
 
 
 def test_a_picture_that_was_drawn_again_and_again_is_the_one_drawn_at_once() -> None:
-    screen = Screen()
-    view = viewed(screen)
+    screen, view = viewed()
     for i in range(40):
         now = START + 60 + i
         part = so_far(5 + i // 8, 59, 60 + i, LABELS[i % 8], "漢字 a " * i, 0, NAME, part=i + 1)
-        tell([view], part, now)
+        publish([view], part, now)
         if i % 8 == 7:
-            tell([view], decided(5 + i // 8, 59 + i - 7, 60 + i, LABELS[i % 8]), now)
+            publish([view], decided(5 + i // 8, 59 + i - 7, 60 + i, LABELS[i % 8]), now)
         if i == 20:
             view.trouble("S1-0: was killed; starting it again")
         view.tick(now + 0.5)
@@ -159,41 +159,16 @@ def test_a_picture_that_was_drawn_again_and_again_is_the_one_drawn_at_once() -> 
         assert "\n".join(screen.lines[top:]).rstrip() == drawn_at_once(view, now + 0.5)
 
 
-def test_a_clock_that_is_set_back_does_not_stop_it() -> None:
-    screen = Screen()
-    view = viewed(screen)
-    tell([view], decided(5, 54, 58, "surprise", "what was that"), START - 3000)
-    view.tick(START - 3000)
-    assert "what was that" in screen.text
-
-
 # --- what stays -----------------------------------------------------------------------------------
 
 
 def test_remarks_warnings_and_alerts_are_readable_above_and_stay() -> None:
-    screen = Screen()
-    view = viewed(screen)
-    tell([view], Remark(source="mic", text="the input clips"), START + 56)
+    screen, view = viewed()
+    publish([view], Remark(source="mic", text="the input clips"), START + 56)
     down = NodeDown(node="S1-0", incarnation="1", service="S1", reason="was killed")
-    tell([view], down, START + 56)
+    publish([view], down, START + 56)
     view.trouble("S1-0: was killed; starting it again")
-    view.alert(
-        Alert(
-            rule="fury",
-            stream=NAME,
-            label="angry",
-            sequence=1,
-            first_sequence=1,
-            start=0,
-            end=SECOND,
-            start_unix_s=START,
-            speech=SECOND,
-            segments=1,
-            confidence=0.7,
-            text="this is outrageous",
-        ),
-        START + 56,
-    )
+    view.alert(alerted("fury", NAME, text="this is outrageous"), START + 56)
     view.tick(START + 57)
     above, _, below = screen.text.partition("now")
     for text in ("mic: the input clips", "starting it again", "“this is outrageous”"):
@@ -206,10 +181,9 @@ def test_remarks_warnings_and_alerts_are_readable_above_and_stay() -> None:
 
 
 def test_at_the_end_the_summary_stays_and_nothing_else_of_the_view() -> None:
-    screen = Screen()
-    view = viewed(screen)
+    screen, view = viewed()
     gap = Gap(stream=NAME, sequence=5, start=60 * SECOND, end=62 * SECOND, reason="late")
-    tell([view], gap, START + 62)
+    publish([view], gap, START + 62)
     assert screen.cursor_hidden
     view.close()
     view.close()
@@ -222,8 +196,7 @@ def test_at_the_end_the_summary_stays_and_nothing_else_of_the_view() -> None:
 
 
 def test_blocks_have_the_colour_of_their_label_in_reverse() -> None:
-    screen = Screen()
-    viewed(screen)
+    screen, _ = viewed()
     from abhinaya.stream.sinks.palette import COLOURS
 
     assert screen.colour_at(" angry  ") == (COLOURS["angry"][1:], True)
@@ -233,12 +206,8 @@ def test_blocks_have_the_colour_of_their_label_in_reverse() -> None:
 
 
 def test_another_size_gives_another_picture_and_no_remains() -> None:
-    screen = Screen()
-    console = console_on(screen)
-    view = View(console)
-    for event in (*nodes("S1", "T2", "ST1"), status(), started(NAME), *told(NAME)):
-        tell([view], event, START + 54)
-    view.tick(START + 55)
+    screen, view = viewed()
+    console = view._lines.screen._console
     for i, (width, height) in enumerate([(120, 30), (60, 30), (20, 12), (80, 24), (80, 10)]):
         screen.resize(width, height)
         console.size = (width, height)  # type: ignore[assignment]
@@ -250,13 +219,26 @@ def test_another_size_gives_another_picture_and_no_remains() -> None:
     assert "A  C" not in screen.text
 
 
+def test_twenty_columns_without_colour() -> None:
+    screen = Screen(20, 12)
+    console = console_on(screen, 20, 12)
+    console.no_color = True
+    view = View(console)
+    for event in (*nodes("S1", "T2", "ST1"), status(), started(NAME), *told(NAME)):
+        publish([view], event, START + 54)
+    view.tick(START + 55)
+    assert re.search(r"○ call/\S* +H +62%", screen.text)
+    assert max(map(len, screen.lines)) <= 20
+    assert not re.search(rb"\x1b\[[0-9;]*(?:3[0-9]|9[0-7])[;m]", screen.raw)
+
+
 def test_what_a_terminal_makes_of_old_lines_is_cleared_away() -> None:
     """One that becomes narrower folds them, one that becomes taller brings them back."""
     screen = Screen()
     console = console_on(screen)
     view = View(console)
     for event in (*nodes("S1"), status(), started(NAME), *told(NAME)):
-        tell([view], event, START + 54)
+        publish([view], event, START + 54)
     view.tick(START + 55)
     screen.feed(b"\x1b[Hfolded and brought back\x1b[12Hlike this\x1b[24H")
     console.size = (50, 24)  # type: ignore[assignment]
@@ -270,16 +252,43 @@ def test_what_a_terminal_makes_of_old_lines_is_cleared_away() -> None:
 
 # --- where there is no such terminal --------------------------------------------------------------
 
+OPEN = """
+import sys
+from abhinaya.stream.sinks.open import open_sinks
+sinks = open_sinks(sys.argv[1], view=sys.argv[2])
+sinks.observer.trouble("shown as \\u6f22 by " + type(sinks.observer).__name__)
+sinks.close()
+"""
 
-def test_without_a_terminal_there_are_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+
+@pytest.mark.parametrize(
+    ("environment", "view", "shown"),
+    [
+        ({}, "auto", "shown as 漢 by View"),
+        ({}, "plain", "shown as 漢 by Lines"),
+        ({"TERM": "dumb"}, "auto", "shown as 漢 by Lines"),
+        ({"PYTHONIOENCODING": "ascii"}, "auto", "shown as ? by Lines"),
+        ({"TERM": "dumb"}, "live", "--live: needs a terminal"),
+    ],
+)
+def test_a_terminal_that_cannot_show_it_gets_lines(
+    environment: dict[str, str], view: str, shown: str
+) -> None:
+    program = Program((sys.executable, "-c", OPEN, "lines", view), environment)
+    try:
+        program.read_until(lambda s: shown in s.text)
+        if "dumb" in environment.values() and view == "auto":
+            assert b"\x1b" not in program.screen.raw
+    finally:
+        program.close()
+
+
+def test_without_a_terminal_there_are_lines_and_asking_for_it_is_refused(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     sinks = open_sinks("lines")
     assert isinstance(sinks.observer, Lines)
     sinks.close()
-
-
-def test_asking_for_it_without_a_terminal_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ConfigError, match="needs a terminal"):
-        open_sinks("lines", view="live")
     with pytest.raises(ConfigError, match="no JSON"):
         open_sinks("jsonl", view="live")
     assert cli.main([str(CALL), "--live"]) == 2
@@ -374,60 +383,3 @@ def test_ctrl_c_twice_leaves_the_terminal_sane(program: Program) -> None:
     assert "A angry" not in program.screen.text
     assert "Traceback" not in program.screen.past + program.screen.text
     assert program.modes_are_kept
-
-
-@pytest.mark.slow
-@pytest.mark.processes
-@pytest.mark.parametrize("program", [((), {}, 80, 24)], indirect=True)
-def test_a_file_at_full_speed_is_shown_as_lines(program: Program) -> None:
-    assert program.finish() == 0
-    text = program.screen.past + program.screen.text
-    assert re.search(r"^0:00:0\d\.\d  call/cust…  ", text, re.M)
-    assert "A angry" not in text
-    assert "share of speech" in text
-
-
-@pytest.mark.processes
-@pytest.mark.parametrize(
-    "program", [(("--realtime", "--live"), {"TERM": "dumb"}, 80, 24)], indirect=True
-)
-def test_the_view_is_refused_by_a_terminal_that_cannot(program: Program) -> None:
-    assert program.finish() == 2
-    assert "--live: needs a terminal" in program.screen.text
-
-
-@pytest.mark.slow
-@pytest.mark.processes
-@pytest.mark.parametrize(
-    "program",
-    [((), {"TERM": "dumb"}, 80, 24), (("--plain", "--realtime"), {}, 80, 24)],
-    ids=["dumb", "plain"],
-    indirect=True,
-)
-def test_plain_and_dumb_terminals_get_lines(program: Program) -> None:
-    program.read_until(
-        lambda s: re.search(r"^0:00:0\d\.\d .*“North", s.text, re.M | re.S) is not None
-    )
-    assert "A angry" not in program.screen.text
-    if program.process.args[-1] != "--realtime":  # type: ignore[index]
-        assert b"\x1b" not in program.screen.raw
-
-
-@pytest.mark.slow
-@pytest.mark.processes
-@pytest.mark.parametrize(
-    "program", [(("--realtime",), {"PYTHONIOENCODING": "ascii"}, 80, 24)], indirect=True
-)
-def test_without_utf8_there_are_lines_with_marks_for_what_has_no_letter(program: Program) -> None:
-    program.read_until(lambda s: re.search(r"^ +\?North ?[Gg]ate", s.text, re.M) is not None)
-    assert "A angry" not in program.screen.text
-    assert "unexpected" not in program.screen.text
-
-
-@pytest.mark.slow
-@pytest.mark.processes
-@pytest.mark.parametrize("program", [(("--realtime",), {"NO_COLOR": "1"}, 20, 12)], indirect=True)
-def test_twenty_columns_without_colour(program: Program, tmp_path: Path) -> None:
-    program.read_until(lambda s: re.search(r"[○●] call/\S* +N +\d+%", s.text) is not None)
-    assert max(map(len, program.screen.lines)) <= 20
-    assert not re.search(rb"\x1b\[[0-9;]*(?:3[0-9]|9[0-7])[;m]", program.screen.raw)

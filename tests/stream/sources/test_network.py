@@ -130,7 +130,7 @@ def answers(status: int) -> Callable[[Site, Download], None]:
         (shorter(400_000), "it is shorter now", 0),
         (shorter(100), "it is shorter now", 0),
         (replaced, "it is another one", 0),
-        (answers(404), "breaks off at 20.00 s: is not there (HTTP 404)", 0),
+        (answers(404), "breaks off at 20.00 s: does not exist (HTTP 404)", 0),
         (answers(503), "HTTP 503 at 0.64 of 0.96 MB, and not resumed within 5 s", 4),
     ],
 )  # fmt: skip
@@ -205,7 +205,7 @@ def test_redirects_are_followed_but_not_for_ever_and_not_to_other_protocols(web:
         (b"not found", "is text, not audio"),
         (b"#EXTM3U\nhttp://example.org/a?key=1\n", "is a playlist of other addresses"),
         (b"[playlist]\nFile1=http://example.org/a\n", "is a playlist of other addresses"),
-        (bytes(range(256)) * 20, "is not audio that can be decoded"),
+        (bytes(range(256)) * 20, "cannot be decoded as audio"),
     ],
 )
 def test_what_is_no_audio_is_said(web: Site, body: bytes, words: str) -> None:

@@ -125,8 +125,8 @@ def test_a_channel_is_drawn_where_the_plan_says_so(tiny: Path) -> None:
 @pytest.mark.parametrize(
     ("plan", "message"),
     [
-        ({"codec": 1.5}, "codec = 1.5 is no share"),
-        ({"pair": float("nan")}, "pair = nan is no share"),
+        ({"codec": 1.5}, "codec = 1.5 is not a share"),
+        ({"pair": float("nan")}, "pair = nan is not a share"),
         ({"crop_s": 0.0}, "crop_s = 0.0"),
         ({"pair_s": (2.0, 1.0)}, "the shorter gap first"),
     ],
