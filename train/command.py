@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from abhinaya.models.errors import ModelError
-from abhinaya.train.data.clips import DataError
-from abhinaya.train.errors import Interrupted, TrainingError
+from abhinaya.train.errors import DataError, Interrupted, TrainingError
 
 EXIT_INTERRUPTED: Final = 130
 

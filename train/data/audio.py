@@ -8,7 +8,8 @@ import av
 import numpy as np
 
 from abhinaya.models.base import SAMPLE_RATE, FloatArray
-from abhinaya.train.data.clips import Clip, DataError
+from abhinaya.train.data.clips import Clip
+from abhinaya.train.errors import DataError
 
 
 def read_audio(path: Path | str) -> FloatArray:

@@ -8,7 +8,7 @@ and the same clips give the same samples, whatever ran before.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -22,7 +22,7 @@ from abhinaya.train.data.channels import (
     draw_channel,
     send_through,
 )
-from abhinaya.train.data.clips import DataError
+from abhinaya.train.errors import DataError
 
 Codec = Literal["libopus", "libmp3lame", "aac"]
 _CONTAINER: Final[Mapping[str, str]] = {"libopus": "ogg", "libmp3lame": "mp3", "aac": "adts"}
@@ -65,14 +65,20 @@ class Plan:
 
 
 def augment(
-    sounds: Sequence[Sound], i: int, plan: Plan, around: Surroundings, seed: int, epoch: int = 0
+    sound_of: Callable[[int], Sound],
+    n: int,
+    i: int,
+    plan: Plan,
+    around: Surroundings,
+    seed: int,
+    epoch: int = 0,
 ) -> Sound:
-    """Augment sound i; its partner is another of `sounds`. Drawn by (seed, epoch, i) alone."""
+    """Augment sound i of n; a partner is another of them. Drawn by (seed, epoch, i) alone."""
     rng = np.random.default_rng((seed, epoch, i))
-    sound = sounds[i]
-    if len(sounds) > 1 and rng.random() < plan.pair:
-        partner = (i + 1 + int(rng.integers(len(sounds) - 1))) % len(sounds)
-        sound = mix_pair(sound, sounds[partner], float(rng.uniform(*plan.pair_s)))
+    sound = sound_of(i)
+    if n > 1 and rng.random() < plan.pair:
+        partner = (i + 1 + int(rng.integers(n - 1))) % n
+        sound = mix_pair(sound, sound_of(partner), float(rng.uniform(*plan.pair_s)))
     samples = sound.samples
     if plan.crop_s is not None:
         samples = crop(samples, plan.crop_s, rng)

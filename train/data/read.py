@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from abhinaya.train.data.clips import Clip, DataError
+from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.manifest import Manifest
 from abhinaya.train.data.read_acted import NAMINGS, read_acted
 from abhinaya.train.data.read_dialogue import (
@@ -20,6 +20,7 @@ from abhinaya.train.data.read_dialogue import (
 )
 from abhinaya.train.data.read_msp import read_msp_podcast
 from abhinaya.train.data.read_plain import read_csv
+from abhinaya.train.errors import DataError
 
 Reader = Callable[[Path], list[Clip]]
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from abhinaya.train.data.clips import OTHER, Clip, DataError
+from abhinaya.train.data.clips import OTHER, Clip
+from abhinaya.train.errors import DataError
 
 AUDIO: Final = frozenset({".wav", ".flac", ".opus", ".ogg", ".mp3", ".m4a", ".mp4"})
 Groups = Mapping[str, str]

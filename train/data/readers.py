@@ -11,7 +11,8 @@ import zlib
 from pathlib import Path
 from typing import Final, Literal
 
-from abhinaya.train.data.clips import Clip, DataError
+from abhinaya.train.data.clips import Clip
+from abhinaya.train.errors import DataError
 
 READERS: Final = "neutral_voices"
 """Corpus, and folder below the data: files are named after their reader, as 19-198-0000.opus."""

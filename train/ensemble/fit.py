@@ -25,8 +25,8 @@ from abhinaya.models.base import Ballot, FloatArray
 from abhinaya.models.labels import LABELS
 from abhinaya.models.vote.combiner import Logistic, Method, Numbers, Regression, features
 from abhinaya.models.vote.ensemble import Decision, Rule, decide
-from abhinaya.train.data.clips import DataError
 from abhinaya.train.ensemble.regression import Form, fit_full, fit_tied
+from abhinaya.train.errors import DataError
 from abhinaya.train.metrics import Indices, fit_temperature
 
 GRID: Final = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)

@@ -15,7 +15,7 @@ import numpy as np
 
 from abhinaya.models.base import Ballot
 from abhinaya.models.vote.ensemble import Decision, Rule, decide
-from abhinaya.train.data.clips import DataError
+from abhinaya.train.errors import DataError
 from abhinaya.train.eval.predictions import (
     VERDICT,
     System,

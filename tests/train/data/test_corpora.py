@@ -7,8 +7,9 @@ import pytest
 from places import DATA as SHARED
 
 from abhinaya.models.labels import LABELS
-from abhinaya.train.data.clips import Clip, DataError
+from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.read import CORPORA, read_corpus
+from abhinaya.train.errors import DataError
 
 
 def plant(folder: Path, *names: str) -> None:
@@ -253,7 +254,7 @@ def test_a_plain_csv_with_labels_or_with_votes(tmp_path: Path) -> None:
     [
         ("path,label\nx.wav,glee\n", "t.csv:2: unknown label 'glee'; known: angry"),
         ("path,split\nx.wav,summer\n", "t.csv:2: unknown split 'summer'; known: train"),
-        ("path,angry\nx.wav,many\n", "t.csv:2: a count of votes is no number"),
+        ("path,angry\nx.wav,many\n", "t.csv:2: a count of votes is not a number"),
         ("path,valence\nx.wav,5\n", "attribute valence = 5.0; known"),
         ("path,angry\nx.wav,-1\n", "counts must be 0 or more"),
         ("name,label\nx.wav,sad\n", "neither a column `path` nor `id`"),

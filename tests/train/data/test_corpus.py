@@ -8,11 +8,12 @@ import pytest
 from trainer_fakes import tones
 
 from abhinaya.models.labels import LABELS
-from abhinaya.train.data.clips import Clip, DataError
+from abhinaya.train.data.audio import read_clip
+from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.corpus import choose, without_short
 from abhinaya.train.data.manifest import Manifest, read_manifest
-from abhinaya.train.loop.examples import Examples
-from abhinaya.train.loop.teaching import Teaching
+from abhinaya.train.errors import DataError
+from abhinaya.train.loop.examples import Examples, Teaching
 from abhinaya.train.recipes.recipe import TargetRecipe, load_recipe
 
 AUDIO, TEXT = frozenset({"audio"}), frozenset({"transcript"})
@@ -160,8 +161,9 @@ def test_a_clip_is_cut_at_random_to_learn_and_at_its_beginning_to_judge(
     recipe = load_recipe("s1", ["data.max_s=0.5"])
     corpus = choose(manifest, load_recipe("s1", ["data.balanced=0", "data.max_s=0.5"]), AUDIO)
     examples = Examples(corpus.root, corpus.train, recipe, AUDIO)
-    i = next(k for k, c in enumerate(corpus.train) if len(examples.read(k)) > 9_000)
-    whole = examples.read(i)
+    read = [read_clip(corpus.root, c) for c in corpus.train]
+    i = next(k for k, samples in enumerate(read) if len(samples) > 9_000)
+    whole = read[i]
     judged = examples.judged(i)
     assert np.array_equal(judged.samples, whole[:8_000])
     assert judged.draw == 0
@@ -180,5 +182,6 @@ def test_a_pair_teaches_the_mean_of_both(manifest: Manifest) -> None:
     mixed = [examples.learnt(i, TargetRecipe("distribution"), 0) for i in range(8)]
     assert all(e.shares.sum() == pytest.approx(1.0) for e in mixed)
     assert max(np.count_nonzero(e.shares) for e in mixed) > 2  # a clip alone has votes for two
-    assert all(len(e.samples) >= len(examples.read(i)) for i, e in enumerate(mixed))
-    assert not any(np.array_equal(e.samples, examples.read(i)) for i, e in enumerate(mixed))
+    read = [read_clip(corpus.root, c) for c in corpus.train[:8]]
+    assert all(len(e.samples) >= len(r) for e, r in zip(mixed, read, strict=True))
+    assert not any(np.array_equal(e.samples, r) for e, r in zip(mixed, read, strict=True))

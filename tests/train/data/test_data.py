@@ -9,7 +9,7 @@ from trainer_fakes import write_wav
 from abhinaya.models.base import SAMPLE_RATE
 from abhinaya.train.data.audio import read_audio
 from abhinaya.train.data.channels import Channel, Surroundings, draw_channel, send_through
-from abhinaya.train.data.clips import DataError, read_clips, read_readers
+from abhinaya.train.data.clips import read_clips, read_readers
 from abhinaya.train.data.texts import (
     Sentence,
     read_emorynlp,
@@ -17,6 +17,7 @@ from abhinaya.train.data.texts import (
     read_reccon,
     with_errors,
 )
+from abhinaya.train.errors import DataError
 
 
 def tone(hz: float, seconds: float = 1.0) -> np.ndarray:

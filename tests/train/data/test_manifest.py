@@ -10,7 +10,7 @@ import pytest
 from abhinaya.models.labels import LABELS
 from abhinaya.train.data.check import check, require
 from abhinaya.train.data.cli import main
-from abhinaya.train.data.clips import Clip, DataError
+from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.manifest import (
     Manifest,
     balanced,
@@ -19,6 +19,7 @@ from abhinaya.train.data.manifest import (
     read_names,
     write_manifest,
 )
+from abhinaya.train.errors import DataError
 
 
 def clips(per_class: int = 10) -> list[Clip]:

@@ -15,7 +15,7 @@ from abhinaya.models.labels import LABELS
 from abhinaya.models.vote.combiner_file import read_combiner
 from abhinaya.models.vote.ensemble import Decision, Rule, decide
 from abhinaya.train.cli import main as train
-from abhinaya.train.data.clips import Clip, DataError
+from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.manifest import Manifest, write_manifest
 from abhinaya.train.ensemble.cli import measure
 from abhinaya.train.ensemble.fit import (
@@ -29,6 +29,7 @@ from abhinaya.train.ensemble.fit import (
     subsets,
 )
 from abhinaya.train.ensemble.regression import fit_full, fit_tied
+from abhinaya.train.errors import DataError
 from abhinaya.train.eval.cli import main as evaluate
 from abhinaya.train.metrics import macro_f1
 

@@ -13,8 +13,9 @@ from accelerate.state import AcceleratorState
 from trainer_fakes import logged, shrunk, tones, write_wav
 
 from abhinaya.train.cli import main as train
-from abhinaya.train.data.clips import ATTRIBUTES, Clip, DataError
+from abhinaya.train.data.clips import ATTRIBUTES, Clip
 from abhinaya.train.data.manifest import Manifest, read_manifest, write_manifest
+from abhinaya.train.errors import DataError
 from abhinaya.train.eval.attributes import (
     Rater,
     attribute_rows,

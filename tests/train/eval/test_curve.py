@@ -14,8 +14,9 @@ import pytest
 
 from abhinaya.models.labels import LABELS, UNKNOWN
 from abhinaya.models.vote.ensemble import Decision
-from abhinaya.train.data.clips import Clip, DataError
+from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.manifest import Manifest, write_manifest
+from abhinaya.train.errors import DataError
 from abhinaya.train.eval.cli import main
 from abhinaya.train.eval.curve import curve
 

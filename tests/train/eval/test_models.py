@@ -19,8 +19,9 @@ from abhinaya.models.labels import LABELS
 from abhinaya.models.registry import load
 from abhinaya.train.cli import main as train
 from abhinaya.train.data.audio import read_clip
-from abhinaya.train.data.clips import Clip, DataError
+from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.manifest import Manifest, read_manifest
+from abhinaya.train.errors import DataError
 from abhinaya.train.eval.cli import main
 from abhinaya.train.eval.predict import Answer, ask, write_predictions
 from abhinaya.train.eval.predictions import read_predictions

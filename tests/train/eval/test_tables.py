@@ -11,8 +11,9 @@ from places import GOLDEN
 from abhinaya.models.base import Ballot
 from abhinaya.models.labels import LABELS
 from abhinaya.models.vote.ensemble import Rule
-from abhinaya.train.data.clips import Clip, DataError
+from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.manifest import Manifest, write_manifest
+from abhinaya.train.errors import DataError
 from abhinaya.train.eval.cli import main
 from abhinaya.train.eval.predictions import Predictions, System, join, read_predictions
 from abhinaya.train.eval.tables import (

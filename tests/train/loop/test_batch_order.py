@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from abhinaya.train.data.clips import DataError
-from abhinaya.train.loop.batch_order import epoch_steps, rate_at, validation_batches
+from abhinaya.train.errors import DataError
+from abhinaya.train.loop.batches import epoch_steps, rate_at, validation_batches
 from abhinaya.train.recipes.recipe import LossTerm, TrainRecipe
 
 STAGE = TrainRecipe(batch=4, accumulate=2, losses=(LossTerm("ce"),))

@@ -73,7 +73,9 @@ def test_an_unknown_label_stops_with_its_line(run: Run, manifest: Path) -> None:
     change(manifest, 4, votes={"glee": 1.0})
     code, said = run(manifest)
     assert code == 1
-    assert "tones.jsonl:6: clip a-disgust-0: unknown labels ['glee']; known: angry" in said
+    assert (
+        "tones.jsonl:6: not a clip: clip a-disgust-0: unknown labels ['glee']; known: angry" in said
+    )
 
 
 def test_a_speaker_in_both_splits_stops(run: Run, manifest: Path) -> None:
@@ -308,9 +310,9 @@ def test_processes_that_cannot_share_a_step_are_refused() -> None:
     recipe = load_recipe("attributes")  # one batch a step
     parts: Any = SimpleNamespace(recipe=recipe)
     two: Any = SimpleNamespace(num_processes=2)
-    journal: Any = None
+    log: Any = None
     with pytest.raises(TrainingError, match=r"2 processes cannot share the 1 batches of a step"):
-        Trainer(two, parts, journal)
+        Trainer(two, parts, log)
 
 
 def test_tensorboard_is_asked_for_only_when_it_is_there(
