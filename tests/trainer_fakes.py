@@ -18,13 +18,13 @@ from abhinaya.train.data.manifest import Manifest, write_manifest
 SPEAKERS = {"train": ("a", "b"), "dev": ("c",)}
 
 
-def write_wav(path: Path, samples: np.ndarray) -> None:
-    """Write 16 kHz mono."""
+def write_wav(path: Path, samples: np.ndarray, rate: int = 16_000) -> None:
+    """Write one channel."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with wave.open(str(path), "wb") as out:
         out.setnchannels(1)
         out.setsampwidth(2)
-        out.setframerate(16_000)
+        out.setframerate(rate)
         out.writeframes((samples * 32767).astype("<i2").tobytes())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -12,13 +13,13 @@ from abhinaya.train.data.clips import Clip
 from abhinaya.train.errors import DataError
 
 
-def read_audio(path: Path | str) -> FloatArray:
+def read_audio(path: Path | str | BinaryIO) -> FloatArray:
     """All samples [n] of a file, 16 kHz mono, in [-1, 1].
 
     Raises DataError: the file is missing, is no audio, or is empty.
     """
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path) if isinstance(path, Path) else path, "r") as container:
             resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
             pieces = [
                 piece.to_ndarray()[0]

@@ -8,25 +8,20 @@ and the same clips give the same samples, whatever ran before.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal
 
 import av
 import numpy as np
 
 from abhinaya.models.base import SAMPLE_RATE, FloatArray
+from abhinaya.train.data.audio import read_audio
 from abhinaya.train.data.channels import (
-    Channel,
     Surroundings,
     draw_channel,
     send_through,
 )
 from abhinaya.train.errors import DataError
-
-Codec = Literal["libopus", "libmp3lame", "aac"]
-_CONTAINER: Final[Mapping[str, str]] = {"libopus": "ogg", "libmp3lame": "mp3", "aac": "adts"}
-_RATE: Final[Mapping[str, int]] = {"libopus": 48_000, "libmp3lame": 16_000, "aac": 16_000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +49,6 @@ class Plan:
     pair_s: tuple[float, float] = (-1.0, 2.0)
     """Gap between the two; below 0 they overlap."""
 
-    def __post_init__(self) -> None:
-        for name in ("channel", "codec", "pair"):
-            if not 0.0 <= (share := getattr(self, name)) <= 1.0:
-                raise DataError(f"augmentation: {name} = {share} is no share; use 0 to 1")
-        if self.crop_s is not None and not self.crop_s > 0.0:
-            raise DataError(f"augmentation: crop_s = {self.crop_s}; use seconds above 0, or none")
-        if self.pair_s[0] > self.pair_s[1]:
-            raise DataError(f"augmentation: pair_s = {self.pair_s}; give the shorter gap first")
-
 
 def augment(
     sound_of: Callable[[int], Sound],
@@ -85,7 +71,7 @@ def augment(
     if rng.random() < plan.channel:
         samples = send_through(samples, draw_channel(rng, around), rng)
     if rng.random() < plan.codec:
-        samples = through_codec(samples, "libopus", int(rng.choice([8_000, 12_000, 24_000])))
+        samples = through_opus(samples, int(rng.choice([8_000, 12_000, 24_000])))
     return Sound(samples, sound.votes)
 
 
@@ -114,44 +100,28 @@ def mix_pair(first: Sound, second: Sound, gap_s: float) -> Sound:
     return Sound(mixed / max(1.0, peak), votes)
 
 
-def telephone(samples: FloatArray) -> FloatArray:
-    """Give samples [n] as a telephone call carries them: 300 to 3,400 Hz, 8-bit mu-law (G.711)."""
-    channel = Channel(low_hz=300.0, high_hz=3_400.0, telephone=True)
-    return send_through(samples, channel, np.random.default_rng(0))
+def through_opus(samples: FloatArray, bits_per_s: int) -> FloatArray:
+    """Return samples [n] encoded by Opus at a low rate and decoded again, as long as before.
 
-
-def through_codec(samples: FloatArray, codec: Codec, bits_per_s: int) -> FloatArray:
-    """Give samples [n] encoded and decoded again, as long as before.
-
-    Raises DataError: this build of FFmpeg has no such codec, or the rate is beyond it.
+    Raises DataError: this build of FFmpeg has no Opus, or the rate is beyond it.
     """
     packed = io.BytesIO()
     try:
-        with av.open(packed, "w", format=_CONTAINER[codec]) as out:
-            stream = out.add_stream(codec, rate=_RATE[codec], layout="mono")
+        with av.open(packed, "w", format="ogg") as out:
+            stream = out.add_stream("libopus", rate=48_000, layout="mono")
             stream.bit_rate = bits_per_s
             frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="flt", layout="mono")
             frame.sample_rate = SAMPLE_RATE
             resampler = av.AudioResampler(
-                format=stream.format.name, layout="mono", rate=_RATE[codec],
+                format=stream.format.name, layout="mono", rate=48_000,
                 frame_size=stream.codec_context.frame_size or 960,
             )  # fmt: skip
             for piece in [*resampler.resample(frame), *resampler.resample(None)]:
                 out.mux(stream.encode(piece))
             out.mux(stream.encode(None))
         packed.seek(0)
-        return _decoded(packed, len(samples))
+        heard = read_audio(packed)[: len(samples)]
     except (av.FFmpegError, KeyError, ValueError) as error:
-        raise DataError(
-            f"codec {codec} at {bits_per_s} bit/s: {error}; choose another of {', '.join(_RATE)}"
-        ) from error
-
-
-def _decoded(packed: io.BytesIO, length: int) -> FloatArray:
-    with av.open(packed, "r") as container:
-        resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
-        frames = [*container.decode(audio=0), None]
-        pieces = [p.to_ndarray()[0] for frame in frames for p in resampler.resample(frame)]
-    samples = np.concatenate(pieces)[:length]
-    whole: FloatArray = np.pad(samples, (0, length - len(samples))).astype(np.float32)
+        raise DataError(f"Opus at {bits_per_s} bit/s: {error}; set augment.codec=0") from error
+    whole: FloatArray = np.pad(heard, (0, len(samples) - len(heard)))
     return whole

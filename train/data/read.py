@@ -25,7 +25,7 @@ from abhinaya.train.errors import DataError
 Reader = Callable[[Path], list[Clip]]
 
 CORPORA: Final[Mapping[str, Reader]] = {
-    **{name: partial(read_acted, naming=naming) for name, naming in NAMINGS.items()},
+    **{name: partial(read_acted, corpus=name) for name in NAMINGS},
     "cremad": read_cremad,
     "csv": read_csv,
     "goemotions": read_goemotions,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from abhinaya.train.data.clips import OTHER, Clip
-from abhinaya.train.data.read_acted import AUDIO, NAMINGS, read_acted
+from abhinaya.train.data.read_acted import AUDIO, read_acted
 from abhinaya.train.data.read_plain import LETTERS, known_label
 from abhinaya.train.data.tables import rows_of
 from abhinaya.train.errors import DataError
@@ -139,7 +139,7 @@ def read_cremad(folder: Path) -> list[Clip]:
         if row.get("", "").startswith("1") and len(row[""]) == 6:
             counts = {label: float(row[c] or 0) for c, label in CREMAD_VOTES.items()}
             votes[row["fileName"]] = {k: v for k, v in counts.items() if v}
-    clips = read_acted(folder, NAMINGS["cremad"])
+    clips = read_acted(folder, "cremad")
     return [replace(clip, votes=votes.get(clip.id) or clip.votes) for clip in clips]
 
 

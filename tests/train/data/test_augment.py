@@ -7,17 +7,14 @@ import pytest
 
 from abhinaya.models.base import SAMPLE_RATE
 from abhinaya.train.data.augment import (
-    Codec,
     Plan,
     Sound,
     augment,
     crop,
     mix_pair,
-    telephone,
-    through_codec,
+    through_opus,
 )
 from abhinaya.train.data.channels import Surroundings
-from abhinaya.train.errors import DataError
 
 
 def tone(hz: float, seconds: float = 1.0, level: float = 0.3) -> np.ndarray:
@@ -95,17 +92,9 @@ def test_a_pair_that_overlaps_is_the_sum_and_never_clips() -> None:
     assert len(mix_pair(SOUNDS[0], SOUNDS[2], -9.0).samples) == 3.0 * SAMPLE_RATE
 
 
-def test_a_telephone_keeps_its_band() -> None:
-    for hz, passes in ((100, False), (1_000, True), (6_000, False)):
-        assert (power(telephone(tone(hz))) / power(tone(hz)) > 0.8) is passes
-
-
-@pytest.mark.parametrize(
-    ("codec", "rate"), [("libopus", 12_000), ("libmp3lame", 24_000), ("aac", 24_000)]
-)
-def test_a_codec_keeps_length_and_tone_but_not_the_samples(codec: Codec, rate: int) -> None:
+def test_a_codec_keeps_length_and_tone_but_not_the_samples() -> None:
     before = tone(440, 1.3)
-    after = through_codec(before, codec, rate)
+    after = through_opus(before, 12_000)
     assert after.shape == before.shape
     assert after.dtype == np.float32
     peak = np.argmax(np.abs(np.fft.rfft(after))) * SAMPLE_RATE / len(after)
@@ -121,17 +110,3 @@ def test_a_channel_is_drawn_where_the_plan_says_so(tiny: Path) -> None:
         for s in range(40)
     )
     assert 10 <= count <= 30
-
-
-@pytest.mark.parametrize(
-    ("plan", "message"),
-    [
-        ({"codec": 1.5}, "codec = 1.5 is no share"),
-        ({"pair": float("nan")}, "pair = nan is no share"),
-        ({"crop_s": 0.0}, "crop_s = 0.0"),
-        ({"pair_s": (2.0, 1.0)}, "the shorter gap first"),
-    ],
-)
-def test_a_plan_that_cannot_be_is_refused(plan: dict[str, float], message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        Plan(**plan)  # type: ignore[arg-type]

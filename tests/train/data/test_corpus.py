@@ -77,12 +77,6 @@ def test_clips_that_teach_nothing_are_left_out_by_reason(manifest: Manifest) -> 
     }
 
 
-def test_votes_without_a_consensus_teach_a_model_of_distributions(manifest: Manifest) -> None:
-    changed = with_clip(manifest, 0, votes={"angry": 1.0, "sad": 1.0})
-    votes = load_recipe("wavlm-votes")
-    assert choose(changed, votes, AUDIO).left_out == {}
-
-
 def test_an_unusable_split_says_why(manifest: Manifest) -> None:
     silent = replace(manifest, clips=tuple(replace(c, votes={}) for c in manifest.clips))
     with pytest.raises(DataError, match=r"split 'train': no clip can be used: no consensus.*48"):
@@ -99,11 +93,6 @@ def test_validation_is_balanced_by_seed_or_named(manifest: Manifest) -> None:
     assert one.digest == again.digest != other.digest
     named = choose(manifest, RECIPE, AUDIO, listed=["c-sad-0.wav", "c-fear-1"])
     assert [c.id for c in named.validation] == ["c-sad-0", "c-fear-1"]
-
-
-def test_the_hash_of_the_data_sees_every_vote(manifest: Manifest) -> None:
-    changed = with_clip(manifest, 3, votes={**manifest.clips[3].votes, "sad": 0.5})
-    assert choose(changed, RECIPE, AUDIO).digest != choose(manifest, RECIPE, AUDIO).digest
 
 
 def test_clips_too_short_for_the_model_are_left_out(manifest: Manifest) -> None:
@@ -128,11 +117,6 @@ def test_the_consensus_teaches_one_class() -> None:
     assert teaching.shares(0, TargetRecipe(), 0).tolist() == [0, 0, 1]
     smooth = teaching.shares(0, TargetRecipe(smoothing=0.3), 0)
     assert smooth == pytest.approx([0.1, 0.1, 0.8])
-
-
-def test_the_distribution_is_over_the_classes_alone() -> None:
-    teaching = Teaching([clip(sad=2, angry=1, other=5, fear=2)], CLASSES, 0)
-    assert teaching.shares(0, TargetRecipe("distribution"), 0) == pytest.approx([1 / 3, 0, 2 / 3])
 
 
 def test_reweighting_makes_rare_classes_count_more() -> None:

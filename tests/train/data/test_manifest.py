@@ -178,14 +178,6 @@ def test_too_many_missing_files_stop_and_are_named(planted: Manifest) -> None:
             require(planted, findings, share)
 
 
-def test_the_same_file_cut_in_two_is_no_duplicate(planted: Manifest) -> None:
-    halves = tuple(
-        Clip(f"h{s}", "x", "s", {"sad": 1}, "good.wav", start_s=s, end_s=s + 0.1)
-        for s in (0.0, 0.1)
-    )
-    assert check(Manifest(planted.root, halves)) == []
-
-
 # --- the command ----------------------------------------------------------------------------------
 
 

@@ -26,7 +26,6 @@ from abhinaya.train.ensemble.fit import (
     fit_ensemble,
     importance,
     least_confidence,
-    subsets,
 )
 from abhinaya.train.ensemble.regression import fit_full, fit_tied
 from abhinaya.train.errors import DataError
@@ -79,14 +78,6 @@ def test_the_sure_and_ignorant_voter_is_given_no_weight(fitted: Fit) -> None:
     assert fitted.temperatures["C"] > 2 * fitted.temperatures["A"]
 
 
-def test_every_subset_that_can_answer_is_fitted_and_answers(fitted: Fit, answers: Answers) -> None:
-    assert set(fitted.logistic.regressions) == {frozenset(s) for s in subsets(tuple(SKILL))}
-    assert len(fitted.plans) == 7
-    rule = Rule("logistic", logistic=fitted.logistic)
-    for votes in answers.votes:
-        assert decide(votes, rule).label in {LABELS[c] for c in KNOWN}
-
-
 def test_on_left_out_speakers_it_beats_the_majority(fitted: Fit, answers: Answers) -> None:
     # whose priority is the published order, and not made for these voters
     figures = measure(answers, fitted.held_out, Rule(priority=("C", "B", "A")), 0.0, 0)
@@ -101,12 +92,6 @@ def test_the_weights_of_the_mixture_follow_skill(answers: Answers) -> None:
     assert fit.logistic is None
     assert fit.weights["A"] > fit.weights["B"] > fit.weights["C"]
     assert sum(fit.weights.values()) == pytest.approx(len(SKILL))
-
-
-def test_majority_needs_nothing_but_temperatures(answers: Answers) -> None:
-    fit = fit_ensemble(answers, "majority")
-    assert set(fit.weights.values()) == {1.0}
-    assert [d.leading for d in fit.held_out] == [decide(v, Rule()).label for v in answers.votes]
 
 
 def test_the_tied_form_finds_planted_scales() -> None:
@@ -173,11 +158,6 @@ def test_the_threshold_is_the_lowest_that_holds_the_alarms() -> None:
     assert least_confidence([decided("angry", None)] * 10, truth, 0.1) > 0
 
 
-def test_without_neutral_clips_no_threshold_can_be_fitted() -> None:
-    with pytest.raises(DataError, match="no clip is neutral"):
-        least_confidence([decided("angry", 0.9)], np.array([0], np.int64), 0.1)
-
-
 # --- what cannot be fitted ------------------------------------------------------------------------
 
 
@@ -194,11 +174,6 @@ def test_without_neutral_clips_no_threshold_can_be_fitted() -> None:
 def test_what_cannot_be_fitted_is_refused(answers: Answers, change, words: str) -> None:
     with pytest.raises(DataError, match=words):
         fit_ensemble(change(answers), "logistic")
-
-
-def test_too_few_clips_of_all_voters_fit_no_mixture() -> None:
-    with pytest.raises(DataError, match="answered by all voters"):
-        fit_ensemble(planted(60, missing=0.8), "weighted")
 
 
 # --- the commands ---------------------------------------------------------------------------------
@@ -249,16 +224,6 @@ def test_the_command_fits_writes_and_the_tables_use_it(
     guess = np.array([LABELS.index(decide(v, rule).leading) for v in answers.votes])
     expected = macro_f1(answers.truth, guess, sorted(KNOWN))
     assert found["rules"][2]["macro_f1"]["value"] == pytest.approx(expected)
-
-
-def test_the_same_command_gives_the_same_file(tmp_path: Path, answers: Answers) -> None:
-    files = write_case(tmp_path, answers)
-    texts = []
-    for name in ("a.json", "b.json"):
-        arguments = ["--method", "weighted", "--out", str(tmp_path / name)]
-        assert train(["ensemble", *files, *arguments]) == 0
-        texts.append((tmp_path / name).read_text())
-    assert texts[0] == texts[1]
 
 
 @pytest.mark.parametrize(

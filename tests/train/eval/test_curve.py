@@ -16,7 +16,6 @@ from abhinaya.models.labels import LABELS, UNKNOWN
 from abhinaya.models.vote.ensemble import Decision
 from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.manifest import Manifest, write_manifest
-from abhinaya.train.errors import DataError
 from abhinaya.train.eval.cli import main
 from abhinaya.train.eval.curve import curve
 
@@ -86,15 +85,6 @@ def test_a_higher_threshold_never_gives_more_alarms_or_recall() -> None:
     for before, after in itertools.pairwise(points):
         assert after.recall <= before.recall
         assert after.alarms <= before.alarms
-
-
-@pytest.mark.parametrize(("labels", "neutral"), [(["neutral"], 1), (["sad"], 0)])
-def test_without_emotions_or_without_neutral_there_is_no_curve(
-    labels: list[str], neutral: int
-) -> None:
-    truth = np.array([LABELS.index(x) for x in labels], np.int64)
-    with pytest.raises(DataError, match="a curve needs both"):
-        curve([decided("sad", 0.5)], truth, [decided("sad", 0.5)] * neutral)
 
 
 def write_case(folder: Path) -> list[str]:

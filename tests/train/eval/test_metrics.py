@@ -53,11 +53,6 @@ def test_reliability_bins_and_calibration_by_hand() -> None:
     assert calibration_error(p, np.array([0, 1, 1, 1])) == pytest.approx(gap)
 
 
-def test_full_confidence_falls_into_the_last_bin() -> None:
-    (only,) = reliability(np.array([[1.0, 0.0]], np.float32), np.array([0]))
-    assert (only.low, only.high, only.accuracy) == (0.9, 1.0, 1.0)
-
-
 def test_selective_risk_by_hand_and_in_any_order_of_equals() -> None:
     confidence, right = np.array([0.9, 0.8, 0.8, 0.1]), np.array([True, True, False, False])
     wanted = 0.25 * 0 + 0.5 * (1 / 3) + 0.25 * 0.5
@@ -150,19 +145,3 @@ def test_equal_systems_do_not_differ_and_unequal_ones_do() -> None:
     back = paired_bootstrap(accuracy_of(truth, guess), accuracy_of(truth, better), 600)
     assert back.difference.value == -found.difference.value
     assert back.p == found.p
-
-
-def test_pairs_are_surer_than_the_two_intervals_apart() -> None:
-    truth, guess = drawn(600)
-    better = guess.copy()
-    better[::12] = truth[::12]
-    apart = bootstrap(accuracy_of(truth, guess), 600)
-    found = paired_bootstrap(accuracy_of(truth, better), accuracy_of(truth, guess), 600).difference
-    assert found.high - found.low < 0.7 * (apart.high - apart.low)
-
-
-def test_a_bootstrap_of_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="no rows"):
-        bootstrap(lambda rows: 0.0, 0)
-    with pytest.raises(ValueError, match="2 groups for 3 rows"):
-        bootstrap(lambda rows: 0.0, 3, groups=["a", "b"])

@@ -255,21 +255,6 @@ def test_a_name_cannot_put_markup_into_the_page(planted: Path) -> None:
     assert "&lt;b&gt;" in page.read_text()
 
 
-def test_equal_commands_print_equal_figures(
-    planted: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    command = [
-        str(planted / "m.jsonl"),
-        str(planted / "S1.csv"),
-        "--by-speaker",
-        "--resamples",
-        "50",
-    ]
-    said = [(main(command), capsys.readouterr().out) for _ in range(2)]
-    assert said[0] == said[1]
-    assert "over speakers (50 resamples)" in said[0][1]
-
-
 @pytest.mark.parametrize(
     ("more", "message"),
     [

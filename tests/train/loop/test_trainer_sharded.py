@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +22,7 @@ from accelerate.commands.launch import _validate_launch_command, launch_command_
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
 from accelerate.utils.launch import prepare_multi_gpu_env
-from trainer_fakes import logged, shrunk, tones
+from trainer_fakes import logged, shrunk
 
 from abhinaya.models.base import Ballot, Utterance
 from abhinaya.models.checkpoint import Tensors, read
@@ -44,17 +44,6 @@ MORE = (
     "run.save_every=1",
 )
 """Two steps an epoch; three validation batches, which two processes cannot share evenly."""
-
-
-@pytest.fixture(autouse=True)
-def own_accelerator() -> Iterator[None]:
-    yield
-    AcceleratorState._reset_state(True)
-
-
-@pytest.fixture(scope="module")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tones(tmp_path_factory.mktemp("tones"))
 
 
 @pytest.fixture(scope="module")
