@@ -1,17 +1,21 @@
-# Two commands on a fresh machine: `make demo` and `make test`. Both make the environment first.
+# Two commands on a fresh machine: `make demo` and `make test`. Each installs what it needs into .venv:
+# the demo what the embedded profile runs on, tests and checks all the rest (torch too).
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LOCK := requirements.lock
+CORE := $(VENV)/.core
 INSTALLED := $(VENV)/.installed
 # mypy does not see import hooks: it reads the folders through these links
 NAMESPACE := build/ns/abhinaya
+PIP := $(BIN)/python -m pip --disable-pip-version-check
 # two workers; tests/conftest.py says which tests stay together
 SPREAD := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: demo test test-all check lint types bench clean
+.PHONY: demo test test-all check lint types bench lock clean
 
-demo: $(INSTALLED)
+demo: $(CORE)
 	$(BIN)/abhinaya-stream bench/demo/call.opus --channels split --channel-names agent,customer
 
 test: $(INSTALLED)
@@ -35,14 +39,26 @@ bench: $(INSTALLED)
 	$(BIN)/abhinaya bench latency --json build/bench/latency.json
 	$(BIN)/abhinaya bench throughput --json build/bench/throughput.json
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+
+$(CORE): $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) install --quiet --constraint constraints.txt --editable .
 	touch $@
+
+$(INSTALLED): $(BIN)/python pyproject.toml constraints.txt
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(CORE) $@
 
 $(NAMESPACE):
 	mkdir -p $@
 	for folder in stream models train bench; do ln -sfn ../../../$$folder $@/$$folder; done
+
+# every package of every extra, in the version of constraints.txt, with the hashes of its files
+lock:
+	uv pip compile pyproject.toml --all-extras --constraint constraints.txt --generate-hashes \
+	  --no-header --no-annotate --no-emit-index-url --python-version 3.11 --output-file $(LOCK)
+	sed -i '1i # Made by `make lock`: every extra, in the versions of constraints.txt, with the hashes of all files.' $(LOCK)
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

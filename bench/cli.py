@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
-import difflib
 import importlib
 import sys
 from collections.abc import Callable, Sequence
 from typing import Final, cast
 
+from abhinaya.models.command_line import Parser
+from abhinaya.models.errors import near_miss
 from abhinaya.stream.errors import ConfigError
 
 COMMANDS: Final = {
@@ -16,7 +16,6 @@ COMMANDS: Final = {
     "latency": "from end of speech to verdict, stage by stage, with N paced streams",
     "live-words": "the same with dense read speech, and its words",
     "throughput": "files as fast as the nodes allow: times real time, memory, first label",
-    "feeds": "a podcast by replicas of the transcriber: how much sooner it is heard",
     "soak": "paced streams while nodes are killed and hung: what is lost, what grows",
     "vad": "how well speech is found and cut, against reference turns",
     "view": "what the live view costs with many streams; or a picture of it",
@@ -26,34 +25,36 @@ COMMANDS: Final = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one bench; give the exit code.
+    """Run one bench; return the exit code.
 
     Raises:
-        AbhinayaError: there is no such bench, or it cannot go on.
+        AbhinayaError: the bench is unknown, or it cannot go on.
 
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(
-        prog="abhinaya bench",
-        description="Measure this machine with the monitor's own processes.",
+    parser = Parser(
+        "abhinaya bench",
+        "Measure this machine with the monitor's own processes.",
         epilog="\n".join(f"  {name:<12}{text}" for name, text in COMMANDS.items()),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", metavar="NAME", help="one of the list below")
-    asked = parser.parse_args(arguments[:1])
-    return command(asked.name)(arguments[1:])
+    return command(parser.parse_args(arguments[:1]).name)(arguments[1:])
 
 
 def command(name: str) -> Callable[[Sequence[str]], int]:
     """Return what `abhinaya bench NAME` runs.
 
     Raises:
-        ConfigError: there is no such bench.
+        ConfigError: the bench is unknown, or a package it needs is missing.
 
     """
     if name not in COMMANDS:
-        near = difflib.get_close_matches(name, COMMANDS, n=1)
-        remedy = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(COMMANDS)}"
-        raise ConfigError(f"bench {name!r}", "there is no such bench", remedy)
-    module = importlib.import_module(f"abhinaya.bench.{name.replace('-', '_')}")
+        raise ConfigError(f"bench {name!r}", "unknown", near_miss(name, COMMANDS))
+    try:
+        module = importlib.import_module(f"abhinaya.bench.{name.replace('-', '_')}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("abhinaya"):
+            raise
+        reason = f"needs the package {error.name}, which is not installed"
+        raise ConfigError(f"bench {name}", reason, "pip install 'abhinaya[bench]'") from error
     return cast("Callable[[Sequence[str]], int]", module.main)

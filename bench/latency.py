@@ -24,7 +24,7 @@ from abhinaya.bench.demo import CALL
 from abhinaya.bench.live import Kept, Streams, measure, tables
 from abhinaya.bench.monitored import add_profile, profile_of
 from abhinaya.bench.recording import duration_s, rotate
-from abhinaya.bench.report import Report, parser, publish
+from abhinaya.bench.report import Report, parser, publish, settings_of
 
 MOST: Final = 256
 Prepare = Callable[[int, Path], Streams]
@@ -107,9 +107,8 @@ def run(name: str, options: argparse.Namespace, prepare: Prepare) -> int:
     bound = options.bound_ms
     runs = find_max(one, bound) if options.find_max else [one(n) for n in options.streams]
     most = max((kept.streams for kept in runs if kept.keeps_up(bound)), default=0)
-    settings = {key: str(value) for key, value in vars(options).items() if key != "json"}
-    figures = {"runs": runs, "most_streams": most}
-    publish(Report(name, settings, figures), tables(runs, bound), options.json)
+    report = Report(name, settings_of(options), {"runs": runs, "most_streams": most})
+    publish(report, tables(runs, bound), options.json)
     if options.find_max:
         print(f"most streams with p95 within {bound:.0f} ms and nothing lost: {most}")
         return 0

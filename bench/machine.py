@@ -1,21 +1,25 @@
-"""What `/proc` says: facts of the machine, and what processes use of it."""
+"""The machine, and what processes use of it; psutil knows."""
 
 from __future__ import annotations
 
 import os
 import platform
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+import psutil
+
+GONE = (psutil.NoSuchProcess, psutil.AccessDenied)
 
 
 def facts() -> dict[str, Any]:
     """Return what a reader needs to compare figures: processor, cores, memory, versions."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return {
-        "processor": _processor(),
+        "processor": next(names, platform.machine()),
         "cores": len(os.sched_getaffinity(0)),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
     }
@@ -31,47 +35,31 @@ def line(machine: dict[str, Any]) -> str:
 
 def machine_seconds() -> tuple[float, float]:
     """Return the processor seconds that all cores together were in use, and idle."""
-    user, nice, system, idle, wait, irq, soft, steal = (
-        int(field) / TICKS_PER_S for field in Path("/proc/stat").read_text().split(maxsplit=9)[1:9]
-    )
-    return user + nice + system + irq + soft + steal, idle + wait
+    times = psutil.cpu_times()
+    idle = times.idle + times.iowait
+    return times.user + times.system + times.nice + times.irq + times.softirq + times.steal, idle
 
 
 def cpu_seconds(pid: int) -> float:
     """Return the processor seconds a process has used; 0 if it is gone."""
     try:
-        # the name in parentheses may hold spaces; utime and stime are fields 14 and 15
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
+        times = psutil.Process(pid).cpu_times()
+    except GONE:
         return 0.0
-    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+    return float(times.user + times.system)
 
 
 def resident_mib(pid: int) -> float:
     """Return the resident memory of a process; 0 if it is gone."""
     try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    except (OSError, IndexError):
+        return float(psutil.Process(pid).memory_info().rss / 2**20)
+    except GONE:
         return 0.0
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def pss_mib(pid: int) -> float:
     """Return the proportional set size of a process, shared pages once; 0 if it is gone."""
     try:
-        for text in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if text.startswith("Pss:"):
-                return int(text.split()[1]) / 1024
-    except (OSError, IndexError):
-        pass
-    return 0.0
-
-
-def _processor() -> str:
-    try:
-        for text in Path("/proc/cpuinfo").read_text().splitlines():
-            if text.startswith("model name"):
-                return text.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        return float(psutil.Process(pid).memory_full_info().pss / 2**20)
+    except GONE:
+        return 0.0

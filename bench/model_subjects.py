@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -18,7 +19,6 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from abhinaya.models.base import SAMPLE_RATE, FloatArray
 from abhinaya.models.inference import Place, moved
-from abhinaya.models.published import audio_encoders
 from abhinaya.models.published.audio_encoders import LONGEST, AudioEncoders
 from abhinaya.models.published.beats import Beats, BeatsConfig
 from abhinaya.models.published.heads import LanguageHead
@@ -63,15 +63,19 @@ def _llama(hidden: int, inner: int, layers: int, heads: int, **more: Any) -> dic
     }
 
 
+def _whisper(width: int, inner: int, layers: int, heads: int) -> dict[str, Any]:
+    return {
+        "d_model": width,
+        "encoder_ffn_dim": inner,
+        "encoder_layers": layers,
+        "encoder_attention_heads": heads,
+        "num_mel_bins": 80,
+    }
+
+
 REAL: Final = Sizes(
     wavlm=WAVLM_LARGE,
-    whisper={
-        "d_model": 1280,
-        "encoder_layers": 32,
-        "encoder_attention_heads": 20,
-        "encoder_ffn_dim": 5120,
-        "num_mel_bins": 80,
-    },
+    whisper=_whisper(1280, 5120, 32, 20),
     beats=BeatsConfig(),
     qformer={},
     llama_8b=_llama(4096, 14336, 32, 32, num_key_value_heads=8, vocab_size=128_256),
@@ -90,13 +94,7 @@ TINY: Final = Sizes(
         "do_stable_layer_norm": True,
         "num_conv_pos_embedding_groups": 4,
     },
-    whisper={
-        "d_model": 16,
-        "encoder_layers": 1,
-        "encoder_attention_heads": 2,
-        "encoder_ffn_dim": 24,
-        "num_mel_bins": 80,
-    },
+    whisper=_whisper(16, 24, 1, 2),
     beats=BeatsConfig(
         embed_dim=16,
         encoder_layers=2,
@@ -114,15 +112,6 @@ TINY: Final = Sizes(
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """A part of the work that is one method's."""
-
-    name: str
-    of: Any
-    method: str = "forward"
-
-
-@dataclass(frozen=True, slots=True)
 class Subject:
     """A voter, or several that run one after the other on the same segments."""
 
@@ -130,8 +119,6 @@ class Subject:
     run: Callable[[Batch], Tensor]
     """Waves to probabilities [B, C] on the CPU."""
     modules: tuple[nn.Module, ...]
-    stages: tuple[Stage, ...] = ()
-    """In the order of the work; none for several voters at once."""
     window_s: float | None = None
     """What every segment is padded to; None if only to the longest of its batch."""
 
@@ -150,7 +137,12 @@ class Workshop:
             parts = [self.build(part) for part in name.split("+")]
             modules = tuple(m for part in parts for m in part.modules)
             return Subject(name, lambda batch: [part.run(batch) for part in parts][-1], modules)
-        builders = {"S1": self._s1, "S2": self._s2, "T2": self._t2, "ST1": self._st1}
+        builders: dict[str, Callable[[], Subject]] = {
+            "S1": self._s1,
+            "S2": partial(self._salmonn, "S2", self._sizes.vicuna_13b, transcript=False),
+            "T2": self._t2,
+            "ST1": partial(self._salmonn, "ST1", self._sizes.vicuna_7b, transcript=True),
+        }
         with torch.device(self._place.device):
             subject = builders[name]()
         for module in subject.modules:
@@ -167,12 +159,7 @@ class Workshop:
             scores: Tensor = model(moved(waves, self._place), moved(lengths, self._place))
             return scores.softmax(-1).cpu()
 
-        stages = (
-            Stage("convolutions", model.wavlm_model.feature_extractor),
-            Stage("transformer", model.wavlm_model.encoder),
-            Stage("head", model.head),
-        )
-        return Subject("S1", run, (model,), stages)
+        return Subject("S1", run, (model,))
 
     def _t2(self) -> Subject:
         body = self._llm(self._sizes.llama_8b)
@@ -185,13 +172,7 @@ class Workshop:
             scores: Tensor = model(moved(ids, self._place), moved(mask, self._place))
             return scores.softmax(-1).cpu()
 
-        return Subject("T2", run, (model,), (Stage("LLM", body), Stage("head", model.head)))
-
-    def _s2(self) -> Subject:
-        return self._salmonn("S2", self._sizes.vicuna_13b, transcript=False)
-
-    def _st1(self) -> Subject:
-        return self._salmonn("ST1", self._sizes.vicuna_7b, transcript=True)
+        return Subject("T2", run, (model,))
 
     def _salmonn(self, name: str, llm: Mapping[str, Any], *, transcript: bool) -> Subject:
         encoders = self._shared_encoders()
@@ -207,17 +188,8 @@ class Workshop:
             scores: Tensor = model(encoders.encode(batch), prompts, trim=self._trim)
             return scores.softmax(-1).cpu()
 
-        stages = (
-            Stage("spectrum", encoders, "mel"),
-            Stage("Whisper", encoders, "speech"),
-            Stage("filter bank", audio_encoders, "filter_bank"),
-            Stage("BEATs", encoders.beats),
-            Stage("Q-Former", bridge),
-            Stage("LLM", body),
-            Stage("head", model.head),
-        )
         modules = (model, encoders.whisper, encoders.beats)
-        return Subject(name, run, modules, stages, LONGEST / SAMPLE_RATE)
+        return Subject(name, run, modules, LONGEST / SAMPLE_RATE)
 
     def _shared_encoders(self) -> AudioEncoders:
         if self._encoders is None:

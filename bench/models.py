@@ -6,8 +6,9 @@
 
 Weights are random, so nothing is downloaded. S2+ST1+T2 runs the three one after the other on the
 same segments, with one run of the encoders that S2 and ST1 share. T1 is served elsewhere.
-`mixed` is sixteen segments of half a second to two: together, and one by one; its stages say where
-the time goes, and where a batch gains nothing.
+
+Mixed lengths are sixteen segments of half a second to two: together, and one by one. Padding is
+work as well: what a batch pads to its longest segment, and what SALMONN pads to Whisper's 30 s.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import json
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,8 +26,8 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from abhinaya.bench.model_stages import StageTime, measure_stages, padding_share
 from abhinaya.bench.model_subjects import Subject, Workshop, waves
+from abhinaya.models.command_line import Parser
 from abhinaya.models.inference import Place, place
 
 VOTERS: Final = ("S1", "S2", "T2", "ST1", "S2+ST1+T2")
@@ -49,7 +51,7 @@ class Speed:
 
 @dataclass(frozen=True, slots=True)
 class Mixed:
-    """Short segments of mixed lengths, together and one by one: the best time of each."""
+    """Segments of mixed lengths, together and one by one: the best time of each."""
 
     voter: str
     together_ms: float
@@ -60,7 +62,43 @@ class Mixed:
     """The same of segments one by one."""
 
 
-Figure = Speed | Mixed | StageTime
+def measure(subject: Subject, asked: argparse.Namespace, where: Place) -> Iterator[Speed | Mixed]:
+    """Measure a voter at every length and batch size, and with mixed lengths."""
+    for length_s in asked.lengths:
+        for batch in asked.batches:
+            _time(subject, [length_s] * batch, [0, batch], where)  # what is paid once
+            seeds = [[n, batch] for n in range(1, asked.repeats + 1)]
+            times = [_time(subject, [length_s] * batch, seed, where) for seed in seeds]
+            p50, p95 = (float(value) for value in np.percentile(times, [50, 95]))
+            yield Speed(subject.name, length_s, batch, 1000 * p50, 1000 * p95, batch / p50)
+    together, apart = [], []
+    for seed in range(asked.repeats):
+        alone = [_time(subject, [s], [seed, 0, n], where) for n, s in enumerate(MIXED_S)]
+        apart.append(sum(alone))
+        together.append(_time(subject, MIXED_S, [seed, 0, len(MIXED_S)], where))
+    yield Mixed(
+        voter=subject.name,
+        together_ms=1000 * min(together),
+        one_by_one_ms=1000 * min(apart),
+        padding=padding_share(subject, MIXED_S),
+        padding_alone=float(np.mean([padding_share(subject, [s]) for s in MIXED_S])),
+    )
+
+
+def padding_share(subject: Subject, lengths_s: Sequence[float]) -> float:
+    """Return the share of what a batch computes that is padding: 0 to 1."""
+    window_s = subject.window_s or max(lengths_s)
+    return 1 - sum(lengths_s) / (window_s * len(lengths_s))
+
+
+def _time(subject: Subject, lengths_s: Sequence[float], seed: Sequence[int], where: Place) -> float:
+    """Return the seconds that a batch takes, what it left to the GPU included."""
+    # Noise of its own: the shared encoders remember what others have measured.
+    batch = waves(lengths_s, [zlib.crc32(subject.name.encode()), *seed])
+    with torch.inference_mode():
+        begun = time.perf_counter()
+        subject.run(batch)  # its answer is on the CPU
+        return time.perf_counter() - begun
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(argv)
     where = place(asked.device, asked.dtype)
     workshop = Workshop(asked.scale, where, asked.merge, asked.trim)
-    figures: list[Figure] = []
+    figures: list[Speed | Mixed] = []
     for name in asked.voters:
         for figure in measure(workshop.build(name), asked, where):
             figures.append(figure)
@@ -79,75 +117,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure(subject: Subject, asked: argparse.Namespace, where: Place) -> Iterator[Figure]:
-    """Measure a voter at every length and batch size, with mixed lengths, and stage by stage."""
-    for length_s in asked.lengths:
-        for batch in asked.batches:
-            _time(subject, [length_s] * batch, 10**6, where)  # what is paid once
-            times = [_time(subject, [length_s] * batch, n, where) for n in range(asked.repeats)]
-            p50, p95 = (float(value) for value in np.percentile(times, [50, 95]))
-            yield Speed(subject.name, length_s, batch, 1000 * p50, 1000 * p95, batch / p50)
-    yield measure_mixed(subject, asked.repeats, where)
-    yield from measure_stages(subject, MIXED_S, asked.repeats, where)
-
-
-def measure_mixed(subject: Subject, repeats: int, where: Place) -> Mixed:
-    """Measure sixteen short segments of mixed lengths, together and one by one, by turns."""
-    for seconds in MIXED_S:
-        _time(subject, [seconds], 0, where)
-    together, apart = [], []
-    for seed in range(1, repeats + 1):
-        together.append(_time(subject, MIXED_S, 2 * seed, where))
-        apart.append(sum(_time(subject, [s], 2 * seed + 1, where) for s in MIXED_S))
-    return Mixed(
-        voter=subject.name,
-        together_ms=1000 * min(together),
-        one_by_one_ms=1000 * min(apart),
-        padding=padding_share(subject, MIXED_S),
-        padding_alone=float(np.mean([padding_share(subject, [s]) for s in MIXED_S])),
-    )
-
-
-def _time(subject: Subject, lengths_s: Sequence[float], seed: int, where: Place) -> float:
-    """Return the seconds that a batch takes, what it left to the GPU included."""
-    batch = waves(lengths_s, seed)
-    with torch.inference_mode():
-        begun = _now(where)
-        subject.run(batch)
-        return _now(where) - begun
-
-
-def _now(where: Place) -> float:
-    if where.device.type == "cuda":
-        torch.cuda.synchronize(where.device)
-    return time.perf_counter()
-
-
-def _report(figures: Sequence[Figure], asked: argparse.Namespace, where: Place) -> None:
+def _report(figures: Sequence[Speed | Mixed], asked: argparse.Namespace, where: Place) -> None:
     # It needs packages that a GPU machine may lack.
-    from abhinaya.bench.report import Report, ms, publish, table
+    from abhinaya.bench.report import Report, ms, publish, settings_of, table
 
     speeds = [f for f in figures if isinstance(f, Speed)]
     mixed = [f for f in figures if isinstance(f, Mixed)]
-    stages = [f for f in figures if isinstance(f, StageTime)]
-    settings = {
-        "scale": asked.scale,
-        "device": str(where.device),
-        "dtype": str(where.dtype).removeprefix("torch."),
-        "threads": torch.get_num_threads(),
-        "merge": asked.merge,
-        "trim": asked.trim,
-        "repeats": asked.repeats,
-    }
-
-    def pair(one: Mixed | StageTime) -> tuple[str, str, str]:
-        gain = one.one_by_one_ms / one.together_ms if one.together_ms else float("inf")
-        return ms(one.together_ms), ms(one.one_by_one_ms), f"{gain:.1f} x"
-
-    gain = ("together ms", "one by one ms", "gain")
+    dtype, threads = str(where.dtype).removeprefix("torch."), torch.get_num_threads()
+    settings = settings_of(asked) | {"device": str(where.device), "dtype": dtype}
     tables = [
         table(
-            f"{asked.scale} sizes, {settings['dtype']} on {where.device}",
+            f"{asked.scale} sizes, {dtype} on {where.device}, {threads} threads",
             ("voter", "length", "batch", "p50 ms", "p95 ms", "seg/s"),
             [
                 (s.voter, f"{s.length_s:g} s", str(s.batch), ms(s.p50_ms), ms(s.p95_ms),
@@ -157,25 +137,20 @@ def _report(figures: Sequence[Figure], asked: argparse.Namespace, where: Place) 
         ),
         table(
             f"{len(MIXED_S)} segments of mixed lengths, 0.5 to 2 s",
-            ("voter", *gain, "padding", "alone"),
-            [(m.voter, *pair(m), f"{m.padding:.0%}", f"{m.padding_alone:.0%}") for m in mixed],
-        ),
-        table(
-            "the same, stage by stage",
-            ("voter", "stage", *gain),
-            [(s.voter, s.stage, *pair(s)) for s in stages],
+            ("voter", "together ms", "one by one ms", "gain", "padding", "alone"),
+            [
+                (m.voter, ms(m.together_ms), ms(m.one_by_one_ms),
+                 f"{m.one_by_one_ms / max(m.together_ms, 1e-9):.1f} x",
+                 f"{m.padding:.0%}", f"{m.padding_alone:.0%}")
+                for m in mixed
+            ],
         ),
     ]  # fmt: skip
-    made = Report("models", settings, {"speeds": speeds, "mixed": mixed, "stages": stages})
-    publish(made, tables, asked.json)
+    publish(Report("models", settings, {"speeds": speeds, "mixed": mixed}), tables, asked.json)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="abhinaya bench models",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def _parser() -> Parser:
+    parser = Parser("abhinaya bench models", __doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write figures and machine here")
     parser.add_argument(
         "--lines", action="store_true", help="each figure as a line of JSON, no tables"
@@ -201,13 +176,13 @@ def _listed(one: Callable[[str], Any]) -> Callable[[str], tuple[Any, ...]]:
 
 def _voter(text: str) -> str:
     if not set(text.split("+")) <= {"S1", "S2", "T2", "ST1"}:
-        raise argparse.ArgumentTypeError(f"{text!r} is none of S1, S2, T2, ST1, nor some with +")
+        raise argparse.ArgumentTypeError(f"{text!r}: use S1, S2, T2, ST1, or some with +")
     return text
 
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
     return int(text)
 
 

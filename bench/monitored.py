@@ -11,10 +11,12 @@ from pathlib import Path
 
 from abhinaya.bench.machine import cpu_seconds, machine_seconds, pss_mib, resident_mib
 from abhinaya.stream.errors import ProcessError
-from abhinaya.stream.run.monitor import Run, run_directory
+from abhinaya.stream.run.directory import run_directory
+from abhinaya.stream.run.monitor import Run
 from abhinaya.stream.run.plan import Input, Plan
 from abhinaya.stream.run.supervisor import Stage, Supervisor
 from abhinaya.stream.settings import config as configuration
+from abhinaya.stream.settings import profile as profile_files
 from abhinaya.stream.settings.flags import overrides
 from abhinaya.stream.sources.base import InputConfig
 from abhinaya.stream.wire.messages import Activity, Event, Status, StreamStarted, Verdict
@@ -187,4 +189,4 @@ def profile_of(options: argparse.Namespace) -> configuration.Config:
         ConfigError: it does not exist, or a setting does not fit.
 
     """
-    return configuration.load(options.profile, overrides(options.settings))
+    return profile_files.load(options.profile, overrides(options.settings))

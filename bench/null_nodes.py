@@ -35,10 +35,7 @@ from abhinaya.stream.wire.messages import (
 from abhinaya.stream.wire.sockets import connect, receive, send, workers_endpoint
 
 NEEDS: Final[dict[str, tuple[Any, ...]]] = {
-    "asr": ("audio",),
-    "V1": ("audio",),
-    "V2": ("audio",),
-    "V3": ("audio",),
+    **dict.fromkeys(("asr", "V1", "V2", "V3"), ("audio",)),
     "V4": ("audio", "transcript"),
 }
 """What each null node waits for: four voters, one of which comes after the transcript."""
@@ -61,16 +58,13 @@ def null_config() -> Config:
     )
 
 
-def hub_specs() -> list[Spec]:
-    """Return the processes of the hub's run."""
-    nodes = [Spec(name, _MODULE, ("--null", name), services=(name,)) for name in NEEDS]
-    return [Spec("hub", "abhinaya.stream.hub.main"), *nodes]
-
-
-def bare_specs() -> list[Spec]:
-    """Return the processes of the bare relay's run."""
-    nodes = [Spec(name, _MODULE, ("--bare-node", name)) for name in BARE_NODES]
-    return [Spec("relay", _MODULE, ("--bare-relay",)), *nodes]
+def specs(path: str) -> list[Spec]:
+    """Return the processes of a run through the `hub` or the `bare relay`."""
+    if path == "hub":
+        nodes = [Spec(name, _MODULE, ("--null", name), services=(name,)) for name in NEEDS]
+        return [Spec("hub", "abhinaya.stream.hub.main"), *nodes]
+    bare = [Spec(name, _MODULE, ("--bare-node", name)) for name in BARE_NODES]
+    return [Spec("relay", _MODULE, ("--bare-relay",)), *bare]
 
 
 def null_node(endpoint: str, service: str, stop: Stop) -> int:
@@ -97,37 +91,25 @@ def null_node(endpoint: str, service: str, stop: Stop) -> int:
         while (frames := receive(socket)) is not None:
             message = decoder.decode(frames)
             if isinstance(message, Task):
-                send(socket, encoder.encode(_vote(message, service) if votes else _text(message)))
+                send(socket, encoder.encode(_answer(message, service)))
             elif isinstance(message, Introduce):
                 introduced = send(socket, encoder.encode(ready))
     return 0
 
 
-def _vote(task: Task, service: str) -> Vote:
-    return Vote(
-        stream=task.stream,
-        sequence=task.sequence,
-        voter=service,
-        label="neutral",
-        probabilities=(1 / len(LABELS),) * len(LABELS),
-        model="null",
-        version="0",
-        queue_ms=0.0,
-        run_ms=0.0,
-        batch_size=1,
-    )
-
-
-def _text(task: Task) -> Transcript:
-    return Transcript(
-        stream=task.stream,
-        sequence=task.sequence,
-        text="the words of a null transcriber",
-        model="null",
-        queue_ms=0.0,
-        run_ms=0.0,
-        batch_size=1,
-    )
+def _answer(task: Task, service: str) -> Vote | Transcript:
+    common: dict[str, Any] = {
+        "stream": task.stream,
+        "sequence": task.sequence,
+        "model": "null",
+        "queue_ms": 0.0,
+        "run_ms": 0.0,
+        "batch_size": 1,
+    }
+    if service == "asr":
+        return Transcript(text="the words of a null transcriber", **common)
+    shares = (1 / len(LABELS),) * len(LABELS)
+    return Vote(voter=service, label="neutral", probabilities=shares, version="0", **common)
 
 
 def bare_relay(endpoint: str) -> int:
@@ -138,19 +120,24 @@ def bare_relay(endpoint: str) -> int:
     nodes = [name.encode() for name in BARE_NODES]
     while True:
         peer, *parts = socket.recv_multipart(copy=False)
-        targets = nodes if peer.bytes == SENDER else [SENDER]
-        for target in targets:
+        for target in nodes if peer.bytes == SENDER else [SENDER]:
             socket.send_multipart([target, *parts], copy=False)
 
 
 def bare_node(endpoint: str, name: str) -> int:
     """Send the first frame of everything back."""
-    socket = zmq.Context().socket(zmq.DEALER)
-    socket.sndhwm = socket.rcvhwm = 10_000
-    socket.identity = name.encode()
-    socket.connect(workers_endpoint(endpoint))
+    socket = bare_socket(zmq.Context(), name.encode(), endpoint)
     while True:
         socket.send(socket.recv_multipart(copy=False)[0])
+
+
+def bare_socket(context: zmq.Context[Any], name: bytes, endpoint: str) -> zmq.Socket[bytes]:
+    """Connect to the bare relay."""
+    socket: zmq.Socket[bytes] = context.socket(zmq.DEALER)
+    socket.sndhwm = socket.rcvhwm = 10_000
+    socket.identity = name
+    socket.connect(workers_endpoint(endpoint))
+    return socket
 
 
 def main(argv: Sequence[str] | None = None) -> int:

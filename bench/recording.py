@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import wave
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,32 +32,26 @@ def audio_under(folder: Path) -> list[Path]:
 
 
 def compose(sources: Sequence[Path], seconds: float, first: int, target: Path) -> None:
-    """Write `seconds` of the files, mixed to mono, round and round from file number `first` on.
+    """Write `seconds` of the files as 16 kHz mono wav, round and round from number `first` on.
 
-    Args:
-        sources: at least one.
-        seconds: length of what is written.
-        first: where to begin; streams that begin elsewhere do not move in step.
-        target: a 16 kHz wav file to write.
+    Streams that begin with different files do not move in step.
 
     Raises:
         SourceError: a file cannot be read, or the files hold no audio.
 
     """
-    left = to_samples(seconds)
+    left, silent = to_samples(seconds), 0
     pause = np.zeros(to_samples(PAUSE_S), np.int16)
     with _wave(target) as out:
-        while left > 0:
+        for number in itertools.count(first):
             before = left
-            for number in range(len(sources)):
-                for piece in _pcm(sources[(first + number) % len(sources)]):
-                    out.writeframes(piece[:left].tobytes())
-                    left = max(0, left - len(piece))
-                out.writeframes(pause[:left].tobytes())
-                left = max(0, left - len(pause))
-                if not left:
-                    break
-            if before - left <= len(sources) * len(pause):
+            for piece in itertools.chain(_pcm(sources[number % len(sources)]), [pause]):
+                out.writeframes(piece[:left].tobytes())
+                left = max(0, left - len(piece))
+            if not left:
+                return
+            silent = silent + 1 if before - left == len(pause) else 0
+            if silent == len(sources):
                 raise SourceError(str(sources[0]), "holds no audio")
 
 

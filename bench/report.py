@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from abhinaya.bench.machine import facts, line
+from abhinaya.models.command_line import Parser
 from abhinaya.stream.errors import SinkError
 
 PAGE_CELLS: Final = 110
@@ -32,17 +33,18 @@ class Report:
     """What was measured; dataclasses in it are written field by field."""
 
 
-def parser(command: str, description: str | None) -> argparse.ArgumentParser:
+def parser(command: str, description: str | None) -> Parser:
     """Make the parser of `abhinaya bench COMMAND`, with what all of them take."""
-    made = argparse.ArgumentParser(
-        prog=f"abhinaya bench {command}",
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    made = Parser(f"abhinaya bench {command}", description)
     made.add_argument(
         "--json", type=Path, metavar="FILE", help="write figures and machine facts here, as JSON"
     )
     return made
+
+
+def settings_of(options: argparse.Namespace) -> dict[str, str]:
+    """Return what was asked for, as a report says it."""
+    return {key: str(value) for key, value in vars(options).items() if key != "json"}
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
@@ -71,13 +73,7 @@ def publish(report: Report, tables: Iterable[Table], path: Path | None) -> None:
     console.print(line(machine), style="dim", highlight=False)
     if path is None:
         return
-    whole = {
-        "command": report.command,
-        "unix_s": round(time.time()),
-        "machine": machine,
-        "settings": report.settings,
-        "figures": report.figures,
-    }
+    whole = msgspec.to_builtins(report) | {"unix_s": round(time.time()), "machine": machine}
     try:
         path.write_bytes(msgspec.json.format(msgspec.json.encode(whole), indent=2) + b"\n")
     except OSError as error:

@@ -16,26 +16,24 @@ import random
 import signal
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+import numpy as np
 from rich.table import Table
 
 from abhinaya.bench.demo import CALL
 from abhinaya.bench.monitored import MAIN, Usage, Watcher, add_profile, play, profile_of
 from abhinaya.bench.recording import Span, audio_under, compose, spans
-from abhinaya.bench.report import Report, parser, publish, table
+from abhinaya.bench.report import Report, parser, publish, settings_of, table
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.run.monitor import HUB
 from abhinaya.stream.run.supervisor import Stage, Supervisor
 from abhinaya.stream.wire.messages import Event, Gap, NodeUp, Status, StreamEnded, Verdict
 
 Kind = Literal["kill", "hang"]
-SIGNALS: Final[Mapping[Kind, signal.Signals]] = {
-    "kill": signal.SIGKILL,
-    "hang": signal.SIGSTOP,
-}
+SIGNALS: Final[Mapping[Kind, signal.Signals]] = {"kill": signal.SIGKILL, "hang": signal.SIGSTOP}
 E2E: Final = Path("../shared/data/e2e")
 MAX_SETTLE_S: Final = 60.0
 """A process grows while it warms up: that much of its life is left out of the slope."""
@@ -54,27 +52,16 @@ class Blow:
 
 
 class Chaos(Watcher):
-    """Kills and hangs nodes.
+    """Kills and hangs nodes in random order; none after `until_s`."""
 
-    Args:
-        kill_every_s: between two kills; 0 for none.
-        hang_every_s: between two hangs; 0 for none.
-        until_s: after the first, none begin.
-        seed: of the order.
-
-    """
-
-    def __init__(
-        self, kill_every_s: float, hang_every_s: float, until_s: float, seed: int = 0
-    ) -> None:
-        self._every: dict[Kind, float] = {"kill": kill_every_s, "hang": hang_every_s}
+    def __init__(self, every_s: Mapping[Kind, float], until_s: float, seed: int = 0) -> None:
+        self._every = {kind: every for kind, every in every_s.items() if every}
         self._next: dict[Kind, float] = {}
         self._until_s = until_s
         self._random = random.Random(seed)  # noqa: S311 - no secret
         self._bag: list[str] = []
         self._begun = 0.0
         self._under_way = False
-        self._now = 0.0
         self._latest: Status | None = None
         self._up: list[str] = []
         self.blows: list[Blow] = []
@@ -89,26 +76,22 @@ class Chaos(Watcher):
             self._under_way = True
 
     def look(self, processes: Supervisor, now: float) -> None:
-        """Strike if it is time."""
+        """Strike if it is time, and mark the blows from which a service has recovered since."""
         if not self._under_way:
             return
-        if not self._next:
+        if not self._begun:
             self._begun = now
-            self._next = {kind: now + every for kind, every in self._every.items() if every}
-        self._note(now)
-        for kind, due in self._next.items():
-            if due <= now < self._begun + self._until_s:
-                victim = self._victim(processes)
-                if victim is not None:
-                    self._next[kind] = due + self._every[kind]
-                    self._strike(processes, victim, kind, now)
-
-    def _note(self, now: float) -> None:
-        """Mark the blows from which a service has recovered since."""
+            self._next = {kind: now + every for kind, every in self._every.items()}
         for blow in self.blows:
             if blow.ready_s is None and blow.node in self._up:
                 blow.ready_s = now - self._begun - blow.at_s
         self._up.clear()
+        for kind, due in self._next.items():
+            if due <= now < self._begun + self._until_s and (node := self._victim(processes)):
+                self._next[kind] = due + self._every[kind]
+                if (pid := processes.pid(node)) is not None:
+                    os.kill(pid, SIGNALS[kind])
+                    self.blows.append(Blow(now - self._begun, kind, node))
 
     def _victim(self, processes: Supervisor) -> str | None:
         """Return the next node, if all are well: what two blows at once do is another question."""
@@ -123,65 +106,42 @@ class Chaos(Watcher):
             self._random.shuffle(self._bag)
         return self._bag.pop()
 
-    def _strike(self, processes: Supervisor, node: str, kind: Kind, now: float) -> None:
-        pid = processes.pid(node)
-        if pid is not None:
-            os.kill(pid, SIGNALS[kind])
-            self.blows.append(Blow(now - self._begun, kind, node))
-
-
-@dataclass(slots=True)
-class _Told:
-    """What was told of one stream."""
-
-    outcomes: list[Verdict | Gap] = field(default_factory=list)
-    """First ones, in order."""
-    ended: int | None = None
-
 
 class Account(Watcher):
-    """Holds what came out against what had to come out.
-
-    Args:
-        expected: the segments of each stream.
-
-    """
+    """Holds what came out of each stream against the segments that had to come out."""
 
     def __init__(self, expected: Mapping[str, Sequence[Span]]) -> None:
         self._expected = expected
-        self.told = {stream: _Told() for stream in expected}
+        self.outcomes: dict[str, list[Verdict | Gap]] = {stream: [] for stream in expected}
+        """First ones, in order."""
+        self._ended: dict[str, int] = {}
 
     def event(self, event: Event, now_unix_s: float) -> None:
-        """Note an outcome; that it was revised later is no other one."""
+        """Note an outcome; a later revision is not another one."""
         if isinstance(event, StreamEnded):
-            self.told[event.stream].ended = event.sequence
+            self._ended[event.stream] = event.sequence
         elif isinstance(event, Gap) or (isinstance(event, Verdict) and not event.revision):
-            self.told[event.stream].outcomes.append(event)
-
-    def verdicts(self) -> list[Verdict]:
-        """Return the verdicts of all streams."""
-        told = (event for each in self.told.values() for event in each.outcomes)
-        return [event for event in told if isinstance(event, Verdict)]
+            self.outcomes[event.stream].append(event)
 
     def faults(self) -> list[str]:
         """Say everything that was lost or came twice; nothing if all is accounted for."""
         return [fault for stream in self._expected for fault in self._faults(stream)]
 
     def _faults(self, stream: str) -> Iterable[str]:
-        told, expected = self.told[stream], self._expected[stream]
-        sequences = [event.sequence for event in told.outcomes]
-        spoken = [(event.start, event.end) for event in told.outcomes]
+        outcomes, expected = self.outcomes[stream], self._expected[stream]
+        sequences = [event.sequence for event in outcomes]
+        spoken = [(event.start, event.end) for event in outcomes]
+        ended = self._ended.get(stream)
         if sequences != list(range(len(sequences))):
             yield f"{stream}: sequence numbers have holes or come twice: {sequences}"
-        if told.ended is None:
-            yield f"{stream}: its end was never told"
-        elif told.ended != len(sequences):
-            yield f"{stream}: ended after {told.ended} segments, {len(sequences)} were told"
-        lost = sorted(set(expected) - set(spoken))
-        if lost:
+        if ended is None:
+            yield f"{stream}: its end was never reported"
+        elif ended != len(sequences):
+            yield f"{stream}: ended after {ended} segments, {len(sequences)} were reported"
+        if lost := sorted(set(expected) - set(spoken)):
             yield f"{stream}: {len(lost)} of {len(expected)} segments lost, the first {lost[0]}"
         if len(spoken) > len(expected):
-            yield f"{stream}: {len(spoken)} segments were told of {len(expected)}"
+            yield f"{stream}: {len(spoken)} segments were reported of {len(expected)}"
 
 
 def slope_per_hour(lives: Iterable[Sequence[tuple[float, float]]], settle_s: float) -> float | None:
@@ -195,16 +155,15 @@ def slope_per_hour(lives: Iterable[Sequence[tuple[float, float]]], settle_s: flo
         MiB per hour by least squares; None if no process lived long enough.
 
     """
-    above = below = 0.0
+    centred = []
     for life in lives:
-        settled = [(t, mib) for t, mib in life if t - life[0][0] >= settle_s]
-        if len(settled) < 3:
-            continue
-        mean_t = sum(t for t, _ in settled) / len(settled)
-        mean_mib = sum(mib for _, mib in settled) / len(settled)
-        above += sum((t - mean_t) * (mib - mean_mib) for t, mib in settled)
-        below += sum((t - mean_t) ** 2 for t, _ in settled)
-    return 3600 * above / below if below else None
+        settled = np.array([sample for sample in life if sample[0] - life[0][0] >= settle_s])
+        if len(settled) >= 3:
+            centred.append(settled - settled.mean(axis=0))
+    if not centred:
+        return None
+    seconds, mib = np.concatenate(centred).T
+    return float(3600 * (seconds @ mib) / (seconds @ seconds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,36 +199,34 @@ def soak(options: argparse.Namespace) -> Outcome:
     seconds = 60 * options.minutes
     sources = _sources(options.files)
     # the last blow leaves time to recover before the streams end
-    quiet_end_s = min(30.0, 0.4 * seconds)
+    until_s = seconds - min(30.0, 0.4 * seconds)
     with tempfile.TemporaryDirectory(prefix="abhinaya-soak-") as folder:
         recordings: dict[str, Path] = {}
         for number in range(options.streams):
             path = recordings[f"stream-{number}"] = Path(folder) / f"{number}.wav"
             compose(sources, seconds, number * len(sources) // options.streams, path)
         account = Account({name: spans(path, config.vad) for name, path in recordings.items()})
-        chaos = Chaos(options.kill_every, options.hang_every, seconds - quiet_end_s, options.seed)
+        every_s: dict[Kind, float] = {"kill": options.kill_every, "hang": options.hang_every}
+        chaos = Chaos(every_s, until_s, options.seed)
         # few enough samples that keeping them is no growth of its own
         usage = Usage(max(1.0, seconds / 360))
         play(config, recordings, [account, chaos, usage])
+    outcomes = [event for each in account.outcomes.values() for event in each]
+    verdicts = [event for event in outcomes if isinstance(event, Verdict)]
+    lives: dict[str, list[Sequence[tuple[float, float]]]] = {}
+    for (name, _), samples in usage.samples.items():
+        lives.setdefault(name, []).append(samples)
     settle_s = min(MAX_SETTLE_S, seconds / 10)
-    verdicts = account.verdicts()
-    segments = sum(len(told.outcomes) for told in account.told.values())
     return Outcome(
         minutes=options.minutes,
-        segments=segments,
+        segments=len(outcomes),
         verdicts=len(verdicts),
-        gaps=segments - len(verdicts),
+        gaps=len(outcomes) - len(verdicts),
         incomplete=sum(bool(verdict.missing) for verdict in verdicts),
         faults=tuple(account.faults()),
         blows=tuple(chaos.blows),
         peak_mib=usage.peaks(),
-        slope_mib_per_hour={
-            name: slope_per_hour(
-                [samples for (other, _), samples in usage.samples.items() if other == name],
-                settle_s,
-            )
-            for name in usage.peaks()
-        },
+        slope_mib_per_hour={name: slope_per_hour(lives[name], settle_s) for name in lives},
         others=usage.others,
     )
 
@@ -285,43 +242,37 @@ def _sources(files: Sequence[Path]) -> list[Path]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Soak and print; exit with 1 if anything was lost."""
-    arguments = parser("soak", __doc__)
-    arguments.add_argument(
-        "files", nargs="*", type=Path, help=f"files or folders ({E2E} if there, or the demo)"
-    )
-    arguments.add_argument("--minutes", type=float, default=30.0, help="(30)")
-    arguments.add_argument("--streams", type=int, default=2, help="(2)")
-    arguments.add_argument(
-        "--kill-every", type=float, default=120.0, metavar="S", help="seconds, 0 for never (120)"
-    )
-    arguments.add_argument(
-        "--hang-every", type=float, default=300.0, metavar="S", help="seconds, 0 for never (300)"
-    )
-    arguments.add_argument("--seed", type=int, default=0, help="of the order of nodes (0)")
-    add_profile(arguments)
-    options = arguments.parse_args(argv)
+    made = parser("soak", __doc__)
+    made.add_argument("files", nargs="*", type=Path, help=f"or folders ({E2E} if there, or a demo)")
+    for flag, default, text in (
+        ("minutes", 30.0, "how long"),
+        ("streams", 2, "how many"),
+        ("kill-every", 120.0, "seconds between two, 0 for never"),
+        ("hang-every", 300.0, "seconds between two, 0 for never"),
+        ("seed", 0, "of the order of nodes"),
+    ):
+        made.add_argument(
+            f"--{flag}", type=type(default), default=default, help=f"{text} (%(default)g)"
+        )
+    add_profile(made)
+    options = made.parse_args(argv)
     outcome = soak(options)
-    settings = {key: str(value) for key, value in vars(options).items() if key != "json"}
     figures = asdict(outcome) | {"lost": outcome.lost}
-    publish(Report("soak", settings, figures), _tables(outcome), options.json)
+    publish(Report("soak", settings_of(options), figures), _tables(outcome), options.json)
     for fault in outcome.faults:
         print(f"LOST: {fault}")
-    print(_verdict(outcome))
+    print(
+        f"{'LOST SOMETHING' if outcome.lost else 'nothing lost'}: {outcome.segments} segments in "
+        f"{outcome.minutes:g} min, {outcome.verdicts} verdicts ({outcome.incomplete} without some "
+        f"vote), {outcome.gaps} gaps; {', '.join(_blows(outcome))}"
+    )
     return 1 if outcome.lost else 0
 
 
-def _verdict(outcome: Outcome) -> str:
-    worst = {
-        kind: max((b.ready_s for b in outcome.blows if b.kind == kind and b.ready_s), default=0.0)
-        for kind in SIGNALS
-    }
-    kills = sum(blow.kind == "kill" for blow in outcome.blows)
-    return (
-        f"{'LOST SOMETHING' if outcome.lost else 'nothing lost'}: {outcome.segments} segments in "
-        f"{outcome.minutes:g} min, {outcome.verdicts} verdicts ({outcome.incomplete} without some "
-        f"vote), {outcome.gaps} gaps; {kills} kills, longest recovery {worst['kill']:.1f} s; "
-        f"{len(outcome.blows) - kills} hangs, longest recovery {worst['hang']:.1f} s"
-    )
+def _blows(outcome: Outcome) -> Iterable[str]:
+    for kind in SIGNALS:
+        recoveries = [blow.ready_s or 0.0 for blow in outcome.blows if blow.kind == kind]
+        yield f"{len(recoveries)} {kind}s, longest recovery {max(recoveries, default=0.0):.1f} s"
 
 
 def _tables(outcome: Outcome) -> list[Table]:
@@ -333,17 +284,18 @@ def _tables(outcome: Outcome) -> list[Table]:
             for b in outcome.blows
         ],
     )
+    slopes = outcome.slope_mib_per_hour
     order = sorted(outcome.peak_mib, key=lambda name: (name not in (MAIN, HUB), name))
     memory = table(
         f"Resident memory; others used {outcome.others:.0%} of the machine",
         ("process", "peak MiB", "MiB per hour"),
         [
-            (name, f"{outcome.peak_mib[name]:.0f}", _slope(outcome.slope_mib_per_hour[name]))
-            for name in order
+            (
+                n,
+                f"{outcome.peak_mib[n]:.0f}",
+                "too short" if (s := slopes[n]) is None else f"{s:+.1f}",
+            )
+            for n in order
         ],
     )
     return [blows, memory]
-
-
-def _slope(value: float | None) -> str:
-    return "too short" if value is None else f"{value:+.1f}"

@@ -3,8 +3,9 @@
     abhinaya bench throughput
 
 Runs the command a person would, `abhinaya-stream FILE ... --format jsonl`, and reads its lines as
-they come. Memory is that of all its processes, sampled four times a second: resident, where what
-several share counts in each, and PSS, where it counts once.
+they come. CPU is that of all its processes, a second of audio: it depends less on what else runs
+than the times do. Memory is sampled four times a second: resident, where what several share counts
+in each, and PSS, where it counts once.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ class Done:
     """From starting the command to its first label."""
     stream_s: float
     """From the first stream's start to the last one's end."""
+    cpu_s: float
+    """Processor seconds of all processes between these two."""
     whole_s: float
     """From starting the command to its exit."""
     peak_mib: dict[str, float]
@@ -60,6 +63,11 @@ class Done:
         """Seconds of audio a second, once loaded."""
         return self.audio_s / self.stream_s
 
+    @property
+    def cpu(self) -> float:
+        """Processor seconds a second of audio, once loaded."""
+        return self.cpu_s / self.audio_s
+
 
 class Tree:
     """Watches a process and its children in a thread until it is gone."""
@@ -67,7 +75,7 @@ class Tree:
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self.usage = Usage(SAMPLE_EVERY_S, begun=True)
-        self._over = threading.Event()
+        self._over, self._lock = threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._loop, daemon=True)
         self._thread.start()
 
@@ -77,11 +85,20 @@ class Tree:
         self._thread.join()
         return self.usage
 
+    def cpu_s(self) -> float:
+        """Return the processor seconds so far."""
+        self._sample()
+        return self.usage.cpu_s
+
     def _loop(self) -> None:
         while not self._over.wait(SAMPLE_EVERY_S):
-            named = [(process_name(pid), pid) for pid in children(self._pid)]
-            if named or not self.usage.samples:  # at the end they are gone
-                own = [(MAIN, self._pid), *(one for one in named if one[0])]
+            self._sample()
+
+    def _sample(self) -> None:
+        named = [(process_name(pid), pid) for pid in children(self._pid)]
+        if named or not self.usage.samples:  # at the end they are gone
+            own = [(MAIN, self._pid), *(one for one in named if one[0])]
+            with self._lock:
                 self.usage.sample(own, time.monotonic())
 
 
@@ -103,7 +120,7 @@ def process_name(pid: int) -> str:
     if "--name" in words:
         return words[words.index("--name") + 1]
     if "-m" in words:
-        return words[words.index("-m") + 1].rpartition(".")[2]
+        return words[words.index("-m") + 1].removesuffix(".main").rpartition(".")[2]
     return ""
 
 
@@ -126,7 +143,7 @@ def measure(files: Sequence[Path], flags: Sequence[str]) -> Done:
         )
         tree = Tree(process.pid)
         try:
-            times, events = _read(process)
+            times, events, cpu_s = _read(process, tree)
         finally:
             process.kill()  # has no effect on one that has ended
             code = process.wait()
@@ -147,6 +164,7 @@ def measure(files: Sequence[Path], flags: Sequence[str]) -> Done:
         gaps=sum(e["type"] == "gap" for e in events),
         first_label_s=moments["verdict"] - begun,
         stream_s=ended[-1] - moments["stream_started"],
+        cpu_s=cpu_s,
         whole_s=whole_s,
         peak_mib=usage.peaks(),
         peak_sum_mib=usage.resident_mib,
@@ -155,15 +173,19 @@ def measure(files: Sequence[Path], flags: Sequence[str]) -> Done:
     )
 
 
-def _read(process: subprocess.Popen[bytes]) -> tuple[list[float], list[dict[str, Any]]]:
-    """Read events to the end of the output, each with the moment it came."""
+def _read(
+    process: subprocess.Popen[bytes], tree: Tree
+) -> tuple[list[float], list[dict[str, Any]], float]:
+    """Return the events, the moment of each, and what the streams took in processor seconds."""
     assert process.stdout is not None
-    times, events = [], []
+    times, events, cpu = [], [], [0.0]
     for line in process.stdout:
         times.append(time.monotonic())
         events.append(msgspec.json.decode(line, type=dict[str, Any]))
+        if events[-1]["type"] in ("stream_started", "stream_ended"):
+            cpu.append(tree.cpu_s())
     process.wait()
-    return times, events
+    return times, events, cpu[-1] - cpu[min(1, len(cpu) - 1)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -183,6 +205,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     figures = {
         "times_real_time": best.times_real_time,
+        "cpu": min(run.cpu for run in runs),
         "first_label_s": min(run.first_label_s for run in runs),
         "runs": runs,
     }
@@ -201,11 +224,12 @@ def flags_of(options: argparse.Namespace) -> list[str]:
 def _tables(runs: Sequence[Done], best: Done) -> list[Table]:
     speed = table(
         f"{best.files} file(s), {best.audio_s:.0f} s of audio, as fast as the nodes allow",
-        ("run", "x real time", "first label s", "whole s", "gaps", "MiB", "PSS", "others"),
+        ("run", "x real time", "CPU", "first label s", "whole s", "gaps", "MiB", "PSS", "others"),
         [
             (
                 f"{number}" + (" (fastest)" if run is best else ""),
                 f"{run.times_real_time:.2f}",
+                f"{run.cpu:.4f}",
                 f"{run.first_label_s:.2f}",
                 f"{run.whole_s:.1f}",
                 str(run.gaps),

@@ -15,14 +15,12 @@ machine that processes not ours used during that run.
 
 from __future__ import annotations
 
-import argparse
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -31,19 +29,12 @@ import zmq
 from rich.table import Table
 
 from abhinaya.bench.monitored import Usage
-from abhinaya.bench.null_nodes import (
-    BARE_NODES,
-    NEEDS,
-    SENDER,
-    bare_specs,
-    hub_specs,
-    null_config,
-)
-from abhinaya.bench.report import Report, ms, parser, percentiles, publish, table
+from abhinaya.bench.null_nodes import BARE_NODES, NEEDS, SENDER, bare_socket, null_config, specs
+from abhinaya.bench.report import Report, ms, parser, percentiles, publish, settings_of, table
 from abhinaya.stream.clock import SAMPLE_RATE
 from abhinaya.stream.errors import ProcessError
 from abhinaya.stream.run.recorder import Recorder
-from abhinaya.stream.run.supervisor import Spec, Supervisor
+from abhinaya.stream.run.supervisor import Supervisor
 from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.wire.codec import Decoder, Encoder
 from abhinaya.stream.wire.messages import (
@@ -94,40 +85,30 @@ class Passed:
 
 
 class Carrier(Protocol):
-    """A way through which numbered segments go and answers come back."""
+    """Carries numbered segments, from 0 on, and brings back what is answered."""
 
     def send(self, number: int) -> None:
-        """Send segment `number`; numbers count from 0."""
-        ...
+        """Send a segment."""
 
     def poll(self, timeout_s: float) -> list[int]:
-        """Wait for answers up to `timeout_s`; return the numbers of the segments now complete."""
-        ...
+        """Return the numbers of the segments that are now answered completely."""
 
     def close(self) -> None:
         """Close the sockets."""
-        ...
 
 
 class HubCarrier:
-    """Plays all fronts and the recorder of a real hub.
-
-    Args:
-        endpoint: of the hub.
-        streams: over how many the segments are dealt in turn.
-
-    """
+    """Plays all fronts and the recorder of a real hub; deals segments to streams in turn."""
 
     def __init__(self, endpoint: str, streams: int) -> None:
         self._names = [f"stream-{i}" for i in range(streams)]
-        self._numbers = {name: i for i, name in enumerate(self._names)}
         self._recorder = Recorder(endpoint, "recorder")
         self._context = zmq.Context()
         self._socket = connect(self._context, workers_endpoint(endpoint), "front")
-        self._encoder, self._decoder = Encoder(), Decoder[Message](ToFront)
+        self._encoder = Encoder()
         self._samples = Payload.of(np.zeros(SEGMENT_SAMPLES, np.int16))
         self._up: set[str] = set()
-        self._greet()
+        self._meet()
 
     def send(self, number: int) -> None:
         """Send a segment as a live front does."""
@@ -152,7 +133,8 @@ class HubCarrier:
         complete = []
         for event in self._recorder.poll(timeout_s):
             if isinstance(event, Verdict) and not event.missing:
-                complete.append(event.sequence * len(self._names) + self._numbers[event.stream])
+                stream = int(event.stream.removeprefix("stream-"))
+                complete.append(event.sequence * len(self._names) + stream)
             elif isinstance(event, NodeUp):
                 self._up.add(event.service)
         while receive(self._socket) is not None:
@@ -165,46 +147,39 @@ class HubCarrier:
         self._socket.close()
         self._context.term()
 
-    def _greet(self) -> None:
-        hello = Hello(
-            front="front",
-            incarnation="0",
-            streams=tuple(
-                StreamInfo(stream=n, front="front", source="null", live=True, start_unix_s=0.0)
-                for n in self._names
-            ),
-            first_sequences=(0,) * len(self._names),
+    def _meet(self) -> None:
+        """Introduce the streams, and wait for all nodes."""
+        streams = tuple(
+            StreamInfo(stream=name, front="front", source="null", live=True, start_unix_s=0.0)
+            for name in self._names
         )
-        deadline = time.monotonic() + PATIENCE_S
-        welcomed = False
-        while not welcomed or self._up != set(NEEDS):
-            if time.monotonic() > deadline:
-                raise ProcessError("the hub's run", "did not come up", "see the logs' last lines")
+        firsts = (0,) * len(streams)
+        hello = Hello(front="front", incarnation="0", streams=streams, first_sequences=firsts)
+        decoder, welcomed = Decoder[Message](ToFront), False
+        for _ in _until("the hub"):
             if not welcomed:
                 send(self._socket, self._encoder.encode(hello))
                 if self._socket.poll(200) and (frames := receive(self._socket)) is not None:
-                    welcomed = isinstance(self._decoder.decode(frames), Welcome)
+                    welcomed = isinstance(decoder.decode(frames), Welcome)
             self.poll(0.02)
+            if welcomed and self._up == set(NEEDS):
+                return
 
 
 class BareCarrier:
-    """Sends through the bare relay; a segment is complete when every node has answered.
-
-    Args:
-        endpoint: of the relay.
-
-    """
+    """Sends through the bare relay; a segment is complete when every node has answered."""
 
     def __init__(self, endpoint: str) -> None:
         self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.DEALER)
-        self._socket.linger = 0
-        self._socket.sndhwm = self._socket.rcvhwm = 10_000
-        self._socket.identity = SENDER
-        self._socket.connect(workers_endpoint(endpoint))
+        self._socket = bare_socket(self._context, SENDER, endpoint)
         self._samples = bytes(2 * SEGMENT_SAMPLES)
         self._answers: dict[int, int] = {}
-        self._meet()
+        for probe, _ in enumerate(_until("the bare relay"), 1):  # it drops what nobody takes
+            self.send(-probe)
+            until = time.monotonic() + 0.2
+            while time.monotonic() < until:
+                if -probe in self.poll(0.02):
+                    return
 
     def send(self, number: int) -> None:
         """Send a number and the samples."""
@@ -225,36 +200,28 @@ class BareCarrier:
 
     def close(self) -> None:
         """Close the socket."""
-        self._socket.close()
+        self._socket.close(linger=0)
         self._context.term()
 
-    def _meet(self) -> None:
-        """Send probes until one comes back from all nodes: the relay drops what nobody takes."""
-        deadline = time.monotonic() + PATIENCE_S
-        probe = 0
-        while True:
-            if time.monotonic() > deadline:
-                raise ProcessError("the bare relay", "did not come up")
-            probe -= 1
-            self.send(probe)
-            until = time.monotonic() + 0.2
-            while time.monotonic() < until:
-                if probe in self.poll(0.02):
-                    return
+
+def _until(what: str) -> Iterator[None]:
+    """Yield until patience ends.
+
+    Raises:
+        ProcessError: it has ended.
+
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        yield
+    raise ProcessError(what, "did not come up", "see the last lines of the logs")
 
 
 class Meter:
-    """Sends through a carrier and times what comes back.
-
-    Args:
-        carrier: fresh; its first segment is number 0.
-        patience_s: how long the last answers may take.
-
-    """
+    """Sends through a fresh carrier and times what comes back."""
 
     def __init__(self, carrier: Carrier, patience_s: float = PATIENCE_S) -> None:
-        self._carrier = carrier
-        self._patience_s = patience_s
+        self._carrier, self._patience_s = carrier, patience_s
         self._next = 0
         self._waiting: dict[int, float] = {}
         self.latencies_ms: list[float] = []
@@ -263,36 +230,23 @@ class Meter:
 
     @property
     def sent(self) -> int:
-        """Segments of the current measurement."""
+        """Segments of the latest measurement."""
         return len(self.latencies_ms) + self.lost + len(self._waiting)
 
-    def paced(self, per_s: float, seconds: float) -> None:
-        """Send at a fixed rate, whatever comes back."""
-        self._begin()
-        end, sent = self.begun + seconds, 0
-        while (now := time.perf_counter()) < end:
-            due = self.begun + sent / per_s
-            if now >= due:
+    def measure(self, seconds: float, per_s: float | None) -> None:
+        """Send at a fixed rate, whatever comes back; without one, keep IN_FLIGHT on their way."""
+        self.latencies_ms, self.lost, sent = [], 0, 0
+        begun = self.begun = self.last = time.perf_counter()
+        while (now := time.perf_counter()) < begun + seconds:
+            if per_s is None:
+                while len(self._waiting) < IN_FLIGHT:
+                    self._send()
+                self._poll(0.01)
+                continue
+            if now >= begun + sent / per_s:
                 self._send()
                 sent += 1
-            self._poll(min(0.002, max(0.0, self.begun + sent / per_s - time.perf_counter())))
-        self._finish()
-
-    def saturated(self, in_flight: int, seconds: float) -> None:
-        """Keep a number of segments on their way."""
-        self._begin()
-        end = self.begun + seconds
-        while time.perf_counter() < end:
-            while len(self._waiting) < in_flight:
-                self._send()
-            self._poll(0.01)
-        self._finish()
-
-    def _begin(self) -> None:
-        self.latencies_ms, self.lost = [], 0
-        self.begun = self.last = time.perf_counter()
-
-    def _finish(self) -> None:
+            self._poll(min(0.002, max(0.0, begun + sent / per_s - time.perf_counter())))
         deadline = time.monotonic() + self._patience_s
         while self._waiting and time.monotonic() < deadline:
             self._poll(0.01)
@@ -311,39 +265,17 @@ class Meter:
                 self.latencies_ms.append(1000 * (self.last - sent))
 
 
-def measure_hub(streams: int, per_s: float | None, seconds: float) -> Passed:
-    """Measure a fresh hub; without a rate, its maximum."""
-    with _running(hub_specs()) as (endpoint, pids):
-        return _measure("hub", HubCarrier(endpoint, streams), streams, per_s, seconds, pids)
-
-
-def measure_bare(per_s: float | None, seconds: float) -> Passed:
-    """Measure a fresh bare relay; without a rate, its maximum."""
-    with _running(bare_specs()) as (endpoint, pids):
-        return _measure("bare relay", BareCarrier(endpoint), 1, per_s, seconds, pids)
-
-
-def _measure(
-    path: str,
-    carrier: Carrier,
-    streams: int,
-    per_s: float | None,
-    seconds: float,
-    pids: Sequence[int],
-) -> Passed:
-    meter = Meter(carrier)
-    own = [("", pid) for pid in (os.getpid(), *pids)]
-    try:
-        meter.paced(min(per_s or PROBE_PER_S, PROBE_PER_S), WARM_UP_S)
-        usage = Usage(seconds, begun=True)
-        usage.sample(own, 0.0)
-        if per_s is None:
-            meter.saturated(IN_FLIGHT, seconds)
-        else:
-            meter.paced(per_s, seconds)
-        usage.sample(own, 0.0)
-    finally:
-        carrier.close()
+def measure(path: str, streams: int, per_s: float | None, seconds: float) -> Passed:
+    """Measure a fresh `hub` or `bare relay`; without a rate, its maximum."""
+    with _running(path) as (endpoint, pids):
+        hub = path == "hub"
+        with closing(HubCarrier(endpoint, streams) if hub else BareCarrier(endpoint)) as carrier:
+            meter, usage = Meter(carrier), Usage(seconds, begun=True)
+            own = [("", pid) for pid in (os.getpid(), *pids)]
+            meter.measure(WARM_UP_S, min(per_s or PROBE_PER_S, PROBE_PER_S))
+            usage.sample(own, 0.0)
+            meter.measure(seconds, per_s)
+            usage.sample(own, 0.0)
     return Passed(
         path=path,
         streams=streams,
@@ -357,7 +289,7 @@ def _measure(
 
 
 @contextmanager
-def _running(specs: Sequence[Spec]) -> Iterator[tuple[str, list[int]]]:
+def _running(path: str) -> Iterator[tuple[str, list[int]]]:
     """Start processes as a run does; yield their endpoint and process ids."""
     config = null_config()
     with tempfile.TemporaryDirectory(prefix="abhinaya-") as folder:
@@ -365,10 +297,10 @@ def _running(specs: Sequence[Spec]) -> Iterator[tuple[str, list[int]]]:
         (directory / "config.json").write_bytes(configuration.encode(config))
         supervisor = Supervisor(config.supervise, directory)
         try:
-            for spec in specs:
+            for spec in specs(path):
                 supervisor.start(spec)
-            pids = [pid for spec in specs if (pid := supervisor.pid(spec.name)) is not None]
-            yield f"ipc://{directory}", pids
+            pids = [supervisor.pid(spec.name) for spec in specs(path)]
+            yield f"ipc://{directory}", [pid for pid in pids if pid is not None]
         finally:
             supervisor.stop(0.5)
 
@@ -386,48 +318,38 @@ def quietest(runs: Sequence[Passed]) -> Passed:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, and exit with 1 if a segment was lost."""
     arguments = parser("transport", __doc__)
-    arguments.add_argument("--seconds", type=float, default=5.0, help="of each run (5)")
-    arguments.add_argument("--repeats", type=int, default=3, help="runs of each measurement (3)")
-    arguments.add_argument(
-        "--streams", type=int, nargs="+", default=STREAMS, metavar="N", help="(1 16 64 256)"
-    )
+    arguments.add_argument("--seconds", type=float, default=5.0, help="of each run (%(default)g)")
+    arguments.add_argument("--repeats", type=int, default=3, help="of each run (%(default)s)")
+    arguments.add_argument("--streams", type=int, nargs="+", default=STREAMS, metavar="N")
     options = arguments.parse_args(argv)
-    rows = _rounds(options)
+    plan: list[tuple[str, int, float | None]] = [
+        ("bare relay", 1, PROBE_PER_S),
+        *(("hub", streams, PROBE_PER_S) for streams in options.streams),
+        ("hub", 16, LOAD_PER_S),
+        ("bare relay", 1, None),
+        ("hub", 16, None),
+    ]
+    # in turn, so that hub and relay share good and bad times
+    rounds = [[measure(*run, options.seconds) for run in plan] for _ in range(options.repeats)]
+    rows = [quietest(runs) for runs in zip(*rounds, strict=True)]
     compared = ratios(rows)
-    settings = {key: value for key, value in vars(options).items() if key != "json"}
-    report = Report("transport", settings, {"runs": rows, "ratios": compared})
+    report = Report("transport", settings_of(options), {"runs": rows, "ratios": compared})
     publish(report, [_table(rows)], options.json)
     for name, ratio in compared.items():
         print(f"{name}: {ratio:.2f}")
     return 1 if any(row.lost for row in rows) else 0
 
 
-def _rounds(options: argparse.Namespace) -> list[Passed]:
-    """Measure everything in turn, several times, so that hub and relay share good and bad times."""
-    seconds = options.seconds
-    measurements: list[Callable[[], Passed]] = [
-        partial(measure_bare, PROBE_PER_S, seconds),
-        *(partial(measure_hub, streams, PROBE_PER_S, seconds) for streams in options.streams),
-        partial(measure_hub, 16, LOAD_PER_S, seconds),
-        partial(measure_bare, None, seconds),
-        partial(measure_hub, 16, None, seconds),
-    ]
-    runs: list[list[Passed]] = [[] for _ in measurements]
-    for _ in range(options.repeats):
-        for measure, row in zip(measurements, runs, strict=True):
-            row.append(measure())
-    return [quietest(row) for row in runs]
-
-
 def ratios(rows: Sequence[Passed]) -> dict[str, float]:
     """Compare the hub with the bare relay: maximum rate, and p99 at the probing rate."""
     best = {row.path: row.per_s for row in rows if row.offered_per_s is None}
-    bare = next(r for r in rows if r.path == "bare relay" and r.offered_per_s == PROBE_PER_S)
-    probes = [row for row in rows if row.path == "hub" and row.offered_per_s == PROBE_PER_S]
+    probes = [row for row in rows if row.offered_per_s == PROBE_PER_S]
+    (bare,) = (row.p99_ms for row in probes if row.path == "bare relay")
     result = {"maximum rate, hub / bare relay": best["hub"] / best["bare relay"]}
     for row in probes:
-        name = f"p99 at {PROBE_PER_S:.0f}/s and {row.streams} streams, hub / bare relay"
-        result[name] = row.p99_ms / bare.p99_ms
+        if row.path == "hub":
+            name = f"p99 at {PROBE_PER_S:.0f}/s and {row.streams} streams, hub / bare relay"
+            result[name] = row.p99_ms / bare
     return result
 
 
@@ -439,12 +361,10 @@ def _table(rows: Sequence[Passed]) -> Table:
             (
                 row.path,
                 str(row.streams),
-                "maximum" if row.offered_per_s is None else f"{row.offered_per_s:.0f}/s",
+                f"{row.offered_per_s:.0f}/s" if row.offered_per_s else "maximum",
                 f"{row.per_s:.0f}/s",
                 f"{row.lost} of {row.sent}",
-                ms(row.p50_ms),
-                ms(row.p95_ms),
-                ms(row.p99_ms),
+                *map(ms, (row.p50_ms, row.p95_ms, row.p99_ms)),
                 f"{row.others:.0%}",
             )
             for row in rows

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from abhinaya.bench.clips import read
-from abhinaya.bench.report import Report, parser, publish, table
+from abhinaya.bench.report import Report, parser, publish, settings_of, table
 from abhinaya.models.asr import Audio
 from abhinaya.stream.clock import SAMPLE_RATE, to_samples, to_seconds
 from abhinaya.stream.errors import SourceError
@@ -66,12 +66,12 @@ def find(corpus: str, recordings: Sequence[Recording], config: VadConfig) -> Fou
     covered = passed = speech = total = 0
     lengths: list[float] = []
     for recording in recordings:
-        heard = np.zeros(len(recording.speech), bool)
+        found = np.zeros(len(recording.speech), bool)
         for piece in pieces_of(recording, config):
-            heard[piece.start // _GRID : -(-piece.end // _GRID)] = True
+            found[piece.start // _GRID : -(-piece.end // _GRID)] = True
             lengths.append(to_seconds(piece.end - piece.start))
-        covered += int((heard & recording.speech).sum())
-        passed += int((heard & ~recording.speech).sum())
+        covered += int((found & recording.speech).sum())
+        passed += int((found & ~recording.speech).sum())
         speech += int(recording.speech.sum())
         total += len(recording.speech)
     return Found(
@@ -154,22 +154,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         for setting in [replace(config, min_silence_s=silence)]
     ]
     columns = (
-        "corpus", "min silence", "audio", "ref. speech", "covered", "non-speech passed", "pieces",
-        "mean",
-    )  # fmt: skip
+        "corpus",
+        "min silence",
+        "audio s",
+        "ref. speech",
+        "covered",
+        "passed",
+        "pieces",
+        "mean s",
+    )
     rows = [
         (
             one.corpus,
             f"{one.min_silence_s:.2f} s",
-            f"{one.audio_s:.0f} s",
+            f"{one.audio_s:.0f}",
             f"{one.reference_speech:.1%}",
             f"{one.speech_covered:.1%}",
             "-" if one.nonspeech_passed is None else f"{one.nonspeech_passed:.1%}",
             str(one.pieces),
-            f"{one.mean_piece_s:.1f} s",
+            f"{one.mean_piece_s:.1f}",
         )
         for one in found
     ]
-    report = Report("vad", {"data": str(options.data), "seconds": options.seconds}, {"rows": found})
-    publish(report, [table("Speech found", columns, rows)], options.json)
+    made_table = table("Speech that lies in a piece, and non-speech that passed", columns, rows)
+    publish(Report("vad", settings_of(options), {"rows": found}), [made_table], options.json)
     return 0

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from rich.console import Console
+from rich.console import Console, Group
 from rich.terminal_theme import TerminalTheme
 
 from abhinaya.bench.demo import CALL
@@ -31,10 +31,10 @@ from abhinaya.stream.errors import ProcessError, SinkError
 from abhinaya.stream.run.monitor import POLL_S
 from abhinaya.stream.run.plan import Input
 from abhinaya.stream.settings import config as configuration
-from abhinaya.stream.sinks.base import tell
+from abhinaya.stream.settings import profile as profile_files
+from abhinaya.stream.sinks import base
 from abhinaya.stream.sinks.live.board import Board
 from abhinaya.stream.sinks.live.picture import picture
-from abhinaya.stream.sinks.live.row import Picture
 from abhinaya.stream.sinks.live.view import View
 from abhinaya.stream.sources.base import InputConfig
 from abhinaya.stream.wire.messages import Activity, Event, StreamStarted, Verdict
@@ -89,7 +89,7 @@ class _Away(io.TextIOBase):
 
     def write(self, text: str, /) -> int:
         self.size += len(text.encode())
-        # what differs from the picture before is written at once
+        # a picture is written at once
         self.pictures += "\x1b" in text
         return len(text)
 
@@ -106,7 +106,7 @@ def listen() -> list[Told]:
     """
     call = InputConfig(str(CALL), channels="split", channel_names=CHANNELS, realtime=True)
     recorded = _Recorded()
-    play_inputs(configuration.load(configuration.EMBEDDED), [Input("call", call)], [recorded])
+    play_inputs(profile_files.load(configuration.EMBEDDED), [Input("call", call)], [recorded])
     return recorded.told
 
 
@@ -156,7 +156,7 @@ def measure(told: Sequence[Told], streams: int, width: int, height: int) -> Cost
         if event is None:
             view.tick(now)
         else:
-            tell([view], event, now)
+            base.publish([view], event, now)
     used_s = time.process_time() - begun
     seconds = shown[-1].at_unix_s - shown[0].at_unix_s
     result = Cost(
@@ -179,7 +179,7 @@ def _with_ticks(told: Sequence[Told]) -> Iterator[tuple[float, Event | Activity 
         yield at_unix_s, event
 
 
-def still(told: Sequence[Told], at_s: float) -> Picture:
+def still(told: Sequence[Told], at_s: float) -> Group:
     """Return the picture of one moment of the call.
 
     Raises:
@@ -191,11 +191,11 @@ def still(told: Sequence[Told], at_s: float) -> Picture:
         if event is not None:
             board.see(event, now)
         elif any(s.position(now) >= to_samples(at_s) for s in board.streams.values()):
-            return picture(board, WIDTH - 1, HEIGHT - 1, now)
+            return Group(*picture(board, WIDTH - 1, HEIGHT - 1, now))
     raise ProcessError("the demo call", f"ended before {at_s:g} s")
 
 
-def svg(drawn: Picture) -> str:
+def svg(drawn: Group) -> str:
     """Return a picture as SVG that loads nothing from elsewhere."""
     console = Console(
         record=True,

@@ -110,7 +110,7 @@ class Voter(Protocol):
         ...
 
     def vote(self, batch: Sequence[Utterance]) -> list[Ballot | Abstention]:
-        """Give one answer for each utterance, in the same order."""
+        """Return one answer for each utterance, in the same order."""
         ...
 
 

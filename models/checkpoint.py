@@ -67,7 +67,7 @@ def save(path: Path, tensors: Mapping[str, Tensor], extra: Mapping[str, Any] | N
     """Write safetensors, whole or not at all; `extra` must be plain values (JSON).
 
     Raises:
-        WriteError: the folder is not there, or there is no room.
+        WriteError: the folder is missing, or the disk is full.
 
     """
     # Aliases are stored as copies: safetensors refuses tensors that share memory.
@@ -106,7 +106,7 @@ def fill(
     ignored: Sequence[str] = (),
     remedy: str = "Check that the file belongs to this model",
 ) -> None:
-    """Give a module its weights, accounting for every key.
+    """Fill a module with weights, accounting for every key.
 
     `ignored` holds regular expressions (full match) of keys that may be there and are not used.
 
@@ -182,7 +182,7 @@ def _files(path: Path) -> list[Path]:
                 shards = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
             except (ValueError, KeyError, AttributeError) as error:
                 raise DamagedFileError(
-                    index, f"it is no index of shards ({error!r})", "Download it again"
+                    index, f"it is not an index of shards ({error!r})", "Download it again"
                 ) from error
             return [file for shard in sorted(shards) for file in _files(path / Path(shard).name)]
     for name in _FILE_NAMES:
@@ -266,7 +266,7 @@ def _truncated(path: Path, error: Exception) -> DamagedFileError:
     why = str(error).splitlines()[0] if str(error) else type(error).__name__
     return DamagedFileError(
         path,
-        f"its {size:,} bytes are no whole checkpoint ({why})",
+        f"its {size:,} bytes are not a whole checkpoint ({why})",
         "The download was cut short or the file is of another kind; download it again",
     )
 

@@ -100,7 +100,7 @@ def _presence(entry: Entry) -> str:
     hub = [source for source in entry.sources if source.on_hub]
     if not hub:
         return "on a server"
-    from abhinaya.models.pull import cached  # the Hub's client is slow to import
+    from abhinaya.models.hugging_face import cached  # the Hub's client is slow to import
 
     here = sum(cached(source.repo) is not None for source in hub)
     state = "here" if here == len(hub) else f"{here} of {len(hub)}"
@@ -145,7 +145,7 @@ def _print_card(card: Card) -> None:
 
 def _pull(args: argparse.Namespace) -> None:
     """Download the public files of models; files that are here are not taken again."""
-    from abhinaya.models.pull import pull
+    from abhinaya.models.hugging_face import pull
 
     for name in args.names:
         if "/" in name:

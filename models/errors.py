@@ -2,6 +2,7 @@
 
     ModelError                  subject, reason, remedy
     ├── MissingFileError        a file or a model name that is not there, or not allowed
+    ├── MissingPackageError     a Python package that an extra of ours brings
     ├── DamagedFileError        not the file it should be: truncated, a git-lfs pointer, code inside
     ├── WriteError              a file that cannot be written
     ├── KeysError               the tensors do not fit the architecture: keys, shapes, NaN
@@ -16,7 +17,9 @@ with the cause chained.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Final
 
 
 class ModelError(Exception):
@@ -34,6 +37,10 @@ class ModelError(Exception):
 
 class MissingFileError(ModelError):
     """A checkpoint, folder or model name cannot be found or may not be read."""
+
+
+class MissingPackageError(ModelError):
+    """A Python package is not installed, which only some models and commands need."""
 
 
 class DamagedFileError(ModelError):
@@ -72,3 +79,41 @@ def near_miss(given: str, known: Iterable[str]) -> str:
     names = sorted(known)
     close = difflib.get_close_matches(given, names, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
+
+
+EXTRA_OF: Final = {
+    "accelerate": "train",
+    "bitsandbytes": "quantize",
+    "onnx": "train",
+    "onnxscript": "train",
+    "peft": "torch",
+    "psutil": "bench",
+    "scipy": "train",
+    "sklearn": "train",
+    "tensorboard": "tensorboard",
+    "torch": "torch",
+    "torchaudio": "torch",
+    "transformers": "torch",
+}
+"""Package -> the extra that brings it, as `pyproject.toml` declares it."""
+
+
+@contextmanager
+def naming_the_extra(subject: str) -> Iterator[None]:
+    """Say of a package that is not installed which extra brings it.
+
+    Raises:
+        MissingPackageError: the body imports a package of `EXTRA_OF`, and it is not installed.
+
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRA_OF:
+            raise
+        raise MissingPackageError(
+            subject,
+            f"needs the package {package}, which is not installed",
+            f"Install it with: pip install 'abhinaya[{EXTRA_OF[package]}]'",
+        ) from error

@@ -47,7 +47,7 @@ class Faults:
         self.texts.append(text + (f" (from {' and '.join(origins)})" if origins else ""))
 
     def _origin(self, path: str) -> str:
-        """Give what set the setting, the table that it is in, or something in that table."""
+        """Return what set the setting, the table that it is in, or something in that table."""
         above = [k for k in self._origins if path == k or path.startswith((f"{k}.", f"{k}["))]
         if above:
             return self._origins[max(above, key=len)]
@@ -73,7 +73,7 @@ def build(kind: type[T], table: Any, path: str, faults: Faults) -> T:
     known = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for key in table:
         if key not in known:
-            faults.add(f"{path}{key} is no setting{near(key, known)}", f"{path}{key}")
+            faults.add(f"{path}{key} is not a setting{near(key, known)}", f"{path}{key}")
     values: dict[str, Any] = {}
     for name, spec in known.items():
         here = f"{path}{name}"
@@ -109,7 +109,7 @@ def _value(hint: Any, raw: Any, path: str, limits: Mapping[str, Any], faults: Fa
 
 def _out_of_range(value: Any, raw: Any, limits: Mapping[str, Any]) -> Iterator[str]:
     if isinstance(value, float) and not math.isfinite(value):
-        yield "is no number to count with"
+        yield "is not a finite number"
         return
     least, most, choices = limits.get("least"), limits.get("most"), limits.get("choices")
     if least is not None and value < least:

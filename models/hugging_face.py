@@ -1,7 +1,8 @@
-"""Where model files are: a path, or a name on the Hugging Face Hub; and its errors made ours."""
+"""Where model files are: a path, or a name on the Hub; getting them; and its errors made ours."""
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,12 +10,14 @@ from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import Any, Final
 
+import httpx2
 import torch
-from huggingface_hub import is_offline_mode, snapshot_download
+from huggingface_hub import HfApi, constants, is_offline_mode, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
+    LocalEntryNotFoundError,
     RepositoryNotFoundError,
 )
 from safetensors import SafetensorError
@@ -33,10 +36,15 @@ from abhinaya.models.errors import listed as names
 
 _TRAINING: Final = "masked_spec_embed"
 """A weight that only training reads; published files of speech models may lack it."""
+_FOLDERS: Final = "*/*"
+"""Folders in a repository hold other formats and states of training."""
+_SMALL: Final = ("*.json", "*.txt", "*.model", "README.md")
+# What holds weights, best first; the first kind that a repository has is all that is taken.
+_WEIGHTS: Final = ("*.safetensors", "*.bin", "*.pth", "*.pt")
 
 
 def locate(name: str, patterns: list[str] | None = None) -> Path:
-    """Give the folder or file of a model, downloading it if it is a name on the Hub.
+    """Return the folder or file of a model, downloading it if it is a name on the Hub.
 
     Raises:
         MissingFileError: it is not there, gated, or the network is.
@@ -123,7 +131,7 @@ def _lfs_pointer(subject: str) -> Path | None:
 
 
 def _unavailable(subject: str, error: OSError) -> ModelError:
-    """Say why a model cannot be had; transformers tells only in the chain of causes."""
+    """Say why a model is unavailable; transformers tells only in the chain of causes."""
     chain: list[BaseException] = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
         chain.append(cause)
@@ -140,20 +148,20 @@ def _unavailable(subject: str, error: OSError) -> ModelError:
     if unknown or any(_status(e) in (401, 403) for e in chain):
         return MissingFileError(
             subject,
-            "the Hub has no such model, or only for accounts that may read it",
+            "the Hub does not have this model, or shows it only to accounts that may read it",
             "Check the name; for a private model run hf auth login or set HF_TOKEN",
         )
     if is_offline_mode():
         return not_here(subject)
     return MissingFileError(
         subject,
-        f"it cannot be had ({_first_line(error)})",
+        f"it is unavailable ({_first_line(error)})",
         "Check the name and the network, or give the path of a local copy",
     )
 
 
 def _status(error: BaseException) -> int | None:
-    """Give the HTTP status that an error stands for; its text may have such a number as a port."""
+    """Return the HTTP status of an error; its text may have such a number as a port."""
     return error.response.status_code if isinstance(error, HfHubHTTPError) else None
 
 
@@ -190,3 +198,55 @@ def require_complete(info: Mapping[str, Any], subject: str) -> None:
 
 def _first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def cached(repo: str) -> Path | None:
+    """Return the folder of a model that has been downloaded whole; None if it has not."""
+    for kind in _WEIGHTS:
+        try:
+            folder = Path(
+                snapshot_download(
+                    repo, allow_patterns=kind, ignore_patterns=_FOLDERS, local_files_only=True
+                )
+            )
+        except LocalEntryNotFoundError:  # an incomplete one is one of these
+            continue
+        if any(folder.glob(kind)) and _has_all_shards(folder):
+            return folder
+    return None
+
+
+def _has_all_shards(folder: Path) -> bool:
+    indices = folder.glob("*.index.json")
+    shards = {s for i in indices for s in json.loads(i.read_text())["weight_map"].values()}
+    return all((folder / shard).exists() for shard in shards)
+
+
+def pull(repo: str) -> Path:
+    """Download a model, or what is missing of it, with progress; give its folder.
+
+    A lost connection is taken up where it broke; after an end of the program, files that were whole
+    are kept. With HF_HUB_OFFLINE set, nothing is asked of the network and a model that is not here
+    is an error.
+
+    Raises:
+        MissingFileError: it is not there, gated, or the network is.
+        WriteError: the disk is full.
+        KeysError: it holds no weights.
+
+    """
+    if is_offline_mode():
+        if (folder := cached(repo)) is not None:
+            return folder
+        raise not_here(repo)
+    with translated(repo, quiet=False):
+        try:
+            info = HfApi().model_info(repo)
+        except httpx2.TransportError as error:
+            raise ConnectionError(f"{constants.ENDPOINT}: {error}") from error
+        files = [f.rfilename for f in info.siblings or () if "/" not in f.rfilename]
+        kind = next((k for k in _WEIGHTS if any(Path(f).match(k) for f in files)), None)
+        if kind is None:
+            raise KeysError(repo, "it holds no weights", "Check the name")
+        wanted = [name for name in files if any(Path(name).match(k) for k in (*_SMALL, kind))]
+        return Path(snapshot_download(repo, allow_patterns=wanted, ignore_patterns=_FOLDERS))

@@ -4,7 +4,7 @@
     attention       transformers' own choice (SDPA where a model has it), or one by name
     compile         torch.compile: slower to start, faster afterwards where kernels are small
 
-Nothing here is needed for a right answer, and what cannot be had says so: an impossible option is
+Nothing here is needed for a right answer, and what is unavailable says so: an impossible option is
 an error at once, and code that does not compile runs as it was, with a warning.
 """
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +23,6 @@ from torch import Tensor, nn
 
 from abhinaya.models.base import Utterance, Voter
 from abhinaya.models.errors import OptionsError
-from abhinaya.models.published.voting_batch import weigh
 from abhinaya.models.trial import utterance
 
 Attention = Literal["auto", "sdpa", "eager", "flash_attention_2"]
@@ -58,7 +58,7 @@ def place(
     """Read the options of these names.
 
     Raises:
-        OptionsError: there is no such device, type or attention, or not on this machine.
+        OptionsError: the device, type or attention is unknown, or missing on this machine.
 
     """
     if device == "auto":
@@ -66,13 +66,13 @@ def place(
     try:
         where = torch.device(device)
     except RuntimeError as error:
-        raise OptionsError(f"device {device!r}", "there is none", "Use cpu or cuda") from error
+        raise OptionsError(f"device {device!r}", "unknown", "Use cpu or cuda") from error
     if where.type == "cuda" and not torch.cuda.is_available():
         raise OptionsError(f"device {device!r}", "no GPU can be seen", "Use cpu, or auto")
     if dtype == "auto":
         dtype = "bfloat16" if where.type == "cuda" else "float32"
     if dtype not in _DTYPES:
-        raise OptionsError(f"dtype {dtype!r}", "there is none", f"Use {', '.join(_DTYPES)}")
+        raise OptionsError(f"dtype {dtype!r}", "unknown", f"Use {', '.join(_DTYPES)}")
     _check_attention(attention, where, dtype)
     if not isinstance(compile, bool):
         raise OptionsError(f"compile {compile!r}", "is neither true nor false", "Use one of them")
@@ -82,7 +82,7 @@ def place(
 def _check_attention(attention: str, device: torch.device, dtype: str) -> None:
     names = get_args(Attention)
     if attention not in names:
-        raise OptionsError(f"attention {attention!r}", "there is none", f"Use {', '.join(names)}")
+        raise OptionsError(f"attention {attention!r}", "unknown", f"Use {', '.join(names)}")
     if attention != "flash_attention_2":
         return
     remedy = "Use auto: SDPA takes torch's own flash kernels where no padding stands in the way"
@@ -119,7 +119,7 @@ def compile_if_asked(where: Place, *modules: nn.Module) -> None:
 
 
 def layers(module: nn.Module) -> Sequence[nn.Module]:
-    """Give the repeated layers of a model: its largest list of modules; or itself, if it has none.
+    """Return the repeated layers of a model: its largest list of modules, or else itself.
 
     By weight: beside its transformer's layers, a speech model has a list of convolutions.
     """
@@ -164,3 +164,31 @@ def warm_up(voter: Voter, where: Place) -> None:
     for lengths_s in _WARM_UP_S if where.compile else ():
         batch: list[Utterance] = [utterance(seconds) for seconds in lengths_s]
         voter.vote(batch)
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What a model weighs, for its card."""
+
+    tensors: int
+    parameters: int
+    memory_mb: float
+
+
+def weigh(*modules: nn.Module) -> Size:
+    """Count the weights of modules; one that several of them hold counts once."""
+    # Buffers that are not saved are computed, not weights, but they take room all the same.
+    weights = {id(p): p for module in modules for p in module.parameters()}
+    buffers = {id(b): b for module in modules for b in module.buffers()}
+    held = [*weights.values(), *buffers.values()]
+    return Size(
+        tensors=len(weights),
+        parameters=sum(_numbers(p) for p in weights.values()),
+        memory_mb=sum(t.numel() * t.element_size() for t in held) / 1e6,
+    )
+
+
+def _numbers(weight: nn.Parameter) -> int:
+    # Weights of 4 bits are packed; bitsandbytes keeps the shape that they stand for.
+    packed = getattr(weight, "quant_state", None)
+    return weight.numel() if packed is None else math.prod(packed.shape)

@@ -171,14 +171,14 @@ def _order(name: str, subject: object) -> tuple[str, ...]:
     if name not in FOREIGN_ORDERS:
         raise LabelsError(
             subject,
-            f"the option labels is {name!r}, which is no order known here",
+            f"the option labels is {name!r}, which is an unknown order",
             f"Name the classes, or one of {', '.join(FOREIGN_ORDERS)}",
         )
     return FOREIGN_ORDERS[name]
 
 
 def _unnamed(names: Sequence[str], subject: object, order: Sequence[str]) -> Sequence[str]:
-    """Give the order in place of names that mean nothing; never against names that do."""
+    """Return the order in place of names that mean nothing; refuse it against names that do."""
     if named := [name for name in names if _canonical(name) or _none(name)]:
         raise LabelsError(
             subject,

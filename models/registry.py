@@ -12,7 +12,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 from abhinaya.models.base import Voter
-from abhinaya.models.errors import LabelsError, OptionsError, RunError, listed, near_miss
+from abhinaya.models.errors import (
+    LabelsError,
+    OptionsError,
+    RunError,
+    listed,
+    naming_the_extra,
+    near_miss,
+)
 from abhinaya.models.labels import LABELS
 from abhinaya.models.plugins import load_plugin, plugins
 
@@ -48,10 +55,15 @@ def load(name: str, options: Mapping[str, Any] | None = None) -> Voter:
     Raises:
         UnknownModelError: no model has this name.
         OptionsError: the model has no such option, or one is missing.
-        ModelError: its checkpoint cannot be loaded, or the device has no memory for it.
+        ModelError: its checkpoint cannot be loaded, the device has no memory for it, or a package
+            that it needs is not installed.
 
     """
-    options = dict(options or {})
+    with naming_the_extra(f"model {name!r}"):
+        return _load(name, dict(options or {}))
+
+
+def _load(name: str, options: dict[str, Any]) -> Voter:
     if name in MODELS:
         module, attribute = MODELS[name]
         factory = getattr(importlib.import_module(module), attribute)

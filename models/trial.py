@@ -25,7 +25,7 @@ class Trial:
 
 
 def utterance(seconds: float = 1.0) -> Utterance:
-    """Give an utterance with all that any voter needs: noise and a sentence."""
+    """Return an utterance with all that any voter needs: noise and a sentence."""
     rng = np.random.default_rng(0)
     noise = (0.05 * rng.standard_normal(int(seconds * SAMPLE_RATE))).astype(np.float32)
     return Utterance(noise, transcript=SENTENCE)

@@ -29,7 +29,8 @@ from abhinaya.stream.errors import AbhinayaError
 from abhinaya.stream.front.numbering import Speech, SpeechItem
 from abhinaya.stream.run.local import FRONT, Local, items_of, load_nodes
 from abhinaya.stream.run.plan import check_licence, distinct, name_of_input
-from abhinaya.stream.settings.config import EMBEDDED, load
+from abhinaya.stream.settings.config import EMBEDDED
+from abhinaya.stream.settings.profile import load
 from abhinaya.stream.sources.array import open_arrays
 from abhinaya.stream.sources.base import InputConfig, Opened, channel_names, check_names
 from abhinaya.stream.sources.opening import open_source

@@ -8,9 +8,16 @@ time.
 
 from __future__ import annotations
 
+import os
+import wave
 from collections import Counter
+from pathlib import Path
 
 import pytest
+
+# Two workers share two cores, and small matrices gain nothing from more threads: training tests
+# take a tenth of the time. Read when torch and numpy are imported, so nothing here does that.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -26,3 +33,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             pytest.mark.xdist_group("processes" if runs_processes(item) else file(item))
         )
     items.sort(key=lambda item: (runs_processes(item), -size[file(item)]))
+
+
+SHORT_S = 25
+
+
+@pytest.fixture(scope="session")
+def short_call(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the beginning of the demo call, both parties, where what is said does not matter."""
+    import numpy as np
+
+    from abhinaya.bench.demo import CALL
+    from abhinaya.stream.clock import SAMPLE_RATE
+    from abhinaya.stream.sources import InputConfig, open_source
+
+    chunks = open_source(InputConfig(str(CALL), channels="split")).chunks()
+    samples = np.concatenate([chunk.samples for chunk in chunks])[: SHORT_S * SAMPLE_RATE]
+    path = tmp_path_factory.mktemp("short") / "call.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(samples.shape[1])
+        file.setsampwidth(2)
+        file.setframerate(SAMPLE_RATE)
+        file.writeframes((samples * 32767).astype("<i2").tobytes())
+    return path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from hypothesis import HealthCheck, settings
@@ -36,7 +36,6 @@ from abhinaya.stream.wire.messages import (
     NodeUp,
     Notice,
     Payload,
-    Provisional,
     Ready,
     Refused,
     Remark,
@@ -180,23 +179,19 @@ def failed(task: Task, service: str, retry: bool, reason: str = "broke") -> Fail
     )
 
 
-def provisional(
-    sequence: int, part: int = 1, stream: str = "call", length: int = 16, **changes: Any
-) -> Provisional:
+def partial(sequence: int, part: int = 1, stream: str = "call", **changes: Any) -> Segment:
     """Part `part` of the segment that `segment` would give, as far as it has come."""
-    start = sequence * SECOND
-    fields: dict[str, Any] = {
-        "stream": stream,
-        "sequence": sequence,
-        "part": part,
-        "start": start,
-        "end": start + length,
-        "samples": Payload.of(np.full(length, sequence, np.int16)),
-        "captured_unix_s": 1_000_000.0,
-        "capture_ms": 0.0,
-        "sent_unix_s": 1_000_000.5,
-    }
-    return Provisional(**(fields | changes))
+    return segment(sequence, stream, **({"part": part, "cut": ""} | changes))
+
+
+def is_partial(item: object) -> TypeGuard[Segment]:
+    """Whether something is a segment that is not over."""
+    return isinstance(item, Segment) and not item.final
+
+
+def is_whole(item: object) -> TypeGuard[Segment]:
+    """Whether something is a whole segment."""
+    return isinstance(item, Segment) and item.final
 
 
 def hello(*streams: StreamInfo, front: str = "front-0", first: int = 0, **changes: Any) -> Hello:
@@ -308,7 +303,7 @@ def one_of_each() -> list[Message]:
         hello(info("a"), info("b", live=True)),
         segment(3),
         gap(4),
-        provisional(4, part=2),
+        partial(4, part=2),
         Activity(stream="call", position=5 * SECOND, speaking=True),
         End(stream="call", sequence=5, position=5 * SECOND, reason="was unplugged"),
         Remark(source="call.wav", text="has 3 damaged packets"),

@@ -6,8 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fakes import SECOND, verdict
+from rich.console import Group
+from rich.text import Text
 
 from abhinaya.models.labels import LABELS
+from abhinaya.stream.sinks.live import picture as drawing
 from abhinaya.stream.sinks.live.board import Board
 from abhinaya.stream.wire.messages import (
     Activity,
@@ -198,3 +201,22 @@ def board_of(*events: Event) -> Board:
         now = event.captured_unix_s + 1.2 if isinstance(event, Verdict) else START
         board.see(event, now)
     return board
+
+
+class Drawn(list[Text]):
+    """The lines of a picture, as something to look at."""
+
+    @property
+    def text(self) -> str:
+        return "\n".join(row.plain.rstrip() for row in self)
+
+    @property
+    def widths(self) -> list[int]:
+        return [row.cell_len for row in self]
+
+    def __rich__(self) -> Group:
+        return Group(*self)
+
+
+def picture(board: Board, width: int, rows: int, now_unix_s: float) -> Drawn:
+    return Drawn(drawing.picture(board, width, rows, now_unix_s))

@@ -15,15 +15,15 @@ from output_fakes import CALL, NOW
 from praatio import textgrid
 from pyannote.database.util import load_rttm
 
-from abhinaya.stream.sinks import open_sinks
-from abhinaya.stream.sinks.base import tell
+from abhinaya.stream.sinks.base import publish
+from abhinaya.stream.sinks.open import open_sinks
 
 
 def written(path, events=CALL):
     """Write events as a run would."""
     sinks = open_sinks("jsonl", [path])
     for event in events:
-        tell(sinks.all[:1], event, NOW)  # the last is standard output
+        publish(sinks.all[:1], event, NOW)  # the last is standard output
     sinks.close()
     return path
 

@@ -28,7 +28,7 @@ from abhinaya.stream.commands import stream as cli
 from abhinaya.stream.commands import transcribe
 from abhinaya.stream.front.vad import SileroVad
 from abhinaya.stream.node.worker import transcriber_of
-from abhinaya.stream.settings import config as configuration
+from abhinaya.stream.settings import profile as profile_files
 from abhinaya.stream.settings.vote import load_combiner, rule_of
 
 CLIPS = 6
@@ -46,7 +46,7 @@ class Offline:
 
 
 def offline(paths: list[Path]) -> dict[str, list[Offline]]:
-    config = configuration.load("embedded")
+    config = profile_files.load("embedded")
     assert config.asr is not None
     transcriber = transcriber_of(config.asr)
     voters = {n: registry.load(w.model, w.options) for n, w in config.voters.items()}

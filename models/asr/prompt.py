@@ -1,7 +1,7 @@
-"""What Whisper is told before it listens: language, hot words, and what was said before.
+"""Make Whisper's prompts: language, hot words, and what was said before.
 
-The prompt is Whisper's own (Radford et al. 2022, section 2.3): text before a special token stands
-for what came before this window. Hot words stand there as if they had been said.
+Text before a special token stands for what came before this window (Radford et al. 2022, section
+2.3). Hot words stand there as if they had been said.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from abhinaya.models.asr.engine import Engine
 from abhinaya.models.errors import OptionsError
 
 PREVIOUS_LENGTHS: Final = (128, 64, 32, 16, 8, 4, 0)
-"""Tokens of the text before that are told. CTranslate2 takes prompts of one length in a batch: with
-few lengths there are few batches, and none depends on what else is waiting."""
+"""Tokens of the text before. Prompts of one batch have one length: few lengths make few batches,
+and none depends on what else is waiting."""
 MOST_HOTWORD_TOKENS: Final = 96
 TRANSCRIBE: Final = "transcribe"
+TRANSLATE: Final = "translate"
 
 
 class Prompter:
@@ -25,7 +26,7 @@ class Prompter:
     Args:
         engine: the loaded model.
         hotwords: words to expect.
-        previous_text: whether to tell what was said before.
+        previous_text: whether prompts hold what was said before.
 
     Raises:
         OptionsError: the hot words are too many.
@@ -36,13 +37,20 @@ class Prompter:
         self._engine = engine
         self._previous_text = previous_text
         self._tokenizers: dict[tuple[str, str], Any] = {}
-        self._hotwords = self._hot(hotwords)
+        words = hotwords if isinstance(hotwords, str) else ", ".join(map(str, hotwords))
+        self._hotwords = self._encode(words)
+        if len(self._hotwords) > MOST_HOTWORD_TOKENS:
+            raise OptionsError(
+                "asr.options.hotwords",
+                f"{len(self._hotwords)} tokens, of which Whisper hears {MOST_HOTWORD_TOKENS}",
+                "Leave out the words that it knows anyway",
+            )
 
     def context(self, previous: str) -> tuple[int, ...]:
-        """Return the tokens of what is told before the segment, given the text before it."""
-        told = self._encode(previous) if self._previous_text else []
-        length = next(size for size in PREVIOUS_LENGTHS if size <= len(told))
-        return (*self._hotwords, *told[len(told) - length :])
+        """Return the tokens that stand before a segment, given the text before it."""
+        before = self._encode(previous) if self._previous_text else []
+        length = next(size for size in PREVIOUS_LENGTHS if size <= len(before))
+        return (*self._hotwords, *before[len(before) - length :])
 
     def prompt(self, language: str, context: Sequence[int], task: str = TRANSCRIBE) -> list[int]:
         """Return the whole prompt."""
@@ -51,7 +59,7 @@ class Prompter:
         return [*before, *tokenizer.sot_sequence, tokenizer.no_timestamps]
 
     def tokenizer(self, language: str, task: str = TRANSCRIBE) -> Any:
-        """Return the tokenizer that knows this language's own token."""
+        """Return the tokenizer of a language."""
         if (language, task) not in self._tokenizers:
             from faster_whisper.tokenizer import Tokenizer
 
@@ -60,21 +68,9 @@ class Prompter:
             )
         return self._tokenizers[language, task]
 
-    def _hot(self, hotwords: str | Sequence[str]) -> list[int]:
-        words = hotwords if isinstance(hotwords, str) else ", ".join(map(str, hotwords))
-        tokens = self._encode(words)
-        if len(tokens) > MOST_HOTWORD_TOKENS:
-            raise OptionsError(
-                "asr.options.hotwords",
-                f"{len(tokens)} tokens, of which Whisper hears {MOST_HOTWORD_TOKENS} at most",
-                "Leave out the words that it knows anyway",
-            )
-        return tokens
-
     def _encode(self, text: str) -> list[int]:
-        """Return the tokens of a text as it stands in the middle of another."""
+        """Return the tokens of a text as they are in the middle of another; no special ones."""
         plain = " ".join(text.split())
-        tokenizer = self._engine.tokenizer
+        tokenizer, special = self._engine.tokenizer, self._engine.first_special
         encoded = tokenizer.encode(f" {plain}", add_special_tokens=False) if plain else None
-        ids = encoded.ids if encoded else []
-        return [token for token in ids if token < self._engine.first_special]
+        return [token for token in encoded.ids if token < special] if encoded else []

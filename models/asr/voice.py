@@ -1,11 +1,11 @@
-"""What is known of a stream's speech: its language, held once it is sure. This is the opaque state.
+"""The transcriber's state of a stream: its language, or whether it seems to be English.
 
-A language is detected in each segment until HELD_S seconds of speech have been heard; the
-probabilities are averaged by length, since a short word says little. From then on it stays.
+The language is detected in each segment for the first HELD_S seconds of speech; the probabilities
+are averaged by length, since a short word says little. Then it is held.
 
-A model that knows only English writes English for everything. What it does not know it writes with
-little confidence: the mean log probability of a stream's texts tells. Measured with tiny.en, means
-over 5 and 20 s of speech (quantiles .05, .5, .95 of random stretches):
+A model that knows only English writes English for everything, other languages with little
+confidence: the mean log probability of a stream's texts shows it. Measured with tiny.en, means over
+5 and 20 s of speech (quantiles .05, .5, .95 of random stretches):
 
                             5 s                    20 s
     read English           -.34  -.12  -.06       -.27  -.16  -.10
@@ -17,25 +17,27 @@ over 5 and 20 s of speech (quantiles .05, .5, .95 of random stretches):
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 HELD_S: Final = 10.0
-"""Seconds of speech after which a stream's language is no longer in question."""
+"""Seconds of speech after which a stream's language is held."""
 REMEMBERED: Final = 8
-"""Languages whose probabilities are carried along."""
+"""Languages whose probabilities are kept."""
 BACK: Final = 0.2
 """A stream that was taken for foreign is English again this much above the threshold."""
 LEAST_S: Final = 4.0
 """Seconds of speech before a stream is taken for foreign."""
 MEMORY_S: Final = 20.0
-"""Seconds of speech that the mean goes back, so that another speaker is heard."""
+"""Seconds of speech that the mean goes back: the speaker may change."""
 
 
 class Voice(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """What the segments of a stream so far have said about it."""
+    """What is known of a stream."""
 
     seconds: float = 0.0
     """Of speech."""
@@ -44,18 +46,14 @@ class Voice(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     logprob: float = 0.0
     """Running mean log probability of its texts, weighted by seconds."""
     foreign: bool = False
-    """Whether this does not seem to be English; only of a model that knows nothing else."""
+    """Whether it does not seem to be English; only for English models."""
 
     def heard(self, seconds: float, languages: Mapping[str, float]) -> Voice:
         """Return what is known after one more segment."""
-        total = self.seconds + seconds
-        sums = dict(self.languages)
-        for language, probability in languages.items():
-            sums[language] = sums.get(language, 0.0) + seconds * probability
-        best = sorted(sums, key=lambda language: (-sums[language], language))[:REMEMBERED]
-        return msgspec.structs.replace(
-            self, seconds=total, languages={language: sums[language] for language in best}
-        )
+        sums = Counter(self.languages)
+        sums.update({each: seconds * share for each, share in languages.items()})
+        best = sorted(sums.items(), key=lambda item: (-item[1], item[0]))[:REMEMBERED]
+        return replace(self, seconds=self.seconds + seconds, languages=dict(best))
 
     def understood(self, seconds: float, logprob: float, least: float) -> Voice:
         """Return what is known after one more text in English.
@@ -69,13 +67,12 @@ class Voice(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
         total = min(self.seconds + seconds, MEMORY_S)
         mean = self.logprob + (logprob - self.logprob) * seconds / total if total else 0.0
         limit = least + BACK if self.foreign else least
-        return msgspec.structs.replace(
-            self, seconds=total, logprob=mean, foreign=total >= LEAST_S and mean < limit
-        )
+        foreign = total >= LEAST_S and mean < limit
+        return replace(self, seconds=total, logprob=mean, foreign=foreign)
 
     @property
     def held(self) -> bool:
-        """Whether the language is no longer in question."""
+        """Whether the language is held."""
         return self.seconds >= HELD_S
 
     @property
@@ -95,7 +92,7 @@ _DECODER: Final = msgspec.msgpack.Decoder(Voice)
 
 
 def read(state: bytes) -> Voice:
-    """Return what a state says; what another version wrote counts as nothing known."""
+    """Return the state; one of another version counts as none."""
     try:
         return _DECODER.decode(state) if state else Voice()
     except msgspec.DecodeError:
@@ -103,5 +100,5 @@ def read(state: bytes) -> Voice:
 
 
 def write(voice: Voice) -> bytes:
-    """Return the state."""
+    """Return the state as bytes."""
     return msgspec.msgpack.encode(voice)

@@ -1,18 +1,17 @@
 """Whisper by faster-whisper (CTranslate2): any size, segments of several streams in one call.
 
-A segment is heard in a window cut to it (`engine.py`) and, where the answer looks wrong, once more
-in the 30 s that Whisper was trained on; what looks wrong then too is not believed (`guards.py`).
-Decoding is deterministic: no temperature. While a segment goes on, each part continues from what
-two passes agreed on (`tail.py`); the final transcription does not build on that, so its text does
-not depend on which parts happened to arrive.
+A segment is heard in a window cut to it (`engine.py`) and, if its text is in doubt, once more in
+the 30 s that Whisper was trained on; a text that is still in doubt is dropped (`guards.py`).
+Decoding is deterministic. While a segment goes on, each part continues from the words that two
+passes agreed on (`tail.py`); the final transcription does not, so its text does not depend on which
+parts arrived.
 
-With a multilingual model a stream's language is detected and held; with an English one, speech
-that is not English is told by how improbable its texts are (`voice.py`).
+A multilingual model detects a stream's language and holds it. An English model recognises other
+languages by how improbable its texts are (`voice.py`).
 """
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.metadata
 import math
 from collections.abc import Mapping, Sequence
@@ -22,30 +21,29 @@ from typing import Any, Final
 import numpy as np
 
 from abhinaya.models.asr import carrier, voice
-from abhinaya.models.asr.agreement import agreed
 from abhinaya.models.asr.base import Audio, Hearing, Transcription
-from abhinaya.models.asr.decoder import Decoder, Heard, Said, evidence_of
+from abhinaya.models.asr.decoder import Decoder, Heard, Said
 from abhinaya.models.asr.engine import Engine, padded_frames
-from abhinaya.models.asr.guards import doubt, read_guards, speech_seconds
+from abhinaya.models.asr.guards import Evidence, doubt, read_guards, speech_seconds
 from abhinaya.models.asr.prompt import Prompter
-from abhinaya.models.asr.tail import Tails, without_loop
+from abhinaya.models.asr.tail import Tails, agreed, without_loop
 from abhinaya.models.asr.voice import Voice
 from abhinaya.models.base import SAMPLE_RATE
 from abhinaya.models.errors import OptionsError, RunError
 
 LONGEST_SAMPLES: Final = 30 * SAMPLE_RATE
 LEAST_SAMPLES: Final = SAMPLE_RATE // 100
-"""Less than one frame cannot be transcribed."""
+"""One frame; less cannot be transcribed."""
 MOST_NEW_TOKENS: Final = 200
 """With the longest prompt these fill Whisper's 448 positions."""
 TOKENS_PER_S: Final = 8
-"""Nobody says more in a second: a part stops there, since it is asked again soon."""
+"""Nobody says more in a second: a part stops there, since the next one comes soon."""
 NOT_ENGLISH: Final = "not English"
 LENIENT: Final = 0.6
-"""So much less evidence will do for the first words of a segment that goes on: after .7 s two of
-three have words then instead of one (of noises .22 instead of .02); they may still change."""
+"""The first words of a segment that goes on need so much less evidence: after .7 s two of three
+have words then instead of one (of noises .22 instead of .02); they may still change."""
 LARGE_BYTES: Final = 1 << 30
-"""Weights from this size on are not heard in a cut window: it was not measured for them."""
+"""Weights from this size on hear the whole window: the cut one was not measured for them."""
 
 
 class Whisper:
@@ -64,18 +62,17 @@ class Whisper:
         beam_size: of final transcriptions; 1 is greedy and a tenth cheaper, with 4 to 7 % more
             word errors.
         previous_text: whether to prompt with the text of the segment before, which keeps names and
-            style, and mistakes. Nothing after a segment that had no text, so that a loop ends.
+            style, and mistakes. A segment without text ends a loop.
         hotwords: words and names to expect, with spaces or commas between them.
-        word_times: whether to align words with the audio, which costs another decoder pass. Parts
-            go without.
-        guards: thresholds of what is not believed (`guards.py`) that are to be others.
-        max_new_tokens: tokens of one segment at most; 10 s of speech have well under 128.
+        word_times: whether to align words with the audio, one more decoder pass; parts have none.
+        guards: changed thresholds (`guards.py`).
+        max_new_tokens: of one segment; 10 s of speech have well under 128.
         threads: CPU threads; 0 lets CTranslate2 choose.
         licence: of the model; the published Whisper models are MIT.
         noncommercial: whether that licence forbids commercial use.
 
     Raises:
-        ModelError: the model or device is not there, or an option does not fit.
+        ModelError: the model or device is missing, or an option does not fit.
 
     """
 
@@ -103,11 +100,7 @@ class Whisper:
         _check_choice("window", window, ("auto", "cut", "whole"))
         _check_choice("task", task, ("transcribe", "translate"))
         self._guards = read_guards(guards)
-        self._part_guards = dataclasses.replace(
-            self._guards,
-            least_evidence=self._guards.least_evidence - LENIENT,
-            least_logprob=self._guards.least_logprob - LENIENT,
-        )
+        self._part_guards = self._guards.lenient(LENIENT)
         folder = carrier.find(model)
         self._engine = Engine(folder, device, compute_type, threads)
         self._check_language(model, language, task)
@@ -124,15 +117,8 @@ class Whisper:
         )
         self._whole = window == "whole" or (window == "auto" and self._is_large(folder))
         self._prompter = Prompter(self._engine, hotwords, previous_text)
-        self._decoder = Decoder(
-            self._engine,
-            self._prompter,
-            self._guards,
-            beam_size=beam_size,
-            most_tokens=max_new_tokens,
-            word_times=word_times,
-            translate=task == "translate",
-        )
+        rest = beam_size, max_new_tokens, word_times, task == "translate"
+        self._decoder = Decoder(self._engine, self._prompter, self._guards, *rest)
         self._max_new_tokens = max_new_tokens
         self._tails = Tails()
         self.incremental = not self._whole
@@ -155,7 +141,7 @@ class Whisper:
         return self._engine.device != "cpu" or weights.stat().st_size >= LARGE_BYTES
 
     def transcribe(self, batch: Sequence[Hearing]) -> list[Transcription]:
-        """Transcribe segments; final ones of about one length go to the model together.
+        """Return the transcriptions; final segments of one padded length share a call.
 
         Raises:
             RunError: a segment is longer than 30 s.
@@ -186,7 +172,7 @@ class Whisper:
         return results
 
     def forget(self, stream: str, sequence: int) -> None:
-        """Drop what is known of a segment that went on."""
+        """Forget a segment that went on."""
         self._tails.drop(stream, sequence)
 
     # --- final segments ---------------------------------------------------------------------------
@@ -196,19 +182,14 @@ class Whisper:
         encoded = self._engine.encode([heard.samples for heard in group], self._whole)
         known = self._known(encoded, group)
         languages = [self._language or each.language for each in known]
-        said = self._decoder.listen(encoded, group, languages)
-        for i, first in enumerate(said):
-            if first.suspicious and not self._whole:
-                whole = self._engine.encode([group[i].samples], whole=True)
-                (second,) = self._decoder.listen(whole, [group[i]], [languages[i]])
-                said[i] = first if second.reason and not first.reason else second
+        said = self._decoder.listen(group, languages, encoded, self._whole)
         return [
             self._result(each, language, voice_, heard)
             for each, language, voice_, heard in zip(said, languages, known, group, strict=True)
         ]
 
     def _known(self, encoded: Any, group: Sequence[Heard]) -> list[Voice]:
-        """Return what is known of each stream with this segment."""
+        """Return what is known of each stream after this segment."""
         if self._language or all(heard.voice.held for heard in group):
             return [heard.voice for heard in group]
         detected = self._engine.detect_languages(encoded)
@@ -246,7 +227,7 @@ class Whisper:
     def _part(
         self, hearing: Hearing, samples: Audio, context: Sequence[int], known: Voice
     ) -> Transcription:
-        """Write on from what two parts agreed on."""
+        """Return the text so far, continued from the words that two parts agreed on."""
         if known.foreign:
             return self._nothing(NOT_ENGLISH, known)
         encoded = self._engine.encode([samples], self._whole)
@@ -264,7 +245,7 @@ class Whisper:
             begun=bool(tail.settled),
         )
         written = without_loop(hypothesis.tokens)
-        reason = doubt(evidence_of(hypothesis, samples), self._part_guards)
+        reason = doubt(Evidence.of(hypothesis, samples, self._whole), self._part_guards)
         if reason and not tail.settled:
             return self._nothing(reason, known)
         tail = tail.grown(samples, written, tokenizer)
@@ -308,11 +289,11 @@ def _alike(finals: Sequence[Heard], whole: bool) -> list[list[Heard]]:
 
 def _check_range(name: str, value: Any, most: int) -> None:
     if not isinstance(value, int) or not 1 <= value <= most:
-        raise OptionsError(f"asr.options.{name} = {value!r}", "it does not fit", f"Use 1 to {most}")
+        raise OptionsError(f"asr.options.{name} = {value!r}", "out of range", f"Use 1 to {most}")
 
 
 def _check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
     if value not in choices:
         raise OptionsError(
-            f"asr.options.{name} = {value!r}", "it does not fit", f"Use {' or '.join(choices)}"
+            f"asr.options.{name} = {value!r}", "unknown", f"Use {' or '.join(choices)}"
         )

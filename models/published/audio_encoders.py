@@ -99,7 +99,7 @@ class AudioEncoders:
         ]
 
     def mel(self, waves: Sequence[FloatArray]) -> Tensor:
-        """Give Whisper's input [B, mels, 3000], padded to 30 s."""
+        """Return Whisper's input [B, mels, 3000], padded to 30 s."""
         # On a CPU one by one: the spectra of several are more than its caches hold.
         together = len(waves) if self.place.device.type == "cuda" else 1
         made = [

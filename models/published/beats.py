@@ -14,13 +14,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from functools import cache
 from typing import Any, Final, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
+from torchaudio.compliance.kaldi import fbank
 
+from abhinaya.models.base import SAMPLE_RATE
 from abhinaya.models.errors import KeysError
 
 SHORTEST: Final = 2800
@@ -28,10 +29,7 @@ SHORTEST: Final = 2800
 
 _WINDOW: Final = 400
 _HOP: Final = 160
-_FFT: Final = 512
 _MELS: Final = 128
-_PREEMPHASIS: Final = 0.97
-_LOG_FLOOR: Final = 1.1920929e-07
 _MEAN: Final = 15.41663
 _STD: Final = 6.55582
 
@@ -46,36 +44,17 @@ def token_count(samples: int) -> int:
     return frame_count(samples) // 16 * 8
 
 
-@cache
-def _mel_filters() -> Tensor:
-    """Kaldi's triangular filters, 20 to 8000 Hz: [_FFT // 2 + 1, M].
-
-    Computed in float32, as published; in float64 frames would differ by up to 5e-5.
-    """
-    low, high = (1127.0 * math.log(1.0 + hz / 700.0) for hz in (20.0, 8000.0))
-    step = (high - low) / (_MELS + 1)
-    left = low + torch.arange(_MELS, dtype=torch.float32, device="cpu")[:, None] * step
-    bins_hz = torch.arange(_FFT // 2, dtype=torch.float32, device="cpu") * (16000.0 / _FFT)
-    bins = 1127.0 * (1.0 + bins_hz / 700.0).log()
-    rising, falling = (bins - left) / step, (left + 2 * step - bins) / step
-    filters = torch.minimum(rising, falling).clamp(min=0.0)
-    return F.pad(filters, (0, 1)).T.double()
-
-
 def filter_bank(waves: Tensor) -> Tensor:
     """Kaldi log-mel energies as BEATs normalises them: [B, n] in [-1, 1] -> [B, F, M] float32.
 
-    In float64, whatever the encoder runs in: under fp16 autocast a float32 filter bank overflows in
-    every frame, and float64 is what autocast leaves alone.
+    In float64 and outside autocast, where a half-precision filter bank overflows in every frame.
     """
-    frames = (waves.double() * 32768.0).unfold(-1, _WINDOW, _HOP)  # [B, F, window]
-    frames = frames - frames.mean(-1, keepdim=True)
-    before = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
-    frames = frames - _PREEMPHASIS * before
-    hann = torch.hann_window(_WINDOW, periodic=False, dtype=torch.float64, device=waves.device)
-    power = torch.fft.rfft(frames * hann.pow(0.85), n=_FFT).abs().square()
-    energies = (power @ _mel_filters().to(waves.device)).clamp(min=_LOG_FLOOR).log()
-    normalised: Tensor = (energies - _MEAN) / (2 * _STD)
+    with torch.autocast(waves.device.type, enabled=False):
+        banks = [
+            fbank(wave[None] * 32768.0, num_mel_bins=_MELS, sample_frequency=SAMPLE_RATE)
+            for wave in waves.double()
+        ]
+        normalised: Tensor = (torch.stack(banks) - _MEAN) / (2 * _STD)
     return normalised.float()
 
 

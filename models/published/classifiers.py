@@ -23,7 +23,7 @@ from abhinaya.models.base import SAMPLE_RATE, Card, Need, Utterance
 from abhinaya.models.checkpoint import check_finite
 from abhinaya.models.errors import LabelsError, OptionsError
 from abhinaya.models.hugging_face import require_complete, translated
-from abhinaya.models.inference import Place, compile_if_asked, moved, place, warm_up
+from abhinaya.models.inference import Place, compile_if_asked, moved, place, warm_up, weigh
 from abhinaya.models.labels import CANONICAL_MAP, LABELS, LabelMap, label_map
 from abhinaya.models.published.voting_batch import (
     Answer,
@@ -32,7 +32,6 @@ from abhinaya.models.published.voting_batch import (
     unfit_audio,
     unfit_text,
     valid,
-    weigh,
 )
 
 SHORTEST: Final = 400
@@ -157,7 +156,7 @@ class AudioClassifier:
         warm_up(self, where)
 
     def vote(self, batch: Sequence[Utterance]) -> list[Answer]:
-        """Give one answer for each segment."""
+        """Return one answer for each segment."""
         labels = self._classifier.ballot_labels
         return serve(batch, lambda u: unfit_audio(u, SHORTEST), self._run, labels)
 
@@ -206,7 +205,7 @@ class TextClassifier:
         warm_up(self, where)
 
     def vote(self, batch: Sequence[Utterance]) -> list[Answer]:
-        """Give one answer for each transcript."""
+        """Return one answer for each transcript."""
         return serve(batch, unfit_text, self._run, self._classifier.ballot_labels)
 
     def _run(self, batch: list[Utterance]) -> Tensor:
@@ -222,7 +221,7 @@ class TextClassifier:
         return self._classifier.probabilities(input_ids=ids, attention_mask=mask.long())
 
     def ids(self, transcript: str) -> Tensor:
-        """Give what the model reads; special tokens spelled out in a transcript stay text."""
+        """Return what the model reads; special tokens spelled out in a transcript stay text."""
         ids = self._tokenizer(
             transcript.strip(),
             truncation=True,

@@ -1,6 +1,8 @@
 """From hidden states [B, T, D] to class scores [B, C]: the two heads of the five voters.
 
-They differ in where the LayerNorm stands. Parameter names are those of the published checkpoints.
+The heads differ in where the LayerNorm stands. Parameter names are those of the published
+checkpoints. Pooling works in float32, whatever the model is in: the variance is a difference of
+two large numbers, of which bfloat16 would leave nothing.
 """
 
 from __future__ import annotations
@@ -8,12 +10,50 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, Literal
 
+import torch
 from torch import Tensor, nn
-
-from abhinaya.models.published.pooling import AttentiveMean, AttentiveStatistics
 
 Pool = Literal["asp", "attn_mean"]
 DROPOUT: Final = 0.5
+VARIANCE_FLOOR: Final = 1e-5
+
+
+class AttentiveStatistics(nn.Module):
+    """Weighted mean and standard deviation (Okabe et al., 2018): [B, T, D] -> [B, 2D]."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.sap_linear = nn.Linear(width, width)
+        self.attention = nn.Parameter(torch.randn(width, 1))
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Pool the positions where mask [B, T] is True (each row has one at least), or all."""
+        x = x.to(self.attention.dtype)
+        scores = torch.tanh(self.sap_linear(x)) @ self.attention
+        weights = _softmax_over_time(scores, mask)
+        mean = (weights * x).sum(1)
+        variance = (weights * x.square()).sum(1) - mean.square()
+        return torch.cat([mean, variance.clamp(min=VARIANCE_FLOOR).sqrt()], dim=-1)
+
+
+class AttentiveMean(nn.Module):
+    """Weighted mean alone: [B, T, D] -> [B, D]."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.W = nn.Linear(width, 1)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Pool the positions where mask [B, T] is True (each row has one at least), or all."""
+        x = x.to(self.W.weight.dtype)
+        return (_softmax_over_time(self.W(x), mask) * x).sum(1)
+
+
+def _softmax_over_time(scores: Tensor, mask: Tensor | None) -> Tensor:
+    """[B, T, 1] -> [B, T, 1], zero where the mask is False."""
+    if mask is not None:
+        scores = scores.masked_fill(~mask.bool().unsqueeze(-1), float("-inf"))
+    return torch.softmax(scores, dim=1)
 
 
 class SpeechHead(nn.Module):

@@ -22,11 +22,11 @@ from abhinaya.models.base import Card, Utterance
 from abhinaya.models.checkpoint import Tensors, check_finite, fill, matches, read
 from abhinaya.models.errors import KeysError, OptionsError
 from abhinaya.models.hugging_face import require_complete, translated
-from abhinaya.models.inference import Place, compile_if_asked, moved, place, warm_up
+from abhinaya.models.inference import Place, compile_if_asked, moved, place, warm_up, weigh
 from abhinaya.models.labels import label_map, own_labels
 from abhinaya.models.published.heads import LanguageHead
 from abhinaya.models.published.lora import ALPHA, fill_lora, is_lora, merge_lora
-from abhinaya.models.published.voting_batch import Answer, padded, serve, unfit_text, valid, weigh
+from abhinaya.models.published.voting_batch import Answer, padded, serve, unfit_text, valid
 
 Quantize = Literal["8bit", "4bit"]
 
@@ -44,11 +44,11 @@ def load_llm(name: str, where: Place, quantize: Quantize | None = None) -> Any:
     """Load a causal language model without its output layer, frozen, on its device.
 
     Raises:
-        ModelError: it cannot be had, is not whole, or cannot be quantised here.
+        ModelError: it is unavailable, is not whole, or cannot be quantised here.
 
     """
     if quantize not in (None, "8bit", "4bit"):
-        raise OptionsError(f"quantize {quantize!r}", "there is no such way", "Use 8bit or 4bit")
+        raise OptionsError(f"quantize {quantize!r}", "unknown", "Use 8bit or 4bit")
     if quantize is not None and importlib.util.find_spec("bitsandbytes") is None:
         raise OptionsError(
             f"quantize {quantize!r}",
@@ -93,7 +93,7 @@ def load_tokenizer(name: str) -> Any:
     """Load a tokenizer; Vicuna's needs the old treatment of spaces (`legacy`), others ignore it.
 
     Raises:
-        ModelError: it cannot be had.
+        ModelError: it is unavailable.
 
     """
     with translated(name):
@@ -215,7 +215,7 @@ class LlamaVoter:
         warm_up(self, self._place)
 
     def vote(self, batch: Sequence[Utterance]) -> list[Answer]:
-        """Give one answer for each transcript."""
+        """Return one answer for each transcript."""
         return serve(batch, unfit_text, self._run, self._labels)
 
     def _run(self, batch: list[Utterance]) -> Tensor:
@@ -230,7 +230,7 @@ class LlamaVoter:
         return scores
 
     def ids(self, transcript: str) -> list[int]:
-        """Give what the language model reads of a transcript."""
+        """Return what the language model reads of a transcript."""
         return transcript_ids(self._tokenizer, transcript, self._literal_end, self._max_tokens)
 
 

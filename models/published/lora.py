@@ -52,7 +52,7 @@ def add_lora(
 
 
 def lora_tensors(llm: nn.Module) -> Tensors:
-    """Give the factors of all adapters by name."""
+    """Return the factors of all adapters by name."""
     return {k: v for k, v in llm.named_parameters() if is_lora(k)}
 
 

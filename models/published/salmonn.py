@@ -137,7 +137,7 @@ class Salmonn(nn.Module):
         self.adapter, self.llm, self.head = adapter, llm, head
 
     def speech_tokens(self, features: Sequence[AudioFeatures], trim: bool = False) -> list[Tensor]:
-        """Give each item's speech tokens [88, H], or with `trim` only those that hold its audio."""
+        """Return each item's speech tokens [88, H]; with `trim` only those that hold its audio."""
         weight = self.adapter.speech_llama_proj.weight
         audio, counts = padded([f.audio for f in features])
         speech = torch.stack([f.speech for f in features])
@@ -149,13 +149,13 @@ class Salmonn(nn.Module):
         return [row[: real_tokens(f.samples)] for row, f in zip(tokens, features, strict=True)]
 
     def embedding(self) -> nn.Module:
-        """Give the table that turns token ids into vectors."""
+        """Return the table that turns token ids into vectors."""
         llm: Any = self.llm
         table: nn.Module = llm.get_input_embeddings()
         return table
 
     def read(self, sequence: Reading) -> Tensor:
-        """Give the language model's last hidden states [B, T, H], after its final norm.
+        """Return the language model's last hidden states [B, T, H], after its final norm.
 
         Positions count the padding too, as published; behind the end that changes nothing.
         """

@@ -23,7 +23,7 @@ from torch import Tensor
 from abhinaya.models.base import SAMPLE_RATE, Card, Utterance
 from abhinaya.models.checkpoint import Tensors, fill, read
 from abhinaya.models.errors import KeysError, OptionsError
-from abhinaya.models.inference import compile_if_asked, place, warm_up
+from abhinaya.models.inference import compile_if_asked, place, warm_up, weigh
 from abhinaya.models.labels import label_map, own_labels
 from abhinaya.models.published.audio_encoders import LONGEST, AudioEncoders, AudioFeatures, shared
 from abhinaya.models.published.beats import SHORTEST
@@ -50,7 +50,6 @@ from abhinaya.models.published.voting_batch import (
     serve,
     unfit_audio,
     unfit_text,
-    weigh,
 )
 
 _BEFORE: Final = "USER: <Speech>"
@@ -89,7 +88,7 @@ class Prompter:
             raise OptionsError(f"prompt {prompt!r}", "there are two", "Use 0 or 1")
 
     def __call__(self, transcript: str, prompt: int = 0) -> Prompt:
-        """Give the ids for one item."""
+        """Return the ids for one item."""
         text = _TEXT + _TRANSCRIPT + transcript.strip() if self._transcript else _TEXT
         ids = (*plain_ids(self._tokenizer, text), self._tokenizer.eos_token_id)
         return Prompt(self._before, self._after[prompt], ids[:_MAX_TEXT])
@@ -176,7 +175,7 @@ class SalmonnVoter:
         warm_up(self, self._place)
 
     def vote(self, batch: Sequence[Utterance]) -> list[Answer]:
-        """Give one answer for each segment."""
+        """Return one answer for each segment."""
         return serve(batch, self._unfit, self._run, self._labels)
 
     def _unfit(self, utterance: Utterance) -> str | None:
@@ -196,7 +195,7 @@ class SalmonnVoter:
         return scores.softmax(-1)
 
     def prompt(self, transcript: str) -> Prompt:
-        """Give the ids around the speech."""
+        """Return the ids around the speech."""
         return self._prompter(transcript, self._prompt)
 
 

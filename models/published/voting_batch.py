@@ -2,47 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from abhinaya.models.base import SAMPLE_RATE, Abstention, Ballot, Utterance
 from abhinaya.models.errors import RunError
 from abhinaya.models.labels import LABELS, LabelMap
 
 Answer = Ballot | Abstention
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """What a model weighs, for its card."""
-
-    tensors: int
-    parameters: int
-    memory_mb: float
-
-
-def weigh(*modules: nn.Module) -> Size:
-    """Count the weights of modules; one that several of them hold counts once."""
-    # Buffers that are not saved are computed, not weights, but they take room all the same.
-    weights = {id(p): p for module in modules for p in module.parameters()}
-    buffers = {id(b): b for module in modules for b in module.buffers()}
-    held = [*weights.values(), *buffers.values()]
-    return Size(
-        tensors=len(weights),
-        parameters=sum(_numbers(p) for p in weights.values()),
-        memory_mb=sum(t.numel() * t.element_size() for t in held) / 1e6,
-    )
-
-
-def _numbers(weight: nn.Parameter) -> int:
-    # Weights of 4 bits are packed; bitsandbytes keeps the shape that they stand for.
-    packed = getattr(weight, "quant_state", None)
-    return weight.numel() if packed is None else math.prod(packed.shape)
 
 
 def serve(
@@ -92,8 +62,9 @@ def to_ballot(probabilities: Tensor, labels: LabelMap) -> Answer:
     row = probabilities.numpy().astype(np.float64)
     if not np.isfinite(row).all():
         return Abstention("the model's scores are not finite; try dtype float32")
-    if labels.targets[int(row.argmax())] is None:
-        return Abstention(f"the model hears {labels.names[int(row.argmax())]!r}, no emotion")
+    best = int(row.argmax())
+    if labels.targets[best] is None:
+        return Abstention(f"the model's class {labels.names[best]!r} is not one of the eight")
     mapped = row @ labels.matrix
     mapped /= mapped.sum()
     return Ballot(LABELS[int(mapped.argmax())], tuple(mapped.tolist()))

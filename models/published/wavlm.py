@@ -32,7 +32,7 @@ from abhinaya.models.errors import (
     WriteError,
 )
 from abhinaya.models.hugging_face import locate, translated
-from abhinaya.models.inference import compile_if_asked, moved, place, warm_up
+from abhinaya.models.inference import compile_if_asked, moved, place, warm_up, weigh
 from abhinaya.models.labels import LABELS, label_map
 from abhinaya.models.published.heads import BASELINE_NAMES, Pool, SpeechHead
 from abhinaya.models.published.voting_batch import (
@@ -41,7 +41,6 @@ from abhinaya.models.published.voting_batch import (
     serve,
     unfit_audio,
     valid,
-    weigh,
 )
 
 SHORTEST: Final = 400
@@ -137,7 +136,7 @@ class S1(nn.Module):
 
 
 def modern_names(tensors: Mapping[str, Tensor], prefixes: Mapping[str, str]) -> Tensors:
-    """Give the keys of either layout the names that S1 has them under here."""
+    """Return the weights of either layout under the names that S1 gives them."""
     return renamed(renamed(tensors, prefixes), _WEIGHT_NORM)
 
 
@@ -201,7 +200,7 @@ def _config_file(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.exists():
         raise MissingFileError(
-            folder, "it is no folder with a config.json", "Give the folder of a checkpoint"
+            folder, "it is not a folder with a config.json", "Give the folder of a checkpoint"
         )
     try:
         return cast("dict[str, Any]", json.loads(path.read_text("utf-8")))
@@ -245,7 +244,7 @@ def _baseline_config(
 
 
 def _wavlm_fields(name: str, folder: Path) -> Mapping[str, Any]:
-    """Give the encoder's sizes; the baseline's config names it only."""
+    """Return the encoder's sizes; the baseline's config names it only."""
     if name.removeprefix("microsoft/") == "wavlm-large":
         return WAVLM_LARGE
     beside = folder / name
@@ -292,7 +291,7 @@ class WavlmVoter:
         warm_up(self, self._place)
 
     def vote(self, batch: Sequence[Utterance]) -> list[Answer]:
-        """Give one answer for each segment."""
+        """Return one answer for each segment."""
         return serve(batch, lambda u: unfit_audio(u, SHORTEST), self._run, self._labels)
 
     def _run(self, batch: list[Utterance]) -> Tensor:

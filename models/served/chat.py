@@ -22,7 +22,6 @@ from typing import Any, Final
 import httpx2
 
 from abhinaya.models.errors import OptionsError
-from abhinaya.models.served.circuit import Circuit
 
 MAX_REPLY_BYTES: Final = 1 << 20
 _AGAIN: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -62,6 +61,46 @@ class Access:
 
 
 @dataclass(slots=True)
+class Circuit:
+    """A circuit breaker: after some failures in a row, nobody asks for a while; then one may try.
+
+    Pure, time is passed in; not thread-safe, its owner holds a lock.
+    """
+
+    limit: int
+    """Failures in a row that open it."""
+    rest_s: float
+    """Seconds it stays open before one request may try."""
+    failures: int = 0
+    _open_until: float | None = None
+    _trying: bool = False
+
+    def wait_s(self, now: float) -> float:
+        """Return the seconds until a request may go out; 0 if now, and then it counts as sent.
+
+        While one request tries an open circuit, others wait `rest_s` from now.
+        """
+        if self._open_until is None:
+            return 0.0
+        if now < self._open_until:
+            return self._open_until - now
+        if self._trying:
+            return self.rest_s
+        self._trying = True
+        return 0.0
+
+    def succeeded(self) -> None:
+        """Note that the server answered."""
+        self.failures, self._open_until, self._trying = 0, None, False
+
+    def failed(self, now: float) -> None:
+        """Note that it did not."""
+        self.failures += 1
+        if self.failures >= self.limit or self._trying:
+            self._open_until, self._trying = now + self.rest_s, False
+
+
+@dataclass(slots=True)
 class Chat:
     """A client that any number of threads may use.
 
@@ -88,7 +127,7 @@ class Chat:
         """Send a chat completion request; give the body of the answer.
 
         Raises:
-            ServerError: there is none by `deadline`, on the clock.
+            ServerError: none came by `deadline`, on the clock.
             RejectedError: the server will not answer it.
 
         """
@@ -196,7 +235,7 @@ class Chat:
             return ServerError(f"{self._where} refuses {key} ({status}: {said})")
         if status == 404:
             return ServerError(
-                f"{self._where} has no such model or no /chat/completions ({said});"
+                f"{self._where} does not have this model, or no /chat/completions ({said});"
                 " check the options base_url and model"
             )
         return ServerError(f"{self._where} answers {status}: {said}; check base_url")
@@ -218,10 +257,10 @@ def retry_after(value: str | None, now_unix_s: float | None = None) -> float | N
 
 
 def checked_url(url: str, allow_http: bool) -> str:
-    """Give the base of a server's addresses, without a slash at its end.
+    """Return the base of a server's addresses, without a slash at its end.
 
     Raises:
-        OptionsError: it is no such address, carries credentials, or would send speech in the clear.
+        OptionsError: it is not a web address, carries credentials, or sends speech in the clear.
 
     """
     try:
@@ -229,7 +268,7 @@ def checked_url(url: str, allow_http: bool) -> str:
     except (httpx2.InvalidURL, TypeError) as error:
         raise OptionsError(f"base_url {url!r}", str(error), "Use http://HOST:PORT/v1") from error
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise OptionsError(f"base_url {url!r}", "is no web address", "Use http://HOST:PORT/v1")
+        raise OptionsError(f"base_url {url!r}", "is not a web address", "Use http://HOST:PORT/v1")
     if parsed.userinfo or parsed.query or parsed.fragment:
         raise OptionsError(
             f"base_url of {parsed.host}",
@@ -255,7 +294,7 @@ def is_loopback(url: str) -> bool:
 
 
 def _said(body: bytes) -> str:
-    """Give what an error body says, whatever its form."""
+    """Return what an error body says, whatever its form."""
     text = body.decode("utf-8", "replace")
     try:
         found = json.loads(text)

@@ -61,27 +61,27 @@ _ONE_FIELD: Final = (
 
 
 def labels_of(utterance: Utterance) -> tuple[str, ...]:
-    """Give the labels to choose among, in the order of LABELS, which tells nothing of their odds.
+    """Return the labels to choose among, in the order of LABELS, which tells nothing of their odds.
 
     Raises:
-        ValueError: one of its choices is no label.
+        ValueError: one of its choices is not a label.
 
     """
     if unknown := set(utterance.choices) - set(LABELS):
-        raise ValueError(f"the choices {sorted(unknown)} are no labels")
+        raise ValueError(f"the choices {sorted(unknown)} are not labels")
     return tuple(label for label in LABELS if not utterance.choices or label in utterance.choices)
 
 
 def messages(
     utterance: Utterance, output: Output, context_turns: int = 0, voice: str = ""
 ) -> list[dict[str, str]]:
-    """Give the chat messages that ask for the emotion of an utterance.
+    """Return the chat messages that ask for the emotion of an utterance.
 
     Args:
         utterance: its transcript, its context and its choices are asked about.
         output: how the reply is held to the labels.
         context_turns: earlier turns to show.
-        voice: how it was said (`models.prosody`): our own words, never the speaker's.
+        voice: how it was said (`prosody.py`): our own words, never the speaker's.
 
     """
     labels = labels_of(utterance)
@@ -114,7 +114,7 @@ def _escaped(character: str) -> str:
 
 
 def restriction(output: Output, labels: Sequence[str] = LABELS) -> dict[str, object]:
-    """Give the fields of a request that hold its reply to the labels."""
+    """Return the fields of a request that hold its reply to the labels."""
     if output == "choice":
         return {"structured_outputs": {"choice": list(labels)}}
     if output == "guided_choice":

@@ -39,7 +39,7 @@ class Prosody:
     words_per_s: float | None
     """Of speech, pauses left out."""
     pauses: float | None
-    """Share of the segment between its first and last speech that is none."""
+    """Share of pauses in the segment, between its first and last speech."""
 
 
 def measure(samples: FloatArray, transcript: str) -> Prosody:

@@ -2,7 +2,7 @@
 
 Models that are not held to the labels answer in their own ways: with synonyms, punctuation, a
 sentence, reasoning in tags, JSON in a code fence, or a refusal. Nothing but a label is ever taken
-from a reply, and one that names none, or several, is no vote.
+from a reply, and one that names none or several is not a vote.
 """
 
 from __future__ import annotations
@@ -75,14 +75,14 @@ class Reply:
 
 
 class NonsenseError(ValueError):
-    """The server answered with something that is no chat completion."""
+    """The server answered with something that is not a chat completion."""
 
 
 def read_reply(body: bytes) -> Reply:
     """Read the body of a chat completion.
 
     Raises:
-        NonsenseError: it is none.
+        NonsenseError: it is not one.
 
     """
     try:
@@ -101,7 +101,7 @@ def read_reply(body: bytes) -> Reply:
 
 
 def judge(reply: Reply, labels: Sequence[str] = LABELS) -> Ballot | Abstention:
-    """Make a vote of a reply; a label that was not asked about is none."""
+    """Make a vote of a reply; a label that was not asked about does not count."""
     if reply.refusal:
         return Abstention(f"the model refused: {_shown(reply.refusal)}")
     found = find_label(reply.text)
@@ -111,13 +111,13 @@ def judge(reply: Reply, labels: Sequence[str] = LABELS) -> Ballot | Abstention:
         return found
     label, at = found
     if label not in labels:
-        return Abstention(f"the model's answer {label} is none of {', '.join(labels)}")
+        return Abstention(f"the model's answer {label} is not one of {', '.join(labels)}")
     shares = label_shares(reply, at) if reply.steps else None
     return ballot(shares) if shares is not None else Ballot(label)
 
 
 def find_label(reply: str) -> tuple[str, int] | Abstention:
-    """Give the label of a reply and where in it the word begins; or why there is none."""
+    """Return the label of a reply and where in it the word begins; or why there is none."""
     reply = reply.replace("\u2019", "'")
     text, offset = _without_reasoning(reply)
     if not text.strip():
@@ -129,7 +129,7 @@ def find_label(reply: str) -> tuple[str, int] | Abstention:
         start, end = value
         inner = text[start:end]
         if (label := _MEANING.get(inner.strip().lower())) is None:
-            return Abstention(f"the model's answer is none of the eight: {_shown(inner)}")
+            return Abstention(f"the model's answer is not one of the eight: {_shown(inner)}")
         return label, offset + start + len(inner) - len(inner.lstrip())
     mentions = [m for m in _WORD.finditer(text) if not _NEGATED.search(text[: m.start()])]
     bare = re.sub(r"[\W_]+", " ", text).strip().lower()
@@ -146,7 +146,7 @@ def find_label(reply: str) -> tuple[str, int] | Abstention:
 
 
 def label_shares(reply: Reply, at: int) -> tuple[float, ...] | None:
-    """Give the labels' probabilities [C] from the tokens at the place of the answer.
+    """Return the labels' probabilities [C] from the tokens at the place of the answer.
 
     Follows the tokens from the one in which the answer begins. An alternative counts for the label
     that it begins, if it begins only one; where the chosen token begins several ("s"), the next one
@@ -181,7 +181,7 @@ def label_shares(reply: Reply, at: int) -> tuple[float, ...] | None:
 
 
 def _begun(token: str, prefix: str, first: bool) -> str:
-    """Give the letters that a token adds to the answer."""
+    """Return the letters that a token adds to the answer."""
     if not first:
         return token.lower()
     bare = token.lstrip(' \t\n"')
@@ -189,7 +189,7 @@ def _begun(token: str, prefix: str, first: bool) -> str:
 
 
 def _begins(word: str) -> set[str]:
-    """Give the labels that a word, or the beginning of one, can still become."""
+    """Return the labels that a word, or the beginning of one, can still become."""
     whole = re.split(r"[^a-z]", word, maxsplit=1)[0]
     if not whole:
         return set()
@@ -201,7 +201,7 @@ def _begins(word: str) -> set[str]:
 
 
 def _step_at(reply: Reply, at: int) -> tuple[int, int] | None:
-    """Give the step in which character `at` of the text stands, and how far in."""
+    """Return the step in which character `at` of the text stands, and how far in."""
     steps = reply.steps
     # The tokens may have more around the text: reasoning, white space, an end token.
     before = "".join(step.token for step in steps).rfind(reply.text)
@@ -228,7 +228,7 @@ def _step(step: Any) -> Step:
 
 
 def _without_reasoning(text: str) -> tuple[str, int]:
-    """Give what follows the reasoning, and where that begins."""
+    """Return what follows the reasoning, and where that begins."""
     closed = _CLOSED_REASONING.match(text)  # some templates open the tag in the prompt
     start = closed.end() if closed else 0
     rest = text[start:]
@@ -238,7 +238,7 @@ def _without_reasoning(text: str) -> tuple[str, int]:
 
 
 def _field(text: str) -> tuple[int, int] | None:
-    """Give where the value of the field of a JSON object begins and ends, without its quotes."""
+    """Return where the value of the field of a JSON object begins and ends, without its quotes."""
     for found in _JSON.finditer(text):
         try:
             value = json.loads(found[0])

@@ -18,8 +18,14 @@ from typing import Any, Final, Literal, get_args
 from abhinaya.models.base import Abstention, Ballot, Card, Utterance
 from abhinaya.models.errors import OptionsError
 from abhinaya.models.labels import LABELS
-from abhinaya.models.served.chat import Access, Chat, RejectedError, ServerError, checked_url
-from abhinaya.models.served.circuit import Circuit
+from abhinaya.models.served.chat import (
+    Access,
+    Chat,
+    Circuit,
+    RejectedError,
+    ServerError,
+    checked_url,
+)
 from abhinaya.models.served.prompting import Output, labels_of, messages, restriction
 from abhinaya.models.served.prosody import describe, measure
 from abhinaya.models.served.replies import NonsenseError, judge, read_reply
@@ -42,14 +48,14 @@ class Ability:
     """By the profile: it stays, whatever the server says."""
 
     def fields(self, labels: Sequence[str] = LABELS) -> dict[str, object]:
-        """Give the fields that ask for it, with a reply out of `labels`."""
+        """Return the fields that ask for it, with a reply out of `labels`."""
         fields = restriction(self.output, labels)
         if self.alternatives:
             fields |= {"logprobs": True, "top_logprobs": self.alternatives}
         return fields
 
     def less(self, said: str) -> Ability | None:
-        """Give what to ask after a rejection with these words; None if nothing is left."""
+        """Return what to ask after a rejection with these words; None if nothing is left."""
         fewer = None
         if self.alternatives is not None:
             rest = _ALTERNATIVES[_ALTERNATIVES.index(self.alternatives) + 1]
@@ -97,9 +103,7 @@ class ZeroShot:
         noncommercial: bool = False,
     ) -> None:
         if output not in ("auto", *_OUTPUTS):
-            raise OptionsError(
-                f"output {output!r}", "there is none", f"Use auto, {', '.join(_OUTPUTS)}"
-            )
+            raise OptionsError(f"output {output!r}", "unknown", f"Use auto, {', '.join(_OUTPUTS)}")
         _check_least(max_tokens=(max_tokens, 1), attempts=(attempts, 1), failures=(failures, 1))
         _check_least(concurrency=(concurrency, 1), context_turns=(context_turns, 0))
         _check_least(timeout_s=(timeout_s, 0.1), rest_s=(rest_s, 0.0))
@@ -130,7 +134,7 @@ class ZeroShot:
         )
 
     def vote(self, batch: Sequence[Utterance]) -> list[Ballot | Abstention]:
-        """Give one answer for each transcript, asked concurrently."""
+        """Return one answer for each transcript, asked concurrently."""
         deadline = time.monotonic() + self._timeout_s
         if not batch:
             return []
@@ -186,7 +190,7 @@ class ZeroShot:
         return judge(reply, labels_of(utterance))
 
     def request(self, utterance: Utterance, ability: Ability) -> dict[str, Any]:
-        """Give the body of the request about an utterance."""
+        """Return the body of the request about an utterance."""
         return {
             "model": self._model,
             "messages": messages(utterance, ability.output, self._turns, self._voice(utterance)),
@@ -205,7 +209,7 @@ def _key(name: str | None, environment: Callable[[str], str | None] = os.environ
     """Read the key from the environment.
 
     Raises:
-        OptionsError: a variable is named and not set, or what it holds is no key.
+        OptionsError: a variable is named and not set, or what it holds is not a key.
 
     """
     key = environment(name or DEFAULT_KEY_ENV)

@@ -124,7 +124,9 @@ def _parser() -> Parser:
     )
     parser.add_argument("--keys", type=Path, metavar="DIRECTORY", help="CURVE keys")
     parser.add_argument("--key-name", default="client", help="which of them is this machine's")
-    parser.add_argument("--accept-noncommercial", action="store_true", help="your use is none")
+    parser.add_argument(
+        "--accept-noncommercial", action="store_true", help="your use is not commercial"
+    )
     parser.add_argument(
         "--timeout", type=_seconds, metavar="SECONDS", help="for the trial of the whole pipeline"
     )

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 import zmq
 
 from abhinaya.stream.errors import AbhinayaError, SourceError
-from abhinaya.stream.run.monitor import run_directory
+from abhinaya.stream.run.directory import run_directory
 from abhinaya.stream.settings.config import EMBEDDED, Config
 from abhinaya.stream.sources.microphone import Device, list_devices
 from abhinaya.stream.wire.codec import Decoder, Encoder

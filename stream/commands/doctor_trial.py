@@ -21,8 +21,9 @@ import numpy as np
 
 from abhinaya.stream.clock import SAMPLE_RATE
 from abhinaya.stream.commands.doctor_machine import Finding
-from abhinaya.stream.settings.config import Config, Traced
+from abhinaya.stream.settings.config import Config
 from abhinaya.stream.settings.environment import PROFILE, is_setting
+from abhinaya.stream.settings.profile import Traced
 from abhinaya.stream.settings.show import as_toml
 
 OFFLINE: Final = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}

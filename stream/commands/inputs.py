@@ -10,9 +10,8 @@ from typing import Final
 
 from abhinaya.models.plugins import plugins
 from abhinaya.stream.errors import ConfigError, SourceError
-from abhinaya.stream.feeds.folders import default_folders
-from abhinaya.stream.feeds.follow import Wish
-from abhinaya.stream.feeds.supply import Feeds
+from abhinaya.stream.feeds.follow import Feeds, Wish
+from abhinaya.stream.feeds.store import default_folders
 from abhinaya.stream.run.plan import Input, distinct, name_of_input
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.settings.flags import add_flags, from_flags
@@ -56,10 +55,10 @@ def add_inputs(parser: argparse.ArgumentParser) -> None:
 
 
 def read_inputs(args: argparse.Namespace) -> tuple[Input, ...]:
-    """Give the inputs that were named, but for feeds.
+    """Return the inputs that were named, but for feeds.
 
     Raises:
-        ConfigError: there is none, or names and inputs do not match.
+        ConfigError: none was named, or names and inputs do not match.
         SourceError: one is not there, or of no protocol that is taken.
 
     """
@@ -78,7 +77,7 @@ def read_inputs(args: argparse.Namespace) -> tuple[Input, ...]:
             if scheme_of(what) not in plugins("sources"):
                 check_address(what)
         elif what not in ("-", "mic") and not Path(what).exists():
-            raise SourceError(what, "there is no such file", "check the path")
+            raise SourceError(what, "does not exist", "check the path")
     if whats.count("-") > 1:
         raise ConfigError("-", "standard input can be read once only")
     names = args.name or [name_of_input(what) for what in whats]
@@ -103,13 +102,15 @@ def open_feeds(
         for flag in ("follow", "keep", "feed_state"):
             if getattr(args, flag) not in (None, False):
                 name = flag.replace("_", "-")
-                raise ConfigError(f"--{name}", "is for feeds, and there is none", "add --feed URL")
+                raise ConfigError(f"--{name}", "needs a feed", "add --feed URL")
         return None
     if args.newest < (0 if args.follow else 1):
         raise ConfigError(f"--newest {args.newest}", "leaves no episode to hear")
     for url in args.feed:
         if not is_address(url):
-            raise SourceError(url, "is no address", "give the http or https address of the feed")
+            raise SourceError(
+                url, "is not an address", "give the http or https address of the feed"
+            )
         check_address(url, WEB)
     if len(set(args.feed)) != len(args.feed):
         raise ConfigError("--feed", "names one feed twice")

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Final
 
 from abhinaya.models.command_line import Parser, version
-from abhinaya.models.errors import near_miss
+from abhinaya.models.errors import naming_the_extra, near_miss
 from abhinaya.stream.commands.stream import guarded, keys_of
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.hub import main as hub
+from abhinaya.stream.log import add_log_flags, open_log
 from abhinaya.stream.node import main as node
-from abhinaya.stream.settings import config as configuration
+from abhinaya.stream.settings import profile as profile_files
 from abhinaya.stream.settings.environment import add_line_up, load_line_up, trace_line_up
 from abhinaya.stream.settings.flags import describe_settings
 from abhinaya.stream.settings.show import as_toml
@@ -71,8 +72,9 @@ def _run(arguments: list[str]) -> int:
     if name in own:
         return own[name](rest)
     if name in others:
-        command: Callable[[Sequence[str]], int] = others[name].load()
-        return command(rest)
+        with naming_the_extra(f"abhinaya {name}"):
+            command: Callable[[Sequence[str]], int] = others[name].load()
+            return command(rest)
     raise ConfigError(f"command {name!r}", "unknown", near_miss(name, {*own, *others}))
 
 
@@ -82,6 +84,7 @@ def _hub(arguments: list[str]) -> int:
     parser.add_argument("endpoint", help="tcp://ADDRESS:PORT or ipc://DIRECTORY")
     _add_common(parser)
     args = parser.parse_args(arguments)
+    open_log(args, "hub")
     run, keys = load_line_up(args), keys_of(args.keys, "hub")
     return run_alone(lambda stop: hub.serve(run, args.endpoint, stop, keys))
 
@@ -94,6 +97,7 @@ def _node(arguments: list[str]) -> int:
     parser.add_argument("--name", help="name of this node (default: service, host and process)")
     _add_common(parser)
     args = parser.parse_args(arguments)
+    open_log(args, args.service)
     run = load_line_up(args)
     name = args.name or f"{args.service}-{os.uname().nodename}-{os.getpid()}"
     keys = keys_of(args.keys, args.key_name)
@@ -117,8 +121,8 @@ def _keys(arguments: list[str]) -> int:
 def _profiles(arguments: list[str]) -> int:
     """List the profiles of the package."""
     _parser("profiles", _profiles).parse_args(arguments)
-    for name in configuration.profiles():
-        run = configuration.load(name)
+    for name in profile_files.profiles():
+        run = profile_files.load(name)
         voters = ", ".join(f"{v} {w.model}" for v, w in run.voters.items())
         print(f"{name}: {voters}; transcripts by {run.asr.model if run.asr else 'nobody'}")
     return 0
@@ -175,5 +179,6 @@ def _parser(name: str, command: Callable[[list[str]], int]) -> Parser:
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     add_line_up(parser)
+    add_log_flags(parser)
     parser.add_argument("--keys", type=Path, metavar="DIRECTORY", help="CURVE keys")
     parser.add_argument("--key-name", default="client", help="which of them is this machine's")

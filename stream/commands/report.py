@@ -8,12 +8,12 @@ from pathlib import Path
 from abhinaya.models.command_line import Parser
 from abhinaya.stream.errors import SinkError
 from abhinaya.stream.report.gather import gather
-from abhinaya.stream.report.page import page
+from abhinaya.stream.report.template import page
 from abhinaya.stream.sinks.files import replacing
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command; give the exit code."""
+    """Run the command; return the exit code."""
     parser = Parser(
         prog="abhinaya report",
         description="Make one HTML page of the JSON lines of a run. It loads nothing and works "
@@ -34,7 +34,7 @@ def write_report(source: Path, target: Path) -> None:
     """Write the report of a JSON lines file.
 
     Raises:
-        SourceError: the file cannot be read, or tells of no stream.
+        SourceError: the file cannot be read, or holds no stream.
         SinkError: the page cannot be written.
 
     """

@@ -6,25 +6,32 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from abhinaya.models.command_line import Parser, version
+from abhinaya.models.errors import MissingPackageError
 from abhinaya.stream.commands.inputs import add_inputs, open_feeds, read_inputs
 from abhinaya.stream.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,
     AbhinayaError,
+    ModelError,
+    NetworkError,
+    ProcessError,
     SinkError,
     SourceError,
 )
-from abhinaya.stream.run.monitor import Run, run_directory
+from abhinaya.stream.log import add_log_flags, open_log
+from abhinaya.stream.run.directory import keep_logs, run_directory
+from abhinaya.stream.run.monitor import Run
 from abhinaya.stream.run.plan import Plan, Remote
 from abhinaya.stream.settings.environment import add_line_up, load_line_up
 from abhinaya.stream.settings.rule_file import with_rules
 from abhinaya.stream.sinks.alerts.sink import Alerts, open_couriers
 from abhinaya.stream.sinks.export.formats import SUFFIXES
+from abhinaya.stream.sinks.logged import Logged
 from abhinaya.stream.sinks.open import open_sinks
 from abhinaya.stream.wire.sockets import Keys
 
@@ -58,6 +65,9 @@ def guarded(program: str, body: Callable[[], int]) -> int:
     except AbhinayaError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return error.exit_code
+    except MissingPackageError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return ModelError.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # whoever read our output has gone, as `| head` does
@@ -80,6 +90,7 @@ def _main(argv: Sequence[str] | None) -> int:
     args = _parser().parse_args(argv)
     if args.list_devices:
         return _list_devices()
+    log = open_log(args)
     config = with_rules(load_line_up(args), args.rules)
     couriers = open_couriers(config.rules, os.environ)
     inputs = read_inputs(args)
@@ -94,8 +105,21 @@ def _main(argv: Sequence[str] | None) -> int:
         )
         alerts = stack.enter_context(closing(Alerts(config.rules, sinks.all, couriers)))
         directory = stack.enter_context(run_directory())
-        code = Run(plan, directory, (*sinks.all, alerts), sinks.observer).run()
+        logged = (Logged(),) if log is not None else ()
+        stack.enter_context(_logs_kept(directory))
+        code = Run(plan, directory, (*sinks.all, alerts, *logged), sinks.observer).run()
         return sinks.fault.exit_code if sinks.fault else code
+
+
+@contextmanager
+def _logs_kept(directory: Path) -> Iterator[None]:
+    """Keep the logs of the processes of a run that fails, and say where."""
+    try:
+        yield
+    except (ProcessError, ModelError, NetworkError):
+        if kept := keep_logs(directory):
+            print(f"abhinaya-stream: the logs of its processes are in {kept}", file=sys.stderr)
+        raise
 
 
 def keys_of(folder: Path | None, name: str) -> Keys | None:
@@ -133,6 +157,7 @@ def _parser() -> Parser:
         "--plain", dest="view", action="store_const", const="plain", help="lines, no live view"
     )
     parser.set_defaults(view="auto")
+    add_log_flags(parser.add_argument_group("log"))
     run = parser.add_argument_group("line-up")
     add_line_up(run)
     run.add_argument(
@@ -146,7 +171,9 @@ def _parser() -> Parser:
         metavar="P",
         help="label `unknown` what is less confident than P, in [0, 1]",
     )
-    run.add_argument("--accept-noncommercial", action="store_true", help="your use is none")
+    run.add_argument(
+        "--accept-noncommercial", action="store_true", help="your use is not commercial"
+    )
     run.add_argument("--hub", metavar="ENDPOINT", help="use a hub that runs already")
     run.add_argument("--keys", type=Path, metavar="DIRECTORY", help="CURVE keys for that hub")
     run.add_argument("--key-name", default="client", help="which of them (default: %(default)s)")

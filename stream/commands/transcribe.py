@@ -107,7 +107,7 @@ def read_requests(path: Path) -> list[Request]:
     """Read a list of recordings.
 
     Raises:
-        ConfigError: it is missing, or a line of it is no request.
+        ConfigError: it is missing, or a line of it is not a request.
 
     """
     try:
@@ -120,7 +120,9 @@ def read_requests(path: Path) -> list[Request]:
             requests.append(msgspec.json.decode(line, type=Request))
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ConfigError(
-                f"{path}:{number}", f"is no request: {error}", 'write {"id": "1", "path": "a.wav"}'
+                f"{path}:{number}",
+                f"is not a request: {error}",
+                'write {"id": "1", "path": "a.wav"}',
             ) from error
     return requests
 
@@ -145,7 +147,7 @@ def transcribe(
 
 
 def summary(texts: Sequence[Text]) -> dict[str, Any]:
-    """Give what was said in a whole recording, and in each piece of it."""
+    """Return what was said in a whole recording, and in each piece of it."""
     said = [text.said for text in texts if text.said.text]
     weighed = [(len(s.text.split()), s.confidence) for s in said if s.confidence is not None]
     words = sum(count for count, _ in weighed)
@@ -172,7 +174,7 @@ def _said(pieces: Sequence[Piece], transcriber: Transcriber) -> Iterator[Text]:
 
 
 def as_received(samples: FloatArray) -> FloatArray:
-    """Give samples [n] as a node of the monitor receives them: rounded to 16 bits on the way."""
+    """Return samples [n] as a node of the monitor receives them: rounded to 16 bits on the way."""
     return samples_of(Payload.of(to_int16(samples)))
 
 

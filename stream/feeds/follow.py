@@ -1,25 +1,30 @@
-"""One feed at work: a thread that looks at it, fetches its episodes and hands them over.
-
-The run takes an episode when it has room for one, and says when its verdicts are written.
-"""
+"""The feeds of a run: threads that look at them and fetch episodes, which become inputs."""
 
 from __future__ import annotations
 
+import queue
 import threading
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, Protocol
+from typing import BinaryIO, Final
 
 from abhinaya.stream.errors import AbhinayaError, ProcessError, SourceError
-from abhinaya.stream.feeds.agenda import Agenda
-from abhinaya.stream.feeds.download import download
 from abhinaya.stream.feeds.parse import Episode, parse_feed
-from abhinaya.stream.feeds.store import Record
-from abhinaya.stream.settings.network import FeedConfig, NetworkConfig
+from abhinaya.stream.feeds.store import Folders, Record, make, passing_folder
+from abhinaya.stream.settings.config import FeedConfig, NetworkConfig
 from abhinaya.stream.sources.address import shown
-from abhinaya.stream.sources.web import Web, WebError
+from abhinaya.stream.sources.base import InputConfig
+from abhinaya.stream.sources.network import check_audio
+from abhinaya.stream.sources.remote import FROM_THE_START, RemoteFile, ask
+from abhinaya.stream.sources.web import Web
 
 _MB: Final = 1_000_000
+_READ_BYTES: Final = 1 << 18
+_LOOK_BYTES: Final = 4096
+_DOWNLOADS: Final = 3
+"""Tries with a server that cannot resume."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,165 +36,272 @@ class Wish:
     follow: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """An episode that is here."""
+@dataclass(slots=True)
+class _Feed:
+    """One feed at work."""
 
-    episode: Episode
-    path: Path
+    wish: Wish
+    record: Record
+    web: Web
+    known: dict[str, str] = field(default_factory=dict)
+    """What to ask with, so that an unchanged feed is not sent again."""
+    latest: tuple[Episode, ...] = ()
+    failures: dict[str, int] = field(default_factory=dict)
+    """Of episodes, by key."""
+    taken: set[str] = field(default_factory=set)
+
+    def due(self, attempts: int) -> list[Episode]:
+        """Return which episodes are to be heard now, the oldest first; they count as taken."""
+        newest = self.wish.newest
+        if self.wish.follow:
+            wanted = self.record.wanted(self.latest, newest)
+        else:
+            wanted = list(self.latest[:newest])
+        due = [
+            e
+            for e in reversed(wanted)
+            if e.key not in self.taken
+            and self.failures.get(e.key, 0) < attempts
+            and not self.record.is_heard(e)
+        ]
+        self.taken |= {e.key for e in due}
+        return due
+
+    def failed(self, episode: Episode) -> None:
+        """Note that an episode was not heard to its end: it may be tried again."""
+        self.failures[episode.key] = self.failures.get(episode.key, 0) + 1
+        self.taken.discard(episode.key)
 
 
-class Desk(Protocol):
-    """Whom the followers of a run report to; called by their threads."""
-
-    def reserve(self) -> bool:
-        """Wait until there is room for one more episode; False if the run is ending."""
-        ...
-
-    def release(self) -> None:
-        """Give back room that was reserved."""
-        ...
-
-    def hand_over(self, follower: Follower, fetched: Fetched) -> None:
-        """Take an episode for which room was reserved."""
-        ...
-
-    def say(self, text: str) -> None:
-        """Take what people should know."""
-        ...
-
-    def trouble(self, error: AbhinayaError) -> None:
-        """Take what went wrong."""
-        ...
-
-
-class Follower:
-    """Follows one feed in a thread of its own.
+class Feeds:
+    """What a run asks for episodes, and informs of what became of them.
 
     Args:
-        wish: which feed, and how much of it.
-        record: of what was heard.
-        cache: folder for episodes.
+        wishes: which feeds, and how much of them.
+        template: how to read an episode.
+        folders: where to keep what is kept.
         settings: of feeds.
-        network: patience.
-        desk: takes episodes and news.
+        network: time-outs and pauses.
+
+    Raises:
+        ConfigError: another run uses one of the feeds.
+        SinkError: a record or folder cannot be used.
 
     """
 
     def __init__(
         self,
-        wish: Wish,
-        record: Record,
-        cache: Path,
+        wishes: Sequence[Wish],
+        template: InputConfig,
+        folders: Folders,
         settings: FeedConfig,
         network: NetworkConfig,
-        desk: Desk,
     ) -> None:
-        self.record = record
-        self.agenda = Agenda(wish.newest, settings.attempts, record.is_heard)
-        self._wish = wish
-        self._cache = cache
+        self._template = template
         self._settings = settings
         self._network = network
-        self._desk = desk
-        self._web = Web(network)
-        self._known: dict[str, str] = {}
-        self._latest: tuple[Episode, ...] = ()
-        self._lock = threading.Lock()
+        self._kept = folders.kept is not None
+        self._remarks: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._faults: queue.SimpleQueue[AbhinayaError] = queue.SimpleQueue()
+        self._ready: queue.SimpleQueue[tuple[_Feed, Episode]] = queue.SimpleQueue()
+        # one episode is fetched ahead of those that are being heard
+        self._room = threading.Semaphore(settings.parallel + 1)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._lock = threading.Lock()  # of the feeds' records, failures and taken episodes
+        self._at_work: dict[str, tuple[_Feed, Episode]] = {}
+        self._names: set[str] = set()
+        self._threads: list[threading.Thread] = []
+        with ExitStack() as stack:
+            self._cache = folders.kept or stack.enter_context(passing_folder(folders.cache))
+            make(self._cache)
+            for wish in wishes:
+                record = Record(folders.records, wish.url)
+                stack.callback(record.close)
+                web = self._web(f"feed {shown(wish.url)}")
+                feed = _Feed(wish, record, web)
+                self._threads.append(threading.Thread(target=self._run, args=(feed,), daemon=True))
+            self._stack = stack.pop_all()
+
+    def start(self) -> None:
+        """Begin to look at the feeds."""
+        for thread in self._threads:
+            thread.start()
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will be handed over."""
-        return not self._thread.is_alive()
+        """Whether no episode is being heard, and none will come."""
+        # in this order: a thread hands over before it ends
+        ended = not any(thread.is_alive() for thread in self._threads)
+        return ended and self._ready.empty() and not self._at_work and self._faults.empty()
 
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
+    def take(self) -> list[tuple[str, InputConfig]]:
+        """Return name and input of the episodes to begin with now."""
+        taken = []
+        while len(self._at_work) < self._settings.parallel and not self._ready.empty():
+            feed, episode = self._ready.get()
+            name = self._unused(episode.stream)
+            self._at_work[name] = feed, episode
+            taken.append((name, replace(self._template, what=str(self._path(episode)))))
+        return taken
 
-    def close(self) -> None:
-        """End soon, and let another run have the feed."""
-        self._stop.set()
-        self._thread.join(timeout=2.0)
-        self.record.close()
+    def _unused(self, name: str) -> str:
+        """Return a name that no stream of this run has had: not that of an earlier try either."""
+        free, number = name, 1
+        while free in self._names:
+            number += 1
+            free = f"{name} ({number})"
+        self._names.add(free)
+        return free
 
-    def heard(self, episode: Episode) -> None:
-        """Note that the verdicts of an episode are written.
+    def news(self) -> list[str]:
+        """Return what people should know since the last call."""
+        return [self._remarks.get() for _ in range(self._remarks.qsize())]
+
+    def faults(self) -> list[AbhinayaError]:
+        """Return what went wrong since the last call."""
+        return [self._faults.get() for _ in range(self._faults.qsize())]
+
+    def ended(self, name: str, whole: bool) -> None:
+        """Take note that an episode is over, and everything of it written.
+
+        Args:
+            name: of the input.
+            whole: whether it was heard to its end.
 
         Raises:
             SinkError: that cannot be noted down.
 
         """
+        if name not in self._at_work:
+            return
+        feed, episode = self._at_work.pop(name)
         with self._lock:
-            self.record.heard(episode)
+            if whole:
+                feed.record.heard(episode)
+            else:
+                feed.failed(episode)
+        if not self._kept:
+            self._path(episode).unlink(missing_ok=True)
+        self._room.release()
 
-    def failed(self, episode: Episode) -> None:
-        """Note that an episode was not heard to its end."""
-        with self._lock:
-            self.agenda.failed(episode)
+    def close(self) -> None:
+        """End every thread, and delete what is not kept."""
+        self._stop.set()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(timeout=2.0)
+        self._stack.close()
 
-    def _run(self) -> None:
+    # --- by the threads ---------------------------------------------------------------------------
+
+    def _run(self, feed: _Feed) -> None:
         while not self._stop.is_set():
             try:
-                self._look()
+                self._look(feed)
             except AbhinayaError as error:
-                self._desk.trouble(error)
+                self._faults.put(error)
             except Exception as error:  # a fault of ours must not pass for the end of a feed
                 reason = f"stopped on an unexpected {type(error).__name__}: {error}"
-                self._desk.trouble(ProcessError(f"feed {shown(self._wish.url)}", reason))
+                self._faults.put(ProcessError(feed.web.subject, reason))
                 return
-            if not self._wish.follow or self._stop.wait(self._settings.interval_s):
+            if not feed.wish.follow or self._stop.wait(self._settings.interval_s):
                 return
 
-    def _look(self) -> None:
-        """Look at the feed once, and fetch what is to be heard."""
-        episodes = self._episodes()
+    def _look(self, feed: _Feed) -> None:
+        """Look at a feed once, and fetch what is to be heard."""
+        self._refresh(feed)
         with self._lock:
-            due = self.agenda.due(self._wanted(episodes))
+            due = feed.due(self._settings.attempts)
         for episode in due:
-            if self._stop.is_set() or not self._desk.reserve():
+            if not self._reserve():
                 return
             try:
-                fetched = self._fetch(episode)
+                self._fetch(episode)
             except SourceError as error:
-                self._desk.release()
-                self.failed(episode)
+                self._room.release()
+                with self._lock:
+                    feed.failed(episode)
                 if not self._stop.is_set():
-                    subject = f"{episode.stream} ({error.subject})"
-                    self._desk.trouble(SourceError(subject, error.reason, error.remedy))
+                    self._faults.put(error)
                 continue
-            self._desk.hand_over(self, fetched)
+            self._ready.put((feed, episode))
 
-    def _wanted(self, episodes: tuple[Episode, ...]) -> list[Episode]:
-        if not self._wish.follow:
-            return self.agenda.beginning(episodes)[0]
-        if not self.record.following:
-            self.record.follow(self.agenda.beginning(episodes)[1])
-        return [e for e in episodes if not self.record.is_passed(e)]
+    def _reserve(self) -> bool:
+        """Wait until there is room for one more episode; False if the run is ending."""
+        while not self._stop.is_set():
+            if self._room.acquire(timeout=0.1):
+                return True
+        return False
 
-    def _episodes(self) -> tuple[Episode, ...]:
-        """Ask for the feed; nothing if it is as it was."""
-        url, subject = self._wish.url, shown(self._wish.url)
-        try:
-            answer, data = self._web.fetch(
-                url, round(self._settings.max_feed_mb * _MB), self._known
-            )
-        except WebError as error:
-            raise SourceError(f"feed {subject}", error.reason, error.remedy) from error
-        if answer.status_code == 304:
-            return self._latest
-        names = {"etag": "if-none-match", "last-modified": "if-modified-since"}
-        self._latest = parse_feed(data, str(answer.url), f"feed {subject}")
-        # only now: a feed that was damaged is asked for again
-        self._known = {
-            to: answer.headers[name] for name, to in names.items() if name in answer.headers
-        }
-        return self._latest
+    def _refresh(self, feed: _Feed) -> None:
+        """Ask for the episodes of a feed."""
+        limit = round(self._settings.max_feed_mb * _MB)
+        answer, data = feed.web.fetch(feed.wish.url, limit, feed.known)
+        if answer.status_code != 304:
+            feed.latest = parse_feed(data, str(answer.url), feed.web.subject)
+            # only now: a feed that was damaged is asked for again
+            names = {"etag": "if-none-match", "last-modified": "if-modified-since"}
+            headers = answer.headers
+            feed.known = {to: headers[name] for name, to in names.items() if name in headers}
 
-    def _fetch(self, episode: Episode) -> Fetched:
-        path = self._cache / f"{episode.key}.audio"
+    def _fetch(self, episode: Episode) -> None:
+        path = self._path(episode)
         if not path.exists():
-            limit = round(self._settings.max_episode_mb * _MB)
-            download(episode.url, path, limit, self._network, self._desk.say, self._stop)
-        return Fetched(episode, path)
+            web = self._web(f"{episode.stream} ({shown(episode.url)})")
+            download(web, episode.url, path, round(self._settings.max_episode_mb * _MB))
+
+    def _web(self, subject: str) -> Web:
+        return Web(subject, self._network, self._remarks.put, self._stop)
+
+    def _path(self, episode: Episode) -> Path:
+        return self._cache / f"{episode.key}.audio"
+
+
+def download(web: Web, url: str, path: Path, limit: int) -> None:
+    """Fetch the sound of an episode into `path`, which is there only once it is whole.
+
+    Args:
+        web: of the episode.
+        url: of the sound.
+        path: the file.
+        limit: bytes it may have.
+
+    Raises:
+        SourceError: it cannot be fetched, is not audio, is too long, or there is no room.
+
+    """
+    part = path.with_suffix(".part")
+    try:
+        with part.open("w+b") as file:
+            web.patiently(lambda: _copy(web, url, file, limit), most=_DOWNLOADS)
+            file.seek(0)
+            check_audio(web, file.read(_LOOK_BYTES))
+        part.replace(path)
+    except OSError as error:
+        reason = f"cannot be stored: {error.strerror or error}"
+        raise web.error(reason, f"make room in {path.parent}") from error
+    finally:
+        part.unlink(missing_ok=True)
+        web.close()
+
+
+def _copy(web: Web, url: str, file: BinaryIO, limit: int) -> None:
+    """Copy a sound from its server into a file, from its beginning."""
+    if file.tell():
+        web.remark("was cut off; trying again from the start")
+        file.seek(0)
+        file.truncate()
+    answer = ask(web, url, FROM_THE_START)
+    remote = RemoteFile(web, url, answer)
+    try:
+        size = answer.total or 0
+        while size <= limit and (data := remote.read(_READ_BYTES)):
+            size = max(size, file.tell() + len(data))
+            file.write(data)
+    finally:
+        remote.close()
+    if size > limit:
+        reason = f"is longer than {limit / 1e6:g} MB"
+        raise web.error(reason, "raise feeds.max_episode_mb if it is right")
+    if remote.failure is not None:
+        raise remote.failure

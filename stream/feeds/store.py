@@ -1,11 +1,15 @@
-"""What of a feed has been heard: a small file, replaced in one step, used by one run at a time."""
+"""What feeds keep: records of what was heard, for long, and episodes while they are heard."""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
-from collections.abc import Sequence
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -27,7 +31,7 @@ class _Heard(msgspec.Struct, frozen=True):
 
 
 class _Contents(msgspec.Struct):
-    """The file."""
+    """The file of a record."""
 
     feed: str
     version: int = VERSION
@@ -39,14 +43,14 @@ class _Contents(msgspec.Struct):
 
 
 class Record:
-    """The record of one feed, locked until it is closed.
+    """What of one feed was heard: a small file, replaced in one step, locked until `close`.
 
     Args:
         folder: of all records; made if it is missing.
         url: of the feed.
 
     Raises:
-        ConfigError: another run has it.
+        ConfigError: another run uses it.
         SinkError: it cannot be read or written.
 
     """
@@ -54,8 +58,8 @@ class Record:
     def __init__(self, folder: Path, url: str) -> None:
         name = hashlib.sha256(url.encode()).hexdigest()[:16]
         self._path = folder / f"{name}.json"
-        self._subject = shown(url)
-        self._lock = self._locked(folder, name)
+        self._feed = shown(url)
+        self._lock = self._locked(folder / f"{name}.lock")
         try:
             self._contents = self._read()
         except SinkError:
@@ -80,32 +84,23 @@ class Record:
             # an address may hold a key, and this file is kept
             url = episode.url.partition("?")[0] if not episode.shared_guid else episode.url
             self._contents.heard.append(_Heard(episode.guid, url, episode.stream))
-            self._index()
             self._write()
 
-    @property
-    def following(self) -> bool:
-        """Whether the feed has been followed before."""
-        return self._contents.following
-
-    def follow(self, passed: Sequence[Episode]) -> None:
-        """Note where following begins: these are not wanted, and all that come later are.
+    def wanted(self, episodes: Sequence[Episode], newest: int) -> list[Episode]:
+        """Return what one who follows wants of a feed: the newest to begin with, then what comes.
 
         Raises:
-            SinkError: it cannot be written.
+            SinkError: it cannot be written where following begins.
 
         """
-        self._contents.passed = [episode.key for episode in passed]
-        self._contents.following = True
-        self._index()
-        self._write()
-
-    def is_passed(self, episode: Episode) -> bool:
-        """Whether it was there when following began."""
-        return episode.key in self._passed
+        if not self._contents.following:
+            self._contents.passed = [episode.key for episode in episodes[newest:]]
+            self._contents.following = True
+            self._write()
+        return [episode for episode in episodes if episode.key not in self._passed]
 
     def close(self) -> None:
-        """Let another run have it."""
+        """Let another run use it."""
         self._lock.close()
 
     def _index(self) -> None:
@@ -113,10 +108,10 @@ class Record:
         self._pairs = {(h.guid, h.url) for h in self._contents.heard}
         self._passed = set(self._contents.passed)
 
-    def _locked(self, folder: Path, name: str) -> TextIO:
+    def _locked(self, path: Path) -> TextIO:
+        make(path.parent, "--feed-state")
         try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            lock = (folder / f"{name}.lock").open("w")
+            lock = path.open("w")
         except OSError as error:
             raise self._unwritable(error) from error
         try:
@@ -124,8 +119,8 @@ class Record:
         except OSError as error:
             lock.close()
             raise ConfigError(
-                f"--feed {self._subject}",
-                "another run is at it",
+                f"--feed {self._feed}",
+                "another run uses it",
                 "end that one first, or give this one another --feed-state folder",
             ) from error
         return lock
@@ -134,19 +129,20 @@ class Record:
         try:
             contents = msgspec.json.decode(self._path.read_bytes(), type=_Contents)
         except FileNotFoundError:
-            return _Contents(feed=self._subject)
+            return _Contents(feed=self._feed)
         except (OSError, msgspec.DecodeError) as error:
             raise SinkError(
                 str(self._path),
-                f"cannot be read, and tells what of {self._subject} was heard: {error}",
+                f"lists what of {self._feed} was heard, and cannot be read: {error}",
                 "restore it, or delete it to hear everything again",
             ) from error
         if contents.version != VERSION:
-            reason = f"is of version {contents.version}, not {VERSION}"
+            reason = f"has version {contents.version}, not {VERSION}"
             raise SinkError(str(self._path), reason, "use the program that wrote it")
         return contents
 
     def _write(self) -> None:
+        self._index()
         new = self._path.with_suffix(".new")
         try:
             with new.open("wb") as file:
@@ -158,8 +154,68 @@ class Record:
             raise self._unwritable(error) from error
 
     def _unwritable(self, error: OSError) -> SinkError:
+        reason = f"cannot be written: {error.strerror or error}"
         return SinkError(
-            str(self._path),
-            f"cannot be written: {error.strerror or error}",
-            "make room, or choose another folder with --feed-state",
+            str(self._path), reason, "make room, or choose another folder with --feed-state"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """The folders of a run."""
+
+    records: Path
+    """What was heard."""
+    cache: Path
+    """Where episodes are while they are heard."""
+    kept: Path | None = None
+    """Where they stay; None: they are deleted as soon as they are heard."""
+
+
+def default_folders(environment: Mapping[str, str]) -> Folders:
+    """Return where the user's system wants them (XDG base directories)."""
+    state = Path(environment.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    cache = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Folders(state / "abhinaya" / "feeds", cache / "abhinaya" / "episodes")
+
+
+def make(folder: Path, flag: str = "--keep") -> None:
+    """Make a folder that only its owner may see, if it is missing.
+
+    Raises:
+        SinkError: it cannot be made.
+
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        reason = f"cannot be made: {error.strerror}"
+        raise SinkError(str(folder), reason, f"choose another folder with {flag}") from error
+
+
+@contextlib.contextmanager
+def passing_folder(base: Path) -> Iterator[Path]:
+    """Yield a new folder that is deleted at the end; delete those of runs that were killed.
+
+    Raises:
+        SinkError: it cannot be made.
+
+    """
+    make(base)
+    try:
+        with (base / "lock").open("w") as one_at_a_time:
+            fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
+            for old in base.iterdir():
+                with contextlib.suppress(OSError), (old / "lock").open("w") as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(old, ignore_errors=True)
+            folder = Path(tempfile.mkdtemp(dir=base))
+            lock = (folder / "lock").open("w")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+    except OSError as error:
+        raise SinkError(str(base), f"cannot be used: {error.strerror}", "make room") from error
+    with lock:
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)

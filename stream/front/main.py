@@ -40,7 +40,6 @@ from abhinaya.stream.wire.messages import (
     Introduce,
     Known,
     Message,
-    Provisional,
     Refused,
     Remark,
     Segment,
@@ -261,7 +260,7 @@ class Front:
         with self._shared.lock:
             while self._shared.items:
                 item = self._shared.items[0]
-                if isinstance(item, Provisional | Activity):
+                if isinstance(item, Activity) or (isinstance(item, Segment) and item.part):
                     self._fleeting[item.stream].put(item)
                     self._shared.items.popleft()
                     continue

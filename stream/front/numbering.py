@@ -27,7 +27,6 @@ from abhinaya.stream.wire.messages import (
     End,
     Gap,
     Payload,
-    Provisional,
     Segment,
     Standing,
 )
@@ -35,7 +34,7 @@ from abhinaya.stream.wire.messages import (
 INTERRUPTED: Final = "interrupted"
 """Why a stream ended that was asked to."""
 
-SpeechItem = Segment | Gap | End | Provisional | Activity
+SpeechItem = Segment | Gap | End | Activity
 
 
 @dataclass(slots=True)
@@ -164,7 +163,9 @@ class Speech:
     def _going_on(self, captured: float) -> Iterator[SpeechItem]:
         yield from self._activity()
         for index, piece in self._listener.parts():
-            yield self._part(self._channels[index], piece, captured)
+            channel = self._channels[index]
+            channel.parts += 1
+            yield self._segment(channel, piece, captured, channel.parts)
 
     def _activity(self) -> Iterator[Activity]:
         for index, change in self._listener.changes():
@@ -174,41 +175,27 @@ class Speech:
                 speaking=change.speaking,
             )
 
-    def _part(self, channel: _Channel, piece: Piece, captured: float) -> Provisional:
-        channel.parts += 1
-        spoken, capture_ms = self._when(piece, captured)
-        return Provisional(
-            stream=channel.stream,
-            sequence=channel.sequence,
-            part=channel.parts,
-            start=self._offset + piece.start,
-            end=self._offset + piece.end,
-            samples=Payload.of(to_int16(piece.samples)),
-            captured_unix_s=spoken,
-            capture_ms=capture_ms,
-            sent_unix_s=self._clock(),
-        )
-
     def _segments(self, found: Sequence[tuple[int, Piece]], captured: float) -> Iterator[Segment]:
         for index, piece in found:
-            yield self._segment(self._channels[index], piece, captured)
+            channel = self._channels[index]
+            yield self._segment(channel, piece, captured)
+            channel.sequence += 1
+            channel.position, channel.parts = self._offset + piece.end, 0
 
-    def _segment(self, channel: _Channel, piece: Piece, captured: float) -> Segment:
+    def _segment(self, channel: _Channel, piece: Piece, captured: float, part: int = 0) -> Segment:
         spoken, capture_ms = self._when(piece, captured)
-        segment = Segment(
+        return Segment(
             stream=channel.stream,
             sequence=channel.sequence,
+            part=part,
             start=self._offset + piece.start,
             end=self._offset + piece.end,
             samples=Payload.of(to_int16(piece.samples)),
-            cut=piece.cut,
+            cut="" if part else piece.cut,
             captured_unix_s=spoken,
             capture_ms=capture_ms,
             sent_unix_s=self._clock(),
         )
-        channel.sequence += 1
-        channel.position, channel.parts = segment.end, 0
-        return segment
 
     def _when(self, piece: Piece, captured: float) -> tuple[float, float]:
         """When the last speech of a piece was spoken, and how many milliseconds it took to us."""

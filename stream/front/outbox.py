@@ -1,14 +1,14 @@
 """What a front has sent and the hub has not acknowledged: bounded, and sent again when need be.
 
-Pure. One outbox a stream; everything in it has a sequence number without holes. What is provisional
-is not of that kind: it waits apart, and the newest takes the place of an older one.
+Pure. One outbox a stream; everything in it has a sequence number without holes. Partials and
+activity wait apart: nobody keeps them, and the newest takes the place of an older one.
 """
 
 from __future__ import annotations
 
 from collections import deque
 
-from abhinaya.stream.wire.messages import Activity, End, Gap, Provisional, Segment
+from abhinaya.stream.wire.messages import Activity, End, Gap, Segment
 
 Item = Segment | Gap | End
 
@@ -100,22 +100,22 @@ class Fleeting:
     """What is told of a stream at best once: the newest of each kind, until it is sent."""
 
     def __init__(self) -> None:
-        self._part: Provisional | None = None
+        self._part: Segment | None = None
         self._activity: Activity | None = None
 
-    def put(self, item: Provisional | Activity) -> None:
+    def put(self, item: Segment | Activity) -> None:
         """Take the place of what is older."""
         if isinstance(item, Activity):
             self._activity = item
         else:
             self._part = item
 
-    def take(self, unsent: int) -> list[Provisional | Activity]:
+    def take(self, unsent: int) -> list[Segment | Activity]:
         """Give what can be sent, once, where `unsent` is the lowest sequence number that is not.
 
         A part waits for the segments before its own and is nothing beside its own.
         """
-        items: list[Provisional | Activity] = []
+        items: list[Segment | Activity] = []
         if self._activity is not None:
             items.append(self._activity)
             self._activity = None

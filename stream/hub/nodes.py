@@ -1,35 +1,97 @@
-"""A node as the hub knows it."""
+"""What the dispatch keeps of nodes and their services, and what it asks for. No decisions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from abhinaya.stream.wire.messages import NodeUp, Ready, Service
+from abhinaya.stream.hub.segments import Key, Record
+from abhinaya.stream.wire.messages import Service
+
+TaskKey = tuple[str, int, int]
+"""(stream, sequence number, part)."""
 
 
 @dataclass(frozen=True, slots=True)
+class Assign:
+    """Send this segment to this node, for these services."""
+
+    node: Node
+    record: Record
+    services: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Retract:
+    """Tell this node that its answer is no longer wanted."""
+
+    node: str
+    key: Key
+    part: int = 0
+    """0: nothing of the segment is wanted, and what is kept of its partials can be forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """This service will give nothing for this segment."""
+
+    record: Record
+    service: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """This node is no longer worked with."""
+
+    node: Node
+    reason: str
+
+
+Action = Assign | Retract | Absent | Lost
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How patient the dispatch is, in seconds."""
+
+    silent_s: float
+    task_s: float
+    attempts: int
+
+
+@dataclass(slots=True)
 class Node:
-    """What a node has said of itself."""
+    """A node, and what it has in hand."""
 
     name: str
     incarnation: str
-    gives: Mapping[str, Service]
+    gives: dict[str, Service]
+    """By name, in the order of the line-up."""
+    credits: int
+    heard: float = 0.0
+    held: dict[TaskKey, set[str]] = field(default_factory=dict)
+    """Services that it has not answered yet, by task."""
+    done: dict[str, int] = field(default_factory=dict)
+    """Answers by service, partials apart."""
 
-    @classmethod
-    def of(cls, ready: Ready) -> Node:
-        """Read it from the node's introduction."""
-        return cls(ready.node, ready.incarnation, {s.name: s for s in ready.gives})
+    def has_room(self, key: Key) -> bool:
+        """Whether it may be given a segment: within its credits, or one that it holds anyway."""
+        held = self.held
+        return (
+            len(held) < self.credits
+            or (*key, 0) in held
+            or sum(not part for _, _, part in held) < self.credits
+        )
 
-    def up(self) -> Iterator[NodeUp]:
-        """Yield what people are told of it, service by service."""
-        for service in self.gives.values():
-            yield NodeUp(
-                node=self.name,
-                service=service.name,
-                gives=service.kind,
-                model=service.model,
-                version=service.version,
-                licence=service.licence,
-                noncommercial=service.noncommercial,
-            )
+
+@dataclass(slots=True)
+class Line:
+    """What the nodes that give one service share."""
+
+    needs: frozenset[str] | None = None
+    """None until the first node has declared it."""
+    beside: frozenset[str] = frozenset()
+    """Stateful services, itself perhaps, that its latest node gives."""
+    abandoned: str = ""
+    """Why nobody will give it, if so."""
+    queue: list[tuple[float, int, Key]] = field(default_factory=list)

@@ -1,125 +1,98 @@
-"""Labels for speech that is still going on: from fast voters, in their idle time, and soon.
+"""Labels while somebody still speaks: from fast voters, in their idle time, and soon.
 
-Pure, and of the lowest rank: a part of a segment is given only to nodes that hold nothing, is not
-tried twice, and ends when the segment itself comes. A newer part waits until the one before it is
-told, and takes the place of another that waits: so parts come as often as the nodes have time for
-them, and no work is thrown away. Who has waited longest for words or a label goes first, and before
-all others who has had nothing of its segment yet.
+Pure, and of the lowest rank: `dispatch.py` gives a partial only to a node that holds nothing,
+nobody tries it twice, and it ends when the segment comes. A newer partial waits until the one
+before is decided, and takes the place of another that waits: so partials come as often as the
+nodes have time for them, and no work is thrown away.
 
-A node is asked for all that it gives, in one go. The verdict is given when all who were asked have
-answered, or after the limit with those present. Words that come later than that are told with the
-next part: they are no less true.
+The verdict is given when all who were asked have answered, or after the limit with those present.
+Words that come later than that are published with the next partial: they are no less true.
 
-Who is asked follows from what was measured, of parts where there were any: a service that took
+Who is asked follows from what was measured, of partials where there were any: a service that took
 longer than the limit is not, nor one of which nothing is known yet, for a slow model must not be
-found at work on a part when a segment comes. One that declares itself incremental is always asked:
-nothing of what it does for a part is lost.
+found at work on a partial when a segment comes. One that declares itself incremental is always
+asked: nothing of what it does for a partial is lost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Final
 
 from abhinaya.models.vote.ensemble import Rule
-from abhinaya.stream.hub.aggregator import Case, Facts, judge
+from abhinaya.stream.hub.aggregator import judge
 from abhinaya.stream.hub.dispatch import Dispatch
-from abhinaya.stream.hub.dispatch_state import Key, Retract
-from abhinaya.stream.hub.validation import REFINER
-from abhinaya.stream.wire.messages import Provisional, Ready, Service, Transcript, Verdict, Vote
+from abhinaya.stream.hub.segments import Key, Record, Segments, Stream
+from abhinaya.stream.hub.validation import REFINER, TRANSCRIBER
+from abhinaya.stream.wire.messages import Ready, Segment, Service, Transcript, Verdict
 
 SMOOTHING: Final = 0.3
 """Weight of the latest batch in the running estimate of a service's speed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """Send this part to this node, for these services."""
-
-    node: str
-    services: tuple[str, ...]
-    item: Provisional
-    transcript: Transcript | None
-    """What was said in it, as far as it is known."""
-
-
-@dataclass(slots=True)
-class _Draft:
-    """A part of one segment on its way to a verdict."""
-
-    item: Provisional
-    case: Case
-    expected: dict[str, str]
-    """Services that have not answered, and the node that was asked; empty while none was idle."""
-    unasked: dict[str, None]
-    """Those of them that have all they need."""
-
-
 class _Speed:
-    """How long a service takes over a part."""
+    """How long a service takes over a partial."""
 
     def __init__(self) -> None:
         self.run_ms: float | None = None
-        self._of_parts = False
+        self._of_partials = False
 
     def tried(self, run_ms: float) -> None:
         """Note a trial; it says nothing against what was measured."""
         if self.run_ms is None:
             self.run_ms = run_ms
 
-    def measured(self, run_ms: float, part: bool) -> None:
-        """Note a batch. Those of whole segments count as long as there was none of a part."""
-        if self._of_parts and not part:
+    def measured(self, run_ms: float, partial: bool) -> None:
+        """Note a batch. Those of whole segments count as long as there was none of a partial."""
+        if self._of_partials and not partial:
             return
-        fresh = self.run_ms is None or part > self._of_parts
-        self._of_parts |= part
+        fresh = self.run_ms is None or partial > self._of_partials
+        self._of_partials |= partial
         known = run_ms if fresh or self.run_ms is None else self.run_ms
         self.run_ms = known + SMOOTHING * (run_ms - known)
 
 
-class Provisionals:
-    """All segments that are still spoken, each with the part that is being worked on.
+class Partials:
+    """Who is asked about partials, and when each gets its verdict.
 
     Args:
         voters: of the line-up, in its order.
         rule: how votes become a label.
         limit_s: seconds in which a service must answer, and in which the verdict is given.
-        dispatch: lends nodes.
+        segments: the records of partials among them.
+        dispatch: finds nodes.
 
     """
 
     def __init__(
-        self, voters: Sequence[str], rule: Rule, limit_s: float, dispatch: Dispatch
+        self,
+        voters: Sequence[str],
+        rule: Rule,
+        limit_s: float,
+        segments: Segments,
+        dispatch: Dispatch,
     ) -> None:
         self._voters = voters
         self._rule = rule
         self._limit_s = limit_s
+        self._segments = segments
         self._dispatch = dispatch
         self._declared: dict[str, Service] = {}
         self._speeds: dict[str, _Speed] = {}
-        self._drafts: dict[Key, _Draft] = {}
-        self._next: dict[Key, tuple[Facts, Provisional]] = {}
-        """The newest part of a segment that an earlier one is being worked on."""
-        self._served: dict[Key, float] = {}
-        """When a node was last given a part of a segment."""
-        self._touched: dict[Key, None] = {}
-        self._said: dict[Key, Transcript | None] = {}
-        """The latest words of every segment that is still spoken."""
+        self._undecided: dict[Key, Record] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._drafts)
+        return bool(self._undecided)
 
-    # --- who can be asked -------------------------------------------------------------------------
+    # --- who is asked -----------------------------------------------------------------------------
 
     def declared(self, ready: Ready) -> None:
         """Note what services need and give, and how fast they were when they were tried."""
         for service in ready.gives:
-            if service.name == REFINER:  # of speech that goes on nothing is decided yet
-                continue
-            self._declared[service.name] = service
-            if service.trial_ms is not None:
-                self._speeds.setdefault(service.name, _Speed()).tried(service.trial_ms)
+            if service.name != REFINER:  # while speech goes on there is no verdict to refine
+                self._declared[service.name] = service
+                if service.trial_ms is not None:
+                    self._speeds.setdefault(service.name, _Speed()).tried(service.trial_ms)
 
     def measured(self, service: str, run_ms: float, part: int) -> None:
         """Note how long a batch of a service took."""
@@ -132,164 +105,80 @@ class Provisionals:
         run_ms = self._run_ms(service.name)
         return service.incremental or (run_ms is not None and run_ms <= 1000 * self._limit_s)
 
-    def _expected(self) -> list[Service]:
-        served = (s for s in self._declared.values() if self._dispatch.is_served(s.name))
-        fast = [service for service in served if self._is_fast(service)]
-        transcribed = any(service.kind == "transcript" for service in fast)
-        return [s for s in fast if transcribed or "transcript" not in s.needs]
+    def _asked(self) -> list[str]:
+        fast = {
+            name: service
+            for name, service in self._declared.items()
+            if self._dispatch.is_served(name) and self._is_fast(service)
+        }
+        words = TRANSCRIBER in fast
+        return [name for name, s in fast.items() if words or "transcript" not in s.needs]
 
-    # --- parts ------------------------------------------------------------------------------------
+    # --- from partial to verdict ------------------------------------------------------------------
 
-    def open(self, now: float, facts: Facts, item: Provisional) -> None:
-        """Take in a part: at once, or when the one before it is told."""
-        key = facts.key
-        old = self._drafts.get(key)
-        newest = self._next[key][1] if key in self._next else old.item if old else None
-        if newest is not None and item.part <= newest.part:
-            return
-        self._said.setdefault(key, None)
-        if old is not None and old.case.begun is not None:
-            self._next[key] = facts, item
-            return
-        self._begin(now, facts, item)
+    def open(self, now: float, stream: Stream, item: Segment) -> None:
+        """Take in a partial: at once, or when the one before it is decided."""
+        record = self._segments.get((item.stream, item.sequence))
+        if record is not None:
+            newest = record.next or record.item
+            if item.part <= newest.part:
+                return
+            if record.key in self._undecided and record.begun is not None:
+                record.next = item
+                return
+        self._begin(now, stream, item)
 
-    def _begin(self, now: float, facts: Facts, item: Provisional) -> None:
-        expected = self._expected()
-        draft = _Draft(
-            item,
-            Case(facts, now, now + self._limit_s),
-            {service.name: "" for service in expected},
-            {s.name: None for s in expected if "transcript" not in s.needs},
-        )
-        self._drafts[facts.key] = draft
-        self._touched[facts.key] = None
+    def _begin(self, now: float, stream: Stream, item: Segment) -> None:
+        record = self._segments.open(stream, item, now, now + self._limit_s)
+        self._undecided[record.key] = record
+        self._dispatch.submit(record, self._asked())
 
-    def over(self, key: Key) -> list[Retract]:
-        """Forget what there is of a segment; the nodes at work on it are told."""
-        for table in (self._said, self._next, self._served):
-            table.pop(key, None)
-        draft = self._drafts.pop(key, None)
-        if draft is None:
-            return []
-        nodes = dict.fromkeys(node for node in draft.expected.values() if node)
-        return [Retract(node, key, draft.item.part) for node in nodes]
+    def begun(self, now: float, record: Record) -> None:
+        """Note that a node was given a partial: from here on time counts."""
+        record.served = now
+        if record.begun is None:
+            record.begun, record.due = now, now + self._limit_s
 
-    def asks(self, now: float) -> Iterator[Ask]:
-        """Yield what can be sent to nodes now."""
-        waiting = [key for key, draft in self._drafts.items() if draft.unasked]
-        for key in sorted(waiting, key=lambda key: self._served.get(key, 0.0)):
-            draft = self._drafts[key]
-            for service in list(draft.unasked):
-                if service not in draft.unasked:
-                    continue  # has come along
-                node = self._dispatch.idle(service, key)
-                if node is not None:
-                    yield self._ask(now, key, draft, node)
+    def heard(self, record: Record, words: Transcript) -> None:
+        """Note what a partial said, also where it came too late for its verdict."""
+        if record.words is None or record.words.part < words.part:
+            record.words = words
 
-    def _ask(self, now: float, key: Key, draft: _Draft, node: str) -> Ask:
-        """Ask a node for all that it can give of a part."""
-        offered = [s for s in self._dispatch.services_of(node) if draft.expected.get(s) == ""]
-        transcribes = any(
-            self._declared[s].kind == "transcript" for s in offered if s in draft.unasked
-        )
-        services = tuple(s for s in offered if transcribes or s in draft.unasked)
-        for service in services:
-            draft.unasked.pop(service, None)
-            draft.expected[service] = node
-        self._dispatch.lend(node, key, draft.item.part, services)
-        self._served[key] = now
-        if draft.case.begun is None:
-            draft.case.begun, draft.case.due = now, now + self._limit_s
-        return Ask(node, services, draft.item, draft.case.transcript)
-
-    def answered(self, now: float, node: str, service: str, answer: Vote | Transcript) -> None:
-        """Note an answer; it counts if it is about the part that is being worked on."""
-        key = (answer.stream, answer.sequence)
-        self._dispatch.returned(node, key, answer.part, service)
-        if isinstance(answer, Transcript) and key in self._said:
-            before = self._said[key]
-            if before is None or before.part < answer.part:
-                self._said[key] = answer
-        draft = self._answering(key, answer.part, service, node)
-        if draft is None:
-            return
-        if isinstance(answer, Vote):
-            draft.case.votes[service], draft.case.voted = answer, now
-            return
-        draft.case.transcript, draft.case.transcribed = answer, now
-        for name, asked in draft.expected.items():
-            if not asked and "transcript" in self._declared[name].needs:
-                draft.unasked[name] = None
-
-    def failed(self, node: str, service: str, key: Key, part: int, reason: str) -> None:
-        """Note that a node has no answer; nobody else is asked."""
-        self._dispatch.returned(node, key, part, service)
-        draft = self._answering(key, part, service, node)
-        if draft is not None:
-            self._give_up(draft, service, reason)
-
-    def lost(self, node: str, reason: str) -> None:
-        """Note that a node is gone; what it was asked, it will not answer."""
-        for key, draft in self._drafts.items():
-            for service in [s for s, asked in draft.expected.items() if asked == node]:
-                del draft.expected[service]
-                self._touched[key] = None
-                self._give_up(draft, service, f"{node} {reason}")
-
-    def _give_up(self, draft: _Draft, service: str, reason: str) -> None:
-        draft.case.missing[service] = reason
-        if self._declared[service].kind != "transcript":
-            return
-        for name in [n for n in draft.expected if "transcript" in self._declared[n].needs]:
-            if not draft.expected[name]:  # who was asked says so itself
-                del draft.expected[name]
-                draft.case.missing[name] = f"no transcript: {reason}"
-
-    def _answering(self, key: Key, part: int, service: str, node: str) -> _Draft | None:
-        """Return the draft that an answer is about, which expects it no longer."""
-        draft = self._drafts.get(key)
-        if draft is None or draft.item.part != part or draft.expected.get(service) != node:
-            return None
-        del draft.expected[service]
-        self._touched[key] = None
-        return draft
-
-    # --- verdicts ---------------------------------------------------------------------------------
+    def over(self, record: Record) -> None:
+        """Note that the segment itself has come, or never will; nodes at work are told."""
+        record.next = record.words = None
+        if self._undecided.pop(record.key, None):
+            self._dispatch.stop(record)
 
     def collect(self, now: float) -> list[Verdict]:
-        """Return the verdicts on parts that are complete or due; the next parts then begin."""
-        done = [k for k in self._touched if k in self._drafts and not self._drafts[k].expected]
-        self._touched.clear()
-        begun = [(k, d.case) for k, d in self._drafts.items() if d.case.begun is not None]
-        done += [key for key, case in begun if case.due <= now]
+        """Return the verdicts on partials that are complete or due; the next ones then begin."""
         verdicts = []
-        for key in dict.fromkeys(done):
-            verdicts.append(self._judge(now, self._drafts.pop(key)))
-            if key in self._next:
-                self._begin(now, *self._next.pop(key))
-        return [verdict for verdict in verdicts if verdict is not None]
+        for record in list(self._undecided.values()):
+            overdue = record.begun is not None and record.due <= now
+            if record.is_open(record.work) and not overdue:
+                continue
+            del self._undecided[record.key]
+            verdict = self._judge(now, record)
+            verdicts += [verdict] if verdict else []
+            record.work = {}
+            if record.next:
+                item, record.next = record.next, None
+                self._begin(now, record.stream, item)
+        return verdicts
 
-    def _judge(self, now: float, draft: _Draft) -> Verdict | None:
-        """Give the verdict, if it has anything to say: a label, or words."""
-        case = draft.case
-        case.transcript = case.transcript or self._said[case.facts.key]
-        enough = len(case.votes) >= max(1, self._rule.quorum)
-        if not enough and not (case.transcript and case.transcript.text):
+    def _judge(self, now: float, record: Record) -> Verdict | None:
+        """Return the verdict, if it has anything to say: a label, or words."""
+        record.transcript = record.transcript or record.words
+        enough = len(record.votes) >= max(1, self._rule.quorum)
+        if not enough and not (record.transcript and record.transcript.text):
             return None
-        return judge(
-            now,
-            case,
-            self._voters,
-            self._rule,
-            lambda _, voter: self._why_missing(voter, draft.expected),
-            part=draft.item.part,
-        )
+        return judge(now, record, self._voters, self._rule, self._why_missing)
 
-    def _why_missing(self, voter: str, expected: Collection[str]) -> str:
+    def _why_missing(self, record: Record, voter: str) -> str:
         service, run_ms = self._declared.get(voter), self._run_ms(voter)
         if service is None or not self._dispatch.is_served(voter):
             return "no node is ready"
-        if voter in expected:
+        if record.is_open((voter,)):
             return "late for a provisional label"
         if self._is_fast(service):
             return "no transcript while speech goes on"

@@ -1,7 +1,7 @@
-"""What the hub tells its sinks, and what the recorder among them has not confirmed yet.
+"""What the hub publishes to its sinks, and what the recorder has not confirmed yet.
 
-Pure. The recorder is the one sink that writes things down; what it has not confirmed is kept and
-told again to the next.
+Pure. The recorder is the one sink that writes events down; what it has not confirmed is kept and
+sent again to the next.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Outgoing:
     message: Message
 
 
-class Outlet:
+class Publisher:
     """The sinks of a hub.
 
     Args:
@@ -48,11 +48,11 @@ class Outlet:
         return peer == self._recorder
 
     def subscribe(self, peer: bytes, confirm: bool, present: Iterable[Event]) -> None:
-        """Take in a sink and tell it what is the case; a recorder also what none has confirmed."""
+        """Take in a sink and send it what is present; a recorder also what none has confirmed."""
         self._sinks.add(peer)
-        told = {_subject(notice.event) for notice in self._unconfirmed}
+        sent = {_subject(notice.event) for notice in self._unconfirmed}
         for event in present:
-            if not confirm or _subject(event) not in told:
+            if not confirm or _subject(event) not in sent:
                 self._send(peer, Notice(number=0, hub=self._hub, event=event))
         if confirm:
             self._recorder = peer
@@ -65,26 +65,26 @@ class Outlet:
         if peer == self._recorder:
             self._recorder = None
 
-    def notify(self, event: Event) -> None:
-        """Tell every sink, and keep it until the recorder has confirmed."""
+    def publish(self, event: Event) -> None:
+        """Send an event to every sink, and keep it until the recorder has confirmed."""
         self._number += 1
         notice = Notice(number=self._number, hub=self._hub, event=event)
         self._unconfirmed.append(notice)
         self._broadcast(notice)
 
-    def mention(self, event: Event | Activity) -> None:
-        """Tell every sink what need not be written down."""
+    def publish_unnumbered(self, event: Event | Activity) -> None:
+        """Send every sink what nobody confirms: the beat, activity, partials."""
         self._broadcast(Notice(number=0, hub=self._hub, event=event))
 
     def confirmed(self, number: int) -> list[Event | Activity]:
-        """Note that the recorder has written everything up to `number`; give what that was."""
+        """Note that the recorder has written everything up to `number`; return what that was."""
         events = []
         while self._unconfirmed and self._unconfirmed[0].number <= number:
             events.append(self._unconfirmed.popleft().event)
         return events
 
     def take(self) -> list[Outgoing]:
-        """Give what is to be sent since the last call."""
+        """Return what is to be sent since the last call."""
         out, self._out = self._out, []
         return out
 
@@ -97,7 +97,7 @@ class Outlet:
 
 
 def _subject(event: Event | Activity) -> tuple[type[Event], str, str] | None:
-    """Give what a stream's or node's beginning is about."""
+    """Return what a stream's or node's beginning is about."""
     if isinstance(event, StreamStarted):
         return StreamStarted, event.info.stream, ""
     if isinstance(event, NodeUp):

@@ -1,13 +1,11 @@
-"""The fronts of a hub and their streams: who sends what, in which order, and how far it has come.
-
-Pure.
-"""
+"""The stream table: which front sends what, in order, and how far each stream has come. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from abhinaya.stream.hub.segments import Stream
 from abhinaya.stream.hub.validation import countable
 from abhinaya.stream.settings.config import FlowConfig
 from abhinaya.stream.wire.messages import (
@@ -17,27 +15,11 @@ from abhinaya.stream.wire.messages import (
     Gap,
     Hello,
     Known,
-    Provisional,
     Segment,
     Standing,
     StreamInfo,
     Welcome,
 )
-
-
-@dataclass(slots=True)
-class Stream:
-    """How far one stream has come."""
-
-    info: StreamInfo
-    front: bytes
-    next_sequence: int
-    """The lowest sequence number that has not come."""
-    acknowledged: int
-    """The lowest whose verdict is not written down."""
-    position: int = 0
-    """End of the last item that came, in samples."""
-    ended: bool = False
 
 
 @dataclass(slots=True)
@@ -51,7 +33,7 @@ class Front:
     silent: bool = False
 
 
-class Fronts:
+class Streams:
     """The fronts and streams that a hub knows.
 
     Args:
@@ -73,7 +55,7 @@ class Fronts:
         return self._streams[stream]
 
     @property
-    def heard_of(self) -> tuple[str, ...]:
+    def fronts(self) -> tuple[str, ...]:
         """Names of the fronts that are not silent."""
         return tuple(front.name for front in self._fronts.values() if not front.silent)
 
@@ -94,7 +76,7 @@ class Fronts:
         return ""
 
     def greet(self, now: float, peer: bytes, hello: Hello) -> list[StreamInfo]:
-        """Take in a front; give the streams that are new."""
+        """Take in a front; return the streams that are new."""
         # a front that was started again takes over from the process that bore its name
         for other in [p for p, f in self._fronts.items() if f.name == hello.front]:
             del self._fronts[other]
@@ -111,7 +93,7 @@ class Fronts:
         return new
 
     def welcome(self, hello: Hello) -> Welcome:
-        """Give a front where its streams stand."""
+        """Tell a front how far its streams have come."""
         streams = [self._streams[info.stream] for info in hello.streams]
         return Welcome(
             hub=self._hub,
@@ -133,7 +115,7 @@ class Fronts:
         self._fronts[peer].heard, self._fronts[peer].silent = now, False
 
     def newly_silent(self, now: float, silent_s: float) -> list[Front]:
-        """Give the fronts that still have something to say and have not been heard for too long."""
+        """Return the fronts with open streams that have newly been silent for too long."""
         fronts = [
             front
             for front in self._fronts.values()
@@ -145,10 +127,8 @@ class Fronts:
             front.silent = True
         return fronts
 
-    def of(
-        self, peer: bytes, item: Known | Segment | Gap | End | Provisional | Activity
-    ) -> Stream | None:
-        """Give the stream that an item belongs to, if it is this front's."""
+    def of(self, peer: bytes, item: Known | Segment | Gap | End | Activity) -> Stream | None:
+        """Return the stream that an item belongs to, if it is this front's."""
         stream = self._streams.get(item.stream)
         return stream if stream is not None and stream.front == peer else None
 
@@ -158,23 +138,17 @@ class Fronts:
         within = item.sequence < stream.acknowledged + self._most(stream)
         return within and item.sequence == stream.next_sequence
 
-    def written(self, stream: str, sequence: int) -> None:
-        """Note that an item of a stream is decided and written down."""
-        known = self._streams[stream]
-        known.acknowledged = max(known.acknowledged, sequence + 1)
-
-    def credit(self, stream: str, states: dict[str, bytes]) -> tuple[bytes, Credit]:
-        """Return what a front may forget, send, and keep for another hub, and who it is."""
-        known = self._streams[stream]
-        return known.front, Credit(
-            stream=stream,
-            acknowledged=known.acknowledged,
-            window=self._window(known),
-            states=states,
+    def credit(self, stream: Stream) -> Credit:
+        """Return what a front may forget, how much it may send, and what it keeps for a new hub."""
+        return Credit(
+            stream=stream.info.stream,
+            acknowledged=stream.acknowledged,
+            window=self._window(stream),
+            states=stream.acknowledged_states(),
         )
 
-    def bury(self, name: str) -> Iterable[Stream]:
-        """Forget a front that will not come back; give its streams that have not ended."""
+    def remove(self, name: str) -> Iterable[Stream]:
+        """Forget a front that will not come back; return its streams that have not ended."""
         peers = [p for p, f in self._fronts.items() if f.name == name]
         streams = [s for peer in peers for s in self._fronts.pop(peer).streams]
         return [self._streams[s] for s in streams if not self._streams[s].ended]

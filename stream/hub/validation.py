@@ -12,7 +12,6 @@ from abhinaya.stream.clock import to_samples, to_seconds
 from abhinaya.stream.wire.messages import (
     Failed,
     Gap,
-    Provisional,
     Ready,
     Segment,
     Service,
@@ -47,15 +46,15 @@ def countable(sequences: Iterable[int]) -> bool:
     return all(0 <= sequence < 2**62 for sequence in sequences)
 
 
-def fault_of_item(position: int, item: Segment | Gap | Provisional) -> str:
+def fault_of_item(position: int, item: Segment | Gap) -> str:
     """Say what is wrong with an item of a stream that has come to `position`, if so."""
     if item.start < position or item.end < item.start:
         return "it overlaps what came before"
     if isinstance(item, Gap):
         return ""
     length = item.end - item.start
-    if isinstance(item, Provisional) and item.part < 1:
-        return "it is no part of a segment"
+    if item.part < 0:
+        return f"it is partial number {item.part}"
     if not 0 < length <= LONGEST_SAMPLES:
         return f"it is {to_seconds(length):.2f} s long, not up to 10 s"
     if item.samples.shape != (length,):

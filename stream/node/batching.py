@@ -13,7 +13,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from abhinaya.stream.hub.dispatch_state import Key
+from abhinaya.stream.hub.segments import Key
 from abhinaya.stream.wire.messages import Task
 
 SMOOTHING: Final = 0.3

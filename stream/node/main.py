@@ -21,11 +21,11 @@ import zmq
 
 from abhinaya.stream.clock import to_samples
 from abhinaya.stream.errors import ModelError
-from abhinaya.stream.hub.dispatch_state import Key
+from abhinaya.stream.hub.segments import Key
 from abhinaya.stream.node.batching import Batcher
 from abhinaya.stream.node.worker import Adapter, Answer, Results, load_model
 from abhinaya.stream.settings import config as configuration
-from abhinaya.stream.settings.hosting import guests
+from abhinaya.stream.settings.config import guests
 from abhinaya.stream.wire.child import Stop, drain, run_child, wake, wakeup
 from abhinaya.stream.wire.codec import MAX_STATES_BYTES, Decoder, Encoder
 from abhinaya.stream.wire.messages import (

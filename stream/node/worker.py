@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import sys
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,6 @@ from abhinaya.models.errors import ModelError as FaultyModelError
 from abhinaya.models.trial import attempt, utterance
 from abhinaya.stream.clock import INT16_FULL_SCALE
 from abhinaya.stream.errors import AbhinayaError, ModelError
-from abhinaya.stream.hub.task_inputs import Said
 from abhinaya.stream.settings.config import WorkerConfig
 from abhinaya.stream.wire.messages import (
     Failed,
@@ -31,6 +30,8 @@ from abhinaya.stream.wire.messages import (
     Vote,
     Word,
 )
+
+_LOG = logging.getLogger("abhinaya.node")
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,8 +257,9 @@ class Adapter:
                     mute[i] = Answer(failure=failure, retry=answer.retry)
                 else:
                     text = answer.transcription
-                    said = Said.of(text.text, text.translation, text.language)
-                    tasks[i] = replace(tasks[i], transcript=said.english, language=said.language)
+                    english = text.translation or text.text
+                    language = "en" if text.translation else text.language
+                    tasks[i] = replace(tasks[i], transcript=english, language=language)
 
     def forget(self, stream: str, sequence: int) -> None:
         """Drop what is kept of the parts of a segment; who fails at that does not end the node."""
@@ -265,7 +267,7 @@ class Adapter:
             try:
                 model.forget(stream, sequence)
             except Exception as error:
-                print(f"could not forget: {_named(error)}", file=sys.stderr, flush=True)
+                _LOG.warning("could not forget: %s", _named(error))
 
 
 def run_safely(model: Model, batch: Sequence[Task]) -> list[Answer]:
@@ -280,7 +282,7 @@ def run_safely(model: Model, batch: Sequence[Task]) -> list[Answer]:
     except Exception as error:  # whatever a model raises must not end the node
         if len(batch) > 1:
             return [answer for task in batch for answer in run_safely(model, [task])]
-        print(f"{model.service.name} failed: {_named(error)}", file=sys.stderr, flush=True)
+        _LOG.warning("%s failed: %s", model.service.name, _named(error))
         return [Answer(failure=f"{type(error).__name__}: {str(error)[:200]}", retry=True)]
 
 
@@ -349,7 +351,7 @@ def _trial_ms(trial: Callable[[], float]) -> float | None:
     try:
         return trial()
     except Exception as error:  # what is wrong with it will show with the first segment
-        print(f"the trial failed: {_named(error)}", file=sys.stderr, flush=True)
+        _LOG.warning("the trial failed: %s", _named(error))
         return None
 
 

@@ -5,18 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.report.bins import Bins
-from abhinaya.stream.report.shares import Shares
-from abhinaya.stream.report.talk import Conversation, Talk, calls
-from abhinaya.stream.report.track import Track
+from abhinaya.stream.report.shares import Share, shares
+from abhinaya.stream.report.talk import Talk, calls, talk
 from abhinaya.stream.sinks.reader import REMEDY, latest
 from abhinaya.stream.sinks.rows import Began, Decided, Ended, Lost, NodeLost, Note, Row, Segment
-
-TROUBLES: Final = 200
-"""Lines about processes and inputs that a report shows at most."""
+from abhinaya.stream.sinks.track import Change, Track
 
 
 @dataclass(slots=True)
@@ -41,9 +36,9 @@ class StreamAccount:
     ended: Ended | None = None
     segments: list[Segment] = field(default_factory=list)
     """In the order of their start."""
-    shares: Shares = field(default_factory=Shares)
-    track: Track = field(default_factory=Track)
-    bins: Bins = field(default_factory=Bins)
+    shares: dict[str, Share] = field(default_factory=dict)
+    changes: list[Change] = field(default_factory=list)
+    """Of the smoothed label."""
 
     @property
     def duration_s(self) -> float:
@@ -59,7 +54,12 @@ class StreamAccount:
     @property
     def labels(self) -> list[str]:
         """Its labels, the one with most speech first."""
-        return sorted(self.shares.seconds, key=lambda label: -self.shares.seconds[label])
+        return sorted(self.shares, key=lambda label: -self.shares[label].seconds)
+
+    @property
+    def speech_s(self) -> float:
+        """Seconds of speech in all."""
+        return sum(share.seconds for share in self.shares.values())
 
 
 @dataclass(slots=True)
@@ -72,7 +72,6 @@ class Account:
     """By the name of the call."""
     voters: dict[str, Voter] = field(default_factory=dict)
     troubles: list[str] = field(default_factory=list)
-    more_troubles: int = 0
     latencies_ms: list[float] = field(default_factory=list)
 
     @property
@@ -81,7 +80,7 @@ class Account:
         return max((stream.duration_s for stream in self.streams.values()), default=0.0)
 
     def stream(self, name: str) -> StreamAccount:
-        """Give a stream, a new one if nothing is known of it yet."""
+        """Return a stream, a new one if nothing is known of it yet."""
         return self.streams.setdefault(name, StreamAccount(name))
 
 
@@ -96,16 +95,19 @@ def gather(path: Path) -> Account:
     for row in latest(path):
         _take(account, row)
     if not account.streams:
-        raise SourceError(str(path), "tells of no stream", REMEDY)
+        raise SourceError(str(path), "holds no stream", REMEDY)
     for stream in account.streams.values():
+        stream.shares = shares(stream.segments)
+        track = Track()
         for segment in stream.segments:
-            stream.shares.add(segment)
-            stream.track.add(segment)
-            stream.bins.add(segment)
             if isinstance(segment, Decided):
-                _ballot(account, segment)
+                track.add(segment.label, segment.start_s, segment.end_s, segment.agreement)
+        stream.changes = track.changes
     for names in calls(list(account.streams)):
-        account.talks[names[0].rpartition("/")[0]] = _talk(account, names)
+        channels = [account.streams[name] for name in names]
+        rows = [row for channel in channels for row in channel.segments]
+        longest_s = max(channel.duration_s for channel in channels)
+        account.talks[names[0].rpartition("/")[0]] = talk(names, rows, longest_s)
     return account
 
 
@@ -116,24 +118,19 @@ def _take(account: Account, row: Row) -> None:
         case Ended():
             account.stream(row.stream).ended = row
             if row.reason:
-                _trouble(account, f"{row.stream} broke off: {row.reason}")
-        case Decided() | Lost():
+                account.troubles.append(f"{row.stream} broke off: {row.reason}")
+        case Decided():
+            account.stream(row.stream).segments.append(row)
+            _count_votes(account, row)
+        case Lost():
             account.stream(row.stream).segments.append(row)
         case NodeLost():
-            _trouble(account, f"{row.node} was down: {row.reason}")
+            account.troubles.append(f"{row.node} was down: {row.reason}")
         case Note():
-            _trouble(account, f"{row.source}: {row.text}")
+            account.troubles.append(f"{row.source}: {row.text}")
 
 
-def _talk(account: Account, names: tuple[str, ...]) -> Talk:
-    streams = [account.streams[name] for name in names]
-    conversation = Conversation(names)
-    for row in sorted((r for s in streams for r in s.segments), key=lambda r: r.start_s):
-        conversation.add(row)
-    return conversation.finish(max(stream.duration_s for stream in streams))
-
-
-def _ballot(account: Account, row: Decided) -> None:
+def _count_votes(account: Account, row: Decided) -> None:
     for vote in row.votes:
         voter = account.voters.setdefault(vote.voter, Voter())
         voter.votes += 1
@@ -145,10 +142,3 @@ def _ballot(account: Account, row: Decided) -> None:
         account.voters.setdefault(missing.voter, Voter()).missing[missing.reason] += 1
     if "total" in row.latency_ms:
         account.latencies_ms.append(row.latency_ms["total"])
-
-
-def _trouble(account: Account, text: str) -> None:
-    if len(account.troubles) < TROUBLES:
-        account.troubles.append(text)
-    else:
-        account.more_troubles += 1

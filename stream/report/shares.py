@@ -1,70 +1,65 @@
-"""How much of a stream each emotion has, and how long it went on at a stretch."""
+"""What a stream comes to over time: shares, longest runs, equal parts.
+
+All of it is made of segments in the order of their start; provisional verdicts do not count.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from abhinaya.stream.sinks.rows import Lost, Segment
+from abhinaya.stream.sinks.rows import Decided, Lost, Segment
 
+LOST: Final = "gap"
+"""Stands among the labels for what was not heard."""
 PAUSE_S: Final = 30.0
-"""A silence longer than this ends a run."""
+"""A silence longer than this ends a run; so do another label and a gap."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """Part of a stream, in seconds."""
+@dataclass(slots=True)
+class Share:
+    """One label in a stream, in seconds."""
 
-    start_s: float
-    end_s: float
-
-    @property
-    def length_s(self) -> float:
-        """How long it is."""
-        return self.end_s - self.start_s
+    seconds: float = 0.0
+    run_start_s: float = 0.0
+    """Of the longest run: where its first segment starts."""
+    run_s: float = 0.0
+    """From there to the end of its last segment."""
 
 
-class Shares:
-    """Seconds and longest run of each label, from segments in the order of their start.
-
-    Args:
-        pause_s: a silence longer than this ends a run; so do another label and a gap.
-
-    """
-
-    def __init__(self, pause_s: float = PAUSE_S) -> None:
-        self._pause_s = pause_s
-        self._run: tuple[str, Stretch] | None = None
-        self.seconds: dict[str, float] = {}
-        """Of speech, by label, `unknown` among them."""
-        self.longest: dict[str, Stretch] = {}
-        """From the start of the first segment of the run to the end of its last, by label."""
-
-    @property
-    def speech_s(self) -> float:
-        """Seconds of speech in all."""
-        return sum(self.seconds.values())
-
-    def share(self, label: str) -> float:
-        """Give the part of all speech that has the label, from 0 to 1."""
-        return self.seconds.get(label, 0.0) / (self.speech_s or 1.0)
-
-    def add(self, row: Segment) -> None:
-        """Take a segment; a provisional verdict counts for nothing."""
+def shares(rows: Iterable[Segment], pause_s: float = PAUSE_S) -> dict[str, Share]:
+    """Return seconds and longest run of each label, `unknown` among them."""
+    found: dict[str, Share] = {}
+    label, start_s, end_s = "", 0.0, 0.0
+    for row in rows:
         if isinstance(row, Lost):
-            self._run = None
-            return
+            label = ""
+            continue
         if not row.final:
-            return
-        length_s = row.end_s - row.start_s
-        self.seconds[row.label] = self.seconds.get(row.label, 0.0) + length_s
-        start_s = row.start_s
-        if self._run is not None:
-            label, run = self._run
-            if label == row.label and row.start_s - run.end_s <= self._pause_s:
-                start_s = run.start_s
-        stretch = Stretch(start_s, row.end_s)
-        self._run = row.label, stretch
-        best = self.longest.get(row.label)
-        if best is None or stretch.length_s > best.length_s:
-            self.longest[row.label] = stretch
+            continue
+        if row.label != label or row.start_s - end_s > pause_s:
+            label, start_s = row.label, row.start_s
+        end_s = row.end_s
+        share = found.setdefault(label, Share())
+        share.seconds += row.end_s - row.start_s
+        if end_s - start_s > share.run_s:
+            share.run_start_s, share.run_s = start_s, end_s - start_s
+    return found
+
+
+def parts(rows: Iterable[Segment], duration_s: float, count: int) -> list[Counter[str]]:
+    """Return the seconds of each label, gaps among them, in `count` equal parts of a stream."""
+    found: list[Counter[str]] = [Counter() for _ in range(count)]
+    width_s = duration_s / count
+    for row in rows:
+        if isinstance(row, Decided) and not row.final:
+            continue
+        label = row.label if isinstance(row, Decided) else LOST
+        last = min(count - 1, int(row.end_s / width_s))
+        for i in range(min(last, int(row.start_s / width_s)), last + 1):
+            inside_s = min(row.end_s, (i + 1) * width_s) - max(row.start_s, i * width_s)
+            if inside_s > 1e-9:
+                found[i][label] += inside_s  # type: ignore[assignment]
+    return found

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,8 +14,15 @@ OVERLAP_S: Final = 0.5
 """An interruption lasts at least as long; the padding of segments overlaps by less."""
 DEAD_AIR_S: Final = 3.0
 """A silence counts from this length on."""
-PENDING: Final = 4096
-"""Segments that wait for another channel to come as far."""
+
+
+@dataclass(slots=True)
+class _Turn:
+    start_s: float
+    end_s: float
+    over: str | None
+    """Who was speaking when it began."""
+    counted: bool = False
 
 
 @dataclass(slots=True)
@@ -32,10 +38,9 @@ class Channel:
 
 @dataclass(slots=True)
 class Talk:
-    """What a call came to, up to `until_s`."""
+    """What a call comes to; segments are added in the order of their start."""
 
-    channels: dict[str, Channel] = field(default_factory=dict)
-    until_s: float = 0.0
+    channels: dict[str, Channel]
     overlap_s: float = 0.0
     """Seconds in which two or more spoke."""
     silence_s: float = 0.0
@@ -43,93 +48,47 @@ class Talk:
     longest_silence_s: float = 0.0
     dead_air: int = 0
     """Silences of at least DEAD_AIR_S."""
+    _turns: dict[str, _Turn] = field(default_factory=dict)
+    _busy_s: float = 0.0
+    """Until when somebody spoke or was not heard."""
 
     def share(self, name: str) -> float:
-        """Give the part of all talking that is this channel's, from 0 to 1."""
+        """Return the part of all talking that is this channel's, from 0 to 1."""
         total = sum(channel.talk_s for channel in self.channels.values())
         return self.channels[name].talk_s / total if total else 0.0
 
-
-@dataclass(slots=True)
-class _Turn:
-    start_s: float
-    end_s: float
-    over: str | None
-    """Who was speaking when it began."""
-    counted: bool = False
-
-
-class Conversation:
-    """Compares the channels of one call as far as all of them are known.
-
-    Args:
-        names: of the channels.
-
-    """
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self.talk = Talk({name: Channel() for name in names})
-        self._known_s = dict.fromkeys(names, 0.0)
-        self._waiting: list[tuple[float, int, str, Segment]] = []
-        self._count = 0
-        self._turns: dict[str, _Turn] = {}
-        self._busy_s = 0.0
-        """Until when anybody spoke or was not heard, of what has been compared."""
-
     def add(self, row: Segment) -> None:
-        """Take a segment of a channel, in the order of their start within the channel."""
-        if row.stream not in self._known_s or (isinstance(row, Decided) and not row.final):
+        """Take a segment; a provisional verdict does not count."""
+        if isinstance(row, Decided) and not row.final:
             return
-        self._count += 1
-        heapq.heappush(self._waiting, (row.start_s, self._count, row.stream, row))
-        self._known_s[row.stream] = max(self._known_s[row.stream], row.start_s)
-        self._advance(min(self._known_s.values()))
-        while len(self._waiting) > PENDING:
-            self._take(heapq.heappop(self._waiting)[3])
-
-    def finish(self, duration_s: float) -> Talk:
-        """Take what is left, to the end of the call, and give the result."""
-        self._advance(float("inf"))
-        self._quiet_until(duration_s)
-        self.talk.until_s = max(self.talk.until_s, duration_s)
-        return self.talk
-
-    def _advance(self, known_s: float) -> None:
-        while self._waiting and self._waiting[0][0] <= known_s:
-            self._take(heapq.heappop(self._waiting)[3])
-
-    def _take(self, row: Segment) -> None:
-        self._quiet_until(row.start_s)
-        channel = self.talk.channels[row.stream]
+        self.quiet_until(row.start_s)
         if isinstance(row, Decided):
-            channel.talk_s += row.end_s - row.start_s
+            self.channels[row.stream].talk_s += row.end_s - row.start_s
             self._speak(row)
         self._busy_s = max(self._busy_s, row.end_s)
-        self.talk.until_s = max(self.talk.until_s, row.end_s)
 
-    def _quiet_until(self, start_s: float) -> None:
+    def quiet_until(self, start_s: float) -> None:
+        """Take that nothing comes before `start_s`."""
         silence_s = start_s - self._busy_s
         if silence_s <= 0:
             return
         self._busy_s = start_s
-        self.talk.silence_s += silence_s
-        self.talk.longest_silence_s = max(self.talk.longest_silence_s, silence_s)
-        self.talk.dead_air += silence_s >= DEAD_AIR_S
+        self.silence_s += silence_s
+        self.longest_silence_s = max(self.longest_silence_s, silence_s)
+        self.dead_air += silence_s >= DEAD_AIR_S
 
     def _speak(self, row: Decided) -> None:
         turn = self._turns.get(row.stream)
         others = {n: t for n, t in self._turns.items() if n != row.stream}
         if turn is None or row.start_s - turn.end_s > TURN_PAUSE_S:
             # in the middle of another's turn, not in the same moment as it
-            over = [n for n, t in others.items() if t.start_s < row.start_s < t.end_s]
-            turn = self._turns[row.stream] = _Turn(
-                row.start_s, row.end_s, over[0] if over else None
-            )
-            self.talk.channels[row.stream].turns += 1
+            over = next((n for n, t in others.items() if t.start_s < row.start_s < t.end_s), None)
+            self._turns[row.stream] = _Turn(row.start_s, row.end_s, over)
+            self.channels[row.stream].turns += 1
         else:
             turn.end_s = max(turn.end_s, row.end_s)
         both_s = max((min(row.end_s, t.end_s) - row.start_s for t in others.values()), default=0.0)
-        self.talk.overlap_s += max(0.0, both_s)
+        self.overlap_s += max(0.0, both_s)
         for name in (row.stream, *others):
             self._judge(name)
 
@@ -138,10 +97,18 @@ class Conversation:
         turn = self._turns[name]
         if turn.over is None or turn.counted:
             return
-        other = self._turns[turn.over]
-        if min(turn.end_s, other.end_s) - turn.start_s >= OVERLAP_S:
+        if min(turn.end_s, self._turns[turn.over].end_s) - turn.start_s >= OVERLAP_S:
             turn.counted = True
-            self.talk.channels[name].interruptions += 1
+            self.channels[name].interruptions += 1
+
+
+def talk(names: Sequence[str], rows: Iterable[Segment], duration_s: float) -> Talk:
+    """Return what the channels of one call come to; their segments may come in any order."""
+    found = Talk({name: Channel() for name in names})
+    for row in sorted(rows, key=lambda row: row.start_s):
+        found.add(row)
+    found.quiet_until(duration_s)
+    return found
 
 
 def calls(names: Sequence[str]) -> list[tuple[str, ...]]:

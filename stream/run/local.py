@@ -22,8 +22,7 @@ from abhinaya.stream.hub.publisher import Outgoing
 from abhinaya.stream.node.batching import Batcher
 from abhinaya.stream.node.worker import Adapter, Answer, load_model
 from abhinaya.stream.run.recorder import Ledger
-from abhinaya.stream.settings.config import Config, WorkerConfig
-from abhinaya.stream.settings.hosting import guests
+from abhinaya.stream.settings.config import Config, WorkerConfig, guests
 from abhinaya.stream.settings.vote import load_combiner
 from abhinaya.stream.sources.base import Source
 from abhinaya.stream.wire.messages import (
@@ -34,10 +33,10 @@ from abhinaya.stream.wire.messages import (
     Hello,
     Message,
     Notice,
-    Provisional,
     Ready,
     Refused,
     Seen,
+    Segment,
     StreamEnded,
     StreamInfo,
     Subscribe,
@@ -227,15 +226,16 @@ def items_of(source: Source, speech: Speech) -> Iterator[SpeechItem]:
                 return
             if isinstance(item, AbhinayaError):
                 raise item
-            if not (isinstance(item, Provisional) and _outdated(item, waiting[place + 1 :])):
+            partial = isinstance(item, Segment) and not item.final
+            if not (partial and _outdated(item, waiting[place + 1 :])):
                 yield item
 
 
-def _outdated(part: Provisional, later: Sequence[SpeechItem | AbhinayaError | None]) -> bool:
-    """Whether something newer of the same stream waits behind a part."""
+def _outdated(item: SpeechItem, later: Sequence[SpeechItem | AbhinayaError | None]) -> bool:
+    """Whether something newer of the same stream waits behind a partial."""
     return any(
-        not isinstance(item, AbhinayaError | Activity | None) and item.stream == part.stream
-        for item in later
+        not isinstance(newer, AbhinayaError | Activity | None) and newer.stream == item.stream
+        for newer in later
     )
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import os
-import shutil
 import signal
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -30,8 +28,8 @@ from abhinaya.stream.run.plan import Input, Plan, Supply, check_licence
 from abhinaya.stream.run.recorder import Recorder
 from abhinaya.stream.run.supervisor import Death, Spec, Stage, Supervisor, node_specs
 from abhinaya.stream.settings import config as configuration
-from abhinaya.stream.settings.hosting import guests
-from abhinaya.stream.sinks.base import Sink, Ticks, tell
+from abhinaya.stream.settings.config import guests
+from abhinaya.stream.sinks.base import Sink, Ticks, publish
 from abhinaya.stream.sinks.open import Observer
 from abhinaya.stream.sources.address import is_address
 from abhinaya.stream.wire.messages import (
@@ -46,6 +44,7 @@ from abhinaya.stream.wire.messages import (
     StreamStarted,
 )
 
+_LOG = logging.getLogger("abhinaya.run")
 HUB = "hub"
 POLL_S = 0.05
 
@@ -216,7 +215,7 @@ class Run:
                 self._progress.live.add(info.front)
             case _:
                 pass
-        tell(self._sinks, event, self._wall_clock())
+        publish(self._sinks, event, self._wall_clock())
         if isinstance(event, StreamEnded):
             self._note_end(event)
 
@@ -236,7 +235,7 @@ class Run:
     def _resupply(self, supply: Supply) -> None:
         """Begin with what has come up; tell what went wrong with what has not."""
         for text in supply.news():
-            tell(self._sinks, Remark(source="feeds", text=text), self._wall_clock())
+            publish(self._sinks, Remark(source="feeds", text=text), self._wall_clock())
         for fault in supply.faults():
             self._observer.trouble(str(fault))
             self._progress.faults.append(fault)
@@ -287,7 +286,9 @@ class Run:
     def _mourn(self, death: Death) -> None:
         if death.error is None:
             return
-        self._observer.trouble(f"{death.error}" + ("" if death.final else "; starting it again"))
+        text = f"{death.error}" + ("" if death.final else "; starting it again")
+        self._observer.trouble(text)
+        _LOG.error("%s: %s", death.name, text)
         if death.name == HUB:
             if death.final:
                 raise death.error
@@ -372,15 +373,3 @@ class Run:
             or (is_address(a.input.what) and a.front in live and not a.input.realtime)
             for a in self._assignments
         )
-
-
-@contextmanager
-def run_directory() -> Iterator[Path]:
-    """Make a private directory for sockets and logs, and remove it at the end."""
-    base = os.environ.get("XDG_RUNTIME_DIR")
-    usable = base if base and os.access(base, os.W_OK) else None
-    directory = Path(tempfile.mkdtemp(prefix="abhinaya-", dir=usable))
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)

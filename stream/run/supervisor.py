@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from abhinaya.stream.errors import AbhinayaError, ModelError, ProcessError, SourceError
+from abhinaya.stream.log import descriptor_of
 from abhinaya.stream.settings.config import SuperviseConfig
 from abhinaya.stream.wire.child import read_epitaph
 
@@ -212,6 +213,7 @@ class Supervisor:
         command = [sys.executable, "-P", "-m", spec.module]
         command += ["--directory", str(self._directory), "--lifeline", str(self._lifeline)]
         command += spec.arguments
+        log_of_run = descriptor_of()
         try:
             with (self._directory / f"{spec.name}.log").open("ab") as log:
                 child.process = subprocess.Popen(  # noqa: S603 - our own modules
@@ -220,7 +222,7 @@ class Supervisor:
                     stdout=log,
                     stderr=log,
                     env=MEMORY | os.environ,
-                    pass_fds=[self._lifeline],
+                    pass_fds=[self._lifeline, *([log_of_run] if log_of_run else [])],
                     start_new_session=True,
                 )
         except OSError as error:

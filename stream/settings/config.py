@@ -1,40 +1,22 @@
-"""What a run is made of: one frozen dataclass a topic, each default written once, here.
+"""What a run is made of: one frozen dataclass a topic, each default written once.
 
-A profile is a TOML file with these fields; `load` reads it and reports every fault at once. The
-command line is built from the same fields (`abhinaya.stream.settings.flags`).
+The defaults of [vote] are in `vote.py`, those of [[rules]] in `rules.py`, those of an input in
+`sources/base.py`; all others are here. A profile is a TOML file with these fields (`profile.py`).
+The command line is built from the same fields (`flags.py`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import importlib.resources
-import re
-import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
-from abhinaya.models.errors import near_miss
-from abhinaya.models.fields import Faults, build, setting
-from abhinaya.stream.errors import ConfigError
-from abhinaya.stream.settings import hosting, rules
-from abhinaya.stream.settings import vote as voting
-from abhinaya.stream.settings.network import FeedConfig, NetworkConfig
+from abhinaya.models.fields import setting
 from abhinaya.stream.settings.rules import RuleConfig
 from abhinaya.stream.settings.vote import VoteConfig
-
-NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-"""Of a voter: it names processes, their logs and their sockets."""
-
-RESERVED: Final = ("asr", "front", "hub", "refiner")
-"""Names that other processes bear."""
-
-
-VOTERS_NAMED: Final = (["voters"], ["vote", "weights"], ["vote", "temperatures"])
-"""Tables whose keys are names of voters, which are told apart by capitals."""
 
 EMBEDDED: Final = "embedded"
 """The default profile."""
@@ -192,6 +174,49 @@ class SuperviseConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """How to reach inputs over a network, and what to do when they break off."""
+
+    connect_s: float = setting(10.0, doc="seconds to connect to a server", least=0.1, most=120)
+    stall_s: float = setting(
+        15.0, doc="seconds without a byte after which a connection counts as lost", least=0.2
+    )
+    first_pause_s: float = setting(
+        0.5,
+        doc="seconds before the first try to connect again; doubles with each, spread by half",
+        least=0.01,
+        most=60,
+    )
+    longest_pause_s: float = setting(
+        30.0, doc="seconds between two tries to connect again, at most", least=0.01, most=3600
+    )
+    give_up_s: float = setting(
+        300.0, doc="seconds of trying in vain after which a lost input is given up", least=0
+    )
+    redirects: int = setting(
+        10, doc="redirects that are followed, one after the other", least=0, most=30
+    )
+    rtsp_transport: Literal["tcp", "udp"] = setting(
+        "tcp", doc="what carries the audio of rtsp: addresses"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FeedConfig:
+    """How feeds are followed."""
+
+    parallel: int = setting(2, doc="episodes of all feeds that are heard at once", least=1, most=64)
+    interval_s: float = setting(
+        900.0, doc="seconds between two looks at a feed that is followed", least=0.05
+    )
+    attempts: int = setting(
+        3, doc="tries of one episode in one run, each at another look", least=1, most=100
+    )
+    max_feed_mb: float = setting(16.0, doc="a longer feed is refused, in MB", least=0.001)
+    max_episode_mb: float = setting(2000.0, doc="a longer episode is refused, in MB", least=0.001)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """One run, whole."""
 
@@ -217,82 +242,9 @@ class Config:
     rules: tuple[RuleConfig, ...] = setting((), doc="when to raise an alert (docs/rules.md)")
 
 
-def profiles() -> list[str]:
-    """Give the names of the profiles that come with the package."""
-    folder = importlib.resources.files("abhinaya.stream.settings.profiles")
-    return sorted(
-        entry.name.removesuffix(".toml")
-        for entry in folder.iterdir()
-        if entry.name.endswith(".toml")
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Override:
-    """A setting that someone changes for this run."""
-
-    key: str
-    """section.key; a variable's, in capitals, means the key that is written alike."""
-    value: Any
-    origin: str
-    """The variable or flag, for the person."""
-    any_case: bool = False
-    """Whether `key` is in capitals because variables are."""
-
-
-@dataclass(frozen=True, slots=True)
-class Traced:
-    """A config, and what set each value that is not its default."""
-
-    config: Config
-    origins: Mapping[str, str]
-    """By dotted key: the profile, a variable or a flag."""
-
-
-def load(profile: str, overrides: Mapping[str, Any] | Sequence[Override] | None = None) -> Config:
-    """Read a profile by name or path, with `section.key` overrides on top.
-
-    Raises:
-        ConfigError: names every fault in the file and the overrides at once.
-
-    """
-    if isinstance(overrides, Mapping):
-        overrides = [Override(key, value, "") for key, value in overrides.items()]
-    return trace(profile, overrides or ()).config
-
-
-def trace(profile: str, overrides: Sequence[Override] = ()) -> Traced:
-    """Do as `load` does, and tell where each value is from; later overrides win.
-
-    Raises:
-        ConfigError: names every fault in the file and the overrides at once.
-
-    """
-    table = _read(profile)
-    _anchor(table, _folder(profile))
-    from_file = dict.fromkeys(_leaves(table, ""), f"profile {profile}")
-    table.setdefault("profile", Path(profile).stem)
-    given: dict[str, str] = {}
-    faults = Faults(given)
-    for override in overrides:
-        key = _spelled(override.key, table) if override.any_case else override.key
-        for other in [k for k in given if k == key or k.startswith(f"{key}.")]:
-            del given[other]
-        if override.origin:
-            given[key] = override.origin
-        _put(table, key, override.value, faults)
-    _anchor(table, Path.cwd())  # one that a flag or a variable gives is from where we are
-    config = build(Config, table, "", faults)
-    if not faults.texts:
-        for text, *paths in _conflicts(config):
-            faults.add(text, *paths)
-    if faults.texts:
-        raise ConfigError(
-            f"profile {profile!r}",
-            "; ".join(faults.texts),
-            "`abhinaya settings` lists every key",
-        )
-    return Traced(config, from_file | given)
+def guests(voters: Mapping[str, WorkerConfig], service: str) -> list[str]:
+    """Return the voters that live in the processes of `service`."""
+    return [name for name, worker in voters.items() if worker.host == service]
 
 
 def encode(config: Config) -> bytes:
@@ -303,96 +255,3 @@ def encode(config: Config) -> bytes:
 def decode(data: bytes) -> Config:
     """Read what `encode` wrote."""
     return msgspec.json.decode(data, type=Config)
-
-
-def _read(profile: str) -> dict[str, Any]:
-    try:
-        if profile in profiles():
-            resource = (
-                importlib.resources.files("abhinaya.stream.settings.profiles") / f"{profile}.toml"
-            )
-            return tomllib.loads(resource.read_text("utf-8"))
-        return tomllib.loads(Path(profile).read_text("utf-8"))
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise ConfigError(
-            f"profile {profile!r}",
-            "is neither a profile of the package nor a file",
-            near_miss(profile, profiles()),
-        ) from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"profile {profile!r}", f"cannot be read: {error}") from error
-
-
-def _folder(profile: str) -> Path:
-    if profile in profiles():
-        return Path(str(importlib.resources.files("abhinaya.stream.settings.profiles")))
-    return Path(profile).resolve().parent
-
-
-def _anchor(table: dict[str, Any], folder: Path) -> None:
-    """Make the path of the combiner absolute: processes elsewhere read it as well."""
-    vote = table.get("vote")
-    if isinstance(vote, dict) and isinstance(vote.get("combiner"), str) and vote["combiner"]:
-        vote["combiner"] = str(folder / vote["combiner"])
-
-
-def _leaves(table: Mapping[str, Any], path: str) -> Iterator[str]:
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{path}{key}.")
-        else:
-            yield f"{path}{key}"
-
-
-def _spelled(dotted: str, table: Mapping[str, Any]) -> str:
-    """Give the key that is written like `dotted` but for capitals; settings are in small letters.
-
-    A voter that the profile does not have is taken as written.
-    """
-    found: list[str] = []
-    for part in dotted.split("."):
-        known = {key.casefold(): key for key in table}
-        own = part if found in VOTERS_NAMED else part.lower()
-        found.append(known.get(part.casefold(), own))
-        inner = table.get(found[-1])
-        table = inner if isinstance(inner, Mapping) else {}
-    return ".".join(found)
-
-
-def _put(table: dict[str, Any], dotted: str, value: Any, faults: Faults) -> None:
-    *sections, last = dotted.split(".")
-    for section in sections:
-        inner = table.setdefault(section, {})
-        if not isinstance(inner, dict):
-            faults.add(f"{dotted} cannot be set: {section} is {inner!r}, not a table", dotted)
-            return
-        table = inner
-    table[last] = value
-
-
-def _conflicts(config: Config) -> Iterator[tuple[str, ...]]:
-    """Yield what is wrong only between settings that are each right, and which these are."""
-    if not config.voters:
-        yield "voters is empty: a run needs at least one", "voters"
-    for name in config.voters:
-        if name in RESERVED or not NAME.fullmatch(name):
-            text = f"voters.{name} is no name for a voter: letters and digits, none of {RESERVED}"
-            yield text, f"voters.{name}"
-    vad = config.vad
-    if vad.end_threshold > vad.start_threshold:
-        pair = ("vad.end_threshold", "vad.start_threshold")
-        yield f"{pair[0]} is above {pair[1]}", *pair
-    if vad.cut_search_s >= vad.max_segment_s:
-        pair = ("vad.cut_search_s", "vad.max_segment_s")
-        yield f"{pair[0]} is not shorter than {pair[1]}", *pair
-    yield from voting.conflicts(config.vote, {v: w.model for v, w in config.voters.items()})
-    if config.supervise.silent_s < 2 * config.supervise.beat_s:
-        yield "supervise.silent_s is less than two beats", "supervise.silent_s", "supervise.beat_s"
-    if config.asr is not None and config.asr.host:
-        yield "asr.host: only a voter can share the processes of another", "asr.host"
-    if config.refiner is not None and config.refiner.host:
-        yield "refiner.host: only a voter can share the processes of another", "refiner.host"
-    if config.refiner is not None and config.asr is None:
-        yield "refiner reads transcripts, and nobody transcribes: there is no [asr]", "refiner"
-    yield from hosting.conflicts(config.voters, config.asr)
-    yield from rules.conflicts(config.rules)

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from abhinaya.stream.errors import ConfigError
-from abhinaya.stream.settings.config import EMBEDDED, Config, Override, Traced, trace
+from abhinaya.stream.settings.config import EMBEDDED, Config
 from abhinaya.stream.settings.flags import literal, overrides
+from abhinaya.stream.settings.profile import Override, Traced, trace
 
 PREFIX: Final = "ABHINAYA_"
 PROFILE: Final = f"{PREFIX}PROFILE"

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from abhinaya.stream.errors import ConfigError
-from abhinaya.stream.settings.config import Config, Override
+from abhinaya.stream.settings.config import Config
+from abhinaya.stream.settings.profile import Override
 
 T = TypeVar("T")
 
@@ -67,7 +68,7 @@ def overrides(pairs: Sequence[str]) -> list[Override]:
         key, equals, text = pair.partition("=")
         if not equals or not key:
             raise ConfigError(
-                f"--set {pair}", "is no setting", "write section.key=value, e.g. vad.pad_s=0.2"
+                f"--set {pair}", "is not a setting", "write section.key=value, e.g. vad.pad_s=0.2"
             )
         values.append(Override(key.strip(), literal(text), f"--set {pair}"))
     return values

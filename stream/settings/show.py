@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from typing import Any
+import datetime
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
-from abhinaya.stream.settings import toml
-from abhinaya.stream.settings.config import Traced
+from abhinaya.stream.settings.profile import Traced
+
+BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
+SHORT: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def as_toml(traced: Traced) -> str:
@@ -28,7 +32,7 @@ def _table(table: Any, path: tuple[str, ...], origins: Mapping[str, str]) -> Ite
             inner.append((here, item))
         else:
             origin = _origin(here, origins)
-            yield f"{toml.key([name])} = {toml.value(item)}" + (f"  # {origin}" if origin else "")
+            yield f"{_key([name])} = {_value(item)}" + (f"  # {origin}" if origin else "")
     for here, item in inner:
         for header, entry in _headers(here, item):
             if header:
@@ -38,9 +42,9 @@ def _table(table: Any, path: tuple[str, ...], origins: Mapping[str, str]) -> Ite
 
 def _headers(path: tuple[str, ...], item: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(item, tuple):
-        yield from ((f"[[{toml.key(path)}]]", entry) for entry in item)
+        yield from ((f"[[{_key(path)}]]", entry) for entry in item)
     else:
-        yield f"[{toml.key(path)}]", item
+        yield f"[{_key(path)}]", item
 
 
 def _items(table: Any) -> Iterator[tuple[str, Any]]:
@@ -60,3 +64,47 @@ def _origin(path: tuple[str, ...], origins: Mapping[str, str]) -> str:
         if (origin := origins.get(".".join(path[:end]))) is not None:
             return " ".join(origin.split())
     return ""
+
+
+def _key(parts: Iterable[str]) -> str:
+    """Give a dotted key; parts that are not plain are quoted."""
+    return ".".join(part if BARE.fullmatch(part) else _string(part) for part in parts)
+
+
+def _value(item: Any) -> str:
+    """Give a value on one line.
+
+    Raises:
+        TypeError: TOML has no such value (None is left out by who calls).
+
+    """
+    match item:
+        case bool():
+            return "true" if item else "false"
+        case int():
+            return str(item)
+        case float():
+            return repr(item)  # also of inf and nan
+        case str():
+            return _string(item)
+        case datetime.datetime() | datetime.date() | datetime.time():
+            return item.isoformat()
+        case Mapping():
+            inner = ", ".join(
+                f"{_key([k])} = {_value(v)}" for k, v in item.items() if v is not None
+            )
+            return f"{{ {inner} }}" if inner else "{}"
+        case Sequence():
+            return f"[{', '.join(_value(entry) for entry in item)}]"
+        case _:
+            raise TypeError(f"TOML has no {type(item).__name__}")
+
+
+def _string(text: str) -> str:
+    return '"' + "".join(_character(c) for c in text) + '"'
+
+
+def _character(c: str) -> str:
+    if c in SHORT:
+        return SHORT[c]
+    return f"\\u{ord(c):04x}" if ord(c) < 0x20 or ord(c) == 0x7F else c

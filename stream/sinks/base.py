@@ -51,7 +51,7 @@ class ShowsProvisional(Protocol):
         ...
 
 
-def tell(sinks: Iterable[Sink], event: Event | Activity, now_unix_s: float) -> None:
+def publish(sinks: Iterable[Sink], event: Event | Activity, now_unix_s: float) -> None:
     """Hand an event to the sinks: what may still change only to those that show it."""
     if isinstance(event, Activity) or (isinstance(event, Verdict) and not event.final):
         for sink in sinks:

@@ -33,8 +33,20 @@ SCHEMA: Final = "abhinaya.event/1"
 """Changes when a field is removed or means something else; new fields may come at any time."""
 
 
+OF_PROCESSES: Final[dict[type[Event], tuple[str, tuple[str, ...]]]] = {
+    NodeUp: (
+        "node_up",
+        ("node", "service", "gives", "model", "version", "licence", "noncommercial"),
+    ),
+    NodeDown: ("node_down", ("node", "service", "reason")),
+    FrontDown: ("front_down", ("front", "reason")),
+    Remark: ("remark", ("source", "text")),
+}
+"""Events that belong to no stream: their type, and the fields that are written as they are."""
+
+
 def to_dict(event: Event | Activity, now_unix_s: float) -> dict[str, Any]:
-    """Give an event as JSON values; `now_unix_s` is when it is written."""
+    """Return an event as JSON values; `now_unix_s` is when it is written."""
     match event:
         case Verdict():
             return verdict(event, now_unix_s)
@@ -62,35 +74,6 @@ def to_dict(event: Event | Activity, now_unix_s: float) -> dict[str, Any]:
                 "position_s": _seconds(event.position),
                 "speaking": event.speaking,
             }
-        case _:
-            return _of_process(event)
-
-
-def _of_process(
-    event: NodeUp | NodeDown | FrontDown | Remark | Status,
-) -> dict[str, Any]:
-    """Give an event that belongs to no stream."""
-    match event:
-        case NodeUp():
-            return _head("node_up") | {
-                "node": event.node,
-                "service": event.service,
-                "gives": event.gives,
-                "model": event.model,
-                "version": event.version,
-                "licence": event.licence,
-                "noncommercial": event.noncommercial,
-            }
-        case NodeDown():
-            return _head("node_down") | {
-                "node": event.node,
-                "service": event.service,
-                "reason": event.reason,
-            }
-        case FrontDown():
-            return _head("front_down") | {"front": event.front, "reason": event.reason}
-        case Remark():
-            return _head("remark") | {"source": event.source, "text": event.text}
         case Status():
             return _head("status") | {
                 "waiting": event.waiting,
@@ -103,10 +86,13 @@ def _of_process(
                 "refused": dict(event.refused),
                 "doubles": event.doubles,
             }
+        case _:
+            kind, names = OF_PROCESSES[type(event)]
+            return _head(kind) | {name: getattr(event, name) for name in names}
 
 
 def verdict(event: Verdict, now_unix_s: float) -> dict[str, Any]:
-    """Give a verdict as JSON values."""
+    """Return a verdict as JSON values."""
     return _head("verdict", event.stream) | {
         "segment": event.sequence,
         "start_s": _seconds(event.start),
@@ -130,7 +116,7 @@ def verdict(event: Verdict, now_unix_s: float) -> dict[str, Any]:
 
 
 def latency_ms(event: Verdict, now_unix_s: float) -> dict[str, float]:
-    """Give the way from the end of speech to now by stage, in milliseconds, and in sum.
+    """Return the way from the end of speech to now by stage, in milliseconds, and in sum.
 
     The hub measured its stages by its own clock, the total is between two wall clocks: `emit` is
     what is left, and never negative.
@@ -144,18 +130,18 @@ def latency_ms(event: Verdict, now_unix_s: float) -> dict[str, float]:
 
 
 def wall_time(unix_s: float) -> str:
-    """Give a clock time as ISO 8601 in UTC, to the millisecond."""
+    """Return a clock time as ISO 8601 in UTC, to the millisecond."""
     moment = datetime.fromtimestamp(unix_s, tz=UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def summary_event(streams: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Give the summary of a run as JSON values."""
+    """Return the summary of a run as JSON values."""
     return _head("summary") | {"streams": {name: dict(s) for name, s in streams.items()}}
 
 
 def alert_event(alert: Alert) -> dict[str, Any]:
-    """Give an alert as JSON values."""
+    """Return an alert as JSON values."""
     return _head("alert", alert.stream) | {
         "rule": alert.rule,
         "label": alert.label,
@@ -220,5 +206,5 @@ def _seconds(samples: int) -> float:
 
 
 def _share(value: float | None) -> float | None:
-    """Round to four places; what is no number has no place in JSON."""
+    """Round to four places; what is not a number is null."""
     return round(value, 4) if value is not None and math.isfinite(value) else None

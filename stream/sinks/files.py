@@ -74,7 +74,7 @@ class LogFile:
                 raise _unwritable(
                     self._subject, "its reader has gone", "start the reader again"
                 ) from None
-            # `abhinaya-stream ... | head` is no failure: stop, without a word.
+            # `abhinaya-stream ... | head` is not a failure: stop, without a word.
             raise SystemExit(EXIT_OK) from None
         except OSError as error:
             self._cut()

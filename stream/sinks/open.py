@@ -6,18 +6,16 @@ the end: of a `.jsonl` that the person asked for, else of a journal beside the f
 
 from __future__ import annotations
 
-import contextlib
 import io
 import itertools
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
 from abhinaya.stream.errors import AbhinayaError, ConfigError, SinkError
 from abhinaya.stream.run.supervisor import Stage
-from abhinaya.stream.settings.rules import Alert
 from abhinaya.stream.sinks.base import Sink
 from abhinaya.stream.sinks.export.formats import FORMATS, JSON_LINES, export, format_of
 from abhinaya.stream.sinks.jsonl import JsonLines
@@ -25,7 +23,6 @@ from abhinaya.stream.sinks.lines import Lines
 from abhinaya.stream.sinks.live.view import View
 from abhinaya.stream.sinks.plugin import PluginSink
 from abhinaya.stream.sinks.screen import Screen, Terminal
-from abhinaya.stream.wire.messages import Activity, Event, Verdict
 
 ViewChoice = Literal["auto", "live", "plain"]
 
@@ -40,50 +37,6 @@ class Observer(Protocol):
     def trouble(self, message: str) -> None:
         """Show that a process died."""
         ...
-
-
-class Guarded:
-    """A file that may fail alone: that is said once, and the run and the other outputs go on.
-
-    Args:
-        path: of JSON lines.
-        report: gets the message.
-        goes_on: whether to go on at the end of the file.
-
-    """
-
-    def __init__(self, path: Path, report: Callable[[str], None], goes_on: bool = False) -> None:
-        self._file = JsonLines(path, goes_on=goes_on)
-        self._report = report
-        self.fault: SinkError | None = None
-        """Why nothing more is written."""
-
-    def write(self, event: Event, now_unix_s: float) -> None:
-        """Take one event."""
-        with self._watched():
-            self._file.write(event, now_unix_s)
-
-    def provisional(self, event: Verdict | Activity, now_unix_s: float) -> None:
-        """Take what may still change."""
-        with self._watched():
-            self._file.provisional(event, now_unix_s)
-
-    def alert(self, alert: Alert, now_unix_s: float) -> None:
-        """Take an alert."""
-        with self._watched():
-            self._file.alert(alert, now_unix_s)
-
-    def close(self) -> None:
-        """Write the summary, and let go; raises SinkError if that fails."""
-        self._file.close()
-
-    @contextlib.contextmanager
-    def _watched(self) -> Iterator[None]:
-        try:
-            yield
-        except SinkError as error:
-            self.fault = error
-            self._report(f"{error}; nothing more is written there, the run goes on")
 
 
 class Exports:
@@ -143,7 +96,7 @@ class Sinks:
     @property
     def fault(self) -> SinkError | None:
         """Why an output has nothing more written to it; the first, if there are several."""
-        files = (s for s in self.all if isinstance(s, Guarded | PluginSink))
+        files = (s for s in self.all if isinstance(s, JsonLines | PluginSink))
         return next((file.fault for file in files if file.fault), None)
 
     def close(self) -> None:
@@ -240,21 +193,23 @@ def _lines_or_view(view: ViewChoice) -> Lines | View:
 
 def _open_files(
     live: Sequence[Path], exported: Sequence[Path], observer: Observer, append: bool
-) -> tuple[tuple[Guarded | PluginSink, ...], tuple[Exports, ...]]:
-    files: list[Guarded | PluginSink] = []
+) -> tuple[tuple[JsonLines | PluginSink, ...], tuple[Exports, ...]]:
+    files: list[JsonLines | PluginSink] = []
     journal: Path | None = None
     try:
         for path in live:
             own = format_of(path) == JSON_LINES
             report = observer.trouble
-            files.append(Guarded(path, report, append) if own else PluginSink(path, report))
+            files.append(
+                JsonLines(path, goes_on=append, report=report) if own else PluginSink(path, report)
+            )
         if not exported:
             return tuple(files), ()
         logs = (path for path in live if format_of(path) == JSON_LINES and path.is_file())
         source = next(logs, None)
         if source is None:
             source = journal = _journal(exported[0], observer)
-            files.append(Guarded(journal, observer.trouble))
+            files.append(JsonLines(journal, report=observer.trouble))
         return tuple(files), (Exports(source, exported, temporary=journal is not None),)
     except AbhinayaError:
         for file in files:

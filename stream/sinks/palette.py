@@ -35,3 +35,8 @@ LETTERS: Final = {
     UNKNOWN: "?",
 }
 """A label where there is room for one letter."""
+
+ALERT: Final = "#d0382b"
+"""Of what is wrong."""
+QUIET: Final = "#808080"
+"""Of what is beside the point."""

@@ -5,11 +5,12 @@ A label is always written out; its colour (`palette.py`) only repeats it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import io
+from collections.abc import Iterator
 from typing import Final
 
 from rich.cells import cell_len, set_cell_size
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -17,37 +18,35 @@ from abhinaya.models.labels import LABELS, UNKNOWN
 from abhinaya.stream.clock import to_seconds
 from abhinaya.stream.settings.rules import Alert
 from abhinaya.stream.sinks.events import latency_ms
-from abhinaya.stream.sinks.palette import COLOURS
+from abhinaya.stream.sinks.palette import ALERT, COLOURS, QUIET
+from abhinaya.stream.sinks.rows import clean
 from abhinaya.stream.sinks.summary import StreamSummary, Summary
 from abhinaya.stream.wire.messages import Gap, Verdict, Vote
-
-ALERT: Final = "#d0382b"
-QUIET: Final = "#808080"
 
 LABEL_CELLS: Final = max(map(len, (*LABELS, UNKNOWN)))
 STREAM_CELLS: Final = 10
 BAR_CELLS: Final = 10
 BAR_FROM_WIDTH: Final = 60
 """Narrower terminals have no room for a bar."""
-INDENT: Final = "         "
-"""Under the label's line, as wide as the time."""
+INDENT: Final = " " * 11
+"""Of what continues a line: as wide as the time and the space behind it."""
+
+_FOLDER: Final = Console(file=io.StringIO())
+"""Text.wrap asks for a console, and uses it for nothing here."""
 
 
 def clock(samples: int) -> str:
-    """Give a position as h:mm:ss.s."""
+    """Return a position as h:mm:ss.s."""
     tenths = round(to_seconds(samples) * 10)
     minutes, tenths = divmod(tenths, 600)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{tenths // 10:02}.{tenths % 10}"
 
 
-def clean(text: str) -> str:
-    """Make text safe for a terminal: what cannot be printed becomes a space."""
-    return "".join(c if c.isprintable() else " " for c in text)
-
-
 def fit(text: str, cells: int) -> str:
-    """Give text exactly `cells` wide, cut with an ellipsis if it is longer."""
+    """Return text exactly `cells` wide, cut with an ellipsis if it is longer."""
+    if cells <= 0:
+        return ""
     text = clean(text)
     if cell_len(text) > cells:
         text = set_cell_size(text, cells - 1).rstrip() + "…"
@@ -55,22 +54,34 @@ def fit(text: str, cells: int) -> str:
 
 
 def percent(value: float | None) -> str:
-    """Give a share as three digits and a sign; a dash where there is none."""
+    """Return a share as three digits and a sign; a dash if it is unknown."""
     return f"{value:4.0%}" if value is not None else "   -"
 
 
 def count(number: int, noun: str) -> str:
-    """Give a number and what is counted."""
+    """Return a number and what is counted."""
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
-def told(alert: Alert) -> str:
-    """Give an alert as a sentence, without what was said."""
+def alert_sentence(alert: Alert) -> str:
+    """Return an alert as a sentence, without what was said."""
     length = f"{count(alert.segments, 'segment')}, {to_seconds(alert.speech):.1f} s"
     sure = f", {alert.confidence:.0%}" if alert.confidence is not None else ""
     return (
         f"alert {alert.rule}: {alert.stream} {alert.label} at {clock(alert.end)} ({length}{sure})"
     )
+
+
+def bar(share: float | None, cells: int, colour: str) -> Text:
+    """Draw a share as a bar, exact to half a cell."""
+    halves = round(2 * cells * min(1.0, max(0.0, share or 0.0)))
+    full = "━" * (halves // 2) + "╸" * (halves % 2)
+    return Text().append(full, colour).append("─" * (cells - len(full)), f"{QUIET} dim")
+
+
+def fold(text: Text, width: int) -> list[Text]:
+    """Fold text at spaces; a word too long for a line is cut there."""
+    return list(text.wrap(_FOLDER, max(width, 1), overflow="fold")) if text else []
 
 
 # --- a terminal -----------------------------------------------------------------------------------
@@ -79,20 +90,19 @@ def told(alert: Alert) -> str:
 def verdict_lines(event: Verdict, now_unix_s: float, width: int) -> Iterator[Text]:
     """Yield a verdict as a line with the label, one with what was said and one with the votes."""
     yield _headline(event, now_unix_s, width)
-    yield from _wrapped([Text(why, style=QUIET) for why in _said(event)], width)
-    yield from _wrapped(list(_ballots(event)), width)
+    for why in _said(event):
+        yield from _hanging(Text(INDENT), Text(why, QUIET), width)
+    yield from _hanging(Text(INDENT), _ballots(event), width)
 
 
 def _headline(event: Verdict, now_unix_s: float, width: int) -> Text:
     colour = COLOURS.get(event.label, QUIET)
     line = Text(no_wrap=True, overflow="ellipsis")
-    line.append(clock(event.start), style=QUIET)
+    line.append(clock(event.start), QUIET)
     line.append("  " + fit(event.stream, STREAM_CELLS) + "  ")
-    line.append(fit(event.label, LABEL_CELLS), style=f"bold {colour}")
+    line.append(fit(event.label, LABEL_CELLS), f"bold {colour}")
     if width >= BAR_FROM_WIDTH:
-        full = round((event.confidence or 0.0) * BAR_CELLS)
-        line.append("  " + "━" * full, style=colour)
-        line.append("─" * (BAR_CELLS - full), style="#b0b0b0")
+        line.append("  ").append_text(bar(event.confidence, BAR_CELLS, colour))
     line.append(" " + percent(event.confidence))
     marks = []
     if event.revision:
@@ -105,13 +115,13 @@ def _headline(event: Verdict, now_unix_s: float, width: int) -> Text:
         # What is special about this verdict matters more than how long it took.
         tail = "  ".join(marks[:-1])
     line.append(" " * max(2, width - line.cell_len - cell_len(tail)))
-    line.append(tail, style=QUIET)
+    line.append(tail, QUIET)
     line.truncate(width, overflow="ellipsis")
     return line
 
 
 def _said(event: Verdict) -> Iterator[str]:
-    """Yield why there is no label, and the words or why there are none."""
+    """Yield why there is no label, and the words, or why they are missing."""
     if event.reason:
         yield f"no label: {clean(event.reason)}"
     if event.transcript is None:
@@ -124,72 +134,44 @@ def _said(event: Verdict) -> Iterator[str]:
         yield f"no words: {clean(event.transcript.reason)}"
 
 
-def _ballots(event: Verdict) -> Iterator[Text]:
-    if not (event.votes or event.missing):
-        return
-    line = Text()
+def _ballots(event: Verdict) -> Text:
+    votes = []
     for vote in event.votes:
-        if line:
-            line.append("   ")
-        line.append(clean(vote.voter) + "\u00a0", style=QUIET)
-        line.append(clean(vote.label), style=COLOURS.get(vote.label, QUIET))
+        said = Text(clean(vote.voter) + "\u00a0", QUIET)
+        said.append(clean(vote.label), COLOURS.get(vote.label, QUIET))
         claim = _claim(vote)
-        if claim is not None:
-            line.append(f"\u00a0{claim:.0%}", style=QUIET)
+        votes.append(said if claim is None else said.append(f"\u00a0{claim:.0%}", QUIET))
     for missing in event.missing:
-        if line:
-            line.append("   ")
-        line.append(f"{clean(missing.voter)}\u00a0missing: {clean(missing.reason)}", style=ALERT)
-    yield line
+        votes.append(Text(f"{clean(missing.voter)}\u00a0missing: {clean(missing.reason)}", ALERT))
+    return Text("   ").join(votes)
 
 
 def gap_lines(event: Gap, width: int) -> Iterator[Text]:
     """Yield a gap as one line, or more if its reason is long."""
-    line = Text()
-    line.append(clock(event.start), style=QUIET)
-    line.append("  " + fit(event.stream, STREAM_CELLS) + "  ")
-    line.append(fit("gap", LABEL_CELLS), style=f"bold {ALERT}")
+    body = Text(fit(event.stream, STREAM_CELLS) + "  ")
+    body.append(fit("gap", LABEL_CELLS), f"bold {ALERT}")
     seconds = to_seconds(event.end - event.start)
-    line.append(f"  {seconds:.1f} s not heard: {clean(event.reason)}")
-    yield from _folded(line, width)
-
-
-def _wrapped(lines: Iterable[Text], width: int) -> Iterator[Text]:
-    for line in lines:
-        yield from _folded(Text(INDENT + "  ").append_text(line), width)
-
-
-def _folded(line: Text, width: int) -> Iterator[Text]:
-    """Fold a line at spaces; what continues stands under the stream's name."""
-    room = max(width, len(INDENT) + 12)
-    if line.cell_len <= room:
-        yield line
-        return
-    # Find where the last word that fits ends; a word too long for a line is cut there.
-    plain, at, cells = line.plain, 0, 0
-    for i, character in enumerate(plain):
-        cells += cell_len(character)
-        if cells > room:
-            break
-        if plain[i + 1 : i + 2] == " " and plain[: i + 1].strip():
-            at = i + 1
-    at = at if at > len(INDENT) + 2 else i
-    head, tail = line.divide([at])
-    yield head
-    tail = tail[len(tail.plain) - len(tail.plain.lstrip()) :]
-    yield from _folded(Text(INDENT + "  ").append_text(tail), width)
+    body.append(f"  {seconds:.1f} s not heard: {clean(event.reason)}")
+    yield from _hanging(Text(clock(event.start) + "  ", QUIET), body, width)
 
 
 def wrap_note(text: str, width: int, style: str = QUIET, mark: str = "·") -> Iterator[Text]:
     """Yield a line, or more, about a process or a stream."""
-    yield from _folded(Text(f"{mark:>9}  {clean(text)}", style=style), width)
+    yield from _hanging(Text(f"{mark:>9}  ", style), Text(clean(text), style), width)
+
+
+def _hanging(head: Text, body: Text, width: int) -> Iterator[Text]:
+    """Put a body behind a head as wide as the indent; what continues stands below the body."""
+    for row in fold(body, max(width - len(INDENT), 12)):
+        yield Text().append_text(head).append_text(row)
+        head = Text(INDENT)
 
 
 # --- not a terminal -------------------------------------------------------------------------------
 
 
 def plain_verdict(event: Verdict, now_unix_s: float) -> str:
-    """Give a verdict as one line of stable columns, the free text last."""
+    """Return a verdict as one line of stable columns, the free text last."""
     votes = [_plain_vote(vote) for vote in event.votes]
     votes += [f"{clean(m.voter)}=missing({clean(m.reason)})" for m in event.missing]
     confidence = "    -" if event.confidence is None else f"{event.confidence:5.3f}"
@@ -210,7 +192,7 @@ def plain_verdict(event: Verdict, now_unix_s: float) -> str:
 
 
 def plain_gap(event: Gap) -> str:
-    """Give a gap in the columns of a verdict."""
+    """Return a gap in the columns of a verdict."""
     columns = [
         clock(event.start),
         clock(event.end),
@@ -227,7 +209,7 @@ def _plain_vote(vote: Vote) -> str:
 
 
 def _claim(vote: Vote) -> float | None:
-    """Give the probability that a voter gives to its own label."""
+    """Return the probability that a voter gives to its own label."""
     if vote.probabilities is None or vote.label not in LABELS:
         return None
     return vote.probabilities[LABELS.index(vote.label)]
@@ -237,7 +219,7 @@ def _claim(vote: Vote) -> float | None:
 
 
 def summary_table(summary: Summary, width: int) -> Table:
-    """Give the summary as a table: a row for each stream."""
+    """Return the summary as a table: a row for each stream."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style=f"bold {QUIET}")
     table.add_column("stream", overflow="fold")
     table.add_column("share of speech", overflow="fold", ratio=1)
@@ -272,7 +254,7 @@ def _emotions(stream: StreamSummary) -> Text:
 
 
 def _ranking(stream: StreamSummary) -> list[tuple[str, int]]:
-    """Give labels and samples, most first."""
+    """Return labels and samples, most first."""
     order = [*LABELS, UNKNOWN]
     held = [(label, stream.emotions[label]) for label in order if stream.emotions[label] > 0]
     return sorted(held, key=lambda item: -item[1])

@@ -149,15 +149,15 @@ TYPES: Final[dict[str, type[Row]]] = {
 
 
 def to_row(values: Mapping[str, Any]) -> Row | None:
-    """Give an event as a row; None for one that no file or report shows.
+    """Return an event as a row; None for one that no file or report shows.
 
     Raises:
-        ValueError: it is no event of this schema, or a field is missing or of a wrong type.
+        ValueError: it is not an event of this schema, or a field is missing or of a wrong type.
 
     """
     kind = values.get("type")
     if values.get("schema") != SCHEMA or not isinstance(kind, str):
-        raise ValueError(f"it is no event of the schema {SCHEMA}")
+        raise ValueError(f"it is not an event of the schema {SCHEMA}")
     if kind not in TYPES:
         return None
     row = msgspec.convert(values, TYPES[kind])
@@ -166,13 +166,18 @@ def to_row(values: Mapping[str, Any]) -> Row | None:
     return row
 
 
+def clean(text: str) -> str:
+    """Return text in which what cannot be printed (controls, line breaks) is a space."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
 def one_line(text: str) -> str:
-    """Give text without line breaks, controls and doubled spaces."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    """Return text without line breaks, controls and doubled spaces."""
+    return " ".join(clean(text).split())
 
 
 def ballots(row: Decided) -> str:
-    """Give the votes as `S1=angry:0.65 T2=neutral`."""
+    """Return the votes as `S1=angry:0.65 T2=neutral`."""
     return " ".join(
         f"{v.voter}={v.label}" + (f":{v.claim:.2f}" if v.claim is not None else "")
         for v in row.votes

@@ -31,7 +31,7 @@ class Histogram:
         self._counts[round(BINS_PER_OCTAVE * math.log2(max(ms, 0.1)))] += 1
 
     def quantile(self, share: float) -> float | None:
-        """Give the latency in milliseconds that `share` of all do not exceed; None without any."""
+        """Return the milliseconds that `share` of all do not exceed; None before the first."""
         rank = math.ceil(share * self._counts.total())
         for place in sorted(self._counts):
             rank -= self._counts[place]
@@ -98,7 +98,7 @@ class StreamSummary:
         self.gap_reasons[event.reason if known else "other reasons"] += 1
 
     def as_dict(self) -> dict[str, Any]:
-        """Give the values of a `summary` event."""
+        """Return the values of a `summary` event."""
         return {
             "duration_s": _seconds(self.duration),
             "ended": self.ended,
@@ -146,7 +146,7 @@ class Summary:
         return sum(stream.gaps for stream in self.streams.values())
 
     def as_dict(self) -> dict[str, dict[str, Any]]:
-        """Give the values of a `summary` event, by stream."""
+        """Return the values of a `summary` event, by stream."""
         return {name: stream.as_dict() for name, stream in self.streams.items()}
 
     def _of(self, name: str) -> StreamSummary:

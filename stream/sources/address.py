@@ -1,4 +1,4 @@
-"""Addresses of inputs: which are taken, and what people and logs may see of them."""
+"""Addresses of inputs: which are accepted, and what people and logs may see of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from abhinaya.stream.errors import SourceError
 
 WEB: Final = ("http", "https")
 RTSP: Final = ("rtsp", "rtsps")
-_KNOWN: Final = "give an http, https, rtsp or rtsps address, or a file"
+_ALL: Final = WEB + RTSP
 
 
 def is_address(what: str) -> bool:
@@ -20,28 +20,28 @@ def is_address(what: str) -> bool:
 
 
 def scheme_of(url: str) -> str:
-    """Give the scheme in small letters."""
+    """Return the scheme in small letters."""
     return url.partition(":")[0].lower()
 
 
-def check_address(url: str, schemes: tuple[str, ...] = WEB + RTSP) -> None:
-    """Refuse what cannot be asked for audio.
+def check_address(url: str, schemes: tuple[str, ...] = _ALL) -> None:
+    """Refuse an address that cannot be asked for audio.
 
     Raises:
         SourceError: another protocol than `schemes`, or no host.
 
     """
+    remedy = f"give an address that begins with {', '.join(f'{s}://' for s in schemes)}"
     parts = _split(url)
     if scheme_of(url) not in schemes:
-        reason = f"is of a protocol that is not taken ({scheme_of(url)})"
-        remedy = _KNOWN if schemes == WEB + RTSP else f"give an {' or '.join(schemes)} address"
+        reason = f"uses a protocol that is not accepted ({scheme_of(url)})"
         raise SourceError(shown(url), reason, remedy)
     if parts is None or not parts.hostname:
-        raise SourceError(shown(url), "is no address: it names no host", _KNOWN)
+        raise SourceError(shown(url), "is not an address: it names no host", remedy)
 
 
 def shown(url: str) -> str:
-    """Give an address as people and logs may see it: no user, no password, no query."""
+    """Return an address as people and logs may see it: no user, no password, no query."""
     parts = _split(url)
     if parts is None:
         return f"{scheme_of(url)}://…"
@@ -51,7 +51,7 @@ def shown(url: str) -> str:
 
 
 def name_of(url: str) -> str:
-    """Give what a stream from an address is called: its last part, or its host."""
+    """Return the name of a stream from an address: its last part, or its host."""
     parts = _split(url)
     if parts is None:
         return "stream"
@@ -61,16 +61,10 @@ def name_of(url: str) -> str:
     return name or parts.hostname or "stream"
 
 
-def is_own(url: str) -> bool:
-    """Whether an address is one of this machine: a proxy cannot reach it."""
-    parts = _split(url)
-    return parts is not None and parts.hostname in ("localhost", "127.0.0.1", "::1")
-
-
 def _split(url: str) -> SplitResult | None:
     try:
         parts = urlsplit(url)
-        _ = parts.port  # a port that is no number shows up only here
+        _ = parts.port  # a port that is not a number shows up only here
     except ValueError:
         return None
     return parts

@@ -1,4 +1,4 @@
-"""What a source is: the values it gives, and what was asked of it."""
+"""What a source is: the values it yields, and what was asked of it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SampleFormat = Literal[
 
 @dataclass(frozen=True, slots=True)
 class InputConfig:
-    """One input, and how to hear it."""
+    """One input, and how to read it."""
 
     what: str = setting(
         doc="a file, an http, https or rtsp address, `-` for standard input, or `mic`"
@@ -50,7 +50,8 @@ class InputConfig:
     channel_names: tuple[str, ...] = setting((), doc="names of the streams of split channels")
     realtime: bool = setting(False, doc="pace a file as if it were live")
     endless: Literal["auto", "yes", "no"] = setting(
-        "auto", doc="whether an http address runs by itself, as radio: told by its answer, or set"
+        "auto",
+        doc="whether an http address never ends, as radio does; auto: the server's answer decides",
     )
 
 
@@ -59,7 +60,7 @@ class AudioChunk:
     """The next stretch of audio."""
 
     samples: FloatArray
-    """[n, channels] at 16 kHz in [-1, 1]; n may be 0 where only a loss is told."""
+    """[n, channels] at 16 kHz in [-1, 1]; n may be 0 where audio was lost."""
     captured_unix_s: float
     """When its last sample reached us."""
     lost_samples: int = 0
@@ -70,7 +71,7 @@ class AudioChunk:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """Audio as a device or decoder gives it, before it is mixed and resampled."""
+    """Audio as a device or decoder delivers it, before it is mixed and resampled."""
 
     samples: FloatArray
     """[n, channels of the input] nominally in [-1, 1]"""
@@ -81,6 +82,11 @@ class Block:
     """Samples at `rate` that were lost before this block."""
     lost_reason: str = ""
     """Why they were lost."""
+
+    @property
+    def length_s(self) -> float:
+        """Seconds of the input that this block accounts for, with those lost before it."""
+        return (self.lost_samples + len(self.samples)) / self.rate
 
 
 class Source(Protocol):
@@ -98,7 +104,7 @@ class Source(Protocol):
 
     @property
     def repeatable(self) -> bool:
-        """Whether it can be opened again and gives the same from its beginning."""
+        """Whether it can be opened again and yields the same from its beginning."""
         ...
 
     @property
@@ -112,10 +118,10 @@ class Source(Protocol):
         ...
 
     def chunks(self) -> Iterator[AudioChunk]:
-        """Give the audio, once.
+        """Yield the audio, once.
 
         Raises:
-            SourceError: it broke off; everything before was given.
+            SourceError: it broke off; everything before was yielded.
 
         """
         ...
@@ -134,7 +140,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A source as the functions that open one make it."""
+    """A `Source` as the functions that open one build it."""
 
     channels: int
     live: bool
@@ -146,16 +152,23 @@ class Opened:
     repeatable: bool = True
 
     def chunks(self) -> Iterator[AudioChunk]:
-        """Give the audio, once."""
+        """Return the audio, once."""
         return self.audio
 
     def interrupt(self) -> None:
-        """End `chunks` soon, if it may wait long; by another thread."""
+        """End `chunks` soon."""
         self.interrupting()
 
     def close(self) -> None:
         """Release the file or device."""
         self.closing()
+
+
+def channel_names(config: InputConfig, channels: int) -> tuple[str, ...]:
+    """Name the streams of a source: one empty name when mixed, else given names or numbers."""
+    if config.channels == "mix":
+        return ("",)
+    return config.channel_names or tuple(str(number + 1) for number in range(channels))
 
 
 def check_names(config: InputConfig, channels: int) -> None:
@@ -176,10 +189,3 @@ def check_names(config: InputConfig, channels: int) -> None:
         raise ConfigError(subject, reason, "give one name for each channel")
     if len(set(names)) != len(names) or not all(names):
         raise ConfigError(subject, "each channel needs a name of its own", "change the names")
-
-
-def channel_names(config: InputConfig, channels: int) -> tuple[str, ...]:
-    """Name the streams of a source: one empty name when mixed, else given names or numbers."""
-    if config.channels == "mix":
-        return ("",)
-    return config.channel_names or tuple(str(number + 1) for number in range(channels))

@@ -4,31 +4,65 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from abhinaya.stream.clock import SAMPLE_RATE, to_seconds
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.sources.base import AudioChunk, Block, Warn
-from abhinaya.stream.sources.resample import Resampler
+from abhinaya.stream.sources.base import AudioChunk, Block, FloatArray, Warn
 
-FloatArray = npt.NDArray[np.float32]
+
+class Resampler:
+    """The resampler of one stretch of audio without holes: in pieces it equals at once.
+
+    Args:
+        rate: samples a second of what is fed.
+        channels: how many channels it has.
+
+    """
+
+    def __init__(self, rate: int, channels: int) -> None:
+        self.rate = rate
+        self._channels = channels
+        self._stream: Any = None
+        self._reset()
+
+    def feed(self, samples: FloatArray) -> FloatArray:
+        """Take samples [n, channels]; return those at 16 kHz [m, channels] that are settled."""
+        return self._run(samples, last=False)
+
+    def flush(self) -> FloatArray:
+        """Return what is left [m, channels] and start afresh."""
+        rest = self._run(np.zeros((0, self._channels), np.float32), last=True)
+        self._reset()
+        return rest
+
+    def _reset(self) -> None:
+        if self.rate != SAMPLE_RATE:
+            import soxr
+
+            self._stream = soxr.ResampleStream(self.rate, SAMPLE_RATE, self._channels, "float32")
+
+    def _run(self, samples: FloatArray, *, last: bool) -> FloatArray:
+        if self._stream is None:
+            return samples
+        out: FloatArray = self._stream.resample_chunk(np.ascontiguousarray(samples), last=last)
+        return out.reshape(-1, self._channels)
 
 
 def condition(
     blocks: Iterator[Block], channels: Literal["mix", "split"], subject: str, warn: Warn
 ) -> Iterator[AudioChunk]:
-    """Give the chunks of `blocks`, in step with the clock: each sample delivered or told as lost.
+    """Yield the chunks of `blocks`, in step with the clock: no sample is lost unmarked.
 
-    Where `blocks` breaks off with an error, the resampler's last samples are given before it.
+    Where `blocks` breaks off with an error, the resampler's last samples come before it.
 
     Raises:
         SourceError: `blocks` raised it, or split channels became more or fewer.
 
     """
-    conditioner = Conditioner(channels, subject, warn)
+    conditioner = _Conditioner(channels, subject, warn)
     failure: SourceError | None = None
     try:
         for block in blocks:
@@ -40,7 +74,7 @@ def condition(
         raise failure
 
 
-class Conditioner:
+class _Conditioner:
     """What `condition` remembers between two blocks."""
 
     def __init__(self, channels: Literal["mix", "split"], subject: str, warn: Warn) -> None:
@@ -50,7 +84,7 @@ class Conditioner:
         self._resampler: Resampler | None = None
         self._count = 0  # channels of the blocks before they are mixed
         self._due = Fraction(0)  # samples at 16 kHz that the blocks so far stand for
-        self._given = 0  # samples delivered or told as lost
+        self._given = 0  # samples delivered or marked as lost
         self._captured_unix_s = 0.0
         self._invalid = 0
 
@@ -69,10 +103,10 @@ class Conditioner:
         yield from self._give(self._resampler.feed(samples), lost, block.lost_reason)
 
     def finish(self) -> Iterator[AudioChunk]:
-        """Give what is left."""
+        """Yield what is left."""
         yield from self._settle()
         if self._invalid > 1:
-            self._warn(f"{self._subject}: {self._invalid} samples in all were no numbers")
+            self._warn(f"{self._subject}: {self._invalid} samples in all were not numbers")
 
     def _settle(self) -> Iterator[AudioChunk]:
         if self._resampler is not None:
@@ -81,32 +115,27 @@ class Conditioner:
     def _give(self, samples: FloatArray, lost: int, why: str = "") -> Iterator[AudioChunk]:
         self._given += len(samples)
         if len(samples) or lost:
-            # Resampling overshoots, and float audio may exceed full scale from the start.
+            # resampling overshoots, and float audio may exceed full scale from the start
             yield AudioChunk(np.clip(samples, -1.0, 1.0), self._captured_unix_s, lost, why)
 
     def _clean(self, samples: FloatArray) -> FloatArray:
-        """Replace what is no number by silence and mix; [n, channels in] -> [n, channels out]."""
-        self._check_count(samples.shape[1])
+        """Replace what is not a number by silence and mix; [n, channels in] -> [n, out]."""
+        count = samples.shape[1]
+        if self._count and count != self._count and not self._mix:
+            at = to_seconds(round(self._due))
+            reason = f"has {count} channels instead of {self._count} from {at:.2f} s on"
+            raise SourceError(self._subject, reason, "read it with --channels mix")
+        self._count = count
         finite = np.isfinite(samples)
         if not finite.all():
             if not self._invalid:
                 at = to_seconds(round(self._due))
                 self._warn(
-                    f"{self._subject}: holds samples that are no numbers (first near {at:.2f} s); "
-                    "they are heard as silence"
+                    f"{self._subject}: holds samples that are not numbers (first near {at:.2f} s);"
+                    " they are heard as silence"
                 )
             self._invalid += int(samples.size - finite.sum())
             samples = np.where(finite, samples, np.float32(0))
-        # Float audio of any scale must not overflow in the mean or in the resampler's filters.
+        # float audio of any scale must not overflow in the mean or in the resampler's filters
         samples = np.clip(samples, -1e6, 1e6)
         return samples.mean(axis=1, keepdims=True, dtype=np.float32) if self._mix else samples
-
-    def _check_count(self, count: int) -> None:
-        if self._count and count != self._count and not self._mix:
-            at = to_seconds(round(self._due))
-            raise SourceError(
-                self._subject,
-                f"has {count} channels instead of {self._count} from {at:.2f} s on",
-                "hear it with --channels mix",
-            )
-        self._count = count

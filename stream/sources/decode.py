@@ -231,3 +231,40 @@ def _open(target: str | Readable, subject: str, how: Mapping[str, Any]) -> Any:
         ) from error
     except (av.FFmpegError, OSError, ValueError) as error:
         raise SourceError(subject, f"cannot be opened: {reason_of(error)}", _DAMAGED) from error
+
+
+class Transport(Protocol):
+    """What a decoder reads: a failure looks like the end to FFmpeg, and is kept here."""
+
+    failure: SourceError | None
+
+
+def open_decoder(
+    target: Any, transport: Transport, subject: str, warn: Warn, **options: Any
+) -> Decoder:
+    """Return the decoder of `target`, which `transport` brings; `options` are the decoder's.
+
+    Raises:
+        SourceError: the transport failed, or it is not audio.
+
+    """
+    try:
+        return Decoder(target, subject, warn, **options)
+    except SourceError as error:
+        raise transport.failure or error from error.__cause__
+
+
+def blocks_of(decoder: Decoder, transport: Transport) -> Iterator[Block]:
+    """Yield the audio; a failure of the transport takes the place of what the decoder makes of it.
+
+    Raises:
+        SourceError: it broke off.
+
+    """
+    try:
+        yield from decoder.blocks()
+    except SourceError:
+        if transport.failure is None:
+            raise
+    if transport.failure is not None:
+        raise transport.failure

@@ -24,15 +24,14 @@ def open_file(config: InputConfig, warn: Warn, clock: Callable[[], float] = time
     """
     path = Path(config.what)
     head = _read_head(path)
-    file = path.open("rb")  # given open, so that what it holds cannot name other files
+    file = path.open("rb")  # passed on open, so that what it holds cannot name other files
     try:
         decoder = Decoder(file, config.what, warn, head=head, clock=clock)
     except SourceError as error:
         file.close()
         if is_text(head):
-            raise SourceError(
-                config.what, "is text, not audio", "name a recording"
-            ) from error.__cause__
+            reason = "is text, not audio"
+            raise SourceError(config.what, reason, "name a recording") from error.__cause__
         raise
 
     def close() -> None:
@@ -51,10 +50,10 @@ def open_file(config: InputConfig, warn: Warn, clock: Callable[[], float] = time
 
 def _read_head(path: Path) -> bytes:
     try:
-        if path.is_dir():
-            raise SourceError(str(path), "is a folder", "name a file in it")
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
+    except IsADirectoryError as error:
+        raise SourceError(str(path), "is a folder", "name a file in it") from error
     except FileNotFoundError as error:
         raise SourceError(str(path), "no such file", "check the path") from error
     except PermissionError as error:
@@ -67,7 +66,7 @@ def _read_head(path: Path) -> bytes:
 
 
 def is_text(head: bytes) -> bool:
-    """Tell whether it begins with nothing but text."""
+    """Return whether it begins with nothing but text."""
     start = head[:512]
     try:
         text = start.decode("utf-8")

@@ -1,224 +1,191 @@
-"""HLS: the decoder reads the playlist, we fetch what it names, and nothing but http and https.
+"""HLS: the decoder reads the playlist, we fetch what it names, by http and https alone.
 
-A finished broadcast is a file; one that goes on is live.
+A finished broadcast is a file; one that goes on is live. Of a master playlist (RFC 8216, 4.3.4)
+we choose what to play; a media playlist (4.3.3) is up to the decoder.
 """
 
 from __future__ import annotations
 
 import io
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections import deque
+from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import urljoin
 
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.settings.network import NetworkConfig
-from abhinaya.stream.sources.base import Block, Warn
-from abhinaya.stream.sources.decode import Decoder
-from abhinaya.stream.sources.playlist import best_of, is_over, parts_of, target_s
-from abhinaya.stream.sources.web import Backoff, Web, WebError
+from abhinaya.stream.sources.decode import blocks_of, open_decoder
+from abhinaya.stream.sources.live import Connection
+from abhinaya.stream.sources.web import HttpError, Web
 
 PLAYLIST_BYTES: Final = 1 << 22
-SEGMENT_BYTES: Final = 1 << 26
-_REMEMBERED: Final = 512
+_SEGMENT_BYTES: Final = 1 << 26
+REMEMBERED: Final = 512
+_ATTRIBUTE: Final = re.compile(r'([A-Z0-9-]+)=("[^"]*"|[^,]*)')
+_AUDIO_ONLY: Final = re.compile(r"(mp4a|ac-3|ec-3|opus|flac|mp3)", re.IGNORECASE)
 
 
-class Fetcher:
-    """Fetches what a playlist names, whole, and tries again for a while.
-
-    Args:
-        web: who asks.
-        playlist: its address.
-        text: of it, as it was just now.
-        settings: patience.
-        heard: addresses of the parts that were fetched, added to.
-
-    """
-
-    def __init__(
-        self,
-        web: Web,
-        playlist: str,
-        text: str,
-        settings: NetworkConfig,
-        heard: dict[str, None],
-    ) -> None:
-        self._web = web
-        self._playlist = playlist
-        self._text = text
-        self._settings = settings
-        self._finished = is_over(text)
-        self._heard = heard
-        self._stop = threading.Event()
-        self.failure: WebError | None = None
-
-    def __call__(self, url: str, flags: int, options: Mapping[str, str]) -> io.BytesIO:
-        """Give what the decoder asks for; `options` may name a part of it.
-
-        What cannot be had is empty: an exception would go through FFmpeg, which drops some.
-        """
-        if self.failure is not None:
-            return io.BytesIO(b"")
-        if url == self._playlist and self._text:
-            text, self._text = self._text, ""
-            return io.BytesIO(text.encode())
-        headers = {}
-        if options.get("end_offset", "0") not in ("0", "-1"):
-            last = int(options["end_offset"]) - 1
-            headers["range"] = f"bytes={int(options.get('offset', '0'))}-{last}"
-        try:
-            data = self._patiently(url, headers)
-        except SourceError as error:
-            self.failure = WebError(error.reason, error.remedy, passing=False)
-            return io.BytesIO(b"")
-        except WebError as error:
-            # a part of a live stream that has gone is a hole, which its time stamps tell
-            if self._finished or error.passing or url == self._playlist:
-                self.failure = error
-            return io.BytesIO(b"")
-        if url != self._playlist and not self._finished:
-            self._heard[url] = None
-            if len(self._heard) > _REMEMBERED:
-                del self._heard[next(iter(self._heard))]
-        return io.BytesIO(data)
-
-    def cancel(self) -> None:
-        """End all waiting."""
-        self._stop.set()
-
-    def _patiently(self, url: str, headers: Mapping[str, str]) -> bytes:
-        if url.startswith("crypto"):
-            raise SourceError(url, "is encrypted", "name a stream that is not")
-        limit = PLAYLIST_BYTES if url == self._playlist else SEGMENT_BYTES
-        patience_s = self._settings.give_up_s if self._finished else self._settings.stall_s
-        backoff, begun = Backoff(self._settings, self._stop), time.monotonic()
-        while True:
-            if self._stop.is_set():
-                raise WebError("was left", "", passing=True)
-            try:
-                return self._web.fetch(url, limit, headers)[1]
-            except WebError as error:
-                late = time.monotonic() - begun > patience_s
-                if not error.passing or late or not backoff.wait():
-                    raise
-
-
-class Hls:
-    """One reading of a playlist.
+def connect_hls(web: Web, url: str, text: str, played: deque[str]) -> Connection:
+    """Begin to play a media playlist.
 
     Args:
-        web: who asks.
-        url: of the media playlist.
+        web: of the input.
+        url: of the playlist.
         text: of the playlist, as it was just now.
-        subject: how people name it.
-        settings: patience.
-        warn: told about packets that cannot be decoded.
-        heard: addresses of the parts that earlier connections have fetched; added to.
-        clock: wall clock in Unix seconds.
+        played: addresses of the parts that were fetched, by earlier connections too; added to.
 
     Raises:
         SourceError: it holds no audio, nothing new, or cannot be fetched.
 
     """
+    finished = is_over(text)
+    options = {
+        "protocol_whitelist": "http,https",
+        # the names of the parts do not matter: only our fetcher opens them
+        "allowed_extensions": "ALL",
+        "extension_picky": "0",
+        "http_persistent": "0",
+    }
+    parts = parts_of(text, url)
+    begin = max((i + 1 for i, part in enumerate(parts) if part in played), default=0)
+    if begin and not finished:
+        if begin == len(parts):
+            raise SourceError(web.subject, "has nothing new yet")
+        options["live_start_index"] = str(begin)
+    fetcher = _Fetcher(web, url, text, played)
+    how: dict[str, Any] = {"format": "hls", "options": options, "io_open": fetcher}
+    # parts that follow each other may begin their time stamps anew
+    decoder = open_decoder(url, fetcher, web.subject, web.warn, how=how, holes=not finished)
+    return Connection(
+        decoder.channels,
+        f"HLS, {decoder.description}",
+        blocks_of(decoder, fetcher),
+        web.settings.stall_s + 3 * target_s(text),
+        decoder.close,
+        fetcher.cancel,
+    )
 
-    def __init__(
-        self,
-        web: Web,
-        url: str,
-        text: str,
-        subject: str,
-        settings: NetworkConfig,
-        warn: Warn,
-        heard: dict[str, None],
-        clock: Callable[[], float],
-    ) -> None:
-        self.finished = is_over(text)
-        self.silent_s = settings.stall_s + 3 * target_s(text)
-        self._subject = subject
-        self._fetcher = Fetcher(web, url, text, settings, heard)
-        options = {
-            "protocol_whitelist": "http,https",
-            # what the parts are called does not matter: only our fetcher opens them
-            "allowed_extensions": "ALL",
-            "extension_picky": "0",
-            "http_persistent": "0",
-        }
-        if not self.finished and (begin := self._first_new(parts_of(text, url), heard)):
-            options["live_start_index"] = str(begin)
-        how: dict[str, Any] = {"format": "hls", "options": options, "io_open": self._fetcher}
-        try:
-            # parts that follow each other may begin their time stamps anew
-            self._decoder = Decoder(
-                url, subject, warn, clock=clock, how=how, holes=not self.finished
-            )
-        except SourceError as error:
-            if (failure := self._fetcher.failure) is not None:
-                raise SourceError(subject, failure.reason, failure.remedy) from error
-            raise
 
-    @property
-    def channels(self) -> int:
-        """Channels of its audio."""
-        return self._decoder.channels
+class _Fetcher:
+    """Fetches what a playlist names, whole, and tries again for a while.
 
-    @property
-    def description(self) -> str:
-        """Codec, rate and channels, for people."""
-        return f"HLS, {self._decoder.description}"
+    After a failure all it returns is empty: an exception would go through FFmpeg, which drops some.
+    """
 
-    def blocks(self) -> Iterator[Block]:
-        """Give the audio until the broadcast is over.
+    def __init__(self, web: Web, playlist: str, text: str, played: deque[str]) -> None:
+        self.failure: SourceError | None = None
+        self._web = web
+        self._playlist = playlist
+        self._text = text
+        self._finished = is_over(text)
+        self._played = played
+        self._cancelled = False
 
-        Raises:
-            SourceError: the playlist or a part of it cannot be fetched any more.
-
-        """
-        given_s = 0.0
-        try:
-            for block in self._decoder.blocks():
-                self._check(given_s)
-                yield block
-                given_s += (block.lost_samples + len(block.samples)) / block.rate
-        except SourceError:
-            self._check(given_s)
-            raise
-        self._check(given_s)
+    def __call__(self, url: str, flags: int, options: Mapping[str, str]) -> io.BytesIO:
+        """Return what the decoder asks for; `options` may name a range of it."""
+        if self.failure is None:
+            try:
+                return io.BytesIO(self._fetch(url, options))
+            except SourceError as error:
+                gone = isinstance(error, HttpError) and not error.transient
+                if self._finished or url == self._playlist or not gone:
+                    self.failure = error
+                # else a part of a live stream is gone: a hole, which its time stamps show
+        return io.BytesIO(b"")
 
     def cancel(self) -> None:
-        """End all waiting."""
-        self._fetcher.cancel()
+        """Fetch nothing more."""
+        self._cancelled = True
 
-    def close(self) -> None:
-        """Release the decoder."""
-        self._decoder.close()
+    def _fetch(self, url: str, options: Mapping[str, str]) -> bytes:
+        if url == self._playlist and self._text:
+            text, self._text = self._text, ""
+            return text.encode()
+        if url.startswith("crypto"):
+            raise SourceError(self._web.subject, "is encrypted", "name a stream that is not")
+        headers = {}
+        if (end := int(options.get("end_offset", "0"))) > 0:
+            headers["range"] = f"bytes={options.get('offset', '0')}-{end - 1}"
+        limit = PLAYLIST_BYTES if url == self._playlist else _SEGMENT_BYTES
 
-    def _first_new(self, parts: list[str], heard: Mapping[str, None]) -> int:
-        """Give the index of the first part behind those that were heard; 0 if none was."""
-        begin = max((i + 1 for i, part in enumerate(parts) if part in heard), default=0)
-        if begin and begin == len(parts):
-            raise SourceError(self._subject, "has nothing new yet")
-        return begin
+        def attempt() -> bytes:
+            data = b"" if self._cancelled else self._web.fetch(url, limit, headers)[1]
+            if self._cancelled:
+                raise self._web.error("was interrupted")
+            return data
 
-    def _check(self, given_s: float) -> None:
-        failure = self._fetcher.failure
-        if failure is not None:
-            at = f"breaks off at {given_s:.2f} s: " if self.finished else ""
-            raise SourceError(self._subject, at + failure.reason, failure.remedy) from failure
+        data = self._web.patiently(attempt, None if self._finished else self._web.settings.stall_s)
+        if url != self._playlist:
+            self._played.append(url)
+        return data
 
 
-def find_playlist(web: Web, url: str, body: bytes) -> tuple[str, str]:
-    """Give address and text of the media playlist that a playlist is or leads to.
+def find_playlist(web: Web, url: str, text: str) -> tuple[str, str]:
+    """Return address and text of the media playlist that a playlist is or leads to.
 
     Raises:
-        WebError: it cannot be fetched, or leads on and on.
-        SourceError: it leads to an address of another protocol.
+        SourceError: it cannot be fetched, leads on and on, or to an address of another protocol.
 
     """
-    text = body.decode("utf-8", "replace")
     for _ in range(3):
         best = best_of(text, url)
         if best is None:
             return url, text
         answer, body = web.fetch(best, PLAYLIST_BYTES)
         url, text = str(answer.url), body.decode("utf-8", "replace")
-    raise WebError("is a playlist of playlists without end", "name one of them", passing=False)
+    raise web.error("is a playlist of playlists without end", "name one of them")
+
+
+def is_playlist(head: bytes) -> bool:
+    """Whether a file that begins so is an HLS playlist."""
+    return head.lstrip(b"\xef\xbb\xbf").startswith(b"#EXTM3U") and b"#EXT-X-" in head
+
+
+def best_of(text: str, url: str) -> str | None:
+    """Return the address of the playlist to play; None if this is a media playlist itself.
+
+    A rendition of sound alone is best, else the variant of the lowest bandwidth: the same sound
+    comes with fewer pictures.
+    """
+    renditions: list[tuple[bool, str]] = []
+    variants: list[tuple[bool, int, str]] = []
+    lines = [line.strip() for line in text.splitlines()]
+    for number, line in enumerate(lines):
+        values = {k: v.strip('"') for k, v in _ATTRIBUTE.findall(line.partition(":")[2])}
+        if line.startswith("#EXT-X-MEDIA:"):
+            if values.get("TYPE") == "AUDIO" and "URI" in values:
+                renditions.append((values.get("DEFAULT") != "YES", values["URI"]))
+        elif line.startswith("#EXT-X-STREAM-INF:"):
+            target = next((x for x in lines[number + 1 :] if x and not x.startswith("#")), "")
+            if target:
+                codecs = values.get("CODECS", "").split(",")
+                pictures = not all(_AUDIO_ONLY.match(codec.strip()) for codec in codecs)
+                width = values.get("BANDWIDTH", "")
+                variants.append((pictures, int(width) if width.isdecimal() else 0, target))
+    if renditions:
+        return _join(url, min(renditions)[1])
+    return _join(url, min(variants)[2]) if variants else None
+
+
+def target_s(text: str) -> float:
+    """Return the longest seconds of one part; 10 if the playlist does not say."""
+    found = re.search(r"^#EXT-X-TARGETDURATION:\s*(\d{1,4})", text, re.MULTILINE)
+    return float(found[1]) if found else 10.0
+
+
+def is_over(text: str) -> bool:
+    """Whether nothing will be added."""
+    return "#EXT-X-ENDLIST" in text
+
+
+def parts_of(text: str, url: str) -> list[str]:
+    """Return the addresses of the parts of a media playlist."""
+    lines = (line.strip() for line in text.splitlines())
+    return [_join(url, line) for line in lines if line and not line.startswith("#")]
+
+
+def _join(url: str, target: str) -> str:
+    try:
+        return urljoin(url, target)
+    except ValueError:  # whoever asks for it is told that it is not an address
+        return target

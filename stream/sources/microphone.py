@@ -8,20 +8,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
-
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.sources.base import Block, InputConfig, Opened, Warn
+from abhinaya.stream.sources.base import Block, FloatArray, InputConfig, Opened, Warn
 from abhinaya.stream.sources.condition import condition
-
-FloatArray = npt.NDArray[np.float32]
 
 _BLOCK_S: Final = 0.032
 _QUEUE_S: Final = 10.0
-"""How much may wait for the reader before audio is lost."""
 _STALL_S: Final = 3.0
-"""A device that is silent for so long, without even zeros, is gone."""
 OVERRUN: Final = "the device gave audio faster than it was read"
 _LIST: Final = "see abhinaya-stream --list-devices, and choose with --device"
 
@@ -38,7 +31,7 @@ class Device:
 
 
 def list_devices(portaudio: Any = None) -> list[Device]:
-    """Give the devices that can record; `portaudio` stands in for the sounddevice module.
+    """Return the devices that can record; `portaudio` stands in for the sounddevice module.
 
     Raises:
         SourceError: PortAudio is missing or broken.
@@ -63,10 +56,10 @@ def list_devices(portaudio: Any = None) -> list[Device]:
 
 
 def choose(devices: list[Device], wanted: str) -> Device:
-    """Find the device that `wanted` names by number or by part of its name; empty: the default.
+    """Return the device that `wanted` names by number or part of its name; empty: the default.
 
     Raises:
-        SourceError: there is none, or more than one fits.
+        SourceError: none fits, or more than one.
 
     """
     subject = f"device {wanted!r}" if wanted else "microphone"
@@ -77,8 +70,9 @@ def choose(devices: list[Device], wanted: str) -> Device:
     if wanted.isdecimal():
         fitting = [d for d in devices if d.number == int(wanted)]
     else:
-        fitting = [d for d in devices if wanted.casefold() in d.name.casefold()]
-        fitting = [d for d in fitting if d.name.casefold() == wanted.casefold()] or fitting
+        name = wanted.casefold()
+        fitting = [d for d in devices if name in d.name.casefold()]
+        fitting = [d for d in fitting if d.name.casefold() == name] or fitting
     if not fitting:
         raise SourceError(subject, "no such device can record", _LIST)
     if len(fitting) > 1:
@@ -99,11 +93,11 @@ def open_microphone(
 
     Args:
         config: names the device and the channels.
-        warn: told about audio that was lost.
+        warn: receives a remark about audio that was lost.
         portaudio: stands in for the sounddevice module in tests.
         clock: wall-clock time in Unix seconds.
-        stall_s: a device that delivers nothing for so many seconds is gone.
-        queue_s: seconds of audio that may wait for the reader; more is lost, and told.
+        stall_s: a device that delivers nothing, not even zeros, for so many seconds is gone.
+        queue_s: seconds of audio that may wait for the reader; more is lost, and marked so.
 
     Raises:
         SourceError: PortAudio or the device is missing, or does not open.
@@ -129,16 +123,14 @@ def open_microphone(
         )
         stream.start()
     except portaudio.PortAudioError as error:
-        raise SourceError(
-            subject, f"does not open: {error}", "is another program using it? " + _LIST
-        ) from error
-    start_unix_s = clock()
+        remedy = "is another program using it? " + _LIST
+        raise SourceError(subject, f"does not open: {error}", remedy) from error
 
     def close() -> None:
         if intake.closed:
             return
         intake.closed = True
-        # A device that was unplugged may refuse to be closed; there is nothing left to release.
+        # a device that was unplugged may refuse to be closed; nothing is left to release
         try:
             stream.close()
         except portaudio.PortAudioError as error:
@@ -148,7 +140,7 @@ def open_microphone(
         channels=1 if config.channels == "mix" else channels,
         live=True,
         description=f"{device.name}: {device.rate} Hz, {channels} channels",
-        start_unix_s=start_unix_s,
+        start_unix_s=clock(),
         audio=condition(intake.blocks(subject, stall_s, warn), config.channels, subject, warn),
         closing=close,
         repeatable=False,
@@ -156,14 +148,7 @@ def open_microphone(
 
 
 class Intake:
-    """Between PortAudio's thread, which must never wait, and the reader.
-
-    Args:
-        rate: samples a second.
-        depth: how many blocks may wait.
-        clock: wall-clock time in Unix seconds.
-
-    """
+    """Between PortAudio's thread, which must never wait, and the reader."""
 
     def __init__(self, rate: int, depth: int, clock: Callable[[], float]) -> None:
         self._rate = rate
@@ -193,13 +178,13 @@ class Intake:
         self._stopped = True
 
     def blocks(self, subject: str, stall_s: float, warn: Warn) -> Iterator[Block]:
-        """Give the blocks as they come, until the device is closed.
+        """Yield the blocks as they come, until the device is closed.
 
         Raises:
             SourceError: the device was unplugged or delivers nothing.
 
         """
-        heard = lost = 0
+        position_s, warned = 0.0, False
         deadline = time.monotonic() + stall_s
         while True:
             try:
@@ -208,21 +193,19 @@ class Intake:
                 if self.closed:
                     return
                 if self._stopped or time.monotonic() > deadline:
-                    reason = f"delivers no more audio after {heard / self._rate:.1f} s"
+                    reason = f"delivers no more audio after {position_s:.1f} s"
                     raise SourceError(subject, reason, "is it still plugged in?") from None
                 continue
-            if (
-                block.lost_samples and not lost
-            ):  # each loss is in its block; a warning is enough once
+            if block.lost_samples and not warned:  # each loss is in its block: warn once
                 ms = 1000 * block.lost_samples / self._rate
-                warn(f"{subject}: {ms:.0f} ms lost at {heard / self._rate:.1f} s")
-            lost += block.lost_samples
-            heard += block.lost_samples + len(block.samples)
+                warn(f"{subject}: {ms:.0f} ms lost at {position_s:.1f} s")
+                warned = True
+            position_s += block.length_s
             deadline = time.monotonic() + stall_s
             yield block
 
     def _overflowed(self, adc_s: float, frames: int) -> int:
-        """Estimate what PortAudio lost: it tells that, and the times tell how much if they can."""
+        """Estimate how much PortAudio lost, from the times; at least one block."""
         if self._next_adc_s is not None:
             jump = round((adc_s - self._next_adc_s) * self._rate)
             if 0 < jump < 60 * self._rate:

@@ -1,267 +1,282 @@
-"""An address: a file with an end, a broadcast, a playlist or a camera; its answer tells which."""
+"""An address: a file with an end, a broadcast, a playlist or a camera; its answer decides which."""
 
 from __future__ import annotations
 
+import math
+import re
+import ssl
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.settings.network import NetworkConfig
+from abhinaya.stream.settings.config import NetworkConfig
 from abhinaya.stream.sources.address import RTSP, check_address, scheme_of, shown
 from abhinaya.stream.sources.base import Block, InputConfig, Opened, Warn
 from abhinaya.stream.sources.condition import condition
-from abhinaya.stream.sources.decode import Decoder
-from abhinaya.stream.sources.endless import Body, Endless
+from abhinaya.stream.sources.decode import NOTHING_ELSE, Decoder, blocks_of, open_decoder
 from abhinaya.stream.sources.file import is_text
-from abhinaya.stream.sources.hls import PLAYLIST_BYTES, Hls, find_playlist
+from abhinaya.stream.sources.hls import (
+    PLAYLIST_BYTES,
+    REMEMBERED,
+    connect_hls,
+    find_playlist,
+    is_over,
+    is_playlist,
+)
 from abhinaya.stream.sources.live import Connection, Live
-from abhinaya.stream.sources.playlist import is_playlist, others_in
-from abhinaya.stream.sources.ranged import Ranged, total_of
-from abhinaya.stream.sources.rtsp import Rtsp
-from abhinaya.stream.sources.sniff import format_of
-from abhinaya.stream.sources.web import Web, WebError
+from abhinaya.stream.sources.remote import FROM_THE_START, Answer, RemoteFile, ask
+from abhinaya.stream.sources.web import HttpError, Web
 
-if TYPE_CHECKING:
-    import httpx2
-
-_LOOK_BYTES: Final = 2048
-"""What tells a playlist and a web page from audio."""
+_RTSP_PROTOCOLS: Final = "rtsp,rtsps,rtp,srtp,tcp,tls,udp"
+_LEAD_S: Final = 20.0
+"""How far ahead of the clock an answer may be read that may be a file."""
+_QUICK: Final = {"probesize": str(1 << 17), "analyzeduration": "300000"}
+"""What FFmpeg may read to find out what it is: a broadcast comes no faster than it is spoken."""
+_OTHERS: Final = re.compile(r"^(?:File\d+=)?(https?://\S+)", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """What a server says to the first request."""
-
-    http: httpx2.Response
-    head: bytes
-    rest: Iterator[bytes]
-
-    @property
-    def radio(self) -> bool:
-        """Whether it calls itself a broadcast, as Icecast and Shoutcast do."""
-        return any(name.startswith("icy-") for name in self.http.headers)
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where to ask, and how."""
-
-    config: InputConfig
-    settings: NetworkConfig
-    web: Web
-    warn: Warn
-    clock: Callable[[], float]
-    stop: threading.Event
-
-    @property
-    def url(self) -> str:
-        """The address."""
-        return self.config.what
-
-    @property
-    def subject(self) -> str:
-        """How people name it."""
-        return shown(self.config.what)
-
-
-def open_address(
-    config: InputConfig,
-    settings: NetworkConfig,
-    warn: Warn,
-    clock: Callable[[], float] = time.time,
-) -> Opened:
+def open_address(config: InputConfig, settings: NetworkConfig, warn: Warn) -> Opened:
     """Open the address `config.what`.
 
     Raises:
-        SourceError: it cannot be reached or refuses, or it is no audio.
+        SourceError: it cannot be reached or refuses, or it is not audio.
 
     """
-    check_address(config.what)
-    place = _Place(config, settings, Web(settings), warn, clock, threading.Event())
-    if scheme_of(config.what) in RTSP:
-        return _open_live(place, lambda: Rtsp(config.what, settings, warn, clock))
-    try:
-        answer = _ask(place, {"range": "bytes=0-"})
-        if is_playlist(answer.head):
-            return _open_hls(place, answer)
-    except WebError as error:
-        raise error.error(config.what) from error
-    _check_audio(place, answer)
-    endless = answer.radio or total_of(answer.http) is None
-    if config.endless == "yes" or (config.endless == "auto" and endless):
-        return _open_radio(place, answer)
-    if total_of(answer.http) is None:
-        return _open_once(place, answer)
-    return _open_file(place, answer)
-
-
-def _ask(place: _Place, headers: dict[str, str]) -> _Answer:
-    http = place.web.get(place.url, headers)
-    rest = place.web.body(http)
-    head = b""
-    while len(head) < _LOOK_BYTES and (part := next(rest, b"")):
-        head += part
-    return _Answer(http, head, rest)
-
-
-def _check_audio(place: _Place, answer: _Answer) -> None:
-    if not answer.head:
-        raise SourceError(place.subject, "is empty (0 bytes)", "check the address")
-    others = others_in(answer.head)
-    if others:
-        name = f"name one of them, for example {shown(others[0])}"
-        raise SourceError(place.subject, "is a playlist of other addresses", name)
-    if is_text(answer.head):
-        page = b"<html" in answer.head.lower() or b"<!doctype" in answer.head.lower()
-        what = "a web page" if page else "text"
-        raise SourceError(
-            place.subject, f"is {what}, not audio", "give the address of the audio itself"
-        )
-
-
-def _open_file(place: _Place, answer: _Answer) -> Opened:
-    file = Ranged(
-        place.web,
-        place.url,
-        answer.http,
-        answer.head,
-        answer.rest,
-        place.settings,
-        lambda text: place.warn(f"{place.subject}: {text}"),
-        place.stop,
+    url = config.what
+    check_address(url)
+    web = Web(shown(url), settings, warn, threading.Event())
+    if scheme_of(url) in RTSP:
+        return _opened(config, web, connect_rtsp(web, url), lambda: connect_rtsp(web, url))
+    answer = ask(web, url, FROM_THE_START)
+    if is_playlist(answer.head):
+        return _open_hls(config, web, answer)
+    check_audio(web, answer.head)
+    unending = config.endless == "yes" or (
+        config.endless == "auto" and (answer.is_radio or answer.total is None)
     )
-    try:
-        decoder = Decoder(file, place.subject, place.warn, head=file.head, clock=place.clock)
-    except SourceError as error:
-        if file.failure is not None:
-            raise file.failure.error(place.url) from error
-        raise
-    return _opened(place, decoder, _whole(decoder, file, place.subject), place.stop.set)
+    return _open_radio(config, web, answer) if unending else _open_file(config, web, answer)
 
 
-def _open_once(place: _Place, answer: _Answer) -> Opened:
-    """Open a file of unknown length, which nobody can take up again."""
-    body = Body(answer.http, answer.head, answer.rest)
-    decoder = Decoder(body, place.subject, place.warn, clock=place.clock)
+def check_audio(web: Web, head: bytes) -> None:
+    """Refuse a body that begins like something else than audio.
 
-    def interrupt() -> None:
-        body.cancelled = True
+    Raises:
+        SourceError: it is empty, a web page, a playlist of addresses, or other text.
 
-    return _opened(place, decoder, _whole(decoder, body, place.subject), interrupt)
+    """
+    if not head:
+        raise web.error("is empty (0 bytes)", "check the address")
+    text = head.decode("utf-8", "replace").lstrip("\N{ZERO WIDTH NO-BREAK SPACE}").lower()
+    other = _OTHERS.search(head.decode("utf-8", "replace"))
+    if other and text.startswith(("#extm3u", "[playlist]", "http://", "https://")):
+        remedy = f"name one of them, for example {shown(other[1])}"
+        raise web.error("is a playlist of other addresses", remedy)
+    if is_text(head):
+        what = "a web page" if "<html" in text or "<!doctype" in text else "text"
+        raise web.error(f"is {what}, not audio", "give the address of the audio itself")
 
 
-def _open_hls(place: _Place, answer: _Answer) -> Opened:
+def _open_file(config: InputConfig, web: Web, answer: Answer) -> Opened:
+    file = RemoteFile(web, config.what, answer)
+    # of a file of unknown length the end is its end
+    head = b"" if answer.total is None else file.read_head()
+    decoder = open_decoder(file, file, web.subject, web.warn, head=head)
+    blocks = blocks_of(decoder, file)
+    connection = Connection(decoder.channels, decoder.description, blocks, math.inf, decoder.close)
+    return _opened(config, web, connection)
+
+
+def _open_hls(config: InputConfig, web: Web, answer: Answer) -> Opened:
     body = answer.head
     for part in answer.rest:
         body += part
         if len(body) > PLAYLIST_BYTES:
-            raise WebError("is a playlist without end", "check the address", passing=False)
-    url, text = find_playlist(place.web, str(answer.http.url), body)
-    heard: dict[str, None] = {}
+            raise web.error("is a playlist without end", "check the address")
+    url, text = find_playlist(web, str(answer.http.url), body.decode("utf-8", "replace"))
+    played: deque[str] = deque(maxlen=REMEMBERED)
+    connection = connect_hls(web, url, text, played)
 
-    def connect(text: str) -> Hls:
-        return Hls(
-            place.web, url, text, place.subject, place.settings, place.warn, heard, place.clock
-        )
+    def dial() -> Connection:
+        text = web.fetch(url, PLAYLIST_BYTES)[1].decode("utf-8", "replace")
+        return connect_hls(web, url, text, played)
 
-    def dial() -> Hls:
-        try:
-            return connect(place.web.fetch(url, PLAYLIST_BYTES)[1].decode("utf-8", "replace"))
-        except WebError as error:
-            raise error.error(place.url) from error
-
-    hls = connect(text)
-    if hls.finished:
-        return _opened(place, hls, hls.blocks(), hls.cancel)
-    return _open_live(place, dial, hls)
+    return _opened(config, web, connection, None if is_over(text) else dial)
 
 
-def _open_radio(place: _Place, answer: _Answer) -> Opened:
-    def listen(answer: _Answer, format: str = "") -> Endless:
-        _check_audio(place, answer)
-        sure = answer.radio or place.config.endless == "yes"
-        return Endless(
-            answer.http,
-            answer.head,
-            answer.rest,
-            sure,
-            place.subject,
-            place.settings,
-            place.warn,
-            place.clock,
-            format or format_of(answer.head, answer.http.headers.get("content-type", "")),
-        )
+def _open_radio(config: InputConfig, web: Web, answer: Answer) -> Opened:
+    def connect(answer: Answer) -> Connection:
+        check_audio(web, answer.head)
+        sure = answer.is_radio or config.endless == "yes"
+        return connect_radio(web, config.what, answer, sure=sure)
 
-    first = listen(answer)
-
-    def dial() -> Endless:
-        try:
-            return listen(_ask(place, {}), first.format)
-        except WebError as error:
-            raise error.error(place.url) from error
-
-    return _open_live(place, dial, first)
+    return _opened(config, web, connect(answer), lambda: connect(ask(web, config.what, {})))
 
 
-def _open_live(
-    place: _Place, dial: Callable[[], Connection], first: Connection | None = None
-) -> Opened:
-    connection = first or dial()
-    live = Live(
-        place.subject, connection, dial, place.settings, place.warn, place.stop, place.clock
+def connect_radio(web: Web, url: str, answer: Answer, *, sure: bool) -> Connection:
+    """Connect to internet radio.
+
+    Args:
+        web: of the input.
+        url: its address.
+        answer: of its server.
+        sure: whether it is known to have no end; else it may be a file of unknown length.
+
+    Raises:
+        SourceError: it is not audio.
+
+    """
+    body = RemoteFile(web, url, answer, time.monotonic() + web.settings.stall_s)
+    how: dict[str, Any] = {"options": NOTHING_ELSE | _QUICK}
+    if kind := _format_of(answer.head, answer.http.headers.get("content-type", "")):
+        how["format"] = kind
+    try:
+        decoder = open_decoder(body, body, web.subject, web.warn, how=how)
+    except SourceError:
+        body.close()
+        raise
+    body.deadline = float("inf")
+
+    def close() -> None:
+        decoder.close()
+        body.close()
+
+    return Connection(
+        decoder.channels,
+        decoder.description,
+        _radio_blocks(decoder, body, web, sure=sure),
+        web.settings.stall_s,
+        close,
+        body.cancelled.set,
     )
-    blocks = live.blocks()
-    return Opened(
-        channels=1 if place.config.channels == "mix" else connection.channels,
-        live=True,
-        description=f"{place.subject}: {connection.description}",
-        start_unix_s=place.clock(),
-        audio=condition(blocks, place.config.channels, place.subject, place.warn),
-        closing=place.stop.set,
-        interrupting=place.stop.set,
-        repeatable=False,
-    )
+
+
+def _radio_blocks(decoder: Decoder, body: RemoteFile, web: Web, *, sure: bool) -> Iterator[Block]:
+    """Yield the audio; an answer that came faster than it can be spoken was a file.
+
+    Raises:
+        SourceError: it was cut off; also where it just ends, unless it was a file.
+
+    """
+    begun, given_s = time.monotonic(), 0.0
+    for block in blocks_of(decoder, body):
+        given_s += len(block.samples) / block.rate
+        yield block
+        ahead_s = given_s - (time.monotonic() - begun)
+        if not sure and ahead_s > _LEAD_S and body.cancelled.wait(ahead_s - _LEAD_S):
+            return
+    if sure or given_s < 2 * (time.monotonic() - begun):
+        raise SourceError(web.subject, "the server ended the stream")
+
+
+def connect_rtsp(web: Web, url: str) -> Connection:
+    """Connect to a camera, a conference bridge or a broadcaster; only its sound is taken.
+
+    Raises:
+        SourceError: it cannot be reached, or has no sound.
+
+    """
+    settings = web.settings
+    trusted = ssl.get_default_verify_paths()
+    options = {
+        "protocol_whitelist": _RTSP_PROTOCOLS,
+        "rtsp_transport": settings.rtsp_transport,
+        "allowed_media_types": "audio",
+        "timeout": str(round(1e6 * settings.stall_s)),
+        # by default FFmpeg trusts any certificate
+        "tls_verify": "1",
+        "ca_file": trusted.cafile or "/etc/ssl/certs/ca-certificates.crt",
+    }
+    patience = (settings.connect_s, settings.stall_s)
+    how: dict[str, Any] = {"format": "rtsp", "options": options, "timeout": patience}
+    try:
+        decoder = Decoder(url, web.subject, web.warn, how=how)
+    except SourceError as error:
+        remedy = "check the address, user and password, and whether it is on the air"
+        raise SourceError(web.subject, error.reason, remedy) from error
+
+    def blocks() -> Iterator[Block]:
+        given_s = 0.0
+        for block in decoder.blocks():
+            yield block
+            given_s += block.length_s
+        if not 0 < decoder.duration_s <= given_s + 1:  # only a recording has an end
+            raise SourceError(web.subject, "the server ended the session")
+
+    description = f"RTSP, {decoder.description}"
+    return Connection(decoder.channels, description, blocks(), settings.stall_s, decoder.close)
 
 
 def _opened(
-    place: _Place, what: Decoder | Hls, blocks: Iterator[Block], interrupt: Callable[[], None]
+    config: InputConfig,
+    web: Web,
+    connection: Connection,
+    dial: Callable[[], Connection] | None = None,
 ) -> Opened:
-    """Make a source of something with an end, which is read like a file."""
+    """Return the source of a connection: live if it can be dialled again, else with an end."""
+    blocks = _whole(connection, web) if dial is None else Live(web, connection, dial).blocks()
 
     def close() -> None:
-        interrupt()
-        what.close()
-        place.web.close()
+        web.stop.set()
+        if dial is None:  # else the thread that reads it closes it
+            connection.close()
+            web.close()
 
     return Opened(
-        channels=1 if place.config.channels == "mix" else what.channels,
-        live=False,
-        description=f"{place.subject}: {what.description}",
-        start_unix_s=place.clock(),
-        audio=condition(blocks, place.config.channels, place.subject, place.warn),
+        channels=1 if config.channels == "mix" else connection.channels,
+        live=dial is not None,
+        description=f"{web.subject}: {connection.description}",
+        start_unix_s=time.time(),
+        audio=condition(blocks, config.channels, web.subject, web.warn),
         closing=close,
-        interrupting=interrupt,
+        interrupting=web.stop.set,
+        repeatable=dial is None,
     )
 
 
-def _whole(decoder: Decoder, file: Ranged | Body, subject: str) -> Iterator[Block]:
-    """Give the blocks of a file; where its transport failed, that is why it ends.
+def _whole(connection: Connection, web: Web) -> Iterator[Block]:
+    """Yield the blocks; an error of the transport also says how far it came.
 
     Raises:
-        SourceError: it broke off, with the second at which.
+        SourceError: it broke off.
 
     """
     given_s = 0.0
     try:
-        for block in decoder.blocks():
+        for block in connection.blocks:
             yield block
-            given_s += (block.lost_samples + len(block.samples)) / block.rate
-    except SourceError:
-        if file.failure is None:
-            raise
-    if file.failure is not None:
-        reason = f"breaks off at {given_s:.2f} s: {file.failure.reason}"
-        raise SourceError(subject, reason, file.failure.remedy) from file.failure
+            given_s += block.length_s
+    except HttpError as error:
+        raise web.error(f"breaks off at {given_s:.2f} s: {error.reason}", error.remedy) from error
+
+
+def _format_of(head: bytes, content_type: str) -> str:
+    """Return FFmpeg's name of the format; empty where FFmpeg had better find out.
+
+    It can, but of a broadcast that one tunes into amid a frame it wants 128 kB first: at 64 kbit/s
+    that is 16 s.
+    """
+    if is_adts(head):
+        return "aac"
+    kind = content_type.partition(";")[0].strip().lower()
+    return "mp3" if kind in ("audio/mpeg", "audio/mp3") else ""
+
+
+def is_adts(data: bytes) -> bool:
+    """Whether there are three AAC frames in ADTS (ISO/IEC 13818-7, 6.2), wherever they begin."""
+    return any(_frames_from(data, at) for at in range(len(data)) if data[at] == 0xFF)
+
+
+def _frames_from(data: bytes, at: int) -> bool:
+    kind = data[at + 1 : at + 3]
+    for _ in range(3):
+        header = data[at : at + 7]
+        if len(header) < 7 or header[0] != 0xFF or header[1] & 0xF6 != 0xF0 or header[1:3] != kind:
+            return False
+        length = (header[3] & 3) << 11 | header[4] << 3 | header[5] >> 5
+        if length < 8:
+            return False
+        at += length
+    return True

@@ -1,23 +1,27 @@
-"""The one place that opens a source of any kind."""
+"""The one place that opens a source of any kind; what it opens can be paced as if it were live."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import Final
 
 from abhinaya.models.errors import ModelError
 from abhinaya.models.plugins import load_plugin, plugins
+from abhinaya.stream.clock import SAMPLE_RATE, to_seconds
 from abhinaya.stream.errors import AbhinayaError, ConfigError, SourceError
-from abhinaya.stream.settings.network import NetworkConfig
+from abhinaya.stream.settings.config import NetworkConfig
 from abhinaya.stream.sources.address import is_address, scheme_of, shown
-from abhinaya.stream.sources.base import InputConfig, Opened, Warn, check_names
+from abhinaya.stream.sources.base import AudioChunk, InputConfig, Opened, Warn, check_names
 from abhinaya.stream.sources.file import open_file
 from abhinaya.stream.sources.microphone import open_microphone
 from abhinaya.stream.sources.network import open_address
-from abhinaya.stream.sources.pace import pace
 from abhinaya.stream.sources.stdin import open_stdin
 
 _LOG = logging.getLogger("abhinaya.sources")
+_STEP: Final = SAMPLE_RATE // 50
 
 
 def open_source(
@@ -26,16 +30,16 @@ def open_source(
     start_unix_s: float | None = None,
     network: NetworkConfig | None = None,
 ) -> Opened:
-    """Open what `config` names; reading it is up to the caller, and so is closing it.
+    """Open what `config` names; the caller reads and closes it.
 
     Args:
         config: the input.
-        warn: told, in a sentence, about audio that is used although something is wrong with it.
+        warn: receives a sentence about audio that is used although something is wrong with it.
         start_unix_s: wall-clock time of sample 0, if another process has begun the stream.
-        network: patience with addresses.
+        network: time-outs and pauses for addresses.
 
     Raises:
-        SourceError: it cannot be heard.
+        SourceError: it cannot be read.
         ConfigError: the channel names do not fit it.
 
     """
@@ -64,6 +68,32 @@ def _open(config: InputConfig, warn: Warn, network: NetworkConfig) -> Opened:
             return _open_plugin(scheme, config, warn)
         return open_address(config, network, warn)
     return open_file(config, warn)
+
+
+def pace(
+    source: Opened,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.time,
+) -> Opened:
+    """Make `source` live: each 20 ms come when their last sample would have been spoken."""
+
+    def paced() -> Iterator[AudioChunk]:
+        position = 0
+        for chunk in source.audio:
+            lost = chunk.lost_samples
+            for start in range(0, max(1, len(chunk.samples)), _STEP):
+                part = chunk.samples[start : start + _STEP]
+                position += lost + len(part)
+                due = source.start_unix_s + to_seconds(position)
+                if (wait := due - clock()) > 0:
+                    sleep(wait)
+                # a pipe may itself be live, and then its audio cannot be here before it came
+                captured = max(due, chunk.captured_unix_s)
+                yield AudioChunk(part, captured, lost, chunk.lost_reason if lost else "")
+                lost = 0
+
+    description = f"{source.description}, paced as live"
+    return dataclasses.replace(source, live=True, description=description, audio=paced())
 
 
 def _open_plugin(scheme: str, config: InputConfig, warn: Warn) -> Opened:

@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Final
 
+import numpy as np
+
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.sources import pcm
-from abhinaya.stream.sources.base import Block, InputConfig, Opened, Warn
+from abhinaya.stream.sources.base import Block, FloatArray, InputConfig, Opened, Warn
 from abhinaya.stream.sources.condition import condition
 from abhinaya.stream.sources.decode import Decoder
 
@@ -21,31 +22,31 @@ _PIPE: Final = "pipe audio into it, for example: ffmpeg -i INPUT -f wav - | abhi
 class Pipe:
     """A pipe as the decoder may see it: it can be read, not sought; short reads are welcome.
 
-    One that breaks looks like one that ends, until `blocks` has given what came before.
+    One that breaks looks like one that ends, until `blocks` has yielded what came before.
     """
 
     def __init__(self, stream: Any, clock: Callable[[], float]) -> None:
         self._stream = stream
         self._clock = clock
         self._failure: BaseException | None = None
-        self.empty = True
+        self._empty = True
         self.start_unix_s = clock()  # when the first byte came, once it has
 
     def read(self, size: int = _READ_BYTES) -> bytes:
-        """Give at least one byte as soon as there is one; none at the end."""
+        """Return at least one byte as soon as there is one; none at the end."""
         try:
             read = getattr(self._stream, "read1", self._stream.read)
             data: bytes = read(size if size > 0 else _READ_BYTES) or b""
         except (OSError, ValueError) as error:
             self._failure = error
             return b""
-        if self.empty and data:
-            self.empty = False
+        if self._empty and data:
+            self._empty = False
             self.start_unix_s = self._clock()
         return data
 
     def blocks(self, inner: Iterator[Block]) -> Iterator[Block]:
-        """Give the blocks made of what was read.
+        """Yield the blocks made of what was read.
 
         Raises:
             SourceError: the pipe broke, or nothing came out of it.
@@ -59,7 +60,7 @@ class Pipe:
         if self._failure is not None:
             reason = f"cannot be read: {self._failure}"
             raise SourceError(SUBJECT, reason, _PIPE) from self._failure
-        if self.empty:
+        if self._empty:
             raise SourceError(SUBJECT, "ended before any audio came", _PIPE)
 
 
@@ -77,33 +78,25 @@ def open_stdin(
     """
     pipe = Pipe(stream or _stdin(), clock)
     if config.sample_format:
-        return _open_raw(pipe, config, warn, clock)
-    try:
-        decoder = Decoder(pipe, SUBJECT, warn, clock=clock)
-    except SourceError as error:
-        pipe.check()
-        hint = "name the file (not every mp4 can be piped); raw samples need --sample-format"
-        raise SourceError(SUBJECT, error.reason, hint) from error
-    return Opened(
-        channels=1 if config.channels == "mix" else decoder.channels,
-        live=False,
-        description=f"{SUBJECT}: {decoder.description}",
-        start_unix_s=pipe.start_unix_s,
-        audio=condition(pipe.blocks(decoder.blocks()), config.channels, SUBJECT, warn),
-        closing=decoder.close,
-        repeatable=False,
-    )
-
-
-def _open_raw(pipe: Pipe, config: InputConfig, warn: Warn, clock: Callable[[], float]) -> Opened:
-    channels = config.channel_count or 1
-    raw = _raw_blocks(pipe, config, channels, warn, clock)
+        channels = config.channel_count or 1
+        kind = f"{config.sample_format}, {config.rate} Hz, {channels} channels"
+        blocks, close = _raw_blocks(pipe, config, channels, warn, clock), lambda: None
+    else:
+        try:
+            decoder = Decoder(pipe, SUBJECT, warn, clock=clock)
+        except SourceError as error:
+            pipe.check()
+            hint = "name the file (not every mp4 can be piped); raw samples need --sample-format"
+            raise SourceError(SUBJECT, error.reason, hint) from error
+        channels, kind = decoder.channels, decoder.description
+        blocks, close = decoder.blocks(), decoder.close
     return Opened(
         channels=1 if config.channels == "mix" else channels,
         live=False,
-        description=f"{SUBJECT}: {config.sample_format}, {config.rate} Hz, {channels} channels",
+        description=f"{SUBJECT}: {kind}",
         start_unix_s=pipe.start_unix_s,
-        audio=condition(pipe.blocks(raw), config.channels, SUBJECT, warn),
+        audio=condition(pipe.blocks(blocks), config.channels, SUBJECT, warn),
+        closing=close,
         repeatable=False,
     )
 
@@ -111,18 +104,35 @@ def _open_raw(pipe: Pipe, config: InputConfig, warn: Warn, clock: Callable[[], f
 def _raw_blocks(
     pipe: Pipe, config: InputConfig, channels: int, warn: Warn, clock: Callable[[], float]
 ) -> Iterator[Block]:
-    """Give what comes, as soon as it comes; a read may end amid a sample."""
-    frame_bytes = channels * pcm.sample_bytes(config.sample_format)
+    """Yield what comes, as soon as it comes; a read may end amid a sample."""
+    bits = int(config.sample_format[1:].rstrip("lbe"))
+    frame_bytes = channels * bits // 8
     rest = b""
     while data := pipe.read():
         rest += data
         whole = len(rest) - len(rest) % frame_bytes
         if whole:
-            samples = pcm.to_float(rest[:whole], config.sample_format, channels)
+            samples = _to_float(rest[:whole], config.sample_format).reshape(-1, channels)
             rest = rest[whole:]
             yield Block(samples, config.rate, clock())
     if rest:
-        warn(f"{SUBJECT}: its last {len(rest)} bytes are no whole sample and were left out")
+        warn(f"{SUBJECT}: its last {len(rest)} bytes are not a whole sample and were left out")
+
+
+def _to_float(data: bytes, sample_format: str) -> FloatArray:
+    """Return samples as [n * channels] in [-1, 1]; `data` holds whole samples only."""
+    kind, bits = sample_format[0], int(sample_format[1:].rstrip("lbe"))
+    order = ">" if sample_format.endswith("be") else "<"
+    if bits == 24:  # numpy has no such integers: they become the upper bytes of 32-bit ones
+        triples = np.frombuffer(data, np.uint8).reshape(-1, 3)
+        wide = np.zeros((len(triples), 4), np.uint8)
+        wide[:, 1:] = triples[:, ::-1] if order == ">" else triples
+        data, order, bits = wide.tobytes(), "<", 32
+    values = np.frombuffer(data, f"{order}{'i' if kind == 's' else kind}{bits // 8}")
+    if kind == "f":
+        return values.astype(np.float32)
+    half = 2.0 ** (bits - 1)
+    return ((values - (half if kind == "u" else 0.0)) / half).astype(np.float32)
 
 
 def _stdin() -> BinaryIO:

@@ -8,6 +8,7 @@ the supervisor to show.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import threading
@@ -20,8 +21,11 @@ from typing import Final
 import msgspec
 
 from abhinaya.stream.errors import BY_EXIT_CODE, AbhinayaError, ProcessError
+from abhinaya.stream.log import descriptor_of, join_log
 
 EXIT_ORPHANED: Final = 70
+
+_LOG = logging.getLogger("abhinaya.child")
 
 
 class Stop:
@@ -58,6 +62,7 @@ def run_child(name: str, directory: Path, lifeline: int, body: Callable[[Stop], 
         body: the work; it looks at its argument often.
 
     """
+    join_log(name)
     stop = Stop()
     signal.signal(signal.SIGTERM, stop._ask)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to handle
@@ -69,6 +74,8 @@ def run_child(name: str, directory: Path, lifeline: int, body: Callable[[Stop], 
         return error.exit_code
     except Exception as error:  # a fault of ours: say so, and keep the traceback in the log
         traceback.print_exc()
+        if descriptor_of() is not None:
+            _LOG.exception("%s stopped", name)
         reason = f"stopped on an unexpected {type(error).__name__}: {error}"
         leave_epitaph(directory, name, ProcessError(name, reason, f"see {directory}/{name}.log"))
         return ProcessError.exit_code

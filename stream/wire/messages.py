@@ -1,8 +1,7 @@
 """Every type that crosses a process boundary, and nothing else.
 
     front -> hub    Hello, Known, Segment, Gap, End,    hub -> front   Welcome, Credit, Introduce,
-                    Remark, Provisional, Activity,                     Refused
-                    Beat
+                    Remark, Activity, Beat                             Refused
     node  -> hub    Ready, Transcript, Vote, Failed,    hub -> node    Task, Cancel, Drain, Refused,
                     Beat                                               Introduce
     sink  -> hub    Subscribe, Seen, Died               hub -> sink    Notice, Introduce
@@ -12,8 +11,9 @@ NodeDown, FrontDown, Remark, Status, Activity. Audio and arrays are `Payload`s: 
 a raw frame behind the header, in the process a view of that frame. Positions are samples at 16 kHz
 from the first sample of the stream; wall-clock times are Unix seconds.
 
-What is said of a segment before it is over is provisional: it bears a `part`, counted from 1, where
-the segment itself has 0. It is told at best once, kept by nobody, and ends with the segment.
+While somebody speaks, the segment so far travels as a partial: a `Segment` whose `part` counts from
+1, where the whole one has 0. Answers and verdicts repeat the part. A partial is sent once and never
+again, nobody keeps it, and it ends with the segment.
 """
 
 from __future__ import annotations
@@ -106,21 +106,30 @@ class Known(Message, frozen=True, kw_only=True):
 
 
 class Segment(Message, frozen=True, kw_only=True):
-    """A stretch of speech of at most 10 s."""
+    """A stretch of speech of at most 10 s, or its beginning while somebody still speaks."""
 
     stream: str
     sequence: int
+    """A partial has the number that the segment will have."""
+    part: int = 0
+    """0: the whole segment; a partial counts from 1, and a higher one replaces it."""
     start: int
     end: int
+    """A partial may end later than its segment: the length limit cuts at a pause that lies back."""
     samples: Payload
     """[end - start] int16 or float32."""
-    cut: Literal["pause", "limit", "end"]
-    """Why it ends: silence, the length limit, or the end of the stream."""
+    cut: Literal["", "pause", "limit", "end"]
+    """Why it ends: silence, the length limit, or the end of the stream; empty for a partial."""
     captured_unix_s: float
     """When its last speech sample was spoken: by the stream's clock if live, else when read."""
     capture_ms: float
     """How long that sample took from there to the front."""
     sent_unix_s: float
+
+    @property
+    def final(self) -> bool:
+        """Whether it is the whole segment."""
+        return not self.part
 
 
 class Gap(Message, frozen=True, kw_only=True):
@@ -131,26 +140,6 @@ class Gap(Message, frozen=True, kw_only=True):
     start: int
     end: int
     reason: str
-
-
-class Provisional(Message, frozen=True, kw_only=True):
-    """A segment as far as it has come: speech goes on. Lost or late, nobody asks for it again."""
-
-    stream: str
-    sequence: int
-    """The number that the segment will have."""
-    part: int
-    """Counts from 1 in this segment; a higher one replaces it."""
-    start: int
-    end: int
-    """Where the audio of this part ends. The segment may end before: the length limit cuts it at a
-    pause that lies back."""
-    samples: Payload
-    """[end - start], from the start of the segment."""
-    captured_unix_s: float
-    """When its last sample was spoken."""
-    capture_ms: float
-    sent_unix_s: float
 
 
 class Activity(Message, frozen=True, kw_only=True):
@@ -305,6 +294,16 @@ class Transcript(Message, frozen=True, kw_only=True):
     def final(self) -> bool:
         """Whether it is of the whole segment."""
         return not self.part
+
+    @property
+    def english(self) -> str:
+        """What text voters read: the translation where there is one."""
+        return self.translation or self.text
+
+    @property
+    def english_language(self) -> str:
+        """Language of `english`, which is not English where nothing was translated."""
+        return "en" if self.translation else self.language
 
 
 class Vote(Message, frozen=True, kw_only=True):
@@ -588,7 +587,6 @@ ToHub = (
     | Gap
     | End
     | Remark
-    | Provisional
     | Activity
     | Beat
     | Ready

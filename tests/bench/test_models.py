@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 import torch
 
-from abhinaya.bench.model_stages import measure_stages, padding_share
-from abhinaya.bench.model_subjects import REAL, Stage, Subject, Workshop, waves
-from abhinaya.bench.models import main
+from abhinaya.bench.model_subjects import REAL, Subject, Workshop, waves
+from abhinaya.bench.models import main, padding_share
 from abhinaya.models.inference import place
 
 
@@ -67,7 +65,6 @@ def test_the_command_prints_tables_and_writes_json(tmp_path, capsys) -> None:
         assert speed["segments_a_second"] == pytest.approx(speed["batch"] / seconds)
     assert figures["mixed"][0]["padding"] == pytest.approx(1 - 1.25 / 2)
     assert figures["mixed"][0]["padding_alone"] == 0
-    assert [s["stage"] for s in figures["stages"]] == ["LLM", "head", "the rest"]
 
 
 def test_lines_need_nothing_but_the_models() -> None:
@@ -83,29 +80,7 @@ def test_lines_need_nothing_but_the_models() -> None:
     )
     assert done.returncode == 0, done.stderr
     kinds = [next(iter(json.loads(line))) for line in done.stdout.splitlines()]
-    assert kinds == ["speed", "mixed", *["stagetime"] * 3]
-
-
-@pytest.mark.parametrize("voter", ["S1", "S2", "T2", "ST1"])
-def test_stages_add_up_and_leave_no_trace(workshop, voter) -> None:
-    subject = workshop.build(voter)
-    before = [getattr(stage.of, stage.method) for stage in subject.stages]
-    times = measure_stages(subject, [0.5, 1.0], 1, place("cpu", "float32"))
-    assert [t.stage for t in times] == [*(s.name for s in subject.stages), "the rest"]
-    assert all(t.together_ms > 0 and t.one_by_one_ms > 0 for t in times)
-    assert [getattr(stage.of, stage.method) for stage in subject.stages] == before
-
-
-def test_the_slow_stage_is_the_one_that_is_found() -> None:
-    class Slow:
-        def forward(self, batch: object) -> None:
-            time.sleep(0.03)
-
-    slow = Slow()
-    subject = Subject("x", lambda b: slow.forward(b), (), (Stage("slow", slow),))  # type: ignore[func-returns-value]
-    found = {t.stage: t for t in measure_stages(subject, [0.2] * 4, 1, place("cpu", "float32"))}
-    assert found["slow"].one_by_one_ms >= 120 > found["the rest"].one_by_one_ms
-    assert found["slow"].one_by_one_ms > 2 * found["slow"].together_ms
+    assert kinds == ["speed", "mixed"]
 
 
 def test_padding_is_up_to_the_longest_or_to_the_window() -> None:

@@ -31,7 +31,7 @@ from abhinaya.models.labels import LABELS
 from abhinaya.models.vote.ensemble import Rule
 from abhinaya.stream.clock import SAMPLE_RATE
 from abhinaya.stream.errors import ConfigError
-from abhinaya.stream.settings.config import load
+from abhinaya.stream.settings.profile import load
 
 VOTERS = ("S1", "T2")
 

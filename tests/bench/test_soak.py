@@ -38,9 +38,9 @@ def test_verdicts_gaps_and_revisions_that_cover_everything_are_no_fault():
         ([fakes.verdict(0), fakes.verdict(2), ended(3)], "holes"),
         ([fakes.verdict(0), fakes.verdict(1), fakes.verdict(1), ended(3)], "twice"),
         ([fakes.verdict(0), fakes.verdict(1), ended(2)], "1 of 3 segments lost"),
-        ([fakes.verdict(0), fakes.verdict(1), fakes.verdict(2)], "never told"),
+        ([fakes.verdict(0), fakes.verdict(1), fakes.verdict(2)], "never reported"),
         ([fakes.verdict(0), fakes.verdict(1), fakes.verdict(2), ended(4)], "ended after 4"),
-        ([*map(fakes.verdict, range(4)), ended(4)], "4 segments were told of 3"),
+        ([*map(fakes.verdict, range(4)), ended(4)], "4 segments were reported of 3"),
         ([fakes.verdict(0), fakes.verdict(1, end=99_999), fakes.verdict(2), ended(3)], "lost"),
     ],
 )

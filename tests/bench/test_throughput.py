@@ -38,6 +38,7 @@ def test_the_command_is_timed_and_weighed():
     assert done.segments >= 5
     assert done.gaps == 0
     assert 0 < done.first_label_s < done.whole_s
+    assert 0 < done.cpu < 1
     assert done.times_real_time == pytest.approx(done.audio_s / done.stream_s)
     assert {"main", "hub", "front-0", "asr-0"} <= set(done.peak_mib)
     assert max(done.peak_mib.values()) < done.peak_sum_mib <= sum(done.peak_mib.values())

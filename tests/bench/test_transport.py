@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from abhinaya.bench.transport import Meter, Passed, measure_bare, measure_hub, quietest, ratios
+from abhinaya.bench import transport
+from abhinaya.bench.transport import Meter, Passed, measure, quietest, ratios
 
 
 class Planted:
@@ -37,7 +38,7 @@ class Planted:
 
 def test_a_paced_meter_keeps_the_rate_and_times_from_sending():
     meter = Meter(Planted(0.02))
-    meter.paced(per_s=100, seconds=0.5)
+    meter.measure(0.5, per_s=100)
     assert 40 <= meter.sent <= 51
     assert meter.lost == 0
     assert min(meter.latencies_ms) >= 20
@@ -45,17 +46,18 @@ def test_a_paced_meter_keeps_the_rate_and_times_from_sending():
 
 def test_what_never_comes_back_is_lost_and_not_waited_for_again():
     meter = Meter(Planted(0.001, frozenset({3, 5})), patience_s=0.05)
-    meter.paced(per_s=100, seconds=0.2)
+    meter.measure(0.2, per_s=100)
     assert meter.lost == 2
     assert meter.sent == len(meter.latencies_ms) + 2
-    meter.paced(per_s=100, seconds=0.05)
+    meter.measure(0.05, per_s=100)
     assert meter.lost == 0
 
 
-def test_a_saturated_meter_keeps_just_so_many_on_their_way():
+def test_without_a_rate_a_meter_keeps_just_so_many_on_their_way(monkeypatch):
+    monkeypatch.setattr(transport, "IN_FLIGHT", 8)
     carrier = Planted(0.005)
     meter = Meter(carrier)
-    meter.saturated(in_flight=8, seconds=0.2)
+    meter.measure(0.2, None)
     assert carrier.most == 8
     assert meter.lost == 0
     assert len(meter.latencies_ms) > 80
@@ -86,8 +88,8 @@ def test_ratios_compare_like_with_like():
 
 @pytest.mark.processes
 def test_real_segments_pass_through_hub_and_bare_relay_without_loss():
-    hub = measure_hub(streams=3, per_s=40, seconds=0.5)
-    bare = measure_bare(per_s=40, seconds=0.5)
+    hub = measure("hub", 3, 40, 0.5)
+    bare = measure("bare relay", 1, 40, 0.5)
     for run in (hub, bare):
         assert run.lost == 0
         assert 10 <= run.sent <= 21

@@ -6,12 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_checkpoints
-import torch
 from places import GOLDEN
 from safetensors.torch import load_file
 from torch import Tensor, nn
-
-torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

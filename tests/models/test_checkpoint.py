@@ -57,7 +57,7 @@ def test_folders_sharded_or_not(tmp_path) -> None:
     with pytest.raises(MissingFileError, match=r"1\.safetensors"):
         read(shards)
     (shards / "model.safetensors.index.json").write_text("{}")
-    with pytest.raises(DamagedFileError, match="no index of shards"):
+    with pytest.raises(DamagedFileError, match="not an index of shards"):
         read(shards)
 
 
@@ -108,9 +108,9 @@ def test_an_empty_folder(tmp_path) -> None:
     [
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git-lfs pointer"),
         (b"<!DOCTYPE html><html>sign in</html>", "web page"),
-        (b"", "0 bytes are no whole checkpoint"),
-        (b"\x00\x01\x02" * 99, "no whole checkpoint"),
-        (b"not a checkpoint at all", "no whole checkpoint"),
+        (b"", "0 bytes are not a whole checkpoint"),
+        (b"\x00\x01\x02" * 99, "not a whole checkpoint"),
+        (b"not a checkpoint at all", "not a whole checkpoint"),
     ],
 )
 def test_files_that_are_something_else(tmp_path, content, message) -> None:
@@ -129,7 +129,7 @@ def test_truncated_files(tmp_path, name, share) -> None:
         torch.save(big, tmp_path / name, _use_new_zipfile_serialization=name != "old.pth")
     content = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(content[: int(share * len(content))])
-    with pytest.raises(DamagedFileError, match="no whole checkpoint"):
+    with pytest.raises(DamagedFileError, match="not a whole checkpoint"):
         read(tmp_path / name)
 
 

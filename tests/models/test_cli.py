@@ -9,7 +9,7 @@ import torch
 from scripted_server import Say, completion, scripted
 from tiny_checkpoints import save_wavlm
 
-from abhinaya.models import pull
+from abhinaya.models import hugging_face as pull
 from abhinaya.models.catalogue import CATALOGUE
 from abhinaya.models.checkpoint import read
 from abhinaya.models.cli import main

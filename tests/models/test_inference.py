@@ -30,11 +30,11 @@ def test_places() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"attention": "flesh"}, r"attention 'flesh': there is none.*Use auto, sdpa, eager"),
+        ({"attention": "flesh"}, r"attention 'flesh': unknown.*Use auto, sdpa, eager"),
         ({"attention": "flash_attention_2"}, r"needs a GPU, in bfloat16 or float16\. Use auto"),
         ({"compile": "yes"}, "neither true nor false"),
-        ({"dtype": "int8"}, "there is none"),
-        ({"device": "gpu9"}, "there is none"),
+        ({"dtype": "int8"}, "unknown"),
+        ({"device": "gpu9"}, "unknown"),
     ],
 )
 def test_choices_that_cannot_be(options, message) -> None:

@@ -122,7 +122,7 @@ def test_a_known_order_stands_for_names_that_mean_nothing() -> None:
 @pytest.mark.parametrize(
     ("names", "order", "message"),
     [
-        (("LABEL_0", "LABEL_1"), "superb-5", "no order known here.*superb-4"),
+        (("LABEL_0", "LABEL_1"), "superb-5", "an unknown order.*superb-4"),
         (("LABEL_0", "LABEL_1"), "superb-4", "has 2 classes, .* names 4"),
         (("ang", "hap", "neu", "sad"), "superb-4", "names of their own: ang, hap, neu, sad"),
     ],
@@ -130,5 +130,5 @@ def test_a_known_order_stands_for_names_that_mean_nothing() -> None:
 def test_a_known_order_is_never_put_over_names(names, order, message) -> None:
     with pytest.raises(LabelsError, match=message):
         label_map(names, "m", order)
-    with pytest.raises(LabelsError, match="no order known here"):
+    with pytest.raises(LabelsError, match="an unknown order"):
         own_labels("alphabetical", None, "m")

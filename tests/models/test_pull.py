@@ -13,7 +13,7 @@ import torch
 from fake_hub import fake_hub
 from ports import silent_port
 
-from abhinaya.models.pull import cached
+from abhinaya.models.hugging_face import cached
 
 CODE = "import sys; from abhinaya.models.cli import main; sys.exit(main(sys.argv[1:]))"
 FILES = {
@@ -84,7 +84,7 @@ def test_files_that_are_whole_are_not_taken_again(tmp_path) -> None:
     ("name", "files", "message"),
     [
         ("meta-llama/Gated", FILES, "it is gated.*run hf auth login or set HF_TOKEN"),
-        ("no/such", None, "no such model, or only for accounts"),
+        ("no/such", None, "does not have this model, or shows it only"),
         ("some/readme", {"README.md": b"soon"}, "holds no weights"),
     ],
 )

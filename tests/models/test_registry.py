@@ -3,10 +3,13 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+import tomllib
 
 import pytest
+from packaging.requirements import Requirement
+from places import ROOT
 
-from abhinaya.models.errors import OptionsError
+from abhinaya.models.errors import EXTRA_OF, MissingPackageError, OptionsError
 from abhinaya.models.registry import MODELS, REPLACED, UnknownModelError, load
 
 
@@ -53,3 +56,30 @@ def test_a_model_of_before_names_what_took_its_place(old: str) -> None:
 def test_options_are_checked_before_anything_is_loaded(name, options, message) -> None:
     with pytest.raises(OptionsError, match=message):
         load(name, options)
+
+
+@pytest.mark.parametrize(
+    ("package", "module", "model"),
+    [("torch", "published.wavlm", "wavlm"), ("transformers", "published.llama", "llama-lora")],
+)
+def test_of_a_package_that_is_missing_the_error_names_the_extra(
+    package: str, module: str, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, f"abhinaya.models.{module}", raising=False)
+    monkeypatch.setitem(sys.modules, package, None)  # as Python marks what it did not find
+    with pytest.raises(MissingPackageError) as caught:
+        load(model, {"checkpoint": "x"} if model == "wavlm" else {"llm": "x", "checkpoint": "y"})
+    assert str(caught.value) == (
+        f"model {model!r}: needs the package {package}, which is not installed. "
+        "Install it with: pip install 'abhinaya[torch]'"
+    )
+
+
+def test_the_extras_of_errors_are_those_of_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    core = {Requirement(line).name for line in project["dependencies"]}
+    for package, extra in EXTRA_OF.items():
+        name = {"sklearn": "scikit-learn"}.get(package, package)
+        assert name in {Requirement(line).name for line in extras[extra]}
+        assert name not in core

@@ -15,8 +15,8 @@ from typing import IO, Final
 from abhinaya.stream.sinks.alerts.worker import DeliveryError, Job
 
 LOOK_S: Final = 0.05
-LAST_WORDS: Final = 200
-"""Bytes of standard error that a failure quotes."""
+QUOTED_BYTES: Final = 200
+"""Of standard error, in a report of a failure."""
 
 
 class Command:
@@ -57,7 +57,7 @@ class Command:
                 process.wait()
                 raise DeliveryError(f"{name} was killed after {self._timeout_s:g} s")
             if process.returncode:
-                raise DeliveryError(f"{name} {_end(process.returncode)}{_last_words(errors)}")
+                raise DeliveryError(f"{name} {_end(process.returncode)}{_quoted(errors)}")
 
     def _finishes(
         self, process: subprocess.Popen[bytes], body: bytes, stop: threading.Event
@@ -78,9 +78,9 @@ def _end(code: int) -> str:
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"left with {code}"
 
 
-def _last_words(errors: IO[bytes]) -> str:
+def _quoted(errors: IO[bytes]) -> str:
     size = errors.seek(0, os.SEEK_END)
-    errors.seek(max(0, size - LAST_WORDS))
+    errors.seek(max(0, size - QUOTED_BYTES))
     lines = errors.read().decode("utf-8", "replace").split("\n")
     said = [line.strip() for line in lines if line.strip()]
     return f": {said[-1]}" if said else ""

@@ -1,4 +1,4 @@
-"""The rules at work: a sink that looks at the events and tells the other sinks and the couriers."""
+"""The rules at work: a sink that looks at events and alerts the other sinks and the couriers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from abhinaya.stream.errors import ConfigError
-from abhinaya.stream.settings.rules import Alert, RuleConfig, Watch
+from abhinaya.stream.settings.rules import RuleConfig, Watch
 from abhinaya.stream.sinks.alerts.command import Command
 from abhinaya.stream.sinks.alerts.webhook import Webhook, secret_of
 from abhinaya.stream.sinks.alerts.worker import Courier, Job, Worker
@@ -20,7 +20,7 @@ from abhinaya.stream.sinks.events import alert_event
 from abhinaya.stream.wire.messages import Event, Remark
 
 PATIENCE_S: Final = 5.0
-"""What the deliveries have to finish in when the run is over."""
+"""How long deliveries may take when the run is over."""
 
 
 class Alerts:
@@ -28,9 +28,11 @@ class Alerts:
 
     Args:
         rules: when to raise one.
-        sinks: are told of alerts if they show them, and of deliveries that fail.
+        sinks: get alerts if they show them, and remarks on deliveries that fail.
         couriers: who delivers the alerts of a rule, by its name.
-        patience_s: what deliveries have to finish in at the end.
+        patience_s: how long deliveries may take at the end.
+
+    Every method raises SinkError if one of the sinks does.
 
     """
 
@@ -51,23 +53,19 @@ class Alerts:
         }
 
     def write(self, event: Event, now_unix_s: float) -> None:
-        """Look at one event; raise the alerts that it completes.
-
-        Raises:
-            SinkError: a sink cannot write an alert.
-
-        """
+        """Look at one event; raise the alerts that it completes."""
         self._pass_on(now_unix_s)
         for alert in self._watch.see(event):
-            self._raise(alert, now_unix_s)
+            for sink in self._sinks:
+                if isinstance(sink, ShowsAlerts):
+                    sink.alert(alert, now_unix_s)
+            if workers := self._workers.get(alert.rule):
+                job = Job(msgspec.json.encode(alert_event(alert)))
+                for worker in workers:
+                    worker.offer(job)
 
     def close(self) -> None:
-        """Let deliveries finish for a while; tell of those that did not. The sinks stay open.
-
-        Raises:
-            SinkError: a sink cannot write what is told.
-
-        """
+        """Let deliveries finish for a while, and report those that did not. The sinks stay open."""
         deadline = time.monotonic() + self._patience_s
         workers = [worker for those in self._workers.values() for worker in those]
         self._workers = {}
@@ -75,21 +73,11 @@ class Alerts:
             worker.close(deadline)
         self._pass_on(time.time())
 
-    def _raise(self, alert: Alert, now_unix_s: float) -> None:
-        for sink in self._sinks:
-            if isinstance(sink, ShowsAlerts):
-                sink.alert(alert, now_unix_s)
-        workers = self._workers.get(alert.rule, ())
-        if workers:
-            job = Job(msgspec.json.encode(alert_event(alert)))
-            for worker in workers:
-                worker.offer(job)
-
     def _listener(self, rule: str) -> Callable[[str], None]:
         return lambda text: self._said.put((rule, text))
 
     def _pass_on(self, now_unix_s: float) -> None:
-        """Tell what the workers have said since."""
+        """Report what the workers have said since."""
         while not self._said.empty():
             rule, text = self._said.get()
             for sink in self._sinks:
@@ -99,7 +87,7 @@ class Alerts:
 def open_couriers(
     rules: Sequence[RuleConfig], environment: Mapping[str, str]
 ) -> dict[str, list[Courier]]:
-    """Give who delivers the alerts of each rule.
+    """Return who delivers the alerts of each rule.
 
     Raises:
         ConfigError: names every program and secret that is missing, at once.
@@ -117,7 +105,7 @@ def _couriers(
 ) -> Iterator[Courier]:
     if rule.command:
         if shutil.which(rule.command[0], path=environment.get("PATH")) is None:
-            faults.append(f"{rule.name}: there is no program {rule.command[0]!r}")
+            faults.append(f"{rule.name}: the program is missing: {rule.command[0]!r}")
         yield Command(rule.command, rule.command_timeout_s)
     if rule.webhook:
         secret = b""

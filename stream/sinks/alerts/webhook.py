@@ -96,9 +96,12 @@ class Webhook:
     def _post(self, job: Job) -> None:
         import httpx2  # heavy, and only who has a webhook needs it
 
+        if self._http is None:
+            # a proxy of the environment cannot reach this machine's own servers
+            own = self._where in ("localhost", "127.0.0.1", "::1")
+            self._http = httpx2.Client(timeout=self._timeout_s, trust_env=not own)
         try:
-            client = self._client()
-            with client.stream(
+            with self._http.stream(
                 "POST", self._url, content=job.body, headers=self._headers(job)
             ) as answer:  # only how it begins matters: what a hook says is not read
                 status, after = answer.status_code, answer.headers.get("retry-after", "")
@@ -109,22 +112,13 @@ class Webhook:
         except httpx2.TransportError as error:
             raise _AgainError(f"broke the connection: {error or type(error).__name__}") from error
         except httpx2.InvalidURL as error:
-            raise DeliveryError(f"{self._where} is no address: {error}") from error
+            raise DeliveryError(f"{self._where} is not an address: {error}") from error
         if 200 <= status < 300:
             return
         if status in WORTH_ANOTHER_TRY:
             raise _AgainError(f"answered {status}", wanted_pause_s(after, self._clock()))
         hint = ": give the address that it leads to" if 300 <= status < 400 else ""
         raise DeliveryError(f"{self._where} answered {status}{hint}")
-
-    def _client(self) -> httpx2.Client:
-        import httpx2
-
-        if self._http is None:
-            # a proxy of the environment cannot reach this machine's own servers
-            own = self._where in ("localhost", "127.0.0.1", "::1")
-            self._http = httpx2.Client(timeout=self._timeout_s, trust_env=not own)
-        return self._http
 
     def _headers(self, job: Job) -> dict[str, str]:
         headers = {"content-type": "application/json", "user-agent": "abhinaya"}
@@ -138,7 +132,7 @@ class Webhook:
 
 
 def sign(secret: bytes, id: str, timestamp: str, body: bytes) -> str:
-    """Give the signature of a post."""
+    """Return the signature of a post."""
     content = f"{id}.{timestamp}.".encode() + body
     return "v1," + base64.b64encode(hmac.digest(secret, content, hashlib.sha256)).decode()
 

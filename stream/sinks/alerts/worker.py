@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import threading
 import time
 import uuid
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 DEPTH: Final = 64
-"""Alerts that may wait for one command or webhook; more are dropped, counted, and told."""
+"""Alerts that may wait for one command or webhook; more are dropped, counted, and reported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +22,7 @@ class Job:
     body: bytes
     """The event as JSON."""
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    """The same in every try, so that a receiver can tell a repetition."""
+    """The same in every try, so that a receiver notices a repetition."""
 
 
 class DeliveryError(Exception):
@@ -46,54 +47,53 @@ class Worker:
 
     Args:
         courier: who delivers.
-        say: is told, from that thread too, what went wrong.
-        depth: how many alerts may wait.
+        say: gets, from that thread too, what went wrong.
 
     """
 
-    def __init__(self, courier: Courier, say: Callable[[str], None], depth: int = DEPTH) -> None:
+    def __init__(self, courier: Courier, say: Callable[[str], None]) -> None:
         self._courier = courier
         self._say = say
-        self._depth = depth
-        self._waiting: deque[Job] = deque()
-        self._changed = threading.Condition()
-        self._busy = False
+        self._waiting: queue.Queue[Job | None] = queue.Queue(DEPTH)
+        self._left = 0
+        """Alerts that were taken and not delivered yet."""
+        self._lock = threading.Lock()
         self._closing = False
         self._stop = threading.Event()
-        self.dropped = 0
+        self._dropped = 0
         self._thread = threading.Thread(target=self._loop, daemon=True)
         self._thread.start()
 
     def offer(self, job: Job) -> None:
         """Take an alert, or drop it if too many wait; never wait."""
-        with self._changed:
-            full = len(self._waiting) >= self._depth
-            if full:
-                self.dropped += 1
-            else:
-                self._waiting.append(job)
-                self._changed.notify()
-        if full and self.dropped == 1:
-            self._say(f"alerts are dropped: {self._depth} wait already")
+        try:
+            self._count(1)
+            self._waiting.put_nowait(job)
+        except queue.Full:
+            self._count(-1)
+            self._dropped += 1
+            if self._dropped == 1:
+                self._say(f"alerts are dropped: {DEPTH} wait already")
 
     def close(self, deadline: float) -> None:
         """Let what waits be delivered until `deadline` (monotonic seconds), then give up."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify()
+        self._closing = True
+        with contextlib.suppress(queue.Full):  # then the thread is not waiting for one
+            self._waiting.put_nowait(None)
         self._thread.join(max(0.0, deadline - time.monotonic()))
-        with self._changed:
-            left = len(self._waiting) + self._busy
-            self._waiting.clear()
+        left = self._left
         self._stop.set()
         if left:
-            self._say(f"{_count(left)} not delivered: the run is over")
-        if self.dropped:
-            self._say(f"{_count(self.dropped)} dropped in all")
+            self._say(f"{_alerts(left)} not delivered: the run is over")
+        if self._dropped:
+            self._say(f"{_alerts(self._dropped)} dropped in all")
         self._thread.join(1.0)
 
     def _loop(self) -> None:
-        while (job := self._next()) is not None:
+        while not (self._stop.is_set() or (self._closing and self._waiting.empty())):
+            job = self._waiting.get()
+            if job is None:
+                return
             try:
                 self._courier.deliver(job, self._stop)
             except DeliveryError as error:
@@ -102,18 +102,12 @@ class Worker:
             except Exception as error:  # a fault of ours must not end the deliveries
                 self._say(f"an alert was not delivered: {type(error).__name__}: {error}")
             finally:
-                with self._changed:
-                    self._busy = False
+                self._count(-1)
 
-    def _next(self) -> Job | None:
-        with self._changed:
-            while not self._waiting and not self._closing:
-                self._changed.wait()
-            if not self._waiting:
-                return None
-            self._busy = True
-            return self._waiting.popleft()
+    def _count(self, change: int) -> None:
+        with self._lock:
+            self._left += change
 
 
-def _count(number: int) -> str:
+def _alerts(number: int) -> str:
     return "1 alert was" if number == 1 else f"{number} alerts were"

@@ -1,6 +1,5 @@
 """The live view: what goes on in every stream, on a terminal.
 
-`board` decides what there is to know (event in, state changed; times are passed in), `picture` and
-the files it stands on draw a board as rows of an exact width, and `view` is the sink: it owns the
-part of the terminal that changes, and draws at a bounded rate.
+`board` knows (event in, state changed; times are passed in), `timeline`, `block` and `picture` draw
+a board as lines of rich Text, and `view` is the sink, which hands them to rich's Live.
 """

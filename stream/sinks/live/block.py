@@ -9,23 +9,25 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from rich.cells import cell_len
+from rich.text import Text
 
 from abhinaya.models.labels import LABELS, UNKNOWN
 from abhinaya.stream.clock import SAMPLE_RATE
-from abhinaya.stream.sinks.live.row import PLAIN, Row, style
-from abhinaya.stream.sinks.live.stream import StreamState
+from abhinaya.stream.sinks.live.board import StreamState
 from abhinaya.stream.sinks.live.timeline import mood_strip, name_in, strip, window
-from abhinaya.stream.sinks.live.words import words_of, wrapped
-from abhinaya.stream.sinks.palette import COLOURS
-from abhinaya.stream.sinks.render import ALERT, LABEL_CELLS, QUIET, clock, percent
+from abhinaya.stream.sinks.palette import ALERT, COLOURS, QUIET
+from abhinaya.stream.sinks.render import LABEL_CELLS, bar, clock, fit, fold, percent
+from abhinaya.stream.sinks.rows import clean
 from abhinaya.stream.wire.messages import Verdict, Vote
 
 MARGIN: Final = 3
 """Cells to the left: whether there is an alert, and who speaks."""
 ALERT_S: Final = 60.0
 """How long an alert stays in the view."""
-REST: Final = f"{QUIET} dim"
-"""Of a bar: what is not full."""
+UNSTABLE: Final = "dim italic"
+"""Words that may still change. Both, since not every terminal knows each."""
+CUT: Final = "… "
+"""Stands before the end of a text whose beginning is not shown."""
 
 ACTIVITY_CELLS: Final = 13
 BAR_CELLS: Final = 10
@@ -85,127 +87,118 @@ class Sheet(NamedTuple):
 
 
 def height(form: Form, voters: int, width: int) -> int:
-    """Give how many rows a stream takes."""
+    """Return how many rows a stream takes."""
     if form.one_line:
         return 1
     votes = {"rows": voters, "grid": -(-voters // _columns(voters, width))}.get(form.votes, 0)
     return 2 + form.mood + form.text_rows + votes + form.space
 
 
-def block(stream: StreamState, form: Form, sheet: Sheet) -> list[Row]:
+def block(stream: StreamState, form: Form, sheet: Sheet) -> list[Text]:
     """Draw a stream in as many rows as `height` says."""
     if form.one_line:
         return [_line(stream, sheet)]
     cells = max(0, sheet.width - MARGIN)
     view = window(stream.position(sheet.now_unix_s), cells, sheet.step)
-    rows = [
-        _headline(stream, sheet, with_words=not form.text_rows),
-        strip(stream, view, sheet.now_unix_s),
-    ]
+    rows = [strip(stream, view, sheet.now_unix_s)]
     if form.mood:
         rows.append(mood_strip(stream, view, sheet.now_unix_s))
-    rows += wrapped(words_of(stream), cells, form.text_rows)
-    if form.votes == "rows":
-        rows += [_vote(stream.latest, voter, sheet, cells) for voter in sheet.voters]
-    elif form.votes == "grid":
-        rows += _grid(stream.latest, sheet, cells)
-    indented = [rows[0], *(Row(sheet.width).until(MARGIN).extend(row) for row in rows[1:])]
-    return [*indented, Row(sheet.width)] if form.space else indented
+    rows += folded(words_of(stream), cells, form.text_rows)
+    columns = _columns(len(sheet.voters), sheet.width) if form.votes == "grid" else 1
+    if form.votes:
+        rows += _votes(stream.latest, sheet.voters, columns, cells)
+    for row in rows:
+        row.pad_left(MARGIN)
+    space = [Text()] if form.space else []
+    return [_headline(stream, sheet, with_words=not form.text_rows), *rows, *space]
 
 
 # --- the headline ---------------------------------------------------------------------------------
 
 
-def _headline(stream: StreamState, sheet: Sheet, with_words: bool) -> Row:
+def _headline(stream: StreamState, sheet: Sheet, with_words: bool) -> Text:
     row = _marked(stream, sheet)
-    latest = stream.latest
-    if sheet.width >= WIDE:
-        left = sheet.width - VERDICT_CELLS - 2
-        name = min(sheet.name_cells, left - row.cells - ACTIVITY_CELLS - 2)
-        row.column(stream.name, name, style("bold")).add("  ")
-        row.column(_activity(stream, sheet), ACTIVITY_CELLS, style(QUIET))
-        room = left - row.cells
-        if with_words and room >= LEAST_WORDS:
-            row.extend(wrapped(words_of(stream), room, 1)[0])
-        row.until(left + 2)
-        return _verdict(row, stream, latest)
-    label = LABEL_CELLS if sheet.width >= NARROW else 1
-    row.column(stream.name, max(1, sheet.width - row.cells - label - 6), style("bold"))
-    return _short_verdict(row.add(" "), latest, label)
+    if sheet.width < WIDE:
+        label = LABEL_CELLS if sheet.width >= NARROW else 1
+        name = max(1, sheet.width - MARGIN - label - 6)
+        row.append(fit(stream.name, name), "bold").append(" ")
+        return row.append_text(_short_verdict(stream.latest, label))
+    left = sheet.width - VERDICT_CELLS - 2
+    name = min(sheet.name_cells, left - MARGIN - ACTIVITY_CELLS - 2)
+    row.append(fit(stream.name, name), "bold").append("  ")
+    row.append(fit(_activity(stream, sheet), ACTIVITY_CELLS), QUIET)
+    if with_words and left - row.cell_len >= LEAST_WORDS:
+        row.append_text(ending(words_of(stream), left - row.cell_len))
+    row.pad_right(left + 2 - row.cell_len)
+    return row.append_text(_verdict(stream))
 
 
-def _marked(stream: StreamState, sheet: Sheet) -> Row:
-    row = Row(sheet.width)
+def _marked(stream: StreamState, sheet: Sheet) -> Text:
     alerted = stream.alert_unix_s is not None and sheet.now_unix_s - stream.alert_unix_s < ALERT_S
-    row.add("!" if alerted else " ", style(f"bold {ALERT}"))
+    row = Text("!" if alerted else " ", f"bold {ALERT}")
     if stream.ended is not None:
         broken = bool(stream.ended.reason)
-        return row.add("✗ " if broken else "✓ ", style(ALERT if broken else QUIET))
+        return row.append("✗ " if broken else "✓ ", ALERT if broken else QUIET)
     if _is_silent(stream, sheet):
-        return row.add("✗ ", style(ALERT))
+        return row.append("✗ ", ALERT)
     if stream.speaking:
-        return row.add("● ", style("bold"))
-    return row.add("○ " if stream.live else "▸ ", style(QUIET))
+        return row.append("● ", "bold")
+    return row.append("○ " if stream.live else "▸ ", QUIET)
 
 
 def _activity(stream: StreamState, sheet: Sheet) -> str:
     position = stream.position(sheet.now_unix_s)
     if stream.ended is not None:
-        verb = "broke" if stream.ended.reason else "ended"
-        return f"{verb} {clock(position)[:-2]}"
+        return f"{'broke' if stream.ended.reason else 'ended'} {clock(position)[:-2]}"
     if _is_silent(stream, sheet):
         return "input is down"
     if not stream.live:
         return f"at {clock(position)[:-2]}"
-    verb = "speaking" if stream.speaking else "quiet"
-    start = stream.turned
-    if start is None and stream.so_far is not None:
+    if stream.activity is not None:
+        start = stream.activity.position
+    elif stream.so_far is not None:
         start = stream.so_far.start
-    if start is None:
+    else:
         return "listening"
-    elapsed = max(0, position - start) // SAMPLE_RATE
-    ago = f"{elapsed}s" if elapsed < 60 else f"{elapsed // 60}m"
-    return f"{verb} {ago}"
+    elapsed_s = max(0, position - start) // SAMPLE_RATE
+    ago = f"{elapsed_s}s" if elapsed_s < 60 else f"{elapsed_s // 60}m"
+    return f"{'speaking' if stream.speaking else 'quiet'} {ago}"
 
 
 def _is_silent(stream: StreamState, sheet: Sheet) -> bool:
     return stream.info is not None and stream.info.front in sheet.silent
 
 
-def _verdict(row: Row, stream: StreamState, verdict: Verdict | None) -> Row:
+def _verdict(stream: StreamState) -> Text:
+    verdict = stream.latest
     if verdict is None:
-        return row
-    colour = COLOURS.get(verdict.label, QUIET)
-    how = style(f"bold {colour}" if verdict.final else f"italic {colour}")
-    row.column(verdict.label, LABEL_CELLS, how).add(" ")
-    _bar(row, verdict.confidence, BAR_CELLS, colour)
-    row.add(f" {percent(verdict.confidence)}  ")
+        return Text()
+    row = Text().append(fit(verdict.label, LABEL_CELLS), _style(verdict)).append(" ")
+    row.append_text(bar(verdict.confidence, BAR_CELLS, COLOURS.get(verdict.label, QUIET)))
+    row.append(f" {percent(verdict.confidence)}  ")
     present = len(verdict.votes)
     agreed = f"{round(verdict.agreement * present)} of {present}" if present else "-"
-    row.column(agreed, 6, style(QUIET)).add(" ")
     seconds = f"{stream.latency_ms / 1000:.1f} s" if stream.latency_ms is not None else ""
-    return row.column(seconds if verdict.final else "so far", 6, style(QUIET), right=True)
+    when = seconds if verdict.final else "so far"
+    return row.append(f"{fit(agreed, 6)} {when:>6.6}", QUIET)
 
 
-def _short_verdict(row: Row, verdict: Verdict | None, label_cells: int) -> Row:
+def _short_verdict(verdict: Verdict | None, label_cells: int) -> Text:
     if verdict is None:
-        return row
-    colour = COLOURS.get(verdict.label, QUIET)
-    how = style(f"bold {colour}" if verdict.final else f"italic {colour}")
+        return Text()
     label = name_in(verdict.label, 1) if label_cells == 1 else verdict.label
-    return row.column(label, label_cells, how).add(f" {percent(verdict.confidence)}")
+    row = Text().append(fit(label, label_cells), _style(verdict))
+    return row.append(f" {percent(verdict.confidence)}")
 
 
-def _bar(row: Row, share: float | None, cells: int, colour: str) -> None:
-    """Draw a share as a bar, exact to half a cell."""
-    halves = round(2 * cells * min(1.0, max(0.0, share or 0.0)))
-    row.add("━" * (halves // 2) + "╸" * (halves % 2), style(colour))
-    row.add("─" * (cells - halves // 2 - halves % 2), style(REST))
+def _style(verdict: Verdict) -> str:
+    return f"{'bold' if verdict.final else 'italic'} {COLOURS.get(verdict.label, QUIET)}"
+
+
+# --- a stream in one line -------------------------------------------------------------------------
 
 
 class _Columns(NamedTuple):
-    """Where what stands in a stream that is one line."""
-
     name: int
     label: int
     words: int
@@ -223,24 +216,25 @@ def _line_columns(width: int) -> _Columns:
     return _Columns(name, label, 0, cells if cells >= LEAST_STRIP else 0)
 
 
-def _line(stream: StreamState, sheet: Sheet) -> Row:
-    """Draw a stream as one line: name, label, confidence, and a timeline in the rest."""
+def _line(stream: StreamState, sheet: Sheet) -> Text:
+    """Draw name, label, confidence, and words and a timeline in the rest."""
     columns = _line_columns(sheet.width)
     row = _marked(stream, sheet)
-    row.column(stream.name, columns.name).add(" ")
-    _short_verdict(row, stream.latest, columns.label)
+    row.append(fit(stream.name, columns.name)).append(" ")
+    row.append_text(_short_verdict(stream.latest, columns.label))
     if not columns.strip:
         return row
     start = sheet.width - columns.strip
     if columns.words:
-        row.until(start - columns.words - 2)
-        row.extend(wrapped(words_of(stream), columns.words, 1)[0])
+        row.pad_right(start - columns.words - 2 - row.cell_len)
+        row.append_text(ending(words_of(stream), columns.words))
+    row.pad_right(start - row.cell_len)
     view = window(stream.position(sheet.now_unix_s), columns.strip, sheet.step)
-    return row.until(start).extend(strip(stream, view, sheet.now_unix_s))
+    return row.append_text(strip(stream, view, sheet.now_unix_s))
 
 
 def strip_cells(form: Form, width: int) -> int:
-    """Give how many cells a timeline has; 0 where there is no room for one."""
+    """Return how many cells a timeline has; 0 if it does not fit."""
     return _line_columns(width).strip if form.one_line else max(0, width - MARGIN)
 
 
@@ -251,54 +245,115 @@ def _columns(voters: int, width: int) -> int:
     return max(1, min(voters, (width - MARGIN + 2) // (VOTE_CELLS + 2)))
 
 
-def _grid(verdict: Verdict | None, sheet: Sheet, cells: int) -> list[Row]:
-    columns = _columns(len(sheet.voters), sheet.width)
+def _votes(
+    verdict: Verdict | None, voters: tuple[str, ...], columns: int, cells: int
+) -> list[Text]:
     each = (cells + 2) // columns - 2
+    name = min(VOTER_CELLS, max(map(cell_len, voters), default=0))
     rows = []
-    for first in range(0, len(sheet.voters), columns):
-        row = Row(cells)
-        for i, voter in enumerate(sheet.voters[first : first + columns]):
-            row.until(i * (each + 2)).extend(_vote(verdict, voter, sheet, each))
+    for first in range(0, len(voters), columns):
+        row = Text()
+        for i, voter in enumerate(voters[first : first + columns]):
+            row.pad_right(i * (each + 2) - row.cell_len)
+            row.append(fit(voter, name), QUIET).append(" ")
+            row.append_text(_vote(verdict, voter, each - name - 1))
         rows.append(row)
     return rows
 
 
-def _vote(verdict: Verdict | None, voter: str, sheet: Sheet, cells: int) -> Row:
-    """Draw a voter: label and share, why there is none, or nothing while it is awaited."""
-    row = Row(cells)
-    width = min(VOTER_CELLS, max(map(cell_len, sheet.voters)))
-    row.column(voter, width, style(QUIET)).add(" ")
-    vote = next((v for v in verdict.votes if v.voter == voter), None) if verdict else None
+def _vote(verdict: Verdict | None, voter: str, room: int) -> Text:
+    """Draw label and share, why it is missing, or nothing while it is awaited."""
+    if verdict is None:
+        return Text()
+    vote = next((v for v in verdict.votes if v.voter == voter), None)
     if vote is None:
-        reasons = [m.reason for m in verdict.missing if m.voter == voter] if verdict else []
-        if verdict is None:
-            return row
-        if reasons and verdict.final:
-            row.add("✗ ", style(f"bold {ALERT}"))
-        else:  # it may still come
-            row.add("… ", style(QUIET))
-        return row.column(reasons[0] if reasons else "", row.room, style(QUIET))
-    colour = COLOURS.get(vote.label, QUIET)
-    row.column(vote.label, LABEL_CELLS, style(colour)).add(" ")
+        reason = next((m.reason for m in verdict.missing if m.voter == voter), "")
+        failed = reason and verdict.final  # else it may still come
+        row = Text("✗ ", f"bold {ALERT}") if failed else Text("… ", QUIET)
+        return row.append(fit(reason, room - 2), QUIET)
+    row = Text().append(fit(vote.label, LABEL_CELLS), COLOURS.get(vote.label, QUIET)).append(" ")
     shares = _shares(vote)
     if not shares:
         return row
-    bar = min(2 * BAR_CELLS, row.room - 5)
-    claim = dict(shares).get(vote.label)
-    if bar >= 4:
-        _bar(row, claim, bar, colour)
-        row.add(" ")
-    row.add(percent(claim))
-    for label, share in [entry for entry in shares if entry[0] != vote.label][:3]:
+    claim, bar_cells = shares.pop(vote.label, None), min(2 * BAR_CELLS, room - LABEL_CELLS - 6)
+    if bar_cells >= 4:
+        row.append_text(bar(claim, bar_cells, COLOURS.get(vote.label, QUIET))).append(" ")
+    row.append(percent(claim))
+    for label, share in list(shares.items())[:3]:
         text = f"{label} {share:.0%}"
-        if share < 0.01 or row.room < 3 + len(text):
+        if share < 0.01 or room - row.cell_len < 3 + len(text):
             break
-        row.add("   ").add(label, style(COLOURS.get(label, QUIET))).add(f" {share:.0%}", PLAIN)
+        row.append("   ").append(label, COLOURS.get(label, QUIET)).append(text[len(label) :])
+    row.truncate(max(0, room))
     return row
 
 
-def _shares(vote: Vote) -> list[tuple[str, float]]:
-    """Give labels and their probabilities, the most probable first."""
+def _shares(vote: Vote) -> dict[str, float]:
+    """Return labels and their probabilities, the most probable first."""
     if vote.probabilities is None or vote.label == UNKNOWN:
-        return []
-    return sorted(zip(LABELS, vote.probabilities, strict=False), key=lambda entry: -entry[1])
+        return {}
+    pairs = zip(LABELS, vote.probabilities, strict=False)
+    return dict(sorted(pairs, key=lambda entry: -entry[1]))
+
+
+# --- the words ------------------------------------------------------------------------------------
+
+
+def words_of(stream: StreamState) -> Text:
+    """Return what was said, or why there are no words or no label.
+
+    As long as nothing is known of the speech that goes on, the words before it can still be read.
+    """
+    if stream.so_far is not None:
+        return _words(stream.so_far, "") or _words(stream.verdict, QUIET)
+    return _words(stream.verdict, "")
+
+
+def _words(verdict: Verdict | None, style: str) -> Text:
+    row = Text()
+    if verdict is None:
+        return row
+    if verdict.reason and verdict.final:
+        row.append(f"no label: {clean(verdict.reason)} ", QUIET)
+    transcript = verdict.transcript
+    if transcript is None:
+        return row
+    words = clean(transcript.text).split()
+    if words:
+        stable = len(words) if transcript.final else transcript.stable
+        end = "”" if transcript.final else " …"
+        words[0], words[-1] = f"“{words[0]}", f"{words[-1]}{end}"
+        row.append(" ".join(words[:stable]), style).append(" " if 0 < stable < len(words) else "")
+        row.append(" ".join(words[stable:]), UNSTABLE)
+    elif transcript.final and transcript.reason:
+        row.append(f"no words: {clean(transcript.reason)}", QUIET)
+    return row
+
+
+def folded(words: Text, width: int, lines: int) -> list[Text]:
+    """Fold words into exactly `lines` rows; of a longer text, the end, which is the latest.
+
+    They are folded from the beginning, so that a text that grows moves up by whole lines.
+    """
+    if lines == 1:
+        return [ending(words, width)]
+    # what is cut begins with a mark, for which there is room in every line
+    rows = fold(words, width - len(CUT))
+    if len(rows) > lines > 0:
+        rows = rows[-lines:]
+        rows[0] = Text(CUT, QUIET).append_text(rows[0])
+    return rows[:lines] + [Text() for _ in range(lines - len(rows))]
+
+
+def ending(words: Text, width: int) -> Text:
+    """Return the last words that fit into a line."""
+    words.rstrip()
+    if words.cell_len <= width:
+        return words
+    plain, room = words.plain, width - len(CUT)
+    at = len(plain)
+    while at and (room := room - cell_len(plain[at - 1])) >= 0:
+        at -= 1
+    if plain[at - 1 : at] != " " and 0 <= (space := plain.find(" ", at)) < len(plain) - 1:
+        at = space + 1  # else it is one word, or a script without spaces
+    return Text(CUT, QUIET).append_text(words[at:])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from rich.cells import cell_len
+from rich.text import Text
 
 from abhinaya.models.labels import LABELS, UNKNOWN
 from abhinaya.stream.sinks.live.block import (
@@ -18,12 +19,11 @@ from abhinaya.stream.sinks.live.block import (
     height,
     strip_cells,
 )
-from abhinaya.stream.sinks.live.board import Board
-from abhinaya.stream.sinks.live.row import Picture, Row, style
-from abhinaya.stream.sinks.live.stream import StreamState
+from abhinaya.stream.sinks.live.board import Board, StreamState
 from abhinaya.stream.sinks.live.timeline import ruler, step_for
-from abhinaya.stream.sinks.palette import COLOURS, LETTERS
-from abhinaya.stream.sinks.render import ALERT, QUIET, clean, count, told
+from abhinaya.stream.sinks.palette import ALERT, COLOURS, LETTERS, QUIET
+from abhinaya.stream.sinks.render import alert_sentence, count, fit
+from abhinaya.stream.sinks.rows import clean
 
 ROOMY: Final = 8
 """Rows from which on there is a ruler and a second line below."""
@@ -32,11 +32,12 @@ LEGEND: Final = sum(len(label) + 4 for label in LABELS) - 1
 """Cells that the names of all labels take."""
 
 
-def picture(board: Board, width: int, rows: int, now_unix_s: float) -> Picture:
+def picture(board: Board, width: int, rows: int, now_unix_s: float) -> list[Text]:
     """Draw everything in at most `rows` rows of at most `width` cells."""
     width, rows = max(1, width), max(1, rows)
     streams = list(board.streams.values())
-    below = _below(board, width, now_unix_s)[: 2 if rows >= ROOMY else 1]
+    below = [_counts(board, width), _alert_or_legend(board, width, now_unix_s)]
+    below = below[: 2 if rows >= ROOMY else 1]
     room = rows - len(below) - (rows >= ROOMY)
     form = _form(streams, len(board.voters), width, room)
     each = height(form, len(board.voters), width)
@@ -47,23 +48,26 @@ def picture(board: Board, width: int, rows: int, now_unix_s: float) -> Picture:
         width=width,
         step=step_for(longest, max(1, cells)),
         now_unix_s=now_unix_s,
-        name_cells=max((cell_len(stream.name) for stream in streams), default=0),
+        name_cells=max((cell_len(clean(stream.name)) for stream in streams), default=0),
         voters=tuple(sorted(board.voters)),
         silent=frozenset(board.down),
     )
-    drawn: list[Row] = []
+    drawn: list[Text] = []
     if rows >= ROOMY and cells:
-        above = Row(width).until(width - cells)
-        drawn.append(above.extend(ruler(cells, sheet.step)))
+        drawn.append(Text(" " * (width - cells)).append_text(ruler(cells, sheet.step)))
     for stream in shown:
         drawn += block(stream, form, sheet)
     if hidden:
         drawn.append(_more(hidden, width))
-    return Picture([*drawn[: rows - len(below)], *below])
+    drawn = [*drawn[: rows - len(below)], *below]
+    for row in drawn:
+        row.truncate(width, overflow="crop")
+        row.no_wrap, row.overflow = True, "crop"
+    return drawn
 
 
 def _form(streams: Sequence[StreamState], voters: int, width: int, room: int) -> Form:
-    """Give the largest form in which all streams fit, else the smallest."""
+    """Return the largest form in which all streams fit, else the smallest."""
     for form in FORMS:
         if len(streams) * height(form, voters, width) <= room:
             return form
@@ -82,8 +86,7 @@ def _chosen(
     if len(streams) <= places:
         return list(streams), []
     order = sorted(streams, key=lambda stream: _rank(stream, now_unix_s))
-    # one line says how many are not shown
-    places = max(0, places - 1)
+    places = max(0, places - 1)  # one line says how many are not shown
     return order[:places], order[places:]
 
 
@@ -99,7 +102,7 @@ def _rank(stream: StreamState, now_unix_s: float) -> int:
     return 1 if moved or lately(stream.gap_unix_s) else 2
 
 
-def _more(hidden: Sequence[StreamState], width: int) -> Row:
+def _more(hidden: Sequence[StreamState], width: int) -> Text:
     speaking = sum(stream.speaking for stream in hidden)
     ended = sum(stream.ended is not None for stream in hidden)
     parts = [f"+ {len(hidden)} more"]
@@ -107,29 +110,21 @@ def _more(hidden: Sequence[StreamState], width: int) -> Row:
         parts.append(f"{speaking} speaking")
     if ended:
         parts.append(f"{ended} ended")
-    return Row(width).until(min(MARGIN, width // 8)).add(" · ".join(parts), style(QUIET))
+    return Text(" " * min(MARGIN, width // 8)).append(" · ".join(parts), QUIET)
 
 
-# --- below the streams ----------------------------------------------------------------------------
-
-
-def _below(board: Board, width: int, now_unix_s: float) -> list[Row]:
-    return [_counts(board, width), _alert_or_legend(board, width, now_unix_s)]
-
-
-def _counts(board: Board, width: int) -> Row:
+def _counts(board: Board, width: int) -> Text:
     """Draw what the hub counts: as much as there is room for, what is wrong first and in red."""
-    bad = f"bold {ALERT}"
+    bad, status = f"bold {ALERT}", board.status
     parts = [(f"{name} down: {reason}", bad) for name, reason in board.down.items()]
     parts.append((f"{count(len(board.up), 'node')} up", QUIET))
     if board.gaps:
         parts.append((f"{count(board.gaps, 'gap')}: {board.gap_reason}", bad))
-    refused = sum(board.status.refused.values()) if board.status else 0
-    if refused:
+    if status is not None and (refused := sum(status.refused.values())):
         parts.append((f"{count(refused, 'message')} refused", bad))
-    if board.status is not None:
-        parts.append((f"{board.status.waiting} waiting", QUIET))
-        parts.append((f"{board.status.open_segments} open", QUIET))
+    if status is not None:
+        parts.append((f"{status.waiting} waiting", QUIET))
+        parts.append((f"{status.open_segments} open", QUIET))
     if not board.gaps:
         parts.append(("0 gaps", QUIET))
     if board.restarts:
@@ -138,30 +133,23 @@ def _counts(board: Board, width: int) -> Row:
         parts.append((count(board.alerts, "alert"), QUIET))
     if board.latency_ms is not None:
         parts.append((f"latency {board.latency_ms / 1000:.1f} s", QUIET))
-    return _joined(parts, width)
-
-
-def _joined(parts: Sequence[tuple[str, str]], width: int) -> Row:
-    """Put parts in a line; those for which there is no room are left out."""
-    row = Row(width).until(min(MARGIN, width // 8))
-    begin = row.cells
-    for text, how in parts:
-        text = clean(text)
-        mark = " · " if row.cells > begin else ""
-        if mark and cell_len(text) + len(mark) > row.room:
-            continue
-        row.add(mark, style(QUIET)).column(text, min(cell_len(text), row.room), style(how))
+    row = Text(" " * min(MARGIN, width // 8))
+    mark = ""
+    for text, style in parts:
+        cells, room = cell_len(clean(text)), width - row.cell_len - len(mark)
+        if mark and cells > room:
+            continue  # what has no room is left out
+        row.append(mark, QUIET).append(fit(text, min(cells, room)), style)
+        mark = " · "
     return row
 
 
-def _alert_or_legend(board: Board, width: int, now_unix_s: float) -> Row:
-    row = Row(width)
+def _alert_or_legend(board: Board, width: int, now_unix_s: float) -> Text:
     alert = board.alert
     if alert is not None and now_unix_s - board.alert_unix_s < ALERT_S:
-        return row.add(" ! ").column(told(alert), row.room, style(f"bold {ALERT}"))
-    entries = [f" {label}" if width >= LEGEND else "" for label in LABELS]
-    row.until(1 if width < LEGEND + MARGIN else MARGIN)
-    for i, (label, name) in enumerate(zip(LABELS, entries, strict=True)):
-        row.add("  " if i else "").add(LETTERS[label], style(f"{COLOURS[label]} reverse"))
-        row.add(name, style(COLOURS[label]))
+        return Text(" ! ").append(fit(alert_sentence(alert), width - 3), f"bold {ALERT}")
+    row = Text(" " * (1 if width < LEGEND + MARGIN else MARGIN))
+    for i, label in enumerate(LABELS):
+        row.append("  " if i else "").append(LETTERS[label], f"{COLOURS[label]} reverse")
+        row.append(f" {label}" if width >= LEGEND else "", COLOURS[label])
     return row

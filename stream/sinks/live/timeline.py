@@ -7,25 +7,23 @@ label's name, or as much of it as there is room for; a gap is a row of crosses.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import groupby
 from typing import Final, NamedTuple
 
-from rich.style import Style
+from rich.text import Text
 
 from abhinaya.models.labels import UNKNOWN
 from abhinaya.stream.clock import SAMPLE_RATE, to_samples
-from abhinaya.stream.sinks.live.row import PLAIN, Row, style
-from abhinaya.stream.sinks.live.stream import GAP, StreamState
-from abhinaya.stream.sinks.palette import COLOURS, LETTERS
-from abhinaya.stream.sinks.render import ALERT, QUIET
+from abhinaya.stream.sinks.live.board import GAP, StreamState
+from abhinaya.stream.sinks.palette import ALERT, COLOURS, LETTERS, QUIET
 
 TICKS_S: Final = {1: 30, 2: 60, 4: 120}
 """Seconds that a cell may stand for, the least that shows the whole stream or else the last, and
 the seconds between two ticks above."""
 LEAST_SHARE: Final = 4
 """A cell is drawn as speech if at least one part in so many of it is."""
-
 AWAITED: Final = 10 * SAMPLE_RATE
 """Samples for which speech that is over counts as awaiting its label."""
 
@@ -44,10 +42,6 @@ class Mark(NamedTuple):
     label: str = ""
 
 
-NOTHING: Final = Mark("none")
-QUIETNESS: Final = Mark("silence")
-
-
 class Window(NamedTuple):
     """Which part of a stream a strip shows."""
 
@@ -57,44 +51,34 @@ class Window(NamedTuple):
     step: int
     """Samples in a cell."""
 
-    @property
-    def end(self) -> int:
-        """Where the last cell ends, in samples."""
-        return (self.first + self.cells) * self.step
-
 
 def step_for(position: int, cells: int) -> int:
-    """Give how many samples a cell stands for, where the longest stream has come to `position`."""
+    """Return how many samples a cell stands for, where the longest stream is at `position`."""
     fitting = (step_s for step_s in TICKS_S if position <= cells * step_s * SAMPLE_RATE)
     return next(fitting, max(TICKS_S)) * SAMPLE_RATE
 
 
 def window(position: int, cells: int, step: int) -> Window:
-    """Give the window whose last cell holds `position`."""
+    """Return the window whose last cell holds `position`."""
     return Window(-(-position // step) - cells, cells, step)
 
 
-# --- what is in each cell -------------------------------------------------------------------------
-
-
 def marks(stream: StreamState, view: Window, position: int) -> list[Mark]:
-    """Give what each cell of the window shows: that which takes up most of it."""
-    shares: list[dict[Mark, int]] = [{} for _ in range(view.cells)]
+    """Return what each cell of the window shows: that which takes up most of it."""
+    shares: list[Counter[Mark]] = [Counter() for _ in range(view.cells)]
     for start, end, mark in _stretches(stream, view.first * view.step, position):
         first = max(0, start // view.step - view.first)
         last = min(view.cells, -(-end // view.step) - view.first)
         for i in range(first, last):
             at = (view.first + i) * view.step
-            inside = min(end, at + view.step) - max(start, at)
-            shares[i][mark] = shares[i].get(mark, 0) + inside
+            shares[i][mark] += min(end, at + view.step) - max(start, at)
     result = []
     for i, share in enumerate(shares):
-        filled = sum(share.values())
         at = (view.first + i) * view.step
-        if filled * LEAST_SHARE >= min(view.step, max(1, position - at)):
+        if share.total() * LEAST_SHARE >= min(view.step, max(1, position - at)):
             result.append(max(share, key=lambda mark: share[mark]))
         else:
-            result.append(QUIETNESS if view.first + i >= 0 else NOTHING)
+            result.append(Mark("silence" if at >= 0 else "none"))
     return result
 
 
@@ -108,67 +92,60 @@ def _stretches(stream: StreamState, since: int, position: int) -> Iterator[tuple
         yield stream.so_far.start, stream.so_far.end, Mark("so far", stream.so_far.label)
         start = max(start, stream.so_far.end)
     # speech that is over has no label for a moment; a sound that made no segment never gets one
-    end = position if stream.speaking else stream.turned or 0
+    end = position if stream.speaking else stream.activity.position if stream.activity else 0
     if start < end and position - end < AWAITED:
         yield start, end, Mark("speech")
 
 
-# --- how it is drawn ------------------------------------------------------------------------------
-
-
-def strip(stream: StreamState, view: Window, now_unix_s: float) -> Row:
+def strip(stream: StreamState, view: Window, now_unix_s: float) -> Text:
     """Draw the segments of a stream."""
-    row = Row(view.cells)
+    row = Text()
     for mark, run in groupby(marks(stream, view, stream.position(now_unix_s))):
-        row.add(*_drawn(mark, len(list(run))))
+        row.append(*_drawn(mark, len(list(run))))
     return row
 
 
-def _drawn(mark: Mark, cells: int) -> tuple[str, Style]:
+def _drawn(mark: Mark, cells: int) -> tuple[str, str]:
     match mark.kind:
         case "label":
             # in reverse video the name has the colour of the background, whatever that is
             text = f" {mark.label}" if cells > len(mark.label) + 1 else name_in(mark.label, cells)
-            return text.ljust(cells), style(f"{_colour(mark.label)} reverse")
+            return text.ljust(cells), f"{_colour(mark.label)} reverse"
         case "so far":
-            return name_in(mark.label, cells).ljust(cells, PENDING), style(_colour(mark.label))
+            return name_in(mark.label, cells).ljust(cells, PENDING), _colour(mark.label)
         case "speech":
-            return PENDING * cells, style(QUIET)
+            return PENDING * cells, QUIET
         case "gap":
-            return LOST * cells, style(f"bold {ALERT}")
+            return LOST * cells, f"bold {ALERT}"
         case "silence":
-            return SILENCE * cells, style(f"{QUIET} dim")
+            return SILENCE * cells, f"{QUIET} dim"
         case _:
-            return " " * cells, PLAIN
+            return " " * cells, ""
 
 
 def name_in(label: str, cells: int) -> str:
-    """Give as much of a label as fits; in one cell, its letter, which no other label has."""
+    """Return as much of a label as fits; in one cell, its letter, which no other label has."""
     return LETTERS.get(label, label[:1].upper()) if cells == 1 else label[:cells]
 
 
-def mood_strip(stream: StreamState, view: Window, now_unix_s: float) -> Row:
+def mood_strip(stream: StreamState, view: Window, now_unix_s: float) -> Text:
     """Draw the smoothed label of a stream as a thin line below its segments."""
-    row = Row(view.cells)
+    row = Text()
     end = -(-stream.position(now_unix_s) // view.step) - view.first
-    changes = [
-        (to_samples(change.at_s) // view.step - view.first, change.after) for change in stream.moods
-    ]
-    if changes:
-        row.until(max(0, min(changes[0][0], view.cells)))
-    for i, (at, label) in enumerate(changes):
-        until = changes[i + 1][0] if i + 1 < len(changes) else end
-        cells = min(until, view.cells) - max(at, 0)
+    starts = [to_samples(change.at_s) // view.step - view.first for change in stream.moods]
+    for change, start, until in zip(stream.moods, starts, [*starts[1:], end], strict=False):
+        cells = min(until, view.cells) - max(start, 0)
         if cells <= 0:
             continue
-        text = f"{label} " if cells > len(label) + 2 else ""
+        row.pad_right(max(0, start - len(row)))
+        text = f"{change.after} " if cells > len(change.after) + 2 else ""
         text += MOOD * (cells - len(text))
         # a space parts it from the next
-        row.add(text if until == end else text[:-1] + " ", style(_colour(label)))
+        row.append(text if until == end else text[:-1] + " ", _colour(change.after))
     return row
 
 
-def ruler(cells: int, step: int) -> Row:
+def ruler(cells: int, step: int) -> Text:
     """Draw the time before now above the strips, which end at its right edge.
 
     Args:
@@ -183,7 +160,7 @@ def ruler(cells: int, step: int) -> Row:
         at = cells - back_s * SAMPLE_RATE // step - (len(text) // 2 if back_s else len(text))
         if at >= 0:
             line[at : at + len(text)] = text
-    return Row(cells).add("".join(line), style(f"{QUIET} dim"))
+    return Text("".join(line), f"{QUIET} dim")
 
 
 def _colour(label: str) -> str:

@@ -6,18 +6,20 @@ is drawn a few times a second at most, and only if it has changed.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.text import Text
 
 from abhinaya.stream.run.supervisor import Stage
 from abhinaya.stream.settings.rules import Alert
 from abhinaya.stream.sinks.lines import Lines
 from abhinaya.stream.sinks.live.board import Board
-from abhinaya.stream.sinks.live.keys import hush
 from abhinaya.stream.sinks.live.picture import picture
-from abhinaya.stream.sinks.live.row import Picture
 from abhinaya.stream.wire.messages import Activity, Event, StreamStarted, Verdict
 
 MIN_INTERVAL_S: Final = 1 / 8
@@ -31,6 +33,8 @@ ABOVE: Final = 4
 class View:
     """Shows events as lines until a live stream begins, and as a picture from then on.
 
+    Every method raises SinkError if the terminal cannot be written.
+
     Args:
         console: a terminal that can take back what is written.
         always: whether any stream is shown as if it were live.
@@ -43,53 +47,36 @@ class View:
         self._board = Board()
         self._always = always
         self._viewing = False
-        self._speak_up: Callable[[], None] | None = None
-        """Lets the terminal write what is typed again."""
+        self._restore_echo: Callable[[], None] = _nothing
         self._changed = False
         self._drawn_unix_s = 0.0
         self._size = (0, 0)
-        self._shown: Picture | None = None
+        self._shown: list[Text] = []
         self._closed = False
 
     def write(self, event: Event, now_unix_s: float) -> None:
-        """Take one event; the picture follows with `tick`.
-
-        Raises:
-            SinkError: the terminal cannot be written.
-
-        """
+        """Take one event; the picture follows with `tick`."""
         self._board.see(event, now_unix_s)
         self._changed = True
-        if not self._viewing:
+        if self._viewing:
+            self._lines.note_event(event, now_unix_s)
+        else:
             self._lines.write(event, now_unix_s)
             if isinstance(event, StreamStarted) and (self._always or event.info.live):
-                self._viewing, self._speak_up = True, hush()
-        else:
-            self._lines.journal.write(event, now_unix_s)
+                self._viewing, self._restore_echo = True, silence_keyboard()
         self.tick(now_unix_s)
 
     def provisional(self, event: Verdict | Activity, now_unix_s: float) -> None:
-        """Take what may still change; before the picture begins, there is no place for it.
-
-        Raises:
-            SinkError: the terminal cannot be written.
-
-        """
+        """Take what may still change; before the picture begins, it is not shown."""
         self._board.see(event, now_unix_s)
         self._changed = True
         self.tick(now_unix_s)
 
     def tick(self, now_unix_s: float) -> None:
-        """Draw, if it is time to and there is something new.
-
-        Raises:
-            SinkError: the terminal cannot be written.
-
-        """
+        """Draw, if it is time to and there is something new."""
         if not self._viewing or self._closed:
             return
-        # the clock of a machine may be set back
-        since_s = abs(now_unix_s - self._drawn_unix_s)
+        since_s = abs(now_unix_s - self._drawn_unix_s)  # a clock may be set back
         size = (self._screen.width, self._screen.height)
         due_s = MIN_INTERVAL_S if self._changed or size != self._size else MAX_INTERVAL_S
         if since_s >= due_s:
@@ -97,12 +84,7 @@ class View:
             self._draw(*size, now_unix_s)
 
     def alert(self, alert: Alert, now_unix_s: float) -> None:
-        """Take an alert.
-
-        Raises:
-            SinkError: the terminal cannot be written.
-
-        """
+        """Take an alert."""
         self._board.raised(alert, now_unix_s)
         self._changed = True
         self._lines.alert(alert, now_unix_s)
@@ -119,9 +101,8 @@ class View:
     def close(self) -> None:
         """Take the picture away and show the summary."""
         self._closed = True
-        undo, self._speak_up = self._speak_up, None
-        if undo is not None:
-            undo()
+        restore, self._restore_echo = self._restore_echo, _nothing
+        restore()
         self._lines.close()
 
     def _draw(self, width: int, height: int, now_unix_s: float) -> None:
@@ -131,4 +112,38 @@ class View:
         if drawn == self._shown and (width, height) == self._size:
             return
         self._shown, self._size = drawn, (width, height)
-        self._screen.below(drawn)
+        self._screen.below(Group(*drawn))
+
+
+def silence_keyboard() -> Callable[[], None]:
+    """Stop the terminal from writing what is typed into the picture; return what undoes it.
+
+    Ctrl-C and its like work on. Where standard input is not a terminal, or one that belongs to
+    another job, nothing is changed.
+    """
+    try:
+        # not every system has it
+        import termios
+
+        keyboard = sys.stdin.fileno()
+        # a job in the background would be stopped for touching the terminal
+        if not os.isatty(keyboard) or os.tcgetpgrp(keyboard) != os.getpgrp():
+            return _nothing
+        before = termios.tcgetattr(keyboard)
+        quiet = termios.tcgetattr(keyboard)
+        quiet[3] &= ~termios.ECHO
+        termios.tcsetattr(keyboard, termios.TCSADRAIN, quiet)
+    except (ImportError, AttributeError, OSError, ValueError):
+        return _nothing
+    except termios.error:
+        return _nothing
+
+    def undo() -> None:
+        with contextlib.suppress(termios.error, OSError, ValueError):
+            termios.tcsetattr(keyboard, termios.TCSADRAIN, before)
+
+    return undo
+
+
+def _nothing() -> None:
+    pass

@@ -14,10 +14,10 @@ from abhinaya.models.asr.guards import (
     Evidence,
     Guards,
     doubt,
+    in_doubt,
     read_guards,
     repeats,
     speech_seconds,
-    suspicious,
 )
 from abhinaya.models.errors import OptionsError
 
@@ -32,6 +32,7 @@ def evidence(text="so it goes", seconds=2.0, **known):
         "speech_s": 1.0,
         "no_speech": 0.1,
         "logprob": -0.3,
+        "whole": False,
     }
     return Evidence(text, seconds=seconds, **values | known)
 
@@ -41,9 +42,16 @@ def evidence(text="so it goes", seconds=2.0, **known):
     [
         (evidence(), ""),
         (evidence(""), "no words recognised"),
+        (evidence("... -"), "no words recognised"),
         (evidence(no_speech=0.9), "hardly speech (evidence -0.80 for the words)"),
         (evidence(no_speech=0.9, tokens=20), ""),
         (evidence(logprob=-0.95), "hardly speech"),
+        (evidence(logprob=-0.85), "hardly speech"),
+        (evidence(logprob=-0.85, whole=True), ""),
+        (evidence("Oh, wow!", logprob=-0.6), "hardly speech"),
+        (evidence("Oh, wow!", logprob=-0.6, whole=True), "hardly speech"),
+        (evidence("Oh, wow!", logprob=-0.4), ""),
+        (evidence("Oh, well!", logprob=-0.6), ""),
         (evidence(logprob=-0.95, tokens=20, different=4), "hardly speech"),
         (evidence(logprob=-0.95, tokens=20), ""),
         (evidence(logprob=-1.1, tokens=20), "not understood (log probability -1.10)"),
@@ -63,6 +71,8 @@ def test_each_rule_says_why(given, reason):
     ("changed", "given"),
     [
         ({"least_evidence": -0.53}, evidence(logprob=-1.0)),
+        ({"least_evidence_30s": -0.53}, evidence(logprob=-1.0, whole=True)),
+        ({"least_cry_evidence": -0.3}, evidence("Ha ha.", logprob=-0.6)),
         ({"least_logprob": -1.0}, evidence(logprob=-1.1, tokens=20)),
         ({"most_compression": 2.4}, evidence("na " * 60, 20.0)),
         ({"most_repeats": 2}, evidence("ha ha ha")),
@@ -79,13 +89,14 @@ def test_each_threshold_decides_alone(changed, given):
     [
         (evidence(), False),
         (evidence("and so on " * 20, 10.0), True),
-        (evidence(logprob=-1.1), True),
+        (evidence(logprob=-1.1, tokens=20), True),
+        (evidence(logprob=-0.9), True),
         (evidence("Eleanor, welcome.", 8.0, tokens=5, speech_s=6.0), True),
         (evidence("Eleanor, welcome.", 8.0, tokens=5, speech_s=1.5), False),
     ],
 )
-def test_what_looks_wrong_is_heard_again(given, again):
-    assert suspicious(given, Guards()) is again
+def test_what_is_in_doubt_is_heard_again(given, again):
+    assert in_doubt(given, Guards()) is again
 
 
 @pytest.mark.parametrize(

@@ -211,7 +211,9 @@ def test_the_longest_prompt_and_the_longest_answer_fit(folder, batch):
 
 
 def test_a_guarded_segment_is_empty_and_says_why(folder, batch):
-    options = OPTIONS | {"guards": OPTIONS["guards"] | {"least_evidence": 9.0}}
+    options = OPTIONS | {
+        "guards": OPTIONS["guards"] | {"least_evidence": 9.0, "least_evidence_30s": 9.0}
+    }
     result = hear(Whisper(str(folder), **options), [batch[0]])[0]
     assert (result.text, result.words, result.confidence) == ("", (), None)
     assert result.reason.startswith("hardly speech")
@@ -231,7 +233,7 @@ def test_a_loop_in_a_part_is_shown_once(scripted, batch):
         ({"window": "30 s"}, "Use auto or cut or whole"),
         ({"task": "summarise"}, "Use transcribe or translate"),
         ({"guards": {"least_logprob": 2}}, r"guards\.least_logprob = 2 is above 0"),
-        ({"guards": {"silence": 1}}, r"guards\.silence is no setting"),
+        ({"guards": {"silence": 1}}, r"guards\.silence is not a setting"),
         ({"hotwords": "a" * 200}, "200 tokens|201 tokens"),
         ({"compute_type": "float3"}, "Choose a compute_type"),
         ({"xyz": 1}, "Its options: .*hotwords"),

@@ -175,7 +175,7 @@ def test_another_language_model(files, tiny_llm) -> None:
 
 
 def test_a_language_model_that_is_not_there(files) -> None:
-    with pytest.raises(MissingFileError, match="cannot be had"):
+    with pytest.raises(MissingFileError, match="is unavailable"):
         LlamaVoter(llm="/nowhere/llama", checkpoint=files.checkpoint, **CPU)
 
 

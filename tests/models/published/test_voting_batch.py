@@ -8,8 +8,9 @@ import torch
 
 from abhinaya.models.base import Abstention, Utterance
 from abhinaya.models.errors import RunError
+from abhinaya.models.inference import weigh
 from abhinaya.models.labels import CANONICAL_MAP, LABELS, label_map
-from abhinaya.models.published.voting_batch import serve, to_ballot, unfit_audio, weigh
+from abhinaya.models.published.voting_batch import serve, to_ballot, unfit_audio
 
 
 def segments(count: int) -> list[Utterance]:

@@ -308,7 +308,7 @@ def test_label_names_can_be_given(baseline) -> None:
 def test_folders_that_are_none(tmp_path, checkpoint) -> None:
     with pytest.raises(MissingFileError, match="does not exist"):
         load_s1(str(tmp_path / "nothing"))
-    with pytest.raises(MissingFileError, match=r"no folder with a config\.json"):
+    with pytest.raises(MissingFileError, match=r"not a folder with a config\.json"):
         load_s1(str(tmp_path))
     fields = json.loads((checkpoint / "config.json").read_text())
     (checkpoint / "config.json").write_text(json.dumps(fields | {"pool": "max"}))

@@ -69,7 +69,7 @@ def test_synonyms_negations_and_conclusions(text, expected) -> None:
         ("happy or sad", r"several labels \(happy, sad\)"),
         ("bored", "no label: 'bored'"),
         ("not happy", "no label"),
-        ('{"emotion": "bored"}', "none of the eight: 'bored'"),
+        ('{"emotion": "bored"}', "not one of the eight: 'bored'"),
         ('{"emotion": 5}', "no label"),
         ("unfearfulness", "no label"),
         ("I'm sorry, but I can't tell if the speaker is sad.", "refused"),

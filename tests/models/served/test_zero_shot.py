@@ -15,7 +15,7 @@ from abhinaya.models.base import Abstention, Ballot, Utterance
 from abhinaya.models.errors import OptionsError
 from abhinaya.models.labels import LABELS
 from abhinaya.models.registry import load
-from abhinaya.models.served.chat import retry_after
+from abhinaya.models.served.chat import Circuit, retry_after
 
 SAD = Say(completion("sad"))
 
@@ -231,7 +231,10 @@ def test_retry_after_is_seconds_or_a_date() -> None:
         (Say(completion("I'm sorry, I can't help with that.")), "refused"),
         (Say(completion(None, refusal="no")), "refused: 'no'"),
         (Say({"error": {"message": "bad key"}}, status=401), r"refuses requests without a key"),
-        (Say({"error": "model `m` not found"}, status=404), r"no such model .* options base_url"),
+        (
+            Say({"error": "model `m` not found"}, status=404),
+            r"does not have this model.* options base_url",
+        ),
         (Say("", status=301, headers={"Location": "http://127.0.0.1:9/"}), "answers 301"),
     ],
 )
@@ -300,9 +303,9 @@ def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(monkeypatch) -
     ("options", "message"),
     [
         ({"api_key_env": "NO_SUCH_KEY"}, "not set"),
-        ({"base_url": "ftp://h/v1"}, "no web address"),
-        ({"base_url": "localhost:8000"}, "no web address"),
-        ({"base_url": "http://"}, "no web address"),
+        ({"base_url": "ftp://h/v1"}, "not a web address"),
+        ({"base_url": "localhost:8000"}, "not a web address"),
+        ({"base_url": "http://"}, "not a web address"),
         ({"base_url": "https://user:word@h/v1"}, "carries a user"),
         ({"base_url": "http://10.0.0.1/v1"}, "unencrypted.*allow_http"),
         ({"output": "yaml"}, "Use auto"),
@@ -351,7 +354,7 @@ def test_an_answer_out_of_the_choices_is_a_vote_and_any_other_none() -> None:
             schema = server.requests[0]["response_format"]["json_schema"]["schema"]
             assert schema["properties"]["emotion"]["enum"] == ["angry", "sad"]
             if word == "happy":
-                assert reason(answer) == "the model's answer happy is none of angry, sad"
+                assert reason(answer) == "the model's answer happy is not one of angry, sad"
 
 
 def test_how_it_was_said_is_described_and_no_sound_is_sent() -> None:
@@ -365,3 +368,42 @@ def test_how_it_was_said_is_described_and_no_sound_is_sent() -> None:
         assert "words a second" in request["messages"][1]["content"]
         assert len(json.dumps(request)) < 5_000
         assert voter(server).card.needs == {"transcript"}
+
+
+# --- the circuit breaker --------------------------------------------------------------------------
+
+
+def test_a_circuit_opens_after_failures_in_a_row_and_only_then() -> None:
+    circuit = Circuit(limit=3, rest_s=10)
+    for _ in range(5):
+        circuit.failed(0)
+        circuit.failed(0)
+        circuit.succeeded()
+        assert circuit.wait_s(0) == 0
+    for _ in range(3):
+        assert circuit.wait_s(1) == 0
+        circuit.failed(1)
+    assert circuit.wait_s(1) == 10
+    assert circuit.wait_s(10.5) == 0.5
+
+
+def test_one_request_tries_and_decides() -> None:
+    circuit = Circuit(limit=1, rest_s=10)
+    circuit.failed(0)
+    assert circuit.wait_s(10) == 0
+    assert circuit.wait_s(10) == 10, "a second one has to wait for what the first finds"
+    circuit.failed(12)
+    assert circuit.wait_s(12) == 10
+    assert circuit.wait_s(22) == 0
+    circuit.succeeded()
+    assert [circuit.wait_s(22), circuit.wait_s(22)] == [0, 0]
+
+
+def test_a_late_failure_of_an_old_request_opens_no_circuit_that_works() -> None:
+    circuit = Circuit(limit=2, rest_s=10)
+    circuit.failed(0)
+    circuit.failed(0)
+    assert circuit.wait_s(10) == 0
+    circuit.succeeded()
+    circuit.failed(11)
+    assert circuit.wait_s(11) == 0

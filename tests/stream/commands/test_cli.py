@@ -193,10 +193,10 @@ target.mux(stream.encode(None)); target.close()
 
 
 def test_a_full_disk_is_said_once_and_what_else_is_written_goes_on(
-    capfd: pytest.CaptureFixture[str], tmp_path: Path
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, short_call: Path
 ) -> None:
     other = tmp_path / "other.jsonl"
-    code, events, errors = run(capfd, CALL, "--output", "/dev/full", "--output", other)
+    code, events, errors = run(capfd, short_call, "--output", "/dev/full", "--output", other)
     assert code == 4
     assert errors.count("/dev/full: cannot be written: No space left on device") == 1
     written = [json.loads(line) for line in other.read_text().splitlines()]
@@ -211,13 +211,13 @@ def test_a_full_disk_is_said_once_and_what_else_is_written_goes_on(
     [".jsonl", *(pytest.param(other, marks=pytest.mark.slow) for other in (".vtt", ".TextGrid"))],
 )
 def test_an_output_folder_that_vanishes_is_said_once_and_the_run_goes_on(
-    tmp_path: Path, suffix: str
+    tmp_path: Path, suffix: str, short_call: Path
 ) -> None:
     folder = tmp_path / "results"
     folder.mkdir()
     outputs = ("--output", folder / f"x{suffix}", "--output", tmp_path / "other.jsonl")
     process = subprocess.Popen(
-        [sys.executable, "-m", "abhinaya.stream", CALL, *outputs, "--format", "jsonl"],
+        [sys.executable, "-m", "abhinaya.stream", short_call, *outputs, "--format", "jsonl"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -235,7 +235,7 @@ def test_an_output_folder_that_vanishes_is_said_once_and_the_run_goes_on(
     assert "Traceback" not in errors
     assert [e["reason"] for e in lines if e["type"] == "stream_ended"] == [""]
     verdicts = [e for e in lines if e["type"] == "verdict"]
-    assert len(verdicts) >= 8
+    assert len(verdicts) >= 3
     other = [json.loads(line) for line in (tmp_path / "other.jsonl").read_text().splitlines()]
     assert [e for e in other if e["type"] == "verdict"] == verdicts
 
@@ -334,9 +334,9 @@ NO_SUCH = ("--set", 'voters.S1.options={weights="/no/such.onnx"}')
 
 
 def test_a_model_that_cannot_be_loaded_is_missing_with_the_reason_and_the_others_vote(
-    capfd: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str], short_call: Path
 ) -> None:
-    code, events, errors = run(capfd, CALL, *NO_SUCH, "--set", "voters.S1.host=")
+    code, events, errors = run(capfd, short_call, *NO_SUCH, "--set", "voters.S1.host=")
     assert code == 6
     assert "/no/such.onnx" in errors
     verdicts = [e for e in events if e["type"] == "verdict"]
@@ -350,9 +350,9 @@ def test_a_model_that_cannot_be_loaded_is_missing_with_the_reason_and_the_others
 
 @pytest.mark.slow
 def test_a_model_that_cannot_be_loaded_ends_the_process_that_it_shares(
-    capfd: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str], short_call: Path
 ) -> None:
-    code, events, errors = run(capfd, CALL, *NO_SUCH)
+    code, events, errors = run(capfd, short_call, *NO_SUCH)
     assert code == 6
     assert "S1 (tiny-speech): cannot be loaded: /no/such.onnx" in errors
     assert not [e for e in events if e["type"] == "verdict"]

@@ -66,7 +66,7 @@ def test_a_line_that_was_cut_off_is_left_out(tmp_path, events):
         ("folder", "y.vtt", 3, "is a folder"),
         ("audio.jsonl", "y.vtt", 3, "audio.jsonl, line 1: is not a JSON"),
         ("other.jsonl", "y.vtt", 3, "is not an event"),
-        ("future.jsonl", "y.vtt", 3, "no event of the schema abhinaya.event/1"),
+        ("future.jsonl", "y.vtt", 3, "not an event of the schema abhinaya.event/1"),
         ("broken.jsonl", "y.vtt", 3, "missing required field"),
         ("events.jsonl", "nowhere/y.vtt", 4, "there is no folder"),
         ("events.jsonl", "nowhere/y.parquet", 4, "there is no folder"),

@@ -13,7 +13,8 @@ from abhinaya.models.asr import Hearing
 from abhinaya.stream.clock import SAMPLE_RATE
 from abhinaya.stream.front.listener import Listener
 from abhinaya.stream.node.worker import transcriber_of
-from abhinaya.stream.settings.config import VadConfig, load
+from abhinaya.stream.settings.config import VadConfig
+from abhinaya.stream.settings.profile import load
 from abhinaya.stream.sources import InputConfig, open_source
 
 

@@ -21,8 +21,8 @@ from abhinaya.stream.commands.doctor import found
 from abhinaya.stream.commands.doctor_machine import Finding, disk, microphone, versions
 from abhinaya.stream.commands.doctor_trial import Outcome, judge, run_monitor, trial, write_sound
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.run.monitor import run_directory
-from abhinaya.stream.settings.config import load
+from abhinaya.stream.run.directory import run_directory
+from abhinaya.stream.settings.profile import load
 from abhinaya.stream.sources.microphone import Device
 from abhinaya.stream.wire.sockets import Lock
 

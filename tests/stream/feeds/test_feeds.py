@@ -22,15 +22,12 @@ from hypothesis import strategies as st
 from media_server import Download, Site, say, site
 
 from abhinaya.stream.errors import ConfigError, SinkError, SourceError
-from abhinaya.stream.feeds.agenda import Agenda
-from abhinaya.stream.feeds.download import download
-from abhinaya.stream.feeds.folders import Folders, passing_folder
-from abhinaya.stream.feeds.follow import Wish
+from abhinaya.stream.feeds.follow import Feeds, Wish, download
 from abhinaya.stream.feeds.parse import Episode, parse_feed
-from abhinaya.stream.feeds.store import Record
-from abhinaya.stream.feeds.supply import Feeds
-from abhinaya.stream.settings.network import FeedConfig, NetworkConfig
+from abhinaya.stream.feeds.store import Folders, Record, passing_folder
+from abhinaya.stream.settings.config import FeedConfig, NetworkConfig
 from abhinaya.stream.sources.base import InputConfig
+from abhinaya.stream.sources.web import Web
 
 QUICK = NetworkConfig(
     connect_s=5.0, stall_s=1.0, first_pause_s=0.02, longest_pause_s=0.1, give_up_s=3.0
@@ -162,14 +159,12 @@ def test_what_was_heard_is_remembered_though_its_address_changes(tmp_path: Path)
     record = Record(tmp_path, WHERE)
     assert not record.is_heard(episode(1))
     record.heard(episode(1))
-    record.follow([episode(7)])
+    assert record.wanted([episode(8), episode(7)], 1) == [episode(8)]
     record.close()
     record = Record(tmp_path, WHERE)
     assert record.is_heard(episode(1, url="http://cdn.example.org/new.mp3"))
     assert not record.is_heard(episode(2))
-    assert record.following
-    assert record.is_passed(episode(7))
-    assert not record.is_passed(episode(8))
+    assert record.wanted([episode(9), episode(7)], 0) == [episode(9)]
     record.close()
     other = Record(tmp_path, WHERE + "?other")
     assert not other.is_heard(episode(1))
@@ -186,7 +181,7 @@ def test_one_guid_for_several_sounds_is_remembered_by_sound(tmp_path: Path) -> N
 
 def test_a_feed_is_followed_by_one_run_at_a_time(tmp_path: Path) -> None:
     record = Record(tmp_path, "http://joe:s3cret@example.org/feed")
-    with pytest.raises(ConfigError, match="another run is at it") as caught:
+    with pytest.raises(ConfigError, match="another run uses it") as caught:
         Record(tmp_path, "http://joe:s3cret@example.org/feed")
     assert "s3cret" not in str(caught.value)
     record.heard(episode(1))
@@ -253,29 +248,19 @@ def test_a_record_survives_a_kill_at_any_moment(tmp_path: Path) -> None:
         record.close()
 
 
-def test_the_agenda_takes_the_newest_oldest_first_and_each_once() -> None:
-    heard = {"g3"}
-    agenda = Agenda(3, 2, lambda e: e.guid in heard)
-    episodes = [episode(n) for n in (5, 4, 3, 2, 1)]
-    wanted, passed = agenda.beginning(episodes)
-    assert [e.guid for e in passed] == ["g2", "g1"]
-    assert [e.guid for e in agenda.due(wanted)] == ["g4", "g5"]
-    assert agenda.due(wanted) == []
-    agenda.failed(episode(4))
-    assert [e.guid for e in agenda.due(wanted)] == ["g4"]
-    agenda.failed(episode(4))
-    assert agenda.due(wanted) == []  # tried twice
-
-
 # --- fetching -------------------------------------------------------------------------------------
 
 SOUND = bytes(random.Random(1).randbytes(900_000))
 
 
+def caller() -> Web:
+    return Web("x", QUICK, lambda _: None, threading.Event())
+
+
 def fetch(web: Site, tmp_path: Path, limit: int = 2_000_000) -> bytes:
     path = tmp_path / "x.audio"
     try:
-        download(web.url("/x"), path, limit, QUICK, lambda _: None, threading.Event())
+        download(caller(), web.url("/x"), path, limit)
     finally:
         assert not (tmp_path / "x.part").exists()
     return path.read_bytes()
@@ -313,7 +298,7 @@ def test_an_enclosure_that_shrinks_is_an_error(web: Site, tmp_path: Path) -> Non
         (say(b""), "is empty"),
         (say(b"<html>Sorry</html>" * 20, Content_Type="audio/mpeg"), "is a web page, not audio"),
         (say(b"gone", 410), "HTTP 410"),
-        (say(SOUND * 3), "has 3 MB, more than 2"),
+        (say(SOUND * 3), "is longer than 2 MB"),
     ],
 )
 def test_what_is_no_episode_is_said(web: Site, tmp_path: Path, route: Any, words: str) -> None:
@@ -332,7 +317,7 @@ def test_ten_gigabytes_are_refused_before_they_come(web: Site, tmp_path: Path) -
         handler.wfile.write(SOUND)
 
     web.routes["/x"] = route
-    with pytest.raises(SourceError, match="has 10000 MB"):
+    with pytest.raises(SourceError, match="is longer than 2 MB"):
         fetch(web, tmp_path)
 
 
@@ -357,9 +342,7 @@ def test_a_full_disk_is_said_with_the_folder(
     target = tmp_path / "x.part"
     os.symlink("/dev/full", target)
     with pytest.raises(SourceError) as caught:
-        download(
-            web.url("/x"), tmp_path / "x.audio", 10**9, QUICK, lambda _: None, threading.Event()
-        )
+        download(caller(), web.url("/x"), tmp_path / "x.audio", 10**9)
     assert os.strerror(errno.ENOSPC) in caught.value.reason
     assert str(tmp_path) in caught.value.remedy
 

@@ -285,7 +285,7 @@ class World(RuleBasedStateMachine):
         front = self.fronts[stream]
         if not front.ended:
             front.parts += count
-            front.fleeting.put(fakes.provisional(front.spoken, front.parts, stream))
+            front.fleeting.put(fakes.partial(front.spoken, front.parts, stream))
         self.pump(front)
 
     @rule(stream=streams)

@@ -66,7 +66,7 @@ def cancels(hub: Desk, service: str, number: int = 0) -> list[tuple[int, int]]:
 
 def test_a_part_goes_to_the_fast_and_the_words_to_those_who_need_them() -> None:
     hub = talking()
-    hub.say(FRONT, fakes.provisional(1))
+    hub.say(FRONT, fakes.partial(1))
     assert parts(hub, "S1") == parts(hub, "asr") == [(1, 1)]
     (task,) = hub.to(node("S1"), Task)
     assert not task.final
@@ -79,7 +79,7 @@ def test_a_part_goes_to_the_fast_and_the_words_to_those_who_need_them() -> None:
 
 def test_the_verdict_is_given_when_all_who_were_asked_have_answered() -> None:
     hub = talking()
-    hub.say(FRONT, fakes.provisional(1, length=32))
+    hub.say(FRONT, fakes.partial(1, length=32))
     for service in ("S1", "asr", "T2"):
         says(hub, service, label="sad") if service != "asr" else says(hub, service)
         assert hub.passing() == []
@@ -95,7 +95,7 @@ def test_the_verdict_is_given_when_all_who_were_asked_have_answered() -> None:
 
 def test_at_the_limit_those_present_decide() -> None:
     hub = talking()
-    hub.say(FRONT, fakes.provisional(1))
+    hub.say(FRONT, fakes.partial(1))
     says(hub, "S1")
     hub.tick(LIMIT_S - 0.01)
     assert hub.passing() == []
@@ -111,7 +111,7 @@ def test_at_the_limit_those_present_decide() -> None:
 
 def test_what_comes_after_the_limit_says_nothing_more() -> None:
     hub = talking()
-    hub.say(FRONT, fakes.provisional(1))
+    hub.say(FRONT, fakes.partial(1))
     says(hub, "S1")
     hub.tick(LIMIT_S + 0.01)
     says(hub, "asr")
@@ -121,11 +121,11 @@ def test_what_comes_after_the_limit_says_nothing_more() -> None:
 
 def test_words_that_come_late_are_told_with_the_next_part() -> None:
     hub = talking("asr", "S1")
-    hub.say(FRONT, fakes.provisional(1, part=1))
+    hub.say(FRONT, fakes.partial(1, part=1))
     says(hub, "S1", part=1)
     hub.tick(LIMIT_S + 0.01)
     says(hub, "asr", part=1)
-    hub.say(FRONT, fakes.provisional(1, part=2))
+    hub.say(FRONT, fakes.partial(1, part=2))
     says(hub, "S1", part=2)
     hub.tick(LIMIT_S + 0.01)
     first, second = hub.passing()
@@ -135,7 +135,7 @@ def test_words_that_come_late_are_told_with_the_next_part() -> None:
     hub.say(FRONT, fakes.segment(1))
     says(hub, "asr", part=2)
     hub.answer(1, "S1", "asr")
-    hub.say(FRONT, fakes.provisional(2))
+    hub.say(FRONT, fakes.partial(2))
     says(hub, "S1", sequence=2)
     hub.tick(LIMIT_S + 0.01)
     assert hub.passing()[-1].transcript is None, "they were of the segment before"
@@ -144,18 +144,17 @@ def test_words_that_come_late_are_told_with_the_next_part() -> None:
 def test_what_is_known_of_segments_that_are_over_is_forgotten() -> None:
     hub = talking()
     for part in (1, 2):
-        hub.say(FRONT, fakes.provisional(1, part=part))
+        hub.say(FRONT, fakes.partial(1, part=part))
         says(hub, "asr", part=part)
     hub.say(FRONT, fakes.gap(1))
     says(hub, "asr", part=2)
-    parts = hub.broker._parts
-    assert (parts._drafts, parts._said, parts._next, parts._served) == ({}, {}, {}, {})
-    assert hub.broker._dispatch._had == {}
+    assert list(hub.broker._deciders.segments) == []
+    assert not hub.broker._deciders._partials
 
 
 def test_without_an_answer_there_is_no_verdict() -> None:
     hub = talking()
-    hub.say(FRONT, fakes.provisional(1))
+    hub.say(FRONT, fakes.partial(1))
     hub.tick(LIMIT_S + 0.01)
     assert hub.passing() == []
 
@@ -163,14 +162,14 @@ def test_without_an_answer_there_is_no_verdict() -> None:
 def test_each_part_has_its_verdict() -> None:
     hub = talking("S1")
     for part, label in ((1, "sad"), (2, "happy"), (5, "angry")):
-        hub.say(FRONT, fakes.provisional(1, part=part))
+        hub.say(FRONT, fakes.partial(1, part=part))
         says(hub, "S1", part, label=label)
     assert [(v.part, v.label) for v in hub.passing()] == [(1, "sad"), (2, "happy"), (5, "angry")]
 
 
 def test_words_alone_are_worth_telling() -> None:
     hub = talking("asr", "S1")
-    hub.say(FRONT, fakes.provisional(1))
+    hub.say(FRONT, fakes.partial(1))
     says(hub, "asr")
     hub.tick(LIMIT_S + 0.01)
     (verdict,) = hub.passing()
@@ -182,7 +181,7 @@ def test_words_alone_are_worth_telling() -> None:
 
 def test_fewer_votes_than_the_quorum_have_no_label() -> None:
     hub = talking("S1", "T2", vote=VoteConfig(quorum=2))
-    hub.say(FRONT, fakes.provisional(1))
+    hub.say(FRONT, fakes.partial(1))
     says(hub, "S1")
     hub.tick(LIMIT_S + 0.01)
     assert hub.passing() == []
@@ -197,7 +196,7 @@ def test_a_slow_voter_is_not_asked_and_the_verdict_says_so() -> None:
     hub.say(node("S1"), replace(fakes.vote(0, "S1"), run_ms=900.0))
     hub.answer(0, "asr")
     hub.told.clear()
-    hub.say(FRONT, fakes.provisional(1))
+    hub.say(FRONT, fakes.partial(1))
     assert parts(hub, "S1") == []
     says(hub, "asr")
     (verdict,) = hub.passing()
@@ -215,7 +214,7 @@ def test_a_voter_that_has_become_fast_again_is_asked_again() -> None:
             hub.say(node("S1"), replace(fakes.vote(sequence, "S1"), run_ms=after_ms))
             hub.seen()
         hub.told.clear()
-        hub.say(FRONT, fakes.provisional(sequences.stop))
+        hub.say(FRONT, fakes.partial(sequences.stop))
         return bool(parts(hub, "S1"))
 
     assert not is_asked(900.0, range(1, 9))
@@ -227,7 +226,7 @@ def test_nobody_is_asked_before_a_first_answer_but_for_the_incremental() -> None
     hub = Desk().up("S1")
     hub.say(node("asr"), fakes.ready("asr", incremental=True, credits=9))
     hub.front(live=True)
-    hub.say(FRONT, fakes.provisional(0))
+    hub.say(FRONT, fakes.partial(0))
     assert parts(hub, "S1") == []
     assert parts(hub, "asr") == [(0, 1)]
     says(hub, "asr", sequence=0)
@@ -243,14 +242,14 @@ def test_a_trial_tells_the_speed_before_a_first_answer(
     hub = Desk(**line_up("S1"))
     hub.say(node("S1"), fakes.ready("S1", trial_ms=trial_ms))
     hub.front(live=True)
-    hub.say(FRONT, fakes.provisional(0))
+    hub.say(FRONT, fakes.partial(0))
     assert parts(hub, "S1") == asked
 
 
 def test_a_trial_says_nothing_against_what_was_measured() -> None:
     hub = talking("S1")
     hub.say(node("S1", 1), fakes.ready("S1", "S1-1", trial_ms=10_000.0))
-    hub.say(FRONT, fakes.provisional(1))
+    hub.say(FRONT, fakes.partial(1))
     assert parts(hub, "S1") == [(1, 1)]
 
 
@@ -259,7 +258,7 @@ def test_a_slow_transcriber_that_is_not_incremental_is_spared() -> None:
     hub.say(FRONT, fakes.segment(0))
     hub.say(node("asr"), replace(fakes.answer(fakes.task(0), "asr"), run_ms=800.0))
     hub.answer(0, "S1", "T2", "ST1")
-    hub.say(FRONT, fakes.provisional(1))
+    hub.say(FRONT, fakes.partial(1))
     assert parts(hub, "asr") == []
     says(hub, "S1")
     (verdict,) = hub.passing()
@@ -275,7 +274,7 @@ def test_a_slow_transcriber_that_is_not_incremental_is_spared() -> None:
 def test_a_node_that_holds_a_segment_is_not_asked_until_it_is_idle() -> None:
     hub = talking("S1")
     hub.say(FRONT, fakes.segment(1))
-    hub.say(FRONT, fakes.provisional(2))
+    hub.say(FRONT, fakes.partial(2))
     assert parts(hub, "S1") == []
     hub.answer(1, "S1")
     assert parts(hub, "S1") == [(2, 1)]
@@ -284,9 +283,9 @@ def test_a_node_that_holds_a_segment_is_not_asked_until_it_is_idle() -> None:
 def test_a_part_that_finds_no_idle_node_waits_and_the_newest_takes_its_place() -> None:
     hub = talking("S1")
     hub.say(FRONT, fakes.segment(1))
-    hub.say(FRONT, fakes.provisional(2))
+    hub.say(FRONT, fakes.partial(2))
     hub.tick(LIMIT_S + 0.01)
-    hub.say(FRONT, fakes.provisional(2, part=2))
+    hub.say(FRONT, fakes.partial(2, part=2))
     hub.answer(1, "S1")
     assert parts(hub, "S1") == [(2, 2)]
     says(hub, "S1", part=2, sequence=2)
@@ -298,7 +297,7 @@ def test_while_segments_wait_no_node_is_given_a_part() -> None:
     hub.say(node("S1"), fakes.ready("S1", credits=1))
     for sequence in (1, 2, 3):
         hub.say(FRONT, fakes.segment(sequence))
-    hub.say(FRONT, fakes.provisional(4))
+    hub.say(FRONT, fakes.partial(4))
     for sequence in (1, 2):
         hub.answer(sequence, "S1")
         assert parts(hub, "S1") == []
@@ -314,7 +313,7 @@ def test_an_idle_node_is_given_one_part_at_a_time_and_the_oldest_first() -> None
     hub.say(node("S1"), fakes.vote(0, "S1", stream="a"))
     hub.told.clear()
     for stream, sequence in (("a", 1), ("b", 0), ("c", 0)):
-        hub.say(FRONT, fakes.provisional(sequence, stream=stream))
+        hub.say(FRONT, fakes.partial(sequence, stream=stream))
     for stream in ("a", "b", "c"):
         task = hub.to(node("S1"), Task)[-1]
         assert (task.stream, task.part) == (stream, 1)
@@ -324,7 +323,7 @@ def test_an_idle_node_is_given_one_part_at_a_time_and_the_oldest_first() -> None
 
 def test_a_segment_goes_to_an_idle_replica_rather_than_to_one_with_a_part() -> None:
     hub = talking("S1")
-    hub.say(FRONT, fakes.provisional(1))
+    hub.say(FRONT, fakes.partial(1))
     hub.say(node("S1", 1), fakes.ready("S1", "S1-1"))
     hub.say(FRONT, fakes.hello(fakes.info("other", live=True), front="front-1"))
     hub.say(b"front-1", fakes.hello(fakes.info("other", live=True), front="front-1"))
@@ -336,7 +335,7 @@ def test_parts_are_counted_nowhere_and_shed_nothing() -> None:
     hub = Desk(**line_up("S1")).front(live=True)
     hub.say(FRONT, fakes.segment(0))  # nobody to work on it
     for part in range(1, 30):
-        hub.say(FRONT, fakes.provisional(1, part=part))
+        hub.say(FRONT, fakes.partial(1, part=part))
     status = hub.status()
     assert (status.open_segments, status.waiting, status.doubles) == (1, 0, 0)
     assert hub.events(Gap) == []
@@ -345,7 +344,7 @@ def test_parts_are_counted_nowhere_and_shed_nothing() -> None:
 def test_the_next_part_waits_for_the_one_before_and_the_newest_of_them_is_taken() -> None:
     hub = talking("S1")
     for part in (1, 2, 3):
-        hub.say(FRONT, fakes.provisional(1, part=part))
+        hub.say(FRONT, fakes.partial(1, part=part))
     assert parts(hub, "S1") == [(1, 1)]
     assert cancels(hub, "S1") == [], "no work is thrown away"
     says(hub, "S1", part=1)
@@ -357,8 +356,8 @@ def test_the_next_part_waits_for_the_one_before_and_the_newest_of_them_is_taken(
 
 def test_an_older_part_is_nothing_beside_a_newer() -> None:
     hub = talking("S1")
-    hub.say(FRONT, fakes.provisional(1, part=2))
-    hub.say(FRONT, fakes.provisional(1, part=1), fakes.provisional(1, part=2))
+    hub.say(FRONT, fakes.partial(1, part=2))
+    hub.say(FRONT, fakes.partial(1, part=1), fakes.partial(1, part=2))
     assert parts(hub, "S1") == [(1, 2)]
     assert cancels(hub, "S1") == []
 
@@ -366,7 +365,7 @@ def test_an_older_part_is_nothing_beside_a_newer() -> None:
 def test_a_part_that_failed_is_not_tried_again() -> None:
     hub = talking("S1")
     hub.say(node("S1", 1), fakes.ready("S1", "S1-1"))
-    hub.say(FRONT, fakes.provisional(1))
+    hub.say(FRONT, fakes.partial(1))
     asked = fakes.task(1, part=1)
     hub.say(node("S1"), fakes.failed(asked, "S1", retry=True))
     hub.tick(LIMIT_S + 0.01)
@@ -377,7 +376,7 @@ def test_a_part_that_failed_is_not_tried_again() -> None:
 
 def test_without_the_words_text_voters_are_missing_at_once() -> None:
     hub = talking()
-    hub.say(FRONT, fakes.provisional(1))
+    hub.say(FRONT, fakes.partial(1))
     hub.say(node("asr"), fakes.failed(fakes.task(1, part=1), "asr", False, "noise"))
     says(hub, "S1")
     (verdict,) = hub.passing()
@@ -389,19 +388,19 @@ def test_without_the_words_text_voters_are_missing_at_once() -> None:
 
 def test_an_answer_that_does_not_count_is_as_none() -> None:
     hub = talking("S1")
-    hub.say(FRONT, fakes.provisional(1))
+    hub.say(FRONT, fakes.partial(1))
     foreign = fakes.answer(fakes.task(1, part=1), "S1", "bored")
     hub.say(node("S1"), foreign)
     assert hub.passing() == []
     assert hub.status().refused == {"S1 voted 'bored', which it did not announce": 1}
-    hub.say(FRONT, fakes.provisional(1, part=2))
+    hub.say(FRONT, fakes.partial(1, part=2))
     assert parts(hub, "S1") == [(1, 1), (1, 2)]
 
 
 def test_only_who_was_asked_can_answer() -> None:
     hub = talking("S1")
     hub.say(node("S1", 1), fakes.ready("S1", "S1-1"))
-    hub.say(FRONT, fakes.provisional(1))
+    hub.say(FRONT, fakes.partial(1))
     hub.say(node("S1", 1), fakes.vote(1, "S1", "angry", part=1))
     assert hub.passing() == []
     says(hub, "S1")
@@ -411,34 +410,34 @@ def test_only_who_was_asked_can_answer() -> None:
 
 def test_a_node_that_dies_over_a_part_leaves_the_others_to_decide() -> None:
     hub = talking("S1", "asr")
-    hub.say(FRONT, fakes.provisional(1))
+    hub.say(FRONT, fakes.partial(1))
     says(hub, "asr")
     hub.sink(Died(name="S1-0", reason="was killed"))
     (verdict,) = hub.passing()
     assert [(m.voter, m.reason) for m in verdict.missing] == [("S1", "S1-0 was killed")]
     hub.say(node("S1"), fakes.ready("S1"))
-    hub.say(FRONT, fakes.provisional(1, part=2))
+    hub.say(FRONT, fakes.partial(1, part=2))
     assert parts(hub, "S1")[-1] == (1, 2)
 
 
 def test_nobody_waits_for_a_service_without_a_node() -> None:
     hub = talking("S1", "asr", "T2")
     hub.sink(Died(name="asr-0", reason="was killed"))
-    hub.say(FRONT, fakes.provisional(1))
+    hub.say(FRONT, fakes.partial(1))
     says(hub, "S1")
     (verdict,) = hub.passing()
     assert [(m.voter, m.reason) for m in verdict.missing] == [
         ("T2", "no transcript while speech goes on")
     ]
     hub.sink(Died(name="T2-0", reason="was killed"))
-    hub.say(FRONT, fakes.provisional(1, part=2))
+    hub.say(FRONT, fakes.partial(1, part=2))
     says(hub, "S1", part=2)
     assert [m.reason for m in hub.passing()[-1].missing] == ["no node is ready"]
 
 
 def test_a_node_that_comes_back_over_a_part_does_not_know_of_it() -> None:
     hub = talking("S1", "asr")
-    hub.say(FRONT, fakes.provisional(1))
+    hub.say(FRONT, fakes.partial(1))
     says(hub, "asr")
     hub.say(node("S1"), fakes.ready("S1", incarnation="2"))
     (verdict,) = hub.passing()
@@ -450,7 +449,7 @@ def test_a_node_that_comes_back_over_a_part_does_not_know_of_it() -> None:
 
 def test_the_segment_ends_what_is_provisional_of_it() -> None:
     hub = talking("S1")
-    hub.say(FRONT, fakes.provisional(1))
+    hub.say(FRONT, fakes.partial(1))
     hub.say(FRONT, fakes.segment(1))
     assert [type(m).__name__ for m in hub.to(node("S1"), Cancel | Task)] == [
         "Task",  # the part
@@ -471,7 +470,7 @@ def test_a_part_that_comes_after_its_segment_is_nothing() -> None:
     hub.say(FRONT, fakes.segment(1))
     hub.answer(1, "S1")
     hub.told.clear()
-    hub.say(FRONT, fakes.provisional(1), fakes.provisional(3))
+    hub.say(FRONT, fakes.partial(1), fakes.partial(3))
     assert parts(hub, "S1") == []
     assert hub.status().refused == {}
 
@@ -480,11 +479,11 @@ def test_the_segment_goes_where_its_parts_were() -> None:
     hub = talking("S1")
     for number in (1, 2, 3):
         hub.say(node("S1", number), fakes.ready("S1", f"S1-{number}"))
-    hub.say(FRONT, fakes.provisional(1))
+    hub.say(FRONT, fakes.partial(1))
     says(hub, "S1")
     # another stream has a part at S1-0, so the next one of this segment goes elsewhere
     assert parts(hub, "S1") == [(1, 1)]
-    hub.say(FRONT, fakes.provisional(1, part=2))
+    hub.say(FRONT, fakes.partial(1, part=2))
     assert parts(hub, "S1") == [(1, 1), (1, 2)]
     says(hub, "S1", part=2)
     hub.say(FRONT, fakes.segment(1))
@@ -495,7 +494,7 @@ def test_the_segment_goes_where_its_parts_were() -> None:
 def test_the_segment_does_not_wait_for_who_had_its_parts() -> None:
     hub = talking("S1")
     hub.say(node("S1", 1), fakes.ready("S1", "S1-1"))
-    hub.say(FRONT, fakes.provisional(1))  # S1-0 is at work on it
+    hub.say(FRONT, fakes.partial(1))  # S1-0 is at work on it
     hub.say(FRONT, fakes.segment(1))
     assert [t.sequence for t in hub.to(node("S1", 1), Task)] == [1]
     assert cancels(hub, "S1") == [(1, 1), (1, 0)], "it can forget the segment"
@@ -503,7 +502,7 @@ def test_the_segment_does_not_wait_for_who_had_its_parts() -> None:
 
 def test_who_had_parts_of_what_became_a_gap_is_told_to_forget() -> None:
     hub = talking("S1")
-    hub.say(FRONT, fakes.provisional(1))
+    hub.say(FRONT, fakes.partial(1))
     says(hub, "S1")
     hub.say(FRONT, fakes.gap(1))
     assert cancels(hub, "S1") == [(1, 0)]
@@ -511,11 +510,11 @@ def test_who_had_parts_of_what_became_a_gap_is_told_to_forget() -> None:
 
 def test_who_had_parts_of_a_segment_that_is_refused_or_never_comes_is_told_to_forget() -> None:
     hub = talking("S1")
-    hub.say(FRONT, fakes.provisional(1))
+    hub.say(FRONT, fakes.partial(1))
     says(hub, "S1")
     hub.say(FRONT, fakes.segment(1, start=0))
     assert cancels(hub, "S1") == [(1, 0)]
-    hub.say(FRONT, fakes.provisional(2))
+    hub.say(FRONT, fakes.partial(2))
     says(hub, "S1", sequence=2)
     hub.say(FRONT, End(stream="call", sequence=2, position=3 * fakes.SECOND))
     assert cancels(hub, "S1") == [(1, 0), (2, 0)]
@@ -524,7 +523,7 @@ def test_who_had_parts_of_a_segment_that_is_refused_or_never_comes_is_told_to_fo
 def test_who_had_parts_of_a_segment_that_is_shed_is_told_to_forget() -> None:
     hub = talking("S1")
     hub.say(node("S1"), fakes.ready("S1", credits=1))
-    hub.say(FRONT, fakes.provisional(1))
+    hub.say(FRONT, fakes.partial(1))
     says(hub, "S1")
     hub.say(node("S1", 1), fakes.ready("S1", "S1-1", credits=1))
     other = fakes.hello(fakes.info("other"), front="front-1")
@@ -537,7 +536,7 @@ def test_who_had_parts_of_a_segment_that_is_shed_is_told_to_forget() -> None:
 
 def test_a_front_that_will_not_come_back_leaves_nothing_provisional() -> None:
     hub = talking("S1")
-    hub.say(FRONT, fakes.provisional(1))
+    hub.say(FRONT, fakes.partial(1))
     hub.sink(Died(name="front-0", reason="was killed", final=True))
     says(hub, "S1")
     hub.tick(LIMIT_S + 0.01)
@@ -551,7 +550,7 @@ def test_a_front_that_will_not_come_back_leaves_nothing_provisional() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"part": 0}, "it is no part of a segment"),
+        ({"part": -1}, "it is partial number -1"),
         ({"start": 0}, "it overlaps what came before"),
         ({"end": fakes.SECOND + 17}, "(16,) samples came for 17"),
         ({"end": 12 * fakes.SECOND}, "it is 11.00 s long, not up to 10 s"),
@@ -561,17 +560,17 @@ def test_an_impossible_part_is_refused_and_the_stream_goes_on(
     changes: dict[str, int], reason: str
 ) -> None:
     hub = talking("S1")
-    hub.say(FRONT, fakes.provisional(1, **changes))
+    hub.say(FRONT, fakes.partial(1, **changes))
     assert parts(hub, "S1") == []
     assert hub.status().refused == {reason: 1}
-    hub.say(FRONT, fakes.provisional(1))
+    hub.say(FRONT, fakes.partial(1))
     assert parts(hub, "S1") == [(1, 1)]
 
 
 def test_what_is_another_fronts_stream_is_refused() -> None:
     hub = talking("S1")
     hub.say(b"front-1", fakes.hello(fakes.info("other"), front="front-1"))
-    hub.say(b"front-1", fakes.provisional(1), Activity(stream="call", position=0, speaking=True))
+    hub.say(b"front-1", fakes.partial(1), Activity(stream="call", position=0, speaking=True))
     assert len(hub.to(b"front-1", Refused)) == 2
     assert hub.events(Activity) == []
 
@@ -614,7 +613,7 @@ def test_the_transcriber_and_parts_have_context_as_well() -> None:
     hub.front(live=True)
     hub.say(FRONT, fakes.segment(0))
     hub.answer(0, "asr")
-    hub.say(FRONT, fakes.provisional(1))
+    hub.say(FRONT, fakes.partial(1))
     assert contexts(hub, "asr") == [(), ("words of 0",)]
 
 
@@ -663,7 +662,7 @@ def test_words_of_a_part_of_later_segments_and_of_other_streams_are_no_context()
     hub.told.clear()
     hub.answer(2, "asr")
     hub.answer(0, "asr")
-    hub.say(FRONT, fakes.provisional(3))
+    hub.say(FRONT, fakes.partial(3))
     says(hub, "asr", sequence=3)
     hub.answer(1, "asr")
     finals = {t.sequence: t.context for t in hub.to(node("T2"), Task) if t.final}
@@ -683,4 +682,4 @@ def test_context_is_bounded_and_ends_with_the_stream() -> None:
     assert contexts(hub, "asr")[-1][-1] == "words of 38"
     hub.say(FRONT, End(stream="call", sequence=40, position=41 * fakes.SECOND))
     hub.seen()
-    assert hub.broker._material._said == {}
+    assert hub.broker._streams["call"].said == {}

@@ -21,11 +21,11 @@ from msgspec.structs import replace
 from abhinaya.bench.demo import CALL
 from abhinaya.models.labels import LABELS
 from abhinaya.stream.hub.broker import Broker
-from abhinaya.stream.hub.states import States
-from abhinaya.stream.run.monitor import Run, run_directory
+from abhinaya.stream.run.directory import run_directory
+from abhinaya.stream.run.monitor import Run
 from abhinaya.stream.run.plan import Input, Plan
 from abhinaya.stream.run.supervisor import Stage
-from abhinaya.stream.settings import config as configuration
+from abhinaya.stream.settings import profile as profile_files
 from abhinaya.stream.sources.base import InputConfig
 from abhinaya.stream.wire.messages import (
     Cancel,
@@ -199,7 +199,7 @@ def test_nothing_waits_for_a_segment_that_comes_to_nothing(how: str) -> None:
     elif how == "end":
         hub.say(FRONT, End(stream="call", sequence=1, position=2 * fakes.SECOND))
         hub.seen()
-        assert hub.broker._material.states._states == {}
+        assert hub.broker._streams["call"].states == {}
         return
     else:
         speak(hub, 1, 2)
@@ -232,7 +232,7 @@ def test_a_part_is_given_the_state_and_what_comes_back_with_it_is_dropped() -> N
     speak(hub, 0, 1)
     hub.work()
     for part in (1, 2):
-        hub.say(FRONT, fakes.provisional(1, part=part))
+        hub.say(FRONT, fakes.partial(1, part=part))
         hub.collect()
         assert hub.nodes["S1-0"][0].states == {"S1": chained(b"", 0)[1]}
         hub.work()
@@ -243,7 +243,7 @@ def test_a_part_is_given_the_state_and_what_comes_back_with_it_is_dropped() -> N
 def test_no_sink_ever_sees_a_state() -> None:
     hub = Table("S1-0")
     hub.front(live=True)
-    hub.say(FRONT, fakes.segment(0), fakes.provisional(1))
+    hub.say(FRONT, fakes.segment(0), fakes.partial(1))
     hub.labels()
     votes = [vote for verdict in hub.events(Verdict) for vote in verdict.votes]
     assert votes
@@ -279,7 +279,7 @@ def test_a_front_cannot_hand_back_what_no_service_gave(known: Known) -> None:
     hub = Table("S1-0")
     hub.front()
     hub.say(FRONT, known)
-    assert hub.broker._material.states._states == {}
+    assert hub.broker._streams["call"].states == {}
     assert hub.status().refused == {"a state that no service gives": 1}
 
 
@@ -294,16 +294,11 @@ def test_a_known_state_is_not_overwritten_by_a_front_that_comes_back() -> None:
 
 
 def test_states_before_the_last_that_is_written_are_forgotten() -> None:
-    states = States()
-    for sequence in range(5):
-        states.keep(("call", sequence), "S1", bytes([sequence]))
-    assert states.written("call", 3) == {"S1": b"\x02"}
-    assert list(states._states["call"]["S1"]) == [2, 3, 4]
-    assert states.before(("call", 9), ["S1", "S2"]) == {"S1": b"\x04"}
-    states.keep(("call", 5), "S1", b"")  # nothing new
-    assert states.before(("call", 9), ["S1"]) == {"S1": b"\x04"}
-    states.ended("call")
-    assert states.before(("call", 9), ["S1"]) == {}
+    hub = Table("S1-0")
+    hub.front()
+    speak(hub, 0, 4)
+    hub.labels()
+    assert list(hub.broker._streams["call"].states["S1"]) == [3]
 
 
 # --- several answers to one task ------------------------------------------------------------------
@@ -393,14 +388,14 @@ def test_a_part_asks_for_all_that_a_node_gives_in_one_go() -> None:
     tried = tuple(replace(service, trial_ms=20.0) for service in ready.gives)
     hub.say(b"ears-0", replace(ready, gives=tried))
     hub.front(live=True)
-    hub.say(FRONT, fakes.provisional(0))
+    hub.say(FRONT, fakes.partial(0))
     assert asked(hub) == [(0, ("asr", "S1", "T2", "ST1"), None)]
     for service in ("asr", "S1", "T2", "ST1"):
         assert hub.passing() == []
         hub.say(b"ears-0", fakes.answer(fakes.task(0, part=1), service))
     (verdict,) = hub.passing()
     assert len(verdict.votes) == 3
-    hub.say(FRONT, fakes.provisional(0, part=2))
+    hub.say(FRONT, fakes.partial(0, part=2))
     assert len(asked(hub)) == 2, "it is idle again"
 
 
@@ -462,7 +457,7 @@ class Silent:
 
 
 def run_call(profile: Path, replicas: int, victim: str = "") -> list[object]:
-    config = configuration.load(
+    config = profile_files.load(
         str(profile),
         {
             "voters.S1.replicas": replicas,

@@ -175,9 +175,9 @@ def test_a_served_voter_is_not_tried() -> None:
     assert voter.seen == []
 
 
-def test_a_trial_that_fails_is_told_and_stops_nobody(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_trial_that_fails_is_logged_and_stops_nobody(caplog: pytest.LogCaptureFixture) -> None:
     assert Voting("S1", Voter()).service.trial_ms is None  # no answer where one is due
-    assert "the trial failed: ValueError" in capsys.readouterr().err
+    assert "the trial failed: ValueError" in caplog.text
 
 
 def test_a_transcriber_introduces_itself() -> None:
@@ -358,7 +358,7 @@ def test_who_needs_a_transcript_that_failed_fails_with_it_and_the_others_vote() 
 
 
 def test_all_forget_a_segment_and_who_cannot_stops_nobody(
-    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Stubborn(Hearer):
         def forget(self, stream: str, sequence: int) -> None:
@@ -367,7 +367,7 @@ def test_all_forget_a_segment_and_who_cannot_stops_nobody(
     hearer = Hearer()
     Adapter([Transcribing("asr", Stubborn()), Transcribing("asr", hearer)]).forget("call", 3)
     assert hearer.forgotten == [("call", 3)]
-    assert "could not forget: RuntimeError: no such thing" in capsys.readouterr().err
+    assert "could not forget: RuntimeError: no such thing" in caplog.text
 
 
 # --- what goes wrong in a batch -------------------------------------------------------------------

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import random
-import sys
 
 import pytest
 
 from abhinaya.models.labels import LABELS
-from abhinaya.stream.report.bins import Bins
-from abhinaya.stream.report.shares import Shares
-from abhinaya.stream.report.talk import Conversation, calls
-from abhinaya.stream.report.track import Track
+from abhinaya.stream.report.shares import parts, shares
+from abhinaya.stream.report.talk import calls, talk
 from abhinaya.stream.sinks.rows import Decided, Lost
+from abhinaya.stream.sinks.track import Track
 
 
 def heard(start_s, end_s, label="neutral", stream="call", segment=0, **changes):
@@ -25,12 +23,6 @@ def lost(start_s, end_s, stream="call", segment=0):
     return Lost(stream=stream, segment=segment, start_s=start_s, end_s=end_s)
 
 
-def fed(accumulator, rows):
-    for row in rows:
-        accumulator.add(row)
-    return accumulator
-
-
 def in_a_row(labels, length_s=5.0):
     return [heard(i * length_s, (i + 1) * length_s, label) for i, label in enumerate(labels)]
 
@@ -38,8 +30,15 @@ def in_a_row(labels, length_s=5.0):
 # --- track ----------------------------------------------------------------------------------------
 
 
+def tracked(rows, **how):
+    track = Track(**how)
+    for row in rows:
+        track.add(row.label, row.start_s, row.end_s, row.agreement)
+    return track
+
+
 def changes(rows, **how):
-    return [(c.at_s, c.before, c.after) for c in fed(Track(**how), rows).changes]
+    return [(c.at_s, c.before, c.after) for c in tracked(rows, **how).changes]
 
 
 def test_one_odd_segment_does_not_change_the_track():
@@ -75,13 +74,12 @@ def test_a_divided_vote_weighs_less():
     assert [c[2] for c in changes(torn)] == ["sad"]
 
 
-def test_gaps_unknown_and_provisional_verdicts_are_evidence_for_nothing():
-    rows = [lost(0, 9), heard(9, 30, "unknown"), heard(30, 60, "angry", final=False)]
-    track = fed(Track(), rows)
+def test_unknown_is_evidence_for_nothing():
+    track = tracked([heard(9, 30, "unknown")])
     assert (track.label, track.changes) == ("unknown", [])
 
 
-# --- shares ---------------------------------------------------------------------------------------
+# --- shares and parts -----------------------------------------------------------------------------
 
 
 def test_shares_and_the_longest_run():
@@ -92,52 +90,44 @@ def test_shares_and_the_longest_run():
         heard(20, 26, "sad"),
         heard(26, 99, "angry", final=False),
     ]
-    shares = fed(Shares(), rows)
-    assert shares.seconds == {"sad": 14, "happy": 2}
-    assert shares.share("sad") == 14 / 16
-    assert shares.share("fear") == 0
-    assert (shares.longest["sad"].start_s, shares.longest["sad"].end_s) == (0, 10)
-    assert shares.longest["happy"].length_s == 2
+    found = shares(rows)
+    assert {label: share.seconds for label, share in found.items()} == {"sad": 14, "happy": 2}
+    assert (found["sad"].run_start_s, found["sad"].run_s) == (0, 10)
+    assert found["happy"].run_s == 2
+    assert shares([]) == {}
 
 
 def test_a_gap_and_a_long_silence_end_a_run():
-    assert fed(Shares(), [heard(0, 4), lost(4, 5), heard(5, 8)]).longest["neutral"].length_s == 4
-    assert fed(Shares(), [heard(0, 4), heard(34, 37)]).longest["neutral"].length_s == 37
-    assert fed(Shares(), [heard(0, 4), heard(34.1, 37)]).longest["neutral"].length_s == 4
+    def run_s(*rows):
+        return shares(rows)["neutral"].run_s
+
+    assert run_s(heard(0, 4), lost(4, 5), heard(5, 8)) == 4
+    assert run_s(heard(0, 4), heard(34, 37)) == 37
+    assert run_s(heard(0, 4), heard(34.1, 37)) == 4
 
 
-def test_no_speech_has_no_shares():
-    assert Shares().share("sad") == 0
+def test_parts_of_a_call():
+    rows = [heard(0, 10, "sad"), heard(15, 25, "happy"), heard(45, 55, "angry"), lost(60, 80)]
+    assert parts(rows, 80.0, 4) == [
+        {"sad": 10, "happy": 5}, {"happy": 5}, {"angry": 10}, {"gap": 20}
+    ]  # fmt: skip
 
 
-# --- bins and quarters ----------------------------------------------------------------------------
-
-
-def test_quarters_of_a_call():
-    rows = [heard(0, 10, "sad"), heard(20, 30, "happy"), heard(45, 55, "angry"), lost(60, 80)]
-    parts = list(fed(Bins(), rows).parts(80.0))
-    assert parts == [{"sad": 10}, {"happy": 10}, {"angry": 10}, {"gap": 20}]
-
-
-def test_a_segment_across_a_border_counts_on_both_sides():
-    assert list(fed(Bins(), [heard(15, 25, "sad")]).parts(80.0))[:2] == [{"sad": 5}, {"sad": 5}]
-
-
-def test_bins_hold_any_length_and_lose_no_second():
+def test_parts_lose_no_second():
     dice = random.Random(4)
-    bins, at_s, seconds = Bins(64), 0.0, dict.fromkeys(LABELS, 0.0)
+    rows, at_s, seconds = [], 0.0, dict.fromkeys(LABELS, 0.0)
     for _ in range(3000):
         start_s = at_s + dice.expovariate(1 / 4)
         at_s = start_s + dice.uniform(0.3, 10)
         label = dice.choice(LABELS)
         seconds[label] += at_s - start_s
-        bins.add(heard(start_s, at_s, label))
-        assert len(bins.bins) <= 64
-    for count in (1, 4):
-        parts = list(bins.parts(at_s, count))
+        rows.append(heard(start_s, at_s, label))
+    for count in (1, 4, 1024):
+        found = parts(rows, at_s, count)
+        assert len(found) == count
+        assert max(part.total() for part in found) <= at_s / count + 1e-6
         for label in LABELS:
-            total = sum(part.get(label, 0) for part in parts)
-            assert total == pytest.approx(seconds[label])
+            assert sum(part[label] for part in found) == pytest.approx(seconds[label])
 
 
 # --- conversation ---------------------------------------------------------------------------------
@@ -146,12 +136,11 @@ A, B = "call/agent", "call/customer"
 
 
 def talked(rows, duration_s):
-    conversation = fed(Conversation((A, B)), rows)
-    return conversation.finish(duration_s)
+    return talk((A, B), rows, duration_s)
 
 
 def test_who_talks_interrupts_and_is_silent():
-    talk = talked(
+    found = talked(
         [
             heard(1, 5, stream=A),
             heard(9, 12, stream=B),
@@ -161,32 +150,32 @@ def test_who_talks_interrupts_and_is_silent():
         ],
         20.0,
     )
-    agent, customer = talk.channels[A], talk.channels[B]
+    agent, customer = found.channels[A], found.channels[B]
     assert (agent.turns, customer.turns) == (2, 2)
     assert (agent.interruptions, customer.interruptions) == (1, 0)
     assert agent.talk_s == pytest.approx(4 + 3 + 1.8)
     assert customer.talk_s == pytest.approx(3 + 2.2)
-    assert talk.share(A) == pytest.approx(8.8 / 14)
-    assert talk.overlap_s == pytest.approx(1.2)
-    assert talk.silence_s == pytest.approx(1 + 4 + 0.2 + 2)
-    assert talk.longest_silence_s == 4
-    assert talk.dead_air == 1
+    assert found.share(A) == pytest.approx(8.8 / 14)
+    assert found.overlap_s == pytest.approx(1.2)
+    assert found.silence_s == pytest.approx(1 + 4 + 0.2 + 2)
+    assert found.longest_silence_s == 4
+    assert found.dead_air == 1
 
 
 def test_an_interruption_counts_also_if_the_other_goes_on_in_another_segment():
     rows = [heard(0, 10, stream=A), heard(9.8, 13, stream=B), heard(10, 14, stream=A)]
-    talk = talked(rows, 14.0)
-    assert talk.channels[B].interruptions == 1
-    assert talk.channels[A].interruptions == 0
+    found = talked(rows, 14.0)
+    assert found.channels[B].interruptions == 1
+    assert found.channels[A].interruptions == 0
 
 
 def test_what_was_not_heard_is_no_silence():
-    talk = talked([heard(0, 2, stream=A), lost(2, 9, stream=A), heard(10, 12, stream=B)], 12.0)
-    assert talk.silence_s == 1
-    assert talk.channels[A].talk_s == 2
+    found = talked([heard(0, 2, stream=A), lost(2, 9, stream=A), heard(10, 12, stream=B)], 12.0)
+    assert found.silence_s == 1
+    assert found.channels[A].talk_s == 2
 
 
-def test_the_order_in_which_channels_are_told_does_not_matter():
+def test_the_order_in_which_channels_are_told_does_not_matter_and_nothing_is_lost():
     dice = random.Random(7)
     rows = []
     for name in (A, B):
@@ -196,38 +185,17 @@ def test_the_order_in_which_channels_are_told_does_not_matter():
             at_s = start_s + dice.uniform(0.4, 10)
             rows.append(heard(start_s, at_s, stream=name, segment=i))
     duration_s = max(row.end_s for row in rows)
-    by_start = talked(sorted(rows, key=lambda row: row.start_s), duration_s)
-    assert talked(rows, duration_s) == by_start
-    assert by_start.overlap_s > 0
-    total_s = sum(c.talk_s for c in by_start.channels.values())
-    assert total_s - by_start.overlap_s + by_start.silence_s == pytest.approx(duration_s)
+    found = talked(sorted(rows, key=lambda row: row.start_s), duration_s)
+    assert talked(rows, duration_s) == found
+    assert found.overlap_s > 0
+    total_s = sum(channel.talk_s for channel in found.channels.values())
+    assert total_s - found.overlap_s + found.silence_s == pytest.approx(duration_s)
 
 
-def test_a_channel_that_never_speaks_does_not_fill_the_memory():
-    conversation = Conversation((A, B))
-    for i in range(10_000):
-        conversation.add(heard(2 * i, 2 * i + 1, stream=A))
-    assert len(conversation._waiting) <= 4096
-    talk = conversation.finish(20_000.0)
-    assert (talk.channels[A].talk_s, talk.silence_s) == (10_000, 10_000)
-    assert talk.share(B) == 0
+def test_a_channel_that_never_speaks_has_no_share():
+    found = talked([heard(2 * i, 2 * i + 1, stream=A) for i in range(100)], 200.0)
+    assert (found.channels[A].talk_s, found.silence_s, found.share(B)) == (100, 100, 0)
 
 
 def test_channels_of_one_input_are_a_call():
     assert calls(["a/left", "b", "a/right", "c/left"]) == [("a/left", "a/right")]
-
-
-# --- bounded memory -------------------------------------------------------------------------------
-
-
-def test_eight_hours_leave_accumulators_small():
-    dice = random.Random(1)
-    track, shares, bins = Track(), Shares(), Bins()
-    for i in range(6000):
-        row = heard(5 * i, 5 * i + 4, dice.choice(LABELS), segment=i)
-        for accumulator in (track, shares, bins):
-            accumulator.add(row)
-    assert len(bins.bins) <= 1024
-    assert len(track.changes) <= 6000
-    assert len(shares.longest) == len(shares.seconds) == 8
-    assert sys.getsizeof(track.__dict__) < 1000

@@ -184,7 +184,7 @@ def test_eight_hours_have_a_thin_timeline(tmp_path):
     ("arguments", "code", "words"),
     [
         (["no.jsonl"], 3, "there is no such file"),
-        (["empty.jsonl"], 3, "tells of no stream"),
+        (["empty.jsonl"], 3, "holds no stream"),
         (["events.jsonl", "-o", "events.jsonl"], 4, "is the source itself"),
         (["events.jsonl", "-o", "."], 4, "is a folder"),
         (["events.jsonl", "-o", "nowhere/x.html"], 4, "there is no folder"),

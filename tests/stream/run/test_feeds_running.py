@@ -203,7 +203,7 @@ def test_ctrl_c_leaves_an_episode_for_the_next_time(web: Site, program: Program)
     [
         (("--follow",), 2, "add --feed URL"),
         (("--keep",), 2, "add --feed URL"),
-        (("--feed", "feed.xml"), 3, "is no address"),
+        (("--feed", "feed.xml"), 3, "is not an address"),
         (("--feed", "ftp://x/feed"), 3, "ftp"),
         (("--feed", "http://x/feed", "--newest", "0"), 2, "leaves no episode"),
         (("--feed", "http://x/feed", "--feed", "http://x/feed"), 2, "twice"),

@@ -21,7 +21,7 @@ from abhinaya.models.errors import OptionsError
 from abhinaya.models.labels import LABELS
 from abhinaya.models.registry import MODELS
 from abhinaya.models.registry import load as load_model
-from abhinaya.stream.settings import config as configuration
+from abhinaya.stream.settings import profile as profile_files
 from abhinaya.stream.sources import InputConfig, open_source
 
 PACKAGED = ("embedded", "open", "paper")
@@ -29,7 +29,7 @@ PACKAGED = ("embedded", "open", "paper")
 
 @pytest.mark.parametrize("profile", PACKAGED)
 def test_profiles_fit_the_models_they_name(profile) -> None:
-    config = configuration.load(profile)
+    config = profile_files.load(profile)
     assert config.asr is not None
     assert config.asr.model in TRANSCRIBERS
     for voter, worker in config.voters.items():
@@ -42,18 +42,18 @@ def test_profiles_fit_the_models_they_name(profile) -> None:
 
 
 def test_the_paper_is_five_voters_and_s2_breaks_ties() -> None:
-    config = configuration.load("paper")
+    config = profile_files.load("paper")
     assert sorted(config.voters) == ["S1", "S2", "ST1", "T1", "T2"]
     assert (config.vote.method, config.vote.priority[0]) == ("majority", "S2")
 
 
 def test_placeholders_name_the_setting_that_is_to_be_given() -> None:
-    config = configuration.load("paper")
+    config = profile_files.load("paper")
     for voter in ("S1", "S2", "T2", "ST1"):
         with pytest.raises(OptionsError, match=rf"placeholder <.*voters\.{voter}\.options\.") as e:
             load_model(config.voters[voter].model, config.voters[voter].options)
         assert "--set" in e.value.remedy
-    given = configuration.load("paper", {"voters.S1.options.checkpoint": "/none"})
+    given = profile_files.load("paper", {"voters.S1.options.checkpoint": "/none"})
     assert given.voters["S1"].options["checkpoint"] == "/none"
 
 

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from abhinaya.bench.demo import CALL
-from abhinaya.stream.run.monitor import Run, run_directory
+from abhinaya.stream.run.directory import run_directory
+from abhinaya.stream.run.monitor import Run
 from abhinaya.stream.run.plan import Input, Plan
 from abhinaya.stream.run.supervisor import Stage
-from abhinaya.stream.settings import config as configuration
+from abhinaya.stream.settings import profile as profile_files
 from abhinaya.stream.sources.base import InputConfig
 from abhinaya.stream.wire.messages import Event, Gap, Status, StreamEnded, Verdict
 
@@ -63,9 +64,9 @@ class Silent:
 
 
 def suffer(
-    victim: str, number: signal.Signals, after: int = 2, realtime: bool = False
+    call: Path, victim: str, number: signal.Signals, after: int = 2
 ) -> tuple[Collector, Silent, int]:
-    """Run the demo call; send `number` to `victim` after some verdicts."""
+    """Label a call; send `number` to `victim` after some verdicts."""
     count = 0
 
     def strike() -> None:
@@ -78,8 +79,8 @@ def suffer(
 
     # S1 shares the process of the transcriber, unless it is to be struck alone
     apart = {"voters.S1.host": ""} if victim == "S1-0" else {}
-    config = configuration.load("embedded", {**PATIENCE, **apart})
-    what = InputConfig(what=str(CALL), channels="split", realtime=realtime)
+    config = profile_files.load("embedded", {**PATIENCE, **apart})
+    what = InputConfig(what=str(call), channels="split")
     collector, observer = Collector(strike), Silent()
     with run_directory() as directory:
         run = Run(Plan(config, (Input("call", what),)), directory, [collector], observer)
@@ -102,9 +103,9 @@ def account(collector: Collector) -> dict[str, list[Event]]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed() -> dict[str, list[tuple[int, int]]]:
-    """Where the segments of the demo call are, without any misfortune."""
-    collector, _, code = suffer("hub", signal.SIGCONT, after=10_000)
+def undisturbed(short_call: Path) -> dict[str, list[tuple[int, int]]]:
+    """Where the segments of the call are, without any misfortune."""
+    collector, _, code = suffer(short_call, "hub", signal.SIGCONT, after=10_000)
     assert code == 0
     return {s: [(e.start, e.end) for e in events[:-1]] for s, events in account(collector).items()}  # type: ignore[union-attr]
 
@@ -124,9 +125,12 @@ def undisturbed() -> dict[str, list[tuple[int, int]]]:
     ids=str,
 )
 def test_every_segment_comes_out_once_though_a_process_dies(
-    victim: str, number: signal.Signals, undisturbed: dict[str, list[tuple[int, int]]]
+    victim: str,
+    number: signal.Signals,
+    undisturbed: dict[str, list[tuple[int, int]]],
+    short_call: Path,
 ) -> None:
-    collector, observer, code = suffer(victim, number)
+    collector, observer, code = suffer(short_call, victim, number)
     streams = account(collector)
     assert code == 0
     assert any(victim in trouble for trouble in observer.troubles)
@@ -208,7 +212,7 @@ def test_ctrl_c_once_finishes_what_was_begun_and_twice_stops_at_once(tmp_path: P
 
 
 @pytest.mark.slow
-def test_threads_do_not_outlive_a_run() -> None:
+def test_threads_do_not_outlive_a_run(short_call: Path) -> None:
     before = threading.active_count()
-    suffer("hub", signal.SIGCONT, after=10_000)
+    suffer(short_call, "hub", signal.SIGCONT, after=10_000)
     assert threading.active_count() <= before

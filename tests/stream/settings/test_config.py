@@ -13,15 +13,8 @@ from abhinaya.models.fields import members
 from abhinaya.models.vote.combiner import Combiner, Member
 from abhinaya.models.vote.combiner_file import write_combiner
 from abhinaya.stream.errors import ConfigError
-from abhinaya.stream.settings.config import (
-    Config,
-    VadConfig,
-    WorkerConfig,
-    decode,
-    encode,
-    load,
-    profiles,
-)
+from abhinaya.stream.settings.config import Config, VadConfig, WorkerConfig, decode, encode
+from abhinaya.stream.settings.profile import load, profiles
 from abhinaya.stream.settings.vote import load_combiner, rule_of
 
 GOOD = '[voters.S1]\nmodel = "tiny-speech"\n'
@@ -108,10 +101,10 @@ file_window = 1.5
 """
     found = faults(tmp_path, text, {"deadlines.live_s": 0})
     expected = [
-        "colour is no setting",
+        "colour is not a setting",
         "voters.S1.model is missing",
         "voters.S1.replicas = 'many' does not fit",
-        "vad.min_silense_s is no setting, did you mean 'min_silence_s'?",
+        "vad.min_silense_s is not a setting, did you mean 'min_silence_s'?",
         "vad.start_threshold = 2 is above 1",
         "vote.method = 'dice' does not fit",
         "flow.file_window = 1.5 does not fit",
@@ -124,7 +117,7 @@ file_window = 1.5
 
 def test_an_unknown_setting_without_a_near_one_lists_what_there_is(tmp_path: Path) -> None:
     (fault,) = faults(tmp_path, GOOD + "[flow]\nxyzzy = 1\n")
-    assert fault == "flow.xyzzy is no setting (known: file_window, files_window, live_backlog)"
+    assert fault == "flow.xyzzy is not a setting (known: file_window, files_window, live_backlog)"
 
 
 @pytest.mark.parametrize(
@@ -205,7 +198,7 @@ def test_the_name_of_a_voter_is_a_plain_word(tmp_path: Path, name: str) -> None:
     [
         ("voters = 3", "voters = 3 does not fit"),
         ("voters.S1 = 3", "voters.S1 must be a table, not 3"),
-        (GOOD + 'asr = "yes"', "voters.S1.asr is no setting"),
+        (GOOD + 'asr = "yes"', "voters.S1.asr is not a setting"),
         ('asr = "yes"\n' + GOOD, "asr must be a table, not 'yes'"),
         ("vad = 1\n" + GOOD, "vad must be a table, not 1"),
     ],

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from abhinaya.stream.errors import ConfigError
-from abhinaya.stream.settings import config as configuration
-from abhinaya.stream.settings.config import WorkerConfig
-from abhinaya.stream.settings.hosting import guests
+from abhinaya.stream.settings import profile as profile_files
+from abhinaya.stream.settings.config import WorkerConfig, guests
 
 PROFILE = """
 [voters.S1]
@@ -31,9 +30,9 @@ def test_guests_are_found_by_their_host() -> None:
 def test_a_profile_with_a_guest(tmp_path) -> None:
     path = tmp_path / "p.toml"
     path.write_text(PROFILE)
-    assert configuration.load(str(path)).voters["ST1"].host == "S2"
+    assert profile_files.load(str(path)).voters["ST1"].host == "S2"
     shared = {"asr.model": "faster-whisper", "voters.ST1.host": "asr"}
-    assert configuration.load(str(path), shared).voters["ST1"].host == "asr"
+    assert profile_files.load(str(path), shared).voters["ST1"].host == "asr"
 
 
 @pytest.mark.parametrize(
@@ -55,4 +54,4 @@ def test_what_cannot_be_shared(tmp_path, changes, message) -> None:
     path = tmp_path / "p.toml"
     path.write_text(PROFILE)
     with pytest.raises(ConfigError, match=message):
-        configuration.load(str(path), changes)
+        profile_files.load(str(path), changes)

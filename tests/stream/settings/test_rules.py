@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from abhinaya.models.labels import UNKNOWN
 from abhinaya.stream.errors import ConfigError
-from abhinaya.stream.settings.config import load
+from abhinaya.stream.settings.profile import load
 from abhinaya.stream.settings.rule_file import load_rules, with_rules
 from abhinaya.stream.settings.rules import LONGEST, Alert, RuleConfig, Watch, fits
 from abhinaya.stream.wire.messages import (
@@ -272,9 +272,9 @@ def test_all_faults_of_rules_are_told_at_once_with_the_near_miss(tmp_path: Path)
         load_rules(write(tmp_path, "colour = 1\n" + BAD))
     text = error.value.reason
     for fault in (
-        "colour is no setting",
+        "colour is not a setting",
         "rules[0].label = 'angri' is not known, did you mean 'angry'?",
-        "rules[0].for_segment is no setting, did you mean 'for_segments'?",
+        "rules[0].for_segment is not a setting, did you mean 'for_segments'?",
         "rules[1].name is missing",
         "rules[1].min_confidence = 2 is above 1",
         "rules[1].command = 'rm -rf' does not fit",

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from abhinaya.stream.commands import main as commands
 from abhinaya.stream.errors import ConfigError
-from abhinaya.stream.settings import toml
-from abhinaya.stream.settings.config import load, profiles, trace
+from abhinaya.stream.settings import show
 from abhinaya.stream.settings.environment import add_line_up, is_setting, trace_line_up, variables
 from abhinaya.stream.settings.flags import literal
+from abhinaya.stream.settings.profile import load, profiles, trace
 from abhinaya.stream.settings.show import as_toml
 
 PROFILE = """
@@ -93,10 +93,10 @@ def test_every_fault_names_the_file_the_variable_or_the_flag(tmp_path: Path) -> 
     assert str(path) in error.value.subject
     missing = "voters.S7.model is missing (name in the registry (`abhinaya models list`))"
     assert set(error.value.reason.split("; ")) == {
-        "vad.pdd_s is no setting, did you mean 'pad_s'?",
-        "vda is no setting, did you mean 'vad'? (from ABHINAYA_VDA__X)",
+        "vad.pdd_s is not a setting, did you mean 'pad_s'?",
+        "vda is not a setting, did you mean 'vad'? (from ABHINAYA_VDA__X)",
         "vad.start_threshold = 7 is above 1 (from ABHINAYA_VAD__START_THRESHOLD)",
-        "asr.max_btch is no setting, did you mean 'max_batch'? (from --set asr.max_btch=2)",
+        "asr.max_btch is not a setting, did you mean 'max_batch'? (from --set asr.max_btch=2)",
         f"{missing} (from --set voters.S7.replicas=1)",
     }
 
@@ -188,14 +188,14 @@ values = st.recursive(
 
 @given(st.text(), values)
 def test_what_is_written_as_toml_is_read_as_it_was(key: str, value: Any) -> None:
-    assert tomllib.loads(f"{toml.key([key])} = {toml.value(value)}") == {key: value}
+    assert tomllib.loads(f"{show._key([key])} = {show._value(value)}") == {key: value}
 
 
 def test_what_toml_cannot_say() -> None:
-    assert math.isnan(tomllib.loads(f"x = {toml.value(math.nan)}")["x"])
-    assert toml.value(datetime.time(1, 2)) == "01:02:00"
+    assert math.isnan(tomllib.loads(f"x = {show._value(math.nan)}")["x"])
+    assert show._value(datetime.time(1, 2)) == "01:02:00"
     with pytest.raises(TypeError, match="NoneType"):
-        toml.value(None)
+        show._value(None)
 
 
 def test_both_commands_take_the_same_flags() -> None:

@@ -280,7 +280,7 @@ def test_missing_programs_and_secrets_are_told_at_once() -> None:
     with pytest.raises(ConfigError) as error:
         open_couriers(rules, environment)
     assert error.value.reason.split("; ") == [
-        "a: there is no program 'no-such-program'",
+        "a: the program is missing: 'no-such-program'",
         "b: the variable UNSET holds no secret",
         "c: the secret in ODD is not base64 behind whsec_",
     ]

@@ -13,6 +13,7 @@ from live_scenes import (
     board_of,
     decided,
     nodes,
+    picture,
     so_far,
     speaks,
     started,
@@ -22,9 +23,7 @@ from live_scenes import (
 
 from abhinaya.models.labels import LABELS
 from abhinaya.stream.settings.rules import Alert
-from abhinaya.stream.sinks.live.board import ENDED, Board
-from abhinaya.stream.sinks.live.picture import picture
-from abhinaya.stream.sinks.live.stream import CHANGES, GAP, SPANS, StreamState
+from abhinaya.stream.sinks.live.board import CHANGES, ENDED, GAP, SPANS, Board, StreamState
 from abhinaya.stream.wire.messages import FrontDown, Gap, NodeDown, StreamEnded
 
 CALL = "call/agent"

@@ -5,17 +5,20 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes import SECOND
 from live_scenes import (
     SCRIPT,
     START,
+    Drawn,
     ballot,
     board_of,
     decided,
     missing,
     nodes,
+    picture,
     so_far,
     speaks,
     started,
@@ -23,18 +26,16 @@ from live_scenes import (
     told,
     words,
 )
-from rich.cells import cell_len
+from msgspec.structs import replace
 from rich.console import Console
 
 from abhinaya.models.labels import LABELS, UNKNOWN
 from abhinaya.stream.settings.rules import Alert
 from abhinaya.stream.sinks.live.block import FORMS, height
 from abhinaya.stream.sinks.live.board import Board
-from abhinaya.stream.sinks.live.picture import picture
-from abhinaya.stream.sinks.live.row import Picture, Row, style
-from abhinaya.stream.sinks.live.timeline import Mark, marks, step_for, window
+from abhinaya.stream.sinks.live.timeline import marks, step_for, window
 from abhinaya.stream.sinks.palette import LETTERS
-from abhinaya.stream.wire.messages import Event, FrontDown, Gap, NodeDown, StreamEnded
+from abhinaya.stream.wire.messages import Event, FrontDown, Gap, NodeDown, StreamEnded, Verdict
 
 GOLDEN = Path(__file__).parent / "live_pictures"
 AGENT, CUSTOMER = "call/agent", "call/customer"
@@ -80,7 +81,7 @@ def desks(count: int) -> Board:
 NOW = START + 71.5
 
 
-def ansi(drawn: Picture, **console: object) -> str:
+def ansi(drawn: Drawn, **console: object) -> str:
     """Give what a terminal gets."""
     file = io.StringIO()
     settings: dict[str, object] = {"force_terminal": True, "color_system": "truecolor"}
@@ -111,21 +112,21 @@ def test_it_fits_any_terminal(streams: int) -> None:
     for width in (1, 2, 5, 10, 19, 20, 35, 36, 40, 59, 67, 68, 79, 80, 119, 300):
         for rows in (1, 2, 3, 7, 8, 12, 20, 50):
             drawn = picture(board, width, rows, NOW)
-            assert len(drawn.rows) <= rows
+            assert len(drawn) <= rows
             assert max(drawn.widths) <= width
 
 
 def test_nothing_moves_because_somebody_speaks_or_a_voter_is_missing() -> None:
     before = board_of(*nodes("S1", "T2", "ST1"), status(), started(AGENT), *told(AGENT))
-    heights = {len(picture(before, 79, 24, NOW).rows)}
+    heights = {len(picture(before, 79, 24, NOW))}
     before.see(speaks(AGENT, 60), NOW)
-    heights.add(len(picture(before, 79, 24, NOW).rows))
+    heights.add(len(picture(before, 79, 24, NOW)))
     before.see(so_far(5, 60, 63, "fear", "word " * 60, 3), NOW)
-    heights.add(len(picture(before, 79, 24, NOW).rows))
+    heights.add(len(picture(before, 79, 24, NOW)))
     before.see(missing(decided(5, 60, 69, "fear", "word " * 60), "T2", "late " * 30), NOW)
-    heights.add(len(picture(before, 79, 24, NOW).rows))
+    heights.add(len(picture(before, 79, 24, NOW)))
     before.see(StreamEnded(stream=AGENT, sequence=6, position=70 * SECOND), NOW)
-    heights.add(len(picture(before, 79, 24, NOW).rows))
+    heights.add(len(picture(before, 79, 24, NOW)))
     assert len(heights) == 1
 
 
@@ -134,10 +135,16 @@ def test_each_form_takes_the_rows_that_it_says() -> None:
         for form in FORMS[: -2 if streams == 2 else None]:
             rows = streams * height(form, 3, 79) + 3
             drawn = picture(board, 79, rows, NOW)
-            assert len(drawn.rows) == rows, form
+            assert len(drawn) == rows, form
 
 
 # --- the timeline ---------------------------------------------------------------------------------
+
+
+def seen(board: Board, cells: int) -> list[str]:
+    """Name what each of the last second-long cells shows."""
+    found = marks(board.streams[AGENT], window(cells * SECOND, cells, SECOND), cells * SECOND)
+    return [mark.kind if not mark.label else f"{mark.kind} {mark.label}" for mark in found]
 
 
 def test_cells_lie_on_a_grid_that_does_not_depend_on_now() -> None:
@@ -146,9 +153,9 @@ def test_cells_lie_on_a_grid_that_does_not_depend_on_now() -> None:
     for at in (71.0, 71.3, 71.999, 74.5):
         position = int(at * SECOND)
         view = window(position, 30, SECOND)
-        seen = marks(stream, view, position)
         decided_until = 70 - view.first
-        assert seen[:decided_until] == whole[view.first : view.first + decided_until]
+        found = marks(stream, view, position)[:decided_until]
+        assert found == whole[view.first : view.first + decided_until]
 
 
 def test_a_cell_shows_what_takes_up_most_of_it() -> None:
@@ -159,55 +166,37 @@ def test_a_cell_shows_what_takes_up_most_of_it() -> None:
         decided(2, 4.9, 5.0, "fear"),
         decided(3, 6.0, 6.3, "angry"),
     )
-    seen = marks(board.streams[AGENT], window(8 * SECOND, 8, SECOND), 8 * SECOND)
-    names = [mark.label or mark.kind for mark in seen]
-    assert names == ["sad", "happy", "happy"] + ["silence"] * 3 + ["angry", "silence"]
+    labels = ["sad", "happy", "happy", "", "", "", "angry", ""]
+    assert seen(board, 8) == [f"label {label}" if label else "silence" for label in labels]
+    early = marks(board.streams[AGENT], window(SECOND, 3, SECOND), SECOND)
+    assert [mark.kind for mark in early] == ["none", "none", "label"]
 
 
-def test_before_the_stream_began_there_is_nothing() -> None:
-    board = board_of(started(AGENT), decided(0, 0.0, 2.0, "sad"))
-    seen = marks(board.streams[AGENT], window(3 * SECOND, 6, SECOND), 3 * SECOND)
-    assert [mark.kind for mark in seen] == ["none"] * 3 + ["label"] * 2 + ["silence"]
-
-
-def test_speech_without_a_label_is_seen_as_speech() -> None:
-    board = board_of(started(AGENT), decided(0, 0.0, 2.0, "sad"), speaks(AGENT, 3))
-    seen = marks(board.streams[AGENT], window(6 * SECOND, 6, SECOND), 6 * SECOND)
-    assert seen[3:] == [Mark("speech")] * 3
-    board.see(so_far(1, 3, 5, "fear", "", 0), NOW)
-    seen = marks(board.streams[AGENT], window(6 * SECOND, 6, SECOND), 6 * SECOND)
-    assert seen[3:] == [Mark("so far", "fear")] * 2 + [Mark("speech")]
-
-
-def test_speech_that_is_over_awaits_its_label_for_a_while() -> None:
+def test_speech_is_seen_before_it_has_a_label_and_awaits_one_for_a_while() -> None:
     board = board_of(started(AGENT), decided(0, 0, 2, "sad"), speaks(AGENT, 3))
+    assert seen(board, 6)[3:] == ["speech"] * 3
     board.see(so_far(1, 3, 5, "fear", "", 0), NOW)
+    assert seen(board, 6)[3:] == ["so far fear"] * 2 + ["speech"]
     board.see(speaks(AGENT, 6, False), NOW)
-    stream = board.streams[AGENT]
-    seen = marks(stream, window(7 * SECOND, 7, SECOND), 7 * SECOND)
-    assert seen[3:] == [Mark("so far", "fear")] * 2 + [Mark("speech"), Mark("silence")]
+    assert seen(board, 7)[3:] == ["so far fear"] * 2 + ["speech", "silence"]
     assert "○ call/agent  quiet 1s" in picture(board, 79, 20, START + 7.2).text
-    late = marks(stream, window(20 * SECOND, 20, SECOND), 20 * SECOND)
-    assert late[5] == Mark("silence"), "it made no segment"
+    assert seen(board, 20)[5] == "silence", "it made no segment"
     board.see(decided(1, 3, 6, "happy"), NOW)
-    seen = marks(stream, window(7 * SECOND, 7, SECOND), 7 * SECOND)
-    assert seen[3:] == [Mark("label", "happy")] * 3 + [Mark("silence")]
+    assert seen(board, 7)[3:] == ["label happy"] * 3 + ["silence"]
 
 
 def test_a_cell_stands_for_as_little_as_shows_the_whole_stream() -> None:
-    assert step_for(60 * SECOND, 60) == SECOND
-    assert step_for(61 * SECOND, 60) == 2 * SECOND
-    assert step_for(121 * SECOND, 60) == 4 * SECOND
-    assert step_for(36_000 * SECOND, 60) == 4 * SECOND
+    steps = [step_for(seconds * SECOND, 60) // SECOND for seconds in (60, 61, 121, 36_000)]
+    assert steps == [1, 2, 4, 4]
 
 
-def test_the_ruler_says_how_long_ago_a_cell_was() -> None:
-    for rows, width in ((20, 80), (20, 160)):
-        board = board_of(started(AGENT), decided(0, 11.0, 12.0, "sad"), speaks(AGENT, 13))
-        top, *rest = picture(board, width, rows, START + 41).text.split("\n")
-        # 41 s are over: 11 to 12 s are the cell 30 s before now
-        tick = top.index("-0:30") + len("-0:30") // 2
-        assert rest[1][tick - 1 : tick + 1].strip("·") == "S"
+@pytest.mark.parametrize("width", [80, 160])
+def test_the_ruler_says_how_long_ago_a_cell_was(width: int) -> None:
+    board = board_of(started(AGENT), decided(0, 11.0, 12.0, "sad"), speaks(AGENT, 13))
+    top, *rest = picture(board, width, 20, START + 41).text.split("\n")
+    # 41 s are over: 11 to 12 s are the cell 30 s before now
+    tick = top.index("-0:30") + len("-0:30") // 2
+    assert rest[1][tick - 1 : tick + 1].strip("·") == "S"
 
 
 # --- colour and its absence -----------------------------------------------------------------------
@@ -282,20 +271,15 @@ def test_nothing_that_is_said_or_named_controls_the_terminal(text: str, width: i
         assert not re.search(r"\x1b\[[0-9;]*[^0-9;m]", raw)
 
 
-def test_markup_is_shown_as_it_is() -> None:
+def test_names_are_shown_as_they_are_and_cut_where_they_are_long() -> None:
     board = board_of(started("[red]"), decided(0, 1, 5, "sad", "[bold]so[/bold] :smile:", "[red]"))
     text = picture(board, 79, 20, NOW).text
     assert "[red]" in text
     assert "[bold]so[/bold] :smile:" in text
-
-
-def test_long_names_are_cut_and_leave_the_columns_where_they_are() -> None:
     name = "customers of the northern office who called twice on monday"
-    board = board_of(started(name), *told(name))
-    lines = picture(board, 79, 20, NOW).text.split("\n")
-    assert "customers of" in lines[1]
-    assert "…" in lines[1]
-    assert lines[1].index("happy") == picture(call(), 79, 20, NOW).text.split("\n")[1].index("surp")
+    line = picture(board_of(started(name), *told(name)), 79, 20, NOW).text.split("\n")[1]
+    assert re.search(r"customers of.*…", line)
+    assert line.index("happy") == picture(call(), 79, 20, NOW).text.split("\n")[1].index("surp")
 
 
 def test_what_may_still_change_is_dimmed() -> None:
@@ -310,54 +294,22 @@ def test_what_may_still_change_is_dimmed() -> None:
 
 def test_of_a_text_that_is_too_long_the_end_is_shown() -> None:
     text = " ".join(f"word{i}" for i in range(100))
-    board = board_of(started(AGENT), decided(0, 1, 5, "sad", text))
-    shown = picture(board, 79, 20, NOW).text
+    shown = picture(board_of(started(AGENT), decided(0, 1, 5, "sad", text)), 79, 20, NOW).text
     assert "word99”" in shown
     assert "word0 " not in shown
     assert "…" in shown
-
-
-def test_a_line_with_other_things_has_the_last_words() -> None:
     board = desks(4)
-    text = picture(board, 99, 12, NOW).text
-    assert re.search(r"quiet 18s +… .*you have made my day”  +happy", text)
+    one_line = picture(board, 99, 12, NOW)
+    assert re.search(r"quiet 18s +… .*you have made my day”  +happy", one_line.text)
     board.see(decided(5, 70, 71, "sad", "漢字" * 50, "desk 01"), NOW)
-    first = picture(board, 99, 12, NOW).text.split("\n")[1]
-    assert "漢字漢字”" in first
-    assert max(map(cell_len, picture(board, 99, 12, NOW).text.split("\n"))) <= 99
+    assert "漢字漢字”" in picture(board, 99, 12, NOW).text.split("\n")[1]
+    assert max(picture(board, 99, 12, NOW).widths) <= 99
 
 
 def test_scripts_without_spaces_are_folded_too() -> None:
-    board = board_of(started(AGENT), decided(0, 1, 5, "sad", "漢字" * 50))
-    drawn = picture(board, 39, 20, NOW)
-    assert sum(line.count("漢") for line in drawn.text.split("\n")) > 10
-    assert max(map(cell_len, drawn.text.split("\n"))) <= 39
-
-
-# --- who is missing -------------------------------------------------------------------------------
-
-
-def test_a_missing_voter_keeps_its_place_and_has_its_reason() -> None:
-    board = board_of(*nodes("S1", "T2", "ST1"), started(AGENT))
-    board.see(missing(decided(0, 1, 5, "sad", "no"), "T2", "no answer in 4 s"), NOW)
-    text = picture(board, 79, 20, NOW).text
-    assert re.search(r"^ +T2  ✗ no answer in 4 s$", text, re.M)
-    assert "2 of 2" in text
-
-
-def test_a_voter_that_is_awaited_is_not_called_missing() -> None:
-    board = board_of(*nodes("S1", "T2", "ST1"), started(AGENT), so_far(0, 1, 3, "sad", "no", 1))
-    text = picture(board, 79, 20, NOW).text
-    assert re.search(r"^ +ST1 …$", text, re.M)
-    assert "✗" not in text
-
-
-def test_a_voter_that_waits_for_words_is_not_called_missing_either() -> None:
-    waiting = missing(so_far(0, 1, 3, "sad", "", 0), "T2", "no transcript yet")
-    board = board_of(*nodes("S1", "T2"), started(AGENT), waiting)
-    text = picture(board, 79, 20, NOW).text
-    assert re.search(r"^ +T2 … no transcript yet$", text, re.M)
-    assert "✗" not in text
+    drawn = picture(board_of(started(AGENT), decided(0, 1, 5, "sad", "漢字" * 50)), 39, 20, NOW)
+    assert drawn.text.count("漢") > 10
+    assert max(drawn.widths) <= 39
 
 
 def test_the_words_before_can_be_read_until_there_are_new_ones() -> None:
@@ -370,38 +322,53 @@ def test_the_words_before_can_be_read_until_there_are_new_ones() -> None:
     assert "old" not in picture(board, 79, 20, NOW).text
 
 
-def test_unknown_without_votes_says_why() -> None:
-    event = decided(
-        0,
-        1,
-        5,
-        UNKNOWN,
-        confidence=None,
-        agreement=0.0,
-        votes=(),
-        reason="0 votes of at least 1",
-        transcript=None,
-    )
-    text = picture(board_of(started(AGENT), event), 79, 20, NOW).text
-    assert "no label: 0 votes of at least 1" in text
-    assert "unknown" in text
+# --- who and what is missing ----------------------------------------------------------------------
+
+NO_LABEL: dict[str, Any] = {
+    "confidence": None,
+    "agreement": 0.0,
+    "votes": (),
+    "reason": "0 votes of at least 1",
+    "transcript": None,
+}
 
 
-def test_no_words_says_why() -> None:
-    import msgspec
-
-    silent = msgspec.structs.replace(words(AGENT, 0, ""), reason="no words recognised")
-    board = board_of(started(AGENT), decided(0, 1, 5, "sad", transcript=silent))
-    assert "no words: no words recognised" in picture(board, 79, 20, NOW).text
-
-
-def test_a_voter_without_probabilities_has_a_label_and_no_bar() -> None:
-    import msgspec
-
-    bare = msgspec.structs.replace(ballot(AGENT, 0, "T1", "sad", 0.5), probabilities=None)
-    board = board_of(started(AGENT), decided(0, 1, 5, "sad", votes=(bare,), confidence=None))
-    text = picture(board, 79, 20, NOW).text
-    assert re.search(r"^ +T1 sad$", text, re.M)
+@pytest.mark.parametrize(
+    ("event", "expected", "failed"),
+    [
+        (
+            missing(decided(0, 1, 5, "sad"), "T2", "no answer in 4 s"),
+            "T2  ✗ no answer in 4 s",
+            True,
+        ),
+        (so_far(0, 1, 3, "sad", "no", 1), "ST1 …", False),
+        (missing(so_far(0, 1, 3, "sad", "", 0), "T2", "no words yet"), "T2  … no words yet", False),
+        (decided(0, 1, 5, UNKNOWN, **NO_LABEL), "no label: 0 votes of at least 1", False),
+        (
+            decided(0, 1, 5, "sad", transcript=replace(words(AGENT, 0, ""), reason="no words")),
+            "no words: no words",
+            False,
+        ),
+        (
+            decided(
+                0,
+                1,
+                5,
+                "sad",
+                votes=(replace(ballot(AGENT, 0, "T1", "sad", 0.5), probabilities=None),),
+            ),
+            "T1  sad",
+            False,
+        ),
+    ],
+    ids=["missing", "awaited", "waits for words", "no label", "no words", "no probabilities"],
+)
+def test_what_is_missing_has_its_place_and_its_reason(
+    event: Verdict, expected: str, failed: bool
+) -> None:
+    text = picture(board_of(*nodes("S1", "T2", "ST1"), started(AGENT), event), 79, 24, NOW).text
+    assert expected in [line.strip() for line in text.split("\n")]
+    assert ("✗" in text) == failed
 
 
 # --- what goes wrong ------------------------------------------------------------------------------
@@ -481,9 +448,3 @@ def test_the_most_interesting_streams_come_first_when_not_all_fit() -> None:
     board.see(StreamEnded(stream="desk 00", sequence=5, position=31 * SECOND), NOW)
     names = re.findall(r"desk \d\d", picture(board, 79, 12, NOW).text)
     assert names[:4] == ["desk 40", "desk 50", "desk 01", "desk 02"]
-
-
-def test_rows_are_compared_by_what_they_show() -> None:
-    one, two = (Picture([Row(9).add("a", style("bold"))]) for _ in range(2))
-    assert one == two
-    assert one != Picture([Row(9).add("a")])

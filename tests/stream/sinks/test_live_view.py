@@ -7,11 +7,10 @@ import re
 import signal
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from fakes import SECOND
-from live_scenes import START, decided, nodes, so_far, speaks, started, status, told
+from live_scenes import START, decided, nodes, picture, so_far, speaks, started, status, told
 from terminal import Program, Screen, console_on
 
 from abhinaya.bench.demo import CALL
@@ -20,11 +19,9 @@ from abhinaya.stream.commands import stream as cli
 from abhinaya.stream.errors import ConfigError, SinkError
 from abhinaya.stream.run.supervisor import Stage
 from abhinaya.stream.settings.rules import Alert
-from abhinaya.stream.sinks.base import ShowsAlerts, ShowsProvisional, Ticks, tell
+from abhinaya.stream.sinks.base import publish
 from abhinaya.stream.sinks.lines import Lines
-from abhinaya.stream.sinks.live.keys import hush
-from abhinaya.stream.sinks.live.picture import picture
-from abhinaya.stream.sinks.live.view import MAX_INTERVAL_S, MIN_INTERVAL_S, View
+from abhinaya.stream.sinks.live.view import MAX_INTERVAL_S, MIN_INTERVAL_S, View, silence_keyboard
 from abhinaya.stream.sinks.open import open_sinks
 from abhinaya.stream.wire.messages import Gap, NodeDown, Remark, StreamEnded
 
@@ -35,7 +32,7 @@ def viewed(screen: Screen, *, live: bool = True, always: bool = False) -> View:
     """A view that has seen a call so far."""
     view = View(console_on(screen), always)
     for event in (*nodes("S1", "T2", "ST1"), status(), started(NAME, live), *told(NAME)):
-        tell([view], event, START + 54)
+        publish([view], event, START + 54)
     view.tick(START + 55)
     return view
 
@@ -45,13 +42,6 @@ def in_view(screen: Screen) -> bool:
 
 
 # --- when it begins -------------------------------------------------------------------------------
-
-
-def test_it_is_a_sink_with_a_place_for_everything() -> None:
-    view = View(console_on(Screen()))
-    assert isinstance(view, ShowsAlerts)
-    assert isinstance(view, ShowsProvisional)
-    assert isinstance(view, Ticks)
 
 
 def test_a_live_stream_begins_it() -> None:
@@ -104,7 +94,7 @@ def test_it_is_drawn_at_a_bounded_rate() -> None:
     before = screen.writes
     for i in range(1000):
         now = START + 60 + i / 250
-        tell([view], so_far(5, 54, 55 + i / 250, "sad", "a " * i, 0, NAME, part=i + 1), now)
+        publish([view], so_far(5, 54, 55 + i / 250, "sad", "a " * i, 0, NAME, part=i + 1), now)
         view.tick(now)
     drawn = screen.writes - before
     assert 20 <= drawn <= 4 / MIN_INTERVAL_S + 1
@@ -114,7 +104,7 @@ def test_what_came_last_is_drawn_although_nothing_follows() -> None:
     screen = Screen()
     view = viewed(screen)
     now = START + 55.01
-    tell([view], so_far(5, 54, 55, "surprise", "what was that", 3, NAME), now)
+    publish([view], so_far(5, 54, 55, "surprise", "what was that", 3, NAME), now)
     assert "what was that" not in screen.text
     view.tick(now + MIN_INTERVAL_S)
     assert "what was that" in screen.text
@@ -123,7 +113,7 @@ def test_what_came_last_is_drawn_although_nothing_follows() -> None:
 def test_time_moves_on_although_nothing_happens_and_else_nothing_is_written() -> None:
     screen = Screen()
     view = viewed(screen)
-    tell([view], StreamEnded(stream=NAME, sequence=5, position=55 * SECOND), START + 55.5)
+    publish([view], StreamEnded(stream=NAME, sequence=5, position=55 * SECOND), START + 55.5)
     view.tick(START + 56)
     written = len(screen.raw)
     for i in range(100):
@@ -131,7 +121,7 @@ def test_time_moves_on_although_nothing_happens_and_else_nothing_is_written() ->
     assert len(screen.raw) == written, "nothing has changed"
     screen = Screen()
     view = viewed(screen)
-    tell([view], speaks(NAME, 55), START + 56)
+    publish([view], speaks(NAME, 55), START + 56)
     view.tick(START + 57)
     assert "speaking 2s" in screen.text
     view.tick(START + 58 + MAX_INTERVAL_S)
@@ -145,32 +135,26 @@ def drawn_at_once(view: View, now: float) -> str:
     return screen.text
 
 
-def test_rows_that_change_are_written_into_the_picture_and_no_others() -> None:
+def test_a_picture_that_was_drawn_again_and_again_is_the_one_drawn_at_once() -> None:
     screen = Screen()
     view = viewed(screen)
-    whole = len(screen.raw)
     for i in range(40):
         now = START + 60 + i
         part = so_far(5 + i // 8, 59, 60 + i, LABELS[i % 8], "漢字 a " * i, 0, NAME, part=i + 1)
-        tell([view], part, now)
+        publish([view], part, now)
         if i % 8 == 7:
-            tell([view], decided(5 + i // 8, 59 + i - 7, 60 + i, LABELS[i % 8]), now)
+            publish([view], decided(5 + i // 8, 59 + i - 7, 60 + i, LABELS[i % 8]), now)
         if i == 20:
             view.trouble("S1-0: was killed; starting it again")
         view.tick(now + 0.5)
         top = next(n for n, line in enumerate(screen.lines) if line.endswith(" now"))
         assert "\n".join(screen.lines[top:]).rstrip() == drawn_at_once(view, now + 0.5)
-    before = len(screen.raw)
-    tell([view], speaks(NAME, 101, False), START + 101)
-    view.tick(START + 101.5)
-    assert len(screen.raw) - before < whole / 2
-    assert not screen.raw[before:].count(b"\x1b[2K"), "nothing is taken away before"
 
 
 def test_a_clock_that_is_set_back_does_not_stop_it() -> None:
     screen = Screen()
     view = viewed(screen)
-    tell([view], decided(5, 54, 58, "surprise", "what was that"), START - 3000)
+    publish([view], decided(5, 54, 58, "surprise", "what was that"), START - 3000)
     view.tick(START - 3000)
     assert "what was that" in screen.text
 
@@ -181,9 +165,9 @@ def test_a_clock_that_is_set_back_does_not_stop_it() -> None:
 def test_remarks_warnings_and_alerts_are_readable_above_and_stay() -> None:
     screen = Screen()
     view = viewed(screen)
-    tell([view], Remark(source="mic", text="the input clips"), START + 56)
+    publish([view], Remark(source="mic", text="the input clips"), START + 56)
     down = NodeDown(node="S1-0", incarnation="1", service="S1", reason="was killed")
-    tell([view], down, START + 56)
+    publish([view], down, START + 56)
     view.trouble("S1-0: was killed; starting it again")
     view.alert(
         Alert(
@@ -217,7 +201,7 @@ def test_at_the_end_the_summary_stays_and_nothing_else_of_the_view() -> None:
     screen = Screen()
     view = viewed(screen)
     gap = Gap(stream=NAME, sequence=5, start=60 * SECOND, end=62 * SECOND, reason="late")
-    tell([view], gap, START + 62)
+    publish([view], gap, START + 62)
     assert screen.cursor_hidden
     view.close()
     view.close()
@@ -245,7 +229,7 @@ def test_another_size_gives_another_picture_and_no_remains() -> None:
     console = console_on(screen)
     view = View(console)
     for event in (*nodes("S1", "T2", "ST1"), status(), started(NAME), *told(NAME)):
-        tell([view], event, START + 54)
+        publish([view], event, START + 54)
     view.tick(START + 55)
     for i, (width, height) in enumerate([(120, 30), (60, 30), (20, 12), (80, 24), (80, 10)]):
         screen.resize(width, height)
@@ -258,13 +242,26 @@ def test_another_size_gives_another_picture_and_no_remains() -> None:
     assert "A  C" not in screen.text
 
 
+def test_twenty_columns_without_colour() -> None:
+    screen = Screen(20, 12)
+    console = console_on(screen, 20, 12)
+    console.no_color = True
+    view = View(console)
+    for event in (*nodes("S1", "T2", "ST1"), status(), started(NAME), *told(NAME)):
+        publish([view], event, START + 54)
+    view.tick(START + 55)
+    assert re.search(r"○ call/\S* +H +62%", screen.text)
+    assert max(map(len, screen.lines)) <= 20
+    assert not re.search(rb"\x1b\[[0-9;]*(?:3[0-9]|9[0-7])[;m]", screen.raw)
+
+
 def test_what_a_terminal_makes_of_old_lines_is_cleared_away() -> None:
     """One that becomes narrower folds them, one that becomes taller brings them back."""
     screen = Screen()
     console = console_on(screen)
     view = View(console)
     for event in (*nodes("S1"), status(), started(NAME), *told(NAME)):
-        tell([view], event, START + 54)
+        publish([view], event, START + 54)
     view.tick(START + 55)
     screen.feed(b"\x1b[Hfolded and brought back\x1b[12Hlike this\x1b[24H")
     console.size = (50, 24)  # type: ignore[assignment]
@@ -278,16 +275,43 @@ def test_what_a_terminal_makes_of_old_lines_is_cleared_away() -> None:
 
 # --- where there is no such terminal --------------------------------------------------------------
 
+OPEN = """
+import sys
+from abhinaya.stream.sinks.open import open_sinks
+sinks = open_sinks(sys.argv[1], view=sys.argv[2])
+sinks.observer.trouble("shown as \\u6f22 by " + type(sinks.observer).__name__)
+sinks.close()
+"""
 
-def test_without_a_terminal_there_are_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+
+@pytest.mark.parametrize(
+    ("environment", "view", "shown"),
+    [
+        ({}, "auto", "shown as 漢 by View"),
+        ({}, "plain", "shown as 漢 by Lines"),
+        ({"TERM": "dumb"}, "auto", "shown as 漢 by Lines"),
+        ({"PYTHONIOENCODING": "ascii"}, "auto", "shown as ? by Lines"),
+        ({"TERM": "dumb"}, "live", "--live: needs a terminal"),
+    ],
+)
+def test_a_terminal_that_cannot_show_it_gets_lines(
+    environment: dict[str, str], view: str, shown: str
+) -> None:
+    program = Program((sys.executable, "-c", OPEN, "lines", view), environment)
+    try:
+        program.read_until(lambda s: shown in s.text)
+        if "dumb" in environment.values() and view == "auto":
+            assert b"\x1b" not in program.screen.raw
+    finally:
+        program.close()
+
+
+def test_without_a_terminal_there_are_lines_and_asking_for_it_is_refused(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     sinks = open_sinks("lines")
     assert isinstance(sinks.observer, Lines)
     sinks.close()
-
-
-def test_asking_for_it_without_a_terminal_is_refused(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ConfigError, match="needs a terminal"):
-        open_sinks("lines", view="live")
     with pytest.raises(ConfigError, match="no JSON"):
         open_sinks("jsonl", view="live")
     assert cli.main([str(CALL), "--live"]) == 2
@@ -303,10 +327,10 @@ def test_live_and_plain_exclude_each_other(capfd: pytest.CaptureFixture[str]) ->
 
 def test_without_a_keyboard_nothing_is_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
-    hush()()
+    silence_keyboard()()
     with open(os.devnull) as nothing:
         monkeypatch.setattr(sys, "stdin", nothing)
-        hush()()
+        silence_keyboard()()
 
 
 def test_a_terminal_that_is_gone_is_an_error() -> None:
@@ -382,60 +406,3 @@ def test_ctrl_c_twice_leaves_the_terminal_sane(program: Program) -> None:
     assert "A angry" not in program.screen.text
     assert "Traceback" not in program.screen.past + program.screen.text
     assert program.modes_are_kept
-
-
-@pytest.mark.slow
-@pytest.mark.processes
-@pytest.mark.parametrize("program", [((), {}, 80, 24)], indirect=True)
-def test_a_file_at_full_speed_is_shown_as_lines(program: Program) -> None:
-    assert program.finish() == 0
-    text = program.screen.past + program.screen.text
-    assert re.search(r"^0:00:0\d\.\d  call/cust…  ", text, re.M)
-    assert "A angry" not in text
-    assert "share of speech" in text
-
-
-@pytest.mark.processes
-@pytest.mark.parametrize(
-    "program", [(("--realtime", "--live"), {"TERM": "dumb"}, 80, 24)], indirect=True
-)
-def test_the_view_is_refused_by_a_terminal_that_cannot(program: Program) -> None:
-    assert program.finish() == 2
-    assert "--live: needs a terminal" in program.screen.text
-
-
-@pytest.mark.slow
-@pytest.mark.processes
-@pytest.mark.parametrize(
-    "program",
-    [((), {"TERM": "dumb"}, 80, 24), (("--plain", "--realtime"), {}, 80, 24)],
-    ids=["dumb", "plain"],
-    indirect=True,
-)
-def test_plain_and_dumb_terminals_get_lines(program: Program) -> None:
-    program.read_until(
-        lambda s: re.search(r"^0:00:0\d\.\d .*“North", s.text, re.M | re.S) is not None
-    )
-    assert "A angry" not in program.screen.text
-    if program.process.args[-1] != "--realtime":  # type: ignore[index]
-        assert b"\x1b" not in program.screen.raw
-
-
-@pytest.mark.slow
-@pytest.mark.processes
-@pytest.mark.parametrize(
-    "program", [(("--realtime",), {"PYTHONIOENCODING": "ascii"}, 80, 24)], indirect=True
-)
-def test_without_utf8_there_are_lines_with_marks_for_what_has_no_letter(program: Program) -> None:
-    program.read_until(lambda s: re.search(r"^ +\?North ?[Gg]ate", s.text, re.M) is not None)
-    assert "A angry" not in program.screen.text
-    assert "unexpected" not in program.screen.text
-
-
-@pytest.mark.slow
-@pytest.mark.processes
-@pytest.mark.parametrize("program", [(("--realtime",), {"NO_COLOR": "1"}, 20, 12)], indirect=True)
-def test_twenty_columns_without_colour(program: Program, tmp_path: Path) -> None:
-    program.read_until(lambda s: re.search(r"[○●] call/\S* +N +\d+%", s.text) is not None)
-    assert max(map(len, program.screen.lines)) <= 20
-    assert not re.search(rb"\x1b\[[0-9;]*(?:3[0-9]|9[0-7])[;m]", program.screen.raw)

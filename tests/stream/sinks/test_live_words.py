@@ -82,7 +82,7 @@ class Simulation:
 
     def part(self, about: tuple[str, int, int]) -> None:
         name, sequence, number = about
-        self.say(fakes.provisional(sequence, number, name))
+        self.say(fakes.partial(sequence, number, name))
 
     def final(self, about: tuple[str, int]) -> None:
         self.say(fakes.segment(about[1], about[0]))

@@ -24,9 +24,9 @@ from praatio import textgrid
 
 from abhinaya.models.labels import LABELS
 from abhinaya.stream.errors import ConfigError, SinkError
-from abhinaya.stream.sinks import open_sinks
-from abhinaya.stream.sinks.base import tell
+from abhinaya.stream.sinks.base import publish
 from abhinaya.stream.sinks.export.formats import SUFFIXES, export, format_of
+from abhinaya.stream.sinks.open import open_sinks
 from abhinaya.stream.sinks.reader import read, rows
 from abhinaya.stream.wire.messages import Activity
 
@@ -172,7 +172,7 @@ def test_without_pyarrow_the_remedy_is_named(tmp_path, monkeypatch):
 
 def test_only_parquet_loads_pyarrow_and_nothing_loads_torch():
     code = (
-        "import sys, abhinaya.stream.sinks, abhinaya.stream.commands.convert\n"
+        "import sys, abhinaya.stream.sinks.open, abhinaya.stream.commands.convert\n"
         "print({'pyarrow', 'torch', 'transformers', 'jinja2'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -184,7 +184,7 @@ def test_only_parquet_loads_pyarrow_and_nothing_loads_torch():
 
 def told(sinks, events):
     for event in events:
-        tell(sinks.all[:1], event, NOW)
+        publish(sinks.all[:1], event, NOW)
 
 
 def test_only_json_lines_are_live_and_the_others_are_made_of_them_at_the_end(tmp_path):
@@ -226,7 +226,7 @@ WRITE_FOR_EVER = """
 import itertools, sys
 from pathlib import Path
 from output_fakes import NOW, verdict, CUSTOMER, AGENT
-from abhinaya.stream.sinks import open_sinks
+from abhinaya.stream.sinks.open import open_sinks
 sink = open_sinks("jsonl", [Path(sys.argv[1])]).all[0]
 for i in itertools.count():
     now = NOW + i  # every second event is of another channel, and every third is revised

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from abhinaya.stream.clock import SAMPLE_RATE
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.sources.base import Block
-from abhinaya.stream.sources.condition import condition
-from abhinaya.stream.sources.resample import Resampler
+from abhinaya.stream.sources.condition import Resampler, condition
 
 RATES = st.sampled_from([8000, 11025, 16000, 22050, 44100, 48000, 192000])
 

@@ -14,7 +14,7 @@ import source_fakes as fakes
 from abhinaya.stream.clock import SAMPLE_RATE
 from abhinaya.stream.errors import AbhinayaError, ConfigError, SourceError
 from abhinaya.stream.sources import InputConfig, channel_names, open_source
-from abhinaya.stream.sources.pace import pace
+from abhinaya.stream.sources.opening import pace
 
 
 def hear(config: InputConfig) -> tuple[Any, list[str], SourceError | None, int]:
@@ -195,7 +195,7 @@ def test_samples_that_are_no_numbers_are_silence_and_told_once(tmp_path: Path) -
     assert np.all(samples[5000:5010] == 0)
     assert samples[9001] == 1.0
     assert np.abs(samples).max() <= 1.0
-    assert "no numbers (first near 0." in warnings[0]
+    assert "not numbers (first near 0." in warnings[0]
     assert "11 samples in all" in warnings[1]
     assert len(warnings) == 2
 

@@ -7,7 +7,7 @@ import re
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,13 @@ from source_fakes import encode, tone, write_hls
 
 from abhinaya.stream.clock import SAMPLE_RATE
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.settings.network import NetworkConfig
+from abhinaya.stream.settings.config import NetworkConfig
 from abhinaya.stream.sources import open_source
 from abhinaya.stream.sources.base import Block, InputConfig
-from abhinaya.stream.sources.live import Live
-from abhinaya.stream.sources.playlist import best_of, is_playlist, parts_of, target_s
-from abhinaya.stream.sources.sniff import is_adts
+from abhinaya.stream.sources.hls import best_of, is_playlist, parts_of, target_s
+from abhinaya.stream.sources.live import Connection, Live
+from abhinaya.stream.sources.network import is_adts
+from abhinaya.stream.sources.web import Web
 
 QUICK = NetworkConfig(
     connect_s=5.0, stall_s=2.0, first_pause_s=0.05, longest_pause_s=0.2, give_up_s=20.0
@@ -203,28 +204,21 @@ def test_a_stream_that_was_no_stream_is_read_to_its_end_and_not_again(
 # --- the rule by itself ---------------------------------------------------------------------------
 
 
-class Scripted:
-    """A connection of a second's blocks; then it breaks off, unless it is over."""
+def scripted(*blocks: Block, over: bool = False) -> Connection:
+    """A connection that gives these blocks; then it breaks off, unless it is over."""
 
-    channels = 1
-    description = "scripted"
-    silent_s = 5.0
-
-    def __init__(self, clock: list[float], blocks: list[Block], over: bool = False) -> None:
-        self._clock = clock
-        self._blocks = blocks
-        self._over = over
-
-    def blocks(self) -> Iterator[Block]:
-        yield from self._blocks
-        if not self._over:
+    def given() -> Iterator[Block]:
+        yield from blocks
+        if not over:
             raise SourceError("x", "cut")
 
-    def cancel(self) -> None:
-        pass
+    return Connection(1, "scripted", given(), 5.0, lambda: None)
 
-    def close(self) -> None:
-        pass
+
+def lost_of(first: Connection, dial: Callable[[], Connection], now: list[float]) -> list[float]:
+    web = Web("x", QUICK, lambda _: None, threading.Event())
+    live = Live(web, first, dial, lambda: now[0])
+    return [block.lost_samples / block.rate for block in live.blocks()]
 
 
 def second(lost_s: float = 0.0) -> Block:
@@ -233,34 +227,20 @@ def second(lost_s: float = 0.0) -> Block:
 
 @pytest.mark.parametrize(("away_s", "missed_s"), [(0.0, 0.0), (3.0, 0.0), (5.0, 1.0), (10.0, 6.0)])
 def test_what_was_given_ahead_of_the_clock_was_not_missed(away_s: float, missed_s: float) -> None:
-    """A server that begins with 4 s of what was before has told them already, but for one."""
+    """A server that begins with 4 s of what was before has delivered them, but for one."""
     now = [100.0]
-    burst = [second() for _ in range(4)]
 
-    def dial() -> Scripted:
+    def dial() -> Connection:
         now[0] += away_s + 1  # the block that comes then was spoken until then
-        return Scripted(now, [second()], over=True)
+        return scripted(second(), over=True)
 
-    live = Live(
-        "x", Scripted(now, burst), dial, QUICK, lambda _: None, threading.Event(), lambda: now[0]
-    )
-    lost = [block.lost_samples / 8000 for block in live.blocks()]
-    assert lost == [0, 0, 0, 0, missed_s]
+    burst = [second() for _ in range(4)]
+    assert lost_of(scripted(*burst), dial, now) == [0, 0, 0, 0, missed_s]
 
 
 def test_a_jump_of_time_stamps_that_the_clock_denies_is_no_loss() -> None:
-    now = [100.0]
-    blocks = [second(), second(1000.0), second()]
-    live = Live(
-        "x",
-        Scripted(now, blocks, over=True),
-        lambda: Scripted(now, []),
-        QUICK,
-        lambda _: None,
-        threading.Event(),
-        lambda: now[0],
-    )
-    assert [block.lost_samples for block in live.blocks()] == [0, 0, 0]
+    jumping = scripted(second(), second(1000.0), second(), over=True)
+    assert lost_of(jumping, scripted, [100.0]) == [0, 0, 0]
 
 
 # --- HLS ------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from media_server import Download, Site, redirect, say, site
 from source_fakes import encode, tone
 
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.settings.network import NetworkConfig
+from abhinaya.stream.settings.config import NetworkConfig
 from abhinaya.stream.sources import open_source
 from abhinaya.stream.sources.address import check_address, is_address, name_of, shown
 from abhinaya.stream.sources.base import InputConfig
@@ -358,7 +358,7 @@ def test_nor_does_one_that_was_saved_as_a_file(tmp_path: Path, secret: Path, kin
 
 def test_other_protocols_are_refused_by_name() -> None:
     for url in ("ftp://example.org/x.mp3", "file:///etc/passwd", "concat://x", "data://x"):
-        with pytest.raises(SourceError, match="protocol that is not taken"):
+        with pytest.raises(SourceError, match="protocol that is not accepted"):
             open_source(InputConfig(url))
     with pytest.raises(SourceError, match="names no host"):
         check_address("http:///x.mp3")

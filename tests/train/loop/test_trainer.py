@@ -19,7 +19,7 @@ from abhinaya.models.errors import LabelsError
 from abhinaya.models.labels import LABELS
 from abhinaya.models.published.wavlm import load_s1
 from abhinaya.models.registry import load
-from abhinaya.stream.settings.config import load as load_profile
+from abhinaya.stream.settings.profile import load as load_profile
 from abhinaya.train.cli import main
 from abhinaya.train.data.clips import ATTRIBUTES
 from abhinaya.train.learners.base import Example, Learner

@@ -83,9 +83,9 @@ def test_every_fault_is_reported_at_once_with_what_was_meant() -> None:
         )
     said = str(caught.value)
     for part in (
-        r"train\.epoch is no setting, did you mean 'epochs'\? \(from --set train\.epoch=3\)",
+        r"train\.epoch is not a setting, did you mean 'epochs'\? \(from --set train\.epoch=3\)",
         r"train\.rate = 'fast' does not fit",
-        r"model\.options\.pol is no setting, did you mean 'pool'",
+        r"model\.options\.pol is not a setting, did you mean 'pool'",
         r"data\.crop = 'middle' is not known",
         r"train\.batch = 0 is below 1",
         r"--set nonsense: give it as SECTION\.KEY=VALUE",

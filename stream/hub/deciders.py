@@ -1,0 +1,218 @@
+"""The deciders of the hub put together: segments and answers in; tasks, cancels and events out.
+
+Pure. `dispatch.py` says who gets which task, `aggregator.py` when a segment gets its verdict,
+`partials.py` the same while somebody speaks. All three work on the records of `segments.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from msgspec.structs import replace
+
+from abhinaya.models.vote.combiner import Combiner
+from abhinaya.stream.hub.aggregator import Aggregator
+from abhinaya.stream.hub.dispatch import Dispatch
+from abhinaya.stream.hub.nodes import Absent, Assign, Limits, Node, Retract
+from abhinaya.stream.hub.partials import Partials
+from abhinaya.stream.hub.publisher import Publisher
+from abhinaya.stream.hub.segments import Record, Segments, Stream
+from abhinaya.stream.hub.task_inputs import task_of
+from abhinaya.stream.hub.validation import REFINER, TRANSCRIBER, service_of
+from abhinaya.stream.settings.config import Config
+from abhinaya.stream.settings.vote import rule_of
+from abhinaya.stream.wire.messages import (
+    Cancel,
+    End,
+    Failed,
+    Gap,
+    Message,
+    Ready,
+    Segment,
+    StreamEnded,
+    Transcript,
+    Vote,
+)
+
+LONGEST_REASON: Final = 1000
+"""Characters of a node's reason: a verdict that carries all of them still fits into a message."""
+
+
+class Deciders:
+    """All decisions about segments.
+
+    Args:
+        config: of the run.
+        combiner: that the profile names, read.
+        publisher: of verdicts, gaps and ends.
+        send: hands a message to a node of this name.
+        lost: called with a node that is no longer worked with, and why.
+
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        combiner: Combiner | None,
+        publisher: Publisher,
+        send: Callable[[str, Message], None],
+        lost: Callable[[Node, str], None],
+    ) -> None:
+        self._deadlines, self._backlog = config.deadlines, config.flow.live_backlog
+        self._publisher, self._send, self._lost = publisher, send, lost
+        voters = tuple(config.voters)
+        # first who others wait for: tasks leave in this order
+        line_up = (TRANSCRIBER, *voters) if config.asr else voters
+        second = (REFINER,) if config.refiner else ()
+        self.services = frozenset((*line_up, *second))
+        rule = rule_of(config.vote, combiner, bool(second))
+        deadlines = config.deadlines
+        limits = Limits(config.supervise.silent_s, deadlines.task_s, deadlines.attempts)
+        self.segments = Segments()
+        self.dispatch = Dispatch(line_up, second, self.segments, limits)
+        self._aggregator = Aggregator(voters, rule, deadlines.revise_s, self.dispatch.explain)
+        self._partials = Partials(
+            voters, rule, deadlines.provisional_s, self.segments, self.dispatch
+        )
+
+    @property
+    def undecided(self) -> int:
+        """Segments without a verdict."""
+        return sum(record.item.final and record.verdict is None for record in self.segments)
+
+    # --- from fronts ------------------------------------------------------------------------------
+
+    def partial(self, now: float, stream: Stream, item: Segment) -> None:
+        """Take in the next segment of a stream as far as it has come."""
+        self._partials.open(now, stream, item)
+
+    def item(self, now: float, stream: Stream, item: Segment | Gap | End) -> None:
+        """Take in the next item of a stream."""
+        stream.next_sequence += 1
+        spoken = self.segments.get((item.stream, item.sequence))
+        if spoken is not None:
+            self._partials.over(spoken)
+            if not isinstance(item, Segment):
+                self._drop(spoken)
+        if isinstance(item, End):
+            stream.ended = True
+            ended = StreamEnded(
+                stream=item.stream,
+                sequence=item.sequence,
+                position=item.position,
+                reason=item.reason,
+            )
+            self._aggregator.append(stream, ended)
+            return
+        stream.position = item.end
+        if isinstance(item, Gap):
+            self._aggregator.append(stream, item)
+            return
+        live = stream.info.live
+        due = now + (self._deadlines.live_s if live else self._deadlines.file_s)
+        record = self.segments.open(stream, item, now, due)
+        self._aggregator.open(record)
+        self.dispatch.submit(record)
+        self._act(now)
+        if live:
+            self._shed(stream)
+
+    def _shed(self, stream: Stream) -> None:
+        waiting = [record for record in self.segments.of(stream) if record.begun is None]
+        for record in waiting[: max(0, len(waiting) - self._backlog)]:
+            reason = f"overload: {self._backlog} later segments were waiting"
+            self._aggregator.shed(record, reason)
+            self._drop(record)
+
+    def _drop(self, record: Record) -> None:
+        """Forget a segment; the nodes that have it are told."""
+        self.dispatch.close(record)
+        self.segments.drop(record)
+
+    # --- from nodes -------------------------------------------------------------------------------
+
+    def ready(self, now: float, ready: Ready) -> Node:
+        """Take in a node."""
+        self._partials.declared(ready)
+        return self.dispatch.ready(now, ready)
+
+    def unusable(self, node: Node, answer: Vote | Transcript | Failed, fault: str) -> None:
+        """Note an answer that does not count, as if there were none."""
+        service, key = service_of(answer), (answer.stream, answer.sequence)
+        for name in [service] if service in node.gives else node.gives:
+            self.dispatch.failed(node.name, key, answer.part, name, fault, retry=False)
+
+    def answered(self, now: float, node: Node, answer: Vote | Transcript | Failed) -> bool:
+        """Note an answer; False if it came twice or too late."""
+        service, key, part = service_of(answer), (answer.stream, answer.sequence), answer.part
+        record = self.segments.get(key)
+        if isinstance(answer, Failed):
+            reason = answer.reason[:LONGEST_REASON]
+            self.dispatch.failed(node.name, key, part, service, reason, answer.retry)
+            counts = not answer.retry
+        else:
+            self._partials.measured(service, answer.run_ms, part)
+            counts = self.dispatch.answered(node.name, key, part, service)
+            if record is not None:
+                self._note(now, record, replace(answer, state=b""), counts)
+        if record is not None and counts and not part:
+            record.stream.keep_state(answer.sequence, service, answer.state)
+        return counts or part > 0 or isinstance(answer, Failed)
+
+    def _note(self, now: float, record: Record, answer: Vote | Transcript, counts: bool) -> None:
+        """Write an answer into its record."""
+        if isinstance(answer, Vote):
+            if counts:
+                self._aggregator.voted(now, record, answer)
+            return
+        if answer.part and not record.item.final:
+            self._partials.heard(record, answer)
+        if counts:
+            record.transcript, record.transcribed = answer, now
+            if record.item.final:
+                record.stream.transcribed(answer)
+
+    # --- what follows -----------------------------------------------------------------------------
+
+    def decide(self, now: float) -> None:
+        """Publish what can be decided, and hand out what can be worked on."""
+        self._act(now)
+        while outcomes := self._aggregator.collect(now):
+            for event in outcomes:
+                self._publisher.publish(event)
+                record = self.segments.get((event.stream, event.sequence))
+                if record is not None:
+                    self.dispatch.decided(record)
+            self._act(now)
+        for record in self._aggregator.contested():
+            self.dispatch.ask(record, REFINER)
+        for key in self._aggregator.closed(now):
+            if record := self.segments.get(key):
+                self._drop(record)
+        if self._partials:
+            self._act(now)
+            for verdict in self._partials.collect(now):
+                self._publisher.publish_unnumbered(verdict)
+            self.dispatch.assign_partials()
+        self._act(now)
+
+    def _act(self, now: float) -> None:
+        """Do what the dispatch asks for."""
+        for action in self.dispatch.actions():
+            if isinstance(action, Assign):
+                record = action.record
+                if not record.item.final:
+                    self._partials.begun(now, record)
+                elif record.begun is None:
+                    record.begun = now
+                gives = [action.node.gives[name] for name in action.services]
+                self._send(action.node.name, task_of(record, gives))
+            elif isinstance(action, Retract):
+                stream, sequence = action.key
+                cancel = Cancel(stream=stream, sequence=sequence, part=action.part)
+                self._send(action.node, cancel)
+            elif isinstance(action, Absent):
+                self._aggregator.absent(now, action.record, action.service, action.reason)
+            else:
+                self._lost(action.node, action.reason)

@@ -1,0 +1,148 @@
+"""The operators' log: the standard `logging` of every process of a run, in one file or on stderr.
+
+The main process opens the target. Its children inherit the descriptor, and learn from a variable
+which one it is. A line is written by one call, so that lines of several processes do not mix.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+from collections.abc import Mapping, MutableMapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from abhinaya.stream.errors import SinkError
+
+LEVELS: Final = ("debug", "info", "warning", "error")
+FORMATS: Final = ("text", "json")
+VARIABLE: Final = "ABHINAYA_LOG"
+"""LEVEL:FORMAT:DESCRIPTOR, as children read it."""
+STDERR: Final = 2
+
+ROOT: Final = logging.getLogger("abhinaya")
+
+
+def add_log_flags(parser: argparse._ActionsContainer) -> None:
+    """Add the flags of the log."""
+    parser.add_argument("--log-level", choices=LEVELS, help="write a log from this level on")
+    parser.add_argument(
+        "--log-format", choices=FORMATS, default="text", help="of the log (default: %(default)s)"
+    )
+    parser.add_argument("--log-file", type=Path, metavar="FILE", help="append to it, not to stderr")
+
+
+def open_log(
+    args: argparse.Namespace,
+    process: str = "main",
+    environment: MutableMapping[str, str] = os.environ,
+) -> int | None:
+    """Open the log that flags ask for; return its descriptor, for children, or None without one.
+
+    Args:
+        args: as `add_log_flags` had them parsed.
+        process: what this one is called in the log.
+        environment: by which children learn of the log.
+
+    Raises:
+        SinkError: the file cannot be opened.
+
+    """
+    if args.log_level is None and args.log_file is None:
+        return None
+    descriptor = os.dup(STDERR)
+    if args.log_file is not None:
+        try:
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+            os.dup2(opened := os.open(args.log_file, flags, 0o644), descriptor)
+            os.close(opened)
+        except OSError as error:
+            os.close(descriptor)
+            reason = f"cannot be opened: {error.strerror}"
+            raise SinkError(f"--log-file {args.log_file}", reason, "name another file") from error
+    environment[VARIABLE] = f"{args.log_level or 'info'}:{args.log_format}:{descriptor}"
+    join_log(process, environment)
+    return descriptor
+
+
+def descriptor_of(environment: Mapping[str, str] = os.environ) -> int | None:
+    """Return the descriptor of the log that this process writes to; None without one."""
+    text = environment.get(VARIABLE, "").rpartition(":")[2]
+    return int(text) if text.isdecimal() else None
+
+
+def join_log(process: str, environment: Mapping[str, str] = os.environ) -> None:
+    """Let this process write to the log of its run; without one, its warnings go to stderr."""
+    level, _, rest = environment.get(VARIABLE, "").partition(":")
+    descriptor = descriptor_of(environment)
+    handler = Handler(STDERR if descriptor is None else descriptor)
+    handler.setFormatter(Json(process) if rest.startswith("json") else Text(process))
+    ROOT.handlers[:] = [handler]
+    ROOT.propagate = False
+    ROOT.setLevel(level.upper() if level in LEVELS else logging.WARNING)
+
+
+class Handler(logging.Handler):
+    """Writes each record as one line to a descriptor."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record; a full disk does not end the run."""
+        try:
+            os.write(self._descriptor, self.format(record).encode("utf-8", "replace") + b"\n")
+        except OSError:
+            self.handleError(record)
+
+
+class Text(logging.Formatter):
+    """A line for people. Names and words in it cannot steer a terminal, nor begin a new line."""
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return time, level, process, message, and an exception behind it."""
+        head = f"{_time(record)} {record.levelname.lower():7} {self._process}"
+        message = record.getMessage()
+        if record.exc_info:
+            message += " | " + self.formatException(record.exc_info)
+        return f"{head}: {_escaped(message)}"
+
+
+class Json(logging.Formatter):
+    """A line for machines."""
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a JSON object: time, level, process, logger, message, exception."""
+        values = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "process": self._process,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            values["exception"] = self.formatException(record.exc_info)
+        return json.dumps(values)
+
+
+def _time(record: logging.LogRecord) -> str:
+    moment = datetime.fromtimestamp(record.created, tz=UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _escaped(text: str) -> str:
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
+    )

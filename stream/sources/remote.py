@@ -1,0 +1,238 @@
+"""The body of an HTTP answer, read like a file: it can jump, and goes on where it broke off."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from abhinaya.stream.errors import SourceError
+from abhinaya.stream.sources.web import HttpError, Web
+
+if TYPE_CHECKING:
+    import httpx2
+
+FROM_THE_START: Final = {"range": "bytes=0-"}
+"""Makes a server say whether it knows ranges."""
+_LOOK_BYTES: Final = 2048
+"""What distinguishes a playlist and a web page from audio."""
+_HEAD_BYTES: Final = 1 << 18
+_READ_ON: Final = 1 << 18
+"""A seek that goes no further forward than this is cheaper read than asked for."""
+_FETCH: Final = "fetch it whole first, and name the file"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a server says to a request."""
+
+    http: httpx2.Response
+    head: bytes
+    """The beginning of its body."""
+    rest: Iterator[bytes]
+
+    @property
+    def total(self) -> int | None:
+        """Bytes of the whole file that this is, or is a part of; None if the server is silent."""
+        if self.http.status_code == 206:
+            length = self.http.headers.get("content-range", "").rpartition("/")[2]
+        else:
+            length = self.http.headers.get("content-length", "")
+        return int(length) if length.isdecimal() else None
+
+    @property
+    def is_radio(self) -> bool:
+        """Whether it calls itself a broadcast, as Icecast and Shoutcast do."""
+        return any(name.startswith("icy-") for name in self.http.headers)
+
+
+def ask(web: Web, url: str, headers: Mapping[str, str], least: int = _LOOK_BYTES) -> Answer:
+    """Ask for `url`, and read at least the first bytes of the body.
+
+    Raises:
+        HttpError: there is no answer, or a refusal.
+        SourceError: the address uses another protocol.
+
+    """
+    http = web.get(url, headers)
+    rest = web.body(http)
+    head = b""
+    while len(head) < least and (part := next(rest, b"")):
+        head += part
+    return Answer(http, head, rest)
+
+
+class RemoteFile:
+    """What a decoder reads.
+
+    A failure looks like the end of the file, since FFmpeg drops some exceptions of what it reads;
+    it is kept in `failure`.
+
+    Args:
+        web: asks for what is missing.
+        url: of the file.
+        answer: the first answer.
+        deadline: no byte is read after this moment of the monotonic clock.
+
+    """
+
+    def __init__(self, web: Web, url: str, answer: Answer, deadline: float = math.inf) -> None:
+        self.failure: SourceError | None = None
+        self.cancelled = threading.Event()
+        self.deadline = deadline
+        self.head = answer.head
+        self._web = web
+        self._url = url
+        self._total = answer.total
+        tag = answer.http.headers.get("etag", "")
+        self._validator = tag if tag[:1] == '"' else answer.http.headers.get("last-modified", "")
+        self._ranges = answer.http.status_code == 206 and self._total is not None
+        self._http: httpx2.Response | None = answer.http
+        self._parts = answer.rest
+        self._end = len(answer.head)  # position behind what has come
+        self._rest = memoryview(b"")  # the last of what has come, not read yet
+        self._position = 0  # of the reader
+
+    def read_head(self) -> bytes:
+        """Return the beginning of the file, which stays at hand."""
+        while len(self.head) < _HEAD_BYTES and (part := self._next()):
+            self.head += part
+        return self.head
+
+    def seekable(self) -> bool:
+        """Whether the decoder may jump."""
+        return self._ranges
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a position; the server is asked by the next read."""
+        end = self._total or 0
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: end}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to `size` bytes; none at the end, or after a failure."""
+        if self._position < len(self.head):
+            data = self.head[self._position : self._position + size]
+        else:
+            self._go_to_position()
+            data, self._rest = bytes(self._rest[:size]), self._rest[size:]
+        self._position += len(data)
+        return data
+
+    def close(self) -> None:
+        """Drop the connection."""
+        if self._http is not None:
+            self._http.close()
+            self._http = None
+
+    def _go_to_position(self) -> None:
+        """Make `_rest` begin where the reader is."""
+        skip = self._position - (self._end - len(self._rest))
+        if not 0 <= skip <= len(self._rest) + _READ_ON:
+            self.close()
+            self._rest, self._end, skip = memoryview(b""), self._position, 0
+        while skip >= len(self._rest):
+            skip -= len(self._rest)
+            self._rest = memoryview(self._next())
+            if not self._rest:
+                return
+        self._rest = self._rest[skip:]
+
+    def _next(self) -> bytes:
+        """Return the next bytes of the server; none at the end, or after a failure."""
+        if (self._total is not None and self._end >= self._total) or self._is_over():
+            return b""
+        try:
+            if self._http is None:
+                self._reopen()
+            part = self._receive()
+        except HttpError as error:
+            part = self._resume(error)
+        self._end += len(part)
+        return part
+
+    def _is_over(self) -> bool:
+        if self.failure is None:
+            if time.monotonic() > self.deadline:
+                reason = "sent nothing that can be decoded for too long"
+                self.failure = self._web.error(reason, "is it audio?")
+            elif self._web.stop.is_set() or self.cancelled.is_set():
+                self.failure = self._web.error("was interrupted")
+        return self.failure is not None
+
+    def _receive(self) -> bytes:
+        part = next(self._parts, b"")
+        if not part and self._total is not None:
+            raise self._web.error("was cut off", transient=True)
+        return part
+
+    def _resume(self, error: HttpError) -> bytes:
+        """Ask for the rest until it comes or patience ends."""
+        self.close()
+        self.failure = error
+        if not error.transient or self._total is None:
+            return b""
+        if not self._ranges:
+            reason = f"{error.reason} at {self._far()}, its server cannot resume"
+            self.failure = self._web.error(reason, _FETCH, transient=True)
+            return b""
+        self._web.remark(f"broke off at {self._far()}: {error.reason}; resuming")
+        patience_s = self._web.settings.give_up_s
+        for _ in self._web.tries(patience_s):
+            try:
+                self._reopen()
+                part = self._receive()
+            except HttpError as latest:
+                self.close()
+                self.failure = error = latest
+                if not error.transient:
+                    return b""
+            else:
+                self.failure = None
+                self._web.remark(f"resumed at {self._far()}")
+                return part
+        reason = f"{error.reason} at {self._far()}, and not resumed within {patience_s:g} s"
+        self.failure = self._web.error(reason, "try again")
+        return b""
+
+    def _reopen(self) -> None:
+        """Ask for everything from here on.
+
+        Raises:
+            HttpError: there is no answer, or the file is another one by now.
+
+        """
+        headers = {"range": f"bytes={self._end}-"}
+        if self._validator:
+            headers["if-range"] = self._validator
+        try:
+            answer = ask(self._web, self._url, headers, least=0)
+        except HttpError as error:
+            if "HTTP 416" in error.reason:  # nothing is there any more
+                raise self._changed("is shorter now") from error
+            raise
+        of = answer.http.headers.get("content-range", "")
+        begins = answer.http.status_code == 206 and of.startswith(f"bytes {self._end}-")
+        if begins and answer.total == self._total:
+            self._http, self._parts = answer.http, answer.rest
+            return
+        answer.http.close()
+        if answer.total not in (None, self._total):
+            raise self._changed(f"had {self._total} bytes, now {answer.total}")
+        raise self._changed("is another one, or its server cannot resume")
+
+    def _changed(self, how: str) -> HttpError:
+        reason = f"changed on its server while it was read, at {self._far()}: it {how}"
+        return self._web.error(reason, _FETCH)
+
+    def _far(self) -> str:
+        return f"{self._end / 1e6:.2f} of {(self._total or 0) / 1e6:.2f} MB"
