@@ -22,6 +22,7 @@ from abhinaya.train.data.channels import (
     send_through,
 )
 from abhinaya.train.errors import DataError
+from abhinaya.train.recipes.recipe import AugmentRecipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,43 +35,32 @@ class Sound:
     """[C] shares that sum to 1."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How often what is done to a clip. All defaults together change nothing."""
-
-    crop_s: float | None = None
-    """Longer clips are cut to this at a random place; 10 s in the paper."""
-    channel: float = 0.0
-    """Share of clips that come through a drawn channel."""
-    codec: float = 0.0
-    """Share that goes through a low-rate codec and back."""
-    pair: float = 0.0
-    """Share that is joined with another clip, the votes with it."""
-    pair_s: tuple[float, float] = (-1.0, 2.0)
-    """Gap between the two; below 0 they overlap."""
-
-
 def augment(
     sound_of: Callable[[int], Sound],
     n: int,
     i: int,
-    plan: Plan,
+    recipe: AugmentRecipe,
+    crop_s: float | None,
     around: Surroundings,
     seed: int,
     epoch: int = 0,
 ) -> Sound:
-    """Augment sound i of n; a partner is another of them. Drawn by (seed, epoch, i) alone."""
+    """Augment sound i of n; a partner is another of them. Drawn by (seed, epoch, i) alone.
+
+    Clips longer than `crop_s` are cut to it at a random place; 10 s in the paper.
+    """
     rng = np.random.default_rng((seed, epoch, i))
     sound = sound_of(i)
-    if n > 1 and rng.random() < plan.pair:
-        partner = (i + 1 + int(rng.integers(n - 1))) % n
-        sound = mix_pair(sound, sound_of(partner), float(rng.uniform(*plan.pair_s)))
+    if n > 1 and rng.random() < recipe.pair:
+        partner = sound_of((i + 1 + int(rng.integers(n - 1))) % n)
+        gap_s = float(rng.uniform(recipe.pair_from_s, recipe.pair_to_s))
+        sound = mix_pair(sound, partner, gap_s)
     samples = sound.samples
-    if plan.crop_s is not None:
-        samples = crop(samples, plan.crop_s, rng)
-    if rng.random() < plan.channel:
+    if crop_s is not None:
+        samples = crop(samples, crop_s, rng)
+    if rng.random() < recipe.channel:
         samples = send_through(samples, draw_channel(rng, around), rng)
-    if rng.random() < plan.codec:
+    if rng.random() < recipe.codec:
         samples = through_opus(samples, int(rng.choice([8_000, 12_000, 24_000])))
     return Sound(samples, sound.votes)
 

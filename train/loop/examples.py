@@ -15,7 +15,7 @@ import numpy.typing as npt
 from abhinaya.models.base import SAMPLE_RATE, FloatArray, Need
 from abhinaya.models.labels import LABELS
 from abhinaya.train.data.audio import read_clip
-from abhinaya.train.data.augment import Plan, Sound, augment
+from abhinaya.train.data.augment import Sound, augment
 from abhinaya.train.data.channels import Surroundings
 from abhinaya.train.data.clips import ATTRIBUTES, Clip
 from abhinaya.train.errors import DataError
@@ -109,17 +109,9 @@ class Examples:
         self.clips = clips
         self._root, self._recipe, self._hears = root, recipe, "audio" in needs
         self._teaching = Teaching(clips, recipe.data.classes, recipe.seed)
-        a = recipe.augment
-        self._plan = Plan(
-            crop_s=recipe.data.max_s if recipe.data.crop == "random" else None,
-            channel=a.channel,
-            codec=a.codec,
-            pair=a.pair,
-            pair_s=(a.pair_from_s, a.pair_to_s),
-        )
-        self._around = Surroundings((), ())
-        if a.surroundings:
-            self._around = Surroundings.find(Path(a.surroundings))
+        self._crop_s = recipe.data.max_s if recipe.data.crop == "random" else None
+        found = recipe.augment.surroundings
+        self._around = Surroundings.find(Path(found)) if found else Surroundings((), ())
 
     @property
     def labels(self) -> Indices:
@@ -139,7 +131,8 @@ class Examples:
             lambda k: self._sound(k, target, epoch),
             len(self.clips),
             i,
-            self._plan,
+            self._recipe.augment,
+            self._crop_s,
             self._around,
             seed,
             epoch,

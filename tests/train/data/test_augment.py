@@ -7,7 +7,6 @@ import pytest
 
 from abhinaya.models.base import SAMPLE_RATE
 from abhinaya.train.data.augment import (
-    Plan,
     Sound,
     augment,
     crop,
@@ -15,6 +14,7 @@ from abhinaya.train.data.augment import (
     through_opus,
 )
 from abhinaya.train.data.channels import Surroundings
+from abhinaya.train.recipes.recipe import AugmentRecipe
 
 
 def tone(hz: float, seconds: float = 1.0, level: float = 0.3) -> np.ndarray:
@@ -31,29 +31,33 @@ def power(samples: np.ndarray) -> float:
 
 
 SOUNDS = [sound(0, 200, 3.0), sound(1, 400, 2.0), sound(2, 800, 0.5)]
-NOWHERE = Surroundings((), ())
 
 
 def changed(
-    i: int, plan: Plan, around: Surroundings = NOWHERE, seed: int = 0, epoch: int = 0
+    i: int,
+    recipe: AugmentRecipe,
+    around: Surroundings = NOWHERE,
+    seed: int = 0,
+    epoch: int = 0,
+    crop_s: float | None = None,
 ) -> Sound:
-    return augment(SOUNDS.__getitem__, len(SOUNDS), i, plan, around, seed, epoch)
+    return augment(SOUNDS.__getitem__, len(SOUNDS), i, recipe, crop_s, around, seed, epoch)
 
 
 def test_a_plain_plan_changes_nothing() -> None:
     for i, before in enumerate(SOUNDS):
-        np.testing.assert_array_equal(changed(i, Plan()).samples, before.samples)
+        np.testing.assert_array_equal(changed(i, AugmentRecipe()).samples, before.samples)
 
 
 def test_the_same_seed_gives_the_same_samples_whatever_ran_before() -> None:
-    plan = Plan(crop_s=1.0, channel=1.0, codec=0.5, pair=0.5)
-    alone = changed(1, plan, seed=7)
+    plan = AugmentRecipe(channel=1.0, codec=0.5, pair=0.5)
+    alone = changed(1, plan, seed=7, crop_s=1.0)
     for i in (0, 2, 1):
-        last = changed(i, plan, seed=7)
+        last = changed(i, plan, seed=7, crop_s=1.0)
     np.testing.assert_array_equal(last.samples, alone.samples)
     for other in (
-        changed(1, plan, seed=8),
-        changed(1, plan, seed=7, epoch=1),
+        changed(1, plan, seed=8, crop_s=1.0),
+        changed(1, plan, seed=7, epoch=1, crop_s=1.0),
     ):
         assert len(other.samples) != len(alone.samples) or (other.samples != alone.samples).any()
 
@@ -106,7 +110,9 @@ def test_a_codec_keeps_length_and_tone_but_not_the_samples() -> None:
 def test_a_channel_is_drawn_where_the_plan_says_so(tiny: Path) -> None:
     around = Surroundings.find(tiny)
     count = sum(
-        not np.array_equal(changed(0, Plan(channel=0.5), around, seed=s).samples, SOUNDS[0].samples)
+        not np.array_equal(
+            changed(0, AugmentRecipe(channel=0.5), around, seed=s).samples, SOUNDS[0].samples
+        )
         for s in range(40)
     )
     assert 10 <= count <= 30
