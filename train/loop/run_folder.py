@@ -139,7 +139,7 @@ class RunFolder:
             raise _unwritten(self.path, error) from error
 
     def put_best(self, fill: Callable[[Path], None]) -> None:
-        """Exchange the best checkpoint for what `fill` writes; if it cannot, the one before stays."""
+        """Put what `fill` writes in place of the best checkpoint; else the one before stays."""
         part, old = self.path / "best.part", self.path / "best.old"
         try:
             shutil.rmtree(part, ignore_errors=True)

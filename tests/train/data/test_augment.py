@@ -33,6 +33,9 @@ def power(samples: np.ndarray) -> float:
 SOUNDS = [sound(0, 200, 3.0), sound(1, 400, 2.0), sound(2, 800, 0.5)]
 
 
+NOWHERE = Surroundings((), ())
+
+
 def changed(
     i: int,
     recipe: AugmentRecipe,
@@ -108,11 +111,9 @@ def test_a_codec_keeps_length_and_tone_but_not_the_samples() -> None:
 
 
 def test_a_channel_is_drawn_where_the_plan_says_so(tiny: Path) -> None:
-    around = Surroundings.find(tiny)
+    around, half = Surroundings.find(tiny), AugmentRecipe(channel=0.5)
     count = sum(
-        not np.array_equal(
-            changed(0, AugmentRecipe(channel=0.5), around, seed=s).samples, SOUNDS[0].samples
-        )
+        not np.array_equal(changed(0, half, around, seed=s).samples, SOUNDS[0].samples)
         for s in range(40)
     )
     assert 10 <= count <= 30
