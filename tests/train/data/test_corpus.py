@@ -31,12 +31,6 @@ def with_clip(manifest: Manifest, i: int, **changes: object) -> Manifest:
     return replace(manifest, clips=tuple(clips))
 
 
-def test_splits_become_what_is_learnt_and_judged(manifest: Manifest) -> None:
-    corpus = choose(manifest, RECIPE, AUDIO)
-    assert (len(corpus.train), len(corpus.validation), corpus.left_out) == (32, 16, {})
-    assert all(0.4 < corpus.lengths[c.id] < 0.9 for c in corpus.train)
-
-
 def test_missing_and_corrupt_files_are_named_and_counted(
     manifest: Manifest, tmp_path: Path
 ) -> None:

@@ -63,12 +63,6 @@ def test_audio_of_another_rate_arrives_at_16_khz(tiny: Path, tmp_path: Path) -> 
             read_audio(path)
 
 
-def test_a_plain_channel_changes_nothing() -> None:
-    samples = tone(440)
-    arrived = send_through(samples, Channel(), np.random.default_rng(0))
-    np.testing.assert_allclose(arrived, samples, atol=1e-5)
-
-
 def test_a_band_passes_what_is_inside_and_stops_what_is_not() -> None:
     rng, band = np.random.default_rng(0), Channel(low_hz=300.0, high_hz=3_400.0)
     for hz, passes in ((100.0, False), (1_000.0, True), (5_000.0, False)):

@@ -22,12 +22,11 @@ from abhinaya.train.ensemble.fit import (
     NEUTRAL,
     Answers,
     Fit,
-    _folds,
     fit_ensemble,
     importance,
     least_confidence,
 )
-from abhinaya.train.ensemble.regression import fit_full, fit_tied
+from abhinaya.train.ensemble.regression import fit_tied
 from abhinaya.train.errors import DataError
 from abhinaya.train.eval.cli import main as evaluate
 from abhinaya.train.metrics import macro_f1
@@ -108,18 +107,6 @@ def test_the_tied_form_finds_planted_scales() -> None:
     np.testing.assert_allclose(bias - bias.mean(), 0, atol=0.2)
 
 
-@pytest.mark.parametrize("fit", [fit_full, fit_tied])
-def test_two_labels_are_as_good_as_eight(fit) -> None:
-    rng = np.random.default_rng(2)
-    truth = np.array([0, 5] * 40)
-    logs = np.full((80, 8), -3.0)
-    logs[np.arange(80), truth] = -0.1
-    logs += rng.standard_normal(logs.shape) * 0.01
-    labels, weights, bias = fit(logs, truth, np.ones(80, np.float32), 1.0)
-    assert labels == (0, 5)
-    assert (np.array(labels)[np.argmax(logs @ weights.T + bias, axis=1)] == truth).all()
-
-
 def test_labels_count_alike_and_neutral_as_its_prior_says() -> None:
     truth = np.array([0, 0, 0, NEUTRAL, 4, 4], np.int64)
     weights = importance(truth, 0.5)
@@ -127,15 +114,6 @@ def test_labels_count_alike_and_neutral_as_its_prior_says() -> None:
     assert weights[truth == NEUTRAL].sum() == pytest.approx(3)
     assert weights[truth == 0].sum() == pytest.approx(weights[truth == 4].sum()) == 1.5
     assert importance(np.array([0, 4, 4], np.int64), 0.5).tolist() == [1.5, 0.75, 0.75]
-
-
-def test_folds_divide_no_speaker_and_leave_out_everyone_once(answers: Answers) -> None:
-    speakers = np.array(answers.speakers)
-    left_out: list[int] = []
-    for learnt, left in _folds(answers, 0):
-        assert not set(speakers[learnt]) & set(speakers[left])
-        left_out += left.tolist()
-    assert sorted(left_out) == list(range(len(speakers)))
 
 
 # --- threshold ------------------------------------------------------------------------------------
@@ -254,16 +232,6 @@ def test_bad_input_is_one_line(
     assert words in error
     assert error.count("\n") == 1
     assert not (tmp_path / "c.json").exists()
-
-
-def test_answers_of_two_models_under_one_name_are_refused(
-    tmp_path: Path, answers: Answers, capsys: pytest.CaptureFixture[str]
-) -> None:
-    files = write_case(tmp_path, answers)
-    text = (tmp_path / "A.csv").read_text().replace("model-A,3", "model-A,2", 1)
-    (tmp_path / "A.csv").write_text(text)
-    assert train(["ensemble", *files, "--out", str(tmp_path / "c.json")]) == 1
-    assert "are of model-A 2 and model-A 3" in capsys.readouterr().err
 
 
 def test_tables_refuse_a_combiner_of_other_voters_or_versions(

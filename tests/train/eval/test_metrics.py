@@ -99,26 +99,6 @@ def test_whole_speakers_vary_more_than_their_clips() -> None:
     assert (people.low, people.high) == (0.2, 1.0)
 
 
-def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
-    rng, covered = np.random.default_rng(1), 0
-    for seed in range(200):
-        right = rng.random(150) < 0.7
-        found = bootstrap(
-            lambda rows, r=right: float(r[rows].mean()), 150, resamples=300, seed=seed
-        )
-        covered += found.low <= 0.7 <= found.high
-    assert 0.89 * 200 <= covered <= 0.99 * 200
-
-
-def test_macro_f1_of_rows_is_macro_f1() -> None:
-    truth, guess = drawn()
-    guess[:20] = -1
-    statistic = macro_f1_of(truth, guess, range(5))
-    assert statistic(np.arange(500)) == pytest.approx(macro_f1(truth, guess, range(5)))
-    rows = np.random.default_rng(0).integers(500, size=500)
-    assert statistic(rows) == pytest.approx(macro_f1(truth[rows], guess[rows], range(5)))
-
-
 def test_a_class_that_a_resample_misses_is_not_counted_as_zero() -> None:
     truth = np.array([0, 0, 1])
     statistic = macro_f1_of(truth, truth, (0, 1))

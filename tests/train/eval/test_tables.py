@@ -271,10 +271,3 @@ def test_bad_options_are_one_line(
     said = capsys.readouterr().err
     assert message in said
     assert said.count("\n") == 1
-
-
-def test_two_systems_of_one_name_are_refused(
-    planted: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([str(planted / "m.jsonl"), str(planted / "S1.csv"), str(planted / "S1.csv")]) == 1
-    assert "name it apart: OTHER=" in capsys.readouterr().err

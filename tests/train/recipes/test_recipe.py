@@ -119,15 +119,6 @@ def test_settings_that_contradict_each_other_are_refused(settings: list[str], sa
         load_recipe("s1", settings)
 
 
-def test_stages_are_the_base_with_changes() -> None:
-    recipe = load_recipe("wavlm-votes")
-    first, second = recipe.all_stages
-    assert first == recipe.train
-    assert (second.epochs, second.rate, second.sampler) == (5, 2e-6, "balanced")
-    assert second.target == first.target
-    assert second.losses == first.losses
-
-
 def test_a_fault_in_a_stage_says_in_which(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(recipe_text("s1") + "\n[[stages]]\n[[stages]]\nepochs = 0\n")
