@@ -16,7 +16,7 @@ from abhinaya.train.errors import DataError
 def read_audio(path: Path | str | BinaryIO) -> FloatArray:
     """All samples [n] of a file, 16 kHz mono, in [-1, 1].
 
-    Raises DataError: the file is missing, is no audio, or is empty.
+    Raises DataError: the file is missing, is not audio, or is empty.
     """
     try:
         with av.open(str(path) if isinstance(path, Path) else path, "r") as container:
@@ -50,7 +50,7 @@ def read_clip(root: Path, clip: Clip) -> FloatArray:
 def duration_s(path: Path) -> float:
     """Seconds that the header of a file promises, without decoding it; 0 if it does not say.
 
-    Raises DataError: the file is missing or is no audio.
+    Raises DataError: the file is missing or is not audio.
     """
     try:
         with av.open(str(path)) as container:

@@ -221,7 +221,7 @@ def recipes() -> dict[str, str]:
 
 
 def recipe_text(name: str) -> str:
-    """Give a recipe of the package, or a file, as it is written.
+    """Return a recipe of the package, or a file, as it is written.
 
     Raises RecipeError: there is none, or it cannot be read.
     """
@@ -305,7 +305,7 @@ def _conflicts(recipe: Recipe) -> Iterator[tuple[str, str]]:
     classes = recipe.data.classes
     for name in classes:
         if name not in LABELS:
-            yield f"data.classes: {name!r} is no label{near(name, LABELS)}", "data.classes"
+            yield f"data.classes: {name!r} is not a label{near(name, LABELS)}", "data.classes"
     if len(set(classes)) != len(classes) or len(classes) < 2:
         yield "data.classes must be two or more labels, each once", "data.classes"
     for i, stage in enumerate(recipe.all_stages):

@@ -23,10 +23,10 @@ from abhinaya.train.ensemble.fit import (
     Answers,
     Fit,
     fit_ensemble,
+    fit_tied,
     importance,
     least_confidence,
 )
-from abhinaya.train.ensemble.regression import fit_tied
 from abhinaya.train.errors import DataError
 from abhinaya.train.eval.cli import main as evaluate
 from abhinaya.train.metrics import macro_f1

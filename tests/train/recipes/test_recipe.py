@@ -100,7 +100,7 @@ def test_every_fault_is_reported_at_once_with_what_was_meant() -> None:
         (['train.losses=[{kind="ccc"}]', "train.batch=4"], "batch = 4 is too few for ccc: 8"),
         (["train.sampler=undersample"], "train.cap is missing"),
         (["train.target.drop_votes=0.2"], "need kind = 'distribution'"),
-        (['data.classes=["angry", "glee"]'], "'glee' is no label"),
+        (['data.classes=["angry", "glee"]'], "'glee' is not a label"),
         (['data.classes=["angry", "angry"]'], "two or more labels, each once"),
         (
             [
