@@ -14,7 +14,7 @@ from abhinaya.stream.errors import ConfigError
 COMMANDS: Final = {
     "transport": "what the hub adds: segments a second and latency, beside a bare relay",
     "latency": "from end of speech to verdict, stage by stage, with N paced streams",
-    "live-words": "the same with dense read speech, and its words",
+    "asr": "the same with dense read speech, and its words",
     "throughput": "files as fast as the nodes allow: times real time, memory, first label",
     "soak": "paced streams while nodes are killed and hung: what is lost, what grows",
     "vad": "how well speech is found and cut, against reference turns",
@@ -51,7 +51,7 @@ def command(name: str) -> Callable[[Sequence[str]], int]:
     if name not in COMMANDS:
         raise ConfigError(f"bench {name!r}", "unknown", near_miss(name, COMMANDS))
     try:
-        module = importlib.import_module(f"abhinaya.bench.{name.replace('-', '_')}")
+        module = importlib.import_module(f"abhinaya.bench.{name}")
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("abhinaya"):
             raise

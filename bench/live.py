@@ -1,24 +1,43 @@
-"""Live streams of the real processes: how soon labels and words come, how right, at what cost."""
+"""Live streams of the real processes: how soon labels and words come, how right, at what cost.
+
+What `bench latency` and `bench asr` have in common.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import argparse
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from rich.table import Table
 
-from abhinaya.bench.monitored import Usage, Watcher, play
+from abhinaya.bench.monitored import Usage, Watcher, add_profile, play, profile_of
 from abhinaya.bench.recording import duration_s
-from abhinaya.bench.report import ms, percentiles, table
-from abhinaya.bench.words_live import Placed, Words, WordTimes
+from abhinaya.bench.report import (
+    Report,
+    ms,
+    parser,
+    percentiles,
+    publish,
+    settings_of,
+    table,
+    table_of,
+)
+from abhinaya.bench.word_times import Placed, Words, WordTimes
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.sinks.events import latency_ms
 from abhinaya.stream.wire.messages import Activity, Event, Gap, Verdict
 
+MOST: Final = 256
 LATE: Final = "late"
 """How the reason begins for a voter that missed the deadline."""
+
+
+Prepare = Callable[[int, Path], "Streams"]
+"""Writes so many streams into a folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +65,7 @@ class Early:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class LiveRun:
     """How a number of streams fared."""
 
     streams: int
@@ -134,7 +153,7 @@ class Labels(Watcher):
         )
 
 
-def measure(config: Config, streams: Streams) -> Kept:
+def measure(config: Config, streams: Streams) -> LiveRun:
     """Play streams at the pace of real time.
 
     Raises:
@@ -143,7 +162,7 @@ def measure(config: Config, streams: Streams) -> Kept:
     """
     labels, usage, words = Labels(), Usage(), WordTimes(streams.placed)
     play(config, streams.recordings, [labels, words, usage])
-    return Kept(
+    return LiveRun(
         streams=len(streams.recordings),
         segments=labels.segments,
         stages_ms={stage: percentiles(values) for stage, values in labels.stages.items()},
@@ -159,7 +178,7 @@ def measure(config: Config, streams: Streams) -> Kept:
     )
 
 
-def tables(runs: Sequence[Kept], bound_ms: float) -> list[Table]:
+def tables(runs: Sequence[LiveRun], bound_ms: float) -> list[Table]:
     """Lay runs out, fewest streams first."""
     ordered = sorted(runs, key=lambda run: run.streams)
     stages = [
@@ -170,61 +189,109 @@ def tables(runs: Sequence[Kept], bound_ms: float) -> list[Table]:
         )
         for run in ordered
     ]
-    overview = table(
+    overview = table_of(
         "Paced streams: end of speech to verdict; CPU seconds a second of audio; memory in MiB",
-        (
-            "streams", "segments", "p50 ms", "p95 ms", "p99 ms", "late", "lost", "CPU", "resident",
-            "PSS", "others", "keeps up",
-        ),
-        [
-            (
-                str(run.streams),
-                str(run.segments),
-                *(ms(value) for value in run.stages_ms.get("total", percentiles([])).values()),
-                str(run.late),
-                str(run.lost),
-                f"{run.cpu:.2f}",
-                f"{run.resident_mib:.0f}",
-                f"{run.pss_mib:.0f}",
-                f"{run.others:.0%}",
-                "yes" if run.keeps_up(bound_ms) else "no",
-            )
-            for run in ordered
-        ],
-    )  # fmt: skip
-    early = table(
-        "Labels while somebody speaks: from the start of the segment, and whether they stay",
-        ("streams", "have one", "first p50 ms", "p95 ms", "first stays", "last stays"),
-        [
-            (
-                str(run.streams),
-                f"{run.early.share:.0%}",
-                ms(run.early.first_ms["p50"]),
-                ms(run.early.first_ms["p95"]),
-                f"{run.early.first_stays:.0%}",
-                f"{run.early.last_stays:.0%}",
-            )
-            for run in ordered
-            if run.early
-        ],
+        {
+            "streams": "{0.streams}",
+            "segments": "{0.segments}",
+            **{f"{p} ms": f"{{0.stages_ms[total][{p}]:.0f}}" for p in ("p50", "p95", "p99")},
+            "late": "{0.late}",
+            "lost": "{0.lost}",
+            "CPU": "{0.cpu:.2f}",
+            "resident": "{0.resident_mib:.0f}",
+            "PSS": "{0.pss_mib:.0f}",
+            "others": "{0.others:.0%}",
+            "keeps up": lambda run: "yes" if run.keeps_up(bound_ms) else "no",
+        },
+        [run for run in ordered if run.segments],
     )
-    words = table(
+    early = table_of(
+        "Labels while somebody speaks: from the start of the segment, and whether they stay",
+        {
+            "streams": "{0.streams}",
+            "have one": "{0.early.share:.0%}",
+            "first p50 ms": "{0.early.first_ms[p50]:.0f}",
+            "p95 ms": "{0.early.first_ms[p95]:.0f}",
+            "first stays": "{0.early.first_stays:.0%}",
+            "last stays": "{0.early.last_stays:.0%}",
+        },
+        [run for run in ordered if run.early],
+    )
+    words = table_of(
         "Words of dense read speech: seconds, p50 / p95; errors a word, live and heard whole",
-        ("streams", "utterances", "spoken", "final", "first", "errors", "whole"),
-        [
-            (
-                str(run.streams),
-                str(run.words.utterances),
-                f"{run.words.spoken_s / max(1e-9, run.words.audio_s):.0%}",
-                *(
-                    f"{values['p50']:.2f} / {values['p95']:.2f}"
-                    for values in (run.words.final_s, run.words.first_s)
-                ),
-                f"{run.words.errors / max(1, run.words.words):.1%}",
-                f"{run.words.whole_errors / max(1, run.words.words):.1%}",
-            )
-            for run in ordered
-            if run.words
-        ],
+        {
+            "streams": "{0.streams}",
+            "utterances": "{0.words.utterances}",
+            "spoken": "{0.words.spoken:.0%}",
+            "final": "{0.words.final_s[p50]:.2f} / {0.words.final_s[p95]:.2f}",
+            "first": "{0.words.first_s[p50]:.2f} / {0.words.first_s[p95]:.2f}",
+            "errors": "{0.words.error_rate:.1%}",
+            "whole": "{0.words.whole_error_rate:.1%}",
+        },
+        [run for run in ordered if run.words],
     )
     return [made for made in (*stages, overview, early, words) if made.row_count]
+
+
+def find_max(
+    measure_one: Callable[[int], LiveRun], bound_ms: float, most: int = MOST
+) -> list[LiveRun]:
+    """Double the streams until they no longer keep up, then halve the distance.
+
+    The last that keeps up is the greatest of the runs for which `keeps_up` holds.
+    """
+    runs: list[LiveRun] = []
+
+    def good(streams: int) -> bool:
+        runs.append(measure_one(streams))
+        return runs[-1].keeps_up(bound_ms)
+
+    best, failed = 0, most + 1
+    while failed - best > 1:
+        trial = min(2 * best or 1, most) if failed > most else (best + failed) // 2
+        if good(trial):
+            best = trial
+        else:
+            failed = trial
+    return runs
+
+
+def options_of(
+    name: str, text: str | None, streams: Sequence[int], seconds: float
+) -> argparse.ArgumentParser:
+    """Return the parser of a command that plays live streams."""
+    made = parser(name, text)
+    made.add_argument(
+        "--streams", type=int, nargs="+", default=streams, metavar="N", help="(%(default)s)"
+    )
+    made.add_argument("--find-max", action="store_true", help="find the most that keep up")
+    made.add_argument(
+        "--bound-ms", type=float, default=1500.0, help="p95 of the total that counts as keeping up"
+    )
+    made.add_argument("--seconds", type=float, default=seconds, help="of each stream (%(default)g)")
+    add_profile(made)
+    return made
+
+
+def run(name: str, options: argparse.Namespace, prepare: Prepare) -> int:
+    """Measure and print.
+
+    Raises:
+        AbhinayaError: a run could not go on.
+
+    """
+    config = profile_of(options)
+
+    def one(streams: int) -> LiveRun:
+        with tempfile.TemporaryDirectory(prefix="abhinaya-bench-") as folder:
+            return measure(config, prepare(streams, Path(folder)))
+
+    bound = options.bound_ms
+    runs = find_max(one, bound) if options.find_max else [one(n) for n in options.streams]
+    most = max((one.streams for one in runs if one.keeps_up(bound)), default=0)
+    report = Report(name, settings_of(options), {"runs": runs, "most_streams": most})
+    publish(report, tables(runs, bound), options.json)
+    if options.find_max:
+        print(f"most streams with p95 within {bound:.0f} ms and nothing lost: {most}")
+        return 0
+    return 1 if any(one.lost for one in runs) else 0

@@ -26,7 +26,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from abhinaya.bench.model_subjects import Subject, Workshop, waves
+from abhinaya.bench.random_voters import RandomVoter, RandomVoters, waves
 from abhinaya.models.command_line import Parser
 from abhinaya.models.inference import Place, place
 
@@ -62,42 +62,44 @@ class Mixed:
     """The same of segments one by one."""
 
 
-def measure(subject: Subject, asked: argparse.Namespace, where: Place) -> Iterator[Speed | Mixed]:
+def measure(voter: RandomVoter, asked: argparse.Namespace, where: Place) -> Iterator[Speed | Mixed]:
     """Measure a voter at every length and batch size, and with mixed lengths."""
     for length_s in asked.lengths:
         for batch in asked.batches:
-            _time(subject, [length_s] * batch, [0, batch], where)  # what is paid once
+            _time(voter, [length_s] * batch, [0, batch], where)  # what is paid once
             seeds = [[n, batch] for n in range(1, asked.repeats + 1)]
-            times = [_time(subject, [length_s] * batch, seed, where) for seed in seeds]
+            times = [_time(voter, [length_s] * batch, seed, where) for seed in seeds]
             p50, p95 = (float(value) for value in np.percentile(times, [50, 95]))
-            yield Speed(subject.name, length_s, batch, 1000 * p50, 1000 * p95, batch / p50)
+            yield Speed(voter.name, length_s, batch, 1000 * p50, 1000 * p95, batch / p50)
     together, apart = [], []
     for seed in range(asked.repeats):
-        alone = [_time(subject, [s], [seed, 0, n], where) for n, s in enumerate(MIXED_S)]
+        alone = [_time(voter, [s], [seed, 0, n], where) for n, s in enumerate(MIXED_S)]
         apart.append(sum(alone))
-        together.append(_time(subject, MIXED_S, [seed, 0, len(MIXED_S)], where))
+        together.append(_time(voter, MIXED_S, [seed, 0, len(MIXED_S)], where))
     yield Mixed(
-        voter=subject.name,
+        voter=voter.name,
         together_ms=1000 * min(together),
         one_by_one_ms=1000 * min(apart),
-        padding=padding_share(subject, MIXED_S),
-        padding_alone=float(np.mean([padding_share(subject, [s]) for s in MIXED_S])),
+        padding=padding_share(voter, MIXED_S),
+        padding_alone=float(np.mean([padding_share(voter, [s]) for s in MIXED_S])),
     )
 
 
-def padding_share(subject: Subject, lengths_s: Sequence[float]) -> float:
+def padding_share(voter: RandomVoter, lengths_s: Sequence[float]) -> float:
     """Return the share of what a batch computes that is padding: 0 to 1."""
-    window_s = subject.window_s or max(lengths_s)
+    window_s = voter.window_s or max(lengths_s)
     return 1 - sum(lengths_s) / (window_s * len(lengths_s))
 
 
-def _time(subject: Subject, lengths_s: Sequence[float], seed: Sequence[int], where: Place) -> float:
+def _time(
+    voter: RandomVoter, lengths_s: Sequence[float], seed: Sequence[int], where: Place
+) -> float:
     """Return the seconds that a batch takes, what it left to the GPU included."""
     # Noise of its own: the shared encoders remember what others have measured.
-    batch = waves(lengths_s, [zlib.crc32(subject.name.encode()), *seed])
+    batch = waves(lengths_s, [zlib.crc32(voter.name.encode()), *seed])
     with torch.inference_mode():
         begun = time.perf_counter()
-        subject.run(batch)  # its answer is on the CPU
+        voter.run(batch)  # its answer is on the CPU
         return time.perf_counter() - begun
 
 
@@ -105,10 +107,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print tables, write JSON if asked."""
     asked = _parser().parse_args(argv)
     where = place(asked.device, asked.dtype)
-    workshop = Workshop(asked.scale, where, asked.merge, asked.trim)
+    voters = RandomVoters(asked.scale, where, asked.merge, asked.trim)
     figures: list[Speed | Mixed] = []
     for name in asked.voters:
-        for figure in measure(workshop.build(name), asked, where):
+        for figure in measure(voters.build(name), asked, where):
             figures.append(figure)
             if asked.lines:
                 print(json.dumps({type(figure).__name__.lower(): asdict(figure)}), flush=True)
@@ -119,33 +121,38 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _report(figures: Sequence[Speed | Mixed], asked: argparse.Namespace, where: Place) -> None:
     # It needs packages that a GPU machine may lack.
-    from abhinaya.bench.report import Report, ms, publish, settings_of, table
+    from abhinaya.bench.report import Report, publish, settings_of, table_of
 
     speeds = [f for f in figures if isinstance(f, Speed)]
     mixed = [f for f in figures if isinstance(f, Mixed)]
     dtype, threads = str(where.dtype).removeprefix("torch."), torch.get_num_threads()
     settings = settings_of(asked) | {"device": str(where.device), "dtype": dtype}
     tables = [
-        table(
+        table_of(
             f"{asked.scale} sizes, {dtype} on {where.device}, {threads} threads",
-            ("voter", "length", "batch", "p50 ms", "p95 ms", "seg/s"),
-            [
-                (s.voter, f"{s.length_s:g} s", str(s.batch), ms(s.p50_ms), ms(s.p95_ms),
-                 f"{s.segments_a_second:.1f}")
-                for s in speeds
-            ],
+            {
+                "voter": "{0.voter}",
+                "length": "{0.length_s:g} s",
+                "batch": "{0.batch}",
+                "p50 ms": "{0.p50_ms:.1f}",
+                "p95 ms": "{0.p95_ms:.1f}",
+                "seg/s": "{0.segments_a_second:.1f}",
+            },
+            speeds,
         ),
-        table(
+        table_of(
             f"{len(MIXED_S)} segments of mixed lengths, 0.5 to 2 s",
-            ("voter", "together ms", "one by one ms", "gain", "padding", "alone"),
-            [
-                (m.voter, ms(m.together_ms), ms(m.one_by_one_ms),
-                 f"{m.one_by_one_ms / max(m.together_ms, 1e-9):.1f} x",
-                 f"{m.padding:.0%}", f"{m.padding_alone:.0%}")
-                for m in mixed
-            ],
+            {
+                "voter": "{0.voter}",
+                "together ms": "{0.together_ms:.1f}",
+                "one by one ms": "{0.one_by_one_ms:.1f}",
+                "gain": lambda m: f"{m.one_by_one_ms / max(m.together_ms, 1e-9):.1f} x",
+                "padding": "{0.padding:.0%}",
+                "alone": "{0.padding_alone:.0%}",
+            },
+            mixed,
         ),
-    ]  # fmt: skip
+    ]
     publish(Report("models", settings, {"speeds": speeds, "mixed": mixed}), tables, asked.json)
 
 

@@ -14,11 +14,12 @@ from abhinaya.stream.errors import ProcessError
 from abhinaya.stream.run.directory import run_directory
 from abhinaya.stream.run.monitor import Run
 from abhinaya.stream.run.plan import Input, Plan
-from abhinaya.stream.run.supervisor import Stage, Supervisor
+from abhinaya.stream.run.supervisor import Supervisor
 from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.settings import profile as profile_files
 from abhinaya.stream.settings.flags import overrides
 from abhinaya.stream.sources.base import InputConfig
+from abhinaya.stream.wire.child import Stage
 from abhinaya.stream.wire.messages import Activity, Event, Status, StreamStarted, Verdict
 
 MAIN = "main"
@@ -59,7 +60,7 @@ class _Sink:
         pass
 
 
-class _Teller:
+class _Observer:
     """Says on standard error what went wrong; loading is silent."""
 
     def loading(self, stages: Mapping[str, Stage]) -> None:
@@ -167,7 +168,7 @@ def play_inputs(
     """
     sink = _Sink(watchers)
     with run_directory() as directory:
-        run = Run(Plan(config, tuple(inputs), None, True), directory, [sink], _Teller())
+        run = Run(Plan(config, tuple(inputs), None, True), directory, [sink], _Observer())
         sink.processes = run.supervisor
         code = run.run()
     if code:

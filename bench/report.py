@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +20,10 @@ from abhinaya.stream.errors import SinkError
 
 PAGE_CELLS: Final = 110
 """Width of what is not printed on a terminal."""
+
+
+Column = str | Callable[[Any], str]
+"""What a column shows of an object: a format string for it as `0`, or a function."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,15 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     for row in rows:
         made.add_row(*row)
     return made
+
+
+def table_of(title: str, columns: Mapping[str, Column], rows: Iterable[Any]) -> Table:
+    """Make a table with a line for each object."""
+    return table(title, list(columns), [[_cell(c, row) for c in columns.values()] for row in rows])
+
+
+def _cell(column: Column, row: Any) -> str:
+    return column.format(row) if isinstance(column, str) else column(row)
 
 
 def publish(report: Report, tables: Iterable[Table], path: Path | None) -> None:

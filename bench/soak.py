@@ -29,7 +29,8 @@ from abhinaya.bench.recording import Span, audio_under, compose, spans
 from abhinaya.bench.report import Report, parser, publish, settings_of, table
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.run.monitor import HUB
-from abhinaya.stream.run.supervisor import Stage, Supervisor
+from abhinaya.stream.run.supervisor import Supervisor
+from abhinaya.stream.wire.child import Stage
 from abhinaya.stream.wire.messages import Event, Gap, NodeUp, Status, StreamEnded, Verdict
 
 Kind = Literal["kill", "hang"]
@@ -40,7 +41,7 @@ MAX_SETTLE_S: Final = 60.0
 
 
 @dataclass(slots=True)
-class Blow:
+class Fault:
     """One node killed or hung, and how the service came back."""
 
     at_s: float
@@ -51,7 +52,7 @@ class Blow:
     """From the signal until a new process was ready; None if none was."""
 
 
-class Chaos(Watcher):
+class FaultInjector(Watcher):
     """Kills and hangs nodes in random order; none after `until_s`."""
 
     def __init__(self, every_s: Mapping[Kind, float], until_s: float, seed: int = 0) -> None:
@@ -64,7 +65,7 @@ class Chaos(Watcher):
         self._under_way = False
         self._latest: Status | None = None
         self._up: list[str] = []
-        self.blows: list[Blow] = []
+        self.faults: list[Fault] = []
 
     def event(self, event: Event, now_unix_s: float) -> None:
         """Note what comes back."""
@@ -76,28 +77,28 @@ class Chaos(Watcher):
             self._under_way = True
 
     def look(self, processes: Supervisor, now: float) -> None:
-        """Strike if it is time, and mark the blows from which a service has recovered since."""
+        """Strike if it is time, and mark the faults from which a service has recovered since."""
         if not self._under_way:
             return
         if not self._begun:
             self._begun = now
             self._next = {kind: now + every for kind, every in self._every.items()}
-        for blow in self.blows:
-            if blow.ready_s is None and blow.node in self._up:
-                blow.ready_s = now - self._begun - blow.at_s
+        for fault in self.faults:
+            if fault.ready_s is None and fault.node in self._up:
+                fault.ready_s = now - self._begun - fault.at_s
         self._up.clear()
         for kind, due in self._next.items():
             if due <= now < self._begun + self._until_s and (node := self._victim(processes)):
                 self._next[kind] = due + self._every[kind]
                 if (pid := processes.pid(node)) is not None:
                     os.kill(pid, SIGNALS[kind])
-                    self.blows.append(Blow(now - self._begun, kind, node))
+                    self.faults.append(Fault(now - self._begun, kind, node))
 
     def _victim(self, processes: Supervisor) -> str | None:
-        """Return the next node, if all are well: what two blows at once do is another question."""
+        """Return the next node, if all are well: what two faults at once do is another question."""
         stages = processes.stages()
         nodes = [load.node for load in self._latest.nodes] if self._latest else []
-        if any(blow.ready_s is None for blow in self.blows):
+        if any(fault.ready_s is None for fault in self.faults):
             return None
         if not nodes or any(stages.get(node) is not Stage.READY for node in nodes):
             return None
@@ -123,11 +124,11 @@ class Account(Watcher):
         elif isinstance(event, Gap) or (isinstance(event, Verdict) and not event.revision):
             self.outcomes[event.stream].append(event)
 
-    def faults(self) -> list[str]:
+    def losses(self) -> list[str]:
         """Say everything that was lost or came twice; nothing if all is accounted for."""
-        return [fault for stream in self._expected for fault in self._faults(stream)]
+        return [loss for stream in self._expected for loss in self._losses(stream)]
 
-    def _faults(self, stream: str) -> Iterable[str]:
+    def _losses(self, stream: str) -> Iterable[str]:
         outcomes, expected = self.outcomes[stream], self._expected[stream]
         sequences = [event.sequence for event in outcomes]
         spoken = [(event.start, event.end) for event in outcomes]
@@ -176,8 +177,8 @@ class Outcome:
     gaps: int
     incomplete: int
     """Verdicts without some vote, each with its reason."""
-    faults: tuple[str, ...]
-    blows: tuple[Blow, ...]
+    losses: tuple[str, ...]
+    faults: tuple[Fault, ...]
     peak_mib: dict[str, float]
     slope_mib_per_hour: dict[str, float | None]
     others: float
@@ -185,7 +186,7 @@ class Outcome:
     @property
     def lost(self) -> bool:
         """Whether anything was lost: a segment, or a service for good."""
-        return bool(self.faults) or any(blow.ready_s is None for blow in self.blows)
+        return bool(self.losses) or any(fault.ready_s is None for fault in self.faults)
 
 
 def soak(options: argparse.Namespace) -> Outcome:
@@ -198,7 +199,7 @@ def soak(options: argparse.Namespace) -> Outcome:
     config = profile_of(options)
     seconds = 60 * options.minutes
     sources = _sources(options.files)
-    # the last blow leaves time to recover before the streams end
+    # the last fault leaves time to recover before the streams end
     until_s = seconds - min(30.0, 0.4 * seconds)
     with tempfile.TemporaryDirectory(prefix="abhinaya-soak-") as folder:
         recordings: dict[str, Path] = {}
@@ -207,10 +208,10 @@ def soak(options: argparse.Namespace) -> Outcome:
             compose(sources, seconds, number * len(sources) // options.streams, path)
         account = Account({name: spans(path, config.vad) for name, path in recordings.items()})
         every_s: dict[Kind, float] = {"kill": options.kill_every, "hang": options.hang_every}
-        chaos = Chaos(every_s, until_s, options.seed)
+        injector = FaultInjector(every_s, until_s, options.seed)
         # few enough samples that keeping them is no growth of its own
         usage = Usage(max(1.0, seconds / 360))
-        play(config, recordings, [account, chaos, usage])
+        play(config, recordings, [account, injector, usage])
     outcomes = [event for each in account.outcomes.values() for event in each]
     verdicts = [event for event in outcomes if isinstance(event, Verdict)]
     lives: dict[str, list[Sequence[tuple[float, float]]]] = {}
@@ -223,8 +224,8 @@ def soak(options: argparse.Namespace) -> Outcome:
         verdicts=len(verdicts),
         gaps=len(outcomes) - len(verdicts),
         incomplete=sum(bool(verdict.missing) for verdict in verdicts),
-        faults=tuple(account.faults()),
-        blows=tuple(chaos.blows),
+        losses=tuple(account.losses()),
+        faults=tuple(injector.faults),
         peak_mib=usage.peaks(),
         slope_mib_per_hour={name: slope_per_hour(lives[name], settle_s) for name in lives},
         others=usage.others,
@@ -259,29 +260,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     outcome = soak(options)
     figures = asdict(outcome) | {"lost": outcome.lost}
     publish(Report("soak", settings_of(options), figures), _tables(outcome), options.json)
-    for fault in outcome.faults:
-        print(f"LOST: {fault}")
+    for loss in outcome.losses:
+        print(f"LOST: {loss}")
     print(
         f"{'LOST SOMETHING' if outcome.lost else 'nothing lost'}: {outcome.segments} segments in "
         f"{outcome.minutes:g} min, {outcome.verdicts} verdicts ({outcome.incomplete} without some "
-        f"vote), {outcome.gaps} gaps; {', '.join(_blows(outcome))}"
+        f"vote), {outcome.gaps} gaps; {', '.join(_faults(outcome))}"
     )
     return 1 if outcome.lost else 0
 
 
-def _blows(outcome: Outcome) -> Iterable[str]:
+def _faults(outcome: Outcome) -> Iterable[str]:
     for kind in SIGNALS:
-        recoveries = [blow.ready_s or 0.0 for blow in outcome.blows if blow.kind == kind]
+        recoveries = [fault.ready_s or 0.0 for fault in outcome.faults if fault.kind == kind]
         yield f"{len(recoveries)} {kind}s, longest recovery {max(recoveries, default=0.0):.1f} s"
 
 
 def _tables(outcome: Outcome) -> list[Table]:
-    blows = table(
+    faults = table(
         "Nodes killed and hung: seconds until the service was ready again",
         ("node", "at s", "how", "ready s"),
         [
             (b.node, f"{b.at_s:.0f}", b.kind, "never" if b.ready_s is None else f"{b.ready_s:.1f}")
-            for b in outcome.blows
+            for b in outcome.faults
         ],
     )
     slopes = outcome.slope_mib_per_hour
@@ -298,4 +299,4 @@ def _tables(outcome: Outcome) -> list[Table]:
             for n in order
         ],
     )
-    return [blows, memory]
+    return [faults, memory]

@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +26,18 @@ from typing import Final, Protocol
 
 import numpy as np
 import zmq
-from rich.table import Table
 
 from abhinaya.bench.monitored import Usage
 from abhinaya.bench.null_nodes import BARE_NODES, NEEDS, SENDER, bare_socket, null_config, specs
-from abhinaya.bench.report import Report, ms, parser, percentiles, publish, settings_of, table
+from abhinaya.bench.report import (
+    Column,
+    Report,
+    parser,
+    percentiles,
+    publish,
+    settings_of,
+    table_of,
+)
 from abhinaya.stream.clock import SAMPLE_RATE
 from abhinaya.stream.errors import ProcessError
 from abhinaya.stream.run.recorder import Recorder
@@ -62,9 +69,20 @@ WARM_UP_S: Final = 1.0
 PATIENCE_S: Final = 20.0
 """How long start-up and the last answers may take."""
 
+TITLE: Final = "Transport: segments of 5 s, four null voters, one of them after a null transcriber"
+COLUMNS: Final[Mapping[str, Column]] = {
+    "path": "{0.path}",
+    "streams": "{0.streams}",
+    "offered": lambda run: f"{run.offered_per_s:.0f}/s" if run.offered_per_s else "maximum",
+    "passed": "{0.per_s:.0f}/s",
+    "lost": "{0.lost} of {0.sent}",
+    **{f"{p} ms": f"{{0.{p}_ms:.2f}}" for p in ("p50", "p95", "p99")},
+    "others": "{0.others:.0%}",
+}
+
 
 @dataclass(frozen=True, slots=True)
-class Passed:
+class Run:
     """One measured run."""
 
     path: str
@@ -265,7 +283,7 @@ class Meter:
                 self.latencies_ms.append(1000 * (self.last - sent))
 
 
-def measure(path: str, streams: int, per_s: float | None, seconds: float) -> Passed:
+def measure(path: str, streams: int, per_s: float | None, seconds: float) -> Run:
     """Measure a fresh `hub` or `bare relay`; without a rate, its maximum."""
     with _running(path) as (endpoint, pids):
         hub = path == "hub"
@@ -276,7 +294,7 @@ def measure(path: str, streams: int, per_s: float | None, seconds: float) -> Pas
             usage.sample(own, 0.0)
             meter.measure(seconds, per_s)
             usage.sample(own, 0.0)
-    return Passed(
+    return Run(
         path=path,
         streams=streams,
         offered_per_s=per_s,
@@ -305,7 +323,7 @@ def _running(path: str) -> Iterator[tuple[str, list[int]]]:
             supervisor.stop(0.5)
 
 
-def quietest(runs: Sequence[Passed]) -> Passed:
+def quietest(runs: Sequence[Run]) -> Run:
     """Return the run that others disturbed least, by what it measures; a loss stands before all."""
     losing = [run for run in runs if run.lost]
     if losing:
@@ -334,13 +352,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = [quietest(runs) for runs in zip(*rounds, strict=True)]
     compared = ratios(rows)
     report = Report("transport", settings_of(options), {"runs": rows, "ratios": compared})
-    publish(report, [_table(rows)], options.json)
+    publish(report, [table_of(TITLE, COLUMNS, rows)], options.json)
     for name, ratio in compared.items():
         print(f"{name}: {ratio:.2f}")
     return 1 if any(row.lost for row in rows) else 0
 
 
-def ratios(rows: Sequence[Passed]) -> dict[str, float]:
+def ratios(rows: Sequence[Run]) -> dict[str, float]:
     """Compare the hub with the bare relay: maximum rate, and p99 at the probing rate."""
     best = {row.path: row.per_s for row in rows if row.offered_per_s is None}
     probes = [row for row in rows if row.offered_per_s == PROBE_PER_S]
@@ -351,22 +369,3 @@ def ratios(rows: Sequence[Passed]) -> dict[str, float]:
             name = f"p99 at {PROBE_PER_S:.0f}/s and {row.streams} streams, hub / bare relay"
             result[name] = row.p99_ms / bare
     return result
-
-
-def _table(rows: Sequence[Passed]) -> Table:
-    return table(
-        "Transport: segments of 5 s, four null voters, one of them after a null transcriber",
-        ("path", "streams", "offered", "passed", "lost", "p50 ms", "p95 ms", "p99 ms", "others"),
-        [
-            (
-                row.path,
-                str(row.streams),
-                f"{row.offered_per_s:.0f}/s" if row.offered_per_s else "maximum",
-                f"{row.per_s:.0f}/s",
-                f"{row.lost} of {row.sent}",
-                *map(ms, (row.p50_ms, row.p95_ms, row.p99_ms)),
-                f"{row.others:.0%}",
-            )
-            for row in rows
-        ],
-    )

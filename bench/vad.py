@@ -9,6 +9,7 @@ two sentences counts as reference speech and hardly anything is reference non-sp
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from abhinaya.bench.clips import read
-from abhinaya.bench.report import Report, parser, publish, settings_of, table
+from abhinaya.bench.report import Column, Report, parser, publish, settings_of, table_of
 from abhinaya.models.asr import Audio
 from abhinaya.stream.clock import SAMPLE_RATE, to_samples, to_seconds
 from abhinaya.stream.errors import SourceError
@@ -27,6 +28,8 @@ from abhinaya.stream.front.vad import FRAME_SAMPLES, SileroVad, VadState
 from abhinaya.stream.settings.config import VadConfig
 
 MIN_SILENCES_S: Final = (0.2, 0.4, 0.6)
+TOGETHER: Final = (1, 32)
+"""Channels whose frames are heard in one batch: alone, and as many as share a front."""
 _GRID: Final = SAMPLE_RATE // 100
 
 
@@ -132,6 +135,25 @@ def _recording(
     return Recording(corpus, frames, np.array(said, np.float32), speech)
 
 
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Processor time of the network over a frame of one channel."""
+
+    together: int
+    """Channels in a batch."""
+    us: float
+
+
+def cost(frames: npt.NDArray[np.float32], together: int, steps: int = 300) -> Cost:
+    """Measure the detector over [F, 512] frames, as many channels at once as asked."""
+    vad, state = SileroVad(), VadState.fresh(together)
+    track = np.resize(frames, (steps + together, FRAME_SAMPLES))
+    begun = time.process_time()
+    for step in range(steps):  # each channel hears the same recording, a frame later
+        vad.probabilities(track[step : step + together], state)
+    return Cost(together, 1e6 * (time.process_time() - begun) / steps / together)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print.
 
@@ -153,29 +175,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         for silence in sorted({*MIN_SILENCES_S, config.min_silence_s})
         for setting in [replace(config, min_silence_s=silence)]
     ]
-    columns = (
-        "corpus",
-        "min silence",
-        "audio s",
-        "ref. speech",
-        "covered",
-        "passed",
-        "pieces",
-        "mean s",
+    columns: dict[str, Column] = {
+        "corpus": "{0.corpus}",
+        "min silence": "{0.min_silence_s:.2f} s",
+        "audio s": "{0.audio_s:.0f}",
+        "ref. speech": "{0.reference_speech:.1%}",
+        "covered": "{0.speech_covered:.1%}",
+        "passed": lambda f: "-" if f.nonspeech_passed is None else f"{f.nonspeech_passed:.1%}",
+        "pieces": "{0.pieces}",
+        "mean s": "{0.mean_piece_s:.1f}",
+    }
+    title = "Speech that lies in a piece, and non-speech that passed"
+    costs = [cost(recordings[0].frames, together) for together in TOGETHER]
+    of_cost = table_of(
+        "Processor time over a frame of 32 ms of one channel",
+        {"channels in a batch": "{0.together}", "us a frame": "{0.us:.0f}"},
+        costs,
     )
-    rows = [
-        (
-            one.corpus,
-            f"{one.min_silence_s:.2f} s",
-            f"{one.audio_s:.0f}",
-            f"{one.reference_speech:.1%}",
-            f"{one.speech_covered:.1%}",
-            "-" if one.nonspeech_passed is None else f"{one.nonspeech_passed:.1%}",
-            str(one.pieces),
-            f"{one.mean_piece_s:.1f}",
-        )
-        for one in found
-    ]
-    made_table = table("Speech that lies in a piece, and non-speech that passed", columns, rows)
-    publish(Report("vad", settings_of(options), {"rows": found}), [made_table], options.json)
+    report = Report("vad", settings_of(options), {"rows": found, "costs": costs})
+    publish(report, [table_of(title, columns, found), of_cost], options.json)
     return 0

@@ -36,6 +36,8 @@ class Source:
 class Entry:
     """One name of the registry."""
 
+    code: str
+    """Module under `abhinaya.models` and class, which takes the profile's options as keywords."""
     what: str
     """In a few words."""
     needs: tuple[Need, ...]
@@ -55,16 +57,24 @@ _WHISPER: Final = Source("openai/whisper-large-v2", "Apache-2.0")
 _BEATS: Final = Source("https://github.com/microsoft/unilm/tree/master/beats", "MIT")
 
 CATALOGUE: Final[Mapping[str, Entry]] = {
-    "tiny-speech": Entry("S1 in small", ("audio",), 373_000, packaged=True),
-    "tiny-text": Entry("T2 in small", ("transcript",), 4_686_000, packaged=True),
-    "tiny-joint": Entry("ST1 in small", ("audio", "transcript"), 376_000, packaged=True),
+    "tiny-speech": Entry(
+        "tiny.speech:TinySpeech", "S1 in small", ("audio",), 373_000, packaged=True
+    ),
+    "tiny-text": Entry(
+        "tiny.text:TinyText", "T2 in small", ("transcript",), 4_686_000, packaged=True
+    ),
+    "tiny-joint": Entry(
+        "tiny.speech:TinyJoint", "ST1 in small", ("audio", "transcript"), 376_000, packaged=True
+    ),
     "wavlm": Entry(
+        "published.wavlm:WavlmVoter",
         "S1: WavLM-large with attentive pooling",
         ("audio",),
         318_000_000,
         (Source("3loi/SER-Odyssey-Baseline-WavLM-Categorical", "MIT"),),
     ),
     "audio-classification": Entry(
+        "published.classifiers:AudioClassifier",
         "any speech emotion classifier of transformers",
         ("audio",),
         316_000_000,
@@ -72,6 +82,7 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
         (Source("superb/hubert-base-superb-er", "Apache-2.0"),),
     ),
     "text-classification": Entry(
+        "published.classifiers:TextClassifier",
         "any text emotion classifier of transformers",
         ("transcript",),
         125_000_000,
@@ -82,6 +93,7 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
         ),
     ),
     "salmonn-13b": Entry(
+        "published.salmonn_voter:salmonn_13b",
         "S2: SALMONN-13B as a classifier",
         ("audio",),
         13_900_000_000,
@@ -94,6 +106,7 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
         own="checkpoint: a head and adapters trained for emotions, by `abhinaya train` or given",
     ),
     "salmonn-7b": Entry(
+        "published.salmonn_voter:salmonn_7b",
         "ST1: SALMONN-7B as a classifier, with the transcript",
         ("audio", "transcript"),
         7_500_000_000,
@@ -106,6 +119,7 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
         own="checkpoint: a head and adapters trained for emotions, by `abhinaya train` or given",
     ),
     "llama-lora": Entry(
+        "published.llama:LlamaVoter",
         "T2: a language model with LoRA and a head",
         ("transcript",),
         7_500_000_000,
@@ -113,6 +127,8 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
         own="checkpoint: LoRA weights and a head, by `abhinaya train` or given",
     ),
     "zero-shot": Entry(
-        "T1: any instruction model behind an OpenAI-compatible server", ("transcript",)
+        "served.zero_shot:ZeroShot",
+        "T1: any instruction model behind an OpenAI-compatible server",
+        ("transcript",),
     ),
 }

@@ -26,7 +26,7 @@ from abhinaya.models import registry
 from abhinaya.models.base import Abstention, Card, Voter
 from abhinaya.models.catalogue import CATALOGUE, Entry
 from abhinaya.models.command_line import Parser
-from abhinaya.models.errors import ModelError, OptionsError, RunError
+from abhinaya.models.errors import ModelError, OptionsError, RunError, UnknownModelError
 
 EXIT_OK: Final = 0
 EXIT_USAGE: Final = 2
@@ -40,11 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], None] = args.command
     try:
         command(args)
-    except registry.UnknownModelError as error:
+    except UnknownModelError as error:
         return _fail(str(error), EXIT_USAGE)
     except ModelError as error:
-        line = f"{error.subject}: {error.reason}; {error.remedy}"
-        return _fail(line, EXIT_USAGE if isinstance(error, OptionsError) else EXIT_MODEL)
+        return _fail(str(error), EXIT_USAGE if isinstance(error, OptionsError) else EXIT_MODEL)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     return EXIT_OK

@@ -1,14 +1,15 @@
-"""What can go wrong with a model, as errors a person can act on.
+"""The root of all errors, and what can go wrong with a model.
 
-    ModelError                  subject, reason, remedy
-    ├── MissingFileError        a file or a model name that is not there, or not allowed
-    ├── MissingPackageError     a Python package that an extra of ours brings
-    ├── DamagedFileError        not the file it should be: truncated, a git-lfs pointer, code inside
-    ├── WriteError              a file that cannot be written
-    ├── KeysError               the tensors do not fit the architecture: keys, shapes, NaN
-    ├── LabelsError             label names that do not map to the eight emotions
-    ├── OptionsError            an option that the model does not have, or a value it cannot take
-    └── RunError                it was loaded but cannot answer: out of memory, scores not finite
+    AbhinayaError                   subject, reason, remedy; its branches are in `stream/errors.py`
+    └── ModelError                  a model cannot be loaded or run
+        ├── UnknownModelError       no model has this name
+        ├── MissingFileError        a file or a model name that is missing, or not allowed
+        ├── DamagedFileError        not the file it should be: truncated, a git-lfs pointer, code
+        ├── WriteError              a file that cannot be written
+        ├── KeysError               the tensors do not fit the architecture: keys, shapes, NaN
+        ├── LabelsError             label names that do not map to the eight emotions
+        ├── OptionsError            an option that the model does not have, or a wrong value
+        └── RunError                it is loaded but cannot answer: no memory, scores not finite
 
 Foreign errors (torch, safetensors, transformers, the Hub) become one of these where they are met,
 with the cause chained.
@@ -19,20 +20,45 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import ClassVar, Final
 
 
-class ModelError(Exception):
-    """A model cannot be loaded or run: what (subject), why (reason), and what to do (remedy)."""
+class AbhinayaError(Exception):
+    """What was wrong, with which value, and what to do.
 
-    def __init__(self, subject: object, reason: str, remedy: str) -> None:
+    Args:
+        subject: the input at fault, as the user named it: a path, a flag, a device; without a
+            reason, the whole message.
+        reason: what is wrong with it.
+        remedy: what to do about it.
+
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, subject: object, reason: str = "", remedy: str = "") -> None:
         self.subject = str(subject)
         self.reason = reason
         self.remedy = remedy
-        super().__init__(f"{self.subject}: {reason}. {remedy}")
+        super().__init__(subject, reason, remedy)
 
-    def __reduce__(self) -> tuple[type[ModelError], tuple[str, str, str]]:
+    def __str__(self) -> str:
+        said = f"{self.subject}: {self.reason}" if self.reason else self.subject
+        # a remedy goes on with the sentence
+        return f"{said}; {self.remedy[0].lower()}{self.remedy[1:]}" if self.remedy else said
+
+    def __reduce__(self) -> tuple[type[AbhinayaError], tuple[str, str, str]]:
         return type(self), (self.subject, self.reason, self.remedy)
+
+
+class ModelError(AbhinayaError):
+    """A model cannot be loaded or run."""
+
+    exit_code = 6
+
+
+class UnknownModelError(ModelError):
+    """No model has this name; the message suggests the nearest one."""
 
 
 class MissingFileError(ModelError):

@@ -1,6 +1,6 @@
 """Names of models, as profiles write them, and where their code is.
 
-Importing this module imports no model. Adding a model is one line here and nothing elsewhere; other
+Importing this module imports no model. Adding a model is one entry in `catalogue.py`; other
 packages add theirs as plug-ins (`plugins.py`).
 """
 
@@ -12,10 +12,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 from abhinaya.models.base import Voter
+from abhinaya.models.catalogue import CATALOGUE
 from abhinaya.models.errors import (
     LabelsError,
     OptionsError,
     RunError,
+    UnknownModelError,
     listed,
     naming_the_extra,
     near_miss,
@@ -24,18 +26,11 @@ from abhinaya.models.labels import LABELS
 from abhinaya.models.plugins import load_plugin, plugins
 
 MODELS: Final[Mapping[str, tuple[str, str]]] = {
-    "tiny-speech": ("abhinaya.models.tiny.speech", "TinySpeech"),
-    "tiny-text": ("abhinaya.models.tiny.text", "TinyText"),
-    "tiny-joint": ("abhinaya.models.tiny.speech", "TinyJoint"),
-    "wavlm": ("abhinaya.models.published.wavlm", "WavlmVoter"),
-    "audio-classification": ("abhinaya.models.published.classifiers", "AudioClassifier"),
-    "text-classification": ("abhinaya.models.published.classifiers", "TextClassifier"),
-    "salmonn-13b": ("abhinaya.models.published.salmonn_voter", "salmonn_13b"),
-    "salmonn-7b": ("abhinaya.models.published.salmonn_voter", "salmonn_7b"),
-    "llama-lora": ("abhinaya.models.published.llama", "LlamaVoter"),
-    "zero-shot": ("abhinaya.models.served.zero_shot", "ZeroShot"),
+    name: (f"abhinaya.models.{module}", attribute)
+    for name, entry in CATALOGUE.items()
+    for module, _, attribute in [entry.code.partition(":")]
 }
-"""Model name -> (module, class). The class takes the profile's options as keywords."""
+"""Model name -> (module, class)."""
 
 REPLACED: Final[Mapping[str, str]] = {
     "compact-speech": "tiny-speech",
@@ -43,10 +38,6 @@ REPLACED: Final[Mapping[str, str]] = {
     "compact-joint": "tiny-joint",
 }
 """Models of earlier versions -> which took their place."""
-
-
-class UnknownModelError(LookupError):
-    """No model has this name; the message suggests the nearest one."""
 
 
 def load(name: str, options: Mapping[str, Any] | None = None) -> Voter:

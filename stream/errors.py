@@ -5,7 +5,7 @@
     |-- SourceError         3   audio cannot be read: missing, empty, not audio, no such device
     |-- SinkError           4   results cannot be written: no such folder, disk full
     |-- ProcessError        5   a process of the monitor did not start or died too often
-    |-- ModelError          6   a model is missing, damaged or not allowed
+    |-- ModelError          6   a model is missing, damaged or not allowed (models/errors.py)
     |-- NetworkError        7   an endpoint is taken, unreachable or refused for lack of keys
     `-- WireError           8   a message is malformed, too large or not allowed to its sender
 
@@ -16,29 +16,17 @@ where they appear, with the cause chained.
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import Final
+
+from abhinaya.models.errors import AbhinayaError, ModelError
+
+__all__ = [
+    "AbhinayaError", "ConfigError", "ModelError", "NetworkError", "ProcessError", "SinkError",
+    "SourceError", "WireError",
+]  # fmt: skip
 
 EXIT_OK: Final = 0
 EXIT_INTERRUPTED: Final = 130
-
-
-class AbhinayaError(Exception):
-    """What was wrong, with which value, and what to do.
-
-    Args:
-        subject: the input at fault, as the person named it: a path, a flag, a device.
-        reason: what is wrong with it.
-        remedy: what to do about it.
-
-    """
-
-    exit_code: ClassVar[int] = 1
-
-    def __init__(self, subject: str, reason: str, remedy: str = "") -> None:
-        self.subject = subject
-        self.reason = reason
-        self.remedy = remedy
-        super().__init__(f"{subject}: {reason}" + (f"; {remedy}" if remedy else ""))
 
 
 class ConfigError(AbhinayaError):
@@ -63,12 +51,6 @@ class ProcessError(AbhinayaError):
     """A process of the monitor did not start, or died too often."""
 
     exit_code = 5
-
-
-class ModelError(AbhinayaError):
-    """A model is missing, damaged or not allowed."""
-
-    exit_code = 6
 
 
 class NetworkError(AbhinayaError):

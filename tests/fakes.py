@@ -110,9 +110,16 @@ def ready(
     )
 
 
-def info(stream: str = "call", live: bool = False, front: str = "front-0") -> StreamInfo:
+def info(
+    stream: str = "call", live: bool = False, front: str = "front-0", of_input: str = ""
+) -> StreamInfo:
     return StreamInfo(
-        stream=stream, front=front, source="call.wav", live=live, start_unix_s=1_000_000.0
+        stream=stream,
+        front=front,
+        source="call.wav",
+        live=live,
+        start_unix_s=1_000_000.0,
+        input=of_input or stream,
     )
 
 

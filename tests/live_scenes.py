@@ -6,10 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fakes import SECOND, verdict
+from msgspec.structs import replace
 from rich.console import Group
 from rich.text import Text
 
 from abhinaya.models.labels import LABELS
+from abhinaya.stream.settings.rules import Alert
 from abhinaya.stream.sinks.live import picture as drawing
 from abhinaya.stream.sinks.live.board import Board
 from abhinaya.stream.wire.messages import (
@@ -140,10 +142,8 @@ def so_far(
 
 def missing(event: Verdict, voter: str, reason: str) -> Verdict:
     """The same verdict without one of its votes."""
-    import msgspec
-
     votes = tuple(vote for vote in event.votes if vote.voter != voter)
-    return msgspec.structs.replace(
+    return replace(
         event, votes=votes, agreement=1.0, missing=(Missing(voter=voter, reason=reason),)
     )
 
@@ -154,6 +154,24 @@ def started(stream: str, live: bool = True, start_unix_s: float = START) -> Stre
             stream=stream, front="front-0", source="mic", live=live, start_unix_s=start_unix_s
         )
     )
+
+
+def alerted(rule: str, stream: str, **changes: Any) -> Alert:
+    fields: dict[str, Any] = {
+        "rule": rule,
+        "stream": stream,
+        "label": "angry",
+        "sequence": 1,
+        "first_sequence": 1,
+        "start": 12 * SECOND,
+        "end": 20 * SECOND,
+        "start_unix_s": START,
+        "speech": 8 * SECOND,
+        "segments": 2,
+        "confidence": 0.71,
+        "text": "",
+    }
+    return Alert(**(fields | changes))
 
 
 def speaks(stream: str, at_s: float, speaking: bool = True) -> Activity:

@@ -1,4 +1,4 @@
-"""What stops a command of `train`, beside models (`ModelError`).
+"""What stops a command of `train`, beside models (`ModelError`); branches of AbhinayaError.
 
     DataError            clips, manifests or predictions are missing or not as expected
     TrainingError        a run cannot go on: the loss is not a number, no room, nothing to resume
@@ -10,12 +10,14 @@ Messages name what is wrong, with which value, and what to do.
 
 from __future__ import annotations
 
+from abhinaya.models.errors import AbhinayaError
 
-class DataError(ValueError):
+
+class DataError(AbhinayaError):
     """Data is missing or not as expected; the message names the file and the remedy."""
 
 
-class TrainingError(RuntimeError):
+class TrainingError(AbhinayaError):
     """Training cannot go on; the message says at which step and why."""
 
 

@@ -18,7 +18,7 @@ TRANSCRIBERS: Final[Mapping[str, tuple[str, str]]] = {
 """Name -> (module, class). The class takes the profile's options as keywords."""
 
 REPLACED: Final[Mapping[str, str]] = {
-    "pocketsphinx": 'Whisper took its place: write model = "faster-whisper", without its options',
+    "pocketsphinx": 'write model = "faster-whisper", without its options: Whisper took its place',
 }
 """Names that profiles once had."""
 

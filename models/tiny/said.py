@@ -59,17 +59,17 @@ def find(name: str, suffix: str, weights: str | None) -> Path:
     """Return the file at `weights`, or the one that the package carries for model `name`.
 
     Raises:
-        MissingFileError: there is no such file.
+        MissingFileError: no such file.
         DamagedFileError: it is not the one that its card tells of.
 
     """
     folder = Path(str(resources.files("abhinaya.models.tiny.weights")))
     path = Path(weights) if weights is not None else folder / f"{name}{suffix}"
     if not path.is_file():
-        raise MissingFileError(path, "there is no such weights file", REMEDY.format(name=name))
+        raise MissingFileError(path, "no such weights file", REMEDY.format(name=name))
     told = _beside(path).get("sha256")
     if told is not None and told != hashlib.sha256(path.read_bytes()).hexdigest():
-        what = f"is not the file that {path.with_suffix('.json')} tells of: its SHA-256 differs"
+        what = f"is not the file that {path.with_suffix('.json')} describes: its SHA-256 differs"
         raise DamagedFileError(path, what, REMEDY.format(name=name))
     return path
 

@@ -67,7 +67,7 @@ class Ears:
     """The networks of one file, and what they need.
 
     Raises:
-        MissingFileError: there is no such file.
+        MissingFileError: no such file.
         DamagedFileError: it is not one of this model.
         ModelError: Whisper's encoder is not there (`models.asr.carrier`).
 

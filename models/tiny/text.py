@@ -28,7 +28,7 @@ class TextTower:
     """The network: texts to scores of labels.
 
     Raises:
-        MissingFileError: there is no such file.
+        MissingFileError: no such file.
         DamagedFileError: it is not an ONNX file of this model.
 
     """

@@ -59,8 +59,8 @@ def read_combiner(path: Path) -> Combiner:
     """Read a combiner.
 
     Raises:
-        MissingFileError: there is no such file, or it may not be read.
-        DamagedFileError: it is no combiner, or a number in it makes no sense.
+        MissingFileError: no such file, or it may not be read.
+        DamagedFileError: it is not a combiner, or a number in it makes no sense.
         LabelsError: it was fitted on other labels.
 
     """
@@ -69,12 +69,12 @@ def read_combiner(path: Path) -> Combiner:
             raise DamagedFileError(path, f"is larger than {MAX_BYTES >> 20} MiB", _REMEDY)
         file = msgspec.json.decode(path.read_bytes(), type=_File)
     except FileNotFoundError as error:
-        raise MissingFileError(path, "there is no such file", "Check the path") from error
+        raise MissingFileError(path, "no such file", "Check the path") from error
     except OSError as error:
         reason = f"cannot be read: {error.strerror}"
         raise MissingFileError(path, reason, "Give a file that can be read") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DamagedFileError(path, f"is no combiner: {error}", _REMEDY) from error
+        raise DamagedFileError(path, f"is not a combiner: {error}", _REMEDY) from error
     _check(path, file)
     members = {
         name: Member(v.model, v.version, v.temperature, v.weight) for name, v in file.voters.items()
@@ -154,7 +154,9 @@ def _check(path: Path, file: _File) -> None:
     if not file.voters:
         raise DamagedFileError(path, "names no voter", _REMEDY)
     if not 0 <= file.min_confidence <= 1:
-        raise DamagedFileError(path, f"min_confidence {file.min_confidence} is no share", _REMEDY)
+        raise DamagedFileError(
+            path, f"min_confidence {file.min_confidence} is not a share", _REMEDY
+        )
     for name, voter in file.voters.items():
         if not (math.isfinite(voter.temperature) and voter.temperature > 0):
             reason = f"the temperature of {name} is {voter.temperature}"

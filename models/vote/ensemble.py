@@ -266,7 +266,7 @@ def _unknown(reason: str) -> Decision:
 
 def _check(voter: str, ballot: Ballot) -> None:
     if ballot.label not in LABELS:
-        raise ValueError(f"{voter} voted for {ballot.label!r}, which is none of {LABELS}")
+        raise ValueError(f"{voter} voted for {ballot.label!r}, which is not one of {LABELS}")
     if ballot.probabilities is not None and len(ballot.probabilities) != len(LABELS):
         raise ValueError(
             f"{voter} gave {len(ballot.probabilities)} probabilities for {len(LABELS)} labels"

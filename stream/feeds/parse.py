@@ -69,7 +69,7 @@ def parse_feed(data: bytes, url: str, subject: str) -> tuple[Episode, ...]:
         ) from error
     if not found.version:
         page = b"<html" in data[:4096].lower()
-        what = "is a web page, not a feed" if page else "is no feed (neither RSS nor Atom)"
+        what = "is a web page, not a feed" if page else "is not a feed (neither RSS nor Atom)"
         raise SourceError(subject, what, "give the address of the feed itself")
     title = _clean(found.feed.get("title", ""), "") or _host(url)
     episodes = list(_episodes(found.entries[:MOST_EPISODES], title, url))

@@ -1,9 +1,11 @@
-"""Hear speech in one input: frames, voice activity and a segmenter for each channel.
+"""Find speech in inputs: frames, voice activity and a segmenter for each channel.
 
-Its law: fed in pieces equals fed whole, sample for sample.
+Its law: fed in pieces equals fed whole, sample for sample, whichever inputs are fed together.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +16,8 @@ from abhinaya.stream.front.vad import FRAME_SAMPLES, SileroVad, Vad, VadState
 from abhinaya.stream.settings.config import VadConfig
 
 FloatArray = npt.NDArray[np.float32]
+Found = list[tuple[int, Piece]]
+"""Pieces with their channel."""
 
 
 class Listener:
@@ -22,7 +26,7 @@ class Listener:
     Args:
         config: when speech begins and ends.
         channels: how many channels each chunk has.
-        vad: who tells speech from silence; by default Silero, loaded here.
+        vad: tells speech from silence; by default Silero, loaded here. Listeners may share one.
 
     Raises:
         ModelError: the voice activity detector cannot be loaded.
@@ -30,8 +34,8 @@ class Listener:
     """
 
     def __init__(self, config: VadConfig, channels: int, vad: Vad | None = None) -> None:
-        self._vad = vad or SileroVad()
-        self._state = VadState.fresh(channels)
+        self.vad = vad or SileroVad()
+        self.state = VadState.fresh(channels)
         self._segmenters = [Segmenter(config) for _ in range(channels)]
         self._ongoing = [Ongoing(config, segmenter) for segmenter in self._segmenters]
         self._rest = np.zeros((0, channels), np.float32)  # fewer samples than a frame
@@ -41,27 +45,21 @@ class Listener:
         """How many samples of each channel were fed or skipped."""
         return self._segmenters[0].position + len(self._rest)
 
-    def feed(self, samples: FloatArray) -> list[tuple[int, Piece]]:
-        """Take the next samples [n, channels], any n; give (channel, piece) as they finish."""
-        heard = np.concatenate([self._rest, samples]) if len(self._rest) else samples
-        whole = len(heard) - len(heard) % FRAME_SAMPLES
-        pieces: list[tuple[int, Piece]] = []
-        for start in range(0, whole, FRAME_SAMPLES):
-            pieces += self._frame(heard[start : start + FRAME_SAMPLES])
-        self._rest = heard[whole:].copy()
-        return pieces
+    def feed(self, samples: FloatArray) -> Found:
+        """Take the next samples [n, channels], any n; return (channel, piece) as they finish."""
+        return feed_together([(self, samples)])[0]
 
     def changes(self) -> list[tuple[int, Change]]:
-        """Give the channels in which somebody begins or ceases to speak."""
+        """Return the channels in which somebody begins or ceases to speak."""
         changes = ((channel, ongoing.change()) for channel, ongoing in enumerate(self._ongoing))
         return [(channel, change) for channel, change in changes if change]
 
-    def parts(self) -> list[tuple[int, Piece]]:
-        """Give the open pieces of which it is time to say something, as far as they have come."""
-        parts = ((channel, ongoing.part()) for channel, ongoing in enumerate(self._ongoing))
-        return [(channel, part) for channel, part in parts if part]
+    def partials(self) -> Found:
+        """Return the open pieces of which a partial is due, as far as they have come."""
+        pieces = ((channel, ongoing.partial()) for channel, ongoing in enumerate(self._ongoing))
+        return [(channel, piece) for channel, piece in pieces if piece]
 
-    def skip(self, samples: int) -> list[tuple[int, Piece]]:
+    def skip(self, samples: int) -> Found:
         """Move on over samples that were lost; speech across the hole is cut before it."""
         pieces = self.finish()
         position = self.position + samples
@@ -69,22 +67,62 @@ class Listener:
             segmenter.reset(position)
         return pieces
 
-    def finish(self) -> list[tuple[int, Piece]]:
-        """End the stream: give what is still open, down to the last sample."""
+    def finish(self) -> Found:
+        """End the stream: return what is still open, down to the last sample."""
         rest, self._rest = self._rest, self._rest[:0]
-        pieces = self._frame(rest) if len(rest) else []
+        pieces: Found = []
+        if length := len(rest):  # the network is given a short frame with silence behind it
+            frame = np.pad(rest, ((0, FRAME_SAMPLES - length), (0, 0))).T.copy()
+            speech = self.vad.probabilities(frame, self.state)
+            pieces = self.push(frame[None, :, :length], speech[None])
         for channel, segmenter in enumerate(self._segmenters):
             pieces += [(channel, piece) for piece in segmenter.flush()]
-        self._state.reset()
+        self.state.reset()
         return pieces
 
-    def _frame(self, samples: FloatArray) -> list[tuple[int, Piece]]:
-        """Pass one frame [n <= FRAME_SAMPLES, channels] on; a short one is heard with silence."""
-        frames = np.zeros((len(self._segmenters), FRAME_SAMPLES), np.float32)
-        frames[:, : len(samples)] = samples.T
-        speech = self._vad.probabilities(frames, self._state)
+    def frames(self, samples: FloatArray) -> FloatArray:
+        """Take the next samples [n, channels]; return the whole frames [F, channels, S]."""
+        heard = np.concatenate([self._rest, samples]) if len(self._rest) else samples
+        whole = len(heard) - len(heard) % FRAME_SAMPLES
+        self._rest = heard[whole:].copy()
+        frames = heard[:whole].reshape(-1, FRAME_SAMPLES, len(self._segmenters))
+        return np.ascontiguousarray(frames.transpose(0, 2, 1), np.float32)
+
+    def push(self, frames: FloatArray, speech: FloatArray) -> Found:
+        """Take frames [F, channels, <= S] with their speech probabilities [F, channels]."""
         return [
             (channel, piece)
+            for frame, probabilities in zip(frames, speech, strict=True)
             for channel, segmenter in enumerate(self._segmenters)
-            for piece in segmenter.push(frames[channel, : len(samples)], float(speech[channel]))
+            for piece in segmenter.push(frame[channel], float(probabilities[channel]))
         ]
+
+
+def feed_together(fed: Sequence[tuple[Listener, FloatArray]]) -> list[Found]:
+    """Feed listeners that share a detector, all channels of all of them in one batch.
+
+    Returns the pieces of each listener, as its `feed` would.
+    """
+    framed = [(listener, listener.frames(samples)) for listener, samples in fed]
+    speech = [np.zeros(frames.shape[:2], np.float32) for _, frames in framed]
+    begin = 0
+    for end in sorted({len(frames) for _, frames in framed}):
+        together = [i for i, (_, frames) in enumerate(framed) if len(frames) >= end > begin]
+        if not together:
+            continue
+        vad, states = framed[together[0]][0].vad, [framed[i][0].state for i in together]
+        state = VadState.joined(states)
+        for step in range(begin, end):
+            batch = np.concatenate([framed[i][1][step] for i in together])
+            probabilities = vad.probabilities(batch, state)
+            first = 0
+            for i in together:
+                last = first + framed[i][1].shape[1]
+                speech[i][step] = probabilities[first:last]
+                first = last
+        state.part_into(states)
+        begin = end
+    return [
+        listener.push(frames, probabilities)
+        for (listener, frames), probabilities in zip(framed, speech, strict=True)
+    ]

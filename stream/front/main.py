@@ -1,8 +1,9 @@
-"""A front process: one input in, segments out.
+"""A front process: inputs in, segments out.
 
-One thread reads the source and finds speech; the main thread talks to the hub and keeps what the
-hub has not acknowledged. A source that can wait waits while the outbox is full; a live one never
-does: the oldest unsent segments become gaps instead.
+One thread reads the sources and finds speech (`reader.py`); the main thread talks to the hub and
+keeps what the hub has not acknowledged. A source that can wait waits while its outbox is full; a
+live one never does: the oldest unsent segments become gaps instead. Several files share one front;
+whatever may keep others waiting has one of its own (`run/inputs.py`).
 """
 
 from __future__ import annotations
@@ -12,12 +13,8 @@ import math
 import os
 import queue
 import sys
-import threading
 import time
-import traceback
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -25,17 +22,20 @@ import msgspec
 import zmq
 
 from abhinaya.stream.errors import AbhinayaError, NetworkError, ProcessError, SourceError
-from abhinaya.stream.front.numbering import Speech, SpeechItem
+from abhinaya.stream.front.numbering import Speech
 from abhinaya.stream.front.outbox import Fleeting, Item, Outbox
+from abhinaya.stream.front.reader import Feed, Reader
+from abhinaya.stream.front.vad import SileroVad
 from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.sources import open_source
-from abhinaya.stream.sources.base import InputConfig, Source, channel_names
-from abhinaya.stream.wire.child import Stop, drain, run_child, wake, wakeup
+from abhinaya.stream.sources.base import InputConfig, channel_names
+from abhinaya.stream.wire.child import Stop, drain, leave_fault, run_child, wake, wakeup
 from abhinaya.stream.wire.codec import MAX_STATES_BYTES, Decoder, Encoder
 from abhinaya.stream.wire.messages import (
     Activity,
     Beat,
     Credit,
+    End,
     Hello,
     Introduce,
     Known,
@@ -52,6 +52,19 @@ from abhinaya.stream.wire.sockets import Keys, connect, receive, send, workers_e
 
 POLL_MS: Final = 100
 
+Report = Callable[[str, AbhinayaError], None]
+"""Told which input cannot be read, or not to its end, and why."""
+
+
+class AssignedInput(msgspec.Struct, frozen=True, kw_only=True):
+    """One input of a front."""
+
+    name: str
+    """Of the stream, or what the names of split channels begin with."""
+    config: InputConfig
+    standings: tuple[Standing, ...] = ()
+    """What is written of the streams already, if the front takes over from one that died."""
+
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     """What one front is to do, as its supervisor writes it down."""
@@ -61,77 +74,53 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     """Of the hub."""
     keys: tuple[str, str] | None = None
     """Directory and name of the CURVE keys, for a hub on another machine."""
-    input: InputConfig
-    name: str
-    """Of the stream, or what the names of split channels begin with."""
-    standings: tuple[Standing, ...] = ()
-    """What is written of the streams already, if the front takes over from one that died."""
-
-
-@dataclass(slots=True)
-class _Shared:
-    """What the reading thread and the main thread share; guarded by `lock`."""
-
-    lock: threading.Lock
-    items: deque[SpeechItem]
-    room: threading.Event
-    """Set while the source may go on."""
-    over: bool = False
-    fault: AbhinayaError | None = None
+    inputs: tuple[AssignedInput, ...]
 
 
 class Front:
     """The loop of the main thread.
 
     Args:
-        assignment: what to do.
+        name: of the process.
         run: the configuration.
-        source: opened.
+        feeds: the inputs.
         socket: connected to the hub.
-        remarks: what the source says about its audio.
+        remarks: what the sources say about their audio, with the name of the input.
+        report: told what cannot be read.
 
     """
 
     def __init__(
         self,
-        assignment: Assignment,
+        name: str,
         run: configuration.Config,
-        source: Source,
+        feeds: Sequence[Feed],
         socket: zmq.Socket[bytes],
-        remarks: queue.SimpleQueue[str],
+        remarks: queue.SimpleQueue[tuple[str, str]],
+        report: Report,
     ) -> None:
-        self._assignment = assignment
+        self._name = name
         self._run = run
-        self._source = source
+        self._feeds = feeds
         self._socket = socket
         self._remarks = remarks
+        self._report = report
         self._encoder = Encoder()
         self._decoder: Decoder[Message] = Decoder(ToFront, MAX_STATES_BYTES)
-        names = channel_names(assignment.input, source.channels)
-        self._infos = tuple(
-            StreamInfo(
-                stream=f"{assignment.name}/{name}" if name else assignment.name,
-                front=assignment.front,
-                source=source.description,
-                live=source.live,
-                start_unix_s=source.start_unix_s,
-            )
-            for name in names
-        )
-        self._woken, self._wake = wakeup()
-        self._shared = _Shared(threading.Lock(), deque(), threading.Event())
+        self._woken, writing = wakeup()
+        self._reader = Reader(name, lambda: wake(writing))
         self._outboxes: dict[str, Outbox] = {}
-        self._fleeting = {info.stream: Fleeting() for info in self._infos}
         self._states: dict[str, dict[str, bytes]] = {}
         """By stream, what services know of it before its first unacknowledged segment."""
+        self._reported: set[str] = set()
         self._welcomed = False
         self._stop = Stop()
 
     def run(self, stop: Stop) -> int:
-        """Read the source to its end and see everything acknowledged; give the exit code.
+        """Read the sources to their ends and see everything acknowledged; return the exit code.
 
         Raises:
-            SourceError: the source broke off; what came before is acknowledged.
+            ProcessError: something unexpected happened, or the hub refuses this front.
 
         """
         self._stop = stop
@@ -140,7 +129,7 @@ class Front:
         poller.register(self._woken, zmq.POLLIN)
         deadline = time.monotonic() + self._run.supervise.ready_s
         next_beat = 0.0
-        while not self._done():
+        while not self._is_done():
             now = time.monotonic()
             if now >= next_beat:
                 next_beat = now + self._run.supervise.beat_s
@@ -148,43 +137,45 @@ class Front:
             if not self._outboxes and now > deadline:
                 raise NetworkError("hub", "did not answer", "see its log, or start it first")
             if stop.asked:
-                self._source.interrupt()
+                for feed in self._feeds:
+                    if feed.source is not None:
+                        feed.source.interrupt()
             poller.poll(min(POLL_MS, max(0, math.ceil(1000 * (next_beat - now)))))
             drain(self._woken)
             while (frames := receive(self._socket)) is not None:
                 self._handle(self._decoder.decode(frames))
             self._collect()
             self._send_items()
-        if self._shared.fault:
-            raise self._shared.fault
+        if self._reader.error:
+            raise self._reader.error
         return 0
 
-    def _done(self) -> bool:
-        return (
-            self._shared.over
-            and not self._shared.items
-            and all(outbox.empty for outbox in self._outboxes.values())
-        )
+    def _is_done(self) -> bool:
+        """Whether everything is acknowledged; what broke off is reported when its rest is."""
+        for feed in self._feeds:
+            if feed.fault and feed.is_done and feed.name not in self._reported:
+                self._reported.add(feed.name)
+                self._report(feed.name, feed.fault)
+        if self._reader.error:
+            return all(box.empty for box in self._outboxes.values())
+        return all(feed.is_done for feed in self._feeds)
 
     def _beat(self) -> None:
         if self._welcomed:
-            self._send(Beat(name=self._assignment.front))
+            self._send(Beat(name=self._name))
         else:
             self._greet()
 
     def _greet(self) -> None:
-        first = {s.stream: s.acknowledged for s in self._assignment.standings}
+        infos = [info for feed in self._feeds for info in feed.infos]
+        first = {s.stream: s.acknowledged for feed in self._feeds for s in feed.written}
+        first |= {stream: outbox.acknowledged for stream, outbox in self._outboxes.items()}
         self._send(
             Hello(
-                front=self._assignment.front,
+                front=self._name,
                 incarnation=str(os.getpid()),
-                streams=self._infos,
-                first_sequences=tuple(
-                    self._outboxes[i.stream].acknowledged
-                    if i.stream in self._outboxes
-                    else first.get(i.stream, 0)
-                    for i in self._infos
-                ),
+                streams=tuple(infos),
+                first_sequences=tuple(first.get(info.stream, 0) for info in infos),
             )
         )
 
@@ -199,12 +190,16 @@ class Front:
             self._welcomed = False
             self._greet()
         elif isinstance(message, Refused):
-            raise SourceError(self._source.description, f"was refused by the hub: {message.reason}")
+            reason = f"was refused by the hub: {message.reason}"
+            # of several inputs, others may be welcome without the one that is not
+            if len(self._feeds) > 1:
+                raise ProcessError(self._name, reason)
+            raise SourceError(self._feeds[0].infos[0].source, reason)
 
     def _welcome(self, welcome: Welcome) -> None:
         self._welcomed = True
         if not self._outboxes:
-            self._begin(welcome.streams)
+            self._begin({standing.stream: standing for standing in welcome.streams})
         for standing in welcome.streams:
             outbox = self._outboxes[standing.stream]
             outbox.credit(standing.acknowledged, standing.window)
@@ -212,121 +207,160 @@ class Front:
             for service, state in self._states.get(standing.stream, {}).items():
                 self._send(Known(stream=standing.stream, service=service, state=state))
 
-    def _begin(self, standings: Sequence[Standing]) -> None:
+    def _begin(self, standings: dict[str, Standing]) -> None:
         """Start reading, now that the hub has said how far the streams have come."""
-        flow = self._run.flow
-        written = {s.stream: s for s in self._assignment.standings}
-        for standing in standings:
-            self._outboxes[standing.stream] = Outbox(
-                standing.acknowledged,
-                standing.window,
-                2 * flow.live_backlog if self._source.live else flow.file_window,
+        flow, vad = self._run.flow, SileroVad()
+        readable: list[tuple[Feed, Speech]] = []
+        for feed in self._feeds:
+            capacity = 2 * flow.live_backlog if feed.live else flow.file_window
+            of_feed = [standings[info.stream] for info in feed.infos]
+            for s in of_feed:
+                feed.outboxes[s.stream] = Outbox(s.acknowledged, s.window, capacity)
+                feed.fleeting[s.stream] = Fleeting()
+            self._outboxes |= feed.outboxes
+            if feed.source is None:
+                feed.items.extend(_end(s, feed.fault) for s in of_feed)
+                feed.over = True
+                continue
+            written = {s.stream: s for s in feed.written}
+            known = [_further(s, written.get(s.stream)) for s in of_feed]
+            speech = Speech(
+                self._run.vad,
+                feed.source,
+                [info.stream for info in feed.infos],
+                # a predecessor may have died before it sent anything: its time passed all the same
+                known if feed.written and not feed.source.repeatable else (),
+                lambda: self._stop.asked,
+                vad=vad,
             )
-        known = [_further(s, written.get(s.stream)) for s in standings]
-        speech = Speech(
-            self._run.vad,
-            self._source,
-            [info.stream for info in self._infos],
-            # a predecessor may have died before it sent anything: its time has passed all the same
-            known if self._assignment.standings and not self._source.repeatable else (),
-            lambda: self._stop.asked,
-        )
-        threading.Thread(target=self._read, args=(speech,), daemon=True).start()
-
-    def _read(self, speech: Speech) -> None:
-        """Run the reading thread: everything it finds goes into `_shared`."""
-        shared = self._shared
-        try:
-            for item in speech.items():
-                with shared.lock:
-                    shared.items.append(item)
-                wake(self._wake)
-                if not self._source.live:
-                    shared.room.wait()
-        except AbhinayaError as error:
-            shared.fault = error
-        except Exception as error:  # a fault of ours must not pass for the end of the input
-            traceback.print_exc()
-            shared.fault = ProcessError(
-                self._assignment.front, f"stopped on an unexpected {type(error).__name__}: {error}"
-            )
-        finally:
-            shared.over = True
-            wake(self._wake)
+            readable.append((feed, speech))
+        self._reader.start(readable)
 
     def _collect(self) -> None:
         """Move what was found into the outboxes, as far as there is room."""
-        live = self._source.live
-        with self._shared.lock:
-            while self._shared.items:
-                item = self._shared.items[0]
+        for feed in self._feeds:
+            while feed.items:
+                item = feed.items[0]
                 if isinstance(item, Activity) or (isinstance(item, Segment) and item.part):
-                    self._fleeting[item.stream].put(item)
-                    self._shared.items.popleft()
-                    continue
-                outbox = self._outboxes[item.stream]
-                if outbox.full and not live:
-                    break
-                outbox.put(item)
-                self._shared.items.popleft()
-                if live:
-                    outbox.shed("the hub was not reachable and the front's memory was full")
-            if self._shared.items:
-                self._shared.room.clear()
-            else:
-                self._shared.room.set()
+                    feed.fleeting[item.stream].put(item)
+                else:
+                    outbox = feed.outboxes[item.stream]
+                    if outbox.full and not feed.live:
+                        break
+                    outbox.put(item)
+                    if feed.live:
+                        outbox.shed("the hub was not reachable and the front's memory was full")
+                feed.items.popleft()
+        self._reader.make_room()
 
     def _send_items(self) -> None:
         if not self._welcomed:
             return
         while not self._remarks.empty():
-            self._send(Remark(source=self._assignment.front, text=self._remarks.get()))
-        for stream, outbox in self._outboxes.items():
-            for item in outbox.sendable():
-                if not self._send(self._stamped(item)):
-                    return
-                outbox.sent(item)
-            for passing in self._fleeting[stream].take(outbox.unsent):
-                self._send(passing)
-
-    def _stamped(self, item: Item) -> Item:
-        """Note when a segment leaves; a file's waits for room, which is nobody's latency."""
-        if not isinstance(item, Segment):
-            return item
-        now = time.time()
-        captured = item.captured_unix_s if self._source.live else now
-        return msgspec.structs.replace(item, sent_unix_s=now, captured_unix_s=captured)
+            name, text = self._remarks.get()
+            self._send(Remark(source=name, text=text))
+        for feed in self._feeds:
+            for stream, outbox in feed.outboxes.items():
+                for item in outbox.sendable():
+                    if not self._send(_stamped(item, feed.live)):
+                        return
+                    outbox.sent(item)
+                for passing in feed.fleeting[stream].take(outbox.unsent):
+                    self._send(passing)
 
     def _send(self, message: Message) -> bool:
         return send(self._socket, self._encoder.encode(message))
 
 
+def _stamped(item: Item, live: bool) -> Item:
+    """Note when a segment leaves; a file's waits for room, which is nobody's latency."""
+    if not isinstance(item, Segment):
+        return item
+    now = time.time()
+    captured = item.captured_unix_s if live else now
+    return msgspec.structs.replace(item, sent_unix_s=now, captured_unix_s=captured)
+
+
+def _end(standing: Standing, fault: AbhinayaError | None) -> End:
+    return End(
+        stream=standing.stream,
+        sequence=standing.next_sequence,
+        position=standing.position,
+        reason=str(fault),
+    )
+
+
 def _further(hub: Standing, written: Standing | None) -> Standing:
-    """Give the standing that is further on: a hub that was started again may know less."""
+    """Return the standing that is further on: a hub that was started again may know less."""
     return hub if written is None or hub.next_sequence >= written.next_sequence else written
 
 
-def serve(
+def open_feed(
+    front: str,
+    assigned: AssignedInput,
     run: configuration.Config,
-    assignment: Assignment,
-    stop: Stop,
-) -> int:
-    """Open the input, connect, and send its speech; give the exit code.
+    remarks: queue.SimpleQueue[tuple[str, str]],
+) -> Feed:
+    """Open an input. One that cannot be opened is a feed that ends the streams it had.
 
     Raises:
-        SourceError: the input cannot be opened or read to its end.
+        AbhinayaError: it cannot be opened, and had no streams.
 
     """
-    starts = [s.start_unix_s for s in assignment.standings]
-    remarks: queue.SimpleQueue[str] = queue.SimpleQueue()
-    source = open_source(assignment.input, remarks.put, starts[0] if starts else None, run.network)
+    name, written = assigned.name, assigned.standings
+    start = written[0].start_unix_s if written else None
+
+    def warn(text: str) -> None:
+        remarks.put((name, text))
+
+    def info(stream: str, source: str, live: bool, start_unix_s: float) -> StreamInfo:
+        return StreamInfo(
+            stream=stream,
+            front=front,
+            source=source,
+            live=live,
+            start_unix_s=start_unix_s,
+            input=name,
+        )
+
+    try:
+        source = open_source(assigned.config, warn, start, run.network)
+    except AbhinayaError as error:
+        if not written:
+            raise
+        infos = [info(s.stream, assigned.config.what, False, s.start_unix_s) for s in written]
+        return Feed(name, tuple(infos), written, fault=error)
+    channels = channel_names(assigned.config, source.channels)
+    streams = [f"{name}/{channel}" if channel else name for channel in channels]
+    facts = (source.description, source.live, source.start_unix_s)
+    return Feed(name, tuple(info(stream, *facts) for stream in streams), written, source)
+
+
+def serve(run: configuration.Config, assignment: Assignment, stop: Stop, report: Report) -> int:
+    """Open the inputs, connect, and send their speech; return the exit code.
+
+    Raises:
+        ProcessError: something unexpected happened, or the hub refuses this front.
+
+    """
+    remarks: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
+    feeds: list[Feed] = []
+    for assigned in assignment.inputs:
+        try:
+            feeds.append(open_feed(assignment.front, assigned, run, remarks))
+        except AbhinayaError as error:
+            report(assigned.name, error)
+    if not feeds:
+        return 0
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     keys = Keys(Path(assignment.keys[0]), assignment.keys[1]) if assignment.keys else None
     socket = connect(context, workers_endpoint(assignment.endpoint), assignment.front, keys)
     try:
-        return Front(assignment, run, source, socket, remarks).run(stop)
+        return Front(assignment.front, run, feeds, socket, remarks, report).run(stop)
     finally:
-        source.close()
+        for feed in feeds:
+            if feed.source is not None:
+                feed.source.close()
         socket.close()
         context.term()
 
@@ -346,7 +380,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.name,
         args.directory,
         args.lifeline,
-        lambda stop: serve(run, assignment, stop),
+        lambda stop: serve(
+            run,
+            assignment,
+            stop,
+            lambda name, error: leave_fault(args.directory, args.name, name, error),
+        ),
     )
 
 

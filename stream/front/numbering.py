@@ -1,6 +1,6 @@
-"""From a source to numbered items: segments, gaps, and the end.
+"""From sources to numbered items: segments, gaps, and the end.
 
-Of a live source also what can be said while somebody speaks: that he does, and the segment so far.
+Of a live source also what can be said while somebody speaks: that they do, and the segment so far.
 
 What a front that takes over from one that died must not send again, it finds again: a file is read
 from its beginning and gives the same segments; a live source goes on, and what was missed is a gap.
@@ -18,10 +18,11 @@ import numpy.typing as npt
 
 from abhinaya.stream.clock import INT16_FULL_SCALE, SAMPLE_RATE
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.front.listener import Listener
+from abhinaya.stream.front.listener import Found, Listener, feed_together
 from abhinaya.stream.front.segmenter import Piece
+from abhinaya.stream.front.vad import Vad
 from abhinaya.stream.settings.config import VadConfig
-from abhinaya.stream.sources.base import Source
+from abhinaya.stream.sources.base import AudioChunk, Source
 from abhinaya.stream.wire.messages import (
     Activity,
     End,
@@ -44,31 +45,34 @@ class _Channel:
     stream: str
     sequence: int = 0
     position: int = 0
-    parts: int = 0
-    """Of the segment that is to come, told so far."""
+    partials: int = 0
+    """Of the segment that is to come, so far."""
 
 
 class Speech:
-    """The items of all streams of one source.
+    """The items of all streams of one source: `items` reads it alone, `read_round` with others.
 
     Args:
-        vad: when speech begins and ends.
+        config: when speech begins and ends.
         source: opened.
         streams: name of each channel's stream.
         standings: of each stream, if this source goes on where a predecessor left off; none if it
             begins at the beginning.
+        stopped: whether the source is to end here.
         clock: wall clock, in Unix seconds.
+        vad: to be shared with others; by default one of its own.
 
     """
 
     def __init__(
         self,
-        vad: VadConfig,
+        config: VadConfig,
         source: Source,
         streams: Sequence[str],
         standings: Sequence[Standing],
         stopped: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.time,
+        vad: Vad | None = None,
     ) -> None:
         if len(streams) != source.channels:
             raise SourceError(
@@ -79,8 +83,17 @@ class Speech:
         self._source = source
         self._stopped = stopped
         self._clock = clock
-        self._listener = Listener(vad, source.channels)
+        self._listener = Listener(config, source.channels, vad)
+        self._chunks = source.chunks()
         self._channels = [_Channel(name) for name in streams]
+        self._captured = clock()
+        """When the latest chunk reached us."""
+        self._reason = ""
+        """Why the streams end, if not by themselves."""
+        self.fault: SourceError | None = None
+        """What broke the source off."""
+        self.over = False
+        """Whether the ends of all streams were given."""
         self._offset = 0
         """Samples of the stream before the first that this source gives."""
         if standings:
@@ -94,27 +107,47 @@ class Speech:
                 says so.
 
         """
-        yield from self._missed()
-        fault: SourceError | None = None
-        reason = ""
-        captured = self._clock()
+        while not self.over:
+            yield from (item for _, item in read_round([self]))
+        if self.fault:
+            raise self.fault
+
+    def next_chunk(self) -> AudioChunk | None:
+        """Return the next chunk of the source, or None at its end; `fault` says if it broke off."""
         try:
-            for chunk in self._source.chunks():
-                if self._stopped():
-                    reason = INTERRUPTED
-                    break
-                captured = chunk.captured_unix_s
-                if chunk.lost_samples:
-                    yield from self._lose(chunk.lost_samples, captured, chunk.lost_reason)
-                yield from self._segments(self._listener.feed(chunk.samples), captured)
-                if self._source.live:
-                    yield from self._going_on(captured)
-            else:
-                # what runs by itself has no end of its own when it is asked to stop
-                reason = INTERRUPTED if self._source.live and self._stopped() else ""
+            chunk = next(self._chunks, None)
         except SourceError as error:
-            fault, reason = error, str(error)
-        yield from self._segments(self._listener.finish(), captured)
+            self.fault, self._reason, chunk = error, str(error), None
+        # what runs by itself has no end of its own when it is asked to stop
+        if self._stopped() and not self.fault and (chunk or self._source.live):
+            self._reason, chunk = INTERRUPTED, None
+        if chunk:
+            self._captured = chunk.captured_unix_s
+        return chunk
+
+    def before(self, chunk: AudioChunk | None) -> Iterator[SpeechItem]:
+        """Yield what comes before a chunk: what was missed, or lost on the way."""
+        yield from self._missed()
+        if chunk and chunk.lost_samples:
+            start = self._offset + self._listener.position
+            yield from self._segments(self._listener.skip(chunk.lost_samples))
+            for channel in self._channels:
+                yield self._gap(channel, start, start + chunk.lost_samples, chunk.lost_reason)
+
+    def after(self, found: Found) -> Iterator[SpeechItem]:
+        """Yield what the chunk has completed, and what goes on in a live source."""
+        yield from self._segments(found)
+        if self._source.live:
+            yield from self._activity()
+            for index, piece in self._listener.partials():
+                channel = self._channels[index]
+                channel.partials += 1
+                yield self._segment(channel, piece, channel.partials)
+
+    def ending(self) -> Iterator[SpeechItem]:
+        """Yield what was still open, and the end of each stream."""
+        self.over = True
+        yield from self._segments(self._listener.finish())
         if self._source.live:
             yield from self._activity()
         for channel in self._channels:
@@ -122,10 +155,8 @@ class Speech:
                 stream=channel.stream,
                 sequence=channel.sequence,
                 position=self._offset + self._listener.position,
-                reason=reason,
+                reason=self._reason,
             )
-        if fault:
-            raise fault
 
     def _go_on(self, standings: Sequence[Standing]) -> None:
         """Take the numbers and the clock of a live stream where a predecessor left them."""
@@ -142,12 +173,6 @@ class Speech:
                     channel, channel.position, self._offset, "the input's process was restarted"
                 )
 
-    def _lose(self, samples: int, captured: float, reason: str) -> Iterator[SpeechItem]:
-        start = self._offset + self._listener.position
-        yield from self._segments(self._listener.skip(samples), captured)
-        for channel in self._channels:
-            yield self._gap(channel, start, start + samples, reason)
-
     def _gap(self, channel: _Channel, start: int, end: int, reason: str) -> Gap:
         gap = Gap(
             stream=channel.stream,
@@ -157,15 +182,8 @@ class Speech:
             reason=reason,
         )
         channel.sequence += 1
-        channel.position, channel.parts = end, 0
+        channel.position, channel.partials = end, 0
         return gap
-
-    def _going_on(self, captured: float) -> Iterator[SpeechItem]:
-        yield from self._activity()
-        for index, piece in self._listener.parts():
-            channel = self._channels[index]
-            channel.parts += 1
-            yield self._segment(channel, piece, captured, channel.parts)
 
     def _activity(self) -> Iterator[Activity]:
         for index, change in self._listener.changes():
@@ -175,15 +193,15 @@ class Speech:
                 speaking=change.speaking,
             )
 
-    def _segments(self, found: Sequence[tuple[int, Piece]], captured: float) -> Iterator[Segment]:
+    def _segments(self, found: Found) -> Iterator[Segment]:
         for index, piece in found:
             channel = self._channels[index]
-            yield self._segment(channel, piece, captured)
+            yield self._segment(channel, piece)
             channel.sequence += 1
-            channel.position, channel.parts = self._offset + piece.end, 0
+            channel.position, channel.partials = self._offset + piece.end, 0
 
-    def _segment(self, channel: _Channel, piece: Piece, captured: float, part: int = 0) -> Segment:
-        spoken, capture_ms = self._when(piece, captured)
+    def _segment(self, channel: _Channel, piece: Piece, part: int = 0) -> Segment:
+        spoken, capture_ms = self._when(piece, self._captured)
         return Segment(
             stream=channel.stream,
             sequence=channel.sequence,
@@ -210,7 +228,22 @@ class Speech:
         return self._source.start_unix_s + (self._offset + position) / SAMPLE_RATE
 
 
+def read_round(speeches: Sequence[Speech]) -> Iterator[tuple[Speech, SpeechItem]]:
+    """Read a chunk of each source, find its speech in one batch, and yield the items."""
+    chunks: list[tuple[Speech, AudioChunk]] = []
+    for speech in speeches:
+        chunk = speech.next_chunk()
+        yield from ((speech, item) for item in speech.before(chunk))
+        if chunk is None:
+            yield from ((speech, item) for item in speech.ending())
+        else:
+            chunks.append((speech, chunk))
+    fed = [(speech._listener, chunk.samples) for speech, chunk in chunks]
+    for (speech, _), found in zip(chunks, feed_together(fed), strict=True):
+        yield from ((speech, item) for item in speech.after(found))
+
+
 def to_int16(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
-    """Give samples [n] in [-1, 1] as they travel: 16 bits are what nearly every source has."""
+    """Return samples [n] in [-1, 1] as they travel: 16 bits are what nearly every source has."""
     scaled = np.round(samples * INT16_FULL_SCALE)
     return np.clip(scaled, -INT16_FULL_SCALE, INT16_FULL_SCALE - 1).astype(np.int16)

@@ -1,7 +1,7 @@
-"""What can be said of speech that is still going on: that it does, and what it is so far.
+"""Speech that is still going on: when somebody begins or ceases, and when a partial is due.
 
-Pure, and a mere onlooker: whether it looks, and how often, changes nothing in what the segmenter
-gives. A part of a segment is due when someone has spoken for `provisional_after_s`, then every
+Pure, and an onlooker: whether it looks, and how often, changes nothing in what the segmenter
+gives. A partial is due when someone has spoken for `provisional_after_s`, then every
 `provisional_every_s`, but not before there is new speech in it; and at once when new speech is
 followed by a silence of `provisional_pause_s`, which may turn out to be the end.
 """
@@ -28,7 +28,7 @@ class Ongoing:
     """Looks at one stream's segmenter; best after every frame, or after every few.
 
     Args:
-        config: when a part is due.
+        config: when a partial is due.
         segmenter: looked at.
 
     """
@@ -41,13 +41,13 @@ class Ongoing:
         self._start: int | None = None
         """Of the run that the next two are about."""
         self._due = 0
-        self._told = 0
-        """End of the speech in the part before."""
+        self._reached = 0
+        """End of the speech in the partial before."""
         self._speaking = False
         self._speech_end = 0
 
     def change(self) -> Change | None:
-        """Tell whether somebody speaks, if that is news."""
+        """Return whether somebody speaks, if that has changed."""
         run = self._segmenter.run
         if run is not None:
             self._speech_end = run.speech_end
@@ -56,21 +56,21 @@ class Ongoing:
         self._speaking = run is not None
         return Change(run.speech_start if run else self._speech_end, self._speaking)
 
-    def part(self) -> Piece | None:
-        """Give the piece that is open, as far as it has come, if that is due."""
+    def partial(self) -> Piece | None:
+        """Return the piece that is open, as far as it has come, if a partial is due."""
         run = self._segmenter.run
         if run is None or not self._every:
             return None
         if run.start != self._start:
-            self._start, self._due, self._told = run.start, run.speech_start + self._after, 0
+            self._start, self._due, self._reached = run.start, run.speech_start + self._after, 0
         if not self._is_due(run):
             return None
         for piece in self._segmenter.so_far():
-            self._due, self._told = self._segmenter.position + self._every, run.speech_end
+            self._due, self._reached = self._segmenter.position + self._every, run.speech_end
             return piece
         return None
 
     def _is_due(self, run: Run) -> bool:
         position = self._segmenter.position
         pauses = 0 < self._pause <= position - run.speech_end
-        return run.speech_end > self._told and (position >= self._due or pauses)
+        return run.speech_end > self._reached and (position >= self._due or pauses)

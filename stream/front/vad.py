@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -51,6 +52,23 @@ class VadState:
             np.zeros((2, streams, _HIDDEN), np.float32),
             np.zeros((streams, _CONTEXT_SAMPLES), np.float32),
         )
+
+    @classmethod
+    def joined(cls, states: Sequence[VadState]) -> VadState:
+        """Return the state of all streams of several states."""
+        return cls(
+            np.concatenate([state.memory for state in states], axis=1),
+            np.concatenate([state.context for state in states]),
+        )
+
+    def part_into(self, states: Sequence[VadState]) -> None:
+        """Hand each of the states that were joined its part."""
+        first = 0
+        for state in states:
+            last = first + len(state.context)
+            state.memory = self.memory[:, first:last].copy()
+            state.context = self.context[first:last].copy()
+            first = last
 
     def reset(self) -> None:
         """Forget everything, as before the first frame."""

@@ -281,7 +281,9 @@ class Broker:
         self._deciders.dispatch.gone(died.name, died.reason)
         for service in self._deciders.services.intersection(died.services):
             self._deciders.dispatch.abandon(service, died.reason)
-        for stream in self._streams.remove(died.name) if died.final else ():
+        for stream in self._streams.remove(died.name):
+            if not died.final:  # it comes back, or others take its inputs over
+                continue
             end = End(
                 stream=stream.info.stream,
                 sequence=stream.next_sequence,

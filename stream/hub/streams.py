@@ -148,7 +148,7 @@ class Streams:
         )
 
     def remove(self, name: str) -> Iterable[Stream]:
-        """Forget a front that will not come back; return its streams that have not ended."""
+        """Forget a front that has died; return its streams that have not ended."""
         peers = [p for p, f in self._fronts.items() if f.name == name]
         streams = [s for peer in peers for s in self._fronts.pop(peer).streams]
         return [self._streams[s] for s in streams if not self._streams[s].ended]

@@ -125,7 +125,9 @@ def fault_of_answer(gives: Mapping[str, Service], answer: Vote | Transcript | Fa
     if isinstance(answer, Transcript):
         longest = max(len(answer.text), len(answer.translation), len(answer.words))
         return (
-            f"{service.name} gave a transcript without end" if longest > LONGEST_TRANSCRIPT else ""
+            f"{service.name} gave a transcript that is too long"
+            if longest > LONGEST_TRANSCRIPT
+            else ""
         )
     if isinstance(answer, Failed):
         return ""
@@ -147,5 +149,5 @@ def _fault_of_probabilities(service: str, p: tuple[float, ...] | None) -> str:
     if len(p) != len(LABELS):
         return f"{service} gave {len(p)} probabilities, not {len(LABELS)}"
     if not all(math.isfinite(x) and x >= 0 for x in p) or abs(math.fsum(p) - 1) > 1e-3:
-        return f"{service} gave numbers that are no probabilities"
+        return f"{service} gave numbers that are not probabilities"
     return ""

@@ -233,7 +233,7 @@ def _worker_config(run: configuration.Config, service: str) -> configuration.Wor
     own = {"asr": run.asr, "refiner": run.refiner}
     worker = own.get(service) or run.voters.get(service)
     if worker is None:
-        raise ModelError(service, f"is no service of profile {run.profile!r}")
+        raise ModelError(service, f"is not a service of profile {run.profile!r}")
     return worker
 
 

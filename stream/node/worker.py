@@ -16,7 +16,6 @@ from msgspec.structs import replace
 from abhinaya.models import registry
 from abhinaya.models.asr import Hearing, Transcriber, Transcription, load_transcriber
 from abhinaya.models.base import Ballot, Card, Utterance, Voter
-from abhinaya.models.errors import ModelError as FaultyModelError
 from abhinaya.models.trial import attempt, utterance
 from abhinaya.stream.clock import INT16_FULL_SCALE
 from abhinaya.stream.errors import AbhinayaError, ModelError
@@ -315,14 +314,13 @@ def _translated(service: str, worker: WorkerConfig) -> Iterator[None]:
     """Turn what loading a model raises into an error of this program."""
     try:
         yield
+    except ModelError as error:
+        what = f"{error.subject}: {error.reason}" if error.reason else error.subject
+        raise ModelError(
+            f"{service} ({worker.model})", f"cannot be loaded: {what}", error.remedy
+        ) from error
     except AbhinayaError:
         raise
-    except FaultyModelError as error:
-        raise ModelError(
-            f"{service} ({worker.model})",
-            f"cannot be loaded: {error.subject}: {error.reason}",
-            error.remedy,
-        ) from error
     except Exception as error:  # models know nothing of this program's errors
         raise ModelError(
             f"{service} ({worker.model})",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
 import os
@@ -14,8 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-import msgspec
-
 from abhinaya.stream.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,
@@ -23,15 +20,15 @@ from abhinaya.stream.errors import (
     NetworkError,
     ProcessError,
 )
-from abhinaya.stream.front.main import Assignment
+from abhinaya.stream.run.inputs import Inputs
 from abhinaya.stream.run.plan import Input, Plan, Supply, check_licence
 from abhinaya.stream.run.recorder import Recorder
-from abhinaya.stream.run.supervisor import Death, Spec, Stage, Supervisor, node_specs
+from abhinaya.stream.run.supervisor import Death, Spec, Supervisor, node_specs
 from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.settings.config import guests
 from abhinaya.stream.sinks.base import Sink, Ticks, publish
 from abhinaya.stream.sinks.open import Observer
-from abhinaya.stream.sources.address import is_address
+from abhinaya.stream.wire.child import Stage
 from abhinaya.stream.wire.messages import (
     Activity,
     Event,
@@ -66,12 +63,8 @@ class _Progress:
     faults: list[AbhinayaError] = field(default_factory=list)
     fronts_started: bool = False
     draining_since: float | None = None
-    buried: dict[str, float] = field(default_factory=dict)
-    """When a front was given up."""
-    live: set[str] = field(default_factory=set)
-    """Fronts whose streams run by themselves."""
-    broken: set[str] = field(default_factory=set)
-    """Fronts of which a stream did not come to its own end."""
+    given_up_at: dict[str, float] = field(default_factory=dict)
+    """When a process was given up."""
     given_up: set[str] = field(default_factory=set)
     """Services without a node."""
 
@@ -108,9 +101,10 @@ class Run:
             # among the clients of one hub, names tell the machines apart
             self._who = f"{socket.gethostname()}-{os.getpid()}-"
             self._endpoint, self._keys = plan.remote.endpoint, plan.remote.keys
-        self._count = itertools.count()
-        self._assignments = [self._assignment(item) for item in plan.inputs]
         self._recorder = Recorder(self._endpoint, f"{self._who}recorder", self._keys)
+        self._inputs = Inputs(
+            directory, self._recorder.ledger, self._endpoint, self._keys, self._who, plan.supply
+        )
         self._progress = _Progress()
         self._interrupts = _Interrupts()
 
@@ -162,40 +156,10 @@ class Run:
 
     def _start_fronts(self) -> None:
         self._progress.fronts_started = True
-        for assignment in self._assignments:
-            self._start_front(assignment)
+        for spec in self._inputs.add(self._plan.inputs):
+            self.supervisor.start(spec)
         if self._plan.supply is not None:
             self._plan.supply.start()
-
-    def _assignment(self, item: Input) -> Assignment:
-        keys = self._keys
-        return Assignment(
-            front=f"{self._who}front-{next(self._count)}",
-            endpoint=self._endpoint,
-            keys=(str(keys.directory.absolute()), keys.name) if keys else None,
-            input=item.config,
-            name=item.name,
-        )
-
-    def _start_front(self, assignment: Assignment) -> None:
-        self._assign(assignment)
-        self.supervisor.start(
-            Spec(
-                assignment.front,
-                "abhinaya.stream.front.main",
-                ("--name", assignment.front),
-                # what a dead process had read of a pipe, nobody can read again
-                restarts=assignment.input.what != "-",
-                reads_stdin=assignment.input.what == "-",
-            )
-        )
-
-    def _assign(self, assignment: Assignment) -> None:
-        """Write down what a front is to do, and how far its streams have come."""
-        standings = self._recorder.ledger.standings(assignment.front)
-        current = msgspec.structs.replace(assignment, standings=standings)
-        path = self._directory / f"{assignment.front}.json"
-        path.write_bytes(msgspec.json.encode(current))
 
     # --- going on ---------------------------------------------------------------------------------
 
@@ -208,43 +172,33 @@ class Run:
                 self._check_licence(event)
                 self.supervisor.ready(event.node)
             case NodeDown(node=name, incarnation=incarnation, reason=reason):
-                self.supervisor.doom(name, incarnation, reason)
+                self.supervisor.kill(name, incarnation, reason)
             case FrontDown(front=name, incarnation=incarnation, reason=reason):
-                self.supervisor.doom(name, incarnation, reason)
-            case StreamStarted(info=info) if info.live:
-                self._progress.live.add(info.front)
+                self.supervisor.kill(name, incarnation, reason)
+            case StreamStarted(info=info):
+                self._inputs.started(info)
             case _:
                 pass
         publish(self._sinks, event, self._wall_clock())
         if isinstance(event, StreamEnded):
-            self._note_end(event)
-
-    def _note_end(self, event: StreamEnded) -> None:
-        """Tell the supply, once the ends of all streams of an input are written."""
-        front = self._recorder.ledger.front_of(event.stream)
-        if event.reason:
-            self._progress.broken.add(front)
-        for assignment in self._assignments:
-            if assignment.front == front and self._is_over(assignment):
-                self._release(assignment, whole=front not in self._progress.broken)
-
-    def _release(self, assignment: Assignment, whole: bool) -> None:
-        if self._plan.supply is not None:
-            self._plan.supply.ended(assignment.name, whole)
+            self._inputs.ended(event)
 
     def _resupply(self, supply: Supply) -> None:
         """Begin with what has come up; tell what went wrong with what has not."""
         for text in supply.news():
             publish(self._sinks, Remark(source="feeds", text=text), self._wall_clock())
-        for fault in supply.faults():
-            self._observer.trouble(str(fault))
-            self._progress.faults.append(fault)
+        self._report(supply.faults())
         if self._progress.draining_since is not None:
             return
         for name, config in supply.take():
-            assignment = self._assignment(Input(name, config))
-            self._assignments.append(assignment)
-            self._start_front(assignment)
+            for spec in self._inputs.add([Input(name, config)]):
+                self.supervisor.start(spec)
+
+    def _report(self, faults: Sequence[AbhinayaError]) -> None:
+        for fault in faults:
+            self._observer.trouble(str(fault))
+            _LOG.error("%s", fault)
+            self._progress.faults.append(fault)
 
     def _tick(self) -> None:
         now = self._wall_clock()
@@ -265,9 +219,10 @@ class Run:
                 self._endpoint, "the hub does not answer", "is it running, and are the keys right?"
             )
         if silent and self.supervisor.stages()[HUB] is Stage.READY:
-            self.supervisor.doom(HUB, "", "was silent")
+            self.supervisor.kill(HUB, "", "was silent")
         for death in self.supervisor.tick(now):
-            self._mourn(death)
+            self._on_exit(death)
+        self._report(self._inputs.faults())
         stages = self.supervisor.stages()
         if not self._progress.fronts_started:
             waiting = [s for s in stages.values() if s in (Stage.STARTING, Stage.WAITING)]
@@ -275,18 +230,22 @@ class Run:
                 self._observer.loading(stages)
             else:
                 self._start_fronts()
-        for assignment in self._assignments if self._progress.fronts_started else ():
-            stage = self.supervisor.stages()[assignment.front]
-            if stage is Stage.READY and self._is_over(assignment):
-                self.supervisor.dismiss(assignment.front)
+        for front in self._inputs.fronts:
+            stage = self.supervisor.stages()[front]
+            if stage is Stage.READY and self._inputs.is_over(front):
+                self.supervisor.dismiss(front)
         self._drain(now)
         if self._plan.supply is not None and self._progress.fronts_started:
             self._resupply(self._plan.supply)
 
-    def _mourn(self, death: Death) -> None:
+    def _on_exit(self, death: Death) -> None:
         if death.error is None:
             return
-        text = f"{death.error}" + ("" if death.final else "; starting it again")
+        is_front = death.name in self._inputs.fronts
+        final = death.final
+        if is_front and self._progress.draining_since is None:
+            final = self._inputs.is_lost(death.name, death.final)
+        text = f"{death.error}" + ("" if final else "; starting it again")
         self._observer.trouble(text)
         _LOG.error("%s: %s", death.name, text)
         if death.name == HUB:
@@ -298,15 +257,13 @@ class Run:
             return
         gone = death.services if death.final and self._none_left(death.services) else ()
         self._progress.given_up.update(gone)
-        self._recorder.died(death.name, death.error.reason, death.final, gone)
-        if death.final:
+        self._recorder.died(death.name, death.error.reason, final, gone)
+        if final:
             self._progress.faults.append(death.error)
-            self._progress.buried[death.name] = time.monotonic()
-        for assignment in self._assignments:
-            if assignment.front == death.name and death.final:
-                self._release(assignment, whole=False)
-            elif assignment.front == death.name:
-                self._assign(assignment)
+            self._progress.given_up_at[death.name] = time.monotonic()
+        if is_front and self._progress.draining_since is None:
+            for spec in self._inputs.died(death.name, death.final):
+                self.supervisor.start(spec)
         if self._progress.given_up >= set(self._plan.config.voters):
             raise death.error
 
@@ -324,8 +281,7 @@ class Run:
         progress = self._progress
         if self._interrupts.count and progress.draining_since is None:
             progress.draining_since = now
-            fronts = [a.front for a in self._assignments] if progress.fronts_started else []
-            self.supervisor.ask_to_stop(fronts)
+            self.supervisor.ask_to_stop(self._inputs.fronts)
 
     def _finished(self) -> bool:
         progress = self._progress
@@ -340,20 +296,15 @@ class Run:
         supply = self._plan.supply
         if supply is not None and progress.draining_since is None and not supply.over:
             return False
-        stages = self.supervisor.stages()
-        return all(self._front_is_done(a, stages[a.front]) for a in self._assignments)
+        return all(self._front_is_done(front) for front in self._inputs.fronts)
 
-    def _is_over(self, assignment: Assignment) -> bool:
-        ledger = self._recorder.ledger
-        return ledger.begun(assignment.front) and ledger.over(assignment.front)
-
-    def _front_is_done(self, assignment: Assignment, stage: Stage) -> bool:
-        if stage not in (Stage.ENDED, Stage.GIVEN_UP):
+    def _front_is_done(self, front: str) -> bool:
+        if self.supervisor.stages()[front] not in (Stage.ENDED, Stage.GIVEN_UP):
             return False
         # if the hub died with the front, nobody is left to tell the end of its streams
-        buried = self._progress.buried.get(assignment.front, math.inf)
-        overdue = time.monotonic() - buried > self._supervise.drain_s
-        return overdue or self._recorder.ledger.over(assignment.front)
+        given_up = self._progress.given_up_at.get(front, math.inf)
+        overdue = time.monotonic() - given_up > self._supervise.drain_s
+        return overdue or self._inputs.is_written(front)
 
     def _exit_code(self) -> int:
         if self._interrupts.count:
@@ -367,9 +318,4 @@ class Run:
         """Whether nothing but Ctrl-C would have ended it, so that this is no interruption."""
         if self._plan.supply is not None:
             return self._plan.follows
-        live = self._progress.live
-        return all(
-            a.input.what == "mic"
-            or (is_address(a.input.what) and a.front in live and not a.input.realtime)
-            for a in self._assignments
-        )
+        return self._inputs.is_endless()

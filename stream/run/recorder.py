@@ -71,7 +71,7 @@ def evidence(verdict: Verdict) -> int:
 class _Track:
     """What has been let through of one stream."""
 
-    front: str = ""
+    input: str = ""
     start_unix_s: float = 0.0
     next_sequence: int = 0
     position: int = 0
@@ -124,7 +124,7 @@ class Ledger:
             case StreamStarted(info=info):
                 new = info.stream not in self._tracks
                 track = self._track(info.stream)
-                track.front, track.start_unix_s = info.front, info.start_unix_s
+                track.input, track.start_unix_s = info.input, info.start_unix_s
                 return new
             case NodeUp(node=node, service=service):
                 new = (node, service) not in self._up
@@ -142,8 +142,8 @@ class Ledger:
             case FrontDown() | Remark() | Status() | Activity():
                 return True
 
-    def standings(self, front: str) -> tuple[Standing, ...]:
-        """Give what is written of a front's streams, for a process that takes over from it."""
+    def standings(self, name: str) -> tuple[Standing, ...]:
+        """Return what is written of an input's streams, for a process that takes over."""
         return tuple(
             Standing(
                 stream=stream,
@@ -154,21 +154,21 @@ class Ledger:
                 window=1,
             )
             for stream, track in self._tracks.items()
-            if track.front == front
+            if track.input == name
         )
 
-    def front_of(self, stream: str) -> str:
-        """Give the front that a stream is from; empty if it is not known."""
+    def input_of(self, stream: str) -> str:
+        """Return the input that a stream is from; empty if it is not known."""
         track = self._tracks.get(stream)
-        return track.front if track is not None else ""
+        return track.input if track is not None else ""
 
-    def begun(self, front: str) -> bool:
-        """Whether a front has begun any stream."""
-        return any(track.front == front for track in self._tracks.values())
+    def begun(self, name: str) -> bool:
+        """Whether a stream of an input has begun."""
+        return any(track.input == name for track in self._tracks.values())
 
-    def over(self, front: str) -> bool:
-        """Whether the end of every stream that a front began has been told."""
-        return all(track.ended for track in self._tracks.values() if track.front == front)
+    def over(self, name: str) -> bool:
+        """Whether the end of every stream that began of an input is written."""
+        return all(track.ended for track in self._tracks.values() if track.input == name)
 
     def _track(self, stream: str) -> _Track:
         return self._tracks.setdefault(stream, _Track())

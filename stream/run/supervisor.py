@@ -13,14 +13,13 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
 from pathlib import Path
 from typing import Final
 
 from abhinaya.stream.errors import AbhinayaError, ModelError, ProcessError, SourceError
 from abhinaya.stream.log import descriptor_of
 from abhinaya.stream.settings.config import SuperviseConfig
-from abhinaya.stream.wire.child import read_epitaph
+from abhinaya.stream.wire.child import Stage, read_exit_report
 
 GRACE_S = 1.0
 """What a process that is to be killed has to leave by itself."""
@@ -44,17 +43,6 @@ class Spec:
 MEMORY: Final = {"MALLOC_ARENA_MAX": "1"}
 """glibc gives each thread a heap of its own that keeps what it has ever held; with one for all an
 input takes 8 MB less, and its two threads hardly wait for each other. What the user sets, wins."""
-
-
-class Stage(Enum):
-    """Where a process stands in its life."""
-
-    STARTING = auto()
-    READY = auto()
-    WAITING = auto()
-    """Dead, and to be started again."""
-    ENDED = auto()
-    GIVEN_UP = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +70,7 @@ class Lives:
         self._deaths: list[float] = []
 
     def next_start(self, now: float) -> float | None:
-        """Note a death; give the time of the next start."""
+        """Note a death; return the time of the next start."""
         window = self._config.restart_window_s
         self._deaths = [t for t in self._deaths if now - t < window] + [now]
         if len(self._deaths) > self._config.restarts:
@@ -98,8 +86,8 @@ class _Child:
     process: subprocess.Popen[bytes] | None = None
     start_at: float = 0.0
     ready_by: float = 0.0
-    doomed_at: float | None = None
-    doom: str = ""
+    kill_at: float | None = None
+    why_killed: str = ""
     """Why it is being killed."""
     stopping: bool = False
     """Asked to leave: however it does, it is not started again."""
@@ -110,7 +98,7 @@ class Supervisor:
 
     Args:
         config: patience.
-        directory: private; logs, sockets and last words go there.
+        directory: private; logs, sockets and exit reports go there.
 
     """
 
@@ -143,20 +131,20 @@ class Supervisor:
     def dismiss(self, name: str) -> None:
         """See to it that a process that has nothing left to do is gone soon."""
         child = self._children[name]
-        if child.process is not None and child.doomed_at is None:
+        if child.process is not None and child.kill_at is None:
             child.stopping = True
-            child.doomed_at, child.doom = time.monotonic() + GRACE_S, "had nothing left to do"
+            child.kill_at, child.why_killed = time.monotonic() + GRACE_S, "had nothing left to do"
 
-    def doom(self, name: str, incarnation: str, reason: str) -> None:
+    def kill(self, name: str, incarnation: str, reason: str) -> None:
         """Kill a process that others have found silent or stuck, unless it is a new one by now."""
         child = self._children.get(name)
-        if child is None or child.process is None or child.doomed_at is not None:
+        if child is None or child.process is None or child.kill_at is not None:
             return
         if incarnation in ("", str(child.process.pid)):
-            child.doomed_at, child.doom = time.monotonic() + GRACE_S, reason
+            child.kill_at, child.why_killed = time.monotonic() + GRACE_S, reason
 
     def tick(self, now: float) -> list[Death]:
-        """Look after all processes; give who has died since."""
+        """Look after all processes; return those that have ended since."""
         deaths = []
         for child in self._children.values():
             if child.stage is Stage.WAITING and now >= child.start_at:
@@ -166,7 +154,7 @@ class Supervisor:
             self._hasten(child, now)
             code = child.process.poll()
             if code is not None:
-                deaths.append(self._bury(child, code, now))
+                deaths.append(self._ended(child, code, now))
         return deaths
 
     def stages(self) -> dict[str, Stage]:
@@ -227,29 +215,28 @@ class Supervisor:
                 )
         except OSError as error:
             raise ProcessError(spec.name, f"cannot be started: {error.strerror}") from error
-        child.stage, child.doom = Stage.STARTING, ""
+        child.stage, child.why_killed = Stage.STARTING, ""
         child.ready_by = time.monotonic() + self._config.ready_s
-        child.doomed_at = None
+        child.kill_at = None
 
     def _hasten(self, child: _Child, now: float) -> None:
         assert child.process is not None
         if child.stage is Stage.STARTING and now > child.ready_by:
-            child.doom = "was not ready in time"
+            child.why_killed = "was not ready in time"
             child.process.kill()
-        if child.doomed_at is not None and now >= child.doomed_at:
+        if child.kill_at is not None and now >= child.kill_at:
             child.process.kill()
 
-    def _bury(self, child: _Child, code: int, now: float) -> Death:
+    def _ended(self, child: _Child, code: int, now: float) -> Death:
         child.process = None
         spec = child.spec
-        epitaph = read_epitaph(self._directory, spec.name)
+        report = read_exit_report(self._directory, spec.name)
         if code == 0 or child.stopping:
             child.stage = Stage.ENDED
-            last_words = epitaph.error() if epitaph else None
-            return Death(spec.name, spec.services, last_words, True)
-        error = epitaph.error() if epitaph else self._describe(child, code)
+            return Death(spec.name, spec.services, report, True)
+        error = report or self._describe(child, code)
         # what a process says of its input or model will be no better at the next start
-        hopeless = epitaph is not None and isinstance(error, SourceError | ModelError)
+        hopeless = isinstance(report, SourceError | ModelError)
         start_at = None if hopeless or not spec.restarts else child.lives.next_start(now)
         if start_at is None:
             child.stage = Stage.GIVEN_UP
@@ -259,11 +246,11 @@ class Supervisor:
 
     def _describe(self, child: _Child, code: int) -> ProcessError:
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"left with {code}"
-        why = f" ({child.doom})" if child.doom else ""
-        return ProcessError(child.spec.name, how + why, self._last_words(child.spec.name))
+        why = f" ({child.why_killed})" if child.why_killed else ""
+        return ProcessError(child.spec.name, how + why, self._log_end(child.spec.name))
 
-    def _last_words(self, name: str) -> str:
-        """Give the last line of the log: often all that a dead process has left."""
+    def _log_end(self, name: str) -> str:
+        """Return the last line of the log: often all that a dead process has left."""
         try:
             lines = (self._directory / f"{name}.log").read_text("utf-8", "replace").splitlines()
         except OSError:

@@ -33,7 +33,7 @@ class VadConfig:
         0.35, doc="speech probability under which silence begins", least=0, most=1
     )
     min_speech_s: float = setting(
-        0.25, doc="shorter bursts are no speech, in seconds", least=0.032, most=5
+        0.25, doc="shorter bursts do not count as speech, in seconds", least=0.032, most=5
     )
     min_silence_s: float = setting(
         0.4,
@@ -50,7 +50,7 @@ class VadConfig:
     cut_search_s: float = setting(
         3.0,
         doc="last seconds before the limit, in which a brief silence ends a segment, "
-        "and the deepest pause if there is none",
+        "or else the deepest pause",
         least=0,
         most=9,
     )

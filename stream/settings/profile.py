@@ -177,7 +177,7 @@ def _conflicts(config: Config) -> Iterator[tuple[str, ...]]:
         yield "voters is empty: a run needs at least one", "voters"
     for name in config.voters:
         if name in RESERVED or not NAME.fullmatch(name):
-            text = f"voters.{name} is no name for a voter: letters and digits, none of {RESERVED}"
+            text = f"voters.{name} cannot name a voter: use letters and digits, and not {RESERVED}"
             yield text, f"voters.{name}"
     vad = config.vad
     if vad.end_threshold > vad.start_threshold:

@@ -90,7 +90,7 @@ def conflicts(vote: VoteConfig, voters: Mapping[str, str]) -> Iterator[tuple[str
         for name in names:
             if name not in voters:
                 path = f"vote.{table}.{name}"
-                yield f"{path} is no voter{near(name, voters)}", path
+                yield f"{path} is not a voter{near(name, voters)}", path
     yield from _conflicts_of_combiner(vote, voters)
 
 
@@ -105,7 +105,7 @@ def _conflicts_of_combiner(
     try:
         combiner = read_combiner(Path(vote.combiner))
     except ModelError as error:
-        yield f"{setting}: {error}", setting
+        yield f"{setting}: {error.subject}: {error.reason}", setting
         return
     said = f"{setting} = {vote.combiner!r}"
     remedy = f"To vote without it: {setting}= and vote.method=majority"

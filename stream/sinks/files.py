@@ -150,7 +150,7 @@ def _is_folder(path: Path) -> SinkError:
 
 
 def _no_folder(path: Path) -> SinkError:
-    reason = f"cannot be written: there is no folder {path.parent}"
+    reason = f"cannot be written: missing folder {path.parent}"
     return SinkError(str(path), reason, "make it first, or write elsewhere")
 
 

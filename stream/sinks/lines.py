@@ -8,13 +8,13 @@ from typing import Final
 from rich.console import Console
 from rich.text import Text
 
-from abhinaya.stream.run.supervisor import Stage
 from abhinaya.stream.settings.rules import Alert
 from abhinaya.stream.sinks import render
 from abhinaya.stream.sinks.palette import ALERT, QUIET
 from abhinaya.stream.sinks.rows import clean
 from abhinaya.stream.sinks.screen import Screen
 from abhinaya.stream.sinks.summary import Summary
+from abhinaya.stream.wire.child import Stage
 from abhinaya.stream.wire.messages import (
     Event,
     FrontDown,

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from abhinaya.stream.errors import AbhinayaError, ConfigError, SinkError
-from abhinaya.stream.run.supervisor import Stage
 from abhinaya.stream.sinks.base import Sink
 from abhinaya.stream.sinks.export.formats import FORMATS, JSON_LINES, export, format_of
 from abhinaya.stream.sinks.jsonl import JsonLines
@@ -23,6 +22,7 @@ from abhinaya.stream.sinks.lines import Lines
 from abhinaya.stream.sinks.live.view import View
 from abhinaya.stream.sinks.plugin import PluginSink
 from abhinaya.stream.sinks.screen import Screen, Terminal
+from abhinaya.stream.wire.child import Stage
 
 ViewChoice = Literal["auto", "live", "plain"]
 

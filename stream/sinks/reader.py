@@ -5,6 +5,7 @@ Provisional verdicts are skipped: the final one of the same segment stands below
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.sinks.rows import Decided, Key, Lost, Row, Segment, to_row
+from abhinaya.stream.sinks.rows import Began, Decided, Ended, Lost, Row, Segment, to_row
 
 MAX_LINE_BYTES: Final = 64 << 20
 """A longer line is refused."""
@@ -54,10 +55,10 @@ def latest(path: Path) -> Iterator[Row]:
         SourceError: the file cannot be read, or holds something else.
 
     """
-    places: dict[Key, tuple[float, int]] = {}
+    places: dict[tuple[str, int], tuple[float, int]] = {}
     for offset, row in _rows(path):
         if isinstance(row, Decided | Lost):
-            places[row.key] = (row.start_s, offset)
+            places[row.stream, row.segment] = (row.start_s, offset)
         else:
             yield row
     if not places:
@@ -65,9 +66,8 @@ def latest(path: Path) -> Iterator[Row]:
     with path.open("rb") as file:
         for key in sorted(places, key=lambda key: (places[key][0], *key)):
             file.seek(places[key][1])
-            row_or_none = to_row(_decoder.decode(file.readline()))
-            assert row_or_none is not None
-            yield row_or_none
+            row = msgspec.convert(_decoder.decode(file.readline()), Decided | Lost)
+            yield msgspec.structs.replace(row, stream=key[0])
 
 
 def segments(path: Path) -> Iterator[Segment]:
@@ -89,10 +89,23 @@ def row_of(values: dict[str, Any], subject: str) -> Row | None:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """Yield each row with its place in the file, in bytes.
+
+    A stream that another run begins again under the same name, in a file that was appended to,
+    gets a name of its own: it does not take the place of the first.
+    """
+    begun: Counter[str] = Counter()
     for number, (offset, values) in enumerate(_read(path), start=1):
         row = row_of(values, f"{path}, event {number}")
-        if row is not None:
-            yield offset, row
+        if row is None:
+            continue
+        if isinstance(row, Began | Ended | Decided | Lost):
+            begun[row.stream] += isinstance(row, Began)
+            if begun[row.stream] > 1:
+                head, slash, last = row.stream.rpartition("/")
+                name = f"{head or last} ({begun[row.stream]}){slash}{last if slash else ''}"
+                row = msgspec.structs.replace(row, stream=name)
+        yield offset, row
 
 
 def _read(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -122,7 +135,7 @@ def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
                     yield number, offset, line
                 offset += len(line)
     except FileNotFoundError as error:
-        raise SourceError(str(path), "there is no such file", "check the path") from error
+        raise SourceError(str(path), "no such file", "check the path") from error
     except IsADirectoryError as error:
         raise SourceError(str(path), "is a folder", "give a file in it") from error
     except OSError as error:

@@ -7,14 +7,11 @@ are seconds from the first sample of the stream.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 
 from abhinaya.stream.sinks.events import SCHEMA
-
-Key = tuple[str, int]
-"""A stream and a sequence number: what a revision replaces."""
 
 
 class VoteRow(msgspec.Struct, frozen=True):
@@ -75,11 +72,6 @@ class Decided(msgspec.Struct, frozen=True, tag="verdict", tag_field="type"):
     latency_ms: dict[str, float] = {}
 
     @property
-    def key(self) -> Key:
-        """What a revision of it has in common with it."""
-        return self.stream, self.segment
-
-    @property
     def text(self) -> str:
         """What was said, on one line, with its translation; empty if nobody knows."""
         if self.transcript is None:
@@ -96,11 +88,6 @@ class Lost(msgspec.Struct, frozen=True, tag="gap", tag_field="type"):
     start_s: float
     end_s: float
     reason: str = ""
-
-    @property
-    def key(self) -> Key:
-        """What a verdict on the same segment has in common with it."""
-        return self.stream, self.segment
 
 
 class Began(msgspec.Struct, frozen=True, tag="stream_started", tag_field="type"):
@@ -139,12 +126,7 @@ Segment = Decided | Lost
 Row = Decided | Lost | Began | Ended | NodeLost | Note
 
 TYPES: Final[dict[str, type[Row]]] = {
-    "verdict": Decided,
-    "gap": Lost,
-    "stream_started": Began,
-    "stream_ended": Ended,
-    "node_down": NodeLost,
-    "remark": Note,
+    str(kind.__struct_config__.tag): kind for kind in get_args(Row)
 }
 
 
@@ -174,11 +156,3 @@ def clean(text: str) -> str:
 def one_line(text: str) -> str:
     """Return text without line breaks, controls and doubled spaces."""
     return " ".join(clean(text).split())
-
-
-def ballots(row: Decided) -> str:
-    """Return the votes as `S1=angry:0.65 T2=neutral`."""
-    return " ".join(
-        f"{v.voter}={v.label}" + (f":{v.claim:.2f}" if v.claim is not None else "")
-        for v in row.votes
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -42,13 +42,13 @@ class Histogram:
 
 @dataclass(slots=True)
 class StreamSummary:
-    """One stream so far."""
+    """One stream so far; lengths are samples."""
 
     segments: int = 0
     speech: int = 0
-    """Samples in its segments; gaps are not among them."""
+    """In its segments, without the gaps."""
     duration: int = 0
-    """Samples of the whole stream, once it has ended; until then, as far as it is decided."""
+    """Of the whole stream, once it has ended; until then, as far as it is decided."""
     ended: bool = False
     revisions: int = 0
     incomplete: int = 0
@@ -57,10 +57,10 @@ class StreamSummary:
     gap_samples: int = 0
     gap_reasons: Counter[str] = field(default_factory=Counter)
     emotions: Counter[str] = field(default_factory=Counter)
-    """Samples by label, `unknown` among them."""
+    """Speech by label, `unknown` among them."""
     latency: Histogram = field(default_factory=Histogram)
-    _recent: deque[tuple[int, str, int]] = field(default_factory=lambda: deque(maxlen=REVISABLE))
-    """Sequence, label and samples of the latest verdicts."""
+    _recent: dict[int, tuple[str, int]] = field(default_factory=dict)
+    """Label and length of the latest verdicts, by sequence number."""
 
     @property
     def silent(self) -> bool:
@@ -69,23 +69,21 @@ class StreamSummary:
 
     def decided(self, event: Verdict, now_unix_s: float) -> None:
         """Take a verdict: a new one, or another revision."""
-        length = event.end - event.start
-        for i, (sequence, label, samples) in enumerate(self._recent):
-            if sequence == event.sequence:
-                self.emotions[label] -= samples
-                self.emotions[event.label] += length
-                self.speech += length - samples
-                self.revisions += event.revision > 0
-                self._recent[i] = (sequence, event.label, length)
-                return
-        if event.revision:  # of a verdict that is no longer remembered
-            self.revisions += 1
+        self.revisions += event.revision > 0
+        known = self._recent.get(event.sequence)
+        if known is None and event.revision:
+            return  # of a verdict that is forgotten
+        label, length = known or (event.label, 0)
+        self.emotions[label] -= length
+        self.emotions[event.label] += event.end - event.start
+        self.speech += event.end - event.start - length
+        self._recent[event.sequence] = (event.label, event.end - event.start)
+        if known is not None:
             return
-        self._recent.append((event.sequence, event.label, length))
+        if len(self._recent) > REVISABLE:
+            del self._recent[next(iter(self._recent))]
         self.segments += 1
-        self.speech += length
         self.incomplete += bool(event.missing)
-        self.emotions[event.label] += length
         self.duration = max(self.duration, event.end)
         self.latency.add(latency_ms(event, now_unix_s)["total"])
 
@@ -99,23 +97,24 @@ class StreamSummary:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the values of a `summary` event."""
+        p50, p95 = self.latency.quantile(0.50), self.latency.quantile(0.95)
         return {
-            "duration_s": _seconds(self.duration),
+            "duration_s": round(to_seconds(self.duration), 3),
             "ended": self.ended,
-            "speech_s": _seconds(self.speech),
+            "speech_s": round(to_seconds(self.speech), 3),
             "segments": self.segments,
             "emotions_s": {
-                label: _seconds(self.emotions[label])
+                label: round(to_seconds(self.emotions[label]), 3)
                 for label in (*LABELS, UNKNOWN)
                 if self.emotions[label] > 0
             },
             "revisions": self.revisions,
             "incomplete": self.incomplete,
             "gaps": self.gaps,
-            "gaps_s": _seconds(self.gap_samples),
+            "gaps_s": round(to_seconds(self.gap_samples), 3),
             "gap_reasons": dict(self.gap_reasons),
-            "latency_p50_ms": _rounded(self.latency.quantile(0.50)),
-            "latency_p95_ms": _rounded(self.latency.quantile(0.95)),
+            "latency_p50_ms": round(p50, 1) if p50 is not None else None,
+            "latency_p95_ms": round(p95, 1) if p95 is not None else None,
         }
 
 
@@ -126,7 +125,7 @@ class Summary:
         self.streams: dict[str, StreamSummary] = {}
 
     def add(self, event: Event, now_unix_s: float) -> None:
-        """Take an event; those of processes count for nothing here."""
+        """Take an event; those of processes do not count."""
         match event:
             case StreamStarted(info=info):
                 self._of(info.stream)
@@ -151,11 +150,3 @@ class Summary:
 
     def _of(self, name: str) -> StreamSummary:
         return self.streams.setdefault(name, StreamSummary())
-
-
-def _seconds(samples: int) -> float:
-    return round(to_seconds(samples), 3)
-
-
-def _rounded(ms: float | None) -> float | None:
-    return round(ms, 1) if ms is not None else None

@@ -227,7 +227,7 @@ def _open(target: str | Readable, subject: str, how: Mapping[str, Any]) -> Any:
         raise SourceError(subject, "may not be read", "change its permissions") from error
     except (av.error.InvalidDataError, av.error.EOFError) as error:
         raise SourceError(
-            subject, "is no audio that can be decoded, or is cut off or damaged", _DAMAGED
+            subject, "cannot be decoded as audio, or is cut off or damaged", _DAMAGED
         ) from error
     except (av.FFmpegError, OSError, ValueError) as error:
         raise SourceError(subject, f"cannot be opened: {reason_of(error)}", _DAMAGED) from error

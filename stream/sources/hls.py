@@ -133,7 +133,7 @@ def find_playlist(web: Web, url: str, text: str) -> tuple[str, str]:
             return url, text
         answer, body = web.fetch(best, PLAYLIST_BYTES)
         url, text = str(answer.url), body.decode("utf-8", "replace")
-    raise web.error("is a playlist of playlists without end", "name one of them")
+    raise web.error("is a playlist of too many playlists", "name one of them")
 
 
 def is_playlist(head: bytes) -> bool:

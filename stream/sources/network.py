@@ -94,7 +94,7 @@ def _open_hls(config: InputConfig, web: Web, answer: Answer) -> Opened:
     for part in answer.rest:
         body += part
         if len(body) > PLAYLIST_BYTES:
-            raise web.error("is a playlist without end", "check the address")
+            raise web.error("is a playlist that leads to too many others", "check the address")
     url, text = find_playlist(web, str(answer.http.url), body.decode("utf-8", "replace"))
     played: deque[str] = deque(maxlen=REMEMBERED)
     connection = connect_hls(web, url, text, played)

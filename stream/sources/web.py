@@ -220,7 +220,7 @@ class Web:
             remedy = "does it need a password? write https://USER:PASSWORD@HOST/..."
             return self.error(f"refuses access (HTTP {status})", remedy)
         if status in (404, 410):
-            return self.error(f"is not there (HTTP {status})", _CHECK)
+            return self.error(f"does not exist (HTTP {status})", _CHECK)
         transient = status in _TRANSIENT
         remedy = "try again later" if transient else _CHECK
         return self.error(f"answers with HTTP {status}", remedy, transient=transient)

@@ -1,4 +1,4 @@
-"""What every child process does alike: live as long as its parent, stop when told, die in words.
+"""What every child process does alike: live as long as its parent, stop when asked, report errors.
 
 A child holds the reading end of a pipe whose other end only the supervisor has: when that closes,
 for whatever reason, the child leaves. An error that a person should read is left in a file, for
@@ -14,6 +14,7 @@ import signal
 import threading
 import traceback
 from collections.abc import Callable
+from enum import Enum, auto
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -28,6 +29,17 @@ EXIT_ORPHANED: Final = 70
 _LOG = logging.getLogger("abhinaya.child")
 
 
+class Stage(Enum):
+    """Where a process stands in its life."""
+
+    STARTING = auto()
+    READY = auto()
+    WAITING = auto()
+    """Dead, and to be started again."""
+    ENDED = auto()
+    GIVEN_UP = auto()
+
+
 class Stop:
     """Set when the process has been asked to finish and leave (SIGTERM)."""
 
@@ -38,26 +50,39 @@ class Stop:
         self.asked = True
 
 
-class Epitaph(msgspec.Struct, frozen=True, kw_only=True):
-    """What a process died of."""
+class ExitReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The error that ended a process, or the reading of one of its inputs."""
 
     exit_code: int
     subject: str
     reason: str
     remedy: str
+    input: str = ""
+    """Name of the input; empty where the process ended."""
+
+    @classmethod
+    def of(cls, error: AbhinayaError, name: str = "") -> ExitReport:
+        """Describe an error."""
+        return cls(
+            exit_code=error.exit_code,
+            subject=error.subject,
+            reason=error.reason,
+            remedy=error.remedy,
+            input=name,
+        )
 
     def error(self) -> AbhinayaError:
-        """Give the error it died of."""
+        """Return the error."""
         kind = BY_EXIT_CODE.get(self.exit_code, ProcessError)
         return kind(self.subject, self.reason, self.remedy)
 
 
 def run_child(name: str, directory: Path, lifeline: int, body: Callable[[Stop], int]) -> int:
-    """Run the body of a child process; give its exit code.
+    """Run the body of a child process; return its exit code.
 
     Args:
         name: of the process.
-        directory: of the run; the epitaph goes there.
+        directory: of the run; the exit report goes there.
         lifeline: file descriptor to watch.
         body: the work; it looks at its argument often.
 
@@ -70,45 +95,63 @@ def run_child(name: str, directory: Path, lifeline: int, body: Callable[[Stop], 
     try:
         return body(stop)
     except AbhinayaError as error:
-        leave_epitaph(directory, name, error)
+        leave_exit_report(directory, name, error)
         return error.exit_code
     except Exception as error:  # a fault of ours: say so, and keep the traceback in the log
         traceback.print_exc()
         if descriptor_of() is not None:
             _LOG.exception("%s stopped", name)
         reason = f"stopped on an unexpected {type(error).__name__}: {error}"
-        leave_epitaph(directory, name, ProcessError(name, reason, f"see {directory}/{name}.log"))
+        leave_exit_report(
+            directory, name, ProcessError(name, reason, f"see {directory}/{name}.log")
+        )
         return ProcessError.exit_code
 
 
 def run_alone(body: Callable[[Stop], int]) -> int:
-    """Run the body of a process that a person has started and stops; give its exit code."""
+    """Run the body of a process that a person has started and stops; return its exit code."""
     stop = Stop()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop._ask)
     return body(stop)
 
 
-def leave_epitaph(directory: Path, name: str, error: AbhinayaError) -> None:
+def leave_exit_report(directory: Path, name: str, error: AbhinayaError) -> None:
     """Write down what a process died of."""
-    epitaph = Epitaph(
-        exit_code=error.exit_code,
-        subject=error.subject,
-        reason=error.reason,
-        remedy=error.remedy,
-    )
-    (directory / f"{name}.epitaph").write_bytes(msgspec.json.encode(epitaph))
+    _write(directory / f"{name}.exit", ExitReport.of(error))
 
 
-def read_epitaph(directory: Path, name: str) -> Epitaph | None:
-    """Read what a process died of, if it could say; the words are used up."""
-    path = directory / f"{name}.epitaph"
+def read_exit_report(directory: Path, name: str) -> AbhinayaError | None:
+    """Return what a process died of, once, if it could say."""
+    report = _take(directory / f"{name}.exit")
+    return report.error() if report else None
+
+
+def leave_fault(directory: Path, name: str, of_input: str, error: AbhinayaError) -> None:
+    """Write down that a process cannot read one of its inputs, or not to its end."""
+    number = len(list(directory.glob(f"{name}.*.fault")))
+    _write(directory / f"{name}.{os.getpid()}-{number}.fault", ExitReport.of(error, of_input))
+
+
+def read_faults(directory: Path) -> list[tuple[str, AbhinayaError]]:
+    """Return the inputs that could not be read and why, each once."""
+    reports = [_take(path) for path in sorted(directory.glob("*.fault"))]
+    return [(report.input, report.error()) for report in reports if report]
+
+
+def _write(path: Path, report: ExitReport) -> None:
+    unfinished = path.with_suffix(".part")
+    unfinished.write_bytes(msgspec.json.encode(report))
+    unfinished.rename(path)
+
+
+def _take(path: Path) -> ExitReport | None:
     try:
-        epitaph = msgspec.json.decode(path.read_bytes(), type=Epitaph)
+        report = msgspec.json.decode(path.read_bytes(), type=ExitReport)
         path.unlink()
     except (OSError, msgspec.DecodeError):
         return None
-    return epitaph
+    return report
 
 
 def _watch(lifeline: int) -> None:

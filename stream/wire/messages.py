@@ -76,13 +76,15 @@ class StreamInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     stream: str
     """Identity, and name for people: of the file, and of the channel where channels are split."""
     front: str
-    """Name of the process that reads it."""
+    """Name of the process that began to read it."""
     source: str
     """What was opened: a path, `-`, a device."""
     live: bool
     """Whether audio arrives by itself and cannot wait."""
     start_unix_s: float
     """Wall-clock time of sample 0."""
+    input: str = ""
+    """Name of the input: the streams of its channels share it."""
 
 
 class Hello(Message, frozen=True, kw_only=True):

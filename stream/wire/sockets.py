@@ -68,7 +68,7 @@ def check_endpoint(base: str, keys: Keys | None) -> None:
     if base.startswith("ipc://"):
         directory = Path(base.removeprefix("ipc://"))
         if base in ("ipc://", "ipc:///") or base.startswith("ipc://@"):  # @: not a file, for all
-            raise NetworkError(base, "is no endpoint", "write ipc://DIRECTORY")
+            raise NetworkError(base, "is not an endpoint", "write ipc://DIRECTORY")
         if len(os.fsencode(directory / "sinks")) > 100:
             raise NetworkError(base, "is longer than a socket's path may be", "use a shorter one")
         return
@@ -79,11 +79,11 @@ def check_endpoint(base: str, keys: Keys | None) -> None:
         port = host = None
     extra = parts.path or parts.query or parts.fragment or "@" in parts.netloc or "#" in base
     if parts.scheme != "tcp" or not host or not port or port > 65534 or extra:
-        raise NetworkError(base, "is no endpoint", "write tcp://HOST:PORT or ipc://DIRECTORY")
+        raise NetworkError(base, "is not an endpoint", "write tcp://HOST:PORT or ipc://DIRECTORY")
     if keys is None and not _is_loopback(host):
         raise NetworkError(
             base,
-            "is open to the network, and there are no keys",
+            "is open to the network, and has no keys",
             "make keys with `abhinaya keys` and pass --keys, or use 127.0.0.1",
         )
 
@@ -274,7 +274,9 @@ def _pair(directory: Path, name: str) -> tuple[bytes, bytes]:
     try:
         public, secret = zmq.auth.load_certificate(path)
     except (OSError, ValueError) as error:
-        raise NetworkError(str(path), f"is no key pair: {error}", "see `abhinaya keys`") from error
+        raise NetworkError(
+            str(path), f"is not a key pair: {error}", "see `abhinaya keys`"
+        ) from error
     if secret is None or not (_is_key(public) and _is_key(secret)):
         raise NetworkError(str(path), "holds no secret key", "see `abhinaya keys`")
     return public, secret
@@ -285,9 +287,9 @@ def _public(directory: Path, name: str, remedy: str = "copy it from the hub's ma
     try:
         public, _ = zmq.auth.load_certificate(path)
     except (OSError, ValueError) as error:
-        raise NetworkError(str(path), f"is no public key: {error}", remedy) from error
+        raise NetworkError(str(path), f"is not a public key: {error}", remedy) from error
     if not _is_key(public):
-        raise NetworkError(str(path), "is no public key", remedy)
+        raise NetworkError(str(path), "is not a public key", remedy)
     return public
 
 

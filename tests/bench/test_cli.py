@@ -8,7 +8,7 @@ import json
 import pytest
 
 from abhinaya.bench import cli
-from abhinaya.bench.report import Report, ms, parser, publish, table
+from abhinaya.bench.report import Report, ms, parser, publish, table, table_of
 from abhinaya.stream.errors import ConfigError, SinkError
 
 
@@ -48,6 +48,12 @@ def test_a_report_is_printed_and_written_with_the_machine(tmp_path, capsys):
 def test_a_report_that_cannot_be_written_says_so(tmp_path):
     with pytest.raises(SinkError, match="cannot be written"):
         publish(Report("x", {}, {}), [], tmp_path / "no" / "x.json")
+
+
+def test_a_table_of_objects_is_made_by_formats_and_functions():
+    columns = {"n": "{0.real}", "twice": lambda n: f"{2 * n}"}
+    made = table_of("T", columns, [3, 4])
+    assert [[*column.cells] for column in made.columns] == [["3", "4"], ["6", "8"]]
 
 
 def test_milliseconds_have_no_meaningless_digits():

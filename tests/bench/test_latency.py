@@ -9,19 +9,18 @@ import fakes
 import pytest
 
 from abhinaya.bench.demo import CALL
-from abhinaya.bench.latency import find_max
-from abhinaya.bench.live import Kept, Labels
+from abhinaya.bench.live import Early, Labels, LiveRun, find_max, tables
 from abhinaya.bench.recording import compose, duration_s, rotate, spans
 from abhinaya.bench.report import percentiles
-from abhinaya.bench.words_live import Words
+from abhinaya.bench.word_times import Words
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.settings.config import VadConfig
 from abhinaya.stream.wire.messages import Missing
 
 
-def kept(streams: int = 1, p95: float = 800.0, late: int = 0, shed: int = 0) -> Kept:
+def kept(streams: int = 1, p95: float = 800.0, late: int = 0, shed: int = 0) -> LiveRun:
     total = {"p50": p95 / 2, "p95": p95, "p99": p95}
-    return Kept(streams, 20, {"total": total}, late, shed, 0)
+    return LiveRun(streams, 20, {"total": total}, late, shed, 0)
 
 
 def test_late_votes_gaps_and_absent_voters_are_told_apart():
@@ -87,7 +86,7 @@ WORDS = Words(3, 6.0, 8.0, {}, {}, missing=1, words=9, errors=0, whole_errors=0)
         kept(p95=1501.0),
         kept(late=1),
         kept(shed=1),
-        Kept(1, 0, {}, 0, 0, 0),
+        LiveRun(1, 0, {}, 0, 0, 0),
         replace(kept(), words=WORDS),
     ],
     ids=["slow", "late", "shed", "nothing heard", "words lost"],
@@ -97,9 +96,25 @@ def test_what_does_not_keep_up(run):
     assert not run.keeps_up(1500.0)
 
 
+def test_tables_show_each_run_and_nothing_that_was_not_measured():
+    early = Early(0.5, {"p50": 900.0, "p95": 1200.0}, 0.75, 0.9)
+    seconds = {"p50": 0.5, "p95": 0.75}
+    words = replace(WORDS, final_s=seconds, first_s=seconds, errors=3)
+    made = tables([kept(4), replace(kept(2), early=early, words=words)], 1500.0)
+    shown = {str(t.title): [[*c.cells] for c in t.columns] for t in made}
+    (overview,) = (cells for title, cells in shown.items() if title.startswith("Paced"))
+    assert overview[0] == ["2", "4"], "fewest streams first"
+    assert overview[3] == ["800", "800"]
+    assert overview[-1] == ["no", "yes"], "an utterance of the first is missing"
+    (labels,) = (cells for title, cells in shown.items() if title.startswith("Labels"))
+    assert labels == [["2"], ["50%"], ["900"], ["1200"], ["75%"], ["90%"]]
+    (said,) = (cells for title, cells in shown.items() if title.startswith("Words"))
+    assert said == [["2"], ["3"], ["75%"], *[["0.50 / 0.75"]] * 2, ["33.3%"], ["0.0%"]]
+
+
 @pytest.mark.parametrize("capacity", [0, 1, 2, 3, 5, 8, 11, 16])
 def test_the_greatest_number_that_keeps_up_is_found(capacity):
-    def one(streams: int) -> Kept:
+    def one(streams: int) -> LiveRun:
         return kept(streams, p95=100.0 if streams <= capacity else 9000.0)
 
     runs = find_max(one, 1500.0, most=16)

@@ -10,28 +10,28 @@ import numpy as np
 import pytest
 import torch
 
-from abhinaya.bench.model_subjects import REAL, Subject, Workshop, waves
 from abhinaya.bench.models import main, padding_share
+from abhinaya.bench.random_voters import REAL, RandomVoter, RandomVoters, waves
 from abhinaya.models.inference import place
 
 
 @pytest.fixture(scope="module")
-def workshop() -> Workshop:
-    return Workshop("tiny", place("cpu", "float32"))
+def voters() -> RandomVoters:
+    return RandomVoters("tiny", place("cpu", "float32"))
 
 
 @pytest.mark.parametrize("name", ["S1", "S2", "T2", "ST1", "S2+ST1+T2"])
-def test_each_subject_gives_probabilities(workshop, name) -> None:
+def test_each_subject_gives_probabilities(voters, name) -> None:
     with torch.inference_mode():
-        found = workshop.build(name).run(waves([0.5, 1.3], seed=1))
+        found = voters.build(name).run(waves([0.5, 1.3], seed=1))
     assert found.shape == (2, 8)
     assert torch.allclose(found.sum(1), torch.ones(2))
 
 
-def test_s2_and_st1_run_the_shared_encoders_once(workshop, monkeypatch) -> None:
-    together = workshop.build("S2+ST1")
+def test_s2_and_st1_run_the_shared_encoders_once(voters, monkeypatch) -> None:
+    together = voters.build("S2+ST1")
     runs: list[int] = []
-    encoders = workshop._shared_encoders()
+    encoders = voters._shared_encoders()
     encode = encoders._encode
     monkeypatch.setattr(encoders, "_encode", lambda w: (runs.append(len(w)), encode(w))[1])
     with torch.inference_mode():
@@ -84,8 +84,8 @@ def test_lines_need_nothing_but_the_models() -> None:
 
 
 def test_padding_is_up_to_the_longest_or_to_the_window() -> None:
-    assert padding_share(Subject("x", len, ()), [1.0, 3.0]) == pytest.approx(1 / 3)  # type: ignore[arg-type]
-    assert padding_share(Subject("x", len, (), window_s=30), [6.0]) == pytest.approx(0.8)  # type: ignore[arg-type]
+    assert padding_share(RandomVoter("x", len, ()), [1.0, 3.0]) == pytest.approx(1 / 3)  # type: ignore[arg-type]
+    assert padding_share(RandomVoter("x", len, (), window_s=30), [6.0]) == pytest.approx(0.8)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

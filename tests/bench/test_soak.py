@@ -10,7 +10,7 @@ import pytest
 
 from abhinaya.bench import soak
 from abhinaya.bench.demo import CALL
-from abhinaya.bench.soak import Account, Blow, Outcome, slope_per_hour
+from abhinaya.bench.soak import Account, Fault, Outcome, slope_per_hour
 from abhinaya.stream.wire.messages import Event, StreamEnded
 
 EXPECTED = {"call": [(n * fakes.SECOND, n * fakes.SECOND + 16) for n in range(3)]}
@@ -20,20 +20,20 @@ def ended(sequence: int) -> StreamEnded:
     return StreamEnded(stream="call", sequence=sequence, position=9 * fakes.SECOND)
 
 
-def faults(*events: Event) -> str:
+def losses(*events: Event) -> str:
     account = Account(EXPECTED)
     for event in events:
         account.event(event, 0.0)
-    return "; ".join(account.faults())
+    return "; ".join(account.losses())
 
 
 def test_verdicts_gaps_and_revisions_that_cover_everything_are_no_fault():
     told = (fakes.verdict(0), fakes.gap(1), fakes.verdict(0, revision=1), fakes.verdict(2))
-    assert faults(*told, ended(3)) == ""
+    assert losses(*told, ended(3)) == ""
 
 
 @pytest.mark.parametrize(
-    ("events", "fault"),
+    ("events", "loss"),
     [
         ([fakes.verdict(0), fakes.verdict(2), ended(3)], "holes"),
         ([fakes.verdict(0), fakes.verdict(1), fakes.verdict(1), ended(3)], "twice"),
@@ -44,8 +44,8 @@ def test_verdicts_gaps_and_revisions_that_cover_everything_are_no_fault():
         ([fakes.verdict(0), fakes.verdict(1, end=99_999), fakes.verdict(2), ended(3)], "lost"),
     ],
 )
-def test_every_kind_of_loss_is_found(events, fault):
-    assert fault in faults(*events)
+def test_every_kind_of_loss_is_found(events, loss):
+    assert loss in losses(*events)
 
 
 def test_a_slope_is_found_across_restarts_that_change_the_level():
@@ -59,10 +59,10 @@ def test_a_slope_is_found_across_restarts_that_change_the_level():
 
 
 def test_a_service_that_never_came_back_is_a_loss():
-    blow = Blow(1.0, "kill", "S1-0", ready_s=0.5)
-    outcome = Outcome(1.0, 3, 3, 0, 0, (), (blow,), {}, {}, 0.0)
+    fault = Fault(1.0, "kill", "S1-0", ready_s=0.5)
+    outcome = Outcome(1.0, 3, 3, 0, 0, (), (fault,), {}, {}, 0.0)
     assert not outcome.lost
-    blow.ready_s = None
+    fault.ready_s = None
     assert outcome.lost
 
 
@@ -93,7 +93,7 @@ def test_some_seconds_of_kills_and_a_hang_loses_nothing(tmp_path, capsys):
     assert code == 0
     figures = json.loads(path.read_text())["figures"]
     assert figures["segments"] == figures["verdicts"] + figures["gaps"] >= 8
-    kinds = [blow["kind"] for blow in figures["blows"]]
+    kinds = [fault["kind"] for fault in figures["faults"]]
     assert "kill" in kinds
     assert "hang" in kinds
-    assert all(blow["ready_s"] < 20 for blow in figures["blows"])
+    assert all(fault["ready_s"] < 20 for fault in figures["faults"])

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from abhinaya.bench import transport
-from abhinaya.bench.transport import Meter, Passed, measure, quietest, ratios
+from abhinaya.bench.transport import Meter, Run, measure, quietest, ratios
 
 
 class Planted:
@@ -63,7 +63,7 @@ def test_without_a_rate_a_meter_keeps_just_so_many_on_their_way(monkeypatch):
     assert len(meter.latencies_ms) > 80
 
 
-RUN = Passed("hub", 1, 200.0, 100, 0, 200.0, 1.0, 2.0, 3.0, 0.0)
+RUN = Run("hub", 1, 200.0, 100, 0, 200.0, 1.0, 2.0, 3.0, 0.0)
 
 
 def test_the_quietest_run_stands_unless_one_lost_something():

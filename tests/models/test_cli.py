@@ -25,10 +25,6 @@ def _nothing_is_here(monkeypatch) -> None:
     monkeypatch.setattr(pull, "cached", lambda repo: None)
 
 
-def test_the_catalogue_knows_every_name() -> None:
-    assert list(CATALOGUE) == list(MODELS)
-
-
 @pytest.mark.parametrize("name", [n for n, e in CATALOGUE.items() if e.packaged])
 def test_the_catalogue_knows_what_packaged_models_weigh(name) -> None:
     card = load(name).card

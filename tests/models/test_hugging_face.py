@@ -54,7 +54,7 @@ def test_a_name_is_downloaded_with_its_patterns(tmp_path, monkeypatch) -> None:
         (OSError("http://127.0.0.1:40173: refused"), MissingFileError, "network"),
         (OSError("some/aggregated: no connection"), MissingFileError, "network"),
         (OSError("couldn't connect to huggingface.co"), MissingFileError, "network"),
-        (SafetensorError("invalid header"), DamagedFileError, "Download it again"),
+        (SafetensorError("invalid header"), DamagedFileError, "download it again"),
         (ImportError("requires bitsandbytes\nmore"), OptionsError, r"\(requires bitsandbytes\)"),
         (ValueError("Unrecognized model"), KeysError, "Unrecognized model"),
         (RuntimeError("size mismatch"), KeysError, "right kind"),

@@ -124,7 +124,7 @@ def test_no_room_for_a_download(tmp_path) -> None:
         done = run(tmp_path, hub.url, "pull", "some/model", code=full + CODE)
     assert done.returncode == 6
     last = done.stderr.splitlines()[-1]
-    assert "some/model: the disk is full; Make room, or set HF_HOME" in last, done.stderr
+    assert "some/model: the disk is full; make room, or set HF_HOME" in last, done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -132,7 +132,7 @@ def test_no_network(tmp_path) -> None:
     with silent_port() as port:
         done = run(tmp_path, f"http://127.0.0.1:{port}", "pull", "some/model")
     assert done.returncode == 6
-    assert "Check the name and the network" in done.stderr.splitlines()[-1]
+    assert "check the name and the network" in done.stderr.splitlines()[-1]
 
 
 # --- what is here -----------------------------------------------------------------------

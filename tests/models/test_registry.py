@@ -9,8 +9,8 @@ import pytest
 from packaging.requirements import Requirement
 from places import ROOT
 
-from abhinaya.models.errors import EXTRA_OF, MissingPackageError, OptionsError
-from abhinaya.models.registry import MODELS, REPLACED, UnknownModelError, load
+from abhinaya.models.errors import EXTRA_OF, MissingPackageError, OptionsError, UnknownModelError
+from abhinaya.models.registry import MODELS, REPLACED, load
 
 
 def test_importing_the_registry_imports_no_model() -> None:
@@ -47,10 +47,10 @@ def test_a_model_of_before_names_what_took_its_place(old: str) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("wavlm", {"checkpoint": "x", "devise": "cpu"}, "Did you mean 'device'"),
+        ("wavlm", {"checkpoint": "x", "devise": "cpu"}, "did you mean 'device'"),
         ("salmonn-7b", {"trim": True}, "no option 'trim'"),
         ("llama-lora", {"llm": "x"}, "'checkpoint' is missing"),
-        ("text-classification", {"zzzzz": 1, "model": "x"}, "Known: attention, compile, device"),
+        ("text-classification", {"zzzzz": 1, "model": "x"}, "known: attention, compile, device"),
     ],
 )
 def test_options_are_checked_before_anything_is_loaded(name, options, message) -> None:
@@ -70,8 +70,8 @@ def test_of_a_package_that_is_missing_the_error_names_the_extra(
     with pytest.raises(MissingPackageError) as caught:
         load(model, {"checkpoint": "x"} if model == "wavlm" else {"llm": "x", "checkpoint": "y"})
     assert str(caught.value) == (
-        f"model {model!r}: needs the package {package}, which is not installed. "
-        "Install it with: pip install 'abhinaya[torch]'"
+        f"model {model!r}: needs the package {package}, which is not installed; "
+        "install it with: pip install 'abhinaya[torch]'"
     )
 
 

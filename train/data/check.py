@@ -21,7 +21,7 @@ from abhinaya.train.errors import DataError
 Kind = Literal["missing", "corrupt", "rate", "duplicate", "speaker", "label"]
 
 ABOUT: Final[dict[Kind, str]] = {
-    "missing": "audio that is not there",
+    "missing": "missing audio",
     "corrupt": "audio that cannot be decoded",
     "rate": "audio at another rate than asked for",
     "duplicate": "the same content under several names",

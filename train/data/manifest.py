@@ -96,6 +96,8 @@ def _clip(here: str, values: Mapping[str, Any]) -> Clip:
         return msgspec.convert(values, Clip)
     except msgspec.ValidationError as error:
         raise DataError(f"{here}: not a clip: {error}; see docs/data.md") from error
+    except DataError as error:
+        raise DataError(f"{here}: {error}") from error
 
 
 def balanced(clips: Sequence[Clip], per_class: int = 326, seed: int = 0) -> list[Clip]:

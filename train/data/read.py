@@ -49,7 +49,7 @@ def read_corpus(name: str, folder: Path) -> Manifest:
     if name not in CORPORA:
         near = difflib.get_close_matches(name, CORPORA, n=1)
         remedy = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(CORPORA)}"
-        raise DataError(f"corpus {name!r}: unknown; {remedy}")
+        raise DataError(f"corpus {name!r}: unknown corpus; {remedy}")
     if not folder.exists():
         raise DataError(f"{folder}: no such folder; give where {name} was unpacked")
     clips = _read(name, folder)

@@ -40,7 +40,7 @@ def read_acted(folder: Path, corpus: str) -> list[Clip]:
         if label := naming["emotions"].get(code):
             clips.append(_clip(corpus, naming, relative, match.groupdict(), label))
     if not clips:
-        seen = f"; there are {', '.join(strange[:3])}" if strange else "; there is no audio at all"
+        seen = f"; there are {', '.join(strange[:3])}" if strange else "; no audio was found"
         raise DataError(f"{folder}: no file is named as those of {corpus}{seen}")
     return clips
 

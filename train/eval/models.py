@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import track
 
 from abhinaya.models import registry
+from abhinaya.models.errors import UnknownModelError
 from abhinaya.train.command import pair_of, profile_table, toml_value
 from abhinaya.train.data.clips import ATTRIBUTES
 from abhinaya.train.data.manifest import Manifest
@@ -133,7 +134,7 @@ def _load(one: Named) -> Model:
         return AttributeModel(**one.options)
     try:
         return registry.load(one.model, one.options)
-    except registry.UnknownModelError as error:
+    except UnknownModelError as error:
         raise DataError(f"model {one.name}: {error}") from error
 
 

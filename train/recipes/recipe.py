@@ -58,7 +58,7 @@ class DataRecipe:
         0.0, doc="share of clips that may be missing or corrupt", least=0, most=1
     )
     shared_speakers: bool = setting(
-        False, doc="allow speakers in both splits, whose figures then say nothing about others"
+        False, doc="allow speakers in both splits, so the figures do not hold for new speakers"
     )
 
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import IO, Final
 
 from abhinaya.stream.sinks.alerts.worker import DeliveryError, Job
@@ -19,18 +20,13 @@ QUOTED_BYTES: Final = 200
 """Of standard error, in a report of a failure."""
 
 
+@dataclass(frozen=True, slots=True)
 class Command:
-    """Runs a program for each alert.
+    """Runs a program for each alert."""
 
-    Args:
-        arguments: the program and its arguments.
-        timeout_s: after so many seconds it is killed, with what it has started.
-
-    """
-
-    def __init__(self, arguments: Sequence[str], timeout_s: float) -> None:
-        self._arguments = tuple(arguments)
-        self._timeout_s = timeout_s
+    arguments: Sequence[str]
+    timeout_s: float
+    """After so many seconds it is killed, with what it has started."""
 
     def deliver(self, job: Job, stop: threading.Event) -> None:
         """Run the program once; a second try could do twice what it does.
@@ -39,11 +35,11 @@ class Command:
             DeliveryError: it does not start, fails, or takes too long.
 
         """
-        name = self._arguments[0]
+        name = self.arguments[0]
         with tempfile.TemporaryFile() as errors:
             try:
                 process = subprocess.Popen(  # noqa: S603 - what the person wrote, without a shell
-                    self._arguments,
+                    self.arguments,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     stderr=errors,
@@ -55,14 +51,14 @@ class Command:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-                raise DeliveryError(f"{name} was killed after {self._timeout_s:g} s")
+                raise DeliveryError(f"{name} was killed after {self.timeout_s:g} s")
             if process.returncode:
                 raise DeliveryError(f"{name} {_end(process.returncode)}{_quoted(errors)}")
 
     def _finishes(
         self, process: subprocess.Popen[bytes], body: bytes, stop: threading.Event
     ) -> bool:
-        deadline = time.monotonic() + self._timeout_s
+        deadline = time.monotonic() + self.timeout_s
         given: bytes | None = body
         while time.monotonic() < deadline and not stop.is_set():
             try:

@@ -16,6 +16,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -40,36 +41,26 @@ class _AgainError(Exception):
         super().__init__(reason)
 
 
+@dataclass(slots=True)
 class Webhook:
-    """Posts to one address.
+    """Posts to one address."""
 
-    Args:
-        url: the address.
-        secret: signs the posts; empty: they are not signed.
-        timeout_s: for each step of a try: connect, send, wait for the answer.
-        attempts: tries of one alert.
-        clock: Unix seconds.
-        first_pause_s: between the first two tries; doubles each time.
+    url: str
+    secret: bytes
+    """Signs the posts; empty: they are not signed."""
+    timeout_s: float
+    """For each step of a try: connect, send, wait for the answer."""
+    attempts: int
+    clock: Callable[[], float] = time.time
+    """Unix seconds."""
+    first_pause_s: float = FIRST_PAUSE_S
+    """Between the first two tries; doubles each time."""
+    _http: httpx2.Client | None = None
 
-    """
-
-    def __init__(
-        self,
-        url: str,
-        secret: bytes,
-        timeout_s: float,
-        attempts: int,
-        clock: Callable[[], float] = time.time,
-        first_pause_s: float = FIRST_PAUSE_S,
-    ) -> None:
-        self._url = url
-        self._secret = secret
-        self._timeout_s = timeout_s
-        self._attempts = attempts
-        self._clock = clock
-        self._first_pause_s = first_pause_s
-        self._http: httpx2.Client | None = None
-        self._where = urlsplit(url).hostname or url  # the path of a hook is often a secret
+    @property
+    def host(self) -> str:
+        """What may be named in a message: the path of a hook is often a secret."""
+        return urlsplit(self.url).hostname or self.url
 
     def deliver(self, job: Job, stop: threading.Event) -> None:
         """Post until it is taken, or refused, or all tries are used up.
@@ -78,7 +69,7 @@ class Webhook:
             DeliveryError: the last failure.
 
         """
-        for attempt in range(self._attempts):
+        for attempt in range(self.attempts):
             try:
                 self._post(job)
                 return
@@ -86,47 +77,47 @@ class Webhook:
                 reason, pause_s = str(error), error.pause_s
             if pause_s is None:
                 # spread, so that hooks which failed together do not return together
-                pause_s = self._first_pause_s * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311
-            last = attempt + 1 == self._attempts
+                pause_s = self.first_pause_s * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311
+            last = attempt + 1 == self.attempts
             if last or stop.wait(min(pause_s, LONGEST_PAUSE_S)):
                 break
         tries = "1 try" if attempt == 0 else f"{attempt + 1} tries"
-        raise DeliveryError(f"{self._where} {reason} ({tries})")
+        raise DeliveryError(f"{self.host} {reason} ({tries})")
 
     def _post(self, job: Job) -> None:
         import httpx2  # heavy, and only who has a webhook needs it
 
         if self._http is None:
             # a proxy of the environment cannot reach this machine's own servers
-            own = self._where in ("localhost", "127.0.0.1", "::1")
-            self._http = httpx2.Client(timeout=self._timeout_s, trust_env=not own)
+            own = self.host in ("localhost", "127.0.0.1", "::1")
+            self._http = httpx2.Client(timeout=self.timeout_s, trust_env=not own)
         try:
             with self._http.stream(
-                "POST", self._url, content=job.body, headers=self._headers(job)
+                "POST", self.url, content=job.body, headers=self._headers(job)
             ) as answer:  # only how it begins matters: what a hook says is not read
                 status, after = answer.status_code, answer.headers.get("retry-after", "")
         except httpx2.TimeoutException as error:
-            raise _AgainError(f"did not answer within {self._timeout_s:g} s") from error
+            raise _AgainError(f"did not answer within {self.timeout_s:g} s") from error
         except httpx2.ConnectError as error:
             raise _AgainError(f"cannot be reached: {error}") from error
         except httpx2.TransportError as error:
             raise _AgainError(f"broke the connection: {error or type(error).__name__}") from error
         except httpx2.InvalidURL as error:
-            raise DeliveryError(f"{self._where} is not an address: {error}") from error
+            raise DeliveryError(f"{self.host} is not an address: {error}") from error
         if 200 <= status < 300:
             return
         if status in WORTH_ANOTHER_TRY:
-            raise _AgainError(f"answered {status}", wanted_pause_s(after, self._clock()))
+            raise _AgainError(f"answered {status}", wanted_pause_s(after, self.clock()))
         hint = ": give the address that it leads to" if 300 <= status < 400 else ""
-        raise DeliveryError(f"{self._where} answered {status}{hint}")
+        raise DeliveryError(f"{self.host} answered {status}{hint}")
 
     def _headers(self, job: Job) -> dict[str, str]:
         headers = {"content-type": "application/json", "user-agent": "abhinaya"}
         headers["webhook-id"] = job.id
-        headers["webhook-timestamp"] = f"{int(self._clock())}"
-        if self._secret:
+        headers["webhook-timestamp"] = f"{int(self.clock())}"
+        if self.secret:
             headers["webhook-signature"] = sign(
-                self._secret, job.id, headers["webhook-timestamp"], job.body
+                self.secret, job.id, headers["webhook-timestamp"], job.body
             )
         return headers
 

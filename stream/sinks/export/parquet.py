@@ -7,10 +7,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from abhinaya.models.labels import LABELS
 from abhinaya.stream.errors import SinkError
 from abhinaya.stream.sinks.events import SCHEMA
-from abhinaya.stream.sinks.export.table import cells
+from abhinaya.stream.sinks.export.table import COLUMNS, cells
 from abhinaya.stream.sinks.reader import segments
 from abhinaya.stream.sinks.rows import Lost, Segment
 
@@ -41,43 +43,16 @@ def export(source: Path, target: Path) -> None:
 
 
 def _schema(pa: Any) -> Any:
-    share, text = pa.float64(), pa.string()
-    vote = pa.struct(
-        [
-            ("voter", text),
-            ("label", text),
-            ("model", text),
-            ("probabilities", pa.struct([(label, share) for label in LABELS])),
-        ]
-    )
-    return pa.schema(
-        [
-            ("type", text),
-            ("stream", text),
-            ("segment", pa.int64()),
-            ("revision", pa.int32()),
-            ("final", pa.bool_()),
-            ("start_s", share),
-            ("end_s", share),
-            ("wall_time", pa.timestamp("ms", tz="UTC")),
-            ("label", text),
-            ("leading", text),
-            ("confidence", share),
-            ("agreement", share),
-            ("margin", share),
-            ("reason", text),
-            ("transcript", text),
-            ("translation", text),
-            ("transcript_confidence", share),
-            ("language", text),
-            ("language_probability", share),
-            ("votes", pa.list_(vote)),
-            ("missing", pa.list_(pa.struct([("voter", text), ("reason", text)]))),
-            ("latency_ms", share),
-            *((f"p_{label}", share) for label in LABELS),
-        ],
-        metadata={"schema": SCHEMA},
-    )
+    text = pa.string()
+    shares = pa.struct([(label, pa.float64()) for label in LABELS])
+    vote = [("voter", text), ("label", text), ("model", text), ("probabilities", shares)]
+    richer = {
+        "wall_time": pa.timestamp("ms", tz="UTC"),
+        "votes": pa.list_(pa.struct(vote)),
+        "missing": pa.list_(pa.struct([("voter", text), ("reason", text)])),
+    }
+    columns = [(name, richer.get(name) or getattr(pa, kind)()) for name, kind in COLUMNS.items()]
+    return pa.schema(columns, metadata={"schema": SCHEMA})
 
 
 def _record(row: Segment) -> dict[str, Any]:
@@ -85,9 +60,4 @@ def _record(row: Segment) -> dict[str, Any]:
     if isinstance(row, Lost):
         return record
     record["wall_time"] = datetime.fromisoformat(row.wall_time) if row.wall_time else None
-    record["votes"] = [
-        {"voter": v.voter, "label": v.label, "model": v.model, "probabilities": v.probabilities}
-        for v in row.votes
-    ]
-    record["missing"] = [{"voter": m.voter, "reason": m.reason} for m in row.missing]
-    return record
+    return record | {name: msgspec.to_builtins(getattr(row, name)) for name in ("votes", "missing")}

@@ -117,12 +117,10 @@ def block(stream: StreamState, form: Form, sheet: Sheet) -> list[Text]:
 
 
 def _headline(stream: StreamState, sheet: Sheet, with_words: bool) -> Text:
-    row = _marked(stream, sheet)
     if sheet.width < WIDE:
         label = LABEL_CELLS if sheet.width >= NARROW else 1
-        name = max(1, sheet.width - MARGIN - label - 6)
-        row.append(fit(stream.name, name), "bold").append(" ")
-        return row.append_text(_short_verdict(stream.latest, label))
+        return _short(stream, sheet, max(1, sheet.width - MARGIN - label - 6), label, "bold")
+    row = _marked(stream, sheet)
     left = sheet.width - VERDICT_CELLS - 2
     name = min(sheet.name_cells, left - MARGIN - ACTIVITY_CELLS - 2)
     row.append(fit(stream.name, name), "bold").append("  ")
@@ -183,11 +181,16 @@ def _verdict(stream: StreamState) -> Text:
     return row.append(f"{fit(agreed, 6)} {when:>6.6}", QUIET)
 
 
-def _short_verdict(verdict: Verdict | None, label_cells: int) -> Text:
+def _short(
+    stream: StreamState, sheet: Sheet, name_cells: int, label_cells: int, style: str = ""
+) -> Text:
+    """Draw name, label and confidence."""
+    row = _marked(stream, sheet).append(fit(stream.name, name_cells), style).append(" ")
+    verdict = stream.latest
     if verdict is None:
-        return Text()
+        return row
     label = name_in(verdict.label, 1) if label_cells == 1 else verdict.label
-    row = Text().append(fit(label, label_cells), _style(verdict))
+    row.append(fit(label, label_cells), _style(verdict))
     return row.append(f" {percent(verdict.confidence)}")
 
 
@@ -219,9 +222,7 @@ def _line_columns(width: int) -> _Columns:
 def _line(stream: StreamState, sheet: Sheet) -> Text:
     """Draw name, label, confidence, and words and a timeline in the rest."""
     columns = _line_columns(sheet.width)
-    row = _marked(stream, sheet)
-    row.append(fit(stream.name, columns.name)).append(" ")
-    row.append_text(_short_verdict(stream.latest, columns.label))
+    row = _short(stream, sheet, columns.name, columns.label)
     if not columns.strip:
         return row
     start = sheet.width - columns.strip

@@ -7,7 +7,6 @@ label's name, or as much of it as there is room for; a gap is a row of crosses.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from itertools import groupby
 from typing import Final, NamedTuple
@@ -65,20 +64,20 @@ def window(position: int, cells: int, step: int) -> Window:
 
 def marks(stream: StreamState, view: Window, position: int) -> list[Mark]:
     """Return what each cell of the window shows: that which takes up most of it."""
-    shares: list[Counter[Mark]] = [Counter() for _ in range(view.cells)]
+    shares: dict[int, dict[Mark, int]] = {}
     for start, end, mark in _stretches(stream, view.first * view.step, position):
         first = max(0, start // view.step - view.first)
         last = min(view.cells, -(-end // view.step) - view.first)
         for i in range(first, last):
             at = (view.first + i) * view.step
-            shares[i][mark] += min(end, at + view.step) - max(start, at)
-    result = []
-    for i, share in enumerate(shares):
+            share = shares.setdefault(i, {})
+            share[mark] = share.get(mark, 0) + min(end, at + view.step) - max(start, at)
+    silence, nothing = Mark("silence"), Mark("none")
+    result = [silence if view.first + i >= 0 else nothing for i in range(view.cells)]
+    for i, share in shares.items():
         at = (view.first + i) * view.step
-        if share.total() * LEAST_SHARE >= min(view.step, max(1, position - at)):
-            result.append(max(share, key=lambda mark: share[mark]))
-        else:
-            result.append(Mark("silence" if at >= 0 else "none"))
+        if sum(share.values()) * LEAST_SHARE >= min(view.step, max(1, position - at)):
+            result[i] = max(share, key=lambda mark: share[mark])
     return result
 
 

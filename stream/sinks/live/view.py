@@ -15,11 +15,11 @@ from typing import Final
 from rich.console import Console, Group
 from rich.text import Text
 
-from abhinaya.stream.run.supervisor import Stage
 from abhinaya.stream.settings.rules import Alert
 from abhinaya.stream.sinks.lines import Lines
 from abhinaya.stream.sinks.live.board import Board
 from abhinaya.stream.sinks.live.picture import picture
+from abhinaya.stream.wire.child import Stage
 from abhinaya.stream.wire.messages import Activity, Event, StreamStarted, Verdict
 
 MIN_INTERVAL_S: Final = 1 / 8

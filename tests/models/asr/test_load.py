@@ -9,26 +9,28 @@ from abhinaya.models.errors import MissingFileError, OptionsError
 
 
 def test_an_unknown_name_is_refused_with_the_near_miss():
-    with pytest.raises(OptionsError, match="Did you mean 'faster-whisper'"):
+    with pytest.raises(OptionsError, match="did you mean 'faster-whisper'"):
         load_transcriber("faster-wisper")
 
 
 def test_a_name_like_no_other_lists_what_there_is():
-    with pytest.raises(OptionsError, match="Known: faster-whisper"):
+    with pytest.raises(OptionsError, match="known: faster-whisper"):
         load_transcriber("kaldi")
 
 
 def test_an_old_profile_hears_what_took_the_place_of_pocketsphinx():
-    with pytest.raises(OptionsError, match='Whisper took its place: write model = "faster-whis'):
+    with pytest.raises(
+        OptionsError, match=r'write model = "faster-whisper".*Whisper took its place'
+    ):
         load_transcriber("pocketsphinx", {"partials": 4})
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"beams": 5}, "Did you mean 'beam_size'"),
+        ({"beams": 5}, "did you mean 'beam_size'"),
         ({"partials": 4}, "unknown option of faster-whisper"),
-        ({"download_root": "/x"}, "Its options: model, "),
+        ({"download_root": "/x"}, "its options: model, "),
     ],
 )
 def test_an_unknown_option_is_refused_by_name(options, message):

@@ -231,7 +231,7 @@ def test_a_damaged_model_is_named(folder, tmp_path):
     for name in ("config.json", "tokenizer.json"):
         shutil.copy(folder / name, tmp_path)
     (tmp_path / "model.bin").write_bytes(b"not a model")
-    with pytest.raises(DamagedFileError, match="Convert it again"):
+    with pytest.raises(DamagedFileError, match="convert it again"):
         Whisper(str(tmp_path), device="cpu")
 
 

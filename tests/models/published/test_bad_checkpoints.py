@@ -152,7 +152,7 @@ def test_a_full_disk_while_downloading() -> None:
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     wrapped = OSError("Can't load the model")
     wrapped.__cause__ = full
-    with pytest.raises(WriteError, match=r"disk is full\. Make room, or set HF_HOME") as caught:
+    with pytest.raises(WriteError, match=r"disk is full; make room, or set HF_HOME") as caught:
         with_error(wrapped)
     assert caught.value.__cause__ is wrapped
 

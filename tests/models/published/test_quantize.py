@@ -60,7 +60,7 @@ def test_without_the_package_it_says_what_to_install(bits, files, monkeypatch) -
 
 
 def test_other_numbers_of_bits(files) -> None:
-    with pytest.raises(OptionsError, match="Use 8bit or 4bit"):
+    with pytest.raises(OptionsError, match="use 8bit or 4bit"):
         load_llm(files["llm"], place("cpu", "float32"), "2bit")  # type: ignore[arg-type]
 
 

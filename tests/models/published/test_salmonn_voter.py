@@ -270,10 +270,10 @@ def test_a_whisper_that_is_none(files) -> None:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"prompt": 2}, "Use 0 or 1"),
+        ({"prompt": 2}, "use 0 or 1"),
         ({"pool_scope": "all"}, "would depend on the batch"),
-        ({"dtype": "int3"}, "Use float32"),
-        ({"device": "abacus"}, "Use cpu or cuda"),
+        ({"dtype": "int3"}, "use float32"),
+        ({"device": "abacus"}, "use cpu or cuda"),
     ],
 )
 def test_options_that_cannot_be(files, more, message) -> None:

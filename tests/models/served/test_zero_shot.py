@@ -308,7 +308,7 @@ def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(monkeypatch) -
         ({"base_url": "http://"}, "not a web address"),
         ({"base_url": "https://user:word@h/v1"}, "carries a user"),
         ({"base_url": "http://10.0.0.1/v1"}, "unencrypted.*allow_http"),
-        ({"output": "yaml"}, "Use auto"),
+        ({"output": "yaml"}, "use auto"),
         ({"attempts": 0}, "below 1"),
         ({"timeout_s": float("nan")}, "below 0.1"),
     ],

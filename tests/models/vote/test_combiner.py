@@ -257,5 +257,5 @@ def test_a_damaged_file_is_refused_by_what_is_wrong(tmp_path: Path, change, kind
 def test_what_is_no_combiner_at_all_is_refused(tmp_path: Path, content: bytes):
     path = tmp_path / "c.json"
     path.write_bytes(content)
-    with pytest.raises(DamagedFileError, match="is no combiner"):
+    with pytest.raises(DamagedFileError, match="is not a combiner"):
         read_combiner(path)

@@ -62,14 +62,14 @@ def test_a_line_that_was_cut_off_is_left_out(tmp_path, events):
         ("x.parquet", "y.jsonl", 2, "x.parquet: a .parquet does not hold"),
         ("events.jsonl", "y.vt", 2, "no format is called .vt; did you mean .vtt?"),
         ("events.jsonl", "events.jsonl", 2, "is the source itself"),
-        ("no.jsonl", "y.vtt", 3, "no.jsonl: there is no such file"),
+        ("no.jsonl", "y.vtt", 3, "no.jsonl: no such file"),
         ("folder", "y.vtt", 3, "is a folder"),
         ("audio.jsonl", "y.vtt", 3, "audio.jsonl, line 1: is not a JSON"),
         ("other.jsonl", "y.vtt", 3, "is not an event"),
         ("future.jsonl", "y.vtt", 3, "not an event of the schema abhinaya.event/1"),
         ("broken.jsonl", "y.vtt", 3, "missing required field"),
-        ("events.jsonl", "nowhere/y.vtt", 4, "there is no folder"),
-        ("events.jsonl", "nowhere/y.parquet", 4, "there is no folder"),
+        ("events.jsonl", "nowhere/y.vtt", 4, "missing folder"),
+        ("events.jsonl", "nowhere/y.parquet", 4, "missing folder"),
     ],
 )
 def test_what_cannot_be_converted_is_refused_in_a_line(

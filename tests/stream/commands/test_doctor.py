@@ -124,7 +124,7 @@ def test_an_endpoint_that_is_taken_or_open_to_all_is_a_fault() -> None:
         again = list(found("endpoint", lambda: network.endpoint(f"ipc://{directory}", None)))
         assert [f.state for f in again] == ["ok", "ok"]
     bare = list(found("endpoint", lambda: network.endpoint("tcp://0.0.0.0:5555", None)))
-    assert "there are no keys" in bare[1].detail
+    assert "has no keys" in bare[1].detail
     assert "abhinaya keys" in bare[1].remedy
 
 
@@ -217,14 +217,14 @@ def test_what_comes_out_of_the_pipeline_is_judged() -> None:
 
 def test_each_model_is_said_to_be_loaded_or_not() -> None:
     up = {"type": "node_up", "service": "T2", "model": "m", "version": "1", "licence": "MIT"}
-    said = "S1 (tiny-speech): cannot be loaded: x.onnx: there is no such file; Train one; or not"
+    said = "S1 (tiny-speech): cannot be loaded: x.onnx: no such file; Train one; or not"
     errors = [f"! {said}", f"abhinaya-stream: {said}"]
     output = json.dumps(up | {"noncommercial": True}).encode()
     assert judged(Outcome(6, output, errors)) == [
         Finding(
             "model S1",
             "fault",
-            "tiny-speech: cannot be loaded: x.onnx: there is no such file",
+            "tiny-speech: cannot be loaded: x.onnx: no such file",
             "Train one; or not",
         ),
         Finding("model T2", "ok", "m 1 (MIT, no commercial use)"),

@@ -77,9 +77,9 @@ def test_undated_episodes_stay_in_the_order_of_the_feed() -> None:
     [
         (b"", "is empty"),
         (b"<!DOCTYPE html><html><body>No podcast</body></html>", "is a web page, not a feed"),
-        (b"hello", "is no feed"),
-        (b"\xff\xfe\x00\x01" * 50, "is no feed"),
-        (b"{}", "is no feed"),
+        (b"hello", "is not a feed"),
+        (b"\xff\xfe\x00\x01" * 50, "is not a feed"),
+        (b"{}", "is not a feed"),
         (rss([]), "has no sound in its 0 entries"),
         (rss(["<item><title>text only</title></item>"]), "has no sound in its 1 entries"),
         (rss([item(1, "http://x/cover.jpg", kind="image/jpeg")]), "has no sound"),

@@ -18,8 +18,9 @@ import zmq
 
 from abhinaya.bench.demo import CALL
 from abhinaya.stream.errors import AbhinayaError, ProcessError, SourceError
-from abhinaya.stream.front import main as module
-from abhinaya.stream.front.main import Assignment, Front
+from abhinaya.stream.front import reader as module
+from abhinaya.stream.front.main import AssignedInput, Front, open_feed
+from abhinaya.stream.front.reader import Feed
 from abhinaya.stream.settings.config import Config, FlowConfig, SuperviseConfig, WorkerConfig
 from abhinaya.stream.sources.base import AudioChunk, InputConfig, Opened
 from abhinaya.stream.sources.opening import open_source
@@ -39,6 +40,7 @@ from abhinaya.stream.wire.messages import (
     Remark,
     Segment,
     Standing,
+    StreamInfo,
     ToHub,
     Welcome,
 )
@@ -96,27 +98,36 @@ class PlayedHub:
         self.context.term()
 
 
+def feed(name: str, source: Opened | Feed | None) -> Feed:
+    """An input of one stream: the call, unless the test gives another source."""
+    if isinstance(source, Feed):
+        return source
+    source = source or open_source(InputConfig(what=str(CALL)))
+    facts = {"source": name, "live": source.live, "start_unix_s": source.start_unix_s}
+    return Feed(name, (StreamInfo(stream=name, front="front-0", input=name, **facts),), (), source)
+
+
 class Running:
     """A front in a thread, and what became of it."""
 
     left: ClassVar[list[Running]] = []
+    config: ClassVar[Config] = Config(
+        profile="test",
+        voters={"S1": WorkerConfig(model="none")},
+        flow=FlowConfig(file_window=3, live_backlog=2),
+        supervise=SuperviseConfig(beat_s=0.05),
+    )
 
-    def __init__(self, base: str, source: Opened | None = None) -> None:
-        worker = WorkerConfig(model="none")
-        config = Config(
-            profile="test",
-            voters={"S1": worker},
-            flow=FlowConfig(file_window=3, live_backlog=2),
-            supervise=SuperviseConfig(beat_s=0.05),
-        )
-        what = InputConfig(what=str(CALL))
-        assignment = Assignment(front="front-0", endpoint=base, input=what, name="call")
-        remarks: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self.remarks = remarks
+    def __init__(self, base: str, **sources: Opened | Feed | None) -> None:
+        self.remarks: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         self.stop = Stop()
         self.context: Any = zmq.Context()
         socket = connect(self.context, f"{base}/hub", "front-0")
-        self.front = Front(assignment, config, source or open_source(what), socket, remarks)
+        self.faults: dict[str, AbhinayaError] = {}
+        feeds = [feed(name, source) for name, source in (sources or {"call": None}).items()]
+        self.front = Front(
+            "front-0", self.config, feeds, socket, self.remarks, self.faults.__setitem__
+        )
         self.code: int | None = None
         self.error: AbhinayaError | None = None
         self.thread = threading.Thread(target=self._run, args=(socket,), daemon=True)
@@ -244,7 +255,7 @@ def test_a_live_front_without_a_hub_keeps_the_newest_and_says_what_it_dropped(
     # a file that claims to be live: all of it arrives at once, and nothing may wait
     source = open_source(InputConfig(what=str(CALL)))
     source = dataclasses.replace(source, live=True, audio=to_the_end(source.audio))
-    running = Running(base, source)
+    running = Running(base, call=source)
     hub.hear()
     hub.welcome(window=1)
     assert read.wait(20)
@@ -276,7 +287,7 @@ def test_a_live_front_tells_what_is_still_spoken_behind_the_segments_before(
             if start % 16_000 == 0:
                 go_on.wait(0.2)
 
-    running = Running(base, dataclasses.replace(source, live=True, audio=slowly()))
+    running = Running(base, call=dataclasses.replace(source, live=True, audio=slowly()))
     hub.hear()
     hub.welcome(window=100)
     heard: list[Message] = []
@@ -309,10 +320,10 @@ def test_a_refusal_ends_it_with_the_reason(base: str, hub: PlayedHub) -> None:
 
 def test_what_a_source_remarks_reaches_the_hub(base: str, hub: PlayedHub) -> None:
     running = Running(base)
-    running.remarks.put("12 samples were no numbers")
+    running.remarks.put(("call", "12 samples were no numbers"))
     hub.hear()
     hub.welcome(window=100)
-    assert Remark(source="front-0", text="12 samples were no numbers") in hub.hear_all()
+    assert Remark(source="call", text="12 samples were no numbers") in hub.hear_all()
     hub.say(Credit(stream="call", acknowledged=100, window=2))
     running.join()
 
@@ -320,15 +331,11 @@ def test_what_a_source_remarks_reaches_the_hub(base: str, hub: PlayedHub) -> Non
 def test_a_fault_of_ours_does_not_pass_for_the_end_of_the_input(
     base: str, hub: PlayedHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Broken:
-        def __init__(self, *_: object) -> None:
-            pass
+    def broken(speeches: list[Any]) -> Iterator[Any]:
+        yield speeches[0], End(stream="call", sequence=0, position=0)
+        raise ZeroDivisionError(np.float32(1))
 
-        def items(self) -> Iterator[Any]:
-            yield End(stream="call", sequence=0, position=0)
-            raise ZeroDivisionError(np.float32(1))
-
-    monkeypatch.setattr(module, "Speech", Broken)
+    monkeypatch.setattr(module, "read_round", broken)
     running = Running(base)
     hub.hear()
     hub.welcome()
@@ -337,3 +344,73 @@ def test_a_fault_of_ours_does_not_pass_for_the_end_of_the_input(
     running.join()
     assert isinstance(running.error, ProcessError)
     assert "ZeroDivisionError" in str(running.error)
+
+
+# --- several inputs -------------------------------------------------------------------------------
+
+
+def test_several_inputs_are_read_side_by_side_and_one_that_breaks_off_harms_no_other(
+    base: str, hub: PlayedHub
+) -> None:
+    whole = open_source(InputConfig(what=str(CALL)))
+
+    def breaks() -> Iterator[AudioChunk]:
+        audio = open_source(InputConfig(what=str(CALL))).audio
+        for _ in range(1000):
+            yield next(audio)
+        raise SourceError("planted", "breaks off")
+
+    running = Running(base, a=None, b=dataclasses.replace(whole, audio=breaks()), c=None)
+    hello = hub.hear()
+    assert isinstance(hello, Hello)
+    assert [info.stream for info in hello.streams] == ["a", "b", "c"]
+    standings = tuple(
+        Standing(
+            stream=name, next_sequence=0, acknowledged=0, position=0, start_unix_s=0.0, window=9
+        )
+        for name in "abc"
+    )
+    hub.say(Welcome(hub="1", streams=standings))
+    heard: list[Segment | Gap | End] = []
+    while running.thread.is_alive():
+        message = hub.hear(0.2)
+        if isinstance(message, Segment | Gap | End):
+            heard.append(message)
+            more = message.sequence + 1
+            hub.say(Credit(stream=message.stream, acknowledged=more, window=9))
+    running.join()
+    assert running.code == 0
+    assert [(name, str(error)) for name, error in running.faults.items()] == [
+        ("b", "planted: breaks off")
+    ]
+    of = {name: [m for m in heard if m.stream == name] for name in "abc"}
+    for items in of.values():
+        assert [item.sequence for item in items] == list(range(len(items)))
+        assert isinstance(items[-1], End)
+    assert (of["a"][-1].reason, of["b"][-1].reason) == ("", "planted: breaks off")
+    cuts = [
+        [(m.start, m.end, bytes(m.samples.buffer)) for m in of[name] if isinstance(m, Segment)]
+        for name in "abc"
+    ]
+    assert len(cuts[1]) > 2
+    assert cuts[0] == cuts[2]
+    assert cuts[0][: len(cuts[1]) - 1] == cuts[1][:-1], "but for the segment that broke off"
+
+
+def test_the_streams_of_an_input_that_cannot_be_opened_again_end(base: str, hub: PlayedHub) -> None:
+    written = Standing(
+        stream="b", next_sequence=3, acknowledged=3, position=99, start_unix_s=0.0, window=1
+    )
+    assigned = AssignedInput(name="b", config=InputConfig(what="gone.wav"), standings=(written,))
+    lost = open_feed("front-0", assigned, Running.config, queue.SimpleQueue())
+    assert isinstance(lost.fault, SourceError)
+    running = Running(base, b=lost)
+    assert isinstance(hello := hub.hear(), Hello)
+    assert hello.first_sequences == (3,)
+    hub.say(Welcome(hub="1", streams=(written,)))
+    (end,) = [message for message in hub.hear_all() if isinstance(message, End)]
+    assert (end.sequence, end.position) == (3, 99)
+    assert "no such file" in end.reason
+    hub.say(Credit(stream="b", acknowledged=4, window=1))
+    running.join()
+    assert list(running.faults) == ["b"]

@@ -50,7 +50,7 @@ def watch(track: Sequence[float], config: VadConfig = CONFIG, every: int = 1) ->
             continue
         if change := ongoing.change():
             seen.changes.append((number, change))
-        if part := ongoing.part():
+        if part := ongoing.partial():
             seen.parts.append((number, part))
     seen.pieces += segmenter.flush()
     if change := ongoing.change():

@@ -304,11 +304,11 @@ EIGHTH = (1 / len(LABELS),) * len(LABELS)
         (odd(voter="ST1"), "S1 answered in the name of ST1"),
         (odd(probabilities=EIGHTH[:7]), "S1 gave 7 probabilities, not 8"),
         (odd(probabilities=()), "S1 gave 0 probabilities, not 8"),
-        (odd(probabilities=(math.nan, *EIGHTH[1:])), "S1 gave numbers that are no prob"),
-        (odd(probabilities=(math.inf, *EIGHTH[1:])), "S1 gave numbers that are no prob"),
-        (odd(probabilities=(1.5, -0.5, *[0.0] * 6)), "S1 gave numbers that are no prob"),
-        (odd(probabilities=(0.2,) * 8), "S1 gave numbers that are no prob"),
-        (odd(probabilities=(0.0,) * 8), "S1 gave numbers that are no prob"),
+        (odd(probabilities=(math.nan, *EIGHTH[1:])), "S1 gave numbers that are not prob"),
+        (odd(probabilities=(math.inf, *EIGHTH[1:])), "S1 gave numbers that are not prob"),
+        (odd(probabilities=(1.5, -0.5, *[0.0] * 6)), "S1 gave numbers that are not prob"),
+        (odd(probabilities=(0.2,) * 8), "S1 gave numbers that are not prob"),
+        (odd(probabilities=(0.0,) * 8), "S1 gave numbers that are not prob"),
     ],
 )
 def test_a_vote_that_cannot_be_counted_is_missing_with_the_reason(vote: Vote, reason: str) -> None:
@@ -405,7 +405,7 @@ def test_a_transcript_without_end_does_not_count() -> None:
     hub.answer(0, "S1")
     verdict = hub.verdict()
     assert verdict.transcript is None
-    assert verdict.missing[0].reason == "no transcript: asr gave a transcript without end"
+    assert verdict.missing[0].reason == "no transcript: asr gave a transcript that is too long"
 
 
 def test_the_longest_transcript_that_counts_can_be_told() -> None:

@@ -155,7 +155,7 @@ class World(RuleBasedStateMachine):
         self.deliver(self.broker.from_worker(self.now, front.peer, hello))
 
     def written(self, front: Front) -> int:
-        standings = self.ledger.standings(front.name)
+        standings = self.ledger.standings(front.stream)
         return standings[0].next_sequence if standings else 0
 
     def deliver(self, out: list[Outgoing]) -> None:
@@ -478,7 +478,7 @@ class World(RuleBasedStateMachine):
 
     def is_over(self, front: Front) -> bool:
         self.pump(front)
-        return self.ledger.over(front.name) and front.outbox is not None and front.outbox.empty
+        return self.ledger.over(front.stream) and front.outbox is not None and front.outbox.empty
 
 
 TestWorld = World.TestCase

@@ -24,9 +24,9 @@ from abhinaya.stream.hub.broker import Broker
 from abhinaya.stream.run.directory import run_directory
 from abhinaya.stream.run.monitor import Run
 from abhinaya.stream.run.plan import Input, Plan
-from abhinaya.stream.run.supervisor import Stage
 from abhinaya.stream.settings import profile as profile_files
 from abhinaya.stream.sources.base import InputConfig
+from abhinaya.stream.wire.child import Stage
 from abhinaya.stream.wire.messages import (
     Cancel,
     Credit,

@@ -11,6 +11,8 @@ import time
 from html.parser import HTMLParser
 
 import pytest
+from fakes import vote
+from msgspec.structs import replace
 from output_fakes import AGENT, CALL, CUSTOMER, FLAT, NOW, gap, verdict
 from output_readers import written
 
@@ -18,6 +20,7 @@ from abhinaya.models.labels import LABELS
 from abhinaya.stream.commands.main import main
 from abhinaya.stream.commands.report import write_report
 from abhinaya.stream.sinks.events import to_dict
+from abhinaya.stream.wire.messages import Remark
 
 VOID = {"meta", "input", "br", "link", "img"}
 SHAPES = ("rect", "line")
@@ -89,13 +92,23 @@ def test_everything_that_was_said_is_there_once_and_as_text(tmp_path):
     assert [e["text"] for e in page.all("b")] == ["ST1 missing: no answer within 4 s"] * 4
 
 
-def test_a_label_is_always_written_beside_its_colour(tmp_path):
+def test_labels_are_written_beside_their_colour_and_troubles_are_named(tmp_path):
     page = reported(tmp_path)
     marks = [e for e in page.all("span") if e.get("class", "").startswith("mark ")]
     assert len(marks) > 10
     assert all(e["class"] == f"mark e-{e['text']}" for e in marks)
     rows = [e["text"] for e in page.all("li") if e.get("class", "").startswith("e-")]
     assert {"angry", "happy", "surprise", "gap"} <= set(rows)
+    pictures = page.all("svg")
+    assert [picture["role"] for picture in pictures] == ["img", "img"]
+    assert pictures[0]["aria-label"].startswith(f"Timeline of {AGENT}: surprise 74%")
+    text = page.all("main")[0]["text"]
+    for part in (
+        "0:20my call/agent1.5 sthe backlog was full",
+        "S1-0 was down: killed",
+        "call.wav: has 3 damaged packets",
+    ):
+        assert part in text
 
 
 def test_the_numbers_are_those_of_the_call(tmp_path):
@@ -123,28 +136,15 @@ def test_the_numbers_are_those_of_the_call(tmp_path):
     assert facts["segments"] == "5"
 
 
-def test_gaps_deaths_and_remarks_are_told(tmp_path):
-    text = " ".join(e["text"] for e in reported(tmp_path).all("main"))
-    for part in (
-        "0:20my call/agent1.5 sthe backlog was full",
-        "S1-0 was down: killed",
-        "call.wav: has 3 damaged packets",
-    ):
-        assert part in text
-
-
-def test_a_timeline_says_in_words_what_it_shows(tmp_path):
-    pictures = reported(tmp_path).all("svg")
-    assert len(pictures) == 2
-    assert pictures[0]["role"] == "img"
-    assert pictures[0]["aria-label"].startswith(f"Timeline of {AGENT}: surprise 74%")
-
-
 def test_names_of_streams_and_voters_cannot_become_markup(tmp_path):
     evil = '<script>alert(1)</script>" onload="x'
-    page = reported(tmp_path, (verdict(0, 0, 1, stream=evil),))
+    bad = replace(vote(0, evil, "sad"), model=evil)
+    named = verdict(0, 0, 1, evil, evil, evil, votes=(bad,), reason=evil)
+    page = reported(tmp_path, (named, gap(1, 2, 3, evil, evil), Remark(source=evil, text=evil)))
     assert len(page.all("script")) == 1
+    assert not [e for e in page.elements if "onload" in e]
     assert [e["text"] for e in page.all("h3")] == [evil]
+    assert page.all("main")[0]["text"].count(evil) > 10
 
 
 def test_a_run_without_speech_has_a_report(tmp_path):
@@ -183,11 +183,11 @@ def test_eight_hours_have_a_thin_timeline(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["no.jsonl"], 3, "there is no such file"),
+        (["no.jsonl"], 3, "no such file"),
         (["empty.jsonl"], 3, "holds no stream"),
         (["events.jsonl", "-o", "events.jsonl"], 4, "is the source itself"),
         (["events.jsonl", "-o", "."], 4, "is a folder"),
-        (["events.jsonl", "-o", "nowhere/x.html"], 4, "there is no folder"),
+        (["events.jsonl", "-o", "nowhere/x.html"], 4, "missing folder"),
     ],
 )
 def test_faults_are_told_in_a_line(tmp_path, monkeypatch, capsys, arguments, code, words):

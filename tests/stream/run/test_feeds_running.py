@@ -121,8 +121,8 @@ def test_bad_feeds_and_episodes_end_alone_beside_good_ones_and_other_inputs(
     assert code == 3
     assert sorted(whole(events)) == ["Mixed: Episode 1", "call"]
     for words in (
-        "Mixed: Episode 2", "is not there (HTTP 404)", "Mixed: Episode 3",
-        "is a web page, not audio", "is no audio that can be decoded",
+        "Mixed: Episode 2", "does not exist (HTTP 404)", "Mixed: Episode 3",
+        "is a web page, not audio", "cannot be decoded as audio",
         "is a web page, not a feed", "has no sound in its 0 entries",
     ):  # fmt: skip
         assert words in errors, words

@@ -131,13 +131,13 @@ def test_remarks_and_silent_fronts_always_pass() -> None:
         assert ledger.admit(event)
 
 
-def test_a_standing_says_where_a_successor_of_the_front_goes_on() -> None:
+def test_a_standing_says_where_a_successor_goes_on() -> None:
     ledger = Ledger()
     ledger.admit(StreamStarted(info=fakes.info("a", front="front-0")))
     ledger.admit(StreamStarted(info=fakes.info("b", front="front-1")))
     ledger.admit(fakes.verdict(0, "a"))
     ledger.admit(fakes.gap(1, "a"))
-    (standing,) = ledger.standings("front-0")
+    (standing,) = ledger.standings("a")
     assert standing.stream == "a"
     assert standing.next_sequence == standing.acknowledged == 2
     assert standing.position == fakes.SECOND + 16
@@ -145,14 +145,14 @@ def test_a_standing_says_where_a_successor_of_the_front_goes_on() -> None:
     assert ledger.standings("nobody") == ()
 
 
-def test_a_front_is_over_when_every_stream_it_began_has_ended() -> None:
+def test_an_input_is_over_when_every_stream_of_it_that_began_has_ended() -> None:
     ledger = Ledger()
     for stream in ("a", "b"):
-        ledger.admit(StreamStarted(info=fakes.info(stream)))
+        ledger.admit(StreamStarted(info=fakes.info(stream, of_input="call")))
     ledger.admit(ended(0, "a"))
-    assert not ledger.over("front-0")
+    assert not ledger.over("call")
     ledger.admit(ended(0, "b"))
-    assert ledger.over("front-0")
+    assert ledger.over("call")
 
 
 def test_the_position_never_goes_back() -> None:
@@ -160,7 +160,7 @@ def test_the_position_never_goes_back() -> None:
     ledger.admit(StreamStarted(info=fakes.info()))
     ledger.admit(fakes.verdict(0, end=500))
     ledger.admit(fakes.gap(1, end=100))
-    assert ledger.standings("front-0")[0].position == 500
+    assert ledger.standings("call")[0].position == 500
 
 
 @fakes.patient

@@ -17,9 +17,9 @@ from abhinaya.bench.demo import CALL
 from abhinaya.stream.run.directory import run_directory
 from abhinaya.stream.run.monitor import Run
 from abhinaya.stream.run.plan import Input, Plan
-from abhinaya.stream.run.supervisor import Stage
 from abhinaya.stream.settings import profile as profile_files
 from abhinaya.stream.sources.base import InputConfig
+from abhinaya.stream.wire.child import Stage
 from abhinaya.stream.wire.messages import Event, Gap, Status, StreamEnded, Verdict
 
 pytestmark = pytest.mark.processes

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from abhinaya.stream.errors import ProcessError, SourceError
-from abhinaya.stream.run.supervisor import Death, Lives, Spec, Stage, Supervisor, node_specs
+from abhinaya.stream.run.supervisor import Death, Lives, Spec, Supervisor, node_specs
 from abhinaya.stream.settings.config import SuperviseConfig
+from abhinaya.stream.wire.child import Stage
 
 PATIENCE_S = 20.0
 
@@ -256,7 +257,7 @@ def test_a_stuck_process_is_killed_and_its_death_says_why(yard: Yard) -> None:
     yard.start("S1-0", "ignore")
     pid = yard.up("S1-0")
     yard.supervisor.ready("S1-0")
-    yard.supervisor.doom("S1-0", str(pid), "has been stuck for 20.5 s in one batch")
+    yard.supervisor.kill("S1-0", str(pid), "has been stuck for 20.5 s in one batch")
     error = yard.dies().error
     assert error is not None
     assert error.reason == "was killed by SIGKILL (has been stuck for 20.5 s in one batch)"
@@ -265,8 +266,8 @@ def test_a_stuck_process_is_killed_and_its_death_says_why(yard: Yard) -> None:
 def test_a_new_process_is_not_killed_for_what_the_old_one_did(yard: Yard) -> None:
     yard.start("S1-0")
     pid = yard.up("S1-0")
-    yard.supervisor.doom("S1-0", str(pid + 1), "has been silent")
-    yard.supervisor.doom("nobody", "", "has been silent")
+    yard.supervisor.kill("S1-0", str(pid + 1), "has been silent")
+    yard.supervisor.kill("nobody", "", "has been silent")
     time.sleep(1.2)
     assert yard.supervisor.tick(time.monotonic()) == []
     assert alive(pid)

@@ -135,11 +135,11 @@ def test_an_unknown_setting_without_a_near_one_lists_what_there_is(tmp_path: Pat
         (GOOD + "[vote]\nquorum = 2\n", "vote.quorum = 2 is more than there are voters"),
         (
             GOOD + "[vote]\nweights = { s1 = 1 }\n",
-            "vote.weights.s1 is no voter, did you mean 'S1'?",
+            "vote.weights.s1 is not a voter, did you mean 'S1'?",
         ),
         (
             GOOD + "[vote]\ntemperatures = { s1 = 1 }\n",
-            "vote.temperatures.s1 is no voter, did you mean 'S1'?",
+            "vote.temperatures.s1 is not a voter, did you mean 'S1'?",
         ),
         (GOOD + "[supervise]\nbeat_s = 3\n", "supervise.silent_s is less than two beats"),
     ],
@@ -320,7 +320,7 @@ def test_without_a_combiner_nothing_is_withheld(tmp_path: Path) -> None:
     ("text", "fault"),
     [
         (GOOD + '[vote]\nmethod = "logistic"\n', "'logistic' needs vote.combiner"),
-        (FITTED.replace("fitted.json", "gone.json"), "gone.json: there is no such file"),
+        (FITTED.replace("fitted.json", "gone.json"), "gone.json: no such file"),
         (FITTED.replace("weighted", "mean"), "was fitted for weighted, not mean"),
         (
             FITTED.replace("tiny-speech", "wavlm"),
@@ -341,7 +341,7 @@ def test_a_combiner_that_is_gone_since_is_named_by_the_hub(tmp_path: Path) -> No
     path = combiner_file(tmp_path)
     vote = load(write(tmp_path, FITTED)).vote
     path.unlink()
-    with pytest.raises(ConfigError, match=r"vote.combiner .*fitted.json: there is no such file"):
+    with pytest.raises(ConfigError, match=r"vote.combiner .*fitted.json: no such file"):
         load_combiner(vote)
 
 
@@ -366,7 +366,7 @@ def test_nobody_is_asked_about_close_calls_unless_a_refiner_is_named(tmp_path: P
         (GOOD + '[refiner]\nmodel = "zero-shot"\n', "nobody transcribes"),
         (REFINED + 'host = "S1"\n', "refiner.host"),
         (REFINED + "[vote]\nrefine_top = 1\n", "vote.refine_top = 1 is below 2"),
-        (GOOD + '[voters.refiner]\nmodel = "tiny-text"\n', "voters.refiner is no name"),
+        (GOOD + '[voters.refiner]\nmodel = "tiny-text"\n', "voters.refiner cannot name a voter"),
     ],
 )
 def test_a_refiner_that_cannot_work_is_refused(tmp_path: Path, text: str, fault: str) -> None:

@@ -288,8 +288,8 @@ def test_all_faults_of_rules_are_told_at_once_with_the_near_miss(tmp_path: Path)
     [
         ('name = ""\nlabel = "sad"', "rules[0].name is empty"),
         ('name = "a"\nlabel = "sad"\ncommand = [""]', "rules[0].command names no program"),
-        ('name = "a"\nlabel = "sad"\nwebhook = "ftp://x"', "is no http:// or https:// address"),
-        ('name = "a"\nlabel = "sad"\nwebhook = "http://"', "is no http:// or https:// address"),
+        ('name = "a"\nlabel = "sad"\nwebhook = "ftp://x"', "is not an http:// or https:// address"),
+        ('name = "a"\nlabel = "sad"\nwebhook = "http://"', "is not an http:// or https:// address"),
         ('name = "a"\nlabel = "sad"\nwebhook_secret_env = "S"', "has no webhook to sign for"),
         (
             'name = "a"\nlabel = "sad"\n[[rules]]\nname = "a"\nlabel = "sad"',

@@ -161,20 +161,10 @@ def test_at_the_end_of_a_run_what_waits_is_still_delivered() -> None:
     assert said == []
 
 
-def test_an_alert_stands_below_its_verdict_in_json_lines(tmp_path: Path) -> None:
-    path = tmp_path / "events.jsonl"
-    lines = JsonLines(path)
-    alerts = Alerts([rule()], [lines], {})
-    for sink in (lines, alerts):
-        sink.write(verdict(0), 1_000_001.0)
-    alerts.close()
-    lines.close()
-    kinds = [json.loads(line)["type"] for line in path.read_text("utf-8").splitlines()]
-    assert kinds == ["verdict", "alert", "summary"]
-
-
 @pytest.mark.parametrize("terminal", [True, False])
-def test_an_alert_is_shown_with_what_was_said_and_without_markup(terminal: bool) -> None:
+def test_an_alert_is_shown_with_what_was_said_and_without_markup(
+    tmp_path: Path, terminal: bool
+) -> None:
     out = io.StringIO()
     lines = Lines(Console(file=out, force_terminal=terminal, width=70, color_system=None))
     transcript = Transcript(
@@ -186,9 +176,15 @@ def test_an_alert_is_shown_with_what_was_said_and_without_markup(terminal: bool)
         run_ms=0,
         batch_size=1,
     )
-    alerts = Alerts([rule(name="cheer", for_segments=2)], [lines], {})
-    alerts.write(verdict(0, end=16_000), 1.0)
-    alerts.write(verdict(1, end=40_000, transcript=transcript), 1.0)
+    log = JsonLines(tmp_path / "events.jsonl")
+    alerts = Alerts([rule(name="cheer", for_segments=2)], [lines, log], {})
+    for event in (verdict(0, end=16_000), verdict(1, end=40_000, transcript=transcript)):
+        for sink in (log, alerts):
+            sink.write(event, 1_000_001.0)
+    log.close()
+    written = (tmp_path / "events.jsonl").read_text("utf-8").splitlines()
+    kinds = [json.loads(line)["type"] for line in written]
+    assert kinds == ["verdict", "verdict", "alert", "summary"], "it stands below its verdict"
     text = " ".join(out.getvalue().split())
     assert "alert cheer: call happy at 0:00:02.5 (2 segments, 2.5 s, 65%)" in text
     assert "[red]" in text
@@ -216,20 +212,22 @@ def test_a_command_gets_the_event_on_its_standard_input_and_its_arguments_untouc
     text = f"import sys; open({str(tmp_path / 'got')!r}, 'w').write(sys.argv[1] + sys.stdin.read())"
     Command(script(tmp_path, text), 10.0).deliver(Job(b'{"a": 1}'), threading.Event())
     assert (tmp_path / "got").read_text() == '$HOME; echo *{"a": 1}'
-
-
-def test_a_command_may_leave_its_input_unread(tmp_path: Path) -> None:
+    # it may also leave its input unread
     Command(script(tmp_path, "pass"), 10.0).deliver(Job(b"x" * 1_000_000), threading.Event())
 
 
-def test_a_command_that_fails_is_quoted(tmp_path: Path) -> None:
-    text = "import sys; print('x' * 9999, 'no\\nsuch desk', file=sys.stderr); sys.exit(3)"
-    assert fails(Command(script(tmp_path, text), 10.0)).endswith("left with 3: such desk")
-    text = "import os; os.kill(os.getpid(), 9)"
-    assert fails(Command(script(tmp_path, text), 10.0)).endswith("was killed by SIGKILL")
-
-
-def test_a_command_that_is_not_there() -> None:
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "import sys; print('x' * 9999, 'no\\nsuch desk', file=sys.stderr); sys.exit(3)",
+            "left with 3: such desk",
+        ),
+        ("import os; os.kill(os.getpid(), 9)", "was killed by SIGKILL"),
+    ],
+)
+def test_a_command_that_fails_is_quoted(tmp_path: Path, text: str, said: str) -> None:
+    assert fails(Command(script(tmp_path, text), 10.0)).endswith(said)
     assert "cannot be started: No such file" in fails(Command(("/no/such/program",), 1.0))
 
 

@@ -7,68 +7,39 @@ import math
 import re
 from datetime import datetime
 
+import output_fakes
 import pytest
 from fakes import info, vote
+from live_scenes import alerted, nodes, speaks, status
+from msgspec.structs import replace
+from output_fakes import gap, said
 from places import ROOT
 
-from abhinaya.models.labels import LABELS, UNKNOWN
-from abhinaya.stream.settings.rules import Alert
+from abhinaya.models.labels import LABELS
 from abhinaya.stream.sinks.events import SCHEMA, alert_event, summary_event, to_dict, wall_time
 from abhinaya.stream.sinks.summary import Summary
 from abhinaya.stream.wire.messages import (
-    Activity,
     FrontDown,
-    Gap,
-    Missing,
     NodeDown,
-    NodeLoad,
-    NodeUp,
     Remark,
-    Status,
     StreamEnded,
     StreamStarted,
-    Transcript,
-    Verdict,
-    Vote,
     Word,
 )
 
 DOC = ROOT / "docs" / "events.md"
 NOW = 1_000_000.9
-
-
-def transcript():
-    return Transcript(
-        stream="call",
-        sequence=7,
-        text="where is my car",
-        confidence=0.81234567,
-        language="en",
-        words=(Word(text="where", start=160_000, end=163_200, confidence=0.9),),
-        stable=4,
-        model="faster-whisper",
-        queue_ms=1.0,
-        run_ms=180.0,
-        batch_size=1,
-    )
+WHERE = Word(text="where", start=160_000, end=163_200, confidence=0.9)
 
 
 def verdict(**changes):
     fields = {
-        "stream": "call",
-        "sequence": 7,
-        "start": 160_000,
         "end": 200_007,
         "start_unix_s": 1_000_000.0,
-        "label": "angry",
-        "confidence": 0.65,
         "agreement": 2 / 3,
         "leading": "angry",
         "margin": 1 / 3,
-        "votes": (vote(7, "S1", "angry"), vote(7, "T2", "neutral")),
-        "missing": (Missing(voter="ST1", reason="no answer within 4 s"),),
-        "transcript": transcript(),
-        "captured_unix_s": 1_000_000.0,
+        "transcript": replace(said("where is my car", 7, "call"), words=(WHERE,), stable=4),
         "stages_ms": {
             "capture": 12.0,
             "segment": 400.0,
@@ -78,67 +49,33 @@ def verdict(**changes):
             "vote": 1.0,
         },
     }
-    return Verdict(**(fields | changes))
+    return output_fakes.verdict(7, 10, 12.5, "angry", "call", **(fields | changes))
 
 
 def summary():
     accumulated = Summary()
     accumulated.add(verdict(), NOW)
-    accumulated.add(Gap(stream="call", sequence=8, start=0, end=16_000, reason="full"), NOW)
+    accumulated.add(gap(8, 0, 1, "call"), NOW)
     return summary_event(accumulated.as_dict())
 
 
+PLANTED = (
+    verdict(),
+    gap(3, 0.5, 1, "call"),
+    StreamStarted(info=info("call")),
+    StreamEnded(stream="call", sequence=9, position=1_600_000),
+    next(nodes()),
+    NodeDown(node="S1-0", incarnation="1", service="S1", reason="killed"),
+    FrontDown(front="front-0", incarnation="1", reason="silent"),
+    speaks("call", 10),
+    Remark(source="mic", text="the input clips"),
+    status(2, 3, refused={"too large": 1}),
+)
 EVENTS = {
     event["type"]: event
     for event in (
-        to_dict(verdict(), NOW),
-        to_dict(Gap(stream="call", sequence=3, start=8_000, end=16_000, reason="full"), NOW),
-        to_dict(StreamStarted(info=info("call")), NOW),
-        to_dict(StreamEnded(stream="call", sequence=9, position=1_600_000), NOW),
-        to_dict(
-            NodeUp(
-                node="S1-0",
-                service="S1",
-                gives="vote",
-                model="tiny-speech",
-                version="1",
-                licence="CC BY-NC-SA 4.0",
-                noncommercial=True,
-            ),
-            NOW,
-        ),
-        to_dict(NodeDown(node="S1-0", incarnation="1", service="S1", reason="killed"), NOW),
-        to_dict(FrontDown(front="front-0", incarnation="1", reason="silent"), NOW),
-        to_dict(Activity(stream="call", position=160_000, speaking=True), NOW),
-        to_dict(Remark(source="mic", text="the input clips"), NOW),
-        to_dict(
-            Status(
-                hub="1",
-                waiting=2,
-                open_segments=3,
-                nodes=(NodeLoad(node="S1-0", service="S1", held=1, done=4),),
-                fronts=("front-0",),
-                refused={"too large": 1},
-                doubles=0,
-            ),
-            NOW,
-        ),
-        alert_event(
-            Alert(
-                rule="angry customer",
-                stream="call",
-                label="angry",
-                sequence=7,
-                first_sequence=6,
-                start=128_000,
-                end=200_007,
-                start_unix_s=1_000_000.0,
-                speech=64_000,
-                segments=2,
-                confidence=0.65,
-                text="where is my car",
-            )
-        ),
+        *(to_dict(event, NOW) for event in PLANTED),
+        alert_event(alerted("angry customer", "call")),
         summary(),
     )
 }
@@ -224,33 +161,14 @@ def test_latency_is_never_negative_when_clocks_disagree():
     assert (latency["emit"], latency["total"]) == (0.0, 0.0)
 
 
-def test_what_a_voter_does_not_give_is_null():
-    bare = Vote(
-        stream="call",
-        sequence=7,
-        voter="T1",
-        label="sad",
-        model="m",
-        version="1",
-        queue_ms=0,
-        run_ms=0,
-        batch_size=1,
-    )
-    event = to_dict(
-        verdict(
-            votes=(bare,), transcript=None, confidence=None, label=UNKNOWN, reason="1 vote of 2"
-        ),
-        NOW,
-    )
+def test_what_is_missing_or_not_a_number_is_null():
+    bare = replace(vote(7, "T1", "sad", "call"), probabilities=None)
+    event = to_dict(verdict(votes=(bare,), transcript=None, confidence=math.nan), NOW)
     assert event["votes"][0]["probabilities"] is None
     assert (event["transcript"], event["confidence"]) == (None, None)
-    assert (event["label"], event["reason"]) == ("unknown", "1 vote of 2")
-
-
-def test_what_is_no_number_does_not_reach_json():
-    event = to_dict(verdict(confidence=math.nan), NOW)
-    assert event["confidence"] is None
     json.dumps(event, allow_nan=False)
+    event = to_dict(verdict(confidence=None, reason="1 vote of 2"), NOW)
+    assert (event["confidence"], event["reason"]) == (None, "1 vote of 2")
 
 
 def test_wall_time_is_iso_8601_in_utc():

@@ -13,6 +13,7 @@ from live_scenes import (
     SCRIPT,
     START,
     Drawn,
+    alerted,
     ballot,
     board_of,
     decided,
@@ -30,7 +31,6 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from abhinaya.models.labels import LABELS, UNKNOWN
-from abhinaya.stream.settings.rules import Alert
 from abhinaya.stream.sinks.live.block import FORMS, height
 from abhinaya.stream.sinks.live.board import Board
 from abhinaya.stream.sinks.live.timeline import marks, step_for, window
@@ -247,20 +247,7 @@ def test_nothing_that_is_said_or_named_controls_the_terminal(text: str, width: i
         Gap(stream=text, sequence=2, start=0, end=SECOND, reason=text),
         NodeDown(node=text, incarnation="1", service=text, reason=text),
     )
-    alert = Alert(
-        rule=text,
-        stream=text,
-        label="sad",
-        sequence=0,
-        first_sequence=0,
-        start=0,
-        end=SECOND,
-        start_unix_s=START,
-        speech=SECOND,
-        segments=1,
-        confidence=None,
-        text=text,
-    )
+    alert = alerted(text, text, confidence=None, text=text)
     board.raised(alert, NOW)
     for rows in (4, 12, 30):
         drawn = picture(board, width, rows, NOW)
@@ -391,20 +378,7 @@ def test_a_stream_whose_front_is_silent_says_so() -> None:
 
 def test_the_latest_alert_is_shown_for_a_minute() -> None:
     board = call()
-    alert = Alert(
-        rule="fury",
-        stream=AGENT,
-        label="angry",
-        sequence=1,
-        first_sequence=1,
-        start=12 * SECOND,
-        end=20 * SECOND,
-        start_unix_s=START,
-        speech=8 * SECOND,
-        segments=2,
-        confidence=0.71,
-        text="",
-    )
+    alert = alerted("fury", AGENT)
     board.raised(alert, NOW)
     text = picture(board, 79, 20, NOW + 1).text
     assert text.split("\n")[-1] == (

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import srt
 import webvtt
+from fakes import info
 from output_fakes import AGENT, CALL, CUSTOMER, FLAT, NASTY, NOW, SPOKEN, gap, verdict
 from output_readers import READERS, read_srt, read_vtt, written
 from places import ROOT
@@ -28,7 +29,7 @@ from abhinaya.stream.sinks.base import publish
 from abhinaya.stream.sinks.export.formats import SUFFIXES, export, format_of
 from abhinaya.stream.sinks.open import open_sinks
 from abhinaya.stream.sinks.reader import read, rows
-from abhinaya.stream.wire.messages import Activity
+from abhinaya.stream.wire.messages import Activity, StreamStarted
 
 TESTS = ROOT / "tests"
 
@@ -57,6 +58,20 @@ def test_what_is_provisional_leaves_no_trace(tmp_path, suffix):
     )
     path = written(tmp_path / f"x{suffix}", events)
     assert path.read_bytes() == written(tmp_path / f"y{suffix}", final).read_bytes()
+
+
+def test_a_second_run_does_not_take_the_place_of_the_first(tmp_path):
+    mono = (StreamStarted(info=info("a")), verdict(0, 0.0, 1.0, "sad", "a"))
+    path = written(tmp_path / "x.jsonl", (*mono, *CALL))
+    again = open_sinks("jsonl", [path], append=True)
+    told(again, (*mono, *CALL))
+    again.close()
+    first = [("a", 0.0, 1.0, "sad"), *SPOKEN]
+    second = [(name.replace("call/", "call (2)/"), *rest) for name, *rest in SPOKEN]
+    for suffix, reader in READERS.items():
+        export(path, tmp_path / f"y{suffix}")
+        expected = [*first, ("a (2)", 0.0, 1.0, "sad"), *second]
+        assert sorted(reader(tmp_path / f"y{suffix}")) == sorted(expected)
 
 
 def test_json_lines_have_provisional_verdicts_and_readers_pass_over_them(tmp_path):
@@ -270,7 +285,7 @@ def test_a_folder_or_a_missing_folder_is_refused_at_once(tmp_path, suffix):
     (tmp_path / f"d{suffix}").mkdir()
     with pytest.raises(SinkError, match="is a folder"):
         open_sinks("jsonl", [tmp_path / f"d{suffix}"])
-    with pytest.raises(SinkError, match="there is no folder"):
+    with pytest.raises(SinkError, match="missing folder"):
         open_sinks("jsonl", [tmp_path / "nowhere" / f"x{suffix}"])
     assert [p.name for p in tmp_path.iterdir()] == [f"d{suffix}"]
 
@@ -327,7 +342,7 @@ def test_one_export_that_fails_does_not_stop_the_others(tmp_path):
     )
     told(sinks, CALL)
     shutil.rmtree(tmp_path / "gone")
-    with pytest.raises(SinkError, match=r"gone/x\.vtt.*there is no folder"):
+    with pytest.raises(SinkError, match=r"gone/x\.vtt.*missing folder"):
         sinks.close()
     assert read_vtt(tmp_path / "x.vtt") == SPOKEN
 

@@ -18,12 +18,12 @@ from rich.console import Console
 
 from abhinaya.models.labels import LABELS
 from abhinaya.stream.errors import ConfigError, SinkError
-from abhinaya.stream.run.supervisor import Stage
 from abhinaya.stream.sinks.base import publish
 from abhinaya.stream.sinks.jsonl import JsonLines
 from abhinaya.stream.sinks.lines import Lines
 from abhinaya.stream.sinks.open import open_sinks
 from abhinaya.stream.sinks.summary import Histogram, Summary
+from abhinaya.stream.wire.child import Stage
 from abhinaya.stream.wire.messages import (
     Activity,
     FrontDown,
@@ -225,13 +225,8 @@ def test_a_log_goes_on_behind_its_last_whole_line(tmp_path, rest):
     sinks.close()
     lines = [json.loads(line)["type"] for line in path.read_text().splitlines()]
     assert lines == ["old", "verdict", "summary"]
-
-
-def test_only_json_lines_go_on(tmp_path):
     with pytest.raises(ConfigError, match="cannot go on"):
         open_sinks("jsonl", [tmp_path / "x.vtt"], append=True)
-    JsonLines(tmp_path / "new.jsonl", goes_on=True).close()
-    assert (tmp_path / "new.jsonl").exists()
 
 
 def test_a_full_disk_is_an_error_with_a_remedy():
@@ -273,12 +268,30 @@ def test_a_reader_who_leaves_ends_the_program_quietly():
 # --- lines on a terminal --------------------------------------------------------------------------
 
 
-def test_a_verdict_shows_everything_about_it():
-    text, _ = shown([verdict(1, missing=(Missing(voter="T1", reason="no answer in 4 s"),))])
-    for part in ("0:00:10.0", "call", "happy", "━", "65%", "0.8 s", "S1\u00a0happy\u00a065%"):
-        assert part in text
-    assert "T1\u00a0missing: no answer in 4 s" in text
-    assert "“the words that were said”" in text
+LATE = (Missing(voter="T1", reason="no answer in 4 s"),)
+SILENT = said("", reason="no words recognised")
+NONE = {"confidence": None, "reason": "1 vote of at least 2", "transcript": SILENT}
+
+
+@pytest.mark.parametrize(
+    ("event", "parts"),
+    [
+        (verdict(1), ("0:00:10.0", "call", "happy", "━", "65%", "0.8 s", "S1\u00a0happy\u00a065%")),
+        (verdict(1, missing=LATE), ("T1\u00a0missing: no answer in 4 s", f"“{WORDS}”")),
+        (verdict(revision=1), ("revised",)),
+        (verdict(revision=2), ("revision 2",)),
+        (verdict(part=1), ("so far",)),
+        (
+            verdict(0, "unknown", **NONE),
+            ("no label: 1 vote of at", "no words: no words recognised"),
+        ),
+        (lost(), ("gap", "4.0 s not heard: the backlog was full")),
+    ],
+)
+def test_a_line_says_everything_about_a_segment(event, parts):
+    text, _ = shown([event])
+    assert [part for part in parts if part not in text] == []
+    assert "revised" not in shown([verdict()])[0]
 
 
 def test_colour_never_stands_alone():
@@ -288,26 +301,6 @@ def test_colour_never_stands_alone():
         assert "\x1b[1;38;2;" in raw
         bare = re.findall(r"\x1b\[[0-9;]*\b(?:33|93|97|37)m", raw)
         assert not bare, "yellow and white cannot be read on a light background"
-
-
-def test_a_revision_and_a_provisional_verdict_are_marked():
-    assert "revised" in shown([verdict(revision=1)])[0]
-    assert "revision 2" in shown([verdict(revision=2)])[0]
-    assert "so far" in shown([verdict(part=1)])[0]
-    assert "revised" not in shown([verdict()])[0]
-
-
-def test_unknown_gap_and_silence_say_why():
-    unknown = verdict(
-        label="unknown",
-        confidence=None,
-        reason="1 vote of at least 2",
-        transcript=said("", reason="no words recognised"),
-    )
-    text, _ = shown([unknown, lost(reason="the backlog was full")])
-    assert "no label: 1 vote of at least 2" in text
-    assert "no words: no words recognised" in text
-    assert "4.0 s not heard: the backlog was full" in text
 
 
 @pytest.mark.parametrize("width", [80, 60, 40])

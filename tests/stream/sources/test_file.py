@@ -133,7 +133,7 @@ def test_each_unusable_file_says_what_is_wrong(tmp_path: Path) -> None:
         ".": "is a folder",
         "empty.wav": "is empty (0 bytes)",
         "text.wav": "is text, not audio",
-        "noise.mp3": "is no audio that can be decoded",
+        "noise.mp3": "cannot be decoded as audio",
         "none.wav": "holds no audio samples",
         "mute.mp4": "has no audio track (it has: video)",
         "a\0b.wav": "cannot be read",

@@ -161,7 +161,7 @@ def test_a_file_that_is_gone_when_it_is_resumed_is_an_error_at_once(web: Site) -
 
     web.routes["/x.wav"] = Download(encoded("wav", "pcm_s16le"), cuts=[650_000], then=vanish)
     begun = time.monotonic()
-    assert "is not there (HTTP 404)" in fault(web.url("/x.wav")).reason
+    assert "does not exist (HTTP 404)" in fault(web.url("/x.wav")).reason
     assert time.monotonic() - begun < 4
 
 
@@ -234,7 +234,7 @@ def test_a_redirect_leads_to_no_other_protocol(web: Site, target: str) -> None:
         (b"not found", "is text, not audio"),
         (b"#EXTM3U\nhttp://example.org/a?key=1\n", "is a playlist of other addresses"),
         (b"[playlist]\nFile1=http://example.org/a\n", "is a playlist of other addresses"),
-        (bytes(range(256)) * 20, "is no audio that can be decoded"),
+        (bytes(range(256)) * 20, "cannot be decoded as audio"),
     ],
 )
 def test_what_is_no_audio_is_said(web: Site, body: bytes, words: str) -> None:

@@ -103,7 +103,7 @@ def test_an_empty_pipe_is_named(raw: Any) -> None:
 
 
 def test_text_in_a_pipe_is_no_audio() -> None:
-    with pytest.raises(SourceError, match="no audio that can be decoded"):
+    with pytest.raises(SourceError, match="cannot be decoded as audio"):
         hear(io.BytesIO(b"hello, this is text\n" * 100))
 
 

@@ -17,8 +17,8 @@ from abhinaya.stream.wire.child import (
     EXIT_ORPHANED,
     Stop,
     drain,
-    leave_epitaph,
-    read_epitaph,
+    leave_exit_report,
+    read_exit_report,
     run_child,
     wake,
     wakeup,
@@ -39,7 +39,7 @@ def lifeline() -> Iterator[int]:
 
 def test_the_exit_code_of_the_body_is_that_of_the_process(tmp_path: Path, lifeline: int) -> None:
     assert run_child("S1-0", tmp_path, lifeline, lambda stop: 0) == 0
-    assert read_epitaph(tmp_path, "S1-0") is None
+    assert read_exit_report(tmp_path, "S1-0") is None
 
 
 @pytest.mark.parametrize("kind", BY_EXIT_CODE.values(), ids=lambda kind: kind.__name__)
@@ -50,9 +50,8 @@ def test_an_error_is_left_in_words_and_its_exit_code_says_its_kind(
         raise kind("call.wav", "is empty", "record it again")
 
     assert run_child("front-0", tmp_path, lifeline, body) == kind.exit_code
-    epitaph = read_epitaph(tmp_path, "front-0")
-    assert epitaph is not None
-    error = epitaph.error()
+    error = read_exit_report(tmp_path, "front-0")
+    assert error is not None
     assert type(error) is kind
     assert (error.subject, error.reason, error.remedy) == (
         "call.wav",
@@ -68,10 +67,10 @@ def test_a_fault_of_ours_is_left_in_words_with_the_traceback_in_the_log(
         raise ZeroDivisionError("oops")
 
     assert run_child("hub", tmp_path, lifeline, body) == ProcessError.exit_code
-    epitaph = read_epitaph(tmp_path, "hub")
-    assert epitaph is not None
-    assert epitaph.reason == "stopped on an unexpected ZeroDivisionError: oops"
-    assert str(tmp_path / "hub.log") in epitaph.remedy
+    error = read_exit_report(tmp_path, "hub")
+    assert error is not None
+    assert error.reason == "stopped on an unexpected ZeroDivisionError: oops"
+    assert str(tmp_path / "hub.log") in error.remedy
     assert "Traceback" in capsys.readouterr().err
 
 
@@ -107,25 +106,25 @@ def test_a_child_leaves_when_its_lifeline_is_cut_whatever_it_does(tmp_path: Path
 
 
 def test_last_words_are_used_up(tmp_path: Path) -> None:
-    leave_epitaph(tmp_path, "S1-0", SourceError("a", "b"))
-    assert read_epitaph(tmp_path, "S1-0") is not None
-    assert read_epitaph(tmp_path, "S1-0") is None
+    leave_exit_report(tmp_path, "S1-0", SourceError("a", "b"))
+    assert read_exit_report(tmp_path, "S1-0") is not None
+    assert read_exit_report(tmp_path, "S1-0") is None
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"exit_code": 3}'])
 def test_last_words_that_cannot_be_read_are_none(tmp_path: Path, text: str) -> None:
-    (tmp_path / "S1-0.epitaph").write_text(text)
-    assert read_epitaph(tmp_path, "S1-0") is None
+    (tmp_path / "S1-0.exit").write_text(text)
+    assert read_exit_report(tmp_path, "S1-0") is None
 
 
 def test_an_unknown_exit_code_is_a_process_error(tmp_path: Path) -> None:
     class OddError(AbhinayaError):
         exit_code = 99
 
-    leave_epitaph(tmp_path, "S1-0", OddError("a", "b"))
-    epitaph = read_epitaph(tmp_path, "S1-0")
-    assert epitaph is not None
-    assert type(epitaph.error()) is ProcessError
+    leave_exit_report(tmp_path, "S1-0", OddError("a", "b"))
+    error = read_exit_report(tmp_path, "S1-0")
+    assert error is not None
+    assert type(error) is ProcessError
 
 
 def test_being_woken_often_is_being_woken_once_and_never_blocks() -> None:

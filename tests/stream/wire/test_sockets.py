@@ -90,7 +90,7 @@ def test_this_machine_needs_no_keys(endpoint: str) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "*", "192.168.1.7", "example.org", "[::]", "eth0"])
 def test_the_network_needs_keys(host: str, tmp_path: Path) -> None:
-    with pytest.raises(NetworkError, match="there are no keys") as error:
+    with pytest.raises(NetworkError, match="has no keys") as error:
         check_endpoint(f"tcp://{host}:5555", None)
     assert "--keys" in error.value.remedy
     check_endpoint(f"tcp://{host}:5555", Keys(tmp_path, "hub"))
@@ -119,7 +119,7 @@ def test_the_network_needs_keys(host: str, tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_endpoint_is_refused(endpoint: str) -> None:
-    with pytest.raises(NetworkError, match="is no endpoint"):
+    with pytest.raises(NetworkError, match="is not an endpoint"):
         check_endpoint(endpoint, None)
 
 
@@ -354,13 +354,13 @@ def test_a_client_without_the_hubs_key_says_what_to_do(
     context: zmq.Context[Any], keys: dict[str, Path]
 ) -> None:
     (keys["alice"] / "hub.key").unlink()
-    with pytest.raises(NetworkError, match="is no public key") as error:
+    with pytest.raises(NetworkError, match="is not a public key") as error:
         connect(context, "tcp://127.0.0.1:5555", "alice", Keys(keys["alice"], "alice"))
     assert "copy it from the hub's machine" in error.value.remedy
 
 
 def test_a_hub_without_its_pair_says_what_to_do(context: zmq.Context[Any], tmp_path: Path) -> None:
-    with pytest.raises(NetworkError, match="is no key pair"):
+    with pytest.raises(NetworkError, match="is not a key pair"):
         Hub(context, f"tcp://127.0.0.1:{free_port()}", Keys(tmp_path, "hub"))
 
 
@@ -380,6 +380,6 @@ def test_a_damaged_key_on_the_allow_list_is_named_and_keeps_nobody_else_out_unno
     context: zmq.Context[Any], keys: dict[str, Path], damage: str
 ) -> None:
     (keys["hub"] / "bob.key").write_text(damage, "utf-8")
-    with pytest.raises(NetworkError, match=r"bob\.key.*is no public key") as error:
+    with pytest.raises(NetworkError, match=r"bob\.key.*is not a public key") as error:
         Hub(context, "tcp://127.0.0.1:5999", Keys(keys["hub"], "hub"))
     assert "remove it" in error.value.remedy

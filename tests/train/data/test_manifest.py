@@ -63,7 +63,7 @@ def test_a_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
         ('{"id": "a", "corpus": "x", "mood": 1}', r"unknown fields \['mood'\]"),
         (
             '{"id": "a", "corpus": "x", "votes": {"glee": 1}}',
-            r":2: not a clip: clip a: unknown labels \['glee'\]",
+            r":2: clip a: unknown labels \['glee'\]",
         ),
         ('{"id": "a", "corpus": "x"}\n{"id": "a", "corpus": "x"}', ":3: clip 'a' comes twice"),
     ],

@@ -112,7 +112,7 @@ TINY: Final = Sizes(
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class RandomVoter:
     """A voter, or several that run one after the other on the same segments."""
 
     name: str
@@ -123,33 +123,33 @@ class Subject:
     """What every segment is padded to; None if only to the longest of its batch."""
 
 
-class Workshop:
-    """Builds subjects; S2 and ST1 share their encoders as they do in one process."""
+class RandomVoters:
+    """Builds voters; S2 and ST1 share their encoders as they do in one process."""
 
     def __init__(self, scale: Scale, place: Place, merge: bool = False, trim: bool = False) -> None:
         self._sizes = REAL if scale == "real" else TINY
         self._place, self._merge, self._trim = place, merge, trim
         self._encoders: AudioEncoders | None = None
 
-    def build(self, name: str) -> Subject:
+    def build(self, name: str) -> RandomVoter:
         """Build what `name` says: S1, S2, T2 or ST1, or several with `+` between them."""
         if "+" in name:
             parts = [self.build(part) for part in name.split("+")]
             modules = tuple(m for part in parts for m in part.modules)
-            return Subject(name, lambda batch: [part.run(batch) for part in parts][-1], modules)
-        builders: dict[str, Callable[[], Subject]] = {
+            return RandomVoter(name, lambda batch: [part.run(batch) for part in parts][-1], modules)
+        builders: dict[str, Callable[[], RandomVoter]] = {
             "S1": self._s1,
             "S2": partial(self._salmonn, "S2", self._sizes.vicuna_13b, transcript=False),
             "T2": self._t2,
             "ST1": partial(self._salmonn, "ST1", self._sizes.vicuna_7b, transcript=True),
         }
         with torch.device(self._place.device):
-            subject = builders[name]()
-        for module in subject.modules:
+            voter = builders[name]()
+        for module in voter.modules:
             module.requires_grad_(False)
-        return subject
+        return voter
 
-    def _s1(self) -> Subject:
+    def _s1(self) -> RandomVoter:
         model = S1(S1Config(self._sizes.wavlm, hidden=self._sizes.hidden)).eval()
         nn.Module.to(model.wavlm_model, self._place.device, self._place.dtype)
 
@@ -159,9 +159,9 @@ class Workshop:
             scores: Tensor = model(moved(waves, self._place), moved(lengths, self._place))
             return scores.softmax(-1).cpu()
 
-        return Subject("S1", run, (model,))
+        return RandomVoter("S1", run, (model,))
 
-    def _t2(self) -> Subject:
+    def _t2(self) -> RandomVoter:
         body = self._llm(self._sizes.llama_8b)
         model = LlamaClassifier(body, self._head(body)).eval()
         words = self._sizes.llama_8b["vocab_size"]
@@ -172,9 +172,9 @@ class Workshop:
             scores: Tensor = model(moved(ids, self._place), moved(mask, self._place))
             return scores.softmax(-1).cpu()
 
-        return Subject("T2", run, (model,))
+        return RandomVoter("T2", run, (model,))
 
-    def _salmonn(self, name: str, llm: Mapping[str, Any], *, transcript: bool) -> Subject:
+    def _salmonn(self, name: str, llm: Mapping[str, Any], *, transcript: bool) -> RandomVoter:
         encoders = self._shared_encoders()
         qformer = QFormerConfig(encoder_width=sum(encoders.widths), **self._sizes.qformer)
         bridge = SpeechAdapter(*encoders.widths, qformer, llm["hidden_size"])
@@ -189,7 +189,7 @@ class Workshop:
             return scores.softmax(-1).cpu()
 
         modules = (model, encoders.whisper, encoders.beats)
-        return Subject(name, run, modules, LONGEST / SAMPLE_RATE)
+        return RandomVoter(name, run, modules, LONGEST / SAMPLE_RATE)
 
     def _shared_encoders(self) -> AudioEncoders:
         if self._encoders is None:

@@ -55,6 +55,21 @@ class Words:
     whole_errors: int
     """Of the same weights, each utterance heard whole and alone."""
 
+    @property
+    def spoken(self) -> float:
+        """Share of the time that is speech."""
+        return self.spoken_s / max(1e-9, self.audio_s)
+
+    @property
+    def error_rate(self) -> float:
+        """Errors a word."""
+        return self.errors / max(1, self.words)
+
+    @property
+    def whole_error_rate(self) -> float:
+        """The same of utterances heard whole."""
+        return self.whole_errors / max(1, self.words)
+
 
 @dataclass(slots=True)
 class WordTimes(Watcher):

@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 
 from abhinaya.bench import monitored
-from abhinaya.bench.dense import Utterance, lay
-from abhinaya.bench.live_words import errors_on_whole
+from abhinaya.bench.asr import Utterance, errors_on_whole, lay
 from abhinaya.bench.machine import pss_mib, resident_mib
 from abhinaya.bench.monitored import Usage
-from abhinaya.bench.words_live import Placed, WordTimes
+from abhinaya.bench.word_times import Placed, WordTimes
 from abhinaya.models.asr import Transcription
 from abhinaya.stream.clock import SAMPLE_RATE
 from abhinaya.stream.wire.messages import StreamInfo, StreamStarted, Transcript, Word

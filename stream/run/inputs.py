@@ -1,0 +1,216 @@
+"""The inputs of a run: which front reads which, and what happens when one dies.
+
+Regular files share fronts, so that their speech is found in batches and many files need few
+processes. Whatever may keep others waiting (a microphone, a pipe, an address, a paced file) has a
+front of its own. A front with several files that dies is divided in two: a file at which the
+decoder dies is alone in the end, and the others are read.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from abhinaya.stream.errors import AbhinayaError
+from abhinaya.stream.front.main import AssignedInput, Assignment
+from abhinaya.stream.run.plan import Input, Supply
+from abhinaya.stream.run.recorder import Ledger
+from abhinaya.stream.run.supervisor import Spec
+from abhinaya.stream.sources.address import is_address
+from abhinaya.stream.wire.child import read_faults
+from abhinaya.stream.wire.messages import StreamEnded, StreamInfo
+from abhinaya.stream.wire.sockets import Keys
+
+TOGETHER: Final = 32
+"""Files that share a front, at most."""
+
+
+@dataclass(slots=True)
+class _Read:
+    """An input, and the front that reads it."""
+
+    input: Input
+    front: str
+    live: bool = False
+    """Whether its streams run by themselves."""
+    broken: bool = False
+    """Whether a stream of it did not come to its own end."""
+    failed: bool = False
+    """Whether nothing more will come of it."""
+
+
+class Inputs:
+    """What a run reads.
+
+    Args:
+        directory: of the run; assignments of fronts go there.
+        ledger: what is written of each stream.
+        endpoint: of the hub.
+        keys: for a hub on another machine.
+        prefix: of the fronts' names.
+        supply: told when all of an input is written.
+
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        ledger: Ledger,
+        endpoint: str,
+        keys: Keys | None,
+        prefix: str,
+        supply: Supply | None,
+    ) -> None:
+        self._directory = directory
+        self._ledger = ledger
+        self._endpoint = endpoint
+        self._keys = (str(keys.directory.absolute()), keys.name) if keys else None
+        self._names = (f"{prefix}front-{number}" for number in itertools.count())
+        self._supply = supply
+        self._reads: dict[str, _Read] = {}
+
+    @property
+    def fronts(self) -> list[str]:
+        """Names of all fronts that were started."""
+        return list(dict.fromkeys(read.front for read in self._reads.values()))
+
+    # --- fronts -----------------------------------------------------------------------------------
+
+    def add(self, inputs: Iterable[Input]) -> Iterator[Spec]:
+        """Assign inputs to new fronts; yield the processes to start."""
+        waiting = list(inputs)
+        files = [item for item in waiting if is_patient(item)]
+        alone = [[item] for item in waiting if not is_patient(item)]
+        for group in [*alone, *(list(each) for each in _batched(files, TOGETHER))]:
+            front = next(self._names)
+            self._reads |= {item.name: _Read(item, front) for item in group}
+            yield self._spec(front)
+
+    def died(self, front: str, final: bool) -> list[Spec]:
+        """Have the inputs of a dead front read on; return the processes to start for that.
+
+        The front itself is started again by its supervisor unless that is `final`.
+        """
+        reads = [read for read in self._of(front) if not self._is_over(read)]
+        if final and len(reads) == 1:
+            self._fail(reads[0])
+            return []
+        # what died of one of its files dies of it again: part it from the others
+        moved = reads[len(reads) // 2 :] if len(reads) > 1 else []
+        groups = [moved, reads[: len(reads) // 2]] if final else [moved]
+        specs = []
+        for group in (group for group in groups if group):
+            name = next(self._names)
+            for read in group:
+                read.front = name
+            specs.append(self._spec(name))
+        if not final:
+            self._assign(front)
+        return specs
+
+    def is_lost(self, front: str, final: bool) -> bool:
+        """Whether a dead front leaves inputs that nobody will read."""
+        return final and sum(not self._is_over(read) for read in self._of(front)) <= 1
+
+    def is_over(self, front: str) -> bool:
+        """Whether all that a front reads is written."""
+        return all(self._is_over(read) for read in self._of(front))
+
+    def is_written(self, front: str) -> bool:
+        """Whether the end of every stream is written that a front has begun."""
+        return all(self._ledger.over(read.input.name) for read in self._of(front))
+
+    def _of(self, front: str) -> list[_Read]:
+        return [read for read in self._reads.values() if read.front == front]
+
+    def _spec(self, front: str) -> Spec:
+        self._assign(front)
+        piped = any(read.input.config.what == "-" for read in self._of(front))
+        return Spec(
+            front,
+            "abhinaya.stream.front.main",
+            ("--name", front),
+            restarts=not piped,  # what a dead process had read of a pipe, nobody can read again
+            reads_stdin=piped,
+        )
+
+    def _assign(self, front: str) -> None:
+        """Write down what a front is to do, and how far its streams have come."""
+        assignment = Assignment(
+            front=front,
+            endpoint=self._endpoint,
+            keys=self._keys,
+            inputs=tuple(
+                AssignedInput(
+                    name=read.input.name,
+                    config=read.input.config,
+                    standings=self._ledger.standings(read.input.name),
+                )
+                for read in self._of(front)
+                if not self._is_over(read)
+            ),
+        )
+        (self._directory / f"{front}.json").write_bytes(msgspec.json.encode(assignment))
+
+    # --- what becomes of them ---------------------------------------------------------------------
+
+    def started(self, info: StreamInfo) -> None:
+        """Note that a stream has begun."""
+        if info.input in self._reads:
+            self._reads[info.input].live |= info.live
+
+    def ended(self, event: StreamEnded) -> None:
+        """Note that the end of a stream is written."""
+        read = self._reads.get(self._ledger.input_of(event.stream))
+        if read is not None:
+            read.broken |= bool(event.reason)
+            if self._is_over(read):
+                self._release(read, whole=not read.broken)
+
+    def faults(self) -> list[AbhinayaError]:
+        """Return what fronts could not read since the last call."""
+        found = read_faults(self._directory)
+        for name, _ in found:
+            if name in self._reads:
+                self._fail(self._reads[name])
+        return [error for _, error in found]
+
+    def is_endless(self) -> bool:
+        """Whether nothing but Ctrl-C would have ended it, so that this is no interruption."""
+        return all(
+            read.input.config.what == "mic"
+            or (is_address(read.input.config.what) and read.live and not read.input.config.realtime)
+            for read in self._reads.values()
+        )
+
+    def _fail(self, read: _Read) -> None:
+        read.failed = True
+        self._release(read, whole=False)
+
+    def _release(self, read: _Read, whole: bool) -> None:
+        if self._supply is not None:
+            self._supply.ended(read.input.name, whole)
+
+    def _is_over(self, read: _Read) -> bool:
+        name = read.input.name
+        return self._ledger.over(name) and (read.failed or self._ledger.begun(name))
+
+
+def is_patient(item: Input) -> bool:
+    """Whether an input is a regular file: it never waits, and others need not wait for it."""
+    what = item.config.what
+    return (
+        not item.config.realtime
+        and what not in ("-", "mic")
+        and not is_address(what)
+        and Path(what).is_file()
+    )
+
+
+def _batched(items: Sequence[Input], size: int) -> Iterator[Sequence[Input]]:
+    return (items[begin : begin + size] for begin in range(0, len(items), size))
