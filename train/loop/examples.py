@@ -15,11 +15,11 @@ import numpy.typing as npt
 from abhinaya.models.base import SAMPLE_RATE, FloatArray, Need
 from abhinaya.models.labels import LABELS
 from abhinaya.train.data.audio import read_clip
-from abhinaya.train.data.augment import Sound, augment
 from abhinaya.train.data.channels import Surroundings
 from abhinaya.train.data.clips import ATTRIBUTES, Clip
 from abhinaya.train.errors import DataError
 from abhinaya.train.learners.base import Example
+from abhinaya.train.loop.augment import Sound, augment
 from abhinaya.train.metrics import Indices
 from abhinaya.train.recipes.recipe import Recipe, TargetRecipe
 

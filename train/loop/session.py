@@ -14,12 +14,12 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from abhinaya.models.published.wavlm import WaveNorm
-from abhinaya.train.data.corpus import Corpus, choose, without_short
 from abhinaya.train.data.manifest import Manifest
 from abhinaya.train.errors import TrainingError
 from abhinaya.train.learners.base import Learner, Outputs
 from abhinaya.train.learners.build import build_learner
 from abhinaya.train.loop.checkpoint_card import PROFILE, CheckpointCard
+from abhinaya.train.loop.corpus import Corpus, choose, without_short
 from abhinaya.train.loop.devices import accelerator_for, is_sharded
 from abhinaya.train.loop.examples import Examples, class_counts
 from abhinaya.train.loop.run_folder import Position, RunFolder

@@ -22,6 +22,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object, set_seed
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 
 from abhinaya.models.checkpoint import Tensors
 from abhinaya.models.errors import ModelError
@@ -36,7 +37,7 @@ from abhinaya.train.loop.batches import (
     read_batches,
     validation_batches,
 )
-from abhinaya.train.loop.devices import is_sharded, prepared
+from abhinaya.train.loop.devices import prepared
 from abhinaya.train.loop.examples import Examples
 from abhinaya.train.loop.objective import Figures, Objective, judge
 from abhinaya.train.loop.run_folder import Position, RunFolder
@@ -291,8 +292,8 @@ class Trainer:
 
     def _save_best(self, figures: Figures) -> None:
         # What is divided over devices is a language model, of which no checkpoint keeps the rest.
-        spread = is_sharded(self._a)
-        state = saved_state.learnt(self._bare) if spread else dict(self._bare.state_dict())
+        divided = isinstance(self._bare, FSDPModule)
+        state = saved_state.learnt(self._bare) if divided else dict(self._bare.state_dict())
         if self._a.is_main_process:
             self._p.folder.put_best(lambda folder: self._p.save_best(folder, state, figures))
         self._a.wait_for_everyone()

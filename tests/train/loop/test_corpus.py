@@ -10,9 +10,9 @@ from trainer_fakes import tones
 from abhinaya.models.labels import LABELS
 from abhinaya.train.data.audio import read_clip
 from abhinaya.train.data.clips import Clip
-from abhinaya.train.data.corpus import choose, without_short
 from abhinaya.train.data.manifest import Manifest, read_manifest
 from abhinaya.train.errors import DataError
+from abhinaya.train.loop.corpus import choose, without_short
 from abhinaya.train.loop.examples import Examples, Teaching
 from abhinaya.train.recipes.recipe import TargetRecipe, load_recipe
 

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from abhinaya.models.base import SAMPLE_RATE
-from abhinaya.train.data.augment import (
+from abhinaya.train.data.channels import Surroundings
+from abhinaya.train.loop.augment import (
     Sound,
     augment,
     crop,
     mix_pair,
     through_opus,
 )
-from abhinaya.train.data.channels import Surroundings
 from abhinaya.train.recipes.recipe import AugmentRecipe
 
 
