@@ -23,11 +23,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import psutil
 from rich.table import Table
 
 from abhinaya.bench.demo import CALL
+from abhinaya.bench.machine import GONE
 from abhinaya.bench.monitored import MAIN, Usage, add_profile
-from abhinaya.bench.report import Report, parser, publish, table
+from abhinaya.bench.report import Report, parser, publish, settings_of, table, table_of
 from abhinaya.stream.errors import ProcessError
 
 SAMPLE_EVERY_S: Final = 0.25
@@ -105,17 +107,16 @@ class Tree:
 def children(pid: int) -> list[int]:
     """Return the process ids of the direct children."""
     try:
-        tasks = Path(f"/proc/{pid}/task").iterdir()
-        return [int(child) for task in tasks for child in (task / "children").read_text().split()]
-    except OSError:
+        return [child.pid for child in psutil.Process(pid).children()]
+    except GONE:
         return []
 
 
 def process_name(pid: int) -> str:
     """Return the name that the supervisor gave a process; empty for any other."""
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-    except OSError:
+        words: list[str] = psutil.Process(pid).cmdline()
+    except GONE:
         return ""
     if "--name" in words:
         return words[words.index("--name") + 1]
@@ -198,18 +199,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     files = options.files or [CALL]
     runs = [measure(files, flags_of(options)) for _ in range(options.repeats)]
     best = max(runs, key=lambda run: run.times_real_time)
-    settings = {
-        "profile": options.profile,
-        "settings": options.settings,
-        "files": [str(path) for path in files],
-    }
     figures = {
         "times_real_time": best.times_real_time,
         "cpu": min(run.cpu for run in runs),
         "first_label_s": min(run.first_label_s for run in runs),
         "runs": runs,
     }
-    publish(Report("throughput", settings, figures), _tables(runs, best), options.json)
+    publish(Report("throughput", settings_of(options), figures), _tables(runs, best), options.json)
     return 1 if any(run.gaps for run in runs) else 0
 
 
@@ -222,23 +218,20 @@ def flags_of(options: argparse.Namespace) -> list[str]:
 
 
 def _tables(runs: Sequence[Done], best: Done) -> list[Table]:
-    speed = table(
+    speed = table_of(
         f"{best.files} file(s), {best.audio_s:.0f} s of audio, as fast as the nodes allow",
-        ("run", "x real time", "CPU", "first label s", "whole s", "gaps", "MiB", "PSS", "others"),
-        [
-            (
-                f"{number}" + (" (fastest)" if run is best else ""),
-                f"{run.times_real_time:.2f}",
-                f"{run.cpu:.4f}",
-                f"{run.first_label_s:.2f}",
-                f"{run.whole_s:.1f}",
-                str(run.gaps),
-                f"{run.peak_sum_mib:.0f}",
-                f"{run.pss_mib:.0f}",
-                f"{run.others:.0%}",
-            )
-            for number, run in enumerate(runs, 1)
-        ],
+        {
+            "run": lambda run: "fastest" if run is best else "",
+            "x real time": "{0.times_real_time:.2f}",
+            "CPU": "{0.cpu:.4f}",
+            "first label s": "{0.first_label_s:.2f}",
+            "whole s": "{0.whole_s:.1f}",
+            "gaps": "{0.gaps}",
+            "MiB": "{0.peak_sum_mib:.0f}",
+            "PSS": "{0.pss_mib:.0f}",
+            "others": "{0.others:.0%}",
+        },
+        runs,
     )
     peaks = sorted(best.peak_mib.items())
     memory = table("Peak resident memory", ("process", "MiB"), [(n, f"{m:.0f}") for n, m in peaks])
