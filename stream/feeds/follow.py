@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -17,7 +19,7 @@ from abhinaya.stream.settings.config import FeedConfig, NetworkConfig
 from abhinaya.stream.sources.address import shown
 from abhinaya.stream.sources.base import InputConfig
 from abhinaya.stream.sources.network import check_audio
-from abhinaya.stream.sources.remote import FROM_THE_START, RemoteFile, ask
+from abhinaya.stream.sources.remote import RemoteFile
 from abhinaya.stream.sources.web import Web
 
 _MB: Final = 1_000_000
@@ -76,12 +78,7 @@ class _Feed:
 class Feeds:
     """What a run asks for episodes, and informs of what became of them.
 
-    Args:
-        wishes: which feeds, and how much of them.
-        template: how to read an episode.
-        folders: where to keep what is kept.
-        settings: of feeds.
-        network: time-outs and pauses.
+    Each is read as `template` says.
 
     Raises:
         ConfigError: another run uses one of the feeds.
@@ -99,7 +96,6 @@ class Feeds:
     ) -> None:
         self._template = template
         self._settings = settings
-        self._network = network
         self._kept = folders.kept is not None
         self._remarks: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._faults: queue.SimpleQueue[AbhinayaError] = queue.SimpleQueue()
@@ -107,6 +103,7 @@ class Feeds:
         # one episode is fetched ahead of those that are being heard
         self._room = threading.Semaphore(settings.parallel + 1)
         self._stop = threading.Event()
+        self._connect = partial(Web, settings=network, warn=self._remarks.put, stop=self._stop)
         self._lock = threading.Lock()  # of the feeds' records, failures and taken episodes
         self._at_work: dict[str, tuple[_Feed, Episode]] = {}
         self._names: set[str] = set()
@@ -117,8 +114,7 @@ class Feeds:
             for wish in wishes:
                 record = Record(folders.records, wish.url)
                 stack.callback(record.close)
-                web = self._web(f"feed {shown(wish.url)}")
-                feed = _Feed(wish, record, web)
+                feed = _Feed(wish, record, self._connect(f"feed {shown(wish.url)}"))
                 self._threads.append(threading.Thread(target=self._run, args=(feed,), daemon=True))
             self._stack = stack.pop_all()
 
@@ -139,19 +135,14 @@ class Feeds:
         taken = []
         while len(self._at_work) < self._settings.parallel and not self._ready.empty():
             feed, episode = self._ready.get()
-            name = self._unused(episode.stream)
+            # not the name of an earlier try either: no stream begins twice
+            names = (f"{episode.stream} ({n})" for n in itertools.count(2))
+            free = itertools.chain([episode.stream], names)
+            name = next(name for name in free if name not in self._names)
+            self._names.add(name)
             self._at_work[name] = feed, episode
             taken.append((name, replace(self._template, what=str(self._path(episode)))))
         return taken
-
-    def _unused(self, name: str) -> str:
-        """Return a name that no stream of this run has had: not that of an earlier try either."""
-        free, number = name, 1
-        while free in self._names:
-            number += 1
-            free = f"{name} ({number})"
-        self._names.add(free)
-        return free
 
     def news(self) -> list[str]:
         """Return what people should know since the last call."""
@@ -162,11 +153,7 @@ class Feeds:
         return [self._faults.get() for _ in range(self._faults.qsize())]
 
     def ended(self, name: str, whole: bool) -> None:
-        """Take note that an episode is over, and everything of it written.
-
-        Args:
-            name: of the input.
-            whole: whether it was heard to its end.
+        """Take note that the input `name` is over and written, and whether it was heard whole.
 
         Raises:
             SinkError: that cannot be noted down.
@@ -247,24 +234,15 @@ class Feeds:
     def _fetch(self, episode: Episode) -> None:
         path = self._path(episode)
         if not path.exists():
-            web = self._web(f"{episode.stream} ({shown(episode.url)})")
+            web = self._connect(f"{episode.stream} ({shown(episode.url)})")
             download(web, episode.url, path, round(self._settings.max_episode_mb * _MB))
-
-    def _web(self, subject: str) -> Web:
-        return Web(subject, self._network, self._remarks.put, self._stop)
 
     def _path(self, episode: Episode) -> Path:
         return self._cache / f"{episode.key}.audio"
 
 
 def download(web: Web, url: str, path: Path, limit: int) -> None:
-    """Fetch the sound of an episode into `path`, which is there only once it is whole.
-
-    Args:
-        web: of the episode.
-        url: of the sound.
-        path: the file.
-        limit: bytes it may have.
+    """Fetch a sound of at most `limit` bytes into `path`, which is there only once it is whole.
 
     Raises:
         SourceError: it cannot be fetched, is not audio, is too long, or there is no room.
@@ -291,10 +269,9 @@ def _copy(web: Web, url: str, file: BinaryIO, limit: int) -> None:
         web.remark("was cut off; trying again from the start")
         file.seek(0)
         file.truncate()
-    answer = ask(web, url, FROM_THE_START)
-    remote = RemoteFile(web, url, answer)
+    remote = RemoteFile(web, url)
     try:
-        size = answer.total or 0
+        size = remote.total or 0
         while size <= limit and (data := remote.read(_READ_BYTES)):
             size = max(size, file.tell() + len(data))
             file.write(data)

@@ -12,10 +12,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
-from urllib.parse import urljoin, urlsplit
 
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.sources.address import WEB, scheme_of, shown
+from abhinaya.stream.sources.address import WEB, host_of, join, scheme_of, shown
 
 MOST_EPISODES: Final = 20_000
 _TITLE: Final = 80
@@ -32,7 +31,7 @@ class Episode:
     url: str
     """Of the sound."""
     stream: str
-    """Name of its stream: of the feed and the episode, unlike any other's in the feed."""
+    """Name of its stream: feed and episode; unique in the feed."""
     published_unix_s: float | None
     shared_guid: bool = False
     """Whether the feed gives the same identity to other sounds as well."""
@@ -44,18 +43,13 @@ class Episode:
 
 
 def parse_feed(data: bytes, url: str, subject: str) -> tuple[Episode, ...]:
-    """Give the episodes of a feed, the newest first.
-
-    Args:
-        data: the feed.
-        url: where it is from: what relative addresses are relative to.
-        subject: how people name it.
+    """Return the episodes of a feed from `url`, the newest first; errors are about `subject`.
 
     Raises:
-        SourceError: it is no feed, has no episodes with sound, or is built to hurt.
+        SourceError: it is not a feed, has no episodes with sound, or is built to hurt.
 
     """
-    import feedparser  # slow to load, and only who has a feed needs it
+    import feedparser  # slow to load, and only needed where a feed is followed
 
     if b"<!ENTITY" in data.upper():
         raise SourceError(subject, "declares entities, which no feed needs", "is it a feed?")
@@ -71,7 +65,7 @@ def parse_feed(data: bytes, url: str, subject: str) -> tuple[Episode, ...]:
         page = b"<html" in data[:4096].lower()
         what = "is a web page, not a feed" if page else "is not a feed (neither RSS nor Atom)"
         raise SourceError(subject, what, "give the address of the feed itself")
-    title = _clean(found.feed.get("title", ""), "") or _host(url)
+    title = _clean(found.feed.get("title", ""), "") or host_of(url)
     episodes = list(_episodes(found.entries[:MOST_EPISODES], title, url))
     if not episodes:
         raise SourceError(
@@ -85,7 +79,7 @@ def _episodes(entries: list[Any], feed: str, base: str) -> Iterator[Episode]:
         url = next(_sounds(entry, base), None)
         if url is None:
             continue
-        # as dict has it: feedparser's own `get` takes one for the other, with a warning
+        # by dict's own method: feedparser's own `get` takes one for the other, with a warning
         moment = dict.get(entry, "published_parsed") or dict.get(entry, "updated_parsed")
         title = _clean(entry.get("title", ""), "untitled")
         yield Episode(
@@ -102,11 +96,8 @@ def _sounds(entry: Any, base: str) -> Iterator[str]:
         kind = str(part.get("type") or "").lower()
         if not address or (kind and not kind.startswith(_KINDS)):
             continue
-        try:
-            url = urljoin(base, address)
-        except ValueError:
-            continue
-        if scheme_of(url) in WEB and len(url) < 8000:
+        url = join(base, address)
+        if scheme_of(url) in WEB and host_of(url) and len(url) < 8000:
             yield url
 
 
@@ -133,14 +124,7 @@ def _newest_first(episodes: list[Episode]) -> list[Episode]:
 
 
 def _clean(title: Any, otherwise: str) -> str:
-    """Give a title as part of a name: one printable line, no longer than it needs to be."""
+    """Return a title as part of a name: one short printable line."""
     words = "".join(c if c.isprintable() else " " for c in str(title)).replace("/", "-").split()
     text = " ".join(words)
     return (text if len(text) <= _TITLE else text[: _TITLE - 1].rstrip() + "…") or otherwise
-
-
-def _host(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or "feed"
-    except ValueError:
-        return "feed"

@@ -69,9 +69,8 @@ class Record:
 
     def is_heard(self, episode: Episode) -> bool:
         """Whether its verdicts are written."""
-        if episode.shared_guid:
-            return (episode.guid, episode.url) in self._pairs
-        return episode.guid in self._guids
+        key = (episode.guid, episode.url) if episode.shared_guid else episode.guid
+        return key in self._known
 
     def heard(self, episode: Episode) -> None:
         """Note, on the disk before this returns, that its verdicts are written.
@@ -104,8 +103,8 @@ class Record:
         self._lock.close()
 
     def _index(self) -> None:
-        self._guids = {h.guid for h in self._contents.heard}
-        self._pairs = {(h.guid, h.url) for h in self._contents.heard}
+        heard = self._contents.heard
+        self._known = {h.guid for h in heard} | {(h.guid, h.url) for h in heard}
         self._passed = set(self._contents.passed)
 
     def _locked(self, path: Path) -> TextIO:

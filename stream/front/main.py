@@ -78,17 +78,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Front:
-    """The loop of the main thread.
-
-    Args:
-        name: of the process.
-        run: the configuration.
-        feeds: the inputs.
-        socket: connected to the hub.
-        remarks: what the sources say about their audio, with the name of the input.
-        report: told what cannot be read.
-
-    """
+    """The loop of the main thread. Remarks come with the name of their input."""
 
     def __init__(
         self,

@@ -25,13 +25,7 @@ class Change:
 
 
 class Ongoing:
-    """Looks at one stream's segmenter; best after every frame, or after every few.
-
-    Args:
-        config: when a partial is due.
-        segmenter: looked at.
-
-    """
+    """Looks at one stream's segmenter; best after every frame, or after every few."""
 
     def __init__(self, config: VadConfig, segmenter: Segmenter) -> None:
         self._after = to_samples(config.provisional_after_s)

@@ -47,13 +47,7 @@ class Feed:
 
 
 class Reader:
-    """Reads feeds to their ends; what it finds goes into their `items`.
-
-    Args:
-        front: name of the process.
-        wake: called when there is something new.
-
-    """
+    """Reads feeds to their ends; what it finds goes into their `items`."""
 
     def __init__(self, front: str, wake: Callable[[], None]) -> None:
         self._front = front

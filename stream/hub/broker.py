@@ -60,14 +60,7 @@ REASONS: Final = 64
 
 
 class Broker:
-    """All of the hub but its sockets.
-
-    Args:
-        config: of the run.
-        incarnation: differs between two hubs in a row.
-        combiner: that the profile names, read.
-
-    """
+    """All of the hub but its sockets."""
 
     def __init__(self, config: Config, incarnation: str, combiner: Combiner | None = None) -> None:
         self._config = config

@@ -42,13 +42,8 @@ LONGEST_REASON: Final = 1000
 class Deciders:
     """All decisions about segments.
 
-    Args:
-        config: of the run.
-        combiner: that the profile names, read.
-        publisher: of verdicts, gaps and ends.
-        send: hands a message to a node of this name.
-        lost: called with a node that is no longer worked with, and why.
-
+    `send` hands a message to the node of a name; `lost` is called with a node that is no longer
+    worked with, and why.
     """
 
     def __init__(

@@ -34,15 +34,7 @@ WAITS: Final = {
 
 
 class Dispatch:
-    """All work that is not yet answered.
-
-    Args:
-        line_up: services that take part in every segment.
-        second_stage: services that are asked about some, after the verdict.
-        segments: the records to work on.
-        limits: of patience.
-
-    """
+    """All work that is not yet answered."""
 
     def __init__(
         self,

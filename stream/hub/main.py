@@ -29,13 +29,7 @@ BURST = 64
 
 
 class Hub:
-    """Moves messages between the sockets and the broker.
-
-    Args:
-        broker: decides.
-        doors: the sockets.
-
-    """
+    """Moves messages between the sockets and the broker."""
 
     def __init__(self, broker: Broker, doors: sockets.Hub) -> None:
         self._broker = broker

@@ -53,16 +53,7 @@ class _Speed:
 
 
 class Partials:
-    """Who is asked about partials, and when each gets its verdict.
-
-    Args:
-        voters: of the line-up, in its order.
-        rule: how votes become a label.
-        limit_s: seconds in which a service must answer, and in which the verdict is given.
-        segments: the records of partials among them.
-        dispatch: finds nodes.
-
-    """
+    """Who is asked about partials, and when each gets its verdict."""
 
     def __init__(
         self,

@@ -24,12 +24,7 @@ class Outgoing:
 
 
 class Publisher:
-    """The sinks of a hub.
-
-    Args:
-        hub: incarnation of the hub.
-
-    """
+    """The sinks of a hub."""
 
     def __init__(self, hub: str) -> None:
         self._hub = hub

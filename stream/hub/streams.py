@@ -34,13 +34,7 @@ class Front:
 
 
 class Streams:
-    """The fronts and streams that a hub knows.
-
-    Args:
-        hub: incarnation of the hub.
-        flow: how much may be on its way.
-
-    """
+    """The fronts and streams that a hub knows."""
 
     def __init__(self, hub: str, flow: FlowConfig) -> None:
         self._hub = hub

@@ -23,7 +23,7 @@ from abhinaya.stream.clock import to_samples
 from abhinaya.stream.errors import ModelError
 from abhinaya.stream.hub.segments import Key
 from abhinaya.stream.node.batching import Batcher
-from abhinaya.stream.node.worker import Adapter, Answer, Results, load_model
+from abhinaya.stream.node.worker import CANCELLED, Adapter, Answer, answer_of, load_model
 from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.settings.config import guests
 from abhinaya.stream.wire.child import Stop, drain, run_child, wake, wakeup
@@ -47,62 +47,53 @@ IDLE_POLL_MS = 100
 class Worker:
     """The thread that runs the models, one batch at a time."""
 
-    def __init__(self, work: Adapter, done: Callable[[], None]) -> None:
-        self._work = work
+    def __init__(self, adapter: Adapter, done: Callable[[], None]) -> None:
+        self._adapter = adapter
         self._done = done
-        self._batches: queue.SimpleQueue[list[Task] | Key] = queue.SimpleQueue()
-        self._results: queue.SimpleQueue[Results | None] = queue.SimpleQueue()
+        self._batches: queue.SimpleQueue[list[tuple[float, Task]] | Key] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[list[Answer] | None] = queue.SimpleQueue()
         self.since: float | None = None
         """When the batch in progress was begun; None when idle."""
         threading.Thread(target=self._loop, daemon=True).start()
 
-    def start(self, now: float, batch: list[Task]) -> None:
-        """Begin a batch; the worker must be idle."""
+    def start(self, now: float, batch: list[tuple[float, Task]]) -> None:
+        """Begin a batch of (arrival, task); the worker must be idle."""
         self.since = now
         self._batches.put(batch)
 
     def forget(self, key: Key) -> None:
-        """Have the parts of a segment forgotten, when the batch in progress is done."""
+        """Have the partials of a segment forgotten, when the batch in progress is done."""
         self._batches.put(key)
 
-    def results(self) -> Iterator[Results]:
+    def answers(self) -> Iterator[Answer]:
         """Yield what there is of the batch, each once; after the last the worker is idle."""
-        while not self._results.empty():
-            result = self._results.get_nowait()
-            if result is None:
+        while not self._answers.empty():
+            answers = self._answers.get_nowait()
+            if answers is None:
                 self.since = None
             else:
-                yield result
+                yield from answers
 
     def _loop(self) -> None:
         while True:
             batch = self._batches.get()
             if isinstance(batch, tuple):
-                self._work.forget(*batch)
+                self._adapter.forget(*batch)
                 continue
-            for results in self._work.run(batch):
-                self._results.put(results)
+            for answers in self._adapter.run(time.monotonic(), batch):
+                self._answers.put(answers)
                 self._done()
-            self._results.put(None)
+            self._answers.put(None)
             self._done()
 
 
 class Node:
-    """The loop of the main thread.
-
-    Args:
-        ready: how the node introduces itself.
-        work: what it does.
-        batcher: how it gathers tasks.
-        socket: connected to the hub.
-        beat_s: time between two beats.
-
-    """
+    """The loop of the main thread."""
 
     def __init__(
         self,
         ready: Ready,
-        work: Adapter,
+        adapter: Adapter,
         batcher: Batcher,
         socket: zmq.Socket[bytes],
         beat_s: float,
@@ -114,8 +105,7 @@ class Node:
         self._encoder = Encoder()
         self._decoder: Decoder[Message] = Decoder(ToNode, MAX_STATES_BYTES)
         self._woken, self._wake = wakeup()
-        self._worker = Worker(work, lambda: wake(self._wake))
-        self._running: list[tuple[float, Task]] = []
+        self._worker = Worker(adapter, lambda: wake(self._wake))
         self._introduced = False
         self._draining = False
 
@@ -125,7 +115,7 @@ class Node:
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._woken, zmq.POLLIN)
         next_beat = 0.0
-        while not (stop.asked or (self._draining and not self._running and not self._batcher)):
+        while not (stop.asked or (self._draining and self._is_idle())):
             now = time.monotonic()
             if now >= next_beat:
                 next_beat = now + self._beat_s
@@ -134,7 +124,8 @@ class Node:
             drain(self._woken)
             while (frames := receive(self._socket)) is not None:
                 self._handle(self._decoder.decode(frames))
-            self._answer()
+            for answer in self._worker.answers():
+                self._send(answer)
             self._begin()
         return 0
 
@@ -171,29 +162,17 @@ class Node:
         for task in self._batcher.cancel(key, cancel.part):
             for service in self._ready.gives:
                 if service.name in task.services:
-                    answer = Answer(failure="cancelled")
-                    self._send(answer.message(task, service, 0.0, 0.0, 1))
+                    self._send(answer_of(task, service, CANCELLED))
         if not cancel.part:
             self._worker.forget(key)
 
-    def _begin(self) -> None:
-        if self._worker.since is None:
-            now = time.monotonic()
-            self._running = self._batcher.take(now)
-            if self._running:
-                self._worker.start(now, [task for _, task in self._running])
+    def _is_idle(self) -> bool:
+        return self._worker.since is None and not self._batcher
 
-    def _answer(self) -> None:
-        begun = self._worker.since
-        for results in self._worker.results():
-            assert begun is not None
-            run_ms, size = 1000 * results.run_s, len(results.answers)
-            for place, answer in results.answers.items():
-                arrival, task = self._running[place]
-                queue_ms = 1000 * (begun - arrival)
-                self._send(answer.message(task, results.service, queue_ms, run_ms, size))
-        if self._worker.since is None:
-            self._running = []
+    def _begin(self) -> None:
+        now = time.monotonic()
+        if self._worker.since is None and (batch := self._batcher.take(now)):
+            self._worker.start(now, batch)
 
     def _send(self, message: Message) -> bool:
         return send(self._socket, self._encoder.encode(message))
@@ -215,15 +194,15 @@ def serve(
     """
     worker = _worker_config(run, service)
     names = [service, *guests(run.voters, service)]
-    work = Adapter([load_model(each, _worker_config(run, each)) for each in names])
+    adapter = Adapter([load_model(each, _worker_config(run, each)) for each in names])
     ready = Ready(
-        node=name, incarnation=str(os.getpid()), gives=work.gives, credits=2 * worker.max_batch
+        node=name, incarnation=str(os.getpid()), gives=adapter.gives, credits=2 * worker.max_batch
     )
     batcher = Batcher(worker.max_batch, to_samples(worker.max_padded_s), worker.max_wait_ms / 1000)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     socket = connect(context, workers_endpoint(endpoint), name, keys)
     try:
-        return Node(ready, work, batcher, socket, run.supervise.beat_s).run(stop)
+        return Node(ready, adapter, batcher, socket, run.supervise.beat_s).run(stop)
     finally:
         socket.close()
         context.term()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from abhinaya.models import registry
 from abhinaya.models.asr import Hearing, Transcriber, Transcription, load_transcriber
-from abhinaya.models.base import Ballot, Card, Utterance, Voter
+from abhinaya.models.base import Abstention, Ballot, Card, Utterance, Voter
 from abhinaya.models.trial import attempt, utterance
 from abhinaya.stream.clock import INT16_FULL_SCALE
 from abhinaya.stream.errors import AbhinayaError, ModelError
@@ -34,73 +34,80 @@ _LOG = logging.getLogger("abhinaya.node")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What came of one task: exactly one of the three."""
+class Failure:
+    """Why a model gave no answer to a task."""
 
-    ballot: Ballot | None = None
-    transcription: Transcription | None = None
-    failure: str = ""
-    retry: bool = False
-    """Whether another try could end a failure."""
-    state: bytes = b""
-    """Of the model, with a failure; the others carry it themselves."""
+    reason: str
+    retry: bool = True
+    """Whether another try could succeed."""
 
-    def message(
-        self, task: Task, service: Service, queue_ms: float, run_ms: float, batch_size: int
-    ) -> Vote | Transcript | Failed:
-        """Return the answer as it travels."""
-        if self.ballot is not None:
-            return Vote(
-                stream=task.stream,
-                sequence=task.sequence,
-                voter=service.name,
-                label=self.ballot.label,
-                probabilities=self.ballot.probabilities,
-                part=task.part,
-                model=service.model,
-                version=service.version,
-                queue_ms=queue_ms,
-                run_ms=run_ms,
-                batch_size=batch_size,
-                state=self.ballot.state,
-            )
-        if self.transcription is not None:
-            text = self.transcription
-            return Transcript(
-                stream=task.stream,
-                sequence=task.sequence,
-                text=text.text,
-                translation=text.translation,
-                confidence=text.confidence,
-                language=text.language,
-                language_probability=text.language_probability,
-                words=tuple(
-                    Word(
-                        text=word.text,
-                        start=task.start + word.start,
-                        end=task.start + word.end,
-                        confidence=word.confidence,
-                    )
-                    for word in text.words
-                ),
-                reason=text.reason,
-                part=task.part,
-                stable=_stable(text, task.final),
-                model=service.model,
-                queue_ms=queue_ms,
-                run_ms=run_ms,
-                batch_size=batch_size,
-                state=text.state,
-            )
+
+CANCELLED: Final = Failure("cancelled", retry=False)
+
+Outcome = Ballot | Abstention | Transcription | Failure
+Answer = Vote | Transcript | Failed
+
+
+def answer_of(
+    task: Task,
+    service: Service,
+    outcome: Outcome,
+    queue_ms: float = 0.0,
+    run_ms: float = 0.0,
+    batch_size: int = 1,
+) -> Answer:
+    """Return what a model made of a task as it travels."""
+    if isinstance(outcome, Abstention | Failure):
         return Failed(
             stream=task.stream,
             sequence=task.sequence,
             service=service.name,
             part=task.part,
-            reason=self.failure,
-            retry=self.retry,
-            state=self.state,
+            reason=outcome.reason,
+            retry=isinstance(outcome, Failure) and outcome.retry,
+            state=outcome.state if isinstance(outcome, Abstention) else b"",
         )
+    if isinstance(outcome, Ballot):
+        return Vote(
+            stream=task.stream,
+            sequence=task.sequence,
+            voter=service.name,
+            label=outcome.label,
+            probabilities=outcome.probabilities,
+            part=task.part,
+            model=service.model,
+            version=service.version,
+            queue_ms=queue_ms,
+            run_ms=run_ms,
+            batch_size=batch_size,
+            state=outcome.state,
+        )
+    return Transcript(
+        stream=task.stream,
+        sequence=task.sequence,
+        text=outcome.text,
+        translation=outcome.translation,
+        confidence=outcome.confidence,
+        language=outcome.language,
+        language_probability=outcome.language_probability,
+        words=tuple(
+            Word(
+                text=word.text,
+                start=task.start + word.start,
+                end=task.start + word.end,
+                confidence=word.confidence,
+            )
+            for word in outcome.words
+        ),
+        reason=outcome.reason,
+        part=task.part,
+        stable=_stable(outcome, task.final),
+        model=service.model,
+        queue_ms=queue_ms,
+        run_ms=run_ms,
+        batch_size=batch_size,
+        state=outcome.state,
+    )
 
 
 class Model(Protocol):
@@ -109,8 +116,8 @@ class Model(Protocol):
     service: Service
     """What it needs and gives."""
 
-    def run(self, batch: Sequence[Task]) -> list[Answer]:
-        """Give one answer for each task, in the same order."""
+    def run(self, batch: Sequence[Task]) -> Sequence[Outcome]:
+        """Return one outcome for each task, in the same order."""
         ...
 
     def forget(self, stream: str, sequence: int) -> None:
@@ -138,14 +145,9 @@ class Voting:
             trial_ms=None if card.served else _trial_ms(lambda: attempt(voter).again_ms),
         )
 
-    def run(self, batch: Sequence[Task]) -> list[Answer]:
+    def run(self, batch: Sequence[Task]) -> Sequence[Outcome]:
         """Let the voter vote."""
-        return [
-            Answer(ballot=vote)
-            if isinstance(vote, Ballot)
-            else Answer(failure=vote.reason, state=vote.state)
-            for vote in self._voter.vote([self._utterance(task) for task in batch])
-        ]
+        return self._voter.vote([self._utterance(task) for task in batch])
 
     def forget(self, stream: str, sequence: int) -> None:
         """Do nothing: a voter keeps nothing of a segment."""
@@ -181,10 +183,9 @@ class Transcribing:
             incremental=transcriber.incremental,
         )
 
-    def run(self, batch: Sequence[Task]) -> list[Answer]:
+    def run(self, batch: Sequence[Task]) -> Sequence[Outcome]:
         """Let the transcriber transcribe."""
-        texts = self._transcriber.transcribe([self._hearing(task) for task in batch])
-        return [Answer(transcription=text) for text in texts]
+        return self._transcriber.transcribe([self._hearing(task) for task in batch])
 
     def forget(self, stream: str, sequence: int) -> None:
         """Let the transcriber drop what it keeps of a segment."""
@@ -210,16 +211,6 @@ class Transcribing:
         return took_ms
 
 
-@dataclass(frozen=True, slots=True)
-class Results:
-    """What one service of a node has made of the tasks of a batch that ask for it."""
-
-    service: Service
-    run_s: float
-    answers: Mapping[int, Answer]
-    """By the task's place in the batch."""
-
-
 class Adapter:
     """What a node runs: the transcriber first, then the voters, with its words.
 
@@ -232,33 +223,40 @@ class Adapter:
         self._models = sorted(models, key=lambda model: model.service.kind != "transcript")
         self.gives = tuple(model.service for model in self._models)
 
-    def run(self, batch: Sequence[Task]) -> Iterator[Results]:
-        """Yield what each service makes of a batch, as soon as it is done."""
-        tasks = list(batch)
-        mute: dict[int, Answer] = {}
+    def run(self, begun: float, batch: Sequence[tuple[float, Task]]) -> Iterator[list[Answer]]:
+        """Yield what each service makes of tasks (arrival, task), as soon as it is done."""
+        tasks = [task for _, task in batch]
+        unheard: dict[int, Failure] = {}
         """Tasks whose transcript failed, and how."""
         for model in self._models:
             service = model.service
             wanted = [i for i, task in enumerate(tasks) if service.name in task.services]
-            lost = [i for i in wanted if i in mute and "transcript" in service.needs]
+            lost = [i for i in wanted if i in unheard and "transcript" in service.needs]
             ready = [i for i in wanted if i not in lost]
             if not wanted:
                 continue
-            begun = time.monotonic()
-            answers = dict(zip(ready, run_safely(model, [tasks[i] for i in ready]), strict=True))
-            run_s = time.monotonic() - begun
-            yield Results(service, run_s, answers | {i: mute[i] for i in lost})
-            if service.kind != "transcript":
-                continue
-            for i, answer in answers.items():
-                if answer.transcription is None:
-                    failure = f"no transcript: {answer.failure}"
-                    mute[i] = Answer(failure=failure, retry=answer.retry)
-                else:
-                    text = answer.transcription
-                    english = text.translation or text.text
-                    language = "en" if text.translation else text.language
+            started = time.monotonic()
+            results = run_safely(model, [tasks[i] for i in ready])
+            run_ms = 1000 * (time.monotonic() - started)
+            outcomes = dict(zip(ready, results, strict=True)) | {i: unheard[i] for i in lost}
+            yield [
+                answer_of(
+                    tasks[i],
+                    service,
+                    outcome,
+                    queue_ms=1000 * (begun - batch[i][0]),
+                    run_ms=run_ms,
+                    batch_size=len(outcomes),
+                )
+                for i, outcome in outcomes.items()
+            ]
+            for i, outcome in outcomes.items() if service.kind == "transcript" else ():
+                if isinstance(outcome, Transcription):
+                    english = outcome.translation or outcome.text
+                    language = "en" if outcome.translation else outcome.language
                     tasks[i] = replace(tasks[i], transcript=english, language=language)
+                elif isinstance(outcome, Failure):
+                    unheard[i] = Failure(f"no transcript: {outcome.reason}", outcome.retry)
 
     def forget(self, stream: str, sequence: int) -> None:
         """Drop what is kept of the parts of a segment; who fails at that does not end the node."""
@@ -269,20 +267,20 @@ class Adapter:
                 _LOG.warning("could not forget: %s", _named(error))
 
 
-def run_safely(model: Model, batch: Sequence[Task]) -> list[Answer]:
+def run_safely(model: Model, batch: Sequence[Task]) -> Sequence[Outcome]:
     """Run a batch; if that fails, run its tasks alone, so that one bad task harms no other."""
     if not batch:
         return []
     try:
-        answers = model.run(batch)
-        if len(answers) != len(batch):
-            raise ValueError(f"{len(answers)} answers came for {len(batch)} tasks")
-        return answers
+        outcomes = model.run(batch)
+        if len(outcomes) != len(batch):
+            raise ValueError(f"{len(outcomes)} answers came for {len(batch)} tasks")
+        return outcomes
     except Exception as error:  # whatever a model raises must not end the node
         if len(batch) > 1:
-            return [answer for task in batch for answer in run_safely(model, [task])]
-        _LOG.warning("%s failed: %s", model.service.name, _named(error))
-        return [Answer(failure=f"{type(error).__name__}: {str(error)[:200]}", retry=True)]
+            return [outcome for task in batch for outcome in run_safely(model, [task])]
+        _LOG.error("%s failed: %s", model.service.name, _named(error))
+        return [Failure(f"{type(error).__name__}: {str(error)[:200]}")]
 
 
 def load_model(service: str, worker: WorkerConfig) -> Model:

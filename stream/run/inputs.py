@@ -47,14 +47,7 @@ class _Read:
 class Inputs:
     """What a run reads.
 
-    Args:
-        directory: of the run; assignments of fronts go there.
-        ledger: what is written of each stream.
-        endpoint: of the hub.
-        keys: for a hub on another machine.
-        prefix: of the fronts' names.
-        supply: told when all of an input is written.
-
+    `prefix` begins the fronts' names: among the clients of one hub it tells machines apart.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ from abhinaya.stream.front.numbering import Speech, SpeechItem
 from abhinaya.stream.hub.broker import Broker
 from abhinaya.stream.hub.publisher import Outgoing
 from abhinaya.stream.node.batching import Batcher
-from abhinaya.stream.node.worker import Adapter, Answer, load_model
+from abhinaya.stream.node.worker import CANCELLED, Adapter, answer_of, load_model
 from abhinaya.stream.run.recorder import Ledger
 from abhinaya.stream.settings.config import Config, WorkerConfig, guests
 from abhinaya.stream.settings.vote import load_combiner
@@ -149,18 +149,9 @@ class Local:
 
     def _work(self, peer: bytes) -> None:
         node, begun = self._nodes[peer], time.monotonic()
-        batch = node.batcher.take(begun)
-        for results in node.adapter.run([task for _, task in batch]):
-            for place, answer in results.answers.items():
-                arrival, task = batch[place]
-                message = answer.message(
-                    task,
-                    results.service,
-                    1000 * (begun - arrival),
-                    1000 * results.run_s,
-                    len(results.answers),
-                )
-                self._say(peer, message)
+        for answers in node.adapter.run(begun, node.batcher.take(begun)):
+            for answer in answers:
+                self._say(peer, answer)
 
     def _tick(self) -> None:
         """Let time pass: whoever is here is alive, however long the work of another took."""
@@ -189,8 +180,7 @@ class Local:
         for task in node.batcher.cancel((cancel.stream, cancel.sequence), cancel.part):
             for service in node.ready.gives:
                 if service.name in task.services:
-                    answer = Answer(failure="cancelled")
-                    self._say(peer, answer.message(task, service, 0.0, 0.0, 1))
+                    self._say(peer, answer_of(task, service, CANCELLED))
         if not cancel.part:
             node.adapter.forget(cancel.stream, cancel.sequence)
 

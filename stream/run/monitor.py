@@ -70,16 +70,7 @@ class _Progress:
 
 
 class Run:
-    """The loop.
-
-    Args:
-        plan: what to run.
-        directory: private to this run.
-        sinks: where events go.
-        observer: who is told the rest.
-        wall_clock: Unix seconds.
-
-    """
+    """A plan while it runs."""
 
     def __init__(
         self,

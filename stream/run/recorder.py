@@ -21,7 +21,6 @@ from abhinaya.stream.wire.messages import (
     Activity,
     Died,
     Event,
-    FrontDown,
     Gap,
     Introduce,
     Message,
@@ -29,10 +28,8 @@ from abhinaya.stream.wire.messages import (
     NodeUp,
     Notice,
     Refused,
-    Remark,
     Seen,
     Standing,
-    Status,
     StreamEnded,
     StreamStarted,
     Subscribe,
@@ -108,18 +105,7 @@ class Ledger:
             return self._admit_verdict(event)
         return event if self._is_new(event) else None
 
-    def _is_new(
-        self,
-        event: StreamStarted
-        | Gap
-        | StreamEnded
-        | NodeUp
-        | NodeDown
-        | FrontDown
-        | Remark
-        | Status
-        | Activity,
-    ) -> bool:
+    def _is_new(self, event: Event | Activity) -> bool:
         match event:
             case StreamStarted(info=info):
                 new = info.stream not in self._tracks
@@ -139,7 +125,7 @@ class Ledger:
                 new = self._advance(event.stream, event.sequence, event.position)
                 self._track(event.stream).ended |= new
                 return new
-            case FrontDown() | Remark() | Status() | Activity():
+            case _:
                 return True
 
     def standings(self, name: str) -> tuple[Standing, ...]:

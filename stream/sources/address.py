@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 from typing import Final
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from abhinaya.stream.errors import SourceError
 
@@ -59,6 +59,20 @@ def name_of(url: str) -> str:
     stem = last.rpartition(".")[0] or last
     name = "".join(c for c in stem if c.isprintable() and c != "/")[:80].strip()
     return name or parts.hostname or "stream"
+
+
+def host_of(url: str) -> str:
+    """Return the host of an address; empty if it has none."""
+    parts = _split(url)
+    return (parts.hostname or "") if parts else ""
+
+
+def join(base: str, target: str) -> str:
+    """Return an address that may be relative to another; as it is if nothing can be made of it."""
+    try:
+        return urljoin(base, target)
+    except ValueError:
+        return target
 
 
 def _split(url: str) -> SplitResult | None:

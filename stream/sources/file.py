@@ -5,14 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.sources.base import InputConfig, Opened, Warn
 from abhinaya.stream.sources.condition import condition
-from abhinaya.stream.sources.decode import Decoder
-
-_HEAD_BYTES: Final = 1 << 18
+from abhinaya.stream.sources.decode import HEAD_BYTES, Decoder
 
 
 def open_file(config: InputConfig, warn: Warn, clock: Callable[[], float] = time.time) -> Opened:
@@ -51,7 +48,7 @@ def open_file(config: InputConfig, warn: Warn, clock: Callable[[], float] = time
 def _read_head(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
+            head = file.read(HEAD_BYTES)
     except IsADirectoryError as error:
         raise SourceError(str(path), "is a folder", "name a file in it") from error
     except FileNotFoundError as error:

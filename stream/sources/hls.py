@@ -11,10 +11,10 @@ import re
 from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import urljoin
 
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.sources.decode import blocks_of, open_decoder
+from abhinaya.stream.sources.address import WEB, check_address, join
+from abhinaya.stream.sources.decode import Decoder
 from abhinaya.stream.sources.live import Connection
 from abhinaya.stream.sources.web import HttpError, Web
 
@@ -22,6 +22,7 @@ PLAYLIST_BYTES: Final = 1 << 22
 _SEGMENT_BYTES: Final = 1 << 26
 REMEMBERED: Final = 512
 _ATTRIBUTE: Final = re.compile(r'([A-Z0-9-]+)=("[^"]*"|[^,]*)')
+_URI: Final = re.compile(r'^#EXT-X-(?:KEY|MAP):.*?URI="([^"]*)"', re.MULTILINE)
 _AUDIO_ONLY: Final = re.compile(r"(mp4a|ac-3|ec-3|opus|flac|mp3)", re.IGNORECASE)
 
 
@@ -46,6 +47,7 @@ def connect_hls(web: Web, url: str, text: str, played: deque[str]) -> Connection
         "extension_picky": "0",
         "http_persistent": "0",
     }
+    check_parts(text, url)
     parts = parts_of(text, url)
     begin = max((i + 1 for i, part in enumerate(parts) if part in played), default=0)
     if begin and not finished:
@@ -54,13 +56,16 @@ def connect_hls(web: Web, url: str, text: str, played: deque[str]) -> Connection
         options["live_start_index"] = str(begin)
     fetcher = _Fetcher(web, url, text, played)
     how: dict[str, Any] = {"format": "hls", "options": options, "io_open": fetcher}
+    silent_s = web.settings.stall_s + 3 * target_s(text)
+    if not finished:
+        how["timeout"] = (2 * silent_s, None)  # else FFmpeg waits for a playable part for ever
     # parts that follow each other may begin their time stamps anew
-    decoder = open_decoder(url, fetcher, web.subject, web.warn, how=how, holes=not finished)
+    decoder = Decoder(url, web.subject, web.warn, how=how, holes=not finished, carrier=fetcher)
     return Connection(
         decoder.channels,
         f"HLS, {decoder.description}",
-        blocks_of(decoder, fetcher),
-        web.settings.stall_s + 3 * target_s(text),
+        decoder.blocks(),
+        silent_s,
         decoder.close,
         fetcher.cancel,
     )
@@ -115,7 +120,9 @@ class _Fetcher:
             return data
 
         data = self._web.patiently(attempt, None if self._finished else self._web.settings.stall_s)
-        if url != self._playlist:
+        if url == self._playlist:
+            check_parts(data.decode("utf-8", "replace"), url)
+        else:
             self._played.append(url)
         return data
 
@@ -163,8 +170,8 @@ def best_of(text: str, url: str) -> str | None:
                 width = values.get("BANDWIDTH", "")
                 variants.append((pictures, int(width) if width.isdecimal() else 0, target))
     if renditions:
-        return _join(url, min(renditions)[1])
-    return _join(url, min(variants)[2]) if variants else None
+        return join(url, min(renditions)[1])
+    return join(url, min(variants)[2]) if variants else None
 
 
 def target_s(text: str) -> float:
@@ -178,14 +185,18 @@ def is_over(text: str) -> bool:
     return "#EXT-X-ENDLIST" in text
 
 
+def check_parts(text: str, url: str) -> None:
+    """Refuse a media playlist that names what is not fetched; FFmpeg would look for more for ever.
+
+    Raises:
+        SourceError: an address of another protocol, or without a host.
+
+    """
+    for target in parts_of(text, url) + [join(url, uri) for uri in _URI.findall(text)]:
+        check_address(target, WEB)
+
+
 def parts_of(text: str, url: str) -> list[str]:
     """Return the addresses of the parts of a media playlist."""
     lines = (line.strip() for line in text.splitlines())
-    return [_join(url, line) for line in lines if line and not line.startswith("#")]
-
-
-def _join(url: str, target: str) -> str:
-    try:
-        return urljoin(url, target)
-    except ValueError:  # whoever asks for it is told that it is not an address
-        return target
+    return [join(url, line) for line in lines if line and not line.startswith("#")]

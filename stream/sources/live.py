@@ -87,6 +87,8 @@ class Live:
                     yield self._counted(block)
                 return
             except SourceError as error:
+                if self._web.stop.is_set():
+                    return
                 if not reason:
                     self._web.remark(
                         f"lost at {self._given_s:.1f} s ({error.reason}); connecting again"

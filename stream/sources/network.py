@@ -16,7 +16,7 @@ from abhinaya.stream.settings.config import NetworkConfig
 from abhinaya.stream.sources.address import RTSP, check_address, scheme_of, shown
 from abhinaya.stream.sources.base import Block, InputConfig, Opened, Warn
 from abhinaya.stream.sources.condition import condition
-from abhinaya.stream.sources.decode import NOTHING_ELSE, Decoder, blocks_of, open_decoder
+from abhinaya.stream.sources.decode import NOTHING_ELSE, Decoder
 from abhinaya.stream.sources.file import is_text
 from abhinaya.stream.sources.hls import (
     PLAYLIST_BYTES,
@@ -27,7 +27,7 @@ from abhinaya.stream.sources.hls import (
     is_playlist,
 )
 from abhinaya.stream.sources.live import Connection, Live
-from abhinaya.stream.sources.remote import FROM_THE_START, Answer, RemoteFile, ask
+from abhinaya.stream.sources.remote import RemoteFile
 from abhinaya.stream.sources.web import HttpError, Web
 
 _RTSP_PROTOCOLS: Final = "rtsp,rtsps,rtp,srtp,tcp,tls,udp"
@@ -50,14 +50,14 @@ def open_address(config: InputConfig, settings: NetworkConfig, warn: Warn) -> Op
     web = Web(shown(url), settings, warn, threading.Event())
     if scheme_of(url) in RTSP:
         return _opened(config, web, connect_rtsp(web, url), lambda: connect_rtsp(web, url))
-    answer = ask(web, url, FROM_THE_START)
-    if is_playlist(answer.head):
-        return _open_hls(config, web, answer)
-    check_audio(web, answer.head)
-    unending = config.endless == "yes" or (
-        config.endless == "auto" and (answer.is_radio or answer.total is None)
-    )
-    return _open_radio(config, web, answer) if unending else _open_file(config, web, answer)
+    file = RemoteFile(web, url)
+    if is_playlist(file.head):
+        return _open_hls(config, web, file)
+    check_audio(web, file.head)
+    endless = file.is_radio or file.total is None
+    if config.endless == "yes" or (config.endless == "auto" and endless):
+        return _open_radio(config, web, file)
+    return _opened(config, web, _connect_file(web, file))
 
 
 def check_audio(web: Web, head: bytes) -> None:
@@ -79,23 +79,26 @@ def check_audio(web: Web, head: bytes) -> None:
         raise web.error(f"is {what}, not audio", "give the address of the audio itself")
 
 
-def _open_file(config: InputConfig, web: Web, answer: Answer) -> Opened:
-    file = RemoteFile(web, config.what, answer)
+def _connect_file(web: Web, file: RemoteFile) -> Connection:
     # of a file of unknown length the end is its end
-    head = b"" if answer.total is None else file.read_head()
-    decoder = open_decoder(file, file, web.subject, web.warn, head=head)
-    blocks = blocks_of(decoder, file)
-    connection = Connection(decoder.channels, decoder.description, blocks, math.inf, decoder.close)
-    return _opened(config, web, connection)
+    head = b"" if file.total is None else file.read_head()
+    decoder = Decoder(file, web.subject, web.warn, head=head, carrier=file)
+    return Connection(
+        decoder.channels, decoder.description, decoder.blocks(), math.inf, decoder.close
+    )
 
 
-def _open_hls(config: InputConfig, web: Web, answer: Answer) -> Opened:
-    body = answer.head
-    for part in answer.rest:
-        body += part
+def _open_hls(config: InputConfig, web: Web, file: RemoteFile) -> Opened:
+    body = b""
+    while data := file.read(PLAYLIST_BYTES):
+        body += data
         if len(body) > PLAYLIST_BYTES:
-            raise web.error("is a playlist that leads to too many others", "check the address")
-    url, text = find_playlist(web, str(answer.http.url), body.decode("utf-8", "replace"))
+            raise web.error(
+                f"is a playlist of more than {PLAYLIST_BYTES / 1e6:.0f} MB", "check the address"
+            )
+    if file.failure is not None:
+        raise file.failure
+    url, text = find_playlist(web, file.url, body.decode("utf-8", "replace"))
     played: deque[str] = deque(maxlen=REMEMBERED)
     connection = connect_hls(web, url, text, played)
 
@@ -106,54 +109,52 @@ def _open_hls(config: InputConfig, web: Web, answer: Answer) -> Opened:
     return _opened(config, web, connection, None if is_over(text) else dial)
 
 
-def _open_radio(config: InputConfig, web: Web, answer: Answer) -> Opened:
-    def connect(answer: Answer) -> Connection:
-        check_audio(web, answer.head)
-        sure = answer.is_radio or config.endless == "yes"
-        return connect_radio(web, config.what, answer, sure=sure)
+def _open_radio(config: InputConfig, web: Web, file: RemoteFile) -> Opened:
+    def connect(file: RemoteFile) -> Connection:
+        check_audio(web, file.head)
+        return connect_radio(web, file, sure=file.is_radio or config.endless == "yes")
 
-    return _opened(config, web, connect(answer), lambda: connect(ask(web, config.what, {})))
+    return _opened(config, web, connect(file), lambda: connect(RemoteFile(web, config.what, {})))
 
 
-def connect_radio(web: Web, url: str, answer: Answer, *, sure: bool) -> Connection:
+def connect_radio(web: Web, file: RemoteFile, *, sure: bool) -> Connection:
     """Connect to internet radio.
 
     Args:
         web: of the input.
-        url: its address.
-        answer: of its server.
+        file: the answer of its server.
         sure: whether it is known to have no end; else it may be a file of unknown length.
 
     Raises:
         SourceError: it is not audio.
 
     """
-    body = RemoteFile(web, url, answer, time.monotonic() + web.settings.stall_s)
     how: dict[str, Any] = {"options": NOTHING_ELSE | _QUICK}
-    if kind := _format_of(answer.head, answer.http.headers.get("content-type", "")):
+    if kind := _format_of(file.head, file.headers.get("content-type", "")):
         how["format"] = kind
+    file.deadline = time.monotonic() + web.settings.stall_s
     try:
-        decoder = open_decoder(body, body, web.subject, web.warn, how=how)
+        decoder = Decoder(file, web.subject, web.warn, how=how, carrier=file)
     except SourceError:
-        body.close()
+        file.close()
         raise
-    body.deadline = float("inf")
+    file.deadline = math.inf
 
     def close() -> None:
         decoder.close()
-        body.close()
+        file.close()
 
     return Connection(
         decoder.channels,
         decoder.description,
-        _radio_blocks(decoder, body, web, sure=sure),
+        _radio_blocks(decoder, file, web, sure=sure),
         web.settings.stall_s,
         close,
-        body.cancelled.set,
+        file.cancelled.set,
     )
 
 
-def _radio_blocks(decoder: Decoder, body: RemoteFile, web: Web, *, sure: bool) -> Iterator[Block]:
+def _radio_blocks(decoder: Decoder, file: RemoteFile, web: Web, *, sure: bool) -> Iterator[Block]:
     """Yield the audio; an answer that came faster than it can be spoken was a file.
 
     Raises:
@@ -161,11 +162,11 @@ def _radio_blocks(decoder: Decoder, body: RemoteFile, web: Web, *, sure: bool) -
 
     """
     begun, given_s = time.monotonic(), 0.0
-    for block in blocks_of(decoder, body):
+    for block in decoder.blocks():
         given_s += len(block.samples) / block.rate
         yield block
         ahead_s = given_s - (time.monotonic() - begun)
-        if not sure and ahead_s > _LEAD_S and body.cancelled.wait(ahead_s - _LEAD_S):
+        if not sure and ahead_s > _LEAD_S and file.cancelled.wait(ahead_s - _LEAD_S):
             return
     if sure or given_s < 2 * (time.monotonic() - begun):
         raise SourceError(web.subject, "the server ended the stream")

@@ -22,13 +22,13 @@ _PIPE: Final = "pipe audio into it, for example: ffmpeg -i INPUT -f wav - | abhi
 class Pipe:
     """A pipe as the decoder may see it: it can be read, not sought; short reads are welcome.
 
-    One that breaks looks like one that ends, until `blocks` has yielded what came before.
+    One that breaks looks like one that ends; `failure` says so.
     """
 
     def __init__(self, stream: Any, clock: Callable[[], float]) -> None:
         self._stream = stream
         self._clock = clock
-        self._failure: BaseException | None = None
+        self._broken: BaseException | None = None
         self._empty = True
         self.start_unix_s = clock()  # when the first byte came, once it has
 
@@ -38,30 +38,19 @@ class Pipe:
             read = getattr(self._stream, "read1", self._stream.read)
             data: bytes = read(size if size > 0 else _READ_BYTES) or b""
         except (OSError, ValueError) as error:
-            self._failure = error
+            self._broken = error
             return b""
         if self._empty and data:
             self._empty = False
             self.start_unix_s = self._clock()
         return data
 
-    def blocks(self, inner: Iterator[Block]) -> Iterator[Block]:
-        """Yield the blocks made of what was read.
-
-        Raises:
-            SourceError: the pipe broke, or nothing came out of it.
-
-        """
-        yield from inner
-        self.check()
-
-    def check(self) -> None:
-        """Raise the SourceError that explains why there is no more."""
-        if self._failure is not None:
-            reason = f"cannot be read: {self._failure}"
-            raise SourceError(SUBJECT, reason, _PIPE) from self._failure
-        if self._empty:
-            raise SourceError(SUBJECT, "ended before any audio came", _PIPE)
+    @property
+    def failure(self) -> SourceError | None:
+        """Why nothing more comes: the pipe broke, or nothing came out of it."""
+        if self._broken is not None:
+            return SourceError(SUBJECT, f"cannot be read: {self._broken}", _PIPE)
+        return SourceError(SUBJECT, "ended before any audio came", _PIPE) if self._empty else None
 
 
 def open_stdin(
@@ -83,9 +72,10 @@ def open_stdin(
         blocks, close = _raw_blocks(pipe, config, channels, warn, clock), lambda: None
     else:
         try:
-            decoder = Decoder(pipe, SUBJECT, warn, clock=clock)
+            decoder = Decoder(pipe, SUBJECT, warn, clock=clock, carrier=pipe)
         except SourceError as error:
-            pipe.check()
+            if pipe.failure is not None:
+                raise
             hint = "name the file (not every mp4 can be piped); raw samples need --sample-format"
             raise SourceError(SUBJECT, error.reason, hint) from error
         channels, kind = decoder.channels, decoder.description
@@ -95,7 +85,7 @@ def open_stdin(
         live=False,
         description=f"{SUBJECT}: {kind}",
         start_unix_s=pipe.start_unix_s,
-        audio=condition(pipe.blocks(blocks), config.channels, SUBJECT, warn),
+        audio=condition(blocks, config.channels, SUBJECT, warn),
         closing=close,
         repeatable=False,
     )
@@ -117,6 +107,8 @@ def _raw_blocks(
             yield Block(samples, config.rate, clock())
     if rest:
         warn(f"{SUBJECT}: its last {len(rest)} bytes are not a whole sample and were left out")
+    if pipe.failure is not None:
+        raise pipe.failure
 
 
 def _to_float(data: bytes, sample_format: str) -> FloatArray:

@@ -63,15 +63,6 @@ def test_fed_in_pieces_equals_fed_whole(seed: int, channels: int, points: list[i
         assert np.array_equal(piece.samples, samples[piece.start : piece.end, channel])
 
 
-def test_channels_do_not_hear_each_other() -> None:
-    samples = talk(1, 20, 3)
-    together = listen(samples, [5000])
-    for channel in range(3):
-        alone = [(channel, piece) for _, piece in listen(samples[:, [channel]], [])]
-        assert len(alone) > 2
-        assert same([entry for entry in together if entry[0] == channel], alone)
-
-
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 99), st.integers(1, 60_000), st.integers(0, 100_000))
 def test_after_a_loss_all_goes_on_as_from_the_start_but_later(
@@ -98,15 +89,6 @@ def test_speech_that_a_loss_interrupts_is_given_up_to_it() -> None:
     assert listener.feed(np.ones((10_000, 1), np.float32)) == []
     ((_, piece),) = listener.skip(500)
     assert (piece.start, piece.end, piece.cut) == (0, 10_000, "end")
-
-
-def test_nothing_and_silence_have_no_pieces() -> None:
-    listener = Listener(VadConfig(), 2)
-    assert listener.finish() == []
-    assert listener.feed(np.zeros((0, 2), np.float32)) == []
-    assert listener.feed(np.zeros((80_000, 2), np.float32)) == []
-    assert listener.finish() == []
-    assert listener.position == 80_000
 
 
 def test_the_chunk_may_be_reused_by_the_caller() -> None:

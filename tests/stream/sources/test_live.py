@@ -371,14 +371,6 @@ def telephone() -> bytes:
     return target.getvalue()
 
 
-def test_a_camera_is_heard(telephone: bytes) -> None:
-    with camera(telephone) as device:
-        heard = listen(device.url(), 2.5)
-    assert heard.error is None
-    assert heard.losses == []
-    assert heard.position_s == pytest.approx(2.5, abs=0.8)
-
-
 def test_a_camera_that_is_cut_comes_back_and_what_was_missed_is_told(telephone: bytes) -> None:
     slow = NetworkConfig(stall_s=5.0, first_pause_s=1.0, longest_pause_s=1.5, give_up_s=20.0)
     with camera(telephone, (1.5,)) as device:
