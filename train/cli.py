@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from abhinaya.models.command_line import Parser
 from abhinaya.models.errors import ModelError
 from abhinaya.models.registry import load
 from abhinaya.train.data.clips import DataError
@@ -58,11 +59,7 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="abhinaya train",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser("abhinaya train", __doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     helps = {model: f"train {model} and write its weights and card" for model in BACKGROUNDS}
     for model, told in {**helps, VOTE: "fit the rule of the embedded profile"}.items():

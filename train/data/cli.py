@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from abhinaya.models.asr import load_transcriber
+from abhinaya.models.command_line import Parser
 from abhinaya.models.labels import LABELS
 from abhinaya.train.command import guarded, pair_of, profile_table, toml_value
 from abhinaya.train.data import check as checking
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="abhinaya data", description=__doc__)
+    parser = Parser(prog="abhinaya data", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     prepare = commands.add_parser("prepare", help="read a corpus and write its manifest")
     prepare.set_defaults(run=_prepare)

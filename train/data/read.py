@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import difflib
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+from abhinaya.models.errors import near_miss
 from abhinaya.train.data.clips import Clip, DataError
 from abhinaya.train.data.manifest import Manifest
 from abhinaya.train.data.read_acted import NAMINGS, read_acted
@@ -46,9 +46,7 @@ def read_corpus(name: str, folder: Path) -> Manifest:
     twice.
     """
     if name not in CORPORA:
-        near = difflib.get_close_matches(name, CORPORA, n=1)
-        remedy = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(CORPORA)}"
-        raise DataError(f"corpus {name!r}: unknown corpus; {remedy}")
+        raise DataError(f"corpus {name!r}: unknown corpus; {near_miss(name, CORPORA)}")
     if not folder.exists():
         raise DataError(f"{folder}: no such folder; give where {name} was unpacked")
     clips = _read(name, folder)

@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, get_args
 
+from abhinaya.models.command_line import Parser
 from abhinaya.models.vote.combiner import Method
 from abhinaya.models.vote.ensemble import PRIORITY, Rule, TiePolicy
 from abhinaya.train.command import guarded
@@ -65,10 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser(curve: bool) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="abhinaya eval curve" if curve else "abhinaya eval",
-        description=eval_curve.__doc__ if curve else __doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = Parser(
+        "abhinaya eval curve" if curve else "abhinaya eval",
+        eval_curve.__doc__ if curve else __doc__,
     )
     parser.add_argument("manifest", type=Path, help="the truth: see abhinaya data prepare")
     parser.add_argument(

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from abhinaya.models.command_line import Parser
 from abhinaya.models.errors import ModelError
 from abhinaya.train.data.clips import DataError
 from abhinaya.train.data.manifest import read_manifest, read_names
@@ -40,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="abhinaya train", description=__doc__)
+    parser = Parser(prog="abhinaya train", description=__doc__)
     parser.add_argument(
         "recipe", help="name or path of a recipe; `list` lists those of the package"
     )
