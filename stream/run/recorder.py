@@ -100,7 +100,7 @@ class Ledger:
         self._up: set[tuple[str, str]] = set()
 
     def admit(self, event: Event | Activity) -> Event | Activity | None:
-        """Give the event as it is to be told, or None if it has been; it then counts as told."""
+        """Return the event as it is to be told, or None if it has been; it then counts as told."""
         if isinstance(event, Verdict):
             return self._admit_verdict(event)
         return event if self._is_new(event) else None
