@@ -7,11 +7,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from abhinaya.bench.quality import command, measures
+from abhinaya.bench.asr import Utterance as Read
+from abhinaya.bench.quality import command, material, measures
 from abhinaya.bench.quality.acted import clips, pieces
 from abhinaya.bench.quality.ears import Answer, Ears
 from abhinaya.bench.quality.material import MATERIALS, Material
@@ -403,7 +405,7 @@ def test_rows_of_known_answers_and_their_table(capsys: pytest.CaptureFixture[str
 
 
 def test_materials_are_chosen_by_their_beginning_and_a_wrong_name_is_refused() -> None:
-    names = [material.name for material in command.choose(MATERIALS, ["RAVDESS", "calls"])]
+    names = [one.name for one in command.choose(MATERIALS, ["RAVDESS", "calls"])]
     assert names[0] == "RAVDESS"
     assert "RAVDESS, clip alone" in names
     assert names[-1] == "calls"
@@ -456,7 +458,21 @@ def test_what_nothing_is_dropped_from_is_asked_for_noise_alone() -> None:
 
 def test_missing_data_is_said_with_a_remedy(tmp_path: Path) -> None:
     source = Source(tmp_path)
-    for material in MATERIALS:
+    for one in MATERIALS:
         with pytest.raises(Exception, match="--data") as raised:
-            list(material.sessions(source))
+            list(one.sessions(source))
         assert type(raised.value).__name__ in ("ConfigError", "SourceError")
+
+
+def test_dense_speech_has_the_same_words_cut_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [Read(f"u{n}", np.full(n * 16_000, 0.1, np.float32), f"word {n}") for n in (1, 2, 3)]
+    monkeypatch.setattr(material, "clips_in", lambda _: [])
+    monkeypatch.setattr(material, "utterances", lambda _: made)
+    source = SimpleNamespace(data=Path(), most=lambda _: 2, cut=lambda samples: (Segment(samples),))
+    cut, whole = (list(material.dense_speech(flag, source)) for flag in (False, True))
+    assert [one.reference for one in cut] == [one.reference for one in whole]
+    assert cut[0].reference != cut[1].reference, "every stream has an order of its own"
+    for one, other in zip(cut, whole, strict=True):
+        spoken = [len(segment.samples) // 16_000 for segment in other.segments]
+        assert one.reference == " ".join(f"word {n}" for n in spoken)
+        assert len(one.segments[0].samples) == pytest.approx(330 * 16_000, rel=0.05)
