@@ -109,11 +109,10 @@ def unknown(name: str) -> UnknownModelError:
 def _check_options(name: str, factory: Callable[..., object], options: dict[str, Any]) -> None:
     known = inspect.signature(factory).parameters
     if unknown := sorted(options.keys() - known.keys()):
-        remedy = near_miss(unknown[0], known)
         raise OptionsError(
             f"model {name!r}",
             f"it has no option {', '.join(map(repr, unknown))}",
-            remedy[0].upper() + remedy[1:],
+            near_miss(unknown[0], known),
         )
     needed = {key for key, option in known.items() if option.default is option.empty}
     if absent := sorted(needed - options.keys()):

@@ -68,7 +68,7 @@ class Outbox:
         self._unsent = max(next_sequence, self._acknowledged)
 
     def sendable(self) -> list[Item]:
-        """Give what may be sent now, in order."""
+        """Return what may be sent now, in order."""
         limit = self._acknowledged + self._window
         return [i for i in self._items if self._unsent <= i.sequence < limit]
 
@@ -77,7 +77,7 @@ class Outbox:
         self._unsent = item.sequence + 1
 
     def shed(self, reason: str) -> int:
-        """Turn the oldest unsent segments over the capacity into gaps; give how many."""
+        """Turn the oldest unsent segments over the capacity into gaps; return how many."""
         # a gap weighs nothing: those of an earlier call must not drive out what still fits
         excess = sum(isinstance(item, Segment) for item in self._items) - self._capacity
         count = 0
@@ -111,7 +111,7 @@ class Fleeting:
             self._part = item
 
     def take(self, unsent: int) -> list[Segment | Activity]:
-        """Give what can be sent, once, where `unsent` is the lowest sequence number that is not.
+        """Return what can be sent, once, where `unsent` is the lowest sequence number that is not.
 
         A part waits for the segments before its own and is nothing beside its own.
         """

@@ -118,7 +118,7 @@ class Segmenter:
         return self._run if self._run and self._is_piece(self._run) else None
 
     def so_far(self) -> list[Piece]:
-        """Give what `flush` would, and go on as if nobody had asked."""
+        """Return what `flush` would, and go on as if nobody had asked."""
         run = self.run
         return self._piece(run.start, self._end(run), "end") if run else []
 
@@ -227,5 +227,5 @@ def deepest_pause(frames: Iterable[Frame], first: int, last: int) -> int:
 
 
 def power(samples: FloatArray) -> float:
-    """Give the mean square of samples [n]."""
+    """Return the mean square of samples [n]."""
     return float(np.mean(np.square(samples))) + _FLOOR_POWER

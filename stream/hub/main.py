@@ -41,7 +41,7 @@ class Hub:
         }
 
     def run(self, stop: Stop) -> int:
-        """Serve until told to stop; give the exit code."""
+        """Serve until asked to stop; return the exit code."""
         poller = zmq.Poller()
         for socket in self._sockets.values():
             poller.register(socket, zmq.POLLIN)
@@ -92,7 +92,7 @@ class Hub:
 def serve(
     run: configuration.Config, endpoint: str, stop: Stop, keys: sockets.Keys | None = None
 ) -> int:
-    """Bind `endpoint` and serve until told to stop; give the exit code.
+    """Bind `endpoint` and serve until asked to stop; return the exit code.
 
     Raises:
         NetworkError: the endpoint is taken, malformed, or open to the network without keys.

@@ -63,7 +63,7 @@ def fault_of_item(position: int, item: Segment | Gap) -> str:
 
 
 def in_place_of(item: Segment | Gap, position: int, fault: str) -> Gap:
-    """Give the gap that stands for a refused item of a stream that has come to `position`."""
+    """Return the gap that stands for a refused item of a stream that has come to `position`."""
     end = max(position, min(item.end, position + FURTHEST_SAMPLES))
     return Gap(
         stream=item.stream,

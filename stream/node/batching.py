@@ -51,7 +51,7 @@ class Batcher:
             tasks[key] = (known[0], _joined(known[1], task))
 
     def cancel(self, key: Key, part: int = 0) -> list[Task]:
-        """Drop a part of a segment, or for part 0 whatever there is of it; give what was dropped.
+        """Drop a part of a segment, or for part 0 whatever there is of it; return what was dropped.
 
         It may not be here any more.
         """
@@ -66,7 +66,7 @@ class Batcher:
         self._parts.clear()
 
     def take(self, now: float) -> list[tuple[float, Task]]:
-        """Give the next batch as (arrival, task), sorted by length; empty if it should still fill.
+        """Return the next batch as (arrival, task), sorted by length; empty while it fills.
 
         To be called when the worker is idle.
         """

@@ -110,7 +110,7 @@ class Node:
         self._draining = False
 
     def run(self, stop: Stop) -> int:
-        """Work until drained or told to stop; give the exit code."""
+        """Work until drained or told to stop; return the exit code."""
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._woken, zmq.POLLIN)
@@ -186,7 +186,7 @@ def serve(
     stop: Stop,
     keys: Keys | None = None,
 ) -> int:
-    """Load what `service` and its guests need, connect, and work until told to stop; give 0.
+    """Load what `service` and its guests need, connect, and work until asked to stop; return 0.
 
     Raises:
         AbhinayaError: one of them cannot be loaded, or is refused: then none of them works.

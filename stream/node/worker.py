@@ -328,7 +328,7 @@ def _translated(service: str, worker: WorkerConfig) -> Iterator[None]:
 
 
 def samples_of(payload: Payload | None) -> npt.NDArray[np.float32]:
-    """Give samples [n] as float32 in [-1, 1]; none as an empty array."""
+    """Return samples [n] as float32 in [-1, 1]; none as an empty array."""
     if payload is None:
         return np.zeros(0, np.float32)
     array: npt.NDArray[Any] = payload.array()

@@ -100,7 +100,7 @@ class Run:
         self._interrupts = _Interrupts()
 
     def run(self) -> int:
-        """Run to the end of every input; give the exit code.
+        """Run to the end of every input; return the exit code.
 
         Raises:
             AbhinayaError: the run cannot go on.

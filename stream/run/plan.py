@@ -35,15 +35,15 @@ class Supply(Protocol):
         ...
 
     def take(self) -> list[tuple[str, InputConfig]]:
-        """Give name and input of those to begin with now."""
+        """Return name and input of those to begin with now."""
         ...
 
     def news(self) -> list[str]:
-        """Give what people should know since the last call."""
+        """Return what people should know since the last call."""
         ...
 
     def faults(self) -> list[AbhinayaError]:
-        """Give what went wrong since the last call."""
+        """Return what went wrong since the last call."""
         ...
 
     def ended(self, name: str, whole: bool) -> None:

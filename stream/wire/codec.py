@@ -37,7 +37,7 @@ class Encoder:
         self._header = msgspec.msgpack.Encoder(enc_hook=self._put)
 
     def encode(self, message: Message) -> list[Any]:
-        """Give [header, payload, ...]; payloads are the buffers themselves, not copies."""
+        """Return [header, payload, ...]; payloads are the buffers themselves, not copies."""
         self._frames = []
         return [self._header.encode(message), *self._frames]
 
@@ -66,7 +66,7 @@ class Decoder(Generic[M]):
         )
 
     def decode(self, frames: Sequence[Any]) -> M:
-        """Give the message; its payloads are views of `frames`.
+        """Return the message; its payloads are views of `frames`.
 
         Raises:
             WireError: the frames are malformed, too large, or no message allowed here.

@@ -57,7 +57,7 @@ class Payload:
         return cls(contiguous.dtype.name, contiguous.shape, contiguous.data)
 
     def array(self) -> npt.NDArray[Any]:
-        """Give the array as a read-only view of the frame's bytes."""
+        """Return the array as a read-only view of the frame's bytes."""
         view = np.frombuffer(self.buffer, dtype=np.dtype(self.dtype).newbyteorder("<"))
         view.flags.writeable = False
         return view.reshape(self.shape)

@@ -46,12 +46,12 @@ class Keys:
 
 
 def workers_endpoint(base: str) -> str:
-    """Give the endpoint of fronts and nodes of the hub at `base`."""
+    """Return the endpoint of fronts and nodes of the hub at `base`."""
     return f"{base}/hub" if base.startswith("ipc://") else base
 
 
 def sinks_endpoint(base: str) -> str:
-    """Give the endpoint of sinks: a second socket file, or the next TCP port."""
+    """Return the endpoint of sinks: a second socket file, or the next TCP port."""
     if base.startswith("ipc://"):
         return f"{base}/sinks"
     head, _, port = base.rpartition(":")
@@ -214,7 +214,7 @@ def send(socket: zmq.Socket[bytes], frames: Sequence[Any], identity: bytes | Non
 
 
 def receive(socket: zmq.Socket[bytes]) -> list[zmq.Frame] | None:
-    """Give the frames of the next message, or None if there is none yet."""
+    """Return the frames of the next message, or None if there is none yet."""
     try:
         frame = socket.recv(_NOW, copy=False)
         frames = [frame]

@@ -36,7 +36,8 @@ def test_streams_do_not_hear_each_other(vad: SileroVad) -> None:
     for frame in frames:
         batch = vad.probabilities(frame, together)
         single = [vad.probabilities(frame[i : i + 1], alone[i])[0] for i in range(3)]
-        np.testing.assert_allclose(batch, single, atol=1e-5)
+        # to the last bit: whoever else is in the batch must not move the end of a segment
+        assert batch.tolist() == [float(one) for one in single]
         assert batch.shape == (3,)
         assert ((batch >= 0) & (batch <= 1)).all()
 
