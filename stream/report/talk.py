@@ -9,7 +9,7 @@ from typing import Final
 from abhinaya.stream.sinks.rows import Decided, Segment
 
 TURN_PAUSE_S: Final = 0.5
-"""Segments of one channel are one turn if the pause between them is not longer, in seconds."""
+"""Longest pause within one turn of a channel, in seconds."""
 OVERLAP_S: Final = 0.5
 """Minimum overlap of an interruption, in seconds; the padding of segments overlaps by less."""
 DEAD_AIR_S: Final = 3.0

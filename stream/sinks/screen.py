@@ -48,7 +48,7 @@ class Screen:
         """The latest printed lines."""
         self._size = console.size
         self.closed = False
-        """Whether printing has failed; nothing more is printed then."""
+        """Whether printing has failed; then nothing more can be printed."""
 
     @property
     def can_change(self) -> bool:

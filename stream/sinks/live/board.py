@@ -162,7 +162,7 @@ class Board:
 
     def __init__(self) -> None:
         self.streams: dict[str, StreamState] = {}
-        """By name, in the order of their start."""
+        """Streams by name, in the order of their start."""
         self.voters: set[str] = set()
         """Names of all voters so far."""
         self.up: dict[str, str] = {}
