@@ -21,12 +21,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from abhinaya.models.errors import DamagedFileError, KeysError, MissingFileError, WriteError, listed
+from abhinaya.models.errors import (
+    LFS_POINTER,
+    DamagedFileError,
+    KeysError,
+    MissingFileError,
+    WriteError,
+    listed,
+)
 
 Tensors = dict[str, Tensor]
 
-LFS_POINTER: Final = b"version https://git-lfs"
-"""First bytes of a file that git-lfs has not fetched."""
 _WRAPPERS: Final = ("model", "state_dict", "model_state_dict")
 _INDEX_NAMES: Final = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _FILE_NAMES: Final = ("model.safetensors", "pytorch_model.bin")

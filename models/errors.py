@@ -108,6 +108,9 @@ def near_miss(given: str, known: Iterable[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
 
 
+LFS_POINTER: Final = b"version https://git-lfs"
+"""How a damaged file begins that git-lfs has not fetched."""
+
 EXTRA_OF: Final = {
     "accelerate": "train",
     "bitsandbytes": "quantize",

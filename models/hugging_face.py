@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from errno import EDQUOT, ENOSPC
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx2
-import torch
 from huggingface_hub import HfApi, constants, is_offline_mode, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -21,10 +21,9 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 from safetensors import SafetensorError
-from transformers.utils import logging
 
-from abhinaya.models.checkpoint import LFS_POINTER
 from abhinaya.models.errors import (
+    LFS_POINTER,
     DamagedFileError,
     KeysError,
     MissingFileError,
@@ -67,25 +66,29 @@ def translated(subject: str, *, quiet: bool = True) -> Iterator[None]:
         ModelError: the body raised any error but a lack of memory.
 
     """
-    log: Any = logging
-    verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
-    if quiet:
-        log.set_verbosity_error()  # require_complete checks what it would report
-        log.disable_progress_bar()
+    log: Any = sys.modules.get("transformers.utils.logging")  # not where it only downloads
+    if log:
+        verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+        if quiet:
+            log.set_verbosity_error()  # require_complete checks what it would report
+            log.disable_progress_bar()
     try:
         yield
-    except (ModelError, MemoryError, torch.OutOfMemoryError):  # the registry names the last two
+    except (ModelError, MemoryError):  # the registry names the last
         raise
     except ImportError as error:
         raise OptionsError(
             subject, f"a package it needs is not installed ({_first_line(error)})", "Install it"
         ) from error
     except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # of torch, and named by the registry too
+            raise
         raise _refused(subject, error) from error
     finally:
-        log.set_verbosity(verbosity)
-        if bars:
-            log.enable_progress_bar()
+        if log:
+            log.set_verbosity(verbosity)
+            if bars:
+                log.enable_progress_bar()
 
 
 def _refused(subject: str, error: Exception) -> ModelError:
