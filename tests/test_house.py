@@ -44,10 +44,7 @@ ORDER = (
 """The rooms, lower to higher: an import goes down or stays in its room. A folder stands for all in
 it that has no entry of its own."""
 
-UPWARDS = {
-    ("train/command.py", "train/data/clips.py"),
-    ("train/data/corpus.py", "train/recipes/recipe.py"),
-}
+UPWARDS: set[tuple[str, str]] = set()
 """Imports that go up all the same: each is to be removed."""
 
 MAX_LINES = 400

@@ -197,12 +197,12 @@ def _against_best(heard: Heard, names: Sequence[str]) -> Iterator[Row]:
     for name in (*ACTED, *CALM):
         if answers := heard.get(name):
             best, compared = measures.against_best(answers, names)
-            yield Row(
-                "vote minus best member [95 %]",
-                f"{name}: {best}",
-                len(answers),
-                {VOTE: compared.difference},
-            )
+            values = {who: found.difference for who, found in compared.items()}
+            yield Row("minus best member [95 %]", f"{name}: {best}", len(answers), values)
+    for name in (*ACTED, *CALM):
+        if answers := heard.get(name):
+            values = {who: measures.worth(answers, who) for who in names}
+            yield Row("vote minus vote without a voter [95 %]", name, len(answers), values)
 
 
 def _pairs(heard: Heard, names: Sequence[str]) -> Iterator[Row]:

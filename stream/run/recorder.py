@@ -97,6 +97,8 @@ class Ledger:
     def __init__(self, remembered: int = 256) -> None:
         self._remembered = remembered
         self._tracks: dict[str, _Track] = {}
+        self._inputs: dict[str, dict[str, _Track]] = {}
+        """The same by input: with a thousand files, nobody looks at all of them for each."""
         self._up: set[tuple[str, str]] = set()
 
     def admit(self, event: Event | Activity) -> Event | Activity | None:
@@ -111,6 +113,7 @@ class Ledger:
                 new = info.stream not in self._tracks
                 track = self._track(info.stream)
                 track.input, track.start_unix_s = info.input, info.start_unix_s
+                self._inputs.setdefault(info.input, {})[info.stream] = track
                 return new
             case NodeUp(node=node, service=service):
                 new = (node, service) not in self._up
@@ -139,8 +142,7 @@ class Ledger:
                 start_unix_s=track.start_unix_s,
                 window=1,
             )
-            for stream, track in self._tracks.items()
-            if track.input == name
+            for stream, track in self._inputs.get(name, {}).items()
         )
 
     def input_of(self, stream: str) -> str:
@@ -150,11 +152,11 @@ class Ledger:
 
     def begun(self, name: str) -> bool:
         """Whether a stream of an input has begun."""
-        return any(track.input == name for track in self._tracks.values())
+        return name in self._inputs
 
     def over(self, name: str) -> bool:
         """Whether the end of every stream that began of an input is written."""
-        return all(track.ended for track in self._tracks.values() if track.input == name)
+        return all(track.ended for track in self._inputs.get(name, {}).values())
 
     def _track(self, stream: str) -> _Track:
         return self._tracks.setdefault(stream, _Track())

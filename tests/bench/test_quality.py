@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -274,10 +275,23 @@ def test_the_vote_is_compared_with_its_best_member() -> None:
     ]
     best, compared = measures.against_best(said, VOTERS)
     assert best == "S1"
-    assert compared.difference.low > 0
+    assert compared["vote"].difference.low > 0
+    doubtful = [replace(a, label="unknown") for a in said]
+    _, compared = measures.against_best(doubtful, VOTERS)
+    assert compared["vote"].difference.high < 0 < compared["what leads it"].difference.low
     calm = [answer("neutral", "neutral", s1="sad", t2="neutral") for _ in range(20)]
     best, compared = measures.against_best(calm, VOTERS)
-    assert (best, compared.difference.value) == ("T2", 0.0)
+    assert (best, compared["vote"].difference.value) == ("T2", 0.0)
+
+
+def test_what_the_vote_would_be_without_a_voter() -> None:
+    (found,) = hear(
+        ears(S1=Remembers({"20": "angry"}), T2=Remembers()), Session("a", (level(0.2),))
+    )
+    assert found.without == {"S1": "neutral", "T2": "angry"}
+    right = [answer("angry", "angry", without={"S1": "angry", "T2": "sad"})] * 20
+    assert measures.worth(right, "T2").value == 1.0
+    assert measures.worth(right, "S1").value == 0.0
 
 
 # --- sessions and material ------------------------------------------------------------------------
@@ -384,7 +398,7 @@ def test_rows_of_known_answers_and_their_table(capsys: pytest.CaptureFixture[str
     guarded = {"some text": 2, "believed": 1, "share given words": 1 / 3, "words dropped": 3 / 4}
     assert by_name["what guards drop", "noise and bursts"].values == guarded
     assert by_name["what guards drop", "speech"].values["words dropped"] == 0.0
-    assert by_name["vote minus best member [95 %]", "calls: T2"].values["vote"].value == -1.0
+    assert by_name["minus best member [95 %]", "calls: T2"].values["vote"].value == -1.0
     written = json.loads(json.dumps(as_json(rows)))
     assert written[0]["n"] > 0
     assert len(tables_of(rows)) == len({row.section for row in rows})

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from abhinaya.models.errors import near_miss
-from abhinaya.train.data.clips import Clip, DataError
+from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.manifest import Manifest
 from abhinaya.train.data.read_acted import NAMINGS, read_acted
 from abhinaya.train.data.read_dialogue import (
@@ -20,11 +20,12 @@ from abhinaya.train.data.read_dialogue import (
 )
 from abhinaya.train.data.read_msp import read_msp_podcast
 from abhinaya.train.data.read_plain import read_csv
+from abhinaya.train.errors import DataError
 
 Reader = Callable[[Path], list[Clip]]
 
 CORPORA: Final[Mapping[str, Reader]] = {
-    **{name: partial(read_acted, naming=naming) for name, naming in NAMINGS.items()},
+    **{name: partial(read_acted, corpus=name) for name in NAMINGS},
     "cremad": read_cremad,
     "csv": read_csv,
     "goemotions": read_goemotions,

@@ -22,8 +22,8 @@ from abhinaya.models.command_line import Parser
 from abhinaya.models.vote.combiner import Method
 from abhinaya.models.vote.ensemble import PRIORITY, Rule, TiePolicy
 from abhinaya.train.command import guarded
-from abhinaya.train.data.clips import DataError
 from abhinaya.train.data.manifest import Manifest, read_manifest
+from abhinaya.train.errors import DataError
 from abhinaya.train.eval import curve as eval_curve
 from abhinaya.train.eval import models as eval_models
 from abhinaya.train.eval.attributes import Rater, columns_of, join_ratings, rated, read_ratings

@@ -14,7 +14,7 @@ import numpy as np
 
 from abhinaya.models.base import FloatArray
 from abhinaya.models.tiny.speech import Settings
-from abhinaya.train.data.clips import DataError
+from abhinaya.train.errors import DataError
 from abhinaya.train.eval.intervals import bootstrap, macro_f1_of
 from abhinaya.train.tiny.kept import key_of
 from abhinaya.train.tiny.sessions import Sessions

@@ -363,7 +363,7 @@ def test_nobody_is_asked_about_close_calls_unless_a_refiner_is_named(tmp_path: P
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        (GOOD + '[refiner]\nmodel = "zero-shot"\n', "nobody transcribes"),
+        (GOOD + '[refiner]\nmodel = "zero-shot"\n', "refiner needs transcripts"),
         (REFINED + 'host = "S1"\n', "refiner.host"),
         (REFINED + "[vote]\nrefine_top = 1\n", "vote.refine_top = 1 is below 2"),
         (GOOD + '[voters.refiner]\nmodel = "tiny-text"\n', "voters.refiner cannot name a voter"),

@@ -17,7 +17,8 @@ from abhinaya.models.tiny.encoder import LEVELS, WIDTH, Encoder
 from abhinaya.models.tiny.speech import Settings
 from abhinaya.models.vote.combiner_file import read_combiner
 from abhinaya.train.cli import main
-from abhinaya.train.data.clips import DataError, read_clips
+from abhinaya.train.data.clips import read_clips
+from abhinaya.train.errors import DataError
 from abhinaya.train.tiny.crossval import figure, left_out
 from abhinaya.train.tiny.sessions import Plan, Sessions, sessions, spoken
 from abhinaya.train.tiny.speech import SPEECH_LABELS
