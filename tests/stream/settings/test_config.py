@@ -141,7 +141,10 @@ def test_an_unknown_setting_without_a_near_one_lists_what_there_is(tmp_path: Pat
             GOOD + "[vote]\ntemperatures = { s1 = 1 }\n",
             "vote.temperatures.s1 is not a voter, did you mean 'S1'?",
         ),
-        (GOOD + "[supervise]\nbeat_s = 3\n", "silent_s is less than twice supervise.beat_s"),
+        (
+            GOOD + "[supervise]\nbeat_s = 3\n",
+            "supervise.silent_s is less than twice supervise.beat_s",
+        ),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(
