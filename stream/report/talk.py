@@ -33,7 +33,7 @@ class Channel:
     """Seconds of speech of this party."""
     turns: int = 0
     interruptions: int = 0
-    """Number of turns that began during another party's turn and overlapped with it."""
+    """Number of turns that began during another party's turn and overlapped it by OVERLAP_S."""
 
 
 @dataclass(slots=True)

@@ -115,7 +115,7 @@ def _facts(account: Account, gaps: list[Lost]) -> Iterator[tuple[str, str]]:
 
 
 def _share_in(part: Counter[str], label: str) -> float | None:
-    """Return the fraction of a label in the speech of a part; None without speech."""
+    """Return a label's fraction of the speech in a part, from 0 to 1; None without speech."""
     total = part.total() - part[LOST]
     return part[label] / total if total else None
 

@@ -72,12 +72,7 @@ def load(profile: str, overrides: Mapping[str, Any] | Sequence[Override] | None 
 
 
 def trace(profile: str, overrides: Sequence[Override] = ()) -> Traced:
-    """Like `load`, but also return the origin of each value. Later overrides win.
-
-    Raises:
-        ConfigError: names every fault in the file and the overrides at once.
-
-    """
+    """Like `load`, but also return the origin of each value. Later overrides win."""
     table = _read(profile)
     _anchor(table, _folder(profile))
     from_file = dict.fromkeys(_leaves(table, ""), f"profile {profile}")

@@ -22,12 +22,7 @@ class Terminal(Console):
     """A console for which a closed pipe is not a failure, as in `abhinaya-stream ... | head`."""
 
     def on_broken_pipe(self) -> None:
-        """Exit with code 0 and without a message.
-
-        Raises:
-            SystemExit: always.
-
-        """
+        """Exit with code 0 and without a message."""
         try:
             super().on_broken_pipe()
         except SystemExit:
