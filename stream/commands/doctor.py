@@ -27,7 +27,7 @@ from abhinaya.stream.errors import AbhinayaError, ConfigError
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.settings.environment import add_line_up, load_line_up
 from abhinaya.stream.settings.rule_file import with_rules
-from abhinaya.stream.sinks.alerts.sink import open_couriers
+from abhinaya.stream.sinks.alerts.sink import open_senders
 
 HUB_S: Final = 5.0
 PATIENCE_S: Final = 120.0
@@ -102,7 +102,7 @@ def rules(config: Config) -> Iterator[Finding]:
         ConfigError: names all that are missing.
 
     """
-    open_couriers(config.rules, os.environ)
+    open_senders(config.rules, os.environ)
     yield Finding("rules", "ok", ", ".join(rule.name for rule in config.rules))
 
 

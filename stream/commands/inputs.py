@@ -10,7 +10,7 @@ from typing import Final
 
 from abhinaya.models.plugins import plugins
 from abhinaya.stream.errors import ConfigError, SourceError
-from abhinaya.stream.feeds.follow import Feeds, Wish
+from abhinaya.stream.feeds.follow import FeedRequest, Feeds
 from abhinaya.stream.feeds.store import default_folders
 from abhinaya.stream.run.plan import Input, distinct, name_of_input
 from abhinaya.stream.settings.config import Config
@@ -120,7 +120,7 @@ def open_feeds(
     if args.feed_state is not None:
         folders = replace(folders, records=args.feed_state)
     return Feeds(
-        [Wish(url, args.newest, args.follow) for url in args.feed],
+        [FeedRequest(url, args.newest, args.follow) for url in args.feed],
         from_flags(InputConfig, args, what=""),
         folders,
         config.feeds,

@@ -29,7 +29,7 @@ from abhinaya.stream.run.monitor import Run
 from abhinaya.stream.run.plan import Plan, Remote
 from abhinaya.stream.settings.environment import add_line_up, load_line_up
 from abhinaya.stream.settings.rule_file import with_rules
-from abhinaya.stream.sinks.alerts.sink import Alerts, open_couriers
+from abhinaya.stream.sinks.alerts.sink import Alerts, open_senders
 from abhinaya.stream.sinks.export.formats import SUFFIXES
 from abhinaya.stream.sinks.logged import Logged
 from abhinaya.stream.sinks.open import open_sinks
@@ -92,7 +92,7 @@ def _main(argv: Sequence[str] | None) -> int:
         return _list_devices()
     log = open_log(args)
     config = with_rules(load_line_up(args), args.rules)
-    couriers = open_couriers(config.rules, os.environ)
+    senders = open_senders(config.rules, os.environ)
     inputs = read_inputs(args)
     remote = Remote(args.hub, keys_of(args.keys, args.key_name)) if args.hub else None
     with ExitStack() as stack:
@@ -103,7 +103,7 @@ def _main(argv: Sequence[str] | None) -> int:
         sinks = stack.enter_context(
             closing(open_sinks(args.format, args.output, args.view, append=args.append))
         )
-        alerts = stack.enter_context(closing(Alerts(config.rules, sinks.all, couriers)))
+        alerts = stack.enter_context(closing(Alerts(config.rules, sinks.all, senders)))
         directory = stack.enter_context(run_directory())
         logged = (Logged(),) if log is not None else ()
         stack.enter_context(_logs_kept(directory))

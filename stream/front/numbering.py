@@ -22,7 +22,7 @@ from abhinaya.stream.front.listener import Found, Listener, feed_together
 from abhinaya.stream.front.segmenter import Piece
 from abhinaya.stream.front.vad import Vad
 from abhinaya.stream.settings.config import VadConfig
-from abhinaya.stream.sources.base import AudioChunk, Source
+from abhinaya.stream.sources.base import AudioChunk, Opened
 from abhinaya.stream.wire.messages import (
     Activity,
     End,
@@ -67,7 +67,7 @@ class Speech:
     def __init__(
         self,
         config: VadConfig,
-        source: Source,
+        source: Opened,
         streams: Sequence[str],
         standings: Sequence[Standing],
         stopped: Callable[[], bool] = lambda: False,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from abhinaya.stream.errors import AbhinayaError, ProcessError
 from abhinaya.stream.front.numbering import Speech, SpeechItem, read_round
 from abhinaya.stream.front.outbox import Fleeting, Outbox
-from abhinaya.stream.sources.base import Source
+from abhinaya.stream.sources.base import Opened
 from abhinaya.stream.wire.messages import Standing, StreamInfo
 
 
@@ -24,7 +24,7 @@ class Feed:
     """Of its streams, one a channel."""
     written: tuple[Standing, ...] = ()
     """What is written of them already, if this process takes over from one that died."""
-    source: Source | None = None
+    source: Opened | None = None
     """None for one that cannot be opened again: then its streams end."""
     fault: AbhinayaError | None = None
     """Why it cannot be read, or not to its end."""

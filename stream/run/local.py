@@ -24,7 +24,7 @@ from abhinaya.stream.node.worker import CANCELLED, Adapter, answer_of, load_mode
 from abhinaya.stream.run.recorder import Ledger
 from abhinaya.stream.settings.config import Config, WorkerConfig, guests
 from abhinaya.stream.settings.vote import load_combiner
-from abhinaya.stream.sources.base import Source
+from abhinaya.stream.sources.base import Opened
 from abhinaya.stream.wire.messages import (
     Activity,
     Beat,
@@ -195,7 +195,7 @@ class Local:
             self._deliver(self._broker.from_sink(time.monotonic(), RECORDER, seen))
 
 
-def items_of(source: Source, speech: Speech) -> Iterator[SpeechItem]:
+def items_of(source: Opened, speech: Speech) -> Iterator[SpeechItem]:
     """Yield the items of a source; a live one is read by a thread of its own, and never waits.
 
     Raises:

@@ -106,5 +106,5 @@ def test_times_that_cannot_be_are_refused(tmp_path):
         '{"schema": "abhinaya.event/1", "type": "gap", "stream": "a", "segment": 0,'
         ' "start_s": 2, "end_s": 1.5, "reason": ""}\n'
     )
-    with pytest.raises(SourceError, match=r"goes from 2\.0 s to 1\.5 s"):
+    with pytest.raises(SourceError, match=r"starts at 2\.0 s and ends at 1\.5 s"):
         list(rows(path))
