@@ -93,7 +93,7 @@ class Batcher:
         return oldest + self._max_wait_s * self._load
 
     def _fill(self) -> list[tuple[float, Task]]:
-        """Return the oldest task (so that none starves) and tasks of similar length (less padding)."""
+        """Return the oldest task, so that none starves, and others of similar length."""
         entries = sorted(self._tasks.values(), key=lambda entry: entry[0])
         length = _length(entries[0][1])
         others = sorted(entries[1:], key=lambda entry: abs(_length(entry[1]) - length))

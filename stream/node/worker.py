@@ -218,7 +218,7 @@ class Adapter:
         self.gives = tuple(model.service for model in self._models)
 
     def run(self, begun: float, batch: Sequence[tuple[float, Task]]) -> Iterator[list[Answer]]:
-        """Yield the answers of each service to a batch of (arrival, task), one service at a time."""
+        """Yield the answers of one service after the other to a batch of (arrival, task)."""
         tasks = [task for _, task in batch]
         without_words: dict[int, Failure] = {}
         """By index: tasks whose transcription failed."""

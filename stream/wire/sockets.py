@@ -96,7 +96,7 @@ def _is_loopback(host: str) -> bool:
 
 
 class Lock:
-    """Lock of an `ipc://` endpoint: without it, libzmq silently replaces the socket of another hub."""
+    """Lock of an `ipc://` endpoint: libzmq would silently replace the socket of another hub."""
 
     def __init__(self, base: str) -> None:
         self._file: Any = None
