@@ -74,7 +74,7 @@ def descriptor_of(environment: Mapping[str, str] = os.environ) -> int | None:
 
 
 def join_log(process: str, environment: Mapping[str, str] = os.environ) -> None:
-    """Write this process's log records to the log of the run; without one, warnings to stderr."""
+    """Send the records of this process to the log of the run; without one, warnings to stderr."""
     level, _, rest = environment.get(VARIABLE, "").partition(":")
     descriptor = descriptor_of(environment)
     handler = Handler(STDERR if descriptor is None else descriptor)

@@ -29,7 +29,7 @@ class Voter:
 
 @dataclass(slots=True)
 class StreamAccount:
-    """Values of one stream."""
+    """Values of the report for one stream."""
 
     name: str
     began: Began | None = None
@@ -64,7 +64,7 @@ class StreamAccount:
 
 @dataclass(slots=True)
 class Account:
-    """Values of a run."""
+    """Values of the report for a run."""
 
     title: str
     streams: dict[str, StreamAccount] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Totals of a stream: seconds and longest run of each label, also in equal parts of the stream.
+"""Totals of a stream: seconds and longest run of each label; seconds in equal parts of the stream.
 
 Segments must come in the order of their start. Provisional verdicts are ignored.
 """
@@ -15,7 +15,7 @@ from abhinaya.stream.sinks.rows import Decided, Lost, Segment
 LOST: Final = "gap"
 """Label of a gap."""
 PAUSE_S: Final = 30.0
-"""A silence of more seconds ends a run; so does another label or a gap."""
+"""Longest silence within a run, in seconds. Another label or a gap also ends a run."""
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from typing import Final
 from abhinaya.stream.sinks.rows import Decided, Segment
 
 TURN_PAUSE_S: Final = 0.5
-"""Segments of one channel are one turn if the pause between them is not longer, in seconds."""
+"""Longest pause within one turn of a channel, in seconds."""
 OVERLAP_S: Final = 0.5
 """Minimum overlap of an interruption, in seconds; the padding of segments overlaps by less."""
 DEAD_AIR_S: Final = 3.0
@@ -33,7 +33,7 @@ class Channel:
     """Seconds of speech of this party."""
     turns: int = 0
     interruptions: int = 0
-    """Number of turns that began during another party's turn and overlapped with it."""
+    """Number of turns that began during another party's turn and overlapped it by OVERLAP_S."""
 
 
 @dataclass(slots=True)

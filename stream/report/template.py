@@ -27,7 +27,7 @@ HERE: Final = Path(__file__).parent
 NAMES: Final[tuple[str, ...]] = (*LABELS, UNKNOWN, LOST)
 
 SEGMENTS: Final = 600
-"""A stream with more segments is drawn as bins; a label with more of the time is darker."""
+"""A stream with more segments is drawn in bins; the opacity is the label's share of the bin."""
 BINS: Final = 1024
 PART_S: Final = 900.0
 """Seconds of the transcript in one section of the page."""
@@ -115,13 +115,13 @@ def _facts(account: Account, gaps: list[Lost]) -> Iterator[tuple[str, str]]:
 
 
 def _share_in(part: Counter[str], label: str) -> float | None:
-    """Return the fraction of a label in the speech of a part; None without speech."""
+    """Return a label's fraction of the speech in a part, from 0 to 1; None without speech."""
     total = part.total() - part[LOST]
     return part[label] / total if total else None
 
 
 def _timeline(account: Account, stream: StreamAccount) -> dict[str, Any]:
-    """Return the timeline of a stream: a row for each label, so that colour is not needed."""
+    """Return the timeline of a stream. Each label has its own row, so colours are not needed."""
     until_s = max(account.duration_s, 1.0)
     rows = [label for label in NAMES if label in stream.shares or (label == LOST and stream.gaps)]
     step = next((s for s in TICKS if until_s / s <= 8), TICKS[-1])

@@ -36,12 +36,7 @@ def add_line_up(parser: argparse._ActionsContainer) -> None:
 
 
 def load_line_up(args: argparse.Namespace) -> Config:
-    """Return the config from the flags of `add_line_up` and the environment.
-
-    Raises:
-        ConfigError: names every fault, and the file, variable or flag that caused it.
-
-    """
+    """Return the config from the flags of `add_line_up` and the environment."""
     return trace_line_up(args.profile, args.settings, os.environ).config
 
 

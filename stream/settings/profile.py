@@ -18,7 +18,7 @@ from abhinaya.stream.settings import vote as voting
 from abhinaya.stream.settings.config import Config, WorkerConfig
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-"""Pattern of a voter's name, which is also used for processes, logs and sockets."""
+"""Pattern of voter names, from which the names of processes, logs and sockets are made."""
 
 RESERVED: Final = ("asr", "front", "hub", "refiner")
 """Names of other processes, which a voter may not have."""
@@ -47,7 +47,7 @@ class Override:
     origin: str
     """Name of the variable or flag, for messages."""
     any_case: bool = False
-    """Whether upper and lower case are equal in `key`, as for environment variables."""
+    """Whether to ignore upper and lower case in `key`, as for environment variables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +72,7 @@ def load(profile: str, overrides: Mapping[str, Any] | Sequence[Override] | None 
 
 
 def trace(profile: str, overrides: Sequence[Override] = ()) -> Traced:
-    """Like `load`, but also return the origin of each value. Later overrides win.
-
-    Raises:
-        ConfigError: names every fault in the file and the overrides at once.
-
-    """
+    """Like `load`, but also return the origin of each value. Later overrides win."""
     table = _read(profile)
     _anchor(table, _folder(profile))
     from_file = dict.fromkeys(_leaves(table, ""), f"profile {profile}")
@@ -91,7 +86,7 @@ def trace(profile: str, overrides: Sequence[Override] = ()) -> Traced:
         if override.origin:
             given[key] = override.origin
         _put(table, key, override.value, faults)
-    _anchor(table, Path.cwd())  # paths from flags and variables are relative to it
+    _anchor(table, Path.cwd())  # a path from a flag or a variable is relative to this folder
     config = build(Config, table, "", faults)
     if not faults.texts:
         for text, *paths in _conflicts(config):
@@ -145,9 +140,9 @@ def _leaves(table: Mapping[str, Any], path: str) -> Iterator[str]:
 
 
 def _spelled(dotted: str, table: Mapping[str, Any]) -> str:
-    """Return the key of the table that equals `dotted` in any case; else `dotted` in lower case.
+    """Return a dotted key as the table spells it, ignoring case; an unknown key in lower case.
 
-    The name of a voter that the table does not have stays as it is.
+    An unknown name of a voter stays as it is.
     """
     found: list[str] = []
     for part in dotted.split("."):
@@ -187,7 +182,8 @@ def _conflicts(config: Config) -> Iterator[tuple[str, ...]]:
         yield f"{pair[0]} is not shorter than {pair[1]}", *pair
     yield from voting.conflicts(config.vote, {v: w.model for v, w in config.voters.items()})
     if config.supervise.silent_s < 2 * config.supervise.beat_s:
-        yield "supervise.silent_s is less than two beats", "supervise.silent_s", "supervise.beat_s"
+        pair = ("supervise.silent_s", "supervise.beat_s")
+        yield f"{pair[0]} is less than twice {pair[1]}", *pair
     if config.asr is not None and config.asr.host:
         yield "asr.host: only a voter can share the processes of another", "asr.host"
     if config.refiner is not None and config.refiner.host:
@@ -212,7 +208,7 @@ def _host_conflicts(
         if host is None or worker.host == name:
             yield f"{path} = {worker.host!r} is not another voter of this profile, nor asr", path
         elif host.host:
-            yield f"{path}: {worker.host} is itself in the processes of {host.host}", path
+            yield f"{path}: {worker.host} itself shares the processes of {host.host}", path
         elif host.replicas != worker.replicas:
             own, its = f"voters.{name}.replicas", f"{other}.replicas"
-            yield f"{own} is not {its}, whose processes it shares", path, its
+            yield f"{own} must equal {its}, since they share processes", path, its

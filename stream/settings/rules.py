@@ -22,7 +22,7 @@ from abhinaya.stream.wire.messages import Event, Gap, StreamEnded, Verdict
 REVISABLE: Final = 256
 """Number of latest segments of a stream whose revisions can still raise an alert."""
 LONGEST: Final = 1024
-"""Maximum number of consecutive segments that are kept for a rule."""
+"""Maximum number of latest segments and gaps that are kept for one rule and one stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +74,14 @@ class Alert:
     stream: str
     label: str
     sequence: int
-    """Number of the last segment."""
+    """Sequence number of the last segment."""
     first_sequence: int
     start: int
     """Start of the first segment."""
     end: int
     """End of the last segment."""
     start_unix_s: float
-    """Wall-clock time of `start`."""
+    """Wall-clock time of `start`, in Unix seconds."""
     speech: int
     """Total length of the segments, in samples."""
     segments: int
@@ -225,7 +225,7 @@ def _insert(entries: deque[_Entry], new: _Entry) -> int | None:
 
 
 def _run(entries: deque[_Entry], at: int) -> list[_Entry]:
-    """Return the consecutive open segments around the one at index `at`."""
+    """Return the run of consecutive open segments that contains index `at`."""
     kept = list(entries)
     if not kept[at].open:
         return []

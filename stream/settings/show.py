@@ -15,7 +15,7 @@ SHORT: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def as_toml(traced: Traced) -> str:
-    """Return the config as TOML; a comment names the origin of each value that is no default."""
+    """Return the config as TOML, with the origin of each value as a comment, if not a default."""
     lines = [f"# abhinaya show-config: {traced.config.profile}"]
     lines += _table(traced.config, (), traced.origins)
     return "\n".join(lines) + "\n"

@@ -76,7 +76,7 @@ def conflicts(vote: VoteConfig, voters: Mapping[str, str]) -> Iterator[tuple[str
     `voters` has the model of each voter, by its name.
     """
     if vote.quorum > max(1, len(voters)):
-        yield f"vote.quorum = {vote.quorum} is more than there are voters", "vote.quorum"
+        yield f"vote.quorum = {vote.quorum} is more than the number of voters", "vote.quorum"
     for name, weight in vote.weights.items():
         path = f"vote.weights.{name}"
         if not (math.isfinite(weight) and weight >= 0):

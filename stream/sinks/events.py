@@ -30,9 +30,9 @@ from abhinaya.stream.wire.messages import (
 )
 
 SCHEMA: Final = "abhinaya.event/1"
-"""Changes if a field is removed or gets another meaning. New fields may be added at any time."""
+"""The number changes if a field is removed or gets another meaning, not if a field is added."""
 
-OF_PROCESSES: Final[dict[type[Event], tuple[str, tuple[str, ...]]]] = {
+WITHOUT_STREAM: Final[dict[type[Event], tuple[str, tuple[str, ...]]]] = {
     NodeUp: (
         "node_up",
         ("node", "service", "gives", "model", "version", "licence", "noncommercial"),
@@ -86,7 +86,7 @@ def to_dict(event: Event | Activity, now_unix_s: float) -> dict[str, Any]:
                 "doubles": event.doubles,
             }
         case _:
-            kind, names = OF_PROCESSES[type(event)]
+            kind, names = WITHOUT_STREAM[type(event)]
             return _head(kind) | {name: getattr(event, name) for name in names}
 
 
@@ -115,7 +115,7 @@ def verdict(event: Verdict, now_unix_s: float) -> dict[str, Any]:
 
 
 def latency_ms(event: Verdict, now_unix_s: float) -> dict[str, float]:
-    """Return the latency from the end of speech until now, by stage and in total.
+    """Return the latency from the end of speech until now, by stage and in total, in milliseconds.
 
     The hub measures its stages with its own clock; the total is the difference of two wall clocks.
     `emit` is the rest, never below 0.

@@ -1,4 +1,4 @@
-"""Writes files that stay readable after a failure: logs of whole records, and replaced files.
+"""Writes files that stay readable after a failure: logs of whole records, files replaced at once.
 
 Errors of the operating system become SinkErrors here.
 """

@@ -67,9 +67,7 @@ class Exports:
     def close(self) -> None:
         """Make the files; a second call does nothing. The source must be closed.
 
-        Raises:
-            SinkError: a file could not be made; the source is kept.
-
+        If a file cannot be made, SinkError is raised, and the source is kept.
         """
         targets, self._targets = self._targets, ()
         faults = []
@@ -102,12 +100,7 @@ class Sinks:
         return next((file.fault for file in files if file.fault), None)
 
     def close(self) -> None:
-        """Close every sink, even if one fails.
-
-        Raises:
-            SinkError: the first error.
-
-        """
+        """Close every sink, even if one fails; then raise the first SinkError."""
         first: SinkError | SystemExit | None = None
         for sink in (*self.all, *self.after):
             try:

@@ -1,6 +1,7 @@
 """Reads events from a JSON lines file, even if its writer was killed.
 
-Provisional verdicts are skipped; the final verdict on the segment follows them.
+Provisional verdicts are skipped; the final verdict on the segment follows them. Every function
+raises SourceError if the file cannot be read, or if a line before the last is not an event.
 """
 
 from __future__ import annotations
@@ -22,23 +23,13 @@ _decoder = msgspec.json.Decoder(dict[str, Any])
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the JSON values of each event; a cut-off last line is skipped.
-
-    Raises:
-        SourceError: the file cannot be read, or a line before the last is not an event.
-
-    """
+    """Yield the JSON values of each event; a cut-off last line is skipped."""
     for _, values in _read(path):
         yield values
 
 
 def rows(path: Path) -> Iterator[Row]:
-    """Yield the rows of a file in its order, with all revisions.
-
-    Raises:
-        SourceError: the file cannot be read, or a line is not an event.
-
-    """
+    """Yield the rows of a file in its order, with all revisions."""
     for _, row in _rows(path):
         yield row
 
@@ -47,10 +38,6 @@ def latest(path: Path) -> Iterator[Row]:
     """Yield all rows but segments, then each segment in its last revision, ordered by start.
 
     Only the position of each segment in the file is held in memory.
-
-    Raises:
-        SourceError: the file cannot be read, or a line is not an event.
-
     """
     places: dict[tuple[str, int], tuple[float, int]] = {}
     for offset, row in _rows(path):
@@ -73,12 +60,7 @@ def segments(path: Path) -> Iterator[Segment]:
 
 
 def row_of(values: dict[str, Any], subject: str) -> Row | None:
-    """Return an event as a row; None if files and reports do not use its type.
-
-    Raises:
-        SourceError: the values are not an event of this schema.
-
-    """
+    """Return an event as a row; None if files and reports do not use its type."""
     try:
         return to_row(values)
     except ValueError as error:  # msgspec's too

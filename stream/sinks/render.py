@@ -112,7 +112,7 @@ def _headline(event: Verdict, now_unix_s: float, width: int) -> Text:
     marks.append(f"{latency_ms(event, now_unix_s)['total'] / 1000:.1f} s")
     tail = "  ".join(marks)
     if line.cell_len + 2 + cell_len(tail) > width:
-        # the latency is left out first
+        # no room: leave out the latency
         tail = "  ".join(marks[:-1])
     line.append(" " * max(2, width - line.cell_len - cell_len(tail)))
     line.append(tail, QUIET)
@@ -161,7 +161,7 @@ def wrap_note(text: str, width: int, style: str = QUIET, mark: str = "·") -> It
 
 
 def _hanging(head: Text, body: Text, width: int) -> Iterator[Text]:
-    """Yield the lines of a body after a head as wide as the indent; further lines are indented."""
+    """Yield the folded lines of a body: the head before the first, the indent before the others."""
     for row in fold(body, max(width - len(INDENT), 12)):
         yield Text().append_text(head).append_text(row)
         head = Text(INDENT)
@@ -254,7 +254,7 @@ def _emotions(stream: StreamSummary) -> Text:
 
 
 def _ranking(stream: StreamSummary) -> list[tuple[str, int]]:
-    """Return each label with its samples of speech, most speech first."""
+    """Return (label, length of its speech in samples), the longest first."""
     order = [*LABELS, UNKNOWN]
     held = [(label, stream.emotions[label]) for label in order if stream.emotions[label] > 0]
     return sorted(held, key=lambda item: -item[1])

@@ -22,12 +22,7 @@ class Terminal(Console):
     """A console for which a closed pipe is not a failure, as in `abhinaya-stream ... | head`."""
 
     def on_broken_pipe(self) -> None:
-        """Exit with code 0 and without a message.
-
-        Raises:
-            SystemExit: always.
-
-        """
+        """Exit with code 0 and without a message."""
         try:
             super().on_broken_pipe()
         except SystemExit:
@@ -48,7 +43,7 @@ class Screen:
         """The latest printed lines."""
         self._size = console.size
         self.closed = False
-        """Whether printing has failed; nothing more is printed then."""
+        """Whether printing has failed; then nothing more can be printed."""
 
     @property
     def can_change(self) -> bool:

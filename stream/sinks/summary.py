@@ -17,11 +17,11 @@ REVISABLE: Final = 256
 REASONS: Final = 16
 """Number of gap reasons that are counted separately; others are counted together."""
 BINS_PER_OCTAVE: Final = 16
-"""Resolution of the latency histogram: a quantile is exact to about 2 %."""
+"""Resolution of the latency histogram: the error of a quantile is about 2 %."""
 
 
 class Histogram:
-    """A histogram of latencies with logarithmic bins, at most a few hundred."""
+    """A histogram of latencies with logarithmic bins."""
 
     def __init__(self) -> None:
         self._counts: Counter[int] = Counter()
@@ -31,7 +31,7 @@ class Histogram:
         self._counts[round(BINS_PER_OCTAVE * math.log2(max(ms, 0.1)))] += 1
 
     def quantile(self, share: float) -> float | None:
-        """Return the quantile for `share` from 0 to 1, in milliseconds; None without data."""
+        """Return a quantile in milliseconds (`share` 0.5: the median); None without data."""
         rank = math.ceil(share * self._counts.total())
         for place in sorted(self._counts):
             rank -= self._counts[place]

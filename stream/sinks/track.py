@@ -1,4 +1,4 @@
-"""Smooths the labels of a stream: a single different segment does not change the mood."""
+"""Smooths the labels of a stream into a mood, which a single different segment does not change."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 from abhinaya.models.labels import UNKNOWN
 
 FADE_S: Final = 15.0
-"""Time constant of the decay, in seconds of speech: old evidence then counts 1/e."""
+"""Seconds of speech after which the weight of old evidence has fallen to 1/e."""
 MARGIN: Final = 1.5
 """Factor by which another label must exceed the evidence of the current label."""
 ENOUGH_S: Final = 3.0

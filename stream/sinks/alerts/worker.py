@@ -22,7 +22,7 @@ class Job:
     body: bytes
     """The event as JSON."""
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    """The same in every try, so that a receiver can detect a repetition."""
+    """Identifier of the alert, the same in every try, so that a receiver can detect repetitions."""
 
 
 class DeliveryError(Exception):

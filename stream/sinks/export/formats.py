@@ -20,7 +20,7 @@ JSON_LINES: Final = ".jsonl"
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy the events, without provisional verdicts and a cut-off last line."""
+    """Copy the events; leave out provisional verdicts and a cut-off last line."""
     with target.open("wb") as file:
         for number, values in enumerate(read(source), start=1):
             row_of(values, f"{source}, event {number}")
@@ -43,7 +43,7 @@ SUFFIXES: Final = tuple(FORMATS)
 
 
 def format_of(path: Path) -> str:
-    """Return the suffix of a path, spelled as in the table; upper and lower case are equal.
+    """Return the suffix of a path as the table spells it, ignoring case.
 
     For a pipe or a device without a suffix, return that of JSON lines.
 

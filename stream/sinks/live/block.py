@@ -68,7 +68,7 @@ FORMS: Final = (
     Form(mood=False, text_rows=0, votes="", space=False),
     Form(mood=False, text_rows=0, votes="", space=False, one_line=True),
 )
-"""From the largest to the smallest."""
+"""All forms, from the largest to the smallest."""
 
 
 class Sheet(NamedTuple):
@@ -81,7 +81,7 @@ class Sheet(NamedTuple):
     name_cells: int
     """Width of the longest stream name."""
     voters: tuple[str, ...]
-    silent: frozenset[str]
+    down: frozenset[str]
     """Names of the nodes and fronts that are down."""
 
 
@@ -136,7 +136,7 @@ def _marked(stream: StreamState, sheet: Sheet) -> Text:
     if stream.ended is not None:
         broken = bool(stream.ended.reason)
         return row.append("✗ " if broken else "✓ ", ALERT if broken else QUIET)
-    if _is_silent(stream, sheet):
+    if _is_down(stream, sheet):
         return row.append("✗ ", ALERT)
     if stream.speaking:
         return row.append("● ", "bold")
@@ -147,7 +147,7 @@ def _activity(stream: StreamState, sheet: Sheet) -> str:
     position = stream.position(sheet.now_unix_s)
     if stream.ended is not None:
         return f"{'broke' if stream.ended.reason else 'ended'} {clock(position)[:-2]}"
-    if _is_silent(stream, sheet):
+    if _is_down(stream, sheet):
         return "input is down"
     if not stream.live:
         return f"at {clock(position)[:-2]}"
@@ -162,8 +162,8 @@ def _activity(stream: StreamState, sheet: Sheet) -> str:
     return f"{'speaking' if stream.speaking else 'quiet'} {ago}"
 
 
-def _is_silent(stream: StreamState, sheet: Sheet) -> bool:
-    return stream.info is not None and stream.info.front in sheet.silent
+def _is_down(stream: StreamState, sheet: Sheet) -> bool:
+    return stream.info is not None and stream.info.front in sheet.down
 
 
 def _verdict(stream: StreamState) -> Text:

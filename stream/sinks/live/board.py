@@ -162,7 +162,7 @@ class Board:
 
     def __init__(self) -> None:
         self.streams: dict[str, StreamState] = {}
-        """By name, in the order of their start."""
+        """Streams by name, in the order of their start."""
         self.voters: set[str] = set()
         """Names of all voters so far."""
         self.up: dict[str, str] = {}
@@ -170,11 +170,9 @@ class Board:
         self.down: dict[str, str] = {}
         """Reason why a node or front is down, by its name."""
         self.restarts = 0
-        """How often nodes have restarted."""
         self.status: Status | None = None
         self.gaps = 0
         self.gap_reason = ""
-        """Reason of the latest gap."""
         self.alert: Alert | None = None
         """The latest alert."""
         self.alert_unix_s = 0.0

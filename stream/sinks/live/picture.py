@@ -50,7 +50,7 @@ def picture(board: Board, width: int, rows: int, now_unix_s: float) -> list[Text
         now_unix_s=now_unix_s,
         name_cells=max((cell_len(clean(stream.name)) for stream in streams), default=0),
         voters=tuple(sorted(board.voters)),
-        silent=frozenset(board.down),
+        down=frozenset(board.down),
     )
     drawn: list[Text] = []
     if rows >= ROOMY and cells:
@@ -77,7 +77,7 @@ def _form(streams: Sequence[StreamState], voters: int, width: int, room: int) ->
 def _chosen(
     streams: Sequence[StreamState], places: int, now_unix_s: float
 ) -> tuple[list[StreamState], list[StreamState]]:
-    """Return the streams that are shown, and those that are hidden because places are missing.
+    """Return the streams that are shown, and those that are hidden for lack of room.
 
     If there is no room for all, streams with a recent alert come first, then those with a recent
     gap or a mood other than neutral, then the other running ones, then the ended ones. Within each

@@ -22,9 +22,9 @@ TICKS_S: Final = {1: 30, 2: 60, 4: 120}
 """Possible seconds per cell, each with the seconds between two ticks of the ruler. The smallest
 that shows the whole stream is used, else the largest."""
 LEAST_SHARE: Final = 4
-"""A cell is drawn as speech if at least 1 / LEAST_SHARE of it is speech."""
+"""A cell is drawn as silence if less than 1 / LEAST_SHARE of it is speech or a gap."""
 AWAITED: Final = 10 * SAMPLE_RATE
-"""Samples after the end of speech in which it is still drawn as waiting for its label."""
+"""Samples after its end for which speech without a label is still drawn."""
 
 SILENCE: Final = "·"
 PENDING: Final = "░"
@@ -63,7 +63,7 @@ def window(position: int, cells: int, step: int) -> Window:
 
 
 def marks(stream: StreamState, view: Window, position: int) -> list[Mark]:
-    """Return the content of each cell: the mark that covers most of it."""
+    """Return the content of each cell of the window: the mark that covers most of it."""
     shares: dict[int, dict[Mark, int]] = {}
     for start, end, mark in _stretches(stream, view.first * view.step, position):
         first = max(0, start // view.step - view.first)
