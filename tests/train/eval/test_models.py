@@ -150,7 +150,7 @@ def test_a_checkpoint_that_does_not_say_how_it_is_loaded_is_refused(
 ) -> None:
     folder = save_wavlm(tmp_path / "s1")
     assert main([str(manifest), "--checkpoint", f"S1={folder}", "--write", str(tmp_path)]) == 1
-    assert "does not say which model it is of" in capsys.readouterr().err
+    assert "does not name the model" in capsys.readouterr().err
     options = ["--model", "S1=wavlm", "--option", f"S1.checkpoint={folder}", "--split", "dev"]
     assert main([str(manifest), *options, "--write", str(tmp_path), "--resamples", "20"]) == 0
 
