@@ -15,7 +15,7 @@ from typing import Final, Literal
 import numpy as np
 
 from abhinaya.bench.asr import LONGEST_S as LONGEST_WHOLE_S
-from abhinaya.bench.asr import lay, utterances
+from abhinaya.bench.asr import make_stream, utterances
 from abhinaya.bench.clips import Clip, clips_in, read
 from abhinaya.bench.quality import acted, calm
 from abhinaya.bench.quality.sessions import Segment, Session
@@ -55,7 +55,7 @@ def dense_speech(whole: bool, source: Source) -> Iterator[Session]:
     choice = [one for one in found if len(one.samples) <= to_samples(LONGEST_WHOLE_S)]
     by_name = {one.name: Segment(one.samples) for one in choice}
     for number in range(source.most(DENSE)):
-        samples, placed = lay(choice, DENSE_S, number)
+        samples, placed = make_stream(choice, DENSE_S, number)
         segments = tuple(by_name[one.name] for one in placed) if whole else source.cut(samples)
         yield Session(f"dense {number}", segments, reference=" ".join(one.text for one in placed))
 

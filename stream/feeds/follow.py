@@ -1,4 +1,4 @@
-"""The feeds of a run: threads that look at them and fetch episodes, which become inputs."""
+"""The feeds of a run: threads poll the feeds and download episodes, which become inputs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import BinaryIO, Final
 
 from abhinaya.stream.errors import AbhinayaError, ProcessError, SourceError
 from abhinaya.stream.feeds.parse import Episode, parse_feed
-from abhinaya.stream.feeds.store import Folders, Record, make, passing_folder
+from abhinaya.stream.feeds.store import Folders, Record, make_folder, temporary_folder
 from abhinaya.stream.settings.config import FeedConfig, NetworkConfig
 from abhinaya.stream.sources.address import shown
 from abhinaya.stream.sources.base import InputConfig
@@ -26,36 +26,40 @@ _MB: Final = 1_000_000
 _READ_BYTES: Final = 1 << 18
 _LOOK_BYTES: Final = 4096
 _DOWNLOADS: Final = 3
-"""Tries with a server that cannot resume."""
+"""Tries to download an episode from a server that cannot resume."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What a person wants of a feed."""
+class FeedRequest:
+    """A feed, and which of its episodes to process."""
 
     url: str
     newest: int = 1
+    """Number of newest episodes to begin with."""
     follow: bool = False
+    """Whether to process later episodes too."""
 
 
 @dataclass(slots=True)
 class _Feed:
-    """One feed at work."""
+    """State of one feed."""
 
-    wish: Wish
+    request: FeedRequest
     record: Record
     web: Web
-    known: dict[str, str] = field(default_factory=dict)
-    """What to ask with, so that an unchanged feed is not sent again."""
+    conditions: dict[str, str] = field(default_factory=dict)
+    """Headers of a conditional request: the server need not send an unchanged feed again."""
     latest: tuple[Episode, ...] = ()
+    """Episodes of the latest poll, the newest first."""
     failures: dict[str, int] = field(default_factory=dict)
-    """Of episodes, by key."""
+    """Number of failures by key of the episode."""
     taken: set[str] = field(default_factory=set)
+    """Keys of the episodes that are being fetched or processed, or are done."""
 
     def due(self, attempts: int) -> list[Episode]:
-        """Return which episodes are to be heard now, the oldest first; they count as taken."""
-        newest = self.wish.newest
-        if self.wish.follow:
+        """Return the episodes to process now, the oldest first, and mark them as taken."""
+        newest = self.request.newest
+        if self.request.follow:
             wanted = self.record.wanted(self.latest, newest)
         else:
             wanted = list(self.latest[:newest])
@@ -64,31 +68,29 @@ class _Feed:
             for e in reversed(wanted)
             if e.key not in self.taken
             and self.failures.get(e.key, 0) < attempts
-            and not self.record.is_heard(e)
+            and not self.record.is_done(e)
         ]
         self.taken |= {e.key for e in due}
         return due
 
     def failed(self, episode: Episode) -> None:
-        """Note that an episode was not heard to its end: it may be tried again."""
+        """Count a failure of an episode; it may be tried again."""
         self.failures[episode.key] = self.failures.get(episode.key, 0) + 1
         self.taken.discard(episode.key)
 
 
 class Feeds:
-    """What a run asks for episodes, and informs of what became of them.
-
-    Each is read as `template` says.
+    """Hands episodes to a run, and records their ends. `template` has their input settings.
 
     Raises:
         ConfigError: another run uses one of the feeds.
-        SinkError: a record or folder cannot be used.
+        SinkError: a record or folder cannot be read or written.
 
     """
 
     def __init__(
         self,
-        wishes: Sequence[Wish],
+        requests: Sequence[FeedRequest],
         template: InputConfig,
         folders: Folders,
         settings: FeedConfig,
@@ -100,71 +102,71 @@ class Feeds:
         self._remarks: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._faults: queue.SimpleQueue[AbhinayaError] = queue.SimpleQueue()
         self._ready: queue.SimpleQueue[tuple[_Feed, Episode]] = queue.SimpleQueue()
-        # one episode is fetched ahead of those that are being heard
+        # one episode is fetched ahead of those that are being processed
         self._room = threading.Semaphore(settings.parallel + 1)
         self._stop = threading.Event()
         self._connect = partial(Web, settings=network, warn=self._remarks.put, stop=self._stop)
-        self._lock = threading.Lock()  # of the feeds' records, failures and taken episodes
-        self._at_work: dict[str, tuple[_Feed, Episode]] = {}
+        self._lock = threading.Lock()  # protects the feeds' records, failures and taken episodes
+        self._running: dict[str, tuple[_Feed, Episode]] = {}
         self._names: set[str] = set()
         self._threads: list[threading.Thread] = []
         with ExitStack() as stack:
-            self._cache = folders.kept or stack.enter_context(passing_folder(folders.cache))
-            make(self._cache)
-            for wish in wishes:
-                record = Record(folders.records, wish.url)
+            self._cache = folders.kept or stack.enter_context(temporary_folder(folders.cache))
+            make_folder(self._cache)
+            for request in requests:
+                record = Record(folders.records, request.url)
                 stack.callback(record.close)
-                feed = _Feed(wish, record, self._connect(f"feed {shown(wish.url)}"))
+                feed = _Feed(request, record, self._connect(f"feed {shown(request.url)}"))
                 self._threads.append(threading.Thread(target=self._run, args=(feed,), daemon=True))
             self._stack = stack.pop_all()
 
     def start(self) -> None:
-        """Begin to look at the feeds."""
+        """Start to poll the feeds."""
         for thread in self._threads:
             thread.start()
 
     @property
     def over(self) -> bool:
-        """Whether no episode is being heard, and none will come."""
-        # in this order: a thread hands over before it ends
+        """Whether no episode is being processed, and none will follow."""
+        # in this order: a thread queues its last episode before it ends
         ended = not any(thread.is_alive() for thread in self._threads)
-        return ended and self._ready.empty() and not self._at_work and self._faults.empty()
+        return ended and self._ready.empty() and not self._running and self._faults.empty()
 
     def take(self) -> list[tuple[str, InputConfig]]:
-        """Return name and input of the episodes to begin with now."""
+        """Return the name and input of each episode to start now."""
         taken = []
-        while len(self._at_work) < self._settings.parallel and not self._ready.empty():
+        while len(self._running) < self._settings.parallel and not self._ready.empty():
             feed, episode = self._ready.get()
-            # not the name of an earlier try either: no stream begins twice
+            # a new try gets a new name: a stream cannot begin twice
             names = (f"{episode.stream} ({n})" for n in itertools.count(2))
             free = itertools.chain([episode.stream], names)
             name = next(name for name in free if name not in self._names)
             self._names.add(name)
-            self._at_work[name] = feed, episode
+            self._running[name] = feed, episode
             taken.append((name, replace(self._template, what=str(self._path(episode)))))
         return taken
 
     def news(self) -> list[str]:
-        """Return what people should know since the last call."""
+        """Return the messages for the user since the last call."""
         return [self._remarks.get() for _ in range(self._remarks.qsize())]
 
     def faults(self) -> list[AbhinayaError]:
-        """Return what went wrong since the last call."""
+        """Return the errors since the last call."""
         return [self._faults.get() for _ in range(self._faults.qsize())]
 
     def ended(self, name: str, whole: bool) -> None:
-        """Take note that the input `name` is over and written, and whether it was heard whole.
+        """Note that all results of input `name` are written; `whole`: it was read to its end.
 
         Raises:
-            SinkError: that cannot be noted down.
+            SinkError: the record cannot be written.
 
         """
-        if name not in self._at_work:
+        if name not in self._running:
             return
-        feed, episode = self._at_work.pop(name)
+        feed, episode = self._running.pop(name)
         with self._lock:
             if whole:
-                feed.record.heard(episode)
+                feed.record.add(episode)
             else:
                 feed.failed(episode)
         if not self._kept:
@@ -172,30 +174,30 @@ class Feeds:
         self._room.release()
 
     def close(self) -> None:
-        """End every thread, and delete what is not kept."""
+        """Stop all threads; delete the episodes that are not kept."""
         self._stop.set()
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(timeout=2.0)
         self._stack.close()
 
-    # --- by the threads ---------------------------------------------------------------------------
+    # --- called by the threads --------------------------------------------------------------------
 
     def _run(self, feed: _Feed) -> None:
         while not self._stop.is_set():
             try:
-                self._look(feed)
+                self._poll(feed)
             except AbhinayaError as error:
                 self._faults.put(error)
-            except Exception as error:  # a fault of ours must not pass for the end of a feed
+            except Exception as error:  # a bug must not look like the end of a feed
                 reason = f"stopped on an unexpected {type(error).__name__}: {error}"
                 self._faults.put(ProcessError(feed.web.subject, reason))
                 return
-            if not feed.wish.follow or self._stop.wait(self._settings.interval_s):
+            if not feed.request.follow or self._stop.wait(self._settings.interval_s):
                 return
 
-    def _look(self, feed: _Feed) -> None:
-        """Look at a feed once, and fetch what is to be heard."""
+    def _poll(self, feed: _Feed) -> None:
+        """Read a feed once, and fetch the episodes that are due."""
         self._refresh(feed)
         with self._lock:
             due = feed.due(self._settings.attempts)
@@ -214,22 +216,22 @@ class Feeds:
             self._ready.put((feed, episode))
 
     def _reserve(self) -> bool:
-        """Wait until there is room for one more episode; False if the run is ending."""
+        """Wait for room for one more episode; return False if the run is ending."""
         while not self._stop.is_set():
             if self._room.acquire(timeout=0.1):
                 return True
         return False
 
     def _refresh(self, feed: _Feed) -> None:
-        """Ask for the episodes of a feed."""
+        """Fetch the list of episodes of a feed, if it has changed."""
         limit = round(self._settings.max_feed_mb * _MB)
-        answer, data = feed.web.fetch(feed.wish.url, limit, feed.known)
+        answer, data = feed.web.fetch(feed.request.url, limit, feed.conditions)
         if answer.status_code != 304:
             feed.latest = parse_feed(data, str(answer.url), feed.web.subject)
-            # only now: a feed that was damaged is asked for again
+            # only after parsing: a damaged feed must be requested again
             names = {"etag": "if-none-match", "last-modified": "if-modified-since"}
             headers = answer.headers
-            feed.known = {to: headers[name] for name, to in names.items() if name in headers}
+            feed.conditions = {to: headers[name] for name, to in names.items() if name in headers}
 
     def _fetch(self, episode: Episode) -> None:
         path = self._path(episode)
@@ -242,10 +244,10 @@ class Feeds:
 
 
 def download(web: Web, url: str, path: Path, limit: int) -> None:
-    """Fetch a sound of at most `limit` bytes into `path`, which is there only once it is whole.
+    """Download an audio file of at most `limit` bytes to `path`; `path` never holds a part of it.
 
     Raises:
-        SourceError: it cannot be fetched, is not audio, is too long, or there is no room.
+        SourceError: it cannot be fetched, is not audio, is too long, or the disk is full.
 
     """
     part = path.with_suffix(".part")
@@ -264,7 +266,7 @@ def download(web: Web, url: str, path: Path, limit: int) -> None:
 
 
 def _copy(web: Web, url: str, file: BinaryIO, limit: int) -> None:
-    """Copy a sound from its server into a file, from its beginning."""
+    """Copy an audio file from its server, from the beginning."""
     if file.tell():
         web.remark("was cut off; trying again from the start")
         file.seek(0)

@@ -1,4 +1,4 @@
-"""The hub process: the loop around the broker and its two sockets."""
+"""The hub process: the loop that moves messages between two sockets and the broker."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.settings.vote import load_combiner
 from abhinaya.stream.wire import sockets
 from abhinaya.stream.wire.child import Stop, run_child
-from abhinaya.stream.wire.codec import MAX_SAID_BYTES, Decoder, Encoder
+from abhinaya.stream.wire.codec import MAX_WORKER_HEADER_BYTES, Decoder, Encoder
 from abhinaya.stream.wire.messages import FromSink, Message, ToHub
 
 TICK_S = 0.02
-"""How often deadlines are looked at."""
+"""Interval between checks of deadlines."""
 
 BURST = 64
-"""Messages read from one socket before the other gets its turn."""
+"""Maximum number of messages read from one socket before the other socket."""
 
 
 class Hub:
@@ -36,7 +36,7 @@ class Hub:
         self._sockets = {"workers": doors.workers, "sinks": doors.sinks}
         self._encoder = Encoder()
         self._decoders: dict[str, Decoder[Message]] = {
-            "workers": Decoder(ToHub, MAX_SAID_BYTES),
+            "workers": Decoder(ToHub, MAX_WORKER_HEADER_BYTES),
             "sinks": Decoder(FromSink),
         }
 
@@ -77,16 +77,16 @@ class Hub:
     def _send(self, out: Sequence[Outgoing]) -> None:
         pending = list(out)
         while pending:
-            lost: dict[bytes, None] = {}
+            unreachable: dict[bytes, None] = {}
             for item in pending:
-                if item.peer in lost:
+                if item.peer in unreachable:
                     continue
                 frames = self._encoder.encode(item.message)
                 if not sockets.send(self._sockets[item.door], frames, item.peer):
-                    lost[item.peer] = None
-            # what was meant for a lost peer may now go to another
+                    unreachable[item.peer] = None
+            # tasks of an unreachable node may now go to another
             now = time.monotonic()
-            pending = [more for peer in lost for more in self._broker.unreachable(now, peer)]
+            pending = [m for peer in unreachable for m in self._broker.unreachable(now, peer)]
 
 
 def serve(
@@ -96,7 +96,7 @@ def serve(
 
     Raises:
         NetworkError: the endpoint is taken, malformed, or open to the network without keys.
-        ConfigError: the combiner has gone since the profile was loaded.
+        ConfigError: the combiner file has disappeared since the profile was loaded.
 
     """
     combiner = load_combiner(run.vote)

@@ -1,8 +1,8 @@
-"""A worker process: receive tasks, batch them, run the model, answer.
+"""The node process: receives tasks, batches them, runs the models, sends the answers.
 
-The main thread does the network and beats; a second one runs the models, so that a model that hangs
-is seen as hung and a network that hangs as silent. The loop knows nothing of what the models do: it
-sends what each of them makes of a batch as soon as that is done.
+The main thread does the network and sends heartbeats; a second thread runs the models. So the hub
+can tell a stuck model from a silent process. The answers of each model are sent as soon as it has
+finished a batch.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Worker:
         self._batches: queue.SimpleQueue[list[tuple[float, Task]] | Key] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[list[Answer] | None] = queue.SimpleQueue()
         self.since: float | None = None
-        """When the batch in progress was begun; None when idle."""
+        """Start time of the batch in progress; None when idle."""
         threading.Thread(target=self._loop, daemon=True).start()
 
     def start(self, now: float, batch: list[tuple[float, Task]]) -> None:
@@ -62,11 +62,11 @@ class Worker:
         self._batches.put(batch)
 
     def forget(self, key: Key) -> None:
-        """Have the partials of a segment forgotten, when the batch in progress is done."""
+        """Delete the data of the partials of a segment, after the batch in progress."""
         self._batches.put(key)
 
     def answers(self) -> Iterator[Answer]:
-        """Yield what there is of the batch, each once; after the last the worker is idle."""
+        """Yield the new answers of the batch; after the last one the worker is idle."""
         while not self._answers.empty():
             answers = self._answers.get_nowait()
             if answers is None:
@@ -110,7 +110,7 @@ class Node:
         self._draining = False
 
     def run(self, stop: Stop) -> int:
-        """Work until drained or told to stop; return the exit code."""
+        """Work until drained or asked to stop; return the exit code."""
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._woken, zmq.POLLIN)
@@ -149,7 +149,7 @@ class Node:
         elif isinstance(message, Cancel):
             self._cancel(message)
         elif isinstance(message, Introduce):
-            # the hub does not know this node, so it does not want what an earlier hub asked for
+            # a new hub: it does not need the tasks of an earlier one
             self._batcher.clear()
             self._introduced = self._send(self._ready)
         elif isinstance(message, Drain):
@@ -186,10 +186,10 @@ def serve(
     stop: Stop,
     keys: Keys | None = None,
 ) -> int:
-    """Load what `service` and its guests need, connect, and work until asked to stop; return 0.
+    """Load the models of `service` and its guests, connect, and work until asked to stop; return 0.
 
     Raises:
-        AbhinayaError: one of them cannot be loaded, or is refused: then none of them works.
+        AbhinayaError: a model cannot be loaded, or the hub refuses the node.
 
     """
     worker = _worker_config(run, service)

@@ -1,4 +1,4 @@
-"""What a node does with a batch: the seam between the wire and the models."""
+"""Runs the models on a batch: converts tasks to model inputs, and outcomes to messages."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ _LOG = logging.getLogger("abhinaya.node")
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a model gave no answer to a task."""
+    """A task without an answer, and the reason."""
 
     reason: str
     retry: bool = True
-    """Whether another try could succeed."""
+    """Whether another try may succeed."""
 
 
 CANCELLED: Final = Failure("cancelled", retry=False)
@@ -56,7 +56,7 @@ def answer_of(
     run_ms: float = 0.0,
     batch_size: int = 1,
 ) -> Answer:
-    """Return what a model made of a task as it travels."""
+    """Return the outcome of a task as a message."""
     if isinstance(outcome, Abstention | Failure):
         return Failed(
             stream=task.stream,
@@ -111,22 +111,21 @@ def answer_of(
 
 
 class Model(Protocol):
-    """One of the services of a node."""
+    """A model of a node, with the service that it offers."""
 
     service: Service
-    """What it needs and gives."""
 
     def run(self, batch: Sequence[Task]) -> Sequence[Outcome]:
         """Return one outcome for each task, in the same order."""
         ...
 
     def forget(self, stream: str, sequence: int) -> None:
-        """Drop what is kept of the parts of a segment."""
+        """Delete the data of the partials of a segment."""
         ...
 
 
 class Voting:
-    """A voter at work."""
+    """A voter as a `Model`."""
 
     def __init__(self, name: str, voter: Voter) -> None:
         card: Card = voter.card
@@ -146,11 +145,11 @@ class Voting:
         )
 
     def run(self, batch: Sequence[Task]) -> Sequence[Outcome]:
-        """Let the voter vote."""
+        """Return the votes."""
         return self._voter.vote([self._utterance(task) for task in batch])
 
     def forget(self, stream: str, sequence: int) -> None:
-        """Do nothing: a voter keeps nothing of a segment."""
+        """Do nothing: voters keep no data of partials."""
 
     def _utterance(self, task: Task) -> Utterance:
         needs, turns = self.service.needs, self.service.context_turns
@@ -165,7 +164,7 @@ class Voting:
 
 
 class Transcribing:
-    """A transcriber at work."""
+    """A transcriber as a `Model`."""
 
     def __init__(self, name: str, transcriber: Transcriber) -> None:
         self._transcriber = transcriber
@@ -184,11 +183,11 @@ class Transcribing:
         )
 
     def run(self, batch: Sequence[Task]) -> Sequence[Outcome]:
-        """Let the transcriber transcribe."""
+        """Return the transcripts."""
         return self._transcriber.transcribe([self._hearing(task) for task in batch])
 
     def forget(self, stream: str, sequence: int) -> None:
-        """Let the transcriber drop what it keeps of a segment."""
+        """Delete the transcriber's data of a segment."""
         self._transcriber.forget(stream, sequence)
 
     def _hearing(self, task: Task) -> Hearing:
@@ -202,7 +201,7 @@ class Transcribing:
         )
 
     def _try(self) -> float:
-        """Let it hear a second of noise twice: the first time is slow, the second counts."""
+        """Transcribe 1 s of noise twice; return the time of the second run: the first is slower."""
         for _ in range(2):
             begun = time.perf_counter()
             self._transcriber.transcribe([Hearing(utterance().samples, final=False)])
@@ -212,33 +211,29 @@ class Transcribing:
 
 
 class Adapter:
-    """What a node runs: the transcriber first, then the voters, with its words.
-
-    Args:
-        models: of the services that the node gives.
-
-    """
+    """Runs the models of a node: the transcriber first, then the voters, which read its words."""
 
     def __init__(self, models: Sequence[Model]) -> None:
         self._models = sorted(models, key=lambda model: model.service.kind != "transcript")
         self.gives = tuple(model.service for model in self._models)
 
     def run(self, begun: float, batch: Sequence[tuple[float, Task]]) -> Iterator[list[Answer]]:
-        """Yield what each service makes of tasks (arrival, task), as soon as it is done."""
+        """Yield the answers of one service after the other to a batch of (arrival, task)."""
         tasks = [task for _, task in batch]
-        unheard: dict[int, Failure] = {}
-        """Tasks whose transcript failed, and how."""
+        without_words: dict[int, Failure] = {}
+        """By index: tasks whose transcription failed."""
         for model in self._models:
             service = model.service
             wanted = [i for i, task in enumerate(tasks) if service.name in task.services]
-            lost = [i for i in wanted if i in unheard and "transcript" in service.needs]
-            ready = [i for i in wanted if i not in lost]
+            failed = [i for i in wanted if i in without_words and "transcript" in service.needs]
+            ready = [i for i in wanted if i not in failed]
             if not wanted:
                 continue
             started = time.monotonic()
             results = run_safely(model, [tasks[i] for i in ready])
             run_ms = 1000 * (time.monotonic() - started)
-            outcomes = dict(zip(ready, results, strict=True)) | {i: unheard[i] for i in lost}
+            outcomes = dict(zip(ready, results, strict=True))
+            outcomes |= {i: without_words[i] for i in failed}
             yield [
                 answer_of(
                     tasks[i],
@@ -256,27 +251,28 @@ class Adapter:
                     language = "en" if outcome.translation else outcome.language
                     tasks[i] = replace(tasks[i], transcript=english, language=language)
                 elif isinstance(outcome, Failure):
-                    unheard[i] = Failure(f"no transcript: {outcome.reason}", outcome.retry)
+                    without_words[i] = Failure(f"no transcript: {outcome.reason}", outcome.retry)
 
     def forget(self, stream: str, sequence: int) -> None:
-        """Drop what is kept of the parts of a segment; who fails at that does not end the node."""
+        """Delete the data of the partials of a segment; an error is only logged."""
         for model in self._models:
             try:
                 model.forget(stream, sequence)
             except Exception as error:
-                _LOG.warning("could not forget: %s", _named(error))
+                name = model.service.name
+                _LOG.warning("%s could not delete data of partials: %s", name, _named(error))
 
 
 def run_safely(model: Model, batch: Sequence[Task]) -> Sequence[Outcome]:
-    """Run a batch; if that fails, run its tasks alone, so that one bad task harms no other."""
+    """Run a batch; if it fails, run each task alone, so that a bad task does not harm others."""
     if not batch:
         return []
     try:
         outcomes = model.run(batch)
         if len(outcomes) != len(batch):
-            raise ValueError(f"{len(outcomes)} answers came for {len(batch)} tasks")
+            raise ValueError(f"gave {len(outcomes)} answers to {len(batch)} tasks")
         return outcomes
-    except Exception as error:  # whatever a model raises must not end the node
+    except Exception as error:  # an error of a model must not end the node
         if len(batch) > 1:
             return [outcome for task in batch for outcome in run_safely(model, [task])]
         _LOG.error("%s failed: %s", model.service.name, _named(error))
@@ -309,7 +305,7 @@ def transcriber_of(worker: WorkerConfig) -> Transcriber:
 
 @contextlib.contextmanager
 def _translated(service: str, worker: WorkerConfig) -> Iterator[None]:
-    """Turn what loading a model raises into an error of this program."""
+    """Turn any error of loading a model into a `ModelError`."""
     try:
         yield
     except ModelError as error:
@@ -319,7 +315,7 @@ def _translated(service: str, worker: WorkerConfig) -> Iterator[None]:
         ) from error
     except AbhinayaError:
         raise
-    except Exception as error:  # models know nothing of this program's errors
+    except Exception as error:  # models may raise any error
         raise ModelError(
             f"{service} ({worker.model})",
             f"cannot be loaded: {error}",
@@ -328,7 +324,7 @@ def _translated(service: str, worker: WorkerConfig) -> Iterator[None]:
 
 
 def samples_of(payload: Payload | None) -> npt.NDArray[np.float32]:
-    """Return samples [n] as float32 in [-1, 1]; none as an empty array."""
+    """Return samples [n] as float32 in [-1, 1]; empty without a payload."""
     if payload is None:
         return np.zeros(0, np.float32)
     array: npt.NDArray[Any] = payload.array()
@@ -343,10 +339,10 @@ def _stable(transcription: Transcription, final: bool) -> int:
 
 
 def _trial_ms(trial: Callable[[], float]) -> float | None:
-    """Let a model work before it counts, and tell how long that took."""
+    """Return the time of a trial run in ms; None if it failed."""
     try:
         return trial()
-    except Exception as error:  # what is wrong with it will show with the first segment
+    except Exception as error:  # the first segment will show the fault
         _LOG.warning("the trial failed: %s", _named(error))
         return None
 

@@ -1,4 +1,4 @@
-"""A file: anything that PyAV decodes, sound or video with sound."""
+"""A file source: audio, or video with audio, in any format that PyAV decodes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def open_file(config: InputConfig, warn: Warn, clock: Callable[[], float] = time
     """Open the file `config.what`.
 
     Raises:
-        SourceError: it is missing, a folder, empty, not audio, or without samples.
+        SourceError: the file is missing, a folder, empty, not audio, or without samples.
 
     """
     path = Path(config.what)
     head = _read_head(path)
-    file = path.open("rb")  # passed on open, so that what it holds cannot name other files
+    file = path.open("rb")  # FFmpeg gets an open file, so that a playlist cannot name other files
     try:
         decoder = Decoder(file, config.what, warn, head=head, clock=clock)
     except SourceError as error:
@@ -63,12 +63,12 @@ def _read_head(path: Path) -> bytes:
 
 
 def is_text(head: bytes) -> bool:
-    """Return whether it begins with nothing but text."""
+    """Return whether the first 512 bytes are plain text."""
     start = head[:512]
     try:
         text = start.decode("utf-8")
     except UnicodeDecodeError as error:
-        if error.start < len(start) - 4:  # else it is only the cut that splits a character
+        if error.start < len(start) - 4:  # at the end the cut may split a character
             return False
         text = start[: error.start].decode("utf-8")
     return all(character.isprintable() or character in "\t\r\n\f\ufeff" for character in text)

@@ -1,7 +1,7 @@
-"""HLS: the decoder reads the playlist, we fetch what it names, by http and https alone.
+"""HLS: FFmpeg reads the media playlist (RFC 8216, 4.3.3); we fetch its parts by http or https.
 
-A finished broadcast is a file; one that goes on is live. Of a master playlist (RFC 8216, 4.3.4)
-we choose what to play; a media playlist (4.3.3) is up to the decoder.
+A finished broadcast is a file, an unfinished one is live. Of a master playlist (4.3.4) we choose
+the media playlist.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ def connect_hls(web: Web, url: str, text: str, played: deque[str]) -> Connection
     """Begin to play a media playlist.
 
     Args:
-        web: of the input.
-        url: of the playlist.
-        text: of the playlist, as it was just now.
-        played: addresses of the parts that were fetched, by earlier connections too; added to.
+        web: HTTP requests and settings of the input.
+        url: address of the playlist.
+        text: content of the playlist, just fetched.
+        played: addresses of the parts already fetched, on earlier connections too; extended.
 
     Raises:
-        SourceError: it holds no audio, nothing new, or cannot be fetched.
+        SourceError: the playlist has no audio or no new part, or a part cannot be fetched.
 
     """
     finished = is_over(text)
     options = {
         "protocol_whitelist": "http,https",
-        # the names of the parts do not matter: only our fetcher opens them
+        # any file name is safe: only our fetcher opens the parts
         "allowed_extensions": "ALL",
         "extension_picky": "0",
         "http_persistent": "0",
@@ -52,14 +52,14 @@ def connect_hls(web: Web, url: str, text: str, played: deque[str]) -> Connection
     begin = max((i + 1 for i, part in enumerate(parts) if part in played), default=0)
     if begin and not finished:
         if begin == len(parts):
-            raise SourceError(web.subject, "has nothing new yet")
+            raise SourceError(web.subject, "has no new part yet")
         options["live_start_index"] = str(begin)
     fetcher = _Fetcher(web, url, text, played)
     how: dict[str, Any] = {"format": "hls", "options": options, "io_open": fetcher}
     silent_s = web.settings.stall_s + 3 * target_s(text)
     if not finished:
-        how["timeout"] = (2 * silent_s, None)  # else FFmpeg waits for a playable part for ever
-    # parts that follow each other may begin their time stamps anew
+        how["timeout"] = (2 * silent_s, None)  # else FFmpeg waits forever for a playable part
+    # in a finished broadcast each part may restart its time stamps
     decoder = Decoder(url, web.subject, web.warn, how=how, holes=not finished, carrier=fetcher)
     return Connection(
         decoder.channels,
@@ -72,9 +72,9 @@ def connect_hls(web: Web, url: str, text: str, played: deque[str]) -> Connection
 
 
 class _Fetcher:
-    """Fetches what a playlist names, whole, and tries again for a while.
+    """Fetches the parts of a playlist whole, with retries.
 
-    After a failure all it returns is empty: an exception would go through FFmpeg, which drops some.
+    After a failure it returns empty files: FFmpeg drops some exceptions of its reader.
     """
 
     def __init__(self, web: Web, playlist: str, text: str, played: deque[str]) -> None:
@@ -87,15 +87,15 @@ class _Fetcher:
         self._cancelled = False
 
     def __call__(self, url: str, flags: int, options: Mapping[str, str]) -> io.BytesIO:
-        """Return what the decoder asks for; `options` may name a range of it."""
+        """Return the file that the decoder requests; `options` may name a byte range."""
         if self.failure is None:
             try:
                 return io.BytesIO(self._fetch(url, options))
             except SourceError as error:
-                gone = isinstance(error, HttpError) and not error.transient
-                if self._finished or url == self._playlist or not gone:
+                removed = isinstance(error, HttpError) and not error.transient
+                if self._finished or url == self._playlist or not removed:
                     self.failure = error
-                # else a part of a live stream is gone: a hole, which its time stamps show
+                # else the server has removed a live part: the time stamps show the loss
         return io.BytesIO(b"")
 
     def cancel(self) -> None:
@@ -128,10 +128,10 @@ class _Fetcher:
 
 
 def find_playlist(web: Web, url: str, text: str) -> tuple[str, str]:
-    """Return address and text of the media playlist that a playlist is or leads to.
+    """Return address and text of the media playlist to play, from a media or master playlist.
 
     Raises:
-        SourceError: it cannot be fetched, leads on and on, or to an address of another protocol.
+        SourceError: it cannot be fetched, is nested too deep, or is neither http nor https.
 
     """
     for _ in range(3):
@@ -144,15 +144,15 @@ def find_playlist(web: Web, url: str, text: str) -> tuple[str, str]:
 
 
 def is_playlist(head: bytes) -> bool:
-    """Whether a file that begins so is an HLS playlist."""
+    """Return whether a file with this beginning is an HLS playlist."""
     return head.lstrip(b"\xef\xbb\xbf").startswith(b"#EXTM3U") and b"#EXT-X-" in head
 
 
 def best_of(text: str, url: str) -> str | None:
-    """Return the address of the playlist to play; None if this is a media playlist itself.
+    """Return the address of the best media playlist; None if this is a media playlist itself.
 
-    A rendition of sound alone is best, else the variant of the lowest bandwidth: the same sound
-    comes with fewer pictures.
+    An audio-only rendition is best. Else it is the variant of the lowest bandwidth, which has the
+    same audio with less video.
     """
     renditions: list[tuple[bool, str]] = []
     variants: list[tuple[bool, int, str]] = []
@@ -166,30 +166,30 @@ def best_of(text: str, url: str) -> str | None:
             target = next((x for x in lines[number + 1 :] if x and not x.startswith("#")), "")
             if target:
                 codecs = values.get("CODECS", "").split(",")
-                pictures = not all(_AUDIO_ONLY.match(codec.strip()) for codec in codecs)
+                video = not all(_AUDIO_ONLY.match(codec.strip()) for codec in codecs)
                 width = values.get("BANDWIDTH", "")
-                variants.append((pictures, int(width) if width.isdecimal() else 0, target))
+                variants.append((video, int(width) if width.isdecimal() else 0, target))
     if renditions:
         return join(url, min(renditions)[1])
     return join(url, min(variants)[2]) if variants else None
 
 
 def target_s(text: str) -> float:
-    """Return the longest seconds of one part; 10 if the playlist does not say."""
+    """Return the longest duration of a part in seconds; 10 if not declared."""
     found = re.search(r"^#EXT-X-TARGETDURATION:\s*(\d{1,4})", text, re.MULTILINE)
     return float(found[1]) if found else 10.0
 
 
 def is_over(text: str) -> bool:
-    """Whether nothing will be added."""
+    """Return whether a playlist is finished: no part will be added."""
     return "#EXT-X-ENDLIST" in text
 
 
 def check_parts(text: str, url: str) -> None:
-    """Refuse a media playlist that names what is not fetched; FFmpeg would look for more for ever.
+    """Check all addresses of a media playlist; FFmpeg would reload forever for a refused part.
 
     Raises:
-        SourceError: an address of another protocol, or without a host.
+        SourceError: an address is neither http nor https, or has no host.
 
     """
     for target in parts_of(text, url) + [join(url, uri) for uri in _URI.findall(text)]:

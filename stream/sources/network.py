@@ -1,4 +1,4 @@
-"""An address: a file with an end, a broadcast, a playlist or a camera; its answer decides which."""
+"""Network addresses. The server's answer decides: file, internet radio, HLS playlist or RTSP."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from abhinaya.stream.settings.config import NetworkConfig
 from abhinaya.stream.sources.address import RTSP, check_address, scheme_of, shown
 from abhinaya.stream.sources.base import Block, InputConfig, Opened, Warn
 from abhinaya.stream.sources.condition import condition
-from abhinaya.stream.sources.decode import NOTHING_ELSE, Decoder
+from abhinaya.stream.sources.decode import NO_PROTOCOLS, Decoder
 from abhinaya.stream.sources.file import is_text
 from abhinaya.stream.sources.hls import (
     PLAYLIST_BYTES,
@@ -32,9 +32,9 @@ from abhinaya.stream.sources.web import HttpError, Web
 
 _RTSP_PROTOCOLS: Final = "rtsp,rtsps,rtp,srtp,tcp,tls,udp"
 _LEAD_S: Final = 20.0
-"""How far ahead of the clock an answer may be read that may be a file."""
+"""Seconds that an input of unknown length is read ahead of real time, in case it is a file."""
 _QUICK: Final = {"probesize": str(1 << 17), "analyzeduration": "300000"}
-"""What FFmpeg may read to find out what it is: a broadcast comes no faster than it is spoken."""
+"""Limits for FFmpeg's format detection: a broadcast arrives only in real time."""
 _OTHERS: Final = re.compile(r"^(?:File\d+=)?(https?://\S+)", re.MULTILINE)
 
 
@@ -42,7 +42,7 @@ def open_address(config: InputConfig, settings: NetworkConfig, warn: Warn) -> Op
     """Open the address `config.what`.
 
     Raises:
-        SourceError: it cannot be reached or refuses, or it is not audio.
+        SourceError: the server cannot be reached or refuses, or the content is not audio.
 
     """
     url = config.what
@@ -61,10 +61,10 @@ def open_address(config: InputConfig, settings: NetworkConfig, warn: Warn) -> Op
 
 
 def check_audio(web: Web, head: bytes) -> None:
-    """Refuse a body that begins like something else than audio.
+    """Check that the beginning of a body may be audio.
 
     Raises:
-        SourceError: it is empty, a web page, a playlist of addresses, or other text.
+        SourceError: the body is empty, a web page, a playlist of addresses, or other text.
 
     """
     if not head:
@@ -80,7 +80,7 @@ def check_audio(web: Web, head: bytes) -> None:
 
 
 def _connect_file(web: Web, file: RemoteFile) -> Connection:
-    # of a file of unknown length the end is its end
+    # without a known length a truncated file cannot be detected
     head = b"" if file.total is None else file.read_head()
     decoder = Decoder(file, web.subject, web.warn, head=head, carrier=file)
     return Connection(
@@ -121,15 +121,15 @@ def connect_radio(web: Web, file: RemoteFile, *, sure: bool) -> Connection:
     """Connect to internet radio.
 
     Args:
-        web: of the input.
-        file: the answer of its server.
-        sure: whether it is known to have no end; else it may be a file of unknown length.
+        web: HTTP requests and settings of the input.
+        file: the server's answer.
+        sure: whether it is known to be radio; else it may be a file of unknown length.
 
     Raises:
-        SourceError: it is not audio.
+        SourceError: the content is not audio.
 
     """
-    how: dict[str, Any] = {"options": NOTHING_ELSE | _QUICK}
+    how: dict[str, Any] = {"options": NO_PROTOCOLS | _QUICK}
     if kind := _format_of(file.head, file.headers.get("content-type", "")):
         how["format"] = kind
     file.deadline = time.monotonic() + web.settings.stall_s
@@ -155,10 +155,10 @@ def connect_radio(web: Web, file: RemoteFile, *, sure: bool) -> Connection:
 
 
 def _radio_blocks(decoder: Decoder, file: RemoteFile, web: Web, *, sure: bool) -> Iterator[Block]:
-    """Yield the audio; an answer that came faster than it can be spoken was a file.
+    """Yield the audio. If it arrived at twice real time or faster, it was a file.
 
     Raises:
-        SourceError: it was cut off; also where it just ends, unless it was a file.
+        SourceError: the connection failed, or the audio ended and was not a file.
 
     """
     begun, given_s = time.monotonic(), 0.0
@@ -173,10 +173,10 @@ def _radio_blocks(decoder: Decoder, file: RemoteFile, web: Web, *, sure: bool) -
 
 
 def connect_rtsp(web: Web, url: str) -> Connection:
-    """Connect to a camera, a conference bridge or a broadcaster; only its sound is taken.
+    """Connect to the audio of a camera, conference bridge or broadcaster.
 
     Raises:
-        SourceError: it cannot be reached, or has no sound.
+        SourceError: the server cannot be reached, or sends no audio.
 
     """
     settings = web.settings
@@ -186,7 +186,7 @@ def connect_rtsp(web: Web, url: str) -> Connection:
         "rtsp_transport": settings.rtsp_transport,
         "allowed_media_types": "audio",
         "timeout": str(round(1e6 * settings.stall_s)),
-        # by default FFmpeg trusts any certificate
+        # without this FFmpeg accepts any certificate
         "tls_verify": "1",
         "ca_file": trusted.cafile or "/etc/ssl/certs/ca-certificates.crt",
     }
@@ -203,7 +203,7 @@ def connect_rtsp(web: Web, url: str) -> Connection:
         for block in decoder.blocks():
             yield block
             given_s += block.length_s
-        if not 0 < decoder.duration_s <= given_s + 1:  # only a recording has an end
+        if not 0 < decoder.duration_s <= given_s + 1:  # else a recording at its end
             raise SourceError(web.subject, "the server ended the session")
 
     description = f"RTSP, {decoder.description}"
@@ -216,12 +216,12 @@ def _opened(
     connection: Connection,
     dial: Callable[[], Connection] | None = None,
 ) -> Opened:
-    """Return the source of a connection: live if it can be dialled again, else with an end."""
-    blocks = _whole(connection, web) if dial is None else Live(web, connection, dial).blocks()
+    """Return the source of a connection: live if `dial` can reconnect it, else a file."""
+    blocks = _file_blocks(connection, web) if dial is None else Live(web, connection, dial).blocks()
 
     def close() -> None:
         web.stop.set()
-        if dial is None:  # else the thread that reads it closes it
+        if dial is None:  # else the reading thread closes the connection
             connection.close()
             web.close()
 
@@ -237,11 +237,11 @@ def _opened(
     )
 
 
-def _whole(connection: Connection, web: Web) -> Iterator[Block]:
-    """Yield the blocks; an error of the transport also says how far it came.
+def _file_blocks(connection: Connection, web: Web) -> Iterator[Block]:
+    """Yield the blocks; an HTTP error also names the position.
 
     Raises:
-        SourceError: it broke off.
+        SourceError: the audio breaks off.
 
     """
     given_s = 0.0
@@ -254,10 +254,9 @@ def _whole(connection: Connection, web: Web) -> Iterator[Block]:
 
 
 def _format_of(head: bytes, content_type: str) -> str:
-    """Return FFmpeg's name of the format; empty where FFmpeg had better find out.
+    """Return FFmpeg's name of the format; empty if FFmpeg must detect it.
 
-    It can, but of a broadcast that one tunes into amid a frame it wants 128 kB first: at 64 kbit/s
-    that is 16 s.
+    In a broadcast that begins amid a frame, FFmpeg's detection needs 128 kB: 16 s at 64 kbit/s.
     """
     if is_adts(head):
         return "aac"
@@ -266,7 +265,7 @@ def _format_of(head: bytes, content_type: str) -> str:
 
 
 def is_adts(data: bytes) -> bool:
-    """Whether there are three AAC frames in ADTS (ISO/IEC 13818-7, 6.2), wherever they begin."""
+    """Return whether three AAC frames in ADTS follow each other (ISO/IEC 13818-7, 6.2)."""
     return any(_frames_from(data, at) for at in range(len(data)) if data[at] == 0xFF)
 
 

@@ -1,4 +1,4 @@
-"""The body of an HTTP answer, read like a file: it can jump, and goes on where it broke off."""
+"""A file on an HTTP server, read like a local one: seekable, and resumed if it breaks off."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ if TYPE_CHECKING:
     import httpx2
 
 _FROM_THE_START: Final = {"range": "bytes=0-"}
-"""Makes a server say whether it knows ranges."""
+"""The answer shows whether the server supports ranges."""
 _LOOK_BYTES: Final = 2048
-"""What distinguishes a playlist and a web page from audio."""
+"""Bytes that suffice to distinguish a playlist or web page from audio."""
 _READ_ON: Final = 1 << 18
-"""A seek that goes no further forward than this is cheaper read than asked for."""
+"""Bytes. A shorter forward seek reads on instead of sending a new request."""
 _FETCH: Final = "fetch it whole first, and name the file"
 
 
 class RemoteFile:
-    """What a decoder reads.
+    """A file object for the decoder.
 
-    A failure looks like the end of the file, since FFmpeg drops some exceptions of what it reads;
-    it is kept in `failure`.
+    FFmpeg drops some exceptions of its reader. So a failure looks like the end of the file, and
+    is kept in `failure`.
 
     Args:
-        web: of the input.
-        url: of the file.
-        headers: of the first request.
+        web: HTTP requests and settings of the input.
+        url: address of the file.
+        headers: headers of the first request.
 
     Raises:
-        HttpError: there is no answer, or a refusal.
-        SourceError: the address uses another protocol.
+        HttpError: no answer, or an error status.
+        SourceError: the address is neither http nor https.
 
     """
 
@@ -46,15 +46,15 @@ class RemoteFile:
         self.failure: SourceError | None = None
         self.cancelled = threading.Event()
         self.deadline = math.inf
-        """No byte is read after this moment of the monotonic clock."""
+        """Time of the monotonic clock after which reading fails."""
         self._web = web
         self._url = url
         http = web.get(url, headers)
         self.url = str(http.url)
-        """After redirects."""
+        """Address after redirects."""
         self.headers = http.headers
         self.total = _total_of(http)
-        """Bytes of the whole file; None if the server does not say."""
+        """Bytes of the whole file; None if the server does not declare them."""
         tag = http.headers.get("etag", "")
         self._validator = tag if tag[:1] == '"' else http.headers.get("last-modified", "")
         self._ranges = http.status_code == 206 and self.total is not None
@@ -63,23 +63,23 @@ class RemoteFile:
         self.head = b""
         while len(self.head) < _LOOK_BYTES and (part := next(self._parts, b"")):
             self.head += part
-        self._end = len(self.head)  # position behind what has come
-        self._rest = memoryview(b"")  # the last of what has come, not read yet
-        self._position = 0  # of the reader
+        self._end = len(self.head)  # position after the last byte received
+        self._rest = memoryview(b"")  # bytes received but not read yet
+        self._position = 0  # position of the reader
 
     @property
     def is_radio(self) -> bool:
-        """Whether it calls itself a broadcast, as Icecast and Shoutcast do."""
+        """Whether the server declares a broadcast, as Icecast and Shoutcast do."""
         return any(name.startswith("icy-") for name in self.headers)
 
     def read_head(self) -> bytes:
-        """Return the beginning of the file, which stays at hand."""
+        """Return the beginning of the file, up to HEAD_BYTES."""
         while len(self.head) < HEAD_BYTES and (part := self._next()):
             self.head += part
         return self.head
 
     def seekable(self) -> bool:
-        """Whether the decoder may jump."""
+        """Return whether the decoder may seek."""
         return self._ranges
 
     def tell(self) -> int:
@@ -87,14 +87,14 @@ class RemoteFile:
         return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a position; the server is asked by the next read."""
+        """Set the position; the next read sends the request."""
         end = self.total or 0
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: end}[whence]
         self._position = max(0, base + offset)
         return self._position
 
     def read(self, size: int, /) -> bytes:
-        """Return up to `size` bytes; none at the end, or after a failure."""
+        """Return up to `size` bytes; empty at the end or after a failure."""
         if self._position < len(self.head):
             data = self.head[self._position : self._position + size]
         else:
@@ -104,13 +104,13 @@ class RemoteFile:
         return data
 
     def close(self) -> None:
-        """Drop the connection."""
+        """Close the connection."""
         if self._http is not None:
             self._http.close()
             self._http = None
 
     def _go_to_position(self) -> None:
-        """Make `_rest` begin where the reader is."""
+        """Make `_rest` begin at the reader's position."""
         skip = self._position - (self._end - len(self._rest))
         if not 0 <= skip <= len(self._rest) + _READ_ON:
             self.close()
@@ -123,8 +123,8 @@ class RemoteFile:
         self._rest = self._rest[skip:]
 
     def _next(self) -> bytes:
-        """Return the next bytes of the server; none at the end, or after a failure."""
-        if (self.total is not None and self._end >= self.total) or self._is_over():
+        """Return the next bytes of the server; empty at the end or after a failure."""
+        if (self.total is not None and self._end >= self.total) or self._has_failed():
             return b""
         try:
             if self._http is None:
@@ -135,7 +135,7 @@ class RemoteFile:
         self._end += len(part)
         return part
 
-    def _is_over(self) -> bool:
+    def _has_failed(self) -> bool:
         if self.failure is None:
             if time.monotonic() > self.deadline:
                 reason = "sent nothing that can be decoded for too long"
@@ -151,16 +151,16 @@ class RemoteFile:
         return part
 
     def _resume(self, error: HttpError) -> bytes:
-        """Ask for the rest until it comes or patience ends."""
+        """Request the rest again until it comes or `give_up_s` has passed."""
         self.close()
         self.failure = error
         if not error.transient or self.total is None:
             return b""
         if not self._ranges:
-            reason = f"{error.reason} at {self._far()}, its server cannot resume"
+            reason = f"{error.reason} at {self._progress()}, its server cannot resume"
             self.failure = self._web.error(reason, _FETCH, transient=True)
             return b""
-        self._web.remark(f"broke off at {self._far()}: {error.reason}; resuming")
+        self._web.remark(f"broke off at {self._progress()}: {error.reason}; resuming")
         patience_s = self._web.settings.give_up_s
         for _ in self._web.tries(patience_s):
             try:
@@ -173,17 +173,17 @@ class RemoteFile:
                     return b""
             else:
                 self.failure = None
-                self._web.remark(f"resumed at {self._far()}")
+                self._web.remark(f"resumed at {self._progress()}")
                 return part
-        reason = f"{error.reason} at {self._far()}, and not resumed within {patience_s:g} s"
+        reason = f"{error.reason} at {self._progress()}, and not resumed within {patience_s:g} s"
         self.failure = self._web.error(reason, "try again")
         return b""
 
     def _reopen(self) -> None:
-        """Ask for everything from here on.
+        """Request everything from the current end on.
 
         Raises:
-            HttpError: there is no answer, or the file is another one by now.
+            HttpError: no answer, or the file has changed.
 
         """
         headers = {"range": f"bytes={self._end}-"}
@@ -192,7 +192,7 @@ class RemoteFile:
         try:
             http = self._web.get(self._url, headers)
         except HttpError as error:
-            if "HTTP 416" in error.reason:  # nothing is there any more
+            if "HTTP 416" in error.reason:  # range not satisfiable
                 raise self._changed("is shorter now") from error
             raise
         total = _total_of(http)
@@ -207,15 +207,15 @@ class RemoteFile:
         raise self._changed("is another one, or its server cannot resume")
 
     def _changed(self, how: str) -> HttpError:
-        reason = f"changed on its server while it was read, at {self._far()}: it {how}"
+        reason = f"changed on its server while it was read, at {self._progress()}: it {how}"
         return self._web.error(reason, _FETCH)
 
-    def _far(self) -> str:
+    def _progress(self) -> str:
         return f"{self._end / 1e6:.2f} of {(self.total or 0) / 1e6:.2f} MB"
 
 
 def _total_of(http: httpx2.Response) -> int | None:
-    """Return the length of the whole file that an answer is, or is a part of."""
+    """Return the length of the whole file, also if the answer is only a range of it."""
     if http.status_code == 206:
         length = http.headers.get("content-range", "").rpartition("/")[2]
     else:

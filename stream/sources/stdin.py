@@ -1,4 +1,4 @@
-"""Standard input: raw PCM, or a container as it comes down a pipe."""
+"""Standard input: raw PCM, or a container, through a pipe."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _PIPE: Final = "pipe audio into it, for example: ffmpeg -i INPUT -f wav - | abhi
 
 
 class Pipe:
-    """A pipe as the decoder may see it: it can be read, not sought; short reads are welcome.
+    """A pipe as a file object for the decoder: not seekable, with short reads.
 
-    One that breaks looks like one that ends; `failure` says so.
+    A broken pipe looks like the end; `failure` then has the error.
     """
 
     def __init__(self, stream: Any, clock: Callable[[], float]) -> None:
@@ -30,10 +30,10 @@ class Pipe:
         self._clock = clock
         self._broken: BaseException | None = None
         self._empty = True
-        self.start_unix_s = clock()  # when the first byte came, once it has
+        self.start_unix_s = clock()  # later the time of the first byte
 
     def read(self, size: int = _READ_BYTES) -> bytes:
-        """Return at least one byte as soon as there is one; none at the end."""
+        """Wait for data and return it, at most `size` bytes; empty at the end."""
         try:
             read = getattr(self._stream, "read1", self._stream.read)
             data: bytes = read(size if size > 0 else _READ_BYTES) or b""
@@ -47,7 +47,7 @@ class Pipe:
 
     @property
     def failure(self) -> SourceError | None:
-        """Why nothing more comes: the pipe broke, or nothing came out of it."""
+        """The error that ended the data: the pipe broke, or was empty."""
         if self._broken is not None:
             return SourceError(SUBJECT, f"cannot be read: {self._broken}", _PIPE)
         return SourceError(SUBJECT, "ended before any audio came", _PIPE) if self._empty else None
@@ -59,10 +59,10 @@ def open_stdin(
     stream: BinaryIO | None = None,
     clock: Callable[[], float] = time.time,
 ) -> Opened:
-    """Open standard input, or `stream` in its place.
+    """Open standard input, or `stream` instead.
 
     Raises:
-        SourceError: it is closed, a terminal, or empty, or holds no audio.
+        SourceError: standard input is closed, a terminal, empty, or not audio.
 
     """
     pipe = Pipe(stream or _stdin(), clock)
@@ -94,7 +94,7 @@ def open_stdin(
 def _raw_blocks(
     pipe: Pipe, config: InputConfig, channels: int, warn: Warn, clock: Callable[[], float]
 ) -> Iterator[Block]:
-    """Yield what comes, as soon as it comes; a read may end amid a sample."""
+    """Yield the samples as soon as they arrive; a read may end within a sample."""
     bits = int(config.sample_format[1:].rstrip("lbe"))
     frame_bytes = channels * bits // 8
     rest = b""
@@ -112,10 +112,10 @@ def _raw_blocks(
 
 
 def _to_float(data: bytes, sample_format: str) -> FloatArray:
-    """Return samples as [n * channels] in [-1, 1]; `data` holds whole samples only."""
+    """Return samples as [n * channels] in [-1, 1]; `data` has whole samples only."""
     kind, bits = sample_format[0], int(sample_format[1:].rstrip("lbe"))
     order = ">" if sample_format.endswith("be") else "<"
-    if bits == 24:  # numpy has no such integers: they become the upper bytes of 32-bit ones
+    if bits == 24:  # numpy has no 24-bit integers: use the upper bytes of 32-bit ones
         triples = np.frombuffer(data, np.uint8).reshape(-1, 3)
         wide = np.zeros((len(triples), 4), np.uint8)
         wide[:, 1:] = triples[:, ::-1] if order == ">" else triples

@@ -1,4 +1,4 @@
-"""Hands an alert to a program: JSON on its standard input, no shell, a time limit."""
+"""Runs a program for an alert: JSON on its standard input, no shell, a time limit."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from typing import IO, Final
 
 from abhinaya.stream.sinks.alerts.worker import DeliveryError, Job
 
-LOOK_S: Final = 0.05
+POLL_S: Final = 0.05
 QUOTED_BYTES: Final = 200
-"""Of standard error, in a report of a failure."""
+"""Number of last bytes of standard error that are searched for an error message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +26,19 @@ class Command:
 
     arguments: Sequence[str]
     timeout_s: float
-    """After so many seconds it is killed, with what it has started."""
+    """Seconds after which the program is killed, with its child processes."""
 
     def deliver(self, job: Job, stop: threading.Event) -> None:
-        """Run the program once; a second try could do twice what it does.
+        """Run the program once; a second try could repeat its effect.
 
         Raises:
-            DeliveryError: it does not start, fails, or takes too long.
+            DeliveryError: the program does not start, fails, or takes too long.
 
         """
         name = self.arguments[0]
         with tempfile.TemporaryFile() as errors:
             try:
-                process = subprocess.Popen(  # noqa: S603 - what the person wrote, without a shell
+                process = subprocess.Popen(  # noqa: S603 - the user's own command
                     self.arguments,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
@@ -59,12 +59,12 @@ class Command:
         self, process: subprocess.Popen[bytes], body: bytes, stop: threading.Event
     ) -> bool:
         deadline = time.monotonic() + self.timeout_s
-        given: bytes | None = body
+        data: bytes | None = body
         while time.monotonic() < deadline and not stop.is_set():
             try:
-                process.communicate(given, timeout=LOOK_S)
+                process.communicate(data, timeout=POLL_S)
             except subprocess.TimeoutExpired:
-                given = None  # it is on its way
+                data = None  # `communicate` continues with the data of the first call
             else:
                 return True
         return False
@@ -77,6 +77,6 @@ def _end(code: int) -> str:
 def _quoted(errors: IO[bytes]) -> str:
     size = errors.seek(0, os.SEEK_END)
     errors.seek(max(0, size - QUOTED_BYTES))
-    lines = errors.read().decode("utf-8", "replace").split("\n")
-    said = [line.strip() for line in lines if line.strip()]
-    return f": {said[-1]}" if said else ""
+    text = errors.read().decode("utf-8", "replace")
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    return f": {lines[-1]}" if lines else ""

@@ -234,7 +234,7 @@ def test_trimming_keeps_the_windows_that_hold_audio(tiny, close) -> None:
 
 
 def test_only_the_last_segments_are_remembered_each_by_itself(tiny, monkeypatch) -> None:
-    monkeypatch.setattr(audio_encoders, "REMEMBERED", 2)
+    monkeypatch.setattr(audio_encoders, "CACHED_SEGMENTS", 2)
     encoders = AudioEncoders(tiny.encoders.whisper, tiny.encoders.beats, tiny.encoders.place)
     waves = [wave.numpy() for wave in tiny.waves]
     features = encoders.encode(waves)

@@ -70,14 +70,14 @@ def test_s1_golden_at_every_stage(pool, golden_folder, golden_tensors, close) ->
     ]
     for i in ITEMS:
         one, length = model.prepare(waves[i : i + 1])
-        hidden = model.hear(one, length)
+        hidden = model.encode(one, length)
         close(hidden[0], g[f"item{i}.last_hidden_state"], 5e-5)
         close(model.head.pool(hidden)[0], g[f"{pool}.item{i}.pooled"], 5e-5)
         close(model(one, length)[0], g[f"{pool}.item{i}.logits"], 5e-5)
     batch, lengths = model.prepare(waves)
     assert torch.equal(lengths, g["lengths"])
     assert torch.equal(model.frames(lengths), g["num_frames"])
-    hidden = model.hear(batch, lengths)
+    hidden = model.encode(batch, lengths)
     close(hidden, g["batch.last_hidden_state"], 5e-5)
     pooled = model.head.pool(hidden, valid(model.frames(lengths), hidden.shape[1]))
     close(pooled, g[f"{pool}.batch.pooled"], 5e-5)
@@ -92,7 +92,7 @@ def test_challenge_baseline_golden_at_every_stage(golden_folder, golden_tensors,
     ]
     batch, lengths = model.prepare(waves)
     close(batch[:, :64], g["batch.normalised_wave_head"], 5e-5)
-    hidden = model.hear(batch, lengths)
+    hidden = model.encode(batch, lengths)
     close(hidden, g["batch.last_hidden_state"], 5e-5)
     close(model(batch, lengths), g["batch.logits_true_length"], 5e-5)
     # The published code pools one or two frames of padding more.
@@ -253,7 +253,7 @@ def test_weights_that_do_not_fit(baseline, change, message) -> None:
     ("change", "error", "message"),
     [
         ({"mean": None}, KeysError, "lacks mean"),
-        ({"sampling_rate": 8_000}, OptionsError, "hears 8000 Hz"),
+        ({"sampling_rate": 8_000}, OptionsError, "needs 8000 Hz"),
         ({"ssl_type": "./no-such-folder"}, MissingFileError, "no-such-folder"),
         ({"id2label": {"0": "Angry"}}, KeysError, r"in place of \[1"),
         ({"id2label": {str(i): f"LABEL_{i}" for i in range(8)}}, LabelsError, "LABEL_7"),

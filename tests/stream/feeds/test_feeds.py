@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from media_server import Download, Site, say, site
 
 from abhinaya.stream.errors import ConfigError, SinkError, SourceError
-from abhinaya.stream.feeds.follow import Feeds, Wish, download
+from abhinaya.stream.feeds.follow import FeedRequest, Feeds, download
 from abhinaya.stream.feeds.parse import Episode, parse_feed
-from abhinaya.stream.feeds.store import Folders, Record, passing_folder
+from abhinaya.stream.feeds.store import Folders, Record, temporary_folder
 from abhinaya.stream.settings.config import FeedConfig, NetworkConfig
 from abhinaya.stream.sources.base import InputConfig
 from abhinaya.stream.sources.web import Web
@@ -100,7 +100,7 @@ def test_entities_that_multiply_are_refused_before_they_are_read() -> None:
     )
     data = f"<?xml version='1.0'?>{bomb}]><rss><channel><title>&e;</title></channel></rss>"
     begun = time.monotonic()
-    with pytest.raises(SourceError, match="declares entities"):
+    with pytest.raises(SourceError, match="declares XML entities"):
         parsed(data.encode())
     assert time.monotonic() - begun < 2
 
@@ -156,20 +156,20 @@ def episode(number: int, **changes: Any) -> Episode:
 
 def test_what_was_heard_is_remembered_though_its_address_changes(tmp_path: Path) -> None:
     record = Record(tmp_path, WHERE)
-    assert not record.is_heard(episode(1))
-    record.heard(episode(1))
+    assert not record.is_done(episode(1))
+    record.add(episode(1))
     assert record.wanted([episode(8), episode(7)], 1) == [episode(8)]
     record.close()
     record = Record(tmp_path, WHERE)
-    assert record.is_heard(episode(1, url="http://cdn.example.org/new.mp3"))
-    assert not record.is_heard(episode(2))
+    assert record.is_done(episode(1, url="http://cdn.example.org/new.mp3"))
+    assert not record.is_done(episode(2))
     assert record.wanted([episode(9), episode(7)], 0) == [episode(9)]
     record.close()
     other = Record(tmp_path, WHERE + "?other")
-    assert not other.is_heard(episode(1))
-    other.heard(episode(1, guid="same", shared_guid=True))  # one guid for several sounds
-    assert other.is_heard(episode(1, guid="same", shared_guid=True))
-    assert not other.is_heard(episode(2, guid="same", shared_guid=True))
+    assert not other.is_done(episode(1))
+    other.add(episode(1, guid="same", shared_guid=True))  # one guid for several sounds
+    assert other.is_done(episode(1, guid="same", shared_guid=True))
+    assert not other.is_done(episode(2, guid="same", shared_guid=True))
     other.close()
 
 
@@ -178,7 +178,7 @@ def test_a_feed_is_followed_by_one_run_at_a_time(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="another run uses it") as caught:
         Record(tmp_path, "http://joe:s3cret@example.org/feed")
     assert "s3cret" not in str(caught.value)
-    record.heard(episode(1))
+    record.add(episode(1))
     record.close()
     Record(tmp_path, "http://joe:s3cret@example.org/feed").close()
     for path in tmp_path.iterdir():
@@ -194,11 +194,11 @@ def test_a_record_that_cannot_be_read_is_an_error_and_is_not_overwritten(
     tmp_path: Path, content: bytes
 ) -> None:
     record = Record(tmp_path, WHERE)
-    record.heard(episode(1))
+    record.add(episode(1))
     record.close()
     [path] = tmp_path.glob("*.json")
     path.write_bytes(content)
-    words = "version 2" if content is LATER else "delete it to hear everything again"
+    words = "version 2" if content is LATER else "delete it to process all episodes again"
     with pytest.raises(SinkError, match=words):
         Record(tmp_path, WHERE)
     assert path.read_bytes() == content
@@ -211,7 +211,7 @@ from abhinaya.stream.feeds.parse import Episode
 from abhinaya.stream.feeds.store import Record
 record = Record(Path(sys.argv[1]), "http://x/feed")
 for n in range(100000):
-    record.heard(Episode(f"g{n}", f"http://x/{n}", f"Talk: {n}", None))
+    record.add(Episode(f"g{n}", f"http://x/{n}", f"Talk: {n}", None))
     print(n, flush=True)
 """
 
@@ -230,8 +230,8 @@ def test_a_record_survives_a_kill_at_any_moment(tmp_path: Path) -> None:
         last = int(process.stdout.read().split()[-1])
         process.wait()
         record = Record(folder, "http://x/feed")
-        assert all(record.is_heard(episode(n)) for n in range(last + 1))
-        assert not record.is_heard(episode(last + 2))
+        assert all(record.is_done(episode(n)) for n in range(last + 1))
+        assert not record.is_done(episode(last + 2))
         record.close()
 
 
@@ -333,12 +333,12 @@ def test_a_full_disk_is_said_with_the_folder(
 def test_episodes_of_runs_that_were_killed_are_swept_away_and_those_of_others_are_not(
     tmp_path: Path,
 ) -> None:
-    with passing_folder(tmp_path) as mine:
+    with temporary_folder(tmp_path) as mine:
         (mine / "x.audio").write_bytes(b"sound")
         dead = tmp_path / "dead"
         dead.mkdir()
         (dead / "x.audio").write_bytes(b"sound")
-        with passing_folder(tmp_path) as other:
+        with temporary_folder(tmp_path) as other:
             assert other != mine
             assert (mine / "x.audio").exists()
             assert not dead.exists()
@@ -349,7 +349,7 @@ def test_episodes_of_runs_that_were_killed_are_swept_away_and_those_of_others_ar
 # --- together -------------------------------------------------------------------------------------
 
 
-def feeds(tmp_path: Path, *wishes: Wish, **settings: Any) -> Feeds:
+def feeds(tmp_path: Path, *wishes: FeedRequest, **settings: Any) -> Feeds:
     folders = Folders(tmp_path / "records", tmp_path / "cache")
     config = FeedConfig(**({"interval_s": 0.1} | settings))
     supply = Feeds(wishes, InputConfig(""), folders, config, QUICK)
@@ -389,7 +389,7 @@ def test_a_feed_that_is_followed_gives_what_is_new_and_asks_politely(
         web.routes[f"/{n}.mp3"] = Download(SOUND)
     page = Download(rss(items), kind="text/xml")
     web.routes["/feed"] = page
-    supply = feeds(tmp_path, Wish(web.url("/feed"), newest=1, follow=True))
+    supply = feeds(tmp_path, FeedRequest(web.url("/feed"), newest=1, follow=True))
     assert drain(supply, 1) == ["Talk: Episode 3"]
     time.sleep(0.5)
     assert supply.take() == []
@@ -399,7 +399,7 @@ def test_a_feed_that_is_followed_gives_what_is_new_and_asks_politely(
     supply.close()
     # what came while nobody followed is heard; what was passed over is not
     page.data, page.etag = rss([*items, *(item(n, f"/{n}.mp3") for n in (4, 5, 6, 7))]), '"three"'
-    supply = feeds(tmp_path, Wish(web.url("/feed"), newest=1, follow=True))
+    supply = feeds(tmp_path, FeedRequest(web.url("/feed"), newest=1, follow=True))
     assert drain(supply, 2) == ["Talk: Episode 6", "Talk: Episode 7"]
     time.sleep(0.3)
     assert supply.take() == []
@@ -411,7 +411,7 @@ def test_a_feed_that_is_followed_gives_what_is_new_and_asks_politely(
 def test_a_feed_that_fails_now_and_then_is_followed_on(web: Site, tmp_path: Path) -> None:
     web.routes["/feed"] = say(b"", 503)
     web.routes["/1.mp3"] = say(SOUND)
-    supply = feeds(tmp_path, Wish(web.url("/feed"), follow=True))
+    supply = feeds(tmp_path, FeedRequest(web.url("/feed"), follow=True))
     time.sleep(0.4)
     assert any("HTTP 503" in str(fault) for fault in supply.faults())
     web.routes["/feed"] = say(rss([item(1, "/1.mp3")]))
@@ -424,7 +424,7 @@ def test_an_episode_that_fails_is_tried_again_but_not_for_ever(web: Site, tmp_pa
     items = [item(n, f"/{n}.mp3", title=t) for n, t in ((1, "gone"), (2, "A"), (3, "A (2)"))]
     web.routes["/feed"] = say(rss(items))
     web.routes["/2.mp3"] = web.routes["/3.mp3"] = say(SOUND)
-    supply = feeds(tmp_path, Wish(web.url("/feed"), 3, follow=True), attempts=2)
+    supply = feeds(tmp_path, FeedRequest(web.url("/feed"), 3, follow=True), attempts=2)
     names = drain(supply, 4, whole=False)
     assert len(set(names)) == 4
     assert all(name.startswith("Talk: A") for name in names)
@@ -450,7 +450,7 @@ def test_a_feed_that_is_none_ends_with_the_reason(
     if route is not None:
         web.routes["/feed"] = route
     url = web.url("/feed", user="joe:s3cret@")
-    supply = feeds(tmp_path, Wish(url), max_feed_mb=0.1)
+    supply = feeds(tmp_path, FeedRequest(url), max_feed_mb=0.1)
     [fault] = until_over(supply)
     assert words in fault
     assert "s3cret" not in fault
@@ -461,7 +461,7 @@ def test_no_more_is_fetched_than_is_heard_soon(web: Site, tmp_path: Path) -> Non
     web.routes["/feed"] = say(rss([item(n, f"/{n}.mp3") for n in range(1, 9)]))
     for n in range(1, 9):
         web.routes[f"/{n}.mp3"] = say(SOUND)
-    supply = feeds(tmp_path, Wish(web.url("/feed"), 8), parallel=2)
+    supply = feeds(tmp_path, FeedRequest(web.url("/feed"), 8), parallel=2)
     taken = supply.take()
     limit = time.monotonic() + 20.0
     while sum(path.endswith(".mp3") for path, _ in web.requests) < 3 and time.monotonic() < limit:

@@ -6,7 +6,7 @@ import fakes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from abhinaya.stream.front.outbox import Fleeting, Item, Outbox
+from abhinaya.stream.front.outbox import Item, LatestOnly, Outbox
 from abhinaya.stream.wire.messages import Activity, End, Gap, Segment
 
 
@@ -134,31 +134,31 @@ def activity(speaking: bool) -> Activity:
 
 
 def test_the_newest_part_takes_the_place_of_one_that_was_not_sent() -> None:
-    fleeting = Fleeting()
-    fleeting.put(fakes.partial(3, part=1))
-    fleeting.put(fakes.partial(3, part=2))
-    assert [(i.sequence, i.part) for i in fleeting.take(3) if fakes.is_partial(i)] == [(3, 2)]
-    assert fleeting.take(3) == []
+    latest = LatestOnly()
+    latest.put(fakes.partial(3, part=1))
+    latest.put(fakes.partial(3, part=2))
+    assert [(i.sequence, i.part) for i in latest.take(3) if fakes.is_partial(i)] == [(3, 2)]
+    assert latest.take(3) == []
 
 
 def test_a_part_waits_for_the_segments_before_its_own() -> None:
-    fleeting = Fleeting()
-    fleeting.put(fakes.partial(3))
-    assert fleeting.take(2) == []
-    assert len(fleeting.take(3)) == 1
+    latest = LatestOnly()
+    latest.put(fakes.partial(3))
+    assert latest.take(2) == []
+    assert len(latest.take(3)) == 1
 
 
 def test_a_part_is_nothing_once_its_segment_is_on_its_way() -> None:
-    fleeting = Fleeting()
-    fleeting.put(fakes.partial(3))
-    assert fleeting.take(4) == []
-    assert fleeting.take(3) == []
+    latest = LatestOnly()
+    latest.put(fakes.partial(3))
+    assert latest.take(4) == []
+    assert latest.take(3) == []
 
 
 def test_activity_waits_for_nothing_and_only_the_latest_is_told() -> None:
-    fleeting = Fleeting()
-    fleeting.put(activity(True))
-    fleeting.put(activity(False))
-    fleeting.put(fakes.partial(3))
-    assert fleeting.take(0) == [activity(False)]
-    assert fleeting.take(0) == []
+    latest = LatestOnly()
+    latest.put(activity(True))
+    latest.put(activity(False))
+    latest.put(fakes.partial(3))
+    assert latest.take(0) == [activity(False)]
+    assert latest.take(0) == []

@@ -76,7 +76,7 @@ def test_a_front_may_not_vote(message: Message) -> None:
     hub = desk()
     hub.say(FRONT, fakes.segment(0), message)
     (refused,) = hub.to(FRONT, Refused)
-    assert refused.reason == f"{type(message).__name__} is nothing that a front says"
+    assert refused.reason == f"a front may not send {type(message).__name__}"
     hub.answer()
     assert len(hub.verdict().votes) == 3
 
@@ -88,7 +88,7 @@ def test_a_node_may_not_send_audio(message: Message) -> None:
     hub = desk()
     hub.say(b"S1-0", message)
     (refused,) = hub.to(b"S1-0", Refused)
-    assert refused.reason == f"{type(message).__name__} is nothing that a node says"
+    assert refused.reason == f"a node may not send {type(message).__name__}"
     assert hub.events(Verdict) == hub.events(Gap) == hub.events(StreamEnded) == []
 
 
@@ -154,17 +154,20 @@ def test_a_first_sequence_number_that_cannot_be_counted_on_from_is_refused(first
     [
         (
             replace(fakes.ready("S1"), gives=(replace(fakes.service("S1"), name="S7"),)),
-            "'S7' has no part in this run (S1, ST1, T2, asr)",
+            "'S7' is not a service of this run (S1, ST1, T2, asr)",
         ),
-        (fakes.ready("S1", labels=("happy", "bored", "calm")), "labels bored, calm are not of"),
+        (fakes.ready("S1", labels=("happy", "bored", "calm")), "labels bored, calm are not among"),
         (fakes.ready("S1", labels=()), "S1 announces no labels"),
         (fakes.ready("S1", kind="transcript"), "S1 must give a vote, not a transcript"),
         (fakes.ready("asr", kind="vote"), "asr must give a transcript, not a vote"),
-        (fakes.ready("asr", needs=("audio", "transcript")), "asr needs what it gives"),
-        (replace(fakes.ready("S1"), gives=()), "it gives nothing"),
-        (fakes.ready("S1 S1"), "it gives a service twice"),
-        (fakes.ready("S1", credits=0), "it takes no tasks"),
-        (fakes.ready("S1", credits=-3), "it takes no tasks"),
+        (
+            fakes.ready("asr", needs=("audio", "transcript")),
+            "asr needs a transcript, but is the transcriber",
+        ),
+        (replace(fakes.ready("S1"), gives=()), "it has no services"),
+        (fakes.ready("S1 S1"), "it has a service twice"),
+        (fakes.ready("S1", credits=0), "its credits are 0, not at least 1"),
+        (fakes.ready("S1", credits=-3), "its credits are -3, not at least 1"),
     ],
 )
 def test_a_node_that_does_not_fit_is_refused_by_name(ready: Ready, reason: str) -> None:
@@ -267,7 +270,7 @@ EIGHTH = (1 / len(LABELS),) * len(LABELS)
     [
         (odd(label="bored"), "S1 voted 'bored', which it did not announce"),
         (odd(label="sad"), "S1 voted 'sad', which it did not announce"),
-        (odd(voter="ST1"), "S1 answered in the name of ST1"),
+        (odd(voter="ST1"), "a node of S1 answered as ST1"),
         (odd(probabilities=EIGHTH[:7]), "S1 gave 7 probabilities, not 8"),
         (odd(probabilities=()), "S1 gave 0 probabilities, not 8"),
         (odd(probabilities=(math.nan, *EIGHTH[1:])), "S1 gave numbers that are not prob"),
@@ -344,14 +347,17 @@ def test_a_transcript_without_end_does_not_count() -> None:
 
 MAX = 10 * fakes.SECOND
 BAD_SEGMENTS = [
-    (fakes.segment(1, start=fakes.SECOND, end=fakes.SECOND + 15), "(16,) samples came for 15"),
+    (
+        fakes.segment(1, start=fakes.SECOND, end=fakes.SECOND + 15),
+        "it has samples of shape (16,), not (15,)",
+    ),
     (
         fakes.segment(1, samples=Payload.of(np.zeros((4, 4), np.int16))),
-        "(4, 4) samples came for 16",
+        "it has samples of shape (4, 4), not (16,)",
     ),
-    (fakes.segment(1, start=8, end=24), "it overlaps what came before"),
-    (fakes.segment(1, start=-32, end=-16), "it overlaps what came before"),
-    (fakes.segment(1, start=3000, end=2000), "it overlaps what came before"),
+    (fakes.segment(1, start=8, end=24), "it overlaps the item before"),
+    (fakes.segment(1, start=-32, end=-16), "it overlaps the item before"),
+    (fakes.segment(1, start=3000, end=2000), "it overlaps the item before"),
     (fakes.segment(1, end=fakes.SECOND, length=16), "it is 0.00 s long, not up to 10 s"),
     (fakes.segment(1, length=MAX + 16), "it is 10.00 s long, not up to 10 s"),
 ]

@@ -137,8 +137,8 @@ def test_what_is_known_of_segments_that_are_over_is_forgotten() -> None:
         says(hub, "asr", part=part)
     hub.say(FRONT, fakes.gap(1))
     says(hub, "asr", part=2)
-    assert list(hub.broker._deciders.segments) == []
-    assert not hub.broker._deciders._partials
+    assert list(hub.broker._coordinator.segments) == []
+    assert not hub.broker._coordinator._partials
 
 
 def test_words_alone_are_worth_telling() -> None:
@@ -385,9 +385,9 @@ def test_a_front_that_will_not_come_back_leaves_nothing_provisional() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"part": -1}, "it is partial number -1"),
-        ({"start": 0}, "it overlaps what came before"),
-        ({"end": fakes.SECOND + 17}, "(16,) samples came for 17"),
+        ({"part": -1}, "its part is -1, below 0"),
+        ({"start": 0}, "it overlaps the item before"),
+        ({"end": fakes.SECOND + 17}, "it has samples of shape (16,), not (17,)"),
         ({"end": 12 * fakes.SECOND}, "it is 11.00 s long, not up to 10 s"),
     ],
 )
@@ -517,4 +517,4 @@ def test_context_is_bounded_and_ends_with_the_stream() -> None:
     assert contexts(hub, "asr")[-1][-1] == "words of 38"
     hub.say(FRONT, End(stream="call", sequence=40, position=41 * fakes.SECOND))
     hub.seen()
-    assert hub.broker._streams["call"].said == {}
+    assert hub.broker._streams["call"].transcripts == {}

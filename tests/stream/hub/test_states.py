@@ -258,7 +258,7 @@ def test_a_front_cannot_hand_back_what_no_service_gave(known: Known) -> None:
     hub.front()
     hub.say(FRONT, known)
     assert hub.broker._streams["call"].states == {}
-    assert hub.status().refused == {"a state that no service gives": 1}
+    assert hub.status().refused == {"a state of an unknown service, or too large": 1}
 
 
 def test_states_before_the_last_that_is_written_are_forgotten() -> None:

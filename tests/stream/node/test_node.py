@@ -266,11 +266,11 @@ def test_beats_go_on_while_the_work_hangs_and_say_for_how_long(bench: Bench) -> 
 
 def test_a_node_that_is_refused_says_why_and_ends(bench: Bench) -> None:
     introduced(bench, Work())
-    bench.say(Refused(reason="labels bored are not of the eight"))
+    bench.say(Refused(reason="labels bored are not among the eight"))
     bench.left()
     assert isinstance(bench.error, ModelError)
     assert bench.error.subject == "S1-0"
-    assert "labels bored are not of the eight" in bench.error.reason
+    assert "labels bored are not among the eight" in bench.error.reason
 
 
 def test_a_hub_that_was_away_is_introduced_to_again(bench: Bench, tmp_path: Path) -> None:

@@ -317,7 +317,7 @@ def test_all_forget_a_segment_and_who_cannot_stops_nobody(
     hearer = Hearer()
     Adapter([Transcribing("asr", Stubborn()), Transcribing("asr", hearer)]).forget("call", 3)
     assert hearer.forgotten == [("call", 3)]
-    assert "could not forget: RuntimeError: no such thing" in caplog.text
+    assert "could not delete data of partials: RuntimeError: no such thing" in caplog.text
 
 
 # --- what goes wrong in a batch -------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from abhinaya.stream.errors import ProcessError, SourceError
-from abhinaya.stream.run.supervisor import Death, Lives, Spec, Supervisor, node_specs
+from abhinaya.stream.run.supervisor import Death, Restarts, Spec, Supervisor, node_specs
 from abhinaya.stream.settings.config import SuperviseConfig
 from abhinaya.stream.wire.child import Stage
 
@@ -69,9 +69,9 @@ time.sleep(60)
 # --- when a dead process is started again ---------------------------------------------------------
 
 
-def lives(**changes: Any) -> Lives:
+def lives(**changes: Any) -> Restarts:
     settings = {"restarts": 3, "restart_window_s": 100.0, "backoff_s": 0.5} | changes
-    return Lives(SuperviseConfig(**settings))
+    return Restarts(SuperviseConfig(**settings))
 
 
 def test_the_wait_doubles_with_every_death_until_it_is_given_up() -> None:

@@ -39,7 +39,7 @@ def test_a_log_goes_on_behind_its_last_whole_line(tmp_path, rest):
     sinks.close()
     lines = [json.loads(line)["type"] for line in path.read_bytes().splitlines()]
     assert lines == ["old", "verdict", "summary"]
-    with pytest.raises(ConfigError, match="cannot go on"):
+    with pytest.raises(ConfigError, match="cannot be appended to"):
         open_sinks("jsonl", [tmp_path / "x.vtt"], append=True)
 
 

@@ -163,7 +163,7 @@ def test_nothing_that_is_said_or_named_controls_the_terminal(text: str, width: i
         NodeDown(node=text, incarnation="1", service=text, reason=text),
     )
     alert = alerted(text, text, confidence=None, text=text)
-    board.raised(alert, NOW)
+    board.add_alert(alert, NOW)
     for rows in (4, 12, 30):
         drawn = picture(board, width, rows, NOW)
         assert max(drawn.widths) <= width
@@ -294,7 +294,7 @@ def test_a_stream_whose_front_is_silent_says_so() -> None:
 def test_the_latest_alert_is_shown_for_a_minute() -> None:
     board = call()
     alert = alerted("fury", AGENT)
-    board.raised(alert, NOW)
+    board.add_alert(alert, NOW)
     text = picture(board, 79, 20, NOW + 1).text
     assert text.split("\n")[-1] == (
         " ! alert fury: call/agent angry at 0:00:20.0 (2 segments, 8.0 s, 71%)"
