@@ -170,7 +170,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 
 def _all_settings(args: argparse.Namespace, second: str = "plain") -> list[str]:
-    """Return the settings of --steps (both schedules), --seed and --set."""
+    """Return the settings NAME=VALUE that --steps, for both schedules, --seed and --set make."""
     found = []
     if args.steps is not None:
         found += [f"{schedule}.steps={args.steps}" for schedule in ("schedule", second)]

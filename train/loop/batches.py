@@ -46,7 +46,7 @@ def epoch_steps(
         pool = rows[start : start + POOL * stage.batch]
         ordered = pool[np.argsort(lengths[pool], kind="stable")]
         whole = len(ordered) // stage.batch * stage.batch
-        cut = rng.permutation(len(ordered))[:whole]  # leave out random clips, not the longest
+        cut = rng.permutation(len(ordered))[:whole]  # the remainder left out is random
         batches += map(tuple, ordered[np.sort(cut)].reshape(-1, stage.batch).tolist())
     order = rng.permutation(len(batches))
     count = len(batches) // stage.accumulate

@@ -43,7 +43,7 @@ class Position:
     best_at: int = 0
     """Value of `taken` at the best validation."""
     stale: int = 0
-    """Validations of this stage since the best one."""
+    """Number of validations of this stage since the best one."""
     log_bytes: int = 0
     """Length of log.jsonl."""
 
