@@ -144,12 +144,12 @@ def _vote(args: argparse.Namespace) -> None:
 
 
 def _crossval(args: argparse.Namespace) -> None:
-    from abhinaya.models.tiny.speech import SPEECH, Ears
+    from abhinaya.models.tiny.speech import SPEECH, SpeechNetwork
     from abhinaya.train.tiny.crossval import crossval
     from abhinaya.train.tiny.speech import RECIPES
 
     recipe = changed(RECIPES[SPEECH], _all_settings(args))
-    calibration = Ears(SPEECH, args.weights).settings
+    calibration = SpeechNetwork(SPEECH, args.weights).settings
     folds = args.folds.split(",")
     for line in crossval(args.data, args.cache, args.out, recipe, calibration, folds, say):
         say(line)
