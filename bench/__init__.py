@@ -1,1 +1,1 @@
-"""Measurements of the monitor, each printed by one command."""
+"""Benchmarks of the monitor, one command each."""

@@ -1,12 +1,12 @@
-"""`abhinaya bench latency` with dense read speech: words and labels, how soon, how right.
+"""`abhinaya bench latency` with dense read speech: delay and errors of the words, delay of labels.
 
     abhinaya bench asr --data ../shared/data
     abhinaya bench asr --streams 1 4 --set asr.options.model=base
 
-Each stream is read speech with known words that fills 80 % of the time, at the pace of real time.
-*final* is from the end of an utterance to the message in which its last word is settled, *first*
-from the start of an utterance to the first message with a word of it. *whole* are the errors that
-the same weights make on the same utterances, each heard whole and alone.
+Each stream is read speech with known words that fills 80 % of the time, played in real time.
+*final*: delay from the end of an utterance to the message with its last final word. *first*: delay
+from the start of an utterance to the first message with one of its words. *whole*: errors of the
+same weights on the same utterances, each transcribed alone and uncut.
 """
 
 from __future__ import annotations
@@ -32,39 +32,39 @@ from abhinaya.stream.node.worker import transcriber_of
 from abhinaya.stream.settings.config import Config
 
 LONGEST_S: Final = 9.5
-"""Of an utterance: the monitor cuts at 10 s, and a cut is another measure."""
+"""Maximum length of an utterance: the monitor would cut longer ones, at 10 s."""
 SPOKEN: Final = 0.8
-"""Share of the time that somebody speaks."""
+"""Share of a stream that is speech."""
 SHORTEST_GAP_S: Final = 0.9
-"""Between two utterances; the monitor waits for .4 s of silence before it ends a segment."""
+"""Minimum silence between two utterances; the monitor ends a segment after 0.4 s of silence."""
 LEAD_S: Final = 1.0
 _SPEECH: Final = 0.5
 _MARGIN: Final = to_samples(0.25)
-"""Kept around the speech of a clip: a first word begins before anything is sure of it."""
+"""Samples kept around the speech of a clip: the VAD may find a first word too late."""
 _LEVEL: Final = 10 ** (-23 / 20)
 """Root mean square of every utterance: some recordings are 40 dB below the others."""
 _FLOOR: Final = 10 ** (-66 / 20)
-"""Of the noise under a stream: no room is digitally silent."""
+"""Root mean square of the noise under a stream: real rooms are not digitally silent."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Utterance:
-    """A clip from shortly before its first speech to shortly after its last."""
+    """A clip, cut shortly before its first and shortly after its last speech."""
 
     name: str
     samples: Audio
     text: str
     start: int = 0
-    """Its first sample of speech."""
+    """Index of the first sample of speech."""
     end: int | None = None
-    """One past the last; None for the end of the samples."""
+    """Index after the last sample of speech; None: the end of the samples."""
 
 
 def utterances(clips: Sequence[Clip]) -> list[Utterance]:
-    """Read clips, cut off the silence around their speech and make them equally loud.
+    """Return clips without the silence around their speech, equally loud.
 
     Raises:
-        SourceError: no clip holds speech.
+        SourceError: no clip contains speech.
 
     """
     vad = SileroVad()
@@ -83,13 +83,13 @@ def utterances(clips: Sequence[Clip]) -> list[Utterance]:
     return found
 
 
-def lay(
+def make_stream(
     choice: Sequence[Utterance], seconds: float, seed: int, spoken: float = SPOKEN
 ) -> tuple[Audio, list[Placed]]:
-    """Put utterances in a drawn order until `seconds` are full; they come round again if short.
+    """Return a stream of utterances in random order, repeated if there are too few.
 
-    After each there is as much silence as keeps the share of speech at `spoken`. The last one is
-    whole: the stream ends after it, at `seconds` or earlier.
+    The silence after each utterance keeps the share of speech at `spoken`. The stream ends after
+    the last complete utterance, at `seconds` or earlier.
     """
     rng = np.random.default_rng(seed)
     stream = rng.standard_normal(to_samples(seconds)).astype(np.float32) * np.float32(_FLOOR)
@@ -97,19 +97,19 @@ def lay(
     order = [int(i) for i in rng.permutation(len(choice))]
     start = to_samples(LEAD_S)
     while True:
-        said = choice[order[len(placed) % len(order)]]
-        speech = (len(said.samples) if said.end is None else said.end) - said.start
+        one = choice[order[len(placed) % len(order)]]
+        speech = (len(one.samples) if one.end is None else one.end) - one.start
         gap = max(to_samples(SHORTEST_GAP_S), round(speech * (1 - spoken) / spoken))
         if start + speech + gap > len(stream):
             return stream[:start], placed
-        first = start - said.start
-        stream[first : first + len(said.samples)] += said.samples
-        placed.append(Placed(start, start + speech, said.name, said.text))
+        first = start - one.start
+        stream[first : first + len(one.samples)] += one.samples
+        placed.append(Placed(start, start + speech, one.name, one.text))
         start += speech + gap
 
 
 def _spoken(samples: Audio, vad: SileroVad) -> tuple[int, int] | None:
-    """Find the first and last sample (exclusive) of speech."""
+    """Return the first and last sample (exclusive) of speech."""
     state = VadState.fresh(1)
     speech = [
         start
@@ -121,10 +121,10 @@ def _spoken(samples: Audio, vad: SileroVad) -> tuple[int, int] | None:
 
 
 def dense(config: Config, data: Path, seconds: float, streams: int, folder: Path) -> Streams:
-    """Write streams of about `seconds`, and hear their utterances whole.
+    """Write streams of about `seconds`; transcribe each of their utterances alone and uncut.
 
     Raises:
-        AbhinayaError: there are no utterances, or the transcriber cannot be loaded.
+        AbhinayaError: no utterances were found, or the transcriber cannot be loaded.
 
     """
     if config.asr is None:
@@ -134,18 +134,18 @@ def dense(config: Config, data: Path, seconds: float, streams: int, folder: Path
     recordings, placed = {}, {}
     for number in range(streams):
         name = f"stream-{number}"
-        samples, placed[name] = lay(choice, seconds, number)
+        samples, placed[name] = make_stream(choice, seconds, number)
         recordings[name] = folder / f"{number}.wav"
         write(samples, recordings[name])
     return Streams(recordings, placed, errors_on_whole(transcriber_of(config.asr), choice))
 
 
 def errors_on_whole(transcriber: Transcriber, choice: Sequence[Utterance]) -> dict[str, int]:
-    """Count the word errors on each utterance, heard whole and alone, by its name."""
+    """Return the word errors of each utterance, transcribed alone and uncut, by its name."""
     found = {}
     for one in choice:
-        (said,) = transcriber.transcribe([Hearing(one.samples)])
-        found[one.name] = distance(words_of(one.text), words_of(said.text))
+        (result,) = transcriber.transcribe([Hearing(one.samples)])
+        found[one.name] = distance(words_of(one.text), words_of(result.text))
     return found
 
 
@@ -157,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = profile_of(options)
 
     def prepare(streams: int, folder: Path) -> Streams:
-        # in a child: what it loads must not count as memory of the run
+        # in a child process, so that its memory does not count
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             return pool.apply(dense, (config, options.data, options.seconds, streams, folder))
 

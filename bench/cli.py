@@ -1,4 +1,4 @@
-"""`abhinaya bench NAME`: one module each, imported only when asked for."""
+"""`abhinaya bench NAME`: one module for each benchmark, imported only when it runs."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from abhinaya.models.errors import near_miss
 from abhinaya.stream.errors import ConfigError
 
 COMMANDS: Final = {
-    "transport": "what the hub adds: segments a second and latency, beside a bare relay",
-    "latency": "from end of speech to verdict, stage by stage, with N paced streams",
-    "asr": "the same with dense read speech, and its words",
+    "transport": "cost of the hub: segments a second and latency, compared with a bare relay",
+    "latency": "from end of speech to verdict, stage by stage, with N live streams",
+    "asr": "like latency, with dense read speech, and its words",
     "throughput": "files as fast as the nodes allow: times real time, memory, first label",
-    "soak": "paced streams while nodes are killed and hung: what is lost, what grows",
+    "soak": "live streams while nodes are killed and hung: losses, growth of memory",
     "vad": "how well speech is found and cut, against reference turns",
-    "view": "what the live view costs with many streams; or a picture of it",
-    "quality": "words, voters and vote where the truth is known, in one table",
-    "models": "the voters by batch and length, with weights made up",
+    "view": "cost of the live view with many streams; or a picture of the view",
+    "quality": "words, voters and vote against known labels, in one table",
+    "models": "speed of the voters by batch and length, with random weights",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one bench; return the exit code.
+    """Run one benchmark; return the exit code.
 
     Raises:
-        AbhinayaError: the bench is unknown, or it cannot go on.
+        AbhinayaError: the benchmark is unknown or failed.
 
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
@@ -42,10 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def command(name: str) -> Callable[[Sequence[str]], int]:
-    """Return what `abhinaya bench NAME` runs.
+    """Return the main function of `abhinaya bench NAME`.
 
     Raises:
-        ConfigError: the bench is unknown, or a package it needs is missing.
+        ConfigError: the benchmark is unknown, or needs a package that is not installed.
 
     """
     if name not in COMMANDS:

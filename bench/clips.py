@@ -1,4 +1,4 @@
-"""Recordings with known words, and how words are compared."""
+"""Recordings with known words; comparison of words."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from abhinaya.stream.sources import InputConfig, open_source
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A recording and what is said in it."""
+    """A recording and its words."""
 
     corpus: str
     path: Path
@@ -29,7 +29,7 @@ def clips_in(data: Path) -> list[Clip]:
     """Return the read clips (fleurs, ljspeech, librispeech_clean) under `data`.
 
     Raises:
-        SourceError: there are none.
+        SourceError: no clips were found.
 
     """
     clips = [*_fleurs(data / "fleurs"), *_ljspeech(data / "ljspeech")]
@@ -44,7 +44,7 @@ def clips_in(data: Path) -> list[Clip]:
 
 
 def long_clips_in(data: Path) -> list[Clip]:
-    """Return the recordings of osr_harvard (a telephone band) and podcasts under `data`."""
+    """Return the recordings of osr_harvard (telephone band) and podcasts under `data`."""
     return [*_harvard(data / "osr_harvard"), *_podcasts(data / "podcasts")]
 
 
@@ -58,21 +58,21 @@ def read(path: Path) -> Audio:
 
 
 def words_of(text: str) -> list[str]:
-    """Return the words of an English text as they are compared.
+    """Return the normalised words of an English text.
 
-    Whisper's normaliser (Radford et al. 2022, appendix C), as transformers has it but without its
-    table of British spellings: lower case, no punctuation, no fillers (`uh`), numbers in figures
-    (`twenty five` is `25`), contractions and titles written out (`it's` is `it is`).
+    Whisper's normaliser (Radford et al. 2022, appendix C) from transformers, without the table of
+    British spellings: lower case, no punctuation, no fillers (`uh`), numbers in figures (`twenty
+    five` -> `25`), contractions and titles written out (`it's` -> `it is`).
     """
     return _normaliser()(text.replace("\u2019", "'")).split()
 
 
-def distance(reference: Sequence[str], heard: Sequence[str]) -> int:
-    """Return the least number of words to substitute, delete and insert (Levenshtein)."""
-    row = list(range(len(heard) + 1))
+def distance(reference: Sequence[str], found: Sequence[str]) -> int:
+    """Return the minimum number of words to substitute, delete and insert (Levenshtein)."""
+    row = list(range(len(found) + 1))
     for i, expected in enumerate(reference, start=1):
         diagonal, row[0] = row[0], i
-        for j, word in enumerate(heard, start=1):
+        for j, word in enumerate(found, start=1):
             changed = diagonal + (expected != word)
             diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, changed)
     return row[-1]
@@ -109,7 +109,7 @@ def _librispeech(folder: Path) -> Iterator[Clip]:
 
 
 def _harvard(folder: Path) -> Iterator[Clip]:
-    """Yield a recording whose ten sentences the data's own file names."""
+    """Yield the recordings that `test_samples.json` lists with their ten sentences."""
     listed = folder / "test_samples.json"
     for sample in json.loads(listed.read_text("utf-8")) if listed.is_file() else ():
         if (audio := folder / Path(sample["filename"]).name).is_file():
@@ -117,7 +117,7 @@ def _harvard(folder: Path) -> Iterator[Clip]:
 
 
 def _podcasts(folder: Path) -> Iterator[Clip]:
-    """Yield podcasts p01 to p06; a line of their texts is `Speaker: what is said`."""
+    """Yield podcasts p01 to p06; their texts have lines `Speaker: words`."""
     for text in sorted(folder.glob("p0[1-6]_*.txt")):
         audio = text.with_suffix(".opus")
         if not audio.is_file() or text.stem.endswith("_fast"):

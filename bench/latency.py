@@ -1,15 +1,14 @@
-"""From the end of speech to its verdict, stage by stage, with N paced streams.
+"""Measures the delay from the end of speech to its verdict, by stage, with N live streams.
 
     abhinaya bench latency --streams 1
     abhinaya bench latency --find-max
 
-Each stream is the recording played at the pace of real time through a front of its own, begun at a
-different place so that the streams do not fall silent together. `--find-max` gives the largest
-number of streams that keeps up: p95 of the total within --bound-ms, nothing lost, nothing late.
-CPU and memory are of all processes from the first stream on; of PSS, what several share counts
-once. `others` is the share of the machine that processes not of the run used meanwhile. It also
-says what labels are worth that come while somebody speaks; `--set vad.provisional_every_s=0` shows
-what they cost.
+Each stream plays the recording in real time through its own front. The streams begin at different
+places, so that they are not silent together. `--find-max` prints the largest number of streams that
+keeps up: p95 of the total within --bound-ms, nothing lost, nothing late. CPU and memory are of all
+processes, from the first stream on; PSS counts shared memory once. `others` is the share of the
+machine that other processes used meanwhile. The last table is about provisional labels, which
+come while somebody speaks; `--set vad.provisional_every_s=0` turns them off to show their cost.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ from abhinaya.bench.recording import duration_s, rotate
 
 
 def rotated(source: Path, seconds: float, streams: int, folder: Path) -> Streams:
-    """Write one recording as streams that begin at different places.
+    """Write streams of one recording that begin at different places.
 
     Raises:
-        SourceError: it cannot be read.
+        SourceError: the recording cannot be read.
 
     """
     length = duration_s(source)

@@ -1,7 +1,4 @@
-"""Live streams of the real processes: how soon labels and words come, how right, at what cost.
-
-What `bench latency` and `bench asr` have in common.
-"""
+"""Plays live streams through the real processes: measures for `bench latency` and `bench asr`."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from typing import Final
 
 from rich.table import Table
 
-from abhinaya.bench.monitored import Usage, Watcher, add_profile, play, profile_of
+from abhinaya.bench.monitored import Usage, Watcher, add_profile, live, play, profile_of
 from abhinaya.bench.recording import duration_s
 from abhinaya.bench.report import (
     Report,
@@ -33,68 +30,68 @@ from abhinaya.stream.wire.messages import Activity, Event, Gap, Verdict
 
 MOST: Final = 256
 LATE: Final = "late"
-"""How the reason begins for a voter that missed the deadline."""
+"""First word of the reason why a vote is missing, if the voter was late."""
 
 
 Prepare = Callable[[int, Path], "Streams"]
-"""Writes so many streams into a folder."""
+"""Writes a number of streams into a folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Streams:
-    """Recordings by the names of their streams, and what is known of their words."""
+    """Recordings by stream name; for words also their utterances."""
 
     recordings: Mapping[str, Path]
     placed: Mapping[str, Sequence[Placed]] = field(default_factory=dict)
     whole_errors: Mapping[str, int] = field(default_factory=dict)
-    """Word errors of the same weights on each utterance, heard whole and alone, by its name."""
+    """Utterance name -> word errors of the same weights, each transcribed alone and uncut."""
 
 
 @dataclass(frozen=True, slots=True)
 class Early:
-    """What the provisional labels of a run were worth."""
+    """Figures of the provisional labels of a run."""
 
     share: float
-    """Segments that had one, of all."""
+    """Share of segments with a provisional label."""
     first_ms: Mapping[str, float]
-    """Percentile -> milliseconds from the start of the segment to its first one at the sink."""
+    """Percentile -> milliseconds from a segment's start to its first provisional label."""
     first_stays: float
-    """Share of those segments whose first provisional label is also the final one."""
+    """Share of these segments whose first provisional label equals the final label."""
     last_stays: float
-    """The same of the last provisional label."""
+    """Share of these segments whose last provisional label equals the final label."""
 
 
 @dataclass(frozen=True, slots=True)
 class LiveRun:
-    """How a number of streams fared."""
+    """Figures of a run with a number of streams."""
 
     streams: int
     segments: int
     stages_ms: Mapping[str, Mapping[str, float]]
     """Stage -> percentile -> milliseconds; `total` is from end of speech to the sink."""
     late: int
-    """Verdicts that a voter missed by coming too late."""
+    """Verdicts without a vote because a voter was late."""
     shed: int
     """Segments that became gaps."""
     incomplete: int
-    """Verdicts without a vote for another reason than lateness."""
+    """Verdicts without a vote for another reason."""
     early: Early | None = None
     """None without provisional labels."""
     words: Words | None = None
-    """None where nobody knows what is said."""
+    """None if the spoken words are unknown."""
     cpu: float = 0.0
-    """Processor seconds of all processes, a second of audio of all streams."""
+    """Processor seconds of all processes, for a second of audio of all streams."""
     resident_mib: float = 0.0
     pss_mib: float = 0.0
     others: float = 0.0
 
     @property
     def lost(self) -> int:
-        """Segments that became gaps, and utterances without final words."""
+        """Number of segments that became gaps plus utterances without final words."""
         return self.shed + (self.words.missing if self.words else 0)
 
     def keeps_up(self, bound_ms: float) -> bool:
-        """Whether everything came in time."""
+        """Whether nothing was lost or late, and the p95 of the total is within the bound."""
         return bool(
             self.segments
             and not self.lost
@@ -112,10 +109,10 @@ class Labels(Watcher):
         self._first_ms: list[float] = []
         self._firsts = self._lasts = 0
         self._open: dict[tuple[str, int], tuple[str, str]] = {}
-        """First and last label of the segments that are still spoken."""
+        """First and last provisional label of the segments without a final label."""
 
     def provisional(self, event: Verdict | Activity, now_unix_s: float) -> None:
-        """Take a label that may still change."""
+        """Record a provisional label."""
         if isinstance(event, Activity) or not event.votes:
             return
         key = (event.stream, event.sequence)
@@ -125,7 +122,7 @@ class Labels(Watcher):
         self._open[key] = (first, event.label)
 
     def event(self, event: Event, now_unix_s: float) -> None:
-        """Take a verdict or gap; of a verdict that is revised, the first."""
+        """Record a gap or the first revision of a verdict."""
         if isinstance(event, Gap):
             self.shed += 1
         if not isinstance(event, Verdict) or event.revision:
@@ -141,27 +138,27 @@ class Labels(Watcher):
         self._lasts += last == event.label
 
     def early(self) -> Early | None:
-        """Return what provisional labels were worth; None if there were none."""
-        told = len(self._first_ms) - len(self._open)
-        if not told:
+        """Return the figures of the provisional labels; None without any."""
+        count = len(self._first_ms) - len(self._open)
+        if not count:
             return None
         return Early(
-            share=told / self.segments,
+            share=count / self.segments,
             first_ms=percentiles(self._first_ms),
-            first_stays=self._firsts / told,
-            last_stays=self._lasts / told,
+            first_stays=self._firsts / count,
+            last_stays=self._lasts / count,
         )
 
 
 def measure(config: Config, streams: Streams) -> LiveRun:
-    """Play streams at the pace of real time.
+    """Play streams in real time; return the figures.
 
     Raises:
-        AbhinayaError: the run could not go on.
+        AbhinayaError: the run failed.
 
     """
     labels, usage, words = Labels(), Usage(), WordTimes(streams.placed)
-    play(config, streams.recordings, [labels, words, usage])
+    play(config, live(streams.recordings), [labels, words, usage])
     return LiveRun(
         streams=len(streams.recordings),
         segments=labels.segments,
@@ -179,7 +176,7 @@ def measure(config: Config, streams: Streams) -> LiveRun:
 
 
 def tables(runs: Sequence[LiveRun], bound_ms: float) -> list[Table]:
-    """Lay runs out, fewest streams first."""
+    """Return the tables of runs, fewest streams first."""
     ordered = sorted(runs, key=lambda run: run.streams)
     stages = [
         table(
@@ -190,7 +187,7 @@ def tables(runs: Sequence[LiveRun], bound_ms: float) -> list[Table]:
         for run in ordered
     ]
     overview = table_of(
-        "Paced streams: end of speech to verdict; CPU seconds a second of audio; memory in MiB",
+        "Live streams: end of speech to verdict; CPU seconds a second of audio; memory in MiB",
         {
             "streams": "{0.streams}",
             "segments": "{0.segments}",
@@ -218,7 +215,7 @@ def tables(runs: Sequence[LiveRun], bound_ms: float) -> list[Table]:
         [run for run in ordered if run.early],
     )
     words = table_of(
-        "Words of dense read speech: seconds, p50 / p95; errors a word, live and heard whole",
+        "Words of dense read speech: seconds, p50 / p95; errors a word, live and uncut",
         {
             "streams": "{0.streams}",
             "utterances": "{0.words.utterances}",
@@ -236,10 +233,7 @@ def tables(runs: Sequence[LiveRun], bound_ms: float) -> list[Table]:
 def find_max(
     measure_one: Callable[[int], LiveRun], bound_ms: float, most: int = MOST
 ) -> list[LiveRun]:
-    """Double the streams until they no longer keep up, then halve the distance.
-
-    The last that keeps up is the greatest of the runs for which `keeps_up` holds.
-    """
+    """Return runs that search for the largest number of streams that keeps up, by bisection."""
     runs: list[LiveRun] = []
 
     def good(streams: int) -> bool:
@@ -259,12 +253,12 @@ def find_max(
 def options_of(
     name: str, text: str | None, streams: Sequence[int], seconds: float
 ) -> argparse.ArgumentParser:
-    """Return the parser of a command that plays live streams."""
+    """Return the parser of a benchmark with live streams."""
     made = parser(name, text)
     made.add_argument(
         "--streams", type=int, nargs="+", default=streams, metavar="N", help="(%(default)s)"
     )
-    made.add_argument("--find-max", action="store_true", help="find the most that keep up")
+    made.add_argument("--find-max", action="store_true", help="find the most streams that keep up")
     made.add_argument(
         "--bound-ms", type=float, default=1500.0, help="p95 of the total that counts as keeping up"
     )
@@ -274,10 +268,10 @@ def options_of(
 
 
 def run(name: str, options: argparse.Namespace, prepare: Prepare) -> int:
-    """Measure and print.
+    """Measure and print; return the exit code.
 
     Raises:
-        AbhinayaError: a run could not go on.
+        AbhinayaError: a run failed.
 
     """
     config = profile_of(options)

@@ -1,9 +1,10 @@
-"""The machine, and what processes use of it; psutil knows."""
+"""Facts about the machine, and processor time and memory of processes, by psutil."""
 
 from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ GONE = (psutil.NoSuchProcess, psutil.AccessDenied)
 
 
 def facts() -> dict[str, Any]:
-    """Return what a reader needs to compare figures: processor, cores, memory, versions."""
+    """Return processor, cores, memory and versions, which a reader needs to compare figures."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return {
@@ -34,32 +35,29 @@ def line(machine: dict[str, Any]) -> str:
 
 
 def machine_seconds() -> tuple[float, float]:
-    """Return the processor seconds that all cores together were in use, and idle."""
+    """Return the busy and the idle processor seconds of all cores together."""
     times = psutil.cpu_times()
     idle = times.idle + times.iowait
     return times.user + times.system + times.nice + times.irq + times.softirq + times.steal, idle
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the processor seconds a process has used; 0 if it is gone."""
-    try:
-        times = psutil.Process(pid).cpu_times()
-    except GONE:
-        return 0.0
-    return float(times.user + times.system)
+    """Return the processor seconds that a process has used; 0 if it has ended."""
+    return _read(pid, lambda process: sum(process.cpu_times()[:2]))
 
 
 def resident_mib(pid: int) -> float:
-    """Return the resident memory of a process; 0 if it is gone."""
-    try:
-        return float(psutil.Process(pid).memory_info().rss / 2**20)
-    except GONE:
-        return 0.0
+    """Return the resident memory of a process; 0 if it has ended."""
+    return _read(pid, lambda process: process.memory_info().rss / 2**20)
 
 
 def pss_mib(pid: int) -> float:
-    """Return the proportional set size of a process, shared pages once; 0 if it is gone."""
+    """Return the proportional set size (PSS) of a process; 0 if it has ended."""
+    return _read(pid, lambda process: process.memory_full_info().pss / 2**20)
+
+
+def _read(pid: int, value: Callable[[psutil.Process], float]) -> float:
     try:
-        return float(psutil.Process(pid).memory_full_info().pss / 2**20)
+        return float(value(psutil.Process(pid)))
     except GONE:
         return 0.0

@@ -1,14 +1,14 @@
-"""`abhinaya bench models`: how fast the voters are, by batch and by length of the segments.
+"""`abhinaya bench models`: speed of the voters by batch size and length of the segments.
 
     abhinaya bench models                                     reduced sizes, on any machine
     abhinaya bench models --scale real --voters S1            WavLM-large: two CPU cores will do
     abhinaya bench models --scale real --voters S1,S2,T2,ST1,S2+ST1+T2 --dtype bfloat16
 
 Weights are random, so nothing is downloaded. S2+ST1+T2 runs the three one after the other on the
-same segments, with one run of the encoders that S2 and ST1 share. T1 is served elsewhere.
+same segments; S2 and ST1 share one run of the encoders. T1 runs on a server and is not measured.
 
-Mixed lengths are sixteen segments of half a second to two: together, and one by one. Padding is
-work as well: what a batch pads to its longest segment, and what SALMONN pads to Whisper's 30 s.
+The last table has sixteen segments of 0.5 to 2 s in one batch, and one by one. Padding is the share
+of wasted work: a batch is padded to its longest segment, and SALMONN's audio to Whisper's 30 s.
 """
 
 from __future__ import annotations
@@ -38,35 +38,35 @@ MIXED_S: Final = tuple(float(s) for s in np.linspace(0.5, 2.0, 16))
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """One voter at one length and batch size."""
+    """Speed of a voter at one length and batch size."""
 
     voter: str
     length_s: float
     batch: int
     p50_ms: float
     p95_ms: float
-    """Of a whole batch."""
+    """Time of a whole batch, as p50_ms."""
     segments_a_second: float
 
 
 @dataclass(frozen=True, slots=True)
 class Mixed:
-    """Segments of mixed lengths, together and one by one: the best time of each."""
+    """Best time of segments of mixed lengths, in one batch and one by one."""
 
     voter: str
     together_ms: float
     one_by_one_ms: float
     padding: float
-    """Share of the work of the batch that is on padding."""
+    """Share of padding in the batch."""
     padding_alone: float
-    """The same of segments one by one."""
+    """Share of padding when the segments run one by one."""
 
 
 def measure(voter: RandomVoter, asked: argparse.Namespace, where: Place) -> Iterator[Speed | Mixed]:
     """Measure a voter at every length and batch size, and with mixed lengths."""
     for length_s in asked.lengths:
         for batch in asked.batches:
-            _time(voter, [length_s] * batch, [0, batch], where)  # what is paid once
+            _time(voter, [length_s] * batch, [0, batch], where)  # one-time costs
             seeds = [[n, batch] for n in range(1, asked.repeats + 1)]
             times = [_time(voter, [length_s] * batch, seed, where) for seed in seeds]
             p50, p95 = (float(value) for value in np.percentile(times, [50, 95]))
@@ -86,7 +86,7 @@ def measure(voter: RandomVoter, asked: argparse.Namespace, where: Place) -> Iter
 
 
 def padding_share(voter: RandomVoter, lengths_s: Sequence[float]) -> float:
-    """Return the share of what a batch computes that is padding: 0 to 1."""
+    """Return the share of padding in a batch, 0 to 1."""
     window_s = voter.window_s or max(lengths_s)
     return 1 - sum(lengths_s) / (window_s * len(lengths_s))
 
@@ -94,17 +94,17 @@ def padding_share(voter: RandomVoter, lengths_s: Sequence[float]) -> float:
 def _time(
     voter: RandomVoter, lengths_s: Sequence[float], seed: Sequence[int], where: Place
 ) -> float:
-    """Return the seconds that a batch takes, what it left to the GPU included."""
-    # Noise of its own: the shared encoders remember what others have measured.
+    """Return the seconds that a batch takes, including its work on the GPU."""
+    # The noise is new for each voter, because the shared encoders cache features.
     batch = waves(lengths_s, [zlib.crc32(voter.name.encode()), *seed])
     with torch.inference_mode():
         begun = time.perf_counter()
-        voter.run(batch)  # its answer is on the CPU
+        voter.run(batch)  # the result is on the CPU, so the GPU has finished
         return time.perf_counter() - begun
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print tables, write JSON if asked."""
+    """Measure, print tables, and write JSON with --json."""
     asked = _parser().parse_args(argv)
     where = place(asked.device, asked.dtype)
     voters = RandomVoters(asked.scale, where, asked.merge, asked.trim)
@@ -120,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _report(figures: Sequence[Speed | Mixed], asked: argparse.Namespace, where: Place) -> None:
-    # It needs packages that a GPU machine may lack.
+    # Imported here: a GPU machine may lack its packages.
     from abhinaya.bench.report import Report, publish, settings_of, table_of
 
     speeds = [f for f in figures if isinstance(f, Speed)]
@@ -169,8 +169,8 @@ def _parser() -> Parser:
     parser.add_argument("--repeats", type=_positive, default=5)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
-    parser.add_argument("--trim", action="store_true", help="S2, ST1: no tokens of padding")
-    parser.add_argument("--merge", action="store_true", help="LoRA added to the weights below it")
+    parser.add_argument("--trim", action="store_true", help="S2, ST1: drop tokens of padding")
+    parser.add_argument("--merge", action="store_true", help="add LoRA to the weights")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Runs of the real processes with watchers: the run's own loop, looked at twice a second."""
+"""Runs the real processes and shows their events to watchers."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from abhinaya.stream.wire.child import Stage
 from abhinaya.stream.wire.messages import Activity, Event, Status, StreamStarted, Verdict
 
 MAIN = "main"
-"""How the process that supervises and records is called."""
+"""Name of the process that supervises and records."""
 
 
 class Watcher:
-    """Sees what happens in a run; one that looks at a part of it overrides that part."""
+    """Receives the events of a run. Each method does nothing unless a watcher overrides it."""
 
     def event(self, event: Event, now_unix_s: float) -> None:
-        """Take an event of a stream or process, as a sink does."""
+        """Handle an event of a stream or process, as a sink does."""
 
     def provisional(self, event: Verdict | Activity, now_unix_s: float) -> None:
-        """Take what may still change."""
+        """Handle an activity or a provisional verdict."""
 
     def look(self, processes: Supervisor, now: float) -> None:
-        """Look at the processes; called with each of the hub's beats. `now` is monotonic."""
+        """Examine the processes, at each beat of the hub. `now` is monotonic."""
 
 
 class _Sink:
-    """Passes events on to watchers; the hub's beat is when they look."""
+    """Passes events to watchers; at each beat of the hub they examine the processes."""
 
     def __init__(self, watchers: Sequence[Watcher]) -> None:
         self._watchers = watchers
@@ -61,7 +61,7 @@ class _Sink:
 
 
 class _Observer:
-    """Says on standard error what went wrong; loading is silent."""
+    """Prints troubles on standard error."""
 
     def loading(self, stages: Mapping[str, Stage]) -> None:
         pass
@@ -71,11 +71,11 @@ class _Observer:
 
 
 class Usage(Watcher):
-    """What processes use, from the first stream on, and what others take of the machine meanwhile.
+    """Measures processor time and memory of processes, from the first stream on.
 
     Args:
-        every_s: between two samples of memory.
-        begun: whether to count from the first look instead.
+        every_s: seconds between two samples of memory.
+        begun: whether to count from the first sample instead.
 
     """
 
@@ -88,12 +88,12 @@ class Usage(Watcher):
         self.samples: dict[tuple[str, int], list[tuple[float, float]]] = {}
         """(name, process id) -> [(seconds, MiB resident)]"""
         self.resident_mib = 0.0
-        """Largest sum over all processes at one moment; what several share counts in each."""
+        """Largest sum over all processes at one moment; shared memory counts in each process."""
         self.pss_mib = 0.0
-        """The same, where what several share counts once."""
+        """Largest sum over all processes at one moment; shared memory counts once."""
 
     def event(self, event: Event, now_unix_s: float) -> None:
-        """Begin with the first stream: loading does not count."""
+        """Start counting at the first stream, after loading."""
         self._begun = self._begun or isinstance(event, StreamStarted)
 
     def look(self, processes: Supervisor, now: float) -> None:
@@ -101,12 +101,12 @@ class Usage(Watcher):
         self.sample([(MAIN, os.getpid()), *running(processes)], now)
 
     def sample(self, named: Sequence[tuple[str, int]], now: float) -> None:
-        """Read the counters of these processes."""
+        """Read the counters of (name, process id)."""
         cpu = {pid: cpu_seconds(pid) for _, pid in named}
         if not self._begun or not self._machine:
             self._first, self._machine = cpu, [machine_seconds()]
         self._machine[1:] = [machine_seconds()]
-        # one that has died keeps what it used
+        # a process that has ended keeps its last value
         self._cpu |= {pid: max(used, self._cpu.get(pid, 0.0)) for pid, used in cpu.items()}
         if not self._begun or now < self._next:
             return
@@ -131,7 +131,7 @@ class Usage(Watcher):
 
     @property
     def others(self) -> float:
-        """The share of the machine, 0 to 1, that other processes used."""
+        """Share of the machine, 0 to 1, that other processes used."""
         if len(self._machine) < 2:
             return 0.0
         used, idle = (b - a for a, b in zip(*self._machine, strict=True))
@@ -139,31 +139,23 @@ class Usage(Watcher):
 
 
 def running(processes: Supervisor) -> list[tuple[str, int]]:
-    """Return name and process id of every child that runs."""
+    """Return name and process id of every running child."""
     named = ((name, processes.pid(name)) for name in processes.stages())
     return [(name, pid) for name, pid in named if pid is not None]
 
 
+def live(recordings: Mapping[str, Path]) -> list[Input]:
+    """Return inputs that play the named recordings in real time."""
+    return [Input(n, InputConfig(str(path), realtime=True)) for n, path in recordings.items()]
+
+
 def play(
-    config: configuration.Config, recordings: Mapping[str, Path], watchers: Sequence[Watcher]
-) -> None:
-    """Run paced streams, one for each named recording, to their end.
-
-    Raises:
-        AbhinayaError: the run could not go on.
-
-    """
-    paced = [Input(n, InputConfig(str(path), realtime=True)) for n, path in recordings.items()]
-    play_inputs(config, paced, watchers)
-
-
-def play_inputs(
     config: configuration.Config, inputs: Sequence[Input], watchers: Sequence[Watcher]
 ) -> None:
     """Run inputs to their end.
 
     Raises:
-        AbhinayaError: the run could not go on.
+        AbhinayaError: the run failed.
 
     """
     sink = _Sink(watchers)
@@ -176,7 +168,7 @@ def play_inputs(
 
 
 def add_profile(arguments: argparse.ArgumentParser) -> None:
-    """Add the flags that choose a profile and change its settings."""
+    """Add the flags for a profile and its settings."""
     arguments.add_argument("--profile", default=configuration.EMBEDDED, help="(%(default)s)")
     arguments.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings"
@@ -184,10 +176,10 @@ def add_profile(arguments: argparse.ArgumentParser) -> None:
 
 
 def profile_of(options: argparse.Namespace) -> configuration.Config:
-    """Load the profile that was chosen.
+    """Return the chosen profile with the chosen settings.
 
     Raises:
-        ConfigError: it does not exist, or a setting does not fit.
+        ConfigError: the profile does not exist, or a setting is wrong.
 
     """
     return profile_files.load(options.profile, overrides(options.settings))

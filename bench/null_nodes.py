@@ -1,8 +1,8 @@
-"""Processes that carry and answer but do no work, to measure what carrying costs.
+"""Processes without models, to measure the cost of transport.
 
-A null node speaks the protocol of a node and answers each task at once. The bare relay and its
-nodes know no protocol at all: frames go to four nodes and come back, with no queue, no order, no
-deadline and no record. What the hub costs is the difference.
+A null node uses the node protocol and answers each task at once. The bare relay has no protocol: it
+sends frames to four nodes and back, without queue, order, deadline or record. The difference is the
+cost of the hub.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ NEEDS: Final[dict[str, tuple[Any, ...]]] = {
     **dict.fromkeys(("asr", "V1", "V2", "V3"), ("audio",)),
     "V4": ("audio", "transcript"),
 }
-"""What each null node waits for: four voters, one of which comes after the transcript."""
+"""Needs of each null node: a transcriber and four voters, one of which needs the transcript."""
 
 BARE_NODES: Final = ("B1", "B2", "B3", "B4")
 SENDER: Final = b"sender"
@@ -47,7 +47,7 @@ _MODULE: Final = "abhinaya.bench.null_nodes"
 
 
 def null_config() -> Config:
-    """Return the configuration of a hub that has only null nodes and never sheds."""
+    """Return the configuration of a hub with only null nodes that drops no segment."""
     worker = WorkerConfig(model="null")
     return Config(
         profile="null",
@@ -59,7 +59,7 @@ def null_config() -> Config:
 
 
 def specs(path: str) -> list[Spec]:
-    """Return the processes of a run through the `hub` or the `bare relay`."""
+    """Return the processes of a run with the `hub` or the `bare relay`."""
     if path == "hub":
         nodes = [Spec(name, _MODULE, ("--null", name), services=(name,)) for name in NEEDS]
         return [Spec("hub", "abhinaya.stream.hub.main"), *nodes]
@@ -113,7 +113,7 @@ def _answer(task: Task, service: str) -> Vote | Transcript:
 
 
 def bare_relay(endpoint: str) -> int:
-    """Pass what the sender sends to every node, and every answer back to the sender."""
+    """Forward each message of the sender to every node, and every answer to the sender."""
     socket = zmq.Context().socket(zmq.ROUTER)
     socket.sndhwm = socket.rcvhwm = 10_000
     socket.bind(workers_endpoint(endpoint))
@@ -125,14 +125,14 @@ def bare_relay(endpoint: str) -> int:
 
 
 def bare_node(endpoint: str, name: str) -> int:
-    """Send the first frame of everything back."""
+    """Answer each message with its first frame."""
     socket = bare_socket(zmq.Context(), name.encode(), endpoint)
     while True:
         socket.send(socket.recv_multipart(copy=False)[0])
 
 
 def bare_socket(context: zmq.Context[Any], name: bytes, endpoint: str) -> zmq.Socket[bytes]:
-    """Connect to the bare relay."""
+    """Return a socket that is connected to the bare relay."""
     socket: zmq.Socket[bytes] = context.socket(zmq.DEALER)
     socket.sndhwm = socket.rcvhwm = 10_000
     socket.identity = name

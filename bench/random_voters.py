@@ -1,7 +1,7 @@
-"""The voters with random weights of chosen sizes: what `abhinaya bench models` measures.
+"""Voters with random weights, for `abhinaya bench models`.
 
-They do all that a voter does with a batch, from samples and words to probabilities, but reading
-files: tokens are drawn at random, four for each second of speech.
+They process a batch like real voters, from samples to probabilities. Their weights and transcripts
+are random: four tokens for each second of speech.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from abhinaya.models.published.wavlm import S1, WAVLM_LARGE, S1Config
 
 Scale = Literal["tiny", "real"]
 Batch = Sequence[FloatArray]
-"""Waves [n] of 16 kHz."""
+"""Waves [n] at 16 kHz."""
 
 TOKENS_A_SECOND: Final = 4
 BEFORE, AFTER, TEXT = 8, 18, 16
-"""Tokens of SALMONN's prompt: before the speech, after it, and the question."""
+"""Number of tokens of SALMONN's prompt: before the speech, after it, and the question."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Of all five models."""
+    """Sizes of all models."""
 
     wavlm: Mapping[str, Any]
     whisper: Mapping[str, Any]
@@ -50,7 +50,7 @@ class Sizes:
     vicuna_7b: Mapping[str, Any]
     vicuna_13b: Mapping[str, Any]
     hidden: int
-    """Of the heads."""
+    """Hidden width of the heads."""
 
 
 def _llama(hidden: int, inner: int, layers: int, heads: int, **more: Any) -> dict[str, Any]:
@@ -117,14 +117,14 @@ class RandomVoter:
 
     name: str
     run: Callable[[Batch], Tensor]
-    """Waves to probabilities [B, C] on the CPU."""
+    """Function from waves to probabilities [B, C] on the CPU."""
     modules: tuple[nn.Module, ...]
     window_s: float | None = None
-    """What every segment is padded to; None if only to the longest of its batch."""
+    """Length to which every segment is padded; None: the longest of its batch."""
 
 
 class RandomVoters:
-    """Builds voters; S2 and ST1 share their encoders as they do in one process."""
+    """Builds voters; S2 and ST1 share their encoders, as in one process."""
 
     def __init__(self, scale: Scale, place: Place, merge: bool = False, trim: bool = False) -> None:
         self._sizes = REAL if scale == "real" else TINY
@@ -132,7 +132,7 @@ class RandomVoters:
         self._encoders: AudioEncoders | None = None
 
     def build(self, name: str) -> RandomVoter:
-        """Build what `name` says: S1, S2, T2 or ST1, or several with `+` between them."""
+        """Return S1, S2, T2 or ST1, or several with `+` between them, as one voter."""
         if "+" in name:
             parts = [self.build(part) for part in name.split("+")]
             modules = tuple(m for part in parts for m in part.modules)
@@ -183,8 +183,8 @@ class RandomVoters:
         model = Salmonn(bridge, body, self._head(body)).eval()
 
         def run(batch: Batch) -> Tensor:
-            said = [_tokens(wave, llm["vocab_size"]) if transcript else () for wave in batch]
-            prompts = [Prompt((1,) * BEFORE, (2,) * AFTER, (3,) * TEXT + ids) for ids in said]
+            words = [_tokens(wave, llm["vocab_size"]) if transcript else () for wave in batch]
+            prompts = [Prompt((1,) * BEFORE, (2,) * AFTER, (3,) * TEXT + ids) for ids in words]
             scores: Tensor = model(encoders.encode(batch), prompts, trim=self._trim)
             return scores.softmax(-1).cpu()
 
@@ -218,7 +218,7 @@ class RandomVoters:
 
 
 def waves(lengths_s: Sequence[float], seed: int | Sequence[int]) -> list[FloatArray]:
-    """Make noise of these lengths; another seed makes another noise, which no cache knows."""
+    """Return noise of these lengths; a new seed makes noise that is not in the encoders' cache."""
     rng = np.random.default_rng(seed)
     sizes = [round(seconds * SAMPLE_RATE) for seconds in lengths_s]
     return [(0.05 * rng.standard_normal(size)).astype(np.float32) for size in sizes]

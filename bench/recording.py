@@ -1,4 +1,4 @@
-"""Audio for runs of any length: files one after another, and what should be found in them."""
+"""Writes recordings of any length from audio files, and finds the segments in a recording."""
 
 from __future__ import annotations
 
@@ -27,17 +27,15 @@ Span = tuple[int, int]
 
 
 def audio_under(folder: Path) -> list[Path]:
-    """Return all audio files in and under a folder, by name."""
+    """Return all audio files in a folder and its subfolders, sorted by name."""
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO)
 
 
 def compose(sources: Sequence[Path], seconds: float, first: int, target: Path) -> None:
-    """Write `seconds` of the files as 16 kHz mono wav, round and round from number `first` on.
-
-    Streams that begin with different files do not move in step.
+    """Write `seconds` of the files as 16 kHz mono wav, in a loop that begins with number `first`.
 
     Raises:
-        SourceError: a file cannot be read, or the files hold no audio.
+        SourceError: a file cannot be read, or the files contain no audio.
 
     """
     left, silent = to_samples(seconds), 0
@@ -56,10 +54,10 @@ def compose(sources: Sequence[Path], seconds: float, first: int, target: Path) -
 
 
 def rotate(source: Path, start_s: float, seconds: float, target: Path) -> None:
-    """Write `seconds` of one file, round and round, from `start_s` on.
+    """Write `seconds` of one file, in a loop that begins at `start_s`.
 
     Raises:
-        SourceError: it cannot be read, or holds no audio.
+        SourceError: the file cannot be read, or contains no audio.
 
     """
     whole = np.concatenate([*_pcm(source), np.zeros(to_samples(PAUSE_S), np.int16)])
@@ -82,7 +80,7 @@ def duration_s(source: Path) -> float:
 
 
 def spans(source: Path, vad: VadConfig) -> list[Span]:
-    """Return the segments that a run must account for, found in this process."""
+    """Return the segments of a recording, which a run must report; found in this process."""
     opened = open_source(InputConfig(str(source)))
     try:
         speech = Speech(vad, opened, [""], ())
@@ -92,7 +90,7 @@ def spans(source: Path, vad: VadConfig) -> list[Span]:
 
 
 def pcm(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
-    """Return samples as the files hold them."""
+    """Return samples as 16-bit integers."""
     return np.clip(samples * 32767, -32768, 32767).astype(np.int16)
 
 

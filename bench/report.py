@@ -1,4 +1,4 @@
-"""What every bench command does alike: its options, its table, and its JSON with the machine."""
+"""Options, tables and JSON report of every benchmark."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from abhinaya.models.command_line import Parser
 from abhinaya.stream.errors import SinkError
 
 PAGE_CELLS: Final = 110
-"""Width of what is not printed on a terminal."""
+"""Width of tables that are not printed on a terminal, in characters."""
 
 
 Column = str | Callable[[Any], str]
-"""What a column shows of an object: a format string for it as `0`, or a function."""
+"""Cell of a column for an object: a format string with the object as `0`, or a function."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The outcome of one bench command."""
+    """Result of a benchmark."""
 
     command: str
     settings: dict[str, Any]
-    """What was asked for."""
+    """Options of the command."""
     figures: dict[str, Any]
-    """What was measured; dataclasses in it are written field by field."""
+    """Measured figures; dataclasses are written field by field."""
 
 
 def parser(command: str, description: str | None) -> Parser:
-    """Make the parser of `abhinaya bench COMMAND`, with what all of them take."""
+    """Return the parser of `abhinaya bench COMMAND`, with the common options."""
     made = Parser(f"abhinaya bench {command}", description)
     made.add_argument(
         "--json", type=Path, metavar="FILE", help="write figures and machine facts here, as JSON"
@@ -47,12 +47,12 @@ def parser(command: str, description: str | None) -> Parser:
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, str]:
-    """Return what was asked for, as a report says it."""
+    """Return the options of a command for its report."""
     return {key: str(value) for key, value in vars(options).items() if key != "json"}
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """Make a table whose first column is words and whose others are figures."""
+    """Return a table; the first column contains words, the others figures."""
     made = Table(title=title, title_justify="left")
     for number, column in enumerate(columns):
         made.add_column(column, justify="right" if number else "left")
@@ -62,7 +62,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> 
 
 
 def table_of(title: str, columns: Mapping[str, Column], rows: Iterable[Any]) -> Table:
-    """Make a table with a line for each object."""
+    """Return a table with a line for each object."""
     return table(title, list(columns), [[_cell(c, row) for c in columns.values()] for row in rows])
 
 
@@ -71,7 +71,7 @@ def _cell(column: Column, row: Any) -> str:
 
 
 def publish(report: Report, tables: Iterable[Table], path: Path | None) -> None:
-    """Print the tables and the machine; write the JSON if a path is given.
+    """Print the tables and the machine; write the JSON report to `path`.
 
     Raises:
         SinkError: the file cannot be written.
@@ -94,7 +94,7 @@ def publish(report: Report, tables: Iterable[Table], path: Path | None) -> None:
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float]:
-    """Return p50, p95 and p99 of `values`; NaN for none."""
+    """Return p50, p95 and p99 of `values`; NaN without values."""
     if not values:
         return dict.fromkeys(("p50", "p95", "p99"), float("nan"))
     p50, p95, p99 = np.percentile(np.asarray(values), [50, 95, 99])
@@ -102,5 +102,5 @@ def percentiles(values: Sequence[float]) -> dict[str, float]:
 
 
 def ms(value: float) -> str:
-    """Write milliseconds with as many digits as mean something."""
+    """Return milliseconds as text, with two decimals below 10."""
     return f"{value:.2f}" if value < 10 else f"{value:.0f}"

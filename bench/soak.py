@@ -1,11 +1,11 @@
-"""Paced streams for a long time while nodes are killed and hung: what is lost, what grows.
+"""Runs live streams for a long time while nodes are killed and hung; reports losses and growth.
 
     abhinaya bench soak --minutes 30 --streams 2 --kill-every 120 --hang-every 300
 
-Every stream is composed of the given files, one after another. What it must be cut into is found
-beforehand, in this process; the run must account for exactly these segments, each once, as a
-verdict or as a gap with its reason. Nodes are taken in random order, each before any is taken
-twice; a hung one (SIGSTOP) is found by its silence. Exits with 1 if anything was lost.
+Every stream plays the given files one after another. Its segments are computed beforehand; the run
+must report exactly these segments, each once, as a verdict or as a gap with its reason. Nodes are
+killed or hung in random order, each once before any a second time. A hung node (SIGSTOP) is noticed
+by its silence. Exits with 1 if anything was lost.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 from rich.table import Table
 
 from abhinaya.bench.demo import CALL
-from abhinaya.bench.monitored import MAIN, Usage, Watcher, add_profile, play, profile_of
+from abhinaya.bench.monitored import MAIN, Usage, Watcher, add_profile, live, play, profile_of
 from abhinaya.bench.recording import Span, audio_under, compose, spans
 from abhinaya.bench.report import Report, parser, publish, settings_of, table
 from abhinaya.stream.errors import ConfigError
@@ -37,23 +37,23 @@ Kind = Literal["kill", "hang"]
 SIGNALS: Final[Mapping[Kind, signal.Signals]] = {"kill": signal.SIGKILL, "hang": signal.SIGSTOP}
 E2E: Final = Path("../shared/data/e2e")
 MAX_SETTLE_S: Final = 60.0
-"""A process grows while it warms up: that much of its life is left out of the slope."""
+"""Maximum warm-up of a process, which is left out of the slope of its memory."""
 
 
 @dataclass(slots=True)
 class Fault:
-    """One node killed or hung, and how the service came back."""
+    """A node that was killed or hung, and the recovery of its service."""
 
     at_s: float
-    """Since the first segment was decided."""
+    """Seconds since the first verdict."""
     kind: Kind
     node: str
     ready_s: float | None = None
-    """From the signal until a new process was ready; None if none was."""
+    """Seconds from the signal until a new process was ready; None if this did not happen."""
 
 
 class FaultInjector(Watcher):
-    """Kills and hangs nodes in random order; none after `until_s`."""
+    """Kills and hangs nodes in random order, until `until_s`."""
 
     def __init__(self, every_s: Mapping[Kind, float], until_s: float, seed: int = 0) -> None:
         self._every = {kind: every for kind, every in every_s.items() if every}
@@ -68,7 +68,7 @@ class FaultInjector(Watcher):
         self.faults: list[Fault] = []
 
     def event(self, event: Event, now_unix_s: float) -> None:
-        """Note what comes back."""
+        """Record nodes that are up, and the latest status."""
         if isinstance(event, NodeUp):
             self._up.append(event.node)
         elif isinstance(event, Status):
@@ -77,7 +77,7 @@ class FaultInjector(Watcher):
             self._under_way = True
 
     def look(self, processes: Supervisor, now: float) -> None:
-        """Strike if it is time, and mark the faults from which a service has recovered since."""
+        """Kill or hang a node if it is time; mark the faults that have recovered."""
         if not self._under_way:
             return
         if not self._begun:
@@ -95,7 +95,7 @@ class FaultInjector(Watcher):
                     self.faults.append(Fault(now - self._begun, kind, node))
 
     def _victim(self, processes: Supervisor) -> str | None:
-        """Return the next node, if all are well: what two faults at once do is another question."""
+        """Return the next node; None unless all nodes are ready, so that faults do not overlap."""
         stages = processes.stages()
         nodes = [load.node for load in self._latest.nodes] if self._latest else []
         if any(fault.ready_s is None for fault in self.faults):
@@ -109,23 +109,23 @@ class FaultInjector(Watcher):
 
 
 class Account(Watcher):
-    """Holds what came out of each stream against the segments that had to come out."""
+    """Compares the reported segments of each stream with the expected ones."""
 
     def __init__(self, expected: Mapping[str, Sequence[Span]]) -> None:
         self._expected = expected
         self.outcomes: dict[str, list[Verdict | Gap]] = {stream: [] for stream in expected}
-        """First ones, in order."""
+        """First outcome of each segment, in the order of arrival."""
         self._ended: dict[str, int] = {}
 
     def event(self, event: Event, now_unix_s: float) -> None:
-        """Note an outcome; a later revision is not another one."""
+        """Record the outcome of a segment, without later revisions."""
         if isinstance(event, StreamEnded):
             self._ended[event.stream] = event.sequence
         elif isinstance(event, Gap) or (isinstance(event, Verdict) and not event.revision):
             self.outcomes[event.stream].append(event)
 
     def losses(self) -> list[str]:
-        """Say everything that was lost or came twice; nothing if all is accounted for."""
+        """Return a line for everything that was lost or reported twice."""
         return [loss for stream in self._expected for loss in self._losses(stream)]
 
     def _losses(self, stream: str) -> Iterable[str]:
@@ -149,8 +149,8 @@ def slope_per_hour(lives: Iterable[Sequence[tuple[float, float]]], settle_s: flo
     """Fit one slope to the memory of successive processes, each with its own level.
 
     Args:
-        lives: [(seconds, MiB)] of each process that bore the name.
-        settle_s: how much of the beginning of each is left out.
+        lives: [(seconds, MiB)] of each process of the same name.
+        settle_s: seconds of warm-up that are left out for each process.
 
     Returns:
         MiB per hour by least squares; None if no process lived long enough.
@@ -169,14 +169,14 @@ def slope_per_hour(lives: Iterable[Sequence[tuple[float, float]]], settle_s: flo
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a soak came to."""
+    """Result of a soak."""
 
     minutes: float
     segments: int
     verdicts: int
     gaps: int
     incomplete: int
-    """Verdicts without some vote, each with its reason."""
+    """Number of verdicts with a missing vote."""
     losses: tuple[str, ...]
     faults: tuple[Fault, ...]
     peak_mib: dict[str, float]
@@ -185,21 +185,21 @@ class Outcome:
 
     @property
     def lost(self) -> bool:
-        """Whether anything was lost: a segment, or a service for good."""
+        """Whether a segment was lost, or a service did not recover."""
         return bool(self.losses) or any(fault.ready_s is None for fault in self.faults)
 
 
 def soak(options: argparse.Namespace) -> Outcome:
-    """Run it.
+    """Run a soak; return its result.
 
     Raises:
-        AbhinayaError: a file cannot be read, or the run could not go on.
+        AbhinayaError: a file cannot be read, or the run failed.
 
     """
     config = profile_of(options)
     seconds = 60 * options.minutes
     sources = _sources(options.files)
-    # the last fault leaves time to recover before the streams end
+    # leave time to recover after the last fault
     until_s = seconds - min(30.0, 0.4 * seconds)
     with tempfile.TemporaryDirectory(prefix="abhinaya-soak-") as folder:
         recordings: dict[str, Path] = {}
@@ -209,9 +209,9 @@ def soak(options: argparse.Namespace) -> Outcome:
         account = Account({name: spans(path, config.vad) for name, path in recordings.items()})
         every_s: dict[Kind, float] = {"kill": options.kill_every, "hang": options.hang_every}
         injector = FaultInjector(every_s, until_s, options.seed)
-        # few enough samples that keeping them is no growth of its own
+        # few samples, so that storing them does not count as growth
         usage = Usage(max(1.0, seconds / 360))
-        play(config, recordings, [account, injector, usage])
+        play(config, live(recordings), [account, injector, usage])
     outcomes = [event for each in account.outcomes.values() for event in each]
     verdicts = [event for event in outcomes if isinstance(event, Verdict)]
     lives: dict[str, list[Sequence[tuple[float, float]]]] = {}
@@ -242,15 +242,15 @@ def _sources(files: Sequence[Path]) -> list[Path]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Soak and print; exit with 1 if anything was lost."""
+    """Run a soak and print the result; return 1 if anything was lost."""
     made = parser("soak", __doc__)
     made.add_argument("files", nargs="*", type=Path, help=f"or folders ({E2E} if there, or a demo)")
     for flag, default, text in (
-        ("minutes", 30.0, "how long"),
-        ("streams", 2, "how many"),
-        ("kill-every", 120.0, "seconds between two, 0 for never"),
-        ("hang-every", 300.0, "seconds between two, 0 for never"),
-        ("seed", 0, "of the order of nodes"),
+        ("minutes", 30.0, "length of the run"),
+        ("streams", 2, "number of streams"),
+        ("kill-every", 120.0, "seconds between two kills, 0: never"),
+        ("hang-every", 300.0, "seconds between two hangs, 0: never"),
+        ("seed", 0, "seed of the order of nodes"),
     ):
         made.add_argument(
             f"--{flag}", type=type(default), default=default, help=f"{text} (%(default)g)"

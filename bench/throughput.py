@@ -1,11 +1,10 @@
-"""Files as fast as the nodes allow: times real time, memory, and the time to the first label.
+"""Processes files as fast as the nodes allow: times real time, memory, time to the first label.
 
     abhinaya bench throughput
 
-Runs the command a person would, `abhinaya-stream FILE ... --format jsonl`, and reads its lines as
-they come. CPU is that of all its processes, a second of audio: it depends less on what else runs
-than the times do. Memory is sampled four times a second: resident, where what several share counts
-in each, and PSS, where it counts once.
+Runs `abhinaya-stream FILE ... --format jsonl` and reads its lines. CPU is processor seconds of all
+processes for a second of audio; other load on the machine affects it less than the times. Memory is
+sampled four times a second. Resident memory counts shared pages in each process, PSS once.
 """
 
 from __future__ import annotations
@@ -23,11 +22,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import psutil
 from rich.table import Table
 
 from abhinaya.bench.demo import CALL
+from abhinaya.bench.machine import GONE
 from abhinaya.bench.monitored import MAIN, Usage, add_profile
-from abhinaya.bench.report import Report, parser, publish, table
+from abhinaya.bench.report import Report, parser, publish, settings_of, table, table_of
 from abhinaya.stream.errors import ProcessError
 
 SAMPLE_EVERY_S: Final = 0.25
@@ -35,42 +36,42 @@ SAMPLE_EVERY_S: Final = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """One run of the command."""
+    """Figures of one run of the command."""
 
     files: int
     audio_s: float
     segments: int
     gaps: int
     first_label_s: float
-    """From starting the command to its first label."""
+    """Seconds from the start of the command to its first label."""
     stream_s: float
-    """From the first stream's start to the last one's end."""
+    """Seconds from the start of the first stream to the end of the last."""
     cpu_s: float
-    """Processor seconds of all processes between these two."""
+    """Processor seconds of all processes within `stream_s`."""
     whole_s: float
-    """From starting the command to its exit."""
+    """Seconds from the start of the command to its exit."""
     peak_mib: dict[str, float]
-    """By process."""
+    """Process name -> largest resident memory."""
     peak_sum_mib: float
-    """Of all processes at one moment, what several share counted in each."""
+    """Largest sum of resident memory at one moment; shared memory counts in each process."""
     pss_mib: float
-    """The same, where what several share counts once."""
+    """Largest sum of PSS at one moment; shared memory counts once."""
     others: float
-    """Share of the machine that processes not of the run used meanwhile."""
+    """Share of the machine that other processes used."""
 
     @property
     def times_real_time(self) -> float:
-        """Seconds of audio a second, once loaded."""
+        """Seconds of audio for each second, without loading."""
         return self.audio_s / self.stream_s
 
     @property
     def cpu(self) -> float:
-        """Processor seconds a second of audio, once loaded."""
+        """Processor seconds for each second of audio, without loading."""
         return self.cpu_s / self.audio_s
 
 
 class Tree:
-    """Watches a process and its children in a thread until it is gone."""
+    """Samples a process and its children in a thread."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
@@ -80,7 +81,7 @@ class Tree:
         self._thread.start()
 
     def stop(self) -> Usage:
-        """Stop sampling; return what was used."""
+        """Stop sampling; return the usage."""
         self._over.set()
         self._thread.join()
         return self.usage
@@ -96,7 +97,7 @@ class Tree:
 
     def _sample(self) -> None:
         named = [(process_name(pid), pid) for pid in children(self._pid)]
-        if named or not self.usage.samples:  # at the end they are gone
+        if named or not self.usage.samples:  # at the end the children have ended
             own = [(MAIN, self._pid), *(one for one in named if one[0])]
             with self._lock:
                 self.usage.sample(own, time.monotonic())
@@ -105,17 +106,16 @@ class Tree:
 def children(pid: int) -> list[int]:
     """Return the process ids of the direct children."""
     try:
-        tasks = Path(f"/proc/{pid}/task").iterdir()
-        return [int(child) for task in tasks for child in (task / "children").read_text().split()]
-    except OSError:
+        return [child.pid for child in psutil.Process(pid).children()]
+    except GONE:
         return []
 
 
 def process_name(pid: int) -> str:
-    """Return the name that the supervisor gave a process; empty for any other."""
+    """Return the supervisor's name for a process; empty for another process."""
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
-    except OSError:
+        words: list[str] = psutil.Process(pid).cmdline()
+    except GONE:
         return ""
     if "--name" in words:
         return words[words.index("--name") + 1]
@@ -125,10 +125,10 @@ def process_name(pid: int) -> str:
 
 
 def measure(files: Sequence[Path], flags: Sequence[str]) -> Done:
-    """Run the command on `files`.
+    """Run the command on `files`; return its figures.
 
     Raises:
-        ProcessError: it failed; the reason is its last line.
+        ProcessError: the command failed; the message has its last line.
 
     """
     command = [sys.executable, "-P", "-m", "abhinaya.stream", "--format", "jsonl", *flags]
@@ -145,7 +145,7 @@ def measure(files: Sequence[Path], flags: Sequence[str]) -> Done:
         try:
             times, events, cpu_s = _read(process, tree)
         finally:
-            process.kill()  # has no effect on one that has ended
+            process.kill()  # no effect if it has ended
             code = process.wait()
             usage = tree.stop()
         whole_s = time.monotonic() - begun
@@ -176,7 +176,7 @@ def measure(files: Sequence[Path], flags: Sequence[str]) -> Done:
 def _read(
     process: subprocess.Popen[bytes], tree: Tree
 ) -> tuple[list[float], list[dict[str, Any]], float]:
-    """Return the events, the moment of each, and what the streams took in processor seconds."""
+    """Return the times of the events, the events, and the streams' processor seconds."""
     assert process.stdout is not None
     times, events, cpu = [], [], [0.0]
     for line in process.stdout:
@@ -189,32 +189,27 @@ def _read(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure and print; exit with 1 if a segment became a gap."""
+    """Measure and print; return 1 if a segment became a gap."""
     arguments = parser("throughput", __doc__)
     arguments.add_argument("files", nargs="*", type=Path, help="(the demo recording)")
-    arguments.add_argument("--repeats", type=int, default=3, help="runs; the fastest stands (3)")
+    arguments.add_argument("--repeats", type=int, default=3, help="runs; the fastest counts (3)")
     add_profile(arguments)
     options = arguments.parse_args(argv)
     files = options.files or [CALL]
     runs = [measure(files, flags_of(options)) for _ in range(options.repeats)]
     best = max(runs, key=lambda run: run.times_real_time)
-    settings = {
-        "profile": options.profile,
-        "settings": options.settings,
-        "files": [str(path) for path in files],
-    }
     figures = {
         "times_real_time": best.times_real_time,
         "cpu": min(run.cpu for run in runs),
         "first_label_s": min(run.first_label_s for run in runs),
         "runs": runs,
     }
-    publish(Report("throughput", settings, figures), _tables(runs, best), options.json)
+    publish(Report("throughput", settings_of(options), figures), _tables(runs, best), options.json)
     return 1 if any(run.gaps for run in runs) else 0
 
 
 def flags_of(options: argparse.Namespace) -> list[str]:
-    """Return the flags of the command that choose the profile and its settings."""
+    """Return the command's flags for the profile and its settings."""
     flags = ["--profile", str(options.profile), "--accept-noncommercial"]
     for pair in options.settings:
         flags += ["--set", pair]
@@ -222,23 +217,20 @@ def flags_of(options: argparse.Namespace) -> list[str]:
 
 
 def _tables(runs: Sequence[Done], best: Done) -> list[Table]:
-    speed = table(
+    speed = table_of(
         f"{best.files} file(s), {best.audio_s:.0f} s of audio, as fast as the nodes allow",
-        ("run", "x real time", "CPU", "first label s", "whole s", "gaps", "MiB", "PSS", "others"),
-        [
-            (
-                f"{number}" + (" (fastest)" if run is best else ""),
-                f"{run.times_real_time:.2f}",
-                f"{run.cpu:.4f}",
-                f"{run.first_label_s:.2f}",
-                f"{run.whole_s:.1f}",
-                str(run.gaps),
-                f"{run.peak_sum_mib:.0f}",
-                f"{run.pss_mib:.0f}",
-                f"{run.others:.0%}",
-            )
-            for number, run in enumerate(runs, 1)
-        ],
+        {
+            "run": lambda run: "fastest" if run is best else "",
+            "x real time": "{0.times_real_time:.2f}",
+            "CPU": "{0.cpu:.4f}",
+            "first label s": "{0.first_label_s:.2f}",
+            "whole s": "{0.whole_s:.1f}",
+            "gaps": "{0.gaps}",
+            "MiB": "{0.peak_sum_mib:.0f}",
+            "PSS": "{0.pss_mib:.0f}",
+            "others": "{0.others:.0%}",
+        },
+        runs,
     )
     peaks = sorted(best.peak_mib.items())
     memory = table("Peak resident memory", ("process", "MiB"), [(n, f"{m:.0f}") for n, m in peaks])

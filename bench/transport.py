@@ -1,16 +1,15 @@
-"""What the hub adds, with nodes that answer at once.
+"""Measures the cost of the hub, with nodes that answer at once.
 
     abhinaya bench transport
 
-One process plays all fronts and the recorder; the hub is the real one; a null transcriber and
-four null voters, one of which waits for the transcript, are processes of their own
-(bench/null_nodes.py). Segments are 5 s of int16, 160 kB. A segment's latency runs from its sending
-to the receipt of its verdict, or, beside it, to the receipt of the last of four answers through a
-bare relay.
+One process acts as all fronts and the recorder. The hub is the real one. A null transcriber and
+four null voters, one of which needs the transcript, run in their own processes (null_nodes.py).
+Segments are 5 s of int16, 160 kB. Latency is from sending a segment to receiving its verdict; with
+the bare relay, for comparison, to receiving the last of four answers.
 
-All measurements are made in turn, several times over, and of each the quietest run stands: the one
-with the highest rate or the lowest p99, or one that lost something. `others` is the share of the
-machine that processes not ours used during that run.
+All measurements alternate and are repeated. For each the best run counts: the highest rate or the
+lowest p99; but a run with a loss always counts. `others` is the share of the machine that other
+processes used during that run.
 """
 
 from __future__ import annotations
@@ -60,14 +59,14 @@ from abhinaya.stream.wire.sockets import connect, receive, send, workers_endpoin
 SEGMENT_SAMPLES: Final = 5 * SAMPLE_RATE
 STREAMS: Final = (1, 16, 64, 256)
 PROBE_PER_S: Final = 200.0
-"""Rate at which latency is measured."""
+"""Segments a second in measurements of latency."""
 LOAD_PER_S: Final = 500.0
-"""Rate that must pass without loss."""
+"""Segments a second that must pass without loss."""
 IN_FLIGHT: Final = 64
-"""How many are on their way while the maximum is measured."""
+"""Number of unanswered segments in measurements of the maximum rate."""
 WARM_UP_S: Final = 1.0
 PATIENCE_S: Final = 20.0
-"""How long start-up and the last answers may take."""
+"""Time limit of the start and of the last answers."""
 
 TITLE: Final = "Transport: segments of 5 s, four null voters, one of them after a null transcriber"
 COLUMNS: Final[Mapping[str, Column]] = {
@@ -83,40 +82,40 @@ COLUMNS: Final[Mapping[str, Column]] = {
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One measured run."""
+    """Figures of one run."""
 
     path: str
     """`hub` or `bare relay`."""
     streams: int
     offered_per_s: float | None
-    """None: as many as are answered, with IN_FLIGHT on their way."""
+    """Segments sent a second; None: the maximum, with IN_FLIGHT unanswered segments."""
     sent: int
     lost: int
-    """Sent and never answered, or answered with a vote missing."""
+    """Segments without an answer, or with a missing vote."""
     per_s: float
-    """Answered a second, from the first sent to the last answered."""
+    """Segments answered a second, from the first sent to the last answered."""
     p50_ms: float
     p95_ms: float
     p99_ms: float
     others: float
-    """Share of the machine's processor time that others used meanwhile."""
+    """Share of the machine's processor time that other processes used."""
 
 
 class Carrier(Protocol):
-    """Carries numbered segments, from 0 on, and brings back what is answered."""
+    """Sends segments, numbered from 0, and receives their answers."""
 
     def send(self, number: int) -> None:
         """Send a segment."""
 
     def poll(self, timeout_s: float) -> list[int]:
-        """Return the numbers of the segments that are now answered completely."""
+        """Return the numbers of the segments that were completed by new answers."""
 
     def close(self) -> None:
         """Close the sockets."""
 
 
 class HubCarrier:
-    """Plays all fronts and the recorder of a real hub; deals segments to streams in turn."""
+    """Acts as all fronts and the recorder of a real hub; segments go to the streams in turn."""
 
     def __init__(self, endpoint: str, streams: int) -> None:
         self._names = [f"stream-{i}" for i in range(streams)]
@@ -129,7 +128,7 @@ class HubCarrier:
         self._meet()
 
     def send(self, number: int) -> None:
-        """Send a segment as a live front does."""
+        """Send a segment like a live front."""
         sequence, stream = divmod(number, len(self._names))
         now = time.time()
         segment = Segment(
@@ -156,7 +155,7 @@ class HubCarrier:
             elif isinstance(event, NodeUp):
                 self._up.add(event.service)
         while receive(self._socket) is not None:
-            pass  # credits: this front never runs out of memory
+            pass  # credits, which this front does not need
         return complete
 
     def close(self) -> None:
@@ -166,7 +165,7 @@ class HubCarrier:
         self._context.term()
 
     def _meet(self) -> None:
-        """Introduce the streams, and wait for all nodes."""
+        """Introduce the streams and wait for all nodes."""
         streams = tuple(
             StreamInfo(stream=name, front="front", source="null", live=True, start_unix_s=0.0)
             for name in self._names
@@ -192,7 +191,7 @@ class BareCarrier:
         self._socket = bare_socket(self._context, SENDER, endpoint)
         self._samples = bytes(2 * SEGMENT_SAMPLES)
         self._answers: dict[int, int] = {}
-        for probe, _ in enumerate(_until("the bare relay"), 1):  # it drops what nobody takes
+        for probe, _ in enumerate(_until("the bare relay"), 1):  # lost until all nodes are up
             self.send(-probe)
             until = time.monotonic() + 0.2
             while time.monotonic() < until:
@@ -200,12 +199,12 @@ class BareCarrier:
                     return
 
     def send(self, number: int) -> None:
-        """Send a number and the samples."""
+        """Send the number and the samples."""
         self._socket.send(b"%d" % number, zmq.SNDMORE)
         self._socket.send(self._samples, copy=False)
 
     def poll(self, timeout_s: float) -> list[int]:
-        """Count answers."""
+        """Return the numbers of the segments that every node has answered."""
         complete = []
         if self._socket.poll(round(1000 * timeout_s)):
             while (frames := receive(self._socket)) is not None:
@@ -223,10 +222,10 @@ class BareCarrier:
 
 
 def _until(what: str) -> Iterator[None]:
-    """Yield until patience ends.
+    """Yield until PATIENCE_S have passed.
 
     Raises:
-        ProcessError: it has ended.
+        ProcessError: PATIENCE_S have passed.
 
     """
     deadline = time.monotonic() + PATIENCE_S
@@ -236,7 +235,7 @@ def _until(what: str) -> Iterator[None]:
 
 
 class Meter:
-    """Sends through a fresh carrier and times what comes back."""
+    """Sends segments through a new carrier and measures the time to their answers."""
 
     def __init__(self, carrier: Carrier, patience_s: float = PATIENCE_S) -> None:
         self._carrier, self._patience_s = carrier, patience_s
@@ -248,11 +247,11 @@ class Meter:
 
     @property
     def sent(self) -> int:
-        """Segments of the latest measurement."""
+        """Number of segments of the latest measurement."""
         return len(self.latencies_ms) + self.lost + len(self._waiting)
 
     def measure(self, seconds: float, per_s: float | None) -> None:
-        """Send at a fixed rate, whatever comes back; without one, keep IN_FLIGHT on their way."""
+        """Send `per_s` segments a second; None: keep IN_FLIGHT segments unanswered."""
         self.latencies_ms, self.lost, sent = [], 0, 0
         begun = self.begun = self.last = time.perf_counter()
         while (now := time.perf_counter()) < begun + seconds:
@@ -284,7 +283,7 @@ class Meter:
 
 
 def measure(path: str, streams: int, per_s: float | None, seconds: float) -> Run:
-    """Measure a fresh `hub` or `bare relay`; without a rate, its maximum."""
+    """Measure a new `hub` or `bare relay` at a rate; None: its maximum rate."""
     with _running(path) as (endpoint, pids):
         hub = path == "hub"
         with closing(HubCarrier(endpoint, streams) if hub else BareCarrier(endpoint)) as carrier:
@@ -308,7 +307,7 @@ def measure(path: str, streams: int, per_s: float | None, seconds: float) -> Run
 
 @contextmanager
 def _running(path: str) -> Iterator[tuple[str, list[int]]]:
-    """Start processes as a run does; yield their endpoint and process ids."""
+    """Start the processes like a run; yield their endpoint and process ids."""
     config = null_config()
     with tempfile.TemporaryDirectory(prefix="abhinaya-") as folder:
         directory = Path(folder)
@@ -324,7 +323,7 @@ def _running(path: str) -> Iterator[tuple[str, list[int]]]:
 
 
 def quietest(runs: Sequence[Run]) -> Run:
-    """Return the run that others disturbed least, by what it measures; a loss stands before all."""
+    """Return a run with a loss, else the one with the highest rate or the lowest p99."""
     losing = [run for run in runs if run.lost]
     if losing:
         return losing[0]
@@ -334,7 +333,7 @@ def quietest(runs: Sequence[Run]) -> Run:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print, and exit with 1 if a segment was lost."""
+    """Measure and print; return 1 if a segment was lost."""
     arguments = parser("transport", __doc__)
     arguments.add_argument("--seconds", type=float, default=5.0, help="of each run (%(default)g)")
     arguments.add_argument("--repeats", type=int, default=3, help="of each run (%(default)s)")
@@ -347,7 +346,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ("bare relay", 1, None),
         ("hub", 16, None),
     ]
-    # in turn, so that hub and relay share good and bad times
+    # alternately, so that load on the machine affects hub and relay alike
     rounds = [[measure(*run, options.seconds) for run in plan] for _ in range(options.repeats)]
     rows = [quietest(runs) for runs in zip(*rounds, strict=True)]
     compared = ratios(rows)
@@ -359,7 +358,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def ratios(rows: Sequence[Run]) -> dict[str, float]:
-    """Compare the hub with the bare relay: maximum rate, and p99 at the probing rate."""
+    """Return hub / bare relay of the maximum rate, and of the p99 at PROBE_PER_S."""
     best = {row.path: row.per_s for row in rows if row.offered_per_s is None}
     probes = [row for row in rows if row.offered_per_s == PROBE_PER_S]
     (bare,) = (row.p99_ms for row in probes if row.path == "bare relay")

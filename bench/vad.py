@@ -1,10 +1,10 @@
-"""How much speech is found, against the reference turns of recordings (RTTM).
+"""Compares the speech found in recordings with their reference turns (RTTM).
 
     abhinaya bench vad --data ../shared/data/e2e
 
-The reference is of two kinds. AMI's turns were marked by people, word gaps included; those of the
-synthetic podcasts run from one voice to the next without a break, so that every breath between
-two sentences counts as reference speech and hardly anything is reference non-speech.
+AMI's reference turns were marked by people and include the gaps between words. The turns of the
+synthetic podcasts have no gaps at all: pauses between sentences count as speech, and almost no
+audio is reference non-speech.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from abhinaya.stream.settings.config import VadConfig
 
 MIN_SILENCES_S: Final = (0.2, 0.4, 0.6)
 TOGETHER: Final = (1, 32)
-"""Channels whose frames are heard in one batch: alone, and as many as share a front."""
+"""Numbers of channels in one batch: one, and as many as share a front."""
 _GRID: Final = SAMPLE_RATE // 100
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recording:
-    """A recording with its reference, and what the network says about it."""
+    """A recording with its reference and its speech probabilities."""
 
     corpus: str
     frames: npt.NDArray[np.float32]
@@ -48,24 +48,24 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What became of speech and non-speech under one setting."""
+    """Figures of a corpus with one setting."""
 
     corpus: str
     min_silence_s: float
     recordings: int
     audio_s: float
     reference_speech: float
-    """Share of the audio that the reference calls speech."""
+    """Share of speech in the audio, by the reference."""
     speech_covered: float
     """Share of reference speech that lies in a piece."""
     nonspeech_passed: float | None
-    """Share of reference non-speech that lies in a piece; None if there is under 1 s of it."""
+    """Share of reference non-speech that lies in a piece; None for less than 1 s of it."""
     pieces: int
     mean_piece_s: float
 
 
 def find(corpus: str, recordings: Sequence[Recording], config: VadConfig) -> Found:
-    """Count what of the reference lies in pieces."""
+    """Return the figures of the recordings of a corpus."""
     covered = passed = speech = total = 0
     lengths: list[float] = []
     for recording in recordings:
@@ -91,7 +91,7 @@ def find(corpus: str, recordings: Sequence[Recording], config: VadConfig) -> Fou
 
 
 def pieces_of(recording: Recording, config: VadConfig) -> list[Piece]:
-    """Cut a recording whose probabilities are known."""
+    """Return the pieces into which the segmenter cuts a recording."""
     segmenter = Segmenter(config)
     pieces: list[Piece] = []
     for frame, probability in zip(recording.frames, recording.probabilities, strict=True):
@@ -112,7 +112,7 @@ def read_rttm(paths: Iterable[Path], key: int = 1) -> dict[str, list[tuple[float
 
 
 def recordings_in(data: Path, seconds: float) -> Iterator[Recording]:
-    """Yield the start of every recording in and under a folder that has RTTM beside it."""
+    """Yield the first seconds of every recording under `data` with an RTTM file in its folder."""
     vad = SileroVad()
     for folder in sorted({path.parent for path in data.rglob("*.rttm")}):
         turns = read_rttm(sorted(folder.glob("*.rttm")))
@@ -131,25 +131,26 @@ def _recording(
         speech[round(100 * start) : round(100 * end)] = True
     frames = samples[: len(samples) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
     state = VadState.fresh(1)
-    said = [vad.probabilities(frame[None], state)[0] for frame in frames]
-    return Recording(corpus, frames, np.array(said, np.float32), speech)
+    found = [vad.probabilities(frame[None], state)[0] for frame in frames]
+    return Recording(corpus, frames, np.array(found, np.float32), speech)
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Processor time of the network over a frame of one channel."""
+    """Processor time of the network for a frame of one channel."""
 
     together: int
     """Channels in a batch."""
     us: float
+    """Microseconds."""
 
 
 def cost(frames: npt.NDArray[np.float32], together: int, steps: int = 300) -> Cost:
-    """Measure the detector over [F, 512] frames, as many channels at once as asked."""
+    """Return the cost for [F, 512] frames with a number of channels in a batch."""
     vad, state = SileroVad(), VadState.fresh(together)
     track = np.resize(frames, (steps + together, FRAME_SAMPLES))
     begun = time.process_time()
-    for step in range(steps):  # each channel hears the same recording, a frame later
+    for step in range(steps):  # every channel has the same recording, each one frame later
         vad.probabilities(track[step : step + together], state)
     return Cost(together, 1e6 * (time.process_time() - begun) / steps / together)
 
@@ -158,7 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print.
 
     Raises:
-        SourceError: there is no recording with its turns.
+        SourceError: no recording with reference turns was found.
 
     """
     made = parser("vad", __doc__)
@@ -185,10 +186,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "pieces": "{0.pieces}",
         "mean s": "{0.mean_piece_s:.1f}",
     }
-    title = "Speech that lies in a piece, and non-speech that passed"
+    title = "Reference speech (covered) and non-speech (passed) in pieces"
     costs = [cost(recordings[0].frames, together) for together in TOGETHER]
     of_cost = table_of(
-        "Processor time over a frame of 32 ms of one channel",
+        "Processor time for a frame of 32 ms of one channel",
         {"channels in a batch": "{0.together}", "us a frame": "{0.us:.0f}"},
         costs,
     )

@@ -1,12 +1,12 @@
-"""What the live view costs: processor time for each second of many live streams.
+"""Measures the cost of the live view: processor time for each second of many live streams.
 
     abhinaya bench view
     abhinaya bench view --svg docs/live-view.svg
 
-The demo call is listened to once by the real processes at real pace. What they tell is then shown
-again, as many calls at once as asked, each begun a little after the one before: the clock is
-simulated, the drawing real, by the view's own sink on a terminal whose output is thrown away.
-With --svg nothing is measured: the picture of one moment of the call is kept.
+The real processes play the demo call once, in real time. Its events are then shown as several calls
+at once, each starting a little after the one before. The clock is simulated; the view's own sink
+draws on a terminal that discards its output. With --svg nothing is measured: the picture of one
+moment of the call is saved.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from rich.console import Console, Group
 from rich.terminal_theme import TerminalTheme
 
 from abhinaya.bench.demo import CALL
-from abhinaya.bench.monitored import Watcher, play_inputs
-from abhinaya.bench.report import Report, parser, publish, table
+from abhinaya.bench.monitored import Watcher, play
+from abhinaya.bench.report import Column, Report, parser, publish, table_of
 from abhinaya.stream.clock import to_samples
 from abhinaya.stream.errors import ProcessError, SinkError
 from abhinaya.stream.run.monitor import POLL_S
@@ -41,37 +41,37 @@ from abhinaya.stream.wire.messages import Activity, Event, StreamStarted, Verdic
 
 CHANNELS: Final = ("agent", "customer")
 APART_S: Final = 1.7
-"""Between two calls: they do not move in step."""
+"""Delay from the start of one call to the start of the next."""
 WIDTH, HEIGHT = 80, 24
-"""Of the picture that is kept."""
+"""Size of the picture of --svg, in characters."""
 TITLE: Final = "abhinaya-stream call.opus --channels split --realtime"
 THEME: Final = TerminalTheme(
     (22, 24, 29), (214, 216, 220), [(22, 24, 29)] * 8, [(214, 216, 220)] * 8
 )
-"""Of the SVG's background and text; the view itself names neither."""
+"""Background and text of the SVG; the view sets neither."""
 
 
-class Told(NamedTuple):
-    """An event, and when it reached the sinks."""
+class Recorded(NamedTuple):
+    """An event and the time when it reached the sinks."""
 
     at_unix_s: float
     event: Event | Activity
 
 
-class _Recorded(Watcher):
+class _Tape(Watcher):
     def __init__(self) -> None:
-        self.told: list[Told] = []
+        self.events: list[Recorded] = []
 
     def event(self, event: Event, now_unix_s: float) -> None:
-        self.told.append(Told(now_unix_s, event))
+        self.events.append(Recorded(now_unix_s, event))
 
     def provisional(self, event: Verdict | Activity, now_unix_s: float) -> None:
-        self.told.append(Told(now_unix_s, event))
+        self.events.append(Recorded(now_unix_s, event))
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one number of streams costs."""
+    """Cost of the view with a number of streams."""
 
     streams: int
     core_share: float
@@ -79,17 +79,17 @@ class Cost:
     events_per_s: float
     pictures_per_s: float
     bytes_per_s: float
-    """Written to the terminal."""
+    """Bytes written to the terminal."""
 
 
-class _Away(io.TextIOBase):
-    """Counts what is written, and throws it away."""
+class _NullTerminal(io.TextIOBase):
+    """Counts bytes and pictures, and discards them."""
 
     size = pictures = 0
 
     def write(self, text: str, /) -> int:
         self.size += len(text.encode())
-        # a picture is written at once
+        # each picture is one write
         self.pictures += "\x1b" in text
         return len(text)
 
@@ -97,32 +97,32 @@ class _Away(io.TextIOBase):
         return True
 
 
-def listen() -> list[Told]:
-    """Return all that the real processes tell of the demo call, at real pace.
+def listen() -> list[Recorded]:
+    """Return the events of the real processes on the demo call, played in real time.
 
     Raises:
         ProcessError: the run failed.
 
     """
     call = InputConfig(str(CALL), channels="split", channel_names=CHANNELS, realtime=True)
-    recorded = _Recorded()
-    play_inputs(profile_files.load(configuration.EMBEDDED), [Input("call", call)], [recorded])
-    return recorded.told
+    tape = _Tape()
+    play(profile_files.load(configuration.EMBEDDED), [Input("call", call)], [tape])
+    return tape.events
 
 
-def several(told: Sequence[Told], streams: int) -> list[Told]:
-    """Return what would be told of so many streams: the call again and again, side by side."""
+def several(events: Sequence[Recorded], streams: int) -> list[Recorded]:
+    """Return the events of a number of streams: copies of the call, each a little later."""
     found = []
     for number in range(streams):
         own = f"/{CHANNELS[number % len(CHANNELS)]}"
         apart_s = APART_S * (number // len(CHANNELS))
-        for at_unix_s, event in told:
+        for at_unix_s, event in events:
             if name := _stream_of(event):
                 if name.endswith(own):
                     renamed = _renamed(event, f"call-{number:02}{own}", apart_s)
-                    found.append(Told(at_unix_s + apart_s, renamed))
+                    found.append(Recorded(at_unix_s + apart_s, renamed))
             elif not number:
-                found.append(Told(at_unix_s, event))
+                found.append(Recorded(at_unix_s, event))
     return sorted(found, key=lambda one: one.at_unix_s)
 
 
@@ -140,17 +140,17 @@ def _renamed(event: Any, stream: str, apart_s: float) -> Any:
     return msgspec.structs.replace(event, **changed)
 
 
-def measure(told: Sequence[Told], streams: int, width: int, height: int) -> Cost:
-    """Show so many streams, and take the time."""
-    away = _Away()
+def measure(events: Sequence[Recorded], streams: int, width: int, height: int) -> Cost:
+    """Return the cost of showing the events as a number of streams."""
+    terminal = _NullTerminal()
     console = Console(
-        file=away,  # type: ignore[arg-type]
+        file=terminal,  # type: ignore[arg-type]
         force_terminal=True,
         color_system="truecolor",
         width=width,
         height=height,
     )
-    view, shown = View(console), several(told, streams)
+    view, shown = View(console), several(events, streams)
     begun = time.process_time()
     for now, event in _with_ticks(shown):
         if event is None:
@@ -163,31 +163,31 @@ def measure(told: Sequence[Told], streams: int, width: int, height: int) -> Cost
         streams=streams,
         core_share=used_s / seconds,
         events_per_s=len(shown) / seconds,
-        pictures_per_s=away.pictures / seconds,
-        bytes_per_s=away.size / seconds,
+        pictures_per_s=terminal.pictures / seconds,
+        bytes_per_s=terminal.size / seconds,
     )
     view.close()
     return result
 
 
-def _with_ticks(told: Sequence[Told]) -> Iterator[tuple[float, Event | Activity | None]]:
-    next_unix_s = told[0].at_unix_s
-    for at_unix_s, event in told:
+def _with_ticks(events: Sequence[Recorded]) -> Iterator[tuple[float, Event | Activity | None]]:
+    next_unix_s = events[0].at_unix_s
+    for at_unix_s, event in events:
         while next_unix_s <= at_unix_s:
             yield next_unix_s, None
             next_unix_s += POLL_S
         yield at_unix_s, event
 
 
-def still(told: Sequence[Told], at_s: float) -> Group:
+def still(events: Sequence[Recorded], at_s: float) -> Group:
     """Return the picture of one moment of the call.
 
     Raises:
-        ProcessError: the run did not come so far.
+        ProcessError: the run ended before that moment.
 
     """
     board = Board()
-    for now, event in _with_ticks(told):
+    for now, event in _with_ticks(events):
         if event is not None:
             board.see(event, now)
         elif any(s.position(now) >= to_samples(at_s) for s in board.streams.values()):
@@ -196,7 +196,7 @@ def still(told: Sequence[Told], at_s: float) -> Group:
 
 
 def svg(drawn: Group) -> str:
-    """Return a picture as SVG that loads nothing from elsewhere."""
+    """Return a picture as SVG without external files."""
     console = Console(
         record=True,
         file=io.StringIO(),
@@ -212,39 +212,35 @@ def svg(drawn: Group) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, or keep a picture.
+    """Measure, or save a picture.
 
     Raises:
-        AbhinayaError: the demo call could not be listened to, or a file not be written.
+        AbhinayaError: the run failed, or a file cannot be written.
 
     """
     made = parser("view", __doc__)
     made.add_argument("--streams", type=int, nargs="+", default=[2, 4, 16, 64])
     made.add_argument("--width", type=int, default=120)
     made.add_argument("--height", type=int, default=40)
-    made.add_argument("--svg", type=Path, metavar="FILE", help="keep a picture of the demo call")
-    made.add_argument("--at", type=float, default=38.5, help="its second (%(default)s)")
+    made.add_argument("--svg", type=Path, metavar="FILE", help="save a picture of the demo call")
+    made.add_argument("--at", type=float, default=38.5, help="second of the call (%(default)s)")
     options = made.parse_args(argv)
-    told = listen()
+    events = listen()
     if options.svg:
         try:
-            options.svg.write_text(svg(still(told, options.at)), "utf-8")
+            options.svg.write_text(svg(still(events, options.at)), "utf-8")
         except OSError as error:
             raise SinkError(str(options.svg), f"cannot be written: {error.strerror}") from error
         return 0
-    costs = [measure(told, count, options.width, options.height) for count in options.streams]
-    rows = [
-        (
-            str(cost.streams),
-            f"{cost.core_share:.1%}",
-            f"{cost.events_per_s:.0f}",
-            f"{cost.pictures_per_s:.1f}",
-            f"{cost.bytes_per_s / 1000:.1f} kB",
-        )
-        for cost in costs
-    ]
-    columns = ("streams", "of one core", "events/s", "pictures/s", "written/s")
-    title = f"The live view, {options.width} x {options.height}"
+    costs = [measure(events, count, options.width, options.height) for count in options.streams]
+    columns: dict[str, Column] = {
+        "streams": "{0.streams}",
+        "of one core": "{0.core_share:.1%}",
+        "events/s": "{0.events_per_s:.0f}",
+        "pictures/s": "{0.pictures_per_s:.1f}",
+        "written/s": lambda cost: f"{cost.bytes_per_s / 1000:.1f} kB",
+    }
+    drawn = table_of(f"The live view, {options.width} x {options.height}", columns, costs)
     settings = {"width": options.width, "height": options.height}
-    publish(Report("view", settings, {"costs": costs}), [table(title, columns, rows)], options.json)
+    publish(Report("view", settings, {"costs": costs}), [drawn], options.json)
     return 0

@@ -1,4 +1,4 @@
-"""When the words of known utterances came, and which words they were: events in, times out."""
+"""Computes delay and errors of the words of known utterances from the events of a run."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from abhinaya.stream.clock import to_samples, to_seconds
 from abhinaya.stream.wire.messages import Activity, Event, StreamStarted, Transcript, Verdict
 
 _EARLY: Final = to_samples(0.5)
-"""A segment begins this much before its utterance at most, padding included."""
+"""Maximum time from the start of a segment to the start of its utterance, in samples."""
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """Where an utterance lies in its stream, in samples."""
+    """An utterance and its place in a stream, in samples."""
 
     start: int
     end: int
@@ -28,7 +28,7 @@ class Placed:
 
 @dataclass(frozen=True, slots=True)
 class _Message:
-    """A transcript as it reached the sink."""
+    """A transcript and the time when it reached the sink."""
 
     at_unix_s: float
     start: int
@@ -38,62 +38,62 @@ class _Message:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What became of the utterances of some streams."""
+    """Figures of the utterances of some streams."""
 
     utterances: int
     spoken_s: float
     audio_s: float
-    """To the end of each stream's last utterance."""
+    """Sum over the streams of the seconds to the end of the last utterance."""
     final_s: Mapping[str, float]
-    """Percentile -> seconds from the end of an utterance to the message that settles its words."""
+    """Percentile -> seconds from the end of an utterance to the message with its last word."""
     first_s: Mapping[str, float]
-    """Percentile -> seconds from the start of one to the first message with a word of it."""
+    """Percentile -> seconds from the start of an utterance to the first message with its words."""
     missing: int
-    """Utterances of which no final word came."""
+    """Number of utterances without a final word."""
     words: int
     errors: int
     whole_errors: int
-    """Of the same weights, each utterance heard whole and alone."""
+    """Errors of the same weights, each utterance transcribed alone and uncut."""
 
     @property
     def spoken(self) -> float:
-        """Share of the time that is speech."""
+        """Share of speech in the audio."""
         return self.spoken_s / max(1e-9, self.audio_s)
 
     @property
     def error_rate(self) -> float:
-        """Errors a word."""
+        """Word error rate of the live streams."""
         return self.errors / max(1, self.words)
 
     @property
     def whole_error_rate(self) -> float:
-        """The same of utterances heard whole."""
+        """Word error rate of the utterances transcribed alone and uncut."""
         return self.whole_errors / max(1, self.words)
 
 
 @dataclass(slots=True)
 class WordTimes(Watcher):
-    """Watches a run. `streams` has the utterances of each stream, by its name."""
+    """Collects the words of a run. `streams`: stream name -> its utterances."""
 
     streams: Mapping[str, Sequence[Placed]]
     _zero: dict[str, float] = field(default_factory=dict)
     _messages: dict[str, list[_Message]] = field(default_factory=dict)
 
     def event(self, event: Event, now_unix_s: float) -> None:
-        """Take a start or a verdict."""
+        """Record the start of a stream, or a final transcript."""
         if isinstance(event, StreamStarted):
             self._zero[event.info.stream] = event.info.start_unix_s
         elif isinstance(event, Verdict) and event.revision == 0:
             self.provisional(event, now_unix_s)
 
     def provisional(self, event: Verdict | Activity, now_unix_s: float) -> None:
-        """Take words, also those of a segment that goes on."""
+        """Record a transcript, final or provisional."""
         if isinstance(event, Verdict) and event.transcript is not None and event.transcript.text:
             message = _Message(now_unix_s, event.start, event.end, event.transcript)
             self._messages.setdefault(event.stream, []).append(message)
 
     def result(self, whole_errors: Mapping[str, int]) -> Words:
-        """Compare what came with what was said."""
+        """Return the figures of all utterances."""
         finals: list[float] = []
         firsts: list[float] = []
         words = errors = missing = 0
@@ -109,8 +109,8 @@ class WordTimes(Watcher):
                     firsts.append(first - zero - to_seconds(one.start))
             reference = [word for one in placed for word in words_of(one.text)]
             settled = sorted((m for m in messages if m.transcript.final), key=lambda m: m.start)
-            heard = words_of(" ".join(message.transcript.text for message in settled))
-            words, errors = words + len(reference), errors + distance(reference, heard)
+            found = words_of(" ".join(message.transcript.text for message in settled))
+            words, errors = words + len(reference), errors + distance(reference, found)
         everything = [one for placed in self.streams.values() for one in placed]
         return Words(
             utterances=len(everything),
@@ -126,19 +126,19 @@ class WordTimes(Watcher):
 
 
 def final_of(one: Placed, messages: Sequence[_Message]) -> float | None:
-    """Return when the last segment of an utterance was settled; None if none was."""
+    """Return the time of the final transcript of an utterance's last segment; None without one."""
     within = [m for m in messages if m.transcript.final and m.start < one.end and m.end > one.start]
     return max(within, key=lambda m: m.end).at_unix_s if within else None
 
 
 def first_of(one: Placed, messages: Sequence[_Message]) -> float | None:
-    """Return when the first word of an utterance came, provisional or not."""
+    """Return the time of the first word of an utterance, final or provisional."""
     times = [m.at_unix_s for m in messages if m.start < one.end and _has_word(one, m)]
     return min(times, default=None)
 
 
 def _has_word(one: Placed, message: _Message) -> bool:
-    """Whether a message holds a word of the utterance, not only of the one before it."""
+    """Whether a message contains a word of the utterance, not only of the previous one."""
     if message.end <= one.start:
         return False
     if words := message.transcript.words:

@@ -1,1 +1,1 @@
-"""The voters: every model that looks at a segment, and how their votes combine."""
+"""The models that transcribe and label a segment, and the rule that combines their votes."""

@@ -1,4 +1,4 @@
-"""What a voter is: the values it sees, the values it gives, and what it says about itself.
+"""The interface of a voter: its input, its answers, and its card.
 
 Shape letters used throughout the package:
 
@@ -21,59 +21,59 @@ FloatArray = npt.NDArray[np.float32]
 Need = Literal["audio", "transcript"]
 
 SAMPLE_RATE: Final = 16_000
-"""Of all audio that models see, in Hz."""
+"""Sample rate of all audio that models receive, in Hz."""
 
 
 @dataclass(frozen=True, slots=True)
 class Utterance:
-    """One segment as a voter sees it. Fields that the voter did not ask for are empty."""
+    """The input of a voter: one segment. Fields that the voter's card does not need are empty."""
 
     samples: FloatArray
     """[n] 16 kHz mono in [-1, 1]."""
     state: bytes = b""
-    """What this voter itself returned with the segment before of the stream; empty at first, and
-    where nothing is known. Nobody else reads it."""
+    """State that this voter returned for the previous segment of the stream, readable only by this
+    voter; empty for the first segment, and if the state is unknown."""
     transcript: str = ""
-    """In English: the translation where there is one."""
+    """English transcript, or the English translation."""
     language: str = ""
-    """ISO 639-1, of the transcript."""
+    """Language of the transcript, ISO 639-1."""
     context: tuple[str, ...] = ()
     """Transcripts of earlier turns of the conversation, oldest first; most voters ignore it."""
     choices: tuple[str, ...] = ()
-    """Labels that are still in question, the likeliest first, for who is asked to choose among
-    them; empty for all. Most voters ignore it."""
+    """Labels that a refiner chooses among, the likeliest first; empty for all eight. Most voters
+    ignore it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ballot:
-    """A voter's answer: a label, and probabilities where the voter has them."""
+    """A voter's answer: a label, and probabilities if the voter has them."""
 
     label: str
     probabilities: tuple[float, ...] | None = None
-    """[C] in the order of LABELS, or None for a voter that gives just a label."""
+    """[C] in the order of LABELS, or None for a voter that returns only a label."""
     state: bytes = b""
-    """What the voter wants to know with the next segment of the stream, at most 64 KiB."""
+    """State for the next segment of the stream, at most 64 KiB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Abstention:
-    """A voter's refusal to vote on this segment, with the reason people will read."""
+    """A voter's refusal to vote on a segment, with the reason that users read."""
 
     reason: str
     state: bytes = b""
-    """As that of a ballot; empty leaves what was known before."""
+    """State for the next segment; empty keeps the previous state."""
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What is known about a model: shown at start, sent with Ready, printed by `models show`."""
+    """Description of a model: shown at start, sent with Ready, printed by `models show`."""
 
     model: str
     """Name in the registry, for example `tiny-speech`."""
     version: str
     needs: frozenset[Need]
     labels: tuple[str, ...]
-    """Labels the model can give; a subset of LABELS."""
+    """Labels that the model can return; a subset of LABELS."""
     licence: str
     """SPDX name or the licence's own name."""
     noncommercial: bool = False
@@ -81,32 +81,30 @@ class Card:
     notes: tuple[str, ...] = field(default_factory=tuple)
     """Limits in plain words."""
     context_turns: int = 0
-    """Earlier turns of the conversation that it makes use of, at most."""
+    """Maximum number of earlier turns of the conversation that the model uses."""
     stateful: bool = False
-    """Whether its answer depends on `Utterance.state`: segments of a stream then come in order."""
+    """Whether the answer depends on `Utterance.state`: segments of a stream then come in order."""
     served: bool = False
-    """Whether it asks a server, which may be slow or cost money: it is not tried without need."""
+    """Whether the model runs on a server, which may be slow or cost money: it is then called only
+    if needed, not for a trial at start."""
     sample_rate_hz: int | None = None
-    """Of the audio it hears; None for a voter that hears none."""
+    """Sample rate of the audio that the model reads; None if it reads no audio."""
     longest_s: float | None = None
-    """Seconds of audio it makes use of; None where there is no limit of its own."""
+    """Seconds of a segment that the model uses; None without a limit."""
     tensors: int | None = None
-    """Weights by name, every one of them found in its files; None when unknown."""
+    """Number of weight tensors, all found in the model's files; None if unknown."""
     parameters: int | None = None
-    """Numbers in those weights, encoders that it shares with another voter included."""
+    """Numbers in those tensors, including encoders that the model shares with another voter."""
     memory_mb: float | None = None
-    """What they take on their device, in 10^6 bytes; activations come on top."""
+    """Memory of the weights on their device, in 10^6 bytes, without activations."""
 
 
 class Voter(Protocol):
-    """A model that votes on segments.
-
-    `vote` must not let a result depend on what else is in the batch.
-    """
+    """A model that votes on segments. An answer must not depend on the rest of the batch."""
 
     @property
     def card(self) -> Card:
-        """What the model is."""
+        """Description of the model."""
         ...
 
     def vote(self, batch: Sequence[Utterance]) -> list[Ballot | Abstention]:
@@ -115,7 +113,7 @@ class Voter(Protocol):
 
 
 def ballot(probabilities: Sequence[float] | FloatArray) -> Ballot:
-    """Make a ballot from probabilities [C]; the label is the most probable one."""
+    """Return the ballot for probabilities [C]; its label is the most probable one."""
     values = tuple(float(p) for p in probabilities)
     if len(values) != len(LABELS):
         raise ValueError(f"expected {len(LABELS)} probabilities, got {len(values)}")

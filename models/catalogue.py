@@ -1,7 +1,7 @@
-"""What is known of every model before anything of it is loaded; `abhinaya models list` prints it.
+"""Facts about every model that are known before it is loaded; `abhinaya models list` prints them.
 
-A card (`base.Card`) is what a loaded voter says about itself. This is what the names in the
-registry are for, which public files they load, and what these weigh.
+For each name of the registry: its purpose, its public files and their size. The card of a loaded
+voter is `base.Card`.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ class Source:
     """Public files that a model is loaded from."""
 
     repo: str
-    """A name on the Hugging Face Hub, or a web page where it is not there."""
+    """A name on the Hugging Face Hub, or the address of a web page for files elsewhere."""
     licence: str
-    """As its page was read to say; `docs/models.md` tells what was not read."""
+    """Licence that the model's page states; `docs/models.md` lists the pages that were not read."""
     gated: bool = False
-    """Whether the Hub gives it only to accounts that accepted its licence."""
+    """Whether the Hub requires an account that has accepted the licence."""
     noncommercial: bool = False
     """Whether the licence forbids commercial use."""
 
     @property
     def on_hub(self) -> bool:
-        """Whether `pull` can get it."""
+        """Whether `pull` can download the files."""
         return "://" not in self.repo
 
 
@@ -37,20 +37,20 @@ class Entry:
     """One name of the registry."""
 
     code: str
-    """Module under `abhinaya.models` and class, which takes the profile's options as keywords."""
+    """Module under `abhinaya.models` and class; the profile's options are the class's keywords."""
     what: str
-    """In a few words."""
+    """Short description of the model."""
     needs: tuple[Need, ...]
     parameters: int | None = None
-    """About, at the published size."""
+    """Approximate number of parameters at the published size."""
     sources: tuple[Source, ...] = ()
-    """`pull NAME` gets these."""
+    """Files that `pull NAME` downloads."""
     others: tuple[Source, ...] = ()
-    """Known to load as well, in place of the sources."""
+    """Files that can replace the sources."""
     own: str = ""
-    """What only you can give, because nobody publishes it."""
+    """Files that the user must supply, because they are not published."""
     packaged: bool = False
-    """Whether the package carries its files."""
+    """Whether the package contains the model's files."""
 
 
 _WHISPER: Final = Source("openai/whisper-large-v2", "Apache-2.0")

@@ -1,8 +1,8 @@
-"""Checkpoint files: read without running anything in them, and account for every key.
+"""Reads checkpoint files without running code in them, and checks every key.
 
-A checkpoint that half fits loads without a word in most code and answers nonsense. Here every
-expected key must be found, every other one must be named in advance or the load is refused, shapes
-must agree, and no weight may be NaN or infinite.
+Most loaders accept a checkpoint that fits only in part, and the model then returns nonsense. Here a
+load fails if an expected key is missing, an unexpected key is not listed in `ignored`, a shape
+differs, or a weight is NaN or infinite.
 """
 
 from __future__ import annotations
@@ -21,12 +21,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from abhinaya.models.errors import DamagedFileError, KeysError, MissingFileError, WriteError, listed
+from abhinaya.models.errors import (
+    LFS_POINTER,
+    DamagedFileError,
+    KeysError,
+    MissingFileError,
+    WriteError,
+    listed,
+)
 
 Tensors = dict[str, Tensor]
 
-LFS_POINTER: Final = b"version https://git-lfs"
-"""How a file begins that git-lfs has not fetched."""
 _WRAPPERS: Final = ("model", "state_dict", "model_state_dict")
 _INDEX_NAMES: Final = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _FILE_NAMES: Final = ("model.safetensors", "pytorch_model.bin")
@@ -35,22 +40,22 @@ _METADATA_KEY: Final = "abhinaya"
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Tensors by their names in the file, and what else the file says about them."""
+    """Tensors by their names in the file, and other values of the file."""
 
     path: Path
     tensors: Tensors
     extra: dict[str, Any] = field(default_factory=dict)
-    """Plain values stored beside the tensors, for example BEATs' `cfg`."""
+    """Plain values stored with the tensors, for example BEATs' `cfg`."""
 
 
 def read(path: str | os.PathLike[str], prefix: str = "") -> Checkpoint:
     """Read a checkpoint: a file (safetensors or torch), or a folder with one, sharded or not.
 
-    With `prefix`, only keys under it, without it.
+    With `prefix`, read only the keys that begin with it, and remove it from their names.
 
     Raises:
-        MissingFileError: nothing is there, or it may not be read.
-        DamagedFileError: it is not a whole checkpoint, or it holds code.
+        MissingFileError: the path does not exist or cannot be read.
+        DamagedFileError: the file is incomplete, is not a checkpoint, or contains code.
 
     """
     path = Path(path)
@@ -64,13 +69,13 @@ def read(path: str | os.PathLike[str], prefix: str = "") -> Checkpoint:
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], extra: Mapping[str, Any] | None = None) -> None:
-    """Write safetensors, whole or not at all; `extra` must be plain values (JSON).
+    """Write safetensors atomically; `extra` must be plain values (JSON).
 
     Raises:
         WriteError: the folder is missing, or the disk is full.
 
     """
-    # Aliases are stored as copies: safetensors refuses tensors that share memory.
+    # safetensors refuses tensors that share memory, so each gets a copy.
     copies = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
     metadata = {"format": "pt"}  # transformers reads no file without it
     if extra:
@@ -89,7 +94,7 @@ def save(path: Path, tensors: Mapping[str, Tensor], extra: Mapping[str, Any] | N
 def convert(source: Path, target: Path) -> Checkpoint:
     """Rewrite any readable checkpoint as one safetensors file with the same keys.
 
-    Plain values beside the weights (BEATs' `cfg`) are kept; a state of training is not.
+    Plain values such as BEATs' `cfg` are kept; the state of an optimizer is not.
     """
     checkpoint = read(source)
     check_finite(checkpoint.tensors, source)
@@ -106,12 +111,12 @@ def fill(
     ignored: Sequence[str] = (),
     remedy: str = "Check that the file belongs to this model",
 ) -> None:
-    """Fill a module with weights, accounting for every key.
+    """Load weights into a module and check every key.
 
-    `ignored` holds regular expressions (full match) of keys that may be there and are not used.
+    `ignored` holds regular expressions (full match) of keys that are allowed but not used.
 
     Raises:
-        KeysError: keys are missing, left over or of another shape, or a weight is not finite.
+        KeysError: a key is missing, unexpected or of another shape, or a weight is not finite.
 
     """
     expected = module.state_dict()
@@ -136,7 +141,7 @@ def fill(
 
 
 def check_finite(tensors: Mapping[str, Tensor], subject: object) -> None:
-    """Raise KeysError if a weight is NaN or infinite, and name where."""
+    """Raise KeysError that names every weight with a NaN or an infinite value."""
     if bad := [
         k for k, t in tensors.items() if t.is_floating_point() and not torch.isfinite(t).all()
     ]:
@@ -148,12 +153,12 @@ def check_finite(tensors: Mapping[str, Tensor], subject: object) -> None:
 
 
 def matches(key: str, patterns: Iterable[str]) -> bool:
-    """Whether a key is one of those that a list of regular expressions names."""
+    """Whether a key fully matches one of some regular expressions."""
     return any(re.fullmatch(pattern, key) for pattern in patterns)
 
 
 def renamed(tensors: Mapping[str, Tensor], prefixes: Mapping[str, str]) -> Tensors:
-    """Exchange prefixes of keys; the first that fits counts.
+    """Replace prefixes of keys; the first prefix that fits is used.
 
     Raises:
         KeysError: two keys would get the same name.
@@ -212,7 +217,7 @@ def _read_file(path: Path, prefix: str) -> tuple[Tensors, dict[str, Any]]:
         raise DamagedFileError(
             path, "it is a web page, not a checkpoint", "Download the file itself, not its page"
         )
-    # A safetensors header: its length in 8 bytes, then JSON.
+    # safetensors begins with the length of its header in 8 bytes, then JSON.
     read_kind = _read_safetensors if head[8:9] == b"{" else _read_torch
     return read_kind(path, prefix)
 
@@ -235,7 +240,7 @@ def _read_torch(path: Path, prefix: str) -> tuple[Tensors, dict[str, Any]]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        # torch says which class it would have had to run.
+        # torch's message names the class that the file would run.
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
         if named is None:
             raise _truncated(path, error) from error

@@ -1,12 +1,12 @@
-"""`abhinaya models`: what there is, getting it, trying it out.
+"""`abhinaya models`: lists, downloads and tries models.
 
-    list      every model, and whether its public files are here
+    list      every model, and whether its public files are on this machine
     show      one model: its files and options; its card, if it can be loaded
     pull      download public files
-    check     load a model, count its weights, let it vote once
+    check     load a model, count its weights, run it once
     convert   rewrite a checkpoint as safetensors
 
-Errors are one line on standard error; exit code 2 says that the question was wrong, 6 the model.
+Errors are one line on standard error. Exit code 2: wrong usage; 6: the model failed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ EXIT_INTERRUPTED: Final = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `abhinaya models`; give the exit code."""
+    """Run `abhinaya models`; return the exit code."""
     args = _parser().parse_args(argv)
     command: Callable[[argparse.Namespace], None] = args.command
     try:
@@ -55,7 +55,7 @@ def _fail(line: str, code: int) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    about = "The models that can vote: what there is, getting it, trying it out."
+    about = "List, download and try the models that can vote."
     parser = Parser("abhinaya models", about)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _list(_: argparse.Namespace) -> None:
-    """List every model: what it needs, its licence and size, whether its files are here."""
+    """List every model: its needs, licence and size, and whether its files are here."""
     rows = [("NAME", "NEEDS", "PARAMETERS", "FILES", "LICENCE", "WHAT")]
     for name, entry in CATALOGUE.items():
         licences = dict.fromkeys(source.licence for source in entry.sources)
@@ -99,7 +99,7 @@ def _presence(entry: Entry) -> str:
     hub = [source for source in entry.sources if source.on_hub]
     if not hub:
         return "on a server"
-    from abhinaya.models.hugging_face import cached  # the Hub's client is slow to import
+    from abhinaya.models.hugging_face import cached  # slow to import
 
     here = sum(cached(source.repo) is not None for source in hub)
     state = "here" if here == len(hub) else f"{here} of {len(hub)}"
@@ -143,7 +143,7 @@ def _print_card(card: Card) -> None:
 
 
 def _pull(args: argparse.Namespace) -> None:
-    """Download the public files of models; files that are here are not taken again."""
+    """Download the public files of models, except those that are already here."""
     from abhinaya.models.hugging_face import pull
 
     for name in args.names:
@@ -155,13 +155,13 @@ def _pull(args: argparse.Namespace) -> None:
             where = pull(source.repo) if source.on_hub else "not on the Hub; download it there"
             print(f"{source.repo}: {where}")
         if entry.own:
-            print(f"{name} needs more, which nobody publishes: {entry.own}")
+            print(f"{name} also needs files that are not published: {entry.own}")
         if not entry.sources:
             print(f"{name} has nothing to download")
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Load a model, count its weights, and let it vote on a second of noise and a sentence."""
+    """Load a model, count its weights, and run it on a second of noise and a sentence."""
     from abhinaya.models.trial import attempt
 
     begun = time.perf_counter()
@@ -175,7 +175,7 @@ def _check(args: argparse.Namespace) -> None:
     print(f"{args.name}: {weights}, in {took_s:.1f} s")
     trial = attempt(voter)
     if isinstance(trial.answer, Abstention):
-        raise RunError(args.name, trial.answer.reason, "It is loaded, but cannot vote like this")
+        raise RunError(args.name, trial.answer.reason, "The model loads, but gave no vote")
     print(f"votes {trial.answer.label}, in {trial.again_ms:.0f} ms (first {trial.first_ms:.0f} ms)")
     for label, share in zip(card.labels, _shares(trial.answer.probabilities, card), strict=False):
         print(f"  {label:<9}{share:.3f}")
@@ -190,7 +190,7 @@ def _shares(probabilities: tuple[float, ...] | None, card: Card) -> list[float]:
 
 
 def _convert(args: argparse.Namespace) -> None:
-    """Rewrite a checkpoint as one safetensors file with the same keys; no code in it is run."""
+    """Rewrite a checkpoint as one safetensors file with the same keys; run no code in it."""
     if args.target.suffix != ".safetensors":
         raise OptionsError(args.target, "does not end in .safetensors", "Name it so")
     from abhinaya.models.checkpoint import convert
@@ -210,7 +210,7 @@ def _load(args: argparse.Namespace) -> Voter:
 
 
 def _option(text: str) -> tuple[str, Any]:
-    """Read KEY=VALUE; a value that is JSON (a number, true, a table) is taken as such."""
+    """Parse KEY=VALUE; a value that is valid JSON (a number, true, a table) is decoded."""
     key, equals, value = text.partition("=")
     if not key or not equals:
         raise OptionsError(f"--option {text}", "is not KEY=VALUE", "Write for example device=cpu")

@@ -1,4 +1,4 @@
-"""What every command line does alike: wrong usage in one line with the near miss, the version."""
+"""The parser of every command line: one line for wrong usage, with the nearest known name."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _UNKNOWN: Final = "unrecognized arguments: "
 
 
 def version() -> str:
-    """Return the version of the package, which pyproject.toml says."""
-    from importlib.metadata import version as installed  # slow to import, and rarely needed
+    """Return the version of the package, as in pyproject.toml."""
+    from importlib.metadata import version as installed  # slow to import
 
     return installed("abhinaya")
 
@@ -29,7 +29,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(prog=prog, description=description, **more)
 
     def error(self, message: str) -> NoReturn:
-        """Print what is wrong and what was probably meant; exit with 2."""
+        """Print the fault and the nearest known name; exit with 2."""
         self.exit(EXIT_USAGE, f"{self.prog}: {self._explained(message)}\n")
 
     def _explained(self, message: str) -> str:
@@ -47,7 +47,7 @@ class Parser(argparse.ArgumentParser):
         return f"{message}; see `{self.prog} --help`"
 
     def _options(self) -> set[str]:
-        """Return the options of this parser and of the commands below it."""
+        """Return the options of this parser and of its subcommands."""
         found = set(self._option_string_actions)
         for action in self._actions:
             if isinstance(action, argparse._SubParsersAction):

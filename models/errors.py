@@ -1,18 +1,19 @@
-"""The root of all errors, and what can go wrong with a model.
+"""The root of all errors, and the errors of models.
 
-    AbhinayaError                   subject, reason, remedy; its branches are in `stream/errors.py`
+    AbhinayaError                   subject, reason, remedy; other branches: `stream/errors.py`
     └── ModelError                  a model cannot be loaded or run
         ├── UnknownModelError       no model has this name
-        ├── MissingFileError        a file or a model name that is missing, or not allowed
-        ├── DamagedFileError        not the file it should be: truncated, a git-lfs pointer, code
-        ├── WriteError              a file that cannot be written
+        ├── MissingFileError        a file or model is missing, or access is denied
+        ├── MissingPackageError     a Python package is not installed
+        ├── DamagedFileError        a file is truncated, a git-lfs pointer, or contains code
+        ├── WriteError              a file cannot be written
         ├── KeysError               the tensors do not fit the architecture: keys, shapes, NaN
-        ├── LabelsError             label names that do not map to the eight emotions
-        ├── OptionsError            an option that the model does not have, or a wrong value
-        └── RunError                it is loaded but cannot answer: no memory, scores not finite
+        ├── LabelsError             label names do not map to the eight emotions
+        ├── OptionsError            an option is unknown, or its value is wrong
+        └── RunError                a loaded model fails: no memory, scores not finite
 
-Foreign errors (torch, safetensors, transformers, the Hub) become one of these where they are met,
-with the cause chained.
+The caller of a library (torch, safetensors, transformers, the Hub) turns its errors into these and
+chains the cause.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ from typing import ClassVar, Final
 
 
 class AbhinayaError(Exception):
-    """What was wrong, with which value, and what to do.
+    """An error with its subject, reason and remedy.
 
     Args:
-        subject: the input at fault, as the user named it: a path, a flag, a device; without a
+        subject: the faulty input, as the user named it: a path, a flag, a device; without a
             reason, the whole message.
-        reason: what is wrong with it.
-        remedy: what to do about it.
+        reason: what is wrong with the subject.
+        remedy: what the user can do.
 
     """
 
@@ -43,9 +44,9 @@ class AbhinayaError(Exception):
         super().__init__(subject, reason, remedy)
 
     def __str__(self) -> str:
-        said = f"{self.subject}: {self.reason}" if self.reason else self.subject
-        # a remedy goes on with the sentence
-        return f"{said}; {self.remedy[0].lower()}{self.remedy[1:]}" if self.remedy else said
+        fault = f"{self.subject}: {self.reason}" if self.reason else self.subject
+        # the remedy continues the sentence
+        return f"{fault}; {self.remedy[0].lower()}{self.remedy[1:]}" if self.remedy else fault
 
     def __reduce__(self) -> tuple[type[AbhinayaError], tuple[str, str, str]]:
         return type(self), (self.subject, self.reason, self.remedy)
@@ -58,7 +59,7 @@ class ModelError(AbhinayaError):
 
 
 class UnknownModelError(ModelError):
-    """No model has this name; the message suggests the nearest one."""
+    """No model has this name; the message suggests the nearest name."""
 
 
 class MissingFileError(ModelError):
@@ -66,11 +67,11 @@ class MissingFileError(ModelError):
 
 
 class MissingPackageError(ModelError):
-    """A Python package is not installed, which only some models and commands need."""
+    """An optional Python package is not installed."""
 
 
 class DamagedFileError(ModelError):
-    """The file is there but is not a checkpoint that can be trusted."""
+    """A file exists but is damaged, contains code, or is of another kind."""
 
 
 class WriteError(ModelError):
@@ -94,18 +95,21 @@ class RunError(ModelError):
 
 
 def listed(names: Iterable[str], limit: int = 8) -> str:
-    """Join names for a message; beyond `limit` only say how many more there are."""
+    """Join up to `limit` names for a message, followed by the number of the others."""
     ordered = sorted(names)
     shown = ", ".join(ordered[:limit])
     return shown if len(ordered) <= limit else f"{shown} and {len(ordered) - limit} more"
 
 
 def near_miss(given: str, known: Iterable[str]) -> str:
-    """Return what was probably meant, or else what there is: a remedy."""
+    """Return a remedy: the nearest known name, or the list of known names."""
     names = sorted(known)
     close = difflib.get_close_matches(given, names, n=1)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
 
+
+LFS_POINTER: Final = b"version https://git-lfs"
+"""How a damaged file begins that git-lfs has not fetched."""
 
 EXTRA_OF: Final = {
     "accelerate": "train",
@@ -121,15 +125,15 @@ EXTRA_OF: Final = {
     "torchaudio": "torch",
     "transformers": "torch",
 }
-"""Package -> the extra that brings it, as `pyproject.toml` declares it."""
+"""Package -> the extra in `pyproject.toml` that installs it."""
 
 
 @contextmanager
 def naming_the_extra(subject: str) -> Iterator[None]:
-    """Say of a package that is not installed which extra brings it.
+    """Name the extra that installs a missing package.
 
     Raises:
-        MissingPackageError: the body imports a package of `EXTRA_OF`, and it is not installed.
+        MissingPackageError: the body imports a package of `EXTRA_OF` that is not installed.
 
     """
     try:

@@ -1,6 +1,6 @@
 """Settings as fields of frozen dataclasses: declared with range and documentation, read from TOML.
 
-`build` collects every fault instead of stopping at the first, each with where it was said.
+`build` collects all faults instead of stopping at the first, each with its origin.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ def setting(
     most: float | None = None,
     choices: tuple[str, ...] = (),
 ) -> Any:
-    """Declare a field with its documentation and the values that make sense."""
+    """Declare a field with its documentation and its allowed values."""
     limits = {"doc": doc, "least": least, "most": most, "choices": choices}
     return dataclasses.field(default=default, metadata=limits)
 
 
 class Faults:
-    """What is wrong with the settings, each fault with where it was said.
+    """Faults of the settings, each with its origin.
 
     Args:
-        origins: by dotted key, what set it: a variable or a flag; not what the file says.
+        origins: dotted key -> the environment variable or flag that set it; keys set by the file
+            are absent.
 
     """
 
@@ -42,12 +43,12 @@ class Faults:
         self.texts: list[str] = []
 
     def add(self, text: str, *paths: str) -> None:
-        """Note a fault of the settings at `paths`."""
+        """Add a fault of the settings at `paths`."""
         origins = dict.fromkeys(o for path in paths if (o := self._origin(path)))
         self.texts.append(text + (f" (from {' and '.join(origins)})" if origins else ""))
 
     def _origin(self, path: str) -> str:
-        """Return what set the setting, the table that it is in, or something in that table."""
+        """Return the origin of a setting, of a table around it, or of a key within it."""
         above = [k for k in self._origins if path == k or path.startswith((f"{k}.", f"{k}["))]
         if above:
             return self._origins[max(above, key=len)]
@@ -56,13 +57,13 @@ class Faults:
 
 
 def build(kind: type[T], table: Any, path: str, faults: Faults) -> T:
-    """Make a `kind` of a TOML table; after a fault the result is unusable.
+    """Return a `kind` built from a TOML table; after a fault the result is unusable.
 
     Args:
         kind: a dataclass of settings.
-        table: as TOML has it.
-        path: of the table, with the dot behind it; empty for the whole file.
-        faults: are added to.
+        table: the table as TOML decodes it.
+        path: the table's dotted key with a dot at the end; empty for the whole file.
+        faults: receives the faults that are found.
 
     """
     if not isinstance(table, Mapping):
@@ -121,14 +122,14 @@ def _out_of_range(value: Any, raw: Any, limits: Mapping[str, Any]) -> Iterator[s
 
 
 def members(hint: Any) -> Iterator[Any]:
-    """Yield a type and what it is made of."""
+    """Yield a type and, recursively, its type arguments."""
     yield hint
     for argument in get_args(hint):
         yield from members(argument)
 
 
 def near(key: str, known: Iterable[str]) -> str:
-    """Say what was probably meant, or else what there is."""
+    """Return the end of a message: the nearest known name, or the list of known names."""
     names = list(known)
     close = difflib.get_close_matches(key, names, n=1)
     return f", did you mean {close[0]!r}?" if close else f" (known: {', '.join(names)})"

@@ -1,9 +1,10 @@
-"""Where model files are: a path, or a name on the Hub; getting them; and its errors made ours."""
+"""Finds and downloads model files (a path, or a name on the Hub); translates the Hub's errors."""
 
 from __future__ import annotations
 
 import json
 import pickle
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from errno import EDQUOT, ENOSPC
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx2
-import torch
 from huggingface_hub import HfApi, constants, is_offline_mode, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -21,10 +21,9 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 from safetensors import SafetensorError
-from transformers.utils import logging
 
-from abhinaya.models.checkpoint import LFS_POINTER
 from abhinaya.models.errors import (
+    LFS_POINTER,
     DamagedFileError,
     KeysError,
     MissingFileError,
@@ -35,19 +34,19 @@ from abhinaya.models.errors import (
 from abhinaya.models.errors import listed as names
 
 _TRAINING: Final = "masked_spec_embed"
-"""A weight that only training reads; published files of speech models may lack it."""
+"""A weight that is used only in training; published speech models may lack it."""
 _FOLDERS: Final = "*/*"
-"""Folders in a repository hold other formats and states of training."""
+"""Files in folders of a repository: other formats and training states."""
 _SMALL: Final = ("*.json", "*.txt", "*.model", "README.md")
-# What holds weights, best first; the first kind that a repository has is all that is taken.
+# Weight files, best first; only the first kind that a repository has is downloaded.
 _WEIGHTS: Final = ("*.safetensors", "*.bin", "*.pth", "*.pt")
 
 
 def locate(name: str, patterns: list[str] | None = None) -> Path:
-    """Return the folder or file of a model, downloading it if it is a name on the Hub.
+    """Return the folder or file of a model; download a name on the Hub.
 
     Raises:
-        MissingFileError: it is not there, gated, or the network is.
+        MissingFileError: the model is missing or gated, or the network is down.
 
     """
     path = Path(name).expanduser()
@@ -61,35 +60,39 @@ def locate(name: str, patterns: list[str] | None = None) -> Path:
 
 @contextmanager
 def translated(subject: str, *, quiet: bool = True) -> Iterator[None]:
-    """Turn what transformers and the Hub raise while loading into a ModelError; and hush them.
+    """Turn errors of transformers and the Hub into a ModelError; `quiet` turns off their output.
 
     Raises:
-        ModelError: in place of theirs.
+        ModelError: the body raised any error but a lack of memory.
 
     """
-    log: Any = logging
-    verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
-    if quiet:
-        log.set_verbosity_error()  # what it would report is checked by require_complete
-        log.disable_progress_bar()
+    log: Any = sys.modules.get("transformers.utils.logging")  # not where it only downloads
+    if log:
+        verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+        if quiet:
+            log.set_verbosity_error()  # require_complete checks what it would report
+            log.disable_progress_bar()
     try:
         yield
-    except (ModelError, MemoryError, torch.OutOfMemoryError):  # the registry names the last two
+    except (ModelError, MemoryError):  # the registry names the last
         raise
     except ImportError as error:
         raise OptionsError(
             subject, f"a package it needs is not installed ({_first_line(error)})", "Install it"
         ) from error
     except Exception as error:
+        if type(error).__name__ == "OutOfMemoryError":  # of torch, and named by the registry too
+            raise
         raise _refused(subject, error) from error
     finally:
-        log.set_verbosity(verbosity)
-        if bars:
-            log.enable_progress_bar()
+        if log:
+            log.set_verbosity(verbosity)
+            if bars:
+                log.enable_progress_bar()
 
 
 def _refused(subject: str, error: Exception) -> ModelError:
-    """Say what is wrong with files that transformers does not take."""
+    """Return the error for files that transformers cannot load."""
     if (pointer := _lfs_pointer(subject)) is not None:
         return DamagedFileError(
             pointer,
@@ -110,7 +113,7 @@ def _refused(subject: str, error: Exception) -> ModelError:
         return MissingFileError(
             subject, "it is neither a path nor a name on the Hub", "Check the name"
         )
-    # The Hub's HTTP errors are OSErrors, and so are most of transformers'.
+    # The Hub's HTTP errors and most errors of transformers are OSErrors.
     if isinstance(error, OSError):
         return _unavailable(subject, error)
     return KeysError(
@@ -131,14 +134,14 @@ def _lfs_pointer(subject: str) -> Path | None:
 
 
 def _unavailable(subject: str, error: OSError) -> ModelError:
-    """Say why a model is unavailable; transformers tells only in the chain of causes."""
+    """Return the error for an unavailable model; the chain of causes holds the reason."""
     chain: list[BaseException] = [error]
     while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
         chain.append(cause)
     text = str(error).lower()
     if any(isinstance(e, OSError) and e.errno in (ENOSPC, EDQUOT) for e in chain):
         return WriteError(subject, "the disk is full", "Make room, or set HF_HOME to another disk")
-    unknown = any(type(e) is RepositoryNotFoundError for e in chain)  # its text says gated too
+    unknown = any(type(e) is RepositoryNotFoundError for e in chain)  # its text mentions gated too
     if any(isinstance(e, GatedRepoError) for e in chain) or ("gated repo" in text and not unknown):
         return MissingFileError(
             subject,
@@ -161,12 +164,12 @@ def _unavailable(subject: str, error: OSError) -> ModelError:
 
 
 def _status(error: BaseException) -> int | None:
-    """Return the HTTP status of an error; its text may have such a number as a port."""
+    """Return the HTTP status of an error, not from its text: a number there may be a port."""
     return error.response.status_code if isinstance(error, HfHubHTTPError) else None
 
 
 def not_here(subject: str) -> MissingFileError:
-    """Make the error of a model that would have to be downloaded and must not be."""
+    """Return the error for a model that is not local while downloads are forbidden."""
     return MissingFileError(
         subject,
         "it is not on this machine, and HF_HUB_OFFLINE forbids to download it",
@@ -175,10 +178,10 @@ def not_here(subject: str) -> MissingFileError:
 
 
 def require_complete(info: Mapping[str, Any], subject: str) -> None:
-    """Refuse a model that transformers completed with random weights.
+    """Refuse a model for which transformers made random weights.
 
     Raises:
-        KeysError: weights are missing or of another shape.
+        KeysError: a weight is missing or has another shape.
 
     """
     missing = [str(k) for k in info.get("missing_keys", ()) if not str(k).endswith(_TRAINING)]
@@ -201,7 +204,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def cached(repo: str) -> Path | None:
-    """Return the folder of a model that has been downloaded whole; None if it has not."""
+    """Return the folder of a completely downloaded model, else None."""
     for kind in _WEIGHTS:
         try:
             folder = Path(
@@ -209,7 +212,7 @@ def cached(repo: str) -> Path | None:
                     repo, allow_patterns=kind, ignore_patterns=_FOLDERS, local_files_only=True
                 )
             )
-        except LocalEntryNotFoundError:  # an incomplete one is one of these
+        except LocalEntryNotFoundError:  # also raised for an incomplete download
             continue
         if any(folder.glob(kind)) and _has_all_shards(folder):
             return folder
@@ -223,16 +226,16 @@ def _has_all_shards(folder: Path) -> bool:
 
 
 def pull(repo: str) -> Path:
-    """Download a model, or what is missing of it, with progress; give its folder.
+    """Download the missing files of a model with progress; return its folder.
 
-    A lost connection is taken up where it broke; after an end of the program, files that were whole
-    are kept. With HF_HUB_OFFLINE set, nothing is asked of the network and a model that is not here
-    is an error.
+    The download resumes after a lost connection; after a restart, complete files are kept. If
+    HF_HUB_OFFLINE is set, the network is not used.
 
     Raises:
-        MissingFileError: it is not there, gated, or the network is.
+        MissingFileError: the model is missing or gated, the network is down, or HF_HUB_OFFLINE is
+            set and the model is not local.
         WriteError: the disk is full.
-        KeysError: it holds no weights.
+        KeysError: the repository has no weights.
 
     """
     if is_offline_mode():

@@ -1,11 +1,11 @@
-"""Where a model runs and how it is made fast: the choices that every torch voter offers alike.
+"""Options of every torch voter for device, precision and speed.
 
     device, dtype   a GPU in bfloat16 if there is one, else the CPU in float32
-    attention       transformers' own choice (SDPA where a model has it), or one by name
-    compile         torch.compile: slower to start, faster afterwards where kernels are small
+    attention       transformers' default (SDPA if a model has it), or one by name
+    compile         torch.compile: slower start; faster afterwards if kernels are small
 
-Nothing here is needed for a right answer, and what is unavailable says so: an impossible option is
-an error at once, and code that does not compile runs as it was, with a warning.
+An option that is impossible on this machine is an error at once. Code that does not compile runs
+uncompiled, with a warning.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _DTYPES: Final = {
     "float16": torch.float16,
 }
 _WARM_UP_S: Final[Sequence[Sequence[float]]] = ((1.0,), (1.0, 1.7), (2.3, 1.2))
-"""Batches that make torch.compile meet one segment, then sizes that vary."""
+"""Lengths of the warm-up batches: torch.compile sees one segment, then varying sizes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a model runs, in which precision and by which code. Heads stay in float32."""
+    """Device, precision and kernels of a model. Heads stay in float32."""
 
     device: torch.device
     dtype: torch.dtype
@@ -48,17 +48,17 @@ class Place:
 
     @property
     def attention_of_transformers(self) -> str | None:
-        """What `attn_implementation` is to be: None leaves it to transformers."""
+        """Value of `attn_implementation`; None: transformers' default."""
         return None if self.attention == "auto" else self.attention
 
 
 def place(
     device: str = "auto", dtype: str = "auto", attention: str = "auto", compile: bool = False
 ) -> Place:
-    """Read the options of these names.
+    """Return the place that a voter's options describe.
 
     Raises:
-        OptionsError: the device, type or attention is unknown, or missing on this machine.
+        OptionsError: the device, type or attention is unknown, or unavailable on this machine.
 
     """
     if device == "auto":
@@ -97,19 +97,18 @@ def _check_attention(attention: str, device: torch.device, dtype: str) -> None:
 
 
 def moved(tensor: Tensor, where: Place) -> Tensor:
-    """Copy a tensor to the device; to a GPU from pinned memory, while the CPU goes on."""
+    """Copy a tensor to the device; to a GPU asynchronously, from pinned memory."""
     if where.device.type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(where.device, non_blocking=True)
     return tensor.to(where.device)
 
 
 def compile_if_asked(where: Place, *modules: nn.Module) -> None:
-    """Have the layers of modules compiled at their first run, for batches of any size.
+    """Compile the layers of modules at their first run, for batches of any size.
 
-    Layer by layer and not as a whole: equal layers share their code, so that compiling takes
-    seconds and not minutes. A module keeps its weights, names and type. If its code does not
-    compile (no C++ compiler, an operation that torch does not know) it runs as it was, and a
-    warning says so, once.
+    Equal layers share their compiled code, so compiling layer by layer takes seconds instead of
+    minutes. A module keeps its weights, names and type. If its code does not compile (no C++
+    compiler, an operation unknown to torch), it runs uncompiled, with one warning.
     """
     for module in modules if where.compile else ():
         attempt = _Attempt(type(module).__name__)
@@ -121,16 +120,16 @@ def compile_if_asked(where: Place, *modules: nn.Module) -> None:
 def layers(module: nn.Module) -> Sequence[nn.Module]:
     """Return the repeated layers of a model: its largest list of modules, or else itself.
 
-    By weight: beside its transformer's layers, a speech model has a list of convolutions.
+    Largest by parameters, because a speech model also has a list of convolutions.
     """
-    # Not of a subclass: torch keeps weight norm in one.
+    # Subclasses do not count: torch keeps weight norm in one.
     lists = [part for part in module.modules() if type(part) is nn.ModuleList and len(part)]
     largest = max(lists, key=lambda part: weigh(part).parameters, default=None)
     return [module] if largest is None else list(largest)
 
 
 class _Attempt:
-    """Compiled code of one model, which gives way to the plain one when it fails."""
+    """Calls the compiled code of one model; after a failure, the uncompiled code."""
 
     def __init__(self, name: str) -> None:
         self._name, self._works = name, True
@@ -145,9 +144,9 @@ class _Attempt:
         if self._works:
             try:
                 return compiled(*args, **kwargs)
-            except torch.OutOfMemoryError:  # the batch is halved and tried again
+            except torch.OutOfMemoryError:  # the caller halves the batch and retries
                 raise
-            except Exception as error:  # compilers fail in ways of their own
+            except Exception as error:  # compilers raise many kinds of errors
                 self._works = False
                 log.warning(
                     "%s does not compile and runs as it is (%s: %s); set compile = false, or"
@@ -160,7 +159,7 @@ class _Attempt:
 
 
 def warm_up(voter: Voter, where: Place) -> None:
-    """Let a compiled voter vote before it is needed: compiling takes seconds to minutes."""
+    """Run a compiled voter once before the first segment: compiling takes seconds to minutes."""
     for lengths_s in _WARM_UP_S if where.compile else ():
         batch: list[Utterance] = [utterance(seconds) for seconds in lengths_s]
         voter.vote(batch)
@@ -168,7 +167,7 @@ def warm_up(voter: Voter, where: Place) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What a model weighs, for its card."""
+    """Size of a model, for its card."""
 
     tensors: int
     parameters: int
@@ -176,8 +175,8 @@ class Size:
 
 
 def weigh(*modules: nn.Module) -> Size:
-    """Count the weights of modules; one that several of them hold counts once."""
-    # Buffers that are not saved are computed, not weights, but they take room all the same.
+    """Return the size of modules; a weight that several of them share counts once."""
+    # Buffers are not weights, but they use memory.
     weights = {id(p): p for module in modules for p in module.parameters()}
     buffers = {id(b): b for module in modules for b in module.buffers()}
     held = [*weights.values(), *buffers.values()]
@@ -189,6 +188,6 @@ def weigh(*modules: nn.Module) -> Size:
 
 
 def _numbers(weight: nn.Parameter) -> int:
-    # Weights of 4 bits are packed; bitsandbytes keeps the shape that they stand for.
+    # 4-bit weights are packed; bitsandbytes keeps the unpacked shape.
     packed = getattr(weight, "quant_state", None)
     return weight.numel() if packed is None else math.prod(packed.shape)

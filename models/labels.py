@@ -1,7 +1,7 @@
 """The eight emotions, in the one order that every array of probabilities uses.
 
-Checkpoints in the wild have other classes in other orders. They are translated by name, never by
-position: a wrong order raises no error, it just makes every answer wrong.
+Published checkpoints have other classes in other orders. They are translated by name, never by
+position: a wrong order raises no error, but makes every answer wrong.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ LABELS: Final = ("angry", "contempt", "disgust", "fear", "happy", "neutral", "sa
 """Canonical order, alphabetical: index c of any probability vector [C] is LABELS[c]."""
 
 UNKNOWN: Final = "unknown"
-"""The label of a verdict that had too few votes. No voter may cast it."""
+"""The label of a verdict with too few votes. A voter must not return it."""
 
 FOREIGN_ORDERS: Final[Mapping[str, tuple[str, ...]]] = {
     "challenge-baseline": (
@@ -41,10 +41,10 @@ FOREIGN_ORDERS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "ekman-7": ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise"),
 }  # fmt: skip
-"""Orders for checkpoints that do not carry their label names: labels = "superb-4" in a profile."""
+"""Class orders for checkpoints without label names: labels = "superb-4" in a profile."""
 
-# GoEmotions' fine labels follow the grouping into Ekman's six that its authors published
-# (Demszky et al., 2020); it has no contempt.
+# GoEmotions' labels are grouped into Ekman's six as its authors published (Demszky et al., 2020);
+# it has no contempt.
 _ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
     "angry": ("anger", "ang", "annoyance", "disapproval"),
     "contempt": ("contemptuous",),
@@ -65,35 +65,35 @@ _CANONICAL: Final = {
 }  # alias -> label
 
 _NO_EMOTION: Final = frozenset({"other", "others", "unknown", "unk", "<unk>"})
-"""Classes that stand for none of the eight: their probability is nobody's."""
+"""Classes outside the eight: their probability is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelMap:
-    """How the K classes of one checkpoint become the C labels of this package."""
+    """Map from the K classes of a checkpoint to the C labels of this package."""
 
     names: tuple[str, ...]
-    """[K] as the checkpoint spells and orders them."""
+    """[K] class names of the checkpoint, in its order."""
     targets: tuple[str | None, ...]
-    """[K] the label each class stands for; None for a class outside the eight."""
+    """[K] label of each class; None for a class outside the eight."""
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels that the checkpoint can give, in the order of LABELS."""
+        """The labels that the checkpoint can return, in the order of LABELS."""
         return tuple(label for label in LABELS if label in self.targets)
 
     @property
     def matrix(self) -> npt.NDArray[np.float32]:
-        """[K, C] zeros and ones: probabilities [K] @ matrix are the probabilities of LABELS."""
+        """[K, C] zeros and ones: class probabilities [K] @ matrix = label probabilities [C]."""
         rows = [[float(target == label) for label in LABELS] for target in self.targets]
         return np.array(rows, dtype=np.float32)
 
     @property
     def indices(self) -> tuple[int, ...]:
-        """[C] where each label of LABELS stands among the checkpoint's classes.
+        """[C] index of each label of LABELS among the checkpoint's classes.
 
         Raises:
-            LabelsError: the classes are not the eight, each once.
+            LabelsError: the classes are not the eight labels, each once.
 
         """
         if sorted(target or "" for target in self.targets) != sorted(LABELS):
@@ -106,18 +106,18 @@ class LabelMap:
 
 
 CANONICAL_MAP: Final = LabelMap(LABELS, LABELS)
-"""For checkpoints in the order of this package, which is also ABHINAYA's: A C D F H N S U."""
+"""Map for checkpoints in the order of this package, which is also ABHINAYA's: A C D F H N S U."""
 
 
 def own_labels(
     given: Sequence[str] | str | None, stored: Sequence[str] | None, subject: object
 ) -> Sequence[str]:
-    """Class names of a checkpoint in its order: those stored in it, else those given, else LABELS.
+    """Return the class names of a checkpoint in its order: stored, else given, else LABELS.
 
     `given` may be the name of one of FOREIGN_ORDERS.
 
     Raises:
-        LabelsError: both are there and differ, so that every answer would be wrong.
+        LabelsError: stored and given names differ.
 
     """
     if isinstance(given, str):
@@ -135,13 +135,13 @@ def own_labels(
 def label_map(
     names: Sequence[str], subject: object, overrides: Mapping[str, str] | str | None = None
 ) -> LabelMap:
-    """Translate a checkpoint's class names, in its order.
+    """Return the map of a checkpoint's class names, in its order.
 
-    `overrides` gives the meaning of names that are not known here: {"LABEL_0": "angry", ...}; or it
-    is the name of one of FOREIGN_ORDERS, for a checkpoint whose names mean nothing.
+    `overrides` gives the labels of unknown names: {"LABEL_0": "angry", ...}. For a checkpoint with
+    meaningless names, `overrides` is the name of one of FOREIGN_ORDERS.
 
     Raises:
-        LabelsError: a name does not map, appears twice, or an override is not of use.
+        LabelsError: a name does not map or appears twice, or an override is wrong.
 
     """
     if isinstance(overrides, str):
@@ -178,7 +178,7 @@ def _order(name: str, subject: object) -> tuple[str, ...]:
 
 
 def _unnamed(names: Sequence[str], subject: object, order: Sequence[str]) -> Sequence[str]:
-    """Return the order in place of names that mean nothing; refuse it against names that do."""
+    """Return `order` in place of meaningless names; refuse if a name has a meaning."""
     if named := [name for name in names if _canonical(name) or _none(name)]:
         raise LabelsError(
             subject,
@@ -210,7 +210,7 @@ def _check_overrides(names: Sequence[str], subject: object, overrides: Mapping[s
 
 
 def _plain(name: str) -> str:
-    """Lower case, without a translation in front of a slash: "生气/angry" is "angry"."""
+    """Return the lower-case name after a slash, if there is one: "生气/angry" -> "angry"."""
     return name.rsplit("/", 1)[-1].strip().lower()
 
 

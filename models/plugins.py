@@ -1,9 +1,9 @@
-"""What other packages add: voters, transcribers, sources and sinks, found as entry points.
+"""Plug-ins of other packages: voters, transcribers, sources and sinks, found as entry points.
 
     [project.entry-points."abhinaya.voters"]        docs/plugins.md has a whole example
     loudness = "acme.voter:Loudness"
 
-An entry point is loaded when its name is asked for, so a broken package harms only its own users.
+An entry point is loaded when its name is used, so a broken package affects only its own users.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ PREFIX: Final = "abhinaya"
 
 
 def plugins(group: Group) -> Mapping[str, EntryPoint]:
-    """Return what is installed of a group, by name."""
+    """Return the installed plug-ins of a group, by name."""
     return {entry.name: entry for entry in entry_points(group=f"{PREFIX}.{group}")}
 
 
 def load_plugin(group: Group, name: str) -> Any:
-    """Return what the entry point of a plug-in names.
+    """Return the object that a plug-in's entry point names.
 
     Raises:
-        OptionsError: the package that announces it cannot be imported.
+        OptionsError: the plug-in's package cannot be imported.
 
     """
     entry = plugins(group)[name]
     try:
         return entry.load()
-    except Exception as error:  # whatever the package's code raises
+    except Exception as error:  # the package's code may raise anything
         package = entry.dist.name if entry.dist else entry.module
         raise OptionsError(
             f"plug-in {name!r} of {package}",

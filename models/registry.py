@@ -1,4 +1,4 @@
-"""Names of models, as profiles write them, and where their code is.
+"""Loads a model by its name in a profile.
 
 Importing this module imports no model. Adding a model is one entry in `catalogue.py`; other
 packages add theirs as plug-ins (`plugins.py`).
@@ -37,17 +37,17 @@ REPLACED: Final[Mapping[str, str]] = {
     "compact-text": "tiny-text",
     "compact-joint": "tiny-joint",
 }
-"""Models of earlier versions -> which took their place."""
+"""Name in earlier versions -> name of the model that replaced it."""
 
 
 def load(name: str, options: Mapping[str, Any] | None = None) -> Voter:
-    """Import and construct the model called `name`.
+    """Return the model called `name`.
 
     Raises:
         UnknownModelError: no model has this name.
-        OptionsError: the model has no such option, or one is missing.
-        ModelError: its checkpoint cannot be loaded, the device has no memory for it, or a package
-            that it needs is not installed.
+        OptionsError: an option is unknown or missing.
+        ModelError: the checkpoint cannot be loaded, the device has too little memory, or a package
+            is not installed.
 
     """
     with naming_the_extra(f"model {name!r}"):
@@ -87,7 +87,7 @@ def _checked(name: str, voter: Voter) -> Voter:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Tell the ways in which torch says it, without importing torch."""
+    """Whether an error is torch's lack of memory; does not import torch."""
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
@@ -96,7 +96,7 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def unknown(name: str) -> UnknownModelError:
-    """Make the error about a name that is not here."""
+    """Return the error for an unknown name."""
     if name in REPLACED:
         return UnknownModelError(
             f"the model {name!r} is no longer here: {REPLACED[name]!r} took its place; write that "
@@ -109,11 +109,10 @@ def unknown(name: str) -> UnknownModelError:
 def _check_options(name: str, factory: Callable[..., object], options: dict[str, Any]) -> None:
     known = inspect.signature(factory).parameters
     if unknown := sorted(options.keys() - known.keys()):
-        remedy = near_miss(unknown[0], known)
         raise OptionsError(
             f"model {name!r}",
             f"it has no option {', '.join(map(repr, unknown))}",
-            remedy[0].upper() + remedy[1:],
+            near_miss(unknown[0], known),
         )
     needed = {key for key, option in known.items() if option.default is option.empty}
     if absent := sorted(needed - options.keys()):

@@ -1,4 +1,4 @@
-"""Trying a voter out: one second of noise, one sentence."""
+"""Runs a voter once on a second of noise and a sentence."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ SENTENCE: Final = "I can't believe that we really won!"
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What came of it."""
+    """Result of running a voter twice on one utterance."""
 
     answer: Ballot | Abstention
     first_ms: float
-    """The first time, with what is paid once."""
+    """Time of the first run, which includes one-time costs."""
     again_ms: float
-    """The second time."""
+    """Time of the second run."""
 
 
 def utterance(seconds: float = 1.0) -> Utterance:
-    """Return an utterance with all that any voter needs: noise and a sentence."""
+    """Return an utterance that any voter accepts: noise and a sentence."""
     rng = np.random.default_rng(0)
     noise = (0.05 * rng.standard_normal(int(seconds * SAMPLE_RATE))).astype(np.float32)
     return Utterance(noise, transcript=SENTENCE)
 
 
 def attempt(voter: Voter) -> Trial:
-    """Let a voter vote twice."""
-    took = []
+    """Run a voter twice."""
+    times_ms = []
     for _ in range(2):
         begun = time.perf_counter()
         (answer,) = voter.vote([utterance()])
-        took.append(1000 * (time.perf_counter() - begun))
-    return Trial(answer, *took)
+        times_ms.append(1000 * (time.perf_counter() - begun))
+    return Trial(answer, *times_ms)

@@ -1,6 +1,6 @@
-"""The monitor: audio comes in, segments travel, voted labels come out.
+"""The emotion monitor: audio in, voted labels out.
 
-`Monitor` is all that a Python program needs; see `abhinaya.stream.api`.
+Python programs use `Monitor`; see `abhinaya.stream.api`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["Monitor", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    # loaded when asked for: a process of the monitor that needs no models stays light
+    # imported on first use, so that processes without models start fast
     if name == "Monitor":
         from abhinaya.stream.api import Monitor
 

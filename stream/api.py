@@ -6,8 +6,8 @@
         for verdict in monitor.label("call.wav"):
             print(verdict.start_s, verdict.label, verdict.text)
 
-It uses no signal handlers, no child processes and no files. Its verdicts are those of
-`abhinaya-stream` on the same audio.
+`Monitor` uses no signal handlers, no child processes and no files. Its verdicts are the same as
+those of `abhinaya-stream` on the same audio.
 """
 
 from __future__ import annotations
@@ -41,21 +41,21 @@ Audio = str | os.PathLike[str] | npt.NDArray[Any] | Iterable[npt.NDArray[Any]]
 such arrays."""
 
 AT_ONCE: Final = 8
-"""Files that are read side by side, so that models may work on batches."""
+"""Number of files that are processed at the same time, so that models get batches."""
 
 _LOG = logging.getLogger("abhinaya.api")
 
 
 @dataclass(frozen=True, slots=True)
 class _Input:
-    """An opened source, and what its streams are called."""
+    """An opened source and its name."""
 
     name: str
     config: InputConfig
     source: Opened
 
     def infos(self) -> list[StreamInfo]:
-        """Return what the hub knows of each stream."""
+        """Return the stream information for each channel."""
         source = self.source
         return [
             StreamInfo(
@@ -72,13 +72,13 @@ class _Input:
 class Monitor:
     """A line-up of models, loaded once, that labels any number of recordings and live sources.
 
-    One thread may use it at a time.
+    Only one thread may use a monitor at a time.
 
     Args:
         profile: name of a profile of the package, or path of a TOML file.
-        accept_noncommercial: whether models may be used whose licence forbids commercial use;
-            those of the package need no such consent.
-        settings: settings of the profile by name, two underscores for the dot, as
+        accept_noncommercial: whether models with a non-commercial licence may be used; the
+            package's own models have no such licence.
+        settings: settings of the profile, with two underscores for the dot:
             `vote__min_confidence=0.4`. `abhinaya settings` lists them.
 
     Raises:
@@ -117,13 +117,13 @@ class Monitor:
 
         Args:
             audio: path, address, samples, or an iterator of samples.
-            sample_rate: of samples; a file has its own.
-            name: of the stream; by default the file's, or `audio`.
-            channels: mix all channels into one stream, or split them: one stream a channel.
-            names: of the split channels.
+            sample_rate: sample rate of samples, in Hz; a file has its own.
+            name: name of the stream; by default the file's name, or `audio`.
+            channels: `mix` all channels into one stream, or `split` them into one stream each.
+            names: names of the split channels.
 
         Raises:
-            SourceError: the audio cannot be read; verdicts on what came before were yielded.
+            SourceError: the audio cannot be read; verdicts on the audio before were yielded.
 
         """
         return _verdicts(
@@ -133,13 +133,12 @@ class Monitor:
     def label_files(
         self, paths: Iterable[str | os.PathLike[str]], *, at_once: int = AT_ONCE
     ) -> Iterator[Verdict]:
-        """Yield the verdicts on many files, several of which are read side by side.
+        """Yield the verdicts on many files, `at_once` of them processed at the same time.
 
-        `Verdict.stream` tells whose a verdict is: the file's name without its suffix, with a number
-        where two are alike.
+        `Verdict.stream` is the file's name without its suffix, with a number if two are equal.
 
         Raises:
-            SourceError: a file cannot be read; verdicts on those before were yielded.
+            SourceError: a file cannot be read; verdicts on the files before were yielded.
 
         """
         files = [os.fspath(path) for path in paths]
@@ -161,16 +160,16 @@ class Monitor:
         partials: bool = False,
         realtime: bool = False,
     ) -> Iterator[Verdict]:
-        """Yield the verdicts on a live source while it goes on, until the iterator is closed.
+        """Yield the verdicts on a live source until it ends or the iterator is closed.
 
         Args:
             source: `mic`, or the address of a live stream; a file with `realtime`.
-            device: microphone: number or part of the name of a device.
-            partials: also yield verdicts on speech that is still going on; their `final` is False.
+            device: the microphone: its number or a part of its name.
+            partials: also yield provisional verdicts during speech; their `final` is False.
             realtime: play a file as if it were live.
 
         Raises:
-            SourceError: the source cannot be opened, or broke off.
+            SourceError: the source cannot be opened, or failed.
 
         """
         config = InputConfig(source, device=device, realtime=realtime)
@@ -185,9 +184,9 @@ class Monitor:
         channels: Literal["mix", "split"] = "mix",
         names: Sequence[str] = (),
     ) -> Iterator[Event | Activity]:
-        """Yield everything that `abhinaya-stream` would write about a recording: docs/events.md.
+        """Yield all events that `abhinaya-stream` would write about a recording (docs/events.md).
 
-        Arguments and errors are those of `label`; `sinks.events.to_dict` makes JSON values of them.
+        Arguments and errors are those of `label`. `sinks.events.to_dict` converts an event to JSON.
         """
         if isinstance(audio, str | os.PathLike):
             what = os.fspath(audio)
@@ -200,12 +199,12 @@ class Monitor:
         return self._run([_Input(config.what, config, source)])
 
     async def alabel(self, audio: Audio, **options: Any) -> AsyncIterator[Verdict]:
-        """Do as `label` does, for asyncio: the models run in a thread."""
+        """Like `label`, for asyncio: the models run in a thread."""
         async for verdict in _in_thread(self.label(audio, **options)):
             yield verdict
 
     async def alisten(self, source: str = "mic", **options: Any) -> AsyncIterator[Verdict]:
-        """Do as `listen` does, for asyncio: the models run in a thread."""
+        """Like `listen`, for asyncio: the models run in a thread."""
         async for verdict in _in_thread(self.listen(source, **options)):
             yield verdict
 
@@ -232,10 +231,10 @@ class Monitor:
     def _run(
         self, inputs: Sequence[_Input], *, partials: bool = False
     ) -> Iterator[Event | Activity]:
-        """Yield the events of inputs, and close them."""
+        """Yield the events of the inputs, then close the inputs."""
         try:
             if self._closed or self._busy:
-                state = "is closed" if self._closed else "is at work on another source"
+                state = "is closed" if self._closed else "is busy with another source"
                 raise AbhinayaError("Monitor", state, "make another one")
             self._busy = True
             try:
@@ -259,7 +258,7 @@ class Monitor:
 
 
 def _label(local: Local, readers: Sequence[Iterator[SpeechItem]]) -> Iterator[Event | Activity]:
-    """Feed the items of all readers, one of each in turn."""
+    """Yield the events of all readers, which are read in turn, one item each."""
     waiting, fault = list(readers), None
     while waiting:
         items: list[SpeechItem] = []
@@ -268,7 +267,7 @@ def _label(local: Local, readers: Sequence[Iterator[SpeechItem]]) -> Iterator[Ev
                 items.append(next(reader))
             except StopIteration:
                 waiting.remove(reader)
-            except AbhinayaError as error:  # what came before it is labelled first
+            except AbhinayaError as error:  # raised after the audio before it is labelled
                 waiting.remove(reader)
                 fault = fault or error
         yield from local.feed(*items)

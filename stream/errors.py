@@ -1,17 +1,16 @@
-"""Everything that can go wrong for a person, as one tree, with the exit code of each branch.
+"""The tree of errors that are shown to a user, with the exit code of each.
 
-    AbhinayaError           1   anything without a branch of its own
+    AbhinayaError           1   any other error
     |-- ConfigError         2   a flag, a profile or an environment variable is wrong
-    |-- SourceError         3   audio cannot be read: missing, empty, not audio, no such device
-    |-- SinkError           4   results cannot be written: no such folder, disk full
+    |-- SourceError         3   audio cannot be read: missing, empty, not audio, unknown device
+    |-- SinkError           4   results cannot be written: missing folder, full disk
     |-- ProcessError        5   a process of the monitor did not start or died too often
     |-- ModelError          6   a model is missing, damaged or not allowed (models/errors.py)
-    |-- NetworkError        7   an endpoint is taken, unreachable or refused for lack of keys
-    `-- WireError           8   a message is malformed, too large or not allowed to its sender
+    |-- NetworkError        7   an endpoint is in use, unreachable, or refused: keys are missing
+    `-- WireError           8   a message is malformed, too large or not allowed from its sender
 
-Exit code 130 means that Ctrl-C ended the run before its input did.
-Foreign errors (of ZeroMQ, the decoder, PortAudio, a model) become one of these at the boundary
-where they appear, with the cause chained.
+Exit code 130 means that Ctrl-C ended the run before its input ended. Errors of other libraries
+(ZeroMQ, the decoder, PortAudio, a model) are converted to these, with the cause chained.
 """
 
 from __future__ import annotations
@@ -54,13 +53,13 @@ class ProcessError(AbhinayaError):
 
 
 class NetworkError(AbhinayaError):
-    """An endpoint is taken, unreachable, or refused for lack of keys."""
+    """An endpoint is in use, unreachable, or refused because keys are missing."""
 
     exit_code = 7
 
 
 class WireError(AbhinayaError):
-    """A message is malformed, too large, or not allowed to its sender."""
+    """A message is malformed, too large, or not allowed from its sender."""
 
     exit_code = 8
 
@@ -78,4 +77,4 @@ BY_EXIT_CODE: Final[dict[int, type[AbhinayaError]]] = {
         WireError,
     )
 }
-"""How the supervisor names what a child process died of."""
+"""Error class of each exit code: the supervisor reports why a child process died."""

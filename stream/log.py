@@ -1,7 +1,7 @@
-"""The operators' log: the standard `logging` of every process of a run, in one file or on stderr.
+"""The log of a run: the standard `logging` of all its processes, in one file or on stderr.
 
-The main process opens the target. Its children inherit the descriptor, and learn from a variable
-which one it is. A line is written by one call, so that lines of several processes do not mix.
+The main process opens the file. Child processes inherit the descriptor; an environment variable has
+its number. A line is written by one call, so that lines of several processes do not mix.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from abhinaya.stream.errors import SinkError
 LEVELS: Final = ("debug", "info", "warning", "error")
 FORMATS: Final = ("text", "json")
 VARIABLE: Final = "ABHINAYA_LOG"
-"""LEVEL:FORMAT:DESCRIPTOR, as children read it."""
+"""Environment variable for child processes, with the value LEVEL:FORMAT:DESCRIPTOR."""
 STDERR: Final = 2
 
 ROOT: Final = logging.getLogger("abhinaya")
@@ -28,11 +28,10 @@ ROOT: Final = logging.getLogger("abhinaya")
 
 def add_log_flags(parser: argparse._ActionsContainer) -> None:
     """Add the flags of the log."""
-    parser.add_argument("--log-level", choices=LEVELS, help="write a log from this level on")
-    parser.add_argument(
-        "--log-format", choices=FORMATS, default="text", help="of the log (default: %(default)s)"
-    )
-    parser.add_argument("--log-file", type=Path, metavar="FILE", help="append to it, not to stderr")
+    add = parser.add_argument
+    add("--log-level", choices=LEVELS, help="write a log of messages from this level on")
+    add("--log-format", choices=FORMATS, default="text", help="log format (default: %(default)s)")
+    add("--log-file", type=Path, metavar="FILE", help="append the log to this file, not to stderr")
 
 
 def open_log(
@@ -40,12 +39,12 @@ def open_log(
     process: str = "main",
     environment: MutableMapping[str, str] = os.environ,
 ) -> int | None:
-    """Open the log that flags ask for; return its descriptor, for children, or None without one.
+    """Open the log; return its descriptor for child processes, None if no log is asked for.
 
     Args:
-        args: as `add_log_flags` had them parsed.
-        process: what this one is called in the log.
-        environment: by which children learn of the log.
+        args: the parsed flags of `add_log_flags`.
+        process: name of this process in the log.
+        environment: variables for child processes.
 
     Raises:
         SinkError: the file cannot be opened.
@@ -75,7 +74,7 @@ def descriptor_of(environment: Mapping[str, str] = os.environ) -> int | None:
 
 
 def join_log(process: str, environment: Mapping[str, str] = os.environ) -> None:
-    """Let this process write to the log of its run; without one, its warnings go to stderr."""
+    """Send the records of this process to the log of the run; without one, warnings to stderr."""
     level, _, rest = environment.get(VARIABLE, "").partition(":")
     descriptor = descriptor_of(environment)
     handler = Handler(STDERR if descriptor is None else descriptor)
@@ -101,14 +100,14 @@ class Handler(logging.Handler):
 
 
 class Text(logging.Formatter):
-    """A line for people. Names and words in it cannot steer a terminal, nor begin a new line."""
+    """Formats a record as one line of text, with control characters escaped."""
 
     def __init__(self, process: str) -> None:
         super().__init__()
         self._process = process
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return time, level, process, message, and an exception behind it."""
+        """Return time, level, process, message and exception."""
         head = f"{_time(record)} {record.levelname.lower():7} {self._process}"
         message = record.getMessage()
         if record.exc_info:
@@ -117,7 +116,7 @@ class Text(logging.Formatter):
 
 
 class Json(logging.Formatter):
-    """A line for machines."""
+    """Formats a record as one line of JSON."""
 
     def __init__(self, process: str) -> None:
         super().__init__()

@@ -341,7 +341,7 @@ def one_of_each() -> list[Message]:
         ),
         Cancel(stream="call", sequence=3, part=2),
         Drain(),
-        Refused(reason="it takes no tasks"),
+        Refused(reason="its credits are 0, not at least 1"),
         Subscribe(sink="recorder", confirm=True),
         Seen(number=7),
         Died(name="S1-0", reason="was killed", final=True, services=("S1", "T2")),

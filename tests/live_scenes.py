@@ -17,6 +17,7 @@ from abhinaya.stream.sinks.live.board import Board
 from abhinaya.stream.wire.messages import (
     Activity,
     Event,
+    Gap,
     Missing,
     NodeLoad,
     NodeUp,
@@ -30,6 +31,8 @@ from abhinaya.stream.wire.messages import (
 
 START = 1_000_000.0
 """When every planted stream began, in Unix seconds."""
+
+AGENT, CUSTOMER = "call/agent", "call/customer"
 
 SCRIPT = (
     (1.0, 5.5, "neutral", "good morning you are speaking with anna how can i help you"),
@@ -219,6 +222,32 @@ def board_of(*events: Event) -> Board:
         now = event.captured_unix_s + 1.2 if isinstance(event, Verdict) else START
         board.see(event, now)
     return board
+
+
+NOW = START + 71.5
+
+
+def call() -> Board:
+    """A call: the agent has lost three seconds and a vote, the customer is speaking."""
+    last = decided(6, 68, 70, "surprise", "wow really", AGENT)
+    return board_of(
+        *nodes("S1", "T2", "ST1"),
+        status(),
+        started(AGENT),
+        *told(AGENT),
+        Gap(
+            stream=AGENT,
+            sequence=5,
+            start=64 * SECOND,
+            end=67 * SECOND,
+            reason="the backlog was full",
+        ),
+        missing(last, "T2", "no answer in 4 s"),
+        started(CUSTOMER),
+        *told(CUSTOMER, [(a + 3.7, b + 3.7, label, text) for a, b, label, text in SCRIPT]),
+        speaks(CUSTOMER, 66),
+        so_far(5, 66, 70, "fear", "and then i heard something outside and", 4, CUSTOMER),
+    )
 
 
 class Drawn(list[Text]):

@@ -9,10 +9,8 @@ recogniser may hear another word for less.
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -21,19 +19,17 @@ from places import DATA as SHARED
 from abhinaya.bench.demo import CALL
 from abhinaya.models import registry
 from abhinaya.models.base import Ballot, Utterance
-from abhinaya.models.labels import LABELS
 from abhinaya.models.vote.ensemble import decide
+from abhinaya.stream import Monitor
 from abhinaya.stream.clock import to_seconds
-from abhinaya.stream.commands import stream as cli
 from abhinaya.stream.commands import transcribe
 from abhinaya.stream.front.vad import SileroVad
 from abhinaya.stream.node.worker import transcriber_of
 from abhinaya.stream.settings import profile as profile_files
 from abhinaya.stream.settings.vote import load_combiner, rule_of
+from abhinaya.stream.wire.messages import Verdict
 
 CLIPS = 6
-
-pytestmark = pytest.mark.processes
 
 
 @dataclass(frozen=True)
@@ -77,43 +73,42 @@ def offline(paths: list[Path]) -> dict[str, list[Offline]]:
     return found
 
 
-def monitored(paths: list[Path], folder: Path) -> dict[str, list[dict[str, Any]]]:
-    output = folder / "events.jsonl"
-    assert cli.main([*map(str, paths), "--output", str(output), "--format", "jsonl"]) == 0
-    events = [json.loads(line) for line in output.read_text().splitlines()]
-    found: dict[str, list[dict[str, Any]]] = {}
-    for event in events:
-        if event["type"] == "verdict":
-            found.setdefault(event["stream"], []).append(event)
+def monitored(paths: list[Path]) -> dict[str, list[Verdict]]:
+    """In this process; `stream/test_api.py` holds that against the real processes."""
+    found: dict[str, list[Verdict]] = {}
+    with Monitor() as monitor:
+        for verdict in monitor.label_files(paths):
+            found.setdefault(verdict.stream, []).append(verdict)
     return found
 
 
-def compare(paths: list[Path], folder: Path) -> int:
-    """Hold every verdict against its offline twin; give how many there were."""
-    expected, came = offline(paths), monitored(paths, folder)
+def compare(paths: list[Path]) -> int:
+    """Hold every verdict against its offline twin; return how many there were."""
+    expected, came = offline(paths), monitored(paths)
     assert came.keys() == expected.keys()
     for stream, twins in expected.items():
         assert len(came[stream]) == len(twins)
         for verdict, twin in zip(came[stream], twins, strict=True):
             at = f"{stream} at {twin.start_s:.1f} s"
-            assert verdict["start_s"] == pytest.approx(twin.start_s, abs=1e-3), at
-            assert verdict["end_s"] == pytest.approx(twin.end_s, abs=1e-3), at
-            assert verdict["transcript"]["text"] == twin.text, at
-            assert {v["voter"] for v in verdict["votes"]} == twin.votes.keys(), at
-            for vote in verdict["votes"]:
-                ballot = twin.votes[vote["voter"]]
-                assert vote["label"] == ballot.label, at
-                given = [vote["probabilities"][label] for label in LABELS]
-                np.testing.assert_allclose(given, ballot.probabilities, atol=1e-4, err_msg=at)
-            assert verdict["label"] == twin.label, at
+            assert verdict.start_s == pytest.approx(twin.start_s, abs=1e-3), at
+            assert verdict.end_s == pytest.approx(twin.end_s, abs=1e-3), at
+            assert verdict.text == twin.text, at
+            assert {vote.voter for vote in verdict.votes} == twin.votes.keys(), at
+            for vote in verdict.votes:
+                ballot = twin.votes[vote.voter]
+                assert vote.label == ballot.label, at
+                np.testing.assert_allclose(
+                    vote.probabilities, ballot.probabilities, atol=1e-4, err_msg=at
+                )
+            assert verdict.label == twin.label, at
     return sum(map(len, expected.values()))
 
 
-def test_the_demo_call_gets_the_same_labels(tmp_path: Path) -> None:
-    assert compare([CALL], tmp_path) >= 8
+def test_the_demo_call_gets_the_same_labels() -> None:
+    assert compare([CALL]) >= 8
 
 
-def test_acted_clips_get_the_same_labels(tmp_path: Path) -> None:
+def test_acted_clips_get_the_same_labels() -> None:
     index = SHARED / "speech.csv"
     if not index.exists():
         pytest.skip(f"needs the corpora of {SHARED}")
@@ -124,4 +119,4 @@ def test_acted_clips_get_the_same_labels(tmp_path: Path) -> None:
             if row["corpus"] == "ravdess" and row["suggested_split"] == "dev"
         ]
     chosen = [SHARED / row["path"] for row in dev[:: len(dev) // CLIPS][:CLIPS]]
-    assert compare(chosen, tmp_path) >= CLIPS
+    assert compare(chosen) >= CLIPS

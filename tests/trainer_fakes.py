@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 import wave
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from tiny_checkpoints import WAVLM, save_llm, save_salmonn, save_tokenizer, shaken
 from transformers import RobertaConfig, RobertaForMaskedLM, WavLMConfig, WavLMModel
 
+from abhinaya.models.checkpoint import Tensors, read
 from abhinaya.models.labels import LABELS
 from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.manifest import Manifest, write_manifest
+from abhinaya.train.loop.run_folder import RunFolder
 
 SPEAKERS = {"train": ("a", "b"), "dev": ("c",)}
 
 
-def write_wav(path: Path, samples: np.ndarray) -> None:
-    """Write 16 kHz mono."""
+def write_wav(path: Path, samples: np.ndarray, rate: int = 16_000) -> None:
+    """Write one channel."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with wave.open(str(path), "wb") as out:
         out.setnchannels(1)
         out.setsampwidth(2)
-        out.setframerate(16_000)
+        out.setframerate(rate)
         out.writeframes((samples * 32767).astype("<i2").tobytes())
 
 
@@ -123,3 +129,51 @@ def logged(run: Path, kind: str = "step") -> list[dict[str, object]]:
     """Lines of one kind of a run's log."""
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text("utf-8").splitlines()]
     return [line for line in lines if line["type"] == kind]
+
+
+# --- runs in processes of their own ---------------------------------------------------------------
+
+LIMIT_S = 240.0
+
+
+def start(
+    arguments: Sequence[str], launch: Sequence[str] = (), more: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """Start `abhinaya train` on the CPU; what it says is beside its --out, with .txt."""
+    own = {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
+    with open(f"{arguments[4]}.txt", "ab") as said:
+        return subprocess.Popen(
+            [sys.executable, *launch, "-m", "abhinaya.train", *arguments],
+            stdout=said,
+            stderr=said,
+            env={**os.environ, **(more or {}), **own},
+            start_new_session=True,
+        )
+
+
+def finish(
+    arguments: Sequence[str], launch: Sequence[str] = (), more: Mapping[str, str] | None = None
+) -> str:
+    """Run it to its end; what it said."""
+    code = start(arguments, launch, more).wait(LIMIT_S)
+    said = Path(f"{arguments[4]}.txt").read_text("utf-8")
+    assert code == 0, said[-2_000:]
+    return said
+
+
+def wait_for(process: subprocess.Popen[bytes], out: Path, steps: int) -> None:
+    """Wait until a run has made so many steps."""
+    log, until = out / "log.jsonl", time.monotonic() + LIMIT_S
+    while not log.exists() or log.read_bytes().count(b'"type": "step"') < steps:
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < until
+        time.sleep(0.002)
+
+
+def kept(out: Path, file: str = "learning") -> Tensors:
+    """What the last state of a run holds."""
+    return read(RunFolder(out).states()[-1] / f"{file}.safetensors").tensors
+
+
+def same(one: Tensors, other: Tensors) -> bool:
+    return one.keys() == other.keys() and all(one[k].equal(other[k]) for k in one)

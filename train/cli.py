@@ -1,6 +1,7 @@
 """`abhinaya train`: from data to the weights the monitor loads, and their figures.
 
 abhinaya train RECIPE --data MANIFEST --out DIR    see docs/training.md and `train list`
+abhinaya train list, settings                      recipes of the package; what a recipe can set
 abhinaya train tiny-speech, tiny-text, tiny-joint  the embedded voters
 abhinaya train tiny-vote                           the rule that the embedded profile votes by
 abhinaya train crossval                            tiny-speech without some speakers or a corpus
@@ -12,135 +13,134 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import sys
+import os
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from abhinaya.models.errors import ModelError
+from abhinaya.models.command_line import Parser
 from abhinaya.models.registry import load
-from abhinaya.train.data.clips import DataError
-from abhinaya.train.ensemble import cli as ensemble_cli
+from abhinaya.train.command import guarded, say
+from abhinaya.train.data.manifest import read_manifest, read_names
+from abhinaya.train.ensemble.cli import add_ensemble, run_ensemble
 from abhinaya.train.errors import TrainingError
-from abhinaya.train.loop import cli as run_cli
+from abhinaya.train.recipes.recipe import OWN_LOOP, load_recipe, recipe_text, recipes
+from abhinaya.train.recipes.settings import described
 from abhinaya.train.tiny.cards import BACKGROUNDS, measured, write_card
 from abhinaya.train.tiny.recipes import changed
 
 DATA: Final = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 CACHE: Final = Path("/tmp/abhinaya-cache")  # noqa: S108 - features and a teacher, remade if missing
-FOLDS: Final = CACHE / "folds"
 WEIGHTS: Final = Path(__file__).resolve().parent.parent / "models" / "tiny" / "weights"
 TEXT: Final = "tiny-text"
-VOTE: Final = "tiny-vote"
-COMMANDS: Final = (*BACKGROUNDS, VOTE, "crossval", "ensemble", "evaluate")
-"""The rest are recipes of the trainer; the embedded voters have a loop of their own (`loop.py`)."""
 
 
-def main(argv: list[str]) -> int:
-    """Run one command; returns 0, or 1 with one line on standard error about what was wrong."""
-    if argv and not argv[0].startswith("-") and argv[0] not in COMMANDS:
-        return run_cli.main(argv)
-    args = _parser().parse_args(argv)
-    try:
-        if args.command == "evaluate":
-            _evaluate(args)
-        elif args.command == "ensemble":
-            ensemble_cli.run_ensemble(args, _say)
-        elif args.command == "crossval":
-            _crossval(args)
-        elif args.command == VOTE:
-            _vote(args)
-        else:
-            _train(args)
-    except (DataError, TrainingError, ModelError) as error:
-        print(f"abhinaya train: {error}", file=sys.stderr)
-        return 1
-    return 0
+def main(argv: Sequence[str]) -> int:
+    """Run one command; returns 0, 1 with one line about what was wrong, or 130 if interrupted."""
+    own = argv and not argv[0].startswith("-") and argv[0] not in COMMANDS
+    args = (_recipe_parser() if own else _parser()).parse_args(argv)
+    return guarded("abhinaya train", lambda: args.run(args) or 0)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="abhinaya train",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+# --- a recipe -------------------------------------------------------------------------------------
+
+
+def _recipe_parser() -> argparse.ArgumentParser:
+    parser = Parser("abhinaya train", "A model trained from a manifest, as a recipe says.")
+    parser.add_argument(
+        "recipe", help="name or path of a recipe; `list` lists those of the package"
     )
-    commands = parser.add_subparsers(dest="command", required=True)
-    helps = {model: f"train {model} and write its weights and card" for model in BACKGROUNDS}
-    for model, told in {**helps, VOTE: "fit the rule of the embedded profile"}.items():
-        command = commands.add_parser(model, help=told)
-        _add_folders(command)
-        command.add_argument("--out", type=Path, default=WEIGHTS, help="folder of the weights")
-        _add_recipe(command)
-    crossed = commands.add_parser("crossval", help="train tiny-speech without some speakers")
-    _add_folders(crossed)
-    crossed.add_argument("--out", type=Path, default=FOLDS, help="folder that keeps each fold")
-    crossed.add_argument(
-        "--folds", default="1,2,3,4,5,6", help="by number, or a corpus to leave out whole: 1,2,nemo"
-    )
-    crossed.add_argument(
-        "--weights", help="file whose calibration the figures are of; default: the bundled one"
-    )
-    _add_recipe(crossed)
-    ensemble = commands.add_parser("ensemble", help="fit how votes are combined, on held-out votes")
-    ensemble_cli.add_ensemble(ensemble)
-    evaluate = commands.add_parser("evaluate", help="measure weights and write the figures")
-    _add_folders(evaluate)
-    evaluate.add_argument("model", choices=sorted(BACKGROUNDS))
-    evaluate.add_argument("--weights", type=Path, help="another file than the bundled one")
-    return parser
-
-
-def _add_recipe(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--steps", type=int, help="training steps; fewer to try things out")
-    command.add_argument("--seed", type=int, help="another seed than the recipe's")
-    command.add_argument(
+    parser.add_argument("--data", type=Path, metavar="MANIFEST", help="see abhinaya data prepare")
+    parser.add_argument("--root", type=Path, help="another folder of the audio")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the run")
+    parser.add_argument(
         "--set",
         action="append",
         default=[],
-        metavar="NAME=VALUE",
-        help="another value in the recipe, as schedule.rate=1e-3; VALUE is JSON",
+        metavar="SECTION.KEY=VALUE",
+        help="another value in the recipe, as train.rate=1e-4; VALUE as in TOML",
     )
+    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
+    parser.add_argument(
+        "--despite-changes",
+        action="store_true",
+        help="continue although the recipe or the data is another one",
+    )
+    parser.add_argument("--show", action="store_true", help="print the recipe, to be changed")
+    parser.set_defaults(run=_run_recipe)
+    return parser
 
 
-def _add_folders(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--data", type=Path, default=DATA, help="folder with speech.csv and text/")
-    command.add_argument("--cache", type=Path, default=CACHE, help="folder for what is made once")
+def _run_recipe(args: argparse.Namespace) -> None:
+    if args.show:
+        print(recipe_text(args.recipe), end="")
+        return
+    recipe = load_recipe(args.recipe, args.set)
+    absent = [flag for flag, value in (("--data", args.data), ("--out", args.out)) if not value]
+    if absent:
+        raise TrainingError(f"recipe {args.recipe!r}: give {' and '.join(absent)}; see --help")
+    manifest = read_manifest(args.data, args.root)
+    listed = read_names(Path(recipe.data.validation_list)) if recipe.data.validation_list else ()
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only so
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # reading processes are forked
+    from abhinaya.train.loop.session import Job, train  # torch, after the recipe is checked
+
+    settings = [word for value in args.set for word in ("--set", value)]
+    words = [args.recipe, "--data", str(args.data), "--out", str(args.out), *settings]
+    made_by = shlex.join(["abhinaya", "train", *words])
+    train(Job(recipe, manifest, args.out, args.resume, args.despite_changes, listed, made_by), say)
 
 
-def _train(args: argparse.Namespace) -> None:
-    settings = [*_shortcuts(args), *args.set]
-    path = _train_text(args, settings) if args.command == TEXT else _train_speech(args, settings)
-    made_by = " ".join(["abhinaya train", args.command, *(f"--set {s}" for s in settings)])
-    path.with_suffix(".json").unlink(missing_ok=True)  # it told of the weights before
-    version = load(args.command, {"weights": str(path)}).card.version
-    write_card(path, args.command, version, {}, made_by)
-    how = "bench quality"
-    if args.command == TEXT:
-        how = f"train evaluate {TEXT} --weights {path}"
-    _say(f"wrote {path}; measure it with: abhinaya {how}")
+def _list(args: argparse.Namespace) -> None:
+    known = {**recipes(), **OWN_LOOP}
+    width = max(map(len, known))
+    for name, about in known.items():
+        print(f"{name:{width}}  {about}")
 
 
-def _vote(args: argparse.Namespace) -> None:
-    from abhinaya.train.tiny.vote import VoteRecipe, fit_vote  # torch, only for who asks
-
-    recipe = changed(VoteRecipe(), args.set)
-    _say(f"wrote {fit_vote(args.data, args.cache, args.out, recipe, _say)}")
+def _settings(args: argparse.Namespace) -> None:
+    for key, default, meaning in described():
+        print(f"{key} = {default}\n    {meaning}")
 
 
-def _train_text(args: argparse.Namespace, settings: list[str]) -> Path:
+# --- the embedded voters --------------------------------------------------------------------------
+
+
+def _train_text(args: argparse.Namespace) -> None:
     if importlib.util.find_spec("onnx") is None:  # now, and not after ten minutes of training
         raise TrainingError("onnx is missing; install the extra: pip install 'abhinaya[train]'")
     from abhinaya.train.tiny.text import TextRecipe, train_and_write  # torch, only for who asks
 
+    settings = _all_settings(args, "teacher.schedule")
     recipe = changed(TextRecipe(), settings)
-    return train_and_write(args.data, args.cache, args.out, recipe, _say)
+    path = train_and_write(args.data, args.cache, args.out, recipe, say)
+    _finish(args, path, settings, f"train evaluate {TEXT} --weights {path}")
 
 
-def _train_speech(args: argparse.Namespace, settings: list[str]) -> Path:
+def _train_speech(args: argparse.Namespace) -> None:
     from abhinaya.train.tiny.make import train_and_write
     from abhinaya.train.tiny.speech import RECIPES
 
+    settings = _all_settings(args)
     recipe = changed(RECIPES[args.command], settings)
-    return train_and_write(args.command, args.data, args.cache, args.out, recipe, _say)
+    path = train_and_write(args.command, args.data, args.cache, args.out, recipe, say)
+    _finish(args, path, settings, "bench quality")
+
+
+def _finish(args: argparse.Namespace, path: Path, settings: Sequence[str], how: str) -> None:
+    made_by = " ".join(["abhinaya train", args.command, *(f"--set {s}" for s in settings)])
+    path.with_suffix(".json").unlink(missing_ok=True)  # it was of the weights before
+    version = load(args.command, {"weights": str(path)}).card.version
+    write_card(path, args.command, version, {}, made_by)
+    say(f"wrote {path}; measure it with: abhinaya {how}")
+
+
+def _vote(args: argparse.Namespace) -> None:
+    from abhinaya.train.tiny.vote import VoteRecipe, fit_vote
+
+    recipe = changed(VoteRecipe(), args.set)
+    say(f"wrote {fit_vote(args.data, args.cache, args.out, recipe, say)}")
 
 
 def _crossval(args: argparse.Namespace) -> None:
@@ -148,22 +148,11 @@ def _crossval(args: argparse.Namespace) -> None:
     from abhinaya.train.tiny.crossval import crossval
     from abhinaya.train.tiny.speech import RECIPES
 
-    recipe = changed(RECIPES[SPEECH], [*_shortcuts(args), *args.set])
+    recipe = changed(RECIPES[SPEECH], _all_settings(args))
     calibration = Ears(SPEECH, args.weights).settings
     folds = args.folds.split(",")
-    for line in crossval(args.data, args.cache, args.out, recipe, calibration, folds, _say):
-        _say(line)
-
-
-def _shortcuts(args: argparse.Namespace) -> list[str]:
-    """Write --steps and --seed as the settings of the recipe that they stand for."""
-    found = []
-    if args.steps is not None:
-        other = "teacher.schedule" if args.command == TEXT else "plain"
-        found += [f"{schedule}.steps={args.steps}" for schedule in ("schedule", other)]
-    if args.seed is not None:
-        found.append(f"seed={args.seed}")
-    return found
+    for line in crossval(args.data, args.cache, args.out, recipe, calibration, folds, say):
+        say(line)
 
 
 def _evaluate(args: argparse.Namespace) -> None:
@@ -176,10 +165,70 @@ def _evaluate(args: argparse.Namespace) -> None:
 
     path = args.weights or WEIGHTS / f"{TEXT}.onnx"
     voter = load(TEXT, {"weights": str(path)})
-    figures = text_figures(voter, args.data, _say)
-    card = measured(path, TEXT, voter.card.version, figures)
-    print(card.read_text(encoding="utf-8"))
+    figures = text_figures(voter, args.data, say)
+    print(measured(path, TEXT, voter.card.version, figures).read_text(encoding="utf-8"))
 
 
-def _say(line: str) -> None:
-    print(line, flush=True)
+def _all_settings(args: argparse.Namespace, second: str = "plain") -> list[str]:
+    """Return the settings, --steps (of both schedules) and --seed among them."""
+    found = []
+    if args.steps is not None:
+        found += [f"{schedule}.steps={args.steps}" for schedule in ("schedule", second)]
+    if args.seed is not None:
+        found.append(f"seed={args.seed}")
+    return [*found, *args.set]
+
+
+COMMANDS: Final[Mapping[str, tuple[Callable[[argparse.Namespace], None], str]]] = {
+    "list": (_list, "list the recipes of the package"),
+    "settings": (_settings, "print every setting of a recipe, its default and meaning"),
+    **{
+        model: (_train_text if model == TEXT else _train_speech, f"train {model}, write its card")
+        for model in BACKGROUNDS
+    },
+    "tiny-vote": (_vote, "fit the rule of the embedded profile"),
+    "crossval": (_crossval, "train tiny-speech without some speakers"),
+    "evaluate": (_evaluate, "measure weights and write the figures"),
+    "ensemble": (lambda args: run_ensemble(args, say), "fit how held-out votes are combined"),
+}
+"""Everything else is a recipe of the trainer; the embedded voters have a loop of their own."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser("abhinaya train", __doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    made = {}
+    for name, (run, about) in COMMANDS.items():
+        made[name] = commands.add_parser(name, help=about)
+        made[name].set_defaults(run=run)
+    add_ensemble(made["ensemble"])
+    for name in (*BACKGROUNDS, "tiny-vote", "crossval", "evaluate"):
+        made[name].add_argument(
+            "--data", type=Path, default=DATA, help="folder with speech.csv and text/"
+        )
+        made[name].add_argument(
+            "--cache", type=Path, default=CACHE, help="folder for what is made once"
+        )
+        if name == "evaluate":
+            continue
+        folds, files = (CACHE / "folds", "folder that keeps each fold"), (WEIGHTS, "of the weights")
+        default, about = folds if name == "crossval" else files
+        made[name].add_argument("--out", type=Path, default=default, help=about)
+        made[name].add_argument("--steps", type=int, help="training steps; fewer to try things out")
+        made[name].add_argument("--seed", type=int, help="another seed than the recipe's")
+        made[name].add_argument(
+            "--set",
+            action="append",
+            default=[],
+            metavar="NAME=VALUE",
+            help="another value in the recipe, as schedule.rate=1e-3; VALUE is JSON",
+        )
+    made["evaluate"].add_argument("model", choices=sorted(BACKGROUNDS))
+    made["evaluate"].add_argument("--weights", type=Path, help="another file than the bundled one")
+    made["crossval"].add_argument(
+        "--folds", default="1,2,3,4,5,6", help="by number, or a corpus to leave out whole: 1,2,nemo"
+    )
+    made["crossval"].add_argument(
+        "--weights", help="file whose calibration the figures are of; default: the bundled one"
+    )
+    return parser

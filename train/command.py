@@ -8,9 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from abhinaya.models.errors import ModelError
-from abhinaya.train.data.clips import DataError
-from abhinaya.train.errors import Interrupted, TrainingError
+from abhinaya.models.errors import AbhinayaError
+from abhinaya.train.errors import DataError, Interrupted
 
 EXIT_INTERRUPTED: Final = 130
 
@@ -23,7 +22,7 @@ def guarded(command: str, work: Callable[[], int]) -> int:
         said, code = str(stopped), EXIT_INTERRUPTED
     except KeyboardInterrupt:
         said, code = "stopped at once; start it again to go on from what it saved", EXIT_INTERRUPTED
-    except (DataError, TrainingError, ModelError) as error:
+    except AbhinayaError as error:
         said, code = str(error), 1
     except OSError as error:
         said, code = f"{error}; make room, or choose another place", 1

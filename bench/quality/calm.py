@@ -14,7 +14,8 @@ from abhinaya.bench.quality.source import NEUTRAL, REMEDY, WARM_S, Source
 from abhinaya.bench.vad import read_rttm
 from abhinaya.stream.clock import to_samples, to_seconds
 from abhinaya.stream.errors import ConfigError
-from abhinaya.train.data.clips import DataError, read_readers
+from abhinaya.train.data.clips import read_readers
+from abhinaya.train.errors import DataError
 
 VOICE: Final = 7
 """Column of RTTM that names the speaker."""

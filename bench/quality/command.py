@@ -15,7 +15,6 @@ neutral speech. Speakers and texts are those that nothing was trained on (the sp
 from __future__ import annotations
 
 import argparse
-import difflib
 import sys
 import time
 from collections.abc import Sequence
@@ -28,6 +27,7 @@ from abhinaya.bench.quality.rows import as_json, rows_of, tables_of
 from abhinaya.bench.quality.source import Source
 from abhinaya.bench.report import Report, parser, publish
 from abhinaya.models.errors import ModelError as UnusableModel
+from abhinaya.models.errors import near_miss
 from abhinaya.stream.errors import ConfigError, ModelError
 from abhinaya.stream.settings.config import Config
 
@@ -59,10 +59,7 @@ def choose(materials: Sequence[Material], only: Sequence[str]) -> list[Material]
     names = [name for m in materials for name in (m.name, m.kind)]
     for wanted in only:
         if not any(name.startswith(wanted) for name in names):
-            near = difflib.get_close_matches(wanted, names, n=1)
-            known = f"there are: {', '.join(dict.fromkeys(names))}"
-            remedy = f"did you mean {near[0]!r}?" if near else known
-            raise ConfigError(f"--only {wanted}", "is not a material", remedy)
+            raise ConfigError(f"--only {wanted}", "is not a material", near_miss(wanted, {*names}))
     return [m for m in materials if not only or any(_is(m, wanted) for wanted in only)]
 
 

@@ -44,6 +44,8 @@ class Answer:
     label: str = ""
     """The verdict, possibly `unknown`; empty where nobody was asked."""
     leading: str = ""
+    without: Mapping[str, str] = field(default_factory=dict)
+    """What the verdict would be without a voter, by voter."""
     confidence: float | None = None
     reference: str | None = None
     """What is said in the whole session; at its first segment alone."""
@@ -137,6 +139,7 @@ class Ears:
                     votes={name: ballot.label for name, ballot in ballots.items()},
                     label=decision.label if decision else "",
                     leading=decision.leading if decision else "",
+                    without=self._without(ballots) if len(ballots) > 1 else {},
                     confidence=decision.confidence if decision else None,
                     reference=None if place else session.reference,
                     change=session.change,
@@ -162,6 +165,10 @@ class Ears:
         thread.said.append(said.translation or said.text)
         thread.asr = said.state or thread.asr
         return said, cpu_s
+
+    def _without(self, ballots: Mapping[str, Ballot]) -> dict[str, str]:
+        rest = {name: {v: b for v, b in ballots.items() if v != name} for name in ballots}
+        return {name: decide(left, self._rule).label for name, left in rest.items()}
 
     def _everything(self, segment: Segment) -> str:
         hearing = Hearing(as_received(segment.samples))

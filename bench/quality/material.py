@@ -14,6 +14,8 @@ from typing import Final, Literal
 
 import numpy as np
 
+from abhinaya.bench.asr import LONGEST_S as LONGEST_WHOLE_S
+from abhinaya.bench.asr import make_stream, utterances
 from abhinaya.bench.clips import Clip, clips_in, read
 from abhinaya.bench.quality import acted, calm
 from abhinaya.bench.quality.sessions import Segment, Session
@@ -21,6 +23,8 @@ from abhinaya.bench.quality.source import Source
 from abhinaya.stream.clock import to_samples
 
 LONGEST_S: Final = 10.0
+DENSE: Final = 3
+DENSE_S: Final = 330.0
 HEARD: Final = 40
 """Segments of each kind that the guards are tried on; the last recording is heard to its end."""
 
@@ -40,6 +44,20 @@ def read_speech(source: Source) -> Iterator[Session]:
     clips = clips_in(source.data / "e2e")
     for clip in clips[:: 10 if source.quick else 1]:
         yield Session(clip.corpus, (Segment(read(clip.path)),), reference=clip.text)
+
+
+def dense_speech(whole: bool, source: Source) -> Iterator[Session]:
+    """Yield read utterances one after another, each alone and whole, or cut as the monitor does.
+
+    The difference is what cutting costs the words; `abhinaya bench asr` hears such streams live.
+    """
+    found = utterances(clips_in(source.data / "e2e"))
+    choice = [one for one in found if len(one.samples) <= to_samples(LONGEST_WHOLE_S)]
+    by_name = {one.name: Segment(one.samples) for one in choice}
+    for number in range(source.most(DENSE)):
+        samples, placed = make_stream(choice, DENSE_S, number)
+        segments = tuple(by_name[one.name] for one in placed) if whole else source.cut(samples)
+        yield Session(f"dense {number}", segments, reference=" ".join(one.text for one in placed))
 
 
 def long_speech(corpus: str, source: Source) -> Iterator[Session]:
@@ -80,6 +98,8 @@ nemo = partial(acted.clips, corpus="nemo")
 MATERIALS: Final = (
     Material("read speech", read_speech, kind="words"),
     Material("8 kHz Harvard", partial(long_speech, "harvard"), kind="words"),
+    Material("dense speech, cut", partial(dense_speech, False), kind="words"),
+    Material("dense speech, whole", partial(dense_speech, True), kind="words"),
     Material("all podcasts", partial(long_speech, "podcasts"), kind="words"),
     _noise("noise, whole clips", "noise", whole=True),
     _noise("noise", "noise"),

@@ -1,7 +1,7 @@
 """Figures of answers. Pure; what is counted stands with each function.
 
-`who` is a voter, or VOTE for the verdict. A verdict that is `unknown`, and a voter that abstains,
-is right about nothing and calls nothing emotional.
+`who` is a voter, VOTE for the verdict, or LEADING for what leads it. A verdict that is `unknown`,
+and a voter that abstains, is right about nothing and calls nothing emotional.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from abhinaya.train.eval.intervals import (
 from abhinaya.train.metrics import Indices
 
 VOTE: Final = "vote"
+LEADING: Final = "what leads it"
+"""The verdict as if nothing were withheld: members are compared so, as they withhold nothing."""
 NEUTRAL: Final = "neutral"
 LENGTHS_S: Final = ((0.0, 1.0), (1.0, 2.0), (2.0, 4.0), (4.0, math.inf))
 FEWEST_SPEAKERS: Final = 8
@@ -72,7 +74,8 @@ class Delay(NamedTuple):
 
 def called(answer: Answer, who: str) -> str:
     """Return the label that somebody gave; empty for none."""
-    label = answer.label if who == VOTE else answer.votes.get(who, "")
+    verdicts = {VOTE: answer.label, LEADING: answer.leading}
+    label = verdicts[who] if who in verdicts else answer.votes.get(who, "")
     return "" if label == UNKNOWN else label
 
 
@@ -208,17 +211,29 @@ def pairs(answers: Sequence[Answer], names: Sequence[str]) -> dict[str, Pair]:
     return found
 
 
-def against_best(answers: Sequence[Answer], names: Sequence[str]) -> tuple[str, Comparison]:
-    """Compare the vote with its best member on these answers: (who, vote minus member).
+def against_best(
+    answers: Sequence[Answer], names: Sequence[str]
+) -> tuple[str, dict[str, Comparison]]:
+    """Compare the verdict, and what leads it, with the best member: (who, verdict minus member).
 
     On acted speech by macro-F1; where everything is neutral, by the share not called otherwise.
     """
     figure = _f1 if any(a.truth != NEUTRAL for a in answers) else _calm
     everything = np.arange(len(answers))
-    figures = {who: figure(answers, who) for who in (*names, VOTE)}
+    figures = {who: figure(answers, who) for who in (*names, VOTE, LEADING)}
     best = max(names, key=lambda who: figures[who](everything))
-    groups = _groups(answers)
-    return best, paired_bootstrap(figures[VOTE], figures[best], len(answers), groups)
+    count, groups = len(answers), _groups(answers)
+    return best, {
+        who: paired_bootstrap(figures[who], figures[best], count, groups) for who in (VOTE, LEADING)
+    }
+
+
+def worth(answers: Sequence[Answer], name: str) -> Interval:
+    """Return the verdict minus what it would be without a voter, measured as in `against_best`."""
+    rest = [replace(a, label=a.without.get(name, a.label)) for a in answers]
+    figure = _f1 if any(a.truth != NEUTRAL for a in answers) else _calm
+    here, there = figure(answers, VOTE), figure(rest, VOTE)
+    return paired_bootstrap(here, there, len(answers), _groups(answers)).difference
 
 
 def plain(value: Any) -> Any:

@@ -33,6 +33,7 @@ CALM: Final = (
     "speeches",
 )
 THRESHOLDS: Final = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7)
+READ: Final = ("read speech", "dense speech, cut", "dense speech, whole")
 SPOKEN: Final = ("read speech", "8 kHz Harvard", "RAVDESS", "neutral voices", "podcasts")
 """Whose segments are speech beyond doubt."""
 
@@ -95,7 +96,7 @@ def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _words(heard: Heard) -> Iterator[Row]:
-    for name in ("read speech", "8 kHz Harvard", "all podcasts"):
+    for name in (*READ, "8 kHz Harvard", "all podcasts"):
         if not (answers := heard.get(name)):
             continue
         corpora = measures.grouped(answers, lambda answer: answer.speaker)
@@ -196,12 +197,12 @@ def _against_best(heard: Heard, names: Sequence[str]) -> Iterator[Row]:
     for name in (*ACTED, *CALM):
         if answers := heard.get(name):
             best, compared = measures.against_best(answers, names)
-            yield Row(
-                "vote minus best member [95 %]",
-                f"{name}: {best}",
-                len(answers),
-                {VOTE: compared.difference},
-            )
+            values = {who: found.difference for who, found in compared.items()}
+            yield Row("minus best member [95 %]", f"{name}: {best}", len(answers), values)
+    for name in (*ACTED, *CALM):
+        if answers := heard.get(name):
+            values = {who: measures.worth(answers, who) for who in names}
+            yield Row("vote minus vote without a voter [95 %]", name, len(answers), values)
 
 
 def _pairs(heard: Heard, names: Sequence[str]) -> Iterator[Row]:

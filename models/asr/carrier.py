@@ -66,16 +66,15 @@ PUBLISHED: Final[Mapping[str, Published]] = {
 }
 
 
-def find(model: str, size: str = "") -> Path:
-    """Return the folder of a model that is complete and, where that is known, the published one.
+def find(model: str) -> Path:
+    """Return the folder of a model that is complete and, if it is published, unchanged.
 
     Args:
         model: a folder, a size (`tiny.en`, `base`, ...), or a repository on the Hub.
-        size: which published model a folder must hold; empty if any will do.
 
     Raises:
         MissingFileError: nothing or only half of it is there.
-        DamagedFileError: a file is not the published one, or the folder holds another size.
+        DamagedFileError: the weights are not the published ones.
         OptionsError: this is neither a folder nor a known size nor a repository.
         WriteError: the parts of a carrier cannot be joined on this disk.
 
@@ -84,10 +83,7 @@ def find(model: str, size: str = "") -> Path:
         folder = Path(model).expanduser()
         if not folder.is_dir():
             raise MissingFileError(folder, "no such folder", "Give a CTranslate2 folder")
-        if size and size not in PUBLISHED:
-            sizes = ", ".join(PUBLISHED)
-            raise OptionsError(f"size {size!r}", "its weights are not known", f"Use {sizes}")
-        return _checked(folder, size)
+        return _checked(folder, "")
     return _carried(model) or _checked(_on_hub(model), model if model in PUBLISHED else "")
 
 
@@ -108,21 +104,16 @@ def _checked(folder: Path, size: str) -> Path:
     return folder
 
 
-def _compare(place: Path, size: str, found: str) -> None:
+def _compare(folder: Path, size: str, found: str) -> None:
     """Raise an error unless `found` is the sum of the published weights."""
     known = PUBLISHED[size]
-    if found == known.sha256:
-        return
-    other = next((name for name, each in PUBLISHED.items() if each.sha256 == found), "")
-    if other:
-        reason, remedy = f"this is Whisper {other}, not {size}", f"Give the folder of {size}"
-        raise DamagedFileError(place, reason, f"{remedy}, or ask for {other}")
-    raise DamagedFileError(
-        place / WEIGHTS,
-        f"this is not the published Whisper {size}: its SHA-256 begins with {found[:12]}, "
-        f"not with {known.sha256[:12]}",
-        _reinstall(known) if known.install else "Delete the folder and start again",
-    )
+    if found != known.sha256:
+        raise DamagedFileError(
+            folder / WEIGHTS,
+            f"this is not the published Whisper {size}: its SHA-256 begins with {found[:12]}, "
+            f"not with {known.sha256[:12]}",
+            _reinstall(known) if known.install else "Delete the folder and start again",
+        )
 
 
 def _reinstall(known: Published) -> str:
@@ -197,8 +188,9 @@ def _joined(size: str, parts: list[Path]) -> Path:
 def _write(path: Path, data: bytes) -> None:
     """Write a file under another name first; remove what killed processes left of it."""
     for left in path.parent.glob(f".{path.name}-*"):
-        if time.time() - left.stat().st_mtime > ABANDONED_S:
-            left.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # the other process has just finished
+            if time.time() - left.stat().st_mtime > ABANDONED_S:
+                left.unlink()
     made = path.with_name(f".{path.name}-{os.getpid()}")
     made.write_bytes(data)
     made.replace(path)

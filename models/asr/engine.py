@@ -3,18 +3,8 @@
 Whisper was trained on windows of 30 s, most of the cost on a CPU. The encoder takes any length:
 the cut window is the segment and silence behind it, at least CUT_FRAMES in all.
 
-Which silence, measured on tiny.en int8 (loops: texts that zlib compresses more than 2.4 times;
-dev41 = 41 read clips, real time = CPU seconds of one thread a second of audio):
-
-    silence behind the segment           RAVDESS, 30 short ones    dev41
-                                         loops   real time         loops  WER    real time
-    .5 s of zeros in the samples      48 of 60        .158
-    .5 s of zeros in the log-mel             8        .080             3  .071    .019
-    3 s of zeros in the log-mel              6        .059             0  .074    .017
-    zeros in the log-mel up to 10 s          0        .031             0  .073    .016
-    up to 30 s                               0        .156             0  .077    .056
-
-faster-whisper pads with zeros in the log-mel, too; silent samples are its floor.
+The silence must be zeros in the log-mel: after silent samples, which are its floor, the decoder
+repeats itself (docs/asr.md has the figures).
 """
 
 from __future__ import annotations
@@ -209,14 +199,13 @@ def _spoken(alignment: Sequence[dict[str, Any]], length: int) -> Iterator[Spoken
 
 
 def _unusable(folder: Path, error: Exception) -> DamagedFileError | OptionsError:
-    lines = str(error).strip().splitlines()
-    reason = f"it cannot be loaded: {lines[0] if lines else type(error).__name__}"
-    text = str(error).lower()
-    if "cuda" in text or "cublas" in text or "cudnn" in text:
+    text = (str(error).strip() or type(error).__name__).splitlines()[0]
+    subject, reason = f"Whisper in {folder}", f"it cannot be loaded: {text}"
+    if any(name in str(error).lower() for name in ("cuda", "cublas", "cudnn")):
         remedy = "Use --set asr.options.device=cpu, or install a CUDA that CTranslate2 knows"
-        return OptionsError(f"Whisper in {folder}", reason, remedy)
-    if "compute type" in text:
+        return OptionsError(subject, reason, remedy)
+    if "compute type" in str(error).lower():
         remedy = "Choose a compute_type that this device has, or `default`"
-        return OptionsError(f"Whisper in {folder}", reason, remedy)
+        return OptionsError(subject, reason, remedy)
     remedy = "Convert it again with ct2-transformers-converter, or download it again"
-    return DamagedFileError(f"Whisper in {folder}", reason, remedy)
+    return DamagedFileError(subject, reason, remedy)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 from abhinaya.models.asr.base import Transcriber
-from abhinaya.models.errors import MissingFileError, OptionsError
+from abhinaya.models.errors import MissingFileError, OptionsError, near_miss
 from abhinaya.models.plugins import load_plugin, plugins
 
 TRANSCRIBERS: Final[Mapping[str, tuple[str, str]]] = {
@@ -38,11 +37,8 @@ def load_transcriber(name: str, options: Mapping[str, Any] | None = None) -> Tra
     known = inspect.signature(factory).parameters
     for key in options:
         if key not in known:
-            close = difflib.get_close_matches(key, known, n=1)
             raise OptionsError(
-                f"asr.options.{key}",
-                f"unknown option of {name}",
-                f"Did you mean {close[0]!r}?" if close else f"Its options: {', '.join(known)}",
+                f"asr.options.{key}", f"unknown option of {name}", near_miss(key, known)
             )
     return cast("Transcriber", factory(**options))
 
@@ -61,10 +57,5 @@ def _factory(name: str) -> Callable[..., object]:
     if name in plugins("transcribers"):
         found = load_plugin("transcribers", name)
         return found
-    known = sorted({*TRANSCRIBERS, *plugins("transcribers")})
-    near = difflib.get_close_matches(name, known, n=1)
-    raise OptionsError(
-        f"asr.model = {name!r}",
-        "unknown transcriber",
-        f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}",
-    )
+    known = {*TRANSCRIBERS, *plugins("transcribers")}
+    raise OptionsError(f"asr.model = {name!r}", "unknown transcriber", near_miss(name, known))

@@ -4,15 +4,7 @@ The language is detected in each segment for the first HELD_S seconds of speech;
 are averaged by length, since a short word says little. Then it is held.
 
 A model that knows only English writes English for everything, other languages with little
-confidence: the mean log probability of a stream's texts shows it. Measured with tiny.en, means over
-5 and 20 s of speech (quantiles .05, .5, .95 of random stretches):
-
-                            5 s                    20 s
-    read English           -.34  -.12  -.06       -.27  -.16  -.10
-    calls at 8 kHz         -.80  -.36  -.19       -.74  -.37  -.30
-    meetings, distant      -.79  -.49  -.13       -.87  -.51  -.24
-    Polish (nEMO)         -1.54 -1.13  -.67      -1.29 -1.09  -.87
-    Urdu (talk shows)     -1.67 -1.31  -.85      -1.50 -1.30 -1.07
+confidence: the mean log probability of a stream's texts shows it (figures in docs/asr.md).
 """
 
 from __future__ import annotations

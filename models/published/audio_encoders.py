@@ -1,8 +1,8 @@
 """Whisper's encoder and BEATs, frozen: one copy for every SALMONN of a process.
 
-S2 and ST1 hear the same segment through the same two encoders, and these cost more than all that is
-S2's or ST1's own in front of the language model. So `shared` gives the same object for the same
-files, and an object remembers what it made of the last segments, by their content.
+S2 and ST1 encode the same segment with the same two encoders, which cost more than their own
+adapters. So `shared` returns one object for the same files, and the object caches the features of
+the latest segments, by content.
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ from abhinaya.models.published.beats import Beats, BeatsConfig, filter_bank, tok
 from abhinaya.models.published.voting_batch import padded, valid
 
 LONGEST: Final = 30 * SAMPLE_RATE
-"""Whisper's window; what a segment has beyond it is not heard."""
-REMEMBERED: Final = 32
-"""Segments whose features are kept, about 5 MB each in bfloat16 at full size."""
+"""Whisper's window, in samples; the rest of a longer segment is ignored."""
+CACHED_SEGMENTS: Final = 32
+"""Segments in the cache, about 5 MB each in bfloat16 at full size."""
 
-# Tables of the layers after the first are the first one's, stored again; `_aliases` compares them.
+# Copies of the first layer's table, stored for every later layer; `_check_aliases` compares them.
 _ALIAS: Final = r"encoder\.layers\.\d+\.self_attn\.relative_attention_bias\.weight"
 _AUDIOSET: Final = r"predictor\.(weight|bias)"
 
 
 @dataclass(frozen=True, slots=True)
 class AudioFeatures:
-    """What the encoders make of one wave."""
+    """Features of one wave."""
 
     speech: Tensor
     """[1500, d] Whisper's frames of 20 ms, padded to 30 s."""
     audio: Tensor
-    """[T, D] BEATs' tokens, only those of the wave."""
+    """[T, D] BEATs' tokens, without padding."""
     samples: int
 
 
 class AudioEncoders:
-    """Waves to features, in eval mode, without gradients."""
+    """The two encoders, in eval mode, without gradients."""
 
     def __init__(self, whisper: WhisperEncoder, beats: Beats, place: Place) -> None:
         self.place = place
@@ -66,11 +66,11 @@ class AudioEncoders:
 
     @property
     def widths(self) -> tuple[int, int]:
-        """Of Whisper's and of BEATs' features: d and D."""
+        """Widths of Whisper's and of BEATs' features: d and D."""
         return int(self.whisper.config.d_model), self.beats.config.encoder_embed_dim
 
     def encode(self, waves: Sequence[FloatArray]) -> list[AudioFeatures]:
-        """Encode waves [n] of 16 kHz, each as if it were alone; known ones are remembered."""
+        """Encode waves [n] of 16 kHz; the result for a wave does not depend on the others."""
         keys = [hashlib.blake2b(wave.tobytes(), digest_size=16).digest() for wave in waves]
         with self._lock:
             found = {key: self._known[key] for key in keys if key in self._known}
@@ -80,7 +80,7 @@ class AudioEncoders:
             for key in keys:
                 self._known[key] = found[key]
                 self._known.move_to_end(key)
-            while len(self._known) > REMEMBERED:
+            while len(self._known) > CACHED_SEGMENTS:
                 self._known.popitem(last=False)
         return [found[key] for key in keys]
 
@@ -92,7 +92,7 @@ class AudioEncoders:
         counts = torch.tensor([token_count(int(n)) for n in lengths])
         bank = filter_bank(moved(batch, self.place))
         audio = self.beats(bank, moved(~valid(counts, int(counts.max())), self.place))
-        # Copies: a view would keep the whole batch in memory while one of it is remembered.
+        # Copies: a cached view would keep the whole batch in memory.
         return [
             AudioFeatures(speech[i].clone(), audio[i, : int(counts[i])].clone(), int(lengths[i]))
             for i in range(len(waves))
@@ -100,7 +100,7 @@ class AudioEncoders:
 
     def mel(self, waves: Sequence[FloatArray]) -> Tensor:
         """Return Whisper's input [B, mels, 3000], padded to 30 s."""
-        # On a CPU one by one: the spectra of several are more than its caches hold.
+        # On a CPU one by one: the spectra of several waves do not fit into its caches.
         together = len(waves) if self.place.device.type == "cuda" else 1
         made = [
             self._mel(
@@ -114,16 +114,16 @@ class AudioEncoders:
         return torch.cat(made)
 
     def speech(self, mel: Tensor) -> Tensor:
-        """Whisper's encoder: [B, mels, 3000] -> [B, 1500, d]."""
+        """Run Whisper's encoder: [B, mels, 3000] -> [B, 1500, d]."""
         out: Tensor = self.whisper(mel.to(self.place.device, self.place.dtype)).last_hidden_state
         return out
 
 
 def load_beats(path: str) -> Beats:
-    """Read a BEATs file with its `cfg`, or a converted one.
+    """Load a BEATs file, as published or converted.
 
     Raises:
-        ModelError: it is not there, damaged, or of another kind.
+        ModelError: the file is missing, damaged, or of another kind.
 
     """
     checkpoint = read(locate(path))
@@ -154,12 +154,12 @@ def _check_aliases(tensors: dict[str, Tensor], path: str) -> None:
 
 
 def load_whisper_encoder(name: str, attention: str | None = None) -> WhisperEncoder:
-    """Read only the encoder of a Whisper checkpoint: a folder or a name on the Hub.
+    """Load only the encoder of a Whisper checkpoint: a folder or a name on the Hub.
 
-    `attention` is how transformers computes it; None leaves that to transformers.
+    `attention` is the name of transformers' attention code; None: its default.
 
     Raises:
-        ModelError: it is not there, damaged, or no Whisper.
+        ModelError: the checkpoint is missing, damaged, or not a Whisper.
 
     """
     folder = locate(name, ["config.json", "model*.safetensors*"])
@@ -178,10 +178,10 @@ _loading: Final = threading.Lock()
 
 
 def shared(whisper: str, beats: str, place: Place) -> AudioEncoders:
-    """Load the encoders, or give those that this process has already loaded from these files.
+    """Return the encoders of these files; load them if this process has not yet.
 
     Raises:
-        ModelError: one of them cannot be loaded.
+        ModelError: an encoder cannot be loaded.
 
     """
     key = (Path(whisper).absolute(), Path(beats).absolute(), place)

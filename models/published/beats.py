@@ -1,12 +1,12 @@
-"""BEATs (Chen et al., 2022): the audio encoder beside Whisper in SALMONN. Waves in, tokens out.
+"""BEATs (Chen et al., 2022): SALMONN's second audio encoder, next to Whisper.
 
     wave [B, n] -> filter bank [B, F, 128] -> 16 x 16 patches [B, T, embed] -> encoder [B, T, D]
 
 F frames of 10 ms; T tokens, 8 for each 16 frames (8 frequency bands, the fastest index).
 
-The published code's rule of padding rounds: it can keep a token of padding or lose one of speech.
-`token_count` is what the wave alone would give; with it the result for a wave does not depend on
-the batch around it.
+The published code rounds the padding: it can keep a token of padding or drop a token of speech.
+`token_count` is the exact number for the wave alone, so that the result for a wave does not depend
+on the batch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from abhinaya.models.base import SAMPLE_RATE
 from abhinaya.models.errors import KeysError
 
 SHORTEST: Final = 2800
-"""Samples that make one row of patches; there is no token in less."""
+"""Samples of one row of patches; a shorter wave has no token."""
 
 _WINDOW: Final = 400
 _HOP: Final = 160
@@ -35,19 +35,19 @@ _STD: Final = 6.55582
 
 
 def frame_count(samples: int) -> int:
-    """Filter-bank frames of a wave alone: only those that fit completely."""
+    """Return the number of filter-bank frames that fit completely into a wave."""
     return 1 + (samples - _WINDOW) // _HOP if samples >= _WINDOW else 0
 
 
 def token_count(samples: int) -> int:
-    """Tokens of a wave alone."""
+    """Return the number of tokens of a wave without padding."""
     return frame_count(samples) // 16 * 8
 
 
 def filter_bank(waves: Tensor) -> Tensor:
-    """Kaldi log-mel energies as BEATs normalises them: [B, n] in [-1, 1] -> [B, F, M] float32.
+    """Return BEATs' normalised Kaldi log-mel energies: [B, n] in [-1, 1] -> [B, F, M] float32.
 
-    In float64 and outside autocast, where a half-precision filter bank overflows in every frame.
+    Computed in float64 without autocast: in half precision every frame overflows.
     """
     with torch.autocast(waves.device.type, enabled=False):
         banks = [
@@ -60,7 +60,7 @@ def filter_bank(waves: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class BeatsConfig:
-    """The fields of the `cfg` in a BEATs file that change the computation."""
+    """Fields of the `cfg` in a BEATs file that change the computation."""
 
     embed_dim: int = 512
     encoder_layers: int = 12
@@ -75,10 +75,10 @@ class BeatsConfig:
 
     @classmethod
     def read(cls, cfg: Mapping[str, Any], subject: object) -> BeatsConfig:
-        """Take what is needed from a `cfg`.
+        """Return the config in a `cfg`.
 
         Raises:
-            KeysError: the file is of a kind of BEATs that is not built here.
+            KeysError: the file is another variant of BEATs than SALMONN's.
 
         """
         needed = {
@@ -111,7 +111,7 @@ class Beats(nn.Module):
         self.encoder = _Encoder(config)
 
     def patches(self, bank: Tensor) -> Tensor:
-        """Cut a filter bank [B, F, M] into normalised patches [B, T, embed], time first."""
+        """Embed a filter bank [B, F, M] as normalised patches [B, T, embed], time first."""
         patches = self.patch_embedding(bank.to(self.patch_embedding.weight.dtype).unsqueeze(1))
         normed: Tensor = self.layer_norm(patches.flatten(2).transpose(1, 2))
         return normed
@@ -189,7 +189,7 @@ class _Layer(nn.Module):
 
 
 class _Attention(nn.Module):
-    """Self-attention whose relative position bias is gated, per head and query, by the query."""
+    """Self-attention with a relative position bias that each head's query gates."""
 
     def __init__(self, config: BeatsConfig, *, has_table: bool) -> None:
         super().__init__()
@@ -203,7 +203,7 @@ class _Attention(nn.Module):
             self.relative_attention_bias = nn.Embedding(config.num_buckets, self.heads)
 
     def position_bias(self, tokens: int) -> Tensor:
-        """[heads, T, T] from the shared table."""
+        """Return the bias [heads, T, T] from the shared table."""
         at = torch.arange(tokens, device=self.grep_a.device)
         index = buckets(at[None, :] - at[:, None], self.num_buckets, self.max_distance)
         table: Tensor = self.relative_attention_bias(index)
@@ -214,7 +214,7 @@ class _Attention(nn.Module):
             p(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # [B, heads, T, D / heads]
             for p in (self.q_proj, self.k_proj, self.v_proj)
         )
-        # The gate sees the query before it is scaled.
+        # The gate uses the unscaled query.
         a, b = self.grep_linear(q).unflatten(-1, (2, 4)).sum(-1).sigmoid().chunk(2, dim=-1)
         mask = (a * (b * self.grep_a - 1.0) + 2.0) * bias  # [B, heads, T, T]
         if padding is not None:
@@ -225,7 +225,7 @@ class _Attention(nn.Module):
 
 
 def buckets(relative: Tensor, num_buckets: int, max_distance: int) -> Tensor:
-    """T5's two-sided buckets of key minus query position: exact near, logarithmic far."""
+    """Return T5's two-sided buckets of key minus query position: exact near, logarithmic far."""
     half = num_buckets // 2
     exact = half // 2
     distance = relative.abs()

@@ -1,7 +1,7 @@
-"""Any emotion classifier that transformers can build, by its name: speech or text.
+"""Any emotion classifier of transformers, for speech or text, as a voter.
 
-Class names come from the checkpoint and are mapped by name. A model whose results would depend on
-padding is run in groups of equal length.
+Class names come from the checkpoint and are mapped by name. If a model's results would depend on
+padding, segments of equal length are run together.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from abhinaya.models.published.voting_batch import (
 )
 
 SHORTEST: Final = 400
-"""Samples of one frame of wav2vec 2 and its kin; the filter banks of the others need no more."""
+"""Samples of one frame of wav2vec 2 and similar models; filter banks need no more."""
 _MASKED: Final = frozenset({"wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat"})
 _LONGEST_TEXT: Final = 512
 _WHISPER_FRAME_S: Final = 0.02
 
 
 class _Classifier:
-    """A model with the map of its classes; what both kinds load alike."""
+    """A classifier of transformers with the map of its classes."""
 
     def __init__(
         self, auto: Any, name: str, labels: Mapping[str, str] | str | None, where: Place
@@ -65,7 +65,7 @@ class _Classifier:
 
     @property
     def ballot_labels(self) -> LabelMap:
-        """The map that `probabilities` leaves to do."""
+        """Map from the classes of `probabilities` to LABELS."""
         return CANONICAL_MAP if self._multi_label else self.labels
 
     @property
@@ -73,7 +73,7 @@ class _Classifier:
         return bool(self.config.problem_type == "multi_label_classification")
 
     def probabilities(self, **inputs: Tensor) -> Tensor:
-        """Run a batch. Classes that exclude each other: [B, K]; others are grouped: [B, C]."""
+        """Run a batch: [B, K], or [B, C] for a model whose classes do not exclude each other."""
         here = {
             k: moved(v.to(self.place.dtype) if v.is_floating_point() else v, self.place)
             for k, v in inputs.items()
@@ -81,7 +81,7 @@ class _Classifier:
         scores: Tensor = self.model(**here).logits.float()
         if not self._multi_label:
             return scores.softmax(-1)
-        # A label holds if any of its classes does, taken as independent; then shares of one.
+        # A label holds if any of its classes holds, taken as independent; then normalised to 1.
         none_holds = (1 - scores.sigmoid()).clamp(min=1e-6).log()
         matrix = torch.from_numpy(self.labels.matrix).to(scores.device)
         holds = 1 - (none_holds @ matrix).exp()
@@ -118,9 +118,9 @@ def _names(config: Any, name: str) -> list[str]:
 class AudioClassifier:
     """A speech emotion checkpoint of transformers as a voter.
 
-    Options: `model`, a folder or a name on the Hub; `labels`, the meaning of class names that are
-    not known here, or the name of a known order if none of them means anything; `attention` and
-    `compile`; `licence` and `noncommercial`, what the checkpoint's page says.
+    Options: `model`, a folder or a name on the Hub; `labels`, the labels of unknown class names, or
+    the name of a known order if no class name has a meaning; `attention` and `compile`; `licence`
+    and `noncommercial`, as on the checkpoint's page.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class AudioClassifier:
             )
         self._classifier = _Classifier(AutoModelForAudioClassification, model, labels, where)
         config = self._classifier.config
-        # Group norm in the first layer averages over all of a row, its padding too.
+        # Group norm in the first layer averages over a whole row, including its padding.
         self._maskable = (
             config.model_type in _MASKED and getattr(config, "feat_extract_norm", "") == "layer"
         )
@@ -161,7 +161,7 @@ class AudioClassifier:
         return serve(batch, lambda u: unfit_audio(u, SHORTEST), self._run, labels)
 
     def _run(self, batch: list[Utterance]) -> Tensor:
-        # Each by itself: an extractor that scales a wave must not see its neighbours.
+        # One by one: an extractor may scale a wave by the whole batch.
         made = [
             self._extractor(u.samples, sampling_rate=SAMPLE_RATE, return_tensors="pt")
             for u in batch
@@ -210,7 +210,7 @@ class TextClassifier:
 
     def _run(self, batch: list[Utterance]) -> Tensor:
         rows = [self.ids(utterance.transcript) for utterance in batch]
-        if self._classifier.config.pad_token_id is None:  # it finds the end of a text by its pads
+        if self._classifier.config.pad_token_id is None:  # the model finds a text's end by its pads
             return torch.cat([self._read(row[None], torch.ones(1, len(row))) for row in rows])
         ids, lengths = padded(rows)
         mask = valid(lengths, ids.shape[1])
@@ -221,7 +221,7 @@ class TextClassifier:
         return self._classifier.probabilities(input_ids=ids, attention_mask=mask.long())
 
     def ids(self, transcript: str) -> Tensor:
-        """Return what the model reads; special tokens spelled out in a transcript stay text."""
+        """Return a transcript's token ids; a special token's name in it stays ordinary text."""
         ids = self._tokenizer(
             transcript.strip(),
             truncation=True,

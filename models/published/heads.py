@@ -1,8 +1,8 @@
-"""From hidden states [B, T, D] to class scores [B, C]: the two heads of the five voters.
+"""The two heads of the five voters: hidden states [B, T, D] to class scores [B, C].
 
-The heads differ in where the LayerNorm stands. Parameter names are those of the published
-checkpoints. Pooling works in float32, whatever the model is in: the variance is a difference of
-two large numbers, of which bfloat16 would leave nothing.
+The heads differ in the place of the LayerNorm. Parameter names are those of the published
+checkpoints. Pooling always works in float32: the variance is a small difference of two large
+numbers, which bfloat16 would round away.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class AttentiveStatistics(nn.Module):
 
 
 class AttentiveMean(nn.Module):
-    """Weighted mean alone: [B, T, D] -> [B, D]."""
+    """Weighted mean without the standard deviation: [B, T, D] -> [B, D]."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -50,17 +50,17 @@ class AttentiveMean(nn.Module):
 
 
 def _softmax_over_time(scores: Tensor, mask: Tensor | None) -> Tensor:
-    """[B, T, 1] -> [B, T, 1], zero where the mask is False."""
+    """Softmax over time: [B, T, 1] -> [B, T, 1], zero where the mask is False."""
     if mask is not None:
         scores = scores.masked_fill(~mask.bool().unsqueeze(-1), float("-inf"))
     return torch.softmax(scores, dim=1)
 
 
 class SpeechHead(nn.Module):
-    """S1 and the challenge baseline: pool, linear, LayerNorm, ReLU, dropout, linear.
+    """Head of S1 and the challenge baseline: pool, linear, LayerNorm, ReLU, dropout, linear.
 
-    The paper says attentive statistics; its parameter count fits the attentive mean (317 M). The
-    published script has no pooling at all, so both are offered.
+    The paper names attentive statistics, but its parameter count (317 M) fits the attentive mean,
+    and the published script has no pooling; so both are offered.
     """
 
     def __init__(
@@ -81,14 +81,14 @@ class SpeechHead(nn.Module):
         self.out = nn.Linear(hidden, classes)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """[B, T, D], mask [B, T] True on real frames -> [B, C]."""
+        """Score [B, T, D] with mask [B, T], True on real frames: [B, C]."""
         pooled = self.input_dropout(self.pool(x, mask))
         scores: Tensor = self.out(self.dropout(self.ln(self.fc(pooled)).relu()))
         return scores
 
 
 class LanguageHead(nn.Module):
-    """S2, ST1 and T2: LayerNorm, pool, linear, ReLU, dropout, linear."""
+    """Head of S2, ST1 and T2: LayerNorm, pool, linear, ReLU, dropout, linear."""
 
     def __init__(
         self, width: int, hidden: int = 1024, classes: int = 8, dropout: float = DROPOUT
@@ -101,7 +101,7 @@ class LanguageHead(nn.Module):
         self.out = nn.Linear(hidden, classes)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """[B, T, D], mask [B, T] True on positions to pool -> [B, C]."""
+        """Score [B, T, D] with mask [B, T], True on positions to pool: [B, C]."""
         pooled = self.pool(self.ln(x.to(self.ln.weight.dtype)), mask)
         scores: Tensor = self.out(self.dropout(self.fc(pooled).relu()))
         return scores
@@ -113,4 +113,4 @@ BASELINE_NAMES: Final[Mapping[str, str]] = {
     "ser_model.fc.0.1.": "ln.",
     "ser_model.out.0.": "out.",
 }
-"""Prefixes of the challenge baseline's head, and what SpeechHead calls them."""
+"""Prefixes of the challenge baseline's head -> prefixes of SpeechHead."""

@@ -1,9 +1,9 @@
-"""T2: a language model with LoRA reads a transcript, and the head of ABHINAYA scores it.
+"""T2: a language model with LoRA reads a transcript; ABHINAYA's head scores it.
 
     ids [B, T] -> LLM [B, T, H] -> LayerNorm, attentive statistics over the words -> head [B, C]
 
-Published with Llama-3.1-8B; any causal language model of transformers works. Its own output layer
-is never loaded.
+Published with Llama-3.1-8B; any causal language model of transformers works. The language model's
+output layer is not loaded.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from abhinaya.models.published.voting_batch import Answer, padded, serve, unfit_
 Quantize = Literal["8bit", "4bit"]
 
 LORA_PREFIX: Final = "base_model.model.model."
-"""What peft puts before a causal language model's layers when it wraps one."""
+"""Key prefix of a causal language model's layers inside a peft wrapper."""
 LLAMA_PREFIX: Final = "llama."
-"""What a checkpoint of T2 puts before that."""
+"""Key prefix of a T2 checkpoint, in front of LORA_PREFIX."""
 IGNORED: Final = (r".*\.rotary_emb\.inv_freq",)
-"""A buffer that older transformers saved in every layer."""
+"""A buffer that older versions of transformers saved for every layer."""
 MAX_TOKENS: Final = 128
 _LITERAL_END: Final = "</s>"
 
@@ -44,7 +44,7 @@ def load_llm(name: str, where: Place, quantize: Quantize | None = None) -> Any:
     """Load a causal language model without its output layer, frozen, on its device.
 
     Raises:
-        ModelError: it is unavailable, is not whole, or cannot be quantised here.
+        ModelError: the model is unavailable or incomplete, or cannot be quantised here.
 
     """
     if quantize not in (None, "8bit", "4bit"):
@@ -81,19 +81,19 @@ def load_llm(name: str, where: Place, quantize: Quantize | None = None) -> Any:
 
 
 def one_by_one(quantize: Quantize | None) -> bool:
-    """Whether a model quantised like this must read its texts each by itself.
+    """Whether a quantised model must read its texts one by one.
 
-    In 8 bits, columns with outliers are computed in half precision, and which columns these are is
-    found over the whole batch: a text would be answered differently in other company.
+    In 8 bits, columns with outliers are computed in half precision. They are chosen over the whole
+    batch, so an answer would depend on the other texts.
     """
     return quantize == "8bit"
 
 
 def load_tokenizer(name: str) -> Any:
-    """Load a tokenizer; Vicuna's needs the old treatment of spaces (`legacy`), others ignore it.
+    """Load a tokenizer; only Vicuna's needs the old treatment of spaces (`legacy`).
 
     Raises:
-        ModelError: it is unavailable.
+        ModelError: the tokenizer is unavailable.
 
     """
     with translated(name):
@@ -101,13 +101,13 @@ def load_tokenizer(name: str) -> Any:
 
 
 def plain_ids(tokenizer: Any, text: str) -> list[int]:
-    """Token ids of text that is data: a special token spelled out in it stays ordinary text."""
+    """Return the token ids of a text; a special token's name in it stays ordinary text."""
     ids: list[int] = tokenizer(text, add_special_tokens=False, split_special_tokens=True).input_ids
     return ids
 
 
 def split_lora(tensors: Mapping[str, Tensor], prefix: str) -> tuple[Tensors, Tensors]:
-    """Part a checkpoint in LoRA weights, named from the layers on, and the rest."""
+    """Split a checkpoint into LoRA weights, without their prefix, and the rest."""
     whole = prefix + LORA_PREFIX
     lora = {k.removeprefix(whole): v for k, v in tensors.items() if is_lora(k)}
     rest = {k: v for k, v in tensors.items() if not is_lora(k) and not matches(k, IGNORED)}
@@ -115,10 +115,10 @@ def split_lora(tensors: Mapping[str, Tensor], prefix: str) -> tuple[Tensors, Ten
 
 
 def load_head(tensors: Mapping[str, Tensor], width: int, subject: object) -> LanguageHead:
-    """Build the head that `tensors` are of, on a language model of this width.
+    """Return the head with these weights, for a language model of this width.
 
     Raises:
-        KeysError: they are not of a head, or of one for another width.
+        KeysError: the weights are not of a head, or of a head for another width.
 
     """
     shapes = {k: tuple(t.shape) for k, t in tensors.items()}
@@ -131,19 +131,19 @@ def load_head(tensors: Mapping[str, Tensor], width: int, subject: object) -> Lan
 def transcript_ids(
     tokenizer: Any, transcript: str, literal_end: bool = True, max_tokens: int = MAX_TOKENS
 ) -> list[int]:
-    """Token ids of a transcript as T2 reads it: no BOS, no prompt, "</s>" spelled out behind it."""
+    """Return T2's token ids of a transcript: no BOS, no prompt, "</s>" at the end."""
     text = transcript.strip()
     if not literal_end:
         return plain_ids(tokenizer, text)[:max_tokens]
     if _LITERAL_END in tokenizer.all_special_tokens:
         end = tokenizer.convert_tokens_to_ids(_LITERAL_END)
         return [*plain_ids(tokenizer, text), end][:max_tokens]
-    # Together, because the tokenizer may join a full stop before it with its first piece.
+    # One text, because the tokenizer may join a full stop with the first piece of "</s>".
     return plain_ids(tokenizer, text + _LITERAL_END)[:max_tokens]
 
 
 class LlamaClassifier(nn.Module):
-    """Language model and head."""
+    """Language model with head."""
 
     def __init__(self, llm: nn.Module, head: LanguageHead) -> None:
         super().__init__()
@@ -161,11 +161,11 @@ class LlamaVoter:
 
     Options: `llm`, a folder or a name on the Hub; `checkpoint`, the trained LoRA weights and head;
     `labels`, the checkpoint's classes in its order, if they are not the eight of this package and
-    the file does not name them; `literal_end`, whether each text ends in "</s>" as it did in the
-    published training (to Llama-3 that is no special token but three ordinary ones); `max_tokens`,
-    of a transcript; `lora_alpha`, 32 as published; `merge`, add LoRA to the weights once (final,
-    faster); `quantize`, 8bit or 4bit by bitsandbytes; `attention` and `compile`; `licence` and
-    `noncommercial`, what the language model's page says.
+    the file does not name them; `literal_end`, whether "</s>" is added to each text as in the
+    published training (for Llama-3, three ordinary tokens); `max_tokens`, limit of a transcript;
+    `lora_alpha`, 32 as published; `merge`, add LoRA to the weights once (irreversible, faster);
+    `quantize`, 8bit or 4bit by bitsandbytes; `attention` and `compile`; `licence` and
+    `noncommercial`, as on the language model's page.
     """
 
     def __init__(
@@ -230,12 +230,12 @@ class LlamaVoter:
         return scores
 
     def ids(self, transcript: str) -> list[int]:
-        """Return what the language model reads of a transcript."""
+        """Return the language model's token ids of a transcript."""
         return transcript_ids(self._tokenizer, transcript, self._literal_end, self._max_tokens)
 
 
 def require_classes(head: LanguageHead, count: int, subject: object) -> None:
-    """Refuse a head with another number of classes than there are names.
+    """Check that a head scores `count` classes.
 
     Raises:
         KeysError: the numbers differ.

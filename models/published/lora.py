@@ -1,6 +1,6 @@
-"""Low-rank adapters in a transformers model: put in, filled with every key accounted for, merged.
+"""Low-rank adapters (LoRA) of a transformers model: add, fill (every key is checked), merge.
 
-peft puts them in place without wrapping the model, so the names below start at its layers:
+peft adds them without wrapping the model, so key names begin at the model's layers:
 `layers.0.self_attn.q_proj.lora_A.default.weight`.
 """
 
@@ -19,25 +19,25 @@ from abhinaya.models.checkpoint import Tensors, check_finite
 from abhinaya.models.errors import KeysError, OptionsError, listed
 
 ALPHA: Final = 32.0
-"""Published numerator of the scale: W + alpha / rank * B A, a scale of 4 at rank 8."""
+"""Published alpha in W + alpha / rank * B A: a scale of 4 at rank 8."""
 DROPOUT: Final = 0.1
 
 _FACTOR: Final = re.compile(r"lora_[AB]\.default\.weight$")
 
 
 def is_lora(key: str) -> bool:
-    """Whether a key is a factor of an adapter."""
+    """Whether a key names a factor (A or B) of an adapter."""
     return _FACTOR.search(key) is not None
 
 
 def add_lora(
     llm: nn.Module, rank: int, alpha: float = ALPHA, targets: Sequence[str] | None = None
 ) -> None:
-    """Put adapters into a model and leave only them trainable; targets by peft's default.
+    """Add adapters to a model and make only them trainable; peft chooses missing targets.
 
-    The factors are float32 whatever the model is in. In bfloat16, where peft puts them when the
-    model is, a step of 1e-5 rounds to nothing and training stands still. Their product is added to
-    what the layer below gives, in its type.
+    The factors are always float32. In bfloat16, peft's choice for a bfloat16 model, a step of 1e-5
+    rounds to zero and training makes no progress. Their product is added to the layer's output in
+    the layer's type.
     """
     config = LoraConfig(
         r=rank,
@@ -59,10 +59,10 @@ def lora_tensors(llm: nn.Module) -> Tensors:
 def fill_lora(
     llm: nn.Module, tensors: Mapping[str, Tensor], subject: object, alpha: float = ALPHA
 ) -> None:
-    """Put in adapters that fit `tensors` (rank and targets are read from them) and fill them.
+    """Add adapters with these weights; rank and targets are read from the weights.
 
     Raises:
-        KeysError: the adapters belong to another model.
+        KeysError: the weights belong to another language model.
 
     """
     down = {k: t for k, t in tensors.items() if k.endswith("lora_A.default.weight")}
@@ -100,12 +100,12 @@ def fill_lora(
 
 
 def merge_lora(llm: nn.Module) -> None:
-    """Add the adapters to the weights below them and take them out: faster, and final.
+    """Add the adapters to the weights of their layers and remove them: faster, irreversible.
 
-    The sum is made in float32 and rounded once; in bfloat16 that rounding changes the weights.
+    The sum is computed in float32 and rounded once, which changes weights in bfloat16.
 
     Raises:
-        OptionsError: what is below is quantised, or no linear layer.
+        OptionsError: an adapted layer is quantised or not linear.
 
     """
     for name, module in list(llm.named_modules()):

@@ -1,9 +1,9 @@
-"""The window Q-Former: each third of a second of audio becomes one token for the language model.
+"""The window Q-Former: turns each third of a second of audio into one token.
 
     features [B, 1500, W] -> windows of 17 frames [B * 88, 17, W] -> one query each -> [B, 88, Q]
 
-It is the BERT of BLIP-2 with only its query branch. Attribute names are those of the published
-checkpoint, so that its keys need no translation; `self.self` is BERT's name for it.
+BLIP-2's BERT with only its query branch. Attribute names are the keys of the published checkpoint;
+`self.self` is BERT's name for self-attention.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
 
 WINDOW_FRAMES: Final = 17
-"""round(1500 * 0.333333 / 30): windows and their stride, in frames of 20 ms."""
+"""Length and stride of a window in frames of 20 ms: round(1500 * 0.333333 / 30)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class QFormerConfig:
     """Sizes of the Q-Former; the defaults are SALMONN's."""
 
     encoder_width: int = 2048
-    """W: Whisper's and BEATs' widths together."""
+    """W: the sum of Whisper's and BEATs' widths."""
     hidden_size: int = 768
     intermediate_size: int = 3072
     num_attention_heads: int = 12
@@ -33,20 +33,20 @@ class QFormerConfig:
 
 
 class QFormer(nn.Module):
-    """Queries that read a window: [1, q, Q] and [N, t, W] -> [N, q, Q]."""
+    """Queries that attend to windows: [1, q, Q] and [N, t, W] -> [N, q, Q]."""
 
     def __init__(self, config: QFormerConfig) -> None:
         super().__init__()
         self.bert = _Bert(config)
 
     def forward(self, queries: Tensor, windows: Tensor) -> Tensor:
-        """Read every window with the same queries, each window by itself."""
+        """Read each window separately with the same queries."""
         read: Tensor = self.bert(queries.expand(len(windows), -1, -1), windows)
         return read
 
 
 def windows(features: Tensor) -> Tensor:
-    """Cut [B, T, W] into [B * T // 17, 17, W]; the frames that fill no window are dropped."""
+    """Cut [B, T, W] into [B * T // 17, 17, W]; frames of an incomplete window are dropped."""
     count = features.shape[1] // WINDOW_FRAMES
     whole = features[:, : count * WINDOW_FRAMES]
     return whole.reshape(-1, WINDOW_FRAMES, features.shape[-1])
@@ -68,7 +68,7 @@ class _Bert(nn.Module):
 
 
 class _Layer(nn.Module):
-    """Post-norm: the queries among themselves, then over the window, then the feed-forward."""
+    """Post-norm layer: self-attention, cross-attention to the window, feed-forward."""
 
     def __init__(self, config: QFormerConfig) -> None:
         super().__init__()

@@ -1,12 +1,11 @@
-"""SALMONN (Tang et al., 2024) as a classifier: audio, and for ST1 its transcript, to class scores.
+"""SALMONN (Tang et al., 2024) as a classifier of audio and, for ST1, its transcript.
 
     Whisper [B, 1500, d] -> ln_speech ┐
     BEATs   [B, T, D]    -> ln_audio  ┴ concat [B, 1500, d + D] -> windows -> Q-Former
       -> speech_llama_proj [B, 88, H] -> the prompt around it -> LLM with LoRA -> head [B, C]
 
-The language model's own output layer is never built: its last hidden states go to the head.
-H is the language model's width; it reads 88 speech tokens however short the audio is, because
-Whisper pads to 30 s.
+The language model's output layer is not built: the last hidden states go to the head. H is the
+language model's width. Whisper pads to 30 s, so there are always 88 speech tokens.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _SAMPLES_PER_FRAME: Final = 320
 
 
 class SpeechAdapter(nn.Module):
-    """The trained bridge from the two encoders to the language model; published names."""
+    """The trained layers between the two encoders and the language model; published names."""
 
     def __init__(
         self, speech_width: int, audio_width: int, qformer: QFormerConfig, llm: int
@@ -46,10 +45,10 @@ class SpeechAdapter(nn.Module):
         self.speech_llama_proj = nn.Linear(qformer.hidden_size, llm)
 
     def fuse(self, speech: Tensor, audio: Tensor, counts: Tensor | None = None) -> Tensor:
-        """[B, 1500, d] and [B, T, D] -> [B, 1500, d + D]; BEATs ends first, zeros follow it.
+        """Join [B, 1500, d] and [B, T, D] to [B, 1500, d + D]; BEATs' part is padded with zeros.
 
-        `counts` [B] says how many BEATs tokens are each item's own. Without it, as published, what
-        BEATs says about the padding of a batch is heard too.
+        `counts` [B] is the number of BEATs tokens of each item; later tokens are set to zero.
+        Without `counts`, as published, BEATs' tokens of the padding are used too.
         """
         audio = self.ln_audio(audio)
         if counts is not None:
@@ -58,12 +57,12 @@ class SpeechAdapter(nn.Module):
         return torch.cat([self.ln_speech(speech), audio], dim=-1)
 
     def query(self, fused: Tensor) -> Tensor:
-        """[B, 1500, d + D] -> [B, 88, Q], one query's reading of each window."""
+        """Return the Q-Former's output for each window: [B, 1500, d + D] -> [B, 88, Q]."""
         read: Tensor = self.speech_Qformer(self.speech_query_tokens, windows(fused))
         return read.reshape(len(fused), -1, read.shape[-1])
 
     def forward(self, speech: Tensor, audio: Tensor, counts: Tensor | None = None) -> Tensor:
-        """[B, 1500, d] and [B, T, D] -> speech tokens [B, 88, H]."""
+        """Return the speech tokens: [B, 1500, d] and [B, T, D] -> [B, 88, H]."""
         tokens: Tensor = self.speech_llama_proj(self.query(self.fuse(speech, audio, counts)))
         return tokens
 
@@ -73,19 +72,19 @@ class Prompt:
     """Token ids around the speech of one item."""
 
     before: tuple[int, ...]
-    """BOS first."""
+    """Ids before the speech; the first is BOS."""
     after: tuple[int, ...]
     text: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the language model reads."""
+    """Input of the language model."""
 
     embeds: Tensor
     """[B, T, H]"""
     mask: Tensor
-    """[B, T] True where there is no padding."""
+    """[B, T] False on padding."""
     speech: Tensor
     """[B, T] True on speech tokens."""
 
@@ -99,9 +98,9 @@ def assemble(
 ) -> Reading:
     """Put prompts around speech tokens ([S, H] for each item): before | speech | after | text.
 
-    Layout "end" pads behind everything, so an item reads the same in any batch. "segments" is the
-    published one: `after` and `text` are padded each by itself, and padding in the middle shifts
-    the positions of what follows. `pad` [H] is the vector on padding, zeros by default.
+    Layout "end" pads only at the end, so an item does not depend on its batch. The published layout
+    "segments" pads `after` and `text` separately, and the padding between them shifts later
+    positions. `pad` [H] is the vector of padding, by default zeros.
     """
     device = speech[0].device
 
@@ -130,14 +129,14 @@ def assemble(
 
 
 class Salmonn(nn.Module):
-    """Adapter, language model and head. The encoders are outside: several of these share them."""
+    """Adapter, language model and head, without the encoders, which several models share."""
 
     def __init__(self, adapter: SpeechAdapter, llm: nn.Module, head: LanguageHead) -> None:
         super().__init__()
         self.adapter, self.llm, self.head = adapter, llm, head
 
     def speech_tokens(self, features: Sequence[AudioFeatures], trim: bool = False) -> list[Tensor]:
-        """Return each item's speech tokens [88, H]; with `trim` only those that hold its audio."""
+        """Return each item's speech tokens [88, H]; with `trim`, without those of padding."""
         weight = self.adapter.speech_llama_proj.weight
         audio, counts = padded([f.audio for f in features])
         speech = torch.stack([f.speech for f in features])
@@ -157,7 +156,7 @@ class Salmonn(nn.Module):
     def read(self, sequence: Reading) -> Tensor:
         """Return the language model's last hidden states [B, T, H], after its final norm.
 
-        Positions count the padding too, as published; behind the end that changes nothing.
+        Positions include the padding, as published; padding at the end has no effect.
         """
         embeds = sequence.embeds.to(next(self.embedding().parameters()).dtype)
         out: Tensor = self.llm(
@@ -169,7 +168,7 @@ class Salmonn(nn.Module):
         return out
 
     def classify(self, hidden: Tensor, sequence: Reading, scope: PoolScope = "nonpad") -> Tensor:
-        """[B, T, H] -> [B, C], pooling over `scope`; "all" takes padding too, as published."""
+        """Score [B, T, H], pooled over `scope`: [B, C]. "all" includes padding, as published."""
         masks = {"nonpad": sequence.mask, "all": None, "speech": sequence.speech}
         scores: Tensor = self.head(hidden, masks[scope])
         return scores
@@ -181,19 +180,19 @@ class Salmonn(nn.Module):
         scope: PoolScope = "nonpad",
         trim: bool = False,
     ) -> Tensor:
-        """Score a batch: [B, C]. No score depends on what else is in it."""
+        """Score a batch: [B, C]. A score does not depend on the other items."""
         sequence = assemble(self.embedding(), prompts, self.speech_tokens(features, trim))
         return self.classify(self.read(sequence), sequence, scope)
 
 
 def real_tokens(samples: int) -> int:
-    """Count the speech tokens whose windows hold any of `samples` samples."""
+    """Return the number of speech tokens whose windows contain audio of `samples` samples."""
     frames = -(-samples // _SAMPLES_PER_FRAME)
     return min(max(-(-frames // WINDOW_FRAMES), 1), 1500 // WINDOW_FRAMES)
 
 
 def adapter_sizes(tensors: Mapping[str, Tensor], heads: int = 12) -> tuple[int, int, QFormerConfig]:
-    """Read d, D and the Q-Former's sizes from the shapes of an adapter's tensors."""
+    """Return d, D and the Q-Former's sizes, from the shapes of an adapter's tensors."""
     layer = "speech_Qformer.bert.encoder.layer."
     speech, audio = len(tensors["ln_speech.weight"]), len(tensors["ln_audio.weight"])
     queries, hidden = tensors["speech_query_tokens"].shape[1:]

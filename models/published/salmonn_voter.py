@@ -1,11 +1,11 @@
-"""S2 and ST1 as voters: their five files put together, and prompts around what they hear.
+"""S2 and ST1 as voters: loads their five files and builds their prompts.
 
     whisper, beats   the two frozen encoders, one copy for all voters of the process
     llm              Vicuna, frozen
     adapter          the published SALMONN file: LoRA, Q-Former, projection (optional)
-    checkpoint       what ABHINAYA's training wrote: the head, and the same weights trained further
+    checkpoint       written by ABHINAYA's training: the head, and the adapter's weights if trained
 
-Prompt and lead-in are part of what the weights were trained on and must be these words.
+The weights were trained with exactly these prompts; do not change them.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ _AFTER: Final = (
 _TEXT: Final = "Describe emotion of the speaker in one word"
 _TRANSCRIPT: Final = " <Transcript> "
 _MAX_TEXT: Final = 300
-"""Tokens of the text, its end token included."""
+"""Maximum number of tokens of the text, including its end token."""
 
 ABHINAYA_PREFIX: Final = "salmonn_model."
 LLM_PREFIX: Final = "llama_model."
@@ -72,10 +72,10 @@ _UNUSED: Final = (r"speech_Qformer\.bert\.embeddings\.position_ids",)
 
 
 class Prompter:
-    """Token ids around the speech, with the transcript or without; three texts tokenised apart."""
+    """Builds prompts with or without the transcript; their three texts are tokenised separately."""
 
     count: Final = len(_AFTER)
-    """Published prompts; each sample of the training drew one."""
+    """Number of published prompts; training used one at random for each sample."""
 
     def __init__(self, tokenizer: Any, transcript: bool) -> None:
         self._tokenizer, self._transcript = tokenizer, transcript
@@ -83,12 +83,12 @@ class Prompter:
         self._after = [tuple(plain_ids(tokenizer, after)) for after in _AFTER]
 
     def check(self, prompt: int) -> None:
-        """Refuse a number that no prompt has."""
+        """Raise OptionsError if `prompt` is not the number of a prompt."""
         if prompt not in range(self.count):
             raise OptionsError(f"prompt {prompt!r}", "there are two", "Use 0 or 1")
 
     def __call__(self, transcript: str, prompt: int = 0) -> Prompt:
-        """Return the ids for one item."""
+        """Return the prompt of one item."""
         text = _TEXT + _TRANSCRIPT + transcript.strip() if self._transcript else _TEXT
         ids = (*plain_ids(self._tokenizer, text), self._tokenizer.eos_token_id)
         return Prompt(self._before, self._after[prompt], ids[:_MAX_TEXT])
@@ -97,13 +97,13 @@ class Prompter:
 class SalmonnVoter:
     """A SALMONN classifier: S2, or ST1 with `transcript`.
 
-    Options beside the files above: `labels`, the classes of the checkpoint in its order, if they
-    are not the eight of this package; `prompt` 0 or 1, which of the two published prompts is used
-    for every segment; `pool_scope`, which positions the head pools; `trim_speech_tokens`, leave out
-    the speech tokens of Whisper's padding (faster, but not what the weights were trained with);
-    `lora_alpha`, 32 as published, 28 is advised for an 8-bit language model; `merge`, add LoRA to
-    the weights once (final, faster); `quantize`, 8bit or 4bit by bitsandbytes; `qformer_heads`;
-    `attention` and `compile`; `licence` and `noncommercial`, what the files' pages say.
+    Options in addition to the files above: `labels`, the checkpoint's classes in its order, if they
+    are not the eight of this package; `prompt` 0 or 1, the published prompt for every segment;
+    `pool_scope`, the positions that the head pools; `trim_speech_tokens`, drop the speech tokens of
+    Whisper's padding (faster, but not as trained); `lora_alpha`, 32 as published, 28 is advised for
+    an 8-bit language model; `merge`, add LoRA to the weights once (irreversible, faster);
+    `quantize`, 8bit or 4bit by bitsandbytes; `qformer_heads`; `attention` and `compile`; `licence`
+    and `noncommercial`, as on the files' pages.
     """
 
     def __init__(
@@ -188,14 +188,14 @@ class SalmonnVoter:
         if not self._apart:
             return self._score(features, prompts)
         pairs = zip(features, prompts, strict=True)
-        return torch.cat([self._score([heard], [prompt]) for heard, prompt in pairs])
+        return torch.cat([self._score([item], [prompt]) for item, prompt in pairs])
 
     def _score(self, features: Sequence[AudioFeatures], prompts: Sequence[Prompt]) -> Tensor:
         scores: Tensor = self._model(features, prompts, self._scope, self._trim)
         return scores.softmax(-1)
 
     def prompt(self, transcript: str) -> Prompt:
-        """Return the ids around the speech."""
+        """Return the prompt of a segment."""
         return self._prompter(transcript, self._prompt)
 
 
@@ -206,7 +206,7 @@ salmonn_13b: Final = partial(
     licence="LLaMA-1 research licence (Vicuna v1.1)",
     noncommercial=True,
 )
-"""S2: SALMONN-13B on Vicuna-13B v1.1, speech alone by default."""
+"""S2: SALMONN-13B on Vicuna-13B v1.1, by default without transcript."""
 
 salmonn_7b: Final = partial(
     SalmonnVoter,
@@ -214,11 +214,11 @@ salmonn_7b: Final = partial(
     transcript=True,
     licence="Llama 2 Community License (Vicuna v1.5)",
 )
-"""ST1: SALMONN-7B on Vicuna-7B v1.5, speech and transcript by default."""
+"""ST1: SALMONN-7B on Vicuna-7B v1.5, by default with transcript."""
 
 
 class Parts:
-    """The tensors of the two files, by what they are for."""
+    """Tensors of adapter and checkpoint, split into LoRA, head and the rest."""
 
     def __init__(
         self,
@@ -229,14 +229,14 @@ class Parts:
     ) -> None:
         self.subject, self.head = subject, head
         self.labels = labels
-        """Class names that the checkpoint itself gives."""
+        """Class names stored in the checkpoint."""
         self.lora, rest = split_lora(tensors, LLM_PREFIX)
         self.aliases = {m[1]: t for k, t in rest.items() if (m := _ALIAS.fullmatch(k))}
         self.rest = {k: t for k, t in rest.items() if not _ALIAS.fullmatch(k)}
 
     @classmethod
     def read(cls, adapter: str | None, checkpoint: str | None) -> Parts:
-        """Read the files; what the checkpoint trained further replaces the adapter's."""
+        """Read the files; weights of the checkpoint replace those of the adapter."""
         tensors = read(adapter).tensors if adapter else {}
         file = read(checkpoint) if checkpoint else None
         trained = file.tensors if file else {}
@@ -253,7 +253,7 @@ class Parts:
         return cls(tensors, head, subject, file.extra.get("labels") if file else None)
 
     def bridge(self, heads: int, encoders: AudioEncoders) -> SpeechAdapter:
-        """Build the speech adapter from the shapes of its tensors and fill it."""
+        """Return the speech adapter with these weights; its sizes are read from their shapes."""
         remedy = "Use salmonn_v1.pth (13B), salmonn_7b_v0.pth (7B) or what was trained from them"
         try:
             speech, audio, qformer = adapter_sizes(self.rest, heads)
@@ -272,7 +272,7 @@ class Parts:
         return bridge.eval()
 
     def check_width(self, config: Any, llm: str) -> None:
-        """Refuse a language model of another size than the adapter was made for."""
+        """Raise KeysError if the adapter was trained for a language model of another size."""
         width = len(self.rest["speech_llama_proj.weight"])
         layers = len({k.split(".")[1] for k in self.lora})
         if (width, layers) != (config.hidden_size, config.num_hidden_layers):
@@ -285,7 +285,7 @@ class Parts:
             )
 
     def check_aliases(self, encoders: AudioEncoders, beats: str) -> None:
-        """Compare the copies of BEATs' bias table that a SALMONN file carries with BEATs' own."""
+        """Raise KeysError if a SALMONN file's copy of BEATs' bias table differs from BEATs' own."""
         name = "encoder.layers.0.self_attn.relative_attention_bias.weight"
         first = encoders.beats.get_parameter(name)
         for key, table in self.aliases.items():
@@ -299,7 +299,7 @@ class Parts:
                 )
 
     def notes(self, body: Any) -> tuple[str, ...]:
-        """Warn of the wrong generation of Vicuna, which fits every shape and answers nonsense."""
+        """Return a warning if Vicuna's version seems wrong: it would fit, but answer nonsense."""
         width, length = body.config.hidden_size, body.config.max_position_embeddings
         expected = {5120: (2048, "v1.1"), 4096: (4096, "v1.5")}.get(width)
         if expected is None or length == expected[0]:

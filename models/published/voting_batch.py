@@ -1,4 +1,4 @@
-"""What all torch voters share: what they refuse, and a batch made into ballots."""
+"""Functions of all torch voters: check utterances, run a batch, return ballots."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def serve(
     run: Callable[[list[Utterance]], Tensor],
     labels: LabelMap,
 ) -> list[Answer]:
-    """Answer a batch: refuse what is unfit with its reason, run the rest, map its classes.
+    """Return an answer for each utterance: an abstention if `unfit` returns a reason, else a vote.
 
-    `run` gives probabilities [B, K] in the checkpoint's own order. A batch that does not fit into
-    the device's memory is halved until it does.
+    `run` returns probabilities [B, K] in the checkpoint's order. A batch that does not fit into the
+    device's memory is halved until it fits.
 
     Raises:
-        RunError: even one utterance does not fit.
+        RunError: a single utterance does not fit.
 
     """
     reasons = [unfit(utterance) for utterance in batch]
@@ -50,7 +50,7 @@ def _halving(run: Callable[[list[Utterance]], Tensor], batch: list[Utterance]) -
                 "the device has no memory for it, even alone",
                 "Use a smaller model, dtype bfloat16, quantize, or another device",
             ) from error
-    # Outside the handler, so that the failed batch's tensors are free by now.
+    # Outside the handler, where the failed batch's tensors have been freed.
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     half = len(batch) // 2
@@ -58,7 +58,7 @@ def _halving(run: Callable[[list[Utterance]], Tensor], batch: list[Utterance]) -
 
 
 def to_ballot(probabilities: Tensor, labels: LabelMap) -> Answer:
-    """Make an answer of one row of class probabilities [K] in the checkpoint's own order."""
+    """Return the answer for one row of class probabilities [K] in the checkpoint's order."""
     row = probabilities.numpy().astype(np.float64)
     if not np.isfinite(row).all():
         return Abstention("the model's scores are not finite; try dtype float32")
@@ -71,7 +71,7 @@ def to_ballot(probabilities: Tensor, labels: LabelMap) -> Answer:
 
 
 def unfit_audio(utterance: Utterance, shortest: int) -> str | None:
-    """Say why audio cannot be judged, or None if it can."""
+    """Return the reason why a voter cannot use the audio, else None."""
     samples = utterance.samples
     if len(samples) < shortest:
         return (
@@ -84,18 +84,18 @@ def unfit_audio(utterance: Utterance, shortest: int) -> str | None:
 
 
 def unfit_text(utterance: Utterance) -> str | None:
-    """Say why a transcript cannot be judged, or None if it can."""
+    """Return the reason why a voter cannot use the transcript, else None."""
     if not utterance.transcript.strip():
         return "the transcript is empty: no words were recognised in the segment"
     return None
 
 
 def padded(rows: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Right-pad [n] or [n, D] with zeros: [B, N, ...], and lengths [B]."""
+    """Return rows [n] or [n, D] right-padded with zeros, [B, N, ...], and their lengths [B]."""
     lengths = torch.tensor([len(row) for row in rows])
     return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True), lengths
 
 
 def valid(lengths: Tensor, size: int) -> Tensor:
-    """Make a mask [B, size], True before each length."""
+    """Return a mask [B, size], True before each length."""
     return torch.arange(size, device=lengths.device) < lengths[:, None]

@@ -1,12 +1,12 @@
-"""S1: WavLM hears a wave, and a head scores its frames.
+"""S1: WavLM encodes a wave, and a head scores its frames.
 
     wave [B, n] -> WavLM's last layer [B, T, D], 50 frames a second -> head [B, C]
 
 Two layouts of checkpoints, each a folder with config.json and its weights:
 
-    ours      wavlm_model.*, pool.*, fc.*, ln.*, out.*: the published S1's names
-    baseline  ssl_model.*, pool_model.*, ser_model.*: the MSP-Podcast challenge's, as in
-              3loi/SER-Odyssey-Baseline-WavLM-Categorical; read without running its code
+    ours      wavlm_model.*, pool.*, fc.*, ln.*, out.*: names of the published S1
+    baseline  ssl_model.*, pool_model.*, ser_model.*: names of the MSP-Podcast challenge, as in
+              3loi/SER-Odyssey-Baseline-WavLM-Categorical, whose code is not run
 """
 
 from __future__ import annotations
@@ -55,15 +55,15 @@ WAVLM_LARGE: Final[Mapping[str, Any]] = {
     "do_stable_layer_norm": True,
     "conv_bias": False,
 }
-"""What microsoft/wavlm-large differs in from WavLMConfig's defaults."""
+"""Fields in which microsoft/wavlm-large differs from WavLMConfig's defaults."""
 
 _HEAD_NAMES: Final = {name: f"head.{name}" for name in ("pool.", "fc.", "ln.", "out.")}
 _BASELINE_NAMES: Final = {"ssl_model.": "wavlm_model."} | {
     theirs: f"head.{ours}" for theirs, ours in BASELINE_NAMES.items()
 }
 _CONV: Final = "encoder.pos_conv_embed.conv."
-# The positional convolution's weight norm has two generations of names. Loading by the wrong one
-# leaves the convolution at random values, and most loaders say nothing.
+# torch has renamed the positional convolution's weight norm. With the wrong names the convolution
+# keeps random values, and most loaders do not report it.
 _WEIGHT_NORM: Final = {
     f"wavlm_model.{_CONV}weight_g": f"wavlm_model.{_CONV}parametrizations.weight.original0",
     f"wavlm_model.{_CONV}weight_v": f"wavlm_model.{_CONV}parametrizations.weight.original1",
@@ -73,15 +73,15 @@ _SPEC_EMBED: Final = "wavlm_model.masked_spec_embed"
 
 @dataclass(frozen=True, slots=True)
 class WaveNorm:
-    """How a wave is scaled before WavLM: the way it was when the checkpoint was trained."""
+    """Scaling of a wave before WavLM, as in the training of the checkpoint."""
 
     kind: Literal["none", "utterance", "global"] = "none"
-    """ABHINAYA: none. WavLM's own training: utterance. Challenge baseline: global."""
+    """ABHINAYA: none. WavLM's pretraining: utterance. Challenge baseline: global."""
     mean: float = 0.0
     std: float = 1.0
 
     def __call__(self, wave: Tensor) -> Tensor:
-        """Scale one wave [n], before any padding."""
+        """Scale one wave [n] without padding."""
         if self.kind == "global":
             return (wave - self.mean) / (self.std + 1e-6)
         if self.kind == "utterance":
@@ -91,7 +91,7 @@ class WaveNorm:
 
 @dataclass(frozen=True, slots=True)
 class S1Config:
-    """All that a checkpoint of ours says beside its weights; its config.json."""
+    """The config.json of a checkpoint in our layout."""
 
     wavlm: Mapping[str, Any]
     """Fields of WavLMConfig."""
@@ -103,7 +103,7 @@ class S1Config:
 
 
 class S1(nn.Module):
-    """WavLM and head."""
+    """WavLM with head."""
 
     def __init__(self, config: S1Config) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class S1(nn.Module):
         width = self.wavlm_model.config.hidden_size
         self.head = SpeechHead(width, config.hidden, len(config.labels), config.pool)
 
-    def hear(self, waves: Tensor, lengths: Tensor) -> Tensor:
+    def encode(self, waves: Tensor, lengths: Tensor) -> Tensor:
         """Encode scaled waves [B, n], zero-padded after `lengths` [B] samples: [B, T, D]."""
         mask = valid(lengths, waves.shape[1]).long()
         waves = waves.to(next(self.wavlm_model.parameters()).dtype)
@@ -120,23 +120,23 @@ class S1(nn.Module):
         return out
 
     def frames(self, lengths: Tensor) -> Tensor:
-        """Count the frames that each wave has by itself."""
+        """Return the number of frames of each wave without padding."""
         model: Any = self.wavlm_model
         return cast("Tensor", model._get_feat_extract_output_lengths(lengths))
 
     def forward(self, waves: Tensor, lengths: Tensor) -> Tensor:
         """Score scaled waves: [B, C]."""
-        hidden = self.hear(waves, lengths)
+        hidden = self.encode(waves, lengths)
         scores: Tensor = self.head(hidden, valid(self.frames(lengths), hidden.shape[1]))
         return scores
 
     def prepare(self, waves: Sequence[FloatArray]) -> tuple[Tensor, Tensor]:
-        """Scale and pad waves [n]: [B, N] and lengths [B]."""
+        """Return scaled and padded waves [B, N] and their lengths [B]."""
         return padded([self.config.norm(torch.tensor(wave)) for wave in waves])
 
 
 def modern_names(tensors: Mapping[str, Tensor], prefixes: Mapping[str, str]) -> Tensors:
-    """Return the weights of either layout under the names that S1 gives them."""
+    """Return the weights of either layout under S1's names."""
     return renamed(renamed(tensors, prefixes), _WEIGHT_NORM)
 
 
@@ -147,10 +147,10 @@ def save_s1(
     state: Mapping[str, Tensor] | None = None,
     config: S1Config | None = None,
 ) -> None:
-    """Write a checkpoint of ours.
+    """Write a checkpoint in our layout.
 
-    `extra` is plain values to store beside the weights; `state` and `config` stand for the model's
-    own, where these are spread over devices or have outputs that are not kept.
+    `extra` holds plain values to store with the weights. `state` and `config` replace the model's
+    own, for a model that is spread over devices or has outputs that are not saved.
 
     Raises:
         WriteError: the folder cannot be written.
@@ -172,7 +172,7 @@ def load_s1(name: str) -> S1:
     """Load a checkpoint of either layout: a folder or a name on the Hub.
 
     Raises:
-        ModelError: it is not there, damaged, of another kind, or does not fit.
+        ModelError: the checkpoint is missing, damaged, of another kind, or does not fit.
 
     """
     folder = locate(name, ["config.json", "*.safetensors", "pytorch_model*.bin*"])
@@ -184,7 +184,7 @@ def load_s1(name: str) -> S1:
         config, prefixes = _own_config(fields, folder), _HEAD_NAMES
     with translated(name):
         model = S1(config)
-    # Only training reads this one, and files of other versions of transformers lack or add it.
+    # Used only in training; files of other versions of transformers may lack it.
     spare = {key: t for key, t in model.state_dict().items() if key == _SPEC_EMBED}
     fill(
         model,
@@ -244,7 +244,7 @@ def _baseline_config(
 
 
 def _wavlm_fields(name: str, folder: Path) -> Mapping[str, Any]:
-    """Return the encoder's sizes; the baseline's config names it only."""
+    """Return the encoder's config; the baseline's config.json has only the encoder's name."""
     if name.removeprefix("microsoft/") == "wavlm-large":
         return WAVLM_LARGE
     beside = folder / name
@@ -257,8 +257,8 @@ def _wavlm_fields(name: str, folder: Path) -> Mapping[str, Any]:
 class WavlmVoter:
     """S1 as a voter.
 
-    Options: `checkpoint`, a folder or a name on the Hub; `labels`, the meaning of class names that
-    are not known here; `compile`; `licence` and `noncommercial`, what the checkpoint's page says.
+    Options: `checkpoint`, a folder or a name on the Hub; `labels`, the labels of unknown class
+    names; `compile`; `licence` and `noncommercial`, as on the checkpoint's page.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""Asking an OpenAI-compatible chat server: retries, time limits, and its errors in plain words.
+"""Client of an OpenAI-compatible chat server: retries, time limits, clear errors.
 
     Chat.ask(body, deadline) -> the body of the answer, or raises
-        ServerError     no answer: unreachable, too slow, broken, overloaded, or it refuses the key
-        RejectedError   it understood and will not: a field it does not know, a text too long
+        ServerError     no answer: unreachable, too slow, broken, overloaded, or key refused
+        RejectedError   the server rejects the request: an unknown field, a text that is too long
 
 Threads share one client, its connections and its circuit breaker.
 """
@@ -32,15 +32,15 @@ _SHOWN: Final = 120
 
 
 class ServerError(Exception):
-    """The server gave no answer; the text says why and what to do."""
+    """The server gave no answer; the text holds reason and remedy."""
 
 
 class RejectedError(Exception):
-    """The server will not answer this request; the text is what it said."""
+    """The server rejects this request; the text is the server's message."""
 
 
 class _AgainError(Exception):
-    """This attempt failed; another may not. `wait_s` is what the server asked for."""
+    """An attempt failed, but a retry may succeed. `wait_s`: pause requested by the server."""
 
     def __init__(self, reason: str, wait_s: float | None = None) -> None:
         super().__init__(reason)
@@ -49,36 +49,36 @@ class _AgainError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where a server is and how to reach it."""
+    """Address, key and limits of a server."""
 
     url: str
-    """Up to and with /v1."""
+    """Base address, which ends in /v1."""
     key: str | None = None
     key_name: str = ""
-    """The environment variable that the key is from."""
+    """Environment variable that holds the key."""
     attempts: int = 3
     connections: int = 8
 
 
 @dataclass(slots=True)
 class Circuit:
-    """A circuit breaker: after some failures in a row, nobody asks for a while; then one may try.
+    """A circuit breaker: after `limit` failures in a row it stops requests, later allows one trial.
 
-    Pure, time is passed in; not thread-safe, its owner holds a lock.
+    Time is passed in. Not thread-safe: the owner holds a lock.
     """
 
     limit: int
-    """Failures in a row that open it."""
+    """Failures in a row that open the circuit."""
     rest_s: float
-    """Seconds it stays open before one request may try."""
+    """Seconds from opening the circuit to the trial request."""
     failures: int = 0
     _open_until: float | None = None
     _trying: bool = False
 
     def wait_s(self, now: float) -> float:
-        """Return the seconds until a request may go out; 0 if now, and then it counts as sent.
+        """Return the seconds until a request is allowed; 0: send it now.
 
-        While one request tries an open circuit, others wait `rest_s` from now.
+        While a trial request is under way, others wait `rest_s` from now.
         """
         if self._open_until is None:
             return 0.0
@@ -90,11 +90,11 @@ class Circuit:
         return 0.0
 
     def succeeded(self) -> None:
-        """Note that the server answered."""
+        """Record that the server answered."""
         self.failures, self._open_until, self._trying = 0, None, False
 
     def failed(self, now: float) -> None:
-        """Note that it did not."""
+        """Record that the server did not answer."""
         self.failures += 1
         if self.failures >= self.limit or self._trying:
             self._open_until, self._trying = now + self.rest_s, False
@@ -102,10 +102,7 @@ class Circuit:
 
 @dataclass(slots=True)
 class Chat:
-    """A client that any number of threads may use.
-
-    `clock` and `sleep` are those of the process; tests pass their own.
-    """
+    """A thread-safe client of one server. Tests pass their own `clock` and `sleep`."""
 
     access: Access
     circuit: Circuit
@@ -119,16 +116,16 @@ class Chat:
         self._http = httpx2.Client(
             headers=headers,
             limits=httpx2.Limits(max_connections=self.access.connections),
-            # A proxy of the environment cannot reach this machine's own servers.
+            # A proxy of the environment cannot reach servers on this machine.
             trust_env=not is_loopback(self.access.url),
         )
 
     def ask(self, body: Mapping[str, Any], deadline: float) -> bytes:
-        """Send a chat completion request; give the body of the answer.
+        """Send a chat completion request; return the body of the answer.
 
         Raises:
-            ServerError: none came by `deadline`, on the clock.
-            RejectedError: the server will not answer it.
+            ServerError: no answer came by `deadline`, a time of `clock`.
+            RejectedError: the server rejects the request.
 
         """
         with self._lock:
@@ -141,7 +138,7 @@ class Chat:
         content = json.dumps(body).encode()
         try:
             answer = self._persistent(content, deadline)
-        except RejectedError:  # an answer as well
+        except RejectedError:  # a rejection is an answer too
             self._note(works=True)
             raise
         except BaseException:
@@ -172,7 +169,7 @@ class Chat:
             except _AgainError as error:
                 pause = error.wait_s
                 if pause is None:
-                    # Spread, so that clients which failed together do not return together.
+                    # Random, so that clients that failed together do not retry together.
                     pause = min(_FIRST_PAUSE_S * 2**attempt, _LONGEST_PAUSE_S)
                     pause *= random.uniform(0.5, 1.5)  # noqa: S311 - no secret
                 last = attempt + 1 == self.access.attempts
@@ -209,7 +206,7 @@ class Chat:
         raise self._refusal(response, body)
 
     def _read(self, response: httpx2.Response, deadline: float) -> bytes:
-        """Read the body: httpx limits the wait for each piece, this the whole and its size."""
+        """Read the body; limit its size and total time (httpx limits the wait for each piece)."""
         body = bytearray()
         for piece in response.iter_bytes():
             body += piece
@@ -220,29 +217,29 @@ class Chat:
         return bytes(body)
 
     def _refusal(self, response: httpx2.Response, body: bytes) -> Exception:
-        status, said = response.status_code, _said(body)
+        status, message = response.status_code, _message(body)
         if status in _AGAIN:
-            reason = "is overloaded (429)" if status == 429 else f"failed ({status}: {said})"
+            reason = "is overloaded (429)" if status == 429 else f"failed ({status}: {message})"
             return _AgainError(reason, retry_after(response.headers.get("Retry-After")))
         if status in _REJECTED:
-            return RejectedError(said)
+            return RejectedError(message)
         if status in (401, 403):
             key = (
                 f"the key in {self.access.key_name}"
                 if self.access.key
                 else "requests without a key"
             )
-            return ServerError(f"{self._where} refuses {key} ({status}: {said})")
+            return ServerError(f"{self._where} refuses {key} ({status}: {message})")
         if status == 404:
             return ServerError(
-                f"{self._where} does not have this model, or no /chat/completions ({said});"
+                f"{self._where} does not have this model, or no /chat/completions ({message});"
                 " check the options base_url and model"
             )
-        return ServerError(f"{self._where} answers {status}: {said}; check base_url")
+        return ServerError(f"{self._where} answers {status}: {message}; check base_url")
 
 
 def retry_after(value: str | None, now_unix_s: float | None = None) -> float | None:
-    """Read a Retry-After header, seconds or a date, as seconds from now; None if it is neither."""
+    """Return the seconds from now that a Retry-After header (seconds or a date) asks for."""
     if value is None:
         return None
     try:
@@ -257,10 +254,10 @@ def retry_after(value: str | None, now_unix_s: float | None = None) -> float | N
 
 
 def checked_url(url: str, allow_http: bool) -> str:
-    """Return the base of a server's addresses, without a slash at its end.
+    """Return the base address of a server without its last slash.
 
     Raises:
-        OptionsError: it is not a web address, carries credentials, or sends speech in the clear.
+        OptionsError: not a web address, with credentials, or unencrypted to another machine.
 
     """
     try:
@@ -285,7 +282,7 @@ def checked_url(url: str, allow_http: bool) -> str:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether an address is of this machine."""
+    """Whether an address belongs to this machine."""
     host = httpx2.URL(url).host
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -293,8 +290,8 @@ def is_loopback(url: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _said(body: bytes) -> str:
-    """Return what an error body says, whatever its form."""
+def _message(body: bytes) -> str:
+    """Return the message in an error body of any form."""
     text = body.decode("utf-8", "replace")
     try:
         found = json.loads(text)

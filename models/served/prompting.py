@@ -1,10 +1,10 @@
-"""What T1 asks: eight labels, and a transcript that stays data whatever it says.
+"""T1's prompt: the eight labels, and a transcript that cannot act as an instruction.
 
-The instruction is in the system message, which is the same for every segment. The transcript comes
-in the user message as one JSON string between two marks. Every character that chat templates, HTML
-or JSON could read as structure is escaped, so neither a closing mark nor a special token of a model
-can be spelled out in it. Against plain words ("ignore the above") stand the instruction, its
-reminder behind the transcript, and that no answer but a label is ever taken from the reply.
+The system message holds the instruction, the same for every segment. The user message holds the
+transcript as one JSON string between two marks. Characters with a meaning in chat templates, HTML
+or JSON are escaped, so the transcript cannot contain the closing mark or a special token. Three
+things protect from plain words ("ignore the above"): the instruction, its reminder after the
+transcript, and that only a label is read from the reply.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from abhinaya.models.base import Utterance
 from abhinaya.models.labels import LABELS
 
 Output = Literal["json_schema", "choice", "guided_choice", "text"]
-"""How a reply is held to the labels.
+"""How the server restricts a reply to the labels.
 
     json_schema    response_format, the standard: vLLM, SGLang, llama.cpp, Ollama and most others
     choice         structured_outputs.choice, vLLM since 0.11
-    guided_choice  vLLM before that
-    text           not at all; the reply is searched for a label
+    guided_choice  vLLM before 0.11
+    text           no restriction; a label is searched in the reply
 """
 
 FIELD: Final = "emotion"
 MAX_CHARACTERS: Final = 2000
-"""Of a transcript; ten seconds of speech have some 200."""
+"""Limit of a transcript; ten seconds of speech have about 200 characters."""
 
 _BEGIN: Final = "<transcript>"
 _END: Final = "</transcript>"
@@ -61,10 +61,10 @@ _ONE_FIELD: Final = (
 
 
 def labels_of(utterance: Utterance) -> tuple[str, ...]:
-    """Return the labels to choose among, in the order of LABELS, which tells nothing of their odds.
+    """Return the labels to choose among, in the order of LABELS, not of their probability.
 
     Raises:
-        ValueError: one of its choices is not a label.
+        ValueError: a choice of the utterance is not a label.
 
     """
     if unknown := set(utterance.choices) - set(LABELS):
@@ -78,10 +78,10 @@ def messages(
     """Return the chat messages that ask for the emotion of an utterance.
 
     Args:
-        utterance: its transcript, its context and its choices are asked about.
-        output: how the reply is held to the labels.
-        context_turns: earlier turns to show.
-        voice: how it was said (`prosody.py`): our own words, never the speaker's.
+        utterance: source of the transcript, the context and the choices.
+        output: how the reply is restricted to the labels.
+        context_turns: number of earlier turns in the prompt.
+        voice: description by `prosody.py`; contains no words of the speaker.
 
     """
     labels = labels_of(utterance)
@@ -92,14 +92,14 @@ def messages(
     system += (_NEUTRAL if "neutral" in labels else "") + " Do not explain.\n"
     system += (_CONTEXT if context_turns else "") + (_VOICE if voice else "") + answer
     before = f"<before>{encoded([t[:MAX_CHARACTERS] for t in turns])}</before>\n" if turns else ""
-    said = encoded(utterance.transcript.strip()[:MAX_CHARACTERS])
+    words = encoded(utterance.transcript.strip()[:MAX_CHARACTERS])
     spoken = f"\nHow it was said: {voice}." if voice else ""
-    user = f"{before}{_BEGIN}{said}{_END}{spoken}\nWhich emotion does this speaker feel? {answer}"
+    user = f"{before}{_BEGIN}{words}{_END}{spoken}\nWhich emotion does this speaker feel? {answer}"
     return [{"role": "system", "content": system}, {"role": "user", "content": user}]
 
 
 def encoded(value: str | Sequence[str]) -> str:
-    """Write as JSON in which no character is left that means anything but itself."""
+    """Return JSON in which every character of `_STRUCTURE` is escaped."""
     if not isinstance(value, str):
         return "[" + ", ".join(encoded(text) for text in value) + "]"
     return '"' + "".join(_escaped(character) for character in value) + '"'
@@ -107,14 +107,14 @@ def encoded(value: str | Sequence[str]) -> str:
 
 def _escaped(character: str) -> str:
     if character in _STRUCTURE or not character.isprintable():
-        # JSON writes what lies beyond 16 bits as two halves.
+        # JSON writes a character above 16 bits as two 16-bit units.
         units = character.encode("utf-16-be", "surrogatepass")
         return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
     return json.dumps(character, ensure_ascii=False)[1:-1]
 
 
 def restriction(output: Output, labels: Sequence[str] = LABELS) -> dict[str, object]:
-    """Return the fields of a request that hold its reply to the labels."""
+    """Return the fields of a request that restrict the reply to the labels."""
     if output == "choice":
         return {"structured_outputs": {"choice": list(labels)}}
     if output == "guided_choice":

@@ -1,8 +1,8 @@
-"""How something was said, in plain numbers, for a language model that only reads.
+"""Describes the prosody of a segment in numbers, for a language model without audio input.
 
-Pitch by autocorrelation (its peak among the periods of 65 to 500 Hz, frames of 40 ms), speaking
-rate by the transcript. EMOJUDGE gives its refiner such a description; a wrong one is worse than
-none, so what is not known is left out.
+Pitch by autocorrelation (the peak among the periods of 65 to 500 Hz, frames of 40 ms); speaking
+rate from the transcript. EMOJUDGE's refiner uses such a description. A wrong number is worse than
+none, so unknown values are left out.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ FRAME: Final = 640
 HOP: Final = 160
 LOWEST_HZ, HIGHEST_HZ = 65.0, 500.0
 VOICED: Final = 0.6
-"""Autocorrelation at the period, of that at none, from which a frame has a pitch."""
+"""Minimum autocorrelation of a frame with a pitch, as a share of the value at lag 0."""
 SPEECH_SHARE: Final = 10**-3.5
-"""Power of a frame, of that of the loudest (35 dB), from which it counts as speech,"""
+"""Minimum power of a frame of speech, as a share of the loudest frame's (-35 dB)."""
 SILENCE: Final = 1e-9
-"""and below which none does: little above the rounding of 16 bits."""
+"""Minimum power of a frame of speech: slightly above the rounding of 16 bits."""
 LEAST_VOICED: Final = 20
-"""Frames with a pitch below which nothing is said of it."""
+"""Minimum number of frames with a pitch; with fewer, the segment's pitch is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prosody:
-    """How a segment was said; None for what is not known."""
+    """Prosody of a segment; unknown values are None."""
 
     pitch_hz: float | None
-    """Median over the frames that have one."""
+    """Median over the frames with a pitch."""
     pitch_range: float | None
-    """Between its 10th and 90th percentile, in semitones."""
+    """Semitones from the 10th to the 90th percentile of the pitch."""
     words_per_s: float | None
-    """Of speech, pauses left out."""
+    """Words a second of speech, without pauses."""
     pauses: float | None
-    """Share of pauses in the segment, between its first and last speech."""
+    """Share of pauses between the first and the last speech of the segment."""
 
 
 def measure(samples: FloatArray, transcript: str) -> Prosody:
@@ -62,18 +62,18 @@ def measure(samples: FloatArray, transcript: str) -> Prosody:
 
 
 def pitch(samples: FloatArray) -> FloatArray:
-    """Pitch in Hz of the frames that have one [F]."""
+    """Return the pitch in Hz of the frames with a pitch [F]."""
     frames = _frames(samples)
     if not len(frames):
         return np.zeros(0, np.float32)
     spectrum = np.fft.rfft(frames, 2 * FRAME, axis=1)
     products = np.fft.irfft(np.abs(spectrum) ** 2, axis=1)[:, :FRAME]
     first, last = round(SAMPLE_RATE / HIGHEST_HZ), round(SAMPLE_RATE / LOWEST_HZ)
-    # a later period has fewer samples to agree in
+    # a longer period has fewer overlapping samples
     alike = products[:, : last + 1] * (FRAME / (FRAME - np.arange(last + 1)))
     loud = products[:, 0] > 0.01 * products[:, 0].max()
     share = alike[loud, first:] / np.maximum(alike[loud, :1], 1e-12)
-    # the first period that is nearly as good as the best: later ones are its multiples
+    # the first period that is nearly as good as the best; later ones are multiples of it
     good = share >= 0.9 * share.max(axis=1, keepdims=True)
     rising = np.pad(share[:, :-1], ((0, 0), (1, 0))) <= share
     falling = np.pad(share[:, 1:], ((0, 0), (0, 1))) <= share
@@ -84,7 +84,7 @@ def pitch(samples: FloatArray) -> FloatArray:
 
 
 def _frames(samples: FloatArray) -> npt.NDArray[np.float64]:
-    """Return whole frames [T, FRAME], without their means."""
+    """Return complete frames [T, FRAME], each minus its mean."""
     if len(samples) < FRAME:
         return np.zeros((0, FRAME))
     frames = np.lib.stride_tricks.sliding_window_view(samples, FRAME)[::HOP].astype(np.float64)
@@ -93,15 +93,15 @@ def _frames(samples: FloatArray) -> npt.NDArray[np.float64]:
 
 
 def describe(prosody: Prosody) -> str:
-    """Write what is known in numbers and fixed words, none of them the speaker's."""
-    said = []
+    """Return the known values in fixed words; no word is the speaker's."""
+    parts = []
     if prosody.pitch_hz is not None and prosody.pitch_range is not None:
-        said.append(
+        parts.append(
             f"pitch about {prosody.pitch_hz:.0f} Hz, moving within "
             f"{prosody.pitch_range:.0f} semitones"
         )
     if prosody.words_per_s is not None:
-        said.append(f"{prosody.words_per_s:.1f} words a second")
+        parts.append(f"{prosody.words_per_s:.1f} words a second")
     if prosody.pauses is not None:
-        said.append(f"{prosody.pauses:.0%} of it pauses")
-    return "; ".join(said)
+        parts.append(f"{prosody.pauses:.0%} of it pauses")
+    return "; ".join(parts)

@@ -1,8 +1,8 @@
-"""What T1 makes of a reply: a label, probabilities where the server gives them, or why neither.
+"""Reads T1's vote from a reply: a label, and probabilities if the server returns them.
 
-Models that are not held to the labels answer in their own ways: with synonyms, punctuation, a
-sentence, reasoning in tags, JSON in a code fence, or a refusal. Nothing but a label is ever taken
-from a reply, and one that names none or several is not a vote.
+An unrestricted model may answer with synonyms, punctuation, a sentence, reasoning in tags, JSON in
+a code fence, or a refusal. Only a label is read from a reply; a reply with no label or with several
+is an abstention.
 """
 
 from __future__ import annotations
@@ -49,29 +49,29 @@ _JSON: Final = re.compile(r"\{[^{}]*\}", re.S)
 _SHOWN: Final = 80
 
 _LEAST_MASS: Final = 0.5
-"""Of the probability that must fall on the labels, or the rest says that something is amiss."""
+"""Minimum probability of all labels together; with less, the probabilities are not used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One token and what could have stood there."""
+    """One token of a reply and its alternatives."""
 
     token: str
     alternatives: tuple[tuple[str, float], ...]
-    """(token, log-probability), the chosen one among them."""
+    """(token, log-probability), including the chosen token."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back from a chat completion, checked to be one."""
+    """A valid chat completion."""
 
     text: str
     finish: str = ""
-    """Why the server ended it; `length` if at the limit of tokens."""
+    """Reason for the end of the reply; `length`: the limit of tokens was reached."""
     refusal: str = ""
-    """Filled by servers that mark refusals."""
+    """Text of a refusal, from servers that mark refusals."""
     steps: tuple[Step, ...] = ()
-    """The tokens of `text` with their alternatives, if the server gives log-probabilities."""
+    """Tokens of `text` with their alternatives, if the server returns log-probabilities."""
 
 
 class NonsenseError(ValueError):
@@ -82,7 +82,7 @@ def read_reply(body: bytes) -> Reply:
     """Read the body of a chat completion.
 
     Raises:
-        NonsenseError: it is not one.
+        NonsenseError: the body is not a chat completion.
 
     """
     try:
@@ -101,7 +101,7 @@ def read_reply(body: bytes) -> Reply:
 
 
 def judge(reply: Reply, labels: Sequence[str] = LABELS) -> Ballot | Abstention:
-    """Make a vote of a reply; a label that was not asked about does not count."""
+    """Return the vote of a reply; a label outside `labels` is an abstention."""
     if reply.refusal:
         return Abstention(f"the model refused: {_shown(reply.refusal)}")
     found = find_label(reply.text)
@@ -117,7 +117,7 @@ def judge(reply: Reply, labels: Sequence[str] = LABELS) -> Ballot | Abstention:
 
 
 def find_label(reply: str) -> tuple[str, int] | Abstention:
-    """Return the label of a reply and where in it the word begins; or why there is none."""
+    """Return the label of a reply and the index of its first character, or an abstention."""
     reply = reply.replace("\u2019", "'")
     text, offset = _without_reasoning(reply)
     if not text.strip():
@@ -135,7 +135,7 @@ def find_label(reply: str) -> tuple[str, int] | Abstention:
     bare = re.sub(r"[\W_]+", " ", text).strip().lower()
     if bare not in _MEANING and _REFUSAL.search(text):
         return Abstention(f"the model refused: {_shown(text)}")
-    # "The answer is sad" counts more than what it weighed before.
+    # A conclusion ("The answer is sad") counts more than labels mentioned before it.
     concluded = [m for m in mentions if _CONCLUSION.search(text[: m.start()])]
     chosen = concluded[-1:] or mentions
     labels = {_MEANING[m[0].lower()] for m in chosen}
@@ -146,11 +146,11 @@ def find_label(reply: str) -> tuple[str, int] | Abstention:
 
 
 def label_shares(reply: Reply, at: int) -> tuple[float, ...] | None:
-    """Return the labels' probabilities [C] from the tokens at the place of the answer.
+    """Return the labels' probabilities [C] from the tokens of the answer, which begins at `at`.
 
-    Follows the tokens from the one in which the answer begins. An alternative counts for the label
-    that it begins, if it begins only one; where the chosen token begins several ("s"), the next one
-    decides between them. None if less than half of the probability falls on labels.
+    An alternative counts for a label if it is the beginning of only that label. If the chosen token
+    is the beginning of several labels ("s"), the next token decides between them. None if less than
+    half of the probability falls on labels.
     """
     place = _step_at(reply, at)
     if place is None:
@@ -189,21 +189,21 @@ def _begun(token: str, prefix: str, first: bool) -> str:
 
 
 def _begins(word: str) -> set[str]:
-    """Return the labels that a word, or the beginning of one, can still become."""
+    """Return the labels that a word, or the beginning of a word, can stand for."""
     whole = re.split(r"[^a-z]", word, maxsplit=1)[0]
     if not whole:
         return set()
     if whole != word:  # the word has ended
         return {_MEANING[whole]} if whole in _MEANING else set()
-    # Names of labels first: "n" is neutral, although synonyms may begin so too.
+    # Names of labels first: "n" is neutral, although synonyms may begin with it too.
     exact = {label for label in LABELS if label.startswith(whole)}
     return exact or {label for known, label in _MEANING.items() if known.startswith(whole)}
 
 
 def _step_at(reply: Reply, at: int) -> tuple[int, int] | None:
-    """Return the step in which character `at` of the text stands, and how far in."""
+    """Return the index of the step with character `at` of the text, and the offset in it."""
     steps = reply.steps
-    # The tokens may have more around the text: reasoning, white space, an end token.
+    # The tokens may include more than the text: reasoning, white space, an end token.
     before = "".join(step.token for step in steps).rfind(reply.text)
     if before < 0:
         return None
@@ -228,7 +228,7 @@ def _step(step: Any) -> Step:
 
 
 def _without_reasoning(text: str) -> tuple[str, int]:
-    """Return what follows the reasoning, and where that begins."""
+    """Return the text after the reasoning, and the index of its first character."""
     closed = _CLOSED_REASONING.match(text)  # some templates open the tag in the prompt
     start = closed.end() if closed else 0
     rest = text[start:]
@@ -238,7 +238,7 @@ def _without_reasoning(text: str) -> tuple[str, int]:
 
 
 def _field(text: str) -> tuple[int, int] | None:
-    """Return where the value of the field of a JSON object begins and ends, without its quotes."""
+    """Return start and end of the value of FIELD in a JSON object, without its quotes."""
     for found in _JSON.finditer(text):
         try:
             value = json.loads(found[0])

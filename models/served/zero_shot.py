@@ -1,8 +1,8 @@
-"""T1: a language model that is served elsewhere reads a transcript and names one of the labels.
+"""T1: a language model on a server reads a transcript and names one of the labels.
 
-Any server with an OpenAI-compatible chat API: vLLM, SGLang, llama.cpp, Ollama, or what transformers
-brings, `transformers serve`; docs/serving-t1.md has commands. What a server can do is found out
-with its first answer: fields that it rejects are left out, one after the other, until it answers.
+Any server with an OpenAI-compatible chat API works: vLLM, SGLang, llama.cpp, Ollama, or
+`transformers serve`; docs/serving-t1.md has commands. The first request finds out the fields that
+the server supports: rejected fields are removed one by one until the server answers.
 """
 
 from __future__ import annotations
@@ -33,29 +33,29 @@ from abhinaya.models.served.replies import NonsenseError, judge, read_reply
 DEFAULT_KEY_ENV: Final = "ABHINAYA_API_KEY"
 _OUTPUTS: Final[tuple[Output, ...]] = get_args(Output)
 _ALTERNATIVES: Final = (20, 5, None)
-"""Numbers of top_logprobs to ask for; servers allow 20, 5 or none."""
+"""Values of top_logprobs to request; servers allow 20, 5 or none."""
 _OUTPUT_WORDS: Final = ("response_format", "schema", "structured", "guided", "grammar", "choice")
 
 
 @dataclass(frozen=True, slots=True)
-class Ability:
-    """What a request asks of the server beyond text."""
+class RequestOptions:
+    """Optional features of a request."""
 
     output: Output
     alternatives: int | None
-    """Tokens to give log-probabilities of, or none."""
+    """Number of alternative tokens with log-probabilities; None: no log-probabilities."""
     output_is_chosen: bool = False
-    """By the profile: it stays, whatever the server says."""
+    """Whether the profile fixes `output`, so that a rejection does not change it."""
 
     def fields(self, labels: Sequence[str] = LABELS) -> dict[str, object]:
-        """Return the fields that ask for it, with a reply out of `labels`."""
+        """Return the fields of a request that asks for one of `labels`."""
         fields = restriction(self.output, labels)
         if self.alternatives:
             fields |= {"logprobs": True, "top_logprobs": self.alternatives}
         return fields
 
-    def less(self, said: str) -> Ability | None:
-        """Return what to ask after a rejection with these words; None if nothing is left."""
+    def simpler(self, rejection: str) -> RequestOptions | None:
+        """Return a simpler request to try after this rejection; None if none is left."""
         fewer = None
         if self.alternatives is not None:
             rest = _ALTERNATIVES[_ALTERNATIVES.index(self.alternatives) + 1]
@@ -63,7 +63,7 @@ class Ability:
         looser = None
         if self.output != "text" and not self.output_is_chosen:
             looser = replace(self, output=_OUTPUTS[_OUTPUTS.index(self.output) + 1])
-        words = said.lower()
+        words = rejection.lower()
         if "logprob" not in words and any(word in words for word in _OUTPUT_WORDS):
             return looser or fewer
         return fewer or looser
@@ -72,15 +72,15 @@ class Ability:
 class ZeroShot:
     """A served language model as a voter.
 
-    Options: `base_url`, with its /v1; `model`, as the server calls it; `api_key_env`, the
-    environment variable with the key (ABHINAYA_API_KEY is used if set); `output`, how replies are
-    held to the labels (auto finds out); `logprobs`, ask for probabilities; `max_tokens`, of a reply
-    (raise it for a model that reasons); `timeout_s`, for a whole batch with its retries;
-    `attempts`, tries of one request; `concurrency`, requests on their way at once; `failures` in a
-    row after which the server is left alone for `rest_s`; `context_turns`, earlier turns of the
-    conversation to show, where the caller gives them; `prosody`, to describe how it was said, for
-    which it needs the sound (none of which is sent); `allow_http`, to another machine without
-    encryption; `licence` and `noncommercial`, what the model's page says.
+    Options: `base_url`, which ends in /v1; `model`, its name on the server; `api_key_env`, the
+    environment variable with the key (default: ABHINAYA_API_KEY, if set); `output`, how replies are
+    restricted to the labels (auto: the first way that works); `logprobs`, request probabilities;
+    `max_tokens`, limit of a reply (raise it for a model that reasons); `timeout_s`, limit of a
+    whole batch with its retries; `attempts`, tries of one request; `concurrency`, requests at the
+    same time; `failures`, number in a row after which no request is sent for `rest_s`;
+    `context_turns`, earlier turns of the conversation in the prompt; `prosody`, describe the
+    voice in the prompt (reads the audio, but does not send it); `allow_http`, allow another machine
+    without encryption; `licence` and `noncommercial`, as on the model's page.
     """
 
     def __init__(
@@ -113,13 +113,13 @@ class ZeroShot:
         self._chat = Chat(access, Circuit(failures, rest_s))
         self._model, self._max_tokens, self._turns = model, max_tokens, context_turns
         self._timeout_s, self._concurrency, self._prosody = timeout_s, concurrency, prosody
-        self._ability = Ability(
+        self._request_options = RequestOptions(
             "json_schema" if output == "auto" else output,
             _ALTERNATIVES[0] if logprobs else None,
             output != "auto",
         )
         self._known = False
-        """Whether the server has answered a request with this ability."""
+        """Whether the server has answered a request with these options."""
         self._lock = threading.Lock()
         self.card = Card(
             model="zero-shot",
@@ -140,7 +140,7 @@ class ZeroShot:
             return []
         if self._known or len(batch) == 1:
             return self._all(batch, deadline)
-        # One finds out what the server can do, the others profit.
+        # The first request finds out the options that the server supports.
         return [*self._all(batch[:1], deadline), *self._all(batch[1:], deadline)]
 
     def close(self) -> None:
@@ -167,36 +167,36 @@ class ZeroShot:
             return Abstention(f"the server rejects the request: {error}")
 
     def _answer(self, utterance: Utterance, deadline: float) -> Ballot | Abstention:
-        """Ask; as long as the server's abilities are not known, ask for less until it answers."""
+        """Ask the server; before its first answer, simplify a rejected request and retry."""
         with self._lock:
-            ability, known = self._ability, self._known
+            asked, known = self._request_options, self._known
         while True:
             try:
-                body = self._chat.ask(self.request(utterance, ability), deadline)
+                body = self._chat.ask(self.request(utterance, asked), deadline)
                 break
             except RejectedError as error:
-                # Once it has answered, it is this text that it rejects.
-                less = None if known else ability.less(str(error))
-                if less is None:
+                # After the first answer, a rejection concerns this text.
+                simpler = None if known else asked.simpler(str(error))
+                if simpler is None:
                     raise
-                ability = less
+                asked = simpler
         try:
             reply = read_reply(body)
         except NonsenseError as error:
             return Abstention(f"the server answers nonsense: {error}")
         with self._lock:
             if not self._known:
-                self._ability, self._known = ability, True
+                self._request_options, self._known = asked, True
         return judge(reply, labels_of(utterance))
 
-    def request(self, utterance: Utterance, ability: Ability) -> dict[str, Any]:
+    def request(self, utterance: Utterance, asked: RequestOptions) -> dict[str, Any]:
         """Return the body of the request about an utterance."""
         return {
             "model": self._model,
-            "messages": messages(utterance, ability.output, self._turns, self._voice(utterance)),
+            "messages": messages(utterance, asked.output, self._turns, self._voice(utterance)),
             "temperature": 0,
             "max_tokens": self._max_tokens,
-            **ability.fields(labels_of(utterance)),
+            **asked.fields(labels_of(utterance)),
         }
 
     def _voice(self, utterance: Utterance) -> str:
@@ -206,10 +206,10 @@ class ZeroShot:
 
 
 def _key(name: str | None, environment: Callable[[str], str | None] = os.environ.get) -> str | None:
-    """Read the key from the environment.
+    """Return the key in the environment; None if none is set.
 
     Raises:
-        OptionsError: a variable is named and not set, or what it holds is not a key.
+        OptionsError: the named variable is not set, or its value is not a key.
 
     """
     key = environment(name or DEFAULT_KEY_ENV)

@@ -1,4 +1,4 @@
-"""How votes become one label: pure functions of the ballots and a rule.
+"""Decides the label: votes and a vote rule give one label. Called by `stream/hub/aggregator.py`.
 
     majority   the label with the most votes; on a tie, the tie-breaker (the published rule)
     mean       the label with the highest mean probability

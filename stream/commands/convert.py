@@ -1,4 +1,4 @@
-"""`abhinaya convert`: what a run has written, in another format."""
+"""`abhinaya convert`: convert the JSON lines of a run into another format."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def main(arguments: Sequence[str]) -> int:
         description="Convert the JSON lines of a run into another format.",
         epilog=f"the suffix of OUT chooses the format: {', '.join(SUFFIXES)}",
     )
-    parser.add_argument("source", type=Path, metavar="IN", help="a .jsonl that --output wrote")
+    parser.add_argument("source", type=Path, metavar="IN", help="a .jsonl file written by --output")
     parser.add_argument("target", type=Path, metavar="OUT", help="the file to write")
     args = parser.parse_args(arguments)
     convert(args.source, args.target)
@@ -28,8 +28,8 @@ def convert(source: Path, target: Path) -> None:
     """Write the events of a JSON lines file in the format of the target's suffix.
 
     Raises:
-        ConfigError: one of the two names does not fit.
-        SourceError: the source cannot be read, or is not the JSON lines of a run.
+        ConfigError: the suffix of a file is wrong, or both files are the same.
+        SourceError: the source cannot be read, or does not have the JSON lines of a run.
         SinkError: the target cannot be written.
 
     """
@@ -37,7 +37,7 @@ def convert(source: Path, target: Path) -> None:
     if source.suffix.lower() in {known.lower() for known in SUFFIXES} - {JSON_LINES}:
         raise ConfigError(
             str(source),
-            f"a {source.suffix} does not hold all of an event, so it cannot be turned back",
+            f"a {source.suffix} file does not have all fields of an event",
             "convert the .jsonl of the same run; next time ask for one with --output FILE.jsonl",
         )
     if source.resolve() == target.resolve():

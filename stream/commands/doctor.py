@@ -1,4 +1,4 @@
-"""`abhinaya doctor`: small checks of this machine, each with a remedy for what it finds."""
+"""`abhinaya doctor`: check this machine, and name a remedy for each fault."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from abhinaya.stream.errors import AbhinayaError, ConfigError
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.settings.environment import add_line_up, load_line_up
 from abhinaya.stream.settings.rule_file import with_rules
-from abhinaya.stream.sinks.alerts.sink import open_couriers
+from abhinaya.stream.sinks.alerts.sink import open_senders
 
 HUB_S: Final = 5.0
 PATIENCE_S: Final = 120.0
-"""For the trial, where the profile does not allow itself less."""
+"""Longest time for the trial run; less if `supervise.ready_s` of the profile is less."""
 
 Check = Callable[[], Iterable[Finding]]
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run the checks; return 1 if one of them found a fault."""
+    """Run the checks and print the findings; return 1 if there is a fault, else 0."""
     args = _parser().parse_args(argv)
     findings = []
     for finding in diagnose(args):
@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def diagnose(args: argparse.Namespace) -> Iterator[Finding]:
-    """Yield what all checks find, as they find it."""
+    """Run all checks; yield the findings as they come."""
     config: Config | None = None
     try:
         config = with_rules(load_line_up(args), args.rules)
@@ -71,13 +71,13 @@ def diagnose(args: argparse.Namespace) -> Iterator[Finding]:
 
 
 def checks(config: Config, args: argparse.Namespace) -> Iterator[tuple[str, Check]]:
-    """Yield the checks that this profile and these flags call for."""
+    """Yield the checks that the profile and the flags need, each with its subject."""
     yield "disk", partial(disk, config)
     yield "microphone", partial(microphone, args.mic)
     if config.rules:
         yield "rules", partial(rules, config)
     yield "sockets", partial(endpoint, args.listen, keys_of(args.keys, "hub"))
-    if args.hub:  # the models are elsewhere, and a trial must not drive its recorder away
+    if args.hub:  # the models run elsewhere, and a trial would displace the hub's recorder
         yield "hub", partial(hub, args.hub, keys_of(args.keys, args.key_name), HUB_S)
         return
     timeout_s = args.timeout or min(config.supervise.ready_s, PATIENCE_S)
@@ -85,52 +85,52 @@ def checks(config: Config, args: argparse.Namespace) -> Iterator[tuple[str, Chec
 
 
 def found(subject: str, check: Check) -> Iterator[Finding]:
-    """Yield what a check finds; what it raises is a fault of its subject."""
+    """Yield the findings of a check; an error that it raises becomes a fault."""
     try:
         yield from check()
     except AbhinayaError as error:
         yield of_error(subject, error)
-    except Exception as error:  # a check that breaks must not hide what the others find
+    except Exception as error:  # a broken check must not stop the others
         detail = f"could not be checked: {type(error).__name__}: {error}"
         yield Finding(subject, "fault", detail, "please report it")
 
 
 def rules(config: Config) -> Iterator[Finding]:
-    """Look for the programs and secrets of the rules.
+    """Check that the programs and secrets of the alert rules are present.
 
     Raises:
-        ConfigError: names all that are missing.
+        ConfigError: some are missing; the message names them all.
 
     """
-    open_couriers(config.rules, os.environ)
+    open_senders(config.rules, os.environ)
     yield Finding("rules", "ok", ", ".join(rule.name for rule in config.rules))
 
 
 def _parser() -> Parser:
     parser = Parser(
         "abhinaya doctor",
-        "Say what this machine lacks for a profile, and what to do about it.",
+        "Check that this machine can run a profile; print what is missing, with remedies.",
         epilog="exit codes: 0 the profile can run, 1 it cannot, 2 wrong usage",
     )
     add_line_up(parser)
-    parser.add_argument("--rules", type=Path, metavar="FILE", help="look at these rules too")
+    parser.add_argument("--rules", type=Path, metavar="FILE", help="check these alert rules too")
     parser.add_argument("--mic", action="store_true", help="a missing microphone is a fault")
     parser.add_argument(
-        "--gpu", action="store_true", help="ask torch for GPUs, which takes seconds"
+        "--gpu", action="store_true", help="look for GPUs with torch, which takes seconds"
     )
-    parser.add_argument("--listen", metavar="ENDPOINT", help="can a hub listen here?")
+    parser.add_argument("--listen", metavar="ENDPOINT", help="check that a hub can listen here")
     parser.add_argument(
-        "--hub", metavar="ENDPOINT", help="does this hub answer? Models are looked for there"
+        "--hub", metavar="ENDPOINT", help="check that this hub answers, and expect the models there"
     )
     parser.add_argument("--keys", type=Path, metavar="DIRECTORY", help="CURVE keys")
-    parser.add_argument("--key-name", default="client", help="which of them is this machine's")
+    parser.add_argument("--key-name", default="client", help="name of this machine's key")
     parser.add_argument(
         "--accept-noncommercial", action="store_true", help="your use is not commercial"
     )
     parser.add_argument(
-        "--timeout", type=_seconds, metavar="SECONDS", help="for the trial of the whole pipeline"
+        "--timeout", type=_seconds, metavar="SECONDS", help="longest time for the trial run"
     )
-    parser.add_argument("--download", action="store_true", help="get models that are missing")
+    parser.add_argument("--download", action="store_true", help="download missing models")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 
@@ -138,5 +138,5 @@ def _parser() -> Parser:
 def _seconds(text: str) -> float:
     value = float(text)
     if not 0 < value < 86_400:
-        raise argparse.ArgumentTypeError(f"{text} s is not a time to wait")
+        raise argparse.ArgumentTypeError(f"{text} s is not between 0 s and one day")
     return value

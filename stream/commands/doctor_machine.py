@@ -1,4 +1,4 @@
-"""What the doctor checks of the machine: packages, disk, microphone, sockets, a hub."""
+"""The doctor's checks of the machine: packages, disk, microphone, sockets, a hub."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ from abhinaya.stream.wire.messages import Message, Notice, Refused, Subscribe, T
 from abhinaya.stream.wire.sockets import Hub, Keys, connect, receive, send, sinks_endpoint
 
 State = Literal["ok", "warning", "fault"]
-"""A fault keeps the profile from running; a warning does not."""
+"""With a fault the profile cannot run; with a warning it can."""
 
 PACKAGE: Final = "abhinaya"
 ROOM_MB: Final = 100
-"""Needed for logs and sockets."""
+"""Disk space needed for logs and sockets."""
 CACHE_MB: Final = 2_000
-"""Wanted for models that are downloaded."""
+"""Disk space recommended for downloaded models."""
 AGAIN_S: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was checked."""
+    """Result of one check."""
 
     subject: str
     state: State
     detail: str
     remedy: str = ""
-    """What to do about it; every fault has one."""
+    """What the user should do; never empty for a fault."""
 
 
 def of_error(subject: str, error: AbhinayaError, state: State = "fault") -> Finding:
-    """Make a finding of one of our errors."""
-    remedy = error.remedy or "mend that, and ask again"
+    """Return one of our errors as a finding."""
+    remedy = error.remedy or "correct that, and run the doctor again"
     return Finding(subject, state, f"{error.subject}: {error.reason}", remedy)
 
 
@@ -55,7 +55,7 @@ def versions(
     declared: Callable[[str], Sequence[str] | None] = importlib.metadata.requires,
     installed: Callable[[str], str] = importlib.metadata.version,
 ) -> Iterator[Finding]:
-    """Compare the installed packages with what this one requires."""
+    """Compare the installed packages with the requirements of this one."""
     from packaging.requirements import Requirement
 
     yield Finding("python", "ok", f"{platform.python_version()}, {platform.platform()}")
@@ -71,7 +71,7 @@ def versions(
         if not each.specifier.contains(version, prereleases=True):
             wrong.append(f"{each.name} is {version}, not {each.specifier}")
     if wrong:
-        remedy = "install the package anew: pip install --upgrade abhinaya"
+        remedy = "reinstall the package: pip install --upgrade abhinaya"
         yield Finding("packages", "fault", "; ".join(wrong), remedy)
     else:
         detail = f"{len(needed)} as required by abhinaya {installed(PACKAGE)}"
@@ -81,13 +81,13 @@ def versions(
 def disk(
     config: Config, free: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free
 ) -> Iterator[Finding]:
-    """Look for room: for logs and sockets, and for models that are downloaded."""
+    """Check the disk space for logs and sockets, and for downloaded models."""
     run = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
     cache = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
     wanted: list[tuple[str, Path, int, State, str]] = [
-        ("disk", run, ROOM_MB, "fault", f"make room there: {ROOM_MB} MB at least")
+        ("disk", run, ROOM_MB, "fault", f"free at least {ROOM_MB} MB there")
     ]
-    if config.profile != EMBEDDED:  # whose models the package carries
+    if config.profile != EMBEDDED:  # the package includes the embedded models
         remedy = "make room, or set HF_HOME to a larger disk"
         wanted.append(("cache", cache, CACHE_MB, "warning", remedy))
     for subject, folder, least_mb, state, remedy in wanted:
@@ -101,7 +101,7 @@ def disk(
 def microphone(
     needed: bool, devices: Callable[[], list[Device]] = list_devices
 ) -> Iterator[Finding]:
-    """Look for PortAudio and for devices that record; files need neither."""
+    """Check PortAudio and the recording devices. A fault only if `needed`."""
     state: State = "fault" if needed else "warning"
     try:
         there = devices()
@@ -112,15 +112,15 @@ def microphone(
         names = ", ".join(f"{d.name}{' (default)' if d.default else ''}" for d in there)
         yield Finding("microphone", "ok", names)
     else:
-        remedy = "plug one in, or listen to files and streams"
-        yield Finding("microphone", state, "PortAudio finds no device that records", remedy)
+        remedy = "plug one in, or use files and addresses"
+        yield Finding("microphone", state, "PortAudio finds no recording device", remedy)
 
 
 def endpoint(listen: str | None, keys: Keys | None) -> Iterator[Finding]:
-    """Open a hub's sockets and close them: in a private directory, and where it shall listen.
+    """Open and close the sockets of a hub: in a private directory, and at `listen`.
 
     Raises:
-        NetworkError: they cannot be opened.
+        NetworkError: the sockets cannot be opened.
 
     """
     context: zmq.Context[Any] = zmq.Context()
@@ -136,10 +136,10 @@ def endpoint(listen: str | None, keys: Keys | None) -> Iterator[Finding]:
 
 
 def hub(address: str, keys: Keys | None, timeout_s: float) -> Iterator[Finding]:
-    """Listen to a hub for a moment, without taking anything from its recorder.
+    """Subscribe to a hub until it answers; its recorder is not affected.
 
     Raises:
-        NetworkError: the endpoint or the keys cannot be used.
+        NetworkError: the endpoint or the keys are not valid.
 
     """
     context: zmq.Context[Any] = zmq.Context()

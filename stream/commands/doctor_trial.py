@@ -1,4 +1,4 @@
-"""The doctor's trial: the real monitor on a second of sound, with all its processes and models."""
+"""The doctor's trial: run the real monitor, with all processes and models, on a second of audio."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ from abhinaya.stream.settings.profile import Traced
 from abhinaya.stream.settings.show import as_toml
 
 OFFLINE: Final = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-"""A trial does not download unless it is asked to."""
+"""Environment of a trial without `--download`."""
 MORE_TIME: Final = "give it more time (--timeout), or take smaller models"
 REPORT: Final = "please report it"
 _NO_MODEL: Final = re.compile(r"(?:! |abhinaya-stream: )(\S+) \((.+?)\): (.+)")
-"""How the monitor says that a service cannot load its model."""
+"""The monitor's message if a service cannot load its model: service, model, error."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outcome:
-    """How the monitor ended."""
+    """Result of a run of the monitor."""
 
     code: int | None
-    """Exit code; None if it took too long."""
+    """Exit code; None after a time-out."""
     output: bytes
     errors: list[str]
-    """Lines."""
+    """Lines of standard error that are not empty."""
 
 
 def trial(config: Config, accept: bool, timeout_s: float, download: bool) -> Iterator[Finding]:
-    """Run the monitor on a second of sound; all models must load, and the sound be decided."""
+    """Run the monitor on a second of audio; yield a finding for each model and for the run."""
     with tempfile.TemporaryDirectory(prefix="abhinaya-doctor-") as folder:
         sound, profile = Path(folder, "second.wav"), Path(folder, "profile.toml")
         write_sound(sound)
-        # without rules: nobody is to be alerted of a test;
-        # and a voter that does not answer is to be named before the run is given up
+        # no rules: a test must not send alerts; and the deadline of a vote comes before the
+        # time-out of the trial, so that a voter without an answer is named
         patience = min(config.deadlines.file_s, timeout_s / 2)
         deadlines = dataclasses.replace(config.deadlines, file_s=patience)
         tried = dataclasses.replace(config, rules=(), deadlines=deadlines)
@@ -65,7 +65,7 @@ def trial(config: Config, accept: bool, timeout_s: float, download: bool) -> Ite
 
 
 def run_monitor(arguments: Sequence[str], timeout_s: float, download: bool) -> Outcome:
-    """Run `abhinaya-stream` without the settings of the environment: its profile holds them."""
+    """Run `abhinaya-stream` without settings in the environment, because its profile has them."""
     environment = {k: v for k, v in os.environ.items() if not (is_setting(k) or k == PROFILE)}
     process = subprocess.Popen(  # noqa: S603 - our own command
         [sys.executable, "-P", "-m", "abhinaya.stream", *arguments],
@@ -88,7 +88,7 @@ def run_monitor(arguments: Sequence[str], timeout_s: float, download: bool) -> O
 
 
 def judge(outcome: Outcome, took_s: float, download: bool = False) -> Iterator[Finding]:
-    """Say of each model whether it was loaded, and of the run whether it is what it should be."""
+    """Yield a finding for each model, and one for the run as a whole."""
     subject = "pipeline"
     failed = {m[1]: m for line in outcome.errors if (m := _NO_MODEL.match(line))}
     yield from (_absent(m[1], m[2], m[3], download) for m in failed.values())
@@ -102,16 +102,16 @@ def judge(outcome: Outcome, took_s: float, download: bool = False) -> Iterator[F
             detail = f"{event['model']} {event['version']} ({event['licence']}{limit})"
             yield Finding(f"model {event['service']}", "ok", detail)
     if failed:
-        yield Finding(subject, "warning", "is not complete", "mend the models above first")
+        yield Finding(subject, "warning", "is not complete", "correct the models above first")
     elif outcome.code:
         detail = outcome.errors[-1][:300] if outcome.errors else f"ended with {outcome.code}"
-        yield Finding(subject, "fault", detail, "mend what it names, and ask again")
+        yield Finding(subject, "fault", detail, "correct that, and run the doctor again")
     else:
         yield _of_events(events, took_s)
 
 
-def _absent(service: str, model: str, said: str, download: bool) -> Finding:
-    reason, _, remedy = said.partition("; ")
+def _absent(service: str, model: str, error: str, download: bool) -> Finding:
+    reason, _, remedy = error.partition("; ")
     if not download and "HF_HUB_OFFLINE" in reason:
         reason = "its files are not on this machine"
         remedy = "the first start downloads them; --download does now; or name a local copy"
@@ -126,23 +126,23 @@ def _of_events(events: Iterable[dict[str, Any]], took_s: float) -> Finding:
         elif event["type"] == "verdict":
             missing |= {f"{m['voter']}: {m['reason']}" for m in event["missing"]}
     if len(streams) != 1 or not streams[0]["ended"]:
-        return Finding(subject, "fault", "the sound did not come to its end", REPORT)
+        return Finding(subject, "fault", "the audio was not processed to its end", REPORT)
     if streams[0]["gaps"]:
         reasons = ", ".join(streams[0]["gap_reasons"])
-        return Finding(subject, "fault", f"sound was lost: {reasons}", REPORT)
+        return Finding(subject, "fault", f"audio was lost: {reasons}", REPORT)
     if missing:
         detail = f"without a vote of {'; '.join(sorted(missing))}"
         return Finding(subject, "warning", detail, MORE_TIME)
     segments = streams[0]["segments"]
-    decided = f"{segments} segments decided" if segments else "no speech in it, rightly"
-    return Finding(subject, "ok", f"a second of sound went through in {took_s:.1f} s: {decided}")
+    decided = f"{segments} segments decided" if segments else "no speech in it, as expected"
+    return Finding(subject, "ok", f"a second of audio was processed in {took_s:.1f} s: {decided}")
 
 
 def write_sound(path: Path) -> None:
-    """Write a second of a voiced sound: the harmonics of 140 Hz, swelling four times a second."""
+    """Write a second of a voiced sound: harmonics of 140 Hz, with four loudness peaks."""
     t = np.arange(SAMPLE_RATE) / SAMPLE_RATE
     voice = sum(np.sin(2 * np.pi * 140 * k * t) / k for k in range(1, 20))
-    swell = 0.5 - 0.5 * np.cos(2 * np.pi * 4 * t)
+    envelope = 0.5 - 0.5 * np.cos(2 * np.pi * 4 * t)
     with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
-        file.writeframes((4000 * swell * voice).astype("<i2").tobytes())
+        file.writeframes((4000 * envelope * voice).astype("<i2").tobytes())

@@ -1,4 +1,4 @@
-"""What the command line says of inputs: flags, names, and what is wrong at first sight."""
+"""Inputs on the command line: flags, names, and early checks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 
 from abhinaya.models.plugins import plugins
 from abhinaya.stream.errors import ConfigError, SourceError
-from abhinaya.stream.feeds.follow import Feeds, Wish
+from abhinaya.stream.feeds.follow import FeedRequest, Feeds
 from abhinaya.stream.feeds.store import default_folders
 from abhinaya.stream.run.plan import Input, distinct, name_of_input
 from abhinaya.stream.settings.config import Config
@@ -19,27 +19,29 @@ from abhinaya.stream.sources.address import WEB, check_address, is_address, sche
 from abhinaya.stream.sources.base import InputConfig
 
 _KEEP: Final = Path()
-"""`--keep` without a folder."""
+"""Value of `--keep` without a folder."""
 
 
 def add_inputs(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that name inputs and say how to hear them."""
+    """Add the flags for inputs and feeds."""
     parser.add_argument(
         "inputs", nargs="*", metavar="INPUT", help="a file, an address (http, https, rtsp), or -"
     )
     parser.add_argument("--mic", action="store_true", help="listen to the microphone")
-    parser.add_argument("--list-devices", action="store_true", help="list microphones, and leave")
-    parser.add_argument("--name", action="append", default=[], help="of the stream, one an input")
+    parser.add_argument("--list-devices", action="store_true", help="list microphones, and exit")
+    parser.add_argument(
+        "--name", action="append", default=[], help="name of a stream; give one for each input"
+    )
     add_flags(parser.add_argument_group("input"), InputConfig, skip=("what",))
     feeds = parser.add_argument_group("feeds")
     feeds.add_argument(
-        "--feed", action="append", default=[], metavar="URL", help="a podcast; repeatable"
+        "--feed", action="append", default=[], metavar="URL", help="a podcast feed; repeatable"
     )
     feeds.add_argument(
         "--newest", type=int, default=1, metavar="N", help="episodes of each (default: %(default)s)"
     )
     feeds.add_argument(
-        "--follow", action="store_true", help="then go on with those that come, until Ctrl-C"
+        "--follow", action="store_true", help="also process new episodes, until Ctrl-C"
     )
     feeds.add_argument(
         "--keep",
@@ -47,19 +49,22 @@ def add_inputs(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=_KEEP,
         metavar="FOLDER",
-        help="do not delete episodes that were heard (default: in the user's cache)",
+        help="keep the audio of processed episodes (default: in the user's cache)",
     )
     feeds.add_argument(
-        "--feed-state", type=Path, metavar="FOLDER", help="where it is noted what was heard"
+        "--feed-state",
+        type=Path,
+        metavar="FOLDER",
+        help="folder for the records of processed episodes",
     )
 
 
 def read_inputs(args: argparse.Namespace) -> tuple[Input, ...]:
-    """Return the inputs that were named, but for feeds.
+    """Return the inputs of the command line, without feeds.
 
     Raises:
-        ConfigError: none was named, or names and inputs do not match.
-        SourceError: one is not there, or of no protocol that is taken.
+        ConfigError: there is no input, or names and inputs do not match.
+        SourceError: a file does not exist, or an address has an unknown protocol.
 
     """
     whats = [*args.inputs, *(["mic"] if args.mic else [])]
@@ -72,7 +77,7 @@ def read_inputs(args: argparse.Namespace) -> tuple[Input, ...]:
             "give one --name for each",
         )
     for what in whats:
-        # a misspelt name should not wait for the models to load
+        # report a misspelt name before the models are loaded
         if is_address(what):
             if scheme_of(what) not in plugins("sources"):
                 check_address(what)
@@ -90,12 +95,12 @@ def read_inputs(args: argparse.Namespace) -> tuple[Input, ...]:
 def open_feeds(
     args: argparse.Namespace, config: Config, environment: Mapping[str, str]
 ) -> Feeds | None:
-    """Open the records of the feeds that were named; None if none was.
+    """Return the feeds of the command line, opened; None without `--feed`.
 
     Raises:
-        ConfigError: a flag is wrong, or another run is at one of them.
-        SourceError: an address is of no protocol that is taken.
-        SinkError: a folder cannot be used.
+        ConfigError: a flag is wrong, or another run uses one of the feeds.
+        SourceError: an address is neither http nor https.
+        SinkError: a folder cannot be read or written.
 
     """
     if not args.feed:
@@ -105,7 +110,7 @@ def open_feeds(
                 raise ConfigError(f"--{name}", "needs a feed", "add --feed URL")
         return None
     if args.newest < (0 if args.follow else 1):
-        raise ConfigError(f"--newest {args.newest}", "leaves no episode to hear")
+        raise ConfigError(f"--newest {args.newest}", "leaves no episode to process")
     for url in args.feed:
         if not is_address(url):
             raise SourceError(
@@ -120,7 +125,7 @@ def open_feeds(
     if args.feed_state is not None:
         folders = replace(folders, records=args.feed_state)
     return Feeds(
-        [Wish(url, args.newest, args.follow) for url in args.feed],
+        [FeedRequest(url, args.newest, args.follow) for url in args.feed],
         from_flags(InputConfig, args, what=""),
         folders,
         config.feeds,

@@ -1,11 +1,12 @@
-"""`abhinaya NAME`: everything but listening, which is `abhinaya-stream`.
+"""`abhinaya NAME`: all commands but `abhinaya-stream`.
 
-The commands of other folders are found through entry points, so that nothing here imports them.
+Commands of other folders are found through entry points, so that this module does not import them.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.metadata
 import os
 import sys
@@ -36,11 +37,19 @@ OTHERS: Final = {
     "models": "List, show, fetch, check and convert models",
     "train": "Train models by recipes, and the embedded ones",
 }
-"""What the commands of other folders do, without importing them."""
+"""Descriptions of the commands of other folders."""
+
+FILES: Final = {
+    "convert": "Convert the JSON lines of a run into another format",
+    "doctor": "Check that this machine can run a profile; print what is missing",
+    "report": "Make one HTML page from the JSON lines of a run",
+    "transcribe": "Write transcripts of recordings, without votes",
+}
+"""Commands with a module of their own in this folder; it is imported when the command runs."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command named first; give the exit code."""
+    """Run the command that the first argument names; return the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     return guarded("abhinaya", lambda: _run(arguments))
 
@@ -53,29 +62,28 @@ def _run(arguments: list[str]) -> int:
         "profiles": _profiles,
         "settings": _settings,
         "show-config": _show_config,
-        "doctor": _doctor,
-        "convert": _convert,
-        "report": _report,
-        "transcribe": _transcribe,
     }
     others = {e.name: e for e in importlib.metadata.entry_points(group=GROUP)}
+    names = {*own, *FILES, *others}
     name, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
     if name == "--version":
         print(f"abhinaya {version()}")
         return 0
     if name in ("", "-h", "--help"):
         print("usage: abhinaya COMMAND ...\n       abhinaya --version\n")
-        abouts = OTHERS | {n: (command.__doc__ or "").rstrip(".") for n, command in own.items()}
-        for known in sorted({*own, *others}):
+        abouts = OTHERS | FILES | {n: (f.__doc__ or "").rstrip(".") for n, f in own.items()}
+        for known in sorted(names):
             print(f"  {known:12} {abouts.get(known, '')}")
         return 0 if name else ConfigError.exit_code
     if name in own:
         return own[name](rest)
+    if name in FILES:
+        return int(importlib.import_module(f"abhinaya.stream.commands.{name}").main(rest))
     if name in others:
         with naming_the_extra(f"abhinaya {name}"):
             command: Callable[[Sequence[str]], int] = others[name].load()
             return command(rest)
-    raise ConfigError(f"command {name!r}", "unknown", near_miss(name, {*own, *others}))
+    raise ConfigError(f"command {name!r}", "unknown", near_miss(name, names))
 
 
 def _hub(arguments: list[str]) -> int:
@@ -93,7 +101,7 @@ def _node(arguments: list[str]) -> int:
     """Run one node of a hub on another machine."""
     parser = _parser("node", _node)
     parser.add_argument("service", help="name of a voter of the profile, or `asr`")
-    parser.add_argument("endpoint", help="of the hub")
+    parser.add_argument("endpoint", help="endpoint of the hub")
     parser.add_argument("--name", help="name of this node (default: service, host and process)")
     _add_common(parser)
     args = parser.parse_args(arguments)
@@ -105,7 +113,7 @@ def _node(arguments: list[str]) -> int:
 
 
 def _keys(arguments: list[str]) -> int:
-    """Make the keys that a hub and its clients know each other by."""
+    """Make the keys by which a hub and its clients identify each other."""
     parser = _parser("keys", _keys)
     parser.add_argument("directory", type=Path)
     parser.add_argument("names", nargs="+", help="`hub`, and one name for each client machine")
@@ -124,7 +132,7 @@ def _profiles(arguments: list[str]) -> int:
     for name in profile_files.profiles():
         run = profile_files.load(name)
         voters = ", ".join(f"{v} {w.model}" for v, w in run.voters.items())
-        print(f"{name}: {voters}; transcripts by {run.asr.model if run.asr else 'nobody'}")
+        print(f"{name}: {voters}; transcriber: {run.asr.model if run.asr else 'none'}")
     return 0
 
 
@@ -136,41 +144,13 @@ def _settings(arguments: list[str]) -> int:
     return 0
 
 
-def _convert(arguments: list[str]) -> int:
-    """Convert the JSON lines of a run into another format."""
-    from abhinaya.stream.commands import convert
-
-    return convert.main(arguments)
-
-
-def _report(arguments: list[str]) -> int:
-    """Make one HTML page of the JSON lines of a run."""
-    from abhinaya.stream.commands import report as command
-
-    return command.main(arguments)
-
-
-def _transcribe(arguments: list[str]) -> int:
-    """Write down what was said in recordings, without votes."""
-    from abhinaya.stream.commands import transcribe
-
-    return transcribe.main(arguments)
-
-
 def _show_config(arguments: list[str]) -> int:
-    """Print a profile with every change, as a file that can be loaded again."""
+    """Print a profile with all changes, as a file that can be loaded again."""
     parser = _parser("show-config", _show_config)
     add_line_up(parser)
     args = parser.parse_args(arguments)
     print(as_toml(trace_line_up(args.profile, args.settings, os.environ)), end="")
     return 0
-
-
-def _doctor(arguments: list[str]) -> int:
-    """Say what this machine lacks for a profile, and what to do about it."""
-    from abhinaya.stream.commands.doctor import main as doctor
-
-    return doctor(arguments)
 
 
 def _parser(name: str, command: Callable[[list[str]], int]) -> Parser:
@@ -181,4 +161,4 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add_line_up(parser)
     add_log_flags(parser)
     parser.add_argument("--keys", type=Path, metavar="DIRECTORY", help="CURVE keys")
-    parser.add_argument("--key-name", default="client", help="which of them is this machine's")
+    parser.add_argument("--key-name", default="client", help="name of this machine's key")

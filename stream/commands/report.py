@@ -1,4 +1,4 @@
-"""`abhinaya report`: one page about a run."""
+"""`abhinaya report`: one HTML page about a run."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command; return the exit code."""
     parser = Parser(
         prog="abhinaya report",
-        description="Make one HTML page of the JSON lines of a run. It loads nothing and works "
-        "offline.",
+        description="Make one HTML page from the JSON lines of a run. The page works offline.",
     )
     parser.add_argument("source", type=Path, metavar="FILE.jsonl")
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="HTML", help="default: FILE.html beside it"
+        "-o", "--output", type=Path, metavar="HTML", help="default: FILE.html in the same folder"
     )
     args = parser.parse_args(arguments)
     target: Path = args.output or args.source.with_suffix(".html")
@@ -34,7 +33,7 @@ def write_report(source: Path, target: Path) -> None:
     """Write the report of a JSON lines file.
 
     Raises:
-        SourceError: the file cannot be read, or holds no stream.
+        SourceError: the file cannot be read, or has no stream.
         SinkError: the page cannot be written.
 
     """

@@ -1,4 +1,4 @@
-"""`abhinaya-stream`: what the person asked for, and the only place that prints errors."""
+"""`abhinaya-stream`: parse the flags, run the monitor, and print errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from abhinaya.stream.run.monitor import Run
 from abhinaya.stream.run.plan import Plan, Remote
 from abhinaya.stream.settings.environment import add_line_up, load_line_up
 from abhinaya.stream.settings.rule_file import with_rules
-from abhinaya.stream.sinks.alerts.sink import Alerts, open_couriers
+from abhinaya.stream.sinks.alerts.sink import Alerts, open_senders
 from abhinaya.stream.sinks.export.formats import SUFFIXES
 from abhinaya.stream.sinks.logged import Logged
 from abhinaya.stream.sinks.open import open_sinks
@@ -50,7 +50,7 @@ exit codes: 0 done, 2 wrong usage, 3 an input cannot be read, 4 results cannot b
 """
 
 
-OUTPUT_HELP = f"a file beside it, in the format of its suffix: {', '.join(SUFFIXES)}; repeatable"
+OUTPUT_HELP = f"also write a file; its suffix is the format: {', '.join(SUFFIXES)}; repeatable"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def guarded(program: str, body: Callable[[], int]) -> int:
-    """Run `body`; what it raises becomes one line on standard error and an exit code."""
+    """Run `body`; turn an error into one line on standard error and an exit code."""
     try:
         return body()
     except AbhinayaError as error:
@@ -70,10 +70,10 @@ def guarded(program: str, body: Callable[[], int]) -> int:
         return ModelError.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # whoever read our output has gone, as `| head` does
+    except BrokenPipeError:  # the reader of our output has ended, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return SinkError.exit_code
-    except Exception as error:  # a fault of ours: the person gets a line, the traceback a file
+    except Exception as error:  # a bug: the user gets a line, and the traceback goes to a file
         with tempfile.NamedTemporaryFile(
             "w", prefix="abhinaya-", suffix=".log", delete=False
         ) as log:
@@ -92,7 +92,7 @@ def _main(argv: Sequence[str] | None) -> int:
         return _list_devices()
     log = open_log(args)
     config = with_rules(load_line_up(args), args.rules)
-    couriers = open_couriers(config.rules, os.environ)
+    senders = open_senders(config.rules, os.environ)
     inputs = read_inputs(args)
     remote = Remote(args.hub, keys_of(args.keys, args.key_name)) if args.hub else None
     with ExitStack() as stack:
@@ -103,7 +103,7 @@ def _main(argv: Sequence[str] | None) -> int:
         sinks = stack.enter_context(
             closing(open_sinks(args.format, args.output, args.view, append=args.append))
         )
-        alerts = stack.enter_context(closing(Alerts(config.rules, sinks.all, couriers)))
+        alerts = stack.enter_context(closing(Alerts(config.rules, sinks.all, senders)))
         directory = stack.enter_context(run_directory())
         logged = (Logged(),) if log is not None else ()
         stack.enter_context(_logs_kept(directory))
@@ -113,7 +113,7 @@ def _main(argv: Sequence[str] | None) -> int:
 
 @contextmanager
 def _logs_kept(directory: Path) -> Iterator[None]:
-    """Keep the logs of the processes of a run that fails, and say where."""
+    """Keep the logs of the processes if the run fails, and print their folder."""
     try:
         yield
     except (ProcessError, ModelError, NetworkError):
@@ -123,28 +123,26 @@ def _logs_kept(directory: Path) -> Iterator[None]:
 
 
 def keys_of(folder: Path | None, name: str) -> Keys | None:
-    """Return the keys of that name in a folder; None without a folder."""
+    """Return the keys `name` in a folder; None without a folder."""
     return Keys(folder, name) if folder else None
 
 
 def _parser() -> Parser:
     parser = Parser(
         "abhinaya-stream",
-        "Say which of eight emotions each stretch of speech carries, as it is spoken.",
+        "Label each segment of speech with one of eight emotions, in real time.",
         epilog=EPILOG,
     )
     parser.add_argument("--version", action="version", version=f"abhinaya-stream {version()}")
     add_inputs(parser)
     output = parser.add_argument_group("output")
     output.add_argument(
-        "--format", choices=("lines", "jsonl"), default="lines", help="of standard output"
+        "--format", choices=("lines", "jsonl"), default="lines", help="format of standard output"
     )
     output.add_argument(
         "--output", action="append", default=[], type=Path, metavar="FILE", help=OUTPUT_HELP
     )
-    output.add_argument(
-        "--append", action="store_true", help="go on at the end of each --output FILE.jsonl"
-    )
+    output.add_argument("--append", action="store_true", help="append to each --output FILE.jsonl")
     view = output.add_mutually_exclusive_group()
     view.add_argument(
         "--live",
@@ -169,19 +167,19 @@ def _parser() -> Parser:
         dest="settings",
         type="vote.min_confidence={}".format,
         metavar="P",
-        help="label `unknown` what is less confident than P, in [0, 1]",
+        help="use the label `unknown` below this confidence, in [0, 1]",
     )
     run.add_argument(
         "--accept-noncommercial", action="store_true", help="your use is not commercial"
     )
-    run.add_argument("--hub", metavar="ENDPOINT", help="use a hub that runs already")
+    run.add_argument("--hub", metavar="ENDPOINT", help="use a running hub")
     run.add_argument("--keys", type=Path, metavar="DIRECTORY", help="CURVE keys for that hub")
-    run.add_argument("--key-name", default="client", help="which of them (default: %(default)s)")
+    run.add_argument("--key-name", default="client", help="its key's name (default: %(default)s)")
     return parser
 
 
 def _list_devices() -> int:
-    # PortAudio is looked for only when it is wanted
+    # PortAudio is loaded only when it is needed
     from abhinaya.stream.sources.microphone import list_devices
 
     devices = list_devices()

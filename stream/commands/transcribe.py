@@ -1,14 +1,14 @@
-"""`abhinaya transcribe`: what was said in recordings, by the transcriber of a profile.
+"""`abhinaya transcribe`: transcripts of recordings, by the transcriber of a profile.
 
-A recording is cut as the monitor cuts it, so a text model that is trained on these transcripts is
-trained on what it will read. One JSON object a line:
+A recording is segmented as in the monitor, so that a text model is trained on transcripts like
+those it will get. The output has one JSON object a line:
 
     {"type": "ready", "model": ..., "version": ..., "licence": ...}
     {"type": "transcript", "id": ..., "text": ..., "confidence": ..., "language": ...,
      "pieces": [{"start_s": ..., "end_s": ..., "text": ..., "confidence": ..., "reason": ...}]}
     {"type": "error", "id": ..., "subject": ..., "reason": ..., "remedy": ...}
 
-A recording that cannot be read is an `error` line and does not stop the others.
+A recording that cannot be read gives an `error` line; the others continue.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _LOG: Final = logging.getLogger("abhinaya.transcribe")
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One recording, or a stretch of one."""
+    """A recording, or an interval of one."""
 
     id: str
     path: str
@@ -53,21 +53,21 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A piece of speech and what was said in it."""
+    """A piece of speech and its transcription."""
 
     piece: Piece
-    said: Transcription
+    transcription: Transcription
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Transcribe; give the exit code: that of the last recording that could not be read, or 0."""
-    parser = Parser("abhinaya transcribe", "Write down what was said, one JSON object a line.")
+    """Transcribe; return 0, or the exit code of the last recording that could not be read."""
+    parser = Parser("abhinaya transcribe", "Write transcripts, one JSON object a line.")
     parser.add_argument("inputs", nargs="*", metavar="FILE", help="recordings of any format")
     parser.add_argument(
         "--requests",
         type=Path,
         metavar="FILE",
-        help="more of them, a JSON object a line: id, path, start_s, end_s",
+        help="more recordings, a JSON object a line: id, path, start_s, end_s",
     )
     add_line_up(parser)
     args = parser.parse_args(arguments)
@@ -75,12 +75,12 @@ def main(arguments: Sequence[str]) -> int:
     if args.requests:
         requests += read_requests(args.requests)
     if not requests:
-        raise ConfigError("abhinaya transcribe", "was given no recording", "name a file")
+        raise ConfigError("abhinaya transcribe", "needs a recording", "name a file")
     run = load_line_up(args)
     if run.asr is None:
-        raise ConfigError(f"profile {run.profile!r}", "has nobody who transcribes", "add [asr]")
+        raise ConfigError(f"profile {run.profile!r}", "has no transcriber", "add [asr]")
     transcriber = transcriber_of(run.asr)
-    _say(
+    _write(
         type="ready",
         model=transcriber.model,
         version=transcriber.version,
@@ -90,10 +90,10 @@ def main(arguments: Sequence[str]) -> int:
     for request in requests:
         try:
             texts = list(transcribe(request, transcriber, run.vad, vad, run.asr.max_batch))
-            _say(type="transcript", id=request.id, **summary(texts))
+            _write(type="transcript", id=request.id, **summary(texts))
         except SourceError as error:
             code = error.exit_code
-            _say(
+            _write(
                 type="error",
                 id=request.id,
                 subject=error.subject,
@@ -107,7 +107,7 @@ def read_requests(path: Path) -> list[Request]:
     """Read a list of recordings.
 
     Raises:
-        ConfigError: it is missing, or a line of it is not a request.
+        ConfigError: the list cannot be read, or a line of it is not a request.
 
     """
     try:
@@ -130,56 +130,56 @@ def read_requests(path: Path) -> list[Request]:
 def transcribe(
     request: Request, transcriber: Transcriber, config: VadConfig, vad: Vad, max_batch: int
 ) -> Iterator[Text]:
-    """Yield the pieces of speech of a recording, in order, with their words.
+    """Yield the pieces of speech of a recording, in order, with their transcriptions.
 
     Raises:
-        SourceError: it cannot be read, or breaks off.
+        SourceError: the recording cannot be read, or breaks off.
 
     """
     waiting: list[Piece] = []
     for piece in _pieces(request, config, vad):
         waiting.append(piece)
         if len(waiting) == max_batch:
-            yield from _said(waiting, transcriber)
+            yield from _texts(waiting, transcriber)
             waiting = []
     if waiting:
-        yield from _said(waiting, transcriber)
+        yield from _texts(waiting, transcriber)
 
 
 def summary(texts: Sequence[Text]) -> dict[str, Any]:
-    """Return what was said in a whole recording, and in each piece of it."""
-    said = [text.said for text in texts if text.said.text]
-    weighed = [(len(s.text.split()), s.confidence) for s in said if s.confidence is not None]
+    """Return the transcript of a whole recording and of its pieces, as fields of a JSON object."""
+    spoken = [text.transcription for text in texts if text.transcription.text]
+    weighed = [(len(t.text.split()), t.confidence) for t in spoken if t.confidence is not None]
     words = sum(count for count, _ in weighed)
     return {
-        "text": " ".join(s.text for s in said),
+        "text": " ".join(t.text for t in spoken),
         "confidence": math.fsum(n * c for n, c in weighed) / words if words else None,
-        "language": said[0].language if said else "",
+        "language": spoken[0].language if spoken else "",
         "pieces": [
             {
                 "start_s": round(to_seconds(text.piece.start), 3),
                 "end_s": round(to_seconds(text.piece.end), 3),
-                "text": text.said.text,
-                "confidence": text.said.confidence,
-                "reason": text.said.reason,
+                "text": text.transcription.text,
+                "confidence": text.transcription.confidence,
+                "reason": text.transcription.reason,
             }
             for text in texts
         ],
     }
 
 
-def _said(pieces: Sequence[Piece], transcriber: Transcriber) -> Iterator[Text]:
-    said = transcriber.transcribe([Hearing(as_received(p.samples)) for p in pieces])
-    return (Text(piece, text) for piece, text in zip(pieces, said, strict=True))
+def _texts(pieces: Sequence[Piece], transcriber: Transcriber) -> Iterator[Text]:
+    results = transcriber.transcribe([Hearing(as_received(p.samples)) for p in pieces])
+    return (Text(piece, text) for piece, text in zip(pieces, results, strict=True))
 
 
 def as_received(samples: FloatArray) -> FloatArray:
-    """Return samples [n] as a node of the monitor receives them: rounded to 16 bits on the way."""
+    """Return samples [n] as a node of the monitor receives them: rounded to 16 bits."""
     return samples_of(Payload.of(to_int16(samples)))
 
 
 def _pieces(request: Request, config: VadConfig, vad: Vad) -> Iterator[Piece]:
-    """Cut a recording as the monitor does; positions count from the beginning of the request."""
+    """Yield the pieces of speech of a request; positions count from its `start_s`."""
     first = to_samples(request.start_s)
     last = sys.maxsize if request.end_s is None else to_samples(request.end_s)
     listener, position = Listener(config, 1, vad), 0
@@ -200,7 +200,7 @@ def _pieces(request: Request, config: VadConfig, vad: Vad) -> Iterator[Piece]:
     if position <= first:
         raise SourceError(
             request.path,
-            f"is over after {to_seconds(position):.1f} s, before the stretch asked for begins",
+            f"is over after {to_seconds(position):.1f} s, before the requested interval begins",
             "check start_s",
         )
     yield from (piece for _, piece in listener.finish())
@@ -210,7 +210,7 @@ def _within(start: int, end: int, first: int, last: int) -> int:
     return max(0, min(end, last) - max(start, first))
 
 
-def _say(**values: Any) -> None:
+def _write(**values: Any) -> None:
     sys.stdout.buffer.write(msgspec.json.encode(values) + b"\n")
     sys.stdout.buffer.flush()
 

@@ -1,1 +1,1 @@
-"""Podcast feeds: which episodes there are, which are to be heard, and what has been."""
+"""Podcast feeds: read them, fetch their episodes, and record which are processed."""

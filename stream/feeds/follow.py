@@ -1,59 +1,65 @@
-"""The feeds of a run: threads that look at them and fetch episodes, which become inputs."""
+"""The feeds of a run: threads poll the feeds and download episodes, which become inputs."""
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from abhinaya.stream.errors import AbhinayaError, ProcessError, SourceError
 from abhinaya.stream.feeds.parse import Episode, parse_feed
-from abhinaya.stream.feeds.store import Folders, Record, make, passing_folder
+from abhinaya.stream.feeds.store import Folders, Record, make_folder, temporary_folder
 from abhinaya.stream.settings.config import FeedConfig, NetworkConfig
 from abhinaya.stream.sources.address import shown
 from abhinaya.stream.sources.base import InputConfig
 from abhinaya.stream.sources.network import check_audio
-from abhinaya.stream.sources.remote import FROM_THE_START, RemoteFile, ask
+from abhinaya.stream.sources.remote import RemoteFile
 from abhinaya.stream.sources.web import Web
 
 _MB: Final = 1_000_000
 _READ_BYTES: Final = 1 << 18
 _LOOK_BYTES: Final = 4096
 _DOWNLOADS: Final = 3
-"""Tries with a server that cannot resume."""
+"""Tries to download an episode from a server that cannot resume."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What a person wants of a feed."""
+class FeedRequest:
+    """A feed, and which of its episodes to process."""
 
     url: str
     newest: int = 1
+    """Number of newest episodes to begin with."""
     follow: bool = False
+    """Whether to process later episodes too."""
 
 
 @dataclass(slots=True)
 class _Feed:
-    """One feed at work."""
+    """State of one feed."""
 
-    wish: Wish
+    request: FeedRequest
     record: Record
     web: Web
-    known: dict[str, str] = field(default_factory=dict)
-    """What to ask with, so that an unchanged feed is not sent again."""
+    conditions: dict[str, str] = field(default_factory=dict)
+    """Headers of a conditional request: the server need not send an unchanged feed again."""
     latest: tuple[Episode, ...] = ()
+    """Episodes of the latest poll, the newest first."""
     failures: dict[str, int] = field(default_factory=dict)
-    """Of episodes, by key."""
+    """Number of failures by key of the episode."""
     taken: set[str] = field(default_factory=set)
+    """Keys of the episodes that are being fetched or processed, or are done."""
 
     def due(self, attempts: int) -> list[Episode]:
-        """Return which episodes are to be heard now, the oldest first; they count as taken."""
-        newest = self.wish.newest
-        if self.wish.follow:
+        """Return the episodes to process now, the oldest first, and mark them as taken."""
+        newest = self.request.newest
+        if self.request.follow:
             wanted = self.record.wanted(self.latest, newest)
         else:
             wanted = list(self.latest[:newest])
@@ -62,36 +68,29 @@ class _Feed:
             for e in reversed(wanted)
             if e.key not in self.taken
             and self.failures.get(e.key, 0) < attempts
-            and not self.record.is_heard(e)
+            and not self.record.is_done(e)
         ]
         self.taken |= {e.key for e in due}
         return due
 
     def failed(self, episode: Episode) -> None:
-        """Note that an episode was not heard to its end: it may be tried again."""
+        """Count a failure of an episode; it may be tried again."""
         self.failures[episode.key] = self.failures.get(episode.key, 0) + 1
         self.taken.discard(episode.key)
 
 
 class Feeds:
-    """What a run asks for episodes, and informs of what became of them.
-
-    Args:
-        wishes: which feeds, and how much of them.
-        template: how to read an episode.
-        folders: where to keep what is kept.
-        settings: of feeds.
-        network: time-outs and pauses.
+    """Hands episodes to a run, and records their ends. `template` has their input settings.
 
     Raises:
         ConfigError: another run uses one of the feeds.
-        SinkError: a record or folder cannot be used.
+        SinkError: a record or folder cannot be read or written.
 
     """
 
     def __init__(
         self,
-        wishes: Sequence[Wish],
+        requests: Sequence[FeedRequest],
         template: InputConfig,
         folders: Folders,
         settings: FeedConfig,
@@ -99,85 +98,75 @@ class Feeds:
     ) -> None:
         self._template = template
         self._settings = settings
-        self._network = network
         self._kept = folders.kept is not None
         self._remarks: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._faults: queue.SimpleQueue[AbhinayaError] = queue.SimpleQueue()
         self._ready: queue.SimpleQueue[tuple[_Feed, Episode]] = queue.SimpleQueue()
-        # one episode is fetched ahead of those that are being heard
+        # one episode is fetched ahead of those that are being processed
         self._room = threading.Semaphore(settings.parallel + 1)
         self._stop = threading.Event()
-        self._lock = threading.Lock()  # of the feeds' records, failures and taken episodes
-        self._at_work: dict[str, tuple[_Feed, Episode]] = {}
+        self._connect = partial(Web, settings=network, warn=self._remarks.put, stop=self._stop)
+        self._lock = threading.Lock()  # protects the feeds' records, failures and taken episodes
+        self._running: dict[str, tuple[_Feed, Episode]] = {}
         self._names: set[str] = set()
         self._threads: list[threading.Thread] = []
         with ExitStack() as stack:
-            self._cache = folders.kept or stack.enter_context(passing_folder(folders.cache))
-            make(self._cache)
-            for wish in wishes:
-                record = Record(folders.records, wish.url)
+            self._cache = folders.kept or stack.enter_context(temporary_folder(folders.cache))
+            make_folder(self._cache)
+            for request in requests:
+                record = Record(folders.records, request.url)
                 stack.callback(record.close)
-                web = self._web(f"feed {shown(wish.url)}")
-                feed = _Feed(wish, record, web)
+                feed = _Feed(request, record, self._connect(f"feed {shown(request.url)}"))
                 self._threads.append(threading.Thread(target=self._run, args=(feed,), daemon=True))
             self._stack = stack.pop_all()
 
     def start(self) -> None:
-        """Begin to look at the feeds."""
+        """Start to poll the feeds."""
         for thread in self._threads:
             thread.start()
 
     @property
     def over(self) -> bool:
-        """Whether no episode is being heard, and none will come."""
-        # in this order: a thread hands over before it ends
+        """Whether no episode is being processed, and none will follow."""
+        # in this order: a thread queues its last episode before it ends
         ended = not any(thread.is_alive() for thread in self._threads)
-        return ended and self._ready.empty() and not self._at_work and self._faults.empty()
+        return ended and self._ready.empty() and not self._running and self._faults.empty()
 
     def take(self) -> list[tuple[str, InputConfig]]:
-        """Return name and input of the episodes to begin with now."""
+        """Return the name and input of each episode to start now."""
         taken = []
-        while len(self._at_work) < self._settings.parallel and not self._ready.empty():
+        while len(self._running) < self._settings.parallel and not self._ready.empty():
             feed, episode = self._ready.get()
-            name = self._unused(episode.stream)
-            self._at_work[name] = feed, episode
+            # a new try gets a new name: a stream cannot begin twice
+            names = (f"{episode.stream} ({n})" for n in itertools.count(2))
+            free = itertools.chain([episode.stream], names)
+            name = next(name for name in free if name not in self._names)
+            self._names.add(name)
+            self._running[name] = feed, episode
             taken.append((name, replace(self._template, what=str(self._path(episode)))))
         return taken
 
-    def _unused(self, name: str) -> str:
-        """Return a name that no stream of this run has had: not that of an earlier try either."""
-        free, number = name, 1
-        while free in self._names:
-            number += 1
-            free = f"{name} ({number})"
-        self._names.add(free)
-        return free
-
     def news(self) -> list[str]:
-        """Return what people should know since the last call."""
+        """Return the messages for the user since the last call."""
         return [self._remarks.get() for _ in range(self._remarks.qsize())]
 
     def faults(self) -> list[AbhinayaError]:
-        """Return what went wrong since the last call."""
+        """Return the errors since the last call."""
         return [self._faults.get() for _ in range(self._faults.qsize())]
 
     def ended(self, name: str, whole: bool) -> None:
-        """Take note that an episode is over, and everything of it written.
-
-        Args:
-            name: of the input.
-            whole: whether it was heard to its end.
+        """Note that all results of input `name` are written; `whole`: it was read to its end.
 
         Raises:
-            SinkError: that cannot be noted down.
+            SinkError: the record cannot be written.
 
         """
-        if name not in self._at_work:
+        if name not in self._running:
             return
-        feed, episode = self._at_work.pop(name)
+        feed, episode = self._running.pop(name)
         with self._lock:
             if whole:
-                feed.record.heard(episode)
+                feed.record.add(episode)
             else:
                 feed.failed(episode)
         if not self._kept:
@@ -185,30 +174,30 @@ class Feeds:
         self._room.release()
 
     def close(self) -> None:
-        """End every thread, and delete what is not kept."""
+        """Stop all threads; delete the episodes that are not kept."""
         self._stop.set()
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(timeout=2.0)
         self._stack.close()
 
-    # --- by the threads ---------------------------------------------------------------------------
+    # --- called by the threads --------------------------------------------------------------------
 
     def _run(self, feed: _Feed) -> None:
         while not self._stop.is_set():
             try:
-                self._look(feed)
+                self._poll(feed)
             except AbhinayaError as error:
                 self._faults.put(error)
-            except Exception as error:  # a fault of ours must not pass for the end of a feed
+            except Exception as error:  # a bug must not look like the end of a feed
                 reason = f"stopped on an unexpected {type(error).__name__}: {error}"
                 self._faults.put(ProcessError(feed.web.subject, reason))
                 return
-            if not feed.wish.follow or self._stop.wait(self._settings.interval_s):
+            if not feed.request.follow or self._stop.wait(self._settings.interval_s):
                 return
 
-    def _look(self, feed: _Feed) -> None:
-        """Look at a feed once, and fetch what is to be heard."""
+    def _poll(self, feed: _Feed) -> None:
+        """Read a feed once, and fetch the episodes that are due."""
         self._refresh(feed)
         with self._lock:
             due = feed.due(self._settings.attempts)
@@ -227,47 +216,38 @@ class Feeds:
             self._ready.put((feed, episode))
 
     def _reserve(self) -> bool:
-        """Wait until there is room for one more episode; False if the run is ending."""
+        """Wait for room for one more episode; return False if the run is ending."""
         while not self._stop.is_set():
             if self._room.acquire(timeout=0.1):
                 return True
         return False
 
     def _refresh(self, feed: _Feed) -> None:
-        """Ask for the episodes of a feed."""
+        """Fetch the list of episodes of a feed, if it has changed."""
         limit = round(self._settings.max_feed_mb * _MB)
-        answer, data = feed.web.fetch(feed.wish.url, limit, feed.known)
+        answer, data = feed.web.fetch(feed.request.url, limit, feed.conditions)
         if answer.status_code != 304:
             feed.latest = parse_feed(data, str(answer.url), feed.web.subject)
-            # only now: a feed that was damaged is asked for again
+            # only after parsing: a damaged feed must be requested again
             names = {"etag": "if-none-match", "last-modified": "if-modified-since"}
             headers = answer.headers
-            feed.known = {to: headers[name] for name, to in names.items() if name in headers}
+            feed.conditions = {to: headers[name] for name, to in names.items() if name in headers}
 
     def _fetch(self, episode: Episode) -> None:
         path = self._path(episode)
         if not path.exists():
-            web = self._web(f"{episode.stream} ({shown(episode.url)})")
+            web = self._connect(f"{episode.stream} ({shown(episode.url)})")
             download(web, episode.url, path, round(self._settings.max_episode_mb * _MB))
-
-    def _web(self, subject: str) -> Web:
-        return Web(subject, self._network, self._remarks.put, self._stop)
 
     def _path(self, episode: Episode) -> Path:
         return self._cache / f"{episode.key}.audio"
 
 
 def download(web: Web, url: str, path: Path, limit: int) -> None:
-    """Fetch the sound of an episode into `path`, which is there only once it is whole.
-
-    Args:
-        web: of the episode.
-        url: of the sound.
-        path: the file.
-        limit: bytes it may have.
+    """Download an audio file of at most `limit` bytes to `path`; `path` never holds a part of it.
 
     Raises:
-        SourceError: it cannot be fetched, is not audio, is too long, or there is no room.
+        SourceError: it cannot be fetched, is not audio, is too long, or the disk is full.
 
     """
     part = path.with_suffix(".part")
@@ -286,15 +266,14 @@ def download(web: Web, url: str, path: Path, limit: int) -> None:
 
 
 def _copy(web: Web, url: str, file: BinaryIO, limit: int) -> None:
-    """Copy a sound from its server into a file, from its beginning."""
+    """Copy an audio file from its server, from the beginning."""
     if file.tell():
         web.remark("was cut off; trying again from the start")
         file.seek(0)
         file.truncate()
-    answer = ask(web, url, FROM_THE_START)
-    remote = RemoteFile(web, url, answer)
+    remote = RemoteFile(web, url)
     try:
-        size = answer.total or 0
+        size = remote.total or 0
         while size <= limit and (data := remote.read(_READ_BYTES)):
             size = max(size, file.tell() + len(data))
             file.write(data)

@@ -1,6 +1,6 @@
-"""From the bytes of a feed (RSS or Atom) to its episodes. Pure.
+"""Parse a feed (RSS or Atom) into its episodes. Pure.
 
-feedparser knows the formats and their misuse; what it makes of them is bounded and checked here.
+feedparser reads the formats and their common errors; this module limits and checks its result.
 """
 
 from __future__ import annotations
@@ -12,50 +12,44 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
-from urllib.parse import urljoin, urlsplit
 
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.sources.address import WEB, scheme_of, shown
+from abhinaya.stream.sources.address import WEB, host_of, join, scheme_of, shown
 
 MOST_EPISODES: Final = 20_000
 _TITLE: Final = 80
 _KINDS: Final = ("audio", "video", "application/ogg", "application/octet-stream")
-"""What an enclosure with sound says it is, if it says anything."""
+"""Beginnings of the media types that an enclosure with audio may declare."""
 
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """One entry of a feed that has sound."""
+    """One entry of a feed that has audio."""
 
     guid: str
-    """Identity, as the feed gives it; the address of the sound if it gives none."""
+    """Identifier from the feed; the address of the audio if the feed has none."""
     url: str
-    """Of the sound."""
+    """Address of the audio."""
     stream: str
-    """Name of its stream: of the feed and the episode, unlike any other's in the feed."""
+    """Name of the stream: feed and episode; unique in the feed."""
     published_unix_s: float | None
     shared_guid: bool = False
-    """Whether the feed gives the same identity to other sounds as well."""
+    """Whether other episodes of the feed have the same guid."""
 
     @property
     def key(self) -> str:
-        """Name of its file: short, and of harmless letters."""
+        """Name of the episode's file: 16 hexadecimal digits."""
         return hashlib.sha256(f"{self.guid}\n{self.url}".encode()).hexdigest()[:16]
 
 
 def parse_feed(data: bytes, url: str, subject: str) -> tuple[Episode, ...]:
-    """Give the episodes of a feed, the newest first.
-
-    Args:
-        data: the feed.
-        url: where it is from: what relative addresses are relative to.
-        subject: how people name it.
+    """Return the episodes of the feed at `url`, the newest first; errors are about `subject`.
 
     Raises:
-        SourceError: it is no feed, has no episodes with sound, or is built to hurt.
+        SourceError: it is not a feed, is damaged, has no audio, or declares XML entities.
 
     """
-    import feedparser  # slow to load, and only who has a feed needs it
+    import feedparser  # slow to load, and only needed for feeds
 
     if b"<!ENTITY" in data.upper():
         raise SourceError(subject, "declares entities, which no feed needs", "is it a feed?")
@@ -63,7 +57,7 @@ def parse_feed(data: bytes, url: str, subject: str) -> tuple[Episode, ...]:
         raise SourceError(subject, "is empty", "check the address")
     try:
         found = feedparser.parse(io.BytesIO(data), sanitize_html=False, resolve_relative_uris=False)
-    except Exception as error:  # what its decoders make of damage is anything
+    except Exception as error:  # on damaged data its decoders may raise anything
         raise SourceError(
             subject, f"is damaged ({type(error).__name__}: {error})", "tell its publisher"
         ) from error
@@ -71,13 +65,13 @@ def parse_feed(data: bytes, url: str, subject: str) -> tuple[Episode, ...]:
         page = b"<html" in data[:4096].lower()
         what = "is a web page, not a feed" if page else "is not a feed (neither RSS nor Atom)"
         raise SourceError(subject, what, "give the address of the feed itself")
-    title = _clean(found.feed.get("title", ""), "") or _host(url)
+    title = _clean(found.feed.get("title", ""), "") or host_of(url)
     episodes = list(_episodes(found.entries[:MOST_EPISODES], title, url))
     if not episodes:
         raise SourceError(
             subject, f"has no sound in its {len(found.entries)} entries", "is it a podcast?"
         )
-    return tuple(_newest_first(_told_apart(episodes)))
+    return tuple(_newest_first(_made_unique(episodes)))
 
 
 def _episodes(entries: list[Any], feed: str, base: str) -> Iterator[Episode]:
@@ -85,7 +79,7 @@ def _episodes(entries: list[Any], feed: str, base: str) -> Iterator[Episode]:
         url = next(_sounds(entry, base), None)
         if url is None:
             continue
-        # as dict has it: feedparser's own `get` takes one for the other, with a warning
+        # dict.get, because feedparser's `get` replaces a missing date by the other, with a warning
         moment = dict.get(entry, "published_parsed") or dict.get(entry, "updated_parsed")
         title = _clean(entry.get("title", ""), "untitled")
         yield Episode(
@@ -102,16 +96,13 @@ def _sounds(entry: Any, base: str) -> Iterator[str]:
         kind = str(part.get("type") or "").lower()
         if not address or (kind and not kind.startswith(_KINDS)):
             continue
-        try:
-            url = urljoin(base, address)
-        except ValueError:
-            continue
-        if scheme_of(url) in WEB and len(url) < 8000:
+        url = join(base, address)
+        if scheme_of(url) in WEB and host_of(url) and len(url) < 8000:
             yield url
 
 
-def _told_apart(episodes: list[Episode]) -> list[Episode]:
-    """Drop what is there twice, and tell apart what bears one guid or one name."""
+def _made_unique(episodes: list[Episode]) -> list[Episode]:
+    """Drop duplicates, mark shared guids, and make equal names different."""
     unique = list({(e.guid, e.url): e for e in reversed(episodes)}.values())[::-1]
     guids = Counter(e.guid for e in unique)
     names = Counter(e.stream for e in unique)
@@ -126,21 +117,14 @@ def _told_apart(episodes: list[Episode]) -> list[Episode]:
 
 
 def _newest_first(episodes: list[Episode]) -> list[Episode]:
-    """Order by date; a feed that dates not all of them is taken to be in order already."""
+    """Sort by date; keep the feed's order if an episode has no date."""
     if any(e.published_unix_s is None for e in episodes):
         return episodes
     return sorted(episodes, key=lambda e: -(e.published_unix_s or 0.0))
 
 
 def _clean(title: Any, otherwise: str) -> str:
-    """Give a title as part of a name: one printable line, no longer than it needs to be."""
+    """Return a title as one short printable line; `otherwise` if it is empty."""
     words = "".join(c if c.isprintable() else " " for c in str(title)).replace("/", "-").split()
     text = " ".join(words)
     return (text if len(text) <= _TITLE else text[: _TITLE - 1].rstrip() + "…") or otherwise
-
-
-def _host(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or "feed"
-    except ValueError:
-        return "feed"

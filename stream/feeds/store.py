@@ -1,4 +1,4 @@
-"""What feeds keep: records of what was heard, for long, and episodes while they are heard."""
+"""Files of feeds: permanent records of processed episodes, and folders for the audio."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from abhinaya.stream.sources.address import shown
 VERSION: Final = 1
 
 
-class _Heard(msgspec.Struct, frozen=True):
-    """An episode whose verdicts are written."""
+class _DoneEpisode(msgspec.Struct, frozen=True):
+    """An episode with all verdicts written."""
 
     guid: str
     url: str
@@ -31,27 +31,27 @@ class _Heard(msgspec.Struct, frozen=True):
 
 
 class _Contents(msgspec.Struct):
-    """The file of a record."""
+    """Content of a record file (JSON)."""
 
     feed: str
     version: int = VERSION
-    heard: list[_Heard] = []
+    heard: list[_DoneEpisode] = []
     passed: list[str] = []
-    """Keys of episodes that were there when following began, and are not wanted."""
+    """Keys of older episodes to skip: those in the feed when following began."""
     following: bool = False
-    """Whether `passed` is complete."""
+    """Whether following has begun, so that `passed` is complete."""
 
 
 class Record:
-    """What of one feed was heard: a small file, replaced in one step, locked until `close`.
+    """The processed episodes of one feed: a small file, replaced atomically, locked until `close`.
 
     Args:
-        folder: of all records; made if it is missing.
-        url: of the feed.
+        folder: folder of all records; created if missing.
+        url: address of the feed.
 
     Raises:
-        ConfigError: another run uses it.
-        SinkError: it cannot be read or written.
+        ConfigError: another run uses the record.
+        SinkError: the file cannot be read or written.
 
     """
 
@@ -67,30 +67,29 @@ class Record:
             raise
         self._index()
 
-    def is_heard(self, episode: Episode) -> bool:
-        """Whether its verdicts are written."""
-        if episode.shared_guid:
-            return (episode.guid, episode.url) in self._pairs
-        return episode.guid in self._guids
+    def is_done(self, episode: Episode) -> bool:
+        """Return whether all verdicts of an episode are written."""
+        key = (episode.guid, episode.url) if episode.shared_guid else episode.guid
+        return key in self._known
 
-    def heard(self, episode: Episode) -> None:
-        """Note, on the disk before this returns, that its verdicts are written.
+    def add(self, episode: Episode) -> None:
+        """Record on disk that all verdicts of an episode are written.
 
         Raises:
-            SinkError: it cannot be written.
+            SinkError: the file cannot be written.
 
         """
-        if not self.is_heard(episode):
-            # an address may hold a key, and this file is kept
+        if not self.is_done(episode):
+            # the query of an address may hold a secret, and this file is permanent
             url = episode.url.partition("?")[0] if not episode.shared_guid else episode.url
-            self._contents.heard.append(_Heard(episode.guid, url, episode.stream))
+            self._contents.heard.append(_DoneEpisode(episode.guid, url, episode.stream))
             self._write()
 
     def wanted(self, episodes: Sequence[Episode], newest: int) -> list[Episode]:
-        """Return what one who follows wants of a feed: the newest to begin with, then what comes.
+        """Return the episodes to process when following: first the `newest`, then all later ones.
 
         Raises:
-            SinkError: it cannot be written where following begins.
+            SinkError: the file cannot be written when following begins.
 
         """
         if not self._contents.following:
@@ -100,16 +99,16 @@ class Record:
         return [episode for episode in episodes if episode.key not in self._passed]
 
     def close(self) -> None:
-        """Let another run use it."""
+        """Unlock the record for other runs."""
         self._lock.close()
 
     def _index(self) -> None:
-        self._guids = {h.guid for h in self._contents.heard}
-        self._pairs = {(h.guid, h.url) for h in self._contents.heard}
+        done = self._contents.heard
+        self._known = {e.guid for e in done} | {(e.guid, e.url) for e in done}
         self._passed = set(self._contents.passed)
 
     def _locked(self, path: Path) -> TextIO:
-        make(path.parent, "--feed-state")
+        make_folder(path.parent, "--feed-state")
         try:
             lock = path.open("w")
         except OSError as error:
@@ -133,8 +132,8 @@ class Record:
         except (OSError, msgspec.DecodeError) as error:
             raise SinkError(
                 str(self._path),
-                f"lists what of {self._feed} was heard, and cannot be read: {error}",
-                "restore it, or delete it to hear everything again",
+                f"lists the processed episodes of {self._feed}, and cannot be read: {error}",
+                "restore it, or delete it to process all episodes again",
             ) from error
         if contents.version != VERSION:
             reason = f"has version {contents.version}, not {VERSION}"
@@ -162,46 +161,46 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """The folders of a run."""
+    """The folders for the feeds of a run."""
 
     records: Path
-    """What was heard."""
+    """Folder of the records of processed episodes."""
     cache: Path
-    """Where episodes are while they are heard."""
+    """Folder of the audio while an episode is processed."""
     kept: Path | None = None
-    """Where they stay; None: they are deleted as soon as they are heard."""
+    """Folder in which the audio is kept; None: the audio is deleted after processing."""
 
 
 def default_folders(environment: Mapping[str, str]) -> Folders:
-    """Return where the user's system wants them (XDG base directories)."""
+    """Return the user's folders by the XDG base directory standard."""
     state = Path(environment.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
     cache = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return Folders(state / "abhinaya" / "feeds", cache / "abhinaya" / "episodes")
 
 
-def make(folder: Path, flag: str = "--keep") -> None:
-    """Make a folder that only its owner may see, if it is missing.
+def make_folder(folder: Path, flag: str = "--keep") -> None:
+    """Create a folder that only its owner can read, if it is missing.
 
     Raises:
-        SinkError: it cannot be made.
+        SinkError: the folder cannot be created.
 
     """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        reason = f"cannot be made: {error.strerror}"
+        reason = f"cannot be created: {error.strerror}"
         raise SinkError(str(folder), reason, f"choose another folder with {flag}") from error
 
 
 @contextlib.contextmanager
-def passing_folder(base: Path) -> Iterator[Path]:
-    """Yield a new folder that is deleted at the end; delete those of runs that were killed.
+def temporary_folder(base: Path) -> Iterator[Path]:
+    """Yield a new folder and delete it at the end; also delete the folders of killed runs.
 
     Raises:
-        SinkError: it cannot be made.
+        SinkError: the folder cannot be created.
 
     """
-    make(base)
+    make_folder(base)
     try:
         with (base / "lock").open("w") as one_at_a_time:
             fcntl.flock(one_at_a_time, fcntl.LOCK_EX)

@@ -1,1 +1,1 @@
-"""From a source to numbered segments of speech."""
+"""The front process: finds speech in its sources and sends numbered segments to the hub."""

@@ -1,6 +1,6 @@
-"""Find speech in inputs: frames, voice activity and a segmenter for each channel.
+"""Find speech in inputs: cut into frames, detect voice activity, segment each channel.
 
-Its law: fed in pieces equals fed whole, sample for sample, whichever inputs are fed together.
+Fed in pieces equals fed whole, sample for sample. Feeding inputs together changes nothing either.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from abhinaya.stream.settings.config import VadConfig
 
 FloatArray = npt.NDArray[np.float32]
 Found = list[tuple[int, Piece]]
-"""Pieces with their channel."""
+"""Pairs (channel, piece)."""
 
 
 class Listener:
-    """The pieces of speech of all channels of one input, which run in step.
+    """Finds the pieces of speech in all channels of one input.
 
     Args:
-        config: when speech begins and ends.
-        channels: how many channels each chunk has.
-        vad: tells speech from silence; by default Silero, loaded here. Listeners may share one.
+        config: settings of voice activity detection and segmentation.
+        channels: number of channels.
+        vad: voice activity detector, may be shared by listeners; by default a new Silero VAD.
 
     Raises:
         ModelError: the voice activity detector cannot be loaded.
@@ -38,29 +38,29 @@ class Listener:
         self.state = VadState.fresh(channels)
         self._segmenters = [Segmenter(config) for _ in range(channels)]
         self._ongoing = [Ongoing(config, segmenter) for segmenter in self._segmenters]
-        self._rest = np.zeros((0, channels), np.float32)  # fewer samples than a frame
+        self._rest = np.zeros((0, channels), np.float32)  # samples of an incomplete frame
 
     @property
     def position(self) -> int:
-        """How many samples of each channel were fed or skipped."""
+        """Samples of each channel that were fed or skipped."""
         return self._segmenters[0].position + len(self._rest)
 
     def feed(self, samples: FloatArray) -> Found:
-        """Take the next samples [n, channels], any n; return (channel, piece) as they finish."""
+        """Process the next samples [n, channels], any n; return the finished pieces."""
         return feed_together([(self, samples)])[0]
 
     def changes(self) -> list[tuple[int, Change]]:
-        """Return the channels in which somebody begins or ceases to speak."""
+        """Return pairs (channel, change between speech and silence) since the last call."""
         changes = ((channel, ongoing.change()) for channel, ongoing in enumerate(self._ongoing))
         return [(channel, change) for channel, change in changes if change]
 
     def partials(self) -> Found:
-        """Return the open pieces of which a partial is due, as far as they have come."""
+        """Return the partials that are due: unfinished pieces up to now."""
         pieces = ((channel, ongoing.partial()) for channel, ongoing in enumerate(self._ongoing))
         return [(channel, piece) for channel, piece in pieces if piece]
 
     def skip(self, samples: int) -> Found:
-        """Move on over samples that were lost; speech across the hole is cut before it."""
+        """Skip samples that were lost; speech is cut before them."""
         pieces = self.finish()
         position = self.position + samples
         for segmenter in self._segmenters:
@@ -68,10 +68,10 @@ class Listener:
         return pieces
 
     def finish(self) -> Found:
-        """End the stream: return what is still open, down to the last sample."""
+        """End the stream: return the unfinished pieces, up to the last sample."""
         rest, self._rest = self._rest, self._rest[:0]
         pieces: Found = []
-        if length := len(rest):  # the network is given a short frame with silence behind it
+        if length := len(rest):  # pad the last frame with silence for the network
             frame = np.pad(rest, ((0, FRAME_SAMPLES - length), (0, 0))).T.copy()
             speech = self.vad.probabilities(frame, self.state)
             pieces = self.push(frame[None, :, :length], speech[None])
@@ -81,15 +81,15 @@ class Listener:
         return pieces
 
     def frames(self, samples: FloatArray) -> FloatArray:
-        """Take the next samples [n, channels]; return the whole frames [F, channels, S]."""
-        heard = np.concatenate([self._rest, samples]) if len(self._rest) else samples
-        whole = len(heard) - len(heard) % FRAME_SAMPLES
-        self._rest = heard[whole:].copy()
-        frames = heard[:whole].reshape(-1, FRAME_SAMPLES, len(self._segmenters))
+        """Add the next samples [n, channels]; return the complete frames [F, channels, S]."""
+        samples = np.concatenate([self._rest, samples]) if len(self._rest) else samples
+        whole = len(samples) - len(samples) % FRAME_SAMPLES
+        self._rest = samples[whole:].copy()
+        frames = samples[:whole].reshape(-1, FRAME_SAMPLES, len(self._segmenters))
         return np.ascontiguousarray(frames.transpose(0, 2, 1), np.float32)
 
     def push(self, frames: FloatArray, speech: FloatArray) -> Found:
-        """Take frames [F, channels, <= S] with their speech probabilities [F, channels]."""
+        """Segment frames [F, channels, <= S] with their speech probabilities [F, channels]."""
         return [
             (channel, piece)
             for frame, probabilities in zip(frames, speech, strict=True)
@@ -99,9 +99,9 @@ class Listener:
 
 
 def feed_together(fed: Sequence[tuple[Listener, FloatArray]]) -> list[Found]:
-    """Feed listeners that share a detector, all channels of all of them in one batch.
+    """Feed listeners that share a detector, all their channels in one batch.
 
-    Returns the pieces of each listener, as its `feed` would.
+    Returns the finished pieces of each listener, equal to the result of its `feed`.
     """
     framed = [(listener, listener.frames(samples)) for listener, samples in fed]
     speech = [np.zeros(frames.shape[:2], np.float32) for _, frames in framed]
@@ -120,7 +120,7 @@ def feed_together(fed: Sequence[tuple[Listener, FloatArray]]) -> list[Found]:
                 last = first + framed[i][1].shape[1]
                 speech[i][step] = probabilities[first:last]
                 first = last
-        state.part_into(states)
+        state.split_into(states)
         begin = end
     return [
         listener.push(frames, probabilities)

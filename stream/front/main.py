@@ -1,9 +1,9 @@
-"""A front process: inputs in, segments out.
+"""A front process: reads inputs and sends their segments to the hub.
 
-One thread reads the sources and finds speech (`reader.py`); the main thread talks to the hub and
-keeps what the hub has not acknowledged. A source that can wait waits while its outbox is full; a
-live one never does: the oldest unsent segments become gaps instead. Several files share one front;
-whatever may keep others waiting has one of its own (`run/inputs.py`).
+One thread reads the sources and finds speech (`reader.py`). The main thread exchanges messages with
+the hub and keeps the segments that the hub has not acknowledged. Reading a file waits while its
+outbox is full. A live source never waits: the oldest unsent segments become gaps instead. Several
+files share one front; an input that may delay others has its own front (`run/inputs.py`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import zmq
 
 from abhinaya.stream.errors import AbhinayaError, NetworkError, ProcessError, SourceError
 from abhinaya.stream.front.numbering import Speech
-from abhinaya.stream.front.outbox import Fleeting, Item, Outbox
+from abhinaya.stream.front.outbox import Item, LatestOnly, Outbox
 from abhinaya.stream.front.reader import Feed, Reader
 from abhinaya.stream.front.vad import SileroVad
 from abhinaya.stream.settings import config as configuration
@@ -53,42 +53,32 @@ from abhinaya.stream.wire.sockets import Keys, connect, receive, send, workers_e
 POLL_MS: Final = 100
 
 Report = Callable[[str, AbhinayaError], None]
-"""Told which input cannot be read, or not to its end, and why."""
+"""Receives the name of an input that failed, and its error."""
 
 
 class AssignedInput(msgspec.Struct, frozen=True, kw_only=True):
     """One input of a front."""
 
     name: str
-    """Of the stream, or what the names of split channels begin with."""
+    """Name of the stream; for split channels the first part of the streams' names."""
     config: InputConfig
     standings: tuple[Standing, ...] = ()
-    """What is written of the streams already, if the front takes over from one that died."""
+    """How far the streams are already written, if the front replaces one that died."""
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
-    """What one front is to do, as its supervisor writes it down."""
+    """The work of one front. The supervisor writes it to a file."""
 
     front: str
     endpoint: str
-    """Of the hub."""
+    """Address of the hub."""
     keys: tuple[str, str] | None = None
     """Directory and name of the CURVE keys, for a hub on another machine."""
     inputs: tuple[AssignedInput, ...]
 
 
 class Front:
-    """The loop of the main thread.
-
-    Args:
-        name: of the process.
-        run: the configuration.
-        feeds: the inputs.
-        socket: connected to the hub.
-        remarks: what the sources say about their audio, with the name of the input.
-        report: told what cannot be read.
-
-    """
+    """The loop of the main thread. `remarks` has pairs (input, text)."""
 
     def __init__(
         self,
@@ -111,16 +101,17 @@ class Front:
         self._reader = Reader(name, lambda: wake(writing))
         self._outboxes: dict[str, Outbox] = {}
         self._states: dict[str, dict[str, bytes]] = {}
-        """By stream, what services know of it before its first unacknowledged segment."""
+        """By stream: state of each service before the first unacknowledged segment."""
         self._reported: set[str] = set()
         self._welcomed = False
         self._stop = Stop()
 
     def run(self, stop: Stop) -> int:
-        """Read the sources to their ends and see everything acknowledged; return the exit code.
+        """Run until all sources are read and all items acknowledged; return the exit code.
 
         Raises:
-            ProcessError: something unexpected happened, or the hub refuses this front.
+            NetworkError: the hub did not answer in time.
+            ProcessError: an unexpected error, or the hub refuses this front.
 
         """
         self._stop = stop
@@ -151,7 +142,7 @@ class Front:
         return 0
 
     def _is_done(self) -> bool:
-        """Whether everything is acknowledged; what broke off is reported when its rest is."""
+        """Return whether all items are acknowledged; report each failed input once its own are."""
         for feed in self._feeds:
             if feed.fault and feed.is_done and feed.name not in self._reported:
                 self._reported.add(feed.name)
@@ -191,7 +182,7 @@ class Front:
             self._greet()
         elif isinstance(message, Refused):
             reason = f"was refused by the hub: {message.reason}"
-            # of several inputs, others may be welcome without the one that is not
+            # with several inputs, perhaps only one of them is refused
             if len(self._feeds) > 1:
                 raise ProcessError(self._name, reason)
             raise SourceError(self._feeds[0].infos[0].source, reason)
@@ -208,7 +199,7 @@ class Front:
                 self._send(Known(stream=standing.stream, service=service, state=state))
 
     def _begin(self, standings: dict[str, Standing]) -> None:
-        """Start reading, now that the hub has said how far the streams have come."""
+        """Start reading; `standings` is the hub's progress of each stream."""
         flow, vad = self._run.flow, SileroVad()
         readable: list[tuple[Feed, Speech]] = []
         for feed in self._feeds:
@@ -216,19 +207,19 @@ class Front:
             of_feed = [standings[info.stream] for info in feed.infos]
             for s in of_feed:
                 feed.outboxes[s.stream] = Outbox(s.acknowledged, s.window, capacity)
-                feed.fleeting[s.stream] = Fleeting()
+                feed.latest[s.stream] = LatestOnly()
             self._outboxes |= feed.outboxes
             if feed.source is None:
                 feed.items.extend(_end(s, feed.fault) for s in of_feed)
                 feed.over = True
                 continue
             written = {s.stream: s for s in feed.written}
-            known = [_further(s, written.get(s.stream)) for s in of_feed]
+            known = [_later(s, written.get(s.stream)) for s in of_feed]
             speech = Speech(
                 self._run.vad,
                 feed.source,
                 [info.stream for info in feed.infos],
-                # a predecessor may have died before it sent anything: its time passed all the same
+                # also if the predecessor died before its first segment: its time is then a gap
                 known if feed.written and not feed.source.repeatable else (),
                 lambda: self._stop.asked,
                 vad=vad,
@@ -237,12 +228,12 @@ class Front:
         self._reader.start(readable)
 
     def _collect(self) -> None:
-        """Move what was found into the outboxes, as far as there is room."""
+        """Move found items into the outboxes while there is room."""
         for feed in self._feeds:
             while feed.items:
                 item = feed.items[0]
                 if isinstance(item, Activity) or (isinstance(item, Segment) and item.part):
-                    feed.fleeting[item.stream].put(item)
+                    feed.latest[item.stream].put(item)
                 else:
                     outbox = feed.outboxes[item.stream]
                     if outbox.full and not feed.live:
@@ -265,15 +256,15 @@ class Front:
                     if not self._send(_stamped(item, feed.live)):
                         return
                     outbox.sent(item)
-                for passing in feed.fleeting[stream].take(outbox.unsent):
-                    self._send(passing)
+                for message in feed.latest[stream].take(outbox.unsent):
+                    self._send(message)
 
     def _send(self, message: Message) -> bool:
         return send(self._socket, self._encoder.encode(message))
 
 
 def _stamped(item: Item, live: bool) -> Item:
-    """Note when a segment leaves; a file's waits for room, which is nobody's latency."""
+    """Set the sending time; for a file it is the capture time too: waiting is no latency there."""
     if not isinstance(item, Segment):
         return item
     now = time.time()
@@ -290,8 +281,8 @@ def _end(standing: Standing, fault: AbhinayaError | None) -> End:
     )
 
 
-def _further(hub: Standing, written: Standing | None) -> Standing:
-    """Return the standing that is further on: a hub that was started again may know less."""
+def _later(hub: Standing, written: Standing | None) -> Standing:
+    """Return the later of two standings: a restarted hub may have the earlier one."""
     return hub if written is None or hub.next_sequence >= written.next_sequence else written
 
 
@@ -301,10 +292,10 @@ def open_feed(
     run: configuration.Config,
     remarks: queue.SimpleQueue[tuple[str, str]],
 ) -> Feed:
-    """Open an input. One that cannot be opened is a feed that ends the streams it had.
+    """Open an input. If it fails but had streams, return a feed that only ends these streams.
 
     Raises:
-        AbhinayaError: it cannot be opened, and had no streams.
+        AbhinayaError: the input cannot be opened, and had no streams.
 
     """
     name, written = assigned.name, assigned.standings
@@ -337,10 +328,11 @@ def open_feed(
 
 
 def serve(run: configuration.Config, assignment: Assignment, stop: Stop, report: Report) -> int:
-    """Open the inputs, connect, and send their speech; return the exit code.
+    """Open the inputs, connect to the hub, and send the segments; return the exit code.
 
     Raises:
-        ProcessError: something unexpected happened, or the hub refuses this front.
+        NetworkError: the hub did not answer in time.
+        ProcessError: an unexpected error, or the hub refuses this front.
 
     """
     remarks: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()

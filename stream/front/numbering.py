@@ -1,9 +1,9 @@
-"""From sources to numbered items: segments, gaps, and the end.
+"""Turn the audio of sources into numbered items: segments, gaps, and the end of each stream.
 
-Of a live source also what can be said while somebody speaks: that they do, and the segment so far.
+For a live source there are also activity messages and partials of the segment in progress.
 
-What a front that takes over from one that died must not send again, it finds again: a file is read
-from its beginning and gives the same segments; a live source goes on, and what was missed is a gap.
+A front that replaces one that died continues its numbering. It reads a file from the beginning and
+finds the same segments again; of a live source the audio missed meanwhile becomes a gap.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from abhinaya.stream.front.listener import Found, Listener, feed_together
 from abhinaya.stream.front.segmenter import Piece
 from abhinaya.stream.front.vad import Vad
 from abhinaya.stream.settings.config import VadConfig
-from abhinaya.stream.sources.base import AudioChunk, Source
+from abhinaya.stream.sources.base import AudioChunk, Opened
 from abhinaya.stream.wire.messages import (
     Activity,
     End,
@@ -33,41 +33,43 @@ from abhinaya.stream.wire.messages import (
 )
 
 INTERRUPTED: Final = "interrupted"
-"""Why a stream ended that was asked to."""
+"""Reason of the end of a stream that was asked to stop."""
 
 SpeechItem = Segment | Gap | End | Activity
 
 
 @dataclass(slots=True)
 class _Channel:
-    """One stream's numbering, and how far it has come."""
+    """Numbering of one stream."""
 
     stream: str
     sequence: int = 0
+    """Number of the next segment or gap."""
     position: int = 0
+    """End of the last segment or gap, in samples."""
     partials: int = 0
-    """Of the segment that is to come, so far."""
+    """Number of partials of the next segment so far."""
 
 
 class Speech:
     """The items of all streams of one source: `items` reads it alone, `read_round` with others.
 
     Args:
-        config: when speech begins and ends.
-        source: opened.
-        streams: name of each channel's stream.
-        standings: of each stream, if this source goes on where a predecessor left off; none if it
-            begins at the beginning.
-        stopped: whether the source is to end here.
+        config: settings of voice activity detection and segmentation.
+        source: the opened source.
+        streams: names of the streams, one for each channel.
+        standings: progress of each stream, if this source continues after a predecessor; empty if
+            it starts at its beginning.
+        stopped: returns whether the source must stop now.
         clock: wall clock, in Unix seconds.
-        vad: to be shared with others; by default one of its own.
+        vad: a shared voice activity detector; by default a new one.
 
     """
 
     def __init__(
         self,
         config: VadConfig,
-        source: Source,
+        source: Opened,
         streams: Sequence[str],
         standings: Sequence[Standing],
         stopped: Callable[[], bool] = lambda: False,
@@ -87,24 +89,23 @@ class Speech:
         self._chunks = source.chunks()
         self._channels = [_Channel(name) for name in streams]
         self._captured = clock()
-        """When the latest chunk reached us."""
+        """Wall-clock time at which the latest chunk arrived."""
         self._reason = ""
-        """Why the streams end, if not by themselves."""
+        """Reason of the streams' end; empty for a natural end."""
         self.fault: SourceError | None = None
-        """What broke the source off."""
+        """The error that ended the source, if any."""
         self.over = False
-        """Whether the ends of all streams were given."""
+        """Whether the `End` of every stream was yielded."""
         self._offset = 0
-        """Samples of the stream before the first that this source gives."""
+        """Position in the stream of the first sample of this source."""
         if standings:
-            self._go_on(standings)
+            self._continue_from(standings)
 
     def items(self) -> Iterator[SpeechItem]:
-        """Yield what is found, each stream's in order, its end last.
+        """Yield the items, those of each stream in order, its `End` last.
 
         Raises:
-            SourceError: the source broke off; everything before has been yielded, and an end that
-                says so.
+            SourceError: the source failed; all earlier items and the `End` were yielded before.
 
         """
         while not self.over:
@@ -113,12 +114,12 @@ class Speech:
             raise self.fault
 
     def next_chunk(self) -> AudioChunk | None:
-        """Return the next chunk of the source, or None at its end; `fault` says if it broke off."""
+        """Return the next chunk of the source; None at its end, with `fault` set if it failed."""
         try:
             chunk = next(self._chunks, None)
         except SourceError as error:
             self.fault, self._reason, chunk = error, str(error), None
-        # what runs by itself has no end of its own when it is asked to stop
+        # an interrupted live source has no more chunks, but this is not its natural end
         if self._stopped() and not self.fault and (chunk or self._source.live):
             self._reason, chunk = INTERRUPTED, None
         if chunk:
@@ -126,7 +127,7 @@ class Speech:
         return chunk
 
     def before(self, chunk: AudioChunk | None) -> Iterator[SpeechItem]:
-        """Yield what comes before a chunk: what was missed, or lost on the way."""
+        """Yield the items before a chunk: gaps for missed or lost audio."""
         yield from self._missed()
         if chunk and chunk.lost_samples:
             start = self._offset + self._listener.position
@@ -135,7 +136,7 @@ class Speech:
                 yield self._gap(channel, start, start + chunk.lost_samples, chunk.lost_reason)
 
     def after(self, found: Found) -> Iterator[SpeechItem]:
-        """Yield what the chunk has completed, and what goes on in a live source."""
+        """Yield the finished segments; of a live source also activity and partials."""
         yield from self._segments(found)
         if self._source.live:
             yield from self._activity()
@@ -145,7 +146,7 @@ class Speech:
                 yield self._segment(channel, piece, channel.partials)
 
     def ending(self) -> Iterator[SpeechItem]:
-        """Yield what was still open, and the end of each stream."""
+        """Yield the unfinished segments, and the `End` of each stream."""
         self.over = True
         yield from self._segments(self._listener.finish())
         if self._source.live:
@@ -158,8 +159,8 @@ class Speech:
                 reason=self._reason,
             )
 
-    def _go_on(self, standings: Sequence[Standing]) -> None:
-        """Take the numbers and the clock of a live stream where a predecessor left them."""
+    def _continue_from(self, standings: Sequence[Standing]) -> None:
+        """Continue the numbers and the clock of a predecessor's live streams."""
         for channel, standing in zip(self._channels, standings, strict=True):
             channel.sequence, channel.position = standing.next_sequence, standing.position
         elapsed = self._clock() - standings[0].start_unix_s
@@ -216,20 +217,20 @@ class Speech:
         )
 
     def _when(self, piece: Piece, captured: float) -> tuple[float, float]:
-        """When the last speech of a piece was spoken, and how many milliseconds it took to us."""
+        """Return when the last speech of a piece was spoken, and the capture delay in ms."""
         if not self._source.live:
             return captured, 0.0
-        # how far the source is behind the stream's clock: buffers of the device and the system
+        # buffers of the device and the system delay the source against the stream's clock
         behind_s = captured - self._wall_clock(self._listener.position)
         return min(self._wall_clock(piece.speech_end), captured), max(0.0, 1000 * behind_s)
 
     def _wall_clock(self, position: int) -> float:
-        """When the sample at `position` of the source was spoken, by the stream's clock."""
+        """Return when the sample at `position` of the source was spoken, by the stream's clock."""
         return self._source.start_unix_s + (self._offset + position) / SAMPLE_RATE
 
 
 def read_round(speeches: Sequence[Speech]) -> Iterator[tuple[Speech, SpeechItem]]:
-    """Read a chunk of each source, find its speech in one batch, and yield the items."""
+    """Read a chunk of each source, find the speech of all in one batch, and yield the items."""
     chunks: list[tuple[Speech, AudioChunk]] = []
     for speech in speeches:
         chunk = speech.next_chunk()
@@ -244,6 +245,6 @@ def read_round(speeches: Sequence[Speech]) -> Iterator[tuple[Speech, SpeechItem]
 
 
 def to_int16(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
-    """Return samples [n] in [-1, 1] as they travel: 16 bits are what nearly every source has."""
+    """Return samples [n] in [-1, 1] as 16-bit integers, the precision of nearly every source."""
     scaled = np.round(samples * INT16_FULL_SCALE)
     return np.clip(scaled, -INT16_FULL_SCALE, INT16_FULL_SCALE - 1).astype(np.int16)

@@ -1,7 +1,7 @@
-"""What a front has sent and the hub has not acknowledged: bounded, and sent again when need be.
+"""Messages of a front that the hub has not acknowledged: bounded, and sent again to a new hub.
 
-Pure. One outbox a stream; everything in it has a sequence number without holes. Partials and
-activity wait apart: nobody keeps them, and the newest takes the place of an older one.
+Pure. Each stream has one outbox with consecutive sequence numbers. Partials and activity may be
+lost, so they wait apart, and a newer one replaces an older one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Outbox:
 
     Args:
         first: sequence number of the first item.
-        window: how many items from the first unacknowledged one on may be on their way.
+        window: how many items, from the first unacknowledged one, may be sent.
         capacity: how many items are kept; see `full` and `shed`.
 
     """
@@ -37,26 +37,26 @@ class Outbox:
 
     @property
     def unsent(self) -> int:
-        """The lowest sequence number that is not on its way."""
+        """The lowest sequence number that is not sent."""
         return self._unsent
 
     @property
     def empty(self) -> bool:
-        """Whether everything put in is acknowledged."""
+        """Whether all items are acknowledged."""
         return not self._items
 
     @property
     def full(self) -> bool:
-        """Whether a source that can wait should."""
+        """Whether the reader of a file must wait."""
         return len(self._items) >= self._capacity
 
     def put(self, item: Item) -> None:
-        """Add the next item; drop one that is acknowledged already: a predecessor sent it."""
+        """Add the next item, unless it is acknowledged already because a predecessor sent it."""
         if item.sequence >= self._acknowledged:
             self._items.append(item)
 
     def credit(self, acknowledged: int, window: int) -> None:
-        """Forget what is acknowledged and note how much may be on its way."""
+        """Drop the acknowledged items and set the window."""
         self._window = window
         self._acknowledged = max(self._acknowledged, acknowledged)
         self._unsent = max(self._unsent, self._acknowledged)
@@ -64,21 +64,21 @@ class Outbox:
             self._items.popleft()
 
     def resume(self, next_sequence: int) -> None:
-        """Send again from here on: the hub has everything before."""
+        """Send again from `next_sequence`: the hub has all items before it."""
         self._unsent = max(next_sequence, self._acknowledged)
 
     def sendable(self) -> list[Item]:
-        """Give what may be sent now, in order."""
+        """Return the items that may be sent now, in order."""
         limit = self._acknowledged + self._window
         return [i for i in self._items if self._unsent <= i.sequence < limit]
 
     def sent(self, item: Item) -> None:
-        """Note that an item is on its way."""
+        """Note that an item was sent."""
         self._unsent = item.sequence + 1
 
     def shed(self, reason: str) -> int:
-        """Turn the oldest unsent segments over the capacity into gaps; give how many."""
-        # a gap weighs nothing: those of an earlier call must not drive out what still fits
+        """Replace the oldest unsent segments over the capacity by gaps; return their number."""
+        # only segments count: the gaps of an earlier call must not displace segments
         excess = sum(isinstance(item, Segment) for item in self._items) - self._capacity
         count = 0
         for index, item in enumerate(self._items):
@@ -96,24 +96,24 @@ class Outbox:
         return count
 
 
-class Fleeting:
-    """What is told of a stream at best once: the newest of each kind, until it is sent."""
+class LatestOnly:
+    """Messages of a stream that may be lost: the newest partial and the newest activity."""
 
     def __init__(self) -> None:
         self._part: Segment | None = None
         self._activity: Activity | None = None
 
     def put(self, item: Segment | Activity) -> None:
-        """Take the place of what is older."""
+        """Add a message; it replaces the older one of its kind."""
         if isinstance(item, Activity):
             self._activity = item
         else:
             self._part = item
 
     def take(self, unsent: int) -> list[Segment | Activity]:
-        """Give what can be sent, once, where `unsent` is the lowest sequence number that is not.
+        """Remove and return the messages to send now; `unsent` as in `Outbox.unsent`.
 
-        A part waits for the segments before its own and is nothing beside its own.
+        A partial waits until all earlier segments are sent. It is dropped if its own segment is.
         """
         items: list[Segment | Activity] = []
         if self._activity is not None:

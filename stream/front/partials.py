@@ -1,9 +1,8 @@
-"""Speech that is still going on: when somebody begins or ceases, and when a partial is due.
+"""Speech in progress: when it begins and ends, and when a partial is due.
 
-Pure, and an onlooker: whether it looks, and how often, changes nothing in what the segmenter
-gives. A partial is due when someone has spoken for `provisional_after_s`, then every
-`provisional_every_s`, but not before there is new speech in it; and at once when new speech is
-followed by a silence of `provisional_pause_s`, which may turn out to be the end.
+Pure. It only observes the segmenter and never changes the segments. A partial is due after
+`provisional_after_s` of speech, and then every `provisional_every_s`. It is also due when a silence
+lasts `provisional_pause_s`, because the segment may be over. Each partial needs new speech.
 """
 
 from __future__ import annotations
@@ -17,21 +16,15 @@ from abhinaya.stream.settings.config import VadConfig
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Somebody begins or ceases to speak."""
+    """Beginning or end of speech."""
 
     position: int
-    """Where, in samples of the stream."""
+    """Position of the change in samples of the stream."""
     speaking: bool
 
 
 class Ongoing:
-    """Looks at one stream's segmenter; best after every frame, or after every few.
-
-    Args:
-        config: when a partial is due.
-        segmenter: looked at.
-
-    """
+    """Observes one stream's segmenter. Call its methods after every frame or every few frames."""
 
     def __init__(self, config: VadConfig, segmenter: Segmenter) -> None:
         self._after = to_samples(config.provisional_after_s)
@@ -39,15 +32,16 @@ class Ongoing:
         self._pause = to_samples(config.provisional_pause_s)
         self._segmenter = segmenter
         self._start: int | None = None
-        """Of the run that the next two are about."""
+        """Start of the run that the next two fields describe."""
         self._due = 0
+        """Position at which the next partial is due."""
         self._reached = 0
-        """End of the speech in the partial before."""
+        """End of the speech in the previous partial."""
         self._speaking = False
         self._speech_end = 0
 
     def change(self) -> Change | None:
-        """Return whether somebody speaks, if that has changed."""
+        """Return the change between speech and silence since the last call, if any."""
         run = self._segmenter.run
         if run is not None:
             self._speech_end = run.speech_end
@@ -57,7 +51,7 @@ class Ongoing:
         return Change(run.speech_start if run else self._speech_end, self._speaking)
 
     def partial(self) -> Piece | None:
-        """Return the piece that is open, as far as it has come, if a partial is due."""
+        """Return the unfinished piece up to now, if a partial is due."""
         run = self._segmenter.run
         if run is None or not self._every:
             return None

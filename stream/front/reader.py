@@ -1,4 +1,4 @@
-"""The reading thread of a front: all its inputs in rounds, and their speech found in one batch."""
+"""The reading thread of a front: reads all inputs in rounds and finds their speech in one batch."""
 
 from __future__ import annotations
 
@@ -10,64 +10,60 @@ from dataclasses import dataclass, field
 
 from abhinaya.stream.errors import AbhinayaError, ProcessError
 from abhinaya.stream.front.numbering import Speech, SpeechItem, read_round
-from abhinaya.stream.front.outbox import Fleeting, Outbox
-from abhinaya.stream.sources.base import Source
+from abhinaya.stream.front.outbox import LatestOnly, Outbox
+from abhinaya.stream.sources.base import Opened
 from abhinaya.stream.wire.messages import Standing, StreamInfo
 
 
 @dataclass(slots=True, eq=False)
 class Feed:
-    """One input, between the thread that reads it and the thread that sends it."""
+    """One input, shared by the thread that reads it and the thread that sends its items."""
 
     name: str
     infos: tuple[StreamInfo, ...]
-    """Of its streams, one a channel."""
+    """Its streams, one for each channel."""
     written: tuple[Standing, ...] = ()
-    """What is written of them already, if this process takes over from one that died."""
-    source: Source | None = None
-    """None for one that cannot be opened again: then its streams end."""
+    """How far the streams are already written, if this process replaces one that died."""
+    source: Opened | None = None
+    """None if it cannot be opened again: then its streams end."""
     fault: AbhinayaError | None = None
-    """Why it cannot be read, or not to its end."""
+    """The error that ended reading, if any."""
     items: deque[SpeechItem] = field(default_factory=deque)
-    """What was found. A source that can wait is read on when this is empty."""
+    """Items found but not yet in an outbox. A file is read on only when this is empty."""
     over: bool = False
+    """Whether reading has ended."""
     outboxes: dict[str, Outbox] = field(default_factory=dict)
-    """By stream; filled when the hub has told how far they have come."""
-    fleeting: dict[str, Fleeting] = field(default_factory=dict)
+    """Outboxes by stream; empty until the hub's first `Welcome`."""
+    latest: dict[str, LatestOnly] = field(default_factory=dict)
+    """Partials and activity by stream."""
 
     @property
     def live(self) -> bool:
-        """Whether audio arrives by itself and cannot wait."""
+        """Whether audio arrives in real time, so that the reader must keep up."""
         return self.source is not None and self.source.live
 
     @property
     def is_done(self) -> bool:
-        """Whether all of it was sent and acknowledged."""
+        """Whether reading has ended and all items are acknowledged."""
         return self.over and not self.items and all(box.empty for box in self.outboxes.values())
 
 
 class Reader:
-    """Reads feeds to their ends; what it finds goes into their `items`.
-
-    Args:
-        front: name of the process.
-        wake: called when there is something new.
-
-    """
+    """Reads feeds to their ends, and appends what it finds to their `items`."""
 
     def __init__(self, front: str, wake: Callable[[], None]) -> None:
         self._front = front
         self._wake = wake
         self._room = threading.Event()
         self.error: ProcessError | None = None
-        """A fault of ours, which must not pass for the end of an input."""
+        """A bug; it must not look like the end of an input."""
 
     def start(self, feeds: Sequence[tuple[Feed, Speech]]) -> None:
-        """Begin to read."""
+        """Start the reading thread."""
         threading.Thread(target=self._run, args=(dict(feeds),), daemon=True).start()
 
     def make_room(self) -> None:
-        """Note that items were taken: a source that waited may go on."""
+        """Note that items were removed: a waiting source may be read on."""
         self._room.set()
 
     def _run(self, left: dict[Feed, Speech]) -> None:

@@ -1,19 +1,18 @@
 """Cut one stream into pieces of speech: a pure state machine, fed a frame and its probability.
 
-    idle ----- p >= start_threshold -----> run: speech goes on while p >= end_threshold
+    idle ----- p >= start_threshold -----> run: speech continues while p >= end_threshold
       ^                                     |
-      +-- silence for min_silence_s --------+---> a piece, if the run holds min_speech_s of speech
+      +-- silence for min_silence_s --------+---> a piece, if the run has min_speech_s of speech
 
-A run keeps `pad_s` of audio before and after its speech, but never audio that its neighbour has.
-In the last `cut_search_s` before `max_segment_s` a silence of `brief_silence_s` ends it; if none
-comes, it is cut at the deepest pause of those seconds, and both halves together hold every sample,
-once. The brief silence is there for latency: what lies before a cut that is found by looking back
-has waited for the limit to be reached.
+A run has `pad_s` of audio before and after its speech, but no audio of a neighbouring piece.
+In the last `cut_search_s` before `max_segment_s`, a silence of `brief_silence_s` ends the run. If
+there is none, the run is cut at the deepest pause of those seconds; each sample is then in exactly
+one of the two pieces. The brief silence lowers latency: a cut found by looking back comes only
+when the limit is reached.
 
-The price of `min_silence_s` is latency: a piece is known to be over only when the silence has
-lasted that long, counted in whole frames of 32 ms from the end of the last speech frame (0.4 s
-waits for 13 frames, 0.416 s). Padding adds nothing to it: where `pad_s` is longer than the
-silence that was waited for, the piece ends with the audio heard so far.
+`min_silence_s` costs latency: a piece ends only after that much silence, in whole frames of 32 ms
+from the end of the last speech frame (0.4 s takes 13 frames, 0.416 s). Padding adds no latency: if
+`pad_s` is longer than that silence, the piece ends with the audio received so far.
 """
 
 from __future__ import annotations
@@ -34,28 +33,28 @@ Cut = Literal["pause", "limit", "end"]
 
 _FLOOR_POWER: Final = 1e-10
 _PAUSE_FRAMES: Final = 5
-_PER_DECADE: Final = 0.1  # ten times the power weighs as much as 0.1 of speech probability
+_PER_DECADE: Final = 0.1  # a tenfold power counts as much as 0.1 of speech probability
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Piece:
-    """A finished stretch of speech."""
+    """A finished piece of speech."""
 
     start: int
-    """Its first sample in the stream."""
+    """Position of the first sample in the stream."""
     end: int
-    """One past its last sample."""
+    """Position after the last sample."""
     samples: FloatArray
     """[end - start]"""
     cut: Cut
-    """Why it ends: silence, the length limit, or the end of the stream."""
+    """Reason of the end: silence, the length limit, or the end of the stream."""
     speech_end: int
-    """End of its last speech frame: from here people count the latency."""
+    """End of the last speech frame; latency counts from here."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """A frame as the segmenter remembers it."""
+    """A frame that the segmenter has stored."""
 
     start: int
     samples: FloatArray
@@ -64,36 +63,33 @@ class Frame:
 
     @property
     def end(self) -> int:
-        """One past its last sample in the stream."""
+        """Position after the last sample in the stream."""
         return self.start + len(self.samples)
 
 
 @dataclass(slots=True)
 class Run:
-    """Speech that is going on."""
+    """Speech in progress."""
 
     start: int
-    """Where its piece will start: padding included, or where the piece before was cut."""
+    """Start of its piece: includes padding, or is the end of the previous cut piece."""
     speech_start: int
-    """The same without padding."""
+    """Start of the speech, without padding."""
     speech_end: int
     speech: int = 0
-    """How many samples its speech frames have."""
+    """Number of samples in the speech frames."""
     cut: bool = False
-    """Whether it has filled a piece already: then it is no short burst, nor is its rest."""
+    """Whether it continues a piece before it: then `min_speech_s` does not apply."""
 
 
 class Segmenter:
-    """The pieces of one stream.
-
-    It holds at most `max_segment_s` of audio and one frame.
-    """
+    """Cuts one stream into pieces. It stores at most `max_segment_s` of audio and one frame."""
 
     def __init__(self, config: VadConfig) -> None:
         self._config = config
         self._max = to_samples(config.max_segment_s)
         self._search = to_samples(config.cut_search_s)
-        # Padding must leave room for speech, or a piece could be nothing but padding.
+        # Padding must leave room for speech, else a piece could be padding only.
         self._pad = min(to_samples(config.pad_s), self._max // 4)
         self._min_speech = to_samples(config.min_speech_s)
         self._min_silence = to_samples(config.min_silence_s)
@@ -101,40 +97,40 @@ class Segmenter:
         self._frames: deque[Frame] = deque()
         self._run: Run | None = None
         self._position = 0
-        self._taken = 0  # end of what earlier pieces hold: no piece may start before it
-        self._resumes_by = 0  # speech before this goes on with the run before
+        self._taken = 0  # end of the previous piece: the next piece may not start before it
+        self._resumes_by = 0  # speech that starts before this continues the previous run
 
     @property
     def position(self) -> int:
-        """How many samples of the stream have passed."""
+        """Samples of the stream so far."""
         return self._position
 
     @property
     def run(self) -> Run | None:
-        """The speech that is going on, once it is long enough to become a piece; to be looked at.
+        """The speech in progress, once it is long enough to become a piece. Do not change it.
 
-        From then on it does: what becomes of it begins where it does.
+        The piece will start at the run's `start`.
         """
         return self._run if self._run and self._is_piece(self._run) else None
 
     def so_far(self) -> list[Piece]:
-        """Give what `flush` would, and go on as if nobody had asked."""
+        """Return the result of a `flush` at this moment, without a change of state."""
         run = self.run
         return self._piece(run.start, self._end(run), "end") if run else []
 
     def reset(self, position: int = 0) -> None:
-        """Forget everything; the next frame starts at `position`."""
+        """Drop all frames; the next frame starts at `position`."""
         self._frames.clear()
         self._run = None
         self._position = self._taken = self._resumes_by = position
 
     def push(self, samples: FloatArray, probability: float) -> list[Piece]:
-        """Take the next frame [n] (only the last of a stream may be short).
+        """Add the next frame [n] (only the last of a stream may be short).
 
-        Returns the pieces that this frame completes; nearly always none.
+        Returns the pieces that this frame completes.
         """
-        goes_on = self._run is not None or self._position < self._resumes_by
-        threshold = self._config.end_threshold if goes_on else self._config.start_threshold
+        continues = self._run is not None or self._position < self._resumes_by
+        threshold = self._config.end_threshold if continues else self._config.start_threshold
         frame = Frame(self._position, samples.copy(), probability, probability >= threshold)
         self._frames.append(frame)
         self._position = frame.end
@@ -148,17 +144,17 @@ class Segmenter:
         if frame.speech:
             self._run.speech += len(samples)
             self._run.speech_end = frame.end
-        elif self._position - self._run.speech_end >= self._enough_silence(self._run):
+        elif self._position - self._run.speech_end >= self._needed_silence(self._run):
             self._resumes_by = self._run.speech_end + self._min_silence
             return self._close(self._run, "pause")
         return self._limit(self._run)
 
     def flush(self) -> list[Piece]:
-        """End the stream here: give the piece that is still open, if it holds enough speech."""
+        """End the stream here: return the unfinished piece, if it has enough speech."""
         return self._close(self._run, "end") if self._run else []
 
-    def _enough_silence(self, run: Run) -> int:
-        """Near its limit a run takes the first brief pause: to go on would mean to come back."""
+    def _needed_silence(self, run: Run) -> int:
+        """Return the silence that ends a run, in samples: shorter near the length limit."""
         near = self._position - run.start > self._max - self._search
         return self._brief_silence if near and self._is_piece(run) else self._min_silence
 
@@ -166,11 +162,11 @@ class Segmenter:
         return run.cut or run.speech >= self._min_speech
 
     def _end(self, run: Run) -> int:
-        """Where the piece of a run ends if no more speech comes."""
+        """Return where the piece of a run ends if no more speech follows."""
         return min(run.speech_end + self._pad, self._position, run.start + self._max)
 
     def _limit(self, run: Run) -> list[Piece]:
-        """Cut a run that has outgrown the limit; its rest goes on as the same run."""
+        """Cut a run that exceeds the limit; the rest stays the same run."""
         pieces: list[Piece] = []
         while self._position - run.start > self._max:
             last = run.start + self._max
@@ -192,7 +188,7 @@ class Segmenter:
         return pieces
 
     def _piece(self, start: int, end: int, cut: Cut) -> list[Piece]:
-        """Make [start, end) a piece, unless it is silence: the rest of a run that was cut."""
+        """Return [start, end) as a piece; none if it is silent, as the rest of a cut run may be."""
         speech_end = max((f.end for f in self._frames if f.speech and f.start < end), default=start)
         if speech_end <= start:
             return []
@@ -202,17 +198,18 @@ class Segmenter:
         return [Piece(start, end, piece, cut, min(speech_end, end))]
 
     def _trim(self, position: int) -> None:
-        """Forget the frames that end before `position` or that a piece has taken."""
+        """Drop the frames that end before `position` or are part of a piece."""
         keep = max(position, self._taken)
         while self._frames and self._frames[0].end <= keep:
             self._frames.popleft()
 
 
 def deepest_pause(frames: Iterable[Frame], first: int, last: int) -> int:
-    """Find where to cut in [first, last]: amid its deepest pause, or at `last` if it has no frame.
+    """Return where to cut in [first, last]: its deepest pause, or `last` if no frame lies in it.
 
-    Depth counts over five frames (160 ms), so that a pause between words wins over the closure of
-    a consonant, and by loudness as well as by probability, which in fluent speech hardly dips.
+    Depth is a mean over five frames (160 ms), so that a pause between words is deeper than the
+    closure of a consonant. It uses loudness too, because the probability hardly falls in fluent
+    speech.
     """
     near = list(frames)
     if not any(f.start >= first and f.end <= last for f in near):
@@ -227,5 +224,5 @@ def deepest_pause(frames: Iterable[Frame], first: int, last: int) -> int:
 
 
 def power(samples: FloatArray) -> float:
-    """Give the mean square of samples [n]."""
+    """Return the mean square of samples [n]."""
     return float(np.mean(np.square(samples))) + _FLOOR_POWER

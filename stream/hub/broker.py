@@ -1,8 +1,8 @@
-"""What the hub does with each message: who may say what, what is kept, what is answered.
+"""Handles each message to the hub: checks it, passes it to the coordinator, returns the replies.
 
-Pure: the hub's loop hands in messages and the time, and sends what comes back. A segment is kept
-until its verdict is written down by the recorder (the one sink that confirms); only then may the
-front that sent it forget it, so that a hub that dies loses nothing.
+Pure: the loop passes in messages and the time, and sends the returned messages. A segment is
+acknowledged to its front only after the recorder (the one sink that confirms) has written its
+verdict. So the front can send it again if the hub dies.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from abhinaya.models.vote.combiner import Combiner
-from abhinaya.stream.hub.deciders import Deciders
+from abhinaya.stream.hub.coordinator import Coordinator
 from abhinaya.stream.hub.nodes import Node
 from abhinaya.stream.hub.publisher import Outgoing, Publisher
 from abhinaya.stream.hub.segments import Stream
@@ -56,18 +56,11 @@ from abhinaya.stream.wire.messages import (
 )
 
 REASONS: Final = 64
-"""Reasons for refusals that are counted apart."""
+"""Maximum number of refusal reasons that are counted separately."""
 
 
 class Broker:
-    """All of the hub but its sockets.
-
-    Args:
-        config: of the run.
-        incarnation: differs between two hubs in a row.
-        combiner: that the profile names, read.
-
-    """
+    """The whole hub except its sockets."""
 
     def __init__(self, config: Config, incarnation: str, combiner: Combiner | None = None) -> None:
         self._config = config
@@ -75,12 +68,15 @@ class Broker:
         self._incarnation = incarnation
         self._streams = Streams(incarnation, config.flow)
         self._publisher = Publisher(incarnation)
-        self._deciders = Deciders(config, combiner, self._publisher, self._to_node, self._lost)
+        self._coordinator = Coordinator(
+            config, combiner, self._publisher, self._to_node, self._node_down
+        )
         self._nodes: dict[bytes, Node] = {}
         self._peers: dict[str, bytes] = {}
-        """By name of a node."""
+        """Socket identity by node name."""
         self._out: list[Outgoing] = []
         self._acknowledge: dict[str, Stream] = {}
+        """Streams whose front needs a new `Credit`."""
         self._refused: Counter[str] = Counter()
         self._doubles = 0
         self._next_status = 0.0
@@ -88,7 +84,7 @@ class Broker:
     # --- what comes in ----------------------------------------------------------------------------
 
     def from_worker(self, now: float, peer: bytes, message: Message) -> list[Outgoing]:
-        """Handle what a front or a node says."""
+        """Handle a message from a front or a node."""
         if isinstance(message, Hello):
             self._hello(now, peer, message)
         elif isinstance(message, Ready):
@@ -102,7 +98,7 @@ class Broker:
         return self._flush(now)
 
     def from_sink(self, now: float, peer: bytes, message: Message) -> list[Outgoing]:
-        """Handle what a sink says."""
+        """Handle a message from a sink."""
         if isinstance(message, Subscribe):
             present = [StreamStarted(info=info) for info in self._streams.open_streams()]
             up = [event for node in self._nodes.values() for event in _up(node)]
@@ -110,7 +106,7 @@ class Broker:
         elif not self._publisher.knows(peer):
             self._out.append(Outgoing("sinks", peer, Introduce()))
         elif not self._publisher.is_recorder(peer):
-            self.refuse(f"{type(message).__name__} is for the recorder to say")
+            self.refuse(f"only the recorder may send {type(message).__name__}")
         elif isinstance(message, Seen):
             self._seen(message.number)
         elif isinstance(message, Died):
@@ -124,19 +120,19 @@ class Broker:
         self._refused[reason if known else "other"] += 1
 
     def unreachable(self, now: float, peer: bytes) -> list[Outgoing]:
-        """Handle that a peer is gone, as the socket has noticed."""
+        """Handle a failed send: drop the peer."""
         self._publisher.drop(peer)
         node = self._nodes.get(peer)
         if node is not None:
-            self._deciders.dispatch.gone(node.name, "is not reachable")
+            self._coordinator.dispatch.node_down(node.name, "is not reachable")
         return self._flush(now)
 
     def tick(self, now: float) -> list[Outgoing]:
-        """Handle the passing of time."""
+        """Check all time limits."""
         supervise = self._config.supervise
-        self._deciders.dispatch.tick(now)
+        self._coordinator.dispatch.tick(now)
         for front in self._streams.newly_silent(now, supervise.silent_s):
-            reason = f"has been silent for {now - front.heard:.1f} s"
+            reason = f"has been silent for {now - front.last_received:.1f} s"
             self._publisher.publish(
                 FrontDown(front=front.name, incarnation=front.incarnation, reason=reason)
             )
@@ -146,7 +142,7 @@ class Broker:
         return self._flush(now)
 
     def drain_nodes(self) -> list[Outgoing]:
-        """Ask every node to finish and leave."""
+        """Return the messages that ask every node to finish and exit."""
         return [Outgoing("workers", peer, Drain()) for peer in self._nodes]
 
     # --- fronts -----------------------------------------------------------------------------------
@@ -154,16 +150,16 @@ class Broker:
     def _hello(self, now: float, peer: bytes, hello: Hello) -> None:
         fault = self._streams.fault(hello)
         if peer in self._nodes or fault:
-            self._refuse(peer, fault or "it has introduced itself as a node")
+            self._refuse(peer, fault or "it has already introduced itself as a node")
             return
-        for info in self._streams.greet(now, peer, hello):
+        for info in self._streams.add_front(now, peer, hello):
             self._publisher.publish(StreamStarted(info=info))
         self._send(peer, self._streams.welcome(hello))
 
     def _from_front(self, now: float, peer: bytes, message: Message) -> None:
-        self._streams.hear(now, peer)
+        self._streams.received(now, peer)
         if isinstance(message, Activity) or (isinstance(message, Segment) and message.part):
-            self._passing(now, peer, message)
+            self._transient(now, peer, message)
         elif isinstance(message, Segment | Gap | End):
             self._item(now, peer, message)
         elif isinstance(message, Remark):
@@ -171,15 +167,15 @@ class Broker:
         elif isinstance(message, Known):
             self._known(peer, message)
         elif not isinstance(message, Beat):
-            self._refuse(peer, f"{type(message).__name__} is nothing that a front says")
+            self._refuse(peer, f"a front may not send {type(message).__name__}")
 
     def _known(self, peer: bytes, known: Known) -> None:
-        """Take back what an earlier hub knew of a stream."""
+        """Restore a state that an earlier hub gave to the front."""
         stream = self._streams.of(peer, known)
         if stream is None:
             self._refuse(peer, f"stream {known.stream!r} is not this front's")
-        elif known.service not in self._deciders.services or len(known.state) > LONGEST_STATE:
-            self.refuse("a state that no service gives")
+        elif known.service not in self._coordinator.services or len(known.state) > LONGEST_STATE:
+            self.refuse("a state of an unknown service, or too large")
         elif not stream.ended:
             stream.restore_state(known.service, known.state)
 
@@ -193,7 +189,7 @@ class Broker:
         elif self._streams.is_in_turn(stream, item):
             self._accept(now, stream, item)
         else:
-            # something before it was lost on the way: have everything sent again
+            # an earlier item was lost: `Introduce` makes the front send everything again
             self.refuse("out of turn")
             self._send(peer, Introduce())
 
@@ -202,10 +198,10 @@ class Broker:
         if fault and not isinstance(item, End):
             self.refuse(fault)
             item = in_place_of(item, stream.position, fault)
-        self._deciders.item(now, stream, item)
+        self._coordinator.item(now, stream, item)
 
-    def _passing(self, now: float, peer: bytes, item: Segment | Activity) -> None:
-        """Handle what is lost if it comes at the wrong time."""
+    def _transient(self, now: float, peer: bytes, item: Segment | Activity) -> None:
+        """Handle a partial or activity; one that is out of turn is dropped."""
         stream = self._streams.of(peer, item)
         if stream is None:
             self._refuse(peer, f"stream {item.stream!r} is not this front's")
@@ -216,54 +212,47 @@ class Broker:
             if fault:
                 self.refuse(fault)
             else:
-                self._deciders.partial(now, stream, item)
+                self._coordinator.partial(now, stream, item)
 
     # --- nodes ------------------------------------------------------------------------------------
 
     def _ready(self, now: float, peer: bytes, ready: Ready) -> None:
         known = self._nodes.get(peer)
         if peer in self._streams or (known is not None and known.name != ready.node):
-            fault = "it has introduced itself as another"
+            fault = "it has already introduced itself under another name"
         else:
-            fault = fault_of_node(ready, self._deciders.services, self._combiner)
+            fault = fault_of_node(ready, self._coordinator.services, self._combiner)
         if fault:
             self._refuse(peer, fault)
             refused = Node(ready.node, ready.incarnation, {s.name: s for s in ready.gives}, 0)
-            self._publish_down(refused, f"refused: {fault}")
+            self._publisher.publish(refused.down(f"refused: {fault}"))
             return
         self._nodes.pop(self._peers.get(ready.node, b""), None)
         self._peers[ready.node] = peer
-        node = self._nodes[peer] = self._deciders.ready(now, ready)
+        node = self._nodes[peer] = self._coordinator.ready(now, ready)
         for event in _up(node):
             self._publisher.publish(event)
 
     def _from_node(self, now: float, peer: bytes, message: Message) -> None:
         node = self._nodes[peer]
         if isinstance(message, Beat):
-            self._deciders.dispatch.beat(now, node.name, message.work_age_s)
+            self._coordinator.dispatch.beat(now, node.name, message.work_age_s)
         elif isinstance(message, Vote | Transcript | Failed):
             self._answer(now, node, message)
         else:
-            self._refuse(peer, f"{type(message).__name__} is nothing that a node says")
+            self._refuse(peer, f"a node may not send {type(message).__name__}")
 
     def _answer(self, now: float, node: Node, answer: Vote | Transcript | Failed) -> None:
         fault = fault_of_answer(node.gives, answer)
         if fault:
             self.refuse(fault)
-            self._deciders.unusable(node, answer, fault)
-        elif not self._deciders.answered(now, node, answer):
+            self._coordinator.invalid(node, answer, fault)
+        elif not self._coordinator.answered(now, node, answer):
             self._doubles += 1
 
-    def _lost(self, node: Node, reason: str) -> None:
-        """Handle that a node is no longer worked with."""
-        del self._nodes[self._peers.pop(node.name)]
-        self._publish_down(node, reason)
-
-    def _publish_down(self, node: Node, reason: str) -> None:
-        gave = ", ".join(node.gives)
-        self._publisher.publish(
-            NodeDown(node=node.name, incarnation=node.incarnation, service=gave, reason=reason)
-        )
+    def _node_down(self, down: NodeDown) -> None:
+        del self._nodes[self._peers.pop(down.node)]
+        self._publisher.publish(down)
 
     # --- sinks ------------------------------------------------------------------------------------
 
@@ -275,14 +264,14 @@ class Broker:
                 self._acknowledge[event.stream] = stream
                 if isinstance(event, StreamEnded):
                     stream.end_written = True
-                    self._deciders.segments.clear(stream)
+                    self._coordinator.segments.clear(stream)
 
     def _died(self, now: float, died: Died) -> None:
-        self._deciders.dispatch.gone(died.name, died.reason)
-        for service in self._deciders.services.intersection(died.services):
-            self._deciders.dispatch.abandon(service, died.reason)
+        self._coordinator.dispatch.node_down(died.name, died.reason)
+        for service in self._coordinator.services.intersection(died.services):
+            self._coordinator.dispatch.abandon(service, died.reason)
         for stream in self._streams.remove(died.name):
-            if not died.final:  # it comes back, or others take its inputs over
+            if not died.final:  # it restarts, or other fronts take over its inputs
                 continue
             end = End(
                 stream=stream.info.stream,
@@ -295,11 +284,11 @@ class Broker:
     def _status(self) -> Status:
         return Status(
             hub=self._incarnation,
-            waiting=self._deciders.dispatch.waiting,
-            open_segments=self._deciders.undecided,
+            waiting=self._coordinator.dispatch.waiting,
+            open_segments=self._coordinator.undecided,
             nodes=tuple(
                 NodeLoad(node=node, service=service, held=held, done=done)
-                for node, service, held, done in self._deciders.dispatch.loads()
+                for node, service, held, done in self._coordinator.dispatch.loads()
             ),
             fronts=self._streams.fronts,
             refused=dict(self._refused),
@@ -309,8 +298,8 @@ class Broker:
     # --- what goes out ----------------------------------------------------------------------------
 
     def _flush(self, now: float) -> list[Outgoing]:
-        """Decide what can be decided, and return all that is to be sent."""
-        self._deciders.decide(now)
+        """Make all decisions that are due; return the messages to send."""
+        self._coordinator.decide(now)
         for stream in self._acknowledge.values():
             self._send(stream.front, self._streams.credit(stream))
         self._acknowledge.clear()
@@ -329,7 +318,7 @@ class Broker:
 
 
 def _up(node: Node) -> Iterator[NodeUp]:
-    """Yield what people are told of a node, service by service."""
+    """Yield one event for each service of a node."""
     for service in node.gives.values():
         yield NodeUp(
             node=node.name,

@@ -1,18 +1,17 @@
-"""Who gets which task next: queues, credits, retries and time limits.
+"""Assigns tasks to nodes: queues, credits, retries and time limits.
 
-Pure: no sockets and no clock; every call takes `now` in seconds of any monotonic clock, and what is
-to be done waits in `actions`. What depends on what follows only from what the nodes declare: a
-service that needs a transcript waits until the transcriber has answered, and a stateful one until
-it is done with the segment before. A service of the second stage (the refiner) has no work in a
-segment until somebody `ask`s.
+Pure: no sockets and no clock; `now` is seconds of any monotonic clock, and `actions` returns what
+the caller must do. The order of work follows from what the nodes declare: a service that needs a
+transcript waits for the transcriber; a stateful service waits until it has finished the segment
+before. A service of the second stage (the refiner) works on a segment only after `ask`.
 
-A node may give several services. One that is given a segment for one of them answers at once for
-all that are ready, and for those that only wait for a transcript that comes along in the same task.
-What is given beside a stateful service waits with it, so that they come along.
+A node may have several services. One task then covers all of them that are queued, and those that
+only wait for a transcript which the same task makes. Services on the same node as a stateful
+service wait with it, so that one task can cover both.
 
-A partial is work of the lowest rank: only a node that holds nothing is given one, and nobody tries
-it again. What a node may have kept of the partials of a segment is of use to the next one and to
-the segment itself, so they go to the same node; but no segment waits for it.
+Partials have the lowest priority: only a node without tasks gets one, and no partial is retried.
+Partials of a segment, and then the segment, preferably go to the same node, which may reuse its
+results; but no segment waits for that node.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import heapq
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from abhinaya.stream.hub.nodes import Absent, Action, Assign, Limits, Line, Lost, Node, Retract
+from abhinaya.stream.hub.nodes import Absent, Action, Assign, Limits, Node, Retract, ServiceQueue
 from abhinaya.stream.hub.segments import OPEN, Key, Record, Segments, State, Stream, Work
 from abhinaya.stream.hub.validation import TRANSCRIBER
 from abhinaya.stream.wire.messages import Ready
@@ -34,15 +33,7 @@ WAITS: Final = {
 
 
 class Dispatch:
-    """All work that is not yet answered.
-
-    Args:
-        line_up: services that take part in every segment.
-        second_stage: services that are asked about some, after the verdict.
-        segments: the records to work on.
-        limits: of patience.
-
-    """
+    """All work that is not answered yet."""
 
     def __init__(
         self,
@@ -52,35 +43,35 @@ class Dispatch:
         limits: Limits,
     ) -> None:
         self._line_up = tuple(line_up)
-        self._lines = {name: Line() for name in (*self._line_up, *second_stage)}
+        self._queues = {name: ServiceQueue() for name in (*self._line_up, *second_stage)}
         self._segments = segments
         self._limits = limits
         self._nodes: dict[str, Node] = {}
         self._partials: dict[Key, Record] = {}
         """Partials that wait for an idle node."""
         self._keeps_state = False
-        """Whether a service ever declared itself stateful."""
-        self._moved: dict[str, Stream] = {}
-        """Streams in which a segment that waited for the one before may go on."""
+        """Whether any service is stateful."""
+        self._changed: dict[str, Stream] = {}
+        """Streams in which segments may no longer have to wait for an earlier one."""
         self._actions: list[Action] = []
 
     def actions(self) -> list[Action]:
-        """Return what is to be done since the last call, in order."""
+        """Return the new actions since the last call, in order."""
         actions, self._actions = self._actions, []
         return actions
 
     # --- nodes ------------------------------------------------------------------------------------
 
     def ready(self, now: float, ready: Ready) -> Node:
-        """Take in a node. One of the same name is its predecessor, which has died."""
+        """Add a node; it replaces a dead one of the same name."""
         self._remove(ready.node, "was started again")
         offered = {service.name: service for service in ready.gives}
         stateful = frozenset(name for name, service in offered.items() if service.stateful)
         self._keeps_state |= bool(stateful)
         for name, service in offered.items():
-            line = self._lines[name]
-            line.needs, line.beside, line.abandoned = frozenset(service.needs), stateful, ""
-        gives = {name: offered[name] for name in self._lines if name in offered}
+            queue = self._queues[name]
+            queue.needs, queue.stateful, queue.abandoned = frozenset(service.needs), stateful, ""
+        gives = {name: offered[name] for name in self._queues if name in offered}
         node = Node(ready.node, ready.incarnation, gives, ready.credits, now)
         self._nodes[ready.node] = node
         self._advance_all()
@@ -88,34 +79,35 @@ class Dispatch:
         return node
 
     def abandon(self, service: str, reason: str) -> None:
-        """Give up a service: no node of it will come back."""
-        self._lines[service].abandoned = reason
+        """Give up a service whose nodes are all dead."""
+        self._queues[service].abandoned = reason
         self._advance_all()
         self._assign()
 
     def beat(self, now: float, name: str, work_age_s: float | None) -> None:
-        """Note that a node lives; give it up if its work in progress takes too long."""
+        """Handle a heartbeat; drop the node if its batch takes too long."""
         if name in self._nodes:
-            self._nodes[name].heard = now
+            self._nodes[name].last_received = now
             if work_age_s is not None and work_age_s > self._limits.task_s:
-                self.gone(name, f"has been stuck for {work_age_s:.1f} s in one batch")
+                self.node_down(name, f"has been stuck for {work_age_s:.1f} s in one batch")
 
-    def gone(self, name: str, reason: str) -> None:
-        """Give up a node: what it holds goes to another, or is tried again, or is missing."""
+    def node_down(self, name: str, reason: str) -> None:
+        """Drop a node; its tasks are retried, or given up after too many attempts."""
         if node := self._remove(name, reason):
-            self._actions.append(Lost(node, reason))
+            self._actions.append(node.down(reason))
             self._assign()
 
     def tick(self, now: float) -> None:
-        """Give up the nodes that have been silent for too long."""
+        """Drop nodes that have been silent for too long."""
         for node in list(self._nodes.values()):
-            if now - node.heard > self._limits.silent_s:
-                self.gone(node.name, f"has been silent for {now - node.heard:.1f} s")
+            silent_s = now - node.last_received
+            if silent_s > self._limits.silent_s:
+                self.node_down(node.name, f"has been silent for {silent_s:.1f} s")
 
     # --- segments ---------------------------------------------------------------------------------
 
     def submit(self, record: Record, services: Iterable[str] | None = None) -> None:
-        """Take in a segment for the line-up, or a partial for some services."""
+        """Add a segment for all services of the line-up, or a partial for the given ones."""
         record.work = {name: Work() for name in (self._line_up if services is None else services)}
         self._advance(record)
         self._assign()
@@ -127,40 +119,40 @@ class Dispatch:
         self._assign()
 
     def answered(self, name: str, key: Key, part: int, service: str) -> bool:
-        """Note an answer; False if it came twice, too late, or from a node that was not asked."""
+        """Handle an answer; return False if it came twice or too late, or was not asked for."""
         held = self._release(name, key, part, service)
         record = self._record(key, part)
         work = record.work.get(service) if record else None
-        # a whole segment is answered by whoever was ever asked, also after it was given up
+        # on a whole segment, a late answer counts too, even if the service was given up
         counts = work is not None and work.state is not State.DONE and (held or not part)
         if record and work and counts:
             work.state = State.DONE
             self._retract_replicas(record)
             self._advance(record)
-            self._move(record)
+            self._recheck_later(record)
         self._assign()
         return counts
 
     def failed(
         self, name: str, key: Key, part: int, service: str, reason: str, retry: bool
     ) -> None:
-        """Note that a node has no answer: an abstention, or something to try again."""
+        """Handle a missing answer: retry, or give up the service for this segment."""
         held = self._release(name, key, part, service)
         record = self._record(key, part)
         if record and (held or not part):
             if retry:
                 self._try_again(record, service, reason)
-            elif record.stands(service) is State.HELD:
+            elif record.state_of(service) is State.HELD:
                 self._give_up(record, service, reason)
         self._assign()
 
     def decided(self, record: Record) -> None:
-        """Note that the verdict is given: the next segment waits for no answer any more."""
-        self._move(record)
+        """Handle a new verdict: later segments no longer wait for this one."""
+        self._recheck_later(record)
         self._assign()
 
     def stop(self, record: Record) -> None:
-        """End a partial: the nodes at work on it are told."""
+        """End a partial; cancel its tasks."""
         task = (*record.key, record.item.part)
         self._actions += [
             Retract(name, record.key, record.item.part)
@@ -171,18 +163,18 @@ class Dispatch:
         record.work = {}
 
     def close(self, record: Record) -> None:
-        """End a segment; whoever works on it, or may keep partials of it, is told."""
+        """End a segment; cancel its tasks, also at nodes that may keep data of its partials."""
         key = record.key
-        told = [n for n, keeps in record.nodes.items() if keeps and n in self._nodes]
-        told += [name for name, node in self._nodes.items() if (*key, 0) in node.held]
-        self._actions += [Retract(name, key) for name in dict.fromkeys(told)]
+        names = [n for n, keeps in record.nodes.items() if keeps and n in self._nodes]
+        names += [name for name, node in self._nodes.items() if (*key, 0) in node.held]
+        self._actions += [Retract(name, key) for name in dict.fromkeys(names)]
         self._partials.pop(key, None)
         record.work = {}
-        self._move(record)
+        self._recheck_later(record)
         self._assign()
 
     def assign_partials(self) -> None:
-        """Give partials to idle nodes; the one that was served longest ago first."""
+        """Assign partials to idle nodes; the partial that waited longest is first."""
         for record in sorted(self._partials.values(), key=lambda record: record.served):
             for service in list(record.work):
                 if record.work[service].state is not State.QUEUED:
@@ -193,14 +185,14 @@ class Dispatch:
             if not any(work.state is State.QUEUED for work in record.work.values()):
                 del self._partials[record.key]
 
-    # --- what others ask --------------------------------------------------------------------------
+    # --- queries ----------------------------------------------------------------------------------
 
     def is_served(self, service: str) -> bool:
-        """Whether a node gives it at present."""
+        """Whether any node has the service now."""
         return any(service in node.gives for node in self._nodes.values())
 
     def explain(self, record: Record, service: str) -> str:
-        """Say why a service has not answered yet."""
+        """Return why a service has not answered yet."""
         work = record.work.get(service, Work())
         if work.state is State.ABSENT:
             return work.reason
@@ -212,12 +204,12 @@ class Dispatch:
 
     @property
     def waiting(self) -> int:
-        """Tasks that wait for a node; partials are not counted."""
+        """Number of tasks that wait for a node, without partials."""
         wholes = (record for record in self._segments if record.item.final)
         return sum(w.state is State.QUEUED for record in wholes for w in record.work.values())
 
     def loads(self) -> Iterator[tuple[str, str, int, int]]:
-        """Yield (node, service, tasks held, tasks done) of every node."""
+        """Yield (node, service, tasks held, tasks done)."""
         for name, node in self._nodes.items():
             for service in node.gives:
                 tasks = (services for key, services in node.held.items() if not key[2])
@@ -244,12 +236,12 @@ class Dispatch:
             self._advance(record)
 
     def _advance(self, record: Record) -> None:
-        """Queue what has all it needs; give up what will never have it."""
+        """Queue services whose inputs are complete; give up those whose inputs will never be."""
         for name, work in record.work.items():
-            line = self._lines[name]
-            if line.abandoned and work.state in OPEN:
-                self._give_up(record, name, line.abandoned)
-            if work.state is not State.WAITING or line.needs is None:
+            queue = self._queues[name]
+            if queue.abandoned and work.state in OPEN:
+                self._give_up(record, name, queue.abandoned)
+            if work.state is not State.WAITING or queue.needs is None:
                 continue
             if not self._has_inputs(record, name) and not record.is_open((TRANSCRIBER,)):
                 transcriber = record.work.get(TRANSCRIBER)
@@ -259,44 +251,44 @@ class Dispatch:
                 self._enqueue(record, name)
 
     def _has_inputs(self, record: Record, service: str) -> bool:
-        """Whether all that a service reads is there."""
-        if "transcript" not in (self._lines[service].needs or ()):
+        """Whether all inputs of a service are available."""
+        if "transcript" not in (self._queues[service].needs or ()):
             return True
-        return record.stands(TRANSCRIBER) is State.DONE
+        return record.state_of(TRANSCRIBER) is State.DONE
 
     def _has_turn(self, record: Record, service: str) -> bool:
-        """Whether the segments before are settled, as far as that concerns a service."""
-        beside = self._lines[service].beside
-        if not beside or not record.item.final:
+        """Whether no earlier segment can still change a state that the service waits for."""
+        stateful = self._queues[service].stateful
+        if not stateful or not record.item.final:
             return True
         for before in self._segments.of(record.stream):
             if before is record:
                 return True
-            if before.verdict is None and before.is_open(beside):
+            if before.verdict is None and before.is_open(stateful):
                 return False
         return True
 
-    def _move(self, record: Record) -> None:
-        """Have the later segments of the stream looked at: one may wait for this one."""
+    def _recheck_later(self, record: Record) -> None:
+        """Mark the stream: its later segments may wait for this one."""
         if self._keeps_state and record.item.final:
-            self._moved[record.stream.info.stream] = record.stream
+            self._changed[record.stream.info.stream] = record.stream
 
     def _enqueue(self, record: Record, service: str) -> None:
         record.work[service].state = State.QUEUED
         if record.item.final:
-            heapq.heappush(self._lines[service].queue, (record.due, record.order, record.key))
+            heapq.heappush(self._queues[service].queue, (record.due, record.order, record.key))
         else:
             self._partials[record.key] = record
 
     def _try_again(self, record: Record, service: str, reason: str) -> None:
         task = (*record.key, record.item.part)
         replicas = (node.held.get(task, ()) for node in self._nodes.values())
-        if record.stands(service) is not State.HELD or any(service in held for held in replicas):
+        if record.state_of(service) is not State.HELD or any(service in held for held in replicas):
             return
         if not record.item.final or record.work[service].attempts >= self._limits.attempts:
             self._give_up(record, service, reason)
         else:
-            # the transcript that came along may be what failed: then it waits for it again
+            # a transcript of the same task may have failed too: then the service waits for it
             record.work[service].state = State.WAITING
             self._advance(record)
 
@@ -306,7 +298,7 @@ class Dispatch:
         self._actions.append(Absent(record, service, reason))
         if service == TRANSCRIBER:
             self._advance(record)
-        self._move(record)
+        self._recheck_later(record)
 
     def _release(self, name: str, key: Key, part: int, service: str) -> bool:
         node, task = self._nodes.get(name), (*key, part)
@@ -320,7 +312,7 @@ class Dispatch:
         return True
 
     def _retract_replicas(self, record: Record) -> None:
-        """Stop whoever holds nothing of a segment but what others have answered."""
+        """Cancel tasks whose every service has already been answered by another node."""
         task = (*record.key, record.item.part)
         self._actions += [
             Retract(name, record.key)
@@ -330,25 +322,26 @@ class Dispatch:
         ]
 
     def _assign(self) -> None:
-        while self._moved:
-            _, stream = self._moved.popitem()
+        while self._changed:
+            _, stream = self._changed.popitem()
             for later in self._segments.of(stream):
                 self._advance(later)
-        for name, line in self._lines.items():
-            while line.queue:
-                record = self._record(line.queue[0][2], 0)
-                if record is None or record.stands(name) is not State.QUEUED:
-                    heapq.heappop(line.queue)
-                    continue  # closed, answered, or taken along while it waited
+        for name, service in self._queues.items():
+            queue = service.queue
+            while queue:
+                record = self._record(queue[0][2], 0)
+                if record is None or record.state_of(name) is not State.QUEUED:
+                    heapq.heappop(queue)
+                    continue  # closed, answered, or sent in another task meanwhile
                 node = self._freest(name, record)
                 if node is None:
                     break
-                heapq.heappop(line.queue)
+                heapq.heappop(queue)
                 self._give(record, node, name)
 
     def _give(self, record: Record, node: Node, service: str) -> None:
-        """Give a segment to a node for a service, and for all that can come along."""
-        services = self._along(record, node, service)
+        """Assign a task to a node: for a service, and for others that the task can cover."""
+        services = self._covered(record, node, service)
         for name in services:
             record.work[name].state = State.HELD
             record.work[name].attempts += 1
@@ -357,12 +350,12 @@ class Dispatch:
         if not record.item.final:
             record.nodes[node.name] = True
         else:
-            self._take_over(record, services, node.name)
+            self._cancel_partials(record, services, node.name)
             record.nodes.setdefault(node.name, False)
         self._actions.append(Assign(node, record, services))
 
-    def _along(self, record: Record, node: Node, service: str) -> tuple[str, ...]:
-        """Return which of a node's services answer when it is given a segment for one of them."""
+    def _covered(self, record: Record, node: Node, service: str) -> tuple[str, ...]:
+        """Return the services of a node that one task can cover, if it is sent for `service`."""
         offered = [name for name in node.gives if name in record.work]
         queued = {n for n in offered if record.work[n].state is State.QUEUED} | {service}
         return tuple(
@@ -390,8 +383,8 @@ class Dispatch:
             return None
         return self._nodes[min(names, key=lambda name: (name not in record.nodes, name))]
 
-    def _take_over(self, record: Record, services: Iterable[str], node: str) -> None:
-        """Tell the others that may keep partials of a segment that it is finished elsewhere."""
+    def _cancel_partials(self, record: Record, services: Iterable[str], node: str) -> None:
+        """Cancel a segment at other nodes that may keep data of its partials."""
         for name in [name for name, keeps in record.nodes.items() if keeps]:
             other = self._nodes.get(name)
             if other is None or set(services) & set(other.gives):

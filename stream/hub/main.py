@@ -1,4 +1,4 @@
-"""The hub process: the loop around the broker and its two sockets."""
+"""The hub process: the loop that moves messages between two sockets and the broker."""
 
 from __future__ import annotations
 
@@ -18,36 +18,30 @@ from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.settings.vote import load_combiner
 from abhinaya.stream.wire import sockets
 from abhinaya.stream.wire.child import Stop, run_child
-from abhinaya.stream.wire.codec import MAX_SAID_BYTES, Decoder, Encoder
+from abhinaya.stream.wire.codec import MAX_WORKER_HEADER_BYTES, Decoder, Encoder
 from abhinaya.stream.wire.messages import FromSink, Message, ToHub
 
 TICK_S = 0.02
-"""How often deadlines are looked at."""
+"""Interval between checks of deadlines."""
 
 BURST = 64
-"""Messages read from one socket before the other gets its turn."""
+"""Maximum number of messages read from one socket before the other socket."""
 
 
 class Hub:
-    """Moves messages between the sockets and the broker.
-
-    Args:
-        broker: decides.
-        doors: the sockets.
-
-    """
+    """Moves messages between the sockets and the broker."""
 
     def __init__(self, broker: Broker, doors: sockets.Hub) -> None:
         self._broker = broker
         self._sockets = {"workers": doors.workers, "sinks": doors.sinks}
         self._encoder = Encoder()
         self._decoders: dict[str, Decoder[Message]] = {
-            "workers": Decoder(ToHub, MAX_SAID_BYTES),
+            "workers": Decoder(ToHub, MAX_WORKER_HEADER_BYTES),
             "sinks": Decoder(FromSink),
         }
 
     def run(self, stop: Stop) -> int:
-        """Serve until told to stop; give the exit code."""
+        """Serve until asked to stop; return the exit code."""
         poller = zmq.Poller()
         for socket in self._sockets.values():
             poller.register(socket, zmq.POLLIN)
@@ -83,26 +77,26 @@ class Hub:
     def _send(self, out: Sequence[Outgoing]) -> None:
         pending = list(out)
         while pending:
-            lost: dict[bytes, None] = {}
+            unreachable: dict[bytes, None] = {}
             for item in pending:
-                if item.peer in lost:
+                if item.peer in unreachable:
                     continue
                 frames = self._encoder.encode(item.message)
                 if not sockets.send(self._sockets[item.door], frames, item.peer):
-                    lost[item.peer] = None
-            # what was meant for a lost peer may now go to another
+                    unreachable[item.peer] = None
+            # tasks of an unreachable node may now go to another
             now = time.monotonic()
-            pending = [more for peer in lost for more in self._broker.unreachable(now, peer)]
+            pending = [m for peer in unreachable for m in self._broker.unreachable(now, peer)]
 
 
 def serve(
     run: configuration.Config, endpoint: str, stop: Stop, keys: sockets.Keys | None = None
 ) -> int:
-    """Bind `endpoint` and serve until told to stop; give the exit code.
+    """Bind `endpoint` and serve until asked to stop; return the exit code.
 
     Raises:
         NetworkError: the endpoint is taken, malformed, or open to the network without keys.
-        ConfigError: the combiner has gone since the profile was loaded.
+        ConfigError: the combiner file has disappeared since the profile was loaded.
 
     """
     combiner = load_combiner(run.vote)

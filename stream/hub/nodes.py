@@ -1,11 +1,11 @@
-"""What the dispatch keeps of nodes and their services, and what it asks for. No decisions."""
+"""Data of the dispatch: nodes, queues of services, and actions to carry out. No decisions."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from abhinaya.stream.hub.segments import Key, Record
-from abhinaya.stream.wire.messages import Service
+from abhinaya.stream.wire.messages import NodeDown, Service
 
 TaskKey = tuple[str, int, int]
 """(stream, sequence number, part)."""
@@ -13,7 +13,7 @@ TaskKey = tuple[str, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Assign:
-    """Send this segment to this node, for these services."""
+    """Send a segment to a node as a task for some services."""
 
     node: Node
     record: Record
@@ -22,60 +22,66 @@ class Assign:
 
 @dataclass(frozen=True, slots=True)
 class Retract:
-    """Tell this node that its answer is no longer wanted."""
+    """Send a cancel to a node."""
 
     node: str
     key: Key
     part: int = 0
-    """0: nothing of the segment is wanted, and what is kept of its partials can be forgotten."""
+    """See Cancel.part."""
 
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """This service will give nothing for this segment."""
+    """A service will not answer for a segment."""
 
     record: Record
     service: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """This node is no longer worked with."""
-
-    node: Node
-    reason: str
-
-
-Action = Assign | Retract | Absent | Lost
+Action = Assign | Retract | Absent | NodeDown
+"""`NodeDown`: the node is no longer used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How patient the dispatch is, in seconds."""
+    """Limits of the dispatch."""
 
     silent_s: float
+    """Longest silence of a node."""
     task_s: float
+    """Longest duration of a batch."""
     attempts: int
+    """How often a task is tried."""
 
 
 @dataclass(slots=True)
 class Node:
-    """A node, and what it has in hand."""
+    """A node and the tasks that it holds."""
 
     name: str
     incarnation: str
     gives: dict[str, Service]
-    """By name, in the order of the line-up."""
+    """Services by name, in the order of the line-up."""
     credits: int
-    heard: float = 0.0
+    last_received: float = 0.0
+    """Time of the last message from the node."""
     held: dict[TaskKey, set[str]] = field(default_factory=dict)
-    """Services that it has not answered yet, by task."""
+    """By task: services that have not answered yet."""
     done: dict[str, int] = field(default_factory=dict)
-    """Answers by service, partials apart."""
+    """Number of answers by service, without partials."""
+
+    def down(self, reason: str) -> NodeDown:
+        """Return the event that the node is no longer used."""
+        return NodeDown(
+            node=self.name,
+            incarnation=self.incarnation,
+            service=", ".join(self.gives),
+            reason=reason,
+        )
 
     def has_room(self, key: Key) -> bool:
-        """Whether it may be given a segment: within its credits, or one that it holds anyway."""
+        """Whether the node can take a segment: it has credits left, or already holds it."""
         held = self.held
         return (
             len(held) < self.credits
@@ -85,13 +91,14 @@ class Node:
 
 
 @dataclass(slots=True)
-class Line:
-    """What the nodes that give one service share."""
+class ServiceQueue:
+    """The segments that wait for one service, and what its nodes have declared."""
 
     needs: frozenset[str] | None = None
-    """None until the first node has declared it."""
-    beside: frozenset[str] = frozenset()
-    """Stateful services, itself perhaps, that its latest node gives."""
+    """Inputs of the service; None before its first node is ready."""
+    stateful: frozenset[str] = frozenset()
+    """All stateful services of its latest node."""
     abandoned: str = ""
-    """Why nobody will give it, if so."""
+    """Why no node will offer the service again; empty while one may."""
     queue: list[tuple[float, int, Key]] = field(default_factory=list)
+    """Heap of (deadline, order, segment)."""

@@ -1,17 +1,16 @@
-"""Labels while somebody still speaks: from fast voters, in their idle time, and soon.
+"""Provisional verdicts during speech, by fast services in their idle time. Pure.
 
-Pure, and of the lowest rank: `dispatch.py` gives a partial only to a node that holds nothing,
-nobody tries it twice, and it ends when the segment comes. A newer partial waits until the one
-before is decided, and takes the place of another that waits: so partials come as often as the
-nodes have time for them, and no work is thrown away.
+`dispatch.py` sends a partial only to a node without tasks and never retries it; it ends when the
+whole segment arrives. A newer partial waits until the current one is decided, and replaces another
+that waits. So the rate of partials adapts to the load, and no work is wasted.
 
-The verdict is given when all who were asked have answered, or after the limit with those present.
-Words that come later than that are published with the next partial: they are no less true.
+The verdict is made when all asked services have answered, or at the time limit with the votes that
+are present. Words that arrive later are published with the next partial.
 
-Who is asked follows from what was measured, of partials where there were any: a service that took
-longer than the limit is not, nor one of which nothing is known yet, for a slow model must not be
-found at work on a partial when a segment comes. One that declares itself incremental is always
-asked: nothing of what it does for a partial is lost.
+A service is asked if its measured time for a partial (or for a segment, until it has had a partial)
+is within the limit. A service without a measurement is not asked: a slow model must not be busy
+with a partial when a segment arrives. An incremental service is always asked, because a later
+partial reuses its work.
 """
 
 from __future__ import annotations
@@ -27,23 +26,23 @@ from abhinaya.stream.hub.validation import REFINER, TRANSCRIBER
 from abhinaya.stream.wire.messages import Ready, Segment, Service, Transcript, Verdict
 
 SMOOTHING: Final = 0.3
-"""Weight of the latest batch in the running estimate of a service's speed."""
+"""Weight of the latest batch in the running mean of a service's time."""
 
 
 class _Speed:
-    """How long a service takes over a partial."""
+    """Running mean of the time that a service needs for a partial."""
 
     def __init__(self) -> None:
         self.run_ms: float | None = None
         self._of_partials = False
 
     def tried(self, run_ms: float) -> None:
-        """Note a trial; it says nothing against what was measured."""
+        """Use the time of a trial, unless there is a measurement."""
         if self.run_ms is None:
             self.run_ms = run_ms
 
     def measured(self, run_ms: float, partial: bool) -> None:
-        """Note a batch. Those of whole segments count as long as there was none of a partial."""
+        """Add the time of a batch. Whole segments count only until the first partial."""
         if self._of_partials and not partial:
             return
         fresh = self.run_ms is None or partial > self._of_partials
@@ -53,16 +52,7 @@ class _Speed:
 
 
 class Partials:
-    """Who is asked about partials, and when each gets its verdict.
-
-    Args:
-        voters: of the line-up, in its order.
-        rule: how votes become a label.
-        limit_s: seconds in which a service must answer, and in which the verdict is given.
-        segments: the records of partials among them.
-        dispatch: finds nodes.
-
-    """
+    """Decides which services are asked about partials, and when each partial gets its verdict."""
 
     def __init__(
         self,
@@ -84,18 +74,18 @@ class Partials:
     def __bool__(self) -> bool:
         return bool(self._undecided)
 
-    # --- who is asked -----------------------------------------------------------------------------
+    # --- services ---------------------------------------------------------------------------------
 
     def declared(self, ready: Ready) -> None:
-        """Note what services need and give, and how fast they were when they were tried."""
+        """Store the declared services of a node, and the times of their trials."""
         for service in ready.gives:
-            if service.name != REFINER:  # while speech goes on there is no verdict to refine
+            if service.name != REFINER:  # provisional verdicts are not refined
                 self._declared[service.name] = service
                 if service.trial_ms is not None:
                     self._speeds.setdefault(service.name, _Speed()).tried(service.trial_ms)
 
     def measured(self, service: str, run_ms: float, part: int) -> None:
-        """Note how long a batch of a service took."""
+        """Add the time of a batch of a service."""
         self._speeds.setdefault(service, _Speed()).measured(run_ms, part > 0)
 
     def _run_ms(self, service: str) -> float | None:
@@ -117,7 +107,7 @@ class Partials:
     # --- from partial to verdict ------------------------------------------------------------------
 
     def open(self, now: float, stream: Stream, item: Segment) -> None:
-        """Take in a partial: at once, or when the one before it is decided."""
+        """Add a partial; it waits if the current one is in work."""
         record = self._segments.get((item.stream, item.sequence))
         if record is not None:
             newest = record.next or record.item
@@ -134,24 +124,24 @@ class Partials:
         self._dispatch.submit(record, self._asked())
 
     def begun(self, now: float, record: Record) -> None:
-        """Note that a node was given a partial: from here on time counts."""
+        """Start the time limit of a partial, when the first node receives it."""
         record.served = now
         if record.begun is None:
             record.begun, record.due = now, now + self._limit_s
 
-    def heard(self, record: Record, words: Transcript) -> None:
-        """Note what a partial said, also where it came too late for its verdict."""
+    def keep_words(self, record: Record, words: Transcript) -> None:
+        """Keep the transcript of a partial, even if it came too late for the verdict."""
         if record.words is None or record.words.part < words.part:
             record.words = words
 
-    def over(self, record: Record) -> None:
-        """Note that the segment itself has come, or never will; nodes at work are told."""
+    def end(self, record: Record) -> None:
+        """End the partials of a segment, and cancel their tasks."""
         record.next = record.words = None
         if self._undecided.pop(record.key, None):
             self._dispatch.stop(record)
 
     def collect(self, now: float) -> list[Verdict]:
-        """Return the verdicts on partials that are complete or due; the next ones then begin."""
+        """Return the verdicts of partials that are complete or due; start the next partials."""
         verdicts = []
         for record in list(self._undecided.values()):
             overdue = record.begun is not None and record.due <= now
@@ -167,7 +157,7 @@ class Partials:
         return verdicts
 
     def _judge(self, now: float, record: Record) -> Verdict | None:
-        """Return the verdict, if it has anything to say: a label, or words."""
+        """Return the verdict; None if there is neither a label nor words."""
         record.transcript = record.transcript or record.words
         enough = len(record.votes) >= max(1, self._rule.quorum)
         if not enough and not (record.transcript and record.transcript.text):

@@ -1,7 +1,6 @@
-"""What the hub publishes to its sinks, and what the recorder has not confirmed yet.
+"""Publishes events to the sinks of the hub, and keeps each until the recorder has confirmed it.
 
-Pure. The recorder is the one sink that writes events down; what it has not confirmed is kept and
-sent again to the next.
+Pure. The recorder is the one sink that confirms. A new recorder gets all unconfirmed events again.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from abhinaya.stream.wire.messages import Activity, Event, Message, NodeUp, Noti
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A message and the peer it goes to."""
+    """A message and its receiver."""
 
     door: Literal["workers", "sinks"]
     peer: bytes
@@ -24,12 +23,7 @@ class Outgoing:
 
 
 class Publisher:
-    """The sinks of a hub.
-
-    Args:
-        hub: incarnation of the hub.
-
-    """
+    """The sinks of a hub, and the events for them."""
 
     def __init__(self, hub: str) -> None:
         self._hub = hub
@@ -44,11 +38,11 @@ class Publisher:
         return peer in self._sinks
 
     def is_recorder(self, peer: bytes) -> bool:
-        """Whether a peer is the one that writes things down."""
+        """Whether a peer is the recorder."""
         return peer == self._recorder
 
     def subscribe(self, peer: bytes, confirm: bool, present: Iterable[Event]) -> None:
-        """Take in a sink and send it what is present; a recorder also what none has confirmed."""
+        """Add a sink and send the events `present`; to a recorder also the unconfirmed ones."""
         self._sinks.add(peer)
         sent = {_subject(notice.event) for notice in self._unconfirmed}
         for event in present:
@@ -60,31 +54,31 @@ class Publisher:
                 self._send(peer, notice)
 
     def drop(self, peer: bytes) -> None:
-        """Forget a sink that is gone."""
+        """Remove a sink."""
         self._sinks.discard(peer)
         if peer == self._recorder:
             self._recorder = None
 
     def publish(self, event: Event) -> None:
-        """Send an event to every sink, and keep it until the recorder has confirmed."""
+        """Send an event to every sink, and keep it until the recorder has confirmed it."""
         self._number += 1
         notice = Notice(number=self._number, hub=self._hub, event=event)
         self._unconfirmed.append(notice)
         self._broadcast(notice)
 
     def publish_unnumbered(self, event: Event | Activity) -> None:
-        """Send every sink what nobody confirms: the beat, activity, partials."""
+        """Send an event without confirmation: status, activity, or a provisional verdict."""
         self._broadcast(Notice(number=0, hub=self._hub, event=event))
 
     def confirmed(self, number: int) -> list[Event | Activity]:
-        """Note that the recorder has written everything up to `number`; return what that was."""
+        """Return the events up to `number`, which the recorder has now written."""
         events = []
         while self._unconfirmed and self._unconfirmed[0].number <= number:
             events.append(self._unconfirmed.popleft().event)
         return events
 
     def take(self) -> list[Outgoing]:
-        """Return what is to be sent since the last call."""
+        """Return the messages to send since the last call."""
         out, self._out = self._out, []
         return out
 
@@ -97,7 +91,7 @@ class Publisher:
 
 
 def _subject(event: Event | Activity) -> tuple[type[Event], str, str] | None:
-    """Return what a stream's or node's beginning is about."""
+    """Return the identity of the stream or service that an event announces; None for others."""
     if isinstance(event, StreamStarted):
         return StreamStarted, event.info.stream, ""
     if isinstance(event, NodeUp):

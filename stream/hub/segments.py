@@ -1,7 +1,7 @@
-"""What the hub knows of each stream and each of its segments: one record a segment.
+"""The data of the hub: one `Stream` for each stream, one `Record` for each open segment.
 
-Pure. A record begins with the segment's first partial, or with the segment, and ends with `drop`.
-The deciders (dispatch, aggregator, partials) work on it and keep little themselves.
+Pure. A record is made for the first partial of a segment, or for the segment itself, and deleted by
+`drop`. The deciders (dispatch, aggregator, partials) keep almost all of their data in it.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ Key = tuple[str, int]
 """A segment: (stream, sequence number)."""
 
 CONTEXT_TURNS: Final = 16
-"""Transcripts of a stream that are kept as context."""
+"""Number of transcripts of a stream that are kept as context."""
 
 
 class State(Enum):
-    """Where one service stands with one segment."""
+    """State of one service for one segment."""
 
-    WAITING = auto()  # for what it needs, or to know what it needs
+    WAITING = auto()  # its inputs are missing, or not declared yet
     QUEUED = auto()
     HELD = auto()  # by a node
     DONE = auto()
-    ABSENT = auto()
+    ABSENT = auto()  # there will be no answer
 
 
 OPEN: Final = (State.WAITING, State.QUEUED, State.HELD)
@@ -45,7 +45,7 @@ OPEN: Final = (State.WAITING, State.QUEUED, State.HELD)
 
 @dataclass(slots=True)
 class Work:
-    """One service's part in one segment."""
+    """Work of one service on one segment."""
 
     state: State = State.WAITING
     attempts: int = 0
@@ -54,44 +54,45 @@ class Work:
 
 @dataclass(slots=True, eq=False)
 class Stream:
-    """One stream: how far it has come, and what later segments need of earlier ones."""
+    """Progress of one stream, and data of earlier segments that later ones need."""
 
     info: StreamInfo
     front: bytes
+    """Socket identity of the front."""
     next_sequence: int
-    """The lowest sequence number that has not come."""
+    """The lowest sequence number that was not received."""
     acknowledged: int
-    """The lowest whose verdict is not written down."""
+    """The lowest sequence number that the recorder has not confirmed."""
     position: int = 0
-    """End of the last item that came, in samples."""
+    """End of the last received item, in samples."""
     ended: bool = False
     end_written: bool = False
     outcomes: deque[Record | Gap | StreamEnded] = field(default_factory=deque)
-    """What is still to be published, in order."""
-    said: dict[int, Transcript] = field(default_factory=dict)
+    """Items that are not published yet, in order."""
+    transcripts: dict[int, Transcript] = field(default_factory=dict)
     """The latest transcripts with words, by sequence number."""
     states: dict[str, dict[int, bytes]] = field(default_factory=dict)
-    """By stateful service: what it knows after a segment; only its model reads that."""
+    """State by stateful service and sequence number; only the model of the service can read it."""
 
     def transcribed(self, transcript: Transcript) -> None:
-        """Keep what was said, as context for later segments."""
+        """Keep a transcript as context for later segments."""
         if transcript.text:
-            self.said[transcript.sequence] = transcript
-            if len(self.said) > CONTEXT_TURNS:
-                del self.said[min(self.said)]
+            self.transcripts[transcript.sequence] = transcript
+            if len(self.transcripts) > CONTEXT_TURNS:
+                del self.transcripts[min(self.transcripts)]
 
     def keep_state(self, sequence: int, service: str, state: bytes) -> None:
-        """Keep what a service knows after a segment; an empty state changes nothing."""
+        """Keep the state of a service after a segment; an empty state changes nothing."""
         if state:
             self.states.setdefault(service, {})[sequence] = state
 
     def restore_state(self, service: str, state: bytes) -> None:
-        """Take back what a service knew before the first open segment, unless it knows more."""
+        """Restore the state before the first open segment, unless there is a newer one."""
         if not self.states.get(service):
             self.keep_state(self.acknowledged - 1, service, state)
 
     def states_before(self, sequence: int, services: Iterable[str]) -> dict[str, bytes]:
-        """Return by service what it knows before a segment."""
+        """Return the state of each service before a segment."""
         found = {}
         for service in services:
             known = self.states.get(service, {})
@@ -101,7 +102,7 @@ class Stream:
         return found
 
     def acknowledged_states(self) -> dict[str, bytes]:
-        """Forget what came before the last written segment; return what is known after it."""
+        """Return the states after the last acknowledged segment; delete older ones."""
         for known in self.states.values():
             for sequence in sorted(s for s in known if s < self.acknowledged)[:-1]:
                 del known[sequence]
@@ -110,47 +111,48 @@ class Stream:
 
 @dataclass(slots=True, eq=False)
 class Record:
-    """One segment on its way to its last verdict; before it is over, its latest partial."""
+    """One open segment: until it is complete, its latest partial."""
 
     stream: Stream
     item: Segment
-    """What is being decided: the whole segment, or a partial."""
+    """The whole segment, or the current partial."""
     received: float
     due: float
+    """Deadline of the verdict."""
     order: int
-    """Counts all records: of equals, the first to come goes first."""
+    """Number of the record; breaks ties between equal deadlines."""
     work: dict[str, Work] = field(default_factory=dict)
-    """By service; empty for a partial whose verdict is published."""
+    """Work by service; empty for a partial whose verdict is published."""
     begun: float | None = None
-    """When a node was first given it."""
+    """When the first node received a task."""
     transcribed: float | None = None
     voted: float | None = None
     """When the last voter answered or was given up."""
     transcript: Transcript | None = None
     votes: dict[str, Vote] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
-    """By voter that will not vote: why."""
+    """Reasons of the voters that will not vote."""
     verdict: Verdict | None = None
-    """The latest one on the whole segment."""
+    """The latest verdict on the whole segment."""
     choices: tuple[str, ...] = ()
-    """Labels that the refiner is to choose among; empty while it is not asked."""
+    """Labels that the refiner must choose from; empty unless the refiner still has to answer."""
     refinement: Vote | None = None
     nodes: dict[str, bool] = field(default_factory=dict)
-    """Who was given it; True for a node that may still keep something of its partials."""
+    """Nodes that received a task; True while a node may keep data of the partials."""
     next: Segment | None = None
-    """The newest partial, which waits until the one before is decided."""
+    """The newest partial; waits until the current one is decided."""
     words: Transcript | None = None
-    """What the latest answered partial said."""
+    """Transcript of the latest partial that has one."""
     served: float = 0.0
-    """When a node was last given a partial of it."""
+    """When a node last received a partial of the segment."""
 
     @property
     def key(self) -> Key:
-        """Identity of the segment."""
+        """Stream and sequence number."""
         return self.item.stream, self.item.sequence
 
     def begin(self, item: Segment, now: float, due: float) -> None:
-        """Start over with the next partial, or with the whole segment."""
+        """Reset the record for the next partial or the whole segment."""
         self.item, self.received, self.due = item, now, due
         self.work, self.votes, self.missing = {}, {}, {}
         self.begun = self.transcribed = self.voted = self.transcript = None
@@ -159,13 +161,13 @@ class Record:
         """Whether every voter has answered or been given up."""
         return len(self.votes) + len(self.missing) >= len(voters)
 
-    def stands(self, service: str) -> State | None:
-        """Return where a service stands; None for one that was not asked."""
+    def state_of(self, service: str) -> State | None:
+        """Return the state of a service; None if the service was not asked."""
         return self.work[service].state if service in self.work else None
 
     def is_open(self, services: Iterable[str]) -> bool:
         """Whether one of these services may still answer."""
-        return any(self.stands(name) in OPEN for name in services)
+        return any(self.state_of(name) in OPEN for name in services)
 
 
 class Segments:
@@ -179,7 +181,7 @@ class Segments:
         return (record for records in self._records.values() for record in records.values())
 
     def get(self, key: Key) -> Record | None:
-        """Return the record of a segment, if it is open."""
+        """Return the record of a segment; None if the segment is not open."""
         return self._records.get(key[0], {}).get(key[1])
 
     def of(self, stream: Stream) -> list[Record]:
@@ -187,7 +189,7 @@ class Segments:
         return list(self._records.get(stream.info.stream, {}).values())
 
     def open(self, stream: Stream, item: Segment, now: float, due: float) -> Record:
-        """Take in a partial or a whole segment; the record goes on if there was a partial."""
+        """Return the record of a partial or segment; reuse that of an earlier partial."""
         records = self._records.setdefault(item.stream, {})
         record = records.get(item.sequence)
         if record is None:
@@ -198,7 +200,7 @@ class Segments:
         return record
 
     def drop(self, record: Record) -> None:
-        """Forget a segment; what was said in it may still be context."""
+        """Delete a record; the stream keeps the transcript as context."""
         stream, sequence = record.key
         records = self._records[stream]
         del records[sequence]
@@ -207,7 +209,7 @@ class Segments:
             self.clear(record.stream)
 
     def clear(self, stream: Stream) -> None:
-        """Forget what later segments would need, once a stream is over and nobody works on it."""
+        """Delete transcripts and states of a stream that has ended and has no open segment."""
         if stream.end_written and stream.info.stream not in self._records:
-            stream.said.clear()
+            stream.transcripts.clear()
             stream.states.clear()

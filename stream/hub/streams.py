@@ -1,4 +1,4 @@
-"""The stream table: which front sends what, in order, and how far each stream has come. Pure."""
+"""The table of streams: which front sends each stream, and how far it has come. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from abhinaya.stream.hub.segments import Stream
-from abhinaya.stream.hub.validation import countable
+from abhinaya.stream.hub.validation import are_valid_sequences
 from abhinaya.stream.settings.config import FlowConfig
 from abhinaya.stream.wire.messages import (
     Activity,
@@ -24,23 +24,17 @@ from abhinaya.stream.wire.messages import (
 
 @dataclass(slots=True)
 class Front:
-    """A process that reads an input."""
+    """A front process."""
 
     name: str
     incarnation: str
     streams: tuple[str, ...]
-    heard: float
+    last_received: float
     silent: bool = False
 
 
 class Streams:
-    """The fronts and streams that a hub knows.
-
-    Args:
-        hub: incarnation of the hub.
-        flow: how much may be on its way.
-
-    """
+    """The fronts and streams of a hub."""
 
     def __init__(self, hub: str, flow: FlowConfig) -> None:
         self._hub = hub
@@ -64,10 +58,10 @@ class Streams:
         return (s.info for s in self._streams.values() if not s.ended)
 
     def fault(self, hello: Hello) -> str:
-        """Say why a front cannot be taken in, if so."""
+        """Return why a front is refused; empty if it is accepted."""
         firsts = hello.first_sequences
-        if len(hello.streams) != len(firsts) or not countable(firsts):
-            return "a front's greeting that contradicts itself"
+        if len(hello.streams) != len(firsts) or not are_valid_sequences(firsts):
+            return "its first sequence numbers are invalid, or do not fit its streams"
         for info in hello.streams:
             known = self._streams.get(info.stream)
             owner = self._fronts.get(known.front) if known and not known.ended else None
@@ -75,9 +69,9 @@ class Streams:
                 return f"stream {info.stream!r} is being sent by {owner.name}"
         return ""
 
-    def greet(self, now: float, peer: bytes, hello: Hello) -> list[StreamInfo]:
-        """Take in a front; return the streams that are new."""
-        # a front that was started again takes over from the process that bore its name
+    def add_front(self, now: float, peer: bytes, hello: Hello) -> list[StreamInfo]:
+        """Add a front; return its new streams."""
+        # a restarted front replaces the process of the same name
         for other in [p for p, f in self._fronts.items() if f.name == hello.front]:
             del self._fronts[other]
         names = tuple(info.stream for info in hello.streams)
@@ -93,7 +87,7 @@ class Streams:
         return new
 
     def welcome(self, hello: Hello) -> Welcome:
-        """Tell a front how far its streams have come."""
+        """Return the reply to a front: how far its streams have come."""
         streams = [self._streams[info.stream] for info in hello.streams]
         return Welcome(
             hub=self._hub,
@@ -110,16 +104,16 @@ class Streams:
             ),
         )
 
-    def hear(self, now: float, peer: bytes) -> None:
-        """Note that a front lives."""
-        self._fronts[peer].heard, self._fronts[peer].silent = now, False
+    def received(self, now: float, peer: bytes) -> None:
+        """Note a message from a front."""
+        self._fronts[peer].last_received, self._fronts[peer].silent = now, False
 
     def newly_silent(self, now: float, silent_s: float) -> list[Front]:
-        """Return the fronts with open streams that have newly been silent for too long."""
+        """Return the fronts with open streams whose silence has just become too long."""
         fronts = [
             front
             for front in self._fronts.values()
-            if now - front.heard > silent_s
+            if now - front.last_received > silent_s
             and not front.silent
             and any(not self._streams[name].ended for name in front.streams)
         ]
@@ -128,18 +122,18 @@ class Streams:
         return fronts
 
     def of(self, peer: bytes, item: Known | Segment | Gap | End | Activity) -> Stream | None:
-        """Return the stream that an item belongs to, if it is this front's."""
+        """Return the stream of an item; None if it does not belong to this front."""
         stream = self._streams.get(item.stream)
         return stream if stream is not None and stream.front == peer else None
 
     def is_in_turn(self, stream: Stream, item: Segment | Gap | End) -> bool:
-        """Whether an item that has not come yet is the next, and within the front's credit."""
-        # its own limit and not its share of all: that may have become less since this was sent
+        """Whether a new item is the next one, and within the credit of the front."""
+        # not `_window`: that may have become smaller since the front sent the item
         within = item.sequence < stream.acknowledged + self._most(stream)
         return within and item.sequence == stream.next_sequence
 
     def credit(self, stream: Stream) -> Credit:
-        """Return what a front may forget, how much it may send, and what it keeps for a new hub."""
+        """Return the acknowledgement, window and states of a stream for its front."""
         return Credit(
             stream=stream.info.stream,
             acknowledged=stream.acknowledged,
@@ -148,7 +142,7 @@ class Streams:
         )
 
     def remove(self, name: str) -> Iterable[Stream]:
-        """Forget a front that has died; return its streams that have not ended."""
+        """Remove a dead front; return its streams that have not ended."""
         peers = [p for p, f in self._fronts.items() if f.name == name]
         streams = [s for peer in peers for s in self._fronts.pop(peer).streams]
         return [self._streams[s] for s in streams if not self._streams[s].ended]
@@ -160,6 +154,6 @@ class Streams:
         return max(1, min(self._most(stream), self._flow.files_window // max(1, files)))
 
     def _most(self, stream: Stream) -> int:
-        # a live front may send more than may wait, so that it is the hub who sheds, knowing what
-        # has been begun
+        # a live front may send more than the backlog: the hub then drops segments, because only the
+        # hub knows which ones are already in work
         return 2 * self._flow.live_backlog if stream.info.live else self._flow.file_window

@@ -1,4 +1,4 @@
-"""What the hub lets in: pure checks of what fronts and nodes say, each fault in words."""
+"""Validation of messages from fronts and nodes: each function returns the fault as text. Pure."""
 
 from __future__ import annotations
 
@@ -20,50 +20,49 @@ from abhinaya.stream.wire.messages import (
 )
 
 TRANSCRIBER: Final = "asr"
-"""Name of the service that the profile's [asr] table describes."""
+"""Name of the service that [asr] of the profile describes."""
 
 REFINER: Final = "refiner"
-"""Name of the service that the [refiner] table describes."""
+"""Name of the service that [refiner] of the profile describes."""
 
 LONGEST_SAMPLES: Final = to_samples(10)
 
 FURTHEST_SAMPLES: Final = 2**40
-"""How far a refused item may move its stream on: two years."""
+"""Maximum length of the gap for a refused item: two years."""
 
 LONGEST_TRANSCRIPT: Final = 2000
-"""Characters, and words: a verdict that carries all of them still fits into a message."""
-
+"""Maximum characters, and maximum words, of a transcript: a verdict must fit into a message."""
 
 LONGEST_STATE: Final = 64 * 1024
-"""Bytes that a service may keep of a stream."""
+"""Maximum bytes of a state."""
 
-MOST_SERVICES: Final = 8
-"""Of one node: the states of all of them fit into one task (wire.MAX_TASK_BYTES)."""
+MAX_SERVICES: Final = 8
+"""Maximum services of a node: their states must fit into one task (codec.MAX_STATES_BYTES)."""
 
 
-def countable(sequences: Iterable[int]) -> bool:
-    """Whether these can be first sequence numbers: there is room to count on from them."""
+def are_valid_sequences(sequences: Iterable[int]) -> bool:
+    """Whether all are valid first sequence numbers: not negative, and far from overflow."""
     return all(0 <= sequence < 2**62 for sequence in sequences)
 
 
 def fault_of_item(position: int, item: Segment | Gap) -> str:
-    """Say what is wrong with an item of a stream that has come to `position`, if so."""
+    """Return the fault of the next item of a stream that ends at `position`; empty if valid."""
     if item.start < position or item.end < item.start:
-        return "it overlaps what came before"
+        return "it overlaps the item before"
     if isinstance(item, Gap):
         return ""
     length = item.end - item.start
     if item.part < 0:
-        return f"it is partial number {item.part}"
+        return f"its part is {item.part}, below 0"
     if not 0 < length <= LONGEST_SAMPLES:
         return f"it is {to_seconds(length):.2f} s long, not up to 10 s"
     if item.samples.shape != (length,):
-        return f"{item.samples.shape} samples came for {length}"
+        return f"it has samples of shape {item.samples.shape}, not ({length},)"
     return ""
 
 
 def in_place_of(item: Segment | Gap, position: int, fault: str) -> Gap:
-    """Give the gap that stands for a refused item of a stream that has come to `position`."""
+    """Return the gap that replaces a refused item of a stream that ends at `position`."""
     end = max(position, min(item.end, position + FURTHEST_SAMPLES))
     return Gap(
         stream=item.stream,
@@ -75,18 +74,18 @@ def in_place_of(item: Segment | Gap, position: int, fault: str) -> Gap:
 
 
 def fault_of_node(ready: Ready, services: frozenset[str], combiner: Combiner | None = None) -> str:
-    """Say why a node cannot take part in a run with these services and combiner, if so."""
+    """Return why a node cannot join a run with these services and combiner; empty if it can."""
     names = [service.name for service in ready.gives]
     if not names:
-        return "it gives nothing"
+        return "it has no services"
     if len(set(names)) < len(names):
-        return "it gives a service twice"
-    if len(names) > MOST_SERVICES:
-        return f"it gives {len(names)} services, more than {MOST_SERVICES}"
+        return "it has a service twice"
+    if len(names) > MAX_SERVICES:
+        return f"it has {len(names)} services, more than {MAX_SERVICES}"
     if ready.credits < 1:
-        return "it takes no tasks"
+        return f"its credits are {ready.credits}, not at least 1"
     if REFINER in names and len(names) > 1:
-        return f"{REFINER} shares no process"
+        return f"{REFINER} must not share its process with other services"
     faults = (_fault_of_service(service, services, combiner) for service in ready.gives)
     return next((fault for fault in faults if fault), "")
 
@@ -94,17 +93,17 @@ def fault_of_node(ready: Ready, services: frozenset[str], combiner: Combiner | N
 def _fault_of_service(service: Service, services: frozenset[str], combiner: Combiner | None) -> str:
     name = service.name
     if name not in services:
-        return f"{name!r} has no part in this run ({', '.join(sorted(services))})"
+        return f"{name!r} is not a service of this run ({', '.join(sorted(services))})"
     kind = "transcript" if name == TRANSCRIBER else "vote"
     if service.kind != kind:
         return f"{name} must give a {kind}, not a {service.kind}"
     foreign = sorted(set(service.labels) - set(LABELS))
     if foreign:
-        return f"labels {', '.join(foreign)} are not of the eight"
+        return f"labels {', '.join(foreign)} are not among the eight"
     if kind == "vote" and not service.labels:
         return f"{name} announces no labels"
     if kind == "transcript" and "transcript" in service.needs:
-        return f"{name} needs what it gives"
+        return f"{name} needs a transcript, but is the transcriber"
     if name == REFINER and service.stateful:
         return f"{name} is asked about single segments and cannot keep a state"
     if combiner is None or kind != "vote" or name == REFINER:
@@ -114,10 +113,10 @@ def _fault_of_service(service: Service, services: frozenset[str], combiner: Comb
 
 
 def fault_of_answer(gives: Mapping[str, Service], answer: Vote | Transcript | Failed) -> str:
-    """Say why an answer of a node that gives these services does not count, if so."""
+    """Return why an answer of a node with these services is invalid; empty if it is valid."""
     service = gives.get(service_of(answer))
     if service is None:
-        return f"{', '.join(gives)} answered in the name of {service_of(answer)}"
+        return f"a node of {', '.join(gives)} answered as {service_of(answer)}"
     if answer.state and not service.stateful:
         return f"{service.name} gave a state, which it did not announce"
     if len(answer.state) > LONGEST_STATE:
@@ -137,7 +136,7 @@ def fault_of_answer(gives: Mapping[str, Service], answer: Vote | Transcript | Fa
 
 
 def service_of(answer: Vote | Transcript | Failed) -> str:
-    """Return the service that an answer is of."""
+    """Return the name of the service that gave an answer."""
     if isinstance(answer, Transcript):
         return TRANSCRIBER
     return answer.voter if isinstance(answer, Vote) else answer.service

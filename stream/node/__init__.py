@@ -1,1 +1,1 @@
-"""A worker process: tasks in, answers of its models out."""
+"""The node process: runs models on the tasks of the hub and returns their answers."""

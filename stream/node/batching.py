@@ -1,10 +1,10 @@
-"""How a node gathers tasks into batches.
+"""Groups the tasks of a node into batches. Pure.
 
-Pure. A batch closes when it is full, when its padded length would pass the limit, or when its
-oldest task has waited long enough. How long that is adapts to load: a node whose batches hold one
-task does not wait at all; the fuller they are, the nearer the wait comes to its limit.
+A batch closes when it is full, when its padded length would pass the limit, or when its oldest task
+has waited long enough. That wait adapts to the load: 0 while batches have one task, up to the limit
+when batches are full.
 
-A part of a segment that is still spoken comes last: alone, and when there is nothing else to do.
+Partials come last: one at a time, and only when no other task waits.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from abhinaya.stream.hub.segments import Key
 from abhinaya.stream.wire.messages import Task
 
 SMOOTHING: Final = 0.3
-"""Weight of the latest batch in the running estimate of load."""
+"""Weight of the latest batch in the running mean of the load."""
 
 
 class Batcher:
-    """The tasks a node holds and has not begun.
+    """Tasks of a node that have not begun.
 
     Args:
-        max_batch: tasks in a batch.
-        max_padded_samples: longest task times number of tasks.
-        max_wait_s: longest wait of a task under full load.
+        max_batch: maximum tasks in a batch.
+        max_padded_samples: maximum of (longest task, times number of tasks) in a batch.
+        max_wait_s: longest wait of a task, under full load.
 
     """
 
@@ -42,7 +42,7 @@ class Batcher:
         return len(self._tasks) + len(self._parts)
 
     def add(self, now: float, task: Task) -> None:
-        """Take in a task; one for more of a segment that has not been begun joins it."""
+        """Add a task; join it with a waiting task for the same segment or partial."""
         tasks, key = self._tasks if task.final else self._parts, (task.stream, task.sequence)
         known = tasks.get(key)
         if known is None or known[1].part != task.part:
@@ -51,28 +51,25 @@ class Batcher:
             tasks[key] = (known[0], _joined(known[1], task))
 
     def cancel(self, key: Key, part: int = 0) -> list[Task]:
-        """Drop a part of a segment, or for part 0 whatever there is of it; give what was dropped.
-
-        It may not be here any more.
-        """
+        """Remove a partial, or with part 0 all tasks of a segment; return the removed tasks."""
         dropped = [] if part else [self._tasks.pop(key, None)]
         if key in self._parts and part in (0, self._parts[key][1].part):
             dropped.append(self._parts.pop(key))
         return [entry[1] for entry in dropped if entry]
 
     def clear(self) -> None:
-        """Drop all tasks."""
+        """Remove all tasks."""
         self._tasks.clear()
         self._parts.clear()
 
     def take(self, now: float) -> list[tuple[float, Task]]:
-        """Give the next batch as (arrival, task), sorted by length; empty if it should still fill.
+        """Return the next batch as (arrival, task), sorted by length; empty while it still fills.
 
-        To be called when the worker is idle.
+        Call it only while the worker is idle.
         """
         if not self._tasks and self._parts:
             return [self._parts.pop(next(iter(self._parts)))]
-        if not self._tasks or now < self._ripe_at():
+        if not self._tasks or now < self._due():
             return []
         batch = self._fill()
         for _, task in batch:
@@ -82,21 +79,21 @@ class Batcher:
         return sorted(batch, key=lambda entry: _length(entry[1]))
 
     def next_due(self) -> float | None:
-        """When `take` will give something, if nothing comes before; None without tasks."""
+        """Return when `take` will return a batch without further tasks; None without tasks."""
         if not self._tasks and self._parts:
             return next(iter(self._parts.values()))[0]
-        return self._ripe_at() if self._tasks else None
+        return self._due() if self._tasks else None
 
-    def _ripe_at(self) -> float:
+    def _due(self) -> float:
         oldest = min(arrival for arrival, _ in self._tasks.values())
         longest = max(_length(task) for _, task in self._tasks.values())
         one_more = len(self._tasks) + 1
         if one_more > self._max_batch or longest * one_more > self._max_padded_samples:
-            return oldest  # waiting could not fill the batch any further
+            return oldest  # no further task would fit
         return oldest + self._max_wait_s * self._load
 
     def _fill(self) -> list[tuple[float, Task]]:
-        """Choose the oldest task and those nearest to it in length: less padding, none starved."""
+        """Return the oldest task, so that none starves, and others of similar length."""
         entries = sorted(self._tasks.values(), key=lambda entry: entry[0])
         length = _length(entries[0][1])
         others = sorted(entries[1:], key=lambda entry: abs(_length(entry[1]) - length))
@@ -117,14 +114,14 @@ def _length(task: Task) -> int:
 
 
 def _joined(first: Task, second: Task) -> Task:
-    """Make one task of two on the same segment, for different services."""
-    handed = second if second.transcript is not None else first
+    """Join two tasks on the same segment for different services."""
+    with_words = second if second.transcript is not None else first
     return replace(
         first,
         services=tuple(dict.fromkeys((*first.services, *second.services))),
         samples=first.samples or second.samples,
-        transcript=handed.transcript,
-        language=handed.language,
+        transcript=with_words.transcript,
+        language=with_words.language,
         previous=max(first.previous, second.previous, key=len),
         context=max(first.context, second.context, key=len),
         states=first.states | second.states,

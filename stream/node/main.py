@@ -1,8 +1,8 @@
-"""A worker process: receive tasks, batch them, run the model, answer.
+"""The node process: receives tasks, batches them, runs the models, sends the answers.
 
-The main thread does the network and beats; a second one runs the models, so that a model that hangs
-is seen as hung and a network that hangs as silent. The loop knows nothing of what the models do: it
-sends what each of them makes of a batch as soon as that is done.
+The main thread does the network and sends heartbeats; a second thread runs the models. So the hub
+can tell a stuck model from a silent process. The answers of each model are sent as soon as it has
+finished a batch.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from abhinaya.stream.clock import to_samples
 from abhinaya.stream.errors import ModelError
 from abhinaya.stream.hub.segments import Key
 from abhinaya.stream.node.batching import Batcher
-from abhinaya.stream.node.worker import Adapter, Answer, Results, load_model
+from abhinaya.stream.node.worker import CANCELLED, Adapter, Answer, answer_of, load_model
 from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.settings.config import guests
 from abhinaya.stream.wire.child import Stop, drain, run_child, wake, wakeup
@@ -47,62 +47,53 @@ IDLE_POLL_MS = 100
 class Worker:
     """The thread that runs the models, one batch at a time."""
 
-    def __init__(self, work: Adapter, done: Callable[[], None]) -> None:
-        self._work = work
+    def __init__(self, adapter: Adapter, done: Callable[[], None]) -> None:
+        self._adapter = adapter
         self._done = done
-        self._batches: queue.SimpleQueue[list[Task] | Key] = queue.SimpleQueue()
-        self._results: queue.SimpleQueue[Results | None] = queue.SimpleQueue()
+        self._batches: queue.SimpleQueue[list[tuple[float, Task]] | Key] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[list[Answer] | None] = queue.SimpleQueue()
         self.since: float | None = None
-        """When the batch in progress was begun; None when idle."""
+        """Start time of the batch in progress; None when idle."""
         threading.Thread(target=self._loop, daemon=True).start()
 
-    def start(self, now: float, batch: list[Task]) -> None:
-        """Begin a batch; the worker must be idle."""
+    def start(self, now: float, batch: list[tuple[float, Task]]) -> None:
+        """Begin a batch of (arrival, task); the worker must be idle."""
         self.since = now
         self._batches.put(batch)
 
     def forget(self, key: Key) -> None:
-        """Have the parts of a segment forgotten, when the batch in progress is done."""
+        """Delete the data of the partials of a segment, after the batch in progress."""
         self._batches.put(key)
 
-    def results(self) -> Iterator[Results]:
-        """Yield what there is of the batch, each once; after the last the worker is idle."""
-        while not self._results.empty():
-            result = self._results.get_nowait()
-            if result is None:
+    def answers(self) -> Iterator[Answer]:
+        """Yield the new answers of the batch; after the last one the worker is idle."""
+        while not self._answers.empty():
+            answers = self._answers.get_nowait()
+            if answers is None:
                 self.since = None
             else:
-                yield result
+                yield from answers
 
     def _loop(self) -> None:
         while True:
             batch = self._batches.get()
             if isinstance(batch, tuple):
-                self._work.forget(*batch)
+                self._adapter.forget(*batch)
                 continue
-            for results in self._work.run(batch):
-                self._results.put(results)
+            for answers in self._adapter.run(time.monotonic(), batch):
+                self._answers.put(answers)
                 self._done()
-            self._results.put(None)
+            self._answers.put(None)
             self._done()
 
 
 class Node:
-    """The loop of the main thread.
-
-    Args:
-        ready: how the node introduces itself.
-        work: what it does.
-        batcher: how it gathers tasks.
-        socket: connected to the hub.
-        beat_s: time between two beats.
-
-    """
+    """The loop of the main thread."""
 
     def __init__(
         self,
         ready: Ready,
-        work: Adapter,
+        adapter: Adapter,
         batcher: Batcher,
         socket: zmq.Socket[bytes],
         beat_s: float,
@@ -114,18 +105,17 @@ class Node:
         self._encoder = Encoder()
         self._decoder: Decoder[Message] = Decoder(ToNode, MAX_STATES_BYTES)
         self._woken, self._wake = wakeup()
-        self._worker = Worker(work, lambda: wake(self._wake))
-        self._running: list[tuple[float, Task]] = []
+        self._worker = Worker(adapter, lambda: wake(self._wake))
         self._introduced = False
         self._draining = False
 
     def run(self, stop: Stop) -> int:
-        """Work until drained or told to stop; give the exit code."""
+        """Work until drained or asked to stop; return the exit code."""
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._woken, zmq.POLLIN)
         next_beat = 0.0
-        while not (stop.asked or (self._draining and not self._running and not self._batcher)):
+        while not (stop.asked or (self._draining and self._is_idle())):
             now = time.monotonic()
             if now >= next_beat:
                 next_beat = now + self._beat_s
@@ -134,7 +124,8 @@ class Node:
             drain(self._woken)
             while (frames := receive(self._socket)) is not None:
                 self._handle(self._decoder.decode(frames))
-            self._answer()
+            for answer in self._worker.answers():
+                self._send(answer)
             self._begin()
         return 0
 
@@ -158,7 +149,7 @@ class Node:
         elif isinstance(message, Cancel):
             self._cancel(message)
         elif isinstance(message, Introduce):
-            # the hub does not know this node, so it does not want what an earlier hub asked for
+            # a new hub: it does not need the tasks of an earlier one
             self._batcher.clear()
             self._introduced = self._send(self._ready)
         elif isinstance(message, Drain):
@@ -171,29 +162,17 @@ class Node:
         for task in self._batcher.cancel(key, cancel.part):
             for service in self._ready.gives:
                 if service.name in task.services:
-                    answer = Answer(failure="cancelled")
-                    self._send(answer.message(task, service, 0.0, 0.0, 1))
+                    self._send(answer_of(task, service, CANCELLED))
         if not cancel.part:
             self._worker.forget(key)
 
-    def _begin(self) -> None:
-        if self._worker.since is None:
-            now = time.monotonic()
-            self._running = self._batcher.take(now)
-            if self._running:
-                self._worker.start(now, [task for _, task in self._running])
+    def _is_idle(self) -> bool:
+        return self._worker.since is None and not self._batcher
 
-    def _answer(self) -> None:
-        begun = self._worker.since
-        for results in self._worker.results():
-            assert begun is not None
-            run_ms, size = 1000 * results.run_s, len(results.answers)
-            for place, answer in results.answers.items():
-                arrival, task = self._running[place]
-                queue_ms = 1000 * (begun - arrival)
-                self._send(answer.message(task, results.service, queue_ms, run_ms, size))
-        if self._worker.since is None:
-            self._running = []
+    def _begin(self) -> None:
+        now = time.monotonic()
+        if self._worker.since is None and (batch := self._batcher.take(now)):
+            self._worker.start(now, batch)
 
     def _send(self, message: Message) -> bool:
         return send(self._socket, self._encoder.encode(message))
@@ -207,23 +186,23 @@ def serve(
     stop: Stop,
     keys: Keys | None = None,
 ) -> int:
-    """Load what `service` and its guests need, connect, and work until told to stop; give 0.
+    """Load the models of `service` and its guests, connect, and work until asked to stop; return 0.
 
     Raises:
-        AbhinayaError: one of them cannot be loaded, or is refused: then none of them works.
+        AbhinayaError: a model cannot be loaded, or the hub refuses the node.
 
     """
     worker = _worker_config(run, service)
     names = [service, *guests(run.voters, service)]
-    work = Adapter([load_model(each, _worker_config(run, each)) for each in names])
+    adapter = Adapter([load_model(each, _worker_config(run, each)) for each in names])
     ready = Ready(
-        node=name, incarnation=str(os.getpid()), gives=work.gives, credits=2 * worker.max_batch
+        node=name, incarnation=str(os.getpid()), gives=adapter.gives, credits=2 * worker.max_batch
     )
     batcher = Batcher(worker.max_batch, to_samples(worker.max_padded_s), worker.max_wait_ms / 1000)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     socket = connect(context, workers_endpoint(endpoint), name, keys)
     try:
-        return Node(ready, work, batcher, socket, run.supervise.beat_s).run(stop)
+        return Node(ready, adapter, batcher, socket, run.supervise.beat_s).run(stop)
     finally:
         socket.close()
         context.term()

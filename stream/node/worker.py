@@ -1,13 +1,13 @@
-"""What a node does with a batch: the seam between the wire and the models."""
+"""Runs the models on a batch: converts tasks to model inputs, and outcomes to messages."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from abhinaya.models import registry
 from abhinaya.models.asr import Hearing, Transcriber, Transcription, load_transcriber
-from abhinaya.models.base import Ballot, Card, Utterance, Voter
+from abhinaya.models.base import Abstention, Ballot, Card, Utterance, Voter
 from abhinaya.models.trial import attempt, utterance
 from abhinaya.stream.clock import INT16_FULL_SCALE
 from abhinaya.stream.errors import AbhinayaError, ModelError
@@ -34,92 +34,98 @@ _LOG = logging.getLogger("abhinaya.node")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What came of one task: exactly one of the three."""
+class Failure:
+    """A task without an answer, and the reason."""
 
-    ballot: Ballot | None = None
-    transcription: Transcription | None = None
-    failure: str = ""
-    retry: bool = False
-    """Whether another try could end a failure."""
-    state: bytes = b""
-    """Of the model, with a failure; the others carry it themselves."""
+    reason: str
+    retry: bool = True
+    """Whether another try may succeed."""
 
-    def message(
-        self, task: Task, service: Service, queue_ms: float, run_ms: float, batch_size: int
-    ) -> Vote | Transcript | Failed:
-        """Return the answer as it travels."""
-        if self.ballot is not None:
-            return Vote(
-                stream=task.stream,
-                sequence=task.sequence,
-                voter=service.name,
-                label=self.ballot.label,
-                probabilities=self.ballot.probabilities,
-                part=task.part,
-                model=service.model,
-                version=service.version,
-                queue_ms=queue_ms,
-                run_ms=run_ms,
-                batch_size=batch_size,
-                state=self.ballot.state,
-            )
-        if self.transcription is not None:
-            text = self.transcription
-            return Transcript(
-                stream=task.stream,
-                sequence=task.sequence,
-                text=text.text,
-                translation=text.translation,
-                confidence=text.confidence,
-                language=text.language,
-                language_probability=text.language_probability,
-                words=tuple(
-                    Word(
-                        text=word.text,
-                        start=task.start + word.start,
-                        end=task.start + word.end,
-                        confidence=word.confidence,
-                    )
-                    for word in text.words
-                ),
-                reason=text.reason,
-                part=task.part,
-                stable=_stable(text, task.final),
-                model=service.model,
-                queue_ms=queue_ms,
-                run_ms=run_ms,
-                batch_size=batch_size,
-                state=text.state,
-            )
+
+CANCELLED: Final = Failure("cancelled", retry=False)
+
+Outcome = Ballot | Abstention | Transcription | Failure
+Answer = Vote | Transcript | Failed
+
+
+def answer_of(
+    task: Task,
+    service: Service,
+    outcome: Outcome,
+    queue_ms: float = 0.0,
+    run_ms: float = 0.0,
+    batch_size: int = 1,
+) -> Answer:
+    """Return the outcome of a task as a message."""
+    if isinstance(outcome, Abstention | Failure):
         return Failed(
             stream=task.stream,
             sequence=task.sequence,
             service=service.name,
             part=task.part,
-            reason=self.failure,
-            retry=self.retry,
-            state=self.state,
+            reason=outcome.reason,
+            retry=isinstance(outcome, Failure) and outcome.retry,
+            state=outcome.state if isinstance(outcome, Abstention) else b"",
         )
+    if isinstance(outcome, Ballot):
+        return Vote(
+            stream=task.stream,
+            sequence=task.sequence,
+            voter=service.name,
+            label=outcome.label,
+            probabilities=outcome.probabilities,
+            part=task.part,
+            model=service.model,
+            version=service.version,
+            queue_ms=queue_ms,
+            run_ms=run_ms,
+            batch_size=batch_size,
+            state=outcome.state,
+        )
+    return Transcript(
+        stream=task.stream,
+        sequence=task.sequence,
+        text=outcome.text,
+        translation=outcome.translation,
+        confidence=outcome.confidence,
+        language=outcome.language,
+        language_probability=outcome.language_probability,
+        words=tuple(
+            Word(
+                text=word.text,
+                start=task.start + word.start,
+                end=task.start + word.end,
+                confidence=word.confidence,
+            )
+            for word in outcome.words
+        ),
+        reason=outcome.reason,
+        part=task.part,
+        stable=_stable(outcome, task.final),
+        model=service.model,
+        queue_ms=queue_ms,
+        run_ms=run_ms,
+        batch_size=batch_size,
+        state=outcome.state,
+    )
 
 
 class Model(Protocol):
-    """One of the services of a node."""
+    """A model of a node, with the service that it offers."""
 
     service: Service
-    """What it needs and gives."""
 
-    def run(self, batch: Sequence[Task]) -> list[Answer]:
-        """Give one answer for each task, in the same order."""
+    def run(self, batch: Sequence[Task]) -> Sequence[Outcome]:
+        """Return one outcome for each task, in the same order."""
         ...
 
     def forget(self, stream: str, sequence: int) -> None:
-        """Drop what is kept of the parts of a segment."""
+        """Delete the data of the partials of a segment."""
         ...
 
 
 class Voting:
-    """A voter at work."""
+    """A voter as a `Model`."""
 
     def __init__(self, name: str, voter: Voter) -> None:
         card: Card = voter.card
@@ -138,17 +144,12 @@ class Voting:
             trial_ms=None if card.served else _trial_ms(lambda: attempt(voter).again_ms),
         )
 
-    def run(self, batch: Sequence[Task]) -> list[Answer]:
-        """Let the voter vote."""
-        return [
-            Answer(ballot=vote)
-            if isinstance(vote, Ballot)
-            else Answer(failure=vote.reason, state=vote.state)
-            for vote in self._voter.vote([self._utterance(task) for task in batch])
-        ]
+    def run(self, batch: Sequence[Task]) -> Sequence[Outcome]:
+        """Return the votes."""
+        return self._voter.vote([self._utterance(task) for task in batch])
 
     def forget(self, stream: str, sequence: int) -> None:
-        """Do nothing: a voter keeps nothing of a segment."""
+        """Do nothing: voters keep no data of partials."""
 
     def _utterance(self, task: Task) -> Utterance:
         needs, turns = self.service.needs, self.service.context_turns
@@ -163,7 +164,7 @@ class Voting:
 
 
 class Transcribing:
-    """A transcriber at work."""
+    """A transcriber as a `Model`."""
 
     def __init__(self, name: str, transcriber: Transcriber) -> None:
         self._transcriber = transcriber
@@ -181,13 +182,12 @@ class Transcribing:
             incremental=transcriber.incremental,
         )
 
-    def run(self, batch: Sequence[Task]) -> list[Answer]:
-        """Let the transcriber transcribe."""
-        texts = self._transcriber.transcribe([self._hearing(task) for task in batch])
-        return [Answer(transcription=text) for text in texts]
+    def run(self, batch: Sequence[Task]) -> Sequence[Outcome]:
+        """Return the transcripts."""
+        return self._transcriber.transcribe([self._hearing(task) for task in batch])
 
     def forget(self, stream: str, sequence: int) -> None:
-        """Let the transcriber drop what it keeps of a segment."""
+        """Delete the transcriber's data of a segment."""
         self._transcriber.forget(stream, sequence)
 
     def _hearing(self, task: Task) -> Hearing:
@@ -201,7 +201,7 @@ class Transcribing:
         )
 
     def _try(self) -> float:
-        """Let it hear a second of noise twice: the first time is slow, the second counts."""
+        """Transcribe 1 s of noise twice; return the time of the second run: the first is slower."""
         for _ in range(2):
             begun = time.perf_counter()
             self._transcriber.transcribe([Hearing(utterance().samples, final=False)])
@@ -210,79 +210,73 @@ class Transcribing:
         return took_ms
 
 
-@dataclass(frozen=True, slots=True)
-class Results:
-    """What one service of a node has made of the tasks of a batch that ask for it."""
-
-    service: Service
-    run_s: float
-    answers: Mapping[int, Answer]
-    """By the task's place in the batch."""
-
-
 class Adapter:
-    """What a node runs: the transcriber first, then the voters, with its words.
-
-    Args:
-        models: of the services that the node gives.
-
-    """
+    """Runs the models of a node: the transcriber first, then the voters, which read its words."""
 
     def __init__(self, models: Sequence[Model]) -> None:
         self._models = sorted(models, key=lambda model: model.service.kind != "transcript")
         self.gives = tuple(model.service for model in self._models)
 
-    def run(self, batch: Sequence[Task]) -> Iterator[Results]:
-        """Yield what each service makes of a batch, as soon as it is done."""
-        tasks = list(batch)
-        mute: dict[int, Answer] = {}
-        """Tasks whose transcript failed, and how."""
+    def run(self, begun: float, batch: Sequence[tuple[float, Task]]) -> Iterator[list[Answer]]:
+        """Yield the answers of one service after the other to a batch of (arrival, task)."""
+        tasks = [task for _, task in batch]
+        without_words: dict[int, Failure] = {}
+        """By index: tasks whose transcription failed."""
         for model in self._models:
             service = model.service
             wanted = [i for i, task in enumerate(tasks) if service.name in task.services]
-            lost = [i for i in wanted if i in mute and "transcript" in service.needs]
-            ready = [i for i in wanted if i not in lost]
+            failed = [i for i in wanted if i in without_words and "transcript" in service.needs]
+            ready = [i for i in wanted if i not in failed]
             if not wanted:
                 continue
-            begun = time.monotonic()
-            answers = dict(zip(ready, run_safely(model, [tasks[i] for i in ready]), strict=True))
-            run_s = time.monotonic() - begun
-            yield Results(service, run_s, answers | {i: mute[i] for i in lost})
-            if service.kind != "transcript":
-                continue
-            for i, answer in answers.items():
-                if answer.transcription is None:
-                    failure = f"no transcript: {answer.failure}"
-                    mute[i] = Answer(failure=failure, retry=answer.retry)
-                else:
-                    text = answer.transcription
-                    english = text.translation or text.text
-                    language = "en" if text.translation else text.language
+            started = time.monotonic()
+            results = run_safely(model, [tasks[i] for i in ready])
+            run_ms = 1000 * (time.monotonic() - started)
+            outcomes = dict(zip(ready, results, strict=True))
+            outcomes |= {i: without_words[i] for i in failed}
+            yield [
+                answer_of(
+                    tasks[i],
+                    service,
+                    outcome,
+                    queue_ms=1000 * (begun - batch[i][0]),
+                    run_ms=run_ms,
+                    batch_size=len(outcomes),
+                )
+                for i, outcome in outcomes.items()
+            ]
+            for i, outcome in outcomes.items() if service.kind == "transcript" else ():
+                if isinstance(outcome, Transcription):
+                    english = outcome.translation or outcome.text
+                    language = "en" if outcome.translation else outcome.language
                     tasks[i] = replace(tasks[i], transcript=english, language=language)
+                elif isinstance(outcome, Failure):
+                    without_words[i] = Failure(f"no transcript: {outcome.reason}", outcome.retry)
 
     def forget(self, stream: str, sequence: int) -> None:
-        """Drop what is kept of the parts of a segment; who fails at that does not end the node."""
+        """Delete the data of the partials of a segment; an error is only logged."""
         for model in self._models:
             try:
                 model.forget(stream, sequence)
             except Exception as error:
-                _LOG.warning("could not forget: %s", _named(error))
+                name = model.service.name
+                _LOG.warning("%s could not delete data of partials: %s", name, _named(error))
 
 
-def run_safely(model: Model, batch: Sequence[Task]) -> list[Answer]:
-    """Run a batch; if that fails, run its tasks alone, so that one bad task harms no other."""
+def run_safely(model: Model, batch: Sequence[Task]) -> Sequence[Outcome]:
+    """Run a batch; if it fails, run each task alone, so that a bad task does not harm others."""
     if not batch:
         return []
     try:
-        answers = model.run(batch)
-        if len(answers) != len(batch):
-            raise ValueError(f"{len(answers)} answers came for {len(batch)} tasks")
-        return answers
-    except Exception as error:  # whatever a model raises must not end the node
+        outcomes = model.run(batch)
+        if len(outcomes) != len(batch):
+            raise ValueError(f"gave {len(outcomes)} answers to {len(batch)} tasks")
+        return outcomes
+    except Exception as error:  # an error of a model must not end the node
         if len(batch) > 1:
-            return [answer for task in batch for answer in run_safely(model, [task])]
-        _LOG.warning("%s failed: %s", model.service.name, _named(error))
-        return [Answer(failure=f"{type(error).__name__}: {str(error)[:200]}", retry=True)]
+            return [outcome for task in batch for outcome in run_safely(model, [task])]
+        _LOG.error("%s failed: %s", model.service.name, _named(error))
+        return [Failure(f"{type(error).__name__}: {str(error)[:200]}")]
 
 
 def load_model(service: str, worker: WorkerConfig) -> Model:
@@ -311,7 +305,7 @@ def transcriber_of(worker: WorkerConfig) -> Transcriber:
 
 @contextlib.contextmanager
 def _translated(service: str, worker: WorkerConfig) -> Iterator[None]:
-    """Turn what loading a model raises into an error of this program."""
+    """Turn any error of loading a model into a `ModelError`."""
     try:
         yield
     except ModelError as error:
@@ -321,7 +315,7 @@ def _translated(service: str, worker: WorkerConfig) -> Iterator[None]:
         ) from error
     except AbhinayaError:
         raise
-    except Exception as error:  # models know nothing of this program's errors
+    except Exception as error:  # models may raise any error
         raise ModelError(
             f"{service} ({worker.model})",
             f"cannot be loaded: {error}",
@@ -330,7 +324,7 @@ def _translated(service: str, worker: WorkerConfig) -> Iterator[None]:
 
 
 def samples_of(payload: Payload | None) -> npt.NDArray[np.float32]:
-    """Give samples [n] as float32 in [-1, 1]; none as an empty array."""
+    """Return samples [n] as float32 in [-1, 1]; empty without a payload."""
     if payload is None:
         return np.zeros(0, np.float32)
     array: npt.NDArray[Any] = payload.array()
@@ -345,10 +339,10 @@ def _stable(transcription: Transcription, final: bool) -> int:
 
 
 def _trial_ms(trial: Callable[[], float]) -> float | None:
-    """Let a model work before it counts, and tell how long that took."""
+    """Return the time of a trial run in ms; None if it failed."""
     try:
         return trial()
-    except Exception as error:  # what is wrong with it will show with the first segment
+    except Exception as error:  # the first segment will show the fault
         _LOG.warning("the trial failed: %s", _named(error))
         return None
 

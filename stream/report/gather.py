@@ -1,4 +1,4 @@
-"""Everything a report says, as values: read once from JSON lines, put together stream by stream."""
+"""Reads a JSON lines file once, and collects the values of a report, stream by stream."""
 
 from __future__ import annotations
 
@@ -16,60 +16,60 @@ from abhinaya.stream.sinks.track import Change, Track
 
 @dataclass(slots=True)
 class Voter:
-    """One voter over the whole run."""
+    """Statistics of one voter over the whole run."""
 
     votes: int = 0
     agreed: int = 0
-    """Votes for the label of the verdict."""
+    """Number of votes with the same label as the verdict."""
     labels: Counter[str] = field(default_factory=Counter)
     missing: Counter[str] = field(default_factory=Counter)
-    """Segments without its vote, by reason."""
+    """Number of segments without a vote, by reason."""
     models: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True)
 class StreamAccount:
-    """One stream."""
+    """Values of the report for one stream."""
 
     name: str
     began: Began | None = None
     ended: Ended | None = None
     segments: list[Segment] = field(default_factory=list)
-    """In the order of their start."""
+    """Segments and gaps in the order of their start."""
     shares: dict[str, Share] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
-    """Of the smoothed label."""
+    """Changes of the smoothed label."""
 
     @property
     def duration_s(self) -> float:
-        """Its length, or how far it is decided."""
+        """Length of the stream; without an end event, the end of its last segment."""
         decided_s = max((row.end_s for row in self.segments), default=0.0)
         return max(self.ended.duration_s if self.ended else 0.0, decided_s)
 
     @property
     def gaps(self) -> list[Lost]:
-        """What was not heard."""
+        """Gaps of the stream."""
         return [row for row in self.segments if isinstance(row, Lost)]
 
     @property
     def labels(self) -> list[str]:
-        """Its labels, the one with most speech first."""
+        """Labels of the stream, the one with most speech first."""
         return sorted(self.shares, key=lambda label: -self.shares[label].seconds)
 
     @property
     def speech_s(self) -> float:
-        """Seconds of speech in all."""
+        """Seconds of speech in the stream."""
         return sum(share.seconds for share in self.shares.values())
 
 
 @dataclass(slots=True)
 class Account:
-    """A run."""
+    """Values of the report for a run."""
 
     title: str
     streams: dict[str, StreamAccount] = field(default_factory=dict)
     talks: dict[str, Talk] = field(default_factory=dict)
-    """By the name of the call."""
+    """Statistics of each call, by the name of its input."""
     voters: dict[str, Voter] = field(default_factory=dict)
     troubles: list[str] = field(default_factory=list)
     latencies_ms: list[float] = field(default_factory=list)
@@ -80,20 +80,20 @@ class Account:
         return max((stream.duration_s for stream in self.streams.values()), default=0.0)
 
     def stream(self, name: str) -> StreamAccount:
-        """Return a stream, a new one if nothing is known of it yet."""
+        """Return the stream of this name; add it if it is new."""
         return self.streams.setdefault(name, StreamAccount(name))
 
 
 def gather(path: Path) -> Account:
-    """Read a JSON lines file.
+    """Return the values of the run in a JSON lines file.
 
     Raises:
-        SourceError: it cannot be read, or holds no stream.
+        SourceError: the file cannot be read, or holds no stream.
 
     """
     account = Account(path.name)
     for row in latest(path):
-        _take(account, row)
+        _add(account, row)
     if not account.streams:
         raise SourceError(str(path), "holds no stream", REMEDY)
     for stream in account.streams.values():
@@ -111,7 +111,7 @@ def gather(path: Path) -> Account:
     return account
 
 
-def _take(account: Account, row: Row) -> None:
+def _add(account: Account, row: Row) -> None:
     match row:
         case Began():
             account.stream(row.stream).began = row

@@ -1,6 +1,6 @@
-"""What a stream comes to over time: shares, longest runs, equal parts.
+"""Totals of a stream: seconds and longest run of each label; seconds in equal parts of the stream.
 
-All of it is made of segments in the order of their start; provisional verdicts do not count.
+Segments must come in the order of their start. Provisional verdicts are ignored.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from typing import Final
 from abhinaya.stream.sinks.rows import Decided, Lost, Segment
 
 LOST: Final = "gap"
-"""Stands among the labels for what was not heard."""
+"""Label of a gap."""
 PAUSE_S: Final = 30.0
-"""A silence longer than this ends a run; so do another label and a gap."""
+"""Longest silence within a run, in seconds. Another label or a gap also ends a run."""
 
 
 @dataclass(slots=True)
 class Share:
-    """One label in a stream, in seconds."""
+    """Totals of one label in a stream."""
 
     seconds: float = 0.0
     run_start_s: float = 0.0
-    """Of the longest run: where its first segment starts."""
+    """Start of the longest run."""
     run_s: float = 0.0
-    """From there to the end of its last segment."""
+    """Length of the longest run, in seconds."""
 
 
 def shares(rows: Iterable[Segment], pause_s: float = PAUSE_S) -> dict[str, Share]:
-    """Return seconds and longest run of each label, `unknown` among them."""
+    """Return the totals of each label, including `unknown`."""
     found: dict[str, Share] = {}
     label, start_s, end_s = "", 0.0, 0.0
     for row in rows:
@@ -50,7 +50,7 @@ def shares(rows: Iterable[Segment], pause_s: float = PAUSE_S) -> dict[str, Share
 
 
 def parts(rows: Iterable[Segment], duration_s: float, count: int) -> list[Counter[str]]:
-    """Return the seconds of each label, gaps among them, in `count` equal parts of a stream."""
+    """Return the seconds of each label, including gaps, in `count` equal parts of a stream."""
     found: list[Counter[str]] = [Counter() for _ in range(count)]
     width_s = duration_s / count
     for row in rows:

@@ -1,4 +1,4 @@
-"""Who talks when in a call with a channel for each party: shares, interruptions, silence."""
+"""Statistics of a call with one channel per party: speech, interruptions, silence."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Final
 from abhinaya.stream.sinks.rows import Decided, Segment
 
 TURN_PAUSE_S: Final = 0.5
-"""Segments of one channel that are closer than this are one turn."""
+"""Longest pause within one turn of a channel, in seconds."""
 OVERLAP_S: Final = 0.5
-"""An interruption lasts at least as long; the padding of segments overlaps by less."""
+"""Minimum overlap of an interruption, in seconds; the padding of segments overlaps by less."""
 DEAD_AIR_S: Final = 3.0
-"""A silence counts from this length on."""
+"""Minimum length of a silence that counts as dead air, in seconds."""
 
 
 @dataclass(slots=True)
@@ -21,54 +21,54 @@ class _Turn:
     start_s: float
     end_s: float
     over: str | None
-    """Who was speaking when it began."""
+    """Channel that was speaking when the turn began."""
     counted: bool = False
 
 
 @dataclass(slots=True)
 class Channel:
-    """One party."""
+    """Statistics of one party."""
 
     talk_s: float = 0.0
-    """Seconds in which it spoke, alone or not."""
+    """Seconds of speech of this party."""
     turns: int = 0
     interruptions: int = 0
-    """How often it began while another was speaking and both went on for a while."""
+    """Number of turns that began during another party's turn and overlapped it by OVERLAP_S."""
 
 
 @dataclass(slots=True)
 class Talk:
-    """What a call comes to; segments are added in the order of their start."""
+    """Statistics of a call. Segments are added in the order of their start."""
 
     channels: dict[str, Channel]
     overlap_s: float = 0.0
-    """Seconds in which two or more spoke."""
+    """Seconds in which two or more parties spoke."""
     silence_s: float = 0.0
-    """Seconds in which all channels were heard and nobody spoke."""
+    """Seconds without speech and without gaps."""
     longest_silence_s: float = 0.0
     dead_air: int = 0
-    """Silences of at least DEAD_AIR_S."""
+    """Number of silences of at least DEAD_AIR_S."""
     _turns: dict[str, _Turn] = field(default_factory=dict)
     _busy_s: float = 0.0
-    """Until when somebody spoke or was not heard."""
+    """End of the latest speech or gap, in seconds."""
 
     def share(self, name: str) -> float:
-        """Return the part of all talking that is this channel's, from 0 to 1."""
+        """Return this channel's fraction of all speech, from 0 to 1."""
         total = sum(channel.talk_s for channel in self.channels.values())
         return self.channels[name].talk_s / total if total else 0.0
 
     def add(self, row: Segment) -> None:
-        """Take a segment; a provisional verdict does not count."""
+        """Add a segment; a provisional verdict is ignored."""
         if isinstance(row, Decided) and not row.final:
             return
-        self.quiet_until(row.start_s)
+        self.add_silence_until(row.start_s)
         if isinstance(row, Decided):
             self.channels[row.stream].talk_s += row.end_s - row.start_s
             self._speak(row)
         self._busy_s = max(self._busy_s, row.end_s)
 
-    def quiet_until(self, start_s: float) -> None:
-        """Take that nothing comes before `start_s`."""
+    def add_silence_until(self, start_s: float) -> None:
+        """Count the time from the latest speech or gap to `start_s` as silence."""
         silence_s = start_s - self._busy_s
         if silence_s <= 0:
             return
@@ -81,7 +81,7 @@ class Talk:
         turn = self._turns.get(row.stream)
         others = {n: t for n, t in self._turns.items() if n != row.stream}
         if turn is None or row.start_s - turn.end_s > TURN_PAUSE_S:
-            # in the middle of another's turn, not in the same moment as it
+            # a turn that starts at the same time as another does not interrupt it
             over = next((n for n, t in others.items() if t.start_s < row.start_s < t.end_s), None)
             self._turns[row.stream] = _Turn(row.start_s, row.end_s, over)
             self.channels[row.stream].turns += 1
@@ -90,9 +90,9 @@ class Talk:
         both_s = max((min(row.end_s, t.end_s) - row.start_s for t in others.values()), default=0.0)
         self.overlap_s += max(0.0, both_s)
         for name in (row.stream, *others):
-            self._judge(name)
+            self._count_interruption(name)
 
-    def _judge(self, name: str) -> None:
+    def _count_interruption(self, name: str) -> None:
         """Count a turn as an interruption once it has overlapped for long enough."""
         turn = self._turns[name]
         if turn.over is None or turn.counted:
@@ -103,16 +103,16 @@ class Talk:
 
 
 def talk(names: Sequence[str], rows: Iterable[Segment], duration_s: float) -> Talk:
-    """Return what the channels of one call come to; their segments may come in any order."""
+    """Return the statistics of one call; its segments may come in any order."""
     found = Talk({name: Channel() for name in names})
     for row in sorted(rows, key=lambda row: row.start_s):
         found.add(row)
-    found.quiet_until(duration_s)
+    found.add_silence_until(duration_s)
     return found
 
 
 def calls(names: Sequence[str]) -> list[tuple[str, ...]]:
-    """Group streams into calls: channels of one input are named INPUT/CHANNEL."""
+    """Return the streams of each call: two or more named INPUT/CHANNEL with the same INPUT."""
     groups: dict[str, list[str]] = {}
     for name in names:
         head, slash, _ = name.rpartition("/")

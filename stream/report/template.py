@@ -1,6 +1,6 @@
-"""The page of a report: `page.html` filled in. It loads nothing and sends nothing.
+"""Makes the HTML page of a report from `page.html`. The page loads nothing and sends nothing.
 
-The template escapes all that it writes, and takes line breaks and controls out first.
+All values are escaped; line breaks and control characters are removed first.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ HERE: Final = Path(__file__).parent
 NAMES: Final[tuple[str, ...]] = (*LABELS, UNKNOWN, LOST)
 
 SEGMENTS: Final = 600
-"""Of a stream: more than this are drawn as bins, darker where a label has more of the time."""
+"""A stream with more segments is drawn in bins; the opacity is the label's share of the bin."""
 BINS: Final = 1024
 PART_S: Final = 900.0
-"""Seconds of the transcript that open together."""
+"""Seconds of the transcript in one section of the page."""
 
 WIDTH: Final = 1000
-"""Of a timeline, in units of its own."""
+"""Width of a timeline, in units of its SVG picture."""
 ROW: Final = 20
-"""Height of the row of a label."""
+"""Height of a label's row, in pixels."""
 BAR: Final = 12
 TICKS: Final = (1, 2, 5, 10, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 43200, 86400)
-"""Seconds that may lie between two ticks."""
+"""Possible seconds between two ticks."""
 
 
 class Shape(NamedTuple):
@@ -115,13 +115,13 @@ def _facts(account: Account, gaps: list[Lost]) -> Iterator[tuple[str, str]]:
 
 
 def _share_in(part: Counter[str], label: str) -> float | None:
-    """Return the share of a label in the speech of a part; None if nobody spoke there."""
+    """Return a label's fraction of the speech in a part, from 0 to 1; None without speech."""
     total = part.total() - part[LOST]
     return part[label] / total if total else None
 
 
 def _timeline(account: Account, stream: StreamAccount) -> dict[str, Any]:
-    """Return a row for each label, so that its place says it and not just its colour."""
+    """Return the timeline of a stream. Each label has its own row, so colours are not needed."""
     until_s = max(account.duration_s, 1.0)
     rows = [label for label in NAMES if label in stream.shares or (label == LOST and stream.gaps)]
     step = next((s for s in TICKS if until_s / s <= 8), TICKS[-1])
@@ -139,7 +139,7 @@ def _timeline(account: Account, stream: StreamAccount) -> dict[str, Any]:
 
 
 def _mood(stream: StreamAccount, rows: list[str], scale: float) -> Iterator[Shape]:
-    """Shade the smoothed label behind what was decided segment by segment."""
+    """Yield the shapes of the smoothed label, which lie behind those of the segments."""
     ends_s = [change.at_s for change in stream.changes[1:]] + [stream.duration_s]
     for change, end_s in zip(stream.changes, ends_s, strict=False):
         y, width = ROW * rows.index(change.after) + 1, (end_s - change.at_s) * scale
@@ -152,8 +152,8 @@ def _segments(stream: StreamAccount, rows: list[str], scale: float) -> Iterator[
         label = row.label if isinstance(row, Decided) else LOST
         if label not in rows:
             continue
-        said = row.text if isinstance(row, Decided) and row.text else row.reason
-        title = f"{_clock(row.start_s)} {label}" + (f": {said[:120]}" if said else "")
+        text = row.text if isinstance(row, Decided) and row.text else row.reason
+        title = f"{_clock(row.start_s)} {label}" + (f": {text[:120]}" if text else "")
         width = max((row.end_s - row.start_s) * scale, 0.8)
         yield Shape(_kind(label), row.start_s * scale, _bar(rows, label), width, BAR, 1.0, title)
 
@@ -171,7 +171,7 @@ def _bar(rows: list[str], label: str) -> float:
     return ROW * rows.index(label) + (ROW - BAR) / 2
 
 
-# --- how values look ------------------------------------------------------------------------------
+# --- formats --------------------------------------------------------------------------------------
 
 
 def _clock(seconds: float) -> str:
@@ -194,5 +194,5 @@ def _counted(number: int, noun: str) -> str:
 
 
 def _kind(label: str) -> str:
-    """Return the class that colours a label."""
+    """Return the CSS class that gives a label its colour."""
     return f"e-{label}" if label in NAMES else "e-unknown"

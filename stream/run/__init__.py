@@ -1,1 +1,1 @@
-"""One run of the monitor: its processes, and the record of what they say."""
+"""One run of the monitor: starts and supervises the processes, and records their events."""

@@ -1,4 +1,4 @@
-"""The private folder of a run: sockets, and what its processes write; and what stays of it."""
+"""The private directory of a run, for sockets and logs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def run_directory() -> Iterator[Path]:
 
 
 def keep_logs(directory: Path) -> Path | None:
-    """Copy what the processes of a run have written to a folder that stays; None if nothing."""
+    """Copy the logs of a run to a directory that is kept; return it, None if all are empty."""
     logs = [path for path in directory.glob("*.log") if path.stat().st_size]
     if not logs:
         return None

@@ -1,9 +1,9 @@
-"""The inputs of a run: which front reads which, and what happens when one dies.
+"""Assigns the inputs of a run to fronts, and reassigns them when a front dies.
 
-Regular files share fronts, so that their speech is found in batches and many files need few
-processes. Whatever may keep others waiting (a microphone, a pipe, an address, a paced file) has a
-front of its own. A front with several files that dies is divided in two: a file at which the
-decoder dies is alone in the end, and the others are read.
+Regular files share a front: voice activity detection then runs in batches, and many files need few
+processes. An input that may make others wait (microphone, pipe, address, paced file) has its own
+front. If a front with several files dies, its files are divided between two fronts: a file that
+kills the decoder is finally alone, and the others are read.
 """
 
 from __future__ import annotations
@@ -27,34 +27,27 @@ from abhinaya.stream.wire.messages import StreamEnded, StreamInfo
 from abhinaya.stream.wire.sockets import Keys
 
 TOGETHER: Final = 32
-"""Files that share a front, at most."""
+"""Maximum number of files that share a front."""
 
 
 @dataclass(slots=True)
-class _Read:
-    """An input, and the front that reads it."""
+class _Assigned:
+    """An input and its front."""
 
     input: Input
     front: str
     live: bool = False
-    """Whether its streams run by themselves."""
+    """Whether its streams are live."""
     broken: bool = False
-    """Whether a stream of it did not come to its own end."""
+    """Whether one of its streams broke off."""
     failed: bool = False
-    """Whether nothing more will come of it."""
+    """Whether the input is given up."""
 
 
 class Inputs:
-    """What a run reads.
+    """The inputs of a run.
 
-    Args:
-        directory: of the run; assignments of fronts go there.
-        ledger: what is written of each stream.
-        endpoint: of the hub.
-        keys: for a hub on another machine.
-        prefix: of the fronts' names.
-        supply: told when all of an input is written.
-
+    Names of fronts begin with `prefix`: it makes them unique among all clients of a hub.
     """
 
     def __init__(
@@ -72,7 +65,7 @@ class Inputs:
         self._keys = (str(keys.directory.absolute()), keys.name) if keys else None
         self._names = (f"{prefix}front-{number}" for number in itertools.count())
         self._supply = supply
-        self._reads: dict[str, _Read] = {}
+        self._reads: dict[str, _Assigned] = {}
 
     @property
     def fronts(self) -> list[str]:
@@ -83,24 +76,24 @@ class Inputs:
 
     def add(self, inputs: Iterable[Input]) -> Iterator[Spec]:
         """Assign inputs to new fronts; yield the processes to start."""
-        waiting = list(inputs)
-        files = [item for item in waiting if is_patient(item)]
-        alone = [[item] for item in waiting if not is_patient(item)]
+        new = list(inputs)
+        files = [item for item in new if is_regular_file(item)]
+        alone = [[item] for item in new if not is_regular_file(item)]
         for group in [*alone, *(list(each) for each in _batched(files, TOGETHER))]:
             front = next(self._names)
-            self._reads |= {item.name: _Read(item, front) for item in group}
+            self._reads |= {item.name: _Assigned(item, front) for item in group}
             yield self._spec(front)
 
     def died(self, front: str, final: bool) -> list[Spec]:
-        """Have the inputs of a dead front read on; return the processes to start for that.
+        """Reassign the inputs of a dead front; return the new processes to start.
 
-        The front itself is started again by its supervisor unless that is `final`.
+        The supervisor restarts the front itself, unless its death is `final`.
         """
         reads = [read for read in self._of(front) if not self._is_over(read)]
         if final and len(reads) == 1:
             self._fail(reads[0])
             return []
-        # what died of one of its files dies of it again: part it from the others
+        # if one file killed the front, it would do so again: separate it from the others
         moved = reads[len(reads) // 2 :] if len(reads) > 1 else []
         groups = [moved, reads[: len(reads) // 2]] if final else [moved]
         specs = []
@@ -114,18 +107,18 @@ class Inputs:
         return specs
 
     def is_lost(self, front: str, final: bool) -> bool:
-        """Whether a dead front leaves inputs that nobody will read."""
+        """Whether a dead front has an input that no other front will read."""
         return final and sum(not self._is_over(read) for read in self._of(front)) <= 1
 
     def is_over(self, front: str) -> bool:
-        """Whether all that a front reads is written."""
+        """Whether all inputs of a front are finished and written."""
         return all(self._is_over(read) for read in self._of(front))
 
     def is_written(self, front: str) -> bool:
-        """Whether the end of every stream is written that a front has begun."""
+        """Whether the end of each stream that a front has started is written."""
         return all(self._ledger.over(read.input.name) for read in self._of(front))
 
-    def _of(self, front: str) -> list[_Read]:
+    def _of(self, front: str) -> list[_Assigned]:
         return [read for read in self._reads.values() if read.front == front]
 
     def _spec(self, front: str) -> Spec:
@@ -135,12 +128,12 @@ class Inputs:
             front,
             "abhinaya.stream.front.main",
             ("--name", front),
-            restarts=not piped,  # what a dead process had read of a pipe, nobody can read again
+            restarts=not piped,  # data that a dead process has read from a pipe is lost
             reads_stdin=piped,
         )
 
     def _assign(self, front: str) -> None:
-        """Write down what a front is to do, and how far its streams have come."""
+        """Write the assignment of a front: its inputs, and how far their streams have come."""
         assignment = Assignment(
             front=front,
             endpoint=self._endpoint,
@@ -157,10 +150,10 @@ class Inputs:
         )
         (self._directory / f"{front}.json").write_bytes(msgspec.json.encode(assignment))
 
-    # --- what becomes of them ---------------------------------------------------------------------
+    # --- progress of inputs -----------------------------------------------------------------------
 
     def started(self, info: StreamInfo) -> None:
-        """Note that a stream has begun."""
+        """Note that a stream has started."""
         if info.input in self._reads:
             self._reads[info.input].live |= info.live
 
@@ -173,7 +166,7 @@ class Inputs:
                 self._release(read, whole=not read.broken)
 
     def faults(self) -> list[AbhinayaError]:
-        """Return what fronts could not read since the last call."""
+        """Return the errors of inputs since the last call."""
         found = read_faults(self._directory)
         for name, _ in found:
             if name in self._reads:
@@ -181,28 +174,28 @@ class Inputs:
         return [error for _, error in found]
 
     def is_endless(self) -> bool:
-        """Whether nothing but Ctrl-C would have ended it, so that this is no interruption."""
+        """Whether only Ctrl-C can end all inputs."""
         return all(
             read.input.config.what == "mic"
             or (is_address(read.input.config.what) and read.live and not read.input.config.realtime)
             for read in self._reads.values()
         )
 
-    def _fail(self, read: _Read) -> None:
+    def _fail(self, read: _Assigned) -> None:
         read.failed = True
         self._release(read, whole=False)
 
-    def _release(self, read: _Read, whole: bool) -> None:
+    def _release(self, read: _Assigned, whole: bool) -> None:
         if self._supply is not None:
             self._supply.ended(read.input.name, whole)
 
-    def _is_over(self, read: _Read) -> bool:
+    def _is_over(self, read: _Assigned) -> bool:
         name = read.input.name
         return self._ledger.over(name) and (read.failed or self._ledger.begun(name))
 
 
-def is_patient(item: Input) -> bool:
-    """Whether an input is a regular file: it never waits, and others need not wait for it."""
+def is_regular_file(item: Input) -> bool:
+    """Whether an input is a regular file, read at full speed: it never makes others wait."""
     what = item.config.what
     return (
         not item.config.realtime

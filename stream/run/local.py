@@ -1,7 +1,7 @@
-"""The hub's deciders and the models of a line-up in one process: no sockets, no children.
+"""Runs broker and models in one process, without sockets and child processes.
 
-What the processes of a run exchange as messages is handed over here by calls. The deciders are the
-same, so the verdicts are the same.
+Messages that the processes of a run exchange are passed here by calls. The broker is the same, so
+the verdicts are the same.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from abhinaya.stream.front.numbering import Speech, SpeechItem
 from abhinaya.stream.hub.broker import Broker
 from abhinaya.stream.hub.publisher import Outgoing
 from abhinaya.stream.node.batching import Batcher
-from abhinaya.stream.node.worker import Adapter, Answer, load_model
+from abhinaya.stream.node.worker import CANCELLED, Adapter, answer_of, load_model
 from abhinaya.stream.run.recorder import Ledger
 from abhinaya.stream.settings.config import Config, WorkerConfig, guests
 from abhinaya.stream.settings.vote import load_combiner
-from abhinaya.stream.sources.base import Source
+from abhinaya.stream.sources.base import Opened
 from abhinaya.stream.wire.messages import (
     Activity,
     Beat,
@@ -46,12 +46,12 @@ from abhinaya.stream.wire.messages import (
 FRONT: Final = "front"
 RECORDER: Final = b"recorder"
 RETRY_S: Final = 0.02
-"""How often the deciders look at the clock while all nodes are idle and a segment still waits."""
+"""Interval of time checks while all nodes are idle but a segment still waits."""
 
 
 @dataclass(slots=True)
 class LocalNode:
-    """The models of one node, and the tasks that it holds."""
+    """The models of one node, and its tasks."""
 
     ready: Ready
     adapter: Adapter
@@ -59,10 +59,10 @@ class LocalNode:
 
 
 def load_nodes(config: Config) -> list[LocalNode]:
-    """Load every model of a line-up, those that share a process together.
+    """Load all models of a line-up; services that share a process share a node.
 
     Raises:
-        ModelError: one of them cannot be loaded.
+        ModelError: a model cannot be loaded.
 
     """
     workers = _workers(config)
@@ -89,9 +89,9 @@ class Local:
     """One run over one or several streams.
 
     Args:
-        config: of the run.
-        nodes: loaded; one run at a time may use them.
-        infos: of the streams.
+        config: settings of the run.
+        nodes: loaded nodes; only one run at a time may use them.
+        infos: the streams.
 
     """
 
@@ -103,7 +103,7 @@ class Local:
         self._ledger = Ledger()
         self._events: deque[Event | Activity] = deque()
         self._open = len(infos)
-        """Streams that have not ended."""
+        """Number of streams that have not ended."""
         for node in self._nodes.values():
             node.batcher.clear()
         self._deliver(
@@ -124,13 +124,13 @@ class Local:
         )
 
     def feed(self, *items: SpeechItem) -> Iterator[Event | Activity]:
-        """Take the next items, each stream's in order; yield what is known after them."""
+        """Process the next items, in order for each stream; yield the new events."""
         for item in items:
             self._say(FRONT.encode(), item)
         yield from self._settle()
 
     def finish(self) -> Iterator[Event | Activity]:
-        """Yield what is left, after the end of every stream was fed."""
+        """Yield the remaining events, after the end of every stream was fed."""
         yield from self._settle()
         while self._open:
             time.sleep(RETRY_S)
@@ -138,7 +138,7 @@ class Local:
             yield from self._settle()
 
     def _settle(self) -> Iterator[Event | Activity]:
-        """Let the nodes work until none holds a task."""
+        """Run the nodes until none holds a task; yield the events."""
         while True:
             while self._events:
                 yield self._events.popleft()
@@ -149,21 +149,12 @@ class Local:
 
     def _work(self, peer: bytes) -> None:
         node, begun = self._nodes[peer], time.monotonic()
-        batch = node.batcher.take(begun)
-        for results in node.adapter.run([task for _, task in batch]):
-            for place, answer in results.answers.items():
-                arrival, task = batch[place]
-                message = answer.message(
-                    task,
-                    results.service,
-                    1000 * (begun - arrival),
-                    1000 * results.run_s,
-                    len(results.answers),
-                )
-                self._say(peer, message)
+        for answers in node.adapter.run(begun, node.batcher.take(begun)):
+            for answer in answers:
+                self._say(peer, answer)
 
     def _tick(self) -> None:
-        """Let time pass: whoever is here is alive, however long the work of another took."""
+        """Check time limits, after heartbeats for all: a long task must not make others silent."""
         now = time.monotonic()
         for name in (FRONT, *(node.ready.node for node in self._nodes.values())):
             self._say(name.encode(), Beat(name=name))
@@ -189,8 +180,7 @@ class Local:
         for task in node.batcher.cancel((cancel.stream, cancel.sequence), cancel.part):
             for service in node.ready.gives:
                 if service.name in task.services:
-                    answer = Answer(failure="cancelled")
-                    self._say(peer, answer.message(task, service, 0.0, 0.0, 1))
+                    self._say(peer, answer_of(task, service, CANCELLED))
         if not cancel.part:
             node.adapter.forget(cancel.stream, cancel.sequence)
 
@@ -205,11 +195,11 @@ class Local:
             self._deliver(self._broker.from_sink(time.monotonic(), RECORDER, seen))
 
 
-def items_of(source: Source, speech: Speech) -> Iterator[SpeechItem]:
-    """Yield the items of a source; a live one is read by a thread of its own, and never waits.
+def items_of(source: Opened, speech: Speech) -> Iterator[SpeechItem]:
+    """Yield the items of a source; a thread reads a live source, so that it never waits.
 
     Raises:
-        SourceError: the source broke off; everything before it was yielded.
+        SourceError: the source broke off; all items before were yielded.
 
     """
     if not source.live:
@@ -232,7 +222,7 @@ def items_of(source: Source, speech: Speech) -> Iterator[SpeechItem]:
 
 
 def _outdated(item: SpeechItem, later: Sequence[SpeechItem | AbhinayaError | None]) -> bool:
-    """Whether something newer of the same stream waits behind a partial."""
+    """Whether a newer item of the same stream waits after a partial."""
     return any(
         not isinstance(newer, AbhinayaError | Activity | None) and newer.stream == item.stream
         for newer in later
@@ -246,5 +236,5 @@ def _read(speech: Speech, found: queue.SimpleQueue[SpeechItem | AbhinayaError | 
         found.put(None)
     except AbhinayaError as error:
         found.put(error)
-    except Exception as error:  # an error of ours must not pass for the end of the input
+    except Exception as error:  # a bug must not look like the end of the input
         found.put(AbhinayaError("the input", f"stopped on {type(error).__name__}: {error}"))

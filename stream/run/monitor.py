@@ -1,4 +1,4 @@
-"""One run: a hub, its nodes, its fronts, and the loop that records and supervises them."""
+"""One run: starts a hub, nodes and fronts; its loop records events and supervises processes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ POLL_S = 0.05
 
 @dataclass(slots=True)
 class _Interrupts:
-    """Ctrl-C, counted."""
+    """Counts the signals SIGINT (Ctrl-C) and SIGTERM."""
 
     count: int = 0
 
@@ -58,28 +58,19 @@ class _Interrupts:
 
 @dataclass(slots=True)
 class _Progress:
-    """What the loop has to remember."""
+    """Data of the loop."""
 
     faults: list[AbhinayaError] = field(default_factory=list)
     fronts_started: bool = False
     draining_since: float | None = None
     given_up_at: dict[str, float] = field(default_factory=dict)
-    """When a process was given up."""
+    """Time by name of process."""
     given_up: set[str] = field(default_factory=set)
-    """Services without a node."""
+    """Services whose nodes are all given up."""
 
 
 class Run:
-    """The loop.
-
-    Args:
-        plan: what to run.
-        directory: private to this run.
-        sinks: where events go.
-        observer: who is told the rest.
-        wall_clock: Unix seconds.
-
-    """
+    """Carries out a plan."""
 
     def __init__(
         self,
@@ -96,23 +87,23 @@ class Run:
         self._wall_clock = wall_clock
         self._supervise = plan.config.supervise
         self.supervisor = Supervisor(self._supervise, directory)
-        self._endpoint, self._keys, self._who = f"ipc://{directory}", None, ""
+        self._endpoint, self._keys, prefix = f"ipc://{directory}", None, ""
         if plan.remote:
-            # among the clients of one hub, names tell the machines apart
-            self._who = f"{socket.gethostname()}-{os.getpid()}-"
+            # names must be unique among all clients of the hub
+            prefix = f"{socket.gethostname()}-{os.getpid()}-"
             self._endpoint, self._keys = plan.remote.endpoint, plan.remote.keys
-        self._recorder = Recorder(self._endpoint, f"{self._who}recorder", self._keys)
+        self._recorder = Recorder(self._endpoint, f"{prefix}recorder", self._keys)
         self._inputs = Inputs(
-            directory, self._recorder.ledger, self._endpoint, self._keys, self._who, plan.supply
+            directory, self._recorder.ledger, self._endpoint, self._keys, prefix, plan.supply
         )
         self._progress = _Progress()
         self._interrupts = _Interrupts()
 
     def run(self) -> int:
-        """Run to the end of every input; give the exit code.
+        """Run to the end of every input; return the exit code.
 
         Raises:
-            AbhinayaError: the run cannot go on.
+            AbhinayaError: the run cannot continue.
 
         """
         previous = [
@@ -124,8 +115,8 @@ class Run:
             self._start_services()
             while not self._finished():
                 for event in self._recorder.poll(POLL_S):
-                    self._tell(event)
-                self._look_after()
+                    self._handle(event)
+                self._supervise_processes()
                 self._tick()
             patience_s = 3.0 if self._interrupts.count < 2 else 0.0
             return self._exit_code()
@@ -161,9 +152,9 @@ class Run:
         if self._plan.supply is not None:
             self._plan.supply.start()
 
-    # --- going on ---------------------------------------------------------------------------------
+    # --- running ----------------------------------------------------------------------------------
 
-    def _tell(self, event: Event | Activity) -> None:
+    def _handle(self, event: Event | Activity) -> None:
         match event:
             case Status(nodes=nodes, fronts=fronts):
                 for name in (HUB, *(load.node for load in nodes), *fronts):
@@ -184,7 +175,7 @@ class Run:
             self._inputs.ended(event)
 
     def _resupply(self, supply: Supply) -> None:
-        """Begin with what has come up; tell what went wrong with what has not."""
+        """Start the new inputs of the supply; report its news and errors."""
         for text in supply.news():
             publish(self._sinks, Remark(source="feeds", text=text), self._wall_clock())
         self._report(supply.faults())
@@ -211,9 +202,9 @@ class Run:
             profile = self._plan.config.profile
             check_licence(profile, node.service, node.model, node.licence)
 
-    def _look_after(self) -> None:
+    def _supervise_processes(self) -> None:
         now = time.monotonic()
-        silent = now - self._recorder.heard > self._supervise.silent_s
+        silent = now - self._recorder.last_received > self._supervise.silent_s
         if silent and self._plan.remote:
             raise NetworkError(
                 self._endpoint, "the hub does not answer", "is it running, and are the keys right?"
@@ -233,7 +224,7 @@ class Run:
         for front in self._inputs.fronts:
             stage = self.supervisor.stages()[front]
             if stage is Stage.READY and self._inputs.is_over(front):
-                self.supervisor.dismiss(front)
+                self.supervisor.stop_idle(front)
         self._drain(now)
         if self._plan.supply is not None and self._progress.fronts_started:
             self._resupply(self._plan.supply)
@@ -252,12 +243,12 @@ class Run:
             if death.final:
                 raise death.error
             self._recorder.forget_hub()
-            # a new hub does not know who is frozen: everyone has to show up again
-            self.supervisor.doubt()
+            # a new hub cannot notice a frozen process: each must introduce itself again
+            self.supervisor.recheck_all()
             return
-        gone = death.services if death.final and self._none_left(death.services) else ()
-        self._progress.given_up.update(gone)
-        self._recorder.died(death.name, death.error.reason, final, gone)
+        lost = death.services if death.final and self._none_left(death.services) else ()
+        self._progress.given_up.update(lost)
+        self._recorder.died(death.name, death.error.reason, final, lost)
         if final:
             self._progress.faults.append(death.error)
             self._progress.given_up_at[death.name] = time.monotonic()
@@ -277,7 +268,7 @@ class Run:
         )
 
     def _drain(self, now: float) -> None:
-        """After Ctrl-C, let open segments finish, for a while."""
+        """After Ctrl-C, ask the fronts to stop; open segments have `drain_s` to finish."""
         progress = self._progress
         if self._interrupts.count and progress.draining_since is None:
             progress.draining_since = now
@@ -301,7 +292,7 @@ class Run:
     def _front_is_done(self, front: str) -> bool:
         if self.supervisor.stages()[front] not in (Stage.ENDED, Stage.GIVEN_UP):
             return False
-        # if the hub died with the front, nobody is left to tell the end of its streams
+        # if the hub died with the front, no process can report the end of its streams
         given_up = self._progress.given_up_at.get(front, math.inf)
         overdue = time.monotonic() - given_up > self._supervise.drain_s
         return overdue or self._inputs.is_written(front)
@@ -315,7 +306,7 @@ class Run:
         return faults[0].exit_code if faults else EXIT_OK
 
     def _is_endless(self) -> bool:
-        """Whether nothing but Ctrl-C would have ended it, so that this is no interruption."""
+        """Whether only Ctrl-C can end the run; then Ctrl-C is its normal end."""
         if self._plan.supply is not None:
             return self._plan.follows
         return self._inputs.is_endless()

@@ -1,4 +1,4 @@
-"""What a run is to do: its inputs, and where more of them come from."""
+"""The plan of a run: settings, inputs, and a supply of further inputs."""
 
 from __future__ import annotations
 
@@ -16,44 +16,44 @@ from abhinaya.stream.wire.sockets import Keys
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What to listen to, and what to call it."""
+    """An input and its name."""
 
     name: str
     config: InputConfig
 
 
 class Supply(Protocol):
-    """Inputs that come up while the run goes on."""
+    """Source of inputs that are added during the run, for example new podcast episodes."""
 
     @property
     def over(self) -> bool:
-        """Whether none is being heard, and none will come."""
+        """Whether all inputs have ended and no more will come."""
         ...
 
     def start(self) -> None:
-        """Begin to look for them."""
+        """Start to look for inputs."""
         ...
 
     def take(self) -> list[tuple[str, InputConfig]]:
-        """Give name and input of those to begin with now."""
+        """Return (name, input) of the inputs to start now."""
         ...
 
     def news(self) -> list[str]:
-        """Give what people should know since the last call."""
+        """Return new messages for the user since the last call."""
         ...
 
     def faults(self) -> list[AbhinayaError]:
-        """Give what went wrong since the last call."""
+        """Return the errors since the last call."""
         ...
 
     def ended(self, name: str, whole: bool) -> None:
-        """Take note that all of an input is written, and whether it was heard to its end."""
+        """Note that an input is finished and written, and whether it was read to its end."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A hub that runs already."""
+    """A hub that is already running."""
 
     endpoint: str
     keys: Keys | None
@@ -61,28 +61,27 @@ class Remote:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to run."""
+    """Settings and inputs of a run."""
 
     config: configuration.Config
     inputs: tuple[Input, ...]
     remote: Remote | None = None
-    """The hub to use, if it is not one of our own."""
+    """The remote hub to use; None: start a hub."""
     accept_noncommercial: bool = False
     supply: Supply | None = None
-    """What gives more inputs."""
     follows: bool = False
-    """Whether the supply has no end of its own."""
+    """Whether the supply is endless."""
 
 
 def name_of_input(what: str) -> str:
-    """Return the name of an input that was given none: of a file, without its suffix."""
+    """Return the default name of an input; for a file, its name without the suffix."""
     if is_address(what):
         return name_of(what)
     return {"-": "stdin", "mic": "mic"}.get(what) or Path(what).stem or what
 
 
 def distinct(names: Sequence[str]) -> list[str]:
-    """Return names that differ, since they identify the streams."""
+    """Return the names with numbers added to duplicates; names identify streams."""
     found: list[str] = []
     for name in names:
         free, number = name, 1
@@ -94,13 +93,13 @@ def distinct(names: Sequence[str]) -> list[str]:
 
 
 def check_licence(profile: str, service: str, model: str, licence: str) -> None:
-    """Refuse a model whose licence forbids commercial use, unless it is of the package.
+    """Refuse a model whose licence forbids commercial use, unless the package contains it.
 
     Raises:
-        ModelError: the user has to accept the licence first.
+        ModelError: the user must accept the licence first.
 
     """
-    # the models of the package say so at each start; others must be accepted
+    # models of the package only show their licence at each start
     if profile != configuration.EMBEDDED:
         raise ModelError(
             f"{service} ({model})",

@@ -1,7 +1,7 @@
-"""The sink side of the wire: receive notices, let none through twice, confirm what is written.
+"""The recorder: receives notices, drops duplicates, and confirms written events to the hub.
 
-`Ledger` decides; `Recorder` does the network. The hub may die and a new one repeat what the old one
-had said: what the ledger knows of each stream makes that harmless.
+`Ledger` decides; `Recorder` does the network. After a hub has died, a new hub may repeat events;
+the ledger recognises them by the progress of each stream.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from abhinaya.stream.wire.messages import (
     Activity,
     Died,
     Event,
-    FrontDown,
     Gap,
     Introduce,
     Message,
@@ -29,10 +28,8 @@ from abhinaya.stream.wire.messages import (
     NodeUp,
     Notice,
     Refused,
-    Remark,
     Seen,
     Standing,
-    Status,
     StreamEnded,
     StreamStarted,
     Subscribe,
@@ -44,45 +41,39 @@ from abhinaya.stream.wire.sockets import Keys, connect, receive, send, sinks_end
 SUBSCRIBE_EVERY_S: Final = 0.2
 
 STALE_S: Final = 2.0
-"""Silence of the hub, which beats, after which it may be another one that knows nothing of us."""
+"""Silence of the hub after which the recorder subscribes again: the hub may be a new one."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
-    """A verdict, as far as the next one is compared with it."""
+class _Published:
+    """The last published verdict of a segment, for comparison with the next one."""
 
     revision: int
     label: str
     evidence: int
-    """Votes, and the refiner's answer: a later verdict rests on more."""
-
-    @classmethod
-    def of(cls, verdict: Verdict, revision: int, label: str) -> _Told:
-        """Take it from a verdict."""
-        return cls(revision, label, evidence(verdict))
 
 
 def evidence(verdict: Verdict) -> int:
-    """Count the answers that a verdict rests on."""
+    """Return the number of answers in a verdict: votes, and that of the refiner."""
     return len(verdict.votes) + (verdict.refinement is not None)
 
 
 @dataclass(slots=True)
 class _Track:
-    """What has been let through of one stream."""
+    """Progress of one stream."""
 
     input: str = ""
     start_unix_s: float = 0.0
     next_sequence: int = 0
     position: int = 0
     ended: bool = False
-    told: dict[int, _Told] = field(default_factory=dict)
-    """What was last told of the latest segments."""
+    published: dict[int, _Published] = field(default_factory=dict)
+    """The latest segments by sequence number."""
     provisional: tuple[int, int] = (-1, 0)
     """Sequence number and part of the latest provisional verdict."""
 
     def is_next(self, sequence: int, part: int) -> bool:
-        """Whether a provisional verdict still has something to say; it then counts as told."""
+        """Whether a provisional verdict is newer than the last one; it is then the last one."""
         new = sequence >= self.next_sequence and (sequence, part) > self.provisional
         if new:
             self.provisional = (sequence, part)
@@ -90,41 +81,33 @@ class _Track:
 
 
 class Ledger:
-    """What has been seen, so that nothing is told twice.
+    """Record of all published events, so that no event is published twice.
 
     Args:
-        remembered: segments of each stream of which a revision is still recognised.
+        remembered: number of segments of each stream that a verdict may still revise.
 
     """
 
     def __init__(self, remembered: int = 256) -> None:
         self._remembered = remembered
         self._tracks: dict[str, _Track] = {}
+        self._inputs: dict[str, dict[str, _Track]] = {}
+        """The same by input: with a thousand files, a search through all would be slow."""
         self._up: set[tuple[str, str]] = set()
 
     def admit(self, event: Event | Activity) -> Event | Activity | None:
-        """Give the event as it is to be told, or None if it has been; it then counts as told."""
+        """Return the event to publish, and mark it as published; None for a duplicate."""
         if isinstance(event, Verdict):
             return self._admit_verdict(event)
         return event if self._is_new(event) else None
 
-    def _is_new(
-        self,
-        event: StreamStarted
-        | Gap
-        | StreamEnded
-        | NodeUp
-        | NodeDown
-        | FrontDown
-        | Remark
-        | Status
-        | Activity,
-    ) -> bool:
+    def _is_new(self, event: Event | Activity) -> bool:
         match event:
             case StreamStarted(info=info):
                 new = info.stream not in self._tracks
                 track = self._track(info.stream)
                 track.input, track.start_unix_s = info.input, info.start_unix_s
+                self._inputs.setdefault(info.input, {})[info.stream] = track
                 return new
             case NodeUp(node=node, service=service):
                 new = (node, service) not in self._up
@@ -139,11 +122,11 @@ class Ledger:
                 new = self._advance(event.stream, event.sequence, event.position)
                 self._track(event.stream).ended |= new
                 return new
-            case FrontDown() | Remark() | Status() | Activity():
+            case _:
                 return True
 
     def standings(self, name: str) -> tuple[Standing, ...]:
-        """Return what is written of an input's streams, for a process that takes over."""
+        """Return how far each stream of an input is written, for the front that continues it."""
         return tuple(
             Standing(
                 stream=stream,
@@ -153,22 +136,21 @@ class Ledger:
                 start_unix_s=track.start_unix_s,
                 window=1,
             )
-            for stream, track in self._tracks.items()
-            if track.input == name
+            for stream, track in self._inputs.get(name, {}).items()
         )
 
     def input_of(self, stream: str) -> str:
-        """Return the input that a stream is from; empty if it is not known."""
+        """Return the input of a stream; empty if the stream is unknown."""
         track = self._tracks.get(stream)
         return track.input if track is not None else ""
 
     def begun(self, name: str) -> bool:
-        """Whether a stream of an input has begun."""
-        return any(track.input == name for track in self._tracks.values())
+        """Whether an input has started a stream."""
+        return name in self._inputs
 
     def over(self, name: str) -> bool:
-        """Whether the end of every stream that began of an input is written."""
-        return all(track.ended for track in self._tracks.values() if track.input == name)
+        """Whether the end of each started stream of an input is written."""
+        return all(track.ended for track in self._inputs.get(name, {}).values())
 
     def _track(self, stream: str) -> _Track:
         return self._tracks.setdefault(stream, _Track())
@@ -178,20 +160,18 @@ class Ledger:
         if not verdict.final:
             return verdict if track.is_next(verdict.sequence, verdict.part) else None
         if self._advance(verdict.stream, verdict.sequence, verdict.end):
-            told = msgspec.structs.replace(verdict, revision=0)
+            revision, changed = 0, True
         else:
-            known = track.told.get(verdict.sequence)
-            # what a hub says again, or a new one finds again, counts if it knows more than before
+            known = track.published.get(verdict.sequence)
+            # a repeated or revised verdict counts only if it has more answers than the last one
             if known is None or evidence(verdict) <= known.evidence:
                 return None
-            told = msgspec.structs.replace(verdict, revision=known.revision + 1)
-            if verdict.label == known.label:
-                track.told[verdict.sequence] = _Told.of(verdict, known.revision, known.label)
-                return None
-        track.told[told.sequence] = _Told.of(told, told.revision, told.label)
-        if len(track.told) > self._remembered:
-            del track.told[min(track.told)]
-        return told
+            changed = verdict.label != known.label
+            revision = known.revision + changed
+        track.published[verdict.sequence] = _Published(revision, verdict.label, evidence(verdict))
+        if len(track.published) > self._remembered:
+            del track.published[min(track.published)]
+        return msgspec.structs.replace(verdict, revision=revision) if changed else None
 
     def _advance(self, stream: str, sequence: int, position: int) -> bool:
         track = self._track(stream)
@@ -202,12 +182,12 @@ class Ledger:
 
 
 class Recorder:
-    """The recorder's end of the hub's sink socket.
+    """The network client of the recorder.
 
     Args:
-        endpoint: of the hub.
-        name: of this sink, as the hub's log shows it.
-        keys: for a hub on another machine.
+        endpoint: endpoint of the hub.
+        name: name of this sink.
+        keys: keys for a hub on another machine.
 
     """
 
@@ -219,18 +199,18 @@ class Recorder:
         self._decoder: Decoder[Message] = Decoder(ToSink)
         self.ledger = Ledger()
         self._hub = ""
-        """The hub that knows this sink; empty while none does."""
+        """Incarnation of the hub that accepted this sink; empty before."""
         self._dead: list[Died] = []
         self._next_subscribe = 0.0
         self._written = 0
         self._confirmed = 0
-        self.heard = time.monotonic()
-        """When the hub was last heard."""
+        self.last_received = time.monotonic()
+        """Time of the last message from the hub."""
 
     def poll(self, timeout_s: float) -> Iterator[Event | Activity]:
-        """Yield the events that are new; one counts as written when the next is asked for."""
+        """Yield the new events; each is taken as written when the caller asks for the next one."""
         now = time.monotonic()
-        if now - self.heard > STALE_S:
+        if now - self.last_received > STALE_S:
             self._hub = ""
         if not self._hub and now >= self._next_subscribe:
             self._next_subscribe = now + SUBSCRIBE_EVERY_S
@@ -238,14 +218,14 @@ class Recorder:
         if not self._socket.poll(math.ceil(1000 * timeout_s)):
             return
         while (frames := receive(self._socket)) is not None:
-            self.heard = time.monotonic()
+            self.last_received = time.monotonic()
             message = self._decoder.decode(frames)
             if isinstance(message, Introduce):
                 self._hub = ""
             elif isinstance(message, Refused):
-                raise NetworkError("hub", f"refused this sink: {message.reason}")
+                raise NetworkError("hub", f"refused the recorder: {message.reason}")
             elif isinstance(message, Notice):
-                self._meet(message.hub)
+                self._check_hub(message.hub)
                 event = self.ledger.admit(message.event)
                 if event is not None:
                     yield event
@@ -253,7 +233,7 @@ class Recorder:
         self._confirm()
 
     def died(self, name: str, reason: str, final: bool, services: tuple[str, ...]) -> None:
-        """Tell the hub of a death that the supervisor has seen; of a final one, later hubs too."""
+        """Report a death to the hub; a final death is also reported to later hubs."""
         died = Died(name=name, reason=reason, final=final, services=services)
         if final:
             self._dead.append(died)
@@ -261,17 +241,17 @@ class Recorder:
             self._send(died)
 
     def forget_hub(self) -> None:
-        """Subscribe anew: the hub was started again."""
+        """Subscribe again: the hub was restarted."""
         self._hub = ""
-        self.heard = time.monotonic()
+        self.last_received = time.monotonic()
 
     def close(self) -> None:
-        """Confirm what was written and leave."""
+        """Confirm the written events and close the socket."""
         self._confirm()
         self._socket.close(linger=200)
         self._context.term()
 
-    def _meet(self, hub: str) -> None:
+    def _check_hub(self, hub: str) -> None:
         if hub != self._hub:
             self._hub, self._written, self._confirmed = hub, 0, 0
             for died in self._dead:

@@ -1,7 +1,7 @@
 """Starts, watches, restarts and ends the processes of a run.
 
-`Lives` decides when a dead process is started again and when that is given up; `Supervisor` does
-it. No process outlives the supervisor: each child leaves when the pipe to it closes.
+`Restarts` decides when a dead process is restarted, and when it is given up; `Supervisor` does it.
+No process outlives the supervisor: each child exits when its pipe closes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from abhinaya.stream.settings.config import SuperviseConfig
 from abhinaya.stream.wire.child import Stage, read_exit_report
 
 GRACE_S = 1.0
-"""What a process that is to be killed has to leave by itself."""
+"""Time that a process has to exit by itself before it is killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +31,18 @@ class Spec:
 
     name: str
     module: str
-    """`python -m` of it."""
+    """Module for `python -m`."""
     arguments: tuple[str, ...] = ()
     services: tuple[str, ...] = ()
-    """What it gives, if it is a node."""
+    """Services of a node."""
     restarts: bool = True
-    """Whether a new process can take over from one that died."""
+    """Whether a dead process can be restarted."""
     reads_stdin: bool = False
 
 
 MEMORY: Final = {"MALLOC_ARENA_MAX": "1"}
-"""glibc gives each thread a heap of its own that keeps what it has ever held; with one for all an
-input takes 8 MB less, and its two threads hardly wait for each other. What the user sets, wins."""
+"""Use one glibc heap for all threads: saves 8 MB for each input, and its two threads hardly wait
+for each other. The user's environment has priority."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,25 +52,20 @@ class Death:
     name: str
     services: tuple[str, ...]
     error: AbhinayaError | None
-    """None if it ended as it should."""
+    """None if it ended without an error."""
     final: bool
-    """Whether it stays dead."""
+    """Whether it will not be restarted."""
 
 
-class Lives:
-    """When a process that died is started again; None once it has died too often.
-
-    Args:
-        config: how often, and with what back-off.
-
-    """
+class Restarts:
+    """Decides when a dead process is restarted, with a growing pause between restarts."""
 
     def __init__(self, config: SuperviseConfig) -> None:
         self._config = config
         self._deaths: list[float] = []
 
     def next_start(self, now: float) -> float | None:
-        """Note a death; return the time of the next start."""
+        """Count a death; return the time of the restart, None after too many deaths."""
         window = self._config.restart_window_s
         self._deaths = [t for t in self._deaths if now - t < window] + [now]
         if len(self._deaths) > self._config.restarts:
@@ -81,24 +76,23 @@ class Lives:
 @dataclass(slots=True)
 class _Child:
     spec: Spec
-    lives: Lives
+    restarts: Restarts
     stage: Stage = Stage.WAITING
     process: subprocess.Popen[bytes] | None = None
     start_at: float = 0.0
     ready_by: float = 0.0
     kill_at: float | None = None
     why_killed: str = ""
-    """Why it is being killed."""
     stopping: bool = False
-    """Asked to leave: however it does, it is not started again."""
+    """Whether it was asked to exit; it is then not restarted."""
 
 
 class Supervisor:
     """The processes of one run.
 
     Args:
-        config: patience.
-        directory: private; logs, sockets and exit reports go there.
+        config: time limits and number of restarts.
+        directory: private directory for logs, sockets and exit reports.
 
     """
 
@@ -111,7 +105,7 @@ class Supervisor:
 
     def start(self, spec: Spec) -> None:
         """Start a process and keep it running."""
-        child = _Child(spec, Lives(self._config))
+        child = _Child(spec, Restarts(self._config))
         self._children[spec.name] = child
         self._launch(child)
 
@@ -121,22 +115,22 @@ class Supervisor:
         if child is not None and child.stage is Stage.STARTING:
             child.stage = Stage.READY
 
-    def doubt(self) -> None:
-        """Take nobody for ready any more: whoever is not heard of soon has died unnoticed."""
+    def recheck_all(self) -> None:
+        """Mark each ready process as starting: it is killed if it does not report in time."""
         by = time.monotonic() + 3 * self._config.silent_s
         for child in self._children.values():
             if child.stage is Stage.READY:
                 child.stage, child.ready_by = Stage.STARTING, by
 
-    def dismiss(self, name: str) -> None:
-        """See to it that a process that has nothing left to do is gone soon."""
+    def stop_idle(self, name: str) -> None:
+        """End a process that has no work left, after a short grace period."""
         child = self._children[name]
         if child.process is not None and child.kill_at is None:
             child.stopping = True
             child.kill_at, child.why_killed = time.monotonic() + GRACE_S, "had nothing left to do"
 
     def kill(self, name: str, incarnation: str, reason: str) -> None:
-        """Kill a process that others have found silent or stuck, unless it is a new one by now."""
+        """Kill a silent or stuck process, unless it has been restarted since `incarnation`."""
         child = self._children.get(name)
         if child is None or child.process is None or child.kill_at is not None:
             return
@@ -144,30 +138,30 @@ class Supervisor:
             child.kill_at, child.why_killed = time.monotonic() + GRACE_S, reason
 
     def tick(self, now: float) -> list[Death]:
-        """Look after all processes; return those that have ended since."""
+        """Restart and kill processes that are due; return those that have ended."""
         deaths = []
         for child in self._children.values():
             if child.stage is Stage.WAITING and now >= child.start_at:
                 self._launch(child)
             if child.process is None:
                 continue
-            self._hasten(child, now)
+            self._enforce_time_limits(child, now)
             code = child.process.poll()
             if code is not None:
                 deaths.append(self._ended(child, code, now))
         return deaths
 
     def stages(self) -> dict[str, Stage]:
-        """Where each process stands."""
+        """Return the stage of each process."""
         return {name: child.stage for name, child in self._children.items()}
 
     def pid(self, name: str) -> int | None:
-        """Process id, if it runs."""
+        """Return the process id; None if it does not run."""
         process = self._children[name].process
         return None if process is None else process.pid
 
     def ask_to_stop(self, names: Iterable[str]) -> None:
-        """Ask processes to finish and leave; they are not started again."""
+        """Ask processes to finish and exit; they are not restarted."""
         for name in names:
             child = self._children[name]
             child.stopping = True
@@ -177,7 +171,7 @@ class Supervisor:
                 child.stage = Stage.ENDED
 
     def stop(self, patience_s: float) -> None:
-        """End every process: politely, then not."""
+        """End every process: SIGTERM first, SIGKILL after `patience_s`."""
         running = [c for c in self._children.values() if c.process is not None]
         for child in running:
             assert child.process is not None
@@ -219,7 +213,7 @@ class Supervisor:
         child.ready_by = time.monotonic() + self._config.ready_s
         child.kill_at = None
 
-    def _hasten(self, child: _Child, now: float) -> None:
+    def _enforce_time_limits(self, child: _Child, now: float) -> None:
         assert child.process is not None
         if child.stage is Stage.STARTING and now > child.ready_by:
             child.why_killed = "was not ready in time"
@@ -235,9 +229,9 @@ class Supervisor:
             child.stage = Stage.ENDED
             return Death(spec.name, spec.services, report, True)
         error = report or self._describe(child, code)
-        # what a process says of its input or model will be no better at the next start
-        hopeless = isinstance(report, SourceError | ModelError)
-        start_at = None if hopeless or not spec.restarts else child.lives.next_start(now)
+        # a faulty input or model will not be better after a restart
+        permanent = isinstance(report, SourceError | ModelError)
+        start_at = None if permanent or not spec.restarts else child.restarts.next_start(now)
         if start_at is None:
             child.stage = Stage.GIVEN_UP
             return Death(spec.name, spec.services, error, True)
@@ -250,7 +244,7 @@ class Supervisor:
         return ProcessError(child.spec.name, how + why, self._log_end(child.spec.name))
 
     def _log_end(self, name: str) -> str:
-        """Return the last line of the log: often all that a dead process has left."""
+        """Return the last line of the log of a process, as part of an error message."""
         try:
             lines = (self._directory / f"{name}.log").read_text("utf-8", "replace").splitlines()
         except OSError:
@@ -259,7 +253,7 @@ class Supervisor:
 
 
 def node_specs(service: str, replicas: int, guests: Sequence[str] = ()) -> Sequence[Spec]:
-    """Return the processes of one service, which give its guests as well."""
+    """Return the processes of one service; they also offer the services in `guests`."""
     return [
         Spec(
             name=f"{service}-{i}",

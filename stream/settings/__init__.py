@@ -1,1 +1,1 @@
-"""What a run is made of: settings, profiles, flags, rules."""
+"""Settings of a run: profiles, environment variables, flags and alert rules."""

@@ -1,4 +1,4 @@
-"""What a run is made of: one frozen dataclass a topic, each default written once.
+"""The settings of a run: one frozen dataclass for each topic, each default written once.
 
 The defaults of [vote] are in `vote.py`, those of [[rules]] in `rules.py`, those of an input in
 `sources/base.py`; all others are here. A profile is a TOML file with these fields (`profile.py`).
@@ -24,7 +24,7 @@ EMBEDDED: Final = "embedded"
 
 @dataclass(frozen=True, slots=True)
 class VadConfig:
-    """When speech begins and ends."""
+    """Voice activity detection, and the length of segments."""
 
     start_threshold: float = setting(
         0.5, doc="speech probability that begins a segment", least=0, most=1
@@ -37,7 +37,7 @@ class VadConfig:
     )
     min_silence_s: float = setting(
         0.4,
-        doc="silence that ends a segment, in seconds: what every label waits for at least",
+        doc="silence that ends a segment, in seconds; it delays every label",
         least=0.032,
         most=5,
     )
@@ -45,35 +45,34 @@ class VadConfig:
         0.15, doc="audio kept before and after speech, in seconds", least=0, most=1
     )
     max_segment_s: float = setting(
-        10.0, doc="longest segment, in seconds (the voters know no longer ones)", least=1, most=10
+        10.0, doc="longest segment, in seconds; the voters accept at most 10", least=1, most=10
     )
     cut_search_s: float = setting(
         3.0,
-        doc="last seconds before the limit, in which a brief silence ends a segment, "
-        "or else the deepest pause",
+        doc="seconds before that limit in which a segment is cut at a brief silence, "
+        "or else at the deepest pause",
         least=0,
         most=9,
     )
     brief_silence_s: float = setting(
-        0.1, doc="silence that is enough there, in seconds", least=0.032, most=5
+        0.1, doc="length of a brief silence, in seconds", least=0.032, most=5
     )
     provisional_after_s: float = setting(
         0.7,
-        doc="seconds that someone in a live stream has spoken before the first provisional label",
+        doc="seconds of speech in a live stream before the first provisional label",
         least=0.25,
         most=10,
     )
     provisional_every_s: float = setting(
         0.7,
-        doc="seconds between provisional labels while they go on, more where the nodes have no "
-        "time; 0: none at all",
+        doc="seconds between provisional labels, more if the nodes are busy; 0: no such labels",
         least=0,
         most=10,
     )
     provisional_pause_s: float = setting(
         0.2,
-        doc="silence, in seconds, after which one more is asked for: at the end of speech the "
-        "transcriber then has nothing left to do; 0: none",
+        doc="seconds of silence after which one more provisional label is made, so that the "
+        "transcript is complete when the segment ends; 0: none",
         least=0,
         most=5,
     )
@@ -81,21 +80,21 @@ class VadConfig:
 
 @dataclass(frozen=True, slots=True)
 class FlowConfig:
-    """How much may be on its way."""
+    """Limits on the number of segments in progress."""
 
     file_window: int = setting(
-        8, doc="segments of one file on their way at once; reading waits beyond", least=1, most=1024
+        8, doc="segments of one file in progress at once; then reading waits", least=1, most=1024
     )
     files_window: int = setting(
         64,
-        doc="the same of all files together, each of which has one on its way in any case: what "
-        "waits longer than deadlines.file_s would lack votes",
+        doc="the same for all files together; each file may always have one. With too many, "
+        "segments wait longer than deadlines.file_s and lack votes",
         least=1,
         most=65_536,
     )
     live_backlog: int = setting(
         24,
-        doc="segments of one live stream waiting at once; the oldest becomes a gap beyond",
+        doc="segments of one live stream that may wait; with more, the oldest becomes a gap",
         least=1,
         most=1024,
     )
@@ -103,7 +102,7 @@ class FlowConfig:
 
 @dataclass(frozen=True, slots=True)
 class DeadlineConfig:
-    """How long to wait for whom."""
+    """Time limits."""
 
     live_s: float = setting(
         4.0,
@@ -130,14 +129,14 @@ class DeadlineConfig:
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """A service that nodes give: its model and how its nodes batch."""
+    """One service (a voter, the transcriber or the refiner): its model and its batches."""
 
     model: str = setting(doc="name in the registry (`abhinaya models list`)")
     replicas: int = setting(1, doc="processes that share the work", least=0, most=64)
     host: str = setting(
         "",
-        doc="voter, or asr, whose processes this one shares, and with them what both load alike "
-        "(S2 and ST1: Whisper's encoder and BEATs); they live and die together",
+        doc="voter, or asr, whose processes this voter shares; common parts are loaded once "
+        "(S2 and ST1: Whisper's encoder and BEATs), and both are restarted together",
     )
     max_batch: int = setting(8, doc="segments in one batch at most", least=1, most=256)
     max_padded_s: float = setting(
@@ -154,12 +153,12 @@ class WorkerConfig:
 
 @dataclass(frozen=True, slots=True)
 class SuperviseConfig:
-    """The life of the processes."""
+    """Start, heartbeat, restart and end of the processes."""
 
     ready_s: float = setting(120.0, doc="seconds that a process may take to become ready", least=1)
-    beat_s: float = setting(0.5, doc="seconds between two beats", least=0.05, most=10)
+    beat_s: float = setting(0.5, doc="seconds between two heartbeats", least=0.05, most=10)
     silent_s: float = setting(
-        4.0, doc="seconds without a beat after which a process counts as dead", least=0.2
+        4.0, doc="seconds without a heartbeat after which a process counts as dead", least=0.2
     )
     restarts: int = setting(
         5, doc="restarts of one process within `restart_window_s` before giving up", least=0
@@ -175,7 +174,7 @@ class SuperviseConfig:
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
-    """How to reach inputs over a network, and what to do when they break off."""
+    """Connections to inputs over a network."""
 
     connect_s: float = setting(10.0, doc="seconds to connect to a server", least=0.1, most=120)
     stall_s: float = setting(
@@ -183,19 +182,17 @@ class NetworkConfig:
     )
     first_pause_s: float = setting(
         0.5,
-        doc="seconds before the first try to connect again; doubles with each, spread by half",
+        doc="seconds before the first reconnection; doubles with each, varied at random by half",
         least=0.01,
         most=60,
     )
     longest_pause_s: float = setting(
-        30.0, doc="seconds between two tries to connect again, at most", least=0.01, most=3600
+        30.0, doc="maximum seconds between two tries to reconnect", least=0.01, most=3600
     )
     give_up_s: float = setting(
-        300.0, doc="seconds of trying in vain after which a lost input is given up", least=0
+        300.0, doc="seconds without a connection after which a lost input is given up", least=0
     )
-    redirects: int = setting(
-        10, doc="redirects that are followed, one after the other", least=0, most=30
-    )
+    redirects: int = setting(10, doc="number of redirects that are followed", least=0, most=30)
     rtsp_transport: Literal["tcp", "udp"] = setting(
         "tcp", doc="what carries the audio of rtsp: addresses"
     )
@@ -203,14 +200,14 @@ class NetworkConfig:
 
 @dataclass(frozen=True, slots=True)
 class FeedConfig:
-    """How feeds are followed."""
+    """Podcast feeds."""
 
-    parallel: int = setting(2, doc="episodes of all feeds that are heard at once", least=1, most=64)
+    parallel: int = setting(2, doc="episodes processed at once, of all feeds", least=1, most=64)
     interval_s: float = setting(
-        900.0, doc="seconds between two looks at a feed that is followed", least=0.05
+        900.0, doc="seconds between two checks of a feed that is followed", least=0.05
     )
     attempts: int = setting(
-        3, doc="tries of one episode in one run, each at another look", least=1, most=100
+        3, doc="tries of one episode in one run, each at another check", least=1, most=100
     )
     max_feed_mb: float = setting(16.0, doc="a longer feed is refused, in MB", least=0.001)
     max_episode_mb: float = setting(2000.0, doc="a longer episode is refused, in MB", least=0.001)
@@ -218,15 +215,15 @@ class FeedConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """One run, whole."""
+    """All settings of a run."""
 
     profile: str = setting(doc="name of the profile")
-    asr: WorkerConfig | None = setting(None, doc="who transcribes; none: text voters are missing")
+    asr: WorkerConfig | None = setting(None, doc="transcriber; none: text voters are missing")
     refiner: WorkerConfig | None = setting(
-        None, doc="who is asked to choose again where the vote was close; none: nobody"
+        None, doc="model that chooses again after a close vote; none: the vote stands"
     )
     voters: Mapping[str, WorkerConfig] = dataclasses.field(
-        default_factory=dict, metadata={"doc": "who votes", "least": None, "most": None}
+        default_factory=dict, metadata={"doc": "the voters", "least": None, "most": None}
     )
     vad: VadConfig = field(default_factory=VadConfig, metadata={"doc": "voice activity"})
     flow: FlowConfig = field(default_factory=FlowConfig, metadata={"doc": "flow"})
@@ -243,15 +240,15 @@ class Config:
 
 
 def guests(voters: Mapping[str, WorkerConfig], service: str) -> list[str]:
-    """Return the voters that live in the processes of `service`."""
+    """Return the voters that share the processes of `service`."""
     return [name for name, worker in voters.items() if worker.host == service]
 
 
 def encode(config: Config) -> bytes:
-    """Serialise for the processes of a run; `decode` is its inverse."""
+    """Return a config as bytes for the processes of a run; `decode` is the inverse."""
     return msgspec.json.encode(config)
 
 
 def decode(data: bytes) -> Config:
-    """Read what `encode` wrote."""
+    """Return the config from the bytes of `encode`."""
     return msgspec.json.decode(data, type=Config)

@@ -1,7 +1,7 @@
-"""Which profile and settings a run has: the file, then variables, then flags; later ones win.
+"""Loads the settings of a run: the profile, then variables, then flags; later ones win.
 
-`ABHINAYA_VAD__PAD_S=0.2` sets `vad.pad_s`: two underscores stand for the dot. `ABHINAYA_PROFILE` is
-the profile where no flag names one. Other variables that begin with `ABHINAYA_` are no settings.
+`ABHINAYA_VAD__PAD_S=0.2` sets `vad.pad_s`: two underscores stand for the dot. `ABHINAYA_PROFILE`
+names the profile if no flag does. Other variables that begin with `ABHINAYA_` are ignored.
 """
 
 from __future__ import annotations
@@ -36,22 +36,17 @@ def add_line_up(parser: argparse._ActionsContainer) -> None:
 
 
 def load_line_up(args: argparse.Namespace) -> Config:
-    """Load what `add_line_up`'s flags and the environment say.
-
-    Raises:
-        ConfigError: names every fault, and the file, variable or flag that it is from.
-
-    """
+    """Return the config from the flags of `add_line_up` and the environment."""
     return trace_line_up(args.profile, args.settings, os.environ).config
 
 
 def trace_line_up(
     profile: str | None, pairs: Sequence[str], environment: Mapping[str, str]
 ) -> Traced:
-    """Load a profile with what variables and `--set` pairs change, and tell which did.
+    """Return the config from a profile, variables and `--set` pairs, with the origin of each value.
 
     Raises:
-        ConfigError: names every fault, and the file, variable or flag that it is from.
+        ConfigError: names every fault, and the file, variable or flag that caused it.
 
     """
     named = environment.get(PROFILE, "")
@@ -67,7 +62,7 @@ def trace_line_up(
 
 
 def variables(environment: Mapping[str, str]) -> Iterator[Override]:
-    """Yield the settings that variables change, tables before what is in them."""
+    """Yield the overrides from environment variables, a table before its keys."""
     for name in sorted(environment):
         if is_setting(name):
             dotted = name.removeprefix(PREFIX).replace("__", ".")
@@ -75,5 +70,5 @@ def variables(environment: Mapping[str, str]) -> Iterator[Override]:
 
 
 def is_setting(name: str) -> bool:
-    """Whether a variable of this name changes a setting."""
+    """Return whether a variable of this name changes a setting."""
     return name.startswith(PREFIX) and "__" in name.removeprefix(PREFIX)

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 def add_flags(parser: argparse._ArgumentGroup, kind: type[Any], skip: Sequence[str] = ()) -> None:
-    """Add one flag for each field of `kind`; a flag that is not given leaves the default."""
+    """Add one flag for each field of `kind`; without the flag, the field keeps its default."""
     hints = get_type_hints(kind)
     for field in dataclasses.fields(kind):
         if field.name in skip:
@@ -42,7 +42,7 @@ def add_flags(parser: argparse._ArgumentGroup, kind: type[Any], skip: Sequence[s
 
 
 def from_flags(kind: type[T], arguments: argparse.Namespace, **given: Any) -> T:
-    """Make a `kind` of what was given on the command line.
+    """Return a `kind` made from the flags on the command line, and from `given`.
 
     Raises:
         ConfigError: a value is out of its range.
@@ -57,7 +57,7 @@ def from_flags(kind: type[T], arguments: argparse.Namespace, **given: Any) -> T:
 
 
 def overrides(pairs: Sequence[str]) -> list[Override]:
-    """Read `--set section.key=value` pairs.
+    """Return the overrides of `--set section.key=value` pairs.
 
     Raises:
         ConfigError: a pair has no `=`.
@@ -75,7 +75,7 @@ def overrides(pairs: Sequence[str]) -> list[Override]:
 
 
 def literal(text: str) -> Any:
-    """Read a value as in TOML; what is none there is a string."""
+    """Return the TOML value of a text; text that is not valid TOML is a string."""
     try:
         table = tomllib.loads(f"x = {text}")
     except tomllib.TOMLDecodeError:
@@ -84,7 +84,7 @@ def literal(text: str) -> Any:
 
 
 def describe_settings() -> Iterator[tuple[str, str, str]]:
-    """Yield (key, default, documentation) of every setting a profile may hold."""
+    """Yield (key, default, documentation) of every setting that a profile may have."""
     yield from _describe(Config, "")
 
 

@@ -1,4 +1,4 @@
-"""A profile: a TOML file and what overrides it become a `Config`, or every fault at once."""
+"""Loads a profile, a TOML file, with overrides as a `Config`; reports all faults at once."""
 
 from __future__ import annotations
 
@@ -18,18 +18,17 @@ from abhinaya.stream.settings import vote as voting
 from abhinaya.stream.settings.config import Config, WorkerConfig
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-"""Of a voter: it names processes, their logs and their sockets."""
+"""Pattern of voter names, from which the names of processes, logs and sockets are made."""
 
 RESERVED: Final = ("asr", "front", "hub", "refiner")
-"""Names that other processes bear."""
+"""Names of other processes, which a voter may not have."""
 
-
-VOTERS_NAMED: Final = (["voters"], ["vote", "weights"], ["vote", "temperatures"])
-"""Tables whose keys are names of voters, which are told apart by capitals."""
+VOTER_TABLES: Final = (["voters"], ["vote", "weights"], ["vote", "temperatures"])
+"""Tables with names of voters as keys. These names are case-sensitive."""
 
 
 def profiles() -> list[str]:
-    """Give the names of the profiles that come with the package."""
+    """Return the names of the profiles of the package."""
     folder = importlib.resources.files("abhinaya.stream.settings.profiles")
     return sorted(
         entry.name.removesuffix(".toml")
@@ -40,28 +39,28 @@ def profiles() -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """A setting that someone changes for this run."""
+    """A setting that is changed for this run."""
 
     key: str
-    """section.key; a variable's, in capitals, means the key that is written alike."""
+    """Dotted key: section.key."""
     value: Any
     origin: str
-    """The variable or flag, for the person."""
+    """Name of the variable or flag, for messages."""
     any_case: bool = False
-    """Whether `key` is in capitals because variables are."""
+    """Whether to ignore upper and lower case in `key`, as for environment variables."""
 
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """A config, and what set each value that is not its default."""
+    """A config, and the origin of each value that is not a default."""
 
     config: Config
     origins: Mapping[str, str]
-    """By dotted key: the profile, a variable or a flag."""
+    """Profile, variable or flag, by dotted key."""
 
 
 def load(profile: str, overrides: Mapping[str, Any] | Sequence[Override] | None = None) -> Config:
-    """Read a profile by name or path, with `section.key` overrides on top.
+    """Return the config of a profile, by name or path, with `section.key` overrides.
 
     Raises:
         ConfigError: names every fault in the file and the overrides at once.
@@ -73,12 +72,7 @@ def load(profile: str, overrides: Mapping[str, Any] | Sequence[Override] | None 
 
 
 def trace(profile: str, overrides: Sequence[Override] = ()) -> Traced:
-    """Do as `load` does, and tell where each value is from; later overrides win.
-
-    Raises:
-        ConfigError: names every fault in the file and the overrides at once.
-
-    """
+    """Like `load`, but also return the origin of each value. Later overrides win."""
     table = _read(profile)
     _anchor(table, _folder(profile))
     from_file = dict.fromkeys(_leaves(table, ""), f"profile {profile}")
@@ -92,7 +86,7 @@ def trace(profile: str, overrides: Sequence[Override] = ()) -> Traced:
         if override.origin:
             given[key] = override.origin
         _put(table, key, override.value, faults)
-    _anchor(table, Path.cwd())  # one that a flag or a variable gives is from where we are
+    _anchor(table, Path.cwd())  # a path from a flag or a variable is relative to this folder
     config = build(Config, table, "", faults)
     if not faults.texts:
         for text, *paths in _conflicts(config):
@@ -131,7 +125,7 @@ def _folder(profile: str) -> Path:
 
 
 def _anchor(table: dict[str, Any], folder: Path) -> None:
-    """Make the path of the combiner absolute: processes elsewhere read it as well."""
+    """Make the path of the combiner absolute, for processes in other folders."""
     vote = table.get("vote")
     if isinstance(vote, dict) and isinstance(vote.get("combiner"), str) and vote["combiner"]:
         vote["combiner"] = str(folder / vote["combiner"])
@@ -146,14 +140,14 @@ def _leaves(table: Mapping[str, Any], path: str) -> Iterator[str]:
 
 
 def _spelled(dotted: str, table: Mapping[str, Any]) -> str:
-    """Give the key that is written like `dotted` but for capitals; settings are in small letters.
+    """Return a dotted key as the table spells it, ignoring case; an unknown key in lower case.
 
-    A voter that the profile does not have is taken as written.
+    An unknown name of a voter stays as it is.
     """
     found: list[str] = []
     for part in dotted.split("."):
         known = {key.casefold(): key for key in table}
-        own = part if found in VOTERS_NAMED else part.lower()
+        own = part if found in VOTER_TABLES else part.lower()
         found.append(known.get(part.casefold(), own))
         inner = table.get(found[-1])
         table = inner if isinstance(inner, Mapping) else {}
@@ -172,7 +166,7 @@ def _put(table: dict[str, Any], dotted: str, value: Any, faults: Faults) -> None
 
 
 def _conflicts(config: Config) -> Iterator[tuple[str, ...]]:
-    """Yield what is wrong only between settings that are each right, and which these are."""
+    """Yield (message, settings concerned, ...) for each conflict between settings."""
     if not config.voters:
         yield "voters is empty: a run needs at least one", "voters"
     for name in config.voters:
@@ -188,13 +182,14 @@ def _conflicts(config: Config) -> Iterator[tuple[str, ...]]:
         yield f"{pair[0]} is not shorter than {pair[1]}", *pair
     yield from voting.conflicts(config.vote, {v: w.model for v, w in config.voters.items()})
     if config.supervise.silent_s < 2 * config.supervise.beat_s:
-        yield "supervise.silent_s is less than two beats", "supervise.silent_s", "supervise.beat_s"
+        pair = ("supervise.silent_s", "supervise.beat_s")
+        yield f"{pair[0]} is less than twice {pair[1]}", *pair
     if config.asr is not None and config.asr.host:
         yield "asr.host: only a voter can share the processes of another", "asr.host"
     if config.refiner is not None and config.refiner.host:
         yield "refiner.host: only a voter can share the processes of another", "refiner.host"
     if config.refiner is not None and config.asr is None:
-        yield "refiner reads transcripts, and nobody transcribes: there is no [asr]", "refiner"
+        yield "refiner needs transcripts, but the profile has no [asr]", "refiner"
     yield from _host_conflicts(config.voters, config.asr)
     yield from rules.conflicts(config.rules)
 
@@ -202,7 +197,7 @@ def _conflicts(config: Config) -> Iterator[tuple[str, ...]]:
 def _host_conflicts(
     voters: Mapping[str, WorkerConfig], asr: WorkerConfig | None
 ) -> Iterator[tuple[str, ...]]:
-    """Yield what is wrong with who shares whose processes, and the settings that it is about."""
+    """Yield (message, settings concerned, ...) for each wrong `host` of a voter."""
     for name, worker in voters.items():
         path, other = f"voters.{name}.host", f"voters.{worker.host}"
         host = voters.get(worker.host)
@@ -213,7 +208,7 @@ def _host_conflicts(
         if host is None or worker.host == name:
             yield f"{path} = {worker.host!r} is not another voter of this profile, nor asr", path
         elif host.host:
-            yield f"{path}: {worker.host} is itself in the processes of {host.host}", path
+            yield f"{path}: {worker.host} itself shares the processes of {host.host}", path
         elif host.replicas != worker.replicas:
             own, its = f"voters.{name}.replicas", f"{other}.replicas"
-            yield f"{own} is not {its}, whose processes it shares", path, its
+            yield f"{own} must equal {its}, since they share processes", path, its

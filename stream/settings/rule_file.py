@@ -1,4 +1,4 @@
-"""`--rules FILE`: rules for any profile, in a file of their own."""
+"""`--rules FILE`: alert rules in a separate file, for any profile."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from abhinaya.stream.settings.rules import RuleConfig, conflicts
 
 @dataclass(frozen=True, slots=True)
 class RuleFile:
-    """What `--rules FILE` holds."""
+    """Contents of a rule file."""
 
     rules: tuple[RuleConfig, ...] = setting(doc="when to raise an alert")
 
 
 def with_rules(config: Config, path: Path | None) -> Config:
-    """Return the config with the rules of a file behind its own.
+    """Return the config with the rules of a file added.
 
     Raises:
         ConfigError: names every fault of the file at once.
@@ -41,7 +41,7 @@ def with_rules(config: Config, path: Path | None) -> Config:
 
 
 def load_rules(path: Path) -> tuple[RuleConfig, ...]:
-    """Read a file that holds nothing but `[[rules]]`.
+    """Return the rules of a file, which contains only `[[rules]]`.
 
     Raises:
         ConfigError: names every fault at once.

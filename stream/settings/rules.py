@@ -1,8 +1,8 @@
-"""When to tell a person: verdicts in, alerts out. Pure; the samples of a stream are the clock.
+"""Alert rules: verdicts in, alerts out. No I/O; time is counted in samples of the stream.
 
-A rule counts segments of one stream that follow each other and carry its label. Another label, or
-a gap, begins the count anew. A segment counts in one alert of a rule at most: a revision of it, or
-a further segment, never tells again what has been told. An alert is not taken back.
+A rule counts consecutive segments of one stream with its label. Another label or a gap restarts the
+count. A segment is part of at most one alert of a rule, even if it is revised later. An alert is
+never withdrawn.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ from abhinaya.stream.clock import to_seconds
 from abhinaya.stream.wire.messages import Event, Gap, StreamEnded, Verdict
 
 REVISABLE: Final = 256
-"""Segments of a stream of which a revision can still fire a rule."""
+"""Number of latest segments of a stream whose revisions can still raise an alert."""
 LONGEST: Final = 1024
-"""Segments in a row that are remembered; of the run of a rule in its cool-down, the latest."""
+"""Maximum number of latest segments and gaps that are kept for one rule and one stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class RuleConfig:
-    """A rule: what to look for, and whom to tell besides the view and the files."""
+    """A rule: the condition of an alert, and its receivers besides the view and the files."""
 
-    name: str = setting(doc="what the alert is called")
+    name: str = setting(doc="name of the alert")
     label: str = setting(doc="label to look for, or `unknown`", choices=(*LABELS, UNKNOWN))
     stream: str = setting("*", doc="pattern of the stream's name, with * and ?")
     channel: str = setting(
-        "*", doc="pattern of the channel: what stands behind the last slash of the stream's name"
+        "*", doc="pattern of the channel: the part of the stream's name after the last slash"
     )
     min_confidence: float = setting(
-        0.0, doc="confidence that a segment must have to count", least=0, most=1
+        0.0, doc="minimum confidence of a segment that counts", least=0, most=1
     )
     for_segments: int = setting(
-        1, doc="segments in a row that must carry the label", least=1, most=256
+        1, doc="number of consecutive segments that must have the label", least=1, most=256
     )
     for_seconds: float = setting(
-        0.0, doc="seconds of speech that these segments must hold in sum", least=0, most=240
+        0.0, doc="minimum seconds of speech in these segments together", least=0, most=240
     )
     cool_down_s: float = setting(
         30.0,
-        doc="seconds of a stream from one alert of the rule to the next, at least",
+        doc="minimum seconds of a stream between two alerts of the rule",
         least=0,
         most=86_400,
     )
@@ -58,42 +58,42 @@ class RuleConfig:
     )
     webhook: str = setting("", doc="http(s) address that the alert is posted to as JSON")
     webhook_secret_env: str = setting(
-        "", doc="environment variable with the secret that signs what is posted; none: unsigned"
+        "", doc="environment variable with the secret that signs the posts; none: unsigned"
     )
     webhook_timeout_s: float = setting(
         10.0, doc="seconds that each step of a post may take", least=0.1, most=120
     )
-    webhook_attempts: int = setting(5, doc="times that a post is tried", least=1, most=10)
+    webhook_attempts: int = setting(5, doc="tries of one post", least=1, most=10)
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """A rule has found what it looks for. Positions are samples of the stream."""
+    """An alert that a rule has raised. Positions are samples of the stream."""
 
     rule: str
     stream: str
     label: str
     sequence: int
-    """The segment that completed it: the last of them."""
+    """Sequence number of the last segment."""
     first_sequence: int
     start: int
-    """Of the first segment."""
+    """Start of the first segment."""
     end: int
-    """Of the last."""
+    """End of the last segment."""
     start_unix_s: float
-    """Wall-clock time of `start`."""
+    """Wall-clock time of `start`, in Unix seconds."""
     speech: int
-    """Samples in the segments."""
+    """Total length of the segments, in samples."""
     segments: int
     confidence: float | None
     """Mean over the segments; None if the voters give no probabilities."""
     text: str
-    """What was said in the last segment, if it is known."""
+    """Transcript of the last segment; empty without one."""
 
 
 @dataclass(slots=True)
-class _Judged:
-    """What one rule makes of one segment, or of a gap."""
+class _Entry:
+    """A segment or a gap, as seen by one rule."""
 
     sequence: int
     start: int
@@ -102,45 +102,41 @@ class _Judged:
     confidence: float | None
     text: str
     counts: bool
+    """Whether the segment meets the conditions of the rule."""
     used: bool = False
-    """Whether it has been part of an alert."""
+    """Whether the segment was part of an alert."""
 
     @property
     def open(self) -> bool:
-        """Whether it may be part of the next alert."""
+        """Whether the segment may be part of the next alert."""
         return self.counts and not self.used
 
 
 @dataclass(slots=True)
 class _Track:
-    """One rule on one stream: the latest segments in their order, and the end of the last alert."""
+    """State of one rule on one stream: its latest segments, and the end of the last alert."""
 
-    judged: deque[_Judged] = field(default_factory=lambda: deque(maxlen=LONGEST))
+    entries: deque[_Entry] = field(default_factory=lambda: deque(maxlen=LONGEST))
     last_end: int | None = None
 
 
 class Watch:
-    """Looks at the events of a run with every rule.
-
-    Args:
-        rules: what to look for.
-
-    """
+    """Checks the events of a run by all alert rules."""
 
     def __init__(self, rules: Sequence[RuleConfig]) -> None:
         self._rules = rules
         self._tracks: dict[str, list[tuple[RuleConfig, _Track]]] = {}
 
     def see(self, event: Event) -> list[Alert]:
-        """Take an event; give the alerts that it completes, in the order of the rules.
+        """Return the alerts that an event raises, in the order of the rules.
 
-        Provisional verdicts count for nothing.
+        Provisional verdicts are ignored.
         """
         if isinstance(event, StreamEnded):
             self._tracks.pop(event.stream, None)
         if isinstance(event, Gap) or (isinstance(event, Verdict) and event.final):
             tracks = self._of(event.stream)
-            return [alert for rule, track in tracks for alert in _judge(rule, track, event)]
+            return [alert for rule, track in tracks for alert in _check(rule, track, event)]
         return []
 
     def _of(self, stream: str) -> list[tuple[RuleConfig, _Track]]:
@@ -151,13 +147,13 @@ class Watch:
 
 
 def fits(rule: RuleConfig, stream: str) -> bool:
-    """Whether a rule looks at a stream."""
+    """Return whether a rule applies to a stream."""
     channel = stream.rpartition("/")[2] if "/" in stream else ""
     return fnmatchcase(stream, rule.stream) and fnmatchcase(channel, rule.channel)
 
 
 def conflicts(rules: Sequence[RuleConfig]) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with rules whose values are each right, and the key of the rule."""
+    """Yield (message, key of the rule) for each conflict within or between the rules."""
     names: set[str] = set()
     for i, rule in enumerate(rules):
         path = f"rules[{i}]"
@@ -182,26 +178,26 @@ def _is_address(text: str) -> bool:
         return False
 
 
-def _judge(rule: RuleConfig, track: _Track, event: Verdict | Gap) -> Iterator[Alert]:
-    at = _place(track.judged, _judged(rule, event))
-    run = _run(track.judged, at) if at is not None else []
+def _check(rule: RuleConfig, track: _Track, event: Verdict | Gap) -> Iterator[Alert]:
+    at = _insert(track.entries, _entry(rule, event))
+    run = _run(track.entries, at) if at is not None else []
     if not run:
         return
-    speech, end = sum(j.end - j.start for j in run), run[-1].end
+    speech, end = sum(entry.end - entry.start for entry in run), run[-1].end
     last = track.last_end
     cool = last is None or abs(to_seconds(end - last)) >= rule.cool_down_s
     if len(run) < rule.for_segments or to_seconds(speech) < rule.for_seconds or not cool:
         return
-    for judged in run:
-        judged.used = True
+    for entry in run:
+        entry.used = True
     track.last_end = end if last is None else max(last, end)
     yield _alert(rule, event.stream, run, speech)
 
 
-def _judged(rule: RuleConfig, event: Verdict | Gap) -> _Judged:
+def _entry(rule: RuleConfig, event: Verdict | Gap) -> _Entry:
     if isinstance(event, Gap):
-        return _Judged(event.sequence, event.start, event.end, 0.0, None, "", counts=False)
-    return _Judged(
+        return _Entry(event.sequence, event.start, event.end, 0.0, None, "", counts=False)
+    return _Entry(
         sequence=event.sequence,
         start=event.start,
         end=event.end,
@@ -212,38 +208,38 @@ def _judged(rule: RuleConfig, event: Verdict | Gap) -> _Judged:
     )
 
 
-def _place(judged: deque[_Judged], new: _Judged) -> int | None:
-    """Put a segment at its place, or its revision; give the place, None if it is forgotten."""
-    if not judged or new.sequence > judged[-1].sequence:
-        judged.append(new)
-        # what can neither be revised any more nor belong to the present run
-        while len(judged) > REVISABLE and not (judged[0].open and judged[1].open):
-            judged.popleft()
-        return len(judged) - 1
-    for at in range(len(judged) - 1, -1, -1):
-        if judged[at].sequence == new.sequence:
-            new.used = judged[at].used
-            judged[at] = new
+def _insert(entries: deque[_Entry], new: _Entry) -> int | None:
+    """Insert a segment, or replace it by its revision. Return its index; None if it is too old."""
+    if not entries or new.sequence > entries[-1].sequence:
+        entries.append(new)
+        # remove entries that are too old for a revision and not part of a run
+        while len(entries) > REVISABLE and not (entries[0].open and entries[1].open):
+            entries.popleft()
+        return len(entries) - 1
+    for at in range(len(entries) - 1, -1, -1):
+        if entries[at].sequence == new.sequence:
+            new.used = entries[at].used
+            entries[at] = new
             return at
     return None
 
 
-def _run(judged: deque[_Judged], at: int) -> list[_Judged]:
-    """Give the segments in a row, around one of them, that count and have not yet been told."""
-    entries = list(judged)
-    if not entries[at].open:
+def _run(entries: deque[_Entry], at: int) -> list[_Entry]:
+    """Return the run of consecutive open segments that contains index `at`."""
+    kept = list(entries)
+    if not kept[at].open:
         return []
     first = last = at
-    while first > 0 and entries[first - 1].open:
+    while first > 0 and kept[first - 1].open:
         first -= 1
-    while last + 1 < len(entries) and entries[last + 1].open:
+    while last + 1 < len(kept) and kept[last + 1].open:
         last += 1
-    return entries[first : last + 1]
+    return kept[first : last + 1]
 
 
-def _alert(rule: RuleConfig, stream: str, run: Sequence[_Judged], speech: int) -> Alert:
+def _alert(rule: RuleConfig, stream: str, run: Sequence[_Entry], speech: int) -> Alert:
     first, last = run[0], run[-1]
-    given = [judged.confidence for judged in run if judged.confidence is not None]
+    given = [entry.confidence for entry in run if entry.confidence is not None]
     return Alert(
         rule=rule.name,
         stream=stream,

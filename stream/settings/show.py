@@ -1,4 +1,4 @@
-"""`abhinaya show-config`: what a run would be made of, as a profile that can be loaded again."""
+"""`abhinaya show-config`: all settings of a run, as a profile that can be loaded again."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ SHORT: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def as_toml(traced: Traced) -> str:
-    """Give the whole config as TOML; behind each value that something set stands what did."""
+    """Return the config as TOML, with the origin of each value as a comment, if not a default."""
     lines = [f"# abhinaya show-config: {traced.config.profile}"]
     lines += _table(traced.config, (), traced.origins)
     return "\n".join(lines) + "\n"
 
 
 def _table(table: Any, path: tuple[str, ...], origins: Mapping[str, str]) -> Iterator[str]:
-    """Yield the plain values of a table first, then the tables in it."""
+    """Yield the lines of a table: first its plain values, then its inner tables."""
     inner: list[tuple[tuple[str, ...], Any]] = []
     for name, item in _items(table):
         here = (*path, name)
@@ -59,7 +59,7 @@ def _is_table(item: Any) -> bool:
 
 
 def _origin(path: tuple[str, ...], origins: Mapping[str, str]) -> str:
-    """Give what set a value, or the table that it is in."""
+    """Return the origin of a value, or of the table that it is in; empty for a default."""
     for end in range(len(path), 0, -1):
         if (origin := origins.get(".".join(path[:end]))) is not None:
             return " ".join(origin.split())
@@ -67,15 +67,15 @@ def _origin(path: tuple[str, ...], origins: Mapping[str, str]) -> str:
 
 
 def _key(parts: Iterable[str]) -> str:
-    """Give a dotted key; parts that are not plain are quoted."""
+    """Return a dotted TOML key; parts that are not bare TOML keys are quoted."""
     return ".".join(part if BARE.fullmatch(part) else _string(part) for part in parts)
 
 
 def _value(item: Any) -> str:
-    """Give a value on one line.
+    """Return a value as TOML on one line.
 
     Raises:
-        TypeError: TOML has no such value (None is left out by who calls).
+        TypeError: TOML does not have this type. The caller must leave out None.
 
     """
     match item:
@@ -84,7 +84,7 @@ def _value(item: Any) -> str:
         case int():
             return str(item)
         case float():
-            return repr(item)  # also of inf and nan
+            return repr(item)
         case str():
             return _string(item)
         case datetime.datetime() | datetime.date() | datetime.time():

@@ -1,7 +1,7 @@
-"""How the votes of a run are put together: the settings, and the rule that they make.
+"""The settings of the vote, and the vote rule made from them.
 
-A combiner that `abhinaya train ensemble` fitted lies in a file beside the profile. It is read when
-the profile is loaded, so that a wrong one is refused before anything starts, and again by the hub.
+A combiner fitted by `abhinaya train ensemble` is a file next to the profile. It is read when the
+profile is loaded, so that errors are found before the run starts, and again by the hub.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from abhinaya.stream.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class VoteConfig:
-    """How votes become one label."""
+    """How the votes are combined to one label."""
 
     method: Method = setting(
         "majority",
@@ -30,14 +30,14 @@ class VoteConfig:
     )
     combiner: str = setting(
         "",
-        doc="file that `abhinaya train ensemble` fitted for this method, from the profile's folder",
+        doc="file fitted by `abhinaya train ensemble` for this method; relative to the profile",
     )
     tie_policy: TiePolicy = setting(
         "tiebreaker_label",
-        doc="on a tie, the tie-breaker's label, or its label only if it is among the tied",
+        doc="on a tie, take the tie-breaker's label always, or only if it is among the tied ones",
     )
     priority: tuple[str, ...] = setting(
-        ("S2", "ST1", "S1", "T2", "T1"), doc="who breaks ties: the first of these that voted"
+        ("S2", "ST1", "S1", "T2", "T1"), doc="tie-breaker: the first of these voters that voted"
     )
     weights: Mapping[str, float] = dataclasses.field(
         default_factory=dict,
@@ -46,22 +46,24 @@ class VoteConfig:
     quorum: int = setting(1, doc="votes below which the label is `unknown`", least=1, most=64)
     min_confidence: float | None = setting(
         None,
-        doc="confidence below which the label is `unknown`, 0 for never; if not given, what the "
-        "combiner says, and never without one",
+        doc="confidence below which the label is `unknown`; if not given, the combiner's value, "
+        "or 0 without a combiner",
         least=0,
         most=1,
     )
     refine_margin: float = setting(
         0.2,
-        doc="margin below which [refiner], if there is one, is asked to choose again",
+        doc="margin of the vote below which the refiner, if there is one, chooses again",
         least=0,
         most=1,
     )
-    refine_top: int = setting(2, doc="leading labels that it may choose among", least=2, most=8)
+    refine_top: int = setting(
+        2, doc="number of leading labels that the refiner chooses from", least=2, most=8
+    )
     temperatures: Mapping[str, float] = dataclasses.field(
         default_factory=dict,
         metadata={
-            "doc": "what each voter's log-probabilities are divided by for the confidence",
+            "doc": "divisor of each voter's log-probabilities, for the confidence",
             "least": None,
             "most": None,
         },
@@ -69,15 +71,12 @@ class VoteConfig:
 
 
 def conflicts(vote: VoteConfig, voters: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
-    """Yield what is wrong between the settings and the voters, and which settings these are.
+    """Yield (message, settings concerned, ...) for each conflict between settings and voters.
 
-    Args:
-        vote: the settings.
-        voters: model of each voter, by name.
-
+    `voters` has the model of each voter, by its name.
     """
     if vote.quorum > max(1, len(voters)):
-        yield f"vote.quorum = {vote.quorum} is more than there are voters", "vote.quorum"
+        yield f"vote.quorum = {vote.quorum} is more than the number of voters", "vote.quorum"
     for name, weight in vote.weights.items():
         path = f"vote.weights.{name}"
         if not (math.isfinite(weight) and weight >= 0):
@@ -107,21 +106,21 @@ def _conflicts_of_combiner(
     except ModelError as error:
         yield f"{setting}: {error.subject}: {error.reason}", setting
         return
-    said = f"{setting} = {vote.combiner!r}"
+    subject = f"{setting} = {vote.combiner!r}"
     remedy = f"To vote without it: {setting}= and vote.method=majority"
     if combiner.method != vote.method:
         what = f"was fitted for {combiner.method}, not {vote.method}"
-        yield f"{said} {what}. {remedy}", setting, "vote.method"
+        yield f"{subject} {what}. {remedy}", setting, "vote.method"
     for name, model in voters.items():
         if fault := combiner.fault(name, model):
-            yield f"{said}: {fault}. {remedy}", setting, f"voters.{name}"
+            yield f"{subject}: {fault}. {remedy}", setting, f"voters.{name}"
 
 
 def load_combiner(vote: VoteConfig) -> Combiner | None:
-    """Read the combiner of a profile, if it has one.
+    """Return the combiner of a profile; None if it has none.
 
     Raises:
-        ConfigError: it has gone or changed since the profile was loaded.
+        ConfigError: the file was removed or damaged after the profile was loaded.
 
     """
     if not vote.combiner:
@@ -133,9 +132,9 @@ def load_combiner(vote: VoteConfig) -> Combiner | None:
 
 
 def rule_of(vote: VoteConfig, combiner: Combiner | None = None, refined: bool = False) -> Rule:
-    """Make the rule of a profile's [vote] table; what that says goes before what was fitted.
+    """Return the vote rule of a profile; its [vote] table overrides the fitted combiner.
 
-    `refined` says whether somebody is there to be asked about close calls.
+    `refined`: whether the profile has a refiner.
     """
     least = vote.min_confidence
     if least is None:

@@ -1,1 +1,1 @@
-"""Where verdicts go: the terminal and files."""
+"""Outputs of a run: the terminal, files, and alerts."""

@@ -1,4 +1,4 @@
-"""What a sink is."""
+"""The protocols of sinks, the outputs for events."""
 
 from __future__ import annotations
 
@@ -10,49 +10,49 @@ from abhinaya.stream.wire.messages import Activity, Event, Verdict
 
 
 class Sink(Protocol):
-    """Where events go: each once, those of one stream in order. All of them are final.
+    """An output for final events. It gets each event once, and those of one stream in order.
 
-    Every method of a sink raises SinkError if it cannot write. Times are Unix seconds.
+    Every method raises SinkError if the sink cannot write. Times are Unix seconds.
     """
 
     def write(self, event: Event, now_unix_s: float) -> None:
-        """Take one event."""
+        """Write one event."""
         ...
 
     def close(self) -> None:
-        """Write what belongs at the end, and let go; a second call does nothing."""
+        """Finish the output and release it; a second call does nothing."""
         ...
 
 
 @runtime_checkable
 class Ticks(Protocol):
-    """A sink in which time moves on although nothing happens."""
+    """A sink that must be updated regularly, even without events."""
 
     def tick(self, now_unix_s: float) -> None:
-        """Show what is new; called many times a second."""
+        """Update the display; called many times a second."""
         ...
 
 
 @runtime_checkable
 class ShowsAlerts(Protocol):
-    """A sink that shows alerts as well."""
+    """A sink that also shows alerts."""
 
     def alert(self, alert: Alert, now_unix_s: float) -> None:
-        """Take an alert, after the verdict that raised it."""
+        """Show an alert; the verdict that raised it was written before."""
         ...
 
 
 @runtime_checkable
 class ShowsProvisional(Protocol):
-    """A sink that shows what may still change as well."""
+    """A sink that also shows provisional events."""
 
     def provisional(self, event: Verdict | Activity, now_unix_s: float) -> None:
-        """Take a verdict on speech that goes on, or the news that somebody speaks."""
+        """Show a provisional verdict, or that speech has started or stopped."""
         ...
 
 
 def publish(sinks: Iterable[Sink], event: Event | Activity, now_unix_s: float) -> None:
-    """Hand an event to the sinks: what may still change only to those that show it."""
+    """Send an event to the sinks; a provisional one only to the sinks that show those."""
     if isinstance(event, Activity) or (isinstance(event, Verdict) and not event.final):
         for sink in sinks:
             if isinstance(sink, ShowsProvisional):

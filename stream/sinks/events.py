@@ -1,6 +1,6 @@
-"""Events as the plain values of docs/events.md: what JSON lines and other programs see.
+"""Converts events to the JSON values of docs/events.md; pure functions.
 
-Pure, and the only place that turns samples into seconds and clock times into text.
+Positions in samples become seconds; Unix times become ISO 8601 text.
 """
 
 from __future__ import annotations
@@ -30,10 +30,9 @@ from abhinaya.stream.wire.messages import (
 )
 
 SCHEMA: Final = "abhinaya.event/1"
-"""Changes when a field is removed or means something else; new fields may come at any time."""
+"""The number changes if a field is removed or gets another meaning, not if a field is added."""
 
-
-OF_PROCESSES: Final[dict[type[Event], tuple[str, tuple[str, ...]]]] = {
+WITHOUT_STREAM: Final[dict[type[Event], tuple[str, tuple[str, ...]]]] = {
     NodeUp: (
         "node_up",
         ("node", "service", "gives", "model", "version", "licence", "noncommercial"),
@@ -42,11 +41,11 @@ OF_PROCESSES: Final[dict[type[Event], tuple[str, tuple[str, ...]]]] = {
     FrontDown: ("front_down", ("front", "reason")),
     Remark: ("remark", ("source", "text")),
 }
-"""Events that belong to no stream: their type, and the fields that are written as they are."""
+"""Events without a stream: their JSON type, and the fields that are copied unchanged."""
 
 
 def to_dict(event: Event | Activity, now_unix_s: float) -> dict[str, Any]:
-    """Return an event as JSON values; `now_unix_s` is when it is written."""
+    """Return an event as JSON values; `now_unix_s` is the time of writing."""
     match event:
         case Verdict():
             return verdict(event, now_unix_s)
@@ -87,7 +86,7 @@ def to_dict(event: Event | Activity, now_unix_s: float) -> dict[str, Any]:
                 "doubles": event.doubles,
             }
         case _:
-            kind, names = OF_PROCESSES[type(event)]
+            kind, names = WITHOUT_STREAM[type(event)]
             return _head(kind) | {name: getattr(event, name) for name in names}
 
 
@@ -116,10 +115,10 @@ def verdict(event: Verdict, now_unix_s: float) -> dict[str, Any]:
 
 
 def latency_ms(event: Verdict, now_unix_s: float) -> dict[str, float]:
-    """Return the way from the end of speech to now by stage, in milliseconds, and in sum.
+    """Return the latency from the end of speech until now, by stage and in total, in milliseconds.
 
-    The hub measured its stages by its own clock, the total is between two wall clocks: `emit` is
-    what is left, and never negative.
+    The hub measures its stages with its own clock; the total is the difference of two wall clocks.
+    `emit` is the rest, never below 0.
     """
     stages = {stage: max(0.0, ms) for stage, ms in event.stages_ms.items()}
     spent = math.fsum(stages.values())
@@ -130,7 +129,7 @@ def latency_ms(event: Verdict, now_unix_s: float) -> dict[str, float]:
 
 
 def wall_time(unix_s: float) -> str:
-    """Return a clock time as ISO 8601 in UTC, to the millisecond."""
+    """Return a Unix time as ISO 8601 text in UTC, with milliseconds."""
     moment = datetime.fromtimestamp(unix_s, tz=UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -206,5 +205,5 @@ def _seconds(samples: int) -> float:
 
 
 def _share(value: float | None) -> float | None:
-    """Round to four places; what is not a number is null."""
+    """Return a value rounded to four places; None if it is not finite."""
     return round(value, 4) if value is not None and math.isfinite(value) else None

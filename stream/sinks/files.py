@@ -1,6 +1,6 @@
-"""Files that stay readable: logs of whole records, and files replaced as a whole.
+"""Writes files that stay readable after a failure: logs of whole records, files replaced at once.
 
-The one place where a fault of the disk becomes a SinkError.
+Errors of the operating system become SinkErrors here.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ BLOCK_BYTES: Final = 1 << 20
 
 
 class LogFile:
-    """Appends records: each whole, and on the disk before the next.
+    """Appends records to a file; if one fails, the file still ends with a whole record.
 
     Args:
-        path: the file, which is begun anew; None for standard output.
-        descriptor: what to write to instead of standard output.
-        goes_on: whether to go on at the end of the file instead, behind its last whole line.
+        path: the file, which is overwritten; None for standard output.
+        descriptor: file descriptor to use instead of standard output.
+        append: whether to append after the last whole line instead of overwriting.
 
     Raises:
         SinkError: the file cannot be opened.
@@ -33,31 +33,31 @@ class LogFile:
     """
 
     def __init__(
-        self, path: Path | None = None, *, descriptor: int = STDOUT, goes_on: bool = False
+        self, path: Path | None = None, *, descriptor: int = STDOUT, append: bool = False
     ) -> None:
         self._subject = str(path) if path else "standard output"
-        how = os.O_APPEND if goes_on else os.O_TRUNC
+        how = os.O_APPEND if append else os.O_TRUNC
         self._descriptor: int | None = _open(path, how) if path else descriptor
         self._owned = path is not None
         self._regular = self._owned and stat.S_ISREG(os.fstat(self._descriptor or 0).st_mode)
-        """Whether it is a file of our own on a disk, not a pipe or a device."""
+        """Whether `path` is a regular file, not a pipe or a device."""
         self._length = 0
-        """Bytes of whole records so far."""
-        if path is not None and goes_on and self._regular:
+        """Length of the whole records so far, in bytes."""
+        if path is not None and append and self._regular:
             self._length = _whole_lines(path)
             self._cut()
 
     @property
     def closed(self) -> bool:
-        """Whether nothing more is written: it was closed, or it failed."""
+        """Whether the file was closed, by `close` or by an error."""
         return self._descriptor is None
 
     def append(self, record: bytes) -> None:
-        """Write one record; nothing if the file is closed.
+        """Write one record; do nothing if the file is closed.
 
         Raises:
-            SinkError: the disk is full, or the file was deleted; whole records stay.
-            SystemExit: the reader of standard output has enough.
+            SinkError: the disk is full, or the file was deleted; the records before stay whole.
+            SystemExit: the reader of standard output has closed it.
 
         """
         if self._descriptor is None:
@@ -72,9 +72,9 @@ class LogFile:
             self.close()
             if self._owned:
                 raise _unwritable(
-                    self._subject, "its reader has gone", "start the reader again"
+                    self._subject, "its reader has closed it", "start the reader again"
                 ) from None
-            # `abhinaya-stream ... | head` is not a failure: stop, without a word.
+            # `abhinaya-stream ... | head` is not a failure: stop without a message
             raise SystemExit(EXIT_OK) from None
         except OSError as error:
             self._cut()
@@ -84,14 +84,14 @@ class LogFile:
         self._length += len(record)
 
     def close(self) -> None:
-        """Let go of the file; a second call does nothing."""
+        """Close the file; a second call does nothing."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None and self._owned:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
 
     def _cut(self) -> None:
-        """Take back the part of a record that was written before the disk was full."""
+        """Remove a partly written record from the end of the file."""
         if self._regular and self._descriptor is not None:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._descriptor, self._length)
@@ -99,13 +99,12 @@ class LogFile:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield the name of a new file, which takes the place of `path` at the end of the block.
+    """Yield the path of a temporary file, which replaces `path` at the end of the block.
 
-    Whoever looks sees the old file or the new one, never a part of either. A pipe or a device is
-    written directly.
+    Readers see the old file or the new one, never a part. A pipe or a device is written directly.
 
     Raises:
-        SinkError: the disk is full, or the folder is missing; the old file stays.
+        SinkError: the disk is full, or the folder is missing; the old file is kept.
 
     """
     if path.is_dir():
@@ -128,7 +127,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _whole_lines(path: Path) -> int:
-    """Return where the last whole line ends: a run that was killed may have left a part of one."""
+    """Return the byte offset after the last whole line; a killed run may leave a partial line."""
     with path.open("rb") as file:
         end = file.seek(0, os.SEEK_END)
         while end:

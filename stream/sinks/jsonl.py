@@ -1,4 +1,4 @@
-"""One event a line, as JSON: whole lines only, each on the disk before the next is taken."""
+"""Writes events as JSON lines: one event a line, each written whole before the next."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from abhinaya.stream.wire.messages import Activity, Event, Status, Verdict
 
 
 class JsonLines:
-    """Writes events to a file, or to standard output; a `summary` event at the end.
+    """Writes events to a file or standard output, and a `summary` event at the end.
 
-    A full disk or a deleted file is a SinkError (whole lines stay), a reader of standard output
-    that has gone a SystemExit. A file may fail alone: then that is reported once, and the run and
-    the other outputs go on.
+    A full disk or a deleted file raises SinkError; the lines before stay whole. If the reader of
+    standard output closes it, SystemExit is raised.
 
     Args:
-        path: the file, which is begun anew; None for standard output.
-        descriptor: what to write to instead of standard output.
-        goes_on: whether to go on at the end of the file instead.
-        report: gets the message if writing fails; without it the error is raised.
+        path: the file, which is overwritten; None for standard output.
+        descriptor: file descriptor to use instead of standard output.
+        append: whether to append to the file instead of overwriting it.
+        report: called once with the message if writing fails; the run then continues. Without it,
+            the error is raised.
 
     """
 
@@ -36,23 +36,23 @@ class JsonLines:
         path: Path | None = None,
         *,
         descriptor: int = STDOUT,
-        goes_on: bool = False,
+        append: bool = False,
         report: Callable[[str], None] | None = None,
     ) -> None:
-        self._log = LogFile(path, descriptor=descriptor, goes_on=goes_on)
+        self._log = LogFile(path, descriptor=descriptor, append=append)
         self._report = report
         self._summary = Summary()
         self.fault: SinkError | None = None
-        """Why nothing more is written."""
+        """The error after which nothing more is written; None before one."""
 
     def write(self, event: Event, now_unix_s: float) -> None:
-        """Write one event; Status, which comes twice a second, is left out."""
+        """Write one event, except Status, which comes twice a second."""
         if not isinstance(event, Status):
             self._summary.add(event, now_unix_s)
             self._put(to_dict(event, now_unix_s))
 
     def provisional(self, event: Verdict | Activity, now_unix_s: float) -> None:
-        """Write a provisional verdict, which the summary does not count."""
+        """Write a provisional verdict; the summary does not count it."""
         if isinstance(event, Verdict):
             self._put(to_dict(event, now_unix_s))
 

@@ -1,4 +1,4 @@
-"""Lines for people: coloured, with a status line below, on a terminal; else plain text."""
+"""Shows events as lines of text: on a terminal in colour with a status line, else plain."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ PROGRESS: Final = {
 
 
 class Lines:
-    """Shows events, and what the supervisor sees, on a console.
+    """Shows events and the state of the processes on a console.
 
     Every method raises SinkError if the console cannot be written, and SystemExit if the reader of
-    a pipe has gone.
+    a pipe has closed it.
     """
 
     def __init__(self, console: Console) -> None:
@@ -72,7 +72,7 @@ class Lines:
                 pass
 
     def note_event(self, event: Event, now_unix_s: float) -> None:
-        """Count an event, and show it if it is not a label, a gap or a status."""
+        """Count an event, and show it unless it is a verdict, a gap or a status."""
         self._summary.add(event, now_unix_s)
         match event:
             case StreamStarted(info=info):
@@ -106,7 +106,7 @@ class Lines:
             self._below(f"loading: {ready} of {len(stages)} ready · {', '.join(waiting)}")
 
     def trouble(self, message: str) -> None:
-        """Show that a process died, and what was done about it."""
+        """Show a warning, for example that a process died and is restarted."""
         self._warn(message)
 
     def alert(self, alert: Alert, now_unix_s: float) -> None:
@@ -115,7 +115,7 @@ class Lines:
         self._warn(f"{render.alert_sentence(alert)}{text}")
 
     def close(self) -> None:
-        """Take the status line away and show the summary."""
+        """Remove the status line and print the summary."""
         if self._closed:
             return
         self._closed = True
@@ -146,7 +146,7 @@ class Lines:
         known, again = node.node in self._ready, who in self._introduced
         self._ready.add(node.node)
         if again:
-            if not known:  # one that gives several services is shown once
+            if not known:  # a node with several services is shown once
                 self._note(f"{node.node} is ready")
             return
         self._introduced.add(who)
@@ -154,7 +154,7 @@ class Lines:
         self._note(f"{node.service}: {node.model} {node.version} ({node.licence}{limit})")
 
     def _status(self, event: Status) -> None:
-        if self._loading:  # the hub beats long before there is anything to do
+        if self._loading:  # the hub sends its status before any stream has started
             return
         parts = [
             render.count(len(event.nodes), "node"),

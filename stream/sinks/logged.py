@@ -23,7 +23,7 @@ _LOG = logging.getLogger("abhinaya.run")
 
 
 class Logged:
-    """A sink that logs what comes and goes; verdicts at level debug, without the words."""
+    """A sink that logs events; verdicts at level debug, without transcripts."""
 
     def write(self, event: Event, now_unix_s: float) -> None:
         """Log one event."""

@@ -1,7 +1,7 @@
-"""The sinks that a person asked for, opened together and closed together.
+"""Opens and closes all outputs of a run.
 
-Only JSON lines are written while a run goes on. Files of every other format are made of them at
-the end: of a `.jsonl` that the person asked for, else of a journal beside the first of them.
+During a run only JSON lines and plug-ins are written. Files of other formats are made from JSON
+lines at the end: from a `.jsonl` output, else from a temporary journal next to the first file.
 """
 
 from __future__ import annotations
@@ -28,27 +28,29 @@ ViewChoice = Literal["auto", "live", "plain"]
 
 
 class Observer(Protocol):
-    """Who shows what the supervisor sees."""
+    """Shows the state of the processes to the user."""
 
     def loading(self, stages: Mapping[str, Stage]) -> None:
         """Show which processes are not ready yet."""
         ...
 
     def trouble(self, message: str) -> None:
-        """Show that a process died."""
+        """Show a warning, for example that a process died."""
         ...
 
 
 class Exports:
-    """Files of other formats, made at the end; empty ones at the start show that they can be.
+    """Files of other formats, made at the end of a run.
+
+    They are also written at the start, empty, so that a wrong path is reported at once.
 
     Args:
-        source: the JSON lines that they are made of.
+        source: JSON lines file that they are made from.
         targets: the files.
-        temporary: whether to delete the source once all of them are made.
+        temporary: whether to delete the source after all files are made.
 
     Raises:
-        SinkError: one cannot be written.
+        SinkError: a file cannot be written.
 
     """
 
@@ -65,9 +67,7 @@ class Exports:
     def close(self) -> None:
         """Make the files; a second call does nothing. The source must be closed.
 
-        Raises:
-            SinkError: one could not be made; its source stays.
-
+        If a file cannot be made, SinkError is raised, and the source is kept.
         """
         targets, self._targets = self._targets, ()
         faults = []
@@ -86,26 +86,21 @@ class Exports:
 
 @dataclass(frozen=True, slots=True)
 class Sinks:
-    """Where events go, and who shows what the supervisor sees."""
+    """All outputs of a run, and the observer of its processes."""
 
     all: tuple[Sink, ...]
     observer: Observer
     after: tuple[Exports | Lines, ...] = ()
-    """What gets no events, and is closed last."""
+    """Outputs that get no events; they are closed last."""
 
     @property
     def fault(self) -> SinkError | None:
-        """Why an output has nothing more written to it; the first, if there are several."""
+        """Error of the first output that failed; None if all work."""
         files = (s for s in self.all if isinstance(s, JsonLines | PluginSink))
         return next((file.fault for file in files if file.fault), None)
 
     def close(self) -> None:
-        """Close every sink, even if one fails.
-
-        Raises:
-            SinkError: of the first that failed.
-
-        """
+        """Close every sink, even if one fails; then raise the first SinkError."""
         first: SinkError | SystemExit | None = None
         for sink in (*self.all, *self.after):
             try:
@@ -123,17 +118,17 @@ def open_sinks(
     *,
     append: bool = False,
 ) -> Sinks:
-    """Open standard output in a format, and files beside it, each in the format of its suffix.
+    """Open standard output in `format`, and each output file in the format of its suffix.
 
-    A file that fails later does so alone; standard output takes the run with it. With JSON lines on
-    standard output, what the supervisor sees goes to standard error.
+    If a file fails later, the run continues; if standard output fails, the run ends. With JSON
+    lines on standard output, the state of the processes goes to standard error.
 
     Args:
-        format: of standard output.
-        outputs: files.
-        view: of lines on a terminal: `plain` for lines only, `live` for the live view, `auto` for
+        format: format of standard output.
+        outputs: paths of the output files.
+        view: display on a terminal: `plain` for lines only, `live` for the live view, `auto` for
             the live view as soon as a live stream begins.
-        append: whether files go on at their end instead of being begun anew.
+        append: whether to append to the files instead of overwriting them.
 
     Raises:
         ConfigError: a suffix is unknown, or the live view cannot be shown.
@@ -153,7 +148,7 @@ def open_sinks(
 
 
 def _divided(outputs: Sequence[Path], append: bool) -> tuple[list[Path], list[Path]]:
-    """Return what is written live and what at the end; nothing is opened if one is wrong."""
+    """Return the outputs written during the run, and those written at its end."""
     live: list[Path] = []
     exported: list[Path] = []
     seen: set[Path] = set()
@@ -164,22 +159,22 @@ def _divided(outputs: Sequence[Path], append: bool) -> tuple[list[Path], list[Pa
         suffix = format_of(path)
         (exported if suffix in FORMATS and suffix != JSON_LINES else live).append(path)
         if append and suffix != JSON_LINES:
-            remedy = f"append to FILE{JSON_LINES}, and make the other of it by abhinaya convert"
-            raise ConfigError(f"--append with {path}", f"{suffix} cannot go on", remedy)
+            remedy = f"append to FILE{JSON_LINES}, then convert it: abhinaya convert"
+            raise ConfigError(f"--append with {path}", f"{suffix} cannot be appended to", remedy)
     return live, exported
 
 
 def _lines_or_view(view: ViewChoice) -> Lines | View:
-    """Open what shows events to people.
+    """Open the display on standard output.
 
     Raises:
-        ConfigError: the live view was asked for where nothing can be taken back.
+        ConfigError: `--live` was given, but the terminal cannot show the live view.
 
     """
     console = Terminal()
     draws = console.encoding.startswith("utf")
     if not draws and isinstance(sys.stdout, io.TextIOWrapper):
-        # a word in another script must not end the run
+        # a character that cannot be encoded must not end the run
         sys.stdout.reconfigure(errors="replace")
     able = draws and Screen(console).can_change
     if view == "live" and not able:
@@ -201,7 +196,7 @@ def _open_files(
             own = format_of(path) == JSON_LINES
             report = observer.trouble
             files.append(
-                JsonLines(path, goes_on=append, report=report) if own else PluginSink(path, report)
+                JsonLines(path, append=append, report=report) if own else PluginSink(path, report)
             )
         if not exported:
             return tuple(files), ()
@@ -220,7 +215,7 @@ def _open_files(
 
 
 def _journal(target: Path, observer: Observer) -> Path:
-    """Return a name for a journal; what a killed run has left there gets another name."""
+    """Return the path of the journal; the journal of a killed run is renamed first."""
     journal = target.with_name(f"{target.name}.journal{JSON_LINES}")
     if journal.exists():
         names = (

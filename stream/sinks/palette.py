@@ -1,8 +1,7 @@
-"""One colour for each label, everywhere: the terminal, subtitles, the report.
+"""One colour for each label, in the terminal, in subtitles and in the report.
 
-Of middle brightness, to be read on a light background as well as on a dark one, and as far apart
-as a search could find for people who do not see red, green or blue as well; a test holds both. A
-label is always written out; its colour only repeats it.
+The colours have a medium brightness, for light and dark backgrounds. A search chose them so that
+colour-blind people can distinguish them too; a test checks both. The label is always shown as well.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ LETTERS: Final = {
     "surprise": "U",
     UNKNOWN: "?",
 }
-"""A label where there is room for one letter."""
+"""Names of the labels for places with room for one letter."""
 
 ALERT: Final = "#d0382b"
-"""Of what is wrong."""
+"""Colour of alerts and errors."""
 QUIET: Final = "#808080"
-"""Of what is beside the point."""
+"""Colour of less important text."""

@@ -1,6 +1,6 @@
-"""Outputs of other packages: a plug-in takes each event as the JSON values of docs/events.md.
+"""Outputs of other packages. A plug-in gets each event as the JSON values of docs/events.md.
 
-The entry point of a suffix names a function of the path that returns a `Writer`.
+The entry point of a file suffix is a function that takes the path and returns a `Writer`.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from abhinaya.stream.wire.messages import Event, Status
 
 
 class Writer(Protocol):
-    """What a plug-in returns for a path."""
+    """The object that a plug-in returns for a path."""
 
     def put(self, values: dict[str, Any], now_unix_s: float) -> None:
-        """Take one event."""
+        """Write one event."""
         ...
 
     def close(self) -> None:
-        """Write what belongs at the end, and let go."""
+        """Finish the output and release it."""
         ...
 
 
 class PluginSink:
-    """An output of another package; one that raises is reported once, and the run goes on.
+    """An output of another package. If it fails, that is reported once, and the run continues.
 
     Args:
-        path: that the user named; its suffix is the plug-in's name.
-        report: gets the message.
+        path: path of the output; its suffix is the plug-in's name.
+        report: called with the error message.
 
     Raises:
         SinkError: the plug-in cannot be loaded, or cannot open the path.
@@ -45,18 +45,18 @@ class PluginSink:
         self._path = path
         self._report = report
         self.fault: SinkError | None = None
-        """Why nothing more is written."""
+        """The error after which nothing more is written; None before one."""
         self._writer: Writer | None = self._guarded(lambda: _open(path))
         if self.fault:
             raise self.fault
 
     def write(self, event: Event, now_unix_s: float) -> None:
-        """Hand one event over; Status, which comes twice a second, is left out."""
+        """Write one event, except Status, which comes twice a second."""
         if not isinstance(event, Status):
             self.put(to_dict(event, now_unix_s), now_unix_s)
 
     def put(self, values: dict[str, Any], now_unix_s: float) -> None:
-        """Hand the values of one event over."""
+        """Write one event, given as JSON values."""
         writer = self._writer
         if writer is not None and not self.fault:
             self._guarded(lambda: writer.put(values, now_unix_s))
@@ -67,7 +67,7 @@ class PluginSink:
         """Close the plug-in's writer; a second call does nothing.
 
         Raises:
-            SinkError: it could not write what belongs at the end.
+            SinkError: the plug-in could not finish its output.
 
         """
         writer, self._writer = self._writer, None
@@ -82,7 +82,7 @@ class PluginSink:
             return call()
         except AbhinayaError as error:
             self.fault = SinkError(str(self._path), error.reason, error.remedy)
-        except Exception as error:  # whatever the code of another package raises
+        except Exception as error:  # another package may raise anything
             reason = f"the plug-in {self._path.suffix!r} raised {type(error).__name__}: {error}"
             self.fault = SinkError(str(self._path), reason)
         return None
@@ -97,11 +97,11 @@ def _open(path: Path) -> Writer:
 
 
 def export(source: Path, target: Path) -> None:
-    """Write the events of a JSON lines file by the plug-in of the target's suffix.
+    """Write the events of a JSON lines file with the plug-in of the target's suffix.
 
     Raises:
         SourceError: the source cannot be read.
-        SinkError: the plug-in raised something.
+        SinkError: the plug-in failed.
 
     """
     sink = PluginSink(target, lambda _: None)

@@ -1,10 +1,12 @@
-"""Read events back from a JSON lines file, also from one whose writer was killed.
+"""Reads events from a JSON lines file, even if its writer was killed.
 
-Provisional verdicts are skipped: the final one of the same segment stands below them.
+Provisional verdicts are skipped; the final verdict on the segment follows them. Every function
+raises SourceError if the file cannot be read, or if a line before the last is not an event.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -12,47 +14,30 @@ from typing import Any, Final
 import msgspec
 
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.sinks.rows import Decided, Lost, Row, Segment, to_row
+from abhinaya.stream.sinks.rows import Began, Decided, Ended, Lost, Row, Segment, to_row
 
 MAX_LINE_BYTES: Final = 64 << 20
-"""A longer line is refused."""
-
 REMEDY: Final = "give a file that --output FILE.jsonl or --format jsonl wrote"
 
 _decoder = msgspec.json.Decoder(dict[str, Any])
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the values of each event; a last line that was cut off is left out.
-
-    Raises:
-        SourceError: the file cannot be read, or a line before the last is not an event.
-
-    """
+    """Yield the JSON values of each event; a cut-off last line is skipped."""
     for _, values in _read(path):
         yield values
 
 
 def rows(path: Path) -> Iterator[Row]:
-    """Yield the events that files and reports show, in the order of the file, with all revisions.
-
-    Raises:
-        SourceError: the file cannot be read, or holds something else.
-
-    """
+    """Yield the rows of a file in its order, with all revisions."""
     for _, row in _rows(path):
         yield row
 
 
 def latest(path: Path) -> Iterator[Row]:
-    """Yield what belongs to no segment, then each segment once, in the order of their start.
+    """Yield all rows but segments, then each segment in its last revision, ordered by start.
 
-    Of a segment the last revision counts. What is held in memory is where each one stands in the
-    file, not what it says.
-
-    Raises:
-        SourceError: the file cannot be read, or holds something else.
-
+    Only the position of each segment in the file is held in memory.
     """
     places: dict[tuple[str, int], tuple[float, int]] = {}
     for offset, row in _rows(path):
@@ -65,23 +50,17 @@ def latest(path: Path) -> Iterator[Row]:
     with path.open("rb") as file:
         for key in sorted(places, key=lambda key: (places[key][0], *key)):
             file.seek(places[key][1])
-            row_or_none = to_row(_decoder.decode(file.readline()))
-            assert row_or_none is not None
-            yield row_or_none
+            row = msgspec.convert(_decoder.decode(file.readline()), Decided | Lost)
+            yield msgspec.structs.replace(row, stream=key[0])
 
 
 def segments(path: Path) -> Iterator[Segment]:
-    """Yield the segments of `latest`."""
+    """Return only the segments of `latest`."""
     return (row for row in latest(path) if isinstance(row, Decided | Lost))
 
 
 def row_of(values: dict[str, Any], subject: str) -> Row | None:
-    """Return the values of an event as a row; None if no file or report shows it.
-
-    Raises:
-        SourceError: they are not an event of this schema.
-
-    """
+    """Return an event as a row; None if files and reports do not use its type."""
     try:
         return to_row(values)
     except ValueError as error:  # msgspec's too
@@ -89,20 +68,32 @@ def row_of(values: dict[str, Any], subject: str) -> Row | None:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """Yield each row with its byte offset in the file.
+
+    If a second run was appended with streams of the same names, these get a number.
+    """
+    begun: Counter[str] = Counter()
     for number, (offset, values) in enumerate(_read(path), start=1):
         row = row_of(values, f"{path}, event {number}")
-        if row is not None:
-            yield offset, row
+        if row is None:
+            continue
+        if isinstance(row, Began | Ended | Decided | Lost):
+            begun[row.stream] += isinstance(row, Began)
+            if begun[row.stream] > 1:
+                head, slash, last = row.stream.rpartition("/")
+                name = f"{head or last} ({begun[row.stream]}){slash}{last if slash else ''}"
+                row = msgspec.structs.replace(row, stream=name)
+        yield offset, row
 
 
 def _read(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield each event with its place in the file, in bytes."""
+    """Yield each event with its byte offset in the file."""
     for number, offset, line in _lines(path):
         try:
             values = _decoder.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             if not line.endswith(b"\n"):
-                return  # its writer was killed
+                return  # a partial line: the writer was killed
             raise _bad(path, number, f"is not a JSON object ({error})") from error
         if "schema" not in values:
             raise _bad(path, number, "is not an event: it has no `schema`")

@@ -1,6 +1,6 @@
-"""How events look to people: pure functions from an event to lines of text.
+"""Formats events as lines of text for people; pure functions.
 
-A label is always written out; its colour (`palette.py`) only repeats it.
+A label is always shown as a word, not only by its colour (`palette.py`).
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ BAR_CELLS: Final = 10
 BAR_FROM_WIDTH: Final = 60
 """Narrower terminals have no room for a bar."""
 INDENT: Final = " " * 11
-"""Of what continues a line: as wide as the time and the space behind it."""
+"""Indent of continuation lines: as wide as the time and the space after it."""
 
 _FOLDER: Final = Console(file=io.StringIO())
-"""Text.wrap asks for a console, and uses it for nothing here."""
+"""`Text.wrap` requires a console, but does not use it here."""
 
 
 def clock(samples: int) -> str:
-    """Return a position as h:mm:ss.s."""
+    """Return a position in samples as h:mm:ss.s."""
     tenths = round(to_seconds(samples) * 10)
     minutes, tenths = divmod(tenths, 600)
     hours, minutes = divmod(minutes, 60)
@@ -54,17 +54,17 @@ def fit(text: str, cells: int) -> str:
 
 
 def percent(value: float | None) -> str:
-    """Return a share as three digits and a sign; a dash if it is unknown."""
+    """Return a fraction as a percentage, four characters wide; a dash if it is unknown."""
     return f"{value:4.0%}" if value is not None else "   -"
 
 
 def count(number: int, noun: str) -> str:
-    """Return a number and what is counted."""
+    """Return a number with its noun, in the plural unless the number is 1."""
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def alert_sentence(alert: Alert) -> str:
-    """Return an alert as a sentence, without what was said."""
+    """Return an alert as one line, without the transcript."""
     length = f"{count(alert.segments, 'segment')}, {to_seconds(alert.speech):.1f} s"
     sure = f", {alert.confidence:.0%}" if alert.confidence is not None else ""
     return (
@@ -73,14 +73,14 @@ def alert_sentence(alert: Alert) -> str:
 
 
 def bar(share: float | None, cells: int, colour: str) -> Text:
-    """Draw a share as a bar, exact to half a cell."""
+    """Return a fraction as a bar, exact to half a cell."""
     halves = round(2 * cells * min(1.0, max(0.0, share or 0.0)))
     full = "━" * (halves // 2) + "╸" * (halves % 2)
     return Text().append(full, colour).append("─" * (cells - len(full)), f"{QUIET} dim")
 
 
 def fold(text: Text, width: int) -> list[Text]:
-    """Fold text at spaces; a word too long for a line is cut there."""
+    """Fold text at spaces; a word longer than a line is cut."""
     return list(text.wrap(_FOLDER, max(width, 1), overflow="fold")) if text else []
 
 
@@ -88,10 +88,10 @@ def fold(text: Text, width: int) -> list[Text]:
 
 
 def verdict_lines(event: Verdict, now_unix_s: float, width: int) -> Iterator[Text]:
-    """Yield a verdict as a line with the label, one with what was said and one with the votes."""
+    """Yield the lines of a verdict: the label, the transcript, the votes."""
     yield _headline(event, now_unix_s, width)
-    for why in _said(event):
-        yield from _hanging(Text(INDENT), Text(why, QUIET), width)
+    for text in _words(event):
+        yield from _hanging(Text(INDENT), Text(text, QUIET), width)
     yield from _hanging(Text(INDENT), _ballots(event), width)
 
 
@@ -112,7 +112,7 @@ def _headline(event: Verdict, now_unix_s: float, width: int) -> Text:
     marks.append(f"{latency_ms(event, now_unix_s)['total'] / 1000:.1f} s")
     tail = "  ".join(marks)
     if line.cell_len + 2 + cell_len(tail) > width:
-        # What is special about this verdict matters more than how long it took.
+        # no room: leave out the latency
         tail = "  ".join(marks[:-1])
     line.append(" " * max(2, width - line.cell_len - cell_len(tail)))
     line.append(tail, QUIET)
@@ -120,8 +120,8 @@ def _headline(event: Verdict, now_unix_s: float, width: int) -> Text:
     return line
 
 
-def _said(event: Verdict) -> Iterator[str]:
-    """Yield why there is no label, and the words, or why they are missing."""
+def _words(event: Verdict) -> Iterator[str]:
+    """Yield why there is no label, then the transcript or why there is none."""
     if event.reason:
         yield f"no label: {clean(event.reason)}"
     if event.transcript is None:
@@ -137,17 +137,17 @@ def _said(event: Verdict) -> Iterator[str]:
 def _ballots(event: Verdict) -> Text:
     votes = []
     for vote in event.votes:
-        said = Text(clean(vote.voter) + "\u00a0", QUIET)
-        said.append(clean(vote.label), COLOURS.get(vote.label, QUIET))
+        text = Text(clean(vote.voter) + "\u00a0", QUIET)
+        text.append(clean(vote.label), COLOURS.get(vote.label, QUIET))
         claim = _claim(vote)
-        votes.append(said if claim is None else said.append(f"\u00a0{claim:.0%}", QUIET))
+        votes.append(text if claim is None else text.append(f"\u00a0{claim:.0%}", QUIET))
     for missing in event.missing:
         votes.append(Text(f"{clean(missing.voter)}\u00a0missing: {clean(missing.reason)}", ALERT))
     return Text("   ").join(votes)
 
 
 def gap_lines(event: Gap, width: int) -> Iterator[Text]:
-    """Yield a gap as one line, or more if its reason is long."""
+    """Yield the lines of a gap: more than one only if its reason is long."""
     body = Text(fit(event.stream, STREAM_CELLS) + "  ")
     body.append(fit("gap", LABEL_CELLS), f"bold {ALERT}")
     seconds = to_seconds(event.end - event.start)
@@ -156,12 +156,12 @@ def gap_lines(event: Gap, width: int) -> Iterator[Text]:
 
 
 def wrap_note(text: str, width: int, style: str = QUIET, mark: str = "·") -> Iterator[Text]:
-    """Yield a line, or more, about a process or a stream."""
+    """Yield the lines of a note about a process or a stream."""
     yield from _hanging(Text(f"{mark:>9}  ", style), Text(clean(text), style), width)
 
 
 def _hanging(head: Text, body: Text, width: int) -> Iterator[Text]:
-    """Put a body behind a head as wide as the indent; what continues stands below the body."""
+    """Yield the folded lines of a body: the head before the first, the indent before the others."""
     for row in fold(body, max(width - len(INDENT), 12)):
         yield Text().append_text(head).append_text(row)
         head = Text(INDENT)
@@ -171,7 +171,7 @@ def _hanging(head: Text, body: Text, width: int) -> Iterator[Text]:
 
 
 def plain_verdict(event: Verdict, now_unix_s: float) -> str:
-    """Return a verdict as one line of stable columns, the free text last."""
+    """Return a verdict as one line of fixed columns, with the free text last."""
     votes = [_plain_vote(vote) for vote in event.votes]
     votes += [f"{clean(m.voter)}=missing({clean(m.reason)})" for m in event.missing]
     confidence = "    -" if event.confidence is None else f"{event.confidence:5.3f}"
@@ -186,13 +186,13 @@ def plain_verdict(event: Verdict, now_unix_s: float) -> str:
         f"{latency_ms(event, now_unix_s)['total']:6.0f}ms",
         mark,
         " ".join(votes),
-        " ".join(_said(event)),
+        " ".join(_words(event)),
     ]
     return "  ".join(columns).rstrip()
 
 
 def plain_gap(event: Gap) -> str:
-    """Return a gap in the columns of a verdict."""
+    """Return a gap as one line, in the columns of a verdict."""
     columns = [
         clock(event.start),
         clock(event.end),
@@ -254,7 +254,7 @@ def _emotions(stream: StreamSummary) -> Text:
 
 
 def _ranking(stream: StreamSummary) -> list[tuple[str, int]]:
-    """Return labels and samples, most first."""
+    """Return (label, length of its speech in samples), the longest first."""
     order = [*LABELS, UNKNOWN]
     held = [(label, stream.emotions[label]) for label in order if stream.emotions[label] > 0]
     return sorted(held, key=lambda item: -item[1])
@@ -268,7 +268,7 @@ def _latencies(stream: StreamSummary) -> str:
 
 
 def summary_details(summary: Summary) -> Iterator[str]:
-    """Yield what the table has no room for: why there are gaps, and what was incomplete."""
+    """Yield further lines: the reasons of gaps, and how many segments lacked a vote."""
     for name, stream in summary.streams.items():
         for reason, count in stream.gap_reasons.most_common():
             yield f"{clean(name)}: {count} lost, {clean(reason)}"

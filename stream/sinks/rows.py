@@ -1,7 +1,6 @@
-"""What files and reports show of a stream: the events of docs/events.md, as far as they need them.
+"""Rows: the fields of events (docs/events.md) that files and reports use.
 
-Read back from JSON lines, or taken from a run that goes on: both become the same rows. All times
-are seconds from the first sample of the stream.
+All times are seconds from the first sample of the stream.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ from abhinaya.stream.sinks.events import SCHEMA
 
 
 class VoteRow(msgspec.Struct, frozen=True):
-    """A vote that was cast."""
+    """The vote of one voter."""
 
     voter: str
     label: str
     probabilities: dict[str, float | None] | None = None
-    """Share by label; None for a voter that gives just a label."""
+    """Probability of each label; None if the voter gives only a label."""
     model: str = ""
 
     @property
@@ -30,18 +29,18 @@ class VoteRow(msgspec.Struct, frozen=True):
 
 
 class MissingRow(msgspec.Struct, frozen=True):
-    """A voter without a vote, and why."""
+    """A voter without a vote, and the reason."""
 
     voter: str
     reason: str
 
 
 class TranscriptRow(msgspec.Struct, frozen=True):
-    """What was said."""
+    """The transcript of a segment."""
 
     text: str
     translation: str = ""
-    """The same in English, if it was translated."""
+    """English translation; empty if there is none."""
     confidence: float | None = None
     language: str = ""
     language_probability: float | None = None
@@ -61,7 +60,7 @@ class Decided(msgspec.Struct, frozen=True, tag="verdict", tag_field="type"):
     confidence: float | None = None
     agreement: float | None = None
     leading: str | None = None
-    """What the votes come to, also where the label is withheld; None if nothing was decided."""
+    """Label that won the vote, even if `label` is `unknown`; None without a vote."""
     margin: float | None = None
     revision: int = 0
     final: bool = True
@@ -73,7 +72,7 @@ class Decided(msgspec.Struct, frozen=True, tag="verdict", tag_field="type"):
 
     @property
     def text(self) -> str:
-        """What was said, on one line, with its translation; empty if nobody knows."""
+        """The transcript and its translation on one line; empty without a transcript."""
         if self.transcript is None:
             return ""
         text, english = self.transcript.text, self.transcript.translation
@@ -81,7 +80,7 @@ class Decided(msgspec.Struct, frozen=True, tag="verdict", tag_field="type"):
 
 
 class Lost(msgspec.Struct, frozen=True, tag="gap", tag_field="type"):
-    """A gap: samples for which there is no verdict."""
+    """A gap: audio without a verdict."""
 
     stream: str
     segment: int
@@ -91,7 +90,7 @@ class Lost(msgspec.Struct, frozen=True, tag="gap", tag_field="type"):
 
 
 class Began(msgspec.Struct, frozen=True, tag="stream_started", tag_field="type"):
-    """A stream has begun."""
+    """A stream has started."""
 
     stream: str
     source: str = ""
@@ -100,7 +99,7 @@ class Began(msgspec.Struct, frozen=True, tag="stream_started", tag_field="type")
 
 
 class Ended(msgspec.Struct, frozen=True, tag="stream_ended", tag_field="type"):
-    """A stream is over."""
+    """A stream has ended."""
 
     stream: str
     duration_s: float
@@ -108,7 +107,7 @@ class Ended(msgspec.Struct, frozen=True, tag="stream_ended", tag_field="type"):
 
 
 class NodeLost(msgspec.Struct, frozen=True, tag="node_down", tag_field="type"):
-    """A worker process is gone."""
+    """A worker process has died."""
 
     node: str
     service: str
@@ -116,7 +115,7 @@ class NodeLost(msgspec.Struct, frozen=True, tag="node_down", tag_field="type"):
 
 
 class Note(msgspec.Struct, frozen=True, tag="remark", tag_field="type"):
-    """Something to know about an input."""
+    """A remark on an input."""
 
     source: str
     text: str
@@ -131,10 +130,10 @@ TYPES: Final[dict[str, type[Row]]] = {
 
 
 def to_row(values: Mapping[str, Any]) -> Row | None:
-    """Return an event as a row; None for one that no file or report shows.
+    """Return an event as a row; None if files and reports do not use its type.
 
     Raises:
-        ValueError: it is not an event of this schema, or a field is missing or of a wrong type.
+        ValueError: it is not an event of this schema, or a field is missing or has a wrong type.
 
     """
     kind = values.get("type")
@@ -144,15 +143,15 @@ def to_row(values: Mapping[str, Any]) -> Row | None:
         return None
     row = msgspec.convert(values, TYPES[kind])
     if isinstance(row, Decided | Lost) and not 0 <= row.start_s <= row.end_s:
-        raise ValueError(f"it goes from {row.start_s} s to {row.end_s} s")
+        raise ValueError(f"it starts at {row.start_s} s and ends at {row.end_s} s")
     return row
 
 
 def clean(text: str) -> str:
-    """Return text in which what cannot be printed (controls, line breaks) is a space."""
+    """Return text with a space for each character that cannot be printed, e.g. a line break."""
     return "".join(c if c.isprintable() else " " for c in text)
 
 
 def one_line(text: str) -> str:
-    """Return text without line breaks, controls and doubled spaces."""
+    """Return text on one line, without control characters and repeated spaces."""
     return " ".join(clean(text).split())

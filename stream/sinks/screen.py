@@ -1,4 +1,4 @@
-"""A terminal, or what stands in its place: lines that stay, and below them a part that changes."""
+"""Prints lines on a terminal or a pipe; on a terminal, a part below the lines is redrawn."""
 
 from __future__ import annotations
 
@@ -15,19 +15,14 @@ from rich.text import Text
 from abhinaya.stream.errors import EXIT_OK, SinkError
 
 REPEATED: Final = 6
-"""Lines that are printed again when the terminal has another size."""
+"""Number of latest lines that are printed again after the terminal was resized."""
 
 
 class Terminal(Console):
-    """A console whose reader may leave: `abhinaya-stream ... | head` is not a failure."""
+    """A console for which a closed pipe is not a failure, as in `abhinaya-stream ... | head`."""
 
     def on_broken_pipe(self) -> None:
-        """Stop, without a word.
-
-        Raises:
-            SystemExit: always.
-
-        """
+        """Exit with code 0 and without a message."""
         try:
             super().on_broken_pipe()
         except SystemExit:
@@ -35,38 +30,38 @@ class Terminal(Console):
 
 
 class Screen:
-    """Prints on a console, and translates its faults.
+    """Prints on a console.
 
     Every method raises SinkError if the console cannot be written, and SystemExit if the reader of
-    a pipe has gone.
+    a pipe has closed it.
     """
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live: Live | None = None
         self._recent: deque[str | Text] = deque(maxlen=REPEATED)
-        """Lines that were printed last."""
+        """The latest printed lines."""
         self._size = console.size
         self.closed = False
-        """Whether nothing can be printed any more."""
+        """Whether printing has failed; then nothing more can be printed."""
 
     @property
     def can_change(self) -> bool:
-        """Whether what is written can be taken back: on a terminal that knows how."""
+        """Whether printed text can be redrawn: a terminal with cursor control."""
         return self._console.is_terminal and not self._console.is_dumb_terminal
 
     @property
     def width(self) -> int:
-        """Cells in a line, now."""
+        """Current width, in cells."""
         return self._console.width
 
     @property
     def height(self) -> int:
-        """Lines, now."""
+        """Current height, in lines."""
         return self._console.height
 
     def print(self, *parts: RenderableType) -> None:
-        """Print what stays, above the part that changes."""
+        """Print lines above the redrawn part."""
         with self._guarded():
             self._fit()
             for part in parts:
@@ -76,12 +71,7 @@ class Screen:
             self._console.file.flush()
 
     def below(self, part: RenderableType) -> None:
-        """Replace the part that changes; a pipe has none.
-
-        Args:
-            part: what to show, no taller than the terminal.
-
-        """
+        """Redraw the part below the lines; `part` must fit the terminal. A pipe shows nothing."""
         if not self.can_change or self.closed:
             return
         with self._guarded():
@@ -101,11 +91,11 @@ class Screen:
                 self._live.update(part, refresh=True)
 
     def clear(self) -> None:
-        """Take the part that changes away, and give the cursor back."""
+        """Remove the redrawn part, and show the cursor again."""
         live, self._live = self._live, None
         if live is None:
             return
-        if self.closed:  # the fault was reported; this frees the console
+        if self.closed:  # the error was reported before; this only releases the console
             with contextlib.suppress(OSError):
                 live.stop()
             return
@@ -114,15 +104,15 @@ class Screen:
             live.stop()
 
     def _print(self, part: RenderableType) -> None:
-        # Neither markup nor wrapping: a stream may be called [red], a pipe has no width.
+        # no markup, since a stream may be called [red]; no wrapping, since a pipe has no width
         line = isinstance(part, str | Text)
         self._console.print(part, markup=False, highlight=False, emoji=False, soft_wrap=line)
 
     def _fit(self) -> None:
-        """Begin anew on an empty screen if the terminal has another size.
+        """Clear the screen and draw again if the terminal was resized.
 
-        rich goes up as many lines as it has drawn. A terminal that became narrower may have folded
-        them into more, and one that became taller may have brought back what had left it.
+        rich moves the cursor up by the lines that it has drawn. A narrower terminal may have folded
+        these into more lines; a taller one may show older lines again.
         """
         if self._console.size == self._size:
             return

@@ -1,4 +1,4 @@
-"""What a run came to, stream by stream: an accumulator of bounded size."""
+"""Statistics of a run, stream by stream, in bounded memory."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from abhinaya.stream.sinks.events import latency_ms
 from abhinaya.stream.wire.messages import Event, Gap, StreamEnded, StreamStarted, Verdict
 
 REVISABLE: Final = 256
-"""Verdicts whose label is remembered, so that a revision can take its seconds elsewhere."""
+"""Number of latest verdicts that are kept, so that a revision can correct the totals."""
 REASONS: Final = 16
-"""Different reasons of gaps that are counted apart; the rest is one."""
+"""Number of gap reasons that are counted separately; others are counted together."""
 BINS_PER_OCTAVE: Final = 16
-"""Of the latency histogram: a quantile is right to about 2 %."""
+"""Resolution of the latency histogram: the error of a quantile is about 2 %."""
 
 
 class Histogram:
-    """Latencies in logarithmic bins: any number of them in a few hundred counters."""
+    """A histogram of latencies with logarithmic bins."""
 
     def __init__(self) -> None:
         self._counts: Counter[int] = Counter()
@@ -31,7 +31,7 @@ class Histogram:
         self._counts[round(BINS_PER_OCTAVE * math.log2(max(ms, 0.1)))] += 1
 
     def quantile(self, share: float) -> float | None:
-        """Return the milliseconds that `share` of all do not exceed; None before the first."""
+        """Return a quantile in milliseconds (`share` 0.5: the median); None without data."""
         rank = math.ceil(share * self._counts.total())
         for place in sorted(self._counts):
             rank -= self._counts[place]
@@ -42,22 +42,22 @@ class Histogram:
 
 @dataclass(slots=True)
 class StreamSummary:
-    """One stream so far; lengths are samples."""
+    """Statistics of one stream; all lengths are in samples."""
 
     segments: int = 0
     speech: int = 0
-    """In its segments, without the gaps."""
+    """Length of all segments, without gaps."""
     duration: int = 0
-    """Of the whole stream, once it has ended; until then, as far as it is decided."""
+    """Length of the stream; until it has ended, the end of the latest segment or gap."""
     ended: bool = False
     revisions: int = 0
     incomplete: int = 0
-    """Segments that a voter was missing for when they were first decided."""
+    """Number of segments whose first verdict lacked a vote."""
     gaps: int = 0
     gap_samples: int = 0
     gap_reasons: Counter[str] = field(default_factory=Counter)
     emotions: Counter[str] = field(default_factory=Counter)
-    """Speech by label, `unknown` among them."""
+    """Length of speech for each label, including `unknown`."""
     latency: Histogram = field(default_factory=Histogram)
     _recent: dict[int, tuple[str, int]] = field(default_factory=dict)
     """Label and length of the latest verdicts, by sequence number."""
@@ -67,12 +67,12 @@ class StreamSummary:
         """Whether no speech was found."""
         return self.segments == 0 and self.gaps == 0
 
-    def decided(self, event: Verdict, now_unix_s: float) -> None:
-        """Take a verdict: a new one, or another revision."""
+    def add_verdict(self, event: Verdict, now_unix_s: float) -> None:
+        """Count a new verdict, or correct the totals by a revision."""
         self.revisions += event.revision > 0
         known = self._recent.get(event.sequence)
         if known is None and event.revision:
-            return  # of a verdict that is forgotten
+            return  # the verdict that it revises is no longer kept
         label, length = known or (event.label, 0)
         self.emotions[label] -= length
         self.emotions[event.label] += event.end - event.start
@@ -87,8 +87,8 @@ class StreamSummary:
         self.duration = max(self.duration, event.end)
         self.latency.add(latency_ms(event, now_unix_s)["total"])
 
-    def lost(self, event: Gap) -> None:
-        """Take a gap."""
+    def add_gap(self, event: Gap) -> None:
+        """Count a gap."""
         self.gaps += 1
         self.gap_samples += event.end - event.start
         self.duration = max(self.duration, event.end)
@@ -119,20 +119,20 @@ class StreamSummary:
 
 
 class Summary:
-    """All streams of a run, in the order of their start."""
+    """Statistics of all streams of a run, in the order of their start."""
 
     def __init__(self) -> None:
         self.streams: dict[str, StreamSummary] = {}
 
     def add(self, event: Event, now_unix_s: float) -> None:
-        """Take an event; those of processes do not count."""
+        """Count an event; events of processes are ignored."""
         match event:
             case StreamStarted(info=info):
                 self._of(info.stream)
             case Verdict():
-                self._of(event.stream).decided(event, now_unix_s)
+                self._of(event.stream).add_verdict(event, now_unix_s)
             case Gap():
-                self._of(event.stream).lost(event)
+                self._of(event.stream).add_gap(event)
             case StreamEnded():
                 stream = self._of(event.stream)
                 stream.duration, stream.ended = event.position, True
@@ -141,7 +141,7 @@ class Summary:
 
     @property
     def gaps(self) -> int:
-        """Gaps in all streams."""
+        """Number of gaps in all streams."""
         return sum(stream.gaps for stream in self.streams.values())
 
     def as_dict(self) -> dict[str, dict[str, Any]]:

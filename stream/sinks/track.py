@@ -1,4 +1,4 @@
-"""A calmer track of labels: one odd segment does not change the mood of a call."""
+"""Smooths the labels of a stream into a mood, which a single different segment does not change."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ from typing import Final
 from abhinaya.models.labels import UNKNOWN
 
 FADE_S: Final = 15.0
-"""Seconds of speech after which evidence counts 1/e."""
+"""Seconds of speech after which the weight of old evidence has fallen to 1/e."""
 MARGIN: Final = 1.5
-"""How many times the evidence of the label held another must have."""
+"""Factor by which another label must exceed the evidence of the current label."""
 ENOUGH_S: Final = 3.0
-"""Weighted seconds of speech that the first label needs."""
+"""Evidence that the first label needs, in weighted seconds of speech."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """From here on the track has another label."""
+    """A change of the smoothed label."""
 
     at_s: float
     before: str
-    """`unknown` at the beginning."""
+    """Label before the change; `unknown` for the first change."""
     after: str
 
 
 class Track:
-    """The smoothed label of one stream, from its segments in the order of their start.
+    """The smoothed label of one stream. Segments are added in the order of their start.
 
-    Each segment is evidence for its label: its seconds, weighted with the agreement. Evidence fades
-    while other speech comes, and the track changes only when another label has clearly more of it
-    than the label held: that is the hysteresis.
+    The evidence for a label is the length of its segments, weighted by their agreement. Evidence
+    decays with further speech. The label changes only if another label has `margin` times the
+    evidence of the current one (hysteresis).
     """
 
     def __init__(self, margin: float = MARGIN) -> None:
         self._margin = margin
         self._evidence: dict[str, float] = {}
         self._since: dict[str, float] = {}
-        """Where each other label came up after the last segment with the label held."""
+        """Start of each other label since the last segment with the current label, in seconds."""
         self.label = UNKNOWN
         self.changes: list[Change] = []
 
     def add(self, label: str, start_s: float, end_s: float, agreement: float | None) -> None:
-        """Take a segment; `unknown` is evidence for nothing."""
+        """Add a segment; one with the label `unknown` is ignored."""
         if label == UNKNOWN:
             return
         length_s = end_s - start_s

@@ -1,10 +1,10 @@
-"""Addresses of inputs: which are accepted, and what people and logs may see of them."""
+"""Addresses of inputs: checks, and a form that is safe to print and log."""
 
 from __future__ import annotations
 
 from pathlib import PurePosixPath
 from typing import Final
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from abhinaya.stream.errors import SourceError
 
@@ -14,21 +14,21 @@ _ALL: Final = WEB + RTSP
 
 
 def is_address(what: str) -> bool:
-    """Whether an input is named by an address, not by a path."""
+    """Return whether an input is an address and not a path."""
     scheme, separator, _ = what.partition("://")
     return bool(separator) and scheme.isascii() and scheme.replace("+", "").isalnum()
 
 
 def scheme_of(url: str) -> str:
-    """Return the scheme in small letters."""
+    """Return the scheme in lower case."""
     return url.partition(":")[0].lower()
 
 
 def check_address(url: str, schemes: tuple[str, ...] = _ALL) -> None:
-    """Refuse an address that cannot be asked for audio.
+    """Check the scheme and host of an address.
 
     Raises:
-        SourceError: another protocol than `schemes`, or no host.
+        SourceError: the scheme is not in `schemes`, or there is no host.
 
     """
     remedy = f"give an address that begins with {', '.join(f'{s}://' for s in schemes)}"
@@ -41,7 +41,7 @@ def check_address(url: str, schemes: tuple[str, ...] = _ALL) -> None:
 
 
 def shown(url: str) -> str:
-    """Return an address as people and logs may see it: no user, no password, no query."""
+    """Return an address that is safe to print and log: without user, password and query."""
     parts = _split(url)
     if parts is None:
         return f"{scheme_of(url)}://…"
@@ -51,7 +51,7 @@ def shown(url: str) -> str:
 
 
 def name_of(url: str) -> str:
-    """Return the name of a stream from an address: its last part, or its host."""
+    """Return a stream name for an address: the last part of its path, or its host."""
     parts = _split(url)
     if parts is None:
         return "stream"
@@ -61,10 +61,24 @@ def name_of(url: str) -> str:
     return name or parts.hostname or "stream"
 
 
+def host_of(url: str) -> str:
+    """Return the host of an address, or an empty string."""
+    parts = _split(url)
+    return (parts.hostname or "") if parts else ""
+
+
+def join(base: str, target: str) -> str:
+    """Return `target` as an absolute address; unchanged if it is not valid."""
+    try:
+        return urljoin(base, target)
+    except ValueError:
+        return target
+
+
 def _split(url: str) -> SplitResult | None:
     try:
         parts = urlsplit(url)
-        _ = parts.port  # a port that is not a number shows up only here
+        _ = parts.port  # raises if the port is not a number
     except ValueError:
         return None
     return parts

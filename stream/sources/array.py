@@ -1,4 +1,4 @@
-"""Samples that are in memory already: one array, or an iterator of arrays."""
+"""A source of samples in memory: an iterable of arrays."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def open_arrays(
     """Open `arrays`, each [n] or [n, channels], int16 or floating point in [-1, 1].
 
     Raises:
-        SourceError: the rate or the first array is not usable; a later one raises it when read.
+        SourceError: the rate or the first array is not valid. A later array is checked when read.
 
     """
     if rate not in RATES:
@@ -59,7 +59,7 @@ def open_arrays(
 
 
 def _next(iterator: Iterator[npt.NDArray[Any]], name: str) -> list[npt.NDArray[Any]]:
-    """Return the next array alone, or nothing at the end; an error of the caller is named."""
+    """Return a list of the next array, empty at the end; translate errors of the iterator."""
     try:
         return [next(iterator)]
     except StopIteration:

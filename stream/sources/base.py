@@ -1,10 +1,10 @@
-"""What a source is: the values it yields, and what was asked of it."""
+"""The types that all sources share: input settings, audio blocks and chunks, the opened source."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from abhinaya.stream.errors import ConfigError
 FloatArray = npt.NDArray[np.float32]
 
 Warn = Callable[[str], None]
-"""Called with a sentence for people about audio that is used although something is wrong."""
+"""Receives a message for the user about audio that has a fault but is used."""
 
 SampleFormat = Literal[
     "", "u8", "s8", "s16le", "s16be", "s24le", "s24be", "s32le", "s32be", "f32le", "f32be", "f64le"
@@ -24,7 +24,7 @@ SampleFormat = Literal[
 
 @dataclass(frozen=True, slots=True)
 class InputConfig:
-    """One input, and how to read it."""
+    """Settings of one input."""
 
     what: str = setting(
         doc="a file, an http, https or rtsp address, `-` for standard input, or `mic`"
@@ -57,125 +57,86 @@ class InputConfig:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AudioChunk:
-    """The next stretch of audio."""
+    """Consecutive samples of a source, conditioned for the models."""
 
     samples: FloatArray
-    """[n, channels] at 16 kHz in [-1, 1]; n may be 0 where audio was lost."""
+    """[n, channels] at 16 kHz in [-1, 1]; n may be 0 if audio was lost."""
     captured_unix_s: float
-    """When its last sample reached us."""
+    """Wall-clock time at which the last sample arrived."""
     lost_samples: int = 0
-    """Samples at 16 kHz that were lost between the chunk before and this one."""
+    """Samples at 16 kHz that were lost just before this chunk."""
     lost_reason: str = ""
-    """Why they were lost."""
+    """Reason of that loss."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """Audio as a device or decoder delivers it, before it is mixed and resampled."""
+    """Audio from a device or decoder, not yet mixed or resampled."""
 
     samples: FloatArray
     """[n, channels of the input] nominally in [-1, 1]"""
     rate: int
-    """Samples a second of this block."""
+    """Samples a second."""
     captured_unix_s: float
+    """Wall-clock time at which the last sample arrived."""
     lost_samples: int = 0
-    """Samples at `rate` that were lost before this block."""
+    """Samples at `rate` that were lost just before this block."""
     lost_reason: str = ""
-    """Why they were lost."""
+    """Reason of that loss."""
 
     @property
     def length_s(self) -> float:
-        """Seconds of the input that this block accounts for, with those lost before it."""
+        """Seconds of the input: the block and the loss before it."""
         return (self.lost_samples + len(self.samples)) / self.rate
-
-
-class Source(Protocol):
-    """Audio that can be read once, from its beginning."""
-
-    @property
-    def channels(self) -> int:
-        """How many channels its chunks have: 1 when mixed."""
-        ...
-
-    @property
-    def live(self) -> bool:
-        """Whether audio arrives by itself and cannot wait."""
-        ...
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether it can be opened again and yields the same from its beginning."""
-        ...
-
-    @property
-    def description(self) -> str:
-        """What was opened, for people."""
-        ...
-
-    @property
-    def start_unix_s(self) -> float:
-        """Wall-clock time of sample 0: when it was opened. Open a source when ready to read it."""
-        ...
-
-    def chunks(self) -> Iterator[AudioChunk]:
-        """Yield the audio, once.
-
-        Raises:
-            SourceError: it broke off; everything before was yielded.
-
-        """
-        ...
-
-    def interrupt(self) -> None:
-        """End `chunks` soon, if it may wait long; by another thread."""
-        ...
-
-    def close(self) -> None:
-        """Release the file or device; may be called twice.
-
-        Of a microphone, also by another thread while `chunks` waits: then `chunks` ends.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A `Source` as the functions that open one build it."""
+    """An opened source. Its audio can be read once, from the beginning."""
 
     channels: int
+    """Channels of each chunk; 1 if the input is mixed."""
     live: bool
+    """Whether audio arrives in real time, so that the reader must keep up."""
     description: str
+    """Name and format of the input, for the user."""
     start_unix_s: float
+    """Wall-clock time of sample 0: the time of opening. Open a source when ready to read it."""
     audio: Iterator[AudioChunk]
+    """Raises SourceError if the source fails, after the audio before the failure."""
     closing: Callable[[], None] = field(default=lambda: None)
     interrupting: Callable[[], None] = field(default=lambda: None)
     repeatable: bool = True
+    """Whether the source can be opened again and then yields the same audio."""
 
     def chunks(self) -> Iterator[AudioChunk]:
-        """Return the audio, once."""
+        """Return the iterator of the audio."""
         return self.audio
 
     def interrupt(self) -> None:
-        """End `chunks` soon."""
+        """End `chunks` soon, even if it waits for audio. Any thread may call this."""
         self.interrupting()
 
     def close(self) -> None:
-        """Release the file or device."""
+        """Release the file or device. May be called twice.
+
+        For a microphone another thread may call this while `chunks` waits; `chunks` then ends.
+        """
         self.closing()
 
 
 def channel_names(config: InputConfig, channels: int) -> tuple[str, ...]:
-    """Name the streams of a source: one empty name when mixed, else given names or numbers."""
+    """Return the names of a source's streams: one empty name if mixed, else names or numbers."""
     if config.channels == "mix":
         return ("",)
     return config.channel_names or tuple(str(number + 1) for number in range(channels))
 
 
 def check_names(config: InputConfig, channels: int) -> None:
-    """Refuse channel names that do not fit the source.
+    """Check that the channel names fit the source.
 
     Raises:
-        ConfigError: names without split channels, too few, too many, or one twice.
+        ConfigError: the channels are not split, or the names are too few, too many or repeated.
 
     """
     names = config.channel_names

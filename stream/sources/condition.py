@@ -1,4 +1,4 @@
-"""From blocks of any rate and channel count to chunks at 16 kHz: clean, mix, resample, clip."""
+"""Conditioning: turn blocks of any rate and channel count into clean chunks at 16 kHz."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from abhinaya.stream.sources.base import AudioChunk, Block, FloatArray, Warn
 
 
 class Resampler:
-    """The resampler of one stretch of audio without holes: in pieces it equals at once.
+    """Resamples audio without gaps to 16 kHz. Fed in pieces equals fed whole.
 
     Args:
-        rate: samples a second of what is fed.
-        channels: how many channels it has.
+        rate: samples a second of the input.
+        channels: number of channels.
 
     """
 
@@ -29,11 +29,11 @@ class Resampler:
         self._reset()
 
     def feed(self, samples: FloatArray) -> FloatArray:
-        """Take samples [n, channels]; return those at 16 kHz [m, channels] that are settled."""
+        """Add samples [n, channels]; return the finished samples at 16 kHz [m, channels]."""
         return self._run(samples, last=False)
 
     def flush(self) -> FloatArray:
-        """Return what is left [m, channels] and start afresh."""
+        """Return the remaining samples [m, channels] and reset."""
         rest = self._run(np.zeros((0, self._channels), np.float32), last=True)
         self._reset()
         return rest
@@ -54,12 +54,12 @@ class Resampler:
 def condition(
     blocks: Iterator[Block], channels: Literal["mix", "split"], subject: str, warn: Warn
 ) -> Iterator[AudioChunk]:
-    """Yield the chunks of `blocks`, in step with the clock: no sample is lost unmarked.
+    """Yield `blocks` as clean chunks at 16 kHz. Positions stay exact: each loss is marked.
 
-    Where `blocks` breaks off with an error, the resampler's last samples come before it.
+    If `blocks` raises, the resampler's last samples are yielded before the error.
 
     Raises:
-        SourceError: `blocks` raised it, or split channels became more or fewer.
+        SourceError: from `blocks`, or the number of split channels changed.
 
     """
     conditioner = _Conditioner(channels, subject, warn)
@@ -75,23 +75,23 @@ def condition(
 
 
 class _Conditioner:
-    """What `condition` remembers between two blocks."""
+    """State of `condition` between two blocks."""
 
     def __init__(self, channels: Literal["mix", "split"], subject: str, warn: Warn) -> None:
         self._mix = channels == "mix"
         self._subject = subject
         self._warn = warn
         self._resampler: Resampler | None = None
-        self._count = 0  # channels of the blocks before they are mixed
-        self._due = Fraction(0)  # samples at 16 kHz that the blocks so far stand for
-        self._given = 0  # samples delivered or marked as lost
+        self._count = 0  # channels of the blocks, before mixing
+        self._due = Fraction(0)  # exact length of the blocks so far, losses included, at 16 kHz
+        self._given = 0  # samples at 16 kHz delivered or marked as lost
         self._captured_unix_s = 0.0
         self._invalid = 0
 
     def feed(self, block: Block) -> Iterator[AudioChunk]:
-        """Take the next block; a hole or a new rate before it settles what came before."""
+        """Process the next block; a loss or a new rate flushes the resampler first."""
         if self._resampler is None or self._resampler.rate != block.rate or block.lost_samples:
-            yield from self._settle()
+            yield from self._flush()
         self._due += Fraction(block.lost_samples * SAMPLE_RATE, block.rate)
         lost = max(0, round(self._due) - self._given) if block.lost_samples else 0
         self._given += lost
@@ -103,23 +103,23 @@ class _Conditioner:
         yield from self._give(self._resampler.feed(samples), lost, block.lost_reason)
 
     def finish(self) -> Iterator[AudioChunk]:
-        """Yield what is left."""
-        yield from self._settle()
+        """Yield the remaining samples."""
+        yield from self._flush()
         if self._invalid > 1:
             self._warn(f"{self._subject}: {self._invalid} samples in all were not numbers")
 
-    def _settle(self) -> Iterator[AudioChunk]:
+    def _flush(self) -> Iterator[AudioChunk]:
         if self._resampler is not None:
             yield from self._give(self._resampler.flush(), 0)
 
     def _give(self, samples: FloatArray, lost: int, why: str = "") -> Iterator[AudioChunk]:
         self._given += len(samples)
         if len(samples) or lost:
-            # resampling overshoots, and float audio may exceed full scale from the start
+            # resampling may overshoot, and float input may exceed full scale
             yield AudioChunk(np.clip(samples, -1.0, 1.0), self._captured_unix_s, lost, why)
 
     def _clean(self, samples: FloatArray) -> FloatArray:
-        """Replace what is not a number by silence and mix; [n, channels in] -> [n, out]."""
+        """Replace NaN and infinity by silence, and mix if asked; [n, channels in] -> [n, out]."""
         count = samples.shape[1]
         if self._count and count != self._count and not self._mix:
             at = to_seconds(round(self._due))
@@ -132,10 +132,10 @@ class _Conditioner:
                 at = to_seconds(round(self._due))
                 self._warn(
                     f"{self._subject}: holds samples that are not numbers (first near {at:.2f} s);"
-                    " they are heard as silence"
+                    " they are replaced by silence"
                 )
             self._invalid += int(samples.size - finite.sum())
             samples = np.where(finite, samples, np.float32(0))
-        # float audio of any scale must not overflow in the mean or in the resampler's filters
+        # huge float values must not overflow in the mean or the resampler
         samples = np.clip(samples, -1e6, 1e6)
         return samples.mean(axis=1, keepdims=True, dtype=np.float32) if self._mix else samples

@@ -1,4 +1,4 @@
-"""Decode a container by PyAV: any codec, any rate, any channel count."""
+"""Decode the audio of a container with PyAV: any codec, rate and channel count."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.sources.base import Block, Warn
-
-FloatArray = npt.NDArray[np.float32]
+from abhinaya.stream.sources.base import Block, FloatArray, Warn
 
 _HOLE_S: Final = 0.1
-"""Time stamps that jump further tell a hole; less is rounding by the container."""
+"""A larger jump of the time stamps means lost audio; a smaller one is rounding."""
 _LONGEST_HOLE_S: Final = 3600.0
-"""Time stamps that jump further are wrong."""
+"""A larger jump means wrong time stamps."""
 _SHORT_S: Final = 0.5
 """A file that ends this much before its declared end is truncated."""
 _LENGTH_ESTIMATED: Final = {"aac", "ac3", "eac3", "amr", "dts", "mp3", "mpeg", "mpegts"}
-"""Formats that do not declare a duration: FFmpeg estimates it from size and bit rate."""
+"""Formats without a declared duration; FFmpeg estimates it from size and bit rate."""
 _MP3_LENGTH_TAGS: Final = (b"Xing", b"Info", b"VBRI")
 _TYPES: Final = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
 
 NOTHING_ELSE: Final = {"protocol_whitelist": "none"}
-"""A playlist or script named as audio must not make the decoder fetch other things."""
+"""FFmpeg options: a playlist or script that poses as audio cannot make FFmpeg fetch others."""
 
+HEAD_BYTES: Final = 1 << 18
+"""Length of the part of a file that is searched for length tags."""
 _DAMAGED: Final = "convert it, for example with ffmpeg, or fetch it again"
 
 
-class Readable(Protocol):
-    """A pipe, or a file of which only the reading matters."""
+class Carrier(Protocol):
+    """A reader that keeps its own failure, because FFmpeg takes a failed read for the end."""
 
-    def read(self, size: int, /) -> bytes:
-        """Give up to `size` bytes; none at the end."""
+    @property
+    def failure(self) -> SourceError | None:
+        """The error that ended the data, if any."""
         ...
 
 
@@ -44,23 +44,24 @@ class Decoder:
     """The first audio track of an open container.
 
     Args:
-        target: something to read from where it stands, or what `how` knows to open.
-        subject: how people name it.
-        warn: told about packets that cannot be decoded.
-        head: the beginning of the file, where there is one: it tells whether the duration that
-            the container declares is a fact, so that a truncated file is known as such.
+        target: an open file object, or an address for `how`.
+        subject: name of the input in messages.
+        warn: receives messages about packets that cannot be decoded.
+        head: the beginning of a file. It shows whether the declared duration is exact; only then
+            a truncated file can be detected.
         clock: wall-clock time in Unix seconds.
-        how: opens the target, if not as something to read.
-        holes: whether time stamps that jump tell a hole.
+        how: other arguments of `av.open` than those for a file object.
+        holes: whether jumps of the time stamps mean lost audio.
+        carrier: the reader of the audio; its failure replaces the decoder's error.
 
     Raises:
-        SourceError: no audio in it, or none that can be decoded.
+        SourceError: there is no audio, or it cannot be decoded.
 
     """
 
     def __init__(
         self,
-        target: str | Readable,
+        target: Any,
         subject: str,
         warn: Warn,
         *,
@@ -68,6 +69,7 @@ class Decoder:
         clock: Callable[[], float] = time.time,
         how: Mapping[str, Any] | None = None,
         holes: bool = True,
+        carrier: Carrier | None = None,
     ) -> None:
         self._subject = subject
         self._warn = warn
@@ -76,48 +78,58 @@ class Decoder:
         self._given_s = 0.0
         self._damaged = 0
         self._holes = holes
-        self._container = _open(target, subject, how or {"options": NOTHING_ELSE})
+        self._carrier = carrier
+        self._container: Any = None
         try:
+            self._container = _open(target, subject, how or {"options": NOTHING_ELSE})
             self._track = self._find_track()
             self._frames = self._decode()
             self._first = self._first_frame()
-        except SourceError:
+        except SourceError as error:
             self.close()
+            if carrier is not None and carrier.failure is not None:
+                raise carrier.failure from error
             raise
 
     @property
     def channels(self) -> int:
-        """Channels of the first decoded frame; what the header says may be wrong."""
+        """Channels of the first decoded frame; the header may be wrong."""
         return int(self._first.layout.nb_channels)
 
     @property
     def description(self) -> str:
-        """Codec, rate and channels, for people."""
+        """Codec, rate and channels, for the user."""
         many = "channel" if self.channels == 1 else "channels"
         codec = self._track.codec_context.name
         return f"{codec}, {self._first.sample_rate} Hz, {self.channels} {many}"
 
     @property
-    def format(self) -> str:
-        """What FFmpeg calls the container."""
-        return str(self._container.format.name)
-
-    @property
     def duration_s(self) -> float:
-        """Seconds that the container declares; 0 if it does not: it may have no end."""
+        """Seconds that the container declares; 0 if it declares none."""
         return max(0.0, (self._container.duration or 0) / 1e6)
 
     def close(self) -> None:
         """Release the container."""
-        self._container.close()
+        if self._container is not None:
+            self._container.close()
 
     def blocks(self) -> Iterator[Block]:
-        """Give the audio, once, with the holes that its time stamps tell.
+        """Yield the audio once; jumps of the time stamps are marked as lost audio.
 
         Raises:
-            SourceError: it broke off, with the second at which.
+            SourceError: the audio breaks off; the message names the second.
 
         """
+        try:
+            yield from self._blocks()
+            self._check_end()
+        except SourceError:
+            if self._carrier is None or self._carrier.failure is None:
+                raise
+        if self._carrier is not None and self._carrier.failure is not None:
+            raise self._carrier.failure
+
+    def _blocks(self) -> Iterator[Block]:
         origin: float | None = self._first.time
         for frame in itertools.chain((self._first,), self._frames):
             samples = to_float(frame)
@@ -129,7 +141,6 @@ class Decoder:
             lost = round(hole_s * frame.sample_rate)
             why = "its time stamps leave a hole" if lost else ""
             yield Block(samples, frame.sample_rate, self._clock(), lost, why)
-        self._check_end()
 
     def _find_track(self) -> Any:
         tracks = self._container.streams
@@ -149,7 +160,7 @@ class Decoder:
         raise SourceError(self._subject, "holds no audio samples", "record or fetch it again")
 
     def _decode(self) -> Iterator[Any]:
-        """Give the frames; a packet that cannot be decoded is counted and passed over."""
+        """Yield the frames; count and skip packets that cannot be decoded."""
         import av
 
         try:
@@ -169,7 +180,7 @@ class Decoder:
             raise SourceError(self._subject, reason, _DAMAGED) from error
 
     def _check_end(self) -> None:
-        """Refuse to call the end of a truncated file an end."""
+        """Raise if the file ended before its declared duration."""
         if self._damaged > 1:
             self._warn(f"{self._subject}: {self._damaged} packets could not be decoded")
         declared_s = self._declared_s()
@@ -178,7 +189,7 @@ class Decoder:
             raise SourceError(self._subject, reason, "it is truncated or damaged: " + _DAMAGED)
 
     def _declared_s(self) -> float:
-        """Give the duration that the file declares; 0 if it does not, and FFmpeg estimates it."""
+        """Return the duration that the file declares; 0 if FFmpeg only estimates it."""
         formats = set(self._container.format.name.split(","))
         tagged = "mp3" in formats and any(tag in self._head for tag in _MP3_LENGTH_TAGS)
         if not self._head or (formats & _LENGTH_ESTIMATED and not tagged):
@@ -189,15 +200,15 @@ class Decoder:
 
 
 def to_float(frame: Any) -> FloatArray:
-    """Give a decoded frame as [n, channels] in [-1, 1], whatever its sample format."""
+    """Return a decoded frame of any sample format as [n, channels] in [-1, 1]."""
     from av.audio.plane import AudioPlane
 
     channels = frame.layout.nb_channels
     kind = frame.format.name.removesuffix("p")
     planar = frame.format.is_planar
     count = frame.samples * (1 if planar else channels)
-    # `frame.to_ndarray()` and `frame.planes` of PyAV run past the end of the pointers of planar
-    # audio with eight channels or more, and crash; each plane by itself is safe.
+    # PyAV's `frame.to_ndarray()` and `frame.planes` read past the pointer array of planar audio
+    # with eight channels or more, and crash; a single AudioPlane is safe.
     planes = [AudioPlane(frame, number) for number in range(channels if planar else 1)]
     parts = [np.frombuffer(memoryview(plane), dtype=_TYPES[kind], count=count) for plane in planes]
     values = np.stack(parts, axis=1) if planar else parts[0].reshape(-1, channels)
@@ -209,20 +220,23 @@ def to_float(frame: Any) -> FloatArray:
 
 
 def reason_of(error: BaseException) -> str:
-    """Give the plain words of an error of FFmpeg or the system."""
+    """Return the message of an error of FFmpeg or the system."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def _open(target: str | Readable, subject: str, how: Mapping[str, Any]) -> Any:
+def _open(target: Any, subject: str, how: Mapping[str, Any]) -> Any:
     import av
 
     try:
         return av.open(
             target,
             mode="r",
-            metadata_errors="replace",  # a title in Latin-1 is no reason to refuse the sound
+            metadata_errors="replace",  # a title that is not UTF-8 is harmless
             **how,
         )
+    except av.error.ExitError as error:  # FFmpeg's time-out, set in `how`
+        reason = "sent nothing that can be decoded for too long"
+        raise SourceError(subject, reason, "is it on the air?") from error
     except av.error.PermissionError as error:
         raise SourceError(subject, "may not be read", "change its permissions") from error
     except (av.error.InvalidDataError, av.error.EOFError) as error:
@@ -231,40 +245,3 @@ def _open(target: str | Readable, subject: str, how: Mapping[str, Any]) -> Any:
         ) from error
     except (av.FFmpegError, OSError, ValueError) as error:
         raise SourceError(subject, f"cannot be opened: {reason_of(error)}", _DAMAGED) from error
-
-
-class Transport(Protocol):
-    """What a decoder reads: a failure looks like the end to FFmpeg, and is kept here."""
-
-    failure: SourceError | None
-
-
-def open_decoder(
-    target: Any, transport: Transport, subject: str, warn: Warn, **options: Any
-) -> Decoder:
-    """Return the decoder of `target`, which `transport` brings; `options` are the decoder's.
-
-    Raises:
-        SourceError: the transport failed, or it is not audio.
-
-    """
-    try:
-        return Decoder(target, subject, warn, **options)
-    except SourceError as error:
-        raise transport.failure or error from error.__cause__
-
-
-def blocks_of(decoder: Decoder, transport: Transport) -> Iterator[Block]:
-    """Yield the audio; a failure of the transport takes the place of what the decoder makes of it.
-
-    Raises:
-        SourceError: it broke off.
-
-    """
-    try:
-        yield from decoder.blocks()
-    except SourceError:
-        if transport.failure is None:
-            raise
-    if transport.failure is not None:
-        raise transport.failure

@@ -1,30 +1,27 @@
-"""A file: anything that PyAV decodes, sound or video with sound."""
+"""A file source: audio, or video with audio, in any format that PyAV decodes."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.sources.base import InputConfig, Opened, Warn
 from abhinaya.stream.sources.condition import condition
-from abhinaya.stream.sources.decode import Decoder
-
-_HEAD_BYTES: Final = 1 << 18
+from abhinaya.stream.sources.decode import HEAD_BYTES, Decoder
 
 
 def open_file(config: InputConfig, warn: Warn, clock: Callable[[], float] = time.time) -> Opened:
     """Open the file `config.what`.
 
     Raises:
-        SourceError: it is missing, a folder, empty, not audio, or without samples.
+        SourceError: the file is missing, a folder, empty, not audio, or without samples.
 
     """
     path = Path(config.what)
     head = _read_head(path)
-    file = path.open("rb")  # passed on open, so that what it holds cannot name other files
+    file = path.open("rb")  # FFmpeg gets the file, not the path: its content cannot name others
     try:
         decoder = Decoder(file, config.what, warn, head=head, clock=clock)
     except SourceError as error:
@@ -51,7 +48,7 @@ def open_file(config: InputConfig, warn: Warn, clock: Callable[[], float] = time
 def _read_head(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
+            head = file.read(HEAD_BYTES)
     except IsADirectoryError as error:
         raise SourceError(str(path), "is a folder", "name a file in it") from error
     except FileNotFoundError as error:
@@ -66,12 +63,12 @@ def _read_head(path: Path) -> bytes:
 
 
 def is_text(head: bytes) -> bool:
-    """Return whether it begins with nothing but text."""
+    """Return whether the first 512 bytes are plain text."""
     start = head[:512]
     try:
         text = start.decode("utf-8")
     except UnicodeDecodeError as error:
-        if error.start < len(start) - 4:  # else it is only the cut that splits a character
+        if error.start < len(start) - 4:  # later errors: the cut may split a character
             return False
         text = start[: error.start].decode("utf-8")
     return all(character.isprintable() or character in "\t\r\n\f\ufeff" for character in text)

@@ -1,7 +1,7 @@
-"""HLS: the decoder reads the playlist, we fetch what it names, by http and https alone.
+"""HLS: FFmpeg reads the media playlist (RFC 8216, 4.3.3); we fetch its parts by http or https.
 
-A finished broadcast is a file; one that goes on is live. Of a master playlist (RFC 8216, 4.3.4)
-we choose what to play; a media playlist (4.3.3) is up to the decoder.
+A finished broadcast is a file, an unfinished one is live. Of a master playlist (4.3.4) we choose
+the media playlist.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import re
 from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import urljoin
 
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.sources.decode import blocks_of, open_decoder
+from abhinaya.stream.sources.address import WEB, check_address, join
+from abhinaya.stream.sources.decode import Decoder
 from abhinaya.stream.sources.live import Connection
 from abhinaya.stream.sources.web import HttpError, Web
 
@@ -22,6 +22,7 @@ PLAYLIST_BYTES: Final = 1 << 22
 _SEGMENT_BYTES: Final = 1 << 26
 REMEMBERED: Final = 512
 _ATTRIBUTE: Final = re.compile(r'([A-Z0-9-]+)=("[^"]*"|[^,]*)')
+_URI: Final = re.compile(r'^#EXT-X-(?:KEY|MAP):.*?URI="([^"]*)"', re.MULTILINE)
 _AUDIO_ONLY: Final = re.compile(r"(mp4a|ac-3|ec-3|opus|flac|mp3)", re.IGNORECASE)
 
 
@@ -29,23 +30,24 @@ def connect_hls(web: Web, url: str, text: str, played: deque[str]) -> Connection
     """Begin to play a media playlist.
 
     Args:
-        web: of the input.
-        url: of the playlist.
-        text: of the playlist, as it was just now.
-        played: addresses of the parts that were fetched, by earlier connections too; added to.
+        web: HTTP requests and settings of the input.
+        url: address of the playlist.
+        text: content of the playlist, just fetched.
+        played: addresses of the parts already fetched, on earlier connections too; extended.
 
     Raises:
-        SourceError: it holds no audio, nothing new, or cannot be fetched.
+        SourceError: the playlist has no audio or no new part, or a part cannot be fetched.
 
     """
     finished = is_over(text)
     options = {
         "protocol_whitelist": "http,https",
-        # the names of the parts do not matter: only our fetcher opens them
+        # any file name is safe: only our fetcher opens the parts
         "allowed_extensions": "ALL",
         "extension_picky": "0",
         "http_persistent": "0",
     }
+    check_parts(text, url)
     parts = parts_of(text, url)
     begin = max((i + 1 for i, part in enumerate(parts) if part in played), default=0)
     if begin and not finished:
@@ -54,22 +56,25 @@ def connect_hls(web: Web, url: str, text: str, played: deque[str]) -> Connection
         options["live_start_index"] = str(begin)
     fetcher = _Fetcher(web, url, text, played)
     how: dict[str, Any] = {"format": "hls", "options": options, "io_open": fetcher}
-    # parts that follow each other may begin their time stamps anew
-    decoder = open_decoder(url, fetcher, web.subject, web.warn, how=how, holes=not finished)
+    silent_s = web.settings.stall_s + 3 * target_s(text)
+    if not finished:
+        how["timeout"] = (2 * silent_s, None)  # else FFmpeg waits forever for a playable part
+    # in a finished broadcast each part may restart its time stamps
+    decoder = Decoder(url, web.subject, web.warn, how=how, holes=not finished, carrier=fetcher)
     return Connection(
         decoder.channels,
         f"HLS, {decoder.description}",
-        blocks_of(decoder, fetcher),
-        web.settings.stall_s + 3 * target_s(text),
+        decoder.blocks(),
+        silent_s,
         decoder.close,
         fetcher.cancel,
     )
 
 
 class _Fetcher:
-    """Fetches what a playlist names, whole, and tries again for a while.
+    """Fetches the parts of a playlist whole, with retries.
 
-    After a failure all it returns is empty: an exception would go through FFmpeg, which drops some.
+    After a failure it returns empty files: FFmpeg drops some exceptions of its reader.
     """
 
     def __init__(self, web: Web, playlist: str, text: str, played: deque[str]) -> None:
@@ -82,15 +87,15 @@ class _Fetcher:
         self._cancelled = False
 
     def __call__(self, url: str, flags: int, options: Mapping[str, str]) -> io.BytesIO:
-        """Return what the decoder asks for; `options` may name a range of it."""
+        """Return the file that the decoder requests; `options` may name a byte range."""
         if self.failure is None:
             try:
                 return io.BytesIO(self._fetch(url, options))
             except SourceError as error:
-                gone = isinstance(error, HttpError) and not error.transient
-                if self._finished or url == self._playlist or not gone:
+                removed = isinstance(error, HttpError) and not error.transient
+                if self._finished or url == self._playlist or not removed:
                     self.failure = error
-                # else a part of a live stream is gone: a hole, which its time stamps show
+                # else the server has removed a live part: the time stamps show the loss
         return io.BytesIO(b"")
 
     def cancel(self) -> None:
@@ -115,16 +120,18 @@ class _Fetcher:
             return data
 
         data = self._web.patiently(attempt, None if self._finished else self._web.settings.stall_s)
-        if url != self._playlist:
+        if url == self._playlist:
+            check_parts(data.decode("utf-8", "replace"), url)
+        else:
             self._played.append(url)
         return data
 
 
 def find_playlist(web: Web, url: str, text: str) -> tuple[str, str]:
-    """Return address and text of the media playlist that a playlist is or leads to.
+    """Return address and text of the media playlist to play, from a media or master playlist.
 
     Raises:
-        SourceError: it cannot be fetched, leads on and on, or to an address of another protocol.
+        SourceError: it cannot be fetched, is nested too deep, or is neither http nor https.
 
     """
     for _ in range(3):
@@ -137,15 +144,15 @@ def find_playlist(web: Web, url: str, text: str) -> tuple[str, str]:
 
 
 def is_playlist(head: bytes) -> bool:
-    """Whether a file that begins so is an HLS playlist."""
+    """Return whether a file with this beginning is an HLS playlist."""
     return head.lstrip(b"\xef\xbb\xbf").startswith(b"#EXTM3U") and b"#EXT-X-" in head
 
 
 def best_of(text: str, url: str) -> str | None:
-    """Return the address of the playlist to play; None if this is a media playlist itself.
+    """Return the address of the best media playlist; None if this is a media playlist itself.
 
-    A rendition of sound alone is best, else the variant of the lowest bandwidth: the same sound
-    comes with fewer pictures.
+    An audio-only rendition is best. Else it is the variant of the lowest bandwidth, which has the
+    same audio with less video.
     """
     renditions: list[tuple[bool, str]] = []
     variants: list[tuple[bool, int, str]] = []
@@ -159,33 +166,37 @@ def best_of(text: str, url: str) -> str | None:
             target = next((x for x in lines[number + 1 :] if x and not x.startswith("#")), "")
             if target:
                 codecs = values.get("CODECS", "").split(",")
-                pictures = not all(_AUDIO_ONLY.match(codec.strip()) for codec in codecs)
+                video = not all(_AUDIO_ONLY.match(codec.strip()) for codec in codecs)
                 width = values.get("BANDWIDTH", "")
-                variants.append((pictures, int(width) if width.isdecimal() else 0, target))
+                variants.append((video, int(width) if width.isdecimal() else 0, target))
     if renditions:
-        return _join(url, min(renditions)[1])
-    return _join(url, min(variants)[2]) if variants else None
+        return join(url, min(renditions)[1])
+    return join(url, min(variants)[2]) if variants else None
 
 
 def target_s(text: str) -> float:
-    """Return the longest seconds of one part; 10 if the playlist does not say."""
+    """Return the longest duration of a part in seconds; 10 if not declared."""
     found = re.search(r"^#EXT-X-TARGETDURATION:\s*(\d{1,4})", text, re.MULTILINE)
     return float(found[1]) if found else 10.0
 
 
 def is_over(text: str) -> bool:
-    """Whether nothing will be added."""
+    """Return whether a playlist is finished: no part will be added."""
     return "#EXT-X-ENDLIST" in text
+
+
+def check_parts(text: str, url: str) -> None:
+    """Check all addresses of a media playlist; FFmpeg would reload forever for a refused part.
+
+    Raises:
+        SourceError: an address is neither http nor https, or has no host.
+
+    """
+    for target in parts_of(text, url) + [join(url, uri) for uri in _URI.findall(text)]:
+        check_address(target, WEB)
 
 
 def parts_of(text: str, url: str) -> list[str]:
     """Return the addresses of the parts of a media playlist."""
     lines = (line.strip() for line in text.splitlines())
-    return [_join(url, line) for line in lines if line and not line.startswith("#")]
-
-
-def _join(url: str, target: str) -> str:
-    try:
-        return urljoin(url, target)
-    except ValueError:  # whoever asks for it is told that it is not an address
-        return target
+    return [join(url, line) for line in lines if line and not line.startswith("#")]

@@ -1,6 +1,6 @@
-"""Audio that runs by itself: connect again when it breaks off, and say what is missing.
+"""Live network inputs: reconnect after a failure, and mark the audio lost meanwhile.
 
-What is missing follows from the clock: where the stream should be by now, less what it delivered.
+The loss is the time since the start less the audio delivered.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from abhinaya.stream.sources.web import Web
 
 _WAITING_BLOCKS: Final = 64
 _LEAST_LOSS_S: Final = 0.05
-"""Less is the jitter of a network, not a loss."""
+"""A shorter gap is network jitter, not a loss."""
 _JUMP_S: Final = 1.0
 _POLL_S: Final = 0.1
 
@@ -34,22 +34,22 @@ class Connection:
     description: str
     """Codec, rate and channels, for people."""
     blocks: Iterator[Block]
-    """Raises SourceError where it breaks off; ends where the input says that it is over."""
+    """Raises SourceError if the connection fails; ends when the server declares the end."""
     silent_s: float
-    """Seconds without audio after which it counts as lost."""
+    """Seconds without audio after which the connection counts as lost."""
     close: Callable[[], None]
-    """By the thread that reads `blocks`."""
+    """Only the thread that reads `blocks` may call this."""
     cancel: Callable[[], None] = lambda: None
-    """End `blocks` soon; by any thread."""
+    """End `blocks` soon. Any thread may call this."""
 
 
 class Live:
-    """A live input through all its connections.
+    """A live input over successive connections.
 
     Args:
-        web: of the input.
-        first: connected.
-        dial: connects again, or raises SourceError.
+        web: HTTP requests and settings of the input.
+        first: the first connection.
+        dial: returns a new connection, or raises SourceError.
         clock: wall clock in Unix seconds.
 
     """
@@ -67,13 +67,13 @@ class Live:
         self._clock = clock
         self._start_s = clock()
         self._given_s = 0.0
-        self._lead_s = 0.0  # how far the audio has been ahead of the clock at most
+        self._lead_s = 0.0  # the most that the audio was ahead of the clock
 
     def blocks(self) -> Iterator[Block]:
-        """Yield the audio; what was missed between two connections is marked as lost.
+        """Yield the audio; audio missed between two connections is marked as lost.
 
         Raises:
-            SourceError: it did not come back in time.
+            SourceError: no new connection in time.
 
         """
         reason = ""
@@ -87,6 +87,8 @@ class Live:
                     yield self._counted(block)
                 return
             except SourceError as error:
+                if self._web.stop.is_set():
+                    return
                 if not reason:
                     self._web.remark(
                         f"lost at {self._given_s:.1f} s ({error.reason}); connecting again"
@@ -97,7 +99,7 @@ class Live:
                 return
 
     def _connect(self, tries: Iterator[None], reason: str) -> bool:
-        """Connect again; False if stopped meanwhile."""
+        """Connect again; return False if stopped meanwhile."""
         for _ in tries:
             try:
                 self._connection = self._dial()
@@ -122,7 +124,7 @@ class Live:
         return replace(block, lost_samples=round(missed_s * block.rate), lost_reason=why)
 
     def _counted(self, block: Block) -> Block:
-        """Count what is delivered; time stamps that jump further than the clock are wrong."""
+        """Count delivered seconds; ignore a loss that the clock contradicts (wrong time stamps)."""
         ahead_s = self._given_s - (self._clock() - self._start_s)
         if block.lost_samples / block.rate > self._lead_s - ahead_s + _JUMP_S:
             block = replace(block, lost_samples=0)
@@ -132,15 +134,15 @@ class Live:
 
 
 def pumped(connection: Connection, stop: threading.Event) -> Iterator[Block]:
-    """Yield the blocks that another thread reads, so that nothing here waits for a dead server.
+    """Yield the blocks of a connection, read by another thread: a dead server cannot block us.
 
     Raises:
-        SourceError: the connection broke off, or delivered nothing for too long.
+        SourceError: the connection failed, or delivered nothing for too long.
 
     """
     waiting: _Waiting = queue.Queue(_WAITING_BLOCKS)
-    left = threading.Event()  # nobody listens any more
-    threading.Thread(target=_pump, args=(connection, waiting, left), daemon=True).start()
+    abandoned = threading.Event()
+    threading.Thread(target=_pump, args=(connection, waiting, abandoned), daemon=True).start()
     quiet_since = time.monotonic()
     try:
         while not stop.is_set():
@@ -158,28 +160,28 @@ def pumped(connection: Connection, stop: threading.Event) -> Iterator[Block]:
             yield found
             quiet_since = time.monotonic()
     finally:
-        left.set()
+        abandoned.set()
         connection.cancel()
 
 
-def _pump(connection: Connection, waiting: _Waiting, left: threading.Event) -> None:
+def _pump(connection: Connection, waiting: _Waiting, abandoned: threading.Event) -> None:
     end: SourceError | None = None
     try:
         for block in connection.blocks:
-            if not _put(waiting, block, left):
+            if not _put(waiting, block, abandoned):
                 return
     except SourceError as error:
         end = error
-    except Exception as error:  # a closed connection may fail in any way
+    except Exception as error:  # a closed connection may raise anything
         end = SourceError("", f"stopped on an unexpected {type(error).__name__}: {error}")
     finally:
         connection.close()
-    _put(waiting, end, left)
+    _put(waiting, end, abandoned)
 
 
-def _put(waiting: _Waiting, found: Block | SourceError | None, left: threading.Event) -> bool:
-    """Put it where it is waited for; False if nobody waits any more."""
-    while not left.is_set():
+def _put(waiting: _Waiting, found: Block | SourceError | None, abandoned: threading.Event) -> bool:
+    """Queue a block or the end; return False if the reader has stopped."""
+    while not abandoned.is_set():
         with contextlib.suppress(queue.Full):
             waiting.put(found, timeout=_POLL_S)
             return True

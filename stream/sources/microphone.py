@@ -1,4 +1,4 @@
-"""The microphone, by PortAudio."""
+"""Microphone input through PortAudio."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LIST: Final = "see abhinaya-stream --list-devices, and choose with --device"
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device that can record."""
+    """A recording device."""
 
     number: int
     name: str
@@ -31,7 +31,7 @@ class Device:
 
 
 def list_devices(portaudio: Any = None) -> list[Device]:
-    """Return the devices that can record; `portaudio` stands in for the sounddevice module.
+    """Return the recording devices; tests replace the sounddevice module by `portaudio`.
 
     Raises:
         SourceError: PortAudio is missing or broken.
@@ -59,7 +59,7 @@ def choose(devices: list[Device], wanted: str) -> Device:
     """Return the device that `wanted` names by number or part of its name; empty: the default.
 
     Raises:
-        SourceError: none fits, or more than one.
+        SourceError: no device fits, or more than one.
 
     """
     subject = f"device {wanted!r}" if wanted else "microphone"
@@ -89,18 +89,18 @@ def open_microphone(
     stall_s: float = _STALL_S,
     queue_s: float = _QUEUE_S,
 ) -> Opened:
-    """Record from a device at its own rate, from now on.
+    """Start to record from a device, at the device's own rate.
 
     Args:
         config: names the device and the channels.
-        warn: receives a remark about audio that was lost.
-        portaudio: stands in for the sounddevice module in tests.
+        warn: receives messages about lost audio.
+        portaudio: replaces the sounddevice module in tests.
         clock: wall-clock time in Unix seconds.
-        stall_s: a device that delivers nothing, not even zeros, for so many seconds is gone.
-        queue_s: seconds of audio that may wait for the reader; more is lost, and marked so.
+        stall_s: seconds without any sample after which the device counts as unplugged.
+        queue_s: seconds of audio that may wait for the reader; more is marked as lost.
 
     Raises:
-        SourceError: PortAudio or the device is missing, or does not open.
+        SourceError: PortAudio or the device is missing, or the device cannot be opened.
 
     """
     portaudio = portaudio or _import()
@@ -130,7 +130,7 @@ def open_microphone(
         if intake.closed:
             return
         intake.closed = True
-        # a device that was unplugged may refuse to be closed; nothing is left to release
+        # an unplugged device may fail to close; then there is nothing to release
         try:
             stream.close()
         except portaudio.PortAudioError as error:
@@ -148,19 +148,19 @@ def open_microphone(
 
 
 class Intake:
-    """Between PortAudio's thread, which must never wait, and the reader."""
+    """Queue from PortAudio's thread, which must never wait, to the reader."""
 
     def __init__(self, rate: int, depth: int, clock: Callable[[], float]) -> None:
         self._rate = rate
         self._clock = clock
         self._waiting: queue.Queue[Block] = queue.Queue(maxsize=max(1, depth))
         self._stopped = False
-        self._lost = 0  # since the last block that found room
+        self._lost = 0  # samples lost since the last block that was queued
         self._next_adc_s: float | None = None
         self.closed = False
 
     def take(self, data: FloatArray, frames: int, times: Any, status: Any) -> None:
-        """Take the next samples [frames, channels]: PortAudio calls this."""
+        """Queue the next samples [frames, channels]; PortAudio calls this."""
         adc_s = float(times.inputBufferAdcTime)
         if status.input_overflow:
             self._lost += self._overflowed(adc_s, frames)
@@ -174,11 +174,11 @@ class Intake:
             self._lost += frames
 
     def stop(self) -> None:
-        """Note that the stream is over, for whatever reason: PortAudio calls this."""
+        """Note that the recording has ended; PortAudio calls this."""
         self._stopped = True
 
     def blocks(self, subject: str, stall_s: float, warn: Warn) -> Iterator[Block]:
-        """Yield the blocks as they come, until the device is closed.
+        """Yield the blocks as they arrive, until the device is closed.
 
         Raises:
             SourceError: the device was unplugged or delivers nothing.
@@ -196,7 +196,7 @@ class Intake:
                     reason = f"delivers no more audio after {position_s:.1f} s"
                     raise SourceError(subject, reason, "is it still plugged in?") from None
                 continue
-            if block.lost_samples and not warned:  # each loss is in its block: warn once
+            if block.lost_samples and not warned:  # later losses are only marked in their blocks
                 ms = 1000 * block.lost_samples / self._rate
                 warn(f"{subject}: {ms:.0f} ms lost at {position_s:.1f} s")
                 warned = True
@@ -205,7 +205,7 @@ class Intake:
             yield block
 
     def _overflowed(self, adc_s: float, frames: int) -> int:
-        """Estimate how much PortAudio lost, from the times; at least one block."""
+        """Estimate the samples that PortAudio lost from the time stamps; else one block."""
         if self._next_adc_s is not None:
             jump = round((adc_s - self._next_adc_s) * self._rate)
             if 0 < jump < 60 * self._rate:

@@ -1,4 +1,4 @@
-"""An address: a file with an end, a broadcast, a playlist or a camera; its answer decides which."""
+"""Network addresses. The server's answer decides: file, internet radio, HLS playlist or RTSP."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from abhinaya.stream.settings.config import NetworkConfig
 from abhinaya.stream.sources.address import RTSP, check_address, scheme_of, shown
 from abhinaya.stream.sources.base import Block, InputConfig, Opened, Warn
 from abhinaya.stream.sources.condition import condition
-from abhinaya.stream.sources.decode import NOTHING_ELSE, Decoder, blocks_of, open_decoder
+from abhinaya.stream.sources.decode import NOTHING_ELSE, Decoder
 from abhinaya.stream.sources.file import is_text
 from abhinaya.stream.sources.hls import (
     PLAYLIST_BYTES,
@@ -27,14 +27,14 @@ from abhinaya.stream.sources.hls import (
     is_playlist,
 )
 from abhinaya.stream.sources.live import Connection, Live
-from abhinaya.stream.sources.remote import FROM_THE_START, Answer, RemoteFile, ask
+from abhinaya.stream.sources.remote import RemoteFile
 from abhinaya.stream.sources.web import HttpError, Web
 
 _RTSP_PROTOCOLS: Final = "rtsp,rtsps,rtp,srtp,tcp,tls,udp"
 _LEAD_S: Final = 20.0
-"""How far ahead of the clock an answer may be read that may be a file."""
+"""Seconds that an input of unknown length is read ahead of real time, in case it is a file."""
 _QUICK: Final = {"probesize": str(1 << 17), "analyzeduration": "300000"}
-"""What FFmpeg may read to find out what it is: a broadcast comes no faster than it is spoken."""
+"""Limits for FFmpeg's format detection: a broadcast arrives only in real time."""
 _OTHERS: Final = re.compile(r"^(?:File\d+=)?(https?://\S+)", re.MULTILINE)
 
 
@@ -42,7 +42,7 @@ def open_address(config: InputConfig, settings: NetworkConfig, warn: Warn) -> Op
     """Open the address `config.what`.
 
     Raises:
-        SourceError: it cannot be reached or refuses, or it is not audio.
+        SourceError: the server cannot be reached or refuses, or the content is not audio.
 
     """
     url = config.what
@@ -50,21 +50,21 @@ def open_address(config: InputConfig, settings: NetworkConfig, warn: Warn) -> Op
     web = Web(shown(url), settings, warn, threading.Event())
     if scheme_of(url) in RTSP:
         return _opened(config, web, connect_rtsp(web, url), lambda: connect_rtsp(web, url))
-    answer = ask(web, url, FROM_THE_START)
-    if is_playlist(answer.head):
-        return _open_hls(config, web, answer)
-    check_audio(web, answer.head)
-    unending = config.endless == "yes" or (
-        config.endless == "auto" and (answer.is_radio or answer.total is None)
-    )
-    return _open_radio(config, web, answer) if unending else _open_file(config, web, answer)
+    file = RemoteFile(web, url)
+    if is_playlist(file.head):
+        return _open_hls(config, web, file)
+    check_audio(web, file.head)
+    endless = file.is_radio or file.total is None
+    if config.endless == "yes" or (config.endless == "auto" and endless):
+        return _open_radio(config, web, file)
+    return _opened(config, web, _connect_file(web, file))
 
 
 def check_audio(web: Web, head: bytes) -> None:
-    """Refuse a body that begins like something else than audio.
+    """Check that the beginning of a body may be audio.
 
     Raises:
-        SourceError: it is empty, a web page, a playlist of addresses, or other text.
+        SourceError: the body is empty, a web page, a playlist of addresses, or other text.
 
     """
     if not head:
@@ -79,23 +79,26 @@ def check_audio(web: Web, head: bytes) -> None:
         raise web.error(f"is {what}, not audio", "give the address of the audio itself")
 
 
-def _open_file(config: InputConfig, web: Web, answer: Answer) -> Opened:
-    file = RemoteFile(web, config.what, answer)
-    # of a file of unknown length the end is its end
-    head = b"" if answer.total is None else file.read_head()
-    decoder = open_decoder(file, file, web.subject, web.warn, head=head)
-    blocks = blocks_of(decoder, file)
-    connection = Connection(decoder.channels, decoder.description, blocks, math.inf, decoder.close)
-    return _opened(config, web, connection)
+def _connect_file(web: Web, file: RemoteFile) -> Connection:
+    # without a known length a truncated file cannot be detected
+    head = b"" if file.total is None else file.read_head()
+    decoder = Decoder(file, web.subject, web.warn, head=head, carrier=file)
+    return Connection(
+        decoder.channels, decoder.description, decoder.blocks(), math.inf, decoder.close
+    )
 
 
-def _open_hls(config: InputConfig, web: Web, answer: Answer) -> Opened:
-    body = answer.head
-    for part in answer.rest:
-        body += part
+def _open_hls(config: InputConfig, web: Web, file: RemoteFile) -> Opened:
+    body = b""
+    while data := file.read(PLAYLIST_BYTES):
+        body += data
         if len(body) > PLAYLIST_BYTES:
-            raise web.error("is a playlist that leads to too many others", "check the address")
-    url, text = find_playlist(web, str(answer.http.url), body.decode("utf-8", "replace"))
+            raise web.error(
+                f"is a playlist of more than {PLAYLIST_BYTES / 1e6:.0f} MB", "check the address"
+            )
+    if file.failure is not None:
+        raise file.failure
+    url, text = find_playlist(web, file.url, body.decode("utf-8", "replace"))
     played: deque[str] = deque(maxlen=REMEMBERED)
     connection = connect_hls(web, url, text, played)
 
@@ -106,76 +109,74 @@ def _open_hls(config: InputConfig, web: Web, answer: Answer) -> Opened:
     return _opened(config, web, connection, None if is_over(text) else dial)
 
 
-def _open_radio(config: InputConfig, web: Web, answer: Answer) -> Opened:
-    def connect(answer: Answer) -> Connection:
-        check_audio(web, answer.head)
-        sure = answer.is_radio or config.endless == "yes"
-        return connect_radio(web, config.what, answer, sure=sure)
+def _open_radio(config: InputConfig, web: Web, file: RemoteFile) -> Opened:
+    def connect(file: RemoteFile) -> Connection:
+        check_audio(web, file.head)
+        return connect_radio(web, file, sure=file.is_radio or config.endless == "yes")
 
-    return _opened(config, web, connect(answer), lambda: connect(ask(web, config.what, {})))
+    return _opened(config, web, connect(file), lambda: connect(RemoteFile(web, config.what, {})))
 
 
-def connect_radio(web: Web, url: str, answer: Answer, *, sure: bool) -> Connection:
+def connect_radio(web: Web, file: RemoteFile, *, sure: bool) -> Connection:
     """Connect to internet radio.
 
     Args:
-        web: of the input.
-        url: its address.
-        answer: of its server.
-        sure: whether it is known to have no end; else it may be a file of unknown length.
+        web: HTTP requests and settings of the input.
+        file: the server's answer.
+        sure: whether it is known to be radio; else it may be a file of unknown length.
 
     Raises:
-        SourceError: it is not audio.
+        SourceError: the content is not audio.
 
     """
-    body = RemoteFile(web, url, answer, time.monotonic() + web.settings.stall_s)
     how: dict[str, Any] = {"options": NOTHING_ELSE | _QUICK}
-    if kind := _format_of(answer.head, answer.http.headers.get("content-type", "")):
+    if kind := _format_of(file.head, file.headers.get("content-type", "")):
         how["format"] = kind
+    file.deadline = time.monotonic() + web.settings.stall_s
     try:
-        decoder = open_decoder(body, body, web.subject, web.warn, how=how)
+        decoder = Decoder(file, web.subject, web.warn, how=how, carrier=file)
     except SourceError:
-        body.close()
+        file.close()
         raise
-    body.deadline = float("inf")
+    file.deadline = math.inf
 
     def close() -> None:
         decoder.close()
-        body.close()
+        file.close()
 
     return Connection(
         decoder.channels,
         decoder.description,
-        _radio_blocks(decoder, body, web, sure=sure),
+        _radio_blocks(decoder, file, web, sure=sure),
         web.settings.stall_s,
         close,
-        body.cancelled.set,
+        file.cancelled.set,
     )
 
 
-def _radio_blocks(decoder: Decoder, body: RemoteFile, web: Web, *, sure: bool) -> Iterator[Block]:
-    """Yield the audio; an answer that came faster than it can be spoken was a file.
+def _radio_blocks(decoder: Decoder, file: RemoteFile, web: Web, *, sure: bool) -> Iterator[Block]:
+    """Yield the audio. If it arrived at twice real time or faster, it was a file.
 
     Raises:
-        SourceError: it was cut off; also where it just ends, unless it was a file.
+        SourceError: the connection failed, or the audio ended and was not a file.
 
     """
     begun, given_s = time.monotonic(), 0.0
-    for block in blocks_of(decoder, body):
+    for block in decoder.blocks():
         given_s += len(block.samples) / block.rate
         yield block
         ahead_s = given_s - (time.monotonic() - begun)
-        if not sure and ahead_s > _LEAD_S and body.cancelled.wait(ahead_s - _LEAD_S):
+        if not sure and ahead_s > _LEAD_S and file.cancelled.wait(ahead_s - _LEAD_S):
             return
     if sure or given_s < 2 * (time.monotonic() - begun):
         raise SourceError(web.subject, "the server ended the stream")
 
 
 def connect_rtsp(web: Web, url: str) -> Connection:
-    """Connect to a camera, a conference bridge or a broadcaster; only its sound is taken.
+    """Connect to the audio of a camera, conference bridge or broadcaster.
 
     Raises:
-        SourceError: it cannot be reached, or has no sound.
+        SourceError: the server cannot be reached, or sends no audio.
 
     """
     settings = web.settings
@@ -185,7 +186,7 @@ def connect_rtsp(web: Web, url: str) -> Connection:
         "rtsp_transport": settings.rtsp_transport,
         "allowed_media_types": "audio",
         "timeout": str(round(1e6 * settings.stall_s)),
-        # by default FFmpeg trusts any certificate
+        # without this FFmpeg accepts any certificate
         "tls_verify": "1",
         "ca_file": trusted.cafile or "/etc/ssl/certs/ca-certificates.crt",
     }
@@ -202,7 +203,7 @@ def connect_rtsp(web: Web, url: str) -> Connection:
         for block in decoder.blocks():
             yield block
             given_s += block.length_s
-        if not 0 < decoder.duration_s <= given_s + 1:  # only a recording has an end
+        if not 0 < decoder.duration_s <= given_s + 1:  # else a recording at its end
             raise SourceError(web.subject, "the server ended the session")
 
     description = f"RTSP, {decoder.description}"
@@ -215,12 +216,12 @@ def _opened(
     connection: Connection,
     dial: Callable[[], Connection] | None = None,
 ) -> Opened:
-    """Return the source of a connection: live if it can be dialled again, else with an end."""
+    """Return the source of a connection: live if `dial` can reconnect it, else a file."""
     blocks = _whole(connection, web) if dial is None else Live(web, connection, dial).blocks()
 
     def close() -> None:
         web.stop.set()
-        if dial is None:  # else the thread that reads it closes it
+        if dial is None:  # else the reading thread closes the connection
             connection.close()
             web.close()
 
@@ -237,10 +238,10 @@ def _opened(
 
 
 def _whole(connection: Connection, web: Web) -> Iterator[Block]:
-    """Yield the blocks; an error of the transport also says how far it came.
+    """Yield the blocks; an HTTP error also names the position.
 
     Raises:
-        SourceError: it broke off.
+        SourceError: the audio breaks off.
 
     """
     given_s = 0.0
@@ -253,10 +254,9 @@ def _whole(connection: Connection, web: Web) -> Iterator[Block]:
 
 
 def _format_of(head: bytes, content_type: str) -> str:
-    """Return FFmpeg's name of the format; empty where FFmpeg had better find out.
+    """Return FFmpeg's name of the format; empty if FFmpeg must detect it.
 
-    It can, but of a broadcast that one tunes into amid a frame it wants 128 kB first: at 64 kbit/s
-    that is 16 s.
+    In a broadcast that begins amid a frame, FFmpeg's detection needs 128 kB: 16 s at 64 kbit/s.
     """
     if is_adts(head):
         return "aac"
@@ -265,7 +265,7 @@ def _format_of(head: bytes, content_type: str) -> str:
 
 
 def is_adts(data: bytes) -> bool:
-    """Whether there are three AAC frames in ADTS (ISO/IEC 13818-7, 6.2), wherever they begin."""
+    """Return whether three AAC frames in ADTS follow each other (ISO/IEC 13818-7, 6.2)."""
     return any(_frames_from(data, at) for at in range(len(data)) if data[at] == 0xFF)
 
 

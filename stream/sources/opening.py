@@ -1,4 +1,4 @@
-"""The one place that opens a source of any kind; what it opens can be paced as if it were live."""
+"""Open a source of any kind, and play a file in real time."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def open_source(
     start_unix_s: float | None = None,
     network: NetworkConfig | None = None,
 ) -> Opened:
-    """Open what `config` names; the caller reads and closes it.
+    """Open the input of `config`; the caller closes it.
 
     Args:
         config: the input.
-        warn: receives a sentence about audio that is used although something is wrong with it.
-        start_unix_s: wall-clock time of sample 0, if another process has begun the stream.
+        warn: receives messages about audio that has a fault but is used.
+        start_unix_s: wall-clock time of sample 0, if another process began the stream.
         network: time-outs and pauses for addresses.
 
     Raises:
-        SourceError: it cannot be read.
-        ConfigError: the channel names do not fit it.
+        SourceError: the input cannot be read.
+        ConfigError: the channel names do not fit the input.
 
     """
     if not config.what:
@@ -75,7 +75,7 @@ def pace(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.time,
 ) -> Opened:
-    """Make `source` live: each 20 ms come when their last sample would have been spoken."""
+    """Play `source` in real time: yield chunks of 20 ms, each when its last sample is due."""
 
     def paced() -> Iterator[AudioChunk]:
         position = 0
@@ -87,7 +87,7 @@ def pace(
                 due = source.start_unix_s + to_seconds(position)
                 if (wait := due - clock()) > 0:
                     sleep(wait)
-                # a pipe may itself be live, and then its audio cannot be here before it came
+                # a pipe may be live itself: its audio may arrive after it was due
                 captured = max(due, chunk.captured_unix_s)
                 yield AudioChunk(part, captured, lost, chunk.lost_reason if lost else "")
                 lost = 0
@@ -97,7 +97,7 @@ def pace(
 
 
 def _open_plugin(scheme: str, config: InputConfig, warn: Warn) -> Opened:
-    """Open an address whose scheme is a plug-in's: a function of `InputConfig` and `Warn`."""
+    """Open an address by the plug-in for its scheme: a function of `InputConfig` and `Warn`."""
     try:
         opened: Opened = load_plugin("sources", scheme)(config, warn)
     except AbhinayaError:

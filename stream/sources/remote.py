@@ -1,4 +1,4 @@
-"""The body of an HTTP answer, read like a file: it can jump, and goes on where it broke off."""
+"""A file on an HTTP server, read like a local one: seekable, and resumed if it breaks off."""
 
 from __future__ import annotations
 
@@ -6,105 +6,80 @@ import math
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from abhinaya.stream.errors import SourceError
+from abhinaya.stream.sources.decode import HEAD_BYTES
 from abhinaya.stream.sources.web import HttpError, Web
 
 if TYPE_CHECKING:
     import httpx2
 
-FROM_THE_START: Final = {"range": "bytes=0-"}
-"""Makes a server say whether it knows ranges."""
+_FROM_THE_START: Final = {"range": "bytes=0-"}
+"""The answer shows whether the server supports ranges."""
 _LOOK_BYTES: Final = 2048
-"""What distinguishes a playlist and a web page from audio."""
-_HEAD_BYTES: Final = 1 << 18
+"""Bytes that suffice to distinguish a playlist or web page from audio."""
 _READ_ON: Final = 1 << 18
-"""A seek that goes no further forward than this is cheaper read than asked for."""
+"""Bytes. A shorter forward seek reads on instead of sending a new request."""
 _FETCH: Final = "fetch it whole first, and name the file"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a server says to a request."""
+class RemoteFile:
+    """A file object for the decoder.
 
-    http: httpx2.Response
-    head: bytes
-    """The beginning of its body."""
-    rest: Iterator[bytes]
+    FFmpeg drops some exceptions of its reader. So a failure looks like the end of the file, and
+    is kept in `failure`.
 
-    @property
-    def total(self) -> int | None:
-        """Bytes of the whole file that this is, or is a part of; None if the server is silent."""
-        if self.http.status_code == 206:
-            length = self.http.headers.get("content-range", "").rpartition("/")[2]
-        else:
-            length = self.http.headers.get("content-length", "")
-        return int(length) if length.isdecimal() else None
+    Args:
+        web: HTTP requests and settings of the input.
+        url: address of the file.
+        headers: headers of the first request.
+
+    Raises:
+        HttpError: no answer, or an error status.
+        SourceError: the address is neither http nor https.
+
+    """
+
+    def __init__(self, web: Web, url: str, headers: Mapping[str, str] = _FROM_THE_START) -> None:
+        self.failure: SourceError | None = None
+        self.cancelled = threading.Event()
+        self.deadline = math.inf
+        """Time of the monotonic clock after which reading fails."""
+        self._web = web
+        self._url = url
+        http = web.get(url, headers)
+        self.url = str(http.url)
+        """Address after redirects."""
+        self.headers = http.headers
+        self.total = _total_of(http)
+        """Bytes of the whole file; None if the server does not declare them."""
+        tag = http.headers.get("etag", "")
+        self._validator = tag if tag[:1] == '"' else http.headers.get("last-modified", "")
+        self._ranges = http.status_code == 206 and self.total is not None
+        self._http: httpx2.Response | None = http
+        self._parts = web.body(http)
+        self.head = b""
+        while len(self.head) < _LOOK_BYTES and (part := next(self._parts, b"")):
+            self.head += part
+        self._end = len(self.head)  # position after the last byte received
+        self._rest = memoryview(b"")  # bytes received but not read yet
+        self._position = 0  # position of the reader
 
     @property
     def is_radio(self) -> bool:
-        """Whether it calls itself a broadcast, as Icecast and Shoutcast do."""
-        return any(name.startswith("icy-") for name in self.http.headers)
-
-
-def ask(web: Web, url: str, headers: Mapping[str, str], least: int = _LOOK_BYTES) -> Answer:
-    """Ask for `url`, and read at least the first bytes of the body.
-
-    Raises:
-        HttpError: there is no answer, or a refusal.
-        SourceError: the address uses another protocol.
-
-    """
-    http = web.get(url, headers)
-    rest = web.body(http)
-    head = b""
-    while len(head) < least and (part := next(rest, b"")):
-        head += part
-    return Answer(http, head, rest)
-
-
-class RemoteFile:
-    """What a decoder reads.
-
-    A failure looks like the end of the file, since FFmpeg drops some exceptions of what it reads;
-    it is kept in `failure`.
-
-    Args:
-        web: asks for what is missing.
-        url: of the file.
-        answer: the first answer.
-        deadline: no byte is read after this moment of the monotonic clock.
-
-    """
-
-    def __init__(self, web: Web, url: str, answer: Answer, deadline: float = math.inf) -> None:
-        self.failure: SourceError | None = None
-        self.cancelled = threading.Event()
-        self.deadline = deadline
-        self.head = answer.head
-        self._web = web
-        self._url = url
-        self._total = answer.total
-        tag = answer.http.headers.get("etag", "")
-        self._validator = tag if tag[:1] == '"' else answer.http.headers.get("last-modified", "")
-        self._ranges = answer.http.status_code == 206 and self._total is not None
-        self._http: httpx2.Response | None = answer.http
-        self._parts = answer.rest
-        self._end = len(answer.head)  # position behind what has come
-        self._rest = memoryview(b"")  # the last of what has come, not read yet
-        self._position = 0  # of the reader
+        """Whether the server declares a broadcast, as Icecast and Shoutcast do."""
+        return any(name.startswith("icy-") for name in self.headers)
 
     def read_head(self) -> bytes:
-        """Return the beginning of the file, which stays at hand."""
-        while len(self.head) < _HEAD_BYTES and (part := self._next()):
+        """Return the beginning of the file, up to HEAD_BYTES."""
+        while len(self.head) < HEAD_BYTES and (part := self._next()):
             self.head += part
         return self.head
 
     def seekable(self) -> bool:
-        """Whether the decoder may jump."""
+        """Return whether the decoder may seek."""
         return self._ranges
 
     def tell(self) -> int:
@@ -112,14 +87,14 @@ class RemoteFile:
         return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a position; the server is asked by the next read."""
-        end = self._total or 0
+        """Set the position; the next read sends the request."""
+        end = self.total or 0
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: end}[whence]
         self._position = max(0, base + offset)
         return self._position
 
     def read(self, size: int, /) -> bytes:
-        """Return up to `size` bytes; none at the end, or after a failure."""
+        """Return up to `size` bytes; empty at the end or after a failure."""
         if self._position < len(self.head):
             data = self.head[self._position : self._position + size]
         else:
@@ -129,13 +104,13 @@ class RemoteFile:
         return data
 
     def close(self) -> None:
-        """Drop the connection."""
+        """Close the connection."""
         if self._http is not None:
             self._http.close()
             self._http = None
 
     def _go_to_position(self) -> None:
-        """Make `_rest` begin where the reader is."""
+        """Make `_rest` begin at the reader's position."""
         skip = self._position - (self._end - len(self._rest))
         if not 0 <= skip <= len(self._rest) + _READ_ON:
             self.close()
@@ -148,8 +123,8 @@ class RemoteFile:
         self._rest = self._rest[skip:]
 
     def _next(self) -> bytes:
-        """Return the next bytes of the server; none at the end, or after a failure."""
-        if (self._total is not None and self._end >= self._total) or self._is_over():
+        """Return the next bytes of the server; empty at the end or after a failure."""
+        if (self.total is not None and self._end >= self.total) or self._has_failed():
             return b""
         try:
             if self._http is None:
@@ -160,7 +135,7 @@ class RemoteFile:
         self._end += len(part)
         return part
 
-    def _is_over(self) -> bool:
+    def _has_failed(self) -> bool:
         if self.failure is None:
             if time.monotonic() > self.deadline:
                 reason = "sent nothing that can be decoded for too long"
@@ -171,15 +146,15 @@ class RemoteFile:
 
     def _receive(self) -> bytes:
         part = next(self._parts, b"")
-        if not part and self._total is not None:
+        if not part and self.total is not None:
             raise self._web.error("was cut off", transient=True)
         return part
 
     def _resume(self, error: HttpError) -> bytes:
-        """Ask for the rest until it comes or patience ends."""
+        """Request the rest again until it comes or `give_up_s` has passed."""
         self.close()
         self.failure = error
-        if not error.transient or self._total is None:
+        if not error.transient or self.total is None:
             return b""
         if not self._ranges:
             reason = f"{error.reason} at {self._far()}, its server cannot resume"
@@ -205,29 +180,30 @@ class RemoteFile:
         return b""
 
     def _reopen(self) -> None:
-        """Ask for everything from here on.
+        """Request everything from the current end on.
 
         Raises:
-            HttpError: there is no answer, or the file is another one by now.
+            HttpError: no answer, or the file has changed.
 
         """
         headers = {"range": f"bytes={self._end}-"}
         if self._validator:
             headers["if-range"] = self._validator
         try:
-            answer = ask(self._web, self._url, headers, least=0)
+            http = self._web.get(self._url, headers)
         except HttpError as error:
-            if "HTTP 416" in error.reason:  # nothing is there any more
+            if "HTTP 416" in error.reason:  # range not satisfiable
                 raise self._changed("is shorter now") from error
             raise
-        of = answer.http.headers.get("content-range", "")
-        begins = answer.http.status_code == 206 and of.startswith(f"bytes {self._end}-")
-        if begins and answer.total == self._total:
-            self._http, self._parts = answer.http, answer.rest
+        total = _total_of(http)
+        of = http.headers.get("content-range", "")
+        begins = http.status_code == 206 and of.startswith(f"bytes {self._end}-")
+        if begins and total == self.total:
+            self._http, self._parts = http, self._web.body(http)
             return
-        answer.http.close()
-        if answer.total not in (None, self._total):
-            raise self._changed(f"had {self._total} bytes, now {answer.total}")
+        http.close()
+        if total not in (None, self.total):
+            raise self._changed(f"had {self.total} bytes, now {total}")
         raise self._changed("is another one, or its server cannot resume")
 
     def _changed(self, how: str) -> HttpError:
@@ -235,4 +211,13 @@ class RemoteFile:
         return self._web.error(reason, _FETCH)
 
     def _far(self) -> str:
-        return f"{self._end / 1e6:.2f} of {(self._total or 0) / 1e6:.2f} MB"
+        return f"{self._end / 1e6:.2f} of {(self.total or 0) / 1e6:.2f} MB"
+
+
+def _total_of(http: httpx2.Response) -> int | None:
+    """Return the length of the whole file, also if the answer is only a range of it."""
+    if http.status_code == 206:
+        length = http.headers.get("content-range", "").rpartition("/")[2]
+    else:
+        length = http.headers.get("content-length", "")
+    return int(length) if length.isdecimal() else None

@@ -1,4 +1,4 @@
-"""Standard input: raw PCM, or a container as it comes down a pipe."""
+"""Standard input: raw PCM, or a container, through a pipe."""
 
 from __future__ import annotations
 
@@ -20,48 +20,37 @@ _PIPE: Final = "pipe audio into it, for example: ffmpeg -i INPUT -f wav - | abhi
 
 
 class Pipe:
-    """A pipe as the decoder may see it: it can be read, not sought; short reads are welcome.
+    """A pipe as a file object for the decoder: not seekable, with short reads.
 
-    One that breaks looks like one that ends, until `blocks` has yielded what came before.
+    A broken pipe looks like the end; `failure` then has the error.
     """
 
     def __init__(self, stream: Any, clock: Callable[[], float]) -> None:
         self._stream = stream
         self._clock = clock
-        self._failure: BaseException | None = None
+        self._broken: BaseException | None = None
         self._empty = True
-        self.start_unix_s = clock()  # when the first byte came, once it has
+        self.start_unix_s = clock()  # then the time of the first byte
 
     def read(self, size: int = _READ_BYTES) -> bytes:
-        """Return at least one byte as soon as there is one; none at the end."""
+        """Wait for data and return it, at most `size` bytes; empty at the end."""
         try:
             read = getattr(self._stream, "read1", self._stream.read)
             data: bytes = read(size if size > 0 else _READ_BYTES) or b""
         except (OSError, ValueError) as error:
-            self._failure = error
+            self._broken = error
             return b""
         if self._empty and data:
             self._empty = False
             self.start_unix_s = self._clock()
         return data
 
-    def blocks(self, inner: Iterator[Block]) -> Iterator[Block]:
-        """Yield the blocks made of what was read.
-
-        Raises:
-            SourceError: the pipe broke, or nothing came out of it.
-
-        """
-        yield from inner
-        self.check()
-
-    def check(self) -> None:
-        """Raise the SourceError that explains why there is no more."""
-        if self._failure is not None:
-            reason = f"cannot be read: {self._failure}"
-            raise SourceError(SUBJECT, reason, _PIPE) from self._failure
-        if self._empty:
-            raise SourceError(SUBJECT, "ended before any audio came", _PIPE)
+    @property
+    def failure(self) -> SourceError | None:
+        """The error that ended the data: the pipe broke, or was empty."""
+        if self._broken is not None:
+            return SourceError(SUBJECT, f"cannot be read: {self._broken}", _PIPE)
+        return SourceError(SUBJECT, "ended before any audio came", _PIPE) if self._empty else None
 
 
 def open_stdin(
@@ -70,10 +59,10 @@ def open_stdin(
     stream: BinaryIO | None = None,
     clock: Callable[[], float] = time.time,
 ) -> Opened:
-    """Open standard input, or `stream` in its place.
+    """Open standard input, or `stream` instead.
 
     Raises:
-        SourceError: it is closed, a terminal, or empty, or holds no audio.
+        SourceError: standard input is closed, a terminal, empty, or not audio.
 
     """
     pipe = Pipe(stream or _stdin(), clock)
@@ -83,9 +72,10 @@ def open_stdin(
         blocks, close = _raw_blocks(pipe, config, channels, warn, clock), lambda: None
     else:
         try:
-            decoder = Decoder(pipe, SUBJECT, warn, clock=clock)
+            decoder = Decoder(pipe, SUBJECT, warn, clock=clock, carrier=pipe)
         except SourceError as error:
-            pipe.check()
+            if pipe.failure is not None:
+                raise
             hint = "name the file (not every mp4 can be piped); raw samples need --sample-format"
             raise SourceError(SUBJECT, error.reason, hint) from error
         channels, kind = decoder.channels, decoder.description
@@ -95,7 +85,7 @@ def open_stdin(
         live=False,
         description=f"{SUBJECT}: {kind}",
         start_unix_s=pipe.start_unix_s,
-        audio=condition(pipe.blocks(blocks), config.channels, SUBJECT, warn),
+        audio=condition(blocks, config.channels, SUBJECT, warn),
         closing=close,
         repeatable=False,
     )
@@ -104,7 +94,7 @@ def open_stdin(
 def _raw_blocks(
     pipe: Pipe, config: InputConfig, channels: int, warn: Warn, clock: Callable[[], float]
 ) -> Iterator[Block]:
-    """Yield what comes, as soon as it comes; a read may end amid a sample."""
+    """Yield the samples as soon as they arrive; a read may end within a sample."""
     bits = int(config.sample_format[1:].rstrip("lbe"))
     frame_bytes = channels * bits // 8
     rest = b""
@@ -117,13 +107,15 @@ def _raw_blocks(
             yield Block(samples, config.rate, clock())
     if rest:
         warn(f"{SUBJECT}: its last {len(rest)} bytes are not a whole sample and were left out")
+    if pipe.failure is not None:
+        raise pipe.failure
 
 
 def _to_float(data: bytes, sample_format: str) -> FloatArray:
-    """Return samples as [n * channels] in [-1, 1]; `data` holds whole samples only."""
+    """Return samples as [n * channels] in [-1, 1]; `data` has whole samples only."""
     kind, bits = sample_format[0], int(sample_format[1:].rstrip("lbe"))
     order = ">" if sample_format.endswith("be") else "<"
-    if bits == 24:  # numpy has no such integers: they become the upper bytes of 32-bit ones
+    if bits == 24:  # numpy has no 24-bit integers: use the upper bytes of 32-bit ones
         triples = np.frombuffer(data, np.uint8).reshape(-1, 3)
         wide = np.zeros((len(triples), 4), np.uint8)
         wide[:, 1:] = triples[:, ::-1] if order == ">" else triples

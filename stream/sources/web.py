@@ -1,12 +1,12 @@
-"""HTTP for one input: redirects counted, certificates checked, faults in plain words.
+"""HTTP for one input: limited redirects, checked certificates, clear errors.
 
-FFmpeg's own HTTP and HLS readers were measured against the servers of the tests and not taken
-(FFmpeg 8.1, `reconnect` options). Files that were cut came back equal. But FFmpeg reads on in
-another file of the same length, ends without an error where the rest answers 404 or 503, passes
-over missing parts of a finished HLS broadcast, ends a live one at the first failed reload, reads a
-playlist without end into memory (300 MB in 5 s), and waits where nobody can interrupt it.
+We tested FFmpeg 8.1's own HTTP and HLS readers (`reconnect` options) with the servers of the
+tests, and do not use them. They resume a broken file correctly. But they read on in a changed file
+of the same length, end without an error if the rest answers 404 or 503, skip missing parts of a
+finished HLS broadcast, end a live one at the first failed reload, read an endless playlist into
+memory (300 MB in 5 s), and wait without a way to interrupt them.
 
-httpx2 is loaded by the first request: most runs make none.
+httpx2 is loaded by the first request, because most runs make none.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     import httpx2
 
 _TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""Statuses after which the same request may succeed."""
+"""HTTP statuses after which the same request may succeed later."""
 _THIS_MACHINE: Final = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 T = TypeVar("T")
 _CHECK: Final = "check the address"
 
 
 class HttpError(SourceError):
-    """A request that failed; `transient` says whether the same one may succeed later."""
+    """A failed request; if `transient`, the same request may succeed later."""
 
     def __init__(self, subject: str, reason: str, remedy: str, transient: bool) -> None:
         super().__init__(subject, reason, remedy)
@@ -46,10 +46,10 @@ class Web:
     """Requests for one input.
 
     Args:
-        subject: how people name the input: all errors are about it.
+        subject: name of the input in messages.
         settings: time-outs and pauses.
-        warn: receives remarks about lost connections.
-        stop: ends all pauses.
+        warn: receives messages about lost connections.
+        stop: ends all pauses when set.
 
     """
 
@@ -63,7 +63,7 @@ class Web:
         self._made: httpx2.Client | None = None
 
     def remark(self, text: str) -> None:
-        """Say something about the input."""
+        """Send a message about the input to `warn`."""
         self.warn(f"{self.subject}: {text}")
 
     def error(self, reason: str, remedy: str = "", *, transient: bool = False) -> HttpError:
@@ -71,11 +71,11 @@ class Web:
         return HttpError(self.subject, reason, remedy, transient)
 
     def get(self, url: str, headers: Mapping[str, str] | None = None) -> httpx2.Response:
-        """Ask for `url`; the answer is a success, and its body is still to be read.
+        """Request `url`; return a successful answer with its body unread.
 
         Raises:
-            HttpError: no answer, or a refusal.
-            SourceError: the address uses another protocol.
+            HttpError: no answer, or an error status.
+            SourceError: the address is neither http nor https.
 
         """
         import httpx2
@@ -95,11 +95,11 @@ class Web:
     def fetch(
         self, url: str, limit: int, headers: Mapping[str, str] | None = None
     ) -> tuple[httpx2.Response, bytes]:
-        """Ask for `url` and read the whole body, of at most `limit` bytes.
+        """Request `url`; return the answer and its whole body of at most `limit` bytes.
 
         Raises:
-            HttpError: it failed, or is longer.
-            SourceError: the address uses another protocol.
+            HttpError: the request failed, or the body is longer.
+            SourceError: the address is neither http nor https.
 
         """
         answer = self.get(url, headers)
@@ -109,10 +109,10 @@ class Web:
             answer.close()
 
     def body(self, answer: httpx2.Response, limit: float = float("inf")) -> Iterator[bytes]:
-        """Yield the body as it comes.
+        """Yield the body as it arrives.
 
         Raises:
-            HttpError: it breaks off, stalls, or is longer than `limit` bytes.
+            HttpError: the body breaks off, stalls, or is longer than `limit` bytes.
 
         """
         import httpx2
@@ -129,13 +129,13 @@ class Web:
             raise self._fault(error) from error
 
     def tries(self, patience_s: float, *, at_once: bool = False) -> Iterator[None]:
-        """Yield for each try, after a pause that doubles, until it took too long or `stop` is set.
+        """Yield once for each try, after a pause that doubles, until time is up or `stop` is set.
 
-        The pauses are spread, so that many clients do not return together.
+        The pauses are randomized, so that many clients do not reconnect together.
 
         Args:
-            patience_s: no try begins later than this.
-            at_once: whether the first try needs no pause.
+            patience_s: no try begins later than this many seconds after the call.
+            at_once: whether the first try has no pause before it.
 
         """
         first, longest = self.settings.first_pause_s, self.settings.longest_pause_s
@@ -149,12 +149,12 @@ class Web:
     def patiently(
         self, attempt: Callable[[], T], patience_s: float | None = None, most: int = sys.maxsize
     ) -> T:
-        """Return what `attempt` returns, and try again while its failures are transient.
+        """Call `attempt` until it succeeds or fails for good; return its result.
 
         Args:
-            attempt: raises HttpError where it fails.
-            patience_s: no try begins later; None: `give_up_s` of the settings.
-            most: tries.
+            attempt: raises HttpError if it fails.
+            patience_s: no try begins later than this; None: `give_up_s` of the settings.
+            most: largest number of tries.
 
         Raises:
             HttpError: the last failure.
@@ -185,15 +185,15 @@ class Web:
                 timeout=httpx2.Timeout(settings.connect_s, read=settings.stall_s),
                 follow_redirects=True,
                 max_redirects=settings.redirects,
-                # a compressed body cannot be resumed in its middle
+                # a compressed body cannot be resumed
                 headers={"user-agent": "abhinaya", "accept-encoding": "identity"},
-                # a proxy of the environment cannot reach this machine's own servers
+                # no proxy for servers on this machine
                 mounts=dict.fromkeys(_THIS_MACHINE),
             )
         return self._made
 
     def _fault(self, error: Exception) -> HttpError:
-        """Return an error of httpx2 in plain words."""
+        """Translate an error of httpx2."""
         import httpx2
 
         settings = self.settings

@@ -1,1 +1,1 @@
-"""What crosses a process boundary: messages, codec, sockets, and the life of a child."""
+"""Messages between processes, their codec and sockets, and the start and end of a child process."""

@@ -1,8 +1,8 @@
-"""What every child process does alike: live as long as its parent, stop when asked, report errors.
+"""Common start and end of all child processes: orphan check, stop signal, exit report.
 
-A child holds the reading end of a pipe whose other end only the supervisor has: when that closes,
-for whatever reason, the child leaves. An error that a person should read is left in a file, for
-the supervisor to show.
+A child holds the reading end of a pipe; only the supervisor holds the writing end. When the
+supervisor exits, the pipe closes and the child exits too. A child writes its fatal error to a file,
+which the supervisor shows to the user.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ _LOG = logging.getLogger("abhinaya.child")
 
 
 class Stage(Enum):
-    """Where a process stands in its life."""
+    """Life-cycle state of a process."""
 
     STARTING = auto()
     READY = auto()
     WAITING = auto()
-    """Dead, and to be started again."""
+    """Dead; will be restarted."""
     ENDED = auto()
     GIVEN_UP = auto()
 
 
 class Stop:
-    """Set when the process has been asked to finish and leave (SIGTERM)."""
+    """Stop request (SIGTERM): `asked` is then true, and the process must finish and exit."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -51,18 +51,18 @@ class Stop:
 
 
 class ExitReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The error that ended a process, or the reading of one of its inputs."""
+    """The error that ended a process, or that ended one of its inputs."""
 
     exit_code: int
     subject: str
     reason: str
     remedy: str
     input: str = ""
-    """Name of the input; empty where the process ended."""
+    """Name of the input; empty if the whole process ended."""
 
     @classmethod
     def of(cls, error: AbhinayaError, name: str = "") -> ExitReport:
-        """Describe an error."""
+        """Return the report of an error."""
         return cls(
             exit_code=error.exit_code,
             subject=error.subject,
@@ -72,7 +72,7 @@ class ExitReport(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def error(self) -> AbhinayaError:
-        """Return the error."""
+        """Return the reported error."""
         kind = BY_EXIT_CODE.get(self.exit_code, ProcessError)
         return kind(self.subject, self.reason, self.remedy)
 
@@ -81,23 +81,23 @@ def run_child(name: str, directory: Path, lifeline: int, body: Callable[[Stop], 
     """Run the body of a child process; return its exit code.
 
     Args:
-        name: of the process.
-        directory: of the run; the exit report goes there.
-        lifeline: file descriptor to watch.
-        body: the work; it looks at its argument often.
+        name: name of the process.
+        directory: directory of the run, for the exit report.
+        lifeline: file descriptor of the pipe's reading end.
+        body: the work; must check its `Stop` often.
 
     """
     join_log(name)
     stop = Stop()
     signal.signal(signal.SIGTERM, stop._ask)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor handles Ctrl-C
     threading.Thread(target=_watch, args=(lifeline,), daemon=True).start()
     try:
         return body(stop)
     except AbhinayaError as error:
         leave_exit_report(directory, name, error)
         return error.exit_code
-    except Exception as error:  # a fault of ours: say so, and keep the traceback in the log
+    except Exception as error:  # a bug: report it, and keep the traceback in the log
         traceback.print_exc()
         if descriptor_of() is not None:
             _LOG.exception("%s stopped", name)
@@ -109,7 +109,7 @@ def run_child(name: str, directory: Path, lifeline: int, body: Callable[[Stop], 
 
 
 def run_alone(body: Callable[[Stop], int]) -> int:
-    """Run the body of a process that a person has started and stops; return its exit code."""
+    """Run the body of a process that the user starts and stops; return its exit code."""
     stop = Stop()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop._ask)
@@ -117,24 +117,24 @@ def run_alone(body: Callable[[Stop], int]) -> int:
 
 
 def leave_exit_report(directory: Path, name: str, error: AbhinayaError) -> None:
-    """Write down what a process died of."""
+    """Write the error that ended a process."""
     _write(directory / f"{name}.exit", ExitReport.of(error))
 
 
 def read_exit_report(directory: Path, name: str) -> AbhinayaError | None:
-    """Return what a process died of, once, if it could say."""
+    """Return the error that ended a process, and delete its report; None without a report."""
     report = _take(directory / f"{name}.exit")
     return report.error() if report else None
 
 
 def leave_fault(directory: Path, name: str, of_input: str, error: AbhinayaError) -> None:
-    """Write down that a process cannot read one of its inputs, or not to its end."""
+    """Write the error that ended one input of a process."""
     number = len(list(directory.glob(f"{name}.*.fault")))
     _write(directory / f"{name}.{os.getpid()}-{number}.fault", ExitReport.of(error, of_input))
 
 
 def read_faults(directory: Path) -> list[tuple[str, AbhinayaError]]:
-    """Return the inputs that could not be read and why, each once."""
+    """Return (input, error) for each input that failed, and delete the reports."""
     reports = [_take(path) for path in sorted(directory.glob("*.fault"))]
     return [(report.input, report.error()) for report in reports if report]
 
@@ -161,7 +161,7 @@ def _watch(lifeline: int) -> None:
 
 
 def wakeup() -> tuple[int, int]:
-    """Make a pipe by which a thread wakes the loop that polls its reading end."""
+    """Return (reading end, writing end) of a pipe: a thread writes to wake a polling loop."""
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
     os.set_blocking(writing, False)
@@ -170,12 +170,12 @@ def wakeup() -> tuple[int, int]:
 
 def wake(writing: int) -> None:
     """Wake the loop."""
-    with contextlib.suppress(BlockingIOError):  # then it has been woken plenty
+    with contextlib.suppress(BlockingIOError):  # the pipe is full: the loop wakes anyway
         os.write(writing, b"\0")
 
 
 def drain(reading: int) -> None:
-    """Forget that the loop has been woken."""
+    """Discard all wake-ups."""
     with contextlib.suppress(BlockingIOError):
         while os.read(reading, 4096):
             pass

@@ -1,7 +1,7 @@
 """Messages to frames and back: a msgpack header, then one raw frame for each payload.
 
-Pure: no sockets. Nothing here trusts its input; whatever does not fit raises `WireError` and
-allocates no more than the frames that came.
+Pure: no sockets. Input is not trusted: a malformed message raises `WireError`, and decoding
+allocates no more memory than the received frames.
 """
 
 from __future__ import annotations
@@ -19,41 +19,42 @@ from abhinaya.stream.wire.messages import DTYPES, Message, Payload
 M = TypeVar("M")
 
 MAX_HEADER_BYTES: Final = 256 * 1024
-MAX_SAID_BYTES: Final = 128 * 1024
-"""The same for what fronts and nodes say: a verdict repeats several of them."""
+MAX_WORKER_HEADER_BYTES: Final = 128 * 1024
+"""Limit for messages from fronts and nodes: smaller, because a verdict repeats several of them."""
 MAX_FRAME_BYTES: Final = 1024 * 1024
 """10 s of float32 samples are 640,000 bytes."""
 MAX_FRAMES: Final = 2
-"""Header and samples."""
+"""The header and the samples."""
 MAX_STATES_BYTES: Final = 1024 * 1024
-"""Header of what the hub tells nodes and fronts: it may carry the states of several services."""
+"""Header limit for messages from the hub: they may carry the states of several services."""
 
 
 class Encoder:
-    """Turns messages into frames. One per thread: it keeps the frames of the call in progress."""
+    """Turns messages into frames. Not thread-safe: use one per thread."""
 
     def __init__(self) -> None:
         self._frames: list[Any] = []
         self._header = msgspec.msgpack.Encoder(enc_hook=self._put)
 
     def encode(self, message: Message) -> list[Any]:
-        """Give [header, payload, ...]; payloads are the buffers themselves, not copies."""
+        """Return [header, payload, ...]; payload buffers are not copied."""
         self._frames = []
         return [self._header.encode(message), *self._frames]
 
     def _put(self, value: Any) -> Any:
         if not isinstance(value, Payload):
-            raise TypeError(f"{type(value).__name__} does not travel")
+            raise TypeError(f"a message cannot carry a {type(value).__name__}")
         self._frames.append(value.buffer)
         return (len(self._frames), value.dtype, value.shape)
 
 
 class Decoder(Generic[M]):
-    """Turns frames into messages of a union of types. One per thread.
+    """Turns frames into messages of a union of types. Not thread-safe: use one per thread.
 
     Args:
-        kinds: the union of message types that may come this way.
-        max_header_bytes: what a hub takes in must leave room for what it adds in passing it on.
+        kinds: union of the allowed message types.
+        max_header_bytes: limit of the header. The hub receives less than it may send, because it
+            adds fields when it passes data on.
 
     """
 
@@ -66,10 +67,10 @@ class Decoder(Generic[M]):
         )
 
     def decode(self, frames: Sequence[Any]) -> M:
-        """Give the message; its payloads are views of `frames`.
+        """Return the message; its payloads are views of `frames`.
 
         Raises:
-            WireError: the frames are malformed, too large, or no message allowed here.
+            WireError: the frames are malformed or too large, or the message type is not allowed.
 
         """
         if not 1 <= len(frames) <= MAX_FRAMES:
@@ -84,15 +85,15 @@ class Decoder(Generic[M]):
         try:
             message = self._header.decode(header)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            # str() of a foreign error may quote the input: keep its first line, short
+            # the text of this error may quote the input: keep it short
             raise WireError("message", f"malformed ({str(error)[:200]})") from error
         if self._used != len(frames) - 1:
-            raise WireError("message", f"{len(frames) - 1} payloads came, {self._used} are named")
+            raise WireError("message", f"has {len(frames) - 1} payloads, but names {self._used}")
         return message
 
     def _take(self, kind: type, value: Any) -> Payload:
         if kind is not Payload:
-            raise WireError("message", f"{kind.__name__} does not travel")
+            raise WireError("message", f"{kind.__name__} is not a type that messages may carry")
         index, dtype, shape = self._reference(value)
         frame = self._frames[index]
         expected = math.prod(shape) * np.dtype(dtype).itemsize
@@ -109,7 +110,7 @@ class Decoder(Generic[M]):
                 pass
             case _:
                 raise WireError("message", "payload is not [index, dtype, shape]")
-        # payloads come in the order of their frames: each frame has one owner
+        # payloads are in the order of their frames, and each frame is used once
         if index != self._used + 1 or index >= len(self._frames):
             raise WireError("message", f"payload names frame {index}")
         if dtype not in DTYPES:

@@ -1,4 +1,4 @@
-"""Every type that crosses a process boundary, and nothing else.
+"""All message types that processes exchange.
 
     front -> hub    Hello, Known, Segment, Gap, End,    hub -> front   Welcome, Credit, Introduce,
                     Remark, Activity, Beat                             Refused
@@ -6,14 +6,14 @@
                     Beat                                               Introduce
     sink  -> hub    Subscribe, Seen, Died               hub -> sink    Notice, Introduce
 
-A `Notice` numbers what people want to know: StreamStarted, Verdict, Gap, StreamEnded, NodeUp,
-NodeDown, FrontDown, Remark, Status, Activity. Audio and arrays are `Payload`s: on the wire each is
-a raw frame behind the header, in the process a view of that frame. Positions are samples at 16 kHz
-from the first sample of the stream; wall-clock times are Unix seconds.
+A `Notice` carries one event: StreamStarted, Verdict, Gap, StreamEnded, NodeUp, NodeDown, FrontDown,
+Remark, Status or Activity. Audio is a `Payload`: on the wire a raw frame behind the header, in the
+process a view of that frame. Positions are samples at 16 kHz from the first sample of the stream;
+wall-clock times are Unix seconds.
 
-While somebody speaks, the segment so far travels as a partial: a `Segment` whose `part` counts from
-1, where the whole one has 0. Answers and verdicts repeat the part. A partial is sent once and never
-again, nobody keeps it, and it ends with the segment.
+During speech, the front sends the segment so far as a partial: a `Segment` with `part` from 1 (the
+whole segment has part 0). Answers and verdicts repeat the part. A partial is sent only once, is not
+stored, and ends when the whole segment is sent.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ DTYPES: Final = ("int16", "float32")
 
 
 class Payload:
-    """An array whose bytes travel as a raw frame, untouched by whoever only passes it on.
+    """An array that is sent as a raw frame; a process that only passes it on does not decode it.
 
     Not a dataclass: msgspec would then write the bytes into the header.
 
     Args:
         dtype: one of DTYPES, little-endian.
-        shape: of the array.
+        shape: shape of the array.
         buffer: anything with the buffer protocol: bytes, a memoryview, a ZeroMQ frame.
 
     """
@@ -50,21 +50,21 @@ class Payload:
 
     @classmethod
     def of(cls, array: npt.NDArray[Any]) -> Payload:
-        """Wrap an int16 or float32 array without copying it if it is contiguous."""
+        """Wrap an int16 or float32 array; copies only an array that is not contiguous."""
         if array.dtype.name not in DTYPES:
             raise TypeError(f"a payload is one of {DTYPES}, not {array.dtype}")
         contiguous = np.ascontiguousarray(array)
         return cls(contiguous.dtype.name, contiguous.shape, contiguous.data)
 
     def array(self) -> npt.NDArray[Any]:
-        """Give the array as a read-only view of the frame's bytes."""
+        """Return the array as a read-only view of the frame's bytes."""
         view = np.frombuffer(self.buffer, dtype=np.dtype(self.dtype).newbyteorder("<"))
         view.flags.writeable = False
         return view.reshape(self.shape)
 
 
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True, tag_field="type"):
-    """Frozen, tagged with its class name; unknown fields are refused."""
+    """Base of all messages: frozen, tagged with the class name, unknown fields refused."""
 
 
 # --- front -> hub ---------------------------------------------------------------------------------
@@ -74,17 +74,17 @@ class StreamInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """One channel of one input."""
 
     stream: str
-    """Identity, and name for people: of the file, and of the channel where channels are split."""
+    """Unique name: that of the input, and of the channel if channels are split."""
     front: str
-    """Name of the process that began to read it."""
+    """Name of the first process that read the stream."""
     source: str
-    """What was opened: a path, `-`, a device."""
+    """The opened path, address or device; `-` for standard input."""
     live: bool
-    """Whether audio arrives by itself and cannot wait."""
+    """Whether the stream is live: its audio cannot wait."""
     start_unix_s: float
     """Wall-clock time of sample 0."""
     input: str = ""
-    """Name of the input: the streams of its channels share it."""
+    """Name of the input; all its channels share it."""
 
 
 class Hello(Message, frozen=True, kw_only=True):
@@ -92,50 +92,50 @@ class Hello(Message, frozen=True, kw_only=True):
 
     front: str
     incarnation: str
-    """Its process id: differs between two processes that bear the same name."""
+    """Process id of the front: tells two processes of the same name apart."""
     streams: tuple[StreamInfo, ...]
     first_sequences: tuple[int, ...]
     """For each stream, the lowest sequence number it may still send."""
 
 
 class Known(Message, frozen=True, kw_only=True):
-    """What a service knew of a stream before its first unacknowledged segment, for a new hub."""
+    """State of a service before the first unacknowledged segment of a stream, for a new hub."""
 
     stream: str
     service: str
     state: bytes
-    """As it came with `Credit`; only the service's model can read it."""
+    """The state that `Credit` carried; only the model of the service can read it."""
 
 
 class Segment(Message, frozen=True, kw_only=True):
-    """A stretch of speech of at most 10 s, or its beginning while somebody still speaks."""
+    """A stretch of speech of at most 10 s, or a partial of it while the speech continues."""
 
     stream: str
     sequence: int
     """A partial has the number that the segment will have."""
     part: int = 0
-    """0: the whole segment; a partial counts from 1, and a higher one replaces it."""
+    """0: the whole segment; partials count from 1, and a later one replaces an earlier one."""
     start: int
     end: int
-    """A partial may end later than its segment: the length limit cuts at a pause that lies back."""
+    """A partial may end later than its segment: the length limit cuts at an earlier pause."""
     samples: Payload
     """[end - start] int16 or float32."""
     cut: Literal["", "pause", "limit", "end"]
-    """Why it ends: silence, the length limit, or the end of the stream; empty for a partial."""
+    """Why the segment ends: silence, length limit, or end of the stream; empty for a partial."""
     captured_unix_s: float
-    """When its last speech sample was spoken: by the stream's clock if live, else when read."""
+    """Time of the last speech sample: by the stream's clock if live, else when it was read."""
     capture_ms: float
-    """How long that sample took from there to the front."""
+    """Delay of that sample until the front received it."""
     sent_unix_s: float
 
     @property
     def final(self) -> bool:
-        """Whether it is the whole segment."""
+        """Whether this is the whole segment."""
         return not self.part
 
 
 class Gap(Message, frozen=True, kw_only=True):
-    """Samples for which there is no verdict, and why. It takes the place of a segment."""
+    """A range of samples without a verdict, and the reason. It replaces a segment."""
 
     stream: str
     sequence: int
@@ -145,120 +145,121 @@ class Gap(Message, frozen=True, kw_only=True):
 
 
 class Activity(Message, frozen=True, kw_only=True):
-    """Somebody begins or ceases to speak in a live stream; told when it changes."""
+    """Speech begins or ends in a live stream."""
 
     stream: str
     position: int
-    """Where, in samples of the stream."""
+    """Position of the change, in samples of the stream."""
     speaking: bool
 
 
 class End(Message, frozen=True, kw_only=True):
-    """The stream is over; `sequence` is the number of segments and gaps before it."""
+    """End of a stream."""
 
     stream: str
     sequence: int
+    """Number of segments and gaps in the stream."""
     position: int
-    """Samples in the whole stream."""
+    """Length of the stream in samples."""
     reason: str = ""
-    """Empty for a natural end, else what broke it off."""
+    """Why the stream broke off; empty for a natural end."""
 
 
 class Remark(Message, frozen=True, kw_only=True):
-    """Something that people should know about an input that goes on nevertheless."""
+    """A warning about an input; the input continues."""
 
     source: str
     text: str
 
 
 class Beat(Message, frozen=True, kw_only=True):
-    """Sent by the I/O thread of a front or node, so that one that hangs is seen as such."""
+    """Heartbeat of a front or node. Its I/O thread sends it, so that a stuck model is noticed."""
 
     name: str
     work_age_s: float | None = None
-    """How long the work in progress has taken so far; None when idle."""
+    """Age of the work in progress; None when idle."""
 
 
 # --- hub -> front ---------------------------------------------------------------------------------
 
 
 class Welcome(Message, frozen=True, kw_only=True):
-    """The hub knows the front and tells where each of its streams stands."""
+    """The hub accepts a front, and reports how far each of its streams has come."""
 
     hub: str
-    """Incarnation of the hub: a new one has forgotten what it did not acknowledge."""
+    """Incarnation of the hub: a new hub lacks everything that was not acknowledged."""
     streams: tuple[Standing, ...]
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How far one stream has come, for a front that starts in its middle."""
+    """Progress of one stream, for a front that continues it."""
 
     stream: str
     next_sequence: int
-    """The lowest sequence number that the hub does not have."""
+    """The lowest sequence number that the hub has not received."""
     acknowledged: int
-    """The lowest whose verdict is not written down."""
+    """The lowest sequence number that the recorder has not confirmed."""
     position: int
-    """End of the last segment or gap that the hub has, in samples."""
+    """End of the last segment or gap that the hub has received, in samples."""
     start_unix_s: float
     window: int
 
 
 class Credit(Message, frozen=True, kw_only=True):
-    """What the front may forget, and how much more it may send."""
+    """Acknowledges segments, and says how many more the front may send."""
 
     stream: str
     acknowledged: int
-    """Everything with a lower sequence number is decided and written down."""
+    """The recorder has confirmed all lower sequence numbers; the front may delete them."""
     window: int
-    """How many segments from `acknowledged` on may be on their way at once."""
+    """How many segments from `acknowledged` on may be sent."""
     states: dict[str, bytes] = {}
-    """By service: what it knows of the stream before `acknowledged`, to be kept for a new hub."""
+    """State by service before `acknowledged`; the front keeps it for a new hub."""
 
 
 class Introduce(Message, frozen=True, kw_only=True):
-    """The hub does not know the sender (it was restarted): introduce yourself."""
+    """The hub does not know the receiver (the hub was restarted): it must introduce itself."""
 
 
 # --- node -> hub ----------------------------------------------------------------------------------
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One of the answers that a node gives: what it needs for it, and who the model is."""
+    """One of the services of a node: what it needs and which model it runs."""
 
     name: str
-    """The voter's name, or `asr`, or `refiner`; replicas share it."""
+    """`asr`, `refiner` or the name of a voter; replicas share it."""
     kind: Literal["transcript", "vote"]
     needs: tuple[Literal["audio", "transcript"], ...]
     labels: tuple[str, ...] = ()
-    """Labels that its votes may carry; empty for a transcriber."""
+    """Labels that its votes may have; empty for a transcriber."""
     model: str
     version: str
     licence: str
     noncommercial: bool = False
     context_turns: int = 0
-    """Transcripts of earlier segments of the stream that its tasks are to carry, at most."""
+    """Maximum number of earlier transcripts of the stream in a task."""
     stateful: bool = False
-    """Whether its answer depends on the state that it returned with the segment before."""
+    """Whether an answer depends on the state that came with the previous answer."""
     trial_ms: float | None = None
-    """How long it took over a second of audio and a sentence at its start, if that was tried."""
+    """Time that a trial (1 s of audio and a sentence) took at the start; None without a trial."""
     incremental: bool = False
-    """Whether a later part of a segment costs it only what is new: it is then given every part."""
+    """Whether a later partial costs only its new audio; the service then gets every partial."""
 
 
 class Ready(Message, frozen=True, kw_only=True):
-    """A node has loaded its models: what it gives, and how much it can hold."""
+    """A node has loaded its models."""
 
     node: str
     incarnation: str
     gives: tuple[Service, ...]
-    """What it can answer to one task. What it gives itself, it need not be handed."""
+    """The services of the node. They pass a transcript on within the node."""
     credits: int
-    """How many tasks it can hold at once."""
+    """How many tasks the node can hold at once."""
 
 
 class Word(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A recognised word; times in samples of the stream."""
+    """A recognised word; times are samples of the stream."""
 
     text: str
     start: int
@@ -267,44 +268,44 @@ class Word(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Transcript(Message, frozen=True, kw_only=True):
-    """What was said in a segment."""
+    """The words of a segment."""
 
     stream: str
     sequence: int
     text: str
     """Empty if no words were recognised."""
     translation: str = ""
-    """The same in English, if it was translated; empty otherwise. Text voters read this."""
+    """The text in English, if it was translated; else empty. Text voters read the translation."""
     confidence: float | None = None
     language: str = ""
     language_probability: float | None = None
-    """How sure the detection of the language was; None where it was not detected."""
+    """Probability of the detected language; None if the language was not detected."""
     words: tuple[Word, ...] = ()
     reason: str = ""
-    """Why the text is empty, where the transcriber can tell."""
+    """Why the text is empty, if known."""
     part: int = 0
     stable: int = 0
-    """How many of its first words later parts will not change; all of them when final."""
+    """How many of the first words will not change any more; all words if final."""
     model: str
     queue_ms: float
     run_ms: float
     batch_size: int
     state: bytes = b""
-    """Of a stateful service, from here on. The hub takes it off: no sink ever sees it."""
+    """State of a stateful service after this segment. The hub removes it before publishing."""
 
     @property
     def final(self) -> bool:
-        """Whether it is of the whole segment."""
+        """Whether the transcript covers the whole segment."""
         return not self.part
 
     @property
     def english(self) -> str:
-        """What text voters read: the translation where there is one."""
+        """Text for the voters: the translation if there is one, else the original."""
         return self.translation or self.text
 
     @property
     def english_language(self) -> str:
-        """Language of `english`, which is not English where nothing was translated."""
+        """Language of `english`: English only if the text was translated."""
         return "en" if self.translation else self.language
 
 
@@ -316,7 +317,7 @@ class Vote(Message, frozen=True, kw_only=True):
     voter: str
     label: str
     probabilities: tuple[float, ...] | None = None
-    """Over models.labels.LABELS, or None for a voter that gives just a label."""
+    """In the order of models.labels.LABELS; None for a voter without probabilities."""
     part: int = 0
     model: str
     version: str
@@ -324,11 +325,11 @@ class Vote(Message, frozen=True, kw_only=True):
     run_ms: float
     batch_size: int
     state: bytes = b""
-    """As that of a transcript."""
+    """See Transcript.state."""
 
 
 class Failed(Message, frozen=True, kw_only=True):
-    """A node has no answer for a segment: it abstains, or something broke."""
+    """A service has no answer for a segment: it abstains, or it failed."""
 
     stream: str
     sequence: int
@@ -338,62 +339,60 @@ class Failed(Message, frozen=True, kw_only=True):
     retry: bool
     """Whether another try could succeed; False for an abstention."""
     state: bytes = b""
-    """Of a stateful service that abstains, from here on."""
+    """See Transcript.state; a service that abstains may still have one."""
 
 
 # --- hub -> node ----------------------------------------------------------------------------------
 
 
 class Task(Message, frozen=True, kw_only=True):
-    """A segment to work on, or a part of one; carries what the wanted services need.
+    """A segment or partial to process, with the inputs that the requested services need.
 
-    Each of them answers with a message of its own. A transcript that the task asks for itself is
-    not in it.
+    Each service answers with its own message. The transcript is missing if the task requests it.
     """
 
     stream: str
     sequence: int
     part: int = 0
     services: tuple[str, ...]
-    """Which of the node's services are to answer."""
+    """Services of the node that must answer."""
     start: int
     end: int
     samples: Payload | None = None
     transcript: str | None = None
-    """In English: the translation where there is one."""
+    """The translation if there is one, else the original text."""
     language: str = ""
-    """Of `transcript`."""
+    """Language of `transcript`."""
     previous: tuple[str, ...] = ()
-    """What was said just before, for the transcriber: in the original, and only without a break."""
+    """Original texts of the segments just before, for the transcriber; ends at a missing one."""
     context: tuple[str, ...] = ()
-    """Transcripts of earlier segments of the stream, oldest first, as far as they are known."""
+    """Known transcripts of earlier segments of the stream, oldest first."""
     choices: tuple[str, ...] = ()
-    """Labels to choose among, the likeliest first; empty for all."""
+    """Labels to choose from, likeliest first; empty: all labels."""
     states: dict[str, bytes] = {}
-    """By service: what it returned with the segment before; none at the beginning of a stream."""
+    """By service: the state after the previous segment; none at the beginning of a stream."""
 
     @property
     def final(self) -> bool:
-        """Whether it is the whole segment; else more of it will come."""
+        """Whether this is the whole segment."""
         return not self.part
 
 
 class Cancel(Message, frozen=True, kw_only=True):
-    """The answer is no longer wanted; a task not yet begun is dropped."""
+    """An answer is no longer needed: the node drops the task if it has not begun."""
 
     stream: str
     sequence: int
     part: int = 0
-    """The part that is not wanted; 0: nothing of the segment is, and what the node has kept of its
-    parts can be forgotten."""
+    """The cancelled partial; 0: the whole segment, and all data that the node has of partials."""
 
 
 class Drain(Message, frozen=True, kw_only=True):
-    """Finish what you hold, then exit."""
+    """The node must finish its tasks, then exit."""
 
 
 class Refused(Message, frozen=True, kw_only=True):
-    """The hub will not work with this node, front or sink; it must exit with the reason."""
+    """The hub refuses this node, front or sink, which must exit with the reason."""
 
     reason: str
 
@@ -402,29 +401,29 @@ class Refused(Message, frozen=True, kw_only=True):
 
 
 class Subscribe(Message, frozen=True, kw_only=True):
-    """A sink wants notices."""
+    """A sink asks for notices."""
 
     sink: str
     confirm: bool
-    """Whether it is the recorder, who writes them down and says so: nothing is forgotten before.
-    There is one; the latest to subscribe."""
+    """Whether this sink is the recorder: the hub keeps each notice until the recorder confirms it.
+    There is one recorder, the latest that subscribed."""
 
 
 class Seen(Message, frozen=True, kw_only=True):
-    """The sink has written every notice up to this number."""
+    """The recorder has written all notices up to this number."""
 
     number: int
 
 
 class Died(Message, frozen=True, kw_only=True):
-    """A sink that also supervises has seen a process die."""
+    """The supervisor reports that a node or front has died. Sent by the recorder."""
 
     name: str
     reason: str
     final: bool = False
-    """Whether it will not be started again: then the streams of a front end here."""
+    """Whether the process will not be restarted; the streams of a front then end."""
     services: tuple[str, ...] = ()
-    """What nobody gives any more, if this was the last node of them."""
+    """Services that have lost their last node."""
 
 
 # --- hub -> sink ----------------------------------------------------------------------------------
@@ -437,14 +436,14 @@ class StreamStarted(Message, frozen=True, kw_only=True):
 
 
 class Missing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A voter without a vote in a verdict, and why."""
+    """A voter whose vote is missing in a verdict, and the reason."""
 
     voter: str
     reason: str
 
 
 class Verdict(Message, frozen=True, kw_only=True):
-    """What the voters decided about a segment."""
+    """The label of a segment, with the votes behind it."""
 
     stream: str
     sequence: int
@@ -455,50 +454,50 @@ class Verdict(Message, frozen=True, kw_only=True):
     """One of models.labels.LABELS, or `unknown` with a `reason`."""
     reason: str = ""
     leading: str = ""
-    """What the votes come to: the label, also where it is withheld; empty if nothing was decided.
-    Confidence, agreement and margin are of this one."""
+    """The winning label, even if `label` is `unknown`; empty if the vote decided nothing.
+    Confidence, agreement and margin belong to this label."""
     confidence: float | None = None
-    """Mean probability that the voters present give to it (models.ensemble.Decision)."""
+    """Mean probability of the leading label (see models.vote.ensemble.Decision)."""
     agreement: float
-    """Share of the votes cast that are for it."""
+    """Share of the votes for the leading label."""
     margin: float = 0.0
-    """Its lead over the runner-up; 0 on a tie."""
+    """Lead over the second label; 0 on a tie."""
     revision: int = 0
     part: int = 0
-    """Above 0 on speech that is still going on: such a verdict is provisional, has revision 0 and
-    is followed by one of a higher part, or by that on the whole segment."""
+    """0: final; otherwise the number of the partial. Such a verdict is provisional, has revision 0,
+    and is replaced by that of a later partial or of the whole segment."""
     refinement: Vote | None = None
-    """What the refiner says, who was asked because it was close; the label if it is that."""
+    """Vote of the refiner, if the decision was close; it decides between the leading labels."""
     votes: tuple[Vote, ...]
     missing: tuple[Missing, ...] = ()
     transcript: Transcript | None = None
     captured_unix_s: float
     stages_ms: dict[str, float]
-    """By stage: capture, segment, queue, asr, voters, vote; the sink adds emit and total."""
+    """Durations of capture, segment, queue, asr, voters and vote; sinks add emit and total."""
 
     @property
     def start_s(self) -> float:
-        """Where it begins, in seconds of its stream."""
+        """Start of the segment, in seconds of the stream."""
         return to_seconds(self.start)
 
     @property
     def end_s(self) -> float:
-        """Where it ends, in seconds of its stream."""
+        """End of the segment, in seconds of the stream."""
         return to_seconds(self.end)
 
     @property
     def text(self) -> str:
-        """What was said; empty without words."""
+        """Text of the transcript; empty without words."""
         return self.transcript.text if self.transcript else ""
 
     @property
     def final(self) -> bool:
-        """Whether it is on the whole segment."""
+        """Whether the verdict covers the whole segment."""
         return not self.part
 
 
 class StreamEnded(Message, frozen=True, kw_only=True):
-    """A stream is over and everything in it is decided."""
+    """A stream has ended and all its segments are decided."""
 
     stream: str
     sequence: int
@@ -507,7 +506,7 @@ class StreamEnded(Message, frozen=True, kw_only=True):
 
 
 class NodeUp(Message, frozen=True, kw_only=True):
-    """A node is ready for work; one for each of its services."""
+    """A service of a node is ready; one event for each service."""
 
     node: str
     service: str
@@ -519,17 +518,17 @@ class NodeUp(Message, frozen=True, kw_only=True):
 
 
 class NodeDown(Message, frozen=True, kw_only=True):
-    """A node is gone, silent, stuck or refused."""
+    """A node has died, is silent or stuck, or was refused."""
 
     node: str
     incarnation: str
     service: str
-    """What it gave, with commas between."""
+    """Services of the node, separated by commas."""
     reason: str
 
 
 class FrontDown(Message, frozen=True, kw_only=True):
-    """A front is silent; its streams wait for it to come back."""
+    """A front is silent; its streams wait until it reports again."""
 
     front: str
     incarnation: str
@@ -537,43 +536,43 @@ class FrontDown(Message, frozen=True, kw_only=True):
 
 
 class NodeLoad(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One service of a node as the status line shows it."""
+    """Load of one service of a node, for the status line."""
 
     node: str
     service: str
     held: int
-    """Tasks it holds."""
+    """Tasks that the node holds for this service."""
     done: int
 
 
 class Status(Message, frozen=True, kw_only=True):
-    """The hub's own beat, with what it counts."""
+    """Heartbeat of the hub, with its counters."""
 
     hub: str
     waiting: int
-    """Tasks that no node has yet."""
+    """Tasks that wait for a node."""
     open_segments: int
     nodes: tuple[NodeLoad, ...]
     fronts: tuple[str, ...]
     """Fronts that are not silent."""
     refused: dict[str, int]
-    """Messages turned away, by reason."""
+    """Number of refused messages by reason."""
     doubles: int
-    """Segments, gaps and votes that came twice and were dropped."""
+    """Number of segments, gaps and answers that were dropped as duplicates or as too late."""
 
 
 Event = (
     StreamStarted | Verdict | Gap | StreamEnded | NodeUp | NodeDown | FrontDown | Remark | Status
 )
-"""What a sink writes. Activity is for those that show a run as it goes on."""
+"""Events that sinks may write; Activity is only for live displays."""
 
 
 class Notice(Message, frozen=True, kw_only=True):
-    """Something for people, numbered so that a sink can confirm it."""
+    """An event for the sinks, numbered so that the recorder can confirm it."""
 
     number: int
-    """Counts from 1 in one incarnation of the hub; 0 for what needs no confirmation: Status,
-    Activity, a provisional Verdict."""
+    """Counts from 1 in each incarnation of the hub; 0 for events without confirmation: Status,
+    Activity, provisional verdicts, and the state sent to a new sink."""
     hub: str
     event: Event | Activity
 

@@ -1,8 +1,8 @@
-"""ZeroMQ: endpoints, keys and limits. No decisions.
+"""ZeroMQ sockets: endpoints, keys and limits. No decisions.
 
-On one machine the sockets are files in a private directory. Over TCP both sides prove who they are
-with CURVE keys: a hub admits the client keys in its directory, a client the one hub key it pinned.
-Without keys nothing but the loopback interface can be bound or reached.
+On one machine the sockets are files in a private directory. Over TCP both sides authenticate with
+CURVE keys: a hub accepts the client keys in its directory, a client only its copy of the hub's key.
+Without keys, only the loopback interface can be used.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from zmq.auth.thread import ThreadAuthenticator
 
 HARD_LIMIT_BYTES: Final = 8 * 1024 * 1024
-"""What the transport lets in. Above it the peer is cut off; below, wire.py refuses by name."""
+"""Above this message size ZeroMQ disconnects the peer; `codec.py` has lower limits with reasons."""
 
 # pyzmq's flags are enums, slow to combine: a hub does that ten thousand times a second
 _NOW: Final = int(zmq.NOBLOCK)
@@ -35,10 +35,10 @@ _MORE: Final = int(zmq.NOBLOCK) | int(zmq.SNDMORE)
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """Where the CURVE keys are.
+    """Location of the CURVE keys.
 
-    `directory` holds NAME.key (public) and NAME.key_secret (private). The hub's own pair is
-    `hub`; every other NAME.key in its directory is a client it admits.
+    `directory` has NAME.key (public) and NAME.key_secret (private). The hub's own pair is `hub`;
+    each other NAME.key in the hub's directory is a client that may connect.
     """
 
     directory: Path
@@ -46,12 +46,12 @@ class Keys:
 
 
 def workers_endpoint(base: str) -> str:
-    """Give the endpoint of fronts and nodes of the hub at `base`."""
+    """Return the endpoint of the hub at `base` for fronts and nodes."""
     return f"{base}/hub" if base.startswith("ipc://") else base
 
 
 def sinks_endpoint(base: str) -> str:
-    """Give the endpoint of sinks: a second socket file, or the next TCP port."""
+    """Return the endpoint of the hub at `base` for sinks: another socket file, or the next port."""
     if base.startswith("ipc://"):
         return f"{base}/sinks"
     head, _, port = base.rpartition(":")
@@ -62,7 +62,7 @@ def check_endpoint(base: str, keys: Keys | None) -> None:
     """Refuse an endpoint that is malformed, or open to the network without keys.
 
     Raises:
-        NetworkError: says which.
+        NetworkError: the endpoint is malformed, or needs keys.
 
     """
     if base.startswith("ipc://"):
@@ -83,7 +83,7 @@ def check_endpoint(base: str, keys: Keys | None) -> None:
     if keys is None and not _is_loopback(host):
         raise NetworkError(
             base,
-            "is open to the network, and has no keys",
+            "is open to the network, but has no keys",
             "make keys with `abhinaya keys` and pass --keys, or use 127.0.0.1",
         )
 
@@ -96,7 +96,7 @@ def _is_loopback(host: str) -> bool:
 
 
 class Lock:
-    """Holds the endpoint: libzmq would silently take a socket file from the hub that has it."""
+    """Lock of an `ipc://` endpoint: libzmq would silently replace the socket of another hub."""
 
     def __init__(self, base: str) -> None:
         self._file: Any = None
@@ -118,7 +118,7 @@ class Lock:
                 raise NetworkError(base, f"cannot be used: {error.strerror}") from error
 
     def release(self) -> None:
-        """Let another hub have the endpoint."""
+        """Release the endpoint for another hub."""
         if self._file is not None:
             self._file.close()
 
@@ -163,7 +163,7 @@ class Hub:
         return socket
 
     def close(self) -> None:
-        """Close both sockets and let another hub have the endpoint."""
+        """Close both sockets and release the endpoint."""
         for socket in self._open:
             socket.close()
         if self._guard is not None:
@@ -176,8 +176,7 @@ def connect(
 ) -> zmq.Socket[bytes]:
     """Open the DEALER socket of a front, node or sink.
 
-    It queues nothing while it is not connected: what could not be sent is sent again by whoever
-    owns it, after the hub has answered.
+    It queues nothing while disconnected: the caller sends again after the hub has answered.
     """
     check_endpoint(endpoint.rpartition("/")[0] if endpoint.startswith("ipc") else endpoint, keys)
     socket: zmq.Socket[bytes] = context.socket(zmq.DEALER)
@@ -197,13 +196,13 @@ def connect(
 
 
 def send(socket: zmq.Socket[bytes], frames: Sequence[Any], identity: bytes | None = None) -> bool:
-    """Send without waiting; False if the peer is gone or its queue is full."""
+    """Send without waiting; return False if the peer is unreachable or its queue is full."""
     last = len(frames) - 1
     try:
         if identity is not None:
             socket.send(identity, _MORE)
         for i, frame in enumerate(frames):
-            # copying is faster for short frames; long ones are shared with the socket
+            # copying is faster for short frames; long frames are shared with the socket
             flags = _MORE if i < last else _NOW
             socket.send(frame, flags, copy=memoryview(frame).nbytes < 65536)
     except zmq.ZMQError as error:
@@ -214,7 +213,7 @@ def send(socket: zmq.Socket[bytes], frames: Sequence[Any], identity: bytes | Non
 
 
 def receive(socket: zmq.Socket[bytes]) -> list[zmq.Frame] | None:
-    """Give the frames of the next message, or None if there is none yet."""
+    """Return the frames of the next message; None if none has arrived."""
     try:
         frame = socket.recv(_NOW, copy=False)
         frames = [frame]
@@ -232,7 +231,7 @@ def make_keys(directory: Path, name: str) -> None:
     """Write NAME.key and NAME.key_secret (mode 0600) into `directory` (mode 0700).
 
     Raises:
-        NetworkError: the directory cannot be written, or the pair exists.
+        NetworkError: the directory cannot be written, or the key pair exists already.
 
     """
     try:
@@ -253,14 +252,14 @@ def make_keys(directory: Path, name: str) -> None:
 def _limit(socket: zmq.Socket[bytes]) -> None:
     socket.linger = 0
     socket.maxmsgsize = HARD_LIMIT_BYTES
-    socket.sndhwm = 10_000  # credits bound what is on its way; this is a last resort
+    socket.sndhwm = 10_000  # only a last limit: credits bound the messages in flight
     socket.rcvhwm = 10_000
 
 
 def _guard(context: zmq.Context[Any], keys: Keys) -> ThreadAuthenticator:
-    from zmq.auth.thread import ThreadAuthenticator  # it loads asyncio: only with keys
+    from zmq.auth.thread import ThreadAuthenticator  # loads asyncio: import it only with keys
 
-    # one damaged file would keep all clients out, and only the guard's log would say so
+    # one damaged file would lock all clients out, and only the authenticator's log would show it
     for path in sorted(keys.directory.glob("*.key")):
         _public(keys.directory, path.stem, "have its client send it again, or remove it")
     guard = ThreadAuthenticator(context)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from abhinaya.bench import monitored
-from abhinaya.bench.asr import Utterance, errors_on_whole, lay
+from abhinaya.bench.asr import Utterance, errors_on_whole, make_stream
 from abhinaya.bench.machine import pss_mib, resident_mib
 from abhinaya.bench.monitored import Usage
 from abhinaya.bench.word_times import Placed, WordTimes
@@ -72,7 +72,7 @@ def heard(times: WordTimes, start: float, end: float, came: float, text, part: i
 @pytest.mark.parametrize("seed", [0, 1])
 def test_streams_are_full_of_speech_and_known(seed: int) -> None:
     choice = [utterance("long", 8.0), utterance("short", 4.0), utterance("middle", 6.0)]
-    samples, placed = lay(choice, 60.0, seed)
+    samples, placed = make_stream(choice, 60.0, seed)
     assert len(samples) <= 60 * SAMPLE_RATE
     spoken = sum(one.end - one.start for one in placed)
     assert spoken / len(samples) == pytest.approx(0.8, abs=0.03)
@@ -86,7 +86,7 @@ def test_streams_are_full_of_speech_and_known(seed: int) -> None:
 
 def test_another_seed_is_another_order_and_the_same_seed_the_same() -> None:
     choice = [utterance(str(n), 2.0 + n) for n in range(6)]
-    first, again, other = (lay(choice, 60.0, seed)[1] for seed in (0, 0, 1))
+    first, again, other = (make_stream(choice, 60.0, seed)[1] for seed in (0, 0, 1))
     assert first == again != other
 
 

@@ -102,7 +102,7 @@ def test_tables_show_each_run_and_nothing_that_was_not_measured():
     words = replace(WORDS, final_s=seconds, first_s=seconds, errors=3)
     made = tables([kept(4), replace(kept(2), early=early, words=words)], 1500.0)
     shown = {str(t.title): [[*c.cells] for c in t.columns] for t in made}
-    (overview,) = (cells for title, cells in shown.items() if title.startswith("Paced"))
+    (overview,) = (cells for title, cells in shown.items() if title.startswith("Live"))
     assert overview[0] == ["2", "4"], "fewest streams first"
     assert overview[3] == ["800", "800"]
     assert overview[-1] == ["no", "yes"], "an utterance of the first is missing"

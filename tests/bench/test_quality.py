@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from abhinaya.bench.quality import command, measures
+from abhinaya.bench.asr import Utterance as Read
+from abhinaya.bench.quality import command, material, measures
 from abhinaya.bench.quality.acted import clips, pieces
 from abhinaya.bench.quality.ears import Answer, Ears
 from abhinaya.bench.quality.material import MATERIALS, Material
@@ -272,10 +275,23 @@ def test_the_vote_is_compared_with_its_best_member() -> None:
     ]
     best, compared = measures.against_best(said, VOTERS)
     assert best == "S1"
-    assert compared.difference.low > 0
+    assert compared["vote"].difference.low > 0
+    doubtful = [replace(a, label="unknown") for a in said]
+    _, compared = measures.against_best(doubtful, VOTERS)
+    assert compared["vote"].difference.high < 0 < compared["what leads it"].difference.low
     calm = [answer("neutral", "neutral", s1="sad", t2="neutral") for _ in range(20)]
     best, compared = measures.against_best(calm, VOTERS)
-    assert (best, compared.difference.value) == ("T2", 0.0)
+    assert (best, compared["vote"].difference.value) == ("T2", 0.0)
+
+
+def test_what_the_vote_would_be_without_a_voter() -> None:
+    (found,) = hear(
+        ears(S1=Remembers({"20": "angry"}), T2=Remembers()), Session("a", (level(0.2),))
+    )
+    assert found.without == {"S1": "neutral", "T2": "angry"}
+    right = [answer("angry", "angry", without={"S1": "angry", "T2": "sad"})] * 20
+    assert measures.worth(right, "T2").value == 1.0
+    assert measures.worth(right, "S1").value == 0.0
 
 
 # --- sessions and material ------------------------------------------------------------------------
@@ -382,14 +398,14 @@ def test_rows_of_known_answers_and_their_table(capsys: pytest.CaptureFixture[str
     guarded = {"some text": 2, "believed": 1, "share given words": 1 / 3, "words dropped": 3 / 4}
     assert by_name["what guards drop", "noise and bursts"].values == guarded
     assert by_name["what guards drop", "speech"].values["words dropped"] == 0.0
-    assert by_name["vote minus best member [95 %]", "calls: T2"].values["vote"].value == -1.0
+    assert by_name["minus best member [95 %]", "calls: T2"].values["vote"].value == -1.0
     written = json.loads(json.dumps(as_json(rows)))
     assert written[0]["n"] > 0
     assert len(tables_of(rows)) == len({row.section for row in rows})
 
 
 def test_materials_are_chosen_by_their_beginning_and_a_wrong_name_is_refused() -> None:
-    names = [material.name for material in command.choose(MATERIALS, ["RAVDESS", "calls"])]
+    names = [one.name for one in command.choose(MATERIALS, ["RAVDESS", "calls"])]
     assert names[0] == "RAVDESS"
     assert "RAVDESS, clip alone" in names
     assert names[-1] == "calls"
@@ -442,7 +458,21 @@ def test_what_nothing_is_dropped_from_is_asked_for_noise_alone() -> None:
 
 def test_missing_data_is_said_with_a_remedy(tmp_path: Path) -> None:
     source = Source(tmp_path)
-    for material in MATERIALS:
+    for one in MATERIALS:
         with pytest.raises(Exception, match="--data") as raised:
-            list(material.sessions(source))
+            list(one.sessions(source))
         assert type(raised.value).__name__ in ("ConfigError", "SourceError")
+
+
+def test_dense_speech_has_the_same_words_cut_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [Read(f"u{n}", np.full(n * 16_000, 0.1, np.float32), f"word {n}") for n in (1, 2, 3)]
+    monkeypatch.setattr(material, "clips_in", lambda _: [])
+    monkeypatch.setattr(material, "utterances", lambda _: made)
+    source = SimpleNamespace(data=Path(), most=lambda _: 2, cut=lambda samples: (Segment(samples),))
+    cut, whole = (list(material.dense_speech(flag, source)) for flag in (False, True))
+    assert [one.reference for one in cut] == [one.reference for one in whole]
+    assert cut[0].reference != cut[1].reference, "every stream has an order of its own"
+    for one, other in zip(cut, whole, strict=True):
+        spoken = [len(segment.samples) // 16_000 for segment in other.segments]
+        assert one.reference == " ".join(f"word {n}" for n in spoken)
+        assert len(one.segments[0].samples) == pytest.approx(330 * 16_000, rel=0.05)

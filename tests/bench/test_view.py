@@ -9,26 +9,26 @@ import fakes
 import pytest
 
 from abhinaya.bench import view
-from abhinaya.bench.view import Told
+from abhinaya.bench.view import Recorded
 from abhinaya.stream.errors import ProcessError, SinkError
 from abhinaya.stream.wire.messages import Activity, StreamInfo, StreamStarted
 
 START = 1_000_000.0
 
 
-def call() -> list[Told]:
+def call() -> list[Recorded]:
     """Two parties in turn, each with a part of its segment a second before the whole."""
-    told = []
+    events = []
     for side in view.CHANNELS:
         info = StreamInfo(
             stream=f"call/{side}", front="front-0", source="call", live=True, start_unix_s=START
         )
-        told.append(Told(START, StreamStarted(info=info)))
+        events.append(Recorded(START, StreamStarted(info=info)))
     for second in range(2, 40, 4):
         name = f"call/{view.CHANNELS[second // 4 % 2]}"
         at = second * fakes.SECOND
         activity = Activity(stream=name, position=at, speaking=True)
-        told.append(Told(START + second, activity))
+        events.append(Recorded(START + second, activity))
         for part, after in ((1, 1.5), (0, 3.0)):
             verdict = fakes.verdict(
                 second // 8,
@@ -39,13 +39,13 @@ def call() -> list[Told]:
                 captured_unix_s=START + second + 2,
                 part=part,
             )
-            told.append(Told(START + second + after, verdict))
-    return told
+            events.append(Recorded(START + second + after, verdict))
+    return events
 
 
 def test_calls_stand_side_by_side_each_a_little_later() -> None:
-    told = call()
-    shown = view.several(told, 6)
+    events = call()
+    shown = view.several(events, 6)
     assert [one.at_unix_s for one in shown] == sorted(one.at_unix_s for one in shown)
     started = [one for one in shown if isinstance(one.event, StreamStarted)]
     assert [one.event.info.stream for one in started] == [
@@ -54,7 +54,7 @@ def test_calls_stand_side_by_side_each_a_little_later() -> None:
     assert [one.event.info.start_unix_s for one in started] == pytest.approx(
         [START + view.APART_S * (n // 2) for n in range(6)]
     )
-    assert len(shown) == 3 * len(told)
+    assert len(shown) == 3 * len(events)
 
 
 def test_sixteen_streams_cost_a_small_part_of_a_core() -> None:

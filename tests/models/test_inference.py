@@ -30,8 +30,8 @@ def test_places() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"attention": "flesh"}, r"attention 'flesh': unknown.*Use auto, sdpa, eager"),
-        ({"attention": "flash_attention_2"}, r"needs a GPU, in bfloat16 or float16\. Use auto"),
+        ({"attention": "flesh"}, r"attention 'flesh': unknown; use auto, sdpa, eager"),
+        ({"attention": "flash_attention_2"}, r"needs a GPU, in bfloat16 or float16; use auto"),
         ({"compile": "yes"}, "neither true nor false"),
         ({"dtype": "int8"}, "unknown"),
         ({"device": "gpu9"}, "unknown"),

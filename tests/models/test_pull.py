@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from fake_hub import fake_hub
 from ports import silent_port
 
@@ -71,15 +70,6 @@ def test_a_lost_connection_is_taken_up_where_it_broke(tmp_path) -> None:
     assert 0 < pieces[1][0] <= 15_000_000, "it began anew"
 
 
-def test_files_that_are_whole_are_not_taken_again(tmp_path) -> None:
-    some = {name: FILES[name] for name in ("config.json", "model.safetensors")}
-    with fake_hub({"some/model": some}) as hub:
-        run(tmp_path, hub.url, "pull", "some/model")
-        again = run(tmp_path, hub.url, "pull", "some/model")
-        assert again.returncode == 0, again.stderr
-        assert sorted(name for name, _, _ in hub.sent) == sorted(some)
-
-
 @pytest.mark.parametrize(
     ("name", "files", "message"),
     [
@@ -95,16 +85,6 @@ def test_what_cannot_be_pulled_says_why(tmp_path, name, files, message) -> None:
     assert done.returncode == 6
     assert re.search(message, done.stderr.splitlines()[-1]), done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_a_gated_language_model_says_so_where_a_voter_loads_it(tmp_path) -> None:
-    llm = {"config.json": b'{"model_type": "llama"}', "model.safetensors": b"x"}
-    torch.save({"fc.weight": torch.ones(1)}, tmp_path / "c.pth")
-    options = ["--option", "llm=meta-llama/Gated", "--option", f"checkpoint={tmp_path / 'c.pth'}"]
-    with fake_hub({"meta-llama/Gated": llm}, frozenset({"meta-llama/Gated"})) as hub:
-        done = run(tmp_path, hub.url, "check", "llama-lora", *options)
-    assert done.returncode == 6
-    assert "meta-llama/Gated: it is gated" in done.stderr.splitlines()[-1], done.stderr
 
 
 def test_a_token_opens_a_gate(tmp_path) -> None:

@@ -162,7 +162,7 @@ def test_it_leaves_the_process_as_it_was(monitor: Monitor, speech: np.ndarray) -
 def test_an_iterator_that_is_left_frees_the_monitor(monitor: Monitor, speech: np.ndarray) -> None:
     verdicts = monitor.label(speech)
     first = next(verdicts)
-    with pytest.raises(AbhinayaError, match="is at work on another source"):
+    with pytest.raises(AbhinayaError, match="is busy with another source"):
         next(monitor.label(speech))
     verdicts.close()  # type: ignore[attr-defined]
     assert next(monitor.label(speech)).label == first.label

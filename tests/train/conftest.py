@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-import wave
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
+from trainer_fakes import tones, write_wav
 from transformers import BertConfig, BertModel, BertTokenizer
 
 from abhinaya.models.labels import LABELS
@@ -21,15 +23,6 @@ SPEAKERS = {
     "urdu": ("urdu_01",),
     "emogator": ("emogator_000001",),
 }
-
-
-def write_wav(path: Path, samples: np.ndarray, rate: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with wave.open(str(path), "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(rate)
-        out.writeframes((samples * 32767).astype("<i2").tobytes())
 
 
 def _write_speech(data: Path) -> None:
@@ -110,3 +103,21 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     BertModel(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `shrunk` makes tiny checkpoints."""
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tones(tmp_path_factory.mktemp("tones"))
+
+
+@pytest.fixture(autouse=True)
+def own_accelerator() -> Iterator[None]:
+    """Accelerate keeps its state for the life of a process; a command is one process, tests not."""
+    yield
+    AcceleratorState._reset_state(True)

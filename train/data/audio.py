@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
 
 from abhinaya.models.base import SAMPLE_RATE, FloatArray
-from abhinaya.train.data.clips import Clip, DataError
+from abhinaya.train.data.clips import Clip
+from abhinaya.train.errors import DataError
 
 
-def read_audio(path: Path | str) -> FloatArray:
+def read_audio(path: Path | str | BinaryIO) -> FloatArray:
     """All samples [n] of a file, 16 kHz mono, in [-1, 1].
 
-    Raises DataError: the file is missing, is no audio, or is empty.
+    Raises DataError: the file is missing, is not audio, or is empty.
     """
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path) if isinstance(path, Path) else path, "r") as container:
             resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
             pieces = [
                 piece.to_ndarray()[0]
@@ -48,7 +50,7 @@ def read_clip(root: Path, clip: Clip) -> FloatArray:
 def duration_s(path: Path) -> float:
     """Seconds that the header of a file promises, without decoding it; 0 if it does not say.
 
-    Raises DataError: the file is missing or is no audio.
+    Raises DataError: the file is missing or is not audio.
     """
     try:
         with av.open(str(path)) as container:

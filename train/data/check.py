@@ -14,8 +14,9 @@ import av
 
 from abhinaya.models.labels import LABELS
 from abhinaya.train.data.audio import read_audio
-from abhinaya.train.data.clips import Clip, DataError
+from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.manifest import Manifest
+from abhinaya.train.errors import DataError
 
 Kind = Literal["missing", "corrupt", "rate", "duplicate", "speaker", "label"]
 

@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from abhinaya.models.asr import load_transcriber
+from abhinaya.models.command_line import Parser
 from abhinaya.models.labels import LABELS
 from abhinaya.train.command import guarded, pair_of, profile_table, toml_value
 from abhinaya.train.data import check as checking
-from abhinaya.train.data.clips import OTHER, DataError
+from abhinaya.train.data.clips import OTHER
 from abhinaya.train.data.manifest import (
     Manifest,
     balanced,
@@ -30,6 +31,7 @@ from abhinaya.train.data.manifest import (
 from abhinaya.train.data.read import CORPORA, read_corpus
 from abhinaya.train.data.read_acted import AUDIO
 from abhinaya.train.data.transcribe import transcribe_manifest, words_of
+from abhinaya.train.errors import DataError
 
 SHOWN = 5
 """Faults of one kind that are printed."""
@@ -42,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="abhinaya data", description=__doc__)
+    parser = Parser("abhinaya data", __doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     prepare = commands.add_parser("prepare", help="read a corpus and write its manifest")
     prepare.set_defaults(run=_prepare)

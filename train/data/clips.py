@@ -6,7 +6,6 @@ derived from it, so that no later choice (keep ties? soft labels?) needs the cor
 
 from __future__ import annotations
 
-import csv
 import math
 import zlib
 from collections import Counter
@@ -15,17 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from abhinaya.models.errors import AbhinayaError
 from abhinaya.models.labels import LABELS
+from abhinaya.train.data.tables import rows_of
+from abhinaya.train.errors import DataError
 
 OTHER: Final = "other"
 """A vote for something that is none of the eight."""
 VOTABLE: Final = (*LABELS, OTHER)
 ATTRIBUTES: Final = ("arousal", "valence", "dominance")
-
-
-class DataError(AbhinayaError):
-    """Training data is missing or not as expected; the message names the file and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +104,8 @@ def read_clips(data: Path, corpora: Sequence[str]) -> list[Clip]:
     splits, which would make every figure measured on it worthless.
     """
     index = data / "speech.csv"
-    if not index.is_file():
-        raise DataError(f"{index}: no such index of clips; give its folder with --data")
-    with index.open(newline="", encoding="utf-8") as lines:
-        rows = [row for row in csv.DictReader(lines) if row["corpus"] in corpora]
+    rows = rows_of(index, "give the folder of the index of clips with --data")
+    rows = [row for row in rows if row["corpus"] in corpora]
     if unknown := {row["label8"] for row in rows} - set(LABELS):
         raise DataError(f"{index}: unknown labels {sorted(unknown)}; known: {', '.join(LABELS)}")
     if missing := set(corpora) - {row["corpus"] for row in rows}:

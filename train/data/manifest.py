@@ -12,7 +12,9 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from abhinaya.train.data.clips import Clip, DataError
+from abhinaya.train.data.clips import Clip
+from abhinaya.train.data.tables import text_of
+from abhinaya.train.errors import DataError
 
 SCHEMA: Final = "abhinaya.manifest/1"
 SPLITS: Final = ("train", "dev", "test", "test1", "test2", "test3", "")
@@ -50,9 +52,7 @@ def read_manifest(path: Path, root: Path | None = None) -> Manifest:
 
     Raises DataError: it is missing, of another format, or a line is broken or names a clip again.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: no such manifest; make one with: abhinaya data prepare")
-    lines = text_of(path, "a manifest").splitlines()
+    lines = text_of(path, "make a manifest with: abhinaya data prepare").splitlines()
     header = _parsed(f"{path}:1", lines[0] if lines else "")
     if header.get("schema") != SCHEMA:
         raise DataError(
@@ -67,14 +67,6 @@ def read_manifest(path: Path, root: Path | None = None) -> Manifest:
             raise DataError(f"{here}: clip {clip.id!r} comes twice; remove one of them")
         clips[clip.id] = clip
     return Manifest(root or Path(str(header.get("root", path.parent))), tuple(clips.values()))
-
-
-def text_of(path: Path, kind: str) -> str:
-    """Read a text file. Raises DataError if it is not text, or cannot be read."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (UnicodeDecodeError, OSError) as error:
-        raise DataError(f"{path}: cannot be read as text: {error}; is it {kind}?") from error
 
 
 def _values(clip: Clip) -> dict[str, Any]:
@@ -104,6 +96,8 @@ def _clip(here: str, values: Mapping[str, Any]) -> Clip:
         return msgspec.convert(values, Clip)
     except msgspec.ValidationError as error:
         raise DataError(f"{here}: not a clip: {error}; see docs/data.md") from error
+    except DataError as error:
+        raise DataError(f"{here}: {error}") from error
 
 
 def balanced(clips: Sequence[Clip], per_class: int = 326, seed: int = 0) -> list[Clip]:
@@ -135,9 +129,7 @@ def read_names(path: Path) -> list[str]:
 
     Raises DataError: the list is missing, is not text, holds no name, or one twice.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: no such list; give a file with one clip a line")
-    text = text_of(path, "the list")
+    text = text_of(path, "give a file with one clip a line")
     names = [line.strip() for line in text.splitlines() if line.strip()]
     if path.suffix == ".json":
         try:

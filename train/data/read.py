@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import difflib
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-from abhinaya.train.data.clips import Clip, DataError
+from abhinaya.models.errors import near_miss
+from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.manifest import Manifest
 from abhinaya.train.data.read_acted import NAMINGS, read_acted
 from abhinaya.train.data.read_dialogue import (
@@ -20,11 +20,12 @@ from abhinaya.train.data.read_dialogue import (
 )
 from abhinaya.train.data.read_msp import read_msp_podcast
 from abhinaya.train.data.read_plain import read_csv
+from abhinaya.train.errors import DataError
 
 Reader = Callable[[Path], list[Clip]]
 
 CORPORA: Final[Mapping[str, Reader]] = {
-    **{name: partial(read_acted, naming=naming) for name, naming in NAMINGS.items()},
+    **{name: partial(read_acted, corpus=name) for name in NAMINGS},
     "cremad": read_cremad,
     "csv": read_csv,
     "goemotions": read_goemotions,
@@ -46,9 +47,7 @@ def read_corpus(name: str, folder: Path) -> Manifest:
     twice.
     """
     if name not in CORPORA:
-        near = difflib.get_close_matches(name, CORPORA, n=1)
-        remedy = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(CORPORA)}"
-        raise DataError(f"corpus {name!r}: unknown corpus; {remedy}")
+        raise DataError(f"corpus {name!r}: unknown corpus; {near_miss(name, CORPORA)}")
     if not folder.exists():
         raise DataError(f"{folder}: no such folder; give where {name} was unpacked")
     clips = _read(name, folder)

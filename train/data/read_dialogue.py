@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from abhinaya.train.data.clips import OTHER, Clip, DataError
-from abhinaya.train.data.read_acted import AUDIO, NAMINGS, read_acted
-from abhinaya.train.data.read_plain import known_label
+from abhinaya.train.data.clips import OTHER, Clip
+from abhinaya.train.data.read_acted import AUDIO, read_acted
+from abhinaya.train.data.read_plain import LETTERS, known_label
+from abhinaya.train.data.tables import rows_of
+from abhinaya.train.errors import DataError
 
 # --- IEMOCAP --------------------------------------------------------------------------------------
 
@@ -100,24 +101,23 @@ def read_meld(folder: Path) -> list[Clip]:
     clips = []
     for table in sorted(folder.rglob("*_sent_emo.csv")):
         split = table.name.split("_")[0]
-        with table.open(newline="", encoding="utf-8") as lines:
-            for row in csv.DictReader(lines):
-                name = f"dia{row['Dialogue_ID']}_utt{row['Utterance_ID']}"
-                audio = media.get((split, name)) or media.get(("", name))
-                clips.append(
-                    Clip(
-                        id=f"{split}_{name}",
-                        corpus="meld",
-                        speaker=f"meld_{row['Speaker']}",
-                        votes={known_label(table, row["Emotion"]): 1.0},
-                        path=audio.relative_to(folder).as_posix() if audio else "",
-                        split=split,
-                        transcript=row["Utterance"],
-                        transcript_source="gold",
-                        kind="speech" if audio else "text",
-                        language="en",
-                    )
+        for row in rows_of(table, "fetch it again"):
+            name = f"dia{row['Dialogue_ID']}_utt{row['Utterance_ID']}"
+            audio = media.get((split, name)) or media.get(("", name))
+            clips.append(
+                Clip(
+                    id=f"{split}_{name}",
+                    corpus="meld",
+                    speaker=f"meld_{row['Speaker']}",
+                    votes={known_label(table, row["Emotion"]): 1.0},
+                    path=audio.relative_to(folder).as_posix() if audio else "",
+                    split=split,
+                    transcript=row["Utterance"],
+                    transcript_source="gold",
+                    kind="speech" if audio else "text",
+                    language="en",
                 )
+            )
     if not clips:
         raise DataError(f"{folder}: has no *_sent_emo.csv; give the folder of MELD's tables")
     return clips
@@ -125,9 +125,7 @@ def read_meld(folder: Path) -> list[Clip]:
 
 # --- CREMA-D --------------------------------------------------------------------------------------
 
-CREMAD_VOTES: Final = {
-    "A": "angry", "D": "disgust", "F": "fear", "H": "happy", "N": "neutral", "S": "sad",
-}  # fmt: skip
+CREMAD_VOTES: Final = {letter: LETTERS[letter] for letter in "ADFHNS"}
 
 
 def read_cremad(folder: Path) -> list[Clip]:
@@ -137,13 +135,11 @@ def read_cremad(folder: Path) -> list[Clip]:
     """
     table = folder / "processedResults" / "tabulatedVotes.csv"
     votes: dict[str, dict[str, float]] = {}
-    if table.is_file():
-        with table.open(newline="", encoding="utf-8") as lines:
-            for row in csv.DictReader(lines):
-                if (row.get("") or "").startswith("1") and len(row[""]) == 6:
-                    counts = {label: float(row[c] or 0) for c, label in CREMAD_VOTES.items()}
-                    votes[row["fileName"]] = {k: v for k, v in counts.items() if v}
-    clips = read_acted(folder, NAMINGS["cremad"])
+    for row in rows_of(table, "fetch it again") if table.is_file() else ():
+        if row.get("", "").startswith("1") and len(row[""]) == 6:
+            counts = {label: float(row[c] or 0) for c, label in CREMAD_VOTES.items()}
+            votes[row["fileName"]] = {k: v for k, v in counts.items() if v}
+    clips = read_acted(folder, "cremad")
     return [replace(clip, votes=votes.get(clip.id) or clip.votes) for clip in clips]
 
 
@@ -178,15 +174,12 @@ def read_goemotions(folder: Path) -> list[Clip]:
         path = folder / f"{prefix}{split}.tsv"
         for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
             text, numbers, comment = line.split("\t")
-            votes: Counter[str] = Counter()
-            for number in numbers.split(","):
-                votes[labels[int(number)]] += 1
-            total = sum(votes.values())
+            votes = Counter(labels[int(number)] for number in numbers.split(","))
             clips.append(
                 Clip(
                     id=comment,
                     corpus="goemotions",
-                    votes={label: count / total for label, count in votes.items()},
+                    votes={label: count / votes.total() for label, count in votes.items()},
                     split=split,
                     transcript=text,
                     transcript_source="gold",

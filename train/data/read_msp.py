@@ -8,7 +8,6 @@ Audios/NAME.wav
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 from collections import Counter
@@ -16,24 +15,20 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from abhinaya.train.data.clips import OTHER, Clip, DataError
+from abhinaya.models.labels import LABELS
+from abhinaya.train.data.clips import OTHER, Clip
+from abhinaya.train.data.read_plain import LETTERS
+from abhinaya.train.data.tables import Row, rows_of, text_of
+from abhinaya.train.errors import DataError
 
-CONSENSUS: Final = {
-    "A": "angry", "C": "contempt", "D": "disgust", "F": "fear", "H": "happy", "N": "neutral",
-    "S": "sad", "U": "surprise", "O": OTHER,
-}  # fmt: skip
+CONSENSUS: Final = {**LETTERS, "O": OTHER}
 NO_AGREEMENT: Final = "X"
-PRIMARY: Final = {
-    "angry": "angry", "contempt": "contempt", "disgust": "disgust", "fear": "fear",
-    "happy": "happy", "neutral": "neutral", "sad": "sad", "surprise": "surprise", "other": OTHER,
-}  # fmt: skip
 PARTITIONS: Final = {
     "train": "train", "development": "dev", "validation": "dev", "test": "test", "test1": "test1",
     "test2": "test2", "test3": "test3",
 }  # fmt: skip
 ATTRIBUTES: Final = {"arousal": "EmoAct", "valence": "EmoVal", "dominance": "EmoDom"}
 LOW, HIGH = 1.0, 7.0
-Row = Mapping[str, str]
 
 
 def read_msp_podcast(folder: Path) -> list[Clip]:
@@ -71,7 +66,7 @@ def _clip(
     secondary: Counter[str] | None,
 ) -> Clip:
     name = row["FileName"]
-    code = row.get("EmoClass", "").strip()
+    code = row.get("EmoClass", "")
     if code not in CONSENSUS and code not in (NO_AGREEMENT, ""):
         raise DataError(
             f"{source}: {name} has the unknown label {code!r}; known: "
@@ -82,7 +77,7 @@ def _clip(
         votes = {CONSENSUS[code]: 1.0}
     words = folder / "Transcripts" / f"{Path(name).stem}.txt"
     text = words.read_text(encoding="utf-8").strip() if words.is_file() else ""
-    speaker = row.get("SpkrID", "").strip()
+    speaker = row.get("SpkrID", "")
     return Clip(
         id=Path(name).stem,
         corpus="msp-podcast",
@@ -94,24 +89,25 @@ def _clip(
         attributes=_attributes(row),
         transcript=text,
         transcript_source="gold" if text else "",
-        gender={"male": "m", "female": "f"}.get(row.get("Gender", "").strip().lower(), ""),
+        gender={"male": "m", "female": "f"}.get(row.get("Gender", "").lower(), ""),
         language="en",
     )
 
 
 def _attributes(row: Row) -> dict[str, float]:
     """1..7 to 0..1; what is empty (a hidden test set) is left out."""
-    given = {name: row.get(column, "").strip() for name, column in ATTRIBUTES.items()}
+    given = {name: row.get(column, "") for name, column in ATTRIBUTES.items()}
     return {name: (float(v) - LOW) / (HIGH - LOW) for name, v in given.items() if v}
 
 
 def _vote(said: str) -> str:
     """Read a worker's class; free text ("Other-annoyed") is `other`."""
-    return PRIMARY.get(re.split(r"[\s(;:/-]", said.strip().lower())[0], OTHER)
+    label = re.split(r"[\s(;:/-]", said.lower())[0]
+    return label if label in LABELS else OTHER
 
 
 def _partition(source: Path, name: str, said: str) -> str:
-    found = PARTITIONS.get(said.strip().lower())
+    found = PARTITIONS.get(said.lower())
     if found is None:
         raise DataError(
             f"{source}: {name} is in the unknown partition {said!r}; known: {', '.join(PARTITIONS)}"
@@ -132,14 +128,13 @@ def _rows(path: Path | None) -> Iterator[Row]:
     if path is None:
         return
     if path.suffix == ".csv":
-        with path.open(newline="", encoding="utf-8-sig") as lines:
-            for row in csv.DictReader(lines):
-                if not row.get("FileName"):
-                    raise DataError(f"{path}: a row has no FileName; is it the published file?")
-                yield row
+        for row in rows_of(path, "fetch it again"):
+            if not row.get("FileName"):
+                raise DataError(f"{path}: a row has no FileName; is it the published file?")
+            yield row
         return
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(text_of(path, "fetch it again"))
     except json.JSONDecodeError as error:
         raise DataError(f"{path}: is not JSON ({error.msg}); fetch it again") from error
     for name, values in found.items():

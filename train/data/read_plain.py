@@ -8,30 +8,28 @@ challenge, label8 and suggested_split of the development data. Other columns are
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
 from abhinaya.models.errors import LabelsError
 from abhinaya.models.labels import LABELS, label_map
-from abhinaya.train.data.clips import ATTRIBUTES, OTHER, VOTABLE, Clip, DataError
+from abhinaya.train.data.clips import ATTRIBUTES, OTHER, VOTABLE, Clip
 from abhinaya.train.data.manifest import SPLITS
+from abhinaya.train.data.tables import Row, rows_of
+from abhinaya.train.errors import DataError
 
 LETTERS: Final = dict(zip("ACDFHNSU", LABELS, strict=True))
 """The challenge's letters, as predictions and label files carry them."""
 _OTHER: Final = frozenset({"other", "others", "o"})
 _SAME: Final = {
-    "FileName": "path",
-    "EmoClass": "label",
-    "label8": "label",
-    "suggested_split": "split",
+    "FileName": "path", "EmoClass": "label", "label8": "label", "suggested_split": "split",
     "lang": "language",
-}
+}  # fmt: skip
 
 
 def known_label(source: Path, name: str) -> str:
-    """One of our labels, or `other`, for a corpus's own name or letter of it.
+    """Return our label, or `other`, for a corpus's own name or letter of it.
 
     Raises DataError: the name is unknown.
     """
@@ -40,31 +38,27 @@ def known_label(source: Path, name: str) -> str:
     if name.strip().lower() in _OTHER:
         return OTHER
     try:
-        found = label_map([name], source).targets[0]
+        return label_map([name], source).targets[0] or OTHER
     except LabelsError as error:
         raise DataError(
             f"{source}: unknown label {name!r}; known: {', '.join(VOTABLE)}, their usual other "
             "names, and the letters ACDFHNSU"
         ) from error
-    return found or OTHER
 
 
 def read_csv(path: Path) -> list[Clip]:
     """Clips of a CSV file; a folder means the one CSV in it. Audio lies beside it, or below.
 
     Raises DataError: no such file, no column that names the clips, an unknown label or split, an
-    attribute that is no number from 0 to 1.
+    attribute that is not a number from 0 to 1.
     """
     if path.is_dir():
         tables = sorted(path.glob("*.csv"))
         if len(tables) != 1:
             raise DataError(f"{path}: has {len(tables)} CSV files; name the one that lists clips")
         path = tables[0]
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; give the CSV that lists the clips")
-    with path.open(newline="", encoding="utf-8-sig") as lines:
-        rows = [{_SAME.get(k, k): v or "" for k, v in row.items() if k and isinstance(v, str)}
-                for row in csv.DictReader(lines)]  # fmt: skip
+    rows = rows_of(path, "give the CSV that lists the clips")
+    rows = [{_SAME.get(key, key): value for key, value in row.items()} for row in rows]
     if not rows:
         raise DataError(f"{path}: lists no clips; is it the right file?")
     if not {"path", "id"} & set(rows[0]):
@@ -72,43 +66,34 @@ def read_csv(path: Path) -> list[Clip]:
     return [_clip(path, number, row) for number, row in enumerate(rows, 2)]
 
 
-def _clip(source: Path, number: int, row: Mapping[str, str]) -> Clip:
+def _clip(source: Path, number: int, row: Row) -> Clip:
     here = Path(f"{source}:{number}")
-    split = row.get("split", "").strip()
+    split, file = row.get("split", ""), row.get("path", "")
     if split not in SPLITS:
         known = ", ".join(s for s in SPLITS if s)
         raise DataError(f"{here}: unknown split {split!r}; known: {known}, or none")
-    words = row.get("transcript", "").strip()
-    file = row.get("path", "")
+    votes = _numbers(here, row, VOTABLE, "a count of votes")
+    label = row.get("label", "")
+    if not votes and label not in ("", "X"):
+        votes = {known_label(here, label): 1.0}
     return Clip(
         id=row.get("id") or Path(file).with_suffix("").as_posix(),
         corpus=row.get("corpus") or source.stem,
         speaker=row.get("speaker", ""),
-        votes=_votes(here, row),
+        votes={name: count for name, count in votes.items() if count},
         path=file,
         split=split,
-        attributes=_attributes(here, row),
-        transcript=words,
-        transcript_source="gold" if words else "",
+        attributes=_numbers(here, row, ATTRIBUTES, "an attribute"),
+        transcript=row.get("transcript", ""),
+        transcript_source="gold" if row.get("transcript") else "",
         kind=row.get("kind") or ("speech" if file else "text"),
         gender=row.get("gender", ""),
         language=row.get("language", ""),
     )
 
 
-def _votes(here: Path, row: Mapping[str, str]) -> dict[str, float]:
+def _numbers(here: Path, row: Row, names: Iterable[str], what: str) -> dict[str, float]:
     try:
-        votes = {label: float(row[label]) for label in VOTABLE if row.get(label, "").strip()}
+        return {name: float(row[name]) for name in names if row.get(name)}
     except ValueError as error:
-        raise DataError(f"{here}: a count of votes is not a number: {error}") from error
-    if votes:
-        return {label: count for label, count in votes.items() if count}
-    label = row.get("label", "").strip()
-    return {known_label(here, label): 1.0} if label and label != "X" else {}
-
-
-def _attributes(here: Path, row: Mapping[str, str]) -> dict[str, float]:
-    try:
-        return {name: float(row[name]) for name in ATTRIBUTES if row.get(name, "").strip()}
-    except ValueError as error:
-        raise DataError(f"{here}: an attribute is not a number: {error}") from error
+        raise DataError(f"{here}: {what} is not a number: {error}") from error

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,8 +14,10 @@ from typing import Final
 import numpy as np
 
 from abhinaya.models.tiny.tokens import normalise_text
-from abhinaya.train.data.clips import DataError
+from abhinaya.train.data.tables import rows_of, text_of
+from abhinaya.train.errors import DataError
 
+HINT: Final = "give the folder of the corpora with --data"
 EKMAN: Final[Mapping[str, str]] = {
     "anger": "angry", "disgust": "disgust", "fear": "fear", "joy": "happy", "neutral": "neutral",
     "sadness": "sad", "surprise": "surprise",
@@ -60,10 +61,10 @@ class Sentence:
 def read_goemotions(data: Path, split: str) -> list[Sentence]:
     """GoEmotions in the Ekman grouping (Demszky et al., 2020); `split` is train or dev."""
     folder = data / "text" / "goemotions"
-    names = [EKMAN[name] for name in _open(folder / "ekman_labels.txt").split()]
+    names = [EKMAN[name] for name in text_of(folder / "ekman_labels.txt", HINT).split()]
     fine = _fine(folder, split)
     found = []
-    for line in _open(folder / f"ekman_{split}.tsv").splitlines():
+    for line in text_of(folder / f"ekman_{split}.tsv", HINT).splitlines():
         text, indices, comment = line.split("\t")
         labels = tuple(names[int(i)] for i in indices.split(","))
         spoken = normalise_text(text.replace("[NAME]", ""))
@@ -75,8 +76,10 @@ def _fine(folder: Path, split: str) -> dict[str, tuple[str, ...]]:
     """Ungrouped labels of each comment, or nothing where they are not kept."""
     if not (folder / "original_labels.txt").is_file():
         return {}
-    names = _open(folder / "original_labels.txt").split()
-    lines = (line.split("\t") for line in _open(folder / f"original_{split}.tsv").splitlines())
+    names = text_of(folder / "original_labels.txt", HINT).split()
+    lines = (
+        line.split("\t") for line in text_of(folder / f"original_{split}.tsv", HINT).splitlines()
+    )
     return {
         comment: tuple(names[int(i)] for i in indices.split(",")) for _, indices, comment in lines
     }
@@ -95,7 +98,7 @@ def read_reccon(data: Path, split: str) -> list[Sentence]:
     """
     path = data / "text" / "reccon" / f"{split}.json"
     try:
-        turns = [turn for told in json.loads(_open(path)).values() for turn in told[0]]
+        turns = [turn for told in json.loads(text_of(path, HINT)).values() for turn in told[0]]
         return _spoken(
             [
                 Sentence(normalise_text(turn["utterance"]), (RECCON[turn["emotion"]],))
@@ -113,7 +116,7 @@ def read_meld(data: Path, split: str) -> list[Sentence]:
 
 
 def _table(path: Path, labels: Mapping[str, str]) -> list[Sentence]:
-    rows = csv.DictReader(_open(path).splitlines(keepends=True))
+    rows = rows_of(path, HINT)
     return _spoken(
         [
             Sentence(normalise_text(row["Utterance"]), (labels[row["Emotion"]],))
@@ -125,12 +128,6 @@ def _table(path: Path, labels: Mapping[str, str]) -> list[Sentence]:
 
 def _spoken(sentences: list[Sentence]) -> list[Sentence]:
     return [sentence for sentence in sentences if sentence.text]
-
-
-def _open(path: Path) -> str:
-    if not path.is_file():
-        raise DataError(f"{path}: no such corpus file; give its folder with --data")
-    return path.read_text(encoding="utf-8")
 
 
 def with_errors(text: str, rate: float, vocabulary: Sequence[str], rng: np.random.Generator) -> str:

@@ -21,8 +21,9 @@ from faster_whisper.vad import VadOptions, get_speech_timestamps
 from abhinaya.models.asr import Hearing, Transcriber
 from abhinaya.models.base import FloatArray
 from abhinaya.train.data.audio import read_clip
-from abhinaya.train.data.clips import Clip, DataError
+from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.manifest import Manifest, write_manifest
+from abhinaya.train.errors import DataError
 
 SCHEMA: Final = "abhinaya.transcripts/2"
 SOURCE: Final = "asr"

@@ -16,9 +16,10 @@ from abhinaya.models.labels import LABELS
 from abhinaya.models.vote.combiner import Combiner, Member, Method
 from abhinaya.models.vote.combiner_file import write_combiner
 from abhinaya.models.vote.ensemble import PRIORITY, Decision, Rule, decide
-from abhinaya.train.data.clips import Clip, DataError
+from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.manifest import read_manifest
 from abhinaya.train.ensemble.fit import Answers, Fit, fit_ensemble, least_confidence
+from abhinaya.train.errors import DataError
 from abhinaya.train.eval.intervals import macro_f1_of, paired_bootstrap
 from abhinaya.train.eval.predictions import (
     VERDICT,

@@ -4,8 +4,16 @@
     weighted       weights of the mean, by the likelihood of the mixture (expectation maximisation)
     logistic       one regression for each subset of voters; form and L2 chosen by folds of speakers
 
+A regression on log-probabilities has one of two forms:
+
+    full   every label's score hears every probability of every voter: what EMOJUDGE fits
+    tied   score of label c = bias of c + sum over voters of scale of v x log-probability of c by v
+
+The full form has C times as many numbers and learns that one voter's fear means sad; with few
+speakers it learns the speakers. The tied form is a weighted product of what the voters say.
+
 What the fit is worth is measured on each fold of speakers by the fit on the others, decided as the
-monitor decides. N clips, V voters, C labels.
+monitor decides. N clips, V voters, C labels, K of them that occur.
 """
 
 from __future__ import annotations
@@ -14,21 +22,25 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations, product
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import minimize
 from scipy.special import softmax
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 
 from abhinaya.models.base import Ballot, FloatArray
 from abhinaya.models.labels import LABELS
 from abhinaya.models.vote.combiner import Logistic, Method, Numbers, Regression, features
 from abhinaya.models.vote.ensemble import Decision, Rule, decide
-from abhinaya.train.data.clips import DataError
-from abhinaya.train.ensemble.regression import Form, fit_full, fit_tied
+from abhinaya.train.errors import DataError
 from abhinaya.train.metrics import Indices, fit_temperature
 
+Form = Literal["tied", "full"]
+Parts = tuple[tuple[int, ...], Numbers, Numbers]
+"""Labels [K] by index, weights [K, V * C], bias [K]."""
 GRID: Final = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Of C, the inverse strength of L2."""
 FORMS: Final[tuple[Form, ...]] = ("tied", "full")
@@ -47,7 +59,7 @@ Fitted = tuple[tuple[int, ...], Regression]
 
 
 @dataclass(frozen=True)
-class Plan:
+class Hyperparameters:
     """How a regression is fitted: what is chosen by folds of speakers."""
 
     form: Form
@@ -79,7 +91,7 @@ class Answers:
         return found
 
     def of(self, voters: Sequence[str]) -> Rows:
-        """Give the rows that all of `voters` answered."""
+        """Return the rows that all of `voters` answered."""
         columns = [self.voters.index(voter) for voter in voters]
         return np.flatnonzero(~np.isnan(self.logs[:, columns, 0]).any(axis=1))
 
@@ -224,13 +236,15 @@ class _Fitter:
     answers: Answers
     weights: FloatArray
 
-    def choose(self, voters: tuple[str, ...], folds: Sequence[tuple[Rows, Rows]]) -> Plan:
-        """Give the plan that explains left-out speakers best, and the temperature it needs."""
+    def choose(
+        self, voters: tuple[str, ...], folds: Sequence[tuple[Rows, Rows]]
+    ) -> Hyperparameters:
+        """Return the plan that explains left-out speakers best, and the temperature it needs."""
         answered = self.answers.of(voters)
         truth, weights = self.answers.truth[answered], self.weights[answered]
-        best, loss = Plan("tied", GRID[0]), np.inf
+        best, loss = Hyperparameters("tied", GRID[0]), np.inf
         for form, strength in product(FORMS, GRID):
-            plan = Plan(form, strength)
+            plan = Hyperparameters(form, strength)
             logs = np.zeros((len(answered), len(LABELS)), np.float32)
             for learnt, left in folds:
                 fitted = self.one(voters, np.intersect1d(learnt, answered), plan)
@@ -244,7 +258,7 @@ class _Fitter:
                 best, loss = plan, mean
         return best
 
-    def all(self, rows: Rows, plans: Mapping[tuple[str, ...], Plan]) -> Logistic:
+    def all(self, rows: Rows, plans: Mapping[tuple[str, ...], Hyperparameters]) -> Logistic:
         """Fit every subset on `rows`, the temperatures included."""
         labels = sorted({int(c) for c in self.answers.truth})
         fits = {}
@@ -258,7 +272,7 @@ class _Fitter:
             fits[frozenset(voters)] = Regression(voters, weights, bias)
         return Logistic(tuple(LABELS[c] for c in labels), fits)
 
-    def one(self, voters: tuple[str, ...], rows: Rows, plan: Plan) -> Fitted:
+    def one(self, voters: tuple[str, ...], rows: Rows, plan: Hyperparameters) -> Fitted:
         """Fit one subset: the labels [K] of its rows, and the regression over them."""
         inputs, truth = self.answers.inputs(rows, voters), self.answers.truth[rows]
         fit = fit_full if plan.form == "full" else fit_tied
@@ -277,8 +291,54 @@ def _log_shares(fitted: Fitted, inputs: Numbers) -> FloatArray:
     return logs
 
 
+def fit_full(inputs: Numbers, truth: Indices, importance: FloatArray, strength: float) -> Parts:
+    """Fit every weight; `strength` is C, the inverse of the L2 penalty.
+
+    Args:
+        inputs: [N, V * C].
+        truth: [N] index in LABELS; at least two labels occur.
+        importance: [N] how much each clip counts.
+        strength: C.
+
+    """
+    solver = LogisticRegression(C=strength, solver="newton-cholesky")
+    solver.fit(inputs, truth, sample_weight=importance)
+    weights, bias = np.asarray(solver.coef_), np.asarray(solver.intercept_)
+    if len(weights) == 1:  # of two labels it keeps the second's lead over the first
+        weights, bias = np.vstack([-weights, weights]) / 2, np.append(-bias, bias) / 2
+    return tuple(int(c) for c in solver.classes_), weights, bias
+
+
+def fit_tied(inputs: Numbers, truth: Indices, importance: FloatArray, strength: float) -> Parts:
+    """Fit a scale of each voter, not below 0, and a bias of each label; arguments as `fit_full`."""
+    voters = inputs.shape[1] // len(LABELS)
+    labels = sorted({int(c) for c in truth})
+    logs = inputs.reshape(len(inputs), voters, len(LABELS))[:, :, labels]  # [N, V, K]
+    target = np.array([labels.index(int(c)) for c in truth])
+    right = np.eye(len(labels))[target]
+
+    def loss(theta: Numbers) -> tuple[float, Numbers]:
+        scores = np.tensordot(logs, theta[:voters], axes=(1, 0)) + theta[voters:]
+        scores -= scores.max(axis=1, keepdims=True)
+        powers = np.exp(scores)
+        shares = powers / powers.sum(axis=1, keepdims=True)
+        wrong = (shares - right) * importance[:, None]
+        likely = np.log(shares[np.arange(len(target)), target])
+        slope = np.append(np.einsum("nvk,nk->v", logs, wrong), wrong.sum(axis=0))
+        value = -float(importance @ likely) + float(theta @ theta) / (2.0 * strength)
+        return value, slope + theta / strength
+
+    start = np.append(np.full(voters, 1.0 / voters), np.zeros(len(labels)))
+    bounds = [(0.0, None)] * voters + [(None, None)] * len(labels)
+    theta = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+    weights = np.zeros((len(labels), voters, len(LABELS)))
+    for k, label in enumerate(labels):
+        weights[k, :, label] = theta[:voters]
+    return tuple(labels), weights.reshape(len(labels), -1), theta[voters:]
+
+
 def least_confidence(decisions: Sequence[Decision], truth: Indices, most_alarms: float) -> float:
-    """Give the lowest threshold at which at most this share of neutral clips is called otherwise.
+    """Return the lowest threshold at which at most this share of neutral clips is called otherwise.
 
     Raises DataError: no clip is neutral.
     """

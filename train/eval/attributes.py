@@ -15,9 +15,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from abhinaya.train.data.clips import ATTRIBUTES, Clip, DataError
+from abhinaya.train.data.clips import ATTRIBUTES, Clip
 from abhinaya.train.data.read_msp import ATTRIBUTES as CHALLENGE
 from abhinaya.train.data.read_msp import HIGH, LOW
+from abhinaya.train.data.tables import rows_of
+from abhinaya.train.errors import DataError
 from abhinaya.train.eval.intervals import (
     Comparison,
     Interval,
@@ -25,7 +27,7 @@ from abhinaya.train.eval.intervals import (
     bootstrap,
     paired_bootstrap,
 )
-from abhinaya.train.eval.predictions import by_clip, found_answers, labels_in, rows_of
+from abhinaya.train.eval.predictions import HINT, by_clip, found_answers, labels_in
 from abhinaya.train.eval.tables import require_speakers
 from abhinaya.train.metrics import Indices, concordance
 
@@ -50,7 +52,7 @@ def columns_of(path: Path) -> tuple[bool, bool]:
     """Return whether a file is a CSV of ratings, and whether it has labels as well."""
     if path.suffix.lower() != ".csv" or not path.is_file():
         return False, True
-    rows = rows_of(path)
+    rows = rows_of(path, HINT)
     columns = set(rows[0]) if rows else set()
     return any(columns.issuperset(names) for names, _, _ in _COLUMNS), labels_in(columns)
 
@@ -61,7 +63,7 @@ def read_ratings(path: Path) -> dict[str, Rating]:
     Raises DataError: a value is not a number or far outside its scale, a clip is rated twice, or no
     column names the clips.
     """
-    rows = rows_of(path)
+    rows = rows_of(path, HINT)
     names, low, high = next(scale for scale in _COLUMNS if set(rows[0]).issuperset(scale[0]))
     return {
         clip: tuple(_value(here, name, row[name], low, high) for name in names)

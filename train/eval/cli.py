@@ -18,11 +18,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, get_args
 
+from abhinaya.models.command_line import Parser
 from abhinaya.models.vote.combiner import Method
 from abhinaya.models.vote.ensemble import PRIORITY, Rule, TiePolicy
 from abhinaya.train.command import guarded
-from abhinaya.train.data.clips import DataError
 from abhinaya.train.data.manifest import Manifest, read_manifest
+from abhinaya.train.errors import DataError
 from abhinaya.train.eval import curve as eval_curve
 from abhinaya.train.eval import models as eval_models
 from abhinaya.train.eval.attributes import Rater, columns_of, join_ratings, rated, read_ratings
@@ -65,10 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser(curve: bool) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="abhinaya eval curve" if curve else "abhinaya eval",
-        description=eval_curve.__doc__ if curve else __doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = Parser(
+        "abhinaya eval curve" if curve else "abhinaya eval",
+        eval_curve.__doc__ if curve else __doc__,
     )
     parser.add_argument("manifest", type=Path, help="the truth: see abhinaya data prepare")
     parser.add_argument(

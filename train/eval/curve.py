@@ -15,7 +15,7 @@ import numpy as np
 
 from abhinaya.models.base import Ballot
 from abhinaya.models.vote.ensemble import Decision, Rule, decide
-from abhinaya.train.data.clips import DataError
+from abhinaya.train.errors import DataError
 from abhinaya.train.eval.predictions import (
     VERDICT,
     System,
@@ -52,7 +52,7 @@ def curve(
     neutral: Sequence[Decision],
     thresholds: Sequence[float] = STEPS,
 ) -> list[Point]:
-    """Give one point a threshold; `neutral` is what was decided about neutral speech.
+    """Return one point a threshold; `neutral` is what was decided about neutral speech.
 
     Raises DataError: nothing in `truth` is emotional, or `neutral` is empty.
     """
@@ -79,7 +79,7 @@ def curve(
 def measure(
     voters: Sequence[System], on: Scored, rule: Rule, neutral: Sequence[str], most: float
 ) -> dict[str, Any]:
-    """Give the curve and what holds the alarms, as plain values.
+    """Return the curve and what holds the alarms, as plain values.
 
     Raises DataError: there are no emotions, nothing neutral, or none of its voters.
     """

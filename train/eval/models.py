@@ -20,8 +20,9 @@ from rich.progress import track
 from abhinaya.models import registry
 from abhinaya.models.errors import UnknownModelError
 from abhinaya.train.command import pair_of, profile_table, toml_value
-from abhinaya.train.data.clips import ATTRIBUTES, DataError
+from abhinaya.train.data.clips import ATTRIBUTES
 from abhinaya.train.data.manifest import Manifest
+from abhinaya.train.errors import DataError
 from abhinaya.train.eval.predict import AttributeModel, Model, ask, write_predictions
 
 _RATER_OPTIONS: Final = ("checkpoint", "device", "dtype")

@@ -19,8 +19,9 @@ from abhinaya.models.base import SAMPLE_RATE, Abstention, Ballot, Card, FloatArr
 from abhinaya.models.errors import LabelsError
 from abhinaya.models.labels import LABELS
 from abhinaya.train.data.audio import read_clip
-from abhinaya.train.data.clips import ATTRIBUTES, Clip, DataError
+from abhinaya.train.data.clips import ATTRIBUTES, Clip
 from abhinaya.train.data.manifest import Manifest
+from abhinaya.train.errors import DataError
 from abhinaya.train.eval.predictions import whole
 
 LONGEST: Final = 10 * SAMPLE_RATE

@@ -9,7 +9,6 @@ JSON lines  what the monitor writes: its streams are the clips, its voters and i
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,10 +20,11 @@ import numpy as np
 
 from abhinaya.models.base import Ballot, FloatArray
 from abhinaya.models.labels import LABELS, UNKNOWN
-from abhinaya.train.data.clips import OTHER, Clip, DataError
-from abhinaya.train.data.manifest import text_of
+from abhinaya.train.data.clips import OTHER, Clip
 from abhinaya.train.data.read_acted import AUDIO
 from abhinaya.train.data.read_plain import known_label
+from abhinaya.train.data.tables import Row, rows_of, text_of
+from abhinaya.train.errors import DataError
 from abhinaya.train.metrics import Indices
 
 T = TypeVar("T")
@@ -34,12 +34,12 @@ EVENTS: Final = (".jsonl", ".json", ".ndjson")
 """Suffixes of the monitor's JSON lines."""
 TRAINED: Final = "train"
 """What the column `split` says of a clip that the model was trained on."""
+HINT: Final = "give a CSV of predictions, or the monitor's JSON lines"
 _NAMES: Final = ("FileName", "id", "path")
 """Columns that may name the clip of a row; the first that is there does."""
 _LABEL: Final = ("EmoClass", "label", "Prediction")
 Part = tuple[Ballot, float]
 """What a system says of a part of a clip, and its seconds."""
-Row = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +85,6 @@ def read_predictions(path: Path, name: str) -> dict[str, Predictions]:
     Raises DataError: no such file, an unknown label, probabilities that are not numbers, or a clip
     that is answered twice.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: no such file of predictions; give a CSV or the monitor's JSON")
     return _from_events(path) if is_events(path) else {name: _from_csv(path)}
 
 
@@ -193,15 +191,6 @@ def refuse_trained(name: str, predictions: Predictions, splits: Collection[str])
 # --- CSV ------------------------------------------------------------------------------------------
 
 
-def rows_of(path: Path) -> list[dict[str, str]]:
-    """Read a CSV; empty cells are empty strings. Raises DataError if it is not text."""
-    try:
-        rows = csv.DictReader(text_of(path, "the file").splitlines(keepends=True))
-        return [{k: (v or "").strip() for k, v in row.items() if k is not None} for row in rows]
-    except csv.Error as error:
-        raise DataError(f"{path}: cannot be read as CSV: {error}; is it the file?") from error
-
-
 def by_clip(path: Path, rows: Sequence[Row]) -> dict[str, tuple[str, Row]]:
     """Return place and row of each clip. Raises DataError if one is there twice, or none is named.
 
@@ -227,7 +216,7 @@ def labels_in(columns: Collection[str]) -> bool:
 
 
 def _from_csv(path: Path) -> Predictions:
-    rows = rows_of(path)
+    rows = rows_of(path, HINT)
     columns = set(rows[0]) if rows else set()
     if not labels_in(columns):
         raise DataError(
@@ -314,7 +303,7 @@ def read_verdicts(path: Path) -> list[Verdict]:
     Raises DataError: a line is not an event, or there is no verdict.
     """
     latest: dict[tuple[str, int], Verdict] = {}
-    for number, line in enumerate(text_of(path, "the file").splitlines(), 1):
+    for number, line in enumerate(text_of(path, HINT).splitlines(), 1):
         try:
             event = msgspec.json.decode(line, type=_Event)
             if event.type != "verdict" or not event.final:

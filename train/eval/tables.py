@@ -16,7 +16,8 @@ from abhinaya.models.labels import LABELS, UNKNOWN
 from abhinaya.models.vote.combiner import Combiner
 from abhinaya.models.vote.combiner_file import read_combiner
 from abhinaya.models.vote.ensemble import Decision, Rule, decide, order
-from abhinaya.train.data.clips import Clip, DataError
+from abhinaya.train.data.clips import Clip
+from abhinaya.train.errors import DataError
 from abhinaya.train.eval.intervals import (
     Comparison,
     Interval,

@@ -6,10 +6,10 @@ has losses on them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -59,41 +59,44 @@ class Outputs:
         return self.classes or ATTRIBUTES
 
 
-class Learner(Protocol):
+@dataclass(frozen=True, slots=True)
+class Learner:
     """A model that can be trained, and written as a checkpoint that the registry loads."""
 
-    @property
-    def module(self) -> nn.Module:
-        """Everything that has gradients; what has none may stand outside, and then is kept once."""
-        ...
-
-    @property
-    def shortest(self) -> int:
-        """Samples below which a clip cannot be learnt from; 0 for a model that reads."""
-        ...
-
-    def inputs(self, examples: Sequence[Example]) -> Inputs:
-        """Make what the model reads; on the CPU, maybe in another process."""
-        ...
+    module: nn.Module
+    """Everything that has gradients; what has none may stand outside, and then is kept once."""
+    inputs: Callable[[Sequence[Example]], Inputs]
+    """Makes what the model reads; on the CPU, maybe in another process."""
+    save: Callable[[Path, Tensors, Mapping[str, Any]], None]
+    """Writes a checkpoint to a folder: the module's state, and what goes into its metadata. Raises
+    WriteError if there is no room."""
+    model: str
+    """Name of the voter that loads it."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Its options, but for the folder of the checkpoint."""
+    checkpoint: str = "checkpoint"
+    """The option that names that folder."""
+    arguments: Callable[[Inputs], Iterable[Any]] = dict.values
+    """What the module is called with, of inputs on its device."""
+    frozen: tuple[nn.Module, ...] = ()
+    """Parts that stay in evaluation mode while the rest learns."""
+    shortest: int = 0
+    """Samples below which a clip cannot be learnt from."""
 
     def scores(self, module: nn.Module, inputs: Inputs) -> Tensor:
         """Run `module` (its own, maybe wrapped for several devices): [B, K]."""
-        ...
+        found: Tensor = module(*self.arguments(inputs))
+        return found
 
     def learn(self) -> None:
         """Switch to training: dropout on where it learns, what is frozen stays as in use."""
-        ...
+        self.module.train()
+        for part in self.frozen:
+            part.eval()
 
-    def save(self, folder: Path, state: Tensors, extra: Mapping[str, Any]) -> None:
-        """Write a checkpoint of the module's `state`, `extra` in its metadata.
-
-        Raises WriteError: there is no room, or no such folder.
-        """
-        ...
-
-    def voter(self, folder: Path) -> tuple[str, dict[str, Any]]:
-        """Name and options by which the registry loads what `save` wrote to `folder`."""
-        ...
+    def voter(self, folder: Path | str) -> tuple[str, dict[str, Any]]:
+        """Return name and options by which the registry loads what `save` wrote to `folder`."""
+        return self.model, {**self.options, self.checkpoint: str(folder)}
 
 
 def only(state: Tensors, rows: int, prefix: str) -> Tensors:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from torch import Tensor, nn
 
 from abhinaya.models.checkpoint import Tensors, read, save
 from abhinaya.models.inference import Place
@@ -24,75 +23,57 @@ from abhinaya.models.published.llama import (
 )
 from abhinaya.models.published.lora import add_lora, fill_lora, is_lora
 from abhinaya.models.published.voting_batch import padded, valid
-from abhinaya.train.learners.base import Example, Inputs, Outputs, only, start_from
+from abhinaya.train.learners.base import Example, Inputs, Learner, Outputs, only, start_from
 from abhinaya.train.recipes.learner_options import LlamaOptions
 
 _OUT: Final = "head.out"
 
 
-class LlamaLearner:
-    """A language model with gradients in its adapters and its head."""
+def llama_learner(o: LlamaOptions, outputs: Outputs, where: Place, start: str) -> Learner:
+    """Make a language model with gradients in its adapters and its head."""
+    tokenizer = load_tokenizer(o.llm)
+    body = load_llm(o.llm, where)
+    head = LanguageHead(body.config.hidden_size, o.hidden, len(outputs.names))
+    found = read(start) if start else None
+    rest: Tensors = {}
+    if found is None:
+        add_lora(body, o.rank, o.alpha, o.targets)
+    else:
+        lora, rest = split_lora(found.tensors, LLAMA_PREFIX)
+        fill_lora(body, lora, start, o.alpha)
+    spare_memory(body, o.checkpointing)
+    module = LlamaClassifier(body, head.to(where.device))
+    if found is not None:
+        state = {f"head.{k}": t for k, t in rest.items()}
+        start_from(module, state, found.extra.get("labels", LABELS), outputs, _OUT, start)
 
-    shortest = 0
-
-    def __init__(self, options: LlamaOptions, outputs: Outputs, where: Place, start: str) -> None:
-        self._options, self._outputs = options, outputs
-        self._tokenizer = load_tokenizer(options.llm)
-        body = load_llm(options.llm, where)
-        head = LanguageHead(body.config.hidden_size, options.hidden, len(outputs.names))
-        found = read(start) if start else None
-        if found is None:
-            add_lora(body, options.rank, options.alpha, options.targets)
-        else:
-            lora, rest = split_lora(found.tensors, LLAMA_PREFIX)
-            fill_lora(body, lora, start, options.alpha)
-        spare_memory(body, options.checkpointing)
-        self.module = LlamaClassifier(body, head.to(where.device))
-        if found is not None:
-            state = {f"head.{k}": t for k, t in rest.items()}
-            names = found.extra.get("labels", LABELS)
-            start_from(self.module, state, names, outputs, _OUT, start)
-
-    def inputs(self, examples: Sequence[Example]) -> Inputs:
+    def inputs(examples: Sequence[Example]) -> Inputs:
         """Tokenise and pad the transcripts."""
-        o = self._options
-        rows = [
-            torch.tensor(transcript_ids(self._tokenizer, e.transcript, o.literal_end, o.max_tokens))
-            for e in examples
-        ]
-        ids, lengths = padded(rows)
+        texts = (e.transcript for e in examples)
+        rows = [transcript_ids(tokenizer, text, o.literal_end, o.max_tokens) for text in texts]
+        ids, lengths = padded([torch.tensor(row) for row in rows])
         return {"ids": ids, "mask": valid(lengths, ids.shape[1])}
 
-    def scores(self, module: nn.Module, inputs: Inputs) -> Tensor:
-        """Score [B, K]."""
-        found: Tensor = module(inputs["ids"], inputs["mask"])
-        return found
-
-    def learn(self) -> None:
-        """Switch to training."""
-        self.module.train()
-
-    def save(self, folder: Path, state: Tensors, extra: Mapping[str, Any]) -> None:
+    def write(folder: Path, state: Tensors, extra: Mapping[str, Any]) -> None:
         """Write the adapters and the head."""
-        lora = {
-            LLAMA_PREFIX + LORA_PREFIX + k.removeprefix("llm."): t
-            for k, t in state.items()
-            if is_lora(k)
-        }
-        kept = only(state, len(self._outputs.kept), _OUT)
+        prefix = LLAMA_PREFIX + LORA_PREFIX
+        lora = {prefix + k.removeprefix("llm."): t for k, t in state.items() if is_lora(k)}
+        kept = only(state, len(outputs.kept), _OUT)
         head = {k.removeprefix("head."): t for k, t in kept.items() if k.startswith("head.")}
         save(folder / "model.safetensors", lora | head, extra)
 
-    def voter(self, folder: Path) -> tuple[str, dict[str, Any]]:
-        """Give the registry's name and options."""
-        o = self._options
-        return "llama-lora", {
+    return Learner(
+        module,
+        inputs,
+        write,
+        model="llama-lora",
+        options={
             "llm": o.llm,
-            "checkpoint": str(folder),
             "lora_alpha": o.alpha,
             "literal_end": o.literal_end,
             "max_tokens": o.max_tokens,
-        }
+        },
+    )
 
 
 def spare_memory(llm: Any, checkpointing: bool) -> None:

@@ -12,8 +12,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from torch import Tensor, nn
-
 from abhinaya.models.checkpoint import Tensors, save
 from abhinaya.models.inference import Place
 from abhinaya.models.labels import LABELS
@@ -24,7 +22,7 @@ from abhinaya.models.published.llama import LORA_PREFIX, load_llm, load_tokenize
 from abhinaya.models.published.lora import fill_lora, is_lora
 from abhinaya.models.published.salmonn import Salmonn
 from abhinaya.models.published.salmonn_voter import ABHINAYA_PREFIX, LLM_PREFIX, Parts, Prompter
-from abhinaya.train.learners.base import Example, Inputs, Outputs, only, start_from
+from abhinaya.train.learners.base import Example, Inputs, Learner, Outputs, only, start_from
 from abhinaya.train.learners.llama import spare_memory
 from abhinaya.train.recipes.learner_options import SalmonnOptions
 
@@ -32,53 +30,34 @@ _OUT: Final = "head.out"
 _WIDTH_13B: Final = 5120
 
 
-class SalmonnLearner:
-    """SALMONN with gradients in all but its three frozen parts."""
+def salmonn_learner(o: SalmonnOptions, outputs: Outputs, where: Place, start: str) -> Learner:
+    """Make SALMONN with gradients in all but its three frozen parts."""
+    parts = Parts.read(o.adapter, start or None)
+    encoders = shared(o.whisper, o.beats, where)
+    parts.check_aliases(encoders, o.beats)
+    prompter = Prompter(load_tokenizer(o.llm), o.transcript)
+    bridge = parts.bridge(o.qformer_heads, encoders)
+    body = load_llm(o.llm, where)
+    parts.check_width(body.config, o.llm)
+    fill_lora(body, parts.lora, parts.subject, o.alpha)
+    spare_memory(body, o.checkpointing)
+    head = LanguageHead(body.config.hidden_size, o.hidden, len(outputs.names))
+    module = Salmonn(bridge.to(where.device), body, head.to(where.device))
+    if start:
+        state = {f"head.{k}": t for k, t in parts.head.items()}
+        start_from(module, state, parts.labels or LABELS, outputs, _OUT, start)
+    fixed = None if o.prompt == "random" else int(o.prompt)
 
-    shortest = SHORTEST
-
-    def __init__(self, options: SalmonnOptions, outputs: Outputs, where: Place, start: str) -> None:
-        self._options, self._outputs = options, outputs
-        parts = Parts.read(options.adapter, start or None)
-        self._encoders = shared(options.whisper, options.beats, where)
-        parts.check_aliases(self._encoders, options.beats)
-        self._prompter = Prompter(load_tokenizer(options.llm), options.transcript)
-        bridge = parts.bridge(options.qformer_heads, self._encoders)
-        body = load_llm(options.llm, where)
-        parts.check_width(body.config, options.llm)
-        fill_lora(body, parts.lora, parts.subject, options.alpha)
-        spare_memory(body, options.checkpointing)
-        self._wide = body.config.hidden_size >= _WIDTH_13B
-        head = LanguageHead(body.config.hidden_size, options.hidden, len(outputs.names))
-        self.module = Salmonn(bridge.to(where.device), body, head.to(where.device))
-        if start:
-            state = {f"head.{k}": t for k, t in parts.head.items()}
-            start_from(self.module, state, parts.labels or LABELS, outputs, _OUT, start)
-
-    def inputs(self, examples: Sequence[Example]) -> Inputs:
-        """Give the waves and the prompts around them."""
-        fixed = None if self._options.prompt == "random" else int(self._options.prompt)
-        prompts = [
-            self._prompter(e.transcript, e.draw % self._prompter.count if fixed is None else fixed)
-            for e in examples
-        ]
+    def inputs(examples: Sequence[Example]) -> Inputs:
+        """Return the waves and the prompts around them."""
+        which = [e.draw % prompter.count if fixed is None else fixed for e in examples]
+        prompts = [prompter(e.transcript, k) for e, k in zip(examples, which, strict=True)]
         return {"waves": [e.samples for e in examples], "prompts": prompts}
 
-    def scores(self, module: nn.Module, inputs: Inputs) -> Tensor:
-        """Score [B, K]."""
-        features = self._encoders.encode(inputs["waves"])
-        found: Tensor = module(features, inputs["prompts"])
-        return found
-
-    def learn(self) -> None:
-        """Switch to training."""
-        self.module.train()
-
-    def save(self, folder: Path, state: Tensors, extra: Mapping[str, Any]) -> None:
+    def write(folder: Path, state: Tensors, extra: Mapping[str, Any]) -> None:
         """Write the adapters, the bridge and the head, under the published names."""
-        kept = only(state, len(self._outputs.kept), _OUT)
         named: Tensors = {}
-        for key, tensor in kept.items():
+        for key, tensor in only(state, len(outputs.kept), _OUT).items():
             part, _, rest = key.partition(".")
             if is_lora(key):
                 named[ABHINAYA_PREFIX + LLM_PREFIX + LORA_PREFIX + rest] = tensor
@@ -88,16 +67,20 @@ class SalmonnLearner:
                 named[rest] = tensor
         save(folder / "model.safetensors", named, extra)
 
-    def voter(self, folder: Path) -> tuple[str, dict[str, Any]]:
-        """Give the registry's name and options."""
-        o = self._options
-        return "salmonn-13b" if self._wide else "salmonn-7b", {
+    return Learner(
+        module,
+        inputs,
+        write,
+        model="salmonn-13b" if body.config.hidden_size >= _WIDTH_13B else "salmonn-7b",
+        options={
             "whisper": o.whisper,
             "beats": o.beats,
             "llm": o.llm,
-            "checkpoint": str(folder),
             "transcript": o.transcript,
             "lora_alpha": o.alpha,
             "qformer_heads": o.qformer_heads,
-            "prompt": 0 if o.prompt == "random" else int(o.prompt),
-        }
+            "prompt": fixed or 0,
+        },
+        arguments=lambda given: (encoders.encode(given["waves"]), given["prompts"]),
+        shortest=SHORTEST,
+    )

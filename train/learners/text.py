@@ -14,7 +14,7 @@ from abhinaya.models.checkpoint import Tensors, save
 from abhinaya.models.errors import KeysError, WriteError, listed
 from abhinaya.models.hugging_face import translated
 from abhinaya.models.published.voting_batch import padded, valid
-from abhinaya.train.learners.base import Example, Inputs, Outputs, only, start_from
+from abhinaya.train.learners.base import Example, Inputs, Learner, Outputs, only, start_from
 from abhinaya.train.recipes.learner_options import TextOptions
 
 _HEADS: Final = ("classifier", "score", "pre_classifier", "pooler")
@@ -31,76 +31,51 @@ class _Scores(nn.Module):
         return scores
 
 
-class TextLearner:
-    """A sequence classifier of transformers with gradients."""
+def text_learner(o: TextOptions, outputs: Outputs, start: str) -> Learner:
+    """Make a sequence classifier of transformers with gradients."""
+    auto: Any = AutoTokenizer
+    with translated(o.encoder):
+        tokenizer: Any = auto.from_pretrained(o.encoder)
+    model = _model(o.encoder, outputs.names, o.dropout)
+    config = model.config
+    if config.pad_token_id is None:
+        config.pad_token_id = tokenizer.eos_token_id or 0
+    module = _Scores(model)
+    out = next(
+        f"model.{name}"
+        for name, layer in reversed(list(model.named_modules()))
+        if isinstance(layer, nn.Linear) and layer.out_features == len(outputs.names)
+    )
+    if start:
+        found = _model(start, None, o.dropout)
+        state = {f"model.{k}": t for k, t in found.state_dict().items()}
+        names = [found.config.id2label[i] for i in range(found.config.num_labels)]
+        start_from(module, state, names, outputs, out, start)
 
-    shortest = 0
-
-    def __init__(self, options: TextOptions, outputs: Outputs, start: str) -> None:
-        self._outputs, self._longest = outputs, options.max_tokens
-        tokenizer: Any = AutoTokenizer
-        with translated(options.encoder):
-            self._tokenizer: Any = tokenizer.from_pretrained(options.encoder)
-        model = _model(options.encoder, outputs.names, options.dropout)
-        self._config: Any = model.config
-        if self._config.pad_token_id is None:
-            self._config.pad_token_id = self._tokenizer.eos_token_id or 0
-        self.module = _Scores(model)
-        self._out = next(
-            f"model.{name}"
-            for name, layer in reversed(list(model.named_modules()))
-            if isinstance(layer, nn.Linear) and layer.out_features == len(outputs.names)
-        )
-        if start:
-            found = _model(start, None, options.dropout)
-            state = {f"model.{k}": t for k, t in found.state_dict().items()}
-            names = [found.config.id2label[i] for i in range(found.config.num_labels)]
-            start_from(self.module, state, names, outputs, self._out, start)
-
-    def inputs(self, examples: Sequence[Example]) -> Inputs:
+    def inputs(examples: Sequence[Example]) -> Inputs:
         """Tokenise and pad the transcripts; special tokens spelled out in them stay text."""
-        rows = [
-            torch.tensor(
-                self._tokenizer(
-                    e.transcript.strip(),
-                    truncation=True,
-                    max_length=self._longest,
-                    split_special_tokens=True,
-                ).input_ids
-            )
-            for e in examples
-        ]
-        ids, lengths = padded(rows)
+        given = {"truncation": True, "max_length": o.max_tokens, "split_special_tokens": True}
+        rows = [tokenizer(e.transcript.strip(), **given).input_ids for e in examples]
+        ids, lengths = padded([torch.tensor(row) for row in rows])
         mask = valid(lengths, ids.shape[1])
-        return {"ids": ids.masked_fill(~mask, self._config.pad_token_id), "mask": mask}
+        return {"ids": ids.masked_fill(~mask, config.pad_token_id), "mask": mask}
 
-    def scores(self, module: nn.Module, inputs: Inputs) -> Tensor:
-        """Score [B, K]."""
-        found: Tensor = module(inputs["ids"], inputs["mask"])
-        return found
-
-    def learn(self) -> None:
-        """Switch to training."""
-        self.module.train()
-
-    def save(self, folder: Path, state: Tensors, extra: Mapping[str, Any]) -> None:
+    def write(folder: Path, state: Tensors, extra: Mapping[str, Any]) -> None:
         """Write it as transformers does: config, tokenizer, weights."""
-        kept = self._outputs.kept
-        self._config.id2label = dict(enumerate(kept))
-        self._config.label2id = {name: i for i, name in enumerate(kept)}
-        self._tokenizer.model_max_length = self._longest
+        kept = outputs.kept
+        config.id2label = dict(enumerate(kept))
+        config.label2id = {name: i for i, name in enumerate(kept)}
+        tokenizer.model_max_length = o.max_tokens
         try:
-            self._config.save_pretrained(folder)
-            self._tokenizer.save_pretrained(folder)
+            config.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
         except OSError as error:
             raise WriteError(folder, f"cannot be written ({error})", "Make room") from error
-        named = only(state, len(kept), self._out)
+        named = only(state, len(kept), out)
         tensors = {k.removeprefix("model."): t for k, t in named.items()}
         save(folder / "model.safetensors", tensors, extra)
 
-    def voter(self, folder: Path) -> tuple[str, dict[str, Any]]:
-        """Give the registry's name and options."""
-        return "text-classification", {"model": str(folder)}
+    return Learner(module, inputs, write, model="text-classification", checkpoint="model")
 
 
 def _model(name: str, labels: Sequence[str] | None, dropout: float) -> Any:

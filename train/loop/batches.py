@@ -1,4 +1,8 @@
-"""Batches read ahead in other processes, in an order that is decided beforehand."""
+"""In which batches an epoch is seen, and reading them ahead in other processes.
+
+The order is drawn by seed, so that a resumed run sees the same. A step is `accumulate` batches of
+`batch` clips, whatever the number of processes: process r of W runs batches r, r + W, ... of each.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,104 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_all_start_methods
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from abhinaya.train.data.clips import DataError
+from abhinaya.train.errors import DataError
 from abhinaya.train.learners.base import Example, Inputs, Learner
+from abhinaya.train.metrics import Indices, Numbers
+from abhinaya.train.recipes.recipe import TrainRecipe
+
+POOL: Final = 64
+"""Batches whose clips are sorted by length together: little padding, and still a shuffled order."""
+
+Rows = tuple[int, ...]
+"""[batch] rows of the clips."""
+Step = tuple[Rows, ...]
+"""[accumulate] batches."""
+
+
+def epoch_steps(
+    labels: Indices, lengths: Numbers, stage: TrainRecipe, seed: Sequence[int]
+) -> list[Step]:
+    """Divide an epoch into steps; what fills no whole step is left to another epoch's order.
+
+    `labels` and `lengths` [N] are of the training clips, `seed` is of this epoch. Raises DataError
+    if there are too few clips for one step.
+    """
+    rng = np.random.default_rng(list(seed))
+    rows = _rows(labels, stage, rng)
+    batches: list[Rows] = []
+    for start in range(0, len(rows), POOL * stage.batch):
+        pool = rows[start : start + POOL * stage.batch]
+        ordered = pool[np.argsort(lengths[pool], kind="stable")]
+        whole = len(ordered) // stage.batch * stage.batch
+        cut = rng.permutation(len(ordered))[:whole]  # who sits out is drawn, not the longest
+        batches += map(tuple, ordered[np.sort(cut)].reshape(-1, stage.batch).tolist())
+    order = rng.permutation(len(batches))
+    count = len(batches) // stage.accumulate
+    if not count:
+        raise DataError(
+            f"{len(rows)} training clips fill no step of {stage.accumulate} batches of "
+            f"{stage.batch}; lower train.accumulate or train.batch"
+        )
+    each = order[: count * stage.accumulate].reshape(count, stage.accumulate)
+    return [tuple(batches[int(b)] for b in step) for step in each]
+
+
+def _rows(labels: Indices, stage: TrainRecipe, rng: np.random.Generator) -> Indices:
+    if stage.sampler == "undersample":
+        return undersample(labels, stage.cap, rng)
+    if stage.sampler == "balanced":
+        return balanced_draw(labels, len(labels), rng)
+    return rng.permutation(len(labels))
+
+
+def undersample(labels: Indices, cap: int, rng: np.random.Generator) -> Indices:
+    """Rows of an epoch [<= N], shuffled: at most `cap` of each class, drawn anew each time.
+
+    Rows without a label (-1) are left out.
+    """
+    chosen = [
+        rng.permutation(np.flatnonzero(labels == c))[:cap] for c in np.unique(labels[labels >= 0])
+    ]
+    return rng.permutation(np.concatenate(chosen)) if chosen else np.zeros(0, np.int64)
+
+
+def balanced_draw(labels: Indices, size: int, rng: np.random.Generator) -> Indices:
+    """Rows [size], with replacement, every class that occurs as likely as another."""
+    known = np.flatnonzero(labels >= 0)
+    if not len(known):
+        raise DataError("balanced sampling: no clip has a label; is this a hidden test set?")
+    _, where, counts = np.unique(labels[known], return_inverse=True, return_counts=True)
+    chance = 1.0 / counts[where]
+    return rng.choice(known, size, p=chance / chance.sum())
+
+
+def validation_batches(lengths: Numbers, batch: int) -> list[Rows]:
+    """Every row once, sorted by length, the last batch as short as it comes."""
+    order = np.argsort(lengths, kind="stable").tolist()
+    return [tuple(order[k : k + batch]) for k in range(0, len(order), batch)]
+
+
+def rate_at(stage: TrainRecipe, step: int, steps: int) -> float:
+    """Learning rate of step 0 <= `step` < `steps` of a stage; no state, so nothing to resume."""
+    warm = round(stage.warmup * steps)
+    if step < warm:
+        return stage.rate * (step + 1) / warm
+    done = (step - warm) / max(1, steps - warm)
+    if stage.schedule == "linear":
+        return stage.rate * (1.0 - done)
+    if stage.schedule == "cosine":
+        return stage.rate * 0.5 * (1.0 + float(np.cos(np.pi * done)))
+    return stage.rate
+
+
+# --- reading --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,30 +122,21 @@ class Batch:
     """[B, 3], NaN where unknown."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Fault:
-    """An error of a reading process: as a value it arrives without a traceback around it."""
-
-    text: str
-
-
-class _Batches(Dataset[Batch | _Fault]):
+class _Batches(Dataset[Batch | str]):
     def __init__(
-        self,
-        rows: Sequence[tuple[int, ...]],
-        example: Callable[[int], Example],
-        learner: Learner,
+        self, rows: Sequence[Rows], example: Callable[[int], Example], learner: Learner
     ) -> None:
         self._rows, self._example, self._learner = rows, example, learner
 
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, k: int) -> Batch | _Fault:
+    def __getitem__(self, k: int) -> Batch | str:
+        """Return a batch, or what is wrong: an error would arrive with a traceback around it."""
         try:
             examples = [self._example(i) for i in self._rows[k]]
         except DataError as error:
-            return _Fault(str(error))
+            return str(error)
         return Batch(
             names=tuple(e.name for e in examples),
             inputs=self._learner.inputs(examples),
@@ -62,10 +146,7 @@ class _Batches(Dataset[Batch | _Fault]):
 
 
 def read_batches(
-    rows: Sequence[tuple[int, ...]],
-    example: Callable[[int], Example],
-    learner: Learner,
-    workers: int,
+    rows: Sequence[Rows], example: Callable[[int], Example], learner: Learner, workers: int
 ) -> Iterator[Batch]:
     """Make a batch of each of `rows`, in order, `workers` processes ahead.
 
@@ -81,9 +162,9 @@ def read_batches(
         multiprocessing_context="fork" if count else None,
     )
     for batch in loader:
-        if isinstance(batch, _Fault):
+        if isinstance(batch, str):
             raise DataError(
-                f"{batch.text}; mend or remove the file (abhinaya data check finds all such), and "
+                f"{batch}; mend or remove the file (abhinaya data check finds all such), and "
                 "continue with --resume --despite-changes"
             )
         yield batch

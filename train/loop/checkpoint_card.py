@@ -12,7 +12,7 @@ from abhinaya.models.checkpoint import Tensors, read
 from abhinaya.models.errors import KeysError
 from abhinaya.models.labels import LABELS
 from abhinaya.train.learners.base import Learner
-from abhinaya.train.loop.validation import Figures
+from abhinaya.train.loop.objective import Figures
 
 PROFILE: Final = "voter.toml"
 """File beside the weights: what a profile needs to load them."""
@@ -21,7 +21,7 @@ _HERE: Final = "."
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class CheckpointCard:
     """What is stored in every checkpoint of a run."""
 
     labels: tuple[str, ...]
@@ -34,7 +34,7 @@ class Record:
     """Where the checkpoint will be."""
 
     def save(self, learner: Learner, folder: Path, state: Tensors, figures: Figures) -> None:
-        """Write weights, this record in their metadata, and of labels what a profile needs.
+        """Write weights, this card in their metadata, and of labels what a profile needs.
 
         Raises:
             WriteError: the weights cannot be written.

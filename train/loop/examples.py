@@ -1,29 +1,103 @@
 """Clips as the model sees them: read, augmented, cut, with what their votes teach.
 
-Every draw is by (seed, epoch, clip), never by what ran before.
+Every draw is by (seed, epoch, clip), never by what ran before. N clips, C classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from abhinaya.models.base import SAMPLE_RATE, FloatArray, Need
+from abhinaya.models.labels import LABELS
 from abhinaya.train.data.audio import read_clip
-from abhinaya.train.data.augment import Plan, Sound, augment
 from abhinaya.train.data.channels import Surroundings
-from abhinaya.train.data.clips import Clip
-from abhinaya.train.data.targets import attributes
+from abhinaya.train.data.clips import ATTRIBUTES, Clip
+from abhinaya.train.errors import DataError
 from abhinaya.train.learners.base import Example
-from abhinaya.train.loop.teaching import Teaching
+from abhinaya.train.loop.augment import Sound, augment
 from abhinaya.train.metrics import Indices
 from abhinaya.train.recipes.recipe import Recipe, TargetRecipe
 
-_DRAW: Final = 1
-"""Tells this draw apart from those of augmentation and votes."""
+Doubles = npt.NDArray[np.float64]
+_MODEL_DRAW: Final = 1
+_VOTE_DRAW: Final = 2
+"""Tell draws by the same seed, epoch and clip apart from each other and from augmentation."""
+
+
+class Teaching:
+    """What the votes of N clips teach, for classes that are some or all of LABELS."""
+
+    def __init__(self, clips: Sequence[Clip], classes: Sequence[str], seed: int) -> None:
+        self._clips, self._classes, self._seed = clips, tuple(classes), seed
+        counts = np.array([self._counts(c.votes) for c in clips]).reshape(len(clips), len(classes))
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-9)
+        mean = shares.mean(axis=0) if len(clips) else np.ones(len(classes))
+        self._rare = np.divide(1.0, mean, out=np.zeros_like(mean), where=mean > 0)
+
+    @property
+    def labels(self) -> Indices:
+        """Index of each clip's consensus among the classes [N]; -1 without one."""
+        known = [c.label if c.label in self._classes else None for c in self._clips]
+        return np.array([self._classes.index(x) if x else -1 for x in known], np.int64)
+
+    def shares(self, i: int, target: TargetRecipe, epoch: int) -> FloatArray:
+        """Return what clip i teaches [C]; zeros if it has no label, only attributes."""
+        clip = self._clips[i]
+        if target.kind == "distribution":
+            shares = self._distribution(i, target, epoch)
+        else:
+            shares = self._counts({clip.label: 1.0} if clip.label else {})
+        if target.smoothing and shares.any():
+            shares = (1.0 - target.smoothing) * shares + target.smoothing / len(shares)
+        return shares.astype(np.float32)
+
+    def _distribution(self, i: int, target: TargetRecipe, epoch: int) -> Doubles:
+        counts = self._counts(votes := self._clips[i].votes)
+        if target.drop_votes:
+            rng = np.random.default_rng((self._seed, epoch, i, _VOTE_DRAW))
+            thinned = self._counts(drop_votes(votes, target.drop_votes, rng))
+            counts = thinned if thinned.any() else counts  # the one that stayed may be `other`
+        if target.reweight:
+            counts = counts * self._rare
+        shares: Doubles = counts / max(counts.sum(), 1e-9)
+        return shares
+
+    def _counts(self, votes: Mapping[str, float]) -> Doubles:
+        return np.array([votes.get(name, 0.0) for name in self._classes], np.float64)
+
+
+def drop_votes(
+    votes: Mapping[str, float], share: float, rng: np.random.Generator
+) -> dict[str, float]:
+    """Forget each vote for the leading label with probability `share`; one vote always stays.
+
+    SAIL's regularisation: what one annotator less would have said is as true. Labels that share
+    the lead are all thinned; a fraction of a vote is never dropped.
+    """
+    most = max(votes.values(), default=0.0)
+    kept = {
+        label: count - rng.binomial(int(count), share) if count == most else count
+        for label, count in votes.items()
+    }
+    if most > 0 and sum(kept.values()) <= 0:
+        kept[next(label for label, count in votes.items() if count == most)] = 1.0
+    return {label: float(count) for label, count in kept.items() if count > 0}
+
+
+def class_counts(labels: Indices, classes: Sequence[str] = LABELS) -> tuple[int, ...]:
+    """Clips of each class, for the weights of a loss. Raises DataError if a class has none."""
+    counts = tuple(int(np.sum(labels == c)) for c in range(len(classes)))
+    if empty := [name for name, count in zip(classes, counts, strict=True) if not count]:
+        raise DataError(
+            f"classes without a clip to train on: {', '.join(empty)}; add a corpus that has them, "
+            "or leave them out of the labels"
+        )
+    return counts
 
 
 class Examples:
@@ -33,20 +107,11 @@ class Examples:
         self, root: Path, clips: Sequence[Clip], recipe: Recipe, needs: frozenset[Need]
     ) -> None:
         self.clips = clips
-        self._root, self._recipe, self._needs = root, recipe, needs
+        self._root, self._recipe, self._hears = root, recipe, "audio" in needs
         self._teaching = Teaching(clips, recipe.data.classes, recipe.seed)
-        self._attributes = attributes(clips)
-        a = recipe.augment
-        self._plan = Plan(
-            crop_s=recipe.data.max_s if recipe.data.crop == "random" else None,
-            channel=a.channel,
-            codec=a.codec,
-            pair=a.pair,
-            pair_s=(a.pair_from_s, a.pair_to_s),
-        )
-        self._around = (
-            Surroundings.find(Path(a.surroundings)) if a.surroundings else Surroundings((), ())
-        )
+        self._crop_s = recipe.data.max_s if recipe.data.crop == "random" else None
+        found = recipe.augment.surroundings
+        self._around = Surroundings.find(Path(found)) if found else Surroundings((), ())
 
     @property
     def labels(self) -> Indices:
@@ -59,53 +124,39 @@ class Examples:
         Raises DataError: its audio cannot be read.
         """
         seed = self._recipe.seed
-        draw = int(np.random.default_rng((seed, epoch, i, _DRAW)).integers(1 << 30))
-        if "audio" not in self._needs:
-            return self._example(i, np.zeros(0, np.float32), self._shares(i, target, epoch), draw)
-        sounds = _Sounds(self, target, epoch)
-        sound = augment(sounds, i, self._plan, self._around, seed, epoch)
-        return self._example(i, sound.samples, sound.votes, draw)
+        draw = int(np.random.default_rng((seed, epoch, i, _MODEL_DRAW)).integers(1 << 30))
+        if not self._hears:
+            return self._example(i, self._sound(i, target, epoch), draw)
+        sound = augment(
+            lambda k: self._sound(k, target, epoch),
+            len(self.clips),
+            i,
+            self._recipe.augment,
+            self._crop_s,
+            self._around,
+            seed,
+            epoch,
+        )
+        return self._example(i, sound, draw)
 
     def judged(self, i: int) -> Example:
-        """Clip i as it is judged by: as it is, but for its length.
+        """Clip i as it is judged by: as it is, but for its length."""
+        return self._example(i, self._sound(i, TargetRecipe(), 0), 0)
 
-        Raises DataError: its audio cannot be read.
-        """
-        samples = self.read(i) if "audio" in self._needs else np.zeros(0, np.float32)
-        return self._example(i, samples, self._shares(i, TargetRecipe(), 0), 0)
+    def _sound(self, i: int, target: TargetRecipe, epoch: int) -> Sound:
+        """Return clip i before augmentation; without samples for a model that reads alone."""
+        shares = self._teaching.shares(i, target, epoch)
+        empty = np.zeros(0, np.float32)
+        return Sound(read_clip(self._root, self.clips[i]) if self._hears else empty, shares)
 
-    def read(self, i: int) -> FloatArray:
-        """Read the samples [n] of clip i, all of it."""
-        return read_clip(self._root, self.clips[i])
-
-    def sound(self, i: int, target: TargetRecipe, epoch: int) -> Sound:
-        """Clip i before augmentation."""
-        return Sound(self.read(i), self._shares(i, target, epoch))
-
-    def _shares(self, i: int, target: TargetRecipe, epoch: int) -> FloatArray:
-        return self._teaching.shares(i, target, epoch)
-
-    def _example(self, i: int, samples: FloatArray, shares: FloatArray, draw: int) -> Example:
+    def _example(self, i: int, sound: Sound, draw: int) -> Example:
         clip = self.clips[i]
-        longest = round(self._recipe.data.max_s * SAMPLE_RATE)
+        known = [clip.attributes.get(name, float("nan")) for name in ATTRIBUTES]
         return Example(
             name=clip.path or clip.id,
-            samples=samples[:longest],
+            samples=sound.samples[: round(self._recipe.data.max_s * SAMPLE_RATE)],
             transcript=clip.transcript,
-            shares=shares,
-            attributes=self._attributes[i],
+            shares=sound.votes,
+            attributes=np.array(known, np.float32),
             draw=draw,
         )
-
-
-class _Sounds(Sequence[Sound]):
-    """All sounds of an epoch, each read when it is asked for."""
-
-    def __init__(self, examples: Examples, target: TargetRecipe, epoch: int) -> None:
-        self._examples, self._target, self._epoch = examples, target, epoch
-
-    def __len__(self) -> int:
-        return len(self._examples.clips)
-
-    def __getitem__(self, i: int) -> Sound:  # type: ignore[override]
-        return self._examples.sound(i, self._target, self._epoch)

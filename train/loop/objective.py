@@ -1,19 +1,23 @@
-"""The loss of a stage: a weighted sum of terms on labels and on attributes.
+"""The loss of a stage, a weighted sum of terms, and the figures of a validation.
 
-B batch, C classes. Scores [B, K]: first C of labels, if any term is on them, then 3 of attributes.
+N clips, B batch, C classes. Scores [B, K]: C of labels, if a term is on them, then 3 of attributes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from abhinaya.train.data.clips import ATTRIBUTES
 from abhinaya.train.loop.losses import (
     CODE_WEIGHTS,
     Reduction,
+    ccc,
     ccc_loss,
     class_weights,
     kl_divergence,
@@ -21,6 +25,7 @@ from abhinaya.train.loop.losses import (
     weighted_cross_entropy,
     weighted_focal,
 )
+from abhinaya.train.metrics import macro_f1, unweighted_recall
 from abhinaya.train.recipes.recipe import ATTRIBUTE_LOSSES, LossTerm
 
 _FEWEST: Final = 2
@@ -84,3 +89,38 @@ def _of_attributes(scores: Tensor, truth: Tensor) -> Tensor:
     if int(known.sum()) < _FEWEST:
         return scores.sum() * 0.0
     return ccc_loss(bounded(scores[known]), truth[known].to(scores.device))
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What one validation found."""
+
+    score: float
+    """The larger the better: macro-F1 of labels, else the mean concordance of attributes."""
+    values: Mapping[str, float]
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {value:.4f}" for name, value in self.values.items())
+
+
+def judge(
+    scores: Tensor, shares: Tensor, attributes: Tensor, objective: Objective, classes: int
+) -> Figures:
+    """Judge scores [N, K] of N clips by their labels [N, C] and attributes [N, 3].
+
+    F1 is averaged over the classes that occur; clips whose attributes are unknown are left out.
+    """
+    values: dict[str, float] = {"loss": float(objective(scores, shares, attributes))}
+    known = attributes.isfinite().all(dim=1)
+    score = 0.0
+    if scores.shape[1] > classes and int(known.sum()) >= _FEWEST:
+        given = bounded(scores[:, classes:])[known]
+        found = [float(ccc(given[:, k], attributes[known, k])) for k in range(len(ATTRIBUTES))]
+        values |= {f"ccc_{name}": value for name, value in zip(ATTRIBUTES, found, strict=True)}
+        score = float(np.mean(found))
+    if classes:
+        truth, guess = shares.argmax(dim=1).numpy(), scores[:, :classes].argmax(dim=1).numpy()
+        there = sorted(set(truth.tolist()))
+        score = macro_f1(truth, guess, there)
+        values |= {"macro_f1": score, "uar": unweighted_recall(truth, guess, there)}
+    return Figures(score, values)

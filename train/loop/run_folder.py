@@ -49,47 +49,41 @@ class Position:
 
 
 class RunFolder:
-    """Files of one run."""
+    """Files of one run. What cannot be read or written is a TrainingError."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.best = path / "best"
         self.log = path / "log.jsonl"
+        self._about = path / "run.json"
 
     def begin(self, recipe: Mapping[str, Any], data: str, made_by: str) -> None:
-        """Make the folder of a new run.
-
-        Raises TrainingError: it holds a run already, or cannot be written.
-        """
-        if (self.path / "run.json").exists():
+        """Make the folder of a new run; refuse one that holds a run."""
+        if self._about.exists():
             raise TrainingError(
                 f"{self.path}: holds a run already; continue it with --resume, or give another "
                 "folder with --out"
             )
-        said = {"schema": SCHEMA, "recipe": recipe, "data": data, "made_by": made_by}
+        about = {"schema": SCHEMA, "recipe": recipe, "data": data, "made_by": made_by}
+        half = self._about.with_suffix(".json.half")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            half = self.path / "run.json.half"
-            half.write_text(json.dumps(said, indent=1) + "\n", "utf-8")
+            half.write_text(json.dumps(about, indent=1) + "\n", "utf-8")
             self.log.write_bytes(b"")
-            half.replace(self.path / "run.json")
+            half.replace(self._about)
         except OSError as error:
             raise _unwritten(self.path, error) from error
 
     def check(self, recipe: Mapping[str, Any], data: str, despite_changes: bool) -> None:
-        """Compare what is about to go on with what was begun.
-
-        Raises TrainingError: there is no run, or it was of another recipe or other data.
-        """
-        file = self.path / "run.json"
+        """Refuse to go on with another recipe or other data than was begun with."""
         try:
-            begun = json.loads(file.read_text("utf-8"))
+            begun = json.loads(self._about.read_text("utf-8"))
             before, digest = dict(begun["recipe"]), str(begun["data"])
         except FileNotFoundError as error:
             raise TrainingError(f"{self.path}: holds no run; leave out --resume") from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise TrainingError(
-                f"{file}: is damaged ({error}); begin again in another folder"
+                f"{self._about}: is damaged ({error}); begin again in another folder"
             ) from error
         changes = [f"{key} was {old!r}, is {new!r}" for key, old, new in _changes(before, recipe)]
         if digest != data:
@@ -111,13 +105,10 @@ class RunFolder:
     def states(self) -> list[Path]:
         """Whole states, the latest last."""
         found = [p for p in self.path.glob("state-*") if (p / _POSITION).exists()]
-        return sorted(found, key=lambda p: int(p.name.partition("-")[2]))
+        return sorted(found, key=_number)
 
     def position(self) -> tuple[Path, Position] | None:
-        """Give the latest state and where it is; None if nothing was saved yet.
-
-        Raises TrainingError: it is damaged.
-        """
+        """Return the latest state and where it is; None if nothing was saved yet."""
         if not (states := self.states()):
             return None
         try:
@@ -131,8 +122,7 @@ class RunFolder:
     def put_state(self, position: Position, fill: Callable[[Path], None], main: bool) -> None:
         """Keep a state; `fill` writes all but the position, in every process, `main` the rest.
 
-        Raises TrainingError: there is no room, or the folder or another process is gone; the state
-        before stays.
+        If there is no room, or another process is gone, the state before stays.
         """
         part = self.path / "state.part"
         try:
@@ -141,8 +131,7 @@ class RunFolder:
             if main:
                 (part / _POSITION).write_text(json.dumps(asdict(position)), "utf-8")
                 older = self.states()
-                last = int(older[-1].name.partition("-")[2]) if older else 0
-                part.rename(self.path / f"state-{last + 1}")
+                part.rename(self.path / f"state-{_number(older[-1]) + 1 if older else 1}")
                 for state in older:
                     shutil.rmtree(state, ignore_errors=True)
         except (OSError, RuntimeError, ModelError) as error:  # torch: RuntimeError on a full disk
@@ -150,10 +139,7 @@ class RunFolder:
             raise _unwritten(self.path, error) from error
 
     def put_best(self, fill: Callable[[Path], None]) -> None:
-        """Exchange the best checkpoint for what `fill` writes.
-
-        Raises TrainingError: there is no room, or the folder is gone; the one before stays.
-        """
+        """Put what `fill` writes in place of the best checkpoint; else the one before stays."""
         part, old = self.path / "best.part", self.path / "best.old"
         try:
             shutil.rmtree(part, ignore_errors=True)
@@ -167,17 +153,16 @@ class RunFolder:
             raise _unwritten(self.path, error) from error
 
 
+def _number(state: Path) -> int:
+    return int(state.name.partition("-")[2])
+
+
 def _unwritten(path: Path, error: Exception) -> TrainingError:
     said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    what, remedy = f"cannot be written ({said})", "make room and continue"
     if isinstance(error, RuntimeError) and any(name in said for name in _BACKENDS):
-        return TrainingError(
-            f"{path}: another process of this run is gone ({said}); what was saved before is "
-            "whole: continue with --resume"
-        )
-    return TrainingError(
-        f"{path}: cannot be written ({said}); what was saved before is whole: make room and "
-        "continue with --resume"
-    )
+        what, remedy = f"another process of this run is gone ({said})", "continue"
+    return TrainingError(f"{path}: {what}; what was saved before is whole: {remedy} with --resume")
 
 
 def _changes(

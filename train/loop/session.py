@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,17 +14,16 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from abhinaya.models.published.wavlm import WaveNorm
-from abhinaya.train.data.corpus import Corpus, choose, without_short
 from abhinaya.train.data.manifest import Manifest
-from abhinaya.train.data.targets import class_counts
 from abhinaya.train.errors import TrainingError
 from abhinaya.train.learners.base import Learner, Outputs
 from abhinaya.train.learners.build import build_learner
-from abhinaya.train.loop.checkpoint_card import PROFILE, Record
+from abhinaya.train.loop.checkpoint_card import PROFILE, CheckpointCard
+from abhinaya.train.loop.corpus import Corpus, choose, without_short
 from abhinaya.train.loop.devices import accelerator_for, is_sharded
-from abhinaya.train.loop.examples import Examples
-from abhinaya.train.loop.progress import Journal, curves_in
+from abhinaya.train.loop.examples import Examples, class_counts
 from abhinaya.train.loop.run_folder import Position, RunFolder
+from abhinaya.train.loop.run_log import RunLog, curves_in
 from abhinaya.train.loop.trainer import Parts, Trainer
 from abhinaya.train.metrics import Numbers
 from abhinaya.train.recipes.learner_options import WavlmOptions, needs
@@ -59,16 +59,15 @@ def train(job: Job, say: Callable[[str], None] = print) -> Position:
     """
     recipe = job.recipe
     accelerator = accelerator_for(recipe)
-    bf16 = accelerator.mixed_precision == "bf16"
-    tell = say if accelerator.is_main_process else _nothing
+    main = accelerator.is_main_process
     reads = needs(recipe.options)
     corpus = choose(job.manifest, recipe, reads, job.listed)
     norm = _norm(recipe, corpus)
     set_seed(recipe.seed)
     outputs = Outputs(recipe.data.classes if recipe.gives_labels else (), recipe.gives_attributes)
-    learner = build_learner(
-        recipe.options, outputs, accelerator.device, bf16, norm, recipe.model.start
-    )
+    bf16 = accelerator.mixed_precision == "bf16"
+    start = recipe.model.start
+    learner = build_learner(recipe.options, outputs, accelerator.device, bf16, norm, start)
     if learner.shortest:
         corpus = without_short(corpus, learner.shortest)
     folder = _open(job, corpus, accelerator)
@@ -77,9 +76,7 @@ def train(job: Job, say: Callable[[str], None] = print) -> Position:
         Examples(corpus.root, clips, recipe, reads) for clips in (corpus.train, corpus.validation)
     )
     counts = class_counts(learnt.labels, recipe.data.classes) if recipe.gives_labels else ()
-    for line in _told(recipe, corpus, learner, counts, accelerator):
-        tell(line)
-    record = Record(
+    card = CheckpointCard(
         labels=outputs.kept,
         recipe=recipe.settled(),
         data=corpus.digest,
@@ -94,30 +91,25 @@ def train(job: Job, say: Callable[[str], None] = print) -> Position:
         lengths=(_lengths(corpus, learnt), _lengths(corpus, judged)),
         counts=counts,
         folder=folder,
-        save_best=lambda path, state, figures: record.save(learner, path, state, figures),
+        save_best=lambda path, state, figures: card.save(learner, path, state, figures),
     )
-    return _run(job, accelerator, parts, tell)
-
-
-def _run(job: Job, accelerator: Accelerator, parts: Parts, tell: Callable[[str], None]) -> Position:
-    main, folder = accelerator.is_main_process, parts.folder
     found = folder.position() if job.resume else None
-    curves = None
-    if job.recipe.run.tensorboard and main:
-        curves = curves_in(folder.path / "tensorboard", found[1].taken if found else 0)
-    with Journal(folder.log, main, tell, curves) as journal:
-        trainer = Trainer(accelerator, parts, journal)
+    taken = found[1].taken if found else 0
+    drawn = recipe.run.tensorboard and main
+    curves = curves_in(folder.path / "tensorboard", taken) if drawn else None
+    with closing(RunLog(folder.log, main, say, curves)) as log:
+        for line in _summary(recipe, corpus, learner, counts, accelerator):
+            log.say(line)
+        trainer = Trainer(accelerator, parts, log)
         if job.resume:
-            went_on = trainer.resume()
-            tell(
-                f"continuing after step {found[1].taken}" if found and went_on else "from the start"
-            )
+            log.say(f"continuing after step {taken}" if trainer.resume() else "from the start")
         position = trainer.run()
-        journal.write("end", taken=position.taken, best=position.best, best_at=position.best_at)
-    tell(f"best validation {position.best:.4f} after step {position.best_at}: {folder.best}")
-    if job.recipe.gives_labels:
-        tell(f"for a profile: {folder.best / PROFILE}")
-    tell(f"measure it: abhinaya eval MANIFEST --checkpoint NAME={folder.best}")
+        log.write("end", taken=position.taken, best=position.best, best_at=position.best_at)
+        best = f"best validation {position.best:.4f} after step {position.best_at}"
+        log.say(f"{best}: {folder.best}")
+        if recipe.gives_labels:
+            log.say(f"for a profile: {folder.best / PROFILE}")
+        log.say(f"measure it: abhinaya eval MANIFEST --checkpoint NAME={folder.best}")
     # together, and not each when it likes: a process that just ends while its group's threads live
     # is aborted now and then, and the run with it
     accelerator.wait_for_everyone()
@@ -172,7 +164,7 @@ def _lengths(corpus: Corpus, examples: Examples) -> Numbers:
     return np.array([corpus.lengths[clip.id] for clip in examples.clips], np.float64)
 
 
-def _told(
+def _summary(
     recipe: Recipe,
     corpus: Corpus,
     learner: Learner,
@@ -193,7 +185,3 @@ def _told(
         named = zip(recipe.data.classes, counts, strict=True)
         lines.insert(1, ", ".join(f"{name} {n}" for name, n in named))
     return lines
-
-
-def _nothing(line: str) -> None:
-    """Say nothing: another process does."""

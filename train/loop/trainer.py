@@ -8,11 +8,13 @@ position.
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 import numpy as np
@@ -20,22 +22,26 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object, set_seed
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 
 from abhinaya.models.checkpoint import Tensors
 from abhinaya.models.errors import ModelError
 from abhinaya.train.errors import Interrupted, TrainingError
 from abhinaya.train.learners.base import Learner
 from abhinaya.train.loop import saved_state
-from abhinaya.train.loop.batch_order import Step, epoch_steps, rate_at, validation_batches
-from abhinaya.train.loop.batches import Batch, read_batches
+from abhinaya.train.loop.batches import (
+    Batch,
+    Step,
+    epoch_steps,
+    rate_at,
+    read_batches,
+    validation_batches,
+)
 from abhinaya.train.loop.devices import prepared
 from abhinaya.train.loop.examples import Examples
-from abhinaya.train.loop.objective import Objective
-from abhinaya.train.loop.progress import Journal
+from abhinaya.train.loop.objective import Figures, Objective, judge
 from abhinaya.train.loop.run_folder import Position, RunFolder
-from abhinaya.train.loop.sharded import is_spread, spread_again, whole
-from abhinaya.train.loop.stop import StopWish
-from abhinaya.train.loop.validation import Figures, judge
+from abhinaya.train.loop.run_log import RunLog
 from abhinaya.train.metrics import Numbers
 from abhinaya.train.recipes.recipe import Recipe, TrainRecipe
 
@@ -62,8 +68,8 @@ class Parts:
 class Trainer:
     """A run, from any position to its end."""
 
-    def __init__(self, accelerator: Accelerator, parts: Parts, journal: Journal) -> None:
-        self._a, self._p, self._journal = accelerator, parts, journal
+    def __init__(self, accelerator: Accelerator, parts: Parts, log: RunLog) -> None:
+        self._a, self._p, self._log = accelerator, parts, log
         self._stages = parts.recipe.all_stages
         for stage in self._stages:
             if stage.accumulate % accelerator.num_processes:
@@ -75,23 +81,24 @@ class Trainer:
         learning = [p for p in parts.learner.module.parameters() if p.requires_grad]
         optimiser = torch.optim.AdamW(learning, **_settings(self._stages[0]))
         self._module, self._optimiser = prepared(accelerator, parts.learner.module, optimiser)
+        self._bare: Any = accelerator.unwrap_model(self._module)
         self._position = Position()
 
     def resume(self) -> bool:
         """Go to the latest saved state; False if nothing was saved yet."""
         found = self._p.folder.position()
         if found is None:
-            self._journal.go_on_from(0)
+            self._log.go_on_from(0)
             return False
         path, self._position = found
         try:
-            saved_state.get(path, self._learning(), self._optimiser)
+            saved_state.get(path, self._bare, self._optimiser.optimizer)
         except (OSError, RuntimeError, ValueError, KeyError, ModelError) as error:
             raise TrainingError(
                 f"{path}: cannot be loaded ({str(error).splitlines()[0]}); it is damaged, or of "
                 "another kind of machine: continue where it was saved, or begin again elsewhere"
             ) from error
-        self._journal.go_on_from(self._position.log_bytes)
+        self._log.go_on_from(self._position.log_bytes)
         return True
 
     def run(self) -> Position:
@@ -99,13 +106,13 @@ class Trainer:
 
         Raises:
             Interrupted: it was told to stop, and has saved its state.
-            TrainingError: the loss is no number, or nothing can be written.
+            TrainingError: the loss is not a number, or nothing can be written.
             DataError: audio cannot be read.
 
         """
-        with StopWish() as stop:
+        with _stop_wish() as wished:
             while self._more():
-                self._run_epoch(stop)
+                self._run_epoch(wished)
         return self._position
 
     def _more(self) -> bool:
@@ -123,12 +130,15 @@ class Trainer:
 
     # --- an epoch ---------------------------------------------------------------------------------
 
-    def _run_epoch(self, stop: StopWish) -> None:
-        position, parts = self._position, self._p
+    def _run_epoch(self, stop_wished: Callable[[], bool]) -> None:
+        position, parts, run = self._position, self._p, self._p.recipe.run
         stage = self._stages[position.stage]
-        if position.epoch == 0 and position.step == 0 and position.stage:
-            self._begin_stage(stage)
-        number = self._epoch_number(position)
+        if position.stage and (position.epoch, position.step) == (0, 0):
+            self._optimiser.state.clear()  # what it remembers is of other losses and clips
+            for group in self._optimiser.param_groups:
+                group.update(_settings(stage))
+        # counted through all stages, as if none had stopped early
+        number = sum(s.epochs for s in self._stages[: position.stage]) + position.epoch
         seed = (parts.recipe.seed, number)
         steps = epoch_steps(parts.train.labels, parts.lengths[0], stage, seed)
         objective = Objective(stage.losses, parts.counts)
@@ -136,33 +146,22 @@ class Trainer:
         title = f"epoch {number + 1}/{sum(s.epochs for s in self._stages)}"
         started, losses = time.monotonic(), []
         parts.learner.learn()
-        with self._journal.bar(title, len(steps), position.step) as told:
+        with self._log.bar(title, len(steps), position.step) as shown:
             for k in range(position.step, len(steps)):
                 rate = rate_at(stage, position.epoch * len(steps) + k, stage.epochs * len(steps))
-                loss, stopping = self._step(objective, batches, stage, (number, k), rate, stop)
+                loss, stop = self._step(objective, batches, stage, (number, k), rate, stop_wished)
                 losses.append(loss)
-                told(f"loss {loss:.4f}")
+                shown(f"loss {loss:.4f}")
                 self._position = replace(self._position, step=k + 1, taken=self._position.taken + 1)
-                every = parts.recipe.run.save_every
-                if stopping or (every and self._position.taken % every == 0):
+                if stop or (run.save_every and self._position.taken % run.save_every == 0):
                     self._save()
-                if stopping:
+                if stop:
                     raise Interrupted(
                         f"{parts.folder.path}: stopped after step {self._position.taken}, its "
                         "state is saved; go on with the same command and --resume"
                     )
-        mean = float(np.mean(losses)) if losses else None
-        self._end_epoch(objective, stage, title, mean, time.monotonic() - started)
-
-    def _epoch_number(self, position: Position) -> int:
-        """Count epochs through all stages, as if none had stopped early."""
-        return sum(s.epochs for s in self._stages[: position.stage]) + position.epoch
-
-    def _begin_stage(self, stage: TrainRecipe) -> None:
-        """Start the optimiser afresh: what it remembers is of other losses and clips."""
-        self._optimiser.state.clear()
-        for group in self._optimiser.param_groups:
-            group.update(_settings(stage))
+        trained = f"loss {np.mean(losses):.4f}, " if losses else ""
+        self._end_epoch(objective, stage, title, trained, time.monotonic() - started)
 
     def _batches(self, steps: Sequence[Step], stage: TrainRecipe, number: int) -> Iterator[Batch]:
         """Read this process's batches of these steps ahead, in order."""
@@ -176,8 +175,6 @@ class Trainer:
             parts.recipe.run.workers,
         )
 
-    # --- a step -----------------------------------------------------------------------------------
-
     def _step(
         self,
         objective: Objective,
@@ -185,7 +182,7 @@ class Trainer:
         stage: TrainRecipe,
         at: tuple[int, int],
         rate: float,
-        stop: StopWish,
+        stop_wished: Callable[[], bool],
     ) -> tuple[float, bool]:
         """Make one step; its mean loss, and whether any process was told to stop."""
         own = stage.accumulate // self._a.num_processes
@@ -194,17 +191,16 @@ class Trainer:
             batch = next(batches)
             self._seed(*at, m * self._a.num_processes + self._a.process_index)
             with nullcontext() if m == own - 1 else self._a.no_sync(self._module):
-                scores = self._p.learner.scores(self._module, self._here(batch))
-                loss = objective(
-                    scores, batch.shares.to(scores.device), batch.attributes.to(scores.device)
-                )
+                scores = self._scores(batch)
+                shares, attributes = batch.shares.to(scores.device), batch.attributes
+                loss = objective(scores, shares, attributes.to(scores.device))
                 self._a.backward(loss / own)
             value = float(loss.detach())
             total += value / own
             names += batch.names
             bad += [] if np.isfinite(value) else batch.names
-        told = torch.tensor([[total, float(bool(bad)), float(stop.wished)]], dtype=torch.float64)
-        losses, faults, stops = self._a.gather(told.float().to(self._a.device)).cpu().unbind(1)
+        told = torch.tensor([[total, float(bool(bad)), float(stop_wished())]], dtype=torch.float32)
+        losses, faults, stops = self._a.gather(told.to(self._a.device)).cpu().unbind(1)
         if faults.any():
             raise self._not_finite("the loss", float(losses.mean()), bad, rate)
         limit = stage.clip_norm or float("inf")
@@ -215,27 +211,21 @@ class Trainer:
             group["lr"] = rate
         self._optimiser.step()
         self._optimiser.zero_grad()
-        loss_mean = total if self._a.num_processes == 1 else float(losses.mean())
-        self._journal.write(
-            "step",
-            taken=self._position.taken + 1,
-            epoch=at[0],
-            step=at[1],
-            loss=loss_mean,
-            norm=norm,
-            rate=rate,
-        )
-        return loss_mean, bool(stops.any())
+        mean = total if self._a.num_processes == 1 else float(losses.mean())
+        values = {"epoch": at[0], "step": at[1], "loss": mean, "norm": norm, "rate": rate}
+        self._log.write("step", taken=self._position.taken + 1, **values)
+        return mean, bool(stops.any())
 
     def _seed(self, epoch: int, step: int, batch: int) -> None:
         """Make whatever is drawn next a function of where the run is."""
         sequence = np.random.SeedSequence((self._p.recipe.seed, epoch, step, batch))
         set_seed(int(sequence.generate_state(1)[0]))
 
-    def _here(self, batch: Batch) -> dict[str, Any]:
-        return {
+    def _scores(self, batch: Batch) -> Tensor:
+        here = {
             k: v.to(self._a.device) if isinstance(v, Tensor) else v for k, v in batch.inputs.items()
         }
+        return self._p.learner.scores(self._module, here)
 
     def _not_finite(
         self, what: str, value: float, names: Sequence[str], rate: float
@@ -254,7 +244,7 @@ class Trainer:
     # --- between epochs ---------------------------------------------------------------------------
 
     def _end_epoch(
-        self, objective: Objective, stage: TrainRecipe, title: str, loss: float | None, took: float
+        self, objective: Objective, stage: TrainRecipe, title: str, trained: str, took_s: float
     ) -> None:
         figures = self._validate(objective, stage)
         position = self._position
@@ -265,14 +255,13 @@ class Trainer:
         else:
             position = replace(position, stale=position.stale + 1)
         enough = bool(stage.patience) and position.stale >= stage.patience
-        self._journal.write("validation", taken=position.taken, better=better, **figures.values)
-        trained = f"loss {loss:.4f}, " if loss is not None else ""
-        self._journal.say(
+        self._log.write("validation", taken=position.taken, better=better, **figures.values)
+        self._log.say(
             f"{title}: {trained}validation {figures}{', the best so far' if better else ''}, "
-            f"{took:.0f} s"
+            f"{took_s:.0f} s"
         )
         if enough:
-            self._journal.say(f"no better one in {position.stale} validations: the stage ends")
+            self._log.say(f"no better one in {position.stale} validations: the stage ends")
         epoch = stage.epochs if enough else position.epoch + 1
         self._position = replace(position, epoch=epoch, step=0)
         self._save()
@@ -291,15 +280,10 @@ class Trainer:
         found: list[tuple[int, list[float], list[float], list[float]]] = []
         with torch.no_grad():
             for k, batch in enumerate(batches):
-                scores = parts.learner.scores(self._module, self._here(batch)).float().cpu()
+                scores = self._scores(batch).float().cpu()
                 if k < len(rows):
-                    found += zip(
-                        rows[k],
-                        scores.tolist(),
-                        batch.shares.tolist(),
-                        batch.attributes.tolist(),
-                        strict=True,
-                    )
+                    columns = (t.tolist() for t in (scores, batch.shares, batch.attributes))
+                    found += zip(rows[k], *columns, strict=True)
         ordered = sorted(gather_object(found))
         scores, shares, known = (torch.tensor([row[i] for row in ordered]) for i in (1, 2, 3))
         return judge(scores, shares, known, objective, len(parts.counts))
@@ -307,41 +291,46 @@ class Trainer:
     # --- what is kept -----------------------------------------------------------------------------
 
     def _save_best(self, figures: Figures) -> None:
-        state = self._weights()  # every process has its part in it
+        # What is divided over devices is a language model, of which no checkpoint keeps the rest.
+        divided = isinstance(self._bare, FSDPModule)
+        state = saved_state.learnt(self._bare) if divided else dict(self._bare.state_dict())
         if self._a.is_main_process:
             self._p.folder.put_best(lambda folder: self._p.save_best(folder, state, figures))
         self._a.wait_for_everyone()
 
-    def _weights(self) -> Tensors:
-        """Give all weights; of those that are spread over devices only what learns.
-
-        What is spread is a language model, and of one no checkpoint keeps the rest.
-        """
-        module = self._a.unwrap_model(self._module)
-        learning = {name for name, _ in self._learning()}
-        return {
-            name: whole(tensor)
-            for name, tensor in module.state_dict().items()
-            if name in learning or not is_spread(tensor)
-        }
-
     def _save(self) -> None:
-        position = replace(self._position, log_bytes=self._journal.size)
+        position = replace(self._position, log_bytes=self._log.size)
         main = self._a.is_main_process
         self._a.wait_for_everyone()
 
         def fill(part: Path) -> None:
-            saved_state.put(part, self._learning(), self._optimiser, main)
+            saved_state.put(part, self._bare, self._optimiser.optimizer, main)
             self._a.wait_for_everyone()
 
         self._p.folder.put_state(position, fill, main)
         self._a.wait_for_everyone()
 
-    def _learning(self) -> Iterator[tuple[str, Tensor]]:
-        """Give the weights that learn, by names that other numbers of devices know."""
-        module = self._a.unwrap_model(self._module)
-        spread_again(module)
-        return ((k, p) for k, p in module.named_parameters() if p.requires_grad)
+
+@contextmanager
+def _stop_wish() -> Iterator[Callable[[], bool]]:
+    """Take the first Ctrl-C or SIGTERM as a wish to stop after the step; the second stops at once.
+
+    Gives what says whether someone wished so.
+    """
+    wished = False
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal wished
+        if wished:
+            raise KeyboardInterrupt
+        wished = True
+
+    before = {n: signal.signal(n, note) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: wished
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _settings(stage: TrainRecipe) -> dict[str, Any]:

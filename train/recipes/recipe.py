@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from abhinaya.models.fields import Faults, build, near, setting
 from abhinaya.models.labels import LABELS
+from abhinaya.train.command import toml_value
 from abhinaya.train.errors import RecipeError
 from abhinaya.train.recipes.learner_options import OPTIONS, Options, WavlmOptions
 
@@ -220,7 +221,7 @@ def recipes() -> dict[str, str]:
 
 
 def recipe_text(name: str) -> str:
-    """Give a recipe of the package, or a file, as it is written.
+    """Return a recipe of the package, or a file, as it is written.
 
     Raises RecipeError: there is none, or it cannot be read.
     """
@@ -282,10 +283,6 @@ def _set(table: dict[str, Any], said: str, origins: dict[str, str], faults: Faul
     if not equals:
         faults.add(f"--set {said}: give it as SECTION.KEY=VALUE")
         return
-    try:
-        value = tomllib.loads(f"value = {raw}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = raw  # a bare word is a string
     origins[key] = f"--set {said}"
     *sections, last = key.split(".")
     for section in sections:
@@ -294,7 +291,7 @@ def _set(table: dict[str, Any], said: str, origins: dict[str, str], faults: Faul
             faults.add(f"{key} cannot be set: {section} is {inner!r}, not a table", key)
             return
         table = inner
-    table[last] = value
+    table[last] = toml_value(raw)
 
 
 def _merged(base: Any, over: Any) -> Any:

@@ -14,8 +14,9 @@ import numpy as np
 
 from abhinaya.models.base import FloatArray
 from abhinaya.models.tiny.speech import Settings
-from abhinaya.train.data.clips import DataError
+from abhinaya.train.errors import DataError
 from abhinaya.train.eval.intervals import bootstrap, macro_f1_of
+from abhinaya.train.metrics import calibration_error
 from abhinaya.train.tiny.kept import key_of
 from abhinaya.train.tiny.sessions import Sessions
 from abhinaya.train.tiny.speech import (
@@ -108,7 +109,7 @@ def _of(items: Sessions, scores: FloatArray, corpus: str) -> Guessed:
 
 
 def together(parts: Sequence[Guessed], settings: Settings) -> str:
-    """Return macro-F1 of several parts as one, with its 95 % interval over speakers."""
+    """Return macro-F1 of several parts, with its 95 % interval over speakers, and calibration."""
     truth, scores, seconds, speaker = (
         np.concatenate(column) for column in zip(*parts, strict=True)
     )
@@ -118,4 +119,8 @@ def together(parts: Sequence[Guessed], settings: Settings) -> str:
     ]
     guess = np.argmax(rows, axis=1)
     statistic = macro_f1_of(truth, guess, sorted(set(truth.tolist())))
-    return f"macro-F1 {bootstrap(statistic, len(truth), groups=list(speaker))}, {len(truth)} clips"
+    error = calibration_error(np.stack(rows), truth)
+    return (
+        f"macro-F1 {bootstrap(statistic, len(truth), groups=list(speaker))}, {len(truth)} clips, "
+        f"calibration error {error:.3f}"
+    )

@@ -49,7 +49,7 @@ class VoteRecipe:
     People rarely say what they feel: that calm words speak for calm must not be learnt."""
     neutral: float = 0.5
     """Share of neutral speech that the probabilities are of."""
-    most_alarms: float = 0.08
+    most_alarms: float = 0.1
     """Share of neutral segments, whole and short, clear and by telephone, that may be called
     otherwise: below the threshold that holds it, the label is `unknown`."""
     before: Before = Before((4.0, 30.0), (0.7, 1.0), 0.1)

@@ -1,1 +1,1 @@
-"""The line-ups that come with the package, one TOML file each."""
+"""The profiles of the package, one TOML file each."""

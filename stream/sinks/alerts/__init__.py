@@ -1,1 +1,1 @@
-"""What is done about an alert: it is shown, written, handed to a command, posted to a webhook."""
+"""Sends alerts to the other sinks, to commands and to webhooks."""

@@ -1,4 +1,4 @@
-"""Hands an alert to a program: JSON on its standard input, no shell, a time limit."""
+"""Runs a program for an alert: JSON on its standard input, no shell, a time limit."""
 
 from __future__ import annotations
 
@@ -10,40 +10,36 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import IO, Final
 
 from abhinaya.stream.sinks.alerts.worker import DeliveryError, Job
 
-LOOK_S: Final = 0.05
+POLL_S: Final = 0.05
 QUOTED_BYTES: Final = 200
-"""Of standard error, in a report of a failure."""
+"""Number of last bytes of standard error that are searched for an error message."""
 
 
+@dataclass(frozen=True, slots=True)
 class Command:
-    """Runs a program for each alert.
+    """Runs a program for each alert."""
 
-    Args:
-        arguments: the program and its arguments.
-        timeout_s: after so many seconds it is killed, with what it has started.
-
-    """
-
-    def __init__(self, arguments: Sequence[str], timeout_s: float) -> None:
-        self._arguments = tuple(arguments)
-        self._timeout_s = timeout_s
+    arguments: Sequence[str]
+    timeout_s: float
+    """Seconds after which the program is killed, with its child processes."""
 
     def deliver(self, job: Job, stop: threading.Event) -> None:
-        """Run the program once; a second try could do twice what it does.
+        """Run the program once; a second try could repeat its effect.
 
         Raises:
-            DeliveryError: it does not start, fails, or takes too long.
+            DeliveryError: the program does not start, fails, or takes too long.
 
         """
-        name = self._arguments[0]
+        name = self.arguments[0]
         with tempfile.TemporaryFile() as errors:
             try:
-                process = subprocess.Popen(  # noqa: S603 - what the person wrote, without a shell
-                    self._arguments,
+                process = subprocess.Popen(  # noqa: S603 - the user's own command
+                    self.arguments,
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     stderr=errors,
@@ -55,20 +51,20 @@ class Command:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-                raise DeliveryError(f"{name} was killed after {self._timeout_s:g} s")
+                raise DeliveryError(f"{name} was killed after {self.timeout_s:g} s")
             if process.returncode:
                 raise DeliveryError(f"{name} {_end(process.returncode)}{_quoted(errors)}")
 
     def _finishes(
         self, process: subprocess.Popen[bytes], body: bytes, stop: threading.Event
     ) -> bool:
-        deadline = time.monotonic() + self._timeout_s
-        given: bytes | None = body
+        deadline = time.monotonic() + self.timeout_s
+        data: bytes | None = body
         while time.monotonic() < deadline and not stop.is_set():
             try:
-                process.communicate(given, timeout=LOOK_S)
+                process.communicate(data, timeout=POLL_S)
             except subprocess.TimeoutExpired:
-                given = None  # it is on its way
+                data = None  # `communicate` continues with the data of the first call
             else:
                 return True
         return False
@@ -81,6 +77,6 @@ def _end(code: int) -> str:
 def _quoted(errors: IO[bytes]) -> str:
     size = errors.seek(0, os.SEEK_END)
     errors.seek(max(0, size - QUOTED_BYTES))
-    lines = errors.read().decode("utf-8", "replace").split("\n")
-    said = [line.strip() for line in lines if line.strip()]
-    return f": {said[-1]}" if said else ""
+    text = errors.read().decode("utf-8", "replace")
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    return f": {lines[-1]}" if lines else ""

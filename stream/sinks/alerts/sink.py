@@ -1,4 +1,4 @@
-"""The rules at work: a sink that looks at events and alerts the other sinks and the couriers."""
+"""A sink that checks events by the alert rules and passes alerts to other sinks and senders."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.settings.rules import RuleConfig, Watch
 from abhinaya.stream.sinks.alerts.command import Command
 from abhinaya.stream.sinks.alerts.webhook import Webhook, secret_of
-from abhinaya.stream.sinks.alerts.worker import Courier, Job, Worker
+from abhinaya.stream.sinks.alerts.worker import AlertSender, Job, Worker
 from abhinaya.stream.sinks.base import ShowsAlerts, Sink
 from abhinaya.stream.sinks.events import alert_event
 from abhinaya.stream.wire.messages import Event, Remark
 
 PATIENCE_S: Final = 5.0
-"""How long deliveries may take when the run is over."""
+"""Seconds that deliveries may take at the end of a run."""
 
 
 class Alerts:
-    """Comes behind the other sinks, so that an alert stands below the verdict that raised it.
+    """Raises alerts. It must be the last sink, so that an alert follows its verdict.
 
     Args:
-        rules: when to raise one.
-        sinks: get alerts if they show them, and remarks on deliveries that fail.
-        couriers: who delivers the alerts of a rule, by its name.
-        patience_s: how long deliveries may take at the end.
+        rules: the alert rules.
+        sinks: get the alerts, if they show them, and a remark on each failed delivery.
+        senders: senders of the alerts of each rule, by its name.
+        patience_s: seconds that deliveries may take at the end.
 
     Every method raises SinkError if one of the sinks does.
 
@@ -40,21 +40,21 @@ class Alerts:
         self,
         rules: Sequence[RuleConfig],
         sinks: Sequence[Sink],
-        couriers: Mapping[str, Sequence[Courier]],
+        senders: Mapping[str, Sequence[AlertSender]],
         patience_s: float = PATIENCE_S,
     ) -> None:
         self._watch = Watch(rules)
         self._sinks = sinks
         self._patience_s = patience_s
-        self._said: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
+        self._reports: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         self._workers = {
-            name: [Worker(courier, self._listener(name)) for courier in those]
-            for name, those in couriers.items()
+            name: [Worker(sender, self._reporter(name)) for sender in those]
+            for name, those in senders.items()
         }
 
     def write(self, event: Event, now_unix_s: float) -> None:
-        """Look at one event; raise the alerts that it completes."""
-        self._pass_on(now_unix_s)
+        """Check one event, and send the alerts that it raises."""
+        self._publish_reports(now_unix_s)
         for alert in self._watch.see(event):
             for sink in self._sinks:
                 if isinstance(sink, ShowsAlerts):
@@ -65,44 +65,44 @@ class Alerts:
                     worker.offer(job)
 
     def close(self) -> None:
-        """Let deliveries finish for a while, and report those that did not. The sinks stay open."""
+        """Wait up to `patience_s` for deliveries; report unfinished ones. The sinks stay open."""
         deadline = time.monotonic() + self._patience_s
         workers = [worker for those in self._workers.values() for worker in those]
         self._workers = {}
         for worker in workers:
             worker.close(deadline)
-        self._pass_on(time.time())
+        self._publish_reports(time.time())
 
-    def _listener(self, rule: str) -> Callable[[str], None]:
-        return lambda text: self._said.put((rule, text))
+    def _reporter(self, rule: str) -> Callable[[str], None]:
+        return lambda text: self._reports.put((rule, text))
 
-    def _pass_on(self, now_unix_s: float) -> None:
-        """Report what the workers have said since."""
-        while not self._said.empty():
-            rule, text = self._said.get()
+    def _publish_reports(self, now_unix_s: float) -> None:
+        """Write the new reports of the workers to the sinks, as remarks."""
+        while not self._reports.empty():
+            rule, text = self._reports.get()
             for sink in self._sinks:
                 sink.write(Remark(source=f"rule {rule}", text=text), now_unix_s)
 
 
-def open_couriers(
+def open_senders(
     rules: Sequence[RuleConfig], environment: Mapping[str, str]
-) -> dict[str, list[Courier]]:
-    """Return who delivers the alerts of each rule.
+) -> dict[str, list[AlertSender]]:
+    """Return the senders of the alerts of each rule, by its name.
 
     Raises:
-        ConfigError: names every program and secret that is missing, at once.
+        ConfigError: names every missing program and secret at once.
 
     """
     faults: list[str] = []
-    couriers = {rule.name: list(_couriers(rule, environment, faults)) for rule in rules}
+    senders = {rule.name: list(_senders(rule, environment, faults)) for rule in rules}
     if faults:
         raise ConfigError("rules", "; ".join(faults), "see docs/rules.md")
-    return couriers
+    return senders
 
 
-def _couriers(
+def _senders(
     rule: RuleConfig, environment: Mapping[str, str], faults: list[str]
-) -> Iterator[Courier]:
+) -> Iterator[AlertSender]:
     if rule.command:
         if shutil.which(rule.command[0], path=environment.get("PATH")) is None:
             faults.append(f"{rule.name}: the program is missing: {rule.command[0]!r}")

@@ -1,4 +1,4 @@
-"""Posts an alert to a webhook, signed as standardwebhooks.com says, with retries and back-off.
+"""Posts an alert to a webhook with retries, signed as specified by standardwebhooks.com.
 
 webhook-id          the same in every try of one alert
 webhook-timestamp   Unix seconds of the try
@@ -16,6 +16,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -26,107 +27,97 @@ if TYPE_CHECKING:
 
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 30.0
-"""Also of what a server asks for."""
-WORTH_ANOTHER_TRY: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Maximum pause, even if the server asks for a longer one."""
+RETRIED_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 PREFIX: Final = "whsec_"
-"""Of a secret in base64, as the libraries for webhooks write it; any other is taken as it is."""
+"""Prefix of a secret in base64; a secret without the prefix is used as it is."""
 
 
-class _AgainError(Exception):
-    """This try failed, another may not."""
+class _RetryError(Exception):
+    """This try failed; another may succeed."""
 
     def __init__(self, reason: str, pause_s: float | None = None) -> None:
         self.pause_s = pause_s
         super().__init__(reason)
 
 
+@dataclass(slots=True)
 class Webhook:
-    """Posts to one address.
+    """Posts alerts to one address."""
 
-    Args:
-        url: the address.
-        secret: signs the posts; empty: they are not signed.
-        timeout_s: for each step of a try: connect, send, wait for the answer.
-        attempts: tries of one alert.
-        clock: Unix seconds.
-        first_pause_s: between the first two tries; doubles each time.
+    url: str
+    secret: bytes
+    """Key that signs the posts; empty: they are not signed."""
+    timeout_s: float
+    """Time limit of each step of a try: connect, send, wait for the answer."""
+    attempts: int
+    clock: Callable[[], float] = time.time
+    """Returns Unix seconds."""
+    first_pause_s: float = FIRST_PAUSE_S
+    """Pause between the first two tries; it doubles each time."""
+    _http: httpx2.Client | None = None
 
-    """
-
-    def __init__(
-        self,
-        url: str,
-        secret: bytes,
-        timeout_s: float,
-        attempts: int,
-        clock: Callable[[], float] = time.time,
-        first_pause_s: float = FIRST_PAUSE_S,
-    ) -> None:
-        self._url = url
-        self._secret = secret
-        self._timeout_s = timeout_s
-        self._attempts = attempts
-        self._clock = clock
-        self._first_pause_s = first_pause_s
-        self._http: httpx2.Client | None = None
-        self._where = urlsplit(url).hostname or url  # the path of a hook is often a secret
+    @property
+    def host(self) -> str:
+        """Host name for messages; the path of a webhook is often secret."""
+        return urlsplit(self.url).hostname or self.url
 
     def deliver(self, job: Job, stop: threading.Event) -> None:
-        """Post until it is taken, or refused, or all tries are used up.
+        """Post an alert, with retries until it is accepted or refused, or no try is left.
 
         Raises:
             DeliveryError: the last failure.
 
         """
-        for attempt in range(self._attempts):
+        for attempt in range(self.attempts):
             try:
                 self._post(job)
                 return
-            except _AgainError as error:
+            except _RetryError as error:
                 reason, pause_s = str(error), error.pause_s
             if pause_s is None:
-                # spread, so that hooks which failed together do not return together
-                pause_s = self._first_pause_s * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311
-            last = attempt + 1 == self._attempts
+                # random, so that webhooks that failed together are not retried together
+                pause_s = self.first_pause_s * 2**attempt * random.uniform(0.5, 1.5)  # noqa: S311
+            last = attempt + 1 == self.attempts
             if last or stop.wait(min(pause_s, LONGEST_PAUSE_S)):
                 break
         tries = "1 try" if attempt == 0 else f"{attempt + 1} tries"
-        raise DeliveryError(f"{self._where} {reason} ({tries})")
+        raise DeliveryError(f"{self.host} {reason} ({tries})")
 
     def _post(self, job: Job) -> None:
-        import httpx2  # heavy, and only who has a webhook needs it
+        import httpx2  # slow to import
 
         if self._http is None:
             # a proxy of the environment cannot reach this machine's own servers
-            own = self._where in ("localhost", "127.0.0.1", "::1")
-            self._http = httpx2.Client(timeout=self._timeout_s, trust_env=not own)
+            own = self.host in ("localhost", "127.0.0.1", "::1")
+            self._http = httpx2.Client(timeout=self.timeout_s, trust_env=not own)
         try:
             with self._http.stream(
-                "POST", self._url, content=job.body, headers=self._headers(job)
-            ) as answer:  # only how it begins matters: what a hook says is not read
+                "POST", self.url, content=job.body, headers=self._headers(job)
+            ) as answer:  # the body of the answer is not read
                 status, after = answer.status_code, answer.headers.get("retry-after", "")
         except httpx2.TimeoutException as error:
-            raise _AgainError(f"did not answer within {self._timeout_s:g} s") from error
+            raise _RetryError(f"did not answer within {self.timeout_s:g} s") from error
         except httpx2.ConnectError as error:
-            raise _AgainError(f"cannot be reached: {error}") from error
+            raise _RetryError(f"cannot be reached: {error}") from error
         except httpx2.TransportError as error:
-            raise _AgainError(f"broke the connection: {error or type(error).__name__}") from error
+            raise _RetryError(f"broke the connection: {error or type(error).__name__}") from error
         except httpx2.InvalidURL as error:
-            raise DeliveryError(f"{self._where} is not an address: {error}") from error
+            raise DeliveryError(f"{self.host} is not an address: {error}") from error
         if 200 <= status < 300:
             return
-        if status in WORTH_ANOTHER_TRY:
-            raise _AgainError(f"answered {status}", wanted_pause_s(after, self._clock()))
+        if status in RETRIED_STATUS:
+            raise _RetryError(f"answered {status}", wanted_pause_s(after, self.clock()))
         hint = ": give the address that it leads to" if 300 <= status < 400 else ""
-        raise DeliveryError(f"{self._where} answered {status}{hint}")
+        raise DeliveryError(f"{self.host} answered {status}{hint}")
 
     def _headers(self, job: Job) -> dict[str, str]:
         headers = {"content-type": "application/json", "user-agent": "abhinaya"}
         headers["webhook-id"] = job.id
-        headers["webhook-timestamp"] = f"{int(self._clock())}"
-        if self._secret:
+        headers["webhook-timestamp"] = f"{int(self.clock())}"
+        if self.secret:
             headers["webhook-signature"] = sign(
-                self._secret, job.id, headers["webhook-timestamp"], job.body
+                self.secret, job.id, headers["webhook-timestamp"], job.body
             )
         return headers
 
@@ -138,10 +129,10 @@ def sign(secret: bytes, id: str, timestamp: str, body: bytes) -> str:
 
 
 def secret_of(text: str) -> bytes:
-    """Read a secret as a person writes it.
+    """Return the key for a secret in text form.
 
     Raises:
-        ValueError: what follows `whsec_` is not base64.
+        ValueError: the part after `whsec_` is not base64.
 
     """
     if not text.startswith(PREFIX):
@@ -153,7 +144,7 @@ def secret_of(text: str) -> bytes:
 
 
 def wanted_pause_s(header: str, now_unix_s: float) -> float | None:
-    """Read `Retry-After`: seconds, or a date; None if it is neither."""
+    """Return the pause of a `Retry-After` header: seconds or a date; None if it is neither."""
     if header.strip().isdecimal():
         return float(header)
     try:

@@ -1,4 +1,4 @@
-"""A thread that delivers, so that who raises an alert never waits for who receives it."""
+"""Delivers alerts in a thread, so that the run never waits for a receiver."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 DEPTH: Final = 64
-"""Alerts that may wait for one command or webhook; more are dropped, counted, and reported."""
+"""Number of alerts that may wait for one command or webhook; further ones are dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,21 +22,21 @@ class Job:
     body: bytes
     """The event as JSON."""
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
-    """The same in every try, so that a receiver notices a repetition."""
+    """Identifier of the alert, the same in every try, so that a receiver can detect repetitions."""
 
 
 class DeliveryError(Exception):
     """An alert could not be delivered; the text says why, without naming the rule."""
 
 
-class Courier(Protocol):
-    """Brings an alert somewhere."""
+class AlertSender(Protocol):
+    """Sends alerts to one receiver."""
 
     def deliver(self, job: Job, stop: threading.Event) -> None:
-        """Deliver, with as many tries as it takes; give up when `stop` is set.
+        """Deliver one alert, with retries; give up when `stop` is set.
 
         Raises:
-            DeliveryError: it was not delivered.
+            DeliveryError: the alert was not delivered.
 
         """
         ...
@@ -46,17 +46,17 @@ class Worker:
     """Delivers one alert after the other in a thread of its own.
 
     Args:
-        courier: who delivers.
-        say: gets, from that thread too, what went wrong.
+        sender: delivers the alerts.
+        report: called with error messages, also from the thread.
 
     """
 
-    def __init__(self, courier: Courier, say: Callable[[str], None]) -> None:
-        self._courier = courier
-        self._say = say
+    def __init__(self, sender: AlertSender, report: Callable[[str], None]) -> None:
+        self._sender = sender
+        self._report = report
         self._waiting: queue.Queue[Job | None] = queue.Queue(DEPTH)
         self._left = 0
-        """Alerts that were taken and not delivered yet."""
+        """Number of accepted alerts that are not delivered yet."""
         self._lock = threading.Lock()
         self._closing = False
         self._stop = threading.Event()
@@ -65,7 +65,7 @@ class Worker:
         self._thread.start()
 
     def offer(self, job: Job) -> None:
-        """Take an alert, or drop it if too many wait; never wait."""
+        """Queue an alert, or drop it if the queue is full; never block."""
         try:
             self._count(1)
             self._waiting.put_nowait(job)
@@ -73,20 +73,20 @@ class Worker:
             self._count(-1)
             self._dropped += 1
             if self._dropped == 1:
-                self._say(f"alerts are dropped: {DEPTH} wait already")
+                self._report(f"alerts are dropped: {DEPTH} wait already")
 
     def close(self, deadline: float) -> None:
-        """Let what waits be delivered until `deadline` (monotonic seconds), then give up."""
+        """Deliver the queued alerts until `deadline` (monotonic seconds), then give up."""
         self._closing = True
-        with contextlib.suppress(queue.Full):  # then the thread is not waiting for one
+        with contextlib.suppress(queue.Full):  # then the thread is busy, and checks `_closing`
             self._waiting.put_nowait(None)
         self._thread.join(max(0.0, deadline - time.monotonic()))
         left = self._left
         self._stop.set()
         if left:
-            self._say(f"{_alerts(left)} not delivered: the run is over")
+            self._report(f"{_alerts(left)} not delivered: the run is over")
         if self._dropped:
-            self._say(f"{_alerts(self._dropped)} dropped in all")
+            self._report(f"{_alerts(self._dropped)} dropped in all")
         self._thread.join(1.0)
 
     def _loop(self) -> None:
@@ -95,12 +95,12 @@ class Worker:
             if job is None:
                 return
             try:
-                self._courier.deliver(job, self._stop)
+                self._sender.deliver(job, self._stop)
             except DeliveryError as error:
                 if not self._stop.is_set():
-                    self._say(f"an alert was not delivered: {error}")
-            except Exception as error:  # a fault of ours must not end the deliveries
-                self._say(f"an alert was not delivered: {type(error).__name__}: {error}")
+                    self._report(f"an alert was not delivered: {error}")
+            except Exception as error:  # a bug must not end the deliveries
+                self._report(f"an alert was not delivered: {type(error).__name__}: {error}")
             finally:
                 self._count(-1)
 

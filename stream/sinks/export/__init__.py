@@ -1,1 +1,1 @@
-"""Formats that a run writes at its end, and `abhinaya convert` at any time, from JSON lines."""
+"""Formats made from JSON lines, at the end of a run or by `abhinaya convert`."""

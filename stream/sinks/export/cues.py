@@ -1,6 +1,6 @@
 """Text formats with a line or a cue for each segment: WebVTT, SubRip, RTTM, Audacity labels.
 
-A gap appears as a gap, never as silence. Records stand in the order of their start.
+A gap is written as a gap, never as silence. Segments are ordered by their start.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from abhinaya.stream.sinks.rows import Lost, Segment, one_line
 
 LOST: Final = "not heard"
 MINIMUM_MS: Final = 1
-"""Of a cue: players refuse one that ends when it starts."""
+"""Minimum length of a cue: players refuse one of length 0."""
 
 
 def vtt(source: Path, target: Path) -> None:
-    """Write WebVTT: cues with the stream as voice, and classes to colour the label by."""
+    """Write WebVTT: the stream's name is the voice; a class gives each label its colour."""
     colours = "".join(f"::cue(.{label}) {{ color: {COLOURS[label]} }}\n" for label in LABELS)
     header = f"WEBVTT\n\nSTYLE\n{colours}\n"
     _write(target, chain([header], map(_vtt_cue, segments(source))))
@@ -35,7 +35,7 @@ def srt(source: Path, target: Path) -> None:
 
 
 def rttm(source: Path, target: Path) -> None:
-    """Write RTTM: the emotion where diarization has the speaker."""
+    """Write RTTM, with the emotion in the field of the speaker."""
     _write(target, map(_rttm_line, segments(source)))
 
 
@@ -50,26 +50,26 @@ def _write(target: Path, texts: Iterable[str]) -> None:
 
 
 def _vtt_cue(row: Segment) -> str:
-    """Return a cue, whose identifier names the segment."""
+    """Return a cue; its identifier is the stream's name and the segment's number."""
     start, end = _span_ms(row)
     voice = f"<v {_escaped(one_line(row.stream)) or 'stream'}>"
     if isinstance(row, Lost):
-        said = f"<i>[{LOST}: {_escaped(one_line(row.reason))}]</i>"
+        text = f"<i>[{LOST}: {_escaped(one_line(row.reason))}]</i>"
     else:
-        said = f"<c.{row.label}>[{row.label}]</c> {_escaped(row.text)}".rstrip()
+        text = f"<c.{row.label}>[{row.label}]</c> {_escaped(row.text)}".rstrip()
     name = _escaped(one_line(f"{row.stream} {row.segment}"))
-    return f"{name}\n{_clock(start, '.')} --> {_clock(end, '.')}\n{voice}{said}\n\n"
+    return f"{name}\n{_clock(start, '.')} --> {_clock(end, '.')}\n{voice}{text}\n\n"
 
 
 def _srt_cue(row: Segment) -> str:
     """Return a cue without its number."""
     start, end = _span_ms(row)
-    said = f"{one_line(row.stream)}: {_plain(row)}".replace("-->", "→")
-    return f"{_clock(start, ',')} --> {_clock(end, ',')}\n{said}\n\n"
+    text = f"{one_line(row.stream)}: {_plain(row)}".replace("-->", "→")
+    return f"{_clock(start, ',')} --> {_clock(end, ',')}\n{text}\n\n"
 
 
 def _rttm_line(row: Segment) -> str:
-    """Return the ten fields; a gap is of the type NOSCORE."""
+    """Return a line of ten fields; a gap has the type NOSCORE."""
     stream = _field(row.stream)
     span = f"{row.start_s:.3f} {row.end_s - row.start_s:.3f}"
     if isinstance(row, Lost):
@@ -79,7 +79,7 @@ def _rttm_line(row: Segment) -> str:
 
 
 def _audacity_line(row: Segment) -> str:
-    """Return start and end in seconds, and text, separated by tabs."""
+    """Return start and end in seconds and the text, separated by tabs."""
     return f"{row.start_s:.6f}\t{row.end_s:.6f}\t{one_line(row.stream)}: {_plain(row)}\n"
 
 
@@ -105,5 +105,5 @@ def _escaped(text: str) -> str:
 
 
 def _field(text: str) -> str:
-    """Make a name one field: blanks and what stands for them become %20 and the like."""
+    """Return a name as one field: white space and `%` are percent-encoded."""
     return "".join(quote(c, safe="") if c.isspace() or c == "%" else c for c in text) or "stream"

@@ -1,4 +1,4 @@
-"""Which format a file name asks for, and the export into it: the one table of suffixes."""
+"""The table of output formats by suffix, and the export of a file to a format."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ JSON_LINES: Final = ".jsonl"
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Write the same events, without what was provisional or cut off."""
+    """Copy the events; leave out provisional verdicts and a cut-off last line."""
     with target.open("wb") as file:
         for number, values in enumerate(read(source), start=1):
             row_of(values, f"{source}, event {number}")
@@ -37,15 +37,15 @@ FORMATS: Final[Mapping[str, Callable[[Path, Path], None]]] = {
     ".parquet": parquet.export,
     ".TextGrid": textgrid.export,
 }
-"""By suffix: a function from a file of JSON lines to a new file."""
+"""By suffix: the function that converts a JSON lines file to a new file."""
 
 SUFFIXES: Final = tuple(FORMATS)
 
 
 def format_of(path: Path) -> str:
-    """Return the suffix, as the table spells it, of the format that a name asks for.
+    """Return the suffix of a path as the table spells it, ignoring case.
 
-    Capitals do not matter. A pipe or a device without a suffix takes JSON lines.
+    For a pipe or a device without a suffix, return that of JSON lines.
 
     Raises:
         ConfigError: the suffix is unknown.
@@ -72,8 +72,8 @@ def export(source: Path, target: Path) -> None:
 
     Raises:
         ConfigError: the suffix is unknown.
-        SourceError: the source cannot be read, or holds something else.
-        SinkError: the target cannot be written; an old file of that name stays.
+        SourceError: the source cannot be read, or a line is not an event.
+        SinkError: the target cannot be written; an old file of that name is kept.
 
     """
     suffix = format_of(target)

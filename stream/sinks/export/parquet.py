@@ -1,4 +1,4 @@
-"""Parquet: a row for each segment in its last revision, with the votes nested in it."""
+"""Parquet: a row for each segment in its last revision, with its votes as nested values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from abhinaya.stream.sinks.reader import segments
 from abhinaya.stream.sinks.rows import Lost, Segment
 
 BATCH_ROWS: Final = 2000
-"""Held in memory at once, and in one row group of the file."""
+"""Number of rows in memory at once, which are one row group of the file."""
 
 
 def export(source: Path, target: Path) -> None:
@@ -28,12 +28,12 @@ def export(source: Path, target: Path) -> None:
 
     """
     try:
-        import pyarrow as pa  # heavy: only who asks for Parquet loads it
+        import pyarrow as pa  # slow to import
         import pyarrow.parquet as pq
     except ImportError as error:
         raise SinkError(
             ".parquet",
-            "pyarrow is not installed, which writes it",
+            "needs pyarrow, which is not installed",
             "install it with: pip install 'abhinaya[formats]'; or use .csv",
         ) from error
     schema, rows = _schema(pa), segments(source)

@@ -1,4 +1,4 @@
-"""CSV: a row for each verdict and gap as they came; a revision is a further row."""
+"""CSV: a row for each verdict, revision and gap, in the order of the file."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ COLUMNS: Final = {
     "latency_ms": "float64",
     **{f"p_{label}": "float64" for label in LABELS},
 }
-"""Name and type, as pyarrow calls it. `p_LABEL` is the mean probability that the voters present
-give to the label."""
+"""Name and pyarrow type of each column. `p_LABEL` is the mean probability of the label over all
+votes with probabilities."""
 
 
 def cells(row: Segment) -> dict[str, Cell]:
-    """Return a segment by column."""
+    """Return the cells of a segment, by column name."""
     flat: dict[str, Cell] = {name: getattr(row, name, None) for name in COLUMNS}
     if isinstance(row, Lost):
         return flat | {"type": "gap", "revision": 0, "final": True}
-    said = row.transcript
-    spoken = ("translation", "language", "language_probability")
+    transcript = row.transcript
+    copied = ("translation", "language", "language_probability")
     return flat | {
         "type": "verdict",
-        "transcript": said.text if said else None,
-        "transcript_confidence": said.confidence if said else None,
-        **{name: getattr(said, name, None) for name in spoken},
+        "transcript": transcript.text if transcript else None,
+        "transcript_confidence": transcript.confidence if transcript else None,
+        **{name: getattr(transcript, name, None) for name in copied},
         "votes": " ".join(
             f"{vote.voter}={vote.label}" + (f":{vote.claim:.2f}" if vote.claim is not None else "")
             for vote in row.votes
@@ -71,7 +71,7 @@ def _mean(row: Decided, label: str) -> float | None:
 
 
 def export(source: Path, target: Path) -> None:
-    """Write CSV as RFC 4180 has it: UTF-8, one header line, a row for each verdict and gap."""
+    """Write CSV as in RFC 4180: UTF-8, with one header line."""
     with target.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(COLUMNS)

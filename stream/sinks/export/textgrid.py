@@ -1,4 +1,4 @@
-"""TextGrid of Praat: for each stream a tier with the label, one with the words, one a voter."""
+"""TextGrid of Praat: for each stream, tiers for the label, the transcript and each voter."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TRANSCRIPT: Final = "transcript"
 GAP: Final = "(gap)"
 MISSING: Final = "(missing)"
 SHORTEST_S: Final = 0.001
-"""Of a file: Praat refuses one of no length."""
+"""Minimum length of a file: Praat refuses length 0."""
 
 
 @dataclass(slots=True)
@@ -51,7 +51,7 @@ def export(source: Path, target: Path) -> None:
 
 
 def _texts(row: Decided | Lost) -> Iterator[tuple[str, str]]:
-    """Yield the text of a segment by tier."""
+    """Yield (name of the tier, text) for a segment."""
     if isinstance(row, Lost):
         yield LABEL, GAP
         return
@@ -83,7 +83,7 @@ def _lines(streams: dict[str, _Stream]) -> Iterator[str]:
 
 
 def _filled(intervals: list[Interval], end_s: float) -> Iterator[Interval]:
-    """Yield intervals without holes or overlaps from 0 to the end, as Praat demands."""
+    """Yield intervals without holes or overlaps from 0 to the end, as Praat requires."""
     at = 0.0
     for start_s, until_s, text in intervals:
         start_s = max(start_s, at)

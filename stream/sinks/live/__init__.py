@@ -1,5 +1,5 @@
-"""The live view: what goes on in every stream, on a terminal.
+"""The live view: the current state of all streams on a terminal.
 
-`board` knows (event in, state changed; times are passed in), `timeline`, `block` and `picture` draw
-a board as lines of rich Text, and `view` is the sink, which hands them to rich's Live.
+`board` keeps the state; `timeline`, `block` and `picture` draw it as lines of rich Text; `view` is
+the sink that displays these lines with rich's Live.
 """

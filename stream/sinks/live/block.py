@@ -1,7 +1,6 @@
-"""One stream in the view: a headline, its latest minutes, what was said, and the votes.
+"""Draws one stream of the live view: headline, timeline, transcript and votes.
 
-Each form has a height of its own, which does not depend on what happens in the stream: nothing
-moves because somebody begins to speak.
+Each form has a fixed height, so that nothing moves when somebody begins to speak.
 """
 
 from __future__ import annotations
@@ -21,41 +20,41 @@ from abhinaya.stream.sinks.rows import clean
 from abhinaya.stream.wire.messages import Verdict, Vote
 
 MARGIN: Final = 3
-"""Cells to the left: whether there is an alert, and who speaks."""
+"""Cells at the left for the marks of alerts and speech."""
 ALERT_S: Final = 60.0
-"""How long an alert stays in the view."""
+"""Seconds for which an alert is shown."""
 UNSTABLE: Final = "dim italic"
-"""Words that may still change. Both, since not every terminal knows each."""
+"""Style of words that may still change. Some terminals support only one of the two."""
 CUT: Final = "… "
-"""Stands before the end of a text whose beginning is not shown."""
+"""Mark in front of a text whose beginning is cut off."""
 
 ACTIVITY_CELLS: Final = 13
 BAR_CELLS: Final = 10
 VERDICT_CELLS: Final = LABEL_CELLS + 1 + BAR_CELLS + 1 + 4 + 2 + 6 + 1 + 6
 WIDE: Final = 68
-"""From this width on the headline has a bar, agreement and latency."""
+"""From this width on, the headline shows a bar, the agreement and the latency."""
 NARROW: Final = 36
-"""Below it a label is one letter."""
+"""Below this width, labels are shown as one letter."""
 VOTE_CELLS: Final = 24
-"""Of a vote that has others beside it, at least."""
+"""Minimum width of a vote in the grid."""
 VOTER_CELLS: Final = 8
 NAME_CELLS: Final = 16
-"""Of a stream in one line, at most."""
+"""Maximum width of a stream's name in the one-line form."""
 LEAST_STRIP: Final = 8
-"""Narrower timelines say nothing."""
+"""Minimum width of a timeline."""
 MOST_STRIP: Final = 60
-"""Cells of a timeline that has words before it in the same line."""
+"""Width of a timeline that shares its line with words."""
 LEAST_WORDS: Final = 16
-"""Cells for words in a line with other things."""
+"""Minimum width of words that share a line."""
 
 
 class Form(NamedTuple):
-    """How much of a stream is shown."""
+    """Which parts of a stream are shown."""
 
     mood: bool
     text_rows: int
     votes: str
-    """`rows`: one below the other; `grid`: beside each other; empty: none."""
+    """`rows`: one vote a row; `grid`: several votes a row; empty: no votes."""
     space: bool
     """Whether an empty row follows."""
     one_line: bool = False
@@ -69,25 +68,25 @@ FORMS: Final = (
     Form(mood=False, text_rows=0, votes="", space=False),
     Form(mood=False, text_rows=0, votes="", space=False, one_line=True),
 )
-"""From the largest to the smallest."""
+"""All forms, from the largest to the smallest."""
 
 
 class Sheet(NamedTuple):
-    """What all blocks of one picture have in common."""
+    """Values that all blocks of one picture share."""
 
     width: int
     step: int
     """Samples in a cell of a timeline."""
     now_unix_s: float
     name_cells: int
-    """Of the longest name of a stream."""
+    """Width of the longest stream name."""
     voters: tuple[str, ...]
-    silent: frozenset[str]
-    """Fronts from which nothing comes."""
+    down: frozenset[str]
+    """Names of the nodes and fronts that are down."""
 
 
 def height(form: Form, voters: int, width: int) -> int:
-    """Return how many rows a stream takes."""
+    """Return the number of rows of a stream."""
     if form.one_line:
         return 1
     votes = {"rows": voters, "grid": -(-voters // _columns(voters, width))}.get(form.votes, 0)
@@ -95,7 +94,7 @@ def height(form: Form, voters: int, width: int) -> int:
 
 
 def block(stream: StreamState, form: Form, sheet: Sheet) -> list[Text]:
-    """Draw a stream in as many rows as `height` says."""
+    """Return the rows of a stream, as many as `height` returns."""
     if form.one_line:
         return [_line(stream, sheet)]
     cells = max(0, sheet.width - MARGIN)
@@ -137,7 +136,7 @@ def _marked(stream: StreamState, sheet: Sheet) -> Text:
     if stream.ended is not None:
         broken = bool(stream.ended.reason)
         return row.append("✗ " if broken else "✓ ", ALERT if broken else QUIET)
-    if _is_silent(stream, sheet):
+    if _is_down(stream, sheet):
         return row.append("✗ ", ALERT)
     if stream.speaking:
         return row.append("● ", "bold")
@@ -148,7 +147,7 @@ def _activity(stream: StreamState, sheet: Sheet) -> str:
     position = stream.position(sheet.now_unix_s)
     if stream.ended is not None:
         return f"{'broke' if stream.ended.reason else 'ended'} {clock(position)[:-2]}"
-    if _is_silent(stream, sheet):
+    if _is_down(stream, sheet):
         return "input is down"
     if not stream.live:
         return f"at {clock(position)[:-2]}"
@@ -163,8 +162,8 @@ def _activity(stream: StreamState, sheet: Sheet) -> str:
     return f"{'speaking' if stream.speaking else 'quiet'} {ago}"
 
 
-def _is_silent(stream: StreamState, sheet: Sheet) -> bool:
-    return stream.info is not None and stream.info.front in sheet.silent
+def _is_down(stream: StreamState, sheet: Sheet) -> bool:
+    return stream.info is not None and stream.info.front in sheet.down
 
 
 def _verdict(stream: StreamState) -> Text:
@@ -220,7 +219,7 @@ def _line_columns(width: int) -> _Columns:
 
 
 def _line(stream: StreamState, sheet: Sheet) -> Text:
-    """Draw name, label, confidence, and words and a timeline in the rest."""
+    """Draw name, label and confidence, then words and a timeline as far as they fit."""
     columns = _line_columns(sheet.width)
     row = _short(stream, sheet, columns.name, columns.label)
     if not columns.strip:
@@ -235,7 +234,7 @@ def _line(stream: StreamState, sheet: Sheet) -> Text:
 
 
 def strip_cells(form: Form, width: int) -> int:
-    """Return how many cells a timeline has; 0 if it does not fit."""
+    """Return the width of a timeline; 0 if it does not fit."""
     return _line_columns(width).strip if form.one_line else max(0, width - MARGIN)
 
 
@@ -263,7 +262,7 @@ def _votes(
 
 
 def _vote(verdict: Verdict | None, voter: str, room: int) -> Text:
-    """Draw label and share, why it is missing, or nothing while it is awaited."""
+    """Draw the label and probabilities of a vote, or why it is missing."""
     if verdict is None:
         return Text()
     vote = next((v for v in verdict.votes if v.voter == voter), None)
@@ -301,9 +300,9 @@ def _shares(vote: Vote) -> dict[str, float]:
 
 
 def words_of(stream: StreamState) -> Text:
-    """Return what was said, or why there are no words or no label.
+    """Return the transcript, or why there are no words or no label.
 
-    As long as nothing is known of the speech that goes on, the words before it can still be read.
+    Until the current speech has a transcript, the one of the segment before is shown.
     """
     if stream.so_far is not None:
         return _words(stream.so_far, "") or _words(stream.verdict, QUIET)
@@ -332,13 +331,13 @@ def _words(verdict: Verdict | None, style: str) -> Text:
 
 
 def folded(words: Text, width: int, lines: int) -> list[Text]:
-    """Fold words into exactly `lines` rows; of a longer text, the end, which is the latest.
+    """Fold words into exactly `lines` rows; of a longer text, the end is shown.
 
-    They are folded from the beginning, so that a text that grows moves up by whole lines.
+    Folding starts at the beginning of the text, so that a growing text moves up by whole lines.
     """
     if lines == 1:
         return [ending(words, width)]
-    # what is cut begins with a mark, for which there is room in every line
+    # every line leaves room for the mark of a cut text
     rows = fold(words, width - len(CUT))
     if len(rows) > lines > 0:
         rows = rows[-lines:]
@@ -356,5 +355,5 @@ def ending(words: Text, width: int) -> Text:
     while at and (room := room - cell_len(plain[at - 1])) >= 0:
         at -= 1
     if plain[at - 1 : at] != " " and 0 <= (space := plain.find(" ", at)) < len(plain) - 1:
-        at = space + 1  # else it is one word, or a script without spaces
+        at = space + 1  # cut at a space, unless it is one word or a script without spaces
     return Text(CUT, QUIET).append_text(words[at:])

@@ -1,7 +1,6 @@
-"""What the live view knows: every stream and process, from the events that sinks get. No I/O.
+"""The state of all streams and processes for the live view, updated by events. No I/O.
 
-Memory is bounded however long a run goes on: of each stream the latest segments are kept, and of
-streams that have ended the latest ones.
+Memory is bounded: only the latest segments of each stream and the latest ended streams are kept.
 """
 
 from __future__ import annotations
@@ -30,15 +29,15 @@ from abhinaya.stream.wire.messages import (
 )
 
 SPANS: Final = 512
-"""Segments and gaps of a stream that are kept: more than any timeline shows."""
+"""Number of segments and gaps that are kept of a stream: more than any timeline shows."""
 CHANGES: Final = 64
-"""Changes of the mood that are kept."""
+"""Number of mood changes that are kept of a stream."""
 ENDED: Final = 128
-"""Streams that have ended and are kept; the oldest go."""
+"""Number of ended streams that are kept; the oldest are removed."""
 LATENCIES: Final = 64
-"""Verdicts whose latency counts in the status line."""
+"""Number of latest verdicts whose latency counts in the status line."""
 GAP: Final = "gap"
-"""Stands among the labels for what was not heard."""
+"""Label of a gap."""
 
 
 class Span(NamedTuple):
@@ -52,24 +51,24 @@ class Span(NamedTuple):
 
 @dataclass(slots=True)
 class StreamState:
-    """One stream as far as it is seen; positions are samples."""
+    """State of one stream; positions are samples."""
 
     name: str
     info: StreamInfo | None = None
     spans: deque[Span] = field(default_factory=lambda: deque(maxlen=SPANS))
-    """In the order of their start."""
+    """Segments and gaps in the order of their start."""
     activity: Activity | None = None
-    """The latest news of who speaks; None for an input that does not report it."""
+    """Latest report that speech has started or stopped; None if the input does not report it."""
     begun: int = 0
-    """Where somebody last began to speak."""
+    """Start of the latest speech."""
     processed: int = 0
     """The latest position that an event has reported."""
     verdict: Verdict | None = None
-    """On the latest whole segment."""
+    """Final verdict on the latest segment."""
     so_far: Verdict | None = None
-    """On the speech that goes on."""
+    """Provisional verdict on the current speech."""
     latency_ms: float | None = None
-    """Of the latest verdict, provisional ones too."""
+    """Latency of the latest verdict, provisional or final."""
     ended: StreamEnded | None = None
     alert_unix_s: float | None = None
     gap_unix_s: float | None = None
@@ -77,19 +76,19 @@ class StreamState:
 
     @property
     def live(self) -> bool:
-        """Whether its audio arrives by itself."""
+        """Whether the stream is live."""
         return self.info is not None and self.info.live
 
     @property
     def speaking(self) -> bool:
-        """Whether somebody speaks now: as reported, else if there is a provisional verdict."""
+        """Whether somebody is speaking: as reported, else whether `so_far` is set."""
         if self.ended is not None or self.activity is None:
             return self.so_far is not None
         return self.activity.speaking
 
     @property
     def latest(self) -> Verdict | None:
-        """The verdict to show: on the speech that goes on, if there is one."""
+        """The verdict to show: the provisional one, if there is one."""
         return self.so_far or self.verdict
 
     @property
@@ -103,26 +102,26 @@ class StreamState:
         return self._mood.changes
 
     def position(self, now_unix_s: float) -> int:
-        """Return how far the stream has come: by the clock if it is live."""
+        """Return the current position: by the clock if the stream is live."""
         if self.ended:
             return self.ended.position
         if self.info is None or not self.info.live:
             return self.processed
         return max(self.processed, int((now_unix_s - self.info.start_unix_s) * SAMPLE_RATE))
 
-    def spoke(self, event: Activity) -> None:
-        """Take that somebody begins or stops speaking."""
+    def add_activity(self, event: Activity) -> None:
+        """Note that speech has started or stopped."""
         self.activity = event
         if event.speaking:
             self.begun = event.position
         self.processed = max(self.processed, event.position)
 
-    def decided(self, verdict: Verdict, latency_ms: float) -> None:
-        """Take a verdict: provisional, on a whole segment, or a revision."""
+    def add_verdict(self, verdict: Verdict, latency_ms: float) -> None:
+        """Add a verdict: provisional, final, or a revision."""
         self.processed = max(self.processed, verdict.end)
         newest = self.spans[-1].sequence if self.spans else -1
         if not verdict.final:
-            # one that comes late, after the verdict on the whole segment, says nothing new
+            # a provisional verdict after the final one of its segment is ignored
             if verdict.sequence > newest:
                 self.so_far, self.latency_ms = verdict, latency_ms
             return
@@ -131,7 +130,7 @@ class StreamState:
         if verdict.sequence > newest:
             self.spans.append(span)
             self.verdict, self.latency_ms = verdict, latency_ms
-            # a revision comes too late for the mood, which holds what was first
+            # the mood uses only the first verdict on a segment, not its revisions
             start_s, end_s = to_seconds(verdict.start), to_seconds(verdict.end)
             self._mood.add(verdict.label, start_s, end_s, verdict.agreement)
             del self._mood.changes[:-CHANGES]
@@ -142,15 +141,15 @@ class StreamState:
         if self.verdict is not None and self.verdict.sequence == verdict.sequence:
             self.verdict = verdict
 
-    def lost(self, gap: Gap, now_unix_s: float) -> None:
-        """Take a gap."""
+    def add_gap(self, gap: Gap, now_unix_s: float) -> None:
+        """Add a gap."""
         self._settle(gap.sequence)
         self.processed = max(self.processed, gap.end)
         self.gap_unix_s = now_unix_s
         self.spans.append(Span(gap.sequence, gap.start, gap.end, GAP))
 
     def end(self, event: StreamEnded) -> None:
-        """Take the end of the stream."""
+        """Note that the stream has ended."""
         self.ended, self.so_far = event, None
 
     def _settle(self, sequence: int) -> None:
@@ -159,47 +158,45 @@ class StreamState:
 
 
 class Board:
-    """All streams and processes of a run, as far as they are seen."""
+    """State of all streams and processes of a run."""
 
     def __init__(self) -> None:
         self.streams: dict[str, StreamState] = {}
-        """By name, in the order of their start."""
+        """Streams by name, in the order of their start."""
         self.voters: set[str] = set()
-        """Every voter that was seen."""
+        """Names of all voters so far."""
         self.up: dict[str, str] = {}
-        """Nodes that are ready: name and service."""
+        """Service of each ready node, by the node's name."""
         self.down: dict[str, str] = {}
-        """Nodes and fronts that were there and are not: name and reason."""
+        """Reason why a node or front is down, by its name."""
         self.restarts = 0
-        """Times that a node came back."""
         self.status: Status | None = None
         self.gaps = 0
         self.gap_reason = ""
-        """Of the latest gap."""
         self.alert: Alert | None = None
-        """The latest."""
+        """The latest alert."""
         self.alert_unix_s = 0.0
         self.alerts = 0
         self._latencies: deque[float] = deque(maxlen=LATENCIES)
 
     @property
     def latency_ms(self) -> float | None:
-        """Median of the latest verdicts, from the end of speech; None before the first."""
+        """Median latency of the latest verdicts; None before the first."""
         return median(self._latencies) if self._latencies else None
 
     def see(self, event: Event | Activity, now_unix_s: float) -> None:
-        """Take an event, provisional ones too."""
+        """Update the state by an event, provisional or final."""
         match event:
             case StreamStarted(info=info):
                 self._of(info.stream).info = info
             case Activity():
-                self._of(event.stream).spoke(event)
+                self._of(event.stream).add_activity(event)
             case Verdict():
                 self._decided(event, now_unix_s)
             case Gap():
                 self.gaps += 1
                 self.gap_reason = event.reason
-                self._of(event.stream).lost(event, now_unix_s)
+                self._of(event.stream).add_gap(event, now_unix_s)
             case StreamEnded():
                 self._end(event)
             case NodeUp():
@@ -225,8 +222,8 @@ class Board:
         for name in ended[:-ENDED]:
             del self.streams[name]
 
-    def raised(self, alert: Alert, now_unix_s: float) -> None:
-        """Take an alert."""
+    def add_alert(self, alert: Alert, now_unix_s: float) -> None:
+        """Add an alert."""
         self.alert, self.alert_unix_s = alert, now_unix_s
         self.alerts += 1
         self._of(alert.stream).alert_unix_s = now_unix_s
@@ -237,7 +234,7 @@ class Board:
         total_ms = latency_ms(verdict, now_unix_s)["total"]
         if verdict.final and not verdict.revision:
             self._latencies.append(total_ms)
-        self._of(verdict.stream).decided(verdict, total_ms)
+        self._of(verdict.stream).add_verdict(verdict, total_ms)
 
     def _of(self, name: str) -> StreamState:
         return self.streams.setdefault(name, StreamState(name))

@@ -1,4 +1,4 @@
-"""A board as a picture that fits a terminal of any size: how much of which streams is shown."""
+"""Draws the board as a picture that fits the terminal: chooses the streams and their details."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from abhinaya.stream.sinks.render import alert_sentence, count, fit
 from abhinaya.stream.sinks.rows import clean
 
 ROOMY: Final = 8
-"""Rows from which on there is a ruler and a second line below."""
+"""Number of rows from which a ruler and a second line at the bottom are drawn."""
 
 LEGEND: Final = sum(len(label) + 4 for label in LABELS) - 1
 """Cells that the names of all labels take."""
 
 
 def picture(board: Board, width: int, rows: int, now_unix_s: float) -> list[Text]:
-    """Draw everything in at most `rows` rows of at most `width` cells."""
+    """Return the picture: at most `rows` rows of at most `width` cells."""
     width, rows = max(1, width), max(1, rows)
     streams = list(board.streams.values())
     below = [_counts(board, width), _alert_or_legend(board, width, now_unix_s)]
@@ -50,7 +50,7 @@ def picture(board: Board, width: int, rows: int, now_unix_s: float) -> list[Text
         now_unix_s=now_unix_s,
         name_cells=max((cell_len(clean(stream.name)) for stream in streams), default=0),
         voters=tuple(sorted(board.voters)),
-        silent=frozenset(board.down),
+        down=frozenset(board.down),
     )
     drawn: list[Text] = []
     if rows >= ROOMY and cells:
@@ -77,16 +77,16 @@ def _form(streams: Sequence[StreamState], voters: int, width: int, room: int) ->
 def _chosen(
     streams: Sequence[StreamState], places: int, now_unix_s: float
 ) -> tuple[list[StreamState], list[StreamState]]:
-    """Divide streams into those that are shown and those that are not, for lack of places.
+    """Return the streams that are shown, and those that are hidden for lack of room.
 
-    All keep the order of their start. If there is not room for all, those with an alert come
-    first, then those in a mood that is not neutral, those that go on, and those that have ended.
-    A mood changes seldom, so that streams do not jump about.
+    If there is no room for all, streams with a recent alert come first, then those with a recent
+    gap or a mood other than neutral, then the other running ones, then the ended ones. Within each
+    group the order is that of their start. Moods change rarely, so streams seldom move.
     """
     if len(streams) <= places:
         return list(streams), []
     order = sorted(streams, key=lambda stream: _rank(stream, now_unix_s))
-    places = max(0, places - 1)  # one line says how many are not shown
+    places = max(0, places - 1)  # one line shows how many are hidden
     return order[:places], order[places:]
 
 
@@ -114,7 +114,7 @@ def _more(hidden: Sequence[StreamState], width: int) -> Text:
 
 
 def _counts(board: Board, width: int) -> Text:
-    """Draw what the hub counts: as much as there is room for, what is wrong first and in red."""
+    """Draw the status line, with errors in red; parts that do not fit are left out."""
     bad, status = f"bold {ALERT}", board.status
     parts = [(f"{name} down: {reason}", bad) for name, reason in board.down.items()]
     parts.append((f"{count(len(board.up), 'node')} up", QUIET))
@@ -138,7 +138,7 @@ def _counts(board: Board, width: int) -> Text:
     for text, style in parts:
         cells, room = cell_len(clean(text)), width - row.cell_len - len(mark)
         if mark and cells > room:
-            continue  # what has no room is left out
+            continue
         row.append(mark, QUIET).append(fit(text, min(cells, room)), style)
         mark = " · "
     return row

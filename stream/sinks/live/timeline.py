@@ -1,8 +1,8 @@
-"""A stream's latest minutes as a strip of cells, each standing for the same stretch of time.
+"""Draws the latest minutes of a stream as a strip of cells of equal duration.
 
-Cells lie on a fixed grid of the stream's samples, so that what has been drawn moves to the left as
-a whole and never changes its shape. A segment is a block in the colour of its label that bears the
-label's name, or as much of it as there is room for; a gap is a row of crosses.
+Cells lie on a fixed grid of samples, so that the strip moves left without changing its shape. A
+segment is a block in the colour of its label, with as much of the label's name as fits. A gap is a
+row of crosses.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from abhinaya.stream.sinks.live.board import GAP, StreamState
 from abhinaya.stream.sinks.palette import ALERT, COLOURS, LETTERS, QUIET
 
 TICKS_S: Final = {1: 30, 2: 60, 4: 120}
-"""Seconds that a cell may stand for, the least that shows the whole stream or else the last, and
-the seconds between two ticks above."""
+"""Possible seconds per cell, each with the seconds between two ticks of the ruler. The smallest
+that shows the whole stream is used, else the largest."""
 LEAST_SHARE: Final = 4
-"""A cell is drawn as speech if at least one part in so many of it is."""
+"""A cell is drawn as silence if less than 1 / LEAST_SHARE of it is speech or a gap."""
 AWAITED: Final = 10 * SAMPLE_RATE
-"""Samples for which speech that is over counts as awaiting its label."""
+"""Samples after its end for which speech without a label is still drawn."""
 
 SILENCE: Final = "·"
 PENDING: Final = "░"
-"""Speech that has no label yet, or one that may change."""
+"""Speech without a final label."""
 LOST: Final = "\N{MULTIPLICATION SIGN}"
 MOOD: Final = "━"
 
 
 class Mark(NamedTuple):
-    """What a cell shows."""
+    """Content of a cell."""
 
     kind: str
     """`label`, `so far`, `speech`, `gap`, `silence`, or `none` before the stream began."""
@@ -42,7 +42,7 @@ class Mark(NamedTuple):
 
 
 class Window(NamedTuple):
-    """Which part of a stream a strip shows."""
+    """The part of a stream that a strip shows."""
 
     first: int
     """Number of the first cell; below 0 before the stream began."""
@@ -52,18 +52,18 @@ class Window(NamedTuple):
 
 
 def step_for(position: int, cells: int) -> int:
-    """Return how many samples a cell stands for, where the longest stream is at `position`."""
+    """Return the samples per cell, if the longest stream is at `position`."""
     fitting = (step_s for step_s in TICKS_S if position <= cells * step_s * SAMPLE_RATE)
     return next(fitting, max(TICKS_S)) * SAMPLE_RATE
 
 
 def window(position: int, cells: int, step: int) -> Window:
-    """Return the window whose last cell holds `position`."""
+    """Return the window whose last cell contains `position`."""
     return Window(-(-position // step) - cells, cells, step)
 
 
 def marks(stream: StreamState, view: Window, position: int) -> list[Mark]:
-    """Return what each cell of the window shows: that which takes up most of it."""
+    """Return the content of each cell of the window: the mark that covers most of it."""
     shares: dict[int, dict[Mark, int]] = {}
     for start, end, mark in _stretches(stream, view.first * view.step, position):
         first = max(0, start // view.step - view.first)
@@ -90,7 +90,7 @@ def _stretches(stream: StreamState, since: int, position: int) -> Iterator[tuple
     if stream.so_far is not None:
         yield stream.so_far.start, stream.so_far.end, Mark("so far", stream.so_far.label)
         start = max(start, stream.so_far.end)
-    # speech that is over has no label for a moment; a sound that made no segment never gets one
+    # ended speech waits for its label, but a sound too short for a segment never gets one
     end = position if stream.speaking else stream.activity.position if stream.activity else 0
     if start < end and position - end < AWAITED:
         yield start, end, Mark("speech")
@@ -107,7 +107,7 @@ def strip(stream: StreamState, view: Window, now_unix_s: float) -> Text:
 def _drawn(mark: Mark, cells: int) -> tuple[str, str]:
     match mark.kind:
         case "label":
-            # in reverse video the name has the colour of the background, whatever that is
+            # reverse video: the name gets the colour of the background
             text = f" {mark.label}" if cells > len(mark.label) + 1 else name_in(mark.label, cells)
             return text.ljust(cells), f"{_colour(mark.label)} reverse"
         case "so far":
@@ -123,7 +123,7 @@ def _drawn(mark: Mark, cells: int) -> tuple[str, str]:
 
 
 def name_in(label: str, cells: int) -> str:
-    """Return as much of a label as fits; in one cell, its letter, which no other label has."""
+    """Return as much of a label as fits; in one cell, its unique letter."""
     return LETTERS.get(label, label[:1].upper()) if cells == 1 else label[:cells]
 
 
@@ -139,19 +139,13 @@ def mood_strip(stream: StreamState, view: Window, now_unix_s: float) -> Text:
         row.pad_right(max(0, start - len(row)))
         text = f"{change.after} " if cells > len(change.after) + 2 else ""
         text += MOOD * (cells - len(text))
-        # a space parts it from the next
+        # a space separates it from the next
         row.append(text if until == end else text[:-1] + " ", _colour(change.after))
     return row
 
 
 def ruler(cells: int, step: int) -> Text:
-    """Draw the time before now above the strips, which end at its right edge.
-
-    Args:
-        cells: of a strip.
-        step: samples in a cell.
-
-    """
+    """Draw the time scale above the strips; its right end is now. `step`: samples per cell."""
     every = TICKS_S[step // SAMPLE_RATE]
     line = ["─"] * cells
     for back_s in range(0, cells * step // SAMPLE_RATE + 1, every):

@@ -1,7 +1,7 @@
-"""The live view as a sink: labels become a picture as soon as one of the streams is live.
+"""The live view as a sink: it shows a picture as soon as one of the streams is live.
 
-What a person should be able to read later goes above the picture, as lines that stay. The picture
-is drawn a few times a second at most, and only if it has changed.
+Messages are printed as lines above the picture. The picture is redrawn only if it has changed, and
+at most 8 times a second.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from abhinaya.stream.wire.child import Stage
 from abhinaya.stream.wire.messages import Activity, Event, StreamStarted, Verdict
 
 MIN_INTERVAL_S: Final = 1 / 8
-"""Between two pictures, however much happens."""
+"""Minimum seconds between two pictures."""
 MAX_INTERVAL_S: Final = 1 / 2
-"""Time moves on although nothing happens."""
+"""Seconds between two pictures without events: the times in them advance."""
 ABOVE: Final = 4
-"""Lines of a terminal that are left to notes and warnings; fewer where it has few."""
+"""Lines above the picture that are kept free for messages; fewer on a low terminal."""
 
 
 class View:
@@ -36,8 +36,8 @@ class View:
     Every method raises SinkError if the terminal cannot be written.
 
     Args:
-        console: a terminal that can take back what is written.
-        always: whether any stream is shown as if it were live.
+        console: a terminal with cursor control.
+        always: whether to show the picture for streams that are not live, too.
 
     """
 
@@ -55,7 +55,7 @@ class View:
         self._closed = False
 
     def write(self, event: Event, now_unix_s: float) -> None:
-        """Take one event; the picture follows with `tick`."""
+        """Add one event, and redraw the picture if it is due."""
         self._board.see(event, now_unix_s)
         self._changed = True
         if self._viewing:
@@ -67,13 +67,13 @@ class View:
         self.tick(now_unix_s)
 
     def provisional(self, event: Verdict | Activity, now_unix_s: float) -> None:
-        """Take what may still change; before the picture begins, it is not shown."""
+        """Add a provisional event; it is shown only in the picture."""
         self._board.see(event, now_unix_s)
         self._changed = True
         self.tick(now_unix_s)
 
     def tick(self, now_unix_s: float) -> None:
-        """Draw, if it is time to and there is something new."""
+        """Redraw the picture if it is due."""
         if not self._viewing or self._closed:
             return
         since_s = abs(now_unix_s - self._drawn_unix_s)  # a clock may be set back
@@ -84,8 +84,8 @@ class View:
             self._draw(*size, now_unix_s)
 
     def alert(self, alert: Alert, now_unix_s: float) -> None:
-        """Take an alert."""
-        self._board.raised(alert, now_unix_s)
+        """Show an alert."""
+        self._board.add_alert(alert, now_unix_s)
         self._changed = True
         self._lines.alert(alert, now_unix_s)
 
@@ -95,18 +95,18 @@ class View:
             self._lines.loading(stages)
 
     def trouble(self, message: str) -> None:
-        """Show that a process died, and what was done about it."""
+        """Show a warning, for example that a process died and is restarted."""
         self._lines.trouble(message)
 
     def close(self) -> None:
-        """Take the picture away and show the summary."""
+        """Remove the picture and print the summary."""
         self._closed = True
         restore, self._restore_echo = self._restore_echo, _nothing
         restore()
         self._lines.close()
 
     def _draw(self, width: int, height: int, now_unix_s: float) -> None:
-        # a line that fills the last cell would be two lines when the terminal is made narrower
+        # the last cell stays free: full lines would break when the terminal is made narrower
         rows = height - min(ABOVE, height // 6) - 1
         drawn = picture(self._board, width - 1, rows, now_unix_s)
         if drawn == self._shown and (width, height) == self._size:
@@ -116,17 +116,16 @@ class View:
 
 
 def silence_keyboard() -> Callable[[], None]:
-    """Stop the terminal from writing what is typed into the picture; return what undoes it.
+    """Stop the terminal from showing typed keys; return a function that restores it.
 
-    Ctrl-C and its like work on. Where standard input is not a terminal, or one that belongs to
-    another job, nothing is changed.
+    Ctrl-C still works. Nothing changes if standard input is not a terminal, or if it belongs to
+    another job.
     """
     try:
-        # not every system has it
-        import termios
+        import termios  # missing on some systems
 
         keyboard = sys.stdin.fileno()
-        # a job in the background would be stopped for touching the terminal
+        # the system would stop a background job that changes the terminal
         if not os.isatty(keyboard) or os.tcgetpgrp(keyboard) != os.getpgrp():
             return _nothing
         before = termios.tcgetattr(keyboard)

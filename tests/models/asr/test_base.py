@@ -5,14 +5,11 @@ from __future__ import annotations
 import csv
 import importlib.util
 
-import av
-import numpy as np
 import pytest
 from places import DATA
 
+from abhinaya.bench.clips import read
 from abhinaya.models.asr import Hearing, load_transcriber
-
-SECOND = 16_000
 
 pytestmark = [
     pytest.mark.skipif(
@@ -21,13 +18,6 @@ pytestmark = [
     ),
     pytest.mark.skipif(not DATA.exists(), reason=f"{DATA} is not on this machine"),
 ]
-
-
-def sound(path):
-    with av.open(str(path)) as container:
-        resampler = av.AudioResampler("flt", "mono", SECOND)
-        frames = [f for frame in container.decode(audio=0) for f in resampler.resample(frame)]
-        return np.concatenate([f.to_ndarray()[0] for f in frames]).astype(np.float32)
 
 
 def follow(whisper, sounds):
@@ -48,7 +38,7 @@ def whisper():
 def polish():
     with (DATA / "speech.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["corpus"] == "nemo"]
-    return [sound(DATA / row["path"]) for row in rows[:60:10]]
+    return [read(DATA / row["path"]) for row in rows[:60:10]]
 
 
 def test_polish_is_heard_as_polish_with_english_beside_it(whisper):
@@ -61,7 +51,7 @@ def test_polish_is_heard_as_polish_with_english_beside_it(whisper):
 
 
 def test_english_is_heard_as_english_and_not_translated(whisper):
-    (result,) = follow(whisper, [sound(DATA / "e2e" / "jfk.flac")])
+    (result,) = follow(whisper, [read(DATA / "e2e" / "jfk.flac")])
     assert result.text.startswith("And so my fellow Americans")
     assert (result.language, result.translation) == ("en", "")
     assert result.language_probability > 0.9

@@ -7,25 +7,10 @@ from abhinaya.models.published.heads import (
     AttentiveMean,
     AttentiveStatistics,
     LanguageHead,
-    SpeechHead,
 )
 
 BOUND = 5e-5
 POOL_BOUND = 2e-5
-
-
-@pytest.mark.parametrize("pool", ["asp", "attn_mean"])
-def test_s1_golden(pool, golden_tensors, close) -> None:
-    weights = golden_tensors(f"wavlm_tiny/s1_{pool}.safetensors")
-    head = SpeechHead(32, 24, pool=pool).eval()
-    head.load_state_dict({k: v for k, v in weights.items() if not k.startswith("wavlm_model.")})
-    g = golden_tensors("wavlm_tiny/expected_s1.safetensors")
-    for i in range(3):
-        x = g[f"item{i}.last_hidden_state"][None]
-        close(head.pool(x)[0], g[f"{pool}.item{i}.pooled"], BOUND)
-        close(head(x)[0], g[f"{pool}.item{i}.logits"], BOUND)
-    mask = torch.arange(99) < g["num_frames"][:, None]
-    close(head(g["batch.last_hidden_state"], mask), g[f"{pool}.batch.logits"], BOUND)
 
 
 @pytest.mark.parametrize("system", ["s2", "st1"])

@@ -11,10 +11,8 @@ from tiny_checkpoints import LLAMA_LORA, save_llama_lora
 from transformers import AutoModel, GPT2Config, GPT2LMHeadModel
 
 from abhinaya.models.base import Abstention, Ballot, Utterance
-from abhinaya.models.checkpoint import convert
-from abhinaya.models.errors import KeysError, MissingFileError
+from abhinaya.models.errors import KeysError
 from abhinaya.models.inference import place
-from abhinaya.models.labels import LABELS
 from abhinaya.models.published.heads import LanguageHead
 from abhinaya.models.published.llama import LlamaVoter, load_llm
 from abhinaya.models.registry import load
@@ -42,17 +40,6 @@ def voter(files) -> LlamaVoter:
 TEXTS = ("I am so happy!", "no", "This is the worst thing that has ever happened to me, ever.")
 
 
-def test_a_batch_of_mixed_lengths_equals_its_singles(voter) -> None:
-    answers = voter.vote(said(*TEXTS))
-    singles = [voter.vote(said(text))[0] for text in TEXTS]
-    found = np.array([a.probabilities for a in answers])
-    assert np.abs(found - [s.probabilities for s in singles]).max() < 1e-4
-    assert np.ptp(found, axis=0).max() > 0.05, "all texts are alike to it: the test sees nothing"
-    assert [a.label for a in answers] == [LABELS[i] for i in found.argmax(1)]
-    assert voter.card.needs == {"transcript"}
-    assert voter.card.labels == LABELS
-
-
 def test_the_scores_are_those_of_the_modules_put_together_by_hand(voter, files, shaken) -> None:
     """LoRA by the formula W + alpha / rank B A, in a model without peft."""
     body = AutoModel.from_pretrained(files.llm).eval()
@@ -67,26 +54,6 @@ def test_the_scores_are_those_of_the_modules_put_together_by_hand(voter, files, 
         expected = head(body(input_ids=ids).last_hidden_state).softmax(-1)[0].numpy()
     answer = voter.vote(said(TEXTS[0]))[0]
     assert np.abs(np.array(answer.probabilities) - expected).max() < 1e-5
-
-
-def test_merging_changes_nothing_but_speed(voter, files) -> None:
-    options = {"llm": files.llm, "checkpoint": files.checkpoint, "merge": True, **CPU}
-    merged = LlamaVoter(**options).vote(said(*TEXTS))
-    for one, other in zip(merged, voter.vote(said(*TEXTS)), strict=True):
-        assert np.allclose(one.probabilities, other.probabilities, atol=2e-5)
-
-
-def test_a_converted_checkpoint_gives_the_same(voter, files, tmp_path) -> None:
-    convert(files.folder / "llama8b.pth", tmp_path / "t2.safetensors")
-    other = LlamaVoter(llm=files.llm, checkpoint=str(tmp_path / "t2.safetensors"), **CPU)
-    assert other.vote(said(TEXTS[0])) == voter.vote(said(TEXTS[0]))
-
-
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_half_precision_is_near(voter, files, dtype) -> None:
-    half = LlamaVoter(llm=files.llm, checkpoint=files.checkpoint, device="cpu", dtype=dtype)
-    for one, other in zip(half.vote(said(*TEXTS)), voter.vote(said(*TEXTS)), strict=True):
-        assert np.abs(np.array(one.probabilities) - other.probabilities).max() < 0.1
 
 
 def test_any_causal_language_model(tmp_path, tiny_llm, shaken) -> None:
@@ -172,11 +139,6 @@ def test_old_rotary_buffers_are_tolerated(files, tmp_path, voter) -> None:
 def test_another_language_model(files, tiny_llm) -> None:
     with pytest.raises(KeysError, match="width 64"):
         LlamaVoter(llm=str(tiny_llm(hidden=64)), checkpoint=files.checkpoint, **CPU)
-
-
-def test_a_language_model_that_is_not_there(files) -> None:
-    with pytest.raises(MissingFileError, match="is unavailable"):
-        LlamaVoter(llm="/nowhere/llama", checkpoint=files.checkpoint, **CPU)
 
 
 def test_a_language_model_with_weights_missing_is_not_completed_at_random(tiny_llm) -> None:

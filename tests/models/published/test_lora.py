@@ -49,14 +49,6 @@ def test_factors_are_float32_and_a_small_step_moves_them(dtype: torch.dtype) -> 
     assert moved(body) > 0.9
 
 
-def test_in_bfloat16_the_same_step_would_be_lost() -> None:
-    """Why the factors are cast: this is what peft's injection leaves."""
-    body = adapted(torch.bfloat16)
-    for factor in lora_tensors(body).values():
-        factor.data = factor.data.bfloat16()
-    assert moved(body) < 0.2
-
-
 def test_what_the_layer_gives_stays_in_the_type_of_the_model() -> None:
     hidden = adapted(torch.bfloat16).eval()(torch.arange(10)[None]).last_hidden_state
     assert hidden.dtype == torch.bfloat16

@@ -291,7 +291,7 @@ def test_one_changed_byte_is_noticed_by_the_card(tmp_path: Path) -> None:
     whole[-1_000] ^= 1
     path.write_bytes(whole)
     with pytest.raises(
-        DamagedFileError, match=r"its SHA-256 differs\. .*abhinaya train tiny-speech"
+        DamagedFileError, match=r"its SHA-256 differs; .*abhinaya train tiny-speech"
     ):
         TinySpeech(str(path))
     card.unlink()

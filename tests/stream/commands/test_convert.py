@@ -58,8 +58,8 @@ def test_a_line_that_was_cut_off_is_left_out(tmp_path, events):
 @pytest.mark.parametrize(
     ("source", "target", "code", "words"),
     [
-        ("x.csv", "y.jsonl", 2, "x.csv: a .csv does not hold all of an event"),
-        ("x.parquet", "y.jsonl", 2, "x.parquet: a .parquet does not hold"),
+        ("x.csv", "y.jsonl", 2, "x.csv: a .csv file does not have all fields of an event"),
+        ("x.parquet", "y.jsonl", 2, "x.parquet: a .parquet file does not have"),
         ("events.jsonl", "y.vt", 2, "no format is called .vt; did you mean .vtt?"),
         ("events.jsonl", "events.jsonl", 2, "is the source itself"),
         ("no.jsonl", "y.vtt", 3, "no.jsonl: no such file"),
@@ -106,5 +106,5 @@ def test_times_that_cannot_be_are_refused(tmp_path):
         '{"schema": "abhinaya.event/1", "type": "gap", "stream": "a", "segment": 0,'
         ' "start_s": 2, "end_s": 1.5, "reason": ""}\n'
     )
-    with pytest.raises(SourceError, match=r"goes from 2\.0 s to 1\.5 s"):
+    with pytest.raises(SourceError, match=r"starts at 2\.0 s and ends at 1\.5 s"):
         list(rows(path))

@@ -41,7 +41,7 @@ def test_what_a_check_raises_is_a_fault_with_a_remedy() -> None:
         raise ZeroDivisionError("oops")
 
     assert list(found("a", missing)) == [
-        Finding("a", "fault", "x: is gone", "mend that, and ask again")
+        Finding("a", "fault", "x: is gone", "correct that, and run the doctor again")
     ]
     first, second = found("b", broken)
     assert first.state == "ok"
@@ -207,7 +207,7 @@ def test_what_comes_out_of_the_pipeline_is_judged() -> None:
     assert "no speech" in run().detail
     assert "1 segments" in run(verdicts=[{"type": "verdict", "missing": []}]).detail
     lost = run(gaps=1)
-    assert (lost.state, lost.detail) == ("fault", "sound was lost: full")
+    assert (lost.state, lost.detail) == ("fault", "audio was lost: full")
     assert run(ended=False).state == "fault"
     assert judged(Outcome(0, b"", []))[0].state == "fault"
     assert judged(Outcome(5, b"", ["x", "the hub died"]))[0].detail == "the hub died"
@@ -228,7 +228,7 @@ def test_each_model_is_said_to_be_loaded_or_not() -> None:
             "Train one; or not",
         ),
         Finding("model T2", "ok", "m 1 (MIT, no commercial use)"),
-        Finding("pipeline", "warning", "is not complete", "mend the models above first"),
+        Finding("pipeline", "warning", "is not complete", "correct the models above first"),
     ]
 
 

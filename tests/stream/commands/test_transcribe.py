@@ -50,7 +50,7 @@ def test_a_recording_is_cut_as_the_monitor_cuts_it() -> None:
     expected = [piece for _, piece in listener.feed(whole) + listener.finish()]
     texts, batches = said(Request("1", str(CALL)), batch=4)
     assert [(t.piece.start, t.piece.end) for t in texts] == [(p.start, p.end) for p in expected]
-    assert [t.said.text for t in texts] == [str(len(p.samples)) for p in expected]
+    assert [t.transcription.text for t in texts] == [str(len(p.samples)) for p in expected]
     assert batches == [4] * (len(expected) // 4) + [len(expected) % 4] * bool(len(expected) % 4)
 
 
@@ -64,7 +64,7 @@ def test_a_stretch_is_heard_as_if_it_were_all_there_is() -> None:
 
 
 def test_a_stretch_beyond_the_end_is_named() -> None:
-    with pytest.raises(SourceError, match=r"call.*is over after .* before the stretch"):
+    with pytest.raises(SourceError, match=r"call.*is over after .* before the requested"):
         said(Request("1", str(CALL), start_s=400.0))
 
 

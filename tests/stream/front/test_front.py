@@ -37,7 +37,6 @@ from abhinaya.stream.wire.messages import (
     Known,
     Message,
     Refused,
-    Remark,
     Segment,
     Standing,
     StreamInfo,
@@ -316,16 +315,6 @@ def test_a_refusal_ends_it_with_the_reason(base: str, hub: PlayedHub) -> None:
     running.join()
     assert isinstance(running.error, SourceError)
     assert "front-9" in str(running.error)
-
-
-def test_what_a_source_remarks_reaches_the_hub(base: str, hub: PlayedHub) -> None:
-    running = Running(base)
-    running.remarks.put(("call", "12 samples were no numbers"))
-    hub.hear()
-    hub.welcome(window=100)
-    assert Remark(source="call", text="12 samples were no numbers") in hub.hear_all()
-    hub.say(Credit(stream="call", acknowledged=100, window=2))
-    running.join()
 
 
 def test_a_fault_of_ours_does_not_pass_for_the_end_of_the_input(

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from places import DATA
 
-from abhinaya.stream.front.listener import Listener
+from abhinaya.stream.front.listener import Listener, feed_together
 from abhinaya.stream.front.segmenter import Piece
 from abhinaya.stream.front.vad import FRAME_SAMPLES, VadState
 from abhinaya.stream.settings.config import VadConfig
@@ -63,13 +63,29 @@ def test_fed_in_pieces_equals_fed_whole(seed: int, channels: int, points: list[i
         assert np.array_equal(piece.samples, samples[piece.start : piece.end, channel])
 
 
-def test_channels_do_not_hear_each_other() -> None:
-    samples = talk(1, 20, 3)
-    together = listen(samples, [5000])
-    for channel in range(3):
-        alone = [(channel, piece) for _, piece in listen(samples[:, [channel]], [])]
-        assert len(alone) > 2
-        assert same([entry for entry in together if entry[0] == channel], alone)
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 99), st.integers(1, 3)), min_size=1, max_size=4),
+    st.lists(st.lists(st.integers(0, 9000), min_size=4, max_size=4), min_size=1, max_size=20),
+)
+def test_fed_together_equals_fed_alone(
+    inputs: list[tuple[int, int]], rounds: list[list[int]]
+) -> None:
+    """In each round every input is fed as much as it happens to have, nothing perhaps."""
+    vad = LevelVad()
+    talks = [talk(seed, 4, channels) for seed, channels in inputs]
+    listeners = [Listener(CONFIG, samples.shape[1], vad) for samples in talks]
+    found: list[list[tuple[int, Piece]]] = [[] for _ in talks]
+    position = [0] * len(talks)
+    for lengths in [*rounds, [10**6] * 4]:
+        fed = []
+        for i, samples in enumerate(talks):
+            fed.append((listeners[i], samples[position[i] : position[i] + lengths[i]]))
+            position[i] = min(len(samples), position[i] + lengths[i])
+        for pieces, new in zip(found, feed_together(fed), strict=True):
+            pieces += new
+    for listener, pieces, samples in zip(listeners, found, talks, strict=True):
+        assert same(pieces + listener.finish(), listen(samples, []))
 
 
 @settings(max_examples=40, deadline=None)
@@ -98,15 +114,6 @@ def test_speech_that_a_loss_interrupts_is_given_up_to_it() -> None:
     assert listener.feed(np.ones((10_000, 1), np.float32)) == []
     ((_, piece),) = listener.skip(500)
     assert (piece.start, piece.end, piece.cut) == (0, 10_000, "end")
-
-
-def test_nothing_and_silence_have_no_pieces() -> None:
-    listener = Listener(VadConfig(), 2)
-    assert listener.finish() == []
-    assert listener.feed(np.zeros((0, 2), np.float32)) == []
-    assert listener.feed(np.zeros((80_000, 2), np.float32)) == []
-    assert listener.finish() == []
-    assert listener.position == 80_000
 
 
 def test_the_chunk_may_be_reused_by_the_caller() -> None:

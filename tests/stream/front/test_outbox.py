@@ -6,7 +6,7 @@ import fakes
 from hypothesis import given
 from hypothesis import strategies as st
 
-from abhinaya.stream.front.outbox import Fleeting, Item, Outbox
+from abhinaya.stream.front.outbox import Item, LatestOnly, Outbox
 from abhinaya.stream.wire.messages import Activity, End, Gap, Segment
 
 
@@ -28,56 +28,12 @@ def send(outbox: Outbox) -> list[int]:
     return [item.sequence for item in items]
 
 
-def test_no_more_than_the_window_is_on_its_way() -> None:
-    outbox = filled(8)
-    assert send(outbox) == [0, 1, 2, 3]
-    assert send(outbox) == []
-
-
-def test_a_credit_moves_the_window() -> None:
-    outbox = filled(8)
-    send(outbox)
-    outbox.credit(2, 4)
-    assert send(outbox) == [4, 5]
-    assert outbox.acknowledged == 2
-
-
 def test_a_credit_may_widen_and_narrow_the_window() -> None:
     outbox = filled(8)
     outbox.credit(0, 6)
     assert numbers(outbox) == [0, 1, 2, 3, 4, 5]
     outbox.credit(0, 1)
     assert numbers(outbox) == [0]
-
-
-def test_an_older_credit_takes_nothing_back() -> None:
-    outbox = filled(8)
-    outbox.credit(3, 4)
-    outbox.credit(1, 4)
-    assert outbox.acknowledged == 3
-    assert numbers(outbox) == [3, 4, 5, 6]
-
-
-def test_what_is_acknowledged_is_forgotten() -> None:
-    outbox = filled(3)
-    send(outbox)
-    outbox.credit(3, 4)
-    assert outbox.empty
-
-
-def test_after_a_reconnect_everything_the_hub_has_not_is_sent_again() -> None:
-    outbox = filled(4)
-    send(outbox)
-    outbox.resume(1)
-    assert send(outbox) == [1, 2, 3]
-
-
-def test_a_hub_that_has_forgotten_gets_everything_that_is_not_acknowledged() -> None:
-    outbox = filled(6)
-    send(outbox)
-    outbox.credit(2, 4)
-    outbox.resume(0)
-    assert send(outbox) == [2, 3, 4, 5]
 
 
 def test_what_a_predecessor_has_sent_is_kept_until_acknowledged_and_not_sent() -> None:
@@ -88,20 +44,6 @@ def test_what_a_predecessor_has_sent_is_kept_until_acknowledged_and_not_sent() -
     assert numbers(outbox) == [4, 5]
     outbox.resume(2)
     assert numbers(outbox) == [2, 3, 4, 5]
-
-
-def test_it_is_full_at_its_capacity_and_no_longer_when_something_is_acknowledged() -> None:
-    outbox = filled(7)
-    assert not outbox.full
-    outbox.put(fakes.segment(7))
-    assert outbox.full
-    outbox.credit(1, 4)
-    assert not outbox.full
-
-
-def test_below_its_capacity_nothing_is_shed() -> None:
-    outbox = filled(8)
-    assert outbox.shed("full") == 0
 
 
 def test_the_oldest_unsent_segment_is_shed_with_its_place_and_the_reason() -> None:
@@ -192,38 +134,31 @@ def activity(speaking: bool) -> Activity:
 
 
 def test_the_newest_part_takes_the_place_of_one_that_was_not_sent() -> None:
-    fleeting = Fleeting()
-    fleeting.put(fakes.partial(3, part=1))
-    fleeting.put(fakes.partial(3, part=2))
-    assert [(i.sequence, i.part) for i in fleeting.take(3) if fakes.is_partial(i)] == [(3, 2)]
-    assert fleeting.take(3) == []
+    latest = LatestOnly()
+    latest.put(fakes.partial(3, part=1))
+    latest.put(fakes.partial(3, part=2))
+    assert [(i.sequence, i.part) for i in latest.take(3) if fakes.is_partial(i)] == [(3, 2)]
+    assert latest.take(3) == []
 
 
 def test_a_part_waits_for_the_segments_before_its_own() -> None:
-    fleeting = Fleeting()
-    fleeting.put(fakes.partial(3))
-    assert fleeting.take(2) == []
-    assert len(fleeting.take(3)) == 1
+    latest = LatestOnly()
+    latest.put(fakes.partial(3))
+    assert latest.take(2) == []
+    assert len(latest.take(3)) == 1
 
 
 def test_a_part_is_nothing_once_its_segment_is_on_its_way() -> None:
-    fleeting = Fleeting()
-    fleeting.put(fakes.partial(3))
-    assert fleeting.take(4) == []
-    assert fleeting.take(3) == []
+    latest = LatestOnly()
+    latest.put(fakes.partial(3))
+    assert latest.take(4) == []
+    assert latest.take(3) == []
 
 
 def test_activity_waits_for_nothing_and_only_the_latest_is_told() -> None:
-    fleeting = Fleeting()
-    fleeting.put(activity(True))
-    fleeting.put(activity(False))
-    fleeting.put(fakes.partial(3))
-    assert fleeting.take(0) == [activity(False)]
-    assert fleeting.take(0) == []
-
-
-def test_what_is_unsent_is_known() -> None:
-    outbox = filled(8)
-    assert outbox.unsent == 0
-    send(outbox)
-    assert outbox.unsent == 4
+    latest = LatestOnly()
+    latest.put(activity(True))
+    latest.put(activity(False))
+    latest.put(fakes.partial(3))
+    assert latest.take(0) == [activity(False)]
+    assert latest.take(0) == []

@@ -71,24 +71,6 @@ def test_a_part_is_due_after_a_while_and_then_at_intervals() -> None:
         assert np.array_equal(part.samples, ramp(part.end - part.start, part.start))
 
 
-def test_nothing_is_due_without_new_speech() -> None:
-    patient = VadConfig(
-        min_silence_s=0.96,
-        pad_s=0.0,
-        provisional_after_s=0.32,
-        provisional_every_s=0.256,
-        provisional_pause_s=0.0,
-    )
-    seen = watch([0.9] * 11 + [0.0] * 20 + [0.9] * 3 + [0.0] * 40, patient)
-    # in the long silence, which is due twice, there is nothing new; then comes the first new word
-    assert [number for number, _ in seen.parts] == [9, 17, 31, 39]
-    assert [part.speech_end // S for _, part in seen.parts] == [10, 11, 32, 34]
-
-
-def test_a_short_word_has_no_part() -> None:
-    assert watch([0.0] * 5 + [0.9] * 4 + [0.0] * 20).parts == []
-
-
 def test_the_rest_of_a_run_that_was_cut_has_parts_of_its_own() -> None:
     seen = watch([0.9] * 50 + [0.5] * 5 + [0.9] * 60)
     assert [piece.start / S for piece in seen.pieces] == [0, 52.5]
@@ -111,19 +93,6 @@ def test_activity_is_told_once_and_where_it_changed() -> None:
         (12, Change(10 * S, True)),  # the third frame: no mere click
         (34, Change(30 * S, False)),  # the fifth of silence
     ]
-
-
-def test_a_click_is_no_activity() -> None:
-    assert watch([0.0] * 10 + [0.9] * 2 + [0.0] * 20).changes == []
-
-
-def test_the_end_of_the_stream_ends_the_activity() -> None:
-    assert [change.speaking for _, change in watch([0.9] * 20).changes] == [True, False]
-
-
-def test_who_looks_late_is_told_once() -> None:
-    seen = watch([0.9] * 60, every=30)
-    assert [number for number, _ in seen.parts] == [30]
 
 
 @settings(patient, max_examples=60)

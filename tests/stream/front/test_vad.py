@@ -36,24 +36,10 @@ def test_streams_do_not_hear_each_other(vad: SileroVad) -> None:
     for frame in frames:
         batch = vad.probabilities(frame, together)
         single = [vad.probabilities(frame[i : i + 1], alone[i])[0] for i in range(3)]
-        np.testing.assert_allclose(batch, single, atol=1e-5)
+        # to the last bit: whoever else is in the batch must not move the end of a segment
+        assert batch.tolist() == [float(one) for one in single]
         assert batch.shape == (3,)
         assert ((batch >= 0) & (batch <= 1)).all()
-
-
-def test_a_reset_state_is_a_fresh_one(vad: SileroVad) -> None:
-    frames = noise(2, 10)
-    state = VadState.fresh(2)
-    first = [vad.probabilities(frame, state) for frame in frames]
-    state.reset()
-    assert np.array_equal(first, [vad.probabilities(frame, state) for frame in frames])
-
-
-def test_the_state_matters(vad: SileroVad) -> None:
-    frames = noise(1, 10)
-    state = VadState.fresh(1)
-    last = [vad.probabilities(frame, state) for frame in frames][-1]
-    assert last != vad.probabilities(frames[-1], VadState.fresh(1))
 
 
 def test_speech_is_told_from_silence_and_noise(vad: SileroVad) -> None:

@@ -53,10 +53,6 @@ class Count:
         record.transcript, record.transcribed = said, now
 
 
-def names(outcomes: list[Outcome]) -> list[tuple[str, int]]:
-    return [(type(o).__name__, o.sequence) for o in outcomes]
-
-
 def only(outcomes: list[Outcome]) -> Verdict:
     (verdict,) = outcomes
     assert isinstance(verdict, Verdict)

@@ -8,7 +8,7 @@ from typing import Any
 import fakes
 import numpy as np
 import pytest
-from desk import FRONT, SERVICES, VOTERS, Desk, desk
+from desk import FRONT, SERVICES, Desk, desk
 from msgspec.structs import replace
 
 from abhinaya.models.labels import LABELS
@@ -45,7 +45,6 @@ from abhinaya.stream.wire.messages import (
     Verdict,
     Vote,
     Welcome,
-    Word,
 )
 
 # --- who may say what -----------------------------------------------------------------------------
@@ -77,7 +76,7 @@ def test_a_front_may_not_vote(message: Message) -> None:
     hub = desk()
     hub.say(FRONT, fakes.segment(0), message)
     (refused,) = hub.to(FRONT, Refused)
-    assert refused.reason == f"{type(message).__name__} is nothing that a front says"
+    assert refused.reason == f"a front may not send {type(message).__name__}"
     hub.answer()
     assert len(hub.verdict().votes) == 3
 
@@ -89,7 +88,7 @@ def test_a_node_may_not_send_audio(message: Message) -> None:
     hub = desk()
     hub.say(b"S1-0", message)
     (refused,) = hub.to(b"S1-0", Refused)
-    assert refused.reason == f"{type(message).__name__} is nothing that a node says"
+    assert refused.reason == f"a node may not send {type(message).__name__}"
     assert hub.events(Verdict) == hub.events(Gap) == hub.events(StreamEnded) == []
 
 
@@ -155,17 +154,20 @@ def test_a_first_sequence_number_that_cannot_be_counted_on_from_is_refused(first
     [
         (
             replace(fakes.ready("S1"), gives=(replace(fakes.service("S1"), name="S7"),)),
-            "'S7' has no part in this run (S1, ST1, T2, asr)",
+            "'S7' is not a service of this run (S1, ST1, T2, asr)",
         ),
-        (fakes.ready("S1", labels=("happy", "bored", "calm")), "labels bored, calm are not of"),
+        (fakes.ready("S1", labels=("happy", "bored", "calm")), "labels bored, calm are not among"),
         (fakes.ready("S1", labels=()), "S1 announces no labels"),
         (fakes.ready("S1", kind="transcript"), "S1 must give a vote, not a transcript"),
         (fakes.ready("asr", kind="vote"), "asr must give a transcript, not a vote"),
-        (fakes.ready("asr", needs=("audio", "transcript")), "asr needs what it gives"),
-        (replace(fakes.ready("S1"), gives=()), "it gives nothing"),
-        (fakes.ready("S1 S1"), "it gives a service twice"),
-        (fakes.ready("S1", credits=0), "it takes no tasks"),
-        (fakes.ready("S1", credits=-3), "it takes no tasks"),
+        (
+            fakes.ready("asr", needs=("audio", "transcript")),
+            "asr needs a transcript, but is the transcriber",
+        ),
+        (replace(fakes.ready("S1"), gives=()), "it has no services"),
+        (fakes.ready("S1 S1"), "it has a service twice"),
+        (fakes.ready("S1", credits=0), "its credits are 0, not at least 1"),
+        (fakes.ready("S1", credits=-3), "its credits are -3, not at least 1"),
     ],
 )
 def test_a_node_that_does_not_fit_is_refused_by_name(ready: Ready, reason: str) -> None:
@@ -230,29 +232,6 @@ def test_each_node_gets_what_it_said_it_needs_and_nothing_else() -> None:
     assert both.transcript == "words of 0"
 
 
-def test_a_verdict_has_every_vote_and_the_transcript() -> None:
-    hub = desk()
-    hub.say(FRONT, fakes.segment(0))
-    hub.answer(0)
-    verdict = hub.verdict()
-    assert verdict.label == "happy"
-    assert [v.voter for v in verdict.votes] == list(VOTERS)
-    assert verdict.transcript is not None
-    assert verdict.transcript.text == "words of 0"
-    assert verdict.start_unix_s == 1_000_000.0
-    assert verdict.stages_ms["segment"] == pytest.approx(500.0)
-
-
-def test_without_a_transcriber_in_the_profile_text_voters_are_missing_and_say_so() -> None:
-    hub = Desk(asr=None).up(*VOTERS).front()
-    hub.say(FRONT, fakes.segment(0))
-    hub.answer(0, "S1")
-    assert [(m.voter, m.reason) for m in hub.verdict().missing] == [
-        ("T2", "no transcript: nobody transcribes"),
-        ("ST1", "no transcript: nobody transcribes"),
-    ]
-
-
 def test_a_live_segment_has_the_live_deadline_and_a_file_the_patient_one() -> None:
     patience = DeadlineConfig(live_s=2.0, file_s=60.0)
     for live, wait_s in ((True, 2.0), (False, 60.0)):
@@ -262,16 +241,6 @@ def test_a_live_segment_has_the_live_deadline_and_a_file_the_patient_one() -> No
         assert hub.events(Verdict) == []
         hub.tick(0.1)
         assert [m.reason for m in hub.verdict().missing] == ["late: no node is ready"] * 3
-
-
-def test_a_late_vote_revises_a_verdict_and_one_that_agrees_does_not() -> None:
-    for label, count in (("sad", 2), ("happy", 1)):
-        hub = Desk().up("S1", "asr", "T2", "ST1").front(live=True)
-        hub.say(FRONT, fakes.segment(0))
-        hub.answer(0, "asr", "S1")
-        hub.tick(2.0)
-        hub.answer(0, "ST1", label=label)
-        assert [v.label for v in hub.events(Verdict)] == ["happy", "sad"][:count]
 
 
 def test_after_the_time_for_revisions_a_task_is_cancelled() -> None:
@@ -301,7 +270,7 @@ EIGHTH = (1 / len(LABELS),) * len(LABELS)
     [
         (odd(label="bored"), "S1 voted 'bored', which it did not announce"),
         (odd(label="sad"), "S1 voted 'sad', which it did not announce"),
-        (odd(voter="ST1"), "S1 answered in the name of ST1"),
+        (odd(voter="ST1"), "a node of S1 answered as ST1"),
         (odd(probabilities=EIGHTH[:7]), "S1 gave 7 probabilities, not 8"),
         (odd(probabilities=()), "S1 gave 0 probabilities, not 8"),
         (odd(probabilities=(math.nan, *EIGHTH[1:])), "S1 gave numbers that are not prob"),
@@ -325,33 +294,6 @@ def test_a_vote_that_cannot_be_counted_is_missing_with_the_reason(vote: Vote, re
     assert list(hub.status().refused) == [missing.reason]
 
 
-def test_a_vote_without_probabilities_counts() -> None:
-    hub = desk()
-    hub.say(FRONT, fakes.segment(0))
-    hub.say(b"S1-0", odd(probabilities=None))
-    hub.answer(0, "asr", "T2", "ST1")
-    assert hub.verdict().missing == ()
-
-
-def test_a_voter_may_not_transcribe() -> None:
-    hub = desk()
-    hub.say(FRONT, fakes.segment(0))
-    hub.say(b"S1-0", fakes.answer(fakes.task(0), "asr"))
-    assert hub.to(b"T2-0", Task) == []
-    hub.answer(0, "asr", "T2", "ST1")
-    assert hub.verdict().missing[0].reason == "S1 answered in the name of asr"
-
-
-def test_an_answer_that_comes_twice_is_counted_and_dropped() -> None:
-    hub = desk()
-    hub.say(FRONT, fakes.segment(0))
-    hub.answer(0, "S1")
-    hub.answer(0, "S1", label="sad")
-    hub.answer(0, "asr", "T2", "ST1")
-    assert hub.verdict().agreement == 1.0
-    assert hub.status().doubles == 1
-
-
 def test_a_second_transcript_does_not_replace_the_first() -> None:
     hub = Desk().up("asr").front()
     hub.say(FRONT, fakes.segment(0))
@@ -361,13 +303,6 @@ def test_a_second_transcript_does_not_replace_the_first() -> None:
     hub.say(b"asr-0", replace(first, text="other"))
     hub.up("T2")
     assert [t.transcript for t in hub.to(b"T2-0", Task)] == ["words of 0"]
-
-
-def test_a_vote_for_a_segment_that_nobody_sent_is_dropped() -> None:
-    hub = desk()
-    hub.answer(7)
-    assert hub.events(Verdict) == []
-    assert hub.status().doubles == 4
 
 
 def test_what_is_counted_as_refused_stays_small_whatever_a_peer_invents() -> None:
@@ -408,30 +343,21 @@ def test_a_transcript_without_end_does_not_count() -> None:
     assert verdict.missing[0].reason == "no transcript: asr gave a transcript that is too long"
 
 
-def test_the_longest_transcript_that_counts_can_be_told() -> None:
-    hub = desk()
-    hub.say(FRONT, fakes.segment(0))
-    first = fakes.answer(fakes.task(0), "asr")
-    assert isinstance(first, Transcript)
-    word = Word(text="a" * 20, start=2**40, end=2**40, confidence=0.123456789)
-    hub.say(b"asr-0", replace(first, text="\N{GRINNING FACE}" * 2000, words=(word,) * 2000))
-    hub.answer(0, "S1", "T2", "ST1")
-    assert hub.verdict().transcript is not None
-    assert fits(hub.verdict())
-
-
 # --- segments that do not count -------------------------------------------------------------------
 
 MAX = 10 * fakes.SECOND
 BAD_SEGMENTS = [
-    (fakes.segment(1, start=fakes.SECOND, end=fakes.SECOND + 15), "(16,) samples came for 15"),
+    (
+        fakes.segment(1, start=fakes.SECOND, end=fakes.SECOND + 15),
+        "it has samples of shape (16,), not (15,)",
+    ),
     (
         fakes.segment(1, samples=Payload.of(np.zeros((4, 4), np.int16))),
-        "(4, 4) samples came for 16",
+        "it has samples of shape (4, 4), not (16,)",
     ),
-    (fakes.segment(1, start=8, end=24), "it overlaps what came before"),
-    (fakes.segment(1, start=-32, end=-16), "it overlaps what came before"),
-    (fakes.segment(1, start=3000, end=2000), "it overlaps what came before"),
+    (fakes.segment(1, start=8, end=24), "it overlaps the item before"),
+    (fakes.segment(1, start=-32, end=-16), "it overlaps the item before"),
+    (fakes.segment(1, start=3000, end=2000), "it overlaps the item before"),
     (fakes.segment(1, end=fakes.SECOND, length=16), "it is 0.00 s long, not up to 10 s"),
     (fakes.segment(1, length=MAX + 16), "it is 10.00 s long, not up to 10 s"),
 ]
@@ -451,12 +377,6 @@ def test_a_malformed_segment_becomes_a_gap_and_the_stream_goes_on(
     assert gap.start <= gap.end
     assert [v.sequence for v in hub.events(Verdict)] == [0, 2]
     assert hub.status().refused == {reason: 1}
-
-
-def test_ten_seconds_are_let_in() -> None:
-    hub = Desk().up("S1").front()
-    hub.say(FRONT, fakes.segment(0, length=MAX))
-    assert len(hub.to(b"S1-0", Task)) == 1
 
 
 def test_a_segment_that_comes_twice_is_dropped_counted_and_acknowledged_again() -> None:
@@ -511,13 +431,6 @@ def test_a_welcome_tells_where_each_stream_stands_and_its_window() -> None:
     assert len(hub.events(StreamStarted)) == 1
 
 
-def test_a_stream_that_a_new_hub_meets_in_its_middle_goes_on_from_there() -> None:
-    hub = Desk().up("S1")
-    hub.say(FRONT, fakes.hello(first=5), fakes.segment(5))
-    assert [t.sequence for t in hub.to(b"S1-0", Task)] == [5]
-    assert hub.to(FRONT, Welcome)[0].streams[0].acknowledged == 5
-
-
 def test_credit_is_given_only_when_the_verdict_is_written_down() -> None:
     hub = desk()
     hub.say(FRONT, fakes.segment(0), fakes.segment(1))
@@ -525,15 +438,6 @@ def test_credit_is_given_only_when_the_verdict_is_written_down() -> None:
     assert hub.to(FRONT, Credit) == []
     hub.seen()
     assert hub.to(FRONT, Credit) == [Credit(stream="call", acknowledged=1, window=4)]
-
-
-def test_only_the_recorder_can_confirm() -> None:
-    hub = desk()
-    hub.sink(Subscribe(sink="watcher", confirm=False), b"watcher")
-    hub.say(FRONT, fakes.segment(0))
-    hub.answer(0)
-    hub.sink(Seen(number=999), b"watcher")
-    assert hub.to(FRONT, Credit) == []
 
 
 def test_past_its_backlog_the_oldest_unstarted_live_segment_becomes_a_gap() -> None:
@@ -641,27 +545,6 @@ def test_the_streams_of_a_front_that_will_be_started_again_go_on() -> None:
     assert hub.to(b"S1-0", Task)
 
 
-def test_a_node_that_died_loses_its_work_to_its_replica() -> None:
-    hub = desk()
-    hub.say(FRONT, fakes.segment(0))
-    hub.say(b"S1-1", fakes.ready("S1", "S1-1"))
-    hub.sink(Died(name="S1-0", reason="was killed by SIGKILL"))
-    assert [t.sequence for t in hub.to(b"S1-1", Task)] == [0]
-    assert [(d.node, d.reason) for d in hub.events(NodeDown)] == [("S1-0", "was killed by SIGKILL")]
-
-
-def test_when_the_last_node_stays_dead_its_voter_is_missing_at_once() -> None:
-    hub = desk()
-    hub.say(FRONT, fakes.segment(0))
-    hub.sink(Died(name="S1-0", reason="died too often", final=True, services=("S1",)))
-    hub.answer(0, "asr", "T2", "ST1")
-    (missing,) = hub.verdict().missing
-    assert (missing.voter, missing.reason) == ("S1", "died too often")
-    hub.say(FRONT, fakes.segment(1))
-    hub.answer(1, "asr", "T2", "ST1")
-    assert hub.events(Verdict)[1].missing[0].reason == "died too often"
-
-
 def test_a_node_that_hangs_or_is_silent_is_told_and_must_introduce_itself_again() -> None:
     hub = desk()
     hub.say(b"S1-0", Beat(name="S1-0", work_age_s=10.5))
@@ -680,15 +563,6 @@ def test_a_node_that_cannot_be_reached_is_lost() -> None:
     hub.deliver(hub.broker.unreachable(hub.now, b"S1-0"))
     hub.deliver(hub.broker.unreachable(hub.now, b"nobody"))
     assert len(hub.events(NodeDown)) == 1
-
-
-def test_a_node_that_was_started_again_is_up_again_without_a_word_of_its_loss() -> None:
-    hub = desk()
-    hub.say(FRONT, fakes.segment(0))
-    hub.told.clear()
-    hub.say(b"S1-0", fakes.ready("S1", incarnation="2", credits=9))
-    assert [t.sequence for t in hub.to(b"S1-0", Task)] == [0]
-    assert hub.events(NodeDown) == []
 
 
 def test_draining_asks_every_node_to_finish() -> None:

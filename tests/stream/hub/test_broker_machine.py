@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from msgspec.structs import replace
 
 from abhinaya.models.labels import LABELS
-from abhinaya.stream.front.outbox import Fleeting, Outbox
+from abhinaya.stream.front.outbox import LatestOnly, Outbox
 from abhinaya.stream.hub.broker import Broker
 from abhinaya.stream.hub.publisher import Outgoing
 from abhinaya.stream.run.recorder import Ledger
@@ -84,7 +84,7 @@ class Front:
     read: int = 0
     parts: int = 0
     """Of the segment that is being spoken."""
-    fleeting: Fleeting = field(default_factory=Fleeting)
+    fleeting: LatestOnly = field(default_factory=LatestOnly)
     outbox: Outbox | None = None
     states: dict[str, bytes] = field(default_factory=dict)
     incarnation: int = 1

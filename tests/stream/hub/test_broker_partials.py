@@ -16,7 +16,6 @@ from abhinaya.stream.wire.messages import (
     Cancel,
     Died,
     End,
-    Gap,
     Refused,
     Task,
     Verdict,
@@ -109,16 +108,6 @@ def test_at_the_limit_those_present_decide() -> None:
     assert verdict.transcript is None
 
 
-def test_what_comes_after_the_limit_says_nothing_more() -> None:
-    hub = talking()
-    hub.say(FRONT, fakes.partial(1))
-    says(hub, "S1")
-    hub.tick(LIMIT_S + 0.01)
-    says(hub, "asr")
-    assert len(hub.passing()) == 1
-    assert parts(hub, "T2") == []
-
-
 def test_words_that_come_late_are_told_with_the_next_part() -> None:
     hub = talking("asr", "S1")
     hub.say(FRONT, fakes.partial(1, part=1))
@@ -148,23 +137,8 @@ def test_what_is_known_of_segments_that_are_over_is_forgotten() -> None:
         says(hub, "asr", part=part)
     hub.say(FRONT, fakes.gap(1))
     says(hub, "asr", part=2)
-    assert list(hub.broker._deciders.segments) == []
-    assert not hub.broker._deciders._partials
-
-
-def test_without_an_answer_there_is_no_verdict() -> None:
-    hub = talking()
-    hub.say(FRONT, fakes.partial(1))
-    hub.tick(LIMIT_S + 0.01)
-    assert hub.passing() == []
-
-
-def test_each_part_has_its_verdict() -> None:
-    hub = talking("S1")
-    for part, label in ((1, "sad"), (2, "happy"), (5, "angry")):
-        hub.say(FRONT, fakes.partial(1, part=part))
-        says(hub, "S1", part, label=label)
-    assert [(v.part, v.label) for v in hub.passing()] == [(1, "sad"), (2, "happy"), (5, "angry")]
+    assert list(hub.broker._coordinator.segments) == []
+    assert not hub.broker._coordinator._partials
 
 
 def test_words_alone_are_worth_telling() -> None:
@@ -246,13 +220,6 @@ def test_a_trial_tells_the_speed_before_a_first_answer(
     assert parts(hub, "S1") == asked
 
 
-def test_a_trial_says_nothing_against_what_was_measured() -> None:
-    hub = talking("S1")
-    hub.say(node("S1", 1), fakes.ready("S1", "S1-1", trial_ms=10_000.0))
-    hub.say(FRONT, fakes.partial(1))
-    assert parts(hub, "S1") == [(1, 1)]
-
-
 def test_a_slow_transcriber_that_is_not_incremental_is_spared() -> None:
     hub = Desk().up(*SERVICES).front(live=True)
     hub.say(FRONT, fakes.segment(0))
@@ -271,15 +238,6 @@ def test_a_slow_transcriber_that_is_not_incremental_is_spared() -> None:
 # --- of the lowest rank ---------------------------------------------------------------------------
 
 
-def test_a_node_that_holds_a_segment_is_not_asked_until_it_is_idle() -> None:
-    hub = talking("S1")
-    hub.say(FRONT, fakes.segment(1))
-    hub.say(FRONT, fakes.partial(2))
-    assert parts(hub, "S1") == []
-    hub.answer(1, "S1")
-    assert parts(hub, "S1") == [(2, 1)]
-
-
 def test_a_part_that_finds_no_idle_node_waits_and_the_newest_takes_its_place() -> None:
     hub = talking("S1")
     hub.say(FRONT, fakes.segment(1))
@@ -290,19 +248,6 @@ def test_a_part_that_finds_no_idle_node_waits_and_the_newest_takes_its_place() -
     assert parts(hub, "S1") == [(2, 2)]
     says(hub, "S1", part=2, sequence=2)
     assert [(v.sequence, v.part) for v in hub.passing()] == [(2, 2)]
-
-
-def test_while_segments_wait_no_node_is_given_a_part() -> None:
-    hub = talking("S1")
-    hub.say(node("S1"), fakes.ready("S1", credits=1))
-    for sequence in (1, 2, 3):
-        hub.say(FRONT, fakes.segment(sequence))
-    hub.say(FRONT, fakes.partial(4))
-    for sequence in (1, 2):
-        hub.answer(sequence, "S1")
-        assert parts(hub, "S1") == []
-    hub.answer(3, "S1")
-    assert parts(hub, "S1") == [(4, 1)]
 
 
 def test_an_idle_node_is_given_one_part_at_a_time_and_the_oldest_first() -> None:
@@ -319,26 +264,6 @@ def test_an_idle_node_is_given_one_part_at_a_time_and_the_oldest_first() -> None
         assert (task.stream, task.part) == (stream, 1)
         hub.say(node("S1"), fakes.answer(task, "S1"))
     assert [v.stream for v in hub.passing()] == ["a", "b", "c"]
-
-
-def test_a_segment_goes_to_an_idle_replica_rather_than_to_one_with_a_part() -> None:
-    hub = talking("S1")
-    hub.say(FRONT, fakes.partial(1))
-    hub.say(node("S1", 1), fakes.ready("S1", "S1-1"))
-    hub.say(FRONT, fakes.hello(fakes.info("other", live=True), front="front-1"))
-    hub.say(b"front-1", fakes.hello(fakes.info("other", live=True), front="front-1"))
-    hub.say(b"front-1", fakes.segment(0, "other"))
-    assert [t.stream for t in hub.to(node("S1", 1), Task)] == ["other"]
-
-
-def test_parts_are_counted_nowhere_and_shed_nothing() -> None:
-    hub = Desk(**line_up("S1")).front(live=True)
-    hub.say(FRONT, fakes.segment(0))  # nobody to work on it
-    for part in range(1, 30):
-        hub.say(FRONT, fakes.partial(1, part=part))
-    status = hub.status()
-    assert (status.open_segments, status.waiting, status.doubles) == (1, 0, 0)
-    assert hub.events(Gap) == []
 
 
 def test_the_next_part_waits_for_the_one_before_and_the_newest_of_them_is_taken() -> None:
@@ -362,18 +287,6 @@ def test_an_older_part_is_nothing_beside_a_newer() -> None:
     assert cancels(hub, "S1") == []
 
 
-def test_a_part_that_failed_is_not_tried_again() -> None:
-    hub = talking("S1")
-    hub.say(node("S1", 1), fakes.ready("S1", "S1-1"))
-    hub.say(FRONT, fakes.partial(1))
-    asked = fakes.task(1, part=1)
-    hub.say(node("S1"), fakes.failed(asked, "S1", retry=True))
-    hub.tick(LIMIT_S + 0.01)
-    assert parts(hub, "S1") + parts(hub, "S1", 1) == [(1, 1)]
-    assert hub.passing() == []
-    assert hub.events(Verdict) == []
-
-
 def test_without_the_words_text_voters_are_missing_at_once() -> None:
     hub = talking()
     hub.say(FRONT, fakes.partial(1))
@@ -384,28 +297,6 @@ def test_without_the_words_text_voters_are_missing_at_once() -> None:
         "T2": "no transcript: noise",
         "ST1": "no transcript: noise",
     }
-
-
-def test_an_answer_that_does_not_count_is_as_none() -> None:
-    hub = talking("S1")
-    hub.say(FRONT, fakes.partial(1))
-    foreign = fakes.answer(fakes.task(1, part=1), "S1", "bored")
-    hub.say(node("S1"), foreign)
-    assert hub.passing() == []
-    assert hub.status().refused == {"S1 voted 'bored', which it did not announce": 1}
-    hub.say(FRONT, fakes.partial(1, part=2))
-    assert parts(hub, "S1") == [(1, 1), (1, 2)]
-
-
-def test_only_who_was_asked_can_answer() -> None:
-    hub = talking("S1")
-    hub.say(node("S1", 1), fakes.ready("S1", "S1-1"))
-    hub.say(FRONT, fakes.partial(1))
-    hub.say(node("S1", 1), fakes.vote(1, "S1", "angry", part=1))
-    assert hub.passing() == []
-    says(hub, "S1")
-    says(hub, "S1", label="angry")
-    assert [v.label for v in hub.passing()] == ["happy"]
 
 
 def test_a_node_that_dies_over_a_part_leaves_the_others_to_decide() -> None:
@@ -433,15 +324,6 @@ def test_nobody_waits_for_a_service_without_a_node() -> None:
     hub.say(FRONT, fakes.partial(1, part=2))
     says(hub, "S1", part=2)
     assert [m.reason for m in hub.passing()[-1].missing] == ["no node is ready"]
-
-
-def test_a_node_that_comes_back_over_a_part_does_not_know_of_it() -> None:
-    hub = talking("S1", "asr")
-    hub.say(FRONT, fakes.partial(1))
-    says(hub, "asr")
-    hub.say(node("S1"), fakes.ready("S1", incarnation="2"))
-    (verdict,) = hub.passing()
-    assert [(m.voter, m.reason) for m in verdict.missing] == [("S1", "S1-0 was started again")]
 
 
 # --- when the segment comes -----------------------------------------------------------------------
@@ -475,39 +357,6 @@ def test_a_part_that_comes_after_its_segment_is_nothing() -> None:
     assert hub.status().refused == {}
 
 
-def test_the_segment_goes_where_its_parts_were() -> None:
-    hub = talking("S1")
-    for number in (1, 2, 3):
-        hub.say(node("S1", number), fakes.ready("S1", f"S1-{number}"))
-    hub.say(FRONT, fakes.partial(1))
-    says(hub, "S1")
-    # another stream has a part at S1-0, so the next one of this segment goes elsewhere
-    assert parts(hub, "S1") == [(1, 1)]
-    hub.say(FRONT, fakes.partial(1, part=2))
-    assert parts(hub, "S1") == [(1, 1), (1, 2)]
-    says(hub, "S1", part=2)
-    hub.say(FRONT, fakes.segment(1))
-    assert [t.sequence for t in hub.to(node("S1"), Task) if t.final] == [1]
-    assert cancels(hub, "S1") == []
-
-
-def test_the_segment_does_not_wait_for_who_had_its_parts() -> None:
-    hub = talking("S1")
-    hub.say(node("S1", 1), fakes.ready("S1", "S1-1"))
-    hub.say(FRONT, fakes.partial(1))  # S1-0 is at work on it
-    hub.say(FRONT, fakes.segment(1))
-    assert [t.sequence for t in hub.to(node("S1", 1), Task)] == [1]
-    assert cancels(hub, "S1") == [(1, 1), (1, 0)], "it can forget the segment"
-
-
-def test_who_had_parts_of_what_became_a_gap_is_told_to_forget() -> None:
-    hub = talking("S1")
-    hub.say(FRONT, fakes.partial(1))
-    says(hub, "S1")
-    hub.say(FRONT, fakes.gap(1))
-    assert cancels(hub, "S1") == [(1, 0)]
-
-
 def test_who_had_parts_of_a_segment_that_is_refused_or_never_comes_is_told_to_forget() -> None:
     hub = talking("S1")
     hub.say(FRONT, fakes.partial(1))
@@ -518,20 +367,6 @@ def test_who_had_parts_of_a_segment_that_is_refused_or_never_comes_is_told_to_fo
     says(hub, "S1", sequence=2)
     hub.say(FRONT, End(stream="call", sequence=2, position=3 * fakes.SECOND))
     assert cancels(hub, "S1") == [(1, 0), (2, 0)]
-
-
-def test_who_had_parts_of_a_segment_that_is_shed_is_told_to_forget() -> None:
-    hub = talking("S1")
-    hub.say(node("S1"), fakes.ready("S1", credits=1))
-    hub.say(FRONT, fakes.partial(1))
-    says(hub, "S1")
-    hub.say(node("S1", 1), fakes.ready("S1", "S1-1", credits=1))
-    other = fakes.hello(fakes.info("other"), front="front-1")
-    hub.say(b"front-1", other, fakes.segment(0, "other"), fakes.segment(1, "other"))
-    for sequence in range(1, 6):  # both are at work: all of these wait, and three may
-        hub.say(FRONT, fakes.segment(sequence))
-    assert [g.sequence for g in hub.events(Gap)] == [1, 2]
-    assert cancels(hub, "S1") == [(1, 0)]
 
 
 def test_a_front_that_will_not_come_back_leaves_nothing_provisional() -> None:
@@ -550,9 +385,9 @@ def test_a_front_that_will_not_come_back_leaves_nothing_provisional() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"part": -1}, "it is partial number -1"),
-        ({"start": 0}, "it overlaps what came before"),
-        ({"end": fakes.SECOND + 17}, "(16,) samples came for 17"),
+        ({"part": -1}, "its part is -1, below 0"),
+        ({"start": 0}, "it overlaps the item before"),
+        ({"end": fakes.SECOND + 17}, "it has samples of shape (16,), not (17,)"),
         ({"end": 12 * fakes.SECOND}, "it is 11.00 s long, not up to 10 s"),
     ],
 )
@@ -682,4 +517,4 @@ def test_context_is_bounded_and_ends_with_the_stream() -> None:
     assert contexts(hub, "asr")[-1][-1] == "words of 38"
     hub.say(FRONT, End(stream="call", sequence=40, position=41 * fakes.SECOND))
     hub.seen()
-    assert hub.broker._streams["call"].said == {}
+    assert hub.broker._streams["call"].transcripts == {}

@@ -13,9 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from msgspec.structs import replace
 
 from abhinaya.stream.hub.dispatch import Dispatch
-from abhinaya.stream.hub.nodes import Absent, Action, Assign, Limits, Lost
+from abhinaya.stream.hub.nodes import Absent, Action, Assign, Limits
 from abhinaya.stream.hub.segments import Record, Segments, Stream
-from abhinaya.stream.wire.messages import Service
+from abhinaya.stream.wire.messages import NodeDown, Service
 
 NEEDS: dict[str, tuple[Any, ...]] = {"T": ("transcript",), "J": ("audio", "transcript")}
 Done = tuple[Any, ...]
@@ -34,8 +34,8 @@ def told(action: Action) -> Done:
         return (action.node.name, action.record.key[1], action.services)
     if isinstance(action, Absent):
         return ("absent", action.record.key[1], action.service, action.reason)
-    if isinstance(action, Lost):
-        return ("lost", action.node.name, action.reason)
+    if isinstance(action, NodeDown):
+        return ("down", action.node, action.reason)
     return ("cancel", action.node, action.key[1])
 
 
@@ -83,8 +83,8 @@ class Bench:
         self.dispatch.failed(node, ("call", sequence), 0, service, "broke", retry)
         return self.done()
 
-    def gone(self, node: str) -> list[Done]:
-        self.dispatch.gone(node, "was killed")
+    def down(self, node: str) -> list[Done]:
+        self.dispatch.node_down(node, "was killed")
         return self.done()
 
     def close(self, sequence: int) -> list[Done]:
@@ -159,13 +159,13 @@ def test_the_work_of_a_node_that_dies_goes_to_another_or_waits_for_the_restart()
     bench = Bench()
     bench.up("S-0")
     bench.submit(0)
-    assert bench.gone("S-0") == [("lost", "S-0", "was killed")]
+    assert bench.down("S-0") == [("down", "S-0", "was killed")]
     assert bench.up("S-1") == [given("S-1", 0)]
     bench = Bench()
     bench.up("S-0")
     bench.submit(0)
     bench.up("S-1")
-    assert bench.gone("S-0") == [("lost", "S-0", "was killed"), given("S-1", 0)]
+    assert bench.down("S-0") == [("down", "S-0", "was killed"), given("S-1", 0)]
 
 
 @pytest.mark.parametrize("attempts", [1, 2, 3])
@@ -174,7 +174,7 @@ def test_after_its_last_attempt_a_voter_is_absent_and_names_the_node(attempts: i
     bench.submit(0)
     for _ in range(attempts):
         assert bench.up("S-0") == [given("S-0", 0)]
-        after = bench.gone("S-0")
+        after = bench.down("S-0")
     assert ("absent", 0, "S", "S-0 was killed") in after
     assert bench.up("S-0") == []
 
@@ -196,11 +196,11 @@ def test_a_node_is_silent_past_its_limit_and_stuck_if_it_works_too_long() -> Non
     bench.dispatch.tick(5.0)
     assert bench.done() == []
     bench.dispatch.tick(5.1)
-    assert bench.done() == [("lost", "S-0", "has been silent for 3.1 s")]
+    assert bench.done() == [("down", "S-0", "has been silent for 3.1 s")]
     bench.up("S-0")
     bench.dispatch.beat(1.0, "S-0", 10.5)
     bench.dispatch.beat(1.0, "stranger", 99.0)
-    assert bench.done() == [("lost", "S-0", "has been stuck for 10.5 s in one batch")]
+    assert bench.done() == [("down", "S-0", "has been stuck for 10.5 s in one batch")]
 
 
 def test_answers_that_come_twice_late_or_from_a_node_that_was_given_up() -> None:
@@ -213,10 +213,10 @@ def test_answers_that_come_twice_late_or_from_a_node_that_was_given_up() -> None
     assert bench.close(1) == [("cancel", "S-0", 1)]
     assert bench.answer("S-0", 1) == [("double",), given("S-0", 2)], "late, but the node is free"
     bench.up("S-1")
-    bench.gone("S-0")
+    bench.down("S-0")
     assert bench.answer("S-0", 2) == [("cancel", "S-1", 2)], "it counts, and stops the other"
     bench.submit(3)
-    bench.gone("S-1")
+    bench.down("S-1")
     assert bench.dispatch.waiting == 1
     assert bench.answer("S-1", 3) == []
     assert bench.dispatch.waiting == 0
@@ -228,7 +228,7 @@ def test_a_failure_of_what_another_node_has_by_now_changes_nothing() -> None:
     bench.up("S-0")
     bench.submit(0)
     bench.up("S-1")
-    bench.gone("S-0")
+    bench.down("S-0")
     bench.up("S-0")
     assert bench.fail("S-0", 0, retry=True) == []
     assert bench.answer("S-1", 0) == []
@@ -258,7 +258,7 @@ def test_explain_says_what_each_late_voter_is_waiting_for() -> None:
     explain = bench.dispatch.explain
     assert explain(bench.record(0), "asr") == "late: its node was still at work"
     assert explain(bench.record(1), "asr") == "late: every node was busy"
-    bench.gone("T-0")
+    bench.down("T-0")
     assert explain(bench.record(0), "T") == "late: no node is ready"
 
 
@@ -299,9 +299,9 @@ def test_nobody_tries_a_partial_again_or_answers_what_it_was_not_asked() -> None
     bench.up("S-1")
     assert bench.partial(1) == [given("S-0", 1)]
     assert bench.answer("S-1", 1, part=1) == [("double",)]
-    assert bench.gone("S-0") == [
+    assert bench.down("S-0") == [
         ("absent", 1, "S", "S-0 was killed"),
-        ("lost", "S-0", "was killed"),
+        ("down", "S-0", "was killed"),
     ]
 
 
@@ -341,7 +341,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     def take(self) -> None:
         for done in self.bench.done():
-            if done[0] == "lost":
+            if done[0] == "down":
                 del self.held[done[1]], self.credits[done[1]]
             elif done[0] == "absent":
                 self.outcome[done[1], done[2]] = "absent"
@@ -372,7 +372,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(node=nodes)
     def dies(self, node: str) -> None:
-        self.dispatch.gone(node, "was killed")
+        self.dispatch.node_down(node, "was killed")
         self.take()
         assert node not in self.held
 

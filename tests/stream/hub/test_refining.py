@@ -124,7 +124,7 @@ def test_a_refiner_is_no_part_of_a_run_that_has_none() -> None:
     hub = desk()
     hub.say(REFINER_PEER, refiner())
     (refused,) = hub.to(REFINER_PEER, Refused)
-    assert "'refiner' has no part in this run" in refused.reason
+    assert "'refiner' is not a service of this run" in refused.reason
 
 
 def test_a_refiner_has_no_vote_also_beside_a_combiner_that_does_not_know_it() -> None:

@@ -214,18 +214,6 @@ def test_nothing_waits_for_a_segment_that_comes_to_nothing(how: str) -> None:
     assert (task.sequence, task.states["S1"]) == (2, chained(b"", 0)[1])
 
 
-def test_an_abstention_may_know_more_of_the_voice_as_well() -> None:
-    hub = Table("S1-0")
-    hub.front()
-    speak(hub, 0, 2)
-    hub.collect()
-    failed = fakes.failed(hub.nodes["S1-0"].pop(), "S1", False, "too little speech")
-    hub.say(b"S1-0", replace(failed, state=b"a little"))
-    hub.collect()
-    assert hub.nodes["S1-0"][0].states == {"S1": b"a little"}
-    assert hub.verdict().reason == "too little speech"
-
-
 def test_a_part_is_given_the_state_and_what_comes_back_with_it_is_dropped() -> None:
     hub = Table("S1-0")
     hub.front(live=True)
@@ -238,16 +226,6 @@ def test_a_part_is_given_the_state_and_what_comes_back_with_it_is_dropped() -> N
         hub.work()
     speak(hub, 1, 2)
     assert hub.labels() == told(2)
-
-
-def test_no_sink_ever_sees_a_state() -> None:
-    hub = Table("S1-0")
-    hub.front(live=True)
-    hub.say(FRONT, fakes.segment(0), fakes.partial(1))
-    hub.labels()
-    votes = [vote for verdict in hub.events(Verdict) for vote in verdict.votes]
-    assert votes
-    assert not any(vote.state for vote in votes)
 
 
 @pytest.mark.parametrize(
@@ -280,17 +258,7 @@ def test_a_front_cannot_hand_back_what_no_service_gave(known: Known) -> None:
     hub.front()
     hub.say(FRONT, known)
     assert hub.broker._streams["call"].states == {}
-    assert hub.status().refused == {"a state that no service gives": 1}
-
-
-def test_a_known_state_is_not_overwritten_by_a_front_that_comes_back() -> None:
-    hub = Table("S1-0")
-    hub.front()
-    speak(hub, 0, 2)
-    hub.labels()
-    hub.say(FRONT, Known(stream="call", service="S1", state=b"old"))
-    speak(hub, 2, 4)
-    assert hub.labels() == told(4)
+    assert hub.status().refused == {"a state of an unknown service, or too large": 1}
 
 
 def test_states_before_the_last_that_is_written_are_forgotten() -> None:

@@ -30,11 +30,6 @@ def numbers(batch: list[tuple[float, Task]]) -> list[int]:
     return [task.sequence for _, task in batch]
 
 
-def test_without_tasks_there_is_no_batch_and_nothing_to_wait_for() -> None:
-    assert batcher().take(0.0) == []
-    assert batcher().next_due() is None
-
-
 def test_an_idle_node_waits_for_nothing() -> None:
     idle = batcher()
     idle.add(5.0, fakes.task(0))
@@ -52,30 +47,6 @@ def test_a_busy_node_lets_a_batch_fill_until_its_oldest_task_is_old_enough() -> 
     assert 10.9 < due <= 11.0
     assert node.take(due - 0.01) == []
     assert numbers(node.take(due)) == [0, 1]
-
-
-def test_a_batch_closes_at_its_maximum_size() -> None:
-    node = busy(size=3)
-    for sequence in range(4):
-        node.add(10.0, fakes.task(sequence))
-    assert numbers(node.take(10.0)) == [0, 1, 2]
-    assert node.take(10.0) == []
-
-
-def test_a_batch_closes_when_one_more_task_would_pass_the_padded_length() -> None:
-    node = busy(padded=100)
-    node.add(10.0, fakes.task(0, length=40))
-    assert node.take(10.0) == []
-    node.add(10.0, fakes.task(1, length=40))
-    assert numbers(node.take(10.0)) == [0, 1]
-
-
-def test_padding_counts() -> None:
-    node = batcher(padded=100)
-    node.add(0.0, fakes.task(0, length=10))
-    node.add(0.0, fakes.task(1, length=60))
-    assert numbers(node.take(0.0)) == [0]
-    assert numbers(node.take(0.0)) == [1]
 
 
 def test_a_task_over_the_padded_length_goes_alone() -> None:
@@ -127,13 +98,6 @@ def test_a_cancelled_task_is_not_run() -> None:
     assert not node.cancel(("call", 1))
 
 
-def test_clear_drops_everything() -> None:
-    node = batcher()
-    node.add(0.0, fakes.task(0))
-    node.clear()
-    assert node.take(99.0) == []
-
-
 def test_a_part_comes_last_and_alone() -> None:
     node = batcher()
     node.add(1.0, fakes.task(5, part=1))
@@ -156,23 +120,6 @@ def test_while_a_batch_fills_no_part_is_begun() -> None:
     assert due is not None
     assert due > 10.5
     assert numbers(node.take(due)) == [0]
-
-
-def test_parts_say_nothing_about_load() -> None:
-    node = busy(wait_s=1.0)
-    node.add(0.0, fakes.task(9, part=1))
-    node.take(0.0)
-    node.add(10.0, fakes.task(0))
-    due = node.next_due()
-    assert due is not None
-    assert due > 10.9
-
-
-def test_the_next_part_takes_the_place_of_the_one_before() -> None:
-    node = batcher()
-    node.add(0.0, fakes.task(5, part=1))
-    node.add(0.5, fakes.task(5, part=2))
-    assert [task.part for _, task in node.take(1.0)] == [2]
 
 
 def test_a_part_is_dropped_by_its_number_and_with_its_segment() -> None:

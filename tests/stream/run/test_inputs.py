@@ -18,7 +18,7 @@ from abhinaya.stream.run.inputs import TOGETHER, Inputs
 from abhinaya.stream.run.monitor import Run
 from abhinaya.stream.run.plan import Input, Plan
 from abhinaya.stream.run.recorder import Ledger
-from abhinaya.stream.settings import config as configuration
+from abhinaya.stream.settings import profile as profile_files
 from abhinaya.stream.sources.base import InputConfig
 from abhinaya.stream.wire.child import Stage, leave_fault
 from abhinaya.stream.wire.messages import Event, StreamEnded, StreamStarted, Verdict
@@ -155,7 +155,7 @@ def test_a_file_that_crashes_the_decoder_and_one_that_is_none_harm_no_other(
     profile = tmp_path / "quick.toml"
     profile.write_text(textwrap.dedent('[voters.S1]\nmodel = "tiny-speech"\n'))
     changes = {"supervise.backoff_s": 0.05, "supervise.restarts": 1}
-    config = configuration.load(str(profile), changes)
+    config = profile_files.load(str(profile), changes)
     (tmp_path / "none.wav").write_text("no audio at all")
     inputs = [Input("none", InputConfig(str(tmp_path / "none.wav")))]
     for name in ("a", "poison", "b"):

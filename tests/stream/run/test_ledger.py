@@ -12,10 +12,7 @@ from msgspec.structs import replace
 
 from abhinaya.stream.run.recorder import Ledger
 from abhinaya.stream.wire.messages import (
-    Activity,
-    FrontDown,
     NodeDown,
-    Remark,
     StreamEnded,
     StreamStarted,
     Verdict,
@@ -26,30 +23,11 @@ def ended(sequence: int, stream: str = "call") -> StreamEnded:
     return StreamEnded(stream=stream, sequence=sequence, position=sequence * fakes.SECOND)
 
 
-def test_a_verdict_passes_once() -> None:
-    ledger = Ledger()
-    assert ledger.admit(fakes.verdict(0))
-    assert not ledger.admit(fakes.verdict(0))
-
-
 def test_a_segment_that_was_told_as_a_gap_is_not_told_again_as_a_verdict() -> None:
     ledger = Ledger()
     assert ledger.admit(fakes.gap(0))
     assert not ledger.admit(fakes.verdict(0))
     assert not ledger.admit(fakes.gap(0))
-
-
-def test_the_end_passes_once() -> None:
-    ledger = Ledger()
-    ledger.admit(fakes.verdict(0))
-    assert ledger.admit(ended(1))
-    assert not ledger.admit(ended(1))
-
-
-def test_streams_do_not_know_of_each_other() -> None:
-    ledger = Ledger()
-    assert ledger.admit(fakes.verdict(0, "a"))
-    assert ledger.admit(fakes.verdict(0, "b"))
 
 
 def better(sequence: int, voters: int, label: str, revision: int = 1) -> Verdict:
@@ -106,12 +84,6 @@ def test_revisions_of_the_latest_segments_only_are_remembered() -> None:
     assert ledger.admit(better(1, 2, "sad"))
 
 
-def test_a_stream_starts_once() -> None:
-    ledger = Ledger()
-    assert ledger.admit(StreamStarted(info=fakes.info()))
-    assert not ledger.admit(StreamStarted(info=fakes.info()))
-
-
 def test_a_node_comes_up_once_until_it_goes_down() -> None:
     ledger = Ledger()
     down = NodeDown(node="S1-0", incarnation="1", service="S1", reason="was killed")
@@ -119,16 +91,6 @@ def test_a_node_comes_up_once_until_it_goes_down() -> None:
     assert not ledger.admit(fakes.node_up())
     assert ledger.admit(down)
     assert ledger.admit(fakes.node_up())
-
-
-def test_remarks_and_silent_fronts_always_pass() -> None:
-    ledger = Ledger()
-    for event in (
-        Remark(source="call.wav", text="is quiet"),
-        FrontDown(front="front-0", incarnation="1", reason="is silent"),
-    ):
-        assert ledger.admit(event)
-        assert ledger.admit(event)
 
 
 def test_a_standing_says_where_a_successor_goes_on() -> None:
@@ -195,14 +157,6 @@ def test_the_parts_of_a_segment_pass_once_each_and_in_order() -> None:
     assert [v.part for v in parts if ledger.admit(v)] == [1, 3, 4]
 
 
-def test_a_provisional_verdict_is_not_told_for_the_ledger() -> None:
-    ledger = Ledger()
-    ledger.admit(fakes.verdict(0, part=1))
-    final = ledger.admit(fakes.verdict(0, label="sad"))
-    assert isinstance(final, Verdict)
-    assert (final.revision, final.label) == (0, "sad")
-
-
 @pytest.mark.parametrize("outcome", [fakes.verdict(0), fakes.gap(0), ended(0)])
 def test_nothing_provisional_passes_after_the_outcome(outcome: Verdict) -> None:
     ledger = Ledger()
@@ -217,8 +171,3 @@ def test_the_next_segment_may_be_spoken_of_before_the_last_is_decided() -> None:
     assert ledger.admit(fakes.verdict(0))
     assert ledger.admit(fakes.verdict(1, part=2))
     assert ledger.admit(fakes.verdict(1))
-
-
-def test_activity_passes() -> None:
-    activity = Activity(stream="call", position=0, speaking=True)
-    assert Ledger().admit(activity) == activity

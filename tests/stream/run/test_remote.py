@@ -96,6 +96,10 @@ def test_a_second_hub_on_the_same_endpoint_is_refused(
     endpoint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with running("hub", endpoint):
-        time.sleep(1.5)
+        host, port = endpoint.removeprefix("tcp://").split(":")
+        deadline = time.monotonic() + 60
+        while socket.socket().connect_ex((host, int(port))):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
         assert commands.main(["hub", endpoint]) == 7
     assert endpoint in capsys.readouterr().err

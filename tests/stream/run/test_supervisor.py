@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from abhinaya.stream.errors import ProcessError, SourceError
-from abhinaya.stream.run.supervisor import Death, Lives, Spec, Supervisor, node_specs
+from abhinaya.stream.run.supervisor import Death, Restarts, Spec, Supervisor, node_specs
 from abhinaya.stream.settings.config import SuperviseConfig
 from abhinaya.stream.wire.child import Stage
 
@@ -69,34 +69,15 @@ time.sleep(60)
 # --- when a dead process is started again ---------------------------------------------------------
 
 
-def lives(**changes: Any) -> Lives:
+def lives(**changes: Any) -> Restarts:
     settings = {"restarts": 3, "restart_window_s": 100.0, "backoff_s": 0.5} | changes
-    return Lives(SuperviseConfig(**settings))
+    return Restarts(SuperviseConfig(**settings))
 
 
 def test_the_wait_doubles_with_every_death_until_it_is_given_up() -> None:
     patient = lives()
     starts = [patient.next_start(float(now)) for now in range(4)]
     assert starts == [0.5, 1 + 1.0, 2 + 2.0, None]
-
-
-def test_deaths_of_long_ago_are_forgotten() -> None:
-    patient = lives()
-    for now in (0.0, 1.0, 2.0):
-        patient.next_start(now)
-    assert patient.next_start(100.5) == 100.5 + 0.5 * 4  # those at 1.0 and 2.0 still count
-    assert patient.next_start(300.0) == 300.5
-
-
-def test_without_restarts_the_first_death_is_final() -> None:
-    assert lives(restarts=0).next_start(0.0) is None
-
-
-def test_every_replica_is_a_process_of_its_own() -> None:
-    specs = node_specs("S1", 2)
-    assert [spec.name for spec in specs] == ["S1-0", "S1-1"]
-    assert {spec.services for spec in specs} == {("S1",)}
-    assert specs[1].arguments == ("--name", "S1-1", "--service", "S1")
 
 
 def test_guests_live_in_the_processes_of_their_host() -> None:
@@ -212,14 +193,6 @@ def test_of_a_process_that_could_say_nothing_the_log_is_shown(yard: Yard) -> Non
     assert error.remedy == "its log ends: ouch"
 
 
-def test_a_process_that_dies_too_often_is_given_up(yard: Yard) -> None:
-    yard.start("S1-0", "crash")
-    yard.dies(4)
-    assert [death.final for death in yard.deaths] == [False, False, False, True]
-    assert yard.supervisor.stages() == {"S1-0": Stage.GIVEN_UP}
-    assert len(yard.pids("S1-0")) == 4
-
-
 def test_what_is_wrong_with_the_input_is_no_better_at_the_next_start(yard: Yard) -> None:
     yard.start("front-0", "misread")
     death = yard.dies()
@@ -231,13 +204,6 @@ def test_what_is_wrong_with_the_input_is_no_better_at_the_next_start(yard: Yard)
 def test_a_process_whose_work_nobody_can_take_over_is_not_started_again(yard: Yard) -> None:
     yard.start("front-0", "crash", restarts=False)
     assert yard.dies().final
-
-
-def test_a_process_that_has_finished_has_ended(yard: Yard) -> None:
-    yard.start("front-0", "leave")
-    death = yard.dies()
-    assert (death.error, death.final) == (None, True)
-    assert yard.supervisor.stages() == {"front-0": Stage.ENDED}
 
 
 def test_a_process_that_is_not_ready_in_time_is_killed_and_its_death_says_so(

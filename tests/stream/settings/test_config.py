@@ -132,7 +132,7 @@ def test_an_unknown_setting_without_a_near_one_lists_what_there_is(tmp_path: Pat
             GOOD + "[vad]\nmax_segment_s = 3\n",
             "vad.cut_search_s is not shorter than vad.max_segment_s",
         ),
-        (GOOD + "[vote]\nquorum = 2\n", "vote.quorum = 2 is more than there are voters"),
+        (GOOD + "[vote]\nquorum = 2\n", "vote.quorum = 2 is more than the number of voters"),
         (
             GOOD + "[vote]\nweights = { s1 = 1 }\n",
             "vote.weights.s1 is not a voter, did you mean 'S1'?",
@@ -141,7 +141,10 @@ def test_an_unknown_setting_without_a_near_one_lists_what_there_is(tmp_path: Pat
             GOOD + "[vote]\ntemperatures = { s1 = 1 }\n",
             "vote.temperatures.s1 is not a voter, did you mean 'S1'?",
         ),
-        (GOOD + "[supervise]\nbeat_s = 3\n", "supervise.silent_s is less than two beats"),
+        (
+            GOOD + "[supervise]\nbeat_s = 3\n",
+            "supervise.silent_s is less than twice supervise.beat_s",
+        ),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(
@@ -363,7 +366,7 @@ def test_nobody_is_asked_about_close_calls_unless_a_refiner_is_named(tmp_path: P
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        (GOOD + '[refiner]\nmodel = "zero-shot"\n', "nobody transcribes"),
+        (GOOD + '[refiner]\nmodel = "zero-shot"\n', "refiner needs transcripts"),
         (REFINED + 'host = "S1"\n', "refiner.host"),
         (REFINED + "[vote]\nrefine_top = 1\n", "vote.refine_top = 1 is below 2"),
         (GOOD + '[voters.refiner]\nmodel = "tiny-text"\n', "voters.refiner cannot name a voter"),

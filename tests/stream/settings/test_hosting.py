@@ -40,12 +40,12 @@ def test_a_profile_with_a_guest(tmp_path) -> None:
     [
         ({"voters.ST1.host": "S3"}, "'S3' is not another voter"),
         ({"voters.ST1.host": "ST1"}, "'ST1' is not another voter"),
-        ({"voters.S2.host": "S1"}, "S2 is itself in the processes of S1"),
-        ({"voters.S2.replicas": 2}, "voters.ST1.replicas is not voters.S2.replicas"),
+        ({"voters.S2.host": "S1"}, "S2 itself shares the processes of S1"),
+        ({"voters.S2.replicas": 2}, "voters.ST1.replicas must equal voters.S2.replicas"),
         ({"voters.ST1.host": "asr"}, "'asr' is not another voter of this profile"),
         (
             {"asr.model": "faster-whisper", "asr.replicas": 2, "voters.ST1.host": "asr"},
-            "voters.ST1.replicas is not asr.replicas",
+            "voters.ST1.replicas must equal asr.replicas",
         ),
         ({"asr.model": "faster-whisper", "asr.host": "S1"}, "only a voter can share"),
     ],

@@ -152,7 +152,7 @@ def test_a_forgotten_segment_is_not_judged_again() -> None:
 def test_memory_is_bounded_also_in_a_cool_down_without_end() -> None:
     watch = Watch([rule(cool_down_s=86_400.0), rule(name="other", label="fear")])
     assert feed(watch, "a" * 3000) == [0]
-    lengths = [len(track.judged) for _, track in watch._of("call")]
+    lengths = [len(track.entries) for _, track in watch._of("call")]
     assert lengths[0] <= LONGEST
     assert lengths[1] <= 257
     assert watch.see(StreamEnded(stream="call", sequence=3000, position=1)) == []

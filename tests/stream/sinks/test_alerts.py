@@ -21,7 +21,7 @@ from abhinaya.stream.commands import stream as cli
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.settings.rules import Alert, RuleConfig
 from abhinaya.stream.sinks.alerts.command import Command
-from abhinaya.stream.sinks.alerts.sink import Alerts, open_couriers
+from abhinaya.stream.sinks.alerts.sink import Alerts, open_senders
 from abhinaya.stream.sinks.alerts.worker import DeliveryError, Job, Worker
 from abhinaya.stream.sinks.jsonl import JsonLines
 from abhinaya.stream.sinks.lines import Lines
@@ -55,7 +55,7 @@ class AlertNotes(Notes):
 
 
 class Slow:
-    """A courier that delivers when it is let; a stand-in for a hook that hangs."""
+    """A sender that delivers when it is let; a stand-in for a hook that hangs."""
 
     def __init__(self) -> None:
         self.go = threading.Event()
@@ -88,7 +88,7 @@ def until(condition: Any, timeout_s: float = 10.0) -> None:
 # --- the sink -------------------------------------------------------------------------------------
 
 
-def test_an_alert_goes_to_the_sinks_that_have_a_place_for_it_and_to_its_couriers() -> None:
+def test_an_alert_goes_to_the_sinks_that_have_a_place_for_it_and_to_its_senders() -> None:
     shown, plain, mine, others = AlertNotes(), Notes(), Slow(), Slow()
     mine.go.set()
     rules = [rule(name="mine"), rule(name="other", label="sad")]
@@ -125,7 +125,7 @@ def test_what_fails_is_told_as_a_remark_and_the_next_alert_is_tried(
     assert notes.remarks == [Remark(source="rule r", text=text)] * 2
 
 
-def test_a_courier_that_hangs_holds_up_nobody_and_what_is_dropped_is_counted() -> None:
+def test_a_sender_that_hangs_holds_up_nobody_and_what_is_dropped_is_counted() -> None:
     slow, quick, notes = Slow(), Slow(), AlertNotes()
     quick.go.set()
     rules = [rule(name="slow"), rule(name="quick")]
@@ -276,14 +276,14 @@ def test_missing_programs_and_secrets_are_told_at_once() -> None:
     ]
     environment = {"PATH": os.defpath, "ODD": "whsec_!", "GOOD": "x"}
     with pytest.raises(ConfigError) as error:
-        open_couriers(rules, environment)
+        open_senders(rules, environment)
     assert error.value.reason.split("; ") == [
         "a: the program is missing: 'no-such-program'",
         "b: the variable UNSET holds no secret",
         "c: the secret in ODD is not base64 behind whsec_",
     ]
-    couriers = open_couriers(rules[3:], environment)
-    assert [len(those) for those in couriers.values()] == [2]
+    senders = open_senders(rules[3:], environment)
+    assert [len(those) for those in senders.values()] == [2]
 
 
 @pytest.mark.slow

@@ -114,7 +114,7 @@ def test_latency_is_of_the_first_verdict_on_whole_segments() -> None:
 def test_alerts_are_remembered_with_their_stream_and_voters_once_they_are_seen() -> None:
     board = board_of(started(CALL), *nodes("S1"))
     alert = alerted("fury", CALL)
-    board.raised(alert, START + 3)
+    board.add_alert(alert, START + 3)
     assert (board.alert, board.alerts) == (alert, 1)
     assert board.streams[CALL].alert_unix_s == START + 3
     board.see(decided(0, 1, 5, "sad", votes=(ballot(CALL, 0, "X", "sad", 1),)), START)

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import srt
 import webvtt
+from fakes import info
 from output_fakes import AGENT, CALL, CUSTOMER, FLAT, NASTY, NOW, SPOKEN, gap, verdict
 from output_readers import READERS, read_srt, read_vtt, written
 from places import ROOT
@@ -28,7 +29,7 @@ from abhinaya.stream.sinks.base import publish
 from abhinaya.stream.sinks.export.formats import SUFFIXES, export, format_of
 from abhinaya.stream.sinks.open import open_sinks
 from abhinaya.stream.sinks.reader import read, rows
-from abhinaya.stream.wire.messages import Activity
+from abhinaya.stream.wire.messages import Activity, StreamStarted
 
 TESTS = ROOT / "tests"
 
@@ -57,6 +58,20 @@ def test_what_is_provisional_leaves_no_trace(tmp_path, suffix):
     )
     path = written(tmp_path / f"x{suffix}", events)
     assert path.read_bytes() == written(tmp_path / f"y{suffix}", final).read_bytes()
+
+
+def test_a_second_run_does_not_take_the_place_of_the_first(tmp_path):
+    mono = (StreamStarted(info=info("a")), verdict(0, 0.0, 1.0, "sad", "a"))
+    path = written(tmp_path / "x.jsonl", (*mono, *CALL))
+    again = open_sinks("jsonl", [path], append=True)
+    told(again, (*mono, *CALL))
+    again.close()
+    first = [("a", 0.0, 1.0, "sad"), *SPOKEN]
+    second = [(name.replace("call/", "call (2)/"), *rest) for name, *rest in SPOKEN]
+    for suffix, reader in READERS.items():
+        export(path, tmp_path / f"y{suffix}")
+        expected = [*first, ("a (2)", 0.0, 1.0, "sad"), *second]
+        assert sorted(reader(tmp_path / f"y{suffix}")) == sorted(expected)
 
 
 def test_json_lines_have_provisional_verdicts_and_readers_pass_over_them(tmp_path):
@@ -165,7 +180,7 @@ def test_an_unknown_suffix_is_refused_with_the_near_miss_and_leaves_other_files_
 
 def test_without_pyarrow_the_remedy_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(SinkError, match=r"pyarrow is not installed.*abhinaya\[formats\]"):
+    with pytest.raises(SinkError, match=r"needs pyarrow, .*abhinaya\[formats\]"):
         open_sinks("jsonl", [tmp_path / "x.parquet"])
     assert not list(tmp_path.iterdir())
 

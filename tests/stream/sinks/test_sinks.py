@@ -17,9 +17,8 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from abhinaya.models.labels import LABELS
-from abhinaya.stream.errors import ConfigError, SinkError
+from abhinaya.stream.errors import SinkError
 from abhinaya.stream.sinks.base import publish
-from abhinaya.stream.sinks.jsonl import JsonLines
 from abhinaya.stream.sinks.lines import Lines
 from abhinaya.stream.sinks.open import open_sinks
 from abhinaya.stream.sinks.summary import Histogram, Summary
@@ -186,83 +185,6 @@ def test_memory_stays_bounded_over_many_segments_and_reasons():
     assert len(stream.gap_reasons) <= 17
     assert len(stream.latency._counts) < 500
     assert sum(stream.gap_reasons.values()) == 5000
-
-
-# --- JSON lines -----------------------------------------------------------------------------------
-
-
-def test_each_event_is_a_line_on_the_disk_at_once(tmp_path):
-    path = tmp_path / "events.jsonl"
-    sink = JsonLines(path)
-    sink.write(STATUS, NOW)  # the hub's beat is left out
-    for count, event in enumerate(EVENTS, start=1):
-        sink.write(event, NOW)
-        assert len(path.read_text().splitlines()) == count
-    sink.close()
-    sink.close()
-    events = [json.loads(line) for line in path.read_text().splitlines()]
-    assert [e["type"] for e in events] == [
-        "node_up",
-        "stream_started",
-        "verdict",
-        "gap",
-        "verdict",
-        "node_down",
-        "front_down",
-        "remark",
-        "stream_ended",
-        "summary",
-    ]
-    assert events[-1]["streams"]["call"]["segments"] == 2
-
-
-@pytest.mark.parametrize("rest", [b"", b'{"type": "ver', b"x" * 3_000_000])
-def test_a_log_goes_on_behind_its_last_whole_line(tmp_path, rest):
-    path = tmp_path / "e.jsonl"
-    path.write_bytes(b'{"type": "old"}\n' + rest)
-    sinks = open_sinks("jsonl", [path], append=True)
-    sinks.all[0].write(verdict(0), NOW)
-    sinks.close()
-    lines = [json.loads(line)["type"] for line in path.read_text().splitlines()]
-    assert lines == ["old", "verdict", "summary"]
-    with pytest.raises(ConfigError, match="cannot go on"):
-        open_sinks("jsonl", [tmp_path / "x.vtt"], append=True)
-
-
-def test_a_full_disk_is_an_error_with_a_remedy():
-    sink = JsonLines(descriptor=os.open("/dev/full", os.O_WRONLY))
-    with pytest.raises(SinkError, match=r"No space left.*make room"):
-        sink.write(verdict(), NOW)
-    sink.close()
-
-
-def test_a_disk_that_fills_up_keeps_whole_lines_only(tmp_path, monkeypatch):
-    path = tmp_path / "e.jsonl"
-    sink = JsonLines(path)
-    sink.write(verdict(0), NOW)
-    whole = path.read_bytes()
-    write = os.write
-
-    def half_then_full(descriptor, data):
-        if len(data) > 100:
-            return write(descriptor, data[:100])
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "write", half_then_full)
-    with pytest.raises(SinkError, match="No space left"):
-        sink.write(verdict(1), NOW)
-    assert path.read_bytes() == whole
-
-
-def test_a_reader_who_leaves_ends_the_program_quietly():
-    reading, writing = os.pipe()
-    os.close(reading)
-    sink = JsonLines(descriptor=writing)
-    with pytest.raises(SystemExit) as leaving:
-        sink.write(verdict(), NOW)
-    assert leaving.value.code == 0
-    sink.close()
-    os.close(writing)
 
 
 # --- lines on a terminal --------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import stat
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,7 +22,6 @@ from abhinaya.stream.wire.sockets import (
     make_keys,
     receive,
     send,
-    sinks_endpoint,
     workers_endpoint,
 )
 
@@ -129,13 +127,6 @@ def test_a_directory_whose_sockets_could_not_be_named_is_refused() -> None:
         check_endpoint("ipc:///" + "d" * 100, None)
 
 
-def test_a_hub_has_two_doors() -> None:
-    assert workers_endpoint("ipc:///run/x") == "ipc:///run/x/hub"
-    assert sinks_endpoint("ipc:///run/x") == "ipc:///run/x/sinks"
-    assert workers_endpoint("tcp://127.0.0.1:5555") == "tcp://127.0.0.1:5555"
-    assert sinks_endpoint("tcp://127.0.0.1:5555") == "tcp://127.0.0.1:5556"
-
-
 # --- one hub an endpoint --------------------------------------------------------------------------
 
 
@@ -167,22 +158,6 @@ def test_a_second_hub_in_the_same_directory_is_refused_and_the_first_goes_on(
         assert arrives(first, socket)
     first.close()
     Hub(context, base).close()
-
-
-def test_a_second_hub_on_the_same_port_is_refused_and_leaves_nothing_behind(
-    context: zmq.Context[Any],
-) -> None:
-    base = f"tcp://127.0.0.1:{free_port()}"
-    first = Hub(context, base)
-    other: zmq.Context[Any] = zmq.Context()
-    with pytest.raises(NetworkError, match="cannot be bound") as error:
-        Hub(other, base)
-    assert error.value.subject == base
-    ending = threading.Thread(target=other.term, daemon=True)
-    ending.start()
-    ending.join(5)
-    assert not ending.is_alive(), "a socket of the refused hub is still open"
-    first.close()
 
 
 def test_where_only_the_second_door_is_taken_the_first_is_given_back(
@@ -229,12 +204,6 @@ def test_frames_arrive_as_they_were_sent_and_go_back(
         assert [f.bytes for f in frames] == [b"S1-0", b"header", large, b"third"]
         assert send(hub.workers, [b"answer"], b"S1-0")
         assert [f.bytes for f in until(lambda: receive(socket))] == [b"answer"]
-    hub.close()
-
-
-def test_nothing_to_receive_is_none(context: zmq.Context[Any], tmp_path: Path) -> None:
-    hub = Hub(context, f"ipc://{tmp_path}")
-    assert receive(hub.workers) is None
     hub.close()
 
 
@@ -314,22 +283,6 @@ def test_keys_are_not_overwritten(keys: dict[str, Path]) -> None:
     assert (keys["hub"] / "hub.key_secret").read_bytes() == before
 
 
-def test_keys_that_cannot_be_written_are_a_network_error(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(NetworkError, match="cannot hold keys"):
-        make_keys(tmp_path / "file", "hub")
-
-
-def test_who_has_the_right_keys_is_heard(context: zmq.Context[Any], keys: dict[str, Path]) -> None:
-    base = f"tcp://127.0.0.1:{free_port()}"
-    hub = Hub(context, base, Keys(keys["hub"], "hub"))
-    with connect(context, base, "alice", Keys(keys["alice"], "alice")) as socket:
-        assert arrives(hub, socket)
-        assert send(hub.workers, [b"welcome"], b"alice")
-        assert until(lambda: receive(socket))
-    hub.close()
-
-
 def test_nobody_else_gets_anything_through(
     context: zmq.Context[Any], keys: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -348,15 +301,6 @@ def test_nobody_else_gets_anything_through(
     for socket in (without, foreign, wrong):
         socket.close()
     hub.close()
-
-
-def test_a_client_without_the_hubs_key_says_what_to_do(
-    context: zmq.Context[Any], keys: dict[str, Path]
-) -> None:
-    (keys["alice"] / "hub.key").unlink()
-    with pytest.raises(NetworkError, match="is not a public key") as error:
-        connect(context, "tcp://127.0.0.1:5555", "alice", Keys(keys["alice"], "alice"))
-    assert "copy it from the hub's machine" in error.value.remedy
 
 
 def test_a_hub_without_its_pair_says_what_to_do(context: zmq.Context[Any], tmp_path: Path) -> None:

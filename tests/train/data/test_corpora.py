@@ -7,8 +7,9 @@ import pytest
 from places import DATA as SHARED
 
 from abhinaya.models.labels import LABELS
-from abhinaya.train.data.clips import Clip, DataError
+from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.read import CORPORA, read_corpus
+from abhinaya.train.errors import DataError
 
 
 def plant(folder: Path, *names: str) -> None:
@@ -62,14 +63,6 @@ def test_what_a_corpus_holds_besides_is_left_out(tmp_path: Path) -> None:
     assert clip.transcript == "Kids are talking by the door"
     plant(tmp_path / "burst", "000001-01-1.mp3", "000001-24-1.mp3")  # adoration has no counterpart
     assert [c.label for c in read_corpus("emogator", tmp_path / "burst").clips] == ["sad"]
-
-
-def test_boredom_is_a_vote_for_none_of_the_eight(tmp_path: Path) -> None:
-    plant(tmp_path, "03a01Lb.wav")
-    (clip,) = read_corpus("emodb", tmp_path).clips
-    assert clip.votes == {"other": 1.0}
-    assert clip.consensus == "other"
-    assert clip.label is None
 
 
 def test_crema_votes_are_those_of_listeners_where_they_are_known(tmp_path: Path) -> None:
@@ -126,11 +119,6 @@ def test_msp_podcast_gives_votes_attributes_and_partitions(tmp_path: Path) -> No
     assert torn.consensus is None  # a tie, as the corpus says with X
     assert (torn.speaker, torn.split) == ("", "dev")
     assert (undetailed.votes, undetailed.split) == ({"surprise": 1.0}, "test1")
-
-
-def test_without_the_workers_the_consensus_is_the_vote(tmp_path: Path) -> None:
-    clips = read("msp-podcast", msp(tmp_path, detailed=False))
-    assert [c.votes for c in clips.values()] == [{"neutral": 1.0}, {}, {"surprise": 1.0}]
 
 
 def test_json_labels_say_the_same_as_csv(tmp_path: Path) -> None:

@@ -3,28 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from abhinaya.train.data.clips import Clip, DataError
-from abhinaya.train.data.targets import (
-    attributes,
-    balanced_draw,
-    class_counts,
-    drop_votes,
-    undersample,
-)
+from abhinaya.train.errors import DataError
+from abhinaya.train.loop.batches import balanced_draw, undersample
+from abhinaya.train.loop.examples import class_counts, drop_votes
 
-CLIPS = [
-    Clip("a", "x", votes={"sad": 2, "angry": 1, "other": 1}, attributes={"valence": 0.25}),
-    Clip("b", "x", votes={"sad": 1, "fear": 1}),
-    Clip("c", "x", votes={"other": 3}),
-    Clip("d", "x"),
-]
 SKEWED = np.repeat([0, 1, 2, -1], [900, 90, 10, 50])
-
-
-def test_attributes_that_a_corpus_lacks_are_nan() -> None:
-    found = attributes(CLIPS)
-    assert found[0, 1] == 0.25
-    assert np.isnan(found).sum() == 11
 
 
 def test_dropped_votes_are_of_the_leader_and_one_stays() -> None:

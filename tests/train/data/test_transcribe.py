@@ -17,9 +17,10 @@ from trainer_fakes import write_wav
 from abhinaya.bench.demo import CALL
 from abhinaya.models.base import FloatArray
 from abhinaya.train.data.cli import main
-from abhinaya.train.data.clips import Clip, DataError
+from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.manifest import Manifest, read_manifest, write_manifest
 from abhinaya.train.data.transcribe import transcribe_manifest
+from abhinaya.train.errors import DataError
 
 FAKE = {"model": "fake"}
 SECONDS = {"a": 1.0, "long": 6.0, "g": 2.0, "s": 3.0, "c": 0.5}

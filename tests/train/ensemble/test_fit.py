@@ -15,20 +15,19 @@ from abhinaya.models.labels import LABELS
 from abhinaya.models.vote.combiner_file import read_combiner
 from abhinaya.models.vote.ensemble import Decision, Rule, decide
 from abhinaya.train.cli import main as train
-from abhinaya.train.data.clips import Clip, DataError
+from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.manifest import Manifest, write_manifest
 from abhinaya.train.ensemble.cli import measure
 from abhinaya.train.ensemble.fit import (
     NEUTRAL,
     Answers,
     Fit,
-    _folds,
     fit_ensemble,
+    fit_tied,
     importance,
     least_confidence,
-    subsets,
 )
-from abhinaya.train.ensemble.regression import fit_full, fit_tied
+from abhinaya.train.errors import DataError
 from abhinaya.train.eval.cli import main as evaluate
 from abhinaya.train.metrics import macro_f1
 
@@ -78,14 +77,6 @@ def test_the_sure_and_ignorant_voter_is_given_no_weight(fitted: Fit) -> None:
     assert fitted.temperatures["C"] > 2 * fitted.temperatures["A"]
 
 
-def test_every_subset_that_can_answer_is_fitted_and_answers(fitted: Fit, answers: Answers) -> None:
-    assert set(fitted.logistic.regressions) == {frozenset(s) for s in subsets(tuple(SKILL))}
-    assert len(fitted.plans) == 7
-    rule = Rule("logistic", logistic=fitted.logistic)
-    for votes in answers.votes:
-        assert decide(votes, rule).label in {LABELS[c] for c in KNOWN}
-
-
 def test_on_left_out_speakers_it_beats_the_majority(fitted: Fit, answers: Answers) -> None:
     # whose priority is the published order, and not made for these voters
     figures = measure(answers, fitted.held_out, Rule(priority=("C", "B", "A")), 0.0, 0)
@@ -102,12 +93,6 @@ def test_the_weights_of_the_mixture_follow_skill(answers: Answers) -> None:
     assert sum(fit.weights.values()) == pytest.approx(len(SKILL))
 
 
-def test_majority_needs_nothing_but_temperatures(answers: Answers) -> None:
-    fit = fit_ensemble(answers, "majority")
-    assert set(fit.weights.values()) == {1.0}
-    assert [d.leading for d in fit.held_out] == [decide(v, Rule()).label for v in answers.votes]
-
-
 def test_the_tied_form_finds_planted_scales() -> None:
     rng = np.random.default_rng(1)
     logs = np.log(softmax(rng.standard_normal((4_000, 2, 8)).astype(np.float32), axis=-1))
@@ -122,18 +107,6 @@ def test_the_tied_form_finds_planted_scales() -> None:
     np.testing.assert_allclose(bias - bias.mean(), 0, atol=0.2)
 
 
-@pytest.mark.parametrize("fit", [fit_full, fit_tied])
-def test_two_labels_are_as_good_as_eight(fit) -> None:
-    rng = np.random.default_rng(2)
-    truth = np.array([0, 5] * 40)
-    logs = np.full((80, 8), -3.0)
-    logs[np.arange(80), truth] = -0.1
-    logs += rng.standard_normal(logs.shape) * 0.01
-    labels, weights, bias = fit(logs, truth, np.ones(80, np.float32), 1.0)
-    assert labels == (0, 5)
-    assert (np.array(labels)[np.argmax(logs @ weights.T + bias, axis=1)] == truth).all()
-
-
 def test_labels_count_alike_and_neutral_as_its_prior_says() -> None:
     truth = np.array([0, 0, 0, NEUTRAL, 4, 4], np.int64)
     weights = importance(truth, 0.5)
@@ -141,15 +114,6 @@ def test_labels_count_alike_and_neutral_as_its_prior_says() -> None:
     assert weights[truth == NEUTRAL].sum() == pytest.approx(3)
     assert weights[truth == 0].sum() == pytest.approx(weights[truth == 4].sum()) == 1.5
     assert importance(np.array([0, 4, 4], np.int64), 0.5).tolist() == [1.5, 0.75, 0.75]
-
-
-def test_folds_divide_no_speaker_and_leave_out_everyone_once(answers: Answers) -> None:
-    speakers = np.array(answers.speakers)
-    left_out: list[int] = []
-    for learnt, left in _folds(answers, 0):
-        assert not set(speakers[learnt]) & set(speakers[left])
-        left_out += left.tolist()
-    assert sorted(left_out) == list(range(len(speakers)))
 
 
 # --- threshold ------------------------------------------------------------------------------------
@@ -172,11 +136,6 @@ def test_the_threshold_is_the_lowest_that_holds_the_alarms() -> None:
     assert least_confidence([decided("angry", None)] * 10, truth, 0.1) > 0
 
 
-def test_without_neutral_clips_no_threshold_can_be_fitted() -> None:
-    with pytest.raises(DataError, match="no clip is neutral"):
-        least_confidence([decided("angry", 0.9)], np.array([0], np.int64), 0.1)
-
-
 # --- what cannot be fitted ------------------------------------------------------------------------
 
 
@@ -193,11 +152,6 @@ def test_without_neutral_clips_no_threshold_can_be_fitted() -> None:
 def test_what_cannot_be_fitted_is_refused(answers: Answers, change, words: str) -> None:
     with pytest.raises(DataError, match=words):
         fit_ensemble(change(answers), "logistic")
-
-
-def test_too_few_clips_of_all_voters_fit_no_mixture() -> None:
-    with pytest.raises(DataError, match="answered by all voters"):
-        fit_ensemble(planted(60, missing=0.8), "weighted")
 
 
 # --- the commands ---------------------------------------------------------------------------------
@@ -250,16 +204,6 @@ def test_the_command_fits_writes_and_the_tables_use_it(
     assert found["rules"][2]["macro_f1"]["value"] == pytest.approx(expected)
 
 
-def test_the_same_command_gives_the_same_file(tmp_path: Path, answers: Answers) -> None:
-    files = write_case(tmp_path, answers)
-    texts = []
-    for name in ("a.json", "b.json"):
-        arguments = ["--method", "weighted", "--out", str(tmp_path / name)]
-        assert train(["ensemble", *files, *arguments]) == 0
-        texts.append((tmp_path / name).read_text())
-    assert texts[0] == texts[1]
-
-
 @pytest.mark.parametrize(
     ("split", "columns", "more", "words"),
     [
@@ -288,16 +232,6 @@ def test_bad_input_is_one_line(
     assert words in error
     assert error.count("\n") == 1
     assert not (tmp_path / "c.json").exists()
-
-
-def test_answers_of_two_models_under_one_name_are_refused(
-    tmp_path: Path, answers: Answers, capsys: pytest.CaptureFixture[str]
-) -> None:
-    files = write_case(tmp_path, answers)
-    text = (tmp_path / "A.csv").read_text().replace("model-A,3", "model-A,2", 1)
-    (tmp_path / "A.csv").write_text(text)
-    assert train(["ensemble", *files, "--out", str(tmp_path / "c.json")]) == 1
-    assert "are of model-A 2 and model-A 3" in capsys.readouterr().err
 
 
 def test_tables_refuse_a_combiner_of_other_voters_or_versions(

@@ -4,34 +4,27 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from accelerate.state import AcceleratorState
 from trainer_fakes import logged, shrunk, tones, write_wav
 
 from abhinaya.train.cli import main as train
-from abhinaya.train.data.clips import ATTRIBUTES, Clip, DataError
+from abhinaya.train.data.clips import ATTRIBUTES, Clip
 from abhinaya.train.data.manifest import Manifest, read_manifest, write_manifest
+from abhinaya.train.errors import DataError
 from abhinaya.train.eval.attributes import (
     Rater,
     attribute_rows,
     join_ratings,
-    mean_ccc,
     rated,
     read_ratings,
 )
 from abhinaya.train.eval.cli import main
 from abhinaya.train.eval.predict import AttributeModel, ask, write_predictions
 from abhinaya.train.loop.checkpoint_card import described
-
-
-@pytest.fixture(autouse=True)
-def own_accelerator() -> Iterator[None]:
-    yield
-    AcceleratorState._reset_state(True)
 
 
 def clips(n: int = 20, labelled: bool = False) -> tuple[Clip, ...]:
@@ -86,15 +79,6 @@ def test_what_is_right_but_for_a_shift_has_the_ccc_of_the_formula(tmp_path: Path
     assert row.gain is None
 
 
-def test_the_challenges_scale_says_the_same(tmp_path: Path) -> None:
-    of = clips()
-    (tmp_path / "ours.csv").write_text(table(of))
-    (tmp_path / "theirs.csv").write_text(table(of, header="FileName", scale=True))
-    ours, theirs = (read_ratings(tmp_path / f"{n}.csv") for n in ("ours", "theirs"))
-    assert ours.keys() == theirs.keys()
-    assert all(theirs[k] == pytest.approx(ours[k]) for k in ours)
-
-
 def test_two_systems_are_compared_on_the_clips_that_both_answer() -> None:
     on = rated(clips(), resamples=200)
     worse = on.truth + np.array([0.2, 0.0, 0.0])
@@ -112,17 +96,6 @@ def test_two_systems_are_compared_on_the_clips_that_both_answer() -> None:
     assert third.gain is not None
     assert (third.answered, third.gain.clips) == (10, 10)
     assert third.gain.comparison.difference.value == 0.0
-
-
-def test_whole_speakers_can_be_drawn() -> None:
-    on = rated(clips(), by_speaker=True, resamples=50)
-    (row,) = attribute_rows([Rater("x", on.truth + 0.1)], on)
-    assert row.mean.units == 4
-
-
-def test_of_constants_nothing_is_shown() -> None:
-    same = np.full((5, 3), 0.5)
-    assert mean_ccc(same, same, [0, 1, 2])(np.arange(5)) == 0.0
 
 
 # --- the command ----------------------------------------------------------------------------------
@@ -196,16 +169,6 @@ def test_broken_ratings_are_one_line(
     said = capsys.readouterr().err
     assert message in said
     assert said.count("\n") == 1
-
-
-def test_a_corpus_without_attributes_says_so(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    bare = tuple(Clip(c.id, "x", c.speaker, {"sad": 1.0}, c.path, "dev") for c in clips())
-    write_manifest(tmp_path / "m.jsonl", Manifest(tmp_path, bare))
-    (tmp_path / "p.csv").write_text(table(clips()))
-    assert main([str(tmp_path / "m.jsonl"), str(tmp_path / "p.csv")]) == 1
-    assert "20 clips: 0 have arousal, valence, dominance" in capsys.readouterr().err
 
 
 # --- a checkpoint ---------------------------------------------------------------------------------

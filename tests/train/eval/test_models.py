@@ -4,37 +4,26 @@ from __future__ import annotations
 
 import csv
 import importlib.resources
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from accelerate.state import AcceleratorState
 from tiny_checkpoints import save_wavlm
-from trainer_fakes import shrunk, tones, write_wav
+from trainer_fakes import shrunk, write_wav
 
 from abhinaya.models.base import Abstention, Ballot, Card, Utterance, ballot
 from abhinaya.models.labels import LABELS
 from abhinaya.models.registry import load
 from abhinaya.train.cli import main as train
 from abhinaya.train.data.audio import read_clip
-from abhinaya.train.data.clips import Clip, DataError
+from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.manifest import Manifest, read_manifest
+from abhinaya.train.errors import DataError
 from abhinaya.train.eval.cli import main
 from abhinaya.train.eval.predict import Answer, ask, write_predictions
 from abhinaya.train.eval.predictions import read_predictions
-
-
-@pytest.fixture(scope="module")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tones(tmp_path_factory.mktemp("tones"))
-
-
-@pytest.fixture(autouse=True)
-def own_accelerator() -> Iterator[None]:
-    yield
-    AcceleratorState._reset_state(True)
 
 
 class Lengths:
@@ -107,14 +96,6 @@ def test_a_long_clip_is_heard_in_pieces_that_count_by_their_length(tmp_path: Pat
     assert said[0].probabilities is not None
     assert said[0].probabilities[0] == pytest.approx(0.8333, abs=1e-4)
     assert said[1].label == "surprise"
-
-
-def test_part_of_a_file_is_all_that_is_heard(tmp_path: Path) -> None:
-    write_wav(tmp_path / "one.wav", 0.1 * np.ones(48_000))
-    clip = Clip("a", "x", votes={"sad": 1}, path="one.wav", start_s=1.0, end_s=1.5)
-    voter = Lengths()
-    list(ask(voter, Manifest(tmp_path, (clip,))))
-    assert voter.seen == [8_000]
 
 
 def test_clips_without_what_a_voter_needs_are_counted(manifest: Path, tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from places import GOLDEN
 from abhinaya.models.base import Ballot
 from abhinaya.models.labels import LABELS
 from abhinaya.models.vote.ensemble import Rule
-from abhinaya.train.data.clips import Clip, DataError
+from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.manifest import Manifest, write_manifest
+from abhinaya.train.errors import DataError
 from abhinaya.train.eval.cli import main
 from abhinaya.train.eval.predictions import Predictions, System, join, read_predictions
 from abhinaya.train.eval.tables import (
@@ -254,21 +255,6 @@ def test_a_name_cannot_put_markup_into_the_page(planted: Path) -> None:
     assert "&lt;b&gt;" in page.read_text()
 
 
-def test_equal_commands_print_equal_figures(
-    planted: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    command = [
-        str(planted / "m.jsonl"),
-        str(planted / "S1.csv"),
-        "--by-speaker",
-        "--resamples",
-        "50",
-    ]
-    said = [(main(command), capsys.readouterr().out) for _ in range(2)]
-    assert said[0] == said[1]
-    assert "over speakers (50 resamples)" in said[0][1]
-
-
 @pytest.mark.parametrize(
     ("more", "message"),
     [
@@ -285,10 +271,3 @@ def test_bad_options_are_one_line(
     said = capsys.readouterr().err
     assert message in said
     assert said.count("\n") == 1
-
-
-def test_two_systems_of_one_name_are_refused(
-    planted: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([str(planted / "m.jsonl"), str(planted / "S1.csv"), str(planted / "S1.csv")]) == 1
-    assert "name it apart: OTHER=" in capsys.readouterr().err

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from abhinaya.train.data.clips import DataError
-from abhinaya.train.loop.batch_order import epoch_steps, rate_at, validation_batches
+from abhinaya.train.errors import DataError
+from abhinaya.train.loop.batches import epoch_steps, rate_at, validation_batches
 from abhinaya.train.recipes.recipe import LossTerm, TrainRecipe
 
 STAGE = TrainRecipe(batch=4, accumulate=2, losses=(LossTerm("ce"),))
@@ -40,14 +40,6 @@ def test_an_epoch_shows_a_clip_at_most_once_in_whole_steps(
     assert len(shown) > n - 64 * batch * accumulate  # what fills no batch of a pool, or no step
 
 
-def test_the_same_seed_gives_the_same_order_and_another_epoch_another() -> None:
-    labels, lengths = clips(100)
-    first = epoch_steps(labels, lengths, STAGE, (7, 0))
-    assert epoch_steps(labels, lengths, STAGE, (7, 0)) == first
-    assert epoch_steps(labels, lengths, STAGE, (7, 1)) != first
-    assert epoch_steps(labels, lengths, STAGE, (8, 0)) != first
-
-
 def test_batches_hold_clips_of_like_length() -> None:
     """Padding is what the longest clip of each batch costs the others."""
     labels, lengths = clips(2_000)
@@ -73,15 +65,6 @@ def test_too_few_clips_for_a_step_say_what_to_lower() -> None:
     labels, lengths = clips(7)
     with pytest.raises(DataError, match=r"7 training clips fill no step of 2 batches of 4; lower"):
         epoch_steps(labels, lengths, STAGE, (0, 0))
-
-
-@pytest.mark.parametrize(("sampler", "share"), [("balanced", 1 / 3), ("undersample", 1 / 3)])
-def test_samplers_even_out_the_classes(sampler: str, share: float) -> None:
-    labels = np.repeat([0, 1, 2], [400, 60, 40])
-    stage = replace(STAGE, sampler=sampler, cap=40, accumulate=1)
-    steps = epoch_steps(labels, np.ones(500), stage, (0, 0))
-    shown = labels[[i for step in steps for batch in step for i in batch]]
-    assert np.allclose(np.bincount(shown) / len(shown), share, atol=0.07)
 
 
 def test_validation_sees_every_clip_once() -> None:

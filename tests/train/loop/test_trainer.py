@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from trainer_fakes import logged, shrunk, tones, wavlm
+from trainer_fakes import logged, shrunk
 
 from abhinaya.models.base import Ballot, Utterance
 from abhinaya.models.checkpoint import read
@@ -28,23 +27,6 @@ from abhinaya.train.loop import session
 from abhinaya.train.loop.checkpoint_card import described
 from abhinaya.train.loop.run_folder import RunFolder
 from abhinaya.train.recipes.recipe import recipes
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("models")
-
-
-@pytest.fixture(scope="module")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tones(tmp_path_factory.mktemp("tones"))
-
-
-@pytest.fixture(autouse=True)
-def own_accelerator() -> Iterator[None]:
-    """Accelerate keeps its state for the life of a process; a command is one process, tests not."""
-    yield
-    AcceleratorState._reset_state(True)
 
 
 @pytest.fixture
@@ -330,20 +312,3 @@ def test_ctrl_c_saves_and_says_how_to_go_on(
         read(RunFolder(out).states()[-1] / "learning.safetensors").tensors for out in (cut, whole)
     )
     assert all(torch.equal(kept[k], expected[k]) for k in expected)
-
-
-def test_a_wavlm_whose_encoder_is_frozen_learns_its_head_alone(
-    models: Path, manifest: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "run"
-    settings = [*shrunk("s1", models), "model.options.trained_layers=0", "train.rate=1e-2"]
-    assert run("s1", manifest, out, settings) == 0
-    before = load_encoder(wavlm(models / "wavlm"))
-    after = read(out / "best", "wavlm_model.").tensors
-    same = {k: torch.equal(before[k], t) for k, t in after.items() if k in before}
-    assert all(same.values())
-    assert len(same) > 20
-
-
-def load_encoder(folder: Path) -> dict[str, torch.Tensor]:
-    return read(folder).tensors

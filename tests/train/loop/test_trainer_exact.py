@@ -5,17 +5,14 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from trainer_fakes import logged, tones, wavlm
+from trainer_fakes import LIMIT_S, finish, kept, logged, same, start, tones, wait_for, wavlm
 
-from abhinaya.models.checkpoint import Tensors, read
-from abhinaya.train.loop.run_folder import RunFolder
+from abhinaya.models.checkpoint import read
 
 SETTINGS = (
     "data.balanced=0",
@@ -33,7 +30,6 @@ SETTINGS = (
     "model.options.hidden=16",
 )
 """24 steps, with everything in them that is drawn: order, crop, pairs, channels, dropout, masks."""
-LIMIT_S = 240.0
 
 
 @pytest.fixture(scope="module")
@@ -49,44 +45,15 @@ def command(files: tuple[Path, Path], out: Path, *more: str) -> list[str]:
     return ["s1", "--data", str(manifest), "--out", str(out), *changed, *more]
 
 
-def start(arguments: Sequence[str], *launch: str) -> subprocess.Popen[bytes]:
-    log = open(f"{arguments[4]}.txt", "ab")  # noqa: SIM115 - the child's for its life
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    return subprocess.Popen(
-        [sys.executable, *launch, "-m", "abhinaya.train", *arguments],
-        stdout=log,
-        stderr=log,
-        env=environment,
-        start_new_session=True,
-    )
-
-
-def finish(arguments: Sequence[str], *launch: str) -> None:
-    code = start(arguments, *launch).wait(LIMIT_S)
-    assert code == 0, Path(f"{arguments[4]}.txt").read_text("utf-8")[-2_000:]
-
-
 def kill_at(arguments: Sequence[str], steps: int, number: int = signal.SIGKILL) -> int:
     """Start a run and signal its whole group once it has made `steps`; its exit code.
 
     SIGKILL is what a machine does that loses power, SIGTERM a scheduler whose time is up.
     """
     process = start(arguments)
-    log, until = Path(arguments[4]) / "log.jsonl", time.monotonic() + LIMIT_S
-    while not log.exists() or log.read_bytes().count(b'"step"') < steps:
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < until
-        time.sleep(0.002)
+    wait_for(process, Path(arguments[4]), steps)
     os.killpg(process.pid, number)
     return process.wait(LIMIT_S)
-
-
-def weights(out: Path) -> Tensors:
-    return read(RunFolder(out).states()[-1] / "learning.safetensors").tensors
-
-
-def same(one: Tensors, other: Tensors) -> bool:
-    return one.keys() == other.keys() and all(one[k].equal(other[k]) for k in one)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +82,7 @@ def test_killed_at_random_steps_it_ends_where_the_unbroken_run_did(
     assert len(logged(out)) == 24
     assert logged(out) == logged(unbroken)
     assert logged(out, "validation") == logged(unbroken, "validation")
-    assert same(weights(out), weights(unbroken))
+    assert same(kept(out), kept(unbroken))
     assert same(read(out / "best").tensors, read(unbroken / "best").tensors)
 
 
@@ -131,7 +98,7 @@ def test_two_processes_go_on_where_one_stopped(
     assert kill_at(command(files, out), 3, signal.SIGTERM) == 130
     alone = len(logged(out))
     assert alone < 20
-    finish(command(files, out, "--resume"), *launch)
+    finish(command(files, out, "--resume"), launch)
     said = Path(f"{out}.txt").read_text("utf-8")
     assert "on 2 x cpu" in said
     assert said.count(f"continuing after step {alone}") == 1  # one of them talks

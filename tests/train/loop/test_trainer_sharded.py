@@ -8,10 +8,7 @@ from __future__ import annotations
 import importlib.resources
 import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,19 +19,17 @@ from accelerate.commands.launch import _validate_launch_command, launch_command_
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
 from accelerate.utils.launch import prepare_multi_gpu_env
-from trainer_fakes import logged, shrunk, tones
+from trainer_fakes import LIMIT_S, finish, kept, logged, same, shrunk, start, wait_for
 
 from abhinaya.models.base import Ballot, Utterance
-from abhinaya.models.checkpoint import Tensors, read
+from abhinaya.models.checkpoint import read
 from abhinaya.models.registry import load
 from abhinaya.train.cli import main
 from abhinaya.train.errors import TrainingError
 from abhinaya.train.loop import devices
 from abhinaya.train.loop.checkpoint_card import described
-from abhinaya.train.loop.run_folder import RunFolder
 from abhinaya.train.recipes.recipe import load_recipe
 
-LIMIT_S = 240.0
 TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 MORE = (
     "train.batch=6",
@@ -44,17 +39,6 @@ MORE = (
     "run.save_every=1",
 )
 """Two steps an epoch; three validation batches, which two processes cannot share evenly."""
-
-
-@pytest.fixture(autouse=True)
-def own_accelerator() -> Iterator[None]:
-    yield
-    AcceleratorState._reset_state(True)
-
-
-@pytest.fixture(scope="module")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tones(tmp_path_factory.mktemp("tones"))
 
 
 @pytest.fixture(scope="module")
@@ -74,43 +58,13 @@ def command(recipe: str, manifest: Path, models: Path, out: Path, *more: str) ->
     return [recipe, "--data", str(manifest), "--out", str(out), *changed, *more]
 
 
-def start(arguments: Sequence[str], sharding: dict[str, str]) -> subprocess.Popen[bytes]:
-    own = {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
-    with open(f"{arguments[4]}.txt", "ab") as log:
-        return subprocess.Popen(
-            [sys.executable, *TWO, "-m", "abhinaya.train", *arguments],
-            stdout=log,
-            stderr=log,
-            env={**os.environ, **sharding, **own},
-        )
-
-
-def finish(arguments: Sequence[str], sharding: dict[str, str]) -> str:
-    code = start(arguments, sharding).wait(LIMIT_S)
-    said = Path(f"{arguments[4]}.txt").read_text("utf-8")
-    assert code == 0, said[-2_000:]
-    return said
-
-
 def kill_one_at(arguments: Sequence[str], sharding: dict[str, str], steps: int) -> None:
     """Kill one of the two without warning once `steps` are made: the launcher ends the other."""
-    launcher = start(arguments, sharding)
-    log, until = Path(arguments[4]) / "log.jsonl", time.monotonic() + LIMIT_S
-    while not log.exists() or log.read_bytes().count(b'"type": "step"') < steps:
-        assert launcher.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < until
-        time.sleep(0.002)
+    launcher = start(arguments, TWO, sharding)
+    wait_for(launcher, Path(arguments[4]), steps)
     children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
     os.kill(int(children[-1]), signal.SIGKILL)
     assert launcher.wait(LIMIT_S) != 0
-
-
-def kept(out: Path, file: str) -> Tensors:
-    return read(RunFolder(out).states()[-1] / f"{file}.safetensors").tensors
-
-
-def same(one: Tensors, other: Tensors) -> bool:
-    return one.keys() == other.keys() and all(one[k].equal(other[k]) for k in one)
 
 
 @pytest.mark.slow
@@ -120,13 +74,13 @@ def test_a_sharded_run_that_is_killed_ends_where_the_unbroken_one_did(
     manifest: Path, sharding: dict[str, str], tmp_path: Path
 ) -> None:
     whole, cut, alone = (tmp_path / name for name in ("whole", "cut", "alone"))
-    said = finish(command("t2", manifest, tmp_path, whole), sharding)
+    said = finish(command("t2", manifest, tmp_path, whole), TWO, sharding)
     assert "on 2 x cpu, sharded" in said
     assert said.count("best validation") == 1  # one of them talks
     kill_one_at(command("t2", manifest, tmp_path, cut), sharding, 3)
     assert 3 <= len(logged(cut)) < 6
     assert "continuing after step" in finish(
-        command("t2", manifest, tmp_path, cut, "--resume"), sharding
+        command("t2", manifest, tmp_path, cut, "--resume"), TWO, sharding
     )
     assert len(logged(cut)) == 6
     assert logged(cut) == logged(whole)
@@ -154,7 +108,7 @@ def test_a_sharded_run_goes_on_with_one_process_and_is_what_the_monitor_loads(
     """Speech and transcript, less memory, bf16: all that the larger recipes do."""
     more = ["--set", "precision=bf16", "--set", "train.epochs=1"]
     shared, alone = tmp_path / "shared", tmp_path / "alone"
-    finish(command("st1", manifest, tmp_path, shared, *more), sharding)
+    finish(command("st1", manifest, tmp_path, shared, *more), TWO, sharding)
     assert main(command("st1", manifest, tmp_path, alone, *more)) == 0
     AcceleratorState._reset_state(True)
     losses = [[line["loss"] for line in logged(run)] for run in (shared, alone)]

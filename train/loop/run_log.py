@@ -1,4 +1,4 @@
-"""What a run tells: JSON lines for machines, a bar and lines for people, curves for TensorBoard."""
+"""What a run reports: JSON lines, a bar and lines for people, curves of TensorBoard."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -17,61 +16,45 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from abhinaya.train.errors import TrainingError
 
 
-class Curves(Protocol):
-    """What is used of TensorBoard's writer."""
+class RunLog:
+    """Log and progress of a run; silent in all processes but the main one.
 
-    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> object:
-        """Put a point on a curve."""
-        ...
+    Args:
+        path: of the JSON lines; it exists.
+        main: whether this is the main process.
+        say: prints a line for people.
+        curves: writer of TensorBoard, if curves are asked for.
 
-    def close(self) -> object:
-        """Write what is left."""
-        ...
-
-
-class Journal:
-    """Log and progress of a run; silent in all processes but the main one."""
+    """
 
     def __init__(
-        self,
-        log: Path,
-        main: bool,
-        say: Callable[[str], None],
-        curves: Curves | None = None,
+        self, path: Path, main: bool, say: Callable[[str], None], curves: Any = None
     ) -> None:
         self._main, self._say, self._curves = main, say, curves
-        self._log = log.open("r+b") if main else None
+        self._file = path.open("r+b") if main else None
 
-    def __enter__(self) -> Journal:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._log is not None:
-            self._log.close()
-        if self._curves is not None:
-            self._curves.close()
+    def close(self) -> None:
+        """Write what is left."""
+        for opened in (self._file, self._curves):
+            if opened is not None:
+                opened.close()
 
     def go_on_from(self, position_bytes: int) -> None:
         """Forget lines about steps that will be made again."""
-        if self._log is not None:
-            self._log.truncate(position_bytes)
-            self._log.seek(position_bytes)
+        if self._file is not None:
+            self._file.truncate(position_bytes)
+            self._file.seek(position_bytes)
 
     def write(self, kind: str, **values: Any) -> None:
         """Append a line, and put its numbers on the curves."""
-        if self._log is None:
+        if self._file is None:
             return
         try:
-            self._log.write(json.dumps({"type": kind, **values}).encode() + b"\n")
-            self._log.flush()
+            self._file.write(json.dumps({"type": kind, **values}).encode() + b"\n")
+            self._file.flush()
         except OSError as error:
             raise TrainingError(
-                f"{self._log.name}: cannot be written ({error}); make room and continue with "
+                f"{self._file.name}: cannot be written ({error}); make room and continue with "
                 "--resume"
             ) from error
         if self._curves is not None and "taken" in values:
@@ -82,32 +65,31 @@ class Journal:
     @property
     def size(self) -> int:
         """Bytes of the log so far."""
-        return self._log.tell() if self._log is not None else 0
+        return self._file.tell() if self._file is not None else 0
 
     def say(self, line: str) -> None:
-        """Tell people."""
+        """Print a line for people."""
         if self._main:
             self._say(line)
 
     @contextmanager
     def bar(self, title: str, total: int, done: int = 0) -> Iterator[Callable[[str], None]]:
         """Show progress on a terminal; gives what to call after each step, with a remark."""
-        shown = self._main and sys.stderr.isatty()
+        remark = TextColumn("{task.fields[remark]}")
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         with Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
+            *columns,
             TimeRemainingColumn(),
-            TextColumn("{task.fields[remark]}"),
+            remark,
             console=Console(stderr=True),
             transient=True,
-            disable=not shown,
+            disable=not (self._main and sys.stderr.isatty()),
         ) as progress:
             task = progress.add_task(title, total=total, completed=done, remark="")
-            yield lambda remark: progress.update(task, advance=1, remark=remark)
+            yield lambda said: progress.update(task, advance=1, remark=said)
 
 
-def curves_in(folder: Path, taken: int) -> Curves:
+def curves_in(folder: Path, taken: int) -> Any:
     """Open TensorBoard's writer; points after step `taken`, of a run that was cut, are dropped.
 
     Raises TrainingError: TensorBoard is not installed.
@@ -121,5 +103,4 @@ def curves_in(folder: Path, taken: int) -> Curves:
             "'abhinaya[tensorboard]', or leave it out: log.jsonl has the same numbers"
         ) from error
     writer: Any = SummaryWriter
-    opened: Curves = writer(str(folder), purge_step=taken)
-    return opened
+    return writer(str(folder), purge_step=taken)

@@ -1,7 +1,8 @@
-"""The deciders of the hub put together: segments and answers in; tasks, cancels and events out.
+"""Connects the deciders of the hub. The label itself is decided in models/vote/ensemble.py.
 
-Pure. `dispatch.py` says who gets which task, `aggregator.py` when a segment gets its verdict,
-`partials.py` the same while somebody speaks. All three work on the records of `segments.py`.
+Pure: segments and answers in; tasks, cancels and events out. `dispatch.py` assigns tasks to nodes,
+`aggregator.py` makes verdicts of votes, `partials.py` makes provisional verdicts during speech. All
+three work on the records of `segments.py`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from abhinaya.stream.wire.messages import (
     Failed,
     Gap,
     Message,
+    NodeDown,
     Ready,
     Segment,
     StreamEnded,
@@ -36,19 +38,13 @@ from abhinaya.stream.wire.messages import (
 )
 
 LONGEST_REASON: Final = 1000
-"""Characters of a node's reason: a verdict that carries all of them still fits into a message."""
+"""Maximum characters of a node's reason: a verdict with all reasons must fit into a message."""
 
 
-class Deciders:
+class Coordinator:
     """All decisions about segments.
 
-    Args:
-        config: of the run.
-        combiner: that the profile names, read.
-        publisher: of verdicts, gaps and ends.
-        send: hands a message to a node of this name.
-        lost: called with a node that is no longer worked with, and why.
-
+    `send` sends a message to a node by name; `node_down` is called when a node is no longer used.
     """
 
     def __init__(
@@ -57,12 +53,12 @@ class Deciders:
         combiner: Combiner | None,
         publisher: Publisher,
         send: Callable[[str, Message], None],
-        lost: Callable[[Node, str], None],
+        node_down: Callable[[NodeDown], None],
     ) -> None:
         self._deadlines, self._backlog = config.deadlines, config.flow.live_backlog
-        self._publisher, self._send, self._lost = publisher, send, lost
+        self._publisher, self._send, self._node_down = publisher, send, node_down
         voters = tuple(config.voters)
-        # first who others wait for: tasks leave in this order
+        # tasks are sent in this order; the transcriber is first because others wait for it
         line_up = (TRANSCRIBER, *voters) if config.asr else voters
         second = (REFINER,) if config.refiner else ()
         self.services = frozenset((*line_up, *second))
@@ -78,23 +74,23 @@ class Deciders:
 
     @property
     def undecided(self) -> int:
-        """Segments without a verdict."""
+        """Number of segments without a verdict."""
         return sum(record.item.final and record.verdict is None for record in self.segments)
 
     # --- from fronts ------------------------------------------------------------------------------
 
     def partial(self, now: float, stream: Stream, item: Segment) -> None:
-        """Take in the next segment of a stream as far as it has come."""
+        """Add a partial of the next segment of a stream."""
         self._partials.open(now, stream, item)
 
     def item(self, now: float, stream: Stream, item: Segment | Gap | End) -> None:
-        """Take in the next item of a stream."""
+        """Add the next item of a stream."""
         stream.next_sequence += 1
-        spoken = self.segments.get((item.stream, item.sequence))
-        if spoken is not None:
-            self._partials.over(spoken)
+        partial = self.segments.get((item.stream, item.sequence))
+        if partial is not None:
+            self._partials.end(partial)
             if not isinstance(item, Segment):
-                self._drop(spoken)
+                self._drop(partial)
         if isinstance(item, End):
             stream.ended = True
             ended = StreamEnded(
@@ -126,25 +122,25 @@ class Deciders:
             self._drop(record)
 
     def _drop(self, record: Record) -> None:
-        """Forget a segment; the nodes that have it are told."""
+        """Delete a segment; nodes that hold it get a cancel."""
         self.dispatch.close(record)
         self.segments.drop(record)
 
     # --- from nodes -------------------------------------------------------------------------------
 
     def ready(self, now: float, ready: Ready) -> Node:
-        """Take in a node."""
+        """Add a node."""
         self._partials.declared(ready)
         return self.dispatch.ready(now, ready)
 
-    def unusable(self, node: Node, answer: Vote | Transcript | Failed, fault: str) -> None:
-        """Note an answer that does not count, as if there were none."""
+    def invalid(self, node: Node, answer: Vote | Transcript | Failed, fault: str) -> None:
+        """Treat an answer that failed validation as a failure without a retry."""
         service, key = service_of(answer), (answer.stream, answer.sequence)
         for name in [service] if service in node.gives else node.gives:
             self.dispatch.failed(node.name, key, answer.part, name, fault, retry=False)
 
     def answered(self, now: float, node: Node, answer: Vote | Transcript | Failed) -> bool:
-        """Note an answer; False if it came twice or too late."""
+        """Store an answer; return False if it came twice or too late."""
         service, key, part = service_of(answer), (answer.stream, answer.sequence), answer.part
         record = self.segments.get(key)
         if isinstance(answer, Failed):
@@ -155,28 +151,28 @@ class Deciders:
             self._partials.measured(service, answer.run_ms, part)
             counts = self.dispatch.answered(node.name, key, part, service)
             if record is not None:
-                self._note(now, record, replace(answer, state=b""), counts)
+                self._store(now, record, replace(answer, state=b""), counts)
         if record is not None and counts and not part:
             record.stream.keep_state(answer.sequence, service, answer.state)
         return counts or part > 0 or isinstance(answer, Failed)
 
-    def _note(self, now: float, record: Record, answer: Vote | Transcript, counts: bool) -> None:
-        """Write an answer into its record."""
+    def _store(self, now: float, record: Record, answer: Vote | Transcript, counts: bool) -> None:
+        """Store an answer in its record."""
         if isinstance(answer, Vote):
             if counts:
                 self._aggregator.voted(now, record, answer)
             return
         if answer.part and not record.item.final:
-            self._partials.heard(record, answer)
+            self._partials.keep_words(record, answer)
         if counts:
             record.transcript, record.transcribed = answer, now
             if record.item.final:
                 record.stream.transcribed(answer)
 
-    # --- what follows -----------------------------------------------------------------------------
+    # --- decisions --------------------------------------------------------------------------------
 
     def decide(self, now: float) -> None:
-        """Publish what can be decided, and hand out what can be worked on."""
+        """Publish all verdicts that are due, and send all tasks that can be sent."""
         self._act(now)
         while outcomes := self._aggregator.collect(now):
             for event in outcomes:
@@ -198,7 +194,7 @@ class Deciders:
         self._act(now)
 
     def _act(self, now: float) -> None:
-        """Do what the dispatch asks for."""
+        """Carry out the actions of the dispatch."""
         for action in self.dispatch.actions():
             if isinstance(action, Assign):
                 record = action.record
@@ -215,4 +211,4 @@ class Deciders:
             elif isinstance(action, Absent):
                 self._aggregator.absent(now, action.record, action.service, action.reason)
             else:
-                self._lost(action.node, action.reason)
+                self._node_down(action)

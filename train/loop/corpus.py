@@ -19,8 +19,9 @@ from typing import Final
 from abhinaya.models.base import SAMPLE_RATE, Need
 from abhinaya.train.data.audio import duration_s
 from abhinaya.train.data.check import require_most, torn_speakers
-from abhinaya.train.data.clips import ATTRIBUTES, Clip, DataError
+from abhinaya.train.data.clips import ATTRIBUTES, Clip
 from abhinaya.train.data.manifest import Manifest, balanced, named
+from abhinaya.train.errors import DataError
 from abhinaya.train.recipes.recipe import Recipe
 
 WORKERS: Final = 8

@@ -1,0 +1,30 @@
+"""Text files and CSV tables, as every corpus and every prediction comes in."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from abhinaya.train.errors import DataError
+
+Row = dict[str, str]
+
+
+def text_of(path: Path, remedy: str) -> str:
+    """Read a text file. Raises DataError, with the remedy, if it is missing or is not text."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file; {remedy}") from error
+    except (UnicodeDecodeError, OSError) as error:
+        raise DataError(f"{path}: cannot be read as text: {error}; {remedy}") from error
+
+
+def rows_of(path: Path, remedy: str) -> list[Row]:
+    """Read a CSV; empty cells are empty strings, and what a row has too much is left aside."""
+    lines = text_of(path, remedy).splitlines(keepends=True)
+    try:
+        rows = list(csv.DictReader(lines))
+    except csv.Error as error:
+        raise DataError(f"{path}: cannot be read as CSV: {error}; {remedy}") from error
+    return [{k: (v or "").strip() for k, v in row.items() if k is not None} for row in rows]
