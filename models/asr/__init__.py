@@ -1,4 +1,4 @@
-"""Who turns speech into text: transcribers behind one protocol."""
+"""Speech to text: transcribers behind one protocol."""
 
 from abhinaya.models.asr.base import Audio, Hearing, SpokenWord, Transcriber, Transcription
 from abhinaya.models.asr.load import TRANSCRIBERS, load_transcriber

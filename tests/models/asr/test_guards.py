@@ -1,4 +1,4 @@
-"""What is not believed, and why; and what is heard again."""
+"""Rejected texts with their reasons, and segments that are decoded again."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from abhinaya.models.asr.guards import (
     OFF,
     Evidence,
     Guards,
-    doubt,
-    in_doubt,
+    needs_retry,
     read_guards,
+    rejection,
     repeats,
     speech_seconds,
 )
@@ -63,8 +63,8 @@ def evidence(text="so it goes", seconds=2.0, **known):
     ],
 )
 def test_each_rule_says_why(given, reason):
-    assert doubt(given, Guards()).startswith(reason)
-    assert bool(doubt(given, Guards())) == bool(reason)
+    assert rejection(given, Guards()).startswith(reason)
+    assert bool(rejection(given, Guards())) == bool(reason)
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,8 @@ def test_each_rule_says_why(given, reason):
     ],
 )
 def test_each_threshold_decides_alone(changed, given):
-    assert doubt(given, LOOSE) == ""
-    assert doubt(given, dataclasses.replace(LOOSE, **changed)) != ""
+    assert rejection(given, LOOSE) == ""
+    assert rejection(given, dataclasses.replace(LOOSE, **changed)) != ""
 
 
 @pytest.mark.parametrize(
@@ -95,8 +95,8 @@ def test_each_threshold_decides_alone(changed, given):
         (evidence("Eleanor, welcome.", 8.0, tokens=5, speech_s=1.5), False),
     ],
 )
-def test_what_is_in_doubt_is_heard_again(given, again):
-    assert in_doubt(given, Guards()) is again
+def test_a_doubtful_text_is_decoded_again(given, again):
+    assert needs_retry(given, Guards()) is again
 
 
 @pytest.mark.parametrize(

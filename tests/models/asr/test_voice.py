@@ -11,19 +11,23 @@ from abhinaya.models.asr.voice import HELD_S, Voice
 
 
 def test_a_long_segment_counts_more_than_a_short_one():
-    heard = Voice().heard(0.5, {"cy": 0.9, "de": 0.1}).heard(4.0, {"de": 0.8, "nl": 0.2})
-    assert heard.language == "de"
-    assert heard.probability == pytest.approx((0.5 * 0.1 + 4 * 0.8) / 4.5)
+    known = (
+        Voice()
+        .after_segment(0.5, {"cy": 0.9, "de": 0.1})
+        .after_segment(4.0, {"de": 0.8, "nl": 0.2})
+    )
+    assert known.language == "de"
+    assert known.probability == pytest.approx((0.5 * 0.1 + 4 * 0.8) / 4.5)
 
 
 def test_a_language_is_held_after_enough_speech():
-    heard = Voice().heard(HELD_S - 0.1, {"de": 0.9})
-    assert not heard.held
-    assert heard.heard(0.2, {"nl": 0.9}).held
+    known = Voice().after_segment(HELD_S - 0.1, {"de": 0.9})
+    assert not known.held
+    assert known.after_segment(0.2, {"nl": 0.9}).held
 
 
 def test_of_many_languages_the_likeliest_are_remembered():
-    known = Voice().heard(1.0, {f"l{n:02}": n / 100 for n in range(99)})
+    known = Voice().after_segment(1.0, {f"l{n:02}": n / 100 for n in range(99)})
     assert len(known.languages) == voice.REMEMBERED
     assert known.language == "l98"
 
@@ -33,20 +37,20 @@ def test_nothing_heard_is_no_language():
 
 
 def test_texts_that_do_not_fit_make_a_stream_foreign_and_those_that_do_take_it_back():
-    known = Voice().understood(2.0, -1.2, -0.9)
-    assert not known.foreign, "too little was heard"
-    known = known.understood(2.5, -1.2, -0.9)
+    known = Voice().after_text(2.0, -1.2, -0.9)
+    assert not known.foreign, "too little was known"
+    known = known.after_text(2.5, -1.2, -0.9)
     assert known.foreign
-    assert known.understood(1.0, -0.5, -0.9).foreign, "one good text is not enough"
+    assert known.after_text(1.0, -0.5, -0.9).foreign, "one good text is not enough"
     for _ in range(12):
-        known = known.understood(3.0, -0.3, -0.9)
+        known = known.after_text(3.0, -0.3, -0.9)
     assert not known.foreign
 
 
 def test_plain_english_is_never_foreign():
     known = Voice()
     for logprob in (-0.2, -0.9, -0.4, -1.2, -0.3):
-        known = known.understood(2.0, logprob, -0.9)
+        known = known.after_text(2.0, logprob, -0.9)
         assert not known.foreign
 
 

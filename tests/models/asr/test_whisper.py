@@ -69,7 +69,7 @@ def test_silence_is_not_sent_to_the_model(folder, batch):
     assert rounded(results[1]) == rounded(hear(whisper, [batch[0]])[0])
 
 
-def test_samples_that_are_no_numbers_are_heard_as_silence(folder, batch):
+def test_samples_that_are_not_finite_are_silence(folder, batch):
     broken = batch[0].copy()
     broken[100:200] = np.nan
     mended = np.nan_to_num(broken)
@@ -191,7 +191,7 @@ def test_what_whisper_would_not_believe_comes_back_empty(
         assert result.confidence == pytest.approx(np.exp(logprob))
 
 
-def test_what_looks_wrong_is_heard_again_in_the_whole_window(folder, batch, monkeypatch):
+def test_a_doubtful_segment_is_decoded_again_in_the_whole_window(folder, batch, monkeypatch):
     whisper = Whisper(str(folder), device="cpu")
     windows, encode = [], whisper._engine.encode
     takes = [
@@ -217,7 +217,7 @@ def test_speech_that_is_not_english_is_said_once_and_withheld(folder, batch, mon
         (result,) = whisper.transcribe([Hearing(batch[1], "call", state=state)])
         state = result.state
         said.append((result.text, result.reason))
-    assert said[0][1].startswith("this does not seem to be English, which is all that ct2 knows")
+    assert said[0][1].startswith("this does not seem to be English, the only language of ct2")
     assert said[0][1].endswith("--set asr.options.model=base")
     assert said[1:] == [("", "not English")] * 2
     going_on = Hearing(batch[1], "call", 3, final=False, state=state)
