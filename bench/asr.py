@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 
 from abhinaya.bench.clips import Clip, clips_in, distance, read, words_of
-from abhinaya.bench.live import Streams, options_of, run
+from abhinaya.bench.latency import Streams, options_of, run
 from abhinaya.bench.monitored import profile_of
 from abhinaya.bench.recording import write
 from abhinaya.bench.word_times import Placed
@@ -121,12 +121,7 @@ def _spoken(samples: Audio, vad: SileroVad) -> tuple[int, int] | None:
 
 
 def dense(config: Config, data: Path, seconds: float, streams: int, folder: Path) -> Streams:
-    """Write streams of about `seconds`; transcribe each of their utterances alone and uncut.
-
-    Raises:
-        AbhinayaError: no utterances were found, or the transcriber cannot be loaded.
-
-    """
+    """Write streams of about `seconds`; transcribe each of their utterances alone and uncut."""
     if config.asr is None:
         raise ConfigError(f"profile {config.profile!r}", "has no transcriber", "add [asr]")
     found = utterances(clips_in(data / "e2e"))

@@ -25,12 +25,7 @@ COMMANDS: Final = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one benchmark; return the exit code.
-
-    Raises:
-        AbhinayaError: the benchmark is unknown or failed.
-
-    """
+    """Run one benchmark; return the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = Parser(
         "abhinaya bench",

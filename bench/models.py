@@ -45,7 +45,7 @@ class Speed:
     batch: int
     p50_ms: float
     p95_ms: float
-    """Time of a whole batch, as p50_ms."""
+    """Time of a whole batch, like `p50_ms`."""
     segments_a_second: float
 
 

@@ -101,7 +101,7 @@ class Usage(Watcher):
         self.sample([(MAIN, os.getpid()), *running(processes)], now)
 
     def sample(self, named: Sequence[tuple[str, int]], now: float) -> None:
-        """Read the counters of (name, process id)."""
+        """Read the counters of processes, named as (name, process id)."""
         cpu = {pid: cpu_seconds(pid) for _, pid in named}
         if not self._begun or not self._machine:
             self._first, self._machine = cpu, [machine_seconds()]
@@ -152,12 +152,7 @@ def live(recordings: Mapping[str, Path]) -> list[Input]:
 def play(
     config: configuration.Config, inputs: Sequence[Input], watchers: Sequence[Watcher]
 ) -> None:
-    """Run inputs to their end.
-
-    Raises:
-        AbhinayaError: the run failed.
-
-    """
+    """Run inputs to their end."""
     sink = _Sink(watchers)
     with run_directory() as directory:
         run = Run(Plan(config, tuple(inputs), None, True), directory, [sink], _Observer())
@@ -176,10 +171,5 @@ def add_profile(arguments: argparse.ArgumentParser) -> None:
 
 
 def profile_of(options: argparse.Namespace) -> configuration.Config:
-    """Return the chosen profile with the chosen settings.
-
-    Raises:
-        ConfigError: the profile does not exist, or a setting is wrong.
-
-    """
+    """Return the chosen profile with the chosen settings."""
     return profile_files.load(options.profile, overrides(options.settings))

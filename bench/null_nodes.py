@@ -47,7 +47,7 @@ _MODULE: Final = "abhinaya.bench.null_nodes"
 
 
 def null_config() -> Config:
-    """Return the configuration of a hub with only null nodes that drops no segment."""
+    """Return the configuration of a hub that has only null nodes and drops no segment."""
     worker = WorkerConfig(model="null")
     return Config(
         profile="null",

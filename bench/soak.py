@@ -190,12 +190,7 @@ class Outcome:
 
 
 def soak(options: argparse.Namespace) -> Outcome:
-    """Run a soak; return its result.
-
-    Raises:
-        AbhinayaError: a file cannot be read, or the run failed.
-
-    """
+    """Run a soak; return its result."""
     config = profile_of(options)
     seconds = 60 * options.minutes
     sources = _sources(options.files)

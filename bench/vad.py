@@ -156,12 +156,7 @@ def cost(frames: npt.NDArray[np.float32], together: int, steps: int = 300) -> Co
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure and print.
-
-    Raises:
-        SourceError: no recording with reference turns was found.
-
-    """
+    """Measure and print."""
     made = parser("vad", __doc__)
     made.add_argument("--data", type=Path, default=Path("../shared/data/e2e"), help="(%(default)s)")
     made.add_argument("--seconds", type=float, default=240.0, help="of each recording (240)")

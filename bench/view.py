@@ -98,12 +98,7 @@ class _NullTerminal(io.TextIOBase):
 
 
 def listen() -> list[Recorded]:
-    """Return the events of the real processes on the demo call, played in real time.
-
-    Raises:
-        ProcessError: the run failed.
-
-    """
+    """Return the events of the real processes on the demo call, played in real time."""
     call = InputConfig(str(CALL), channels="split", channel_names=CHANNELS, realtime=True)
     tape = _Tape()
     play(profile_files.load(configuration.EMBEDDED), [Input("call", call)], [tape])
@@ -180,12 +175,7 @@ def _with_ticks(events: Sequence[Recorded]) -> Iterator[tuple[float, Event | Act
 
 
 def still(events: Sequence[Recorded], at_s: float) -> Group:
-    """Return the picture of one moment of the call.
-
-    Raises:
-        ProcessError: the run ended before that moment.
-
-    """
+    """Return the picture of one moment of the call."""
     board = Board()
     for now, event in _with_ticks(events):
         if event is not None:
@@ -212,12 +202,7 @@ def svg(drawn: Group) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, or save a picture.
-
-    Raises:
-        AbhinayaError: the run failed, or a file cannot be written.
-
-    """
+    """Measure, or save a picture."""
     made = parser("view", __doc__)
     made.add_argument("--streams", type=int, nargs="+", default=[2, 4, 16, 64])
     made.add_argument("--width", type=int, default=120)

@@ -53,7 +53,7 @@ class Words:
     words: int
     errors: int
     whole_errors: int
-    """Errors of the same weights, each utterance transcribed alone and uncut."""
+    """Errors when the same model transcribes each utterance alone and uncut."""
 
     @property
     def spoken(self) -> float:

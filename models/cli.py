@@ -25,11 +25,10 @@ from typing import Any, Final
 from abhinaya.models import registry
 from abhinaya.models.base import Abstention, Card, Voter
 from abhinaya.models.catalogue import CATALOGUE, Entry
-from abhinaya.models.command_line import Parser
+from abhinaya.models.command_line import EXIT_USAGE, Parser
 from abhinaya.models.errors import ModelError, OptionsError, RunError, UnknownModelError
 
 EXIT_OK: Final = 0
-EXIT_USAGE: Final = 2
 EXIT_MODEL: Final = 6
 EXIT_INTERRUPTED: Final = 130
 
@@ -135,7 +134,7 @@ def _print_card(card: Card) -> None:
     print(f"labels {', '.join(card.labels)}")
     if card.sample_rate_hz is not None:
         longest = f", the first {card.longest_s:g} s" if card.longest_s is not None else ""
-        print(f"hears {card.sample_rate_hz} Hz{longest}")
+        print(f"audio {card.sample_rate_hz} Hz{longest}")
     if card.parameters is not None and card.memory_mb is not None:
         print(f"{card.parameters:,} parameters, {card.memory_mb:,.1f} MB")
     for note in card.notes:

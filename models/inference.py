@@ -68,7 +68,7 @@ def place(
     except RuntimeError as error:
         raise OptionsError(f"device {device!r}", "unknown", "Use cpu or cuda") from error
     if where.type == "cuda" and not torch.cuda.is_available():
-        raise OptionsError(f"device {device!r}", "no GPU can be seen", "Use cpu, or auto")
+        raise OptionsError(f"device {device!r}", "no GPU was found", "Use cpu, or auto")
     if dtype == "auto":
         dtype = "bfloat16" if where.type == "cuda" else "float32"
     if dtype not in _DTYPES:

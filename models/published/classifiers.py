@@ -141,7 +141,7 @@ class AudioClassifier:
         if self._extractor.sampling_rate != SAMPLE_RATE:
             raise OptionsError(
                 model,
-                f"it hears {self._extractor.sampling_rate} Hz, segments have {SAMPLE_RATE} Hz",
+                f"it needs {self._extractor.sampling_rate} Hz, but segments have {SAMPLE_RATE} Hz",
                 "Use a checkpoint for 16 kHz",
             )
         self._classifier = _Classifier(AutoModelForAudioClassification, model, labels, where)

@@ -114,17 +114,25 @@ def split_lora(tensors: Mapping[str, Tensor], prefix: str) -> tuple[Tensors, Ten
     return lora, rest
 
 
-def load_head(tensors: Mapping[str, Tensor], width: int, subject: object) -> LanguageHead:
-    """Return the head with these weights, for a language model of this width.
+def load_head(
+    tensors: Mapping[str, Tensor], width: int, named: int, subject: object
+) -> LanguageHead:
+    """Return the head with these weights, for a language model of `width`; check its classes.
 
     Raises:
-        KeysError: the weights are not of a head, or of a head for another width.
+        KeysError: the weights are not of a head, or its width or number of classes differs.
 
     """
     shapes = {k: tuple(t.shape) for k, t in tensors.items()}
     hidden, classes = shapes.get("fc.weight", (1024,))[0], shapes.get("out.weight", (8,))[0]
     head = LanguageHead(width, hidden, classes)
     fill(head, tensors, subject, remedy=f"Use a head trained on a language model of width {width}")
+    if classes != named:
+        raise KeysError(
+            subject,
+            f"it scores {classes} classes, and {named} are named",
+            "Name its classes in its order with the option labels",
+        )
     return head.eval()
 
 
@@ -194,8 +202,7 @@ class LlamaVoter:
         self._literal_end, self._max_tokens = literal_end, max_tokens
         lora, rest = split_lora(trained.tensors, LLAMA_PREFIX)
         body = load_llm(llm, self._place, quantize)
-        head = load_head(rest, body.config.hidden_size, checkpoint)
-        require_classes(head, len(names), checkpoint)
+        head = load_head(rest, body.config.hidden_size, len(names), checkpoint)
         fill_lora(body, lora, checkpoint, lora_alpha)
         if merge:
             merge_lora(body)
@@ -232,18 +239,3 @@ class LlamaVoter:
     def ids(self, transcript: str) -> list[int]:
         """Return the language model's token ids of a transcript."""
         return transcript_ids(self._tokenizer, transcript, self._literal_end, self._max_tokens)
-
-
-def require_classes(head: LanguageHead, count: int, subject: object) -> None:
-    """Check that a head scores `count` classes.
-
-    Raises:
-        KeysError: the numbers differ.
-
-    """
-    if head.out.out_features != count:
-        raise KeysError(
-            subject,
-            f"it scores {head.out.out_features} classes, and {count} are named",
-            "Name its classes in its order with the option labels",
-        )

@@ -186,7 +186,7 @@ class Salmonn(nn.Module):
 
 
 def real_tokens(samples: int) -> int:
-    """Return the number of speech tokens whose windows contain audio of `samples` samples."""
+    """Return the number of speech tokens that cover `samples` samples of audio."""
     frames = -(-samples // _SAMPLES_PER_FRAME)
     return min(max(-(-frames // WINDOW_FRAMES), 1), 1500 // WINDOW_FRAMES)
 

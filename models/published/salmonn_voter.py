@@ -34,7 +34,6 @@ from abhinaya.models.published.llama import (
     load_tokenizer,
     one_by_one,
     plain_ids,
-    require_classes,
     split_lora,
 )
 from abhinaya.models.published.lora import ALPHA, fill_lora, merge_lora
@@ -153,8 +152,7 @@ class SalmonnVoter:
         fill_lora(body, parts.lora, parts.subject, lora_alpha)
         if merge:
             merge_lora(body)
-        head = load_head(parts.head, body.config.hidden_size, checkpoint)
-        require_classes(head, len(names), checkpoint)
+        head = load_head(parts.head, body.config.hidden_size, len(names), checkpoint)
         bridge.to(self._place.device, self._place.dtype)
         compile_if_asked(self._place, bridge, body)
         self._model = Salmonn(bridge, body, head.to(self._place.device)).eval()
@@ -167,7 +165,7 @@ class SalmonnVoter:
             labels=self._labels.labels,
             licence=licence,
             noncommercial=noncommercial,
-            notes=(f"hears the first {LONGEST // SAMPLE_RATE} s of a segment", *parts.notes(body)),
+            notes=(f"uses the first {LONGEST // SAMPLE_RATE} s of a segment", *parts.notes(body)),
             sample_rate_hz=SAMPLE_RATE,
             longest_s=LONGEST / SAMPLE_RATE,
             **asdict(size),
@@ -263,8 +261,8 @@ class Parts:
         if (speech, audio) != encoders.widths:
             raise KeysError(
                 self.subject,
-                f"it hears encoders of widths {speech} and {audio},"
-                f" these have {encoders.widths[0]} and {encoders.widths[1]}",
+                f"it was trained with encoders of widths {speech} and {audio},"
+                f" but these have {encoders.widths[0]} and {encoders.widths[1]}",
                 "Use whisper-large-v2 and BEATs iter3+ AS2M",
             )
         bridge = SpeechAdapter(speech, audio, qformer, width)

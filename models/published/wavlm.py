@@ -233,7 +233,7 @@ def _baseline_config(
     if absent := [key for key in needed if key not in fields]:
         raise KeysError(folder, f"its config.json lacks {', '.join(absent)}", "Download it again")
     if (rate := fields.get("sampling_rate", SAMPLE_RATE)) != SAMPLE_RATE:
-        raise OptionsError(folder, f"it hears {rate} Hz", f"Use one for {SAMPLE_RATE} Hz")
+        raise OptionsError(folder, f"it needs {rate} Hz", f"Use one for {SAMPLE_RATE} Hz")
     names = {int(index): label for index, label in fields["id2label"].items()}
     return S1Config(
         wavlm=_wavlm_fields(str(fields["ssl_type"]), folder),

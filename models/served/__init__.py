@@ -1,1 +1,1 @@
-"""T1: a language model that another server runs."""
+"""T1: a language model on a server."""

@@ -101,7 +101,7 @@ def disk(
 def microphone(
     needed: bool, devices: Callable[[], list[Device]] = list_devices
 ) -> Iterator[Finding]:
-    """Check PortAudio and the recording devices. A fault only if `needed`."""
+    """Check PortAudio and the recording devices; a fault if `needed`, else a warning."""
     state: State = "fault" if needed else "warning"
     try:
         there = devices()

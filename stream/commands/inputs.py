@@ -84,7 +84,7 @@ def read_inputs(args: argparse.Namespace) -> tuple[Input, ...]:
         elif what not in ("-", "mic") and not Path(what).exists():
             raise SourceError(what, "does not exist", "check the path")
     if whats.count("-") > 1:
-        raise ConfigError("-", "standard input can be read once only")
+        raise ConfigError("-", "can be read only once", "name standard input once")
     names = args.name or [name_of_input(what) for what in whats]
     return tuple(
         Input(name, from_flags(InputConfig, args, what=what))
@@ -109,8 +109,9 @@ def open_feeds(
                 name = flag.replace("_", "-")
                 raise ConfigError(f"--{name}", "needs a feed", "add --feed URL")
         return None
-    if args.newest < (0 if args.follow else 1):
-        raise ConfigError(f"--newest {args.newest}", "leaves no episode to process")
+    if args.newest < (least := 0 if args.follow else 1):
+        remedy = f"give {least} or more"
+        raise ConfigError(f"--newest {args.newest}", "leaves no episode to process", remedy)
     for url in args.feed:
         if not is_address(url):
             raise SourceError(
@@ -118,7 +119,7 @@ def open_feeds(
             )
         check_address(url, WEB)
     if len(set(args.feed)) != len(args.feed):
-        raise ConfigError("--feed", "names one feed twice")
+        raise ConfigError("--feed", "names one feed twice", "remove one of the two")
     folders = default_folders(environment)
     if args.keep is not None:
         folders = replace(folders, kept=folders.cache / "kept" if args.keep == _KEEP else args.keep)

@@ -52,14 +52,14 @@ def parse_feed(data: bytes, url: str, subject: str) -> tuple[Episode, ...]:
     import feedparser  # slow to load, and only needed for feeds
 
     if b"<!ENTITY" in data.upper():
-        raise SourceError(subject, "declares entities, which no feed needs", "is it a feed?")
+        raise SourceError(subject, "declares XML entities; a feed needs none", "is it a feed?")
     if not data.strip():
         raise SourceError(subject, "is empty", "check the address")
     try:
         found = feedparser.parse(io.BytesIO(data), sanitize_html=False, resolve_relative_uris=False)
     except Exception as error:  # on damaged data its decoders may raise anything
         raise SourceError(
-            subject, f"is damaged ({type(error).__name__}: {error})", "tell its publisher"
+            subject, f"is damaged ({type(error).__name__}: {error})", "report it to the publisher"
         ) from error
     if not found.version:
         page = b"<html" in data[:4096].lower()

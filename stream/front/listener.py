@@ -1,6 +1,6 @@
 """Find speech in inputs: cut into frames, detect voice activity, segment each channel.
 
-Fed in pieces equals fed whole, sample for sample. Feeding inputs together changes nothing either.
+The result does not depend on how the samples are cut into chunks or which inputs are fed together.
 """
 
 from __future__ import annotations

@@ -142,7 +142,7 @@ class Front:
         return 0
 
     def _is_done(self) -> bool:
-        """Return whether all items are acknowledged; report each failed input once its own are."""
+        """Report failed inputs that are done; return whether all items are acknowledged."""
         for feed in self._feeds:
             if feed.fault and feed.is_done and feed.name not in self._reported:
                 self._reported.add(feed.name)
@@ -264,7 +264,7 @@ class Front:
 
 
 def _stamped(item: Item, live: bool) -> Item:
-    """Set the sending time; for a file it is the capture time too: waiting is no latency there."""
+    """Set the sending time. For a file this is the capture time too, so waiting is not latency."""
     if not isinstance(item, Segment):
         return item
     now = time.time()

@@ -245,6 +245,6 @@ def read_round(speeches: Sequence[Speech]) -> Iterator[tuple[Speech, SpeechItem]
 
 
 def to_int16(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
-    """Return samples [n] in [-1, 1] as 16-bit integers, the precision of nearly every source."""
+    """Return samples [n] in [-1, 1] as 16-bit integers, the precision of most sources."""
     scaled = np.round(samples * INT16_FULL_SCALE)
     return np.clip(scaled, -INT16_FULL_SCALE, INT16_FULL_SCALE - 1).astype(np.int16)

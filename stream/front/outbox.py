@@ -113,7 +113,8 @@ class LatestOnly:
     def take(self, unsent: int) -> list[Segment | Activity]:
         """Remove and return the messages to send now; `unsent` as in `Outbox.unsent`.
 
-        A partial waits until all earlier segments are sent. It is dropped if its own segment is.
+        A partial waits until all earlier segments are sent. It is dropped once its own segment is
+        sent.
         """
         items: list[Segment | Activity] = []
         if self._activity is not None:

@@ -283,7 +283,7 @@ def load_model(service: str, worker: WorkerConfig) -> Model:
     """Load the model of a service.
 
     Raises:
-        ModelError: it is unknown, missing or damaged, or its options do not fit.
+        ModelError: the model is unknown, missing or damaged, or its options do not fit.
 
     """
     if service == "asr":
@@ -296,7 +296,7 @@ def transcriber_of(worker: WorkerConfig) -> Transcriber:
     """Load a transcriber.
 
     Raises:
-        ModelError: it is unknown, missing or damaged, or its options do not fit.
+        ModelError: the model is unknown, missing or damaged, or its options do not fit.
 
     """
     with _translated("asr", worker):

@@ -22,7 +22,7 @@ from abhinaya.stream.hub.publisher import Outgoing
 from abhinaya.stream.node.batching import Batcher
 from abhinaya.stream.node.worker import CANCELLED, Adapter, answer_of, load_model
 from abhinaya.stream.run.recorder import Ledger
-from abhinaya.stream.settings.config import Config, WorkerConfig, guests
+from abhinaya.stream.settings.config import Config, guests, workers_of
 from abhinaya.stream.settings.vote import load_combiner
 from abhinaya.stream.sources.base import Opened
 from abhinaya.stream.wire.messages import (
@@ -65,7 +65,7 @@ def load_nodes(config: Config) -> list[LocalNode]:
         ModelError: a model cannot be loaded.
 
     """
-    workers = _workers(config)
+    workers = workers_of(config)
     nodes = []
     for service, worker in workers.items():
         if worker.host:
@@ -78,11 +78,6 @@ def load_nodes(config: Config) -> list[LocalNode]:
         batcher = Batcher(worker.max_batch, to_samples(worker.max_padded_s), 0.0)
         nodes.append(LocalNode(ready, adapter, batcher))
     return nodes
-
-
-def _workers(config: Config) -> dict[str, WorkerConfig]:
-    own = {"asr": config.asr, "refiner": config.refiner}
-    return {name: worker for name, worker in own.items() if worker} | dict(config.voters)
 
 
 class Local:

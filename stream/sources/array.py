@@ -66,7 +66,7 @@ def _next(iterator: Iterator[npt.NDArray[Any]], name: str) -> list[npt.NDArray[A
         return []
     except Exception as error:
         reason = f"broke off with {type(error).__name__}: {error}"
-        raise SourceError(name, reason, "mend the iterator") from error
+        raise SourceError(name, reason, "correct the iterator") from error
 
 
 def _samples(array: npt.NDArray[Any], name: str) -> npt.NDArray[np.float32]:

@@ -54,7 +54,7 @@ class Resampler:
 def condition(
     blocks: Iterator[Block], channels: Literal["mix", "split"], subject: str, warn: Warn
 ) -> Iterator[AudioChunk]:
-    """Yield `blocks` as clean chunks at 16 kHz. Positions stay exact: each loss is marked.
+    """Yield `blocks` as clean chunks at 16 kHz. Every lost sample is counted in a chunk.
 
     If `blocks` raises, the resampler's last samples are yielded before the error.
 

@@ -23,8 +23,8 @@ _LENGTH_ESTIMATED: Final = {"aac", "ac3", "eac3", "amr", "dts", "mp3", "mpeg", "
 _MP3_LENGTH_TAGS: Final = (b"Xing", b"Info", b"VBRI")
 _TYPES: Final = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
 
-NOTHING_ELSE: Final = {"protocol_whitelist": "none"}
-"""FFmpeg options: a playlist or script that poses as audio cannot make FFmpeg fetch others."""
+NO_PROTOCOLS: Final = {"protocol_whitelist": "none"}
+"""FFmpeg options: an input that is really a playlist cannot make FFmpeg open other files."""
 
 HEAD_BYTES: Final = 1 << 18
 """Length of the part of a file that is searched for length tags."""
@@ -81,7 +81,7 @@ class Decoder:
         self._carrier = carrier
         self._container: Any = None
         try:
-            self._container = _open(target, subject, how or {"options": NOTHING_ELSE})
+            self._container = _open(target, subject, how or {"options": NO_PROTOCOLS})
             self._track = self._find_track()
             self._frames = self._decode()
             self._first = self._first_frame()

@@ -21,7 +21,7 @@ def open_file(config: InputConfig, warn: Warn, clock: Callable[[], float] = time
     """
     path = Path(config.what)
     head = _read_head(path)
-    file = path.open("rb")  # FFmpeg gets the file, not the path: its content cannot name others
+    file = path.open("rb")  # FFmpeg gets an open file, so that a playlist cannot name other files
     try:
         decoder = Decoder(file, config.what, warn, head=head, clock=clock)
     except SourceError as error:
@@ -68,7 +68,7 @@ def is_text(head: bytes) -> bool:
     try:
         text = start.decode("utf-8")
     except UnicodeDecodeError as error:
-        if error.start < len(start) - 4:  # later errors: the cut may split a character
+        if error.start < len(start) - 4:  # at the end the cut may split a character
             return False
         text = start[: error.start].decode("utf-8")
     return all(character.isprintable() or character in "\t\r\n\f\ufeff" for character in text)

@@ -52,7 +52,7 @@ def connect_hls(web: Web, url: str, text: str, played: deque[str]) -> Connection
     begin = max((i + 1 for i, part in enumerate(parts) if part in played), default=0)
     if begin and not finished:
         if begin == len(parts):
-            raise SourceError(web.subject, "has nothing new yet")
+            raise SourceError(web.subject, "has no new part yet")
         options["live_start_index"] = str(begin)
     fetcher = _Fetcher(web, url, text, played)
     how: dict[str, Any] = {"format": "hls", "options": options, "io_open": fetcher}

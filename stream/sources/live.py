@@ -32,7 +32,7 @@ class Connection:
 
     channels: int
     description: str
-    """Codec, rate and channels, for people."""
+    """Codec, rate and channels, for the user."""
     blocks: Iterator[Block]
     """Raises SourceError if the connection fails; ends when the server declares the end."""
     silent_s: float

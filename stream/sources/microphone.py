@@ -205,7 +205,7 @@ class Intake:
             yield block
 
     def _overflowed(self, adc_s: float, frames: int) -> int:
-        """Estimate the samples that PortAudio lost from the time stamps; else one block."""
+        """Estimate from the time stamps how many samples PortAudio lost; one block if unknown."""
         if self._next_adc_s is not None:
             jump = round((adc_s - self._next_adc_s) * self._rate)
             if 0 < jump < 60 * self._rate:

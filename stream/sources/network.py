@@ -16,7 +16,7 @@ from abhinaya.stream.settings.config import NetworkConfig
 from abhinaya.stream.sources.address import RTSP, check_address, scheme_of, shown
 from abhinaya.stream.sources.base import Block, InputConfig, Opened, Warn
 from abhinaya.stream.sources.condition import condition
-from abhinaya.stream.sources.decode import NOTHING_ELSE, Decoder
+from abhinaya.stream.sources.decode import NO_PROTOCOLS, Decoder
 from abhinaya.stream.sources.file import is_text
 from abhinaya.stream.sources.hls import (
     PLAYLIST_BYTES,
@@ -129,7 +129,7 @@ def connect_radio(web: Web, file: RemoteFile, *, sure: bool) -> Connection:
         SourceError: the content is not audio.
 
     """
-    how: dict[str, Any] = {"options": NOTHING_ELSE | _QUICK}
+    how: dict[str, Any] = {"options": NO_PROTOCOLS | _QUICK}
     if kind := _format_of(file.head, file.headers.get("content-type", "")):
         how["format"] = kind
     file.deadline = time.monotonic() + web.settings.stall_s
@@ -217,7 +217,7 @@ def _opened(
     dial: Callable[[], Connection] | None = None,
 ) -> Opened:
     """Return the source of a connection: live if `dial` can reconnect it, else a file."""
-    blocks = _whole(connection, web) if dial is None else Live(web, connection, dial).blocks()
+    blocks = _file_blocks(connection, web) if dial is None else Live(web, connection, dial).blocks()
 
     def close() -> None:
         web.stop.set()
@@ -237,7 +237,7 @@ def _opened(
     )
 
 
-def _whole(connection: Connection, web: Web) -> Iterator[Block]:
+def _file_blocks(connection: Connection, web: Web) -> Iterator[Block]:
     """Yield the blocks; an HTTP error also names the position.
 
     Raises:

@@ -157,10 +157,10 @@ class RemoteFile:
         if not error.transient or self.total is None:
             return b""
         if not self._ranges:
-            reason = f"{error.reason} at {self._far()}, its server cannot resume"
+            reason = f"{error.reason} at {self._progress()}, its server cannot resume"
             self.failure = self._web.error(reason, _FETCH, transient=True)
             return b""
-        self._web.remark(f"broke off at {self._far()}: {error.reason}; resuming")
+        self._web.remark(f"broke off at {self._progress()}: {error.reason}; resuming")
         patience_s = self._web.settings.give_up_s
         for _ in self._web.tries(patience_s):
             try:
@@ -173,9 +173,9 @@ class RemoteFile:
                     return b""
             else:
                 self.failure = None
-                self._web.remark(f"resumed at {self._far()}")
+                self._web.remark(f"resumed at {self._progress()}")
                 return part
-        reason = f"{error.reason} at {self._far()}, and not resumed within {patience_s:g} s"
+        reason = f"{error.reason} at {self._progress()}, and not resumed within {patience_s:g} s"
         self.failure = self._web.error(reason, "try again")
         return b""
 
@@ -207,10 +207,10 @@ class RemoteFile:
         raise self._changed("is another one, or its server cannot resume")
 
     def _changed(self, how: str) -> HttpError:
-        reason = f"changed on its server while it was read, at {self._far()}: it {how}"
+        reason = f"changed on its server while it was read, at {self._progress()}: it {how}"
         return self._web.error(reason, _FETCH)
 
-    def _far(self) -> str:
+    def _progress(self) -> str:
         return f"{self._end / 1e6:.2f} of {(self.total or 0) / 1e6:.2f} MB"
 
 

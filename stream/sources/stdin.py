@@ -30,7 +30,7 @@ class Pipe:
         self._clock = clock
         self._broken: BaseException | None = None
         self._empty = True
-        self.start_unix_s = clock()  # then the time of the first byte
+        self.start_unix_s = clock()  # later the time of the first byte
 
     def read(self, size: int = _READ_BYTES) -> bytes:
         """Wait for data and return it, at most `size` bytes; empty at the end."""

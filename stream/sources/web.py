@@ -232,7 +232,7 @@ class Web:
             remedy = "set SSL_CERT_FILE to its authority's certificate if you trust it"
             return self.error(reason, remedy)
         if "SSL" in text or "TLS" in text:
-            return self.error(f"does not speak TLS as it should ({text})", _CHECK)
+            return self.error(f"has no working TLS ({text})", _CHECK)
         why = re.search(r"\[Errno -?\d+\] (.*)", text)
         reason = f"cannot be reached ({why[1] if why else text})"
         return self.error(reason, _CHECK + " and the network", transient=True)

@@ -9,7 +9,7 @@ import fakes
 import pytest
 
 from abhinaya.bench.demo import CALL
-from abhinaya.bench.live import Early, Labels, LiveRun, find_max, tables
+from abhinaya.bench.latency import Early, Labels, LiveRun, find_max, tables
 from abhinaya.bench.recording import compose, duration_s, rotate, spans
 from abhinaya.bench.report import percentiles
 from abhinaya.bench.word_times import Words

@@ -91,7 +91,7 @@ def test_show_prints_the_card_of_what_can_be_loaded(capsys, tmp_path) -> None:
     out = capsys.readouterr().out
     assert "licence X\n" in out
     assert f"labels {', '.join(LABELS)}" in out
-    assert "hears 16000 Hz" in out
+    assert "audio 16000 Hz" in out
     assert "parameters" in out
 
 

@@ -152,7 +152,7 @@ def test_speech_refusals(saved, tmp_path, speech) -> None:
     voter = load("audio-classification", {"model": str(folder), **CPU})
     assert isinstance(voter.vote([Utterance(speech(399))])[0], Abstention)
     Wav2Vec2FeatureExtractor(sampling_rate=8_000).save_pretrained(folder)
-    with pytest.raises(OptionsError, match="hears 8000 Hz"):
+    with pytest.raises(OptionsError, match="needs 8000 Hz"):
         load("audio-classification", {"model": str(folder), **CPU})
     with pytest.raises(MissingFileError, match="is unavailable"):
         load("audio-classification", {"model": "/nowhere/model", **CPU})

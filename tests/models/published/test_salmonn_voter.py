@@ -189,7 +189,7 @@ def test_the_wrong_vicuna(files) -> None:
         ({f"{SALMONN_LORA}layers.0.self_attn.q_proj.lora_B.default.weight": None}, "1 missing"),
         ({f"beats.{BEATS_TABLE.format(1)}": torch.ones(320, 2)}, "trained with another BEATs"),
         ({"beats.encoder.layer_norm.bias": torch.ones(2)}, "not of this model: beats.encoder"),
-        ({"ln_speech.weight": torch.ones(20)}, "encoders of widths 20 and 24, these have 16"),
+        ({"ln_speech.weight": torch.ones(20)}, "encoders of widths 20 and 24, but these have 16"),
     ],
 )
 def test_adapters_that_do_not_fit(files, tmp_path, change, message) -> None:

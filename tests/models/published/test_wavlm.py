@@ -253,7 +253,7 @@ def test_weights_that_do_not_fit(baseline, change, message) -> None:
     ("change", "error", "message"),
     [
         ({"mean": None}, KeysError, "lacks mean"),
-        ({"sampling_rate": 8_000}, OptionsError, "hears 8000 Hz"),
+        ({"sampling_rate": 8_000}, OptionsError, "needs 8000 Hz"),
         ({"ssl_type": "./no-such-folder"}, MissingFileError, "no-such-folder"),
         ({"id2label": {"0": "Angry"}}, KeysError, r"in place of \[1"),
         ({"id2label": {str(i): f"LABEL_{i}" for i in range(8)}}, LabelsError, "LABEL_7"),
