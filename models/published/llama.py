@@ -117,8 +117,6 @@ def split_lora(tensors: Mapping[str, Tensor], prefix: str) -> tuple[Tensors, Ten
 def load_head(
     tensors: Mapping[str, Tensor], width: int, named: int, subject: object
 ) -> LanguageHead:
-    tensors: Mapping[str, Tensor], width: int, named: int, subject: object
-) -> LanguageHead:
     """Return the head with these weights, for a language model of `width`; check its classes.
 
     Raises:
