@@ -10,8 +10,17 @@ from typing import Final
 import numpy as np
 
 from abhinaya.bench.clips import read
-from abhinaya.bench.quality.sessions import Segment, Session, compose, loudest, truth_of
-from abhinaya.bench.quality.source import NEUTRAL, REMEDY, WARM_S, Source
+from abhinaya.bench.quality.sessions import (
+    NEUTRAL,
+    REMEDY,
+    WARM_S,
+    Segment,
+    Session,
+    Source,
+    compose,
+    loudest,
+    truth_of,
+)
 from abhinaya.stream.clock import to_samples, to_seconds
 from abhinaya.stream.errors import ConfigError
 from abhinaya.train.data.clips import Clip, read_clips

@@ -9,8 +9,7 @@ from typing import Final
 import numpy as np
 
 from abhinaya.bench.clips import Clip, read
-from abhinaya.bench.quality.sessions import Segment, Session
-from abhinaya.bench.quality.source import NEUTRAL, REMEDY, WARM_S, Source
+from abhinaya.bench.quality.sessions import NEUTRAL, REMEDY, WARM_S, Segment, Session, Source
 from abhinaya.bench.vad import read_rttm
 from abhinaya.stream.clock import to_samples, to_seconds
 from abhinaya.stream.errors import ConfigError

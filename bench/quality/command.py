@@ -21,10 +21,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from abhinaya.bench.monitored import add_profile, profile_of
-from abhinaya.bench.quality.ears import Answer, Ears
 from abhinaya.bench.quality.material import MATERIALS, Material
+from abhinaya.bench.quality.offline import Answer, OfflineMonitor
 from abhinaya.bench.quality.rows import as_json, rows_of, tables_of
-from abhinaya.bench.quality.source import Source
+from abhinaya.bench.quality.sessions import Source
 from abhinaya.bench.report import Report, parser, publish
 from abhinaya.models.errors import ModelError as UnusableModel
 from abhinaya.models.errors import near_miss
@@ -36,8 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print the table, write JSON; return the exit code."""
     options = _options(argv)
     config = profile_of(options)
-    heard = hear(config, choose(MATERIALS, options.only), Source(options.data, options.quick))
-    rows = rows_of(heard, tuple(config.voters))
+    answers = run(config, choose(MATERIALS, options.only), Source(options.data, options.quick))
+    rows = rows_of(answers, tuple(config.voters))
     settings = {
         "profile": config.profile,
         "settings": options.settings,
@@ -67,7 +67,7 @@ def _is(material: Material, wanted: str) -> bool:
     return material.kind == wanted or material.name.startswith(wanted)
 
 
-def hear(config: Config, materials: Sequence[Material], source: Source) -> dict[str, list[Answer]]:
+def run(config: Config, materials: Sequence[Material], source: Source) -> dict[str, list[Answer]]:
     """Let a profile hear materials, by name; says on standard error how far it is.
 
     Raises:
@@ -76,10 +76,10 @@ def hear(config: Config, materials: Sequence[Material], source: Source) -> dict[
     """
     found: dict[str, list[Answer]] = {}
     try:
-        ears = Ears.load(config)
+        monitor = OfflineMonitor.load(config)
         for material in materials:
             begun = time.monotonic()
-            answers = found[material.name] = list(ears.hear(material, source))
+            answers = found[material.name] = list(monitor.answers(material, source))
             took = time.monotonic() - begun
             print(f"{material.name}: {len(answers)} segments in {took:.0f} s", file=sys.stderr)
     except UnusableModel as error:

@@ -18,14 +18,13 @@ from abhinaya.bench.asr import LONGEST_S as LONGEST_WHOLE_S
 from abhinaya.bench.asr import make_stream, utterances
 from abhinaya.bench.clips import Clip, clips_in, read
 from abhinaya.bench.quality import acted, calm
-from abhinaya.bench.quality.sessions import Segment, Session
-from abhinaya.bench.quality.source import Source
+from abhinaya.bench.quality.sessions import Segment, Session, Source
 from abhinaya.stream.clock import to_samples
 
 LONGEST_S: Final = 10.0
 DENSE: Final = 3
 DENSE_S: Final = 330.0
-HEARD: Final = 40
+GUARD_SEGMENTS: Final = 40
 """Segments of each kind that the guards are tried on; the last recording is heard to its end."""
 
 
@@ -67,14 +66,14 @@ def long_speech(corpus: str, source: Source) -> Iterator[Session]:
         yield Session(clip.corpus, source.cut(read(clip.path)), reference=clip.text)
 
 
-def anything(whole: bool, folders: Sequence[str], source: Source) -> Iterator[Session]:
+def random_recordings(whole: bool, folders: Sequence[str], source: Source) -> Iterator[Session]:
     """Yield recordings in a drawn order, cut; or the start of each: worse than what a run hears.
 
     Every other recording: the guards' thresholds were chosen on those between.
     """
     found, count = source.recordings(*folders, deep=True)[1::2], 0
     for i in np.random.default_rng(0).permutation(len(found)):
-        if count >= source.most(HEARD):
+        if count >= source.most(GUARD_SEGMENTS):
             return
         samples = read(found[i])
         segments = (Segment(samples[: to_samples(LONGEST_S)]),) if whole else source.cut(samples)
@@ -82,14 +81,16 @@ def anything(whole: bool, folders: Sequence[str], source: Source) -> Iterator[Se
         yield Session(found[i].stem, segments, apart=True)
 
 
-def alone(sessions: Callable[[Source], Iterator[Session]], source: Source) -> Iterator[Session]:
+def without_warm_up(
+    sessions: Callable[[Source], Iterator[Session]], source: Source
+) -> Iterator[Session]:
     """Take away what was heard before."""
     for session in sessions(source):
         yield replace(session, warm=(), apart=True)
 
 
 def _noise(name: str, *folders: str, whole: bool = False) -> Material:
-    return Material(name, partial(anything, whole, folders), kind="noise")
+    return Material(name, partial(random_recordings, whole, folders), kind="noise")
 
 
 ravdess = partial(acted.clips, corpus="ravdess")
@@ -111,14 +112,14 @@ MATERIALS: Final = (
     _noise("guards, calls", "e2e/calls"),
     _noise("guards, meetings", "e2e/ami"),
     Material("RAVDESS", ravdess),
-    Material("RAVDESS, clip alone", partial(alone, ravdess)),
+    Material("RAVDESS, clip alone", partial(without_warm_up, ravdess)),
     Material("RAVDESS, learnt from", partial(ravdess, split="train")),
     Material("nEMO", nemo),
-    Material("nEMO, clip alone", partial(alone, nemo)),
+    Material("nEMO, clip alone", partial(without_warm_up, nemo)),
     Material("RAVDESS, matching words", partial(acted.constructed, matching=True)),
     Material("RAVDESS, neutral words", partial(acted.constructed, matching=False)),
     Material("neutral voices", calm.readers),
-    Material("neutral voices, clip alone", partial(alone, calm.readers)),
+    Material("neutral voices, clip alone", partial(without_warm_up, calm.readers)),
     Material("podcasts", calm.podcasts),
     Material("calls", partial(calm.recordings, folder="e2e/calls")),
     Material("AMI", partial(calm.recordings, folder="e2e/ami")),

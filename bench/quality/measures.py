@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from abhinaya.bench.clips import distance, words_of
-from abhinaya.bench.quality.ears import Answer
+from abhinaya.bench.quality.offline import Answer
 from abhinaya.models.labels import LABELS, UNKNOWN
 from abhinaya.stream.clock import to_seconds
 from abhinaya.train.eval.intervals import (
@@ -72,7 +72,7 @@ class Delay(NamedTuple):
     """From the change to the end of that segment, where there was one."""
 
 
-def called(answer: Answer, who: str) -> str:
+def label_of(answer: Answer, who: str) -> str:
     """Return the label that somebody gave; empty for none."""
     verdicts = {VOTE: answer.label, LEADING: answer.leading}
     label = verdicts[who] if who in verdicts else answer.votes.get(who, "")
@@ -119,14 +119,14 @@ def macro_f1(answers: Sequence[Answer], who: str) -> Interval:
     return bootstrap(_f1(answers, who), len(answers), _groups(answers))
 
 
-def otherwise(answers: Sequence[Answer], who: str) -> float:
+def share_not_neutral(answers: Sequence[Answer], who: str) -> float:
     """Return the share of segments called anything but neutral."""
-    return _share(called(answer, who) not in ("", NEUTRAL) for answer in answers)
+    return _share(label_of(answer, who) not in ("", NEUTRAL) for answer in answers)
 
 
-def right(answers: Sequence[Answer], who: str) -> float:
+def accuracy(answers: Sequence[Answer], who: str) -> float:
     """Return the share of segments called what they are."""
-    return _share(called(answer, who) == answer.truth for answer in answers)
+    return _share(label_of(answer, who) == answer.truth for answer in answers)
 
 
 def length_of(answer: Answer) -> str:
@@ -158,7 +158,7 @@ def delay(answers: Sequence[Answer], who: str, exact: bool = False) -> Delay:
         for answer in conversation:
             if answer.change is None or answer.truth in ("", NEUTRAL):
                 continue
-            label = called(answer, who)
+            label = label_of(answer, who)
             if label == answer.truth or (not exact and label not in ("", NEUTRAL)):
                 found.append(to_seconds(answer.end - answer.change))
                 break
@@ -180,7 +180,7 @@ def withheld(answers: Sequence[Answer], least: float) -> list[Answer]:
 
 def labelled(answers: Sequence[Answer]) -> float:
     """Return the share of segments whose verdict has a label."""
-    return _share(bool(called(answer, VOTE)) for answer in answers)
+    return _share(bool(label_of(answer, VOTE)) for answer in answers)
 
 
 def calibration_error(answers: Sequence[Answer]) -> float:
@@ -254,12 +254,12 @@ def _share(found: Any) -> float:
 
 def _f1(answers: Sequence[Answer], who: str) -> Statistic:
     truth = np.array([LABELS.index(answer.truth) for answer in answers], np.int64)
-    guess = np.array([_index(called(answer, who)) for answer in answers], np.int64)
+    guess = np.array([_index(label_of(answer, who)) for answer in answers], np.int64)
     return macro_f1_of(truth, guess, sorted({int(c) for c in truth}))
 
 
 def _calm(answers: Sequence[Answer], who: str) -> Statistic:
-    calm = np.array([called(answer, who) in ("", NEUTRAL) for answer in answers], np.float64)
+    calm = np.array([label_of(answer, who) in ("", NEUTRAL) for answer in answers], np.float64)
     return lambda rows: float(calm[rows].mean())
 
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 from rich.table import Table
 
 from abhinaya.bench.quality import measures
-from abhinaya.bench.quality.ears import Answer
 from abhinaya.bench.quality.measures import VOTE
+from abhinaya.bench.quality.offline import Answer
 from abhinaya.bench.report import table
 
 ACTED: Final = (
@@ -49,23 +49,23 @@ class Row:
     """Figure by voter, VOTE or what is counted: a number, or a tuple or dataclass of some."""
 
 
-Heard = Mapping[str, Sequence[Answer]]
+Answers = Mapping[str, Sequence[Answer]]
 """Answers by material."""
 
 
-def rows_of(heard: Heard, names: Sequence[str]) -> list[Row]:
+def rows_of(by_material: Answers, names: Sequence[str]) -> list[Row]:
     """Return every row that the answers allow."""
     return [
-        *_words(heard),
-        *_noise(heard),
-        *_acted(heard, names),
-        *_calm(heard, names),
-        *_pieces(heard, names),
-        *_delays(heard, names),
-        *_verdicts(heard),
-        *_thresholds(heard),
-        *_against_best(heard, names),
-        *_pairs(heard, names),
+        *_words(by_material),
+        *_noise(by_material),
+        *_acted(by_material, names),
+        *_calm(by_material, names),
+        *_pieces(by_material, names),
+        *_delays(by_material, names),
+        *_verdicts(by_material),
+        *_thresholds(by_material),
+        *_against_best(by_material, names),
+        *_pairs(by_material, names),
     ]
 
 
@@ -95,9 +95,9 @@ def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
     ]
 
 
-def _words(heard: Heard) -> Iterator[Row]:
+def _words(by_material: Answers) -> Iterator[Row]:
     for name in (*READ, "8 kHz Harvard", "all podcasts"):
-        if not (answers := heard.get(name)):
+        if not (answers := by_material.get(name)):
             continue
         corpora = measures.grouped(answers, lambda answer: answer.speaker)
         for part, some in {**corpora, name: answers}.items():
@@ -108,14 +108,14 @@ def _words(heard: Heard) -> Iterator[Row]:
             yield Row("words; processor seconds a second of audio", part, found.words, values)
 
 
-def _noise(heard: Heard) -> Iterator[Row]:
+def _noise(by_material: Answers) -> Iterator[Row]:
     """Yield what is made up for noise, and what is dropped of speech."""
-    wordless = [name for name in heard if name.startswith(("noise", "bursts"))]
-    spoken = [name for name in heard if name.startswith("guards")]
+    wordless = [name for name in by_material if name.startswith(("noise", "bursts"))]
+    spoken = [name for name in by_material if name.startswith("guards")]
     together = {"noise and bursts": wordless, "speech": spoken}
     parts = {name: [name] for name in (*wordless, *spoken)} | together
     for part, names in parts.items():
-        if not (answers := [answer for name in names for answer in heard[name]]):
+        if not (answers := [answer for name in names for answer in by_material[name]]):
             continue
         said = [answer for answer in answers if answer.unguarded]
         values = {
@@ -125,58 +125,58 @@ def _noise(heard: Heard) -> Iterator[Row]:
             "words dropped": measures.words_dropped(said),
         }
         yield Row("what guards drop: segments", part, len(answers), values)
-    if answers := [a for name in SPOKEN for a in heard.get(name, ())]:
+    if answers := [a for name in SPOKEN for a in by_material.get(name, ())]:
         values = {"share given words": measures.with_text(answers)}
         yield Row("what guards drop: segments", "speech beyond doubt", len(answers), values)
 
 
-def _acted(heard: Heard, names: Sequence[str]) -> Iterator[Row]:
+def _acted(by_material: Answers, names: Sequence[str]) -> Iterator[Row]:
     for name in (*ACTED, LEARNT):
-        if answers := heard.get(name):
+        if answers := by_material.get(name):
             values = {who: measures.macro_f1(answers, who) for who in (*names, VOTE)}
             yield Row("acted speakers: macro-F1 [95 %]", name, len(answers), values)
 
 
-def _calm(heard: Heard, names: Sequence[str]) -> Iterator[Row]:
+def _calm(by_material: Answers, names: Sequence[str]) -> Iterator[Row]:
     section = "nobody moved: share called otherwise"
     for name in CALM:
-        if answers := heard.get(name):
+        if answers := by_material.get(name):
             yield _shares(section, name, answers, names)
             if name in ("calls", "AMI", "podcasts"):
                 for length, some in measures.grouped(answers, measures.length_of).items():
                     yield _shares(section, f"  {name}, {length}", some, names)
 
 
-def _pieces(heard: Heard, names: Sequence[str]) -> Iterator[Row]:
-    for length, answers in measures.grouped(heard.get("neutral pieces", ()), _tag).items():
+def _pieces(by_material: Answers, names: Sequence[str]) -> Iterator[Row]:
+    for length, answers in measures.grouped(by_material.get("neutral pieces", ()), _tag).items():
         yield _shares("neutral pieces: share called otherwise", length, answers, names)
-    emotional = measures.grouped(heard.get("emotional pieces", ()), _tag).items()
+    emotional = measures.grouped(by_material.get("emotional pieces", ()), _tag).items()
     for length, answers in emotional:
         yield _shares("emotional pieces: share not called neutral", length, answers, names)
     for length, answers in emotional:
-        values = {who: measures.right(answers, who) for who in (*names, VOTE)}
+        values = {who: measures.accuracy(answers, who) for who in (*names, VOTE)}
         yield Row("emotional pieces: share called right", length, len(answers), values)
 
 
-def _delays(heard: Heard, names: Sequence[str]) -> Iterator[Row]:
-    if answers := heard.get("changes"):
+def _delays(by_material: Answers, names: Sequence[str]) -> Iterator[Row]:
+    if answers := by_material.get("changes"):
         for name, exact in (("not neutral", False), ("right label", True)):
             values = {who: measures.delay(answers, who, exact) for who in (*names, VOTE)}
             n = values[VOTE].conversations
             yield Row("neutral to emotional: median seconds (seen)", name, n, values)
 
 
-def _verdicts(heard: Heard) -> Iterator[Row]:
+def _verdicts(by_material: Answers) -> Iterator[Row]:
     for name in (*ACTED, *CALM):
-        if answers := heard.get(name):
+        if answers := by_material.get(name):
             error = measures.calibration_error(answers)
             yield Row("calibration error of the verdict", name, len(answers), {VOTE: error})
 
 
-def _thresholds(heard: Heard) -> Iterator[Row]:
+def _thresholds(by_material: Answers) -> Iterator[Row]:
     """Yield the curve to choose `vote.min_confidence` by."""
     for name in ("RAVDESS", "nEMO", "podcasts", "calls"):
-        answers = heard.get(name)
+        answers = by_material.get(name)
         if not answers:
             continue
         for least in THRESHOLDS:
@@ -184,31 +184,31 @@ def _thresholds(heard: Heard) -> Iterator[Row]:
                 continue
             values: dict[str, float] = {"labelled": measures.labelled(left)}
             if name in CALM:
-                values["otherwise"] = measures.otherwise(left, VOTE)
+                values["otherwise"] = measures.share_not_neutral(left, VOTE)
             else:
-                values["right"] = measures.right(left, VOTE)
+                values["right"] = measures.accuracy(left, VOTE)
                 values["right of labelled"] = values["right"] / max(1e-9, values["labelled"])
             yield Row(
                 "vote.min_confidence: share of segments", f"{name}, {least:g}", len(left), values
             )
 
 
-def _against_best(heard: Heard, names: Sequence[str]) -> Iterator[Row]:
+def _against_best(by_material: Answers, names: Sequence[str]) -> Iterator[Row]:
     for name in (*ACTED, *CALM):
-        if answers := heard.get(name):
+        if answers := by_material.get(name):
             best, compared = measures.against_best(answers, names)
             values = {who: found.difference for who, found in compared.items()}
             yield Row("minus best member [95 %]", f"{name}: {best}", len(answers), values)
     for name in (*ACTED, *CALM):
-        if answers := heard.get(name):
+        if answers := by_material.get(name):
             values = {who: measures.worth(answers, who) for who in names}
             yield Row("vote minus vote without a voter [95 %]", name, len(answers), values)
 
 
-def _pairs(heard: Heard, names: Sequence[str]) -> Iterator[Row]:
+def _pairs(by_material: Answers, names: Sequence[str]) -> Iterator[Row]:
     for name in ACTED:
-        if "alone" not in name and (found := measures.pairs(heard.get(name, ()), names)):
-            yield Row("agreement (correlation of errors)", name, len(heard[name]), found)
+        if "alone" not in name and (found := measures.pairs(by_material.get(name, ()), names)):
+            yield Row("agreement (correlation of errors)", name, len(by_material[name]), found)
 
 
 def _tag(answer: Answer) -> str:
@@ -216,7 +216,7 @@ def _tag(answer: Answer) -> str:
 
 
 def _shares(section: str, name: str, answers: Sequence[Answer], names: Sequence[str]) -> Row:
-    values = {who: measures.otherwise(answers, who) for who in (*names, VOTE)}
+    values = {who: measures.share_not_neutral(answers, who) for who in (*names, VOTE)}
     return Row(section, name, len(answers), values)
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -41,14 +40,6 @@ REMEMBERED: Final = 8
 """Segments whose encodings are kept: those of a batch, which all voters of a process ask for."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Encoded:
-    """What the encoder makes of one segment."""
-
-    levels: FloatArray
-    """[L, T, D] outputs of the lower layers, only the frames of the segment itself."""
-
-
 class Encoder:
     """Segments to levels. Thread-safe.
 
@@ -63,10 +54,10 @@ class Encoder:
     def __init__(self, folder: Path) -> None:
         self._session = _session(folder / "model.bin")
         self._mel = FeatureExtractor()
-        self._known: OrderedDict[bytes, Encoded] = OrderedDict()
+        self._known: OrderedDict[bytes, FloatArray] = OrderedDict()
         self._lock = threading.Lock()
 
-    def encode(self, samples: FloatArray) -> Encoded:
+    def encode(self, samples: FloatArray) -> FloatArray:
         """Return the encoding of 16 kHz samples [n] in [-1, 1], 29.5 s at most.
 
         Samples that are not numbers count as silence. Known ones are not encoded again.
@@ -79,13 +70,14 @@ class Encoder:
                     self._known.popitem(last=False)
             return self._known[key]
 
-    def _encode(self, samples: FloatArray) -> Encoded:
+    def _encode(self, samples: FloatArray) -> FloatArray:
         clean = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
         padded = np.pad(clean, (0, TAIL_SAMPLES + -len(clean) % FRAME_SAMPLES))
         mel: FloatArray = self._mel(padded.astype(np.float32), padding=0)[None]
         levels = self._session.run(None, {"mel": mel.astype(np.float32)})
         frames = -(-len(samples) // FRAME_SAMPLES)
-        return Encoded(np.concatenate(levels)[:, :frames])
+        lower: FloatArray = np.concatenate(levels)[:, :frames]
+        return lower
 
 
 @cache

@@ -64,7 +64,9 @@ class Head:
         return out
 
 
-def together(heads: Sequence[Head], frames: FloatArray, words: FloatArray | None) -> FloatArray:
+def combined_scores(
+    heads: Sequence[Head], frames: FloatArray, words: FloatArray | None
+) -> FloatArray:
     """Return the logits [C'] of several heads: the mean of each kind, PLAIN_SHARE for the plain."""
     found = np.zeros(1, np.float32)
     shares = {True: 1.0 - PLAIN_SHARE, False: PLAIN_SHARE}

@@ -27,9 +27,9 @@ from abhinaya.models.base import (
     ballot,
 )
 from abhinaya.models.errors import DamagedFileError
-from abhinaya.models.tiny import said, text
+from abhinaya.models.tiny import metadata, text
 from abhinaya.models.tiny.encoder import LEVELS, WIDTH, shared
-from abhinaya.models.tiny.head import Head, softmax, together
+from abhinaya.models.tiny.head import Head, combined_scores, softmax
 from abhinaya.models.tiny.voice import Voice
 
 SPEECH: Final = "tiny-speech"
@@ -63,7 +63,7 @@ class Settings:
         return leaning
 
 
-class Ears:
+class SpeechNetwork:
     """The networks of one file, and what they need.
 
     Raises:
@@ -74,26 +74,26 @@ class Ears:
     """
 
     def __init__(self, name: str, weights: str | None) -> None:
-        path = said.find(name, ".safetensors", weights)
-        remedy = said.REMEDY.format(name=name)
+        path = metadata.find(name, ".safetensors", weights)
+        remedy = metadata.REMEDY.format(name=name)
         try:
             with safe_open(path, "np") as file:
                 tensors = {key: file.get_tensor(key).astype(np.float32) for key in file.keys()}  # noqa: SIM118
-                metadata = file.metadata() or {}
+                entries = file.metadata() or {}
         except (SafetensorError, OSError, ValueError) as error:
             raise DamagedFileError(path, f"cannot be read: {error}", remedy) from error
-        self.said = said.read(path, name, metadata)
+        self.metadata = metadata.read(path, name, entries)
         if not all(np.isfinite(tensor).all() for tensor in tensors.values()):
             raise DamagedFileError(path, "holds weights that are not numbers", remedy)
         try:
-            self.settings = Settings(**self.said.settings)
+            self.settings = Settings(**self.metadata.settings)
             self.usual, self._unit = tensors.pop("usual"), tensors.pop("unit")
             if self.usual.shape != (len(LEVELS), WIDTH) or not tensors:
                 raise ValueError(f"usual of shape {self.usual.shape}")
             if not (self._unit > 0.0).all():
                 raise ValueError("a unit of 0")
             self._heads = _heads(tensors)
-            self._neutral = self.said.labels.index("neutral")
+            self._neutral = self.metadata.labels.index("neutral")
             self._try(np.zeros(WORDS, np.float32) if name == JOINT else None)
         except (ArithmeticError, KeyError, TypeError, ValueError) as error:
             raise DamagedFileError(path, f"made for another version: {error}", remedy) from error
@@ -107,13 +107,13 @@ class Ears:
         if found is None or not np.isfinite(found).all():
             raise ValueError("its answers are not numbers")
 
-    def hear(self, utterance: Utterance, words: FloatArray | None) -> Ballot | Abstention:
+    def vote(self, utterance: Utterance, words: FloatArray | None) -> Ballot | Abstention:
         """Return the answer to one utterance."""
         voice = Voice.of(utterance.state, self.usual)
         seconds = len(utterance.samples) / SAMPLE_RATE
         if seconds < LEAST_S or not np.any(np.nan_to_num(utterance.samples)):
             return Abstention(TOO_LITTLE, state=voice.pack())
-        levels = self._encoder.encode(utterance.samples).levels
+        levels = self._encoder.encode(utterance.samples)
         answer = self.judge(levels, voice, seconds, words)
         return replace(answer, state=voice.after(levels, seconds).pack())
 
@@ -122,13 +122,13 @@ class Ears:
     ) -> Ballot:
         """Return the answer to levels [L, T, D] of so many seconds of a voice, without a state."""
         frames = measured(levels, voice.measure(self.usual), self._unit)
-        scores = together(self._heads, frames, words)
+        scores = combined_scores(self._heads, frames, words)
         row = self.settings.probabilities(scores, seconds, self._neutral)
-        return ballot(self.said.spread(row))
+        return ballot(self.metadata.spread(row))
 
     def card(self, *needs: Need) -> Card:
         """Return the card."""
-        return self.said.card(
+        return self.metadata.card(
             frozenset(needs),
             stateful=True,
             sample_rate_hz=SAMPLE_RATE,
@@ -162,16 +162,16 @@ class TinySpeech:
     """
 
     def __init__(self, weights: str | None = None) -> None:
-        self._ears = Ears(SPEECH, weights)
+        self._network = SpeechNetwork(SPEECH, weights)
 
     @property
     def card(self) -> Card:
         """What the model is."""
-        return self._ears.card("audio")
+        return self._network.card("audio")
 
     def vote(self, batch: Sequence[Utterance]) -> list[Ballot | Abstention]:
         """Return one answer for each utterance; of too little speech an abstention."""
-        return [self._ears.hear(utterance, None) for utterance in batch]
+        return [self._network.vote(utterance, None) for utterance in batch]
 
 
 class TinyJoint:
@@ -183,13 +183,13 @@ class TinyJoint:
     """
 
     def __init__(self, weights: str | None = None) -> None:
-        self._ears = Ears(JOINT, weights)
+        self._network = SpeechNetwork(JOINT, weights)
         self._tower = text.shared()
 
     @property
     def card(self) -> Card:
         """What the model is."""
-        return self._ears.card("audio", "transcript")
+        return self._network.card("audio", "transcript")
 
     def vote(self, batch: Sequence[Utterance]) -> list[Ballot | Abstention]:
         """Return one answer for each utterance; of too little speech an abstention."""
@@ -198,7 +198,7 @@ class TinyJoint:
         if readable:
             _, fine = self._tower.read([batch[i].transcript for i in readable])
             words[readable] = word_features(fine)
-        return [self._ears.hear(*pair) for pair in zip(batch, words, strict=True)]
+        return [self._network.vote(*pair) for pair in zip(batch, words, strict=True)]
 
 
 FINE: Final = 28

@@ -15,7 +15,7 @@ import onnxruntime
 
 from abhinaya.models.base import Abstention, Ballot, Card, FloatArray, Utterance, ballot
 from abhinaya.models.errors import DamagedFileError
-from abhinaya.models.tiny import said
+from abhinaya.models.tiny import metadata
 from abhinaya.models.tiny.head import softmax
 from abhinaya.models.tiny.tokens import WordPieces, normalise_text
 
@@ -34,8 +34,8 @@ class TextTower:
     """
 
     def __init__(self, weights: str | None = None) -> None:
-        path = said.find(NAME, ".onnx", weights)
-        remedy = said.REMEDY.format(name=NAME)
+        path = metadata.find(NAME, ".onnx", weights)
+        remedy = metadata.REMEDY.format(name=NAME)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
@@ -48,9 +48,9 @@ class TextTower:
             raise DamagedFileError(
                 path, f"not an ONNX file that can run: {error}", remedy
             ) from error
-        self.said = said.read(path, NAME, self._session.get_modelmeta().custom_metadata_map)
+        self.metadata = metadata.read(path, NAME, self._session.get_modelmeta().custom_metadata_map)
         try:
-            self._pieces = WordPieces(self.said.settings["vocabulary"])
+            self._pieces = WordPieces(self.metadata.settings["vocabulary"])
         except (KeyError, TypeError, ValueError) as error:
             raise DamagedFileError(path, f"has no word pieces: {error!r}", remedy) from error
 
@@ -92,7 +92,7 @@ class TinyText:
     @property
     def card(self) -> Card:
         """What the model is."""
-        return self._tower.said.card(frozenset({"transcript"}))
+        return self._tower.metadata.card(frozenset({"transcript"}))
 
     def vote(self, batch: Sequence[Utterance]) -> list[Ballot | Abstention]:
         """Return one answer for each utterance; one without English words abstains."""
@@ -100,7 +100,7 @@ class TinyText:
         readable = [i for i, answer in enumerate(answers) if answer is None]
         if readable:
             scores, _ = self._tower.read([batch[i].transcript for i in readable])
-            rows = self._tower.said.spread(softmax(scores))
+            rows = self._tower.metadata.spread(softmax(scores))
             for i, row in zip(readable, rows, strict=True):
                 answers[i] = ballot(row)
         return [answer for answer in answers if answer is not None]

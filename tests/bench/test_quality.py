@@ -15,19 +15,19 @@ import pytest
 from abhinaya.bench.asr import Utterance as Read
 from abhinaya.bench.quality import command, material, measures
 from abhinaya.bench.quality.acted import clips, pieces
-from abhinaya.bench.quality.ears import Answer, Ears
 from abhinaya.bench.quality.material import MATERIALS, Material
+from abhinaya.bench.quality.offline import Answer, OfflineMonitor
 from abhinaya.bench.quality.rows import as_json, rows_of, tables_of
 from abhinaya.bench.quality.sessions import (
     Cutter,
     Segment,
     Session,
+    Source,
     Turn,
     compose,
     loudest,
     truth_of,
 )
-from abhinaya.bench.quality.source import Source
 from abhinaya.models.asr import Hearing, Transcription
 from abhinaya.models.base import Abstention, Ballot, Card, Utterance
 from abhinaya.models.labels import LABELS
@@ -85,12 +85,12 @@ class Remembers:
         return answers
 
 
-def hear(made: Ears, *sessions: Session, kind: str = "votes") -> list[Answer]:
-    return list(made.hear(Material("m", lambda _: iter(sessions), kind), Source(Path())))  # type: ignore[arg-type]
+def hear(made: OfflineMonitor, *sessions: Session, kind: str = "votes") -> list[Answer]:
+    return list(made.answers(Material("m", lambda _: iter(sessions), kind), Source(Path())))  # type: ignore[arg-type]
 
 
-def ears(**voters: Remembers) -> Ears:
-    return Ears(Levels(), voters, Rule(), Levels())
+def ears(**voters: Remembers) -> OfflineMonitor:
+    return OfflineMonitor(Levels(), voters, Rule(), Levels())
 
 
 def test_segments_of_a_stream_are_heard_one_after_another() -> None:
@@ -129,7 +129,7 @@ def test_a_new_session_knows_nothing_of_the_one_before() -> None:
 
 def test_given_words_take_the_place_of_heard_ones_and_the_same_is_heard_once() -> None:
     transcriber, voter = Levels(), Remembers()
-    made = Ears(transcriber, {"T2": voter}, Rule(), Levels())
+    made = OfflineMonitor(transcriber, {"T2": voter}, Rule(), Levels())
     session = Session("a", (level(0.2), Segment(level(0.2).samples, words="I am so happy")))
     answers = hear(made, session, Session("b", (level(0.2),)))
     assert [answer.text for answer in answers] == ["20", "I am so happy", "20"]
@@ -177,9 +177,9 @@ def test_what_is_called_otherwise_counts_neither_unknown_nor_abstentions() -> No
         answer("neutral", "sad", "sad"),
         answer("neutral", "unknown"),
     ]
-    assert measures.otherwise(said, "vote") == 0.25
-    assert measures.otherwise(said, "S1") == 0.5
-    assert measures.right(said, "vote") == 0.25
+    assert measures.share_not_neutral(said, "vote") == 0.25
+    assert measures.share_not_neutral(said, "S1") == 0.5
+    assert measures.accuracy(said, "vote") == 0.25
 
 
 def test_macro_f1_of_known_answers() -> None:
@@ -422,9 +422,11 @@ def test_the_command_from_end_to_end(
         segments = (level(0.2, truth="neutral"), level(0.3, truth="neutral"))
         yield Session("a", segments, reference="20 30")
 
-    fake = Ears(Levels(), {name: Remembers() for name in load("embedded").voters}, Rule(), Levels())
+    fake = OfflineMonitor(
+        Levels(), {name: Remembers() for name in load("embedded").voters}, Rule(), Levels()
+    )
     monkeypatch.setattr(command, "MATERIALS", (Material("calls", sessions),))
-    monkeypatch.setattr(Ears, "load", classmethod(lambda cls, config: fake))
+    monkeypatch.setattr(OfflineMonitor, "load", classmethod(lambda cls, config: fake))
     out = tmp_path / "quality.json"
     flags = ["--data", str(tmp_path), "--json", str(out)]
     assert command.main(flags) == 0
@@ -449,7 +451,7 @@ def test_words_are_counted_by_corpus_and_together() -> None:
 
 def test_what_nothing_is_dropped_from_is_asked_for_noise_alone() -> None:
     transcriber, everything = Levels(), Levels()
-    made = Ears(transcriber, {"S1": Remembers()}, Rule(), everything)
+    made = OfflineMonitor(transcriber, {"S1": Remembers()}, Rule(), everything)
     (heard,) = hear(made, Session("a", (level(0.2),)), kind="noise")
     assert (heard.text, heard.unguarded, heard.label) == ("20", "20", "")
     hear(made, Session("a", (level(0.3),)))

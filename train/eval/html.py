@@ -1,7 +1,4 @@
-"""An evaluation as one HTML page: tables and plots as inline SVG, no script, nothing to load.
-
-The template escapes all that it writes.
-"""
+"""Renders an evaluation as one HTML page: tables, and plots as inline SVG; no scripts, no links."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from abhinaya.models.labels import LABELS
 from abhinaya.train.eval.report import Report, as_text, figure
 
 SIDE: Final = 240
-"""Of a plot whose axes go from 0 to 1, in pixels."""
+"""Side of a plot in pixels; its axes go from 0 to 1."""
 
 
 def as_html(report: Report) -> str:

@@ -1,4 +1,4 @@
-"""From the options of a recipe to a model that can be trained."""
+"""Builds the model of a recipe."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def build_learner(
     norm: WaveNorm,
     start: str = "",
 ) -> Learner:
-    """Make a model; what is new in it is drawn from torch's generator.
+    """Build a model; new weights are drawn from torch's generator.
 
-    `bf16` is for weights that do not learn; those that do are float32. `norm` is WavLM's. Raises
-    ModelError: a file of it is missing, damaged or of another model.
+    `bf16` applies to frozen weights; trainable ones are float32. `norm` is only for WavLM.
+    Raises ModelError: a file of the model is missing, damaged or of another model.
     """
     where = place(str(device), "bfloat16" if bf16 else "float32")
     match options:

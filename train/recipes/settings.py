@@ -1,4 +1,4 @@
-"""Every setting of a recipe with its default and meaning, made from the dataclasses."""
+"""Lists every setting of a recipe with its default and meaning, read from the dataclasses."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from abhinaya.train.recipes.recipe import Recipe
 
 
 def described() -> Iterator[tuple[str, str, str]]:
-    """Yield each setting: its key, its default as TOML has it, its meaning with the choices."""
+    """Yield (key, default in TOML, meaning and choices) of each setting."""
     for key, default, meaning in _of(Recipe, ""):
         if key == "model.options":
             for learner, kind in OPTIONS.items():
                 for name, value, doc in _of(kind, "model.options."):
                     yield name, value, f"{learner}: {doc}"
         elif key == "stages":
-            yield "stages", "[]", "[[stages]]: tables like [train], with what differs from it"
+            yield "stages", "[]", "[[stages]]: tables with what differs from [train]"
         else:
             yield key, default, meaning
 

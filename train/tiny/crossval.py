@@ -17,7 +17,7 @@ from abhinaya.models.tiny.speech import Settings
 from abhinaya.train.errors import DataError
 from abhinaya.train.eval.intervals import bootstrap, macro_f1_of
 from abhinaya.train.metrics import calibration_error
-from abhinaya.train.tiny.kept import key_of
+from abhinaya.train.tiny.loop import key_of
 from abhinaya.train.tiny.sessions import Sessions
 from abhinaya.train.tiny.speech import (
     NEUTRAL,

@@ -17,6 +17,7 @@ from abhinaya.models.base import FloatArray
 from abhinaya.models.tiny.speech import Settings
 from abhinaya.train.data.clips import READERS
 from abhinaya.train.metrics import fit_temperature
+from abhinaya.train.tiny.context import Words
 from abhinaya.train.tiny.sessions import Sessions
 from abhinaya.train.tiny.speech import (
     NEUTRAL,
@@ -29,7 +30,6 @@ from abhinaya.train.tiny.speech import (
     words_of,
     write,
 )
-from abhinaya.train.tiny.words import Words
 
 TUNE_SPEAKERS = frozenset({"ravdess_15", "ravdess_16", "nemo_MK0", "nemo_MP0"})
 """A man and a woman of RAVDESS and of nEMO, out of the training split. MK0 has no surprise; MP0 has

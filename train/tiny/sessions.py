@@ -184,13 +184,13 @@ def _crops(samples: FloatArray, count: int, rng: np.random.Generator) -> Iterato
 def _item(clip: Clip, samples: FloatArray, whole: bool, encoder: Encoder) -> _Item:
     # segments travel as 16 bits
     rounded = (np.clip(np.round(samples * 32768), -32768, 32767) / 32768).astype(np.float32)
-    levels = encoder.encode(rounded).levels.astype(np.float16)
+    levels = encoder.encode(rounded).astype(np.float16)
     return _Item(clip, whole, len(samples) / SAMPLE_RATE, levels.transpose(1, 0, 2))
 
 
 def _key(clips: Sequence[Clip], rendering: int, plan: Plan) -> str:
-    told = "\n".join([repr((VERSION, rendering, plan)), *(clip.id for clip in clips)])
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+    content = "\n".join([repr((VERSION, rendering, plan)), *(clip.id for clip in clips)])
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def _store(path: Path, items: Iterator[_Item]) -> None:

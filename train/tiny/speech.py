@@ -19,16 +19,15 @@ from abhinaya.models.asr import carrier
 from abhinaya.models.base import FloatArray
 from abhinaya.models.labels import LABELS
 from abhinaya.models.tiny.encoder import LEVELS, WIDTH, Encoder
-from abhinaya.models.tiny.head import Head, together
-from abhinaya.models.tiny.said import METADATA_KEY
+from abhinaya.models.tiny.head import Head, combined_scores
+from abhinaya.models.tiny.metadata import METADATA_KEY
 from abhinaya.models.tiny.speech import JOINT, SPEECH, WORDS, Settings, measured
 from abhinaya.models.tiny.voice import Voice
 from abhinaya.train.data.clips import READERS, read_clips, read_readers
+from abhinaya.train.tiny.context import SHIPPED, Before, Pairing, Voices, Words, read_words
 from abhinaya.train.tiny.loop import Schedule, fit
 from abhinaya.train.tiny.network import Network, Plain
 from abhinaya.train.tiny.sessions import Plan, Sessions, joined, sessions
-from abhinaya.train.tiny.voices import SHIPPED, Before, Voices
-from abhinaya.train.tiny.words import Pairing, Words, read_words
 
 VERSION: Final = "1"
 SPEECH_LABELS: Final = tuple(label for label in LABELS if label != "contempt")
@@ -91,7 +90,7 @@ class Trained:
     def scores(self, levels: FloatArray, voice: Voice, words: FloatArray | None) -> FloatArray:
         """Return logits [C'] of levels [T, L, D], of all heads together."""
         frames = measured(levels.transpose(1, 0, 2), voice.measure(self.usual), self.unit)
-        return together(self.heads, frames, words)
+        return combined_scores(self.heads, frames, words)
 
 
 def read_sessions(

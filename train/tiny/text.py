@@ -19,8 +19,7 @@ from abhinaya.models.tiny.tokens import CONTINUES, SPECIAL, WordPieces
 from abhinaya.train.data.texts import FINE, Sentence, read_emorynlp, read_goemotions, with_errors
 from abhinaya.train.errors import TrainingError
 from abhinaya.train.metrics import Indices, fit_temperature, macro_f1
-from abhinaya.train.tiny.kept import kept, key_of
-from abhinaya.train.tiny.loop import Schedule, fit
+from abhinaya.train.tiny.loop import Schedule, fit, kept, key_of
 from abhinaya.train.tiny.text_batches import FINE_LABELS, TextBatches, TextPlan, common_words
 from abhinaya.train.tiny.text_export import Calibrated, export, grouped, small
 from abhinaya.train.tiny.text_teacher import (

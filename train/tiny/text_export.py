@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
-from abhinaya.models.tiny.said import METADATA_KEY
+from abhinaya.models.tiny.metadata import METADATA_KEY
 from abhinaya.models.tiny.text import NAME
 from abhinaya.train.tiny.text_tower import TextTower
 

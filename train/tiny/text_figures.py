@@ -66,7 +66,7 @@ def brief(answers: Answers) -> Figures:
     }
 
 
-def told(figure: Figures) -> str:
+def format_figure(figure: Figures) -> str:
     """Write a macro-F1 as a line of a report."""
     low, high = figure["interval"]
     return f"macro-F1 {figure['macro_f1']:.3f} [{low:.3f}, {high:.3f}] (n {figure['n']})"
@@ -101,7 +101,7 @@ def text_figures(voter: Voter, data: Path, say: Callable[[str], None] = print) -
         clear = _clear(sentences)
         answers = ask(voter, [_spoken(s.text) for s in clear], [s.labels[0] for s in clear])
         found[name] = figures(answers)
-        say(f"{name}: {told(found[name])}")
+        say(f"{name}: {format_figure(found[name])}")
         if name == "goemotions dev":
             words = common_words(read_goemotions(data, "train"))
             found[f"{name}, 20 % word errors"] = erring = with_word_errors(
@@ -109,7 +109,7 @@ def text_figures(voter: Voter, data: Path, say: Callable[[str], None] = print) -
             )
             low, high = erring["lost_interval"]
             cost = f"lost {erring['lost']:.3f} [{low:.3f}, {high:.3f}]"
-            say(f"{name}, 20 % word errors: {told(erring)}; {cost}")
+            say(f"{name}, 20 % word errors: {format_figure(erring)}; {cost}")
     return found
 
 

@@ -18,18 +18,18 @@ import numpy as np
 from abhinaya.models.base import Ballot, Utterance
 from abhinaya.models.labels import LABELS
 from abhinaya.models.tiny import text
-from abhinaya.models.tiny.speech import JOINT, SPEECH, WORDS, Ears, word_features
+from abhinaya.models.tiny.speech import JOINT, SPEECH, WORDS, SpeechNetwork, word_features
 from abhinaya.models.tiny.text import TinyText
 from abhinaya.models.vote.combiner import Combiner, Member
 from abhinaya.models.vote.combiner_file import write_combiner
 from abhinaya.train.data.clips import READERS
 from abhinaya.train.data.texts import read_emorynlp, read_goemotions, read_reccon
 from abhinaya.train.ensemble.fit import Answers, fit_ensemble, least_confidence
+from abhinaya.train.tiny.context import Before, Voices
 from abhinaya.train.tiny.make import for_tuning, held_out
 from abhinaya.train.tiny.sessions import Sessions
 from abhinaya.train.tiny.speech import SPEECH_LABELS, SpeechRecipe, read_sessions
 from abhinaya.train.tiny.text import divide
-from abhinaya.train.tiny.voices import Before, Voices
 
 FILE: Final = "tiny-vote.json"
 NAMES: Final[Mapping[str, str]] = {"S1": SPEECH, "T2": text.NAME, "ST1": JOINT}
@@ -95,11 +95,11 @@ def fit_vote(
     fit = fit_ensemble(answers, "logistic", recipe.neutral, recipe.seed)
     least = least_confidence(fit.held_out, answers.truth, recipe.most_alarms)
     say(f"{len(cases)} cases; {dict(fit.plans)}; unknown below {least:.3f}")
-    versions = {"S1": Ears(SPEECH, None), "ST1": Ears(JOINT, None)}
+    versions = {"S1": SpeechNetwork(SPEECH, None), "ST1": SpeechNetwork(JOINT, None)}
     members = {
         name: Member(
             model,
-            versions[name].said.version if name in versions else TinyText().card.version,
+            versions[name].metadata.version if name in versions else TinyText().card.version,
             fit.temperatures[name],
             fit.weights[name],
         )
@@ -165,15 +165,17 @@ def _votes(
 ) -> list[dict[str, Ballot]]:
     """Return what each voter says of each case; who abstains is missing."""
     folder = held_out(cache)
-    ears = {name: Ears(name, str(folder / f"{name}.safetensors")) for name in (SPEECH, JOINT)}
+    networks = {
+        name: SpeechNetwork(name, str(folder / f"{name}.safetensors")) for name in (SPEECH, JOINT)
+    }
     tower, reader = text.shared(), TinyText()
-    voices = Voices(items, ears[SPEECH].usual)
+    voices = Voices(items, networks[SPEECH].usual)
     found = []
     for case in cases:
         levels = items.levels(case.item).transpose(1, 0, 2)
         seconds = float(items.seconds[case.item])
         voice = voices.draw(case.item, recipe.before, rng)
-        votes: dict[str, Ballot] = {"S1": ears[SPEECH].judge(levels, voice, seconds, None)}
+        votes: dict[str, Ballot] = {"S1": networks[SPEECH].judge(levels, voice, seconds, None)}
         words = np.zeros(WORDS, np.float32)
         if case.words:
             words = word_features(tower.read([case.words])[1])[0]
@@ -181,6 +183,6 @@ def _votes(
             (answer,) = reader.vote([utterance])
             if isinstance(answer, Ballot):
                 votes["T2"] = answer
-        votes["ST1"] = ears[JOINT].judge(levels, voice, seconds, words)
+        votes["ST1"] = networks[JOINT].judge(levels, voice, seconds, words)
         found.append(votes)
     return found

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from abhinaya.models.tiny.head import Head, softmax, together
+from abhinaya.models.tiny.head import Head, combined_scores, softmax
 from abhinaya.train.tiny.network import Network, Plain
 
 FEATURES, WORDS, CLASSES = 12, 5, 7
@@ -58,9 +58,13 @@ def test_the_attentive_and_the_plain_heads_count_alike() -> None:
     second = Head({name: 2.0 * value for name, value in first.weights.items()})
     a, b, c = (head.scores(frames) for head in (first, second, plain))
     np.testing.assert_allclose(
-        together([first, plain, second], frames, None), 0.35 * (a + b) / 2 + 0.65 * c, atol=1e-5
+        combined_scores([first, plain, second], frames, None),
+        0.35 * (a + b) / 2 + 0.65 * c,
+        atol=1e-5,
     )
-    np.testing.assert_allclose(together([first, second], frames, None), (a + b) / 2, rtol=1e-5)
+    np.testing.assert_allclose(
+        combined_scores([first, second], frames, None), (a + b) / 2, rtol=1e-5
+    )
 
 
 def test_scores_of_any_size_become_probabilities() -> None:

@@ -17,7 +17,7 @@ from abhinaya.models.labels import LABELS
 from abhinaya.models.registry import load
 from abhinaya.models.tiny.encoder import LEVELS, WIDTH, shared
 from abhinaya.models.tiny.head import Head
-from abhinaya.models.tiny.said import METADATA_KEY
+from abhinaya.models.tiny.metadata import METADATA_KEY
 from abhinaya.models.tiny.speech import (
     FINE,
     JOINT,
@@ -87,7 +87,7 @@ def test_temperature_and_bias_by_hand() -> None:
 def test_it_answers_what_the_trained_network_answers(made: tuple[TinySpeech, Trained]) -> None:
     speech, trained = made
     samples = buzz(180, 2.5)
-    levels = shared(carrier.find("tiny.en")).encode(samples).levels
+    levels = shared(carrier.find("tiny.en")).encode(samples)
     trained = replace(trained, heads=[as_kept(head) for head in trained.heads])
     scores = trained.scores(levels.transpose(1, 0, 2), Voice(trained.usual), None)
     expected = SETTINGS.probabilities(scores, 2.5, NEUTRAL)
@@ -110,7 +110,7 @@ def test_its_state_is_the_mean_of_what_it_heard(made: tuple[TinySpeech, Trained]
     voice = Voice.of(heard(speech, second, state=state).state, trained.usual)
     assert voice.seconds == 4.0
     encoder = shared(carrier.find("tiny.en"))
-    means = [encoder.encode(samples).levels.mean(axis=1) for samples in (first, second)]
+    means = [encoder.encode(samples).mean(axis=1) for samples in (first, second)]
     np.testing.assert_allclose(voice.mean, (means[0] + 3 * means[1]) / 4, atol=2e-2)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from abhinaya.train.errors import TrainingError
-from abhinaya.train.tiny.kept import kept, key_of
+from abhinaya.train.tiny.loop import kept, key_of
 from abhinaya.train.tiny.text_batches import TextPlan
 
 

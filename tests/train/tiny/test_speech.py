@@ -19,10 +19,10 @@ from abhinaya.models.vote.combiner_file import read_combiner
 from abhinaya.train.cli import main
 from abhinaya.train.data.clips import read_clips
 from abhinaya.train.errors import DataError
+from abhinaya.train.tiny.context import Before, Voices
 from abhinaya.train.tiny.crossval import figure, left_out
 from abhinaya.train.tiny.sessions import Plan, Sessions, sessions, spoken
 from abhinaya.train.tiny.speech import SPEECH_LABELS
-from abhinaya.train.tiny.voices import Before, Voices
 
 FEW = ["--set", "heads=1", "--set", "renderings=0", "--steps", "2"]
 

@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from abhinaya.bench.quality.material import Material
-from abhinaya.bench.quality.sessions import Segment
-from abhinaya.bench.quality.source import Source
+from abhinaya.bench.quality.sessions import Segment, Source
 from abhinaya.models import registry
 from abhinaya.models.asr import Hearing, Transcriber, Transcription
 from abhinaya.models.asr.guards import OFF
@@ -58,18 +57,18 @@ class Answer:
 
 
 @dataclass(slots=True)
-class _Thread:
+class _StreamState:
     """What is known of a stream between two of its segments."""
 
     states: dict[str, bytes] = field(default_factory=dict)
-    said: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
     asr: bytes = b""
 
-    def fork(self) -> _Thread:
-        return _Thread(dict(self.states), list(self.said), self.asr)
+    def fork(self) -> _StreamState:
+        return _StreamState(dict(self.states), list(self.texts), self.asr)
 
 
-class Ears:
+class OfflineMonitor:
     """A line-up in this process.
 
     Args:
@@ -94,7 +93,7 @@ class Ears:
         self._texts: dict[tuple[bytes, bytes, str], Transcription] = {}
 
     @classmethod
-    def load(cls, config: Config) -> Ears:
+    def load(cls, config: Config) -> OfflineMonitor:
         """Load a profile's models.
 
         Raises:
@@ -113,16 +112,16 @@ class Ears:
             ),
         )
 
-    def hear(self, material: Material, source: Source) -> Iterator[Answer]:
+    def answers(self, material: Material, source: Source) -> Iterator[Answer]:
         """Yield an answer for each segment of each session, in order."""
         vote = material.kind == "votes"
         for number, session in enumerate(material.sessions(source)):
-            thread = _Thread()
+            state = _StreamState()
             for segment in session.warm:
-                self._votes(segment, self._listen(segment, thread)[0], thread)
+                self._votes(segment, self._transcribe(segment, state)[0], state)
             for place, segment in enumerate(session.segments):
-                before = thread.fork() if session.apart else thread
-                said, cpu_s = self._listen(segment, before)
+                before = state.fork() if session.apart else state
+                said, cpu_s = self._transcribe(segment, before)
                 ballots = self._votes(segment, said, before) if vote else {}
                 decision = decide(ballots, self._rule) if vote else None
                 yield Answer(
@@ -135,7 +134,7 @@ class Ears:
                     end=segment.end,
                     text=said.text,
                     asr_cpu_s=cpu_s,
-                    unguarded=self._everything(segment) if material.kind == "noise" else "",
+                    unguarded=self._unguarded_text(segment) if material.kind == "noise" else "",
                     votes={name: ballot.label for name, ballot in ballots.items()},
                     label=decision.label if decision else "",
                     leading=decision.leading if decision else "",
@@ -145,36 +144,38 @@ class Ears:
                     change=session.change,
                 )
 
-    def _listen(self, segment: Segment, thread: _Thread) -> tuple[Transcription, float]:
+    def _transcribe(self, segment: Segment, state: _StreamState) -> tuple[Transcription, float]:
         """Transcribe a segment, once for all the sessions in which it is heard the same way."""
         if segment.words is not None:
-            thread.said.append(segment.words)
+            state.texts.append(segment.words)
             return Transcription(segment.words), 0.0
         samples = as_received(segment.samples)
         turns = self._transcriber.context_turns
-        previous = " ".join(thread.said[-turns:]) if turns else ""
+        previous = " ".join(state.texts[-turns:]) if turns else ""
         digest = hashlib.blake2b(samples.tobytes(), digest_size=16).digest()
-        key = (digest, thread.asr if self._transcriber.stateful else b"", previous)
+        key = (digest, state.asr if self._transcriber.stateful else b"", previous)
         cpu_s = 0.0
         if key not in self._texts:
             begun = time.process_time()
-            hearing = Hearing(samples, state=thread.asr, previous=previous)
-            (self._texts[key],) = self._transcriber.transcribe([hearing])
+            request = Hearing(samples, state=state.asr, previous=previous)
+            (self._texts[key],) = self._transcriber.transcribe([request])
             cpu_s = time.process_time() - begun
         said = self._texts[key]
-        thread.said.append(said.translation or said.text)
-        thread.asr = said.state or thread.asr
+        state.texts.append(said.translation or said.text)
+        state.asr = said.state or state.asr
         return said, cpu_s
 
     def _without(self, ballots: Mapping[str, Ballot]) -> dict[str, str]:
         rest = {name: {v: b for v, b in ballots.items() if v != name} for name in ballots}
         return {name: decide(left, self._rule).label for name, left in rest.items()}
 
-    def _everything(self, segment: Segment) -> str:
-        hearing = Hearing(as_received(segment.samples))
-        return self._unguarded.transcribe([hearing])[0].text
+    def _unguarded_text(self, segment: Segment) -> str:
+        request = Hearing(as_received(segment.samples))
+        return self._unguarded.transcribe([request])[0].text
 
-    def _votes(self, segment: Segment, said: Transcription, thread: _Thread) -> dict[str, Ballot]:
+    def _votes(
+        self, segment: Segment, said: Transcription, state: _StreamState
+    ) -> dict[str, Ballot]:
         """Ask every voter, and keep what each wants to know with the next segment."""
         samples = as_received(segment.samples)
         ballots: dict[str, Ballot] = {}
@@ -182,14 +183,14 @@ class Ears:
             turns = voter.card.context_turns
             utterance = Utterance(
                 samples,
-                state=thread.states.get(name, b""),
+                state=state.states.get(name, b""),
                 transcript=said.translation or said.text,
                 language="en" if said.translation else said.language,
-                context=tuple(thread.said[:-1][-turns:]) if turns else (),
+                context=tuple(state.texts[:-1][-turns:]) if turns else (),
             )
             (answer,) = voter.vote([utterance])
             if answer.state:
-                thread.states[name] = answer.state
+                state.states[name] = answer.state
             if not isinstance(answer, Abstention):
                 ballots[name] = answer
         return ballots

@@ -1,7 +1,12 @@
-"""Sentences for ST1's pairs: what a voice may be saying, as the text tower reads it.
+"""What the speech networks get besides a clip: earlier speech of the voice and, for ST1, words.
 
-People rarely say what they feel. Pairs made by label alone would teach a network to believe the
-words; so some agree with the voice, some are calm, some contradict it, and some are missing.
+Both are drawn. Real speech is mostly neutral. If voices were measured from acted corpora, which
+have all emotions in equal parts, a network would take a voice's mean for an emotion and call nine
+of ten neutral segments emotional. So the seconds and the neutral share of earlier speech vary.
+
+People rarely say what they feel. With words of the voice's own label only, a network would believe
+the words. So some words agree with the voice, some are neutral, some contradict it,
+and some are missing.
 """
 
 from __future__ import annotations
@@ -11,10 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from abhinaya.models.base import FloatArray
 from abhinaya.models.tiny.speech import WORDS, word_features
 from abhinaya.models.tiny.text import TextTower
+from abhinaya.models.tiny.voice import Voice
 from abhinaya.train.data.texts import (
     Sentence,
     read_emorynlp,
@@ -22,6 +29,7 @@ from abhinaya.train.data.texts import (
     read_reccon,
     with_errors,
 )
+from abhinaya.train.tiny.sessions import Sessions
 from abhinaya.train.tiny.text import divide
 from abhinaya.train.tiny.text_batches import common_words
 
@@ -29,6 +37,72 @@ SENTENCES = 16_000
 """Of the training corpora, drawn; reading them all changes nothing."""
 MOST_ERRORS = 0.15
 """Share of words that the transcriber mistakes, at most."""
+
+
+@dataclass(frozen=True)
+class Before:
+    """How much of a voice was heard before an item, and how much of it was neutral."""
+
+    seconds: tuple[float, float] = (2.0, 40.0)
+    neutral: tuple[float, float] = (0.6, 1.0)
+    none: float = 0.1
+    """Share of items before which nothing was heard."""
+
+
+SHIPPED = Before((20.0, 20.0), (0.8, 0.9), 0.0)
+"""The one setting that figures are of: 20 s of the voice's mostly neutral speech."""
+
+
+class Voices:
+    """Draws voices for the items of some sessions.
+
+    Args:
+        sessions: the items; whole clips of the same session are what is heard before.
+        usual: [L, D] mean of all voices.
+
+    """
+
+    def __init__(self, sessions: Sessions, usual: FloatArray) -> None:
+        self._sessions, self._usual = sessions, usual
+        session = sessions.session
+        calm = sessions.label == "neutral"
+        self._session = session
+        self._calm: dict[int, npt.NDArray[np.int64]] = {}
+        self._other: dict[int, npt.NDArray[np.int64]] = {}
+        for number in np.unique(session):
+            of = (session == number) & sessions.whole
+            self._calm[int(number)] = np.flatnonzero(of & calm)
+            self._other[int(number)] = np.flatnonzero(of & ~calm)
+
+    def draw(self, item: int, before: Before, rng: np.random.Generator) -> Voice:
+        """Draw what was heard of an item's voice before it."""
+        if rng.random() < before.none:
+            return Voice(self._usual)
+        seconds, share = rng.uniform(*before.seconds), rng.uniform(*before.neutral)
+        session = int(self._session[item])
+        heard = [
+            *self._some(self._calm[session], item, seconds * share, rng),
+            *self._some(self._other[session], item, seconds * (1.0 - share), rng),
+        ]
+        if not heard:
+            return Voice(self._usual)
+        weights = self._sessions.seconds[heard]
+        mean = np.average(self._sessions.means[heard], axis=0, weights=weights)
+        return Voice(mean.astype(np.float32), float(weights.sum()))
+
+    def _some(
+        self, pool: npt.NDArray[np.int64], item: int, seconds: float, rng: np.random.Generator
+    ) -> list[int]:
+        """Draw clips of a pool, but not the item's own, until there are so many seconds."""
+        chosen: list[int] = []
+        got = 0.0
+        for other in rng.permutation(pool):
+            if got >= seconds or seconds < 0.5:
+                break
+            if self._sessions.clip[other] != self._sessions.clip[item]:
+                chosen.append(int(other))
+                got += float(self._sessions.seconds[other])
+        return chosen
 
 
 @dataclass(frozen=True)

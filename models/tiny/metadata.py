@@ -23,7 +23,7 @@ REMEDY: Final = "Use the file that the package carries, or train one with `abhin
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Metadata:
     """What the file says: checked."""
 
     path: Path
@@ -42,15 +42,15 @@ class Said:
 
     def card(self, needs: frozenset[Need], **more: Any) -> Card:
         """Return the card: of the file, and of the .json beside it where there is one."""
-        told = _beside(self.path)
+        stored = _read_card(self.path)
         return Card(
             model=self.model,
             version=self.version,
             needs=needs,
             labels=tuple(label for label in LABELS if label in self.labels),
-            licence=told.get("licence", "not stated"),
-            noncommercial=bool(told.get("noncommercial", False)),
-            notes=tuple(told.get("limits", ("no card beside the weights file",))),
+            licence=stored.get("licence", "not stated"),
+            noncommercial=bool(stored.get("noncommercial", False)),
+            notes=tuple(stored.get("limits", ("no card beside the weights file",))),
             **more,
         )
 
@@ -67,27 +67,27 @@ def find(name: str, suffix: str, weights: str | None) -> Path:
     path = Path(weights) if weights is not None else folder / f"{name}{suffix}"
     if not path.is_file():
         raise MissingFileError(path, "no such weights file", REMEDY.format(name=name))
-    told = _beside(path).get("sha256")
-    if told is not None and told != hashlib.sha256(path.read_bytes()).hexdigest():
+    expected = _read_card(path).get("sha256")
+    if expected is not None and expected != hashlib.sha256(path.read_bytes()).hexdigest():
         what = f"is not the file that {path.with_suffix('.json')} describes: its SHA-256 differs"
         raise DamagedFileError(path, what, REMEDY.format(name=name))
     return path
 
 
-def _beside(weights: Path) -> dict[str, Any]:
+def _read_card(weights: Path) -> dict[str, Any]:
     """Return the card beside a file; empty where there is none."""
     path = weights.with_suffix(".json")
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        card = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
         remedy = "Delete it, or write it again by training"
         raise DamagedFileError(path, f"this card cannot be read: {error}", remedy) from error
-    return told if isinstance(told, dict) else {}
+    return card if isinstance(card, dict) else {}
 
 
-def read(path: Path, name: str, metadata: Mapping[str, str]) -> Said:
+def read(path: Path, name: str, entries: Mapping[str, str]) -> Metadata:
     """Read and check what a file says about itself.
 
     Raises:
@@ -97,12 +97,14 @@ def read(path: Path, name: str, metadata: Mapping[str, str]) -> Said:
     """
     remedy = REMEDY.format(name=name)
     try:
-        told = json.loads(metadata[METADATA_KEY])
-        said = Said(path, told["model"], told["version"], tuple(told["labels"]), told["settings"])
+        values = json.loads(entries[METADATA_KEY])
+        found = Metadata(
+            path, values["model"], values["version"], tuple(values["labels"]), values["settings"]
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedFileError(path, f"does not say what it is: {error!r}", remedy) from error
-    if said.model != name:
-        raise DamagedFileError(path, f"holds the model {said.model!r}, not {name!r}", remedy)
-    if unknown := sorted(set(said.labels) - set(LABELS)):
+    if found.model != name:
+        raise DamagedFileError(path, f"holds the model {found.model!r}, not {name!r}", remedy)
+    if unknown := sorted(set(found.labels) - set(LABELS)):
         raise LabelsError(path, f"has the labels {', '.join(unknown)}, not of the eight", remedy)
-    return said
+    return found
