@@ -42,7 +42,7 @@ from abhinaya.train.recipes.learner_options import (
 from abhinaya.train.recipes.recipe import Recipe
 
 NORM_CLIPS: Final = 500
-"""Training clips, drawn at random, to measure the mean and deviation of samples on."""
+"""Training clips, drawn at random, to measure mean and deviation of the samples."""
 
 
 @dataclass(frozen=True, slots=True)
