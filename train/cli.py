@@ -25,8 +25,7 @@ from abhinaya.train.command import guarded, say
 from abhinaya.train.data.manifest import read_manifest, read_names
 from abhinaya.train.ensemble.cli import add_ensemble, run_ensemble
 from abhinaya.train.errors import TrainingError
-from abhinaya.train.recipes.recipe import OWN_LOOP, load_recipe, recipe_text, recipes
-from abhinaya.train.recipes.settings import described
+from abhinaya.train.recipes.recipe import OWN_LOOP, described, load_recipe, recipe_text, recipes
 from abhinaya.train.tiny.cards import BACKGROUNDS, measured, write_card
 from abhinaya.train.tiny.recipes import changed
 

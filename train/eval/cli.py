@@ -27,7 +27,6 @@ from abhinaya.train.errors import DataError
 from abhinaya.train.eval import curve as eval_curve
 from abhinaya.train.eval import models as eval_models
 from abhinaya.train.eval.attributes import Rater, columns_of, join_ratings, rated, read_ratings
-from abhinaya.train.eval.html import as_html, curve_page
 from abhinaya.train.eval.predictions import (
     VERDICT,
     Predictions,
@@ -38,7 +37,14 @@ from abhinaya.train.eval.predictions import (
     read_all,
     require_new,
 )
-from abhinaya.train.eval.report import LOSS_MARK, as_text, measured, measured_attributes
+from abhinaya.train.eval.report import (
+    LOSS_MARK,
+    as_html,
+    as_text,
+    curve_page,
+    measured,
+    measured_attributes,
+)
 from abhinaya.train.eval.tables import Scored, open_combiner, scored, with_combiner
 
 RULES: Final[tuple[Method, ...]] = ("majority", "mean")

@@ -1,10 +1,13 @@
-"""Makes the report of an evaluation, as plain data and as text. Figures: `docs/evaluation.md`."""
+"""Makes the report of an evaluation, as data, text and HTML. Figures: `docs/evaluation.md`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from abhinaya.models.labels import LABELS
 from abhinaya.models.vote.ensemble import Rule
@@ -25,6 +28,8 @@ from abhinaya.train.metrics import reliability
 SCHEMA: Final = "abhinaya.evaluation/1"
 LOSS_MARK: Final = "/"
 """Separates model and loss in the name of a system, such as S1/WFL; see table 2."""
+SIDE: Final = 240
+"""Side of a plot in pixels; its axes go from 0 to 1."""
 Report = dict[str, Any]
 
 
@@ -194,3 +199,29 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(
         "  ".join([row[0].ljust(first), *map(str.rjust, row[1:], widths)]).rstrip() for row in rows
     )
+
+
+# --- HTML -----------------------------------------------------------------------------------------
+
+
+def as_html(report: Report) -> str:
+    """Return the page: the tables as text, then the plots of each system."""
+    return _page(title="Evaluation", text=as_text(report), report=report)
+
+
+def curve_page(text: str, found: Mapping[str, Any]) -> str:
+    """Return the page of a curve: the table as text, then the plot."""
+    return _page(title="Recall and false alarms", text=text, curve=found)
+
+
+def _page(**values: Any) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"figure": figure}
+    template = environment.get_template("page.html")
+    return template.render(columns=[*LABELS, "none"], side=SIDE, **values) + "\n"

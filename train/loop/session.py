@@ -10,14 +10,19 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
+from abhinaya.models.inference import place
 from abhinaya.models.published.wavlm import WaveNorm
 from abhinaya.train.data.manifest import Manifest
 from abhinaya.train.errors import TrainingError
 from abhinaya.train.learners.base import Learner, Outputs
-from abhinaya.train.learners.build import build_learner
+from abhinaya.train.learners.llama import llama_learner
+from abhinaya.train.learners.salmonn import salmonn_learner
+from abhinaya.train.learners.text import text_learner
+from abhinaya.train.learners.wavlm import wavlm_learner
 from abhinaya.train.loop.checkpoint_card import PROFILE, CheckpointCard
 from abhinaya.train.loop.corpus import Corpus, choose, without_short
 from abhinaya.train.loop.devices import accelerator_for, is_sharded
@@ -26,7 +31,14 @@ from abhinaya.train.loop.run_folder import Position, RunFolder
 from abhinaya.train.loop.run_log import RunLog, curves_in
 from abhinaya.train.loop.trainer import Parts, Trainer
 from abhinaya.train.metrics import Numbers
-from abhinaya.train.recipes.learner_options import WavlmOptions, needs
+from abhinaya.train.recipes.learner_options import (
+    LlamaOptions,
+    Options,
+    SalmonnOptions,
+    TextOptions,
+    WavlmOptions,
+    needs,
+)
 from abhinaya.train.recipes.recipe import Recipe
 
 NORM_CLIPS: Final = 500
@@ -115,6 +127,31 @@ def train(job: Job, say: Callable[[str], None] = print) -> Position:
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return position
+
+
+def build_learner(
+    options: Options,
+    outputs: Outputs,
+    device: torch.device,
+    bf16: bool,
+    norm: WaveNorm,
+    start: str = "",
+) -> Learner:
+    """Build a model; new weights are drawn from torch's generator.
+
+    `bf16` applies to frozen weights; trainable ones are float32. `norm` is only for WavLM.
+    Raises ModelError: a file of the model is missing, damaged or of another model.
+    """
+    where = place(str(device), "bfloat16" if bf16 else "float32")
+    match options:
+        case WavlmOptions():
+            return wavlm_learner(options, outputs, norm, start)
+        case TextOptions():
+            return text_learner(options, outputs, start)
+        case LlamaOptions():
+            return llama_learner(options, outputs, where, start)
+        case SalmonnOptions():
+            return salmonn_learner(options, outputs, where, start)
 
 
 def _norm(recipe: Recipe, corpus: Corpus) -> WaveNorm:

@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from abhinaya.models.fields import Faults, build, near, setting
 from abhinaya.models.labels import LABELS
@@ -336,3 +336,43 @@ def _stage_conflicts(recipe: Recipe, stage: TrainRecipe) -> Iterator[tuple[str, 
     target = stage.target
     if target.kind == "plurality" and (target.drop_votes or target.reweight):
         yield "target: drop_votes and reweight need kind = 'distribution'", "target"
+
+
+# --- every setting with its default and meaning ---------------------------------------------------
+
+
+def described() -> Iterator[tuple[str, str, str]]:
+    """Yield (key, default in TOML, meaning and choices) of each setting."""
+    for key, default, meaning in _of(Recipe, ""):
+        if key == "model.options":
+            for learner, kind in OPTIONS.items():
+                for name, value, doc in _of(kind, "model.options."):
+                    yield name, value, f"{learner}: {doc}"
+        elif key == "stages":
+            yield "stages", "[]", "[[stages]]: tables with what differs from [train]"
+        else:
+            yield key, default, meaning
+
+
+def _of(kind: Any, path: str) -> Iterator[tuple[str, str, str]]:
+    hints = get_type_hints(kind)
+    for spec in dataclasses.fields(kind):
+        key, hint = f"{path}{spec.name}", hints[spec.name]
+        inner = hint if get_origin(hint) is None else next(iter(get_args(hint)), None)
+        if dataclasses.is_dataclass(inner) and key != "stages":
+            mark = "" if inner is hint else "[]"
+            yield from _of(inner, f"{key}{mark}.")
+            continue
+        yield key, _default(spec), _meaning(spec)
+
+
+def _default(spec: dataclasses.Field[Any]) -> str:
+    if spec.default is not dataclasses.MISSING:
+        return json.dumps(spec.default)
+    return "(must be given)" if spec.default_factory is dataclasses.MISSING else ""
+
+
+def _meaning(spec: dataclasses.Field[Any]) -> str:
+    choices = spec.metadata.get("choices") or ()
+    doc = str(spec.metadata.get("doc", ""))
+    return f"{doc} ({', '.join(choices)})" if choices else doc
