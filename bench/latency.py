@@ -240,7 +240,7 @@ def tables(runs: Sequence[LiveRun], bound_ms: float) -> list[Table]:
 def find_max(
     measure_one: Callable[[int], LiveRun], bound_ms: float, most: int = MOST
 ) -> list[LiveRun]:
-    """Return runs that search for the largest number of streams that keeps up, by bisection."""
+    """Search for the largest number of streams that keeps up, by bisection; return all runs."""
     runs: list[LiveRun] = []
 
     def good(streams: int) -> bool:

@@ -109,7 +109,7 @@ def near_miss(given: str, known: Iterable[str]) -> str:
 
 
 LFS_POINTER: Final = b"version https://git-lfs"
-"""How a damaged file begins that git-lfs has not fetched."""
+"""First bytes of a file that git-lfs has not fetched."""
 
 EXTRA_OF: Final = {
     "accelerate": "train",
@@ -130,7 +130,7 @@ EXTRA_OF: Final = {
 
 @contextmanager
 def naming_the_extra(subject: str) -> Iterator[None]:
-    """Name the extra that installs a missing package.
+    """Raise an error that names the extra for a missing package.
 
     Raises:
         MissingPackageError: the body imports a package of `EXTRA_OF` that is not installed.

@@ -66,7 +66,7 @@ def translated(subject: str, *, quiet: bool = True) -> Iterator[None]:
         ModelError: the body raised any error but a lack of memory.
 
     """
-    log: Any = sys.modules.get("transformers.utils.logging")  # not where it only downloads
+    log: Any = sys.modules.get("transformers.utils.logging")  # not imported for a download
     if log:
         verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
         if quiet:
@@ -74,14 +74,14 @@ def translated(subject: str, *, quiet: bool = True) -> Iterator[None]:
             log.disable_progress_bar()
     try:
         yield
-    except (ModelError, MemoryError):  # the registry names the last
+    except (ModelError, MemoryError):  # registry.load handles MemoryError
         raise
     except ImportError as error:
         raise OptionsError(
             subject, f"a package it needs is not installed ({_first_line(error)})", "Install it"
         ) from error
     except Exception as error:
-        if type(error).__name__ == "OutOfMemoryError":  # of torch, and named by the registry too
+        if type(error).__name__ == "OutOfMemoryError":  # torch's, which registry.load handles
             raise
         raise _refused(subject, error) from error
     finally:

@@ -19,7 +19,7 @@ from sounds import buzz, glide
 
 from abhinaya.models.base import Ballot, Utterance
 from abhinaya.models.labels import LABELS
-from abhinaya.models.published.pooling import AttentiveMean, AttentiveStatistics
+from abhinaya.models.published.heads import AttentiveMean, AttentiveStatistics
 from abhinaya.models.registry import load
 from abhinaya.models.vote.ensemble import Rule, decide
 from abhinaya.train.loop.losses import (

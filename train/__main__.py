@@ -1,4 +1,4 @@
-"""`accelerate launch -m abhinaya.train`: the command for several processes."""
+"""Entry point of `accelerate launch -m abhinaya.train`, for training in several processes."""
 
 import sys
 

@@ -1,12 +1,12 @@
-"""`abhinaya train`: from data to the weights the monitor loads, and their figures.
+"""`abhinaya train`: train the models that the monitor loads, and measure them.
 
 abhinaya train RECIPE --data MANIFEST --out DIR    see docs/training.md and `train list`
-abhinaya train list, settings                      recipes of the package; what a recipe can set
+abhinaya train list, settings                      all recipes of the package; all settings
 abhinaya train tiny-speech, tiny-text, tiny-joint  the embedded voters
-abhinaya train tiny-vote                           the rule that the embedded profile votes by
+abhinaya train tiny-vote                           the vote rule of the embedded profile
 abhinaya train crossval                            tiny-speech without some speakers or a corpus
-abhinaya train evaluate tiny-text                  its figures, written into its card
-abhinaya train ensemble                            what the voters' votes are combined by
+abhinaya train evaluate tiny-text                  measure it and write the figures to its card
+abhinaya train ensemble                            fit a combiner of several voters
 """
 
 from __future__ import annotations
@@ -25,19 +25,18 @@ from abhinaya.train.command import guarded, say
 from abhinaya.train.data.manifest import read_manifest, read_names
 from abhinaya.train.ensemble.cli import add_ensemble, run_ensemble
 from abhinaya.train.errors import TrainingError
-from abhinaya.train.recipes.recipe import OWN_LOOP, load_recipe, recipe_text, recipes
-from abhinaya.train.recipes.settings import described
+from abhinaya.train.recipes.recipe import OWN_LOOP, described, load_recipe, recipe_text, recipes
 from abhinaya.train.tiny.cards import BACKGROUNDS, measured, write_card
 from abhinaya.train.tiny.recipes import changed
 
 DATA: Final = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
-CACHE: Final = Path("/tmp/abhinaya-cache")  # noqa: S108 - features and a teacher, remade if missing
+CACHE: Final = Path("/tmp/abhinaya-cache")  # noqa: S108 - holds only files that can be made again
 WEIGHTS: Final = Path(__file__).resolve().parent.parent / "models" / "tiny" / "weights"
 TEXT: Final = "tiny-text"
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one command; returns 0, 1 with one line about what was wrong, or 130 if interrupted."""
+    """Run one command. Return the exit code: 0, 1 after an error, 130 if interrupted."""
     own = argv and not argv[0].startswith("-") and argv[0] not in COMMANDS
     args = (_recipe_parser() if own else _parser()).parse_args(argv)
     return guarded("abhinaya train", lambda: args.run(args) or 0)
@@ -47,27 +46,27 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _recipe_parser() -> argparse.ArgumentParser:
-    parser = Parser("abhinaya train", "A model trained from a manifest, as a recipe says.")
+    parser = Parser("abhinaya train", "Train a model on the clips of a manifest, with a recipe.")
+    parser.add_argument("recipe", help="name or path of a recipe; names: abhinaya train list")
     parser.add_argument(
-        "recipe", help="name or path of a recipe; `list` lists those of the package"
+        "--data", type=Path, metavar="MANIFEST", help="made by abhinaya data prepare"
     )
-    parser.add_argument("--data", type=Path, metavar="MANIFEST", help="see abhinaya data prepare")
-    parser.add_argument("--root", type=Path, help="another folder of the audio")
+    parser.add_argument("--root", type=Path, help="folder of the audio, if it was moved")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the run")
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="SECTION.KEY=VALUE",
-        help="another value in the recipe, as train.rate=1e-4; VALUE as in TOML",
+        help="change a setting of the recipe: train.rate=1e-4; VALUE as in TOML",
     )
     parser.add_argument("--resume", action="store_true", help="continue the run in --out")
     parser.add_argument(
         "--despite-changes",
         action="store_true",
-        help="continue although the recipe or the data is another one",
+        help="continue although the recipe or the data has changed",
     )
-    parser.add_argument("--show", action="store_true", help="print the recipe, to be changed")
+    parser.add_argument("--show", action="store_true", help="print the recipe and exit")
     parser.set_defaults(run=_run_recipe)
     return parser
 
@@ -82,9 +81,9 @@ def _run_recipe(args: argparse.Namespace) -> None:
         raise TrainingError(f"recipe {args.recipe!r}: give {' and '.join(absent)}; see --help")
     manifest = read_manifest(args.data, args.root)
     listed = read_names(Path(recipe.data.validation_list)) if recipe.data.validation_list else ()
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only so
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # reading processes are forked
-    from abhinaya.train.loop.session import Job, train  # torch, after the recipe is checked
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or cuBLAS is not deterministic
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # or it warns: workers are forked
+    from abhinaya.train.loop.session import Job, train  # imports torch: check the recipe first
 
     settings = [word for value in args.set for word in ("--set", value)]
     words = [args.recipe, "--data", str(args.data), "--out", str(args.out), *settings]
@@ -108,9 +107,9 @@ def _settings(args: argparse.Namespace) -> None:
 
 
 def _train_text(args: argparse.Namespace) -> None:
-    if importlib.util.find_spec("onnx") is None:  # now, and not after ten minutes of training
+    if importlib.util.find_spec("onnx") is None:  # check before ten minutes of training
         raise TrainingError("onnx is missing; install the extra: pip install 'abhinaya[train]'")
-    from abhinaya.train.tiny.text import TextRecipe, train_and_write  # torch, only for who asks
+    from abhinaya.train.tiny.text import TextRecipe, train_and_write  # imports torch
 
     settings = _all_settings(args, "teacher.schedule")
     recipe = changed(TextRecipe(), settings)
@@ -130,7 +129,7 @@ def _train_speech(args: argparse.Namespace) -> None:
 
 def _finish(args: argparse.Namespace, path: Path, settings: Sequence[str], how: str) -> None:
     made_by = " ".join(["abhinaya train", args.command, *(f"--set {s}" for s in settings)])
-    path.with_suffix(".json").unlink(missing_ok=True)  # it was of the weights before
+    path.with_suffix(".json").unlink(missing_ok=True)  # the card of the old weights
     version = load(args.command, {"weights": str(path)}).card.version
     write_card(path, args.command, version, {}, made_by)
     say(f"wrote {path}; measure it with: abhinaya {how}")
@@ -158,7 +157,7 @@ def _crossval(args: argparse.Namespace) -> None:
 def _evaluate(args: argparse.Namespace) -> None:
     if args.model != TEXT:
         raise TrainingError(
-            f"evaluate {args.model}: the figures of voters that hear come from the whole monitor; "
+            f"evaluate {args.model}: a voter that needs audio is measured with the whole monitor; "
             f"run abhinaya bench quality --data {args.data}"
         )
     from abhinaya.train.tiny.text_figures import text_figures
@@ -170,7 +169,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 
 def _all_settings(args: argparse.Namespace, second: str = "plain") -> list[str]:
-    """Return the settings, --steps (of both schedules) and --seed among them."""
+    """Return the settings NAME=VALUE that --steps, for both schedules, --seed and --set make."""
     found = []
     if args.steps is not None:
         found += [f"{schedule}.steps={args.steps}" for schedule in ("schedule", second)]
@@ -186,12 +185,12 @@ COMMANDS: Final[Mapping[str, tuple[Callable[[argparse.Namespace], None], str]]] 
         model: (_train_text if model == TEXT else _train_speech, f"train {model}, write its card")
         for model in BACKGROUNDS
     },
-    "tiny-vote": (_vote, "fit the rule of the embedded profile"),
+    "tiny-vote": (_vote, "fit the vote rule of the embedded profile"),
     "crossval": (_crossval, "train tiny-speech without some speakers"),
     "evaluate": (_evaluate, "measure weights and write the figures"),
-    "ensemble": (lambda args: run_ensemble(args, say), "fit how held-out votes are combined"),
+    "ensemble": (lambda args: run_ensemble(args, say), "fit a combiner on held-out votes"),
 }
-"""Everything else is a recipe of the trainer; the embedded voters have a loop of their own."""
+"""Any other first argument is a recipe. The embedded voters have their own training loops."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -207,28 +206,28 @@ def _parser() -> argparse.ArgumentParser:
             "--data", type=Path, default=DATA, help="folder with speech.csv and text/"
         )
         made[name].add_argument(
-            "--cache", type=Path, default=CACHE, help="folder for what is made once"
+            "--cache", type=Path, default=CACHE, help="folder for features and the teacher model"
         )
         if name == "evaluate":
             continue
-        folds, files = (CACHE / "folds", "folder that keeps each fold"), (WEIGHTS, "of the weights")
+        folds, files = (CACHE / "folds", "folder of the folds"), (WEIGHTS, "folder of the weights")
         default, about = folds if name == "crossval" else files
         made[name].add_argument("--out", type=Path, default=default, help=about)
-        made[name].add_argument("--steps", type=int, help="training steps; fewer to try things out")
-        made[name].add_argument("--seed", type=int, help="another seed than the recipe's")
+        made[name].add_argument("--steps", type=int, help="training steps (default: the recipe's)")
+        made[name].add_argument("--seed", type=int, help="seed (default: the recipe's)")
         made[name].add_argument(
             "--set",
             action="append",
             default=[],
             metavar="NAME=VALUE",
-            help="another value in the recipe, as schedule.rate=1e-3; VALUE is JSON",
+            help="change a setting of the recipe: schedule.rate=1e-3; VALUE is JSON",
         )
     made["evaluate"].add_argument("model", choices=sorted(BACKGROUNDS))
-    made["evaluate"].add_argument("--weights", type=Path, help="another file than the bundled one")
+    made["evaluate"].add_argument("--weights", type=Path, help="file; default: the bundled one")
     made["crossval"].add_argument(
-        "--folds", default="1,2,3,4,5,6", help="by number, or a corpus to leave out whole: 1,2,nemo"
+        "--folds", default="1,2,3,4,5,6", help="numbers of folds, or corpora to leave out: 1,2,nemo"
     )
     made["crossval"].add_argument(
-        "--weights", help="file whose calibration the figures are of; default: the bundled one"
+        "--weights", help="weights file whose calibration is used; default: the bundled one"
     )
     return parser

@@ -1,4 +1,4 @@
-"""What the commands `abhinaya train`, `data` and `eval` have in common."""
+"""Error handling and option parsing of the commands `abhinaya train`, `data` and `eval`."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ EXIT_INTERRUPTED: Final = 130
 
 
 def guarded(command: str, work: Callable[[], int]) -> int:
-    """Run a command; an error becomes one line on standard error, and the exit code 1 or 130."""
+    """Run a command and return its exit code; 1 or 130 with one line on standard error."""
     try:
         return work()
     except Interrupted as stopped:
-        said, code = str(stopped), EXIT_INTERRUPTED
+        message, code = str(stopped), EXIT_INTERRUPTED
     except KeyboardInterrupt:
-        said, code = "stopped at once; start it again to go on from what it saved", EXIT_INTERRUPTED
+        message, code = "stopped at once; run it again to continue", EXIT_INTERRUPTED
     except AbhinayaError as error:
-        said, code = str(error), 1
+        message, code = str(error), 1
     except OSError as error:
-        said, code = f"{error}; make room, or choose another place", 1
-    print(f"{command}: {said}", file=sys.stderr)
+        message, code = f"{error}; make room, or choose another place", 1
+    print(f"{command}: {message}", file=sys.stderr)
     return code
 
 
 def say(line: str) -> None:
-    """Print a line at once."""
+    """Print a line and flush."""
     print(line, flush=True)
 
 
-def pair_of(flag: str, said: str) -> tuple[str, str]:
-    """Return the two sides of NAME=VALUE."""
-    name, equals, value = said.partition("=")
+def pair_of(flag: str, pair: str) -> tuple[str, str]:
+    """Return NAME and VALUE of the argument NAME=VALUE. Raises DataError if it is not a pair."""
+    name, equals, value = pair.partition("=")
     if not (name and equals and value):
-        raise DataError(f"{flag} {said}: give it as NAME=VALUE")
+        raise DataError(f"{flag} {pair}: give it as NAME=VALUE")
     return name, value
 
 
 def toml_value(raw: str) -> Any:
-    """Return what TOML makes of a value; a bare word is a string."""
+    """Parse a TOML value; text that is not TOML is a string."""
     try:
         return tomllib.loads(f"value = {raw}")["value"]
     except tomllib.TOMLDecodeError:
@@ -57,8 +57,8 @@ def profile_table(path: Path, section: str) -> dict[str, Any]:
         found = tomllib.loads(path.read_text("utf-8")).get(section)
     except FileNotFoundError as error:
         raise DataError(
-            f"--profile {path}: no such file; write one of the package's with: abhinaya "
-            f"show-config --profile {path} > {path}.toml"
+            f"--profile {path}: no such file; write a profile of the package to a file with: "
+            f"abhinaya show-config --profile {path} > {path}.toml"
         ) from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise DataError(f"--profile {path}: cannot be read: {error}") from error

@@ -1,11 +1,11 @@
-"""What stops a command of `train`, beside models (`ModelError`); branches of AbhinayaError.
+"""Errors of training and evaluation; errors of models are `ModelError`. All are AbhinayaErrors.
 
-    DataError            clips, manifests or predictions are missing or not as expected
-    TrainingError        a run cannot go on: the loss is not a number, no room, nothing to resume
-    ├── RecipeError      a recipe is unknown, or has faults: all of them are named
-    └── Interrupted      Ctrl-C or SIGTERM: the state is saved, the message says how to go on
+    DataError            clips, manifests or predictions are missing or invalid
+    TrainingError        a run cannot continue: the loss is not finite, the disk is full, ...
+    ├── RecipeError      a recipe is unknown or invalid; the message names every fault
+    └── Interrupted      Ctrl-C or SIGTERM: the state is saved, the message says how to resume
 
-Messages name what is wrong, with which value, and what to do.
+Each message has the subject, the reason and the remedy.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from abhinaya.models.errors import AbhinayaError
 
 
 class DataError(AbhinayaError):
-    """Data is missing or not as expected; the message names the file and the remedy."""
+    """Data is missing or invalid; the message names the file and the remedy."""
 
 
 class TrainingError(AbhinayaError):
-    """Training cannot go on; the message says at which step and why."""
+    """Training cannot start or continue; the message names the reason and the remedy."""
 
 
 class RecipeError(TrainingError):
-    """A recipe is unknown or its settings do not fit."""
+    """A recipe is unknown or its settings are invalid."""
 
 
-class Interrupted(TrainingError):  # noqa: N818 - no error, but it ends the run
-    """The run was told to stop and has saved its state."""
+class Interrupted(TrainingError):  # noqa: N818 - ends the run without a fault
+    """The user stopped the run; its state is saved."""

@@ -1,7 +1,7 @@
-"""Figures about predictions. Labels are indices; every figure says on how many items it stands.
+"""Metrics of predictions: F1, recall, calibration, concordance.
 
-N items, C classes. A guess of -1 is an abstention, which is wrong whatever the truth. Scores of
-classes are scikit-learn's. How sure a figure is: `train/eval/intervals.py`.
+N items, C classes, labels as indices. A guess of -1 is an abstention and counts as wrong.
+Confidence intervals: `train/eval/intervals.py`.
 """
 
 from __future__ import annotations
@@ -21,40 +21,40 @@ Numbers = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class ClassScore:
-    """How well one class is found."""
+    """Precision, recall and F1 of one class."""
 
     precision: float
     recall: float
     f1: float
     n: int
-    """Items that truly are of this class."""
+    """Items of this class by the truth."""
 
 
 def per_class(truth: Indices, guess: Indices, classes: Sequence[int]) -> dict[int, ClassScore]:
-    """Score of each of `classes`; a class never guessed has precision and F1 of 0."""
+    """Return the score of each of `classes`; a class never guessed has precision and F1 of 0."""
     columns = _scores(truth, guess, classes, None)
     rows = zip(classes, *columns, strict=True)
     return {c: ClassScore(float(p), float(r), float(f1), int(n)) for c, p, r, f1, n in rows}
 
 
 def macro_f1(truth: Indices, guess: Indices, classes: Sequence[int]) -> float:
-    """Mean F1 over `classes`, each counting the same."""
+    """Return the unweighted mean F1 over `classes`."""
     return float(_scores(truth, guess, classes, "macro")[2])
 
 
 def weighted_f1(truth: Indices, guess: Indices, classes: Sequence[int]) -> float:
-    """Mean F1 over `classes`, each counting as often as it occurs."""
+    """Return the mean F1 over `classes`, weighted by how often each occurs."""
     return float(_scores(truth, guess, classes, "weighted")[2])
 
 
 def unweighted_recall(truth: Indices, guess: Indices, classes: Sequence[int]) -> float:
-    """Mean recall over `classes` (UAR), each counting the same; a class without items counts 0."""
+    """Return the unweighted mean recall over `classes` (UAR); a class without items counts 0."""
     return float(_scores(truth, guess, classes, "macro")[1])
 
 
 def _scores(truth: Indices, guess: Indices, classes: Sequence[int], average: str | None) -> Any:
-    """Return precision, recall, F1 and items."""
-    from sklearn import metrics  # of the extra `train`; intervals and curves do without
+    """Return precision, recall, F1 and number of items, by class or averaged."""
+    from sklearn import metrics  # in the extra `train`; intervals do not need it
 
     return metrics.precision_recall_fscore_support(
         truth, guess, labels=list(classes), average=average, zero_division=0
@@ -62,14 +62,14 @@ def _scores(truth: Indices, guess: Indices, classes: Sequence[int], average: str
 
 
 def accuracy(truth: Indices, guess: Indices) -> float:
-    """Share of items guessed right; 0 of no items."""
+    """Return the share of items guessed right; 0 without items."""
     return float(np.mean(truth == guess)) if len(truth) else 0.0
 
 
 def confusion(truth: Indices, guess: Indices, classes: int) -> Indices:
-    """Count [C, C + 1]: row is the truth, column the guess, the last column abstentions.
+    """Return counts [C, C + 1]: rows are the truth, columns the guess, the last one abstentions.
 
-    Not scikit-learn's: a bootstrap counts a thousand times, and this takes a hundredth of the time.
+    A bootstrap calls this a thousand times; it is a hundred times faster than scikit-learn's.
     """
     column = np.where(guess < 0, classes, guess)
     counts = np.bincount(truth * (classes + 1) + column, minlength=classes * (classes + 1))
@@ -78,19 +78,19 @@ def confusion(truth: Indices, guess: Indices, classes: int) -> Indices:
 
 @dataclass(frozen=True, slots=True)
 class ReliabilityBin:
-    """Items whose confidence lies in [low, high), and what came of them."""
+    """Accuracy of the items whose confidence lies in [low, high)."""
 
     low: float
     high: float
     confidence: float
-    """Mean confidence of its items."""
+    """Mean confidence of the bin's items."""
     accuracy: float
     share: float
-    """Of all items."""
+    """Share of all items that are in this bin."""
 
 
 def reliability(probabilities: FloatArray, truth: Indices, bins: int = 10) -> list[ReliabilityBin]:
-    """Bins of equal width over the confidence, the largest of [N, C]; empty ones are left out."""
+    """Return the non-empty bins of equal width over the confidence, the largest of [N, C]."""
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == truth
     place = np.minimum((confidence * bins).astype(np.int64), bins - 1)
@@ -107,15 +107,15 @@ def reliability(probabilities: FloatArray, truth: Indices, bins: int = 10) -> li
 
 
 def calibration_error(probabilities: FloatArray, truth: Indices, bins: int = 10) -> float:
-    """Mean gap of confidence and accuracy over bins of equal width (expected calibration error)."""
+    """Return the expected calibration error: mean gap of confidence and accuracy over bins."""
     found = reliability(probabilities, truth, bins)
     return float(sum(abs(b.confidence - b.accuracy) * b.share for b in found))
 
 
 def selective_risk(confidence: Numbers, right: npt.NDArray[np.bool_]) -> float:
-    """Area under the risk-coverage curve of N answers, at least one: mean risk over coverage.
+    """Return the area under the risk-coverage curve of N >= 1 answers; 0 is best.
 
-    0 is best. Equal confidences are given or withheld together.
+    Answers of equal confidence are given or withheld together.
     """
     levels, where, counts = np.unique(-confidence, return_inverse=True, return_counts=True)
     given = np.cumsum(counts)
@@ -124,10 +124,10 @@ def selective_risk(confidence: Numbers, right: npt.NDArray[np.bool_]) -> float:
 
 
 def concordance(given: Numbers, truth: Numbers) -> float:
-    """Concordance correlation of two series [N] (Lin, 1989), population variances.
+    """Return the concordance correlation of two series [N] (Lin, 1989), population variances.
 
-    1 only if they are equal: a shift or another scale costs. NaN where both are constant and
-    equal, of which nothing can be said.
+    It is 1 only if the series are equal; a shift or another scale lowers it. It is NaN, undefined,
+    if both series are constant and equal.
     """
     a, b = np.asarray(given, np.float64), np.asarray(truth, np.float64)
     spread = a.var() + b.var() + (a.mean() - b.mean()) ** 2
@@ -137,10 +137,10 @@ def concordance(given: Numbers, truth: Numbers) -> float:
 
 
 def fit_temperature(logits: FloatArray, truth: Indices, weights: FloatArray | None = None) -> float:
-    """Temperature that minimises the negative log-likelihood (Guo et al., 2017). Divide by it.
+    """Return the temperature T at which logits / T have the highest likelihood (Guo et al., 2017).
 
-    Fit it on speakers held out of the training split, never on dev. `weights` [N], all 1 unless
-    given, say how much each item counts.
+    Fit it on speakers held out of the training split, never on dev. `weights` [N] are the weights
+    of the items, 1 by default.
     """
     grid = np.exp(np.linspace(np.log(0.3), np.log(6.0), 121))
     scores = np.asarray(logits, np.float64)[None] / grid[:, None, None]

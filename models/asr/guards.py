@@ -194,7 +194,7 @@ def compression(text: str) -> float:
 
 
 def repeats(words: Sequence[str]) -> int:
-    """Return how often in a row the most repeated phrase of LONGEST_PHRASE words or less comes."""
+    """Return the most repetitions in a row of one phrase of LONGEST_PHRASE words or less."""
     most = min(1, len(words))
     for size in range(1, min(LONGEST_PHRASE, len(words) // 2) + 1):
         run = 0  # length of the run of words that equal the word `size` places before

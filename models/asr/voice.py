@@ -20,7 +20,7 @@ from msgspec.structs import replace
 HELD_S: Final = 10.0
 """Seconds of speech after which a stream's language is fixed."""
 REMEMBERED: Final = 8
-"""Number of languages with a stored probability."""
+"""Maximum number of languages in the state."""
 HYSTERESIS: Final = 0.2
 """A foreign stream counts as English again this much above the threshold."""
 LEAST_S: Final = 4.0

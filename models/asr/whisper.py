@@ -40,7 +40,7 @@ TOKENS_PER_S: Final = 8
 NOT_ENGLISH: Final = "not English"
 PARTIAL_LENIENCE: Final = 0.6
 """Partials need this much less evidence, since their words may still change. After .7 s, two of
-three segments have words instead of one of three (of noises: .22 instead of .02)."""
+three segments have words instead of one; for noises the share is .22 instead of .02."""
 LARGE_BYTES: Final = 1 << 30
 """Models from this size on use the window of 30 s: they were not measured with the cut window."""
 

@@ -181,7 +181,7 @@ class AudioClassifier:
 
 
 class TextClassifier:
-    """A text emotion checkpoint of transformers as a voter. Options as AudioClassifier's."""
+    """A text emotion checkpoint of transformers as a voter. Same options as AudioClassifier."""
 
     def __init__(
         self,

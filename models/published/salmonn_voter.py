@@ -297,7 +297,7 @@ class Parts:
                 )
 
     def notes(self, body: Any) -> tuple[str, ...]:
-        """Return a warning if Vicuna's version seems wrong: it would fit, but answer nonsense."""
+        """Return a warning if Vicuna's version seems wrong; a wrong one would answer nonsense."""
         width, length = body.config.hidden_size, body.config.max_position_embeddings
         expected = {5120: (2048, "v1.1"), 4096: (4096, "v1.5")}.get(width)
         if expected is None or length == expected[0]:

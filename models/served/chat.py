@@ -62,9 +62,9 @@ class Access:
 
 @dataclass(slots=True)
 class Circuit:
-    """A circuit breaker: after `limit` failures in a row it stops requests, later allows one trial.
+    """A circuit breaker: stops requests after `limit` failures in a row; later allows one trial.
 
-    Time is passed in. Not thread-safe: the owner holds a lock.
+    Time is passed in. The class is not thread-safe: its owner holds a lock.
     """
 
     limit: int

@@ -22,7 +22,7 @@ from abhinaya.stream.commands.doctor_machine import (
     versions,
 )
 from abhinaya.stream.commands.doctor_trial import trial
-from abhinaya.stream.commands.stream import keys_of
+from abhinaya.stream.commands.stream import add_keys, keys_of
 from abhinaya.stream.errors import AbhinayaError, ConfigError
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.settings.environment import add_line_up, load_line_up
@@ -115,15 +115,11 @@ def _parser() -> Parser:
     add_line_up(parser)
     parser.add_argument("--rules", type=Path, metavar="FILE", help="check these alert rules too")
     parser.add_argument("--mic", action="store_true", help="a missing microphone is a fault")
-    parser.add_argument(
-        "--gpu", action="store_true", help="look for GPUs with torch, which takes seconds"
-    )
     parser.add_argument("--listen", metavar="ENDPOINT", help="check that a hub can listen here")
     parser.add_argument(
         "--hub", metavar="ENDPOINT", help="check that this hub answers, and expect the models there"
     )
-    parser.add_argument("--keys", type=Path, metavar="DIRECTORY", help="CURVE keys")
-    parser.add_argument("--key-name", default="client", help="name of this machine's key")
+    add_keys(parser)
     parser.add_argument(
         "--accept-noncommercial", action="store_true", help="your use is not commercial"
     )

@@ -16,7 +16,7 @@ from typing import Final
 
 from abhinaya.models.command_line import Parser, version
 from abhinaya.models.errors import naming_the_extra, near_miss
-from abhinaya.stream.commands.stream import guarded, keys_of
+from abhinaya.stream.commands.stream import add_keys, guarded, keys_of
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.hub import main as hub
 from abhinaya.stream.log import add_log_flags, open_log
@@ -160,5 +160,4 @@ def _parser(name: str, command: Callable[[list[str]], int]) -> Parser:
 def _add_common(parser: argparse.ArgumentParser) -> None:
     add_line_up(parser)
     add_log_flags(parser)
-    parser.add_argument("--keys", type=Path, metavar="DIRECTORY", help="CURVE keys")
-    parser.add_argument("--key-name", default="client", help="name of this machine's key")
+    add_keys(parser)

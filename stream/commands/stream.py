@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import tempfile
@@ -122,6 +123,13 @@ def _logs_kept(directory: Path) -> Iterator[None]:
         raise
 
 
+def add_keys(parser: argparse._ActionsContainer) -> None:
+    """Add the flags for the CURVE keys of a hub on another machine."""
+    add = parser.add_argument
+    add("--keys", type=Path, metavar="DIRECTORY", help="CURVE keys, for a hub on another machine")
+    add("--key-name", default="client", help="this machine's key (default: %(default)s)")
+
+
 def keys_of(folder: Path | None, name: str) -> Keys | None:
     """Return the keys `name` in a folder; None without a folder."""
     return Keys(folder, name) if folder else None
@@ -173,8 +181,7 @@ def _parser() -> Parser:
         "--accept-noncommercial", action="store_true", help="your use is not commercial"
     )
     run.add_argument("--hub", metavar="ENDPOINT", help="use a running hub")
-    run.add_argument("--keys", type=Path, metavar="DIRECTORY", help="CURVE keys for that hub")
-    run.add_argument("--key-name", default="client", help="its key's name (default: %(default)s)")
+    add_keys(run)
     return parser
 
 

@@ -33,7 +33,7 @@ WAITS: Final = {
 
 
 class Dispatch:
-    """All work that is not answered yet."""
+    """All unanswered work, and the nodes that do it."""
 
     def __init__(
         self,

@@ -171,7 +171,7 @@ class Partials:
         if record.is_open((voter,)):
             return "late for a provisional label"
         if self._is_fast(service):
-            return "no transcript while speech goes on"
+            return "no transcript during speech"
         if run_ms is not None:
             return f"too slow for provisional labels ({run_ms:.0f} ms)"
         return "is not asked for provisional labels before it has voted once"

@@ -25,7 +25,7 @@ class Batcher:
 
     Args:
         max_batch: maximum tasks in a batch.
-        max_padded_samples: maximum of (longest task, times number of tasks) in a batch.
+        max_padded_samples: maximum padded length of a batch: longest task times number of tasks.
         max_wait_s: longest wait of a task, under full load.
 
     """

@@ -23,9 +23,9 @@ from abhinaya.stream.clock import to_samples
 from abhinaya.stream.errors import ModelError
 from abhinaya.stream.hub.segments import Key
 from abhinaya.stream.node.batching import Batcher
-from abhinaya.stream.node.worker import CANCELLED, Adapter, Answer, answer_of, load_model
+from abhinaya.stream.node.worker import CANCELLED, Adapter, Answer, answer_of, load_node
 from abhinaya.stream.settings import config as configuration
-from abhinaya.stream.settings.config import guests
+from abhinaya.stream.settings.config import workers_of
 from abhinaya.stream.wire.child import Stop, drain, run_child, wake, wakeup
 from abhinaya.stream.wire.codec import MAX_STATES_BYTES, Decoder, Encoder
 from abhinaya.stream.wire.messages import (
@@ -192,12 +192,8 @@ def serve(
         AbhinayaError: a model cannot be loaded, or the hub refuses the node.
 
     """
-    worker = _worker_config(run, service)
-    names = [service, *guests(run.voters, service)]
-    adapter = Adapter([load_model(each, _worker_config(run, each)) for each in names])
-    ready = Ready(
-        node=name, incarnation=str(os.getpid()), gives=adapter.gives, credits=2 * worker.max_batch
-    )
+    ready, adapter = load_node(run, service, name, str(os.getpid()))
+    worker = workers_of(run)[service]
     batcher = Batcher(worker.max_batch, to_samples(worker.max_padded_s), worker.max_wait_ms / 1000)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     socket = connect(context, workers_endpoint(endpoint), name, keys)
@@ -206,14 +202,6 @@ def serve(
     finally:
         socket.close()
         context.term()
-
-
-def _worker_config(run: configuration.Config, service: str) -> configuration.WorkerConfig:
-    own = {"asr": run.asr, "refiner": run.refiner}
-    worker = own.get(service) or run.voters.get(service)
-    if worker is None:
-        raise ModelError(service, f"is not a service of profile {run.profile!r}")
-    return worker
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -19,10 +19,11 @@ from abhinaya.models.base import Abstention, Ballot, Card, Utterance, Voter
 from abhinaya.models.trial import attempt, utterance
 from abhinaya.stream.clock import INT16_FULL_SCALE
 from abhinaya.stream.errors import AbhinayaError, ModelError
-from abhinaya.stream.settings.config import WorkerConfig
+from abhinaya.stream.settings.config import Config, WorkerConfig, guests, workers_of
 from abhinaya.stream.wire.messages import (
     Failed,
     Payload,
+    Ready,
     Service,
     Task,
     Transcript,
@@ -279,11 +280,27 @@ def run_safely(model: Model, batch: Sequence[Task]) -> Sequence[Outcome]:
         return [Failure(f"{type(error).__name__}: {str(error)[:200]}")]
 
 
+def load_node(run: Config, service: str, name: str, incarnation: str) -> tuple[Ready, Adapter]:
+    """Load the models of a service and its guests; return the node's introduction and its models.
+
+    Raises:
+        ModelError: a model cannot be loaded, or the profile does not have the service.
+
+    """
+    workers = workers_of(run)
+    if service not in workers:
+        raise ModelError(service, f"is not a service of profile {run.profile!r}")
+    names = [service, *guests(run.voters, service)]
+    adapter = Adapter([load_model(each, workers[each]) for each in names])
+    held = 2 * workers[service].max_batch  # one batch in work, one that fills
+    return Ready(node=name, incarnation=incarnation, gives=adapter.gives, credits=held), adapter
+
+
 def load_model(service: str, worker: WorkerConfig) -> Model:
     """Load the model of a service.
 
     Raises:
-        ModelError: it is unknown, missing or damaged, or its options do not fit.
+        ModelError: the model is unknown, missing or damaged, or its options do not fit.
 
     """
     if service == "asr":
@@ -296,7 +313,7 @@ def transcriber_of(worker: WorkerConfig) -> Transcriber:
     """Load a transcriber.
 
     Raises:
-        ModelError: it is unknown, missing or damaged, or its options do not fit.
+        ModelError: the model is unknown, missing or damaged, or its options do not fit.
 
     """
     with _translated("asr", worker):

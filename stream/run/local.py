@@ -20,9 +20,9 @@ from abhinaya.stream.front.numbering import Speech, SpeechItem
 from abhinaya.stream.hub.broker import Broker
 from abhinaya.stream.hub.publisher import Outgoing
 from abhinaya.stream.node.batching import Batcher
-from abhinaya.stream.node.worker import CANCELLED, Adapter, answer_of, load_model
+from abhinaya.stream.node.worker import CANCELLED, Adapter, answer_of, load_node
 from abhinaya.stream.run.recorder import Ledger
-from abhinaya.stream.settings.config import Config, WorkerConfig, guests
+from abhinaya.stream.settings.config import Config, workers_of
 from abhinaya.stream.settings.vote import load_combiner
 from abhinaya.stream.sources.base import Opened
 from abhinaya.stream.wire.messages import (
@@ -65,24 +65,13 @@ def load_nodes(config: Config) -> list[LocalNode]:
         ModelError: a model cannot be loaded.
 
     """
-    workers = _workers(config)
     nodes = []
-    for service, worker in workers.items():
-        if worker.host:
-            continue
-        names = [service, *guests(config.voters, service)]
-        adapter = Adapter([load_model(name, workers[name]) for name in names])
-        ready = Ready(
-            node=f"{service}-0", incarnation="0", gives=adapter.gives, credits=2 * worker.max_batch
-        )
-        batcher = Batcher(worker.max_batch, to_samples(worker.max_padded_s), 0.0)
-        nodes.append(LocalNode(ready, adapter, batcher))
+    for service, worker in workers_of(config).items():
+        if not worker.host:
+            ready, adapter = load_node(config, service, f"{service}-0", "0")
+            batcher = Batcher(worker.max_batch, to_samples(worker.max_padded_s), 0.0)
+            nodes.append(LocalNode(ready, adapter, batcher))
     return nodes
-
-
-def _workers(config: Config) -> dict[str, WorkerConfig]:
-    own = {"asr": config.asr, "refiner": config.refiner}
-    return {name: worker for name, worker in own.items() if worker} | dict(config.voters)
 
 
 class Local:

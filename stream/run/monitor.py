@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -25,7 +25,7 @@ from abhinaya.stream.run.plan import Input, Plan, Supply, check_licence
 from abhinaya.stream.run.recorder import Recorder
 from abhinaya.stream.run.supervisor import Death, Spec, Supervisor, node_specs
 from abhinaya.stream.settings import config as configuration
-from abhinaya.stream.settings.config import guests
+from abhinaya.stream.settings.config import guests, workers_of
 from abhinaya.stream.sinks.base import Sink, Ticks, publish
 from abhinaya.stream.sinks.open import Observer
 from abhinaya.stream.wire.child import Stage
@@ -133,17 +133,10 @@ class Run:
             return
         self.supervisor.start(Spec(HUB, "abhinaya.stream.hub.main"))
         voters = self._plan.config.voters
-        for service, worker in self._services():
+        for service, worker in workers_of(self._plan.config).items():
             shared = guests(voters, service)
             for spec in () if worker.host else node_specs(service, worker.replicas, shared):
                 self.supervisor.start(spec)
-
-    def _services(self) -> Iterator[tuple[str, configuration.WorkerConfig]]:
-        if self._plan.config.asr is not None:
-            yield "asr", self._plan.config.asr
-        yield from self._plan.config.voters.items()
-        if self._plan.config.refiner is not None:
-            yield "refiner", self._plan.config.refiner
 
     def _start_fronts(self) -> None:
         self._progress.fronts_started = True
@@ -262,7 +255,7 @@ class Run:
         if not services:
             return False
         stages, service = self.supervisor.stages(), services[0]
-        replicas = dict(self._services())[service].replicas
+        replicas = workers_of(self._plan.config)[service].replicas
         return all(
             stages.get(spec.name) is Stage.GIVEN_UP for spec in node_specs(service, replicas)
         )

@@ -99,7 +99,7 @@ def check_licence(profile: str, service: str, model: str, licence: str) -> None:
         ModelError: the user must accept the licence first.
 
     """
-    # models of the package only show their licence at each start
+    # models of the package need no consent: the program shows their licence at each start
     if profile != configuration.EMBEDDED:
         raise ModelError(
             f"{service} ({model})",

@@ -239,6 +239,12 @@ class Config:
     rules: tuple[RuleConfig, ...] = setting((), doc="when to raise an alert (docs/rules.md)")
 
 
+def workers_of(config: Config) -> dict[str, WorkerConfig]:
+    """Return the worker settings by service: the transcriber, the voters, the refiner."""
+    workers = {"asr": config.asr, **config.voters, "refiner": config.refiner}
+    return {name: worker for name, worker in workers.items() if worker is not None}
+
+
 def guests(voters: Mapping[str, WorkerConfig], service: str) -> list[str]:
     """Return the voters that share the processes of `service`."""
     return [name for name, worker in voters.items() if worker.host == service]

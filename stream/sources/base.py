@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -104,8 +104,8 @@ class Opened:
     """Wall-clock time of sample 0: the time of opening. Open a source when ready to read it."""
     audio: Iterator[AudioChunk]
     """Raises SourceError if the source fails, after the audio before the failure."""
-    closing: Callable[[], None] = field(default=lambda: None)
-    interrupting: Callable[[], None] = field(default=lambda: None)
+    closing: Callable[[], None] = lambda: None
+    interrupting: Callable[[], None] = lambda: None
     repeatable: bool = True
     """Whether the source can be opened again and then yields the same audio."""
 

@@ -80,7 +80,7 @@ class StreamInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     source: str
     """The opened path, address or device; `-` for standard input."""
     live: bool
-    """Whether the stream is live: its audio cannot wait."""
+    """Whether audio arrives in real time, so that reading cannot wait."""
     start_unix_s: float
     """Wall-clock time of sample 0."""
     input: str = ""
@@ -88,7 +88,7 @@ class StreamInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Hello(Message, frozen=True, kw_only=True):
-    """A front introduces itself; again after each `Introduce`."""
+    """A front introduces itself, at its start and after each `Introduce`."""
 
     front: str
     incarnation: str
@@ -212,7 +212,7 @@ class Credit(Message, frozen=True, kw_only=True):
     acknowledged: int
     """The recorder has confirmed all lower sequence numbers; the front may delete them."""
     window: int
-    """How many segments from `acknowledged` on may be sent."""
+    """Number of segments, from `acknowledged` on, that the front may send."""
     states: dict[str, bytes] = {}
     """State by service before `acknowledged`; the front keeps it for a new hub."""
 
@@ -232,7 +232,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     kind: Literal["transcript", "vote"]
     needs: tuple[Literal["audio", "transcript"], ...]
     labels: tuple[str, ...] = ()
-    """Labels that its votes may have; empty for a transcriber."""
+    """Possible labels of the votes; empty for a transcriber."""
     model: str
     version: str
     licence: str
@@ -348,7 +348,7 @@ class Failed(Message, frozen=True, kw_only=True):
 class Task(Message, frozen=True, kw_only=True):
     """A segment or partial to process, with the inputs that the requested services need.
 
-    Each service answers with its own message. The transcript is missing if the task requests it.
+    Each service answers with its own message. A task that requests the transcript contains none.
     """
 
     stream: str

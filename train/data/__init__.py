@@ -1,1 +1,1 @@
-"""What training reads: clips, sentences, and what is done to both before a model sees them."""
+"""Corpora, manifests and audio for training and evaluation."""

@@ -1,4 +1,4 @@
-"""Reading audio files of any format as 16 kHz mono."""
+"""Reads audio files of any format as 16 kHz mono."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from abhinaya.train.errors import DataError
 
 
 def read_audio(path: Path | str | BinaryIO) -> FloatArray:
-    """All samples [n] of a file, 16 kHz mono, in [-1, 1].
+    """Return all samples [n] of a file, 16 kHz mono, in [-1, 1].
 
     Raises DataError: the file is missing, is not audio, or is empty.
     """
@@ -35,7 +35,7 @@ def read_audio(path: Path | str | BinaryIO) -> FloatArray:
 
 
 def read_clip(root: Path, clip: Clip) -> FloatArray:
-    """Read the samples [n] of a clip below `root`: its part of the file, or all of it.
+    """Return the samples [n] of a clip: the part of its file, below `root`, from start to end.
 
     Raises DataError: the file cannot be read, or ends before the clip begins.
     """
@@ -43,12 +43,12 @@ def read_clip(root: Path, clip: Clip) -> FloatArray:
     start = round((clip.start_s or 0.0) * SAMPLE_RATE)
     end = len(samples) if clip.end_s is None else round(clip.end_s * SAMPLE_RATE)
     if not len(part := samples[start:end]):
-        raise DataError(f"{root / clip.path}: nothing of clip {clip.id!r} is in it: it is shorter")
+        raise DataError(f"{root / clip.path}: ends before clip {clip.id!r} begins; fetch it again")
     return part
 
 
 def duration_s(path: Path) -> float:
-    """Seconds that the header of a file promises, without decoding it; 0 if it does not say.
+    """Return the seconds of a file by its header; 0 if the header does not have them.
 
     Raises DataError: the file is missing or is not audio.
     """

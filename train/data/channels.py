@@ -1,8 +1,7 @@
-"""Channels that speech comes through: rooms, bands, noise, level. Drawn by seed.
+"""Simulates recording conditions: room, frequency band, noise, level, telephone.
 
-A corpus is recorded in one room through one microphone; without other channels a model learns the
-corpus instead of the emotion. One channel lasts for a session, as it does in life, so that running
-normalisation can be trained on what it will meet.
+Without them a model learns the room and microphone of each corpus instead of the emotion. One
+channel lasts for a session, as in real use, so running normalisation is trained on it too.
 """
 
 from __future__ import annotations
@@ -18,22 +17,22 @@ import soxr
 from abhinaya.models.base import SAMPLE_RATE, FloatArray
 from abhinaya.train.data.audio import read_audio
 
-# Sound effects and artificial reverbs in the folder of impulse responses: no rooms.
+# Parts of file names of impulse responses that are effects, not rooms.
 EFFECTS = ("peculiar", "spreader", "echo", "filter", "cinema", "magnetic", "smooth", "sim_", "rear")
 LONGEST_RESPONSE = int(0.6 * SAMPLE_RATE)
 
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """Everything between one mouth and one file. All defaults together change nothing."""
+    """Simulated recording conditions. With the defaults the audio is unchanged."""
 
     speed: float = 1.0
-    """Playing speed; shifts the pitch too, which makes a new speaker of the old one."""
+    """Playing speed. It shifts the pitch too, like another speaker."""
     room: Path | None = None
     low_hz: float = 0.0
     high_hz: float = SAMPLE_RATE / 2
     telephone: bool = False
-    """8-bit mu-law of ITU-T G.711."""
+    """Encode as 8-bit mu-law of ITU-T G.711."""
     gain_db: float = 0.0
     noise: Path | None = None
     snr_db: float = 100.0
@@ -41,14 +40,14 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """Files to draw rooms and noises from."""
+    """Files of room responses and noises, to draw from."""
 
     rooms: tuple[Path, ...]
     noises: tuple[Path, ...]
 
     @classmethod
     def find(cls, data: Path) -> Surroundings:
-        """All of `data`/rir that are rooms, and all of `data`/noise; either may be absent."""
+        """Find the rooms in `data`/rir and the noises in `data`/noise; both may be absent."""
         rooms = sorted((data / "rir").glob("*.flac"))
         return cls(
             rooms=tuple(r for r in rooms if not any(effect in r.name for effect in EFFECTS)),
@@ -59,7 +58,9 @@ class Surroundings:
 def draw_channel(rng: np.random.Generator, around: Surroundings) -> Channel:
     """Draw the channel of one session."""
     telephone = rng.random() < 0.2
-    high_hz = 3_400.0 if telephone else _pick_high_hz(rng)
+    high_hz = 3_400.0
+    if not telephone:
+        high_hz = 8_000.0 if rng.random() < 0.5 else float(rng.uniform(3_500.0, 8_000.0))
     return Channel(
         speed=float(rng.uniform(0.9, 1.1)),
         room=_maybe(rng, around.rooms, 0.4),
@@ -72,10 +73,6 @@ def draw_channel(rng: np.random.Generator, around: Surroundings) -> Channel:
     )
 
 
-def _pick_high_hz(rng: np.random.Generator) -> float:
-    return 8_000.0 if rng.random() < 0.5 else float(rng.uniform(3_500.0, 8_000.0))
-
-
 def _maybe(rng: np.random.Generator, files: Sequence[Path], share: float) -> Path | None:
     if not files or rng.random() >= share:
         return None
@@ -83,12 +80,12 @@ def _maybe(rng: np.random.Generator, files: Sequence[Path], share: float) -> Pat
 
 
 def send_through(samples: FloatArray, channel: Channel, rng: np.random.Generator) -> FloatArray:
-    """Let samples [n] arrive through `channel`; `rng` chooses where the noise starts."""
+    """Apply `channel` to samples [n]; `rng` chooses where the noise starts."""
     if channel.speed != 1.0:
         samples = soxr.resample(samples, SAMPLE_RATE * channel.speed, SAMPLE_RATE, quality="MQ")
     out = _filter(samples, channel)
     if channel.noise is not None:
-        out = out + _noise_at(channel.noise, out, channel.snr_db, rng)
+        out = out + noise_under(_noise(channel.noise), out, channel.snr_db, rng)
     out = out * 10.0 ** (channel.gain_db / 20.0)
     if channel.telephone:
         out = _mu_law(out)
@@ -97,7 +94,7 @@ def send_through(samples: FloatArray, channel: Channel, rng: np.random.Generator
 
 
 def _filter(samples: FloatArray, channel: Channel) -> FloatArray:
-    """Room and band in one multiplication of spectra."""
+    """Apply room and band, in one multiplication of spectra."""
     response = _room(channel.room) if channel.room else None
     size = len(samples) + (len(response) if response is not None else 0)
     size = 1 << (size - 1).bit_length()
@@ -115,7 +112,7 @@ def _filter(samples: FloatArray, channel: Channel) -> FloatArray:
 
 @lru_cache(maxsize=128)
 def _room(path: Path) -> FloatArray:
-    """Impulse response from its direct sound on, of energy 1."""
+    """Return the impulse response from its direct sound on, scaled to energy 1."""
     response = read_audio(path)
     start = int(np.argmax(np.abs(response)))
     response = response[start : start + LONGEST_RESPONSE]
@@ -128,16 +125,10 @@ def _noise(path: Path) -> FloatArray:
     return read_audio(path)
 
 
-def _noise_at(
-    path: Path, speech: FloatArray, snr_db: float, rng: np.random.Generator
-) -> FloatArray:
-    return noise_under(_noise(path), speech, snr_db, rng)
-
-
 def noise_under(
     noise: FloatArray, speech: FloatArray, snr_db: float, rng: np.random.Generator
 ) -> FloatArray:
-    """Noise [n] as long as `speech` and `snr_db` under it, from a random place of `noise`."""
+    """Return noise [n] as long as `speech`, `snr_db` below it, from a random place of `noise`."""
     start = int(rng.integers(len(noise)))
     noise = np.resize(np.roll(noise, -start), len(speech))
     power = float(np.mean(noise**2)) + 1e-12

@@ -1,4 +1,4 @@
-"""What is wrong with the files of a manifest, before hours are spent on them."""
+"""Finds faults in the files, speakers and labels of a manifest."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from abhinaya.train.errors import DataError
 Kind = Literal["missing", "corrupt", "rate", "duplicate", "speaker", "label"]
 
 ABOUT: Final[dict[Kind, str]] = {
-    "missing": "missing audio",
+    "missing": "audio file is missing",
     "corrupt": "audio that cannot be decoded",
-    "rate": "audio at another rate than asked for",
+    "rate": "audio at another rate than --rate",
     "duplicate": "the same content under several names",
     "speaker": "speakers in more than one split: every figure measured across them is worthless",
     "label": "labels of training that the other splits lack, or that have no training clip",
 }
 WARNINGS: Final[frozenset[Kind]] = frozenset({"label"})
-"""What may be meant so; the rest makes `check` fail."""
+"""Findings that may be intended; all others make `check` fail."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong."""
+    """One fault."""
 
     kind: Kind
     subject: str
@@ -43,11 +43,11 @@ class Finding:
 
 
 def check(manifest: Manifest, rate: int | None = None, workers: int = 2) -> list[Finding]:
-    """Look at every file: is it there, does it decode, is it unique; and at speakers and labels.
+    """Check that every file exists, decodes and is unique, and check speakers and labels.
 
     Args:
-        manifest: what to look at.
-        rate: Hz that every file must have; None accepts any, which reading resamples.
+        manifest: the clips to check.
+        rate: required sample rate in Hz; None accepts any.
         workers: threads that read files.
 
     """
@@ -75,7 +75,7 @@ def check(manifest: Manifest, rate: int | None = None, workers: int = 2) -> list
 
 
 def _look(path: Path) -> tuple[str, int, str]:
-    """Return SHA-256, Hz and the fault of a file; no SHA-256 if it is missing."""
+    """Return SHA-256, rate in Hz and fault of a file; the SHA-256 is empty if it is missing."""
     if not path.is_file():
         return "", 0, ""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -91,14 +91,14 @@ def _look(path: Path) -> tuple[str, int, str]:
 def require(manifest: Manifest, findings: Sequence[Finding], share: float) -> None:
     """Raise DataError if more than `share` of the clips with audio are missing or corrupt."""
     if not 0.0 <= share <= 1.0:
-        raise DataError(f"--max-missing {share}: is not a share; give 0 to 1")
+        raise DataError(f"--max-missing {share}: is not a share from 0 to 1; give one")
     lost = [f.detail for f in findings if f.kind in ("missing", "corrupt")]
     spoken = sum(bool(clip.path) for clip in manifest.clips)
     require_most(manifest.root, lost, spoken, share, "--max-missing")
 
 
 def require_most(root: Path, lost: Sequence[str], of: int, share: float, option: str) -> None:
-    """Raise DataError if more than `share` of `of` files are lost; it names the first ones."""
+    """Raise DataError if more than `share` of `of` files are lost; `lost` has their faults."""
     if of and len(lost) / of > share:
         raise DataError(
             f"{root}: {len(lost)} of {of} audio files are missing or corrupt, more than the "
@@ -108,7 +108,7 @@ def require_most(root: Path, lost: Sequence[str], of: int, share: float, option:
 
 
 def torn_speakers(parts: Iterable[tuple[str, Clip]]) -> Iterator[Finding]:
-    """Yield the speakers of more than one split, with their clips in each, of (split, clip)."""
+    """Yield the speakers with clips in more than one split; `parts` are (split, clip)."""
     splits: dict[str, Counter[str]] = {}
     for split, clip in parts:
         if clip.speaker and split:
@@ -120,7 +120,7 @@ def torn_speakers(parts: Iterable[tuple[str, Clip]]) -> Iterator[Finding]:
 
 
 def _labels(clips: Sequence[Clip]) -> Iterator[Finding]:
-    """Yield labels that could be trained on but not measured, or the other way round."""
+    """Yield labels that only the split train has, or only another split."""
     splits: dict[str, set[str]] = {}
     for clip in clips:
         if clip.label and clip.split:

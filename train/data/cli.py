@@ -1,4 +1,4 @@
-"""`abhinaya data`: from a folder of a corpus to a manifest that training and evaluation read."""
+"""`abhinaya data`: make a manifest of a corpus for training and evaluation, and check it."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from abhinaya.train.data.transcribe import transcribe_manifest, words_of
 from abhinaya.train.errors import DataError
 
 SHOWN = 5
-"""Faults of one kind that are printed."""
+"""Most faults of one kind that are printed."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns 0, or 1 if the data is not as it should be."""
+    """Run one command. Return the exit code: 0, or 1 if the data has a fault."""
     args = _parser().parse_args(sys.argv[1:] if argv is None else argv)
     return guarded("abhinaya data", lambda: int(args.run(args)))
 
@@ -49,26 +49,29 @@ def _parser() -> argparse.ArgumentParser:
     prepare = commands.add_parser("prepare", help="read a corpus and write its manifest")
     prepare.set_defaults(run=_prepare)
     prepare.add_argument("corpus", help=", ".join(sorted(CORPORA)))
-    prepare.add_argument("folder", type=Path, help="where it is unpacked; for csv, the file")
+    prepare.add_argument("folder", type=Path, help="unpacked corpus; for csv, the file")
     prepare.add_argument("--out", type=Path, required=True, help="manifest to write (.jsonl)")
     prepare.add_argument(
-        "--dev-speakers", default="", metavar="A,B", help="speakers of dev; the rest is train"
+        "--dev-speakers",
+        default="",
+        metavar="A,B",
+        help="speakers of the split dev; the rest is train",
     )
     chosen = prepare.add_mutually_exclusive_group()
     chosen.add_argument(
         "--balanced", type=int, metavar="N", help="keep N clips a class of --split, by --seed"
     )
-    chosen.add_argument("--list", type=Path, help="keep the clips a text or JSON file names")
-    prepare.add_argument("--split", default="dev", help="of --balanced (default: %(default)s)")
-    prepare.add_argument("--seed", type=int, default=0, help="of --balanced")
-    transcribe = commands.add_parser("transcribe", help="write down what is said; resumable")
+    chosen.add_argument("--list", type=Path, help="keep the clips named in a text or JSON file")
+    prepare.add_argument("--split", default="dev", help="for --balanced (default: %(default)s)")
+    prepare.add_argument("--seed", type=int, default=0, help="for --balanced")
+    transcribe = commands.add_parser("transcribe", help="add transcripts; can be resumed")
     transcribe.set_defaults(run=_transcribe)
     transcribe.add_argument("manifest", type=Path)
     transcribe.add_argument("--out", type=Path, required=True, help="manifest to write (.jsonl)")
     transcribe.add_argument(
-        "--replace", action="store_true", help="also clips whose transcript is there already"
+        "--replace", action="store_true", help="also clips that have a transcript"
     )
-    transcribe.add_argument("--profile", type=Path, metavar="FILE", help="whose [asr] transcribes")
+    transcribe.add_argument("--profile", type=Path, metavar="FILE", help="use its [asr]")
     transcribe.add_argument(
         "--set",
         action="append",
@@ -76,17 +79,17 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="asr.model or asr.options.KEY; VALUE as in TOML",
     )
-    check = commands.add_parser("check", help="look for what is wrong")
+    check = commands.add_parser("check", help="find faults")
     check.set_defaults(run=_check)
     check.add_argument("manifest", type=Path)
-    check.add_argument("--rate", type=int, help="Hz that every file must have")
+    check.add_argument("--rate", type=int, help="required sample rate in Hz")
     stats = commands.add_parser("stats", help="count clips and labels")
     stats.set_defaults(run=_stats)
     stats.add_argument("manifest", type=Path)
     for command in (check, stats):
         command.add_argument("--json", action="store_true", help="print JSON")
     for command in (check, transcribe):
-        command.add_argument("--root", type=Path, help="another folder of the audio")
+        command.add_argument("--root", type=Path, help="folder of the audio, if it was moved")
         command.add_argument(
             "--max-missing",
             type=float,

@@ -1,7 +1,7 @@
-"""Clips of any corpus in one form, and those that the embedded recipes are made of.
+"""The common form of a clip, and the clips of the embedded recipes.
 
-What annotators said is stored as it was said, votes by label; a consensus or a distribution is
-derived from it, so that no later choice (keep ties? soft labels?) needs the corpus again.
+A clip stores the annotators' votes by label. Consensus and distribution are computed from them, so
+a later choice (keep ties? soft labels?) does not need the corpus again.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from abhinaya.train.data.tables import rows_of
 from abhinaya.train.errors import DataError
 
 OTHER: Final = "other"
-"""A vote for something that is none of the eight."""
+"""Vote for an emotion outside the eight labels."""
 VOTABLE: Final = (*LABELS, OTHER)
 ATTRIBUTES: Final = ("arousal", "valence", "dominance")
 
@@ -28,36 +28,36 @@ ATTRIBUTES: Final = ("arousal", "valence", "dominance")
 class Clip:
     """One recording or sentence of one speaker.
 
-    Raises DataError: a vote for a label that is unknown, a negative vote, or an attribute that is
-    unknown or outside 0 to 1.
+    Raises DataError: a label is unknown, a vote is negative, or an attribute is unknown or outside
+    0 to 1.
     """
 
     id: str
-    """Unique in its manifest; predictions are joined by it."""
+    """Unique in its manifest; predictions name the clip by it."""
     corpus: str
     speaker: str = ""
-    """Empty where the corpus names none."""
+    """Name of the speaker; empty if unknown."""
     votes: Mapping[str, float] = field(default_factory=dict)
-    """Label of VOTABLE -> how many annotators chose it; an acted clip has the one vote of the
-    instruction. Empty if nothing is known (a hidden test set)."""
+    """Label of VOTABLE -> number of annotators who chose it. An acted clip has one vote, for the
+    instruction. Empty if unknown (a hidden test set)."""
     path: str = ""
-    """Of the audio, below the root of its manifest; empty for text alone."""
+    """Audio file, below the root of its manifest; empty for a text."""
     split: str = ""
     secondary: Mapping[str, float] = field(default_factory=dict)
-    """Secondary votes, under the corpus's own names: many are outside the eight."""
+    """Votes for further emotions, with the corpus's own names: many are outside the eight."""
     attributes: Mapping[str, float] = field(default_factory=dict)
-    """ATTRIBUTES in 0 to 1, whatever the scale of the corpus."""
+    """Name in ATTRIBUTES -> value, rescaled to 0 to 1."""
     transcript: str = ""
     transcript_source: str = ""
-    """`gold` for what people wrote or were told to say, `asr` for what a machine heard."""
+    """`gold`: a human transcript or the text of an instruction; `asr`: speech recognition."""
     scripted: bool = False
-    """The words were given and are the same for every emotion: no text model may learn them."""
+    """The words were given, the same for every emotion: never used to train a text model."""
     kind: str = "speech"
     """`speech`, `vocal_burst` or `text`."""
     gender: str = ""
     language: str = ""
     start_s: float | None = None
-    """Where the clip lies in its file; None for the whole file."""
+    """Start of the clip in its file, in seconds; None for the whole file."""
     end_s: float | None = None
 
     def __post_init__(self) -> None:
@@ -76,19 +76,19 @@ class Clip:
 
     @property
     def consensus(self) -> str | None:
-        """The label with the most votes; None on a tie or without votes ("no agreement")."""
+        """Return the label with the most votes; None on a tie or without votes (no agreement)."""
         most = max(self.votes.values(), default=0.0)
         best = [label for label, count in self.votes.items() if count == most]
         return best[0] if len(best) == 1 and most > 0 else None
 
     @property
     def label(self) -> str | None:
-        """The consensus if it is one of the eight, else None."""
+        """Return the consensus if it is one of the eight labels, else None."""
         return self.consensus if self.consensus in LABELS else None
 
 
 def labels_of(clips: Sequence[Clip]) -> list[str]:
-    """Label of each clip. Raises DataError: a clip has none of the eight."""
+    """Return the label of each clip. Raises DataError: a clip has none of the eight."""
     if nameless := [clip.id for clip in clips if clip.label is None]:
         raise DataError(
             f"clip {nameless[0]}: no consensus among the eight labels ({len(nameless)} clips of "
@@ -98,10 +98,10 @@ def labels_of(clips: Sequence[Clip]) -> list[str]:
 
 
 def read_clips(data: Path, corpora: Sequence[str]) -> list[Clip]:
-    """Clips of `corpora` from `data`/speech.csv, in the order of the file.
+    """Return the clips of `corpora` in `data`/speech.csv, in the order of the file.
 
-    Raises DataError: the index or a corpus is missing, a label is unknown, or a speaker is in two
-    splits, which would make every figure measured on it worthless.
+    Raises DataError: the file or a corpus is missing, a label is unknown, or a speaker is in two
+    splits, so figures would not hold for new speakers.
     """
     index = data / "speech.csv"
     rows = rows_of(index, "give the folder of the index of clips with --data")
@@ -128,15 +128,14 @@ def read_clips(data: Path, corpora: Sequence[str]) -> list[Clip]:
 
 
 READERS: Final = "neutral_voices"
-"""Corpus, and folder below the data: files are named after their reader, as 19-198-0000.opus."""
+"""A corpus, and its folder; file names begin with the reader's number, as in 19-198-0000.opus."""
 
 
 def read_readers(data: Path, side: Literal["train", "dev"]) -> list[Clip]:
-    """Neutral voices of one side of `data`/neutral_voices. Raises DataError if there is none.
+    """Return the neutral speech of half of the readers. Raises DataError if there is none.
 
-    Actors are few and each has a neutral of his own: what strangers sound like who feel nothing in
-    particular is learnt from half of the readers and measured on the others. A reader is on one
-    side by his number, whatever other files are there.
+    Acted corpora have few speakers, so neutral speech of many others is added. A hash of the
+    reader's number chooses the half, so it does not depend on the other files.
     """
     folder, clips = data / READERS, []
     for path in sorted(folder.glob("*.opus")):
@@ -145,5 +144,5 @@ def read_readers(data: Path, side: Literal["train", "dev"]) -> list[Clip]:
             speaker, votes = f"{READERS}_{reader}", {"neutral": 1.0}
             clips.append(Clip(path.name, READERS, speaker, votes, str(path), side))
     if not clips:
-        raise DataError(f"{folder}: holds no voices of the side {side!r}; give another --data")
+        raise DataError(f"{folder}: has no neutral voices for {side!r}; give another --data")
     return clips

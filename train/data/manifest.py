@@ -1,4 +1,4 @@
-"""The file that lists the clips of a corpus, and choosing among them. Fields: `docs/data.md`."""
+"""Reads and writes manifests, and selects clips. Their fields: `docs/data.md`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FIELDS: Final = tuple(f.name for f in fields(Clip))
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Clips and the folder that their paths are below."""
+    """Clips, and the root folder of their paths."""
 
     root: Path
     clips: tuple[Clip, ...]
@@ -33,12 +33,12 @@ class Manifest:
         chosen = tuple(clip for clip in self.clips if clip.split == split)
         if not chosen:
             there = sorted({clip.split or "(none)" for clip in self.clips})
-            raise DataError(f"split {split!r}: no clip is in it; there are: {', '.join(there)}")
+            raise DataError(f"split {split!r}: no clip is in it; known: {', '.join(there)}")
         return replace(self, clips=chosen)
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
-    """Write one JSON object a line, the header first; a half-written file never has the name."""
+    """Write a header, then a JSON object per clip; `path` is replaced only when all is written."""
     half = path.with_name(path.name + ".half")
     header = {"schema": SCHEMA, "root": str(manifest.root.resolve())}
     with half.open("w", encoding="utf-8") as out:
@@ -48,9 +48,9 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(path: Path, root: Path | None = None) -> Manifest:
-    """Read a manifest; `root` is another folder than the one it names.
+    """Read a manifest; `root` overrides its root folder.
 
-    Raises DataError: it is missing, of another format, or a line is broken or names a clip again.
+    Raises DataError: it is missing, has another format, a broken line, or a clip twice.
     """
     lines = text_of(path, "make a manifest with: abhinaya data prepare").splitlines()
     header = _parsed(f"{path}:1", lines[0] if lines else "")
@@ -70,7 +70,7 @@ def read_manifest(path: Path, root: Path | None = None) -> Manifest:
 
 
 def _values(clip: Clip) -> dict[str, Any]:
-    """Return the fields of a clip that say something."""
+    """Return the fields of a clip that are not empty."""
     values = {name: getattr(clip, name) for name in _FIELDS}
     return {
         name: dict(value) if isinstance(value, Mapping) else value
@@ -83,9 +83,9 @@ def _parsed(here: str, line: str) -> dict[str, Any]:
     try:
         values = json.loads(line)
     except json.JSONDecodeError as error:
-        raise DataError(f"{here}: is not JSON ({error.msg}); mend the line") from error
+        raise DataError(f"{here}: is not JSON ({error.msg}); correct the line") from error
     if not isinstance(values, dict):
-        raise DataError(f"{here}: is not a JSON object; mend the line")
+        raise DataError(f"{here}: is not a JSON object; correct the line")
     return values
 
 
@@ -101,11 +101,11 @@ def _clip(here: str, values: Mapping[str, Any]) -> Clip:
 
 
 def balanced(clips: Sequence[Clip], per_class: int = 326, seed: int = 0) -> list[Clip]:
-    """Draw `per_class` clips of each label that occurs, in the order they came in.
+    """Draw `per_class` clips of each label that occurs; their order stays.
 
-    326 is what ABHINAYA validates on: the fear clips of MSP-Podcast's development split.
+    ABHINAYA validates on 326: as many as MSP-Podcast's development split has of fear.
 
-    Raises DataError: a label has fewer; it is named. Or `per_class` is below 1.
+    Raises DataError: a label has fewer clips, or `per_class` is below 1.
     """
     if per_class < 1:
         raise DataError(f"balanced set: {per_class} clips a class; ask for at least 1")
@@ -114,9 +114,9 @@ def balanced(clips: Sequence[Clip], per_class: int = 326, seed: int = 0) -> list
         if clip.label:
             by_label.setdefault(clip.label, []).append(i)
     if short := {label: len(of) for label, of in by_label.items() if len(of) < per_class}:
-        said = ", ".join(f"{label} ({count})" for label, count in sorted(short.items()))
+        few = ", ".join(f"{label} ({count})" for label, count in sorted(short.items()))
         raise DataError(
-            f"balanced set: fewer than {per_class} clips of {said}; ask for "
+            f"balanced set: fewer than {per_class} clips of {few}; ask for "
             f"{min(short.values())} a class"
         )
     rng = np.random.default_rng(seed)
@@ -125,9 +125,9 @@ def balanced(clips: Sequence[Clip], per_class: int = 326, seed: int = 0) -> list
 
 
 def read_names(path: Path) -> list[str]:
-    """Read a list of file names: a line each, or JSON, a list or an object with a list `path`.
+    """Read file names: one per line, or JSON: a list, or an object with a list `path`.
 
-    Raises DataError: the list is missing, is not text, holds no name, or one twice.
+    Raises DataError: the file is missing, is not text, has no name, or a name twice.
     """
     text = text_of(path, "give a file with one clip a line")
     names = [line.strip() for line in text.splitlines() if line.strip()]
@@ -135,7 +135,7 @@ def read_names(path: Path) -> list[str]:
         try:
             found = json.loads(text)
         except json.JSONDecodeError as error:
-            raise DataError(f"{path}: is not JSON ({error.msg}); mend it") from error
+            raise DataError(f"{path}: is not JSON ({error.msg}); correct it") from error
         listed = found.get("path") if isinstance(found, dict) else found
         if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
             raise DataError(f"{path}: holds no list of names, nor an object with one under `path`")
@@ -151,15 +151,15 @@ def read_names(path: Path) -> list[str]:
 
 
 def named(clips: Sequence[Clip], names: Sequence[str]) -> list[Clip]:
-    """Pick the clips that `names` lists, by id or file name (with or without suffix), in its order.
+    """Return the clips with these ids or file names (with or without suffix), in this order.
 
-    Raises DataError: a name fits no clip, or several, or two names fit one.
+    Raises DataError: a name matches no clip or several, or two names match one clip.
     """
     by_name: dict[str, set[int]] = {}
     for i, clip in enumerate(clips):
         for name in {Path(clip.path).name, Path(clip.path).stem} if clip.path else ():
             by_name.setdefault(name, set()).add(i)
-    by_name.update({clip.id: {i} for i, clip in enumerate(clips)})  # what is unique comes first
+    by_name.update({clip.id: {i} for i, clip in enumerate(clips)})  # an id overrides a file name
     found = [by_name.get(name) or by_name.get(Path(name).stem) or set() for name in names]
     absent = [name for name, of in zip(names, found, strict=True) if not of]
     several = [name for name, of in zip(names, found, strict=True) if len(of) > 1]

@@ -1,4 +1,4 @@
-"""The corpora that can be read, by name."""
+"""Reads a corpus by its name."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ CORPORA: Final[Mapping[str, Reader]] = {
     "meld": read_meld,
     "msp-podcast": read_msp_podcast,
 }
-"""A new corpus is a reader and a line here."""
+"""Name -> reader. A new corpus needs a reader and a line here."""
 
 
 STRANGE: Final = (ValueError, KeyError, IndexError, TypeError, AttributeError, csv.Error, OSError)
-"""What a reader meets in a file that is not as its corpus was published."""
+"""Errors of a reader on a file that differs from the published corpus."""
 
 
 def read_corpus(name: str, folder: Path) -> Manifest:
     """Read the corpus `name` below `folder` (for `csv`, a file).
 
-    Raises DataError: no such corpus or folder, files that are not the corpus, or a clip comes
+    Raises DataError: corpus or folder is unknown, the files are not the corpus, or a clip occurs
     twice.
     """
     if name not in CORPORA:
@@ -55,8 +55,8 @@ def read_corpus(name: str, folder: Path) -> Manifest:
     for clip in clips:
         if clip.id in seen:
             raise DataError(
-                f"{folder}: clip {clip.id!r} is there twice (the second at {clip.path!r}); some "
-                "copies of corpora hold everything twice: give the one folder within"
+                f"{folder}: clip {clip.id!r} is there twice (the second at {clip.path!r}); if the "
+                "folder has two copies of the corpus, give one of them"
             )
         seen.add(clip.id)
     return Manifest(folder if folder.is_dir() else folder.parent, tuple(clips))

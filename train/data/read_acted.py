@@ -1,7 +1,7 @@
-"""Acted corpora whose file names tell everything; `acted.toml` says how each names its files.
+"""Reads acted corpora from their file names, by the patterns of `acted.toml`.
 
-An acted clip has the one vote of the instruction. Files whose names do not fit are left out, not
-guessed at; `abhinaya data prepare` says how many audio files gave how many clips.
+An acted clip has one vote, for the instruction. Files with other names are left out; `abhinaya data
+prepare` prints the number of audio files and of clips.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ NAMINGS: Final[Mapping[str, Naming]] = tomllib.loads(
 
 
 def read_acted(folder: Path, corpus: str) -> list[Clip]:
-    """Clips of `corpus` in `folder` and below, by path.
+    """Return the clips of `corpus` in `folder` and below, sorted by path.
 
-    Raises DataError: no file there is named as the corpus names its files.
+    Raises DataError: no file name fits the corpus.
     """
     naming, clips, strange = NAMINGS[corpus], [], []
     pattern = re.compile(naming["pattern"])
@@ -40,8 +40,8 @@ def read_acted(folder: Path, corpus: str) -> list[Clip]:
         if label := naming["emotions"].get(code):
             clips.append(_clip(corpus, naming, relative, match.groupdict(), label))
     if not clips:
-        seen = f"; there are {', '.join(strange[:3])}" if strange else "; no audio was found"
-        raise DataError(f"{folder}: no file is named as those of {corpus}{seen}")
+        seen = f"found {', '.join(strange[:3])}" if strange else "no audio was found"
+        raise DataError(f"{folder}: no file is named like those of {corpus}; {seen}")
     return clips
 
 
@@ -51,7 +51,7 @@ def _clip(corpus: str, naming: Naming, path: Path, groups: Mapping[str, str], la
     kind = naming.get("kind", "speech")
     genders = [g for g, who in (("m", "men"), ("f", "women")) if speaker in naming.get(who, ())]
     return Clip(
-        # in SAVEE's folders the file name alone repeats from speaker to speaker
+        # SAVEE has a folder per speaker, with the same file names in each
         id=path.stem if speaker in path.stem.upper() else f"{speaker}_{path.stem}",
         corpus=corpus,
         speaker=f"{corpus}_{speaker}",

@@ -1,4 +1,4 @@
-"""Corpora that come with their own tables: IEMOCAP, MELD, CREMA-D's votes, GoEmotions."""
+"""Reads corpora with their own tables: IEMOCAP, MELD, CREMA-D's votes, GoEmotions."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ IEMOCAP: Final = {
     "neutral": "neutral", "happiness": "happy", "excited": "happy", "sadness": "sad",
     "anger": "angry", "surprise": "surprise", "fear": "fear", "disgust": "disgust",
 }  # fmt: skip
-"""Frustration, and whatever else an annotator chose, is `other`."""
+"""All other classes, such as frustration, are `other`."""
 _TURN: Final = re.compile(r"^\[[\d.]+ - [\d.]+\]\t(\S+)\t(\w+)\t\[([\d.]+), ([\d.]+), ([\d.]+)\]")
 _RATER: Final = re.compile(r"^C-E\w*:\t([^(]*?)\t?\(")
-_SAID: Final = re.compile(r"^(Ses\w+) \[[\d.]+-[\d.]+\]: (.*)$")
+_SPOKEN: Final = re.compile(r"^(Ses\w+) \[[\d.]+-[\d.]+\]: (.*)$")
 
 
 def read_iemocap(folder: Path) -> list[Clip]:
-    """IEMOCAP (Busso et al., 2008): votes of its outside raters, attributes, transcripts.
+    """Read IEMOCAP (Busso et al., 2008): votes, attributes, transcripts.
 
-    A rater who ticked several classes has one vote, shared among them. Self-reports of the actors
+    A rater who chose several classes has one vote, shared among them. Self-reports of the actors
     are not votes.
 
     Raises DataError: no evaluation files are there.
@@ -37,9 +37,9 @@ def read_iemocap(folder: Path) -> list[Clip]:
     clips = []
     for path in sorted(folder.glob("Session*/dialog/EmoEvaluation/*.txt")):
         session = path.parents[2]
-        said = _transcripts(session / "dialog" / "transcriptions" / path.name)
+        texts = _transcripts(session / "dialog" / "transcriptions" / path.name)
         for block in path.read_text(encoding="utf-8", errors="replace").split("\n\n"):
-            if clip := _turn(folder, session, block.splitlines(), said):
+            if clip := _turn(folder, session, block.splitlines(), texts):
                 clips.append(clip)
     if not clips:
         raise DataError(
@@ -49,7 +49,7 @@ def read_iemocap(folder: Path) -> list[Clip]:
     return clips
 
 
-def _turn(folder: Path, session: Path, lines: list[str], said: dict[str, str]) -> Clip | None:
+def _turn(folder: Path, session: Path, lines: list[str], texts: dict[str, str]) -> Clip | None:
     head = next((m for line in lines if (m := _TURN.match(line))), None)
     if head is None:
         return None
@@ -70,8 +70,8 @@ def _turn(folder: Path, session: Path, lines: list[str], said: dict[str, str]) -
         votes=votes,
         path=wav.relative_to(folder).as_posix(),
         attributes={"arousal": arousal, "valence": valence, "dominance": dominance},
-        transcript=said.get(name, ""),
-        transcript_source="gold" if name in said else "",
+        transcript=texts.get(name, ""),
+        transcript_source="gold" if name in texts else "",
         gender=turn[0].lower(),
         language="en",
     )
@@ -81,16 +81,16 @@ def _transcripts(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    return {m[1]: m[2].strip() for m in map(_SAID.match, lines) if m}
+    return {m[1]: m[2].strip() for m in map(_SPOKEN.match, lines) if m}
 
 
 # --- MELD -----------------------------------------------------------------------------------------
 
 
 def read_meld(folder: Path) -> list[Clip]:
-    """MELD (Poria et al., 2019): text, with audio where diaX_uttY is found; splits by its tables.
+    """Read MELD (Poria et al., 2019): text, with audio if diaX_uttY is found; its own splits.
 
-    Its people occur in every split: it is no corpus for unseen speakers.
+    Its speakers occur in every split, so it cannot measure unseen speakers.
 
     Raises DataError: no table, or a label that is unknown.
     """
@@ -129,9 +129,9 @@ CREMAD_VOTES: Final = {letter: LETTERS[letter] for letter in "ADFHNS"}
 
 
 def read_cremad(folder: Path) -> list[Clip]:
-    """CREMA-D (Cao et al., 2014): votes of those who heard the voice alone, else the instruction.
+    """Read CREMA-D (Cao et al., 2014): votes on the audio alone, else one for the instruction.
 
-    The votes are in processedResults/tabulatedVotes.csv; its rows from 100000 on are voice alone.
+    In processedResults/tabulatedVotes.csv, rows 100000 to 199999 are votes on the audio alone.
     """
     table = folder / "processedResults" / "tabulatedVotes.csv"
     votes: dict[str, dict[str, float]] = {}
@@ -151,16 +151,16 @@ GOEMOTIONS: Final = (
     ("", "emotions.txt"),
     ("ekman_", "ekman_labels.txt"),
 )
-"""Prefix of the tables -> file of the label names; the fine labels are taken before the grouped."""
+"""Prefix of the tables, file of the label names; the first that exists is used: fine labels."""
 
 
 def read_goemotions(folder: Path) -> list[Clip]:
-    """GoEmotions (Demszky et al., 2020): comments; several labels share one vote.
+    """Read GoEmotions (Demszky et al., 2020); several labels of a comment share one vote.
 
-    Reads {ekman_,original_,}{train,dev,test}.tsv with label numbers, whose names are in
-    {ekman_labels,original_labels,emotions}.txt.
+    {ekman_,original_,}{train,dev,test}.tsv have label numbers, and
+    {ekman_labels,original_labels,emotions}.txt their names.
 
-    Raises DataError: no such files, or a label name that is none of ours.
+    Raises DataError: no such files, or a label name is unknown.
     """
     found = [(p, name) for p, name in GOEMOTIONS if (folder / name).is_file()]
     if not found:

@@ -1,8 +1,8 @@
-"""MSP-Podcast: its label files, as CSV or JSON, and its transcripts.
+"""Reads MSP-Podcast.
 
-Labels/labels_consensus.{csv,json}   one row a clip: class, attributes, speaker, partition
-Labels/labels_detailed.{csv,json}    one row a clip and worker: the votes; may be absent
-Transcripts/NAME.txt                 one file a clip; may be absent
+Labels/labels_consensus.{csv,json}   one row per clip: class, attributes, speaker, partition
+Labels/labels_detailed.{csv,json}    one row per clip and worker: the votes; may be absent
+Transcripts/NAME.txt                 one file per clip; may be absent
 Audios/NAME.wav
 """
 
@@ -32,12 +32,12 @@ LOW, HIGH = 1.0, 7.0
 
 
 def read_msp_podcast(folder: Path) -> list[Clip]:
-    """Clips of MSP-Podcast in `folder`, in the order of its consensus file.
+    """Return the clips of MSP-Podcast in `folder`, in the order of its consensus file.
 
-    The votes are those of the workers where the detailed file is there; else the consensus is the
-    one vote, and a clip without agreement has none.
+    The votes are in the detailed file. Without it the consensus is the only vote, and a clip
+    without agreement has none.
 
-    Raises DataError: no consensus file, or a class or partition that is unknown.
+    Raises DataError: no consensus file, or a class or partition is unknown.
     """
     consensus = _labels(folder, "consensus")
     if consensus is None:
@@ -95,22 +95,22 @@ def _clip(
 
 
 def _attributes(row: Row) -> dict[str, float]:
-    """1..7 to 0..1; what is empty (a hidden test set) is left out."""
+    """Return attributes rescaled from 1..7 to 0..1; empty cells are left out."""
     given = {name: row.get(column, "") for name, column in ATTRIBUTES.items()}
     return {name: (float(v) - LOW) / (HIGH - LOW) for name, v in given.items() if v}
 
 
-def _vote(said: str) -> str:
-    """Read a worker's class; free text ("Other-annoyed") is `other`."""
-    label = re.split(r"[\s(;:/-]", said.lower())[0]
+def _vote(text: str) -> str:
+    """Return the label of a worker's class; free text ("Other-annoyed") is `other`."""
+    label = re.split(r"[\s(;:/-]", text.lower())[0]
     return label if label in LABELS else OTHER
 
 
-def _partition(source: Path, name: str, said: str) -> str:
-    found = PARTITIONS.get(said.lower())
+def _partition(source: Path, name: str, text: str) -> str:
+    found = PARTITIONS.get(text.lower())
     if found is None:
         raise DataError(
-            f"{source}: {name} is in the unknown partition {said!r}; known: {', '.join(PARTITIONS)}"
+            f"{source}: {name} is in the unknown partition {text!r}; known: {', '.join(PARTITIONS)}"
         )
     return found
 
@@ -124,7 +124,7 @@ def _labels(folder: Path, which: str) -> Path | None:
 
 
 def _rows(path: Path | None) -> Iterator[Row]:
-    """Rows of a CSV, or of JSON by file name (and by worker), each with its `FileName`."""
+    """Yield the rows of a CSV, or of JSON by file name (and worker), each with its `FileName`."""
     if path is None:
         return
     if path.suffix == ".csv":
@@ -139,16 +139,16 @@ def _rows(path: Path | None) -> Iterator[Row]:
         raise DataError(f"{path}: is not JSON ({error.msg}); fetch it again") from error
     for name, values in found.items():
         for row in _flat(values):
-            yield {"FileName": name, **{key: _said(value) for key, value in row.items()}}
+            yield {"FileName": name, **{key: _cell(value) for key, value in row.items()}}
 
 
-def _said(value: Any) -> str:
-    """Write a value of JSON as CSV would: what is hidden, null or NaN, is empty."""
+def _cell(value: Any) -> str:
+    """Return a JSON value as a CSV cell; null and NaN, hidden values, are empty."""
     return "" if value is None or value != value else str(value)
 
 
 def _flat(values: Any) -> list[dict[str, Any]]:
-    """List the rows of one clip: itself, a list of them, or one a worker."""
+    """Return the rows of one clip, which JSON has as one row, a list, or an object by worker."""
     if isinstance(values, list):
         return [row for row in values if isinstance(row, dict)]
     if values and all(isinstance(value, dict) for value in values.values()):

@@ -1,9 +1,9 @@
-"""A plain CSV of clips: your own data, or any corpus without a reader here.
+"""Reads a plain CSV of clips: your own data, or a corpus without a reader here.
 
-Columns, all but the first optional: `path` (or `id`, for text alone), `label` or one column of
-votes a label, `speaker`, `split`, `corpus`, `kind`, `gender`, `language` (or `lang`), `transcript`,
-`arousal`, `valence`, `dominance` (0 to 1). Also read as they are: FileName and EmoClass of the
-challenge, label8 and suggested_split of the development data. Other columns are left aside.
+Columns, all but the first optional: `path` (or `id`, for a text), `label` or a column of votes per
+label, `speaker`, `split`, `corpus`, `kind`, `gender`, `language` (or `lang`), `transcript`,
+`arousal`, `valence`, `dominance` (0 to 1). FileName and EmoClass of the challenge, label8 and
+suggested_split of the development data are also known. Other columns are ignored.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from abhinaya.train.data.tables import Row, rows_of
 from abhinaya.train.errors import DataError
 
 LETTERS: Final = dict(zip("ACDFHNSU", LABELS, strict=True))
-"""The challenge's letters, as predictions and label files carry them."""
+"""The challenge's letter for each label, in predictions and label files."""
 _OTHER: Final = frozenset({"other", "others", "o"})
 _SAME: Final = {
     "FileName": "path", "EmoClass": "label", "label8": "label", "suggested_split": "split",
@@ -29,7 +29,7 @@ _SAME: Final = {
 
 
 def known_label(source: Path, name: str) -> str:
-    """Return our label, or `other`, for a corpus's own name or letter of it.
+    """Return the label, or `other`, for a corpus's name or letter of it.
 
     Raises DataError: the name is unknown.
     """
@@ -47,9 +47,9 @@ def known_label(source: Path, name: str) -> str:
 
 
 def read_csv(path: Path) -> list[Clip]:
-    """Clips of a CSV file; a folder means the one CSV in it. Audio lies beside it, or below.
+    """Return the clips of a CSV file, or of the only CSV in a folder; audio paths start there.
 
-    Raises DataError: no such file, no column that names the clips, an unknown label or split, an
+    Raises DataError: no such file, no column with clip names, an unknown label or split, an
     attribute that is not a number from 0 to 1.
     """
     if path.is_dir():

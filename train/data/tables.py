@@ -1,4 +1,4 @@
-"""Text files and CSV tables, as every corpus and every prediction comes in."""
+"""Reads text files and CSV tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Row = dict[str, str]
 
 
 def text_of(path: Path, remedy: str) -> str:
-    """Read a text file. Raises DataError, with the remedy, if it is missing or is not text."""
+    """Return the content of a text file. Raises DataError, with `remedy`, if it cannot be read."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
@@ -21,7 +21,7 @@ def text_of(path: Path, remedy: str) -> str:
 
 
 def rows_of(path: Path, remedy: str) -> list[Row]:
-    """Read a CSV; empty cells are empty strings, and what a row has too much is left aside."""
+    """Return the rows of a CSV. Empty cells are empty strings; surplus cells are ignored."""
     lines = text_of(path, remedy).splitlines(keepends=True)
     try:
         rows = list(csv.DictReader(lines))

@@ -1,7 +1,4 @@
-"""Labelled sentences of the text corpora, under our labels and normalised as transcripts are.
-
-`with_errors` makes of a sentence what a recogniser might hear.
-"""
+"""Reads labelled sentences of text corpora, with our labels, normalised like transcripts."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ RECCON: Final[Mapping[str, str]] = {
     "happines": "happy", "happiness": "happy", "happy": "happy", "neutral": "neutral", "sad": "sad",
     "sadness": "sad", "surprise": "surprise", "surprised": "surprise",
 }  # fmt: skip
-"""As RECCON spells them; others it has are left out."""
+"""RECCON's spellings; its other labels are left out."""
 EMORYNLP: Final[Mapping[str, str]] = {
     "Joyful": "happy", "Mad": "angry", "Neutral": "neutral", "Sad": "sad", "Scared": "fear",
 }  # fmt: skip
@@ -44,22 +41,22 @@ FINE: Final[Mapping[str, tuple[str, ...]]] = {
     "sad": ("sadness", "disappointment", "embarrassment", "grief", "remorse"),
     "surprise": ("surprise", "realization", "confusion", "curiosity"),
 }  # fmt: skip
-"""The 28 labels of GoEmotions under ours, as its authors group them."""
+"""Our labels -> the 28 labels of GoEmotions, grouped as by its authors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """One text and every label its annotators agreed on."""
+    """A sentence and all labels that its annotators agreed on."""
 
     text: str
     """Normalised: lower case, no punctuation."""
     labels: tuple[str, ...]
     fine: tuple[str, ...] = ()
-    """Labels of GoEmotions before they were grouped; none where a corpus has none."""
+    """The ungrouped labels, only of GoEmotions."""
 
 
 def read_goemotions(data: Path, split: str) -> list[Sentence]:
-    """GoEmotions in the Ekman grouping (Demszky et al., 2020); `split` is train or dev."""
+    """Read GoEmotions in the Ekman grouping (Demszky et al., 2020); `split` is train or dev."""
     folder = data / "text" / "goemotions"
     names = [EKMAN[name] for name in text_of(folder / "ekman_labels.txt", HINT).split()]
     fine = _fine(folder, split)
@@ -73,7 +70,7 @@ def read_goemotions(data: Path, split: str) -> list[Sentence]:
 
 
 def _fine(folder: Path, split: str) -> dict[str, tuple[str, ...]]:
-    """Ungrouped labels of each comment, or nothing where they are not kept."""
+    """Return the ungrouped labels by comment; empty if there is no such file."""
     if not (folder / "original_labels.txt").is_file():
         return {}
     names = text_of(folder / "original_labels.txt", HINT).split()
@@ -86,19 +83,19 @@ def _fine(folder: Path, split: str) -> dict[str, tuple[str, ...]]:
 
 
 def read_emorynlp(data: Path, split: str) -> list[Sentence]:
-    """EmoryNLP (Zahiri and Choi, 2018), the five labels that have a counterpart."""
+    """Read EmoryNLP (Zahiri and Choi, 2018): the five labels that have a counterpart."""
     path = data / "text" / "emorynlp" / f"{split}.csv"
     return _table(path, EMORYNLP)
 
 
 def read_reccon(data: Path, split: str) -> list[Sentence]:
-    """RECCON's part of DailyDialog (Poria et al., 2021): everyday talk; `split` is train or valid.
+    """Read RECCON's part of DailyDialog (Poria et al., 2021); `split` is train or valid.
 
-    Raises DataError: the file is missing, or is not RECCON's.
+    Raises DataError: the file is missing, or does not have RECCON's format.
     """
     path = data / "text" / "reccon" / f"{split}.json"
     try:
-        turns = [turn for told in json.loads(text_of(path, HINT)).values() for turn in told[0]]
+        turns = [turn for talk in json.loads(text_of(path, HINT)).values() for turn in talk[0]]
         return _spoken(
             [
                 Sentence(normalise_text(turn["utterance"]), (RECCON[turn["emotion"]],))
@@ -111,7 +108,7 @@ def read_reccon(data: Path, split: str) -> list[Sentence]:
 
 
 def read_meld(data: Path, split: str) -> list[Sentence]:
-    """MELD (Poria et al., 2019). Only to measure."""
+    """Read MELD (Poria et al., 2019); only used to measure."""
     return _table(data / "text" / "meld" / f"{split}_sent_emo.csv", EKMAN)
 
 
@@ -131,10 +128,10 @@ def _spoken(sentences: list[Sentence]) -> list[Sentence]:
 
 
 def with_errors(text: str, rate: float, vocabulary: Sequence[str], rng: np.random.Generator) -> str:
-    """Let each word of a text go wrong with probability `rate`.
+    """Simulate recognition errors: change each word of a text with probability `rate`.
 
-    Half of the errors exchange the word for one of `vocabulary`, a quarter drop it, a quarter
-    insert one after it: roughly how the errors of a recogniser divide. At least one word stays.
+    Half of the errors replace the word by one of `vocabulary`, a quarter insert one after it, a
+    quarter drop it, roughly as speech recognition does. A text never becomes empty.
     """
     words = []
     for word in text.split():

@@ -1,9 +1,8 @@
-"""Fill in the transcripts of a manifest by a transcriber of `models/asr`.
+"""Adds transcripts to a manifest, by a transcriber of `models/asr`.
 
-Recordings are cut at pauses by Silero VAD with the thresholds of a profile's defaults, into pieces
-as long as the monitor's segments at most: what a text model learns from reads as a stream does.
-Each clip that is done is a line of a journal beside the new manifest; a run that was killed goes on
-after its last whole line.
+As in the monitor, Silero VAD cuts recordings at pauses, into pieces of at most 10 s: the texts for
+training then resemble those of a stream. A journal next to the new manifest has a line per finished
+clip; after a kill, the next run continues from its last complete line.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from abhinaya.train.errors import DataError
 SCHEMA: Final = "abhinaya.transcripts/2"
 SOURCE: Final = "asr"
 BATCH: Final = 8
-"""Pieces that are transcribed together."""
+"""Pieces that are transcribed in one batch."""
 CUT: Final = VadOptions(
     threshold=0.5,
     neg_threshold=0.35,
@@ -39,18 +38,18 @@ CUT: Final = VadOptions(
 )
 
 Progress = Callable[[int, int], None]
-"""Called with how many clips are done, of how many."""
+"""Called with the number of finished clips and of all clips."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run came to."""
+    """Result of a run."""
 
     transcribed: int
     kept: int
-    """Clips that had a transcript, and clips without audio."""
+    """Number of clips with a transcript before, or without audio."""
     failed: Mapping[str, str]
-    """Id of each clip that could not be read, and why."""
+    """Id -> fault of the clips that could not be read."""
 
 
 def transcribe_manifest(
@@ -62,18 +61,18 @@ def transcribe_manifest(
     max_failed: float = 0.0,
     progress: Progress = lambda done, of: None,
 ) -> Outcome:
-    """Write `manifest` to `out` with a transcript for every clip that has audio and none yet.
+    """Write `manifest` to `out`, with transcripts for clips that have audio but no transcript.
 
     Args:
-        manifest: of the corpus.
-        out: manifest to write; the journal lies beside it.
-        words: transcribes samples [n].
-        made_by: the transcriber and its options; another one does not continue a journal.
-        replace_gold: also transcribe clips whose transcript people wrote.
+        manifest: manifest of the corpus.
+        out: manifest to write; the journal is in the same folder.
+        words: function that transcribes samples [n].
+        made_by: the transcriber and its options, which a journal must have to be continued.
+        replace_gold: also transcribe clips with a human transcript.
         max_failed: share of clips that may be unreadable; they get an empty transcript.
         progress: called after each clip.
 
-    Raises DataError: too many clips cannot be read, or the journal is of another transcriber.
+    Raises DataError: too many clips cannot be read, or the journal has another `made_by`.
 
     """
     wanted = [
@@ -97,7 +96,7 @@ def transcribe_manifest(
         first = next(iter(failed))
         raise DataError(
             f"{out}: {len(failed)} of {len(wanted)} clips cannot be transcribed, the first "
-            f"{first}: {failed[first]}; mend them and remove {path}, or allow them with "
+            f"{first}: {failed[first]}; repair them and remove {path}, or allow them with "
             "--max-missing"
         )
     texts = {clip.id: str(done[clip.id].get("text", "")) for clip in wanted}
@@ -113,12 +112,12 @@ def transcribe_manifest(
 
 
 def words_of(transcriber: Transcriber, samples: FloatArray) -> str:
-    """Return what is said in samples [n], of any length."""
+    """Return the transcript of samples [n], of any length."""
     pieces = [samples[p["start"] : p["end"]] for p in get_speech_timestamps(samples, CUT)]
     texts: list[str] = []
     for start in range(0, len(pieces), BATCH):
         batch = [Hearing(piece) for piece in pieces[start : start + BATCH]]
-        texts += [said.text for said in transcriber.transcribe(batch)]
+        texts += [result.text for result in transcriber.transcribe(batch)]
     return " ".join(text for text in texts if text)
 
 
@@ -130,7 +129,7 @@ def _line(root: Path, clip: Clip, words: Callable[[FloatArray], str]) -> dict[st
 
 
 def _read(path: Path, header: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """Return the lines by clip; a last line that a kill cut short leaves the file."""
+    """Return the journal's lines by clip; remove an incomplete last line from the file."""
     if not path.exists():
         return {}
     whole = path.read_bytes()
@@ -143,8 +142,8 @@ def _read(path: Path, header: Mapping[str, Any]) -> dict[str, dict[str, str]]:
         raise DataError(f"{path}: is not a journal ({error}); remove it") from error
     if first != header:
         raise DataError(
-            f"{path}: was begun with other settings ({first}); use the same, or remove it to "
-            "begin again"
+            f"{path}: was started with other settings ({first}); use the same, or remove it to "
+            "start again"
         )
     return found
 

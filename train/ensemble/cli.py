@@ -1,4 +1,4 @@
-"""`abhinaya train ensemble`: from predictions to a fitted combiner."""
+"""`abhinaya train ensemble`: fit a combiner on the predictions of several voters."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ from abhinaya.train.eval.tables import alarms, guesses
 from abhinaya.train.metrics import Indices, macro_f1
 
 UNFITTED: Final[tuple[Method, ...]] = ("majority", "mean")
-"""Rules to compare with."""
+"""Rules that the combiner is compared with."""
 
 
 def add_ensemble(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `ensemble`."""
-    parser.add_argument("manifest", type=Path, help="the truth: see abhinaya data prepare")
+    parser.add_argument("manifest", type=Path, help="the truth: made by abhinaya data prepare")
     parser.add_argument(
         "predictions",
         nargs="+",
         metavar="[NAME=]FILE",
-        help="of voters that never met these people: CSV, or JSON lines of the monitor",
+        help="of voters not trained on these speakers: CSV, or JSON lines of the monitor",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the combiner")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="combiner to write")
     parser.add_argument("--method", choices=get_args(Method), default="logistic")
-    parser.add_argument("--voters", metavar="A,B,...", help="who is combined; default: all")
-    parser.add_argument("--split", help="fit on one split of the manifest only")
+    parser.add_argument("--voters", metavar="A,B,...", help="voters to combine; default: all")
+    parser.add_argument("--split", help="fit on this split of the manifest only")
     parser.add_argument(
         "--neutral", type=float, default=0.5, metavar="P", help="prior of neutral (default: 0.5)"
     )
@@ -56,18 +56,18 @@ def add_ensemble(parser: argparse.ArgumentParser) -> None:
         "--alarms",
         type=float,
         metavar="P",
-        help="fit min_confidence: at most this share of neutral clips is called otherwise",
+        help="fit min_confidence: at most this share of neutral clips gets another label",
     )
     parser.add_argument(
-        "--priority", default=",".join(PRIORITY), help="who breaks ties of the majority compared to"
+        "--priority", default=",".join(PRIORITY), help="tie-break order of the rule compared with"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of folds and intervals")
+    parser.add_argument("--seed", type=int, default=0, help="seed of folds and intervals")
 
 
 def run_ensemble(args: argparse.Namespace, say: Callable[[str], None]) -> None:
-    """Fit a combiner, say what it is worth, and write it.
+    """Fit a combiner, measure it, and write it.
 
-    Raises DataError: the predictions do not fit the manifest, or are of clips trained on.
+    Raises DataError: the predictions do not match the manifest, or a voter was trained on a clip.
     """
     for name, share in (("--neutral", args.neutral), ("--alarms", args.alarms)):
         if share is not None and not 0 < share < 1:
@@ -102,7 +102,7 @@ def run_ensemble(args: argparse.Namespace, say: Callable[[str], None]) -> None:
         metrics=metrics,
     )
     write_combiner(args.out, combiner)
-    _tell(combiner, say)
+    _report(combiner, say)
     say(f"wrote {args.out}; use it: --set vote.method={args.method} --set vote.combiner={args.out}")
 
 
@@ -119,7 +119,7 @@ def _answers(clips: Sequence[Clip], systems: Mapping[str, Predictions]) -> Answe
 def measure(
     answers: Answers, decisions: Sequence[Decision], rule: Rule, least: float, seed: int
 ) -> dict[str, Any]:
-    """Figures of decisions on held-out speakers, beside those of unfitted rules like `rule`."""
+    """Return figures of decisions on held-out speakers, and of rules that are not fitted."""
     truth = answers.truth
     classes = sorted({int(c) for c in truth})
 
@@ -155,11 +155,11 @@ def measure(
 def _provenance(answers: Answers, fit: Fit, args: argparse.Namespace) -> dict[str, Any]:
     digest = hashlib.sha256()
     for votes, truth, speaker in zip(answers.votes, answers.truth, answers.speakers, strict=True):
-        said = {
+        cast = {
             name: [votes[name].label, [round(p, 5) for p in votes[name].probabilities or ()]]
             for name in sorted(votes)
         }
-        digest.update(json.dumps([int(truth), str(speaker), said]).encode())
+        digest.update(json.dumps([int(truth), str(speaker), cast]).encode())
     return {
         "clips": len(answers.truth),
         "speakers": len(set(answers.speakers)),
@@ -174,15 +174,15 @@ def _provenance(answers: Answers, fit: Fit, args: argparse.Namespace) -> dict[st
 
 def _command(args: argparse.Namespace) -> str:
     files = " ".join(map(str, [args.manifest, *args.predictions]))
-    said = f"abhinaya train ensemble {files} --method {args.method} --neutral {args.neutral:g}"
-    said += f" --alarms {args.alarms:g}" if args.alarms else ""
-    return f"{said} --seed {args.seed}"
+    command = f"abhinaya train ensemble {files} --method {args.method} --neutral {args.neutral:g}"
+    command += f" --alarms {args.alarms:g}" if args.alarms else ""
+    return f"{command} --seed {args.seed}"
 
 
-def _tell(combiner: Combiner, say: Callable[[str], None]) -> None:
+def _report(combiner: Combiner, say: Callable[[str], None]) -> None:
     for name, member in combiner.members.items():
         weight = f", weight {member.weight:.2f}" if combiner.method == "weighted" else ""
-        model = f"{member.model} {member.version}".strip() or "a model that its file does not name"
+        model = f"{member.model} {member.version}".strip() or "unknown model"
         say(f"{name}: {model}, temperature {member.temperature:.2f}{weight}")
     for name, value in combiner.metrics.items():
         say(f"{name}: {value}")

@@ -1,19 +1,19 @@
-"""Fit a combiner of voters on predictions of people whom none of them was trained on.
+"""Fits a combiner of voters, on predictions about speakers that no voter was trained on.
 
-    temperatures   one a voter, by the likelihood of its own probabilities
-    weighted       weights of the mean, by the likelihood of the mixture (expectation maximisation)
-    logistic       one regression for each subset of voters; form and L2 chosen by folds of speakers
+    temperatures   one per voter, which maximises the likelihood of its probabilities
+    weighted       weights of a mean of probabilities, by expectation maximisation
+    logistic       one regression per subset of voters; form and L2 chosen by folds of speakers
 
 A regression on log-probabilities has one of two forms:
 
-    full   every label's score hears every probability of every voter: what EMOJUDGE fits
+    full   each label's score depends on all probabilities of all voters, as in EMOJUDGE
     tied   score of label c = bias of c + sum over voters of scale of v x log-probability of c by v
 
-The full form has C times as many numbers and learns that one voter's fear means sad; with few
-speakers it learns the speakers. The tied form is a weighted product of what the voters say.
+The full form has C times as many weights: it can learn that one voter's fear means sad, but with
+few speakers it overfits to them. The tied form is a weighted product of the probabilities.
 
-What the fit is worth is measured on each fold of speakers by the fit on the others, decided as the
-monitor decides. N clips, V voters, C labels, K of them that occur.
+Each fold of speakers is measured with a fit on the other folds, by the monitor's own decision code.
+N clips, V voters, C labels, K labels that occur.
 """
 
 from __future__ import annotations
@@ -40,49 +40,49 @@ from abhinaya.train.metrics import Indices, fit_temperature
 
 Form = Literal["tied", "full"]
 Parts = tuple[tuple[int, ...], Numbers, Numbers]
-"""Labels [K] by index, weights [K, V * C], bias [K]."""
+"""Label indices [K], weights [K, V * C], bias [K]."""
 GRID: Final = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-"""Of C, the inverse strength of L2."""
+"""Values of C, the inverse strength of L2, to try."""
 FORMS: Final[tuple[Form, ...]] = ("tied", "full")
 NEVER: Final = -50.0
-"""Bias of a label that was not among the clips of a fit."""
+"""Bias of a label that no clip of a fit has."""
 MOST_VOTERS: Final = 6
-"""Above it there would be more subsets than can be fitted in minutes."""
+"""With more voters, fitting all subsets would take too long."""
 LEAST_CLIPS: Final = 50
-"""That a subset's voters must all have answered; below, the mean decides for them."""
+"""Fewest clips that all voters of a subset answered; with fewer, the mean is used instead."""
 FOLDS: Final = 5
 NEUTRAL: Final = LABELS.index("neutral")
 Rows = npt.NDArray[np.int64]
 Votes = dict[str, Ballot]
 Fitted = tuple[tuple[int, ...], Regression]
-"""Labels [K] by index, and a regression over them."""
+"""Label indices [K], and a regression over them."""
 
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """How a regression is fitted: what is chosen by folds of speakers."""
+    """Settings of one regression, chosen by cross-validation over speakers."""
 
     form: Form
     strength: float
-    """C."""
+    """C, the inverse strength of L2."""
     temperature: float = 1.0
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What V voters say of N clips."""
+    """Answers of V voters about N clips."""
 
     votes: tuple[Votes, ...]
-    """[N] by voter; a voter that is absent did not answer."""
+    """[N] vote by voter; a voter without an answer is absent."""
     truth: Indices
-    """[N] index in LABELS."""
+    """[N] indices in LABELS."""
     speakers: tuple[Hashable, ...]
-    """[N]."""
+    """[N] speaker of each clip."""
     voters: tuple[str, ...]
 
     @cached_property
     def logs(self) -> Numbers:
-        """[N, V, C] what regressions see; NaN where a voter did not answer."""
+        """[N, V, C] log-probabilities, the inputs of regressions; NaN without an answer."""
         found = np.full((len(self.votes), len(self.voters), len(LABELS)), np.nan)
         for i, votes in enumerate(self.votes):
             for v, voter in enumerate(self.voters):
@@ -91,33 +91,33 @@ class Answers:
         return found
 
     def of(self, voters: Sequence[str]) -> Rows:
-        """Return the rows that all of `voters` answered."""
+        """Return the rows of clips that all of `voters` answered."""
         columns = [self.voters.index(voter) for voter in voters]
         return np.flatnonzero(~np.isnan(self.logs[:, columns, 0]).any(axis=1))
 
     def inputs(self, rows: Rows, voters: Sequence[str]) -> Numbers:
-        """[len(rows), V * C] what a regression of these voters sees."""
+        """Return the inputs [len(rows), V * C] of a regression of these voters."""
         columns = [self.voters.index(voter) for voter in voters]
         return self.logs[rows][:, columns].reshape(len(rows), -1)
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What was fitted, and how it decides people who were left out of it."""
+    """A fitted combiner, and its decisions on held-out speakers."""
 
     temperatures: Mapping[str, float]
     weights: Mapping[str, float]
     logistic: Logistic | None
     plans: Mapping[str, str] = field(default_factory=dict)
-    """Chosen form and C by subset."""
+    """Chosen form and C of each subset."""
     held_out: tuple[Decision, ...] = ()
-    """[N] each by the fit on other speakers."""
+    """[N] decisions, each by a fit on other speakers."""
 
 
 def importance(truth: Indices, neutral: float) -> FloatArray:
-    """[N] weight of each clip: labels count alike, but neutral as `neutral` of all; 1 on average.
+    """Return clip weights [N], 1 on average: neutral has the share `neutral`, other labels equal.
 
-    The prior is stated and not fitted: how often a label occurs in a corpus says nothing of life.
+    The prior is given, not fitted: label frequencies of a corpus are not those of real speech.
     """
     present = sorted({int(c) for c in truth})
     others = max(1, len(present) - (NEUTRAL in present))
@@ -129,10 +129,9 @@ def importance(truth: Indices, neutral: float) -> FloatArray:
 
 
 def fit_ensemble(answers: Answers, method: Method, neutral: float = 0.5, seed: int = 0) -> Fit:
-    """Fit what `method` needs.
+    """Fit the parameters of `method`.
 
-    Raises DataError: there are too many voters, fewer than two speakers or labels, or clips without
-    a speaker.
+    Raises DataError: too many voters, fewer than two speakers or labels, or a clip has no speaker.
     """
     _check(answers)
     weights = importance(answers.truth, neutral)
@@ -151,7 +150,7 @@ def _check(answers: Answers) -> None:
     if not answers.voters or len(answers.voters) > MOST_VOTERS:
         raise DataError(f"{len(answers.voters)} voters: give 1 to {MOST_VOTERS} with --voters")
     if not all(answers.speakers):
-        raise DataError("some clips name no speaker: folds must not divide one")
+        raise DataError("some clips have no speaker, so folds cannot be made; leave them out")
     if len(set(answers.speakers)) < 2:
         raise DataError("clips of one speaker: a fit on them could not be measured on another")
     if len(set(answers.truth.tolist())) < 2:
@@ -159,7 +158,7 @@ def _check(answers: Answers) -> None:
 
 
 def _temperature(answers: Answers, voter: str, weights: FloatArray) -> float:
-    """Temperature of a voter's own probabilities; 1 if it gives none."""
+    """Return the temperature of a voter's probabilities; 1 if it gives none."""
     given = [(i, b.probabilities) for i in answers.of([voter]) if (b := answers.votes[i][voter])]
     known = [(i, p) for i, p in given if p is not None]
     if not known:
@@ -170,9 +169,9 @@ def _temperature(answers: Answers, voter: str, weights: FloatArray) -> float:
 
 
 def _mixture(answers: Answers, weights: FloatArray, rounds: int = 200) -> dict[str, float]:
-    """Weights of the voters in a mixture of their probabilities, from clips that all answered.
+    """Return the voters' weights in a mixture of probabilities, fitted on clips that all answered.
 
-    Raises DataError: there are too few of them.
+    Raises DataError: too few clips.
     """
     rows = answers.of(answers.voters)
     if len(rows) < LEAST_CLIPS:
@@ -181,9 +180,9 @@ def _mixture(answers: Answers, weights: FloatArray, rounds: int = 200) -> dict[s
     right = np.exp(logs[np.arange(len(rows)), :, answers.truth[rows]])  # [N, V]
     shares = np.full(len(answers.voters), 1.0 / len(answers.voters))
     for _ in range(rounds):
-        blame = right * shares
-        blame /= blame.sum(axis=1, keepdims=True)
-        shares = np.average(blame, axis=0, weights=weights[rows])
+        posterior = right * shares
+        posterior /= posterior.sum(axis=1, keepdims=True)
+        shares = np.average(posterior, axis=0, weights=weights[rows])
     return dict(zip(answers.voters, (shares * len(shares)).tolist(), strict=True))
 
 
@@ -216,13 +215,13 @@ def _fit_logistic(
 
 
 def subsets(voters: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """Yield every set of voters that may answer, the largest first, each sorted by name."""
+    """Yield every non-empty subset of the voters, the largest first, each sorted by name."""
     for size in range(len(voters), 0, -1):
         yield from combinations(sorted(voters), size)
 
 
 def _folds(answers: Answers, seed: int) -> Iterator[tuple[Rows, Rows]]:
-    """Yield (rows to fit, rows left out), no speaker in both."""
+    """Yield (rows to fit on, rows held out) of each fold; no speaker is in both."""
     names = sorted({str(s) for s in answers.speakers})
     groups = np.array([names.index(str(s)) for s in answers.speakers])
     cut = StratifiedGroupKFold(min(FOLDS, len(names)), shuffle=True, random_state=seed)
@@ -231,7 +230,7 @@ def _folds(answers: Answers, seed: int) -> Iterator[tuple[Rows, Rows]]:
 
 @dataclass(frozen=True)
 class _Fitter:
-    """Fits regressions on some rows of the answers."""
+    """Fits regressions on subsets of the answers."""
 
     answers: Answers
     weights: FloatArray
@@ -239,7 +238,7 @@ class _Fitter:
     def choose(
         self, voters: tuple[str, ...], folds: Sequence[tuple[Rows, Rows]]
     ) -> Hyperparameters:
-        """Return the plan that explains left-out speakers best, and the temperature it needs."""
+        """Return the settings with the lowest loss on held-out speakers, with their temperature."""
         answered = self.answers.of(voters)
         truth, weights = self.answers.truth[answered], self.weights[answered]
         best, loss = Hyperparameters("tied", GRID[0]), np.inf
@@ -251,15 +250,15 @@ class _Fitter:
                 here = np.isin(answered, left)
                 logs[here] = _log_shares(fitted, self.answers.inputs(answered[here], voters))
             plan = replace(plan, temperature=fit_temperature(logs, truth, weights))
-            calm = logs / plan.temperature
-            calm -= np.log(np.exp(calm).sum(axis=1, keepdims=True))
-            mean = float(np.average(-calm[np.arange(len(truth)), truth], weights=weights))
+            scaled = logs / plan.temperature
+            scaled -= np.log(np.exp(scaled).sum(axis=1, keepdims=True))
+            mean = float(np.average(-scaled[np.arange(len(truth)), truth], weights=weights))
             if mean < loss:
                 best, loss = plan, mean
         return best
 
     def all(self, rows: Rows, plans: Mapping[tuple[str, ...], Hyperparameters]) -> Logistic:
-        """Fit every subset on `rows`, the temperatures included."""
+        """Fit every subset on `rows`, with the temperatures of `plans`."""
         labels = sorted({int(c) for c in self.answers.truth})
         fits = {}
         for voters, plan in plans.items():
@@ -273,7 +272,7 @@ class _Fitter:
         return Logistic(tuple(LABELS[c] for c in labels), fits)
 
     def one(self, voters: tuple[str, ...], rows: Rows, plan: Hyperparameters) -> Fitted:
-        """Fit one subset: the labels [K] of its rows, and the regression over them."""
+        """Fit one subset on `rows`; return the labels [K] that occur, and the regression."""
         inputs, truth = self.answers.inputs(rows, voters), self.answers.truth[rows]
         fit = fit_full if plan.form == "full" else fit_tied
         labels, weights, bias = fit(inputs, truth, self.weights[rows], plan.strength)
@@ -282,7 +281,7 @@ class _Fitter:
 
 
 def _log_shares(fitted: Fitted, inputs: Numbers) -> FloatArray:
-    """Log-probabilities [N, C], floored where a label was not among the fitted clips."""
+    """Return log-probabilities [N, C]; labels that no fitted clip has get the floor 1e-6."""
     labels, regression = fitted
     scores = inputs @ regression.weights.T + regression.bias
     found = np.full((len(inputs), len(LABELS)), 1e-6, np.float32)
@@ -292,25 +291,25 @@ def _log_shares(fitted: Fitted, inputs: Numbers) -> FloatArray:
 
 
 def fit_full(inputs: Numbers, truth: Indices, importance: FloatArray, strength: float) -> Parts:
-    """Fit every weight; `strength` is C, the inverse of the L2 penalty.
+    """Fit the full form.
 
     Args:
-        inputs: [N, V * C].
-        truth: [N] index in LABELS; at least two labels occur.
-        importance: [N] how much each clip counts.
-        strength: C.
+        inputs: [N, V * C] log-probabilities.
+        truth: [N] indices in LABELS; at least two labels occur.
+        importance: [N] weights of the clips.
+        strength: C, the inverse of the L2 penalty.
 
     """
     solver = LogisticRegression(C=strength, solver="newton-cholesky")
     solver.fit(inputs, truth, sample_weight=importance)
     weights, bias = np.asarray(solver.coef_), np.asarray(solver.intercept_)
-    if len(weights) == 1:  # of two labels it keeps the second's lead over the first
+    if len(weights) == 1:  # for two labels scikit-learn has one row: second minus first
         weights, bias = np.vstack([-weights, weights]) / 2, np.append(-bias, bias) / 2
     return tuple(int(c) for c in solver.classes_), weights, bias
 
 
 def fit_tied(inputs: Numbers, truth: Indices, importance: FloatArray, strength: float) -> Parts:
-    """Fit a scale of each voter, not below 0, and a bias of each label; arguments as `fit_full`."""
+    """Fit the tied form, with scales of at least 0; arguments as for `fit_full`."""
     voters = inputs.shape[1] // len(LABELS)
     labels = sorted({int(c) for c in truth})
     logs = inputs.reshape(len(inputs), voters, len(LABELS))[:, :, labels]  # [N, V, K]
@@ -338,18 +337,18 @@ def fit_tied(inputs: Numbers, truth: Indices, importance: FloatArray, strength: 
 
 
 def least_confidence(decisions: Sequence[Decision], truth: Indices, most_alarms: float) -> float:
-    """Return the lowest threshold at which at most this share of neutral clips is called otherwise.
+    """Return the lowest threshold with at most this share of false alarms on neutral clips.
 
     Raises DataError: no clip is neutral.
     """
     neutral = [d for d, c in zip(decisions, truth, strict=True) if c == NEUTRAL]
     if not neutral:
-        raise DataError("no clip is neutral: the share of false alarms cannot be held")
+        raise DataError("no clip is neutral, so false alarms cannot be counted; leave out --alarms")
     alarms = sorted(
         (d.confidence or 0.0 for d in neutral if d.leading not in ("", "neutral")), reverse=True
     )
     allowed = int(most_alarms * len(neutral) + 1e-9)
     if len(alarms) <= allowed:
         return 0.0
-    # just above the surest alarm that is one too many
+    # just above the most confident alarm that exceeds the allowed number
     return min(1.0, float(np.ceil(alarms[allowed] * 1e4 + 1e-6) / 1e4))

@@ -1,1 +1,1 @@
-"""Predictions in, tables and curves out."""
+"""Evaluation: measures predictions, and makes tables and curves."""

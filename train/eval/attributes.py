@@ -1,7 +1,7 @@
-"""Arousal, valence and dominance as systems give them, scored by their concordance (CCC).
+"""Scores predictions of arousal, valence and dominance by their concordance (CCC).
 
-Ratings are a CSV with a column for each: `arousal`, `valence`, `dominance` from 0 to 1, or
-`EmoAct`, `EmoVal`, `EmoDom` from 1 to 7 as the challenge wants them. Labels may stand beside them.
+Ratings are a CSV with the columns `arousal`, `valence`, `dominance` from 0 to 1, or `EmoAct`,
+`EmoVal`, `EmoDom` from 1 to 7 as in the challenge. It may have labels too.
 """
 
 from __future__ import annotations
@@ -33,23 +33,23 @@ from abhinaya.train.metrics import Indices, concordance
 
 Values = npt.NDArray[np.float64]
 Rating = tuple[float, ...]
-"""[3] arousal, valence, dominance, from 0 to 1."""
+"""[3] arousal, valence, dominance, from 0 to 1; a linear model may exceed it a little."""
 _FEWEST: Final = 2
-"""Clips below which there is no concordance."""
+"""Fewest clips for which the concordance is defined."""
 _COLUMNS: Final = (
     (tuple(ATTRIBUTES), 0.0, 1.0),
     (tuple(CHALLENGE[name] for name in ATTRIBUTES), LOW, HIGH),
 )
-"""Names in the order of ATTRIBUTES, and their scale."""
+"""Column names in the order of ATTRIBUTES, and the ends of their scale."""
 _BEYOND: Final = 0.5
-"""Widths of its scale that a value may lie outside it: a linear model may, another scale does."""
+"""How far a value may be outside its scale, in widths of it; farther, the scale is wrong."""
 
 
 # --- reading --------------------------------------------------------------------------------------
 
 
 def columns_of(path: Path) -> tuple[bool, bool]:
-    """Return whether a file is a CSV of ratings, and whether it has labels as well."""
+    """Return whether a file has ratings, and whether it has labels."""
     if path.suffix.lower() != ".csv" or not path.is_file():
         return False, True
     rows = rows_of(path, HINT)
@@ -58,10 +58,10 @@ def columns_of(path: Path) -> tuple[bool, bool]:
 
 
 def read_ratings(path: Path) -> dict[str, Rating]:
-    """Read the attributes of each clip; a row that leaves all three empty is not an answer.
+    """Return the attributes by clip; a row with three empty cells is not an answer.
 
-    Raises DataError: a value is not a number or far outside its scale, a clip is rated twice, or no
-    column names the clips.
+    Raises DataError: a value is not a number or far outside its scale, a clip is rated twice, or
+    there is no column of clip names.
     """
     rows = rows_of(path, HINT)
     names, low, high = next(scale for scale in _COLUMNS if set(rows[0]).issuperset(scale[0]))
@@ -72,33 +72,33 @@ def read_ratings(path: Path) -> dict[str, Rating]:
     }
 
 
-def _value(here: str, name: str, said: str, low: float, high: float) -> float:
+def _value(here: str, name: str, text: str, low: float, high: float) -> float:
     try:
-        value = float(said)
+        value = float(text)
     except ValueError as error:
-        raise DataError(f"{here}: {name} is {said!r}, not a number") from error
+        raise DataError(f"{here}: {name} is {text!r}, not a number") from error
     slack = _BEYOND * (high - low)
     if not low - slack <= value <= high + slack:
-        raise DataError(f"{here}: {name} is {said}; its scale is {low:g} to {high:g}")
+        raise DataError(f"{here}: {name} is {text}; its scale is {low:g} to {high:g}")
     return (value - low) / (high - low)
 
 
 @dataclass(frozen=True, slots=True)
 class Rater:
-    """What one system says of the N clips that are rated."""
+    """Ratings of N clips by one system."""
 
     name: str
     values: Values
-    """[N, 3], the scale is 0 to 1; NaN where it gave no answer."""
+    """[N, 3] on the scale 0 to 1; NaN without an answer."""
 
     @property
     def answered(self) -> npt.NDArray[np.bool_]:
-        """[N] whether it gave an answer."""
+        """[N] whether the system rated the clip."""
         return np.array(np.isfinite(self.values).all(axis=1), np.bool_)
 
 
 def join_ratings(name: str, ratings: Mapping[str, Rating], clips: Sequence[Clip]) -> Rater:
-    """Bring ratings into the order of `clips`. Raises DataError if fewer than two are about any."""
+    """Return ratings in the order of `clips`. Raises DataError if fewer than two clips have one."""
     found = found_answers(name, ratings, clips, _FEWEST)
     nothing = (math.nan,) * len(ATTRIBUTES)
     return Rater(name, np.array([one or nothing for one in found], np.float64))
@@ -109,7 +109,7 @@ def join_ratings(name: str, ratings: Mapping[str, Rating], clips: Sequence[Clip]
 
 @dataclass(frozen=True, slots=True)
 class Rated:
-    """The N clips whose attributes are all known."""
+    """The truth: N clips whose attributes are all known."""
 
     clips: tuple[Clip, ...]
     truth: Values
@@ -120,13 +120,13 @@ class Rated:
     seed: int = 0
 
     def interval(self, rater: Rater, rows: Indices, columns: Sequence[int]) -> Interval:
-        """Mean CCC over `columns`, on some rows."""
+        """Return the mean CCC over `columns` on `rows`, with its interval."""
         statistic = mean_ccc(rater.values[rows], self.truth[rows], columns)
         groups = self._groups(rows)
         return bootstrap(statistic, len(rows), groups, resamples=self.resamples, seed=self.seed)
 
     def compare(self, first: Rater, second: Rater, rows: Indices) -> Comparison:
-        """Mean CCC of `first` minus that of `second`, paired."""
+        """Return the mean CCC of `first` minus that of `second` on `rows`, paired."""
         one, other = (
             mean_ccc(r.values[rows], self.truth[rows], range(len(ATTRIBUTES)))
             for r in (first, second)
@@ -143,10 +143,9 @@ class Rated:
 def rated(
     clips: Sequence[Clip], by_speaker: bool = False, resamples: int = 1_000, seed: int = 0
 ) -> Rated:
-    """Pick what ratings can be held against.
+    """Select the clips that have all three attributes.
 
-    Raises DataError: fewer than two clips have all three attributes, or speakers are asked for and
-    cannot be told apart.
+    Raises DataError: there are fewer than two, or `by_speaker` is set and speakers are unknown.
     """
     chosen = tuple(clip for clip in clips if set(ATTRIBUTES) <= set(clip.attributes))
     if len(chosen) < _FEWEST:
@@ -162,7 +161,7 @@ def rated(
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """Mean CCC of a system minus that of another, on the clips that both answer."""
+    """Mean CCC of a system minus that of another, on the clips that both rated."""
 
     over: str
     comparison: Comparison
@@ -171,19 +170,19 @@ class Gain:
 
 @dataclass(frozen=True, slots=True)
 class AttributeRow:
-    """Table 6: one system, over the clips that it answered."""
+    """Row of table 6: one system, on the clips that it rated."""
 
     name: str
     mean: Interval
-    """Of the three CCCs."""
+    """Mean of the three CCCs."""
     each: dict[str, Interval]
     answered: int
     gain: Gain | None
-    """Over the first system; None for itself, or if they answer no two clips together."""
+    """Gain over the first system; None for that one, or if both rated fewer than two clips."""
 
 
 def attribute_rows(raters: Sequence[Rater], on: Rated) -> Iterator[AttributeRow]:
-    """Score each system, in their order."""
+    """Yield the row of each system, in their order."""
     first = raters[0]
     for rater in raters:
         rows = np.flatnonzero(rater.answered)
@@ -201,9 +200,9 @@ def attribute_rows(raters: Sequence[Rater], on: Rated) -> Iterator[AttributeRow]
 
 
 def mean_ccc(given: Values, truth: Values, columns: Sequence[int]) -> Statistic:
-    """Mean CCC over `columns` of any rows of two tables [N, 3].
+    """Return a function: rows of two tables [N, 3] -> mean CCC over `columns`.
 
-    Where a CCC is undefined, both being constant and equal, it counts as 0: nothing was shown.
+    A CCC that is undefined, since both columns are constant and equal, counts as 0.
     """
 
     def of(rows: Indices) -> float:

@@ -1,11 +1,11 @@
-"""`abhinaya eval`: predictions and a manifest give the paper's tables, with intervals.
+"""`abhinaya eval`: make the paper's tables, with intervals, from predictions and a manifest.
 
-Table 1 scores each system alone, table 2 systems called MODEL/LOSS, table 3 each label, table 4
-every combination of voters with its tie-break against the best voter alone, table 5 rules for all
-of them, table 6 arousal, valence and dominance. Predictions are files, or of checkpoints, models
-and profiles that are run first. Nothing is fitted here.
+Table 1: each system alone. Table 2: systems called MODEL/LOSS. Table 3: each label. Table 4: each
+combination of voters, against the best of them alone. Table 5: rules on all voters. Table 6:
+arousal, valence and dominance. Predictions are files, or come from checkpoints, models and profiles
+that are run first. Nothing is fitted here.
 
-abhinaya eval curve ...    emotions found against false alarms, by the least confidence
+abhinaya eval curve ...    recall of emotions against false alarms, by vote.min_confidence
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from abhinaya.train.errors import DataError
 from abhinaya.train.eval import curve as eval_curve
 from abhinaya.train.eval import models as eval_models
 from abhinaya.train.eval.attributes import Rater, columns_of, join_ratings, rated, read_ratings
-from abhinaya.train.eval.html import as_html, curve_page
 from abhinaya.train.eval.predictions import (
     VERDICT,
     Predictions,
@@ -38,17 +37,24 @@ from abhinaya.train.eval.predictions import (
     read_all,
     require_new,
 )
-from abhinaya.train.eval.report import LOSS_MARK, as_text, measured, measured_attributes
+from abhinaya.train.eval.report import (
+    LOSS_MARK,
+    as_html,
+    as_text,
+    curve_page,
+    measured,
+    measured_attributes,
+)
 from abhinaya.train.eval.tables import Scored, open_combiner, scored, with_combiner
 
 RULES: Final[tuple[Method, ...]] = ("majority", "mean")
-"""Rules that nothing is fitted for."""
-Told = tuple[str, dict[str, Any], str]
-"""What is printed, as plain values, and as a page."""
+"""Rules without fitted parameters."""
+Output = tuple[str, dict[str, Any], str]
+"""Text for the terminal, figures for JSON, HTML page."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Evaluate; returns 0, or 1 with one line on standard error about what was wrong."""
+    """Evaluate. Return the exit code: 0, or 1 after an error."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     curve = arguments[:1] == ["curve"]
     args = _parser(curve).parse_args(arguments[curve:])
@@ -70,30 +76,30 @@ def _parser(curve: bool) -> argparse.ArgumentParser:
         "abhinaya eval curve" if curve else "abhinaya eval",
         eval_curve.__doc__ if curve else __doc__,
     )
-    parser.add_argument("manifest", type=Path, help="the truth: see abhinaya data prepare")
+    parser.add_argument("manifest", type=Path, help="the truth: made by abhinaya data prepare")
     parser.add_argument(
         "predictions",
         nargs="*",
         metavar="[NAME=]FILE",
-        help="CSV of one system (its name is NAME, or the file's), or JSON lines of the monitor",
+        help="CSV of one system (its name: NAME, or the file's), or JSON lines of the monitor",
     )
     parser.add_argument("--split", help="score one split only, for example dev")
     parser.add_argument(
         "--by-speaker", action="store_true", help="resample speakers instead of clips"
     )
     parser.add_argument("--resamples", type=int, default=1_000, help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="of the resampling")
-    parser.add_argument("--voters", metavar="A,B,...", help="who is combined; default: all")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the resampling")
+    parser.add_argument("--voters", metavar="A,B,...", help="voters to combine; default: all")
     parser.add_argument("--rule", choices=RULES, default="majority")
     parser.add_argument(
-        "--combiner", type=Path, metavar="FILE", help="a rule that abhinaya train ensemble fitted"
+        "--combiner", type=Path, metavar="FILE", help="rule fitted by abhinaya train ensemble"
     )
     parser.add_argument("--tie-policy", choices=get_args(TiePolicy), default="tiebreaker_label")
     parser.add_argument(
         "--priority",
         default=",".join(PRIORITY),
         metavar="A,B,...",
-        help="who breaks ties, first to last (default: %(default)s)",
+        help="order of the voters in a tie-break (default: %(default)s)",
     )
     eval_models.add_models(parser)
     if curve:
@@ -102,21 +108,21 @@ def _parser(curve: bool) -> argparse.ArgumentParser:
             action="append",
             default=[],
             metavar="[NAME=]FILE",
-            help="predictions about neutral recordings, to count false alarms on; repeatable",
+            help="predictions about neutral recordings, to count false alarms; repeatable",
         )
         parser.add_argument(
             "--alarms",
             type=float,
             default=eval_curve.MOST_ALARMS,
             metavar="P",
-            help="share of false alarms to hold (default: %(default)s)",
+            help="highest share of false alarms (default: %(default)s)",
         )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write tables and plots")
     return parser
 
 
-def _curve(args: argparse.Namespace) -> Told:
+def _curve(args: argparse.Namespace) -> Output:
     if not 0 <= args.alarms <= 1:
         raise DataError(f"--alarms {args.alarms}: must be between 0 and 1")
     manifest = _read(args)
@@ -128,7 +134,7 @@ def _curve(args: argparse.Namespace) -> Told:
     return text, found, curve_page(text, found)
 
 
-def _tables(args: argparse.Namespace) -> Told:
+def _tables(args: argparse.Namespace) -> Output:
     manifest = _read(args)
     labels: list[str] = []
     report: dict[str, Any] = {}
@@ -166,7 +172,7 @@ def _labels(
 
 
 def _read(args: argparse.Namespace) -> Manifest:
-    """Read the truth; models that are to be run are run, their files join `args.predictions`."""
+    """Read the manifest, run the requested models, add their files to `args.predictions`."""
     manifest = read_manifest(args.manifest, args.root)
     if args.split:
         manifest = manifest.only(args.split)
@@ -175,7 +181,9 @@ def _read(args: argparse.Namespace) -> Manifest:
     labelled = any(clip.label for clip in manifest.clips)
     rateable = any(clip.attributes for clip in manifest.clips)
     scale = rated if rateable and not labelled else scored
-    scale(manifest.clips, args.by_speaker, args.resamples, args.seed)  # before models run for hours
+    scale(
+        manifest.clips, args.by_speaker, args.resamples, args.seed
+    )  # check before models run for hours
     args.predictions = [*args.predictions, *eval_models.run(args, manifest)]
     if not args.predictions:
         raise DataError("nothing to evaluate: give files, or --checkpoint, --model or --profile")

@@ -1,8 +1,8 @@
-"""`abhinaya eval curve`: emotions found against neutral speech called emotional, by threshold.
+"""`abhinaya eval curve`: recall of emotions against false alarms, by threshold.
 
-The threshold is `vote.min_confidence`: what is less confident is labelled `unknown`. False alarms
-are counted on the neutral clips of the manifest, or on what `--neutral` names: every answer in it
-is taken to be about neutral speech.
+The threshold is `vote.min_confidence`: a verdict with less confidence is `unknown`. False alarms
+are counted on the neutral clips of the manifest, or on the files of `--neutral`, where all
+recordings are taken as neutral.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from abhinaya.train.metrics import Indices, unweighted_recall
 
 STEPS: Final = tuple(round(0.05 * i, 2) for i in range(20))
 MOST_ALARMS: Final = 0.15
-"""What the project holds itself to."""
+"""The project's limit of false alarms."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What one threshold gives."""
+    """Figures at one threshold."""
 
     min_confidence: float
     recall: float
-    """Mean over the emotions other than neutral of the share that is labelled right."""
+    """Mean, over the emotions without neutral, of the share labelled correctly."""
     alarms: float
     """Share of the neutral items with another label than neutral."""
     answered: float
@@ -52,9 +52,9 @@ def curve(
     neutral: Sequence[Decision],
     thresholds: Sequence[float] = STEPS,
 ) -> list[Point]:
-    """Return one point a threshold; `neutral` is what was decided about neutral speech.
+    """Return a point per threshold; `neutral` are the decisions on neutral speech.
 
-    Raises DataError: nothing in `truth` is emotional, or `neutral` is empty.
+    Raises DataError: `truth` has no emotion, or `neutral` is empty.
     """
     emotions = sorted({int(c) for c in truth} - {NEUTRAL})
     if not emotions or not neutral:
@@ -79,9 +79,9 @@ def curve(
 def measure(
     voters: Sequence[System], on: Scored, rule: Rule, neutral: Sequence[str], most: float
 ) -> dict[str, Any]:
-    """Return the curve and what holds the alarms, as plain values.
+    """Return the curve, and the first point with at most `most` false alarms, as plain data.
 
-    Raises DataError: there are no emotions, nothing neutral, or none of its voters.
+    Raises DataError: no emotional clip, no neutral one, or no vote of the voters.
     """
     names = [v.name for v in voters]
     decisions = [decide(ballots_of(voters, i), rule) for i in range(len(on.truth))]
@@ -90,7 +90,7 @@ def measure(
     else:
         quiet = [d for d, c in zip(decisions, on.truth, strict=True) if c == NEUTRAL]
     points = curve(decisions, on.truth, quiet)
-    # each confidence of a false alarm is a place where the curve steps down
+    # the curve steps down just above the confidence of each false alarm
     steps = {np.nextafter(d.confidence, 2.0) for d in quiet if d.confidence is not None}
     exact = curve(decisions, on.truth, quiet, [0.0, *sorted(s for s in steps if s <= 1.0)])
     held = next((p for p in exact if p.alarms <= most), None)
@@ -108,15 +108,15 @@ def measure(
 
 
 def neutral_votes(files: Sequence[str], names: Sequence[str]) -> list[Mapping[str, Ballot]]:
-    """Read votes on neutral recordings: of each segment of JSON lines, of each clip of CSV files.
+    """Read votes on neutral recordings: per segment of JSON lines, per clip of CSV files.
 
-    Raises DataError: a file cannot be read, or has none of the voters.
+    Raises DataError: a file cannot be read, or no file has votes of `names`.
     """
     votes: list[dict[str, Ballot]] = []
     by_clip: dict[str, dict[str, Ballot]] = {}
     for name, path in map(named_file, files):
         if is_events(path) and path.is_file():
-            votes += [{v.voter: v.ballot() for v in said.votes} for said in read_verdicts(path)]
+            votes += [{v.voter: v.ballot() for v in each.votes} for each in read_verdicts(path)]
             continue
         for system, predictions in read_predictions(path, name).items():
             for clip, ballot in predictions.ballots.items():
@@ -132,7 +132,7 @@ def neutral_votes(files: Sequence[str], names: Sequence[str]) -> list[Mapping[st
 
 
 def as_text(found: Mapping[str, Any]) -> str:
-    """Write the curve for a terminal."""
+    """Return the curve as text for a terminal."""
     rows = [["min_confidence", "recall of emotions", "neutral otherwise", "labelled"]]
     for p in found["points"]:
         rows.append(
@@ -142,7 +142,7 @@ def as_text(found: Mapping[str, Any]) -> str:
             ]
         )
     who, held = "+".join(found["voters"]), found["held"]
-    said = (
+    head = (
         f"{who} by {found['rule']}: emotions among {found['clips']} clips, false alarms among "
         f"{found['neutral_items']} neutral items of {', '.join(found['neutral_from'])}."
     )
@@ -153,4 +153,4 @@ def as_text(found: Mapping[str, Any]) -> str:
             f"{held['min_confidence']:.4f} on, with a recall of {held['recall']:.3f} "
             f"({found['points'][0]['recall']:.3f} without a threshold)."
         )
-    return f"{said}\n\n{table(rows)}\n\n{end}"
+    return f"{head}\n\n{table(rows)}\n\n{end}"

@@ -1,8 +1,8 @@
-"""How sure a figure is: the bootstrap, over clips or over speakers, of one system or of two.
+"""Confidence intervals by bootstrap over clips or speakers, for one system or a pair.
 
-Resampling clips tells how a figure would vary over other clips of the same people. Clips of one
-speaker resemble each other: over other people it varies more, and only resampling whole speakers
-shows that (given enough of them; with two, nothing can).
+Resampling clips shows how a figure varies over other clips of the same speakers. It varies more
+over other speakers, since clips of one speaker are alike: only resampling whole speakers shows
+that, and only if there are many.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ import numpy.typing as npt
 from abhinaya.train.metrics import Indices, confusion
 
 Statistic = Callable[[Indices], float]
-"""A figure of the rows it is given; a row may come several times."""
+"""A function from row numbers, which may repeat, to a figure."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A figure and where it may lie."""
+    """A figure with its confidence interval."""
 
     value: float
-    """On all rows, each once."""
+    """The figure on all rows."""
     low: float
     high: float
     units: int
-    """What was resampled: clips, or speakers."""
+    """Number of resampled units: clips or speakers."""
 
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
@@ -40,8 +40,8 @@ class Comparison:
 
     difference: Interval
     p: float
-    """Two-sided: twice the share of resamples on the far side of no difference, at most 1; never
-    below 2 / (resamples + 1)."""
+    """Two-sided: twice the share of resamples with the opposite sign, from 2 / (resamples + 1)
+    to 1."""
 
 
 def bootstrap(
@@ -52,18 +52,18 @@ def bootstrap(
     level: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Percentile interval of `statistic` over `n` rows.
+    """Return the percentile interval of `statistic` over `n` rows.
 
     Args:
-        statistic: the figure, of an array of row numbers.
-        n: rows.
-        groups: [n] the speaker of each row; whole speakers are drawn then. None draws clips.
-        resamples: how often.
+        statistic: function from row numbers to the figure.
+        n: number of rows.
+        groups: [n] speaker of each row, to draw whole speakers; None draws rows.
+        resamples: number of draws.
         level: share of resamples within the interval.
-        seed: of the drawing; equal seeds draw equal rows, which is what pairs two systems.
+        seed: seed of the draws; equal seeds draw equal rows.
 
     Raises:
-        ValueError: no rows, or not one group a row.
+        ValueError: no rows, or not one group per row.
 
     """
     drawn, units = _drawn(n, groups, resamples, seed)
@@ -91,10 +91,10 @@ def paired_bootstrap(
 
 
 def macro_f1_of(truth: Indices, guess: Indices, classes: Sequence[int]) -> Statistic:
-    """Macro-F1 of any rows of two series [N].
+    """Return a function: rows of two series [N] -> macro-F1.
 
-    A class that a resample neither holds nor guesses is left out of that resample's mean: it is
-    not known there, and counting it as 0 would pull the whole interval down.
+    A class that is in neither truth nor guess of a resample is left out of that resample's mean;
+    counting it as 0 would lower the whole interval.
     """
     width, chosen = int(max(*classes, truth.max(), guess.max())) + 1, list(classes)
 
@@ -111,14 +111,14 @@ def macro_f1_of(truth: Indices, guess: Indices, classes: Sequence[int]) -> Stati
 def _drawn(
     n: int, groups: Sequence[Hashable] | None, resamples: int, seed: int
 ) -> tuple[Iterator[Indices], int]:
-    """Return the rows of each resample, and how many clips or speakers they are drawn of."""
+    """Return the rows of each resample, and the number of clips or speakers to draw from."""
     if n < 1:
         raise ValueError("a bootstrap of no rows: give at least one")
     rng = np.random.default_rng(seed)
     if groups is None:
         return (rng.integers(n, size=n) for _ in range(resamples)), n
     if len(groups) != n:
-        raise ValueError(f"{len(groups)} groups for {n} rows: give one a row")
+        raise ValueError(f"{len(groups)} groups for {n} rows: give one per row")
     members: dict[Hashable, list[int]] = {}
     for row, group in enumerate(groups):
         members.setdefault(group, []).append(row)

@@ -1,7 +1,7 @@
-"""The models that `abhinaya eval` runs: checkpoints, models by name, voters of a profile.
+"""Runs the models that `abhinaya eval` is asked to: checkpoints, models by name, a profile.
 
 --checkpoint NAME=DIR            best/ of a training run
---model NAME=MODEL               of `abhinaya models list`, with --option NAME.KEY=VALUE
+--model NAME=MODEL               MODEL of `abhinaya models list`; --option NAME.KEY=VALUE
 --profile FILE                   all voters of a profile
 """
 
@@ -30,72 +30,74 @@ _RATER_OPTIONS: Final = ("checkpoint", "device", "dtype")
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A model to run, under a name."""
+    """A model to run, and its name in the tables."""
 
     name: str
     model: str
     options: dict[str, Any] = field(default_factory=dict)
     rates: bool = False
-    """Whether it gives attributes, and not labels."""
+    """Whether the model gives attributes instead of labels."""
 
 
 def add_models(parser: argparse.ArgumentParser) -> None:
-    """Add the flags."""
+    """Add the flags that name models."""
     group = parser.add_argument_group("models to run first")
-    for flag, metavar, told in (
+    for flag, metavar, help_text in (
         ("--checkpoint", "NAME=DIR", "best/ of a run"),
-        ("--model", "NAME=MODEL", "of abhinaya models list"),
+        ("--model", "NAME=MODEL", "model of abhinaya models list"),
         ("--option", "NAME.KEY=VALUE", "option of a model; VALUE as in TOML"),
     ):
-        group.add_argument(flag, action="append", default=[], metavar=metavar, help=told)
+        group.add_argument(flag, action="append", default=[], metavar=metavar, help=help_text)
     group.add_argument("--profile", type=Path, metavar="FILE", help="run all voters of a profile")
     group.add_argument(
         "--write",
         type=Path,
         default=Path("predictions"),
         metavar="DIR",
-        help="where their predictions are written (default: %(default)s)",
+        help="folder for their predictions (default: %(default)s)",
     )
-    group.add_argument("--root", type=Path, help="another folder of the audio")
-    group.add_argument("--batch", type=int, default=8, help="clips at a time: %(default)s")
+    group.add_argument("--root", type=Path, help="folder of the audio, if it was moved")
+    group.add_argument(
+        "--batch", type=int, default=8, help="clips per batch (default: %(default)s)"
+    )
 
 
 def asked(args: argparse.Namespace) -> list[Named]:
-    """Read the flags.
+    """Return the models that the flags name.
 
     Raises:
-        DataError: a flag is not as it should be, or two models have one name.
+        DataError: a flag is invalid, or two models have one name.
         ModelError: a checkpoint cannot be read.
 
     """
     found = [*_of_profile(args.profile)] if args.profile is not None else []
-    for said in args.checkpoint:
-        name, place = pair_of("--checkpoint", said)
-        from abhinaya.train.loop.checkpoint_card import described  # torch, only for who asks
+    for pair in args.checkpoint:
+        name, place = pair_of("--checkpoint", pair)
+        from abhinaya.train.loop.checkpoint_card import described  # imports torch
 
         of = described(Path(place))
         rates = bool(of.outputs) and set(of.outputs) <= set(ATTRIBUTES)
         found.append(Named(name, of.model, of.options, rates))
-    found += [Named(*pair_of("--model", said)) for said in args.model]
+    found += [Named(*pair_of("--model", pair)) for pair in args.model]
     names = [one.name for one in found]
     if twice := {name for name in names if names.count(name) > 1}:
-        raise DataError(f"two models are called {', '.join(sorted(twice))}; name them apart")
-    for said in args.option:
-        key, value = pair_of("--option", said)
+        raise DataError(f"two models are called {', '.join(sorted(twice))}; rename one")
+    for pair in args.option:
+        key, value = pair_of("--option", pair)
         name, dot, option = key.partition(".")
         if not dot or name not in names:
             raise DataError(
-                f"--option {said}: give NAME.KEY=VALUE, NAME one of {', '.join(names) or 'none'}"
+                f"--option {pair}: give NAME.KEY=VALUE, NAME one of {', '.join(names) or 'none'}"
             )
         found[names.index(name)].options[option] = toml_value(value)
     return found
 
 
 def run(args: argparse.Namespace, manifest: Manifest) -> list[str]:
-    """Run them one after the other; return their files as `NAME=FILE`.
+    """Run the models one after the other; return their prediction files as `NAME=FILE`.
 
     Raises:
-        DataError: audio cannot be read, or a model has nothing to answer.
+        DataError: audio cannot be read, or no clip has what a model needs.
         ModelError: a model cannot be loaded or run.
         OSError: predictions cannot be written.
 
@@ -115,10 +117,10 @@ def run(args: argparse.Namespace, manifest: Manifest) -> list[str]:
             transient=True,
             disable=not sys.stderr.isatty(),
         )
-        gone = write_predictions(path, model.card, answers)
-        answered = len(manifest.clips) - gone.total()
+        unanswered = write_predictions(path, model.card, answers)
+        answered = len(manifest.clips) - unanswered.total()
         print(f"{path}: {answered} of {len(manifest.clips)} clips answered", file=sys.stderr)
-        for reason, count in gone.most_common():
+        for reason, count in unanswered.most_common():
             print(f"  not answered: {reason} ({count})", file=sys.stderr)
         files.append(f"{one.name}={path}")
     return files
@@ -128,7 +130,7 @@ def _load(one: Named) -> Model:
     if one.rates:
         if unknown := sorted(set(one.options) - set(_RATER_OPTIONS)):
             raise DataError(
-                f"model {one.name}: no option {unknown[0]!r}; attributes have "
+                f"model {one.name}: unknown option {unknown[0]!r}; known: "
                 f"{', '.join(_RATER_OPTIONS)}"
             )
         return AttributeModel(**one.options)

@@ -1,6 +1,6 @@
-"""What a model says of the clips of a manifest, offline; written as CSV that `eval` reads.
+"""Runs a model on the clips of a manifest and writes its answers as CSV for `eval`.
 
-A voter gives labels, a checkpoint of attributes gives arousal, valence and dominance.
+A voter answers with labels, an attribute model with arousal, valence and dominance.
 """
 
 from __future__ import annotations
@@ -25,38 +25,38 @@ from abhinaya.train.errors import DataError
 from abhinaya.train.eval.predictions import whole
 
 LONGEST: Final = 10 * SAMPLE_RATE
-"""Samples of the longest segment of the monitor: longer clips are cut into equal pieces."""
-Said: TypeAlias = Ballot | FloatArray | Abstention
-"""An answer: a label, or attributes [3] from 0 to 1, or neither."""
+"""Samples in the monitor's longest segment; longer clips are cut into equal pieces."""
+Reply: TypeAlias = Ballot | FloatArray | Abstention
+"""A label, or attributes [3] from 0 to 1, or the reason why neither."""
 
 
 class Model(Protocol):
-    """A voter, or what rates attributes."""
+    """A voter or an attribute model."""
 
     @property
     def card(self) -> Card:
-        """What it is, and what it needs."""
+        """Name, version and needs of the model."""
         ...
 
-    def vote(self, batch: Sequence[Utterance]) -> Sequence[Said]:
-        """Return one answer an utterance."""
+    def vote(self, batch: Sequence[Utterance]) -> Sequence[Reply]:
+        """Return one reply per utterance."""
         ...
 
 
 class AttributeModel:
-    """A checkpoint of S1's kind that hears arousal, valence and dominance.
+    """A model with S1's network that predicts arousal, valence and dominance.
 
     Args:
-        checkpoint: folder that a run wrote.
-        device, dtype: as voters have them.
+        checkpoint: folder of the checkpoint.
+        device, dtype: as for voters.
 
     Raises:
-        ModelError: it is missing, damaged, or its outputs are others.
+        ModelError: the checkpoint is missing, damaged, or has other outputs.
 
     """
 
     def __init__(self, checkpoint: str, device: str = "auto", dtype: str = "auto") -> None:
-        from torch import nn  # torch, only for who asks
+        from torch import nn  # imported here, since it is slow
 
         from abhinaya.models.inference import place
         from abhinaya.models.published.wavlm import load_s1
@@ -68,7 +68,7 @@ class AttributeModel:
             raise LabelsError(
                 checkpoint,
                 f"its outputs are {', '.join(names)}, not {', '.join(ATTRIBUTES)}",
-                "Give a checkpoint of the recipe attributes",
+                "Give a checkpoint of the recipe `attributes`",
             )
         self._order = [names.index(name) for name in ATTRIBUTES]
         nn.Module.to(self._model.wavlm_model, self._place.device, self._place.dtype)
@@ -76,19 +76,19 @@ class AttributeModel:
         version = Path(checkpoint).name
         self.card = Card("wavlm", version, frozenset({"audio"}), ATTRIBUTES, "")
 
-    def vote(self, batch: Sequence[Utterance]) -> list[Said]:
-        """Rate waves: arousal, valence, dominance [3] from 0 to 1 of each."""
+    def vote(self, batch: Sequence[Utterance]) -> list[Reply]:
+        """Return arousal, valence, dominance [3] from 0 to 1 of each utterance."""
         import torch
 
         from abhinaya.models.inference import moved
         from abhinaya.models.published.wavlm import SHORTEST
         from abhinaya.train.loop.objective import bounded
 
-        heard = [u.samples for u in batch if len(u.samples) >= SHORTEST]
+        waves = [u.samples for u in batch if len(u.samples) >= SHORTEST]
         found: Iterator[FloatArray] = iter(())
-        if heard:
+        if waves:
             with torch.inference_mode():
-                padded, lengths = self._model.prepare(heard)
+                padded, lengths = self._model.prepare(waves)
                 scores = self._model(moved(padded, self._place), moved(lengths, self._place))
                 found = iter(bounded(scores)[:, self._order].cpu().numpy())
         short = Abstention(f"the clip has fewer than {SHORTEST} samples")
@@ -97,17 +97,17 @@ class AttributeModel:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model says of a clip."""
+    """A model's reply about a clip."""
 
     clip: Clip
-    said: Said
+    reply: Reply
 
 
 def ask(model: Model, manifest: Manifest, batch: int = 8) -> Iterator[Answer]:
-    """Ask about every clip, `batch` at a time.
+    """Yield the answer to each clip; `batch` clips are run together.
 
-    Each clip stands alone, as the first of a stream: of what a voter knows about a voice,
-    `abhinaya bench quality` has the figures.
+    Each clip is like the first segment of a stream, so models that adapt to a voice cannot; measure
+    these with `abhinaya bench quality`.
 
     Raises:
         DataError: audio cannot be read, or no clip has what the model needs.
@@ -133,7 +133,7 @@ def ask(model: Model, manifest: Manifest, batch: int = 8) -> Iterator[Answer]:
 
 
 def _lack(clip: Clip, card: Card) -> str:
-    """Return what the clip lacks that the model needs; empty if it has all."""
+    """Return which input of the model the clip lacks; empty if none."""
     if "audio" in card.needs and not clip.path:
         return "the clip has no audio"
     if "transcript" in card.needs and not clip.transcript.strip():
@@ -148,33 +148,32 @@ def _pieces(root: Path, clip: Clip, card: Card) -> list[Utterance]:
     return [Utterance(part, transcript=clip.transcript) for part in parts]
 
 
-def _together(answers: Sequence[tuple[Said, int]]) -> Said:
-    """Return one answer for the pieces of a clip, weighted by their length."""
-    rated = [(said, float(n)) for said, n in answers if isinstance(said, np.ndarray)]
+def _together(replies: Sequence[tuple[Reply, int]]) -> Reply:
+    """Return one reply for a clip from its pieces' replies, weighted by their samples."""
+    rated = [(reply, float(n)) for reply, n in replies if isinstance(reply, np.ndarray)]
     if rated:
         values, weights = zip(*rated, strict=True)
         mean: FloatArray = np.average(values, axis=0, weights=weights)
         return mean
-    voted = [(said, float(n)) for said, n in answers if isinstance(said, Ballot)]
-    return whole(voted) if voted else answers[0][0]
+    voted = [(reply, float(n)) for reply, n in replies if isinstance(reply, Ballot)]
+    return whole(voted) if voted else replies[0][0]
 
 
 def write_predictions(path: Path, card: Card, answers: Iterable[Answer]) -> Counter[str]:
-    """Write what `eval` reads; a clip without an answer is left out, and counted.
+    """Write the answers as CSV; return the number of clips without an answer, by reason.
 
-    Returns reasons and how many clips were left out for each. A half-written file never has the
-    name. Raises OSError if it cannot be written.
+    `path` is replaced only when all is written. Raises OSError if it cannot be written.
     """
-    gone: Counter[str] = Counter()
+    unanswered: Counter[str] = Counter()
     rows: list[tuple[Clip, str | None, Sequence[float]]] = []
     for answer in answers:
-        said = answer.said
-        if isinstance(said, Abstention):
-            gone[said.reason] += 1
-        elif isinstance(said, Ballot):
-            rows.append((answer.clip, said.label, said.probabilities or ()))
+        reply = answer.reply
+        if isinstance(reply, Abstention):
+            unanswered[reply.reason] += 1
+        elif isinstance(reply, Ballot):
+            rows.append((answer.clip, reply.label, reply.probabilities or ()))
         else:
-            rows.append((answer.clip, None, said.tolist()))
+            rows.append((answer.clip, None, reply.tolist()))
     rates = all(label is None for _, label, _ in rows)
     scored = all(values for _, _, values in rows)
     columns = ATTRIBUTES if rates else ("label", *(LABELS if scored else ()))
@@ -184,7 +183,7 @@ def write_predictions(path: Path, card: Card, answers: Iterable[Answer]) -> Coun
         table.writerow(["id", *columns, "model", "version", "split"])
         for clip, label, values in rows:
             shares = [f"{value:.6f}" for value in values] if scored else []
-            said_label = [] if label is None else [label]
-            table.writerow([clip.id, *said_label, *shares, card.model, card.version, clip.split])
+            labels = [] if label is None else [label]
+            table.writerow([clip.id, *labels, *shares, card.model, card.version, clip.split])
     half.replace(path)
-    return gone
+    return unanswered

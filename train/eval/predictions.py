@@ -1,10 +1,9 @@
-"""Predictions of any system, and their place among the clips of a manifest.
+"""Reads predictions of systems, and matches them with the clips of a manifest.
 
-CSV         FileName,EmoClass as the challenge wants it, or id,label; columns named after all
-            eight labels are taken as probabilities. Optional `model`, `version`, and `split`: of
-            the clip, as the model met it
-JSON lines  what the monitor writes: its streams are the clips, its voters and its verdict are
-            systems; a clip cut into several segments is put together again, by duration
+CSV         columns FileName,EmoClass as in the challenge, or id,label; columns named after all
+            eight labels are probabilities. Optional `model`, `version`, and `split`, of the clip
+JSON lines  written by the monitor: each stream is a clip, each voter and the verdict a system; the
+            segments of a clip are averaged, weighted by duration
 """
 
 from __future__ import annotations
@@ -29,58 +28,58 @@ from abhinaya.train.metrics import Indices
 
 T = TypeVar("T")
 VERDICT: Final = "verdict"
-"""Name of the system that is the monitor's decision on all its voters."""
+"""Name of the system whose labels are the monitor's verdicts."""
 EVENTS: Final = (".jsonl", ".json", ".ndjson")
-"""Suffixes of the monitor's JSON lines."""
+"""Suffixes of files with the monitor's JSON lines."""
 TRAINED: Final = "train"
-"""What the column `split` says of a clip that the model was trained on."""
+"""Value of the column `split` for clips that the model was trained on."""
 HINT: Final = "give a CSV of predictions, or the monitor's JSON lines"
 _NAMES: Final = ("FileName", "id", "path")
-"""Columns that may name the clip of a row; the first that is there does."""
+"""Columns that may have the clip names; the first that exists is used."""
 _LABEL: Final = ("EmoClass", "label", "Prediction")
 Part = tuple[Ballot, float]
-"""What a system says of a part of a clip, and its seconds."""
+"""A system's answer about a part of a clip, and the part's seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """What one system says of clips, and which model it is."""
+    """Answers of one system, and its model."""
 
     ballots: Mapping[str, Ballot]
-    """By clip; a clip that is absent was not answered."""
+    """Answer by clip; clips without an answer are absent."""
     models: frozenset[tuple[str, str]] = frozenset()
-    """Model and version of its answers; empty where the file does not say."""
+    """Models and versions in the file; empty if it names none."""
     trained_on: frozenset[str] = frozenset()
-    """Clips that it answers and was trained on."""
+    """Answered clips that the model was trained on."""
 
     def model(self, name: str) -> tuple[str, str]:
-        """Return model and version. Raises DataError if there are several."""
+        """Return model and version; empty if unknown. Raises DataError if there are several."""
         if len(self.models) > 1:
             several = " and ".join(" ".join(m) or "an unnamed one" for m in sorted(self.models))
             raise DataError(
-                f"predictions of {name}: they are of {several}; give those of one model"
+                f"predictions of {name}: the file has several models, {several}; give one"
             )
         return next(iter(self.models), ("", ""))
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """What one system says of the N clips of a manifest."""
+    """Answers of one system about the N clips of a manifest."""
 
     name: str
     guess: Indices
-    """[N] index in LABELS; -1 where it gave no answer, which counts as wrong."""
+    """[N] index in LABELS; -1 without an answer, which counts as wrong."""
     probabilities: FloatArray | None
-    """[N, C], 0 where it gave no answer; None if it gives none for some answer."""
+    """[N, C], 0 without an answer; None if any answer has no probabilities."""
 
     @property
     def answered(self) -> int:
-        """Clips it gave an answer to."""
+        """Number of clips with an answer."""
         return int(np.sum(self.guess >= 0))
 
 
 def read_predictions(path: Path, name: str) -> dict[str, Predictions]:
-    """Read systems from a file: one, called `name`, from CSV; each voter and the verdict from JSON.
+    """Return the systems of a file: `name` for CSV; each voter and the verdict for JSON lines.
 
     Raises DataError: no such file, an unknown label, probabilities that are not numbers, or a clip
     that is answered twice.
@@ -88,14 +87,14 @@ def read_predictions(path: Path, name: str) -> dict[str, Predictions]:
     return _from_events(path) if is_events(path) else {name: _from_csv(path)}
 
 
-def named_file(said: str) -> tuple[str, Path]:
+def named_file(argument: str) -> tuple[str, Path]:
     """Return name and path of [NAME=]FILE."""
-    name, _, file = said.rpartition("=")
+    name, _, file = argument.rpartition("=")
     return name or Path(file).stem, Path(file)
 
 
 def read_all(files: Sequence[str]) -> dict[str, Predictions]:
-    """Read the systems of [NAME=]FILEs. Raises DataError if two have one name."""
+    """Return the systems of all [NAME=]FILEs. Raises DataError if two have one name."""
     found: dict[str, Predictions] = {}
     for name, path in map(named_file, files):
         for system, predictions in read_predictions(path, name).items():
@@ -105,28 +104,28 @@ def read_all(files: Sequence[str]) -> dict[str, Predictions]:
 
 
 def require_new(name: str, path: Path, known: Collection[str]) -> None:
-    """Raise DataError if there is a system of this name already."""
+    """Raise DataError if `known` has a system of this name."""
     if name in known:
-        raise DataError(f"{path}: there is already a system {name!r}; name it apart: OTHER={path}")
+        raise DataError(f"{path}: there is already a system {name!r}; rename it: OTHER={path}")
 
 
 def chosen(found: Mapping[str, T], asked: str | None, default: Sequence[str]) -> dict[str, T]:
-    """Return the systems that --voters asks for, else those of `default`."""
+    """Return the systems named by --voters, or those of `default` without it."""
     names = asked.split(",") if asked is not None else default
     if unknown := [name for name in names if name not in found]:
         raise DataError(
-            f"--voters: no predictions of {', '.join(unknown)}; there are {', '.join(found)}"
+            f"--voters: no predictions of {', '.join(unknown)}; found: {', '.join(found)}"
         )
     return {name: found[name] for name in names}
 
 
 def is_events(path: Path) -> bool:
-    """Whether a file holds the monitor's JSON lines, by its name."""
+    """Return whether a file has the monitor's JSON lines, by its suffix."""
     return path.suffix.lower() in EVENTS
 
 
 def join(name: str, predictions: Predictions, clips: Sequence[Clip]) -> System:
-    """Bring a system's answers into the order of `clips`. Raises DataError if none is about any."""
+    """Return a system's answers in the order of `clips`. Raises DataError if no clip has one."""
     found = found_answers(name, predictions.ballots, clips)
     guess = np.array([LABELS.index(b.label) if b else -1 for b in found], np.int64)
     if any(b is not None and b.probabilities is None for b in found):
@@ -138,12 +137,12 @@ def join(name: str, predictions: Predictions, clips: Sequence[Clip]) -> System:
 def found_answers(
     name: str, answers: Mapping[str, T], clips: Sequence[Clip], fewest: int = 1
 ) -> list[T | None]:
-    """Find answers [N] by id or path; by file name only where that is unique on both sides.
+    """Return the answer to each clip [N], found by id or path, or by a unique file name.
 
-    Raises DataError if fewer than `fewest` are about any clip.
+    Raises DataError if fewer than `fewest` clips have an answer.
     """
     named = Counter(map(_stem, answers))
-    short = {_stem(key): said for key, said in answers.items() if named[_stem(key)] == 1}
+    short = {_stem(key): answer for key, answer in answers.items() if named[_stem(key)] == 1}
     stems = [_stem(clip.path or clip.id) for clip in clips]
     times = Counter(stems)
     found = [
@@ -163,7 +162,7 @@ def found_answers(
 
 
 def whole(parts: Sequence[Part]) -> Ballot:
-    """Return one answer for a clip of several parts: the mean, weighted by their seconds."""
+    """Return one answer for a clip: the mean over its parts, weighted by seconds."""
     total = sum(seconds for _, seconds in parts) or 1.0
     given = [(ballot.probabilities, s) for ballot, s in parts if ballot.probabilities is not None]
     if len(given) == len(parts):
@@ -174,17 +173,17 @@ def whole(parts: Sequence[Part]) -> Ballot:
 
 
 def refuse_trained(name: str, predictions: Predictions, splits: Collection[str]) -> None:
-    """Raise DataError if a system answers clips that it was trained on; `splits`: of the truth."""
+    """Raise DataError if a system was trained on its clips; `splits` are those of the manifest."""
     if predictions.trained_on:
         some = sorted(predictions.trained_on)[:3]
         raise DataError(
             f"predictions of {name}: {len(predictions.trained_on)} are of clips that it was "
-            f"trained on (the first: {', '.join(some)}); fit on people that no voter has met"
+            f"trained on (the first: {', '.join(some)}); fit on speakers that no voter has met"
         )
     if TRAINED in splits:
         raise DataError(
             "the manifest has clips of the split 'train', which voters were trained on; choose "
-            "another with --split, or give a manifest of people that no voter has met"
+            "another with --split, or give a manifest of speakers that no voter has met"
         )
 
 
@@ -192,9 +191,9 @@ def refuse_trained(name: str, predictions: Predictions, splits: Collection[str])
 
 
 def by_clip(path: Path, rows: Sequence[Row]) -> dict[str, tuple[str, Row]]:
-    """Return place and row of each clip. Raises DataError if one is there twice, or none is named.
+    """Return FILE:LINE and row of each clip.
 
-    The place is FILE:LINE, for messages.
+    Raises DataError if a clip occurs twice, or there is no column of clip names.
     """
     names = next((c for c in _NAMES if rows and c in rows[0]), None)
     if names is None:
@@ -211,7 +210,7 @@ def by_clip(path: Path, rows: Sequence[Row]) -> dict[str, tuple[str, Row]]:
 
 
 def labels_in(columns: Collection[str]) -> bool:
-    """Whether a CSV with these columns says labels."""
+    """Return whether these columns of a CSV have labels."""
     return any(c in columns for c in _LABEL) or set(columns).issuperset(LABELS)
 
 
@@ -228,13 +227,13 @@ def _from_csv(path: Path) -> Predictions:
     ballots: dict[str, Ballot] = {}
     for clip, (here, row) in by_clip(path, rows).items():
         probabilities = _probabilities(here, row) if scored else None
-        said = row[label] if label else LABELS[int(np.argmax(probabilities or ()))]
-        if not said:
-            continue  # an empty answer is an abstention
-        meant = known_label(Path(here), said)
-        if meant == OTHER:
-            raise DataError(f"{here}: predicts {said!r}; only the eight labels can be scored")
-        ballots[clip] = Ballot(meant, probabilities)
+        answer = row[label] if label else LABELS[int(np.argmax(probabilities or ()))]
+        if not answer:
+            continue  # an abstention
+        predicted = known_label(Path(here), answer)
+        if predicted == OTHER:
+            raise DataError(f"{here}: predicts {answer!r}; only the eight labels can be scored")
+        ballots[clip] = Ballot(predicted, probabilities)
     trained = frozenset(
         clip for clip, (_, row) in by_clip(path, rows).items() if row.get("split") == TRAINED
     )
@@ -256,7 +255,7 @@ def _probabilities(here: str, row: Row) -> tuple[float, ...]:
 
 
 def _stem(name: str) -> str:
-    """Return the file name without folder, and without a suffix of audio: other dots stay."""
+    """Return the file name without folder and audio suffix; other dots stay."""
     path = Path(name)
     return path.stem if path.suffix.lower() in AUDIO else path.name
 
@@ -270,7 +269,7 @@ class _Event(msgspec.Struct):
 
 
 class Vote(msgspec.Struct):
-    """A voter's answer, as the monitor writes it."""
+    """A voter's answer in the monitor's JSON."""
 
     voter: str
     label: str
@@ -279,14 +278,14 @@ class Vote(msgspec.Struct):
     version: str = ""
 
     def ballot(self) -> Ballot:
-        """Return it as voters give it."""
+        """Return the answer as a ballot."""
         given = self.probabilities
         shares = None if given is None else tuple(given[name] for name in LABELS)
         return Ballot(LABELS[LABELS.index(self.label)], shares)
 
 
 class Verdict(msgspec.Struct):
-    """A verdict on one segment of one stream, as the monitor writes it."""
+    """A verdict on one segment in the monitor's JSON."""
 
     stream: str
     segment: int
@@ -298,9 +297,9 @@ class Verdict(msgspec.Struct):
 
 
 def read_verdicts(path: Path) -> list[Verdict]:
-    """Read the last revision of each final verdict, by stream and segment.
+    """Return the last revision of each final verdict, sorted by stream and segment.
 
-    Raises DataError: a line is not an event, or there is no verdict.
+    Raises DataError: a line is not an event, or no line is a verdict.
     """
     latest: dict[tuple[str, int], Verdict] = {}
     for number, line in enumerate(text_of(path, HINT).splitlines(), 1):
@@ -326,10 +325,10 @@ def _from_events(path: Path) -> dict[str, Predictions]:
     parts: dict[str, dict[str, list[Part]]] = {}
     models: dict[str, set[tuple[str, str]]] = {}
     for verdict in read_verdicts(path):
-        said = {vote.voter: vote.ballot() for vote in verdict.votes}
+        ballots = {vote.voter: vote.ballot() for vote in verdict.votes}
         if verdict.label != UNKNOWN:
-            said[VERDICT] = Ballot(verdict.label)
-        for voter, ballot in said.items():
+            ballots[VERDICT] = Ballot(verdict.label)
+        for voter, ballot in ballots.items():
             of = parts.setdefault(voter, {}).setdefault(verdict.stream, [])
             of.append((ballot, verdict.end_s - verdict.start_s))
         for vote in verdict.votes:

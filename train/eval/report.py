@@ -1,10 +1,13 @@
-"""An evaluation as plain values, and as text for a terminal. Figures: `docs/evaluation.md`."""
+"""Makes the report of an evaluation, as data, text and HTML. Figures: `docs/evaluation.md`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from abhinaya.models.labels import LABELS
 from abhinaya.models.vote.ensemble import Rule
@@ -24,7 +27,9 @@ from abhinaya.train.metrics import reliability
 
 SCHEMA: Final = "abhinaya.evaluation/1"
 LOSS_MARK: Final = "/"
-"""Between model and loss in the name of a system, as in S1/WFL: they make table 2."""
+"""Separates model and loss in the name of a system, such as S1/WFL; see table 2."""
+SIDE: Final = 240
+"""Side of a plot in pixels; its axes go from 0 to 1."""
 Report = dict[str, Any]
 
 
@@ -36,15 +41,15 @@ def measured(
     rule: Rule,
     rules: Mapping[str, Rule],
 ) -> Report:
-    """Measure labels: everything in tables 1 to 5, as plain values.
+    """Return all figures of tables 1 to 5, as plain data.
 
     Args:
-        on: the clips that can be scored, of `total`.
-        total: clips.
-        systems: what is scored alone.
-        voters: those of them that are put together.
-        rule: of table 4.
-        rules: of table 5, by name; gains are over the first.
+        on: the clips that can be scored.
+        total: number of all clips.
+        systems: systems to score alone.
+        voters: systems to combine.
+        rule: rule of table 4.
+        rules: rules of table 5, by name; gains are over the first.
 
     """
     several = len(voters) > 1
@@ -78,7 +83,7 @@ def measured(
 
 
 def measured_attributes(on: Rated, total: int, raters: Sequence[Rater]) -> Report:
-    """Measure attributes: table 6, as plain values."""
+    """Return the figures of table 6, as plain data."""
     return {
         "schema": SCHEMA,
         "clips": total,
@@ -92,21 +97,21 @@ def measured_attributes(on: Rated, total: int, raters: Sequence[Rater]) -> Repor
 
 
 def as_text(report: Report) -> str:
-    """Write the tables for a terminal, those that there is something to say in."""
+    """Return the non-empty tables as text for a terminal."""
     drawn = f". 95 % intervals over {report['resampled']} ({report['resamples']} resamples)."
     parts = []
     if "models" in report:
-        said = f"{report['scored']} clips of {report['speakers']} speakers"
+        head = f"{report['scored']} clips of {report['speakers']} speakers"
         if left_out := report["clips"] - report["scored"]:
-            said += f"; {left_out} without a consensus among the eight are left out"
-        parts += [said + drawn, _models(report), *_losses(report), _classes(report)]
+            head += f"; {left_out} without a consensus among the eight are left out"
+        parts += [head + drawn, _models(report), *_losses(report), _classes(report)]
         parts += [_combinations(report)] if report["combinations"] else []
         parts += [_rules(report)] if report["rules"] else []
     if "attributes" in report:
-        said = f"{report['attributes']['rated']} clips with arousal, valence and dominance"
+        head = f"{report['attributes']['rated']} clips with arousal, valence and dominance"
         if left_out := report["clips"] - report["attributes"]["rated"]:
-            said += f"; {left_out} without are left out"
-        parts += [said + drawn, _attributes(report["attributes"])]
+            head += f"; {left_out} without are left out"
+        parts += [head + drawn, _attributes(report["attributes"])]
     return "\n\n".join(parts)
 
 
@@ -115,17 +120,18 @@ def _models(report: Report) -> str:
     rows = [["system", "macro-F1", "UAR", "weighted F1", "accuracy", "ECE", "risk", "answered"]]
     for row in report["models"]:
         answered = f"{row['answered']}/{report['scored']}"
-        rows.append([row["name"], told(row["macro_f1"]), *(figure(row[k]) for k in keys), answered])
+        macro = _interval(row["macro_f1"])
+        rows.append([row["name"], macro, *(figure(row[k]) for k in keys), answered])
     return "Table 1. Systems\n" + table(rows)
 
 
 def _losses(report: Report) -> list[str]:
-    """Table 2: models by the loss they were trained with, where systems are called MODEL/LOSS."""
+    """Return table 2, models by training loss, if systems are called MODEL/LOSS."""
     found: dict[str, dict[str, str]] = {}
     for row in report["models"]:
         model, mark, loss = row["name"].partition(LOSS_MARK)
         if mark:
-            found.setdefault(model, {})[loss] = told(row["macro_f1"])
+            found.setdefault(model, {})[loss] = _interval(row["macro_f1"])
     losses = list(dict.fromkeys(loss for of in found.values() for loss in of))
     rows = [["macro-F1", *losses]]
     rows += [[model, *(of.get(loss, "-") for loss in losses)] for model, of in found.items()]
@@ -144,7 +150,7 @@ def _classes(report: Report) -> str:
 def _combinations(report: Report) -> str:
     rows = [["voters", "tie-break", "macro-F1", "ties", "gain over the best alone", "p"]]
     for row in report["combinations"]:
-        voters, macro, ties = "+".join(row["voters"]), told(row["macro_f1"]), str(row["ties"])
+        voters, macro, ties = "+".join(row["voters"]), _interval(row["macro_f1"]), str(row["ties"])
         gain, p = _gain(row["gain"])
         rows.append([voters, row["tie_breaker"], macro, ties, f"{row['best']} {gain}", p])
     return f"Table 4. Combinations, by {report['rule']['method']}\n" + table(rows)
@@ -155,41 +161,67 @@ def _rules(report: Report) -> str:
     rows = [["rule", "macro-F1", "ECE", "neutral otherwise", f"gain over {first}", "p"]]
     for row in report["rules"]:
         shares = figure(row["calibration_error"]), figure(row["alarms"])
-        rows.append([row["rule"], told(row["macro_f1"]), *shares, *_gain(row["gain"])])
+        rows.append([row["rule"], _interval(row["macro_f1"]), *shares, *_gain(row["gain"])])
     return "Table 5. All voters, by rule\n" + table(rows)
 
 
 def _attributes(found: Mapping[str, Any]) -> str:
     rows = [["system", "mean CCC", *ATTRIBUTES, "answered", "gain over the first", "p"]]
     for row in found["systems"]:
-        each = (told(row["each"][name]) for name in ATTRIBUTES)
+        each = (_interval(row["each"][name]) for name in ATTRIBUTES)
         gain = _gain(row["gain"] and row["gain"]["comparison"])
         answered = f"{row['answered']}/{found['rated']}"
-        rows.append([row["name"], told(row["mean"]), *each, answered, *gain])
+        rows.append([row["name"], _interval(row["mean"]), *each, answered, *gain])
     return "Table 6. Attributes\n" + table(rows)
 
 
 def _gain(comparison: Mapping[str, Any] | None) -> tuple[str, str]:
-    """Write a difference with its interval, and p; dashes for none."""
+    """Return a difference with its interval, and p; dashes for None."""
     if comparison is None:
         return "-", "-"
     of = comparison["difference"]
     return f"{of['value']:+.3f} [{of['low']:+.3f}, {of['high']:+.3f}]", figure(comparison["p"])
 
 
-def told(interval: Mapping[str, float]) -> str:
-    """Write a figure with its interval."""
-    return str(Interval(interval["value"], interval["low"], interval["high"], 0))
+def _interval(given: Mapping[str, float]) -> str:
+    """Format a figure with its interval."""
+    return str(Interval(given["value"], given["low"], given["high"], 0))
 
 
 def figure(value: float | None) -> str:
-    """Write a figure with three decimals; a dash for none."""
+    """Format a figure with three decimals; None is a dash."""
     return "-" if value is None else f"{value:.3f}"
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Align columns: the first to the left, the rest to the right."""
+    """Return rows with aligned columns: the first to the left, the rest to the right."""
     first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
     return "\n".join(
         "  ".join([row[0].ljust(first), *map(str.rjust, row[1:], widths)]).rstrip() for row in rows
     )
+
+
+# --- HTML -----------------------------------------------------------------------------------------
+
+
+def as_html(report: Report) -> str:
+    """Return the page: the tables as text, then the plots of each system."""
+    return _page(title="Evaluation", text=as_text(report), report=report)
+
+
+def curve_page(text: str, found: Mapping[str, Any]) -> str:
+    """Return the page of a curve: the table as text, then the plot."""
+    return _page(title="Recall and false alarms", text=text, curve=found)
+
+
+def _page(**values: Any) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"figure": figure}
+    template = environment.get_template("page.html")
+    return template.render(columns=[*LABELS, "none"], side=SIDE, **values) + "\n"

@@ -1,4 +1,4 @@
-"""The tables of arXiv 2505.18217 for any corpus: models, classes, combinations of voters."""
+"""Rows of the tables of arXiv 2505.18217: systems, labels, combinations of voters, rules."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from abhinaya.train.metrics import (
 
 NEUTRAL: Final = LABELS.index("neutral")
 MOST_VOTERS: Final = 8
-"""Above it there would be more combinations than anyone reads."""
+"""With more voters, table 4 would be too long to read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,23 +49,23 @@ class Scored:
 
     clips: tuple[Clip, ...]
     truth: Indices
-    """[N] index in LABELS."""
+    """[N] indices in LABELS."""
     classes: tuple[int, ...]
-    """Labels that occur, over which means are taken."""
+    """Indices of the labels that occur; means are over these."""
     groups: tuple[Hashable, ...] | None
-    """[N] speakers to resample; None resamples clips."""
+    """[N] speaker of each clip, to resample speakers; None resamples clips."""
     resamples: int = 1_000
     seed: int = 0
 
     def interval(self, guess: Indices) -> Interval:
-        """Macro-F1 with its 95 % interval."""
+        """Return macro-F1 with its 95 % interval."""
         statistic = macro_f1_of(self.truth, guess, self.classes)
         return bootstrap(
             statistic, len(self.truth), self.groups, resamples=self.resamples, seed=self.seed
         )
 
     def compare(self, first: Indices, second: Indices) -> Comparison:
-        """Macro-F1 of `first` minus that of `second`, paired."""
+        """Return macro-F1 of `first` minus that of `second`, paired."""
         one = macro_f1_of(self.truth, first, self.classes)
         other = macro_f1_of(self.truth, second, self.classes)
         return paired_bootstrap(
@@ -76,9 +76,9 @@ class Scored:
 def scored(
     clips: Sequence[Clip], by_speaker: bool = False, resamples: int = 1_000, seed: int = 0
 ) -> Scored:
-    """Pick what can be scored.
+    """Select the clips with a label.
 
-    Raises DataError: nothing can, or speakers are asked for and some clips have none.
+    Raises DataError: there are none, or `by_speaker` is set and speakers are unknown.
     """
     chosen = tuple(clip for clip in clips if clip.label)
     if not chosen:
@@ -94,42 +94,39 @@ def scored(
 
 
 def require_speakers(clips: Sequence[Clip]) -> None:
-    """See that speakers can be resampled.
-
-    Raises DataError: a clip names none, or all are of one.
-    """
-    if nobody := sum(not clip.speaker for clip in clips):
+    """Raise DataError if a clip has no speaker, or all clips have the same."""
+    if unnamed := sum(not clip.speaker for clip in clips):
         raise DataError(
-            f"{nobody} of {len(clips)} clips name no speaker; resample by clip (leave out "
+            f"{unnamed} of {len(clips)} clips name no speaker; resample by clip (leave out "
             "--by-speaker)"
         )
     if len({clip.speaker for clip in clips}) < 2:
         raise DataError(
-            f"{len(clips)} clips of one speaker: nothing is known about other people; resample "
+            f"{len(clips)} clips of one speaker: speakers cannot be resampled; resample "
             "by clip (leave out --by-speaker)"
         )
 
 
 @dataclass(frozen=True, slots=True)
 class ModelRow:
-    """Table 1: one system, alone."""
+    """Row of table 1: one system alone."""
 
     name: str
     macro_f1: Interval
     recall: float
-    """Unweighted (UAR)."""
+    """Unweighted mean over labels (UAR)."""
     weighted_f1: float
     accuracy: float
     calibration_error: float | None
-    """None for a system without probabilities for all its answers."""
+    """Expected calibration error; None if not all answers have probabilities."""
     risk: float | None
-    """Area under the risk-coverage curve, by the largest probability; 0 is best."""
+    """Area under the risk-coverage curve by the largest probability; 0 is best. May be None."""
     answered: int
-    """Clips it answered; the rest count as wrong."""
+    """Number of answered clips; the others count as wrong."""
 
 
 def model_row(system: System, on: Scored) -> ModelRow:
-    """Score one system."""
+    """Return the row of one system."""
     truth, guess, p = on.truth, system.guess, system.probabilities
     there = guess >= 0
     error = risk = None
@@ -149,12 +146,12 @@ def model_row(system: System, on: Scored) -> ModelRow:
 
 
 def class_rows(system: System, on: Scored) -> dict[str, ClassScore]:
-    """Table 3: each label that occurs."""
+    """Return the figures of table 3 for each label that occurs."""
     return {LABELS[c]: s for c, s in per_class(on.truth, system.guess, on.classes).items()}
 
 
 def confusion_rows(system: System, on: Scored) -> list[list[int]]:
-    """Count truth (the labels that occur) by guess (all labels, then no answer)."""
+    """Return counts: a row per label that occurs, a column per guess, the last for no answer."""
     table: list[list[int]] = confusion(on.truth, system.guess, len(LABELS))[
         list(on.classes)
     ].tolist()
@@ -163,22 +160,22 @@ def confusion_rows(system: System, on: Scored) -> list[list[int]]:
 
 @dataclass(frozen=True, slots=True)
 class Combination:
-    """Table 4: some voters together, against the best of them alone."""
+    """Row of table 4: several voters together, against the best of them alone."""
 
     voters: tuple[str, ...]
     tie_breaker: str
-    """Who decides a tie first."""
+    """The voter that decides a tie first."""
     macro_f1: Interval
     ties: int
-    """Clips on which the vote was tied."""
+    """Number of clips with a tie."""
     best: str
-    """The best of its voters alone."""
+    """The voter that is best alone."""
     gain: Comparison
-    """Over that one."""
+    """Gain over the voter `best`."""
 
 
 def combine(systems: Sequence[System], rule: Rule) -> tuple[Indices, int]:
-    """Label [N] of the systems together, -1 where none answers, and on how many clips they tied."""
+    """Return the joint label index of each clip [N], -1 without one, and the number of ties."""
     labels, ties = [], 0
     for i in range(len(systems[0].guess)):
         decision = decide(ballots_of(systems, i), rule)
@@ -188,9 +185,9 @@ def combine(systems: Sequence[System], rule: Rule) -> tuple[Indices, int]:
 
 
 def combination_rows(systems: Sequence[System], on: Scored, rule: Rule) -> Iterator[Combination]:
-    """Every combination of two or more voters, the largest first.
+    """Yield the row of every combination of two or more voters, the largest first.
 
-    Raises DataError: there are too many voters for all combinations.
+    Raises DataError: there are too many voters.
     """
     if len(systems) > MOST_VOTERS:
         raise DataError(
@@ -216,7 +213,7 @@ def combination_rows(systems: Sequence[System], on: Scored, rule: Rule) -> Itera
 
 
 def ballots_of(systems: Sequence[System], i: int) -> dict[str, Ballot]:
-    """Return what the systems say of clip `i`, those that answer."""
+    """Return the answers of the systems to clip `i`."""
     found = {}
     for s in systems:
         if s.guess[i] >= 0:
@@ -230,20 +227,20 @@ def ballots_of(systems: Sequence[System], i: int) -> dict[str, Ballot]:
 
 @dataclass(frozen=True, slots=True)
 class RuleRow:
-    """Table 5: one rule on all voters together."""
+    """Row of table 5: one rule on all voters together."""
 
     rule: str
     macro_f1: Interval
     alarms: float | None
-    """Share of the neutral clips that it calls otherwise; None without neutral clips."""
+    """Share of the neutral clips with another label; None without neutral clips."""
     calibration_error: float | None
-    """Of its confidence in its labels; None where it has none for some."""
+    """Calibration error of the confidence; None if a decision has no confidence."""
     gain: Comparison | None
-    """Over the first rule; None for that one itself."""
+    """Gain over the first rule; None for that rule."""
 
 
 def open_combiner(path: Path, voters: Mapping[str, Predictions]) -> Combiner:
-    """Read a combiner for these voters.
+    """Read a combiner, and check that it fits these voters.
 
     Raises DataError: it cannot be read, or was fitted on other voters, models or versions.
     """
@@ -252,15 +249,15 @@ def open_combiner(path: Path, voters: Mapping[str, Predictions]) -> Combiner:
     except ModelError as error:
         raise DataError(f"--combiner {error}") from error
     for name, predictions in voters.items():
-        said, version = predictions.model(name)
-        model = said or combiner.members[name].model if name in combiner.members else ""
+        given, version = predictions.model(name)
+        model = given or combiner.members[name].model if name in combiner.members else ""
         if fault := combiner.fault(name, model, version):
             raise DataError(f"--combiner {path}: {fault}; choose with --voters, or fit it again")
     return combiner
 
 
 def with_combiner(rule: Rule, combiner: Combiner) -> Rule:
-    """Return the rule that a combiner makes of another one's priorities."""
+    """Return `rule` with the method and fitted parameters of `combiner`."""
     return replace(
         rule,
         method=combiner.method,
@@ -273,7 +270,7 @@ def with_combiner(rule: Rule, combiner: Combiner) -> Rule:
 def rule_rows(
     systems: Sequence[System], on: Scored, rules: Mapping[str, Rule]
 ) -> Iterator[RuleRow]:
-    """Score each rule, by name, on all systems together."""
+    """Yield the row of each rule, on all systems together."""
     votes = [ballots_of(systems, i) for i in range(len(on.truth))]
     first: Indices | None = None
     for name, rule in rules.items():
@@ -290,7 +287,7 @@ def rule_rows(
 
 
 def guesses(decisions: Sequence[Decision], least: float = 0.0) -> Indices:
-    """Index of each leading label [N]; -1 where there is none, or it is less sure than `least`."""
+    """Return the leading label's index [N]; -1 if none, or if its confidence is below `least`."""
     return np.array(
         [
             LABELS.index(d.leading) if d.leading and (d.confidence or 0.0) >= least else -1
@@ -311,6 +308,6 @@ def _calibration(decisions: Sequence[Decision], guess: Indices, truth: Indices) 
     claims = [decisions[int(i)].confidence for i in rows]
     if not claims or any(claim is None for claim in claims):
         return None
-    shares = np.zeros((len(rows), 2), np.float32)  # right by the claim, or not
+    shares = np.zeros((len(rows), 2), np.float32)  # probability of right and of wrong
     shares[:, 0] = [claim or 0.0 for claim in claims]
     return calibration_error(shares, np.where(guess[rows] == truth[rows], 0, 1))

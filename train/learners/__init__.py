@@ -1,1 +1,1 @@
-"""The models that the trainer trains, each behind the protocol of `base.py`."""
+"""The models that the trainer trains, each as a `Learner` of `base.py`."""

@@ -1,7 +1,7 @@
-"""What the trainer asks of a model, and what it shows it.
+"""The interface between the trainer and a model: `Learner`, and the examples that it gets.
 
-B examples of a batch, C classes, K outputs: the classes, then the attributes, as far as the recipe
-has losses on them.
+B examples in a batch, C classes, K outputs: the classes, then the 3 attributes, each only if the
+recipe has a loss on them.
 """
 
 from __future__ import annotations
@@ -20,87 +20,86 @@ from abhinaya.models.errors import KeysError, LabelsError, listed
 from abhinaya.train.data.clips import ATTRIBUTES
 
 Inputs = dict[str, Any]
-"""What a model reads of a batch; tensors in it are moved to the device."""
+"""A model's inputs for one batch; the trainer moves the tensors in it to the device."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A clip as a model sees it once."""
+    """One clip, ready to be used in one epoch."""
 
     name: str
-    """Of the file or clip, for people."""
+    """File or id of the clip, for messages."""
     samples: FloatArray
-    """[n] 16 kHz mono, augmented and cut; empty for a model that reads alone."""
+    """[n] 16 kHz mono, augmented and cut; empty for a model that needs no audio."""
     transcript: str
     shares: FloatArray
-    """[C] of the votes; zeros where only attributes are known."""
+    """[C] target: share of the votes for each class; zeros if only attributes are known."""
     attributes: FloatArray
-    """[3] arousal, valence, dominance in 0 to 1; NaN where the corpus gives none."""
+    """[3] arousal, valence, dominance from 0 to 1; NaN if the corpus has none."""
     draw: int = 0
-    """A number drawn for this clip and epoch, for choices that the model makes; 0 in validation."""
+    """Random number of this clip and epoch, for choices of the model; 0 in validation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """What the K outputs of a model stand for."""
+    """Names of the K outputs of a model."""
 
     classes: tuple[str, ...]
-    """Labels, in order; none for a model of attributes alone."""
+    """Labels, in order; empty if the model gives only attributes."""
     attributes: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Name each of the K outputs."""
+        """Return the name of each of the K outputs."""
         return (*self.classes, *(ATTRIBUTES if self.attributes else ()))
 
     @property
     def kept(self) -> tuple[str, ...]:
-        """Outputs that a checkpoint keeps: labels; attributes beside them only helped to learn."""
+        """Outputs stored in a checkpoint: the labels if there are any, else the attributes."""
         return self.classes or ATTRIBUTES
 
 
 @dataclass(frozen=True, slots=True)
 class Learner:
-    """A model that can be trained, and written as a checkpoint that the registry loads."""
+    """A model that the trainer can train and save as a checkpoint that the registry loads."""
 
     module: nn.Module
-    """Everything that has gradients; what has none may stand outside, and then is kept once."""
+    """All trainable weights. Frozen parts may be outside it: then no checkpoint has them."""
     inputs: Callable[[Sequence[Example]], Inputs]
-    """Makes what the model reads; on the CPU, maybe in another process."""
+    """Builds the model's inputs from examples; runs on the CPU, often in a worker process."""
     save: Callable[[Path, Tensors, Mapping[str, Any]], None]
-    """Writes a checkpoint to a folder: the module's state, and what goes into its metadata. Raises
-    WriteError if there is no room."""
+    """Writes a checkpoint to a folder: state of the module, metadata. Raises WriteError."""
     model: str
-    """Name of the voter that loads it."""
+    """Name, in the registry, of the voter that loads the checkpoint."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Its options, but for the folder of the checkpoint."""
+    """Options of that voter, without the folder of the checkpoint."""
     checkpoint: str = "checkpoint"
-    """The option that names that folder."""
+    """Name of the option for that folder."""
     arguments: Callable[[Inputs], Iterable[Any]] = dict.values
-    """What the module is called with, of inputs on its device."""
+    """Returns the positional arguments of the module, from inputs on its device."""
     frozen: tuple[nn.Module, ...] = ()
-    """Parts that stay in evaluation mode while the rest learns."""
+    """Parts that stay in evaluation mode during training."""
     shortest: int = 0
-    """Samples below which a clip cannot be learnt from."""
+    """Fewest samples of a clip that the model can be trained on."""
 
     def scores(self, module: nn.Module, inputs: Inputs) -> Tensor:
-        """Run `module` (its own, maybe wrapped for several devices): [B, K]."""
+        """Return the scores [B, K]. `module` is `self.module`, or wraps it for devices."""
         found: Tensor = module(*self.arguments(inputs))
         return found
 
     def learn(self) -> None:
-        """Switch to training: dropout on where it learns, what is frozen stays as in use."""
+        """Switch to training mode, except for the frozen parts."""
         self.module.train()
         for part in self.frozen:
             part.eval()
 
     def voter(self, folder: Path | str) -> tuple[str, dict[str, Any]]:
-        """Return name and options by which the registry loads what `save` wrote to `folder`."""
+        """Return the model name and options that load the checkpoint in `folder`."""
         return self.model, {**self.options, self.checkpoint: str(folder)}
 
 
 def only(state: Tensors, rows: int, prefix: str) -> Tensors:
-    """`state` with the first `rows` outputs of the layer `prefix`; the others only helped."""
+    """Return `state` with only the first `rows` outputs of the layer `prefix`."""
     cut = {f"{prefix}.weight", f"{prefix}.bias"}
     return {k: t[:rows] if k in cut else t for k, t in state.items()}
 
@@ -113,13 +112,13 @@ def start_from(
     prefix: str,
     subject: str,
 ) -> None:
-    """Fill `module` with `state`, whose outputs are `names`: brought into order by name.
+    """Load `state` into `module`, with its outputs `names` put into the order of `outputs`.
 
-    Keys that `state` lacks keep their values. `prefix` is the layer that gives the outputs.
+    Weights that `state` lacks keep their values. `prefix` is the name of the output layer.
 
     Raises:
-        LabelsError: the outputs are others than those of the recipe.
-        KeysError: the weights are of another model.
+        LabelsError: the outputs are not those of the recipe.
+        KeysError: the weights belong to another model.
 
     """
     if sorted(names) != sorted(outputs.names):

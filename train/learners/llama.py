@@ -1,4 +1,4 @@
-"""T2: a language model with LoRA and ABHINAYA's head; only these two learn and are saved."""
+"""T2: a language model with LoRA and ABHINAYA's head; only LoRA and head are trained and saved."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _OUT: Final = "head.out"
 
 
 def llama_learner(o: LlamaOptions, outputs: Outputs, where: Place, start: str) -> Learner:
-    """Make a language model with gradients in its adapters and its head."""
+    """Build a language model with trainable adapters and head."""
     tokenizer = load_tokenizer(o.llm)
     body = load_llm(o.llm, where)
     head = LanguageHead(body.config.hidden_size, o.hidden, len(outputs.names))
@@ -77,7 +77,7 @@ def llama_learner(o: LlamaOptions, outputs: Outputs, where: Place, start: str) -
 
 
 def spare_memory(llm: Any, checkpointing: bool) -> None:
-    """Have a language model keep no activations, if asked to."""
-    if checkpointing:  # transformers renamed it on the way to its version 6
+    """Turn on activation checkpointing of a language model, if `checkpointing` is set."""
+    if checkpointing:  # the method's name depends on the version of transformers
         new = getattr(llm, "activation_checkpointing_enable", None)
         (new or llm.gradient_checkpointing_enable)()

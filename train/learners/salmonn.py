@@ -1,9 +1,8 @@
-"""S2 and ST1: the published SALMONN trained further, with ABHINAYA's head.
+"""S2 and ST1: fine-tunes the published SALMONN, with ABHINAYA's head.
 
-LoRA, Q-Former, its query, the projection, the two LayerNorms before them and the head learn;
-Whisper, BEATs and the language model stay as they are, and in the mode they are used in (the
-published training had BEATs drop layers at random). The encoders stand outside the module: nothing
-of them is in a checkpoint.
+Trained: LoRA, Q-Former and its query, the projection, the two LayerNorms before them, the head.
+Frozen: Whisper, BEATs and the language model, all in evaluation mode (in the published training
+BEATs dropped layers at random). The encoders are outside the module, so no checkpoint has them.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _WIDTH_13B: Final = 5120
 
 
 def salmonn_learner(o: SalmonnOptions, outputs: Outputs, where: Place, start: str) -> Learner:
-    """Make SALMONN with gradients in all but its three frozen parts."""
+    """Build SALMONN with all parts trainable but Whisper, BEATs and the language model."""
     parts = Parts.read(o.adapter, start or None)
     encoders = shared(o.whisper, o.beats, where)
     parts.check_aliases(encoders, o.beats)
@@ -49,13 +48,13 @@ def salmonn_learner(o: SalmonnOptions, outputs: Outputs, where: Place, start: st
     fixed = None if o.prompt == "random" else int(o.prompt)
 
     def inputs(examples: Sequence[Example]) -> Inputs:
-        """Return the waves and the prompts around them."""
+        """Return the waves and their prompts."""
         which = [e.draw % prompter.count if fixed is None else fixed for e in examples]
         prompts = [prompter(e.transcript, k) for e, k in zip(examples, which, strict=True)]
         return {"waves": [e.samples for e in examples], "prompts": prompts}
 
     def write(folder: Path, state: Tensors, extra: Mapping[str, Any]) -> None:
-        """Write the adapters, the bridge and the head, under the published names."""
+        """Write adapters, bridge and head, with the key names of the published files."""
         named: Tensors = {}
         for key, tensor in only(state, len(outputs.kept), _OUT).items():
             part, _, rest = key.partition(".")

@@ -1,4 +1,4 @@
-"""A text encoder with its own classification head: RoBERTa and its kin."""
+"""A text encoder of transformers with its classification head, such as RoBERTa."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from abhinaya.train.learners.base import Example, Inputs, Learner, Outputs, only
 from abhinaya.train.recipes.learner_options import TextOptions
 
 _HEADS: Final = ("classifier", "score", "pre_classifier", "pooler")
-"""What transformers calls the layers that a pre-trained encoder lacks."""
+"""Names, in transformers, of layers that a pre-trained encoder does not have."""
 
 
 class _Scores(nn.Module):
@@ -32,7 +32,7 @@ class _Scores(nn.Module):
 
 
 def text_learner(o: TextOptions, outputs: Outputs, start: str) -> Learner:
-    """Make a sequence classifier of transformers with gradients."""
+    """Build a trainable sequence classifier of transformers."""
     auto: Any = AutoTokenizer
     with translated(o.encoder):
         tokenizer: Any = auto.from_pretrained(o.encoder)
@@ -53,7 +53,7 @@ def text_learner(o: TextOptions, outputs: Outputs, start: str) -> Learner:
         start_from(module, state, names, outputs, out, start)
 
     def inputs(examples: Sequence[Example]) -> Inputs:
-        """Tokenise and pad the transcripts; special tokens spelled out in them stay text."""
+        """Tokenise and pad the transcripts; names of special tokens in them are ordinary text."""
         given = {"truncation": True, "max_length": o.max_tokens, "split_special_tokens": True}
         rows = [tokenizer(e.transcript.strip(), **given).input_ids for e in examples]
         ids, lengths = padded([torch.tensor(row) for row in rows])
@@ -61,7 +61,7 @@ def text_learner(o: TextOptions, outputs: Outputs, start: str) -> Learner:
         return {"ids": ids.masked_fill(~mask, config.pad_token_id), "mask": mask}
 
     def write(folder: Path, state: Tensors, extra: Mapping[str, Any]) -> None:
-        """Write it as transformers does: config, tokenizer, weights."""
+        """Write config, tokenizer and weights, as transformers does."""
         kept = outputs.kept
         config.id2label = dict(enumerate(kept))
         config.label2id = {name: i for i, name in enumerate(kept)}
@@ -79,7 +79,7 @@ def text_learner(o: TextOptions, outputs: Outputs, start: str) -> Learner:
 
 
 def _model(name: str, labels: Sequence[str] | None, dropout: float) -> Any:
-    """Load an encoder with a head: a new one for `labels`, or its own."""
+    """Load an encoder with a new head for `labels`, or with its own head if `labels` is None."""
     auto: Any = AutoModelForSequenceClassification
     more: dict[str, Any] = {}
     if labels is not None:

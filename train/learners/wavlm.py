@@ -1,4 +1,4 @@
-"""WavLM and a head: S1, the challenge baseline, EMOJUDGE's speech member, and attributes."""
+"""WavLM with a head, for S1, the challenge baseline, EMOJUDGE's speech voter and attributes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OUT: Final = "head.out"
 
 
 def wavlm_learner(o: WavlmOptions, outputs: Outputs, norm: WaveNorm, start: str) -> Learner:
-    """Make S1 with gradients; its checkpoint has all weights: the voter needs no other file."""
+    """Build a trainable S1. Its checkpoint has all weights, so the voter needs no other file."""
     encoder = _encoder(o.encoder)
     module = S1(
         S1Config(
@@ -41,7 +41,7 @@ def wavlm_learner(o: WavlmOptions, outputs: Outputs, norm: WaveNorm, start: str)
         start_from(module, found.state_dict(), found.config.labels, outputs, _OUT, start)
     body: nn.Module = module.wavlm_model
     _freeze(body, o.trained_layers)
-    # WavLM masks stretches of that many frames while it learns
+    # In training, WavLM masks runs of this many frames.
     masked = encoder.config.mask_time_length if encoder.config.apply_spec_augment else 0
 
     def inputs(examples: Sequence[Example]) -> Inputs:
@@ -73,7 +73,7 @@ def _encoder(name: str) -> Any:
 
 
 def _freeze(encoder: Any, layers: int) -> None:
-    """Leave trainable the last `layers` of the encoder; -1: all but the convolutions in front."""
+    """Freeze all but the last `layers` layers of the encoder; -1: only its convolutions."""
     if layers < 0:
         encoder.feature_extractor.requires_grad_(False)
         return

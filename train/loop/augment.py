@@ -1,8 +1,6 @@
-"""Augmentation of waves: crop, channel, low-rate codec, and pairs of clips. Drawn by seed.
+"""Augmentation of single clips: crop, recording channel, low-rate codec, joining two clips.
 
-Rooms, noise, bands, telephone, gain and speed are a `Channel` (`train/data/channels.py`), the same
-that the embedded voters' sessions come through. Here is what works on single clips. The same seed
-and the same clips give the same samples, whatever ran before.
+`train/data/channels.py` simulates channels. Equal seeds and clips give equal samples.
 """
 
 from __future__ import annotations
@@ -27,12 +25,12 @@ from abhinaya.train.recipes.recipe import AugmentRecipe
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """Samples and what annotators said of them."""
+    """The samples of a clip and its target."""
 
     samples: FloatArray
     """[n] 16 kHz mono in [-1, 1]."""
     votes: FloatArray
-    """[C] shares that sum to 1."""
+    """[C] shares of the votes, which sum to 1."""
 
 
 def augment(
@@ -45,9 +43,9 @@ def augment(
     seed: int,
     epoch: int = 0,
 ) -> Sound:
-    """Augment sound i of n; a partner is another of them. Drawn by (seed, epoch, i) alone.
+    """Augment sound `i` of `n`, perhaps joined with another of them, drawn by (seed, epoch, i).
 
-    Clips longer than `crop_s` are cut to it at a random place; 10 s in the paper.
+    Clips longer than `crop_s` seconds are cut to it at a random place; in the paper 10 s.
     """
     rng = np.random.default_rng((seed, epoch, i))
     sound = sound_of(i)
@@ -66,7 +64,7 @@ def augment(
 
 
 def crop(samples: FloatArray, seconds: float, rng: np.random.Generator) -> FloatArray:
-    """At most `seconds` of samples [n], from a random place; shorter ones stay whole."""
+    """Return at most `seconds` of samples [n], from a random place."""
     longest = round(seconds * SAMPLE_RATE)
     if len(samples) <= longest:
         return samples
@@ -75,10 +73,10 @@ def crop(samples: FloatArray, seconds: float, rng: np.random.Generator) -> Float
 
 
 def mix_pair(first: Sound, second: Sound, gap_s: float) -> Sound:
-    """Two clips as one: a gap of `gap_s` between them, or an overlap where it is negative.
+    """Join two clips with a gap of `gap_s` seconds between them; below 0 they overlap.
 
-    The votes are the mean, as in SAIL's mixing: nobody heard the two together. An overlap is at
-    most the shorter clip, and the sum is scaled down only where it would clip.
+    The votes are the mean of both, as in SAIL's mixing. An overlap is at most as long as the
+    shorter clip. The sum is scaled down only if it would clip.
     """
     gap = max(round(gap_s * SAMPLE_RATE), -min(len(first.samples), len(second.samples)))
     start = len(first.samples) + gap
@@ -91,9 +89,9 @@ def mix_pair(first: Sound, second: Sound, gap_s: float) -> Sound:
 
 
 def through_opus(samples: FloatArray, bits_per_s: int) -> FloatArray:
-    """Return samples [n] encoded by Opus at a low rate and decoded again, as long as before.
+    """Return samples [n] after encoding and decoding with Opus; the length stays the same.
 
-    Raises DataError: this build of FFmpeg has no Opus, or the rate is beyond it.
+    Raises DataError: this build of FFmpeg has no Opus, or it does not support the rate.
     """
     packed = io.BytesIO()
     try:
@@ -110,8 +108,8 @@ def through_opus(samples: FloatArray, bits_per_s: int) -> FloatArray:
                 out.mux(stream.encode(piece))
             out.mux(stream.encode(None))
         packed.seek(0)
-        heard = read_audio(packed)[: len(samples)]
+        decoded = read_audio(packed)[: len(samples)]
     except (av.FFmpegError, KeyError, ValueError) as error:
         raise DataError(f"Opus at {bits_per_s} bit/s: {error}; set augment.codec=0") from error
-    whole: FloatArray = np.pad(heard, (0, len(samples) - len(heard)))
+    whole: FloatArray = np.pad(decoded, (0, len(samples) - len(decoded)))
     return whole

@@ -1,7 +1,7 @@
-"""In which batches an epoch is seen, and reading them ahead in other processes.
+"""The batches of an epoch, in order, and worker processes that read them ahead.
 
-The order is drawn by seed, so that a resumed run sees the same. A step is `accumulate` batches of
-`batch` clips, whatever the number of processes: process r of W runs batches r, r + W, ... of each.
+The order depends only on the seed, so a resumed run has the same one. A step has `accumulate`
+batches of `batch` clips; of W processes, process r runs batches r, r + W, ... of each step.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from abhinaya.train.metrics import Indices, Numbers
 from abhinaya.train.recipes.recipe import TrainRecipe
 
 POOL: Final = 64
-"""Batches whose clips are sorted by length together: little padding, and still a shuffled order."""
+"""Batches whose clips are sorted by length together, for little padding in a shuffled order."""
 
 Rows = tuple[int, ...]
-"""[batch] rows of the clips."""
+"""[batch] row numbers of the clips."""
 Step = tuple[Rows, ...]
 """[accumulate] batches."""
 
@@ -34,10 +34,10 @@ Step = tuple[Rows, ...]
 def epoch_steps(
     labels: Indices, lengths: Numbers, stage: TrainRecipe, seed: Sequence[int]
 ) -> list[Step]:
-    """Divide an epoch into steps; what fills no whole step is left to another epoch's order.
+    """Divide an epoch into steps; clips that do not fill a whole step are left out.
 
-    `labels` and `lengths` [N] are of the training clips, `seed` is of this epoch. Raises DataError
-    if there are too few clips for one step.
+    `labels` and `lengths` [N] describe the training clips; `seed` belongs to this epoch. Raises
+    DataError if there are too few clips for one step.
     """
     rng = np.random.default_rng(list(seed))
     rows = _rows(labels, stage, rng)
@@ -46,7 +46,7 @@ def epoch_steps(
         pool = rows[start : start + POOL * stage.batch]
         ordered = pool[np.argsort(lengths[pool], kind="stable")]
         whole = len(ordered) // stage.batch * stage.batch
-        cut = rng.permutation(len(ordered))[:whole]  # who sits out is drawn, not the longest
+        cut = rng.permutation(len(ordered))[:whole]  # the remainder left out is random
         batches += map(tuple, ordered[np.sort(cut)].reshape(-1, stage.batch).tolist())
     order = rng.permutation(len(batches))
     count = len(batches) // stage.accumulate
@@ -68,7 +68,7 @@ def _rows(labels: Indices, stage: TrainRecipe, rng: np.random.Generator) -> Indi
 
 
 def undersample(labels: Indices, cap: int, rng: np.random.Generator) -> Indices:
-    """Rows of an epoch [<= N], shuffled: at most `cap` of each class, drawn anew each time.
+    """Return the rows of an epoch [<= N], shuffled: at most `cap` of each class, drawn at random.
 
     Rows without a label (-1) are left out.
     """
@@ -79,7 +79,7 @@ def undersample(labels: Indices, cap: int, rng: np.random.Generator) -> Indices:
 
 
 def balanced_draw(labels: Indices, size: int, rng: np.random.Generator) -> Indices:
-    """Rows [size], with replacement, every class that occurs as likely as another."""
+    """Draw rows [size] with replacement; all classes that occur are equally likely."""
     known = np.flatnonzero(labels >= 0)
     if not len(known):
         raise DataError("balanced sampling: no clip has a label; is this a hidden test set?")
@@ -89,13 +89,13 @@ def balanced_draw(labels: Indices, size: int, rng: np.random.Generator) -> Indic
 
 
 def validation_batches(lengths: Numbers, batch: int) -> list[Rows]:
-    """Every row once, sorted by length, the last batch as short as it comes."""
+    """Return batches of all rows, sorted by length; the last batch may be short."""
     order = np.argsort(lengths, kind="stable").tolist()
     return [tuple(order[k : k + batch]) for k in range(0, len(order), batch)]
 
 
 def rate_at(stage: TrainRecipe, step: int, steps: int) -> float:
-    """Learning rate of step 0 <= `step` < `steps` of a stage; no state, so nothing to resume."""
+    """Return the learning rate of step 0 <= `step` < `steps` of a stage."""
     warm = round(stage.warmup * steps)
     if step < warm:
         return stage.rate * (step + 1) / warm
@@ -112,14 +112,14 @@ def rate_at(stage: TrainRecipe, step: int, steps: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Clips that are run together."""
+    """One batch of clips."""
 
     names: tuple[str, ...]
     inputs: Inputs
     shares: Tensor
-    """[B, C] of the votes."""
+    """[B, C] shares of the votes."""
     attributes: Tensor
-    """[B, 3], NaN where unknown."""
+    """[B, 3] arousal, valence, dominance from 0 to 1; NaN if unknown."""
 
 
 class _Batches(Dataset[Batch | str]):
@@ -132,7 +132,7 @@ class _Batches(Dataset[Batch | str]):
         return len(self._rows)
 
     def __getitem__(self, k: int) -> Batch | str:
-        """Return a batch, or what is wrong: an error would arrive with a traceback around it."""
+        """Return a batch or an error message: an exception would bring a worker's traceback."""
         try:
             examples = [self._example(i) for i in self._rows[k]]
         except DataError as error:
@@ -148,11 +148,11 @@ class _Batches(Dataset[Batch | str]):
 def read_batches(
     rows: Sequence[Rows], example: Callable[[int], Example], learner: Learner, workers: int
 ) -> Iterator[Batch]:
-    """Make a batch of each of `rows`, in order, `workers` processes ahead.
+    """Yield the batch of each of `rows`, in order, read ahead by `workers` processes.
 
-    Raises DataError: audio cannot be read; it names the file.
+    Raises DataError: audio cannot be read; the message names the file.
     """
-    # Forked, readers share corpus and tokenizer without a copy; without fork, nobody reads ahead.
+    # Forked workers share corpus and tokenizer without a copy; without fork there are no workers.
     count = min(workers, len(rows)) if "fork" in get_all_start_methods() else 0
     loader: Any = DataLoader(
         _Batches(rows, example, learner),
@@ -164,13 +164,13 @@ def read_batches(
     for batch in loader:
         if isinstance(batch, str):
             raise DataError(
-                f"{batch}; mend or remove the file (abhinaya data check finds all such), and "
+                f"{batch}; repair or remove the file (abhinaya data check finds all such), and "
                 "continue with --resume --despite-changes"
             )
         yield batch
 
 
 def _quiet(worker: int) -> None:
-    """Leave Ctrl-C and SIGTERM, which reach the whole group, to the process that trains."""
+    """Ignore Ctrl-C and SIGTERM, which also reach the trainer: it stops the workers."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself: its labels, where it is from, how it is loaded."""
+"""Metadata of a checkpoint: its labels, recipe and data, and how to load it."""
 
 from __future__ import annotations
 
@@ -15,31 +15,28 @@ from abhinaya.train.learners.base import Learner
 from abhinaya.train.loop.objective import Figures
 
 PROFILE: Final = "voter.toml"
-"""File beside the weights: what a profile needs to load them."""
+"""File next to the weights, with the table for a profile that loads them."""
 _HERE: Final = "."
-"""The folder of the checkpoint, in its own metadata."""
+"""Stands for the folder of the checkpoint in its metadata, so that it can be moved."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckpointCard:
-    """What is stored in every checkpoint of a run."""
+    """Metadata of every checkpoint of a run."""
 
     labels: tuple[str, ...]
-    """Its outputs, in order."""
+    """Names of the outputs, in order."""
     recipe: Mapping[str, Any]
     data: str
-    """Hash of the clips."""
+    """SHA-256 of the clips."""
     made_by: str
     place: Path
-    """Where the checkpoint will be."""
+    """Final folder of the checkpoint."""
 
     def save(self, learner: Learner, folder: Path, state: Tensors, figures: Figures) -> None:
-        """Write weights, this card in their metadata, and of labels what a profile needs.
+        """Write weights with this metadata and, if the outputs are labels, PROFILE.
 
-        Raises:
-            WriteError: the weights cannot be written.
-            OSError: the profile's part cannot be.
-
+        Raises WriteError or OSError: a file cannot be written.
         """
         model, options = learner.voter(Path(_HERE))
         extra = {
@@ -52,7 +49,7 @@ class CheckpointCard:
         }
         learner.save(folder, state, extra)
         if not set(self.labels) <= set(LABELS):
-            return  # attributes are no vote: the monitor has no place for them
+            return  # the monitor cannot use attributes
         _, options = learner.voter(self.place)
         lines = [
             "# Add this to a profile, under a name of your own.",
@@ -67,27 +64,27 @@ class CheckpointCard:
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What a checkpoint of a run says of how it is loaded."""
+    """How to load the checkpoint of a run."""
 
     model: str
-    """Of the registry, if it gives labels."""
+    """Name in the registry; for attributes, of the model kind."""
     options: dict[str, Any]
     outputs: tuple[str, ...]
     """Labels or attributes, in order."""
 
 
 def described(folder: Path) -> Described:
-    """Read what the checkpoint in `folder` says of itself.
+    """Read from the checkpoint in `folder` how to load it.
 
-    Raises ModelError: no checkpoint is there, or it does not say how it is loaded.
+    Raises ModelError: no checkpoint is there, or its metadata does not name a model.
     """
     extra = read(folder).extra
-    said = extra.get("voter")
-    if not isinstance(said, dict):
+    voter = extra.get("voter")
+    if not isinstance(voter, dict):
         raise KeysError(
             folder,
-            "its metadata does not say which model it is of",
+            "its metadata does not name the model",
             "Give the folder best/ of a run, or name the model with --model",
         )
-    options = {k: str(folder) if v == _HERE else v for k, v in said["options"].items()}
-    return Described(str(said["model"]), options, tuple(extra.get("labels", ())))
+    options = {k: str(folder) if v == _HERE else v for k, v in voter["options"].items()}
+    return Described(str(voter["model"]), options, tuple(extra.get("labels", ())))

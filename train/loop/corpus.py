@@ -1,7 +1,7 @@
-"""What a run learns from and is judged by: chosen from a manifest, and looked at before it starts.
+"""The training and validation clips of a run, chosen from a manifest.
 
-Clips that cannot be used are left out and counted by reason; what would make the run worthless
-stops it: missing files beyond a share, a speaker in both splits, a class without a clip.
+Clips that cannot be used are left out and counted by reason. Errors stop the run before it starts:
+too many missing files, a speaker in both splits.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from abhinaya.train.errors import DataError
 from abhinaya.train.recipes.recipe import Recipe
 
 WORKERS: Final = 8
-"""Threads that open files; they wait for the disk most of the time."""
+"""Threads that open files; they mostly wait for the disk."""
 
 
 @dataclass(frozen=True, slots=True)
 class Corpus:
-    """Clips of a run."""
+    """The clips of a run."""
 
     root: Path
     train: tuple[Clip, ...]
     validation: tuple[Clip, ...]
     lengths: Mapping[str, float]
-    """Clip id -> seconds, or words for a model that reads alone: by it batches are filled."""
+    """Clip id -> seconds, or words for a text model; batches are sorted by it."""
     left_out: Mapping[str, int]
-    """Reason -> clips."""
+    """Reason -> number of clips."""
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what is known of the clips, by which a resumed run knows its data."""
+        """SHA-256 of all fields of the clips: a resumed run compares it."""
         sha = hashlib.sha256()
         for part in (self.train, self.validation):
             for clip in part:
@@ -57,23 +57,23 @@ def choose(
 ) -> Corpus:
     """Choose the clips of a run; `listed` names the validation clips, if the recipe has a list.
 
-    Raises DataError: a split is empty, files are missing beyond the share that is allowed, speakers
-    are in both splits, or a balanced set cannot be drawn.
+    Raises DataError: a split is empty, more files are missing than allowed, speakers are in both
+    splits, or a balanced set cannot be drawn.
     """
-    data, gone = recipe.data, Counter[str]()
+    data, left_out = recipe.data, Counter[str]()
     judged = manifest.clips if listed else manifest.only(data.validation_split).clips
     parts = [manifest.only(data.train_split).clips, named(judged, listed) if listed else judged]
     kept = []
     for part, learnt in zip(parts, (True, False), strict=True):
         reasons = [_unfit(clip, recipe, needs, learnt) for clip in part]
-        gone.update(reason for reason in reasons if reason)
+        left_out.update(reason for reason in reasons if reason)
         kept.append([c for c, reason in zip(part, reasons, strict=True) if not reason])
     if "audio" in needs:
         seconds, lost = _survey(manifest.root, [*kept[0], *kept[1]])
         of = len(kept[0]) + len(kept[1])
         setting = "--set data.max_missing=SHARE"
         require_most(manifest.root, list(lost.values()), of, data.max_missing, setting)
-        gone.update({"missing or corrupt": len(lost)} if lost else {})
+        left_out.update({"missing or corrupt": len(lost)} if lost else {})
         kept = [[c for c in part if c.id not in lost] for part in kept]
         lengths = {i: min(s, data.max_s) or data.max_s for i, s in seconds.items()}
     else:
@@ -82,54 +82,54 @@ def choose(
         kept[1] = balanced(kept[1], data.balanced, recipe.seed)
     for name, clips in zip((data.train_split, data.validation_split), kept, strict=True):
         if not clips:
-            why = ", ".join(f"{reason} ({n})" for reason, n in gone.items()) or "none there"
+            why = ", ".join(f"{reason} ({n})" for reason, n in left_out.items()) or "it is empty"
             raise DataError(f"split {name!r}: no clip can be used: {why}; see abhinaya data stats")
     if not data.shared_speakers:
         _require_divided(kept[0], kept[1])
-    return Corpus(manifest.root, tuple(kept[0]), tuple(kept[1]), lengths, dict(gone))
+    return Corpus(manifest.root, tuple(kept[0]), tuple(kept[1]), lengths, dict(left_out))
 
 
 def without_short(corpus: Corpus, samples: int) -> Corpus:
-    """Leave out clips below `samples`. Raises DataError if none is left of a split."""
+    """Leave out clips with fewer samples than `samples`. Raises DataError if a split is empty."""
     parts = [
         tuple(c for c in part if corpus.lengths[c.id] * SAMPLE_RATE >= samples)
         for part in (corpus.train, corpus.validation)
     ]
-    gone = len(corpus.train) + len(corpus.validation) - len(parts[0]) - len(parts[1])
+    short = len(corpus.train) + len(corpus.validation) - len(parts[0]) - len(parts[1])
     if not all(parts):
         raise DataError(
             f"{corpus.root}: all clips of a split are shorter than {samples / SAMPLE_RATE:.2f} s"
         )
-    left_out = {**corpus.left_out, **({"too short": gone} if gone else {})}
+    left_out = {**corpus.left_out, **({"too short": short} if short else {})}
     return dataclasses.replace(corpus, train=parts[0], validation=parts[1], left_out=left_out)
 
 
 def _unfit(clip: Clip, recipe: Recipe, needs: frozenset[Need], learnt: bool) -> str:
-    """Return why a clip cannot be learnt from, or (not `learnt`) judged by; empty if it can."""
+    """Return why a clip cannot be used for training (`learnt`) or validation; empty if it can."""
     data, words = recipe.data, len(clip.transcript.split())
     soft = learnt and any(s.target.kind == "distribution" for s in recipe.all_stages)
     if not recipe.gives_labels:
-        untaught = "" if set(ATTRIBUTES) <= set(clip.attributes) else "attributes unknown"
+        no_target = "" if set(ATTRIBUTES) <= set(clip.attributes) else "attributes unknown"
     elif soft:
         voted = any(clip.votes.get(label, 0.0) > 0.0 for label in data.classes)
-        untaught = "" if voted else "no vote for a class"
+        no_target = "" if voted else "no vote for a class"
     else:
-        untaught = "" if clip.label in data.classes else "no consensus on a class"
-    reads, hears = "transcript" in needs, "audio" in needs
+        no_target = "" if clip.label in data.classes else "no consensus on a class"
+    text, audio = "transcript" in needs, "audio" in needs
     for reason, wrong in (
-        ("no transcript", reads and not words),
-        ("scripted words, the same for every emotion", reads and clip.scripted),
-        ("transcript too long", reads and 0 < data.max_words < words),
-        ("no audio", hears and not clip.path),
+        ("no transcript", text and not words),
+        ("scripted words, the same for every emotion", text and clip.scripted),
+        ("transcript too long", text and 0 < data.max_words < words),
+        ("no audio", audio and not clip.path),
         (f"kind {clip.kind}", clip.kind not in data.kinds),
     ):
         if wrong:
             return reason
-    return untaught
+    return no_target
 
 
 def _survey(root: Path, clips: Sequence[Clip]) -> tuple[dict[str, float], dict[str, str]]:
-    """Open every file: seconds by clip id, and what is wrong by clip id."""
+    """Open every file; return seconds by clip id, and faults by clip id."""
 
     def look(path: str) -> float | str:
         try:
@@ -157,7 +157,7 @@ def _require_divided(train: Sequence[Clip], validation: Sequence[Clip]) -> None:
     if torn := list(torn_speakers(parts)):
         some = "; ".join(f"{f.subject}: {f.detail}" for f in torn[:3])
         raise DataError(
-            f"{len(torn)} speakers are in both splits, so every figure would be worthless: {some}. "
-            "Divide by speaker (abhinaya data prepare --dev-speakers), or, where the corpus has no "
+            f"{len(torn)} speakers are in both splits, so figures would be worthless: {some}. "
+            "Divide by speaker (abhinaya data prepare --dev-speakers), or, if the corpus has no "
             "other split, --set data.shared_speakers=true"
         )

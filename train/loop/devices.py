@@ -1,8 +1,8 @@
-"""The devices of a run as accelerate was told of them, and what it may be told.
+"""Sets up Accelerate for the devices that a run was started with.
 
-One device, or DDP over several, is for every recipe; FSDP, which gives each process a part of
-every layer, is for the language models. What a recipe means must not depend on which: the forward
-pass is under the same autocast, and no weight is stored or summed in another type.
+Every recipe runs on one device, or on several with DDP. Language models also run with FSDP, where
+each process holds a part of every layer. The result must not depend on which: autocast and the
+types of weights and sums are the same.
 """
 
 from __future__ import annotations
@@ -27,18 +27,17 @@ from abhinaya.train.recipes.learner_options import LlamaOptions, SalmonnOptions,
 from abhinaya.train.recipes.recipe import Recipe
 
 _FSDP_ASKED: Final = "ACCELERATE_USE_FSDP"
-"""By which `accelerate launch` tells its processes that FSDP was asked for."""
+"""Environment variable by which `accelerate launch` requests FSDP."""
 _OTHERS: Final = (DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM, DistributedType.XLA)
 
 
 def accelerator_for(recipe: Recipe) -> Accelerator:
-    """Take the devices that the processes were started with.
+    """Return the accelerator of the devices that the processes were started with.
 
-    Raises TrainingError: they were started in a way that the trainer, or this recipe, cannot run
-    in.
+    Raises TrainingError: the trainer or this recipe does not support this way to start.
     """
     bf16 = _bf16(recipe.precision)
-    drops = isinstance(recipe.options, WavlmOptions)  # WavLM leaves out layers while it learns
+    drops = isinstance(recipe.options, WavlmOptions)  # WavLM skips random layers in training
     unused = DistributedDataParallelKwargs(find_unused_parameters=drops)
     accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", kwargs_handlers=[unused])
     _shard_on_cpus(accelerator)
@@ -64,14 +63,14 @@ def is_sharded(accelerator: Accelerator) -> bool:
 def prepared(
     accelerator: Accelerator, module: nn.Module, optimiser: torch.optim.Optimizer
 ) -> tuple[Any, Any]:
-    """Make module and optimiser those of the devices.
+    """Return module and optimiser, wrapped for the devices.
 
-    Raises TrainingError: FSDP does not find the layers that it was told to divide.
+    Raises TrainingError: FSDP does not find the layers that it should divide.
     """
     if not is_sharded(accelerator):
         found: tuple[Any, Any] = accelerator.prepare(module, optimiser)
         return found
-    _run_under_autocast(accelerator, module)  # as accelerate has it of every other kind
+    _run_under_autocast(accelerator, module)  # accelerate does this for all but FSDP
     try:
         found = accelerator.prepare(module, optimiser)
     except ValueError as error:
@@ -89,7 +88,7 @@ def _bf16(precision: str) -> bool:
 
 
 def _shard_on_cpus(accelerator: Accelerator) -> None:
-    """Have FSDP where it was asked for: on CPUs accelerate runs DDP instead, and says nothing."""
+    """Turn on FSDP if requested: on CPUs accelerate silently runs DDP instead."""
     asked = os.environ.get(_FSDP_ASKED, "").lower() == "true"
     if asked and accelerator.distributed_type == DistributedType.MULTI_CPU:
         accelerator.state.distributed_type = DistributedType.FSDP
@@ -104,7 +103,7 @@ def _require_shardable(recipe: Recipe, plugin: FullyShardedDataParallelPlugin) -
             "accelerate launch --multi_gpu"
         )
     if plugin.fsdp_version != 2:
-        faults.append("fsdp_version must be 2: version 1 cannot hold frozen weights in their type")
+        faults.append("fsdp_version must be 2: version 1 cannot keep the type of frozen weights")
     if plugin.cpu_ram_efficient_loading:
         faults.append("fsdp_cpu_ram_efficient_loading must be false")
     if plugin.activation_checkpointing:

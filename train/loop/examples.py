@@ -1,6 +1,6 @@
-"""Clips as the model sees them: read, augmented, cut, with what their votes teach.
+"""Makes examples of clips: read, augmented and cut audio, with the target from their votes.
 
-Every draw is by (seed, epoch, clip), never by what ran before. N clips, C classes.
+Every random choice depends only on (seed, epoch, clip). N clips, C classes.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from abhinaya.train.recipes.recipe import Recipe, TargetRecipe
 Doubles = npt.NDArray[np.float64]
 _MODEL_DRAW: Final = 1
 _VOTE_DRAW: Final = 2
-"""Tell draws by the same seed, epoch and clip apart from each other and from augmentation."""
+"""Added to (seed, epoch, clip), so that these draws differ from each other and from `augment`."""
 
 
 class Teaching:
-    """What the votes of N clips teach, for classes that are some or all of LABELS."""
+    """Targets of N clips, made from their votes; the classes are some or all of LABELS."""
 
     def __init__(self, clips: Sequence[Clip], classes: Sequence[str], seed: int) -> None:
         self._clips, self._classes, self._seed = clips, tuple(classes), seed
@@ -41,12 +41,12 @@ class Teaching:
 
     @property
     def labels(self) -> Indices:
-        """Index of each clip's consensus among the classes [N]; -1 without one."""
+        """[N] class index of each clip's consensus; -1 without one."""
         known = [c.label if c.label in self._classes else None for c in self._clips]
         return np.array([self._classes.index(x) if x else -1 for x in known], np.int64)
 
     def shares(self, i: int, target: TargetRecipe, epoch: int) -> FloatArray:
-        """Return what clip i teaches [C]; zeros if it has no label, only attributes."""
+        """Return the target of clip `i` [C]; zeros if it has only attributes."""
         clip = self._clips[i]
         if target.kind == "distribution":
             shares = self._distribution(i, target, epoch)
@@ -61,7 +61,7 @@ class Teaching:
         if target.drop_votes:
             rng = np.random.default_rng((self._seed, epoch, i, _VOTE_DRAW))
             thinned = self._counts(drop_votes(votes, target.drop_votes, rng))
-            counts = thinned if thinned.any() else counts  # the one that stayed may be `other`
+            counts = thinned if thinned.any() else counts  # the one vote left may be `other`
         if target.reweight:
             counts = counts * self._rare
         shares: Doubles = counts / max(counts.sum(), 1e-9)
@@ -74,10 +74,10 @@ class Teaching:
 def drop_votes(
     votes: Mapping[str, float], share: float, rng: np.random.Generator
 ) -> dict[str, float]:
-    """Forget each vote for the leading label with probability `share`; one vote always stays.
+    """Drop each vote for the leading label with probability `share`; one vote always stays.
 
-    SAIL's regularisation: what one annotator less would have said is as true. Labels that share
-    the lead are all thinned; a fraction of a vote is never dropped.
+    SAIL's regularisation: with one annotator fewer the target would be as valid. All labels that
+    tie for the lead lose votes; a fraction of a vote is never dropped.
     """
     most = max(votes.values(), default=0.0)
     kept = {
@@ -90,7 +90,7 @@ def drop_votes(
 
 
 def class_counts(labels: Indices, classes: Sequence[str] = LABELS) -> tuple[int, ...]:
-    """Clips of each class, for the weights of a loss. Raises DataError if a class has none."""
+    """Return the number of clips of each class. Raises DataError if a class has none."""
     counts = tuple(int(np.sum(labels == c)) for c in range(len(classes)))
     if empty := [name for name, count in zip(classes, counts, strict=True) if not count]:
         raise DataError(
@@ -101,13 +101,13 @@ def class_counts(labels: Indices, classes: Sequence[str] = LABELS) -> tuple[int,
 
 
 class Examples:
-    """Clips of one part of a corpus."""
+    """Makes the examples of the training clips or of the validation clips."""
 
     def __init__(
         self, root: Path, clips: Sequence[Clip], recipe: Recipe, needs: frozenset[Need]
     ) -> None:
         self.clips = clips
-        self._root, self._recipe, self._hears = root, recipe, "audio" in needs
+        self._root, self._recipe, self._needs_audio = root, recipe, "audio" in needs
         self._teaching = Teaching(clips, recipe.data.classes, recipe.seed)
         self._crop_s = recipe.data.max_s if recipe.data.crop == "random" else None
         found = recipe.augment.surroundings
@@ -115,17 +115,17 @@ class Examples:
 
     @property
     def labels(self) -> Indices:
-        """Index of each clip's consensus among the classes [N]; -1 without one."""
+        """[N] class index of each clip's consensus; -1 without one."""
         return self._teaching.labels
 
     def learnt(self, i: int, target: TargetRecipe, epoch: int) -> Example:
-        """Clip i as it is learnt from in an epoch (counted through all stages).
+        """Return clip `i` for training in an epoch, counted through all stages.
 
-        Raises DataError: its audio cannot be read.
+        Raises DataError: the audio cannot be read.
         """
         seed = self._recipe.seed
         draw = int(np.random.default_rng((seed, epoch, i, _MODEL_DRAW)).integers(1 << 30))
-        if not self._hears:
+        if not self._needs_audio:
             return self._example(i, self._sound(i, target, epoch), draw)
         sound = augment(
             lambda k: self._sound(k, target, epoch),
@@ -140,14 +140,14 @@ class Examples:
         return self._example(i, sound, draw)
 
     def judged(self, i: int) -> Example:
-        """Clip i as it is judged by: as it is, but for its length."""
+        """Return clip `i` for validation: not augmented, only cut."""
         return self._example(i, self._sound(i, TargetRecipe(), 0), 0)
 
     def _sound(self, i: int, target: TargetRecipe, epoch: int) -> Sound:
-        """Return clip i before augmentation; without samples for a model that reads alone."""
+        """Return clip `i` before augmentation; without samples for a text model."""
         shares = self._teaching.shares(i, target, epoch)
         empty = np.zeros(0, np.float32)
-        return Sound(read_clip(self._root, self.clips[i]) if self._hears else empty, shares)
+        return Sound(read_clip(self._root, self.clips[i]) if self._needs_audio else empty, shares)
 
     def _example(self, i: int, sound: Sound, draw: int) -> Example:
         clip = self.clips[i]

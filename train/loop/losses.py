@@ -1,18 +1,18 @@
-"""Losses for classes of very different size, for votes, and for attributes.
+"""Formulas of the losses. `losses` in `recipes/NAME.toml` chooses those of a voter, by kind.
 
-    weighted_cross_entropy   eq. 1 of arXiv 2505.18217
-    weighted_focal           eq. 2
-    vector_scaling           eq. 3 and 4
-    kl_divergence            of the distribution of votes (the loss of the SAIL systems)
-    ccc_loss                 1 - concordance, for arousal, valence, dominance
+    ce     weighted_cross_entropy   eq. 1 of arXiv 2505.18217
+    focal  weighted_focal           eq. 2
+    vs     vector_scaling           eq. 3 and 4
+    kld    kl_divergence            of the distribution of votes (the loss of the SAIL systems)
+    ccc    ccc_loss                 1 - concordance, for arousal, valence, dominance
 
 B batch, C classes. Logits [B, C]; targets are class indices [B] or shares of votes [B, C] that sum
-to 1; weights [C]. Where the published code departs from the paper, its way has a name:
+to 1; weights [C]. The published code differs from the paper, so there are three reductions:
 
     paper          (1/B) sum_i w_i loss_i, each weight on its own sample
     weighted_mean  sum_i w_i loss_i / sum_i w_i: a framework's weighted mean, the published VS loss
-    broadcast      mean(loss) * mean(w): the published focal loss, whose [B, 1] times [B] lets each
-                   weight act on every sample; kept to reproduce, never to train with
+    broadcast      mean(loss) * mean(w): the published focal loss, which multiplies [B, 1] by [B],
+                   so each weight acts on every sample; only to reproduce it, not to train with
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from torch import Tensor
 Reduction = Literal["paper", "weighted_mean", "broadcast"]
 
 CODE_WEIGHTS: Final = (1.25, 3.125, 6.25, 6.25, 0.5, 0.28, 1.38, 3.125)
-"""Class weights as the published code rounds them, in the order of LABELS."""
+"""Rounded class weights of the published code, in the order of LABELS."""
 
 
 def class_weights(counts: Sequence[int]) -> Tensor:
-    """Weights N / (C N_c) [C], float64, of classes with `counts` [C] items.
+    """Return the weights N / (C N_c) [C], float64, of classes with `counts` [C] items.
 
     Raises ValueError: a class is empty, so its weight would be infinite.
     """
@@ -44,7 +44,7 @@ def weighted_cross_entropy(
     weights: Tensor | None = None,
     reduction: Reduction = "paper",
 ) -> Tensor:
-    """Weighted cross-entropy (eq. 1): w_y (-log p_y), reduced to one value."""
+    """Return the weighted cross-entropy (eq. 1): w_y (-log p_y), reduced to one value."""
     return _reduce(-torch.log_softmax(logits, dim=1), targets, weights, reduction)
 
 
@@ -55,12 +55,12 @@ def weighted_focal(
     gamma: float = 2.0,
     reduction: Reduction = "paper",
 ) -> Tensor:
-    """Weighted focal loss (eq. 2): w_y (1 - p_y)^gamma (-log p_y), reduced to one value.
+    """Return the weighted focal loss (eq. 2): w_y (1 - p_y)^gamma (-log p_y), as one value.
 
-    Finite, with finite gradients, for any finite logits and any gamma >= 0.
+    It and its gradients are finite for all finite logits and all gamma >= 0.
     """
     log_p = torch.log_softmax(logits, dim=1)
-    # 1 - p without cancellation, and never 0, where a power below 1 has no slope
+    # 1 - p without cancellation, and above 0: at 0 the slope of a power below 1 is infinite
     rest = (-torch.expm1(log_p)).clamp_min(torch.finfo(log_p.dtype).tiny)
     return _reduce(-log_p * rest**gamma, targets, weights, reduction)
 
@@ -74,10 +74,10 @@ def vector_scaling(
     tau: float = 1.0,
     reduction: Reduction = "paper",
 ) -> Tensor:
-    """Vector-scaling loss (eq. 3 and 4): weighted cross-entropy of scaled logits.
+    """Return the vector-scaling loss (eq. 3 and 4): weighted cross-entropy of scaled logits.
 
-    z_c becomes (N_c / N_max)^gamma z_c + tau log(N_c / N). Only training scales: the answer of a
-    model is the largest unscaled logit. `weights` are `class_weights(counts)` unless given.
+    z_c becomes (N_c / N_max)^gamma z_c + tau log(N_c / N), in training only: a model's label is the
+    largest unscaled logit. `weights` are `class_weights(counts)` by default.
 
     Raises ValueError: a class is empty.
     """
@@ -88,15 +88,15 @@ def vector_scaling(
 
 
 def vector_scaling_terms(counts: Sequence[int], gamma: float, tau: float) -> tuple[Tensor, Tensor]:
-    """Scale [C] and bias [C], float64, of the vector-scaling loss (eq. 3)."""
+    """Return scale [C] and bias [C], float64, of the vector-scaling loss (eq. 3)."""
     n = _counted(counts)
     return (n / n.max()) ** gamma, tau * torch.log(n / n.sum())
 
 
 def kl_divergence(logits: Tensor, votes: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Mean divergence KL(votes || model) in nats; `votes` [B, C] are shares that sum to 1.
+    """Return the mean divergence KL(votes || model) in nats; `votes` [B, C] are shares.
 
-    Of a vote that all agree on it is the cross-entropy. `weights` [C] weigh each label's term.
+    It equals the cross-entropy if all annotators agree. `weights` [C] weight each label's term.
     """
     log_p = torch.log_softmax(logits, dim=1)
     terms = torch.xlogy(votes, votes) - votes * log_p
@@ -106,9 +106,9 @@ def kl_divergence(logits: Tensor, votes: Tensor, weights: Tensor | None = None) 
 
 
 def ccc(given: Tensor, truth: Tensor, eps: float = 1e-8) -> Tensor:
-    """Concordance of `given` and `truth` [B] (Lin, 1989), with population variances.
+    """Return the concordance of `given` and `truth` [B] (Lin, 1989), population variances.
 
-    2 cov / (var + var + (mean - mean)^2). Both constant and equal gives 0: `eps` decides.
+    2 cov / (var + var + (mean - mean)^2), with `eps` added to the divisor: 0 if both are constant.
     """
     a, b = given - given.mean(), truth - truth.mean()
     spread = a.square().mean() + b.square().mean() + (given.mean() - truth.mean()).square()
@@ -116,9 +116,9 @@ def ccc(given: Tensor, truth: Tensor, eps: float = 1e-8) -> Tensor:
 
 
 def ccc_loss(given: Tensor, truth: Tensor) -> Tensor:
-    """Mean of 1 - CCC over the columns of [B, K]: K attributes over one (whole) batch.
+    """Return the mean of 1 - CCC over the columns of [B, K]: K attributes of one whole batch.
 
-    Raises ValueError: fewer than two items, of which nothing can be said.
+    Raises ValueError: fewer than two items, so the variance is undefined.
     """
     if given.shape != truth.shape or given.ndim != 2:
         raise ValueError(f"ccc_loss: {tuple(given.shape)} against {tuple(truth.shape)}, not [B, K]")
@@ -129,7 +129,7 @@ def ccc_loss(given: Tensor, truth: Tensor) -> Tensor:
 
 
 def _reduce(losses: Tensor, targets: Tensor, weights: Tensor | None, reduction: str) -> Tensor:
-    """Reduce the loss [B, C] that each class would cost to one value."""
+    """Reduce the losses [B, C], of each sample if its class were c, to one value."""
     shares = _shares(targets, losses)
     weighted = shares if weights is None else shares * weights.to(losses)
     terms, of_sample = (weighted * losses).sum(dim=1), weighted.sum(dim=1)
@@ -143,7 +143,7 @@ def _reduce(losses: Tensor, targets: Tensor, weights: Tensor | None, reduction: 
 
 
 def _shares(targets: Tensor, like: Tensor) -> Tensor:
-    """Shares [B, C] of targets given as indices [B] or as shares."""
+    """Return shares [B, C] for targets that are indices [B] or shares."""
     if targets.ndim == 1:
         return torch.nn.functional.one_hot(targets, like.shape[1]).to(like)
     return targets.to(like)

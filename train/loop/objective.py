@@ -1,6 +1,6 @@
-"""The loss of a stage, a weighted sum of terms, and the figures of a validation.
+"""Computes the loss of a stage, the weighted sum of the recipe's `losses`, and validation figures.
 
-N clips, B batch, C classes. Scores [B, K]: C of labels, if a term is on them, then 3 of attributes.
+N clips, B batch, C classes. Scores [B, K]: C labels, then 3 attributes, each if a term is on them.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from abhinaya.train.metrics import macro_f1, unweighted_recall
 from abhinaya.train.recipes.recipe import ATTRIBUTE_LOSSES, LossTerm
 
 _FEWEST: Final = 2
-"""Clips with known attributes that a batch needs for its concordance to mean anything."""
+"""Fewest clips with known attributes for which the concordance is defined."""
 
 
 class Objective:
-    """Terms with the class sizes they need.
+    """The loss of one stage.
 
     Args:
-        terms: of the stage.
-        counts: training clips of each class [C]; empty when nothing is learnt of labels.
+        terms: `losses` of the stage.
+        counts: training clips of each class [C]; empty if no term is on labels.
 
     """
 
@@ -45,7 +45,7 @@ class Objective:
         self._terms, self._counts = terms, tuple(counts)
 
     def __call__(self, scores: Tensor, shares: Tensor, attributes: Tensor) -> Tensor:
-        """One value, of scores [B, K], shares of votes [B, C] and attributes [B, 3]."""
+        """Return the loss of scores [B, K] for shares of votes [B, C] and attributes [B, 3]."""
         scores = scores.float()
         classes = len(self._counts)
         total = scores.new_zeros(())
@@ -80,7 +80,7 @@ class Objective:
 
 
 def bounded(scores: Tensor) -> Tensor:
-    """Attributes [B, 3] in 0 to 1 of their scores."""
+    """Return attributes [B, 3] from 0 to 1 for their scores."""
     return scores.float().sigmoid()
 
 
@@ -93,10 +93,10 @@ def _of_attributes(scores: Tensor, truth: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What one validation found."""
+    """The figures of one validation."""
 
     score: float
-    """The larger the better: macro-F1 of labels, else the mean concordance of attributes."""
+    """Macro-F1 of labels, else mean concordance of attributes. Higher is better."""
     values: Mapping[str, float]
 
     def __str__(self) -> str:
@@ -106,9 +106,9 @@ class Figures:
 def judge(
     scores: Tensor, shares: Tensor, attributes: Tensor, objective: Objective, classes: int
 ) -> Figures:
-    """Judge scores [N, K] of N clips by their labels [N, C] and attributes [N, 3].
+    """Measure scores [N, K] against shares of votes [N, C] and attributes [N, 3].
 
-    F1 is averaged over the classes that occur; clips whose attributes are unknown are left out.
+    F1 is averaged over the classes that occur. Concordance is over clips with known attributes.
     """
     values: dict[str, float] = {"loss": float(objective(scores, shares, attributes))}
     known = attributes.isfinite().all(dim=1)

@@ -1,12 +1,12 @@
-"""The folder of a run, and what in it must be whole whatever happens.
+"""The folder of a run.
 
-    run.json      recipe and hash of the data, by which a resumed run knows that it is the same
-    log.jsonl     a JSON object a line: steps, validations, saved states
-    best/         the best checkpoint so far, as the monitor loads it
-    state-N/      everything that the next step needs; one is kept
-    tensorboard/  curves, if asked for
+    run.json      recipe and hash of the data; a resumed run compares them
+    log.jsonl     one JSON object per line: steps, validations, end
+    best/         the best checkpoint so far, which the monitor can load
+    state-N/      the latest saved state: position, weights, optimiser
+    tensorboard/  curves, if requested
 
-A folder is made under another name and renamed, so a kill or a full disk leaves the one before.
+Folders are written under another name, then renamed: a kill or a full disk leaves the previous one.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ from abhinaya.train.errors import TrainingError
 SCHEMA: Final = "abhinaya.run/1"
 _POSITION: Final = "position.json"
 _BACKENDS: Final = ("gloo", "NCCL")
-"""What torch names when it is another process, and not the disk, that failed."""
+"""Words in torch's error if another process failed, and not the disk."""
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where a run is: the next step to make, and what decided so far."""
+    """The next step of a run, and its best validation so far."""
 
     stage: int = 0
     epoch: int = 0
-    """Of the stage."""
+    """Epoch of the stage, from 0."""
     step: int = 0
-    """Of the epoch."""
+    """Step of the epoch, from 0."""
     taken: int = 0
-    """Steps in all."""
+    """Steps taken in all stages."""
     best: float | None = None
     """Best validation score."""
     best_at: int = 0
-    """Steps taken when it was reached."""
+    """Value of `taken` at the best validation."""
     stale: int = 0
-    """Validations of this stage since a better one."""
+    """Number of validations of this stage since the best one."""
     log_bytes: int = 0
-    """Length of the log."""
+    """Length of log.jsonl."""
 
 
 class RunFolder:
-    """Files of one run. What cannot be read or written is a TrainingError."""
+    """The files of one run. Methods raise TrainingError if a file cannot be read or written."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -58,7 +58,7 @@ class RunFolder:
         self._about = path / "run.json"
 
     def begin(self, recipe: Mapping[str, Any], data: str, made_by: str) -> None:
-        """Make the folder of a new run; refuse one that holds a run."""
+        """Create the folder of a new run. Raises TrainingError if it holds a run already."""
         if self._about.exists():
             raise TrainingError(
                 f"{self.path}: holds a run already; continue it with --resume, or give another "
@@ -75,7 +75,7 @@ class RunFolder:
             raise _unwritten(self.path, error) from error
 
     def check(self, recipe: Mapping[str, Any], data: str, despite_changes: bool) -> None:
-        """Refuse to go on with another recipe or other data than was begun with."""
+        """Raise TrainingError if the recipe or the data differs from that of the run's start."""
         try:
             begun = json.loads(self._about.read_text("utf-8"))
             before, digest = dict(begun["recipe"]), str(begun["data"])
@@ -95,7 +95,7 @@ class RunFolder:
             )
 
     def mend(self) -> None:
-        """Finish or undo what a kill left in the middle."""
+        """Finish or undo a write that a kill interrupted."""
         old = self.path / "best.old"
         if old.exists() and not self.best.exists():
             old.rename(self.best)
@@ -103,12 +103,12 @@ class RunFolder:
             shutil.rmtree(leftover, ignore_errors=True)
 
     def states(self) -> list[Path]:
-        """Whole states, the latest last."""
+        """Return the complete states, the latest last."""
         found = [p for p in self.path.glob("state-*") if (p / _POSITION).exists()]
         return sorted(found, key=_number)
 
     def position(self) -> tuple[Path, Position] | None:
-        """Return the latest state and where it is; None if nothing was saved yet."""
+        """Return folder and position of the latest state; None if there is none."""
         if not (states := self.states()):
             return None
         try:
@@ -120,9 +120,9 @@ class RunFolder:
             ) from error
 
     def put_state(self, position: Position, fill: Callable[[Path], None], main: bool) -> None:
-        """Keep a state; `fill` writes all but the position, in every process, `main` the rest.
+        """Save a state. `fill` writes the files, in every process; `main`: this is the main one.
 
-        If there is no room, or another process is gone, the state before stays.
+        If this fails, the previous state remains.
         """
         part = self.path / "state.part"
         try:
@@ -139,7 +139,7 @@ class RunFolder:
             raise _unwritten(self.path, error) from error
 
     def put_best(self, fill: Callable[[Path], None]) -> None:
-        """Put what `fill` writes in place of the best checkpoint; else the one before stays."""
+        """Replace the best checkpoint by what `fill` writes; if that fails, keep the old one."""
         part, old = self.path / "best.part", self.path / "best.old"
         try:
             shutil.rmtree(part, ignore_errors=True)
@@ -158,11 +158,11 @@ def _number(state: Path) -> int:
 
 
 def _unwritten(path: Path, error: Exception) -> TrainingError:
-    said = str(error).splitlines()[0] if str(error) else type(error).__name__
-    what, remedy = f"cannot be written ({said})", "make room and continue"
-    if isinstance(error, RuntimeError) and any(name in said for name in _BACKENDS):
-        what, remedy = f"another process of this run is gone ({said})", "continue"
-    return TrainingError(f"{path}: {what}; what was saved before is whole: {remedy} with --resume")
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    what, remedy = f"cannot be written ({reason})", "make room and continue"
+    if isinstance(error, RuntimeError) and any(name in reason for name in _BACKENDS):
+        what, remedy = f"another process of this run has ended ({reason})", "continue"
+    return TrainingError(f"{path}: {what}; the last saved state is intact: {remedy} with --resume")
 
 
 def _changes(

@@ -1,4 +1,4 @@
-"""What a run reports: JSON lines, a bar and lines for people, curves of TensorBoard."""
+"""Output of a run: log.jsonl, progress and lines on the terminal, TensorBoard curves."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from abhinaya.train.errors import TrainingError
 
 
 class RunLog:
-    """Log and progress of a run; silent in all processes but the main one.
+    """Log and progress of a run; only the main process writes.
 
     Args:
-        path: of the JSON lines; it exists.
+        path: the existing file for the JSON lines.
         main: whether this is the main process.
-        say: prints a line for people.
-        curves: writer of TensorBoard, if curves are asked for.
+        say: prints a line on the terminal.
+        curves: TensorBoard's writer, if requested.
 
     """
 
@@ -34,19 +34,19 @@ class RunLog:
         self._file = path.open("r+b") if main else None
 
     def close(self) -> None:
-        """Write what is left."""
+        """Close log and curves."""
         for opened in (self._file, self._curves):
             if opened is not None:
                 opened.close()
 
     def go_on_from(self, position_bytes: int) -> None:
-        """Forget lines about steps that will be made again."""
+        """Cut the log to `position_bytes`: the steps after it will be repeated."""
         if self._file is not None:
             self._file.truncate(position_bytes)
             self._file.seek(position_bytes)
 
     def write(self, kind: str, **values: Any) -> None:
-        """Append a line, and put its numbers on the curves."""
+        """Append a line to the log, and its numbers to the curves."""
         if self._file is None:
             return
         try:
@@ -64,17 +64,17 @@ class RunLog:
 
     @property
     def size(self) -> int:
-        """Bytes of the log so far."""
+        """Length of the log in bytes."""
         return self._file.tell() if self._file is not None else 0
 
     def say(self, line: str) -> None:
-        """Print a line for people."""
+        """Print a line on the terminal."""
         if self._main:
             self._say(line)
 
     @contextmanager
     def bar(self, title: str, total: int, done: int = 0) -> Iterator[Callable[[str], None]]:
-        """Show progress on a terminal; gives what to call after each step, with a remark."""
+        """Show a progress bar; yield a function to call after each step, with a remark."""
         remark = TextColumn("{task.fields[remark]}")
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         with Progress(
@@ -86,21 +86,21 @@ class RunLog:
             disable=not (self._main and sys.stderr.isatty()),
         ) as progress:
             task = progress.add_task(title, total=total, completed=done, remark="")
-            yield lambda said: progress.update(task, advance=1, remark=said)
+            yield lambda text: progress.update(task, advance=1, remark=text)
 
 
 def curves_in(folder: Path, taken: int) -> Any:
-    """Open TensorBoard's writer; points after step `taken`, of a run that was cut, are dropped.
+    """Open TensorBoard's writer; points of an interrupted run after step `taken` are dropped.
 
     Raises TrainingError: TensorBoard is not installed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        from torch.utils.tensorboard import SummaryWriter  # an extra: only who asks loads it
+        from torch.utils.tensorboard import SummaryWriter  # from the extra
     except ImportError as error:
         raise TrainingError(
             f"run.tensorboard: TensorBoard is not installed ({error}); pip install "
-            "'abhinaya[tensorboard]', or leave it out: log.jsonl has the same numbers"
+            "'abhinaya[tensorboard]', or set it to false: log.jsonl has the same numbers"
         ) from error
     writer: Any = SummaryWriter
     return writer(str(folder), purge_step=taken)

@@ -1,12 +1,11 @@
-"""What the next step needs of model and optimiser, in a folder.
+"""Saves and loads model and optimiser of a run, in a folder.
 
-    learning.safetensors   the weights that learn, by name
-    optimiser.safetensors  what AdamW remembers of each: step/NAME, exp_avg/NAME, exp_avg_sq/NAME
+    learning.safetensors   the trainable weights, by name
+    optimiser.safetensors  AdamW's state of each: step/NAME, exp_avg/NAME, exp_avg_sq/NAME
 
-Whole tensors by name, however many devices share them (torch.distributed.checkpoint puts them
-together and divides them), so that a run can go on on another number of them. Weights that never
-change are not in it, and neither is the state of any generator: what is random in a step is seeded
-by where the run is. All processes must call these together.
+Tensors are whole, so a run can continue on another number of devices (torch.distributed.checkpoint
+gathers and divides them). Frozen weights are not saved, nor are random generators: each step seeds
+them from its position. All processes must call these functions together.
 """
 
 from __future__ import annotations
@@ -35,33 +34,33 @@ _LOAD: Final = StateDictOptions(full_state_dict=True, strict=False)
 
 
 def put(folder: Path, module: nn.Module, optimiser: torch.optim.Optimizer, main: bool) -> None:
-    """Write, in the main process. Raises WriteError: there is no room, or no such folder."""
+    """Write both files, in the main process. Raises WriteError if a file cannot be written."""
     weights = learnt(module)
     found: Any = get_optimizer_state_dict(module, optimiser, options=_SAVE)
     if main:
-        memory = {
+        moments = {
             f"{key}/{name}": t for name, of in found["state"].items() for key, t in of.items()
         }
         save(folder / LEARNING, weights)
-        save(folder / OPTIMISER, memory)
+        save(folder / OPTIMISER, moments)
 
 
 def get(folder: Path, module: nn.Module, optimiser: torch.optim.Optimizer) -> None:
-    """Fill module and optimiser with what `put` wrote.
+    """Load into module and optimiser the files that `put` wrote.
 
     Raises ModelError: a file is missing, damaged, or of other weights.
     """
-    memory = read(folder / OPTIMISER).tensors
+    moments = read(folder / OPTIMISER).tensors
     weights: dict[str, Any] = dict(read(folder / LEARNING).tensors)
     own = {name: p.shape for name, p in module.named_parameters() if p.requires_grad}
     found = {name: t.shape for name, t in weights.items()}
     if wrong := [k for k in sorted(own.keys() | found) if own.get(k) != found.get(k)]:
         raise KeysError(
-            folder, f"it is of other weights: {listed(wrong, 4)}", "Resume the run that wrote it"
+            folder, f"its weights differ: {listed(wrong, 4)}", "Resume the run that wrote it"
         )
     state: dict[str, Any] = {}
-    for said, tensor in memory.items():
-        key, _, name = said.partition("/")
+    for path, tensor in moments.items():
+        key, _, name = path.partition("/")
         state.setdefault(name, {})[key] = tensor
     set_model_state_dict(module, weights, options=_LOAD)
     values: Any = get_optimizer_state_dict(module, optimiser, options=_LOAD)
@@ -69,10 +68,10 @@ def get(folder: Path, module: nn.Module, optimiser: torch.optim.Optimizer) -> No
 
 
 def learnt(module: nn.Module) -> Tensors:
-    """Return the weights that learn, whole, on the CPU; empty but in the main process of several.
+    """Return the whole trainable weights, on the CPU; empty in processes other than the main one.
 
-    A forward pass leaves the outermost weights of a divided module together: they are divided
-    again first, since the optimiser knows them so.
+    After a forward pass, FSDP keeps the outermost weights gathered. They are divided again first,
+    as the optimiser expects.
     """
     for part in module.modules():
         if isinstance(part, FSDPModule):

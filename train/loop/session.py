@@ -1,4 +1,4 @@
-"""A run from its recipe and its data to a checkpoint that the monitor loads."""
+"""Runs a recipe: checks the data, builds the model, trains it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
+from abhinaya.models.inference import place
 from abhinaya.models.published.wavlm import WaveNorm
 from abhinaya.train.data.manifest import Manifest
 from abhinaya.train.errors import TrainingError
 from abhinaya.train.learners.base import Learner, Outputs
-from abhinaya.train.learners.build import build_learner
+from abhinaya.train.learners.llama import llama_learner
+from abhinaya.train.learners.salmonn import salmonn_learner
+from abhinaya.train.learners.text import text_learner
+from abhinaya.train.learners.wavlm import wavlm_learner
 from abhinaya.train.loop.checkpoint_card import PROFILE, CheckpointCard
 from abhinaya.train.loop.corpus import Corpus, choose, without_short
 from abhinaya.train.loop.devices import accelerator_for, is_sharded
@@ -26,16 +31,23 @@ from abhinaya.train.loop.run_folder import Position, RunFolder
 from abhinaya.train.loop.run_log import RunLog, curves_in
 from abhinaya.train.loop.trainer import Parts, Trainer
 from abhinaya.train.metrics import Numbers
-from abhinaya.train.recipes.learner_options import WavlmOptions, needs
+from abhinaya.train.recipes.learner_options import (
+    LlamaOptions,
+    Options,
+    SalmonnOptions,
+    TextOptions,
+    WavlmOptions,
+    needs,
+)
 from abhinaya.train.recipes.recipe import Recipe
 
 NORM_CLIPS: Final = 500
-"""Training clips, drawn by seed, that the mean and deviation of waves are measured on."""
+"""Training clips, drawn at random, to measure mean and deviation of the samples."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What to do, and where."""
+    """Arguments of one run."""
 
     recipe: Recipe
     manifest: Manifest
@@ -45,16 +57,16 @@ class Job:
     listed: Sequence[str] = ()
     """Names of the validation clips, if the recipe has a list."""
     made_by: str = ""
-    """The command, for the record."""
+    """The command line, written to run.json and the checkpoint."""
 
 
 def train(job: Job, say: Callable[[str], None] = print) -> Position:
-    """Train; the best checkpoint is in `job.out`/best.
+    """Train, and write the best checkpoint to `job.out`/best.
 
     Raises:
         DataError: the data is missing, broken, or not divided by speaker.
-        ModelError: a model that the recipe starts from cannot be loaded.
-        TrainingError: the run cannot begin or go on; `Interrupted`: it was told to stop.
+        ModelError: a pre-trained model of the recipe cannot be loaded.
+        TrainingError: the run cannot start or continue; `Interrupted`: the user stopped it.
 
     """
     recipe = job.recipe
@@ -110,15 +122,40 @@ def train(job: Job, say: Callable[[str], None] = print) -> Position:
         if recipe.gives_labels:
             log.say(f"for a profile: {folder.best / PROFILE}")
         log.say(f"measure it: abhinaya eval MANIFEST --checkpoint NAME={folder.best}")
-    # together, and not each when it likes: a process that just ends while its group's threads live
-    # is aborted now and then, and the run with it
+    # End all processes together: one that ends while the group's threads run is sometimes aborted,
+    # and the run fails.
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return position
 
 
+def build_learner(
+    options: Options,
+    outputs: Outputs,
+    device: torch.device,
+    bf16: bool,
+    norm: WaveNorm,
+    start: str = "",
+) -> Learner:
+    """Build a model; new weights are drawn from torch's generator.
+
+    `bf16` applies to frozen weights; trainable ones are float32. `norm` is only for WavLM.
+    Raises ModelError: a file of the model is missing, damaged or of another model.
+    """
+    where = place(str(device), "bfloat16" if bf16 else "float32")
+    match options:
+        case WavlmOptions():
+            return wavlm_learner(options, outputs, norm, start)
+        case TextOptions():
+            return text_learner(options, outputs, start)
+        case LlamaOptions():
+            return llama_learner(options, outputs, where, start)
+        case SalmonnOptions():
+            return salmonn_learner(options, outputs, where, start)
+
+
 def _norm(recipe: Recipe, corpus: Corpus) -> WaveNorm:
-    """How waves are scaled; global: by mean and deviation of training samples."""
+    """Return how samples are scaled; global: by mean and deviation of the training samples."""
     options = recipe.options
     if not isinstance(options, WavlmOptions) or options.norm == "none":
         return WaveNorm()
@@ -149,9 +186,9 @@ def _open(job: Job, corpus: Corpus, accelerator: Accelerator) -> RunFolder:
 
 
 def _require_room(learner: Learner, out: Path) -> None:
-    """Stop now rather than after hours, if a state and a checkpoint cannot fit."""
+    """Raise TrainingError if the disk has no room for a state and a checkpoint."""
     weights = sum(p.numel() for p in learner.module.parameters() if p.requires_grad)
-    needed = 4 * weights * (2 * 3 + 2)  # two states of weights and two moments, two checkpoints
+    needed = 4 * weights * (2 * 3 + 2)  # two states (weights, two moments), two checkpoints
     free = shutil.disk_usage(out).free
     if free < needed:
         raise TrainingError(
@@ -177,9 +214,9 @@ def _summary(
     device += ", sharded" if is_sharded(accelerator) else ""
     numbers = "bf16" if accelerator.mixed_precision == "bf16" else "fp32"
     lines = [
-        f"{len(corpus.train)} clips to learn from, {len(corpus.validation)} to judge by",
+        f"{len(corpus.train)} clips to train on, {len(corpus.validation)} to validate on",
         *(f"left out: {reason}: {n}" for reason, n in sorted(corpus.left_out.items())),
-        f"{learning:,} of {sum(weights):,} weights learn, on {device}, {numbers}",
+        f"{learning:,} of {sum(weights):,} weights are trained, on {device}, {numbers}",
     ]
     if counts:
         named = zip(recipe.data.classes, counts, strict=True)

@@ -1,9 +1,8 @@
-"""One loop for every recipe, on Hugging Face Accelerate: one device, several, or a CPU.
+"""The training loop of every recipe, on Hugging Face Accelerate: a CPU, one device or several.
 
-A run is a function of recipe, data and seed. Whatever is random in a batch (dropout, masking) is
-drawn from a generator that is seeded anew by (seed, epoch, step, batch), so a resumed run, or one
-on another number of devices, draws the same; what a state must hold is weights, optimiser and
-position.
+The result depends only on recipe, data and seed. The generators of dropout and masking are seeded
+by (seed, epoch, step, batch), so a resumed run, or one on another number of devices, draws the
+same numbers. A saved state therefore has only weights, optimiser and position.
 """
 
 from __future__ import annotations
@@ -46,27 +45,27 @@ from abhinaya.train.metrics import Numbers
 from abhinaya.train.recipes.recipe import Recipe, TrainRecipe
 
 NAMED: Final = 8
-"""Files that a message about a batch names at most."""
+"""Most files that an error message about a batch names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a run is put together from."""
+    """Everything that the trainer needs for a run."""
 
     recipe: Recipe
     learner: Learner
     train: Examples
     validation: Examples
     lengths: tuple[Numbers, Numbers]
-    """Of the training and of the validation clips, [N] each."""
+    """[N] lengths of the training clips, and of the validation clips; see `Corpus.lengths`."""
     counts: tuple[int, ...]
-    """Training clips of each class [C]; none if no label is learnt."""
+    """[C] training clips of each class; empty if no loss is on labels."""
     folder: RunFolder
     save_best: Callable[[Path, Tensors, Figures], None]
 
 
 class Trainer:
-    """A run, from any position to its end."""
+    """Trains from any position to the end of a run."""
 
     def __init__(self, accelerator: Accelerator, parts: Parts, log: RunLog) -> None:
         self._a, self._p, self._log = accelerator, parts, log
@@ -85,7 +84,7 @@ class Trainer:
         self._position = Position()
 
     def resume(self) -> bool:
-        """Go to the latest saved state; False if nothing was saved yet."""
+        """Load the latest saved state; return False if there is none."""
         found = self._p.folder.position()
         if found is None:
             self._log.go_on_from(0)
@@ -96,7 +95,7 @@ class Trainer:
         except (OSError, RuntimeError, ValueError, KeyError, ModelError) as error:
             raise TrainingError(
                 f"{path}: cannot be loaded ({str(error).splitlines()[0]}); it is damaged, or of "
-                "another kind of machine: continue where it was saved, or begin again elsewhere"
+                "another kind of machine: continue there, or start again in another folder"
             ) from error
         self._log.go_on_from(self._position.log_bytes)
         return True
@@ -105,20 +104,21 @@ class Trainer:
         """Train to the end of the last stage.
 
         Raises:
-            Interrupted: it was told to stop, and has saved its state.
-            TrainingError: the loss is not a number, or nothing can be written.
+            Interrupted: the user stopped it, and its state is saved.
+            TrainingError: the loss is not finite, or a file cannot be written.
             DataError: audio cannot be read.
 
         """
-        with _stop_wish() as wished:
+        with _stop_requests() as stop_requested:
             while self._more():
-                self._run_epoch(wished)
+                self._run_epoch(stop_requested)
         return self._position
 
     def _more(self) -> bool:
-        """Go on to the next stage after the last epoch of one; False after the last of all.
+        """Move to the next stage after the last epoch of one; return False at the end of the run.
 
-        A finished run stays at the end of its last stage: with more epochs it goes on there.
+        A finished run stays at the end of its last stage, so that it can be resumed with more
+        epochs.
         """
         position = self._position
         if position.epoch < self._stages[position.stage].epochs:
@@ -130,14 +130,14 @@ class Trainer:
 
     # --- an epoch ---------------------------------------------------------------------------------
 
-    def _run_epoch(self, stop_wished: Callable[[], bool]) -> None:
+    def _run_epoch(self, stop_requested: Callable[[], bool]) -> None:
         position, parts, run = self._position, self._p, self._p.recipe.run
         stage = self._stages[position.stage]
         if position.stage and (position.epoch, position.step) == (0, 0):
-            self._optimiser.state.clear()  # what it remembers is of other losses and clips
+            self._optimiser.state.clear()  # moments of the previous stage's losses
             for group in self._optimiser.param_groups:
                 group.update(_settings(stage))
-        # counted through all stages, as if none had stopped early
+        # epochs are numbered through all stages, as if none had stopped early
         number = sum(s.epochs for s in self._stages[: position.stage]) + position.epoch
         seed = (parts.recipe.seed, number)
         steps = epoch_steps(parts.train.labels, parts.lengths[0], stage, seed)
@@ -149,7 +149,9 @@ class Trainer:
         with self._log.bar(title, len(steps), position.step) as shown:
             for k in range(position.step, len(steps)):
                 rate = rate_at(stage, position.epoch * len(steps) + k, stage.epochs * len(steps))
-                loss, stop = self._step(objective, batches, stage, (number, k), rate, stop_wished)
+                loss, stop = self._step(
+                    objective, batches, stage, (number, k), rate, stop_requested
+                )
                 losses.append(loss)
                 shown(f"loss {loss:.4f}")
                 self._position = replace(self._position, step=k + 1, taken=self._position.taken + 1)
@@ -157,14 +159,14 @@ class Trainer:
                     self._save()
                 if stop:
                     raise Interrupted(
-                        f"{parts.folder.path}: stopped after step {self._position.taken}, its "
-                        "state is saved; go on with the same command and --resume"
+                        f"{parts.folder.path}: stopped after step {self._position.taken}; its "
+                        "state is saved; continue with the same command and --resume"
                     )
         trained = f"loss {np.mean(losses):.4f}, " if losses else ""
         self._end_epoch(objective, stage, title, trained, time.monotonic() - started)
 
     def _batches(self, steps: Sequence[Step], stage: TrainRecipe, number: int) -> Iterator[Batch]:
-        """Read this process's batches of these steps ahead, in order."""
+        """Return this process's batches of `steps`, in order, read ahead."""
         rank, world = self._a.process_index, self._a.num_processes
         rows = [batch for step in steps for batch in step[rank::world]]
         parts = self._p
@@ -182,9 +184,9 @@ class Trainer:
         stage: TrainRecipe,
         at: tuple[int, int],
         rate: float,
-        stop_wished: Callable[[], bool],
+        stop_requested: Callable[[], bool],
     ) -> tuple[float, bool]:
-        """Make one step; its mean loss, and whether any process was told to stop."""
+        """Make one step; return its mean loss, and whether any process should stop."""
         own = stage.accumulate // self._a.num_processes
         total, names, bad = 0.0, list[str](), list[str]()
         for m in range(own):
@@ -199,8 +201,8 @@ class Trainer:
             total += value / own
             names += batch.names
             bad += [] if np.isfinite(value) else batch.names
-        told = torch.tensor([[total, float(bool(bad)), float(stop_wished())]], dtype=torch.float32)
-        losses, faults, stops = self._a.gather(told.to(self._a.device)).cpu().unbind(1)
+        own_row = torch.tensor([[total, float(bool(bad)), float(stop_requested())]])
+        losses, faults, stops = self._a.gather(own_row.to(self._a.device)).cpu().unbind(1)
         if faults.any():
             raise self._not_finite("the loss", float(losses.mean()), bad, rate)
         limit = stage.clip_norm or float("inf")
@@ -217,7 +219,7 @@ class Trainer:
         return mean, bool(stops.any())
 
     def _seed(self, epoch: int, step: int, batch: int) -> None:
-        """Make whatever is drawn next a function of where the run is."""
+        """Seed all generators from the position of the run."""
         sequence = np.random.SeedSequence((self._p.recipe.seed, epoch, step, batch))
         set_seed(int(sequence.generate_state(1)[0]))
 
@@ -230,14 +232,14 @@ class Trainer:
     def _not_finite(
         self, what: str, value: float, names: Sequence[str], rate: float
     ) -> TrainingError:
-        """Name the files of the batch, of whichever process had it."""
+        """Return an error that names the files of the batch, in all processes."""
         found = list(dict.fromkeys(gather_object(list(names))))
         more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
         saved = self._p.folder.states()
-        last = f"the last state, {saved[-1]}, is from before" if saved else "nothing was saved yet"
+        last = f"the last state, {saved[-1]}, is older" if saved else "nothing was saved yet"
         return TrainingError(
             f"{what} is {value} at step {self._position.taken + 1} (learning rate {rate:g}), in "
-            f"the batch of {', '.join(found[:NAMED])}{more}; {last}. Look at these files, lower "
+            f"the batch of {', '.join(found[:NAMED])}{more}; {last}. Check these files, lower "
             "train.rate, or set precision = 'fp32'"
         )
 
@@ -261,7 +263,7 @@ class Trainer:
             f"{took_s:.0f} s"
         )
         if enough:
-            self._log.say(f"no better one in {position.stale} validations: the stage ends")
+            self._log.say(f"no better result in {position.stale} validations: the stage ends")
         epoch = stage.epochs if enough else position.epoch + 1
         self._position = replace(position, epoch=epoch, step=0)
         self._save()
@@ -270,8 +272,8 @@ class Trainer:
         parts, rank, world = self._p, self._a.process_index, self._a.num_processes
         every = validation_batches(parts.lengths[1], stage.batch)
         rows = every[rank::world]
-        # Devices that share weights or buffers must all run as often: who has no batch left runs
-        # one again, and what comes of it is dropped.
+        # Devices that share weights must all run equally often. A process without a batch left
+        # repeats one and drops the result.
         again = every[: -(-len(every) // world) - len(rows)]
         batches = read_batches(
             [*rows, *again], parts.validation.judged, parts.learner, parts.recipe.run.workers
@@ -288,10 +290,10 @@ class Trainer:
         scores, shares, known = (torch.tensor([row[i] for row in ordered]) for i in (1, 2, 3))
         return judge(scores, shares, known, objective, len(parts.counts))
 
-    # --- what is kept -----------------------------------------------------------------------------
+    # --- saving -----------------------------------------------------------------------------------
 
     def _save_best(self, figures: Figures) -> None:
-        # What is divided over devices is a language model, of which no checkpoint keeps the rest.
+        # Only language models are divided over devices; their checkpoints have no frozen weights.
         divided = isinstance(self._bare, FSDPModule)
         state = saved_state.learnt(self._bare) if divided else dict(self._bare.state_dict())
         if self._a.is_main_process:
@@ -312,22 +314,19 @@ class Trainer:
 
 
 @contextmanager
-def _stop_wish() -> Iterator[Callable[[], bool]]:
-    """Take the first Ctrl-C or SIGTERM as a wish to stop after the step; the second stops at once.
-
-    Gives what says whether someone wished so.
-    """
-    wished = False
+def _stop_requests() -> Iterator[Callable[[], bool]]:
+    """Yield a function that returns whether Ctrl-C or SIGTERM came; a second one stops at once."""
+    requested = False
 
     def note(number: int, frame: FrameType | None) -> None:
-        nonlocal wished
-        if wished:
+        nonlocal requested
+        if requested:
             raise KeyboardInterrupt
-        wished = True
+        requested = True
 
     before = {n: signal.signal(n, note) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: wished
+        yield lambda: requested
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,1 +1,1 @@
-"""The recipes of the package, as TOML; `docs/training.md` tells what each setting means."""
+"""The recipes of the package, as TOML; `docs/training.md` explains every setting."""

@@ -1,7 +1,7 @@
-"""A recipe: everything that decides what a model becomes, besides the data. Read from TOML.
+"""A recipe, read from TOML: all settings of a training run except the data.
 
-`load_recipe` reports every fault at once. A recipe has a base of how to train, `[train]`; the
-tables `[[stages]]`, if there are any, are run one after the other, each the base with changes.
+`[train]` has the common settings. Each table of `[[stages]]`, run in order, may override some of
+them. `losses` in either chooses the losses; `train/loop/losses.py` has the formulas.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from abhinaya.models.fields import Faults, build, near, setting
 from abhinaya.models.labels import LABELS
@@ -25,172 +25,174 @@ from abhinaya.train.recipes.learner_options import OPTIONS, Options, WavlmOption
 LABEL_LOSSES: Final = ("ce", "focal", "vs", "kld")
 ATTRIBUTE_LOSSES: Final = ("ccc",)
 LEAST_CCC_BATCH: Final = 8
-"""Below it the variance of a batch says little about that of the corpus."""
+"""In a smaller batch the variance is too poor an estimate of the corpus's."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelRecipe:
-    """What is trained."""
+    """The table [model]: which model is trained."""
 
     learner: str = setting(doc="kind of model", choices=tuple(OPTIONS))
-    start: str = setting("", doc="checkpoint of an earlier run to start from, its best/")
+    start: str = setting("", doc="checkpoint to start from: best/ of an earlier run")
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class DataRecipe:
-    """Which clips are learnt from and judged by, and how much of each."""
+    """The table [data]: the clips of training and validation, and how each is cut."""
 
-    train_split: str = setting("train", doc="split of the manifest to learn from")
+    train_split: str = setting("train", doc="split of the manifest to train on")
     validation_split: str = setting("dev", doc="split to choose the best checkpoint by")
     balanced: int = setting(
-        0, doc="validation clips of each class, drawn by seed; 0: all (the paper: 326)", least=0
+        0, doc="validation clips of each class, drawn at random; 0: all (the paper: 326)", least=0
     )
-    validation_list: str = setting("", doc="file that names the validation clips instead")
-    classes: tuple[str, ...] = setting(LABELS, doc="labels that the model can give, in order")
+    validation_list: str = setting("", doc="file that names the validation clips")
+    classes: tuple[str, ...] = setting(LABELS, doc="labels of the model, in order")
     kinds: tuple[str, ...] = setting(("speech",), doc="kinds of clips to use")
-    max_s: float = setting(10.0, doc="longer clips are cut to this, in seconds", least=0.5)
+    max_s: float = setting(10.0, doc="seconds; longer clips are cut", least=0.5)
     crop: str = setting(
-        "random", doc="where from, in training; validation: the first", choices=("random", "first")
+        "random",
+        doc="which part of a long clip to train on; validation: the first",
+        choices=("random", "first"),
     )
-    max_words: int = setting(0, doc="leave out longer transcripts; 0: none", least=0)
+    max_words: int = setting(0, doc="leave out clips with more words; 0: no limit", least=0)
     max_missing: float = setting(
         0.0, doc="share of clips that may be missing or corrupt", least=0, most=1
     )
     shared_speakers: bool = setting(
-        False, doc="allow speakers in both splits, so the figures do not hold for new speakers"
+        False, doc="allow speakers in both splits; figures then do not hold for new speakers"
     )
 
 
 @dataclass(frozen=True, slots=True)
 class AugmentRecipe:
-    """What is done to training clips, each share drawn by seed, epoch and clip."""
+    """The table [augment]: how often each augmentation is applied to training clips."""
 
-    channel: float = setting(0.0, doc="share sent through a drawn channel", least=0, most=1)
-    codec: float = setting(0.0, doc="share sent through a low-rate codec", least=0, most=1)
+    channel: float = setting(0.0, doc="share with a random recording channel", least=0, most=1)
+    codec: float = setting(0.0, doc="share with a low-rate codec", least=0, most=1)
     pair: float = setting(0.0, doc="share joined with another clip", least=0, most=1)
-    pair_from_s: float = setting(-1.0, doc="least gap between the two; below 0 they overlap")
-    pair_to_s: float = setting(2.0, doc="largest gap")
+    pair_from_s: float = setting(-1.0, doc="smallest gap, in seconds; below 0 the two overlap")
+    pair_to_s: float = setting(2.0, doc="largest gap, in seconds")
     surroundings: str = setting("", doc="folder with rir/*.flac and noise/*.opus for channels")
 
 
 @dataclass(frozen=True, slots=True)
 class TargetRecipe:
-    """What the votes of a clip teach."""
+    """The table [train.target]: how the votes of a clip become its target."""
 
     kind: str = setting(
         "plurality",
-        doc="the consensus alone, or the distribution of the votes",
+        doc="only the consensus, or the distribution of the votes",
         choices=("plurality", "distribution"),
     )
-    smoothing: float = setting(0.0, doc="share moved to all classes alike", least=0, most=0.9)
+    smoothing: float = setting(0.0, doc="share spread evenly over all classes", least=0, most=0.9)
     drop_votes: float = setting(
-        0.0, doc="chance that a vote for the leading label is forgotten", least=0, most=0.95
+        0.0, doc="chance to drop a vote for the leading label", least=0, most=0.95
     )
     reweight: bool = setting(
-        False, doc="divide by how often each class is voted for, and scale to 1"
+        False, doc="divide by how often each class is voted for, then scale to sum 1"
     )
 
 
 @dataclass(frozen=True, slots=True)
 class LossTerm:
-    """One term of the loss; `train/loop/losses.py` has the formulas."""
+    """One entry of `losses`: a term of the loss. Formulas: `train/loop/losses.py`."""
 
-    kind: str = setting(doc="loss", choices=(*LABEL_LOSSES, *ATTRIBUTE_LOSSES))
-    weight: float = setting(1.0, doc="of this term in the sum", least=0)
-    gamma: float = setting(2.0, doc="of focal (2 in the paper) or vs (0.3)", least=0)
-    tau: float = setting(1.0, doc="of vs", least=0)
+    kind: str = setting(doc="which loss", choices=(*LABEL_LOSSES, *ATTRIBUTE_LOSSES))
+    weight: float = setting(1.0, doc="weight of this term in the sum", least=0)
+    gamma: float = setting(2.0, doc="exponent of focal (2 in the paper) or vs (0.3)", least=0)
+    tau: float = setting(1.0, doc="scale of the bias of vs", least=0)
     reduction: str = setting(
         "paper",
-        doc="how samples are weighed; broadcast: the published code",
+        doc="how class weights act on the mean; broadcast: as the published code",
         choices=("paper", "weighted_mean", "broadcast"),
     )
     class_weights: str = setting(
         "training",
-        doc="from the training clips, none, or published: MSP-Podcast as the code rounds them",
+        doc="from the training clips, none, or those of the published code for MSP-Podcast",
         choices=("training", "none", "published"),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class TrainRecipe:
-    """One stage of training."""
+    """The table [train], or one stage with its overrides."""
 
     epochs: int = setting(20, doc="passes over the training clips", least=1)
     rate: float = setting(1e-5, doc="highest learning rate", least=0)
-    batch: int = setting(8, doc="clips that are run together", least=1)
-    accumulate: int = setting(4, doc="batches of one step, all processes together", least=1)
+    batch: int = setting(8, doc="clips in a batch", least=1)
+    accumulate: int = setting(4, doc="batches in a step, over all processes", least=1)
     schedule: str = setting(
         "constant", doc="learning rate after warm-up", choices=("constant", "linear", "cosine")
     )
-    warmup: float = setting(0.0, doc="share of the steps of warm-up", least=0, most=1)
-    weight_decay: float = setting(0.01, doc="of AdamW", least=0)
+    warmup: float = setting(0.0, doc="share of the steps that are warm-up", least=0, most=1)
+    weight_decay: float = setting(0.01, doc="weight decay of AdamW", least=0)
     beta1: float = setting(0.9, doc="of AdamW", least=0, most=1)
     beta2: float = setting(0.999, doc="of AdamW", least=0, most=1)
     eps: float = setting(1e-8, doc="of AdamW", least=0)
-    clip_norm: float = setting(1.0, doc="largest norm of the gradient; 0: any", least=0)
+    clip_norm: float = setting(1.0, doc="largest norm of the gradient; 0: no limit", least=0)
     patience: int = setting(
-        0, doc="stop after so many validations without a better one; 0: never", least=0
+        0, doc="stop after this many validations without a better one; 0: never", least=0
     )
     sampler: str = setting(
         "shuffle",
-        doc="order of an epoch: all clips, at most `cap` of a class, every class as likely",
+        doc="clips of an epoch: all; at most `cap` of a class; drawn with equal class probability",
         choices=("shuffle", "undersample", "balanced"),
     )
-    cap: int = setting(0, doc="clips of a class in an epoch, for undersample", least=0)
+    cap: int = setting(0, doc="for undersample: most clips of a class in an epoch", least=0)
     target: TargetRecipe = field(default_factory=TargetRecipe)
     losses: tuple[LossTerm, ...] = setting((), doc="terms of the loss")
 
 
 @dataclass(frozen=True, slots=True)
 class RunRecipe:
-    """How it is run; nothing here changes what the model becomes."""
+    """The table [run]: settings that do not change the trained model."""
 
     save_every: int = setting(200, doc="steps between saved states; 0: only each epoch", least=0)
-    workers: int = setting(2, doc="processes that read audio; 0: none of their own", least=0)
-    tensorboard: bool = setting(False, doc="write curves for TensorBoard (extra `tensorboard`)")
+    workers: int = setting(2, doc="processes that read audio; 0: the trainer reads", least=0)
+    tensorboard: bool = setting(False, doc="write TensorBoard curves (extra `tensorboard`)")
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """All of it."""
+    """A whole recipe."""
 
-    about: str = setting(doc="what it makes, in a line")
+    about: str = setting(doc="description in one line")
     model: ModelRecipe = setting(doc="kind of model and its options")
-    seed: int = setting(0, doc="of every draw", least=0)
+    seed: int = setting(0, doc="seed of all random choices", least=0)
     precision: str = setting(
         "auto",
-        doc="bf16 (weights that learn stay float32), fp32, or bf16 where the device has it",
+        doc="bf16 (trained weights stay float32), fp32, or auto: bf16 if the device has it",
         choices=("auto", "bf16", "fp32"),
     )
     data: DataRecipe = field(default_factory=DataRecipe)
     augment: AugmentRecipe = field(default_factory=AugmentRecipe)
     train: TrainRecipe = field(default_factory=TrainRecipe)
-    stages: tuple[TrainRecipe, ...] = setting((), doc="what differs from [train], one by one")
+    stages: tuple[TrainRecipe, ...] = setting((), doc="overrides of [train], in order")
     run: RunRecipe = field(default_factory=RunRecipe)
 
     @property
     def all_stages(self) -> tuple[TrainRecipe, ...]:
-        """The stages to run: those that are there, else the base alone."""
+        """Return the stages to run: `stages`, or `train` alone if there are none."""
         return self.stages or (self.train,)
 
     @property
     def options(self) -> Options:
-        """Options of the model, checked when the recipe was read."""
+        """Options of the model; `load_recipe` has checked them."""
         return build(OPTIONS[self.model.learner], self.model.options, "", Faults({}))
 
     @property
     def gives_labels(self) -> bool:
-        """Whether a term of the loss is about labels."""
+        """Whether the model predicts labels: a term of the loss is about them."""
         return any(t.kind in LABEL_LOSSES for s in self.all_stages for t in s.losses)
 
     @property
     def gives_attributes(self) -> bool:
-        """Whether a term is about arousal, valence and dominance."""
+        """Whether the model predicts arousal, valence and dominance."""
         return any(t.kind in ATTRIBUTE_LOSSES for s in self.all_stages for t in s.losses)
 
     def settled(self) -> dict[str, Any]:
-        """Plain values of all that decides what the model becomes, defaults included."""
+        """Return all values that affect the trained model, with defaults, as plain data."""
         values = dataclasses.asdict(self)
         del values["run"], values["about"]
         values["model"]["options"] = dataclasses.asdict(self.options)
@@ -199,19 +201,18 @@ class Recipe:
 
 
 OWN_LOOP: Final[Mapping[str, str]] = {
-    name: f"Embedded {voter} voter, by a loop of its own: see abhinaya train {name} --help"
+    name: f"Embedded {voter} voter; has its own options: abhinaya train {name} --help"
     for name, voter in (
         ("tiny-speech", "speech"),
         ("tiny-text", "text"),
         ("tiny-joint", "joint"),
     )
 }
-"""Recipes that the trainer does not run: small models on one core, whose features are rendered once
-and whose weights are averaged; devices and saved states have nothing to give there."""
+"""Names that are listed with the recipes, but that have their own loop in `train/tiny/`."""
 
 
 def recipes() -> dict[str, str]:
-    """Names of the recipes of the package that the trainer runs, and what each makes."""
+    """Return name -> description of the recipes in the package."""
     folder = importlib.resources.files("abhinaya.train.recipes")
     files = sorted((f for f in folder.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name)
     return {
@@ -221,9 +222,9 @@ def recipes() -> dict[str, str]:
 
 
 def recipe_text(name: str) -> str:
-    """Return a recipe of the package, or a file, as it is written.
+    """Return the TOML text of a recipe, by its name in the package or its path.
 
-    Raises RecipeError: there is none, or it cannot be read.
+    Raises RecipeError: the recipe is unknown or cannot be read.
     """
     known = recipes()
     try:
@@ -244,9 +245,9 @@ def recipe_text(name: str) -> str:
 
 
 def load_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
-    """Read a recipe by name or path, with `section.key=value` settings on top.
+    """Read a recipe by name or path, then apply the `settings`, each `section.key=value`.
 
-    Raises RecipeError: names every fault in the file and the settings at once.
+    Raises RecipeError: the message names every fault in the file and the settings.
     """
     try:
         table = tomllib.loads(recipe_text(name))
@@ -254,8 +255,8 @@ def load_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"recipe {name!r}: is not TOML: {error}") from error
     origins: dict[str, str] = {}
     faults = Faults(origins)
-    for said in settings:
-        _set(table, said, origins, faults)
+    for pair in settings:
+        _set(table, pair, origins, faults)
     base = table.get("train", {})
     own = table.pop("stages", [])
     recipe = build(Recipe, table, "", faults)
@@ -278,12 +279,12 @@ def load_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
     return recipe
 
 
-def _set(table: dict[str, Any], said: str, origins: dict[str, str], faults: Faults) -> None:
-    key, equals, raw = said.partition("=")
+def _set(table: dict[str, Any], pair: str, origins: dict[str, str], faults: Faults) -> None:
+    key, equals, raw = pair.partition("=")
     if not equals:
-        faults.add(f"--set {said}: give it as SECTION.KEY=VALUE")
+        faults.add(f"--set {pair}: give it as SECTION.KEY=VALUE")
         return
-    origins[key] = f"--set {said}"
+    origins[key] = f"--set {pair}"
     *sections, last = key.split(".")
     for section in sections:
         inner = table.setdefault(section, {})
@@ -301,7 +302,7 @@ def _merged(base: Any, over: Any) -> Any:
 
 
 def _conflicts(recipe: Recipe) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong only between settings that are each right, and where."""
+    """Yield settings that contradict each other: the message, and the key."""
     classes = recipe.data.classes
     for name in classes:
         if name not in LABELS:
@@ -335,3 +336,43 @@ def _stage_conflicts(recipe: Recipe, stage: TrainRecipe) -> Iterator[tuple[str, 
     target = stage.target
     if target.kind == "plurality" and (target.drop_votes or target.reweight):
         yield "target: drop_votes and reweight need kind = 'distribution'", "target"
+
+
+# --- every setting with its default and meaning ---------------------------------------------------
+
+
+def described() -> Iterator[tuple[str, str, str]]:
+    """Yield (key, default in TOML, meaning and choices) of each setting."""
+    for key, default, meaning in _of(Recipe, ""):
+        if key == "model.options":
+            for learner, kind in OPTIONS.items():
+                for name, value, doc in _of(kind, "model.options."):
+                    yield name, value, f"{learner}: {doc}"
+        elif key == "stages":
+            yield "stages", "[]", "[[stages]]: tables with what differs from [train]"
+        else:
+            yield key, default, meaning
+
+
+def _of(kind: Any, path: str) -> Iterator[tuple[str, str, str]]:
+    hints = get_type_hints(kind)
+    for spec in dataclasses.fields(kind):
+        key, hint = f"{path}{spec.name}", hints[spec.name]
+        inner = hint if get_origin(hint) is None else next(iter(get_args(hint)), None)
+        if dataclasses.is_dataclass(inner) and key != "stages":
+            mark = "" if inner is hint else "[]"
+            yield from _of(inner, f"{key}{mark}.")
+            continue
+        yield key, _default(spec), _meaning(spec)
+
+
+def _default(spec: dataclasses.Field[Any]) -> str:
+    if spec.default is not dataclasses.MISSING:
+        return json.dumps(spec.default)
+    return "(must be given)" if spec.default_factory is dataclasses.MISSING else ""
+
+
+def _meaning(spec: dataclasses.Field[Any]) -> str:
+    choices = spec.metadata.get("choices") or ()
+    doc = str(spec.metadata.get("doc", ""))
+    return f"{doc} ({', '.join(choices)})" if choices else doc

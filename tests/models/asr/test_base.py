@@ -21,7 +21,7 @@ pytestmark = [
 
 
 def follow(whisper, sounds):
-    """Hear segments of one stream, one after the other."""
+    """Transcribe segments of one stream, one after the other."""
     state, results = b"", []
     for samples in sounds:
         (result,) = whisper.transcribe([Hearing(samples, "call", len(results), state=state)])
@@ -41,7 +41,7 @@ def polish():
     return [read(DATA / row["path"]) for row in rows[:60:10]]
 
 
-def test_polish_is_heard_as_polish_with_english_beside_it(whisper):
+def test_polish_is_detected_and_translated_into_english(whisper):
     results = follow(whisper, polish())
     assert [r.language for r in results[1:]] == ["pl"] * 5
     assert results[-1].language_probability > 0.4
@@ -50,7 +50,7 @@ def test_polish_is_heard_as_polish_with_english_beside_it(whisper):
     assert sum(bool(r.translation) for r in believed) >= len(believed) - 1
 
 
-def test_english_is_heard_as_english_and_not_translated(whisper):
+def test_english_is_detected_and_not_translated(whisper):
     (result,) = follow(whisper, [read(DATA / "e2e" / "jfk.flac")])
     assert result.text.startswith("And so my fellow Americans")
     assert (result.language, result.translation) == ("en", "")

@@ -1,4 +1,4 @@
-"""Where a Whisper model is found, and what is wrong with it."""
+"""Find Whisper models, and report missing and damaged files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a segment that goes on is followed, and where a loop of tokens begins."""
+"""Words settled by partials, and loops of tokens."""
 
 from __future__ import annotations
 

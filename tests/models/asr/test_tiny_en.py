@@ -139,7 +139,7 @@ def test_polish_is_said_once_and_not_written_in_english(whisper):
         result = hear(whisper, read(DATA / path), stream="call", state=state)
         state = result.state
         results.append(result)
-    told = [i for i, r in enumerate(results) if "asr.options.model=base" in r.reason]
-    assert len(told) == 1
-    assert told[0] <= 4
-    assert all(r.reason == "not English" for r in results[told[0] + 1 :])
+    reported = [i for i, r in enumerate(results) if "asr.options.model=base" in r.reason]
+    assert len(reported) == 1
+    assert reported[0] <= 4
+    assert all(r.reason == "not English" for r in results[reported[0] + 1 :])

@@ -1,4 +1,4 @@
-"""What a stream's segments so far say about its language."""
+"""The language of a stream, from its segments so far."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_of_many_languages_the_likeliest_are_remembered():
     assert known.language == "l98"
 
 
-def test_nothing_heard_is_no_language():
+def test_without_speech_there_is_no_language():
     assert (Voice().language, Voice().probability) == ("", None)
 
 

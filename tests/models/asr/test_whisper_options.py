@@ -121,7 +121,7 @@ def names(whisper, prompt):
     return [whisper._engine.tokenizer.id_to_token(token) for token in prompt]
 
 
-def test_the_text_before_is_told_where_it_is_wanted(folder, scripted, batch, plain):
+def test_the_previous_text_is_in_the_prompt_if_requested(folder, scripted, batch, plain):
     assert (plain.context_turns, scripted.context_turns) == (0, 1)
     scripted._engine.model.script = [[300]]
     scripted.transcribe([Hearing(batch[0], previous="so it goes")])
@@ -134,25 +134,25 @@ def test_the_text_before_is_told_where_it_is_wanted(folder, scripted, batch, pla
 
 
 def test_no_text_before_is_no_prompt(scripted, batch):
-    """Also after a segment that a guard emptied: a loop is not carried on."""
+    """Also after a segment whose text was rejected: a loop does not continue."""
     scripted._engine.model.script = [[300]]
     scripted.transcribe([Hearing(batch[0], previous="")])
     assert names(scripted, scripted._engine.model.prompts[-1][0])[0] == "<|startoftranscript|>"
 
 
-def test_what_was_said_changes_what_is_heard_but_not_for_the_neighbours(folder, batch):
+def test_the_previous_text_changes_the_result_but_not_for_the_neighbours(folder, batch):
     whisper = Whisper(str(folder), previous_text=True, **OPTIONS)
     before = ["", "so it goes", "the quick brown fox jumps over the lazy dog", "never mind"]
-    heard = [Hearing(s, previous=text) for s, text in zip(batch, before, strict=True)]
-    together = [r.text for r in whisper.transcribe(heard)]
-    assert together == [whisper.transcribe([h])[0].text for h in heard]
-    assert together == [r.text for r in whisper.transcribe(heard[::-1])][::-1]
+    requests = [Hearing(s, previous=text) for s, text in zip(batch, before, strict=True)]
+    together = [r.text for r in whisper.transcribe(requests)]
+    assert together == [whisper.transcribe([h])[0].text for h in requests]
+    assert together == [r.text for r in whisper.transcribe(requests[::-1])][::-1]
     without = [r.text for r in hear(whisper, batch)]
     assert together[0] == without[0]
     assert all(a != b for a, b in zip(together[1:], without[1:], strict=True))
 
 
-def test_a_long_text_before_is_told_from_its_end(scripted, batch):
+def test_of_a_long_previous_text_the_end_is_in_the_prompt(scripted, batch):
     scripted._engine.model.script = [[300]]
     scripted.transcribe([Hearing(batch[0], previous="a" * 300 + " end")])
     prompt = names(scripted, scripted._engine.model.prompts[-1][0])
@@ -183,7 +183,7 @@ def test_hot_words_stand_before_the_text(folder, batch):
     assert "".join(prompt[1:-2]) == "\u0120Abhinaya,\u0120rasa"
 
 
-def test_hot_words_change_what_is_heard(folder, batch, plain):
+def test_hot_words_change_the_result(folder, batch, plain):
     hot = Whisper(str(folder), **(OPTIONS | {"hotwords": "abhinaya"}))
     assert hear(hot, batch) != hear(plain, batch)
     none = Whisper(str(folder), **(OPTIONS | {"hotwords": []}))

@@ -230,8 +230,8 @@ def test_a_slow_transcriber_that_is_not_incremental_is_spared() -> None:
     says(hub, "S1")
     (verdict,) = hub.passing()
     assert {m.voter: m.reason for m in verdict.missing} == {
-        "T2": "no transcript while speech goes on",
-        "ST1": "no transcript while speech goes on",
+        "T2": "no transcript during speech",
+        "ST1": "no transcript during speech",
     }
 
 
@@ -317,9 +317,7 @@ def test_nobody_waits_for_a_service_without_a_node() -> None:
     hub.say(FRONT, fakes.partial(1))
     says(hub, "S1")
     (verdict,) = hub.passing()
-    assert [(m.voter, m.reason) for m in verdict.missing] == [
-        ("T2", "no transcript while speech goes on")
-    ]
+    assert [(m.voter, m.reason) for m in verdict.missing] == [("T2", "no transcript during speech")]
     hub.sink(Died(name="T2-0", reason="was killed"))
     hub.say(FRONT, fakes.partial(1, part=2))
     says(hub, "S1", part=2)

@@ -17,6 +17,7 @@ from abhinaya.models.base import Ballot
 from abhinaya.models.published.audio_encoders import AudioEncoders
 from abhinaya.stream.errors import ModelError
 from abhinaya.stream.node import main as node_module
+from abhinaya.stream.node import worker as worker_module
 from abhinaya.stream.node.batching import Batcher
 from abhinaya.stream.node.main import Node
 from abhinaya.stream.node.worker import Adapter
@@ -286,7 +287,7 @@ def test_serve_loads_the_model_answers_and_loses_no_answer_on_leaving(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it says last must not be thrown away with the socket."""
-    monkeypatch.setattr(node_module, "load_model", lambda service, worker: Work())
+    monkeypatch.setattr(worker_module, "load_model", lambda service, worker: Work())
     run = Config(
         profile="test",
         voters={"S1": WorkerConfig(model="fake", max_batch=2)},

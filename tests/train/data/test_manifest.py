@@ -174,7 +174,7 @@ def test_too_many_missing_files_stop_and_are_named(planted: Manifest) -> None:
         require(planted, findings, 0.25)
     require(planted, findings, 0.34)
     for share in (-0.1, 1.5, float("nan")):
-        with pytest.raises(DataError, match="is not a share"):
+        with pytest.raises(DataError, match="is not a share from 0 to 1"):
             require(planted, findings, share)
 
 

@@ -193,7 +193,7 @@ def test_a_checkpoint_of_attributes_is_evaluated_as_it_was_judged(
     for name in ATTRIBUTES:
         assert row["each"][name]["value"] == pytest.approx(judged[f"ccc_{name}"], abs=1e-4)
     assert main([str(manifest), *options, "--option", "A.compile=true"]) == 1
-    assert "model A: no option 'compile'" in capsys.readouterr().err
+    assert "model A: unknown option 'compile'" in capsys.readouterr().err
 
     model = AttributeModel(described(out / "best").options["checkpoint"])
     whole = read_manifest(manifest)

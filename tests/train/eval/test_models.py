@@ -90,12 +90,12 @@ def test_a_long_clip_is_heard_in_pieces_that_count_by_their_length(tmp_path: Pat
     voter = Lengths()
     answers = list(ask(voter, Manifest(tmp_path, clips)))
     assert voter.seen == [133_334, 133_333, 133_333, 16_000]
-    said = [a.said for a in answers]
-    assert isinstance(said[0], Ballot)
-    assert isinstance(said[1], Ballot)
-    assert said[0].probabilities is not None
-    assert said[0].probabilities[0] == pytest.approx(0.8333, abs=1e-4)
-    assert said[1].label == "surprise"
+    replies = [a.reply for a in answers]
+    assert isinstance(replies[0], Ballot)
+    assert isinstance(replies[1], Ballot)
+    assert replies[0].probabilities is not None
+    assert replies[0].probabilities[0] == pytest.approx(0.8333, abs=1e-4)
+    assert replies[1].label == "surprise"
 
 
 def test_clips_without_what_a_voter_needs_are_counted(manifest: Path, tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_checkpoint_that_does_not_say_how_it_is_loaded_is_refused(
 ) -> None:
     folder = save_wavlm(tmp_path / "s1")
     assert main([str(manifest), "--checkpoint", f"S1={folder}", "--write", str(tmp_path)]) == 1
-    assert "does not say which model it is of" in capsys.readouterr().err
+    assert "does not name the model" in capsys.readouterr().err
     options = ["--model", "S1=wavlm", "--option", f"S1.checkpoint={folder}", "--split", "dev"]
     assert main([str(manifest), *options, "--write", str(tmp_path), "--resamples", "20"]) == 0
 

@@ -258,8 +258,8 @@ def test_a_name_cannot_put_markup_into_the_page(planted: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--split", "test1"], "split 'test1': no clip is in it; there are: dev"),
-        (["--voters", "S1,S9"], "--voters: no predictions of S9; there are S1"),
+        (["--split", "test1"], "split 'test1': no clip is in it; known: dev"),
+        (["--voters", "S1,S9"], "--voters: no predictions of S9; found: S1"),
         (["--resamples", "0"], "--resamples 0"),
         (["--json", "/nowhere/r.json"], "No such file or directory"),
     ],

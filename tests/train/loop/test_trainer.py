@@ -164,7 +164,7 @@ def test_training_ends_a_stage_that_gets_no_better(
     settings = [*shrunk("s1", models), "train.rate=0.0", "train.epochs=9", "train.patience=2"]
     assert run("s1", manifest, out, settings) == 0
     assert [v["better"] for v in logged(out, "validation")] == [True, False, False]
-    assert "no better one in 2 validations" in capsys.readouterr().out
+    assert "no better result in 2 validations" in capsys.readouterr().out
 
 
 def test_stages_follow_each_other(models: Path, manifest: Path, tmp_path: Path) -> None:
@@ -301,7 +301,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(
         patch.setattr(torch.optim.AdamW, "step", step)
         assert run("s1", manifest, cut, settings) == 130
     said = capsys.readouterr().err
-    assert f"stopped after step {at + 1}, its state is saved" in said
+    assert f"stopped after step {at + 1}; its state is saved" in said
     assert "--resume" in said
     assert len(logged(cut)) == at + 1
     AcceleratorState._reset_state(True)

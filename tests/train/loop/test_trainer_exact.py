@@ -76,7 +76,7 @@ def test_killed_at_random_steps_it_ends_where_the_unbroken_run_did(
     kill_at(command(files, out), first)
     assert kill_at(command(files, out, "--resume"), second, signal.SIGTERM) == 130
     said = Path(f"{out}.txt").read_text("utf-8")
-    assert "its state is saved; go on with the same command and --resume" in said
+    assert "its state is saved; continue with the same command and --resume" in said
     assert "Traceback" not in said
     finish(command(files, out, "--resume"))
     assert len(logged(out)) == 24

@@ -253,7 +253,7 @@ def test_tensorboard_is_asked_for_only_when_it_is_there(
     [
         (
             RuntimeError("[/pytorch/third_party/gloo/pair.cc:538] Read error: reset by peer"),
-            "another process of this run is gone",
+            "another process of this run has ended",
             "make room",
         ),
         (RuntimeError("[enforce fail] file write failed"), "make room", "another process"),

@@ -147,6 +147,6 @@ def test_settings_are_listed_with_their_defaults(capsys: pytest.CaptureFixture[s
     assert main(["settings"]) == 0
     said = capsys.readouterr().out
     assert "train.rate = 1e-05\n    highest learning rate" in said
-    assert "train.losses[].kind = (must be given)\n    loss (ce, focal, vs, kld, ccc)" in said
-    assert "model.options.rank = 8\n    llama: of LoRA" in said
+    assert "train.losses[].kind = (must be given)\n    which loss (ce, focal, vs, kld, ccc)" in said
+    assert "model.options.rank = 8\n    llama: rank of LoRA" in said
     assert "data.classes = [" in said
