@@ -80,14 +80,14 @@ class Voices:
             return Voice(self._usual)
         seconds, share = rng.uniform(*before.seconds), rng.uniform(*before.neutral)
         session = int(self._session[item])
-        heard = [
+        earlier = [
             *self._some(self._calm[session], item, seconds * share, rng),
             *self._some(self._other[session], item, seconds * (1.0 - share), rng),
         ]
-        if not heard:
+        if not earlier:
             return Voice(self._usual)
-        weights = self._sessions.seconds[heard]
-        mean = np.average(self._sessions.means[heard], axis=0, weights=weights)
+        weights = self._sessions.seconds[earlier]
+        mean = np.average(self._sessions.means[earlier], axis=0, weights=weights)
         return Voice(mean.astype(np.float32), float(weights.sum()))
 
     def _some(
@@ -151,17 +151,17 @@ class Words:
         target[label] = 1.0
         chance = rng.random()
         if chance < pairing.alike:
-            said = label
+            spoken = label
         elif chance < pairing.alike + pairing.calm:
-            said = self._neutral
+            spoken = self._neutral
         elif chance < pairing.alike + pairing.calm + pairing.other:
-            said = int(rng.integers(len(self._labels)))
-            if said not in (label, self._neutral):
+            spoken = int(rng.integers(len(self._labels)))
+            if spoken not in (label, self._neutral):
                 believed = pairing.believed[int(label == self._neutral)]
-                target[label], target[said] = 1.0 - believed, believed
+                target[label], target[spoken] = 1.0 - believed, believed
         else:
             return np.zeros(WORDS, np.float32), target
-        pool = self._features[said]
+        pool = self._features[spoken]
         return pool[int(rng.integers(len(pool)))], target
 
 

@@ -71,7 +71,7 @@ def crossval(
             lines.append(f"trained without {fold}: {figure(tested, scores, settings, fold)}")
     for corpus in ACTED if parts else ():
         found = [_of(tested, scores, corpus) for tested, scores in parts]
-        lines.append(f"{corpus}, speakers left out: {together(found, settings)}")
+        lines.append(f"{corpus}, speakers left out: {figure_of_parts(found, settings)}")
     return lines
 
 
@@ -95,20 +95,20 @@ def left_out(items: Sessions, fold: str) -> np.ndarray:
 
 def figure(items: Sessions, scores: FloatArray, settings: Settings, corpus: str) -> str:
     """Return macro-F1 of whole clips of one corpus, with its 95 % interval over speakers."""
-    return together([_of(items, scores, corpus)], settings)
+    return figure_of_parts([_of(items, scores, corpus)], settings)
 
 
-Guessed = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+Scored = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """Truth, scores, seconds and speaker of items."""
 
 
-def _of(items: Sessions, scores: FloatArray, corpus: str) -> Guessed:
+def _of(items: Sessions, scores: FloatArray, corpus: str) -> Scored:
     chosen = (items.corpus == corpus) & items.whole
     truth = np.array([SPEECH_LABELS.index(label) for label in items.label[chosen]])
     return truth, scores[chosen], items.seconds[chosen], items.speaker[chosen]
 
 
-def together(parts: Sequence[Guessed], settings: Settings) -> str:
+def figure_of_parts(parts: Sequence[Scored], settings: Settings) -> str:
     """Return macro-F1 of several parts, with its 95 % interval over speakers, and the ECE."""
     truth, scores, seconds, speaker = (
         np.concatenate(column) for column in zip(*parts, strict=True)

@@ -113,19 +113,19 @@ def read_sessions(
 
 
 def train_heads(
-    learnt: Sessions,
+    training: Sessions,
     recipe: SpeechRecipe,
     words: Words | None = None,
     say: Callable[[str], None] = print,
 ) -> Trained:
-    """Train the heads on all items of `learnt`.
+    """Train the heads on all items of `training`.
 
     Raises:
         TrainingError: the loss is NaN or infinite.
 
     """
-    usual, unit = _usual(learnt)
-    batches = _Batches(learnt, recipe, usual, unit, words)
+    usual, unit = _usual(training)
+    batches = _Batches(training, recipe, usual, unit, words)
     sizes = len(LEVELS) * WIDTH, WORDS if recipe.words else 0, len(SPEECH_LABELS)
     loss = partial(torch.nn.functional.cross_entropy, label_smoothing=recipe.smoothing)
     heads = []
@@ -143,11 +143,11 @@ def train_heads(
     return Trained(heads, usual, unit)
 
 
-def _usual(learnt: Sessions) -> tuple[FloatArray, FloatArray]:
+def _usual(training: Sessions) -> tuple[FloatArray, FloatArray]:
     rng = np.random.default_rng(0)
-    some = rng.permutation(np.flatnonzero(learnt.whole))[:2_000]
-    spread = np.stack([learnt.levels(int(item)).std(axis=0) for item in some])
-    return learnt.means[learnt.whole].mean(axis=0), spread.mean(axis=0)
+    some = rng.permutation(np.flatnonzero(training.whole))[:2_000]
+    spread = np.stack([training.levels(int(item)).std(axis=0) for item in some])
+    return training.means[training.whole].mean(axis=0), spread.mean(axis=0)
 
 
 class _Batches:
@@ -155,20 +155,20 @@ class _Batches:
 
     def __init__(
         self,
-        learnt: Sessions,
+        training: Sessions,
         recipe: SpeechRecipe,
         usual: FloatArray,
         unit: FloatArray,
         words: Words | None,
     ) -> None:
-        self._learnt, self._recipe, self._words = learnt, recipe, words
+        self._training, self._recipe, self._words = training, recipe, words
         self._usual, self._unit = usual, unit
-        self._voices = Voices(learnt, usual)
-        self._label = np.array([SPEECH_LABELS.index(label) for label in learnt.label])
-        self._length = learnt.end - learnt.start
+        self._voices = Voices(training, usual)
+        self._label = np.array([SPEECH_LABELS.index(label) for label in training.label])
+        self._length = training.end - training.start
         weights = np.zeros(len(self._label))
         for corpus, share in recipe.shares.items():
-            of = learnt.corpus == corpus
+            of = training.corpus == corpus
             for label in np.unique(self._label[of]):
                 some = of & (self._label == label)
                 weights[some] = share / len(np.unique(self._label[of])) / some.sum()
@@ -193,15 +193,15 @@ class _Batches:
         frames, words, targets = [], [], []
         for item in items:
             label = int(self._label[item])
-            levels = self._learnt.levels(int(item))
+            levels = self._training.levels(int(item))
             levels = levels[int(rng.integers(self._recipe.step)) :: self._recipe.step]
             measure = self._voices.draw(int(item), self._recipe.before, rng).measure(self._usual)
             frames.append(measured(levels.transpose(1, 0, 2), measure, self._unit))
             if self._words is None:
-                said, target = np.zeros(0, np.float32), np.eye(len(SPEECH_LABELS))[label]
+                features, target = np.zeros(0, np.float32), np.eye(len(SPEECH_LABELS))[label]
             else:
-                said, target = self._words.draw(label, self._recipe.pairing, rng)
-            words.append(said)
+                features, target = self._words.draw(label, self._recipe.pairing, rng)
+            words.append(features)
             targets.append(target)
         longest = max(map(len, frames))
         padded = np.zeros((len(items), longest, frames[0].shape[1]), np.float32)
@@ -237,14 +237,14 @@ def write(path: Path, name: str, trained: Trained, settings: Settings) -> None:
     for number, head in enumerate(trained.heads):
         for key, value in head.weights.items():
             tensors[f"{number}/{key}"] = value.astype(np.float16)
-    said = {
+    metadata = {
         "model": name,
         "version": VERSION,
         "labels": SPEECH_LABELS,
         "settings": {slot: getattr(settings, slot) for slot in Settings.__slots__},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, {METADATA_KEY: json.dumps(said)})
+    save_file(tensors, path, {METADATA_KEY: json.dumps(metadata)})
 
 
 def words_of(data: Path, recipe: SpeechRecipe) -> Words | None:

@@ -61,8 +61,8 @@ class TextBatches:
         coarse = targets_of(sentences, labels)
         self._targets = labelled(coarse, fine_targets_of(sentences))
         if taught is not None:
-            said = np.concatenate([np.zeros_like(coarse), taught], axis=1)
-            mixed = (1.0 - plan.taught) * self._targets + plan.taught * said
+            taught_targets = np.concatenate([np.zeros_like(coarse), taught], axis=1)
+            mixed = (1.0 - plan.taught) * self._targets + plan.taught * taught_targets
             self._targets = mixed.astype(np.float32)
         counts = coarse.sum(axis=0)
         per_class = np.where(counts > 0, np.maximum(counts, 1.0) ** -plan.balance, 0.0)

@@ -146,14 +146,14 @@ def _case(
     truth = str(items.label[item])
     chance = rng.random()
     if chance < recipe.alike:
-        said = truth
+        label = truth
     elif chance < recipe.alike + recipe.calm:
-        said = "neutral"
+        label = "neutral"
     elif chance < recipe.alike + recipe.calm + recipe.other and truth != "neutral":
-        said = sorted(sentences)[int(rng.integers(len(sentences)))]
+        label = sorted(sentences)[int(rng.integers(len(sentences)))]
     else:
         return Case(item, "", truth)
-    return Case(item, sentences[said][int(rng.integers(len(sentences[said])))], truth)
+    return Case(item, sentences[label][int(rng.integers(len(sentences[label])))], truth)
 
 
 def _votes(
