@@ -2,7 +2,7 @@
 
     abhinaya bench quality --data ../shared/data
     abhinaya bench quality --only words             # read clips, a telephone line, all podcasts
-    abhinaya bench quality --only noise             # text made up for noise, speech dropped by guards
+    abhinaya bench quality --only noise             # text for noise, speech dropped by guards
     abhinaya bench quality --only calls --only AMI
     abhinaya bench quality --data ../shared/data --set vote.method=mean --json quality.json
 

@@ -47,7 +47,7 @@ def read_speech(source: Source) -> Iterator[Session]:
 def dense_speech(whole: bool, source: Source) -> Iterator[Session]:
     """Yield streams of read utterances, one segment for each utterance, or cut by the segmenter.
 
-    The difference is the word errors caused by cutting. `abhinaya bench asr` runs such streams live.
+    The difference is the word errors caused by cutting. `abhinaya bench asr` runs such streams too.
     """
     found = utterances(clips_in(source.data / "e2e"))
     choice = [one for one in found if len(one.samples) <= to_samples(LONGEST_WHOLE_S)]
