@@ -1,7 +1,7 @@
 """The materials: named lists of sessions made from a folder like shared/data.
 
 All speakers, readers and texts are from the split `dev`, which no voter may be trained on, except
-`RAVDESS, learnt from`. If another corpus had figures as high as that, it was trained on as well.
+`RAVDESS, learnt from`. That one shows the figures of speakers who were trained on.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def long_speech(corpus: str, source: Source) -> Iterator[Session]:
 
 
 def random_recordings(whole: bool, folders: Sequence[str], source: Source) -> Iterator[Session]:
-    """Yield recordings in random order, cut; or (`whole`) the first 10 s of each, with silence.
+    """Yield recordings in random order, cut; or, if `whole`, the uncut first 10 s of each.
 
     Only every second recording: the thresholds of the guards were chosen on the others.
     """

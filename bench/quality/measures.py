@@ -35,7 +35,7 @@ LEADING: Final = "what leads it"
 NEUTRAL: Final = "neutral"
 LENGTHS_S: Final = ((0.0, 1.0), (1.0, 2.0), (2.0, 4.0), (4.0, math.inf))
 FEWEST_SPEAKERS: Final = 8
-"""With fewer speakers, the bootstrap draws clips instead of speakers."""
+"""With fewer speakers than this, the bootstrap draws clips instead of speakers."""
 BINS: Final = 10
 
 Statistic = Callable[[Indices], float]
@@ -68,9 +68,9 @@ class Delay(NamedTuple):
 
     conversations: int
     seen: int
-    """Number of conversations with such a label."""
+    """Number of conversations with a label that shows the change."""
     median_s: float
-    """Median from the change to the end of the segment with that label."""
+    """Median delay in seconds, to the end of the first segment with such a label."""
 
 
 def label_of(answer: Answer, who: str) -> str:
@@ -104,7 +104,7 @@ def with_text(answers: Sequence[Answer]) -> float:
 
 
 def words_dropped(answers: Sequence[Answer]) -> float:
-    """Return the share of words in the texts that the guards dropped."""
+    """Return the number of words in dropped texts, as a share of all words without guards."""
     kept = [(len(a.unguarded.split()), bool(a.text)) for a in answers]
     return sum(n for n, text in kept if not text) / max(1, sum(n for n, _ in kept))
 
@@ -197,7 +197,7 @@ def calibration_error(answers: Sequence[Answer]) -> float:
 
 
 def pairs(answers: Sequence[Answer], names: Sequence[str]) -> dict[str, Pair]:
-    """Return the comparison of each pair of voters, over segments with votes of both."""
+    """Return a comparison for each pair of voters, over the segments on which both voted."""
     found = {}
     for first, second in itertools.combinations(names, 2):
         both = [a for a in answers if first in a.votes and second in a.votes]
@@ -226,7 +226,7 @@ def against_best(
 
 
 def worth(answers: Sequence[Answer], name: str) -> Interval:
-    """Return the gain by a voter: verdict minus verdict without the voter, as in `against_best`."""
+    """Return the figure of the verdict minus that of the verdict without voter `name`."""
     rest = [replace(a, label=a.without.get(name, a.label)) for a in answers]
     figure = _f1 if any(a.truth != NEUTRAL for a in answers) else _calm
     here, there = figure(answers, VOTE), figure(rest, VOTE)

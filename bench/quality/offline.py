@@ -69,7 +69,7 @@ class _StreamState:
 
 
 class OfflineMonitor:
-    """Transcriber, voters and vote rule in this process.
+    """The monitor without streaming: transcriber, voters and vote rule in this process.
 
     Args:
         transcriber: for the words.

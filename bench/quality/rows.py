@@ -221,7 +221,7 @@ def _shares(section: str, name: str, answers: Sequence[Answer], names: Sequence[
 
 
 def _cell(value: Any) -> str:
-    """Return a figure of a row as text."""
+    """Return the text of a table cell, for any kind of figure."""
     found = measures.plain(value)
     match found:
         case None:

@@ -36,7 +36,7 @@ class Segment:
     truth: str = ""
     """True label; empty if unknown."""
     tag: str = ""
-    """Group in the figures, as the length of a piece."""
+    """Name of the group that the segment is counted in, for example its length."""
     words: str | None = None
     """Transcript for the voters; None: from the transcriber."""
     start: int = 0
@@ -100,7 +100,7 @@ class Cutter:
 
 @dataclass(eq=False)
 class Source:
-    """A folder like shared/data.
+    """A folder of recordings, laid out like shared/data.
 
     Args:
         data: the folder.

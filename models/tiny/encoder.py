@@ -33,7 +33,7 @@ LEVELS: Final = (1, 2)
 LAYERS: Final = 4
 WIDTH: Final = 384
 FRAME_SAMPLES: Final = 320
-"""20 ms."""
+"""Samples of a frame of the encoder, 20 ms."""
 TAIL_SAMPLES: Final = 8_000
 """Length of the silence appended to each segment, as in training."""
 REMEMBERED: Final = 8

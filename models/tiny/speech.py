@@ -101,7 +101,7 @@ class SpeechNetwork:
         self._encoder = shared(carrier.find("tiny.en"))
 
     def _try(self, words: FloatArray | None) -> None:
-        """Vote once, so that wrong shapes raise an error at load time."""
+        """Vote once, so that wrong shapes raise an error at load time, not at the first segment."""
         levels = np.zeros((len(LEVELS), 1, WIDTH), np.float32)
         found = self.judge(levels, Voice(self.usual), 1.0, words).probabilities
         if found is None or not np.isfinite(found).all():

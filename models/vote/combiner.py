@@ -30,7 +30,7 @@ outvote all others; a voter without probabilities gives 0 to all labels but one.
 
 @dataclass(frozen=True, slots=True)
 class Regression:
-    """Regression of one subset of V voters over K labels."""
+    """The regression of one subset of voters: V voters, K labels."""
 
     voters: tuple[str, ...]
     """[V] names, sorted, in the order of the columns."""

@@ -92,9 +92,8 @@ class Decision:
     """The winning label, even if it is withheld; empty without a quorum. `confidence`, `agreement`
     and `margin` are of this label."""
     confidence: float | None
-    """Mean probability, after the temperatures, over the voters that give any; with `logistic` the
-    fitted probability. At most the highest probability that a voter gave to the label. None if no
-    voter gave probabilities."""
+    """Mean probability, after the temperatures, over the voters that give probabilities; None if
+    none does. With `logistic`: the fitted probability. At most the highest one of a voter."""
     agreement: float
     """Share of the votes for the leading label."""
     margin: float
@@ -225,7 +224,7 @@ def _margin(scores: Mapping[str, float]) -> float:
 def _confidence(
     label: str, ballots: Mapping[str, Ballot], rule: Rule, fitted: float | None
 ) -> float | None:
-    """Return the confidence of a label: `fitted` or the mean, at most the highest of a voter."""
+    """Return the confidence of a label, see `Decision`; `fitted` is None without a regression."""
     column = LABELS.index(label)
     given = {v: b.probabilities for v, b in ballots.items() if b.probabilities is not None}
     if not given:

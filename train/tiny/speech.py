@@ -48,7 +48,7 @@ class SpeechRecipe:
 
     seed: int = 0
     heads: int = 1
-    """Number of attentive networks with different seeds, and of plain ones. Scores are averaged."""
+    """Number of attentive heads, and of plain heads. Each pair has its own seed."""
     words: bool = False
     """True for ST1, which also reads words."""
     renderings: int = 2

@@ -58,8 +58,8 @@ class TextBatches:
         self._plan = plan
         self._rng = np.random.default_rng(seed)
         self._pieces = pieces
-        coarse = targets_of(sentences, labels)
-        self._targets = labelled(coarse, fine_targets_of(sentences))
+        coarse = shares_of([s.labels for s in sentences], labels)
+        self._targets = labelled(coarse, shares_of([s.fine for s in sentences], FINE_LABELS))
         if taught is not None:
             taught_targets = np.concatenate([np.zeros_like(coarse), taught], axis=1)
             mixed = (1.0 - plan.taught) * self._targets + plan.taught * taught_targets
@@ -100,21 +100,12 @@ def labelled(coarse: FloatArray, fine: FloatArray) -> FloatArray:
     return np.concatenate([np.where(known, 0.0, coarse), fine], axis=1).astype(np.float32)
 
 
-def fine_targets_of(sentences: Sequence[Sentence]) -> FloatArray:
-    """Return [N, F]: equal shares for each sentence's fine labels; 0 without any."""
-    targets = np.zeros((len(sentences), len(FINE_LABELS)), np.float32)
-    for row, sentence in zip(targets, sentences, strict=True):
-        for label in sentence.fine:
-            row[FINE_LABELS.index(label)] = 1.0 / len(sentence.fine)
-    return targets
-
-
-def targets_of(sentences: Sequence[Sentence], labels: tuple[str, ...]) -> FloatArray:
-    """Return [N, C]: equal shares for each sentence's labels."""
-    targets = np.zeros((len(sentences), len(labels)), np.float32)
-    for row, sentence in zip(targets, sentences, strict=True):
-        for label in sentence.labels:
-            row[labels.index(label)] = 1.0 / len(sentence.labels)
+def shares_of(rows: Sequence[Sequence[str]], labels: Sequence[str]) -> FloatArray:
+    """Return [N, C]: equal shares for the labels of each row; all 0 for a row without any."""
+    targets = np.zeros((len(rows), len(labels)), np.float32)
+    for target, row in zip(targets, rows, strict=True):
+        for label in row:
+            target[labels.index(label)] = 1.0 / len(row)
     return targets
 
 

@@ -38,11 +38,11 @@ class TextSize:
     """Size of a text network."""
 
     pieces: int
-    """V."""
+    """V, size of the vocabulary."""
     rank: int
-    """R; if R = D there is no matrix `widen`."""
+    """R, width of the embedding; if it equals D, there is no layer `widen`."""
     width: int
-    """D."""
+    """D, width of the layers."""
     heads: int
     inner: int
     """Width of the feed-forward layer."""
@@ -66,7 +66,7 @@ class Layer(nn.Module):
         self.drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, inside: Tensor) -> Tensor:
-        """Return [B, L, D] of [B, L, D] and a mask [B, L], True for text."""
+        """Return features [B, L, D] of `x` [B, L, D]; `inside` [B, L] is True for text."""
         heads = self.ask(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         query, key, value = heads.unbind(0)
         dropout = self.drop.p if self.training else 0.0
@@ -80,7 +80,7 @@ class Layer(nn.Module):
 class TextTower(nn.Module):
     """Embeddings, transformer layers (Devlin et al., 2019), mean over the text, class layer.
 
-    The embedding may have a low rank (Lan et al., 2020), as it is most of a small network.
+    The embedding may have a low rank (Lan et al., 2020), because it has most of the weights.
     """
 
     def __init__(self, size: TextSize, classes: int, dropout: float) -> None:
