@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Final
 
 from rich.table import Table
@@ -148,9 +149,10 @@ def _calm(by_material: Answers, names: Sequence[str]) -> Iterator[Row]:
 
 
 def _pieces(by_material: Answers, names: Sequence[str]) -> Iterator[Row]:
-    for length, answers in measures.grouped(by_material.get("neutral pieces", ()), _tag).items():
+    tag = attrgetter("tag")
+    for length, answers in measures.grouped(by_material.get("neutral pieces", ()), tag).items():
         yield _shares("neutral pieces: share called otherwise", length, answers, names)
-    emotional = measures.grouped(by_material.get("emotional pieces", ()), _tag).items()
+    emotional = measures.grouped(by_material.get("emotional pieces", ()), tag).items()
     for length, answers in emotional:
         yield _shares("emotional pieces: share not called neutral", length, answers, names)
     for length, answers in emotional:
@@ -209,10 +211,6 @@ def _pairs(by_material: Answers, names: Sequence[str]) -> Iterator[Row]:
     for name in ACTED:
         if "alone" not in name and (found := measures.pairs(by_material.get(name, ()), names)):
             yield Row("agreement (correlation of errors)", name, len(by_material[name]), found)
-
-
-def _tag(answer: Answer) -> str:
-    return answer.tag
 
 
 def _shares(section: str, name: str, answers: Sequence[Answer], names: Sequence[str]) -> Row:

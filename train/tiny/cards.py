@@ -91,9 +91,7 @@ def write_card(
         **asdict(BACKGROUNDS[model]),
         "figures": dict(figures),
     }
-    text = json.dumps(card, indent=2, ensure_ascii=False)
-    path.write_text(text + "\n", encoding="utf-8")
-    return path
+    return _write(path, card)
 
 
 def measured(weights: Path, model: str, version: str, figures: Mapping[str, Any]) -> Path:
@@ -102,5 +100,9 @@ def measured(weights: Path, model: str, version: str, figures: Mapping[str, Any]
     if not path.is_file():
         return write_card(weights, model, version, figures, "not stated")
     card = {**json.loads(path.read_text(encoding="utf-8")), "figures": dict(figures)}
+    return _write(path, card)
+
+
+def _write(path: Path, card: Mapping[str, Any]) -> Path:
     path.write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return path

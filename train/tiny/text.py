@@ -39,15 +39,6 @@ GROUPS: Final = tuple(tuple(FINE_LABELS.index(n) for n in FINE[label]) for label
 TUNE_SENTENCES: Final = 3_000
 
 
-def _plan() -> TextPlan:
-    # the monitor reads transcripts of speech, which have errors
-    return TextPlan(clean=0.0, most_errors=0.6)
-
-
-def _schedule() -> Schedule:
-    return Schedule(steps=8_000, rate=3e-4, weight_decay=0.01)
-
-
 @dataclass(frozen=True)
 class TextRecipe:
     """All training settings of the text network, except the data."""
@@ -62,8 +53,11 @@ class TextRecipe:
     """Width of the stored embedding of a piece."""
     neutral: float = 0.8
     """Bias added to the logit of neutral, after the temperature."""
-    plan: TextPlan = field(default_factory=_plan)
-    schedule: Schedule = field(default_factory=_schedule)
+    plan: TextPlan = field(default_factory=lambda: TextPlan(clean=0.0, most_errors=0.6))
+    """The monitor reads transcripts of speech, so every sentence may have errors."""
+    schedule: Schedule = field(
+        default_factory=lambda: Schedule(steps=8_000, rate=3e-4, weight_decay=0.01)
+    )
 
 
 @dataclass(frozen=True)

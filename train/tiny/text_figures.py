@@ -98,7 +98,7 @@ def text_figures(voter: Voter, data: Path, say: Callable[[str], None] = print) -
     }
     found: Figures = {}
     for name, sentences in sets.items():
-        clear = _clear(sentences)
+        clear = [sentence for sentence in sentences if len(sentence.labels) == 1]
         answers = ask(voter, [_spoken(s.text) for s in clear], [s.labels[0] for s in clear])
         found[name] = figures(answers)
         say(f"{name}: {format_figure(found[name])}")
@@ -145,10 +145,6 @@ def with_word_errors(
         "lost_interval": [round(lost.low, 3), round(lost.high, 3)],
         "accuracy": round(float(np.mean([a.truth == a.guess for a in erring])), 3),
     }
-
-
-def _clear(sentences: Sequence[Sentence]) -> list[Sentence]:
-    return [sentence for sentence in sentences if len(sentence.labels) == 1]
 
 
 def _spoken(text: str) -> Utterance:

@@ -21,11 +21,6 @@ from abhinaya.train.tiny.text_tower import TextTower, from_bert
 AT_ONCE: Final = 128
 
 
-def _schedule() -> Schedule:
-    # a network of this size gains from a second thread
-    return Schedule(steps=4_000, rate=1e-4, weight_decay=0.01, threads=2)
-
-
 @dataclass(frozen=True)
 class TeacherRecipe:
     """Training settings of the teacher."""
@@ -34,7 +29,10 @@ class TeacherRecipe:
     """A BERT (Wang et al., 2020): folder, or name on the Hugging Face Hub."""
     dropout: float = 0.1
     plan: TextPlan = field(default_factory=TextPlan)
-    schedule: Schedule = field(default_factory=_schedule)
+    schedule: Schedule = field(
+        default_factory=lambda: Schedule(steps=4_000, rate=1e-4, weight_decay=0.01, threads=2)
+    )
+    """A network of this size gains from a second thread."""
 
 
 @dataclass(frozen=True)

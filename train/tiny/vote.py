@@ -82,9 +82,8 @@ def fit_vote(
     every = read_sessions(data, cache, SpeechRecipe(), say)
     items = every.of(for_tuning(every) & (every.rendering < 2))
     rng = np.random.default_rng(recipe.seed)
-    cases = [_case(items, i, recipe, sentences, rng) for i in range(len(items.label))]
-    for _ in range(recipe.times - 1):
-        cases += [_case(items, i, recipe, sentences, rng) for i in range(len(items.label))]
+    segments = [*range(len(items.label))] * recipe.times
+    cases = [_case(items, i, recipe, sentences, rng) for i in segments]
     votes = _votes(items, cases, cache, recipe, rng)
     answers = Answers(
         tuple(votes),
