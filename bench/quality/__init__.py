@@ -1,9 +1,9 @@
-"""How well the monitor hears: words, voters and vote on speech whose truth is known.
+"""Quality of words, voters and vote on labelled speech.
 
-material    which sessions there are: sequences of segments with what is true of them
-ears        sessions -> answers, by a profile's own models, rule and segmenter
+material    the materials: lists of sessions, which are sequences of labelled segments
+offline     sessions -> answers, by a profile's models, rule and segmenter
 measures    pure functions of answers
-rows        which measure of which material stands in which row of the table
+rows        the rows of the table: a measure of a material
 """
 
 from abhinaya.bench.quality.command import main

@@ -1,4 +1,4 @@
-"""Sessions of actors of whom nothing was learnt: clips, pieces of clips, conversations."""
+"""Sessions of actors outside the training data: clips, pieces of clips, conversations."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ from abhinaya.train.data.texts import EKMAN
 from abhinaya.train.errors import DataError
 
 WARM_NEUTRAL: Final = 0.8
-"""Share of what is heard before that is neutral."""
+"""Neutral share of the warm-up."""
 CLIPS: Final = 20
-"""Of each label of each speaker, at most."""
+"""Maximum number of clips for each label and speaker."""
 PIECES: Final = 8
-"""Clips of each label of each speaker that pieces are cut from."""
+"""Maximum number of clips to cut pieces from, for each label and speaker."""
 PIECES_S: Final = (1.0, 1.5, 2.0)
 CHANGES: Final = 8
-"""Conversations of each actor."""
+"""Number of conversations of each actor."""
 LEARNT: Final = 2
-"""Speakers that were learnt from, heard for comparison."""
+"""Number of speakers from the training data, measured for comparison."""
 OFFICE: Final = "office-ambience-24000-mono.opus"
 
 
 def clips(source: Source, corpus: str, split: str = "dev") -> Iterator[Session]:
-    """Yield each clip once, right after 20 s of the same speaker's other, mostly neutral clips.
+    """Yield each clip once, after a warm-up of 20 s of the speaker's other, mostly neutral clips.
 
-    Of the split `train` there are as many speakers as LEARNT says.
+    The split `train` gives LEARNT speakers.
 
     Raises:
-        ConfigError: the corpus is not there.
+        ConfigError: the corpus is missing.
 
     """
     try:
@@ -64,46 +64,46 @@ def clips(source: Source, corpus: str, split: str = "dev") -> Iterator[Session]:
 
 
 def constructed(source: Source, matching: bool) -> Iterator[Session]:
-    """Yield acted sound with the words of comments, which say the same or nothing in particular."""
+    """Yield acted clips with words of comments, of the same label or (not `matching`) neutral."""
     rng, texts = source.rng("words"), comments(source)
     for session in clips(source, "ravdess"):
         worded = []
         for segment in session.segments:
-            said = texts[segment.truth if matching else NEUTRAL]
-            worded.append(replace(segment, words=said[int(rng.integers(len(said)))]))
+            choices = texts[segment.truth if matching else NEUTRAL]
+            worded.append(replace(segment, words=choices[int(rng.integers(len(choices)))]))
         yield replace(session, segments=tuple(worded))
 
 
 def pieces(source: Source) -> Iterator[Session]:
-    """Yield the loudest second or two of emotional clips, each after neutral speech."""
+    """Yield the loudest 1, 1.5 and 2 s of emotional clips, each after the warm-up."""
     for corpus in ("ravdess", "nemo"):
         for session in clips(source, corpus):
-            moved: list[Segment] = []
+            emotional: list[Segment] = []
             for segment in session.segments:
-                count = sum(one.truth == segment.truth for one in moved)
+                count = sum(one.truth == segment.truth for one in emotional)
                 if segment.truth != NEUTRAL and count < source.most(PIECES) / 2:
-                    moved.append(segment)
+                    emotional.append(segment)
             cut = [
                 replace(segment, samples=piece, tag=f"{seconds:g} s")
                 for seconds in PIECES_S
-                for segment in moved
+                for segment in emotional
                 if (piece := loudest(segment.samples, to_samples(seconds))) is not None
             ]
             yield replace(session, segments=tuple(cut))
 
 
 def changes(source: Source) -> Iterator[Session]:
-    """Yield conversations of one actor over an office, neutral at first and then moved."""
+    """Yield conversations of one actor over office noise, first neutral, then emotional."""
     noise = read(source.file("noise", OFFICE))
     voices: dict[str, list[Segment]] = {}
     for session in clips(source, "ravdess"):
         voices.setdefault(session.speaker, []).extend(session.segments)
-    for speaker, said in voices.items():
+    for speaker, own in voices.items():
         rng = source.rng(speaker, "changes")
-        moods = sorted({clip.truth for clip in said} - {NEUTRAL})
+        moods = sorted({clip.truth for clip in own} - {NEUTRAL})
         for number in range(source.most(CHANGES)):
             mood = moods[number % len(moods)]
-            turns = [*_some(said, NEUTRAL, 4, rng), *_some(said, mood, 3, rng)]
+            turns = [*_some(own, NEUTRAL, 4, rng), *_some(own, mood, 3, rng)]
             samples, placed = compose([(t.samples, t.truth) for t in turns], noise, rng)
             segments = (
                 replace(segment, truth=truth_of(segment.start, segment.end, placed))
@@ -117,10 +117,10 @@ def changes(source: Source) -> Iterator[Session]:
 
 
 def comments(source: Source) -> dict[str, list[str]]:
-    """Read short comments with one label each, by ours.
+    """Return short comments with one label each, by our labels.
 
     Raises:
-        ConfigError: they are not there.
+        ConfigError: the comments are missing.
 
     """
     folder = ("text", "goemotions")
@@ -134,7 +134,7 @@ def comments(source: Source) -> dict[str, list[str]]:
 
 
 def _halves(source: Source, own: Sequence[Clip], most: int) -> tuple[list[Segment], list[Segment]]:
-    """Draw a speaker's clips, and deal them out so that both halves have every label."""
+    """Return random clips of a speaker in two halves with the same labels."""
     rng = source.rng(own[0].speaker)
     halves: tuple[list[Segment], list[Segment]] = ([], [])
     turn = 0
@@ -148,24 +148,24 @@ def _halves(source: Source, own: Sequence[Clip], most: int) -> tuple[list[Segmen
 
 
 def _warm(own: Sequence[Segment], rng: np.random.Generator) -> tuple[Segment, ...]:
-    """Draw 20 s of mostly neutral speech."""
+    """Return the warm-up: 20 s of random, mostly neutral clips."""
     neutral = [clip for clip in own if clip.truth == NEUTRAL]
-    moved = [clip for clip in own if clip.truth != NEUTRAL]
+    emotional = [clip for clip in own if clip.truth != NEUTRAL]
     chosen = [
         *_filled(neutral, WARM_S * WARM_NEUTRAL, rng),
-        *_filled(moved, WARM_S * (1 - WARM_NEUTRAL), rng),
+        *_filled(emotional, WARM_S * (1 - WARM_NEUTRAL), rng),
     ]
     return tuple(chosen[i] for i in rng.permutation(len(chosen)))
 
 
 def _filled(own: Sequence[Segment], seconds: float, rng: np.random.Generator) -> Iterator[Segment]:
-    """Draw clips until they are about as long as asked."""
-    heard_s = 0.0
+    """Yield random clips of about `seconds` together."""
+    taken_s = 0.0
     for i in rng.permutation(len(own)):
         length_s = to_seconds(len(own[i].samples))
-        if heard_s + length_s / 2 > seconds:
+        if taken_s + length_s / 2 > seconds:
             return
-        heard_s += length_s
+        taken_s += length_s
         yield own[i]
 
 

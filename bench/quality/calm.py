@@ -1,4 +1,4 @@
-"""Sessions in which nobody is meant to be moved: readers, podcasts, calls, meetings."""
+"""Sessions of speech that counts as neutral: readers, podcasts, calls, meetings."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ VOICE: Final = 7
 """Column of RTTM that names the speaker."""
 READERS: Final = 100
 PIECES: Final = 4
-"""Of each length and voice."""
+"""Number of pieces for each length and voice."""
 PIECES_S: Final = (0.7, 1.0, 1.5, 2.5, 4.0)
 EPISODES: Final = ("p01_e04", "p02_e05", "p03_e04", "p04_e03", "p05_e05", "p06_e03")
-"""One of each podcast, whole. Some of their voices read English with the sounds of another
-language, as those of p03_e04 do: words are hard to tell there."""
+"""One episode of each podcast. Some voices, as those of p03_e04, have strong accents, and their
+words are hard to recognise."""
 
 
 def readers(source: Source) -> Iterator[Session]:
-    """Yield the second half of each reader's clip, after the first; there is no more of a voice.
+    """Yield the second half of each reader's only clip, with the first half as warm-up.
 
     Raises:
-        ConfigError: there are no readers.
+        ConfigError: the readers are missing.
 
     """
     try:
@@ -49,42 +49,42 @@ def readers(source: Source) -> Iterator[Session]:
 
 
 def podcasts(source: Source) -> Iterator[Session]:
-    """Yield whole episodes, two to four voices on one track."""
+    """Yield whole episodes with two to four voices on one track."""
     for clip in _episodes(source):
         yield Session(clip.path.stem, source.cut(read(clip.path), NEUTRAL))
 
 
 def recordings(source: Source, folder: str) -> Iterator[Session]:
-    """Yield real recordings of which nobody has said that anyone is moved."""
+    """Yield real recordings without emotion labels, taken as neutral."""
     found = source.recordings(folder)
     for path in found[: source.most(len(found))]:
         yield Session(path.stem, source.cut(read(path), NEUTRAL))
 
 
 def pieces(source: Source) -> Iterator[Session]:
-    """Yield pieces of each voice of the podcasts, each right after 20 s of the same voice."""
+    """Yield pieces of each voice in the podcasts, each after a warm-up of 20 s of the voice."""
     for clip in _episodes(source):
         name, samples = clip.path.stem, read(clip.path)
         turns = read_rttm([source.file("e2e", "podcasts", f"{name}.rttm")], key=VOICE)
         for voice, spans in turns.items():
-            said = np.concatenate([samples[to_samples(a) : to_samples(b)] for a, b in spans])
-            segments = source.cut(said, NEUTRAL)
-            count, heard_s = 0, 0.0
-            while count < len(segments) and heard_s < WARM_S:
-                heard_s += to_seconds(len(segments[count].samples))
+            speech = np.concatenate([samples[to_samples(a) : to_samples(b)] for a, b in spans])
+            segments = source.cut(speech, NEUTRAL)
+            count, warm_s = 0, 0.0
+            while count < len(segments) and warm_s < WARM_S:
+                warm_s += to_seconds(len(segments[count].samples))
                 count += 1
             cut = _pieces(segments[count:], source.most(PIECES), source.rng(name, voice))
             yield Session(f"{name} {voice}", tuple(cut), warm=segments[:count], apart=True)
 
 
 def _episodes(source: Source) -> list[Clip]:
-    """Return the episodes that are heard, in the order of EPISODES."""
+    """Return the recordings of EPISODES."""
     wanted = EPISODES[: source.most(len(EPISODES))]
     return [clip for clip in source.spoken("podcasts") if clip.path.stem in wanted]
 
 
 def _pieces(segments: Sequence[Segment], count: int, rng: np.random.Generator) -> Iterator[Segment]:
-    """Cut `count` pieces of each length out of segments that are long enough."""
+    """Yield `count` random pieces of each length, from segments that are long enough."""
     for seconds in PIECES_S:
         length = to_samples(seconds)
         long = [segment.samples for segment in segments if len(segment.samples) >= length]

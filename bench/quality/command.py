@@ -1,15 +1,15 @@
-"""`abhinaya bench quality`: what README quotes about words, voters and vote, in one table.
+"""`abhinaya bench quality`: the figures in README of words, voters and vote, in one table.
 
     abhinaya bench quality --data ../shared/data
     abhinaya bench quality --only words             # read clips, a telephone line, all podcasts
-    abhinaya bench quality --only noise             # text made up, and speech that guards drop
+    abhinaya bench quality --only noise             # text for noise, speech dropped by guards
     abhinaya bench quality --only calls --only AMI
     abhinaya bench quality --data ../shared/data --set vote.method=mean --json quality.json
 
-Real recordings are cut by the monitor's own segmenter; segments go in order to the profile's
-transcriber and voters, each voter with the state that it returned before, and the profile's rule
-decides. An acted clip, and a piece of one, is heard right after about 20 s of its speaker's mostly
-neutral speech. Speakers and texts are those that nothing was trained on (the split `dev`).
+Real recordings are cut by the monitor's segmenter. The profile's transcriber and voters process
+the segments in order, with their states, and the profile's rule decides. Before an acted clip, or a
+piece of one, they process about 20 s of its speaker's mostly neutral speech. Speakers and texts are
+from the split `dev`, which is never trained on.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def choose(materials: Sequence[Material], only: Sequence[str]) -> list[Material]:
-    """Pick materials by kind or name; a name stands for all that begin with it.
+    """Return the materials of a kind in `only`, or with a name that begins with one of `only`.
 
     Raises:
-        ConfigError: no material has such a name.
+        ConfigError: no material fits.
 
     """
     names = [name for m in materials for name in (m.name, m.kind)]
@@ -68,7 +68,7 @@ def _is(material: Material, wanted: str) -> bool:
 
 
 def run(config: Config, materials: Sequence[Material], source: Source) -> dict[str, list[Answer]]:
-    """Let a profile hear materials, by name; says on standard error how far it is.
+    """Return the answers of a profile by material; print the progress on standard error.
 
     Raises:
         AbhinayaError: data is missing, or a model cannot be loaded.
@@ -99,6 +99,8 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="NAME",
         help="words, noise, votes, or the beginning of a material's name; may be repeated",
     )
-    arguments.add_argument("--quick", action="store_true", help="a tenth of it: not to be quoted")
+    arguments.add_argument(
+        "--quick", action="store_true", help="a tenth of the data, for a quick look"
+    )
     add_profile(arguments)
     return arguments.parse_args(argv)

@@ -1,8 +1,7 @@
 """The materials: named lists of sessions made from a folder like shared/data.
 
-Speakers, readers and texts are of the development side throughout: no voter may be
-trained on them. `RAVDESS, learnt from` is the one exception: where the figures of the others are as
-high as its own, they were trained on as well.
+All speakers, readers and texts are from the split `dev`, which no voter may be trained on, except
+`RAVDESS, learnt from`. That one shows the figures of speakers who were trained on.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ LONGEST_S: Final = 10.0
 DENSE: Final = 3
 DENSE_S: Final = 330.0
 GUARD_SEGMENTS: Final = 40
-"""Segments of each kind that the guards are tried on; the last recording is heard to its end."""
+"""Minimum number of segments for each test of the guards. The last recording is used whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +34,20 @@ class Material:
     name: str
     sessions: Callable[[Source], Iterator[Session]]
     kind: Literal["votes", "words", "noise"] = "votes"
-    """Who is asked: the line-up; the transcriber; the transcriber with and without its guards."""
+    """What runs: transcriber and voters; transcriber; transcriber with and without guards."""
 
 
 def read_speech(source: Source) -> Iterator[Session]:
-    """Yield the 41 read clips as they are."""
+    """Yield the 41 clips of read speech, uncut."""
     clips = clips_in(source.data / "e2e")
     for clip in clips[:: 10 if source.quick else 1]:
         yield Session(clip.corpus, (Segment(read(clip.path)),), reference=clip.text)
 
 
 def dense_speech(whole: bool, source: Source) -> Iterator[Session]:
-    """Yield read utterances one after another, each alone and whole, or cut as the monitor does.
+    """Yield streams of read utterances, one segment for each utterance, or cut by the segmenter.
 
-    The difference is what cutting costs the words; `abhinaya bench asr` hears such streams live.
+    The difference is the word errors caused by cutting. `abhinaya bench asr` runs such streams too.
     """
     found = utterances(clips_in(source.data / "e2e"))
     choice = [one for one in found if len(one.samples) <= to_samples(LONGEST_WHOLE_S)]
@@ -60,16 +59,16 @@ def dense_speech(whole: bool, source: Source) -> Iterator[Session]:
 
 
 def long_speech(corpus: str, source: Source) -> Iterator[Session]:
-    """Yield all recordings of a corpus, cut, with what is said in each."""
+    """Yield all recordings of a corpus, cut, with their text."""
     clips: Sequence[Clip] = source.spoken(corpus)
     for clip in clips[: source.most(len(clips))]:
         yield Session(clip.corpus, source.cut(read(clip.path)), reference=clip.text)
 
 
 def random_recordings(whole: bool, folders: Sequence[str], source: Source) -> Iterator[Session]:
-    """Yield recordings in a drawn order, cut; or the start of each: worse than what a run hears.
+    """Yield recordings in random order, cut; or, if `whole`, the uncut first 10 s of each.
 
-    Every other recording: the guards' thresholds were chosen on those between.
+    Only every second recording: the thresholds of the guards were chosen on the others.
     """
     found, count = source.recordings(*folders, deep=True)[1::2], 0
     for i in np.random.default_rng(0).permutation(len(found)):
@@ -84,7 +83,7 @@ def random_recordings(whole: bool, folders: Sequence[str], source: Source) -> It
 def without_warm_up(
     sessions: Callable[[Source], Iterator[Session]], source: Source
 ) -> Iterator[Session]:
-    """Take away what was heard before."""
+    """Yield the sessions without their warm-up."""
     for session in sessions(source):
         yield replace(session, warm=(), apart=True)
 

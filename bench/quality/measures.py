@@ -1,7 +1,7 @@
-"""Figures of answers. Pure; what is counted stands with each function.
+"""Figures of answers, as pure functions.
 
-`who` is a voter, VOTE for the verdict, or LEADING for what leads it. A verdict that is `unknown`,
-and a voter that abstains, is right about nothing and calls nothing emotional.
+`who` is a voter, VOTE for the verdict, or LEADING for its leading label. An `unknown` verdict and
+an abstention count as wrong, and as not emotional.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ from abhinaya.train.metrics import Indices
 
 VOTE: Final = "vote"
 LEADING: Final = "what leads it"
-"""The verdict as if nothing were withheld: members are compared so, as they withhold nothing."""
+"""The verdict without `min_confidence`, for a fair comparison: voters withhold no label."""
 NEUTRAL: Final = "neutral"
 LENGTHS_S: Final = ((0.0, 1.0), (1.0, 2.0), (2.0, 4.0), (4.0, math.inf))
 FEWEST_SPEAKERS: Final = 8
-"""With fewer of them clips are drawn for the interval, not speakers."""
+"""With fewer speakers than this, the bootstrap draws clips instead of speakers."""
 BINS: Final = 10
 
 Statistic = Callable[[Indices], float]
 
 
 class Words(NamedTuple):
-    """Word errors of some sessions."""
+    """Word errors of sessions."""
 
     errors: int
     words: int
 
     @property
     def rate(self) -> float:
-        """Errors a word of the reference."""
+        """Word error rate."""
         return self.errors / max(1, self.words)
 
 
@@ -57,23 +57,24 @@ class Pair(NamedTuple):
     """Two voters on the same segments."""
 
     agreement: float
-    """Share of segments that both call the same."""
+    """Share of segments with the same label by both."""
     correlation: float
-    """Of their errors: 1 where both are wrong on the same segments; NaN if one never errs."""
+    """Correlation of their errors: 1 if they are wrong on the same segments; NaN if the errors of
+    one are constant."""
 
 
 class Delay(NamedTuple):
-    """How late a change is seen."""
+    """Delay between a change of emotion and the first label that shows it."""
 
     conversations: int
     seen: int
-    """Conversations in which a segment after the change was labelled so."""
+    """Number of conversations with a label that shows the change."""
     median_s: float
-    """From the change to the end of that segment, where there was one."""
+    """Median delay in seconds, to the end of the first segment with such a label."""
 
 
 def label_of(answer: Answer, who: str) -> str:
-    """Return the label that somebody gave; empty for none."""
+    """Return the label of `who`; empty for an abstention or `unknown`."""
     verdicts = {VOTE: answer.label, LEADING: answer.leading}
     label = verdicts[who] if who in verdicts else answer.votes.get(who, "")
     return "" if label == UNKNOWN else label
@@ -86,32 +87,32 @@ def sessions_of(answers: Sequence[Answer]) -> list[list[Answer]]:
 
 
 def word_errors(answers: Sequence[Answer]) -> Words:
-    """Compare each session's texts, one after another, with its reference."""
+    """Return the word errors of the sessions that have a reference."""
     errors = words = 0
     for session in sessions_of(answers):
         if session[0].reference is None:
             continue
         reference = words_of(session[0].reference)
-        heard = words_of(" ".join(answer.text for answer in session))
-        errors, words = errors + distance(reference, heard), words + len(reference)
+        recognised = words_of(" ".join(answer.text for answer in session))
+        errors, words = errors + distance(reference, recognised), words + len(reference)
     return Words(errors, words)
 
 
 def with_text(answers: Sequence[Answer]) -> float:
-    """Return the share of segments that have words."""
+    """Return the share of segments with a text."""
     return _share(bool(answer.text) for answer in answers)
 
 
 def words_dropped(answers: Sequence[Answer]) -> float:
-    """Return the share of words in texts that the guards dropped as a whole."""
+    """Return the number of words in dropped texts, as a share of all words without guards."""
     kept = [(len(a.unguarded.split()), bool(a.text)) for a in answers]
     return sum(n for n, text in kept if not text) / max(1, sum(n for n, _ in kept))
 
 
 def cpu_of_real_time(answers: Sequence[Answer]) -> float:
-    """Return processor seconds of the transcriber, a second of what it heard itself."""
-    heard = [answer for answer in answers if answer.asr_cpu_s > 0]
-    return sum(a.asr_cpu_s for a in heard) / max(1e-9, sum(a.seconds for a in heard))
+    """Return the transcriber's processor seconds for a second of audio, without cached segments."""
+    uncached = [answer for answer in answers if answer.asr_cpu_s > 0]
+    return sum(a.asr_cpu_s for a in uncached) / max(1e-9, sum(a.seconds for a in uncached))
 
 
 def macro_f1(answers: Sequence[Answer], who: str) -> Interval:
@@ -120,17 +121,17 @@ def macro_f1(answers: Sequence[Answer], who: str) -> Interval:
 
 
 def share_not_neutral(answers: Sequence[Answer], who: str) -> float:
-    """Return the share of segments called anything but neutral."""
+    """Return the share of segments with a label other than neutral."""
     return _share(label_of(answer, who) not in ("", NEUTRAL) for answer in answers)
 
 
 def accuracy(answers: Sequence[Answer], who: str) -> float:
-    """Return the share of segments called what they are."""
+    """Return the share of segments with the right label."""
     return _share(label_of(answer, who) == answer.truth for answer in answers)
 
 
 def length_of(answer: Answer) -> str:
-    """Return how long a segment is, in words."""
+    """Return the name of the length class of a segment."""
     for low, high in LENGTHS_S:
         if low <= answer.seconds < high:
             break
@@ -140,7 +141,7 @@ def length_of(answer: Answer) -> str:
 
 
 def grouped(answers: Sequence[Answer], by: Callable[[Answer], str]) -> dict[str, list[Answer]]:
-    """Sort answers by what `by` says of them, in the order in which those come."""
+    """Return the answers by the key `by`; keys are in order of first appearance."""
     found: dict[str, list[Answer]] = {}
     for answer in answers:
         found.setdefault(by(answer), []).append(answer)
@@ -148,9 +149,9 @@ def grouped(answers: Sequence[Answer], by: Callable[[Answer], str]) -> dict[str,
 
 
 def delay(answers: Sequence[Answer], who: str, exact: bool = False) -> Delay:
-    """Return how long after a change somebody calls a segment emotional, or (`exact`) rightly.
+    """Return the delay until `who` labels a segment emotional or, if `exact`, rightly.
 
-    A segment that begins before the change counts if more of it lies after it: its truth says so.
+    A segment across the change counts if more of it is after the change, as its truth shows.
     """
     found: list[float] = []
     conversations = sessions_of(answers)
@@ -167,10 +168,7 @@ def delay(answers: Sequence[Answer], who: str, exact: bool = False) -> Delay:
 
 
 def withheld(answers: Sequence[Answer], least: float) -> list[Answer]:
-    """Label `unknown` what is less confident than `least`, as `vote.min_confidence` does.
-
-    What the rule has withheld itself is given first: the whole curve is of what leads.
-    """
+    """Return the answers with the label that `vote.min_confidence` = `least` would give."""
     return [
         replace(answer, label=answer.leading if (answer.confidence or 0.0) >= least else UNKNOWN)
         for answer in answers
@@ -179,15 +177,14 @@ def withheld(answers: Sequence[Answer], least: float) -> list[Answer]:
 
 
 def labelled(answers: Sequence[Answer]) -> float:
-    """Return the share of segments whose verdict has a label."""
+    """Return the share of verdicts with a label."""
     return _share(bool(label_of(answer, VOTE)) for answer in answers)
 
 
 def calibration_error(answers: Sequence[Answer]) -> float:
-    """Return the mean gap between the confidence of the verdicts and how often they are right.
+    """Return the expected calibration error of the leading labels, over bins of equal width.
 
-    Over bins of equal width, each counting by its share. What leads counts, also where it was
-    withheld: its confidence is shown. NaN where no verdict has a confidence.
+    Withheld labels count as well. NaN if no verdict has a confidence.
     """
     sure = [answer for answer in answers if answer.confidence is not None and answer.leading]
     bins: dict[int, list[tuple[float, bool]]] = {}
@@ -200,7 +197,7 @@ def calibration_error(answers: Sequence[Answer]) -> float:
 
 
 def pairs(answers: Sequence[Answer], names: Sequence[str]) -> dict[str, Pair]:
-    """Compare every two voters, where both answered."""
+    """Return a comparison for each pair of voters, over the segments on which both voted."""
     found = {}
     for first, second in itertools.combinations(names, 2):
         both = [a for a in answers if first in a.votes and second in a.votes]
@@ -214,9 +211,9 @@ def pairs(answers: Sequence[Answer], names: Sequence[str]) -> dict[str, Pair]:
 def against_best(
     answers: Sequence[Answer], names: Sequence[str]
 ) -> tuple[str, dict[str, Comparison]]:
-    """Compare the verdict, and what leads it, with the best member: (who, verdict minus member).
+    """Return the best voter, and the differences of VOTE and LEADING to it.
 
-    On acted speech by macro-F1; where everything is neutral, by the share not called otherwise.
+    The figure is macro-F1; for neutral speech, the share without another label.
     """
     figure = _f1 if any(a.truth != NEUTRAL for a in answers) else _calm
     everything = np.arange(len(answers))
@@ -229,7 +226,7 @@ def against_best(
 
 
 def worth(answers: Sequence[Answer], name: str) -> Interval:
-    """Return the verdict minus what it would be without a voter, measured as in `against_best`."""
+    """Return the figure of the verdict minus that of the verdict without voter `name`."""
     rest = [replace(a, label=a.without.get(name, a.label)) for a in answers]
     figure = _f1 if any(a.truth != NEUTRAL for a in answers) else _calm
     here, there = figure(answers, VOTE), figure(rest, VOTE)
@@ -237,7 +234,7 @@ def worth(answers: Sequence[Answer], name: str) -> Interval:
 
 
 def plain(value: Any) -> Any:
-    """Return a figure as JSON has it: tuples and dataclasses by field, NaN as null."""
+    """Return a figure as a JSON value: tuples and dataclasses as objects, NaN as null."""
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         return {key: plain(item) for key, item in value._asdict().items()}
     if isinstance(value, float) and math.isnan(value):

@@ -1,4 +1,4 @@
-"""Sessions in, answers out: a profile's models and rule, driven as the monitor does."""
+"""Runs a profile's models and vote rule on sessions, as the monitor does."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from abhinaya.stream.settings.vote import load_combiner, rule_of
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What was said of one segment, and what is true of it."""
+    """Result and truth of one segment."""
 
     material: str
     session: int
@@ -35,30 +35,30 @@ class Answer:
     end: int
     text: str
     asr_cpu_s: float = 0.0
-    """Of the transcriber, once a segment: 0 where the text was known from another session."""
+    """Processor seconds of the transcriber; 0 if the text came from the cache."""
     unguarded: str = ""
-    """The text that nothing was dropped from, where that was asked for."""
+    """Text without guards, for materials of the kind `noise`."""
     votes: Mapping[str, str] = field(default_factory=dict)
-    """Label by voter; a voter that abstained is not there."""
+    """Label by voter, without abstentions."""
     label: str = ""
-    """The verdict, possibly `unknown`; empty where nobody was asked."""
+    """Label of the verdict, possibly `unknown`; empty if there was no vote."""
     leading: str = ""
     without: Mapping[str, str] = field(default_factory=dict)
-    """What the verdict would be without a voter, by voter."""
+    """By voter: label of the verdict without this voter."""
     confidence: float | None = None
     reference: str | None = None
-    """What is said in the whole session; at its first segment alone."""
+    """Words of the whole session, in its first answer; None in others."""
     change: int | None = None
 
     @property
     def seconds(self) -> float:
-        """How long the segment is."""
+        """Length of the segment."""
         return to_seconds(self.end - self.start)
 
 
 @dataclass(slots=True)
 class _StreamState:
-    """What is known of a stream between two of its segments."""
+    """State of a stream between two segments."""
 
     states: dict[str, bytes] = field(default_factory=dict)
     texts: list[str] = field(default_factory=list)
@@ -69,13 +69,13 @@ class _StreamState:
 
 
 class OfflineMonitor:
-    """A line-up in this process.
+    """The monitor without streaming: transcriber, voters and vote rule in this process.
 
     Args:
-        transcriber: gives the words.
+        transcriber: for the words.
         voters: by name.
-        rule: of the vote.
-        unguarded: the same transcriber, believing everything.
+        rule: vote rule.
+        unguarded: the same transcriber without guards.
 
     """
 
@@ -94,10 +94,10 @@ class OfflineMonitor:
 
     @classmethod
     def load(cls, config: Config) -> OfflineMonitor:
-        """Load a profile's models.
+        """Return the monitor with a profile's models.
 
         Raises:
-            ConfigError: nobody transcribes, or the combiner cannot be read.
+            ConfigError: the profile has no transcriber, or the combiner cannot be read.
             ModelError: a model cannot be loaded.
 
         """
@@ -113,7 +113,7 @@ class OfflineMonitor:
         )
 
     def answers(self, material: Material, source: Source) -> Iterator[Answer]:
-        """Yield an answer for each segment of each session, in order."""
+        """Yield the answer to each segment of each session, in order."""
         vote = material.kind == "votes"
         for number, session in enumerate(material.sessions(source)):
             state = _StreamState()
@@ -121,8 +121,8 @@ class OfflineMonitor:
                 self._votes(segment, self._transcribe(segment, state)[0], state)
             for place, segment in enumerate(session.segments):
                 before = state.fork() if session.apart else state
-                said, cpu_s = self._transcribe(segment, before)
-                ballots = self._votes(segment, said, before) if vote else {}
+                transcription, cpu_s = self._transcribe(segment, before)
+                ballots = self._votes(segment, transcription, before) if vote else {}
                 decision = decide(ballots, self._rule) if vote else None
                 yield Answer(
                     material=material.name,
@@ -132,7 +132,7 @@ class OfflineMonitor:
                     truth=segment.truth,
                     start=segment.start,
                     end=segment.end,
-                    text=said.text,
+                    text=transcription.text,
                     asr_cpu_s=cpu_s,
                     unguarded=self._unguarded_text(segment) if material.kind == "noise" else "",
                     votes={name: ballot.label for name, ballot in ballots.items()},
@@ -145,7 +145,7 @@ class OfflineMonitor:
                 )
 
     def _transcribe(self, segment: Segment, state: _StreamState) -> tuple[Transcription, float]:
-        """Transcribe a segment, once for all the sessions in which it is heard the same way."""
+        """Return the transcription and its processor seconds; equal requests are cached."""
         if segment.words is not None:
             state.texts.append(segment.words)
             return Transcription(segment.words), 0.0
@@ -160,10 +160,10 @@ class OfflineMonitor:
             request = Hearing(samples, state=state.asr, previous=previous)
             (self._texts[key],) = self._transcriber.transcribe([request])
             cpu_s = time.process_time() - begun
-        said = self._texts[key]
-        state.texts.append(said.translation or said.text)
-        state.asr = said.state or state.asr
-        return said, cpu_s
+        transcription = self._texts[key]
+        state.texts.append(transcription.translation or transcription.text)
+        state.asr = transcription.state or state.asr
+        return transcription, cpu_s
 
     def _without(self, ballots: Mapping[str, Ballot]) -> dict[str, str]:
         rest = {name: {v: b for v, b in ballots.items() if v != name} for name in ballots}
@@ -174,9 +174,9 @@ class OfflineMonitor:
         return self._unguarded.transcribe([request])[0].text
 
     def _votes(
-        self, segment: Segment, said: Transcription, state: _StreamState
+        self, segment: Segment, transcription: Transcription, state: _StreamState
     ) -> dict[str, Ballot]:
-        """Ask every voter, and keep what each wants to know with the next segment."""
+        """Return the votes by voter, without abstentions; update the states of the voters."""
         samples = as_received(segment.samples)
         ballots: dict[str, Ballot] = {}
         for name, voter in self._voters.items():
@@ -184,8 +184,8 @@ class OfflineMonitor:
             utterance = Utterance(
                 samples,
                 state=state.states.get(name, b""),
-                transcript=said.translation or said.text,
-                language="en" if said.translation else said.language,
+                transcript=transcription.translation or transcription.text,
+                language="en" if transcription.translation else transcription.language,
                 context=tuple(state.texts[:-1][-turns:]) if turns else (),
             )
             (answer,) = voter.vote([utterance])

@@ -1,4 +1,4 @@
-"""Which measure of which material stands in which row."""
+"""The rows of the table: each is a measure of a material."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ACTED: Final = (
     "RAVDESS, neutral words",
 )
 LEARNT: Final = "RAVDESS, learnt from"
-"""For comparison alone: who is unknown must be heard worse."""
+"""For comparison only: figures on unknown speakers must be lower."""
 CALM: Final = (
     "neutral voices",
     "neutral voices, clip alone",
@@ -35,18 +35,18 @@ CALM: Final = (
 THRESHOLDS: Final = (0.0, 0.3, 0.4, 0.5, 0.6, 0.7)
 READ: Final = ("read speech", "dense speech, cut", "dense speech, whole")
 SPOKEN: Final = ("read speech", "8 kHz Harvard", "RAVDESS", "neutral voices", "podcasts")
-"""Whose segments are speech beyond doubt."""
+"""Materials in which each segment is certainly speech."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A figure, by who it is of."""
+    """A row of the table."""
 
     section: str
     name: str
     n: int
     values: Mapping[str, Any]
-    """Figure by voter, VOTE or what is counted: a number, or a tuple or dataclass of some."""
+    """Figures by column (voter, VOTE or name of a count): numbers, tuples or dataclasses."""
 
 
 Answers = Mapping[str, Sequence[Answer]]
@@ -54,7 +54,7 @@ Answers = Mapping[str, Sequence[Answer]]
 
 
 def rows_of(by_material: Answers, names: Sequence[str]) -> list[Row]:
-    """Return every row that the answers allow."""
+    """Return all rows for which there are answers."""
     return [
         *_words(by_material),
         *_noise(by_material),
@@ -70,7 +70,7 @@ def rows_of(by_material: Answers, names: Sequence[str]) -> list[Row]:
 
 
 def tables_of(rows: Sequence[Row]) -> list[Table]:
-    """Lay the rows out, a part of the table for each section: who in the columns."""
+    """Return a table for each section, with voters or counts as columns."""
     made = []
     for section in dict.fromkeys(row.section for row in rows):
         own = [row for row in rows if row.section == section]
@@ -103,13 +103,13 @@ def _words(by_material: Answers) -> Iterator[Row]:
         for part, some in {**corpora, name: answers}.items():
             found = measures.word_errors(some)
             cpu = measures.cpu_of_real_time(some)
-            heard_s = sum(answer.seconds for answer in some)
-            values = {"errors a word": found.rate, "CPU": cpu, "seconds": round(heard_s)}
+            audio_s = sum(answer.seconds for answer in some)
+            values = {"errors a word": found.rate, "CPU": cpu, "seconds": round(audio_s)}
             yield Row("words; processor seconds a second of audio", part, found.words, values)
 
 
 def _noise(by_material: Answers) -> Iterator[Row]:
-    """Yield what is made up for noise, and what is dropped of speech."""
+    """Yield the rows on text made up for noise, and on speech dropped by guards."""
     wordless = [name for name in by_material if name.startswith(("noise", "bursts"))]
     spoken = [name for name in by_material if name.startswith("guards")]
     together = {"noise and bursts": wordless, "speech": spoken}
@@ -117,12 +117,12 @@ def _noise(by_material: Answers) -> Iterator[Row]:
     for part, names in parts.items():
         if not (answers := [answer for name in names for answer in by_material[name]]):
             continue
-        said = [answer for answer in answers if answer.unguarded]
+        unguarded = [answer for answer in answers if answer.unguarded]
         values = {
-            "some text": len(said),
+            "some text": len(unguarded),
             "believed": sum(bool(answer.text) for answer in answers),
             "share given words": measures.with_text(answers),
-            "words dropped": measures.words_dropped(said),
+            "words dropped": measures.words_dropped(unguarded),
         }
         yield Row("what guards drop: segments", part, len(answers), values)
     if answers := [a for name in SPOKEN for a in by_material.get(name, ())]:
@@ -174,7 +174,7 @@ def _verdicts(by_material: Answers) -> Iterator[Row]:
 
 
 def _thresholds(by_material: Answers) -> Iterator[Row]:
-    """Yield the curve to choose `vote.min_confidence` by."""
+    """Yield the figures by `vote.min_confidence`, to choose its value."""
     for name in ("RAVDESS", "nEMO", "podcasts", "calls"):
         answers = by_material.get(name)
         if not answers:
@@ -221,7 +221,7 @@ def _shares(section: str, name: str, answers: Sequence[Answer], names: Sequence[
 
 
 def _cell(value: Any) -> str:
-    """Write a figure of any of the kinds that rows hold, also as read from JSON."""
+    """Return the text of a table cell, for any kind of figure."""
     found = measures.plain(value)
     match found:
         case None:
@@ -236,7 +236,7 @@ def _cell(value: Any) -> str:
 
 
 def _number(value: float | None) -> str:
-    """Write .123 for a share, and a count as it is."""
+    """Return a share as `.123`, a count as an integer."""
     if value is None or math.isnan(value):
         return "-"
     if isinstance(value, int):

@@ -1,4 +1,4 @@
-"""Sessions: what one voice or channel says in order, cut as the monitor cuts it."""
+"""Sessions: the segments of one voice or channel in order, made from a folder of recordings."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from abhinaya.stream.settings.config import VadConfig
 
 NEUTRAL: Final = "neutral"
 WARM_S: Final = 20.0
-"""Of the speaker's mostly neutral speech, heard before what is scored."""
+"""Length of the warm-up: speech of the same speaker before the scored segments."""
 SOUNDS: Final = ("*.opus", "*.ogg", "*.flac", "*.wav")
 REMEDY: Final = "give the folder that holds it with --data"
 _AROUND: Final = to_samples(0.6)
-"""Silence put around a clip, so that its last segment ends by itself."""
+"""Silence on each side of a clip, so that its last segment ends in silence."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segment:
-    """What is heard at once, and what is true of it."""
+    """A segment and its truth."""
 
     samples: FloatArray
     truth: str = ""
-    """Its label; empty where nothing is known."""
+    """True label; empty if unknown."""
     tag: str = ""
-    """What it is counted under: a length, a corpus."""
+    """Name of the group that the segment is counted in, for example its length."""
     words: str | None = None
-    """Transcript that voters are given; None asks the transcriber."""
+    """Transcript for the voters; None: from the transcriber."""
     start: int = 0
-    """First sample in its session."""
+    """Position of the first sample in the session."""
 
     @property
     def end(self) -> int:
-        """One past its last sample in the session."""
+        """Position after the last sample in the session."""
         return self.start + len(self.samples)
 
 
@@ -55,18 +55,18 @@ class Session:
     speaker: str
     segments: tuple[Segment, ...]
     warm: tuple[Segment, ...] = ()
-    """Heard before and not scored."""
+    """Warm-up: segments processed first and not scored."""
     apart: bool = False
-    """Each segment is heard right after `warm`, as if the others were not there."""
+    """Process each segment right after `warm`, without the other segments."""
     reference: str | None = None
-    """What is said in all segments together; None where it is not known."""
+    """Words of all segments; None if unknown."""
     change: int | None = None
     """Sample from which the speech is emotional."""
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One clip's place in a conversation, in samples."""
+    """Position of a clip in a conversation, in samples."""
 
     start: int
     end: int
@@ -74,14 +74,14 @@ class Turn:
 
 
 class Cutter:
-    """The monitor's own voice activity detection and segmenter."""
+    """The monitor's voice activity detection and segmenter."""
 
     def __init__(self, config: VadConfig | None = None) -> None:
         self._config = config or VadConfig()
         self._vad = SileroVad()
 
     def pieces(self, samples: FloatArray) -> list[Piece]:
-        """Cut a recording [n] as a stream is cut."""
+        """Return the segments of a recording [n]."""
         listener = Listener(self._config, 1, self._vad)
         found = []
         for start in range(0, len(samples), SAMPLE_RATE):
@@ -89,7 +89,7 @@ class Cutter:
         return [piece for _, piece in [*found, *listener.finish()]]
 
     def spoken(self, clip: FloatArray) -> FloatArray:
-        """Cut silence off a clip as the monitor would; a clip without speech stays whole."""
+        """Return a clip without silence at both ends; a clip without speech stays whole."""
         silence = np.zeros(_AROUND, np.float32)
         pieces = self.pieces(np.concatenate([silence, clip, silence]))
         if not pieces:
@@ -100,11 +100,11 @@ class Cutter:
 
 @dataclass(eq=False)
 class Source:
-    """A folder like shared/data.
+    """A folder of recordings, laid out like shared/data.
 
     Args:
         data: the folder.
-        quick: whether a tenth is enough: for a look, not for figures to be quoted.
+        quick: use a tenth of the data, for a quick look.
 
     """
 
@@ -112,23 +112,23 @@ class Source:
     quick: bool = False
 
     def most(self, count: int) -> int:
-        """Return how many to take at most, where all of it would be `count`."""
+        """Return `count`, or a tenth of it if `quick`."""
         return -(-count // 10) if self.quick else count
 
     @cached_property
     def cutter(self) -> Cutter:
-        """Cuts as the monitor does."""
+        """The segmenter, with the monitor's settings."""
         return Cutter()
 
     def rng(self, *what: str) -> np.random.Generator:
-        """Return a generator of its own for whatever is drawn: the rest does not change with it."""
+        """Return a random generator with a seed for `what`, independent of other draws."""
         return np.random.default_rng([0, *"/".join(what).encode()])
 
     def file(self, *path: str) -> Path:
-        """Return a file of the folder.
+        """Return the path of a file in the folder.
 
         Raises:
-            ConfigError: it is missing.
+            ConfigError: the file is missing.
 
         """
         found = self.data.joinpath(*path)
@@ -137,7 +137,7 @@ class Source:
         return found
 
     def spoken(self, corpus: str) -> list[Clip]:
-        """Return the long recordings of a corpus, with what is said in them.
+        """Return the long recordings of a corpus, with their text.
 
         Raises:
             ConfigError: there are none.
@@ -149,10 +149,10 @@ class Source:
         return found
 
     def recordings(self, *folders: str, deep: bool = False) -> list[Path]:
-        """Return the opus files in folders, by name; if `deep`, all sounds there and below.
+        """Return the opus files in folders, sorted; if `deep`, all audio files there and below.
 
         Raises:
-            ConfigError: they hold none.
+            ConfigError: there are none.
 
         """
         places = [self.data / folder for folder in folders]
@@ -164,7 +164,7 @@ class Source:
         return found
 
     def cut(self, samples: FloatArray, truth: str = "") -> tuple[Segment, ...]:
-        """Cut a recording into segments that are all of one truth."""
+        """Return the segments of a recording, all with the label `truth`."""
         return tuple(
             Segment(piece.samples, truth, start=piece.start)
             for piece in self.cutter.pieces(samples)
@@ -178,7 +178,7 @@ def compose(
     gaps_s: tuple[float, float] = (0.4, 1.5),
     snr_db: float = 20.0,
 ) -> tuple[FloatArray, list[Turn]]:
-    """Put clips (samples [n], label) in a row with gaps, over noise [m] that repeats."""
+    """Return clips (samples [n], label) in a row with gaps, over repeated noise [m]."""
     parts: list[FloatArray] = []
     turns: list[Turn] = []
     position = 0
@@ -195,14 +195,14 @@ def compose(
 
 
 def truth_of(start: int, end: int, turns: Sequence[Turn]) -> str:
-    """Return the label of the turn that most of [start, end) lies in; empty if in none."""
+    """Return the label of the turn with the largest overlap with [start, end); empty if none."""
     shared = [min(end, turn.end) - max(start, turn.start) for turn in turns]
     best = int(np.argmax(shared))
     return turns[best].label if shared[best] > 0 else ""
 
 
 def loudest(samples: FloatArray, length: int) -> FloatArray | None:
-    """Return the `length` samples with the most power; None if there are fewer."""
+    """Return the `length` consecutive samples with most power; None if the clip is shorter."""
     if len(samples) < length:
         return None
     power = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])

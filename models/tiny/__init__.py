@@ -1,1 +1,1 @@
-"""The embedded voters: small heads on the lower levels of Whisper's encoder, and a text tower."""
+"""The embedded voters: small heads on lower layers of Whisper's encoder, and a text network."""

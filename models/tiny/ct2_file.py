@@ -1,4 +1,4 @@
-"""Reading the tensors of a CTranslate2 model file.
+"""Reads the tensors of a CTranslate2 model file.
 
 The format (CTranslate2 `WhisperSpec`, file version 6): a version, the name and revision of the
 specification, then each variable as its name, shape, type and bytes, then aliases.
@@ -20,14 +20,14 @@ from abhinaya.models.errors import DamagedFileError
 TYPES: Final[Mapping[int, npt.DTypeLike]] = {
     0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16,
 }  # fmt: skip
-REMEDY: Final = "Install the carrier again, or give another folder as the model"
+REMEDY: Final = "Install the Whisper model again, or give another folder as the model"
 
 
 def read_tensors(path: Path, prefix: str) -> dict[str, npt.NDArray[Any]]:
-    """Return the tensors whose names begin with `prefix`, by the rest of their names.
+    """Return the tensors with names that begin with `prefix`, by name without the prefix.
 
     Raises:
-        DamagedFileError: the file is no CTranslate2 model, or ends early.
+        DamagedFileError: the file is not a CTranslate2 model, or is cut off.
 
     """
     found: dict[str, npt.NDArray[Any]] = {}

@@ -1,8 +1,8 @@
-"""The lower layers of Whisper's encoder for segments of any length: one pass for all voters.
+"""Runs the lower layers of Whisper's encoder on a segment: one pass for all voters.
 
-They tell how something is said (arXiv 2602.06000), and cost a third of the whole encoder: they need
-no silence behind the segment, which the decoder needs (`models/asr/engine.py`). The graph
-(`weights/whisper-tiny-encoder.onnx`, made by `abhinaya.train.tiny.graph`) holds no weights: they
+The lower layers carry the tone of voice (arXiv 2602.06000). They cost a third of the whole encoder,
+because the segment is not padded to 30 s as for the decoder (`models/asr/engine.py`). The graph
+(`weights/whisper-tiny-encoder.onnx`, made by `abhinaya.train.tiny.graph`) has no weights. They
 come from the CTranslate2 `model.bin` that the transcriber uses.
 
 Shapes: n samples, L levels, T frames of 20 ms, D = 384.
@@ -33,21 +33,21 @@ LEVELS: Final = (1, 2)
 LAYERS: Final = 4
 WIDTH: Final = 384
 FRAME_SAMPLES: Final = 320
-"""20 ms."""
+"""Samples of a frame of the encoder, 20 ms."""
 TAIL_SAMPLES: Final = 8_000
-"""Silence behind each segment, as in training."""
+"""Length of the silence appended to each segment, as in training."""
 REMEMBERED: Final = 8
-"""Segments whose encodings are kept: those of a batch, which all voters of a process ask for."""
+"""Number of cached encodings: the segments of a batch, requested by every voter of a process."""
 
 
 class Encoder:
-    """Segments to levels. Thread-safe.
+    """Whisper's lower encoder layers. Thread-safe.
 
     Args:
-        folder: of a CTranslate2 model of Whisper tiny or tiny.en.
+        folder: CTranslate2 model of Whisper tiny or tiny.en.
 
     Raises:
-        DamagedFileError: its `model.bin` is not one of that size.
+        DamagedFileError: `model.bin` is not a Whisper model of size tiny.
 
     """
 
@@ -58,9 +58,9 @@ class Encoder:
         self._lock = threading.Lock()
 
     def encode(self, samples: FloatArray) -> FloatArray:
-        """Return the encoding of 16 kHz samples [n] in [-1, 1], 29.5 s at most.
+        """Return the layer outputs [L, T, D] of 16 kHz samples [n] in [-1, 1], 29.5 s at most.
 
-        Samples that are not numbers count as silence. Known ones are not encoded again.
+        NaN and infinite samples count as silence. Recent results come from a cache.
         """
         key = hashlib.blake2b(samples.tobytes(), digest_size=16).digest()
         with self._lock:
@@ -82,7 +82,7 @@ class Encoder:
 
 @cache
 def shared(folder: Path) -> Encoder:
-    """Return the encoder of a folder: the same one for every caller in this process."""
+    """Return the encoder of a folder; all callers in this process share it."""
     return Encoder(folder)
 
 
@@ -97,12 +97,14 @@ def _session(path: Path) -> onnxruntime.InferenceSession:
     try:
         options.add_external_initializers(list(weights), values)
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's errors share no base class of their own
-        raise DamagedFileError(path, f"not a Whisper of size tiny: {error}", REMEDY) from error
+    except Exception as error:  # onnxruntime's errors have no common base class
+        raise DamagedFileError(
+            path, f"not a Whisper model of size tiny: {error}", REMEDY
+        ) from error
 
 
 def _weights(path: Path) -> dict[str, npt.NDArray[np.float32]]:
-    """Return the encoder's weights as the graph names and shapes them."""
+    """Return the encoder's weights with the names and shapes of the graph."""
     above = range(max(LEVELS), LAYERS)
     unused = ("layer_norm/", *(f"layer_{number}/" for number in above))
     tensors = read_tensors(path, "encoder/")

@@ -1,12 +1,12 @@
 """The trained part of S1 and ST1, in NumPy: attentive statistics pooling over the encoder's levels.
 
-Attentive statistics pooling (Okabe et al., Interspeech 2018) is what the paper's S1 pools with.
-Beside it stands a plain linear head on means and spreads of all frames: it is worse on voices like
-those it learnt from and better on strange ones, and their mean is better than both (train/LOG.md).
-`abhinaya.train.tiny.network` trains the same networks in torch; a test holds them equal.
+The paper's S1 uses attentive statistics pooling (Okabe et al., Interspeech 2018). A second, plain
+linear head uses means and spreads of all frames. It is worse on voices like those in training and
+better on other voices; the mean of both heads is better than either (train/LOG.md).
+`abhinaya.train.tiny.network` has the same networks in torch; a test compares the two.
 
-Shapes: T frames, X = L * D features of a frame, P projected features, H hidden, W numbers about the
-words, C' classes of the network.
+Shapes: T frames, X = L * D features of a frame, P projected features, H hidden, W word
+features, C' classes of the network.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ import numpy.typing as npt
 from abhinaya.models.base import FloatArray
 
 SMALL_VARIANCE: Final = 1e-3
-"""Added to the variance of projected features before its root,"""
+"""Added to the variance of projected features before the square root."""
 SMALL_SPREAD: Final = 1e-2
-"""and to that of the levels before its logarithm."""
+"""Added to the variance of the levels before the logarithm."""
 PLAIN_SHARE: Final = 0.65
-"""Of the plain heads in the scores: the more, the better for voices unlike those learnt from."""
+"""Weight of the plain heads. A higher weight helps with voices unlike those in training."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Head:
-    """One network, attentive or plain. Weights are [out, in], as torch keeps them."""
+    """One network, attentive or plain. Weights are [out, in], as in torch."""
 
     weights: Mapping[str, FloatArray]
 
     @property
     def attentive(self) -> bool:
-        """Whether it chooses which frames count; a plain one takes them all alike."""
+        """Whether frames are weighted by attention; a plain head weights all frames equally."""
         return "attention.weight" in self.weights
 
     def scores(self, frames: FloatArray, words: FloatArray | None = None) -> FloatArray:
-        """Return logits [C'] of measured frames [T, X] and, if it reads any, words [W]."""
+        """Return logits [C'] of normalised frames [T, X] and, for ST1, word features [W]."""
         pooled = self._attended(frames) if self.attentive else _plain(frames)
         given = pooled if words is None else np.concatenate([pooled, words])
         if self.attentive:
@@ -50,7 +50,7 @@ class Head:
         return scores
 
     def _attended(self, frames: FloatArray) -> FloatArray:
-        """Return attentive means and spreads [2 P + 2 X]."""
+        """Return attention-weighted means and spreads [2 P + 2 X]."""
         projected = np.tanh(self._linear("frame", frames))
         scores = self._linear("attention", projected)[:, 0]
         share = np.exp(scores - scores.max())
@@ -67,7 +67,7 @@ class Head:
 def combined_scores(
     heads: Sequence[Head], frames: FloatArray, words: FloatArray | None
 ) -> FloatArray:
-    """Return the logits [C'] of several heads: the mean of each kind, PLAIN_SHARE for the plain."""
+    """Return the mean logits [C'] of each kind of head, weighted with PLAIN_SHARE."""
     found = np.zeros(1, np.float32)
     shares = {True: 1.0 - PLAIN_SHARE, False: PLAIN_SHARE}
     kinds = {kind: [head for head in heads if head.attentive is kind] for kind in shares}

@@ -1,4 +1,4 @@
-"""What a file of the embedded voters says about itself, and the card made of it."""
+"""Reads the metadata of an embedded voter's weights file and makes its card."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from abhinaya.models.errors import DamagedFileError, LabelsError, MissingFileErr
 from abhinaya.models.labels import LABELS
 
 METADATA_KEY: Final = "abhinaya"
-"""Under it a file keeps its model, labels, version and settings, as JSON."""
-REMEDY: Final = "Use the file that the package carries, or train one with `abhinaya train {name}`"
+"""Metadata key of the JSON with model, labels, version and settings."""
+REMEDY: Final = "Use the file in the package, or train one with `abhinaya train {name}`"
 
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What the file says: checked."""
+    """Checked metadata of a weights file."""
 
     path: Path
     model: str
     version: str
     labels: tuple[str, ...]
-    """[C'] of the network's scores."""
+    """[C'] in the order of the network's scores."""
     settings: Mapping[str, Any]
 
     def spread(self, probabilities: FloatArray) -> FloatArray:
-        """Return probabilities [..., C] in the order of LABELS, 0 for labels it lacks."""
+        """Return probabilities [..., C] in the order of LABELS; 0 for a missing label."""
         places: npt.NDArray[np.int64] = np.array([LABELS.index(x) for x in self.labels], np.int64)
         out = np.zeros((*probabilities.shape[:-1], len(LABELS)), np.float32)
         out[..., places] = probabilities
         return out
 
     def card(self, needs: frozenset[Need], **more: Any) -> Card:
-        """Return the card: of the file, and of the .json beside it where there is one."""
+        """Return the card, made of this metadata and of the .json next to the weights, if any."""
         stored = _read_card(self.path)
         return Card(
             model=self.model,
@@ -50,17 +50,17 @@ class Metadata:
             labels=tuple(label for label in LABELS if label in self.labels),
             licence=stored.get("licence", "not stated"),
             noncommercial=bool(stored.get("noncommercial", False)),
-            notes=tuple(stored.get("limits", ("no card beside the weights file",))),
+            notes=tuple(stored.get("limits", ("no card next to the weights file",))),
             **more,
         )
 
 
 def find(name: str, suffix: str, weights: str | None) -> Path:
-    """Return the file at `weights`, or the one that the package carries for model `name`.
+    """Return the path `weights`, or that of the packaged file of model `name`.
 
     Raises:
-        MissingFileError: no such file.
-        DamagedFileError: it is not the one that its card tells of.
+        MissingFileError: the file does not exist.
+        DamagedFileError: its SHA-256 differs from the card's.
 
     """
     folder = Path(str(resources.files("abhinaya.models.tiny.weights")))
@@ -75,24 +75,24 @@ def find(name: str, suffix: str, weights: str | None) -> Path:
 
 
 def _read_card(weights: Path) -> dict[str, Any]:
-    """Return the card beside a file; empty where there is none."""
+    """Return the .json card next to a weights file; empty if there is none."""
     path = weights.with_suffix(".json")
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        remedy = "Delete it, or write it again by training"
+        remedy = "Delete it, or train again to write it"
         raise DamagedFileError(path, f"this card cannot be read: {error}", remedy) from error
     return card if isinstance(card, dict) else {}
 
 
 def read(path: Path, name: str, entries: Mapping[str, str]) -> Metadata:
-    """Read and check what a file says about itself.
+    """Return the checked metadata of a weights file.
 
     Raises:
-        DamagedFileError: it says nothing, or is of another model.
-        LabelsError: it names labels that are not among the eight.
+        DamagedFileError: the metadata is missing, or of another model.
+        LabelsError: a label is not one of the eight.
 
     """
     remedy = REMEDY.format(name=name)
@@ -102,7 +102,7 @@ def read(path: Path, name: str, entries: Mapping[str, str]) -> Metadata:
             path, values["model"], values["version"], tuple(values["labels"]), values["settings"]
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise DamagedFileError(path, f"does not say what it is: {error!r}", remedy) from error
+        raise DamagedFileError(path, f"has no complete metadata: {error!r}", remedy) from error
     if found.model != name:
         raise DamagedFileError(path, f"holds the model {found.model!r}, not {name!r}", remedy)
     if unknown := sorted(set(found.labels) - set(LABELS)):

@@ -1,9 +1,9 @@
-"""S1 and ST1 of the embedded profile: how something is said, and how with which words.
+"""S1 and ST1 of the embedded profile: voters on speech, and on speech with its words.
 
-Both read the lower levels of Whisper's encoder (`encoder.py`), measured from the voice's own mean
-(`voice.py`), by attentive statistics pooling (`head.py`). ST1 reads the text tower's scores too.
-The less was heard of a segment, the nearer its probabilities are to calm: a short cry for a word
-costs a monitor its users faster than a missed one.
+Both read lower layers of Whisper's encoder (`encoder.py`), relative to the voice's own mean
+(`voice.py`), with attentive statistics pooling (`head.py`). ST1 also reads scores of the text
+network. Short segments get probabilities nearer to neutral, because users lose trust sooner by
+false alarms than by missed emotions.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ from abhinaya.models.tiny.voice import Voice
 SPEECH: Final = "tiny-speech"
 JOINT: Final = "tiny-joint"
 FINE_UNIT: Final = 5.0
-"""Scores of the text tower are divided by it."""
+"""Divisor of the text network's scores."""
 LEAST_S: Final = 0.5
-"""Shorter segments hold too little speech for any label: pauses around it are part of them."""
+"""Shortest segment that gets a label, in seconds, with the pauses around the speech."""
 TOO_LITTLE: Final = "too little speech"
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What was fitted beside the network."""
+    """Calibration of a network."""
 
     temperature: float
     neutral: float
-    """Added to the score of neutral."""
+    """Bias added to the score of neutral."""
     enough_s: float
-    """Seconds of a segment from which on its own evidence counts whole."""
+    """Segment length from which the prior no longer counts, in seconds."""
     calm: float
-    """Probability of neutral where nothing was heard."""
+    """Probability of neutral in the prior."""
 
     def probabilities(self, scores: FloatArray, seconds: float, neutral: int) -> FloatArray:
-        """Return probabilities [C'] of scores [C'], leaning to calm by how little was heard."""
+        """Return probabilities [C'] of scores [C'], mixed with the prior if `seconds` is short."""
         own = softmax((scores + self.neutral * np.eye(len(scores))[neutral]) / self.temperature)
         trust = min(1.0, seconds / self.enough_s)
         prior = np.full(len(own), (1.0 - self.calm) / (len(own) - 1), np.float32)
@@ -64,12 +64,12 @@ class Settings:
 
 
 class SpeechNetwork:
-    """The networks of one file, and what they need.
+    """The networks of one weights file, with the encoder.
 
     Raises:
-        MissingFileError: no such file.
-        DamagedFileError: it is not one of this model.
-        ModelError: Whisper's encoder is not there (`models.asr.carrier`).
+        MissingFileError: the file does not exist.
+        DamagedFileError: the file is not of this model.
+        ModelError: Whisper's encoder is missing (`models.asr.carrier`).
 
     """
 
@@ -101,14 +101,14 @@ class SpeechNetwork:
         self._encoder = shared(carrier.find("tiny.en"))
 
     def _try(self, words: FloatArray | None) -> None:
-        """Answer once, so that what does not fit shows now and not in a call."""
+        """Vote once, so that wrong shapes raise an error at load time, not at the first segment."""
         levels = np.zeros((len(LEVELS), 1, WIDTH), np.float32)
         found = self.judge(levels, Voice(self.usual), 1.0, words).probabilities
         if found is None or not np.isfinite(found).all():
             raise ValueError("its answers are not numbers")
 
     def vote(self, utterance: Utterance, words: FloatArray | None) -> Ballot | Abstention:
-        """Return the answer to one utterance."""
+        """Return the vote on one utterance, with the new state of the voice."""
         voice = Voice.of(utterance.state, self.usual)
         seconds = len(utterance.samples) / SAMPLE_RATE
         if seconds < LEAST_S or not np.any(np.nan_to_num(utterance.samples)):
@@ -120,7 +120,7 @@ class SpeechNetwork:
     def judge(
         self, levels: FloatArray, voice: Voice, seconds: float, words: FloatArray | None
     ) -> Ballot:
-        """Return the answer to levels [L, T, D] of so many seconds of a voice, without a state."""
+        """Return the vote on levels [L, T, D] of a segment, without a state."""
         frames = measured(levels, voice.measure(self.usual), self._unit)
         scores = combined_scores(self._heads, frames, words)
         row = self.settings.probabilities(scores, seconds, self._neutral)
@@ -138,7 +138,7 @@ class SpeechNetwork:
 
 
 def _heads(tensors: Mapping[str, FloatArray]) -> list[Head]:
-    """Return the networks of tensors whose names begin with the number of theirs."""
+    """Return the networks; tensor names are `number/name`, with the number of the network."""
     found: dict[str, dict[str, FloatArray]] = {}
     for key, tensor in tensors.items():
         number, _, name = key.partition("/")
@@ -147,17 +147,17 @@ def _heads(tensors: Mapping[str, FloatArray]) -> list[Head]:
 
 
 def measured(levels: FloatArray, measure: FloatArray, unit: FloatArray) -> FloatArray:
-    """Return frames [T, L * D] of levels [L, T, D], from a mean [L, D], in units [L, D]."""
+    """Return normalised frames [T, L * D]: levels [L, T, D] minus a mean [L, D], by unit [L, D]."""
     apart = (levels - measure[:, None]) / unit[:, None]
     out: FloatArray = apart.transpose(1, 0, 2).reshape(levels.shape[1], -1)
     return out
 
 
 class TinySpeech:
-    """S1: votes by the sound alone. It has no class for contempt.
+    """S1: votes on the sound alone. There is no class for contempt.
 
     Args:
-        weights: path of another file of this model; its card lies beside it.
+        weights: path of another file of this model; its card must be next to it.
 
     """
 
@@ -175,10 +175,10 @@ class TinySpeech:
 
 
 class TinyJoint:
-    """ST1: votes by the sound and the words together, or by the sound if no words came.
+    """ST1: votes on sound and words, or on the sound alone if there is no transcript.
 
     Args:
-        weights: path of another file of this model; its card lies beside it.
+        weights: path of another file of this model; its card must be next to it.
 
     """
 
@@ -203,11 +203,11 @@ class TinyJoint:
 
 FINE: Final = 28
 WORDS: Final = FINE + 1
-"""Numbers about the words: the scores of the fine labels, and whether there were any words."""
+"""Number of word features: a score for each fine label, and 1 if there are any words."""
 
 
 def word_features(fine: FloatArray) -> FloatArray:
-    """Return [B, WORDS] of the text tower's fine scores [B, FINE]."""
+    """Return word features [B, WORDS] of the text network's fine scores [B, FINE]."""
     centred = (fine - fine.mean(axis=1, keepdims=True)) / FINE_UNIT
     out: FloatArray = np.concatenate([centred, np.ones((len(fine), 1))], axis=1)
     return out.astype(np.float32)

@@ -1,8 +1,8 @@
-"""T2 of the embedded profile: what was said, in under 5 MB and on one thread.
+"""T2 of the embedded profile: votes on the words, in under 5 MB and on one thread.
 
-Two layers of a transformer (Devlin et al., 2019) over word pieces, kept in 8 bits. They began as
-the first of a pre-trained encoder and learnt the 28 labels of GoEmotions, half from people and half
-from the whole encoder. Our labels are sums of them. ST1 reads the 28 as they are.
+The network has two transformer layers (Devlin et al., 2019) over word pieces, with 8-bit weights.
+They were initialised from a pre-trained encoder and trained on the 28 labels of GoEmotions, with
+targets from people and from the full encoder. A label of ours sums some of the 28; ST1 reads all.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ LANGUAGE: Final = "en"
 
 
 class TextTower:
-    """The network: texts to scores of labels.
+    """The network, from texts to scores of labels.
 
     Raises:
-        MissingFileError: no such file.
-        DamagedFileError: it is not an ONNX file of this model.
+        MissingFileError: the file does not exist.
+        DamagedFileError: the file is not an ONNX file of this model.
 
     """
 
@@ -44,10 +44,8 @@ class TextTower:
             self._session = onnxruntime.InferenceSession(
                 path.read_bytes(), options, providers=["CPUExecutionProvider"]
             )
-        except Exception as error:  # onnxruntime's errors share no base class of their own
-            raise DamagedFileError(
-                path, f"not an ONNX file that can run: {error}", remedy
-            ) from error
+        except Exception as error:  # onnxruntime's errors have no common base class
+            raise DamagedFileError(path, f"onnxruntime cannot load it: {error}", remedy) from error
         self.metadata = metadata.read(path, NAME, self._session.get_modelmeta().custom_metadata_map)
         try:
             self._pieces = WordPieces(self.metadata.settings["vocabulary"])
@@ -55,7 +53,7 @@ class TextTower:
             raise DamagedFileError(path, f"has no word pieces: {error!r}", remedy) from error
 
     def read(self, texts: Sequence[str]) -> tuple[FloatArray, FloatArray]:
-        """Return scores [B, C'] of its labels and [B, 28] of GoEmotions', of texts with words."""
+        """Return scores [B, C'] of our labels and [B, 28] of GoEmotions'; no text may be empty."""
         pieces, mask = self._pieces.encode([normalise_text(text) for text in texts])
         labels, fine = self._session.run(["logits", "fine"], {"pieces": pieces, "piece_mask": mask})
         return labels, fine
@@ -63,12 +61,12 @@ class TextTower:
 
 @cache
 def shared() -> TextTower:
-    """Return the tower that the package carries: the same one for every caller in this process."""
+    """Return the packaged network; all callers in this process share it."""
     return TextTower()
 
 
 def unreadable(utterance: Utterance) -> Abstention | None:
-    """Return why an utterance's words cannot be read, if so."""
+    """Return the abstention for an utterance without English words; None if there are any."""
     if not normalise_text(utterance.transcript):
         return NO_WORDS
     if utterance.language not in ("", LANGUAGE):
@@ -79,10 +77,10 @@ def unreadable(utterance: Utterance) -> Abstention | None:
 
 
 class TinyText:
-    """Votes by the words alone. Takes `transcript`; has no class for contempt.
+    """Votes on the `transcript` alone. There is no class for contempt.
 
     Args:
-        weights: path of another ONNX file of this model; its card lies beside it.
+        weights: path of another ONNX file of this model; its card must be next to it.
 
     """
 
@@ -95,7 +93,7 @@ class TinyText:
         return self._tower.metadata.card(frozenset({"transcript"}))
 
     def vote(self, batch: Sequence[Utterance]) -> list[Ballot | Abstention]:
-        """Return one answer for each utterance; one without English words abstains."""
+        """Return one answer for each utterance; an abstention if it has no English words."""
         answers: list[Ballot | Abstention | None] = [unreadable(utterance) for utterance in batch]
         readable = [i for i, answer in enumerate(answers) if answer is None]
         if readable:

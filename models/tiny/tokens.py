@@ -1,8 +1,7 @@
-"""From a transcript to the word pieces that a text tower reads. NumPy and the standard library.
+"""Tokeniser of the text network: WordPiece (Wu et al., 2016), as in BERT (Devlin et al., 2019).
 
-Pieces are WordPiece's (Wu et al., 2016), as BERT reads them (Devlin et al., 2019): the longest
-known beginning of a word, then the longest known continuation of what is left, and so on. A word
-that a recogniser misspells still shares some of its pieces with the right one.
+The first piece is the longest known beginning of a word, the next one the longest known
+continuation, and so on. A misspelt word still shares pieces with the right one.
 """
 
 from __future__ import annotations
@@ -16,18 +15,18 @@ import numpy.typing as npt
 
 PADDING, UNKNOWN, FIRST, LAST = SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 CONTINUES: Final = "##"
-"""Before a piece that does not begin its word."""
+"""Prefix of a piece that continues a word."""
 PIECES_AT_MOST: Final = 96
-"""L: 10 s of fast speech are under 50 words. Of more, the last are kept."""
+"""Maximum L. 10 s of fast speech have under 50 words. Of longer texts the end is kept."""
 PIECES_PER_WORD: Final = 12
-"""Of a very long word the rest is not looked at."""
+"""The rest of a longer word is ignored."""
 APOSTROPHES: Final = frozenset("'`\u2019\u00b4")
 
 
 def normalise_text(text: str) -> str:
-    """Lower case, no punctuation, single spaces: what a speech recogniser would have written.
+    """Return the text in lower case, without punctuation, as a speech recogniser writes.
 
-    Apostrophes vanish inside a word (`don't` is `dont`), other marks part words.
+    Apostrophes are removed (`don't` becomes `dont`); other marks become a space.
     """
     letters = []
     for letter in unicodedata.normalize("NFKC", text).lower():
@@ -38,29 +37,29 @@ def normalise_text(text: str) -> str:
 
 
 class WordPieces:
-    """A vocabulary of word pieces, each known by its place in it."""
+    """A vocabulary of word pieces. A piece's id is its index."""
 
     def __init__(self, vocabulary: Sequence[str]) -> None:
-        """`vocabulary` has the four of SPECIAL, wherever.
+        """Index `vocabulary`, which must contain SPECIAL.
 
         Raises:
-            ValueError: it lacks one of them.
+            ValueError: a special piece is missing.
 
         """
         self.vocabulary = tuple(vocabulary)
         self._ids = {piece: i for i, piece in enumerate(self.vocabulary)}
         if missing := [piece for piece in SPECIAL if piece not in self._ids]:
-            raise ValueError(f"a vocabulary of word pieces without {', '.join(missing)}")
+            raise ValueError(f"the vocabulary has no {', '.join(missing)}")
         self._padding, self._unknown, self._first, self._last = (self._ids[p] for p in SPECIAL)
         self._words: dict[str, tuple[int, ...]] = {}
 
     def of_word(self, word: str) -> tuple[int, ...]:
-        """Give the pieces of one word without its accents, at most PIECES_PER_WORD."""
+        """Return the pieces of one word without its accents, at most PIECES_PER_WORD."""
         if (known := self._words.get(word)) is None:
             apart = unicodedata.normalize("NFD", word)
             plain = "".join(letter for letter in apart if not unicodedata.combining(letter))
             known = tuple(self._split(plain)[:PIECES_PER_WORD])
-            if len(self._words) < 50_000:  # people who speak for days still know fewer words
+            if len(self._words) < 50_000:  # limits memory; a speaker uses fewer words
                 self._words[word] = known
         return known
 
@@ -79,7 +78,7 @@ class WordPieces:
         return found
 
     def encode(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """Pieces [B, L] and mask [B, L] of normalised texts, between FIRST and LAST."""
+        """Return pieces [B, L], from FIRST to LAST, and mask [B, L] of normalised texts."""
         rows = []
         for text in texts:
             inside = [piece for word in text.split() for piece in self.of_word(word)]

@@ -1,8 +1,8 @@
-"""What is known of a voice: the running mean of the encoder's features over its speech so far.
+"""The running mean of the encoder's features over a voice's speech so far.
 
-A voice differs from another by far more than a feeling does from calm, so each segment is measured
-from that mean. It is the voter's own state: it travels with the answers (`Ballot.state`), so that
-any replica goes on where another left off. Until enough was heard, the mean of all voices counts.
+Voices differ far more than emotions do, so this mean is subtracted from each segment. It is the
+voter's state and is sent with the answers (`Ballot.state`), so that any replica can continue the
+stream. With little speech so far, the mean of all voices counts more.
 
 Shapes: L levels, D width.
 """
@@ -18,25 +18,25 @@ import numpy as np
 from abhinaya.models.base import FloatArray
 
 TRUST_S: Final = 5.0
-"""Seconds of a voice that count as much as the mean of all voices."""
+"""Seconds of speech after which both means have equal weight."""
 MEMORY_S: Final = 60.0
-"""Older speech fades: a microphone may be handed on."""
+"""Length of the running mean. Older speech fades, because the speaker may change."""
 
 _SECONDS: Final = struct.Struct("<f")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Voice:
-    """Of one stream."""
+    """Running mean of one stream."""
 
     mean: FloatArray
-    """[L, D] of its frames so far."""
+    """[L, D] mean of the frames so far."""
     seconds: float = 0.0
-    """Of speech behind it, MEMORY_S at most."""
+    """Length of the speech in the mean, MEMORY_S at most."""
 
     @classmethod
     def of(cls, state: bytes, usual: FloatArray) -> Voice:
-        """Return what `pack` wrote; without a state, or with one of another size, a new voice."""
+        """Return the voice that `pack` wrote; a new voice if `state` is empty or invalid."""
         if len(state) != _SECONDS.size + 2 * usual.size:
             return cls(usual)
         (seconds,) = _SECONDS.unpack_from(state)
@@ -46,16 +46,16 @@ class Voice:
         return cls(mean.reshape(usual.shape), seconds)
 
     def pack(self) -> bytes:
-        """Return it as a state."""
+        """Return the voice as a state for `of`."""
         return _SECONDS.pack(self.seconds) + self.mean.astype("<f2").tobytes()
 
     def measure(self, usual: FloatArray) -> FloatArray:
-        """Return the mean [L, D] that a segment is measured from; `usual` is that of all voices."""
+        """Return the mean [L, D] to subtract from a segment; `usual` is the mean of all voices."""
         share = self.seconds / (self.seconds + TRUST_S)
         return (share * self.mean + (1.0 - share) * usual).astype(np.float32)
 
     def after(self, levels: FloatArray, seconds: float) -> Voice:
-        """Return what is known after a segment with these levels [L, T, D]."""
+        """Return the voice after a segment with these levels [L, T, D]."""
         before = min(self.seconds, max(0.0, MEMORY_S - seconds))
         total = before + seconds
         if not levels.shape[1] or total <= 0.0:

@@ -1,1 +1,1 @@
-"""How votes become one label."""
+"""The rule that turns votes into one label."""

@@ -1,8 +1,8 @@
-"""A fitted combiner: logistic regression on the voters' log-probabilities, for whoever answered.
+"""A fitted combiner: logistic regression on the voters' log-probabilities.
 
-One regression for each subset of the voters that may answer, each fitted on just their answers: a
-missing voter then needs no stand-in, and what is left is weighed as it deserves without it. After
-EMOJUDGE (Interspeech 2025), which fits one on the concatenated scores of its two models.
+There is one regression for each subset of voters that may answer, fitted on their answers alone.
+So a missing voter needs no substitute. EMOJUDGE (Interspeech 2025) fits one regression on the
+concatenated scores of its two models.
 """
 
 from __future__ import annotations
@@ -19,37 +19,37 @@ from abhinaya.models.base import Ballot
 from abhinaya.models.labels import LABELS
 
 Method = Literal["majority", "mean", "weighted", "logistic"]
-"""How votes become a label: see models.ensemble."""
+"""Name of a vote rule, see `ensemble`."""
 
 Numbers = npt.NDArray[np.float64]
 
 FLOOR: Final = 0.01
-"""Probabilities count as at least this much: one voter's certainty that a label is impossible must
-not outvote all others, and a voter that gives just a label gives the rest nothing."""
+"""Lowest probability in a logarithm. Without it, one voter that gives a label probability 0 would
+outvote all others; a voter without probabilities gives 0 to all labels but one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Regression:
-    """Of one subset of V voters, over K labels."""
+    """The regression of one subset of voters: V voters, K labels."""
 
     voters: tuple[str, ...]
-    """[V] in the order of the columns, sorted by name."""
+    """[V] names, sorted, in the order of the columns."""
     weights: Numbers
-    """[K, V * C] of the voters' log-probabilities, voter by voter."""
+    """[K, V * C] weights of the log-probabilities, voter by voter."""
     bias: Numbers
-    """[K]."""
+    """[K] bias of each label."""
 
 
 @dataclass(frozen=True, slots=True)
 class Logistic:
-    """Regressions by who answered."""
+    """Regressions by the voters that answered."""
 
     labels: tuple[str, ...]
-    """[K] labels that it can give, some of LABELS: those that it was fitted on."""
+    """[K] labels of the fit, some of LABELS. Other labels get probability 0."""
     regressions: Mapping[frozenset[str], Regression]
 
     def probabilities(self, ballots: Mapping[str, Ballot]) -> tuple[float, ...] | None:
-        """Give probabilities [C], or None if it was not fitted for these voters."""
+        """Return probabilities [C]; None if no regression was fitted for these voters."""
         fitted = self.regressions.get(frozenset(ballots))
         if fitted is None:
             return None
@@ -65,7 +65,7 @@ class Logistic:
 
 
 def features(ballots: Sequence[Ballot]) -> Numbers:
-    """Log-probabilities [V * C] of V ballots, floored; of a bare label, as if it were certain."""
+    """Return log-probabilities [V * C] of V ballots; a bare label has probability 1."""
     given: list[float] = []
     for ballot in ballots:
         given += ballot.probabilities or [float(label == ballot.label) for label in LABELS]
@@ -75,10 +75,10 @@ def features(ballots: Sequence[Ballot]) -> Numbers:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """What is known of a voter that a combiner was fitted on."""
+    """A voter that a combiner was fitted on."""
 
     model: str = ""
-    """Empty if its predictions did not say."""
+    """Empty if the predictions did not name the model."""
     version: str = ""
     temperature: float = 1.0
     weight: float = 1.0
@@ -86,21 +86,21 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Combiner:
-    """What was fitted on predictions of people whom no voter was trained on."""
+    """A vote rule fitted on predictions for speakers that no voter was trained on."""
 
     method: Method
     members: Mapping[str, Member]
-    """By voter."""
+    """Members by voter name."""
     min_confidence: float = 0.0
-    """Below it the label is withheld; 0 withholds nothing."""
+    """Confidence below which the label is `unknown`; 0 never withholds a label."""
     logistic: Logistic | None = None
-    """Of the method `logistic`."""
+    """Regressions, for the method `logistic`."""
     made_by: str = ""
-    """The command."""
+    """Command that wrote the file."""
     fitted_on: Mapping[str, object] = field(default_factory=dict)
-    """Data, its hash and what was chosen, for people."""
+    """Data, its hash and the chosen options, for information."""
     metrics: Mapping[str, object] = field(default_factory=dict)
-    """What it gave on speakers left out of each fit, for people."""
+    """Cross-validated figures on speakers left out of each fit, for information."""
 
     @property
     def temperatures(self) -> dict[str, float]:
@@ -113,7 +113,7 @@ class Combiner:
         return {name: member.weight for name, member in self.members.items()}
 
     def fault(self, voter: str, model: str, version: str = "") -> str:
-        """Say why it cannot combine the votes of this voter, if so."""
+        """Return why the combiner cannot use this voter; empty if it can."""
         member = self.members.get(voter)
         if member is None:
             return f"it was fitted on {', '.join(sorted(self.members))}, not on {voter}"

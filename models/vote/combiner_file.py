@@ -1,9 +1,9 @@
-"""The file of a fitted combiner: JSON that a person can read, checked in every number at load.
+"""Reads and writes the file of a fitted combiner: JSON, fully checked at load.
 
 schema, method, made_by, fitted_on, metrics, min_confidence
 voters        by name: model, version, temperature, weight
 inputs        the eight labels, in the order of the numbers of a row
-labels        those that the regressions can give
+labels        labels of the regressions
 regressions   by voters ("S1+T2"): bias by label; weights by voter and label, one number an input
 """
 
@@ -25,7 +25,7 @@ from abhinaya.models.vote.combiner import Combiner, Logistic, Member, Method, Re
 SCHEMA: Final = "abhinaya.combiner/1"
 MAX_BYTES: Final = 8 << 20
 DIGITS: Final = 5
-"""Of a number in the file: far below what any fit is good for."""
+"""Significant digits of a number in the file: more than any fit is accurate to."""
 
 _REMEDY: Final = "Fit it again with: abhinaya train ensemble"
 
@@ -56,12 +56,12 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 def read_combiner(path: Path) -> Combiner:
-    """Read a combiner.
+    """Return the combiner of a file.
 
     Raises:
-        MissingFileError: no such file, or it may not be read.
-        DamagedFileError: it is not a combiner, or a number in it makes no sense.
-        LabelsError: it was fitted on other labels.
+        MissingFileError: the file does not exist or cannot be read.
+        DamagedFileError: the file is not a combiner, or a number is out of range.
+        LabelsError: the combiner was fitted on other labels.
 
     """
     try:
@@ -91,7 +91,7 @@ def read_combiner(path: Path) -> Combiner:
 
 
 def write_combiner(path: Path, combiner: Combiner) -> None:
-    """Write a combiner; a half-written file never has the name.
+    """Write a combiner by way of a `.half` file, so that `path` is always complete.
 
     Raises:
         WriteError: the file cannot be written.
@@ -117,7 +117,7 @@ def write_combiner(path: Path, combiner: Combiner) -> None:
     if combiner.logistic is not None:
         values |= _regressions(combiner.logistic)
     text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
-    # a row of numbers is read as a row
+    # each list of numbers on one line
     text = re.sub(r"\[[^][{}]*\]", lambda row: " ".join(row[0].split()), text)
     half = path.with_name(path.name + ".half")
     try:
@@ -155,7 +155,7 @@ def _check(path: Path, file: _File) -> None:
         raise DamagedFileError(path, "names no voter", _REMEDY)
     if not 0 <= file.min_confidence <= 1:
         raise DamagedFileError(
-            path, f"min_confidence {file.min_confidence} is not a share", _REMEDY
+            path, f"min_confidence {file.min_confidence} is not in [0, 1]", _REMEDY
         )
     for name, voter in file.voters.items():
         if not (math.isfinite(voter.temperature) and voter.temperature > 0):
@@ -168,7 +168,7 @@ def _check(path: Path, file: _File) -> None:
 def _logistic(path: Path, file: _File) -> Logistic:
     foreign = [label for label in file.labels if label not in LABELS]
     if foreign or len(set(file.labels)) != len(file.labels) or not file.labels:
-        reason = f"gives the labels {file.labels}; they must be some of {', '.join(LABELS)}"
+        reason = f"has the labels {file.labels}; they must be some of {', '.join(LABELS)}"
         raise LabelsError(path, reason, _REMEDY)
     if tuple(file.inputs) != LABELS:
         reason = f"was fitted on the labels {file.inputs}, not on {', '.join(LABELS)}"

@@ -2,14 +2,14 @@
 
     majority   the label with the most votes; on a tie, the tie-breaker (the published rule)
     mean       the label with the highest mean probability
-    weighted   the same with a weight for each voter
-    logistic   the label with the highest probability by a fitted regression (models.combiner)
+    weighted   the label with the highest weighted mean probability
+    logistic   the label with the highest probability by a fitted regression (`combiner`)
 
-A decision that is less confident than the rule asks for is withheld: its label is `unknown`, and it
-says which label was leading, with which confidence.
+If the confidence is below the rule's minimum, the label is withheld: it becomes `unknown`, and the
+decision still has the leading label and its confidence.
 
-Nothing here depends on the order in which votes came in: sums are exact (`math.fsum`), and where
-order must decide, `priority` does, then the voter's name.
+The order in which votes arrive has no effect: sums are exact (`math.fsum`), and ties are broken by
+`priority`, then by the voter's name.
 """
 
 from __future__ import annotations
@@ -27,46 +27,43 @@ from abhinaya.models.vote.combiner import Logistic, Method
 TiePolicy = Literal["tiebreaker_label", "tiebreaker_within_tied"]
 
 PRIORITY: Final = ("S2", "ST1", "S1", "T2", "T1")
-"""Who breaks ties. The paper names S2, and ST1 where S2 is not in the line-up; the rest of the
-order, by score alone, is this project's convention."""
+"""Order of the tie-breakers. The paper names S2, and ST1 if S2 is missing; the rest of the order,
+by score alone, is this project's convention."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How to decide.
+    """The vote rule.
 
     Raises:
-        ValueError: a weight is negative, a temperature not positive, the quorum below 1, or the
-            least confidence no share; `logistic` is without its regressions; or a choice is
-            among fewer than two labels.
+        ValueError: a weight is negative, a temperature not positive, the quorum below 1,
+            `min_confidence` not in [0, 1] or `refine_top` below 2; or `logistic` is missing.
 
     """
 
     method: Method = "majority"
     tie_policy: TiePolicy = "tiebreaker_label"
-    """On a tie of the majority: `tiebreaker_label` takes the label of the first voter present,
-    whether or not it is among the tied labels; `tiebreaker_within_tied` that of the first voter
-    present whose label is."""
+    """For a tie of the majority. `tiebreaker_label`: the label of the first voter by `priority`,
+    tied or not. `tiebreaker_within_tied`: the label of the first voter with a tied label."""
     priority: tuple[str, ...] = PRIORITY
-    """Who comes first on a tie. Voters that are not named here come last, in the order of their
-    names."""
+    """Order of the tie-breakers. Voters that are not listed come last, by name."""
     weights: Mapping[str, float] = field(default_factory=dict)
-    """Of `weighted`: by voter; 1 for a voter that is not named."""
+    """Weights by voter, for `weighted`; 1 for a voter that is not listed."""
     quorum: int = 1
-    """Votes below which the label is `unknown`."""
+    """Number of votes below which the label is `unknown`."""
     min_confidence: float = 0.0
-    """Confidence below which the label is `unknown`; 0 withholds nothing. Voters that give just
-    labels have no confidence, which is below any other threshold."""
+    """Confidence below which the label is `unknown`; 0: never. If no voter gives probabilities,
+    there is no confidence, and any threshold above 0 withholds the label."""
     temperatures: Mapping[str, float] = field(default_factory=dict)
-    """By voter: what its log-probabilities are divided by before they count as confidence (Guo et
-    al., 2017); 1 for a voter that is not named. The votes themselves stay as cast."""
+    """Divisors of the log-probabilities by voter, for the confidence alone (Guo et al., 2017); 1
+    for a voter that is not listed. The votes are not changed."""
     logistic: Logistic | None = None
-    """Of the method `logistic`, which needs it. Where it was not fitted for the voters that
-    answered, the mean decides."""
+    """Regressions, for the method `logistic`. If none was fitted for the voters that answered, the
+    mean decides."""
     refine_margin: float = 0.0
-    """Margin below which a second opinion may choose another of the leading labels; 0 asks none."""
+    """Margin below which a second opinion may choose among the leading labels; 0: never."""
     refine_top: int = 2
-    """How many of them it may choose among."""
+    """Number of leading labels that the second opinion may choose among."""
 
     def __post_init__(self) -> None:
         for voter, weight in self.weights.items():
@@ -75,7 +72,7 @@ class Rule:
         if self.quorum < 1:
             raise ValueError(f"the quorum must be at least 1, not {self.quorum}")
         if self.refine_top < 2:
-            raise ValueError(f"a choice is among at least 2 labels, not {self.refine_top}")
+            raise ValueError(f"refine_top must be at least 2, not {self.refine_top}")
         if self.method == "logistic" and self.logistic is None:
             raise ValueError("the method logistic needs its regressions")
         if not 0 <= self.min_confidence <= 1:
@@ -87,45 +84,44 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What the ballots say together."""
+    """Result of the vote."""
 
     label: str
     """One of LABELS, or UNKNOWN."""
     leading: str
-    """What the votes come to: the label, also where it is withheld; empty without a quorum. The
-    figures below are about this one."""
+    """The winning label, even if it is withheld; empty without a quorum. `confidence`, `agreement`
+    and `margin` are of this label."""
     confidence: float | None
-    """Mean probability, after the temperatures, that the voters present give to it, over those that
-    give any; under `logistic` its probability. Never more than the highest probability that a voter
-    gives to it as cast; None where no voter gives any."""
+    """Mean probability, after the temperatures, over the voters that give probabilities; None if
+    none does. With `logistic`: the fitted probability. At most the highest one of a voter."""
     agreement: float
-    """Share of the votes cast that are for it."""
+    """Share of the votes for the leading label."""
     margin: float
-    """Its lead over the runner-up: share of votes (majority) or probability; 0 on a tie."""
+    """Lead over the second label, as share of votes (majority) or probability; 0 on a tie."""
     reason: str = ""
-    """Why the label is `unknown`."""
+    """Why the label is `unknown`; empty otherwise."""
     tie_breaker: str = ""
-    """The voter that broke a tie; empty where there was none."""
+    """Voter that broke a tie; empty if there was no tie."""
     ranking: tuple[str, ...] = ()
-    """Labels that anything speaks for, by vote or probability, the one that led first."""
+    """Labels with a vote or a probability above 0, the leading label first."""
 
     def contested(self, rule: Rule) -> tuple[str, ...]:
-        """Give the labels that a second opinion may choose among; empty if it is not asked."""
+        """Return the labels that a second opinion may choose among; empty if none is needed."""
         close = self.label != UNKNOWN and self.margin < rule.refine_margin
         return self.ranking[: rule.refine_top] if close and len(self.ranking) > 1 else ()
 
 
 def decide(ballots: Mapping[str, Ballot], rule: Rule, opinion: str = "") -> Decision:
-    """Decide on the ballots present, by voter.
+    """Return the decision on the ballots, given by voter.
 
-    `opinion` is what somebody says who was asked about a close call. It counts only if the call is
-    close by the rule, and only for one of the labels in front; the figures stay the voters' own.
+    `opinion` is the label of a second opinion. It counts only if the margin is below
+    `rule.refine_margin`, and only for one of the leading labels. It does not change the confidence.
 
-    A voter that gives just a label counts in the means as if it gave that label probability 1
-    (a weight tames it) and has no say in the confidence.
+    In the means, a voter without probabilities counts as probability 1 for its label. It does not
+    count in the confidence.
 
     Raises:
-        ValueError: a ballot carries a label that is none of LABELS, or not one probability a label.
+        ValueError: a ballot has an unknown label, or a wrong number of probabilities.
 
     """
     for voter, ballot in ballots.items():
@@ -140,12 +136,12 @@ def decide(ballots: Mapping[str, Ballot], rule: Rule, opinion: str = "") -> Deci
     else:
         scores = _shares(ballots) if rule.method == "majority" else _means(ballots, rule)
     if not scores:
-        return _unknown("no voter that answered has a weight")
+        return _unknown("every voter that answered has weight 0")
     leading, tie_breaker = _choose(scores, ballots, rule)
     ranking = _ranking(leading, scores)
     margin = _margin(scores)
     if margin < rule.refine_margin and opinion in ranking[: rule.refine_top]:
-        # it is level with those it overrules, at most
+        # an overruling opinion has no lead
         leading, margin = opinion, 0.0 if opinion != leading else margin
     fitted = None if combined is None else scores[leading]
     confidence = _confidence(leading, ballots, rule, fitted)
@@ -163,19 +159,19 @@ def decide(ballots: Mapping[str, Ballot], rule: Rule, opinion: str = "") -> Deci
 
 
 def order(voters: Iterable[str], priority: tuple[str, ...]) -> list[str]:
-    """Sort voters as a tie asks them: by `priority`, then those it does not name, by name."""
+    """Return voters in the order of `priority`; those that are not listed come last, by name."""
     rank = {voter: place for place, voter in enumerate(priority)}
     return sorted(voters, key=lambda voter: (rank.get(voter, len(rank)), voter))
 
 
 def _shares(ballots: Mapping[str, Ballot]) -> dict[str, float]:
-    """Give each label's share of the votes; equal counts give equal shares."""
+    """Return each label's share of the votes."""
     counts = Counter(ballot.label for ballot in ballots.values())
     return {label: count / len(ballots) for label, count in counts.items()}
 
 
 def _means(ballots: Mapping[str, Ballot], rule: Rule) -> dict[str, float]:
-    """Give each label's mean probability; empty if the voters present weigh nothing."""
+    """Return each label's mean probability; empty if the weights of the voters sum to 0."""
     weights = {
         voter: rule.weights.get(voter, 1.0) if rule.method == "weighted" else 1.0
         for voter in ballots
@@ -191,7 +187,7 @@ def _means(ballots: Mapping[str, Ballot], rule: Rule) -> dict[str, float]:
 
 
 def _distribution(ballot: Ballot) -> tuple[float, ...]:
-    """Give probabilities [C], all on the label where the voter gives no others."""
+    """Return probabilities [C]; 1 for the label if the voter gave none."""
     if ballot.probabilities is not None:
         return ballot.probabilities
     return tuple(float(label == ballot.label) for label in LABELS)
@@ -200,7 +196,7 @@ def _distribution(ballot: Ballot) -> tuple[float, ...]:
 def _choose(
     scores: Mapping[str, float], ballots: Mapping[str, Ballot], rule: Rule
 ) -> tuple[str, str]:
-    """Give the label with the highest score, and who broke the tie if there was one."""
+    """Return the label with the highest score, and the voter that broke a tie, or ""."""
     best = max(scores.values())
     tied = {label for label, score in scores.items() if score == best}
     if len(tied) == 1:
@@ -211,7 +207,7 @@ def _choose(
     for voter in voters:
         if ballots[voter].label in tied:
             return ballots[voter].label, voter
-    # Only means can tie on labels that nobody voted for; then the order of LABELS is as good.
+    # means can tie on labels without a vote; then the order of LABELS decides
     return min(tied, key=LABELS.index), ""
 
 
@@ -228,7 +224,7 @@ def _margin(scores: Mapping[str, float]) -> float:
 def _confidence(
     label: str, ballots: Mapping[str, Ballot], rule: Rule, fitted: float | None
 ) -> float | None:
-    """Give what is claimed for a label: `fitted`, or else the mean; at most what a voter claims."""
+    """Return the confidence of a label, see `Decision`; `fitted` is None without a regression."""
     column = LABELS.index(label)
     given = {v: b.probabilities for v, b in ballots.items() if b.probabilities is not None}
     if not given:
@@ -236,12 +232,12 @@ def _confidence(
     if fitted is None:
         calm = [tempered(p, rule.temperatures.get(voter, 1.0)) for voter, p in given.items()]
         fitted = math.fsum(p[column] for p in calm) / len(calm)
-    # neither a fit nor a temperature below 1 makes the verdict surer than its surest voter
+    # a fit or a temperature below 1 must not exceed the most confident voter
     return min(fitted, max(p[column] for p in given.values()))
 
 
 def tempered(probabilities: Sequence[float], temperature: float) -> Sequence[float]:
-    """Divide the log-probabilities [C] by a temperature: above 1 flatter, below 1 sharper."""
+    """Return probabilities [C] with the logarithms divided by a temperature; above 1 is flatter."""
     if temperature == 1.0:
         return probabilities
     most = max(probabilities)
@@ -251,12 +247,14 @@ def tempered(probabilities: Sequence[float], temperature: float) -> Sequence[flo
 
 
 def _too_unsure(leading: str, confidence: float | None, least: float) -> str:
-    """Say why the label is withheld, if it is."""
+    """Return why the label is withheld; empty if it is not."""
     if least == 0.0 or (confidence is not None and confidence >= least):
         return ""
     if confidence is None:
-        return f"no voter gives probabilities, so {leading} is not known to be {least:g} sure"
-    shown = math.floor(1000 * confidence) / 1000  # rounded up it could look like enough
+        return (
+            f"no voter gives probabilities: {leading} has no confidence, and {least:g} is required"
+        )
+    shown = math.floor(1000 * confidence) / 1000  # rounded down: never shown as `least`
     return f"the confidence of {leading} is {shown:.3f}, below {least:g}"
 
 

@@ -85,18 +85,18 @@ class Remembers:
         return answers
 
 
-def hear(made: OfflineMonitor, *sessions: Session, kind: str = "votes") -> list[Answer]:
+def answers_of(made: OfflineMonitor, *sessions: Session, kind: str = "votes") -> list[Answer]:
     return list(made.answers(Material("m", lambda _: iter(sessions), kind), Source(Path())))  # type: ignore[arg-type]
 
 
-def ears(**voters: Remembers) -> OfflineMonitor:
+def monitor(**voters: Remembers) -> OfflineMonitor:
     return OfflineMonitor(Levels(), voters, Rule(), Levels())
 
 
 def test_segments_of_a_stream_are_heard_one_after_another() -> None:
     voter = Remembers({"30": "angry"})
     session = Session("a", (level(0.2, truth="neutral"), level(0.3, truth="angry")))
-    first, second = hear(ears(S1=voter), session)
+    first, second = answers_of(monitor(S1=voter), session)
     assert voter.seen == [("", "20"), ("20", "30")]
     assert (first.text, first.label, second.label, second.truth) == (
         "20", "neutral", "angry", "angry",
@@ -107,7 +107,7 @@ def test_segments_apart_are_each_heard_right_after_what_warms_up() -> None:
     voter = Remembers()
     warm = (level(0.5), level(0.4))
     session = Session("a", (level(0.2), level(0.3)), warm=warm, apart=True)
-    answers = hear(ears(S1=voter), session)
+    answers = answers_of(monitor(S1=voter), session)
     assert voter.seen == [("", "50"), ("50", "40"), ("50,40", "20"), ("50,40", "30")]
     assert [answer.text for answer in answers] == ["20", "30"], "what warms up is not scored"
 
@@ -115,7 +115,7 @@ def test_segments_apart_are_each_heard_right_after_what_warms_up() -> None:
 def test_a_voter_that_abstains_has_no_vote_and_keeps_what_it_knew() -> None:
     voter = Remembers()
     session = Session("a", (level(0.2), level(0.01), level(0.3)))
-    answers = hear(ears(S1=voter), session)
+    answers = answers_of(monitor(S1=voter), session)
     assert [answer.votes for answer in answers] == [{"S1": "neutral"}, {}, {"S1": "neutral"}]
     assert answers[1].label == "unknown"
     assert voter.seen[2] == ("20", "30")
@@ -123,7 +123,7 @@ def test_a_voter_that_abstains_has_no_vote_and_keeps_what_it_knew() -> None:
 
 def test_a_new_session_knows_nothing_of_the_one_before() -> None:
     voter = Remembers()
-    hear(ears(S1=voter), Session("a", (level(0.2),)), Session("b", (level(0.3),)))
+    answers_of(monitor(S1=voter), Session("a", (level(0.2),)), Session("b", (level(0.3),)))
     assert voter.seen == [("", "20"), ("", "30")]
 
 
@@ -131,7 +131,7 @@ def test_given_words_take_the_place_of_heard_ones_and_the_same_is_heard_once() -
     transcriber, voter = Levels(), Remembers()
     made = OfflineMonitor(transcriber, {"T2": voter}, Rule(), Levels())
     session = Session("a", (level(0.2), Segment(level(0.2).samples, words="I am so happy")))
-    answers = hear(made, session, Session("b", (level(0.2),)))
+    answers = answers_of(made, session, Session("b", (level(0.2),)))
     assert [answer.text for answer in answers] == ["20", "I am so happy", "20"]
     assert transcriber.calls == 1
     assert [answer.asr_cpu_s > 0 for answer in answers] == [True, False, False]
@@ -285,8 +285,8 @@ def test_the_vote_is_compared_with_its_best_member() -> None:
 
 
 def test_what_the_vote_would_be_without_a_voter() -> None:
-    (found,) = hear(
-        ears(S1=Remembers({"20": "angry"}), T2=Remembers()), Session("a", (level(0.2),))
+    (found,) = answers_of(
+        monitor(S1=Remembers({"20": "angry"}), T2=Remembers()), Session("a", (level(0.2),))
     )
     assert found.without == {"S1": "neutral", "T2": "angry"}
     right = [answer("angry", "angry", without={"S1": "angry", "T2": "sad"})] * 20
@@ -442,7 +442,7 @@ def test_words_are_counted_by_corpus_and_together() -> None:
         Session("x", (level(0.2), level(0.3)), reference="20 30"),
         Session("y", (level(0.4),), reference="forty one"),
     )
-    rows = rows_of({"all podcasts": hear(ears(), *sessions, kind="words")}, ())
+    rows = rows_of({"all podcasts": answers_of(monitor(), *sessions, kind="words")}, ())
     assert [(row.name, row.n, row.values["errors a word"]) for row in rows] == [
         ("x", 2, 0.0), ("y", 1, 1.0), ("all podcasts", 3, 1 / 3),
     ]  # fmt: skip
@@ -452,9 +452,9 @@ def test_words_are_counted_by_corpus_and_together() -> None:
 def test_what_nothing_is_dropped_from_is_asked_for_noise_alone() -> None:
     transcriber, everything = Levels(), Levels()
     made = OfflineMonitor(transcriber, {"S1": Remembers()}, Rule(), everything)
-    (heard,) = hear(made, Session("a", (level(0.2),)), kind="noise")
+    (heard,) = answers_of(made, Session("a", (level(0.2),)), kind="noise")
     assert (heard.text, heard.unguarded, heard.label) == ("20", "20", "")
-    hear(made, Session("a", (level(0.3),)))
+    answers_of(made, Session("a", (level(0.3),)))
     assert (transcriber.calls, everything.calls) == (2, 1)
 
 

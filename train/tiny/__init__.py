@@ -1,1 +1,1 @@
-"""How the embedded voters are made: features, heads, text tower, vote, and their figures."""
+"""Trains the embedded voters and their vote rule, and measures them."""

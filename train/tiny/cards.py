@@ -1,4 +1,4 @@
-"""The card beside each weights file: what it is made of, what it is for, how good it is."""
+"""Writes the card of a weights file: data, limits, licence and figures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 @dataclass(frozen=True)
 class Background:
-    """What does not depend on the run."""
+    """Facts of a model that do not depend on the run."""
 
     licence: str
     noncommercial: bool
@@ -78,9 +78,9 @@ BACKGROUNDS: Final[Mapping[str, Background]] = {
 def write_card(
     weights: Path, model: str, version: str, figures: Mapping[str, Any], made_by: str
 ) -> Path:
-    """Write the card of `weights` beside it; `figures` may be empty before they are measured.
+    """Write the card next to `weights`; `figures` may be empty before they are measured.
 
-    `made_by` is the command that gave the weights.
+    `made_by` is the command that wrote the weights.
     """
     path = weights.with_suffix(".json")
     card = {
@@ -97,10 +97,7 @@ def write_card(
 
 
 def measured(weights: Path, model: str, version: str, figures: Mapping[str, Any]) -> Path:
-    """Put `figures` into the card beside `weights` and leave what else it says about their making.
-
-    Weights without a card get one that does not say what made them.
-    """
+    """Replace the figures in the card next to `weights`; write a card if there is none."""
     path = weights.with_suffix(".json")
     if not path.is_file():
         return write_card(weights, model, version, figures, "not stated")

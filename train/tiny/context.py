@@ -34,30 +34,30 @@ from abhinaya.train.tiny.text import divide
 from abhinaya.train.tiny.text_batches import common_words
 
 SENTENCES = 16_000
-"""Of the training corpora, drawn; reading them all changes nothing."""
+"""Number of sentences drawn from the training corpora; more did not change the result."""
 MOST_ERRORS = 0.15
-"""Share of words that the transcriber mistakes, at most."""
+"""Maximum word error rate of a sentence."""
 
 
 @dataclass(frozen=True)
 class Before:
-    """How much of a voice was heard before an item, and how much of it was neutral."""
+    """Ranges of the length and of the neutral share of a voice's speech before an item."""
 
     seconds: tuple[float, float] = (2.0, 40.0)
     neutral: tuple[float, float] = (0.6, 1.0)
     none: float = 0.1
-    """Share of items before which nothing was heard."""
+    """Share of items without earlier speech."""
 
 
 SHIPPED = Before((20.0, 20.0), (0.8, 0.9), 0.0)
-"""The one setting that figures are of: 20 s of the voice's mostly neutral speech."""
+"""Setting of all figures: 20 s of the voice's mostly neutral speech."""
 
 
 class Voices:
-    """Draws voices for the items of some sessions.
+    """Draws the earlier speech of the items of sessions.
 
     Args:
-        sessions: the items; whole clips of the same session are what is heard before.
+        sessions: the items; earlier speech is made of whole clips of the same session.
         usual: [L, D] mean of all voices.
 
     """
@@ -75,25 +75,25 @@ class Voices:
             self._other[int(number)] = np.flatnonzero(of & ~calm)
 
     def draw(self, item: int, before: Before, rng: np.random.Generator) -> Voice:
-        """Draw what was heard of an item's voice before it."""
+        """Return an item's voice after earlier speech drawn by `before`."""
         if rng.random() < before.none:
             return Voice(self._usual)
         seconds, share = rng.uniform(*before.seconds), rng.uniform(*before.neutral)
         session = int(self._session[item])
-        heard = [
+        earlier = [
             *self._some(self._calm[session], item, seconds * share, rng),
             *self._some(self._other[session], item, seconds * (1.0 - share), rng),
         ]
-        if not heard:
+        if not earlier:
             return Voice(self._usual)
-        weights = self._sessions.seconds[heard]
-        mean = np.average(self._sessions.means[heard], axis=0, weights=weights)
+        weights = self._sessions.seconds[earlier]
+        mean = np.average(self._sessions.means[earlier], axis=0, weights=weights)
         return Voice(mean.astype(np.float32), float(weights.sum()))
 
     def _some(
         self, pool: npt.NDArray[np.int64], item: int, seconds: float, rng: np.random.Generator
     ) -> list[int]:
-        """Draw clips of a pool, but not the item's own, until there are so many seconds."""
+        """Return random clips of a pool, except the item's own, of about `seconds` together."""
         chosen: list[int] = []
         got = 0.0
         for other in rng.permutation(pool):
@@ -107,24 +107,25 @@ class Voices:
 
 @dataclass(frozen=True)
 class Pairing:
-    """How often which words; the rest of the items have none."""
+    """Shares of items with words of each kind; the rest has no words."""
 
     alike: float = 0.25
+    """Words of the voice's label."""
     calm: float = 0.45
+    """Neutral words."""
     other: float = 0.1
-    """Of another label, drawn."""
+    """Words of a random label."""
     believed: tuple[float, float] = (0.3, 0.5)
-    """Share of the target that contradicting words get beside a voice that feels something, and
-    beside a calm one."""
+    """Share of contradicting words in the target, for an emotional and for a neutral voice."""
 
 
 class Words:
-    """Sentences by label, read once.
+    """Word features of sentences, by label.
 
     Args:
-        sentences: with one label each; others are left out.
+        sentences: those with one label are used.
         labels: [C'] of the network.
-        seed: of the recognition errors.
+        seed: for the choice of sentences and the recognition errors.
 
     """
 
@@ -145,32 +146,32 @@ class Words:
     def draw(
         self, label: int, pairing: Pairing, rng: np.random.Generator
     ) -> tuple[FloatArray, FloatArray]:
-        """Return words [WORDS] for a voice of some label, and the target [C'] of the pair."""
+        """Return word features [WORDS] for a voice of `label`, and the target [C']."""
         target = np.zeros(len(self._labels), np.float32)
         target[label] = 1.0
         chance = rng.random()
         if chance < pairing.alike:
-            said = label
+            spoken = label
         elif chance < pairing.alike + pairing.calm:
-            said = self._neutral
+            spoken = self._neutral
         elif chance < pairing.alike + pairing.calm + pairing.other:
-            said = int(rng.integers(len(self._labels)))
-            if said not in (label, self._neutral):
+            spoken = int(rng.integers(len(self._labels)))
+            if spoken not in (label, self._neutral):
                 believed = pairing.believed[int(label == self._neutral)]
-                target[label], target[said] = 1.0 - believed, believed
+                target[label], target[spoken] = 1.0 - believed, believed
         else:
             return np.zeros(WORDS, np.float32), target
-        pool = self._features[said]
+        pool = self._features[spoken]
         return pool[int(rng.integers(len(pool)))], target
 
 
 def read_words(data: Path, labels: Sequence[str], seed: int) -> Words:
-    """Read the sentences of the training corpora.
+    """Return the words of the training corpora.
 
     Raises:
         DataError: a corpus is missing.
 
     """
-    # the sentences that T2 was tuned on are left for the vote
+    # the sentences that T2 was tuned on are kept for the fit of the vote
     fitting, _ = divide(read_goemotions(data, "train") + read_emorynlp(data, "train"))
     return Words([*fitting, *read_reccon(data, "train")], labels, seed)

@@ -1,7 +1,7 @@
-"""S1 without some speakers, or without a whole corpus: what it is worth for strangers.
+"""Cross-validates S1: leaves out speakers, or a whole corpus, and measures on them.
 
-`abhinaya train crossval` trains a recipe once for each fold and keeps the scores of who was left
-out; figures are of all of them together, at the setting that ships.
+`abhinaya train crossval` trains a recipe once for each fold and keeps the scores of the speakers
+left out. Figures are of all folds together, with the shipped calibration.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from abhinaya.train.tiny.speech import (
 )
 
 FOLDS: Final = 6
-"""Three actors of RAVDESS and one or two speakers of nEMO are left out at a time."""
+"""A fold leaves out three actors of RAVDESS and one or two speakers of nEMO."""
 ACTED: Final = ("ravdess", "nemo")
 
 
@@ -42,12 +42,12 @@ def crossval(
     folds: Sequence[str],
     say: Callable[[str], None] = print,
 ) -> list[str]:
-    """Train the folds that `out` does not have, and return lines with the figures.
+    """Train the folds that are missing in `out`, and return lines with the figures.
 
     `folds` are numbers from 1, or names of corpora to leave out whole.
 
     Raises:
-        DataError: data is missing, or a fold is neither.
+        DataError: data is missing, or a fold is neither of these.
 
     """
     items = read_sessions(data, cache, recipe, say)
@@ -56,7 +56,7 @@ def crossval(
     parts = []
     for fold in folds:
         left = left_out(items, fold)
-        # another recipe is another fold: its scores must not pass for this one's
+        # the recipe is in the name: scores of another recipe are not used
         path = out / f"fold-{fold}-{key_of(recipe, clips=set(items.clip))}.npy"
         tested = items.of(left & (items.rendering == 0))
         if not path.is_file():
@@ -71,7 +71,7 @@ def crossval(
             lines.append(f"trained without {fold}: {figure(tested, scores, settings, fold)}")
     for corpus in ACTED if parts else ():
         found = [_of(tested, scores, corpus) for tested, scores in parts]
-        lines.append(f"{corpus}, speakers left out: {together(found, settings)}")
+        lines.append(f"{corpus}, speakers left out: {figure_of_parts(found, settings)}")
     return lines
 
 
@@ -79,7 +79,7 @@ def left_out(items: Sessions, fold: str) -> np.ndarray:
     """Return which items [N] a fold leaves out.
 
     Raises:
-        DataError: it is neither a number of a fold nor a corpus.
+        DataError: `fold` is neither the number of a fold nor a corpus.
 
     """
     if fold in ACTED:
@@ -95,21 +95,21 @@ def left_out(items: Sessions, fold: str) -> np.ndarray:
 
 def figure(items: Sessions, scores: FloatArray, settings: Settings, corpus: str) -> str:
     """Return macro-F1 of whole clips of one corpus, with its 95 % interval over speakers."""
-    return together([_of(items, scores, corpus)], settings)
+    return figure_of_parts([_of(items, scores, corpus)], settings)
 
 
-Guessed = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-"""Truth, scores, seconds and speaker of some items."""
+Scored = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""Truth, scores, seconds and speaker of items."""
 
 
-def _of(items: Sessions, scores: FloatArray, corpus: str) -> Guessed:
+def _of(items: Sessions, scores: FloatArray, corpus: str) -> Scored:
     chosen = (items.corpus == corpus) & items.whole
     truth = np.array([SPEECH_LABELS.index(label) for label in items.label[chosen]])
     return truth, scores[chosen], items.seconds[chosen], items.speaker[chosen]
 
 
-def together(parts: Sequence[Guessed], settings: Settings) -> str:
-    """Return macro-F1 of several parts, with its 95 % interval over speakers, and calibration."""
+def figure_of_parts(parts: Sequence[Scored], settings: Settings) -> str:
+    """Return macro-F1 of several parts, with its 95 % interval over speakers, and the ECE."""
     truth, scores, seconds, speaker = (
         np.concatenate(column) for column in zip(*parts, strict=True)
     )

@@ -1,7 +1,7 @@
-"""The graph of Whisper's encoder without its weights: `models/tiny/weights/*.onnx`.
+"""Makes the ONNX graph of Whisper's encoder without weights: `models/tiny/weights/*.onnx`.
 
-Names of weights are those of CTranslate2's file, so that loading is a look-up by name. Linear
-layers are stored transposed, as MatMul takes them. Whisper: Radford et al., 2022.
+Weights have the names of CTranslate2's file, so that they are loaded by name. Linear layers are
+stored transposed, as MatMul needs them. Whisper: Radford et al., 2022.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 OPSET: Final = 20
 IR_VERSION: Final = 9
-"""Read by every onnxruntime since 1.16."""
+"""Readable by onnxruntime 1.16 and later."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """Of an encoder; the defaults are those of tiny and tiny.en."""
+    """Size of an encoder; the defaults are those of tiny and tiny.en."""
 
     width: int = 384
     heads: int = 6
@@ -39,7 +39,7 @@ class _Graph:
         return output
 
     def weight(self, name: str, *shape: int) -> str:
-        """Declare a tensor whose numbers are handed over when the graph is loaded."""
+        """Declare a tensor without data; the data is added when the graph is loaded."""
         tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=shape)
         tensor.data_location = TensorProto.EXTERNAL
         for key, value in (("location", "model.bin"), ("length", str(4 * int(np.prod(shape))))):
@@ -114,9 +114,8 @@ class _Graph:
 def encoder_graph(levels: Sequence[int], size: Size | None = None) -> bytes:
     """Return an ONNX graph of the lower layers: mel [B, mels, 2 T] -> level [B, T, width] each.
 
-    `levels` are layers, counted from 1; those above the last of them are left out. The weights are
-    external: whoever loads the graph gives them by name
-    (`onnxruntime.SessionOptions.add_external_initializers`).
+    `levels` are layer numbers from 1; higher layers are left out. The weights are external: add
+    them by name at load time (`onnxruntime.SessionOptions.add_external_initializers`).
     """
     size = size or Size()
     graph = _Graph(size)

@@ -1,4 +1,8 @@
-"""One training loop for the embedded voters: fixed steps, one cycle, averaged weights."""
+"""The training loop of the embedded voters, and a cache of trained networks.
+
+The name of a cached file has a hash of recipe and data, so that each network is trained once. After
+a change to the training code, empty the folder.
+"""
 
 from __future__ import annotations
 
@@ -16,21 +20,21 @@ from torch import Tensor, nn
 from abhinaya.train.errors import TrainingError
 
 Batch = tuple[Tensor, ...]
-"""What the tower takes, and the targets [B, C] last."""
+"""Inputs of the network, then the targets [B, C]."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast to learn."""
+    """Length and rates of a training."""
 
     steps: int = 3_000
     rate: float = 2e-3
     """Highest learning rate of the cycle."""
     weight_decay: float = 0.02
     average: float = 0.998
-    """Decay of the averaged weights, which are what is kept: no checkpoint is picked on dev."""
+    """Decay of the averaged weights, which are the result. No checkpoint is chosen on dev data."""
     threads: int = 1
-    """Networks this small gain little from a second one, and lose much on a busy machine."""
+    """CPU threads. A second one gains little for such small networks."""
     report_every: int = 200
 
 
@@ -41,10 +45,10 @@ def fit(
     schedule: Schedule,
     say: Callable[[str], None] = print,
 ) -> nn.Module:
-    """Train `tower` on batches (inputs, targets) and return its averaged copy.
+    """Train `tower` in one learning-rate cycle and return a copy with the averaged weights.
 
     Raises:
-        TrainingError: the loss is no longer a number.
+        TrainingError: the loss is NaN or infinite.
 
     """
     torch.set_num_threads(schedule.threads)
@@ -57,7 +61,7 @@ def fit(
     tower.train()
     for step in range(1, schedule.steps + 1):
         *inputs, targets = draw()
-        # bfloat16 takes a third off a step; the weights and the loss stay float32
+        # bfloat16 saves a third of the time; weights and loss stay float32
         with torch.autocast("cpu", torch.bfloat16):
             logits = tower(*inputs)
         loss = loss_of(logits.float(), targets)
@@ -88,7 +92,7 @@ def _average(averaged: nn.Module, tower: nn.Module, keep: float) -> None:
 
 
 def key_of(*made_of: object, clips: Iterable[str]) -> str:
-    """Name for what these values and the clips of these ids make, in whatever order they come."""
+    """Return a hash of these values and of the clip ids; the order of the ids has no effect."""
     content = "\n".join([*map(repr, made_of), *sorted(clips)])
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
@@ -96,12 +100,12 @@ def key_of(*made_of: object, clips: Iterable[str]) -> str:
 def kept(
     path: Path, network: nn.Module, train: Callable[[], nn.Module], say: Callable[[str], None]
 ) -> nn.Module:
-    """Fill `network` with the weights at `path`; if there are none, `train` it and keep it there.
+    """Return `network` with the weights at `path`; without such a file, call `train` and save them.
 
-    `train` gives a network of the same shape.
+    `train` must return a network of the same shape.
 
     Raises:
-        TrainingError: the file cannot be read, or is of a network of another shape.
+        TrainingError: the file cannot be read, or has weights of another shape.
 
     """
     if path.is_file():
@@ -110,13 +114,13 @@ def kept(
             network.load_state_dict(torch.load(path, weights_only=True))
         except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, AttributeError) as error:
             raise TrainingError(
-                f"{path}: does not hold this network any more ({type(error).__name__}); delete it, "
-                "and it is trained again"
+                f"{path}: does not hold this network ({type(error).__name__}); delete it to train "
+                "the network again"
             ) from error
         return network
     trained = train()
     path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_suffix(".half")
     torch.save(trained.state_dict(), half)
-    half.replace(path)  # a run that was killed leaves no broken file
+    half.replace(path)  # an interrupted run leaves no broken file
     return trained

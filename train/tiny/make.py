@@ -1,6 +1,6 @@
-"""From data to the file of S1 or ST1: calibrated on speakers left out, then trained with them.
+"""Makes the file of S1 or ST1: calibrates on tuning speakers, then trains on them as well.
 
-The dev speakers of the index are never learnt from: figures of the shipped weights are of them.
+The dev speakers of the index are never trained on. The figures of the shipped weights are of them.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from abhinaya.train.tiny.speech import (
 )
 
 TUNE_SPEAKERS = frozenset({"ravdess_15", "ravdess_16", "nemo_MK0", "nemo_MP0"})
-"""A man and a woman of RAVDESS and of nEMO, out of the training split. MK0 has no surprise; MP0 has
-every class and the fewest clips, so that little is lost to fit on."""
+"""A man and a woman each of RAVDESS and nEMO, from the training split. MK0 has no surprise; MP0 has
+every class and the fewest clips, so that little training data is lost."""
 TUNE_READERS = 5
-"""One in so many readers is left out for calibration."""
+"""One of this many readers is left out for calibration."""
 NEUTRAL_SHARE = 0.5
-"""Of neutral in the calibration: how often acted corpora have it says nothing of life."""
+"""Weight of neutral in the calibration; its share in acted corpora is not that of real speech."""
 
 
 def train_and_write(
@@ -50,13 +50,13 @@ def train_and_write(
 ) -> Path:
     """Train a voter and write `out`/`name`.safetensors; return its path.
 
-    What was trained without the tuning speakers is left in `held_out(cache)`: the vote is fitted on
-    what that says of them.
+    The voter trained without the tuning speakers stays in `held_out(cache)`. The vote rule is
+    fitted on its votes on these speakers.
 
     Raises:
         DataError: data is missing.
-        ModelError: Whisper's encoder or the text tower is.
-        TrainingError: the loss is no longer a number.
+        ModelError: Whisper's encoder or the text network is missing.
+        TrainingError: the loss is NaN or infinite.
 
     """
     items = read_sessions(data, cache, recipe, say)
@@ -67,19 +67,19 @@ def train_and_write(
     settings = calibrate(first, items.of(tune), recipe, words)
     say(f"temperature {settings.temperature:.2f}")
     write(held_out(cache) / f"{name}.safetensors", name, first, settings)
-    say("once more, on the tuning speakers as well")
+    say("training again, with the tuning speakers")
     path = out / f"{name}.safetensors"
     write(path, name, train_heads(items, recipe, words, say), settings)
     return path
 
 
 def held_out(cache: Path) -> Path:
-    """Return the folder of voters that have not met the tuning speakers."""
+    """Return the folder of voters trained without the tuning speakers."""
     return cache / "held-out"
 
 
 def for_tuning(items: Sessions) -> npt.NDArray[np.bool_]:
-    """Return which items [N] are of speakers that calibration may look at."""
+    """Return a mask [N] of the items of tuning speakers."""
     drawn = [zlib.crc32(name.encode()) % TUNE_READERS == 0 for name in items.speaker]
     readers = (items.corpus == READERS) & np.array(drawn)
     tune: npt.NDArray[np.bool_] = np.isin(items.speaker, sorted(TUNE_SPEAKERS)) | readers
@@ -89,7 +89,7 @@ def for_tuning(items: Sessions) -> npt.NDArray[np.bool_]:
 def calibrate(
     trained: Trained, tuning: Sessions, recipe: SpeechRecipe, words: Words | None
 ) -> Settings:
-    """Return the settings of a recipe with the temperature that its tuning speakers ask for."""
+    """Return the settings of a recipe with the temperature fitted on its tuning speakers."""
     label = np.array([SPEECH_LABELS.index(name) for name in tuning.label])
     rng = np.random.default_rng(recipe.seed)
 

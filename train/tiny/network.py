@@ -1,6 +1,6 @@
-"""The networks of S1 and ST1 in torch; `abhinaya.models.tiny.head` has them in NumPy.
+"""The networks of S1 and ST1 in torch; `abhinaya.models.tiny.head` has the same in NumPy.
 
-Shapes: B batch, T frames, X features of a frame, W numbers about the words, C' classes.
+Shapes: B batch, T frames, X features of a frame, W word features, C' classes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch.nn import functional
 from abhinaya.models.tiny.head import SMALL_SPREAD, SMALL_VARIANCE
 
 NEVER: Final = -1e4
-"""Score of a frame that is padding."""
+"""Attention score of padding."""
 
 
 class Network(nn.Module):
@@ -22,11 +22,11 @@ class Network(nn.Module):
 
     Args:
         features: X.
-        words: W; 0 for a network that reads none.
+        words: W; 0 for S1.
         classes: C'.
-        projected: width of what the attention looks at.
-        hidden: width of the layer before the scores.
-        dropout: of frames, pooled features and hidden layer.
+        projected: width of the input of the attention.
+        hidden: width of the hidden layer.
+        dropout: rate for frames, pooled features and hidden layer.
 
     """
 
@@ -63,9 +63,9 @@ class Plain(nn.Module):
 
     Args:
         features: X.
-        words: W; 0 for one that reads none.
+        words: W; 0 for S1.
         classes: C'.
-        dropout: of what it sees.
+        dropout: rate for the pooled features.
 
     """
 
@@ -88,7 +88,7 @@ def _of_levels(share: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _statistics(share: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    # a difference of nearly equal numbers: not in the half precision that training runs in
+    # a difference of nearly equal numbers needs full precision
     with torch.autocast("cpu", enabled=False):
         share, x = share.float(), x.float()
         mean = (share @ x).squeeze(1)

@@ -1,4 +1,4 @@
-"""Recipes changed from the command line: `--set NAME=VALUE`, with dots into what is nested."""
+"""Changes recipes by the option `--set NAME=VALUE`; NAME may be dotted, as `schedule.steps`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def changed(recipe: Recipe, settings: Sequence[str]) -> Recipe:
     """Return `recipe` with each NAME=VALUE of `settings` applied, in order. VALUE is JSON.
 
     Raises:
-        TrainingError: a name is not of the recipe, or a value is not of its kind.
+        TrainingError: the recipe has no such setting, or the value has another type.
 
     """
     for setting in settings:
@@ -46,5 +46,5 @@ def _with(recipe: Any, path: Sequence[str], value: Any, setting: str) -> Any:
     if isinstance(old, float) and type(value) is int:
         value = float(value)
     if is_dataclass(old) or type(value) is not type(old):
-        raise TrainingError(f"--set {setting}: must be of the kind of {old!r}")
+        raise TrainingError(f"--set {setting}: the value must be of the type of {old!r}")
     return replace(recipe, **{path[0]: value})

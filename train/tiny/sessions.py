@@ -1,10 +1,10 @@
-"""Clips as the encoder's levels, in sessions that share a voice and a channel.
+"""Encodes clips in sessions: clips of one voice through one channel, like a monitored stream.
 
-A session is what a stream is to the monitor: one voice through one channel. Every corpus comes
-through the same drawn channels (rooms, noise, bands, telephone, level), so that none is known by
-its channel. Beside each whole clip stand crops of it, as short as segments of real talk are.
+All corpora are sent through the same random channels (rooms, noise, bands, telephone, level), so
+that a network cannot recognise a corpus by its channel. Short crops of each clip are added, with
+the length of segments in real speech.
 
-Shapes: N items, F frames of them all, L levels, D width.
+Shapes: N items, F frames of all items, L levels, D width.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from abhinaya.train.data.channels import Channel, Surroundings, draw_channel, se
 from abhinaya.train.data.clips import Clip, labels_of
 
 VERSION: Final = 1
-"""Raise it when levels, channels or crops change: sessions of another version are not used."""
+"""Increase it when levels, channels or crops change; cached files of other versions are ignored."""
 LONGEST: Final = 10 * SAMPLE_RATE
 CROP_S: Final = (0.7, 2.5)
 CROP_AT_MOST: Final = 0.85
-"""Of the clip that it is taken from."""
+"""Maximum length of a crop, as a share of its clip."""
 VAD_FRAME: Final = 512
 VAD_THRESHOLD: Final = 0.4
 PAD: Final = 2_400
-"""Samples kept before and after speech: what the monitor's segmenter keeps."""
+"""Samples kept before and after speech, as in the monitor's segmenter."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sessions:
-    """Levels of many items, one after the other, and what is known of each item."""
+    """Levels and metadata of N items."""
 
     clip: npt.NDArray[np.str_]
-    """[N] id of the clip that it is, or is a crop of."""
+    """[N] id of the clip, or of the clip that the crop is from."""
     speaker: npt.NDArray[np.str_]
     corpus: npt.NDArray[np.str_]
     label: npt.NDArray[np.str_]
@@ -51,15 +51,15 @@ class Sessions:
     """[N] False for a crop."""
     seconds: npt.NDArray[np.float64]
     rendering: npt.NDArray[np.int64]
-    """[N] 0 for a clip as it is, else the number of a drawn channel."""
+    """[N] 0 for the original clip, else the number of a random channel."""
     file: npt.NDArray[np.int64]
-    """[N] which of `frames` it lies in, and below from where to where."""
+    """[N] index into `frames`; `start` and `end` are the frame range there."""
     start: npt.NDArray[np.int64]
     end: npt.NDArray[np.int64]
     means: FloatArray
-    """[N, L, D] mean of its frames."""
+    """[N, L, D] mean over the frames of an item."""
     frames: tuple[npt.NDArray[np.float16], ...]
-    """[F, L, D] each, on disk."""
+    """[F, L, D] for each file, memory-mapped."""
 
     def levels(self, item: int) -> FloatArray:
         """Return the frames [T, L, D] of an item."""
@@ -67,7 +67,7 @@ class Sessions:
         return np.asarray(inside, np.float32)
 
     def of(self, chosen: npt.NDArray[np.bool_]) -> Sessions:
-        """Return some of the items; `frames` stay as they are."""
+        """Return the items of a mask [N]; `frames` are shared."""
         fields = {name: getattr(self, name)[chosen] for name in self.__slots__ if name != "frames"}
         return replace(self, **fields)
 
@@ -80,12 +80,12 @@ class Sessions:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is made of each clip."""
+    """Items to make of each clip."""
 
     crops: int
-    """Of each clip in each rendering."""
+    """Number of crops of each clip in each rendering."""
     pieces_s: tuple[float, float] | None = None
-    """Cut long clips into pieces of so many seconds before anything else."""
+    """Shortest and longest piece that long clips are first cut into; None: not cut."""
 
 
 def sessions(
@@ -97,7 +97,7 @@ def sessions(
     encoder: Callable[[], Encoder],
     say: Callable[[str], None] = print,
 ) -> Sessions:
-    """Encode clips in each rendering; what the folder `cache` has is used again.
+    """Return the encoded clips in each rendering, from the folder `cache` if possible.
 
     Raises:
         DataError: a file cannot be read, or a clip has no label.
@@ -115,7 +115,7 @@ def sessions(
 
 
 def joined(parts: Sequence[Sessions]) -> Sessions:
-    """Put sessions of several corpora together."""
+    """Return the sessions of several corpora as one."""
     offsets = np.cumsum([0, *(len(part.frames) for part in parts[:-1])])
     fields = {
         name: np.concatenate([getattr(part, name) for part in parts])
@@ -127,7 +127,7 @@ def joined(parts: Sequence[Sessions]) -> Sessions:
 
 
 def spoken(samples: FloatArray) -> FloatArray:
-    """Return samples from where speech begins to where it ends, as the monitor would cut them."""
+    """Return the samples without silence at both ends, cut as in the monitor."""
     padded = np.pad(samples, (0, -len(samples) % VAD_FRAME))
     speech = np.flatnonzero(np.ravel(get_vad_model()(padded)) > VAD_THRESHOLD)
     if not len(speech):
@@ -182,7 +182,7 @@ def _crops(samples: FloatArray, count: int, rng: np.random.Generator) -> Iterato
 
 
 def _item(clip: Clip, samples: FloatArray, whole: bool, encoder: Encoder) -> _Item:
-    # segments travel as 16 bits
+    # the monitor sends segments with 16 bits a sample
     rounded = (np.clip(np.round(samples * 32768), -32768, 32767) / 32768).astype(np.float32)
     levels = encoder.encode(rounded).astype(np.float16)
     return _Item(clip, whole, len(samples) / SAMPLE_RATE, levels.transpose(1, 0, 2))
@@ -210,7 +210,7 @@ def _store(path: Path, items: Iterator[_Item]) -> None:
         length=[len(item.levels) for item in found],
         means=np.stack([item.levels.astype(np.float32).mean(axis=0) for item in found]),
     )
-    half.replace(path.with_suffix(".npz"))  # a run that was killed leaves nothing that is taken
+    half.replace(path.with_suffix(".npz"))  # written last: an interrupted run leaves no valid entry
 
 
 def _load(paths: Sequence[Path]) -> Sessions:

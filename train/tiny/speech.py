@@ -1,4 +1,4 @@
-"""Recipe of S1 and ST1: attentive and plain heads on frozen levels of Whisper's encoder."""
+"""Trains S1 and ST1: attentive and plain heads on frozen lower layers of Whisper's encoder."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from abhinaya.train.tiny.sessions import Plan, Sessions, joined, sessions
 
 VERSION: Final = "1"
 SPEECH_LABELS: Final = tuple(label for label in LABELS if label != "contempt")
-"""No speech here has contempt."""
+"""The speech corpora have no contempt."""
 NEUTRAL: Final = SPEECH_LABELS.index("neutral")
 PLANS: Final[Mapping[str, Plan]] = {
     "ravdess": Plan(crops=2),
@@ -39,24 +39,24 @@ PLANS: Final[Mapping[str, Plan]] = {
     READERS: Plan(crops=1, pieces_s=(2.0, 6.0)),
 }
 POOL: Final = 8
-"""Batches that are drawn together and sorted by length, so that little of them is padding."""
+"""Batches drawn at once. Sorting their items by length reduces the padding."""
 
 
 @dataclass(frozen=True)
 class SpeechRecipe:
-    """Everything that decides what the heads become, besides the data."""
+    """All training settings of the heads, except the data."""
 
     seed: int = 0
     heads: int = 1
-    """Attentive networks of different seeds, and as many plain ones; their scores are averaged."""
+    """Number of attentive heads, and of plain heads. Each pair has its own seed."""
     words: bool = False
-    """Whether they read words too: ST1."""
+    """True for ST1, which also reads words."""
     renderings: int = 2
-    """Copies of each clip through drawn channels, besides the clip as it is."""
+    """Copies of each clip through random channels, besides the original."""
     shares: Mapping[str, float] = field(
         default_factory=lambda: {"ravdess": 0.4, "nemo": 0.4, READERS: 0.2}
     )
-    """Of each corpus in a batch; labels of a corpus come equally often."""
+    """Share of each corpus in a batch. Within a corpus, labels are equally frequent."""
     before: Before = field(default_factory=Before)
     pairing: Pairing = field(default_factory=Pairing)
     projected: int = 160
@@ -67,28 +67,28 @@ class SpeechRecipe:
     settings: Settings = field(
         default_factory=lambda: Settings(temperature=1.0, neutral=0.7, enough_s=1.5, calm=0.8)
     )
-    """Chosen on the tuning speakers (train/LOG.md); the temperature is fitted anew."""
+    """Chosen on the tuning speakers (train/LOG.md); the temperature is fitted in each run."""
     step: int = 2
-    """Every so many frames are looked at in training; all of them afterwards."""
+    """Training uses every `step`-th frame; the voter uses all frames."""
     schedule: Schedule = field(default_factory=lambda: Schedule(steps=1_500, average=0.99))
     plain: Schedule = field(
         default_factory=lambda: Schedule(steps=1_000, average=0.99, weight_decay=0.2)
     )
-    """Of the plain heads: strong regularisation is what helps strange voices."""
+    """Schedule of the plain heads. Strong weight decay helps with unknown voices."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trained:
-    """Heads and what frames are measured by."""
+    """Heads, with the mean and the unit of the frames."""
 
     heads: Sequence[Head]
     usual: FloatArray
     """[L, D] mean of all voices."""
     unit: FloatArray
-    """[L, D] deviation within a clip."""
+    """[L, D] mean standard deviation within a clip."""
 
     def scores(self, levels: FloatArray, voice: Voice, words: FloatArray | None) -> FloatArray:
-        """Return logits [C'] of levels [T, L, D], of all heads together."""
+        """Return the mean logits [C'] of all heads on levels [T, L, D]."""
         frames = measured(levels.transpose(1, 0, 2), voice.measure(self.usual), self.unit)
         return combined_scores(self.heads, frames, words)
 
@@ -96,11 +96,11 @@ class Trained:
 def read_sessions(
     data: Path, cache: Path, recipe: SpeechRecipe, say: Callable[[str], None] = print
 ) -> Sessions:
-    """Return everything that there is to learn from or to tune on, encoded or from the cache.
+    """Return all training and tuning data, encoded or from the cache.
 
     Raises:
         DataError: data is missing.
-        ModelError: Whisper's encoder is.
+        ModelError: Whisper's encoder is missing.
 
     """
     renderings = range(recipe.renderings + 1)
@@ -113,19 +113,19 @@ def read_sessions(
 
 
 def train_heads(
-    learnt: Sessions,
+    training: Sessions,
     recipe: SpeechRecipe,
     words: Words | None = None,
     say: Callable[[str], None] = print,
 ) -> Trained:
-    """Train the heads on all items of `learnt`.
+    """Train the heads on all items of `training`.
 
     Raises:
-        TrainingError: the loss is no longer a number.
+        TrainingError: the loss is NaN or infinite.
 
     """
-    usual, unit = _usual(learnt)
-    batches = _Batches(learnt, recipe, usual, unit, words)
+    usual, unit = _usual(training)
+    batches = _Batches(training, recipe, usual, unit, words)
     sizes = len(LEVELS) * WIDTH, WORDS if recipe.words else 0, len(SPEECH_LABELS)
     loss = partial(torch.nn.functional.cross_entropy, label_smoothing=recipe.smoothing)
     heads = []
@@ -143,39 +143,39 @@ def train_heads(
     return Trained(heads, usual, unit)
 
 
-def _usual(learnt: Sessions) -> tuple[FloatArray, FloatArray]:
+def _usual(training: Sessions) -> tuple[FloatArray, FloatArray]:
     rng = np.random.default_rng(0)
-    some = rng.permutation(np.flatnonzero(learnt.whole))[:2_000]
-    spread = np.stack([learnt.levels(int(item)).std(axis=0) for item in some])
-    return learnt.means[learnt.whole].mean(axis=0), spread.mean(axis=0)
+    some = rng.permutation(np.flatnonzero(training.whole))[:2_000]
+    spread = np.stack([training.levels(int(item)).std(axis=0) for item in some])
+    return training.means[training.whole].mean(axis=0), spread.mean(axis=0)
 
 
 class _Batches:
-    """Draws batches: corpora by share, labels alike, voices and words as the recipe says."""
+    """Draws batches by the shares of the recipe, with earlier speech and words."""
 
     def __init__(
         self,
-        learnt: Sessions,
+        training: Sessions,
         recipe: SpeechRecipe,
         usual: FloatArray,
         unit: FloatArray,
         words: Words | None,
     ) -> None:
-        self._learnt, self._recipe, self._words = learnt, recipe, words
+        self._training, self._recipe, self._words = training, recipe, words
         self._usual, self._unit = usual, unit
-        self._voices = Voices(learnt, usual)
-        self._label = np.array([SPEECH_LABELS.index(label) for label in learnt.label])
-        self._length = learnt.end - learnt.start
+        self._voices = Voices(training, usual)
+        self._label = np.array([SPEECH_LABELS.index(label) for label in training.label])
+        self._length = training.end - training.start
         weights = np.zeros(len(self._label))
         for corpus, share in recipe.shares.items():
-            of = learnt.corpus == corpus
+            of = training.corpus == corpus
             for label in np.unique(self._label[of]):
                 some = of & (self._label == label)
                 weights[some] = share / len(np.unique(self._label[of])) / some.sum()
         self._weights = weights / weights.sum()
 
     def drawn(self, rng: np.random.Generator) -> Callable[[], tuple[Tensor, ...]]:
-        """Return what draws the next batch, by `rng` alone."""
+        """Return a function that draws the next batch; `rng` alone determines the batches."""
         waiting: list[npt.NDArray[np.int64]] = []
 
         def draw() -> tuple[Tensor, ...]:
@@ -193,15 +193,15 @@ class _Batches:
         frames, words, targets = [], [], []
         for item in items:
             label = int(self._label[item])
-            levels = self._learnt.levels(int(item))
+            levels = self._training.levels(int(item))
             levels = levels[int(rng.integers(self._recipe.step)) :: self._recipe.step]
             measure = self._voices.draw(int(item), self._recipe.before, rng).measure(self._usual)
             frames.append(measured(levels.transpose(1, 0, 2), measure, self._unit))
             if self._words is None:
-                said, target = np.zeros(0, np.float32), np.eye(len(SPEECH_LABELS))[label]
+                features, target = np.zeros(0, np.float32), np.eye(len(SPEECH_LABELS))[label]
             else:
-                said, target = self._words.draw(label, self._recipe.pairing, rng)
-            words.append(said)
+                features, target = self._words.draw(label, self._recipe.pairing, rng)
+            words.append(features)
             targets.append(target)
         longest = max(map(len, frames))
         padded = np.zeros((len(items), longest, frames[0].shape[1]), np.float32)
@@ -219,7 +219,7 @@ def scores_of(
     seed: int = 0,
     words: Callable[[int], FloatArray] | None = None,
 ) -> FloatArray:
-    """Return logits [N, C'] of all items, each after what `before` says of its voice."""
+    """Return logits [N, C'] of all items, each after earlier speech drawn by `before`."""
     voices, rng = Voices(items, trained.usual), np.random.default_rng(seed)
     return np.stack(
         [
@@ -232,23 +232,23 @@ def scores_of(
 
 
 def write(path: Path, name: str, trained: Trained, settings: Settings) -> None:
-    """Write heads as a file that `models.tiny.speech` opens."""
+    """Write heads as a file for `models.tiny.speech`."""
     tensors = {"usual": trained.usual, "unit": trained.unit}
     for number, head in enumerate(trained.heads):
         for key, value in head.weights.items():
             tensors[f"{number}/{key}"] = value.astype(np.float16)
-    said = {
+    metadata = {
         "model": name,
         "version": VERSION,
         "labels": SPEECH_LABELS,
         "settings": {slot: getattr(settings, slot) for slot in Settings.__slots__},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, {METADATA_KEY: json.dumps(said)})
+    save_file(tensors, path, {METADATA_KEY: json.dumps(metadata)})
 
 
 def words_of(data: Path, recipe: SpeechRecipe) -> Words | None:
-    """Return the sentences that a recipe pairs voices with, if it does."""
+    """Return the sentences to pair with voices; None for S1."""
     return read_words(data, SPEECH_LABELS, recipe.seed) if recipe.words else None
 
 

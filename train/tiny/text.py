@@ -1,4 +1,4 @@
-"""Recipe of T2: a text tower taught by a whole encoder, calibrated, kept in 8 bits."""
+"""Trains T2: a small text network taught by a full encoder, calibrated, with 8-bit weights."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from abhinaya.train.tiny.text_tower import TextTower, smaller
 
 VERSION: Final = "5"
 TEXT_LABELS: Final = tuple(label for label in LABELS if label != "contempt")
-"""No text corpus here has contempt."""
+"""The text corpora have no contempt."""
 GROUPS: Final = tuple(tuple(FINE_LABELS.index(n) for n in FINE[label]) for label in TEXT_LABELS)
-"""Columns of the fine labels under each of ours."""
+"""Indices of the fine labels that each of our labels sums."""
 TUNE_SENTENCES: Final = 3_000
 
 
 def _plan() -> TextPlan:
-    # the monitor never reads what was written, only what its transcriber made of what was said
+    # the monitor reads transcripts of speech, which have errors
     return TextPlan(clean=0.0, most_errors=0.6)
 
 
@@ -50,25 +50,25 @@ def _schedule() -> Schedule:
 
 @dataclass(frozen=True)
 class TextRecipe:
-    """Everything that decides what the tower becomes, besides the data."""
+    """All training settings of the text network, except the data."""
 
     seed: int = 0
     teacher: TeacherRecipe = field(default_factory=TeacherRecipe)
     depth: int = 2
-    """The teacher's first layers, which the tower begins with."""
+    """Number of layers, initialised from the teacher's first ones."""
     pieces: int = 8_000
-    """Word pieces that it knows, those that occur most often."""
+    """Size of the vocabulary: the most frequent word pieces."""
     rank: int = 128
-    """Numbers that each is kept as."""
+    """Width of the stored embedding of a piece."""
     neutral: float = 0.8
-    """Added to the score of neutral, in nats after the temperature."""
+    """Bias added to the logit of neutral, after the temperature."""
     plan: TextPlan = field(default_factory=_plan)
     schedule: Schedule = field(default_factory=_schedule)
 
 
 @dataclass(frozen=True)
 class TunedText:
-    """A trained tower with its temperature."""
+    """A trained text network with its temperature."""
 
     network: Calibrated
     pieces: WordPieces
@@ -76,7 +76,7 @@ class TunedText:
 
 
 def divide(sentences: Sequence[Sentence], seed: int = 5) -> tuple[list[Sentence], list[Sentence]]:
-    """Sentences to fit on, and TUNE_SENTENCES (a tenth of a small corpus) to tune on."""
+    """Return sentences to fit, and TUNE_SENTENCES (a tenth of a small corpus) to tune."""
     order = np.random.default_rng(seed).permutation(len(sentences))
     tune = min(TUNE_SENTENCES, len(sentences) // 10)
     return [sentences[i] for i in order[tune:]], [sentences[i] for i in order[:tune]]
@@ -85,14 +85,14 @@ def divide(sentences: Sequence[Sentence], seed: int = 5) -> tuple[list[Sentence]
 def train_text(
     data: Path, cache: Path, recipe: TextRecipe, say: Callable[[str], None] = print
 ) -> TunedText:
-    """Train and calibrate a text tower on GoEmotions and EmoryNLP, by way of a teacher.
+    """Train a teacher on GoEmotions and EmoryNLP, then a small network on both; calibrate it.
 
-    The teacher is kept in `cache`: towers of other sizes are taught by the same one.
+    The teacher is kept in `cache` and used again for networks of other sizes.
 
     Raises:
         DataError: a corpus is missing.
-        ModelError: the pre-trained encoder is, or is of another kind.
-        TrainingError: the loss is no longer a number.
+        ModelError: the pre-trained encoder is missing, or is not a BERT.
+        TrainingError: the loss is NaN or infinite.
 
     """
     fitting, tuning = divide(read_goemotions(data, "train") + read_emorynlp(data, "train"))
@@ -117,11 +117,11 @@ def train_text(
 def taught_teacher(
     sentences: Sequence[Sentence], cache: Path, recipe: TextRecipe, say: Callable[[str], None]
 ) -> Reader:
-    """Return the teacher, trained on `sentences` or kept from before.
+    """Return the teacher, trained on `sentences` or from `cache`.
 
     Raises:
-        ModelError: the pre-trained encoder is unavailable, or is of another kind.
-        TrainingError: the loss is no longer a number.
+        ModelError: the pre-trained encoder is unavailable, or is not a BERT.
+        TrainingError: the loss is NaN or infinite.
 
     """
     torch.manual_seed(recipe.seed)
@@ -140,19 +140,19 @@ def taught_teacher(
 
 
 def smaller_reader(teacher: Reader, sentences: Sequence[Sentence], recipe: TextRecipe) -> Reader:
-    """Begin a tower with what the teacher knows: its first layers, its most frequent pieces.
+    """Return a small network with the teacher's first layers and most frequent pieces.
 
-    Every letter is known, with which any word can be read.
+    The vocabulary has every letter, so that any word can be split.
 
     Raises:
-        TrainingError: it has fewer layers, or is less wide than each piece is to be kept.
+        TrainingError: the teacher has fewer layers than `depth`, or is narrower than `rank`.
 
     """
     has = teacher.tower.size
     if recipe.depth > has.depth or recipe.rank > has.width:
         raise TrainingError(
             f"depth = {recipe.depth}, rank = {recipe.rank}: {recipe.teacher.encoder} has "
-            f"{has.depth} layers of width {has.width}; ask for no more"
+            f"{has.depth} layers of width {has.width}; set values up to these"
         )
     texts = Counter(word for sentence in sentences for word in sentence.text.split())
     often: Counter[int] = Counter()
@@ -187,7 +187,7 @@ def _report(
 
 
 def _loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy over the fine labels where they are known, else over the coarse ones."""
+    """Return the cross-entropy over fine labels if they are known, else over coarse ones."""
     coarse, fine = targets[:, : len(TEXT_LABELS)], targets[:, len(TEXT_LABELS) :]
     of_coarse = (coarse * grouped(logits, GROUPS).log_softmax(dim=1)).sum(dim=1)
     of_fine = (fine * logits.log_softmax(dim=1)).sum(dim=1)
@@ -197,7 +197,7 @@ def _loss(logits: Tensor, targets: Tensor) -> Tensor:
 def text_scores(
     reader: Reader, sentences: Sequence[Sentence], words: Sequence[str], rate: float = 0.1
 ) -> tuple[FloatArray, Indices]:
-    """Logits [N, C] and labels [N] of the sentences with one label, at this rate of word errors."""
+    """Return logits [N, C] and labels [N] of sentences with one label, at a word error rate."""
     clear = [sentence for sentence in sentences if len(sentence.labels) == 1]
     rng = np.random.default_rng(0)
     texts = [with_errors(sentence.text, rate, words, rng) for sentence in clear]
@@ -217,8 +217,8 @@ def train_and_write(
 
     Raises:
         DataError: a corpus is missing.
-        ModelError: the pre-trained encoder is, or is of another kind.
-        TrainingError: the loss is no longer a number.
+        ModelError: the pre-trained encoder is missing, or is not a BERT.
+        TrainingError: the loss is NaN or infinite.
 
     """
     tuned = train_text(data, cache, recipe or TextRecipe(), say)

@@ -1,4 +1,4 @@
-"""Training batches for a text tower, heard through a recogniser that errs."""
+"""Draws training batches for a text network, with simulated recognition errors."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from abhinaya.train.data.texts import FINE, Sentence, with_errors
 
 @dataclass(frozen=True)
 class TextPlan:
-    """How sentences become a batch."""
+    """Settings of the batches."""
 
     size: int = 32
     most_errors: float = 0.5
-    """Each sentence gets a word error rate drawn between 0 and this."""
+    """Highest word error rate; the rate of each sentence is uniform between 0 and this."""
     clean: float = 0.2
     """Share of sentences left without errors."""
     balance: float = 0.35
     """0 draws classes as often as they occur, 1 equally often."""
     taught: float = 0.75
-    """What the teacher counts beside the labels, where there is one."""
+    """Weight of the teacher's probabilities in the targets; the labels have the rest."""
 
 
 FINE_LABELS: Final = tuple(name for names in FINE.values() for name in names)
 DRAWN_AT_ONCE: Final = 8
-"""Batches, sorted by length among them: a batch of like lengths has little padding."""
+"""Batches drawn at once. Sorting their sentences by length reduces the padding."""
 
 
 class TextBatches:
-    """Draws batches of sentences, by seed.
+    """Draws batches of sentences; `seed` determines them.
 
-    Targets have a column for each of `labels`, and after them one for each of FINE_LABELS; a
-    sentence with fine labels has only those, another only the coarse ones. What a teacher says
-    of a sentence is over the fine ones.
+    Targets have a column for each of `labels`, then one for each of FINE_LABELS. A sentence with
+    fine labels has targets only there; other sentences only in `labels`. The teacher's
+    probabilities are over FINE_LABELS.
     """
 
     def __init__(
@@ -53,16 +53,16 @@ class TextBatches:
         pieces: WordPieces,
         taught: FloatArray | None = None,
     ) -> None:
-        """`taught` [N, F] is a teacher's chances."""
+        """`taught` [N, F] has the probabilities of a teacher."""
         self._sentences = sentences
         self._plan = plan
         self._rng = np.random.default_rng(seed)
         self._pieces = pieces
-        coarse = targets_of(sentences, labels)
-        self._targets = labelled(coarse, fine_targets_of(sentences))
+        coarse = shares_of([s.labels for s in sentences], labels)
+        self._targets = labelled(coarse, shares_of([s.fine for s in sentences], FINE_LABELS))
         if taught is not None:
-            said = np.concatenate([np.zeros_like(coarse), taught], axis=1)
-            mixed = (1.0 - plan.taught) * self._targets + plan.taught * said
+            taught_targets = np.concatenate([np.zeros_like(coarse), taught], axis=1)
+            mixed = (1.0 - plan.taught) * self._targets + plan.taught * taught_targets
             self._targets = mixed.astype(np.float32)
         counts = coarse.sum(axis=0)
         per_class = np.where(counts > 0, np.maximum(counts, 1.0) ** -plan.balance, 0.0)
@@ -72,7 +72,7 @@ class TextBatches:
         self._ready: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def draw(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Pieces [B, L], their mask [B, L], targets [B, C + F]."""
+        """Return pieces [B, L], their mask [B, L] and targets [B, C + F]."""
         if not self._ready:
             self._ready = self._some()
         return self._ready.pop()
@@ -95,30 +95,21 @@ class TextBatches:
 
 
 def labelled(coarse: FloatArray, fine: FloatArray) -> FloatArray:
-    """[N, C] and [N, F] -> [N, C + F]: the fine labels where there are any, else the coarse."""
+    """Return targets [N, C + F] of [N, C] and [N, F]: fine labels if there are any, else coarse."""
     known = fine.sum(axis=1, keepdims=True) > 0.0
     return np.concatenate([np.where(known, 0.0, coarse), fine], axis=1).astype(np.float32)
 
 
-def fine_targets_of(sentences: Sequence[Sentence]) -> FloatArray:
-    """[N, F] equal shares of each sentence's fine labels; 0 where it has none."""
-    targets = np.zeros((len(sentences), len(FINE_LABELS)), np.float32)
-    for row, sentence in zip(targets, sentences, strict=True):
-        for label in sentence.fine:
-            row[FINE_LABELS.index(label)] = 1.0 / len(sentence.fine)
-    return targets
-
-
-def targets_of(sentences: Sequence[Sentence], labels: tuple[str, ...]) -> FloatArray:
-    """[N, C] equal shares of each sentence's labels."""
-    targets = np.zeros((len(sentences), len(labels)), np.float32)
-    for row, sentence in zip(targets, sentences, strict=True):
-        for label in sentence.labels:
-            row[labels.index(label)] = 1.0 / len(sentence.labels)
+def shares_of(rows: Sequence[Sequence[str]], labels: Sequence[str]) -> FloatArray:
+    """Return [N, C]: equal shares for the labels of each row; all 0 for a row without any."""
+    targets = np.zeros((len(rows), len(labels)), np.float32)
+    for target, row in zip(targets, rows, strict=True):
+        for label in row:
+            target[labels.index(label)] = 1.0 / len(row)
     return targets
 
 
 def common_words(sentences: Sequence[Sentence], most: int = 5_000) -> list[str]:
-    """Words that occur most often: what a recogniser puts in the wrong place."""
+    """Return the most frequent words, which simulated recognition errors insert."""
     counts = Counter(word for sentence in sentences for word in sentence.text.split())
     return [word for word, _ in counts.most_common(most)]

@@ -1,7 +1,7 @@
-"""From a trained text tower to the ONNX file that `models/tiny/text.py` opens.
+"""Exports a trained text network as the ONNX file of `models/tiny/text.py`.
 
-Calibration is part of the graph: what comes out is ready for a softmax. Matrices are kept in 8
-bits.
+The graph includes the calibration, so that a softmax of its output gives probabilities. Matrices
+have 8-bit weights.
 """
 
 from __future__ import annotations
@@ -29,32 +29,30 @@ FREE: Final[Mapping[str, dict[int, str]]] = {
     "logits": {0: "B"},
     "fine": {0: "B"},
 }
-"""Inputs and outputs of the graph, and their free dimensions."""
+"""Inputs and outputs of the graph, with their dynamic dimensions."""
 
 
 class EightBits(nn.Module):
-    """How a matrix is kept in 8 bits with a scale for each row, and computed with in single."""
+    """Stores a matrix in 8 bits with a scale for each row; computes in float32."""
 
     def forward(self, whole: Tensor, scale: Tensor) -> Tensor:
-        """8 bits [N, D] and scales [N, 1] -> [N, D]."""
+        """Return the matrix [N, D] of 8-bit values [N, D] and scales [N, 1]."""
         return whole.float() * scale
 
     def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """[N, D] -> what `forward` takes."""
+        """Return the inputs of `forward` for a matrix [N, D]."""
         scale = weight.abs().amax(dim=1, keepdim=True).clamp_min(1e-8) / 127.0
         return (weight / scale).round().to(torch.int8), scale
 
 
 class Calibrated(nn.Module):
-    """A tower over fine classes, with the calibrated scores of the coarser ones that it sums to.
-
-    F fine classes, C coarse ones.
+    """A text network with F fine classes, and calibrated logits of C coarse classes.
 
     Args:
-        tower: pieces and mask to F scores.
-        groups: [C] the fine columns under each coarse class.
-        temperature: that the coarse scores are divided by.
-        bias: [C] added to them afterwards.
+        tower: network from pieces and mask to F scores.
+        groups: [C] indices of the fine classes in each coarse class.
+        temperature: divisor of the coarse scores.
+        bias: [C] added after the division.
 
     """
 
@@ -74,19 +72,19 @@ class Calibrated(nn.Module):
         self.register_buffer("bias", torch.tensor(list(bias), dtype=torch.float32))
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Take what the tower takes: -> logits [B, C] and the tower's own scores [B, F]."""
+        """Return logits [B, C] and the tower's scores [B, F]."""
         fine: Tensor = self.tower(*inputs)
         logits: Tensor = grouped(fine, self.groups) / self.temperature + self.bias
         return logits, fine
 
 
 def grouped(logits: Tensor, groups: Sequence[Sequence[int]]) -> Tensor:
-    """Logits [B, F] of fine classes -> log of the summed powers [B, C] of each group."""
+    """Return [B, C]: the log-sum-exp of the fine logits [B, F] of each group."""
     return torch.stack([logits[:, list(of)].logsumexp(dim=1) for of in groups], dim=1)
 
 
 def small(tower: TextTower) -> TextTower:
-    """Keep the tower's matrices in 8 bits from here on; it learns no more."""
+    """Store the matrices in 8 bits and end training; return the same network."""
     tower.requires_grad_(False)
     matrices = [
         (module, name)
@@ -106,20 +104,20 @@ def export(
     labels: Sequence[str],
     settings: Mapping[str, Any],
 ) -> None:
-    """Write `network` as an ONNX file with what it must say about itself.
+    """Write `network` as an ONNX file with its metadata.
 
     Raises:
-        ValueError: the file would be larger than a bundled voter may be.
+        ValueError: the file would be larger than LARGEST_BYTES.
 
     """
-    import onnx  # of the extra `train`; everything else here runs without it
+    import onnx  # only in the extra `train`
 
     names = list(FREE)
     buffer = io.BytesIO()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        # the tracing exporter: the graph has no branches, and its file is half as large
+        # the tracing exporter writes a file half as large; the network has no branches
         torch.onnx.export(
             network.eval(),
             (torch.ones(2, 7, dtype=torch.long), torch.ones(2, 7)),
@@ -129,13 +127,20 @@ def export(
             dynamic_axes={name: dict(free) for name, free in FREE.items()},
             opset_version=17,
             dynamo=False,
-            do_constant_folding=False,  # what is kept in 8 bits would be written as computed with
+            do_constant_folding=False,  # would store the 8-bit weights as float32
         )
     graph = onnx.load_from_string(buffer.getvalue())
-    said = {"model": NAME, "version": version, "labels": list(labels), "settings": dict(settings)}
-    graph.metadata_props.add(key=METADATA_KEY, value=json.dumps(said))
+    metadata = {
+        "model": NAME,
+        "version": version,
+        "labels": list(labels),
+        "settings": dict(settings),
+    }
+    graph.metadata_props.add(key=METADATA_KEY, value=json.dumps(metadata))
     data = graph.SerializeToString()
     if len(data) > LARGEST_BYTES:
-        raise ValueError(f"{path}: {len(data)} bytes; a bundled voter may have {LARGEST_BYTES}")
+        raise ValueError(
+            f"{path}: {len(data)} bytes; the limit is {LARGEST_BYTES}: use fewer pieces"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)

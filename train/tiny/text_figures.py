@@ -1,4 +1,4 @@
-"""The figures of T2's card, measured with the voter itself on texts it never read."""
+"""Measures the figures of T2's card with the voter on texts outside its training data."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from abhinaya.train.metrics import Indices, calibration_error, per_class, weight
 from abhinaya.train.tiny.text_batches import common_words
 
 ERROR_DRAWS: Final = 20
-"""How often word errors are drawn anew for the same sentences."""
+"""Number of draws of word errors for the same sentences."""
 Figures = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What a voter said about N items. An abstention counts as a wrong answer."""
+    """Votes on N items. An abstention counts as a wrong answer."""
 
     truth: Indices
     """[N] index in LABELS."""
     probabilities: FloatArray
-    """[N, C]; of an abstention all 0."""
+    """[N, C]; all 0 for an abstention."""
     guess: Indices
     """[N] index in LABELS, -1 for an abstention."""
 
 
 def ask(voter: Voter, utterances: Sequence[Utterance], truth: Sequence[str]) -> Answers:
-    """Let `voter` vote on each utterance alone."""
+    """Return the votes on the utterances, each in a batch of its own."""
     probabilities = np.zeros((len(utterances), len(LABELS)), np.float32)
     guess = np.full(len(utterances), -1, np.int64)
     for i, utterance in enumerate(utterances):
@@ -55,7 +55,7 @@ def ask(voter: Voter, utterances: Sequence[Utterance], truth: Sequence[str]) -> 
 
 
 def brief(answers: Answers) -> Figures:
-    """Macro-F1 over the classes that occur, with its interval over other sentences."""
+    """Return macro-F1 over the classes that occur, with its 95 % interval over sentences."""
     truth, guess = answers.truth, answers.guess
     present = sorted({int(c) for c in truth})
     found = bootstrap(macro_f1_of(truth, guess, present), len(truth))
@@ -67,13 +67,13 @@ def brief(answers: Answers) -> Figures:
 
 
 def format_figure(figure: Figures) -> str:
-    """Write a macro-F1 as a line of a report."""
+    """Return a macro-F1 as a line of a report."""
     low, high = figure["interval"]
     return f"macro-F1 {figure['macro_f1']:.3f} [{low:.3f}, {high:.3f}] (n {figure['n']})"
 
 
 def figures(answers: Answers) -> Figures:
-    """Macro-F1, weighted F1, accuracy, calibration and each class, over the classes that occur."""
+    """Return all figures, over the classes that occur."""
     truth, guess = answers.truth, answers.guess
     present = sorted({int(c) for c in truth})
     classes = {
@@ -90,7 +90,7 @@ def figures(answers: Answers) -> Figures:
 
 
 def text_figures(voter: Voter, data: Path, say: Callable[[str], None] = print) -> Figures:
-    """Each text corpus's dev part; only sentences with one label count."""
+    """Return the figures on the dev part of each corpus, over sentences with one label."""
     sets: Mapping[str, list[Sentence]] = {
         "goemotions dev": read_goemotions(data, "dev"),
         "emorynlp dev": read_emorynlp(data, "dev"),
@@ -116,10 +116,10 @@ def text_figures(voter: Voter, data: Path, say: Callable[[str], None] = print) -
 def with_word_errors(
     voter: Voter, sentences: Sequence[Sentence], whole: Answers, words: Sequence[str]
 ) -> Figures:
-    """Mean macro-F1 over ERROR_DRAWS draws of 20 % word errors, and what they cost.
+    """Return the mean macro-F1 over ERROR_DRAWS draws of 20 % word errors, and the loss by them.
 
-    `whole` is what the voter said of the sentences without errors. The intervals are over other
-    sentences: a single draw is off by .005 to .01.
+    `whole` are the votes on the sentences without errors. The intervals are over sentences; single
+    draws differ by .005 to .01.
     """
     rng = np.random.default_rng(0)
     labels = [sentence.labels[0] for sentence in sentences]

@@ -1,4 +1,4 @@
-"""A pre-trained encoder that learns our labels, to teach a tower small enough to ship."""
+"""The teacher: a pre-trained encoder with our labels, to train the small text network."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ AT_ONCE: Final = 128
 
 
 def _schedule() -> Schedule:
-    # matrices of this size do gain from a second thread
+    # a network of this size gains from a second thread
     return Schedule(steps=4_000, rate=1e-4, weight_decay=0.01, threads=2)
 
 
 @dataclass(frozen=True)
 class TeacherRecipe:
-    """What the teacher is made of."""
+    """Training settings of the teacher."""
 
     encoder: str = "sentence-transformers/all-MiniLM-L6-v2"
-    """A BERT of transformers (Wang et al., 2020): folder, or name on the Hugging Face Hub."""
+    """A BERT (Wang et al., 2020): folder, or name on the Hugging Face Hub."""
     dropout: float = 0.1
     plan: TextPlan = field(default_factory=TextPlan)
     schedule: Schedule = field(default_factory=_schedule)
@@ -39,50 +39,50 @@ class TeacherRecipe:
 
 @dataclass(frozen=True)
 class Reader:
-    """A tower and the word pieces that it reads."""
+    """A text network with its vocabulary."""
 
     tower: TextTower
     pieces: WordPieces
 
 
 def load_encoder(recipe: TeacherRecipe, classes: int) -> Reader:
-    """Take the pre-trained weights for a tower; its classes are not learnt yet.
+    """Return a network with the pre-trained weights and an untrained class layer.
 
     Raises:
-        ModelError: it is unavailable, or not a BERT that reads word pieces.
+        ModelError: the encoder is unavailable, or is not a BERT with WordPiece.
 
     """
     name = recipe.encoder
     with translated(name):
         model, tokenizer = AutoModel.from_pretrained(name), AutoTokenizer.from_pretrained(name)
     if not isinstance(model, BertModel):
-        raise KeysError(name, f"it is a {type(model).__name__}, not a BertModel", "Give a BERT")
+        raise KeysError(name, f"it is a {type(model).__name__}, not a BertModel", "Use a BERT")
     config: Any = model.config
     if config.max_position_embeddings < PIECES_AT_MOST:
         raise KeysError(
             name,
             f"it reads {config.max_position_embeddings} pieces, and {PIECES_AT_MOST} are needed",
-            "Give one that reads longer texts",
+            "Use one that reads longer texts",
         )
     vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
     try:
         pieces = WordPieces([piece for piece, _ in vocabulary])
     except ValueError as error:
-        raise KeysError(name, str(error), "Give a BERT that reads WordPiece's") from error
+        raise KeysError(name, str(error), "Use a BERT with WordPiece") from error
     weights = model.state_dict()
     if len(vocabulary) > config.vocab_size or config.hidden_act != "gelu":
         raise KeysError(
             name,
             f"its tokenizer has {len(vocabulary)} pieces and its weights {config.vocab_size}, its "
             f"activation is {config.hidden_act}",
-            "Give a BERT with gelu whose tokenizer is its own",
+            "Use a BERT with gelu and its own tokenizer",
         )
     return Reader(from_bert(weights, config.num_attention_heads, classes, recipe.dropout), pieces)
 
 
 @torch.no_grad()
 def logits_of(reader: Reader, texts: Sequence[str]) -> Tensor:
-    """Logits [N, C] of normalised texts."""
+    """Return logits [N, C] of normalised texts."""
     by_length = sorted(range(len(texts)), key=lambda n: len(texts[n]))
     found = torch.zeros(len(texts), reader.tower.out.out_features)
     tower = reader.tower.eval()
@@ -94,6 +94,6 @@ def logits_of(reader: Reader, texts: Sequence[str]) -> Tensor:
 
 
 def chances(reader: Reader, texts: Sequence[str]) -> FloatArray:
-    """Chances [N, C] that a teacher gives to each class."""
+    """Return the teacher's probabilities [N, C]."""
     found: FloatArray = logits_of(reader, texts).softmax(dim=1).numpy()
     return found

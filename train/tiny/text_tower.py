@@ -1,9 +1,9 @@
-"""The network that reads words: BERT's encoder, as large as what it is for allows.
+"""The text network: BERT's encoder in the size of the teacher or of the shipped voter.
 
-A checkpoint of transformers fills it. Of its own and plain, for ONNX: torch's and transformers'
-layers have branches and shapes that an exporter writes down as the example had them.
+Weights come from a transformers checkpoint. The layers are our own because of the ONNX export: in
+those of torch and transformers, the exporter fixes branches and shapes to those of the example.
 
-B batch, L pieces of a text, V pieces known, R numbers that each is kept as, D width, C classes.
+Shapes: B batch, L pieces of a text, V vocabulary, R rank of the embedding, D width, C classes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.nn import functional
 from abhinaya.models.tiny.tokens import PIECES_AT_MOST
 
 EPSILON: Final = 1e-12
-"""BERT's, in its norms."""
+"""Epsilon of BERT's layer norms."""
 
 
 _LAYER: Final = "encoder.layer."
@@ -35,23 +35,23 @@ _NAMES: Final = {
 
 @dataclass(frozen=True)
 class TextSize:
-    """How large a tower is."""
+    """Size of a text network."""
 
     pieces: int
-    """V."""
+    """V, size of the vocabulary."""
     rank: int
-    """R; at D, there is no matrix between the two."""
+    """R, width of the embedding; if it equals D, there is no layer `widen`."""
     width: int
-    """D."""
+    """D, width of the layers."""
     heads: int
     inner: int
-    """Width between the two halves of a layer."""
+    """Width of the feed-forward layer."""
     depth: int
-    """Layers."""
+    """Number of layers."""
 
 
 class Layer(nn.Module):
-    """Attention and two matrices, each added to what came and normalised."""
+    """A transformer layer: attention and feed-forward, each with residual and layer norm."""
 
     def __init__(self, size: TextSize, dropout: float) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class Layer(nn.Module):
         self.drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, inside: Tensor) -> Tensor:
-        """[B, L, D] and inside [B, L], True where there is text -> [B, L, D]."""
+        """Return features [B, L, D] of `x` [B, L, D]; `inside` [B, L] is True for text."""
         heads = self.ask(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         query, key, value = heads.unbind(0)
         dropout = self.drop.p if self.training else 0.0
@@ -78,9 +78,9 @@ class Layer(nn.Module):
 
 
 class TextTower(nn.Module):
-    """Embeddings, `depth` transformer layers (Devlin et al., 2019), mean over the text, classes.
+    """Embeddings, transformer layers (Devlin et al., 2019), mean over the text, class layer.
 
-    The embedding may be of low rank (Lan et al., 2020): most of a small tower would be that.
+    The embedding may have a low rank (Lan et al., 2020), because it has most of the weights.
     """
 
     def __init__(self, size: TextSize, classes: int, dropout: float) -> None:
@@ -97,14 +97,14 @@ class TextTower(nn.Module):
         self.out = nn.Linear(size.width, classes)
 
     def forward(self, pieces: Tensor, mask: Tensor) -> Tensor:
-        """Pieces [B, L] and mask [B, L] (1 inside, 0 beyond the end) -> logits [B, C]."""
+        """Return logits [B, C] of pieces [B, L] and mask [B, L], 1 for text and 0 for padding."""
         inside = mask.unsqueeze(-1)
         mean = (self.read(pieces, mask) * inside).sum(dim=1) / inside.sum(dim=1)
         logits: Tensor = self.out(self.drop(mean))
         return logits
 
     def read(self, pieces: Tensor, mask: Tensor) -> Tensor:
-        """Pieces [B, L] and mask [B, L] -> [B, L, D]."""
+        """Return features [B, L, D] of pieces [B, L] and mask [B, L]."""
         at = torch.arange(pieces.shape[1], device=pieces.device)
         x: Tensor = self.drop(self.norm(self.widen(self.pieces(pieces)) + self.places(at)))
         for layer in self.layers:
@@ -113,10 +113,10 @@ class TextTower(nn.Module):
 
 
 def from_bert(weights: Mapping[str, Tensor], heads: int, classes: int, dropout: float) -> TextTower:
-    """Make a tower out of the weights of transformers' BertModel; the classes are not learnt yet.
+    """Return a network with the weights of transformers' BertModel; the class layer is untrained.
 
     Raises:
-        KeyError: one is missing.
+        KeyError: a weight is missing.
 
     """
     words = weights["embeddings.word_embeddings.weight"]
@@ -124,7 +124,7 @@ def from_bert(weights: Mapping[str, Tensor], heads: int, classes: int, dropout: 
     inner = len(weights[f"{_LAYER}0.intermediate.dense.bias"])
     size = TextSize(len(words), words.shape[1], words.shape[1], heads, inner, depth)
     tower = TextTower(size, classes, dropout)
-    # one kind of segment only: what tells two of them apart is a constant
+    # there is one segment type only, so its embedding is a constant
     segment = weights["embeddings.token_type_embeddings.weight"][0]
     filled = {
         "pieces.weight": words,
@@ -149,9 +149,9 @@ def from_bert(weights: Mapping[str, Tensor], heads: int, classes: int, dropout: 
 def smaller(
     tower: TextTower, kept: Sequence[int], often: Tensor, rank: int, depth: int
 ) -> TextTower:
-    """Return a tower's first `depth` layers, with the embeddings of `kept` pieces at a lower rank.
+    """Return the first `depth` layers, with embeddings of the `kept` pieces at a lower rank.
 
-    `often` [V'] is how often each of them occurs: those that do are kept most exactly.
+    `often` [V'] has the counts of these pieces; frequent ones are approximated best.
     """
     whole = tower.pieces.weight[list(kept)]
     _, _, directions = torch.linalg.svd(whole * often.float().sqrt()[:, None], full_matrices=False)

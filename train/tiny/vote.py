@@ -1,9 +1,9 @@
-"""The rule that the embedded profile votes by: fitted on people and sentences left out.
+"""Fits the vote rule of the embedded profile on speakers and sentences left out of training.
 
-What the voters say of the tuning speakers (`make.held_out`) with sentences that no text tower has
-learnt from. Words agree with the voice, are calm, contradict it or are missing, and segments are
-whole or short: so the rule is fitted, and its probabilities are right, for all of these. A neutral
-voice always speaks calm sentences or none: what it is called otherwise is a false alarm.
+The cases are segments of the tuning speakers (`make.held_out`) with sentences outside the training
+data of the text network. Words agree with the voice, are neutral, contradict it or are missing;
+segments are whole or short. A neutral voice gets neutral words or none, so that each other label of
+it is a false alarm.
 """
 
 from __future__ import annotations
@@ -37,27 +37,27 @@ NAMES: Final[Mapping[str, str]] = {"S1": SPEECH, "T2": text.NAME, "ST1": JOINT}
 
 @dataclass(frozen=True)
 class VoteRecipe:
-    """How the rule is fitted."""
+    """Settings of the fit."""
 
     seed: int = 0
     times: int = 2
-    """That each segment is given words."""
+    """Number of cases made of each segment."""
     alike: float = 0.12
     calm: float = 0.6
     other: float = 0.08
-    """Shares of segments with words of the same label, of calm ones, of any; the rest has none.
-    People rarely say what they feel: that calm words speak for calm must not be learnt."""
+    """`alike`, `calm`, `other`: shares of cases with words of the same label, neutral words, and
+    words of any label; the rest has none. People rarely say what they feel: the rule must not
+    learn that neutral words mean a neutral voice."""
     neutral: float = 0.5
-    """Share of neutral speech that the probabilities are of."""
+    """Share of neutral speech that the probabilities are calibrated for."""
     most_alarms: float = 0.1
-    """Share of neutral segments, whole and short, clear and by telephone, that may be called
-    otherwise: below the threshold that holds it, the label is `unknown`."""
+    """Highest share of neutral segments with another label; it determines `min_confidence`."""
     before: Before = Before((4.0, 30.0), (0.7, 1.0), 0.1)
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One segment with what is said in it."""
+    """One segment with the words spoken in it."""
 
     item: int
     words: str
@@ -75,7 +75,7 @@ def fit_vote(
 
     Raises:
         DataError: data is missing.
-        ModelError: the voters that were trained without the tuning speakers are.
+        ModelError: the voters trained without the tuning speakers are missing.
 
     """
     sentences = unread(data)
@@ -122,7 +122,7 @@ def fit_vote(
 
 
 def unread(data: Path) -> dict[str, list[str]]:
-    """Return sentences by label that no text tower has learnt from.
+    """Return sentences outside the training data of the text network, by label.
 
     Raises:
         DataError: a corpus is missing.
@@ -146,14 +146,14 @@ def _case(
     truth = str(items.label[item])
     chance = rng.random()
     if chance < recipe.alike:
-        said = truth
+        label = truth
     elif chance < recipe.alike + recipe.calm:
-        said = "neutral"
+        label = "neutral"
     elif chance < recipe.alike + recipe.calm + recipe.other and truth != "neutral":
-        said = sorted(sentences)[int(rng.integers(len(sentences)))]
+        label = sorted(sentences)[int(rng.integers(len(sentences)))]
     else:
         return Case(item, "", truth)
-    return Case(item, sentences[said][int(rng.integers(len(sentences[said])))], truth)
+    return Case(item, sentences[label][int(rng.integers(len(sentences[label])))], truth)
 
 
 def _votes(
@@ -163,7 +163,7 @@ def _votes(
     recipe: VoteRecipe,
     rng: np.random.Generator,
 ) -> list[dict[str, Ballot]]:
-    """Return what each voter says of each case; who abstains is missing."""
+    """Return the votes on each case, by voter, without abstentions."""
     folder = held_out(cache)
     networks = {
         name: SpeechNetwork(name, str(folder / f"{name}.safetensors")) for name in (SPEECH, JOINT)

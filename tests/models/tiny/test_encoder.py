@@ -136,7 +136,7 @@ def test_a_whisper_of_another_size_is_refused(
     for number in range(4, layers):
         variables += [(name.replace("layer_3", f"layer_{number}"), x) for name, x in above]
     write_model(tmp_path / "model.bin", variables)
-    with pytest.raises(DamagedFileError, match=r"model\.bin: not a Whisper of size tiny"):
+    with pytest.raises(DamagedFileError, match=r"model\.bin: not a Whisper model of size tiny"):
         Encoder(tmp_path)
 
 

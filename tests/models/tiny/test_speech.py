@@ -235,8 +235,8 @@ SAID = '{"model": "tiny-speech", "version": "1", "labels": ["neutral", "sad"], "
 @pytest.mark.parametrize(
     ("told", "error", "message"),
     [
-        (None, DamagedFileError, "does not say what it is"),
-        ("{", DamagedFileError, "does not say what it is"),
+        (None, DamagedFileError, "has no complete metadata"),
+        ("{", DamagedFileError, "has no complete metadata"),
         (SAID, DamagedFileError, "made for another version"),
         (SAID.replace("sad", "glee"), LabelsError, "has the labels glee"),
     ],

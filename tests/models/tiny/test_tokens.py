@@ -82,8 +82,8 @@ def test_of_too_long_a_text_the_last_is_kept() -> None:
     assert long[-5:].tolist() == short[-5:].tolist()
 
 
-def test_a_vocabulary_without_its_marks_is_none() -> None:
-    with pytest.raises(ValueError, match=r"without \[UNK\]"):
+def test_a_vocabulary_without_its_special_pieces_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"has no \[UNK\]"):
         WordPieces([piece for piece in VOCABULARY if piece != UNKNOWN])
 
 

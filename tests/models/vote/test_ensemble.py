@@ -160,7 +160,10 @@ def test_a_confidence_just_below_the_threshold_never_looks_as_if_it_were_enough(
 def test_voters_without_probabilities_reach_no_threshold():
     decision = decide(hard(S1="sad", T1="sad"), Rule(min_confidence=0.1))
     assert (decision.label, decision.leading, decision.confidence) == (UNKNOWN, "sad", None)
-    assert decision.reason == "no voter gives probabilities, so sad is not known to be 0.1 sure"
+    assert (
+        decision.reason
+        == "no voter gives probabilities: sad has no confidence, and 0.1 is required"
+    )
 
 
 def test_a_temperature_changes_the_confidence_and_not_the_vote():
@@ -222,7 +225,7 @@ def test_a_voter_without_weight_is_not_heard():
     votes = {"S1": soft("angry", 0.9), "T2": soft("sad", 0.3)}
     assert decide(votes, Rule(method="weighted", weights={"S1": 0.0})).label == "sad"
     nobody = decide({"S1": votes["S1"]}, Rule(method="weighted", weights={"S1": 0.0}))
-    assert (nobody.label, nobody.reason) == (UNKNOWN, "no voter that answered has a weight")
+    assert (nobody.label, nobody.reason) == (UNKNOWN, "every voter that answered has weight 0")
 
 
 def test_a_label_alone_counts_as_certain_in_the_mean_but_not_in_the_confidence():

@@ -31,10 +31,10 @@ def test_settings_reach_what_is_nested_and_nothing_else() -> None:
         ("seed.x=2", "there are none"),
         ("seed", "NAME=VALUE"),
         ("seed=two", "not a JSON value"),
-        ("seed=1.5", "of the kind of 0"),
-        ("words=1", "of the kind of False"),
-        ("before.neutral=[1.0]", "of the kind of"),
-        ("before=3", "of the kind of"),
+        ("seed=1.5", "of the type of 0"),
+        ("words=1", "of the type of False"),
+        ("before.neutral=[1.0]", "of the type of"),
+        ("before=3", "of the type of"),
     ],
 )
 def test_settings_that_are_not_of_the_recipe_are_refused(setting: str, message: str) -> None:
