@@ -51,12 +51,7 @@ def test_each_kind_of_plug_in_is_used_by_its_name(tmp_path: Path) -> None:
     verdicts = [event for event in events if event["type"] == "verdict"]
     assert verdicts
     assert {v["votes"][0]["model"] for v in verdicts} == {"loudness"}
-    assert any(
-        event.get("gives") == "transcript" and event["model"] == "lengths" for event in events
-    )
-    # no vote waits for the words here, so a verdict may be out before them
-    texts = [v["transcript"]["text"] for v in verdicts if v["transcript"]]
-    assert all(text.endswith("seconds") for text in texts)
+    assert all(v["transcript"]["text"].endswith("seconds") for v in verdicts)
     counts = Counter(v["label"] for v in verdicts)
     assert tally.read_text() == "".join(f"{label} {n}\n" for label, n in counts.items())
     again = tmp_path / "again.tally"

@@ -13,7 +13,7 @@ from abhinaya.models.base import Ballot
 from abhinaya.models.vote.ensemble import Decision, Rule, decide
 from abhinaya.stream.clock import to_seconds
 from abhinaya.stream.hub.segments import Key, Record, Stream
-from abhinaya.stream.hub.validation import REFINER
+from abhinaya.stream.hub.validation import REFINER, TRANSCRIBER
 from abhinaya.stream.wire.messages import Gap, Missing, StreamEnded, Verdict, Vote
 
 Outcome = Verdict | Gap | StreamEnded
@@ -64,9 +64,15 @@ class Aggregator:
         else:
             self._revise(now, record)
 
+    def transcribed(self, record: Record) -> None:
+        """Note that the transcript is there: the verdict may have waited for it."""
+        self._touch(record.stream)
+
     def absent(self, now: float, record: Record, voter: str, reason: str) -> None:
-        """Note that a voter or the refiner will not answer."""
-        if voter == REFINER:
+        """Note that a voter, the transcriber or the refiner will not answer."""
+        if voter == TRANSCRIBER:
+            self._touch(record.stream)
+        elif voter == REFINER:
             record.choices = ()
             self._finish(now, record)
         elif voter in self._voters and voter not in record.votes:
@@ -127,7 +133,8 @@ class Aggregator:
         while stream.outcomes:
             head = stream.outcomes[0]
             if isinstance(head, Record):
-                settled = head.settled(self._voters)
+                # the words belong to the verdict, also where no voter reads them
+                settled = head.settled(self._voters) and not head.is_open((TRANSCRIBER,))
                 if not settled and now < head.due:
                     return
                 head.verdict = self._judge(now, head, 0)

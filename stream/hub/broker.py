@@ -262,9 +262,8 @@ class Broker:
                 stream = self._streams[event.stream]
                 stream.acknowledged = max(stream.acknowledged, event.sequence + 1)
                 self._acknowledge[event.stream] = stream
-                if isinstance(event, StreamEnded):
-                    stream.end_written = True
-                    self._coordinator.segments.clear(stream)
+                stream.end_written |= isinstance(event, StreamEnded)
+                self._coordinator.segments.clear(stream)
 
     def _died(self, now: float, died: Died) -> None:
         self._coordinator.dispatch.node_down(died.name, died.reason)

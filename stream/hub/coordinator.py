@@ -168,6 +168,7 @@ class Coordinator:
             record.transcript, record.transcribed = answer, now
             if record.item.final:
                 record.stream.transcribed(answer)
+                self._aggregator.transcribed(record)
 
     # --- decisions --------------------------------------------------------------------------------
 

@@ -102,11 +102,14 @@ class Stream:
         return found
 
     def acknowledged_states(self) -> dict[str, bytes]:
-        """Return the states after the last acknowledged segment; delete older ones."""
+        """Return the states after the last acknowledged segment."""
+        return self.states_before(self.acknowledged, self.states)
+
+    def delete_states_before(self, first_open: int) -> None:
+        """Delete states that neither an open segment nor a restarted hub can need."""
         for known in self.states.values():
-            for sequence in sorted(s for s in known if s < self.acknowledged)[:-1]:
+            for sequence in sorted(s for s in known if s < min(first_open, self.acknowledged))[:-1]:
                 del known[sequence]
-        return self.states_before(self.acknowledged, self.states) if self.states else {}
 
 
 @dataclass(slots=True, eq=False)
@@ -206,10 +209,13 @@ class Segments:
         del records[sequence]
         if not records:
             del self._records[stream]
-            self.clear(record.stream)
+        self.clear(record.stream)
 
     def clear(self, stream: Stream) -> None:
-        """Delete transcripts and states of a stream that has ended and has no open segment."""
-        if stream.end_written and stream.info.stream not in self._records:
+        """Delete transcripts and states of a stream that nothing can need any more."""
+        records = self._records.get(stream.info.stream)
+        if stream.end_written and not records:
             stream.transcripts.clear()
             stream.states.clear()
+        # a late vote on an open segment still needs the state before that segment
+        stream.delete_states_before(min(records) if records else stream.next_sequence)

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from abhinaya.models.labels import LABELS
 from abhinaya.models.vote.combiner import Combiner, Logistic, Member, Regression
-from abhinaya.stream.settings.config import DeadlineConfig, FlowConfig
+from abhinaya.stream.settings.config import DeadlineConfig, FlowConfig, WorkerConfig
 from abhinaya.stream.settings.vote import VoteConfig
 from abhinaya.stream.wire.codec import Decoder, Encoder
 from abhinaya.stream.wire.messages import (
@@ -23,6 +23,7 @@ from abhinaya.stream.wire.messages import (
     Died,
     Drain,
     End,
+    Failed,
     FrontDown,
     Gap,
     Introduce,
@@ -241,6 +242,23 @@ def test_a_live_segment_has_the_live_deadline_and_a_file_the_patient_one() -> No
         assert hub.events(Verdict) == []
         hub.tick(0.1)
         assert [m.reason for m in hub.verdict().missing] == ["late: no node is ready"] * 3
+
+
+def test_a_verdict_has_its_words_also_where_no_voter_reads_them() -> None:
+    for words in ("words of 0", ""):
+        hub = Desk(voters={"S1": WorkerConfig("x")}).up("asr", "S1").front()
+        hub.say(FRONT, fakes.segment(0))
+        hub.answer(0, "S1")
+        assert hub.events(Verdict) == []
+        if words:
+            hub.answer(0, "asr")
+            transcript = hub.verdict().transcript
+            assert transcript is not None
+            assert transcript.text == words
+        else:  # a transcriber that fails delays the verdict no longer
+            failed = Failed(stream="call", sequence=0, service="asr", reason="broke", retry=False)
+            hub.say(b"asr-0", failed)
+            assert hub.verdict().transcript is None
 
 
 def test_after_the_time_for_revisions_a_task_is_cancelled() -> None:

@@ -21,6 +21,7 @@ from msgspec.structs import replace
 from abhinaya.bench.demo import CALL
 from abhinaya.models.labels import LABELS
 from abhinaya.stream.hub.broker import Broker
+from abhinaya.stream.hub.segments import Stream
 from abhinaya.stream.run.directory import run_directory
 from abhinaya.stream.run.monitor import Run
 from abhinaya.stream.run.plan import Input, Plan
@@ -267,6 +268,18 @@ def test_states_before_the_last_that_is_written_are_forgotten() -> None:
     speak(hub, 0, 4)
     hub.labels()
     assert list(hub.broker._streams["call"].states["S1"]) == [3]
+
+
+def test_a_late_task_of_an_open_segment_still_gets_the_state_before_it() -> None:
+    stream = Stream(fakes.info(), FRONT, next_sequence=3, acknowledged=0)
+    stream.keep_state(0, "ST1", b"0")
+    stream.keep_state(2, "ST1", b"02")
+    stream.acknowledged = 3
+    stream.delete_states_before(first_open=1)
+    assert stream.states_before(1, ["ST1"]) == {"ST1": b"0"}
+    stream.delete_states_before(first_open=3)
+    assert stream.states_before(3, ["ST1"]) == {"ST1": b"02"}
+    assert list(stream.states["ST1"]) == [2]
 
 
 # --- several answers to one task ------------------------------------------------------------------
