@@ -1,13 +1,14 @@
 """`abhinaya bench models`: speed of the voters by batch size and length of the segments.
 
     abhinaya bench models                                     reduced sizes, on any machine
-    abhinaya bench models --scale real --voters S1            WavLM-large: two CPU cores will do
+    abhinaya bench models --scale real --voters S1            WavLM-large: two CPU cores are enough
     abhinaya bench models --scale real --voters S1,S2,T2,ST1,S2+ST1+T2 --dtype bfloat16
 
 Weights are random, so nothing is downloaded. S2+ST1+T2 runs the three one after the other on the
 same segments; S2 and ST1 share one run of the encoders. T1 runs on a server and is not measured.
 
-The last table has sixteen segments of 0.5 to 2 s in one batch, and one by one. Padding is the share
+The last table compares sixteen segments of 0.5 to 2 s in one batch with one at a time. Padding is
+the share
 of wasted work: a batch is padded to its longest segment, and SALMONN's audio to Whisper's 30 s.
 """
 

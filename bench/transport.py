@@ -128,7 +128,7 @@ class HubCarrier:
         self._meet()
 
     def send(self, number: int) -> None:
-        """Send a segment like a live front."""
+        """Send segment `number`, as a live front does."""
         sequence, stream = divmod(number, len(self._names))
         now = time.time()
         segment = Segment(

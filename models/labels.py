@@ -188,7 +188,7 @@ def _unnamed(names: Sequence[str], subject: object, order: Sequence[str]) -> Seq
     if len(names) != len(order):
         raise LabelsError(
             subject,
-            f"it has {len(names)} classes, and the order that the option labels names {len(order)}",
+            f"the model has {len(names)} classes, but the option `labels` has {len(order)}",
             "Use the order that it was trained with",
         )
     return order
@@ -198,13 +198,13 @@ def _check_overrides(names: Sequence[str], subject: object, overrides: Mapping[s
     if unknown := set(overrides) - set(names):
         raise LabelsError(
             subject,
-            f"the option labels names classes it does not have: {listed(unknown)}",
+            f"the option `labels` has classes that the model does not have: {listed(unknown)}",
             f"Its classes are {', '.join(names)}",
         )
     if wrong := set(overrides.values()) - set(LABELS):
         raise LabelsError(
             subject,
-            f"the option labels gives meanings that are not labels: {listed(wrong)}",
+            f"the option `labels` maps to names that are not labels: {listed(wrong)}",
             f"Use {', '.join(LABELS)}",
         )
 

@@ -52,7 +52,7 @@ def offline(paths: list[Path]) -> dict[str, list[Offline]]:
         states: dict[str, bytes] = {}
         request = transcribe.Request(path.stem, str(path))
         for text in transcribe.transcribe(request, transcriber, config.vad, SileroVad(), 1):
-            said = text.said.text
+            said = text.transcription.text
             samples = transcribe.as_received(text.piece.samples)
             answers = {
                 name: voter.vote([Utterance(samples, states.get(name, b""), said)])[0]

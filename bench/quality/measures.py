@@ -234,7 +234,7 @@ def worth(answers: Sequence[Answer], name: str) -> Interval:
 
 
 def plain(value: Any) -> Any:
-    """Return a figure as a JSON value: tuples and dataclasses as objects, NaN as null."""
+    """Return a value as JSON: named tuples and dataclasses as objects, NaN as null."""
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         return {key: plain(item) for key, item in value._asdict().items()}
     if isinstance(value, float) and math.isnan(value):

@@ -176,7 +176,7 @@ def _verdicts(by_material: Answers) -> Iterator[Row]:
 
 
 def _thresholds(by_material: Answers) -> Iterator[Row]:
-    """Yield the figures by `vote.min_confidence`, to choose its value."""
+    """Yield a row for each value of `vote.min_confidence`, so that one can choose it."""
     for name in ("RAVDESS", "nEMO", "podcasts", "calls"):
         answers = by_material.get(name)
         if not answers:

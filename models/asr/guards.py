@@ -197,7 +197,7 @@ def repeats(words: Sequence[str]) -> int:
     """Return the most repetitions in a row of one phrase of LONGEST_PHRASE words or less."""
     most = min(1, len(words))
     for size in range(1, min(LONGEST_PHRASE, len(words) // 2) + 1):
-        run = 0  # length of the run of words that equal the word `size` places before
+        run = 0  # words in a row, each equal to the word `size` places before it
         for i in range(size, len(words)):
             run = run + 1 if words[i] == words[i - size] else 0
             most = max(most, 1 + run // size)

@@ -146,7 +146,7 @@ class AudioClassifier:
             )
         self._classifier = _Classifier(AutoModelForAudioClassification, model, labels, where)
         config = self._classifier.config
-        # Group norm in the first layer averages over a whole row, including its padding.
+        # only layer norm allows a mask: group norm averages over the whole padded row
         self._maskable = (
             config.model_type in _MASKED and getattr(config, "feat_extract_norm", "") == "layer"
         )

@@ -207,7 +207,7 @@ WORDS: Final = FINE + 1
 
 
 def word_features(fine: FloatArray) -> FloatArray:
-    """Return word features [B, WORDS] of the text network's fine scores [B, FINE]."""
+    """Return word features [B, WORDS], made of the scores for the 28 fine labels [B, FINE]."""
     centred = (fine - fine.mean(axis=1, keepdims=True)) / FINE_UNIT
     out: FloatArray = np.concatenate([centred, np.ones((len(fine), 1))], axis=1)
     return out.astype(np.float32)

@@ -236,7 +236,7 @@ class Dispatch:
             self._advance(record)
 
     def _advance(self, record: Record) -> None:
-        """Queue services whose inputs are complete; give up those whose inputs will never be."""
+        """Queue services whose inputs are complete; give up those whose inputs cannot arrive."""
         for name, work in record.work.items():
             queue = self._queues[name]
             if queue.abandoned and work.state in OPEN:

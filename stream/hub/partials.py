@@ -107,7 +107,7 @@ class Partials:
     # --- from partial to verdict ------------------------------------------------------------------
 
     def open(self, now: float, stream: Stream, item: Segment) -> None:
-        """Add a partial; it waits if the current one is in work."""
+        """Add a partial; it waits while a node works on an earlier one; older ones are ignored."""
         record = self._segments.get((item.stream, item.sequence))
         if record is not None:
             newest = record.next or record.item

@@ -36,9 +36,9 @@ def task_of(record: Record, services: Sequence[Service]) -> Task:
 
 
 def _previous(record: Record, turns: int) -> tuple[str, ...]:
-    """Return the texts of the segments just before, as prompt of the transcriber.
+    """Return the texts of the segments just before this one, in order, as the transcriber's prompt.
 
-    They end at the first segment without words, for example one that a guard dropped.
+    Going back in time, it stops at the first segment without words.
     """
     transcripts, sequence = record.stream.transcripts, record.item.sequence - 1
     texts: list[str] = []

@@ -144,7 +144,8 @@ def check_names(config: InputConfig, channels: int) -> None:
         return
     subject = f"--channel-names {','.join(names)}"
     if config.channels == "mix":
-        raise ConfigError(subject, "mixed channels have no names", "add --channels split")
+        reason = "names channels, but they are mixed into one stream"
+        raise ConfigError(subject, reason, "add --channels split, or leave out the names")
     if len(names) != channels:
         reason = f"names {len(names)} channels, but {config.what} has {channels}"
         raise ConfigError(subject, reason, "give one name for each channel")

@@ -36,7 +36,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two systems on the same rows: the first minus the second."""
+    """Difference of a figure between two systems on the same rows: first minus second."""
 
     difference: Interval
     p: float

@@ -57,7 +57,7 @@ class Predictions:
         if len(self.models) > 1:
             several = " and ".join(" ".join(m) or "an unnamed one" for m in sorted(self.models))
             raise DataError(
-                f"predictions of {name}: the file has several models, {several}; give one"
+                f"predictions of {name}: it is of several models, {several}; give a file for each"
             )
         return next(iter(self.models), ("", ""))
 
@@ -152,7 +152,7 @@ def found_answers(
         for clip, stem in zip(clips, stems, strict=True)
     ]
     if sum(one is not None for one in found) < fewest:
-        number = "none is about a clip" if fewest == 1 else f"fewer than {fewest} are about clips"
+        number = "none fits a clip" if fewest == 1 else f"fewer than {fewest} fit a clip"
         raise DataError(
             f"predictions of {name}: {number} of this manifest (the first is about "
             f"{next(iter(answers), 'nothing')!r}, a clip is called {clips[0].id!r}); are they of "

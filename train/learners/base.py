@@ -83,7 +83,7 @@ class Learner:
     """Fewest samples of a clip that the model can be trained on."""
 
     def scores(self, module: nn.Module, inputs: Inputs) -> Tensor:
-        """Return the scores [B, K]. `module` is `self.module`, or wraps it for devices."""
+        """Return the scores [B, K]; `module` is `self.module`, wrapped where it runs on devices."""
         found: Tensor = module(*self.arguments(inputs))
         return found
 

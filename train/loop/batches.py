@@ -164,8 +164,8 @@ def read_batches(
     for batch in loader:
         if isinstance(batch, str):
             raise DataError(
-                f"{batch}; repair or remove the file (abhinaya data check finds all such), and "
-                "continue with --resume --despite-changes"
+                f"{batch}; repair or remove the file (`abhinaya data check` lists all such files), "
+                "and continue with --resume --despite-changes"
             )
         yield batch
 

@@ -236,7 +236,11 @@ class Trainer:
         found = list(dict.fromkeys(gather_object(list(names))))
         more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
         saved = self._p.folder.states()
-        last = f"the last state, {saved[-1]}, is older" if saved else "nothing was saved yet"
+        last = (
+            f"the last saved state, {saved[-1]}, is from before this step"
+            if saved
+            else "nothing was saved yet"
+        )
         return TrainingError(
             f"{what} is {value} at step {self._position.taken + 1} (learning rate {rate:g}), in "
             f"the batch of {', '.join(found[:NAMED])}{more}; {last}. Check these files, lower "

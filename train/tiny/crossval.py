@@ -109,7 +109,7 @@ def _of(items: Sessions, scores: FloatArray, corpus: str) -> Scored:
 
 
 def figure_of_parts(parts: Sequence[Scored], settings: Settings) -> str:
-    """Return macro-F1 of several parts, with its 95 % interval over speakers, and the ECE."""
+    """Return, as text, the macro-F1 of all parts, its 95 % interval, and the calibration error."""
     truth, scores, seconds, speaker = (
         np.concatenate(column) for column in zip(*parts, strict=True)
     )

@@ -67,7 +67,7 @@ class Sessions:
         return np.asarray(inside, np.float32)
 
     def of(self, chosen: npt.NDArray[np.bool_]) -> Sessions:
-        """Return the items of a mask [N]; `frames` are shared."""
+        """Return the items where `chosen` [N] is true; `frames` is not copied."""
         fields = {name: getattr(self, name)[chosen] for name in self.__slots__ if name != "frames"}
         return replace(self, **fields)
 

@@ -88,7 +88,7 @@ class Trained:
     """[L, D] mean standard deviation within a clip."""
 
     def scores(self, levels: FloatArray, voice: Voice, words: FloatArray | None) -> FloatArray:
-        """Return the mean logits [C'] of all heads on levels [T, L, D]."""
+        """Return the logits [C'] of one clip, the mean of all heads; levels [T, L, D]."""
         frames = measured(levels.transpose(1, 0, 2), voice.measure(self.usual), self.unit)
         return combined_scores(self.heads, frames, words)
 

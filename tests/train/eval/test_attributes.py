@@ -156,7 +156,7 @@ def test_one_file_may_say_both(tmp_path: Path, capsys: pytest.CaptureFixture[str
         ("name,arousal,valence,dominance\nc0,0,0,0\n", "needs a column FileName"),
         (
             "id,arousal,valence,dominance\nz,0,0,0\n",
-            "predictions of p: fewer than 2 are about clips",
+            "predictions of p: fewer than 2 fit a clip",
         ),
     ],
 )

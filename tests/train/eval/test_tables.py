@@ -133,7 +133,7 @@ def test_csv_by_letter_name_and_probabilities(tmp_path: Path) -> None:
 
 def test_a_file_name_that_two_clips_share_joins_neither() -> None:
     two = [Clip("a/x", "c", votes={"sad": 1}, path="a/x.wav"), Clip("b/x", "c", path="b/x.wav")]
-    with pytest.raises(DataError, match="none is about a clip"):
+    with pytest.raises(DataError, match="none fits a clip"):
         join("S1", Predictions({"x.wav": Ballot("sad")}), two)
     assert join("S1", Predictions({"b/x.wav": Ballot("sad")}), two).guess.tolist() == [-1, 6]
     assert join("S1", Predictions({"/else/x.wav": Ballot("sad")}), two[:1]).guess.tolist() == [6]
