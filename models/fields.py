@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
+
+from abhinaya.models.errors import near_miss
 
 T = TypeVar("T")
 
@@ -130,6 +131,5 @@ def members(hint: Any) -> Iterator[Any]:
 
 def near(key: str, known: Iterable[str]) -> str:
     """Return the end of a message: the nearest known name, or the list of known names."""
-    names = list(known)
-    close = difflib.get_close_matches(key, names, n=1)
-    return f", did you mean {close[0]!r}?" if close else f" (known: {', '.join(names)})"
+    hint = near_miss(key, known)
+    return f", {hint}" if hint.endswith("?") else f" ({hint})"

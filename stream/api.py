@@ -16,7 +16,6 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Final, Literal, Self
@@ -25,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from abhinaya.stream.clock import to_seconds
-from abhinaya.stream.errors import AbhinayaError
+from abhinaya.stream.errors import AbhinayaError, SourceError
 from abhinaya.stream.front.numbering import Speech, SpeechItem
 from abhinaya.stream.run.local import FRONT, Local, items_of, load_nodes
 from abhinaya.stream.run.plan import check_licence, distinct, name_of_input
@@ -144,13 +143,19 @@ class Monitor:
         files = [os.fspath(path) for path in paths]
         streams = distinct([name_of_input(file) for file in files])
         for begin in range(0, len(files), at_once):
-            batch = zip(streams[begin:][:at_once], files[begin:][:at_once], strict=True)
-            with ExitStack() as stack:
-                opened = []
-                for stream, file in batch:
+            opened: list[_Input] = []
+            fault: SourceError | None = None
+            for stream, file in zip(
+                streams[begin:][:at_once], files[begin:][:at_once], strict=True
+            ):
+                try:
                     opened.append(self._open(InputConfig(file), stream))
-                    stack.callback(opened[-1].source.close)
-                yield from _verdicts(self._run(opened))
+                except SourceError as error:  # the files before it are labelled first
+                    fault = error
+                    break
+            yield from _verdicts(self._run(opened))
+            if fault:
+                raise fault
 
     def listen(
         self,

@@ -140,7 +140,7 @@ class Source:
         """Return the long recordings of a corpus, with their text.
 
         Raises:
-            ConfigError: there are none.
+            ConfigError: no recordings were found.
 
         """
         found = [c for c in long_clips_in(self.data / "e2e") if c.corpus.startswith(corpus)]
@@ -152,7 +152,7 @@ class Source:
         """Return the opus files in folders, sorted; if `deep`, all audio files there and below.
 
         Raises:
-            ConfigError: there are none.
+            ConfigError: no recordings were found.
 
         """
         places = [self.data / folder for folder in folders]

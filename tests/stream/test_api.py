@@ -142,6 +142,10 @@ def test_many_files_are_labelled_as_each_alone(
     alone = [fact for path in paths for fact in facts(monitor.label(path))]
     many = facts(monitor.label_files(paths, at_once=2))
     assert sorted(map(str, many)) == sorted(map(str, alone))
+    labels: list[str] = []
+    with pytest.raises(SourceError, match=r"no\.wav"):
+        collect(monitor.label_files([*paths, tmp_path / "no.wav"]), labels)
+    assert len(labels) == len(alone)
     again = {v.stream for v in monitor.label_files([paths[0], paths[0]])}
     assert again == {"0", "0-2"}
 
