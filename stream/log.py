@@ -51,6 +51,8 @@ def open_log(
 
     """
     if args.log_level is None and args.log_file is None:
+        # without any handler, logging itself would write to stderr, into the live view
+        ROOT.handlers[:] = [logging.NullHandler()]
         return None
     descriptor = os.dup(STDERR)
     if args.log_file is not None:

@@ -32,10 +32,13 @@ def flags(*arguments: str) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def test_without_flags_there_is_no_log() -> None:
+def test_without_flags_nothing_is_logged(capfd: pytest.CaptureFixture[str]) -> None:
     environment: dict[str, str] = {}
     assert log.open_log(flags(), "main", environment) is None
     assert log.descriptor_of(environment) is None
+    log.ROOT.propagate = False  # pytest listens at the root
+    logging.getLogger("abhinaya.run").error("a process died")
+    assert capfd.readouterr().err == ""
 
 
 def test_each_record_is_one_line_whatever_is_in_it(tmp_path: Path) -> None:
