@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import secrets
 import sys
 import time
 from collections.abc import Sequence
@@ -103,7 +104,7 @@ def serve(
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     doors = sockets.Hub(context, endpoint, keys)
     try:
-        return Hub(Broker(run, f"{time.time_ns():x}", combiner), doors).run(stop)
+        return Hub(Broker(run, secrets.token_hex(8), combiner), doors).run(stop)
     finally:
         doors.close()
         context.term()

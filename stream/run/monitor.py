@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
+from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,
@@ -78,7 +79,7 @@ class Run:
         directory: Path,
         sinks: Sequence[Sink],
         observer: Observer,
-        wall_clock: Callable[[], float] = time.time,
+        wall_clock: Callable[[], float] = unix_time,
     ) -> None:
         self._plan = plan
         self._directory = directory

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from abhinaya.stream.clock import handed_on
 from abhinaya.stream.errors import AbhinayaError, ModelError, ProcessError, SourceError
 from abhinaya.stream.log import descriptor_of
 from abhinaya.stream.settings.config import SuperviseConfig
@@ -203,7 +204,7 @@ class Supervisor:
                     stdin=None if spec.reads_stdin else subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    env=MEMORY | os.environ,
+                    env=MEMORY | os.environ | handed_on(),
                     pass_fds=[self._lifeline, *([log_of_run] if log_of_run else [])],
                     start_new_session=True,
                 )
