@@ -62,14 +62,20 @@ REASONS: Final = 64
 class Broker:
     """The whole hub except its sockets."""
 
-    def __init__(self, config: Config, incarnation: str, combiner: Combiner | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        incarnation: str,
+        combiner: Combiner | None = None,
+        supervised: bool = False,
+    ) -> None:
         self._config = config
         self._combiner = combiner
         self._incarnation = incarnation
         self._streams = Streams(incarnation, config.flow)
         self._publisher = Publisher(incarnation)
         self._coordinator = Coordinator(
-            config, combiner, self._publisher, self._to_node, self._node_down
+            config, combiner, self._publisher, self._to_node, self._node_down, supervised
         )
         self._nodes: dict[bytes, Node] = {}
         self._peers: dict[str, bytes] = {}
@@ -126,6 +132,11 @@ class Broker:
         if node is not None:
             self._coordinator.dispatch.node_down(node.name, "is not reachable")
         return self._flush(now)
+
+    def paused(self, seconds: float) -> None:
+        """Note that the hub itself did not run: nobody was silent meanwhile."""
+        self._coordinator.dispatch.paused(seconds)
+        self._streams.paused(seconds)
 
     def tick(self, now: float) -> list[Outgoing]:
         """Check all time limits."""
@@ -236,7 +247,8 @@ class Broker:
     def _from_node(self, now: float, peer: bytes, message: Message) -> None:
         node = self._nodes[peer]
         if isinstance(message, Beat):
-            self._coordinator.dispatch.beat(now, node.name, message.work_age_s)
+            age_s, cpu_s = message.work_age_s, message.work_cpu_s
+            self._coordinator.dispatch.beat(now, node.name, age_s, cpu_s)
         elif isinstance(message, Vote | Transcript | Failed):
             self._answer(now, node, message)
         else:
@@ -292,6 +304,10 @@ class Broker:
             fronts=self._streams.fronts,
             refused=dict(self._refused),
             doubles=self._doubles,
+            suspects=(
+                *self._coordinator.dispatch.suspects(),
+                *self._streams.suspects(self._config.supervise.silent_s),
+            ),
         )
 
     # --- what goes out ----------------------------------------------------------------------------

@@ -57,6 +57,7 @@ class Coordinator:
         publisher: Publisher,
         send: Callable[[str, Message], None],
         node_down: Callable[[NodeDown], None],
+        supervised: bool = False,
     ) -> None:
         self._deadlines, self._backlog = config.deadlines, config.flow.live_backlog
         self._publisher, self._send, self._node_down = publisher, send, node_down
@@ -67,7 +68,7 @@ class Coordinator:
         self.services = frozenset((*line_up, *second))
         rule = rule_of(config.vote, combiner, bool(second))
         deadlines = config.deadlines
-        limits = Limits(config.supervise.silent_s, deadlines.task_s, deadlines.attempts)
+        limits = Limits(config.supervise.silent_s, deadlines.task_s, deadlines.attempts, supervised)
         self.segments = Segments()
         self.dispatch = Dispatch(line_up, second, self.segments, limits)
         self._aggregator = Aggregator(voters, rule, deadlines.revise_s, self.dispatch.explain)

@@ -23,7 +23,8 @@ from typing import Final
 from abhinaya.stream.hub.nodes import Absent, Action, Assign, Limits, Node, Retract, ServiceQueue
 from abhinaya.stream.hub.segments import OPEN, Key, Record, Segments, State, Stream, Work
 from abhinaya.stream.hub.validation import TRANSCRIBER
-from abhinaya.stream.wire.messages import Ready
+from abhinaya.stream.hub.watch import Sample, Suspicion
+from abhinaya.stream.wire.messages import Ready, Suspect
 
 WAITS: Final = {
     State.WAITING: "was waiting for the transcript",
@@ -84,12 +85,24 @@ class Dispatch:
         self._advance_all()
         self._assign()
 
-    def beat(self, now: float, name: str, work_age_s: float | None) -> None:
-        """Handle a heartbeat; drop the node if its batch takes too long."""
-        if name in self._nodes:
-            self._nodes[name].last_received = now
-            if work_age_s is not None and work_age_s > self._limits.task_s:
-                self.node_down(name, f"has been stuck for {work_age_s:.1f} s in one batch")
+    def beat(self, now: float, name: str, age_s: float | None, cpu_s: float | None = None) -> None:
+        """Handle a heartbeat; a node whose batch takes too long is suspected."""
+        node = self._nodes.get(name)
+        if node is None:
+            return
+        node.last_received = now
+        if node.silent:
+            node.silent, node.suspicion = False, None
+            self._assign()
+        if age_s is None or age_s <= self._limits.task_s:
+            node.suspicion = None
+            return
+        reason = f"has been stuck for {age_s:.1f} s in one batch"
+        if node.suspicion is None:
+            node.suspicion = Suspicion(reason, self._limits.task_s, cpu_s or 0.0)
+        look = None if cpu_s is None else Sample(now, cpu_s)
+        if not self._limits.supervised and node.suspicion.judge(look).deadly:
+            self.node_down(name, reason)
 
     def node_down(self, name: str, reason: str) -> None:
         """Drop a node; its tasks are retried, or given up after too many attempts."""
@@ -98,11 +111,20 @@ class Dispatch:
             self._assign()
 
     def tick(self, now: float) -> None:
-        """Drop nodes that have been silent for too long."""
+        """Drop or suspect nodes that have been silent for too long."""
         for node in list(self._nodes.values()):
             silent_s = now - node.last_received
-            if silent_s > self._limits.silent_s:
-                self.node_down(node.name, f"has been silent for {silent_s:.1f} s")
+            if silent_s > self._limits.silent_s and not node.silent:
+                reason = f"has been silent for {silent_s:.1f} s"
+                if self._limits.supervised:
+                    node.silent, node.suspicion = True, Suspicion(reason, self._limits.silent_s)
+                else:
+                    self.node_down(node.name, reason)
+
+    def paused(self, seconds: float) -> None:
+        """Note that the hub itself did not run: nobody was silent meanwhile."""
+        for node in self._nodes.values():
+            node.last_received += seconds
 
     # --- segments ---------------------------------------------------------------------------------
 
@@ -208,10 +230,22 @@ class Dispatch:
         wholes = (record for record in self._segments if record.item.final)
         return sum(w.state is State.QUEUED for record in wholes for w in record.work.values())
 
+    def suspects(self) -> Iterator[Suspect]:
+        """Yield the nodes that may be stuck, for the one who watches their processes."""
+        for node in self._nodes.values():
+            if (why := node.suspicion) is not None:
+                yield Suspect(
+                    name=node.name,
+                    incarnation=node.incarnation,
+                    reason=why.reason,
+                    limit_s=why.limit_s,
+                    used_s=why.used_s,
+                )
+
     def loads(self) -> Iterator[tuple[str, str, int, int]]:
         """Yield (node, service, tasks held, tasks done)."""
         for name, node in self._nodes.items():
-            for service in node.gives:
+            for service in () if node.silent else node.gives:
                 tasks = (services for key, services in node.held.items() if not key[2])
                 held = sum(service in services for services in tasks)
                 yield name, service, held, node.done.get(service, 0)
@@ -373,12 +407,16 @@ class Dispatch:
         free = [
             (len(node.held), name not in record.nodes, name)
             for name, node in self._nodes.items()
-            if service in node.gives and node.has_room(record.key)
+            if service in node.gives and not node.silent and node.has_room(record.key)
         ]
         return self._nodes[min(free)[2]] if free else None
 
     def _idle(self, service: str, record: Record) -> Node | None:
-        names = [n for n, node in self._nodes.items() if service in node.gives and not node.held]
+        names = [
+            name
+            for name, node in self._nodes.items()
+            if service in node.gives and not node.held and not node.silent
+        ]
         if not names:
             return None
         return self._nodes[min(names, key=lambda name: (name not in record.nodes, name))]
