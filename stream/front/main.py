@@ -74,6 +74,8 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     """Address of the hub."""
     keys: tuple[str, str] | None = None
     """Directory and name of the CURVE keys, for a hub on another machine."""
+    run: str = ""
+    """Id of the run: the hub tells streams of the same name in different runs apart by it."""
     inputs: tuple[AssignedInput, ...]
 
 
