@@ -167,6 +167,7 @@ class Front:
             Hello(
                 front=self._name,
                 incarnation=str(os.getpid()),
+                run=infos[0].run,
                 streams=tuple(infos),
                 first_sequences=tuple(first.get(info.stream, 0) for info in infos),
             )
@@ -293,6 +294,7 @@ def open_feed(
     assigned: AssignedInput,
     run: configuration.Config,
     remarks: queue.SimpleQueue[tuple[str, str]],
+    run_id: str = "",
 ) -> Feed:
     """Open an input. If it fails but had streams, return a feed that only ends these streams.
 
@@ -314,6 +316,7 @@ def open_feed(
             live=live,
             start_unix_s=start_unix_s,
             input=name,
+            run=run_id,
         )
 
     try:
@@ -341,7 +344,7 @@ def serve(run: configuration.Config, assignment: Assignment, stop: Stop, report:
     feeds: list[Feed] = []
     for assigned in assignment.inputs:
         try:
-            feeds.append(open_feed(assignment.front, assigned, run, remarks))
+            feeds.append(open_feed(assignment.front, assigned, run, remarks, assignment.run))
         except AbhinayaError as error:
             report(assigned.name, error)
     if not feeds:
