@@ -242,7 +242,7 @@ def _read_safetensors(path: Path, prefix: str) -> tuple[Tensors, dict[str, Any]]
         raise _truncated(path, error) from error
     if not prefix and metadata.get(_DIGEST_KEY, digest := _digest(tensors)) != digest:
         raise DamagedFileError(
-            path, "its weights are not those that were written (SHA-256)", "Copy the file again"
+            path, "its weights are not those that were written (SHA-256)", "copy the file again"
         )
     return tensors, json.loads(metadata.get(_METADATA_KEY, "{}"))
 
