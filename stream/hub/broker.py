@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from abhinaya.models.vote.combiner import Combiner
+from abhinaya.stream.hub.canary import CANARY, Canary
 from abhinaya.stream.hub.coordinator import Coordinator
 from abhinaya.stream.hub.nodes import Node
 from abhinaya.stream.hub.publisher import Outgoing, Publisher
@@ -77,6 +78,8 @@ class Broker:
         self._coordinator = Coordinator(
             config, combiner, self._publisher, self._to_node, self._node_down, supervised
         )
+        supervise, deadlines = config.supervise, config.deadlines
+        self._canary = Canary(supervise.canary_s, 3 * deadlines.task_s)
         self._nodes: dict[bytes, Node] = {}
         self._peers: dict[str, bytes] = {}
         """Socket identity by node name."""
@@ -142,6 +145,10 @@ class Broker:
         """Check all time limits."""
         supervise = self._config.supervise
         self._coordinator.dispatch.tick(now)
+        for name, reason in self._canary.late(now, self._nodes.values()):
+            self._take_out(name, reason)
+        for name, task in self._canary.tasks(now, self._nodes.values()):
+            self._to_node(name, task)
         for front in self._streams.newly_silent(now, supervise.silent_s):
             reason = f"has been silent for {now - front.last_received:.1f} s"
             self._publisher.publish(
@@ -256,11 +263,20 @@ class Broker:
 
     def _answer(self, now: float, node: Node, answer: Vote | Transcript | Failed) -> None:
         fault = fault_of_answer(node.gives, answer)
-        if fault:
+        if answer.stream == CANARY:
+            if fault := fault or self._canary.answered(node, answer):
+                self._take_out(node.name, fault)
+        elif fault:
             self.refuse(fault)
             self._coordinator.invalid(node, answer, fault)
         elif not self._coordinator.answered(now, node, answer):
             self._doubles += 1
+
+    def _take_out(self, name: str, reason: str) -> None:
+        """Drop a node that answers the test recording wrongly; it must exit."""
+        self.refuse(reason)
+        self._send(self._peers[name], Refused(reason=reason, restart=True))
+        self._coordinator.dispatch.node_down(name, reason)
 
     def _node_down(self, down: NodeDown) -> None:
         del self._nodes[self._peers.pop(down.node)]
