@@ -138,7 +138,7 @@ class Broker:
 
     def paused(self, seconds: float) -> None:
         """Note that the hub itself did not run: nobody was silent meanwhile."""
-        self._coordinator.dispatch.paused(seconds)
+        self._coordinator.dispatch.alive.paused(seconds)
         self._streams.paused(seconds)
 
     def tick(self, now: float) -> list[Outgoing]:
@@ -156,7 +156,7 @@ class Broker:
             )
         if now >= self._next_status:
             self._next_status = now + supervise.beat_s
-            self._publisher.publish_unnumbered(self._status())
+            self._publisher.publish_unnumbered(self._status(now))
         return self._flush(now)
 
     def drain_nodes(self) -> list[Outgoing]:
@@ -308,7 +308,7 @@ class Broker:
             )
             self._accept(now, stream, end)
 
-    def _status(self) -> Status:
+    def _status(self, now: float) -> Status:
         return Status(
             hub=self._incarnation,
             waiting=self._coordinator.dispatch.waiting,
@@ -321,8 +321,8 @@ class Broker:
             refused=dict(self._refused),
             doubles=self._doubles,
             suspects=(
-                *self._coordinator.dispatch.suspects(),
-                *self._streams.suspects(self._config.supervise.silent_s),
+                *self._coordinator.dispatch.alive.suspects(),
+                *self._streams.suspects(now, self._config.supervise.silent_s),
             ),
         )
 

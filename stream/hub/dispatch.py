@@ -20,11 +20,11 @@ import heapq
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from abhinaya.stream.hub.alive import Alive
 from abhinaya.stream.hub.nodes import Absent, Action, Assign, Limits, Node, Retract, ServiceQueue
 from abhinaya.stream.hub.segments import OPEN, Key, Record, Segments, State, Stream, Work
 from abhinaya.stream.hub.validation import TRANSCRIBER
-from abhinaya.stream.hub.watch import Sample, Suspicion
-from abhinaya.stream.wire.messages import Ready, Suspect
+from abhinaya.stream.wire.messages import Ready
 
 WAITS: Final = {
     State.WAITING: "was waiting for the transcript",
@@ -48,6 +48,7 @@ class Dispatch:
         self._segments = segments
         self._limits = limits
         self._nodes: dict[str, Node] = {}
+        self.alive = Alive(self._nodes, limits)
         self._partials: dict[Key, Record] = {}
         """Partials that wait for an idle node."""
         self._keeps_state = False
@@ -86,23 +87,11 @@ class Dispatch:
         self._assign()
 
     def beat(self, now: float, name: str, age_s: float | None, cpu_s: float | None = None) -> None:
-        """Handle a heartbeat; a node whose batch takes too long is suspected."""
-        node = self._nodes.get(name)
-        if node is None:
-            return
-        node.last_received = now
-        if node.silent:
-            node.silent, node.suspicion = False, None
+        """Handle a heartbeat."""
+        if node := self._nodes.get(name):
+            if reason := self.alive.beat(now, node, age_s, cpu_s):
+                self.node_down(name, reason)
             self._assign()
-        if age_s is None or age_s <= self._limits.task_s:
-            node.suspicion = None
-            return
-        reason = f"has been stuck for {age_s:.1f} s in one batch"
-        if node.suspicion is None:
-            node.suspicion = Suspicion(reason, self._limits.task_s, cpu_s or 0.0)
-        look = None if cpu_s is None else Sample(now, cpu_s)
-        if not self._limits.supervised and node.suspicion.judge(look).deadly:
-            self.node_down(name, reason)
 
     def node_down(self, name: str, reason: str) -> None:
         """Drop a node; its tasks are retried, or given up after too many attempts."""
@@ -111,20 +100,9 @@ class Dispatch:
             self._assign()
 
     def tick(self, now: float) -> None:
-        """Drop or suspect nodes that have been silent for too long."""
-        for node in list(self._nodes.values()):
-            silent_s = now - node.last_received
-            if silent_s > self._limits.silent_s and not node.silent:
-                reason = f"has been silent for {silent_s:.1f} s"
-                if self._limits.supervised:
-                    node.silent, node.suspicion = True, Suspicion(reason, self._limits.silent_s)
-                else:
-                    self.node_down(node.name, reason)
-
-    def paused(self, seconds: float) -> None:
-        """Note that the hub itself did not run: nobody was silent meanwhile."""
-        for node in self._nodes.values():
-            node.last_received += seconds
+        """Drop nodes that have been silent for too long."""
+        for name, reason in self.alive.silent(now):
+            self.node_down(name, reason)
 
     # --- segments ---------------------------------------------------------------------------------
 
@@ -229,18 +207,6 @@ class Dispatch:
         """Number of tasks that wait for a node, without partials."""
         wholes = (record for record in self._segments if record.item.final)
         return sum(w.state is State.QUEUED for record in wholes for w in record.work.values())
-
-    def suspects(self) -> Iterator[Suspect]:
-        """Yield the nodes that may be stuck, for the one who watches their processes."""
-        for node in self._nodes.values():
-            if (why := node.suspicion) is not None:
-                yield Suspect(
-                    name=node.name,
-                    incarnation=node.incarnation,
-                    reason=why.reason,
-                    limit_s=why.limit_s,
-                    used_s=why.used_s,
-                )
 
     def loads(self) -> Iterator[tuple[str, str, int, int]]:
         """Yield (node, service, tasks held, tasks done)."""

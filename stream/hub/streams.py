@@ -127,14 +127,14 @@ class Streams:
         for front in self._fronts.values():
             front.last_received += seconds
 
-    def suspects(self, limit_s: float) -> Iterator[Suspect]:
+    def suspects(self, now: float, limit_s: float) -> Iterator[Suspect]:
         """Yield the silent fronts, for the one who watches their processes."""
         for front in self._fronts.values():
             if front.silent:
                 yield Suspect(
                     name=front.name,
                     incarnation=front.incarnation,
-                    reason="is silent",
+                    reason=f"has been silent for {now - front.last_received:.1f} s",
                     limit_s=limit_s,
                 )
 

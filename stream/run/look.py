@@ -25,7 +25,7 @@ def look(pid: int) -> Sample | None:
         for thread in (_PROC / str(pid) / "task").iterdir():
             with contextlib.suppress(OSError):  # the thread has ended
                 states.add(_fields(thread / "stat")[0])
-        idle_s = _idle_s()
+        idle_s = _idle_s(pid)
     except OSError:
         return None
     # a stopped process may still have a thread that has not noticed
@@ -39,9 +39,8 @@ def _fields(path: Path) -> list[str]:
     return path.read_text("utf-8", "replace").rpartition(")")[2].split()
 
 
-def _idle_s() -> float:
-    """Return the idle seconds so far of the processors that this process may use."""
-    allowed = {f"cpu{number}" for number in os.sched_getaffinity(0)}
-    lines = ((_PROC / "stat").read_text("ascii").splitlines(),)
-    words = (line.split() for line in lines[0] if line.startswith("cpu"))
-    return sum(int(w[4]) + int(w[5]) for w in words if w[0] in allowed) * _TICK_S
+def _idle_s(pid: int) -> float:
+    """Return the idle seconds so far of the processors that a process may use."""
+    allowed = {f"cpu{number}" for number in os.sched_getaffinity(pid)}
+    lines = (line.split() for line in (_PROC / "stat").read_text("ascii").splitlines())
+    return sum(int(w[4]) + int(w[5]) for w in lines if w and w[0] in allowed) * _TICK_S

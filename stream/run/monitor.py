@@ -34,13 +34,13 @@ from abhinaya.stream.wire.child import Stage
 from abhinaya.stream.wire.messages import (
     Activity,
     Event,
-    FrontDown,
     NodeDown,
     NodeUp,
     Remark,
     Status,
     StreamEnded,
     StreamStarted,
+    Suspect,
 )
 
 _LOG = logging.getLogger("abhinaya.run")
@@ -158,15 +158,14 @@ class Run:
 
     def _handle(self, event: Event | Activity) -> None:
         match event:
-            case Status(nodes=nodes, fronts=fronts):
+            case Status(nodes=nodes, fronts=fronts, suspects=suspects):
                 for name in (HUB, *(load.node for load in nodes), *fronts):
                     self.supervisor.ready(name)
+                self.supervisor.suspect(suspects)
             case NodeUp():
                 self._check_licence(event)
                 self.supervisor.ready(event.node)
             case NodeDown(node=name, incarnation=incarnation, reason=reason):
-                self.supervisor.kill(name, incarnation, reason)
-            case FrontDown(front=name, incarnation=incarnation, reason=reason):
                 self.supervisor.kill(name, incarnation, reason)
             case StreamStarted(info=info):
                 self._inputs.started(info)
@@ -212,7 +211,8 @@ class Run:
                 self._endpoint, "the hub does not answer", "is it running, and are the keys right?"
             )
         if silent and self.supervisor.stages()[HUB] is Stage.READY:
-            self.supervisor.kill(HUB, "", "was silent")
+            limit_s = self._supervise.silent_s
+            self.supervisor.suspect([Suspect(name=HUB, reason="was silent", limit_s=limit_s)])
         for death in self.supervisor.tick(now):
             self._on_exit(death)
         self._report(self._inputs.faults())

@@ -559,7 +559,7 @@ class Suspect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """A process that is silent or slow; its supervisor knows whether it only starves."""
 
     name: str
-    incarnation: str
+    incarnation: str = ""
     reason: str
     limit_s: float
     """Processor seconds that it may use before it counts as stuck."""
