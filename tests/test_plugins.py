@@ -94,7 +94,7 @@ def test_a_name_that_is_nearly_a_plug_in_is_suggested(tmp_path: Path) -> None:
     done = run("tone://x", "--profile", profile(tmp_path, "loudnes"))
     assert "did you mean 'loudness'?" in done.stderr + done.stdout
     done = run("tone://x", "--output", str(tmp_path / "x.taly"))
-    assert "did you mean .tally?" in done.stderr
+    assert "did you mean '.tally'?" in done.stderr
 
 
 def test_a_node_whose_model_goes_wrong_is_taken_out_named_and_started_again(tmp_path: Path) -> None:
@@ -103,7 +103,16 @@ def test_a_node_whose_model_goes_wrong_is_taken_out_named_and_started_again(tmp_
         "[supervise]\ncanary_s = 0.5\n[voters.turns]\nmodel = 'turns'\n"
         f"[voters.turns.options]\nfile = '{wrong}'\n"
     )
-    command = [sys.executable, "-m", "abhinaya.stream", "-", "--rate", "16000"]
+    command = [
+        sys.executable,
+        "-m",
+        "abhinaya.stream",
+        "-",
+        "--rate",
+        "16000",
+        "--sample-format",
+        "s16le",
+    ]
     command += ["--profile", str(tmp_path / "turns.toml"), "--output", str(log)]
     with subprocess.Popen(
         command, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
