@@ -29,8 +29,8 @@ class Finding(Enum):
 
     UNCLEAR = ""
     STARVED = "it gets too little processor time"
-    STUCK = "it does not work"
-    LOOPING = "it works without end"
+    STUCK = "it hangs"
+    LOOPING = "it does not finish"
     FROZEN = "it is stopped"
 
     @property

@@ -74,7 +74,7 @@ def test_a_process_that_others_keep_from_working_is_starved_and_not_stuck(pen: P
         os.sched_setaffinity(pid, processor)
     os.sched_setscheduler(starved, os.SCHED_IDLE, os.sched_param(0))
     assert judged(starved, 3.0) is Finding.STARVED
-    # the machine calms down, and it works on without end
+    # the machine calms down, and it does not finish
     pen.processes[0].kill()
     os.sched_setscheduler(starved, os.SCHED_OTHER, os.sched_param(0))
     assert judged(starved, 10.0) is Finding.LOOPING
