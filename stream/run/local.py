@@ -7,12 +7,15 @@ the verdicts are the same.
 from __future__ import annotations
 
 import queue
+import secrets
 import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
+
+from msgspec.structs import replace
 
 from abhinaya.stream.clock import to_samples
 from abhinaya.stream.errors import AbhinayaError, ModelError
@@ -87,6 +90,7 @@ class Local:
     def __init__(
         self, config: Config, nodes: Iterable[LocalNode], infos: Sequence[StreamInfo]
     ) -> None:
+        run = secrets.token_hex(8)
         self._broker = Broker(config, "local", load_combiner(config.vote))
         self._nodes = {node.ready.node.encode(): node for node in nodes}
         self._ledger = Ledger()
@@ -97,7 +101,7 @@ class Local:
             node.batcher.clear()
         self._deliver(
             self._broker.from_sink(
-                time.monotonic(), RECORDER, Subscribe(sink="recorder", confirm=True)
+                time.monotonic(), RECORDER, Subscribe(sink="recorder", confirm=True, run=run)
             )
         )
         for peer, node in self._nodes.items():
@@ -107,7 +111,8 @@ class Local:
             Hello(
                 front=FRONT,
                 incarnation="0",
-                streams=tuple(infos),
+                run=run,
+                streams=tuple(replace(info, run=run) for info in infos),
                 first_sequences=(0,) * len(infos),
             ),
         )
