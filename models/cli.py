@@ -161,7 +161,7 @@ def _pull(args: argparse.Namespace) -> None:
 
 def _check(args: argparse.Namespace) -> None:
     """Load a model, count its weights, and run it on a second of noise and a sentence."""
-    from abhinaya.models.trial import attempt
+    from abhinaya.models.trial import attempt, fault_of_answer
 
     begun = time.perf_counter()
     voter = _load(args)
@@ -175,6 +175,8 @@ def _check(args: argparse.Namespace) -> None:
     trial = attempt(voter)
     if isinstance(trial.answer, Abstention):
         raise RunError(args.name, trial.answer.reason, "the model loads, but gave no vote")
+    if fault := fault_of_answer(voter, trial.answer):
+        raise RunError(args.name, fault, "install the model again: its files are damaged")
     print(f"votes {trial.answer.label}, in {trial.again_ms:.0f} ms (first {trial.first_ms:.0f} ms)")
     for label, share in zip(card.labels, _shares(trial.answer.probabilities, card), strict=False):
         print(f"  {label:<9}{share:.3f}")

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from abhinaya.models.vote.combiner import Combiner
 from abhinaya.stream.hub.broker import Broker
+from abhinaya.stream.hub.canary import CANARY
 from abhinaya.stream.hub.publisher import Outgoing
 from abhinaya.stream.hub.segments import Stream
 from abhinaya.stream.wire.messages import (
@@ -61,7 +62,7 @@ class Desk:
 
     def say(self, peer: bytes, *messages: Message) -> None:
         for message in messages:
-            if isinstance(message, Vote | Transcript | Failed):
+            if isinstance(message, Vote | Transcript | Failed) and message.stream != CANARY:
                 message = replace(message, stream=OF_RUN + message.stream)
             self.deliver(self.broker.from_worker(self.now, peer, message))
 

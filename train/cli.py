@@ -19,9 +19,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from abhinaya.models import sums
+from abhinaya.models.base import Ballot
 from abhinaya.models.command_line import Parser
 from abhinaya.models.registry import load
 from abhinaya.models.toml import as_toml
+from abhinaya.models.trial import attempt
 from abhinaya.train.command import guarded, say
 from abhinaya.train.data.manifest import read_manifest, read_names
 from abhinaya.train.ensemble.cli import add_ensemble, run_ensemble
@@ -137,8 +140,11 @@ def _train_speech(args: argparse.Namespace) -> None:
 def _finish(args: argparse.Namespace, path: Path, settings: Sequence[str], how: str) -> None:
     made_by = " ".join(["abhinaya train", args.command, *(f"--set {s}" for s in settings)])
     path.with_suffix(".json").unlink(missing_ok=True)  # the card of the old weights
-    version = load(args.command, {"weights": str(path)}).card.version
-    write_card(path, args.command, version, {}, made_by)
+    sums.record(path)
+    voter = load(args.command, {"weights": str(path)})
+    answer = attempt(voter).answer
+    trial = answer.probabilities if isinstance(answer, Ballot) else None
+    write_card(path, args.command, voter.card.version, {}, made_by, trial or ())
     say(f"wrote {path}; measure it with: abhinaya {how}")
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
 from typing import Final
 
 from abhinaya.models.vote.combiner import Combiner
+from abhinaya.stream.hub.canary import CANARY, Canary
 from abhinaya.stream.hub.coordinator import Coordinator
 from abhinaya.stream.hub.nodes import Node
 from abhinaya.stream.hub.publisher import MaySee, Outgoing, Publisher
@@ -42,7 +42,6 @@ from abhinaya.stream.wire.messages import (
     Message,
     NodeDown,
     NodeLoad,
-    NodeUp,
     Ready,
     Refused,
     Remark,
@@ -93,6 +92,8 @@ class Broker:
         self._coordinator = Coordinator(
             config, combiner, self._publisher, self._to_node, self._node_down
         )
+        supervise, deadlines = config.supervise, config.deadlines
+        self._canary = Canary(supervise.canary_s, 3 * deadlines.task_s)
         self._nodes: dict[bytes, Node] = {}
         self._peers: dict[str, bytes] = {}
         """Socket identity by node name."""
@@ -152,6 +153,10 @@ class Broker:
         """Check all time limits."""
         supervise = self._config.supervise
         self._coordinator.dispatch.tick(now)
+        for name, reason in self._canary.late(now, self._nodes.values()):
+            self._take_out(name, reason)
+        for name, task in self._canary.tasks(now, self._nodes.values()):
+            self._to_node(name, task)
         for front in self._streams.newly_silent(now, supervise.silent_s):
             reason = f"has been silent for {now - front.last_received:.1f} s"
             down = FrontDown(front=front.name, incarnation=front.incarnation, reason=reason)
@@ -279,7 +284,7 @@ class Broker:
         self._nodes.pop(self._peers.get(ready.node, b""), None)
         self._peers[ready.node] = peer
         node = self._nodes[peer] = self._coordinator.ready(now, ready)
-        for event in _up(node):
+        for event in node.up():
             self._publisher.publish(event)
 
     def _from_node(self, now: float, peer: bytes, message: Message) -> None:
@@ -293,11 +298,20 @@ class Broker:
 
     def _answer(self, now: float, node: Node, answer: Vote | Transcript | Failed) -> None:
         fault = fault_of_answer(node.gives, answer)
-        if fault:
+        if answer.stream == CANARY:
+            if fault := fault or self._canary.answered(node, answer):
+                self._take_out(node.name, fault)
+        elif fault:
             self.refuse(fault)
             self._coordinator.invalid(node, answer, fault)
         elif not self._coordinator.answered(now, node, answer):
             self._doubles += 1
+
+    def _take_out(self, name: str, reason: str) -> None:
+        """Drop a node that answers the test recording wrongly; it must exit."""
+        self.refuse(reason)
+        self._send(self._peers[name], Refused(reason=reason, restart=True))
+        self._coordinator.dispatch.node_down(name, reason)
 
     def _node_down(self, down: NodeDown) -> None:
         del self._nodes[self._peers.pop(down.node)]
@@ -306,7 +320,7 @@ class Broker:
     # --- sinks ------------------------------------------------------------------------------------
 
     def _subscribe(self, now: float, peer: bytes, subscribe: Subscribe) -> None:
-        up = [event for node in self._nodes.values() for event in _up(node)]
+        up = [event for node in self._nodes.values() for event in node.up()]
         if not subscribe.confirm:
             self._publisher.add_reader(peer, subscribe.run, up)
         elif fault := self._runs.fault(subscribe.run):
@@ -368,17 +382,3 @@ class Broker:
     def _refuse(self, peer: bytes, reason: str) -> None:
         self.refuse(reason)
         self._send(peer, Refused(reason=reason))
-
-
-def _up(node: Node) -> Iterator[NodeUp]:
-    """Yield one event for each service of a node."""
-    for service in node.gives.values():
-        yield NodeUp(
-            node=node.name,
-            service=service.name,
-            gives=service.kind,
-            model=service.model,
-            version=service.version,
-            licence=service.licence,
-            noncommercial=service.noncommercial,
-        )

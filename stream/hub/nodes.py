@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from abhinaya.stream.hub.segments import Key, Record
-from abhinaya.stream.wire.messages import NodeDown, Service
+from abhinaya.stream.wire.messages import NodeDown, NodeUp, Service
 
 TaskKey = tuple[str, int, int]
 """(stream, sequence number, part)."""
@@ -70,6 +71,19 @@ class Node:
     """By task: services that have not answered yet."""
     done: dict[str, int] = field(default_factory=dict)
     """Number of answers by service, without partials."""
+
+    def up(self) -> Iterator[NodeUp]:
+        """Yield one event for each service: it is ready."""
+        for service in self.gives.values():
+            yield NodeUp(
+                node=self.name,
+                service=service.name,
+                gives=service.kind,
+                model=service.model,
+                version=service.version,
+                licence=service.licence,
+                noncommercial=service.noncommercial,
+            )
 
     def down(self, reason: str) -> NodeDown:
         """Return the event that the node is no longer used."""

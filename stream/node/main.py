@@ -20,7 +20,7 @@ from pathlib import Path
 import zmq
 
 from abhinaya.stream.clock import to_samples
-from abhinaya.stream.errors import ModelError
+from abhinaya.stream.errors import ModelError, ProcessError
 from abhinaya.stream.hub.segments import Key
 from abhinaya.stream.node.batching import Batcher
 from abhinaya.stream.node.worker import CANCELLED, Adapter, Answer, answer_of, load_node
@@ -155,7 +155,9 @@ class Node:
         elif isinstance(message, Drain):
             self._draining = True
         elif isinstance(message, Refused):
-            raise ModelError(self._ready.node, f"was refused by the hub: {message.reason}")
+            # the supervisor does not restart a process that ends with a ModelError
+            error = ProcessError if message.restart else ModelError
+            raise error(self._ready.node, f"was refused by the hub: {message.reason}")
 
     def _cancel(self, cancel: Cancel) -> None:
         key = (cancel.stream, cancel.sequence)

@@ -6,6 +6,7 @@ the verdicts are the same.
 
 from __future__ import annotations
 
+import dataclasses
 import queue
 import secrets
 import threading
@@ -91,6 +92,9 @@ class Local:
         self, config: Config, nodes: Iterable[LocalNode], infos: Sequence[StreamInfo]
     ) -> None:
         run = secrets.token_hex(8)
+        # the nodes have just had their trial, and live no longer than this object
+        supervise = dataclasses.replace(config.supervise, canary_s=0.0)
+        config = dataclasses.replace(config, supervise=supervise)
         self._broker = Broker(config, "local", load_combiner(config.vote))
         self._nodes = {node.ready.node.encode(): node for node in nodes}
         self._ledger = Ledger()

@@ -399,6 +399,8 @@ class Refused(Message, frozen=True, kw_only=True):
     """The hub refuses this node, front or sink, which must exit with the reason."""
 
     reason: str
+    restart: bool = False
+    """Whether a new process may succeed."""
 
 
 # --- sink -> hub ----------------------------------------------------------------------------------
