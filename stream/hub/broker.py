@@ -72,6 +72,7 @@ class Broker:
         config: settings of the hub.
         incarnation: tells this hub from an earlier one.
         combiner: the combiner of the vote, if any.
+        supervised: whether somebody watches the processes of the nodes.
         may_see: whether a reader may see a run.
 
     """
@@ -81,6 +82,7 @@ class Broker:
         config: Config,
         incarnation: str,
         combiner: Combiner | None = None,
+        supervised: bool = False,
         may_see: MaySee = lambda _peer, _run: True,
     ) -> None:
         self._config = config
@@ -90,7 +92,7 @@ class Broker:
         self._streams = Streams(incarnation, config.flow, self._runs)
         self._publisher = Publisher(incarnation, self._runs, may_see)
         self._coordinator = Coordinator(
-            config, combiner, self._publisher, self._to_node, self._node_down
+            config, combiner, self._publisher, self._to_node, self._node_down, supervised
         )
         supervise, deadlines = config.supervise, config.deadlines
         self._canary = Canary(supervise.canary_s, 3 * deadlines.task_s)
@@ -149,6 +151,11 @@ class Broker:
             self._coordinator.dispatch.node_down(node.name, "is not reachable")
         return self._flush(now)
 
+    def paused(self, seconds: float) -> None:
+        """Note that the hub itself did not run: nobody was silent meanwhile."""
+        self._coordinator.dispatch.alive.paused(seconds)
+        self._streams.paused(seconds)
+
     def tick(self, now: float) -> list[Outgoing]:
         """Check all time limits."""
         supervise = self._config.supervise
@@ -165,7 +172,8 @@ class Broker:
             self._next_status = now + supervise.beat_s
             for run in self._runs:
                 self._tidy(now, run)
-            self._publisher.publish_status(self._status(), self._streams.names())
+            fronts, suspects = self._streams.report(now, supervise.silent_s)
+            self._publisher.publish_status(self._status(), fronts, suspects)
         return self._flush(now)
 
     def _tidy(self, now: float, run: Run) -> None:
@@ -290,7 +298,8 @@ class Broker:
     def _from_node(self, now: float, peer: bytes, message: Message) -> None:
         node = self._nodes[peer]
         if isinstance(message, Beat):
-            self._coordinator.dispatch.beat(now, node.name, message.work_age_s)
+            age_s, cpu_s = message.work_age_s, message.work_cpu_s
+            self._coordinator.dispatch.beat(now, node.name, age_s, cpu_s)
         elif isinstance(message, Vote | Transcript | Failed):
             self._answer(now, node, message)
         else:
@@ -349,6 +358,7 @@ class Broker:
                 self._coordinator.end(now, stream, died.reason)
 
     def _status(self) -> Status:
+        """Return the status without the fronts: each sink gets those of the runs that it sees."""
         return Status(
             hub=self._incarnation,
             waiting=self._coordinator.dispatch.waiting,
@@ -357,9 +367,10 @@ class Broker:
                 NodeLoad(node=node, service=service, held=held, done=done)
                 for node, service, held, done in self._coordinator.dispatch.loads()
             ),
-            fronts=(),  # each sink gets those of the runs that it sees
+            fronts=(),
             refused=dict(self._refused),
             doubles=self._doubles,
+            suspects=tuple(self._coordinator.dispatch.alive.suspects()),
         )
 
     # --- what goes out ----------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from abhinaya.stream.hub.segments import Key, Record
+from abhinaya.stream.hub.watch import Suspicion
 from abhinaya.stream.wire.messages import NodeDown, NodeUp, Service
 
 TaskKey = tuple[str, int, int]
@@ -54,6 +55,8 @@ class Limits:
     """Longest duration of a batch."""
     attempts: int
     """How often a task is tried."""
+    supervised: bool = False
+    """Whether somebody watches the processes of the nodes, and decides which are stuck."""
 
 
 @dataclass(slots=True)
@@ -71,6 +74,9 @@ class Node:
     """By task: services that have not answered yet."""
     done: dict[str, int] = field(default_factory=dict)
     """Number of answers by service, without partials."""
+    silent: bool = False
+    suspicion: Suspicion | None = None
+    """Why the node may be stuck."""
 
     def up(self) -> Iterator[NodeUp]:
         """Yield one event for each service: it is ready."""

@@ -24,6 +24,7 @@ from abhinaya.stream.wire.messages import (
     Status,
     StreamEnded,
     StreamStarted,
+    Suspect,
     Verdict,
 )
 
@@ -116,19 +117,28 @@ class Publisher:
             self._send(found.recorder, 0, event, run)
         self._to_readers(event, run)
 
-    def publish_status(self, status: Status, fronts: Mapping[str, Iterable[str]]) -> None:
-        """Send the status to all; each sink gets the fronts of the runs that it sees.
+    def publish_status(
+        self,
+        status: Status,
+        fronts: Mapping[str, Iterable[str]],
+        suspects: Mapping[str, Iterable[Suspect]],
+    ) -> None:
+        """Send the status to all, with the fronts of those runs that each sink sees.
 
         Args:
-            status: the status, without fronts.
+            status: the status without fronts.
             fronts: names of fronts by run.
+            suspects: fronts that are silent, by run.
 
         """
-        for peer, run in self._recorders.items():
-            self._send(peer, 0, replace(status, fronts=tuple(fronts.get(run.id, ()))))
+        seen = {peer: {run.id} for peer, run in self._recorders.items()}
         for peer in self._readers:
-            names = [name for run in fronts if self._reads(peer, run) for name in fronts[run]]
-            self._send(peer, 0, replace(status, fronts=tuple(names)))
+            seen[peer] = {run for run in (*fronts, *suspects) if self._reads(peer, run)}
+        for peer, runs in seen.items():
+            names = [name for run in runs for name in fronts.get(run, ())]
+            silent = [suspect for run in runs for suspect in suspects.get(run, ())]
+            added = (*status.suspects, *silent)
+            self._send(peer, 0, replace(status, fronts=tuple(names), suspects=added))
 
     def confirmed(self, run: Run, number: int) -> list[Event | Activity]:
         """Return the events of a run up to `number`, which its recorder has now written."""

@@ -19,6 +19,7 @@ from abhinaya.stream.wire.messages import (
     Segment,
     Standing,
     StreamInfo,
+    Suspect,
     Welcome,
 )
 
@@ -54,14 +55,6 @@ class Streams:
 
     def __getitem__(self, peer: bytes) -> Front:
         return self._fronts[peer]
-
-    def names(self) -> dict[str, list[str]]:
-        """Return the names of the fronts that are not silent, by run."""
-        names: dict[str, list[str]] = {}
-        for front in self._fronts.values():
-            if not front.silent:
-                names.setdefault(front.run.id, []).append(front.name)
-        return names
 
     def fault(self, hello: Hello) -> str:
         """Return why a front is refused; empty if it is accepted."""
@@ -127,6 +120,30 @@ class Streams:
                 front.silent = True
                 found.append(front)
         return found
+
+    def paused(self, seconds: float) -> None:
+        """Note that the hub itself did not run: nobody was silent meanwhile."""
+        for front in self._fronts.values():
+            front.last_received += seconds
+
+    def report(
+        self, now: float, limit_s: float
+    ) -> tuple[dict[str, list[str]], dict[str, list[Suspect]]]:
+        """Return by run: the names of its fronts, and those that are silent instead."""
+        names: dict[str, list[str]] = {}
+        suspects: dict[str, list[Suspect]] = {}
+        for front in self._fronts.values():
+            if not front.silent:
+                names.setdefault(front.run.id, []).append(front.name)
+                continue
+            suspect = Suspect(
+                name=front.name,
+                incarnation=front.incarnation,
+                reason=f"has been silent for {now - front.last_received:.1f} s",
+                limit_s=limit_s,
+            )
+            suspects.setdefault(front.run.id, []).append(suspect)
+        return names, suspects
 
     def of(self, peer: bytes, item: Known | Segment | Gap | End | Activity) -> Stream | None:
         """Return the stream of an item; None if it does not belong to this front."""
