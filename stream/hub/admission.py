@@ -30,8 +30,17 @@ SMOOTHING: Final = 0.2
 WINDOW_S: Final = 10.0
 """Time over which arriving segments are counted."""
 
+SHORTEST_S: Final = 4.0
+"""The same at the beginning."""
+
+FILES: Final = 0.25
+"""Share of a file's deadline that its segments may wait."""
+
 AIM: Final = 0.9
 """Share of the nodes' time that live streams may use when voters are left out."""
+
+LEAST_AIM: Final = 0.3
+"""The same, if the measured times prove too hopeful again and again."""
 
 CALM: Final = 0.7
 """Share that they may use when voters come back."""
@@ -86,6 +95,9 @@ class Admission:
     _needs: dict[str, tuple[str, ...]] = field(default_factory=dict)
     _arrivals: deque[float] = field(default_factory=deque)
     _refused: dict[Stream, frozenset[str]] = field(default_factory=dict)
+    _replicas: dict[str, int] = field(default_factory=dict)
+    _slowest_s: float = 0.0
+    """What a segment costs the slowest process."""
     _aim: float = AIM
     _pressed: int = 0
     """Reviews in a row that found the nodes too slow."""
@@ -110,19 +122,19 @@ class Admission:
         """Count a live segment."""
         self._arrivals.append(now)
 
-    def segments_per_s(self, processes: Mapping[tuple[str, ...], int]) -> float | None:
-        """Return how many segments the slowest process manages; None before it is measured."""
-        rates = [
-            replicas / spent
-            for services, replicas in processes.items()
-            if (spent := sum(self._cost(service) for service in services))
-        ]
-        return min(rates, default=None)
+    def files(self, most: int, deadline_s: float) -> int:
+        """Return how many segments of files may be in progress: none while live streams suffer."""
+        if self.shares:
+            return 0
+        manageable = FILES * deadline_s / self._slowest_s if self._slowest_s else most
+        return max(1, min(most, round(manageable)))
 
-    def needed_s(self, service: str) -> float:
-        """Return the time before its deadline at which a task of a service must begin."""
-        cost = self._costs.get(service)
-        return min(cost.batch_s, self.deadline_s / 2) if cost else 0.0
+    def needed_s(self, service: str, before: int = 0) -> float:
+        """Return the time until a service answers, after this number of tasks in its queue."""
+        if service not in self._costs:
+            return 0.0
+        cost = self._costs[service]
+        return before * cost.share_s / self._replicas.get(service, 1) + cost.batch_s
 
     def refused(self, stream: Stream) -> frozenset[str]:
         """Return the services that a live stream does without."""
@@ -148,16 +160,20 @@ class Admission:
         """
         while self._arrivals and now - self._arrivals[0] > WINDOW_S:
             self._arrivals.popleft()
-        per_s = len(self._arrivals) / WINDOW_S
+        self._replicas = {s: count for services, count in processes.items() for s in services}
+        span_s = now - self._arrivals[0] if self._arrivals else 0.0
+        per_s = len(self._arrivals) / min(WINDOW_S, max(SHORTEST_S, span_s))
+        self._slowest_s = self._load(1.0, processes, {})
         self.load = self._load(per_s, processes, {})
         before = bool(self.shares)
         waiting = max(oldest_s.values(), default=0.0) >= PATIENCE * self.deadline_s
-        busy = self._load(per_s, processes, self.shares) > (self._aim if before else 1.0)
+        most = 0.75 * self._aim if before else 1.0
+        busy = self._load(per_s, processes, self.shares) > most
         self._pressed = self._pressed + 1 if waiting and busy else 0
         if self._pressed >= 2 and (not before or now - self._changed >= SETTLE_S):
             tight = self._fit(per_s, processes, self._aim)
             if before:  # never more than now; the measured times may be too hopeful
-                self._aim *= 0.9
+                self._aim = max(LEAST_AIM, 0.9 * self._aim)
                 tight = {s: min(share, self.shares.get(s, 1.0)) for s, share in tight.items()}
             self._change(now, tight)
         elif before:
@@ -216,7 +232,7 @@ class Admission:
         if TRANSCRIBER in services:
             words = [s for s in voters if self._reads(s)]
             sound = [s for s in voters if s not in words]
-            least = self._cost(TRANSCRIBER) + min(map(self._cost, voters), default=0.0)
+            least = self._cost(TRANSCRIBER) + sum(map(self._cost, voters[-1:]))
             if least > room_s:  # the words go too, for some streams
                 room_s -= sum(map(self._cost, sound))
                 kept = words[-1:]

@@ -41,13 +41,11 @@ from abhinaya.stream.wire.messages import (
     Known,
     Message,
     NodeDown,
-    NodeLoad,
     Ready,
     Refused,
     Remark,
     Seen,
     Segment,
-    Status,
     StreamEnded,
     StreamStarted,
     Subscribe,
@@ -105,6 +103,7 @@ class Broker:
         self._refused: Counter[str] = Counter()
         self._doubles = 0
         self._next_status = 0.0
+        self._files_changed = False
 
     # --- what comes in ----------------------------------------------------------------------------
 
@@ -173,7 +172,19 @@ class Broker:
             for run in self._runs:
                 self._tidy(now, run)
             fronts, suspects = self._streams.report(now, supervise.silent_s)
-            self._publisher.publish_status(self._status(), fronts, suspects)
+            self._coordinator.review(now, self._streams.live())
+            self._streams.windows.manageable = self._coordinator.admission.files(
+                self._config.flow.files_window, self._config.deadlines.file_s
+            )
+            self._files_changed = True
+            status = self._coordinator.status(
+                now, self._incarnation, dict(self._refused), self._doubles
+            )
+            self._publisher.publish_status(status, fronts, suspects)
+        self._coordinator.leave_out(now)
+        if self._files_changed:
+            self._files_changed = False
+            self._acknowledge |= {stream.id: stream for stream in self._streams.review(now)}
         return self._flush(now)
 
     def _tidy(self, now: float, run: Run) -> None:
@@ -260,6 +271,7 @@ class Broker:
         if fault and not isinstance(item, End):
             self.refuse(fault)
             item = in_place_of(item, stream.position, fault)
+        self._files_changed |= isinstance(item, End)
         self._coordinator.item(now, stream, item)
 
     def _transient(self, now: float, peer: bytes, item: Segment | Activity) -> None:
@@ -347,6 +359,7 @@ class Broker:
                 stream.acknowledged = max(stream.acknowledged, event.sequence + 1)
                 self._acknowledge[stream.id] = stream
                 stream.end_written |= isinstance(event, StreamEnded)
+                self._files_changed |= stream.end_written
                 self._coordinator.segments.clear(stream)
 
     def _died(self, now: float, run: Run, died: Died) -> None:
@@ -356,22 +369,6 @@ class Broker:
         for stream in self._streams.remove(run, died.name):
             if died.final:  # else it restarts, or other fronts take over its inputs
                 self._coordinator.end(now, stream, died.reason)
-
-    def _status(self) -> Status:
-        """Return the status without the fronts: each sink gets those of the runs that it sees."""
-        return Status(
-            hub=self._incarnation,
-            waiting=self._coordinator.dispatch.waiting,
-            open_segments=self._coordinator.undecided,
-            nodes=tuple(
-                NodeLoad(node=node, service=service, held=held, done=done)
-                for node, service, held, done in self._coordinator.dispatch.loads()
-            ),
-            fronts=(),
-            refused=dict(self._refused),
-            doubles=self._doubles,
-            suspects=tuple(self._coordinator.dispatch.alive.suspects()),
-        )
 
     # --- what goes out ----------------------------------------------------------------------------
 

@@ -100,14 +100,13 @@ class Node:
             reason=reason,
         )
 
-    def has_room(self, key: Key) -> bool:
-        """Whether the node can take a segment: it has credits left, or already holds it."""
-        held = self.held
-        return (
-            len(held) < self.credits
-            or (*key, 0) in held
-            or sum(not part for _, _, part in held) < self.credits
-        )
+    def has_room(self, key: Key, yields: bool = False) -> bool:
+        """Whether the node can take a segment: it has credits left, or already holds it.
+
+        `yields`: half of the credits are for others.
+        """
+        held, most = self.held, -(-self.credits // 2) if yields else self.credits
+        return len(held) < most or (*key, 0) in held or sum(not part for _, _, part in held) < most
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from abhinaya.stream.hub.runs import Run, Runs
 from abhinaya.stream.hub.segments import Stream
 from abhinaya.stream.hub.validation import are_valid_sequences
+from abhinaya.stream.hub.windows import Windows
 from abhinaya.stream.settings.config import FlowConfig
 from abhinaya.stream.wire.messages import (
     Activity,
@@ -46,7 +47,7 @@ class Streams:
 
     def __init__(self, hub: str, flow: FlowConfig, runs: Runs) -> None:
         self._hub = hub
-        self._flow = flow
+        self.windows = Windows(flow)
         self._runs = runs
         self._fronts: dict[bytes, Front] = {}
 
@@ -88,7 +89,18 @@ class Streams:
                 new.append(info)
             else:
                 stream.front = peer
+        self.review(now)
         return new
+
+    def live(self) -> list[Stream]:
+        """Return the live streams that have not ended, in the order in which they began."""
+        return [
+            s for run in self._runs for s in run.streams.values() if s.info.live and not s.ended
+        ]
+
+    def review(self, now: float) -> list[Stream]:
+        """Choose anew which files wait; return the streams whose fronts must hear of it."""
+        return self.windows.review(now, (s for r in self._runs for s in r.streams.values()))
 
     def welcome(self, peer: bytes, hello: Hello) -> Welcome:
         """Return the reply to a front: how far its streams have come."""
@@ -156,8 +168,8 @@ class Streams:
 
     def is_in_turn(self, stream: Stream, item: Segment | Gap | End) -> bool:
         """Whether a new item is the next one, and within the credit of the front."""
-        # not `_window`: that may have become smaller since the front sent the item
-        within = item.sequence < stream.acknowledged + self._most(stream)
+        # not its window: that may have become smaller since the front sent the item
+        within = item.sequence < stream.acknowledged + self.windows.most(stream)
         return within and item.sequence == stream.next_sequence
 
     def credit(self, stream: Stream) -> Credit:
@@ -165,7 +177,7 @@ class Streams:
         return Credit(
             stream=stream.info.stream,
             acknowledged=stream.acknowledged,
-            window=self._window(stream),
+            window=self.windows.of(stream),
             states=stream.acknowledged_states(),
         )
 
@@ -197,17 +209,5 @@ class Streams:
             acknowledged=stream.acknowledged,
             position=stream.position,
             start_unix_s=stream.info.start_unix_s,
-            window=self._window(stream),
+            window=self.windows.of(stream),
         )
-
-    def _window(self, stream: Stream) -> int:
-        if stream.info.live:
-            return self._most(stream)
-        streams = (stream for run in self._runs for stream in run.streams.values())
-        files = sum(not s.ended and not s.info.live for s in streams)
-        return max(1, min(self._most(stream), self._flow.files_window // max(1, files)))
-
-    def _most(self, stream: Stream) -> int:
-        # a live front may send more than the backlog: the hub then drops segments, because only the
-        # hub knows which ones are already in work
-        return 2 * self._flow.live_backlog if stream.info.live else self._flow.file_window
