@@ -65,6 +65,8 @@ class _Progress:
     faults: list[AbhinayaError] = field(default_factory=list)
     fronts_started: bool = False
     draining_since: float | None = None
+    overloaded: bool = False
+    """Whether the user knows that processes starve."""
     given_up_at: dict[str, float] = field(default_factory=dict)
     """Time by name of process."""
     given_up: set[str] = field(default_factory=set)
@@ -215,6 +217,11 @@ class Run:
             self.supervisor.suspect([Suspect(name=HUB, reason="was silent", limit_s=limit_s)])
         for death in self.supervisor.tick(now):
             self._on_exit(death)
+        if self.supervisor.news and not self._progress.overloaded:
+            self._progress.overloaded = True  # once is enough
+            remark = Remark(source="monitor", text=self.supervisor.news[0])
+            publish(self._sinks, remark, self._wall_clock())
+        self.supervisor.news.clear()
         self._report(self._inputs.faults())
         stages = self.supervisor.stages()
         if not self._progress.fronts_started:

@@ -240,13 +240,15 @@ def test_the_words_stay_while_a_voter_reads_them_and_no_stream_is_left_alone(
     processes = dict.fromkeys(groups, 1)
     live = [Stream(fakes.info(f"s{i}", live=True), b"front", 0, 0) for i in range(streams)]
     remark = ""
-    for second in range(4):
+    for second in range(12):
         now = 100.0 + second
         for _ in range(segments):
             admission.arrived(now)
         remark += admission.review(now, live, processes, {"asr": LIVE_S})
     need = max(segments * sum(cost[s] for s in group) for group in groups)
-    assert bool(admission.shares) == remark.startswith(OVERLOADED) == (need > 1.0)
+    assert bool(admission.shares) == remark.startswith(OVERLOADED)
+    assert not 1.3 < need or admission.shares
+    assert need > 0.8 or not admission.shares
     for stream in live:
         out = admission.refused(stream)
         assert out != set(services)
