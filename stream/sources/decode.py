@@ -3,32 +3,44 @@
 from __future__ import annotations
 
 import itertools
+import re
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
 import numpy as np
 
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.sources.base import Block, FloatArray, Warn
+from abhinaya.stream.sources import mpeg
+from abhinaya.stream.sources.base import MOST_CHANNELS, RATES, Block, Warn
+from abhinaya.stream.sources.container import DAMAGED, NO_PROTOCOLS, open_container, reason_of
+from abhinaya.stream.sources.frames import to_float, weights
+from abhinaya.stream.sources.length import STREAMED, Contents, Ending, structure
+from abhinaya.stream.sources.tracks import Tracks
 
 _HOLE_S: Final = 0.1
 """A larger jump of the time stamps means lost audio; a smaller one is rounding."""
 _LONGEST_HOLE_S: Final = 3600.0
 """A larger jump means wrong time stamps."""
-_SHORT_S: Final = 0.5
-"""A file that ends this much before its declared end is truncated."""
-_LENGTH_ESTIMATED: Final = {"aac", "ac3", "eac3", "amr", "dts", "mp3", "mpeg", "mpegts"}
+_RAW: Final = {"aac", "ac3", "eac3", "dts", "mp3"}
+"""Formats without time stamps: damage in them is measured in bytes."""
+_ESTIMATED: Final = {"aac", "ac3", "eac3", "amr", "dts", "mp3", "mpeg", "mpegts", "ogg"}
 """Formats without a declared duration; FFmpeg estimates it from size and bit rate."""
-_MP3_LENGTH_TAGS: Final = (b"Xing", b"Info", b"VBRI")
-_TYPES: Final = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
+_LAX: Final = {"mp3", "mov"}
+"""Formats whose declared length often stays when the audio is edited."""
+_PIPED: Final = {"wav", "w64", "au", "caf", "aiff"}
+"""Formats that declare an impossible length if their writer could not seek."""
+_DURATION: Final = re.compile(r"(\d+):(\d\d):(\d\d\.\d+)")
+"""Matroska's tag of the end of one track."""
 
-NO_PROTOCOLS: Final = {"protocol_whitelist": "none"}
-"""FFmpeg options: an input that is really a playlist cannot make FFmpeg open other files."""
-
-HEAD_BYTES: Final = 1 << 18
-"""Length of the part of a file that is searched for length tags."""
-_DAMAGED: Final = "convert it, for example with ffmpeg, or fetch it again"
+_PADDING_S: Final = 0.2
+"""An mp3 encoder adds less than this, which FFmpeg subtracts."""
+_FAILURES: Final = 100
+"""Damaged places in a row after which reading ends."""
+_LOOK_S: Final = 300.0
+"""Length of the beginning in which a track must have sound, of a file with several tracks."""
+_LOOK_LIVE_S: Final = 5.0
 
 
 class Carrier(Protocol):
@@ -41,18 +53,18 @@ class Carrier(Protocol):
 
 
 class Decoder:
-    """The first audio track of an open container.
+    """One audio track of an open container.
 
     Args:
         target: an open file object, or an address for `how`.
         subject: name of the input in messages.
-        warn: receives messages about packets that cannot be decoded.
-        head: the beginning of a file. It shows whether the declared duration is exact; only then
-            a truncated file can be detected.
+        warn: receives messages about packets that cannot be decoded, and about other tracks.
+        contents: the bytes of a file. They show whether it is complete.
         clock: wall-clock time in Unix seconds.
         how: other arguments of `av.open` than those for a file object.
-        holes: whether jumps of the time stamps mean lost audio.
         carrier: the reader of the audio; its failure replaces the decoder's error.
+        track: number of the audio track, from 1; 0: the default, or the first with sound.
+        endless: whether the end may come anywhere, as that of a broadcast.
 
     Raises:
         SourceError: there is no audio, or it cannot be decoded.
@@ -65,24 +77,34 @@ class Decoder:
         subject: str,
         warn: Warn,
         *,
-        head: bytes = b"",
+        contents: Contents | None = None,
         clock: Callable[[], float] = time.time,
         how: Mapping[str, Any] | None = None,
-        holes: bool = True,
         carrier: Carrier | None = None,
+        track: int = 0,
+        endless: bool = False,
     ) -> None:
         self._subject = subject
         self._warn = warn
-        self._head = head
+        self._contents = contents
         self._clock = clock
-        self._given_s = 0.0
-        self._damaged = 0
-        self._holes = holes
+        self._endless = endless
         self._carrier = carrier
+        self._given_s = 0.0
+        self._lost_s = 0.0  # lost before the next frame, if the format has no time stamps
+        self._damaged = 0
+        self._last_is_cut = False
+        self._reached_s = 0.0  # end of the latest packet of any track
+        self._latest: deque[bool] = deque(maxlen=3)  # whether the latest packets are incomplete
         self._container: Any = None
         try:
-            self._container = _open(target, subject, how or {"options": NO_PROTOCOLS})
-            self._track = self._find_track()
+            self._container = open_container(
+                target, subject, how or {"options": NO_PROTOCOLS}, contents
+            )
+            self._formats = set(self._container.format.name.split(","))
+            self._raw = self._raw_bytes()
+            self._packets = self._demux()
+            self._track = self._choose(track)
             self._frames = self._decode()
             self._first = self._first_frame()
         except SourceError as error:
@@ -116,13 +138,16 @@ class Decoder:
     def blocks(self) -> Iterator[Block]:
         """Yield the audio once; jumps of the time stamps are marked as lost audio.
 
+        Position 0 is the beginning of the container: a track that begins later is silent before.
+
         Raises:
             SourceError: the audio breaks off; the message names the second.
 
         """
         try:
             yield from self._blocks()
-            self._check_end()
+            if not self._endless and (self._carrier is None or self._carrier.failure is None):
+                self._check_end()
         except SourceError:
             if self._carrier is None or self._carrier.failure is None:
                 raise
@@ -130,118 +155,220 @@ class Decoder:
             raise self._carrier.failure
 
     def _blocks(self) -> Iterator[Block]:
-        origin: float | None = self._first.time
+        yield from self._late()
+        origin = None if self._first.time is None else self._first.time - self._given_s
+        damaged = 0
         for frame in itertools.chain((self._first,), self._frames):
-            samples = to_float(frame)
-            hole_s = 0.0
-            if self._holes and origin is not None and frame.time is not None:
-                hole_s = float(frame.time) - origin - self._given_s
-                hole_s = hole_s if _HOLE_S <= hole_s <= _LONGEST_HOLE_S else 0.0
+            hole_s, self._lost_s = self._lost_s if self._given_s else 0.0, 0.0
+            if origin is not None:
+                origin -= hole_s
+                if frame.time is not None:
+                    hole_s = float(frame.time) - origin - self._given_s
+            hole_s = hole_s if _HOLE_S <= hole_s <= self._longest_hole_s() else 0.0
+            samples = to_float(self._checked(frame))
             self._given_s += hole_s + len(samples) / frame.sample_rate
             lost = round(hole_s * frame.sample_rate)
-            why = "its time stamps leave a hole" if lost else ""
-            yield Block(samples, frame.sample_rate, self._clock(), lost, why)
+            why = "it is damaged there" if damaged < self._damaged else "its time stamps jump"
+            damaged = self._damaged if lost else damaged
+            yield Block(
+                samples, frame.sample_rate, self._clock(), lost, why if lost else "", weights(frame)
+            )
 
-    def _find_track(self) -> Any:
-        tracks = self._container.streams
-        if tracks.audio:
-            return tracks.audio[0]
-        others = ", ".join(sorted({track.type for track in tracks})) or "nothing"
-        raise SourceError(
-            self._subject, f"has no audio track (it has: {others})", "name a file with sound"
-        )
+    def _late(self) -> Iterator[Block]:
+        """Yield silence from the beginning of the container to that of the track."""
+        zero = self._container.start_time
+        if self._endless or zero is None or self._first.time is None:
+            return
+        late_s = float(self._first.time) - zero / 1e6
+        # the programs of a transport stream have clocks of their own
+        longest_s = 5.0 if "mpegts" in self._formats else min(_LONGEST_HOLE_S, self.duration_s)
+        if not _HOLE_S <= late_s <= longest_s:
+            return
+        rate = self._first.sample_rate
+        for begin in range(0, left := round(late_s * rate), rate):
+            silence = np.zeros((min(rate, left - begin), self.channels), np.float32)
+            yield Block(silence, rate, self._clock())
+        self._given_s = late_s
+
+    def _longest_hole_s(self) -> float:
+        """Return the longest hole that may follow: it does not reach past the declared end."""
+        if self._endless or not self.duration_s or self._formats & _ESTIMATED:
+            return _LONGEST_HOLE_S
+        return min(_LONGEST_HOLE_S, self.duration_s + 1.0 - self._given_s)
+
+    def _checked(self, frame: Any) -> Any:
+        """Return the frame, if what it declares can be sound.
+
+        Raises:
+            SourceError: it cannot.
+
+        """
+        rate, channels = frame.sample_rate, frame.layout.nb_channels
+        remedy = "correct its header, or convert it with ffmpeg"
+        if rate not in RATES:
+            reason = f"declares {rate} samples a second, not {RATES[0]} to {RATES[-1]}"
+            raise SourceError(self._subject, reason, remedy)
+        if channels > MOST_CHANNELS:
+            reason = f"declares {channels} channels, and {MOST_CHANNELS} are the most"
+            raise SourceError(self._subject, reason, remedy)
+        return frame
+
+    def _choose(self, number: int) -> Any:
+        """Return the track to hear; the packets that were looked at are read again."""
+        streams = [s for s in self._container.streams.audio if s.codec_context is not None]
+        if not streams:
+            others = sorted({track.type for track in self._container.streams})
+            reason = f"has no audio track (it has: {', '.join(others) or 'nothing'})"
+            raise SourceError(self._subject, reason, "name a file with sound")
+        self._tracks = Tracks(streams, self._subject, self._warn)
+        rereadable = self._contents is not None and not self._contents.piped
+        look_s = _LOOK_S if rereadable else _LOOK_LIVE_S
+        chosen, held = self._tracks.choose(number, self._packets, lambda: self._reached_s > look_s)
+        self._packets = itertools.chain(held, self._packets)
+        return chosen
+
+    # --- packets and frames ---
+
+    def _raw_bytes(self) -> mpeg.RawBytes | None:
+        if not self._formats & _RAW:
+            return None
+        found = self._contents and self._formats & {"aac", "mp3"}
+        return mpeg.RawBytes(self._contents.peek if self._contents and found else None)
 
     def _first_frame(self) -> Any:
         frame = next(self._frames, None)
         if frame is not None:
-            return frame
+            return self._checked(frame)
         if self._damaged:
-            raise SourceError(self._subject, "none of its audio can be decoded", _DAMAGED)
+            raise SourceError(self._subject, "none of its audio can be decoded", DAMAGED)
         raise SourceError(self._subject, "holds no audio samples", "record or fetch it again")
 
-    def _decode(self) -> Iterator[Any]:
-        """Yield the frames; count and skip packets that cannot be decoded."""
+    def _demux(self) -> Iterator[Any]:
+        """Yield the packets of all tracks; go on after damage.
+
+        Raises:
+            SourceError: reading fails, or the damage does not end.
+
+        """
         import av
 
-        try:
-            for packet in self._container.demux(self._track):
-                try:
-                    frames = packet.decode()
-                except av.error.EOFError:
-                    return
-                except av.FFmpegError:
-                    if not self._damaged:
-                        self._warn(f"{self._subject}: damaged at {self._given_s:.2f} s")
-                    self._damaged += 1
+        zero_s, failures = (self._container.start_time or 0) / 1e6, 0
+        while True:
+            try:
+                for packet in self._container.demux():
+                    failures = 0
+                    at = packet.dts if packet.pts is None else packet.pts
+                    if at is not None:
+                        end_s = float((at + (packet.duration or 0)) * packet.time_base) - zero_s
+                        self._reached_s = max(self._reached_s, end_s)
+                    yield packet
+                return
+            except (av.FFmpegError, OSError) as error:
+                failures += 1
+                if isinstance(error, av.error.InvalidDataError) and failures < _FAILURES:
+                    self._note_damage()
                     continue
-                yield from (frame for frame in frames if frame.samples)
-        except (av.FFmpegError, OSError) as error:
-            reason = f"breaks off at {self._given_s:.2f} s: {reason_of(error)}"
-            raise SourceError(self._subject, reason, _DAMAGED) from error
+                reason = f"breaks off at {self._given_s:.2f} s: {reason_of(error)}"
+                raise SourceError(self._subject, reason, DAMAGED) from error
+
+    def _decode(self) -> Iterator[Any]:
+        """Yield the frames of the track."""
+        for packet in self._packets:
+            if packet.stream.index == self._track.index:
+                for frame in self._decoded(packet):
+                    if frame.samples:
+                        yield frame
+            elif self._tracks.is_overheard(packet):
+                silent = f"the chosen audio track is silent up to {self._given_s:.0f} s"
+                self._warn(f"{self._subject}: {silent}, but another has sound. --track N chooses")
+
+    def _decoded(self, packet: Any) -> list[Any]:
+        """Return the frames of a packet; count damage."""
+        import av
+
+        data = bytes(packet) if self._raw is not None and packet.size else b""
+        if self._raw is not None and data and self._raw.is_length_tag(data, self._given_s):
+            return []
+        try:
+            frames: list[Any] = packet.decode()
+        except av.error.EOFError:
+            return []
+        except av.FFmpegError:
+            frames = []
+            if packet.size and not data.startswith(mpeg.TAGS):
+                self._note_damage()
+                self._last_is_cut = True
+        else:
+            if packet.size:
+                self._latest.append(packet.is_corrupt and not self._formats & _PIPED)
+                self._last_is_cut = any(self._latest)
+                if self._raw is not None:
+                    self._last_is_cut |= self._raw.is_cut(data)
+        if self._raw is not None and data:
+            self._lost_s += self._raw.lost_s(data, frames)
+        self._tracks.note(self._track.index, frames)
+        return frames
+
+    def _note_damage(self) -> None:
+        if not self._damaged:
+            self._warn(f"{self._subject}: damaged at {self._given_s:.2f} s")
+        self._damaged += 1
 
     def _check_end(self) -> None:
-        """Raise if the file ended before its declared duration."""
+        """Report damage.
+
+        Raises:
+            SourceError: the file is cut off.
+
+        """
         if self._damaged > 1:
             self._warn(f"{self._subject}: {self._damaged} packets could not be decoded")
-        declared_s = self._declared_s()
-        if declared_s - self._given_s > max(_SHORT_S, 0.01 * declared_s):
-            reason = f"breaks off at {self._given_s:.2f} s of {declared_s:.2f} s"
-            raise SourceError(self._subject, reason, "it is truncated or damaged: " + _DAMAGED)
-
-    def _declared_s(self) -> float:
-        """Return the duration that the file declares; 0 if FFmpeg only estimates it."""
-        formats = set(self._container.format.name.split(","))
-        tagged = "mp3" in formats and any(tag in self._head for tag in _MP3_LENGTH_TAGS)
-        if not self._head or (formats & _LENGTH_ESTIMATED and not tagged):
-            return 0.0
-        if self._track.duration is not None:
-            return float(self._track.duration * self._track.time_base)
-        return (self._container.duration or 0) / 1e6
-
-
-def to_float(frame: Any) -> FloatArray:
-    """Return a decoded frame of any sample format as [n, channels] in [-1, 1]."""
-    from av.audio.plane import AudioPlane
-
-    channels = frame.layout.nb_channels
-    kind = frame.format.name.removesuffix("p")
-    planar = frame.format.is_planar
-    count = frame.samples * (1 if planar else channels)
-    # PyAV's `frame.to_ndarray()` and `frame.planes` read past the pointer array of planar audio
-    # with eight channels or more, and crash; a single AudioPlane is safe.
-    planes = [AudioPlane(frame, number) for number in range(channels if planar else 1)]
-    parts = [np.frombuffer(memoryview(plane), dtype=_TYPES[kind], count=count) for plane in planes]
-    values = np.stack(parts, axis=1) if planar else parts[0].reshape(-1, channels)
-    if values.dtype.kind == "f":
-        return values.astype(np.float32)
-    scale = 2.0 ** (8 * values.dtype.itemsize - 1)
-    offset = scale if kind == "u8" else 0.0
-    return ((values - offset) / scale).astype(np.float32)
-
-
-def reason_of(error: BaseException) -> str:
-    """Return the message of an error of FFmpeg or the system."""
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-def _open(target: Any, subject: str, how: Mapping[str, Any]) -> Any:
-    import av
-
-    try:
-        return av.open(
-            target,
-            mode="r",
-            metadata_errors="replace",  # a title that is not UTF-8 is harmless
-            **how,
+        contents = self._contents
+        if contents and contents.size() > contents.opened_size:
+            self._warn(
+                f"{self._subject}: grew while it was read; heard up to {self._given_s:.2f} s"
+            )
+            return
+        declared_s, own = self._declared_s()
+        ending = Ending(
+            given_s=self._given_s,
+            declared_s=declared_s,
+            own=own,
+            others=len(self._container.streams) > 1,
+            reached_s=self._reached_s,
+            missing=structure(contents.peek, contents.size()).missing if contents else None,
+            cut=self._last_is_cut,
+            damaged=self._damaged > 0 or self._unread(),
+            lax=bool(self._formats & _LAX),
         )
-    except av.error.ExitError as error:  # FFmpeg's time-out, set in `how`
-        reason = "sent nothing that can be decoded for too long"
-        raise SourceError(subject, reason, "is it on the air?") from error
-    except av.error.PermissionError as error:
-        raise SourceError(subject, "may not be read", "change its permissions") from error
-    except (av.error.InvalidDataError, av.error.EOFError) as error:
-        raise SourceError(
-            subject, "cannot be decoded as audio, or is cut off or damaged", _DAMAGED
-        ) from error
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise SourceError(subject, f"cannot be opened: {reason_of(error)}", _DAMAGED) from error
+        reason, fatal = ending.fault()
+        if fatal:
+            raise SourceError(self._subject, reason, "it is truncated or damaged: " + DAMAGED)
+        if reason:
+            self._warn(f"{self._subject}: {reason}")
+
+    def _unread(self) -> bool:
+        """Return whether much of a raw file was neither audio nor tags."""
+        if self._raw is None or self._contents is None:
+            return False
+        return self._raw.bytes + (1 << 16) < self._contents.size()
+
+    def _declared_s(self) -> tuple[float, bool]:
+        """Return the seconds that the file declares, and whether of the audio alone.
+
+        0 if FFmpeg only estimates them.
+        """
+        if self._raw is not None and (tag_s := self._raw.declared_s):
+            known_s = float((self._track.duration or 0) * self._track.time_base)
+            return known_s if abs(known_s - tag_s) < _PADDING_S else tag_s, True
+        if self._formats & _ESTIMATED:
+            return 0.0, True
+        if self._track.duration is not None:
+            seconds = float(self._track.duration * self._track.time_base)
+            rate = (self._track.codec_context.bit_rate or 0) / 8
+            if self._formats & _PIPED and seconds * rate >= STREAMED:
+                return 0.0, True
+            return seconds, "asf" not in self._formats  # its tracks have the length of the file
+        if tag := _DURATION.fullmatch(self._track.metadata.get("DURATION", "")):
+            return 3600 * int(tag[1]) + 60 * int(tag[2]) + float(tag[3]), True
+        return self.duration_s, len(self._container.streams) == 1
