@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
+from abhinaya.models.errors import near_miss
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.sources.base import InputConfig, Opened, Warn
 from abhinaya.stream.sources.condition import condition
@@ -20,7 +23,7 @@ def open_file(config: InputConfig, warn: Warn, clock: Callable[[], float] = time
 
     """
     path = Path(config.what)
-    head = _read_head(path)
+    head = read_head(path)
     file = path.open("rb")  # FFmpeg gets an open file, so that a playlist cannot name other files
     try:
         decoder = Decoder(file, config.what, warn, head=head, clock=clock)
@@ -45,14 +48,23 @@ def open_file(config: InputConfig, warn: Warn, clock: Callable[[], float] = time
     )
 
 
-def _read_head(path: Path) -> bytes:
+def read_head(path: Path) -> bytes:
+    """Return the first bytes of a file.
+
+    Raises:
+        SourceError: it is missing, a folder, not readable, or empty.
+
+    """
     try:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
     except IsADirectoryError as error:
         raise SourceError(str(path), "is a folder", "name a file in it") from error
     except FileNotFoundError as error:
-        raise SourceError(str(path), "no such file", "check the path") from error
+        if any(c in path.name for c in "*?["):
+            raise SourceError(str(path), "matches no file", "check the pattern") from error
+        near = near_miss(path.name, _beside(path), "check the path", likeness=0.8)
+        raise SourceError(str(path), "no such file", near) from error
     except PermissionError as error:
         raise SourceError(str(path), "may not be read", "change its permissions") from error
     except (OSError, ValueError) as error:
@@ -60,6 +72,15 @@ def _read_head(path: Path) -> bytes:
     if not head:
         raise SourceError(str(path), "is empty (0 bytes)", "record or fetch it again")
     return head
+
+
+def _beside(path: Path) -> list[str]:
+    """Return names of files in the folder of a path: those that the user may have meant."""
+    try:
+        with os.scandir(path.parent) as entries:
+            return [entry.name for entry in islice(entries, 1000)]
+    except OSError:
+        return []
 
 
 def is_text(head: bytes) -> bool:

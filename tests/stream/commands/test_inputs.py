@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import pytest
 
-from abhinaya.stream.commands.inputs import add_inputs, read_inputs
+from abhinaya.stream.commands.inputs import read_inputs
+from abhinaya.stream.commands.stream import _parser
 
 
 @pytest.mark.parametrize(
@@ -25,9 +25,7 @@ def test_two_inputs_of_one_name_become_two_streams(
     for file in files:
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).touch()
-    parser = argparse.ArgumentParser()
-    add_inputs(parser)
-    found = read_inputs(parser.parse_args([str(tmp_path / file) for file in files]))
+    found = read_inputs(_parser().parse_args([str(tmp_path / file) for file in files]))
     assert [each.name for each in found] == names
 
 
@@ -35,7 +33,8 @@ def test_names_that_are_given_twice_are_made_to_differ(tmp_path: Path) -> None:
     files = [str(tmp_path / name) for name in ("a.wav", "b.wav")]
     for file in files:
         Path(file).touch()
-    parser = argparse.ArgumentParser()
-    add_inputs(parser)
     arguments = [*files, "--name", "desk", "--name", "desk"]
-    assert [each.name for each in read_inputs(parser.parse_args(arguments))] == ["desk", "desk-2"]
+    assert [each.name for each in read_inputs(_parser().parse_args(arguments))] == [
+        "desk",
+        "desk-2",
+    ]
