@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from abhinaya.models.text import encodable
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.sources.base import InputConfig, Opened, Warn
 from abhinaya.stream.sources.condition import condition
@@ -38,7 +39,7 @@ def open_file(config: InputConfig, warn: Warn, clock: Callable[[], float] = time
     return Opened(
         channels=1 if config.channels == "mix" else decoder.channels,
         live=False,
-        description=f"{path.name}: {decoder.description}",
+        description=f"{encodable(path.name)}: {decoder.description}",
         start_unix_s=clock(),
         audio=condition(decoder.blocks(), config.channels, config.what, warn),
         closing=close,

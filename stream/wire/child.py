@@ -21,6 +21,7 @@ from typing import Final
 
 import msgspec
 
+from abhinaya.models.text import pack, unpack
 from abhinaya.stream.errors import BY_EXIT_CODE, AbhinayaError, ProcessError
 from abhinaya.stream.log import descriptor_of, join_log
 
@@ -141,15 +142,15 @@ def read_faults(directory: Path) -> list[tuple[str, AbhinayaError]]:
 
 def _write(path: Path, report: ExitReport) -> None:
     unfinished = path.with_suffix(".part")
-    unfinished.write_bytes(msgspec.json.encode(report))
+    unfinished.write_bytes(pack(report))
     unfinished.rename(path)
 
 
 def _take(path: Path) -> ExitReport | None:
     try:
-        report = msgspec.json.decode(path.read_bytes(), type=ExitReport)
+        report = unpack(path.read_bytes(), ExitReport)
         path.unlink()
-    except (OSError, msgspec.DecodeError):
+    except (OSError, ValueError):
         return None
     return report
 

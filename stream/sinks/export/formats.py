@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from abhinaya.models.plugins import plugins
+from abhinaya.models.text import to_json
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.sinks import plugin
 from abhinaya.stream.sinks.export import cues, parquet, table, textgrid
@@ -24,7 +23,7 @@ def _copy(source: Path, target: Path) -> None:
     with target.open("wb") as file:
         for number, values in enumerate(read(source), start=1):
             row_of(values, f"{source}, event {number}")
-            file.write(msgspec.json.encode(values) + b"\n")
+            file.write(to_json(values) + b"\n")
 
 
 FORMATS: Final[Mapping[str, Callable[[Path, Path], None]]] = {
