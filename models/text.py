@@ -16,7 +16,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, TextIO, TypeVar
+from typing import IO, Any, Final, TypeVar
 
 import msgspec
 
@@ -127,6 +127,6 @@ def distinct(names: Iterable[str]) -> list[str]:
     return found
 
 
-def say(*lines: object, file: TextIO | None = None) -> None:
+def say(*lines: object, file: IO[str] | None = None) -> None:
     """Print lines for people, clean and at once; on standard error with `file=sys.stderr`."""
     print(*(clean(str(line)) for line in lines), sep="\n", file=file or sys.stdout, flush=True)

@@ -79,7 +79,7 @@ def guarded(program: str, body: Callable[[], int]) -> int:
         with tempfile.NamedTemporaryFile(
             "w", prefix="abhinaya-", suffix=".log", delete=False
         ) as log:
-            traceback.print_exc(file=log)
+            say(*traceback.format_exc().split("\n"), file=log)
         say(
             f"{program}: stopped on an unexpected {type(error).__name__}: {error}; "
             f"please report it with {log.name}",

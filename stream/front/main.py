@@ -75,6 +75,8 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     """Address of the hub."""
     keys: tuple[str, str] | None = None
     """Directory and name of the CURVE keys, for a hub on another machine."""
+    run: str = ""
+    """Id of the run: the hub tells streams of the same name in different runs apart by it."""
     inputs: tuple[AssignedInput, ...]
 
 
@@ -166,6 +168,7 @@ class Front:
             Hello(
                 front=self._name,
                 incarnation=str(os.getpid()),
+                run=infos[0].run,
                 streams=tuple(infos),
                 first_sequences=tuple(first.get(info.stream, 0) for info in infos),
             )
@@ -292,6 +295,7 @@ def open_feed(
     assigned: AssignedInput,
     run: configuration.Config,
     remarks: queue.SimpleQueue[tuple[str, str]],
+    run_id: str = "",
 ) -> Feed:
     """Open an input. If it fails but had streams, return a feed that only ends these streams.
 
@@ -313,6 +317,7 @@ def open_feed(
             live=live,
             start_unix_s=start_unix_s,
             input=name,
+            run=run_id,
         )
 
     try:
@@ -340,7 +345,7 @@ def serve(run: configuration.Config, assignment: Assignment, stop: Stop, report:
     feeds: list[Feed] = []
     for assigned in assignment.inputs:
         try:
-            feeds.append(open_feed(assignment.front, assigned, run, remarks))
+            feeds.append(open_feed(assignment.front, assigned, run, remarks, assignment.run))
         except AbhinayaError as error:
             report(assigned.name, error)
     if not feeds:

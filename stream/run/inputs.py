@@ -44,7 +44,7 @@ class _Assigned:
 
 
 class Inputs:
-    """The inputs of a run.
+    """The inputs of the run with the id `run`.
 
     Names of fronts begin with `prefix`: it makes them unique among all clients of a hub.
     """
@@ -57,7 +57,9 @@ class Inputs:
         keys: Keys | None,
         prefix: str,
         supply: Supply | None,
+        run: str = "",
     ) -> None:
+        self._run = run
         self._directory = directory
         self._ledger = ledger
         self._endpoint = endpoint
@@ -137,6 +139,7 @@ class Inputs:
             front=front,
             endpoint=self._endpoint,
             keys=self._keys,
+            run=self._run,
             inputs=tuple(
                 AssignedInput(
                     name=read.input.name,

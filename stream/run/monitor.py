@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import secrets
 import signal
 import socket
 import time
@@ -92,9 +93,16 @@ class Run:
             # names must be unique among all clients of the hub
             prefix = f"{socket.gethostname()}-{os.getpid()}-"
             self._endpoint, self._keys = plan.remote.endpoint, plan.remote.keys
-        self._recorder = Recorder(self._endpoint, f"{prefix}recorder", self._keys)
+        run_id = secrets.token_hex(8)
+        self._recorder = Recorder(self._endpoint, f"{prefix}recorder", self._keys, run_id)
         self._inputs = Inputs(
-            directory, self._recorder.ledger, self._endpoint, self._keys, prefix, plan.supply
+            directory,
+            self._recorder.ledger,
+            self._endpoint,
+            self._keys,
+            prefix,
+            plan.supply,
+            run_id,
         )
         self._progress = _Progress()
         self._interrupts = _Interrupts()

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from typing import Final
 
 import msgspec
 
-from abhinaya.models.text import pack, unpack
+from abhinaya.models.text import pack, say, unpack
 from abhinaya.stream.errors import BY_EXIT_CODE, AbhinayaError, ProcessError
 from abhinaya.stream.log import descriptor_of, join_log
 
@@ -99,7 +100,7 @@ def run_child(name: str, directory: Path, lifeline: int, body: Callable[[Stop], 
         leave_exit_report(directory, name, error)
         return error.exit_code
     except Exception as error:  # a bug: report it, and keep the traceback in the log
-        traceback.print_exc()
+        say(*traceback.format_exc().split("\n"), file=sys.stderr)
         if descriptor_of() is not None:
             _LOG.exception("%s stopped", name)
         reason = f"stopped on an unexpected {type(error).__name__}: {error}"

@@ -85,6 +85,8 @@ class StreamInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Wall-clock time of sample 0."""
     input: str = ""
     """Name of the input; all its channels share it."""
+    run: str = ""
+    """The run of the stream: the same name in another run is another stream."""
 
 
 class Hello(Message, frozen=True, kw_only=True):
@@ -93,6 +95,8 @@ class Hello(Message, frozen=True, kw_only=True):
     front: str
     incarnation: str
     """Process id of the front: tells two processes of the same name apart."""
+    run: str = ""
+    """The run of the front and of all its streams, the same as in `StreamInfo.run`."""
     streams: tuple[StreamInfo, ...]
     first_sequences: tuple[int, ...]
     """For each stream, the lowest sequence number it may still send."""
@@ -405,8 +409,10 @@ class Subscribe(Message, frozen=True, kw_only=True):
 
     sink: str
     confirm: bool
-    """Whether this sink is the recorder: the hub keeps each notice until the recorder confirms it.
-    There is one recorder, the latest that subscribed."""
+    """Whether this sink is the recorder of its run: the hub keeps each event of the run until the
+    recorder confirms it. A run has one recorder, the latest that subscribed."""
+    run: str = ""
+    """The run whose streams this sink gets; a reader without a run gets all that it may see."""
 
 
 class Seen(Message, frozen=True, kw_only=True):
@@ -574,6 +580,8 @@ class Notice(Message, frozen=True, kw_only=True):
     """Counts from 1 in each incarnation of the hub; 0 for events without confirmation: Status,
     Activity, provisional verdicts, and the state sent to a new sink."""
     hub: str
+    run: str = ""
+    """The run of the stream or input; empty for the events of all runs: nodes and status."""
     event: Event | Activity
 
 

@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import Final
 
 from abhinaya.models.labels import LABELS
-from abhinaya.models.text import clean
+from abhinaya.models.text import one_line
 from abhinaya.stream.sinks.reader import rows
 from abhinaya.stream.sinks.rows import Decided, Lost, Segment
 
@@ -92,5 +92,5 @@ def _written(cell: Cell) -> Cell:
         return str(cell).lower()
     if not isinstance(cell, str):
         return cell
-    text = clean(cell)
-    return f"'{text}" if text.lstrip().startswith(FORMULA) else text
+    text = one_line(cell)
+    return f"'{text}" if text.startswith(FORMULA) else text
