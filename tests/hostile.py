@@ -39,7 +39,7 @@ HOSTILE = {
     "lines": "a\nb\r\nc\x0bd\x0ce\x85f\u2028g\u2029h",
     "blank lines": "a\n\n1\n00:00:00,000 --> 00:00:01,000\nforged",
     "long": "x" * 4096,
-    "surrogates": "bad\udcff\ud800\udfffend",
+    "surrogates": "bad\udcff\ud800end\udfff",
     "nul": "a\x00b",
     "rich": "[red]x[/red][link=http://x]y[/link]:smile:",
     "markdown": "# *x* `y` [z](http://x) | a | b |",

@@ -12,7 +12,7 @@ from abhinaya.models.text import to_json
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.sinks import plugin
 from abhinaya.stream.sinks.export import cues, parquet, table, textgrid
-from abhinaya.stream.sinks.files import replacing
+from abhinaya.stream.sinks.files import is_device, replacing
 from abhinaya.stream.sinks.reader import read, row_of
 
 JSON_LINES: Final = ".jsonl"
@@ -55,7 +55,7 @@ def format_of(path: Path) -> str:
     wanted = path.suffix.lower()
     if wanted in by_case:
         return by_case[wanted]
-    if not wanted and path.exists() and not path.is_file():
+    if not wanted and is_device(path):
         return JSON_LINES
     raise ConfigError(
         str(path),
