@@ -8,7 +8,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
+<<<<<<< HEAD
 from abhinaya.models.text import to_json
+=======
+import msgspec
+
+from abhinaya.stream.clock import unix_time
+>>>>>>> main
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.settings.rules import RuleConfig, Watch
 from abhinaya.stream.sinks.alerts.command import Command
@@ -70,7 +76,7 @@ class Alerts:
         self._workers = {}
         for worker in workers:
             worker.close(deadline)
-        self._publish_reports(time.time())
+        self._publish_reports(unix_time())
 
     def _reporter(self, rule: str) -> Callable[[str], None]:
         return lambda text: self._reports.put((rule, text))
