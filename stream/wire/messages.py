@@ -95,7 +95,7 @@ class Hello(Message, frozen=True, kw_only=True):
     front: str
     incarnation: str
     """Process id of the front: tells two processes of the same name apart."""
-    run: str = ""
+    run: str
     """The run of the front and of all its streams, the same as in `StreamInfo.run`."""
     streams: tuple[StreamInfo, ...]
     first_sequences: tuple[int, ...]

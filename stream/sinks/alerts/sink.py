@@ -8,13 +8,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-<<<<<<< HEAD
 from abhinaya.models.text import to_json
-=======
-import msgspec
-
 from abhinaya.stream.clock import unix_time
->>>>>>> main
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.settings.rules import RuleConfig, Watch
 from abhinaya.stream.sinks.alerts.command import Command
