@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
 from abhinaya.models.errors import near_miss
+from abhinaya.models.text import clean
 
 EXIT_USAGE: Final = 2
 _WRONG_CHOICE: Final = re.compile(r"(.*)invalid choice: '?(.*?)'? \(choose from (.*)\)")
@@ -67,7 +68,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the fault and the nearest known name; exit with 2."""
-        self.exit(EXIT_USAGE, f"{self.prog}: {self._explained(message).replace(_INPUT, '')}\n")
+        text = self._explained(message).replace(_INPUT, "")
+        self.exit(EXIT_USAGE, clean(f"{self.prog}: {text}") + "\n")
 
     def _explained(self, message: str) -> str:
         see = f"see `{self.prog} --help`"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -87,8 +89,10 @@ def fault_of(item: Input) -> AbhinayaError | None:
 
 def _check_file(config: InputConfig) -> None:
     path = Path(config.what)
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        return  # a pipe or a device: reading it here would take from it
+    with contextlib.suppress(OSError, ValueError):
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            return  # a pipe or a device: reading it here would take from it
     read_head(path)
     if config.channel_names:
         source = open_file(config, lambda _: None)

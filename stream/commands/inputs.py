@@ -8,11 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from abhinaya.models.text import distinct
 from abhinaya.stream.commands.checks import check_flags
 from abhinaya.stream.errors import ConfigError, SourceError
 from abhinaya.stream.feeds.follow import FeedRequest, Feeds
 from abhinaya.stream.feeds.store import default_folders
-from abhinaya.stream.run.plan import Input, distinct, name_of_input
+from abhinaya.stream.run.plan import Input, name_of_input
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.settings.flags import add_flags, from_flags
 from abhinaya.stream.sources.address import WEB, check_address, is_address

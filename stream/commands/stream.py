@@ -13,6 +13,7 @@ from pathlib import Path
 
 from abhinaya.models.command_line import Parser
 from abhinaya.models.errors import MissingPackageError
+from abhinaya.models.text import say
 from abhinaya.stream.commands.checks import check_models, check_outputs, fault_of
 from abhinaya.stream.commands.inputs import add_inputs, open_feeds, read_inputs
 from abhinaya.stream.errors import (
@@ -68,10 +69,10 @@ def guarded(program: str, body: Callable[[], int]) -> int:
     try:
         return body()
     except AbhinayaError as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        say(f"{program}: {error}", file=sys.stderr)
         return error.exit_code
     except MissingPackageError as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        say(f"{program}: {error}", file=sys.stderr)
         return ModelError.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -82,8 +83,8 @@ def guarded(program: str, body: Callable[[], int]) -> int:
         with tempfile.NamedTemporaryFile(
             "w", prefix="abhinaya-", suffix=".log", delete=False
         ) as log:
-            traceback.print_exc(file=log)
-        print(
+            say(*traceback.format_exc().split("\n"), file=log)
+        say(
             f"{program}: stopped on an unexpected {type(error).__name__}: {error}; "
             f"please report it with {log.name}",
             file=sys.stderr,
@@ -103,7 +104,7 @@ def _main(argv: Sequence[str] | None) -> int:
     readable = tuple(item for item in inputs if item not in faults)
     if faults and not readable and not args.feed:
         for fault in [*faults.values()][:-1]:
-            print(f"abhinaya-stream: {fault}", file=sys.stderr)
+            say(f"abhinaya-stream: {fault}", file=sys.stderr)
         raise [*faults.values()][-1]
     check_outputs(args, inputs)
     remote = None
@@ -143,7 +144,7 @@ def _logs_kept(directory: Path) -> Iterator[None]:
         yield
     except (ProcessError, ModelError, NetworkError):
         if kept := keep_logs(directory):
-            print(f"abhinaya-stream: the logs of its processes are in {kept}", file=sys.stderr)
+            say(f"abhinaya-stream: the logs of its processes are in {kept}", file=sys.stderr)
         raise
 
 
@@ -217,5 +218,5 @@ def _list_devices() -> int:
         raise SourceError("microphone", "no device can record", "plug one in, or give a file")
     for device in devices:
         mark = " (default)" if device.default else ""
-        print(f"{device.number}: {device.name}, {device.channels} channels{mark}")
+        say(f"{device.number}: {device.name}, {device.channels} channels{mark}")
     return EXIT_OK

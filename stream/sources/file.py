@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from abhinaya.models.errors import near_miss
+from abhinaya.models.text import encodable
 from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.sources.base import InputConfig, Opened, Warn
@@ -41,7 +42,7 @@ def open_file(config: InputConfig, warn: Warn, clock: Callable[[], float] = unix
     return Opened(
         channels=1 if config.channels == "mix" else decoder.channels,
         live=False,
-        description=f"{path.name}: {decoder.description}",
+        description=f"{encodable(path.name)}: {decoder.description}",
         start_unix_s=clock(),
         audio=condition(decoder.blocks(), config.channels, config.what, warn),
         closing=close,
@@ -60,7 +61,7 @@ def read_head(path: Path) -> bytes:
             head = file.read(HEAD_BYTES)
     except IsADirectoryError as error:
         raise SourceError(str(path), "is a folder", "name a file in it") from error
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         if any(c in path.name for c in "*?["):
             raise SourceError(str(path), "matches no file", "check the pattern") from error
         near = near_miss(path.name, _beside(path), "check the path", likeness=0.8)
@@ -68,7 +69,8 @@ def read_head(path: Path) -> bytes:
     except PermissionError as error:
         raise SourceError(str(path), "may not be read", "change its permissions") from error
     except (OSError, ValueError) as error:
-        raise SourceError(str(path), f"cannot be read: {error}") from error
+        reason = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        raise SourceError(str(path), reason) from error
     if not head:
         raise SourceError(str(path), "is empty (0 bytes)", "record or fetch it again")
     return head
