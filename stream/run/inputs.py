@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
+from abhinaya.models.text import pack
 from abhinaya.stream.errors import AbhinayaError
 from abhinaya.stream.front.main import AssignedInput, Assignment
 from abhinaya.stream.run.plan import Input, Supply
@@ -45,7 +44,7 @@ class _Assigned:
 
 
 class Inputs:
-    """The inputs of a run.
+    """The inputs of the run with the id `run`.
 
     Names of fronts begin with `prefix`: it makes them unique among all clients of a hub.
     """
@@ -58,7 +57,9 @@ class Inputs:
         keys: Keys | None,
         prefix: str,
         supply: Supply | None,
+        run: str,
     ) -> None:
+        self._run = run
         self._directory = directory
         self._ledger = ledger
         self._endpoint = endpoint
@@ -138,6 +139,7 @@ class Inputs:
             front=front,
             endpoint=self._endpoint,
             keys=self._keys,
+            run=self._run,
             inputs=tuple(
                 AssignedInput(
                     name=read.input.name,
@@ -148,7 +150,7 @@ class Inputs:
                 if not self._is_over(read)
             ),
         )
-        (self._directory / f"{front}.json").write_bytes(msgspec.json.encode(assignment))
+        (self._directory / f"{front}.json").write_bytes(pack(assignment))
 
     # --- progress of inputs -----------------------------------------------------------------------
 

@@ -187,12 +187,13 @@ class Recorder:
     Args:
         endpoint: endpoint of the hub.
         name: name of this sink.
+        run: id of the run to record.
         keys: keys for a hub on another machine.
 
     """
 
-    def __init__(self, endpoint: str, name: str, keys: Keys | None = None) -> None:
-        self._name = name
+    def __init__(self, endpoint: str, name: str, run: str, keys: Keys | None = None) -> None:
+        self._name, self._run = name, run
         self._context: zmq.Context[Any] = zmq.Context()
         self._socket = connect(self._context, sinks_endpoint(endpoint), name, keys)
         self._encoder = Encoder()
@@ -214,7 +215,7 @@ class Recorder:
             self._hub = ""
         if not self._hub and now >= self._next_subscribe:
             self._next_subscribe = now + SUBSCRIBE_EVERY_S
-            self._send(Subscribe(sink=self._name, confirm=True))
+            self._send(Subscribe(sink=self._name, confirm=True, run=self._run))
         if not self._socket.poll(math.ceil(1000 * timeout_s)):
             return
         while (frames := receive(self._socket)) is not None:

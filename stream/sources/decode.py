@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import itertools
 import re
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
 import numpy as np
 
+from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.sources import mpeg
 from abhinaya.stream.sources.base import MOST_CHANNELS, RATES, Block, Warn
-from abhinaya.stream.sources.container import DAMAGED, NO_PROTOCOLS, open_container, reason_of
-from abhinaya.stream.sources.frames import to_float, weights
-from abhinaya.stream.sources.length import STREAMED, Contents, Ending, structure
-from abhinaya.stream.sources.tracks import Tracks
+from abhinaya.stream.sources.media import mpeg
+from abhinaya.stream.sources.media.container import DAMAGED, NO_PROTOCOLS, open_container, reason_of
+from abhinaya.stream.sources.media.frames import to_float, weights
+from abhinaya.stream.sources.media.length import STREAMED, Contents, Ending, structure
+from abhinaya.stream.sources.media.tracks import Tracks
 
 _HOLE_S: Final = 0.1
 """A larger jump of the time stamps means lost audio; a smaller one is rounding."""
@@ -78,7 +78,7 @@ class Decoder:
         warn: Warn,
         *,
         contents: Contents | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = unix_time,
         how: Mapping[str, Any] | None = None,
         carrier: Carrier | None = None,
         track: int = 0,

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.sources.address import WEB, check_address, join
-from abhinaya.stream.sources.decode import Decoder
 from abhinaya.stream.sources.live import Connection
+from abhinaya.stream.sources.media.decode import Decoder
 from abhinaya.stream.sources.web import HttpError, Web
 
 PLAYLIST_BYTES: Final = 1 << 22

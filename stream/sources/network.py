@@ -11,13 +11,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.settings.config import NetworkConfig
 from abhinaya.stream.sources.address import RTSP, check_address, scheme_of, shown
 from abhinaya.stream.sources.base import Block, InputConfig, Opened, Warn
 from abhinaya.stream.sources.condition import condition
-from abhinaya.stream.sources.container import NO_PROTOCOLS
-from abhinaya.stream.sources.decode import Decoder
 from abhinaya.stream.sources.file import is_text
 from abhinaya.stream.sources.hls import (
     PLAYLIST_BYTES,
@@ -28,7 +27,9 @@ from abhinaya.stream.sources.hls import (
     is_playlist,
 )
 from abhinaya.stream.sources.live import Connection, Live
-from abhinaya.stream.sources.mpeg import is_adts
+from abhinaya.stream.sources.media.container import NO_PROTOCOLS
+from abhinaya.stream.sources.media.decode import Decoder
+from abhinaya.stream.sources.media.mpeg import is_adts
 from abhinaya.stream.sources.remote import RemoteFile
 from abhinaya.stream.sources.web import HttpError, Web
 
@@ -238,7 +239,7 @@ def _opened(
         channels=1 if config.channels == "mix" else connection.channels,
         live=dial is not None,
         description=f"{web.subject}: {connection.description}",
-        start_unix_s=time.time(),
+        start_unix_s=unix_time(),
         audio=condition(blocks, config.channels, web.subject, web.warn),
         closing=close,
         interrupting=web.stop.set,

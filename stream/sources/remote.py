@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.sources.length import Contents
+from abhinaya.stream.sources.media.length import Contents
 from abhinaya.stream.sources.web import HttpError, Web
 
 if TYPE_CHECKING:

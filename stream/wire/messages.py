@@ -85,6 +85,8 @@ class StreamInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Wall-clock time of sample 0."""
     input: str = ""
     """Name of the input; all its channels share it."""
+    run: str = ""
+    """The run of the stream: the same name in another run is another stream."""
 
 
 class Hello(Message, frozen=True, kw_only=True):
@@ -93,6 +95,8 @@ class Hello(Message, frozen=True, kw_only=True):
     front: str
     incarnation: str
     """Process id of the front: tells two processes of the same name apart."""
+    run: str
+    """The run of the front and of all its streams, the same as in `StreamInfo.run`."""
     streams: tuple[StreamInfo, ...]
     first_sequences: tuple[int, ...]
     """For each stream, the lowest sequence number it may still send."""
@@ -178,6 +182,8 @@ class Beat(Message, frozen=True, kw_only=True):
     name: str
     work_age_s: float | None = None
     """Age of the work in progress; None when idle."""
+    work_cpu_s: float | None = None
+    """Processor seconds that the node has used since that work began; None: unknown."""
 
 
 # --- hub -> front ---------------------------------------------------------------------------------
@@ -395,6 +401,8 @@ class Refused(Message, frozen=True, kw_only=True):
     """The hub refuses this node, front or sink, which must exit with the reason."""
 
     reason: str
+    restart: bool = False
+    """Whether a new process may succeed."""
 
 
 # --- sink -> hub ----------------------------------------------------------------------------------
@@ -405,8 +413,10 @@ class Subscribe(Message, frozen=True, kw_only=True):
 
     sink: str
     confirm: bool
-    """Whether this sink is the recorder: the hub keeps each notice until the recorder confirms it.
-    There is one recorder, the latest that subscribed."""
+    """Whether this sink is the recorder of its run: the hub keeps each event of the run until the
+    recorder confirms it. A run has one recorder, the latest that subscribed."""
+    run: str = ""
+    """The run whose streams this sink gets; a reader without a run gets all that it may see."""
 
 
 class Seen(Message, frozen=True, kw_only=True):
@@ -545,6 +555,18 @@ class NodeLoad(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     done: int
 
 
+class Suspect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A process that is silent or slow; its supervisor knows whether it only starves."""
+
+    name: str
+    incarnation: str = ""
+    reason: str
+    limit_s: float
+    """Processor seconds that it may use before it counts as stuck."""
+    used_s: float = 0.0
+    """What it has used of them."""
+
+
 class Status(Message, frozen=True, kw_only=True):
     """Heartbeat of the hub, with its counters."""
 
@@ -559,6 +581,7 @@ class Status(Message, frozen=True, kw_only=True):
     """Number of refused messages by reason."""
     doubles: int
     """Number of segments, gaps and answers that were dropped as duplicates or as too late."""
+    suspects: tuple[Suspect, ...] = ()
 
 
 Event = (
@@ -574,6 +597,8 @@ class Notice(Message, frozen=True, kw_only=True):
     """Counts from 1 in each incarnation of the hub; 0 for events without confirmation: Status,
     Activity, provisional verdicts, and the state sent to a new sink."""
     hub: str
+    run: str = ""
+    """The run of the stream or input; empty for the events of all runs: nodes and status."""
     event: Event | Activity
 
 

@@ -15,8 +15,8 @@ from source_fakes import encode, tone, write_pcm_wav, write_tracks
 from abhinaya.stream.clock import SAMPLE_RATE
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.sources import InputConfig, open_source
-from abhinaya.stream.sources.length import Ending, structure
-from abhinaya.stream.sources.mpeg import find_frames, frame_at, length_tag_s
+from abhinaya.stream.sources.media.length import Ending, structure
+from abhinaya.stream.sources.media.mpeg import find_frames, frame_at, length_tag_s
 from abhinaya.stream.sources.stdin import open_stdin
 
 SECONDS = 6.0

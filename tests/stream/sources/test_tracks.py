@@ -16,8 +16,8 @@ from abhinaya.stream.errors import SourceError
 from abhinaya.stream.sources import InputConfig, open_source
 from abhinaya.stream.sources.base import Block
 from abhinaya.stream.sources.condition import condition
+from abhinaya.stream.sources.media.tracks import Track, choice, preferred
 from abhinaya.stream.sources.stdin import open_stdin
-from abhinaya.stream.sources.tracks import Track, choice, preferred
 
 SILENCE = np.zeros((3 * SAMPLE_RATE, 1), np.float32)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.sources.length import Contents, packed, structure
+from abhinaya.stream.sources.media.length import Contents, packed, structure
 
 NO_PROTOCOLS: Final = {"protocol_whitelist": "none"}
 """FFmpeg options: an input that is really a playlist cannot make FFmpeg open other files."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.sources.base import Warn
-from abhinaya.stream.sources.frames import to_float
+from abhinaya.stream.sources.media.frames import to_float
 
 _SPECIAL: Final = {
     "comment": "commentary",
