@@ -21,7 +21,8 @@ from abhinaya.stream.settings.config import EMBEDDED, Config
 from abhinaya.stream.sources.microphone import Device, list_devices
 from abhinaya.stream.wire.codec import Decoder, Encoder
 from abhinaya.stream.wire.messages import Message, Notice, Refused, Subscribe, ToSink
-from abhinaya.stream.wire.sockets import Hub, Keys, connect, receive, send, sinks_endpoint
+from abhinaya.stream.wire.keys import Keys
+from abhinaya.stream.wire.sockets import Hub, connect, receive, send, sinks_endpoint
 
 State = Literal["ok", "warning", "fault"]
 """With a fault the profile cannot run; with a warning it can."""

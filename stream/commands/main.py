@@ -26,7 +26,7 @@ from abhinaya.stream.settings.environment import add_line_up, load_line_up, trac
 from abhinaya.stream.settings.flags import describe_settings
 from abhinaya.stream.settings.show import as_toml
 from abhinaya.stream.wire.child import run_alone
-from abhinaya.stream.wire.sockets import make_keys
+from abhinaya.stream.wire.keys import make_keys
 
 GROUP: Final = "abhinaya.commands"
 

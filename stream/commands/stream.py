@@ -34,7 +34,7 @@ from abhinaya.stream.sinks.alerts.sink import Alerts, open_senders
 from abhinaya.stream.sinks.export.formats import SUFFIXES
 from abhinaya.stream.sinks.logged import Logged
 from abhinaya.stream.sinks.open import open_sinks
-from abhinaya.stream.wire.sockets import Keys
+from abhinaya.stream.wire.keys import Keys
 
 EPILOG = """\
 examples:

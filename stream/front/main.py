@@ -48,7 +48,8 @@ from abhinaya.stream.wire.messages import (
     ToFront,
     Welcome,
 )
-from abhinaya.stream.wire.sockets import Keys, connect, receive, send, workers_endpoint
+from abhinaya.stream.wire.keys import Keys
+from abhinaya.stream.wire.sockets import connect, receive, send, workers_endpoint
 
 POLL_MS: Final = 100
 

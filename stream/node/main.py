@@ -39,7 +39,8 @@ from abhinaya.stream.wire.messages import (
     Task,
     ToNode,
 )
-from abhinaya.stream.wire.sockets import Keys, connect, receive, send, workers_endpoint
+from abhinaya.stream.wire.keys import Keys
+from abhinaya.stream.wire.sockets import connect, receive, send, workers_endpoint
 
 IDLE_POLL_MS = 100
 

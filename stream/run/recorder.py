@@ -36,7 +36,8 @@ from abhinaya.stream.wire.messages import (
     ToSink,
     Verdict,
 )
-from abhinaya.stream.wire.sockets import Keys, connect, receive, send, sinks_endpoint
+from abhinaya.stream.wire.keys import Keys
+from abhinaya.stream.wire.sockets import connect, receive, send, sinks_endpoint
 
 SUBSCRIBE_EVERY_S: Final = 0.2
 
