@@ -87,7 +87,7 @@ def save(path: Path, tensors: Mapping[str, Tensor], extra: Mapping[str, Any] | N
     except (OSError, SafetensorError) as error:
         part.unlink(missing_ok=True)
         raise WriteError(
-            path, f"it cannot be written ({error})", "Check that the folder exists and has room"
+            path, f"it cannot be written ({error})", "check that the folder exists and has room"
         ) from error
 
 
@@ -148,7 +148,7 @@ def check_finite(tensors: Mapping[str, Tensor], subject: object) -> None:
         raise KeysError(
             subject,
             f"weights that are NaN or infinite: {listed(bad)}",
-            "The training run that wrote it diverged; use an earlier checkpoint",
+            "the training run that wrote it diverged; use an earlier checkpoint",
         )
 
 
@@ -169,7 +169,7 @@ def renamed(tensors: Mapping[str, Tensor], prefixes: Mapping[str, str]) -> Tenso
         old = next((p for p in prefixes if key.startswith(p)), "")
         name = prefixes[old] + key.removeprefix(old) if old else key
         if name in found:
-            raise KeysError(key, f"two tensors are called {name}", "Remove one of them")
+            raise KeysError(key, f"two tensors are called {name}", "remove one of them")
         found[name] = tensor
     return found
 
@@ -177,7 +177,7 @@ def renamed(tensors: Mapping[str, Tensor], prefixes: Mapping[str, str]) -> Tenso
 def _files(path: Path) -> list[Path]:
     if not path.exists():
         raise MissingFileError(
-            path, "it does not exist", "Check the path, or download the checkpoint first"
+            path, "it does not exist", "check the path, or download the checkpoint first"
         )
     if path.is_file():
         return [path]
@@ -187,14 +187,14 @@ def _files(path: Path) -> list[Path]:
                 shards = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
             except (ValueError, KeyError, AttributeError) as error:
                 raise DamagedFileError(
-                    index, f"it is not an index of shards ({error!r})", "Download it again"
+                    index, f"it is not an index of shards ({error!r})", "download it again"
                 ) from error
             return [file for shard in sorted(shards) for file in _files(path / Path(shard).name)]
     for name in _FILE_NAMES:
         if (path / name).exists():
             return [path / name]
     raise MissingFileError(
-        path, f"the folder holds none of {', '.join(_FILE_NAMES)}", "Download the checkpoint again"
+        path, f"the folder holds none of {', '.join(_FILE_NAMES)}", "download the checkpoint again"
     )
 
 
@@ -204,18 +204,18 @@ def _read_file(path: Path, prefix: str) -> tuple[Tensors, dict[str, Any]]:
             head = file.read(32)
     except OSError as error:
         raise MissingFileError(
-            path, f"it cannot be read ({error.strerror})", "Check its permissions"
+            path, f"it cannot be read ({error.strerror})", "check its permissions"
         ) from error
     size = path.stat().st_size
     if head.startswith(LFS_POINTER):
         raise DamagedFileError(
             path,
             f"it is a git-lfs pointer of {size} bytes, not the file itself",
-            "Run git lfs pull in its folder, or download the file",
+            "run git lfs pull in its folder, or download the file",
         )
     if head.lstrip()[:1] == b"<":
         raise DamagedFileError(
-            path, "it is a web page, not a checkpoint", "Download the file itself, not its page"
+            path, "it is a web page, not a checkpoint", "download the file itself, not its page"
         )
     # safetensors begins with the length of its header in 8 bytes, then JSON.
     read_kind = _read_safetensors if head[8:9] == b"{" else _read_torch
@@ -247,13 +247,13 @@ def _read_torch(path: Path, prefix: str) -> tuple[Tensors, dict[str, Any]]:
         raise DamagedFileError(
             path,
             f"it holds code ({named[1]}), not only weights, and loading it would run that",
-            "Ask its author for safetensors, or save model.state_dict() with the code that made it",
+            "ask its author for safetensors, or save model.state_dict() with the code that made it",
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, OSError) as error:
         raise _truncated(path, error) from error
     if not isinstance(content, dict):
         raise DamagedFileError(
-            path, f"it holds a {type(content).__name__}, not weights by name", "Use a state_dict"
+            path, f"it holds a {type(content).__name__}, not weights by name", "use a state_dict"
         )
     wrapper = next((w for w in _WRAPPERS if isinstance(content.get(w), dict)), None)
     weights = content[wrapper] if wrapper else content
@@ -272,7 +272,7 @@ def _truncated(path: Path, error: Exception) -> DamagedFileError:
     return DamagedFileError(
         path,
         f"its {size:,} bytes are not a whole checkpoint ({why})",
-        "The download was cut short or the file is of another kind; download it again",
+        "the download was cut short or the file is of another kind; download it again",
     )
 
 

@@ -21,6 +21,7 @@ from typing import Final
 
 from abhinaya.models.command_line import Parser
 from abhinaya.models.registry import load
+from abhinaya.models.toml import as_toml
 from abhinaya.train.command import guarded, say
 from abhinaya.train.data.manifest import read_manifest, read_names
 from abhinaya.train.ensemble.cli import add_ensemble, run_ensemble
@@ -66,16 +67,22 @@ def _recipe_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="continue although the recipe or the data has changed",
     )
-    parser.add_argument("--show", action="store_true", help="print the recipe and exit")
+    parser.add_argument(
+        "--show", action="store_true", help="print the recipe, changed by --set, and exit"
+    )
     parser.set_defaults(run=_run_recipe)
     return parser
 
 
 def _run_recipe(args: argparse.Namespace) -> None:
-    if args.show:
+    if args.show and not args.set:
         print(recipe_text(args.recipe), end="")
         return
     recipe = load_recipe(args.recipe, args.set)
+    if args.show:
+        origins = {pair.partition("=")[0]: f"--set {pair}" for pair in args.set}
+        print(as_toml(f"abhinaya train {args.recipe} --show", recipe, origins), end="")
+        return
     absent = [flag for flag, value in (("--data", args.data), ("--out", args.out)) if not value]
     if absent:
         raise TrainingError(f"recipe {args.recipe!r}: give {' and '.join(absent)}; see --help")

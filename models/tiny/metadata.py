@@ -19,7 +19,7 @@ from abhinaya.models.labels import LABELS
 
 METADATA_KEY: Final = "abhinaya"
 """Metadata key of the JSON with model, labels, version and settings."""
-REMEDY: Final = "Use the file in the package, or train one with `abhinaya train {name}`"
+REMEDY: Final = "use the file in the package, or train one with `abhinaya train {name}`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def _read_card(weights: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        remedy = "Delete it, or train again to write it"
+        remedy = "delete it, or train again to write it"
         raise DamagedFileError(path, f"this card cannot be read: {error}", remedy) from error
     return card if isinstance(card, dict) else {}
 

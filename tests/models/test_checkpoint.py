@@ -230,6 +230,6 @@ def test_prefixes_are_exchanged_once_and_never_collide() -> None:
 
 
 def test_errors_cross_process_boundaries() -> None:
-    error = pickle.loads(pickle.dumps(KeysError("file", "reason", "Remedy")))
+    error = pickle.loads(pickle.dumps(KeysError("file", "reason", "remedy")))
     assert isinstance(error, ModelError)
     assert str(error) == "file: reason; remedy"
