@@ -103,7 +103,7 @@ class Handler(logging.Handler):
 
 
 class Throttle:
-    """Decides which of many similar messages are logged: each subject once a minute, at most ten."""
+    """Decides which of many similar messages are logged: ten a minute, each subject once."""
 
     def __init__(self) -> None:
         self._subjects: set[str] = set()

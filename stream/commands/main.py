@@ -26,7 +26,7 @@ from abhinaya.stream.settings import profile as profile_files
 from abhinaya.stream.settings.environment import add_line_up, load_line_up, trace_line_up
 from abhinaya.stream.settings.flags import describe_settings
 from abhinaya.stream.wire.child import run_alone
-from abhinaya.stream.wire.keys import make_keys
+from abhinaya.stream.wire.keys import HUB, ROLES, make_keys
 
 GROUP: Final = "abhinaya.commands"
 
@@ -116,12 +116,21 @@ def _keys(arguments: list[str]) -> int:
     """Create the keys with which a hub and its clients identify each other."""
     parser = _parser("keys", _keys)
     parser.add_argument("directory", type=Path)
-    parser.add_argument("names", nargs="+", help="`hub`, and one name for each client machine")
+    parser.add_argument("names", nargs="+", help="`hub`, and a name for each client")
+    parser.add_argument(
+        "--role",
+        choices=ROLES,
+        help="rights of the clients: input (send streams and record them), node, reader (read all "
+        "events), operator (everything); of a key that exists, the role is changed",
+    )
     args = parser.parse_args(arguments)
+    if not args.role and set(args.names) != {HUB}:
+        raise ConfigError("abhinaya keys", "a client needs a role", f"--role {'|'.join(ROLES)}")
     for name in args.names:
-        make_keys(args.directory, name)
-        print(f"{args.directory / name}.key (public), {args.directory / name}.key_secret")
-    print("the hub's machine needs hub.key_secret and every client's .key;")
+        new = make_keys(args.directory, name, "" if name == HUB else args.role)
+        secret = f" (public), {args.directory / name}.key_secret" if new else f": role {args.role}"
+        print(f"{args.directory / name}.key{secret}")
+    print("the hub's machine needs hub.key_secret and every client's .key, with its role;")
     print("a client's machine needs its own .key_secret and hub.key, and nothing else")
     return 0
 

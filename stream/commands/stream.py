@@ -127,7 +127,7 @@ def add_keys(parser: argparse._ActionsContainer) -> None:
     """Add the flags for the CURVE keys of a hub on another machine."""
     add = parser.add_argument
     add("--keys", type=Path, metavar="DIRECTORY", help="CURVE keys, for a hub on another machine")
-    add("--key-name", default="client", help="this machine's key (default: %(default)s)")
+    add("--key-name", default="", metavar="NAME", help="our key there (default: the only client)")
 
 
 def keys_of(folder: Path | None, name: str) -> Keys | None:

@@ -12,12 +12,14 @@ from typing import Literal
 
 from abhinaya.stream.wire.messages import Activity, Event, Message, NodeUp, Notice, StreamStarted
 
+Door = Literal["workers", "sinks"]
+
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
     """A message and its receiver."""
 
-    door: Literal["workers", "sinks"]
+    door: Door
     peer: bytes
     message: Message
 

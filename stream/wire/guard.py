@@ -110,7 +110,8 @@ class Admissions:
             if known is not key:
                 _LOG.warning("%s is ignored: %s.key is the same key", path, known.name)
             elif key.role not in ROLES:
-                _LOG.warning("%s gives no rights: its role is %r; %s", path, key.role, remedy(key))
+                remedy = f"`abhinaya keys {self._directory} {key.name} --role {'|'.join(ROLES)}`"
+                _LOG.warning("%s gives no rights: its role is %r; %s", path, key.role[:20], remedy)
 
 
 class Guard:
@@ -160,11 +161,6 @@ class Guard:
         """Close all sockets."""
         for socket in self.sockets:
             socket.close(linger=0)
-
-
-def remedy(key: Key) -> str:
-    """Return how to give a key a role."""
-    return f"on the hub's machine: `abhinaya keys DIRECTORY {key.name} --role {'|'.join(ROLES)}`"
 
 
 def _facts(path: Path) -> tuple[int, ...]:

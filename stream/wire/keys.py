@@ -25,7 +25,7 @@ ROLES: Final = ("input", "node", "reader", "operator")
 
 LONGEST_FILE: Final = 16 * 1024
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_SECRET: Final = ".key_secret"
+_PRIVATE: Final = ".key_secret"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +64,16 @@ def make_keys(directory: Path, name: str, role: str = "") -> bool:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         check_directory(directory)
-        exists = public_file.exists() or public_file.with_suffix(_SECRET).exists()
+        exists = public_file.exists() or public_file.with_suffix(_PRIVATE).exists()
         if exists and not (role and public_file.exists()):
-            raise NetworkError(str(directory), f"has keys for {name!r} already", "delete them first")
+            raise NetworkError(
+                str(directory), f"has keys for {name!r} already", "delete them first"
+            )
         if exists:
             _write(public_file, role, read_public(public_file).public)
             return False
         public, secret = (key.decode() for key in zmq.curve_keypair())
-        _write(public_file.with_suffix(_SECRET), role, public, secret)
+        _write(public_file.with_suffix(_PRIVATE), role, public, secret)
         _write(public_file, role, public)
     except OSError as error:
         raise NetworkError(str(directory), f"cannot hold keys: {error.strerror}") from error
@@ -104,7 +106,7 @@ def read_pair(keys: Keys) -> tuple[bytes, bytes]:
 
     """
     check_directory(keys.directory)
-    path = keys.directory / f"{keys.name or _only_client(keys.directory)}{_SECRET}"
+    path = keys.directory / f"{keys.name or _only_client(keys.directory)}{_PRIVATE}"
     entries = _read(path, "see `abhinaya keys`", 0o077, "can be read by others", "600")
     public, secret = entries.get("public-key", ""), entries.get("secret-key", "")
     if not (_is_key(public) and _is_key(secret)):
@@ -127,10 +129,10 @@ def read_public(path: Path, remedy: str = "copy it from the hub's machine") -> K
 
 
 def _only_client(directory: Path) -> str:
-    names = {path.stem for path in directory.glob(f"*{_SECRET}")} - {HUB}
+    names = {path.stem for path in directory.glob(f"*{_PRIVATE}")} - {HUB}
     if len(names) == 1:
         return names.pop()
-    has = f"has the keys {', '.join(sorted(names))}" if names else f"has no NAME{_SECRET}"
+    has = f"has the keys {', '.join(sorted(names))}" if names else f"has no NAME{_PRIVATE}"
     raise NetworkError(str(directory), has, "choose one by --key-name" if names else "add it")
 
 
@@ -150,13 +152,16 @@ def _read(path: Path, remedy: str, mask: int, fault: str, mode: str) -> dict[str
 
 
 def _write(path: Path, role: str, public: str, secret: str = "") -> None:
-    lines = [f'metadata\n    role = "{role}"' if role else "", f'curve\n    public-key = "{public}"']
+    lines = [
+        f'metadata\n    role = "{role}"' if role else "",
+        f'curve\n    public-key = "{public}"',
+    ]
     lines += [f'    secret-key = "{secret}"'] if secret else []
     unfinished = path.with_name(f"{path.name}.part")
     unfinished.unlink(missing_ok=True)
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with open(descriptor, "w", encoding="utf-8") as file:
-        file.write("\n".join(filter(None, lines)) + "\n")
+        file.write("\n".join(lines) + "\n")
     unfinished.rename(path)
 
 

@@ -399,6 +399,9 @@ class Refused(Message, frozen=True, kw_only=True):
     """The hub refuses this node, front or sink, which must exit with the reason."""
 
     reason: str
+    remedy: str = ""
+    rights: bool = False
+    """Whether the key of the receiver lacks the right: with another key it would be accepted."""
 
 
 # --- sink -> hub ----------------------------------------------------------------------------------

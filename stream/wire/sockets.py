@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import zmq
 
 from abhinaya.stream.errors import NetworkError
-from abhinaya.stream.wire.connection import EVENTS
+from abhinaya.stream.wire.client import Client
 from abhinaya.stream.wire.guard import Guard
 from abhinaya.stream.wire.keys import HUB, LOCAL, Key, Keys, read_pair, read_public
 
@@ -179,14 +179,13 @@ class Hub:
 
 def connect(
     context: zmq.Context[Any], endpoint: str, identity: str, keys: Keys | None = None
-) -> zmq.Socket[bytes]:
-    """Open the DEALER socket of a front, node or sink, for a `Connection` to follow.
+) -> Client:
+    """Open the connection of a front, node or sink to a hub, which may start later.
 
-    It queues nothing while disconnected: the caller sends again after the hub has answered. Its
-    identity begins with `identity` and cannot be guessed: a peer cannot take over another's.
+    Its identity begins with `identity` and cannot be guessed: a peer cannot take over another's.
     """
     check_endpoint(endpoint.rpartition("/")[0] if endpoint.startswith("ipc") else endpoint, keys)
-    socket: zmq.Socket[bytes] = context.socket(zmq.DEALER)
+    socket: Client = context.socket(zmq.DEALER, socket_class=Client)
     _limit(socket)
     socket.identity = identity.encode()[:200] + b"-" + secrets.token_hex(8).encode()
     socket.immediate = True
@@ -195,10 +194,11 @@ def connect(
     if keys is not None:
         socket.curve_publickey, socket.curve_secretkey = read_pair(keys)
         socket.curve_serverkey = read_public(keys.directory / f"{HUB}.key").public.encode()
-    socket.get_monitor_socket(EVENTS)
+    socket.watch()
     try:
         socket.connect(endpoint)
     except zmq.ZMQError as error:
+        socket.close()
         raise NetworkError(endpoint, f"cannot be reached: {error.strerror}") from error
     return socket
 
