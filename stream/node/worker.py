@@ -16,9 +16,10 @@ from msgspec.structs import replace
 from abhinaya.models import registry
 from abhinaya.models.asr import Hearing, Transcriber, Transcription, load_transcriber
 from abhinaya.models.base import Abstention, Ballot, Card, Utterance, Voter
-from abhinaya.models.trial import attempt, utterance
+from abhinaya.models.errors import near_miss
+from abhinaya.models.trial import attempt, fault_of_answer, utterance
 from abhinaya.stream.clock import INT16_FULL_SCALE
-from abhinaya.stream.errors import AbhinayaError, ModelError
+from abhinaya.stream.errors import AbhinayaError, ConfigError, ModelError
 from abhinaya.stream.settings.config import Config, WorkerConfig, guests, workers_of
 from abhinaya.stream.wire.messages import (
     Failed,
@@ -142,7 +143,7 @@ class Voting:
             noncommercial=card.noncommercial,
             context_turns=card.context_turns,
             stateful=card.stateful,
-            trial_ms=None if card.served else _trial_ms(lambda: attempt(voter).again_ms),
+            trial_ms=None if card.served else _trial_ms(lambda: _try_voter(name, voter)),
         )
 
     def run(self, batch: Sequence[Task]) -> Sequence[Outcome]:
@@ -202,7 +203,7 @@ class Transcribing:
         )
 
     def _try(self) -> float:
-        """Transcribe 1 s of noise twice; return the time of the second run: the first is slower."""
+        """Transcribe a second twice; return the time of the second run: the first is slower."""
         for _ in range(2):
             begun = time.perf_counter()
             self._transcriber.transcribe([Hearing(utterance().samples, final=False)])
@@ -284,12 +285,14 @@ def load_node(run: Config, service: str, name: str, incarnation: str) -> tuple[R
     """Load the models of a service and its guests; return the node's introduction and its models.
 
     Raises:
-        ModelError: a model cannot be loaded, or the profile does not have the service.
+        ConfigError: the profile does not have the service.
+        ModelError: a model cannot be loaded.
 
     """
     workers = workers_of(run)
     if service not in workers:
-        raise ModelError(service, f"is not a service of profile {run.profile!r}")
+        reason = f"is not a service of profile {run.profile!r}"
+        raise ConfigError(f"service {service!r}", reason, near_miss(service, workers))
     names = [service, *guests(run.voters, service)]
     adapter = Adapter([load_model(each, workers[each]) for each in names])
     held = 2 * workers[service].max_batch  # one batch in work, one that fills
@@ -355,10 +358,27 @@ def _stable(transcription: Transcription, final: bool) -> int:
     return words if final else min(max(0, transcription.stable), words)
 
 
+def _try_voter(name: str, voter: Voter) -> float:
+    """Return the time of a trial run in ms.
+
+    Raises:
+        ModelError: the voter answers wrongly.
+
+    """
+    trial = attempt(voter)
+    if fault := fault_of_answer(voter, trial.answer):
+        raise ModelError(
+            f"{name} ({voter.card.model})", fault, "install the model again: its files are damaged"
+        )
+    return trial.again_ms
+
+
 def _trial_ms(trial: Callable[[], float]) -> float | None:
     """Return the time of a trial run in ms; None if it failed."""
     try:
         return trial()
+    except ModelError:
+        raise
     except Exception as error:  # the first segment will show the fault
         _LOG.warning("the trial failed: %s", _named(error))
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from typing import Final
@@ -10,6 +11,8 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from abhinaya.stream.errors import NetworkError
+
+_LOG = logging.getLogger("abhinaya.client")
 
 EVENTS: Final = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -63,7 +66,9 @@ class Client(zmq.Socket[bytes]):
         while self.watch().poll(0):
             event = int(parse_monitor_message(self.watch().recv_multipart())["event"])
             new = event not in _FAULTS
-            self.cause, self.remedy = _FAULTS.get(event, _NO_HUB)
+            before, (self.cause, self.remedy) = self.cause, _FAULTS.get(event, _NO_HUB)
+            if self.cause not in ("", before):
+                _LOG.warning("%s; trying again", self.error())
             if event in (zmq.EVENT_HANDSHAKE_FAILED_AUTH, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL):
                 self._dial_at = min(self._dial_at, now + DIAL_AGAIN_S)
         if new:
