@@ -122,6 +122,16 @@ class Broker:
         known = reason in self._refused or len(self._refused) < REASONS
         self._refused[reason if known else "other"] += 1
 
+    def malformed(self, now: float, peer: bytes, reason: str) -> list[Outgoing]:
+        """Handle a message that cannot be used: its sender, if known, must exit."""
+        self.refuse(reason)
+        node = self._nodes.get(peer)
+        if node is not None:
+            self._take_out(node.name, f"sent a message that cannot be used: {reason}")
+        elif peer in self._streams:
+            self._send(peer, Refused(reason=reason, restart=True))
+        return self._flush(now)
+
     def unreachable(self, now: float, peer: bytes) -> list[Outgoing]:
         """Handle a failed send: drop the peer."""
         self._publisher.drop(peer)
@@ -253,6 +263,7 @@ class Broker:
         fault = fault_of_answer(node.gives, answer)
         if answer.stream == CANARY:
             if fault := fault or self._canary.answered(node, answer):
+                self.refuse(fault)
                 self._take_out(node.name, fault)
         elif fault:
             self.refuse(fault)
@@ -261,8 +272,7 @@ class Broker:
             self._doubles += 1
 
     def _take_out(self, name: str, reason: str) -> None:
-        """Drop a node that answers the test recording wrongly; it must exit."""
-        self.refuse(reason)
+        """Drop a node that works wrongly; it must exit."""
         self._send(self._peers[name], Refused(reason=reason, restart=True))
         self._coordinator.dispatch.node_down(name, reason)
 

@@ -39,7 +39,7 @@ from abhinaya.stream.wire.messages import (
     Task,
     ToNode,
 )
-from abhinaya.stream.wire.sockets import Keys, connect, receive, send, workers_endpoint
+from abhinaya.stream.wire.sockets import Keys, connect, messages, send, workers_endpoint
 
 IDLE_POLL_MS = 100
 
@@ -122,8 +122,8 @@ class Node:
                 self._beat(now)
             poller.poll(self._patience_ms(now, next_beat))
             drain(self._woken)
-            while (frames := receive(self._socket)) is not None:
-                self._handle(self._decoder.decode(frames))
+            for message in messages(self._socket, self._decoder):
+                self._handle(message)
             for answer in self._worker.answers():
                 self._send(answer)
             self._begin()

@@ -20,6 +20,7 @@ from abhinaya.models.trial import attempt, fault_of_answer, utterance
 from abhinaya.stream.clock import INT16_FULL_SCALE
 from abhinaya.stream.errors import AbhinayaError, ModelError
 from abhinaya.stream.settings.config import Config, WorkerConfig, guests, workers_of
+from abhinaya.stream.wire.codec import MAX_WORKER_HEADER_BYTES, Decoder, Encoder
 from abhinaya.stream.wire.messages import (
     Failed,
     Payload,
@@ -47,6 +48,8 @@ CANCELLED: Final = Failure("cancelled", retry=False)
 
 Outcome = Ballot | Abstention | Transcription | Failure
 Answer = Vote | Transcript | Failed
+
+_DECODER: Final[Decoder[Answer]] = Decoder(Answer, MAX_WORKER_HEADER_BYTES)
 
 
 def answer_of(
@@ -109,6 +112,18 @@ def answer_of(
         batch_size=batch_size,
         state=outcome.state,
     )
+
+
+def sendable(task: Task, service: Service, outcome: Outcome, **cost: Any) -> Answer:
+    """Return `answer_of`; a `Failed` if a model put values into it that no message may carry.
+
+    The hub would refuse the whole node for such a message.
+    """
+    try:
+        return _DECODER.decode(Encoder().encode(answer_of(task, service, outcome, **cost)))
+    except Exception as error:  # a model may return anything
+        reason = f"gave an answer that cannot be sent: {error}"
+        return answer_of(task, service, Failure(reason[:500], retry=False))
 
 
 class Model(Protocol):
@@ -236,7 +251,7 @@ class Adapter:
             outcomes = dict(zip(ready, results, strict=True))
             outcomes |= {i: without_words[i] for i in failed}
             yield [
-                answer_of(
+                sendable(
                     tasks[i],
                     service,
                     outcome,

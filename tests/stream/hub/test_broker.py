@@ -583,6 +583,18 @@ def test_a_node_that_cannot_be_reached_is_lost() -> None:
     assert len(hub.events(NodeDown)) == 1
 
 
+def test_a_peer_whose_message_cannot_be_used_must_go_and_a_stranger_is_only_counted() -> None:
+    hub = desk()
+    for peer in (b"stranger", FRONT, b"S1-0"):
+        hub.deliver(hub.broker.malformed(hub.now, peer, "a name of 100 kB"))
+    assert hub.to(b"stranger", Message) == []
+    assert hub.to(FRONT, Refused)[0].restart
+    assert hub.to(b"S1-0", Refused)[0].restart
+    (down,) = hub.events(NodeDown)
+    assert down.reason == "sent a message that cannot be used: a name of 100 kB"
+    assert hub.status().refused == {"a name of 100 kB": 3}
+
+
 def test_draining_asks_every_node_to_finish() -> None:
     hub = desk()
     out = hub.broker.drain_nodes()
