@@ -21,6 +21,7 @@ from typing import Final
 import msgspec
 import zmq
 
+from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import AbhinayaError, NetworkError, ProcessError, SourceError
 from abhinaya.stream.front.numbering import Speech
 from abhinaya.stream.front.outbox import Item, LatestOnly, Outbox
@@ -270,7 +271,7 @@ def _stamped(item: Item, live: bool) -> Item:
     """Set the sending time. For a file this is the capture time too, so waiting is not latency."""
     if not isinstance(item, Segment):
         return item
-    now = time.time()
+    now = unix_time()
     captured = item.captured_unix_s if live else now
     return msgspec.structs.replace(item, sent_unix_s=now, captured_unix_s=captured)
 

@@ -63,14 +63,20 @@ REASONS: Final = 64
 class Broker:
     """The whole hub except its sockets."""
 
-    def __init__(self, config: Config, incarnation: str, combiner: Combiner | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        incarnation: str,
+        combiner: Combiner | None = None,
+        supervised: bool = False,
+    ) -> None:
         self._config = config
         self._combiner = combiner
         self._incarnation = incarnation
         self._streams = Streams(incarnation, config.flow)
         self._publisher = Publisher(incarnation)
         self._coordinator = Coordinator(
-            config, combiner, self._publisher, self._to_node, self._node_down
+            config, combiner, self._publisher, self._to_node, self._node_down, supervised
         )
         supervise, deadlines = config.supervise, config.deadlines
         self._canary = Canary(supervise.canary_s, 3 * deadlines.task_s)
@@ -140,6 +146,11 @@ class Broker:
             self._coordinator.dispatch.node_down(node.name, "is not reachable")
         return self._flush(now)
 
+    def paused(self, seconds: float) -> None:
+        """Note that the hub itself did not run: nobody was silent meanwhile."""
+        self._coordinator.dispatch.alive.paused(seconds)
+        self._streams.paused(seconds)
+
     def tick(self, now: float) -> list[Outgoing]:
         """Check all time limits."""
         supervise = self._config.supervise
@@ -155,7 +166,7 @@ class Broker:
             )
         if now >= self._next_status:
             self._next_status = now + supervise.beat_s
-            self._publisher.publish_unnumbered(self._status())
+            self._publisher.publish_unnumbered(self._status(now))
         return self._flush(now)
 
     def drain_nodes(self) -> list[Outgoing]:
@@ -253,7 +264,8 @@ class Broker:
     def _from_node(self, now: float, peer: bytes, message: Message) -> None:
         node = self._nodes[peer]
         if isinstance(message, Beat):
-            self._coordinator.dispatch.beat(now, node.name, message.work_age_s)
+            age_s, cpu_s = message.work_age_s, message.work_cpu_s
+            self._coordinator.dispatch.beat(now, node.name, age_s, cpu_s)
         elif isinstance(message, Vote | Transcript | Failed):
             self._answer(now, node, message)
         else:
@@ -306,7 +318,7 @@ class Broker:
             )
             self._accept(now, stream, end)
 
-    def _status(self) -> Status:
+    def _status(self, now: float) -> Status:
         return Status(
             hub=self._incarnation,
             waiting=self._coordinator.dispatch.waiting,
@@ -318,6 +330,10 @@ class Broker:
             fronts=self._streams.fronts,
             refused=dict(self._refused),
             doubles=self._doubles,
+            suspects=(
+                *self._coordinator.dispatch.alive.suspects(),
+                *self._streams.suspects(now, self._config.supervise.silent_s),
+            ),
         )
 
     # --- what goes out ----------------------------------------------------------------------------

@@ -90,10 +90,13 @@ class Canary:
 
     def late(self, now: float, nodes: Iterable[Node]) -> Iterator[tuple[str, str]]:
         """Yield (node, reason) for the nodes that did not answer in time; forget dead nodes."""
-        alive = {node.name: node.incarnation for node in nodes}
+        alive = {node.name: node for node in nodes}
         for name, asked in list(self._asked.items()):
-            if alive.get(name) != asked.incarnation:
+            node = alive.get(name)
+            if node is None or node.incarnation != asked.incarnation:
                 del self._asked[name]
+            elif node.suspicion is not None:  # it may only starve: others decide, see `watch.py`
+                asked.at = now
             elif asked.open and now - asked.at > self._late_s:
                 missing = ", ".join(sorted(asked.open))
                 yield name, f"{missing} did not answer the test recording for {self._late_s:.0f} s"

@@ -54,12 +54,18 @@ class Worker:
         self._answers: queue.SimpleQueue[list[Answer] | None] = queue.SimpleQueue()
         self.since: float | None = None
         """Start time of the batch in progress; None when idle."""
+        self._cpu_s = 0.0
         threading.Thread(target=self._loop, daemon=True).start()
 
     def start(self, now: float, batch: list[tuple[float, Task]]) -> None:
         """Begin a batch of (arrival, task); the worker must be idle."""
-        self.since = now
+        self.since, self._cpu_s = now, time.process_time()
         self._batches.put(batch)
+
+    def work(self, now: float) -> tuple[float, float] | tuple[None, None]:
+        """Return the age of the batch in progress and its processor seconds; None when idle."""
+        since = self.since
+        return (None, None) if since is None else (now - since, time.process_time() - self._cpu_s)
 
     def forget(self, key: Key) -> None:
         """Delete the data of the partials of a segment, after the batch in progress."""
@@ -133,9 +139,8 @@ class Node:
         if not self._introduced:
             self._introduced = self._send(self._ready)
             return
-        since = self._worker.since
-        age = None if since is None else now - since
-        if not self._send(Beat(name=self._ready.node, work_age_s=age)):
+        age_s, cpu_s = self._worker.work(now)
+        if not self._send(Beat(name=self._ready.node, work_age_s=age_s, work_cpu_s=cpu_s)):
             self._introduced = False
 
     def _patience_ms(self, now: float, next_beat: float) -> int:

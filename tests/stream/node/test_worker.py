@@ -410,7 +410,7 @@ def test_what_breaks_while_loading_becomes_a_model_error(
         (Transcription("hi", confidence=float("nan")), "confidence"),
         (Transcription("hi", words=(SpokenWord("hi", -99_999, 5),)), "words"),
         (Transcription("x" * 40_000), "text"),
-        (Transcription(None), "text"),  # type: ignore[arg-type]
+        (Transcription(None), "NoneType"),  # type: ignore[arg-type]
         (Transcription("hi", confidence=np.float32(0.5)), "float32"),  # type: ignore[arg-type]
     ],
 )
