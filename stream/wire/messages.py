@@ -199,7 +199,7 @@ class Beat(Message, frozen=True, kw_only=True):
     name: Name
     work_age_s: Duration | None = None
     """Age of the work in progress; None when idle."""
-    work_cpu_s: float | None = None
+    work_cpu_s: Duration | None = None
     """Processor seconds that the node has used since that work began; None: unknown."""
 
 
@@ -575,12 +575,12 @@ class NodeLoad(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class Suspect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A process that is silent or slow; its supervisor knows whether it only starves."""
 
-    name: str
-    incarnation: str = ""
-    reason: str
-    limit_s: float
+    name: Name
+    incarnation: Text = ""
+    reason: Text
+    limit_s: Duration
     """Processor seconds that it may use before it counts as stuck."""
-    used_s: float = 0.0
+    used_s: Duration = 0.0
     """What it has used of them."""
 
 
