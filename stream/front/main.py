@@ -75,7 +75,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     """Address of the hub."""
     keys: tuple[str, str] | None = None
     """Directory and name of the CURVE keys, for a hub on another machine."""
-    run: str = ""
+    run: str
     """Id of the run: the hub tells streams of the same name in different runs apart by it."""
     inputs: tuple[AssignedInput, ...]
 
@@ -161,7 +161,8 @@ class Front:
             self._greet()
 
     def _greet(self) -> None:
-        infos = [info for feed in self._feeds for info in feed.infos]
+        # a stream that is over would be a new one for a new hub, and stay open there
+        infos = [info for feed in self._feeds for info in feed.unfinished()]
         first = {s.stream: s.acknowledged for feed in self._feeds for s in feed.written}
         first |= {stream: outbox.acknowledged for stream, outbox in self._outboxes.items()}
         self._send(
@@ -295,7 +296,7 @@ def open_feed(
     assigned: AssignedInput,
     run: configuration.Config,
     remarks: queue.SimpleQueue[tuple[str, str]],
-    run_id: str = "",
+    run_id: str,
 ) -> Feed:
     """Open an input. If it fails but had streams, return a feed that only ends these streams.
 

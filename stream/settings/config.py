@@ -176,6 +176,11 @@ class SuperviseConfig:
     drain_s: float = setting(
         30.0, doc="seconds in which open segments may finish after Ctrl-C", least=0
     )
+    forget_s: float = setting(
+        600.0,
+        doc="seconds without front and recorder after which a hub ends the streams of a run",
+        least=1,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,7 +112,7 @@ class Hello(Message, frozen=True, kw_only=True):
     front: Name
     incarnation: Name
     """Process id of the front: tells two processes of the same name apart."""
-    run: Text = ""
+    run: Text
     """The run of the front and of all its streams, the same as in `StreamInfo.run`."""
     streams: tuple[StreamInfo, ...]
     first_sequences: tuple[Count, ...]

@@ -625,7 +625,7 @@ def test_a_recorder_that_takes_over_hears_what_was_not_confirmed_and_nothing_els
     hub.say(FRONT, fakes.segment(2))
     hub.answer(2)
     assert hub.notices == []
-    hub.sink(Subscribe(sink="recorder", confirm=True))
+    hub.sink(Subscribe(sink="recorder", confirm=True, run=fakes.RUN))
     assert [v.sequence for v in hub.events(Verdict)] == [1, 2]
 
 
@@ -633,7 +633,7 @@ def test_a_sink_that_comes_late_learns_who_is_there() -> None:
     hub = desk()
     hub.seen()
     hub.notices.clear()
-    hub.sink(Subscribe(sink="recorder", confirm=True))
+    hub.sink(Subscribe(sink="recorder", confirm=True, run=fakes.RUN))
     assert {e.node for e in hub.events(NodeUp)} == {f"{s}-0" for s in SERVICES}
     assert [e.info.stream for e in hub.events(StreamStarted)] == ["call"]
     assert {n.number for n in hub.notices} == {0}
