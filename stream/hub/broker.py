@@ -41,7 +41,6 @@ from abhinaya.stream.wire.messages import (
     Known,
     Message,
     NodeDown,
-    NodeLoad,
     Ready,
     Refused,
     Remark,
@@ -373,10 +372,7 @@ class Broker:
             hub=self._incarnation,
             waiting=self._coordinator.dispatch.waiting,
             open_segments=self._coordinator.undecided,
-            nodes=tuple(
-                NodeLoad(node=node, service=service, held=held, done=done)
-                for node, service, held, done in self._coordinator.dispatch.loads()
-            ),
+            nodes=tuple(self._coordinator.dispatch.loads()),
             fronts=(),
             refused=dict(self._refused),
             doubles=self._doubles,
