@@ -21,6 +21,7 @@ from typing import Final
 import msgspec
 import zmq
 
+from abhinaya.models.text import unpack
 from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import AbhinayaError, NetworkError, ProcessError, SourceError
 from abhinaya.stream.front.numbering import Speech
@@ -372,9 +373,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--name", required=True)
     args = parser.parse_args(argv)
     run = configuration.decode((args.directory / "config.json").read_bytes())
-    assignment = msgspec.json.decode(
-        (args.directory / f"{args.name}.json").read_bytes(), type=Assignment
-    )
+    assignment = unpack((args.directory / f"{args.name}.json").read_bytes(), Assignment)
     return run_child(
         args.name,
         args.directory,
