@@ -8,14 +8,13 @@ verdict. So the front can send it again if the hub dies.
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from typing import Final
 
 from abhinaya.models.vote.combiner import Combiner
 from abhinaya.stream.hub.canary import CANARY, Canary
 from abhinaya.stream.hub.coordinator import Coordinator
 from abhinaya.stream.hub.nodes import Node
 from abhinaya.stream.hub.publisher import MaySee, Outgoing, Publisher
+from abhinaya.stream.hub.refusals import Refusals
 from abhinaya.stream.hub.runs import Run, Runs
 from abhinaya.stream.hub.segments import Stream
 from abhinaya.stream.hub.streams import Streams
@@ -54,12 +53,6 @@ from abhinaya.stream.wire.messages import (
     Verdict,
     Vote,
 )
-
-REASONS: Final = 64
-"""Maximum number of refusal reasons that are counted separately."""
-
-LONGEST_REASON: Final = 200
-"""Maximum characters of such a reason: it may quote what a peer has sent."""
 
 _LOG = logging.getLogger("abhinaya.hub")
 
@@ -101,7 +94,7 @@ class Broker:
         self._out: list[Outgoing] = []
         self._acknowledge: dict[str, Stream] = {}
         """Streams whose front needs a new `Credit`."""
-        self._refused: Counter[str] = Counter()
+        self.refusals = Refusals()
         self._doubles = 0
         self._next_status = 0.0
 
@@ -128,23 +121,16 @@ class Broker:
         elif not self._publisher.knows(peer):
             self._out.append(Outgoing("sinks", peer, Introduce()))
         elif (run := self._publisher.recorded_by(peer)) is None:
-            self.refuse(f"only the recorder may send {type(message).__name__}")
+            self.refusals.add(f"only the recorder may send {type(message).__name__}")
         elif isinstance(message, Seen):
             self._seen(run, message.number)
         elif isinstance(message, Died):
             self._died(now, run, message)
         return self._flush(now)
 
-    def refuse(self, reason: str) -> None:
-        """Count a message that could not be read or is not allowed."""
-        # a peer that invents reasons must not fill the memory
-        reason = reason[:LONGEST_REASON]
-        known = reason in self._refused or len(self._refused) < REASONS
-        self._refused[reason if known else "other"] += 1
-
     def malformed(self, now: float, peer: bytes, reason: str) -> list[Outgoing]:
         """Handle a message that cannot be used: its sender, if known, must exit."""
-        self.refuse(reason)
+        self.refusals.add(reason)
         node = self._nodes.get(peer)
         if node is not None:
             self._take_out(node.name, f"sent a message that cannot be used: {reason}")
@@ -238,7 +224,7 @@ class Broker:
         if stream is None:
             self._foreign(peer, known.stream)
         elif known.service not in self._coordinator.services or len(known.state) > LONGEST_STATE:
-            self.refuse("a state of an unknown service, or too large")
+            self.refusals.add("a state of an unknown service, or too large")
         elif not stream.ended:
             stream.restore_state(known.service, known.state)
 
@@ -253,7 +239,7 @@ class Broker:
             self._accept(now, stream, item)
         else:
             # an earlier item was lost: `Introduce` makes the front send everything again
-            self.refuse("out of turn")
+            self.refusals.add("out of turn")
             self._send(peer, Introduce())
 
     def _foreign(self, peer: bytes, stream: str) -> None:
@@ -267,7 +253,7 @@ class Broker:
     def _accept(self, now: float, stream: Stream, item: Segment | Gap | End) -> None:
         fault = "" if isinstance(item, End) else fault_of_item(stream.position, item)
         if fault and not isinstance(item, End):
-            self.refuse(fault)
+            self.refusals.add(fault)
             item = in_place_of(item, stream.position, fault)
         self._coordinator.item(now, stream, item)
 
@@ -281,7 +267,7 @@ class Broker:
         elif item.sequence == stream.next_sequence and not stream.ended:
             fault = fault_of_item(stream.position, item)
             if fault:
-                self.refuse(fault)
+                self.refusals.add(fault)
             else:
                 self._coordinator.partial(now, stream, item)
 
@@ -318,10 +304,10 @@ class Broker:
         fault = fault_of_answer(node.gives, answer)
         if answer.stream == CANARY:
             if fault := fault or self._canary.answered(node, answer):
-                self.refuse(fault)
+                self.refusals.add(fault)
                 self._take_out(node.name, fault)
         elif fault:
-            self.refuse(fault)
+            self.refusals.add(fault)
             self._coordinator.invalid(node, answer, fault)
         elif not self._coordinator.answered(now, node, answer):
             self._doubles += 1
@@ -342,7 +328,7 @@ class Broker:
         if not subscribe.confirm:
             self._publisher.add_reader(peer, subscribe.run, up)
         elif fault := self._runs.fault(subscribe.run):
-            self.refuse(fault)
+            self.refusals.add(fault)
             self._out.append(Outgoing("sinks", peer, Refused(reason=fault)))
         else:
             self._publisher.add_recorder(peer, self._runs.open(now, subscribe.run), up)
@@ -374,7 +360,7 @@ class Broker:
             open_segments=self._coordinator.undecided,
             nodes=tuple(self._coordinator.dispatch.loads()),
             fronts=(),
-            refused=dict(self._refused),
+            refused=self.refusals.counts(),
             doubles=self._doubles,
             suspects=tuple(self._coordinator.dispatch.alive.suspects()),
         )
@@ -397,5 +383,5 @@ class Broker:
         self._out.append(Outgoing("workers", peer, message))
 
     def _refuse(self, peer: bytes, reason: str) -> None:
-        self.refuse(reason)
+        self.refusals.add(reason)
         self._send(peer, Refused(reason=reason))

@@ -644,7 +644,7 @@ def test_status_says_what_waits_what_is_open_and_what_each_node_holds() -> None:
     hub.say(b"S1-0", fakes.ready("S1", credits=1))
     hub.say(FRONT, *[fakes.segment(s) for s in range(3)])
     hub.answer(0, "S1")
-    hub.broker.refuse("malformed")
+    hub.broker.refusals.add("malformed")
     status = hub.status()
     loads = {n.node: (n.held, n.done) for n in status.nodes}
     assert loads == {"asr-0": (3, 0), "S1-0": (1, 1)}
