@@ -22,8 +22,9 @@ import zmq
 from abhinaya.stream.clock import to_samples
 from abhinaya.stream.errors import ModelError, ProcessError
 from abhinaya.stream.hub.segments import Key
+from abhinaya.stream.node.answers import CANCELLED, Answer, answer_of
 from abhinaya.stream.node.batching import Batcher
-from abhinaya.stream.node.worker import CANCELLED, Adapter, Answer, answer_of, load_node
+from abhinaya.stream.node.worker import Adapter, load_node
 from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.settings.config import workers_of
 from abhinaya.stream.wire.child import Stop, drain, run_child, wake, wakeup

@@ -16,12 +16,11 @@ from abhinaya.models.base import Abstention, Ballot, Card, Utterance
 from abhinaya.models.labels import LABELS
 from abhinaya.stream.errors import ModelError
 from abhinaya.stream.node import worker as work_module
+from abhinaya.stream.node.answers import Failure, answer_of
 from abhinaya.stream.node.worker import (
     Adapter,
-    Failure,
     Transcribing,
     Voting,
-    answer_of,
     load_model,
     run_safely,
     samples_of,
