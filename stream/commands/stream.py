@@ -98,7 +98,7 @@ def _main(argv: Sequence[str] | None) -> int:
     inputs = read_inputs(args)
     remote = Remote(args.hub, keys_of(args.keys, args.key_name)) if args.hub else None
     with ExitStack() as stack:
-        feeds = open_feeds(args, config, os.environ)
+        feeds = open_feeds(args, config, os.environ, [item.name for item in inputs])
         if feeds is not None:
             stack.enter_context(closing(feeds))
         plan = Plan(config, inputs, remote, args.accept_noncommercial, feeds, args.follow)
