@@ -226,7 +226,7 @@ def test_an_item_after_the_end_of_its_stream_is_refused_by_name(confirmed: bool)
         site.passes(1.0)
     site.say(front, fakes.partial(2), fakes.segment(2))
     assert site.back[front][-1] == Refused(reason="stream 'call' has ended")
-    assert site.broker._refused == {"stream 'call' has ended": 1}
+    assert site.broker.refusals.counts() == {"stream 'call' has ended": 1}
     assert site.broker._intake.doubles == 0
 
 
