@@ -100,14 +100,21 @@ class Hub:
                 self._broker.refuse(NOT_ADMITTED.reason)
                 self._send([Outgoing(door, frames[0].bytes, NOT_ADMITTED)])
                 continue
-            try:
-                message = self._decoders[door].decode(frames[1:])
-            except WireError as error:
-                self._broker.refuse(error.reason)
-                continue
-            peer, now = frames[0].bytes, time.monotonic()
-            handle = self._broker.from_worker if door == "workers" else self._broker.from_sink
-            self._send(handle(now, peer, message))
+            self._send(self._handle(door, frames, time.monotonic()))
+
+    def _handle(self, door: Door, frames: list[zmq.Frame], now: float) -> list[Outgoing]:
+        """Pass a message to the broker; no message may end the hub, which serves others too."""
+        peer = frames[0].bytes
+        try:
+            message = self._decoders[door].decode(frames[1:])
+            if door == "workers":
+                return self._broker.from_worker(now, peer, message)
+            return self._broker.from_sink(now, peer, message)
+        except WireError as error:
+            return self._broker.malformed(now, peer, error.reason)
+        except Exception as error:  # a bug: the front would send the message to the next hub too
+            _LOG.exception("a message from %r was dropped", peer)
+            return self._broker.malformed(now, peer, f"{type(error).__name__} in the hub")
 
     def _send(self, out: Sequence[Outgoing]) -> None:
         pending = list(out)

@@ -9,20 +9,26 @@ from __future__ import annotations
 
 import fcntl
 import ipaddress
+import logging
 import os
 import resource
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import zmq
 
-from abhinaya.stream.errors import NetworkError
+from abhinaya.stream.errors import NetworkError, WireError
 from abhinaya.stream.wire.client import Client
+from abhinaya.stream.wire.codec import Decoder
 from abhinaya.stream.wire.guard import Guard
 from abhinaya.stream.wire.keys import HUB, LOCAL, Key, Keys, read_pair, read_public
+
+M = TypeVar("M")
+
+_LOG = logging.getLogger("abhinaya.wire")
 
 HARD_LIMIT_BYTES: Final = 8 * 1024 * 1024
 """Above this message size ZeroMQ disconnects the peer; `codec.py` has lower limits with reasons."""
@@ -246,6 +252,17 @@ def receive(socket: zmq.Socket[bytes]) -> list[zmq.Frame] | None:
         return None
     except zmq.ZMQError as error:
         raise NetworkError("socket", f"cannot receive: {error.strerror}") from error
+
+
+def messages(socket: zmq.Socket[bytes], decoder: Decoder[M]) -> Iterator[M]:
+    """Yield the messages that have arrived; one that cannot be used is logged and dropped."""
+    while (frames := receive(socket)) is not None:
+        try:
+            message = decoder.decode(frames)
+        except WireError as error:
+            _LOG.warning("a message was dropped: %s", error)
+            continue
+        yield message
 
 
 def _limit(socket: zmq.Socket[bytes]) -> None:
