@@ -88,7 +88,7 @@ class Hub:
 
     def _admit(self, guard: Guard, now: float) -> None:
         for reason in guard.serve(now):
-            self._broker.refuse(reason)
+            self._broker.refusals.add(reason)
         guard.admissions.look(now)
 
     def _receive(self, door: Door) -> None:
@@ -97,7 +97,7 @@ class Hub:
             if frames is None:
                 return
             if self._doors.key_of(frames[-1]) is None:
-                self._broker.refuse(NOT_ADMITTED.reason)
+                self._broker.refusals.add(NOT_ADMITTED.reason)
                 self._send([Outgoing(door, frames[0].bytes, NOT_ADMITTED)])
                 continue
             self._send(self._handle(door, frames, time.monotonic()))
