@@ -50,7 +50,7 @@ from abhinaya.stream.wire.messages import (
     ToFront,
     Welcome,
 )
-from abhinaya.stream.wire.sockets import Keys, connect, receive, send, workers_endpoint
+from abhinaya.stream.wire.sockets import Keys, connect, messages, send, workers_endpoint
 
 POLL_MS: Final = 100
 
@@ -137,8 +137,8 @@ class Front:
                         feed.source.interrupt()
             poller.poll(min(POLL_MS, max(0, math.ceil(1000 * (next_beat - now)))))
             drain(self._woken)
-            while (frames := receive(self._socket)) is not None:
-                self._handle(self._decoder.decode(frames))
+            for message in messages(self._socket, self._decoder):
+                self._handle(message)
             self._collect()
             self._send_items()
         if self._reader.error:
@@ -191,7 +191,7 @@ class Front:
         elif isinstance(message, Refused):
             reason = f"was refused by the hub: {message.reason}"
             # with several inputs, perhaps only one of them is refused
-            if len(self._feeds) > 1:
+            if len(self._feeds) > 1 or message.restart:
                 raise ProcessError(self._name, reason)
             raise SourceError(self._feeds[0].infos[0].source, reason)
 

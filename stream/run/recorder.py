@@ -37,7 +37,7 @@ from abhinaya.stream.wire.messages import (
     ToSink,
     Verdict,
 )
-from abhinaya.stream.wire.sockets import Keys, connect, receive, send, sinks_endpoint
+from abhinaya.stream.wire.sockets import Keys, connect, messages, send, sinks_endpoint
 
 SUBSCRIBE_EVERY_S: Final = 0.2
 
@@ -239,9 +239,8 @@ class Recorder:
             self._send(Subscribe(sink=self._name, confirm=True, run=self._run))
         if not self._socket.poll(math.ceil(1000 * timeout_s)):
             return
-        while (frames := receive(self._socket)) is not None:
+        for message in messages(self._socket, self._decoder):
             self.last_received = time.monotonic()
-            message = self._decoder.decode(frames)
             if isinstance(message, Introduce):
                 self._hub = ""
             elif isinstance(message, Refused):
