@@ -167,6 +167,8 @@ class Front:
     def _greet(self) -> None:
         # a stream that is over would be a new one for a new hub, and stay open there
         infos = [info for feed in self._feeds for info in feed.unfinished()]
+        if not infos:
+            return
         first = {s.stream: s.acknowledged for feed in self._feeds for s in feed.written}
         first |= {stream: outbox.acknowledged for stream, outbox in self._outboxes.items()}
         self._send(
@@ -215,13 +217,14 @@ class Front:
         readable: list[tuple[Feed, Speech]] = []
         for feed in self._feeds:
             capacity = 2 * flow.live_backlog if feed.live else flow.file_window
-            of_feed = [standings[info.stream] for info in feed.infos]
+            progress = {standing.stream: standing for standing in feed.written} | standings
+            of_feed = [progress[info.stream] for info in feed.infos]
             for s in of_feed:
                 feed.outboxes[s.stream] = Outbox(s.acknowledged, s.window, capacity)
                 feed.latest[s.stream] = LatestOnly()
             self._outboxes |= feed.outboxes
             if feed.source is None:
-                feed.items.extend(_end(s, feed.fault) for s in of_feed)
+                feed.items.extend(_end(s, feed.fault) for s in of_feed if not s.ended)
                 feed.over = True
                 continue
             written = {s.stream: s for s in feed.written}

@@ -150,6 +150,7 @@ class Ledger:
                 position=track.position,
                 start_unix_s=track.start_unix_s,
                 window=1,
+                ended=track.ended,
             )
             for stream, track in self._inputs.get(name, {}).items()
         )

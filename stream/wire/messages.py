@@ -226,6 +226,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """End of the last segment or gap that the hub has received, in samples."""
     start_unix_s: UnixTime
     window: Count
+    ended: bool = False
+    """Whether the end of the stream has been received: nothing may follow it."""
 
 
 class Credit(Message, frozen=True, kw_only=True):

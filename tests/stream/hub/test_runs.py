@@ -208,7 +208,8 @@ def test_items_of_a_stream_that_is_over_are_acknowledged_and_of_an_unknown_run_a
     site.say(front, fakes.segment(0), END)
     assert site.back[front][-1] == Credit(stream="call", acknowledged=2, window=4)
     site.say(front, fakes.hello(fakes.info(run="one")))  # as after a cut: its streams are over
-    assert site.back[front][-1].streams[0].acknowledged == 2  # type: ignore[attr-defined]
+    (standing,) = site.back[front][-1].streams  # type: ignore[attr-defined]
+    assert (standing.acknowledged, standing.ended) == (2, True)
     assert len(site.events("one", StreamStarted)) == 1
     site.say(b"stranger", fakes.segment(0), END)
     assert site.back[b"stranger"] == [Introduce(), Introduce()]
