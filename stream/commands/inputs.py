@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -83,9 +83,14 @@ def read_inputs(args: argparse.Namespace) -> tuple[Input, ...]:
 
 
 def open_feeds(
-    args: argparse.Namespace, config: Config, environment: Mapping[str, str]
+    args: argparse.Namespace,
+    config: Config,
+    environment: Mapping[str, str],
+    taken: Iterable[str],
 ) -> Feeds | None:
     """Return the feeds of the command line, opened; None without `--feed`.
+
+    `taken` are the names of the other inputs.
 
     Raises:
         ConfigError: a flag is wrong, or another run uses one of the feeds.
@@ -118,4 +123,5 @@ def open_feeds(
         folders,
         config.feeds,
         config.network,
+        taken,
     )
