@@ -12,12 +12,13 @@ room to spare, so that it does not flap.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from abhinaya.stream.hub.segments import Stream
+from abhinaya.stream.hub.nodes import Node
+from abhinaya.stream.hub.segments import Record, State, Stream
 from abhinaya.stream.hub.validation import TRANSCRIBER
 from abhinaya.stream.wire.messages import Service
 
@@ -306,3 +307,51 @@ class Admission:
         )
         need = f"live streams need {self.load:.1f} times what the nodes manage"
         return f"the machine is overloaded: {need}. Left out until it keeps up: {of}"
+
+
+# --- how much work there is -----------------------------------------------------------------------
+
+
+def processes(nodes: Mapping[str, Node]) -> dict[tuple[str, ...], int]:
+    """Return how many nodes offer the same services."""
+    found: dict[tuple[str, ...], int] = {}
+    for node in nodes.values():
+        if not node.silent:
+            services = tuple(node.gives)
+            found[services] = found.get(services, 0) + 1
+    return found
+
+
+def waiting(records: Iterable[Record]) -> int:
+    """Return the number of tasks that wait for a node, without partials."""
+    return sum(
+        work.state is State.QUEUED
+        for record in records
+        if record.item.final
+        for work in record.work.values()
+    )
+
+
+def queued(records: Iterable[Record]) -> Counter[str]:
+    """Return by service how many segments of live streams wait for a node."""
+    return Counter(
+        name
+        for record in records
+        if record.item.final and record.stream.info.live
+        for name, work in record.work.items()
+        if work.state is State.QUEUED
+    )
+
+
+def oldest_s(
+    now: float, records: Iterable[Record], services: Iterable[str], live: bool = False
+) -> dict[str, float]:
+    """Return by service the age of the oldest segment that waits for it, of all or live streams."""
+    found: dict[str, float] = {}
+    served = set(services)
+    for record in records:
+        if record.item.final and (record.stream.info.live or not live):
+            for name, work in record.work.items():
+                if name in served and work.state in (State.QUEUED, State.HELD):
+                    found[name] = max(found.get(name, 0.0), now - record.received)
+    return found

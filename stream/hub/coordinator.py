@@ -7,13 +7,13 @@ three work on the records of `segments.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from msgspec.structs import replace
 
 from abhinaya.models.vote.combiner import Combiner
-from abhinaya.stream.hub import load
+from abhinaya.stream.hub import admission as load
 from abhinaya.stream.hub.admission import PATIENCE, REASON, TOO_LATE, Admission
 from abhinaya.stream.hub.aggregator import Aggregator
 from abhinaya.stream.hub.dispatch import Dispatch
@@ -21,6 +21,7 @@ from abhinaya.stream.hub.nodes import Absent, Assign, Limits, Node, Retract
 from abhinaya.stream.hub.partials import Partials
 from abhinaya.stream.hub.publisher import Publisher
 from abhinaya.stream.hub.segments import Record, Segments, Stream
+from abhinaya.stream.hub.streams import Streams
 from abhinaya.stream.hub.task_inputs import task_of
 from abhinaya.stream.hub.validation import REFINER, TRANSCRIBER, service_of
 from abhinaya.stream.settings.config import Config
@@ -170,8 +171,9 @@ class Coordinator:
 
     # --- load -------------------------------------------------------------------------------------
 
-    def review(self, now: float, live: Sequence[Stream]) -> None:
-        """Decide what these live streams do without, if the nodes do not keep up."""
+    def review(self, now: float, streams: Streams) -> None:
+        """Decide what live streams do without and how many files wait, by what the nodes manage."""
+        live = streams.live()
         nodes, admission = self.dispatch.nodes, self.admission
         served = {service for node in nodes.values() for service in node.gives}
         oldest_s = load.oldest_s(now, self.segments, served, live=True)
@@ -179,6 +181,9 @@ class Coordinator:
         if remark:
             self._publisher.publish(Remark(source="hub", text=remark))
         self.dispatch.live_first = bool(live)
+        windows = streams.windows
+        windows.manageable = admission.files(windows.most_of_files, self._deadlines.file_s)
+        windows.changed = True
 
     def leave_out(self, now: float) -> None:
         """Under overload, give up what live streams do without, and what would be too late."""
@@ -197,7 +202,7 @@ class Coordinator:
             hub=hub,
             waiting=load.waiting(self.segments),
             open_segments=self.undecided,
-            nodes=tuple(load.loads(nodes)),
+            nodes=tuple(n for node in nodes.values() if not node.silent for n in node.loads()),
             fronts=(),
             refused=refused,
             doubles=doubles,

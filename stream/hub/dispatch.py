@@ -18,10 +18,17 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Mapping
-from types import MappingProxyType
 
-from abhinaya.stream.hub.alive import Alive
-from abhinaya.stream.hub.nodes import Absent, Action, Assign, Limits, Node, Retract, ServiceQueue
+from abhinaya.stream.hub.nodes import (
+    Absent,
+    Action,
+    Alive,
+    Assign,
+    Limits,
+    Node,
+    Retract,
+    ServiceQueue,
+)
 from abhinaya.stream.hub.segments import OPEN, Key, Record, Segments, State, Stream, Work
 from abhinaya.stream.hub.validation import TRANSCRIBER
 from abhinaya.stream.wire.messages import Ready
@@ -106,14 +113,11 @@ class Dispatch:
         self,
         record: Record,
         services: Iterable[str] | None = None,
-        without: Mapping[str, str] = MappingProxyType({}),
+        without: Mapping[str, str] | None = None,
     ) -> None:
-        """Add a segment for all services of the line-up, or a partial for the given ones.
-
-        `without`: services that it does without, and why.
-        """
+        """Add a segment for all services, except those `without`; a partial for the given ones."""
         record.work = {name: Work() for name in (self._line_up if services is None else services)}
-        self.leave_out(record, without)
+        self.leave_out(record, without or {})
         self._advance(record)
         self._assign()
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from abhinaya.stream.hub.runs import Run, Runs
 from abhinaya.stream.hub.segments import Stream
 from abhinaya.stream.hub.validation import are_valid_sequences
-from abhinaya.stream.hub.windows import Windows
 from abhinaya.stream.settings.config import FlowConfig
 from abhinaya.stream.wire.messages import (
     Activity,
@@ -23,6 +23,68 @@ from abhinaya.stream.wire.messages import (
     Suspect,
     Welcome,
 )
+
+MAX_STREAMS: Final = 10_000
+"""Maximum number of streams of a run that are not over."""
+
+MAX_OVER: Final = 4096
+"""How many streams of a run that are over are remembered."""
+
+
+IDLE_S: Final = 2.0
+"""Time without a segment after which a file gives its place to the next one."""
+
+
+class Windows:
+    """How many segments of each stream may be in progress at once.
+
+    A live stream cannot wait. Files share what the nodes manage: those that began first are
+    processed, the others wait. While live streams lose voters, all files wait.
+
+    `manageable` is the number of segments of files that may be in progress at once.
+    """
+
+    def __init__(self, flow: FlowConfig) -> None:
+        self._flow = flow
+        self.manageable = self.most_of_files = flow.files_window
+        self.changed = False
+        """Whether `review` is due."""
+        self._windows: dict[str, int] = {}
+        """By id: the windows of the files that need not wait."""
+        self._busy: dict[str, float] = {}
+        """By id of such a file: when it last had a segment in progress."""
+
+    def of(self, stream: Stream) -> int:
+        """Return how many segments, from the first unacknowledged one, may be sent."""
+        return self.most(stream) if stream.info.live else self._windows.get(stream.id, 0)
+
+    def most(self, stream: Stream) -> int:
+        """Return the largest window that a stream may have had."""
+        # a live front may send more than the backlog: the hub then drops segments, because only the
+        # hub knows which ones are already in work
+        return 2 * self._flow.live_backlog if stream.info.live else self._flow.file_window
+
+    def review(self, now: float, streams: Iterable[Stream]) -> list[Stream]:
+        """Choose anew which files wait; return those whose window is another now."""
+        files = [s for s in streams if not s.info.live and not s.end_written]
+        self.changed = False
+        left, before, busy = self.manageable, self._windows, self._busy
+        self._windows, self._busy = {}, {}
+        for stream in files:
+            if left <= 0:
+                break
+            in_progress = stream.next_sequence > stream.acknowledged
+            since = now if in_progress else busy.get(stream.id, now)
+            window = min(self._flow.file_window, left)
+            self._busy[stream.id], self._windows[stream.id] = since, window
+            if now - since < IDLE_S and not stream.ended:
+                left -= window
+        return [s for s in files if before.get(s.id, 0) != self._windows.get(s.id, 0)]
+
+    @property
+    def begun(self) -> int:
+        """Number of files that need not wait."""
+        return len(self._windows)
 
 
 @dataclass(slots=True)
@@ -64,7 +126,12 @@ class Streams:
             return "its first sequence numbers are invalid, or do not fit its streams"
         if any(info.run != hello.run for info in hello.streams):
             return "it has a stream of another run"
+        names = {info.stream for info in hello.streams}
+        if len(names) < len(hello.streams):
+            return "it has two streams of the same name"
         run = self._runs.get(hello.run)
+        if len(names | run.streams.keys() if run else names) > MAX_STREAMS:
+            return f"its run would have more than {MAX_STREAMS} streams at a time"
         for info in hello.streams:
             known = run.streams.get(info.stream) if run else None
             owner = self._fronts.get(known.front) if known and not known.ended else None
@@ -162,10 +229,6 @@ class Streams:
         stream = self._fronts[peer].run.streams.get(item.stream)
         return stream if stream is not None and stream.front == peer else None
 
-    def is_over(self, peer: bytes, stream: str) -> bool:
-        """Whether a stream in the run of a front is over."""
-        return stream in self._fronts[peer].run.over
-
     def is_in_turn(self, stream: Stream, item: Segment | Gap | End) -> bool:
         """Whether a new item is the next one, and within the credit of the front."""
         # not its window: that may have become smaller since the front sent the item
@@ -181,9 +244,11 @@ class Streams:
             states=stream.acknowledged_states(),
         )
 
-    def credit_of_over(self, peer: bytes, stream: str) -> Credit:
-        """Return the acknowledgement of everything in a stream that is over."""
-        over = self._fronts[peer].run.over[stream]
+    def credit_of_over(self, peer: bytes, stream: str) -> Credit | None:
+        """Return the acknowledgement of a stream that is over; None for another stream."""
+        over = self._fronts[peer].run.over.get(stream)
+        if over is None:
+            return None
         return Credit(stream=stream, acknowledged=over.acknowledged, window=over.window)
 
     def remove(self, run: Run, name: str) -> list[Stream]:
@@ -195,6 +260,8 @@ class Streams:
         """Forget a stream that is over, except how long it was."""
         name = stream.info.stream
         run.over[name] = self._standing(run.streams.pop(name))
+        if len(run.over) > MAX_OVER:
+            del run.over[next(iter(run.over))]
 
     def forget(self, run: Run) -> None:
         """Forget a run and its fronts."""
@@ -210,4 +277,5 @@ class Streams:
             position=stream.position,
             start_unix_s=stream.info.start_unix_s,
             window=self.windows.of(stream),
+            ended=stream.ended,
         )

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
+from abhinaya.models.text import pack
 from abhinaya.stream.errors import AbhinayaError
 from abhinaya.stream.front.main import AssignedInput, Assignment
 from abhinaya.stream.run.plan import Input, Supply
@@ -23,8 +22,8 @@ from abhinaya.stream.run.recorder import Ledger
 from abhinaya.stream.run.supervisor import Spec
 from abhinaya.stream.sources.address import is_address
 from abhinaya.stream.wire.child import read_faults
+from abhinaya.stream.wire.keys import Keys
 from abhinaya.stream.wire.messages import StreamEnded, StreamInfo
-from abhinaya.stream.wire.sockets import Keys
 
 TOGETHER: Final = 32
 """Maximum number of files that share a front."""
@@ -151,7 +150,7 @@ class Inputs:
                 if not self._is_over(read)
             ),
         )
-        (self._directory / f"{front}.json").write_bytes(msgspec.json.encode(assignment))
+        (self._directory / f"{front}.json").write_bytes(pack(assignment))
 
     # --- progress of inputs -----------------------------------------------------------------------
 

@@ -19,7 +19,6 @@ from abhinaya.stream.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,
     AbhinayaError,
-    NetworkError,
     ProcessError,
 )
 from abhinaya.stream.run.inputs import Inputs
@@ -123,6 +122,7 @@ class Run:
         (self._directory / "config.json").write_bytes(configuration.encode(self._plan.config))
         patience_s = 0.0
         try:
+            self._report(self._plan.faults)
             self._start_services()
             while not self._finished():
                 for event in self._recorder.poll(POLL_S):
@@ -209,9 +209,7 @@ class Run:
         now = time.monotonic()
         silent = now - self._recorder.last_received > self._supervise.silent_s
         if silent and self._plan.remote:
-            raise NetworkError(
-                self._endpoint, "the hub does not answer", "is it running, and are the keys right?"
-            )
+            raise self._recorder.unreachable(self._endpoint)
         if silent and self.supervisor.stages()[HUB] is Stage.READY:
             limit_s = self._supervise.silent_s
             self.supervisor.suspect([Suspect(name=HUB, reason="was silent", limit_s=limit_s)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,14 +12,19 @@ import numpy.typing as npt
 from abhinaya.models.fields import setting
 from abhinaya.stream.errors import ConfigError
 
+RATES: Final = range(4_000, 768_001)
+"""Samples a second that sound can have; other values come from a wrong header."""
+MOST_CHANNELS: Final = 64
+
 FloatArray = npt.NDArray[np.float32]
 
 Warn = Callable[[str], None]
 """Receives a message for the user about audio that has a fault but is used."""
 
 SampleFormat = Literal[
-    "", "u8", "s8", "s16le", "s16be", "s24le", "s24be", "s32le", "s32be", "f32le", "f32be", "f64le"
-]
+    "", "u8", "s8", "s16le", "s16be", "s24le", "s24be", "s32le", "s32be", "f32le", "f32be", "f64le",
+    "mulaw", "alaw",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +38,16 @@ class InputConfig:
         "", doc="microphone: number or part of the name of a device; empty: the default one"
     )
     rate: int = setting(
-        16_000, doc="samples a second of raw standard input", least=1_000, most=768_000
+        0,
+        doc="samples a second of raw standard input (default: 16000; of mulaw and alaw 8000)",
+        least=RATES[0],
+        most=RATES[-1],
     )
     channel_count: int = setting(
         0,
         doc="channels of raw standard input (0: one) or of the microphone (0: up to two)",
         least=0,
-        most=64,
+        most=MOST_CHANNELS,
     )
     sample_format: SampleFormat = setting(
         "", doc="samples of raw standard input; empty: it is a container such as wav or ogg"
@@ -49,10 +57,21 @@ class InputConfig:
     )
     channel_names: tuple[str, ...] = setting((), doc="names of the streams of split channels")
     realtime: bool = setting(False, doc="pace a file as if it were live")
+    track: int = setting(
+        0,
+        doc="audio track of a container, from 1; 0: the default one, or the first with sound",
+        least=0,
+        most=1_000,
+    )
     endless: Literal["auto", "yes", "no"] = setting(
         "auto",
         doc="whether an http address never ends, as radio does; auto: the server's answer decides",
     )
+
+    @property
+    def raw_rate(self) -> int:
+        """Samples a second of raw standard input; G.711 is 8 kHz by definition."""
+        return self.rate or (8_000 if self.sample_format in ("mulaw", "alaw") else 16_000)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,6 +102,8 @@ class Block:
     """Samples at `rate` that were lost just before this block."""
     lost_reason: str = ""
     """Reason of that loss."""
+    weights: FloatArray | None = None
+    """[channels] Share of each channel in a mix; None: equal."""
 
     @property
     def length_s(self) -> float:
@@ -133,7 +154,7 @@ def channel_names(config: InputConfig, channels: int) -> tuple[str, ...]:
 
 
 def check_names(config: InputConfig, channels: int) -> None:
-    """Check that the channel names fit the source.
+    """Check that the channel names fit a source with so many channels; 0: as yet unknown.
 
     Raises:
         ConfigError: the channels are not split, or the names are too few, too many or repeated.
@@ -146,7 +167,7 @@ def check_names(config: InputConfig, channels: int) -> None:
     if config.channels == "mix":
         reason = "names channels, but they are mixed into one stream"
         raise ConfigError(subject, reason, "add --channels split, or leave out the names")
-    if len(names) != channels:
+    if channels and len(names) != channels:
         reason = f"names {len(names)} channels, but {config.what} has {channels}"
         raise ConfigError(subject, reason, "give one name for each channel")
     if len(set(names)) != len(names) or not all(names):

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from io import BufferedReader
+from itertools import islice
 from pathlib import Path
+from typing import Any, Final
 
+from abhinaya.models.errors import near_miss
+from abhinaya.models.text import encodable
 from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.sources.base import InputConfig, Opened, Warn
 from abhinaya.stream.sources.condition import condition
-from abhinaya.stream.sources.decode import HEAD_BYTES, Decoder
+from abhinaya.stream.sources.media.container import NO_PROTOCOLS
+from abhinaya.stream.sources.media.decode import Decoder
+from abhinaya.stream.sources.media.length import Contents, structure
+
+_HEAD_BYTES: Final = 512
 
 
 def open_file(config: InputConfig, warn: Warn, clock: Callable[[], float] = unix_time) -> Opened:
@@ -20,10 +30,17 @@ def open_file(config: InputConfig, warn: Warn, clock: Callable[[], float] = unix
 
     """
     path = Path(config.what)
-    head = _read_head(path)
+    head = read_head(path)
     file = path.open("rb")  # FFmpeg gets an open file, so that a playlist cannot name other files
+    contents = _contents(file)
+    how: dict[str, Any] = {"options": NO_PROTOCOLS}
+    if after := structure(contents.peek, contents.opened_size).after:
+        warn(f"{config.what}: {after} bytes follow the end that its header declares; all are read")
+        how["options"] = NO_PROTOCOLS | {"ignore_length": "1"}
     try:
-        decoder = Decoder(file, config.what, warn, head=head, clock=clock)
+        decoder = Decoder(
+            file, config.what, warn, contents=contents, clock=clock, how=how, track=config.track
+        )
     except SourceError as error:
         file.close()
         if is_text(head):
@@ -38,33 +55,62 @@ def open_file(config: InputConfig, warn: Warn, clock: Callable[[], float] = unix
     return Opened(
         channels=1 if config.channels == "mix" else decoder.channels,
         live=False,
-        description=f"{path.name}: {decoder.description}",
+        description=f"{encodable(path.name)}: {decoder.description}",
         start_unix_s=clock(),
         audio=condition(decoder.blocks(), config.channels, config.what, warn),
         closing=close,
     )
 
 
-def _read_head(path: Path) -> bytes:
+def _contents(file: BufferedReader) -> Contents:
+    """Return the bytes of a file, read beside the decoder."""
+    number = file.fileno()
+
+    def size() -> int:
+        return os.fstat(number).st_size
+
+    return Contents(lambda at, count: os.pread(number, count, at), size, size())
+
+
+def read_head(path: Path) -> bytes:
+    """Return the first bytes of a file.
+
+    Raises:
+        SourceError: it is missing, a folder, not readable, or empty.
+
+    """
     try:
         with path.open("rb") as file:
-            head = file.read(HEAD_BYTES)
+            head = file.read(_HEAD_BYTES)
     except IsADirectoryError as error:
         raise SourceError(str(path), "is a folder", "name a file in it") from error
-    except FileNotFoundError as error:
-        raise SourceError(str(path), "no such file", "check the path") from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if any(c in path.name for c in "*?["):
+            raise SourceError(str(path), "matches no file", "check the pattern") from error
+        near = near_miss(path.name, _beside(path), "check the path", likeness=0.8)
+        raise SourceError(str(path), "no such file", near) from error
     except PermissionError as error:
         raise SourceError(str(path), "may not be read", "change its permissions") from error
     except (OSError, ValueError) as error:
-        raise SourceError(str(path), f"cannot be read: {error}") from error
+        reason = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        raise SourceError(str(path), reason) from error
     if not head:
         raise SourceError(str(path), "is empty (0 bytes)", "record or fetch it again")
     return head
 
 
+def _beside(path: Path) -> list[str]:
+    """Return names of files in the folder of a path: those that the user may have meant."""
+    try:
+        with os.scandir(path.parent) as entries:
+            return [entry.name for entry in islice(entries, 1000)]
+    except OSError:
+        return []
+
+
 def is_text(head: bytes) -> bool:
     """Return whether the first 512 bytes are plain text."""
-    start = head[:512]
+    start = head[:_HEAD_BYTES]
     try:
         text = start.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -6,16 +6,17 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Final
 
-import numpy as np
-
 from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.sources.base import Block, FloatArray, InputConfig, Opened, Warn
+from abhinaya.stream.sources.base import Block, InputConfig, Opened, Warn
 from abhinaya.stream.sources.condition import condition
-from abhinaya.stream.sources.decode import Decoder
+from abhinaya.stream.sources.media.decode import Decoder
+from abhinaya.stream.sources.media.length import Contents
+from abhinaya.stream.sources.pcm import sample_bytes, to_float
 
 SUBJECT: Final = "standard input"
 _READ_BYTES: Final = 1 << 15
+_HEAD_BYTES: Final = 1 << 16
 _PIPE: Final = "pipe audio into it, for example: ffmpeg -i INPUT -f wav - | abhinaya-stream -"
 
 
@@ -29,7 +30,8 @@ class Pipe:
         self._stream = stream
         self._clock = clock
         self._broken: BaseException | None = None
-        self._empty = True
+        self._head = b""
+        self._length = 0
         self.start_unix_s = clock()  # later the time of the first byte
 
     def read(self, size: int = _READ_BYTES) -> bytes:
@@ -40,17 +42,28 @@ class Pipe:
         except (OSError, ValueError) as error:
             self._broken = error
             return b""
-        if self._empty and data:
-            self._empty = False
+        if not self._length and data:
             self.start_unix_s = self._clock()
+        self._length += len(data)
+        if len(self._head) < _HEAD_BYTES:
+            self._head += data
         return data
+
+    def contents(self) -> Contents:
+        """Return what is known of the bytes that were read."""
+        return Contents(
+            lambda at, count: self._head[at : at + count],
+            lambda: self._length,
+            sys.maxsize,
+            piped=True,
+        )
 
     @property
     def failure(self) -> SourceError | None:
         """The error that ended the data: the pipe broke, or was empty."""
         if self._broken is not None:
             return SourceError(SUBJECT, f"cannot be read: {self._broken}", _PIPE)
-        return SourceError(SUBJECT, "ended before any audio came", _PIPE) if self._empty else None
+        return None if self._length else SourceError(SUBJECT, "ended before any audio came", _PIPE)
 
 
 def open_stdin(
@@ -65,14 +78,22 @@ def open_stdin(
         SourceError: standard input is closed, a terminal, empty, or not audio.
 
     """
-    pipe = Pipe(stream or _stdin(), clock)
+    pipe = Pipe(stream or standard_input(), clock)
     if config.sample_format:
         channels = config.channel_count or 1
-        kind = f"{config.sample_format}, {config.rate} Hz, {channels} channels"
+        kind = f"{config.sample_format}, {config.raw_rate} Hz, {channels} channels"
         blocks, close = _raw_blocks(pipe, config, channels, warn, clock), lambda: None
     else:
         try:
-            decoder = Decoder(pipe, SUBJECT, warn, clock=clock, carrier=pipe)
+            decoder = Decoder(
+                pipe,
+                SUBJECT,
+                warn,
+                contents=pipe.contents(),
+                clock=clock,
+                carrier=pipe,
+                track=config.track,
+            )
         except SourceError as error:
             if pipe.failure is not None:
                 raise
@@ -95,39 +116,28 @@ def _raw_blocks(
     pipe: Pipe, config: InputConfig, channels: int, warn: Warn, clock: Callable[[], float]
 ) -> Iterator[Block]:
     """Yield the samples as soon as they arrive; a read may end within a sample."""
-    bits = int(config.sample_format[1:].rstrip("lbe"))
-    frame_bytes = channels * bits // 8
+    frame_bytes = channels * sample_bytes(config.sample_format)
     rest = b""
     while data := pipe.read():
         rest += data
         whole = len(rest) - len(rest) % frame_bytes
         if whole:
-            samples = _to_float(rest[:whole], config.sample_format).reshape(-1, channels)
+            samples = to_float(rest[:whole], config.sample_format).reshape(-1, channels)
             rest = rest[whole:]
-            yield Block(samples, config.rate, clock())
+            yield Block(samples, config.raw_rate, clock())
     if rest:
         warn(f"{SUBJECT}: its last {len(rest)} bytes are not a whole sample and were left out")
     if pipe.failure is not None:
         raise pipe.failure
 
 
-def _to_float(data: bytes, sample_format: str) -> FloatArray:
-    """Return samples as [n * channels] in [-1, 1]; `data` has whole samples only."""
-    kind, bits = sample_format[0], int(sample_format[1:].rstrip("lbe"))
-    order = ">" if sample_format.endswith("be") else "<"
-    if bits == 24:  # numpy has no 24-bit integers: use the upper bytes of 32-bit ones
-        triples = np.frombuffer(data, np.uint8).reshape(-1, 3)
-        wide = np.zeros((len(triples), 4), np.uint8)
-        wide[:, 1:] = triples[:, ::-1] if order == ">" else triples
-        data, order, bits = wide.tobytes(), "<", 32
-    values = np.frombuffer(data, f"{order}{'i' if kind == 's' else kind}{bits // 8}")
-    if kind == "f":
-        return values.astype(np.float32)
-    half = 2.0 ** (bits - 1)
-    return ((values - (half if kind == "u" else 0.0)) / half).astype(np.float32)
+def standard_input() -> BinaryIO:
+    """Return standard input.
 
+    Raises:
+        SourceError: it is closed or a terminal.
 
-def _stdin() -> BinaryIO:
+    """
     stream = sys.stdin
     if stream is None or stream.closed:
         raise SourceError(SUBJECT, "is closed", _PIPE)

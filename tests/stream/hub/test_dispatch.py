@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from msgspec.structs import replace
 
-from abhinaya.stream.hub import load
+from abhinaya.stream.hub import admission as load
 from abhinaya.stream.hub.dispatch import Dispatch
 from abhinaya.stream.hub.nodes import Absent, Action, Assign, Limits
 from abhinaya.stream.hub.segments import Record, Segments, Stream
@@ -60,7 +60,11 @@ class Bench:
         return self.done()
 
     def loads(self) -> list[Done]:
-        return [(n.node, n.service, n.held, n.done) for n in load.loads(self.dispatch.nodes)]
+        return [
+            (n.node, n.service, n.held, n.done)
+            for node in self.dispatch.nodes.values()
+            for n in node.loads()
+        ]
 
     def record(self, sequence: int) -> Record:
         record = self.segments.get(fakes.key(sequence))
@@ -460,7 +464,11 @@ class AnyOrder(RuleBasedStateMachine):
     @invariant()
     def nobody_is_above_its_credits_and_the_books_agree(self) -> None:
         assert all(len(held) <= self.credits[node] for node, held in self.held.items())
-        assert {(n.node, n.service): n.held for n in load.loads(self.dispatch.nodes)} == {
+        assert {
+            (n.node, n.service): n.held
+            for node in self.dispatch.nodes.values()
+            for n in node.loads()
+        } == {
             (node, service): sum(service in services for services in held.values())
             for node, held in self.held.items()
             for service in given_by(node)
