@@ -123,8 +123,7 @@ class Dispatch:
 
     def leave_out(self, record: Record, services: Mapping[str, str]) -> None:
         """Give up services that no node works on yet for a segment, with the reasons."""
-        # the voters before the transcriber, whose absence would be their reason
-        for name in reversed(record.work):
+        for name in reversed(record.work):  # the transcriber last: its absence would be a reason
             if name in services and record.state_of(name) in (State.WAITING, State.QUEUED):
                 self._give_up(record, name, services[name])
 
