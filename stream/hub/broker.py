@@ -7,9 +7,10 @@ verdict. So the front can send it again if the hub dies.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, Literal
 
 from abhinaya.models.vote.combiner import Combiner
 from abhinaya.stream.hub.coordinator import Coordinator
@@ -57,6 +58,8 @@ from abhinaya.stream.wire.messages import (
 
 REASONS: Final = 64
 """Maximum number of refusal reasons that are counted separately."""
+ASK_EVERY_S: Final = 1.0
+"""Minimum time between two `Introduce` to one peer: after a cut, hundreds of its messages arrive."""
 
 
 class Broker:
@@ -77,6 +80,8 @@ class Broker:
         self._out: list[Outgoing] = []
         self._acknowledge: dict[str, Stream] = {}
         """Streams whose front needs a new `Credit`."""
+        self._asked: dict[tuple[str, bytes], float] = {}
+        """When a peer was asked to introduce itself, by door and peer; kept for `ASK_EVERY_S`."""
         self._refused: Counter[str] = Counter()
         self._doubles = 0
         self._next_status = 0.0
@@ -94,7 +99,7 @@ class Broker:
         elif peer in self._nodes:
             self._from_node(now, peer, message)
         else:
-            self._send(peer, Introduce())
+            self._ask(now, "workers", peer)
         return self._flush(now)
 
     def from_sink(self, now: float, peer: bytes, message: Message) -> list[Outgoing]:
@@ -104,7 +109,7 @@ class Broker:
             up = [event for node in self._nodes.values() for event in _up(node)]
             self._publisher.subscribe(peer, message.confirm, [*present, *up])
         elif not self._publisher.knows(peer):
-            self._out.append(Outgoing("sinks", peer, Introduce()))
+            self._ask(now, "sinks", peer)
         elif not self._publisher.is_recorder(peer):
             self.refuse(f"only the recorder may send {type(message).__name__}")
         elif isinstance(message, Seen):
@@ -138,6 +143,7 @@ class Broker:
             )
         if now >= self._next_status:
             self._next_status = now + supervise.beat_s
+            self._asked = {peer: at for peer, at in self._asked.items() if now - at < ASK_EVERY_S}
             self._publisher.publish_unnumbered(self._status())
         return self._flush(now)
 
@@ -157,7 +163,7 @@ class Broker:
         self._send(peer, self._streams.welcome(hello))
 
     def _from_front(self, now: float, peer: bytes, message: Message) -> None:
-        self._streams.received(now, peer)
+        front = self._streams.received(now, peer)
         if isinstance(message, Activity) or (isinstance(message, Segment) and message.part):
             self._transient(now, peer, message)
         elif isinstance(message, Segment | Gap | End):
@@ -168,6 +174,8 @@ class Broker:
             self._known(peer, message)
         elif not isinstance(message, Beat):
             self._refuse(peer, f"a front may not send {type(message).__name__}")
+        if front.must_resend:
+            self._ask(now, "workers", peer)
 
     def _known(self, peer: bytes, known: Known) -> None:
         """Restore a state that an earlier hub gave to the front."""
@@ -189,9 +197,8 @@ class Broker:
         elif self._streams.is_in_turn(stream, item):
             self._accept(now, stream, item)
         else:
-            # an earlier item was lost: `Introduce` makes the front send everything again
             self.refuse("out of turn")
-            self._send(peer, Introduce())
+            self._streams.must_resend(peer)
 
     def _accept(self, now: float, stream: Stream, item: Segment | Gap | End) -> None:
         fault = "" if isinstance(item, End) else fault_of_item(stream.position, item)
@@ -227,11 +234,12 @@ class Broker:
             refused = Node(ready.node, ready.incarnation, {s.name: s for s in ready.gives}, 0)
             self._publisher.publish(refused.down(f"refused: {fault}"))
             return
-        self._nodes.pop(self._peers.get(ready.node, b""), None)
+        before = self._nodes.pop(self._peers.get(ready.node, b""), None)
         self._peers[ready.node] = peer
         node = self._nodes[peer] = self._coordinator.ready(now, ready)
-        for event in _up(node):
-            self._publisher.publish(event)
+        if before is None or before.incarnation != ready.incarnation:
+            for event in _up(node):
+                self._publisher.publish(event)
 
     def _from_node(self, now: float, peer: bytes, message: Message) -> None:
         node = self._nodes[peer]
@@ -310,6 +318,12 @@ class Broker:
 
     def _send(self, peer: bytes, message: Message) -> None:
         self._out.append(Outgoing("workers", peer, message))
+
+    def _ask(self, now: float, door: Literal["workers", "sinks"], peer: bytes) -> None:
+        """Ask a peer to introduce itself, at most once in `ASK_EVERY_S`."""
+        if now - self._asked.get((door, peer), -math.inf) >= ASK_EVERY_S:
+            self._asked[door, peer] = now
+            self._out.append(Outgoing(door, peer, Introduce()))
 
     def _refuse(self, peer: bytes, reason: str) -> None:
         self.refuse(reason)

@@ -63,8 +63,11 @@ class Dispatch:
     # --- nodes ------------------------------------------------------------------------------------
 
     def ready(self, now: float, ready: Ready) -> Node:
-        """Add a node; it replaces a dead one of the same name."""
-        self._remove(ready.node, "was started again")
+        """Add a node; it replaces a dead one of the same name, and gets again what it has lost."""
+        before = self._nodes.get(ready.node)
+        # the same process on a new connection: its tasks were lost on the way, and not by it
+        reconnected = before is not None and before.incarnation == ready.incarnation
+        self._remove(ready.node, "was started again", tries=not reconnected)
         offered = {service.name: service for service in ready.gives}
         stateful = frozenset(name for name, service in offered.items() if service.stateful)
         self._keeps_state |= bool(stateful)
@@ -222,12 +225,14 @@ class Dispatch:
         record = self._segments.get(key)
         return record if record is not None and record.item.part == part else None
 
-    def _remove(self, name: str, reason: str) -> Node | None:
+    def _remove(self, name: str, reason: str, tries: bool = True) -> Node | None:
+        """Remove a node; `tries`: whether its tasks count as tried."""
         node = self._nodes.pop(name, None)
         for (stream, sequence, part), services in node.held.items() if node else ():
             record = self._record((stream, sequence), part)
             for service in node.gives if node and record else ():
                 if record and service in services:
+                    record.work[service].attempts -= not tries
                     self._try_again(record, service, f"{name} {reason}")
         return node
 

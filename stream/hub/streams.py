@@ -31,6 +31,8 @@ class Front:
     streams: tuple[str, ...]
     last_received: float
     silent: bool = False
+    must_resend: bool = False
+    """Whether an item was lost: the front must introduce itself and send again from there."""
 
 
 class Streams:
@@ -104,9 +106,15 @@ class Streams:
             ),
         )
 
-    def received(self, now: float, peer: bytes) -> None:
-        """Note a message from a front."""
-        self._fronts[peer].last_received, self._fronts[peer].silent = now, False
+    def received(self, now: float, peer: bytes) -> Front:
+        """Note a message from a front; return the front."""
+        front = self._fronts[peer]
+        front.last_received, front.silent = now, False
+        return front
+
+    def must_resend(self, peer: bytes) -> None:
+        """Note that an item of a front was lost."""
+        self._fronts[peer].must_resend = True
 
     def newly_silent(self, now: float, silent_s: float) -> list[Front]:
         """Return the fronts with open streams whose silence has just become too long."""

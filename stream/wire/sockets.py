@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 HARD_LIMIT_BYTES: Final = 8 * 1024 * 1024
 """Above this message size ZeroMQ disconnects the peer; `codec.py` has lower limits with reasons."""
 
+HEARTBEAT_MS: Final = 1_000
+DEAD_MS: Final = 4_000
+"""A TCP connection without a sign of life for so long is closed: a cut cable closes nothing, and
+what both sides queue for it meanwhile would arrive all at once, and late."""
+
 # pyzmq's flags are enums, slow to combine: a hub does that ten thousand times a second
 _NOW: Final = int(zmq.NOBLOCK)
 _MORE: Final = int(zmq.NOBLOCK) | int(zmq.SNDMORE)
@@ -148,7 +153,7 @@ class Hub:
     ) -> zmq.Socket[bytes]:
         socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
         self._open.append(socket)
-        _limit(socket)
+        _limit(socket, endpoint)
         socket.router_mandatory = True  # an unreachable peer is an error, not a silent drop
         socket.router_handover = True  # a peer that reconnects under its name takes over
         if keys is not None:
@@ -171,16 +176,42 @@ class Hub:
         self._lock.release()
 
 
+class Client(zmq.Socket[bytes]):
+    """The DEALER socket of a front, node or sink.
+
+    It queues nothing while disconnected. What was on its way when a connection broke is lost, in
+    both directions: the owner introduces itself on each new connection, and both sides then send
+    again what the other lacks.
+    """
+
+    def watch(self) -> zmq.Socket[bytes]:
+        """Return the socket that is readable after a new connection, for a poller."""
+        return self.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+
+    def is_new(self) -> bool:
+        """Whether a connection was made since the last call."""
+        new = False
+        while receive(self.watch()) is not None:
+            new = True
+        return new
+
+    def close(self, linger: int | None = None) -> None:
+        """Close the connection."""
+        if not self.closed:
+            watch = self.watch()
+            self.disable_monitor()
+            watch.close(linger=0)
+        super().close(linger)
+
+
 def connect(
     context: zmq.Context[Any], endpoint: str, identity: str, keys: Keys | None = None
-) -> zmq.Socket[bytes]:
-    """Open the DEALER socket of a front, node or sink.
-
-    It queues nothing while disconnected: the caller sends again after the hub has answered.
-    """
+) -> Client:
+    """Open the connection of a front, node or sink to a hub, which may start later."""
     check_endpoint(endpoint.rpartition("/")[0] if endpoint.startswith("ipc") else endpoint, keys)
-    socket: zmq.Socket[bytes] = context.socket(zmq.DEALER)
-    _limit(socket)
+    socket = context.socket(zmq.DEALER, socket_class=Client)
+    socket.watch()
+    _limit(socket, endpoint)
     socket.identity = identity.encode()
     socket.immediate = True
     socket.reconnect_ivl = 50
@@ -249,11 +280,15 @@ def make_keys(directory: Path, name: str) -> None:
         raise NetworkError(str(directory), f"cannot hold keys: {error.strerror}") from error
 
 
-def _limit(socket: zmq.Socket[bytes]) -> None:
+def _limit(socket: zmq.Socket[bytes], endpoint: str) -> None:
     socket.linger = 0
     socket.maxmsgsize = HARD_LIMIT_BYTES
     socket.sndhwm = 10_000  # only a last limit: credits bound the messages in flight
     socket.rcvhwm = 10_000
+    if endpoint.startswith("tcp:"):  # a process of this machine is watched by its supervisor
+        socket.heartbeat_ivl = HEARTBEAT_MS
+        socket.heartbeat_timeout = socket.heartbeat_ttl = DEAD_MS
+        socket.connect_timeout = socket.handshake_ivl = DEAD_MS
 
 
 def _guard(context: zmq.Context[Any], keys: Keys) -> ThreadAuthenticator:
