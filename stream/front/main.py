@@ -21,7 +21,7 @@ from typing import Final
 import msgspec
 import zmq
 
-from abhinaya.stream.errors import AbhinayaError, NetworkError, ProcessError, SourceError
+from abhinaya.stream.errors import AbhinayaError, ProcessError, SourceError
 from abhinaya.stream.front.numbering import Speech
 from abhinaya.stream.front.outbox import Item, LatestOnly, Outbox
 from abhinaya.stream.front.reader import Feed, Reader
@@ -31,6 +31,7 @@ from abhinaya.stream.sources import open_source
 from abhinaya.stream.sources.base import InputConfig, channel_names
 from abhinaya.stream.wire.child import Stop, drain, leave_fault, run_child, wake, wakeup
 from abhinaya.stream.wire.codec import MAX_STATES_BYTES, Decoder, Encoder
+from abhinaya.stream.wire.greeting import Greeting
 from abhinaya.stream.wire.messages import (
     Activity,
     Beat,
@@ -48,7 +49,7 @@ from abhinaya.stream.wire.messages import (
     ToFront,
     Welcome,
 )
-from abhinaya.stream.wire.sockets import Keys, connect, receive, send, workers_endpoint
+from abhinaya.stream.wire.sockets import Client, Keys, connect, receive, send, workers_endpoint
 
 POLL_MS: Final = 100
 
@@ -87,7 +88,7 @@ class Front:
         name: str,
         run: configuration.Config,
         feeds: Sequence[Feed],
-        socket: zmq.Socket[bytes],
+        socket: Client,
         remarks: queue.SimpleQueue[tuple[str, str]],
         report: Report,
     ) -> None:
@@ -105,14 +106,15 @@ class Front:
         self._states: dict[str, dict[str, bytes]] = {}
         """By stream: state of each service before the first unacknowledged segment."""
         self._reported: set[str] = set()
-        self._welcomed = False
+        self._greeting = Greeting()
         self._stop = Stop()
 
     def run(self, stop: Stop) -> int:
         """Run until all sources are read and all items acknowledged; return the exit code.
 
+        Without a hub it waits: its supervisor decides how long.
+
         Raises:
-            NetworkError: the hub did not answer in time.
             ProcessError: an unexpected error, or the hub refuses this front.
 
         """
@@ -120,21 +122,24 @@ class Front:
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._woken, zmq.POLLIN)
-        deadline = time.monotonic() + self._run.supervise.ready_s
+        poller.register(self._socket.watch(), zmq.POLLIN)
         next_beat = 0.0
         while not self._is_done():
             now = time.monotonic()
             if now >= next_beat:
                 next_beat = now + self._run.supervise.beat_s
-                self._beat()
-            if not self._outboxes and now > deadline:
-                raise NetworkError("hub", "did not answer", "see its log, or start it first")
+                if self._greeting.accepted:
+                    self._send(Beat(name=self._name))
+            if self._greeting.is_due(now):
+                self._greet()
             if stop.asked:
                 for feed in self._feeds:
                     if feed.source is not None:
                         feed.source.interrupt()
             poller.poll(min(POLL_MS, max(0, math.ceil(1000 * (next_beat - now)))))
             drain(self._woken)
+            if self._socket.is_new():
+                self._greeting.again(now)
             while (frames := receive(self._socket)) is not None:
                 self._handle(self._decoder.decode(frames))
             self._collect()
@@ -152,12 +157,6 @@ class Front:
         if self._reader.error:
             return all(box.empty for box in self._outboxes.values())
         return all(feed.is_done for feed in self._feeds)
-
-    def _beat(self) -> None:
-        if self._welcomed:
-            self._send(Beat(name=self._name))
-        else:
-            self._greet()
 
     def _greet(self) -> None:
         infos = [info for feed in self._feeds for info in feed.infos]
@@ -181,8 +180,7 @@ class Front:
                 self._outboxes[message.stream].credit(message.acknowledged, message.window)
                 self._states[message.stream] = message.states
         elif isinstance(message, Introduce):
-            self._welcomed = False
-            self._greet()
+            self._greeting.again(time.monotonic())
         elif isinstance(message, Refused):
             reason = f"was refused by the hub: {message.reason}"
             # with several inputs, perhaps only one of them is refused
@@ -191,7 +189,7 @@ class Front:
             raise SourceError(self._feeds[0].infos[0].source, reason)
 
     def _welcome(self, welcome: Welcome) -> None:
-        self._welcomed = True
+        self._greeting.accept()
         if not self._outboxes:
             self._begin({standing.stream: standing for standing in welcome.streams})
         for standing in welcome.streams:
@@ -248,7 +246,7 @@ class Front:
         self._reader.make_room()
 
     def _send_items(self) -> None:
-        if not self._welcomed:
+        if not self._greeting.accepted:
             return
         while not self._remarks.empty():
             name, text = self._remarks.get()
@@ -336,7 +334,6 @@ def serve(run: configuration.Config, assignment: Assignment, stop: Stop, report:
     """Open the inputs, connect to the hub, and send the segments; return the exit code.
 
     Raises:
-        NetworkError: the hub did not answer in time.
         ProcessError: an unexpected error, or the hub refuses this front.
 
     """

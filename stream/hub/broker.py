@@ -59,7 +59,7 @@ from abhinaya.stream.wire.messages import (
 REASONS: Final = 64
 """Maximum number of refusal reasons that are counted separately."""
 ASK_EVERY_S: Final = 1.0
-"""Minimum time between two `Introduce` to one peer: after a cut, hundreds of its messages arrive."""
+"""Minimum time between two `Introduce` to one peer: after a cut, its messages come in hundreds."""
 
 
 class Broker:

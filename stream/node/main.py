@@ -39,7 +39,7 @@ from abhinaya.stream.wire.messages import (
     Task,
     ToNode,
 )
-from abhinaya.stream.wire.sockets import Keys, connect, receive, send, workers_endpoint
+from abhinaya.stream.wire.sockets import Client, Keys, connect, receive, send, workers_endpoint
 
 IDLE_POLL_MS = 100
 
@@ -95,7 +95,7 @@ class Node:
         ready: Ready,
         adapter: Adapter,
         batcher: Batcher,
-        socket: zmq.Socket[bytes],
+        socket: Client,
         beat_s: float,
     ) -> None:
         self._ready = ready
@@ -106,7 +106,6 @@ class Node:
         self._decoder: Decoder[Message] = Decoder(ToNode, MAX_STATES_BYTES)
         self._woken, self._wake = wakeup()
         self._worker = Worker(adapter, lambda: wake(self._wake))
-        self._introduced = False
         self._draining = False
 
     def run(self, stop: Stop) -> int:
@@ -114,6 +113,7 @@ class Node:
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._woken, zmq.POLLIN)
+        poller.register(self._socket.watch(), zmq.POLLIN)
         next_beat = 0.0
         while not (stop.asked or (self._draining and self._is_idle())):
             now = time.monotonic()
@@ -122,6 +122,8 @@ class Node:
                 self._beat(now)
             poller.poll(self._patience_ms(now, next_beat))
             drain(self._woken)
+            if self._socket.is_new():
+                self._introduce()
             while (frames := receive(self._socket)) is not None:
                 self._handle(self._decoder.decode(frames))
             for answer in self._worker.answers():
@@ -129,14 +131,18 @@ class Node:
             self._begin()
         return 0
 
+    def _introduce(self) -> None:
+        """Introduce the node on a new connection, or to a hub that does not know it.
+
+        Tasks and answers may have been lost on the way: the hub sends again what it still needs.
+        """
+        self._batcher.clear()
+        self._send(self._ready)
+
     def _beat(self, now: float) -> None:
-        if not self._introduced:
-            self._introduced = self._send(self._ready)
-            return
         since = self._worker.since
         age = None if since is None else now - since
-        if not self._send(Beat(name=self._ready.node, work_age_s=age)):
-            self._introduced = False
+        self._send(Beat(name=self._ready.node, work_age_s=age))
 
     def _patience_ms(self, now: float, next_beat: float) -> int:
         due = self._batcher.next_due() if self._worker.since is None else None
@@ -149,9 +155,7 @@ class Node:
         elif isinstance(message, Cancel):
             self._cancel(message)
         elif isinstance(message, Introduce):
-            # a new hub: it does not need the tasks of an earlier one
-            self._batcher.clear()
-            self._introduced = self._send(self._ready)
+            self._introduce()
         elif isinstance(message, Drain):
             self._draining = True
         elif isinstance(message, Refused):

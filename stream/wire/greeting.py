@@ -9,7 +9,7 @@ LONGEST_PAUSE_S: Final = 5.0
 
 
 class Greeting:
-    """At once on each new connection and when the hub asks, then with growing pauses until accepted.
+    """At once on a new connection and when the hub asks, then with growing pauses until accepted.
 
     Before the first connection nothing can be sent, so no greeting is due.
     """
@@ -21,7 +21,7 @@ class Greeting:
         self._pause_s = FIRST_PAUSE_S
 
     def again(self, now: float) -> None:
-        """Introduce the client again: the connection is new, or the hub does not know the client."""
+        """Introduce the client again: on a new connection, or to a hub that does not know it."""
         self.accepted, self._next, self._pause_s = False, now, FIRST_PAUSE_S
 
     def accept(self) -> None:

@@ -193,11 +193,13 @@ class Client(zmq.Socket[bytes]):
         new = False
         while receive(self.watch()) is not None:
             new = True
+        if new:
+            self.get(zmq.EVENTS)  # else the next `send` might not know the connection yet
         return new
 
     def close(self, linger: int | None = None) -> None:
         """Close the connection."""
-        if not self.closed:
+        if self._monitor_socket is not None and not self.closed:
             watch = self.watch()
             self.disable_monitor()
             watch.close(linger=0)
@@ -209,8 +211,7 @@ def connect(
 ) -> Client:
     """Open the connection of a front, node or sink to a hub, which may start later."""
     check_endpoint(endpoint.rpartition("/")[0] if endpoint.startswith("ipc") else endpoint, keys)
-    socket = context.socket(zmq.DEALER, socket_class=Client)
-    socket.watch()
+    socket: Client = context.socket(zmq.DEALER, socket_class=Client)
     _limit(socket, endpoint)
     socket.identity = identity.encode()
     socket.immediate = True
@@ -219,9 +220,11 @@ def connect(
     if keys is not None:
         socket.curve_publickey, socket.curve_secretkey = _pair(keys.directory, keys.name)
         socket.curve_serverkey = _public(keys.directory, "hub")
+    socket.watch()
     try:
         socket.connect(endpoint)
     except zmq.ZMQError as error:
+        socket.close()
         raise NetworkError(endpoint, f"cannot be reached: {error.strerror}") from error
     return socket
 
