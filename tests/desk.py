@@ -31,9 +31,11 @@ SERVICES = ("asr", *VOTERS)
 class Desk:
     """A broker with a recorder that confirms nothing by itself, and what each peer was told."""
 
-    def __init__(self, combiner: Combiner | None = None, **changes: Any) -> None:
+    def __init__(
+        self, combiner: Combiner | None = None, supervised: bool = False, **changes: Any
+    ) -> None:
         self.now = 100.0
-        self.broker = Broker(fakes.config(**changes), "hub-1", combiner)
+        self.broker = Broker(fakes.config(**changes), "hub-1", combiner, supervised)
         self.told: list[tuple[bytes, Message]] = []
         self.notices: list[Notice] = []
         self.sink(Subscribe(sink="recorder", confirm=True))

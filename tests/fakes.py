@@ -71,7 +71,7 @@ def config(**changes: Any) -> Config:
         "voters": {"S1": worker, "T2": worker, "ST1": worker},
         "flow": FlowConfig(file_window=4, live_backlog=3),
         "deadlines": DeadlineConfig(live_s=2.0, file_s=60.0, revise_s=5.0, task_s=10.0),
-        "supervise": SuperviseConfig(silent_s=3.0),
+        "supervise": SuperviseConfig(silent_s=3.0, canary_s=0.0),
     }
     return Config(**(settings | changes))
 

@@ -21,6 +21,7 @@ from typing import Final
 import msgspec
 import zmq
 
+from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import AbhinayaError, ProcessError, SourceError
 from abhinaya.stream.front.numbering import Speech
 from abhinaya.stream.front.outbox import Item, LatestOnly, Outbox
@@ -139,7 +140,7 @@ class Front:
             poller.poll(min(POLL_MS, max(0, math.ceil(1000 * (next_beat - now)))))
             drain(self._woken)
             if self._socket.is_new():
-                self._greeting.again(now)
+                self._greeting.connected(now)
             while (frames := receive(self._socket)) is not None:
                 self._handle(self._decoder.decode(frames))
             self._collect()
@@ -268,7 +269,7 @@ def _stamped(item: Item, live: bool) -> Item:
     """Set the sending time. For a file this is the capture time too, so waiting is not latency."""
     if not isinstance(item, Segment):
         return item
-    now = time.time()
+    now = unix_time()
     captured = item.captured_unix_s if live else now
     return msgspec.structs.replace(item, sent_unix_s=now, captured_unix_s=captured)
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Final, Literal
 
 from abhinaya.models.vote.combiner import Combiner
+from abhinaya.stream.hub.canary import CANARY, Canary
 from abhinaya.stream.hub.coordinator import Coordinator
 from abhinaya.stream.hub.nodes import Node
 from abhinaya.stream.hub.publisher import Outgoing, Publisher
@@ -65,15 +66,23 @@ ASK_EVERY_S: Final = 1.0
 class Broker:
     """The whole hub except its sockets."""
 
-    def __init__(self, config: Config, incarnation: str, combiner: Combiner | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        incarnation: str,
+        combiner: Combiner | None = None,
+        supervised: bool = False,
+    ) -> None:
         self._config = config
         self._combiner = combiner
         self._incarnation = incarnation
         self._streams = Streams(incarnation, config.flow)
         self._publisher = Publisher(incarnation)
         self._coordinator = Coordinator(
-            config, combiner, self._publisher, self._to_node, self._node_down
+            config, combiner, self._publisher, self._to_node, self._node_down, supervised
         )
+        supervise, deadlines = config.supervise, config.deadlines
+        self._canary = Canary(supervise.canary_s, 3 * deadlines.task_s)
         self._nodes: dict[bytes, Node] = {}
         self._peers: dict[str, bytes] = {}
         """Socket identity by node name."""
@@ -132,10 +141,19 @@ class Broker:
             self._coordinator.dispatch.node_down(node.name, "is not reachable")
         return self._flush(now)
 
+    def paused(self, seconds: float) -> None:
+        """Note that the hub itself did not run: nobody was silent meanwhile."""
+        self._coordinator.dispatch.alive.paused(seconds)
+        self._streams.paused(seconds)
+
     def tick(self, now: float) -> list[Outgoing]:
         """Check all time limits."""
         supervise = self._config.supervise
         self._coordinator.dispatch.tick(now)
+        for name, reason in self._canary.late(now, self._nodes.values()):
+            self._take_out(name, reason)
+        for name, task in self._canary.tasks(now, self._nodes.values()):
+            self._to_node(name, task)
         for front in self._streams.newly_silent(now, supervise.silent_s):
             reason = f"has been silent for {now - front.last_received:.1f} s"
             self._publisher.publish(
@@ -144,7 +162,7 @@ class Broker:
         if now >= self._next_status:
             self._next_status = now + supervise.beat_s
             self._asked = {peer: at for peer, at in self._asked.items() if now - at < ASK_EVERY_S}
-            self._publisher.publish_unnumbered(self._status())
+            self._publisher.publish_unnumbered(self._status(now))
         return self._flush(now)
 
     def drain_nodes(self) -> list[Outgoing]:
@@ -244,7 +262,8 @@ class Broker:
     def _from_node(self, now: float, peer: bytes, message: Message) -> None:
         node = self._nodes[peer]
         if isinstance(message, Beat):
-            self._coordinator.dispatch.beat(now, node.name, message.work_age_s)
+            age_s, cpu_s = message.work_age_s, message.work_cpu_s
+            self._coordinator.dispatch.beat(now, node.name, age_s, cpu_s)
         elif isinstance(message, Vote | Transcript | Failed):
             self._answer(now, node, message)
         else:
@@ -252,11 +271,20 @@ class Broker:
 
     def _answer(self, now: float, node: Node, answer: Vote | Transcript | Failed) -> None:
         fault = fault_of_answer(node.gives, answer)
-        if fault:
+        if answer.stream == CANARY:
+            if fault := fault or self._canary.answered(node, answer):
+                self._take_out(node.name, fault)
+        elif fault:
             self.refuse(fault)
             self._coordinator.invalid(node, answer, fault)
         elif not self._coordinator.answered(now, node, answer):
             self._doubles += 1
+
+    def _take_out(self, name: str, reason: str) -> None:
+        """Drop a node that answers the test recording wrongly; it must exit."""
+        self.refuse(reason)
+        self._send(self._peers[name], Refused(reason=reason, restart=True))
+        self._coordinator.dispatch.node_down(name, reason)
 
     def _node_down(self, down: NodeDown) -> None:
         del self._nodes[self._peers.pop(down.node)]
@@ -288,7 +316,7 @@ class Broker:
             )
             self._accept(now, stream, end)
 
-    def _status(self) -> Status:
+    def _status(self, now: float) -> Status:
         return Status(
             hub=self._incarnation,
             waiting=self._coordinator.dispatch.waiting,
@@ -300,6 +328,10 @@ class Broker:
             fronts=self._streams.fronts,
             refused=dict(self._refused),
             doubles=self._doubles,
+            suspects=(
+                *self._coordinator.dispatch.alive.suspects(),
+                *self._streams.suspects(now, self._config.supervise.silent_s),
+            ),
         )
 
     # --- what goes out ----------------------------------------------------------------------------

@@ -40,6 +40,9 @@ from abhinaya.stream.wire.messages import (
 LONGEST_REASON: Final = 1000
 """Maximum characters of a node's reason: a verdict with all reasons must fit into a message."""
 
+LEAST_S: Final = 1.0
+"""Time that the nodes have for a live segment, even if it arrives when its deadline is over."""
+
 
 class Coordinator:
     """All decisions about segments.
@@ -54,6 +57,7 @@ class Coordinator:
         publisher: Publisher,
         send: Callable[[str, Message], None],
         node_down: Callable[[NodeDown], None],
+        supervised: bool = False,
     ) -> None:
         self._deadlines, self._backlog = config.deadlines, config.flow.live_backlog
         self._publisher, self._send, self._node_down = publisher, send, node_down
@@ -64,7 +68,7 @@ class Coordinator:
         self.services = frozenset((*line_up, *second))
         rule = rule_of(config.vote, combiner, bool(second))
         deadlines = config.deadlines
-        limits = Limits(config.supervise.silent_s, deadlines.task_s, deadlines.attempts)
+        limits = Limits(config.supervise.silent_s, deadlines.task_s, deadlines.attempts, supervised)
         self.segments = Segments()
         self.dispatch = Dispatch(line_up, second, self.segments, limits)
         self._aggregator = Aggregator(voters, rule, deadlines.revise_s, self.dispatch.explain)
@@ -106,13 +110,19 @@ class Coordinator:
             self._aggregator.append(stream, item)
             return
         live = stream.info.live
-        due = now + (self._deadlines.live_s if live else self._deadlines.file_s)
+        due = now + (self._time_left_s(item) if live else self._deadlines.file_s)
         record = self.segments.open(stream, item, now, due)
         self._aggregator.open(record)
         self.dispatch.submit(record)
         self._act(now)
         if live:
             self._shed(stream)
+
+    def _time_left_s(self, item: Segment) -> float:
+        """Return the time until the deadline of a live segment, which began with the last word."""
+        live_s = self._deadlines.live_s
+        before_s = max(0.0, item.sent_unix_s - item.captured_unix_s)  # both by the front's clock
+        return max(live_s - before_s, min(live_s, LEAST_S))
 
     def _shed(self, stream: Stream) -> None:
         waiting = [record for record in self.segments.of(stream) if record.begun is None]

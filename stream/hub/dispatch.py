@@ -20,6 +20,7 @@ import heapq
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from abhinaya.stream.hub.alive import Alive
 from abhinaya.stream.hub.nodes import Absent, Action, Assign, Limits, Node, Retract, ServiceQueue
 from abhinaya.stream.hub.segments import OPEN, Key, Record, Segments, State, Stream, Work
 from abhinaya.stream.hub.validation import TRANSCRIBER
@@ -47,6 +48,7 @@ class Dispatch:
         self._segments = segments
         self._limits = limits
         self._nodes: dict[str, Node] = {}
+        self.alive = Alive(self._nodes, limits)
         self._partials: dict[Key, Record] = {}
         """Partials that wait for an idle node."""
         self._keeps_state = False
@@ -63,11 +65,8 @@ class Dispatch:
     # --- nodes ------------------------------------------------------------------------------------
 
     def ready(self, now: float, ready: Ready) -> Node:
-        """Add a node; it replaces a dead one of the same name, and gets again what it has lost."""
-        before = self._nodes.get(ready.node)
-        # the same process on a new connection: its tasks were lost on the way, and not by it
-        reconnected = before is not None and before.incarnation == ready.incarnation
-        self._remove(ready.node, "was started again", tries=not reconnected)
+        """Add a node; it replaces a dead one of the same name."""
+        self._remove(ready.node, "was started again", ready.incarnation)
         offered = {service.name: service for service in ready.gives}
         stateful = frozenset(name for name, service in offered.items() if service.stateful)
         self._keeps_state |= bool(stateful)
@@ -87,12 +86,12 @@ class Dispatch:
         self._advance_all()
         self._assign()
 
-    def beat(self, now: float, name: str, work_age_s: float | None) -> None:
-        """Handle a heartbeat; drop the node if its batch takes too long."""
-        if name in self._nodes:
-            self._nodes[name].last_received = now
-            if work_age_s is not None and work_age_s > self._limits.task_s:
-                self.node_down(name, f"has been stuck for {work_age_s:.1f} s in one batch")
+    def beat(self, now: float, name: str, age_s: float | None, cpu_s: float | None = None) -> None:
+        """Handle a heartbeat."""
+        if node := self._nodes.get(name):
+            if reason := self.alive.beat(now, node, age_s, cpu_s):
+                self.node_down(name, reason)
+            self._assign()
 
     def node_down(self, name: str, reason: str) -> None:
         """Drop a node; its tasks are retried, or given up after too many attempts."""
@@ -102,10 +101,8 @@ class Dispatch:
 
     def tick(self, now: float) -> None:
         """Drop nodes that have been silent for too long."""
-        for node in list(self._nodes.values()):
-            silent_s = now - node.last_received
-            if silent_s > self._limits.silent_s:
-                self.node_down(node.name, f"has been silent for {silent_s:.1f} s")
+        for name, reason in self.alive.silent(now):
+            self.node_down(name, reason)
 
     # --- segments ---------------------------------------------------------------------------------
 
@@ -214,7 +211,7 @@ class Dispatch:
     def loads(self) -> Iterator[tuple[str, str, int, int]]:
         """Yield (node, service, tasks held, tasks done)."""
         for name, node in self._nodes.items():
-            for service in node.gives:
+            for service in () if node.silent else node.gives:
                 tasks = (services for key, services in node.held.items() if not key[2])
                 held = sum(service in services for services in tasks)
                 yield name, service, held, node.done.get(service, 0)
@@ -225,14 +222,14 @@ class Dispatch:
         record = self._segments.get(key)
         return record if record is not None and record.item.part == part else None
 
-    def _remove(self, name: str, reason: str, tries: bool = True) -> Node | None:
-        """Remove a node; `tries`: whether its tasks count as tried."""
+    def _remove(self, name: str, reason: str, successor: str = "") -> Node | None:
         node = self._nodes.pop(name, None)
         for (stream, sequence, part), services in node.held.items() if node else ():
             record = self._record((stream, sequence), part)
-            for service in node.gives if node and record else ():
-                if record and service in services:
-                    record.work[service].attempts -= not tries
+            for service in node.gives if node else ():
+                if node and record and service in services:
+                    # the same process on a new connection: its tasks were lost on the way
+                    record.work[service].attempts -= successor == node.incarnation
                     self._try_again(record, service, f"{name} {reason}")
         return node
 
@@ -378,12 +375,16 @@ class Dispatch:
         free = [
             (len(node.held), name not in record.nodes, name)
             for name, node in self._nodes.items()
-            if service in node.gives and node.has_room(record.key)
+            if service in node.gives and not node.silent and node.has_room(record.key)
         ]
         return self._nodes[min(free)[2]] if free else None
 
     def _idle(self, service: str, record: Record) -> Node | None:
-        names = [n for n, node in self._nodes.items() if service in node.gives and not node.held]
+        names = [
+            name
+            for name, node in self._nodes.items()
+            if service in node.gives and not node.held and not node.silent
+        ]
         if not names:
             return None
         return self._nodes[min(names, key=lambda name: (name not in record.nodes, name))]

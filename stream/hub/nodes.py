@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from abhinaya.stream.hub.segments import Key, Record
+from abhinaya.stream.hub.watch import Suspicion
 from abhinaya.stream.wire.messages import NodeDown, Service
 
 TaskKey = tuple[str, int, int]
@@ -53,6 +54,8 @@ class Limits:
     """Longest duration of a batch."""
     attempts: int
     """How often a task is tried."""
+    supervised: bool = False
+    """Whether somebody watches the processes of the nodes, and decides which are stuck."""
 
 
 @dataclass(slots=True)
@@ -70,6 +73,9 @@ class Node:
     """By task: services that have not answered yet."""
     done: dict[str, int] = field(default_factory=dict)
     """Number of answers by service, without partials."""
+    silent: bool = False
+    suspicion: Suspicion | None = None
+    """Why the node may be stuck."""
 
     def down(self, reason: str) -> NodeDown:
         """Return the event that the node is no longer used."""

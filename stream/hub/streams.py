@@ -18,6 +18,7 @@ from abhinaya.stream.wire.messages import (
     Segment,
     Standing,
     StreamInfo,
+    Suspect,
     Welcome,
 )
 
@@ -128,6 +129,22 @@ class Streams:
         for front in fronts:
             front.silent = True
         return fronts
+
+    def paused(self, seconds: float) -> None:
+        """Note that the hub itself did not run: nobody was silent meanwhile."""
+        for front in self._fronts.values():
+            front.last_received += seconds
+
+    def suspects(self, now: float, limit_s: float) -> Iterator[Suspect]:
+        """Yield the silent fronts, for the one who watches their processes."""
+        for front in self._fronts.values():
+            if front.silent:
+                yield Suspect(
+                    name=front.name,
+                    incarnation=front.incarnation,
+                    reason=f"has been silent for {now - front.last_received:.1f} s",
+                    limit_s=limit_s,
+                )
 
     def of(self, peer: bytes, item: Known | Segment | Gap | End | Activity) -> Stream | None:
         """Return the stream of an item; None if it does not belong to this front."""

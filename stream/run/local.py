@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from abhinaya.stream.clock import to_samples
@@ -87,6 +87,9 @@ class Local:
     def __init__(
         self, config: Config, nodes: Iterable[LocalNode], infos: Sequence[StreamInfo]
     ) -> None:
+        # the nodes have just had their trial, and live no longer than this object
+        supervise = replace(config.supervise, canary_s=0.0)
+        config = replace(config, supervise=supervise)
         self._broker = Broker(config, "local", load_combiner(config.vote))
         self._nodes = {node.ready.node.encode(): node for node in nodes}
         self._ledger = Ledger()

@@ -17,6 +17,7 @@ import zmq
 
 from abhinaya.stream.errors import NetworkError
 from abhinaya.stream.wire.codec import Decoder, Encoder
+from abhinaya.stream.wire.greeting import Greeting
 from abhinaya.stream.wire.messages import (
     Activity,
     Died,
@@ -37,8 +38,6 @@ from abhinaya.stream.wire.messages import (
     Verdict,
 )
 from abhinaya.stream.wire.sockets import Keys, connect, receive, send, sinks_endpoint
-
-SUBSCRIBE_EVERY_S: Final = 0.2
 
 STALE_S: Final = 2.0
 """Silence of the hub after which the recorder subscribes again: the hub may be a new one."""
@@ -181,6 +180,29 @@ class Ledger:
         return True
 
 
+class Inbox:
+    """Which notices have arrived, so that each is written once and none is left out. Pure."""
+
+    def __init__(self) -> None:
+        self.hub = ""
+        """Incarnation of the hub; empty before its first notice."""
+        self.written = 0
+        """Number of the last notice that is written; there is no hole before it."""
+        self.confirmed = 0
+        self.incomplete = False
+        """Whether a notice was lost: the hub must send all unconfirmed ones again."""
+
+    def take(self, notice: Notice) -> bool:
+        """Return whether to write a notice now."""
+        if notice.hub != self.hub:
+            self.hub, self.written, self.confirmed, self.incomplete = notice.hub, 0, 0, False
+        if not notice.number:
+            return True
+        # the first notice for this recorder may have any number
+        self.incomplete = notice.number > self.written + 1 and self.written > 0
+        return not self.incomplete and notice.number > self.written
+
+
 class Recorder:
     """The network client of the recorder.
 
@@ -199,38 +221,32 @@ class Recorder:
         self._encoder = Encoder()
         self._decoder: Decoder[Message] = Decoder(ToSink)
         self.ledger = Ledger()
-        self._hub = ""
-        """Incarnation of the hub that accepted this sink; empty before."""
+        self._inbox = Inbox()
+        self._greeting = Greeting()
         self._dead: list[Died] = []
-        self._next_subscribe = 0.0
-        self._written = 0
-        self._confirmed = 0
         self.last_received = time.monotonic()
         """Time of the last message from the hub."""
 
     def poll(self, timeout_s: float) -> Iterator[Event | Activity]:
         """Yield the new events; each is taken as written when the caller asks for the next one."""
         now = time.monotonic()
-        if now - self.last_received > STALE_S:
-            self._hub = ""
-        if not self._hub and now >= self._next_subscribe:
-            self._next_subscribe = now + SUBSCRIBE_EVERY_S
+        if self._socket.is_new():
+            self._greeting.connected(now)
+        elif now - self.last_received > STALE_S:
+            self._greeting.again(now)  # the hub may have given up this sink
+        if self._greeting.is_due(now):
             self._send(Subscribe(sink=self._name, confirm=True, run=self._run))
         if not self._socket.poll(math.ceil(1000 * timeout_s)):
             return
         while (frames := receive(self._socket)) is not None:
-            self.last_received = time.monotonic()
+            self.last_received = now = time.monotonic()
             message = self._decoder.decode(frames)
             if isinstance(message, Introduce):
-                self._hub = ""
+                self._greeting.again(now)
             elif isinstance(message, Refused):
                 raise NetworkError("hub", f"refused the recorder: {message.reason}")
             elif isinstance(message, Notice):
-                self._check_hub(message.hub)
-                event = self.ledger.admit(message.event)
-                if event is not None:
-                    yield event
-                self._written = max(self._written, message.number)
+                yield from self._notice(now, message)
         self._confirm()
 
     def died(self, name: str, reason: str, final: bool, services: tuple[str, ...]) -> None:
@@ -238,12 +254,11 @@ class Recorder:
         died = Died(name=name, reason=reason, final=final, services=services)
         if final:
             self._dead.append(died)
-        if self._hub:
+        if self._greeting.accepted:
             self._send(died)
 
     def forget_hub(self) -> None:
-        """Subscribe again: the hub was restarted."""
-        self._hub = ""
+        """Note that the hub was restarted: it needs time."""
         self.last_received = time.monotonic()
 
     def close(self) -> None:
@@ -252,15 +267,23 @@ class Recorder:
         self._socket.close(linger=200)
         self._context.term()
 
-    def _check_hub(self, hub: str) -> None:
-        if hub != self._hub:
-            self._hub, self._written, self._confirmed = hub, 0, 0
+    def _notice(self, now: float, notice: Notice) -> Iterator[Event | Activity]:
+        new = self._inbox.take(notice)
+        if self._inbox.incomplete:
+            self._greeting.again(now)
+            return
+        if not self._greeting.accepted:
+            self._greeting.accept()
             for died in self._dead:
                 self._send(died)
+        if new and (event := self.ledger.admit(notice.event)) is not None:
+            yield event
+        self._inbox.written = max(self._inbox.written, notice.number)
 
     def _confirm(self) -> None:
-        if self._written > self._confirmed and self._send(Seen(number=self._written)):
-            self._confirmed = self._written
+        inbox = self._inbox
+        if inbox.written > inbox.confirmed and self._send(Seen(number=inbox.written)):
+            inbox.confirmed = inbox.written
 
     def _send(self, message: Message) -> bool:
         return send(self._socket, self._encoder.encode(message))

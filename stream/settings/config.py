@@ -167,6 +167,12 @@ class SuperviseConfig:
     backoff_s: float = setting(
         0.25, doc="seconds before the first restart; doubles each time", least=0, most=60
     )
+    canary_s: float = setting(
+        30.0,
+        doc="seconds between two test recordings sent to a node, which is taken out if it answers "
+        "wrongly; 0: none",
+        least=0,
+    )
     drain_s: float = setting(
         30.0, doc="seconds in which open segments may finish after Ctrl-C", least=0
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 FIRST_PAUSE_S: Final = 0.5
@@ -9,7 +10,7 @@ LONGEST_PAUSE_S: Final = 5.0
 
 
 class Greeting:
-    """At once on a new connection and when the hub asks, then with growing pauses until accepted.
+    """At once on a new connection, else with growing pauses until the hub has accepted it.
 
     Before the first connection nothing can be sent, so no greeting is due.
     """
@@ -17,20 +18,27 @@ class Greeting:
     def __init__(self) -> None:
         self.accepted = False
         """Whether the hub has answered."""
-        self._next: float | None = None
+        self._next = math.inf
+        self._last = -math.inf
         self._pause_s = FIRST_PAUSE_S
 
-    def again(self, now: float) -> None:
-        """Introduce the client again: on a new connection, or to a hub that does not know it."""
+    def connected(self, now: float) -> None:
+        """Greet at once: the connection is new."""
         self.accepted, self._next, self._pause_s = False, now, FIRST_PAUSE_S
+
+    def again(self, now: float) -> None:
+        """Greet soon: the hub asks for it, or something was lost."""
+        if self.accepted:
+            self.connected(max(now, self._last + FIRST_PAUSE_S))
 
     def accept(self) -> None:
         """Note that the hub has answered."""
         self.accepted = True
 
     def is_due(self, now: float) -> bool:
-        """Whether to send a greeting now; the next one is then due after a pause."""
-        if self.accepted or self._next is None or now < self._next:
+        """Whether to greet now; the next greeting is then due after a pause."""
+        if self.accepted or now < self._next:
             return False
-        self._next, self._pause_s = now + self._pause_s, min(2 * self._pause_s, LONGEST_PAUSE_S)
+        self._last, self._next = now, now + self._pause_s
+        self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
         return True
