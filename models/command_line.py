@@ -7,6 +7,7 @@ import re
 from typing import Any, Final, NoReturn
 
 from abhinaya.models.errors import near_miss
+from abhinaya.models.text import clean
 
 EXIT_USAGE: Final = 2
 _WRONG_CHOICE: Final = re.compile(r"(.*)invalid choice: '?(.*?)'? \(choose from (.*)\)")
@@ -29,7 +30,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the fault and the nearest known name; exit with 2."""
-        self.exit(EXIT_USAGE, f"{self.prog}: {self._explained(message)}\n")
+        self.exit(EXIT_USAGE, clean(f"{self.prog}: {self._explained(message)}") + "\n")
 
     def _explained(self, message: str) -> str:
         if wrong := _WRONG_CHOICE.fullmatch(message):

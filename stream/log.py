@@ -7,7 +7,6 @@ its number. A line is written by one call, so that lines of several processes do
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 from collections.abc import Mapping, MutableMapping
@@ -15,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from abhinaya.models.text import clean, to_json
 from abhinaya.stream.errors import SinkError
 
 LEVELS: Final = ("debug", "info", "warning", "error")
@@ -114,7 +114,8 @@ class Text(logging.Formatter):
         message = record.getMessage()
         if record.exc_info:
             message += " | " + self.formatException(record.exc_info)
-        return f"{head}: {_escaped(message)}"
+        visible = message.replace("\n", "\\n")  # the lines of a traceback
+        return f"{head}: {clean(visible)}"
 
 
 class Json(logging.Formatter):
@@ -135,15 +136,9 @@ class Json(logging.Formatter):
         }
         if record.exc_info:
             values["exception"] = self.formatException(record.exc_info)
-        return json.dumps(values)
+        return to_json(values).decode()
 
 
 def _time(record: logging.LogRecord) -> str:
     moment = datetime.fromtimestamp(record.created, tz=UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _escaped(text: str) -> str:
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
-    )

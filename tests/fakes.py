@@ -58,6 +58,8 @@ from abhinaya.stream.wire.messages import (
 
 SECOND = 16_000
 
+RUN = "run"
+
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """For hypothesis on a machine that others use too."""
 
@@ -111,7 +113,11 @@ def ready(
 
 
 def info(
-    stream: str = "call", live: bool = False, front: str = "front-0", of_input: str = ""
+    stream: str = "call",
+    live: bool = False,
+    front: str = "front-0",
+    of_input: str = "",
+    run: str = RUN,
 ) -> StreamInfo:
     return StreamInfo(
         stream=stream,
@@ -120,6 +126,7 @@ def info(
         live=live,
         start_unix_s=1_000_000.0,
         input=of_input or stream,
+        run=run,
     )
 
 
@@ -186,6 +193,11 @@ def failed(task: Task, service: str, retry: bool, reason: str = "broke") -> Fail
     )
 
 
+def key(sequence: int, stream: str = "call") -> tuple[str, int]:
+    """The key of a segment in the hub."""
+    return f"{RUN}:{stream}", sequence
+
+
 def partial(sequence: int, part: int = 1, stream: str = "call", **changes: Any) -> Segment:
     """Part `part` of the segment that `segment` would give, as far as it has come."""
     return segment(sequence, stream, **({"part": part, "cut": ""} | changes))
@@ -206,6 +218,7 @@ def hello(*streams: StreamInfo, front: str = "front-0", first: int = 0, **change
     fields: dict[str, Any] = {
         "front": front,
         "incarnation": "1",
+        "run": known[0].run,
         "streams": known,
         "first_sequences": (first,) * len(known),
     }
@@ -342,8 +355,8 @@ def one_of_each() -> list[Message]:
         Cancel(stream="call", sequence=3, part=2),
         Drain(),
         Refused(reason="its credits are 0, not at least 1"),
-        Subscribe(sink="recorder", confirm=True),
-        Seen(number=7),
+        Subscribe(sink="recorder", confirm=True, run=RUN),
+        Seen(hub="h", number=7),
         Died(name="S1-0", reason="was killed", final=True, services=("S1", "T2")),
         StreamStarted(info=info()),
         verdict(3, part=2, missing=(Missing(voter="T2", reason="late"),), transcript=transcript),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from abhinaya.models.errors import AbhinayaError
+from abhinaya.models.text import say
 from abhinaya.train.errors import DataError, Interrupted
 
 EXIT_INTERRUPTED: Final = 130
@@ -26,13 +27,8 @@ def guarded(command: str, work: Callable[[], int]) -> int:
         message, code = str(error), 1
     except OSError as error:
         message, code = f"{error}; make room, or choose another place", 1
-    print(f"{command}: {message}", file=sys.stderr)
+    say(f"{command}: {message}", file=sys.stderr)
     return code
-
-
-def say(line: str) -> None:
-    """Print a line and flush."""
-    print(line, flush=True)
 
 
 def pair_of(flag: str, pair: str) -> tuple[str, str]:

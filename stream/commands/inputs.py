@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Final
 
 from abhinaya.models.plugins import plugins
+from abhinaya.models.text import distinct
 from abhinaya.stream.errors import ConfigError, SourceError
 from abhinaya.stream.feeds.follow import FeedRequest, Feeds
 from abhinaya.stream.feeds.store import default_folders
-from abhinaya.stream.run.plan import Input, distinct, name_of_input
+from abhinaya.stream.run.plan import Input, name_of_input
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.settings.flags import add_flags, from_flags
 from abhinaya.stream.sources.address import WEB, check_address, is_address, scheme_of
@@ -81,8 +82,8 @@ def read_inputs(args: argparse.Namespace) -> tuple[Input, ...]:
         if is_address(what):
             if scheme_of(what) not in plugins("sources"):
                 check_address(what)
-        elif what not in ("-", "mic") and not Path(what).exists():
-            raise SourceError(what, "does not exist", "check the path")
+        elif what not in ("-", "mic"):
+            _check_file(what)
     if whats.count("-") > 1:
         raise ConfigError("-", "can be read only once", "name standard input once")
     names = args.name or [name_of_input(what) for what in whats]
@@ -90,6 +91,17 @@ def read_inputs(args: argparse.Namespace) -> tuple[Input, ...]:
         Input(name, from_flags(InputConfig, args, what=what))
         for name, what in zip(distinct(names), whats, strict=True)
     )
+
+
+def _check_file(what: str) -> None:
+    """Raise SourceError if there is no such file, or the system does not say."""
+    try:
+        Path(what).stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise SourceError(what, "does not exist", "check the path") from error
+    except (OSError, ValueError) as error:
+        reason = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        raise SourceError(what, reason, "check the path") from error
 
 
 def open_feeds(

@@ -16,6 +16,7 @@ from typing import Final
 
 from abhinaya.models.command_line import Parser, version
 from abhinaya.models.errors import naming_the_extra, near_miss
+from abhinaya.models.text import say
 from abhinaya.models.toml import as_toml
 from abhinaya.stream.commands.stream import add_keys, guarded, keys_of
 from abhinaya.stream.errors import ConfigError
@@ -120,7 +121,7 @@ def _keys(arguments: list[str]) -> int:
     args = parser.parse_args(arguments)
     for name in args.names:
         make_keys(args.directory, name)
-        print(f"{args.directory / name}.key (public), {args.directory / name}.key_secret")
+        say(f"{args.directory / name}.key (public), {args.directory / name}.key_secret")
     print("the hub's machine needs hub.key_secret and every client's .key;")
     print("a client's machine needs its own .key_secret and hub.key, and nothing else")
     return 0
@@ -132,7 +133,7 @@ def _profiles(arguments: list[str]) -> int:
     for name in profile_files.profiles():
         run = profile_files.load(name)
         voters = ", ".join(f"{v} {w.model}" for v, w in run.voters.items())
-        print(f"{name}: {voters}; transcriber: {run.asr.model if run.asr else 'none'}")
+        say(f"{name}: {voters}; transcriber: {run.asr.model if run.asr else 'none'}")
     return 0
 
 
@@ -140,7 +141,7 @@ def _settings(arguments: list[str]) -> int:
     """List every setting of a profile, with its default."""
     _parser("settings", _settings).parse_args(arguments)
     for key, default, doc in describe_settings():
-        print(f"{key} = {default}\n    {doc}")
+        say(f"{key} = {default}", f"    {doc}")
     return 0
 
 

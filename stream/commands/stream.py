@@ -13,6 +13,7 @@ from pathlib import Path
 
 from abhinaya.models.command_line import Parser, version
 from abhinaya.models.errors import MissingPackageError
+from abhinaya.models.text import say
 from abhinaya.stream.commands.inputs import add_inputs, open_feeds, read_inputs
 from abhinaya.stream.errors import (
     EXIT_INTERRUPTED,
@@ -64,10 +65,10 @@ def guarded(program: str, body: Callable[[], int]) -> int:
     try:
         return body()
     except AbhinayaError as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        say(f"{program}: {error}", file=sys.stderr)
         return error.exit_code
     except MissingPackageError as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        say(f"{program}: {error}", file=sys.stderr)
         return ModelError.exit_code
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -78,8 +79,8 @@ def guarded(program: str, body: Callable[[], int]) -> int:
         with tempfile.NamedTemporaryFile(
             "w", prefix="abhinaya-", suffix=".log", delete=False
         ) as log:
-            traceback.print_exc(file=log)
-        print(
+            say(*traceback.format_exc().split("\n"), file=log)
+        say(
             f"{program}: stopped on an unexpected {type(error).__name__}: {error}; "
             f"please report it with {log.name}",
             file=sys.stderr,
@@ -119,7 +120,7 @@ def _logs_kept(directory: Path) -> Iterator[None]:
         yield
     except (ProcessError, ModelError, NetworkError):
         if kept := keep_logs(directory):
-            print(f"abhinaya-stream: the logs of its processes are in {kept}", file=sys.stderr)
+            say(f"abhinaya-stream: the logs of its processes are in {kept}", file=sys.stderr)
         raise
 
 
@@ -194,5 +195,5 @@ def _list_devices() -> int:
         raise SourceError("microphone", "no device can record", "plug one in, or give a file")
     for device in devices:
         mark = " (default)" if device.default else ""
-        print(f"{device.number}: {device.name}, {device.channels} channels{mark}")
+        say(f"{device.number}: {device.name}, {device.channels} channels{mark}")
     return EXIT_OK

@@ -21,6 +21,7 @@ from typing import Final
 import msgspec
 import zmq
 
+from abhinaya.models.text import unpack
 from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import AbhinayaError, ProcessError, SourceError
 from abhinaya.stream.front.numbering import Speech
@@ -76,7 +77,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     """Address of the hub."""
     keys: tuple[str, str] | None = None
     """Directory and name of the CURVE keys, for a hub on another machine."""
-    run: str = ""
+    run: str
     """Id of the run: the hub tells streams of the same name in different runs apart by it."""
     inputs: tuple[AssignedInput, ...]
 
@@ -160,7 +161,8 @@ class Front:
         return all(feed.is_done for feed in self._feeds)
 
     def _greet(self) -> None:
-        infos = [info for feed in self._feeds for info in feed.infos]
+        # a stream that is over would be a new one for a new hub, and stay open there
+        infos = [info for feed in self._feeds for info in feed.unfinished()]
         first = {s.stream: s.acknowledged for feed in self._feeds for s in feed.written}
         first |= {stream: outbox.acknowledged for stream, outbox in self._outboxes.items()}
         self._send(
@@ -293,7 +295,7 @@ def open_feed(
     assigned: AssignedInput,
     run: configuration.Config,
     remarks: queue.SimpleQueue[tuple[str, str]],
-    run_id: str = "",
+    run_id: str,
 ) -> Feed:
     """Open an input. If it fails but had streams, return a feed that only ends these streams.
 
@@ -368,9 +370,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--name", required=True)
     args = parser.parse_args(argv)
     run = configuration.decode((args.directory / "config.json").read_bytes())
-    assignment = msgspec.json.decode(
-        (args.directory / f"{args.name}.json").read_bytes(), type=Assignment
-    )
+    assignment = unpack((args.directory / f"{args.name}.json").read_bytes(), Assignment)
     return run_child(
         args.name,
         args.directory,

@@ -90,7 +90,7 @@ class Coordinator:
     def item(self, now: float, stream: Stream, item: Segment | Gap | End) -> None:
         """Add the next item of a stream."""
         stream.next_sequence += 1
-        partial = self.segments.get((item.stream, item.sequence))
+        partial = self.segments.get((stream.id, item.sequence))
         if partial is not None:
             self._partials.end(partial)
             if not isinstance(item, Segment):
@@ -117,6 +117,21 @@ class Coordinator:
         self._act(now)
         if live:
             self._shed(stream)
+
+    def abort(self, now: float, stream: Stream, reason: str) -> None:
+        """End a stream at once; its segments without a verdict become gaps."""
+        for record in self.segments.of(stream):
+            if record.item.final:
+                self._aggregator.shed(record, reason)
+            self._partials.end(record)
+            self._drop(record)
+        self.end(now, stream, reason)
+
+    def end(self, now: float, stream: Stream, reason: str) -> None:
+        """End a stream after its last item, in place of its front."""
+        name, sequence = stream.info.stream, stream.next_sequence
+        end = End(stream=name, sequence=sequence, position=stream.position, reason=reason)
+        self.item(now, stream, end)
 
     def _time_left_s(self, item: Segment) -> float:
         """Return the time until the deadline of a live segment, which began with the last word."""
@@ -161,7 +176,8 @@ class Coordinator:
             self._partials.measured(service, answer.run_ms, part)
             counts = self.dispatch.answered(node.name, key, part, service)
             if record is not None:
-                self._store(now, record, replace(answer, state=b""), counts)
+                name = record.stream.info.stream
+                self._store(now, record, replace(answer, stream=name, state=b""), counts)
         if record is not None and counts and not part:
             record.stream.keep_state(answer.sequence, service, answer.state)
         return counts or part > 0 or isinstance(answer, Failed)
@@ -186,9 +202,9 @@ class Coordinator:
         """Publish all verdicts that are due, and send all tasks that can be sent."""
         self._act(now)
         while outcomes := self._aggregator.collect(now):
-            for event in outcomes:
-                self._publisher.publish(event)
-                record = self.segments.get((event.stream, event.sequence))
+            for stream, event in outcomes:
+                self._publisher.publish(event, stream.info.run)
+                record = self.segments.get((stream.id, event.sequence))
                 if record is not None:
                     self.dispatch.decided(record)
             self._act(now)
@@ -199,8 +215,8 @@ class Coordinator:
                 self._drop(record)
         if self._partials:
             self._act(now)
-            for verdict in self._partials.collect(now):
-                self._publisher.publish_unnumbered(verdict)
+            for stream, verdict in self._partials.collect(now):
+                self._publisher.publish_unnumbered(verdict, stream.info.run)
             self.dispatch.assign_partials()
         self._act(now)
 
@@ -216,8 +232,8 @@ class Coordinator:
                 gives = [action.node.gives[name] for name in action.services]
                 self._send(action.node.name, task_of(record, gives))
             elif isinstance(action, Retract):
-                stream, sequence = action.key
-                cancel = Cancel(stream=stream, sequence=sequence, part=action.part)
+                of_stream, sequence = action.key
+                cancel = Cancel(stream=of_stream, sequence=sequence, part=action.part)
                 self._send(action.node, cancel)
             elif isinstance(action, Absent):
                 self._aggregator.absent(now, action.record, action.service, action.reason)

@@ -273,7 +273,7 @@ class Dispatch:
     def _recheck_later(self, record: Record) -> None:
         """Mark the stream: its later segments may wait for this one."""
         if self._keeps_state and record.item.final:
-            self._changed[record.stream.info.stream] = record.stream
+            self._changed[record.stream.id] = record.stream
 
     def _enqueue(self, record: Record, service: str) -> None:
         record.work[service].state = State.QUEUED

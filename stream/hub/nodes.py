@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from abhinaya.stream.hub.segments import Key, Record
 from abhinaya.stream.hub.watch import Suspicion
-from abhinaya.stream.wire.messages import NodeDown, Service
+from abhinaya.stream.wire.messages import NodeDown, NodeUp, Service
 
 TaskKey = tuple[str, int, int]
 """(stream, sequence number, part)."""
@@ -76,6 +77,19 @@ class Node:
     silent: bool = False
     suspicion: Suspicion | None = None
     """Why the node may be stuck."""
+
+    def up(self) -> Iterator[NodeUp]:
+        """Yield one event for each service: it is ready."""
+        for service in self.gives.values():
+            yield NodeUp(
+                node=self.name,
+                service=service.name,
+                gives=service.kind,
+                model=service.model,
+                version=service.version,
+                licence=service.licence,
+                noncommercial=service.noncommercial,
+            )
 
     def down(self, reason: str) -> NodeDown:
         """Return the event that the node is no longer used."""

@@ -95,7 +95,7 @@ class Run:
             prefix = f"{socket.gethostname()}-{os.getpid()}-"
             self._endpoint, self._keys = plan.remote.endpoint, plan.remote.keys
         run_id = secrets.token_hex(8)
-        self._recorder = Recorder(self._endpoint, f"{prefix}recorder", self._keys, run_id)
+        self._recorder = Recorder(self._endpoint, f"{prefix}recorder", run_id, self._keys)
         self._inputs = Inputs(
             directory,
             self._recorder.ledger,

@@ -185,7 +185,7 @@ class Inbox:
 
     def __init__(self) -> None:
         self.hub = ""
-        """Incarnation of the hub; empty before its first notice."""
+        """See Notice.hub; empty before the first notice."""
         self.written = 0
         """Number of the last notice that is written; there is no hole before it."""
         self.confirmed = 0
@@ -198,8 +198,7 @@ class Inbox:
             self.hub, self.written, self.confirmed, self.incomplete = notice.hub, 0, 0, False
         if not notice.number:
             return True
-        # the first notice for this recorder may have any number
-        self.incomplete = notice.number > self.written + 1 and self.written > 0
+        self.incomplete = notice.number > self.written + 1
         return not self.incomplete and notice.number > self.written
 
 
@@ -209,12 +208,12 @@ class Recorder:
     Args:
         endpoint: endpoint of the hub.
         name: name of this sink.
-        keys: keys for a hub on another machine.
         run: id of the run to record.
+        keys: keys for a hub on another machine.
 
     """
 
-    def __init__(self, endpoint: str, name: str, keys: Keys | None = None, run: str = "") -> None:
+    def __init__(self, endpoint: str, name: str, run: str, keys: Keys | None = None) -> None:
         self._name, self._run = name, run
         self._context: zmq.Context[Any] = zmq.Context()
         self._socket = connect(self._context, sinks_endpoint(endpoint), name, keys)
@@ -236,6 +235,7 @@ class Recorder:
             self._greeting.again(now)  # the hub may have given up this sink
         if self._greeting.is_due(now):
             self._send(Subscribe(sink=self._name, confirm=True, run=self._run))
+            self._inbox.confirmed = 0  # what was confirmed on the old connection may be lost
         if not self._socket.poll(math.ceil(1000 * timeout_s)):
             return
         while (frames := receive(self._socket)) is not None:
@@ -282,7 +282,8 @@ class Recorder:
 
     def _confirm(self) -> None:
         inbox = self._inbox
-        if inbox.written > inbox.confirmed and self._send(Seen(number=inbox.written)):
+        seen = Seen(hub=inbox.hub, number=inbox.written)
+        if inbox.written > inbox.confirmed and self._send(seen):
             inbox.confirmed = inbox.written
 
     def _send(self, message: Message) -> bool:

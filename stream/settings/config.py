@@ -12,9 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-import msgspec
-
 from abhinaya.models.fields import setting
+from abhinaya.models.text import pack, unpack
 from abhinaya.stream.settings.rules import RuleConfig
 from abhinaya.stream.settings.vote import VoteConfig
 
@@ -176,6 +175,11 @@ class SuperviseConfig:
     drain_s: float = setting(
         30.0, doc="seconds in which open segments may finish after Ctrl-C", least=0
     )
+    forget_s: float = setting(
+        600.0,
+        doc="seconds without front and recorder after which a hub ends the streams of a run",
+        least=1,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,9 +262,9 @@ def guests(voters: Mapping[str, WorkerConfig], service: str) -> list[str]:
 
 def encode(config: Config) -> bytes:
     """Return a config as bytes for the processes of a run; `decode` is the inverse."""
-    return msgspec.json.encode(config)
+    return pack(config)
 
 
 def decode(data: bytes) -> Config:
     """Return the config from the bytes of `encode`."""
-    return msgspec.json.decode(data, type=Config)
+    return unpack(data, Config)

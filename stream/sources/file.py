@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from abhinaya.models.text import encodable
 from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.sources.base import InputConfig, Opened, Warn
@@ -38,7 +39,7 @@ def open_file(config: InputConfig, warn: Warn, clock: Callable[[], float] = unix
     return Opened(
         channels=1 if config.channels == "mix" else decoder.channels,
         live=False,
-        description=f"{path.name}: {decoder.description}",
+        description=f"{encodable(path.name)}: {decoder.description}",
         start_unix_s=clock(),
         audio=condition(decoder.blocks(), config.channels, config.what, warn),
         closing=close,

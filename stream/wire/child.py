@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from typing import Final
 
 import msgspec
 
+from abhinaya.models.text import pack, say, unpack
 from abhinaya.stream.errors import BY_EXIT_CODE, AbhinayaError, ProcessError
 from abhinaya.stream.log import descriptor_of, join_log
 
@@ -98,7 +100,7 @@ def run_child(name: str, directory: Path, lifeline: int, body: Callable[[Stop], 
         leave_exit_report(directory, name, error)
         return error.exit_code
     except Exception as error:  # a bug: report it, and keep the traceback in the log
-        traceback.print_exc()
+        say(*traceback.format_exc().split("\n"), file=sys.stderr)
         if descriptor_of() is not None:
             _LOG.exception("%s stopped", name)
         reason = f"stopped on an unexpected {type(error).__name__}: {error}"
@@ -141,15 +143,15 @@ def read_faults(directory: Path) -> list[tuple[str, AbhinayaError]]:
 
 def _write(path: Path, report: ExitReport) -> None:
     unfinished = path.with_suffix(".part")
-    unfinished.write_bytes(msgspec.json.encode(report))
+    unfinished.write_bytes(pack(report))
     unfinished.rename(path)
 
 
 def _take(path: Path) -> ExitReport | None:
     try:
-        report = msgspec.json.decode(path.read_bytes(), type=ExitReport)
+        report = unpack(path.read_bytes(), ExitReport)
         path.unlink()
-    except (OSError, msgspec.DecodeError):
+    except (OSError, ValueError):
         return None
     return report
 

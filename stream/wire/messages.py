@@ -95,7 +95,7 @@ class Hello(Message, frozen=True, kw_only=True):
     front: str
     incarnation: str
     """Process id of the front: tells two processes of the same name apart."""
-    run: str = ""
+    run: str
     """The run of the front and of all its streams, the same as in `StreamInfo.run`."""
     streams: tuple[StreamInfo, ...]
     first_sequences: tuple[int, ...]
@@ -422,6 +422,8 @@ class Subscribe(Message, frozen=True, kw_only=True):
 class Seen(Message, frozen=True, kw_only=True):
     """The recorder has written all notices up to this number."""
 
+    hub: str
+    """See Notice.hub."""
     number: int
 
 
@@ -594,9 +596,10 @@ class Notice(Message, frozen=True, kw_only=True):
     """An event for the sinks, numbered so that the recorder can confirm it."""
 
     number: int
-    """Counts from 1 in each incarnation of the hub; 0 for events without confirmation: Status,
-    Activity, provisional verdicts, and the state sent to a new sink."""
+    """Counts from 1 without a hole; 0 for events without confirmation: Status, Activity,
+    provisional verdicts, and the state sent to a new sink."""
     hub: str
+    """Incarnation of the hub and of the run at it: with another one, numbers begin again."""
     run: str = ""
     """The run of the stream or input; empty for the events of all runs: nodes and status."""
     event: Event | Activity

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
+import re
 from pathlib import Path
 
 import pytest
 
+from abhinaya.models.text import clean, pack, unpack
 from abhinaya.stream.commands.inputs import add_inputs, read_inputs
+from abhinaya.stream.errors import SourceError
+from abhinaya.stream.front.main import AssignedInput
 
 
 @pytest.mark.parametrize(
@@ -29,6 +34,41 @@ def test_two_inputs_of_one_name_become_two_streams(
     add_inputs(parser)
     found = read_inputs(parser.parse_args([str(tmp_path / file) for file in files]))
     assert [each.name for each in found] == names
+
+
+def test_names_that_look_alike_become_two_streams(tmp_path: Path) -> None:
+    """One has a byte that is not UTF-8, one the escape that is shown for it, one a hidden mark."""
+    names = [b"bad\xff.wav", b"bad\\xff.wav", "bad\u200b\\xff.wav".encode(), b"a\x1b.wav"]
+    files = [os.fsdecode(os.fsencode(tmp_path) + b"/" + name) for name in names]
+    for file in files:
+        Path(file).touch()
+    parser = argparse.ArgumentParser()
+    add_inputs(parser)
+    found = read_inputs(parser.parse_args(files))
+    assert [each.config.what for each in found] == files, "to open them"
+    shown = [clean(each.name) for each in found]
+    assert shown == [r"bad\xff", r"bad\xff-2", r"bad\xff-3", r"a\x1b"]
+    for each in found:
+        each.name.encode()
+        # what is handed to a front keeps the bytes of the path
+        assignment = AssignedInput(name=each.name, config=each.config)
+        assert unpack(pack(assignment), AssignedInput) == assignment
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("x" * 300, "cannot be read: File name too long"),
+        ("nowhere/\udcff.wav", r"nowhere/\\xff.wav: does not exist"),
+        ("http://host/\udcff.mp3", "is not UTF-8"),
+    ],
+)
+def test_an_input_that_cannot_be_is_refused_by_its_name(what: str, words: str) -> None:
+    parser = argparse.ArgumentParser()
+    add_inputs(parser)
+    with pytest.raises(SourceError) as error:
+        read_inputs(parser.parse_args([what]))
+    assert re.search(words, clean(str(error.value)))
 
 
 def test_names_that_are_given_twice_are_made_to_differ(tmp_path: Path) -> None:

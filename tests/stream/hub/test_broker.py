@@ -68,7 +68,7 @@ def test_a_hundred_queued_messages_of_an_unknown_peer_are_answered_once_a_second
     hub.told.clear()
     for _ in range(100):
         hub.say(b"who", Beat(name="who"))
-        hub.sink(Seen(number=1), b"what")
+        hub.sink(Seen(hub="hub-1-1", number=1), b"what")
         hub.tick(0.009)
     assert hub.told == [(b"who", Introduce()), (b"what", Introduce())]
     hub.tick(0.2)
@@ -101,7 +101,9 @@ def test_a_front_whose_items_were_lost_is_asked_until_it_sends_them_again() -> N
     assert len(hub.to(FRONT, Introduce)) == 2
 
 
-@pytest.mark.parametrize("message", [Seen(number=1), Died(name="S1-0", reason="x", final=True)])
+@pytest.mark.parametrize(
+    "message", [Seen(hub="hub-1-1", number=1), Died(name="S1-0", reason="x", final=True)]
+)
 def test_an_unknown_sink_is_asked_to_introduce_itself_and_not_obeyed(message: Message) -> None:
     hub = desk()
     hub.say(FRONT, fakes.segment(0))
@@ -652,7 +654,7 @@ def test_a_recorder_that_takes_over_hears_what_was_not_confirmed_and_nothing_els
     hub.say(FRONT, fakes.segment(2))
     hub.answer(2)
     assert hub.notices == []
-    hub.sink(Subscribe(sink="recorder", confirm=True))
+    hub.sink(Subscribe(sink="recorder", confirm=True, run=fakes.RUN))
     assert [v.sequence for v in hub.events(Verdict)] == [1, 2]
 
 
@@ -660,7 +662,7 @@ def test_a_sink_that_comes_late_learns_who_is_there() -> None:
     hub = desk()
     hub.seen()
     hub.notices.clear()
-    hub.sink(Subscribe(sink="recorder", confirm=True))
+    hub.sink(Subscribe(sink="recorder", confirm=True, run=fakes.RUN))
     assert {e.node for e in hub.events(NodeUp)} == {f"{s}-0" for s in SERVICES}
     assert [e.info.stream for e in hub.events(StreamStarted)] == ["call"]
     assert {n.number for n in hub.notices} == {0}
