@@ -640,7 +640,18 @@ def test_notices_are_numbered_from_one_without_holes() -> None:
     hub.say(FRONT, fakes.segment(0))
     hub.answer(0)
     assert [n.number for n in hub.notices] == list(range(1, len(hub.notices) + 1))
-    assert {n.hub for n in hub.notices} == {"hub-1"}
+    assert {n.hub for n in hub.notices} == {"hub-1-1"}
+
+
+def test_a_confirmation_of_an_earlier_hub_or_run_confirms_nothing() -> None:
+    hub = desk()
+    hub.say(FRONT, fakes.segment(0))
+    hub.answer(0)
+    for other in ("hub-0-1", "hub-1-2", ""):
+        hub.sink(Seen(hub=other, number=99))
+    assert hub.to(FRONT, Credit) == []
+    hub.seen()
+    assert [credit.acknowledged for credit in hub.to(FRONT, Credit)] == [1]
 
 
 def test_a_recorder_that_takes_over_hears_what_was_not_confirmed_and_nothing_else() -> None:
