@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from abhinaya.stream.hub.runs import Run, Runs
 from abhinaya.stream.hub.segments import Stream
@@ -23,6 +24,12 @@ from abhinaya.stream.wire.messages import (
     Welcome,
 )
 
+MAX_STREAMS: Final = 10_000
+"""Maximum number of streams of a run that are not over."""
+
+MAX_OVER: Final = 4096
+"""How many streams of a run that are over are remembered."""
+
 
 @dataclass(slots=True)
 class Front:
@@ -35,7 +42,7 @@ class Front:
     last_received: float
     silent: bool = False
     must_resend: bool = False
-    """Whether an item was lost: the front must introduce itself and send again from there."""
+    """Whether an item was lost on the way."""
 
     def open_streams(self) -> Iterator[Stream]:
         """Yield its streams that have not ended."""
@@ -65,7 +72,12 @@ class Streams:
             return "its first sequence numbers are invalid, or do not fit its streams"
         if any(info.run != hello.run for info in hello.streams):
             return "it has a stream of another run"
+        names = {info.stream for info in hello.streams}
+        if len(names) < len(hello.streams):
+            return "it has two streams of the same name"
         run = self._runs.get(hello.run)
+        if len(names | run.streams.keys() if run else names) > MAX_STREAMS:
+            return f"its run would have more than {MAX_STREAMS} streams at a time"
         for info in hello.streams:
             known = run.streams.get(info.stream) if run else None
             owner = self._fronts.get(known.front) if known and not known.ended else None
@@ -103,15 +115,17 @@ class Streams:
             ),
         )
 
-    def received(self, now: float, peer: bytes) -> Front:
-        """Note a message from a front; return the front."""
-        front = self._fronts[peer]
-        front.last_received, front.silent = now, False
-        return front
+    def received(self, now: float, peer: bytes) -> None:
+        """Note a message from a front."""
+        self._fronts[peer].last_received, self._fronts[peer].silent = now, False
 
-    def must_resend(self, peer: bytes) -> None:
-        """Note that an item of a front was lost."""
+    def lost_item(self, peer: bytes) -> None:
+        """Note that an item of a front was lost on the way."""
         self._fronts[peer].must_resend = True
+
+    def must_resend(self, peer: bytes) -> bool:
+        """Whether a front must introduce itself, and send again what was lost."""
+        return self._fronts[peer].must_resend
 
     def newly_silent(self, now: float, silent_s: float) -> list[Front]:
         """Return the fronts with open streams whose silence has just become too long.
@@ -158,10 +172,6 @@ class Streams:
         stream = self._fronts[peer].run.streams.get(item.stream)
         return stream if stream is not None and stream.front == peer else None
 
-    def is_over(self, peer: bytes, stream: str) -> bool:
-        """Whether a stream in the run of a front is over."""
-        return stream in self._fronts[peer].run.over
-
     def is_in_turn(self, stream: Stream, item: Segment | Gap | End) -> bool:
         """Whether a new item is the next one, and within the credit of the front."""
         # not `_window`: that may have become smaller since the front sent the item
@@ -177,9 +187,11 @@ class Streams:
             states=stream.acknowledged_states(),
         )
 
-    def credit_of_over(self, peer: bytes, stream: str) -> Credit:
-        """Return the acknowledgement of everything in a stream that is over."""
-        over = self._fronts[peer].run.over[stream]
+    def credit_of_over(self, peer: bytes, stream: str) -> Credit | None:
+        """Return the acknowledgement of a stream that is over; None for another stream."""
+        over = self._fronts[peer].run.over.get(stream)
+        if over is None:
+            return None
         return Credit(stream=stream, acknowledged=over.acknowledged, window=over.window)
 
     def remove(self, run: Run, name: str) -> list[Stream]:
@@ -191,6 +203,8 @@ class Streams:
         """Forget a stream that is over, except how long it was."""
         name = stream.info.stream
         run.over[name] = self._standing(run.streams.pop(name))
+        if len(run.over) > MAX_OVER:
+            del run.over[next(iter(run.over))]
 
     def forget(self, run: Run) -> None:
         """Forget a run and its fronts."""
