@@ -227,7 +227,7 @@ class Dispatch:
         for (stream, sequence, part), services in node.held.items() if node else ():
             record = self._record((stream, sequence), part)
             for service in node.gives if node else ():
-                if node and record and service in services:
+                if node and record and service in services and service in record.work:
                     # the same process on a new connection: its tasks were lost on the way
                     record.work[service].attempts -= successor == node.incarnation
                     self._try_again(record, service, f"{name} {reason}")

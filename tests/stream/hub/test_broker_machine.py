@@ -15,7 +15,7 @@ that counted is missing in it, unless its service had been given up before it an
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 
 import fakes
@@ -150,6 +150,7 @@ class World(RuleBasedStateMachine):
         self.attempts: Counter[tuple[str, int, str]] = Counter()
         self.skipped: set[tuple[str, int, str]] = set()
         """Segments whose service was given up when a later one got its task."""
+        self.sent: deque[Outgoing] = deque()
         for place in PLACES:
             self.new_run(place)
         self.start_hub()
@@ -217,21 +218,29 @@ class World(RuleBasedStateMachine):
         return standings[0].next_sequence if standings else 0
 
     def deliver(self, out: list[Outgoing]) -> None:
+        """Deliver messages in the order in which they were sent; the answers to them come later."""
+        self.sent += out
+        if len(self.sent) > len(out):
+            return
+        while self.sent:
+            self.deliver_one(self.sent[0])
+            self.sent.popleft()
+
+    def deliver_one(self, item: Outgoing) -> None:
         recorders = {r.peer: r for r in self.recorders.values() if r.present}
         fronts = {front.peer: front for front in self.fronts.values()}
-        for item in out:
-            if item.peer in self.cut:
-                continue
-            if item.door == "sinks" and item.peer in recorders:
-                self.recorded(recorders[item.peer], item.message)
-            elif item.peer == READER and self.read is not None:
-                self.noticed(self.read, item.message)
-            elif item.door == "workers" and item.peer.decode() in self.nodes:
-                self.to_node(self.nodes[item.peer.decode()], item.message)
-            elif item.peer in fronts:
-                self.to_front(fronts[item.peer], item.message)
-            else:
-                self.deliver(self.broker.unreachable(self.now, item.peer))
+        if item.peer in self.cut:
+            return
+        if item.door == "sinks" and item.peer in recorders:
+            self.recorded(recorders[item.peer], item.message)
+        elif item.peer == READER and self.read is not None:
+            self.noticed(self.read, item.message)
+        elif item.door == "workers" and item.peer.decode() in self.nodes:
+            self.to_node(self.nodes[item.peer.decode()], item.message)
+        elif item.peer in fronts:
+            self.to_front(fronts[item.peer], item.message)
+        else:
+            self.deliver(self.broker.unreachable(self.now, item.peer))
 
     def recorded(self, recorder: Recorder, message: Message) -> None:
         if not isinstance(message, Notice):
