@@ -420,6 +420,9 @@ class Refused(Message, frozen=True, kw_only=True):
     """The hub refuses this node, front or sink, which must exit with the reason."""
 
     reason: Text
+    remedy: Text = ""
+    rights: bool = False
+    """Whether the key of the receiver lacks the right: with another key it would be accepted."""
     restart: bool = False
     """Whether a new process may succeed."""
 
