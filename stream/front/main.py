@@ -23,7 +23,7 @@ import zmq
 
 from abhinaya.models.text import unpack
 from abhinaya.stream.clock import unix_time
-from abhinaya.stream.errors import AbhinayaError, ProcessError, SourceError
+from abhinaya.stream.errors import AbhinayaError, NetworkError, ProcessError, SourceError
 from abhinaya.stream.front.numbering import Speech
 from abhinaya.stream.front.outbox import Item, LatestOnly, Outbox
 from abhinaya.stream.front.reader import Feed, Reader
@@ -32,8 +32,10 @@ from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.sources import open_source
 from abhinaya.stream.sources.base import InputConfig, channel_names
 from abhinaya.stream.wire.child import Stop, drain, leave_fault, run_child, wake, wakeup
+from abhinaya.stream.wire.client import Client
 from abhinaya.stream.wire.codec import MAX_STATES_BYTES, Decoder, Encoder
 from abhinaya.stream.wire.greeting import Greeting
+from abhinaya.stream.wire.keys import Keys
 from abhinaya.stream.wire.messages import (
     Activity,
     Beat,
@@ -51,7 +53,7 @@ from abhinaya.stream.wire.messages import (
     ToFront,
     Welcome,
 )
-from abhinaya.stream.wire.sockets import Client, Keys, connect, receive, send, workers_endpoint
+from abhinaya.stream.wire.sockets import connect, messages, send, workers_endpoint
 
 POLL_MS: Final = 100
 
@@ -142,8 +144,8 @@ class Front:
             drain(self._woken)
             if self._socket.is_new():
                 self._greeting.connected(now)
-            while (frames := receive(self._socket)) is not None:
-                self._handle(self._decoder.decode(frames))
+            for message in messages(self._socket, self._decoder):
+                self._handle(message)
             self._collect()
             self._send_items()
         if self._reader.error:
@@ -163,6 +165,8 @@ class Front:
     def _greet(self) -> None:
         # a stream that is over would be a new one for a new hub, and stay open there
         infos = [info for feed in self._feeds for info in feed.unfinished()]
+        if not infos:
+            return
         first = {s.stream: s.acknowledged for feed in self._feeds for s in feed.written}
         first |= {stream: outbox.acknowledged for stream, outbox in self._outboxes.items()}
         self._send(
@@ -187,7 +191,9 @@ class Front:
         elif isinstance(message, Refused):
             reason = f"was refused by the hub: {message.reason}"
             # with several inputs, perhaps only one of them is refused
-            if len(self._feeds) > 1:
+            if message.rights:
+                raise NetworkError(self._name, reason, message.remedy)
+            if len(self._feeds) > 1 or message.restart:
                 raise ProcessError(self._name, reason)
             raise SourceError(self._feeds[0].infos[0].source, reason)
 
@@ -208,13 +214,14 @@ class Front:
         readable: list[tuple[Feed, Speech]] = []
         for feed in self._feeds:
             capacity = 2 * flow.live_backlog if feed.live else flow.file_window
-            of_feed = [standings[info.stream] for info in feed.infos]
+            progress = {standing.stream: standing for standing in feed.written} | standings
+            of_feed = [progress[info.stream] for info in feed.infos]
             for s in of_feed:
                 feed.outboxes[s.stream] = Outbox(s.acknowledged, s.window, capacity)
                 feed.latest[s.stream] = LatestOnly()
             self._outboxes |= feed.outboxes
             if feed.source is None:
-                feed.items.extend(_end(s, feed.fault) for s in of_feed)
+                feed.items.extend(_end(s, feed.fault) for s in of_feed if not s.ended)
                 feed.over = True
                 continue
             written = {s.stream: s for s in feed.written}

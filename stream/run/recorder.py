@@ -19,6 +19,7 @@ import zmq
 from abhinaya.stream.errors import NetworkError
 from abhinaya.stream.wire.codec import Decoder, Encoder
 from abhinaya.stream.wire.greeting import Greeting
+from abhinaya.stream.wire.keys import Keys
 from abhinaya.stream.wire.messages import (
     Activity,
     Died,
@@ -38,7 +39,7 @@ from abhinaya.stream.wire.messages import (
     ToSink,
     Verdict,
 )
-from abhinaya.stream.wire.sockets import Keys, connect, receive, send, sinks_endpoint
+from abhinaya.stream.wire.sockets import connect, messages, send, sinks_endpoint
 
 MAX_UP: Final = 1000
 """Number of services of nodes that are remembered as ready."""
@@ -148,6 +149,7 @@ class Ledger:
                 position=track.position,
                 start_unix_s=track.start_unix_s,
                 window=1,
+                ended=track.ended,
             )
             for stream, track in self._inputs.get(name, {}).items()
         )
@@ -258,13 +260,13 @@ class Recorder:
             self._inbox.confirmed = 0  # what was confirmed on the old connection may be lost
         if not self._socket.poll(math.ceil(1000 * timeout_s)):
             return
-        while (frames := receive(self._socket)) is not None:
+        for message in messages(self._socket, self._decoder):
             self.last_received = now = time.monotonic()
-            message = self._decoder.decode(frames)
             if isinstance(message, Introduce):
                 self._greeting.again(now)
             elif isinstance(message, Refused):
-                raise NetworkError("hub", f"refused the recorder: {message.reason}")
+                reason = f"refused the recorder: {message.reason}"
+                raise NetworkError("hub", reason, message.remedy)
             elif isinstance(message, Notice):
                 yield from self._notice(now, message)
         self._confirm()
@@ -280,6 +282,10 @@ class Recorder:
     def forget_hub(self) -> None:
         """Note that the hub was restarted: it needs time."""
         self.last_received = time.monotonic()
+
+    def unreachable(self, endpoint: str) -> NetworkError:
+        """Return why the hub does not answer."""
+        return self._socket.error(endpoint)
 
     def close(self) -> None:
         """Confirm the written events and close the socket."""
