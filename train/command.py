@@ -9,19 +9,20 @@ from pathlib import Path
 from typing import Any, Final
 
 from abhinaya.models.errors import AbhinayaError
+from abhinaya.models.interrupts import exit_code_of
 from abhinaya.train.errors import DataError, Interrupted
 
 EXIT_INTERRUPTED: Final = 130
 
 
 def guarded(command: str, work: Callable[[], int]) -> int:
-    """Run a command and return its exit code; 1 or 130 with one line on standard error."""
+    """Run a command and return its exit code; after an error or a signal with one line of text."""
     try:
         return work()
     except Interrupted as stopped:
         message, code = str(stopped), EXIT_INTERRUPTED
-    except KeyboardInterrupt:
-        message, code = "stopped at once; run it again to continue", EXIT_INTERRUPTED
+    except KeyboardInterrupt as stopped:
+        message, code = "stopped at once; run it again to continue", exit_code_of(stopped)
     except AbhinayaError as error:
         message, code = str(error), 1
     except OSError as error:

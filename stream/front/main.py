@@ -29,7 +29,15 @@ from abhinaya.stream.front.vad import SileroVad
 from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.sources import open_source
 from abhinaya.stream.sources.base import InputConfig, channel_names
-from abhinaya.stream.wire.child import Stop, drain, leave_fault, run_child, wake, wakeup
+from abhinaya.stream.wire.child import (
+    Stop,
+    drain,
+    leave_fault,
+    leave_reached,
+    run_child,
+    wake,
+    wakeup,
+)
 from abhinaya.stream.wire.codec import MAX_STATES_BYTES, Decoder, Encoder
 from abhinaya.stream.wire.messages import (
     Activity,
@@ -54,6 +62,9 @@ POLL_MS: Final = 100
 
 Report = Callable[[str, AbhinayaError], None]
 """Receives the name of an input that failed, and its error."""
+
+Note = Callable[[dict[str, int]], None]
+"""Receives how far each stream was read: what a dead front cannot report any more."""
 
 
 class AssignedInput(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +101,7 @@ class Front:
         socket: zmq.Socket[bytes],
         remarks: queue.SimpleQueue[tuple[str, str]],
         report: Report,
+        note: Note,
     ) -> None:
         self._name = name
         self._run = run
@@ -97,6 +109,8 @@ class Front:
         self._socket = socket
         self._remarks = remarks
         self._report = report
+        self._note = note
+        self._noted: dict[str, int] = {}
         self._encoder = Encoder()
         self._decoder: Decoder[Message] = Decoder(ToFront, MAX_STATES_BYTES)
         self._woken, writing = wakeup()
@@ -127,6 +141,7 @@ class Front:
             if now >= next_beat:
                 next_beat = now + self._run.supervise.beat_s
                 self._beat()
+                self._note_progress()
             if not self._outboxes and now > deadline:
                 raise NetworkError("hub", "did not answer", "see its log, or start it first")
             if stop.asked:
@@ -139,6 +154,8 @@ class Front:
                 self._handle(self._decoder.decode(frames))
             self._collect()
             self._send_items()
+            if stop.asked:
+                self._note_progress()
         if self._reader.error:
             raise self._reader.error
         return 0
@@ -152,6 +169,12 @@ class Front:
         if self._reader.error:
             return all(box.empty for box in self._outboxes.values())
         return all(feed.is_done for feed in self._feeds)
+
+    def _note_progress(self) -> None:
+        reached = {info.stream: feed.reached for feed in self._feeds for info in feed.infos}
+        if reached != self._noted:
+            self._noted = reached
+            self._note(reached)
 
     def _beat(self) -> None:
         if self._welcomed:
@@ -227,6 +250,7 @@ class Front:
                 lambda: self._stop.asked,
                 vad=vad,
             )
+            feed.reached = speech.reached
             readable.append((feed, speech))
         self._reader.start(readable)
 
@@ -332,7 +356,13 @@ def open_feed(
     return Feed(name, tuple(info(stream, *facts) for stream in streams), written, source)
 
 
-def serve(run: configuration.Config, assignment: Assignment, stop: Stop, report: Report) -> int:
+def serve(
+    run: configuration.Config,
+    assignment: Assignment,
+    stop: Stop,
+    report: Report,
+    note: Note = lambda reached: None,
+) -> int:
     """Open the inputs, connect to the hub, and send the segments; return the exit code.
 
     Raises:
@@ -353,7 +383,7 @@ def serve(run: configuration.Config, assignment: Assignment, stop: Stop, report:
     keys = Keys(Path(assignment.keys[0]), assignment.keys[1]) if assignment.keys else None
     socket = connect(context, workers_endpoint(assignment.endpoint), assignment.front, keys)
     try:
-        return Front(assignment.front, run, feeds, socket, remarks, report).run(stop)
+        return Front(assignment.front, run, feeds, socket, remarks, report, note).run(stop)
     finally:
         for feed in feeds:
             if feed.source is not None:
@@ -382,6 +412,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             assignment,
             stop,
             lambda name, error: leave_fault(args.directory, args.name, name, error),
+            lambda reached: leave_reached(args.directory, args.name, reached),
         ),
     )
 

@@ -18,6 +18,7 @@ from abhinaya.stream.hub.publisher import Outgoing, Publisher
 from abhinaya.stream.hub.segments import Stream
 from abhinaya.stream.hub.streams import Streams
 from abhinaya.stream.hub.validation import (
+    FURTHEST_SAMPLES,
     LONGEST_STATE,
     fault_of_answer,
     fault_of_item,
@@ -272,13 +273,20 @@ class Broker:
         for stream in self._streams.remove(died.name):
             if not died.final:  # it restarts, or other fronts take over its inputs
                 continue
-            end = End(
-                stream=stream.info.stream,
-                sequence=stream.next_sequence,
-                position=stream.position,
-                reason=died.reason,
-            )
-            self._accept(now, stream, end)
+            name, start = stream.info.stream, stream.position
+            end = min(max(start, died.reached.get(name, 0)), start + FURTHEST_SAMPLES)
+            if end > start:
+                lost = Gap(
+                    stream=name,
+                    sequence=stream.next_sequence,
+                    start=start,
+                    end=end,
+                    reason=died.reason,
+                )
+                self._accept(now, stream, lost)
+            number, reason = stream.next_sequence, died.reason
+            last = End(stream=name, sequence=number, position=end, reason=reason)
+            self._accept(now, stream, last)
 
     def _status(self) -> Status:
         return Status(

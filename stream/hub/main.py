@@ -42,6 +42,7 @@ class Hub:
 
     def run(self, stop: Stop) -> int:
         """Serve until asked to stop; return the exit code."""
+        stop.serving()
         poller = zmq.Poller()
         for socket in self._sockets.values():
             poller.register(socket, zmq.POLLIN)

@@ -111,6 +111,7 @@ class Node:
 
     def run(self, stop: Stop) -> int:
         """Work until drained or asked to stop; return the exit code."""
+        stop.serving()
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._woken, zmq.POLLIN)

@@ -168,7 +168,7 @@ class SuperviseConfig:
         0.25, doc="seconds before the first restart; doubles each time", least=0, most=60
     )
     drain_s: float = setting(
-        30.0, doc="seconds in which open segments may finish after Ctrl-C", least=0
+        4.0, doc="seconds in which open segments may finish after Ctrl-C or SIGTERM", least=0
     )
 
 

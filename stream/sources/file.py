@@ -42,6 +42,7 @@ def open_file(config: InputConfig, warn: Warn, clock: Callable[[], float] = time
         start_unix_s=clock(),
         audio=condition(decoder.blocks(), config.channels, config.what, warn),
         closing=close,
+        length_s=decoder.duration_s,
     )
 
 
