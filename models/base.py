@@ -87,6 +87,9 @@ class Card:
     served: bool = False
     """Whether the model runs on a server, which may be slow or cost money: it is then called only
     if needed, not for a trial at start."""
+    trial: tuple[float, ...] = ()
+    """[C] probabilities that the model must give for the test recording (`trial.py`); empty if
+    unknown."""
     sample_rate_hz: int | None = None
     """Sample rate of the audio that the model reads; None if it reads no audio."""
     longest_s: float | None = None

@@ -7,6 +7,7 @@ differs, or a weight is NaN or infinite.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -21,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from abhinaya.models import sums
 from abhinaya.models.errors import (
     LFS_POINTER,
     DamagedFileError,
@@ -36,6 +38,8 @@ _WRAPPERS: Final = ("model", "state_dict", "model_state_dict")
 _INDEX_NAMES: Final = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 _FILE_NAMES: Final = ("model.safetensors", "pytorch_model.bin")
 _METADATA_KEY: Final = "abhinaya"
+_DIGEST_KEY: Final = "sha256"
+"""SHA-256 of all tensors. It is in the file, so that a kill never separates the two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,8 @@ def save(path: Path, tensors: Mapping[str, Tensor], extra: Mapping[str, Any] | N
     """
     # safetensors refuses tensors that share memory, so each gets a copy.
     copies = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
-    metadata = {"format": "pt"}  # transformers reads no file without it
+    # transformers reads no file without the format
+    metadata = {"format": "pt", _DIGEST_KEY: _digest(copies)}
     if extra:
         metadata[_METADATA_KEY] = json.dumps(dict(extra))
     part = path.with_name(f"{path.name}.part")
@@ -87,7 +92,7 @@ def save(path: Path, tensors: Mapping[str, Tensor], extra: Mapping[str, Any] | N
     except (OSError, SafetensorError) as error:
         part.unlink(missing_ok=True)
         raise WriteError(
-            path, f"it cannot be written ({error})", "Check that the folder exists and has room"
+            path, f"it cannot be written ({error})", "check that the folder exists and has room"
         ) from error
 
 
@@ -148,7 +153,7 @@ def check_finite(tensors: Mapping[str, Tensor], subject: object) -> None:
         raise KeysError(
             subject,
             f"weights that are NaN or infinite: {listed(bad)}",
-            "The training run that wrote it diverged; use an earlier checkpoint",
+            "the training run that wrote it diverged; use an earlier checkpoint",
         )
 
 
@@ -169,7 +174,7 @@ def renamed(tensors: Mapping[str, Tensor], prefixes: Mapping[str, str]) -> Tenso
         old = next((p for p in prefixes if key.startswith(p)), "")
         name = prefixes[old] + key.removeprefix(old) if old else key
         if name in found:
-            raise KeysError(key, f"two tensors are called {name}", "Remove one of them")
+            raise KeysError(key, f"two tensors are called {name}", "remove one of them")
         found[name] = tensor
     return found
 
@@ -177,7 +182,7 @@ def renamed(tensors: Mapping[str, Tensor], prefixes: Mapping[str, str]) -> Tenso
 def _files(path: Path) -> list[Path]:
     if not path.exists():
         raise MissingFileError(
-            path, "it does not exist", "Check the path, or download the checkpoint first"
+            path, "it does not exist", "check the path, or download the checkpoint first"
         )
     if path.is_file():
         return [path]
@@ -187,14 +192,14 @@ def _files(path: Path) -> list[Path]:
                 shards = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
             except (ValueError, KeyError, AttributeError) as error:
                 raise DamagedFileError(
-                    index, f"it is not an index of shards ({error!r})", "Download it again"
+                    index, f"it is not an index of shards ({error!r})", "download it again"
                 ) from error
             return [file for shard in sorted(shards) for file in _files(path / Path(shard).name)]
     for name in _FILE_NAMES:
         if (path / name).exists():
             return [path / name]
     raise MissingFileError(
-        path, f"the folder holds none of {', '.join(_FILE_NAMES)}", "Download the checkpoint again"
+        path, f"the folder holds none of {', '.join(_FILE_NAMES)}", "download the checkpoint again"
     )
 
 
@@ -204,22 +209,24 @@ def _read_file(path: Path, prefix: str) -> tuple[Tensors, dict[str, Any]]:
             head = file.read(32)
     except OSError as error:
         raise MissingFileError(
-            path, f"it cannot be read ({error.strerror})", "Check its permissions"
+            path, f"it cannot be read ({error.strerror})", "check its permissions"
         ) from error
     size = path.stat().st_size
     if head.startswith(LFS_POINTER):
         raise DamagedFileError(
             path,
             f"it is a git-lfs pointer of {size} bytes, not the file itself",
-            "Run git lfs pull in its folder, or download the file",
+            "run git lfs pull in its folder, or download the file",
         )
     if head.lstrip()[:1] == b"<":
         raise DamagedFileError(
-            path, "it is a web page, not a checkpoint", "Download the file itself, not its page"
+            path, "it is a web page, not a checkpoint", "download the file itself, not its page"
         )
     # safetensors begins with the length of its header in 8 bytes, then JSON.
     read_kind = _read_safetensors if head[8:9] == b"{" else _read_torch
-    return read_kind(path, prefix)
+    found = read_kind(path, prefix)
+    sums.check(path)
+    return found
 
 
 def _read_safetensors(path: Path, prefix: str) -> tuple[Tensors, dict[str, Any]]:
@@ -233,6 +240,10 @@ def _read_safetensors(path: Path, prefix: str) -> tuple[Tensors, dict[str, Any]]
             }
     except SafetensorError as error:
         raise _truncated(path, error) from error
+    if not prefix and metadata.get(_DIGEST_KEY, digest := _digest(tensors)) != digest:
+        raise DamagedFileError(
+            path, "its weights are not those that were written (SHA-256)", "copy the file again"
+        )
     return tensors, json.loads(metadata.get(_METADATA_KEY, "{}"))
 
 
@@ -247,13 +258,13 @@ def _read_torch(path: Path, prefix: str) -> tuple[Tensors, dict[str, Any]]:
         raise DamagedFileError(
             path,
             f"it holds code ({named[1]}), not only weights, and loading it would run that",
-            "Ask its author for safetensors, or save model.state_dict() with the code that made it",
+            "ask its author for safetensors, or save model.state_dict() with the code that made it",
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, OSError) as error:
         raise _truncated(path, error) from error
     if not isinstance(content, dict):
         raise DamagedFileError(
-            path, f"it holds a {type(content).__name__}, not weights by name", "Use a state_dict"
+            path, f"it holds a {type(content).__name__}, not weights by name", "use a state_dict"
         )
     wrapper = next((w for w in _WRAPPERS if isinstance(content.get(w), dict)), None)
     weights = content[wrapper] if wrapper else content
@@ -272,8 +283,17 @@ def _truncated(path: Path, error: Exception) -> DamagedFileError:
     return DamagedFileError(
         path,
         f"its {size:,} bytes are not a whole checkpoint ({why})",
-        "The download was cut short or the file is of another kind; download it again",
+        "the download was cut short or the file is of another kind; download it again",
     )
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of names and values, in hexadecimal."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _is_plain(value: object) -> bool:

@@ -158,7 +158,7 @@ def _pull(args: argparse.Namespace) -> None:
 
 def _check(args: argparse.Namespace) -> None:
     """Load a model, count its weights, and run it on a second of noise and a sentence."""
-    from abhinaya.models.trial import attempt
+    from abhinaya.models.trial import attempt, fault_of_answer
 
     begun = time.perf_counter()
     voter = _load(args)
@@ -171,7 +171,9 @@ def _check(args: argparse.Namespace) -> None:
     print(f"{args.name}: {weights}, in {took_s:.1f} s")
     trial = attempt(voter)
     if isinstance(trial.answer, Abstention):
-        raise RunError(args.name, trial.answer.reason, "The model loads, but gave no vote")
+        raise RunError(args.name, trial.answer.reason, "the model loads, but gave no vote")
+    if fault := fault_of_answer(voter, trial.answer):
+        raise RunError(args.name, fault, "install the model again: its files are damaged")
     print(f"votes {trial.answer.label}, in {trial.again_ms:.0f} ms (first {trial.first_ms:.0f} ms)")
     for label, share in zip(card.labels, _shares(trial.answer.probabilities, card), strict=False):
         print(f"  {label:<9}{share:.3f}")
@@ -188,7 +190,7 @@ def _shares(probabilities: tuple[float, ...] | None, card: Card) -> list[float]:
 def _convert(args: argparse.Namespace) -> None:
     """Rewrite a checkpoint as one safetensors file with the same keys; run no code in it."""
     if args.target.suffix != ".safetensors":
-        raise OptionsError(args.target, "does not end in .safetensors", "Name it so")
+        raise OptionsError(args.target, "does not end in .safetensors", "name it so")
     from abhinaya.models.checkpoint import convert
 
     made = convert(args.source, args.target)
@@ -209,7 +211,7 @@ def _option(text: str) -> tuple[str, Any]:
     """Parse KEY=VALUE; a value that is valid JSON (a number, true, a table) is decoded."""
     key, equals, value = text.partition("=")
     if not key or not equals:
-        raise OptionsError(f"--option {text}", "is not KEY=VALUE", "Write for example device=cpu")
+        raise OptionsError(f"--option {text}", "is not KEY=VALUE", "write for example device=cpu")
     try:
         return key, json.loads(value)
     except ValueError:

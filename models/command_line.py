@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
 from typing import Any, Final, NoReturn
 
@@ -38,12 +37,11 @@ class Parser(argparse.ArgumentParser):
             remedy = near_miss(given, [name.strip("'") for name in known.split(", ")])
             return f"{where}unknown {given!r}; {remedy}"
         if message.startswith(_UNKNOWN):
+            see = f"see `{self.prog} --help`"
             word = message.removeprefix(_UNKNOWN).split()[0].partition("=")[0]
             if not word.startswith("-"):
                 return f"unexpected argument {word!r}; see `{self.prog} --help`"
-            close = difflib.get_close_matches(word, self._options(), n=1)
-            remedy = f"did you mean {close[0]}?" if close else f"see `{self.prog} --help`"
-            return f"unknown option {word}; {remedy}"
+            return f"unknown option {word!r}; {near_miss(word, self._options(), see)}"
         return f"{message}; see `{self.prog} --help`"
 
     def _options(self) -> set[str]:

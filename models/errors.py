@@ -31,7 +31,7 @@ class AbhinayaError(Exception):
         subject: the faulty input, as the user named it: a path, a flag, a device; without a
             reason, the whole message.
         reason: what is wrong with the subject.
-        remedy: what the user can do.
+        remedy: what the user can do; it continues the sentence, so it begins in lower case.
 
     """
 
@@ -45,8 +45,7 @@ class AbhinayaError(Exception):
 
     def __str__(self) -> str:
         fault = f"{self.subject}: {self.reason}" if self.reason else self.subject
-        # the remedy continues the sentence
-        return f"{fault}; {self.remedy[0].lower()}{self.remedy[1:]}" if self.remedy else fault
+        return f"{fault}; {self.remedy}" if self.remedy else fault
 
     def __reduce__(self) -> tuple[type[AbhinayaError], tuple[str, str, str]]:
         return type(self), (self.subject, self.reason, self.remedy)
@@ -101,11 +100,13 @@ def listed(names: Iterable[str], limit: int = 8) -> str:
     return shown if len(ordered) <= limit else f"{shown} and {len(ordered) - limit} more"
 
 
-def near_miss(given: str, known: Iterable[str]) -> str:
-    """Return a remedy: the nearest known name, or the list of known names."""
-    names = sorted(known)
-    close = difflib.get_close_matches(given, names, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
+def near_miss(given: str, known: Iterable[str], otherwise: str = "") -> str:
+    """Return a remedy: the nearest known name, else `otherwise` or the list of known names."""
+    names = {name.casefold(): name for name in sorted(known)}
+    close = difflib.get_close_matches(given.casefold(), names, n=1)
+    if close:
+        return f"did you mean {names[close[0]]!r}?"
+    return otherwise or f"known: {', '.join(names.values()) or 'none'}"
 
 
 LFS_POINTER: Final = b"version https://git-lfs"
@@ -145,5 +146,5 @@ def naming_the_extra(subject: str) -> Iterator[None]:
         raise MissingPackageError(
             subject,
             f"needs the package {package}, which is not installed",
-            f"Install it with: pip install 'abhinaya[{EXTRA_OF[package]}]'",
+            f"install it with: pip install 'abhinaya[{EXTRA_OF[package]}]'",
         ) from error

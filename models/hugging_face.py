@@ -53,7 +53,7 @@ def locate(name: str, patterns: list[str] | None = None) -> Path:
     if path.exists():
         return path
     if name.count("/") != 1 or name[0] in "./~" or path.suffix in {".pt", ".pth", ".safetensors"}:
-        raise MissingFileError(name, "it does not exist", "Check the path")
+        raise MissingFileError(name, "it does not exist", "check the path")
     with translated(name):
         return Path(snapshot_download(name, allow_patterns=patterns))
 
@@ -78,7 +78,7 @@ def translated(subject: str, *, quiet: bool = True) -> Iterator[None]:
         raise
     except ImportError as error:
         raise OptionsError(
-            subject, f"a package it needs is not installed ({_first_line(error)})", "Install it"
+            subject, f"a package it needs is not installed ({_first_line(error)})", "install it"
         ) from error
     except Exception as error:
         if type(error).__name__ == "OutOfMemoryError":  # torch's, which registry.load handles
@@ -97,21 +97,21 @@ def _refused(subject: str, error: Exception) -> ModelError:
         return DamagedFileError(
             pointer,
             "it is a git-lfs pointer, not the file itself",
-            "Run git lfs pull in its folder, or download the file",
+            "run git lfs pull in its folder, or download the file",
         )
     if isinstance(error, SafetensorError):
         return DamagedFileError(
-            subject, f"a weight file is not whole ({error})", "Download it again"
+            subject, f"a weight file is not whole ({error})", "download it again"
         )
     if isinstance(error, pickle.UnpicklingError):
         return DamagedFileError(
             subject,
             "its weight file is not whole, or holds code, which is never run",
-            "Use safetensors: abhinaya models convert, or a download that has them",
+            "use safetensors: abhinaya models convert, or a download that has them",
         )
     if isinstance(error, HFValidationError):
         return MissingFileError(
-            subject, "it is neither a path nor a name on the Hub", "Check the name"
+            subject, "it is neither a path nor a name on the Hub", "check the name"
         )
     # The Hub's HTTP errors and most errors of transformers are OSErrors.
     if isinstance(error, OSError):
@@ -119,7 +119,7 @@ def _refused(subject: str, error: Exception) -> ModelError:
     return KeysError(
         subject,
         f"transformers cannot build it ({_first_line(error)})",
-        "Check that config.json and the weights are of one model of the right kind",
+        "check that config.json and the weights are of one model of the right kind",
     )
 
 
@@ -140,26 +140,26 @@ def _unavailable(subject: str, error: OSError) -> ModelError:
         chain.append(cause)
     text = str(error).lower()
     if any(isinstance(e, OSError) and e.errno in (ENOSPC, EDQUOT) for e in chain):
-        return WriteError(subject, "the disk is full", "Make room, or set HF_HOME to another disk")
+        return WriteError(subject, "the disk is full", "make room, or set HF_HOME to another disk")
     unknown = any(type(e) is RepositoryNotFoundError for e in chain)  # its text mentions gated too
     if any(isinstance(e, GatedRepoError) for e in chain) or ("gated repo" in text and not unknown):
         return MissingFileError(
             subject,
             "it is gated: the Hub gives it only to accounts that accepted its licence",
-            "Accept it on the model's page, then run hf auth login or set HF_TOKEN",
+            "accept it on the model's page, then run hf auth login or set HF_TOKEN",
         )
     if unknown or any(_status(e) in (401, 403) for e in chain):
         return MissingFileError(
             subject,
             "the Hub does not have this model, or shows it only to accounts that may read it",
-            "Check the name; for a private model run hf auth login or set HF_TOKEN",
+            "check the name; for a private model run hf auth login or set HF_TOKEN",
         )
     if is_offline_mode():
         return not_here(subject)
     return MissingFileError(
         subject,
         f"it is unavailable ({_first_line(error)})",
-        "Check the name and the network, or give the path of a local copy",
+        "check the name and the network, or give the path of a local copy",
     )
 
 
@@ -173,7 +173,7 @@ def not_here(subject: str) -> MissingFileError:
     return MissingFileError(
         subject,
         "it is not on this machine, and HF_HUB_OFFLINE forbids to download it",
-        "Unset HF_HUB_OFFLINE, or give the path of a local copy",
+        "unset HF_HUB_OFFLINE, or give the path of a local copy",
     )
 
 
@@ -189,13 +189,13 @@ def require_complete(info: Mapping[str, Any], subject: str) -> None:
         raise KeysError(
             subject,
             f"{len(missing)} weights are missing and would be random: {names(missing)}",
-            "Use a checkpoint that was trained for this task",
+            "use a checkpoint that was trained for this task",
         )
     if wrong := [str(k) for k in info.get("mismatched_keys", ())]:
         raise KeysError(
             subject,
             f"{len(wrong)} weights have another shape than config.json says: {names(wrong)}",
-            "Correct config.json or use its own weights",
+            "correct config.json or use its own weights",
         )
 
 
@@ -250,6 +250,6 @@ def pull(repo: str) -> Path:
         files = [f.rfilename for f in info.siblings or () if "/" not in f.rfilename]
         kind = next((k for k in _WEIGHTS if any(Path(f).match(k) for f in files)), None)
         if kind is None:
-            raise KeysError(repo, "it holds no weights", "Check the name")
+            raise KeysError(repo, "it holds no weights", "check the name")
         wanted = [name for name in files if any(Path(name).match(k) for k in (*_SMALL, kind))]
         return Path(snapshot_download(repo, allow_patterns=wanted, ignore_patterns=_FOLDERS))

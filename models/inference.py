@@ -66,26 +66,26 @@ def place(
     try:
         where = torch.device(device)
     except RuntimeError as error:
-        raise OptionsError(f"device {device!r}", "unknown", "Use cpu or cuda") from error
+        raise OptionsError(f"device {device!r}", "unknown", "use cpu or cuda") from error
     if where.type == "cuda" and not torch.cuda.is_available():
-        raise OptionsError(f"device {device!r}", "no GPU was found", "Use cpu, or auto")
+        raise OptionsError(f"device {device!r}", "no GPU was found", "use cpu, or auto")
     if dtype == "auto":
         dtype = "bfloat16" if where.type == "cuda" else "float32"
     if dtype not in _DTYPES:
-        raise OptionsError(f"dtype {dtype!r}", "unknown", f"Use {', '.join(_DTYPES)}")
+        raise OptionsError(f"dtype {dtype!r}", "unknown", f"use {', '.join(_DTYPES)}")
     _check_attention(attention, where, dtype)
     if not isinstance(compile, bool):
-        raise OptionsError(f"compile {compile!r}", "is neither true nor false", "Use one of them")
+        raise OptionsError(f"compile {compile!r}", "is neither true nor false", "use one of them")
     return Place(where, _DTYPES[dtype], attention, compile)  # type: ignore[arg-type]
 
 
 def _check_attention(attention: str, device: torch.device, dtype: str) -> None:
     names = get_args(Attention)
     if attention not in names:
-        raise OptionsError(f"attention {attention!r}", "unknown", f"Use {', '.join(names)}")
+        raise OptionsError(f"attention {attention!r}", "unknown", f"use {', '.join(names)}")
     if attention != "flash_attention_2":
         return
-    remedy = "Use auto: SDPA takes torch's own flash kernels where no padding stands in the way"
+    remedy = "use auto: SDPA takes torch's own flash kernels where no padding stands in the way"
     if device.type != "cuda" or dtype == "float32":
         raise OptionsError(
             f"attention {attention!r}", "it needs a GPU, in bfloat16 or float16", remedy

@@ -100,7 +100,7 @@ class LabelMap:
             raise LabelsError(
                 f"labels {', '.join(self.names)}",
                 "they are not the eight emotions, each exactly once",
-                "Use a checkpoint with the eight classes, or a voter that maps label groups",
+                "use a checkpoint with the eight classes, or a voter that maps label groups",
             )
         return tuple(self.targets.index(label) for label in LABELS)
 
@@ -127,7 +127,7 @@ def own_labels(
             subject,
             f"it was trained with its classes in the order {', '.join(stored)},"
             f" and the option labels says {', '.join(given)}",
-            "Leave the option out: the file names its classes",
+            "leave the option out: the file names its classes",
         )
     return stored or given or LABELS
 
@@ -152,18 +152,18 @@ def label_map(
         raise LabelsError(
             subject,
             f"class names appear more than once: {listed(repeated)}",
-            "Correct id2label in its config.json",
+            "correct id2label in its config.json",
         )
     targets = tuple(chosen[name] if name in chosen else _canonical(name) for name in names)
     if unmapped := [n for n, t in zip(names, targets, strict=True) if t is None and not _none(n)]:
         raise LabelsError(
             subject,
             f"class names that map to none of the eight emotions: {listed(unmapped)}",
-            f"Give their meaning with the option labels, out of {', '.join(LABELS)}",
+            f"give their meaning with the option labels, out of {', '.join(LABELS)}",
         )
     found = LabelMap(tuple(names), targets)
     if not found.labels:
-        raise LabelsError(subject, "it names no emotion at all", "Use an emotion checkpoint")
+        raise LabelsError(subject, "it names no emotion at all", "use an emotion checkpoint")
     return found
 
 
@@ -172,7 +172,7 @@ def _order(name: str, subject: object) -> tuple[str, ...]:
         raise LabelsError(
             subject,
             f"the option labels is {name!r}, which is an unknown order",
-            f"Name the classes, or one of {', '.join(FOREIGN_ORDERS)}",
+            f"name the classes, or one of {', '.join(FOREIGN_ORDERS)}",
         )
     return FOREIGN_ORDERS[name]
 
@@ -183,13 +183,13 @@ def _unnamed(names: Sequence[str], subject: object, order: Sequence[str]) -> Seq
         raise LabelsError(
             subject,
             f"its classes have names of their own: {listed(named)}",
-            "Leave the option labels out, or give the meaning of single names",
+            "leave the option labels out, or give the meaning of single names",
         )
     if len(names) != len(order):
         raise LabelsError(
             subject,
             f"the model has {len(names)} classes, but the option `labels` has {len(order)}",
-            "Use the order that it was trained with",
+            "use the order that it was trained with",
         )
     return order
 
@@ -199,13 +199,13 @@ def _check_overrides(names: Sequence[str], subject: object, overrides: Mapping[s
         raise LabelsError(
             subject,
             f"the option `labels` has classes that the model does not have: {listed(unknown)}",
-            f"Its classes are {', '.join(names)}",
+            f"its classes are {', '.join(names)}",
         )
     if wrong := set(overrides.values()) - set(LABELS):
         raise LabelsError(
             subject,
             f"the option `labels` maps to names that are not labels: {listed(wrong)}",
-            f"Use {', '.join(LABELS)}",
+            f"use {', '.join(LABELS)}",
         )
 
 

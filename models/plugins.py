@@ -38,5 +38,5 @@ def load_plugin(group: Group, name: str) -> Any:
         raise OptionsError(
             f"plug-in {name!r} of {package}",
             f"it cannot be imported ({entry.value}): {type(error).__name__}: {error}",
-            f"Mend or uninstall {package}",
+            f"mend or uninstall {package}",
         ) from error

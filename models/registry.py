@@ -71,7 +71,7 @@ def _load(name: str, options: dict[str, Any]) -> Voter:
         raise RunError(
             f"model {name!r}",
             "the device has no memory for its weights",
-            "Use dtype bfloat16, the option quantize if it has one, or another device",
+            "use dtype bfloat16, the option quantize if it has one, or another device",
         ) from error
 
 
@@ -81,7 +81,7 @@ def _checked(name: str, voter: Voter) -> Voter:
         raise LabelsError(
             f"model {name!r}",
             f"it announces labels that are not among the eight: {listed(strange)}",
-            f"Map them to {', '.join(LABELS)}",
+            f"map them to {', '.join(LABELS)}",
         )
     return voter
 
@@ -119,12 +119,12 @@ def _check_options(name: str, factory: Callable[..., object], options: dict[str,
         raise OptionsError(
             f"model {name!r}",
             f"the option {', '.join(map(repr, absent))} is missing",
-            "Give it in the profile",
+            "give it in the profile",
         )
     for key, value in options.items():
         if isinstance(value, str) and value.startswith("<") and value.endswith(">"):
             raise OptionsError(
                 f"model {name!r}",
                 f"the option {key!r} still has the placeholder {value}",
-                "Give your own in a copy of the profile, or with --set",
+                "give your own in a copy of the profile, or with --set",
             )

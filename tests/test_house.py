@@ -149,6 +149,17 @@ def test_imports_run_one_way_and_are_absolute(trees: dict[Path, ast.Module]) -> 
                 assert rest.partition(".")[0] in allowed, at
 
 
+def test_a_remedy_continues_its_sentence(trees: dict[Path, ast.Module]) -> None:
+    """The text of an error is "subject: reason; remedy": a remedy begins in lower case."""
+    for path, tree in trees.items():
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+            if not ast.unparse(call.func).endswith("Error"):
+                continue
+            for remedy in call.args[2:3]:
+                text = ast.unparse(remedy).lstrip("f").lstrip("\"'")
+                assert re.match(r"[^A-Z]|[A-Z_]+\b", text), f"{name(path)}: {text}"
+
+
 def test_every_import_would_be_noticed() -> None:
     """What the test above trusts."""
     source = (

@@ -19,8 +19,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from abhinaya.models import sums
+from abhinaya.models.base import Ballot
 from abhinaya.models.command_line import Parser
 from abhinaya.models.registry import load
+from abhinaya.models.toml import as_toml
+from abhinaya.models.trial import attempt
 from abhinaya.train.command import guarded, say
 from abhinaya.train.data.manifest import read_manifest, read_names
 from abhinaya.train.ensemble.cli import add_ensemble, run_ensemble
@@ -66,16 +70,22 @@ def _recipe_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="continue although the recipe or the data has changed",
     )
-    parser.add_argument("--show", action="store_true", help="print the recipe and exit")
+    parser.add_argument(
+        "--show", action="store_true", help="print the recipe, changed by --set, and exit"
+    )
     parser.set_defaults(run=_run_recipe)
     return parser
 
 
 def _run_recipe(args: argparse.Namespace) -> None:
-    if args.show:
+    if args.show and not args.set:
         print(recipe_text(args.recipe), end="")
         return
     recipe = load_recipe(args.recipe, args.set)
+    if args.show:
+        origins = {pair.partition("=")[0]: f"--set {pair}" for pair in args.set}
+        print(as_toml(f"abhinaya train {args.recipe} --show", recipe, origins), end="")
+        return
     absent = [flag for flag, value in (("--data", args.data), ("--out", args.out)) if not value]
     if absent:
         raise TrainingError(f"recipe {args.recipe!r}: give {' and '.join(absent)}; see --help")
@@ -130,8 +140,11 @@ def _train_speech(args: argparse.Namespace) -> None:
 def _finish(args: argparse.Namespace, path: Path, settings: Sequence[str], how: str) -> None:
     made_by = " ".join(["abhinaya train", args.command, *(f"--set {s}" for s in settings)])
     path.with_suffix(".json").unlink(missing_ok=True)  # the card of the old weights
-    version = load(args.command, {"weights": str(path)}).card.version
-    write_card(path, args.command, version, {}, made_by)
+    sums.record(path)
+    voter = load(args.command, {"weights": str(path)})
+    answer = attempt(voter).answer
+    trial = answer.probabilities if isinstance(answer, Ballot) else None
+    write_card(path, args.command, voter.card.version, {}, made_by, trial or ())
     say(f"wrote {path}; measure it with: abhinaya {how}")
 
 

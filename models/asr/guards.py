@@ -217,5 +217,5 @@ def read_guards(given: Mapping[str, Any] | None) -> Guards:
         table = dataclasses.asdict(Guards()) | dict(given or {})
     made = build(Guards, table, "asr.options.guards.", faults)
     if faults.texts:
-        raise OptionsError("asr.options.guards", "; ".join(faults.texts), "See docs/asr.md")
+        raise OptionsError("asr.options.guards", "; ".join(faults.texts), "see docs/asr.md")
     return made

@@ -43,7 +43,7 @@ class Prompter:
             raise OptionsError(
                 "asr.options.hotwords",
                 f"the hot words have {len(self._hotwords)} tokens; {MOST_HOTWORD_TOKENS} fit",
-                "Leave out common words, which Whisper knows",
+                "leave out common words, which Whisper knows",
             )
 
     def context(self, previous: str) -> tuple[int, ...]:

@@ -125,12 +125,12 @@ class Whisper:
 
     def _check_language(self, model: str, language: str, task: str) -> None:
         known = self._engine.languages
-        remedy = "Use a multilingual model: --set asr.options.model=base"
+        remedy = "use a multilingual model: --set asr.options.model=base"
         if language and language not in known:
             raise OptionsError(
                 f"asr.options.language = {language!r}",
                 f"{model} does not know it",
-                remedy if known == ("en",) else f"Use one of {', '.join(known)}",
+                remedy if known == ("en",) else f"use one of {', '.join(known)}",
             )
         if task == "translate" and not self._engine.multilingual:
             raise OptionsError("asr.options.task = 'translate'", f"{model} is English-only", remedy)
@@ -151,7 +151,7 @@ class Whisper:
         for i, hearing in enumerate(batch):
             if len(hearing.samples) > LONGEST_SAMPLES:
                 seconds = len(hearing.samples) / SAMPLE_RATE
-                subject, remedy = f"a segment of {seconds:.1f} s", "Cut it to 30 s or less"
+                subject, remedy = f"a segment of {seconds:.1f} s", "cut it to 30 s or less"
                 raise RunError(subject, "it is too long for Whisper", remedy)
             samples = np.nan_to_num(hearing.samples, nan=0.0, posinf=0.0, neginf=0.0)
             if hearing.final:
@@ -284,10 +284,10 @@ def _same_lengths(finals: Sequence[Segment], whole: bool) -> list[list[Segment]]
 
 def _check_range(name: str, value: Any, most: int) -> None:
     if not isinstance(value, int) or not 1 <= value <= most:
-        raise OptionsError(f"asr.options.{name} = {value!r}", "out of range", f"Use 1 to {most}")
+        raise OptionsError(f"asr.options.{name} = {value!r}", "out of range", f"use 1 to {most}")
 
 
 def _check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
     if value not in choices:
-        remedy = f"Use {' or '.join(choices)}"
+        remedy = f"use {' or '.join(choices)}"
         raise OptionsError(f"asr.options.{name} = {value!r}", "unknown value", remedy)

@@ -131,7 +131,7 @@ def load_beats(path: str) -> Beats:
         raise KeysError(
             path,
             "it carries no cfg, so its sizes are not known",
-            "Use the published BEATs file, or one converted from it",
+            "use the published BEATs file, or one converted from it",
         )
     beats = Beats(BeatsConfig.read(cfg, path))
     _check_aliases(checkpoint.tensors, path)
@@ -148,7 +148,7 @@ def _check_aliases(tensors: dict[str, Tensor], path: str) -> None:
             raise KeysError(
                 path,
                 f"layer {layer} has a relative position table of its own, not the first layer's",
-                "Use the published BEATs file",
+                "use the published BEATs file",
             )
         layer += 1
 
@@ -169,7 +169,7 @@ def load_whisper_encoder(name: str, attention: str | None = None) -> WhisperEnco
     for prefix in ("model.encoder.", "encoder."):
         if tensors := read(folder, prefix).tensors:
             break
-    fill(encoder, tensors, name, remedy="Use a Whisper checkpoint")
+    fill(encoder, tensors, name, remedy="use a Whisper checkpoint")
     return encoder
 
 

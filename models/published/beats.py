@@ -94,7 +94,7 @@ class BeatsConfig:
                 subject,
                 f"its cfg has {', '.join(f'{k}={v}' for k, v in wrong.items())}, which SALMONN's"
                 " BEATs does not",
-                "Use BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt",
+                "use BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt",
             )
         return cls(**{f.name: cfg[f.name] for f in fields(cls) if f.name in cfg})
 

@@ -110,7 +110,7 @@ def _names(config: Any, name: str) -> list[str]:
         raise LabelsError(
             name,
             f"id2label names classes {sorted(names)} of {config.num_labels}",
-            "Correct id2label in its config.json",
+            "correct id2label in its config.json",
         )
     return [names[index] for index in sorted(names)]
 
@@ -142,7 +142,7 @@ class AudioClassifier:
             raise OptionsError(
                 model,
                 f"it needs {self._extractor.sampling_rate} Hz, but segments have {SAMPLE_RATE} Hz",
-                "Use a checkpoint for 16 kHz",
+                "use a checkpoint for 16 kHz",
             )
         self._classifier = _Classifier(AutoModelForAudioClassification, model, labels, where)
         config = self._classifier.config

@@ -48,12 +48,12 @@ def load_llm(name: str, where: Place, quantize: Quantize | None = None) -> Any:
 
     """
     if quantize not in (None, "8bit", "4bit"):
-        raise OptionsError(f"quantize {quantize!r}", "unknown", "Use 8bit or 4bit")
+        raise OptionsError(f"quantize {quantize!r}", "unknown", "use 8bit or 4bit")
     if quantize is not None and importlib.util.find_spec("bitsandbytes") is None:
         raise OptionsError(
             f"quantize {quantize!r}",
             "the package bitsandbytes is not installed",
-            "Run pip install 'abhinaya[quantize]', or leave quantize out",
+            "run pip install 'abhinaya[quantize]', or leave quantize out",
         )
     more: dict[str, Any] = {}
     quantization: Any = BitsAndBytesConfig
@@ -126,12 +126,12 @@ def load_head(
     shapes = {k: tuple(t.shape) for k, t in tensors.items()}
     hidden, classes = shapes.get("fc.weight", (1024,))[0], shapes.get("out.weight", (8,))[0]
     head = LanguageHead(width, hidden, classes)
-    fill(head, tensors, subject, remedy=f"Use a head trained on a language model of width {width}")
+    fill(head, tensors, subject, remedy=f"use a head trained on a language model of width {width}")
     if classes != named:
         raise KeysError(
             subject,
             f"it scores {classes} classes, and {named} are named",
-            "Name its classes in its order with the option labels",
+            "name its classes in its order with the option labels",
         )
     return head.eval()
 

@@ -71,7 +71,7 @@ def fill_lora(
         raise KeysError(
             subject,
             "it holds no LoRA weights" if not ranks else f"its LoRA ranks differ: {sorted(ranks)}",
-            "Use a checkpoint with the LoRA weights of this language model",
+            "use a checkpoint with the LoRA weights of this language model",
         )
     targets = sorted({k.rsplit(".lora_A", 1)[0].rsplit(".", 1)[-1] for k in down})
     try:
@@ -80,7 +80,7 @@ def fill_lora(
         raise KeysError(
             subject,
             f"the language model has no modules called {', '.join(targets)}",
-            "Use the language model that the adapter was trained with",
+            "use the language model that the adapter was trained with",
         ) from error
     expected = lora_tensors(llm)
     missing, spare = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
@@ -91,7 +91,7 @@ def fill_lora(
             "its LoRA weights belong to another language model:"
             f" {len(missing)} missing ({listed(missing, 2)}), {len(spare)} too many"
             f" ({listed(spare, 2)}), {len(wrong)} of another shape ({listed(wrong, 2)})",
-            "Use the language model that the adapter was trained with",
+            "use the language model that the adapter was trained with",
         )
     check_finite(tensors, subject)
     with torch.no_grad():
@@ -115,7 +115,7 @@ def merge_lora(llm: nn.Module) -> None:
         base = layer.base_layer
         if not isinstance(base, nn.Linear) or not base.weight.is_floating_point():
             raise OptionsError(
-                name, "LoRA can be merged only into plain linear layers", "Leave merge off"
+                name, "LoRA can be merged only into plain linear layers", "leave merge off"
             )
         up, down = layer.lora_B["default"].weight, layer.lora_A["default"].weight
         delta = layer.scaling["default"] * up.float() @ down.float()

@@ -84,7 +84,7 @@ class Prompter:
     def check(self, prompt: int) -> None:
         """Raise OptionsError if `prompt` is not the number of a prompt."""
         if prompt not in range(self.count):
-            raise OptionsError(f"prompt {prompt!r}", "there are two", "Use 0 or 1")
+            raise OptionsError(f"prompt {prompt!r}", "there are two", "use 0 or 1")
 
     def __call__(self, transcript: str, prompt: int = 0) -> Prompt:
         """Return the prompt of one item."""
@@ -133,7 +133,7 @@ class SalmonnVoter:
             raise OptionsError(
                 f"pool_scope {pool_scope!r}",
                 "a voter cannot pool it: with padding, a result would depend on the batch",
-                "Use nonpad, which is what all means for one segment, or speech",
+                "use nonpad, which is what all means for one segment, or speech",
             )
         self._transcript, self._trim, self._scope = transcript, trim_speech_tokens, pool_scope
         self._place = place(device, dtype, attention, compile)
@@ -244,7 +244,7 @@ class Parts:
             raise KeysError(
                 checkpoint,
                 f"it holds {stray[0]!r}, which is of neither the head nor {ABHINAYA_PREFIX}*",
-                "Give a published SALMONN file with the option adapter, ABHINAYA's as checkpoint",
+                "give a published SALMONN file with the option adapter, ABHINAYA's as checkpoint",
             )
         tensors = tensors | {k.removeprefix(ABHINAYA_PREFIX): t for k, t in others.items()}
         subject = " and ".join(p for p in (adapter, checkpoint) if p)
@@ -252,7 +252,7 @@ class Parts:
 
     def bridge(self, heads: int, encoders: AudioEncoders) -> SpeechAdapter:
         """Return the speech adapter with these weights; its sizes are read from their shapes."""
-        remedy = "Use salmonn_v1.pth (13B), salmonn_7b_v0.pth (7B) or what was trained from them"
+        remedy = "use salmonn_v1.pth (13B), salmonn_7b_v0.pth (7B) or what was trained from them"
         try:
             speech, audio, qformer = adapter_sizes(self.rest, heads)
             width = len(self.rest["speech_llama_proj.weight"])
@@ -263,7 +263,7 @@ class Parts:
                 self.subject,
                 f"it was trained with encoders of widths {speech} and {audio},"
                 f" but these have {encoders.widths[0]} and {encoders.widths[1]}",
-                "Use whisper-large-v2 and BEATs iter3+ AS2M",
+                "use whisper-large-v2 and BEATs iter3+ AS2M",
             )
         bridge = SpeechAdapter(speech, audio, qformer, width)
         fill(bridge, self.rest, self.subject, ignored=_UNUSED, remedy=remedy)
@@ -279,7 +279,7 @@ class Parts:
                 llm,
                 f"it has width {config.hidden_size} and {config.num_hidden_layers} layers,"
                 f" but {self.subject} is for width {width} and {layers} layers",
-                f"Use the language model of that size: {wanted}",
+                f"use the language model of that size: {wanted}",
             )
 
     def check_aliases(self, encoders: AudioEncoders, beats: str) -> None:
@@ -293,7 +293,7 @@ class Parts:
                 raise KeysError(
                     self.subject,
                     f"its {key} differs from {beats}: it was trained with another BEATs",
-                    "Use BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt",
+                    "use BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2.pt",
                 )
 
     def notes(self, body: Any) -> tuple[str, ...]:

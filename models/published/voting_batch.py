@@ -48,7 +48,7 @@ def _halving(run: Callable[[list[Utterance]], Tensor], batch: list[Utterance]) -
             raise RunError(
                 f"a segment of {len(batch[0].samples) / SAMPLE_RATE:.1f} s",
                 "the device has no memory for it, even alone",
-                "Use a smaller model, dtype bfloat16, quantize, or another device",
+                "use a smaller model, dtype bfloat16, quantize, or another device",
             ) from error
     # Outside the handler, where the failed batch's tensors have been freed.
     if torch.cuda.is_available():

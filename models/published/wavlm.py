@@ -163,7 +163,7 @@ def save_s1(
         )
     except OSError as error:
         raise WriteError(
-            folder, f"config.json cannot be written ({error})", "Give a folder that can be"
+            folder, f"config.json cannot be written ({error})", "give a folder that can be"
         ) from error
     save(folder / "model.safetensors", renamed(state or model.state_dict(), back), extra)
 
@@ -191,7 +191,7 @@ def load_s1(name: str) -> S1:
         spare | modern_names(tensors, prefixes),
         name,
         ignored=(re.escape(_SPEC_EMBED),),
-        remedy="Check that config.json is its own",
+        remedy="check that config.json is its own",
     )
     return model.eval()
 
@@ -200,12 +200,12 @@ def _config_file(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.exists():
         raise MissingFileError(
-            folder, "it is not a folder with a config.json", "Give the folder of a checkpoint"
+            folder, "it is not a folder with a config.json", "give the folder of a checkpoint"
         )
     try:
         return cast("dict[str, Any]", json.loads(path.read_text("utf-8")))
     except ValueError as error:
-        raise DamagedFileError(path, f"it is not JSON ({error})", "Download it again") from error
+        raise DamagedFileError(path, f"it is not JSON ({error})", "download it again") from error
 
 
 def _own_config(fields: dict[str, Any], folder: Path) -> S1Config:
@@ -217,11 +217,11 @@ def _own_config(fields: dict[str, Any], folder: Path) -> S1Config:
         raise KeysError(
             folder,
             f"its config.json is of neither layout ({error})",
-            "Use the voter audio-classification for checkpoints of transformers",
+            "use the voter audio-classification for checkpoints of transformers",
         ) from error
     if config.pool not in ("asp", "attn_mean") or norm.kind not in ("none", "utterance", "global"):
         raise OptionsError(
-            folder, f"pool {config.pool!r} or norm {norm.kind!r} is unknown", "Correct config.json"
+            folder, f"pool {config.pool!r} or norm {norm.kind!r} is unknown", "correct config.json"
         )
     return config
 
@@ -231,9 +231,9 @@ def _baseline_config(
 ) -> S1Config:
     needed = ("ssl_type", "id2label", "mean", "std")
     if absent := [key for key in needed if key not in fields]:
-        raise KeysError(folder, f"its config.json lacks {', '.join(absent)}", "Download it again")
+        raise KeysError(folder, f"its config.json lacks {', '.join(absent)}", "download it again")
     if (rate := fields.get("sampling_rate", SAMPLE_RATE)) != SAMPLE_RATE:
-        raise OptionsError(folder, f"it needs {rate} Hz", f"Use one for {SAMPLE_RATE} Hz")
+        raise OptionsError(folder, f"it needs {rate} Hz", f"use one for {SAMPLE_RATE} Hz")
     names = {int(index): label for index, label in fields["id2label"].items()}
     return S1Config(
         wavlm=_wavlm_fields(str(fields["ssl_type"]), folder),

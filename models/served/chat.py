@@ -263,20 +263,20 @@ def checked_url(url: str, allow_http: bool) -> str:
     try:
         parsed = httpx2.URL(url)
     except (httpx2.InvalidURL, TypeError) as error:
-        raise OptionsError(f"base_url {url!r}", str(error), "Use http://HOST:PORT/v1") from error
+        raise OptionsError(f"base_url {url!r}", str(error), "use http://HOST:PORT/v1") from error
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise OptionsError(f"base_url {url!r}", "is not a web address", "Use http://HOST:PORT/v1")
+        raise OptionsError(f"base_url {url!r}", "is not a web address", "use http://HOST:PORT/v1")
     if parsed.userinfo or parsed.query or parsed.fragment:
         raise OptionsError(
             f"base_url of {parsed.host}",
             "it carries a user, a query or a fragment",
-            "Give a key by the environment variable that api_key_env names",
+            "give a key by the environment variable that api_key_env names",
         )
     if parsed.scheme == "http" and not (allow_http or is_loopback(url)):
         raise OptionsError(
             f"base_url {url!r}",
             "transcripts and the key would travel unencrypted to another machine",
-            "Use https, an ssh tunnel to it, or allow_http = true in a network you trust",
+            "use https, an ssh tunnel to it, or allow_http = true in a network you trust",
         )
     return str(parsed).rstrip("/")
 

@@ -103,7 +103,7 @@ class ZeroShot:
         noncommercial: bool = False,
     ) -> None:
         if output not in ("auto", *_OUTPUTS):
-            raise OptionsError(f"output {output!r}", "unknown", f"Use auto, {', '.join(_OUTPUTS)}")
+            raise OptionsError(f"output {output!r}", "unknown", f"use auto, {', '.join(_OUTPUTS)}")
         _check_least(max_tokens=(max_tokens, 1), attempts=(attempts, 1), failures=(failures, 1))
         _check_least(concurrency=(concurrency, 1), context_turns=(context_turns, 0))
         _check_least(timeout_s=(timeout_s, 0.1), rest_s=(rest_s, 0.0))
@@ -215,13 +215,13 @@ def _key(name: str | None, environment: Callable[[str], str | None] = os.environ
     key = environment(name or DEFAULT_KEY_ENV)
     if name and not key:
         raise OptionsError(
-            f"api_key_env {name!r}", "this environment variable is not set", "Set it to the key"
+            f"api_key_env {name!r}", "this environment variable is not set", "set it to the key"
         )
     if key and not (key.isascii() and key.isprintable() and key == key.strip()):
         raise OptionsError(
             f"the key in {name or DEFAULT_KEY_ENV}",
             "it holds spaces around it, line ends or other characters no key has",
-            "Set it to the key alone",
+            "set it to the key alone",
         )
     return key or None
 
@@ -229,4 +229,4 @@ def _key(name: str | None, environment: Callable[[str], str | None] = os.environ
 def _check_least(**given: tuple[float, float]) -> None:
     for name, (value, least) in given.items():
         if not value >= least:
-            raise OptionsError(f"{name} {value!r}", f"is below {least:g}", "Raise it")
+            raise OptionsError(f"{name} {value!r}", f"is below {least:g}", "raise it")

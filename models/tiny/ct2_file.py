@@ -20,7 +20,7 @@ from abhinaya.models.errors import DamagedFileError
 TYPES: Final[Mapping[int, npt.DTypeLike]] = {
     0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16,
 }  # fmt: skip
-REMEDY: Final = "Install the Whisper model again, or give another folder as the model"
+REMEDY: Final = "install the Whisper model again, or give another folder as the model"
 
 
 def read_tensors(path: Path, prefix: str) -> dict[str, npt.NDArray[Any]]:

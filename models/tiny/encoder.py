@@ -14,7 +14,6 @@ import hashlib
 import threading
 from collections import OrderedDict
 from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Final
 
@@ -25,9 +24,10 @@ from faster_whisper.feature_extractor import FeatureExtractor
 
 from abhinaya.models.base import FloatArray
 from abhinaya.models.errors import DamagedFileError
+from abhinaya.models.tiny import metadata
 from abhinaya.models.tiny.ct2_file import REMEDY, read_tensors
 
-GRAPH: Final = "whisper-tiny-encoder.onnx"
+GRAPH: Final = "whisper-tiny-encoder"
 LEVELS: Final = (1, 2)
 """Layers whose outputs the voters read."""
 LAYERS: Final = 4
@@ -93,7 +93,7 @@ def _session(path: Path) -> onnxruntime.InferenceSession:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     values = [onnxruntime.OrtValue.ortvalue_from_numpy(value) for value in weights.values()]
-    graph = resources.files("abhinaya.models.tiny.weights").joinpath(GRAPH).read_bytes()
+    graph = metadata.find(GRAPH, ".onnx").read_bytes()
     try:
         options.add_external_initializers(list(weights), values)
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,13 +12,14 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from abhinaya.models import sums
 from abhinaya.models.base import Card, FloatArray, Need
 from abhinaya.models.errors import DamagedFileError, LabelsError, MissingFileError
 from abhinaya.models.labels import LABELS
 
 METADATA_KEY: Final = "abhinaya"
 """Metadata key of the JSON with model, labels, version and settings."""
-REMEDY: Final = "Use the file in the package, or train one with `abhinaya train {name}`"
+REMEDY: Final = "use the file in the package, or train one with `abhinaya train {name}`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,26 +51,26 @@ class Metadata:
             licence=stored.get("licence", "not stated"),
             noncommercial=bool(stored.get("noncommercial", False)),
             notes=tuple(stored.get("limits", ("no card next to the weights file",))),
+            trial=tuple(stored.get("trial", ())),
             **more,
         )
 
 
-def find(name: str, suffix: str, weights: str | None) -> Path:
+def find(name: str, suffix: str, weights: str | None = None) -> Path:
     """Return the path `weights`, or that of the packaged file of model `name`.
 
     Raises:
         MissingFileError: the file does not exist.
-        DamagedFileError: its SHA-256 differs from the card's.
+        DamagedFileError: its SHA-256 is not the recorded one, or a packaged file has none.
 
     """
     folder = Path(str(resources.files("abhinaya.models.tiny.weights")))
     path = Path(weights) if weights is not None else folder / f"{name}{suffix}"
+    remedy = REMEDY.format(name=name)
     if not path.is_file():
-        raise MissingFileError(path, "no such weights file", REMEDY.format(name=name))
-    expected = _read_card(path).get("sha256")
-    if expected is not None and expected != hashlib.sha256(path.read_bytes()).hexdigest():
-        what = f"is not the file that {path.with_suffix('.json')} describes: its SHA-256 differs"
-        raise DamagedFileError(path, what, REMEDY.format(name=name))
+        raise MissingFileError(path, "no such weights file", remedy)
+    if not sums.check(path, remedy) and weights is None:
+        raise DamagedFileError(path, f"its SHA-256 is not in {sums.SUMS}", remedy)
     return path
 
 
@@ -82,7 +82,7 @@ def _read_card(weights: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        remedy = "Delete it, or train again to write it"
+        remedy = "delete it, or train again to write it"
         raise DamagedFileError(path, f"this card cannot be read: {error}", remedy) from error
     return card if isinstance(card, dict) else {}
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
+from abhinaya.models import sums
 from abhinaya.models.errors import DamagedFileError, LabelsError, MissingFileError, WriteError
 from abhinaya.models.labels import LABELS
 from abhinaya.models.vote.combiner import Combiner, Logistic, Member, Method, Regression
@@ -27,7 +28,7 @@ MAX_BYTES: Final = 8 << 20
 DIGITS: Final = 5
 """Significant digits of a number in the file: more than any fit is accurate to."""
 
-_REMEDY: Final = "Fit it again with: abhinaya train ensemble"
+_REMEDY: Final = "fit it again with: abhinaya train ensemble"
 
 
 class _Voter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -69,13 +70,14 @@ def read_combiner(path: Path) -> Combiner:
             raise DamagedFileError(path, f"is larger than {MAX_BYTES >> 20} MiB", _REMEDY)
         file = msgspec.json.decode(path.read_bytes(), type=_File)
     except FileNotFoundError as error:
-        raise MissingFileError(path, "no such file", "Check the path") from error
+        raise MissingFileError(path, "no such file", "check the path") from error
     except OSError as error:
         reason = f"cannot be read: {error.strerror}"
-        raise MissingFileError(path, reason, "Give a file that can be read") from error
+        raise MissingFileError(path, reason, "give a file that can be read") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DamagedFileError(path, f"is not a combiner: {error}", _REMEDY) from error
     _check(path, file)
+    sums.check(path, _REMEDY)
     members = {
         name: Member(v.model, v.version, v.temperature, v.weight) for name, v in file.voters.items()
     }
@@ -125,7 +127,7 @@ def write_combiner(path: Path, combiner: Combiner) -> None:
         half.replace(path)
     except OSError as error:
         reason = f"cannot be written: {error.strerror}"
-        raise WriteError(path, reason, "Give another place") from error
+        raise WriteError(path, reason, "give another place") from error
 
 
 def _regressions(logistic: Logistic) -> dict[str, Any]:

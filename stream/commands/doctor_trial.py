@@ -17,12 +17,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from abhinaya.models.toml import as_toml
 from abhinaya.stream.clock import SAMPLE_RATE
 from abhinaya.stream.commands.doctor_machine import Finding
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.settings.environment import PROFILE, is_setting
-from abhinaya.stream.settings.profile import Traced
-from abhinaya.stream.settings.show import as_toml
 
 OFFLINE: Final = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 """Environment of a trial without `--download`."""
@@ -55,7 +54,7 @@ def trial(config: Config, accept: bool, timeout_s: float, download: bool) -> Ite
         patience = min(config.deadlines.file_s, timeout_s / 2)
         deadlines = dataclasses.replace(config.deadlines, file_s=patience)
         tried = dataclasses.replace(config, rules=(), deadlines=deadlines)
-        profile.write_text(as_toml(Traced(tried, {})), "utf-8")
+        profile.write_text(as_toml("abhinaya doctor", tried, {}), "utf-8")
         arguments = [str(sound), "--profile", str(profile), "--format", "jsonl"]
         arguments += ["--accept-noncommercial"] if accept else []
         begun = time.monotonic()

@@ -16,6 +16,7 @@ from typing import Final
 
 from abhinaya.models.command_line import Parser, version
 from abhinaya.models.errors import naming_the_extra, near_miss
+from abhinaya.models.toml import as_toml
 from abhinaya.stream.commands.stream import add_keys, guarded, keys_of
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.hub import main as hub
@@ -24,7 +25,6 @@ from abhinaya.stream.node import main as node
 from abhinaya.stream.settings import profile as profile_files
 from abhinaya.stream.settings.environment import add_line_up, load_line_up, trace_line_up
 from abhinaya.stream.settings.flags import describe_settings
-from abhinaya.stream.settings.show import as_toml
 from abhinaya.stream.wire.child import run_alone
 from abhinaya.stream.wire.sockets import make_keys
 
@@ -149,7 +149,9 @@ def _show_config(arguments: list[str]) -> int:
     parser = _parser("show-config", _show_config)
     add_line_up(parser)
     args = parser.parse_args(arguments)
-    print(as_toml(trace_line_up(args.profile, args.settings, os.environ)), end="")
+    traced = trace_line_up(args.profile, args.settings, os.environ)
+    title = f"abhinaya show-config: {traced.config.profile}"
+    print(as_toml(title, traced.config, traced.origins), end="")
     return 0
 
 

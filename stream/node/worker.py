@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from abhinaya.models import registry
 from abhinaya.models.asr import Hearing, Transcriber, Transcription, load_transcriber
 from abhinaya.models.base import Abstention, Ballot, Card, Utterance, Voter
-from abhinaya.models.trial import attempt, utterance
+from abhinaya.models.trial import attempt, fault_of_answer, utterance
 from abhinaya.stream.clock import INT16_FULL_SCALE
 from abhinaya.stream.errors import AbhinayaError, ModelError
 from abhinaya.stream.settings.config import Config, WorkerConfig, guests, workers_of
@@ -142,7 +142,7 @@ class Voting:
             noncommercial=card.noncommercial,
             context_turns=card.context_turns,
             stateful=card.stateful,
-            trial_ms=None if card.served else _trial_ms(lambda: attempt(voter).again_ms),
+            trial_ms=None if card.served else _trial_ms(lambda: _try_voter(name, voter)),
         )
 
     def run(self, batch: Sequence[Task]) -> Sequence[Outcome]:
@@ -202,7 +202,7 @@ class Transcribing:
         )
 
     def _try(self) -> float:
-        """Transcribe 1 s of noise twice; return the time of the second run: the first is slower."""
+        """Transcribe a second twice; return the time of the second run: the first is slower."""
         for _ in range(2):
             begun = time.perf_counter()
             self._transcriber.transcribe([Hearing(utterance().samples, final=False)])
@@ -355,10 +355,27 @@ def _stable(transcription: Transcription, final: bool) -> int:
     return words if final else min(max(0, transcription.stable), words)
 
 
+def _try_voter(name: str, voter: Voter) -> float:
+    """Return the time of a trial run in ms.
+
+    Raises:
+        ModelError: the voter answers wrongly.
+
+    """
+    trial = attempt(voter)
+    if fault := fault_of_answer(voter, trial.answer):
+        raise ModelError(
+            f"{name} ({voter.card.model})", fault, "install the model again: its files are damaged"
+        )
+    return trial.again_ms
+
+
 def _trial_ms(trial: Callable[[], float]) -> float | None:
     """Return the time of a trial run in ms; None if it failed."""
     try:
         return trial()
+    except ModelError:
+        raise
     except Exception as error:  # the first segment will show the fault
         _LOG.warning("the trial failed: %s", _named(error))
         return None

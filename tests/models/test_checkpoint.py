@@ -230,6 +230,16 @@ def test_prefixes_are_exchanged_once_and_never_collide() -> None:
 
 
 def test_errors_cross_process_boundaries() -> None:
-    error = pickle.loads(pickle.dumps(KeysError("file", "reason", "Remedy")))
+    error = pickle.loads(pickle.dumps(KeysError("file", "reason", "remedy")))
     assert isinstance(error, ModelError)
     assert str(error) == "file: reason; remedy"
+
+
+def test_a_weight_that_changed_on_the_disk_is_noticed(tmp_path) -> None:
+    path = tmp_path / "w.safetensors"
+    save(path, WEIGHTS)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DamagedFileError, match="not those that were written"):
+        read(path)

@@ -17,9 +17,12 @@ from abhinaya.stream.commands import stream as cli
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--chanels=a", "list"], "abhinaya x: unknown option --chanels; did you mean --channels?"),
-        (["--zzz=3"], "abhinaya x: unknown option --zzz; see `abhinaya x --help`"),
-        (["list", "--optn", "3"], "abhinaya x: unknown option --optn; did you mean --option?"),
+        (
+            ["--chanels=a", "list"],
+            "abhinaya x: unknown option '--chanels'; did you mean '--channels'?",
+        ),
+        (["--zzz=3"], "abhinaya x: unknown option '--zzz'; see `abhinaya x --help`"),
+        (["list", "--optn", "3"], "abhinaya x: unknown option '--optn'; did you mean '--option'?"),
         (["list", "more"], "abhinaya x: unexpected argument 'more'; see `abhinaya x --help`"),
         (["lst"], "abhinaya x: argument COMMAND: unknown 'lst'; did you mean 'list'?"),
         (["--channels", "q"], "abhinaya x: argument --channels: unknown 'q'; known: mix, split"),

@@ -68,7 +68,7 @@ class AttributeModel:
             raise LabelsError(
                 checkpoint,
                 f"its outputs are {', '.join(names)}, not {', '.join(ATTRIBUTES)}",
-                "Give a checkpoint of the recipe `attributes`",
+                "give a checkpoint of the recipe `attributes`",
             )
         self._order = [names.index(name) for name in ATTRIBUTES]
         nn.Module.to(self._model.wavlm_model, self._place.device, self._place.dtype)

@@ -125,7 +125,7 @@ def start_from(
         raise LabelsError(
             subject,
             f"its outputs are {', '.join(names)}, the recipe's are {', '.join(outputs.names)}",
-            "Start from a checkpoint with the same ones, or set data.classes to its",
+            "start from a checkpoint with the same ones, or set data.classes to its",
         )
     rows = torch.tensor([list(names).index(name) for name in outputs.names])
     turned = {f"{prefix}.weight", f"{prefix}.bias"}
@@ -135,6 +135,6 @@ def start_from(
         raise KeysError(
             subject,
             f"weights of another model or size: {listed(wrong, 4)}",
-            "Use the recipe that it was trained with",
+            "use the recipe that it was trained with",
         )
     module.load_state_dict(ordered, strict=False)

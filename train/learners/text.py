@@ -70,7 +70,7 @@ def text_learner(o: TextOptions, outputs: Outputs, start: str) -> Learner:
             config.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
         except OSError as error:
-            raise WriteError(folder, f"cannot be written ({error})", "Make room") from error
+            raise WriteError(folder, f"cannot be written ({error})", "make room") from error
         named = only(state, len(kept), out)
         tensors = {k.removeprefix("model."): t for k, t in named.items()}
         save(folder / "model.safetensors", tensors, extra)
@@ -100,6 +100,6 @@ def _model(name: str, labels: Sequence[str] | None, dropout: float) -> Any:
     new = set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]}
     if lost := {key for key in new if labels is None or not key.startswith(_HEADS)}:
         raise KeysError(
-            name, f"weights of the encoder are missing: {listed(lost)}", "Download it again"
+            name, f"weights of the encoder are missing: {listed(lost)}", "download it again"
         )
     return model

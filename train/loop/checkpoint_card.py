@@ -84,7 +84,7 @@ def described(folder: Path) -> Described:
         raise KeysError(
             folder,
             "its metadata does not name the model",
-            "Give the folder best/ of a run, or name the model with --model",
+            "give the folder best/ of a run, or name the model with --model",
         )
     options = {k: str(folder) if v == _HERE else v for k, v in voter["options"].items()}
     return Described(str(voter["model"]), options, tuple(extra.get("labels", ())))

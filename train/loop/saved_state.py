@@ -56,7 +56,7 @@ def get(folder: Path, module: nn.Module, optimiser: torch.optim.Optimizer) -> No
     found = {name: t.shape for name, t in weights.items()}
     if wrong := [k for k in sorted(own.keys() | found) if own.get(k) != found.get(k)]:
         raise KeysError(
-            folder, f"its weights differ: {listed(wrong, 4)}", "Resume the run that wrote it"
+            folder, f"its weights differ: {listed(wrong, 4)}", "resume the run that wrote it"
         )
     state: dict[str, Any] = {}
     for path, tensor in moments.items():

@@ -7,7 +7,6 @@ them. `losses` in either chooses the losses; `train/loop/losses.py` has the form
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib.resources
 import json
 import tomllib
@@ -16,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
+from abhinaya.models.errors import near_miss
 from abhinaya.models.fields import Faults, build, near, setting
 from abhinaya.models.labels import LABELS
 from abhinaya.train.command import toml_value
@@ -233,12 +233,9 @@ def recipe_text(name: str) -> str:
             return (folder / f"{name}.toml").read_text("utf-8")
         return Path(name).read_text("utf-8")
     except (FileNotFoundError, IsADirectoryError) as error:
-        known |= OWN_LOOP
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
         raise RecipeError(
-            f"recipe {name!r}: is neither a recipe of the package nor a file; {hint}"
-            f"the package has {', '.join(known)}"
+            f"recipe {name!r}: is neither a recipe of the package nor a file; "
+            f"{near_miss(name, {*known, *OWN_LOOP})}"
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"recipe {name!r}: cannot be read: {error}") from error

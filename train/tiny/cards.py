@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -76,19 +75,24 @@ BACKGROUNDS: Final[Mapping[str, Background]] = {
 
 
 def write_card(
-    weights: Path, model: str, version: str, figures: Mapping[str, Any], made_by: str
+    weights: Path,
+    model: str,
+    version: str,
+    figures: Mapping[str, Any],
+    made_by: str,
+    trial: Sequence[float] = (),
 ) -> Path:
     """Write the card next to `weights`; `figures` may be empty before they are measured.
 
-    `made_by` is the command that wrote the weights.
+    `made_by` is the command that wrote the weights, `trial` the answer to the test recording.
     """
     path = weights.with_suffix(".json")
     card = {
         "model": model,
         "version": version,
-        "sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         "made_by": made_by,
         **asdict(BACKGROUNDS[model]),
+        "trial": [round(p, 4) for p in trial],
         "figures": dict(figures),
     }
     return _write(path, card)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
 
+from abhinaya.models.errors import near_miss
 from abhinaya.train.errors import TrainingError
 
 Recipe = TypeVar("Recipe")
@@ -35,8 +35,7 @@ def changed(recipe: Recipe, settings: Sequence[str]) -> Recipe:
 def _with(recipe: Any, path: Sequence[str], value: Any, setting: str) -> Any:
     names = [field.name for field in fields(recipe)] if is_dataclass(recipe) else []
     if path[0] not in names:
-        near = difflib.get_close_matches(path[0], names, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names) or 'none'}"
+        hint = near_miss(path[0], names)
         raise TrainingError(f"--set {setting}: no setting {path[0]!r} here; {hint}")
     old = getattr(recipe, path[0])
     if len(path) > 1:

@@ -54,26 +54,26 @@ def load_encoder(recipe: TeacherRecipe, classes: int) -> Reader:
     with translated(name):
         model, tokenizer = AutoModel.from_pretrained(name), AutoTokenizer.from_pretrained(name)
     if not isinstance(model, BertModel):
-        raise KeysError(name, f"it is a {type(model).__name__}, not a BertModel", "Use a BERT")
+        raise KeysError(name, f"it is a {type(model).__name__}, not a BertModel", "use a BERT")
     config: Any = model.config
     if config.max_position_embeddings < PIECES_AT_MOST:
         raise KeysError(
             name,
             f"it reads {config.max_position_embeddings} pieces, and {PIECES_AT_MOST} are needed",
-            "Use one that reads longer texts",
+            "use one that reads longer texts",
         )
     vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
     try:
         pieces = WordPieces([piece for piece, _ in vocabulary])
     except ValueError as error:
-        raise KeysError(name, str(error), "Use a BERT with WordPiece") from error
+        raise KeysError(name, str(error), "use a BERT with WordPiece") from error
     weights = model.state_dict()
     if len(vocabulary) > config.vocab_size or config.hidden_act != "gelu":
         raise KeysError(
             name,
             f"its tokenizer has {len(vocabulary)} pieces and its weights {config.vocab_size}, its "
             f"activation is {config.hidden_act}",
-            "Use a BERT with gelu and its own tokenizer",
+            "use a BERT with gelu and its own tokenizer",
         )
     return Reader(from_bert(weights, config.num_attention_heads, classes, recipe.dropout), pieces)
 

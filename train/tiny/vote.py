@@ -15,6 +15,7 @@ from typing import Final
 
 import numpy as np
 
+from abhinaya.models import sums
 from abhinaya.models.base import Ballot, Utterance
 from abhinaya.models.labels import LABELS
 from abhinaya.models.tiny import text
@@ -117,6 +118,7 @@ def fit_vote(
             {},
         ),
     )
+    sums.record(path)
     return path
 
 

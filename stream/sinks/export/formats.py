@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from abhinaya.models.errors import near_miss
 from abhinaya.models.plugins import plugins
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.sinks import plugin
@@ -58,12 +58,10 @@ def format_of(path: Path) -> str:
         return by_case[wanted]
     if not wanted and path.exists() and not path.is_file():
         return JSON_LINES
-    near = difflib.get_close_matches(wanted, by_case, n=1)
-    hint = f"did you mean {by_case[near[0]]}? " if near else ""
     raise ConfigError(
         str(path),
         f"no format is called {path.suffix}" if wanted else "its name has no suffix",
-        f"{hint}The suffix chooses the format: {', '.join(suffixes)}",
+        near_miss(wanted, suffixes),
     )
 
 

@@ -118,15 +118,6 @@ def test_one_changed_byte_is_noticed(machine, tmp_path):
     assert carrier.find("one") == folder, "a mended file is read again"
 
 
-def test_a_file_is_summed_once_as_long_as_it_does_not_change(machine, tmp_path):
-    files = {"model.bin": WEIGHTS, "config.json": b"{}", "tokenizer.json": b"{}"}
-    install(tmp_path, "carries_one", "model", files)
-    carrier._sum.cache_clear()
-    for _ in range(3):
-        carrier.find("one")
-    assert carrier._sum.cache_info().misses == 1
-
-
 def test_halves_are_joined_in_the_cache_once(machine, tmp_path):
     halves(tmp_path)
     folder = carrier.find("two")

@@ -141,5 +141,7 @@ def test_a_whisper_of_another_size_is_refused(
 
 
 def test_the_committed_graph_is_what_the_code_makes() -> None:
-    committed = resources.files("abhinaya.models.tiny.weights").joinpath(GRAPH).read_bytes()
+    committed = (
+        resources.files("abhinaya.models.tiny.weights").joinpath(f"{GRAPH}.onnx").read_bytes()
+    )
     assert encoder_graph(LEVELS) == committed

@@ -60,7 +60,7 @@ def test_a_line_that_was_cut_off_is_left_out(tmp_path, events):
     [
         ("x.csv", "y.jsonl", 2, "x.csv: a .csv file does not have all fields of an event"),
         ("x.parquet", "y.jsonl", 2, "x.parquet: a .parquet file does not have"),
-        ("events.jsonl", "y.vt", 2, "no format is called .vt; did you mean .vtt?"),
+        ("events.jsonl", "y.vt", 2, "no format is called .vt; did you mean '.vtt'?"),
         ("events.jsonl", "events.jsonl", 2, "is the source itself"),
         ("no.jsonl", "y.vtt", 3, "no.jsonl: no such file"),
         ("folder", "y.vtt", 3, "is a folder"),

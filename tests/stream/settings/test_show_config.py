@@ -13,13 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from abhinaya.models import toml
 from abhinaya.stream.commands import main as commands
 from abhinaya.stream.errors import ConfigError
-from abhinaya.stream.settings import show
 from abhinaya.stream.settings.environment import add_line_up, is_setting, trace_line_up, variables
 from abhinaya.stream.settings.flags import literal
 from abhinaya.stream.settings.profile import load, profiles, trace
-from abhinaya.stream.settings.show import as_toml
 
 PROFILE = """
 [asr]
@@ -137,7 +136,7 @@ def test_a_value_is_toml_or_else_a_string(text: str, value: Any) -> None:
 @pytest.mark.parametrize("name", profiles())
 def test_what_is_shown_of_a_profile_loads_again(name: str, tmp_path: Path) -> None:
     path = tmp_path / "shown.toml"
-    path.write_text(as_toml(trace(name)), "utf-8")
+    path.write_text(toml.as_toml("t", trace(name).config, {}), "utf-8")
     assert load(str(path)) == load(name)
 
 
@@ -165,7 +164,7 @@ def test_what_is_shown_of_changes_loads_again_and_says_where_they_are_from(
 def test_an_origin_of_several_lines_stays_in_its_comment(profile: str, tmp_path: Path) -> None:
     traced = trace_line_up(profile, ['voters.S1.options.text="""\nvad = 1\n"""'], {})
     path = tmp_path / "shown.toml"
-    path.write_text(as_toml(traced), "utf-8")
+    path.write_text(toml.as_toml("t", traced.config, traced.origins), "utf-8")
     assert load(str(path)) == traced.config
 
 
@@ -188,14 +187,14 @@ values = st.recursive(
 
 @given(st.text(), values)
 def test_what_is_written_as_toml_is_read_as_it_was(key: str, value: Any) -> None:
-    assert tomllib.loads(f"{show._key([key])} = {show._value(value)}") == {key: value}
+    assert tomllib.loads(f"{toml._key([key])} = {toml._value(value)}") == {key: value}
 
 
 def test_what_toml_cannot_say() -> None:
-    assert math.isnan(tomllib.loads(f"x = {show._value(math.nan)}")["x"])
-    assert show._value(datetime.time(1, 2)) == "01:02:00"
+    assert math.isnan(tomllib.loads(f"x = {toml._value(math.nan)}")["x"])
+    assert toml._value(datetime.time(1, 2)) == "01:02:00"
     with pytest.raises(TypeError, match="NoneType"):
-        show._value(None)
+        toml._value(None)
 
 
 def test_both_commands_take_the_same_flags() -> None:

@@ -171,8 +171,8 @@ def test_capitals_do_not_matter():
 
 def test_an_unknown_suffix_is_refused_with_the_near_miss_and_leaves_other_files_alone(tmp_path):
     (tmp_path / "a.csv").write_text("from yesterday")
-    for name, said in (("b.parqet", r"no format is called \.parqet; did you mean \.parquet\?"),
-                       ("b", r"no suffix; .*\.jsonl, \.csv")):  # fmt: skip
+    for name, said in (("b.parqet", r"no format is called \.parqet; did you mean '\.parquet'\?"),
+                       ("b", r"no suffix; known: .*\.csv, \.jsonl")):  # fmt: skip
         with pytest.raises(ConfigError, match=said):
             open_sinks("lines", [tmp_path / "a.csv", tmp_path / name])
     assert (tmp_path / "a.csv").read_text() == "from yesterday"

@@ -130,8 +130,9 @@ def test_an_unknown_recipe_is_answered_with_those_there_are(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["s11", "--data", "x", "--out", "y"]) == 1
+    assert "did you mean 's1'?" in capsys.readouterr().err
+    assert main(["zzzz", "--data", "x", "--out", "y"]) == 1
     said = capsys.readouterr().err
-    assert "did you mean 's1'?" in said
     assert all(name in said for name in recipes())
 
 
@@ -141,6 +142,19 @@ def test_list_and_show_print_recipes(capsys: pytest.CaptureFixture[str]) -> None
     assert all(name in listed for name in (*recipes(), *BACKGROUNDS))
     assert main(["st1", "--show"]) == 0
     assert capsys.readouterr().out == recipe_text("st1")
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_what_is_shown_with_changes_is_that_recipe(
+    name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main([name, "--show", "--set", "seed=7", "--set", "run.save_every=3"]) == 0
+    shown = tmp_path / "shown.toml"
+    shown.write_text(capsys.readouterr().out, "utf-8")
+    assert "seed = 7  # --set seed=7\n" in shown.read_text("utf-8")
+    assert load_recipe(str(shown)) == load_recipe(name, ["seed=7", "run.save_every=3"])
+    assert main([name, "--show", "--set", "sed=7"]) == 1
+    assert "sed is not a setting, did you mean 'seed'?" in capsys.readouterr().err
 
 
 def test_settings_are_listed_with_their_defaults(capsys: pytest.CaptureFixture[str]) -> None:

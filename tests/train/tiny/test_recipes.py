@@ -26,9 +26,9 @@ def test_settings_reach_what_is_nested_and_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("smothing=0.1", "did you mean smoothing"),
-        ("schedule.stps=2", "did you mean steps"),
-        ("seed.x=2", "there are none"),
+        ("smothing=0.1", "did you mean .smoothing."),
+        ("schedule.stps=2", "did you mean .steps."),
+        ("seed.x=2", "known: none"),
         ("seed", "NAME=VALUE"),
         ("seed=two", "not a JSON value"),
         ("seed=1.5", "of the type of 0"),
@@ -47,7 +47,7 @@ def test_a_wrong_setting_is_one_line(model: str, capsys: pytest.CaptureFixture[s
     assert main([model, "--set", "sede=1"]) == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "did you mean seed?" in said
+    assert "did you mean 'seed'?" in said
 
 
 def test_figures_of_what_hears_come_from_the_monitor(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""`abhinaya show-config`: all settings of a run, as a profile that can be loaded again."""
+"""Settings as TOML that can be loaded again: `abhinaya show-config`, `abhinaya train --show`."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from abhinaya.stream.settings.profile import Traced
-
 BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 SHORT: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
-def as_toml(traced: Traced) -> str:
-    """Return the config as TOML, with the origin of each value as a comment, if not a default."""
-    lines = [f"# abhinaya show-config: {traced.config.profile}"]
-    lines += _table(traced.config, (), traced.origins)
-    return "\n".join(lines) + "\n"
+def as_toml(title: str, settings: Any, origins: Mapping[str, str]) -> str:
+    """Return a dataclass of settings as TOML.
+
+    Args:
+        title: the first line, a comment.
+        settings: the dataclass; its values may be dataclasses, tuples of them, and mappings.
+        origins: dotted key -> origin of its value, which becomes a comment; none: a default.
+
+    """
+    return "\n".join([f"# {' '.join(title.split())}", *_table(settings, (), origins)]) + "\n"
 
 
 def _table(table: Any, path: tuple[str, ...], origins: Mapping[str, str]) -> Iterator[str]:
@@ -28,7 +31,7 @@ def _table(table: Any, path: tuple[str, ...], origins: Mapping[str, str]) -> Ite
         here = (*path, name)
         if item is None:
             continue
-        if _is_table(item) or (not path and name == "rules"):
+        if _is_table(item) or (isinstance(item, tuple) and any(map(_is_table, item))):
             inner.append((here, item))
         else:
             origin = _origin(here, origins)
