@@ -4,9 +4,9 @@ A signal handler belongs to the whole process, and so does its state here. There
 
 1. During the imports: print one line and exit.
 2. `raising`, for a command: raise `Signalled` in the main thread, so that everything is closed.
-3. `counting`, for a run that ends in order: count the signals; the loop reads the count. If the loop
-   does not end in time, for example because it writes to a pipe that nobody reads, `Signalled` is
-   raised after all, several times; the last resort ends the process.
+3. `counting`, for a run that ends in order: count the signals; the loop reads the count. If it does
+   not end in time, for example because it writes to a pipe that nobody reads, `Signalled` is raised
+   after all, several times; the last resort ends the process.
 """
 
 from __future__ import annotations

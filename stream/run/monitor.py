@@ -6,20 +6,20 @@ import logging
 import math
 import os
 import secrets
-import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
+from typing import Final
 
+from abhinaya.models.interrupts import INTERRUPTS, exit_code
 from abhinaya.stream.errors import (
-    EXIT_INTERRUPTED,
     EXIT_OK,
     AbhinayaError,
     NetworkError,
     ProcessError,
+    SinkError,
 )
 from abhinaya.stream.front.numbering import INTERRUPTED
 from abhinaya.stream.run.inputs import Inputs
@@ -92,7 +92,7 @@ class Run:
             # names must be unique among all clients of the hub
             prefix = f"{socket.gethostname()}-{os.getpid()}-"
             self._endpoint, self._keys = plan.remote.endpoint, plan.remote.keys
-        run_id = secrets.token_hex(8)
+        run_id = self._run_id = secrets.token_hex(8)
         self._recorder = Recorder(self._endpoint, f"{prefix}recorder", self._keys, run_id)
         self._inputs = Inputs(
             directory,
@@ -128,7 +128,9 @@ class Run:
         try:
             (self._directory / "config.json").write_bytes(configuration.encode(self._plan.config))
         except OSError as error:
-            raise ProcessError(str(self._directory), f"cannot be written: {error.strerror}") from error
+            raise ProcessError(
+                str(self._directory), f"cannot be written: {error.strerror}"
+            ) from error
         self._start_services()
         while not self._finished():
             for event in self._recorder.poll(POLL_S):
@@ -182,8 +184,8 @@ class Run:
     def _end_streams(self, reason: str, fronts: Iterable[str]) -> None:
         """Write the ends that no process can report any more."""
         for event in list(self._inputs.endings(reason, set(fronts))):
-            if (new := self._recorder.ledger.admit(event)) is not None:
-                self._handle(new)
+            self._recorder.ledger.admit(event)
+            self._handle(event)
 
     def _close_streams(self, reason: str) -> None:
         """At the end of the run, end each stream that has begun, and name what was not processed.
@@ -194,22 +196,37 @@ class Run:
             for front in self._inputs.fronts:
                 if not self._inputs.is_written(front):
                     self._recorder.died(front, reason, True)
-        events: list[Event] = []
-        for stream in list(self._inputs.endings(reason)):
-            if (event := self._recorder.ledger.admit(stream)) is not None:
-                events.append(event)
+        endings = list(self._inputs.endings(reason))
+        events: list[Event] = [*endings]
         if INTERRUPTS.count or self._progress.fronts_started:
             for item in self._inputs.never_begun(self._plan.inputs):
-                events += _not_processed(item, reason, self._wall_clock())
-        for event in events:
-            if isinstance(event, StreamEnded):
-                self._inputs.ended(event)
+                events += self._not_processed(item, reason)
         for sink in self._sinks:
             try:
                 for event in events:
                     sink.write(event, self._wall_clock())
             except (SinkError, SystemExit, KeyboardInterrupt) as error:
                 _LOG.error("an output did not get the end of the streams: %s", error)
+        for event in endings:
+            self._recorder.ledger.admit(event)
+            if isinstance(event, StreamEnded):
+                self._inputs.ended(event)
+
+    def _not_processed(self, item: Input, reason: str) -> tuple[Event, Event]:
+        """Return the events that name an input that no process has opened."""
+        info = StreamInfo(
+            stream=item.name,
+            front="",
+            source=item.config.what,
+            live=False,
+            start_unix_s=self._wall_clock(),
+            input=item.name,
+            run=self._run_id,
+        )
+        why = f"not processed: {reason}"
+        ended = StreamEnded(stream=item.name, sequence=0, position=0, reason=why)
+        return StreamStarted(info=info), ended
+
     def _resupply(self, supply: Supply) -> None:
         """Start the new inputs of the supply; report its news and errors."""
         for text in supply.news():
@@ -365,18 +382,3 @@ class Run:
         if self._plan.supply is not None:
             return self._plan.follows
         return self._inputs.is_endless()
-
-
-def _not_processed(item: Input, reason: str, now_unix_s: float) -> list[Event]:
-    """Return the events that name an input that no process has opened."""
-    info = StreamInfo(
-        stream=item.name,
-        front="",
-        source=item.config.what,
-        live=False,
-        start_unix_s=now_unix_s,
-        input=item.name,
-    )
-    why = f"not processed: {reason}"
-    ended = StreamEnded(stream=item.name, sequence=0, position=0, reason=why)
-    return [StreamStarted(info=info), ended]

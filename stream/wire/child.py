@@ -46,10 +46,15 @@ class Stage(Enum):
 
 
 class Stop:
-    """Stop request (SIGTERM): `asked` is then true, and the process must finish and exit."""
+    """Stop request: `asked` is then true, and the process must finish and exit.
 
-    def __init__(self) -> None:
+    `serving` must be called when all models are loaded. Before, a signal to a process without
+    supervisor ends it at once.
+    """
+
+    def __init__(self, serving: Callable[[], None] = lambda: None) -> None:
         self.asked = False
+        self.serving = serving
 
     def _ask(self, _signal: int, _frame: FrameType | None) -> None:
         self.asked = True

@@ -1,0 +1,45 @@
+"""`abhinaya-stream` with nodes that answer without models: `python null_program.py BUSY_S ...`.
+
+Everything else is the real program: signals, supervisor, hub, fronts and outputs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from abhinaya.bench.null_nodes import null_config
+from abhinaya.stream import __main__ as program
+from abhinaya.stream.commands import stream
+from abhinaya.stream.run import monitor
+from abhinaya.stream.run.supervisor import Spec
+from abhinaya.stream.settings.config import FlowConfig, SuperviseConfig
+
+MODULE = "abhinaya.bench.null_nodes"
+
+
+def config() -> Any:
+    """Return a line-up of null nodes with short time limits."""
+    return dataclasses.replace(
+        null_config(),
+        flow=FlowConfig(file_window=4),
+        supervise=SuperviseConfig(silent_s=1.5, beat_s=0.2, backoff_s=0.1),
+    )
+
+
+def main(busy_s: str, arguments: Sequence[str]) -> None:
+    """Run the program with these arguments."""
+
+    def specs(service: str, replicas: int, guests: Sequence[str] = ()) -> list[Spec]:
+        return [Spec(service, MODULE, ("--null", service, "--busy-s", busy_s), (service,))]
+
+    monitor.node_specs = specs
+    stream.load_line_up = lambda args: config()
+    sys.argv[1:] = arguments
+    program.stream()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])
