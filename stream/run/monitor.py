@@ -30,6 +30,7 @@ from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.settings.config import guests, workers_of
 from abhinaya.stream.sinks.base import Sink, Ticks, publish
 from abhinaya.stream.sinks.open import Observer
+from abhinaya.stream.sinks.summary import NOT_PROCESSED
 from abhinaya.stream.wire.child import Stage
 from abhinaya.stream.wire.messages import (
     Activity,
@@ -223,7 +224,7 @@ class Run:
             input=item.name,
             run=self._run_id,
         )
-        why = f"not processed: {reason}"
+        why = f"{NOT_PROCESSED}: {reason}"
         ended = StreamEnded(stream=item.name, sequence=0, position=0, reason=why)
         return StreamStarted(info=info), ended
 
@@ -371,7 +372,7 @@ class Run:
 
     def _exit_code(self) -> int:
         if INTERRUPTS.count:
-            normal = INTERRUPTS.count == 1 and self._is_endless()
+            normal = INTERRUPTS.count == 1 and self._progress.fronts_started and self._is_endless()
             return EXIT_OK if normal else exit_code(INTERRUPTS.number)
         sources = [f for f in self._progress.faults if not isinstance(f, ProcessError)]
         faults = sources or self._progress.faults
