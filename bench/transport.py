@@ -64,6 +64,7 @@ LOAD_PER_S: Final = 500.0
 """Segments a second that must pass without loss."""
 IN_FLIGHT: Final = 64
 """Number of unanswered segments in measurements of the maximum rate."""
+RUN: Final = "transport"
 WARM_UP_S: Final = 1.0
 PATIENCE_S: Final = 20.0
 """Time limit of the start and of the last answers."""
@@ -119,7 +120,7 @@ class HubCarrier:
 
     def __init__(self, endpoint: str, streams: int) -> None:
         self._names = [f"stream-{i}" for i in range(streams)]
-        self._recorder = Recorder(endpoint, "recorder")
+        self._recorder = Recorder(endpoint, "recorder", RUN)
         self._context = zmq.Context()
         self._socket = connect(self._context, workers_endpoint(endpoint), "front")
         self._encoder = Encoder()
@@ -167,11 +168,15 @@ class HubCarrier:
     def _meet(self) -> None:
         """Introduce the streams and wait for all nodes."""
         streams = tuple(
-            StreamInfo(stream=name, front="front", source="null", live=True, start_unix_s=0.0)
+            StreamInfo(
+                stream=name, front="front", source="null", live=True, start_unix_s=0.0, run=RUN
+            )
             for name in self._names
         )
         firsts = (0,) * len(streams)
-        hello = Hello(front="front", incarnation="0", streams=streams, first_sequences=firsts)
+        hello = Hello(
+            front="front", incarnation="0", run=RUN, streams=streams, first_sequences=firsts
+        )
         decoder, welcomed = Decoder[Message](ToFront), False
         for _ in _until("the hub"):
             if not welcomed:

@@ -5,25 +5,36 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import fakes
+from msgspec.structs import replace
 
 from abhinaya.models.vote.combiner import Combiner
 from abhinaya.stream.hub.broker import Broker
+from abhinaya.stream.hub.canary import CANARY
 from abhinaya.stream.hub.publisher import Outgoing
+from abhinaya.stream.hub.segments import Stream
 from abhinaya.stream.wire.messages import (
     Activity,
+    Cancel,
     Event,
+    Failed,
     Message,
     Notice,
     Seen,
     Status,
     Subscribe,
+    Task,
+    Transcript,
     Verdict,
+    Vote,
 )
 
 M = TypeVar("M", bound=Message)
 E = TypeVar("E", bound=Event | Activity)
 
 FRONT = b"front-0"
+OF_RUN = f"{fakes.RUN}:"
+"""What the hub puts before the name of a stream for the nodes; here tests need not write it."""
+
 VOTERS = ("S1", "T2", "ST1")
 SERVICES = ("asr", *VOTERS)
 
@@ -31,23 +42,30 @@ SERVICES = ("asr", *VOTERS)
 class Desk:
     """A broker with a recorder that confirms nothing by itself, and what each peer was told."""
 
-    def __init__(self, combiner: Combiner | None = None, **changes: Any) -> None:
+    def __init__(
+        self, combiner: Combiner | None = None, supervised: bool = False, **changes: Any
+    ) -> None:
         self.now = 100.0
-        self.broker = Broker(fakes.config(**changes), "hub-1", combiner)
+        self.broker = Broker(fakes.config(**changes), "hub-1", combiner, supervised)
         self.told: list[tuple[bytes, Message]] = []
         self.notices: list[Notice] = []
-        self.sink(Subscribe(sink="recorder", confirm=True))
+        self.sink(Subscribe(sink="recorder", confirm=True, run=fakes.RUN))
 
     def deliver(self, out: list[Outgoing]) -> None:
         for item in out:
-            if isinstance(item.message, Notice):
+            message = item.message
+            if isinstance(message, Notice):
                 if item.peer == b"recorder":
-                    self.notices.append(item.message)
-            else:
-                self.told.append((item.peer, item.message))
+                    self.notices.append(message)
+                continue
+            if isinstance(message, Task | Cancel):
+                message = replace(message, stream=message.stream.removeprefix(OF_RUN))
+            self.told.append((item.peer, message))
 
     def say(self, peer: bytes, *messages: Message) -> None:
         for message in messages:
+            if isinstance(message, Vote | Transcript | Failed) and message.stream != CANARY:
+                message = replace(message, stream=OF_RUN + message.stream)
             self.deliver(self.broker.from_worker(self.now, peer, message))
 
     def sink(self, message: Message, peer: bytes = b"recorder") -> None:
@@ -86,6 +104,12 @@ class Desk:
     def passing(self) -> list[Verdict]:
         """Verdicts that are provisional."""
         return [verdict for verdict in self.events(Verdict) if not verdict.final]
+
+    def stream(self, name: str = "call", run: str = fakes.RUN) -> Stream:
+        """What the hub has of a stream that is not over."""
+        found = self.broker._runs.get(run)
+        assert found is not None
+        return found.streams[name]
 
     def verdict(self) -> Verdict:
         (verdict,) = self.events(Verdict)

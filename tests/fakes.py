@@ -58,6 +58,8 @@ from abhinaya.stream.wire.messages import (
 
 SECOND = 16_000
 
+RUN = "run"
+
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """For hypothesis on a machine that others use too."""
 
@@ -71,7 +73,7 @@ def config(**changes: Any) -> Config:
         "voters": {"S1": worker, "T2": worker, "ST1": worker},
         "flow": FlowConfig(file_window=4, live_backlog=3),
         "deadlines": DeadlineConfig(live_s=2.0, file_s=60.0, revise_s=5.0, task_s=10.0),
-        "supervise": SuperviseConfig(silent_s=3.0),
+        "supervise": SuperviseConfig(silent_s=3.0, canary_s=0.0),
     }
     return Config(**(settings | changes))
 
@@ -111,7 +113,11 @@ def ready(
 
 
 def info(
-    stream: str = "call", live: bool = False, front: str = "front-0", of_input: str = ""
+    stream: str = "call",
+    live: bool = False,
+    front: str = "front-0",
+    of_input: str = "",
+    run: str = RUN,
 ) -> StreamInfo:
     return StreamInfo(
         stream=stream,
@@ -120,6 +126,7 @@ def info(
         live=live,
         start_unix_s=1_000_000.0,
         input=of_input or stream,
+        run=run,
     )
 
 
@@ -186,6 +193,11 @@ def failed(task: Task, service: str, retry: bool, reason: str = "broke") -> Fail
     )
 
 
+def key(sequence: int, stream: str = "call") -> tuple[str, int]:
+    """The key of a segment in the hub."""
+    return f"{RUN}:{stream}", sequence
+
+
 def partial(sequence: int, part: int = 1, stream: str = "call", **changes: Any) -> Segment:
     """Part `part` of the segment that `segment` would give, as far as it has come."""
     return segment(sequence, stream, **({"part": part, "cut": ""} | changes))
@@ -206,6 +218,7 @@ def hello(*streams: StreamInfo, front: str = "front-0", first: int = 0, **change
     fields: dict[str, Any] = {
         "front": front,
         "incarnation": "1",
+        "run": known[0].run,
         "streams": known,
         "first_sequences": (first,) * len(known),
     }
@@ -342,7 +355,7 @@ def one_of_each() -> list[Message]:
         Cancel(stream="call", sequence=3, part=2),
         Drain(),
         Refused(reason="its credits are 0, not at least 1"),
-        Subscribe(sink="recorder", confirm=True),
+        Subscribe(sink="recorder", confirm=True, run=RUN),
         Seen(number=7),
         Died(name="S1-0", reason="was killed", final=True, services=("S1", "T2")),
         StreamStarted(info=info()),

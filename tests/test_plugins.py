@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from places import ROOT
@@ -92,4 +94,48 @@ def test_a_name_that_is_nearly_a_plug_in_is_suggested(tmp_path: Path) -> None:
     done = run("tone://x", "--profile", profile(tmp_path, "loudnes"))
     assert "did you mean 'loudness'?" in done.stderr + done.stdout
     done = run("tone://x", "--output", str(tmp_path / "x.taly"))
-    assert "did you mean .tally?" in done.stderr
+    assert "did you mean '.tally'?" in done.stderr
+
+
+def test_a_node_whose_model_goes_wrong_is_taken_out_named_and_started_again(tmp_path: Path) -> None:
+    wrong, log = tmp_path / "wrong", tmp_path / "events.jsonl"
+    (tmp_path / "turns.toml").write_text(
+        "[supervise]\ncanary_s = 0.5\n[voters.turns]\nmodel = 'turns'\n"
+        f"[voters.turns.options]\nfile = '{wrong}'\n"
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "abhinaya.stream",
+        "-",
+        "--rate",
+        "16000",
+        "--sample-format",
+        "s16le",
+    ]
+    command += ["--profile", str(tmp_path / "turns.toml"), "--output", str(log)]
+    with subprocess.Popen(
+        command, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+    ) as run:
+
+        def wait_for(kind: str, count: int) -> list[dict[str, Any]]:
+            until = time.monotonic() + 60
+            while time.monotonic() < until:
+                lines = log.read_text().splitlines() if log.exists() else []
+                found = [e for e in map(json.loads, lines) if e["type"] == kind]
+                if len(found) >= count:
+                    return found
+                time.sleep(0.1)
+            raise AssertionError(f"{kind} did not come {count} times")
+
+        wait_for("node_up", 1)
+        time.sleep(2)
+        wrong.touch()
+        (down,) = wait_for("node_down", 1)
+        assert "its answer to the test recording is wrong: angry 1.00, not 0.00" in down["reason"]
+        wrong.unlink()
+        wait_for("node_up", 2)
+        assert run.stdin
+        run.stdin.write(bytes(64_000))
+        run.stdin.close()
+        assert run.wait(30) == 0

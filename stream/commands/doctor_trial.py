@@ -1,4 +1,4 @@
-"""The doctor's trial: run the real monitor, with all processes and models, on a second of audio."""
+"""The doctor's trial: run the real monitor, with all processes, on a second of speech."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from typing import Any, Final
 import numpy as np
 
 from abhinaya.models.toml import as_toml
-from abhinaya.stream.clock import SAMPLE_RATE
+from abhinaya.models.trial import recording
+from abhinaya.stream.clock import INT16_FULL_SCALE, SAMPLE_RATE
 from abhinaya.stream.commands.doctor_machine import Finding
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.settings.environment import PROFILE, is_setting
@@ -45,7 +46,7 @@ class Outcome:
 
 
 def trial(config: Config, accept: bool, timeout_s: float, download: bool) -> Iterator[Finding]:
-    """Run the monitor on a second of audio; yield a finding for each model and for the run."""
+    """Run the monitor on a second of speech; yield a finding for each model and for the run."""
     with tempfile.TemporaryDirectory(prefix="abhinaya-doctor-") as folder:
         sound, profile = Path(folder, "second.wav"), Path(folder, "profile.toml")
         write_sound(sound)
@@ -123,12 +124,14 @@ def _absent(service: str, model: str, error: str, download: bool) -> Finding:
 
 
 def _of_events(events: Iterable[dict[str, Any]], took_s: float) -> Finding:
-    subject, streams, missing = "pipeline", [], set()
+    subject, streams, missing, answers = "pipeline", [], set(), []
     for event in events:
         if event["type"] == "summary":
             streams = list(event["streams"].values())
         elif event["type"] == "verdict":
             missing |= {f"{m['voter']}: {m['reason']}" for m in event["missing"]}
+            words = (event["transcript"] or {}).get("text", "")
+            answers.append(event["label"] + (f', "{words}"' if words else ""))
     if len(streams) != 1 or not streams[0]["ended"]:
         return Finding(subject, "fault", "the audio was not processed to its end", REPORT)
     if streams[0]["gaps"]:
@@ -137,16 +140,15 @@ def _of_events(events: Iterable[dict[str, Any]], took_s: float) -> Finding:
     if missing:
         detail = f"without a vote of {'; '.join(sorted(missing))}"
         return Finding(subject, "warning", detail, MORE_TIME)
-    segments = streams[0]["segments"]
-    decided = f"{segments} segments decided" if segments else "no speech in it, as expected"
-    return Finding(subject, "ok", f"a second of audio was processed in {took_s:.1f} s: {decided}")
+    if not answers:
+        return Finding(subject, "fault", "no speech was found in the test recording", REPORT)
+    detail = f"the test recording was processed in {took_s:.1f} s: {'; '.join(answers)}"
+    return Finding(subject, "ok", detail)
 
 
 def write_sound(path: Path) -> None:
-    """Write a second of a voiced sound: harmonics of 140 Hz, with four loudness peaks."""
-    t = np.arange(SAMPLE_RATE) / SAMPLE_RATE
-    voice = sum(np.sin(2 * np.pi * 140 * k * t) / k for k in range(1, 20))
-    envelope = 0.5 - 0.5 * np.cos(2 * np.pi * 4 * t)
+    """Write the test recording, with half a second of silence before and after it."""
+    samples = np.pad(recording(), SAMPLE_RATE // 2)
     with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
-        file.writeframes((4000 * envelope * voice).astype("<i2").tobytes())
+        file.writeframes(np.round(samples * INT16_FULL_SCALE).astype("<i2").tobytes())

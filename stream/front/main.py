@@ -21,6 +21,7 @@ from typing import Final
 import msgspec
 import zmq
 
+from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import AbhinayaError, NetworkError, ProcessError, SourceError
 from abhinaya.stream.front.numbering import Speech
 from abhinaya.stream.front.outbox import Item, LatestOnly, Outbox
@@ -85,7 +86,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     """Address of the hub."""
     keys: tuple[str, str] | None = None
     """Directory and name of the CURVE keys, for a hub on another machine."""
-    run: str = ""
+    run: str
     """Id of the run: the hub tells streams of the same name in different runs apart by it."""
     inputs: tuple[AssignedInput, ...]
 
@@ -183,7 +184,8 @@ class Front:
             self._greet()
 
     def _greet(self) -> None:
-        infos = [info for feed in self._feeds for info in feed.infos]
+        # a stream that is over would be a new one for a new hub, and stay open there
+        infos = [info for feed in self._feeds for info in feed.unfinished()]
         first = {s.stream: s.acknowledged for feed in self._feeds for s in feed.written}
         first |= {stream: outbox.acknowledged for stream, outbox in self._outboxes.items()}
         self._send(
@@ -294,7 +296,7 @@ def _stamped(item: Item, live: bool) -> Item:
     """Set the sending time. For a file this is the capture time too, so waiting is not latency."""
     if not isinstance(item, Segment):
         return item
-    now = time.time()
+    now = unix_time()
     captured = item.captured_unix_s if live else now
     return msgspec.structs.replace(item, sent_unix_s=now, captured_unix_s=captured)
 
@@ -318,7 +320,7 @@ def open_feed(
     assigned: AssignedInput,
     run: configuration.Config,
     remarks: queue.SimpleQueue[tuple[str, str]],
-    run_id: str = "",
+    run_id: str,
 ) -> Feed:
     """Open an input. If it fails but had streams, return a feed that only ends these streams.
 

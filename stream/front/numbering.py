@@ -8,7 +8,7 @@ finds the same segments again; of a live source the audio missed meanwhile becom
 
 from __future__ import annotations
 
-import time
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from abhinaya.stream.clock import INT16_FULL_SCALE, SAMPLE_RATE, to_samples
+from abhinaya.stream.clock import INT16_FULL_SCALE, SAMPLE_RATE, to_samples, unix_time
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.front.listener import Found, Listener, feed_together
 from abhinaya.stream.front.segmenter import Piece
@@ -35,7 +35,38 @@ from abhinaya.stream.wire.messages import (
 INTERRUPTED: Final = "interrupted"
 """Reason of the end of a stream that was asked to stop."""
 
+BEHIND_S: Final = 0.5
+"""A live source may always be this late; what is more counts as lateness only if it passes."""
+
+BEHIND_WINDOW_S: Final = 60.0
+"""Time after which a delay that has never been shorter belongs to the source itself."""
+
 SpeechItem = Segment | Gap | End | Activity
+
+
+class Lag:
+    """Tells a delay that passes from one that stays; for one live source. Pure.
+
+    A sound card's clock drifts and a station may send later than it did: then all audio is later
+    than the stream's clock says, and no deadline could be kept. Such a delay is the shortest one of
+    the last minute, if that is above BEHIND_S.
+    """
+
+    def __init__(self) -> None:
+        self._since = 0.0
+        self._least = self._before = math.inf
+
+    def seen(self, now: float, delay_s: float) -> None:
+        """Note how much later than by the stream's clock the latest audio arrived."""
+        if now - self._since > BEHIND_WINDOW_S:
+            self._since, self._before, self._least = now, self._least, math.inf
+        self._least = min(self._least, delay_s)
+
+    @property
+    def lasting_s(self) -> float:
+        """The delay that stays."""
+        least = min(self._least, self._before)
+        return max(0.0, least - BEHIND_S) if self._before < math.inf else 0.0
 
 
 @dataclass(slots=True)
@@ -73,7 +104,7 @@ class Speech:
         streams: Sequence[str],
         standings: Sequence[Standing],
         stopped: Callable[[], bool] = lambda: False,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = unix_time,
         vad: Vad | None = None,
     ) -> None:
         if len(streams) != source.channels:
@@ -90,6 +121,7 @@ class Speech:
         self._channels = [_Channel(name) for name in streams]
         self._captured = clock()
         """Wall-clock time at which the latest chunk arrived."""
+        self._lag = Lag()
         self._reason = ""
         """Reason of the streams' end; empty for a natural end."""
         self.fault: SourceError | None = None
@@ -138,6 +170,9 @@ class Speech:
 
     def after(self, found: Found) -> Iterator[SpeechItem]:
         """Yield the finished segments; of a live source also activity and partials."""
+        if self._source.live:
+            due = self._wall_clock(self._listener.position)
+            self._lag.seen(self._captured, self._captured - due)
         yield from self._segments(found)
         if self._source.live:
             yield from self._activity()
@@ -237,7 +272,9 @@ class Speech:
             return captured, 0.0
         # buffers of the device and the system delay the source against the stream's clock
         behind_s = captured - self._wall_clock(self._listener.position)
-        return min(self._wall_clock(piece.speech_end), captured), max(0.0, 1000 * behind_s)
+        lasting_s = self._lag.lasting_s
+        spoken = min(self._wall_clock(piece.speech_end) + lasting_s, captured)
+        return spoken, max(0.0, 1000 * (behind_s - lasting_s))
 
     def _wall_clock(self, position: int) -> float:
         """Return when the sample at `position` of the source was spoken, by the stream's clock."""

@@ -47,7 +47,15 @@ class Feed:
     @property
     def is_done(self) -> bool:
         """Whether reading has ended and all items are acknowledged."""
-        return self.over and not self.items and all(box.empty for box in self.outboxes.values())
+        return not self.unfinished()
+
+    def unfinished(self) -> list[StreamInfo]:
+        """Return the streams that are still read, or have items that are not acknowledged."""
+        if not self.over:
+            return list(self.infos)
+        found = {item.stream for item in self.items}
+        found |= {stream for stream, outbox in self.outboxes.items() if not outbox.empty}
+        return [info for info in self.infos if info.stream in found]
 
 
 class Reader:

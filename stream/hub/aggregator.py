@@ -43,7 +43,7 @@ class Aggregator:
         """Streams that may have something new to publish."""
         self._due: list[tuple[float, int, Stream]] = []
         self._closing: list[tuple[float, Key]] = []
-        self._revised: list[Verdict] = []
+        self._revised: list[tuple[Stream, Outcome]] = []
         self._contested: list[Record] = []
 
     def open(self, record: Record) -> None:
@@ -101,14 +101,13 @@ class Aggregator:
         stream.outcomes.append(outcome)
         self._touch(stream)
 
-    def collect(self, now: float) -> list[Outcome]:
+    def collect(self, now: float) -> list[tuple[Stream, Outcome]]:
         """Return the outcomes that can be published now, each stream in order."""
         while self._due and self._due[0][0] <= now:
             self._touch(heapq.heappop(self._due)[2])
-        outcomes: list[Outcome] = list(self._revised)
-        self._revised.clear()
+        outcomes, self._revised = self._revised, []
         for stream in self._touched.values():
-            outcomes += self._release(now, stream)
+            outcomes += [(stream, outcome) for outcome in self._release(now, stream)]
         self._touched.clear()
         return outcomes
 
@@ -127,7 +126,7 @@ class Aggregator:
     # --- how it works -----------------------------------------------------------------------------
 
     def _touch(self, stream: Stream) -> None:
-        self._touched[stream.info.stream] = stream
+        self._touched[stream.id] = stream
 
     def _release(self, now: float, stream: Stream) -> Iterable[Outcome]:
         while stream.outcomes:
@@ -151,7 +150,7 @@ class Aggregator:
         verdict = self._judge(now, record, record.verdict.revision + 1)
         if verdict.label != record.verdict.label:
             record.verdict = verdict
-            self._revised.append(verdict)
+            self._revised.append((record.stream, verdict))
         self._finish(now, record)
 
     def _contest(self, record: Record) -> None:

@@ -7,18 +7,19 @@ verdict. So the front can send it again if the hub dies.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Iterator
 from typing import Final
 
 from abhinaya.models.vote.combiner import Combiner
+from abhinaya.stream.hub.canary import CANARY, Canary
 from abhinaya.stream.hub.coordinator import Coordinator
 from abhinaya.stream.hub.nodes import Node
-from abhinaya.stream.hub.publisher import Outgoing, Publisher
+from abhinaya.stream.hub.publisher import MaySee, Outgoing, Publisher
+from abhinaya.stream.hub.runs import Run, Runs
 from abhinaya.stream.hub.segments import Stream
 from abhinaya.stream.hub.streams import Streams
 from abhinaya.stream.hub.validation import (
-    FURTHEST_SAMPLES,
     LONGEST_STATE,
     fault_of_answer,
     fault_of_item,
@@ -41,7 +42,6 @@ from abhinaya.stream.wire.messages import (
     Message,
     NodeDown,
     NodeLoad,
-    NodeUp,
     Ready,
     Refused,
     Remark,
@@ -59,19 +59,43 @@ from abhinaya.stream.wire.messages import (
 REASONS: Final = 64
 """Maximum number of refusal reasons that are counted separately."""
 
+LONGEST_REASON: Final = 200
+"""Maximum characters of such a reason: it may quote what a peer has sent."""
+
+_LOG = logging.getLogger("abhinaya.hub")
+
 
 class Broker:
-    """The whole hub except its sockets."""
+    """The whole hub except its sockets.
 
-    def __init__(self, config: Config, incarnation: str, combiner: Combiner | None = None) -> None:
+    Args:
+        config: settings of the hub.
+        incarnation: tells this hub from an earlier one.
+        combiner: the combiner of the vote, if any.
+        supervised: whether somebody watches the processes of the nodes.
+        may_see: whether a reader may see a run.
+
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        incarnation: str,
+        combiner: Combiner | None = None,
+        supervised: bool = False,
+        may_see: MaySee = lambda _peer, _run: True,
+    ) -> None:
         self._config = config
         self._combiner = combiner
         self._incarnation = incarnation
-        self._streams = Streams(incarnation, config.flow)
-        self._publisher = Publisher(incarnation)
+        self._runs = Runs()
+        self._streams = Streams(incarnation, config.flow, self._runs)
+        self._publisher = Publisher(incarnation, self._runs, may_see)
         self._coordinator = Coordinator(
-            config, combiner, self._publisher, self._to_node, self._node_down
+            config, combiner, self._publisher, self._to_node, self._node_down, supervised
         )
+        supervise, deadlines = config.supervise, config.deadlines
+        self._canary = Canary(supervise.canary_s, 3 * deadlines.task_s)
         self._nodes: dict[bytes, Node] = {}
         self._peers: dict[str, bytes] = {}
         """Socket identity by node name."""
@@ -101,22 +125,21 @@ class Broker:
     def from_sink(self, now: float, peer: bytes, message: Message) -> list[Outgoing]:
         """Handle a message from a sink."""
         if isinstance(message, Subscribe):
-            present = [StreamStarted(info=info) for info in self._streams.open_streams()]
-            up = [event for node in self._nodes.values() for event in _up(node)]
-            self._publisher.subscribe(peer, message.confirm, [*present, *up])
+            self._subscribe(now, peer, message)
         elif not self._publisher.knows(peer):
             self._out.append(Outgoing("sinks", peer, Introduce()))
-        elif not self._publisher.is_recorder(peer):
+        elif (run := self._publisher.recorded_by(peer)) is None:
             self.refuse(f"only the recorder may send {type(message).__name__}")
         elif isinstance(message, Seen):
-            self._seen(message.number)
+            self._seen(run, message.number)
         elif isinstance(message, Died):
-            self._died(now, message)
+            self._died(now, run, message)
         return self._flush(now)
 
     def refuse(self, reason: str) -> None:
         """Count a message that could not be read or is not allowed."""
         # a peer that invents reasons must not fill the memory
+        reason = reason[:LONGEST_REASON]
         known = reason in self._refused or len(self._refused) < REASONS
         self._refused[reason if known else "other"] += 1
 
@@ -128,19 +151,49 @@ class Broker:
             self._coordinator.dispatch.node_down(node.name, "is not reachable")
         return self._flush(now)
 
+    def paused(self, seconds: float) -> None:
+        """Note that the hub itself did not run: nobody was silent meanwhile."""
+        self._coordinator.dispatch.alive.paused(seconds)
+        self._streams.paused(seconds)
+
     def tick(self, now: float) -> list[Outgoing]:
         """Check all time limits."""
         supervise = self._config.supervise
         self._coordinator.dispatch.tick(now)
+        for name, reason in self._canary.late(now, self._nodes.values()):
+            self._take_out(name, reason)
+        for name, task in self._canary.tasks(now, self._nodes.values()):
+            self._to_node(name, task)
         for front in self._streams.newly_silent(now, supervise.silent_s):
             reason = f"has been silent for {now - front.last_received:.1f} s"
-            self._publisher.publish(
-                FrontDown(front=front.name, incarnation=front.incarnation, reason=reason)
-            )
+            down = FrontDown(front=front.name, incarnation=front.incarnation, reason=reason)
+            self._publisher.publish(down, front.run.id)
         if now >= self._next_status:
             self._next_status = now + supervise.beat_s
-            self._publisher.publish_unnumbered(self._status())
+            for run in self._runs:
+                self._tidy(now, run)
+            fronts, suspects = self._streams.report(now, supervise.silent_s)
+            self._publisher.publish_status(self._status(), fronts, suspects)
         return self._flush(now)
+
+    def _tidy(self, now: float, run: Run) -> None:
+        """Forget what is over in a run; forget the run if it is over, or if nobody comes back."""
+        for stream in list(run.streams.values()):
+            if stream.end_written and stream not in self._coordinator.segments:
+                self._streams.close(run, stream)
+        if run.recorder is not None:
+            run.last_present = now
+        absent_s = now - run.last_present
+        if absent_s > self._config.supervise.forget_s:
+            reason = f"front and recorder of the run have been away for {absent_s:.0f} s"
+            for stream in list(run.streams.values()):
+                if not stream.ended:
+                    self._coordinator.abort(now, stream, reason)
+                    _LOG.warning("run %s: ended %r: %s", run.id, stream.info.stream, reason)
+            self._coordinator.decide(now)
+            self._streams.forget(run)
+        elif run.done and absent_s > self._config.supervise.silent_s:
+            self._streams.forget(run)
 
     def drain_nodes(self) -> list[Outgoing]:
         """Return the messages that ask every node to finish and exit."""
@@ -154,8 +207,8 @@ class Broker:
             self._refuse(peer, fault or "it has already introduced itself as a node")
             return
         for info in self._streams.add_front(now, peer, hello):
-            self._publisher.publish(StreamStarted(info=info))
-        self._send(peer, self._streams.welcome(hello))
+            self._publisher.publish(StreamStarted(info=info), hello.run)
+        self._send(peer, self._streams.welcome(peer, hello))
 
     def _from_front(self, now: float, peer: bytes, message: Message) -> None:
         self._streams.received(now, peer)
@@ -164,7 +217,7 @@ class Broker:
         elif isinstance(message, Segment | Gap | End):
             self._item(now, peer, message)
         elif isinstance(message, Remark):
-            self._publisher.publish(message)
+            self._publisher.publish(message, self._streams[peer].run.id)
         elif isinstance(message, Known):
             self._known(peer, message)
         elif not isinstance(message, Beat):
@@ -174,7 +227,7 @@ class Broker:
         """Restore a state that an earlier hub gave to the front."""
         stream = self._streams.of(peer, known)
         if stream is None:
-            self._refuse(peer, f"stream {known.stream!r} is not this front's")
+            self._foreign(peer, known.stream)
         elif known.service not in self._coordinator.services or len(known.state) > LONGEST_STATE:
             self.refuse("a state of an unknown service, or too large")
         elif not stream.ended:
@@ -183,16 +236,24 @@ class Broker:
     def _item(self, now: float, peer: bytes, item: Segment | Gap | End) -> None:
         stream = self._streams.of(peer, item)
         if stream is None:
-            self._refuse(peer, f"stream {item.stream!r} is not this front's")
+            self._foreign(peer, item.stream)
         elif item.sequence < stream.next_sequence or stream.ended:
             self._doubles += 1
-            self._acknowledge[item.stream] = stream
+            self._acknowledge[stream.id] = stream
         elif self._streams.is_in_turn(stream, item):
             self._accept(now, stream, item)
         else:
             # an earlier item was lost: `Introduce` makes the front send everything again
             self.refuse("out of turn")
             self._send(peer, Introduce())
+
+    def _foreign(self, peer: bytes, stream: str) -> None:
+        """Handle an item of a stream that is over, or that is not the front's."""
+        if self._streams.is_over(peer, stream):
+            self._doubles += 1
+            self._send(peer, self._streams.credit_of_over(peer, stream))
+        else:
+            self._refuse(peer, f"stream {stream!r} is not this front's")
 
     def _accept(self, now: float, stream: Stream, item: Segment | Gap | End) -> None:
         fault = "" if isinstance(item, End) else fault_of_item(stream.position, item)
@@ -205,9 +266,9 @@ class Broker:
         """Handle a partial or activity; one that is out of turn is dropped."""
         stream = self._streams.of(peer, item)
         if stream is None:
-            self._refuse(peer, f"stream {item.stream!r} is not this front's")
+            self._foreign(peer, item.stream)
         elif isinstance(item, Activity):
-            self._publisher.publish_unnumbered(item)
+            self._publisher.publish_unnumbered(item, stream.info.run)
         elif item.sequence == stream.next_sequence and not stream.ended:
             fault = fault_of_item(stream.position, item)
             if fault:
@@ -231,13 +292,14 @@ class Broker:
         self._nodes.pop(self._peers.get(ready.node, b""), None)
         self._peers[ready.node] = peer
         node = self._nodes[peer] = self._coordinator.ready(now, ready)
-        for event in _up(node):
+        for event in node.up():
             self._publisher.publish(event)
 
     def _from_node(self, now: float, peer: bytes, message: Message) -> None:
         node = self._nodes[peer]
         if isinstance(message, Beat):
-            self._coordinator.dispatch.beat(now, node.name, message.work_age_s)
+            age_s, cpu_s = message.work_age_s, message.work_cpu_s
+            self._coordinator.dispatch.beat(now, node.name, age_s, cpu_s)
         elif isinstance(message, Vote | Transcript | Failed):
             self._answer(now, node, message)
         else:
@@ -245,11 +307,20 @@ class Broker:
 
     def _answer(self, now: float, node: Node, answer: Vote | Transcript | Failed) -> None:
         fault = fault_of_answer(node.gives, answer)
-        if fault:
+        if answer.stream == CANARY:
+            if fault := fault or self._canary.answered(node, answer):
+                self._take_out(node.name, fault)
+        elif fault:
             self.refuse(fault)
             self._coordinator.invalid(node, answer, fault)
         elif not self._coordinator.answered(now, node, answer):
             self._doubles += 1
+
+    def _take_out(self, name: str, reason: str) -> None:
+        """Drop a node that answers the test recording wrongly; it must exit."""
+        self.refuse(reason)
+        self._send(self._peers[name], Refused(reason=reason, restart=True))
+        self._coordinator.dispatch.node_down(name, reason)
 
     def _node_down(self, down: NodeDown) -> None:
         del self._nodes[self._peers.pop(down.node)]
@@ -257,38 +328,39 @@ class Broker:
 
     # --- sinks ------------------------------------------------------------------------------------
 
-    def _seen(self, number: int) -> None:
-        for event in self._publisher.confirmed(number):
-            if isinstance(event, Verdict | Gap | StreamEnded):
-                stream = self._streams[event.stream]
+    def _subscribe(self, now: float, peer: bytes, subscribe: Subscribe) -> None:
+        up = [event for node in self._nodes.values() for event in node.up()]
+        if not subscribe.confirm:
+            self._publisher.add_reader(peer, subscribe.run, up)
+        elif fault := self._runs.fault(subscribe.run):
+            self.refuse(fault)
+            self._out.append(Outgoing("sinks", peer, Refused(reason=fault)))
+        else:
+            self._publisher.add_recorder(peer, self._runs.open(now, subscribe.run), up)
+
+    def _seen(self, run: Run, number: int) -> None:
+        for event in self._publisher.confirmed(run, number):
+            if not isinstance(event, Verdict | Gap | StreamEnded):
+                continue
+            stream = run.streams.get(event.stream)
+            if stream is not None:  # else it is over, and this revised one of its verdicts
                 stream.acknowledged = max(stream.acknowledged, event.sequence + 1)
-                self._acknowledge[event.stream] = stream
+                self._acknowledge[stream.id] = stream
                 stream.end_written |= isinstance(event, StreamEnded)
                 self._coordinator.segments.clear(stream)
 
-    def _died(self, now: float, died: Died) -> None:
+    def _died(self, now: float, run: Run, died: Died) -> None:
         self._coordinator.dispatch.node_down(died.name, died.reason)
         for service in self._coordinator.services.intersection(died.services):
             self._coordinator.dispatch.abandon(service, died.reason)
-        for stream in self._streams.remove(died.name):
-            if not died.final:  # it restarts, or other fronts take over its inputs
-                continue
-            name, start = stream.info.stream, stream.position
-            end = min(max(start, died.reached.get(name, 0)), start + FURTHEST_SAMPLES)
-            if end > start:
-                lost = Gap(
-                    stream=name,
-                    sequence=stream.next_sequence,
-                    start=start,
-                    end=end,
-                    reason=died.reason,
+        for stream in self._streams.remove(run, died.name):
+            if died.final:  # else it restarts, or other fronts take over its inputs
+                self._coordinator.end(
+                    now, stream, died.reason, died.reached.get(stream.info.stream, 0)
                 )
-                self._accept(now, stream, lost)
-            number, reason = stream.next_sequence, died.reason
-            last = End(stream=name, sequence=number, position=end, reason=reason)
-            self._accept(now, stream, last)
 
     def _status(self) -> Status:
+        """Return the status without the fronts: each sink gets those of the runs that it sees."""
         return Status(
             hub=self._incarnation,
             waiting=self._coordinator.dispatch.waiting,
@@ -297,9 +369,10 @@ class Broker:
                 NodeLoad(node=node, service=service, held=held, done=done)
                 for node, service, held, done in self._coordinator.dispatch.loads()
             ),
-            fronts=self._streams.fronts,
+            fronts=(),
             refused=dict(self._refused),
             doubles=self._doubles,
+            suspects=tuple(self._coordinator.dispatch.alive.suspects()),
         )
 
     # --- what goes out ----------------------------------------------------------------------------
@@ -322,17 +395,3 @@ class Broker:
     def _refuse(self, peer: bytes, reason: str) -> None:
         self.refuse(reason)
         self._send(peer, Refused(reason=reason))
-
-
-def _up(node: Node) -> Iterator[NodeUp]:
-    """Yield one event for each service of a node."""
-    for service in node.gives.values():
-        yield NodeUp(
-            node=node.name,
-            service=service.name,
-            gives=service.kind,
-            model=service.model,
-            version=service.version,
-            licence=service.licence,
-            noncommercial=service.noncommercial,
-        )

@@ -20,7 +20,7 @@ from abhinaya.stream.hub.partials import Partials
 from abhinaya.stream.hub.publisher import Publisher
 from abhinaya.stream.hub.segments import Record, Segments, Stream
 from abhinaya.stream.hub.task_inputs import task_of
-from abhinaya.stream.hub.validation import REFINER, TRANSCRIBER, service_of
+from abhinaya.stream.hub.validation import FURTHEST_SAMPLES, REFINER, TRANSCRIBER, service_of
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.settings.vote import rule_of
 from abhinaya.stream.wire.messages import (
@@ -40,6 +40,9 @@ from abhinaya.stream.wire.messages import (
 LONGEST_REASON: Final = 1000
 """Maximum characters of a node's reason: a verdict with all reasons must fit into a message."""
 
+LEAST_S: Final = 1.0
+"""Time that the nodes have for a live segment, even if it arrives when its deadline is over."""
+
 
 class Coordinator:
     """All decisions about segments.
@@ -54,6 +57,7 @@ class Coordinator:
         publisher: Publisher,
         send: Callable[[str, Message], None],
         node_down: Callable[[NodeDown], None],
+        supervised: bool = False,
     ) -> None:
         self._deadlines, self._backlog = config.deadlines, config.flow.live_backlog
         self._publisher, self._send, self._node_down = publisher, send, node_down
@@ -64,7 +68,7 @@ class Coordinator:
         self.services = frozenset((*line_up, *second))
         rule = rule_of(config.vote, combiner, bool(second))
         deadlines = config.deadlines
-        limits = Limits(config.supervise.silent_s, deadlines.task_s, deadlines.attempts)
+        limits = Limits(config.supervise.silent_s, deadlines.task_s, deadlines.attempts, supervised)
         self.segments = Segments()
         self.dispatch = Dispatch(line_up, second, self.segments, limits)
         self._aggregator = Aggregator(voters, rule, deadlines.revise_s, self.dispatch.explain)
@@ -86,7 +90,7 @@ class Coordinator:
     def item(self, now: float, stream: Stream, item: Segment | Gap | End) -> None:
         """Add the next item of a stream."""
         stream.next_sequence += 1
-        partial = self.segments.get((item.stream, item.sequence))
+        partial = self.segments.get((stream.id, item.sequence))
         if partial is not None:
             self._partials.end(partial)
             if not isinstance(item, Segment):
@@ -106,13 +110,39 @@ class Coordinator:
             self._aggregator.append(stream, item)
             return
         live = stream.info.live
-        due = now + (self._deadlines.live_s if live else self._deadlines.file_s)
+        due = now + (self._time_left_s(item) if live else self._deadlines.file_s)
         record = self.segments.open(stream, item, now, due)
         self._aggregator.open(record)
         self.dispatch.submit(record)
         self._act(now)
         if live:
             self._shed(stream)
+
+    def abort(self, now: float, stream: Stream, reason: str) -> None:
+        """End a stream at once; its segments without a verdict become gaps."""
+        for record in self.segments.of(stream):
+            if record.item.final:
+                self._aggregator.shed(record, reason)
+            self._partials.end(record)
+            self._drop(record)
+        self.end(now, stream, reason)
+
+    def end(self, now: float, stream: Stream, reason: str, reached: int = 0) -> None:
+        """End a stream in place of its front; from its last item to `reached` there is a gap."""
+        name, start = stream.info.stream, stream.position
+        end = max(start, min(reached, start + FURTHEST_SAMPLES))
+        if end > start:
+            number = stream.next_sequence
+            lost = Gap(stream=name, sequence=number, start=start, end=end, reason=reason)
+            self.item(now, stream, lost)
+        number = stream.next_sequence
+        self.item(now, stream, End(stream=name, sequence=number, position=end, reason=reason))
+
+    def _time_left_s(self, item: Segment) -> float:
+        """Return the time until the deadline of a live segment, which began with the last word."""
+        live_s = self._deadlines.live_s
+        before_s = max(0.0, item.sent_unix_s - item.captured_unix_s)  # both by the front's clock
+        return max(live_s - before_s, min(live_s, LEAST_S))
 
     def _shed(self, stream: Stream) -> None:
         waiting = [record for record in self.segments.of(stream) if record.begun is None]
@@ -151,7 +181,8 @@ class Coordinator:
             self._partials.measured(service, answer.run_ms, part)
             counts = self.dispatch.answered(node.name, key, part, service)
             if record is not None:
-                self._store(now, record, replace(answer, state=b""), counts)
+                name = record.stream.info.stream
+                self._store(now, record, replace(answer, stream=name, state=b""), counts)
         if record is not None and counts and not part:
             record.stream.keep_state(answer.sequence, service, answer.state)
         return counts or part > 0 or isinstance(answer, Failed)
@@ -176,9 +207,9 @@ class Coordinator:
         """Publish all verdicts that are due, and send all tasks that can be sent."""
         self._act(now)
         while outcomes := self._aggregator.collect(now):
-            for event in outcomes:
-                self._publisher.publish(event)
-                record = self.segments.get((event.stream, event.sequence))
+            for stream, event in outcomes:
+                self._publisher.publish(event, stream.info.run)
+                record = self.segments.get((stream.id, event.sequence))
                 if record is not None:
                     self.dispatch.decided(record)
             self._act(now)
@@ -189,8 +220,8 @@ class Coordinator:
                 self._drop(record)
         if self._partials:
             self._act(now)
-            for verdict in self._partials.collect(now):
-                self._publisher.publish_unnumbered(verdict)
+            for stream, verdict in self._partials.collect(now):
+                self._publisher.publish_unnumbered(verdict, stream.info.run)
             self.dispatch.assign_partials()
         self._act(now)
 
@@ -206,8 +237,8 @@ class Coordinator:
                 gives = [action.node.gives[name] for name in action.services]
                 self._send(action.node.name, task_of(record, gives))
             elif isinstance(action, Retract):
-                stream, sequence = action.key
-                cancel = Cancel(stream=stream, sequence=sequence, part=action.part)
+                of_stream, sequence = action.key
+                cancel = Cancel(stream=of_stream, sequence=sequence, part=action.part)
                 self._send(action.node, cancel)
             elif isinstance(action, Absent):
                 self._aggregator.absent(now, action.record, action.service, action.reason)

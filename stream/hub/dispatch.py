@@ -20,6 +20,7 @@ import heapq
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from abhinaya.stream.hub.alive import Alive
 from abhinaya.stream.hub.nodes import Absent, Action, Assign, Limits, Node, Retract, ServiceQueue
 from abhinaya.stream.hub.segments import OPEN, Key, Record, Segments, State, Stream, Work
 from abhinaya.stream.hub.validation import TRANSCRIBER
@@ -47,6 +48,7 @@ class Dispatch:
         self._segments = segments
         self._limits = limits
         self._nodes: dict[str, Node] = {}
+        self.alive = Alive(self._nodes, limits)
         self._partials: dict[Key, Record] = {}
         """Partials that wait for an idle node."""
         self._keeps_state = False
@@ -84,12 +86,12 @@ class Dispatch:
         self._advance_all()
         self._assign()
 
-    def beat(self, now: float, name: str, work_age_s: float | None) -> None:
-        """Handle a heartbeat; drop the node if its batch takes too long."""
-        if name in self._nodes:
-            self._nodes[name].last_received = now
-            if work_age_s is not None and work_age_s > self._limits.task_s:
-                self.node_down(name, f"has been stuck for {work_age_s:.1f} s in one batch")
+    def beat(self, now: float, name: str, age_s: float | None, cpu_s: float | None = None) -> None:
+        """Handle a heartbeat."""
+        if node := self._nodes.get(name):
+            if reason := self.alive.beat(now, node, age_s, cpu_s):
+                self.node_down(name, reason)
+            self._assign()
 
     def node_down(self, name: str, reason: str) -> None:
         """Drop a node; its tasks are retried, or given up after too many attempts."""
@@ -99,10 +101,8 @@ class Dispatch:
 
     def tick(self, now: float) -> None:
         """Drop nodes that have been silent for too long."""
-        for node in list(self._nodes.values()):
-            silent_s = now - node.last_received
-            if silent_s > self._limits.silent_s:
-                self.node_down(node.name, f"has been silent for {silent_s:.1f} s")
+        for name, reason in self.alive.silent(now):
+            self.node_down(name, reason)
 
     # --- segments ---------------------------------------------------------------------------------
 
@@ -211,7 +211,7 @@ class Dispatch:
     def loads(self) -> Iterator[tuple[str, str, int, int]]:
         """Yield (node, service, tasks held, tasks done)."""
         for name, node in self._nodes.items():
-            for service in node.gives:
+            for service in () if node.silent else node.gives:
                 tasks = (services for key, services in node.held.items() if not key[2])
                 held = sum(service in services for services in tasks)
                 yield name, service, held, node.done.get(service, 0)
@@ -271,7 +271,7 @@ class Dispatch:
     def _recheck_later(self, record: Record) -> None:
         """Mark the stream: its later segments may wait for this one."""
         if self._keeps_state and record.item.final:
-            self._changed[record.stream.info.stream] = record.stream
+            self._changed[record.stream.id] = record.stream
 
     def _enqueue(self, record: Record, service: str) -> None:
         record.work[service].state = State.QUEUED
@@ -373,12 +373,16 @@ class Dispatch:
         free = [
             (len(node.held), name not in record.nodes, name)
             for name, node in self._nodes.items()
-            if service in node.gives and node.has_room(record.key)
+            if service in node.gives and not node.silent and node.has_room(record.key)
         ]
         return self._nodes[min(free)[2]] if free else None
 
     def _idle(self, service: str, record: Record) -> Node | None:
-        names = [n for n, node in self._nodes.items() if service in node.gives and not node.held]
+        names = [
+            name
+            for name, node in self._nodes.items()
+            if service in node.gives and not node.held and not node.silent
+        ]
         if not names:
             return None
         return self._nodes[min(names, key=lambda name: (name not in record.nodes, name))]

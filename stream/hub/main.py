@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import secrets
 import sys
 import time
 from collections.abc import Sequence
@@ -23,6 +24,9 @@ from abhinaya.stream.wire.messages import FromSink, Message, ToHub
 
 TICK_S = 0.02
 """Interval between checks of deadlines."""
+
+PAUSE_S = 0.5
+"""Interval between two rounds of the loop after which the hub itself was stopped or starved."""
 
 BURST = 64
 """Maximum number of messages read from one socket before the other socket."""
@@ -46,9 +50,12 @@ class Hub:
         poller = zmq.Poller()
         for socket in self._sockets.values():
             poller.register(socket, zmq.POLLIN)
-        next_tick = 0.0
+        next_tick, last = 0.0, time.monotonic()
         while not stop.asked:
             now = time.monotonic()
+            if now - last > PAUSE_S:
+                self._broker.paused(now - last)
+            last = now
             if now >= next_tick:
                 next_tick = now + TICK_S
                 self._send(self._broker.tick(now))
@@ -91,9 +98,15 @@ class Hub:
 
 
 def serve(
-    run: configuration.Config, endpoint: str, stop: Stop, keys: sockets.Keys | None = None
+    run: configuration.Config,
+    endpoint: str,
+    stop: Stop,
+    keys: sockets.Keys | None = None,
+    supervised: bool = False,
 ) -> int:
     """Bind `endpoint` and serve until asked to stop; return the exit code.
+
+    `supervised`: somebody watches the processes of all nodes and ends those that are stuck.
 
     Raises:
         NetworkError: the endpoint is taken, malformed, or open to the network without keys.
@@ -104,7 +117,7 @@ def serve(
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     doors = sockets.Hub(context, endpoint, keys)
     try:
-        return Hub(Broker(run, f"{time.time_ns():x}", combiner), doors).run(stop)
+        return Hub(Broker(run, secrets.token_hex(8), combiner, supervised), doors).run(stop)
     finally:
         doors.close()
         context.term()
@@ -121,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "hub",
         args.directory,
         args.lifeline,
-        lambda stop: serve(run, f"ipc://{args.directory}", stop),
+        lambda stop: serve(run, f"ipc://{args.directory}", stop, supervised=True),
     )
 
 

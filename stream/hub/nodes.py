@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from abhinaya.stream.hub.segments import Key, Record
-from abhinaya.stream.wire.messages import NodeDown, Service
+from abhinaya.stream.hub.watch import Suspicion
+from abhinaya.stream.wire.messages import NodeDown, NodeUp, Service
 
 TaskKey = tuple[str, int, int]
 """(stream, sequence number, part)."""
@@ -53,6 +55,8 @@ class Limits:
     """Longest duration of a batch."""
     attempts: int
     """How often a task is tried."""
+    supervised: bool = False
+    """Whether somebody watches the processes of the nodes, and decides which are stuck."""
 
 
 @dataclass(slots=True)
@@ -70,6 +74,22 @@ class Node:
     """By task: services that have not answered yet."""
     done: dict[str, int] = field(default_factory=dict)
     """Number of answers by service, without partials."""
+    silent: bool = False
+    suspicion: Suspicion | None = None
+    """Why the node may be stuck."""
+
+    def up(self) -> Iterator[NodeUp]:
+        """Yield one event for each service: it is ready."""
+        for service in self.gives.values():
+            yield NodeUp(
+                node=self.name,
+                service=service.name,
+                gives=service.kind,
+                model=service.model,
+                version=service.version,
+                licence=service.licence,
+                noncommercial=service.noncommercial,
+            )
 
     def down(self, reason: str) -> NodeDown:
         """Return the event that the node is no longer used."""

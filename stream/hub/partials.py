@@ -108,7 +108,7 @@ class Partials:
 
     def open(self, now: float, stream: Stream, item: Segment) -> None:
         """Add a partial; it waits while a node works on an earlier one; older ones are ignored."""
-        record = self._segments.get((item.stream, item.sequence))
+        record = self._segments.get((stream.id, item.sequence))
         if record is not None:
             newest = record.next or record.item
             if item.part <= newest.part:
@@ -140,16 +140,16 @@ class Partials:
         if self._undecided.pop(record.key, None):
             self._dispatch.stop(record)
 
-    def collect(self, now: float) -> list[Verdict]:
+    def collect(self, now: float) -> list[tuple[Stream, Verdict]]:
         """Return the verdicts of partials that are complete or due; start the next partials."""
-        verdicts = []
+        verdicts: list[tuple[Stream, Verdict]] = []
         for record in list(self._undecided.values()):
             overdue = record.begun is not None and record.due <= now
             if record.is_open(record.work) and not overdue:
                 continue
             del self._undecided[record.key]
             verdict = self._judge(now, record)
-            verdicts += [verdict] if verdict else []
+            verdicts += [(record.stream, verdict)] if verdict else []
             record.work = {}
             if record.next:
                 item, record.next = record.next, None

@@ -1,16 +1,38 @@
-"""Publishes events to the sinks of the hub, and keeps each until the recorder has confirmed it.
+"""Publishes events to the sinks of the hub, and keeps those of a run until they are confirmed.
 
-Pure. The recorder is the one sink that confirms. A new recorder gets all unconfirmed events again.
+Pure. A recorder gets the events of its run, each with a number, and confirms them; a new recorder
+of the run gets all unconfirmed events again. A reader confirms nothing, and gets the events of all
+runs that it may see. Events of nodes and the status go to all.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
-from abhinaya.stream.wire.messages import Activity, Event, Message, NodeUp, Notice, StreamStarted
+from msgspec.structs import replace
+
+from abhinaya.stream.hub.runs import Run, Runs
+from abhinaya.stream.wire.messages import (
+    Activity,
+    Event,
+    Gap,
+    Message,
+    NodeUp,
+    Notice,
+    Status,
+    StreamEnded,
+    StreamStarted,
+    Suspect,
+    Verdict,
+)
+
+MAX_WAITING: Final = 10_000
+"""With so many unconfirmed events, a run keeps only those that the windows of its fronts bound."""
+
+MaySee = Callable[[bytes, str], bool]
+"""Returns whether a peer may read the events of a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,56 +47,104 @@ class Outgoing:
 class Publisher:
     """The sinks of a hub, and the events for them."""
 
-    def __init__(self, hub: str) -> None:
+    def __init__(self, hub: str, runs: Runs, may_see: MaySee) -> None:
         self._hub = hub
-        self._sinks: set[bytes] = set()
-        self._recorder: bytes | None = None
-        self._unconfirmed: deque[Notice] = deque()
-        self._number = 0
+        self._runs = runs
+        self._may_see = may_see
+        self._recorders: dict[bytes, Run] = {}
+        self._readers: dict[bytes, str] = {}
+        """The run that each asked for; empty for all."""
         self._out: list[Outgoing] = []
 
     def knows(self, peer: bytes) -> bool:
         """Whether a peer has subscribed."""
-        return peer in self._sinks
+        return peer in self._recorders or peer in self._readers
 
-    def is_recorder(self, peer: bytes) -> bool:
-        """Whether a peer is the recorder."""
-        return peer == self._recorder
+    def recorded_by(self, peer: bytes) -> Run | None:
+        """Return the run that a peer records; None if it is not a recorder."""
+        return self._recorders.get(peer)
 
-    def subscribe(self, peer: bytes, confirm: bool, present: Iterable[Event]) -> None:
-        """Add a sink and send the events `present`; to a recorder also the unconfirmed ones."""
-        self._sinks.add(peer)
-        sent = {_subject(notice.event) for notice in self._unconfirmed}
-        for event in present:
-            if not confirm or _subject(event) not in sent:
-                self._send(peer, Notice(number=0, hub=self._hub, event=event))
-        if confirm:
-            self._recorder = peer
-            for notice in self._unconfirmed:
-                self._send(peer, notice)
+    def add_recorder(self, peer: bytes, run: Run, up: Iterable[NodeUp]) -> None:
+        """Make a peer the recorder of a run: send what is present and what is unconfirmed."""
+        self.drop(peer)
+        if run.recorder is not None:  # that one may still be there, and must not subscribe again
+            self._readers[run.recorder] = run.id
+            del self._recorders[run.recorder]
+        run.recorder, self._recorders[peer] = peer, run
+        sent = {_subject(notice.event) for notice in run.unconfirmed}
+        present: list[tuple[Event, str]] = [(started, run.id) for started in _started(run)]
+        present += [(node, "") for node in up]
+        for event, of_run in present:
+            if _subject(event) not in sent:
+                self._send(peer, 0, event, of_run)
+        self._out += [Outgoing("sinks", peer, notice) for notice in run.unconfirmed]
+
+    def add_reader(self, peer: bytes, run: str, up: Iterable[NodeUp]) -> None:
+        """Add a reader of one run, or of all: send what is present."""
+        self.drop(peer)
+        self._readers[peer] = run
+        for each in self._runs:
+            if self._reads(peer, each.id):
+                for event in _started(each):
+                    self._send(peer, 0, event, each.id)
+        for node in up:
+            self._send(peer, 0, node)
 
     def drop(self, peer: bytes) -> None:
         """Remove a sink."""
-        self._sinks.discard(peer)
-        if peer == self._recorder:
-            self._recorder = None
+        self._readers.pop(peer, None)
+        if run := self._recorders.pop(peer, None):
+            run.recorder = None
 
-    def publish(self, event: Event) -> None:
-        """Send an event to every sink, and keep it until the recorder has confirmed it."""
-        self._number += 1
-        notice = Notice(number=self._number, hub=self._hub, event=event)
-        self._unconfirmed.append(notice)
-        self._broadcast(notice)
+    def publish(self, event: Event, run: str = "") -> None:
+        """Send an event of a run, or of all runs; each run keeps it until it is confirmed."""
+        found = self._runs.get(run) if run else None
+        for each in self._runs if not run else [found] if found else []:
+            number = 0
+            if len(each.unconfirmed) < MAX_WAITING or isinstance(
+                event, Verdict | Gap | StreamEnded
+            ):
+                number = each.number = each.number + 1
+                each.unconfirmed.append(Notice(number=number, hub=self._hub, run=run, event=event))
+            if each.recorder is not None:
+                self._send(each.recorder, number, event, run)
+        self._to_readers(event, run)
 
-    def publish_unnumbered(self, event: Event | Activity) -> None:
-        """Send an event without confirmation: status, activity, or a provisional verdict."""
-        self._broadcast(Notice(number=0, hub=self._hub, event=event))
+    def publish_unnumbered(self, event: Event | Activity, run: str) -> None:
+        """Send an event without confirmation: activity, or a provisional verdict."""
+        found = self._runs.get(run)
+        if found is not None and found.recorder is not None:
+            self._send(found.recorder, 0, event, run)
+        self._to_readers(event, run)
 
-    def confirmed(self, number: int) -> list[Event | Activity]:
-        """Return the events up to `number`, which the recorder has now written."""
+    def publish_status(
+        self,
+        status: Status,
+        fronts: Mapping[str, Iterable[str]],
+        suspects: Mapping[str, Iterable[Suspect]],
+    ) -> None:
+        """Send the status to all, with the fronts of those runs that each sink sees.
+
+        Args:
+            status: the status without fronts.
+            fronts: names of fronts by run.
+            suspects: fronts that are silent, by run.
+
+        """
+        seen = {peer: {run.id} for peer, run in self._recorders.items()}
+        for peer in self._readers:
+            seen[peer] = {run for run in (*fronts, *suspects) if self._reads(peer, run)}
+        for peer, runs in seen.items():
+            names = [name for run in runs for name in fronts.get(run, ())]
+            silent = [suspect for run in runs for suspect in suspects.get(run, ())]
+            added = (*status.suspects, *silent)
+            self._send(peer, 0, replace(status, fronts=tuple(names), suspects=added))
+
+    def confirmed(self, run: Run, number: int) -> list[Event | Activity]:
+        """Return the events of a run up to `number`, which its recorder has now written."""
         events = []
-        while self._unconfirmed and self._unconfirmed[0].number <= number:
-            events.append(self._unconfirmed.popleft().event)
+        while run.unconfirmed and run.unconfirmed[0].number <= number:
+            events.append(run.unconfirmed.popleft().event)
         return events
 
     def take(self) -> list[Outgoing]:
@@ -82,12 +152,21 @@ class Publisher:
         out, self._out = self._out, []
         return out
 
-    def _broadcast(self, notice: Notice) -> None:
-        for peer in self._sinks:
-            self._send(peer, notice)
+    def _to_readers(self, event: Event | Activity, run: str) -> None:
+        for peer in self._readers:
+            if not run or self._reads(peer, run):
+                self._send(peer, 0, event, run)
 
-    def _send(self, peer: bytes, message: Message) -> None:
-        self._out.append(Outgoing("sinks", peer, message))
+    def _reads(self, peer: bytes, run: str) -> bool:
+        return self._readers[peer] in ("", run) and self._may_see(peer, run)
+
+    def _send(self, peer: bytes, number: int, event: Event | Activity, run: str = "") -> None:
+        notice = Notice(number=number, hub=self._hub, run=run, event=event)
+        self._out.append(Outgoing("sinks", peer, notice))
+
+
+def _started(run: Run) -> Iterator[StreamStarted]:
+    return (StreamStarted(info=s.info) for s in run.streams.values() if not s.ended)
 
 
 def _subject(event: Event | Activity) -> tuple[type[Event], str, str] | None:

@@ -24,7 +24,7 @@ from abhinaya.stream.wire.messages import (
 )
 
 Key = tuple[str, int]
-"""A segment: (stream, sequence number)."""
+"""A segment: (`Stream.id`, sequence number)."""
 
 CONTEXT_TURNS: Final = 16
 """Number of transcripts of a stream that are kept as context."""
@@ -73,6 +73,11 @@ class Stream:
     """The latest transcripts with words, by sequence number."""
     states: dict[str, dict[int, bytes]] = field(default_factory=dict)
     """State by stateful service and sequence number; only the model of the service can read it."""
+
+    @property
+    def id(self) -> str:
+        """Run and name: the key inside the hub, and the name that nodes get and repeat."""
+        return f"{self.info.run}:{self.info.stream}"
 
     def transcribed(self, transcript: Transcript) -> None:
         """Keep a transcript as context for later segments."""
@@ -152,7 +157,7 @@ class Record:
     @property
     def key(self) -> Key:
         """Stream and sequence number."""
-        return self.item.stream, self.item.sequence
+        return self.stream.id, self.item.sequence
 
     def begin(self, item: Segment, now: float, due: float) -> None:
         """Reset the record for the next partial or the whole segment."""
@@ -187,13 +192,16 @@ class Segments:
         """Return the record of a segment; None if the segment is not open."""
         return self._records.get(key[0], {}).get(key[1])
 
+    def __contains__(self, stream: Stream) -> bool:
+        return stream.id in self._records
+
     def of(self, stream: Stream) -> list[Record]:
         """Return the open segments of a stream, in order."""
-        return list(self._records.get(stream.info.stream, {}).values())
+        return list(self._records.get(stream.id, {}).values())
 
     def open(self, stream: Stream, item: Segment, now: float, due: float) -> Record:
         """Return the record of a partial or segment; reuse that of an earlier partial."""
-        records = self._records.setdefault(item.stream, {})
+        records = self._records.setdefault(stream.id, {})
         record = records.get(item.sequence)
         if record is None:
             record = Record(stream, item, now, due, next(self._order))
@@ -213,7 +221,7 @@ class Segments:
 
     def clear(self, stream: Stream) -> None:
         """Delete transcripts and states of a stream that nothing can need any more."""
-        records = self._records.get(stream.info.stream)
+        records = self._records.get(stream.id)
         if stream.end_written and not records:
             stream.transcripts.clear()
             stream.states.clear()

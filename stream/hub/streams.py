@@ -1,10 +1,11 @@
-"""The table of streams: which front sends each stream, and how far it has come. Pure."""
+"""The fronts of a hub: which one sends each stream, and how far the stream has come. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from abhinaya.stream.hub.runs import Run, Runs
 from abhinaya.stream.hub.segments import Stream
 from abhinaya.stream.hub.validation import are_valid_sequences
 from abhinaya.stream.settings.config import FlowConfig
@@ -18,6 +19,7 @@ from abhinaya.stream.wire.messages import (
     Segment,
     Standing,
     StreamInfo,
+    Suspect,
     Welcome,
 )
 
@@ -28,79 +30,74 @@ class Front:
 
     name: str
     incarnation: str
+    run: Run
     streams: tuple[str, ...]
     last_received: float
     silent: bool = False
 
+    def open_streams(self) -> Iterator[Stream]:
+        """Yield its streams that have not ended."""
+        streams = (self.run.streams.get(name) for name in self.streams)
+        return (stream for stream in streams if stream is not None and not stream.ended)
+
 
 class Streams:
-    """The fronts and streams of a hub."""
+    """The fronts of a hub and their streams, which stand in their runs."""
 
-    def __init__(self, hub: str, flow: FlowConfig) -> None:
+    def __init__(self, hub: str, flow: FlowConfig, runs: Runs) -> None:
         self._hub = hub
         self._flow = flow
+        self._runs = runs
         self._fronts: dict[bytes, Front] = {}
-        self._streams: dict[str, Stream] = {}
 
     def __contains__(self, peer: bytes) -> bool:
         return peer in self._fronts
 
-    def __getitem__(self, stream: str) -> Stream:
-        return self._streams[stream]
-
-    @property
-    def fronts(self) -> tuple[str, ...]:
-        """Names of the fronts that are not silent."""
-        return tuple(front.name for front in self._fronts.values() if not front.silent)
-
-    def open_streams(self) -> Iterator[StreamInfo]:
-        """Yield the streams that have not ended."""
-        return (s.info for s in self._streams.values() if not s.ended)
+    def __getitem__(self, peer: bytes) -> Front:
+        return self._fronts[peer]
 
     def fault(self, hello: Hello) -> str:
         """Return why a front is refused; empty if it is accepted."""
         firsts = hello.first_sequences
         if len(hello.streams) != len(firsts) or not are_valid_sequences(firsts):
             return "its first sequence numbers are invalid, or do not fit its streams"
+        if any(info.run != hello.run for info in hello.streams):
+            return "it has a stream of another run"
+        run = self._runs.get(hello.run)
         for info in hello.streams:
-            known = self._streams.get(info.stream)
+            known = run.streams.get(info.stream) if run else None
             owner = self._fronts.get(known.front) if known and not known.ended else None
             if owner is not None and owner.name != hello.front:
                 return f"stream {info.stream!r} is being sent by {owner.name}"
-        return ""
+        return self._runs.fault(hello.run)
 
     def add_front(self, now: float, peer: bytes, hello: Hello) -> list[StreamInfo]:
         """Add a front; return its new streams."""
+        run = self._runs.open(now, hello.run)
         # a restarted front replaces the process of the same name
-        for other in [p for p, f in self._fronts.items() if f.name == hello.front]:
-            del self._fronts[other]
+        self.remove(run, hello.front)
         names = tuple(info.stream for info in hello.streams)
-        self._fronts[peer] = Front(hello.front, hello.incarnation, names, now)
+        self._fronts[peer] = Front(hello.front, hello.incarnation, run, names, now)
         new = []
         for info, first in zip(hello.streams, hello.first_sequences, strict=True):
-            stream = self._streams.get(info.stream)
+            if info.stream in run.over:
+                continue
+            stream = run.streams.get(info.stream)
             if stream is None:
-                self._streams[info.stream] = Stream(info, peer, first, first)
+                run.streams[info.stream] = Stream(info, peer, first, first)
                 new.append(info)
             else:
                 stream.front = peer
         return new
 
-    def welcome(self, hello: Hello) -> Welcome:
+    def welcome(self, peer: bytes, hello: Hello) -> Welcome:
         """Return the reply to a front: how far its streams have come."""
-        streams = [self._streams[info.stream] for info in hello.streams]
+        run = self._fronts[peer].run
         return Welcome(
             hub=self._hub,
             streams=tuple(
-                Standing(
-                    stream=stream.info.stream,
-                    next_sequence=stream.next_sequence,
-                    acknowledged=stream.acknowledged,
-                    position=stream.position,
-                    start_unix_s=stream.info.start_unix_s,
-                    window=self._window(stream),
-                )
-                for stream in streams
+                run.over.get(info.stream) or self._standing(run.streams[info.stream])
+                for info in hello.streams
             ),
         )
 
@@ -109,22 +106,53 @@ class Streams:
         self._fronts[peer].last_received, self._fronts[peer].silent = now, False
 
     def newly_silent(self, now: float, silent_s: float) -> list[Front]:
-        """Return the fronts with open streams whose silence has just become too long."""
-        fronts = [
-            front
-            for front in self._fronts.values()
-            if now - front.last_received > silent_s
-            and not front.silent
-            and any(not self._streams[name].ended for name in front.streams)
-        ]
-        for front in fronts:
-            front.silent = True
-        return fronts
+        """Return the fronts with open streams whose silence has just become too long.
+
+        Forget the silent fronts without open streams.
+        """
+        found = []
+        for peer, front in list(self._fronts.items()):
+            if now - front.last_received <= silent_s:
+                front.run.last_present = now
+            elif not any(front.open_streams()):
+                del self._fronts[peer]
+            elif not front.silent:
+                front.silent = True
+                found.append(front)
+        return found
+
+    def paused(self, seconds: float) -> None:
+        """Note that the hub itself did not run: nobody was silent meanwhile."""
+        for front in self._fronts.values():
+            front.last_received += seconds
+
+    def report(
+        self, now: float, limit_s: float
+    ) -> tuple[dict[str, list[str]], dict[str, list[Suspect]]]:
+        """Return by run: the names of its fronts, and those that are silent instead."""
+        names: dict[str, list[str]] = {}
+        suspects: dict[str, list[Suspect]] = {}
+        for front in self._fronts.values():
+            if not front.silent:
+                names.setdefault(front.run.id, []).append(front.name)
+                continue
+            suspect = Suspect(
+                name=front.name,
+                incarnation=front.incarnation,
+                reason=f"has been silent for {now - front.last_received:.1f} s",
+                limit_s=limit_s,
+            )
+            suspects.setdefault(front.run.id, []).append(suspect)
+        return names, suspects
 
     def of(self, peer: bytes, item: Known | Segment | Gap | End | Activity) -> Stream | None:
         """Return the stream of an item; None if it does not belong to this front."""
-        stream = self._streams.get(item.stream)
+        stream = self._fronts[peer].run.streams.get(item.stream)
         return stream if stream is not None and stream.front == peer else None
+
+    def is_over(self, peer: bytes, stream: str) -> bool:
+        """Whether a stream in the run of a front is over."""
+        return stream in self._fronts[peer].run.over
 
     def is_in_turn(self, stream: Stream, item: Segment | Gap | End) -> bool:
         """Whether a new item is the next one, and within the credit of the front."""
@@ -141,16 +169,42 @@ class Streams:
             states=stream.acknowledged_states(),
         )
 
-    def remove(self, name: str) -> Iterable[Stream]:
-        """Remove a dead front; return its streams that have not ended."""
-        peers = [p for p, f in self._fronts.items() if f.name == name]
-        streams = [s for peer in peers for s in self._fronts.pop(peer).streams]
-        return [self._streams[s] for s in streams if not self._streams[s].ended]
+    def credit_of_over(self, peer: bytes, stream: str) -> Credit:
+        """Return the acknowledgement of everything in a stream that is over."""
+        over = self._fronts[peer].run.over[stream]
+        return Credit(stream=stream, acknowledged=over.acknowledged, window=over.window)
+
+    def remove(self, run: Run, name: str) -> list[Stream]:
+        """Remove the front of this name in a run; return its streams that have not ended."""
+        peers = [p for p, f in self._fronts.items() if f.name == name and f.run is run]
+        return [stream for peer in peers for stream in self._fronts.pop(peer).open_streams()]
+
+    def close(self, run: Run, stream: Stream) -> None:
+        """Forget a stream that is over, except how long it was."""
+        name = stream.info.stream
+        run.over[name] = self._standing(run.streams.pop(name))
+
+    def forget(self, run: Run) -> None:
+        """Forget a run and its fronts."""
+        for peer in [peer for peer, front in self._fronts.items() if front.run is run]:
+            del self._fronts[peer]
+        self._runs.forget(run)
+
+    def _standing(self, stream: Stream) -> Standing:
+        return Standing(
+            stream=stream.info.stream,
+            next_sequence=stream.next_sequence,
+            acknowledged=stream.acknowledged,
+            position=stream.position,
+            start_unix_s=stream.info.start_unix_s,
+            window=self._window(stream),
+        )
 
     def _window(self, stream: Stream) -> int:
         if stream.info.live:
             return self._most(stream)
-        files = sum(not s.ended and not s.info.live for s in self._streams.values())
+        streams = (stream for run in self._runs for stream in run.streams.values())
+        files = sum(not s.ended and not s.info.live for s in streams)
         return max(1, min(self._most(stream), self._flow.files_window // max(1, files)))
 
     def _most(self, stream: Stream) -> int:

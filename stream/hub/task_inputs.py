@@ -19,7 +19,7 @@ def task_of(record: Record, services: Sequence[Service]) -> Task:
     transcript = None if transcribes or "transcript" not in needs else record.transcript
     earlier = sorted(s for s in stream.transcripts if s < item.sequence)[-turns:] if turns else []
     return Task(
-        stream=item.stream,
+        stream=stream.id,
         sequence=item.sequence,
         part=item.part,
         services=tuple(service.name for service in services),

@@ -20,7 +20,7 @@ from pathlib import Path
 import zmq
 
 from abhinaya.stream.clock import to_samples
-from abhinaya.stream.errors import ModelError
+from abhinaya.stream.errors import ModelError, ProcessError
 from abhinaya.stream.hub.segments import Key
 from abhinaya.stream.node.batching import Batcher
 from abhinaya.stream.node.worker import CANCELLED, Adapter, Answer, answer_of, load_node
@@ -54,12 +54,18 @@ class Worker:
         self._answers: queue.SimpleQueue[list[Answer] | None] = queue.SimpleQueue()
         self.since: float | None = None
         """Start time of the batch in progress; None when idle."""
+        self._cpu_s = 0.0
         threading.Thread(target=self._loop, daemon=True).start()
 
     def start(self, now: float, batch: list[tuple[float, Task]]) -> None:
         """Begin a batch of (arrival, task); the worker must be idle."""
-        self.since = now
+        self.since, self._cpu_s = now, time.process_time()
         self._batches.put(batch)
+
+    def work(self, now: float) -> tuple[float, float] | tuple[None, None]:
+        """Return the age of the batch in progress and its processor seconds; None when idle."""
+        since = self.since
+        return (None, None) if since is None else (now - since, time.process_time() - self._cpu_s)
 
     def forget(self, key: Key) -> None:
         """Delete the data of the partials of a segment, after the batch in progress."""
@@ -134,9 +140,8 @@ class Node:
         if not self._introduced:
             self._introduced = self._send(self._ready)
             return
-        since = self._worker.since
-        age = None if since is None else now - since
-        if not self._send(Beat(name=self._ready.node, work_age_s=age)):
+        age_s, cpu_s = self._worker.work(now)
+        if not self._send(Beat(name=self._ready.node, work_age_s=age_s, work_cpu_s=cpu_s)):
             self._introduced = False
 
     def _patience_ms(self, now: float, next_beat: float) -> int:
@@ -156,7 +161,9 @@ class Node:
         elif isinstance(message, Drain):
             self._draining = True
         elif isinstance(message, Refused):
-            raise ModelError(self._ready.node, f"was refused by the hub: {message.reason}")
+            # the supervisor does not restart a process that ends with a ModelError
+            error = ProcessError if message.restart else ModelError
+            raise error(self._ready.node, f"was refused by the hub: {message.reason}")
 
     def _cancel(self, cancel: Cancel) -> None:
         key = (cancel.stream, cancel.sequence)

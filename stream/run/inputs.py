@@ -58,7 +58,7 @@ class Inputs:
         keys: Keys | None,
         prefix: str,
         supply: Supply | None,
-        run: str = "",
+        run: str,
     ) -> None:
         self._run = run
         self._directory = directory

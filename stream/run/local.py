@@ -6,13 +6,17 @@ the verdicts are the same.
 
 from __future__ import annotations
 
+import dataclasses
 import queue
+import secrets
 import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
+
+from msgspec.structs import replace
 
 from abhinaya.stream.clock import to_samples
 from abhinaya.stream.errors import AbhinayaError, ModelError
@@ -87,6 +91,10 @@ class Local:
     def __init__(
         self, config: Config, nodes: Iterable[LocalNode], infos: Sequence[StreamInfo]
     ) -> None:
+        run = secrets.token_hex(8)
+        # the nodes have just had their trial, and live no longer than this object
+        supervise = dataclasses.replace(config.supervise, canary_s=0.0)
+        config = dataclasses.replace(config, supervise=supervise)
         self._broker = Broker(config, "local", load_combiner(config.vote))
         self._nodes = {node.ready.node.encode(): node for node in nodes}
         self._ledger = Ledger()
@@ -97,7 +105,7 @@ class Local:
             node.batcher.clear()
         self._deliver(
             self._broker.from_sink(
-                time.monotonic(), RECORDER, Subscribe(sink="recorder", confirm=True)
+                time.monotonic(), RECORDER, Subscribe(sink="recorder", confirm=True, run=run)
             )
         )
         for peer, node in self._nodes.items():
@@ -107,7 +115,8 @@ class Local:
             Hello(
                 front=FRONT,
                 incarnation="0",
-                streams=tuple(infos),
+                run=run,
+                streams=tuple(replace(info, run=run) for info in infos),
                 first_sequences=(0,) * len(infos),
             ),
         )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from abhinaya.models.interrupts import INTERRUPTS, exit_code
+from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import (
     EXIT_OK,
     AbhinayaError,
@@ -35,7 +36,6 @@ from abhinaya.stream.wire.child import Stage
 from abhinaya.stream.wire.messages import (
     Activity,
     Event,
-    FrontDown,
     NodeDown,
     NodeUp,
     Remark,
@@ -43,6 +43,7 @@ from abhinaya.stream.wire.messages import (
     StreamEnded,
     StreamInfo,
     StreamStarted,
+    Suspect,
 )
 
 _LOG = logging.getLogger("abhinaya.run")
@@ -79,7 +80,7 @@ class Run:
         directory: Path,
         sinks: Sequence[Sink],
         observer: Observer,
-        wall_clock: Callable[[], float] = time.time,
+        wall_clock: Callable[[], float] = unix_time,
     ) -> None:
         self._plan = plan
         self._directory = directory
@@ -94,7 +95,7 @@ class Run:
             prefix = f"{socket.gethostname()}-{os.getpid()}-"
             self._endpoint, self._keys = plan.remote.endpoint, plan.remote.keys
         run_id = self._run_id = secrets.token_hex(8)
-        self._recorder = Recorder(self._endpoint, f"{prefix}recorder", self._keys, run_id)
+        self._recorder = Recorder(self._endpoint, f"{prefix}recorder", run_id, self._keys)
         self._inputs = Inputs(
             directory,
             self._recorder.ledger,
@@ -164,15 +165,14 @@ class Run:
 
     def _handle(self, event: Event | Activity) -> None:
         match event:
-            case Status(nodes=nodes, fronts=fronts):
+            case Status(nodes=nodes, fronts=fronts, suspects=suspects):
                 for name in (HUB, *(load.node for load in nodes), *fronts):
                     self.supervisor.ready(name)
+                self.supervisor.suspect(suspects)
             case NodeUp():
                 self._check_licence(event)
                 self.supervisor.ready(event.node)
             case NodeDown(node=name, incarnation=incarnation, reason=reason):
-                self.supervisor.kill(name, incarnation, reason)
-            case FrontDown(front=name, incarnation=incarnation, reason=reason):
                 self.supervisor.kill(name, incarnation, reason)
             case StreamStarted(info=info):
                 self._inputs.started(info)
@@ -264,7 +264,8 @@ class Run:
                 self._endpoint, "the hub does not answer", "is it running, and are the keys right?"
             )
         if silent and self.supervisor.stages()[HUB] is Stage.READY:
-            self.supervisor.kill(HUB, "", "was silent")
+            limit_s = self._supervise.silent_s
+            self.supervisor.suspect([Suspect(name=HUB, reason="was silent", limit_s=limit_s)])
         for death in self.supervisor.tick(now):
             self._on_exit(death)
         self._report(self._inputs.faults())

@@ -208,12 +208,12 @@ class Recorder:
     Args:
         endpoint: endpoint of the hub.
         name: name of this sink.
-        keys: keys for a hub on another machine.
         run: id of the run to record.
+        keys: keys for a hub on another machine.
 
     """
 
-    def __init__(self, endpoint: str, name: str, keys: Keys | None = None, run: str = "") -> None:
+    def __init__(self, endpoint: str, name: str, run: str, keys: Keys | None = None) -> None:
         self._name, self._run = name, run
         self._context: zmq.Context[Any] = zmq.Context()
         self._socket = connect(self._context, sinks_endpoint(endpoint), name, keys)

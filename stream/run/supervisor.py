@@ -7,6 +7,7 @@ No process outlives the supervisor: each child exits when its pipe closes.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -17,10 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from abhinaya.stream.clock import handed_on
 from abhinaya.stream.errors import AbhinayaError, ModelError, ProcessError, SourceError
+from abhinaya.stream.hub.watch import Finding, Suspicion
 from abhinaya.stream.log import descriptor_of
+from abhinaya.stream.run.look import look
 from abhinaya.stream.settings.config import SuperviseConfig
 from abhinaya.stream.wire.child import STOP, Stage, read_exit_report
+from abhinaya.stream.wire.messages import Suspect
+
+_LOG = logging.getLogger("abhinaya.run")
 
 GRACE_S = 1.0
 """Time that a process has to exit by itself before it is killed."""
@@ -86,6 +93,8 @@ class _Child:
     ready_by: float = 0.0
     kill_at: float | None = None
     why_killed: str = ""
+    suspicion: Suspicion | None = None
+    """Why it may be stuck."""
     stopping: bool = False
     """Whether it was asked to exit; it is then not restarted."""
     idle: bool = False
@@ -118,7 +127,19 @@ class Supervisor:
         """Note that a process is ready for work."""
         child = self._children.get(name)
         if child is not None and child.stage is Stage.STARTING:
-            child.stage = Stage.READY
+            child.stage, child.suspicion = Stage.READY, None
+
+    def suspect(self, suspects: Iterable[Suspect]) -> None:
+        """Watch these processes: end each that is stuck, unless it only starves; clear others."""
+        named = {suspect.name: suspect for suspect in suspects}
+        for name, child in self._children.items():
+            if child.stage is not Stage.READY or child.process is None:
+                continue
+            why = named.get(name)
+            if why is None or why.incarnation not in ("", str(child.process.pid)):
+                child.suspicion = None
+            elif child.suspicion is None or child.suspicion.limit_s != why.limit_s:
+                child.suspicion = Suspicion(why.reason, why.limit_s, why.used_s)
 
     def recheck_all(self) -> None:
         """Mark each ready process as starting: it is killed if it does not report in time."""
@@ -209,7 +230,7 @@ class Supervisor:
                     stdin=None if spec.reads_stdin else subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    env=MEMORY | os.environ,
+                    env=MEMORY | os.environ | handed_on(),
                     pass_fds=[self._lifeline, *([log_of_run] if log_of_run else [])],
                     start_new_session=True,
                 )
@@ -217,15 +238,25 @@ class Supervisor:
             raise ProcessError(spec.name, f"cannot be started: {error.strerror}") from error
         child.stage, child.why_killed = Stage.STARTING, ""
         child.ready_by = time.monotonic() + self._config.ready_s
-        child.kill_at = None
+        child.kill_at = child.suspicion = None
 
     def _enforce_time_limits(self, child: _Child, now: float) -> None:
         assert child.process is not None
-        if child.stage is Stage.STARTING and now > child.ready_by:
-            child.why_killed = "was not ready in time"
-            child.process.kill()
+        if child.stage is Stage.STARTING and now > child.ready_by and not child.suspicion:
+            child.suspicion = Suspicion("was not ready in time", self._config.ready_s)
+        if child.suspicion and child.kill_at is None:
+            self._judge(child, child.suspicion, child.process)
         if child.kill_at is not None and now >= child.kill_at:
             child.process.kill()
+
+    def _judge(self, child: _Child, why: Suspicion, process: subprocess.Popen[bytes]) -> None:
+        """End a suspected process that is stuck; one that only starves gets more time."""
+        before, finding = why.finding, why.judge(look(process.pid))
+        if finding.deadly:
+            child.why_killed = f"{why.reason}: {finding.value}"
+            process.kill()
+        elif finding is not before and finding is Finding.STARVED:
+            _LOG.warning("%s %s; %s: waiting", child.spec.name, why.reason, finding.value)
 
     def _ended(self, child: _Child, code: int, now: float) -> Death:
         child.process = None

@@ -167,8 +167,19 @@ class SuperviseConfig:
     backoff_s: float = setting(
         0.25, doc="seconds before the first restart; doubles each time", least=0, most=60
     )
+    canary_s: float = setting(
+        30.0,
+        doc="seconds between two test recordings sent to a node, which is taken out if it answers "
+        "wrongly; 0: none",
+        least=0,
+    )
     drain_s: float = setting(
         4.0, doc="seconds in which open segments may finish after Ctrl-C or SIGTERM", least=0
+    )
+    forget_s: float = setting(
+        600.0,
+        doc="seconds without front and recorder after which a hub ends the streams of a run",
+        least=1,
     )
 
 

@@ -58,6 +58,7 @@ def to_dict(event: Event | Activity, now_unix_s: float) -> dict[str, Any]:
             }
         case StreamStarted(info=info):
             return _head("stream_started", info.stream) | {
+                **({"run": info.run} if info.run else {}),
                 "source": info.source,
                 "live": info.live,
                 "wall_time": wall_time(info.start_unix_s),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from abhinaya.stream.clock import INT16_FULL_SCALE
+from abhinaya.stream.clock import INT16_FULL_SCALE, unix_time
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.sources.base import Block, Opened, Warn
 from abhinaya.stream.sources.condition import condition
@@ -40,19 +39,19 @@ def open_arrays(
 
     def blocks() -> Iterator[Block]:
         for samples in first:
-            yield Block(samples, rate, time.time())
+            yield Block(samples, rate, unix_time())
         while rest := _next(iterator, name):
             samples = _samples(rest[0], name)
             if samples.shape[1] != count:
                 reason = f"has an array of {samples.shape[1]} channels after one of {count}"
                 raise SourceError(name, reason, "give the same number in each")
-            yield Block(samples, rate, time.time())
+            yield Block(samples, rate, unix_time())
 
     return Opened(
         channels=1 if channels == "mix" else count,
         live=False,
         description=f"{name}: samples, {rate} Hz",
-        start_unix_s=time.time(),
+        start_unix_s=unix_time(),
         audio=condition(blocks(), channels, name, warn),
         repeatable=False,
     )

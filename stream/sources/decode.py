@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Protocol
 
 import numpy as np
 
+from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.sources.base import Block, FloatArray, Warn
 
@@ -66,7 +66,7 @@ class Decoder:
         warn: Warn,
         *,
         head: bytes = b"",
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = unix_time,
         how: Mapping[str, Any] | None = None,
         holes: bool = True,
         carrier: Carrier | None = None,

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
+from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.sources.base import InputConfig, Opened, Warn
 from abhinaya.stream.sources.condition import condition
 from abhinaya.stream.sources.decode import HEAD_BYTES, Decoder
 
 
-def open_file(config: InputConfig, warn: Warn, clock: Callable[[], float] = time.time) -> Opened:
+def open_file(config: InputConfig, warn: Warn, clock: Callable[[], float] = unix_time) -> Opened:
     """Open the file `config.what`.
 
     Raises:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
+from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.sources.base import Block
 from abhinaya.stream.sources.web import Web
@@ -59,7 +60,7 @@ class Live:
         web: Web,
         first: Connection,
         dial: Callable[[], Connection],
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = unix_time,
     ) -> None:
         self._web = web
         self._connection = first

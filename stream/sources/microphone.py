@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.sources.base import Block, FloatArray, InputConfig, Opened, Warn
 from abhinaya.stream.sources.condition import condition
@@ -85,7 +86,7 @@ def open_microphone(
     config: InputConfig,
     warn: Warn,
     portaudio: Any = None,
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] = unix_time,
     stall_s: float = _STALL_S,
     queue_s: float = _QUEUE_S,
 ) -> Opened:

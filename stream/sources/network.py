@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.settings.config import NetworkConfig
 from abhinaya.stream.sources.address import RTSP, check_address, scheme_of, shown
@@ -229,7 +230,7 @@ def _opened(
         channels=1 if config.channels == "mix" else connection.channels,
         live=dial is not None,
         description=f"{web.subject}: {connection.description}",
-        start_unix_s=time.time(),
+        start_unix_s=unix_time(),
         audio=condition(blocks, config.channels, web.subject, web.warn),
         closing=close,
         interrupting=web.stop.set,

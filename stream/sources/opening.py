@@ -10,7 +10,7 @@ from typing import Final
 
 from abhinaya.models.errors import ModelError
 from abhinaya.models.plugins import load_plugin, plugins
-from abhinaya.stream.clock import SAMPLE_RATE, to_seconds
+from abhinaya.stream.clock import SAMPLE_RATE, to_seconds, unix_time
 from abhinaya.stream.errors import AbhinayaError, ConfigError, SourceError
 from abhinaya.stream.settings.config import NetworkConfig
 from abhinaya.stream.sources.address import is_address, scheme_of, shown
@@ -73,7 +73,7 @@ def _open(config: InputConfig, warn: Warn, network: NetworkConfig) -> Opened:
 def pace(
     source: Opened,
     sleep: Callable[[float], None] = time.sleep,
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] = unix_time,
 ) -> Opened:
     """Play `source` in real time: yield chunks of 20 ms, each when its last sample is due."""
 

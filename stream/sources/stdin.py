@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Final
 
 import numpy as np
 
+from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.sources.base import Block, FloatArray, InputConfig, Opened, Warn
 from abhinaya.stream.sources.condition import condition
@@ -57,7 +57,7 @@ def open_stdin(
     config: InputConfig,
     warn: Warn,
     stream: BinaryIO | None = None,
-    clock: Callable[[], float] = time.time,
+    clock: Callable[[], float] = unix_time,
 ) -> Opened:
     """Open standard input, or `stream` instead.
 

@@ -95,7 +95,7 @@ class Hello(Message, frozen=True, kw_only=True):
     front: str
     incarnation: str
     """Process id of the front: tells two processes of the same name apart."""
-    run: str = ""
+    run: str
     """The run of the front and of all its streams, the same as in `StreamInfo.run`."""
     streams: tuple[StreamInfo, ...]
     first_sequences: tuple[int, ...]
@@ -182,6 +182,8 @@ class Beat(Message, frozen=True, kw_only=True):
     name: str
     work_age_s: float | None = None
     """Age of the work in progress; None when idle."""
+    work_cpu_s: float | None = None
+    """Processor seconds that the node has used since that work began; None: unknown."""
 
 
 # --- hub -> front ---------------------------------------------------------------------------------
@@ -399,6 +401,8 @@ class Refused(Message, frozen=True, kw_only=True):
     """The hub refuses this node, front or sink, which must exit with the reason."""
 
     reason: str
+    restart: bool = False
+    """Whether a new process may succeed."""
 
 
 # --- sink -> hub ----------------------------------------------------------------------------------
@@ -554,6 +558,18 @@ class NodeLoad(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     done: int
 
 
+class Suspect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A process that is silent or slow; its supervisor knows whether it only starves."""
+
+    name: str
+    incarnation: str = ""
+    reason: str
+    limit_s: float
+    """Processor seconds that it may use before it counts as stuck."""
+    used_s: float = 0.0
+    """What it has used of them."""
+
+
 class Status(Message, frozen=True, kw_only=True):
     """Heartbeat of the hub, with its counters."""
 
@@ -568,6 +584,7 @@ class Status(Message, frozen=True, kw_only=True):
     """Number of refused messages by reason."""
     doubles: int
     """Number of segments, gaps and answers that were dropped as duplicates or as too late."""
+    suspects: tuple[Suspect, ...] = ()
 
 
 Event = (

@@ -31,6 +31,18 @@ class Loudness:
         return [ballot(np.eye(len(LABELS))[sure[each]] * 0.9 + 0.0125) for each in loud]
 
 
+class Turns:
+    """Says neutral, and angry as long as a file exists: a model that goes wrong while it runs."""
+
+    def __init__(self, file: str):
+        self.file = Path(file)
+        self.card = card("turns")
+
+    def vote(self, batch) -> list[Ballot | Abstention]:
+        label = "angry" if self.file.exists() else "neutral"
+        return [ballot(np.eye(len(LABELS))[LABELS.index(label)]) for _ in batch]
+
+
 class Lost(Loudness):
     """Raises at every segment."""
 

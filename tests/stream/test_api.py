@@ -26,7 +26,7 @@ from abhinaya.stream.sources.opening import open_source
 from abhinaya.stream.wire.messages import Verdict
 
 NAMES = ("agent", "customer")
-CLOCKS = ("wall_time", "latency_ms", "queue_ms", "run_ms", "batch_size", "source")
+CLOCKS = ("wall_time", "latency_ms", "queue_ms", "run_ms", "batch_size", "source", "run")
 """What differs between two runs over the same audio."""
 ROUNDING = 0.002
 """Whisper's 8-bit sums differ by where a process has its memory: in word confidences only."""

@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.settings.rules import RuleConfig, Watch
 from abhinaya.stream.sinks.alerts.command import Command
@@ -71,7 +72,7 @@ class Alerts:
         self._workers = {}
         for worker in workers:
             worker.close(deadline)
-        self._publish_reports(time.time())
+        self._publish_reports(unix_time())
 
     def _reporter(self, rule: str) -> Callable[[str], None]:
         return lambda text: self._reports.put((rule, text))

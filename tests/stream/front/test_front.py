@@ -391,7 +391,7 @@ def test_the_streams_of_an_input_that_cannot_be_opened_again_end(base: str, hub:
         stream="b", next_sequence=3, acknowledged=3, position=99, start_unix_s=0.0, window=1
     )
     assigned = AssignedInput(name="b", config=InputConfig(what="gone.wav"), standings=(written,))
-    lost = open_feed("front-0", assigned, Running.config, queue.SimpleQueue())
+    lost = open_feed("front-0", assigned, Running.config, queue.SimpleQueue(), "run")
     assert isinstance(lost.fault, SourceError)
     running = Running(base, b=lost)
     assert isinstance(hello := hub.hear(), Hello)

@@ -38,14 +38,19 @@ class Count:
         self, now: float, labels: str, sequence: int = 0, voters: tuple[str, ...] = VOTERS
     ) -> list[Outcome]:
         """Labels of the voters in turn, with spaces between; `-` for one that abstains."""
-        record = self.segments.get(("call", sequence))
+        record = self.segments.get(fakes.key(sequence))
         assert record is not None
         for voter, label in zip(voters, labels.split(), strict=False):
             if label == "-":
                 self.votes.absent(now, record, voter, "abstained")
             else:
                 self.votes.voted(now, record, fakes.vote(sequence, voter, label))
-        return self.votes.collect(now)
+        return self.collect(now)
+
+    def collect(self, now: float) -> list[Outcome]:
+        collected = self.votes.collect(now)
+        assert all(stream is self.stream for stream, _ in collected)
+        return [outcome for _, outcome in collected]
 
     def say(self, now: float, record: Record) -> None:
         said = fakes.answer(fakes.task(record.key[1]), "asr")
@@ -75,14 +80,14 @@ def test_a_verdict_comes_when_every_vote_is_in_and_repeats_the_facts_of_its_segm
     assert (verdict.start, verdict.end) == (7 * fakes.SECOND, 7 * fakes.SECOND + 16)
     assert (verdict.start_unix_s, verdict.captured_unix_s) == (1_000_007.0, 1_000_000.0)
     assert verdict.transcript == record.transcript
-    assert count.votes.collect(99.0) == []
+    assert count.collect(99.0) == []
 
 
 def test_at_the_deadline_it_comes_with_those_present_and_says_who_is_missing_and_why() -> None:
     count = Count()
     count.open()
     assert count.vote(1.999, "sad -") == []
-    verdict = only(count.votes.collect(2.0))
+    verdict = only(count.collect(2.0))
     assert verdict.label == "sad"
     assert [(m.voter, m.reason) for m in verdict.missing] == [
         ("T2", "abstained"),
@@ -95,7 +100,7 @@ def test_it_waits_for_nobody_who_will_not_vote_and_counts_one_that_does_after_al
     count.open()
     assert only(count.vote(1.0, "sad - -")).label == "sad"
     count.open(1)
-    count.votes.absent(1.0, count.segments.get(("call", 1)), "asr", "is no voter")  # type: ignore[arg-type]
+    count.votes.absent(1.0, count.segments.get(fakes.key(1)), "asr", "is no voter")  # type: ignore[arg-type]
     count.vote(1.0, "-", 1)
     assert only(count.vote(1.0, "sad sad sad", 1)).missing == ()
 
@@ -115,7 +120,7 @@ def test_what_is_not_sure_enough_is_unknown_and_says_why(
 ) -> None:
     count = Count(**rule)
     count.open()
-    verdict = only([*count.vote(1.0, labels), *count.votes.collect(2.0)])
+    verdict = only([*count.vote(1.0, labels), *count.collect(2.0)])
     assert verdict.label == label
     assert reason in verdict.reason
     assert verdict.leading == ("happy" if "happy" in labels else "")
@@ -131,7 +136,7 @@ def test_gaps_the_end_and_what_is_shed_keep_their_places() -> None:
     count.votes.append(count.stream, fakes.gap(3))
     count.votes.append(count.stream, StreamEnded(stream="call", sequence=4, position=99))
     assert count.vote(1.0, "sad sad sad", 2) == []
-    shed = count.segments.get(("call", 1))
+    shed = count.segments.get(fakes.key(1))
     assert shed is not None
     count.votes.shed(shed, "overload")
     outcomes = count.vote(1.0, "sad sad sad", 0)
@@ -158,7 +163,7 @@ def test_in_whatever_order_votes_come_outcomes_keep_the_order_of_the_stream(
     segments = [s for s, kind in enumerate(kinds) if kind == "segment"]
     ballots = list(itertools.product(segments, VOTERS))
     random.shuffle(ballots)
-    published = count.votes.collect(0.0)
+    published = count.collect(0.0)
     for sequence, voter in ballots:
         published += count.vote(1.0, "sad", sequence, (voter,))
     assert [o.sequence for o in published] == list(range(len(kinds)))
@@ -170,7 +175,7 @@ def test_in_whatever_order_votes_come_outcomes_keep_the_order_of_the_stream(
 def test_late_votes_that_change_the_label_make_revisions_without_holes() -> None:
     count = Count(priority=("ST1", "T2", "S1"))
     count.open(due=1.0)
-    verdicts = count.votes.collect(1.0)
+    verdicts = count.collect(1.0)
     for now, (voter, label) in enumerate((("S1", "happy"), ("T2", "sad"), ("ST1", "sad")), 2):
         verdicts += count.vote(float(now), label, voters=(voter,))
     labels = [(v.revision, v.label) for v in verdicts if isinstance(v, Verdict)]
@@ -183,11 +188,11 @@ def test_a_segment_is_closed_when_all_have_answered_or_after_the_time_for_revisi
         count.open(sequence, due=1.0)
     count.vote(0.5, "sad sad sad", 0)
     count.vote(0.5, "sad", 1)
-    assert count.votes.closed(0.5) == [("call", 0)]
-    count.votes.collect(1.0)
+    assert count.votes.closed(0.5) == [fakes.key(0)]
+    count.collect(1.0)
     count.vote(2.0, "- sad", 1, ("T2", "ST1"))
-    assert count.votes.closed(5.9) == [("call", 1)]
-    assert ("call", 2) in count.votes.closed(6.0)
+    assert count.votes.closed(5.9) == [fakes.key(1)]
+    assert fakes.key(2) in count.votes.closed(6.0)
 
 
 # --- stages ---------------------------------------------------------------------------------------
@@ -220,7 +225,7 @@ def test_the_stages_are_never_negative_and_add_up(
     decided = 0.0
     for moment, kind in [*sorted(events), (3.0, 9)]:
         now = 100.0 + moment
-        outcomes = count.votes.collect(now)
+        outcomes = count.collect(now)
         if kind == 0:
             record.begun = now
         elif kind == 1:
@@ -256,7 +261,7 @@ def refined(**more: Any) -> tuple[Count, Record]:
 def test_a_refinement_makes_a_revision_unless_it_confirms_strays_or_fails(label: str) -> None:
     count, _ = refined()
     outcomes = count.vote(2.0, label, voters=("refiner",))
-    assert count.votes.closed(2.0) == [("call", 0)]
+    assert count.votes.closed(2.0) == [fakes.key(0)]
     if label != "sad":
         assert outcomes == []
         return
@@ -275,9 +280,9 @@ def test_without_words_or_without_a_close_call_nobody_is_asked() -> None:
     record = count.open(1)
     count.say(0.5, record)
     count.vote(1.0, "sad", 1)
-    count.votes.collect(2.0)
+    count.collect(2.0)
     assert count.votes.contested() == []
-    assert ("call", 0) in count.votes.closed(2.0)
+    assert fakes.key(0) in count.votes.closed(2.0)
 
 
 def test_a_late_vote_that_settles_it_ends_the_refiners_say() -> None:
@@ -285,10 +290,10 @@ def test_a_late_vote_that_settles_it_ends_the_refiners_say() -> None:
     record = count.open()
     count.say(0.5, record)
     count.vote(1.0, "happy sad")
-    first = only(count.votes.collect(2.0))
+    first = only(count.collect(2.0))
     other = next(label for label in record.choices if label != first.label)
     assert only(count.vote(2.5, other, voters=("refiner",))).label == other
     assert count.votes.closed(2.5) == [], "a voter may still come"
     settled = only(count.vote(3.0, first.label, voters=("ST1",)))
     assert (settled.label, settled.revision) == (first.label, 2)
-    assert count.votes.closed(3.0) == [("call", 0)]
+    assert count.votes.closed(3.0) == [fakes.key(0)]

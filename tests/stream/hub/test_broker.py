@@ -235,9 +235,10 @@ def test_each_node_gets_what_it_said_it_needs_and_nothing_else() -> None:
 
 def test_a_live_segment_has_the_live_deadline_and_a_file_the_patient_one() -> None:
     patience = DeadlineConfig(live_s=2.0, file_s=60.0)
-    for live, wait_s in ((True, 2.0), (False, 60.0)):
-        hub = Desk(deadlines=patience).front(live)
-        hub.say(FRONT, fakes.segment(0))
+    # a live one has its deadline from the end of speech, also if that was long before it arrived
+    for live, before_s, wait_s in ((1, 0, 2.0), (1, 0.5, 1.5), (1, 9, 1.0), (1, -9, 2), (0, 9, 60)):
+        hub = Desk(deadlines=patience).front(bool(live))
+        hub.say(FRONT, fakes.segment(0, sent_unix_s=1_000_000.0 + before_s))
         hub.tick(wait_s - 0.1)
         assert hub.events(Verdict) == []
         hub.tick(0.1)
@@ -612,7 +613,7 @@ def test_a_recorder_that_takes_over_hears_what_was_not_confirmed_and_nothing_els
     hub.say(FRONT, fakes.segment(2))
     hub.answer(2)
     assert hub.notices == []
-    hub.sink(Subscribe(sink="recorder", confirm=True))
+    hub.sink(Subscribe(sink="recorder", confirm=True, run=fakes.RUN))
     assert [v.sequence for v in hub.events(Verdict)] == [1, 2]
 
 
@@ -620,7 +621,7 @@ def test_a_sink_that_comes_late_learns_who_is_there() -> None:
     hub = desk()
     hub.seen()
     hub.notices.clear()
-    hub.sink(Subscribe(sink="recorder", confirm=True))
+    hub.sink(Subscribe(sink="recorder", confirm=True, run=fakes.RUN))
     assert {e.node for e in hub.events(NodeUp)} == {f"{s}-0" for s in SERVICES}
     assert [e.info.stream for e in hub.events(StreamStarted)] == ["call"]
     assert {n.number for n in hub.notices} == {0}

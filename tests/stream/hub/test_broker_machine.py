@@ -4,6 +4,10 @@ The law: whatever dies, hangs, comes late or comes twice, every segment comes ou
 verdict that names its missing voters or as a gap, in the order of its stream. What is provisional
 comes before that, of each segment in the order of its parts, and nothing of it after.
 
+Two runs with the same names of streams share the hub; each ends at any time without a word, and
+another one with the same names begins. A recorder gets its own run alone, a reader gets all runs,
+and of a run that is over nothing stays in the hub.
+
 Some nodes give one service and some give several; two services keep a state, here the list of the
 segments that went into it: it must be of segments before, and as long as no hub dies no segment
 that counted is missing in it, unless its service had been given up before it answered after all.
@@ -11,13 +15,13 @@ that counted is missing in it, unless its service had been given up before it an
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 import fakes
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from msgspec.structs import replace
 
 from abhinaya.models.labels import LABELS
@@ -39,6 +43,7 @@ from abhinaya.stream.wire.messages import (
     Notice,
     Seen,
     StreamEnded,
+    StreamStarted,
     Subscribe,
     Task,
     Transcript,
@@ -49,6 +54,9 @@ from abhinaya.stream.wire.messages import (
 
 SERVICES = ("asr", "S1", "T2", "ST1")
 STATEFUL = ("S1", "ST1")
+PLACES = ("left", "right")
+STREAMS = ("file", "live")
+READER = b"reader"
 KINDS = {service: (service,) for service in SERVICES} | {
     "ears": SERVICES,
     "hosted": ("S1", "ST1"),
@@ -78,8 +86,8 @@ class Node:
 class Front:
     """A file: whatever has been spoken can be read again from the beginning."""
 
+    run: str
     stream: str
-    live: bool
     spoken: int = 0
     ended: bool = False
     read: int = 0
@@ -89,7 +97,14 @@ class Front:
     outbox: Outbox | None = None
     states: dict[str, bytes] = field(default_factory=dict)
     incarnation: int = 1
-    alive: bool = True
+
+    @property
+    def live(self) -> bool:
+        return self.stream == "live"
+
+    @property
+    def id(self) -> str:
+        return f"{self.run}:{self.stream}"
 
     @property
     def name(self) -> str:
@@ -97,7 +112,21 @@ class Front:
 
     @property
     def peer(self) -> bytes:
-        return self.name.encode()
+        return f"front {self.id}".encode()
+
+
+@dataclass
+class Recorder:
+    """The main process of a run, and what it has recorded."""
+
+    run: str
+    ledger: Ledger = field(default_factory=Ledger)
+    present: bool = True
+    unconfirmed: int = 0
+
+    @property
+    def peer(self) -> bytes:
+        return f"recorder {self.run}".encode()
 
 
 class World(RuleBasedStateMachine):
@@ -105,21 +134,24 @@ class World(RuleBasedStateMachine):
         super().__init__()
         self.now = 100.0
         self.hubs = 0
-        self.fronts = {
-            "file": Front("file", live=False),
-            "live": Front("live", live=True),
-        }
+        self.begun: dict[str, float] = {}
+        """When each run began: its verdicts are of that time."""
+        self.recorders: dict[str, Recorder] = {}
+        """By place: each has one run after the other."""
+        self.fronts: dict[str, Front] = {}
+        """By place and stream."""
         self.nodes = {f"{s}-0": Node(f"{s}-0") for s in SERVICES}
-        self.ledger = Ledger()
-        self.recording = True
-        self.last_hub = ""
-        self.unconfirmed = 0
-        self.told: dict[str, list[Verdict | Gap | StreamEnded]] = {"file": [], "live": []}
-        """What is final; and what is not, with the number of final ones before it."""
-        self.passing: dict[str, list[tuple[int, Verdict]]] = {"file": [], "live": []}
+        self.told: defaultdict[str, list[Verdict | Gap | StreamEnded]] = defaultdict(list)
+        """By run and stream, what is final; and what is not, with the number of final ones before.
+        """
+        self.passing: defaultdict[str, list[tuple[int, Verdict]]] = defaultdict(list)
+        self.read: dict[str, int] | None = None
+        """The last sequence number that the reader got, by run and stream; None without reader."""
         self.attempts: Counter[tuple[str, int, str]] = Counter()
         self.skipped: set[tuple[str, int, str]] = set()
         """Segments whose service was given up when a later one got its task."""
+        for place in PLACES:
+            self.new_run(place)
         self.start_hub()
 
     # --- the world outside the broker -------------------------------------------------------------
@@ -127,19 +159,30 @@ class World(RuleBasedStateMachine):
     def start_hub(self) -> None:
         self.hubs += 1
         self.broker = Broker(fakes.config(), f"hub-{self.hubs}")
-        self.subscribe()
+        for recorder in self.recorders.values():
+            if recorder.present:
+                self.subscribe(recorder)
+        if self.read is not None:
+            self.reader_comes()
         for node in self.nodes.values():
             if node.alive:
                 self.introduce_node(node)
         for front in self.fronts.values():
-            if front.alive:
-                self.greet(front)
+            self.greet(front)
 
-    def subscribe(self) -> None:
-        self.unconfirmed = 0
-        self.deliver(
-            self.broker.from_sink(self.now, b"recorder", Subscribe(sink="r", confirm=True))
-        )
+    def new_run(self, place: str) -> Recorder:
+        run = f"{place}{len(self.begun)}"
+        self.begun[run] = 1e6 * (1 + len(self.begun))
+        self.fronts |= {f"{place}/{stream}": Front(run, stream) for stream in STREAMS}
+        self.recorders[place] = Recorder(run)
+        return self.recorders[place]
+
+    def subscribe(self, recorder: Recorder) -> None:
+        recorder.unconfirmed = 0
+        self.sink(recorder.peer, Subscribe(sink="r", confirm=True, run=recorder.run))
+
+    def sink(self, peer: bytes, message: Message) -> None:
+        self.deliver(self.broker.from_sink(self.now, peer, message))
 
     def introduce_node(self, node: Node) -> None:
         node.tasks.clear()
@@ -150,40 +193,79 @@ class World(RuleBasedStateMachine):
 
     def greet(self, front: Front) -> None:
         first = front.outbox.acknowledged if front.outbox else self.written(front)
+        info = fakes.info(front.stream, front.live, front.name, run=front.run)
         hello = Hello(
             front=front.name,
             incarnation=str(front.incarnation),
-            streams=(fakes.info(front.stream, front.live, front.name),),
+            run=front.run,
+            streams=(replace(info, start_unix_s=self.begun[front.run]),),
             first_sequences=(first,),
         )
         self.deliver(self.broker.from_worker(self.now, front.peer, hello))
 
+    def recorder_of(self, front: Front) -> Recorder:
+        return next(r for r in self.recorders.values() if r.run == front.run)
+
     def written(self, front: Front) -> int:
-        standings = self.ledger.standings(front.stream)
+        standings = self.recorder_of(front).ledger.standings(front.stream)
         return standings[0].next_sequence if standings else 0
 
     def deliver(self, out: list[Outgoing]) -> None:
+        recorders = {r.peer: r for r in self.recorders.values() if r.present}
+        fronts = {front.peer: front for front in self.fronts.values()}
         for item in out:
-            if item.door == "sinks":
-                self.notice(item.message)
-            elif item.peer.decode() in self.nodes:
+            if item.door == "sinks" and item.peer in recorders:
+                self.recorded(recorders[item.peer], item.message)
+            elif item.peer == READER and self.read is not None:
+                self.noticed(self.read, item.message)
+            elif item.door == "workers" and item.peer.decode() in self.nodes:
                 self.to_node(self.nodes[item.peer.decode()], item.message)
+            elif item.peer in fronts:
+                self.to_front(fronts[item.peer], item.message)
             else:
-                self.to_front(self.fronts[item.peer.decode().removeprefix("front-")], item.message)
+                self.deliver(self.broker.unreachable(self.now, item.peer))
 
-    def notice(self, message: Message) -> None:
-        if not self.recording or not isinstance(message, Notice):
+    def recorded(self, recorder: Recorder, message: Message) -> None:
+        if not isinstance(message, Notice):
+            assert isinstance(message, Introduce)
+            self.subscribe(recorder)
             return
-        event = self.ledger.admit(message.event)
-        if isinstance(event, Verdict) and not event.final:
-            assert message.number == 0
-            self.passing[event.stream].append((len(self.told[event.stream]), event))
-        elif isinstance(event, Verdict | Gap | StreamEnded):
-            if isinstance(event, Verdict):
-                assert not any(vote.state for vote in event.votes)
-                assert event.transcript is None or not event.transcript.state
-            self.told[event.stream].append(event)
-        self.unconfirmed = max(self.unconfirmed, message.number)
+        self.is_of_run(message)
+        assert message.run in ("", recorder.run)
+        event = recorder.ledger.admit(message.event)
+        if isinstance(event, Verdict | Gap | StreamEnded):
+            told = self.told[f"{recorder.run}:{event.stream}"]
+            if isinstance(event, Verdict) and not event.final:
+                assert message.number == 0
+                self.passing[f"{recorder.run}:{event.stream}"].append((len(told), event))
+                return
+            told.append(event)
+        recorder.unconfirmed = max(recorder.unconfirmed, message.number)
+
+    def is_of_run(self, notice: Notice) -> None:
+        """What is said of a run must be of its own streams: those of others have the same names."""
+        event = notice.event
+        if isinstance(event, StreamStarted):
+            assert event.info.run == notice.run
+            assert event.info.start_unix_s == self.begun[notice.run]
+        elif isinstance(event, Verdict):
+            assert event.start_unix_s - event.start / fakes.SECOND == self.begun[notice.run]
+            answers = [*event.votes, event.transcript] if event.transcript else event.votes
+            assert all(answer.stream == event.stream and not answer.state for answer in answers)
+
+    def noticed(self, read: dict[str, int], message: Message) -> None:
+        """A reader gets each stream in order and without holes, from where it began to read."""
+        if not isinstance(message, Notice):
+            assert isinstance(message, Introduce)
+            return
+        self.is_of_run(message)
+        event = message.event
+        first = isinstance(event, Verdict) and event.final and event.revision == 0
+        if first or isinstance(event, Gap | StreamEnded):
+            assert isinstance(event, Verdict | Gap | StreamEnded)
+            key = f"{message.run}:{event.stream}"
+            assert event.sequence == read.get(key, event.sequence - 1) + 1
+            read[key] = event.sequence
 
     def to_node(self, node: Node, message: Message) -> None:
         if isinstance(message, Task) and message.final:
@@ -237,8 +319,6 @@ class World(RuleBasedStateMachine):
         self.deliver(self.broker.from_worker(self.now, node.peer, message))
 
     def to_front(self, front: Front, message: Message) -> None:
-        if not front.alive:
-            return
         if isinstance(message, Welcome):
             standing = message.streams[0]
             if front.outbox is None:
@@ -259,7 +339,7 @@ class World(RuleBasedStateMachine):
 
     def pump(self, front: Front) -> None:
         """Read what has been spoken, as far as there is room, and send what may be sent."""
-        if not front.alive or front.outbox is None:
+        if front.outbox is None:
             return
         total = front.spoken + (1 if front.ended else 0)
         while front.read < total and (front.live or not front.outbox.full):
@@ -281,7 +361,8 @@ class World(RuleBasedStateMachine):
 
     # --- what can happen --------------------------------------------------------------------------
 
-    streams = st.sampled_from(["file", "live"])
+    places = st.sampled_from(PLACES)
+    streams = st.sampled_from([f"{place}/{stream}" for place in PLACES for stream in STREAMS])
     names = st.sampled_from([f"{kind}-{i}" for kind in KINDS for i in (0, 1)])
 
     @rule(stream=streams, count=st.integers(1, 4))
@@ -336,7 +417,7 @@ class World(RuleBasedStateMachine):
     def connection_breaks(self, stream: str) -> None:
         """What was on its way may have arrived or not: the front sends all of it again."""
         front = self.fronts[stream]
-        if front.alive and front.outbox is not None:
+        if front.outbox is not None:
             front.outbox.resume(front.outbox.acknowledged)
             self.pump(front)
 
@@ -397,25 +478,46 @@ class World(RuleBasedStateMachine):
 
     @rule()
     def confirm(self) -> None:
-        if self.recording:
-            seen = Seen(number=self.unconfirmed)
-            self.deliver(self.broker.from_sink(self.now, b"recorder", seen))
-            for front in self.fronts.values():
-                self.pump(front)
+        for recorder in self.recorders.values():
+            if recorder.present:
+                self.sink(recorder.peer, Seen(number=recorder.unconfirmed))
+        for front in self.fronts.values():
+            self.pump(front)
+
+    @rule(place=places)
+    def recorder_is_cut_off(self, place: str) -> None:
+        recorder = self.recorders[place]
+        if recorder.present:
+            recorder.present = False
+            self.deliver(self.broker.unreachable(self.now, recorder.peer))
+
+    @rule(place=places)
+    def recorder_comes_back(self, place: str) -> None:
+        recorder = self.recorders[place]
+        if not recorder.present:
+            recorder.present = True
+            self.subscribe(recorder)
+
+    @rule(place=places, recorder_first=st.booleans())
+    def run_vanishes_and_another_begins(self, place: str, recorder_first: bool) -> None:
+        recorder = self.new_run(place)
+        if recorder_first:
+            self.subscribe(recorder)
+        for stream in STREAMS:
+            self.greet(self.fronts[f"{place}/{stream}"])
+        if not recorder_first:
+            self.subscribe(recorder)
 
     @rule()
-    def recorder_is_cut_off(self) -> None:
-        if self.recording:
-            self.recording = False
-            self.deliver(self.broker.unreachable(self.now, b"recorder"))
+    def reader_comes(self) -> None:
+        self.read = {}
+        self.sink(READER, Subscribe(sink="reader", confirm=False))
 
-    @precondition(lambda self: not self.recording)
     @rule()
-    def recorder_comes_back(self) -> None:
-        self.recording = True
-        self.subscribe()
+    def reader_goes(self) -> None:
+        self.read = None
 
-    @rule(seconds=st.sampled_from([0.01, 0.5, 1.0, 2.5, 70.0]))
+    @rule(seconds=st.sampled_from([0.01, 0.5, 1.0, 2.5, 70.0, 700.0]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
         for node in list(self.nodes.values()):
@@ -465,13 +567,13 @@ class World(RuleBasedStateMachine):
                     labels[event.sequence] = event.label
 
     def teardown(self) -> None:
-        """Let everything heal and finish: then nothing may be missing."""
-        if not self.recording:
-            self.recorder_comes_back()
+        """Let everything heal and finish: then nothing may be missing, and nothing may stay."""
+        for place in PLACES:
+            self.recorder_comes_back(place)
         for name in [f"{s}-0" for s in SERVICES]:
             self.node_starts(name)
-        for stream in self.fronts:
-            self.end(stream)
+        for front in self.fronts:
+            self.end(front)
         for _ in range(400):
             for node in self.nodes.values():
                 while node.alive and node.tasks:
@@ -481,17 +583,26 @@ class World(RuleBasedStateMachine):
             if all(self.is_over(front) for front in self.fronts.values()):
                 break
         for front in self.fronts.values():
-            events = self.told[front.stream]
+            events = self.told[front.id]
             first = [e for e in events if not isinstance(e, Verdict) or e.revision == 0]
             assert [e.sequence for e in first] == list(range(front.spoken + 1)), front
             assert isinstance(first[-1], StreamEnded)
             assert front.outbox is not None
             assert front.outbox.empty
         self.in_order_and_none_twice()
+        self.fronts.clear()
+        self.recorders.clear()
+        for _ in range(4):
+            self.time_passes(300.0)
+        assert not list(self.broker._runs)
+        assert not self.broker._streams._fronts
+        assert not list(self.broker._coordinator.segments)
+        assert not self.broker._publisher._recorders
 
     def is_over(self, front: Front) -> bool:
         self.pump(front)
-        return self.ledger.over(front.stream) and front.outbox is not None and front.outbox.empty
+        over = self.recorder_of(front).ledger.over(front.stream)
+        return over and front.outbox is not None and front.outbox.empty
 
 
 TestWorld = World.TestCase

@@ -515,4 +515,4 @@ def test_context_is_bounded_and_ends_with_the_stream() -> None:
     assert contexts(hub, "asr")[-1][-1] == "words of 38"
     hub.say(FRONT, End(stream="call", sequence=40, position=41 * fakes.SECOND))
     hub.seen()
-    assert hub.broker._streams["call"].transcripts == {}
+    assert hub.stream().transcripts == {}

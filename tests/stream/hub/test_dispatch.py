@@ -59,7 +59,7 @@ class Bench:
         return self.done()
 
     def record(self, sequence: int) -> Record:
-        record = self.segments.get(("call", sequence))
+        record = self.segments.get(fakes.key(sequence))
         assert record is not None
         return record
 
@@ -76,11 +76,11 @@ class Bench:
 
     def answer(self, node: str, sequence: int, service: str = "S", part: int = 0) -> list[Done]:
         """What follows; a first entry says whether the answer did not count."""
-        counts = self.dispatch.answered(node, ("call", sequence), part, service)
+        counts = self.dispatch.answered(node, fakes.key(sequence), part, service)
         return ([] if counts else [("double",)]) + self.done()
 
     def fail(self, node: str, sequence: int, retry: bool, service: str = "S") -> list[Done]:
-        self.dispatch.failed(node, ("call", sequence), 0, service, "broke", retry)
+        self.dispatch.failed(node, fakes.key(sequence), 0, service, "broke", retry)
         return self.done()
 
     def down(self, node: str) -> list[Done]:
@@ -419,7 +419,7 @@ class AnyOrder(RuleBasedStateMachine):
         expected = sequence in self.open and self.outcome.get((sequence, service)) != "answered"
         if expected:
             self.outcome[sequence, service] = "answered"
-        assert self.dispatch.answered(node, ("call", sequence), 0, service) is expected
+        assert self.dispatch.answered(node, fakes.key(sequence), 0, service) is expected
         self.take()
 
     @rule(node=nodes, sequence=st.integers(0, 9), place=st.integers(0, 3))
@@ -434,7 +434,7 @@ class AnyOrder(RuleBasedStateMachine):
     def fails(self, node: str, place: int, retry: bool) -> None:
         if picked := self.pick(node, place):
             sequence, service = picked
-            self.dispatch.failed(node, ("call", sequence), 0, service, "broke", retry)
+            self.dispatch.failed(node, fakes.key(sequence), 0, service, "broke", retry)
             self.take()
 
     @rule(place=places)

@@ -153,7 +153,7 @@ def test_a_hub_started_again_goes_on_with_what_the_front_has_kept() -> None:
     kept = hub.to(FRONT, Credit)[-1]
     assert kept.acknowledged == 4
     hub.broker = Broker(fakes.config(**VOTERS), "hub-2")
-    hub.sink(Subscribe(sink="recorder", confirm=True))
+    hub.sink(Subscribe(sink="recorder", confirm=True, run=fakes.RUN))
     hub.notices.clear()
     hub.start("S1-0")
     hub.say(FRONT, fakes.hello(fakes.info(), first=4))
@@ -200,7 +200,7 @@ def test_nothing_waits_for_a_segment_that_comes_to_nothing(how: str) -> None:
     elif how == "end":
         hub.say(FRONT, End(stream="call", sequence=1, position=2 * fakes.SECOND))
         hub.seen()
-        assert hub.broker._streams["call"].states == {}
+        assert hub.stream().states == {}
         return
     else:
         speak(hub, 1, 2)
@@ -258,7 +258,7 @@ def test_a_front_cannot_hand_back_what_no_service_gave(known: Known) -> None:
     hub = Table("S1-0")
     hub.front()
     hub.say(FRONT, known)
-    assert hub.broker._streams["call"].states == {}
+    assert hub.stream().states == {}
     assert hub.status().refused == {"a state of an unknown service, or too large": 1}
 
 
@@ -267,7 +267,7 @@ def test_states_before_the_last_that_is_written_are_forgotten() -> None:
     hub.front()
     speak(hub, 0, 4)
     hub.labels()
-    assert list(hub.broker._streams["call"].states["S1"]) == [3]
+    assert list(hub.stream().states["S1"]) == [3]
 
 
 def test_a_late_task_of_an_open_segment_still_gets_the_state_before_it() -> None:

@@ -29,7 +29,7 @@ class Play:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.ledger = folder, Ledger()
-        self.inputs = Inputs(folder, self.ledger, "ipc://x", None, "", None)
+        self.inputs = Inputs(folder, self.ledger, "ipc://x", None, "", None, "run")
         (folder / "a.wav").touch()
 
     def add(self, *names: str, what: str = "", **config: object) -> list[str]:

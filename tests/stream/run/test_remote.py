@@ -71,18 +71,23 @@ def test_a_hub_and_nodes_of_other_machines_label_a_file_under_keys(
         )
         assert refused.returncode == 7
         assert b"does not answer" in refused.stderr
-        done = subprocess.run(
-            [*STREAM, str(CALL), "--hub", endpoint, *keys, "--format", "jsonl"],
-            capture_output=True,
-            timeout=120,
-            check=False,
-        )
-    assert done.returncode == 0, done.stderr
-    events = [json.loads(line) for line in done.stdout.splitlines()]
-    verdicts = [e for e in events if e["type"] == "verdict"]
-    assert [v["segment"] for v in verdicts] == list(range(len(verdicts)))
-    assert len(verdicts) >= 4
-    assert {v["voter"] for v in verdicts[-1]["votes"]} == {"S1", "T2", "ST1"}
+        # two at the same time, and one after them: each gets its own streams, all of them
+        command = [*STREAM, str(CALL), "--hub", endpoint, *keys, "--format", "jsonl"]
+        both = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
+        outputs = [process.communicate(timeout=120)[0] for process in both]
+        assert [process.returncode for process in both] == [0, 0]
+        third = subprocess.run(command, capture_output=True, timeout=120, check=False)
+    assert third.returncode == 0, third.stderr
+    labels = []
+    for output in (*outputs, third.stdout):
+        events = [json.loads(line) for line in output.splitlines()]
+        verdicts = [e for e in events if e["type"] == "verdict" and not e["revision"]]
+        assert [v["segment"] for v in verdicts] == list(range(len(verdicts)))
+        assert len(verdicts) >= 4
+        assert {v["voter"] for v in verdicts[-1]["votes"]} == {"S1", "T2", "ST1"}
+        assert len([e for e in events if e["type"] == "stream_started"]) == 1
+        labels.append([v["label"] for v in verdicts])
+    assert labels[0] == labels[1] == labels[2]
 
 
 def test_without_keys_nothing_but_the_loopback_interface_can_be_bound(

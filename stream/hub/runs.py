@@ -1,0 +1,77 @@
+"""The runs at a hub, each with its streams and the queue of its recorder. Pure.
+
+A stream belongs to a run: the same name in another run is another stream. A stream is forgotten
+when all of its events are confirmed, and a run when nobody needs it any more (see `Broker`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from abhinaya.stream.hub.segments import Stream
+from abhinaya.stream.wire.messages import Notice, Standing
+
+MAX_RUNS: Final = 10_000
+"""Maximum number of runs at one hub at a time."""
+
+_ID: Final = re.compile("[0-9A-Za-z]{1,64}")
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """A run: the inputs of one main process."""
+
+    id: str
+    last_present: float
+    """When the run last had a front that was not silent, or a recorder."""
+    recorder: bytes | None = None
+    """Socket identity of the recorder."""
+    number: int = 0
+    """Number of the latest notice."""
+    unconfirmed: deque[Notice] = field(default_factory=deque)
+    """Notices that the recorder has not confirmed, in order."""
+    streams: dict[str, Stream] = field(default_factory=dict)
+    """By name: the streams that are not over."""
+    over: dict[str, Standing] = field(default_factory=dict)
+    """By name: the streams that are over. Their ends are confirmed, and nothing else is kept."""
+
+    @property
+    def done(self) -> bool:
+        """Whether all streams are over, and the recorder has confirmed the events of the run."""
+        return not self.streams and not any(notice.run for notice in self.unconfirmed)
+
+
+class Runs:
+    """The runs of a hub, by id."""
+
+    def __init__(self) -> None:
+        self._runs: dict[str, Run] = {}
+
+    def __iter__(self) -> Iterator[Run]:
+        return iter(list(self._runs.values()))
+
+    def get(self, name: str) -> Run | None:
+        """Return a run; None if it is unknown."""
+        return self._runs.get(name)
+
+    def fault(self, name: str) -> str:
+        """Return why a run is refused; empty if it is accepted."""
+        if not _ID.fullmatch(name):
+            return f"{name[:64]!r} is not the id of a run: 1 to 64 letters and digits"
+        if name not in self._runs and len(self._runs) >= MAX_RUNS:
+            return f"the hub has {MAX_RUNS} runs already"
+        return ""
+
+    def open(self, now: float, name: str) -> Run:
+        """Return a run; it is new if it was unknown."""
+        run = self._runs.setdefault(name, Run(name, now))
+        run.last_present = now
+        return run
+
+    def forget(self, run: Run) -> None:
+        """Delete a run."""
+        del self._runs[run.id]

@@ -1,0 +1,396 @@
+"""Many runs at one hub: each gets its own streams, and of one that is over nothing stays."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import re
+import time
+import tracemalloc
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import fakes
+import pytest
+import zmq
+from desk import FRONT, OF_RUN, SERVICES, Desk, desk
+from msgspec.structs import replace
+
+from abhinaya.bench.null_nodes import null_config, specs
+from abhinaya.stream.hub.broker import Broker
+from abhinaya.stream.hub.publisher import MaySee, Outgoing
+from abhinaya.stream.hub.runs import MAX_RUNS, Runs
+from abhinaya.stream.run.recorder import Recorder
+from abhinaya.stream.run.supervisor import Supervisor
+from abhinaya.stream.settings.config import SuperviseConfig, encode
+from abhinaya.stream.wire.codec import Decoder, Encoder
+from abhinaya.stream.wire.messages import (
+    Beat,
+    Credit,
+    Died,
+    End,
+    Gap,
+    Hello,
+    Introduce,
+    Message,
+    Notice,
+    Refused,
+    Remark,
+    Seen,
+    Status,
+    StreamEnded,
+    StreamStarted,
+    Subscribe,
+    Task,
+    ToFront,
+    Verdict,
+    Welcome,
+)
+from abhinaya.stream.wire.sockets import connect, receive, send, workers_endpoint
+
+END = End(stream="call", sequence=1, position=fakes.SECOND)
+
+
+class Site:
+    """A hub with one node of each service, which answer at once, and what each sink got."""
+
+    def __init__(self, may_see: MaySee = lambda _peer, _run: True, **changes: Any) -> None:
+        self.now = 100.0
+        self.broker = Broker(fakes.config(**changes), "hub-1", may_see=may_see)
+        self.got: dict[bytes, list[Notice]] = {}
+        self.back: dict[bytes, list[Message]] = {}
+        self.gone: set[bytes] = set()
+        for service in SERVICES:
+            self.say(f"{service}-0".encode(), fakes.ready(service, credits=9))
+
+    def deliver(self, out: list[Outgoing]) -> None:
+        for item in out:
+            if item.peer in self.gone:
+                self.deliver(self.broker.unreachable(self.now, item.peer))
+            elif isinstance(item.message, Notice):
+                self.got.setdefault(item.peer, []).append(item.message)
+            elif isinstance(item.message, Task):
+                for service in item.message.services:
+                    self.say(item.peer, fakes.answer(item.message, service))
+            else:
+                self.back.setdefault(item.peer, []).append(item.message)
+
+    def say(self, peer: bytes, *messages: Message) -> None:
+        for message in messages:
+            self.deliver(self.broker.from_worker(self.now, peer, message))
+
+    def sink(self, peer: bytes, message: Message) -> None:
+        self.deliver(self.broker.from_sink(self.now, peer, message))
+
+    def begin(self, run: str, *, recorded: bool = True) -> bytes:
+        """A front and a recorder of a run; returns the front."""
+        front = f"front {run}".encode()
+        if recorded:
+            self.sink(run.encode(), Subscribe(sink="recorder", confirm=True, run=run))
+        self.say(front, fakes.hello(fakes.info(run=run)))
+        return front
+
+    def confirm(self, run: str) -> None:
+        self.sink(run.encode(), Seen(number=max(n.number for n in self.got[run.encode()])))
+
+    def vanish(self, run: str) -> None:
+        self.gone |= {run.encode(), f"front {run}".encode()}
+
+    def whole(self, run: str) -> None:
+        """A run from its begin to its end; it says goodbye to nobody."""
+        front = self.begin(run)
+        self.say(front, fakes.segment(0), END)
+        self.confirm(run)
+        self.vanish(run)
+
+    def passes(self, seconds: float, step: float = 1.0) -> None:
+        until = self.now + seconds
+        while self.now < until:
+            self.now += step
+            for service in SERVICES:
+                self.say(f"{service}-0".encode(), Beat(name=f"{service}-0"))
+            self.deliver(self.broker.tick(self.now))
+
+    def events(self, peer: str, *kinds: type) -> list[Any]:
+        return [n.event for n in self.got.get(peer.encode(), []) if isinstance(n.event, kinds)]
+
+
+def test_the_second_run_of_a_name_is_heard_like_the_first() -> None:
+    site = Site()
+    for run in ("first", "second", "third"):
+        site.whole(run)
+        site.passes(1.0)
+        told = site.events(run, StreamStarted, Verdict, StreamEnded)
+        assert [type(event) for event in told] == [StreamStarted, Verdict, StreamEnded]
+        numbers = [n.number for n in site.got[run.encode()] if n.number]
+        assert numbers == list(range(1, len(numbers) + 1))
+    assert site.broker._doubles == 0
+
+
+def test_two_runs_of_a_name_at_a_time_get_each_its_own() -> None:
+    site = Site()
+    one, two = site.begin("one"), site.begin("two")
+    site.say(one, fakes.segment(0), Remark(source="call.wav", text="of one"))
+    site.say(two, fakes.segment(0), fakes.segment(1))
+    site.say(one, END)
+    site.passes(1.0)
+    for run, verdicts, ends in (("one", 1, 1), ("two", 2, 0)):
+        assert [v.sequence for v in site.events(run, Verdict)] == list(range(verdicts))
+        assert len(site.events(run, StreamEnded)) == ends
+        assert {n.run for n in site.got[run.encode()]} == {"", run}
+        assert site.events(run, Status)[-1].fronts == ("front-0",)
+    assert len(site.events("one", Remark)) == 1
+    assert not site.events("two", Remark)
+    # each confirms its own numbers; a death of one front is not one of its namesake
+    site.confirm("one")
+    assert site.back[one][-1] == Credit(stream="call", acknowledged=2, window=4)
+    assert not any(isinstance(m, Credit) for m in site.back[two])
+    site.sink(b"one", Died(name="front-0", reason="was killed", final=True))
+    assert not site.events("two", StreamEnded)
+
+
+def test_readers_get_the_runs_that_they_may_see_and_confirm_nothing() -> None:
+    site = Site(may_see=lambda peer, run: peer != b"stranger" or run == "two")
+    site.begin("one")
+    for reader, run in ((b"all", ""), (b"stranger", ""), (b"of one", "one"), (b"thief", "one")):
+        site.sink(reader, Subscribe(sink="reader", confirm=False, run=run))
+    two = site.begin("two")
+    site.say(two, fakes.segment(0))
+    site.passes(1.0)
+
+    def runs(peer: str) -> set[str]:
+        return {n.run for n in site.got[peer.encode()] if n.run}
+
+    assert runs("all") == {"one", "two"}
+    assert runs("stranger") == {"two"}
+    assert runs("of one") == {"one"}
+    assert len(site.events("all", Status)[-1].fronts) == 2
+    assert len(site.events("stranger", Status)[-1].fronts) == 1
+    assert {n.number for peer in (b"all", b"stranger") for n in site.got[peer]} == {0}
+    site.sink(b"all", Seen(number=1))
+    assert site.events("two", Verdict)
+    assert "only the recorder may send Seen" in site.broker._refused
+
+
+def test_a_new_recorder_of_a_run_gets_what_is_unconfirmed_and_the_old_one_cannot_confirm() -> None:
+    site = Site()
+    front = site.begin("one")
+    site.say(front, fakes.segment(0))
+    site.confirm("one")
+    site.say(front, fakes.segment(1))
+    site.sink(b"heir", Subscribe(sink="recorder", confirm=True, run="one"))
+    assert [v.sequence for v in site.events("heir", Verdict)] == [1]
+    site.confirm("one")
+    assert site.back[front][-1] == Credit(stream="call", acknowledged=1, window=4)
+    site.sink(b"heir", Seen(number=site.got[b"heir"][-1].number))
+    assert site.back[front][-1] == Credit(stream="call", acknowledged=2, window=4)
+
+
+def test_a_front_that_is_started_again_within_its_run_goes_on() -> None:
+    site = Site()
+    site.say(site.begin("one"), fakes.segment(0))
+    site.confirm("one")
+    site.say(b"front one again", fakes.hello(fakes.info(run="one"), incarnation="2"))
+    (welcome,) = [m for m in site.back[b"front one again"] if isinstance(m, Welcome)]
+    assert (welcome.streams[0].next_sequence, welcome.streams[0].acknowledged) == (1, 1)
+    site.say(b"front one again", fakes.segment(1))
+    assert [v.sequence for v in site.events("one", Verdict)] == [0, 1]
+
+
+def test_items_of_a_stream_that_is_over_are_acknowledged_and_of_an_unknown_run_are_not() -> None:
+    site = Site()
+    site.say(site.begin("one"), fakes.segment(0), END)
+    site.confirm("one")
+    site.passes(1.0)
+    front = b"front one"
+    site.say(front, fakes.segment(0), END)
+    assert site.back[front][-1] == Credit(stream="call", acknowledged=2, window=4)
+    site.say(front, fakes.hello(fakes.info(run="one")))  # as after a cut: its streams are over
+    assert site.back[front][-1].streams[0].acknowledged == 2  # type: ignore[attr-defined]
+    assert len(site.events("one", StreamStarted)) == 1
+    site.say(b"stranger", fakes.segment(0), END)
+    assert site.back[b"stranger"] == [Introduce(), Introduce()]
+    site.say(front, fakes.segment(0, "other"))
+    assert site.back[front][-1] == Refused(reason="stream 'other' is not this front's")
+
+
+@pytest.mark.parametrize(("forget_s", "rest"), [(600.0, Verdict), (20.0, Gap)])
+def test_a_run_that_vanishes_is_ended_after_a_while_and_may_come_back(
+    forget_s: float, rest: type, caplog: pytest.LogCaptureFixture
+) -> None:
+    site = Site(supervise=SuperviseConfig(silent_s=3.0, forget_s=forget_s))
+    site.sink(b"reader", Subscribe(sink="reader", confirm=False))
+    front = site.begin("one")
+    site.say(front, fakes.segment(0))
+    site.confirm("one")
+    for service in SERVICES:  # nobody answers for segment 1
+        site.deliver(site.broker.unreachable(site.now, f"{service}-0".encode()))
+    site.say(front, fakes.segment(1), fakes.gap(2))
+    site.vanish("one")
+    site.passes(forget_s - 1)
+    assert len(list(site.broker._runs)) == 1
+    with caplog.at_level(logging.WARNING, "abhinaya.hub"):
+        site.passes(10.0)
+    assert not list(site.broker._runs)
+    assert "run one: ended 'call'" in caplog.text
+    told = site.events("reader", Verdict, Gap, StreamEnded)
+    assert [type(event) for event in told] == [Verdict, rest, Gap, StreamEnded]
+    assert [event.sequence for event in told] == [0, 1, 2, 3]
+    assert "away" in told[-1].reason
+    assert not list(site.broker._coordinator.segments)
+    site.gone.clear()
+    site.say(front, Beat(name="front-0"))
+    assert isinstance(site.back[front][-1], Introduce)
+    site.say(front, fakes.hello(fakes.info(run="one"), first=1), fakes.segment(1))
+    assert isinstance(site.back[front][-1], Welcome)
+
+
+def test_a_run_whose_recorder_is_away_keeps_its_events_while_a_front_is_there() -> None:
+    site = Site()
+    front = site.begin("one", recorded=False)
+    site.say(front, fakes.segment(0))
+    for _ in range(700):
+        site.say(front, Beat(name="front-0"))
+        site.passes(1.0)
+    site.sink(b"one", Subscribe(sink="recorder", confirm=True, run="one"))
+    assert len(site.events("one", Verdict)) == 1
+
+
+@pytest.mark.parametrize("run", ["", "a:b", "x" * 65, "\x1b[31m", "é"])
+def test_what_is_not_the_id_of_a_run_is_refused_by_name(run: str) -> None:
+    hub = desk()
+    hub.say(b"front-1", fakes.hello(fakes.info("other", run=run)))
+    (refused,) = hub.to(b"front-1", Refused)
+    assert "is not the id of a run" in refused.reason
+    hub.sink(Subscribe(sink="r", confirm=True, run=run), b"sink")
+    assert hub.to(b"sink", Refused)
+
+
+def test_a_front_may_not_have_streams_of_another_run() -> None:
+    hub = desk()
+    hello = fakes.hello(fakes.info("other", run="mine"))
+    hub.say(b"front-1", replace(hello, run="yours"))
+    assert hub.to(b"front-1", Refused) == [Refused(reason="it has a stream of another run")]
+
+
+def test_nodes_get_streams_of_the_same_name_under_different_names() -> None:
+    hub = Desk().up("S1").front()
+    hub.say(b"other", fakes.hello(fakes.info(run="other")))
+    hub.say(FRONT, fakes.segment(0))
+    hub.say(b"other", fakes.segment(0))
+    assert [t.stream for t in hub.to(b"S1-0", Task)] == ["call", "other:call"]
+    # one answer is for one of them
+    hub.deliver(hub.broker.from_worker(hub.now, b"S1-0", fakes.vote(0, "S1", stream="call")))
+    assert hub.status().doubles == 1
+    hub.say(b"S1-0", fakes.vote(0, "S1"))
+    assert hub.broker._coordinator.segments.get((f"{OF_RUN}call", 0)).votes  # type: ignore[union-attr]
+    assert not hub.broker._coordinator.segments.get(("other:call", 0)).votes  # type: ignore[union-attr]
+
+
+def test_runs_are_bounded() -> None:
+    runs = Runs()
+    for number in range(MAX_RUNS):
+        runs.open(0.0, f"{number:x}")
+    assert str(MAX_RUNS) in runs.fault("another")
+    assert not runs.fault("1")
+
+
+def test_events_that_no_window_bounds_are_not_kept_without_end() -> None:
+    site = Site()
+    front = site.begin("one")
+    for _ in range(12_000):
+        site.say(front, Remark(source="call.wav", text="odd"))
+    site.got.clear()
+    site.say(front, Remark(source="call.wav", text="odd"), fakes.segment(0))
+    assert [n.number for n in site.got[b"one"]] == [0, 10_001]
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("runs", [500, pytest.param(5000, marks=pytest.mark.slow)])
+def test_thousands_of_runs_of_one_name_leave_nothing_behind(runs: int) -> None:
+    site = Site()
+
+    def serve(first: int, last: int) -> None:
+        for number in range(first, last):
+            site.whole(f"{number:x}")
+            site.passes(0.5, step=0.5)
+            site.got.clear()
+            site.back.clear()
+        site.passes(10.0)
+        site.gone.clear()
+        gc.collect()
+
+    serve(0, 100)
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    serve(100, 100 + runs)
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert after - before < 256 * 1024
+    assert not list(site.broker._runs)
+
+
+class Client:
+    """Front and recorder of one run at a real hub."""
+
+    def __init__(self, endpoint: str, number: int) -> None:
+        run = f"{number:08x}"
+        self.info = fakes.info(run=run)
+        self.recorder = Recorder(endpoint, f"recorder-{number}", run)
+        self.context: Any = zmq.Context()
+        self.socket = connect(self.context, workers_endpoint(endpoint), f"front-{number}")
+        self.encoder, self.decoder = Encoder(), Decoder[Message](ToFront)
+        self.events: list[Any] = []
+
+    def serve(self) -> None:
+        """Send two segments and the end, and wait until all are written and acknowledged."""
+        sent, acknowledged, deadline = False, 0, time.monotonic() + 20.0
+        while acknowledged < 3:
+            assert time.monotonic() < deadline, self.events
+            if not sent:
+                self.say(fakes.hello(self.info))
+            self.events += self.recorder.poll(0.02)
+            while (frames := receive(self.socket)) is not None:
+                message = self.decoder.decode(frames)
+                if isinstance(message, Welcome) and not sent:
+                    sent = True
+                    self.say(*(fakes.segment(n, length=16_000) for n in range(2)))
+                    self.say(End(stream="call", sequence=2, position=2 * fakes.SECOND))
+                elif isinstance(message, Credit):
+                    acknowledged = message.acknowledged
+
+    def say(self, *messages: Message) -> None:
+        for message in messages:
+            assert send(self.socket, self.encoder.encode(message)) or isinstance(message, Hello)
+
+    def close(self) -> None:
+        self.recorder.close()
+        self.socket.close()
+        self.context.term()
+
+
+@pytest.mark.processes
+def test_fifty_runs_of_one_name_through_a_real_hub(tmp_path: Path) -> None:
+    config = null_config()
+    (tmp_path / "config.json").write_bytes(encode(config))
+    supervisor = Supervisor(config.supervise, tmp_path)
+    sizes = []
+    try:
+        for spec in specs("hub"):
+            supervisor.start(spec)
+        status = Path(f"/proc/{supervisor.pid('hub')}/status")
+        for number in range(60):
+            with closing(Client(f"ipc://{tmp_path}", number)) as client:
+                client.serve()
+            told = [e for e in client.events if isinstance(e, Verdict | Gap | StreamEnded)]
+            assert [e.sequence for e in told] == [0, 1, 2]
+            assert [type(e) for e in told] == [Verdict, Verdict, StreamEnded]
+            resident = re.search(r"VmRSS:\s+(\d+) kB", status.read_text())
+            assert resident
+            sizes.append(int(resident[1]) / 1024)
+    finally:
+        supervisor.stop(0.5)
+    assert sizes[-1] - sizes[9] < 5, sizes
