@@ -5,23 +5,20 @@ Everything else is the real program: signals, supervisor, hub, fronts and output
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Sequence
 from typing import Any
-
-from abhinaya.bench.null_nodes import null_config
-from abhinaya.stream import __main__ as program
-from abhinaya.stream.commands import stream
-from abhinaya.stream.run import monitor
-from abhinaya.stream.run.supervisor import Spec
-from abhinaya.stream.settings.config import FlowConfig, SuperviseConfig
 
 MODULE = "abhinaya.bench.null_nodes"
 
 
 def config() -> Any:
     """Return a line-up of null nodes with short time limits."""
+    import dataclasses
+
+    from abhinaya.bench.null_nodes import null_config
+    from abhinaya.stream.settings.config import FlowConfig, SuperviseConfig
+
     return dataclasses.replace(
         null_config(),
         flow=FlowConfig(file_window=4),
@@ -29,17 +26,25 @@ def config() -> Any:
     )
 
 
-def main(busy_s: str, arguments: Sequence[str]) -> None:
-    """Run the program with these arguments."""
+def prepare(busy_s: str) -> None:
+    """Put the null nodes in place of the models."""
+    from abhinaya.stream.commands import stream
+    from abhinaya.stream.run import monitor
+    from abhinaya.stream.run.supervisor import Spec
 
     def specs(service: str, replicas: int, guests: Sequence[str] = ()) -> list[Spec]:
         return [Spec(service, MODULE, ("--null", service, "--busy-s", busy_s), (service,))]
 
     monitor.node_specs = specs
     stream.load_line_up = lambda args: config()
-    sys.argv[1:] = arguments
-    program.stream()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:])
+    from abhinaya.models.interrupts import leave_at_once
+
+    leave_at_once("abhinaya-stream")  # as the real program does before it imports the rest
+    prepare(sys.argv[1])
+    sys.argv[1:] = sys.argv[2:]
+    from abhinaya.stream.__main__ import stream
+
+    stream()

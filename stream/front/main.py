@@ -102,7 +102,7 @@ class Front:
         socket: zmq.Socket[bytes],
         remarks: queue.SimpleQueue[tuple[str, str]],
         report: Report,
-        note: Note,
+        note: Note = lambda reached: None,
     ) -> None:
         self._name = name
         self._run = run
