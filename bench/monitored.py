@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from abhinaya.bench.machine import cpu_seconds, machine_seconds, pss_mib, resident_mib
+from abhinaya.models.text import say
 from abhinaya.stream.errors import ProcessError
 from abhinaya.stream.run.directory import run_directory
 from abhinaya.stream.run.monitor import Run
@@ -67,7 +68,7 @@ class _Observer:
         pass
 
     def trouble(self, message: str) -> None:
-        print(message, file=sys.stderr)
+        say(message, file=sys.stderr)
 
 
 class Usage(Watcher):

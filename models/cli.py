@@ -27,6 +27,7 @@ from abhinaya.models.base import Abstention, Card, Voter
 from abhinaya.models.catalogue import CATALOGUE, Entry
 from abhinaya.models.command_line import EXIT_USAGE, Parser
 from abhinaya.models.errors import ModelError, OptionsError, RunError, UnknownModelError
+from abhinaya.models.text import say
 
 EXIT_OK: Final = 0
 EXIT_MODEL: Final = 6
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(line: str, code: int) -> int:
-    print(f"abhinaya models: {line}", file=sys.stderr)
+    say(f"abhinaya models: {line}", file=sys.stderr)
     return code
 
 
@@ -86,7 +87,7 @@ def _list(_: argparse.Namespace) -> None:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        print("  ".join([*cells, row[-1]]))
+        say("  ".join([*cells, row[-1]]))
 
 
 def _presence(entry: Entry) -> str:
@@ -105,37 +106,37 @@ def _presence(entry: Entry) -> str:
 def _show(args: argparse.Namespace) -> None:
     """Show one model: its files and options; its card, if it can be loaded as it is."""
     entry = _entry(args.name)
-    print(f"{args.name}: {entry.what}\nneeds {' and '.join(entry.needs)}")
+    say(f"{args.name}: {entry.what}", f"needs {' and '.join(entry.needs)}")
     for title, sources in (("loads", entry.sources), ("or", entry.others)):
         for source in sources:
             more = ", gated" if source.gated else ""
             more += ", forbids commercial use" if source.noncommercial else ""
-            print(f"{title} {source.repo} ({source.licence}{more})")
+            say(f"{title} {source.repo} ({source.licence}{more})")
     if entry.own:
-        print(f"and yours: {entry.own}")
+        say(f"and yours: {entry.own}")
     module, attribute = registry.MODELS[args.name]
     options = inspect.signature(getattr(importlib.import_module(module), attribute)).parameters
     needed = [o.name for o in options.values() if o.default is o.empty]
-    print("\noptions")
+    say("", "options")
     for option in options.values():
         default = "needed" if option.name in needed else f"default {option.default!r}"
-        print(f"  {option.name}: {default}")
+        say(f"  {option.name}: {default}")
     if args.option or not needed:
-        print()
+        say("")
         _print_card(_load(args).card)
 
 
 def _print_card(card: Card) -> None:
-    print(f"version {card.version}\nlicence {card.licence}", end="")
-    print(", which forbids commercial use" if card.noncommercial else "")
-    print(f"labels {', '.join(card.labels)}")
+    limit = ", which forbids commercial use" if card.noncommercial else ""
+    say(f"version {card.version}", f"licence {card.licence}{limit}")
+    say(f"labels {', '.join(card.labels)}")
     if card.sample_rate_hz is not None:
         longest = f", the first {card.longest_s:g} s" if card.longest_s is not None else ""
-        print(f"audio {card.sample_rate_hz} Hz{longest}")
+        say(f"audio {card.sample_rate_hz} Hz{longest}")
     if card.parameters is not None and card.memory_mb is not None:
-        print(f"{card.parameters:,} parameters, {card.memory_mb:,.1f} MB")
+        say(f"{card.parameters:,} parameters, {card.memory_mb:,.1f} MB")
     for note in card.notes:
-        print(textwrap.fill(f"- {note}", 100, subsequent_indent="  "))
+        say(*textwrap.wrap(f"- {note}", 100, subsequent_indent="  "))
 
 
 def _pull(args: argparse.Namespace) -> None:
@@ -144,16 +145,16 @@ def _pull(args: argparse.Namespace) -> None:
 
     for name in args.names:
         if "/" in name:
-            print(f"{name}: {pull(name)}")
+            say(f"{name}: {pull(name)}")
             continue
         entry = _entry(name)
         for source in entry.sources:
             where = pull(source.repo) if source.on_hub else "not on the Hub; download it there"
-            print(f"{source.repo}: {where}")
+            say(f"{source.repo}: {where}")
         if entry.own:
-            print(f"{name} also needs files that are not published: {entry.own}")
+            say(f"{name} also needs files that are not published: {entry.own}")
         if not entry.sources:
-            print(f"{name} has nothing to download")
+            say(f"{name} has nothing to download")
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -168,15 +169,15 @@ def _check(args: argparse.Namespace) -> None:
         weights = (
             f"{card.tensors:,} weights, {card.parameters:,} parameters, every key accounted for"
         )
-    print(f"{args.name}: {weights}, in {took_s:.1f} s")
+    say(f"{args.name}: {weights}, in {took_s:.1f} s")
     trial = attempt(voter)
     if isinstance(trial.answer, Abstention):
         raise RunError(args.name, trial.answer.reason, "the model loads, but gave no vote")
     if fault := fault_of_answer(voter, trial.answer):
         raise RunError(args.name, fault, "install the model again: its files are damaged")
-    print(f"votes {trial.answer.label}, in {trial.again_ms:.0f} ms (first {trial.first_ms:.0f} ms)")
+    say(f"votes {trial.answer.label}, in {trial.again_ms:.0f} ms (first {trial.first_ms:.0f} ms)")
     for label, share in zip(card.labels, _shares(trial.answer.probabilities, card), strict=False):
-        print(f"  {label:<9}{share:.3f}")
+        say(f"  {label:<9}{share:.3f}")
 
 
 def _shares(probabilities: tuple[float, ...] | None, card: Card) -> list[float]:
@@ -194,7 +195,7 @@ def _convert(args: argparse.Namespace) -> None:
     from abhinaya.models.checkpoint import convert
 
     made = convert(args.source, args.target)
-    print(f"{args.target}: {len(made.tensors):,} weights, {args.target.stat().st_size:,} bytes")
+    say(f"{args.target}: {len(made.tensors):,} weights, {args.target.stat().st_size:,} bytes")
 
 
 def _entry(name: str) -> Entry:

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from abhinaya.models.text import encodable, one_line
+
 BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 SHORT: Final = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
@@ -21,7 +23,7 @@ def as_toml(title: str, settings: Any, origins: Mapping[str, str]) -> str:
         origins: dotted key -> origin of its value, which becomes a comment; none: a default.
 
     """
-    return "\n".join([f"# {' '.join(title.split())}", *_table(settings, (), origins)]) + "\n"
+    return "\n".join([f"# {one_line(title)}", *_table(settings, (), origins)]) + "\n"
 
 
 def _table(table: Any, path: tuple[str, ...], origins: Mapping[str, str]) -> Iterator[str]:
@@ -65,7 +67,7 @@ def _origin(path: tuple[str, ...], origins: Mapping[str, str]) -> str:
     """Return the origin of a value, or of the table that it is in; empty for a default."""
     for end in range(len(path), 0, -1):
         if (origin := origins.get(".".join(path[:end]))) is not None:
-            return " ".join(origin.split())
+            return one_line(origin)
     return ""
 
 
@@ -104,10 +106,10 @@ def _value(item: Any) -> str:
 
 
 def _string(text: str) -> str:
-    return '"' + "".join(_character(c) for c in text) + '"'
+    return '"' + "".join(_character(c) for c in encodable(text)) + '"'
 
 
 def _character(c: str) -> str:
     if c in SHORT:
         return SHORT[c]
-    return f"\\u{ord(c):04x}" if ord(c) < 0x20 or ord(c) == 0x7F else c
+    return c if c.isprintable() else f"\\U{ord(c):08x}"

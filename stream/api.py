@@ -23,11 +23,12 @@ from typing import Any, Final, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
+from abhinaya.models.text import distinct
 from abhinaya.stream.clock import to_seconds
 from abhinaya.stream.errors import AbhinayaError, SourceError
 from abhinaya.stream.front.numbering import Speech, SpeechItem
 from abhinaya.stream.run.local import FRONT, Local, items_of, load_nodes
-from abhinaya.stream.run.plan import check_licence, distinct, name_of_input
+from abhinaya.stream.run.plan import check_licence, name_of_input
 from abhinaya.stream.settings.config import EMBEDDED
 from abhinaya.stream.settings.profile import load
 from abhinaya.stream.sources.array import open_arrays

@@ -23,9 +23,10 @@ from abhinaya.models import sums
 from abhinaya.models.base import Ballot
 from abhinaya.models.command_line import Parser
 from abhinaya.models.registry import load
+from abhinaya.models.text import say
 from abhinaya.models.toml import as_toml
 from abhinaya.models.trial import attempt
-from abhinaya.train.command import guarded, say
+from abhinaya.train.command import guarded
 from abhinaya.train.data.manifest import read_manifest, read_names
 from abhinaya.train.ensemble.cli import add_ensemble, run_ensemble
 from abhinaya.train.errors import TrainingError
@@ -40,9 +41,9 @@ TEXT: Final = "tiny-text"
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one command. Return the exit code: 0, 1 after an error, 130 if interrupted."""
-    own = argv and not argv[0].startswith("-") and argv[0] not in COMMANDS
-    args = (_recipe_parser() if own else _parser()).parse_args(argv)
+    """Run one command; return the exit code, see `guarded`."""
+    own = not {*COMMANDS, "-h", "--help", "--version"} & {*argv[:1]}
+    args = (_recipe_parser() if argv and own else _parser()).parse_args(argv)
     return guarded("abhinaya train", lambda: args.run(args) or 0)
 
 
@@ -105,12 +106,12 @@ def _list(args: argparse.Namespace) -> None:
     known = {**recipes(), **OWN_LOOP}
     width = max(map(len, known))
     for name, about in known.items():
-        print(f"{name:{width}}  {about}")
+        say(f"{name:{width}}  {about}")
 
 
 def _settings(args: argparse.Namespace) -> None:
     for key, default, meaning in described():
-        print(f"{key} = {default}\n    {meaning}")
+        say(f"{key} = {default}", f"    {meaning}")
 
 
 # --- the embedded voters --------------------------------------------------------------------------

@@ -10,13 +10,14 @@ from typing import Any, Final
 
 from abhinaya.models.errors import AbhinayaError
 from abhinaya.models.interrupts import exit_code_of
-from abhinaya.train.errors import DataError, Interrupted
+from abhinaya.models.text import say
+from abhinaya.train.errors import DataError, Interrupted, RecipeError
 
 EXIT_INTERRUPTED: Final = 130
 
 
 def guarded(command: str, work: Callable[[], int]) -> int:
-    """Run a command and return its exit code; after an error or a signal with one line of text."""
+    """Run a command; return its exit code: 2 for a wrong recipe, 128 + N after a signal, else 1."""
     try:
         return work()
     except Interrupted as stopped:
@@ -24,16 +25,11 @@ def guarded(command: str, work: Callable[[], int]) -> int:
     except KeyboardInterrupt as stopped:
         message, code = "stopped at once; run it again to continue", exit_code_of(stopped)
     except AbhinayaError as error:
-        message, code = str(error), 1
+        message, code = str(error), 2 if isinstance(error, RecipeError) else 1
     except OSError as error:
         message, code = f"{error}; make room, or choose another place", 1
-    print(f"{command}: {message}", file=sys.stderr)
+    say(f"{command}: {message}", file=sys.stderr)
     return code
-
-
-def say(line: str) -> None:
-    """Print a line and flush."""
-    print(line, flush=True)
 
 
 def pair_of(flag: str, pair: str) -> tuple[str, str]:

@@ -28,6 +28,7 @@ from abhinaya.bench.quality.sessions import Source
 from abhinaya.bench.report import Report, parser, publish
 from abhinaya.models.errors import ModelError as UnusableModel
 from abhinaya.models.errors import near_miss
+from abhinaya.models.text import say
 from abhinaya.stream.errors import ConfigError, ModelError
 from abhinaya.stream.settings.config import Config
 
@@ -81,7 +82,7 @@ def run(config: Config, materials: Sequence[Material], source: Source) -> dict[s
             begun = time.monotonic()
             answers = found[material.name] = list(monitor.answers(material, source))
             took = time.monotonic() - begun
-            print(f"{material.name}: {len(answers)} segments in {took:.0f} s", file=sys.stderr)
+            say(f"{material.name}: {len(answers)} segments in {took:.0f} s", file=sys.stderr)
     except UnusableModel as error:
         raise ModelError(error.subject, error.reason, error.remedy) from error
     return found

@@ -12,16 +12,19 @@ from __future__ import annotations
 import email.utils
 import ipaddress
 import json
+import queue
 import random
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import httpx2
 
 from abhinaya.models.errors import OptionsError
+from abhinaya.models.timed_http import TimedClient
 
 MAX_REPLY_BYTES: Final = 1 << 20
 _AGAIN: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -108,17 +111,15 @@ class Chat:
     circuit: Circuit
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
-    _http: httpx2.Client = field(init=False)
+    _idle: queue.LifoQueue[TimedClient] = field(init=False, default_factory=queue.LifoQueue)
     _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         headers = {"Authorization": f"Bearer {self.access.key}"} if self.access.key else {}
-        self._http = httpx2.Client(
-            headers=headers,
-            limits=httpx2.Limits(max_connections=self.access.connections),
-            # A proxy of the environment cannot reach servers on this machine.
-            trust_env=not is_loopback(self.access.url),
-        )
+        # A proxy of the environment cannot reach servers on this machine.
+        verify, trusts = httpx2.create_ssl_context(), not is_loopback(self.access.url)
+        for _ in range(self.access.connections):
+            self._idle.put(TimedClient(headers=headers, verify=verify, trust_env=trusts))
 
     def ask(self, body: Mapping[str, Any], deadline: float) -> bytes:
         """Send a chat completion request; return the body of the answer.
@@ -149,7 +150,9 @@ class Chat:
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        with suppress(queue.Empty):
+            while True:
+                self._idle.get_nowait().close()
 
     @property
     def _where(self) -> str:
@@ -185,35 +188,41 @@ class Chat:
         if left <= 0:
             raise ServerError(f"{self._where} was not asked: the time for this batch was used up")
         try:
-            with self._http.stream(
+            client = self._idle.get(timeout=left)
+        except queue.Empty:
+            raise ServerError(f"{self._where} was not asked: all connections are busy") from None
+        done = "answer"
+        try:
+            with client.stream(
                 "POST",
                 f"{self.access.url}/chat/completions",
+                left,
                 content=content,
                 headers={"Content-Type": "application/json"},
-                timeout=left,
             ) as response:
-                body = self._read(response, deadline)
+                done = "finish its answer"
+                body = self._read(response)
         except httpx2.TimeoutException as error:
-            raise ServerError(f"{self._where} did not answer within {left:.1f} s") from error
+            raise ServerError(f"{self._where} did not {done} within {left:.1f} s") from error
         except httpx2.ConnectError as error:
             raise _AgainError("cannot be reached; is it running, and is base_url right?") from error
         except httpx2.TransportError as error:
             raise _AgainError(f"broke the connection ({error or type(error).__name__})") from error
         except (httpx2.DecodingError, httpx2.StreamError) as error:
             raise _AgainError(f"sent what cannot be read ({error})") from error
+        finally:
+            self._idle.put(client)
         if response.is_success:
             return body
         raise self._refusal(response, body)
 
-    def _read(self, response: httpx2.Response, deadline: float) -> bytes:
-        """Read the body; limit its size and total time (httpx limits the wait for each piece)."""
+    def _read(self, response: httpx2.Response) -> bytes:
+        """Read the body; limit its size."""
         body = bytearray()
         for piece in response.iter_bytes():
             body += piece
             if len(body) > MAX_REPLY_BYTES:
                 raise ServerError(f"{self._where} sent more than {MAX_REPLY_BYTES >> 20} MiB")
-            if self.clock() > deadline:
-                raise ServerError(f"{self._where} did not finish its answer in time")
         return bytes(body)
 
     def _refusal(self, response: httpx2.Response, body: bytes) -> Exception:

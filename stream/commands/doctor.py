@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from abhinaya.models.command_line import Parser
+from abhinaya.models.text import say
 from abhinaya.stream.commands.doctor_machine import (
     Finding,
     disk,
@@ -43,14 +44,14 @@ def main(argv: Sequence[str]) -> int:
     for finding in diagnose(args):
         findings.append(finding)
         if not args.json:
-            remedy = f"\n         -> {finding.remedy}" if finding.remedy else ""
-            print(f"{finding.state:8} {finding.subject}: {finding.detail}{remedy}", flush=True)
+            remedy = [f"         -> {finding.remedy}"] if finding.remedy else []
+            say(f"{finding.state:8} {finding.subject}: {finding.detail}", *remedy)
     faults = [f.subject for f in findings if f.state == "fault"]
     if args.json:
         shown = [dataclasses.asdict(f) for f in findings]
         print(json.dumps({"can_run": not faults, "findings": shown}, indent=1))
     else:
-        print(f"\ncannot run: {', '.join(faults)}" if faults else "\nready to run")
+        say("", f"cannot run: {', '.join(faults)}" if faults else "ready to run")
     return 1 if faults else 0
 
 

@@ -16,6 +16,7 @@ from typing import Final
 
 from abhinaya.models.command_line import Parser, version
 from abhinaya.models.errors import naming_the_extra, near_miss
+from abhinaya.models.text import say
 from abhinaya.models.toml import as_toml
 from abhinaya.stream.commands.stream import add_keys, guarded, keys_of
 from abhinaya.stream.errors import ConfigError
@@ -25,8 +26,11 @@ from abhinaya.stream.node import main as node
 from abhinaya.stream.settings import profile as profile_files
 from abhinaya.stream.settings.environment import add_line_up, load_line_up, trace_line_up
 from abhinaya.stream.settings.flags import describe_settings
+from abhinaya.stream.sources.address import is_address
 from abhinaya.stream.wire.child import run_alone
 from abhinaya.stream.wire.sockets import make_keys
+
+FLAGS: Final = ("--version", "-h", "--help")
 
 GROUP: Final = "abhinaya.commands"
 
@@ -66,10 +70,10 @@ def _run(arguments: list[str]) -> int:
     others = {e.name: e for e in importlib.metadata.entry_points(group=GROUP)}
     names = {*own, *FILES, *others}
     name, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
-    if name == "--version":
+    if name == FLAGS[0]:
         print(f"abhinaya {version()}")
         return 0
-    if name in ("", "-h", "--help"):
+    if name in ("", *FLAGS[1:]):
         print("usage: abhinaya COMMAND ...\n       abhinaya --version\n")
         abouts = OTHERS | FILES | {n: (f.__doc__ or "").rstrip(".") for n, f in own.items()}
         for known in sorted(names):
@@ -83,7 +87,9 @@ def _run(arguments: list[str]) -> int:
         with naming_the_extra(f"abhinaya {name}"):
             command: Callable[[Sequence[str]], int] = others[name].load()
             return command(rest)
-    raise ConfigError(f"command {name!r}", "unknown", near_miss(name, names))
+    if is_address(name) or Path(name).is_file():
+        raise ConfigError(f"command {name!r}", "is an input", f"use abhinaya-stream {name!r}")
+    raise ConfigError(f"command {name!r}", "unknown", near_miss(name, {*names, *FLAGS}))
 
 
 def _hub(arguments: list[str]) -> int:
@@ -120,7 +126,7 @@ def _keys(arguments: list[str]) -> int:
     args = parser.parse_args(arguments)
     for name in args.names:
         make_keys(args.directory, name)
-        print(f"{args.directory / name}.key (public), {args.directory / name}.key_secret")
+        say(f"{args.directory / name}.key (public), {args.directory / name}.key_secret")
     print("the hub's machine needs hub.key_secret and every client's .key;")
     print("a client's machine needs its own .key_secret and hub.key, and nothing else")
     return 0
@@ -132,7 +138,7 @@ def _profiles(arguments: list[str]) -> int:
     for name in profile_files.profiles():
         run = profile_files.load(name)
         voters = ", ".join(f"{v} {w.model}" for v, w in run.voters.items())
-        print(f"{name}: {voters}; transcriber: {run.asr.model if run.asr else 'none'}")
+        say(f"{name}: {voters}; transcriber: {run.asr.model if run.asr else 'none'}")
     return 0
 
 
@@ -140,7 +146,7 @@ def _settings(arguments: list[str]) -> int:
     """List every setting of a profile, with its default."""
     _parser("settings", _settings).parse_args(arguments)
     for key, default, doc in describe_settings():
-        print(f"{key} = {default}\n    {doc}")
+        say(f"{key} = {default}", f"    {doc}")
     return 0
 
 

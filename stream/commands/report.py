@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from abhinaya.models.command_line import Parser
+from abhinaya.models.text import say
 from abhinaya.stream.errors import SinkError
 from abhinaya.stream.report.gather import gather
 from abhinaya.stream.report.template import page
@@ -25,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
     args = parser.parse_args(arguments)
     target: Path = args.output or args.source.with_suffix(".html")
     write_report(args.source, target)
-    print(target)
+    say(target)
     return 0
 
 

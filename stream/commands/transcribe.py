@@ -25,6 +25,7 @@ import msgspec
 
 from abhinaya.models.asr.base import Hearing, Transcriber, Transcription
 from abhinaya.models.command_line import Parser
+from abhinaya.models.text import to_json
 from abhinaya.stream.clock import to_samples, to_seconds
 from abhinaya.stream.commands.stream import guarded
 from abhinaya.stream.errors import ConfigError, SourceError
@@ -211,7 +212,7 @@ def _within(start: int, end: int, first: int, last: int) -> int:
 
 
 def _write(**values: Any) -> None:
-    sys.stdout.buffer.write(msgspec.json.encode(values) + b"\n")
+    sys.stdout.buffer.write(to_json(values) + b"\n")
     sys.stdout.buffer.flush()
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from abhinaya.models.text import one_line
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.sources.address import WEB, host_of, join, scheme_of, shown
 
@@ -125,6 +126,5 @@ def _newest_first(episodes: list[Episode]) -> list[Episode]:
 
 def _clean(title: Any, otherwise: str) -> str:
     """Return a title as one short printable line; `otherwise` if it is empty."""
-    words = "".join(c if c.isprintable() else " " for c in str(title)).replace("/", "-").split()
-    text = " ".join(words)
+    text = one_line(str(title)).replace("/", "-")
     return (text if len(text) <= _TITLE else text[: _TITLE - 1].rstrip() + "…") or otherwise

@@ -21,6 +21,7 @@ from typing import Final
 import msgspec
 import zmq
 
+from abhinaya.models.text import unpack
 from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import AbhinayaError, NetworkError, ProcessError, SourceError
 from abhinaya.stream.front.numbering import Speech
@@ -57,7 +58,7 @@ from abhinaya.stream.wire.messages import (
     ToFront,
     Welcome,
 )
-from abhinaya.stream.wire.sockets import Keys, connect, receive, send, workers_endpoint
+from abhinaya.stream.wire.sockets import Keys, connect, messages, send, workers_endpoint
 
 POLL_MS: Final = 100
 
@@ -151,8 +152,8 @@ class Front:
                         feed.source.interrupt()
             poller.poll(min(POLL_MS, max(0, math.ceil(1000 * (next_beat - now)))))
             drain(self._woken)
-            while (frames := receive(self._socket)) is not None:
-                self._handle(self._decoder.decode(frames))
+            for message in messages(self._socket, self._decoder):
+                self._handle(message)
             self._collect()
             self._send_items()
             if stop.asked:
@@ -211,7 +212,7 @@ class Front:
         elif isinstance(message, Refused):
             reason = f"was refused by the hub: {message.reason}"
             # with several inputs, perhaps only one of them is refused
-            if len(self._feeds) > 1:
+            if len(self._feeds) > 1 or message.restart:
                 raise ProcessError(self._name, reason)
             raise SourceError(self._feeds[0].infos[0].source, reason)
 
@@ -402,9 +403,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--name", required=True)
     args = parser.parse_args(argv)
     run = configuration.decode((args.directory / "config.json").read_bytes())
-    assignment = msgspec.json.decode(
-        (args.directory / f"{args.name}.json").read_bytes(), type=Assignment
-    )
+    assignment = unpack((args.directory / f"{args.name}.json").read_bytes(), Assignment)
     return run_child(
         args.name,
         args.directory,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import math
 import secrets
 import sys
@@ -21,6 +22,8 @@ from abhinaya.stream.wire import sockets
 from abhinaya.stream.wire.child import Stop, run_child
 from abhinaya.stream.wire.codec import MAX_WORKER_HEADER_BYTES, Decoder, Encoder
 from abhinaya.stream.wire.messages import FromSink, Message, ToHub
+
+_LOG = logging.getLogger("abhinaya.hub")
 
 TICK_S = 0.02
 """Interval between checks of deadlines."""
@@ -71,16 +74,21 @@ class Hub:
             frames = sockets.receive(self._sockets[door])
             if frames is None:
                 return
-            try:
-                message = self._decoders[door].decode(frames[1:])
-            except WireError as error:
-                self._broker.refuse(error.reason)
-                continue
-            peer, now = frames[0].bytes, time.monotonic()
+            self._send(self._handle(door, frames, time.monotonic()))
+
+    def _handle(self, door: str, frames: list[zmq.Frame], now: float) -> list[Outgoing]:
+        """Pass a message to the broker; no message may end the hub, which serves others too."""
+        peer = frames[0].bytes
+        try:
+            message = self._decoders[door].decode(frames[1:])
             if door == "workers":
-                self._send(self._broker.from_worker(now, peer, message))
-            else:
-                self._send(self._broker.from_sink(now, peer, message))
+                return self._broker.from_worker(now, peer, message)
+            return self._broker.from_sink(now, peer, message)
+        except WireError as error:
+            return self._broker.malformed(now, peer, error.reason)
+        except Exception as error:  # a bug: the front would send the message to the next hub too
+            _LOG.exception("a message from %r was dropped", peer)
+            return self._broker.malformed(now, peer, f"{type(error).__name__} in the hub")
 
     def _send(self, out: Sequence[Outgoing]) -> None:
         pending = list(out)

@@ -22,8 +22,9 @@ import zmq
 from abhinaya.stream.clock import to_samples
 from abhinaya.stream.errors import ModelError, ProcessError
 from abhinaya.stream.hub.segments import Key
+from abhinaya.stream.node.answers import CANCELLED, Answer, answer_of
 from abhinaya.stream.node.batching import Batcher
-from abhinaya.stream.node.worker import CANCELLED, Adapter, Answer, answer_of, load_node
+from abhinaya.stream.node.worker import Adapter, load_node
 from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.settings.config import workers_of
 from abhinaya.stream.wire.child import Stop, drain, run_child, wake, wakeup
@@ -39,7 +40,7 @@ from abhinaya.stream.wire.messages import (
     Task,
     ToNode,
 )
-from abhinaya.stream.wire.sockets import Keys, connect, receive, send, workers_endpoint
+from abhinaya.stream.wire.sockets import Keys, connect, messages, send, workers_endpoint
 
 IDLE_POLL_MS = 100
 
@@ -129,8 +130,8 @@ class Node:
                 self._beat(now)
             poller.poll(self._patience_ms(now, next_beat))
             drain(self._woken)
-            while (frames := receive(self._socket)) is not None:
-                self._handle(self._decoder.decode(frames))
+            for message in messages(self._socket, self._decoder):
+                self._handle(message)
             for answer in self._worker.answers():
                 self._send(answer)
             self._begin()

@@ -1,6 +1,6 @@
 """Makes the HTML page of a report from `page.html`. The page loads nothing and sends nothing.
 
-All values are escaped; line breaks and control characters are removed first.
+All values are cleaned (`models/text.py`), then escaped.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from abhinaya.models.labels import LABELS, UNKNOWN
+from abhinaya.models.text import for_page
 from abhinaya.stream.report.gather import Account, StreamAccount
 from abhinaya.stream.report.shares import LOST, parts
 from abhinaya.stream.sinks.palette import COLOURS
-from abhinaya.stream.sinks.rows import Decided, Lost, clean
+from abhinaya.stream.sinks.rows import Decided, Lost
 
 HERE: Final = Path(__file__).parent
 NAMES: Final[tuple[str, ...]] = (*LABELS, UNKNOWN, LOST)
@@ -90,7 +91,7 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda v: clean(v) if isinstance(v, str) and not isinstance(v, Markup) else v,
+        finalize=for_page,
     )
     environment.filters |= {
         "clock": _clock,
@@ -142,6 +143,8 @@ def _mood(stream: StreamAccount, rows: list[str], scale: float) -> Iterator[Shap
     """Yield the shapes of the smoothed label, which lie behind those of the segments."""
     ends_s = [change.at_s for change in stream.changes[1:]] + [stream.duration_s]
     for change, end_s in zip(stream.changes, ends_s, strict=False):
+        if change.after not in rows:  # a label of another version
+            continue
         y, width = ROW * rows.index(change.after) + 1, (end_s - change.at_s) * scale
         kind = f"{_kind(change.after)} track"
         yield Shape(kind, change.at_s * scale, y, max(width, 0.5), ROW - 2)

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
+from abhinaya.models.text import pack
 from abhinaya.stream.errors import AbhinayaError
 from abhinaya.stream.front.main import AssignedInput, Assignment
 from abhinaya.stream.run.plan import Input, Supply
@@ -152,7 +151,7 @@ class Inputs:
                 if not self._is_over(read)
             ),
         )
-        (self._directory / f"{front}.json").write_bytes(msgspec.json.encode(assignment))
+        (self._directory / f"{front}.json").write_bytes(pack(assignment))
 
     # --- progress of inputs -----------------------------------------------------------------------
 

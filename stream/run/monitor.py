@@ -133,6 +133,7 @@ class Run:
             raise ProcessError(
                 str(self._directory), f"cannot be written: {error.strerror}"
             ) from error
+        self._report(self._plan.faults)
         self._start_services()
         while not self._finished():
             for event in self._recorder.poll(POLL_S):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from abhinaya.models.text import encodable
 from abhinaya.stream.errors import AbhinayaError, ModelError
 from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.sources.address import is_address, name_of
@@ -71,25 +71,15 @@ class Plan:
     supply: Supply | None = None
     follows: bool = False
     """Whether the supply is endless."""
+    faults: tuple[AbhinayaError, ...] = ()
+    """Errors of inputs that were found before the run; the run reports them and goes on."""
 
 
 def name_of_input(what: str) -> str:
     """Return the default name of an input; for a file, its name without the suffix."""
     if is_address(what):
         return name_of(what)
-    return {"-": "stdin", "mic": "mic"}.get(what) or Path(what).stem or what
-
-
-def distinct(names: Sequence[str]) -> list[str]:
-    """Return the names with numbers added to duplicates; names identify streams."""
-    found: list[str] = []
-    for name in names:
-        free, number = name, 1
-        while free in found or (number > 1 and free in names):
-            number += 1
-            free = f"{name}-{number}"
-        found.append(free)
-    return found
+    return {"-": "stdin", "mic": "mic"}.get(what) or encodable(Path(what).stem or what)
 
 
 def check_licence(profile: str, service: str, model: str, licence: str) -> None:

@@ -12,9 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-import msgspec
-
 from abhinaya.models.fields import setting
+from abhinaya.models.text import pack, unpack
 from abhinaya.stream.settings.rules import RuleConfig
 from abhinaya.stream.settings.vote import VoteConfig
 
@@ -263,9 +262,9 @@ def guests(voters: Mapping[str, WorkerConfig], service: str) -> list[str]:
 
 def encode(config: Config) -> bytes:
     """Return a config as bytes for the processes of a run; `decode` is the inverse."""
-    return msgspec.json.encode(config)
+    return pack(config)
 
 
 def decode(data: bytes) -> Config:
     """Return the config from the bytes of `encode`."""
-    return msgspec.json.decode(data, type=Config)
+    return unpack(data, Config)

@@ -61,7 +61,7 @@ class RuleConfig:
         "", doc="environment variable with the secret that signs the posts; none: unsigned"
     )
     webhook_timeout_s: float = setting(
-        10.0, doc="seconds that each step of a post may take", least=0.1, most=120
+        10.0, doc="seconds that one try of a post may take", least=0.1, most=120
     )
     webhook_attempts: int = setting(5, doc="tries of one post", least=1, most=10)
 

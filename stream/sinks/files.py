@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from abhinaya.stream.errors import EXIT_OK, SinkError
 
 STDOUT: Final = 1
 BLOCK_BYTES: Final = 1 << 20
+LONGEST_NAME: Final = 255
+"""Longest name of a file, in bytes."""
 
 
 class LogFile:
@@ -107,10 +110,10 @@ def replacing(path: Path) -> Iterator[Path]:
         SinkError: the disk is full, or the folder is missing; the old file is kept.
 
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         raise _is_folder(path)
-    direct = path.exists() and not path.is_file()
-    new = path if direct else path.with_name(f".{path.name}.{os.getpid()}.new")
+    direct = is_device(path)
+    new = path if direct else beside(path, f".{os.getpid()}.new", hidden=True)
     try:
         yield new
         if not direct:
@@ -124,6 +127,21 @@ def replacing(path: Path) -> Iterator[Path]:
         if not direct:
             with contextlib.suppress(OSError):
                 new.unlink()
+
+
+def is_device(path: Path) -> bool:
+    """Return whether a path is a pipe or a device, into which a file cannot be renamed."""
+    # `Path.exists` would raise if a name is too long
+    return os.path.exists(path) and not os.path.isfile(path)
+
+
+def beside(path: Path, suffix: str, *, hidden: bool = False) -> Path:
+    """Return a path in the same folder: the name, shortened if the new one were too long."""
+    head, name = "." if hidden else "", path.name
+    if len(os.fsencode(name)) > LONGEST_NAME - len(suffix) - 1:
+        digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+        name = f"{os.fsencode(name)[:100].decode('utf-8', 'ignore')}-{digest}"
+    return path.with_name(f"{head}{name}{suffix}")
 
 
 def _whole_lines(path: Path) -> int:

@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
+from abhinaya.models.text import to_json
 from abhinaya.stream.errors import SinkError
 from abhinaya.stream.settings.rules import Alert
 from abhinaya.stream.sinks.events import alert_event, summary_event, to_dict
@@ -75,7 +74,7 @@ class JsonLines:
 
     def _put(self, values: Mapping[str, Any]) -> None:
         try:
-            self._log.append(msgspec.json.encode(values) + b"\n")
+            self._log.append(to_json(values) + b"\n")
         except SinkError as error:
             if self._report is None:
                 raise

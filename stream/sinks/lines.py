@@ -8,10 +8,10 @@ from typing import Final
 from rich.console import Console
 from rich.text import Text
 
+from abhinaya.models.text import clean
 from abhinaya.stream.settings.rules import Alert
 from abhinaya.stream.sinks import render
 from abhinaya.stream.sinks.palette import ALERT, QUIET
-from abhinaya.stream.sinks.rows import clean
 from abhinaya.stream.sinks.screen import Screen
 from abhinaya.stream.sinks.summary import Summary
 from abhinaya.stream.wire.child import Stage

@@ -17,6 +17,7 @@ from typing import Literal, Protocol
 from abhinaya.stream.errors import AbhinayaError, ConfigError, SinkError
 from abhinaya.stream.sinks.base import Sink
 from abhinaya.stream.sinks.export.formats import FORMATS, JSON_LINES, export, format_of
+from abhinaya.stream.sinks.files import beside, is_device
 from abhinaya.stream.sinks.jsonl import JsonLines
 from abhinaya.stream.sinks.lines import Lines
 from abhinaya.stream.sinks.live.view import View
@@ -59,7 +60,7 @@ class Exports:
         self._targets = tuple(targets)
         self._temporary = temporary
         for target in self._targets:
-            if target.exists() and not (target.is_file() or target.is_dir()):
+            if is_device(target) and not target.is_dir():
                 reason = f"{target.suffix} is written at the end, not into a pipe or a device"
                 raise SinkError(str(target), reason, "use .jsonl there")
             export(source, target)
@@ -216,11 +217,9 @@ def _open_files(
 
 def _journal(target: Path, observer: Observer) -> Path:
     """Return the path of the journal; the journal of a killed run is renamed first."""
-    journal = target.with_name(f"{target.name}.journal{JSON_LINES}")
+    journal = beside(target, f".journal{JSON_LINES}")
     if journal.exists():
-        names = (
-            target.with_name(f"{target.name}.journal-{i}{JSON_LINES}") for i in itertools.count(1)
-        )
+        names = (beside(target, f".journal-{i}{JSON_LINES}") for i in itertools.count(1))
         kept = next(name for name in names if not name.exists())
         journal.rename(kept)
         observer.trouble(f"{journal} of a run that was killed is kept as {kept}")

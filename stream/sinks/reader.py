@@ -91,7 +91,7 @@ def _read(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, offset, line in _lines(path):
         try:
             values = _decoder.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             if not line.endswith(b"\n"):
                 return  # a partial line: the writer was killed
             raise _bad(path, number, f"is not a JSON object ({error})") from error

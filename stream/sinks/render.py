@@ -15,11 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from abhinaya.models.labels import LABELS, UNKNOWN
+from abhinaya.models.text import clean
 from abhinaya.stream.clock import to_seconds
 from abhinaya.stream.settings.rules import Alert
 from abhinaya.stream.sinks.events import latency_ms
 from abhinaya.stream.sinks.palette import ALERT, COLOURS, QUIET
-from abhinaya.stream.sinks.rows import clean
 from abhinaya.stream.sinks.summary import StreamSummary, Summary
 from abhinaya.stream.wire.messages import Gap, Verdict, Vote
 

@@ -6,10 +6,12 @@ All times are seconds from the first sample of the stream.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final, get_args
 
 import msgspec
 
+from abhinaya.models.text import one_line
 from abhinaya.stream.sinks.events import SCHEMA
 
 
@@ -121,6 +123,9 @@ class Note(msgspec.Struct, frozen=True, tag="remark", tag_field="type"):
     text: str
 
 
+LONGEST_S: Final = 1e9
+"""A stream of 30 years is damage."""
+
 Segment = Decided | Lost
 Row = Decided | Lost | Began | Ended | NodeLost | Note
 
@@ -142,16 +147,15 @@ def to_row(values: Mapping[str, Any]) -> Row | None:
     if kind not in TYPES:
         return None
     row = msgspec.convert(values, TYPES[kind])
-    if isinstance(row, Decided | Lost) and not 0 <= row.start_s <= row.end_s:
-        raise ValueError(f"it starts at {row.start_s} s and ends at {row.end_s} s")
+    if isinstance(row, Decided | Lost):
+        if not 0 <= row.start_s <= row.end_s <= LONGEST_S:
+            raise ValueError(f"it starts at {row.start_s} s and ends at {row.end_s} s")
+        if not 0 <= row.segment < 2**62:
+            raise ValueError(f"its segment has the number {row.segment}")
+    if isinstance(row, Decided) and not 0 <= row.revision < 2**31:
+        raise ValueError(f"its revision has the number {row.revision}")
+    if isinstance(row, Decided | Began) and row.wall_time:
+        datetime.fromisoformat(row.wall_time)  # raises if it is not a time
+    if isinstance(row, Ended) and not 0 <= row.duration_s <= LONGEST_S:
+        raise ValueError(f"its duration is {row.duration_s} s")
     return row
-
-
-def clean(text: str) -> str:
-    """Return text with a space for each character that cannot be printed, e.g. a line break."""
-    return "".join(c if c.isprintable() else " " for c in text)
-
-
-def one_line(text: str) -> str:
-    """Return text on one line, without control characters and repeated spaces."""
-    return " ".join(clean(text).split())

@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 from typing import Final
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
+from abhinaya.models.text import clean, encodable, one_line
 from abhinaya.stream.errors import SourceError
 
 WEB: Final = ("http", "https")
@@ -33,6 +34,8 @@ def check_address(url: str, schemes: tuple[str, ...] = _ALL) -> None:
     """
     remedy = f"give an address that begins with {', '.join(f'{s}://' for s in schemes)}"
     parts = _split(url)
+    if encodable(url) != url:
+        raise SourceError(shown(url), "is not UTF-8", "percent-encode its special characters")
     if scheme_of(url) not in schemes:
         reason = f"uses a protocol that is not accepted ({scheme_of(url)})"
         raise SourceError(shown(url), reason, remedy)
@@ -46,8 +49,7 @@ def shown(url: str) -> str:
     if parts is None:
         return f"{scheme_of(url)}://…"
     host = parts.netloc.rpartition("@")[2]
-    text = f"{parts.scheme}://{host}{parts.path}" + ("?…" if parts.query else "")
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    return clean(f"{parts.scheme}://{host}{parts.path}" + ("?…" if parts.query else ""))
 
 
 def name_of(url: str) -> str:
@@ -57,7 +59,7 @@ def name_of(url: str) -> str:
         return "stream"
     last = PurePosixPath(unquote(parts.path)).name
     stem = last.rpartition(".")[0] or last
-    name = "".join(c for c in stem if c.isprintable() and c != "/")[:80].strip()
+    name = one_line(stem).replace("/", "")[:80]
     return name or parts.hostname or "stream"
 
 

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from typing import Final
 import msgspec
 
 from abhinaya.models.interrupts import SIGNALS, Signalled, install
+from abhinaya.models.text import pack, say, unpack
 from abhinaya.stream.errors import BY_EXIT_CODE, AbhinayaError, ProcessError
 from abhinaya.stream.log import descriptor_of, join_log
 
@@ -109,7 +111,7 @@ def run_child(name: str, directory: Path, lifeline: int, body: Callable[[Stop], 
         leave_exit_report(directory, name, error)
         return error.exit_code
     except Exception as error:  # a bug: report it, and keep the traceback in the log
-        traceback.print_exc()
+        say(*traceback.format_exc().split("\n"), file=sys.stderr)
         if descriptor_of() is not None:
             _LOG.exception("%s stopped", name)
         reason = f"stopped on an unexpected {type(error).__name__}: {error}"
@@ -169,7 +171,7 @@ def leave_reached(directory: Path, name: str, reached: dict[str, int]) -> None:
     """Write how far a front has read its streams; nothing if the disk is full."""
     unfinished = directory / f"{name}.part"
     with contextlib.suppress(OSError):
-        unfinished.write_bytes(msgspec.json.encode(reached))
+        unfinished.write_bytes(pack(reached))
         unfinished.rename(directory / f"{name}.reached")
 
 
@@ -187,15 +189,15 @@ def read_reached(directory: Path) -> dict[str, int]:
 
 def _write(path: Path, report: ExitReport) -> None:
     unfinished = path.with_suffix(".part")
-    unfinished.write_bytes(msgspec.json.encode(report))
+    unfinished.write_bytes(pack(report))
     unfinished.rename(path)
 
 
 def _take(path: Path) -> ExitReport | None:
     try:
-        report = msgspec.json.decode(path.read_bytes(), type=ExitReport)
+        report = unpack(path.read_bytes(), ExitReport)
         path.unlink()
-    except (OSError, msgspec.DecodeError):
+    except (OSError, ValueError):
         return None
     return report
 

@@ -13,6 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 import numpy as np
 
+from abhinaya.models.text import all_encodable
 from abhinaya.stream.errors import WireError
 from abhinaya.stream.wire.messages import DTYPES, Message, Payload
 
@@ -39,7 +40,12 @@ class Encoder:
     def encode(self, message: Message) -> list[Any]:
         """Return [header, payload, ...]; payload buffers are not copied."""
         self._frames = []
-        return [self._header.encode(message), *self._frames]
+        try:
+            header = self._header.encode(message)
+        except UnicodeEncodeError:  # a reason may quote a file name that is not UTF-8
+            self._frames = []
+            header = self._header.encode(all_encodable(message))
+        return [header, *self._frames]
 
     def _put(self, value: Any) -> Any:
         if not isinstance(value, Payload):

@@ -9,21 +9,27 @@ from __future__ import annotations
 
 import fcntl
 import ipaddress
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import zmq
 import zmq.auth
 from zmq.utils.z85 import Z85CHARS
 
-from abhinaya.stream.errors import NetworkError
+from abhinaya.stream.errors import NetworkError, WireError
+from abhinaya.stream.wire.codec import Decoder
 
 if TYPE_CHECKING:
     from zmq.auth.thread import ThreadAuthenticator
+
+M = TypeVar("M")
+
+_LOG = logging.getLogger("abhinaya.wire")
 
 HARD_LIMIT_BYTES: Final = 8 * 1024 * 1024
 """Above this message size ZeroMQ disconnects the peer; `codec.py` has lower limits with reasons."""
@@ -195,6 +201,19 @@ def connect(
     return socket
 
 
+def check_client(endpoint: str, keys: Keys | None) -> None:
+    """Check an endpoint, and the key files of a client, without connecting.
+
+    Raises:
+        NetworkError: the endpoint is malformed, or a key is missing or damaged.
+
+    """
+    check_endpoint(endpoint, keys)
+    if keys is not None:
+        _pair(keys.directory, keys.name)
+        _public(keys.directory, "hub")
+
+
 def send(socket: zmq.Socket[bytes], frames: Sequence[Any], identity: bytes | None = None) -> bool:
     """Send without waiting; return False if the peer is unreachable or its queue is full."""
     last = len(frames) - 1
@@ -225,6 +244,17 @@ def receive(socket: zmq.Socket[bytes]) -> list[zmq.Frame] | None:
         return None
     except zmq.ZMQError as error:
         raise NetworkError("socket", f"cannot receive: {error.strerror}") from error
+
+
+def messages(socket: zmq.Socket[bytes], decoder: Decoder[M]) -> Iterator[M]:
+    """Yield the messages that have arrived; one that cannot be used is logged and dropped."""
+    while (frames := receive(socket)) is not None:
+        try:
+            message = decoder.decode(frames)
+        except WireError as error:
+            _LOG.warning("a message was dropped: %s", error)
+            continue
+        yield message
 
 
 def make_keys(directory: Path, name: str) -> None:

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from abhinaya.models.asr import load_transcriber
 from abhinaya.models.command_line import Parser
 from abhinaya.models.labels import LABELS
+from abhinaya.models.text import say
 from abhinaya.train.command import guarded, pair_of, profile_table, toml_value
 from abhinaya.train.data import check as checking
 from abhinaya.train.data.clips import OTHER
@@ -48,7 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     prepare = commands.add_parser("prepare", help="read a corpus and write its manifest")
     prepare.set_defaults(run=_prepare)
-    prepare.add_argument("corpus", help=", ".join(sorted(CORPORA)))
+    corpora = sorted(CORPORA)
+    prepare.add_argument("corpus", choices=corpora, metavar="CORPUS", help=", ".join(corpora))
     prepare.add_argument("folder", type=Path, help="unpacked corpus; for csv, the file")
     prepare.add_argument("--out", type=Path, required=True, help="manifest to write (.jsonl)")
     prepare.add_argument(
@@ -124,7 +126,7 @@ def _transcribe(args: argparse.Namespace) -> int:
             args.max_missing,
             lambda done, of: bar.update(task, completed=done, total=of),
         )
-    print(f"{args.out}: {outcome.transcribed} transcribed, {outcome.kept} left as they were")
+    say(f"{args.out}: {outcome.transcribed} transcribed, {outcome.kept} left as they were")
     _print_some([f"{clip}: {reason}" for clip, reason in outcome.failed.items()], 4)
     return 0
 
@@ -141,7 +143,7 @@ def _prepare(args: argparse.Namespace) -> int:
     args.out.parent.mkdir(parents=True, exist_ok=True)
     write_manifest(args.out, manifest)
     files = sum(p.suffix.lower() in AUDIO for p in manifest.root.rglob("*"))
-    print(f"{args.out}: {len(manifest.clips)} clips; {files} audio files in {manifest.root}")
+    say(f"{args.out}: {len(manifest.clips)} clips; {files} audio files in {manifest.root}")
     return 0
 
 
@@ -163,10 +165,10 @@ def _check(args: argparse.Namespace) -> int:
         print(json.dumps([asdict(f) for f in findings], indent=1))
     else:
         spoken = sum(bool(clip.path) for clip in manifest.clips)
-        print(f"{len(manifest.clips)} clips, {spoken} with audio below {manifest.root}")
+        say(f"{len(manifest.clips)} clips, {spoken} with audio below {manifest.root}")
         for kind, about in checking.ABOUT.items():
             of = [f"{f.subject}: {f.detail}" for f in findings if f.kind == kind]
-            print(f"{kind:10} {len(of):6}  {about if of else 'none'}")
+            say(f"{kind:10} {len(of):6}  {about if of else 'none'}")
             _print_some(of, 19)
     checking.require(manifest, findings, args.max_missing)
     allowed = {"missing", "corrupt", *checking.WARNINGS}
@@ -175,9 +177,9 @@ def _check(args: argparse.Namespace) -> int:
 
 def _print_some(lines: Sequence[str], indent: int) -> None:
     for line in lines[:SHOWN]:
-        print(f"{'':{indent}}{line}")
+        say(f"{'':{indent}}{line}")
     if len(lines) > SHOWN:
-        print(f"{'':{indent}}and {len(lines) - SHOWN} more")
+        say(f"{'':{indent}}and {len(lines) - SHOWN} more")
 
 
 def _stats(args: argparse.Namespace) -> int:
@@ -192,8 +194,8 @@ def _stats(args: argparse.Namespace) -> int:
         return 0
     columns = [c for c in (*LABELS, OTHER, "no agreement") if any(of[c] for of in table.values())]
     width = max(map(len, table), default=0)
-    print(f"{'':{width}}  {'clips':>8} {'speakers':>8} {' '.join(columns)}")
+    say(f"{'':{width}}  {'clips':>8} {'speakers':>8} {' '.join(columns)}")
     for row, of in sorted(table.items()):
         cells = "".join(f" {of[c]:>{len(c)}}" for c in columns)
-        print(f"{row:{width}}  {of.total():>8} {len(speakers[row]):>8}{cells}")
+        say(f"{row:{width}}  {of.total():>8} {len(speakers[row]):>8}{cells}")
     return 0

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final, get_args
 
 from abhinaya.models.command_line import Parser
+from abhinaya.models.text import say
 from abhinaya.models.vote.combiner import Method
 from abhinaya.models.vote.ensemble import PRIORITY, Rule, TiePolicy
 from abhinaya.train.command import guarded
@@ -65,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.html.write_text(page, encoding="utf-8")
         if args.json is not None:
             args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        print(text)
+        say(*text.splitlines())
         return 0
 
     return guarded("abhinaya eval", work)

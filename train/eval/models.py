@@ -19,6 +19,7 @@ from rich.progress import track
 
 from abhinaya.models import registry
 from abhinaya.models.errors import UnknownModelError
+from abhinaya.models.text import distinct, say
 from abhinaya.train.command import pair_of, profile_table, toml_value
 from abhinaya.train.data.clips import ATTRIBUTES
 from abhinaya.train.data.manifest import Manifest
@@ -105,9 +106,12 @@ def run(args: argparse.Namespace, manifest: Manifest) -> list[str]:
     if args.batch < 1:
         raise DataError(f"--batch {args.batch}: must be at least 1")
     files = []
-    for one in asked(args):
+    models = asked(args)
+    # a name may differ from another only in a character that its file name cannot have
+    stems = distinct(one.name.replace("/", "-") for one in models)
+    for one, stem in zip(models, stems, strict=True):
         args.write.mkdir(parents=True, exist_ok=True)
-        path = args.write / f"{one.name.replace('/', '-')}.csv"
+        path = args.write / f"{stem}.csv"
         model = _load(one)
         answers = track(
             ask(model, manifest, args.batch),
@@ -119,9 +123,9 @@ def run(args: argparse.Namespace, manifest: Manifest) -> list[str]:
         )
         unanswered = write_predictions(path, model.card, answers)
         answered = len(manifest.clips) - unanswered.total()
-        print(f"{path}: {answered} of {len(manifest.clips)} clips answered", file=sys.stderr)
+        say(f"{path}: {answered} of {len(manifest.clips)} clips answered", file=sys.stderr)
         for reason, count in unanswered.most_common():
-            print(f"  not answered: {reason} ({count})", file=sys.stderr)
+            say(f"  not answered: {reason} ({count})", file=sys.stderr)
         files.append(f"{one.name}={path}")
     return files
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from abhinaya.models.labels import LABELS
+from abhinaya.models.text import clean, for_page
 from abhinaya.models.vote.ensemble import Rule
 from abhinaya.train.data.clips import ATTRIBUTES
 from abhinaya.train.eval.attributes import Rated, Rater, attribute_rows
@@ -195,6 +196,7 @@ def figure(value: float | None) -> str:
 
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Return rows with aligned columns: the first to the left, the rest to the right."""
+    rows = [[clean(cell) for cell in row] for row in rows]
     first, *widths = (max(map(len, column)) for column in zip(*rows, strict=True))
     return "\n".join(
         "  ".join([row[0].ljust(first), *map(str.rjust, row[1:], widths)]).rstrip() for row in rows
@@ -221,6 +223,7 @@ def _page(**values: Any) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=for_page,
     )
     environment.filters |= {"figure": figure}
     template = environment.get_template("page.html")

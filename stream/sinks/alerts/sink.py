@@ -8,8 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-import msgspec
-
+from abhinaya.models.text import to_json
 from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.settings.rules import RuleConfig, Watch
@@ -61,7 +60,7 @@ class Alerts:
                 if isinstance(sink, ShowsAlerts):
                     sink.alert(alert, now_unix_s)
             if workers := self._workers.get(alert.rule):
-                job = Job(msgspec.json.encode(alert_event(alert)))
+                job = Job(to_json(alert_event(alert)))
                 for worker in workers:
                     worker.offer(job)
 

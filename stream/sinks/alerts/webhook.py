@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from abhinaya.stream.sinks.alerts.worker import DeliveryError, Job
 
 if TYPE_CHECKING:
-    import httpx2
+    from abhinaya.models.timed_http import TimedClient
 
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 30.0
@@ -49,13 +49,13 @@ class Webhook:
     secret: bytes
     """Key that signs the posts; empty: they are not signed."""
     timeout_s: float
-    """Time limit of each step of a try: connect, send, wait for the answer."""
+    """Time limit of a try, however slowly the server answers."""
     attempts: int
     clock: Callable[[], float] = time.time
     """Returns Unix seconds."""
     first_pause_s: float = FIRST_PAUSE_S
     """Pause between the first two tries; it doubles each time."""
-    _http: httpx2.Client | None = None
+    _http: TimedClient | None = None
 
     @property
     def host(self) -> str:
@@ -87,13 +87,15 @@ class Webhook:
     def _post(self, job: Job) -> None:
         import httpx2  # slow to import
 
+        from abhinaya.models.timed_http import TimedClient
+
         if self._http is None:
             # a proxy of the environment cannot reach this machine's own servers
             own = self.host in ("localhost", "127.0.0.1", "::1")
-            self._http = httpx2.Client(timeout=self.timeout_s, trust_env=not own)
+            self._http = TimedClient(trust_env=not own)
         try:
             with self._http.stream(
-                "POST", self.url, content=job.body, headers=self._headers(job)
+                "POST", self.url, self.timeout_s, content=job.body, headers=self._headers(job)
             ) as answer:  # the body of the answer is not read
                 status, after = answer.status_code, answer.headers.get("retry-after", "")
         except httpx2.TimeoutException as error:

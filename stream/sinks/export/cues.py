@@ -9,16 +9,18 @@ from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
 
 from abhinaya.models.labels import LABELS
+from abhinaya.models.text import clean, one_line
 from abhinaya.stream.sinks.palette import COLOURS
 from abhinaya.stream.sinks.reader import segments
-from abhinaya.stream.sinks.rows import Lost, Segment, one_line
+from abhinaya.stream.sinks.rows import Lost, Segment
 
 LOST: Final = "not heard"
 MINIMUM_MS: Final = 1
 """Minimum length of a cue: players refuse one of length 0."""
+_MARKUP: Final = str.maketrans("<>{}", "‹›()")  # noqa: RUF001 - they look alike, as they should
+"""SubRip has no escapes, but players obey `<font>` and `{\\an8}`."""
 
 
 def vtt(source: Path, target: Path) -> None:
@@ -56,7 +58,8 @@ def _vtt_cue(row: Segment) -> str:
     if isinstance(row, Lost):
         text = f"<i>[{LOST}: {_escaped(one_line(row.reason))}]</i>"
     else:
-        text = f"<c.{row.label}>[{row.label}]</c> {_escaped(row.text)}".rstrip()
+        kind = f".{row.label}" if row.label in LABELS else ""  # a class has no escapes
+        text = f"<c{kind}>[{_escaped(one_line(row.label))}]</c> {_escaped(row.text)}".rstrip()
     name = _escaped(one_line(f"{row.stream} {row.segment}"))
     return f"{name}\n{_clock(start, '.')} --> {_clock(end, '.')}\n{voice}{text}\n\n"
 
@@ -64,7 +67,7 @@ def _vtt_cue(row: Segment) -> str:
 def _srt_cue(row: Segment) -> str:
     """Return a cue without its number."""
     start, end = _span_ms(row)
-    text = f"{one_line(row.stream)}: {_plain(row)}".replace("-->", "→")
+    text = f"{one_line(row.stream)}: {_plain(row)}".replace("-->", "→").translate(_MARKUP)
     return f"{_clock(start, ',')} --> {_clock(end, ',')}\n{text}\n\n"
 
 
@@ -75,7 +78,7 @@ def _rttm_line(row: Segment) -> str:
     if isinstance(row, Lost):
         return f"NOSCORE {stream} 1 {span} <NA> <NA> gap <NA> <NA>\n"
     confidence = "<NA>" if row.confidence is None else f"{row.confidence:.4f}"
-    return f"SPEAKER {stream} 1 {span} <NA> <NA> {row.label} {confidence} <NA>\n"
+    return f"SPEAKER {stream} 1 {span} <NA> <NA> {_field(row.label)} {confidence} <NA>\n"
 
 
 def _audacity_line(row: Segment) -> str:
@@ -86,7 +89,7 @@ def _audacity_line(row: Segment) -> str:
 def _plain(row: Segment) -> str:
     if isinstance(row, Lost):
         return f"[{LOST}: {one_line(row.reason)}]"
-    return f"[{row.label}] {row.text}".rstrip()
+    return f"[{one_line(row.label)}] {row.text}".rstrip()
 
 
 def _span_ms(row: Segment) -> tuple[int, int]:
@@ -105,5 +108,5 @@ def _escaped(text: str) -> str:
 
 
 def _field(text: str) -> str:
-    """Return a name as one field: white space and `%` are percent-encoded."""
-    return "".join(quote(c, safe="") if c.isspace() or c == "%" else c for c in text) or "stream"
+    """Return a name as one field: spaces and `%` are percent-encoded."""
+    return clean(text).replace("%", "%25").replace(" ", "%20") or "stream"

@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from abhinaya.models.errors import near_miss
 from abhinaya.models.plugins import plugins
+from abhinaya.models.text import to_json
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.sinks import plugin
 from abhinaya.stream.sinks.export import cues, parquet, table, textgrid
-from abhinaya.stream.sinks.files import replacing
+from abhinaya.stream.sinks.files import is_device, replacing
 from abhinaya.stream.sinks.reader import read, row_of
 
 JSON_LINES: Final = ".jsonl"
@@ -24,7 +23,7 @@ def _copy(source: Path, target: Path) -> None:
     with target.open("wb") as file:
         for number, values in enumerate(read(source), start=1):
             row_of(values, f"{source}, event {number}")
-            file.write(msgspec.json.encode(values) + b"\n")
+            file.write(to_json(values) + b"\n")
 
 
 FORMATS: Final[Mapping[str, Callable[[Path, Path], None]]] = {
@@ -56,7 +55,7 @@ def format_of(path: Path) -> str:
     wanted = path.suffix.lower()
     if wanted in by_case:
         return by_case[wanted]
-    if not wanted and path.exists() and not path.is_file():
+    if not wanted and is_device(path):
         return JSON_LINES
     raise ConfigError(
         str(path),

@@ -37,7 +37,8 @@ def export(source: Path, target: Path) -> None:
             "install it with: pip install 'abhinaya[formats]'; or use .csv",
         ) from error
     schema, rows = _schema(pa), segments(source)
-    with pq.ParquetWriter(target, schema, compression="zstd") as writer:
+    # opened here: pyarrow takes only paths that are UTF-8
+    with target.open("wb") as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
         while batch := [_record(row) for row in itertools.islice(rows, BATCH_ROWS)]:
             writer.write_table(pa.Table.from_pylist(batch, schema))
 

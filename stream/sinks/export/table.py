@@ -1,4 +1,8 @@
-"""CSV: a row for each verdict, revision and gap, in the order of the file."""
+"""CSV: a row for each verdict, revision and gap, in the order of the file.
+
+Spreadsheets run a cell that begins like a formula. Such text gets an apostrophe before it, which
+they take as "this is text".
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,11 @@ from statistics import fmean
 from typing import Final
 
 from abhinaya.models.labels import LABELS
+from abhinaya.models.text import one_line
 from abhinaya.stream.sinks.reader import rows
 from abhinaya.stream.sinks.rows import Decided, Lost, Segment
+
+FORMULA: Final = ("=", "+", "-", "@", "＝", "＋", "－", "＠")  # noqa: RUF001 - the wide forms too
 
 Cell = str | int | float | bool | None
 
@@ -77,5 +84,13 @@ def export(source: Path, target: Path) -> None:
         table.writerow(COLUMNS)
         for row in rows(source):
             if isinstance(row, Decided | Lost):
-                flat = cells(row).values()
-                table.writerow([str(c).lower() if isinstance(c, bool) else c for c in flat])
+                table.writerow(map(_written, cells(row).values()))
+
+
+def _written(cell: Cell) -> Cell:
+    if isinstance(cell, bool):
+        return str(cell).lower()
+    if not isinstance(cell, str):
+        return cell
+    text = one_line(cell)
+    return f"'{text}" if text.startswith(FORMULA) else text

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from abhinaya.models.text import distinct, one_line
 from abhinaya.stream.sinks.reader import latest
-from abhinaya.stream.sinks.rows import Began, Decided, Ended, Lost, one_line
+from abhinaya.stream.sinks.rows import Began, Decided, Ended, Lost
 
 Interval = tuple[float, float, str]
 """Start and end in seconds, and text."""
@@ -65,11 +66,13 @@ def _texts(row: Decided | Lost) -> Iterator[tuple[str, str]]:
 
 def _lines(streams: dict[str, _Stream]) -> Iterator[str]:
     end_s = max([SHORTEST_S, *(s.duration_s for s in streams.values())])
-    tiers = [
-        (f"{one_line(name)}: {one_line(tier)}", intervals)
+    named = [
+        (one_line(f"{name}: {tier}"), intervals)
         for name, stream in streams.items()
         for tier, intervals in stream.tiers.items()
     ] or [(LABEL, [])]
+    names = distinct(name for name, _ in named)
+    tiers = [(name, intervals) for name, (_, intervals) in zip(names, named, strict=True)]
     yield 'File type = "ooTextFile"\nObject class = "TextGrid"\n\n'
     yield f"xmin = 0\nxmax = {end_s:.3f}\ntiers? <exists>\nsize = {len(tiers)}\nitem []:\n"
     for number, (name, intervals) in enumerate(tiers, start=1):
@@ -98,4 +101,4 @@ def _filled(intervals: list[Interval], end_s: float) -> Iterator[Interval]:
 
 
 def _quoted(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"'
+    return '"' + one_line(text).replace('"', '""') + '"'

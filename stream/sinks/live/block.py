@@ -11,12 +11,12 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from abhinaya.models.labels import LABELS, UNKNOWN
+from abhinaya.models.text import clean
 from abhinaya.stream.clock import SAMPLE_RATE
 from abhinaya.stream.sinks.live.board import StreamState
 from abhinaya.stream.sinks.live.timeline import mood_strip, name_in, strip, window
 from abhinaya.stream.sinks.palette import ALERT, COLOURS, QUIET
 from abhinaya.stream.sinks.render import LABEL_CELLS, bar, clock, fit, fold, percent
-from abhinaya.stream.sinks.rows import clean
 from abhinaya.stream.wire.messages import Verdict, Vote
 
 MARGIN: Final = 3

@@ -9,6 +9,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from abhinaya.models.labels import LABELS, UNKNOWN
+from abhinaya.models.text import clean
 from abhinaya.stream.sinks.live.block import (
     ALERT_S,
     FORMS,
@@ -23,7 +24,6 @@ from abhinaya.stream.sinks.live.board import Board, StreamState
 from abhinaya.stream.sinks.live.timeline import ruler, step_for
 from abhinaya.stream.sinks.palette import ALERT, COLOURS, LETTERS, QUIET
 from abhinaya.stream.sinks.render import alert_sentence, count, fit
-from abhinaya.stream.sinks.rows import clean
 
 ROOMY: Final = 8
 """Number of rows from which a ruler and a second line at the bottom are drawn."""

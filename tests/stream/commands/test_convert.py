@@ -9,8 +9,9 @@ from output_fakes import SPOKEN
 from output_readers import READERS, written
 
 from abhinaya.stream.commands.main import main
+from abhinaya.stream.commands.report import write_report
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.sinks.export.formats import SUFFIXES
+from abhinaya.stream.sinks.export.formats import SUFFIXES, export
 from abhinaya.stream.sinks.reader import read, rows
 
 
@@ -100,11 +101,59 @@ def test_an_event_of_a_later_version_is_passed_over_and_new_fields_are_ignored(t
     assert (row.stream, row.end_s, row.reason) == ("a", 1.5, "full")
 
 
-def test_times_that_cannot_be_are_refused(tmp_path):
+VERDICT = {
+    "schema": "abhinaya.event/1", "type": "verdict", "stream": "a", "segment": 0, "start_s": 0,
+    "end_s": 1.5, "label": "sad", "wall_time": "2026-01-01T00:00:00.000Z", "agreement": 1.0,
+}  # fmt: skip
+
+
+def changed(**changes):
+    return json.dumps(VERDICT | changes)
+
+
+ENDED = {"schema": "abhinaya.event/1", "type": "stream_ended", "stream": "a"}
+REFUSED = {
+    changed(start_s=2): r"starts at 2\.0 s and ends at 1\.5 s",
+    changed(end_s=1e300): "ends at 1e",
+    changed(start_s=-1): "starts at -1",
+    changed(segment=-1): "segment has the number -1",
+    changed(segment=10**30): "segment has the number 1000",
+    changed(revision=2**40): "revision has the number",
+    changed(wall_time="yesterday"): "yesterday",
+    changed(schema="abhinaya.event/2"): "not an event of the schema",
+    changed(schema=1): "not an event of the schema",
+    changed(final=None): "Expected `bool`",
+    changed().replace("1.5", "NaN"): "is not a JSON object",
+    changed().replace("1.5", "1e999"): "is not a JSON object",
+    changed(deep=1).replace("1}", "[" * 100_000 + "]" * 100_000 + "}"): "is not a JSON object",
+    changed(reason="\ud800"): "is not a JSON object",
+    json.dumps(ENDED | {"duration_s": 1e300}): "duration is 1e",
+    json.dumps(ENDED | {"duration_s": -1}): "duration is -1",
+}
+
+
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".html"])
+def test_events_that_cannot_be_are_refused_by_line(tmp_path, suffix):
+    path, target = tmp_path / "e.jsonl", tmp_path / f"y{suffix}"
+    for line, words in REFUSED.items():
+        path.write_text(f"{changed(stream='b')}\n{line}\n")
+        with pytest.raises(SourceError, match=f"(line|event) 2.*{words}"):
+            write_report(path, target) if suffix == ".html" else export(path, target)
+        assert not target.exists()
+
+
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".html"])
+def test_odd_but_possible_events_are_written(tmp_path, suffix):
     path = tmp_path / "e.jsonl"
-    path.write_text(
-        '{"schema": "abhinaya.event/1", "type": "gap", "stream": "a", "segment": 0,'
-        ' "start_s": 2, "end_s": 1.5, "reason": ""}\n'
+    odd = (
+        changed(label="bliss", end_s=100.0),  # a label of another version
+        changed(segment=1, confidence=1e308, agreement=-1e308, latency_ms={"total": 1e308}),
+        changed(segment=2, wall_time="0001-01-01T00:00:00+23:59", stream=""),
+        changed(segment=3, transcript={"text": "x" * 1_000_000}),
+        changed(segment=4)[:-20],  # cut off
     )
-    with pytest.raises(SourceError, match=r"starts at 2\.0 s and ends at 1\.5 s"):
-        list(rows(path))
+    path.write_text("\n".join(odd))
+    write_report(path, tmp_path / "y.html") if suffix == ".html" else export(
+        path, tmp_path / f"y{suffix}"
+    )
+    assert (tmp_path / f"y{suffix}").stat().st_size > 200

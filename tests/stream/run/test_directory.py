@@ -18,10 +18,14 @@ from abhinaya.stream.wire.sockets import sinks_endpoint, workers_endpoint
 
 
 def test_it_is_private_and_goes_at_the_end_whatever_ends_the_run(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), run_directory({"TMPDIR": str(tmp_path)}) as directory:
-        assert directory.parent == tmp_path
-        assert directory.stat().st_mode & 0o777 == 0o700
-        raise KeyboardInterrupt
+    def interrupted() -> None:
+        with run_directory({"TMPDIR": str(tmp_path)}) as directory:
+            assert directory.parent == tmp_path
+            assert directory.stat().st_mode & 0o777 == 0o700
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert not list(tmp_path.iterdir())
 
 
@@ -65,7 +69,7 @@ def test_the_directory_of_a_killed_run_goes_at_the_next_start(tmp_path: Path) ->
         )
         assert process.stdout is not None
         found.append((process, Path(process.stdout.readline().strip())))
-    (dead, left), (alive, used) = found
+    (dead, left), (_, used) = found
     foreign = tmp_path / "abhinaya-12345678"
     foreign.mkdir()
     try:

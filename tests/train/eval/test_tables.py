@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hostile import HOSTILE, hidden
 from places import GOLDEN
 
 from abhinaya.models.base import Ballot
@@ -247,12 +248,19 @@ def test_the_command_prints_tables_and_writes_json_and_html(
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
 
 
-def test_a_name_cannot_put_markup_into_the_page(planted: Path) -> None:
+def test_a_name_cannot_put_markup_into_the_page(
+    planted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     page = planted / "r.html"
-    given = f"<b>x</b>={planted / 'S1.csv'}"
+    name = "<b>x</b>" + "".join(HOSTILE.values()).replace("=", "")
+    given = f"{name}={planted / 'S1.csv'}"
     assert main([str(planted / "m.jsonl"), given, "--resamples", "5", "--html", str(page)]) == 0
-    assert "<b>" not in page.read_text()
-    assert "&lt;b&gt;" in page.read_text()
+    text = page.read_text()
+    assert "<b>" not in text
+    assert "<script" not in text
+    assert "&lt;b&gt;" in text
+    assert not hidden(text)
+    assert not hidden(capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(
