@@ -16,7 +16,7 @@ from typing import Final
 
 from abhinaya.models.text import pack
 from abhinaya.stream.errors import AbhinayaError
-from abhinaya.stream.front.main import AssignedInput, Assignment
+from abhinaya.stream.front.assignment import AssignedInput, Assignment
 from abhinaya.stream.run.plan import Input, Supply
 from abhinaya.stream.run.recorder import Ledger
 from abhinaya.stream.run.supervisor import Spec
