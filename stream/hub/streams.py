@@ -137,6 +137,8 @@ class Streams:
         """Note that the hub itself did not run: nobody was silent meanwhile."""
         for front in self._fronts.values():
             front.last_received += seconds
+        for run in self._runs:
+            run.last_present += seconds
 
     def report(
         self, now: float, limit_s: float
@@ -210,6 +212,7 @@ class Streams:
             position=stream.position,
             start_unix_s=stream.info.start_unix_s,
             window=self._window(stream),
+            ended=stream.ended,
         )
 
     def _window(self, stream: Stream) -> int:

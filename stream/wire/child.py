@@ -121,8 +121,8 @@ def run_child(name: str, directory: Path, lifeline: int, body: Callable[[Stop], 
         return ProcessError.exit_code
 
 
-def run_alone(body: Callable[[Stop], int]) -> int:
-    """Run the body of a process that the user starts and stops; return its exit code.
+def run_alone(name: str, body: Callable[[Stop], int]) -> int:
+    """Run the body of a process that the user starts and stops; log its error; return its code.
 
     Raises:
         Signalled: a signal came while it loaded, or a second one while it stopped.
@@ -141,7 +141,11 @@ def run_alone(body: Callable[[Stop], int]) -> int:
 
     stop = Stop(serving)
     install(ask)
-    return body(stop)
+    try:
+        return body(stop)
+    except AbhinayaError as error:
+        _LOG.error("%s stopped: %s", name, error)
+        raise
 
 
 def leave_exit_report(directory: Path, name: str, error: AbhinayaError) -> None:

@@ -226,6 +226,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """End of the last segment or gap that the hub has received, in samples."""
     start_unix_s: UnixTime
     window: Count
+    ended: bool = False
+    """Whether the end of the stream has been received: nothing may follow it."""
 
 
 class Credit(Message, frozen=True, kw_only=True):
@@ -418,6 +420,9 @@ class Refused(Message, frozen=True, kw_only=True):
     """The hub refuses this node, front or sink, which must exit with the reason."""
 
     reason: Text
+    remedy: Text = ""
+    rights: bool = False
+    """Whether the key of the receiver lacks the right: with another key it would be accepted."""
     restart: bool = False
     """Whether a new process may succeed."""
 

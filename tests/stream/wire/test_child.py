@@ -105,7 +105,7 @@ def test_a_signal_ends_a_process_alone_while_it_loads_then_asks_it_then_ends_it_
 
     for body in (loads, serves):
         with pytest.raises(Signalled) as raised:
-            run_alone(body)
+            run_alone("hub", body)
         assert raised.value.exit_code == 128 + number
 
 
