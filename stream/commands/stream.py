@@ -114,7 +114,7 @@ def _main(argv: Sequence[str] | None) -> int:
     else:
         check_models(config, args.accept_noncommercial)
     with ExitStack() as stack:
-        feeds = open_feeds(args, config, os.environ)
+        feeds = open_feeds(args, config, os.environ, [item.name for item in inputs])
         if feeds is not None:
             stack.enter_context(closing(feeds))
         plan = Plan(

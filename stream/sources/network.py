@@ -48,7 +48,7 @@ def open_address(config: InputConfig, settings: NetworkConfig, warn: Warn) -> Op
     """
     url = config.what
     check_address(url)
-    web = Web(shown(url), settings, warn, threading.Event())
+    web = Web(shown(url), settings, warn, threading.Event(), url)
     if scheme_of(url) in RTSP:
         return _opened(config, web, connect_rtsp(web, url), lambda: connect_rtsp(web, url))
     file = RemoteFile(web, url)

@@ -128,6 +128,23 @@ def test_it_is_said_before_anything_starts(
     assert {path: path.stat().st_size for path in before} == before, "nothing was written over"
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "joe:s3cret@host/x.mp3", "ftp://joe:s3cret@host/x", "http://joe:s3cret@:bad/x",
+        "--feed joe:s3cret@host/feed", "--feed ftp://joe:s3cret@host/feed?key=s3cret",
+        "--feed http:/joe:s3cret@host/feed", "http://joe:s3cret@host/x --channel-names a",
+        "--feed http://joe:s3cret@host/x --feed http://joe:s3cret@host/x",
+        "rtsp://joe:s3cret@", "https:joe:s3cret@host/x", "http://joe:s3cret@host/x\udcff",
+    ],
+)  # fmt: skip
+def test_no_message_has_a_password(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(line.split(" ")) in (2, 3)
+    error = capsys.readouterr().err
+    assert "s3cret" not in error
+    assert error.count("\n") == 1
+
+
 @pytest.mark.parametrize("words", [["a.wav", ""], ["a.wav", "--profile", ""], ["--hub=", "a.wav"]])
 def test_an_argument_that_is_empty_is_refused(
     words: list[str], capsys: pytest.CaptureFixture[str]
