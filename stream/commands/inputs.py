@@ -86,11 +86,11 @@ def open_feeds(
     args: argparse.Namespace,
     config: Config,
     environment: Mapping[str, str],
-    names: Iterable[str],
+    taken: Iterable[str],
 ) -> Feeds | None:
     """Return the feeds of the command line, opened; None without `--feed`.
 
-    `names` are those of the other inputs.
+    `taken` are the names of the other inputs.
 
     Raises:
         ConfigError: a flag is wrong, or another run uses one of the feeds.
@@ -123,5 +123,5 @@ def open_feeds(
         folders,
         config.feeds,
         config.network,
-        names,
+        taken,
     )

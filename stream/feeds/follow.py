@@ -86,7 +86,7 @@ class _Feed:
 class Feeds:
     """Hands episodes to a run, and records their ends.
 
-    `template` has their input settings; `names` are those of the run's other inputs.
+    `template` has their input settings; `taken` are the names of other inputs of the run.
 
     Raises:
         ConfigError: another run uses one of the feeds.
@@ -101,7 +101,7 @@ class Feeds:
         folders: Folders,
         settings: FeedConfig,
         network: NetworkConfig,
-        names: Iterable[str] = (),
+        taken: Iterable[str] = (),
     ) -> None:
         self._template = template
         self._settings = settings
@@ -115,7 +115,7 @@ class Feeds:
         self._network = network
         self._lock = threading.Lock()  # protects the feeds' records, failures and taken episodes
         self._running: dict[str, tuple[_Feed, Episode]] = {}
-        self._names = set(names)
+        self._names = set(taken)
         self._threads: list[threading.Thread] = []
         with ExitStack() as stack:
             self._cache = folders.kept or stack.enter_context(temporary_folder(folders.cache))

@@ -22,8 +22,11 @@ from abhinaya.stream.hub.nodes import Node
 from abhinaya.stream.hub.validation import TRANSCRIBER, service_of
 from abhinaya.stream.wire.messages import Failed, Payload, Task, Transcript, Vote
 
-CANARY: Final = ""
-"""Stream of the tasks: no real stream has an empty name."""
+CANARY: Final = "\x1fcanary"
+"""Stream of the tasks: no name of a real stream begins with a control character."""
+
+MAX_KNOWN: Final = 100
+"""Number of models whose answers are remembered."""
 
 Answer = Transcript | Vote | Failed
 
@@ -85,6 +88,8 @@ class Canary:
             return f"{service} failed on the test recording: {answer.reason}"
         of = node.gives[service]
         known = self._known.setdefault((service, of.model, of.version), answer)
+        if len(self._known) > MAX_KNOWN:
+            del self._known[next(iter(self._known))]
         fault = _difference(known, answer)
         return fault and f"{service}: {fault}"
 

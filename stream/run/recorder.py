@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -17,6 +18,7 @@ import zmq
 
 from abhinaya.stream.errors import NetworkError
 from abhinaya.stream.wire.codec import Decoder, Encoder
+from abhinaya.stream.wire.keys import Keys
 from abhinaya.stream.wire.messages import (
     Activity,
     Died,
@@ -36,9 +38,15 @@ from abhinaya.stream.wire.messages import (
     ToSink,
     Verdict,
 )
-from abhinaya.stream.wire.sockets import Keys, connect, receive, send, sinks_endpoint
+from abhinaya.stream.wire.sockets import connect, messages, send, sinks_endpoint
 
 SUBSCRIBE_EVERY_S: Final = 0.2
+
+MAX_UP: Final = 1000
+"""Number of services of nodes that are remembered as ready."""
+
+MAX_REVISABLE: Final = 100
+"""Number of ended streams whose verdicts may still be revised."""
 
 STALE_S: Final = 2.0
 """Silence of the hub after which the recorder subscribes again: the hub may be a new one."""
@@ -93,7 +101,10 @@ class Ledger:
         self._tracks: dict[str, _Track] = {}
         self._inputs: dict[str, dict[str, _Track]] = {}
         """The same by input: with a thousand files, a search through all would be slow."""
-        self._up: set[tuple[str, str]] = set()
+        self._ended: deque[_Track] = deque()
+        """The streams that ended last: one of their verdicts may still be revised."""
+        self._up: dict[tuple[str, str], None] = {}
+        """(node, service), the latest last."""
 
     def admit(self, event: Event | Activity) -> Event | Activity | None:
         """Return the event to publish, and mark it as published; None for a duplicate."""
@@ -111,16 +122,20 @@ class Ledger:
                 return new
             case NodeUp(node=node, service=service):
                 new = (node, service) not in self._up
-                self._up.add((node, service))
+                self._up[node, service] = None
+                # a restarted hub does not say which nodes have gone meanwhile
+                if len(self._up) > MAX_UP:
+                    del self._up[next(iter(self._up))]
                 return new
             case NodeDown(node=name):
-                self._up = {(node, service) for node, service in self._up if node != name}
+                self._up = {up: None for up in self._up if up[0] != name}
                 return True
             case Gap():
                 return self._advance(event.stream, event.sequence, event.end)
             case StreamEnded():
                 new = self._advance(event.stream, event.sequence, event.position)
-                self._track(event.stream).ended |= new
+                if new:
+                    self._end(self._track(event.stream))
                 return new
             case _:
                 return True
@@ -135,6 +150,7 @@ class Ledger:
                 position=track.position,
                 start_unix_s=track.start_unix_s,
                 window=1,
+                ended=track.ended,
             )
             for stream, track in self._inputs.get(name, {}).items()
         )
@@ -154,6 +170,12 @@ class Ledger:
 
     def _track(self, stream: str) -> _Track:
         return self._tracks.setdefault(stream, _Track())
+
+    def _end(self, track: _Track) -> None:
+        track.ended = True
+        self._ended.append(track)
+        if len(self._ended) > MAX_REVISABLE:
+            self._ended.popleft().published.clear()
 
     def _admit_verdict(self, verdict: Verdict) -> Verdict | None:
         track = self._track(verdict.stream)
@@ -211,6 +233,7 @@ class Recorder:
     def poll(self, timeout_s: float) -> Iterator[Event | Activity]:
         """Yield the new events; each is taken as written when the caller asks for the next one."""
         now = time.monotonic()
+        self._socket.is_new()
         if now - self.last_received > STALE_S:
             self._hub = ""
         if not self._hub and now >= self._next_subscribe:
@@ -218,13 +241,13 @@ class Recorder:
             self._send(Subscribe(sink=self._name, confirm=True, run=self._run))
         if not self._socket.poll(math.ceil(1000 * timeout_s)):
             return
-        while (frames := receive(self._socket)) is not None:
+        for message in messages(self._socket, self._decoder):
             self.last_received = time.monotonic()
-            message = self._decoder.decode(frames)
             if isinstance(message, Introduce):
                 self._hub = ""
             elif isinstance(message, Refused):
-                raise NetworkError("hub", f"refused the recorder: {message.reason}")
+                reason = f"refused the recorder: {message.reason}"
+                raise NetworkError("hub", reason, message.remedy)
             elif isinstance(message, Notice):
                 self._check_hub(message.hub)
                 event = self.ledger.admit(message.event)
@@ -245,6 +268,10 @@ class Recorder:
         """Subscribe again: the hub was restarted."""
         self._hub = ""
         self.last_received = time.monotonic()
+
+    def unreachable(self, endpoint: str) -> NetworkError:
+        """Return why the hub does not answer."""
+        return self._socket.error(endpoint)
 
     def close(self) -> None:
         """Confirm the written events and close the socket."""

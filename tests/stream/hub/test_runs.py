@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import re
+import threading
 import time
 import tracemalloc
 from contextlib import closing
@@ -19,11 +20,14 @@ from msgspec.structs import replace
 
 from abhinaya.bench.null_nodes import null_config, specs
 from abhinaya.stream.hub.broker import Broker
+from abhinaya.stream.hub.main import Hub
 from abhinaya.stream.hub.publisher import MaySee, Outgoing
 from abhinaya.stream.hub.runs import MAX_RUNS, Runs
+from abhinaya.stream.hub.streams import MAX_OVER, MAX_STREAMS
 from abhinaya.stream.run.recorder import Recorder
 from abhinaya.stream.run.supervisor import Supervisor
 from abhinaya.stream.settings.config import SuperviseConfig, encode
+from abhinaya.stream.wire.child import Stop
 from abhinaya.stream.wire.codec import Decoder, Encoder
 from abhinaya.stream.wire.messages import (
     Beat,
@@ -47,6 +51,7 @@ from abhinaya.stream.wire.messages import (
     Verdict,
     Welcome,
 )
+from abhinaya.stream.wire.sockets import Hub as HubSockets
 from abhinaya.stream.wire.sockets import connect, receive, send, workers_endpoint
 
 END = End(stream="call", sequence=1, position=fakes.SECOND)
@@ -170,7 +175,7 @@ def test_readers_get_the_runs_that_they_may_see_and_confirm_nothing() -> None:
     assert {n.number for peer in (b"all", b"stranger") for n in site.got[peer]} == {0}
     site.sink(b"all", Seen(number=1))
     assert site.events("two", Verdict)
-    assert "only the recorder may send Seen" in site.broker._refused
+    assert "only the recorder may send Seen" in site.broker.refusals.counts()
 
 
 def test_a_new_recorder_of_a_run_gets_what_is_unconfirmed_and_the_old_one_cannot_confirm() -> None:
@@ -207,12 +212,27 @@ def test_items_of_a_stream_that_is_over_are_acknowledged_and_of_an_unknown_run_a
     site.say(front, fakes.segment(0), END)
     assert site.back[front][-1] == Credit(stream="call", acknowledged=2, window=4)
     site.say(front, fakes.hello(fakes.info(run="one")))  # as after a cut: its streams are over
-    assert site.back[front][-1].streams[0].acknowledged == 2  # type: ignore[attr-defined]
+    (standing,) = site.back[front][-1].streams  # type: ignore[attr-defined]
+    assert (standing.acknowledged, standing.ended) == (2, True)
     assert len(site.events("one", StreamStarted)) == 1
     site.say(b"stranger", fakes.segment(0), END)
     assert site.back[b"stranger"] == [Introduce(), Introduce()]
     site.say(front, fakes.segment(0, "other"))
     assert site.back[front][-1] == Refused(reason="stream 'other' is not this front's")
+
+
+@pytest.mark.parametrize("confirmed", [False, True])
+def test_an_item_after_the_end_of_its_stream_is_refused_by_name(confirmed: bool) -> None:
+    site = Site()
+    front = site.begin("one")
+    site.say(front, fakes.segment(0), END)
+    if confirmed:
+        site.confirm("one")
+        site.passes(1.0)
+    site.say(front, fakes.partial(2), fakes.segment(2))
+    assert site.back[front][-1] == Refused(reason="stream 'call' has ended")
+    assert site.broker.refusals.counts() == {"stream 'call' has ended": 1}
+    assert site.broker._intake.doubles == 0
 
 
 @pytest.mark.parametrize(("forget_s", "rest"), [(600.0, Verdict), (20.0, Gap)])
@@ -244,6 +264,19 @@ def test_a_run_that_vanishes_is_ended_after_a_while_and_may_come_back(
     assert isinstance(site.back[front][-1], Introduce)
     site.say(front, fakes.hello(fakes.info(run="one"), first=1), fakes.segment(1))
     assert isinstance(site.back[front][-1], Welcome)
+
+
+def test_a_hub_that_stood_still_forgets_no_run_for_it() -> None:
+    site = Site()
+    site.begin("one")
+    site.vanish("one")
+    site.passes(2.0)
+    site.broker.paused(900.0)
+    site.now += 900.0
+    site.passes(500.0)
+    assert len(list(site.broker._runs)) == 1
+    site.passes(110.0)
+    assert not list(site.broker._runs)
 
 
 def test_a_run_whose_recorder_is_away_keeps_its_events_while_a_front_is_there() -> None:
@@ -286,6 +319,40 @@ def test_nodes_get_streams_of_the_same_name_under_different_names() -> None:
     hub.say(b"S1-0", fakes.vote(0, "S1"))
     assert hub.broker._coordinator.segments.get((f"{OF_RUN}call", 0)).votes  # type: ignore[union-attr]
     assert not hub.broker._coordinator.segments.get(("other:call", 0)).votes  # type: ignore[union-attr]
+
+
+def test_two_streams_of_one_name_in_a_front_are_refused() -> None:
+    hub = desk()
+    hub.say(b"front-1", fakes.hello(fakes.info("a"), fakes.info("a")))
+    assert hub.to(b"front-1", Refused) == [Refused(reason="it has two streams of the same name")]
+
+
+def test_the_streams_of_a_run_are_bounded_and_those_remembered_after_their_end() -> None:
+    site = Site()
+    site.begin("one")
+    for number in range(5000):
+        front = f"front {number}".encode()
+        info = fakes.info(f"call-{number}", front=f"front-{number}", run="one")
+        site.say(front, fakes.hello(info, front=f"front-{number}"))
+        site.say(front, End(stream=f"call-{number}", sequence=0, position=0))
+        if number % 500 == 499:
+            site.confirm("one")
+            site.passes(5.0)
+    (run,) = site.broker._runs
+    assert list(run.streams) == ["call"]
+    assert len(run.over) == MAX_OVER
+    assert not [f for f in site.broker._streams._fronts.values() if f.name != "front-0"]
+    infos = [fakes.info(f"stream-{n}", run="one") for n in range(MAX_STREAMS)]
+    site.say(b"many", fakes.hello(*infos))
+    assert f"more than {MAX_STREAMS} streams" in site.back[b"many"][0].reason  # type: ignore[attr-defined]
+
+
+def test_deadlines_that_are_far_away_do_not_keep_streams_that_are_over() -> None:
+    site = Site()
+    for number in range(1000):
+        site.whole(f"{number:x}")
+        site.passes(0.01, step=0.01)
+    assert len(site.broker._coordinator._aggregator._due) <= 200
 
 
 def test_runs_are_bounded() -> None:
@@ -345,22 +412,32 @@ class Client:
         self.encoder, self.decoder = Encoder(), Decoder[Message](ToFront)
         self.events: list[Any] = []
 
+    def begin(self) -> None:
+        """Introduce the front until it is welcome."""
+        deadline = time.monotonic() + 20.0
+        while not any(isinstance(message, Welcome) for message in self.heard()):
+            assert time.monotonic() < deadline, self.events
+            self.say(fakes.hello(self.info))
+
     def serve(self) -> None:
         """Send two segments and the end, and wait until all are written and acknowledged."""
-        sent, acknowledged, deadline = False, 0, time.monotonic() + 20.0
+        self.begin()
+        self.say(*(fakes.segment(n, length=16_000) for n in range(2)))
+        self.say(End(stream="call", sequence=2, position=2 * fakes.SECOND))
+        acknowledged, deadline = 0, time.monotonic() + 20.0
         while acknowledged < 3:
             assert time.monotonic() < deadline, self.events
-            if not sent:
-                self.say(fakes.hello(self.info))
-            self.events += self.recorder.poll(0.02)
-            while (frames := receive(self.socket)) is not None:
-                message = self.decoder.decode(frames)
-                if isinstance(message, Welcome) and not sent:
-                    sent = True
-                    self.say(*(fakes.segment(n, length=16_000) for n in range(2)))
-                    self.say(End(stream="call", sequence=2, position=2 * fakes.SECOND))
-                elif isinstance(message, Credit):
+            for message in self.heard():
+                if isinstance(message, Credit):
                     acknowledged = message.acknowledged
+
+    def heard(self) -> list[Message]:
+        """Receive what has come for the recorder and the front; return the latter."""
+        self.events += self.recorder.poll(0.02)
+        messages = []
+        while (frames := receive(self.socket)) is not None:
+            messages.append(self.decoder.decode(frames))
+        return messages
 
     def say(self, *messages: Message) -> None:
         for message in messages:
@@ -370,6 +447,36 @@ class Client:
         self.recorder.close()
         self.socket.close()
         self.context.term()
+
+
+@pytest.mark.parametrize("over", [True, False])
+def test_a_hub_notices_at_its_sockets_that_a_run_has_gone(tmp_path: Path, over: bool) -> None:
+    supervise = SuperviseConfig(beat_s=0.05, silent_s=0.3, forget_s=1.0)
+    broker, context, stop = (
+        Broker(fakes.config(supervise=supervise), "hub-1"),
+        zmq.Context(),
+        Stop(),
+    )
+    with closing(HubSockets(context, f"ipc://{tmp_path}")) as doors:
+        thread = threading.Thread(target=Hub(broker, doors).run, args=(stop,))
+        thread.start()
+        with closing(Client(f"ipc://{tmp_path}", 1)) as client:
+            client.begin()
+            client.say(End(stream="call", sequence=0, position=0) if over else fakes.gap(0))
+            while not any(isinstance(event, StreamEnded | Gap) for event in client.events):
+                client.events += client.recorder.poll(0.02)
+            (run,) = broker._runs
+            began = time.monotonic()
+        while list(broker._runs):
+            assert time.monotonic() - began < 10.0
+            time.sleep(0.02)
+        took = time.monotonic() - began
+        stop.asked = True
+        thread.join()
+    context.term()
+    # a run that is over has nothing to wait for
+    assert over or took > 0.9
+    assert (len(run.over), len(run.streams)) == ((1, 0) if over else (0, 1))
 
 
 @pytest.mark.processes
