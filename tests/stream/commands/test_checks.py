@@ -108,7 +108,7 @@ EARLY = [
     # hubs
     ("a.wav --hub nonsense", 7, "nonsense: is not an endpoint"),
     ("a.wav --hub tcp://10.0.0.1:5000", 7, "is open to the network, but has no keys"),
-    ("a.wav --hub tcp://10.0.0.1:5000 --keys none", 7, "none/client.key_secret"),
+    ("a.wav --hub tcp://10.0.0.1:5000 --keys none", 7, "none: is not a directory of keys"),
 ]
 
 
