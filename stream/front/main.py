@@ -24,16 +24,24 @@ import zmq
 from abhinaya.models.text import unpack
 from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import AbhinayaError, NetworkError, ProcessError, SourceError
+from abhinaya.stream.front.assignment import Assignment, open_feed
 from abhinaya.stream.front.numbering import Speech
 from abhinaya.stream.front.outbox import Item, LatestOnly, Outbox
 from abhinaya.stream.front.reader import Feed, Reader
 from abhinaya.stream.front.vad import SileroVad
 from abhinaya.stream.settings import config as configuration
-from abhinaya.stream.sources import open_source
-from abhinaya.stream.sources.base import InputConfig, channel_names
-from abhinaya.stream.wire.child import Stop, drain, leave_fault, run_child, wake, wakeup
+from abhinaya.stream.wire.child import (
+    Stop,
+    drain,
+    leave_fault,
+    leave_reached,
+    run_child,
+    wake,
+    wakeup,
+)
 from abhinaya.stream.wire.client import Client
 from abhinaya.stream.wire.codec import MAX_STATES_BYTES, Decoder, Encoder
+from abhinaya.stream.wire.greeting import Greeting
 from abhinaya.stream.wire.keys import Keys
 from abhinaya.stream.wire.messages import (
     Activity,
@@ -48,7 +56,6 @@ from abhinaya.stream.wire.messages import (
     Remark,
     Segment,
     Standing,
-    StreamInfo,
     ToFront,
     Welcome,
 )
@@ -59,28 +66,8 @@ POLL_MS: Final = 100
 Report = Callable[[str, AbhinayaError], None]
 """Receives the name of an input that failed, and its error."""
 
-
-class AssignedInput(msgspec.Struct, frozen=True, kw_only=True):
-    """One input of a front."""
-
-    name: str
-    """Name of the stream; for split channels the first part of the streams' names."""
-    config: InputConfig
-    standings: tuple[Standing, ...] = ()
-    """How far the streams are already written, if the front replaces one that died."""
-
-
-class Assignment(msgspec.Struct, frozen=True, kw_only=True):
-    """The work of one front. The supervisor writes it to a file."""
-
-    front: str
-    endpoint: str
-    """Address of the hub."""
-    keys: tuple[str, str] | None = None
-    """Directory and name of the CURVE keys, for a hub on another machine."""
-    run: str
-    """Id of the run: the hub tells streams of the same name in different runs apart by it."""
-    inputs: tuple[AssignedInput, ...]
+Note = Callable[[dict[str, int]], None]
+"""Receives how far each stream was read: what a dead front cannot report any more."""
 
 
 class Front:
@@ -94,6 +81,7 @@ class Front:
         socket: Client,
         remarks: queue.SimpleQueue[tuple[str, str]],
         report: Report,
+        note: Note = lambda reached: None,
     ) -> None:
         self._name = name
         self._run = run
@@ -101,6 +89,8 @@ class Front:
         self._socket = socket
         self._remarks = remarks
         self._report = report
+        self._note = note
+        self._noted: dict[str, int] = {}
         self._encoder = Encoder()
         self._decoder: Decoder[Message] = Decoder(ToFront, MAX_STATES_BYTES)
         self._woken, writing = wakeup()
@@ -109,14 +99,15 @@ class Front:
         self._states: dict[str, dict[str, bytes]] = {}
         """By stream: state of each service before the first unacknowledged segment."""
         self._reported: set[str] = set()
-        self._welcomed = False
+        self._greeting = Greeting()
         self._stop = Stop()
 
     def run(self, stop: Stop) -> int:
         """Run until all sources are read and all items acknowledged; return the exit code.
 
+        Without a hub it waits: its supervisor decides how long.
+
         Raises:
-            NetworkError: the hub did not answer in time.
             ProcessError: an unexpected error, or the hub refuses this front.
 
         """
@@ -124,26 +115,31 @@ class Front:
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._woken, zmq.POLLIN)
-        deadline = time.monotonic() + self._run.supervise.ready_s
+        poller.register(self._socket.watch(), zmq.POLLIN)
         next_beat = 0.0
         while not self._is_done():
             now = time.monotonic()
             if now >= next_beat:
                 next_beat = now + self._run.supervise.beat_s
-                self._socket.is_new()
-                self._beat()
-            if not self._outboxes and now > deadline:
-                raise self._socket.error()
+                if self._greeting.accepted:
+                    self._send(Beat(name=self._name))
+                self._note_progress()
+            if self._greeting.is_due(now):
+                self._greet()
             if stop.asked:
                 for feed in self._feeds:
                     if feed.source is not None:
                         feed.source.interrupt()
             poller.poll(min(POLL_MS, max(0, math.ceil(1000 * (next_beat - now)))))
             drain(self._woken)
+            if self._socket.is_new():
+                self._greeting.connected(now)
             for message in messages(self._socket, self._decoder):
                 self._handle(message)
             self._collect()
             self._send_items()
+            if stop.asked:
+                self._note_progress()
         if self._reader.error:
             raise self._reader.error
         return 0
@@ -158,11 +154,11 @@ class Front:
             return all(box.empty for box in self._outboxes.values())
         return all(feed.is_done for feed in self._feeds)
 
-    def _beat(self) -> None:
-        if self._welcomed:
-            self._send(Beat(name=self._name))
-        else:
-            self._greet()
+    def _note_progress(self) -> None:
+        reached = {info.stream: feed.reached for feed in self._feeds for info in feed.infos}
+        if reached != self._noted:
+            self._noted = reached
+            self._note(reached)
 
     def _greet(self) -> None:
         # a stream that is over would be a new one for a new hub, and stay open there
@@ -189,8 +185,7 @@ class Front:
                 self._outboxes[message.stream].credit(message.acknowledged, message.window)
                 self._states[message.stream] = message.states
         elif isinstance(message, Introduce):
-            self._welcomed = False
-            self._greet()
+            self._greeting.again(time.monotonic())
         elif isinstance(message, Refused):
             reason = f"was refused by the hub: {message.reason}"
             # with several inputs, perhaps only one of them is refused
@@ -201,7 +196,7 @@ class Front:
             raise SourceError(self._feeds[0].infos[0].source, reason)
 
     def _welcome(self, welcome: Welcome) -> None:
-        self._welcomed = True
+        self._greeting.accept()
         if not self._outboxes:
             self._begin({standing.stream: standing for standing in welcome.streams})
         for standing in welcome.streams:
@@ -238,6 +233,7 @@ class Front:
                 lambda: self._stop.asked,
                 vad=vad,
             )
+            feed.reached = speech.reached
             readable.append((feed, speech))
         self._reader.start(readable)
 
@@ -259,7 +255,7 @@ class Front:
         self._reader.make_room()
 
     def _send_items(self) -> None:
-        if not self._welcomed:
+        if not self._greeting.accepted:
             return
         while not self._remarks.empty():
             name, text = self._remarks.get()
@@ -300,54 +296,16 @@ def _later(hub: Standing, written: Standing | None) -> Standing:
     return hub if written is None or hub.next_sequence >= written.next_sequence else written
 
 
-def open_feed(
-    front: str,
-    assigned: AssignedInput,
+def serve(
     run: configuration.Config,
-    remarks: queue.SimpleQueue[tuple[str, str]],
-    run_id: str,
-) -> Feed:
-    """Open an input. If it fails but had streams, return a feed that only ends these streams.
-
-    Raises:
-        AbhinayaError: the input cannot be opened, and had no streams.
-
-    """
-    name, written = assigned.name, assigned.standings
-    start = written[0].start_unix_s if written else None
-
-    def warn(text: str) -> None:
-        remarks.put((name, text))
-
-    def info(stream: str, source: str, live: bool, start_unix_s: float) -> StreamInfo:
-        return StreamInfo(
-            stream=stream,
-            front=front,
-            source=source,
-            live=live,
-            start_unix_s=start_unix_s,
-            input=name,
-            run=run_id,
-        )
-
-    try:
-        source = open_source(assigned.config, warn, start, run.network)
-    except AbhinayaError as error:
-        if not written:
-            raise
-        infos = [info(s.stream, assigned.config.what, False, s.start_unix_s) for s in written]
-        return Feed(name, tuple(infos), written, fault=error)
-    channels = channel_names(assigned.config, source.channels)
-    streams = [f"{name}/{channel}" if channel else name for channel in channels]
-    facts = (source.description, source.live, source.start_unix_s)
-    return Feed(name, tuple(info(stream, *facts) for stream in streams), written, source)
-
-
-def serve(run: configuration.Config, assignment: Assignment, stop: Stop, report: Report) -> int:
+    assignment: Assignment,
+    stop: Stop,
+    report: Report,
+    note: Note = lambda reached: None,
+) -> int:
     """Open the inputs, connect to the hub, and send the segments; return the exit code.
 
     Raises:
-        NetworkError: the hub did not answer in time.
         ProcessError: an unexpected error, or the hub refuses this front.
 
     """
@@ -364,7 +322,7 @@ def serve(run: configuration.Config, assignment: Assignment, stop: Stop, report:
     keys = Keys(Path(assignment.keys[0]), assignment.keys[1]) if assignment.keys else None
     socket = connect(context, workers_endpoint(assignment.endpoint), assignment.front, keys)
     try:
-        return Front(assignment.front, run, feeds, socket, remarks, report).run(stop)
+        return Front(assignment.front, run, feeds, socket, remarks, report, note).run(stop)
     finally:
         for feed in feeds:
             if feed.source is not None:
@@ -391,6 +349,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             assignment,
             stop,
             lambda name, error: leave_fault(args.directory, args.name, name, error),
+            lambda reached: leave_reached(args.directory, args.name, reached),
         ),
     )
 

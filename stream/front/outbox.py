@@ -6,6 +6,7 @@ lost, so they wait apart, and a newer one replaces an older one.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 
 from abhinaya.stream.wire.messages import Activity, End, Gap, Segment
@@ -68,9 +69,18 @@ class Outbox:
         self._unsent = max(next_sequence, self._acknowledged)
 
     def sendable(self) -> list[Item]:
-        """Return the items that may be sent now, in order."""
-        limit = self._acknowledged + self._window
-        return [i for i in self._items if self._unsent <= i.sequence < limit]
+        """Return the items that may be sent now, in order. Only segments wait for the window."""
+        limit, most = (self._acknowledged + n for n in (self._window, self._capacity))
+        unsent = (item for item in self._items if item.sequence >= self._unsent)
+        return list(
+            itertools.takewhile(
+                lambda item: (
+                    item.sequence < limit
+                    or (item.sequence < most and not isinstance(item, Segment))
+                ),
+                unsent,
+            )
+        )
 
     def sent(self, item: Item) -> None:
         """Note that an item was sent."""
