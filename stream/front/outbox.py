@@ -69,18 +69,16 @@ class Outbox:
         self._unsent = max(next_sequence, self._acknowledged)
 
     def sendable(self) -> list[Item]:
-        """Return the items that may be sent now, in order. Only segments wait for the window."""
-        limit, most = (self._acknowledged + n for n in (self._window, self._capacity))
-        unsent = (item for item in self._items if item.sequence >= self._unsent)
-        return list(
-            itertools.takewhile(
-                lambda item: (
-                    item.sequence < limit
-                    or (item.sequence < most and not isinstance(item, Segment))
-                ),
-                unsent,
-            )
-        )
+        """Return the items that may be sent now, in order.
+
+        While a file must wait for others (its window is 0), only segments wait.
+        """
+        limit = self._acknowledged + self._window
+        unsent = [item for item in self._items if item.sequence >= self._unsent]
+        if not self._window:
+            limit = self._acknowledged + self._capacity
+            unsent = list(itertools.takewhile(lambda i: not isinstance(i, Segment), unsent))
+        return [item for item in unsent if item.sequence < limit]
 
     def sent(self, item: Item) -> None:
         """Note that an item was sent."""
