@@ -244,7 +244,7 @@ def summary_table(summary: Summary, width: int) -> Table:
 
 def _emotions(stream: StreamSummary) -> Text:
     if stream.silent:
-        return Text("no speech was found", style=QUIET)
+        return Text(clean(stream.silence), style=QUIET)
     text = Text()
     for label, samples in _ranking(stream):
         if text:
@@ -282,7 +282,7 @@ def plain_summary(summary: Summary) -> Iterator[str]:
     """Yield the summary as lines of text."""
     for name, stream in summary.streams.items():
         if stream.silent:
-            yield f"summary  {clean(name)}  no speech was found"
+            yield f"summary  {clean(name)}  {clean(stream.silence)}"
             continue
         shares = " ".join(
             f"{label}={to_seconds(samples):.1f}s" for label, samples in _ranking(stream)

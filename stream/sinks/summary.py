@@ -50,6 +50,8 @@ class StreamSummary:
     duration: int = 0
     """Length of the stream; until it has ended, the end of the latest segment or gap."""
     ended: bool = False
+    no_speech: str = ""
+    """Why no speech was found, as its end says."""
     revisions: int = 0
     incomplete: int = 0
     """Number of segments whose first verdict lacked a vote."""
@@ -66,6 +68,13 @@ class StreamSummary:
     def silent(self) -> bool:
         """Whether no speech was found."""
         return self.segments == 0 and self.gaps == 0
+
+    @property
+    def silence(self) -> str:
+        """A sentence about a stream in which no speech was found."""
+        if not self.ended:
+            return "not heard to its end, and no speech was found so far"
+        return "no speech was found" + (f": {self.no_speech}" if self.no_speech else "")
 
     def add_verdict(self, event: Verdict, now_unix_s: float) -> None:
         """Count a new verdict, or correct the totals by a revision."""
@@ -136,6 +145,7 @@ class Summary:
             case StreamEnded():
                 stream = self._of(event.stream)
                 stream.duration, stream.ended = event.position, True
+                stream.no_speech = event.no_speech
             case _:
                 pass
 
