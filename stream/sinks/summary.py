@@ -12,6 +12,8 @@ from abhinaya.stream.clock import to_seconds
 from abhinaya.stream.sinks.events import latency_ms
 from abhinaya.stream.wire.messages import Event, Gap, StreamEnded, StreamStarted, Verdict
 
+NOT_PROCESSED: Final = "not processed"
+NO_SPEECH: Final = "no speech was found"
 REVISABLE: Final = 256
 """Number of latest verdicts that are kept, so that a revision can correct the totals."""
 REASONS: Final = 16
@@ -52,6 +54,10 @@ class StreamSummary:
     ended: bool = False
     no_speech: str = ""
     """Why no speech was found, as its end says."""
+    reason: str = ""
+    """Why it broke off; empty if it did not."""
+    heard: int = 0
+    """How far it was processed, in samples: a gap at the end does not count."""
     revisions: int = 0
     incomplete: int = 0
     """Number of segments whose first verdict lacked a vote."""
@@ -74,7 +80,14 @@ class StreamSummary:
         """A sentence about a stream in which no speech was found."""
         if not self.ended:
             return "not heard to its end, and no speech was found so far"
-        return "no speech was found" + (f": {self.no_speech}" if self.no_speech else "")
+        return NO_SPEECH + (f": {self.no_speech}" if self.no_speech else "")
+
+    @property
+    def not_processed(self) -> str:
+        """Why nothing of it was processed; empty if some was."""
+        if self.segments or self.heard or not self.reason:
+            return ""
+        return f"{NOT_PROCESSED}: {self.reason.removeprefix(f'{NOT_PROCESSED}: ')}"
 
     def add_verdict(self, event: Verdict, now_unix_s: float) -> None:
         """Count a new verdict, or correct the totals by a revision."""
@@ -93,7 +106,7 @@ class StreamSummary:
             del self._recent[next(iter(self._recent))]
         self.segments += 1
         self.incomplete += bool(event.missing)
-        self.duration = max(self.duration, event.end)
+        self.duration = self.heard = max(self.duration, event.end)
         self.latency.add(latency_ms(event, now_unix_s)["total"])
 
     def add_gap(self, event: Gap) -> None:
@@ -110,6 +123,7 @@ class StreamSummary:
         return {
             "duration_s": round(to_seconds(self.duration), 3),
             "ended": self.ended,
+            "reason": self.reason,
             "speech_s": round(to_seconds(self.speech), 3),
             "segments": self.segments,
             "emotions_s": {
@@ -144,8 +158,10 @@ class Summary:
                 self._of(event.stream).add_gap(event)
             case StreamEnded():
                 stream = self._of(event.stream)
+                if stream.duration < event.position:  # else a gap is at its end
+                    stream.heard = event.position
                 stream.duration, stream.ended = event.position, True
-                stream.no_speech = event.no_speech
+                stream.no_speech, stream.reason = event.no_speech, event.reason
             case _:
                 pass
 
