@@ -31,6 +31,8 @@ DTYPES: Final = ("int16", "float32")
 # Ranges of the fields. The decoder refuses all other values, also NaN, so that no number can make a
 # receiver fail that computes with it, and no text can fill its memory.
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+StreamId = Annotated[str, msgspec.Meta(min_length=1, max_length=1024 + 65)]
+"""Run and name of a stream: nodes get it from the hub, and only repeat it."""
 Text = Annotated[str, msgspec.Meta(max_length=32_768)]
 Count = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
 """Also a sequence number."""
@@ -184,6 +186,8 @@ class End(Message, frozen=True, kw_only=True):
     """Length of the stream in samples."""
     reason: Text = ""
     """Why the stream broke off; empty for a natural end."""
+    no_speech: Text = ""
+    """Why no speech was found, for a person; empty if there was some."""
 
 
 class Remark(Message, frozen=True, kw_only=True):
@@ -295,7 +299,7 @@ class Word(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Transcript(Message, frozen=True, kw_only=True):
     """The words of a segment."""
 
-    stream: Name
+    stream: StreamId
     sequence: Count
     text: Text
     """Empty if no words were recognised."""
@@ -337,7 +341,7 @@ class Transcript(Message, frozen=True, kw_only=True):
 class Vote(Message, frozen=True, kw_only=True):
     """One voter's answer for one segment."""
 
-    stream: Name
+    stream: StreamId
     sequence: Count
     voter: Name
     label: Name
@@ -356,7 +360,7 @@ class Vote(Message, frozen=True, kw_only=True):
 class Failed(Message, frozen=True, kw_only=True):
     """A service has no answer for a segment: it abstains, or it failed."""
 
-    stream: Name
+    stream: StreamId
     sequence: Count
     service: Name
     part: Count = 0
@@ -376,7 +380,7 @@ class Task(Message, frozen=True, kw_only=True):
     Each service answers with its own message. A task that requests the transcript contains none.
     """
 
-    stream: Name
+    stream: StreamId
     sequence: Count
     part: Count = 0
     services: tuple[Name, ...]
@@ -406,7 +410,7 @@ class Task(Message, frozen=True, kw_only=True):
 class Cancel(Message, frozen=True, kw_only=True):
     """An answer is no longer needed: the node drops the task if it has not begun."""
 
-    stream: Name
+    stream: StreamId
     sequence: Count
     part: Count = 0
     """The cancelled partial; 0: the whole segment, and all data that the node has of partials."""
@@ -444,6 +448,8 @@ class Subscribe(Message, frozen=True, kw_only=True):
 class Seen(Message, frozen=True, kw_only=True):
     """The recorder has written all notices up to this number."""
 
+    hub: Name
+    """See Notice.hub."""
     number: Count
 
 
@@ -456,7 +462,7 @@ class Died(Message, frozen=True, kw_only=True):
     """Whether the process will not be restarted; the streams of a front then end."""
     services: tuple[Name, ...] = ()
     """Services that have lost their last node."""
-    reached: dict[str, int] = {}
+    reached: Annotated[dict[Name, Position], msgspec.Meta(max_length=10_000)] = {}
     """How far the front had read each stream, or the stream's whole length if that is known. What
     the hub does not have of it becomes a gap."""
 
@@ -538,6 +544,8 @@ class StreamEnded(Message, frozen=True, kw_only=True):
     sequence: Count
     position: Position
     reason: Text = ""
+    no_speech: Text = ""
+    """See End."""
 
 
 class NodeUp(Message, frozen=True, kw_only=True):
@@ -619,9 +627,10 @@ class Notice(Message, frozen=True, kw_only=True):
     """An event for the sinks, numbered so that the recorder can confirm it."""
 
     number: Count
-    """Counts from 1 in each incarnation of the hub; 0 for events without confirmation: Status,
-    Activity, provisional verdicts, and the state sent to a new sink."""
+    """Counts from 1 without a hole; 0 for events without confirmation: Status, Activity,
+    provisional verdicts, and the state sent to a new sink."""
     hub: Name
+    """Incarnation of the hub and of the run at it: with another one, numbers begin again."""
     run: Text = ""
     """The run of the stream or input; empty for the events of all runs: nodes and status."""
     event: Event | Activity
