@@ -146,7 +146,7 @@ def _main(argv: Sequence[str] | None) -> int:
         # from here on everything ends in order: the first signal also lets the outputs be finished
         with INTERRUPTS.counting(plan.config.supervise.drain_s + FINISH_S, 1), stack.pop_all():
             code = run.run()
-            return sinks.fault.exit_code if sinks.fault else code
+        return sinks.fault.exit_code if sinks.fault else code
 
 
 @contextmanager
