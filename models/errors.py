@@ -100,10 +100,10 @@ def listed(names: Iterable[str], limit: int = 8) -> str:
     return shown if len(ordered) <= limit else f"{shown} and {len(ordered) - limit} more"
 
 
-def near_miss(given: str, known: Iterable[str], otherwise: str = "") -> str:
+def near_miss(given: str, known: Iterable[str], otherwise: str = "", likeness: float = 0.6) -> str:
     """Return a remedy: the nearest known name, else `otherwise` or the list of known names."""
     names = {name.casefold(): name for name in sorted(known)}
-    close = difflib.get_close_matches(given.casefold(), names, n=1)
+    close = difflib.get_close_matches(given.casefold(), names, 1, likeness)
     if close:
         return f"did you mean {names[close[0]]!r}?"
     return otherwise or f"known: {', '.join(names.values()) or 'none'}"

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from abhinaya.models.base import Voter
 from abhinaya.models.catalogue import CATALOGUE
+from abhinaya.models.declared import check_paths, declared
 from abhinaya.models.errors import (
     LabelsError,
     OptionsError,
@@ -62,7 +63,8 @@ def _load(name: str, options: dict[str, Any]) -> Voter:
         factory = load_plugin("voters", name)
     else:
         raise unknown(name)
-    _check_options(name, factory, options)
+    signature = inspect.signature(factory).parameters
+    _check_options(name, {key: o.default is o.empty for key, o in signature.items()}, options)
     try:
         return _checked(name, cast("Voter", factory(**options)))
     except (MemoryError, RuntimeError) as error:
@@ -106,15 +108,30 @@ def unknown(name: str) -> UnknownModelError:
     return UnknownModelError(f"no model is called {name!r}; {near_miss(name, known)}")
 
 
-def _check_options(name: str, factory: Callable[..., object], options: dict[str, Any]) -> None:
-    known = inspect.signature(factory).parameters
+def check(name: str, options: Mapping[str, Any]) -> None:
+    """Check what can be known of a model without importing it: that may take seconds, and torch.
+
+    Raises:
+        UnknownModelError: no model has this name.
+        OptionsError: an option is unknown or missing.
+        ModelError: a package is not installed, or a file that an option names does not exist.
+
+    """
+    if name in MODELS:
+        _check_options(name, declared(*MODELS[name], f"model {name!r}"), options)
+        check_paths(options)
+    elif name not in plugins("voters"):
+        raise unknown(name)
+
+
+def _check_options(name: str, known: Mapping[str, bool], options: Mapping[str, Any]) -> None:
     if unknown := sorted(options.keys() - known.keys()):
         raise OptionsError(
             f"model {name!r}",
             f"it has no option {', '.join(map(repr, unknown))}",
             near_miss(unknown[0], known),
         )
-    needed = {key for key, option in known.items() if option.default is option.empty}
+    needed = {key for key, required in known.items() if required}
     if absent := sorted(needed - options.keys()):
         raise OptionsError(
             f"model {name!r}",

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from abhinaya.models.text import clean, to_json
-from abhinaya.stream.errors import SinkError
+from abhinaya.stream.errors import ConfigError, SinkError
 
 LEVELS: Final = ("debug", "info", "warning", "error")
 FORMATS: Final = ("text", "json")
@@ -30,7 +30,7 @@ def add_log_flags(parser: argparse._ActionsContainer) -> None:
     """Add the flags of the log."""
     add = parser.add_argument
     add("--log-level", choices=LEVELS, help="write a log of messages from this level on")
-    add("--log-format", choices=FORMATS, default="text", help="log format (default: %(default)s)")
+    add("--log-format", choices=FORMATS, help=f"log format (default: {FORMATS[0]})")
     add("--log-file", type=Path, metavar="FILE", help="append the log to this file, not to stderr")
 
 
@@ -47,10 +47,13 @@ def open_log(
         environment: variables for child processes.
 
     Raises:
+        ConfigError: a format is given, but no log.
         SinkError: the file cannot be opened.
 
     """
     if args.log_level is None and args.log_file is None:
+        if args.log_format is not None:
+            raise ConfigError(f"--log-format {args.log_format}", "has no log", "add --log-level")
         # without any handler, logging itself would write to stderr, into the live view
         ROOT.handlers[:] = [logging.NullHandler()]
         return None
@@ -64,7 +67,9 @@ def open_log(
             os.close(descriptor)
             reason = f"cannot be opened: {error.strerror}"
             raise SinkError(f"--log-file {args.log_file}", reason, "name another file") from error
-    environment[VARIABLE] = f"{args.log_level or 'info'}:{args.log_format}:{descriptor}"
+    environment[VARIABLE] = (
+        f"{args.log_level or 'info'}:{args.log_format or FORMATS[0]}:{descriptor}"
+    )
     join_log(process, environment)
     return descriptor
 

@@ -41,9 +41,9 @@ TEXT: Final = "tiny-text"
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one command. Return the exit code: 0, 1 after an error, 130 if interrupted."""
-    own = argv and not argv[0].startswith("-") and argv[0] not in COMMANDS
-    args = (_recipe_parser() if own else _parser()).parse_args(argv)
+    """Run one command; return the exit code, see `guarded`."""
+    own = not {*COMMANDS, "-h", "--help", "--version"} & {*argv[:1]}
+    args = (_recipe_parser() if argv and own else _parser()).parse_args(argv)
     return guarded("abhinaya train", lambda: args.run(args) or 0)
 
 

@@ -10,13 +10,13 @@ from typing import Any, Final
 
 from abhinaya.models.errors import AbhinayaError
 from abhinaya.models.text import say
-from abhinaya.train.errors import DataError, Interrupted
+from abhinaya.train.errors import DataError, Interrupted, RecipeError
 
 EXIT_INTERRUPTED: Final = 130
 
 
 def guarded(command: str, work: Callable[[], int]) -> int:
-    """Run a command and return its exit code; 1 or 130 with one line on standard error."""
+    """Run a command; return its exit code: 2 for a wrong recipe, 130 if interrupted, else 1."""
     try:
         return work()
     except Interrupted as stopped:
@@ -24,7 +24,7 @@ def guarded(command: str, work: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         message, code = "stopped at once; run it again to continue", EXIT_INTERRUPTED
     except AbhinayaError as error:
-        message, code = str(error), 1
+        message, code = str(error), 2 if isinstance(error, RecipeError) else 1
     except OSError as error:
         message, code = f"{error}; make room, or choose another place", 1
     say(f"{command}: {message}", file=sys.stderr)

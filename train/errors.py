@@ -24,6 +24,8 @@ class TrainingError(AbhinayaError):
 class RecipeError(TrainingError):
     """A recipe is unknown or its settings are invalid."""
 
+    exit_code = 2
+
 
 class Interrupted(TrainingError):  # noqa: N818 - ends the run without a fault
     """The user stopped the run; its state is saved."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, cast
 
 from abhinaya.models.asr.base import Transcriber
+from abhinaya.models.declared import check_paths, declared
 from abhinaya.models.errors import MissingFileError, OptionsError, near_miss
 from abhinaya.models.plugins import load_plugin, plugins
 
@@ -29,17 +30,33 @@ def load_transcriber(name: str, options: Mapping[str, Any] | None = None) -> Tra
         ModelError: the name or an option is unknown, or the package or the model is missing.
 
     """
-    if name in REPLACED:
-        raise OptionsError(f"asr.model = {name!r}", "it was removed", REPLACED[name])
     factory = _factory(name)
     options = options or {}
-    known = inspect.signature(factory).parameters
+    _check_options(name, inspect.signature(factory).parameters, options)
+    return cast("Transcriber", factory(**options))
+
+
+def check(name: str, options: Mapping[str, Any]) -> None:
+    """Check what can be known of a transcriber without importing it.
+
+    Raises:
+        ModelError: the name or an option is unknown, a package is not installed, or a file that an
+            option names does not exist.
+
+    """
+    if name in TRANSCRIBERS:
+        _check_options(name, declared(*TRANSCRIBERS[name], f"asr.model = {name!r}"), options)
+        check_paths(options)
+    elif name not in plugins("transcribers"):
+        raise _unknown(name)
+
+
+def _check_options(name: str, known: Iterable[str], options: Iterable[str]) -> None:
     for key in options:
-        if key not in known:
+        if key not in set(known):
             raise OptionsError(
                 f"asr.options.{key}", f"unknown option of {name}", near_miss(key, known)
             )
-    return cast("Transcriber", factory(**options))
 
 
 def _factory(name: str) -> Callable[..., object]:
@@ -56,5 +73,11 @@ def _factory(name: str) -> Callable[..., object]:
     if name in plugins("transcribers"):
         found = load_plugin("transcribers", name)
         return found
+    raise _unknown(name)
+
+
+def _unknown(name: str) -> OptionsError:
+    if name in REPLACED:
+        return OptionsError(f"asr.model = {name!r}", "it was removed", REPLACED[name])
     known = {*TRANSCRIBERS, *plugins("transcribers")}
-    raise OptionsError(f"asr.model = {name!r}", "unknown transcriber", near_miss(name, known))
+    return OptionsError(f"asr.model = {name!r}", "unknown transcriber", near_miss(name, known))

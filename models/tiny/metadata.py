@@ -17,6 +17,7 @@ from abhinaya.models.base import Card, FloatArray, Need
 from abhinaya.models.errors import DamagedFileError, LabelsError, MissingFileError
 from abhinaya.models.labels import LABELS
 
+FOLDER: Final = Path(str(resources.files("abhinaya.models.tiny.weights")))
 METADATA_KEY: Final = "abhinaya"
 """Metadata key of the JSON with model, labels, version and settings."""
 REMEDY: Final = "use the file in the package, or train one with `abhinaya train {name}`"
@@ -42,7 +43,7 @@ class Metadata:
 
     def card(self, needs: frozenset[Need], **more: Any) -> Card:
         """Return the card, made of this metadata and of the .json next to the weights, if any."""
-        stored = _read_card(self.path)
+        stored = read_card(self.path)
         return Card(
             model=self.model,
             version=self.version,
@@ -64,8 +65,7 @@ def find(name: str, suffix: str, weights: str | None = None) -> Path:
         DamagedFileError: its SHA-256 is not the recorded one, or a packaged file has none.
 
     """
-    folder = Path(str(resources.files("abhinaya.models.tiny.weights")))
-    path = Path(weights) if weights is not None else folder / f"{name}{suffix}"
+    path = Path(weights) if weights is not None else FOLDER / f"{name}{suffix}"
     remedy = REMEDY.format(name=name)
     if not path.is_file():
         raise MissingFileError(path, "no such weights file", remedy)
@@ -74,7 +74,7 @@ def find(name: str, suffix: str, weights: str | None = None) -> Path:
     return path
 
 
-def _read_card(weights: Path) -> dict[str, Any]:
+def read_card(weights: Path) -> dict[str, Any]:
     """Return the .json card next to a weights file; empty if there is none."""
     path = weights.with_suffix(".json")
     try:

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from abhinaya.models.plugins import plugins
 from abhinaya.models.text import distinct
+from abhinaya.stream.commands.checks import check_flags
 from abhinaya.stream.errors import ConfigError, SourceError
 from abhinaya.stream.feeds.follow import FeedRequest, Feeds
 from abhinaya.stream.feeds.store import default_folders
 from abhinaya.stream.run.plan import Input, name_of_input
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.settings.flags import add_flags, from_flags
-from abhinaya.stream.sources.address import WEB, check_address, is_address, scheme_of
+from abhinaya.stream.sources.address import WEB, check_address, is_address
 from abhinaya.stream.sources.base import InputConfig
 
 _KEEP: Final = Path()
@@ -38,9 +38,7 @@ def add_inputs(parser: argparse.ArgumentParser) -> None:
     feeds.add_argument(
         "--feed", action="append", default=[], metavar="URL", help="a podcast feed; repeatable"
     )
-    feeds.add_argument(
-        "--newest", type=int, default=1, metavar="N", help="episodes of each (default: %(default)s)"
-    )
+    feeds.add_argument("--newest", type=int, metavar="N", help="episodes of each (default: 1)")
     feeds.add_argument(
         "--follow", action="store_true", help="also process new episodes, until Ctrl-C"
     )
@@ -64,8 +62,7 @@ def read_inputs(args: argparse.Namespace) -> tuple[Input, ...]:
     """Return the inputs of the command line, without feeds.
 
     Raises:
-        ConfigError: there is no input, or names and inputs do not match.
-        SourceError: a file does not exist, or an address has an unknown protocol.
+        ConfigError: there is no input, names and inputs do not match, or a flag has no effect.
 
     """
     whats = [*args.inputs, *(["mic"] if args.mic else [])]
@@ -77,15 +74,7 @@ def read_inputs(args: argparse.Namespace) -> tuple[Input, ...]:
             f"names {len(args.name)} of {len(whats)} inputs",
             "give one --name for each",
         )
-    for what in whats:
-        # report a misspelt name before the models are loaded
-        if is_address(what):
-            if scheme_of(what) not in plugins("sources"):
-                check_address(what)
-        elif what not in ("-", "mic"):
-            _check_file(what)
-    if whats.count("-") > 1:
-        raise ConfigError("-", "can be read only once", "name standard input once")
+    check_flags(args, whats)
     names = args.name or [name_of_input(what) for what in whats]
     return tuple(
         Input(name, from_flags(InputConfig, args, what=what))
@@ -93,21 +82,15 @@ def read_inputs(args: argparse.Namespace) -> tuple[Input, ...]:
     )
 
 
-def _check_file(what: str) -> None:
-    """Raise SourceError if there is no such file, or the system does not say."""
-    try:
-        Path(what).stat()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise SourceError(what, "does not exist", "check the path") from error
-    except (OSError, ValueError) as error:
-        reason = f"cannot be read: {getattr(error, 'strerror', None) or error}"
-        raise SourceError(what, reason, "check the path") from error
-
-
 def open_feeds(
-    args: argparse.Namespace, config: Config, environment: Mapping[str, str]
+    args: argparse.Namespace,
+    config: Config,
+    environment: Mapping[str, str],
+    taken: Iterable[str],
 ) -> Feeds | None:
     """Return the feeds of the command line, opened; None without `--feed`.
+
+    `taken` are the names of the other inputs.
 
     Raises:
         ConfigError: a flag is wrong, or another run uses one of the feeds.
@@ -116,14 +99,11 @@ def open_feeds(
 
     """
     if not args.feed:
-        for flag in ("follow", "keep", "feed_state"):
-            if getattr(args, flag) not in (None, False):
-                name = flag.replace("_", "-")
-                raise ConfigError(f"--{name}", "needs a feed", "add --feed URL")
         return None
-    if args.newest < (least := 0 if args.follow else 1):
+    newest = 1 if args.newest is None else args.newest
+    if newest < (least := 0 if args.follow else 1):
         remedy = f"give {least} or more"
-        raise ConfigError(f"--newest {args.newest}", "leaves no episode to process", remedy)
+        raise ConfigError(f"--newest {newest}", "leaves no episode to process", remedy)
     for url in args.feed:
         if not is_address(url):
             raise SourceError(
@@ -138,9 +118,10 @@ def open_feeds(
     if args.feed_state is not None:
         folders = replace(folders, records=args.feed_state)
     return Feeds(
-        [FeedRequest(url, args.newest, args.follow) for url in args.feed],
+        [FeedRequest(url, newest, args.follow) for url in args.feed],
         from_flags(InputConfig, args, what=""),
         folders,
         config.feeds,
         config.network,
+        taken,
     )

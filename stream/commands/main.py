@@ -26,8 +26,11 @@ from abhinaya.stream.node import main as node
 from abhinaya.stream.settings import profile as profile_files
 from abhinaya.stream.settings.environment import add_line_up, load_line_up, trace_line_up
 from abhinaya.stream.settings.flags import describe_settings
+from abhinaya.stream.sources.address import is_address
 from abhinaya.stream.wire.child import run_alone
 from abhinaya.stream.wire.sockets import make_keys
+
+FLAGS: Final = ("--version", "-h", "--help")
 
 GROUP: Final = "abhinaya.commands"
 
@@ -67,10 +70,10 @@ def _run(arguments: list[str]) -> int:
     others = {e.name: e for e in importlib.metadata.entry_points(group=GROUP)}
     names = {*own, *FILES, *others}
     name, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
-    if name == "--version":
+    if name == FLAGS[0]:
         print(f"abhinaya {version()}")
         return 0
-    if name in ("", "-h", "--help"):
+    if name in ("", *FLAGS[1:]):
         print("usage: abhinaya COMMAND ...\n       abhinaya --version\n")
         abouts = OTHERS | FILES | {n: (f.__doc__ or "").rstrip(".") for n, f in own.items()}
         for known in sorted(names):
@@ -84,7 +87,9 @@ def _run(arguments: list[str]) -> int:
         with naming_the_extra(f"abhinaya {name}"):
             command: Callable[[Sequence[str]], int] = others[name].load()
             return command(rest)
-    raise ConfigError(f"command {name!r}", "unknown", near_miss(name, names))
+    if is_address(name) or Path(name).is_file():
+        raise ConfigError(f"command {name!r}", "is an input", f"use abhinaya-stream {name!r}")
+    raise ConfigError(f"command {name!r}", "unknown", near_miss(name, {*names, *FLAGS}))
 
 
 def _hub(arguments: list[str]) -> int:

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
-from abhinaya.models.command_line import Parser, version
+from abhinaya.models.command_line import Parser
 from abhinaya.models.errors import MissingPackageError
 from abhinaya.models.text import say
+from abhinaya.stream.commands.checks import check_models, check_outputs, fault_of
 from abhinaya.stream.commands.inputs import add_inputs, open_feeds, read_inputs
 from abhinaya.stream.errors import (
     EXIT_INTERRUPTED,
@@ -35,7 +36,7 @@ from abhinaya.stream.sinks.alerts.sink import Alerts, open_senders
 from abhinaya.stream.sinks.export.formats import SUFFIXES
 from abhinaya.stream.sinks.logged import Logged
 from abhinaya.stream.sinks.open import open_sinks
-from abhinaya.stream.wire.sockets import Keys
+from abhinaya.stream.wire.sockets import Keys, check_client
 
 EPILOG = """\
 examples:
@@ -51,6 +52,9 @@ exit codes: 0 done, 2 wrong usage, 3 an input cannot be read, 4 results cannot b
   5 a process died too often, 6 a model is missing or not allowed, 7 network, 130 interrupted
 """
 
+
+CLIENT = "client"
+"""Default name of a client's key."""
 
 OUTPUT_HELP = f"also write a file; its suffix is the format: {', '.join(SUFFIXES)}; repeatable"
 
@@ -96,12 +100,32 @@ def _main(argv: Sequence[str] | None) -> int:
     config = with_rules(load_line_up(args), args.rules)
     senders = open_senders(config.rules, os.environ)
     inputs = read_inputs(args)
-    remote = Remote(args.hub, keys_of(args.keys, args.key_name)) if args.hub else None
+    faults = {item: fault for item in inputs if (fault := fault_of(item))}
+    readable = tuple(item for item in inputs if item not in faults)
+    if faults and not readable and not args.feed:
+        for fault in [*faults.values()][:-1]:
+            say(f"abhinaya-stream: {fault}", file=sys.stderr)
+        raise [*faults.values()][-1]
+    check_outputs(args, inputs)
+    remote = None
+    if args.hub:
+        remote = Remote(args.hub, keys_of(args.keys, args.key_name))
+        check_client(args.hub, remote.keys)
+    else:
+        check_models(config, args.accept_noncommercial)
     with ExitStack() as stack:
-        feeds = open_feeds(args, config, os.environ)
+        feeds = open_feeds(args, config, os.environ, [item.name for item in inputs])
         if feeds is not None:
             stack.enter_context(closing(feeds))
-        plan = Plan(config, inputs, remote, args.accept_noncommercial, feeds, args.follow)
+        plan = Plan(
+            config,
+            readable,
+            remote,
+            args.accept_noncommercial,
+            feeds,
+            args.follow,
+            tuple(faults.values()),
+        )
         sinks = stack.enter_context(
             closing(open_sinks(args.format, args.output, args.view, append=args.append))
         )
@@ -128,12 +152,12 @@ def add_keys(parser: argparse._ActionsContainer) -> None:
     """Add the flags for the CURVE keys of a hub on another machine."""
     add = parser.add_argument
     add("--keys", type=Path, metavar="DIRECTORY", help="CURVE keys, for a hub on another machine")
-    add("--key-name", default="client", help="this machine's key (default: %(default)s)")
+    add("--key-name", metavar="NAME", help=f"this machine's key (default: {CLIENT})")
 
 
-def keys_of(folder: Path | None, name: str) -> Keys | None:
+def keys_of(folder: Path | None, name: str | None) -> Keys | None:
     """Return the keys `name` in a folder; None without a folder."""
-    return Keys(folder, name) if folder else None
+    return Keys(folder, name or CLIENT) if folder else None
 
 
 def _parser() -> Parser:
@@ -142,7 +166,6 @@ def _parser() -> Parser:
         "Label each segment of speech with one of eight emotions, in real time.",
         epilog=EPILOG,
     )
-    parser.add_argument("--version", action="version", version=f"abhinaya-stream {version()}")
     add_inputs(parser)
     output = parser.add_argument_group("output")
     output.add_argument(

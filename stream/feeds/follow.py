@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -80,7 +80,9 @@ class _Feed:
 
 
 class Feeds:
-    """Hands episodes to a run, and records their ends. `template` has their input settings.
+    """Hands episodes to a run, and records their ends.
+
+    `template` has their input settings; `taken` are the names of other inputs of the run.
 
     Raises:
         ConfigError: another run uses one of the feeds.
@@ -95,6 +97,7 @@ class Feeds:
         folders: Folders,
         settings: FeedConfig,
         network: NetworkConfig,
+        taken: Iterable[str] = (),
     ) -> None:
         self._template = template
         self._settings = settings
@@ -108,7 +111,7 @@ class Feeds:
         self._connect = partial(Web, settings=network, warn=self._remarks.put, stop=self._stop)
         self._lock = threading.Lock()  # protects the feeds' records, failures and taken episodes
         self._running: dict[str, tuple[_Feed, Episode]] = {}
-        self._names: set[str] = set()
+        self._names = set(taken)
         self._threads: list[threading.Thread] = []
         with ExitStack() as stack:
             self._cache = folders.kept or stack.enter_context(temporary_folder(folders.cache))

@@ -42,6 +42,8 @@ class Aggregator:
         self._touched: dict[str, Stream] = {}
         """Streams that may have something new to publish."""
         self._due: list[tuple[float, int, Stream]] = []
+        self._most = 100
+        """Length of `_due` above which it is cleared of the segments that are decided."""
         self._closing: list[tuple[float, Key]] = []
         self._revised: list[tuple[Stream, Outcome]] = []
         self._contested: list[Record] = []
@@ -50,6 +52,10 @@ class Aggregator:
         """Add a segment; its verdict is due at `record.due`."""
         record.stream.outcomes.append(record)
         heapq.heappush(self._due, (record.due, record.order, record.stream))
+        if len(self._due) > self._most:  # long deadlines must not keep streams that are over
+            self._due = [due for due in self._due if due[2].outcomes]
+            heapq.heapify(self._due)
+            self._most = 2 * len(self._due) + 100
 
     def voted(self, now: float, record: Record, vote: Vote) -> None:
         """Add a vote; a late vote revises the verdict if it changes the label."""

@@ -14,39 +14,31 @@ from typing import Final
 from abhinaya.models.vote.combiner import Combiner
 from abhinaya.stream.hub.canary import CANARY, Canary
 from abhinaya.stream.hub.coordinator import Coordinator
+from abhinaya.stream.hub.intake import Intake
 from abhinaya.stream.hub.nodes import Node
 from abhinaya.stream.hub.publisher import MaySee, Outgoing, Publisher
 from abhinaya.stream.hub.runs import Run, Runs
-from abhinaya.stream.hub.segments import Stream
 from abhinaya.stream.hub.streams import Streams
 from abhinaya.stream.hub.validation import (
-    LONGEST_STATE,
     fault_of_answer,
-    fault_of_item,
     fault_of_node,
-    in_place_of,
 )
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.wire.messages import (
-    Activity,
     Beat,
     Died,
     Drain,
-    End,
     Failed,
     FrontDown,
     Gap,
     Hello,
     Introduce,
-    Known,
     Message,
     NodeDown,
     NodeLoad,
     Ready,
     Refused,
-    Remark,
     Seen,
-    Segment,
     Status,
     StreamEnded,
     StreamStarted,
@@ -96,12 +88,13 @@ class Broker:
         )
         supervise, deadlines = config.supervise, config.deadlines
         self._canary = Canary(supervise.canary_s, 3 * deadlines.task_s)
+        self._intake = Intake(
+            self._streams, self._coordinator, self._publisher, self._send, self.refuse
+        )
         self._nodes: dict[bytes, Node] = {}
         self._peers: dict[str, bytes] = {}
         """Socket identity by node name."""
         self._out: list[Outgoing] = []
-        self._acknowledge: dict[str, Stream] = {}
-        """Streams whose front needs a new `Credit`."""
         self._refused: Counter[str] = Counter()
         self._doubles = 0
         self._next_status = 0.0
@@ -115,7 +108,7 @@ class Broker:
         elif isinstance(message, Ready):
             self._ready(now, peer, message)
         elif peer in self._streams:
-            self._from_front(now, peer, message)
+            self._intake.take(now, peer, message)
         elif peer in self._nodes:
             self._from_node(now, peer, message)
         else:
@@ -210,72 +203,6 @@ class Broker:
             self._publisher.publish(StreamStarted(info=info), hello.run)
         self._send(peer, self._streams.welcome(peer, hello))
 
-    def _from_front(self, now: float, peer: bytes, message: Message) -> None:
-        self._streams.received(now, peer)
-        if isinstance(message, Activity) or (isinstance(message, Segment) and message.part):
-            self._transient(now, peer, message)
-        elif isinstance(message, Segment | Gap | End):
-            self._item(now, peer, message)
-        elif isinstance(message, Remark):
-            self._publisher.publish(message, self._streams[peer].run.id)
-        elif isinstance(message, Known):
-            self._known(peer, message)
-        elif not isinstance(message, Beat):
-            self._refuse(peer, f"a front may not send {type(message).__name__}")
-
-    def _known(self, peer: bytes, known: Known) -> None:
-        """Restore a state that an earlier hub gave to the front."""
-        stream = self._streams.of(peer, known)
-        if stream is None:
-            self._foreign(peer, known.stream)
-        elif known.service not in self._coordinator.services or len(known.state) > LONGEST_STATE:
-            self.refuse("a state of an unknown service, or too large")
-        elif not stream.ended:
-            stream.restore_state(known.service, known.state)
-
-    def _item(self, now: float, peer: bytes, item: Segment | Gap | End) -> None:
-        stream = self._streams.of(peer, item)
-        if stream is None:
-            self._foreign(peer, item.stream)
-        elif item.sequence < stream.next_sequence or stream.ended:
-            self._doubles += 1
-            self._acknowledge[stream.id] = stream
-        elif self._streams.is_in_turn(stream, item):
-            self._accept(now, stream, item)
-        else:
-            # an earlier item was lost: `Introduce` makes the front send everything again
-            self.refuse("out of turn")
-            self._send(peer, Introduce())
-
-    def _foreign(self, peer: bytes, stream: str) -> None:
-        """Handle an item of a stream that is over, or that is not the front's."""
-        if self._streams.is_over(peer, stream):
-            self._doubles += 1
-            self._send(peer, self._streams.credit_of_over(peer, stream))
-        else:
-            self._refuse(peer, f"stream {stream!r} is not this front's")
-
-    def _accept(self, now: float, stream: Stream, item: Segment | Gap | End) -> None:
-        fault = "" if isinstance(item, End) else fault_of_item(stream.position, item)
-        if fault and not isinstance(item, End):
-            self.refuse(fault)
-            item = in_place_of(item, stream.position, fault)
-        self._coordinator.item(now, stream, item)
-
-    def _transient(self, now: float, peer: bytes, item: Segment | Activity) -> None:
-        """Handle a partial or activity; one that is out of turn is dropped."""
-        stream = self._streams.of(peer, item)
-        if stream is None:
-            self._foreign(peer, item.stream)
-        elif isinstance(item, Activity):
-            self._publisher.publish_unnumbered(item, stream.info.run)
-        elif item.sequence == stream.next_sequence and not stream.ended:
-            fault = fault_of_item(stream.position, item)
-            if fault:
-                self.refuse(fault)
-            else:
-                self._coordinator.partial(now, stream, item)
-
     # --- nodes ------------------------------------------------------------------------------------
 
     def _ready(self, now: float, peer: bytes, ready: Ready) -> None:
@@ -345,7 +272,7 @@ class Broker:
             stream = run.streams.get(event.stream)
             if stream is not None:  # else it is over, and this revised one of its verdicts
                 stream.acknowledged = max(stream.acknowledged, event.sequence + 1)
-                self._acknowledge[stream.id] = stream
+                self._intake.acknowledge(stream)
                 stream.end_written |= isinstance(event, StreamEnded)
                 self._coordinator.segments.clear(stream)
 
@@ -369,7 +296,7 @@ class Broker:
             ),
             fronts=(),
             refused=dict(self._refused),
-            doubles=self._doubles,
+            doubles=self._doubles + self._intake.doubles,
             suspects=tuple(self._coordinator.dispatch.alive.suspects()),
         )
 
@@ -378,9 +305,7 @@ class Broker:
     def _flush(self, now: float) -> list[Outgoing]:
         """Make all decisions that are due; return the messages to send."""
         self._coordinator.decide(now)
-        for stream in self._acknowledge.values():
-            self._send(stream.front, self._streams.credit(stream))
-        self._acknowledge.clear()
+        self._intake.send_credits()
         out, self._out = self._out, []
         return out + self._publisher.take()
 

@@ -25,6 +25,9 @@ from abhinaya.stream.wire.messages import Failed, Payload, Task, Transcript, Vot
 CANARY: Final = ""
 """Stream of the tasks: no real stream has an empty name."""
 
+MAX_KNOWN: Final = 100
+"""Number of models whose answers are remembered."""
+
 Answer = Transcript | Vote | Failed
 
 
@@ -85,6 +88,8 @@ class Canary:
             return f"{service} failed on the test recording: {answer.reason}"
         of = node.gives[service]
         known = self._known.setdefault((service, of.model, of.version), answer)
+        if len(self._known) > MAX_KNOWN:
+            del self._known[next(iter(self._known))]
         fault = _difference(known, answer)
         return fault and f"{service}: {fault}"
 

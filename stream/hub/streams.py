@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from abhinaya.stream.hub.runs import Run, Runs
 from abhinaya.stream.hub.segments import Stream
@@ -22,6 +23,12 @@ from abhinaya.stream.wire.messages import (
     Suspect,
     Welcome,
 )
+
+MAX_STREAMS: Final = 10_000
+"""Maximum number of streams of a run that are not over."""
+
+MAX_OVER: Final = 4096
+"""How many streams of a run that are over are remembered."""
 
 
 @dataclass(slots=True)
@@ -63,7 +70,12 @@ class Streams:
             return "its first sequence numbers are invalid, or do not fit its streams"
         if any(info.run != hello.run for info in hello.streams):
             return "it has a stream of another run"
+        names = {info.stream for info in hello.streams}
+        if len(names) < len(hello.streams):
+            return "it has two streams of the same name"
         run = self._runs.get(hello.run)
+        if len(names | run.streams.keys() if run else names) > MAX_STREAMS:
+            return f"its run would have more than {MAX_STREAMS} streams at a time"
         for info in hello.streams:
             known = run.streams.get(info.stream) if run else None
             owner = self._fronts.get(known.front) if known and not known.ended else None
@@ -150,10 +162,6 @@ class Streams:
         stream = self._fronts[peer].run.streams.get(item.stream)
         return stream if stream is not None and stream.front == peer else None
 
-    def is_over(self, peer: bytes, stream: str) -> bool:
-        """Whether a stream in the run of a front is over."""
-        return stream in self._fronts[peer].run.over
-
     def is_in_turn(self, stream: Stream, item: Segment | Gap | End) -> bool:
         """Whether a new item is the next one, and within the credit of the front."""
         # not `_window`: that may have become smaller since the front sent the item
@@ -169,9 +177,11 @@ class Streams:
             states=stream.acknowledged_states(),
         )
 
-    def credit_of_over(self, peer: bytes, stream: str) -> Credit:
-        """Return the acknowledgement of everything in a stream that is over."""
-        over = self._fronts[peer].run.over[stream]
+    def credit_of_over(self, peer: bytes, stream: str) -> Credit | None:
+        """Return the acknowledgement of a stream that is over; None for another stream."""
+        over = self._fronts[peer].run.over.get(stream)
+        if over is None:
+            return None
         return Credit(stream=stream, acknowledged=over.acknowledged, window=over.window)
 
     def remove(self, run: Run, name: str) -> list[Stream]:
@@ -183,6 +193,8 @@ class Streams:
         """Forget a stream that is over, except how long it was."""
         name = stream.info.stream
         run.over[name] = self._standing(run.streams.pop(name))
+        if len(run.over) > MAX_OVER:
+            del run.over[next(iter(run.over))]
 
     def forget(self, run: Run) -> None:
         """Forget a run and its fronts."""

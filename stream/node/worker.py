@@ -16,9 +16,10 @@ from msgspec.structs import replace
 from abhinaya.models import registry
 from abhinaya.models.asr import Hearing, Transcriber, Transcription, load_transcriber
 from abhinaya.models.base import Abstention, Ballot, Card, Utterance, Voter
+from abhinaya.models.errors import near_miss
 from abhinaya.models.trial import attempt, fault_of_answer, utterance
 from abhinaya.stream.clock import INT16_FULL_SCALE
-from abhinaya.stream.errors import AbhinayaError, ModelError
+from abhinaya.stream.errors import AbhinayaError, ConfigError, ModelError
 from abhinaya.stream.settings.config import Config, WorkerConfig, guests, workers_of
 from abhinaya.stream.wire.messages import (
     Failed,
@@ -284,12 +285,14 @@ def load_node(run: Config, service: str, name: str, incarnation: str) -> tuple[R
     """Load the models of a service and its guests; return the node's introduction and its models.
 
     Raises:
-        ModelError: a model cannot be loaded, or the profile does not have the service.
+        ConfigError: the profile does not have the service.
+        ModelError: a model cannot be loaded.
 
     """
     workers = workers_of(run)
     if service not in workers:
-        raise ModelError(service, f"is not a service of profile {run.profile!r}")
+        reason = f"is not a service of profile {run.profile!r}"
+        raise ConfigError(f"service {service!r}", reason, near_miss(service, workers))
     names = [service, *guests(run.voters, service)]
     adapter = Adapter([load_model(each, workers[each]) for each in names])
     held = 2 * workers[service].max_batch  # one batch in work, one that fills

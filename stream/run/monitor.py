@@ -121,6 +121,7 @@ class Run:
         (self._directory / "config.json").write_bytes(configuration.encode(self._plan.config))
         patience_s = 0.0
         try:
+            self._report(self._plan.faults)
             self._start_services()
             while not self._finished():
                 for event in self._recorder.poll(POLL_S):

@@ -71,6 +71,8 @@ class Plan:
     supply: Supply | None = None
     follows: bool = False
     """Whether the supply is endless."""
+    faults: tuple[AbhinayaError, ...] = ()
+    """Errors of inputs that were found before the run; the run reports them and goes on."""
 
 
 def name_of_input(what: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -39,6 +40,12 @@ from abhinaya.stream.wire.messages import (
 from abhinaya.stream.wire.sockets import Keys, connect, receive, send, sinks_endpoint
 
 SUBSCRIBE_EVERY_S: Final = 0.2
+
+MAX_UP: Final = 1000
+"""Number of services of nodes that are remembered as ready."""
+
+MAX_REVISABLE: Final = 100
+"""Number of ended streams whose verdicts may still be revised."""
 
 STALE_S: Final = 2.0
 """Silence of the hub after which the recorder subscribes again: the hub may be a new one."""
@@ -93,7 +100,10 @@ class Ledger:
         self._tracks: dict[str, _Track] = {}
         self._inputs: dict[str, dict[str, _Track]] = {}
         """The same by input: with a thousand files, a search through all would be slow."""
-        self._up: set[tuple[str, str]] = set()
+        self._ended: deque[_Track] = deque()
+        """The streams that ended last: one of their verdicts may still be revised."""
+        self._up: dict[tuple[str, str], None] = {}
+        """(node, service), the latest last."""
 
     def admit(self, event: Event | Activity) -> Event | Activity | None:
         """Return the event to publish, and mark it as published; None for a duplicate."""
@@ -111,16 +121,20 @@ class Ledger:
                 return new
             case NodeUp(node=node, service=service):
                 new = (node, service) not in self._up
-                self._up.add((node, service))
+                self._up[node, service] = None
+                # a restarted hub does not say which nodes have gone meanwhile
+                if len(self._up) > MAX_UP:
+                    del self._up[next(iter(self._up))]
                 return new
             case NodeDown(node=name):
-                self._up = {(node, service) for node, service in self._up if node != name}
+                self._up = {up: None for up in self._up if up[0] != name}
                 return True
             case Gap():
                 return self._advance(event.stream, event.sequence, event.end)
             case StreamEnded():
                 new = self._advance(event.stream, event.sequence, event.position)
-                self._track(event.stream).ended |= new
+                if new:
+                    self._end(self._track(event.stream))
                 return new
             case _:
                 return True
@@ -154,6 +168,12 @@ class Ledger:
 
     def _track(self, stream: str) -> _Track:
         return self._tracks.setdefault(stream, _Track())
+
+    def _end(self, track: _Track) -> None:
+        track.ended = True
+        self._ended.append(track)
+        if len(self._ended) > MAX_REVISABLE:
+            self._ended.popleft().published.clear()
 
     def _admit_verdict(self, verdict: Verdict) -> Verdict | None:
         track = self._track(verdict.stream)

@@ -68,7 +68,7 @@ def overrides(pairs: Sequence[str]) -> list[Override]:
         key, equals, text = pair.partition("=")
         if not equals or not key:
             raise ConfigError(
-                f"--set {pair}", "is not a setting", "write section.key=value, e.g. vad.pad_s=0.2"
+                f"--set {pair}", "has no value", "write section.key=value, e.g. vad.pad_s=0.2"
             )
         values.append(Override(key.strip(), literal(text), f"--set {pair}"))
     return values

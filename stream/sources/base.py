@@ -18,8 +18,9 @@ Warn = Callable[[str], None]
 """Receives a message for the user about audio that has a fault but is used."""
 
 SampleFormat = Literal[
-    "", "u8", "s8", "s16le", "s16be", "s24le", "s24be", "s32le", "s32be", "f32le", "f32be", "f64le"
-]
+    "", "u8", "s8", "s16le", "s16be", "s24le", "s24be", "s32le", "s32be", "f32le", "f32be", "f64le",
+    "mulaw", "alaw",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,10 @@ class InputConfig:
         "", doc="microphone: number or part of the name of a device; empty: the default one"
     )
     rate: int = setting(
-        16_000, doc="samples a second of raw standard input", least=1_000, most=768_000
+        0,
+        doc="samples a second of raw standard input (default: 16000; of mulaw and alaw 8000)",
+        least=1_000,
+        most=768_000,
     )
     channel_count: int = setting(
         0,
@@ -53,6 +57,11 @@ class InputConfig:
         "auto",
         doc="whether an http address never ends, as radio does; auto: the server's answer decides",
     )
+
+    @property
+    def raw_rate(self) -> int:
+        """Samples a second of raw standard input; G.711 is 8 kHz by definition."""
+        return self.rate or (8_000 if self.sample_format in ("mulaw", "alaw") else 16_000)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -133,7 +142,7 @@ def channel_names(config: InputConfig, channels: int) -> tuple[str, ...]:
 
 
 def check_names(config: InputConfig, channels: int) -> None:
-    """Check that the channel names fit the source.
+    """Check that the channel names fit a source with so many channels; 0: as yet unknown.
 
     Raises:
         ConfigError: the channels are not split, or the names are too few, too many or repeated.
@@ -146,7 +155,7 @@ def check_names(config: InputConfig, channels: int) -> None:
     if config.channels == "mix":
         reason = "names channels, but they are mixed into one stream"
         raise ConfigError(subject, reason, "add --channels split, or leave out the names")
-    if len(names) != channels:
+    if channels and len(names) != channels:
         reason = f"names {len(names)} channels, but {config.what} has {channels}"
         raise ConfigError(subject, reason, "give one name for each channel")
     if len(set(names)) != len(names) or not all(names):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
+from abhinaya.models.errors import near_miss
 from abhinaya.models.text import encodable
 from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import SourceError
@@ -21,7 +24,7 @@ def open_file(config: InputConfig, warn: Warn, clock: Callable[[], float] = unix
 
     """
     path = Path(config.what)
-    head = _read_head(path)
+    head = read_head(path)
     file = path.open("rb")  # FFmpeg gets an open file, so that a playlist cannot name other files
     try:
         decoder = Decoder(file, config.what, warn, head=head, clock=clock)
@@ -46,21 +49,40 @@ def open_file(config: InputConfig, warn: Warn, clock: Callable[[], float] = unix
     )
 
 
-def _read_head(path: Path) -> bytes:
+def read_head(path: Path) -> bytes:
+    """Return the first bytes of a file.
+
+    Raises:
+        SourceError: it is missing, a folder, not readable, or empty.
+
+    """
     try:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
     except IsADirectoryError as error:
         raise SourceError(str(path), "is a folder", "name a file in it") from error
-    except FileNotFoundError as error:
-        raise SourceError(str(path), "no such file", "check the path") from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if any(c in path.name for c in "*?["):
+            raise SourceError(str(path), "matches no file", "check the pattern") from error
+        near = near_miss(path.name, _beside(path), "check the path", likeness=0.8)
+        raise SourceError(str(path), "no such file", near) from error
     except PermissionError as error:
         raise SourceError(str(path), "may not be read", "change its permissions") from error
     except (OSError, ValueError) as error:
-        raise SourceError(str(path), f"cannot be read: {error}") from error
+        reason = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        raise SourceError(str(path), reason) from error
     if not head:
         raise SourceError(str(path), "is empty (0 bytes)", "record or fetch it again")
     return head
+
+
+def _beside(path: Path) -> list[str]:
+    """Return names of files in the folder of a path: those that the user may have meant."""
+    try:
+        with os.scandir(path.parent) as entries:
+            return [entry.name for entry in islice(entries, 1000)]
+    except OSError:
+        return []
 
 
 def is_text(head: bytes) -> bool:

@@ -6,13 +6,12 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Final
 
-import numpy as np
-
 from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.sources.base import Block, FloatArray, InputConfig, Opened, Warn
+from abhinaya.stream.sources.base import Block, InputConfig, Opened, Warn
 from abhinaya.stream.sources.condition import condition
 from abhinaya.stream.sources.decode import Decoder
+from abhinaya.stream.sources.pcm import sample_bytes, to_float
 
 SUBJECT: Final = "standard input"
 _READ_BYTES: Final = 1 << 15
@@ -65,10 +64,10 @@ def open_stdin(
         SourceError: standard input is closed, a terminal, empty, or not audio.
 
     """
-    pipe = Pipe(stream or _stdin(), clock)
+    pipe = Pipe(stream or standard_input(), clock)
     if config.sample_format:
         channels = config.channel_count or 1
-        kind = f"{config.sample_format}, {config.rate} Hz, {channels} channels"
+        kind = f"{config.sample_format}, {config.raw_rate} Hz, {channels} channels"
         blocks, close = _raw_blocks(pipe, config, channels, warn, clock), lambda: None
     else:
         try:
@@ -95,39 +94,28 @@ def _raw_blocks(
     pipe: Pipe, config: InputConfig, channels: int, warn: Warn, clock: Callable[[], float]
 ) -> Iterator[Block]:
     """Yield the samples as soon as they arrive; a read may end within a sample."""
-    bits = int(config.sample_format[1:].rstrip("lbe"))
-    frame_bytes = channels * bits // 8
+    frame_bytes = channels * sample_bytes(config.sample_format)
     rest = b""
     while data := pipe.read():
         rest += data
         whole = len(rest) - len(rest) % frame_bytes
         if whole:
-            samples = _to_float(rest[:whole], config.sample_format).reshape(-1, channels)
+            samples = to_float(rest[:whole], config.sample_format).reshape(-1, channels)
             rest = rest[whole:]
-            yield Block(samples, config.rate, clock())
+            yield Block(samples, config.raw_rate, clock())
     if rest:
         warn(f"{SUBJECT}: its last {len(rest)} bytes are not a whole sample and were left out")
     if pipe.failure is not None:
         raise pipe.failure
 
 
-def _to_float(data: bytes, sample_format: str) -> FloatArray:
-    """Return samples as [n * channels] in [-1, 1]; `data` has whole samples only."""
-    kind, bits = sample_format[0], int(sample_format[1:].rstrip("lbe"))
-    order = ">" if sample_format.endswith("be") else "<"
-    if bits == 24:  # numpy has no 24-bit integers: use the upper bytes of 32-bit ones
-        triples = np.frombuffer(data, np.uint8).reshape(-1, 3)
-        wide = np.zeros((len(triples), 4), np.uint8)
-        wide[:, 1:] = triples[:, ::-1] if order == ">" else triples
-        data, order, bits = wide.tobytes(), "<", 32
-    values = np.frombuffer(data, f"{order}{'i' if kind == 's' else kind}{bits // 8}")
-    if kind == "f":
-        return values.astype(np.float32)
-    half = 2.0 ** (bits - 1)
-    return ((values - (half if kind == "u" else 0.0)) / half).astype(np.float32)
+def standard_input() -> BinaryIO:
+    """Return standard input.
 
+    Raises:
+        SourceError: it is closed or a terminal.
 
-def _stdin() -> BinaryIO:
+    """
     stream = sys.stdin
     if stream is None or stream.closed:
         raise SourceError(SUBJECT, "is closed", _PIPE)

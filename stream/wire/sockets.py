@@ -195,6 +195,19 @@ def connect(
     return socket
 
 
+def check_client(endpoint: str, keys: Keys | None) -> None:
+    """Check an endpoint, and the key files of a client, without connecting.
+
+    Raises:
+        NetworkError: the endpoint is malformed, or a key is missing or damaged.
+
+    """
+    check_endpoint(endpoint, keys)
+    if keys is not None:
+        _pair(keys.directory, keys.name)
+        _public(keys.directory, "hub")
+
+
 def send(socket: zmq.Socket[bytes], frames: Sequence[Any], identity: bytes | None = None) -> bool:
     """Send without waiting; return False if the peer is unreachable or its queue is full."""
     last = len(frames) - 1

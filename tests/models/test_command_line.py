@@ -22,7 +22,7 @@ from abhinaya.stream.commands import stream as cli
             "abhinaya x: unknown option '--chanels'; did you mean '--channels'?",
         ),
         (["--zzz=3"], "abhinaya x: unknown option '--zzz'; see `abhinaya x --help`"),
-        (["list", "--optn", "3"], "abhinaya x: unknown option '--optn'; did you mean '--option'?"),
+        (["list", "--optn"], "abhinaya x list: unknown option '--optn'; did you mean '--option'?"),
         (["list", "more"], "abhinaya x: unexpected argument 'more'; see `abhinaya x --help`"),
         (["lst"], "abhinaya x: argument COMMAND: unknown 'lst'; did you mean 'list'?"),
         (["--channels", "q"], "abhinaya x: argument --channels: unknown 'q'; known: mix, split"),
@@ -38,6 +38,43 @@ def test_wrong_usage(arguments: list[str], said: str, capsys: pytest.CaptureFixt
         parser.parse_args(arguments)
     assert left.value.code == 2
     assert capsys.readouterr().err == f"{said}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "inputs", "others"),
+    [
+        ("a --plain b", "a b", {"plain": True}),
+        ("--n -3 a --set x=1 b --set y=2 -5", "a b -5", {"n": -3, "set": ["x=1", "y=2"]}),
+        ("- --plain", "-", {"plain": True}),
+        ("a --keep", "a", {"keep": "K"}),
+        ("--keep x a", "a", {"keep": "x"}),
+        ("--keep -- -a", "-a", {"keep": "K"}),
+        ("-- -a --plain", "-a --plain", {}),
+        ("a --plain -- b -- --n", "a b -- --n", {"plain": True}),
+    ],
+)
+def test_options_and_inputs_in_any_order(
+    arguments: str, inputs: str, others: dict[str, object]
+) -> None:
+    parser = Parser("abhinaya x")
+    parser.add_argument("inputs", nargs="*")
+    parser.add_argument("--plain", action="store_true")
+    parser.add_argument("--keep", nargs="?", const="K")
+    parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--n", type=int)
+    found = vars(parser.parse_args(arguments.split()))
+    unset = {"plain": False, "keep": None, "set": [], "n": None}
+    assert found == unset | others | {"inputs": inputs.split()}
+
+
+def test_also_after_a_subcommand() -> None:
+    parser = Parser("abhinaya x")
+    pull = parser.add_subparsers().add_parser("pull")
+    pull.add_argument("names", nargs="+")
+    pull.add_argument("--out")
+    assert vars(parser.parse_args(["pull", "a", "--out", "x", "b"])) == {
+        "names": ["a", "b"], "out": "x",
+    }  # fmt: skip
 
 
 def test_an_unknown_command_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

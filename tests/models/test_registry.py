@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import subprocess
 import sys
 import tomllib
@@ -9,6 +10,8 @@ import pytest
 from packaging.requirements import Requirement
 from places import ROOT
 
+from abhinaya.models.asr.load import TRANSCRIBERS
+from abhinaya.models.declared import declared
 from abhinaya.models.errors import EXTRA_OF, MissingPackageError, OptionsError, UnknownModelError
 from abhinaya.models.registry import MODELS, REPLACED, load
 
@@ -83,3 +86,21 @@ def test_the_extras_of_errors_are_those_of_the_package() -> None:
         name = {"sklearn": "scikit-learn"}.get(package, package)
         assert name in {Requirement(line).name for line in extras[extra]}
         assert name not in core
+
+
+@pytest.mark.parametrize(("name", "place"), [*MODELS.items(), *TRANSCRIBERS.items()])
+def test_what_the_source_declares_is_what_the_class_takes(
+    name: str, place: tuple[str, str]
+) -> None:
+    module, attribute = place
+    taken = inspect.signature(getattr(importlib.import_module(module), attribute)).parameters
+    assert declared(module, attribute, name) == {k: o.default is o.empty for k, o in taken.items()}
+
+
+def test_a_check_imports_no_model() -> None:
+    script = (
+        "import sys; from abhinaya.models.registry import check\n"
+        "check('wavlm', {'checkpoint': 'org/name'})\n"
+        "assert not {'torch', 'abhinaya.models.published.wavlm'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -49,7 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     prepare = commands.add_parser("prepare", help="read a corpus and write its manifest")
     prepare.set_defaults(run=_prepare)
-    prepare.add_argument("corpus", help=", ".join(sorted(CORPORA)))
+    corpora = sorted(CORPORA)
+    prepare.add_argument("corpus", choices=corpora, metavar="CORPUS", help=", ".join(corpora))
     prepare.add_argument("folder", type=Path, help="unpacked corpus; for csv, the file")
     prepare.add_argument("--out", type=Path, required=True, help="manifest to write (.jsonl)")
     prepare.add_argument(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 from pathlib import Path
@@ -10,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from abhinaya.models.text import clean, pack, unpack
-from abhinaya.stream.commands.inputs import add_inputs, read_inputs
-from abhinaya.stream.errors import SourceError
+from abhinaya.stream.commands.checks import fault_of
+from abhinaya.stream.commands.inputs import read_inputs
+from abhinaya.stream.commands.stream import _parser
 from abhinaya.stream.front.main import AssignedInput
 
 
@@ -30,9 +30,7 @@ def test_two_inputs_of_one_name_become_two_streams(
     for file in files:
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).touch()
-    parser = argparse.ArgumentParser()
-    add_inputs(parser)
-    found = read_inputs(parser.parse_args([str(tmp_path / file) for file in files]))
+    found = read_inputs(_parser().parse_args([str(tmp_path / file) for file in files]))
     assert [each.name for each in found] == names
 
 
@@ -42,9 +40,7 @@ def test_names_that_look_alike_become_two_streams(tmp_path: Path) -> None:
     files = [os.fsdecode(os.fsencode(tmp_path) + b"/" + name) for name in names]
     for file in files:
         Path(file).touch()
-    parser = argparse.ArgumentParser()
-    add_inputs(parser)
-    found = read_inputs(parser.parse_args(files))
+    found = read_inputs(_parser().parse_args(files))
     assert [each.config.what for each in found] == files, "to open them"
     shown = [clean(each.name) for each in found]
     assert shown == [r"bad\xff", r"bad\xff-2", r"bad\xff-3", r"a\x1b"]
@@ -59,23 +55,21 @@ def test_names_that_look_alike_become_two_streams(tmp_path: Path) -> None:
     ("what", "words"),
     [
         ("x" * 300, "cannot be read: File name too long"),
-        ("nowhere/\udcff.wav", r"nowhere/\\xff.wav: does not exist"),
+        ("nowhere/\udcff.wav", r"nowhere/\\xff.wav: no such file"),
         ("http://host/\udcff.mp3", "is not UTF-8"),
     ],
 )
 def test_an_input_that_cannot_be_is_refused_by_its_name(what: str, words: str) -> None:
-    parser = argparse.ArgumentParser()
-    add_inputs(parser)
-    with pytest.raises(SourceError) as error:
-        read_inputs(parser.parse_args([what]))
-    assert re.search(words, clean(str(error.value)))
+    (item,) = read_inputs(_parser().parse_args([what]))
+    assert re.search(words, clean(str(fault_of(item))))
 
 
 def test_names_that_are_given_twice_are_made_to_differ(tmp_path: Path) -> None:
     files = [str(tmp_path / name) for name in ("a.wav", "b.wav")]
     for file in files:
         Path(file).touch()
-    parser = argparse.ArgumentParser()
-    add_inputs(parser)
     arguments = [*files, "--name", "desk", "--name", "desk"]
-    assert [each.name for each in read_inputs(parser.parse_args(arguments))] == ["desk", "desk-2"]
+    assert [each.name for each in read_inputs(_parser().parse_args(arguments))] == [
+        "desk",
+        "desk-2",
+    ]

@@ -352,7 +352,7 @@ def test_episodes_of_runs_that_were_killed_are_swept_away_and_those_of_others_ar
 def feeds(tmp_path: Path, *wishes: FeedRequest, **settings: Any) -> Feeds:
     folders = Folders(tmp_path / "records", tmp_path / "cache")
     config = FeedConfig(**({"interval_s": 0.1} | settings))
-    supply = Feeds(wishes, InputConfig(""), folders, config, QUICK)
+    supply = Feeds(wishes, InputConfig(""), folders, config, QUICK, ["Talk: mine"])
     supply.start()
     return supply
 
@@ -420,14 +420,16 @@ def test_a_feed_that_fails_now_and_then_is_followed_on(web: Site, tmp_path: Path
 
 
 def test_an_episode_that_fails_is_tried_again_but_not_for_ever(web: Site, tmp_path: Path) -> None:
-    # another try takes a name that no other episode bears
-    items = [item(n, f"/{n}.mp3", title=t) for n, t in ((1, "gone"), (2, "A"), (3, "A (2)"))]
+    # another try takes a name that no other episode or input bears
+    titles = ("gone", "A", "A (2)", "mine")
+    items = [item(n, f"/{n}.mp3", title=title) for n, title in enumerate(titles, 1)]
     web.routes["/feed"] = say(rss(items))
-    web.routes["/2.mp3"] = web.routes["/3.mp3"] = say(SOUND)
-    supply = feeds(tmp_path, FeedRequest(web.url("/feed"), 3, follow=True), attempts=2)
-    names = drain(supply, 4, whole=False)
-    assert len(set(names)) == 4
-    assert all(name.startswith("Talk: A") for name in names)
+    for number in (2, 3, 4):
+        web.routes[f"/{number}.mp3"] = say(SOUND)
+    supply = feeds(tmp_path, FeedRequest(web.url("/feed"), 4, follow=True), attempts=2)
+    names = drain(supply, 6, whole=False)
+    assert len({*names, "Talk: mine"}) == 7
+    assert all(name.startswith(("Talk: A", "Talk: mine (")) for name in names)
     time.sleep(0.5)
     assert supply.take() == []
     assert len(web.asked("/1.mp3")) == 2

@@ -329,13 +329,16 @@ class World(RuleBasedStateMachine):
             for service, state in front.states.items():
                 known = Known(stream=front.stream, service=service, state=state)
                 self.deliver(self.broker.from_worker(self.now, front.peer, known))
-        elif isinstance(message, Credit) and front.outbox:
-            front.outbox.credit(message.acknowledged, message.window)
-            front.states = message.states
+        elif isinstance(message, Credit):
+            if front.outbox:
+                front.outbox.credit(message.acknowledged, message.window)
+                front.states = message.states
             for state in message.states.values():
                 assert all(sequence < message.acknowledged for sequence in state)
         elif isinstance(message, Introduce):
             self.greet(front)
+        else:
+            raise AssertionError(message)
 
     def pump(self, front: Front) -> None:
         """Read what has been spoken, as far as there is room, and send what may be sent."""
@@ -379,7 +382,7 @@ class World(RuleBasedStateMachine):
         front = self.fronts[stream]
         if not front.ended:
             front.parts += count
-            front.fleeting.put(fakes.partial(front.spoken, front.parts, stream))
+            front.fleeting.put(fakes.partial(front.spoken, front.parts, front.stream))
         self.pump(front)
 
     @rule(stream=streams)

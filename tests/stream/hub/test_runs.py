@@ -21,6 +21,7 @@ from abhinaya.bench.null_nodes import null_config, specs
 from abhinaya.stream.hub.broker import Broker
 from abhinaya.stream.hub.publisher import MaySee, Outgoing
 from abhinaya.stream.hub.runs import MAX_RUNS, Runs
+from abhinaya.stream.hub.streams import MAX_OVER, MAX_STREAMS
 from abhinaya.stream.run.recorder import Recorder
 from abhinaya.stream.run.supervisor import Supervisor
 from abhinaya.stream.settings.config import SuperviseConfig, encode
@@ -215,6 +216,20 @@ def test_items_of_a_stream_that_is_over_are_acknowledged_and_of_an_unknown_run_a
     assert site.back[front][-1] == Refused(reason="stream 'other' is not this front's")
 
 
+@pytest.mark.parametrize("confirmed", [False, True])
+def test_an_item_after_the_end_of_its_stream_is_refused_by_name(confirmed: bool) -> None:
+    site = Site()
+    front = site.begin("one")
+    site.say(front, fakes.segment(0), END)
+    if confirmed:
+        site.confirm("one")
+        site.passes(1.0)
+    site.say(front, fakes.partial(2), fakes.segment(2))
+    assert site.back[front][-1] == Refused(reason="stream 'call' has ended")
+    assert site.broker._refused == {"stream 'call' has ended": 1}
+    assert site.broker._intake.doubles == 0
+
+
 @pytest.mark.parametrize(("forget_s", "rest"), [(600.0, Verdict), (20.0, Gap)])
 def test_a_run_that_vanishes_is_ended_after_a_while_and_may_come_back(
     forget_s: float, rest: type, caplog: pytest.LogCaptureFixture
@@ -286,6 +301,40 @@ def test_nodes_get_streams_of_the_same_name_under_different_names() -> None:
     hub.say(b"S1-0", fakes.vote(0, "S1"))
     assert hub.broker._coordinator.segments.get((f"{OF_RUN}call", 0)).votes  # type: ignore[union-attr]
     assert not hub.broker._coordinator.segments.get(("other:call", 0)).votes  # type: ignore[union-attr]
+
+
+def test_two_streams_of_one_name_in_a_front_are_refused() -> None:
+    hub = desk()
+    hub.say(b"front-1", fakes.hello(fakes.info("a"), fakes.info("a")))
+    assert hub.to(b"front-1", Refused) == [Refused(reason="it has two streams of the same name")]
+
+
+def test_the_streams_of_a_run_are_bounded_and_those_remembered_after_their_end() -> None:
+    site = Site()
+    site.begin("one")
+    for number in range(5000):
+        front = f"front {number}".encode()
+        info = fakes.info(f"call-{number}", front=f"front-{number}", run="one")
+        site.say(front, fakes.hello(info, front=f"front-{number}"))
+        site.say(front, End(stream=f"call-{number}", sequence=0, position=0))
+        if number % 500 == 499:
+            site.confirm("one")
+            site.passes(5.0)
+    (run,) = site.broker._runs
+    assert list(run.streams) == ["call"]
+    assert len(run.over) == MAX_OVER
+    assert not [f for f in site.broker._streams._fronts.values() if f.name != "front-0"]
+    infos = [fakes.info(f"stream-{n}", run="one") for n in range(MAX_STREAMS)]
+    site.say(b"many", fakes.hello(*infos))
+    assert f"more than {MAX_STREAMS} streams" in site.back[b"many"][0].reason  # type: ignore[attr-defined]
+
+
+def test_deadlines_that_are_far_away_do_not_keep_streams_that_are_over() -> None:
+    site = Site()
+    for number in range(1000):
+        site.whole(f"{number:x}")
+        site.passes(0.01, step=0.01)
+    assert len(site.broker._coordinator._aggregator._due) <= 200
 
 
 def test_runs_are_bounded() -> None:

@@ -15,7 +15,7 @@ from tiny_checkpoints import save_salmonn
 
 from abhinaya.models.base import Ballot
 from abhinaya.models.published.audio_encoders import AudioEncoders
-from abhinaya.stream.errors import ModelError
+from abhinaya.stream.errors import ConfigError, ModelError
 from abhinaya.stream.node import main as node_module
 from abhinaya.stream.node import worker as worker_module
 from abhinaya.stream.node.batching import Batcher
@@ -311,7 +311,7 @@ def test_serve_loads_the_model_answers_and_loses_no_answer_on_leaving(
 
 def test_serve_refuses_a_service_that_the_profile_has_not(bench: Bench) -> None:
     run = Config(profile="test", voters={})
-    with pytest.raises(ModelError, match="is not a service of profile 'test'"):
+    with pytest.raises(ConfigError, match="is not a service of profile 'test'; known: "):
         node_module.serve(run, "S9-0", "S9", "ipc:///nowhere", Stop())
 
 

@@ -171,3 +171,19 @@ def test_the_next_segment_may_be_spoken_of_before_the_last_is_decided() -> None:
     assert ledger.admit(fakes.verdict(0))
     assert ledger.admit(fakes.verdict(1, part=2))
     assert ledger.admit(fakes.verdict(1))
+
+
+def test_what_it_remembers_of_ended_streams_and_of_nodes_is_bounded() -> None:
+    ledger = Ledger()
+    for number in range(3000):
+        name = f"episode-{number}"
+        assert ledger.admit(fakes.verdict(0, name))
+        assert ledger.admit(ended(1, name))
+        assert ledger.admit(fakes.node_up(f"S1-{number}"))
+    assert sum(bool(track.published) for track in ledger._tracks.values()) <= 100
+    assert len(ledger._up) <= 1000
+    # the latest may still be revised, and nothing old comes twice
+    assert not ledger.admit(fakes.node_up("S1-2999"))
+    assert not ledger.admit(fakes.verdict(0, "episode-0"))
+    votes = (fakes.vote(0, "S1"), fakes.vote(0, "T2"))
+    assert ledger.admit(fakes.verdict(0, "episode-2999", label="sad", votes=votes, revision=1))

@@ -132,7 +132,9 @@ def test_a_host_that_cannot_be_loaded_is_missing_with_its_guest_and_the_others_g
     tmp_path,
 ) -> None:
     write_turn(tmp_path / "turn.wav")
-    options = 'options = { whisper = "/no", beats = "/no", llm = "/no", checkpoint = "/no.pth" }'
+    no = tmp_path / "no.pth"
+    no.write_text("no weights")
+    options = f'options = {{ whisper = "{no}", beats = "{no}", llm = "{no}", checkpoint = "{no}" }}'
     (tmp_path / "p.toml").write_text(
         '[asr]\nmodel = "faster-whisper"\n'
         '[voters.S1]\nmodel = "tiny-speech"\n'
@@ -149,7 +151,7 @@ def test_a_host_that_cannot_be_loaded_is_missing_with_its_guest_and_the_others_g
         timeout=120,
     )
     assert done.returncode == 6, done.stderr
-    assert "/no.pth" in done.stderr
+    assert "no.pth" in done.stderr
     verdicts = [e for e in map(json.loads, done.stdout.splitlines()) if e["type"] == "verdict"]
     assert verdicts, done.stdout
     for verdict in verdicts:

@@ -6,6 +6,7 @@ import sys
 import threading
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import source_fakes as fakes
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from abhinaya.stream.clock import SAMPLE_RATE
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.sources import InputConfig, open_source
+from abhinaya.stream.sources.pcm import sample_bytes, to_float
 from abhinaya.stream.sources.stdin import open_stdin
 
 
@@ -60,6 +62,47 @@ def test_raw_samples_of_every_format(sample_format: str) -> None:
     stream = Dribble(as_bytes(tone, sample_format), 1001)
     heard = hear(stream, sample_format=sample_format, channel_count=2, channels="split")
     np.testing.assert_allclose(heard, tone, atol=0.02 if "8" in sample_format[:2] else 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("law", "values"),
+    [
+        ("mulaw", {0x00: -32124, 0x7F: 0, 0x80: 32124, 0xBC: 2364, 0xFF: 0}),
+        ("alaw", {0x55: -8, 0xD5: 8, 0x2A: -32256, 0xAA: 32256, 0x00: -5504}),
+    ],
+)
+def test_g711_is_exact(law: Any, values: dict[int, int]) -> None:
+    """Every code as FFmpeg decodes it, and some as in the tables of ITU-T G.711."""
+    codes = bytes(range(256))
+    packet = av.Packet(codes)
+    decoder = av.CodecContext.create(f"pcm_{law}", "r")
+    decoder.sample_rate, decoder.layout = 8000, "mono"
+    (frame,) = decoder.decode(packet)
+    found = np.round(to_float(codes, law) * 32_768).astype(int)
+    assert np.array_equal(found, frame.to_ndarray().reshape(-1))
+    assert {code: found[code] for code in values} == values
+    assert sample_bytes(law) == 1
+
+
+def test_g711_down_a_pipe_is_8_khz_unless_told_otherwise() -> None:
+    second = bytes(8000)
+    assert abs(len(hear(Dribble(second, 333), sample_format="mulaw")) - SAMPLE_RATE) <= 320
+    assert len(hear(io.BytesIO(second), sample_format="alaw", rate=SAMPLE_RATE)) == 8000
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "value"),
+    [
+        ("u8", b"\x00", -1.0), ("u8", b"\xff", 127 / 128), ("s8", b"\x80", -1.0),
+        ("s16le", b"\x01\x00", 2**-15), ("s16be", b"\x80\x00", -1.0),
+        ("s24le", b"\x01\x00\x00", 2**-23), ("s24be", b"\x80\x00\x01", 2**-23 - 1),
+        ("s24le", b"\xff\xff\xff", -(2**-23)), ("s32le", b"\x00\x00\x00\x80", -1.0),
+        ("s32be", b"\x40\x00\x00\x00", 0.5), ("f32le", b"\x00\x00\x80\xbf", -1.0),
+        ("f32be", b"\x3f\x00\x00\x00", 0.5), ("f64le", b"\0\0\0\0\0\0\xd0\x3f", 0.25),
+    ],
+)  # fmt: skip
+def test_linear_samples_are_exact(kind: Any, data: bytes, value: float) -> None:
+    assert to_float(data, kind).tolist() == [np.float32(value)]
 
 
 @settings(max_examples=25, deadline=None)

@@ -129,9 +129,9 @@ def test_a_fault_in_a_stage_says_in_which(tmp_path: Path) -> None:
 def test_an_unknown_recipe_is_answered_with_those_there_are(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["s11", "--data", "x", "--out", "y"]) == 1
+    assert main(["s11", "--data", "x", "--out", "y"]) == 2
     assert "did you mean 's1'?" in capsys.readouterr().err
-    assert main(["zzzz", "--data", "x", "--out", "y"]) == 1
+    assert main(["zzzz", "--data", "x", "--out", "y"]) == 2
     said = capsys.readouterr().err
     assert all(name in said for name in recipes())
 
@@ -153,7 +153,7 @@ def test_what_is_shown_with_changes_is_that_recipe(
     shown.write_text(capsys.readouterr().out, "utf-8")
     assert "seed = 7  # --set seed=7\n" in shown.read_text("utf-8")
     assert load_recipe(str(shown)) == load_recipe(name, ["seed=7", "run.save_every=3"])
-    assert main([name, "--show", "--set", "sed=7"]) == 1
+    assert main([name, "--show", "--set", "sed=7"]) == 2
     assert "sed is not a setting, did you mean 'seed'?" in capsys.readouterr().err
 
 

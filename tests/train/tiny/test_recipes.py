@@ -44,7 +44,7 @@ def test_settings_that_are_not_of_the_recipe_are_refused(setting: str, message: 
 
 @pytest.mark.parametrize("model", ["tiny-speech", "tiny-text", "tiny-joint", "crossval"])
 def test_a_wrong_setting_is_one_line(model: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([model, "--set", "sede=1"]) == 1
+    assert main([model, "--set", "sede=1"]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "did you mean 'seed'?" in said
