@@ -23,7 +23,7 @@ from typing import Any, Final, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from abhinaya.models.text import distinct
+from abhinaya.models.text import distinct, encodable
 from abhinaya.stream.clock import to_seconds
 from abhinaya.stream.errors import AbhinayaError, SourceError
 from abhinaya.stream.front.numbering import Speech, SpeechItem
@@ -197,8 +197,10 @@ class Monitor:
         if isinstance(audio, str | os.PathLike):
             what = os.fspath(audio)
             config = InputConfig(what, channels=channels, channel_names=tuple(names))
-            return self._run([self._open(config, name)])
-        config = InputConfig(name or "audio", channels=channels, channel_names=tuple(names))
+            return self._run([self._open(config, encodable(name))])
+        config = InputConfig(
+            encodable(name) or "audio", channels=channels, channel_names=tuple(names)
+        )
         arrays = [audio] if isinstance(audio, np.ndarray) else audio
         source = open_arrays(arrays, sample_rate, config.what, channels, _LOG.warning)
         check_names(config, source.channels)
