@@ -6,6 +6,7 @@ marks that change the direction of writing, bytes that are not UTF-8.
     clean       for people: hidden characters become visible escapes (`\x1b`), white space a space
     one_line    the same, without repeated spaces
     to_json     for programs: hidden characters become JSON escapes, so nothing is lost
+    whole_json  the same for files of ours that name paths: they stay what they are
     encodable   for messages: bytes that are not UTF-8 become visible escapes (`bad\xff`)
     pack        for our own processes: everything is kept, also paths that are not UTF-8
 """
@@ -89,6 +90,12 @@ def to_json(value: Any) -> bytes:
         encoded = msgspec.json.encode(all_encodable(value))
     text = encoded.decode()
     return encoded if text.isprintable() else "".join(map(_json_character, text)).encode()
+
+
+def whole_json(value: Any) -> str:
+    """Return a value as JSON on one line that also keeps paths which are not UTF-8."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if text.isprintable() else json.dumps(value)
 
 
 def _json_character(c: str) -> str:

@@ -20,6 +20,7 @@ import zmq
 import zmq.auth
 from zmq.utils.z85 import Z85CHARS
 
+from abhinaya.models.text import encodable
 from abhinaya.stream.errors import NetworkError
 
 if TYPE_CHECKING:
@@ -155,7 +156,8 @@ class Hub:
             socket.curve_publickey, socket.curve_secretkey = _pair(keys.directory, "hub")
             socket.curve_server = True
         try:
-            socket.bind(endpoint)
+            # a folder may have a name that is not UTF-8
+            socket.bind(os.fsencode(endpoint))  # type: ignore[arg-type]
         except zmq.ZMQError as error:
             raise NetworkError(
                 endpoint, f"cannot be bound: {error.strerror}", "choose another endpoint"
@@ -181,7 +183,7 @@ def connect(
     check_endpoint(endpoint.rpartition("/")[0] if endpoint.startswith("ipc") else endpoint, keys)
     socket: zmq.Socket[bytes] = context.socket(zmq.DEALER)
     _limit(socket)
-    socket.identity = identity.encode()
+    socket.identity = encodable(identity).encode()
     socket.immediate = True
     socket.reconnect_ivl = 50
     socket.reconnect_ivl_max = 1000
@@ -189,7 +191,7 @@ def connect(
         socket.curve_publickey, socket.curve_secretkey = _pair(keys.directory, keys.name)
         socket.curve_serverkey = _public(keys.directory, "hub")
     try:
-        socket.connect(endpoint)
+        socket.connect(os.fsencode(endpoint))  # type: ignore[arg-type]
     except zmq.ZMQError as error:
         raise NetworkError(endpoint, f"cannot be reached: {error.strerror}") from error
     return socket
