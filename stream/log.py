@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import os
 from collections.abc import Mapping, MutableMapping
 from datetime import UTC, datetime
@@ -104,6 +105,27 @@ class Handler(logging.Handler):
             os.write(self._descriptor, self.format(record).encode("utf-8", "replace") + b"\n")
         except OSError:
             self.handleError(record)
+
+
+class Throttle:
+    """Decides which of many similar messages are logged: ten a minute, each subject once."""
+
+    def __init__(self) -> None:
+        self._subjects: set[str] = set()
+        self._until = -math.inf
+        self._dropped = 0
+
+    def note(self, now: float, subject: str) -> str | None:
+        """Return what to add to the message; None if it must not be logged."""
+        if now >= self._until:
+            self._until = now + 60
+            self._subjects.clear()
+        if subject in self._subjects or len(self._subjects) >= 10:
+            self._dropped += 1
+            return None
+        self._subjects.add(subject)
+        dropped, self._dropped = self._dropped, 0
+        return f" ({dropped} similar messages before it were dropped)" if dropped else ""
 
 
 class Text(logging.Formatter):

@@ -8,9 +8,11 @@ time.
 
 from __future__ import annotations
 
+import logging
 import os
 import wave
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             pytest.mark.xdist_group("processes" if runs_processes(item) else file(item))
         )
     items.sort(key=lambda item: (runs_processes(item), -size[file(item)]))
+
+
+@pytest.fixture(autouse=True)
+def log_as_before() -> Iterator[None]:
+    """Close the log that a command has opened in this process: pytest listens at the root."""
+    log = logging.getLogger("abhinaya")
+    handlers, level, propagate = log.handlers[:], log.level, log.propagate
+    yield
+    log.handlers[:], log.propagate = handlers, propagate
+    log.setLevel(level)
 
 
 SHORT_S = 25

@@ -19,9 +19,11 @@ from abhinaya.stream.errors import AbhinayaError, SourceError
 from abhinaya.stream.run.directory import run_directory
 from abhinaya.stream.settings.config import EMBEDDED, Config
 from abhinaya.stream.sources.microphone import Device, list_devices
+from abhinaya.stream.wire.client import Client
 from abhinaya.stream.wire.codec import Decoder, Encoder
+from abhinaya.stream.wire.keys import Keys
 from abhinaya.stream.wire.messages import Message, Notice, Refused, Subscribe, ToSink
-from abhinaya.stream.wire.sockets import Hub, Keys, connect, receive, send, sinks_endpoint
+from abhinaya.stream.wire.sockets import Hub, connect, receive, send, sinks_endpoint
 
 State = Literal["ok", "warning", "fault"]
 """With a fault the profile cannot run; with a warning it can."""
@@ -151,17 +153,18 @@ def hub(address: str, keys: Keys | None, timeout_s: float) -> Iterator[Finding]:
         context.destroy(linger=0)
 
 
-def _answer(socket: zmq.Socket[bytes], name: str, address: str, timeout_s: float) -> Finding:
+def _answer(socket: Client, name: str, address: str, timeout_s: float) -> Finding:
     encoder, decoder = Encoder(), Decoder[Message](ToSink)
     begun = time.monotonic()
     while (waited_s := time.monotonic() - begun) < timeout_s:
+        socket.is_new()
         send(socket, encoder.encode(Subscribe(sink=name, confirm=False)))
         if not socket.poll(round(1000 * AGAIN_S)) or (frames := receive(socket)) is None:
             continue
         message = decoder.decode(frames)
         if isinstance(message, Refused):
-            return Finding("hub", "fault", f"{address} refuses: {message.reason}", "see its log")
+            return Finding("hub", "fault", f"{address} refuses: {message.reason}", message.remedy)
         if isinstance(message, Notice):
             return Finding("hub", "ok", f"{address} answers after {1000 * waited_s:.0f} ms")
-    remedy = "is it running, is the port (and the next) open, and are the keys right?"
-    return Finding("hub", "fault", f"{address} does not answer within {timeout_s:g} s", remedy)
+    detail = f"{address} does not answer within {timeout_s:g} s{socket.cause and ': '}"
+    return Finding("hub", "fault", detail + socket.cause, socket.remedy)

@@ -28,7 +28,7 @@ from abhinaya.stream.settings.environment import add_line_up, load_line_up, trac
 from abhinaya.stream.settings.flags import describe_settings
 from abhinaya.stream.sources.address import is_address
 from abhinaya.stream.wire.child import run_alone
-from abhinaya.stream.wire.sockets import make_keys
+from abhinaya.stream.wire.keys import HUB, ROLES, make_keys
 
 FLAGS: Final = ("--version", "-h", "--help")
 
@@ -98,9 +98,9 @@ def _hub(arguments: list[str]) -> int:
     parser.add_argument("endpoint", help="tcp://ADDRESS:PORT or ipc://DIRECTORY")
     _add_common(parser)
     args = parser.parse_args(arguments)
-    open_log(args, "hub")
+    open_log(args, "hub", {})
     run, keys = load_line_up(args), keys_of(args.keys, "hub")
-    return run_alone(lambda stop: hub.serve(run, args.endpoint, stop, keys))
+    return run_alone("hub", lambda stop: hub.serve(run, args.endpoint, stop, keys))
 
 
 def _node(arguments: list[str]) -> int:
@@ -111,23 +111,34 @@ def _node(arguments: list[str]) -> int:
     parser.add_argument("--name", help="name of this node (default: service, host and process)")
     _add_common(parser)
     args = parser.parse_args(arguments)
-    open_log(args, args.service)
+    open_log(args, args.service, {})
     run = load_line_up(args)
     name = encodable(args.name or f"{args.service}-{os.uname().nodename}-{os.getpid()}")
     keys = keys_of(args.keys, args.key_name)
-    return run_alone(lambda stop: node.serve(run, name, args.service, args.endpoint, stop, keys))
+    return run_alone(
+        name, lambda stop: node.serve(run, name, args.service, args.endpoint, stop, keys)
+    )
 
 
 def _keys(arguments: list[str]) -> int:
     """Create the keys with which a hub and its clients identify each other."""
     parser = _parser("keys", _keys)
     parser.add_argument("directory", type=Path)
-    parser.add_argument("names", nargs="+", help="`hub`, and one name for each client machine")
+    parser.add_argument("names", nargs="+", help="`hub`, and a name for each client")
+    parser.add_argument(
+        "--role",
+        choices=ROLES,
+        help="rights of the clients: input (send streams and record them), node, reader (read all "
+        "events), operator (everything); of a key that exists, the role is changed",
+    )
     args = parser.parse_args(arguments)
+    if not args.role and set(args.names) != {HUB}:
+        raise ConfigError("abhinaya keys", "a client needs a role", f"--role {'|'.join(ROLES)}")
     for name in args.names:
-        make_keys(args.directory, name)
-        say(f"{args.directory / name}.key (public), {args.directory / name}.key_secret")
-    print("the hub's machine needs hub.key_secret and every client's .key;")
+        new = make_keys(args.directory, name, "" if name == HUB else args.role)
+        secret = f" (public), {args.directory / name}.key_secret" if new else f": role {args.role}"
+        say(f"{args.directory / name}.key{secret}")
+    say("the hub's machine needs hub.key_secret and every client's .key, with its role;")
     print("a client's machine needs its own .key_secret and hub.key, and nothing else")
     return 0
 
@@ -168,4 +179,5 @@ def _parser(name: str, command: Callable[[list[str]], int]) -> Parser:
 def _add_common(parser: argparse.ArgumentParser) -> None:
     add_line_up(parser)
     add_log_flags(parser)
+    parser.set_defaults(log_level="info")  # nobody looks at this process: its log is all there is
     add_keys(parser)

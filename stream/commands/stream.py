@@ -36,7 +36,8 @@ from abhinaya.stream.sinks.alerts.sink import Alerts, open_senders
 from abhinaya.stream.sinks.export.formats import SUFFIXES
 from abhinaya.stream.sinks.logged import Logged
 from abhinaya.stream.sinks.open import open_sinks
-from abhinaya.stream.wire.sockets import Keys, check_client
+from abhinaya.stream.wire.keys import Keys
+from abhinaya.stream.wire.sockets import check_client
 
 EPILOG = """\
 examples:
@@ -52,9 +53,6 @@ exit codes: 0 done, 2 wrong usage, 3 an input cannot be read, 4 results cannot b
   5 a process died too often, 6 a model is missing or not allowed, 7 network, 130 interrupted
 """
 
-
-CLIENT = "client"
-"""Default name of a client's key."""
 
 OUTPUT_HELP = f"also write a file; its suffix is the format: {', '.join(SUFFIXES)}; repeatable"
 
@@ -152,12 +150,12 @@ def add_keys(parser: argparse._ActionsContainer) -> None:
     """Add the flags for the CURVE keys of a hub on another machine."""
     add = parser.add_argument
     add("--keys", type=Path, metavar="DIRECTORY", help="CURVE keys, for a hub on another machine")
-    add("--key-name", metavar="NAME", help=f"this machine's key (default: {CLIENT})")
+    add("--key-name", metavar="NAME", help="this machine's key (default: the only client there)")
 
 
 def keys_of(folder: Path | None, name: str | None) -> Keys | None:
     """Return the keys `name` in a folder; None without a folder."""
-    return Keys(folder, name or CLIENT) if folder else None
+    return Keys(folder, name or "") if folder else None
 
 
 def _parser() -> Parser:

@@ -50,7 +50,8 @@ class Feed:
     def unfinished(self) -> list[StreamInfo]:
         """Return the streams that are still read, or have items that are not acknowledged."""
         if not self.over:
-            return list(self.infos)
+            ended = {standing.stream for standing in self.written if standing.ended}
+            return [info for info in self.infos if info.stream not in ended]
         found = {item.stream for item in self.items}
         found |= {stream for stream, outbox in self.outboxes.items() if not outbox.empty}
         return [info for info in self.infos if info.stream in found]

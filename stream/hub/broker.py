@@ -8,8 +8,6 @@ verdict. So the front can send it again if the hub dies.
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from typing import Final
 
 from abhinaya.models.vote.combiner import Combiner
 from abhinaya.stream.hub.canary import CANARY, Canary
@@ -17,6 +15,7 @@ from abhinaya.stream.hub.coordinator import Coordinator
 from abhinaya.stream.hub.intake import Intake
 from abhinaya.stream.hub.nodes import Node
 from abhinaya.stream.hub.publisher import MaySee, Outgoing, Publisher
+from abhinaya.stream.hub.refusals import Refusals
 from abhinaya.stream.hub.runs import Run, Runs
 from abhinaya.stream.hub.streams import Streams
 from abhinaya.stream.hub.validation import (
@@ -35,7 +34,6 @@ from abhinaya.stream.wire.messages import (
     Introduce,
     Message,
     NodeDown,
-    NodeLoad,
     Ready,
     Refused,
     Seen,
@@ -47,12 +45,6 @@ from abhinaya.stream.wire.messages import (
     Verdict,
     Vote,
 )
-
-REASONS: Final = 64
-"""Maximum number of refusal reasons that are counted separately."""
-
-LONGEST_REASON: Final = 200
-"""Maximum characters of such a reason: it may quote what a peer has sent."""
 
 _LOG = logging.getLogger("abhinaya.hub")
 
@@ -80,6 +72,7 @@ class Broker:
         self._config = config
         self._combiner = combiner
         self._incarnation = incarnation
+        self.refusals = Refusals()
         self._runs = Runs()
         self._streams = Streams(incarnation, config.flow, self._runs)
         self._publisher = Publisher(incarnation, self._runs, may_see)
@@ -89,13 +82,12 @@ class Broker:
         supervise, deadlines = config.supervise, config.deadlines
         self._canary = Canary(supervise.canary_s, 3 * deadlines.task_s)
         self._intake = Intake(
-            self._streams, self._coordinator, self._publisher, self._send, self.refuse
+            self._streams, self._coordinator, self._publisher, self._send, self.refusals.add
         )
         self._nodes: dict[bytes, Node] = {}
         self._peers: dict[str, bytes] = {}
         """Socket identity by node name."""
         self._out: list[Outgoing] = []
-        self._refused: Counter[str] = Counter()
         self._doubles = 0
         self._next_status = 0.0
 
@@ -122,19 +114,22 @@ class Broker:
         elif not self._publisher.knows(peer):
             self._out.append(Outgoing("sinks", peer, Introduce()))
         elif (run := self._publisher.recorded_by(peer)) is None:
-            self.refuse(f"only the recorder may send {type(message).__name__}")
+            self.refusals.add(f"only the recorder may send {type(message).__name__}")
         elif isinstance(message, Seen):
             self._seen(run, message.number)
         elif isinstance(message, Died):
             self._died(now, run, message)
         return self._flush(now)
 
-    def refuse(self, reason: str) -> None:
-        """Count a message that could not be read or is not allowed."""
-        # a peer that invents reasons must not fill the memory
-        reason = reason[:LONGEST_REASON]
-        known = reason in self._refused or len(self._refused) < REASONS
-        self._refused[reason if known else "other"] += 1
+    def malformed(self, now: float, peer: bytes, reason: str) -> list[Outgoing]:
+        """Handle a message that cannot be used: its sender, if known, must exit."""
+        self.refusals.add(reason)
+        node = self._nodes.get(peer)
+        if node is not None:
+            self._take_out(node.name, f"sent a message that cannot be used: {reason}")
+        elif peer in self._streams:
+            self._send(peer, Refused(reason=reason, restart=True))
+        return self._flush(now)
 
     def unreachable(self, now: float, peer: bytes) -> list[Outgoing]:
         """Handle a failed send: drop the peer."""
@@ -236,16 +231,16 @@ class Broker:
         fault = fault_of_answer(node.gives, answer)
         if answer.stream == CANARY:
             if fault := fault or self._canary.answered(node, answer):
+                self.refusals.add(fault)
                 self._take_out(node.name, fault)
         elif fault:
-            self.refuse(fault)
+            self.refusals.add(fault)
             self._coordinator.invalid(node, answer, fault)
         elif not self._coordinator.answered(now, node, answer):
             self._doubles += 1
 
     def _take_out(self, name: str, reason: str) -> None:
-        """Drop a node that answers the test recording wrongly; it must exit."""
-        self.refuse(reason)
+        """Drop a node that works wrongly; it must exit."""
         self._send(self._peers[name], Refused(reason=reason, restart=True))
         self._coordinator.dispatch.node_down(name, reason)
 
@@ -260,7 +255,7 @@ class Broker:
         if not subscribe.confirm:
             self._publisher.add_reader(peer, subscribe.run, up)
         elif fault := self._runs.fault(subscribe.run):
-            self.refuse(fault)
+            self.refusals.add(fault)
             self._out.append(Outgoing("sinks", peer, Refused(reason=fault)))
         else:
             self._publisher.add_recorder(peer, self._runs.open(now, subscribe.run), up)
@@ -290,12 +285,9 @@ class Broker:
             hub=self._incarnation,
             waiting=self._coordinator.dispatch.waiting,
             open_segments=self._coordinator.undecided,
-            nodes=tuple(
-                NodeLoad(node=node, service=service, held=held, done=done)
-                for node, service, held, done in self._coordinator.dispatch.loads()
-            ),
+            nodes=tuple(self._coordinator.dispatch.loads()),
             fronts=(),
-            refused=dict(self._refused),
+            refused=self.refusals.counts(),
             doubles=self._doubles + self._intake.doubles,
             suspects=tuple(self._coordinator.dispatch.alive.suspects()),
         )
@@ -316,5 +308,5 @@ class Broker:
         self._out.append(Outgoing("workers", peer, message))
 
     def _refuse(self, peer: bytes, reason: str) -> None:
-        self.refuse(reason)
+        self.refusals.add(reason)
         self._send(peer, Refused(reason=reason))

@@ -22,8 +22,8 @@ from abhinaya.stream.hub.nodes import Node
 from abhinaya.stream.hub.validation import TRANSCRIBER, service_of
 from abhinaya.stream.wire.messages import Failed, Payload, Task, Transcript, Vote
 
-CANARY: Final = ""
-"""Stream of the tasks: no real stream has an empty name."""
+CANARY: Final = "\x1fcanary"
+"""Stream of the tasks: no name of a real stream begins with a control character."""
 
 MAX_KNOWN: Final = 100
 """Number of models whose answers are remembered."""

@@ -24,7 +24,7 @@ from abhinaya.stream.hub.alive import Alive
 from abhinaya.stream.hub.nodes import Absent, Action, Assign, Limits, Node, Retract, ServiceQueue
 from abhinaya.stream.hub.segments import OPEN, Key, Record, Segments, State, Stream, Work
 from abhinaya.stream.hub.validation import TRANSCRIBER
-from abhinaya.stream.wire.messages import Ready
+from abhinaya.stream.wire.messages import NodeLoad, Ready
 
 WAITS: Final = {
     State.WAITING: "was waiting for the transcript",
@@ -208,13 +208,11 @@ class Dispatch:
         wholes = (record for record in self._segments if record.item.final)
         return sum(w.state is State.QUEUED for record in wholes for w in record.work.values())
 
-    def loads(self) -> Iterator[tuple[str, str, int, int]]:
-        """Yield (node, service, tasks held, tasks done)."""
-        for name, node in self._nodes.items():
-            for service in () if node.silent else node.gives:
-                tasks = (services for key, services in node.held.items() if not key[2])
-                held = sum(service in services for services in tasks)
-                yield name, service, held, node.done.get(service, 0)
+    def loads(self) -> Iterator[NodeLoad]:
+        """Yield the load of each service of each node."""
+        for node in self._nodes.values():
+            if not node.silent:
+                yield from node.loads()
 
     # --- how it works -----------------------------------------------------------------------------
 

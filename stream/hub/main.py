@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import math
 import secrets
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import zmq
 
 from abhinaya.stream.errors import WireError
 from abhinaya.stream.hub.broker import Broker
-from abhinaya.stream.hub.publisher import Outgoing
+from abhinaya.stream.hub.publisher import Door, Outgoing
+from abhinaya.stream.log import Throttle
 from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.settings.vote import load_combiner
 from abhinaya.stream.wire import sockets
 from abhinaya.stream.wire.child import Stop, run_child
 from abhinaya.stream.wire.codec import MAX_WORKER_HEADER_BYTES, Decoder, Encoder
-from abhinaya.stream.wire.messages import FromSink, Message, ToHub
+from abhinaya.stream.wire.guard import Guard
+from abhinaya.stream.wire.keys import Keys
+from abhinaya.stream.wire.messages import FromSink, Message, Refused, ToHub
+
+_LOG = logging.getLogger("abhinaya.hub")
 
 TICK_S = 0.02
 """Interval between checks of deadlines."""
@@ -31,15 +38,26 @@ PAUSE_S = 0.5
 BURST = 64
 """Maximum number of messages read from one socket before the other socket."""
 
+NOT_ADMITTED: Final = Refused(
+    reason="its key is no longer in the hub's directory of keys",
+    remedy="put NAME.key there again",
+    rights=True,
+)
+
 
 class Hub:
     """Moves messages between the sockets and the broker."""
 
     def __init__(self, broker: Broker, doors: sockets.Hub) -> None:
         self._broker = broker
-        self._sockets = {"workers": doors.workers, "sinks": doors.sinks}
+        self._doors = doors
+        self._throttle = Throttle()
+        self._sockets: dict[Door, zmq.Socket[bytes]] = {
+            "workers": doors.workers,
+            "sinks": doors.sinks,
+        }
         self._encoder = Encoder()
-        self._decoders: dict[str, Decoder[Message]] = {
+        self._decoders: dict[Door, Decoder[Message]] = {
             "workers": Decoder(ToHub, MAX_WORKER_HEADER_BYTES),
             "sinks": Decoder(FromSink),
         }
@@ -47,7 +65,8 @@ class Hub:
     def run(self, stop: Stop) -> int:
         """Serve until asked to stop; return the exit code."""
         poller = zmq.Poller()
-        for socket in self._sockets.values():
+        guard = self._doors.guard
+        for socket in (*self._sockets.values(), *(guard.sockets if guard else ())):
             poller.register(socket, zmq.POLLIN)
         next_tick, last = 0.0, time.monotonic()
         while not stop.asked:
@@ -58,6 +77,8 @@ class Hub:
             if now >= next_tick:
                 next_tick = now + TICK_S
                 self._send(self._broker.tick(now))
+            if guard is not None:
+                self._admit(guard, now)
             ready = dict(poller.poll(max(0, math.ceil(1000 * (next_tick - now)))))
             for door, socket in self._sockets.items():
                 if socket in ready:
@@ -65,21 +86,35 @@ class Hub:
         self._send(self._broker.drain_nodes())
         return 0
 
-    def _receive(self, door: str) -> None:
+    def _admit(self, guard: Guard, now: float) -> None:
+        for reason in guard.serve(now):
+            self._broker.refusals.add(reason)
+        guard.admissions.look(now)
+
+    def _receive(self, door: Door) -> None:
         for _ in range(BURST):
             frames = sockets.receive(self._sockets[door])
             if frames is None:
                 return
-            try:
-                message = self._decoders[door].decode(frames[1:])
-            except WireError as error:
-                self._broker.refuse(error.reason)
+            if self._doors.key_of(frames[-1]) is None:
+                self._broker.refusals.add(NOT_ADMITTED.reason)
+                self._send([Outgoing(door, frames[0].bytes, NOT_ADMITTED)])
                 continue
-            peer, now = frames[0].bytes, time.monotonic()
+            self._send(self._handle(door, frames, time.monotonic()))
+
+    def _handle(self, door: Door, frames: list[zmq.Frame], now: float) -> list[Outgoing]:
+        """Pass a message to the broker; no message may end the hub, which serves others too."""
+        peer = frames[0].bytes
+        try:
+            message = self._decoders[door].decode(frames[1:])
             if door == "workers":
-                self._send(self._broker.from_worker(now, peer, message))
-            else:
-                self._send(self._broker.from_sink(now, peer, message))
+                return self._broker.from_worker(now, peer, message)
+            return self._broker.from_sink(now, peer, message)
+        except WireError as error:
+            return self._broker.malformed(now, peer, error.reason)
+        except Exception as error:  # a bug: the front would send the message to the next hub too
+            _LOG.exception("a message from %r was dropped", peer)
+            return self._broker.malformed(now, peer, f"{type(error).__name__} in the hub")
 
     def _send(self, out: Sequence[Outgoing]) -> None:
         pending = list(out)
@@ -88,6 +123,8 @@ class Hub:
             for item in pending:
                 if item.peer in unreachable:
                     continue
+                if isinstance(item.message, Refused):
+                    self._log(item.peer, item.message)
                 frames = self._encoder.encode(item.message)
                 if not sockets.send(self._sockets[item.door], frames, item.peer):
                     unreachable[item.peer] = None
@@ -95,12 +132,17 @@ class Hub:
             now = time.monotonic()
             pending = [m for peer in unreachable for m in self._broker.unreachable(now, peer)]
 
+    def _log(self, peer: bytes, refused: Refused) -> None:
+        if (note := self._throttle.note(time.monotonic(), refused.reason)) is not None:
+            name = peer.decode("utf-8", "replace")
+            _LOG.warning("refused %s: %s; %s%s", name, refused.reason, refused.remedy, note)
+
 
 def serve(
     run: configuration.Config,
     endpoint: str,
     stop: Stop,
-    keys: sockets.Keys | None = None,
+    keys: Keys | None = None,
     supervised: bool = False,
 ) -> int:
     """Bind `endpoint` and serve until asked to stop; return the exit code.

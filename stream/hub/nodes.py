@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from abhinaya.stream.hub.segments import Key, Record
 from abhinaya.stream.hub.watch import Suspicion
-from abhinaya.stream.wire.messages import NodeDown, NodeUp, Service
+from abhinaya.stream.wire.messages import NodeDown, NodeLoad, NodeUp, Service
 
 TaskKey = tuple[str, int, int]
 """(stream, sequence number, part)."""
@@ -99,6 +99,14 @@ class Node:
             service=", ".join(self.gives),
             reason=reason,
         )
+
+    def loads(self) -> Iterator[NodeLoad]:
+        """Yield the load of each service."""
+        tasks = [services for key, services in self.held.items() if not key[2]]
+        for service in self.gives:
+            held = sum(service in services for services in tasks)
+            done = self.done.get(service, 0)
+            yield NodeLoad(node=self.name, service=service, held=held, done=done)
 
     def has_room(self, key: Key) -> bool:
         """Whether the node can take a segment: it has credits left, or already holds it."""

@@ -34,12 +34,14 @@ MAX_WAITING: Final = 10_000
 MaySee = Callable[[bytes, str], bool]
 """Returns whether a peer may read the events of a run."""
 
+Door = Literal["workers", "sinks"]
+
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
     """A message and its receiver."""
 
-    door: Literal["workers", "sinks"]
+    door: Door
     peer: bytes
     message: Message
 

@@ -210,6 +210,7 @@ class Streams:
             position=stream.position,
             start_unix_s=stream.info.start_unix_s,
             window=self._window(stream),
+            ended=stream.ended,
         )
 
     def _window(self, stream: Stream) -> int:

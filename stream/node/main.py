@@ -20,14 +20,17 @@ from pathlib import Path
 import zmq
 
 from abhinaya.stream.clock import to_samples
-from abhinaya.stream.errors import ModelError, ProcessError
+from abhinaya.stream.errors import ModelError, NetworkError, ProcessError
 from abhinaya.stream.hub.segments import Key
+from abhinaya.stream.node.answers import CANCELLED, Answer, answer_of
 from abhinaya.stream.node.batching import Batcher
-from abhinaya.stream.node.worker import CANCELLED, Adapter, Answer, answer_of, load_node
+from abhinaya.stream.node.worker import Adapter, load_node
 from abhinaya.stream.settings import config as configuration
-from abhinaya.stream.settings.config import workers_of
+from abhinaya.stream.settings.config import SuperviseConfig, workers_of
 from abhinaya.stream.wire.child import Stop, drain, run_child, wake, wakeup
+from abhinaya.stream.wire.client import Client
 from abhinaya.stream.wire.codec import MAX_STATES_BYTES, Decoder, Encoder
+from abhinaya.stream.wire.keys import Keys
 from abhinaya.stream.wire.messages import (
     Beat,
     Cancel,
@@ -39,7 +42,7 @@ from abhinaya.stream.wire.messages import (
     Task,
     ToNode,
 )
-from abhinaya.stream.wire.sockets import Keys, connect, receive, send, workers_endpoint
+from abhinaya.stream.wire.sockets import connect, messages, send, workers_endpoint
 
 IDLE_POLL_MS = 100
 
@@ -101,13 +104,13 @@ class Node:
         ready: Ready,
         adapter: Adapter,
         batcher: Batcher,
-        socket: zmq.Socket[bytes],
-        beat_s: float,
+        socket: Client,
+        supervise: SuperviseConfig,
     ) -> None:
         self._ready = ready
         self._batcher = batcher
         self._socket = socket
-        self._beat_s = beat_s
+        self._supervise = supervise
         self._encoder = Encoder()
         self._decoder: Decoder[Message] = Decoder(ToNode, MAX_STATES_BYTES)
         self._woken, self._wake = wakeup()
@@ -116,20 +119,28 @@ class Node:
         self._draining = False
 
     def run(self, stop: Stop) -> int:
-        """Work until drained or asked to stop; return the exit code."""
+        """Work until drained or asked to stop; return the exit code.
+
+        Raises:
+            NetworkError: no hub has accepted the connection in time.
+
+        """
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._woken, zmq.POLLIN)
-        next_beat = 0.0
+        next_beat, deadline = 0.0, time.monotonic() + self._supervise.ready_s
         while not (stop.asked or (self._draining and self._is_idle())):
             now = time.monotonic()
             if now >= next_beat:
-                next_beat = now + self._beat_s
+                next_beat = now + self._supervise.beat_s
+                self._socket.is_new()
+                if now > deadline and not self._socket.made:
+                    raise self._socket.error()
                 self._beat(now)
             poller.poll(self._patience_ms(now, next_beat))
             drain(self._woken)
-            while (frames := receive(self._socket)) is not None:
-                self._handle(self._decoder.decode(frames))
+            for message in messages(self._socket, self._decoder):
+                self._handle(message)
             for answer in self._worker.answers():
                 self._send(answer)
             self._begin()
@@ -161,8 +172,10 @@ class Node:
             self._draining = True
         elif isinstance(message, Refused):
             # the supervisor does not restart a process that ends with a ModelError
-            error = ProcessError if message.restart else ModelError
-            raise error(self._ready.node, f"was refused by the hub: {message.reason}")
+            other = ProcessError if message.restart else ModelError
+            kind = NetworkError if message.rights else other
+            reason = f"was refused by the hub: {message.reason}"
+            raise kind(self._ready.node, reason, message.remedy)
 
     def _cancel(self, cancel: Cancel) -> None:
         key = (cancel.stream, cancel.sequence)
@@ -205,7 +218,7 @@ def serve(
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     socket = connect(context, workers_endpoint(endpoint), name, keys)
     try:
-        return Node(ready, adapter, batcher, socket, run.supervise.beat_s).run(stop)
+        return Node(ready, adapter, batcher, socket, run.supervise).run(stop)
     finally:
         socket.close()
         context.term()

@@ -6,8 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,101 +14,21 @@ from msgspec.structs import replace
 
 from abhinaya.models import registry
 from abhinaya.models.asr import Hearing, Transcriber, Transcription, load_transcriber
-from abhinaya.models.base import Abstention, Ballot, Card, Utterance, Voter
+from abhinaya.models.base import Card, Utterance, Voter
 from abhinaya.models.errors import near_miss
 from abhinaya.models.trial import attempt, fault_of_answer, utterance
 from abhinaya.stream.clock import INT16_FULL_SCALE
 from abhinaya.stream.errors import AbhinayaError, ConfigError, ModelError
+from abhinaya.stream.node.answers import Answer, Failure, Outcome, sendable
 from abhinaya.stream.settings.config import Config, WorkerConfig, guests, workers_of
 from abhinaya.stream.wire.messages import (
-    Failed,
     Payload,
     Ready,
     Service,
     Task,
-    Transcript,
-    Vote,
-    Word,
 )
 
 _LOG = logging.getLogger("abhinaya.node")
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A task without an answer, and the reason."""
-
-    reason: str
-    retry: bool = True
-    """Whether another try may succeed."""
-
-
-CANCELLED: Final = Failure("cancelled", retry=False)
-
-Outcome = Ballot | Abstention | Transcription | Failure
-Answer = Vote | Transcript | Failed
-
-
-def answer_of(
-    task: Task,
-    service: Service,
-    outcome: Outcome,
-    queue_ms: float = 0.0,
-    run_ms: float = 0.0,
-    batch_size: int = 1,
-) -> Answer:
-    """Return the outcome of a task as a message."""
-    if isinstance(outcome, Abstention | Failure):
-        return Failed(
-            stream=task.stream,
-            sequence=task.sequence,
-            service=service.name,
-            part=task.part,
-            reason=outcome.reason,
-            retry=isinstance(outcome, Failure) and outcome.retry,
-            state=outcome.state if isinstance(outcome, Abstention) else b"",
-        )
-    if isinstance(outcome, Ballot):
-        return Vote(
-            stream=task.stream,
-            sequence=task.sequence,
-            voter=service.name,
-            label=outcome.label,
-            probabilities=outcome.probabilities,
-            part=task.part,
-            model=service.model,
-            version=service.version,
-            queue_ms=queue_ms,
-            run_ms=run_ms,
-            batch_size=batch_size,
-            state=outcome.state,
-        )
-    return Transcript(
-        stream=task.stream,
-        sequence=task.sequence,
-        text=outcome.text,
-        translation=outcome.translation,
-        confidence=outcome.confidence,
-        language=outcome.language,
-        language_probability=outcome.language_probability,
-        words=tuple(
-            Word(
-                text=word.text,
-                start=task.start + word.start,
-                end=task.start + word.end,
-                confidence=word.confidence,
-            )
-            for word in outcome.words
-        ),
-        reason=outcome.reason,
-        part=task.part,
-        stable=_stable(outcome, task.final),
-        model=service.model,
-        queue_ms=queue_ms,
-        run_ms=run_ms,
-        batch_size=batch_size,
-        state=outcome.state,
-    )
 
 
 class Model(Protocol):
@@ -237,7 +156,7 @@ class Adapter:
             outcomes = dict(zip(ready, results, strict=True))
             outcomes |= {i: without_words[i] for i in failed}
             yield [
-                answer_of(
+                sendable(
                     tasks[i],
                     service,
                     outcome,
@@ -351,11 +270,6 @@ def samples_of(payload: Payload | None) -> npt.NDArray[np.float32]:
     if array.dtype == np.int16:
         return array.astype(np.float32) / INT16_FULL_SCALE
     return array
-
-
-def _stable(transcription: Transcription, final: bool) -> int:
-    words = len(transcription.words) or len(transcription.text.split())
-    return words if final else min(max(0, transcription.stable), words)
 
 
 def _try_voter(name: str, voter: Voter) -> float:

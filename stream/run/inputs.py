@@ -22,8 +22,8 @@ from abhinaya.stream.run.recorder import Ledger
 from abhinaya.stream.run.supervisor import Spec
 from abhinaya.stream.sources.address import is_address
 from abhinaya.stream.wire.child import read_faults
+from abhinaya.stream.wire.keys import Keys
 from abhinaya.stream.wire.messages import StreamEnded, StreamInfo
-from abhinaya.stream.wire.sockets import Keys
 
 TOGETHER: Final = 32
 """Maximum number of files that share a front."""

@@ -23,8 +23,9 @@ from abhinaya.stream.errors import AbhinayaError, ModelError
 from abhinaya.stream.front.numbering import Speech, SpeechItem
 from abhinaya.stream.hub.broker import Broker
 from abhinaya.stream.hub.publisher import Outgoing
+from abhinaya.stream.node.answers import CANCELLED, answer_of
 from abhinaya.stream.node.batching import Batcher
-from abhinaya.stream.node.worker import CANCELLED, Adapter, answer_of, load_node
+from abhinaya.stream.node.worker import Adapter, load_node
 from abhinaya.stream.run.recorder import Ledger
 from abhinaya.stream.settings.config import Config, workers_of
 from abhinaya.stream.settings.vote import load_combiner

@@ -19,7 +19,6 @@ from abhinaya.stream.errors import (
     EXIT_INTERRUPTED,
     EXIT_OK,
     AbhinayaError,
-    NetworkError,
     ProcessError,
 )
 from abhinaya.stream.run.inputs import Inputs
@@ -208,9 +207,7 @@ class Run:
         now = time.monotonic()
         silent = now - self._recorder.last_received > self._supervise.silent_s
         if silent and self._plan.remote:
-            raise NetworkError(
-                self._endpoint, "the hub does not answer", "is it running, and are the keys right?"
-            )
+            raise self._recorder.unreachable(self._endpoint)
         if silent and self.supervisor.stages()[HUB] is Stage.READY:
             limit_s = self._supervise.silent_s
             self.supervisor.suspect([Suspect(name=HUB, reason="was silent", limit_s=limit_s)])

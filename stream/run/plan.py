@@ -11,7 +11,7 @@ from abhinaya.stream.errors import AbhinayaError, ModelError
 from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.sources.address import is_address, name_of
 from abhinaya.stream.sources.base import InputConfig
-from abhinaya.stream.wire.sockets import Keys
+from abhinaya.stream.wire.keys import Keys
 
 
 @dataclass(frozen=True, slots=True)

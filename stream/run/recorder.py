@@ -18,6 +18,7 @@ import zmq
 
 from abhinaya.stream.errors import NetworkError
 from abhinaya.stream.wire.codec import Decoder, Encoder
+from abhinaya.stream.wire.keys import Keys
 from abhinaya.stream.wire.messages import (
     Activity,
     Died,
@@ -37,7 +38,7 @@ from abhinaya.stream.wire.messages import (
     ToSink,
     Verdict,
 )
-from abhinaya.stream.wire.sockets import Keys, connect, receive, send, sinks_endpoint
+from abhinaya.stream.wire.sockets import connect, messages, send, sinks_endpoint
 
 SUBSCRIBE_EVERY_S: Final = 0.2
 
@@ -149,6 +150,7 @@ class Ledger:
                 position=track.position,
                 start_unix_s=track.start_unix_s,
                 window=1,
+                ended=track.ended,
             )
             for stream, track in self._inputs.get(name, {}).items()
         )
@@ -231,6 +233,7 @@ class Recorder:
     def poll(self, timeout_s: float) -> Iterator[Event | Activity]:
         """Yield the new events; each is taken as written when the caller asks for the next one."""
         now = time.monotonic()
+        self._socket.is_new()
         if now - self.last_received > STALE_S:
             self._hub = ""
         if not self._hub and now >= self._next_subscribe:
@@ -238,13 +241,13 @@ class Recorder:
             self._send(Subscribe(sink=self._name, confirm=True, run=self._run))
         if not self._socket.poll(math.ceil(1000 * timeout_s)):
             return
-        while (frames := receive(self._socket)) is not None:
+        for message in messages(self._socket, self._decoder):
             self.last_received = time.monotonic()
-            message = self._decoder.decode(frames)
             if isinstance(message, Introduce):
                 self._hub = ""
             elif isinstance(message, Refused):
-                raise NetworkError("hub", f"refused the recorder: {message.reason}")
+                reason = f"refused the recorder: {message.reason}"
+                raise NetworkError("hub", reason, message.remedy)
             elif isinstance(message, Notice):
                 self._check_hub(message.hub)
                 event = self.ledger.admit(message.event)
@@ -265,6 +268,10 @@ class Recorder:
         """Subscribe again: the hub was restarted."""
         self._hub = ""
         self.last_received = time.monotonic()
+
+    def unreachable(self, endpoint: str) -> NetworkError:
+        """Return why the hub does not answer."""
+        return self._socket.error(endpoint)
 
     def close(self) -> None:
         """Confirm the written events and close the socket."""

@@ -110,12 +110,16 @@ def run_child(name: str, directory: Path, lifeline: int, body: Callable[[Stop], 
         return ProcessError.exit_code
 
 
-def run_alone(body: Callable[[Stop], int]) -> int:
-    """Run the body of a process that the user starts and stops; return its exit code."""
+def run_alone(name: str, body: Callable[[Stop], int]) -> int:
+    """Run the body of a process that the user starts and stops; log its error; return its code."""
     stop = Stop()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop._ask)
-    return body(stop)
+    try:
+        return body(stop)
+    except AbhinayaError as error:
+        _LOG.error("%s stopped: %s", name, error)
+        raise
 
 
 def leave_exit_report(directory: Path, name: str, error: AbhinayaError) -> None:

@@ -18,7 +18,7 @@ stored, and ends when the whole segment is sent.
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 import numpy as np
@@ -27,6 +27,23 @@ import numpy.typing as npt
 from abhinaya.stream.clock import to_seconds
 
 DTYPES: Final = ("int16", "float32")
+
+# Ranges of the fields. The decoder refuses all other values, also NaN, so that no number can make a
+# receiver fail that computes with it, and no text can fill its memory.
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+Text = Annotated[str, msgspec.Meta(max_length=32_768)]
+Count = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
+"""Also a sequence number."""
+Position = Annotated[int, msgspec.Meta(ge=0, le=2**46)]
+"""Samples of a stream: up to 140 years."""
+UnixTime = Annotated[float, msgspec.Meta(ge=0.0, le=1e11)]
+"""Seconds, up to the year 5138."""
+Duration = Annotated[float, msgspec.Meta(ge=0.0, le=1e12)]
+Share = Annotated[float, msgspec.Meta(ge=0.0, le=1.001)]
+"""In [0, 1], with room for the rounding of float32."""
+State = Annotated[bytes, msgspec.Meta(max_length=256 * 1024)]
+"""`hub/validation.py` has a lower limit, with a reason that names the service."""
+States = Annotated[dict[Name, State], msgspec.Meta(max_length=16)]
 
 
 class Payload:
@@ -73,64 +90,64 @@ class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=True,
 class StreamInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One channel of one input."""
 
-    stream: str
+    stream: Name
     """Unique name: that of the input, and of the channel if channels are split."""
-    front: str
+    front: Name
     """Name of the first process that read the stream."""
-    source: str
+    source: Text
     """The opened path, address or device; `-` for standard input."""
     live: bool
     """Whether audio arrives in real time, so that reading cannot wait."""
-    start_unix_s: float
+    start_unix_s: UnixTime
     """Wall-clock time of sample 0."""
-    input: str = ""
+    input: Text = ""
     """Name of the input; all its channels share it."""
-    run: str = ""
+    run: Text = ""
     """The run of the stream: the same name in another run is another stream."""
 
 
 class Hello(Message, frozen=True, kw_only=True):
     """A front introduces itself, at its start and after each `Introduce`."""
 
-    front: str
-    incarnation: str
+    front: Name
+    incarnation: Name
     """Process id of the front: tells two processes of the same name apart."""
-    run: str
+    run: Text
     """The run of the front and of all its streams, the same as in `StreamInfo.run`."""
     streams: tuple[StreamInfo, ...]
-    first_sequences: tuple[int, ...]
+    first_sequences: tuple[Count, ...]
     """For each stream, the lowest sequence number it may still send."""
 
 
 class Known(Message, frozen=True, kw_only=True):
     """State of a service before the first unacknowledged segment of a stream, for a new hub."""
 
-    stream: str
-    service: str
-    state: bytes
+    stream: Name
+    service: Name
+    state: State
     """The state that `Credit` carried; only the model of the service can read it."""
 
 
 class Segment(Message, frozen=True, kw_only=True):
     """A stretch of speech of at most 10 s, or a partial of it while the speech continues."""
 
-    stream: str
-    sequence: int
+    stream: Name
+    sequence: Count
     """A partial has the number that the segment will have."""
-    part: int = 0
+    part: Count = 0
     """0: the whole segment; partials count from 1, and a later one replaces an earlier one."""
-    start: int
-    end: int
+    start: Position
+    end: Position
     """A partial may end later than its segment: the length limit cuts at an earlier pause."""
     samples: Payload
     """[end - start] int16 or float32."""
     cut: Literal["", "pause", "limit", "end"]
     """Why the segment ends: silence, length limit, or end of the stream; empty for a partial."""
-    captured_unix_s: float
+    captured_unix_s: UnixTime
     """Time of the last speech sample: by the stream's clock if live, else when it was read."""
-    capture_ms: float
+    capture_ms: Duration
     """Delay of that sample until the front received it."""
-    sent_unix_s: float
+    sent_unix_s: UnixTime
 
     @property
     def final(self) -> bool:
@@ -141,18 +158,18 @@ class Segment(Message, frozen=True, kw_only=True):
 class Gap(Message, frozen=True, kw_only=True):
     """A range of samples without a verdict, and the reason. It replaces a segment."""
 
-    stream: str
-    sequence: int
-    start: int
-    end: int
-    reason: str
+    stream: Name
+    sequence: Count
+    start: Position
+    end: Position
+    reason: Text
 
 
 class Activity(Message, frozen=True, kw_only=True):
     """Speech begins or ends in a live stream."""
 
-    stream: str
-    position: int
+    stream: Name
+    position: Position
     """Position of the change, in samples of the stream."""
     speaking: bool
 
@@ -160,29 +177,29 @@ class Activity(Message, frozen=True, kw_only=True):
 class End(Message, frozen=True, kw_only=True):
     """End of a stream."""
 
-    stream: str
-    sequence: int
+    stream: Name
+    sequence: Count
     """Number of segments and gaps in the stream."""
-    position: int
+    position: Position
     """Length of the stream in samples."""
-    reason: str = ""
+    reason: Text = ""
     """Why the stream broke off; empty for a natural end."""
 
 
 class Remark(Message, frozen=True, kw_only=True):
     """A warning about an input; the input continues."""
 
-    source: str
-    text: str
+    source: Text
+    text: Text
 
 
 class Beat(Message, frozen=True, kw_only=True):
     """Heartbeat of a front or node. Its I/O thread sends it, so that a stuck model is noticed."""
 
-    name: str
-    work_age_s: float | None = None
+    name: Name
+    work_age_s: Duration | None = None
     """Age of the work in progress; None when idle."""
-    work_cpu_s: float | None = None
+    work_cpu_s: Duration | None = None
     """Processor seconds that the node has used since that work began; None: unknown."""
 
 
@@ -192,7 +209,7 @@ class Beat(Message, frozen=True, kw_only=True):
 class Welcome(Message, frozen=True, kw_only=True):
     """The hub accepts a front, and reports how far each of its streams has come."""
 
-    hub: str
+    hub: Name
     """Incarnation of the hub: a new hub lacks everything that was not acknowledged."""
     streams: tuple[Standing, ...]
 
@@ -200,26 +217,28 @@ class Welcome(Message, frozen=True, kw_only=True):
 class Standing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Progress of one stream, for a front that continues it."""
 
-    stream: str
-    next_sequence: int
+    stream: Name
+    next_sequence: Count
     """The lowest sequence number that the hub has not received."""
-    acknowledged: int
+    acknowledged: Count
     """The lowest sequence number that the recorder has not confirmed."""
-    position: int
+    position: Position
     """End of the last segment or gap that the hub has received, in samples."""
-    start_unix_s: float
-    window: int
+    start_unix_s: UnixTime
+    window: Count
+    ended: bool = False
+    """Whether the end of the stream has been received: nothing may follow it."""
 
 
 class Credit(Message, frozen=True, kw_only=True):
     """Acknowledges segments, and says how many more the front may send."""
 
-    stream: str
-    acknowledged: int
+    stream: Name
+    acknowledged: Count
     """The recorder has confirmed all lower sequence numbers; the front may delete them."""
-    window: int
+    window: Count
     """Number of segments, from `acknowledged` on, that the front may send."""
-    states: dict[str, bytes] = {}
+    states: States = {}
     """State by service before `acknowledged`; the front keeps it for a new hub."""
 
 
@@ -233,21 +252,21 @@ class Introduce(Message, frozen=True, kw_only=True):
 class Service(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One of the services of a node: what it needs and which model it runs."""
 
-    name: str
+    name: Name
     """`asr`, `refiner` or the name of a voter; replicas share it."""
     kind: Literal["transcript", "vote"]
     needs: tuple[Literal["audio", "transcript"], ...]
-    labels: tuple[str, ...] = ()
+    labels: tuple[Name, ...] = ()
     """Possible labels of the votes; empty for a transcriber."""
-    model: str
-    version: str
-    licence: str
+    model: Text
+    version: Text
+    licence: Text
     noncommercial: bool = False
-    context_turns: int = 0
+    context_turns: Count = 0
     """Maximum number of earlier transcripts of the stream in a task."""
     stateful: bool = False
     """Whether an answer depends on the state that came with the previous answer."""
-    trial_ms: float | None = None
+    trial_ms: Duration | None = None
     """Time that a trial (1 s of audio and a sentence) took at the start; None without a trial."""
     incremental: bool = False
     """Whether a later partial costs only its new audio; the service then gets every partial."""
@@ -256,47 +275,47 @@ class Service(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Ready(Message, frozen=True, kw_only=True):
     """A node has loaded its models."""
 
-    node: str
-    incarnation: str
+    node: Name
+    incarnation: Name
     gives: tuple[Service, ...]
     """The services of the node. They pass a transcript on within the node."""
-    credits: int
+    credits: Count
     """How many tasks the node can hold at once."""
 
 
 class Word(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A recognised word; times are samples of the stream."""
 
-    text: str
-    start: int
-    end: int
-    confidence: float | None = None
+    text: Text
+    start: Position
+    end: Position
+    confidence: Share | None = None
 
 
 class Transcript(Message, frozen=True, kw_only=True):
     """The words of a segment."""
 
-    stream: str
-    sequence: int
-    text: str
+    stream: Name
+    sequence: Count
+    text: Text
     """Empty if no words were recognised."""
-    translation: str = ""
+    translation: Text = ""
     """The text in English, if it was translated; else empty. Text voters read the translation."""
-    confidence: float | None = None
-    language: str = ""
-    language_probability: float | None = None
+    confidence: Share | None = None
+    language: Text = ""
+    language_probability: Share | None = None
     """Probability of the detected language; None if the language was not detected."""
     words: tuple[Word, ...] = ()
-    reason: str = ""
+    reason: Text = ""
     """Why the text is empty, if known."""
-    part: int = 0
-    stable: int = 0
+    part: Count = 0
+    stable: Count = 0
     """How many of the first words will not change any more; all words if final."""
-    model: str
-    queue_ms: float
-    run_ms: float
-    batch_size: int
-    state: bytes = b""
+    model: Text
+    queue_ms: Duration
+    run_ms: Duration
+    batch_size: Count
+    state: State = b""
     """State of a stateful service after this segment. The hub removes it before publishing."""
 
     @property
@@ -318,33 +337,33 @@ class Transcript(Message, frozen=True, kw_only=True):
 class Vote(Message, frozen=True, kw_only=True):
     """One voter's answer for one segment."""
 
-    stream: str
-    sequence: int
-    voter: str
-    label: str
+    stream: Name
+    sequence: Count
+    voter: Name
+    label: Name
     probabilities: tuple[float, ...] | None = None
     """In the order of models.labels.LABELS; None for a voter without probabilities."""
-    part: int = 0
-    model: str
-    version: str
-    queue_ms: float
-    run_ms: float
-    batch_size: int
-    state: bytes = b""
+    part: Count = 0
+    model: Text
+    version: Text
+    queue_ms: Duration
+    run_ms: Duration
+    batch_size: Count
+    state: State = b""
     """See Transcript.state."""
 
 
 class Failed(Message, frozen=True, kw_only=True):
     """A service has no answer for a segment: it abstains, or it failed."""
 
-    stream: str
-    sequence: int
-    service: str
-    part: int = 0
-    reason: str
+    stream: Name
+    sequence: Count
+    service: Name
+    part: Count = 0
+    reason: Text
     retry: bool
     """Whether another try could succeed; False for an abstention."""
-    state: bytes = b""
+    state: State = b""
     """See Transcript.state; a service that abstains may still have one."""
 
 
@@ -357,25 +376,25 @@ class Task(Message, frozen=True, kw_only=True):
     Each service answers with its own message. A task that requests the transcript contains none.
     """
 
-    stream: str
-    sequence: int
-    part: int = 0
-    services: tuple[str, ...]
+    stream: Name
+    sequence: Count
+    part: Count = 0
+    services: tuple[Name, ...]
     """Services of the node that must answer."""
-    start: int
-    end: int
+    start: Position
+    end: Position
     samples: Payload | None = None
-    transcript: str | None = None
+    transcript: Text | None = None
     """The translation if there is one, else the original text."""
-    language: str = ""
+    language: Text = ""
     """Language of `transcript`."""
-    previous: tuple[str, ...] = ()
+    previous: tuple[Text, ...] = ()
     """Original texts of the segments just before, for the transcriber; ends at a missing one."""
-    context: tuple[str, ...] = ()
+    context: tuple[Text, ...] = ()
     """Known transcripts of earlier segments of the stream, oldest first."""
-    choices: tuple[str, ...] = ()
+    choices: tuple[Name, ...] = ()
     """Labels to choose from, likeliest first; empty: all labels."""
-    states: dict[str, bytes] = {}
+    states: States = {}
     """By service: the state after the previous segment; none at the beginning of a stream."""
 
     @property
@@ -387,9 +406,9 @@ class Task(Message, frozen=True, kw_only=True):
 class Cancel(Message, frozen=True, kw_only=True):
     """An answer is no longer needed: the node drops the task if it has not begun."""
 
-    stream: str
-    sequence: int
-    part: int = 0
+    stream: Name
+    sequence: Count
+    part: Count = 0
     """The cancelled partial; 0: the whole segment, and all data that the node has of partials."""
 
 
@@ -400,7 +419,10 @@ class Drain(Message, frozen=True, kw_only=True):
 class Refused(Message, frozen=True, kw_only=True):
     """The hub refuses this node, front or sink, which must exit with the reason."""
 
-    reason: str
+    reason: Text
+    remedy: Text = ""
+    rights: bool = False
+    """Whether the key of the receiver lacks the right: with another key it would be accepted."""
     restart: bool = False
     """Whether a new process may succeed."""
 
@@ -411,28 +433,28 @@ class Refused(Message, frozen=True, kw_only=True):
 class Subscribe(Message, frozen=True, kw_only=True):
     """A sink asks for notices."""
 
-    sink: str
+    sink: Name
     confirm: bool
     """Whether this sink is the recorder of its run: the hub keeps each event of the run until the
     recorder confirms it. A run has one recorder, the latest that subscribed."""
-    run: str = ""
+    run: Text = ""
     """The run whose streams this sink gets; a reader without a run gets all that it may see."""
 
 
 class Seen(Message, frozen=True, kw_only=True):
     """The recorder has written all notices up to this number."""
 
-    number: int
+    number: Count
 
 
 class Died(Message, frozen=True, kw_only=True):
     """The supervisor reports that a node or front has died. Sent by the recorder."""
 
-    name: str
-    reason: str
+    name: Name
+    reason: Text
     final: bool = False
     """Whether the process will not be restarted; the streams of a front then end."""
-    services: tuple[str, ...] = ()
+    services: tuple[Name, ...] = ()
     """Services that have lost their last node."""
 
 
@@ -448,32 +470,32 @@ class StreamStarted(Message, frozen=True, kw_only=True):
 class Missing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A voter whose vote is missing in a verdict, and the reason."""
 
-    voter: str
-    reason: str
+    voter: Name
+    reason: Text
 
 
 class Verdict(Message, frozen=True, kw_only=True):
     """The label of a segment, with the votes behind it."""
 
-    stream: str
-    sequence: int
-    start: int
-    end: int
-    start_unix_s: float
-    label: str
+    stream: Name
+    sequence: Count
+    start: Position
+    end: Position
+    start_unix_s: UnixTime
+    label: Name
     """One of models.labels.LABELS, or `unknown` with a `reason`."""
-    reason: str = ""
-    leading: str = ""
+    reason: Text = ""
+    leading: Text = ""
     """The winning label, even if `label` is `unknown`; empty if the vote decided nothing.
     Confidence, agreement and margin belong to this label."""
-    confidence: float | None = None
+    confidence: Share | None = None
     """Mean probability of the leading label (see models.vote.ensemble.Decision)."""
-    agreement: float
+    agreement: Share
     """Share of the votes for the leading label."""
-    margin: float = 0.0
+    margin: Share = 0.0
     """Lead over the second label; 0 on a tie."""
-    revision: int = 0
-    part: int = 0
+    revision: Count = 0
+    part: Count = 0
     """0: final; otherwise the number of the partial. Such a verdict is provisional, has revision 0,
     and is replaced by that of a later partial or of the whole segment."""
     refinement: Vote | None = None
@@ -481,8 +503,8 @@ class Verdict(Message, frozen=True, kw_only=True):
     votes: tuple[Vote, ...]
     missing: tuple[Missing, ...] = ()
     transcript: Transcript | None = None
-    captured_unix_s: float
-    stages_ms: dict[str, float]
+    captured_unix_s: UnixTime
+    stages_ms: dict[Name, Duration]
     """Durations of capture, segment, queue, asr, voters and vote; sinks add emit and total."""
 
     @property
@@ -509,77 +531,77 @@ class Verdict(Message, frozen=True, kw_only=True):
 class StreamEnded(Message, frozen=True, kw_only=True):
     """A stream has ended and all its segments are decided."""
 
-    stream: str
-    sequence: int
-    position: int
-    reason: str = ""
+    stream: Name
+    sequence: Count
+    position: Position
+    reason: Text = ""
 
 
 class NodeUp(Message, frozen=True, kw_only=True):
     """A service of a node is ready; one event for each service."""
 
-    node: str
-    service: str
+    node: Name
+    service: Name
     gives: Literal["transcript", "vote"]
-    model: str
-    version: str
-    licence: str
+    model: Text
+    version: Text
+    licence: Text
     noncommercial: bool
 
 
 class NodeDown(Message, frozen=True, kw_only=True):
     """A node has died, is silent or stuck, or was refused."""
 
-    node: str
-    incarnation: str
-    service: str
+    node: Name
+    incarnation: Name
+    service: Text
     """Services of the node, separated by commas."""
-    reason: str
+    reason: Text
 
 
 class FrontDown(Message, frozen=True, kw_only=True):
     """A front is silent; its streams wait until it reports again."""
 
-    front: str
-    incarnation: str
-    reason: str
+    front: Name
+    incarnation: Name
+    reason: Text
 
 
 class NodeLoad(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Load of one service of a node, for the status line."""
 
-    node: str
-    service: str
-    held: int
+    node: Name
+    service: Name
+    held: Count
     """Tasks that the node holds for this service."""
-    done: int
+    done: Count
 
 
 class Suspect(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A process that is silent or slow; its supervisor knows whether it only starves."""
 
-    name: str
-    incarnation: str = ""
-    reason: str
-    limit_s: float
+    name: Name
+    incarnation: Text = ""
+    reason: Text
+    limit_s: Duration
     """Processor seconds that it may use before it counts as stuck."""
-    used_s: float = 0.0
+    used_s: Duration = 0.0
     """What it has used of them."""
 
 
 class Status(Message, frozen=True, kw_only=True):
     """Heartbeat of the hub, with its counters."""
 
-    hub: str
-    waiting: int
+    hub: Name
+    waiting: Count
     """Tasks that wait for a node."""
-    open_segments: int
+    open_segments: Count
     nodes: tuple[NodeLoad, ...]
-    fronts: tuple[str, ...]
+    fronts: tuple[Name, ...]
     """Fronts that are not silent."""
-    refused: dict[str, int]
+    refused: dict[Text, Count]
     """Number of refused messages by reason."""
-    doubles: int
+    doubles: Count
     """Number of segments, gaps and answers that were dropped as duplicates or as too late."""
     suspects: tuple[Suspect, ...] = ()
 
@@ -593,11 +615,11 @@ Event = (
 class Notice(Message, frozen=True, kw_only=True):
     """An event for the sinks, numbered so that the recorder can confirm it."""
 
-    number: int
+    number: Count
     """Counts from 1 in each incarnation of the hub; 0 for events without confirmation: Status,
     Activity, provisional verdicts, and the state sent to a new sink."""
-    hub: str
-    run: str = ""
+    hub: Name
+    run: Text = ""
     """The run of the stream or input; empty for the events of all runs: nodes and status."""
     event: Event | Activity
 

@@ -1,4 +1,4 @@
-"""ZeroMQ sockets: endpoints, keys and limits. No decisions.
+"""ZeroMQ sockets: endpoints and limits. No decisions.
 
 On one machine the sockets are files in a private directory. Over TCP both sides authenticate with
 CURVE keys: a hub accepts the client keys in its directory, a client only its copy of the hub's key.
@@ -9,41 +9,40 @@ from __future__ import annotations
 
 import fcntl
 import ipaddress
+import logging
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import resource
+import secrets
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import zmq
-import zmq.auth
-from zmq.utils.z85 import Z85CHARS
 
 from abhinaya.models.text import encodable
-from abhinaya.stream.errors import NetworkError
+from abhinaya.stream.errors import NetworkError, WireError
+from abhinaya.stream.wire.client import Client
+from abhinaya.stream.wire.codec import Decoder
+from abhinaya.stream.wire.guard import Guard
+from abhinaya.stream.wire.keys import HUB, LOCAL, Key, Keys, read_pair, read_public
 
-if TYPE_CHECKING:
-    from zmq.auth.thread import ThreadAuthenticator
+M = TypeVar("M")
+
+_LOG = logging.getLogger("abhinaya.wire")
 
 HARD_LIMIT_BYTES: Final = 8 * 1024 * 1024
 """Above this message size ZeroMQ disconnects the peer; `codec.py` has lower limits with reasons."""
 
+HANDSHAKE_MS: Final = 10_000
+"""A connection that has not introduced itself by then is closed: it holds a file descriptor."""
+
+MAX_FILES: Final = 8192
+"""File descriptors, and so connections, of a hub on TCP."""
+
 # pyzmq's flags are enums, slow to combine: a hub does that ten thousand times a second
 _NOW: Final = int(zmq.NOBLOCK)
 _MORE: Final = int(zmq.NOBLOCK) | int(zmq.SNDMORE)
-
-
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """Location of the CURVE keys.
-
-    `directory` has NAME.key (public) and NAME.key_secret (private). The hub's own pair is `hub`;
-    each other NAME.key in the hub's directory is a client that may connect.
-    """
-
-    directory: Path
-    name: str
 
 
 def workers_endpoint(base: str) -> str:
@@ -135,9 +134,12 @@ class Hub:
     def __init__(self, context: zmq.Context[Any], base: str, keys: Keys | None = None) -> None:
         check_endpoint(base, keys)
         self._lock = Lock(base)
-        self._guard = _guard(context, keys) if keys else None
         self._open: list[zmq.Socket[bytes]] = []
+        self.guard: Guard | None = None
         try:
+            self.guard = Guard(context, keys.directory) if keys else None
+            if base.startswith("tcp"):
+                _allow_connections()
             self.workers = self._bind(context, workers_endpoint(base), keys)
             self.sinks = self._bind(context, sinks_endpoint(base), keys)
         except NetworkError:
@@ -152,9 +154,13 @@ class Hub:
         _limit(socket)
         socket.router_mandatory = True  # an unreachable peer is an error, not a silent drop
         socket.router_handover = True  # a peer that reconnects under its name takes over
-        if keys is not None:
-            socket.curve_publickey, socket.curve_secretkey = _pair(keys.directory, "hub")
+        socket.handshake_ivl = HANDSHAKE_MS
+        if keys is not None and self.guard is not None:
+            pair = read_pair(Keys(keys.directory, HUB))
+            socket.curve_publickey, socket.curve_secretkey = pair
             socket.curve_server = True
+            socket.zap_domain, socket.zap_enforce_domain = b"hub", 1  # no answer, no admission
+            self.guard.watch(socket)
         try:
             # a folder may have a name that is not UTF-8
             socket.bind(os.fsencode(endpoint))  # type: ignore[arg-type]
@@ -164,35 +170,43 @@ class Hub:
             ) from error
         return socket
 
+    def key_of(self, frame: zmq.Frame) -> Key | None:
+        """Return the client that sent a message; None if its key is no longer admitted."""
+        if self.guard is None:
+            return LOCAL
+        return self.guard.admissions.get(str(frame.get("User-Id")))
+
     def close(self) -> None:
-        """Close both sockets and release the endpoint."""
+        """Close all sockets and release the endpoint."""
         for socket in self._open:
             socket.close()
-        if self._guard is not None:
-            self._guard.stop()
+        if self.guard is not None:
+            self.guard.close()
         self._lock.release()
 
 
 def connect(
     context: zmq.Context[Any], endpoint: str, identity: str, keys: Keys | None = None
-) -> zmq.Socket[bytes]:
-    """Open the DEALER socket of a front, node or sink.
+) -> Client:
+    """Open the connection of a front, node or sink to a hub, which may start later.
 
-    It queues nothing while disconnected: the caller sends again after the hub has answered.
+    Its identity begins with `identity` and cannot be guessed: a peer cannot take over another's.
     """
     check_endpoint(endpoint.rpartition("/")[0] if endpoint.startswith("ipc") else endpoint, keys)
-    socket: zmq.Socket[bytes] = context.socket(zmq.DEALER)
+    socket: Client = context.socket(zmq.DEALER, socket_class=Client)
     _limit(socket)
-    socket.identity = encodable(identity).encode()
+    socket.identity = encodable(identity).encode()[:200] + b"-" + secrets.token_hex(8).encode()
     socket.immediate = True
     socket.reconnect_ivl = 50
     socket.reconnect_ivl_max = 1000
     if keys is not None:
-        socket.curve_publickey, socket.curve_secretkey = _pair(keys.directory, keys.name)
-        socket.curve_serverkey = _public(keys.directory, "hub")
+        socket.curve_publickey, socket.curve_secretkey = read_pair(keys)
+        socket.curve_serverkey = read_public(keys.directory / f"{HUB}.key").public.encode()
+    socket.watch()
     try:
         socket.connect(os.fsencode(endpoint))  # type: ignore[arg-type]
     except zmq.ZMQError as error:
+        socket.close()
         raise NetworkError(endpoint, f"cannot be reached: {error.strerror}") from error
     return socket
 
@@ -206,8 +220,8 @@ def check_client(endpoint: str, keys: Keys | None) -> None:
     """
     check_endpoint(endpoint, keys)
     if keys is not None:
-        _pair(keys.directory, keys.name)
-        _public(keys.directory, "hub")
+        read_pair(keys)
+        read_public(keys.directory / f"{HUB}.key")
 
 
 def send(socket: zmq.Socket[bytes], frames: Sequence[Any], identity: bytes | None = None) -> bool:
@@ -242,26 +256,15 @@ def receive(socket: zmq.Socket[bytes]) -> list[zmq.Frame] | None:
         raise NetworkError("socket", f"cannot receive: {error.strerror}") from error
 
 
-def make_keys(directory: Path, name: str) -> None:
-    """Write NAME.key and NAME.key_secret (mode 0600) into `directory` (mode 0700).
-
-    Raises:
-        NetworkError: the directory cannot be written, or the key pair exists already.
-
-    """
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if (directory / f"{name}.key_secret").exists():
-            raise NetworkError(
-                str(directory), f"has keys for {name!r} already", "delete them first"
-            )
-        previous = os.umask(0o077)
+def messages(socket: zmq.Socket[bytes], decoder: Decoder[M]) -> Iterator[M]:
+    """Yield the messages that have arrived; one that cannot be used is logged and dropped."""
+    while (frames := receive(socket)) is not None:
         try:
-            zmq.auth.create_certificates(directory, name)
-        finally:
-            os.umask(previous)
-    except OSError as error:
-        raise NetworkError(str(directory), f"cannot hold keys: {error.strerror}") from error
+            message = decoder.decode(frames)
+        except WireError as error:
+            _LOG.warning("a message was dropped: %s", error)
+            continue
+        yield message
 
 
 def _limit(socket: zmq.Socket[bytes]) -> None:
@@ -271,41 +274,9 @@ def _limit(socket: zmq.Socket[bytes]) -> None:
     socket.rcvhwm = 10_000
 
 
-def _guard(context: zmq.Context[Any], keys: Keys) -> ThreadAuthenticator:
-    from zmq.auth.thread import ThreadAuthenticator  # loads asyncio: import it only with keys
-
-    # one damaged file would lock all clients out, and only the authenticator's log would show it
-    for path in sorted(keys.directory.glob("*.key")):
-        _public(keys.directory, path.stem, "have its client send it again, or remove it")
-    guard = ThreadAuthenticator(context)
-    guard.start()
-    guard.configure_curve(domain="*", location=str(keys.directory))
-    return guard
-
-
-def _pair(directory: Path, name: str) -> tuple[bytes, bytes]:
-    path = directory / f"{name}.key_secret"
-    try:
-        public, secret = zmq.auth.load_certificate(path)
-    except (OSError, ValueError) as error:
-        raise NetworkError(
-            str(path), f"is not a key pair: {error}", "see `abhinaya keys`"
-        ) from error
-    if secret is None or not (_is_key(public) and _is_key(secret)):
-        raise NetworkError(str(path), "holds no secret key", "see `abhinaya keys`")
-    return public, secret
-
-
-def _public(directory: Path, name: str, remedy: str = "copy it from the hub's machine") -> bytes:
-    path = directory / f"{name}.key"
-    try:
-        public, _ = zmq.auth.load_certificate(path)
-    except (OSError, ValueError) as error:
-        raise NetworkError(str(path), f"is not a public key: {error}", remedy) from error
-    if not _is_key(public):
-        raise NetworkError(str(path), "is not a public key", remedy)
-    return public
-
-
-def _is_key(key: bytes) -> bool:
-    return len(key) == 40 and set(key) <= set(Z85CHARS)
+def _allow_connections() -> None:
+    """Raise the soft limit of file descriptors: each connection needs one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(MAX_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -8,7 +8,6 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,14 +15,6 @@ import pytest
 from abhinaya.stream import log
 from abhinaya.stream.errors import SinkError
 from abhinaya.stream.run.directory import keep_logs
-
-
-@pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
-    handlers, level, propagate = log.ROOT.handlers[:], log.ROOT.level, log.ROOT.propagate
-    yield
-    log.ROOT.handlers[:], log.ROOT.propagate = handlers, propagate
-    log.ROOT.setLevel(level)
 
 
 def flags(*arguments: str) -> argparse.Namespace:

@@ -384,9 +384,13 @@ def test_the_other_commands_answer(capfd: pytest.CaptureFixture[str], tmp_path: 
     text = capfd.readouterr().out
     assert "embedded" in text
     assert "vad.min_silence_s" in text
-    assert commands.main(["keys", str(tmp_path / "keys"), "hub", "client"]) == 0
+    make_keys = ["keys", str(tmp_path / "keys")]
+    assert commands.main([*make_keys, "hub", "client"]) == 2  # a client needs a role
+    assert commands.main([*make_keys, "hub", "client", "--role", "input"]) == 0
+    assert commands.main([*make_keys, "client", "--role", "node"]) == 0
+    assert 'role = "node"' in (tmp_path / "keys" / "client.key").read_text("utf-8")
     assert (tmp_path / "keys" / "hub.key_secret").stat().st_mode & 0o077 == 0
-    assert commands.main(["keys", str(tmp_path / "keys"), "hub"]) == 7
+    assert commands.main([*make_keys, "hub"]) == 7
     assert commands.main(["nonsense"]) == 2
 
 

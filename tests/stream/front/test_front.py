@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import fakes
+import msgspec
 import numpy as np
 import pytest
 import zmq
@@ -361,14 +362,21 @@ def test_several_inputs_are_read_side_by_side_and_one_that_breaks_off_harms_no_o
     )
     hub.say(Welcome(hub="1", streams=standings))
     heard: list[Segment | Gap | End] = []
+    introduced: list[list[str]] = []
     while running.thread.is_alive():
         message = hub.hear(0.2)
         if isinstance(message, Segment | Gap | End):
             heard.append(message)
             more = message.sequence + 1
             hub.say(Credit(stream=message.stream, acknowledged=more, window=9))
+            if isinstance(message, End):
+                hub.say(Introduce())
+        elif isinstance(message, Hello):
+            introduced.append([info.stream for info in message.streams])
+            hub.say(Welcome(hub="1", streams=()))
     running.join()
     assert running.code == 0
+    assert introduced[0] == ["a", "c"], "a stream that is over is not introduced again"
     assert [(name, str(error)) for name, error in running.faults.items()] == [
         ("b", "planted: breaks off")
     ]
@@ -390,12 +398,18 @@ def test_the_streams_of_an_input_that_cannot_be_opened_again_end(base: str, hub:
     written = Standing(
         stream="b", next_sequence=3, acknowledged=3, position=99, start_unix_s=0.0, window=1
     )
-    assigned = AssignedInput(name="b", config=InputConfig(what="gone.wav"), standings=(written,))
+    over = msgspec.structs.replace(written, stream="b/over", ended=True)
+    assigned = AssignedInput(
+        name="b", config=InputConfig(what="gone.wav"), standings=(over, written)
+    )
     lost = open_feed("front-0", assigned, Running.config, queue.SimpleQueue(), "run")
     assert isinstance(lost.fault, SourceError)
     running = Running(base, b=lost)
     assert isinstance(hello := hub.hear(), Hello)
-    assert hello.first_sequences == (3,)
+    assert [
+        (info.stream, first)
+        for info, first in zip(hello.streams, hello.first_sequences, strict=True)
+    ] == [("b", 3)]
     hub.say(Welcome(hub="1", streams=(written,)))
     (end,) = [message for message in hub.hear_all() if isinstance(message, End)]
     assert (end.sequence, end.position) == (3, 99)

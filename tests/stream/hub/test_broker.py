@@ -584,6 +584,18 @@ def test_a_node_that_cannot_be_reached_is_lost() -> None:
     assert len(hub.events(NodeDown)) == 1
 
 
+def test_a_peer_whose_message_cannot_be_used_must_go_and_a_stranger_is_only_counted() -> None:
+    hub = desk()
+    for peer in (b"stranger", FRONT, b"S1-0"):
+        hub.deliver(hub.broker.malformed(hub.now, peer, "a name of 100 kB"))
+    assert hub.to(b"stranger", Message) == []
+    assert hub.to(FRONT, Refused)[0].restart
+    assert hub.to(b"S1-0", Refused)[0].restart
+    (down,) = hub.events(NodeDown)
+    assert down.reason == "sent a message that cannot be used: a name of 100 kB"
+    assert hub.status().refused == {"a name of 100 kB": 3}
+
+
 def test_draining_asks_every_node_to_finish() -> None:
     hub = desk()
     out = hub.broker.drain_nodes()
@@ -632,7 +644,7 @@ def test_status_says_what_waits_what_is_open_and_what_each_node_holds() -> None:
     hub.say(b"S1-0", fakes.ready("S1", credits=1))
     hub.say(FRONT, *[fakes.segment(s) for s in range(3)])
     hub.answer(0, "S1")
-    hub.broker.refuse("malformed")
+    hub.broker.refusals.add("malformed")
     status = hub.status()
     loads = {n.node: (n.held, n.done) for n in status.nodes}
     assert loads == {"asr-0": (3, 0), "S1-0": (1, 1)}

@@ -171,7 +171,7 @@ def test_readers_get_the_runs_that_they_may_see_and_confirm_nothing() -> None:
     assert {n.number for peer in (b"all", b"stranger") for n in site.got[peer]} == {0}
     site.sink(b"all", Seen(number=1))
     assert site.events("two", Verdict)
-    assert "only the recorder may send Seen" in site.broker._refused
+    assert "only the recorder may send Seen" in site.broker.refusals.counts()
 
 
 def test_a_new_recorder_of_a_run_gets_what_is_unconfirmed_and_the_old_one_cannot_confirm() -> None:
@@ -208,7 +208,8 @@ def test_items_of_a_stream_that_is_over_are_acknowledged_and_of_an_unknown_run_a
     site.say(front, fakes.segment(0), END)
     assert site.back[front][-1] == Credit(stream="call", acknowledged=2, window=4)
     site.say(front, fakes.hello(fakes.info(run="one")))  # as after a cut: its streams are over
-    assert site.back[front][-1].streams[0].acknowledged == 2  # type: ignore[attr-defined]
+    (standing,) = site.back[front][-1].streams  # type: ignore[attr-defined]
+    assert (standing.acknowledged, standing.ended) == (2, True)
     assert len(site.events("one", StreamStarted)) == 1
     site.say(b"stranger", fakes.segment(0), END)
     assert site.back[b"stranger"] == [Introduce(), Introduce()]
@@ -226,7 +227,7 @@ def test_an_item_after_the_end_of_its_stream_is_refused_by_name(confirmed: bool)
         site.passes(1.0)
     site.say(front, fakes.partial(2), fakes.segment(2))
     assert site.back[front][-1] == Refused(reason="stream 'call' has ended")
-    assert site.broker._refused == {"stream 'call' has ended": 1}
+    assert site.broker.refusals.counts() == {"stream 'call' has ended": 1}
     assert site.broker._intake.doubles == 0
 
 

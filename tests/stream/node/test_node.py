@@ -75,6 +75,7 @@ class Bench:
         self.endpoint = workers_endpoint(f"ipc://{directory}")
         self.encoder, self.decoder = Encoder(), Decoder[Message](ToHub)
         self.heard: list[Message] = []
+        self.peer = b""
         self.stop = Stop()
         self.code: int | None = None
         self.error: Exception | None = None
@@ -88,7 +89,8 @@ class Bench:
             try:
                 adapter = Adapter(models)
                 ready = Ready(node="S1-0", incarnation="1", gives=adapter.gives, credits=4)
-                node = Node(ready, adapter, batcher, socket, BEAT_S)
+                supervise = SuperviseConfig(beat_s=BEAT_S)
+                node = Node(ready, adapter, batcher, socket, supervise)
                 self.code = node.run(self.stop)
             except ModelError as error:
                 self.error = error
@@ -99,11 +101,13 @@ class Bench:
         self.thread.start()
 
     def say(self, *messages: Message) -> None:
+        self.until(lambda: self.heard or self.listen() or self.heard)
         for message in messages:
-            assert send(self.hub.workers, self.encoder.encode(message), b"S1-0")
+            assert send(self.hub.workers, self.encoder.encode(message), self.peer)
 
     def listen(self) -> None:
         while (frames := receive(self.hub.workers)) is not None:
+            self.peer = frames[0].bytes
             self.heard.append(self.decoder.decode(frames[1:]))
 
     def of(self, kind: type[M]) -> list[M]:
@@ -386,7 +390,7 @@ def test_host_and_guest_vote_with_one_copy_and_one_run_of_their_encoders(
     for service, said in (("S2", None), ("ST1", "well")):  # the transcript comes later
         for sequence in range(3):
             task = fakes.task(sequence, length=8000, services=(service,), transcript=said)
-            assert send(bench.hub.workers, bench.encoder.encode(task), b"S2-0")
+            assert send(bench.hub.workers, bench.encoder.encode(task), bench.peer)
     bench.until(lambda: len(bench.of(Vote)) == 6)
     assert {vote.voter for vote in bench.of(Vote)} == {"S2", "ST1"}
     assert len(made) == 1, "one copy of the encoders"

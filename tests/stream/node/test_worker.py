@@ -16,12 +16,11 @@ from abhinaya.models.base import Abstention, Ballot, Card, Utterance
 from abhinaya.models.labels import LABELS
 from abhinaya.stream.errors import ModelError
 from abhinaya.stream.node import worker as work_module
+from abhinaya.stream.node.answers import Failure, answer_of
 from abhinaya.stream.node.worker import (
     Adapter,
-    Failure,
     Transcribing,
     Voting,
-    answer_of,
     load_model,
     run_safely,
     samples_of,
@@ -399,3 +398,27 @@ def test_what_breaks_while_loading_becomes_a_model_error(
     assert "CUDA out of memory" in error.value.reason
     assert error.value.remedy
     assert isinstance(error.value.__cause__, RuntimeError)
+
+
+# --- values that none may have --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("transcription", "reason"),
+    [
+        (Transcription("hi", confidence=float("nan")), "confidence"),
+        (Transcription("hi", words=(SpokenWord("hi", -99_999, 5),)), "words"),
+        (Transcription("x" * 40_000), "text"),
+        (Transcription(None), "NoneType"),  # type: ignore[arg-type]
+        (Transcription("hi", confidence=np.float32(0.5)), "float32"),  # type: ignore[arg-type]
+    ],
+)
+def test_an_answer_that_the_hub_would_refuse_the_node_for_is_a_failure_of_the_segment(
+    transcription: Transcription, reason: str
+) -> None:
+    adapter = Adapter([Transcribing("asr", Hearer(transcription))])
+    ((answer,),) = adapter.run(0.0, [(0.0, fakes.task(3, services=("asr",)))])
+    assert isinstance(answer, Failed)
+    assert not answer.retry
+    assert "gave an answer that cannot be sent" in answer.reason
+    assert reason in answer.reason

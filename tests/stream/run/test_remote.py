@@ -51,7 +51,9 @@ def endpoint() -> str:
 
 
 def make_keys(folder: Path) -> str:
-    assert commands.main(["keys", str(folder), "hub", "client"]) == 0
+    assert commands.main(["keys", str(folder), "hub"]) == 0
+    for role in ("input", "node"):
+        assert commands.main(["keys", str(folder), role, "--role", role]) == 0
     return str(folder)
 
 
@@ -62,17 +64,20 @@ def test_a_hub_and_nodes_of_other_machines_label_a_file_under_keys(
     with ExitStack() as stack:
         stack.enter_context(running("hub", endpoint, *keys))
         for service in ("asr", "S1", "T2", "ST1"):
-            stack.enter_context(running("node", service, endpoint, *keys))
+            stack.enter_context(running("node", service, endpoint, *keys, "--key-name", "node"))
         time.sleep(2)
         # a client with keys of its own making is not let in
         foreign = ("--keys", make_keys(tmp_path / "foreign"))
         refused = subprocess.run(
-            [*STREAM, str(CALL), "--hub", endpoint, *foreign], capture_output=True, check=False
+            [*STREAM, str(CALL), "--hub", endpoint, *foreign, "--key-name", "input"],
+            capture_output=True,
+            check=False,
         )
         assert refused.returncode == 7
-        assert b"does not answer" in refused.stderr
+        assert b"does not answer: hub.key is probably not its key" in refused.stderr
         # two at the same time, and one after them: each gets its own streams, all of them
-        command = [*STREAM, str(CALL), "--hub", endpoint, *keys, "--format", "jsonl"]
+        key = (*keys, "--key-name", "input")
+        command = [*STREAM, str(CALL), "--hub", endpoint, *key, "--format", "jsonl"]
         both = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
         outputs = [process.communicate(timeout=120)[0] for process in both]
         assert [process.returncode for process in both] == [0, 0]

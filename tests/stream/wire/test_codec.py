@@ -153,10 +153,11 @@ def test_a_missing_field_is_refused_by_its_name() -> None:
 
 def test_a_header_over_its_limit_is_refused_unread() -> None:
     assert "header of" in refused(b"\x00" * (MAX_HEADER_BYTES + 1))
-    fields = {"type": "Remark", "source": "s", "text": "x" * (MAX_HEADER_BYTES - 100)}
-    assert isinstance(
-        Decoder[Message](ToHub).decode([msgspec.msgpack.encode(fields)]), messages.Remark
-    )
+    texts = ["x" * 32_000] * (MAX_HEADER_BYTES // 32_100)
+    task = {"type": "Task", "stream": "s", "sequence": 0, "services": ["T2"], "start": 0, "end": 1}
+    header = msgspec.msgpack.encode(task | {"context": texts})
+    assert len(header) > 0.9 * MAX_HEADER_BYTES
+    assert isinstance(Decoder[Message](messages.ToNode).decode([header]), messages.Task)
 
 
 def test_a_payload_over_its_limit_is_refused_and_one_at_the_limit_is_not() -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, get_args
 
 import fakes
 import msgspec
 import numpy as np
 import pytest
+from msgspec import inspect
 
+from abhinaya.stream.errors import WireError
 from abhinaya.stream.wire import messages
+from abhinaya.stream.wire.codec import Decoder, Encoder
 from abhinaya.stream.wire.messages import Message, Payload
 
 STRUCTS = [
@@ -49,6 +53,57 @@ def test_there_is_a_fake_of_every_message() -> None:
 def test_every_message_has_a_way_to_go() -> None:
     allowed = {kind for name in UNIONS for kind in get_args(getattr(messages, name))}
     assert allowed | {messages.Notice} == set(KINDS)
+
+
+UNBOUNDED = {"Vote.probabilities"}
+"""Checked by the hub with a reason that names the voter."""
+
+
+def bounds(kind: Any) -> bool:
+    """Whether a number, text or bytes of this type, or of its parts, has limits."""
+    if isinstance(kind, inspect.IntType | inspect.FloatType):
+        return kind.ge is not None and (kind.le is not None or kind.lt is not None)
+    if isinstance(kind, inspect.StrType | inspect.BytesType):
+        return kind.max_length is not None
+    if isinstance(kind, inspect.UnionType):
+        return all(map(bounds, kind.types))
+    if isinstance(kind, inspect.VarTupleType):
+        return bounds(kind.item_type)
+    if isinstance(kind, inspect.DictType):
+        return bounds(kind.key_type) and bounds(kind.value_type)
+    return isinstance(
+        kind,
+        inspect.StructType
+        | inspect.LiteralType
+        | inspect.NoneType
+        | inspect.BoolType
+        | inspect.CustomType,
+    )
+
+
+@pytest.mark.parametrize("kind", STRUCTS, ids=lambda kind: kind.__name__)
+def test_every_number_and_text_has_limits(kind: Any) -> None:
+    info = inspect.type_info(kind)
+    assert isinstance(info, inspect.StructType)
+    loose = {f"{kind.__name__}.{f.name}" for f in info.fields if not bounds(f.type)}
+    assert loose <= UNBOUNDED
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, -1.0, 1e300])
+def test_a_time_that_is_none_is_refused(number: float) -> None:
+    segment = fakes.segment(0)
+    for field in ("captured_unix_s", "capture_ms", "sent_unix_s"):
+        bad = Encoder().encode(msgspec.structs.replace(segment, **{field: number}))
+        with pytest.raises(WireError, match=field):
+            Decoder[Message](messages.ToHub).decode(bad)
+
+
+def test_a_name_of_100_kb_and_a_gap_from_before_the_beginning_are_refused() -> None:
+    gap = messages.Gap(stream="call", sequence=0, start=0, end=1, reason="")
+    for changes in ({"stream": "x" * 100_000}, {"start": -(2**63)}, {"stream": ""}):
+        bad = Encoder().encode(msgspec.structs.replace(gap, **changes))
+        with pytest.raises(WireError, match=next(iter(changes))):
+            Decoder[Message](messages.ToHub).decode(bad)
 
 
 def test_a_payload_shares_the_memory_of_its_array() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,13 @@ import pytest
 import zmq
 
 from abhinaya.stream.errors import NetworkError
+from abhinaya.stream.wire.guard import REFUSED_HANDSHAKE, REFUSED_KEY
+from abhinaya.stream.wire.keys import LOCAL, Keys, make_keys
 from abhinaya.stream.wire.sockets import (
     HARD_LIMIT_BYTES,
     Hub,
-    Keys,
     check_endpoint,
     connect,
-    make_keys,
     receive,
     send,
     workers_endpoint,
@@ -57,6 +58,7 @@ def arrives(hub: Hub, socket: Socket, patience_s: float = PATIENCE_S) -> bool:
     """Whether what the socket says reaches the hub's workers."""
 
     def try_once() -> bool:
+        serve(hub)
         send(socket, [b"hello"])
         return receive(hub.workers) is not None
 
@@ -68,12 +70,26 @@ def senders(hub: Hub, *sockets: Socket) -> set[bytes]:
     heard: set[bytes] = set()
     deadline = time.monotonic() + NOTHING_S
     while time.monotonic() < deadline:
+        serve(hub)
         for socket in sockets:
             send(socket, [b"hello"])
         time.sleep(0.02)
         while (frames := receive(hub.workers)) is not None:
-            heard.add(frames[0].bytes)
+            heard.add(name_of(frames))
     return heard
+
+
+def serve(hub: Hub) -> Counter[str]:
+    """Answer the questions about keys, as the hub's loop does; return the refusals."""
+    if hub.guard is None:
+        return Counter()
+    hub.guard.admissions.look(time.monotonic())
+    return Counter(hub.guard.serve(time.monotonic()))
+
+
+def name_of(frames: Sequence[zmq.Frame]) -> bytes:
+    """The name in the identity of the sender, which a random part makes unique."""
+    return frames[0].bytes.rpartition(b"-")[0]
 
 
 # --- endpoints ------------------------------------------------------------------------------------
@@ -201,8 +217,10 @@ def test_frames_arrive_as_they_were_sent_and_go_back(
         large = bytes(range(256)) * 2500
         assert until(lambda: send(socket, [b"header", large, memoryview(b"third")]))
         frames = until(lambda: receive(hub.workers))
-        assert [f.bytes for f in frames] == [b"S1-0", b"header", large, b"third"]
-        assert send(hub.workers, [b"answer"], b"S1-0")
+        assert name_of(frames) == b"S1-0"
+        assert [f.bytes for f in frames[1:]] == [b"header", large, b"third"]
+        assert hub.key_of(frames[-1]) == LOCAL
+        assert send(hub.workers, [b"answer"], frames[0].bytes)
         assert [f.bytes for f in until(lambda: receive(socket))] == [b"answer"]
     hub.close()
 
@@ -218,26 +236,46 @@ def test_a_peer_that_is_not_there_is_not_sent_to(context: zmq.Context[Any], tmp_
     hub.close()
 
 
-def test_a_peer_that_comes_back_under_its_name_takes_over(
+def test_a_peer_that_comes_back_under_its_identity_takes_over(
     context: zmq.Context[Any], tmp_path: Path
 ) -> None:
     hub = Hub(context, f"ipc://{tmp_path}")
     endpoint = workers_endpoint(f"ipc://{tmp_path}")
     # frozen, it would not connect again and take its name back
     old: zmq.Socket[bytes] = context.socket(zmq.DEALER)
-    old.identity, old.linger, old.reconnect_ivl = b"S1-0", 0, -1
+    new: zmq.Socket[bytes] = context.socket(zmq.DEALER)
+    for socket in (old, new):
+        socket.identity, socket.linger, socket.reconnect_ivl = b"S1-0-7f", 0, -1
     old.connect(endpoint)
     assert arrives(hub, old)
-    with connect(context, endpoint, "S1-0") as new:
+    new.connect(endpoint)
 
-        def is_heard() -> bool:
-            send(new, [b"it is me"])
-            return [bytes(f) for f in receive(hub.workers) or ()] == [b"S1-0", b"it is me"]
+    def is_heard() -> bool:
+        send(new, [b"it is me"])
+        return [bytes(f) for f in receive(hub.workers) or ()] == [b"S1-0-7f", b"it is me"]
 
-        assert until(is_heard)  # and not what the old one had said last
-        assert send(hub.workers, [b"for the new one"], b"S1-0")
-        assert until(lambda: receive(new))
-    old.close()
+    assert until(is_heard)  # and not what the old one had said last
+    assert send(hub.workers, [b"for the new one"], b"S1-0-7f")
+    assert until(lambda: receive(new))
+    for socket in (old, new):
+        socket.close()
+    hub.close()
+
+
+def test_two_processes_of_one_name_do_not_share_an_identity(
+    context: zmq.Context[Any], tmp_path: Path
+) -> None:
+    hub = Hub(context, f"ipc://{tmp_path}")
+    endpoint = workers_endpoint(f"ipc://{tmp_path}")
+    long = "n" * 300
+    with connect(context, endpoint, long) as first, connect(context, endpoint, long) as second:
+        for socket in (first, second):
+            assert until(lambda socket=socket: send(socket, [b"hello"]))
+        peers = [until(lambda: receive(hub.workers))[0].bytes for _ in range(2)]
+        assert len(set(peers)) == 2
+        for peer in peers:
+            assert send(hub.workers, [peer], peer)
+        assert {until(lambda s=s: receive(s))[0].bytes for s in (first, second)} == set(peers)
     hub.close()
 
 
@@ -264,27 +302,17 @@ def keys(tmp_path: Path) -> dict[str, Path]:
     hub = tmp_path / "hub-machine"
     make_keys(hub, "hub")
     for client in ("alice", "mallory"):
-        make_keys(tmp_path / client, client)
+        make_keys(tmp_path / client, client, "node")
         shutil.copy(hub / "hub.key", tmp_path / client)
     shutil.copy(tmp_path / "alice" / "alice.key", hub)
     return {name: tmp_path / name for name in ("alice", "mallory")} | {"hub": hub}
 
 
-def test_key_files_are_for_their_owner_only(keys: dict[str, Path]) -> None:
-    assert stat.S_IMODE(keys["hub"].stat().st_mode) == 0o700
-    for name in ("hub.key", "hub.key_secret"):
-        assert stat.S_IMODE((keys["hub"] / name).stat().st_mode) == 0o600
-
-
-def test_keys_are_not_overwritten(keys: dict[str, Path]) -> None:
-    before = (keys["hub"] / "hub.key_secret").read_bytes()
-    with pytest.raises(NetworkError, match="has keys for 'hub' already"):
-        make_keys(keys["hub"], "hub")
-    assert (keys["hub"] / "hub.key_secret").read_bytes() == before
-
-
-def test_nobody_else_gets_anything_through(
-    context: zmq.Context[Any], keys: dict[str, Path], tmp_path: Path
+def test_nobody_else_gets_anything_through_and_each_side_knows_why(
+    context: zmq.Context[Any],
+    keys: dict[str, Path],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     base = f"tcp://127.0.0.1:{free_port()}"
     hub = Hub(context, base, Keys(keys["hub"], "hub"))
@@ -292,35 +320,75 @@ def test_nobody_else_gets_anything_through(
     shutil.copytree(keys["alice"], misled)
     make_keys(tmp_path / "other", "hub")
     shutil.copy(tmp_path / "other" / "hub.key", misled)
-    without = connect(context, base, "without")
-    foreign = connect(context, base, "foreign", Keys(keys["mallory"], "mallory"))
-    wrong = connect(context, base, "wrong", Keys(misled, "alice"))
+    others = {
+        "only one of the two sides uses keys": connect(context, base, "without"),
+        "does not admit this key": connect(
+            context, base, "foreign", Keys(keys["mallory"], "mallory")
+        ),
+        "hub.key is probably not its key": connect(context, base, "wrong", Keys(misled, "alice")),
+        "does not answer": connect(context, f"tcp://127.0.0.1:{free_port()}", "nobody"),
+    }
+    refused: Counter[str] = Counter()
     with connect(context, base, "alice", Keys(keys["alice"], "alice")) as right:
         assert arrives(hub, right)
-        assert senders(hub, right, without, foreign, wrong) == {b"alice"}
-    for socket in (without, foreign, wrong):
+        begun = time.monotonic()
+        while refused[REFUSED_KEY] < 2 and time.monotonic() < begun + PATIENCE_S:
+            refused += serve(hub)
+            for socket in others.values():
+                assert not socket.is_new()
+                send(socket, [b"hello"])
+            time.sleep(0.01)
+        assert senders(hub, right, *others.values()) == {b"alice"}
+    for reason, socket in others.items():
+        assert reason in str(socket.error())
+        assert socket.error().remedy
+        assert not socket.made
+    assert refused[REFUSED_KEY] >= 2  # it dials again
+    assert set(refused) == {REFUSED_KEY, *REFUSED_HANDSHAKE.values()}
+    assert caplog.text.count("from 127.0.0.1: no file in") == 1, "each address once a minute"
+    for socket in others.values():
         socket.close()
     hub.close()
 
 
+def test_a_key_is_admitted_and_revoked_while_the_hub_runs(
+    context: zmq.Context[Any], keys: dict[str, Path]
+) -> None:
+    base = f"tcp://127.0.0.1:{free_port()}"
+    hub = Hub(context, base, Keys(keys["hub"], "hub"))
+    with connect(context, base, "late", Keys(keys["mallory"], "mallory")) as late:
+
+        def is_refused() -> bool:
+            serve(hub)
+            late.is_new()
+            return bool(late.cause)
+
+        assert until(is_refused)
+        shutil.copy(keys["mallory"] / "mallory.key", keys["hub"])
+
+        def message() -> list[zmq.Frame] | None:
+            serve(hub)
+            late.is_new()
+            send(late, [b"hello"])
+            return receive(hub.workers)
+
+        frames = until(message)
+        assert frames, "not admitted without a restart"
+        key = hub.key_of(frames[-1])
+        assert key is not None
+        assert (key.name, key.role) == ("mallory", "node")
+        (keys["hub"] / "mallory.key").unlink()
+        assert until(lambda: hub.key_of((message() or frames)[-1]) is None, 5.0)
+    hub.close()
+
+
 def test_a_hub_without_its_pair_says_what_to_do(context: zmq.Context[Any], tmp_path: Path) -> None:
-    with pytest.raises(NetworkError, match="is not a key pair"):
+    with pytest.raises(NetworkError, match=r"hub\.key_secret.*abhinaya keys"):
         Hub(context, f"tcp://127.0.0.1:{free_port()}", Keys(tmp_path, "hub"))
 
 
-@pytest.mark.parametrize("damaged", ["alice.key_secret", "hub.key"])
-def test_a_damaged_key_is_a_network_error(
-    context: zmq.Context[Any], keys: dict[str, Path], damaged: str
-) -> None:
-    path = keys["alice"] / damaged
-    path.write_text('curve\n    public-key = "short"\n    secret-key = "short"\n', "utf-8")
-    with pytest.raises(NetworkError) as error:
-        connect(context, "tcp://127.0.0.1:5555", "alice", Keys(keys["alice"], "alice"))
-    assert error.value.subject == str(path)
-
-
 @pytest.mark.parametrize("damage", ['curve\n    public-key = "short"\n', "", "\x00\x01"])
-def test_a_damaged_key_on_the_allow_list_is_named_and_keeps_nobody_else_out_unnoticed(
+def test_a_damaged_key_on_the_allow_list_is_named_at_the_start(
     context: zmq.Context[Any], keys: dict[str, Path], damage: str
 ) -> None:
     (keys["hub"] / "bob.key").write_text(damage, "utf-8")

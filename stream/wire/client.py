@@ -1,0 +1,99 @@
+"""The socket of a client of the hub: whether its connection stands, and if not, why not."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from typing import Final
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from abhinaya.stream.errors import NetworkError
+
+_LOG = logging.getLogger("abhinaya.client")
+
+EVENTS: Final = (
+    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
+
+DIAL_AGAIN_S: Final = 1.0
+
+_NO_HUB: Final = ("", "start the hub, and check address and firewall")
+_FAULTS: Final = {
+    int(zmq.EVENT_HANDSHAKE_FAILED_AUTH): (
+        "it does not admit this key",
+        "copy NAME.key into the hub's directory of keys; its log names the key",
+    ),
+    int(zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL): (
+        "hub.key is probably not its key",
+        "copy hub.key from the hub's machine again",
+    ),
+    int(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL): (
+        "only one of the two sides uses keys, or it is not a hub",
+        "pass --keys to both sides or to neither, and check the address",
+    ),
+}
+
+
+class Client(zmq.Socket[bytes]):
+    """The DEALER socket of a front, node or sink; `sockets.connect` opens it.
+
+    It queues nothing while disconnected. What was on its way when a connection broke is lost, in
+    both directions.
+    """
+
+    made = False
+    """Whether the hub has ever accepted a connection."""
+    cause, remedy = _NO_HUB
+    """Why the hub does not answer, if it is known, and what to do."""
+    _dial_at = math.inf
+
+    def watch(self) -> zmq.Socket[bytes]:
+        """Return the socket that is readable after a handshake, for a poller; then ask `is_new`."""
+        return self.get_monitor_socket(EVENTS)
+
+    def is_new(self) -> bool:
+        """Whether a connection was made since the last call; call it often.
+
+        After a refusal it dials again, which libzmq does not do: the hub may admit the key by now.
+        """
+        new, now = False, time.monotonic()
+        while self.watch().poll(0):
+            event = int(parse_monitor_message(self.watch().recv_multipart())["event"])
+            new = event not in _FAULTS
+            before, (self.cause, self.remedy) = self.cause, _FAULTS.get(event, _NO_HUB)
+            if self.cause not in ("", before):
+                _LOG.warning("%s; trying again", self.error())
+            if event in (zmq.EVENT_HANDSHAKE_FAILED_AUTH, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL):
+                self._dial_at = min(self._dial_at, now + DIAL_AGAIN_S)
+        if new:
+            self.made, self._dial_at = True, math.inf
+            self.get(zmq.EVENTS)  # else the next `send` might not know the connection yet
+        if now >= self._dial_at:
+            self._dial_at = math.inf
+            endpoint = self._endpoint()
+            self.disconnect(endpoint)
+            self.connect(endpoint)
+        return new
+
+    def error(self, endpoint: str = "") -> NetworkError:
+        """Return why the hub does not answer, and what to do."""
+        endpoint = endpoint or self._endpoint()
+        reason = f"the hub does not answer{self.cause and ': '}{self.cause}"
+        return NetworkError(endpoint, reason, self.remedy)
+
+    def _endpoint(self) -> str:
+        return bytes(self.get(zmq.LAST_ENDPOINT)).decode()
+
+    def close(self, linger: int | None = None) -> None:
+        """Close the connection."""
+        if self._monitor_socket is not None and not self.closed:
+            watch = self.watch()
+            self.disable_monitor()
+            watch.close(linger=0)
+        super().close(linger)
