@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 """Python's stand-in for a byte of a file name that is not UTF-8; no encoding accepts it."""
+LONGEST_NAME: Final = 200
 _WITHOUT_WIDTH: Final = frozenset("\u00ad\u200b\u200c\u200d\u2060\ufeff")
 """Legitimate in words of some scripts, but invisible: left out for people."""
 
@@ -117,6 +118,12 @@ def unpack(data: bytes, kind: type[T]) -> T:
 
     """
     return msgspec.convert(json.loads(data), kind, str_keys=True)
+
+
+def short_name(name: str) -> str:
+    """Return a name that is encodable, not empty, and short enough for messages and screens."""
+    name = encodable(name)
+    return f"{name[: LONGEST_NAME - 1]}…" if len(name) > LONGEST_NAME else name or "stream"
 
 
 def distinct(names: Iterable[str]) -> list[str]:
