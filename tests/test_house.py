@@ -21,7 +21,7 @@ import pytest
 from packaging.requirements import Requirement
 from places import ROOT
 
-from abhinaya.stream.front.main import AssignedInput, Assignment
+from abhinaya.stream.front.assignment import AssignedInput, Assignment
 from abhinaya.stream.run.recorder import Recorder
 from abhinaya.stream.settings.config import encode
 from abhinaya.stream.sources.base import InputConfig

@@ -130,6 +130,8 @@ class Opened:
     interrupting: Callable[[], None] = lambda: None
     repeatable: bool = True
     """Whether the source can be opened again and then yields the same audio."""
+    length_s: float = 0.0
+    """Declared length of a recording; 0 if unknown or endless."""
 
     def chunks(self) -> Iterator[AudioChunk]:
         """Return the iterator of the audio."""

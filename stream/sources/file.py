@@ -59,6 +59,7 @@ def open_file(config: InputConfig, warn: Warn, clock: Callable[[], float] = unix
         start_unix_s=clock(),
         audio=condition(decoder.blocks(), config.channels, config.what, warn),
         closing=close,
+        length_s=decoder.duration_s,
     )
 
 
