@@ -22,7 +22,7 @@ import pytest
 import srt
 import webvtt
 from fakes import patient
-from hostile import HOSTILE, events, hidden
+from hostile_text import HOSTILE, events, hidden
 from hypothesis import given
 from hypothesis import strategies as st
 from output_fakes import NOW

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hostile import HOSTILE
+from hostile_text import HOSTILE
 
 from abhinaya.models.labels import LABELS
 from abhinaya.train.data.check import check, require
