@@ -186,6 +186,8 @@ class End(Message, frozen=True, kw_only=True):
     """Length of the stream in samples."""
     reason: Text = ""
     """Why the stream broke off; empty for a natural end."""
+    no_speech: Text = ""
+    """Why no speech was found, for a person; empty if there was some."""
 
 
 class Remark(Message, frozen=True, kw_only=True):
@@ -446,6 +448,8 @@ class Subscribe(Message, frozen=True, kw_only=True):
 class Seen(Message, frozen=True, kw_only=True):
     """The recorder has written all notices up to this number."""
 
+    hub: Name
+    """See Notice.hub."""
     number: Count
 
 
@@ -540,6 +544,8 @@ class StreamEnded(Message, frozen=True, kw_only=True):
     sequence: Count
     position: Position
     reason: Text = ""
+    no_speech: Text = ""
+    """See End."""
 
 
 class NodeUp(Message, frozen=True, kw_only=True):
@@ -621,9 +627,10 @@ class Notice(Message, frozen=True, kw_only=True):
     """An event for the sinks, numbered so that the recorder can confirm it."""
 
     number: Count
-    """Counts from 1 in each incarnation of the hub; 0 for events without confirmation: Status,
-    Activity, provisional verdicts, and the state sent to a new sink."""
+    """Counts from 1 without a hole; 0 for events without confirmation: Status, Activity,
+    provisional verdicts, and the state sent to a new sink."""
     hub: Name
+    """Incarnation of the hub and of the run at it: with another one, numbers begin again."""
     run: Text = ""
     """The run of the stream or input; empty for the events of all runs: nodes and status."""
     event: Event | Activity
