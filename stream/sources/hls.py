@@ -20,7 +20,7 @@ from abhinaya.stream.sources.live import Connection
 from abhinaya.stream.sources.media.container import NO_PROTOCOLS
 from abhinaya.stream.sources.media.decode import Decoder
 from abhinaya.stream.sources.playlist import Part, Playlist, Range, best_of, parse, text_of
-from abhinaya.stream.sources.web import HttpError, Web
+from abhinaya.stream.sources.web import DOCUMENT_STALLS, HttpError, Web
 
 PLAYLIST_BYTES: Final = 1 << 22
 _PART_BYTES: Final = 1 << 26
@@ -314,11 +314,14 @@ class _Player:
             nonlocal best, broken
             if self.cancelled.is_set():
                 raise self._web.error("was interrupted")
+            until = time.monotonic() + DOCUMENT_STALLS * self._web.settings.stall_s
             answer = self._web.get(url, headers)
             data = bytearray()
             try:
                 for piece in self._web.body(answer, _PART_BYTES):
                     data += piece
+                    if time.monotonic() > until:
+                        raise self._web.error("answers too slowly", transient=True)
             except HttpError as error:
                 best, broken = max(best, bytes(data), key=len), broken + 1
                 if not error.transient or not best or broken < _TRIES:
