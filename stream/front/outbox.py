@@ -6,6 +6,7 @@ lost, so they wait apart, and a newer one replaces an older one.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 
 from abhinaya.stream.wire.messages import Activity, End, Gap, Segment
@@ -68,9 +69,16 @@ class Outbox:
         self._unsent = max(next_sequence, self._acknowledged)
 
     def sendable(self) -> list[Item]:
-        """Return the items that may be sent now, in order."""
+        """Return the items that may be sent now, in order.
+
+        While a file must wait for others (its window is 0), only segments wait.
+        """
         limit = self._acknowledged + self._window
-        return [i for i in self._items if self._unsent <= i.sequence < limit]
+        unsent = [item for item in self._items if item.sequence >= self._unsent]
+        if not self._window:
+            limit = self._acknowledged + self._capacity
+            unsent = list(itertools.takewhile(lambda i: not isinstance(i, Segment), unsent))
+        return [item for item in unsent if item.sequence < limit]
 
     def sent(self, item: Item) -> None:
         """Note that an item was sent."""
