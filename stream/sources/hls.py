@@ -19,7 +19,7 @@ from abhinaya.stream.sources.base import Block
 from abhinaya.stream.sources.live import Connection
 from abhinaya.stream.sources.media.container import NO_PROTOCOLS
 from abhinaya.stream.sources.media.decode import Decoder
-from abhinaya.stream.sources.playlist import Part, Playlist, Range, best_of, parse, text_of
+from abhinaya.stream.sources.playlist import Part, Playlist, Range, parse, text_of
 from abhinaya.stream.sources.web import DOCUMENT_STALLS, HttpError, Web
 
 PLAYLIST_BYTES: Final = 1 << 22
@@ -388,24 +388,3 @@ def _by_stamps(loss: _Loss, seconds: float) -> _Loss:
     if loss.length_s and abs(seconds - loss.length_s) <= _ROUNDED_S + _AGREEING * loss.length_s:
         return _Loss(seconds, loss.reason)
     return loss
-
-
-def find_playlist(web: Web, url: str, text: str, track: int = 0) -> tuple[str, str, int]:
-    """Return address and text of the media playlist to play, and the track to hear in it.
-
-    Raises:
-        SourceError: it cannot be fetched, is nested too deep, or is neither http nor https.
-
-    """
-    for _ in range(3):
-        best = best_of(text, url, track)
-        if best is None:
-            return url, text, track
-        where, renditions = best
-        if len(renditions) > 1:
-            left = "; ".join(one.name for one in renditions[1:])
-            web.remark(f"{renditions[0].name} is heard. Left out: {left}. --track N chooses")
-            track = 0
-        answer, body = web.fetch(where, PLAYLIST_BYTES)
-        url, text = str(answer.url), text_of(body)
-    raise web.error("is a playlist of too many playlists", "name one of them")

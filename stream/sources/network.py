@@ -21,14 +21,13 @@ from abhinaya.stream.sources.hls import (
     PLAYLIST_BYTES,
     REMEMBERED,
     connect_hls,
-    find_playlist,
 )
 from abhinaya.stream.sources.live import Connection, Live
 from abhinaya.stream.sources.media.container import NO_PROTOCOLS
 from abhinaya.stream.sources.media.decode import Decoder
 from abhinaya.stream.sources.media.length import packed
 from abhinaya.stream.sources.media.mpeg import is_adts
-from abhinaya.stream.sources.playlist import is_playlist, other_addresses, parse, text_of
+from abhinaya.stream.sources.playlist import best_of, is_playlist, other_addresses, parse, text_of
 from abhinaya.stream.sources.remote import RemoteFile
 from abhinaya.stream.sources.web import HttpError, Web
 
@@ -114,6 +113,27 @@ def _open_hls(config: InputConfig, web: Web, file: RemoteFile) -> Opened:
 
     over = parse(text, url).over
     return _opened(config, web, connection, None if over else dial)
+
+
+def find_playlist(web: Web, url: str, text: str, track: int = 0) -> tuple[str, str, int]:
+    """Return address and text of the media playlist to play, and the track to hear in it.
+
+    Raises:
+        SourceError: it cannot be fetched, is nested too deep, or is neither http nor https.
+
+    """
+    for _ in range(3):
+        best = best_of(text, url, track)
+        if best is None:
+            return url, text, track
+        where, renditions = best
+        if len(renditions) > 1:
+            left = "; ".join(one.name for one in renditions[1:])
+            web.remark(f"{renditions[0].name} is heard. Left out: {left}. --track N chooses")
+            track = 0
+        answer, body = web.fetch(where, PLAYLIST_BYTES)
+        url, text = str(answer.url), text_of(body)
+    raise web.error("is a playlist of too many playlists", "name one of them")
 
 
 def _open_radio(config: InputConfig, web: Web, file: RemoteFile) -> Opened:
