@@ -6,6 +6,7 @@ lost, so they wait apart, and a newer one replaces an older one.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections import deque
 from typing import Final
@@ -83,12 +84,17 @@ class Outbox:
         self._unsent = max(next_sequence, self._acknowledged)
 
     def sendable(self) -> list[Item]:
-        """Return the items that may be sent now, in order."""
-        waiting = sum(isinstance(i, Segment) and i.sequence >= self._unsent for i in self._items)
-        limit = self._acknowledged + (
-            min(self._window, self._pace) if waiting > self._pace else self._window
-        )
-        return [i for i in self._items if self._unsent <= i.sequence < limit]
+        """Return the items that may be sent now, in order.
+
+        While a file must wait for others (its window is 0), only segments wait.
+        """
+        unsent = [item for item in self._items if item.sequence >= self._unsent]
+        behind = sum(isinstance(item, Segment) for item in unsent) > self._pace
+        limit = self._acknowledged + (min(self._window, self._pace) if behind else self._window)
+        if not self._window:
+            limit = self._acknowledged + self._capacity
+            unsent = list(itertools.takewhile(lambda i: not isinstance(i, Segment), unsent))
+        return [item for item in unsent if item.sequence < limit]
 
     def sent(self, item: Item) -> None:
         """Note that an item was sent."""

@@ -63,6 +63,8 @@ class _Progress:
     faults: list[AbhinayaError] = field(default_factory=list)
     fronts_started: bool = False
     draining: bool = False
+    overloaded: bool = False
+    """Whether the user knows that processes starve."""
     given_up: set[str] = field(default_factory=set)
     """Services whose nodes are all given up."""
     gone: dict[str, tuple[str, float]] = field(default_factory=dict)
@@ -255,6 +257,11 @@ class Run:
             self.supervisor.suspect([Suspect(name=HUB, reason="was silent", limit_s=limit_s)])
         for death in self.supervisor.tick(now):
             self._on_exit(death)
+        if self.supervisor.news and not self._progress.overloaded:
+            self._progress.overloaded = True  # once is enough
+            remark = Remark(source="monitor", text=self.supervisor.news[0])
+            publish(self._sinks, remark, self._wall_clock())
+        self.supervisor.news.clear()
         self._report(self._inputs.faults())
         stages = self.supervisor.stages()
         if not self._progress.fronts_started:

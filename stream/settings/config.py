@@ -86,8 +86,8 @@ class FlowConfig:
     )
     files_window: int = setting(
         64,
-        doc="the same for all files together; each file may always have one. With too many, "
-        "segments wait longer than deadlines.file_s and lack votes",
+        doc="the same for all files together, less if the nodes are slow; the files that began "
+        "first are processed, the others wait",
         least=1,
         most=65_536,
     )

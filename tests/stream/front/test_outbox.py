@@ -36,6 +36,16 @@ def test_a_credit_may_widen_and_narrow_the_window() -> None:
     assert numbers(outbox) == [0]
 
 
+def test_a_file_that_must_wait_may_still_say_that_it_ends() -> None:
+    outbox = Outbox(0, 0, 3)
+    outbox.put(fakes.gap(0))
+    outbox.put(End(stream="call", sequence=1, position=0))
+    assert numbers(outbox) == [0, 1]
+    outbox = filled(2, window=0)
+    outbox.put(End(stream="call", sequence=2, position=0))
+    assert numbers(outbox) == []
+
+
 def test_what_a_predecessor_has_sent_is_kept_until_acknowledged_and_not_sent() -> None:
     outbox = Outbox(2, 4, 8)
     outbox.resume(4)

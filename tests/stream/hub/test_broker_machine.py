@@ -280,6 +280,8 @@ class World(RuleBasedStateMachine):
             return
         self.is_of_run(message)
         event = message.event
+        if isinstance(event, StreamStarted):  # perhaps of a run that the hub had given up
+            read.pop(f"{message.run}:{event.info.stream}", None)
         first = isinstance(event, Verdict) and event.final and event.revision == 0
         if first or isinstance(event, Gap | StreamEnded):
             assert isinstance(event, Verdict | Gap | StreamEnded)
@@ -526,6 +528,15 @@ class World(RuleBasedStateMachine):
     def connection_of_a_run_is_cut(self, place: str, stream: str | None) -> None:
         front = self.fronts.get(f"{place}/{stream}")
         self.cut.add(front.peer if front else self.recorders[place].peer)
+
+    @rule(place=places)
+    def run_is_away_for_so_long_that_the_hub_forgets_it(self, place: str) -> None:
+        self.recorder_is_cut_off(place)
+        for stream in STREAMS:
+            self.connection_of_a_run_is_cut(place, stream)
+        for _ in range(2):
+            self.time_passes(350.0)
+        assert self.broker._runs.get(self.recorders[place].run) is None
 
     @rule(name=names)
     def connection_of_a_node_is_cut(self, name: str) -> None:
