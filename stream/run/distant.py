@@ -1,11 +1,19 @@
-"""A hub on another machine: how long to wait for it, and the fronts that it cannot watch. Pure."""
+"""A hub on another machine: how long to wait for it, and the fronts that it cannot watch.
+
+`HubWatch` and `LocalBeats` decide; `DistantHub` looks and reports.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from pathlib import Path
 
+from abhinaya.stream.run.recorder import Recorder
+from abhinaya.stream.run.supervisor import Supervisor
+from abhinaya.stream.settings.config import SuperviseConfig
+from abhinaya.stream.wire.child import read_beat
 from abhinaya.stream.wire.messages import Suspect
 
 
@@ -75,3 +83,45 @@ class LocalBeats:
             if silence_s > self.silent_s:
                 reason = f"has been silent for {silence_s:.1f} s"
                 yield Suspect(name=front, reason=reason, limit_s=self.silent_s)
+
+
+class DistantHub:
+    """Waits for the hub at `endpoint`, and watches the fronts in its place.
+
+    `warn` shows a text to the user.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        config: SuperviseConfig,
+        recorder: Recorder,
+        warn: Callable[[str], None],
+    ) -> None:
+        self._endpoint, self._recorder, self._warn = endpoint, recorder, warn
+        self._wait_s = config.hub_wait_s
+        self._watch = HubWatch(config.silent_s, config.hub_wait_s)
+        self._beats = LocalBeats(config.silent_s)
+
+    def watch(
+        self, now: float, directory: Path, fronts: Iterable[str], supervisor: Supervisor
+    ) -> None:
+        """Look at the hub, and at the heartbeats that the fronts have left in `directory`.
+
+        Raises:
+            NetworkError: the hub has never answered, or was away for too long.
+
+        """
+        for front in fronts:
+            beat = read_beat(directory, front)
+            if beat is not None and self._beats.found(now, front, beat):
+                supervisor.ready(front)
+        supervisor.suspect(self._beats.suspects(now, fronts))
+        state = self._watch.look(now, self._recorder.last_received, self._recorder.answered)
+        if state is Hub.GONE:
+            raise self._recorder.unreachable(self._endpoint, self._wait_s)
+        if state is Hub.LOST:
+            limit = f"waiting up to {self._wait_s:g} s"
+            self._warn(f"the hub at {self._endpoint} does not answer: {limit}")
+        elif state is Hub.BACK:
+            self._warn(f"the hub at {self._endpoint} is back")

@@ -22,7 +22,7 @@ from abhinaya.stream.errors import (
     SinkError,
 )
 from abhinaya.stream.front.numbering import INTERRUPTED
-from abhinaya.stream.run.distant import Hub, HubWatch, LocalBeats
+from abhinaya.stream.run.distant import DistantHub
 from abhinaya.stream.run.inputs import Inputs, not_processed
 from abhinaya.stream.run.plan import Input, Plan, Supply, check_licence
 from abhinaya.stream.run.recorder import Recorder
@@ -31,7 +31,7 @@ from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.settings.config import guests, workers_of
 from abhinaya.stream.sinks.base import Sink, Ticks, publish
 from abhinaya.stream.sinks.open import Observer
-from abhinaya.stream.wire.child import Stage, read_beat
+from abhinaya.stream.wire.child import Stage
 from abhinaya.stream.wire.messages import (
     Activity,
     Event,
@@ -106,8 +106,7 @@ class Run:
             run_id,
         )
         self._progress = _Progress()
-        self._hub_watch = HubWatch(self._supervise.silent_s, self._supervise.hub_wait_s)
-        self._beats = LocalBeats(self._supervise.silent_s)
+        self._distant = DistantHub(self._endpoint, self._supervise, self._recorder, self._warn)
 
     def run(self) -> int:
         """Run to the end of every input; return the exit code.
@@ -249,7 +248,7 @@ class Run:
         now = time.monotonic()
         limit_s = self._supervise.silent_s
         if self._plan.remote:
-            self._watch_hub(now)
+            self._distant.watch(now, self._directory, self._inputs.fronts, self.supervisor)
         elif (
             now - self._recorder.last_received > limit_s
             and self.supervisor.stages()[HUB] is Stage.READY
@@ -277,27 +276,6 @@ class Run:
         self._drain()
         if self._plan.supply is not None and self._progress.fronts_started:
             self._resupply(self._plan.supply)
-
-    def _watch_hub(self, now: float) -> None:
-        """Wait for a hub on another machine that is lost; watch the fronts in its place.
-
-        Raises:
-            NetworkError: it has never answered, or was away for too long.
-
-        """
-        for front in self._inputs.fronts:
-            beat = read_beat(self._directory, front)
-            if beat is not None and self._beats.found(now, front, beat):
-                self.supervisor.ready(front)
-        self.supervisor.suspect(self._beats.suspects(now, self._inputs.fronts))
-        state = self._hub_watch.look(now, self._recorder.last_received, self._recorder.answered)
-        if state is Hub.GONE:
-            raise self._recorder.unreachable(self._endpoint, self._supervise.hub_wait_s)
-        if state is Hub.LOST:
-            wait_s = self._supervise.hub_wait_s
-            self._warn(f"the hub at {self._endpoint} does not answer: waiting up to {wait_s:g} s")
-        elif state is Hub.BACK:
-            self._warn(f"the hub at {self._endpoint} is back")
 
     def _warn(self, text: str) -> None:
         self._observer.trouble(text)
