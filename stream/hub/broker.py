@@ -68,7 +68,7 @@ class Broker:
         supervised: bool = False,
         may_see: MaySee = lambda _peer, _run: True,
     ) -> None:
-        self._config = config
+        self._config, self._supervised = config, supervised
         self._combiner = combiner
         self._incarnation = incarnation
         self.refusals = Refusals()
@@ -195,8 +195,9 @@ class Broker:
             self._streams.forget(run)
 
     def drain_nodes(self) -> list[Outgoing]:
-        """Return the messages that ask every node to finish and exit."""
-        return [Outgoing("workers", peer, Drain()) for peer in self._nodes]
+        """Return the messages that ask the nodes of this run to exit; others outlive the hub."""
+        nodes = self._nodes if self._supervised else ()
+        return [Outgoing("workers", peer, Drain()) for peer in nodes]
 
     # --- fronts -----------------------------------------------------------------------------------
 

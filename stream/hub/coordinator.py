@@ -160,8 +160,8 @@ class Coordinator:
     def _time_left_s(self, item: Segment) -> float:
         """Return the time until the deadline of a live segment, which began with the last word."""
         live_s = self._deadlines.live_s
-        before_s = max(0.0, item.sent_unix_s - item.captured_unix_s)  # both by the front's clock
-        return max(live_s - before_s, min(live_s, LEAST_S))
+        before_s = item.sent_unix_s - item.captured_unix_s - item.held_ms / 1000
+        return max(live_s - max(0.0, before_s), min(live_s, LEAST_S))
 
     def _shed(self, stream: Stream) -> None:
         waiting = [record for record in self.segments.of(stream) if record.begun is None]

@@ -150,6 +150,8 @@ class Segment(Message, frozen=True, kw_only=True):
     capture_ms: Duration
     """Delay of that sample until the front received it."""
     sent_unix_s: UnixTime
+    held_ms: Duration = 0.0
+    """How long it waited for the hub; the deadline does not count that."""
 
     @property
     def final(self) -> bool:

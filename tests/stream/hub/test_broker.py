@@ -644,8 +644,9 @@ def test_a_peer_whose_message_cannot_be_used_must_go_and_a_stranger_is_only_coun
     assert hub.status().refused == {"a name of 100 kB": 3}
 
 
-def test_draining_asks_every_node_to_finish() -> None:
-    hub = desk()
+def test_draining_asks_every_node_of_the_run_to_finish_but_those_of_others_wait() -> None:
+    assert desk().broker.drain_nodes() == []
+    hub = desk(supervised=True)
     out = hub.broker.drain_nodes()
     assert {o.peer for o in out} == {f"{s}-0".encode() for s in SERVICES}
     assert all(isinstance(o.message, Drain) for o in out)
