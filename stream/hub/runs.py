@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from abhinaya.stream.hub.segments import Stream
+from abhinaya.stream.wire.keys import LOCAL, Key
 from abhinaya.stream.wire.messages import Notice, Standing
 
 MAX_RUNS: Final = 10_000
@@ -28,6 +29,8 @@ class Run:
     id: str
     last_present: float
     """When the run last had a front that was not silent, or a recorder."""
+    owner: Key = LOCAL
+    """The key that opened it."""
     recorder: bytes | None = None
     """Socket identity of the recorder."""
     number: int = 0
@@ -66,9 +69,9 @@ class Runs:
             return f"the hub has {MAX_RUNS} runs already"
         return ""
 
-    def open(self, now: float, name: str) -> Run:
-        """Return a run; it is new if it was unknown."""
-        run = self._runs.setdefault(name, Run(name, now))
+    def open(self, now: float, name: str, key: Key = LOCAL) -> Run:
+        """Return a run; if it was unknown, it is new and belongs to `key`."""
+        run = self._runs.setdefault(name, Run(name, now, key))
         run.last_present = now
         return run
 

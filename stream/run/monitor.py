@@ -157,15 +157,18 @@ class Run:
     # --- running ----------------------------------------------------------------------------------
 
     def _handle(self, event: Event | Activity) -> None:
+        remote = self._plan.remote
         match event:
             case Status(nodes=nodes, fronts=fronts, suspects=suspects):
                 for name in (HUB, *(load.node for load in nodes), *fronts):
                     self.supervisor.ready(name)
-                self.supervisor.suspect(suspects)
+                # at a hub that others use too, a node may have the name of one of our processes
+                theirs = {load.node for load in nodes} if remote else ()
+                self.supervisor.suspect(s for s in suspects if s.name not in theirs)
             case NodeUp():
                 self._check_licence(event)
                 self.supervisor.ready(event.node)
-            case NodeDown(node=name, incarnation=incarnation, reason=reason):
+            case NodeDown(node=name, incarnation=incarnation, reason=reason) if not remote:
                 self.supervisor.kill(name, incarnation, reason)
             case StreamStarted(info=info):
                 self._inputs.started(info)
