@@ -8,8 +8,10 @@ cost of the hub.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -67,8 +69,8 @@ def specs(path: str) -> list[Spec]:
     return [Spec("relay", _MODULE, ("--bare-relay",)), *bare]
 
 
-def null_node(endpoint: str, service: str, stop: Stop) -> int:
-    """Answer every task at once."""
+def null_node(endpoint: str, service: str, stop: Stop, busy_s: float = 0.0) -> int:
+    """Answer every task at once, or one after the other with `busy_s` for each."""
     socket = connect(zmq.Context(), workers_endpoint(endpoint), service)
     encoder, decoder = Encoder(), Decoder[Message](ToNode)
     votes = service != "asr"
@@ -81,16 +83,23 @@ def null_node(endpoint: str, service: str, stop: Stop) -> int:
         version="0",
         licence="none",
     )
-    ready = Ready(node=service, incarnation="0", gives=(given,), credits=256)
+    ready = Ready(node=service, incarnation=str(os.getpid()), gives=(given,), credits=256)
     introduced, next_beat = False, 0.0
+    waiting: deque[tuple[float, Task]] = deque()
     while not stop.asked:
         if (now := time.monotonic()) >= next_beat:
             introduced = send(socket, encoder.encode(Beat(name=service) if introduced else ready))
             next_beat = now + (BEAT_S if introduced else 0.02)
-        socket.poll(max(1, round(1000 * (next_beat - now))))
+        due = min(next_beat, waiting[0][0]) if waiting else next_beat
+        socket.poll(max(1, round(1000 * (due - now))))
+        while waiting and waiting[0][0] <= time.monotonic():
+            send(socket, encoder.encode(_answer(waiting.popleft()[1], service)))
         while (frames := receive(socket)) is not None:
             message = decoder.decode(frames)
-            if isinstance(message, Task):
+            if isinstance(message, Task) and busy_s:
+                before = waiting[-1][0] if waiting else 0.0
+                waiting.append((max(before, time.monotonic()) + busy_s, message))
+            elif isinstance(message, Task):
                 send(socket, encoder.encode(_answer(message, service)))
             elif isinstance(message, Introduce):
                 introduced = send(socket, encoder.encode(ready))
@@ -149,12 +158,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     role.add_argument("--null", choices=NEEDS)
     role.add_argument("--bare-node", choices=BARE_NODES)
     role.add_argument("--bare-relay", action="store_true")
+    parser.add_argument("--busy-s", type=float, default=0.0)
     args = parser.parse_args(argv)
     endpoint = f"ipc://{args.directory}"
 
     def body(stop: Stop) -> int:
         if args.null:
-            return null_node(endpoint, args.null, stop)
+            return null_node(endpoint, args.null, stop, args.busy_s)
         return bare_node(endpoint, args.bare_node) if args.bare_node else bare_relay(endpoint)
 
     return run_child(args.null or args.bare_node or "relay", args.directory, args.lifeline, body)

@@ -31,7 +31,6 @@ from abhinaya.models.text import say
 
 EXIT_OK: Final = 0
 EXIT_MODEL: Final = 6
-EXIT_INTERRUPTED: Final = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,8 +43,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(str(error), EXIT_USAGE)
     except ModelError as error:
         return _fail(str(error), EXIT_USAGE if isinstance(error, OptionsError) else EXIT_MODEL)
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
     return EXIT_OK
 
 

@@ -9,7 +9,8 @@
     |-- NetworkError        7   an endpoint is in use, unreachable, or refused: keys are missing
     `-- WireError           8   a message is malformed, too large or not allowed from its sender
 
-Exit code 130 means that Ctrl-C ended the run before its input ended. Errors of other libraries
+An exit code above 128 means that a signal ended the run before its input ended: 130 Ctrl-C, 143
+SIGTERM (models/interrupts.py). Errors of other libraries
 (ZeroMQ, the decoder, PortAudio, a model) are converted to these, with the cause chained.
 """
 
@@ -25,7 +26,6 @@ __all__ = [
 ]  # fmt: skip
 
 EXIT_OK: Final = 0
-EXIT_INTERRUPTED: Final = 130
 
 
 class ConfigError(AbhinayaError):

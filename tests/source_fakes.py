@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import wave
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -43,11 +44,14 @@ def encode(
     rate: int,
     codec: str,
     container: str | None = None,
+    options: dict[str, str] | None = None,
 ) -> None:
     """Write [n, channels] by PyAV in any container and codec."""
     layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}[samples.shape[1]]
-    with av.open(target if isinstance(target, io.BytesIO) else str(target), "w", container) as file:
+    where = target if isinstance(target, io.BytesIO) else str(target)
+    with av.open(where, "w", container, options=options or {}) as file:
         track = file.add_stream(codec, rate=rate, layout=layout)
+        track.bit_rate = 96_000  # some codecs have no default
         frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="flt", layout=layout)
         frame.sample_rate = rate
         context = track.codec_context
@@ -79,6 +83,59 @@ def write_video(path: Path, *, sound: np.ndarray[Any, Any] | None, rate: int = 4
             for part in [*fit.resample(frame), *fit.resample(None)]:
                 file.mux(voice.encode(part))
             file.mux(voice.encode(None))
+
+
+def write_tracks(
+    target: Path | io.BytesIO,
+    *tracks: np.ndarray[Any, Any],
+    codec: str = "pcm_s16le",
+    rate: int = 16_000,
+    container: str | None = None,
+    dispositions: Mapping[int, str] | None = None,
+    languages: Mapping[int, str] | None = None,
+    late_s: Mapping[int, float] | None = None,
+    picture_s: float = 0.0,
+    picture: str = "mpeg4",
+) -> None:
+    """Write audio tracks [n, channels], by number from 0; `picture_s` adds a moving picture."""
+    where = target if isinstance(target, io.BytesIO) else str(target)
+    with av.open(where, "w", container) as file:
+        moving = file.add_stream(picture, rate=10) if picture_s else None
+        if moving is not None:
+            moving.width = moving.height = 32
+            moving.pix_fmt = "yuv420p"
+        packets = []
+        for number, samples in enumerate(tracks):
+            layout = {1: "mono", 2: "stereo", 6: "5.1"}[samples.shape[1]]
+            track = file.add_stream(codec, rate=rate, layout=layout)
+            track.bit_rate = 64_000  # some codecs have no default
+            named = (dispositions or {}).get(number)
+            track.disposition = av.stream.Disposition[named] if named else 0
+            if language := (languages or {}).get(number):
+                track.metadata["language"] = language
+            context = track.codec_context
+            fit = av.AudioResampler(
+                context.format.name, layout, rate, frame_size=context.frame_size or 1024
+            )
+            parts = []
+            for begin in range(0, len(samples), rate):
+                frame = av.AudioFrame.from_ndarray(
+                    samples[begin : begin + rate].reshape(1, -1), format="flt", layout=layout
+                )
+                frame.sample_rate = rate
+                frame.pts = begin + round((late_s or {}).get(number, 0.0) * rate)
+                parts += fit.resample(frame)
+            for part in [*parts, *fit.resample(None), None]:
+                packets += track.encode(part)
+        if moving is not None:
+            image = np.full((32, 32, 3), 99, np.uint8)
+            for number in range(round(10 * picture_s)):
+                shot = av.VideoFrame.from_ndarray(image, format="rgb24")
+                shot.pts = number
+                packets += moving.encode(shot)
+            packets += moving.encode(None)
+        for packet in sorted(packets, key=lambda p: (p.dts or 0) * p.time_base):
+            file.mux(packet)
 
 
 class FakePortAudioError(Exception):

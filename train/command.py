@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from abhinaya.models.errors import AbhinayaError
+from abhinaya.models.interrupts import exit_code_of
 from abhinaya.models.text import say
 from abhinaya.train.errors import DataError, Interrupted, RecipeError
 
@@ -16,13 +17,13 @@ EXIT_INTERRUPTED: Final = 130
 
 
 def guarded(command: str, work: Callable[[], int]) -> int:
-    """Run a command; return its exit code: 2 for a wrong recipe, 130 if interrupted, else 1."""
+    """Run a command; return its exit code: 2 for a wrong recipe, 128 + N after a signal, else 1."""
     try:
         return work()
     except Interrupted as stopped:
         message, code = str(stopped), EXIT_INTERRUPTED
-    except KeyboardInterrupt:
-        message, code = "stopped at once; run it again to continue", EXIT_INTERRUPTED
+    except KeyboardInterrupt as stopped:
+        message, code = "stopped at once; run it again to continue", exit_code_of(stopped)
     except AbhinayaError as error:
         message, code = str(error), 2 if isinstance(error, RecipeError) else 1
     except OSError as error:

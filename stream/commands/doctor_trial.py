@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -28,6 +26,8 @@ from abhinaya.stream.settings.environment import PROFILE, is_setting
 
 OFFLINE: Final = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 """Environment of a trial without `--download`."""
+STOP_S: Final = 10.0
+"""Longest time for an interrupted monitor to end in order."""
 MORE_TIME: Final = "give it more time (--timeout), or take smaller models"
 REPORT: Final = "please report it"
 _NO_MODEL: Final = re.compile(r"(?:! |abhinaya-stream: )(\S+) \((.+?)\): (.+)")
@@ -79,10 +79,15 @@ def run_monitor(arguments: Sequence[str], timeout_s: float, download: bool) -> O
     try:
         output, errors = process.communicate(timeout=timeout_s)
         code = process.returncode
-    except subprocess.TimeoutExpired:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        output, errors = process.communicate()
+    except (subprocess.TimeoutExpired, KeyboardInterrupt) as error:
+        process.terminate()  # it ends its processes and removes its folder
+        try:
+            output, errors = process.communicate(timeout=STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            output, errors = process.communicate()
+        if isinstance(error, KeyboardInterrupt):
+            raise
     lines = errors.decode("utf-8", "replace").splitlines()
     return Outcome(code, output, [line.strip() for line in lines if line.strip()])
 

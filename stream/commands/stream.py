@@ -13,11 +13,11 @@ from pathlib import Path
 
 from abhinaya.models.command_line import Parser
 from abhinaya.models.errors import MissingPackageError
+from abhinaya.models.interrupts import INTERRUPTS, exit_code_of
 from abhinaya.models.text import say
 from abhinaya.stream.commands.checks import check_models, check_outputs, fault_of
 from abhinaya.stream.commands.inputs import add_inputs, open_feeds, read_inputs
 from abhinaya.stream.errors import (
-    EXIT_INTERRUPTED,
     EXIT_OK,
     AbhinayaError,
     ModelError,
@@ -28,7 +28,7 @@ from abhinaya.stream.errors import (
 )
 from abhinaya.stream.log import add_log_flags, open_log
 from abhinaya.stream.run.directory import keep_logs, run_directory
-from abhinaya.stream.run.monitor import Run
+from abhinaya.stream.run.monitor import FINISH_S, Run
 from abhinaya.stream.run.plan import Plan, Remote
 from abhinaya.stream.settings.environment import add_line_up, load_line_up
 from abhinaya.stream.settings.rule_file import with_rules
@@ -50,7 +50,8 @@ examples:
   abhinaya-stream a.mp3 b.mp3 --format jsonl --output events.jsonl
 
 exit codes: 0 done, 2 wrong usage, 3 an input cannot be read, 4 results cannot be written,
-  5 a process died too often, 6 a model is missing or not allowed, 7 network, 130 interrupted
+  5 a process died too often, 6 a model is missing or not allowed, 7 network,
+  128 + its number after a signal: 130 Ctrl-C, 143 SIGTERM
 """
 
 
@@ -63,31 +64,41 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def guarded(program: str, body: Callable[[], int]) -> int:
-    """Run `body`; turn an error into one line on standard error and an exit code."""
+    """Run `body`; turn an error or a signal into one line on standard error and an exit code."""
     try:
-        return body()
+        with INTERRUPTS.raising():
+            return body()
     except AbhinayaError as error:
         say(f"{program}: {error}", file=sys.stderr)
         return error.exit_code
     except MissingPackageError as error:
         say(f"{program}: {error}", file=sys.stderr)
         return ModelError.exit_code
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+    except KeyboardInterrupt as stopped:
+        say(f"{program}: {stopped or 'stopped'}", file=sys.stderr)
+        return exit_code_of(stopped)
     except BrokenPipeError:  # the reader of our output has ended, as `| head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return SinkError.exit_code
     except Exception as error:  # a bug: the user gets a line, and the traceback goes to a file
+        say(
+            f"{program}: stopped on an unexpected {type(error).__name__}: {error}; "
+            f"please report it{_kept_traceback()}",
+            file=sys.stderr,
+        )
+        return AbhinayaError.exit_code
+
+
+def _kept_traceback() -> str:
+    """Write the traceback to a file; return ` with FILE`, nothing if no folder can be written."""
+    try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="abhinaya-", suffix=".log", delete=False
         ) as log:
             say(*traceback.format_exc().split("\n"), file=log)
-        say(
-            f"{program}: stopped on an unexpected {type(error).__name__}: {error}; "
-            f"please report it with {log.name}",
-            file=sys.stderr,
-        )
-        return AbhinayaError.exit_code
+    except OSError:
+        return ""
+    return f" with {log.name}"
 
 
 def _main(argv: Sequence[str] | None) -> int:
@@ -131,8 +142,11 @@ def _main(argv: Sequence[str] | None) -> int:
         directory = stack.enter_context(run_directory())
         logged = (Logged(),) if log is not None else ()
         stack.enter_context(_logs_kept(directory))
-        code = Run(plan, directory, (*sinks.all, alerts, *logged), sinks.observer).run()
-        return sinks.fault.exit_code if sinks.fault else code
+        run = Run(plan, directory, (*sinks.all, alerts, *logged), sinks.observer)
+        # from here on everything ends in order: the first signal also lets the outputs be finished
+        with INTERRUPTS.counting(plan.config.supervise.drain_s + FINISH_S, 1), stack.pop_all():
+            code = run.run()
+            return sinks.fault.exit_code if sinks.fault else code
 
 
 @contextmanager

@@ -24,14 +24,21 @@ import zmq
 from abhinaya.models.text import unpack
 from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import AbhinayaError, NetworkError, ProcessError, SourceError
+from abhinaya.stream.front.assignment import Assignment, open_feed
 from abhinaya.stream.front.numbering import Speech
 from abhinaya.stream.front.outbox import Item, LatestOnly, Outbox
 from abhinaya.stream.front.reader import Feed, Reader
 from abhinaya.stream.front.vad import SileroVad
 from abhinaya.stream.settings import config as configuration
-from abhinaya.stream.sources import open_source
-from abhinaya.stream.sources.base import InputConfig, channel_names
-from abhinaya.stream.wire.child import Stop, drain, leave_fault, run_child, wake, wakeup
+from abhinaya.stream.wire.child import (
+    Stop,
+    drain,
+    leave_fault,
+    leave_reached,
+    run_child,
+    wake,
+    wakeup,
+)
 from abhinaya.stream.wire.client import Client
 from abhinaya.stream.wire.codec import MAX_STATES_BYTES, Decoder, Encoder
 from abhinaya.stream.wire.keys import Keys
@@ -48,7 +55,6 @@ from abhinaya.stream.wire.messages import (
     Remark,
     Segment,
     Standing,
-    StreamInfo,
     ToFront,
     Welcome,
 )
@@ -59,28 +65,8 @@ POLL_MS: Final = 100
 Report = Callable[[str, AbhinayaError], None]
 """Receives the name of an input that failed, and its error."""
 
-
-class AssignedInput(msgspec.Struct, frozen=True, kw_only=True):
-    """One input of a front."""
-
-    name: str
-    """Name of the stream; for split channels the first part of the streams' names."""
-    config: InputConfig
-    standings: tuple[Standing, ...] = ()
-    """How far the streams are already written, if the front replaces one that died."""
-
-
-class Assignment(msgspec.Struct, frozen=True, kw_only=True):
-    """The work of one front. The supervisor writes it to a file."""
-
-    front: str
-    endpoint: str
-    """Address of the hub."""
-    keys: tuple[str, str] | None = None
-    """Directory and name of the CURVE keys, for a hub on another machine."""
-    run: str
-    """Id of the run: the hub tells streams of the same name in different runs apart by it."""
-    inputs: tuple[AssignedInput, ...]
+Note = Callable[[dict[str, int]], None]
+"""Receives how far each stream was read: what a dead front cannot report any more."""
 
 
 class Front:
@@ -94,6 +80,7 @@ class Front:
         socket: Client,
         remarks: queue.SimpleQueue[tuple[str, str]],
         report: Report,
+        note: Note = lambda reached: None,
     ) -> None:
         self._name = name
         self._run = run
@@ -101,6 +88,8 @@ class Front:
         self._socket = socket
         self._remarks = remarks
         self._report = report
+        self._note = note
+        self._noted: dict[str, int] = {}
         self._encoder = Encoder()
         self._decoder: Decoder[Message] = Decoder(ToFront, MAX_STATES_BYTES)
         self._woken, writing = wakeup()
@@ -132,6 +121,7 @@ class Front:
                 next_beat = now + self._run.supervise.beat_s
                 self._socket.is_new()
                 self._beat()
+                self._note_progress()
             if not self._outboxes and now > deadline:
                 raise self._socket.error()
             if stop.asked:
@@ -144,6 +134,8 @@ class Front:
                 self._handle(message)
             self._collect()
             self._send_items()
+            if stop.asked:
+                self._note_progress()
         if self._reader.error:
             raise self._reader.error
         return 0
@@ -157,6 +149,12 @@ class Front:
         if self._reader.error:
             return all(box.empty for box in self._outboxes.values())
         return all(feed.is_done for feed in self._feeds)
+
+    def _note_progress(self) -> None:
+        reached = {info.stream: feed.reached for feed in self._feeds for info in feed.infos}
+        if reached != self._noted:
+            self._noted = reached
+            self._note(reached)
 
     def _beat(self) -> None:
         if self._welcomed:
@@ -238,6 +236,7 @@ class Front:
                 lambda: self._stop.asked,
                 vad=vad,
             )
+            feed.reached = speech.reached
             readable.append((feed, speech))
         self._reader.start(readable)
 
@@ -300,50 +299,13 @@ def _later(hub: Standing, written: Standing | None) -> Standing:
     return hub if written is None or hub.next_sequence >= written.next_sequence else written
 
 
-def open_feed(
-    front: str,
-    assigned: AssignedInput,
+def serve(
     run: configuration.Config,
-    remarks: queue.SimpleQueue[tuple[str, str]],
-    run_id: str,
-) -> Feed:
-    """Open an input. If it fails but had streams, return a feed that only ends these streams.
-
-    Raises:
-        AbhinayaError: the input cannot be opened, and had no streams.
-
-    """
-    name, written = assigned.name, assigned.standings
-    start = written[0].start_unix_s if written else None
-
-    def warn(text: str) -> None:
-        remarks.put((name, text))
-
-    def info(stream: str, source: str, live: bool, start_unix_s: float) -> StreamInfo:
-        return StreamInfo(
-            stream=stream,
-            front=front,
-            source=source,
-            live=live,
-            start_unix_s=start_unix_s,
-            input=name,
-            run=run_id,
-        )
-
-    try:
-        source = open_source(assigned.config, warn, start, run.network)
-    except AbhinayaError as error:
-        if not written:
-            raise
-        infos = [info(s.stream, assigned.config.what, False, s.start_unix_s) for s in written]
-        return Feed(name, tuple(infos), written, fault=error)
-    channels = channel_names(assigned.config, source.channels)
-    streams = [f"{name}/{channel}" if channel else name for channel in channels]
-    facts = (source.description, source.live, source.start_unix_s)
-    return Feed(name, tuple(info(stream, *facts) for stream in streams), written, source)
-
-
-def serve(run: configuration.Config, assignment: Assignment, stop: Stop, report: Report) -> int:
+    assignment: Assignment,
+    stop: Stop,
+    report: Report,
+    note: Note = lambda reached: None,
+) -> int:
     """Open the inputs, connect to the hub, and send the segments; return the exit code.
 
     Raises:
@@ -364,7 +326,7 @@ def serve(run: configuration.Config, assignment: Assignment, stop: Stop, report:
     keys = Keys(Path(assignment.keys[0]), assignment.keys[1]) if assignment.keys else None
     socket = connect(context, workers_endpoint(assignment.endpoint), assignment.front, keys)
     try:
-        return Front(assignment.front, run, feeds, socket, remarks, report).run(stop)
+        return Front(assignment.front, run, feeds, socket, remarks, report, note).run(stop)
     finally:
         for feed in feeds:
             if feed.source is not None:
@@ -391,6 +353,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             assignment,
             stop,
             lambda name, error: leave_fault(args.directory, args.name, name, error),
+            lambda reached: leave_reached(args.directory, args.name, reached),
         ),
     )
 

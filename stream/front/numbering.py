@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from abhinaya.stream.clock import INT16_FULL_SCALE, SAMPLE_RATE, unix_time
+from abhinaya.stream.clock import INT16_FULL_SCALE, SAMPLE_RATE, to_samples, unix_time
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.front.listener import Found, Listener, feed_together
 from abhinaya.stream.front.segmenter import Piece
@@ -130,6 +130,7 @@ class Speech:
         """Whether the `End` of every stream was yielded."""
         self._offset = 0
         """Position in the stream of the first sample of this source."""
+        self._whole = to_samples(source.length_s)
         if standings:
             self._continue_from(standings)
 
@@ -181,18 +182,32 @@ class Speech:
                 yield self._segment(channel, piece, channel.partials)
 
     def ending(self) -> Iterator[SpeechItem]:
-        """Yield the unfinished segments, and the `End` of each stream."""
+        """Yield the unfinished segments, and the `End` of each stream.
+
+        The rest of an interrupted recording becomes a gap.
+        """
         self.over = True
         yield from self._segments(self._listener.finish())
         if self._source.live:
             yield from self._activity()
+        end, interrupted = self._offset + self._listener.position, self._reason == INTERRUPTED
+        if interrupted:
+            end = self.reached
         for channel in self._channels:
+            unheard = self._whole or not self._source.live  # a live source has no rest
+            if interrupted and unheard and end > channel.position:
+                yield self._gap(channel, channel.position, end, INTERRUPTED)
             yield End(
                 stream=channel.stream,
                 sequence=channel.sequence,
-                position=self._offset + self._listener.position,
+                position=end,
                 reason=self._reason,
             )
+
+    @property
+    def reached(self) -> int:
+        """Position up to which the source was read, or its end if its length is known."""
+        return max(self._offset + self._listener.position, self._whole)
 
     def _continue_from(self, standings: Sequence[Standing]) -> None:
         """Continue the numbers and the clock of a predecessor's live streams."""

@@ -32,6 +32,8 @@ class Feed:
     """Items found but not yet in an outbox. A file is read on only when this is empty."""
     over: bool = False
     """Whether reading has ended."""
+    reached: int = 0
+    """Position up to which it was read, or its end if its length is known."""
     outboxes: dict[str, Outbox] = field(default_factory=dict)
     """Outboxes by stream; empty until the hub's first `Welcome`."""
     latest: dict[str, LatestOnly] = field(default_factory=dict)
@@ -88,6 +90,8 @@ class Reader:
                 for speech, item in read_round(ready):
                     feeds[speech].items.append(item)
                     news = True
+                for speech in ready:
+                    feeds[speech].reached = speech.reached
                 for speech in (speech for speech in ready if speech.over):
                     feed = feeds[speech]
                     feed.fault, feed.over = speech.fault, True

@@ -332,7 +332,9 @@ class Broker:
             self._coordinator.dispatch.abandon(service, died.reason)
         for stream in self._streams.remove(run, died.name):
             if died.final:  # else it restarts, or other fronts take over its inputs
-                self._coordinator.end(now, stream, died.reason)
+                self._coordinator.end(
+                    now, stream, died.reason, died.reached.get(stream.info.stream, 0)
+                )
 
     def _status(self) -> Status:
         """Return the status without the fronts: each sink gets those of the runs that it sees."""

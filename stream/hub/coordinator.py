@@ -20,7 +20,7 @@ from abhinaya.stream.hub.partials import Partials
 from abhinaya.stream.hub.publisher import Publisher
 from abhinaya.stream.hub.segments import Record, Segments, Stream
 from abhinaya.stream.hub.task_inputs import task_of
-from abhinaya.stream.hub.validation import REFINER, TRANSCRIBER, service_of
+from abhinaya.stream.hub.validation import FURTHEST_SAMPLES, REFINER, TRANSCRIBER, service_of
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.settings.vote import rule_of
 from abhinaya.stream.wire.messages import (
@@ -127,11 +127,16 @@ class Coordinator:
             self._drop(record)
         self.end(now, stream, reason)
 
-    def end(self, now: float, stream: Stream, reason: str) -> None:
-        """End a stream after its last item, in place of its front."""
-        name, sequence = stream.info.stream, stream.next_sequence
-        end = End(stream=name, sequence=sequence, position=stream.position, reason=reason)
-        self.item(now, stream, end)
+    def end(self, now: float, stream: Stream, reason: str, reached: int = 0) -> None:
+        """End a stream in place of its front; from its last item to `reached` there is a gap."""
+        name, start = stream.info.stream, stream.position
+        end = max(start, min(reached, start + FURTHEST_SAMPLES))
+        if end > start:
+            number = stream.next_sequence
+            lost = Gap(stream=name, sequence=number, start=start, end=end, reason=reason)
+            self.item(now, stream, lost)
+        number = stream.next_sequence
+        self.item(now, stream, End(stream=name, sequence=number, position=end, reason=reason))
 
     def _time_left_s(self, item: Segment) -> float:
         """Return the time until the deadline of a live segment, which began with the last word."""

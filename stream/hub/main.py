@@ -57,6 +57,7 @@ class Hub:
 
     def run(self, stop: Stop) -> int:
         """Serve until asked to stop; return the exit code."""
+        stop.serving()
         poller = zmq.Poller()
         guard = self._doors.guard
         for socket in (*self._sockets.values(), *(guard.sockets if guard else ())):

@@ -140,6 +140,8 @@ class Streams:
         """Note that the hub itself did not run: nobody was silent meanwhile."""
         for front in self._fronts.values():
             front.last_received += seconds
+        for run in self._runs:
+            run.last_present += seconds
 
     def report(
         self, now: float, limit_s: float

@@ -125,6 +125,7 @@ class Node:
             NetworkError: no hub has accepted the connection in time.
 
         """
+        stop.serving()
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._woken, zmq.POLLIN)

@@ -1,25 +1,90 @@
-"""The private directory of a run, for sockets and logs."""
+"""The private directory of a run, for sockets and logs.
+
+The path of a socket has at most 107 bytes, so a long TMPDIR is of no use. A run that was killed
+leaves its directory; the next run removes it. It knows by a lock, which ends with the process.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
+
+from abhinaya.stream.errors import ConfigError
+
+PREFIX: Final = "abhinaya-"
+LOCK: Final = "run"
+LONGEST: Final = 107 - len(f"/{PREFIX}12345678/sinks")
+"""Maximum bytes of the path of the folder in which the directory is made."""
+YOUNG_S: Final = 10.0
+"""A younger directory is not removed: its run may not have locked it yet."""
 
 
 @contextmanager
-def run_directory() -> Iterator[Path]:
-    """Make a private directory for sockets and logs, and remove it at the end."""
-    base = os.environ.get("XDG_RUNTIME_DIR")
-    usable = base if base and os.access(base, os.W_OK) else None
-    directory = Path(tempfile.mkdtemp(prefix="abhinaya-", dir=usable))
+def run_directory(environment: Mapping[str, str] = os.environ) -> Iterator[Path]:
+    """Make a private directory for sockets and logs, and remove it at the end.
+
+    Raises:
+        ConfigError: no folder can be used.
+
+    """
+    directory = _make(environment)
+    lock = os.open(directory / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
     try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        remove_dead(directory.parent)
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
+        os.close(lock)
+
+
+def _make(environment: Mapping[str, str]) -> Path:
+    """Make a directory in the first folder that is short enough and can be written."""
+    tried = []
+    for base in _folders(environment):
+        if len(os.fsencode(base)) > LONGEST:
+            tried.append(f"{base[:40]}… is longer than {LONGEST} bytes")
+            continue
+        try:
+            return Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
+        except OSError as error:
+            tried.append(f"{base}: {error.strerror}")
+    raise ConfigError(
+        "TMPDIR",
+        f"no folder can be used for the sockets of a run ({'; '.join(tried)})",
+        "set TMPDIR to a folder with a short path that you can write",
+    )
+
+
+def _folders(environment: Mapping[str, str]) -> Iterator[str]:
+    named = (environment.get(name, "") for name in ("XDG_RUNTIME_DIR", "TMPDIR"))
+    yield from (base for base in named if Path(base).is_absolute())
+    yield from ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - made private
+    with contextlib.suppress(OSError):  # the working directory was removed
+        yield str(Path.cwd())
+
+
+def remove_dead(base: Path, now: float | None = None) -> None:
+    """Remove the directories of runs that were killed: nobody holds their locks."""
+    now = time.time() if now is None else now
+    for directory in base.glob(f"{PREFIX}????????"):
+        with contextlib.suppress(OSError):  # that of another user, or another run removes it too
+            if now - directory.stat().st_mtime < YOUNG_S:
+                continue
+            lock = os.open(directory / LOCK, os.O_RDWR)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(directory, ignore_errors=True)
+            finally:
+                os.close(lock)
 
 
 def keep_logs(directory: Path) -> Path | None:
@@ -27,7 +92,10 @@ def keep_logs(directory: Path) -> Path | None:
     logs = [path for path in directory.glob("*.log") if path.stat().st_size]
     if not logs:
         return None
-    kept = Path(tempfile.mkdtemp(prefix="abhinaya-logs-"))
-    for path in logs:
-        shutil.copy(path, kept)
+    try:
+        kept = Path(tempfile.mkdtemp(prefix=f"{PREFIX}logs-"))
+        for path in logs:
+            shutil.copy(path, kept)
+    except OSError:  # the disk is full: the error itself is shown all the same
+        return None
     return kept

@@ -9,21 +9,21 @@ kills the decoder is finally alone, and the others are read.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from abhinaya.models.text import pack
 from abhinaya.stream.errors import AbhinayaError
-from abhinaya.stream.front.main import AssignedInput, Assignment
+from abhinaya.stream.front.assignment import AssignedInput, Assignment
 from abhinaya.stream.run.plan import Input, Supply
 from abhinaya.stream.run.recorder import Ledger
 from abhinaya.stream.run.supervisor import Spec
 from abhinaya.stream.sources.address import is_address
-from abhinaya.stream.wire.child import read_faults
+from abhinaya.stream.wire.child import read_faults, read_reached
 from abhinaya.stream.wire.keys import Keys
-from abhinaya.stream.wire.messages import StreamEnded, StreamInfo
+from abhinaya.stream.wire.messages import Gap, StreamEnded, StreamInfo
 
 TOGETHER: Final = 32
 """Maximum number of files that share a front."""
@@ -131,6 +131,7 @@ class Inputs:
             ("--name", front),
             restarts=not piped,  # data that a dead process has read from a pipe is lost
             reads_stdin=piped,
+            ends=True,
         )
 
     def _assign(self, front: str) -> None:
@@ -166,6 +167,29 @@ class Inputs:
             read.broken |= bool(event.reason)
             if self._is_over(read):
                 self._release(read, whole=not read.broken)
+
+    def endings(
+        self, reason: str, fronts: Collection[str] | None = None
+    ) -> Iterator[Gap | StreamEnded]:
+        """Yield the gaps and ends of all streams that no process will end; of `fronts` or of all.
+
+        Nothing that was begun disappears without a word, whatever has died.
+        """
+        reached = self.reached()
+        for name, read in self._reads.items():
+            if fronts is None or read.front in fronts:
+                yield from self._ledger.endings(name, reached, reason)
+
+    def reached(self) -> dict[str, int]:
+        """Return how far each stream was read, as the fronts noted it, also the dead ones."""
+        return read_reached(self._directory)
+
+    def never_begun(self, planned: Iterable[Input]) -> list[Input]:
+        """Return the inputs, also planned ones, of which no stream has begun and that are whole."""
+        known = {item.name: item for item in planned}
+        known |= {name: read.input for name, read in self._reads.items()}
+        failed = {name for name, read in self._reads.items() if read.failed}
+        return [i for name, i in known.items() if not (name in failed or self._ledger.begun(name))]
 
     def faults(self) -> list[AbhinayaError]:
         """Return the errors of inputs since the last call."""

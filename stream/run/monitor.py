@@ -6,21 +6,22 @@ import logging
 import math
 import os
 import secrets
-import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
+from typing import Final
 
+from abhinaya.models.interrupts import INTERRUPTS, exit_code
 from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import (
-    EXIT_INTERRUPTED,
     EXIT_OK,
     AbhinayaError,
     ProcessError,
+    SinkError,
 )
+from abhinaya.stream.front.numbering import INTERRUPTED
 from abhinaya.stream.run.inputs import Inputs
 from abhinaya.stream.run.plan import Input, Plan, Supply, check_licence
 from abhinaya.stream.run.recorder import Recorder
@@ -29,6 +30,7 @@ from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.settings.config import guests, workers_of
 from abhinaya.stream.sinks.base import Sink, Ticks, publish
 from abhinaya.stream.sinks.open import Observer
+from abhinaya.stream.sinks.summary import NOT_PROCESSED
 from abhinaya.stream.wire.child import Stage
 from abhinaya.stream.wire.messages import (
     Activity,
@@ -38,6 +40,7 @@ from abhinaya.stream.wire.messages import (
     Remark,
     Status,
     StreamEnded,
+    StreamInfo,
     StreamStarted,
     Suspect,
 )
@@ -46,15 +49,12 @@ _LOG = logging.getLogger("abhinaya.run")
 HUB = "hub"
 POLL_S = 0.05
 
+FINISH_S: Final = 1.5
+"""Seconds after `drain_s` in which processes end and outputs are finished. Then `Signalled` ends
+whatever still waits, so that a stopped program exits well within 8 s."""
 
-@dataclass(slots=True)
-class _Interrupts:
-    """Counts the signals SIGINT (Ctrl-C) and SIGTERM."""
-
-    count: int = 0
-
-    def __call__(self, _signal: int, _frame: FrameType | None) -> None:
-        self.count += 1
+LEAVE_S: Final = 0.7
+"""Seconds that the processes have to exit by themselves."""
 
 
 @dataclass(slots=True)
@@ -63,11 +63,11 @@ class _Progress:
 
     faults: list[AbhinayaError] = field(default_factory=list)
     fronts_started: bool = False
-    draining_since: float | None = None
-    given_up_at: dict[str, float] = field(default_factory=dict)
-    """Time by name of process."""
+    draining: bool = False
     given_up: set[str] = field(default_factory=set)
     """Services whose nodes are all given up."""
+    gone: dict[str, tuple[str, float]] = field(default_factory=dict)
+    """Fronts that no process replaces, with the reason and the time."""
 
 
 class Run:
@@ -93,7 +93,7 @@ class Run:
             # names must be unique among all clients of the hub
             prefix = f"{socket.gethostname()}-{os.getpid()}-"
             self._endpoint, self._keys = plan.remote.endpoint, plan.remote.keys
-        run_id = secrets.token_hex(8)
+        run_id = self._run_id = secrets.token_hex(8)
         self._recorder = Recorder(self._endpoint, f"{prefix}recorder", run_id, self._keys)
         self._inputs = Inputs(
             directory,
@@ -105,7 +105,6 @@ class Run:
             run_id,
         )
         self._progress = _Progress()
-        self._interrupts = _Interrupts()
 
     def run(self) -> int:
         """Run to the end of every input; return the exit code.
@@ -114,26 +113,34 @@ class Run:
             AbhinayaError: the run cannot continue.
 
         """
-        previous = [
-            (s, signal.signal(s, self._interrupts)) for s in (signal.SIGINT, signal.SIGTERM)
-        ]
-        (self._directory / "config.json").write_bytes(configuration.encode(self._plan.config))
-        patience_s = 0.0
+        with INTERRUPTS.counting(self._supervise.drain_s + FINISH_S):
+            try:
+                return self._run()
+            except BaseException as error:
+                self._close_streams(str(error) or "the run was stopped")
+                raise
+            finally:
+                try:
+                    self._recorder.close()
+                finally:
+                    self.supervisor.stop(LEAVE_S if INTERRUPTS.count < 2 else 0.0)
+
+    def _run(self) -> int:
         try:
-            self._report(self._plan.faults)
-            self._start_services()
-            while not self._finished():
-                for event in self._recorder.poll(POLL_S):
-                    self._handle(event)
-                self._supervise_processes()
-                self._tick()
-            patience_s = 3.0 if self._interrupts.count < 2 else 0.0
-            return self._exit_code()
-        finally:
-            self._recorder.close()
-            self.supervisor.stop(patience_s)
-            for number, handler in previous:
-                signal.signal(number, handler)
+            (self._directory / "config.json").write_bytes(configuration.encode(self._plan.config))
+        except OSError as error:
+            raise ProcessError(
+                str(self._directory), f"cannot be written: {error.strerror}"
+            ) from error
+        self._report(self._plan.faults)
+        self._start_services()
+        while not self._finished():
+            for event in self._recorder.poll(POLL_S):
+                self._handle(event)
+            self._supervise_processes()
+            self._tick()
+        self._close_streams(INTERRUPTED)
+        return self._exit_code()
 
     # --- starting ---------------------------------------------------------------------------------
 
@@ -178,12 +185,58 @@ class Run:
         if isinstance(event, StreamEnded):
             self._inputs.ended(event)
 
+    def _end_streams(self, reason: str, fronts: Iterable[str]) -> None:
+        """Write the ends that no process can report any more."""
+        for event in list(self._inputs.endings(reason, set(fronts))):
+            self._recorder.ledger.admit(event)
+            self._handle(event)
+
+    def _close_streams(self, reason: str) -> None:
+        """At the end of the run, end each stream that has begun, and name what was not processed.
+
+        An output that fails now, or that nobody reads, does not cost the others these events.
+        """
+        if self._plan.remote:  # it lives on, and must not wait for the rest of these streams
+            for front in self._inputs.fronts:
+                if not self._inputs.is_written(front):
+                    self._recorder.died(front, reason, True)
+        endings = list(self._inputs.endings(reason))
+        events: list[Event] = [*endings]
+        if INTERRUPTS.count or self._progress.fronts_started:
+            for item in self._inputs.never_begun(self._plan.inputs):
+                events += self._not_processed(item, reason)
+        for sink in self._sinks:
+            try:
+                for event in events:
+                    sink.write(event, self._wall_clock())
+            except (SinkError, SystemExit, KeyboardInterrupt) as error:
+                _LOG.error("an output did not get the end of the streams: %s", error)
+        for event in endings:
+            self._recorder.ledger.admit(event)
+            if isinstance(event, StreamEnded):
+                self._inputs.ended(event)
+
+    def _not_processed(self, item: Input, reason: str) -> tuple[Event, Event]:
+        """Return the events that name an input that no process has opened."""
+        info = StreamInfo(
+            stream=item.name,
+            front="",
+            source=item.config.what,
+            live=False,
+            start_unix_s=self._wall_clock(),
+            input=item.name,
+            run=self._run_id,
+        )
+        why = f"{NOT_PROCESSED}: {reason}"
+        ended = StreamEnded(stream=item.name, sequence=0, position=0, reason=why)
+        return StreamStarted(info=info), ended
+
     def _resupply(self, supply: Supply) -> None:
         """Start the new inputs of the supply; report its news and errors."""
         for text in supply.news():
             publish(self._sinks, Remark(source="feeds", text=text), self._wall_clock())
         self._report(supply.faults())
-        if self._progress.draining_since is not None:
+        if self._progress.draining:
             return
         for name, config in supply.take():
             for spec in self._inputs.add([Input(name, config)]):
@@ -228,16 +281,18 @@ class Run:
             stage = self.supervisor.stages()[front]
             if stage is Stage.READY and self._inputs.is_over(front):
                 self.supervisor.stop_idle(front)
-        self._drain(now)
+        self._drain()
         if self._plan.supply is not None and self._progress.fronts_started:
             self._resupply(self._plan.supply)
 
     def _on_exit(self, death: Death) -> None:
+        is_front, draining = death.name in self._inputs.fronts, self._progress.draining
         if death.error is None:
+            if is_front and draining:
+                self._check_ends(death.name)
             return
-        is_front = death.name in self._inputs.fronts
         final = death.final
-        if is_front and self._progress.draining_since is None:
+        if is_front and not draining:
             final = self._inputs.is_lost(death.name, death.final)
         text = f"{death.error}" + ("" if final else "; starting it again")
         self._observer.trouble(text)
@@ -248,18 +303,34 @@ class Run:
             self._recorder.forget_hub()
             # a new hub cannot notice a frozen process: each must introduce itself again
             self.supervisor.recheck_all()
+            for front, (reason, _) in self._progress.gone.items():
+                self._end_streams(reason, [front])
             return
         lost = death.services if death.final and self._none_left(death.services) else ()
         self._progress.given_up.update(lost)
-        self._recorder.died(death.name, death.error.reason, final, lost)
         if final:
             self._progress.faults.append(death.error)
-            self._progress.given_up_at[death.name] = time.monotonic()
-        if is_front and self._progress.draining_since is None:
+        if final and is_front:
+            self._lose(death.name, death.error.reason)
+        else:
+            self._recorder.died(death.name, death.error.reason, final, lost)
+        if is_front and not draining:
             for spec in self._inputs.died(death.name, death.final):
                 self.supervisor.start(spec)
         if self._progress.given_up >= set(self._plan.config.voters):
             raise death.error
+
+    def _lose(self, front: str, reason: str) -> None:
+        """Have the streams of a dead front ended, by the hub if it lives."""
+        self._progress.gone[front] = reason, time.monotonic()
+        self._recorder.died(front, reason, True, reached=self._inputs.reached())
+        if not self._plan.remote and self.supervisor.stages()[HUB] is not Stage.READY:
+            self._end_streams(reason, [front])
+
+    def _check_ends(self, front: str) -> None:
+        """After a front has ended because it was asked to: nobody else ends its streams."""
+        if self.supervisor.stages()[front] is Stage.ENDED and not self._inputs.is_written(front):
+            self._lose(front, INTERRUPTED)
 
     def _none_left(self, services: Sequence[str]) -> bool:
         if not services:
@@ -270,40 +341,41 @@ class Run:
             stages.get(spec.name) is Stage.GIVEN_UP for spec in node_specs(service, replicas)
         )
 
-    def _drain(self, now: float) -> None:
-        """After Ctrl-C, ask the fronts to stop; open segments have `drain_s` to finish."""
-        progress = self._progress
-        if self._interrupts.count and progress.draining_since is None:
-            progress.draining_since = now
+    def _drain(self) -> None:
+        """After a signal, ask the fronts to stop; open segments have `drain_s` to finish."""
+        if INTERRUPTS.count and not self._progress.draining:
+            self._progress.draining = True
             self.supervisor.ask_to_stop(self._inputs.fronts)
+            for front in self._inputs.fronts:
+                self._check_ends(front)
 
     def _finished(self) -> bool:
         progress = self._progress
-        if self._interrupts.count >= 2:
+        if INTERRUPTS.count >= 2:
             return True
-        if progress.draining_since is not None:
-            overdue = time.monotonic() - progress.draining_since > self._supervise.drain_s
+        if INTERRUPTS.count:
+            overdue = time.monotonic() - INTERRUPTS.at > self._supervise.drain_s
             if overdue or not progress.fronts_started:
                 return True
         if not progress.fronts_started:
             return False
         supply = self._plan.supply
-        if supply is not None and progress.draining_since is None and not supply.over:
+        if supply is not None and not progress.draining and not supply.over:
             return False
         return all(self._front_is_done(front) for front in self._inputs.fronts)
 
     def _front_is_done(self, front: str) -> bool:
         if self.supervisor.stages()[front] not in (Stage.ENDED, Stage.GIVEN_UP):
             return False
-        # if the hub died with the front, no process can report the end of its streams
-        given_up = self._progress.given_up_at.get(front, math.inf)
-        overdue = time.monotonic() - given_up > self._supervise.drain_s
+        # if a hub on another machine does not answer either, nothing more comes
+        _, since = self._progress.gone.get(front, ("", math.inf))
+        overdue = time.monotonic() - since > self._supervise.drain_s
         return overdue or self._inputs.is_written(front)
 
     def _exit_code(self) -> int:
-        if self._interrupts.count:
-            once = self._interrupts.count == 1
-            return EXIT_OK if once and self._is_endless() else EXIT_INTERRUPTED
+        if INTERRUPTS.count:
+            normal = INTERRUPTS.count == 1 and self._progress.fronts_started and self._is_endless()
+            return EXIT_OK if normal else exit_code(INTERRUPTS.number)
         sources = [f for f in self._progress.faults if not isinstance(f, ProcessError)]
         faults = sources or self._progress.faults
         return faults[0].exit_code if faults else EXIT_OK

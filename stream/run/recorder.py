@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -155,6 +155,27 @@ class Ledger:
             for stream, track in self._inputs.get(name, {}).items()
         )
 
+    def endings(
+        self, name: str, reached: Mapping[str, int], reason: str
+    ) -> Iterator[Gap | StreamEnded]:
+        """Yield a gap and the end for each stream of an input that has begun but not ended.
+
+        Args:
+            name: the input.
+            reached: how far each stream was read, or its whole length if that is known.
+            reason: why nothing more comes.
+
+        """
+        for stream, track in self._inputs.get(name, {}).items():
+            if track.ended:
+                continue
+            number, start = track.next_sequence, track.position
+            end = max(start, reached.get(stream, 0))
+            if end > start:
+                yield Gap(stream=stream, sequence=number, start=start, end=end, reason=reason)
+                number += 1
+            yield StreamEnded(stream=stream, sequence=number, position=end, reason=reason)
+
     def input_of(self, stream: str) -> str:
         """Return the input of a stream; empty if the stream is unknown."""
         track = self._tracks.get(stream)
@@ -256,9 +277,18 @@ class Recorder:
                 self._written = max(self._written, message.number)
         self._confirm()
 
-    def died(self, name: str, reason: str, final: bool, services: tuple[str, ...]) -> None:
+    def died(
+        self,
+        name: str,
+        reason: str,
+        final: bool,
+        services: tuple[str, ...] = (),
+        reached: Mapping[str, int] | None = None,
+    ) -> None:
         """Report a death to the hub; a final death is also reported to later hubs."""
-        died = Died(name=name, reason=reason, final=final, services=services)
+        died = Died(
+            name=name, reason=reason, final=final, services=services, reached=dict(reached or {})
+        )
         if final:
             self._dead.append(died)
         if self._hub:

@@ -6,6 +6,7 @@ No process outlives the supervisor: each child exits when its pipe closes.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -23,7 +24,7 @@ from abhinaya.stream.hub.watch import Finding, Suspicion
 from abhinaya.stream.log import descriptor_of
 from abhinaya.stream.run.look import look
 from abhinaya.stream.settings.config import SuperviseConfig
-from abhinaya.stream.wire.child import Stage, read_exit_report
+from abhinaya.stream.wire.child import STOP, Stage, read_exit_report
 from abhinaya.stream.wire.messages import Suspect
 
 _LOG = logging.getLogger("abhinaya.run")
@@ -45,6 +46,8 @@ class Spec:
     restarts: bool = True
     """Whether a dead process can be restarted."""
     reads_stdin: bool = False
+    ends: bool = False
+    """Whether it ends by itself when its work is done."""
 
 
 MEMORY: Final = {"MALLOC_ARENA_MAX": "1"}
@@ -94,6 +97,8 @@ class _Child:
     """Why it may be stuck."""
     stopping: bool = False
     """Whether it was asked to exit; it is then not restarted."""
+    idle: bool = False
+    """Whether it has no work left: it may be killed."""
 
 
 class Supervisor:
@@ -147,7 +152,7 @@ class Supervisor:
         """End a process that has no work left, after a short grace period."""
         child = self._children[name]
         if child.process is not None and child.kill_at is None:
-            child.stopping = True
+            child.stopping = child.idle = True
             child.kill_at, child.why_killed = time.monotonic() + GRACE_S, "had nothing left to do"
 
     def kill(self, name: str, incarnation: str, reason: str) -> None:
@@ -187,28 +192,29 @@ class Supervisor:
             child = self._children[name]
             child.stopping = True
             if child.process is not None:
-                child.process.send_signal(signal.SIGTERM)
+                child.process.send_signal(STOP)
             elif child.stage is Stage.WAITING:
                 child.stage = Stage.ENDED
 
     def stop(self, patience_s: float) -> None:
-        """End every process: SIGTERM first, SIGKILL after `patience_s`."""
-        running = [c for c in self._children.values() if c.process is not None]
-        for child in running:
-            assert child.process is not None
-            child.process.terminate()
+        """End every process: ask first, SIGKILL after `patience_s`."""
+        running = [c.process for c in self._children.values() if c.process is not None]
         deadline = time.monotonic() + patience_s
-        for child in running:
-            assert child.process is not None
-            try:
-                child.process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                child.process.kill()
-                child.process.wait()
-            child.process = None
-            child.stage = Stage.ENDED
-        os.close(self._held)
-        os.close(self._lifeline)
+        try:
+            for process in running:
+                process.send_signal(STOP)
+            for process in running:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(max(0.0, deadline - time.monotonic()))
+        finally:
+            for process in running:
+                process.kill()
+            os.close(self._held)
+            os.close(self._lifeline)
+        for process in running:
+            process.wait()
+        for child in self._children.values():
+            child.process, child.stage = None, Stage.ENDED
 
     def _launch(self, child: _Child) -> None:
         spec = child.spec
@@ -256,13 +262,15 @@ class Supervisor:
         child.process = None
         spec = child.spec
         report = read_exit_report(self._directory, spec.name)
-        if code == 0 or child.stopping:
+        obeyed = child.stopping and code in (0, -STOP)  # -STOP: it had not begun
+        if obeyed or child.idle or (code == 0 and spec.ends):
             child.stage = Stage.ENDED
             return Death(spec.name, spec.services, report, True)
         error = report or self._describe(child, code)
         # a faulty input or model will not be better after a restart
         permanent = isinstance(report, SourceError | ModelError)
-        start_at = None if permanent or not spec.restarts else child.restarts.next_start(now)
+        restarts = spec.restarts and not (permanent or child.stopping)
+        start_at = child.restarts.next_start(now) if restarts else None
         if start_at is None:
             child.stage = Stage.GIVEN_UP
             return Death(spec.name, spec.services, error, True)

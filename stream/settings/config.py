@@ -173,7 +173,7 @@ class SuperviseConfig:
         least=0,
     )
     drain_s: float = setting(
-        30.0, doc="seconds in which open segments may finish after Ctrl-C", least=0
+        4.0, doc="seconds in which open segments may finish after Ctrl-C or SIGTERM", least=0
     )
     forget_s: float = setting(
         600.0,

@@ -75,13 +75,15 @@ class Lines:
         """Count an event, and show it unless it is a verdict, a gap or a status."""
         self._summary.add(event, now_unix_s)
         match event:
-            case StreamStarted(info=info):
+            case StreamStarted(info=info) if info.front:  # else no process has opened it
                 what = "live" if info.live else "file"
                 self._note(f"{info.stream}: listening to {info.source} ({what})")
             case StreamEnded(reason=""):
                 self._note(f"{event.stream}: ended at {render.clock(event.position)}")
+            case StreamEnded() if why := self._summary.streams[event.stream].not_processed:
+                self._warn(f"{event.stream}: {why}")
             case StreamEnded():
-                at = render.clock(event.position)
+                at = render.clock(self._summary.streams[event.stream].heard)
                 self._warn(f"{event.stream}: broken off at {at}: {event.reason}")
             case NodeUp():
                 self._introduce(event)

@@ -31,6 +31,8 @@ BAR_FROM_WIDTH: Final = 60
 INDENT: Final = " " * 11
 """Indent of continuation lines: as wide as the time and the space after it."""
 
+NO_SPEECH: Final = "no speech was found"
+
 _FOLDER: Final = Console(file=io.StringIO())
 """`Text.wrap` requires a console, but does not use it here."""
 
@@ -243,8 +245,8 @@ def summary_table(summary: Summary, width: int) -> Table:
 
 
 def _emotions(stream: StreamSummary) -> Text:
-    if stream.silent:
-        return Text("no speech was found", style=QUIET)
+    if nothing := stream.not_processed or (stream.silent and NO_SPEECH):
+        return Text(clean(nothing), style=QUIET)
     text = Text()
     for label, samples in _ranking(stream):
         if text:
@@ -281,8 +283,8 @@ def summary_details(summary: Summary) -> Iterator[str]:
 def plain_summary(summary: Summary) -> Iterator[str]:
     """Yield the summary as lines of text."""
     for name, stream in summary.streams.items():
-        if stream.silent:
-            yield f"summary  {clean(name)}  no speech was found"
+        if nothing := stream.not_processed or (stream.silent and NO_SPEECH):
+            yield f"summary  {clean(name)}  {clean(nothing)}"
             continue
         shares = " ".join(
             f"{label}={to_seconds(samples):.1f}s" for label, samples in _ranking(stream)

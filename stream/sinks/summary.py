@@ -12,6 +12,7 @@ from abhinaya.stream.clock import to_seconds
 from abhinaya.stream.sinks.events import latency_ms
 from abhinaya.stream.wire.messages import Event, Gap, StreamEnded, StreamStarted, Verdict
 
+NOT_PROCESSED: Final = "not processed"
 REVISABLE: Final = 256
 """Number of latest verdicts that are kept, so that a revision can correct the totals."""
 REASONS: Final = 16
@@ -50,6 +51,10 @@ class StreamSummary:
     duration: int = 0
     """Length of the stream; until it has ended, the end of the latest segment or gap."""
     ended: bool = False
+    reason: str = ""
+    """Why it broke off; empty if it did not."""
+    heard: int = 0
+    """How far it was processed, in samples: a gap at the end does not count."""
     revisions: int = 0
     incomplete: int = 0
     """Number of segments whose first verdict lacked a vote."""
@@ -66,6 +71,13 @@ class StreamSummary:
     def silent(self) -> bool:
         """Whether no speech was found."""
         return self.segments == 0 and self.gaps == 0
+
+    @property
+    def not_processed(self) -> str:
+        """Why nothing of it was processed; empty if some was."""
+        if self.segments or self.heard or not self.reason:
+            return ""
+        return f"{NOT_PROCESSED}: {self.reason.removeprefix(f'{NOT_PROCESSED}: ')}"
 
     def add_verdict(self, event: Verdict, now_unix_s: float) -> None:
         """Count a new verdict, or correct the totals by a revision."""
@@ -84,7 +96,7 @@ class StreamSummary:
             del self._recent[next(iter(self._recent))]
         self.segments += 1
         self.incomplete += bool(event.missing)
-        self.duration = max(self.duration, event.end)
+        self.duration = self.heard = max(self.duration, event.end)
         self.latency.add(latency_ms(event, now_unix_s)["total"])
 
     def add_gap(self, event: Gap) -> None:
@@ -101,6 +113,7 @@ class StreamSummary:
         return {
             "duration_s": round(to_seconds(self.duration), 3),
             "ended": self.ended,
+            "reason": self.reason,
             "speech_s": round(to_seconds(self.speech), 3),
             "segments": self.segments,
             "emotions_s": {
@@ -135,7 +148,10 @@ class Summary:
                 self._of(event.stream).add_gap(event)
             case StreamEnded():
                 stream = self._of(event.stream)
+                if stream.duration < event.position:  # else a gap is at its end
+                    stream.heard = event.position
                 stream.duration, stream.ended = event.position, True
+                stream.reason = event.reason
             case _:
                 pass
 

@@ -10,10 +10,8 @@ import numpy.typing as npt
 
 from abhinaya.stream.clock import INT16_FULL_SCALE, unix_time
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.sources.base import Block, Opened, Warn
+from abhinaya.stream.sources.base import MOST_CHANNELS, RATES, Block, Opened, Warn
 from abhinaya.stream.sources.condition import condition
-
-RATES = range(1_000, 768_001)
 
 
 def open_arrays(
@@ -71,7 +69,7 @@ def _next(iterator: Iterator[npt.NDArray[Any]], name: str) -> list[npt.NDArray[A
 def _samples(array: npt.NDArray[Any], name: str) -> npt.NDArray[np.float32]:
     """Return an array as float32 [n, channels] in [-1, 1]."""
     array = np.asarray(array)
-    if array.ndim not in (1, 2) or (array.ndim == 2 and not 1 <= array.shape[1] <= 64):
+    if array.ndim not in (1, 2) or (array.ndim == 2 and not 1 <= array.shape[1] <= MOST_CHANNELS):
         remedy = "give [n] or [n, channels]; one of [channels, n] needs a transpose"
         raise SourceError(name, f"has an array of shape {list(array.shape)}", remedy)
     if array.dtype == np.int16:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from abhinaya.models.fields import setting
 from abhinaya.stream.errors import ConfigError
+
+RATES: Final = range(4_000, 768_001)
+"""Samples a second that sound can have; other values come from a wrong header."""
+MOST_CHANNELS: Final = 64
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -36,14 +40,14 @@ class InputConfig:
     rate: int = setting(
         0,
         doc="samples a second of raw standard input (default: 16000; of mulaw and alaw 8000)",
-        least=1_000,
-        most=768_000,
+        least=RATES[0],
+        most=RATES[-1],
     )
     channel_count: int = setting(
         0,
         doc="channels of raw standard input (0: one) or of the microphone (0: up to two)",
         least=0,
-        most=64,
+        most=MOST_CHANNELS,
     )
     sample_format: SampleFormat = setting(
         "", doc="samples of raw standard input; empty: it is a container such as wav or ogg"
@@ -53,6 +57,12 @@ class InputConfig:
     )
     channel_names: tuple[str, ...] = setting((), doc="names of the streams of split channels")
     realtime: bool = setting(False, doc="pace a file as if it were live")
+    track: int = setting(
+        0,
+        doc="audio track of a container, from 1; 0: the default one, or the first with sound",
+        least=0,
+        most=1_000,
+    )
     endless: Literal["auto", "yes", "no"] = setting(
         "auto",
         doc="whether an http address never ends, as radio does; auto: the server's answer decides",
@@ -92,6 +102,8 @@ class Block:
     """Samples at `rate` that were lost just before this block."""
     lost_reason: str = ""
     """Reason of that loss."""
+    weights: FloatArray | None = None
+    """[channels] Share of each channel in a mix; None: equal."""
 
     @property
     def length_s(self) -> float:
@@ -117,6 +129,8 @@ class Opened:
     interrupting: Callable[[], None] = lambda: None
     repeatable: bool = True
     """Whether the source can be opened again and then yields the same audio."""
+    length_s: float = 0.0
+    """Declared length of a recording; 0 if unknown or endless."""
 
     def chunks(self) -> Iterator[AudioChunk]:
         """Return the iterator of the audio."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -87,6 +87,8 @@ class _Conditioner:
         self._given = 0  # samples at 16 kHz delivered or marked as lost
         self._captured_unix_s = 0.0
         self._invalid = 0
+        self._phase = _Phase()
+        self._said_turned = False
 
     def feed(self, block: Block) -> Iterator[AudioChunk]:
         """Process the next block; a loss or a new rate flushes the resampler first."""
@@ -95,7 +97,7 @@ class _Conditioner:
         self._due += Fraction(block.lost_samples * SAMPLE_RATE, block.rate)
         lost = max(0, round(self._due) - self._given) if block.lost_samples else 0
         self._given += lost
-        samples = self._clean(block.samples)
+        samples = self._clean(block.samples, block.weights)
         if self._resampler is None or self._resampler.rate != block.rate:
             self._resampler = Resampler(block.rate, samples.shape[1])
         self._due += Fraction(len(samples) * SAMPLE_RATE, block.rate)
@@ -118,7 +120,7 @@ class _Conditioner:
             # resampling may overshoot, and float input may exceed full scale
             yield AudioChunk(np.clip(samples, -1.0, 1.0), self._captured_unix_s, lost, why)
 
-    def _clean(self, samples: FloatArray) -> FloatArray:
+    def _clean(self, samples: FloatArray, weights: FloatArray | None) -> FloatArray:
         """Replace NaN and infinity by silence, and mix if asked; [n, channels in] -> [n, out]."""
         count = samples.shape[1]
         if self._count and count != self._count and not self._mix:
@@ -138,4 +140,64 @@ class _Conditioner:
             samples = np.where(finite, samples, np.float32(0))
         # huge float values must not overflow in the mean or the resampler
         samples = np.clip(samples, -1e6, 1e6)
-        return samples.mean(axis=1, keepdims=True, dtype=np.float32) if self._mix else samples
+        return self._mixed(samples, weights) if self._mix else samples
+
+    def _mixed(self, samples: FloatArray, weights: FloatArray | None) -> FloatArray:
+        if weights is not None:
+            mixed: FloatArray = np.matmul(samples, weights[:, None], dtype=np.float32)
+            return mixed
+        if samples.shape[1] != 2:
+            mixed = samples.mean(axis=1, keepdims=True, dtype=np.float32)
+            return mixed
+        mixed = self._phase.mix(samples)
+        if self._phase.turned and not self._said_turned:
+            self._said_turned = True
+            at = f"near {to_seconds(round(self._due)):.1f} s"
+            opposite = f"its two channels are in opposite phase {at}"
+            self._warn(f"{self._subject}: {opposite}; the second one is turned over in the mix")
+        return mixed
+
+
+class _Phase:
+    """Mixes two channels; turns the second over while they would cancel each other.
+
+    Each window of samples is mixed as the windows before it demand, so the result does not depend
+    on how the samples are cut into blocks.
+    """
+
+    WINDOW: Final = 2048
+    OPPOSITE: Final = 0.02
+    """Power of the sum of the channels, relative to that of their difference."""
+    KEPT: Final = 0.8
+    QUIET: Final = 1e-8
+    """Mean power below which a window tells nothing."""
+
+    def __init__(self) -> None:
+        self.turned = False
+        self._filled = 0
+        self._window = np.zeros(2)  # power of sum and difference in the current window
+        self._power = np.zeros(2)  # the same of the windows before, later ones count more
+
+    def mix(self, samples: FloatArray) -> FloatArray:
+        """Return [n, 2] as [n, 1]."""
+        mixed = np.empty((len(samples), 1), np.float32)
+        begin = 0
+        while begin < len(samples):
+            part = samples[begin : begin + self.WINDOW - self._filled]
+            both, apart = part[:, 0] + part[:, 1], part[:, 0] - part[:, 1]
+            end = begin + len(part)
+            mixed[begin:end, 0] = (apart if self.turned else both) / 2
+            self._window += (np.dot(both, both), np.dot(apart, apart))
+            self._filled += len(part)
+            begin = end
+            if self._filled == self.WINDOW:
+                self._decide()
+        return mixed
+
+    def _decide(self) -> None:
+        if self._window.max() > self.QUIET * self.WINDOW:
+            self._power = self.KEPT * self._power + self._window
+            both, apart = self._power
+            self.turned = bool(apart > both if self.turned else both < self.OPPOSITE * apart)
+        self._filled = 0
+        self._window = np.zeros(2)

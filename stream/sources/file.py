@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from io import BufferedReader
 from itertools import islice
 from pathlib import Path
+from typing import Any, Final
 
 from abhinaya.models.errors import near_miss
 from abhinaya.models.text import encodable
@@ -13,7 +15,11 @@ from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.sources.base import InputConfig, Opened, Warn
 from abhinaya.stream.sources.condition import condition
-from abhinaya.stream.sources.decode import HEAD_BYTES, Decoder
+from abhinaya.stream.sources.media.container import NO_PROTOCOLS
+from abhinaya.stream.sources.media.decode import Decoder
+from abhinaya.stream.sources.media.length import Contents, structure
+
+_HEAD_BYTES: Final = 512
 
 
 def open_file(config: InputConfig, warn: Warn, clock: Callable[[], float] = unix_time) -> Opened:
@@ -26,8 +32,15 @@ def open_file(config: InputConfig, warn: Warn, clock: Callable[[], float] = unix
     path = Path(config.what)
     head = read_head(path)
     file = path.open("rb")  # FFmpeg gets an open file, so that a playlist cannot name other files
+    contents = _contents(file)
+    how: dict[str, Any] = {"options": NO_PROTOCOLS}
+    if after := structure(contents.peek, contents.opened_size).after:
+        warn(f"{config.what}: {after} bytes follow the end that its header declares; all are read")
+        how["options"] = NO_PROTOCOLS | {"ignore_length": "1"}
     try:
-        decoder = Decoder(file, config.what, warn, head=head, clock=clock)
+        decoder = Decoder(
+            file, config.what, warn, contents=contents, clock=clock, how=how, track=config.track
+        )
     except SourceError as error:
         file.close()
         if is_text(head):
@@ -46,7 +59,18 @@ def open_file(config: InputConfig, warn: Warn, clock: Callable[[], float] = unix
         start_unix_s=clock(),
         audio=condition(decoder.blocks(), config.channels, config.what, warn),
         closing=close,
+        length_s=decoder.duration_s,
     )
+
+
+def _contents(file: BufferedReader) -> Contents:
+    """Return the bytes of a file, read beside the decoder."""
+    number = file.fileno()
+
+    def size() -> int:
+        return os.fstat(number).st_size
+
+    return Contents(lambda at, count: os.pread(number, count, at), size, size())
 
 
 def read_head(path: Path) -> bytes:
@@ -58,7 +82,7 @@ def read_head(path: Path) -> bytes:
     """
     try:
         with path.open("rb") as file:
-            head = file.read(HEAD_BYTES)
+            head = file.read(_HEAD_BYTES)
     except IsADirectoryError as error:
         raise SourceError(str(path), "is a folder", "name a file in it") from error
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -87,7 +111,7 @@ def _beside(path: Path) -> list[str]:
 
 def is_text(head: bytes) -> bool:
     """Return whether the first 512 bytes are plain text."""
-    start = head[:512]
+    start = head[:_HEAD_BYTES]
     try:
         text = start.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.sources.address import WEB, check_address, join
-from abhinaya.stream.sources.decode import Decoder
 from abhinaya.stream.sources.live import Connection
+from abhinaya.stream.sources.media.decode import Decoder
 from abhinaya.stream.sources.web import HttpError, Web
 
 PLAYLIST_BYTES: Final = 1 << 22
@@ -60,7 +60,7 @@ def connect_hls(web: Web, url: str, text: str, played: deque[str]) -> Connection
     if not finished:
         how["timeout"] = (2 * silent_s, None)  # else FFmpeg waits forever for a playable part
     # in a finished broadcast each part may restart its time stamps
-    decoder = Decoder(url, web.subject, web.warn, how=how, holes=not finished, carrier=fetcher)
+    decoder = Decoder(url, web.subject, web.warn, how=how, carrier=fetcher, endless=True)
     return Connection(
         decoder.channels,
         f"HLS, {decoder.description}",

@@ -17,7 +17,6 @@ from abhinaya.stream.settings.config import NetworkConfig
 from abhinaya.stream.sources.address import RTSP, check_address, scheme_of, shown
 from abhinaya.stream.sources.base import Block, InputConfig, Opened, Warn
 from abhinaya.stream.sources.condition import condition
-from abhinaya.stream.sources.decode import NO_PROTOCOLS, Decoder
 from abhinaya.stream.sources.file import is_text
 from abhinaya.stream.sources.hls import (
     PLAYLIST_BYTES,
@@ -28,6 +27,9 @@ from abhinaya.stream.sources.hls import (
     is_playlist,
 )
 from abhinaya.stream.sources.live import Connection, Live
+from abhinaya.stream.sources.media.container import NO_PROTOCOLS
+from abhinaya.stream.sources.media.decode import Decoder
+from abhinaya.stream.sources.media.mpeg import is_adts
 from abhinaya.stream.sources.remote import RemoteFile
 from abhinaya.stream.sources.web import HttpError, Web
 
@@ -50,7 +52,9 @@ def open_address(config: InputConfig, settings: NetworkConfig, warn: Warn) -> Op
     check_address(url)
     web = Web(shown(url), settings, warn, threading.Event())
     if scheme_of(url) in RTSP:
-        return _opened(config, web, connect_rtsp(web, url), lambda: connect_rtsp(web, url))
+        track = config.track
+        first = connect_rtsp(web, url, track)
+        return _opened(config, web, first, lambda: connect_rtsp(web, url, track))
     file = RemoteFile(web, url)
     if is_playlist(file.head):
         return _open_hls(config, web, file)
@@ -58,7 +62,7 @@ def open_address(config: InputConfig, settings: NetworkConfig, warn: Warn) -> Op
     endless = file.is_radio or file.total is None
     if config.endless == "yes" or (config.endless == "auto" and endless):
         return _open_radio(config, web, file)
-    return _opened(config, web, _connect_file(web, file))
+    return _opened(config, web, _connect_file(config, web, file))
 
 
 def check_audio(web: Web, head: bytes) -> None:
@@ -80,10 +84,11 @@ def check_audio(web: Web, head: bytes) -> None:
         raise web.error(f"is {what}, not audio", "give the address of the audio itself")
 
 
-def _connect_file(web: Web, file: RemoteFile) -> Connection:
-    # without a known length a truncated file cannot be detected
-    head = b"" if file.total is None else file.read_head()
-    decoder = Decoder(file, web.subject, web.warn, head=head, carrier=file)
+def _connect_file(config: InputConfig, web: Web, file: RemoteFile) -> Connection:
+    contents = None if file.total is None else file.contents()
+    decoder = Decoder(
+        file, web.subject, web.warn, contents=contents, carrier=file, track=config.track
+    )
     return Connection(
         decoder.channels, decoder.description, decoder.blocks(), math.inf, decoder.close
     )
@@ -113,18 +118,20 @@ def _open_hls(config: InputConfig, web: Web, file: RemoteFile) -> Opened:
 def _open_radio(config: InputConfig, web: Web, file: RemoteFile) -> Opened:
     def connect(file: RemoteFile) -> Connection:
         check_audio(web, file.head)
-        return connect_radio(web, file, sure=file.is_radio or config.endless == "yes")
+        sure = file.is_radio or config.endless == "yes"
+        return connect_radio(web, file, sure=sure, track=config.track)
 
     return _opened(config, web, connect(file), lambda: connect(RemoteFile(web, config.what, {})))
 
 
-def connect_radio(web: Web, file: RemoteFile, *, sure: bool) -> Connection:
+def connect_radio(web: Web, file: RemoteFile, *, sure: bool, track: int = 0) -> Connection:
     """Connect to internet radio.
 
     Args:
         web: HTTP requests and settings of the input.
         file: the server's answer.
         sure: whether it is known to be radio; else it may be a file of unknown length.
+        track: see `Decoder`.
 
     Raises:
         SourceError: the content is not audio.
@@ -135,7 +142,9 @@ def connect_radio(web: Web, file: RemoteFile, *, sure: bool) -> Connection:
         how["format"] = kind
     file.deadline = time.monotonic() + web.settings.stall_s
     try:
-        decoder = Decoder(file, web.subject, web.warn, how=how, carrier=file)
+        decoder = Decoder(
+            file, web.subject, web.warn, how=how, carrier=file, track=track, endless=True
+        )
     except SourceError:
         file.close()
         raise
@@ -173,7 +182,7 @@ def _radio_blocks(decoder: Decoder, file: RemoteFile, web: Web, *, sure: bool) -
         raise SourceError(web.subject, "the server ended the stream")
 
 
-def connect_rtsp(web: Web, url: str) -> Connection:
+def connect_rtsp(web: Web, url: str, track: int = 0) -> Connection:
     """Connect to the audio of a camera, conference bridge or broadcaster.
 
     Raises:
@@ -194,7 +203,7 @@ def connect_rtsp(web: Web, url: str) -> Connection:
     patience = (settings.connect_s, settings.stall_s)
     how: dict[str, Any] = {"format": "rtsp", "options": options, "timeout": patience}
     try:
-        decoder = Decoder(url, web.subject, web.warn, how=how)
+        decoder = Decoder(url, web.subject, web.warn, how=how, track=track, endless=True)
     except SourceError as error:
         remedy = "check the address, user and password, and whether it is on the air"
         raise SourceError(web.subject, error.reason, remedy) from error
@@ -263,21 +272,3 @@ def _format_of(head: bytes, content_type: str) -> str:
         return "aac"
     kind = content_type.partition(";")[0].strip().lower()
     return "mp3" if kind in ("audio/mpeg", "audio/mp3") else ""
-
-
-def is_adts(data: bytes) -> bool:
-    """Return whether three AAC frames in ADTS follow each other (ISO/IEC 13818-7, 6.2)."""
-    return any(_frames_from(data, at) for at in range(len(data)) if data[at] == 0xFF)
-
-
-def _frames_from(data: bytes, at: int) -> bool:
-    kind = data[at + 1 : at + 3]
-    for _ in range(3):
-        header = data[at : at + 7]
-        if len(header) < 7 or header[0] != 0xFF or header[1] & 0xF6 != 0xF0 or header[1:3] != kind:
-            return False
-        length = (header[3] & 3) << 11 | header[4] << 3 | header[5] >> 5
-        if length < 8:
-            return False
-        at += length
-    return True

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.sources.decode import HEAD_BYTES
+from abhinaya.stream.sources.media.length import Contents
 from abhinaya.stream.sources.web import HttpError, Web
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ _FROM_THE_START: Final = {"range": "bytes=0-"}
 """The answer shows whether the server supports ranges."""
 _LOOK_BYTES: Final = 2048
 """Bytes that suffice to distinguish a playlist or web page from audio."""
+_HEAD_BYTES: Final = 1 << 18
+"""Bytes of the beginning that are kept."""
 _READ_ON: Final = 1 << 18
 """Bytes. A shorter forward seek reads on instead of sending a new request."""
 _FETCH: Final = "fetch it whole first, and name the file"
@@ -72,11 +74,26 @@ class RemoteFile:
         """Whether the server declares a broadcast, as Icecast and Shoutcast do."""
         return any(name.startswith("icy-") for name in self.headers)
 
-    def read_head(self) -> bytes:
-        """Return the beginning of the file, up to HEAD_BYTES."""
-        while len(self.head) < HEAD_BYTES and (part := self._next()):
+    def contents(self) -> Contents | None:
+        """Return the bytes of the file; None if its length is unknown or it cannot be seeked.
+
+        Keeps the beginning, because the decoder goes back in it.
+        """
+        while len(self.head) < _HEAD_BYTES and (part := self._next()):
             self.head += part
-        return self.head
+        if self.total is None or not self._ranges:
+            return None
+        return Contents(self._peek, lambda: self.total or 0, self.total)
+
+    def _peek(self, at: int, count: int) -> bytes:
+        """Return bytes from anywhere, and leave the position."""
+        if at + count <= len(self.head) or len(self.head) == self.total:
+            return self.head[at : at + count]
+        position, self._position, data = self._position, at, b""
+        while len(data) < count and (part := self.read(count - len(data))):
+            data += part
+        self._position = position
+        return data
 
     def seekable(self) -> bool:
         """Return whether the decoder may seek."""

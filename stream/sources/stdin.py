@@ -10,11 +10,13 @@ from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.sources.base import Block, InputConfig, Opened, Warn
 from abhinaya.stream.sources.condition import condition
-from abhinaya.stream.sources.decode import Decoder
+from abhinaya.stream.sources.media.decode import Decoder
+from abhinaya.stream.sources.media.length import Contents
 from abhinaya.stream.sources.pcm import sample_bytes, to_float
 
 SUBJECT: Final = "standard input"
 _READ_BYTES: Final = 1 << 15
+_HEAD_BYTES: Final = 1 << 16
 _PIPE: Final = "pipe audio into it, for example: ffmpeg -i INPUT -f wav - | abhinaya-stream -"
 
 
@@ -28,7 +30,8 @@ class Pipe:
         self._stream = stream
         self._clock = clock
         self._broken: BaseException | None = None
-        self._empty = True
+        self._head = b""
+        self._length = 0
         self.start_unix_s = clock()  # later the time of the first byte
 
     def read(self, size: int = _READ_BYTES) -> bytes:
@@ -39,17 +42,28 @@ class Pipe:
         except (OSError, ValueError) as error:
             self._broken = error
             return b""
-        if self._empty and data:
-            self._empty = False
+        if not self._length and data:
             self.start_unix_s = self._clock()
+        self._length += len(data)
+        if len(self._head) < _HEAD_BYTES:
+            self._head += data
         return data
+
+    def contents(self) -> Contents:
+        """Return what is known of the bytes that were read."""
+        return Contents(
+            lambda at, count: self._head[at : at + count],
+            lambda: self._length,
+            sys.maxsize,
+            piped=True,
+        )
 
     @property
     def failure(self) -> SourceError | None:
         """The error that ended the data: the pipe broke, or was empty."""
         if self._broken is not None:
             return SourceError(SUBJECT, f"cannot be read: {self._broken}", _PIPE)
-        return SourceError(SUBJECT, "ended before any audio came", _PIPE) if self._empty else None
+        return None if self._length else SourceError(SUBJECT, "ended before any audio came", _PIPE)
 
 
 def open_stdin(
@@ -71,7 +85,15 @@ def open_stdin(
         blocks, close = _raw_blocks(pipe, config, channels, warn, clock), lambda: None
     else:
         try:
-            decoder = Decoder(pipe, SUBJECT, warn, clock=clock, carrier=pipe)
+            decoder = Decoder(
+                pipe,
+                SUBJECT,
+                warn,
+                contents=pipe.contents(),
+                clock=clock,
+                carrier=pipe,
+                track=config.track,
+            )
         except SourceError as error:
             if pipe.failure is not None:
                 raise

@@ -22,11 +22,16 @@ from typing import Final
 
 import msgspec
 
+from abhinaya.models.interrupts import SIGNALS, Signalled, install
 from abhinaya.models.text import pack, say, unpack
 from abhinaya.stream.errors import BY_EXIT_CODE, AbhinayaError, ProcessError
 from abhinaya.stream.log import descriptor_of, join_log
 
 EXIT_ORPHANED: Final = 70
+
+STOP: Final = signal.SIGUSR1
+"""The supervisor's request to finish and exit. Whoever signals all processes of a run at once, as
+service managers do, means the main process, which then ends the others in order."""
 
 _LOG = logging.getLogger("abhinaya.child")
 
@@ -43,10 +48,15 @@ class Stage(Enum):
 
 
 class Stop:
-    """Stop request (SIGTERM): `asked` is then true, and the process must finish and exit."""
+    """Stop request: `asked` is then true, and the process must finish and exit.
 
-    def __init__(self) -> None:
+    `serving` must be called when all models are loaded. Before, a signal to a process without
+    supervisor ends it at once.
+    """
+
+    def __init__(self, serving: Callable[[], None] = lambda: None) -> None:
         self.asked = False
+        self.serving = serving
 
     def _ask(self, _signal: int, _frame: FrameType | None) -> None:
         self.asked = True
@@ -91,8 +101,9 @@ def run_child(name: str, directory: Path, lifeline: int, body: Callable[[Stop], 
     """
     join_log(name)
     stop = Stop()
-    signal.signal(signal.SIGTERM, stop._ask)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor handles Ctrl-C
+    signal.signal(STOP, stop._ask)
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_watch, args=(lifeline,), daemon=True).start()
     try:
         return body(stop)
@@ -111,10 +122,25 @@ def run_child(name: str, directory: Path, lifeline: int, body: Callable[[Stop], 
 
 
 def run_alone(name: str, body: Callable[[Stop], int]) -> int:
-    """Run the body of a process that the user starts and stops; log its error; return its code."""
-    stop = Stop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop._ask)
+    """Run the body of a process that the user starts and stops; log its error; return its code.
+
+    Raises:
+        Signalled: a signal came while it loaded, or a second one while it stopped.
+
+    """
+    serves = False
+
+    def serving() -> None:
+        nonlocal serves
+        serves = True
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        if stop.asked or not serves:
+            raise Signalled(number)
+        stop.asked = True
+
+    stop = Stop(serving)
+    install(ask)
     try:
         return body(stop)
     except AbhinayaError as error:
@@ -143,6 +169,26 @@ def read_faults(directory: Path) -> list[tuple[str, AbhinayaError]]:
     """Return (input, error) for each input that failed, and delete the reports."""
     reports = [_take(path) for path in sorted(directory.glob("*.fault"))]
     return [(report.input, report.error()) for report in reports if report]
+
+
+def leave_reached(directory: Path, name: str, reached: dict[str, int]) -> None:
+    """Write how far a front has read its streams; nothing if the disk is full."""
+    unfinished = directory / f"{name}.part"
+    with contextlib.suppress(OSError):
+        unfinished.write_bytes(pack(reached))
+        unfinished.rename(directory / f"{name}.reached")
+
+
+def read_reached(directory: Path) -> dict[str, int]:
+    """Return how far the fronts have read their streams, also those that are dead."""
+    reached: dict[str, int] = {}
+    for path in directory.glob("*.reached"):
+        with contextlib.suppress(OSError, msgspec.DecodeError):
+            for stream, position in msgspec.json.decode(
+                path.read_bytes(), type=dict[str, int]
+            ).items():
+                reached[stream] = max(position, reached.get(stream, 0))
+    return reached
 
 
 def _write(path: Path, report: ExitReport) -> None:

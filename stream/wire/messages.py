@@ -456,6 +456,9 @@ class Died(Message, frozen=True, kw_only=True):
     """Whether the process will not be restarted; the streams of a front then end."""
     services: tuple[Name, ...] = ()
     """Services that have lost their last node."""
+    reached: dict[str, int] = {}
+    """How far the front had read each stream, or the stream's whole length if that is known. What
+    the hub does not have of it becomes a gap."""
 
 
 # --- hub -> sink ----------------------------------------------------------------------------------

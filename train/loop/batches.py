@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from abhinaya.models.interrupts import SIGNALS
 from abhinaya.train.errors import DataError
 from abhinaya.train.learners.base import Example, Inputs, Learner
 from abhinaya.train.metrics import Indices, Numbers
@@ -171,6 +172,6 @@ def read_batches(
 
 
 def _quiet(worker: int) -> None:
-    """Ignore Ctrl-C and SIGTERM, which also reach the trainer: it stops the workers."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """Ignore Ctrl-C and its like, which also reach the trainer: it stops the workers."""
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)

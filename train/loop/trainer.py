@@ -25,6 +25,7 @@ from torch.distributed.fsdp import FSDPModule
 
 from abhinaya.models.checkpoint import Tensors
 from abhinaya.models.errors import ModelError
+from abhinaya.models.interrupts import Signalled, install
 from abhinaya.train.errors import Interrupted, TrainingError
 from abhinaya.train.learners.base import Learner
 from abhinaya.train.loop import saved_state
@@ -319,16 +320,16 @@ class Trainer:
 
 @contextmanager
 def _stop_requests() -> Iterator[Callable[[], bool]]:
-    """Yield a function that returns whether Ctrl-C or SIGTERM came; a second one stops at once."""
+    """Yield a function that returns whether a signal came (Ctrl-C); a second one stops at once."""
     requested = False
 
     def note(number: int, frame: FrameType | None) -> None:
         nonlocal requested
         if requested:
-            raise KeyboardInterrupt
+            raise Signalled(number)
         requested = True
 
-    before = {n: signal.signal(n, note) for n in (signal.SIGINT, signal.SIGTERM)}
+    before = install(note)
     try:
         yield lambda: requested
     finally:

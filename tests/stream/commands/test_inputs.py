@@ -12,7 +12,7 @@ from abhinaya.models.text import clean, pack, unpack
 from abhinaya.stream.commands.checks import fault_of
 from abhinaya.stream.commands.inputs import read_inputs
 from abhinaya.stream.commands.stream import _parser
-from abhinaya.stream.front.main import AssignedInput
+from abhinaya.stream.front.assignment import AssignedInput
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ class Planted:
     channels: int = 1
     description: str = "planted"
     start_unix_s: float = START
+    length_s: float = 0.0
     closed: bool = field(default=False)
 
     def chunks(self) -> Iterator[AudioChunk]:
@@ -161,15 +162,25 @@ def test_a_source_that_breaks_off_gives_what_it_had_and_an_end_with_the_reason(
     assert [i for i in found if fakes.is_whole(i)]
 
 
-def test_one_that_is_asked_to_stop_finishes_what_was_begun(call: np.ndarray) -> None:
+@pytest.mark.parametrize(
+    ("live", "length_s", "last"),
+    [(False, 0.0, "unheard"), (False, 30.0, "unheard"), (True, 30.0, "unheard"), (True, 0.0, "")],
+    ids=["pipe", "file", "paced file", "microphone"],
+)
+def test_one_that_is_asked_to_stop_finishes_what_was_begun_and_its_rest_is_a_gap(
+    call: np.ndarray, live: bool, length_s: float, last: str
+) -> None:
     asked = iter([False] * 20 + [True] * 1000)
-    source = Planted(chunks(call[:, :1], 4000))
+    source = Planted(chunks(call[:, :1], 4000), live, length_s=length_s)
     speech = Speech(VadConfig(), source, ["s0"], (), lambda: next(asked), lambda: START)
-    found = list(speech.items())
-    assert isinstance(found[-1], End)
-    assert found[-1].reason == "interrupted"
-    assert found[-1].position == 80_000
-    assert isinstance(found[-2], Segment)
+    *before, end = numbered(list(speech.items()))
+    assert isinstance(end, End)
+    assert end.reason == "interrupted"
+    assert end.position == max(80_000, round(length_s * SECOND))
+    assert any(isinstance(item, Segment) for item in before)
+    heard = max(item.end for item in before if isinstance(item, Segment))
+    rest = [(item.start, item.end) for item in before if isinstance(item, Gap)]
+    assert rest == ([(heard, end.position)] if last and heard < end.position else [])
 
 
 def test_a_live_source_goes_on_where_its_predecessor_died_with_a_gap_for_what_was_missed(

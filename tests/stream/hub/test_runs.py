@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import re
+import threading
 import time
 import tracemalloc
 from contextlib import closing
@@ -19,12 +20,14 @@ from msgspec.structs import replace
 
 from abhinaya.bench.null_nodes import null_config, specs
 from abhinaya.stream.hub.broker import Broker
+from abhinaya.stream.hub.main import Hub
 from abhinaya.stream.hub.publisher import Outgoing
 from abhinaya.stream.hub.runs import MAX_RUNS, Runs
 from abhinaya.stream.hub.streams import MAX_OVER, MAX_STREAMS
 from abhinaya.stream.run.recorder import Recorder
 from abhinaya.stream.run.supervisor import Supervisor
 from abhinaya.stream.settings.config import SuperviseConfig, encode
+from abhinaya.stream.wire.child import Stop
 from abhinaya.stream.wire.codec import Decoder, Encoder
 from abhinaya.stream.wire.messages import (
     Beat,
@@ -48,6 +51,7 @@ from abhinaya.stream.wire.messages import (
     Verdict,
     Welcome,
 )
+from abhinaya.stream.wire.sockets import Hub as HubSockets
 from abhinaya.stream.wire.sockets import connect, receive, send, workers_endpoint
 
 END = End(stream="call", sequence=1, position=fakes.SECOND)
@@ -262,6 +266,19 @@ def test_a_run_that_vanishes_is_ended_after_a_while_and_may_come_back(
     assert isinstance(site.back[front][-1], Welcome)
 
 
+def test_a_hub_that_stood_still_forgets_no_run_for_it() -> None:
+    site = Site()
+    site.begin("one")
+    site.vanish("one")
+    site.passes(2.0)
+    site.broker.paused(900.0)
+    site.now += 900.0
+    site.passes(500.0)
+    assert len(list(site.broker._runs)) == 1
+    site.passes(110.0)
+    assert not list(site.broker._runs)
+
+
 def test_a_run_whose_recorder_is_away_keeps_its_events_while_a_front_is_there() -> None:
     site = Site()
     front = site.begin("one", recorded=False)
@@ -395,22 +412,32 @@ class Client:
         self.encoder, self.decoder = Encoder(), Decoder[Message](ToFront)
         self.events: list[Any] = []
 
+    def begin(self) -> None:
+        """Introduce the front until it is welcome."""
+        deadline = time.monotonic() + 20.0
+        while not any(isinstance(message, Welcome) for message in self.heard()):
+            assert time.monotonic() < deadline, self.events
+            self.say(fakes.hello(self.info))
+
     def serve(self) -> None:
         """Send two segments and the end, and wait until all are written and acknowledged."""
-        sent, acknowledged, deadline = False, 0, time.monotonic() + 20.0
+        self.begin()
+        self.say(*(fakes.segment(n, length=16_000) for n in range(2)))
+        self.say(End(stream="call", sequence=2, position=2 * fakes.SECOND))
+        acknowledged, deadline = 0, time.monotonic() + 20.0
         while acknowledged < 3:
             assert time.monotonic() < deadline, self.events
-            if not sent:
-                self.say(fakes.hello(self.info))
-            self.events += self.recorder.poll(0.02)
-            while (frames := receive(self.socket)) is not None:
-                message = self.decoder.decode(frames)
-                if isinstance(message, Welcome) and not sent:
-                    sent = True
-                    self.say(*(fakes.segment(n, length=16_000) for n in range(2)))
-                    self.say(End(stream="call", sequence=2, position=2 * fakes.SECOND))
-                elif isinstance(message, Credit):
+            for message in self.heard():
+                if isinstance(message, Credit):
                     acknowledged = message.acknowledged
+
+    def heard(self) -> list[Message]:
+        """Receive what has come for the recorder and the front; return the latter."""
+        self.events += self.recorder.poll(0.02)
+        messages = []
+        while (frames := receive(self.socket)) is not None:
+            messages.append(self.decoder.decode(frames))
+        return messages
 
     def say(self, *messages: Message) -> None:
         for message in messages:
@@ -420,6 +447,36 @@ class Client:
         self.recorder.close()
         self.socket.close()
         self.context.term()
+
+
+@pytest.mark.parametrize("over", [True, False])
+def test_a_hub_notices_at_its_sockets_that_a_run_has_gone(tmp_path: Path, over: bool) -> None:
+    supervise = SuperviseConfig(beat_s=0.05, silent_s=0.3, forget_s=1.0)
+    broker, context, stop = (
+        Broker(fakes.config(supervise=supervise), "hub-1"),
+        zmq.Context(),
+        Stop(),
+    )
+    with closing(HubSockets(context, f"ipc://{tmp_path}")) as doors:
+        thread = threading.Thread(target=Hub(broker, doors).run, args=(stop,))
+        thread.start()
+        with closing(Client(f"ipc://{tmp_path}", 1)) as client:
+            client.begin()
+            client.say(End(stream="call", sequence=0, position=0) if over else fakes.gap(0))
+            while not any(isinstance(event, StreamEnded | Gap) for event in client.events):
+                client.events += client.recorder.poll(0.02)
+            (run,) = broker._runs
+            began = time.monotonic()
+        while list(broker._runs):
+            assert time.monotonic() - began < 10.0
+            time.sleep(0.02)
+        took = time.monotonic() - began
+        stop.asked = True
+        thread.join()
+    context.term()
+    # a run that is over has nothing to wait for
+    assert over or took > 0.9
+    assert (len(run.over), len(run.streams)) == ((1, 0) if over else (0, 1))
 
 
 @pytest.mark.processes

@@ -12,7 +12,7 @@ import pytest
 
 from abhinaya.bench.demo import CALL
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.front.main import Assignment
+from abhinaya.stream.front.assignment import Assignment
 from abhinaya.stream.run.directory import run_directory
 from abhinaya.stream.run.inputs import TOGETHER, Inputs
 from abhinaya.stream.run.monitor import Run

@@ -102,6 +102,7 @@ def test_the_summary_adds_up_what_was_planted():
     assert summed(events).as_dict()["call"] == {
         "duration_s": 99.0,
         "ended": True,
+        "reason": "",
         "speech_s": 7.0,
         "segments": 4,
         "emotions_s": {"happy": 3.0, "sad": 3.0, "unknown": 1.0},

@@ -27,7 +27,7 @@ from abhinaya.stream.sources import open_source
 from abhinaya.stream.sources.base import Block, InputConfig
 from abhinaya.stream.sources.hls import best_of, is_playlist, parts_of, target_s
 from abhinaya.stream.sources.live import Connection, Live
-from abhinaya.stream.sources.network import is_adts
+from abhinaya.stream.sources.media.mpeg import is_adts
 from abhinaya.stream.sources.web import Web
 
 QUICK = NetworkConfig(

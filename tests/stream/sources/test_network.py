@@ -336,7 +336,7 @@ def test_other_protocols_are_refused_by_name() -> None:
         ("https://joe:pw@radio.example.org:8000/", "radio.example.org"),
         ("rtsp://10.0.0.1/microphone", "microphone"),
         ("http://example.org/" + "x" * 500, "x" * 80),
-        ("http://example.org/a%0Ab%1b.mp3", "ab"),
+        ("http://example.org/a%0Ab%1b.mp3", "a b\\x1b"),
         ("http://[bad/", "stream"),
     ],
 )

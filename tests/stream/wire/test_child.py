@@ -12,13 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from abhinaya.models.interrupts import SIGNALS, Signalled
 from abhinaya.stream.errors import BY_EXIT_CODE, AbhinayaError, ProcessError, SourceError
 from abhinaya.stream.wire.child import (
     EXIT_ORPHANED,
+    STOP,
     Stop,
     drain,
     leave_exit_report,
     read_exit_report,
+    run_alone,
     run_child,
     wake,
     wakeup,
@@ -28,7 +31,7 @@ from abhinaya.stream.wire.child import (
 @pytest.fixture
 def lifeline() -> Iterator[int]:
     """A lifeline that holds, and the signal handlers of the test back afterwards."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers = {number: signal.getsignal(number) for number in (*SIGNALS, STOP)}
     reading, writing = os.pipe()
     yield reading
     for number, handler in handlers.items():
@@ -74,14 +77,36 @@ def test_a_fault_of_ours_is_left_in_words_with_the_traceback_in_the_log(
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_sigterm_asks_the_body_to_stop_and_ctrl_c_does_not(tmp_path: Path, lifeline: int) -> None:
+def test_only_the_supervisor_stops_a_child(tmp_path: Path, lifeline: int) -> None:
     def body(stop: Stop) -> int:
-        os.kill(os.getpid(), signal.SIGINT)
+        for number in SIGNALS:  # for the whole run: the main process ends the others in order
+            os.kill(os.getpid(), number)
         assert not stop.asked
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), STOP)
         return 3 if stop.asked else 4
 
     assert run_child("S1-0", tmp_path, lifeline, body) == 3
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_ends_a_process_alone_while_it_loads_then_asks_it_then_ends_it_again(
+    number: signal.Signals, lifeline: int
+) -> None:
+    def loads(stop: Stop) -> int:
+        os.kill(os.getpid(), number)
+        return 0
+
+    def serves(stop: Stop) -> int:
+        stop.serving()
+        os.kill(os.getpid(), number)
+        assert stop.asked
+        os.kill(os.getpid(), number)
+        return 0
+
+    for body in (loads, serves):
+        with pytest.raises(Signalled) as raised:
+            run_alone("hub", body)
+        assert raised.value.exit_code == 128 + number
 
 
 @pytest.mark.processes

@@ -1,0 +1,80 @@
+"""The work of a front as the main process writes it, and the opening of its inputs."""
+
+from __future__ import annotations
+
+import queue
+
+import msgspec
+
+from abhinaya.stream.errors import AbhinayaError
+from abhinaya.stream.front.reader import Feed
+from abhinaya.stream.settings import config as configuration
+from abhinaya.stream.sources import open_source
+from abhinaya.stream.sources.base import InputConfig, channel_names
+from abhinaya.stream.wire.messages import Standing, StreamInfo
+
+
+class AssignedInput(msgspec.Struct, frozen=True, kw_only=True):
+    """One input of a front."""
+
+    name: str
+    """Name of the stream; for split channels the first part of the streams' names."""
+    config: InputConfig
+    standings: tuple[Standing, ...] = ()
+    """How far the streams are already written, if the front replaces one that died."""
+
+
+class Assignment(msgspec.Struct, frozen=True, kw_only=True):
+    """The work of one front. The supervisor writes it to a file."""
+
+    front: str
+    endpoint: str
+    """Address of the hub."""
+    keys: tuple[str, str] | None = None
+    """Directory and name of the CURVE keys, for a hub on another machine."""
+    run: str
+    """Id of the run: the hub tells streams of the same name in different runs apart by it."""
+    inputs: tuple[AssignedInput, ...]
+
+
+def open_feed(
+    front: str,
+    assigned: AssignedInput,
+    run: configuration.Config,
+    remarks: queue.SimpleQueue[tuple[str, str]],
+    run_id: str,
+) -> Feed:
+    """Open an input. If it fails but had streams, return a feed that only ends these streams.
+
+    Raises:
+        AbhinayaError: the input cannot be opened, and had no streams.
+
+    """
+    name, written = assigned.name, assigned.standings
+    start = written[0].start_unix_s if written else None
+
+    def warn(text: str) -> None:
+        remarks.put((name, text))
+
+    def info(stream: str, source: str, live: bool, start_unix_s: float) -> StreamInfo:
+        return StreamInfo(
+            stream=stream,
+            front=front,
+            source=source,
+            live=live,
+            start_unix_s=start_unix_s,
+            input=name,
+            run=run_id,
+        )
+
+    try:
+        source = open_source(assigned.config, warn, start, run.network)
+    except AbhinayaError as error:
+        if not written:
+            raise
+        infos = [info(s.stream, assigned.config.what, False, s.start_unix_s) for s in written]
+        return Feed(name, tuple(infos), written, fault=error)
+    channels = channel_names(assigned.config, source.channels)
+    streams = [f"{name}/{channel}" if channel else name for channel in channels]
+    facts = (source.description, source.live, source.start_unix_s)
+    return Feed(name, tuple(info(stream, *facts) for stream in streams), written, source)

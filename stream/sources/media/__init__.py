@@ -1,0 +1,1 @@
+"""Containers and codecs: what PyAV decodes, which track is heard, whether it is complete."""

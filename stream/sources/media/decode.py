@@ -1,0 +1,374 @@
+"""Decode the audio of a container with PyAV: any codec, rate and channel count."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from abhinaya.stream.clock import unix_time
+from abhinaya.stream.errors import SourceError
+from abhinaya.stream.sources.base import MOST_CHANNELS, RATES, Block, Warn
+from abhinaya.stream.sources.media import mpeg
+from abhinaya.stream.sources.media.container import DAMAGED, NO_PROTOCOLS, open_container, reason_of
+from abhinaya.stream.sources.media.frames import to_float, weights
+from abhinaya.stream.sources.media.length import STREAMED, Contents, Ending, structure
+from abhinaya.stream.sources.media.tracks import Tracks
+
+_HOLE_S: Final = 0.1
+"""A larger jump of the time stamps means lost audio; a smaller one is rounding."""
+_LONGEST_HOLE_S: Final = 3600.0
+"""A larger jump means wrong time stamps."""
+_RAW: Final = {"aac", "ac3", "eac3", "dts", "mp3"}
+"""Formats without time stamps: damage in them is measured in bytes."""
+_ESTIMATED: Final = {"aac", "ac3", "eac3", "amr", "dts", "mp3", "mpeg", "mpegts", "ogg"}
+"""Formats without a declared duration; FFmpeg estimates it from size and bit rate."""
+_LAX: Final = {"mp3", "mov"}
+"""Formats whose declared length often stays when the audio is edited."""
+_PIPED: Final = {"wav", "w64", "au", "caf", "aiff"}
+"""Formats that declare an impossible length if their writer could not seek."""
+_DURATION: Final = re.compile(r"(\d+):(\d\d):(\d\d\.\d+)")
+"""Matroska's tag of the end of one track."""
+
+_PADDING_S: Final = 0.2
+"""An mp3 encoder adds less than this, which FFmpeg subtracts."""
+_FAILURES: Final = 100
+"""Damaged places in a row after which reading ends."""
+_LOOK_S: Final = 300.0
+"""Length of the beginning in which a track must have sound, of a file with several tracks."""
+_LOOK_LIVE_S: Final = 5.0
+
+
+class Carrier(Protocol):
+    """A reader that keeps its own failure, because FFmpeg takes a failed read for the end."""
+
+    @property
+    def failure(self) -> SourceError | None:
+        """The error that ended the data, if any."""
+        ...
+
+
+class Decoder:
+    """One audio track of an open container.
+
+    Args:
+        target: an open file object, or an address for `how`.
+        subject: name of the input in messages.
+        warn: receives messages about packets that cannot be decoded, and about other tracks.
+        contents: the bytes of a file. They show whether it is complete.
+        clock: wall-clock time in Unix seconds.
+        how: other arguments of `av.open` than those for a file object.
+        carrier: the reader of the audio; its failure replaces the decoder's error.
+        track: number of the audio track, from 1; 0: the default, or the first with sound.
+        endless: whether the end may come anywhere, as that of a broadcast.
+
+    Raises:
+        SourceError: there is no audio, or it cannot be decoded.
+
+    """
+
+    def __init__(
+        self,
+        target: Any,
+        subject: str,
+        warn: Warn,
+        *,
+        contents: Contents | None = None,
+        clock: Callable[[], float] = unix_time,
+        how: Mapping[str, Any] | None = None,
+        carrier: Carrier | None = None,
+        track: int = 0,
+        endless: bool = False,
+    ) -> None:
+        self._subject = subject
+        self._warn = warn
+        self._contents = contents
+        self._clock = clock
+        self._endless = endless
+        self._carrier = carrier
+        self._given_s = 0.0
+        self._lost_s = 0.0  # lost before the next frame, if the format has no time stamps
+        self._damaged = 0
+        self._last_is_cut = False
+        self._reached_s = 0.0  # end of the latest packet of any track
+        self._latest: deque[bool] = deque(maxlen=3)  # whether the latest packets are incomplete
+        self._container: Any = None
+        try:
+            self._container = open_container(
+                target, subject, how or {"options": NO_PROTOCOLS}, contents
+            )
+            self._formats = set(self._container.format.name.split(","))
+            self._raw = self._raw_bytes()
+            self._packets = self._demux()
+            self._track = self._choose(track)
+            self._frames = self._decode()
+            self._first = self._first_frame()
+        except SourceError as error:
+            self.close()
+            if carrier is not None and carrier.failure is not None:
+                raise carrier.failure from error
+            raise
+
+    @property
+    def channels(self) -> int:
+        """Channels of the first decoded frame; the header may be wrong."""
+        return int(self._first.layout.nb_channels)
+
+    @property
+    def description(self) -> str:
+        """Codec, rate and channels, for the user."""
+        many = "channel" if self.channels == 1 else "channels"
+        codec = self._track.codec_context.name
+        return f"{codec}, {self._first.sample_rate} Hz, {self.channels} {many}"
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds that the container declares; 0 if it declares none."""
+        return max(0.0, (self._container.duration or 0) / 1e6)
+
+    def close(self) -> None:
+        """Release the container."""
+        if self._container is not None:
+            self._container.close()
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the audio once; jumps of the time stamps are marked as lost audio.
+
+        Position 0 is the beginning of the container: a track that begins later is silent before.
+
+        Raises:
+            SourceError: the audio breaks off; the message names the second.
+
+        """
+        try:
+            yield from self._blocks()
+            if not self._endless and (self._carrier is None or self._carrier.failure is None):
+                self._check_end()
+        except SourceError:
+            if self._carrier is None or self._carrier.failure is None:
+                raise
+        if self._carrier is not None and self._carrier.failure is not None:
+            raise self._carrier.failure
+
+    def _blocks(self) -> Iterator[Block]:
+        yield from self._late()
+        origin = None if self._first.time is None else self._first.time - self._given_s
+        damaged = 0
+        for frame in itertools.chain((self._first,), self._frames):
+            hole_s, self._lost_s = self._lost_s if self._given_s else 0.0, 0.0
+            if origin is not None:
+                origin -= hole_s
+                if frame.time is not None:
+                    hole_s = float(frame.time) - origin - self._given_s
+            hole_s = hole_s if _HOLE_S <= hole_s <= self._longest_hole_s() else 0.0
+            samples = to_float(self._checked(frame))
+            self._given_s += hole_s + len(samples) / frame.sample_rate
+            lost = round(hole_s * frame.sample_rate)
+            why = "it is damaged there" if damaged < self._damaged else "its time stamps jump"
+            damaged = self._damaged if lost else damaged
+            yield Block(
+                samples, frame.sample_rate, self._clock(), lost, why if lost else "", weights(frame)
+            )
+
+    def _late(self) -> Iterator[Block]:
+        """Yield silence from the beginning of the container to that of the track."""
+        zero = self._container.start_time
+        if self._endless or zero is None or self._first.time is None:
+            return
+        late_s = float(self._first.time) - zero / 1e6
+        # the programs of a transport stream have clocks of their own
+        longest_s = 5.0 if "mpegts" in self._formats else min(_LONGEST_HOLE_S, self.duration_s)
+        if not _HOLE_S <= late_s <= longest_s:
+            return
+        rate = self._first.sample_rate
+        for begin in range(0, left := round(late_s * rate), rate):
+            silence = np.zeros((min(rate, left - begin), self.channels), np.float32)
+            yield Block(silence, rate, self._clock())
+        self._given_s = late_s
+
+    def _longest_hole_s(self) -> float:
+        """Return the longest hole that may follow: it does not reach past the declared end."""
+        if self._endless or not self.duration_s or self._formats & _ESTIMATED:
+            return _LONGEST_HOLE_S
+        return min(_LONGEST_HOLE_S, self.duration_s + 1.0 - self._given_s)
+
+    def _checked(self, frame: Any) -> Any:
+        """Return the frame, if what it declares can be sound.
+
+        Raises:
+            SourceError: it cannot.
+
+        """
+        rate, channels = frame.sample_rate, frame.layout.nb_channels
+        remedy = "correct its header, or convert it with ffmpeg"
+        if rate not in RATES:
+            reason = f"declares {rate} samples a second, not {RATES[0]} to {RATES[-1]}"
+            raise SourceError(self._subject, reason, remedy)
+        if channels > MOST_CHANNELS:
+            reason = f"declares {channels} channels, and {MOST_CHANNELS} are the most"
+            raise SourceError(self._subject, reason, remedy)
+        return frame
+
+    def _choose(self, number: int) -> Any:
+        """Return the track to hear; the packets that were looked at are read again."""
+        streams = [s for s in self._container.streams.audio if s.codec_context is not None]
+        if not streams:
+            others = sorted({track.type for track in self._container.streams})
+            reason = f"has no audio track (it has: {', '.join(others) or 'nothing'})"
+            raise SourceError(self._subject, reason, "name a file with sound")
+        self._tracks = Tracks(streams, self._subject, self._warn)
+        rereadable = self._contents is not None and not self._contents.piped
+        look_s = _LOOK_S if rereadable else _LOOK_LIVE_S
+        chosen, held = self._tracks.choose(number, self._packets, lambda: self._reached_s > look_s)
+        self._packets = itertools.chain(held, self._packets)
+        return chosen
+
+    # --- packets and frames ---
+
+    def _raw_bytes(self) -> mpeg.RawBytes | None:
+        if not self._formats & _RAW:
+            return None
+        found = self._contents and self._formats & {"aac", "mp3"}
+        return mpeg.RawBytes(self._contents.peek if self._contents and found else None)
+
+    def _first_frame(self) -> Any:
+        frame = next(self._frames, None)
+        if frame is not None:
+            return self._checked(frame)
+        if self._damaged:
+            raise SourceError(self._subject, "none of its audio can be decoded", DAMAGED)
+        raise SourceError(self._subject, "holds no audio samples", "record or fetch it again")
+
+    def _demux(self) -> Iterator[Any]:
+        """Yield the packets of all tracks; go on after damage.
+
+        Raises:
+            SourceError: reading fails, or the damage does not end.
+
+        """
+        import av
+
+        zero_s, failures = (self._container.start_time or 0) / 1e6, 0
+        while True:
+            try:
+                for packet in self._container.demux():
+                    failures = 0
+                    at = packet.dts if packet.pts is None else packet.pts
+                    if at is not None:
+                        end_s = float((at + (packet.duration or 0)) * packet.time_base) - zero_s
+                        self._reached_s = max(self._reached_s, end_s)
+                    yield packet
+                return
+            except (av.FFmpegError, OSError) as error:
+                failures += 1
+                if isinstance(error, av.error.InvalidDataError) and failures < _FAILURES:
+                    self._note_damage()
+                    continue
+                reason = f"breaks off at {self._given_s:.2f} s: {reason_of(error)}"
+                raise SourceError(self._subject, reason, DAMAGED) from error
+
+    def _decode(self) -> Iterator[Any]:
+        """Yield the frames of the track."""
+        for packet in self._packets:
+            if packet.stream.index == self._track.index:
+                for frame in self._decoded(packet):
+                    if frame.samples:
+                        yield frame
+            elif self._tracks.is_overheard(packet):
+                silent = f"the chosen audio track is silent up to {self._given_s:.0f} s"
+                self._warn(f"{self._subject}: {silent}, but another has sound. --track N chooses")
+
+    def _decoded(self, packet: Any) -> list[Any]:
+        """Return the frames of a packet; count damage."""
+        import av
+
+        data = bytes(packet) if self._raw is not None and packet.size else b""
+        if self._raw is not None and data and self._raw.is_length_tag(data, self._given_s):
+            return []
+        try:
+            frames: list[Any] = packet.decode()
+        except av.error.EOFError:
+            return []
+        except av.FFmpegError:
+            frames = []
+            if packet.size and not data.startswith(mpeg.TAGS):
+                self._note_damage()
+                self._last_is_cut = True
+        else:
+            if packet.size:
+                self._latest.append(packet.is_corrupt and not self._formats & _PIPED)
+                self._last_is_cut = any(self._latest)
+                if self._raw is not None:
+                    self._last_is_cut |= self._raw.is_cut(data)
+        if self._raw is not None and data:
+            self._lost_s += self._raw.lost_s(data, frames)
+        self._tracks.note(self._track.index, frames)
+        return frames
+
+    def _note_damage(self) -> None:
+        if not self._damaged:
+            self._warn(f"{self._subject}: damaged at {self._given_s:.2f} s")
+        self._damaged += 1
+
+    def _check_end(self) -> None:
+        """Report damage.
+
+        Raises:
+            SourceError: the file is cut off.
+
+        """
+        if self._damaged > 1:
+            self._warn(f"{self._subject}: {self._damaged} packets could not be decoded")
+        contents = self._contents
+        if contents and contents.size() > contents.opened_size:
+            self._warn(
+                f"{self._subject}: grew while it was read; heard up to {self._given_s:.2f} s"
+            )
+            return
+        declared_s, own = self._declared_s()
+        ending = Ending(
+            given_s=self._given_s,
+            declared_s=declared_s,
+            own=own,
+            others=len(self._container.streams) > 1,
+            reached_s=self._reached_s,
+            missing=structure(contents.peek, contents.size()).missing if contents else None,
+            cut=self._last_is_cut,
+            damaged=self._damaged > 0 or self._unread(),
+            lax=bool(self._formats & _LAX),
+        )
+        reason, fatal = ending.fault()
+        if fatal:
+            raise SourceError(self._subject, reason, "it is truncated or damaged: " + DAMAGED)
+        if reason:
+            self._warn(f"{self._subject}: {reason}")
+
+    def _unread(self) -> bool:
+        """Return whether much of a raw file was neither audio nor tags."""
+        if self._raw is None or self._contents is None:
+            return False
+        return self._raw.bytes + (1 << 16) < self._contents.size()
+
+    def _declared_s(self) -> tuple[float, bool]:
+        """Return the seconds that the file declares, and whether of the audio alone.
+
+        0 if FFmpeg only estimates them.
+        """
+        if self._raw is not None and (tag_s := self._raw.declared_s):
+            known_s = float((self._track.duration or 0) * self._track.time_base)
+            return known_s if abs(known_s - tag_s) < _PADDING_S else tag_s, True
+        if self._formats & _ESTIMATED:
+            return 0.0, True
+        if self._track.duration is not None:
+            seconds = float(self._track.duration * self._track.time_base)
+            rate = (self._track.codec_context.bit_rate or 0) / 8
+            if self._formats & _PIPED and seconds * rate >= STREAMED:
+                return 0.0, True
+            return seconds, "asf" not in self._formats  # its tracks have the length of the file
+        if tag := _DURATION.fullmatch(self._track.metadata.get("DURATION", "")):
+            return 3600 * int(tag[1]) + 60 * int(tag[2]) + float(tag[3]), True
+        return self.duration_s, len(self._container.streams) == 1

@@ -1,0 +1,177 @@
+"""Frames of MPEG audio (mp3, mp2) and of AAC in ADTS, as raw bytes.
+
+Headers: ISO/IEC 11172-3, 2.4.1.3, and 13818-7, 6.2.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+TAGS: Final = (b"ID3", b"TAG", b"APETAGEX", b"LYRICS")
+"""Beginnings of tags, which may stand between frames and after the last one."""
+
+_KBITS: Final = {
+    (1, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (1, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (1, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (2, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (2, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+"""Bit rates by (version, layer); version 2 has the same for layers 2 and 3."""
+_RATES: Final = (44_100, 48_000, 32_000)
+_ADTS_RATES: Final = (
+    96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000,
+    7_350,
+)  # fmt: skip
+_LENGTH_TAG: Final = re.compile(
+    rb"(?:Xing|Info)...[\x01\x03\x05\x07-\x0f](....)|VBRI.{10}(....)", re.S
+)
+_IN_A_ROW: Final = 3
+_SEARCH_BYTES: Final = 1 << 16
+
+
+class Frame(NamedTuple):
+    """What the header of a frame declares."""
+
+    length: int
+    """Bytes, with the header."""
+    samples: int
+    rate: int
+    kind: bytes
+    """The bits that do not change from frame to frame."""
+
+
+def frame_at(data: bytes, at: int = 0) -> Frame | None:
+    """Return the frame whose header stands at `at`; None if there is no header."""
+    head = data[at : at + 6]
+    if len(head) < 6 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+        return None
+    layer = 4 - (head[1] >> 1 & 3)
+    if layer == 4:
+        place = head[2] >> 2 & 15
+        if head[1] & 0xF6 != 0xF0 or place >= len(_ADTS_RATES):
+            return None
+        length = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
+        return Frame(length, 1024, _ADTS_RATES[place], head[1:3]) if length > 7 else None
+    version, bits, rate = head[1] >> 3 & 3, head[2] >> 4, head[2] >> 2 & 3
+    if version == 1 or bits in (0, 15) or rate == 3:
+        return None
+    old = 1 if version == 3 else 2
+    kbits = _KBITS[(old, layer if old == 1 else min(layer, 2))][bits - 1]
+    hertz = _RATES[rate] >> {3: 0, 2: 1, 0: 2}[version]
+    padding = head[2] >> 1 & 1
+    if layer == 1:
+        return Frame(4 * (12_000 * kbits // hertz + padding), 384, hertz, _fixed(head))
+    samples = 576 if layer == 3 and old == 2 else 1152
+    return Frame(samples * 125 * kbits // hertz + padding, samples, hertz, _fixed(head))
+
+
+def find_frames(data: bytes, begin: int = 0) -> int | None:
+    """Return where several frames of one kind follow each other; None if nowhere."""
+    at = data.find(b"\xff", begin)
+    while at >= 0:
+        if _follow(data, at):
+            return at
+        at = data.find(b"\xff", at + 1)
+    return None
+
+
+def find_frames_in(peek: Callable[[int, int], bytes], begin: int) -> int | None:
+    """Return where in a file, from `begin` on, several frames of one kind follow each other."""
+    overlap = 1 << 13
+    while data := peek(begin, _SEARCH_BYTES + overlap):
+        if (at := find_frames(data)) is not None:
+            return begin + at
+        begin += _SEARCH_BYTES
+    return None
+
+
+def is_adts(data: bytes) -> bool:
+    """Return whether AAC frames in ADTS follow each other somewhere in `data`."""
+    at = find_frames(data)
+    return at is not None and data[at + 1] & 0xF6 == 0xF0
+
+
+def length_tag_s(data: bytes) -> float | None:
+    """Return the seconds that a Xing, Info or VBRI frame at the beginning of `data` declares."""
+    frame, found = frame_at(data), _LENGTH_TAG.search(data, 0, 200)
+    if frame is None or found is None:
+        return None
+    return int.from_bytes(found[1] or found[2], "big") * frame.samples / frame.rate
+
+
+def _fixed(head: bytes) -> bytes:
+    return bytes((head[1] & 0xFE, head[2] & 0x0C))
+
+
+def _follow(data: bytes, at: int) -> bool:
+    first = frame_at(data, at)
+    for _ in range(_IN_A_ROW):
+        frame = frame_at(data, at)
+        if first is None or frame is None or frame.kind != first.kind:
+            return False
+        at += frame.length
+    return True
+
+
+class RawBytes:
+    """Measures damage in audio without time stamps by the bytes that are no frames.
+
+    Args:
+        peek: returns the bytes (offset, count) of the file; None if it cannot be read twice.
+
+    """
+
+    def __init__(self, peek: Callable[[int, int], bytes] | None) -> None:
+        self._peek = peek
+        self._begin = (find_frames_in(peek, 0) or 0) if peek else 0
+        self._good = 0
+        self._good_s = 0.0
+        self._packets = 0
+        self.bytes = self._begin
+        """Bytes of the file up to the end of the latest packet."""
+        self.declared_s = 0.0
+        """Seconds that the length tags of the file and of files joined to it declare."""
+        if peek is not None and (tag_s := length_tag_s(head := peek(self._begin, 4096))):
+            self.declared_s = tag_s
+            self.bytes += len(head[: (frame_at(head) or Frame(0, 0, 1, b"")).length])
+
+    def is_length_tag(self, packet: bytes, given_s: float) -> bool:
+        """Return whether a packet is not audio, but the length tag of a file joined to this one."""
+        seconds = length_tag_s(packet)
+        if seconds is None:
+            return False
+        self.bytes += len(packet)
+        self.declared_s = given_s + seconds
+        return True
+
+    def lost_s(self, packet: bytes, frames: Sequence[Any]) -> float:
+        """Count a packet and its decoded frames; return the seconds that were lost with it."""
+        begin, self.bytes = self.bytes, self.bytes + len(packet)
+        if frames and len(packet) <= self._usual(packet):
+            self._good += len(packet)
+            self._good_s += sum(frame.samples / frame.sample_rate for frame in frames)
+            self._packets += 1
+            return 0.0
+        if not self._good or packet.startswith(TAGS):
+            return 0.0
+        bad = len(packet)
+        if self._peek is not None and (found := find_frames_in(self._peek, begin + 2)) is not None:
+            bad = found - begin
+            self.bytes = max(self.bytes, found)
+        heard_s: float = sum(frame.samples / frame.sample_rate for frame in frames)
+        return max(0.0, bad * self._good_s / self._good - heard_s)
+
+    def is_cut(self, packet: bytes) -> bool:
+        """Return whether a packet ends before the end of its frame."""
+        frame, usual = frame_at(packet), self._good / max(1, self._packets)
+        return len(packet) < (frame.length if frame else 0.9 * usual)
+
+    def _usual(self, packet: bytes) -> float:
+        """Return the most bytes of a packet that is one frame."""
+        frame = frame_at(packet)
+        if frame is not None:
+            return frame.length + 1
+        return 3.0 * self._good / self._packets if self._packets else float(len(packet))

@@ -1,0 +1,51 @@
+"""`abhinaya-stream` with nodes that answer without models: `python null_program.py BUSY_S ...`.
+
+Everything else is the real program: signals, supervisor, hub, fronts and outputs.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+MODULE = "abhinaya.bench.null_nodes"
+
+
+def config() -> Any:
+    """Return a line-up of null nodes with short time limits."""
+    import dataclasses
+
+    from abhinaya.bench.null_nodes import null_config
+    from abhinaya.stream.settings.config import FlowConfig, SuperviseConfig
+
+    return dataclasses.replace(
+        null_config(),
+        flow=FlowConfig(file_window=4),
+        supervise=SuperviseConfig(silent_s=1.5, beat_s=0.2, backoff_s=0.1),
+    )
+
+
+def prepare(busy_s: str) -> None:
+    """Put the null nodes in place of the models."""
+    from abhinaya.stream.commands import stream
+    from abhinaya.stream.run import monitor
+    from abhinaya.stream.run.supervisor import Spec
+
+    def specs(service: str, replicas: int, guests: Sequence[str] = ()) -> list[Spec]:
+        return [Spec(service, MODULE, ("--null", service, "--busy-s", busy_s), (service,))]
+
+    monitor.node_specs = specs
+    stream.load_line_up = lambda args: config()
+    stream.check_models = lambda config, accept: None
+
+
+if __name__ == "__main__":
+    from abhinaya.models.interrupts import leave_at_once
+
+    leave_at_once("abhinaya-stream")  # as the real program does before it imports the rest
+    prepare(sys.argv[1])
+    sys.argv[1:] = sys.argv[2:]
+    from abhinaya.stream.__main__ import stream
+
+    stream()
