@@ -1,89 +1,165 @@
-"""Text that breaks formats, and what no output may show of it."""
+"""A hub among hostile peers: messages with any values in them, and the laws that hold all the same.
+
+`World.feed` takes bytes: records of (who, length, header). So a fuzzer can drive it, and any input
+that broke a law can be kept and fed again.
+"""
 
 from __future__ import annotations
 
-import unicodedata
-from typing import Any
+import copy
+import math
+import random
+import struct
+from collections.abc import Iterator
+from typing import Any, Final
 
-from fakes import SECOND, info, vote
-from msgspec.structs import replace
-from output_fakes import gap, verdict
+import fakes
+import msgspec
+import numpy as np
 
+from abhinaya.stream.errors import WireError
+from abhinaya.stream.hub.broker import Broker
+from abhinaya.stream.hub.publisher import Outgoing
+from abhinaya.stream.run.recorder import Ledger
+from abhinaya.stream.settings.config import SuperviseConfig
+from abhinaya.stream.sinks.events import to_dict
+from abhinaya.stream.wire.codec import (
+    MAX_STATES_BYTES,
+    MAX_WORKER_HEADER_BYTES,
+    Decoder,
+    Encoder,
+)
 from abhinaya.stream.wire.messages import (
-    Event,
-    FrontDown,
-    Missing,
-    NodeDown,
-    NodeUp,
-    Remark,
-    StreamEnded,
-    StreamStarted,
+    End,
+    FromSink,
+    Message,
+    Notice,
+    Segment,
+    Subscribe,
+    ToFront,
+    ToHub,
+    ToNode,
+    ToSink,
 )
 
-HOSTILE = {
-    "escape": "\x1b[2J\x1b]0;owned\x07",
-    "c0": "".join(map(chr, range(0x20))),
-    "c1": "".join(map(chr, range(0x7F, 0xA0))),
-    "bidi": "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c",
-    "zero width": "\u200b\u200c\u200d\u2060\ufeff\u00ad",
-    "tags": "\U000e0041\U000e0042\U000e007f",
-    "script": "<script>alert(1)</script>\" onload='x' </title></style>]]><!--",
-    "formula": '=HYPERLINK("http://x","y")',
-    "plus": "+1+1",
-    "minus": "-1|cmd",
-    "at": "@SUM(A1)",
-    "wide formula": "＝1+1",  # noqa: RUF001
-    "tab led": "\t=1+1",
-    "return led": "\r=1+1",
-    "template": "{}%s%n%d{0}{{x}}${jndi:x}",
-    "lines": "a\nb\r\nc\x0bd\x0ce\x85f\u2028g\u2029h",
-    "blank lines": "a\n\n1\n00:00:00,000 --> 00:00:01,000\nforged",
-    "long": "x" * 4096,
-    "surrogates": "bad\udcff\ud800end\udfff",
-    "nul": "a\x00b",
-    "rich": "[red]x[/red][link=http://x]y[/link]:smile:",
-    "markdown": "# *x* `y` [z](http://x) | a | b |",
-    "vtt": "--> <v Eve><c.angry>NOTE STYLE</c></v>",
-    "srt": "<font size=99>{\\an8}x</font>",
-    "textgrid": 'say "x" ""\n            xmin = 9 """',
-    "rttm": "a b % c ; d",
-    "audacity": "1.0\t2.0\tx",
-    "json": '"}, {"schema": "abhinaya.event/1"',
-    "shell": "$(touch x); `id` & | > ' \"",
-    "path": "../../etc/passwd",
-    "dash": "--output",
-    "spaces": "  \u00a0\u3000 ",
-    "empty": "",
-}
-"""By name. Every one is driven through every output."""
+WORKERS: Final = [b"front-0", b"front-1", b"S1-0", b"asr-0", b"T2-0"]
+SINKS: Final = [b"recorder", b"reader"]
+RECORD: Final = struct.Struct("<BBH")
+"""Peer or tick, samples, length of the header."""
+SAMPLES: Final = [b"", bytes(32), bytes(3), np.full(8, np.nan, np.float32).tobytes()]
 
-HIDDEN = {"Cc", "Cf", "Zl", "Zp", "Cs"}
-"""Categories of control characters, marks of direction, separators of lines, and surrogates."""
+HOSTILE: Final[list[Any]] = [
+    None, True, 0, 1, -1, 2**31, 2**46, 2**62 - 1, 2**62, 2**63 - 1, -(2**63), 2**64 - 1,
+    0.0, -0.0, 1e300, -1e300, math.nan, math.inf, -math.inf, 1e-320,
+    "", "call", "front-0", "S1", "asr", "S1-0", "x" * 1025, "x" * 33_000, "\x1fcanary", "\x00",
+    "\u202eevil", "{}%s", b"", b"x", bytes(300_000), [], [1] * 2_000, {}, {"S1": b"x"}, {"": 1},
+    [1, "int16", [16]], [1, "int16", [-1]], [1, "float32", [2**31]], [2, "int16", [1]],
+]  # fmt: skip
 
 
-def hidden(text: str, allowed: str = "\n") -> list[str]:
-    """Return what a reader must not get to see."""
-    return [c for c in text if unicodedata.category(c) in HIDDEN and c not in allowed]
+class World:
+    """A hub, and readers for everything that it sends."""
+
+    def __init__(self) -> None:
+        config = fakes.config(supervise=SuperviseConfig(silent_s=3.0, canary_s=5.0))
+        self.broker = Broker(config, "hub")
+        self.now = 100.0
+        self.refused = 0
+        self._encoder = Encoder()
+        self._from = {
+            "workers": Decoder[Message](ToHub, MAX_WORKER_HEADER_BYTES),
+            "sinks": Decoder[Message](FromSink),
+        }
+        self._to: dict[str, Decoder[Message]] = {
+            "workers": Decoder[Message](ToFront | ToNode, MAX_STATES_BYTES),
+            "sinks": Decoder[Message](ToSink),
+        }
+        self._ledger = Ledger()
+        for service in ("asr", "S1", "T2", "ST1"):
+            self.say(f"{service}-0".encode(), fakes.ready(service, credits=9, trial_ms=1.0))
+
+    def feed(self, data: bytes) -> None:
+        """Handle each record of `data`."""
+        at = 0
+        while at + RECORD.size <= len(data):
+            who, samples, length = RECORD.unpack_from(data, at)
+            at += RECORD.size
+            self.receive(who, samples, data[at : at + length])
+            at += length
+
+    def receive(self, who: int, samples: int, header: bytes) -> None:
+        """Handle one message, or the passing of time."""
+        peers = [("workers", peer) for peer in WORKERS] + [("sinks", peer) for peer in SINKS]
+        if who >= len(peers):
+            self.now += who / 16
+            self._deliver(self.broker.tick(self.now))
+            return
+        door, peer = peers[who]
+        payload = SAMPLES[samples % len(SAMPLES)]
+        try:
+            message = self._from[door].decode([header, payload] if payload else [header])
+        except WireError as error:
+            self.refused += 1
+            self._deliver(self.broker.malformed(self.now, peer, error.reason))
+            return
+        handle = self.broker.from_worker if door == "workers" else self.broker.from_sink
+        self._deliver(handle(self.now, peer, message))
+
+    def say(self, peer: bytes, message: Message) -> None:
+        """Handle a message that is not hostile."""
+        self._deliver(self.broker.from_worker(self.now, peer, message))
+
+    def _deliver(self, out: list[Outgoing]) -> None:
+        """Read what the hub sends: a receiver must be able to use each message."""
+        for item in out:
+            frames = self._encoder.encode(item.message)
+            message = self._to[item.door].decode(frames)
+            if isinstance(message, Notice):
+                event = self._ledger.admit(message.event)
+                if event is not None:
+                    msgspec.json.encode(to_dict(event, 1_000_000.0))
 
 
-def events(text: str) -> tuple[Event, ...]:
-    """A stream whose every text is `text`, between marks by which a reader finds it again."""
-    x = f"A{text}Z"
-    voice = replace(vote(0, x, "sad", x), model=text)
-    missing = (Missing(voter=text, reason=text),)
-    first = verdict(0, 0.0, 2.0, "happy", x, text, votes=(voice,), missing=missing)
-    said: Any = first.transcript
-    # a cell may begin with anything that a word or a reason begins with
-    told = replace(said, translation=text, language=text, reason=text)
-    node = {"node": text, "service": x}
-    return (
-        NodeUp(**node, gives="vote", model=text, version=text, licence=text, noncommercial=True),
-        StreamStarted(info=replace(info(x), source=text)),
-        replace(first, transcript=told),
-        verdict(1, 3.0, 4.0, "unknown", x, "", reason=text),
-        gap(2, 4.0, 5.0, x, text),
-        NodeDown(**node, incarnation="1", reason=text),
-        FrontDown(front=text, incarnation="1", reason=text),
-        Remark(source=text, text=text),
-        StreamEnded(stream=x, sequence=3, position=6 * SECOND, reason=text),
-    )
+def record(who: int, message: Message | bytes, samples: int = 0) -> bytes:
+    """Return a message as a record for `World.feed`."""
+    header = message if isinstance(message, bytes) else Encoder().encode(message)[0]
+    return RECORD.pack(who, samples, len(header) & 0xFFFF) + header[:0xFFFF]
+
+
+def good_run() -> bytes:
+    """Return the records of a short run in which each peer behaves."""
+    live = fakes.info("call", live=True)
+    front = [fakes.hello(live), fakes.partial(0, part=1), fakes.segment(0), fakes.segment(1)]
+    words = [fakes.answer(fakes.task(n), "asr") for n in range(2)]
+    votes = [fakes.answer(fakes.task(n), "S1") for n in range(2)]
+    end = End(stream="call", sequence=3, position=3 * fakes.SECOND)
+    records = [
+        record(5, Subscribe(sink="recorder", confirm=True, run=live.run)),
+        *(record(0, m, samples=int(isinstance(m, Segment))) for m in front),
+        *(record(3, m) for m in words),
+        *(record(2, m) for m in votes),
+        *(record(0, m) for m in (fakes.gap(2), end)),
+        record(255, b""),
+    ]
+    return b"".join(records)
+
+
+def mutated(rng: random.Random, base: list[Any]) -> bytes:
+    """Return the header of one of some messages (as plain values) with a few hostile values."""
+    value = msgspec.msgpack.decode(msgspec.msgpack.encode(rng.choice(base)))
+    for _ in range(rng.choice((0, 0, 1, 1, 1, 2))):
+        places = list(_places(value))
+        holder, key = rng.choice(places)
+        holder[key] = copy.deepcopy(rng.choice(HOSTILE))
+    header = bytearray(msgspec.msgpack.encode(value))
+    if rng.random() < 0.1 and header:
+        header[rng.randrange(len(header))] ^= 1 << rng.randrange(8)
+    return bytes(header)
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    pairs = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, inner in list(pairs):
+        yield value, key
+        if isinstance(inner, dict | list):
+            yield from _places(inner)
