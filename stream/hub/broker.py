@@ -11,14 +11,13 @@ import logging
 from collections.abc import Callable
 
 from abhinaya.models.vote.combiner import Combiner
-from abhinaya.stream.hub import rights
 from abhinaya.stream.hub.canary import CANARY, Canary
 from abhinaya.stream.hub.coordinator import Coordinator
-from abhinaya.stream.hub.gate import Gate
 from abhinaya.stream.hub.intake import Intake
 from abhinaya.stream.hub.nodes import Node
 from abhinaya.stream.hub.publisher import Door, Outgoing, Publisher
 from abhinaya.stream.hub.refusals import Refusals
+from abhinaya.stream.hub.rights import REVOKED, Gate
 from abhinaya.stream.hub.runs import Run, Runs
 from abhinaya.stream.hub.streams import Streams
 from abhinaya.stream.hub.validation import (
@@ -218,14 +217,14 @@ class Broker:
 
     def not_admitted(self, door: Door, peer: bytes) -> list[Outgoing]:
         """Handle a message of a peer whose key was removed while it was connected."""
-        self.refusals.add(rights.REVOKED.reason)
-        return [Outgoing(door, peer, rights.REVOKED)]
+        self.refusals.add(REVOKED.reason)
+        return [Outgoing(door, peer, REVOKED)]
 
     def keys_changed(self, now: float, current: Callable[[str], Key | None]) -> list[Outgoing]:
         """Cut off the peers whose key has been removed, or has another role."""
         for peer, key in self._gate.revoked(current):
             door: Door = "sinks" if self._publisher.knows(peer) else "workers"
-            self._out.append(Outgoing(door, peer, rights.REVOKED))
+            self._out.append(Outgoing(door, peer, REVOKED))
             self._publisher.drop(peer)
             reason = f"key {key.name!r} was revoked"
             if peer in self._nodes:
