@@ -31,6 +31,8 @@ DTYPES: Final = ("int16", "float32")
 # Ranges of the fields. The decoder refuses all other values, also NaN, so that no number can make a
 # receiver fail that computes with it, and no text can fill its memory.
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
+StreamId = Annotated[str, msgspec.Meta(min_length=1, max_length=1024 + 65)]
+"""Run and name of a stream: nodes get it from the hub, and only repeat it."""
 Text = Annotated[str, msgspec.Meta(max_length=32_768)]
 Count = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
 """Also a sequence number."""
@@ -295,7 +297,7 @@ class Word(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Transcript(Message, frozen=True, kw_only=True):
     """The words of a segment."""
 
-    stream: Name
+    stream: StreamId
     sequence: Count
     text: Text
     """Empty if no words were recognised."""
@@ -337,7 +339,7 @@ class Transcript(Message, frozen=True, kw_only=True):
 class Vote(Message, frozen=True, kw_only=True):
     """One voter's answer for one segment."""
 
-    stream: Name
+    stream: StreamId
     sequence: Count
     voter: Name
     label: Name
@@ -356,7 +358,7 @@ class Vote(Message, frozen=True, kw_only=True):
 class Failed(Message, frozen=True, kw_only=True):
     """A service has no answer for a segment: it abstains, or it failed."""
 
-    stream: Name
+    stream: StreamId
     sequence: Count
     service: Name
     part: Count = 0
@@ -376,7 +378,7 @@ class Task(Message, frozen=True, kw_only=True):
     Each service answers with its own message. A task that requests the transcript contains none.
     """
 
-    stream: Name
+    stream: StreamId
     sequence: Count
     part: Count = 0
     services: tuple[Name, ...]
@@ -406,7 +408,7 @@ class Task(Message, frozen=True, kw_only=True):
 class Cancel(Message, frozen=True, kw_only=True):
     """An answer is no longer needed: the node drops the task if it has not begun."""
 
-    stream: Name
+    stream: StreamId
     sequence: Count
     part: Count = 0
     """The cancelled partial; 0: the whole segment, and all data that the node has of partials."""
@@ -456,7 +458,7 @@ class Died(Message, frozen=True, kw_only=True):
     """Whether the process will not be restarted; the streams of a front then end."""
     services: tuple[Name, ...] = ()
     """Services that have lost their last node."""
-    reached: dict[str, int] = {}
+    reached: Annotated[dict[Name, Position], msgspec.Meta(max_length=10_000)] = {}
     """How far the front had read each stream, or the stream's whole length if that is known. What
     the hub does not have of it becomes a gap."""
 

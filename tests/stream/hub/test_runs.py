@@ -10,7 +10,7 @@ import time
 import tracemalloc
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import fakes
 import pytest
@@ -48,12 +48,15 @@ from abhinaya.stream.wire.messages import (
     Subscribe,
     Task,
     ToFront,
+    ToHub,
+    ToNode,
     Verdict,
     Welcome,
 )
 from abhinaya.stream.wire.sockets import Hub as HubSockets
 from abhinaya.stream.wire.sockets import connect, receive, send, workers_endpoint
 
+M = TypeVar("M", bound=Message)
 END = End(stream="call", sequence=1, position=fakes.SECOND)
 
 
@@ -319,6 +322,23 @@ def test_nodes_get_streams_of_the_same_name_under_different_names() -> None:
     hub.say(b"S1-0", fakes.vote(0, "S1"))
     assert hub.broker._coordinator.segments.get((f"{OF_RUN}call", 0)).votes  # type: ignore[union-attr]
     assert not hub.broker._coordinator.segments.get(("other:call", 0)).votes  # type: ignore[union-attr]
+
+
+def test_the_longest_names_of_run_and_stream_pass_to_the_nodes_and_back() -> None:
+    hub, run, name = Desk().up("S1"), "r" * 64, "s" * 1024
+    hub.say(FRONT, decoded(ToHub, fakes.hello(fakes.info(name, run=run))))
+    hub.say(FRONT, decoded(ToHub, fakes.segment(0, name)))
+    (task,) = hub.to(b"S1-0", Task)
+    vote = fakes.answer(decoded(ToNode, task), "S1")
+    hub.deliver(hub.broker.from_worker(hub.now, b"S1-0", decoded(ToHub, vote)))
+    record = hub.broker._coordinator.segments.get((f"{run}:{name}", 0))
+    assert record is not None
+    assert record.votes["S1"].stream == name
+
+
+def decoded(kinds: Any, message: M) -> M:
+    frames = [memoryview(frame) for frame in Encoder().encode(message)]
+    return Decoder[M](kinds).decode(frames)
 
 
 def test_two_streams_of_one_name_in_a_front_are_refused() -> None:
