@@ -95,7 +95,8 @@ class Desk:
         return [n.event for n in self.notices if isinstance(n.event, kind)]
 
     def seen(self) -> None:
-        self.sink(Seen(number=max(n.number for n in self.notices)))
+        last = max(self.notices, key=lambda notice: notice.number)
+        self.sink(Seen(hub=last.hub, number=last.number))
 
     def status(self) -> Status:
         self.tick(1.0)

@@ -356,7 +356,7 @@ def one_of_each() -> list[Message]:
         Drain(),
         Refused(reason="its credits are 0, not at least 1"),
         Subscribe(sink="recorder", confirm=True, run=RUN),
-        Seen(number=7),
+        Seen(hub="h", number=7),
         Died(name="S1-0", reason="was killed", final=True, services=("S1", "T2")),
         StreamStarted(info=info()),
         verdict(3, part=2, missing=(Missing(voter="T2", reason="late"),), transcript=transcript),

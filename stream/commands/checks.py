@@ -93,7 +93,7 @@ def _check_file(config: InputConfig) -> None:
         mode = path.stat().st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             return  # a pipe or a device: reading it here would take from it
-    read_head(path)
+    read_head(path, config.subject)
     if config.channel_names:
         source = open_file(config, lambda _: None)
         try:

@@ -16,7 +16,7 @@ from abhinaya.stream.feeds.store import default_folders
 from abhinaya.stream.run.plan import Input, name_of_input
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.settings.flags import add_flags, from_flags
-from abhinaya.stream.sources.address import WEB, check_address, is_address
+from abhinaya.stream.sources.address import WEB, check_address, is_address, shown
 from abhinaya.stream.sources.base import InputConfig
 
 _KEEP: Final = Path()
@@ -33,7 +33,7 @@ def add_inputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--name", action="append", default=[], help="name of a stream; give one for each input"
     )
-    add_flags(parser.add_argument_group("input"), InputConfig, skip=("what",))
+    add_flags(parser.add_argument_group("input"), InputConfig, skip=("what", "label"))
     feeds = parser.add_argument_group("feeds")
     feeds.add_argument(
         "--feed", action="append", default=[], metavar="URL", help="a podcast feed; repeatable"
@@ -107,7 +107,7 @@ def open_feeds(
     for url in args.feed:
         if not is_address(url):
             raise SourceError(
-                url, "is not an address", "give the http or https address of the feed"
+                shown(url), "is not an address", "give the http or https address of the feed"
             )
         check_address(url, WEB)
     if len(set(args.feed)) != len(args.feed):

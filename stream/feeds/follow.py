@@ -8,12 +8,11 @@ import threading
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from abhinaya.stream.errors import AbhinayaError, ProcessError, SourceError
-from abhinaya.stream.feeds.parse import Episode, parse_feed
+from abhinaya.stream.feeds.parse import Episode, parse_feed, unpacked
 from abhinaya.stream.feeds.store import Folders, Record, make_folder, temporary_folder
 from abhinaya.stream.settings.config import FeedConfig, NetworkConfig
 from abhinaya.stream.sources.address import shown
@@ -21,6 +20,9 @@ from abhinaya.stream.sources.base import InputConfig
 from abhinaya.stream.sources.network import check_audio
 from abhinaya.stream.sources.remote import RemoteFile
 from abhinaya.stream.sources.web import Web
+
+if TYPE_CHECKING:
+    import httpx2
 
 _MB: Final = 1_000_000
 _READ_BYTES: Final = 1 << 18
@@ -47,6 +49,8 @@ class _Feed:
     request: FeedRequest
     record: Record
     web: Web
+    moved: bool = False
+    """Whether the user knows that the feed has moved for good."""
     conditions: dict[str, str] = field(default_factory=dict)
     """Headers of a conditional request: the server need not send an unchanged feed again."""
     latest: tuple[Episode, ...] = ()
@@ -108,7 +112,7 @@ class Feeds:
         # one episode is fetched ahead of those that are being processed
         self._room = threading.Semaphore(settings.parallel + 1)
         self._stop = threading.Event()
-        self._connect = partial(Web, settings=network, warn=self._remarks.put, stop=self._stop)
+        self._network = network
         self._lock = threading.Lock()  # protects the feeds' records, failures and taken episodes
         self._running: dict[str, tuple[_Feed, Episode]] = {}
         self._names = set(taken)
@@ -119,7 +123,9 @@ class Feeds:
             for request in requests:
                 record = Record(folders.records, request.url)
                 stack.callback(record.close)
-                feed = _Feed(request, record, self._connect(f"feed {shown(request.url)}"))
+                feed = _Feed(
+                    request, record, self._connect(f"feed {shown(request.url)}", request.url)
+                )
                 self._threads.append(threading.Thread(target=self._run, args=(feed,), daemon=True))
             self._stack = stack.pop_all()
 
@@ -146,7 +152,8 @@ class Feeds:
             name = next(name for name in free if name not in self._names)
             self._names.add(name)
             self._running[name] = feed, episode
-            taken.append((name, replace(self._template, what=str(self._path(episode)))))
+            path = str(self._path(episode))
+            taken.append((name, replace(self._template, what=path, label=episode.title)))
         return taken
 
     def news(self) -> list[str]:
@@ -199,6 +206,9 @@ class Feeds:
             if not feed.request.follow or self._stop.wait(self._settings.interval_s):
                 return
 
+    def _connect(self, subject: str, address: str) -> Web:
+        return Web(subject, self._network, self._remarks.put, self._stop, address)
+
     def _poll(self, feed: _Feed) -> None:
         """Read a feed once, and fetch the episodes that are due."""
         self._refresh(feed)
@@ -208,7 +218,7 @@ class Feeds:
             if not self._reserve():
                 return
             try:
-                self._fetch(episode)
+                self._fetch(feed, episode)
             except SourceError as error:
                 self._room.release()
                 with self._lock:
@@ -229,21 +239,34 @@ class Feeds:
         """Fetch the list of episodes of a feed, if it has changed."""
         limit = round(self._settings.max_feed_mb * _MB)
         answer, data = feed.web.fetch(feed.request.url, limit, feed.conditions)
+        if (to := moved_to(answer)) and not feed.moved:
+            feed.moved = True
+            feed.web.remark(f"has moved for good to {shown(to)}")
         if answer.status_code != 304:
-            feed.latest = parse_feed(data, str(answer.url), feed.web.subject)
+            subject, charset = feed.web.subject, answer.charset_encoding or ""
+            data = unpacked(data, limit, subject)
+            feed.latest = parse_feed(data, str(answer.url), subject, charset)
             # only after parsing: a damaged feed must be requested again
             names = {"etag": "if-none-match", "last-modified": "if-modified-since"}
             headers = answer.headers
             feed.conditions = {to: headers[name] for name, to in names.items() if name in headers}
 
-    def _fetch(self, episode: Episode) -> None:
+    def _fetch(self, feed: _Feed, episode: Episode) -> None:
         path = self._path(episode)
         if not path.exists():
-            web = self._connect(f"{episode.stream} ({shown(episode.url)})")
+            web = self._connect(f"{episode.stream} ({shown(episode.url)})", feed.request.url)
             download(web, episode.url, path, round(self._settings.max_episode_mb * _MB))
 
     def _path(self, episode: Episode) -> Path:
         return self._cache / f"{episode.key}.audio"
+
+
+def moved_to(answer: httpx2.Response) -> str:
+    """Return the address that permanent redirects at the beginning lead to; empty without one."""
+    steps = [*answer.history, answer]
+    lasting = itertools.takewhile(lambda step: step.status_code in (301, 308), steps)
+    count = len(list(lasting))
+    return str(steps[count].url) if 0 < count < len(steps) else ""
 
 
 def download(web: Web, url: str, path: Path, limit: int) -> None:

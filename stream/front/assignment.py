@@ -72,7 +72,7 @@ def open_feed(
     except AbhinayaError as error:
         if not written:
             raise
-        infos = [info(s.stream, assigned.config.what, False, s.start_unix_s) for s in written]
+        infos = [info(s.stream, assigned.config.subject, False, s.start_unix_s) for s in written]
         return Feed(name, tuple(infos), written, fault=error)
     channels = channel_names(assigned.config, source.channels)
     streams = [f"{name}/{channel}" if channel else name for channel in channels]

@@ -41,6 +41,7 @@ from abhinaya.stream.wire.child import (
 )
 from abhinaya.stream.wire.client import Client
 from abhinaya.stream.wire.codec import MAX_STATES_BYTES, Decoder, Encoder
+from abhinaya.stream.wire.greeting import Greeting
 from abhinaya.stream.wire.keys import Keys
 from abhinaya.stream.wire.messages import (
     Activity,
@@ -98,14 +99,15 @@ class Front:
         self._states: dict[str, dict[str, bytes]] = {}
         """By stream: state of each service before the first unacknowledged segment."""
         self._reported: set[str] = set()
-        self._welcomed = False
+        self._greeting = Greeting()
         self._stop = Stop()
 
     def run(self, stop: Stop) -> int:
         """Run until all sources are read and all items acknowledged; return the exit code.
 
+        Without a hub it waits: its supervisor decides how long.
+
         Raises:
-            NetworkError: the hub did not answer in time.
             ProcessError: an unexpected error, or the hub refuses this front.
 
         """
@@ -113,23 +115,25 @@ class Front:
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._woken, zmq.POLLIN)
-        deadline = time.monotonic() + self._run.supervise.ready_s
+        poller.register(self._socket.watch(), zmq.POLLIN)
         next_beat = 0.0
         while not self._is_done():
             now = time.monotonic()
             if now >= next_beat:
                 next_beat = now + self._run.supervise.beat_s
-                self._socket.is_new()
-                self._beat()
+                if self._greeting.accepted:
+                    self._send(Beat(name=self._name))
                 self._note_progress()
-            if not self._outboxes and now > deadline:
-                raise self._socket.error()
+            if self._greeting.is_due(now):
+                self._greet()
             if stop.asked:
                 for feed in self._feeds:
                     if feed.source is not None:
                         feed.source.interrupt()
             poller.poll(min(POLL_MS, max(0, math.ceil(1000 * (next_beat - now)))))
             drain(self._woken)
+            if self._socket.is_new():
+                self._greeting.connected(now)
             for message in messages(self._socket, self._decoder):
                 self._handle(message)
             self._collect()
@@ -156,12 +160,6 @@ class Front:
             self._noted = reached
             self._note(reached)
 
-    def _beat(self) -> None:
-        if self._welcomed:
-            self._send(Beat(name=self._name))
-        else:
-            self._greet()
-
     def _greet(self) -> None:
         # a stream that is over would be a new one for a new hub, and stay open there
         infos = [info for feed in self._feeds for info in feed.unfinished()]
@@ -187,8 +185,7 @@ class Front:
                 self._outboxes[message.stream].credit(message.acknowledged, message.window)
                 self._states[message.stream] = message.states
         elif isinstance(message, Introduce):
-            self._welcomed = False
-            self._greet()
+            self._greeting.again(time.monotonic())
         elif isinstance(message, Refused):
             reason = f"was refused by the hub: {message.reason}"
             # with several inputs, perhaps only one of them is refused
@@ -199,7 +196,7 @@ class Front:
             raise SourceError(self._feeds[0].infos[0].source, reason)
 
     def _welcome(self, welcome: Welcome) -> None:
-        self._welcomed = True
+        self._greeting.accept()
         if not self._outboxes:
             self._begin({standing.stream: standing for standing in welcome.streams})
         for standing in welcome.streams:
@@ -258,7 +255,7 @@ class Front:
         self._reader.make_room()
 
     def _send_items(self) -> None:
-        if not self._welcomed:
+        if not self._greeting.accepted:
             return
         while not self._remarks.empty():
             name, text = self._remarks.get()
@@ -309,7 +306,6 @@ def serve(
     """Open the inputs, connect to the hub, and send the segments; return the exit code.
 
     Raises:
-        NetworkError: the hub did not answer in time.
         ProcessError: an unexpected error, or the hub refuses this front.
 
     """

@@ -14,6 +14,7 @@ from abhinaya.models.vote.combiner import Combiner
 from abhinaya.stream.hub.canary import CANARY, Canary
 from abhinaya.stream.hub.coordinator import Coordinator
 from abhinaya.stream.hub.intake import Intake
+from abhinaya.stream.hub.introductions import Introductions
 from abhinaya.stream.hub.nodes import Node
 from abhinaya.stream.hub.publisher import Door, Outgoing, Publisher
 from abhinaya.stream.hub.refusals import Refusals
@@ -34,7 +35,6 @@ from abhinaya.stream.wire.messages import (
     FrontDown,
     Gap,
     Hello,
-    Introduce,
     Message,
     NodeDown,
     Ready,
@@ -74,7 +74,7 @@ class Broker:
         self._combiner = combiner
         self._incarnation = incarnation
         self.refusals = Refusals()
-        self._runs = Runs()
+        self._runs = Runs(incarnation)
         self._streams = Streams(incarnation, config.flow, self._runs)
         self._gate = Gate(self._runs, self.refusals)
         self._publisher = Publisher(incarnation, self._runs, self._gate.may_read)
@@ -90,6 +90,7 @@ class Broker:
         self._peers: dict[str, bytes] = {}
         """Socket identity by node name."""
         self._out: list[Outgoing] = []
+        self._introductions = Introductions()
         self._doubles = 0
         self._next_status = 0.0
 
@@ -107,10 +108,12 @@ class Broker:
             self._ready(now, peer, message)
         elif peer in self._streams:
             self._intake.take(now, peer, message)
+            if self._streams.must_resend(peer):
+                self._out += self._introductions.ask(now, "workers", peer)
         elif peer in self._nodes:
             self._from_node(now, peer, message)
         else:
-            self._send(peer, Introduce())
+            self._out += self._introductions.ask(now, "workers", peer)
         return self._flush(now)
 
     def from_sink(
@@ -122,11 +125,11 @@ class Broker:
         elif isinstance(message, Subscribe):
             self._subscribe(now, peer, message, key)
         elif not self._publisher.knows(peer):
-            self._out.append(Outgoing("sinks", peer, Introduce()))
+            self._out += self._introductions.ask(now, "sinks", peer)
         elif (run := self._publisher.recorded_by(peer)) is None:
             self.refusals.add(f"only the recorder may send {type(message).__name__}")
         elif isinstance(message, Seen):
-            self._seen(run, message.number)
+            self._seen(run, message)
         elif isinstance(message, Died):
             self._died(now, run, message)
         return self._flush(now)
@@ -168,6 +171,7 @@ class Broker:
             self._publisher.publish(down, front.run.id)
         if now >= self._next_status:
             self._next_status = now + supervise.beat_s
+            self._introductions.tidy(now)
             for run in self._runs:
                 self._tidy(now, run)
             self._gate.tidy(self._knows)
@@ -265,11 +269,12 @@ class Broker:
             refused = Node(ready.node, ready.incarnation, {s.name: s for s in ready.gives}, 0)
             self._publisher.publish(refused.down(f"refused: {fault}"))
             return
-        self._nodes.pop(self._peers.get(ready.node, b""), None)
+        before = self._nodes.pop(self._peers.get(ready.node, b""), None)
         self._peers[ready.node] = peer
         node = self._nodes[peer] = self._coordinator.ready(now, ready)
-        for event in node.up():
-            self._publisher.publish(event)
+        if before is None or before.incarnation != ready.incarnation:
+            for event in node.up():
+                self._publisher.publish(event)
 
     def _from_node(self, now: float, peer: bytes, message: Message) -> None:
         node = self._nodes[peer]
@@ -314,8 +319,8 @@ class Broker:
         else:
             self._publisher.add_recorder(peer, self._runs.open(now, subscribe.run, key), up)
 
-    def _seen(self, run: Run, number: int) -> None:
-        for event in self._publisher.confirmed(run, number):
+    def _seen(self, run: Run, seen: Seen) -> None:
+        for event in self._publisher.confirmed(run, seen):
             if not isinstance(event, Verdict | Gap | StreamEnded):
                 continue
             stream = run.streams.get(event.stream)

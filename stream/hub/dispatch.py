@@ -66,7 +66,7 @@ class Dispatch:
 
     def ready(self, now: float, ready: Ready) -> Node:
         """Add a node; it replaces a dead one of the same name."""
-        self._remove(ready.node, "was started again")
+        self._remove(ready.node, "was started again", ready.incarnation)
         offered = {service.name: service for service in ready.gives}
         stateful = frozenset(name for name, service in offered.items() if service.stateful)
         self._keeps_state |= bool(stateful)
@@ -220,12 +220,14 @@ class Dispatch:
         record = self._segments.get(key)
         return record if record is not None and record.item.part == part else None
 
-    def _remove(self, name: str, reason: str) -> Node | None:
+    def _remove(self, name: str, reason: str, successor: str = "") -> Node | None:
         node = self._nodes.pop(name, None)
         for (stream, sequence, part), services in node.held.items() if node else ():
             record = self._record((stream, sequence), part)
-            for service in node.gives if node and record else ():
-                if record and service in services:
+            for service in node.gives if node else ():
+                if node and record and service in services and service in record.work:
+                    # the same process on a new connection: its tasks were lost on the way
+                    record.work[service].attempts -= successor == node.incarnation
                     self._try_again(record, service, f"{name} {reason}")
         return node
 

@@ -14,7 +14,6 @@ from abhinaya.stream.wire.messages import (
     Beat,
     End,
     Gap,
-    Introduce,
     Known,
     Message,
     Refused,
@@ -86,9 +85,8 @@ class Intake:
         elif stream.ended:
             self._refuse(peer, f"stream {item.stream!r} has ended")
         elif not self._streams.is_in_turn(stream, item):
-            # an earlier item was lost: `Introduce` makes the front send everything again
             self._count("out of turn")
-            self._send(peer, Introduce())
+            self._streams.lost_item(peer)
         else:
             fault = "" if isinstance(item, End) else fault_of_item(stream.position, item)
             if fault and not isinstance(item, End):

@@ -21,6 +21,7 @@ from abhinaya.stream.wire.messages import (
     Message,
     NodeUp,
     Notice,
+    Seen,
     Status,
     StreamEnded,
     StreamStarted,
@@ -107,7 +108,7 @@ class Publisher:
                 event, Verdict | Gap | StreamEnded
             ):
                 number = each.number = each.number + 1
-                each.unconfirmed.append(Notice(number=number, hub=self._hub, run=run, event=event))
+                each.unconfirmed.append(Notice(number=number, hub=each.hub, run=run, event=event))
             if each.recorder is not None:
                 self._send(each.recorder, number, event, run)
         self._to_readers(event, run)
@@ -142,10 +143,11 @@ class Publisher:
             added = (*status.suspects, *silent)
             self._send(peer, 0, replace(status, fronts=tuple(names), suspects=added))
 
-    def confirmed(self, run: Run, number: int) -> list[Event | Activity]:
-        """Return the events of a run up to `number`, which its recorder has now written."""
+    def confirmed(self, run: Run, seen: Seen) -> list[Event | Activity]:
+        """Return the events of a run that its recorder has now written."""
         events = []
-        while run.unconfirmed and run.unconfirmed[0].number <= number:
+        # numbers of an earlier hub, or of an earlier run of this id, mean other events
+        while seen.hub == run.hub and run.unconfirmed and run.unconfirmed[0].number <= seen.number:
             events.append(run.unconfirmed.popleft().event)
         return events
 
@@ -163,7 +165,9 @@ class Publisher:
         return self._readers[peer] in ("", run) and self._may_see(peer, run)
 
     def _send(self, peer: bytes, number: int, event: Event | Activity, run: str = "") -> None:
-        notice = Notice(number=number, hub=self._hub, run=run, event=event)
+        recorded = self._recorders.get(peer)
+        hub = recorded.hub if recorded else self._hub
+        notice = Notice(number=number, hub=hub, run=run, event=event)
         self._out.append(Outgoing("sinks", peer, notice))
 
 

@@ -27,6 +27,8 @@ class Run:
     """A run: the inputs of one main process."""
 
     id: str
+    hub: str
+    """Incarnation of the hub and of the run at it, from which its notices count."""
     last_present: float
     """When the run last had a front that was not silent, or a recorder."""
     owner: Key = LOCAL
@@ -51,7 +53,9 @@ class Run:
 class Runs:
     """The runs of a hub, by id."""
 
-    def __init__(self) -> None:
+    def __init__(self, hub: str) -> None:
+        self._hub = hub
+        self._opened = 0
         self._runs: dict[str, Run] = {}
 
     def __iter__(self) -> Iterator[Run]:
@@ -71,7 +75,10 @@ class Runs:
 
     def open(self, now: float, name: str, key: Key = LOCAL) -> Run:
         """Return a run; if it was unknown, it is new and belongs to `key`."""
-        run = self._runs.setdefault(name, Run(name, now, key))
+        if name not in self._runs:
+            self._opened += 1
+            self._runs[name] = Run(name, f"{self._hub}-{self._opened}", now, key)
+        run = self._runs[name]
         run.last_present = now
         return run
 

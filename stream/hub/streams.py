@@ -42,6 +42,8 @@ class Front:
     streams: tuple[str, ...]
     last_received: float
     silent: bool = False
+    must_resend: bool = False
+    """Whether an item was lost on the way."""
 
     def open_streams(self) -> Iterator[Stream]:
         """Yield its streams that have not ended."""
@@ -119,6 +121,14 @@ class Streams:
     def received(self, now: float, peer: bytes) -> None:
         """Note a message from a front."""
         self._fronts[peer].last_received, self._fronts[peer].silent = now, False
+
+    def lost_item(self, peer: bytes) -> None:
+        """Note that an item of a front was lost on the way."""
+        self._fronts[peer].must_resend = True
+
+    def must_resend(self, peer: bytes) -> bool:
+        """Whether a front must introduce itself, and send again what was lost."""
+        return self._fronts[peer].must_resend
 
     def newly_silent(self, now: float, silent_s: float) -> list[Front]:
         """Return the fronts with open streams whose silence has just become too long.

@@ -115,7 +115,6 @@ class Node:
         self._decoder: Decoder[Message] = Decoder(ToNode, MAX_STATES_BYTES)
         self._woken, self._wake = wakeup()
         self._worker = Worker(adapter, lambda: wake(self._wake))
-        self._introduced = False
         self._draining = False
 
     def run(self, stop: Stop) -> int:
@@ -129,17 +128,19 @@ class Node:
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
         poller.register(self._woken, zmq.POLLIN)
+        poller.register(self._socket.watch(), zmq.POLLIN)
         next_beat, deadline = 0.0, time.monotonic() + self._supervise.ready_s
         while not (stop.asked or (self._draining and self._is_idle())):
             now = time.monotonic()
             if now >= next_beat:
                 next_beat = now + self._supervise.beat_s
-                self._socket.is_new()
                 if now > deadline and not self._socket.made:
                     raise self._socket.error()
                 self._beat(now)
             poller.poll(self._patience_ms(now, next_beat))
             drain(self._woken)
+            if self._socket.is_new():
+                self._introduce()
             for message in messages(self._socket, self._decoder):
                 self._handle(message)
             for answer in self._worker.answers():
@@ -147,13 +148,17 @@ class Node:
             self._begin()
         return 0
 
+    def _introduce(self) -> None:
+        """Introduce the node on a new connection, or to a hub that does not know it.
+
+        Tasks and answers may have been lost on the way: the hub sends again what it still needs.
+        """
+        self._batcher.clear()
+        self._send(self._ready)
+
     def _beat(self, now: float) -> None:
-        if not self._introduced:
-            self._introduced = self._send(self._ready)
-            return
         age_s, cpu_s = self._worker.work(now)
-        if not self._send(Beat(name=self._ready.node, work_age_s=age_s, work_cpu_s=cpu_s)):
-            self._introduced = False
+        self._send(Beat(name=self._ready.node, work_age_s=age_s, work_cpu_s=cpu_s))
 
     def _patience_ms(self, now: float, next_beat: float) -> int:
         due = self._batcher.next_due() if self._worker.since is None else None
@@ -166,9 +171,7 @@ class Node:
         elif isinstance(message, Cancel):
             self._cancel(message)
         elif isinstance(message, Introduce):
-            # a new hub: it does not need the tasks of an earlier one
-            self._batcher.clear()
-            self._introduced = self._send(self._ready)
+            self._introduce()
         elif isinstance(message, Drain):
             self._draining = True
         elif isinstance(message, Refused):

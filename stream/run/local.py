@@ -190,7 +190,7 @@ class Local:
         if isinstance(event, StreamEnded):
             self._open -= 1
         if notice.number:
-            seen = Seen(number=notice.number)
+            seen = Seen(hub=notice.hub, number=notice.number)
             self._deliver(self._broker.from_sink(time.monotonic(), RECORDER, seen))
 
 

@@ -221,7 +221,7 @@ class Run:
         info = StreamInfo(
             stream=item.name,
             front="",
-            source=item.config.what,
+            source=item.config.subject,
             live=False,
             start_unix_s=self._wall_clock(),
             input=item.name,

@@ -18,6 +18,7 @@ import zmq
 
 from abhinaya.stream.errors import NetworkError
 from abhinaya.stream.wire.codec import Decoder, Encoder
+from abhinaya.stream.wire.greeting import Greeting
 from abhinaya.stream.wire.keys import Keys
 from abhinaya.stream.wire.messages import (
     Activity,
@@ -39,8 +40,6 @@ from abhinaya.stream.wire.messages import (
     Verdict,
 )
 from abhinaya.stream.wire.sockets import connect, messages, send, sinks_endpoint
-
-SUBSCRIBE_EVERY_S: Final = 0.2
 
 MAX_UP: Final = 1000
 """Number of services of nodes that are remembered as ready."""
@@ -224,6 +223,28 @@ class Ledger:
         return True
 
 
+class Inbox:
+    """Which notices have arrived, so that each is written once and none is left out. Pure."""
+
+    def __init__(self) -> None:
+        self.hub = ""
+        """See Notice.hub; empty before the first notice."""
+        self.written = 0
+        """Number of the last notice that is written; there is no hole before it."""
+        self.confirmed = 0
+        self.incomplete = False
+        """Whether a notice was lost: the hub must send all unconfirmed ones again."""
+
+    def take(self, notice: Notice) -> bool:
+        """Return whether to write a notice now."""
+        if notice.hub != self.hub:
+            self.hub, self.written, self.confirmed, self.incomplete = notice.hub, 0, 0, False
+        if not notice.number:
+            return True
+        self.incomplete = notice.number > self.written + 1
+        return not self.incomplete and notice.number > self.written
+
+
 class Recorder:
     """The network client of the recorder.
 
@@ -242,39 +263,33 @@ class Recorder:
         self._encoder = Encoder()
         self._decoder: Decoder[Message] = Decoder(ToSink)
         self.ledger = Ledger()
-        self._hub = ""
-        """Incarnation of the hub that accepted this sink; empty before."""
+        self._inbox = Inbox()
+        self._greeting = Greeting()
         self._dead: list[Died] = []
-        self._next_subscribe = 0.0
-        self._written = 0
-        self._confirmed = 0
         self.last_received = time.monotonic()
         """Time of the last message from the hub."""
 
     def poll(self, timeout_s: float) -> Iterator[Event | Activity]:
         """Yield the new events; each is taken as written when the caller asks for the next one."""
         now = time.monotonic()
-        self._socket.is_new()
-        if now - self.last_received > STALE_S:
-            self._hub = ""
-        if not self._hub and now >= self._next_subscribe:
-            self._next_subscribe = now + SUBSCRIBE_EVERY_S
+        if self._socket.is_new():
+            self._greeting.connected(now)
+        elif now - self.last_received > STALE_S:
+            self._greeting.again(now)  # the hub may have given up this sink
+        if self._greeting.is_due(now):
             self._send(Subscribe(sink=self._name, confirm=True, run=self._run))
+            self._inbox.confirmed = 0  # what was confirmed on the old connection may be lost
         if not self._socket.poll(math.ceil(1000 * timeout_s)):
             return
         for message in messages(self._socket, self._decoder):
-            self.last_received = time.monotonic()
+            self.last_received = now = time.monotonic()
             if isinstance(message, Introduce):
-                self._hub = ""
+                self._greeting.again(now)
             elif isinstance(message, Refused):
                 reason = f"refused the recorder: {message.reason}"
                 raise NetworkError("hub", reason, message.remedy)
             elif isinstance(message, Notice):
-                self._check_hub(message.hub)
-                event = self.ledger.admit(message.event)
-                if event is not None:
-                    yield event
-                self._written = max(self._written, message.number)
+                yield from self._notice(now, message)
         self._confirm()
 
     def died(
@@ -291,12 +306,11 @@ class Recorder:
         )
         if final:
             self._dead.append(died)
-        if self._hub:
+        if self._greeting.accepted:
             self._send(died)
 
     def forget_hub(self) -> None:
-        """Subscribe again: the hub was restarted."""
-        self._hub = ""
+        """Note that the hub was restarted: it needs time."""
         self.last_received = time.monotonic()
 
     def unreachable(self, endpoint: str) -> NetworkError:
@@ -309,15 +323,24 @@ class Recorder:
         self._socket.close(linger=200)
         self._context.term()
 
-    def _check_hub(self, hub: str) -> None:
-        if hub != self._hub:
-            self._hub, self._written, self._confirmed = hub, 0, 0
+    def _notice(self, now: float, notice: Notice) -> Iterator[Event | Activity]:
+        new = self._inbox.take(notice)
+        if self._inbox.incomplete:
+            self._greeting.again(now)
+            return
+        if not self._greeting.accepted:
+            self._greeting.accept()
             for died in self._dead:
                 self._send(died)
+        if new and (event := self.ledger.admit(notice.event)) is not None:
+            yield event
+        self._inbox.written = max(self._inbox.written, notice.number)
 
     def _confirm(self) -> None:
-        if self._written > self._confirmed and self._send(Seen(number=self._written)):
-            self._confirmed = self._written
+        inbox = self._inbox
+        seen = Seen(hub=inbox.hub, number=inbox.written)
+        if inbox.written > inbox.confirmed and self._send(seen):
+            inbox.confirmed = inbox.written
 
     def _send(self, message: Message) -> bool:
         return send(self._socket, self._encoder.encode(message))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 from typing import Final
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
@@ -44,12 +45,43 @@ def check_address(url: str, schemes: tuple[str, ...] = _ALL) -> None:
 
 
 def shown(url: str) -> str:
-    """Return an address that is safe to print and log: without user, password and query."""
+    """Return an address that is safe to print and log: without user, password and query.
+
+    It need not be valid: of `joe:secret@host/x`, where the scheme is forgotten, `…host/x` is left.
+    """
     parts = _split(url)
-    if parts is None:
-        return f"{scheme_of(url)}://…"
+    if parts is None or not parts.netloc:
+        _, at, rest = re.split(r"[?#]", url)[0].rpartition("@")
+        return clean(f"…{rest}" if at else f"{scheme_of(url)}://…" if is_address(url) else rest)
     host = parts.netloc.rpartition("@")[2]
     return clean(f"{parts.scheme}://{host}{parts.path}" + ("?…" if parts.query else ""))
+
+
+def has_credentials(what: str) -> bool:
+    """Return whether an input names a user and a password, perhaps without a scheme."""
+    return re.match(r"([\w+.-]+:/*)?[^/\s:]*:[^\s]*@", what) is not None
+
+
+def with_credentials(url: str, of: str) -> str:
+    """Return `url` with the user and password of `of`, if both have one origin and it has none."""
+    user, at, _ = _netloc(of).rpartition("@")
+    origin = origin_of(url)
+    if not at or "@" in _netloc(url) or origin is None or origin != origin_of(of):
+        return url
+    return url.replace("//", f"//{user}@", 1)
+
+
+def without_credentials(url: str) -> str:
+    """Return `url` without a user and password."""
+    user, at, _ = _netloc(url).rpartition("@")
+    return url.replace(f"//{user}@", "//", 1) if at else url
+
+
+def origin_of(url: str) -> tuple[str, str, int | None] | None:
+    """Return scheme, host and port: what a password is for. None if the address is not valid."""
+    if (parts := _split(url)) is None or not parts.hostname:
+        return None
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 def name_of(url: str) -> str:
@@ -69,12 +101,23 @@ def host_of(url: str) -> str:
     return (parts.hostname or "") if parts else ""
 
 
+def path_of(url: str) -> str:
+    """Return the path of an address, or an empty string."""
+    parts = _split(url)
+    return parts.path if parts else ""
+
+
 def join(base: str, target: str) -> str:
     """Return `target` as an absolute address; unchanged if it is not valid."""
     try:
         return urljoin(base, target)
     except ValueError:
         return target
+
+
+def _netloc(url: str) -> str:
+    parts = _split(url)
+    return parts.netloc if parts else ""
 
 
 def _split(url: str) -> SplitResult | None:

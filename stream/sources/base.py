@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from abhinaya.models.fields import setting
 from abhinaya.stream.errors import ConfigError
+from abhinaya.stream.sources.address import has_credentials, is_address, shown
 
 RATES: Final = range(4_000, 768_001)
 """Samples a second that sound can have; other values come from a wrong header."""
@@ -34,6 +35,7 @@ class InputConfig:
     what: str = setting(
         doc="a file, an http, https or rtsp address, `-` for standard input, or `mic`"
     )
+    label: str = setting("", doc="how messages name the input; empty: as `what`, without secrets")
     device: str = setting(
         "", doc="microphone: number or part of the name of a device; empty: the default one"
     )
@@ -67,6 +69,12 @@ class InputConfig:
         "auto",
         doc="whether an http address never ends, as radio does; auto: the server's answer decides",
     )
+
+    @property
+    def subject(self) -> str:
+        """How messages name the input."""
+        hidden = is_address(self.what) or has_credentials(self.what)
+        return self.label or (shown(self.what) if hidden else self.what)
 
     @property
     def raw_rate(self) -> int:
@@ -170,7 +178,7 @@ def check_names(config: InputConfig, channels: int) -> None:
         reason = "names channels, but they are mixed into one stream"
         raise ConfigError(subject, reason, "add --channels split, or leave out the names")
     if channels and len(names) != channels:
-        reason = f"names {len(names)} channels, but {config.what} has {channels}"
+        reason = f"names {len(names)} channels, but {config.subject} has {channels}"
         raise ConfigError(subject, reason, "give one name for each channel")
     if len(set(names)) != len(names) or not all(names):
         raise ConfigError(subject, "each channel needs a name of its own", "change the names")

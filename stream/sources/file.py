@@ -30,22 +30,24 @@ def open_file(config: InputConfig, warn: Warn, clock: Callable[[], float] = unix
 
     """
     path = Path(config.what)
-    head = read_head(path)
+    head = read_head(path, config.subject)
     file = path.open("rb")  # FFmpeg gets an open file, so that a playlist cannot name other files
     contents = _contents(file)
     how: dict[str, Any] = {"options": NO_PROTOCOLS}
     if after := structure(contents.peek, contents.opened_size).after:
-        warn(f"{config.what}: {after} bytes follow the end that its header declares; all are read")
+        warn(
+            f"{config.subject}: {after} bytes follow the end that its header declares; all are read"
+        )
         how["options"] = NO_PROTOCOLS | {"ignore_length": "1"}
     try:
         decoder = Decoder(
-            file, config.what, warn, contents=contents, clock=clock, how=how, track=config.track
+            file, config.subject, warn, contents=contents, clock=clock, how=how, track=config.track
         )
     except SourceError as error:
         file.close()
         if is_text(head):
             reason = "is text, not audio"
-            raise SourceError(config.what, reason, "name a recording") from error.__cause__
+            raise SourceError(config.subject, reason, "name a recording") from error.__cause__
         raise
 
     def close() -> None:
@@ -55,9 +57,9 @@ def open_file(config: InputConfig, warn: Warn, clock: Callable[[], float] = unix
     return Opened(
         channels=1 if config.channels == "mix" else decoder.channels,
         live=False,
-        description=f"{encodable(path.name)}: {decoder.description}",
+        description=f"{encodable(config.label or path.name)}: {decoder.description}",
         start_unix_s=clock(),
-        audio=condition(decoder.blocks(), config.channels, config.what, warn),
+        audio=condition(decoder.blocks(), config.channels, config.subject, warn),
         closing=close,
         length_s=decoder.duration_s,
     )
@@ -73,8 +75,8 @@ def _contents(file: BufferedReader) -> Contents:
     return Contents(lambda at, count: os.pread(number, count, at), size, size())
 
 
-def read_head(path: Path) -> bytes:
-    """Return the first bytes of a file.
+def read_head(path: Path, subject: str) -> bytes:
+    """Return the first bytes of a file; errors are about `subject`.
 
     Raises:
         SourceError: it is missing, a folder, not readable, or empty.
@@ -84,19 +86,19 @@ def read_head(path: Path) -> bytes:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
     except IsADirectoryError as error:
-        raise SourceError(str(path), "is a folder", "name a file in it") from error
+        raise SourceError(subject, "is a folder", "name a file in it") from error
     except (FileNotFoundError, NotADirectoryError) as error:
         if any(c in path.name for c in "*?["):
-            raise SourceError(str(path), "matches no file", "check the pattern") from error
+            raise SourceError(subject, "matches no file", "check the pattern") from error
         near = near_miss(path.name, _beside(path), "check the path", likeness=0.8)
-        raise SourceError(str(path), "no such file", near) from error
+        raise SourceError(subject, "no such file", near) from error
     except PermissionError as error:
-        raise SourceError(str(path), "may not be read", "change its permissions") from error
+        raise SourceError(subject, "may not be read", "change its permissions") from error
     except (OSError, ValueError) as error:
         reason = f"cannot be read: {getattr(error, 'strerror', None) or error}"
-        raise SourceError(str(path), reason) from error
+        raise SourceError(subject, reason) from error
     if not head:
-        raise SourceError(str(path), "is empty (0 bytes)", "record or fetch it again")
+        raise SourceError(subject, "is empty (0 bytes)", "record or fetch it again")
     return head
 
 

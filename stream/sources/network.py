@@ -50,7 +50,7 @@ def open_address(config: InputConfig, settings: NetworkConfig, warn: Warn) -> Op
     """
     url = config.what
     check_address(url)
-    web = Web(shown(url), settings, warn, threading.Event())
+    web = Web(shown(url), settings, warn, threading.Event(), url)
     if scheme_of(url) in RTSP:
         track = config.track
         first = connect_rtsp(web, url, track)

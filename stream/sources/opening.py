@@ -13,7 +13,7 @@ from abhinaya.models.plugins import load_plugin, plugins
 from abhinaya.stream.clock import SAMPLE_RATE, to_seconds, unix_time
 from abhinaya.stream.errors import AbhinayaError, ConfigError, SourceError
 from abhinaya.stream.settings.config import NetworkConfig
-from abhinaya.stream.sources.address import is_address, scheme_of, shown
+from abhinaya.stream.sources.address import is_address, scheme_of
 from abhinaya.stream.sources.base import AudioChunk, InputConfig, Opened, Warn, check_names
 from abhinaya.stream.sources.file import open_file
 from abhinaya.stream.sources.microphone import open_microphone
@@ -106,5 +106,5 @@ def _open_plugin(scheme: str, config: InputConfig, warn: Warn) -> Opened:
         raise SourceError(error.subject, error.reason, error.remedy) from error
     except Exception as error:  # whatever the code of another package raises
         reason = f"the plug-in {scheme!r} raised {type(error).__name__}: {error}"
-        raise SourceError(shown(config.what), reason) from error
+        raise SourceError(config.subject, reason) from error
     return opened

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.settings.config import NetworkConfig
-from abhinaya.stream.sources.address import WEB, check_address
+from abhinaya.stream.sources.address import WEB, check_address, with_credentials
 from abhinaya.stream.sources.base import Warn
 
 if TYPE_CHECKING:
@@ -50,16 +50,23 @@ class Web:
         settings: time-outs and pauses.
         warn: receives messages about lost connections.
         stop: ends all pauses when set.
+        address: its user and password are sent to its origin, and to no other.
 
     """
 
     def __init__(
-        self, subject: str, settings: NetworkConfig, warn: Warn, stop: threading.Event
+        self,
+        subject: str,
+        settings: NetworkConfig,
+        warn: Warn,
+        stop: threading.Event,
+        address: str = "",
     ) -> None:
         self.subject = subject
         self.settings = settings
         self.warn = warn
         self.stop = stop
+        self._address = address
         self._made: httpx2.Client | None = None
 
     def remark(self, text: str) -> None:
@@ -83,6 +90,7 @@ class Web:
         check_address(url, WEB)
         client = self._client()
         try:
+            url = with_credentials(url, self._address)
             request = client.build_request("GET", url, headers=dict(headers or {}))
             answer = client.send(request, stream=True)
         except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:

@@ -446,6 +446,8 @@ class Subscribe(Message, frozen=True, kw_only=True):
 class Seen(Message, frozen=True, kw_only=True):
     """The recorder has written all notices up to this number."""
 
+    hub: Name
+    """See Notice.hub."""
     number: Count
 
 
@@ -621,9 +623,10 @@ class Notice(Message, frozen=True, kw_only=True):
     """An event for the sinks, numbered so that the recorder can confirm it."""
 
     number: Count
-    """Counts from 1 in each incarnation of the hub; 0 for events without confirmation: Status,
-    Activity, provisional verdicts, and the state sent to a new sink."""
+    """Counts from 1 without a hole; 0 for events without confirmation: Status, Activity,
+    provisional verdicts, and the state sent to a new sink."""
     hub: Name
+    """Incarnation of the hub and of the run at it: with another one, numbers begin again."""
     run: Text = ""
     """The run of the stream or input; empty for the events of all runs: nodes and status."""
     event: Event | Activity

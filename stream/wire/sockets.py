@@ -33,6 +33,11 @@ _LOG = logging.getLogger("abhinaya.wire")
 HARD_LIMIT_BYTES: Final = 8 * 1024 * 1024
 """Above this message size ZeroMQ disconnects the peer; `codec.py` has lower limits with reasons."""
 
+HEARTBEAT_MS: Final = 1_000
+DEAD_MS: Final = 4_000
+"""A TCP connection without a sign of life for so long is closed: a cut cable closes nothing, and
+what both sides queue for it meanwhile would arrive all at once, and late."""
+
 HANDSHAKE_MS: Final = 10_000
 """A connection that has not introduced itself by then is closed: it holds a file descriptor."""
 
@@ -150,7 +155,7 @@ class Hub:
     ) -> zmq.Socket[bytes]:
         socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
         self._open.append(socket)
-        _limit(socket)
+        _limit(socket, endpoint)
         socket.router_mandatory = True  # an unreachable peer is an error, not a silent drop
         socket.router_handover = True  # a peer that reconnects under its name takes over
         socket.handshake_ivl = HANDSHAKE_MS
@@ -192,7 +197,7 @@ def connect(
     """
     check_endpoint(endpoint.rpartition("/")[0] if endpoint.startswith("ipc") else endpoint, keys)
     socket: Client = context.socket(zmq.DEALER, socket_class=Client)
-    _limit(socket)
+    _limit(socket, endpoint)
     socket.identity = identity.encode()[:200] + b"-" + secrets.token_hex(8).encode()
     socket.immediate = True
     socket.reconnect_ivl = 50
@@ -265,11 +270,15 @@ def messages(socket: zmq.Socket[bytes], decoder: Decoder[M]) -> Iterator[M]:
         yield message
 
 
-def _limit(socket: zmq.Socket[bytes]) -> None:
+def _limit(socket: zmq.Socket[bytes], endpoint: str) -> None:
     socket.linger = 0
     socket.maxmsgsize = HARD_LIMIT_BYTES
     socket.sndhwm = 10_000  # only a last limit: credits bound the messages in flight
     socket.rcvhwm = 10_000
+    if endpoint.startswith("tcp:"):  # a process of this machine is watched by its supervisor
+        socket.heartbeat_ivl = HEARTBEAT_MS
+        socket.heartbeat_timeout = socket.heartbeat_ttl = DEAD_MS
+        socket.connect_timeout = DEAD_MS
 
 
 def _allow_connections() -> None:

@@ -108,7 +108,7 @@ EARLY = [
     # hubs
     ("a.wav --hub nonsense", 7, "nonsense: is not an endpoint"),
     ("a.wav --hub tcp://10.0.0.1:5000", 7, "is open to the network, but has no keys"),
-    ("a.wav --hub tcp://10.0.0.1:5000 --keys none", 7, "none/client.key_secret"),
+    ("a.wav --hub tcp://10.0.0.1:5000 --keys none", 7, "none: is not a directory of keys"),
 ]
 
 
@@ -126,6 +126,23 @@ def test_it_is_said_before_anything_starts(
     assert (found, error.count("\n")) == (code, 1), error
     assert said in error
     assert {path: path.stat().st_size for path in before} == before, "nothing was written over"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "joe:s3cret@host/x.mp3", "ftp://joe:s3cret@host/x", "http://joe:s3cret@:bad/x",
+        "--feed joe:s3cret@host/feed", "--feed ftp://joe:s3cret@host/feed?key=s3cret",
+        "--feed http:/joe:s3cret@host/feed", "http://joe:s3cret@host/x --channel-names a",
+        "--feed http://joe:s3cret@host/x --feed http://joe:s3cret@host/x",
+        "rtsp://joe:s3cret@", "https:joe:s3cret@host/x", "http://joe:s3cret@host/x\udcff",
+    ],
+)  # fmt: skip
+def test_no_message_has_a_password(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(line.split(" ")) in (2, 3)
+    error = capsys.readouterr().err
+    assert "s3cret" not in error
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize("words", [["a.wav", ""], ["a.wav", "--profile", ""], ["--hub=", "a.wav"]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gzip
 import os
 import random
 import subprocess
@@ -18,13 +19,14 @@ import pytest
 from feed_fakes import atom, item, rss
 from hypothesis import given
 from hypothesis import strategies as st
-from media_server import Download, Site, say, site
+from media_server import Download, Site, redirect, say, site
 
 from abhinaya.stream.errors import ConfigError, SinkError, SourceError
 from abhinaya.stream.feeds.follow import FeedRequest, Feeds, download
-from abhinaya.stream.feeds.parse import Episode, parse_feed
+from abhinaya.stream.feeds.parse import Episode, parse_feed, unpacked
 from abhinaya.stream.feeds.store import Folders, Record, temporary_folder
 from abhinaya.stream.settings.config import FeedConfig, NetworkConfig
+from abhinaya.stream.sources import open_source
 from abhinaya.stream.sources.base import InputConfig
 from abhinaya.stream.sources.web import Web
 
@@ -126,6 +128,138 @@ def test_names_are_bounded_and_harmless() -> None:
     assert episode.stream.isprintable()
 
 
+XHTML = "xmlns='http://www.w3.org/1999/xhtml'"
+ITUNES = "xmlns:itunes='http://www.itunes.com/dtds/podcast-1.0.dtd'"
+
+
+def title_of(markup: str, *, atom: bool = False) -> str:
+    sound = "<enclosure url='http://x/1.mp3' type='audio/mpeg'/>"
+    data = f"<rss version='2.0' {ITUNES}><channel><title>F</title><item>{markup}{sound}</item>"
+    data += "</channel></rss>"
+    if atom:
+        sound = "<link rel='enclosure' href='http://x/1.mp3' type='audio/mpeg'/>"
+        data = "<feed xmlns='http://www.w3.org/2005/Atom'><title>F</title>"
+        data += f"<entry>{markup}{sound}</entry></feed>"
+    [episode] = parsed(f"<?xml version='1.0' encoding='utf-8'?>{data}".encode())
+    assert episode.stream == f"F: {episode.title}"
+    return episode.title
+
+
+@pytest.mark.parametrize(
+    ("markup", "title"),
+    [
+        ("<title>Tom &amp; Jerry</title>", "Tom & Jerry"),
+        ("<title>Tom &amp;amp; Jerry</title>", "Tom & Jerry"),
+        ("<title>Tom &amp;amp;amp; Jerry</title>", "Tom &amp; Jerry"),
+        ("<title><![CDATA[Tom &amp; <b>Jerry</b>]]></title>", "Tom & Jerry"),
+        ("<title><![CDATA[Part 1<br>of 2]]></title>", "Part 1 of 2"),
+        ("<title>a&#8217;b &amp;#8217;c</title>", "a\u2019b \u2019c"),
+        ("<title>1 &lt; 2 and 3 &gt; 2, I &lt;3 it</title>", "1 < 2 and 3 > 2, I <3 it"),
+        ("<title>T & J &eacute;</title>", "T & J é"),
+        ("<title>  a \n\t b </title>", "a b"),
+        ("<title>مرحبا / שלום</title>", "مرحبا - שלום"),
+        ("<title/><itunes:title>From iTunes</itunes:title>", "From iTunes"),
+        ("<itunes:title>iTunes</itunes:title><title>T</title>", "T"),
+        ("<title> </title>", "untitled"),
+        ("<description>no title</description>", "untitled"),
+        ("<title>&lt;script&gt;alert(1)&lt;/script&gt;&lt;i&gt;x&lt;/i&gt;</title>", "x"),
+    ],
+)
+def test_a_title_of_rss_is_plain_text(markup: str, title: str) -> None:
+    assert title_of(markup) == title
+
+
+@pytest.mark.parametrize(
+    ("markup", "title"),
+    [
+        ("<title type='html'>Tom &amp;amp; &lt;b&gt;J&lt;/b&gt;</title>", "Tom & J"),
+        ("<title type='html'><![CDATA[A &amp; <i>b</i>]]></title>", "A & b"),
+        ("<title type='html'>&amp;amp;lt;b&amp;amp;gt;</title>", "&lt;b&gt;"),
+        ("<title type='text'>Tom &amp;amp; &lt;b&gt;J&lt;/b&gt;</title>", "Tom &amp; <b>J<-b>"),
+        ("<title>&lt;b&gt; is a tag</title>", "<b> is a tag"),
+        (
+            f"<title type='xhtml'><div {XHTML}>&amp; &lt;x&gt; <b>J</b><br/>K</div></title>",
+            "& <x> J K",
+        ),
+    ],
+)
+def test_a_title_of_atom_is_plain_text(markup: str, title: str) -> None:
+    assert title_of(markup, atom=True) == title
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "latin-1", "cp1252"])
+def test_a_feed_in_any_encoding(encoding: str) -> None:
+    text = rss([item(1, "http://x/1.mp3", title="Grüße")]).decode()
+    [found] = parsed(text.replace("'utf-8'", f"'{encoding}'").encode(encoding))
+    assert found.title == "Grüße"
+    bare = text.replace("<?xml version='1.0' encoding='utf-8'?>", "<?xml version='1.0'?>")
+    [found] = parse_feed(bare.encode(encoding), WHERE, "feed x", encoding)
+    assert found.title == "Grüße"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-32", "utf-7"])
+def test_entities_are_refused_in_any_encoding(encoding: str) -> None:
+    text = f'<?xml version="1.0" encoding="{encoding}"?><!DOCTYPE x [<!ENTITY a "b">]><rss/>'
+    with pytest.raises(SourceError, match="declares XML entities"):
+        parsed(text.encode(encoding).replace(b"<!E", b"+ADw-!E" if encoding == "utf-7" else b"<!E"))
+
+
+def test_a_feed_that_is_stored_as_gzip() -> None:
+    data = rss([item(1, "http://x/1.mp3")])
+    assert unpacked(data, 10_000, "x") == data
+    packed = gzip.compress(data)
+    assert unpacked(packed, 10_000, "x") == data
+    for bad, words in (
+        (gzip.compress(bytes(1_000_000)), "is longer than 0.01 MB when unpacked"),
+        (packed[:-30], "is cut-off gzip"),
+        (packed[:20] + b"?" * 40, "is damaged gzip"),
+    ):
+        with pytest.raises(SourceError, match=words):
+            unpacked(bad, 10_000, "x")
+
+
+@pytest.mark.parametrize(
+    ("enclosures", "address"),
+    [
+        ("<enclosure url='a.mp3'/>", "http://example.org/shows/a.mp3"),
+        ("<enclosure url='/a' type=''/>", "http://example.org/a"),
+        ("<enclosure url='?id=7' type='audio/mpeg'/>", "http://example.org/shows/feed.xml?id=7"),
+        ("<enclosure url='v.mp4' type='video/mp4'/><enclosure url='a.mp3'/>", "a.mp3"),
+        ("<enclosure url='v.mp4' type='video/mp4'/>", "v.mp4"),
+        ("<enclosure url='i.jpg'/><enclosure url='x.pdf'/><enclosure url='a.m4a'/>", "a.m4a"),
+        ("<enclosure url='a.mp3' type='text/html'/>", "a.mp3"),
+        ("<enclosure url='a.bin' type='application/octet-stream'/>", "a.bin"),
+        ("<enclosure url='1.mp3'/><enclosure url='2.mp3' type='audio/mpeg'/>", "1.mp3"),
+    ],
+)
+def test_the_sound_of_several_enclosures(enclosures: str, address: str) -> None:
+    entry = item(1, "x").partition("<enclosure")[0] + enclosures + "</item>"
+    [found] = parsed(rss([entry]))
+    assert found.url == (address if "//" in address else f"http://example.org/shows/{address}")
+
+
+def test_a_page_that_names_its_feed() -> None:
+    page = b"<html><head><link rel='alternate' type='application/rss+xml' href='/pod.xml?k=1'>"
+    with pytest.raises(
+        SourceError, match=r"web page, not a feed; is its feed http://example.org/p"
+    ):
+        parsed(page)
+
+
+def test_the_password_of_a_feed_is_not_part_of_an_episode() -> None:
+    data = rss([item(1, "1.mp3"), item(2, "/2.mp3")])
+    found = parse_feed(data, "http://joe:s3cret@example.org/feed", "feed x")
+    assert all("s3cret" not in repr(e) for e in found)
+
+
+@given(st.text())
+def test_any_title_is_one_line_without_a_slash(text: str) -> None:
+    [episode] = parsed(rss([item(1, "http://x/1.mp3", title=text)]) or b"")
+    assert episode.title == " ".join(episode.title.split()) != ""
+    assert "/" not in episode.title
+    assert episode.title.isprintable()
+
+
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_feed_or_an_error(data: bytes) -> None:
     with contextlib.suppress(SourceError):
@@ -148,6 +282,7 @@ def episode(number: int, **changes: Any) -> Episode:
     fields: dict[str, Any] = {
         "guid": f"g{number}",
         "url": f"http://x/{number}.mp3",
+        "title": str(number),
         "stream": f"Talk: {number}",
         "published_unix_s": float(number),
     }
@@ -211,7 +346,7 @@ from abhinaya.stream.feeds.parse import Episode
 from abhinaya.stream.feeds.store import Record
 record = Record(Path(sys.argv[1]), "http://x/feed")
 for n in range(100000):
-    record.add(Episode(f"g{n}", f"http://x/{n}", f"Talk: {n}", None))
+    record.add(Episode(f"g{n}", f"http://x/{n}", f"{n}", f"Talk: {n}", None))
     print(n, flush=True)
 """
 
@@ -456,6 +591,80 @@ def test_a_feed_that_is_none_ends_with_the_reason(
     [fault] = until_over(supply)
     assert words in fault
     assert "s3cret" not in fault
+    supply.close()
+
+
+def guarded(route: Any) -> Any:
+    """A route that wants the user joe and the password s3cret."""
+
+    def answer(handler: Any) -> None:
+        right = handler.headers.get("Authorization") == "Basic am9lOnMzY3JldA=="
+        (route if right else say(b"", 401))(handler)
+
+    return answer
+
+
+def test_the_password_of_a_feed_goes_to_its_origin_and_to_no_other(
+    web: Site, tmp_path: Path
+) -> None:
+    with site() as other:
+        items = [
+            item(1, web.url("/same")), item(2, "/relative"), item(3, other.url("/other")),
+            item(4, web.url("/away")), item(5, web.url("/moved")),
+        ]  # fmt: skip
+        web.routes["/feed"] = guarded(say(rss(items)))
+        for path in ("/same", "/relative", "/here"):
+            web.routes[path] = guarded(say(SOUND))
+        web.routes["/moved"] = guarded(redirect("/here"))
+        web.routes["/away"] = guarded(redirect(other.url("/caught")))
+        other.routes["/other"] = other.routes["/caught"] = say(SOUND)
+        supply = feeds(tmp_path, FeedRequest(web.url("/feed", user="joe:s3cret@"), 5), parallel=5)
+        assert len(drain(supply, 5)) == 5
+        assert until_over(supply) == []
+        supply.close()
+        assert {path for path, _ in other.requests} == {"/other", "/caught"}
+        assert all("authorization" not in headers for _, headers in other.requests)
+    [record] = (tmp_path / "records").glob("*.json")
+    assert "s3cret" not in record.read_text()
+
+
+def test_a_feed_that_has_moved_is_read_and_said_once(web: Site, tmp_path: Path) -> None:
+    web.routes["/old"] = say(b"", 301, Location="/feed?token=s3cret")
+    web.routes["/feed"] = say(rss([item(1, "/1.mp3")]))
+    web.routes["/1.mp3"] = say(SOUND)
+    supply = feeds(tmp_path, FeedRequest(web.url("/old"), follow=True))
+    assert drain(supply, 1) == ["Talk: Episode 1"]
+    time.sleep(0.4)
+    assert supply.news() == [f"feed {web.url('/old')}: has moved for good to {web.url('/feed')}?…"]
+    assert len(web.asked("/old")) > 1
+    supply.close()
+    web.routes["/old"] = redirect("/feed")
+    supply = feeds(tmp_path, FeedRequest(web.url("/old")))
+    until_over(supply)
+    assert supply.news() == []
+    supply.close()
+
+
+def test_an_episode_is_called_by_its_title_and_unlike_the_other_inputs(
+    web: Site, tmp_path: Path
+) -> None:
+    web.routes["/feed"] = say(rss([item(1, "/1.mp3"), item(2, "/2.mp3", title="Episode 1")]))
+    web.routes["/1.mp3"] = web.routes["/2.mp3"] = say(SOUND)
+    folders = Folders(tmp_path / "records", tmp_path / "cache")
+    request = FeedRequest(web.url("/feed"), newest=2)
+    taken = parsed(rss([item(1, "/1.mp3")]))[0].stream
+    supply = Feeds([request], InputConfig(""), folders, FeedConfig(), QUICK, [taken])
+    supply.start()
+    found: list[tuple[str, InputConfig]] = []
+    deadline = time.monotonic() + 10
+    while len(found) < 2 and time.monotonic() < deadline:
+        found += supply.take()
+        time.sleep(0.02)
+    assert [config.subject for _, config in found] == ["Episode 1"] * 2
+    assert len({taken, *(name for name, _ in found)}) == 3
+    with pytest.raises(SourceError, match=r"^Episode 1: cannot be decoded") as caught:
+        open_source(found[0][1])
+    assert ".audio" not in str(caught.value)
     supply.close()
 
 

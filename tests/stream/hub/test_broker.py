@@ -62,7 +62,48 @@ def test_an_unknown_peer_is_asked_to_introduce_itself(message: Message) -> None:
     assert hub.told == [(b"who", Introduce())]
 
 
-@pytest.mark.parametrize("message", [Seen(number=1), Died(name="S1-0", reason="x", final=True)])
+def test_a_hundred_queued_messages_of_an_unknown_peer_are_answered_once_a_second() -> None:
+    """A cut of minutes heals: 414 `NodeUp` within a second, once."""
+    hub = desk()
+    hub.told.clear()
+    for _ in range(100):
+        hub.say(b"who", Beat(name="who"))
+        hub.sink(Seen(hub="hub-1-1", number=1), b"what")
+        hub.tick(0.009)
+    assert hub.told == [(b"who", Introduce()), (b"what", Introduce())]
+    hub.tick(0.2)
+    hub.say(b"who", Beat(name="who"))
+    assert hub.told[2:] == [(b"who", Introduce())]
+
+
+def test_a_node_that_reconnects_is_no_new_node_and_gets_its_tasks_again() -> None:
+    hub = desk()
+    hub.say(FRONT, fakes.segment(0))
+    ups = hub.events(NodeUp)
+    for _ in range(5):  # more often than a task is tried
+        hub.say(b"S1-0", fakes.ready("S1"))
+    assert hub.events(NodeUp) == ups
+    assert [task.sequence for task in hub.to(b"S1-0", Task)] == [0] * 6
+    hub.say(b"S1-0", fakes.ready("S1", incarnation="2"))
+    assert len(hub.events(NodeUp)) == len(ups) + 1
+
+
+def test_a_front_whose_items_were_lost_is_asked_until_it_sends_them_again() -> None:
+    hub = desk()
+    hub.say(FRONT, *(fakes.segment(sequence) for sequence in (1, 2, 3)))
+    assert len(hub.to(FRONT, Introduce)) == 1
+    hub.tick(1.1)
+    hub.say(FRONT, Beat(name="front-0"))  # the request was lost too, and nothing else may be sent
+    assert len(hub.to(FRONT, Introduce)) == 2
+    hub.say(FRONT, fakes.hello(), fakes.segment(0))
+    hub.tick(1.1)
+    hub.say(FRONT, Beat(name="front-0"))
+    assert len(hub.to(FRONT, Introduce)) == 2
+
+
+@pytest.mark.parametrize(
+    "message", [Seen(hub="hub-1-1", number=1), Died(name="S1-0", reason="x", final=True)]
+)
 def test_an_unknown_sink_is_asked_to_introduce_itself_and_not_obeyed(message: Message) -> None:
     hub = desk()
     hub.say(FRONT, fakes.segment(0))
@@ -611,7 +652,18 @@ def test_notices_are_numbered_from_one_without_holes() -> None:
     hub.say(FRONT, fakes.segment(0))
     hub.answer(0)
     assert [n.number for n in hub.notices] == list(range(1, len(hub.notices) + 1))
-    assert {n.hub for n in hub.notices} == {"hub-1"}
+    assert {n.hub for n in hub.notices} == {"hub-1-1"}
+
+
+def test_a_confirmation_of_an_earlier_hub_or_run_confirms_nothing() -> None:
+    hub = desk()
+    hub.say(FRONT, fakes.segment(0))
+    hub.answer(0)
+    for other in ("hub-0-1", "hub-1-2", ""):
+        hub.sink(Seen(hub=other, number=99))
+    assert hub.to(FRONT, Credit) == []
+    hub.seen()
+    assert [credit.acknowledged for credit in hub.to(FRONT, Credit)] == [1]
 
 
 def test_a_recorder_that_takes_over_hears_what_was_not_confirmed_and_nothing_else() -> None:

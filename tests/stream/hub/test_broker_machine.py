@@ -15,7 +15,7 @@ that counted is missing in it, unless its service had been given up before it an
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 
 import fakes
@@ -28,7 +28,7 @@ from abhinaya.models.labels import LABELS
 from abhinaya.stream.front.outbox import LatestOnly, Outbox
 from abhinaya.stream.hub.broker import Broker
 from abhinaya.stream.hub.publisher import Outgoing
-from abhinaya.stream.run.recorder import Ledger
+from abhinaya.stream.run.recorder import Inbox, Ledger
 from abhinaya.stream.wire.messages import (
     Beat,
     Cancel,
@@ -122,7 +122,7 @@ class Recorder:
     run: str
     ledger: Ledger = field(default_factory=Ledger)
     present: bool = True
-    unconfirmed: int = 0
+    inbox: Inbox = field(default_factory=Inbox)
 
     @property
     def peer(self) -> bytes:
@@ -150,6 +150,7 @@ class World(RuleBasedStateMachine):
         self.attempts: Counter[tuple[str, int, str]] = Counter()
         self.skipped: set[tuple[str, int, str]] = set()
         """Segments whose service was given up when a later one got its task."""
+        self.sent: deque[Outgoing] = deque()
         for place in PLACES:
             self.new_run(place)
         self.start_hub()
@@ -159,6 +160,8 @@ class World(RuleBasedStateMachine):
     def start_hub(self) -> None:
         self.hubs += 1
         self.broker = Broker(fakes.config(), f"hub-{self.hubs}")
+        self.cut: set[bytes] = set()
+        """Peers whose connection is dead: what they say and what is said to them is lost."""
         for recorder in self.recorders.values():
             if recorder.present:
                 self.subscribe(recorder)
@@ -178,18 +181,22 @@ class World(RuleBasedStateMachine):
         return self.recorders[place]
 
     def subscribe(self, recorder: Recorder) -> None:
-        recorder.unconfirmed = 0
         self.sink(recorder.peer, Subscribe(sink="r", confirm=True, run=recorder.run))
 
     def sink(self, peer: bytes, message: Message) -> None:
-        self.deliver(self.broker.from_sink(self.now, peer, message))
+        if peer not in self.cut:
+            self.deliver(self.broker.from_sink(self.now, peer, message))
+
+    def worker(self, peer: bytes, message: Message) -> None:
+        if peer not in self.cut:
+            self.deliver(self.broker.from_worker(self.now, peer, message))
 
     def introduce_node(self, node: Node) -> None:
         node.tasks.clear()
         ready = fakes.ready(" ".join(node.services), node.name, str(node.incarnation), trial_ms=2.0)
         gives = tuple(replace(s, stateful=s.name in STATEFUL) for s in ready.gives)
         message = replace(ready, gives=gives)
-        self.deliver(self.broker.from_worker(self.now, node.peer, message))
+        self.worker(node.peer, message)
 
     def greet(self, front: Front) -> None:
         first = front.outbox.acknowledged if front.outbox else self.written(front)
@@ -201,7 +208,7 @@ class World(RuleBasedStateMachine):
             streams=(replace(info, start_unix_s=self.begun[front.run]),),
             first_sequences=(first,),
         )
-        self.deliver(self.broker.from_worker(self.now, front.peer, hello))
+        self.worker(front.peer, hello)
 
     def recorder_of(self, front: Front) -> Recorder:
         return next(r for r in self.recorders.values() if r.run == front.run)
@@ -211,19 +218,29 @@ class World(RuleBasedStateMachine):
         return standings[0].next_sequence if standings else 0
 
     def deliver(self, out: list[Outgoing]) -> None:
+        """Deliver messages in the order in which they were sent; the answers to them come later."""
+        self.sent += out
+        if len(self.sent) > len(out):
+            return
+        while self.sent:
+            self.deliver_one(self.sent[0])
+            self.sent.popleft()
+
+    def deliver_one(self, item: Outgoing) -> None:
         recorders = {r.peer: r for r in self.recorders.values() if r.present}
         fronts = {front.peer: front for front in self.fronts.values()}
-        for item in out:
-            if item.door == "sinks" and item.peer in recorders:
-                self.recorded(recorders[item.peer], item.message)
-            elif item.peer == READER and self.read is not None:
-                self.noticed(self.read, item.message)
-            elif item.door == "workers" and item.peer.decode() in self.nodes:
-                self.to_node(self.nodes[item.peer.decode()], item.message)
-            elif item.peer in fronts:
-                self.to_front(fronts[item.peer], item.message)
-            else:
-                self.deliver(self.broker.unreachable(self.now, item.peer))
+        if item.peer in self.cut:
+            return
+        if item.door == "sinks" and item.peer in recorders:
+            self.recorded(recorders[item.peer], item.message)
+        elif item.peer == READER and self.read is not None:
+            self.noticed(self.read, item.message)
+        elif item.door == "workers" and item.peer.decode() in self.nodes:
+            self.to_node(self.nodes[item.peer.decode()], item.message)
+        elif item.peer in fronts:
+            self.to_front(fronts[item.peer], item.message)
+        else:
+            self.deliver(self.broker.unreachable(self.now, item.peer))
 
     def recorded(self, recorder: Recorder, message: Message) -> None:
         if not isinstance(message, Notice):
@@ -232,6 +249,10 @@ class World(RuleBasedStateMachine):
             return
         self.is_of_run(message)
         assert message.run in ("", recorder.run)
+        if not recorder.inbox.take(message):
+            assert not recorder.inbox.incomplete
+            return
+        recorder.inbox.written = max(recorder.inbox.written, message.number)
         event = recorder.ledger.admit(message.event)
         if isinstance(event, Verdict | Gap | StreamEnded):
             told = self.told[f"{recorder.run}:{event.stream}"]
@@ -240,7 +261,6 @@ class World(RuleBasedStateMachine):
                 self.passing[f"{recorder.run}:{event.stream}"].append((len(told), event))
                 return
             told.append(event)
-        recorder.unconfirmed = max(recorder.unconfirmed, message.number)
 
     def is_of_run(self, notice: Notice) -> None:
         """What is said of a run must be of its own streams: those of others have the same names."""
@@ -285,7 +305,7 @@ class World(RuleBasedStateMachine):
                 if of_it and message.part in (0, task.part):
                     node.tasks.remove(entry)
                     failed = fakes.failed(task, service, False, "cancelled")
-                    self.deliver(self.broker.from_worker(self.now, node.peer, failed))
+                    self.worker(node.peer, failed)
 
     def check(self, task: Task) -> None:
         """The state that comes with a task must hold what counted before, and nothing later."""
@@ -316,7 +336,7 @@ class World(RuleBasedStateMachine):
         if service in STATEFUL and not (isinstance(message, Failed) and message.retry):
             known = task.states.get(service, b"")
             message = replace(message, state=known + bytes([task.sequence]))
-        self.deliver(self.broker.from_worker(self.now, node.peer, message))
+        self.worker(node.peer, message)
 
     def to_front(self, front: Front, message: Message) -> None:
         if isinstance(message, Welcome):
@@ -328,7 +348,7 @@ class World(RuleBasedStateMachine):
             front.outbox.resume(standing.next_sequence)
             for service, state in front.states.items():
                 known = Known(stream=front.stream, service=service, state=state)
-                self.deliver(self.broker.from_worker(self.now, front.peer, known))
+                self.worker(front.peer, known)
         elif isinstance(message, Credit):
             if front.outbox:
                 front.outbox.credit(message.acknowledged, message.window)
@@ -358,9 +378,9 @@ class World(RuleBasedStateMachine):
                 front.outbox.shed("memory full")
         for item in front.outbox.sendable():
             front.outbox.sent(item)
-            self.deliver(self.broker.from_worker(self.now, front.peer, item))
+            self.worker(front.peer, item)
         for passing in front.fleeting.take(front.outbox.unsent):
-            self.deliver(self.broker.from_worker(self.now, front.peer, passing))
+            self.worker(front.peer, passing)
 
     # --- what can happen --------------------------------------------------------------------------
 
@@ -463,7 +483,7 @@ class World(RuleBasedStateMachine):
         node = self.nodes.get(name)
         if node and node.alive and node.tasks:
             beat = Beat(name=name, work_age_s=11.0)
-            self.deliver(self.broker.from_worker(self.now, node.peer, beat))
+            self.worker(node.peer, beat)
 
     @rule(stream=streams)
     def front_dies_and_is_started_again(self, stream: str) -> None:
@@ -483,7 +503,8 @@ class World(RuleBasedStateMachine):
     def confirm(self) -> None:
         for recorder in self.recorders.values():
             if recorder.present:
-                self.sink(recorder.peer, Seen(number=recorder.unconfirmed))
+                inbox = recorder.inbox
+                self.sink(recorder.peer, Seen(hub=inbox.hub, number=inbox.written))
         for front in self.fronts.values():
             self.pump(front)
 
@@ -500,6 +521,31 @@ class World(RuleBasedStateMachine):
         if not recorder.present:
             recorder.present = True
             self.subscribe(recorder)
+
+    @rule(place=places, stream=st.none() | st.sampled_from(STREAMS))
+    def connection_of_a_run_is_cut(self, place: str, stream: str | None) -> None:
+        front = self.fronts.get(f"{place}/{stream}")
+        self.cut.add(front.peer if front else self.recorders[place].peer)
+
+    @rule(name=names)
+    def connection_of_a_node_is_cut(self, name: str) -> None:
+        if name in self.nodes:
+            self.cut.add(self.nodes[name].peer)
+
+    @rule()
+    def connections_are_made_anew(self) -> None:
+        """Whoever gets a new connection introduces itself, and sends again what may be lost."""
+        cut, self.cut = self.cut, set()
+        for recorder in self.recorders.values():
+            if recorder.peer in cut and recorder.present:
+                self.subscribe(recorder)
+        for node in self.nodes.values():
+            if node.peer in cut and node.alive:
+                self.introduce_node(node)
+        for front in self.fronts.values():
+            if front.peer in cut:
+                self.greet(front)
+                self.pump(front)
 
     @rule(place=places, recorder_first=st.booleans())
     def run_vanishes_and_another_begins(self, place: str, recorder_first: bool) -> None:
@@ -526,9 +572,9 @@ class World(RuleBasedStateMachine):
         for node in list(self.nodes.values()):
             if node.alive:
                 beat = Beat(name=node.name, work_age_s=None)
-                self.deliver(self.broker.from_worker(self.now, node.peer, beat))
+                self.worker(node.peer, beat)
         for front in self.fronts.values():
-            self.deliver(self.broker.from_worker(self.now, front.peer, Beat(name=front.name)))
+            self.worker(front.peer, Beat(name=front.name))
         self.deliver(self.broker.tick(self.now))
 
     # --- what must hold ---------------------------------------------------------------------------
@@ -571,6 +617,7 @@ class World(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Let everything heal and finish: then nothing may be missing, and nothing may stay."""
+        self.connections_are_made_anew()
         for place in PLACES:
             self.recorder_comes_back(place)
         for name in [f"{s}-0" for s in SERVICES]:

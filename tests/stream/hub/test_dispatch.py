@@ -342,6 +342,8 @@ class AnyOrder(RuleBasedStateMachine):
         self.outcome: dict[tuple[int, str], str] = {}
         self.open: list[int] = []
         self.count = 0
+        self.processes = 0
+        self.incarnations: dict[str, int] = {}
 
     def take(self) -> None:
         for done in self.bench.done():
@@ -368,10 +370,23 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(node=nodes, credits=st.integers(1, 3))
     def starts(self, node: str, credits: int) -> None:
+        self.processes += 1
+        self.introduce(node, self.processes, credits)
+
+    @rule(node=nodes)
+    def reconnects(self, node: str) -> None:
+        """The same process on a new connection: its tasks were lost, and no try is counted."""
+        if node in self.held:
+            lost = [(k, s) for k, held in self.held[node].items() for s in held]
+            self.tries.subtract([task for task in lost if task not in self.outcome])
+            self.introduce(node, self.incarnations[node], self.credits[node])
+
+    def introduce(self, node: str, incarnation: int, credits: int) -> None:
         self.held[node], self.credits[node] = {}, credits
+        self.incarnations[node] = incarnation
         services = tuple(DECLARED[name] for name in given_by(node))
-        ready = replace(fakes.ready("S1", node, credits=credits), gives=services)
-        self.dispatch.ready(self.now, ready)
+        ready = fakes.ready("S1", node, str(incarnation), credits=credits)
+        self.dispatch.ready(self.now, replace(ready, gives=services))
         self.take()
 
     @rule(node=nodes)

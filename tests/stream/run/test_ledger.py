@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from abhinaya.stream.run.recorder import Ledger
+from abhinaya.stream.run.recorder import Inbox, Ledger
 from abhinaya.stream.wire.messages import (
     NodeDown,
+    Notice,
     StreamEnded,
     StreamStarted,
     Verdict,
@@ -187,3 +188,35 @@ def test_what_it_remembers_of_ended_streams_and_of_nodes_is_bounded() -> None:
     assert not ledger.admit(fakes.verdict(0, "episode-0"))
     votes = (fakes.vote(0, "S1"), fakes.vote(0, "T2"))
     assert ledger.admit(fakes.verdict(0, "episode-2999", label="sad", votes=votes, revision=1))
+
+
+# --- notices --------------------------------------------------------------------------------------
+
+
+def taken(inbox: Inbox, *numbers: int, hub: str = "1") -> list[int]:
+    """Return the numbers that are to be written."""
+    new = []
+    for number in numbers:
+        if inbox.take(Notice(number=number, hub=hub, event=fakes.gap(number))):
+            new.append(number)
+            inbox.written = max(inbox.written, number)
+    return new
+
+
+def test_after_a_lost_notice_nothing_is_written_before_it_has_come() -> None:
+    """Else the next confirmation would cover it, and the hub would forget it."""
+    inbox = Inbox()
+    assert taken(inbox, 1, 2, 4, 5) == [1, 2]
+    assert inbox.incomplete
+    assert taken(inbox, 0) == [0]
+    assert inbox.incomplete
+    assert taken(inbox, 2, 3, 4, 5) == [3, 4, 5]
+    assert not inbox.incomplete
+
+
+def test_a_new_hub_counts_from_one_again() -> None:
+    inbox = Inbox()
+    taken(inbox, 1, 2, 3)
+    assert taken(inbox, 2, hub="2") == []
+    assert inbox.incomplete
+    assert taken(inbox, 1, 2, hub="2") == [1, 2]

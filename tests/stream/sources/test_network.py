@@ -18,8 +18,15 @@ from source_fakes import encode, tone
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.settings.config import NetworkConfig
 from abhinaya.stream.sources import open_source
-from abhinaya.stream.sources.address import check_address, is_address, name_of, shown
+from abhinaya.stream.sources.address import (
+    check_address,
+    is_address,
+    name_of,
+    shown,
+    with_credentials,
+)
 from abhinaya.stream.sources.base import InputConfig
+from abhinaya.stream.sources.web import Web
 
 QUICK = NetworkConfig(
     connect_s=5.0, stall_s=1.0, first_pause_s=0.02, longest_pause_s=0.1, give_up_s=5.0
@@ -364,3 +371,53 @@ def test_ctrl_c_ends_the_wait_for_a_server(web: Site) -> None:
     with pytest.raises(SourceError):
         list(source.chunks())
     assert time.monotonic() - begun < 10
+
+
+@pytest.mark.parametrize(
+    ("url", "safe"),
+    [
+        ("http://u:p@h/x?k=1#f", "http://h/x?…"),
+        ("http://a:b@c@h:8/x@y", "http://h:8/x@y"),
+        ("joe:s@h/x", "…h/x"),
+        ("http://u:p/w@h/x", "…h/x"),
+        ("http:/u:p@h/x?k", "…h/x"),
+        ("https://joe:secret/x", "https://…"),
+        ("call.wav", "call.wav"),
+    ],
+)
+def test_an_address_is_shown_without_secrets(url: str, safe: str) -> None:
+    assert shown(url) == safe
+
+
+@pytest.mark.parametrize(
+    ("url", "given"),
+    [
+        ("http://h/x", "http://u:p@h/x"),
+        ("http://H:80/x", "http://u:p@H:80/x"),
+        ("http://v:w@h/x", "http://v:w@h/x"),
+        ("https://h/x", "https://h/x"),
+        ("http://h:81/x", "http://h:81/x"),
+        ("http://h.evil/x", "http://h.evil/x"),
+        ("http://evil@h@x/", "http://evil@h@x/"),
+        ("http:///x", "http:///x"),
+    ],
+)
+def test_a_password_goes_to_its_origin_alone(url: str, given: str) -> None:
+    assert with_credentials(url, "http://u:p@h/feed") == given
+    assert with_credentials(url, "http://h/feed") == url
+
+
+def test_the_parts_of_a_broadcast_get_the_password_of_its_address() -> None:
+    asked: list[tuple[str, str]] = []
+
+    def keep(handler: Any) -> None:
+        asked.append((handler.path, handler.headers.get("Authorization", "")))
+        say(b"x")(handler)
+
+    with site() as mine, site() as other:
+        mine.routes["/a"] = other.routes["/b"] = keep
+        address = mine.url("/list.m3u8", user="joe:s3cret@")
+        web = Web("x", NetworkConfig(), print, threading.Event(), address)
+        web.fetch(mine.url("/a"), 10)
+        web.fetch(other.url("/b"), 10)
+    assert [bool(password) for _, password in asked] == [True, False]
