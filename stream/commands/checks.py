@@ -8,10 +8,11 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from abhinaya.models import registry
 from abhinaya.models.asr import load as transcribers
-from abhinaya.models.catalogue import CATALOGUE
+from abhinaya.models.catalogue import CATALOGUE, unpinned
 from abhinaya.models.errors import OptionsError, UnknownModelError
 from abhinaya.models.plugins import plugins
 from abhinaya.models.tiny.metadata import FOLDER, read_card
@@ -25,6 +26,9 @@ from abhinaya.stream.sources.address import check_address, is_address, scheme_of
 from abhinaya.stream.sources.base import InputConfig, check_names
 from abhinaya.stream.sources.file import open_file, read_head
 from abhinaya.stream.sources.stdin import standard_input
+
+_REPOSITORIES: Final = frozenset({"checkpoint", "llm", "model", "whisper"})
+"""Options of models that may name a repository on the Hub."""
 
 
 def check_flags(args: argparse.Namespace, whats: Sequence[str]) -> None:
@@ -147,6 +151,19 @@ def check_models(config: Config, accept_noncommercial: bool) -> None:
             raise ConfigError(what, reason, error.remedy) from error
         if not accept_noncommercial and (licence := _noncommercial(worker)):
             check_licence(config.profile, service, worker.model, licence)
+
+
+def unpinned_models(config: Config) -> Iterator[str]:
+    """Yield a warning for each model on the Hub whose owner can change what is loaded."""
+    for service, worker in workers_of(config).items():
+        entry = CATALOGUE.get(worker.model)
+        if not worker.replicas or (entry is not None and not entry.on_hub):
+            continue
+        for key in _REPOSITORIES & worker.options.keys():
+            name = str(worker.options[key])
+            if unpinned(name):
+                text = "names no revision, so its owner can change it; write ORG/NAME@COMMIT"
+                yield f"{service}: {key} = {name!r} {text}"
 
 
 def _noncommercial(worker: WorkerConfig) -> str:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from abhinaya.stream.clock import INT16_FULL_SCALE, SAMPLE_RATE, to_samples, unix_time
 from abhinaya.stream.errors import SourceError
+from abhinaya.stream.front.level import Level
 from abhinaya.stream.front.listener import Found, Listener, feed_together
 from abhinaya.stream.front.segmenter import Piece
 from abhinaya.stream.front.vad import Vad
@@ -117,6 +118,7 @@ class Speech:
         self._stopped = stopped
         self._clock = clock
         self._listener = Listener(config, source.channels, vad)
+        self._level = Level(source.channels)
         self._chunks = source.chunks()
         self._channels = [_Channel(name) for name in streams]
         self._captured = clock()
@@ -157,6 +159,7 @@ class Speech:
             self._reason, chunk = INTERRUPTED, None
         if chunk:
             self._captured = chunk.captured_unix_s
+            self._level.add(chunk.samples)
         return chunk
 
     def before(self, chunk: AudioChunk | None) -> Iterator[SpeechItem]:
@@ -193,7 +196,7 @@ class Speech:
         end, interrupted = self._offset + self._listener.position, self._reason == INTERRUPTED
         if interrupted:
             end = self.reached
-        for channel in self._channels:
+        for number, channel in enumerate(self._channels):
             unheard = self._whole or not self._source.live  # a live source has no rest
             if interrupted and unheard and end > channel.position:
                 yield self._gap(channel, channel.position, end, INTERRUPTED)
@@ -202,6 +205,7 @@ class Speech:
                 sequence=channel.sequence,
                 position=end,
                 reason=self._reason,
+                no_speech="" if channel.sequence else self._level.no_speech(number),
             )
 
     @property

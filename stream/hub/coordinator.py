@@ -102,6 +102,7 @@ class Coordinator:
                 sequence=item.sequence,
                 position=item.position,
                 reason=item.reason,
+                no_speech=item.no_speech,
             )
             self._aggregator.append(stream, ended)
             return

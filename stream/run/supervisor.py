@@ -91,6 +91,8 @@ class _Child:
     process: subprocess.Popen[bytes] | None = None
     start_at: float = 0.0
     ready_by: float = 0.0
+    look_at: float = 0.0
+    """Time of the next look at a process that is not ready yet."""
     kill_at: float | None = None
     why_killed: str = ""
     suspicion: Suspicion | None = None
@@ -238,12 +240,19 @@ class Supervisor:
             raise ProcessError(spec.name, f"cannot be started: {error.strerror}") from error
         child.stage, child.why_killed = Stage.STARTING, ""
         child.ready_by = time.monotonic() + self._config.ready_s
+        child.look_at = time.monotonic() + self._config.silent_s
         child.kill_at = child.suspicion = None
 
     def _enforce_time_limits(self, child: _Child, now: float) -> None:
         assert child.process is not None
-        if child.stage is Stage.STARTING and now > child.ready_by and not child.suspicion:
-            child.suspicion = Suspicion("was not ready in time", self._config.ready_s)
+        if child.stage is Stage.STARTING and not child.suspicion:
+            if now > child.ready_by:
+                child.suspicion = Suspicion("was not ready in time", self._config.ready_s)
+            elif now > child.look_at:  # loading takes long, but not one that is frozen
+                child.look_at = now + self._config.silent_s
+                sample = look(child.process.pid)
+                if sample is not None and sample.state == "T":
+                    child.suspicion = Suspicion("was not ready", self._config.silent_s)
         if child.suspicion and child.kill_at is None:
             self._judge(child, child.suspicion, child.process)
         if child.kill_at is not None and now >= child.kill_at:

@@ -79,7 +79,8 @@ class Lines:
                 what = "live" if info.live else "file"
                 self._note(f"{info.stream}: listening to {info.source} ({what})")
             case StreamEnded(reason=""):
-                self._note(f"{event.stream}: ended at {render.clock(event.position)}")
+                why = f"; no speech was found: {event.no_speech}" if event.no_speech else ""
+                self._note(f"{event.stream}: ended at {render.clock(event.position)}{why}")
             case StreamEnded() if why := self._summary.streams[event.stream].not_processed:
                 self._warn(f"{event.stream}: {why}")
             case StreamEnded():

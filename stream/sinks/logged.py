@@ -37,7 +37,8 @@ class Logged:
             case StreamStarted(info=info):
                 _LOG.info("%s: began: %s, front %s", info.stream, info.source, info.front)
             case StreamEnded(reason=""):
-                _LOG.info("%s: ended, %.1f s", event.stream, to_seconds(event.position))
+                why = f"; no speech: {event.no_speech}" if event.no_speech else ""
+                _LOG.info("%s: ended, %.1f s%s", event.stream, to_seconds(event.position), why)
             case StreamEnded():
                 _LOG.error("%s: broken off: %s", event.stream, event.reason)
             case NodeUp():

@@ -31,7 +31,6 @@ BAR_FROM_WIDTH: Final = 60
 INDENT: Final = " " * 11
 """Indent of continuation lines: as wide as the time and the space after it."""
 
-NO_SPEECH: Final = "no speech was found"
 
 _FOLDER: Final = Console(file=io.StringIO())
 """`Text.wrap` requires a console, but does not use it here."""
@@ -245,7 +244,7 @@ def summary_table(summary: Summary, width: int) -> Table:
 
 
 def _emotions(stream: StreamSummary) -> Text:
-    if nothing := stream.not_processed or (stream.silent and NO_SPEECH):
+    if nothing := stream.not_processed or (stream.silent and stream.silence):
         return Text(clean(nothing), style=QUIET)
     text = Text()
     for label, samples in _ranking(stream):
@@ -283,7 +282,7 @@ def summary_details(summary: Summary) -> Iterator[str]:
 def plain_summary(summary: Summary) -> Iterator[str]:
     """Yield the summary as lines of text."""
     for name, stream in summary.streams.items():
-        if nothing := stream.not_processed or (stream.silent and NO_SPEECH):
+        if nothing := stream.not_processed or (stream.silent and stream.silence):
             yield f"summary  {clean(name)}  {clean(nothing)}"
             continue
         shares = " ".join(

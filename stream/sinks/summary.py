@@ -13,6 +13,7 @@ from abhinaya.stream.sinks.events import latency_ms
 from abhinaya.stream.wire.messages import Event, Gap, StreamEnded, StreamStarted, Verdict
 
 NOT_PROCESSED: Final = "not processed"
+NO_SPEECH: Final = "no speech was found"
 REVISABLE: Final = 256
 """Number of latest verdicts that are kept, so that a revision can correct the totals."""
 REASONS: Final = 16
@@ -51,6 +52,8 @@ class StreamSummary:
     duration: int = 0
     """Length of the stream; until it has ended, the end of the latest segment or gap."""
     ended: bool = False
+    no_speech: str = ""
+    """Why no speech was found, as its end says."""
     reason: str = ""
     """Why it broke off; empty if it did not."""
     heard: int = 0
@@ -71,6 +74,13 @@ class StreamSummary:
     def silent(self) -> bool:
         """Whether no speech was found."""
         return self.segments == 0 and self.gaps == 0
+
+    @property
+    def silence(self) -> str:
+        """A sentence about a stream in which no speech was found."""
+        if not self.ended:
+            return "not heard to its end, and no speech was found so far"
+        return NO_SPEECH + (f": {self.no_speech}" if self.no_speech else "")
 
     @property
     def not_processed(self) -> str:
@@ -151,7 +161,7 @@ class Summary:
                 if stream.duration < event.position:  # else a gap is at its end
                     stream.heard = event.position
                 stream.duration, stream.ended = event.position, True
-                stream.reason = event.reason
+                stream.no_speech, stream.reason = event.no_speech, event.reason
             case _:
                 pass
 

@@ -186,6 +186,8 @@ class End(Message, frozen=True, kw_only=True):
     """Length of the stream in samples."""
     reason: Text = ""
     """Why the stream broke off; empty for a natural end."""
+    no_speech: Text = ""
+    """Why no speech was found, for a person; empty if there was some."""
 
 
 class Remark(Message, frozen=True, kw_only=True):
@@ -542,6 +544,8 @@ class StreamEnded(Message, frozen=True, kw_only=True):
     sequence: Count
     position: Position
     reason: Text = ""
+    no_speech: Text = ""
+    """See End."""
 
 
 class NodeUp(Message, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ import pytest
 from abhinaya.stream import log
 from abhinaya.stream.commands import main as commands
 from abhinaya.stream.commands import stream as cli
-from abhinaya.stream.commands.checks import check_models, check_outputs, fault_of
+from abhinaya.stream.commands.checks import check_models, check_outputs, fault_of, unpinned_models
 from abhinaya.stream.errors import AbhinayaError, ModelError
 from abhinaya.stream.run import monitor
 from abhinaya.stream.run.plan import Input, Plan
@@ -236,6 +236,20 @@ def test_the_licence_is_asked_for_before_thirteen_billion_weights_are_read(
         )
     elsewhere = load("paper", {f"voters.{v}.replicas": 0 for v in ("S1", "S2", "T2", "ST1")})
     check_models(elsewhere, accept_noncommercial=False)
+
+
+def test_a_model_whose_owner_can_change_it_is_named() -> None:
+    [text] = unpinned_models(load("open"))
+    assert text.startswith(
+        "S1: checkpoint = '3loi/SER-Odyssey-Baseline-WavLM-Categorical' names no"
+    )
+    commit = "0123456789abcdef" * 2 + "01234567"
+    own = {"voters.S1.options.checkpoint": f"org/name@{commit}", "asr.options.model": "org/ct2"}
+    [text] = unpinned_models(load("open", own))
+    assert text.startswith("asr: model = 'org/ct2' names no revision")
+    assert list(unpinned_models(load("embedded"))) == []
+    [text] = unpinned_models(load("paper"))
+    assert "vicuna-13b" in text, "and not of T1, which a server loads"
 
 
 def test_a_package_that_is_missing_is_named_with_its_extra(

@@ -158,11 +158,12 @@ def test_what_may_still_change_goes_to_those_that_have_a_place_for_it():
 def test_a_stream_without_speech_is_there_and_says_so():
     events = [
         StreamStarted(info=info("quiet")),
-        StreamEnded(stream="quiet", sequence=0, position=SECOND),
+        StreamEnded(stream="quiet", sequence=0, position=SECOND, no_speech="it is silent"),
     ]
     assert summed(events).streams["quiet"].silent
     for terminal in (True, False):
-        assert "no speech was found" in shown(events, terminal=terminal)[0]
+        assert "no speech was found: it is silent" in shown(events, terminal=terminal)[0]
+        assert "not heard to its end" in shown(events[:1], terminal=terminal)[0]
 
 
 @pytest.mark.parametrize("share", [0.5, 0.95])
