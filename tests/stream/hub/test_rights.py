@@ -71,7 +71,7 @@ TABLE: list[tuple[Message, str]] = [
     (RECORD, "input operator"),
     (READ, "input reader operator"),
     (READ_ALL, "reader operator"),
-    (Seen(number=1), "input operator"),
+    (Seen(hub="hub-1", number=1), "input operator"),
     (DIED, "input operator"),
     (GIVEN_UP, "operator"),
 ]
@@ -356,7 +356,8 @@ def test_peers_that_are_gone_are_forgotten() -> None:
     for number in range(300):
         front, recorder = site.begin(INPUT, f"run{number}")
         site.say(INPUT, front, END)
-        site.say(INPUT, recorder, Seen(number=max(n.number for n in site.to(recorder, Notice))))
+        last = max(site.to(recorder, Notice), key=lambda notice: notice.number)
+        site.say(INPUT, recorder, Seen(hub=last.hub, number=last.number))
         site.deliver(site.broker.unreachable(site.now, recorder))
         site.got.clear()
     site.passes(10.0)
