@@ -17,8 +17,7 @@ from abhinaya.stream.hub.intake import Intake
 from abhinaya.stream.hub.introductions import Introductions
 from abhinaya.stream.hub.nodes import Node
 from abhinaya.stream.hub.publisher import Door, Outgoing, Publisher
-from abhinaya.stream.hub.refusals import Refusals
-from abhinaya.stream.hub.rights import REVOKED, Gate
+from abhinaya.stream.hub.rights import REVOKED, Gate, Refusals
 from abhinaya.stream.hub.runs import Run, Runs
 from abhinaya.stream.hub.streams import Streams
 from abhinaya.stream.hub.validation import (

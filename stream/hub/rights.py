@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from abhinaya.stream.hub.refusals import Refusals
 from abhinaya.stream.hub.runs import Runs
 from abhinaya.stream.wire.keys import LOCAL, ROLES, Key
 from abhinaya.stream.wire.messages import (
@@ -27,6 +28,14 @@ from abhinaya.stream.wire.messages import (
     Transcript,
     Vote,
 )
+
+REASONS: Final = 64
+"""Maximum number of reasons that are counted separately: a peer may invent them."""
+
+LONGEST_REASON: Final = 200
+"""Maximum characters of a reason: it may quote what a peer has sent."""
+
+_LOG = logging.getLogger("abhinaya.hub")
 
 _Kinds = frozenset[type[Message]]
 
@@ -84,6 +93,26 @@ def refused(key: Key, reason: str) -> Refused:
     """Return the answer to a message that its key does not allow."""
     remedy = f"on the hub's machine: `abhinaya keys DIRECTORY {key.name} --role {'|'.join(ROLES)}`"
     return Refused(reason=reason, remedy=remedy, rights=True)
+
+
+class Refusals:
+    """Refused messages since the start of the hub."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def add(self, reason: str) -> None:
+        """Count a message that could not be read or is not allowed."""
+        reason = reason[:LONGEST_REASON]
+        if reason not in self._counts and len(self._counts) >= REASONS:
+            reason = "other"
+        if reason not in self._counts:
+            _LOG.warning("a message was refused: %s (further ones are only counted)", reason)
+        self._counts[reason] += 1
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of refused messages by reason."""
+        return dict(self._counts)
 
 
 class Gate:
