@@ -166,6 +166,7 @@ class Run:
     # --- running ----------------------------------------------------------------------------------
 
     def _handle(self, event: Event | Activity) -> None:
+        remote = self._plan.remote
         match event:
             case Status(nodes=nodes, fronts=fronts, suspects=suspects):
                 if not self._plan.remote:
@@ -175,7 +176,7 @@ class Run:
             case NodeUp():
                 self._check_licence(event)
                 self.supervisor.ready(event.node)
-            case NodeDown(node=name, incarnation=incarnation, reason=reason):
+            case NodeDown(node=name, incarnation=incarnation, reason=reason) if not remote:
                 self.supervisor.kill(name, incarnation, reason)
             case StreamStarted(info=info):
                 self._inputs.started(info)
@@ -269,6 +270,9 @@ class Run:
                 self._observer.loading(stages)
             else:
                 self._start_fronts()
+        if not self._progress.draining:
+            for spec in self._inputs.next():
+                self.supervisor.start(spec)
         for front in self._inputs.fronts:
             stage = self.supervisor.stages()[front]
             if stage is Stage.READY and self._inputs.is_over(front):
@@ -353,7 +357,7 @@ class Run:
             overdue = time.monotonic() - INTERRUPTS.at > self._supervise.drain_s
             if overdue or not progress.fronts_started:
                 return True
-        if not progress.fronts_started:
+        if not progress.fronts_started or (self._inputs.waiting and not progress.draining):
             return False
         supply = self._plan.supply
         if supply is not None and not progress.draining and not supply.over:
