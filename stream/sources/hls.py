@@ -21,6 +21,8 @@ from abhinaya.stream.sources.web import HttpError, Web
 PLAYLIST_BYTES: Final = 1 << 22
 _SEGMENT_BYTES: Final = 1 << 26
 REMEMBERED: Final = 512
+_LINE_END: Final = re.compile(r"\r\n|\r|\n")
+"""A title may hold the further separators of `splitlines`."""
 _ATTRIBUTE: Final = re.compile(r'([A-Z0-9-]+)=("[^"]*"|[^,]*)')
 _URI: Final = re.compile(r'^#EXT-X-(?:KEY|MAP):.*?URI="([^"]*)"', re.MULTILINE)
 _AUDIO_ONLY: Final = re.compile(r"(mp4a|ac-3|ec-3|opus|flac|mp3)", re.IGNORECASE)
@@ -156,7 +158,7 @@ def best_of(text: str, url: str) -> str | None:
     """
     renditions: list[tuple[bool, str]] = []
     variants: list[tuple[bool, int, str]] = []
-    lines = [line.strip() for line in text.splitlines()]
+    lines = [line.strip() for line in _LINE_END.split(text)]
     for number, line in enumerate(lines):
         values = {k: v.strip('"') for k, v in _ATTRIBUTE.findall(line.partition(":")[2])}
         if line.startswith("#EXT-X-MEDIA:"):
@@ -198,5 +200,5 @@ def check_parts(text: str, url: str) -> None:
 
 def parts_of(text: str, url: str) -> list[str]:
     """Return the addresses of the parts of a media playlist."""
-    lines = (line.strip() for line in text.splitlines())
+    lines = (line.strip() for line in _LINE_END.split(text))
     return [join(url, line) for line in lines if line and not line.startswith("#")]

@@ -340,6 +340,8 @@ def test_the_playlist_with_the_fewest_pictures_is_chosen() -> None:
     assert best_of(MASTER + rendition, where) == "http://example.org/show/a.m3u8"
     assert best_of("#EXTM3U\n#EXTINF:3,\nx.ts\n", where) is None
     assert parts_of("#EXTM3U\n#EXTINF:3,\nx.ts\n", where) == ["http://example.org/show/x.ts"]
+    odd = "#EXTM3U\r\n#EXTINF:3,a title\u2028of two\x85lines\x1e\r\nx.ts\r\n"
+    assert parts_of(odd, where) == ["http://example.org/show/x.ts"]
     assert target_s("#EXTM3U\n#EXT-X-TARGETDURATION:6\n") == 6
     assert target_s("") == 10
     assert is_playlist(b"#EXTM3U\n#EXT-X-VERSION:3")
