@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 import wave
@@ -33,6 +37,7 @@ from abhinaya.stream.settings.config import (
     SuperviseConfig,
     VadConfig,
     WorkerConfig,
+    encode,
 )
 from abhinaya.stream.sources.base import InputConfig
 from abhinaya.stream.wire.child import Stage, Stop
@@ -193,6 +198,18 @@ def station(endpoint: str) -> Iterator[Station]:
     station.close()
 
 
+def wait_for(endpoint: str) -> None:
+    """Wait until somebody listens."""
+    host, port = endpoint.removeprefix("tcp://").split(":")
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        with socket.socket() as probe:
+            if not probe.connect_ex((host, int(port))):
+                return
+        time.sleep(0.1)
+    raise AssertionError("no hub")
+
+
 def later(seconds: float, act: Callable[[], None]) -> None:
     timer = threading.Timer(seconds, act)
     timer.daemon = True
@@ -276,6 +293,38 @@ def test_a_standing_hub_that_is_started_again_costs_no_segment(
     code = listen(collector, speech, station.endpoint, config())
     unharmed(collector, code)
     assert len(collector.troubles) in ((0, 2) if seconds < SILENT_S else (2,))
+
+
+HUB = """
+import pathlib, sys
+from abhinaya.stream.hub.main import serve
+from abhinaya.stream.settings.config import decode
+from abhinaya.stream.wire.child import Stop
+serve(decode(pathlib.Path(sys.argv[1]).read_bytes()), sys.argv[2], Stop())
+"""
+
+
+@pytest.mark.parametrize("seconds", [4, pytest.param(10, marks=pytest.mark.slow)], ids=str)
+def test_a_standing_hub_that_is_frozen_for_a_while_costs_no_segment(
+    station: Station, speech: Path, tmp_path: Path, seconds: float
+) -> None:
+    station.kill()
+    (tmp_path / "config.json").write_bytes(encode(station.config))
+    command = [sys.executable, "-c", HUB, str(tmp_path / "config.json"), station.endpoint]
+    with subprocess.Popen(command) as hub:
+
+        def freeze() -> None:
+            hub.send_signal(signal.SIGSTOP)
+            later(seconds, lambda: hub.send_signal(signal.SIGCONT))
+
+        collector = Collector(2, freeze)
+        try:
+            wait_for(station.endpoint)
+            code = listen(collector, speech, station.endpoint, config())
+        finally:
+            hub.kill()
+    unharmed(collector, code)
+    reported(collector, lost=1)
 
 
 def test_live_speech_beyond_the_bound_becomes_a_gap_and_the_newest_stays(
