@@ -380,7 +380,7 @@ class World(RuleBasedStateMachine):
             front.outbox.put(item)
             front.read += 1
             if front.live:
-                front.outbox.shed("memory full")
+                front.outbox.shed(6 * 16, "memory full")
         for item in front.outbox.sendable():
             front.outbox.sent(item)
             self.worker(front.peer, item)
@@ -657,7 +657,7 @@ class World(RuleBasedStateMachine):
         self.in_order_and_none_twice()
         self.fronts.clear()
         self.recorders.clear()
-        for _ in range(4):
+        for _ in range(5):
             self.time_passes(300.0)
         assert not list(self.broker._runs)
         assert not self.broker._streams._fronts
