@@ -9,8 +9,9 @@ another one with the same names begins. A recorder gets its own run alone, a rea
 and of a run that is over nothing stays in the hub.
 
 Some nodes give one service and some give several; two services keep a state, here the list of the
-segments that went into it: it must be of segments before, and as long as no hub dies (or forgets the run) no segment
-that counted is missing in it, unless its service had been given up before it answered after all.
+segments that went into it: it must be of segments before, and as long as no hub dies (or forgets
+the run) no segment that counted is missing in it, unless its service had been given up before it
+answered after all.
 """
 
 from __future__ import annotations
