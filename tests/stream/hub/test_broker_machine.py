@@ -539,7 +539,7 @@ class World(RuleBasedStateMachine):
         for stream in STREAMS:
             self.connection_of_a_run_is_cut(place, stream)
         for _ in range(2):
-            self.time_passes(350.0)
+            self.time_passes(fakes.config().supervise.forget_s)
         assert self.broker._runs.get(self.recorders[place].run) is None
 
     @rule(name=names)
@@ -581,7 +581,7 @@ class World(RuleBasedStateMachine):
     def reader_goes(self) -> None:
         self.read = None
 
-    @rule(seconds=st.sampled_from([0.01, 0.5, 1.0, 2.5, 70.0, 700.0]))
+    @rule(seconds=st.sampled_from([0.01, 0.5, 1.0, 2.5, 70.0, 1000.0]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
         for node in list(self.nodes.values()):
