@@ -82,6 +82,21 @@ def choose(devices: list[Device], wanted: str) -> Device:
     return fitting[0]
 
 
+def find(config: InputConfig, portaudio: Any = None) -> tuple[Device, int]:
+    """Return the device of an input, and the number of its channels to record.
+
+    Raises:
+        SourceError: PortAudio or the device is missing, or has fewer channels.
+
+    """
+    device = choose(list_devices(portaudio), config.device)
+    channels = config.channel_count or min(2, device.channels)
+    if channels > device.channels:
+        reason = f"has {device.channels} channels, not {channels}"
+        raise SourceError(f"microphone {device.name!r}", reason, "ask for fewer channels")
+    return device, channels
+
+
 def open_microphone(
     config: InputConfig,
     warn: Warn,
@@ -105,12 +120,8 @@ def open_microphone(
 
     """
     portaudio = portaudio or _import()
-    device = choose(list_devices(portaudio), config.device)
-    channels = config.channel_count or min(2, device.channels)
+    device, channels = find(config, portaudio)
     subject = f"microphone {device.name!r}"
-    if channels > device.channels:
-        reason = f"has {device.channels} channels, not {channels}"
-        raise SourceError(subject, reason, "ask for fewer channels")
     intake = Intake(device.rate, int(queue_s / _BLOCK_S), clock)
     try:
         stream = portaudio.InputStream(
