@@ -23,7 +23,7 @@ from typing import Any, Final, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from abhinaya.models.text import distinct
+from abhinaya.models.text import distinct, short_name
 from abhinaya.stream.clock import to_seconds
 from abhinaya.stream.errors import AbhinayaError, SourceError
 from abhinaya.stream.front.numbering import Speech, SpeechItem
@@ -198,7 +198,9 @@ class Monitor:
             what = os.fspath(audio)
             config = InputConfig(what, channels=channels, channel_names=tuple(names))
             return self._run([self._open(config, name)])
-        config = InputConfig(name or "audio", channels=channels, channel_names=tuple(names))
+        config = InputConfig(
+            short_name(name or "audio"), channels=channels, channel_names=tuple(names)
+        )
         arrays = [audio] if isinstance(audio, np.ndarray) else audio
         source = open_arrays(arrays, sample_rate, config.what, channels, _LOG.warning)
         check_names(config, source.channels)
@@ -232,7 +234,7 @@ class Monitor:
 
     def _open(self, config: InputConfig, name: str = "") -> _Input:
         source = open_source(config, _LOG.warning, network=self._config.network)
-        return _Input(name or name_of_input(config.what), config, source)
+        return _Input(short_name(name or name_of_input(config.what)), config, source)
 
     def _run(
         self, inputs: Sequence[_Input], *, partials: bool = False

@@ -37,7 +37,6 @@ from abhinaya.stream.wire.messages import (
     Ready,
     Refused,
     Seen,
-    Status,
     StreamEnded,
     StreamStarted,
     Subscribe,
@@ -69,7 +68,7 @@ class Broker:
         supervised: bool = False,
         may_see: MaySee = lambda _peer, _run: True,
     ) -> None:
-        self._config = config
+        self._config, self._supervised = config, supervised
         self._combiner = combiner
         self._incarnation = incarnation
         self.refusals = Refusals()
@@ -165,7 +164,15 @@ class Broker:
             for run in self._runs:
                 self._tidy(now, run)
             fronts, suspects = self._streams.report(now, supervise.silent_s)
-            self._publisher.publish_status(self._status(), fronts, suspects)
+            self._coordinator.review(now, self._streams)
+            status = self._coordinator.status(
+                now, self._incarnation, self.refusals.counts(), self._doubles + self._intake.doubles
+            )
+            self._publisher.publish_status(status, fronts, suspects)
+        self._coordinator.leave_out(now)
+        if self._streams.windows.changed:
+            for stream in self._streams.review(now):
+                self._intake.acknowledge(stream)
         return self._flush(now)
 
     def _tidy(self, now: float, run: Run) -> None:
@@ -188,8 +195,9 @@ class Broker:
             self._streams.forget(run)
 
     def drain_nodes(self) -> list[Outgoing]:
-        """Return the messages that ask every node to finish and exit."""
-        return [Outgoing("workers", peer, Drain()) for peer in self._nodes]
+        """Return the messages that ask the nodes of this run to exit; others outlive the hub."""
+        nodes = self._nodes if self._supervised else ()
+        return [Outgoing("workers", peer, Drain()) for peer in nodes]
 
     # --- fronts -----------------------------------------------------------------------------------
 
@@ -274,6 +282,7 @@ class Broker:
                 stream.acknowledged = max(stream.acknowledged, event.sequence + 1)
                 self._intake.acknowledge(stream)
                 stream.end_written |= isinstance(event, StreamEnded)
+                self._streams.windows.changed |= stream.end_written
                 self._coordinator.segments.clear(stream)
 
     def _died(self, now: float, run: Run, died: Died) -> None:
@@ -285,19 +294,6 @@ class Broker:
                 self._coordinator.end(
                     now, stream, died.reason, died.reached.get(stream.info.stream, 0)
                 )
-
-    def _status(self) -> Status:
-        """Return the status without the fronts: each sink gets those of the runs that it sees."""
-        return Status(
-            hub=self._incarnation,
-            waiting=self._coordinator.dispatch.waiting,
-            open_segments=self._coordinator.undecided,
-            nodes=tuple(self._coordinator.dispatch.loads()),
-            fronts=(),
-            refused=self.refusals.counts(),
-            doubles=self._doubles + self._intake.doubles,
-            suspects=tuple(self._coordinator.dispatch.alive.suspects()),
-        )
 
     # --- what goes out ----------------------------------------------------------------------------
 

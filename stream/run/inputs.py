@@ -20,10 +20,11 @@ from abhinaya.stream.front.assignment import AssignedInput, Assignment
 from abhinaya.stream.run.plan import Input, Supply
 from abhinaya.stream.run.recorder import Ledger
 from abhinaya.stream.run.supervisor import Spec
+from abhinaya.stream.sinks.summary import NOT_PROCESSED
 from abhinaya.stream.sources.address import is_address
 from abhinaya.stream.wire.child import read_faults, read_reached
 from abhinaya.stream.wire.keys import Keys
-from abhinaya.stream.wire.messages import Gap, StreamEnded, StreamInfo
+from abhinaya.stream.wire.messages import Event, Gap, StreamEnded, StreamInfo, StreamStarted
 
 TOGETHER: Final = 32
 """Maximum number of files that share a front."""
@@ -229,6 +230,22 @@ def is_regular_file(item: Input) -> bool:
         and not is_address(what)
         and Path(what).is_file()
     )
+
+
+def not_processed(item: Input, run: str, now_unix_s: float, reason: str) -> tuple[Event, Event]:
+    """Return the events that name an input that no process has opened."""
+    info = StreamInfo(
+        stream=item.name,
+        front="",
+        source=item.config.subject,
+        live=False,
+        start_unix_s=now_unix_s,
+        input=item.name,
+        run=run,
+    )
+    why = f"{NOT_PROCESSED}: {reason}"
+    ended = StreamEnded(stream=item.name, sequence=0, position=0, reason=why)
+    return StreamStarted(info=info), ended
 
 
 def _batched(items: Sequence[Input], size: int) -> Iterator[Sequence[Input]]:

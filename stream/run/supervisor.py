@@ -7,7 +7,6 @@ No process outlives the supervisor: each child exits when its pipe closes.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import signal
 import subprocess
@@ -26,8 +25,6 @@ from abhinaya.stream.run.look import look
 from abhinaya.stream.settings.config import SuperviseConfig
 from abhinaya.stream.wire.child import STOP, Stage, read_exit_report
 from abhinaya.stream.wire.messages import Suspect
-
-_LOG = logging.getLogger("abhinaya.run")
 
 GRACE_S = 1.0
 """Time that a process has to exit by itself before it is killed."""
@@ -116,6 +113,8 @@ class Supervisor:
         self._config = config
         self._directory = directory
         self._children: dict[str, _Child] = {}
+        self.news: list[str] = []
+        """New messages for the user."""
         self._lifeline, self._held = os.pipe()
         os.set_inheritable(self._lifeline, True)
 
@@ -265,7 +264,8 @@ class Supervisor:
             child.why_killed = f"{why.reason}: {finding.value}"
             process.kill()
         elif finding is not before and finding is Finding.STARVED:
-            _LOG.warning("%s %s; %s: waiting", child.spec.name, why.reason, finding.value)
+            text = f"{child.spec.name} {why.reason}: {finding.value}, and goes on"
+            self.news.append(f"the machine is overloaded: {text}")
 
     def _ended(self, child: _Child, code: int, now: float) -> Death:
         child.process = None

@@ -166,6 +166,8 @@ class Lines:
             f"{event.open_segments} open",
             render.count(self._summary.gaps, "gap"),
         ]
+        if event.left_out:
+            parts.append(f"overloaded: {', '.join(event.left_out)} left out")
         if refused := sum(event.refused.values()):
             parts.append(f"{render.count(refused, 'message')} refused")
         self._below(" · ".join(parts))

@@ -21,17 +21,23 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.settings.config import NetworkConfig
-from abhinaya.stream.sources.address import WEB, check_address, with_credentials
+from abhinaya.stream.sources.address import WEB, check_address, join, shown, with_credentials
 from abhinaya.stream.sources.base import Warn
 
 if TYPE_CHECKING:
     import httpx2
 
+    from abhinaya.models.timed_http import Cut
+
 _TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 """HTTP statuses after which the same request may succeed later."""
 _THIS_MACHINE: Final = ("all://localhost", "all://127.0.0.1", "all://[::1]")
+_CODINGS: Final = ("identity", "gzip", "deflate", "")
+"""Content codings that are undone; the first is asked for."""
 T = TypeVar("T")
 _CHECK: Final = "check the address"
+DOCUMENT_STALLS: Final = 20
+"""Time for a whole feed or playlist, in `stall_s`; a server may send it byte by byte."""
 
 
 class HttpError(SourceError):
@@ -77,8 +83,13 @@ class Web:
         """Return an error about the input."""
         return HttpError(self.subject, reason, remedy, transient)
 
-    def get(self, url: str, headers: Mapping[str, str] | None = None) -> httpx2.Response:
+    def get(
+        self, url: str, headers: Mapping[str, str] | None = None, cut: Cut | None = None
+    ) -> httpx2.Response:
         """Request `url`; return a successful answer with its body unread.
+
+        `cut` limits the time until then, and also that of the body; without it only the former is
+        limited.
 
         Raises:
             HttpError: no answer, or an error status.
@@ -88,16 +99,31 @@ class Web:
         import httpx2
 
         check_address(url, WEB)
+        from abhinaya.models.timed_http import Cut
+
         client = self._client()
+        limit_s = self.settings.connect_s + 2 * self.settings.stall_s
+        timed = cut or Cut(limit_s)
         try:
             url = with_credentials(url, self._address)
-            request = client.build_request("GET", url, headers=dict(headers or {}))
+            request = client.build_request(
+                "GET", url, headers=dict(headers or {}), extensions={"trace": timed.note}
+            )
             answer = client.send(request, stream=True)
         except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
+            if timed.over:
+                raise self._too_slow() from error
             raise self._fault(error) from error
-        if answer.is_success or answer.status_code == 304:
+        finally:
+            if cut is None:
+                timed.stop()
+        coding = answer.headers.get("content-encoding", "identity").lower()
+        if (answer.is_success and coding in _CODINGS) or answer.status_code == 304:
             return answer
         answer.close()
+        if answer.is_success:
+            reason = f"is sent in a coding that was not asked for ({coding})"
+            raise self.error(reason, "fetch it with another program, and name the file")
         raise self._refusal(answer.status_code)
 
     def fetch(
@@ -110,11 +136,22 @@ class Web:
             SourceError: the address is neither http nor https.
 
         """
-        answer = self.get(url, headers)
+        from abhinaya.models.timed_http import Cut
+
+        cut = Cut(DOCUMENT_STALLS * self.settings.stall_s)
         try:
-            return answer, b"".join(self.body(answer, limit))
+            answer = self.get(url, headers, cut)
+            try:
+                data = b"".join(self.body(answer, limit))
+            finally:
+                answer.close()
+        except HttpError as error:
+            raise (self._too_slow() if cut.over else error) from error
         finally:
-            answer.close()
+            cut.stop()
+        if cut.over:  # a body without a length ends as if it were whole
+            raise self._too_slow()
+        return answer, data
 
     def body(self, answer: httpx2.Response, limit: float = float("inf")) -> Iterator[bytes]:
         """Yield the body as it arrives.
@@ -197,8 +234,27 @@ class Web:
                 headers={"user-agent": "abhinaya", "accept-encoding": "identity"},
                 # no proxy for servers on this machine
                 mounts=dict.fromkeys(_THIS_MACHINE),
+                event_hooks={"response": [self._check_redirect]},
             )
         return self._made
+
+    def _check_redirect(self, answer: httpx2.Response) -> None:
+        """Check where an answer redirects to, before that is followed.
+
+        Raises:
+            HttpError: to an address that is neither http nor https, or not an address.
+
+        """
+        if answer.has_redirect_location:
+            target = join(str(answer.url), answer.headers["location"].strip())
+            try:
+                check_address(target, WEB)
+            except SourceError as error:
+                reason = f"redirects to {shown(target)}, which {error.reason}"
+                raise self.error(reason, "give the address of the audio") from error
+
+    def _too_slow(self) -> HttpError:
+        return self.error("answers too slowly", "is the server overloaded?", transient=True)
 
     def _fault(self, error: Exception) -> HttpError:
         """Translate an error of httpx2."""

@@ -150,6 +150,8 @@ class Segment(Message, frozen=True, kw_only=True):
     capture_ms: Duration
     """Delay of that sample until the front received it."""
     sent_unix_s: UnixTime
+    held_ms: Duration = 0.0
+    """How long it waited for the hub; the deadline does not count that."""
 
     @property
     def final(self) -> bool:
@@ -615,6 +617,10 @@ class Status(Message, frozen=True, kw_only=True):
     doubles: Count
     """Number of segments, gaps and answers that were dropped as duplicates or as too late."""
     suspects: tuple[Suspect, ...] = ()
+    oldest_s: dict[str, float] = {}
+    """By service: age of the oldest segment that waits for it."""
+    left_out: dict[str, int] = {}
+    """By service: live streams that do without it, because the nodes do not keep up."""
 
 
 Event = (
