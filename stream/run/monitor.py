@@ -269,6 +269,9 @@ class Run:
                 self._observer.loading(stages)
             else:
                 self._start_fronts()
+        if not self._progress.draining:
+            for spec in self._inputs.next():
+                self.supervisor.start(spec)
         for front in self._inputs.fronts:
             stage = self.supervisor.stages()[front]
             if stage is Stage.READY and self._inputs.is_over(front):
@@ -353,7 +356,7 @@ class Run:
             overdue = time.monotonic() - INTERRUPTS.at > self._supervise.drain_s
             if overdue or not progress.fronts_started:
                 return True
-        if not progress.fronts_started:
+        if not progress.fronts_started or (self._inputs.waiting and not progress.draining):
             return False
         supply = self._plan.supply
         if supply is not None and not progress.draining and not supply.over:
