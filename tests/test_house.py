@@ -160,6 +160,23 @@ def test_a_remedy_continues_its_sentence(trees: dict[Path, ast.Module]) -> None:
                 assert re.match(r"[^A-Z]|[A-Z_]+\b", text), f"{name(path)}: {text}"
 
 
+def test_no_message_holds_the_address_of_an_input(trees: dict[Path, ast.Module]) -> None:
+    """It may hold a password: `InputConfig.subject` does not."""
+
+    def raw(node: ast.expr) -> bool:
+        return ast.unparse(node).endswith("config.what")
+
+    for path, tree in trees.items():
+        for node in ast.walk(tree):
+            shown: list[ast.expr] = []
+            if isinstance(node, ast.FormattedValue):
+                shown = [node.value]
+            elif isinstance(node, ast.Call):
+                shown = [k.value for k in node.keywords if k.arg == "source"]
+                shown += node.args if ast.unparse(node.func).endswith("Error") else []
+            assert not any(map(raw, shown)), f"{name(path)}: {ast.unparse(node)}"
+
+
 def test_every_import_would_be_noticed() -> None:
     """What the test above trusts."""
     source = (
