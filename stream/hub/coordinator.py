@@ -121,7 +121,7 @@ class Coordinator:
         record = self.segments.open(stream, item, now, due)
         self._aggregator.open(record)
         if live:
-            self.admission.arrived(now)
+            self.admission.arrived(now, stream)
         self.dispatch.submit(record, without=self._without(stream))
         self._act(now)
         if live:
