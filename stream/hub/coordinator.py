@@ -108,7 +108,7 @@ class Coordinator:
                 sequence=item.sequence,
                 position=item.position,
                 reason=item.reason,
-                no_speech=item.no_speech,
+                sound=item.sound,
             )
             self._aggregator.append(stream, ended)
             return

@@ -10,6 +10,7 @@ from abhinaya.stream.hub.runs import Run, Runs
 from abhinaya.stream.hub.segments import Stream
 from abhinaya.stream.hub.validation import are_valid_sequences
 from abhinaya.stream.settings.config import FlowConfig
+from abhinaya.stream.wire.keys import LOCAL, Key
 from abhinaya.stream.wire.messages import (
     Activity,
     Credit,
@@ -141,9 +142,11 @@ class Streams:
                 return f"stream {info.stream!r} is being sent by {owner.name}"
         return self._runs.fault(hello.run)
 
-    def add_front(self, now: float, peer: bytes, hello: Hello) -> list[StreamInfo]:
+    def add_front(
+        self, now: float, peer: bytes, hello: Hello, key: Key = LOCAL
+    ) -> list[StreamInfo]:
         """Add a front; return its new streams."""
-        run = self._runs.open(now, hello.run)
+        run = self._runs.open(now, hello.run, key)
         # a restarted front replaces the process of the same name
         self.remove(run, hello.front)
         names = tuple(info.stream for info in hello.streams)

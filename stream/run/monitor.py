@@ -166,6 +166,7 @@ class Run:
     # --- running ----------------------------------------------------------------------------------
 
     def _handle(self, event: Event | Activity) -> None:
+        remote = self._plan.remote
         match event:
             case Status(nodes=nodes, fronts=fronts, suspects=suspects):
                 if not self._plan.remote:
@@ -175,7 +176,7 @@ class Run:
             case NodeUp():
                 self._check_licence(event)
                 self.supervisor.ready(event.node)
-            case NodeDown(node=name, incarnation=incarnation, reason=reason):
+            case NodeDown(node=name, incarnation=incarnation, reason=reason) if not remote:
                 self.supervisor.kill(name, incarnation, reason)
             case StreamStarted(info=info):
                 self._inputs.started(info)

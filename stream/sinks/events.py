@@ -68,7 +68,7 @@ def to_dict(event: Event | Activity, now_unix_s: float) -> dict[str, Any]:
                 "segments": event.sequence,
                 "duration_s": _seconds(event.position),
                 "reason": event.reason,
-                "no_speech": event.no_speech,
+                "sound": event.sound,
             }
         case Activity():
             return _head("activity", event.stream) | {

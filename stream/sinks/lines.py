@@ -79,8 +79,11 @@ class Lines:
                 what = "live" if info.live else "file"
                 self._note(f"{info.stream}: listening to {info.source} ({what})")
             case StreamEnded(reason=""):
-                why = f"; no speech was found: {event.no_speech}" if event.no_speech else ""
-                self._note(f"{event.stream}: ended at {render.clock(event.position)}{why}")
+                at = f"{event.stream}: ended at {render.clock(event.position)}"
+                if note := self._summary.streams[event.stream].sound_note:
+                    self._warn(f"{at}; {note}")
+                else:
+                    self._note(at)
             case StreamEnded() if why := self._summary.streams[event.stream].not_processed:
                 self._warn(f"{event.stream}: {why}")
             case StreamEnded():

@@ -11,11 +11,9 @@ httpx2 is loaded by the first request, because most runs make none.
 
 from __future__ import annotations
 
-import random
 import re
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -23,6 +21,7 @@ from abhinaya.stream.errors import SourceError
 from abhinaya.stream.settings.config import NetworkConfig
 from abhinaya.stream.sources.address import WEB, check_address, join, shown, with_credentials
 from abhinaya.stream.sources.base import Warn
+from abhinaya.stream.sources.tries import tries
 
 if TYPE_CHECKING:
     import httpx2
@@ -174,22 +173,8 @@ class Web:
             raise self._fault(error) from error
 
     def tries(self, patience_s: float, *, at_once: bool = False) -> Iterator[None]:
-        """Yield once for each try, after a pause that doubles, until time is up or `stop` is set.
-
-        The pauses are randomized, so that many clients do not reconnect together.
-
-        Args:
-            patience_s: no try begins later than this many seconds after the call.
-            at_once: whether the first try has no pause before it.
-
-        """
-        first, longest = self.settings.first_pause_s, self.settings.longest_pause_s
-        since, pause = time.monotonic(), 0.0 if at_once else first
-        while time.monotonic() - since <= patience_s:
-            if self.stop.wait(min(longest, pause * random.uniform(0.5, 1.5))):  # noqa: S311
-                return
-            yield
-            pause = min(longest, max(first, 2 * pause))
+        """Yield once for each try (see `tries.tries`)."""
+        return tries(self.settings, self.stop, patience_s, at_once=at_once)
 
     def patiently(
         self, attempt: Callable[[], T], patience_s: float | None = None, most: int = sys.maxsize

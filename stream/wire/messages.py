@@ -188,8 +188,8 @@ class End(Message, frozen=True, kw_only=True):
     """Length of the stream in samples."""
     reason: Text = ""
     """Why the stream broke off; empty for a natural end."""
-    no_speech: Text = ""
-    """Why no speech was found, for a person; empty if there was some."""
+    sound: Text = ""
+    """Why no speech was found, or why some may be missed, for a person; empty if it is good."""
 
 
 class Remark(Message, frozen=True, kw_only=True):
@@ -546,7 +546,7 @@ class StreamEnded(Message, frozen=True, kw_only=True):
     sequence: Count
     position: Position
     reason: Text = ""
-    no_speech: Text = ""
+    sound: Text = ""
     """See End."""
 
 

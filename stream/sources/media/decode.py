@@ -274,7 +274,8 @@ class Decoder:
                 return
             except (av.FFmpegError, OSError) as error:
                 failures += 1
-                if isinstance(error, av.error.InvalidDataError) and failures < _FAILURES:
+                passing = (av.error.InvalidDataError, av.error.BlockingIOError)
+                if isinstance(error, passing) and failures < _FAILURES:
                     self._note_damage()
                     continue
                 reason = f"breaks off at {self._given_s:.2f} s: {reason_of(error)}"
