@@ -29,6 +29,7 @@ from abhinaya.stream.front.outbox import LatestOnly, Outbox
 from abhinaya.stream.hub.broker import Broker
 from abhinaya.stream.hub.publisher import Outgoing
 from abhinaya.stream.run.recorder import Inbox, Ledger
+from abhinaya.stream.settings.config import SuperviseConfig
 from abhinaya.stream.wire.messages import (
     Beat,
     Cancel,
@@ -535,7 +536,7 @@ class World(RuleBasedStateMachine):
         for stream in STREAMS:
             self.connection_of_a_run_is_cut(place, stream)
         for _ in range(2):
-            self.time_passes(350.0)
+            self.time_passes(SuperviseConfig().forget_s / 2 + 1)
         assert self.broker._runs.get(self.recorders[place].run) is None
 
     @rule(name=names)
