@@ -169,7 +169,9 @@ class Run:
         remote = self._plan.remote
         match event:
             case Status(nodes=nodes, fronts=fronts, suspects=suspects):
-                if not self._plan.remote:
+                if self._plan.remote:
+                    self._distant.hears(time.monotonic(), fronts)
+                else:
                     for name in (HUB, *(load.node for load in nodes), *fronts):
                         self.supervisor.ready(name)
                     self.supervisor.suspect(suspects)
