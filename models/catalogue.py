@@ -6,8 +6,10 @@ voter is `base.Card`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from abhinaya.models.base import Need
@@ -52,9 +54,64 @@ class Entry:
     packaged: bool = False
     """Whether the package contains the model's files."""
 
+    @property
+    def on_hub(self) -> bool:
+        """Whether options of the model may name repositories on the Hub."""
+        return any(source.on_hub for source in self.sources)
 
+
+_FILES: Final = (".bin", ".json", ".pt", ".pth", ".safetensors")
 _WHISPER: Final = Source("openai/whisper-large-v2", "Apache-2.0")
 _BEATS: Final = Source("https://github.com/microsoft/unilm/tree/master/beats", "MIT")
+
+REVISIONS: Final[Mapping[str, str]] = {
+    "FacebookAI/roberta-large": "722cf37b1afa9454edce342e7895e588b6ff1d59",
+    "SamLowe/roberta-base-go_emotions": "58b6c5b44a7a12093f782442969019c7e2982299",
+    "Systran/faster-distil-whisper-large-v3": "c3058b475261292e64a0412df1d2681c06260fab",
+    "Systran/faster-whisper-base": "ebe41f70d5b6dfa9166e2c581c45c9c0cfc57b66",
+    "Systran/faster-whisper-base.en": "3d3d5dee26484f91867d81cb899cfcf72b96be6c",
+    "Systran/faster-whisper-large-v2": "f0fe81560cb8b68660e564f55dd99207059c092e",
+    "Systran/faster-whisper-large-v3": "edaa852ec7e145841d8ffdb056a99866b5f0a478",
+    "Systran/faster-whisper-medium": "08e178d48790749d25932bbc082711ddcfdfbc4f",
+    "Systran/faster-whisper-medium.en": "a29b04bd15381511a9af671baec01072039215e3",
+    "Systran/faster-whisper-small": "536b0662742c02347bc0e980a01041f333bce120",
+    "Systran/faster-whisper-small.en": "d1d751a5f8271d482d14ca55d9e2deeebbae577f",
+    "Systran/faster-whisper-tiny": "d90ca5fe260221311c53c58e660288d3deb8d356",
+    "Systran/faster-whisper-tiny.en": "0d3d19a32d3338f10357c0889762bd8d64bbdeba",
+    "j-hartmann/emotion-english-distilroberta-base": "0e1cd914e3d46199ed785853e12b57304e04178b",
+    "lmsys/vicuna-7b-v1.5": "3321f76e3f527bd14065daf69dad9344000a201d",
+    "meta-llama/Llama-3.1-8B": "d04e592bb4f6aa9cfee91e2e20afa771667e1d4b",
+    "microsoft/wavlm-large": "c1423ed94bb01d80a3f5ce5bc39f6026a0f4828c",
+    "mobiuslabsgmbh/faster-whisper-large-v3-turbo": "0a363e9161cbc7ed1431c9597a8ceaf0c4f78fcf",
+    "openai/whisper-large-v2": "ae4642769ce2ad8fc292556ccea8e901f1530655",
+    "sentence-transformers/all-MiniLM-L6-v2": "c9745ed1d9f207416be6d2e6f8de32d1f16199bf",
+}
+"""Repository on the Hub -> the commit that is loaded unless the user names one (`org/name@COMMIT`).
+
+A repository that is absent is loaded as its owner last left it, with a warning (`unpinned`).
+"""
+
+_REPOSITORY: Final = re.compile(r"[\w.-]+/[\w.-]+(?:@[\w.-]+)?")
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
+
+
+def is_repository(name: str) -> bool:
+    """Return whether a name can only be one on the Hub: `org/name` or `org/name@REVISION`."""
+    if name[:1] in (".", "~") or name.endswith(_FILES) or Path(name).exists():
+        return False
+    return _REPOSITORY.fullmatch(name) is not None
+
+
+def pinned(name: str) -> tuple[str, str | None]:
+    """Return the repository of a name, and its revision; None: the latest."""
+    repository, _, revision = name.partition("@")
+    return repository, revision or REVISIONS.get(repository)
+
+
+def unpinned(name: str) -> bool:
+    """Return whether the owner of a repository can change what its name loads."""
+    return is_repository(name) and _COMMIT.fullmatch(pinned(name)[1] or "") is None
+
 
 CATALOGUE: Final[Mapping[str, Entry]] = {
     "tiny-speech": Entry(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import pickle
 import sys
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,7 @@ from huggingface_hub.errors import (
 )
 from safetensors import SafetensorError
 
+from abhinaya.models.catalogue import is_repository, pinned, unpinned
 from abhinaya.models.errors import (
     LFS_POINTER,
     DamagedFileError,
@@ -33,6 +35,7 @@ from abhinaya.models.errors import (
 )
 from abhinaya.models.errors import listed as names
 
+_LOG: Final = logging.getLogger("abhinaya.models")
 _TRAINING: Final = "masked_spec_embed"
 """A weight that is used only in training; published speech models may lack it."""
 _FOLDERS: Final = "*/*"
@@ -43,7 +46,9 @@ _WEIGHTS: Final = ("*.safetensors", "*.bin", "*.pth", "*.pt")
 
 
 def locate(name: str, patterns: list[str] | None = None) -> Path:
-    """Return the folder or file of a model; download a name on the Hub.
+    """Return the folder or file of a model; download a name on the Hub at its pinned revision.
+
+    Without patterns, the best kind of weights and all small files are downloaded.
 
     Raises:
         MissingFileError: the model is missing or gated, or the network is down.
@@ -52,10 +57,21 @@ def locate(name: str, patterns: list[str] | None = None) -> Path:
     path = Path(name).expanduser()
     if path.exists():
         return path
-    if name.count("/") != 1 or name[0] in "./~" or path.suffix in {".pt", ".pth", ".safetensors"}:
-        raise MissingFileError(name, "it does not exist", "check the path")
-    with translated(name):
-        return Path(snapshot_download(name, allow_patterns=patterns))
+    if not is_repository(name):
+        remedy = "check the path; a model on the Hub is ORG/NAME"
+        raise MissingFileError(name, "it does not exist", remedy)
+    if patterns is None:
+        folder = pull(name)
+    else:
+        repository, revision = pinned(name)
+        with translated(name):
+            found = snapshot_download(repository, revision=revision, allow_patterns=patterns)
+        folder = Path(found)
+    if unpinned(name):
+        # in the Hub's cache, a snapshot is a folder called by its commit
+        remedy = f"write {pinned(name)[0]}@{folder.name} to keep this one"
+        _LOG.warning("%s: no revision is pinned, so its owner can change it; %s", name, remedy)
+    return folder
 
 
 @contextmanager
@@ -203,13 +219,18 @@ def _first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-def cached(repo: str) -> Path | None:
+def cached(name: str) -> Path | None:
     """Return the folder of a completely downloaded model, else None."""
+    repository, revision = pinned(name)
     for kind in _WEIGHTS:
         try:
             folder = Path(
                 snapshot_download(
-                    repo, allow_patterns=kind, ignore_patterns=_FOLDERS, local_files_only=True
+                    repository,
+                    revision=revision,
+                    allow_patterns=kind,
+                    ignore_patterns=_FOLDERS,
+                    local_files_only=True,
                 )
             )
         except LocalEntryNotFoundError:  # also raised for an incomplete download
@@ -225,7 +246,7 @@ def _has_all_shards(folder: Path) -> bool:
     return all((folder / shard).exists() for shard in shards)
 
 
-def pull(repo: str) -> Path:
+def pull(name: str) -> Path:
     """Download the missing files of a model with progress; return its folder.
 
     The download resumes after a lost connection; after a restart, complete files are kept. If
@@ -239,17 +260,23 @@ def pull(repo: str) -> Path:
 
     """
     if is_offline_mode():
-        if (folder := cached(repo)) is not None:
+        if (folder := cached(name)) is not None:
             return folder
-        raise not_here(repo)
-    with translated(repo, quiet=False):
+        raise not_here(name)
+    repository, revision = pinned(name)
+    with translated(name, quiet=False):
         try:
-            info = HfApi().model_info(repo)
+            info = HfApi().model_info(repository, revision=revision)
         except httpx2.TransportError as error:
+            if (folder := cached(name)) is not None:
+                return folder
             raise ConnectionError(f"{constants.ENDPOINT}: {error}") from error
         files = [f.rfilename for f in info.siblings or () if "/" not in f.rfilename]
         kind = next((k for k in _WEIGHTS if any(Path(f).match(k) for f in files)), None)
         if kind is None:
-            raise KeysError(repo, "it holds no weights", "check the name")
-        wanted = [name for name in files if any(Path(name).match(k) for k in (*_SMALL, kind))]
-        return Path(snapshot_download(repo, allow_patterns=wanted, ignore_patterns=_FOLDERS))
+            raise KeysError(name, "it holds no weights", "check the name")
+        wanted = [f for f in files if any(Path(f).match(k) for k in (*_SMALL, kind))]
+        found = snapshot_download(
+            repository, revision=revision, allow_patterns=wanted, ignore_patterns=_FOLDERS
+        )
+        return Path(found)

@@ -60,6 +60,8 @@ class Interrupts:
         self._bearable = 0
         """Number of signals after which `Signalled` is raised at once."""
         self._whole_program = False
+        self._alarm: tuple[Any, tuple[float, float]] | None = None
+        """The alarm of others, to be set again: handler and timer."""
         self._last: threading.Timer | None = None
 
     @contextmanager
@@ -93,8 +95,10 @@ class Interrupts:
             yield
         finally:
             self._grace_s, self._bearable = mode
-            if outermost:
-                signal.setitimer(signal.ITIMER_REAL, 0)
+            if outermost and self._alarm is not None:
+                signal.setitimer(signal.ITIMER_REAL, *self._alarm[1])
+                signal.signal(signal.SIGALRM, self._alarm[0])
+                self._alarm = None
                 if self._last is not None:
                     self._last.cancel()
             for number, handler in handlers.items():
@@ -110,8 +114,8 @@ class Interrupts:
             raise Signalled(self.number)
 
     def _limit(self, grace_s: float) -> None:
-        signal.signal(signal.SIGALRM, self._overdue)
-        signal.setitimer(signal.ITIMER_REAL, grace_s, AGAIN_S)
+        before = signal.signal(signal.SIGALRM, self._overdue)
+        self._alarm = before, signal.setitimer(signal.ITIMER_REAL, grace_s, AGAIN_S)
         if self._whole_program:
             code = exit_code(self.number)
             self._last = threading.Timer(grace_s + LAST_S, lambda: os._exit(code))

@@ -6,6 +6,7 @@ marks that change the direction of writing, bytes that are not UTF-8.
     clean       for people: hidden characters become visible escapes (`\x1b`), white space a space
     one_line    the same, without repeated spaces
     to_json     for programs: hidden characters become JSON escapes, so nothing is lost
+    whole_json  the same for files of ours that name paths: they stay what they are
     encodable   for messages: bytes that are not UTF-8 become visible escapes (`bad\xff`)
     pack        for our own processes: everything is kept, also paths that are not UTF-8
 """
@@ -24,6 +25,7 @@ T = TypeVar("T")
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 """Python's stand-in for a byte of a file name that is not UTF-8; no encoding accepts it."""
+LONGEST_NAME: Final = 200
 _WITHOUT_WIDTH: Final = frozenset("\u00ad\u200b\u200c\u200d\u2060\ufeff")
 """Legitimate in words of some scripts, but invisible: left out for people."""
 
@@ -91,6 +93,12 @@ def to_json(value: Any) -> bytes:
     return encoded if text.isprintable() else "".join(map(_json_character, text)).encode()
 
 
+def whole_json(value: Any) -> str:
+    """Return a value as JSON on one line that also keeps paths which are not UTF-8."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if text.isprintable() else json.dumps(value)
+
+
 def _json_character(c: str) -> str:
     if c.isprintable():
         return c
@@ -110,6 +118,12 @@ def unpack(data: bytes, kind: type[T]) -> T:
 
     """
     return msgspec.convert(json.loads(data), kind, str_keys=True)
+
+
+def short_name(name: str) -> str:
+    """Return a name that is encodable, not empty, and short enough for messages and screens."""
+    name = encodable(name)
+    return f"{name[: LONGEST_NAME - 1]}…" if len(name) > LONGEST_NAME else name or "stream"
 
 
 def distinct(names: Iterable[str]) -> list[str]:

@@ -15,6 +15,46 @@ from typing import Any
 import httpx2
 
 
+class Cut:
+    """Cuts the connection of one request when its time is over, unless `stop` was called before.
+
+    The request must get `note` as its extension `trace`: httpx2 has no other way to reach the
+    socket before the answer.
+
+    Args:
+        within_s: the time for the request, in seconds.
+        known: socket of an open connection, if the request will use that one.
+
+    """
+
+    def __init__(self, within_s: float, known: socket.socket | None = None) -> None:
+        self.socket = known
+        self.over = False
+        self._lock = threading.Lock()
+        self._timer = threading.Timer(within_s, self._now)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def note(self, event: str, info: dict[str, Any]) -> None:
+        """Keep the socket of a new connection."""
+        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            with self._lock:
+                self.socket = info["return_value"].get_extra_info("socket")
+            if self.over:
+                self._now()
+
+    def stop(self) -> None:
+        """Leave the connection alone from now on."""
+        self._timer.cancel()
+
+    def _now(self) -> None:
+        self.over = True
+        with self._lock, suppress(OSError):
+            if self.socket is not None:
+                # of the base class: that of an SSL socket would wait for the other side
+                socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
+
+
 class TimedClient:
     """A client with one connection, for one request at a time; redirects are not followed.
 
@@ -25,9 +65,7 @@ class TimedClient:
 
     def __init__(self, **settings: Any) -> None:
         self._http = httpx2.Client(limits=httpx2.Limits(max_connections=1), **settings)
-        self._lock = threading.Lock()
         self._socket: socket.socket | None = None
-        self._over = False
 
     @contextmanager
     def stream(
@@ -40,39 +78,22 @@ class TimedClient:
             httpx2.TransportError: the connection failed.
 
         """
-        self._over = False
-        timer = threading.Timer(within_s, self._cut)
-        timer.daemon = True
-        timer.start()
+        cut = Cut(within_s, self._socket)
         try:
             with self._http.stream(
-                method, url, timeout=within_s, extensions={"trace": self._note}, **more
+                method, url, timeout=within_s, extensions={"trace": cut.note}, **more
             ) as answer:
                 yield answer
         except httpx2.TransportError as error:
-            if self._over and not isinstance(error, httpx2.TimeoutException):
+            if cut.over and not isinstance(error, httpx2.TimeoutException):
                 raise httpx2.ReadTimeout("the time is over") from error
             raise
         finally:
-            timer.cancel()
-        if self._over:  # a body without a length ends as if it were whole
+            cut.stop()
+            self._socket = cut.socket
+        if cut.over:  # a body without a length ends as if it were whole
             raise httpx2.ReadTimeout("the time is over")
 
     def close(self) -> None:
         """Close the connection."""
         self._http.close()
-
-    def _note(self, event: str, info: dict[str, Any]) -> None:
-        """Keep the socket of a new connection: httpx2 has no other way to reach it that early."""
-        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
-            with self._lock:
-                self._socket = info["return_value"].get_extra_info("socket")
-            if self._over:
-                self._cut()
-
-    def _cut(self) -> None:
-        self._over = True
-        with self._lock, suppress(OSError):
-            if self._socket is not None:
-                # of the base class: that of an SSL socket would wait for the other side
-                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)

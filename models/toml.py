@@ -112,4 +112,6 @@ def _string(text: str) -> str:
 def _character(c: str) -> str:
     if c in SHORT:
         return SHORT[c]
-    return c if c.isprintable() else f"\\U{ord(c):08x}"
+    if c.isprintable():
+        return c
+    return f"\\u{ord(c):04x}" if ord(c) < 0x10000 else f"\\U{ord(c):08x}"

@@ -23,7 +23,7 @@ from typing import Any, Final, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from abhinaya.models.text import distinct
+from abhinaya.models.text import distinct, short_name
 from abhinaya.stream.clock import to_seconds
 from abhinaya.stream.errors import AbhinayaError, SourceError
 from abhinaya.stream.front.numbering import Speech, SpeechItem
@@ -103,6 +103,8 @@ class Monitor:
                     profile = self._config.profile
                     check_licence(profile, service.name, service.model, service.licence)
         self._closed = self._busy = False
+        self._inputs: list[_Input] = []
+        """Inputs that are open, also those of iterators that were left or never used."""
 
     def label(
         self,
@@ -198,11 +200,13 @@ class Monitor:
             what = os.fspath(audio)
             config = InputConfig(what, channels=channels, channel_names=tuple(names))
             return self._run([self._open(config, name)])
-        config = InputConfig(name or "audio", channels=channels, channel_names=tuple(names))
+        config = InputConfig(
+            short_name(name or "audio"), channels=channels, channel_names=tuple(names)
+        )
         arrays = [audio] if isinstance(audio, np.ndarray) else audio
         source = open_arrays(arrays, sample_rate, config.what, channels, _LOG.warning)
         check_names(config, source.channels)
-        return self._run([_Input(config.what, config, source)])
+        return self._run([self._opened(_Input(config.what, config, source))])
 
     async def alabel(self, audio: Audio, **options: Any) -> AsyncIterator[Verdict]:
         """Like `label`, for asyncio: the models run in a thread."""
@@ -215,9 +219,10 @@ class Monitor:
             yield verdict
 
     def close(self) -> None:
-        """Release the models."""
+        """Release the models, and close all inputs."""
         self._closed = True
         self._nodes = []
+        self._close(self._inputs)
 
     def __enter__(self) -> Self:
         return self
@@ -232,7 +237,17 @@ class Monitor:
 
     def _open(self, config: InputConfig, name: str = "") -> _Input:
         source = open_source(config, _LOG.warning, network=self._config.network)
-        return _Input(name or name_of_input(config.what), config, source)
+        return self._opened(_Input(short_name(name or name_of_input(config.what)), config, source))
+
+    def _opened(self, opened: _Input) -> _Input:
+        self._inputs.append(opened)
+        return opened
+
+    def _close(self, inputs: Sequence[_Input]) -> None:
+        for each in inputs:
+            each.source.interrupt()
+            each.source.close()
+        self._inputs = [each for each in self._inputs if each not in inputs]
 
     def _run(
         self, inputs: Sequence[_Input], *, partials: bool = False
@@ -248,9 +263,7 @@ class Monitor:
             finally:
                 self._busy = False
         finally:
-            for each in inputs:
-                each.source.interrupt()
-                each.source.close()
+            self._close(inputs)
 
     def _events(self, inputs: Sequence[_Input], partials: bool) -> Iterator[Event | Activity]:
         infos = [each.infos() for each in inputs]

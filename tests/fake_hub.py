@@ -22,6 +22,7 @@ class FakeHub:
         self.models, self.gated = models, gated
         self.sent: list[tuple[str, int, int]] = []
         """(file, first byte, bytes) of every download."""
+        self.asked: list[str] = []
         self.cut_after: int | None = None
         """Close a download after so many bytes, once."""
         outer = self
@@ -46,6 +47,7 @@ class FakeHub:
         self._http.server_close()
 
     def _serve(self, handler: BaseHTTPRequestHandler) -> None:
+        self.asked.append(handler.path)
         path = handler.path.partition("?")[0].removeprefix("/api/models").strip("/")
         parts = path.split("/")
         repo, rest = "/".join(parts[:2]), parts[2:]

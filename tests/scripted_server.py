@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -113,3 +114,31 @@ def scripted(script: Callable[[int, dict[str, Any]], Say]) -> Iterator[Scripted]
         yield server
     finally:
         server.stop()
+
+
+@contextmanager
+def trickling(answer: bytes, pause_s: float = 0.05) -> Iterator[str]:
+    """A server that sends one byte after the other, and holds the connection."""
+    server = socket.create_server(("127.0.0.1", 0))
+    over = threading.Event()
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                threading.Thread(target=trickle, args=(connection,), daemon=True).start()
+
+    def trickle(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            for byte in answer:
+                if over.wait(pause_s):
+                    return
+                connection.sendall(bytes([byte]))
+            over.wait(30)
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/x"
+    finally:
+        over.set()
+        server.close()

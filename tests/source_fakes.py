@@ -155,12 +155,20 @@ class FakePortAudio:
                 for name in names
             ),
         ]
+        self._listed = list(self.devices)
         self.default = SimpleNamespace(device=(1, 0))
         self.refusal = ""
         self.stream: FakeInputStream | None = None
 
+    def _terminate(self) -> None:
+        self._listed = []
+
+    def _initialize(self) -> None:
+        """Look for devices: PortAudio does it only now."""
+        self._listed = list(self.devices)
+
     def query_devices(self) -> list[dict[str, Any]]:
-        return self.devices
+        return self._listed
 
     def InputStream(self, **settings: Any) -> FakeInputStream:  # noqa: N802 (sounddevice's name)
         if self.refusal:

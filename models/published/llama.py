@@ -21,7 +21,7 @@ from transformers import AutoModel, AutoTokenizer, BitsAndBytesConfig
 from abhinaya.models.base import Card, Utterance
 from abhinaya.models.checkpoint import Tensors, check_finite, fill, matches, read
 from abhinaya.models.errors import KeysError, OptionsError
-from abhinaya.models.hugging_face import require_complete, translated
+from abhinaya.models.hugging_face import locate, require_complete, translated
 from abhinaya.models.inference import Place, compile_if_asked, moved, place, warm_up, weigh
 from abhinaya.models.labels import label_map, own_labels
 from abhinaya.models.published.heads import LanguageHead
@@ -66,7 +66,8 @@ def load_llm(name: str, where: Place, quantize: Quantize | None = None) -> Any:
             )
             more = {"quantization_config": config, "device_map": {"": where.device}}
         llm, info = AutoModel.from_pretrained(
-            name,
+            locate(name),
+            trust_remote_code=False,
             dtype=where.dtype,
             attn_implementation=where.attention_of_transformers,
             output_loading_info=True,
@@ -97,7 +98,7 @@ def load_tokenizer(name: str) -> Any:
 
     """
     with translated(name):
-        return AutoTokenizer.from_pretrained(name, legacy=True)
+        return AutoTokenizer.from_pretrained(locate(name), trust_remote_code=False, legacy=True)
 
 
 def plain_ids(tokenizer: Any, text: str) -> list[int]:

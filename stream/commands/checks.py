@@ -8,10 +8,11 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from abhinaya.models import registry
 from abhinaya.models.asr import load as transcribers
-from abhinaya.models.catalogue import CATALOGUE
+from abhinaya.models.catalogue import CATALOGUE, unpinned
 from abhinaya.models.errors import OptionsError, UnknownModelError
 from abhinaya.models.plugins import plugins
 from abhinaya.models.tiny.metadata import FOLDER, read_card
@@ -25,6 +26,9 @@ from abhinaya.stream.sources.address import check_address, is_address, scheme_of
 from abhinaya.stream.sources.base import InputConfig, check_names
 from abhinaya.stream.sources.file import open_file, read_head
 from abhinaya.stream.sources.stdin import standard_input
+
+_REPOSITORIES: Final = frozenset({"checkpoint", "llm", "model", "whisper"})
+"""Options of models that may name a repository on the Hub."""
 
 
 def check_flags(args: argparse.Namespace, whats: Sequence[str]) -> None:
@@ -74,9 +78,9 @@ def fault_of(item: Input) -> AbhinayaError | None:
             standard_input()
         elif config.what == "mic":
             # PortAudio is loaded only when it is needed
-            from abhinaya.stream.sources.microphone import choose, list_devices
+            from abhinaya.stream.sources.microphone import find
 
-            choose(list_devices(), config.device)
+            check_names(config, find(config)[1])
         elif is_address(config.what):
             if scheme_of(config.what) not in plugins("sources"):
                 check_address(config.what)
@@ -103,7 +107,7 @@ def _check_file(config: InputConfig) -> None:
 
 
 def check_outputs(args: argparse.Namespace, inputs: Iterable[Input]) -> None:
-    """Refuse to write over a file that the run reads, or two outputs into one.
+    """Refuse to write over a file that the run reads, or a log.
 
     Raises:
         ConfigError: names the output.
@@ -112,12 +116,13 @@ def check_outputs(args: argparse.Namespace, inputs: Iterable[Input]) -> None:
     read = {item.config.what: "an input" for item in inputs}
     read |= {str(args.rules): "the file of --rules"} if args.rules else {}
     read |= {args.profile: "the profile"} if args.profile not in (None, *profiles()) else {}
-    for path in args.output:
+    logs = [("--log-file", args.log_file)] if args.log_file else []
+    for flag, path in (*logs, *(("--output", path) for path in args.output)):
         for other, role in read.items():
             if _is_same(str(path), other):
-                raise ConfigError(f"--output {path}", f"is {role} too", "write to another file")
-        if args.log_file and _is_same(str(path), str(args.log_file)):
-            raise ConfigError(f"--output {path}", "is the --log-file too", "name another")
+                raise ConfigError(f"{flag} {path}", f"is {role} too", "write to another file")
+        if flag == "--log-file":
+            read[str(path)] = "the --log-file"
 
 
 def _is_same(one: str, other: str) -> bool:
@@ -147,6 +152,19 @@ def check_models(config: Config, accept_noncommercial: bool) -> None:
             raise ConfigError(what, reason, error.remedy) from error
         if not accept_noncommercial and (licence := _noncommercial(worker)):
             check_licence(config.profile, service, worker.model, licence)
+
+
+def unpinned_models(config: Config) -> Iterator[str]:
+    """Yield a warning for each model on the Hub whose owner can change what is loaded."""
+    for service, worker in workers_of(config).items():
+        entry = CATALOGUE.get(worker.model)
+        if not worker.replicas or (entry is not None and not entry.on_hub):
+            continue
+        for key in _REPOSITORIES & worker.options.keys():
+            name = str(worker.options[key])
+            if unpinned(name):
+                text = "names no revision, so its owner can change it; write ORG/NAME@COMMIT"
+                yield f"{service}: {key} = {name!r} {text}"
 
 
 def _noncommercial(worker: WorkerConfig) -> str:

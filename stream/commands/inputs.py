@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from abhinaya.models.text import distinct
+from abhinaya.models.text import distinct, short_name
 from abhinaya.stream.commands.checks import check_flags
 from abhinaya.stream.errors import ConfigError, SourceError
 from abhinaya.stream.feeds.follow import FeedRequest, Feeds
@@ -78,7 +78,7 @@ def read_inputs(args: argparse.Namespace) -> tuple[Input, ...]:
     names = args.name or [name_of_input(what) for what in whats]
     return tuple(
         Input(name, from_flags(InputConfig, args, what=what))
-        for name, what in zip(distinct(names), whats, strict=True)
+        for name, what in zip(distinct(map(short_name, names)), whats, strict=True)
     )
 
 

@@ -16,7 +16,7 @@ from typing import Final
 
 from abhinaya.models.command_line import Parser, version
 from abhinaya.models.errors import naming_the_extra, near_miss
-from abhinaya.models.text import say
+from abhinaya.models.text import say, short_name
 from abhinaya.models.toml import as_toml
 from abhinaya.stream.commands.stream import add_keys, guarded, keys_of
 from abhinaya.stream.errors import ConfigError
@@ -113,7 +113,7 @@ def _node(arguments: list[str]) -> int:
     args = parser.parse_args(arguments)
     open_log(args, args.service, {})
     run = load_line_up(args)
-    name = args.name or f"{args.service}-{os.uname().nodename}-{os.getpid()}"
+    name = short_name(args.name or f"{args.service}-{os.uname().nodename}-{os.getpid()}")
     keys = keys_of(args.keys, args.key_name)
     return run_alone(
         name, lambda stop: node.serve(run, name, args.service, args.endpoint, stop, keys)

@@ -15,7 +15,7 @@ from abhinaya.models.command_line import Parser
 from abhinaya.models.errors import MissingPackageError
 from abhinaya.models.interrupts import INTERRUPTS, exit_code_of
 from abhinaya.models.text import say
-from abhinaya.stream.commands.checks import check_models, check_outputs, fault_of
+from abhinaya.stream.commands.checks import check_models, check_outputs, fault_of, unpinned_models
 from abhinaya.stream.commands.inputs import add_inputs, open_feeds, read_inputs
 from abhinaya.stream.errors import (
     EXIT_OK,
@@ -122,6 +122,8 @@ def _main(argv: Sequence[str] | None) -> int:
         check_client(args.hub, remote.keys)
     else:
         check_models(config, args.accept_noncommercial)
+        for text in unpinned_models(config):
+            say(f"abhinaya-stream: {text}", file=sys.stderr)
     with ExitStack() as stack:
         feeds = open_feeds(args, config, os.environ, [item.name for item in inputs])
         if feeds is not None:
@@ -146,7 +148,7 @@ def _main(argv: Sequence[str] | None) -> int:
         # from here on everything ends in order: the first signal also lets the outputs be finished
         with INTERRUPTS.counting(plan.config.supervise.drain_s + FINISH_S, 1), stack.pop_all():
             code = run.run()
-            return sinks.fault.exit_code if sinks.fault else code
+        return sinks.fault.exit_code if sinks.fault else code
 
 
 @contextmanager

@@ -281,7 +281,7 @@ def download(web: Web, url: str, path: Path, limit: int) -> None:
         with part.open("w+b") as file:
             web.patiently(lambda: _copy(web, url, file, limit), most=_DOWNLOADS)
             file.seek(0)
-            check_audio(web, file.read(_LOOK_BYTES))
+            check_audio(web, file.read(_LOOK_BYTES), "")
         part.replace(path)
     except OSError as error:
         reason = f"cannot be stored: {error.strerror or error}"

@@ -48,22 +48,27 @@ class Level:
         if max(high.max(), -low.min()) >= FULL:
             self._clipped += (np.abs(samples) >= FULL).sum(axis=0)
 
-    def no_speech(self, channel: int) -> str:
-        """Return why a channel without speech has none, and what to do."""
+    def sound(self, channel: int, speech: bool) -> str:
+        """Return why a channel has no speech, or with `speech` why some may be missed.
+
+        Empty if nothing is wrong.
+        """
         if not self._samples:
             return "it holds no audio"
         peak_db = 20 * math.log10(max(float(self._peak[channel]), 1e-9))
         loudest_db = 10 * math.log10(max(float(self._power[channel]), 1e-18))
         clipped = float(self._clipped[channel]) / self._samples
         seconds = self._samples / SAMPLE_RATE
-        if self._peak[channel] < SILENT:
+        if self._peak[channel] < SILENT and not speech:
             return "it is silent; is the microphone muted, or the speech in another track?"
         if loudest_db < QUIET_DB:
             return f"it is very quiet (its peak is at {peak_db:.0f} dB); raise the recording level"
         if clipped > CLIPPED:
             return f"it is clipped ({clipped:.0%} of its samples); lower the recording level"
+        if speech:
+            return ""
         if seconds < SHORT_S:
             return f"it has only {seconds:.2f} s"
         share = float(self._sounding[channel]) / self._samples
-        sound = f"it has sound (in {share:.0%} of its time, up to {peak_db:.0f} dB)"
-        return f"{sound}, but none that resembles a voice; is it music or noise?"
+        level = f"it has sound (in {share:.0%} of its time, up to {peak_db:.0f} dB)"
+        return f"{level}, but none that resembles a voice; is it music or noise?"

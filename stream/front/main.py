@@ -22,19 +22,19 @@ import msgspec
 import zmq
 
 from abhinaya.models.text import unpack
-from abhinaya.stream.clock import unix_time
+from abhinaya.stream.clock import to_samples, unix_time
 from abhinaya.stream.errors import AbhinayaError, NetworkError, ProcessError, SourceError
 from abhinaya.stream.front.assignment import Assignment, open_feed
 from abhinaya.stream.front.numbering import Speech
-from abhinaya.stream.front.outbox import Item, LatestOnly, Outbox
+from abhinaya.stream.front.outbox import CATCH_UP, Item, LatestOnly, Outbox
 from abhinaya.stream.front.reader import Feed, Reader
 from abhinaya.stream.front.vad import SileroVad
 from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.wire.child import (
+    Notes,
     Stop,
     drain,
     leave_fault,
-    leave_reached,
     run_child,
     wake,
     wakeup,
@@ -62,12 +62,13 @@ from abhinaya.stream.wire.messages import (
 from abhinaya.stream.wire.sockets import connect, messages, send, workers_endpoint
 
 POLL_MS: Final = 100
+NOT_KEPT: Final = "the hub did not answer, and later audio took the place (flow.kept_s)"
 
 Report = Callable[[str, AbhinayaError], None]
 """Receives the name of an input that failed, and its error."""
 
 Note = Callable[[dict[str, int]], None]
-"""Receives how far each stream was read: what a dead front cannot report any more."""
+"""Receives at each heartbeat how far each stream was read: a dead front cannot report that."""
 
 
 class Front:
@@ -90,7 +91,6 @@ class Front:
         self._remarks = remarks
         self._report = report
         self._note = note
-        self._noted: dict[str, int] = {}
         self._encoder = Encoder()
         self._decoder: Decoder[Message] = Decoder(ToFront, MAX_STATES_BYTES)
         self._woken, writing = wakeup()
@@ -123,7 +123,7 @@ class Front:
                 next_beat = now + self._run.supervise.beat_s
                 if self._greeting.accepted:
                     self._send(Beat(name=self._name))
-                self._note_progress()
+                self._note({i.stream: feed.reached for feed in self._feeds for i in feed.infos})
             if self._greeting.is_due(now):
                 self._greet()
             if stop.asked:
@@ -139,7 +139,7 @@ class Front:
             self._collect()
             self._send_items()
             if stop.asked:
-                self._note_progress()
+                self._note({i.stream: feed.reached for feed in self._feeds for i in feed.infos})
         if self._reader.error:
             raise self._reader.error
         return 0
@@ -153,12 +153,6 @@ class Front:
         if self._reader.error:
             return all(box.empty for box in self._outboxes.values())
         return all(feed.is_done for feed in self._feeds)
-
-    def _note_progress(self) -> None:
-        reached = {info.stream: feed.reached for feed in self._feeds for info in feed.infos}
-        if reached != self._noted:
-            self._noted = reached
-            self._note(reached)
 
     def _greet(self) -> None:
         # a stream that is over would be a new one for a new hub, and stay open there
@@ -211,11 +205,11 @@ class Front:
         flow, vad = self._run.flow, SileroVad()
         readable: list[tuple[Feed, Speech]] = []
         for feed in self._feeds:
-            capacity = 2 * flow.live_backlog if feed.live else flow.file_window
             progress = {standing.stream: standing for standing in feed.written} | standings
             of_feed = [progress[info.stream] for info in feed.infos]
             for s in of_feed:
-                feed.outboxes[s.stream] = Outbox(s.acknowledged, s.window, capacity)
+                pace = CATCH_UP if feed.live else sys.maxsize
+                feed.outboxes[s.stream] = Outbox(s.acknowledged, s.window, flow.file_window, pace)
                 feed.latest[s.stream] = LatestOnly()
             self._outboxes |= feed.outboxes
             if feed.source is None:
@@ -248,9 +242,10 @@ class Front:
                     outbox = feed.outboxes[item.stream]
                     if outbox.full and not feed.live:
                         break
-                    outbox.put(item)
+                    outbox.put(item, time.monotonic())
                     if feed.live:
-                        outbox.shed("the hub was not reachable and the front's memory was full")
+                        most = to_samples(self._run.flow.kept_s) // len(feed.outboxes)
+                        outbox.shed(most, NOT_KEPT)
                 feed.items.popleft()
         self._reader.make_room()
 
@@ -263,7 +258,8 @@ class Front:
         for feed in self._feeds:
             for stream, outbox in feed.outboxes.items():
                 for item in outbox.sendable():
-                    if not self._send(_stamped(item, feed.live)):
+                    held_s = outbox.held_s(item, time.monotonic())
+                    if not self._send(_stamped(item, feed.live, held_s)):
                         return
                     outbox.sent(item)
                 for message in feed.latest[stream].take(outbox.unsent):
@@ -273,13 +269,15 @@ class Front:
         return send(self._socket, self._encoder.encode(message))
 
 
-def _stamped(item: Item, live: bool) -> Item:
+def _stamped(item: Item, live: bool, held_s: float) -> Item:
     """Set the sending time. For a file this is the capture time too, so waiting is not latency."""
     if not isinstance(item, Segment):
         return item
     now = unix_time()
     captured = item.captured_unix_s if live else now
-    return msgspec.structs.replace(item, sent_unix_s=now, captured_unix_s=captured)
+    return msgspec.structs.replace(
+        item, sent_unix_s=now, captured_unix_s=captured, held_ms=1000 * held_s if live else 0.0
+    )
 
 
 def _end(standing: Standing, fault: AbhinayaError | None) -> End:
@@ -349,7 +347,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             assignment,
             stop,
             lambda name, error: leave_fault(args.directory, args.name, name, error),
-            lambda reached: leave_reached(args.directory, args.name, reached),
+            Notes(args.directory, args.name),
         ),
     )
 

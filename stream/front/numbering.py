@@ -81,6 +81,7 @@ class _Channel:
     """End of the last segment or gap, in samples."""
     partials: int = 0
     """Number of partials of the next segment so far."""
+    segments: int = 0
 
 
 class Speech:
@@ -205,7 +206,7 @@ class Speech:
                 sequence=channel.sequence,
                 position=end,
                 reason=self._reason,
-                no_speech="" if channel.sequence else self._level.no_speech(number),
+                sound=self._level.sound(number, speech=channel.segments > 0),
             )
 
     @property
@@ -253,6 +254,7 @@ class Speech:
             channel = self._channels[index]
             yield self._segment(channel, piece)
             channel.sequence += 1
+            channel.segments += 1
             channel.position, channel.partials = self._offset + piece.end, 0
 
     def _segment(self, channel: _Channel, piece: Piece, part: int = 0) -> Segment:

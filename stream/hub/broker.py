@@ -8,6 +8,7 @@ verdict. So the front can send it again if the hub dies.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from abhinaya.models.vote.combiner import Combiner
 from abhinaya.stream.hub.canary import CANARY, Canary
@@ -15,8 +16,8 @@ from abhinaya.stream.hub.coordinator import Coordinator
 from abhinaya.stream.hub.intake import Intake
 from abhinaya.stream.hub.introductions import Introductions
 from abhinaya.stream.hub.nodes import Node
-from abhinaya.stream.hub.publisher import MaySee, Outgoing, Publisher
-from abhinaya.stream.hub.refusals import Refusals
+from abhinaya.stream.hub.publisher import Door, Outgoing, Publisher
+from abhinaya.stream.hub.rights import REVOKED, Gate, Refusals
 from abhinaya.stream.hub.runs import Run, Runs
 from abhinaya.stream.hub.streams import Streams
 from abhinaya.stream.hub.validation import (
@@ -24,6 +25,7 @@ from abhinaya.stream.hub.validation import (
     fault_of_node,
 )
 from abhinaya.stream.settings.config import Config
+from abhinaya.stream.wire.keys import LOCAL, Key
 from abhinaya.stream.wire.messages import (
     Beat,
     Died,
@@ -37,7 +39,6 @@ from abhinaya.stream.wire.messages import (
     Ready,
     Refused,
     Seen,
-    Status,
     StreamEnded,
     StreamStarted,
     Subscribe,
@@ -57,7 +58,6 @@ class Broker:
         incarnation: tells this hub from an earlier one.
         combiner: the combiner of the vote, if any.
         supervised: whether somebody watches the processes of the nodes.
-        may_see: whether a reader may see a run.
 
     """
 
@@ -67,15 +67,15 @@ class Broker:
         incarnation: str,
         combiner: Combiner | None = None,
         supervised: bool = False,
-        may_see: MaySee = lambda _peer, _run: True,
     ) -> None:
-        self._config = config
+        self._config, self._supervised = config, supervised
         self._combiner = combiner
         self._incarnation = incarnation
         self.refusals = Refusals()
         self._runs = Runs(incarnation)
         self._streams = Streams(incarnation, config.flow, self._runs)
-        self._publisher = Publisher(incarnation, self._runs, may_see)
+        self._gate = Gate(self._runs, self.refusals)
+        self._publisher = Publisher(incarnation, self._runs, self._gate.may_read)
         self._coordinator = Coordinator(
             config, combiner, self._publisher, self._to_node, self._node_down, supervised
         )
@@ -94,10 +94,14 @@ class Broker:
 
     # --- what comes in ----------------------------------------------------------------------------
 
-    def from_worker(self, now: float, peer: bytes, message: Message) -> list[Outgoing]:
-        """Handle a message from a front or a node."""
-        if isinstance(message, Hello):
-            self._hello(now, peer, message)
+    def from_worker(
+        self, now: float, peer: bytes, message: Message, key: Key = LOCAL
+    ) -> list[Outgoing]:
+        """Handle a message from a front or a node with this key."""
+        if not self._allows("workers", peer, message, key):
+            pass
+        elif isinstance(message, Hello):
+            self._hello(now, peer, message, key)
         elif isinstance(message, Ready):
             self._ready(now, peer, message)
         elif peer in self._streams:
@@ -110,10 +114,14 @@ class Broker:
             self._out += self._introductions.ask(now, "workers", peer)
         return self._flush(now)
 
-    def from_sink(self, now: float, peer: bytes, message: Message) -> list[Outgoing]:
-        """Handle a message from a sink."""
-        if isinstance(message, Subscribe):
-            self._subscribe(now, peer, message)
+    def from_sink(
+        self, now: float, peer: bytes, message: Message, key: Key = LOCAL
+    ) -> list[Outgoing]:
+        """Handle a message from a sink with this key."""
+        if not self._allows("sinks", peer, message, key):
+            pass
+        elif isinstance(message, Subscribe):
+            self._subscribe(now, peer, message, key)
         elif not self._publisher.knows(peer):
             self._out += self._introductions.ask(now, "sinks", peer)
         elif (run := self._publisher.recorded_by(peer)) is None:
@@ -164,8 +172,17 @@ class Broker:
             self._introductions.tidy(now)
             for run in self._runs:
                 self._tidy(now, run)
+            self._gate.tidy(self._knows)
             fronts, suspects = self._streams.report(now, supervise.silent_s)
-            self._publisher.publish_status(self._status(), fronts, suspects)
+            self._coordinator.review(now, self._streams)
+            status = self._coordinator.status(
+                now, self._incarnation, self.refusals.counts(), self._doubles + self._intake.doubles
+            )
+            self._publisher.publish_status(status, fronts, suspects)
+        self._coordinator.leave_out(now)
+        if self._streams.windows.changed:
+            for stream in self._streams.review(now):
+                self._intake.acknowledge(stream)
         return self._flush(now)
 
     def _tidy(self, now: float, run: Run) -> None:
@@ -188,17 +205,55 @@ class Broker:
             self._streams.forget(run)
 
     def drain_nodes(self) -> list[Outgoing]:
-        """Return the messages that ask every node to finish and exit."""
-        return [Outgoing("workers", peer, Drain()) for peer in self._nodes]
+        """Return the messages that ask the nodes of this run to exit; others outlive the hub."""
+        nodes = self._nodes if self._supervised else ()
+        return [Outgoing("workers", peer, Drain()) for peer in nodes]
+
+    # --- rights -----------------------------------------------------------------------------------
+
+    def _allows(self, door: Door, peer: bytes, message: Message, key: Key) -> bool:
+        """Whether a key gives the right to a message; refuse it if not."""
+        run = ""
+        if isinstance(message, Hello | Subscribe):
+            run = message.run
+        elif isinstance(message, Died) and message.name not in self._peers:
+            run = recorded.id if (recorded := self._publisher.recorded_by(peer)) else ""
+        answer = self._gate.refuses(peer, key, message, run)
+        if isinstance(answer, Refused):
+            self._out.append(Outgoing(door, peer, answer))
+        return not answer
+
+    def _knows(self, peer: bytes) -> bool:
+        return peer in self._nodes or peer in self._streams or self._publisher.knows(peer)
+
+    def not_admitted(self, door: Door, peer: bytes) -> list[Outgoing]:
+        """Handle a message of a peer whose key was removed while it was connected."""
+        self.refusals.add(REVOKED.reason)
+        return [Outgoing(door, peer, REVOKED)]
+
+    def keys_changed(self, now: float, current: Callable[[str], Key | None]) -> list[Outgoing]:
+        """Cut off the peers whose key has been removed, or has another role."""
+        for peer, key in self._gate.revoked(current):
+            door: Door = "sinks" if self._publisher.knows(peer) else "workers"
+            self._out.append(Outgoing(door, peer, REVOKED))
+            self._publisher.drop(peer)
+            reason = f"key {key.name!r} was revoked"
+            if peer in self._nodes:
+                self._coordinator.dispatch.node_down(self._nodes[peer].name, reason)
+            elif peer in self._streams:
+                front = self._streams[peer]
+                for stream in self._streams.remove(front.run, front.name):
+                    self._coordinator.end(now, stream, reason)
+        return self._flush(now)
 
     # --- fronts -----------------------------------------------------------------------------------
 
-    def _hello(self, now: float, peer: bytes, hello: Hello) -> None:
+    def _hello(self, now: float, peer: bytes, hello: Hello, key: Key) -> None:
         fault = self._streams.fault(hello)
         if peer in self._nodes or fault:
             self._refuse(peer, fault or "it has already introduced itself as a node")
             return
-        for info in self._streams.add_front(now, peer, hello):
+        for info in self._streams.add_front(now, peer, hello, key):
             self._publisher.publish(StreamStarted(info=info), hello.run)
         self._send(peer, self._streams.welcome(peer, hello))
 
@@ -206,6 +261,12 @@ class Broker:
 
     def _ready(self, now: float, peer: bytes, ready: Ready) -> None:
         known = self._nodes.get(peer)
+        owner = self._nodes.get(self._peers.get(ready.node, b""), known)
+        silent_s = self._config.supervise.silent_s
+        if owner is not None and owner is not known and now - owner.last_received <= silent_s:
+            # its heartbeats make the newcomer introduce itself again, until the owner is gone
+            self.refusals.add("a node has the name of one that is alive")
+            return
         if peer in self._streams or (known is not None and known.name != ready.node):
             fault = "it has already introduced itself under another name"
         else:
@@ -255,7 +316,7 @@ class Broker:
 
     # --- sinks ------------------------------------------------------------------------------------
 
-    def _subscribe(self, now: float, peer: bytes, subscribe: Subscribe) -> None:
+    def _subscribe(self, now: float, peer: bytes, subscribe: Subscribe, key: Key) -> None:
         up = [event for node in self._nodes.values() for event in node.up()]
         if not subscribe.confirm:
             self._publisher.add_reader(peer, subscribe.run, up)
@@ -263,7 +324,7 @@ class Broker:
             self.refusals.add(fault)
             self._out.append(Outgoing("sinks", peer, Refused(reason=fault)))
         else:
-            self._publisher.add_recorder(peer, self._runs.open(now, subscribe.run), up)
+            self._publisher.add_recorder(peer, self._runs.open(now, subscribe.run, key), up)
 
     def _seen(self, run: Run, seen: Seen) -> None:
         for event in self._publisher.confirmed(run, seen):
@@ -274,6 +335,7 @@ class Broker:
                 stream.acknowledged = max(stream.acknowledged, event.sequence + 1)
                 self._intake.acknowledge(stream)
                 stream.end_written |= isinstance(event, StreamEnded)
+                self._streams.windows.changed |= stream.end_written
                 self._coordinator.segments.clear(stream)
 
     def _died(self, now: float, run: Run, died: Died) -> None:
@@ -285,19 +347,6 @@ class Broker:
                 self._coordinator.end(
                     now, stream, died.reason, died.reached.get(stream.info.stream, 0)
                 )
-
-    def _status(self) -> Status:
-        """Return the status without the fronts: each sink gets those of the runs that it sees."""
-        return Status(
-            hub=self._incarnation,
-            waiting=self._coordinator.dispatch.waiting,
-            open_segments=self._coordinator.undecided,
-            nodes=tuple(self._coordinator.dispatch.loads()),
-            fronts=(),
-            refused=self.refusals.counts(),
-            doubles=self._doubles + self._intake.doubles,
-            suspects=tuple(self._coordinator.dispatch.alive.suspects()),
-        )
 
     # --- what goes out ----------------------------------------------------------------------------
 

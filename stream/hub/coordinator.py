@@ -13,12 +13,15 @@ from typing import Final
 from msgspec.structs import replace
 
 from abhinaya.models.vote.combiner import Combiner
+from abhinaya.stream.hub import admission as load
+from abhinaya.stream.hub.admission import PATIENCE, REASON, TOO_LATE, Admission
 from abhinaya.stream.hub.aggregator import Aggregator
 from abhinaya.stream.hub.dispatch import Dispatch
 from abhinaya.stream.hub.nodes import Absent, Assign, Limits, Node, Retract
 from abhinaya.stream.hub.partials import Partials
 from abhinaya.stream.hub.publisher import Publisher
 from abhinaya.stream.hub.segments import Record, Segments, Stream
+from abhinaya.stream.hub.streams import Streams
 from abhinaya.stream.hub.task_inputs import task_of
 from abhinaya.stream.hub.validation import FURTHEST_SAMPLES, REFINER, TRANSCRIBER, service_of
 from abhinaya.stream.settings.config import Config
@@ -31,7 +34,9 @@ from abhinaya.stream.wire.messages import (
     Message,
     NodeDown,
     Ready,
+    Remark,
     Segment,
+    Status,
     StreamEnded,
     Transcript,
     Vote,
@@ -70,6 +75,7 @@ class Coordinator:
         deadlines = config.deadlines
         limits = Limits(config.supervise.silent_s, deadlines.task_s, deadlines.attempts, supervised)
         self.segments = Segments()
+        self.admission = Admission(tuple(config.vote.shed), deadlines.live_s)
         self.dispatch = Dispatch(line_up, second, self.segments, limits)
         self._aggregator = Aggregator(voters, rule, deadlines.revise_s, self.dispatch.explain)
         self._partials = Partials(
@@ -102,7 +108,7 @@ class Coordinator:
                 sequence=item.sequence,
                 position=item.position,
                 reason=item.reason,
-                no_speech=item.no_speech,
+                sound=item.sound,
             )
             self._aggregator.append(stream, ended)
             return
@@ -114,10 +120,22 @@ class Coordinator:
         due = now + (self._time_left_s(item) if live else self._deadlines.file_s)
         record = self.segments.open(stream, item, now, due)
         self._aggregator.open(record)
-        self.dispatch.submit(record)
+        if live:
+            self.admission.arrived(now)
+        self.dispatch.submit(record, without=self._without(stream))
         self._act(now)
         if live:
             self._shed(stream)
+
+    def _without(self, stream: Stream) -> dict[str, str]:
+        """Return what the next segment of a stream does without, and why."""
+        admission = self.admission
+        if not admission.shares or not stream.info.live:
+            return {}
+        most_s = PATIENCE / 2 * self._deadlines.live_s
+        queued = load.queued(self.segments)
+        late = {s: TOO_LATE for s, n in queued.items() if admission.needed_s(s, n) > most_s}
+        return late | dict.fromkeys(admission.refused(stream), REASON)
 
     def abort(self, now: float, stream: Stream, reason: str) -> None:
         """End a stream at once; its segments without a verdict become gaps."""
@@ -142,8 +160,8 @@ class Coordinator:
     def _time_left_s(self, item: Segment) -> float:
         """Return the time until the deadline of a live segment, which began with the last word."""
         live_s = self._deadlines.live_s
-        before_s = max(0.0, item.sent_unix_s - item.captured_unix_s)  # both by the front's clock
-        return max(live_s - before_s, min(live_s, LEAST_S))
+        before_s = item.sent_unix_s - item.captured_unix_s - item.held_ms / 1000
+        return max(live_s - max(0.0, before_s), min(live_s, LEAST_S))
 
     def _shed(self, stream: Stream) -> None:
         waiting = [record for record in self.segments.of(stream) if record.begun is None]
@@ -157,11 +175,54 @@ class Coordinator:
         self.dispatch.close(record)
         self.segments.drop(record)
 
+    # --- load -------------------------------------------------------------------------------------
+
+    def review(self, now: float, streams: Streams) -> None:
+        """Decide what live streams do without and how many files wait, by what the nodes manage."""
+        live = streams.live()
+        nodes, admission = self.dispatch.nodes, self.admission
+        served = {service for node in nodes.values() for service in node.gives}
+        oldest_s = load.oldest_s(now, self.segments, served, live=True)
+        remark = admission.review(now, live, load.processes(nodes), oldest_s)
+        if remark:
+            self._publisher.publish(Remark(source="hub", text=remark))
+        self.dispatch.live_first = bool(live)
+        windows = streams.windows
+        windows.manageable = admission.files(windows.most_of_files, self._deadlines.file_s)
+        windows.changed = True
+
+    def leave_out(self, now: float) -> None:
+        """Under overload, give up what live streams do without, and what would be too late."""
+        least_s = PATIENCE * self._deadlines.live_s
+        for record in self.segments if self.admission.shares else ():
+            stream = record.stream
+            late = dict.fromkeys(record.work if record.due - now < least_s else (), TOO_LATE)
+            if record.item.final and stream.info.live:
+                refused = dict.fromkeys(self.admission.refused(stream), REASON)
+                self.dispatch.leave_out(record, late | refused)
+
+    def status(self, now: float, hub: str, refused: dict[str, int], doubles: int) -> Status:
+        """Return the status without fronts."""
+        nodes = self.dispatch.nodes
+        return Status(
+            hub=hub,
+            waiting=load.waiting(self.segments),
+            open_segments=self.undecided,
+            nodes=tuple(n for node in nodes.values() if not node.silent for n in node.loads()),
+            fronts=(),
+            refused=refused,
+            doubles=doubles,
+            suspects=tuple(self.dispatch.alive.suspects()),
+            oldest_s=load.oldest_s(now, self.segments, self.services),
+            left_out=self.admission.left_out(),
+        )
+
     # --- from nodes -------------------------------------------------------------------------------
 
     def ready(self, now: float, ready: Ready) -> Node:
         """Add a node."""
         self._partials.declared(ready)
+        self.admission.declared(ready.gives)
         return self.dispatch.ready(now, ready)
 
     def invalid(self, node: Node, answer: Vote | Transcript | Failed, fault: str) -> None:
@@ -180,6 +241,8 @@ class Coordinator:
             counts = not answer.retry
         else:
             self._partials.measured(service, answer.run_ms, part)
+            if not part:
+                self.admission.measured(service, answer.run_ms, answer.batch_size)
             counts = self.dispatch.answered(node.name, key, part, service)
             if record is not None:
                 name = record.stream.info.stream

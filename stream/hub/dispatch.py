@@ -17,20 +17,21 @@ results; but no segment waits for that node.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
-from typing import Final
+from collections.abc import Iterable, Mapping
 
-from abhinaya.stream.hub.alive import Alive
-from abhinaya.stream.hub.nodes import Absent, Action, Assign, Limits, Node, Retract, ServiceQueue
+from abhinaya.stream.hub.nodes import (
+    Absent,
+    Action,
+    Alive,
+    Assign,
+    Limits,
+    Node,
+    Retract,
+    ServiceQueue,
+)
 from abhinaya.stream.hub.segments import OPEN, Key, Record, Segments, State, Stream, Work
 from abhinaya.stream.hub.validation import TRANSCRIBER
-from abhinaya.stream.wire.messages import NodeLoad, Ready
-
-WAITS: Final = {
-    State.WAITING: "was waiting for the transcript",
-    State.QUEUED: "every node was busy",
-    State.HELD: "its node was still at work",
-}
+from abhinaya.stream.wire.messages import Ready
 
 
 class Dispatch:
@@ -47,8 +48,10 @@ class Dispatch:
         self._queues = {name: ServiceQueue() for name in (*self._line_up, *second_stage)}
         self._segments = segments
         self._limits = limits
-        self._nodes: dict[str, Node] = {}
-        self.alive = Alive(self._nodes, limits)
+        self.nodes: dict[str, Node] = {}
+        self.alive = Alive(self.nodes, limits)
+        self.live_first = False
+        """Whether files leave room at the nodes for live streams."""
         self._partials: dict[Key, Record] = {}
         """Partials that wait for an idle node."""
         self._keeps_state = False
@@ -75,7 +78,7 @@ class Dispatch:
             queue.needs, queue.stateful, queue.abandoned = frozenset(service.needs), stateful, ""
         gives = {name: offered[name] for name in self._queues if name in offered}
         node = Node(ready.node, ready.incarnation, gives, ready.credits, now)
-        self._nodes[ready.node] = node
+        self.nodes[ready.node] = node
         self._advance_all()
         self._assign()
         return node
@@ -88,7 +91,7 @@ class Dispatch:
 
     def beat(self, now: float, name: str, age_s: float | None, cpu_s: float | None = None) -> None:
         """Handle a heartbeat."""
-        if node := self._nodes.get(name):
+        if node := self.nodes.get(name):
             if reason := self.alive.beat(now, node, age_s, cpu_s):
                 self.node_down(name, reason)
             self._assign()
@@ -106,11 +109,23 @@ class Dispatch:
 
     # --- segments ---------------------------------------------------------------------------------
 
-    def submit(self, record: Record, services: Iterable[str] | None = None) -> None:
-        """Add a segment for all services of the line-up, or a partial for the given ones."""
+    def submit(
+        self,
+        record: Record,
+        services: Iterable[str] | None = None,
+        without: Mapping[str, str] | None = None,
+    ) -> None:
+        """Add a segment for all services, except those `without`; a partial for the given ones."""
         record.work = {name: Work() for name in (self._line_up if services is None else services)}
+        self.leave_out(record, without or {})
         self._advance(record)
         self._assign()
+
+    def leave_out(self, record: Record, services: Mapping[str, str]) -> None:
+        """Give up services that no node works on yet for a segment, with the reasons."""
+        for name in reversed(record.work):  # the transcriber last: its absence would be a reason
+            if name in services and record.state_of(name) in (State.WAITING, State.QUEUED):
+                self._give_up(record, name, services[name])
 
     def ask(self, record: Record, service: str) -> None:
         """Ask a service of the second stage about a segment."""
@@ -156,7 +171,7 @@ class Dispatch:
         task = (*record.key, record.item.part)
         self._actions += [
             Retract(name, record.key, record.item.part)
-            for name, node in self._nodes.items()
+            for name, node in self.nodes.items()
             if task in node.held
         ]
         self._partials.pop(record.key, None)
@@ -165,8 +180,8 @@ class Dispatch:
     def close(self, record: Record) -> None:
         """End a segment; cancel its tasks, also at nodes that may keep data of its partials."""
         key = record.key
-        names = [n for n, keeps in record.nodes.items() if keeps and n in self._nodes]
-        names += [name for name, node in self._nodes.items() if (*key, 0) in node.held]
+        names = [n for n, keeps in record.nodes.items() if keeps and n in self.nodes]
+        names += [name for name, node in self.nodes.items() if (*key, 0) in node.held]
         self._actions += [Retract(name, key) for name in dict.fromkeys(names)]
         self._partials.pop(key, None)
         record.work = {}
@@ -189,7 +204,7 @@ class Dispatch:
 
     def is_served(self, service: str) -> bool:
         """Whether any node has the service now."""
-        return any(service in node.gives for node in self._nodes.values())
+        return any(service in node.gives for node in self.nodes.values())
 
     def explain(self, record: Record, service: str) -> str:
         """Return why a service has not answered yet."""
@@ -200,19 +215,7 @@ class Dispatch:
             return "late: no node is ready"
         if work.state is State.WAITING and self._has_inputs(record, service):
             return "late: was waiting for the segment before"
-        return f"late: {WAITS.get(work.state, 'no answer')}"
-
-    @property
-    def waiting(self) -> int:
-        """Number of tasks that wait for a node, without partials."""
-        wholes = (record for record in self._segments if record.item.final)
-        return sum(w.state is State.QUEUED for record in wholes for w in record.work.values())
-
-    def loads(self) -> Iterator[NodeLoad]:
-        """Yield the load of each service of each node."""
-        for node in self._nodes.values():
-            if not node.silent:
-                yield from node.loads()
+        return f"late: {work.state.value}"
 
     # --- how it works -----------------------------------------------------------------------------
 
@@ -221,7 +224,7 @@ class Dispatch:
         return record if record is not None and record.item.part == part else None
 
     def _remove(self, name: str, reason: str, successor: str = "") -> Node | None:
-        node = self._nodes.pop(name, None)
+        node = self.nodes.pop(name, None)
         for (stream, sequence, part), services in node.held.items() if node else ():
             record = self._record((stream, sequence), part)
             for service in node.gives if node else ():
@@ -282,7 +285,7 @@ class Dispatch:
 
     def _try_again(self, record: Record, service: str, reason: str) -> None:
         task = (*record.key, record.item.part)
-        replicas = (node.held.get(task, ()) for node in self._nodes.values())
+        replicas = (node.held.get(task, ()) for node in self.nodes.values())
         if record.state_of(service) is not State.HELD or any(service in held for held in replicas):
             return
         if not record.item.final or record.work[service].attempts >= self._limits.attempts:
@@ -301,7 +304,7 @@ class Dispatch:
         self._recheck_later(record)
 
     def _release(self, name: str, key: Key, part: int, service: str) -> bool:
-        node, task = self._nodes.get(name), (*key, part)
+        node, task = self.nodes.get(name), (*key, part)
         if node is None or service not in node.held.get(task, ()):
             return False
         node.held[task].discard(service)
@@ -316,7 +319,7 @@ class Dispatch:
         task = (*record.key, record.item.part)
         self._actions += [
             Retract(name, record.key)
-            for name, node in self._nodes.items()
+            for name, node in self.nodes.items()
             if task in node.held
             and all(record.work[held].state is State.DONE for held in node.held[task])
         ]
@@ -372,25 +375,24 @@ class Dispatch:
     def _freest(self, service: str, record: Record) -> Node | None:
         free = [
             (len(node.held), name not in record.nodes, name)
-            for name, node in self._nodes.items()
-            if service in node.gives and not node.silent and node.has_room(record.key)
+            for name, node in self.nodes.items()
+            if service in node.gives
+            and not node.silent
+            and node.has_room(record.key, self.live_first and not record.stream.info.live)
         ]
-        return self._nodes[min(free)[2]] if free else None
+        return self.nodes[min(free)[2]] if free else None
 
     def _idle(self, service: str, record: Record) -> Node | None:
-        names = [
-            name
-            for name, node in self._nodes.items()
-            if service in node.gives and not node.held and not node.silent
-        ]
+        free = ((name, n) for name, n in self.nodes.items() if not n.held and not n.silent)
+        names = [name for name, node in free if service in node.gives]
         if not names:
             return None
-        return self._nodes[min(names, key=lambda name: (name not in record.nodes, name))]
+        return self.nodes[min(names, key=lambda name: (name not in record.nodes, name))]
 
     def _cancel_partials(self, record: Record, services: Iterable[str], node: str) -> None:
         """Cancel a segment at other nodes that may keep data of its partials."""
         for name in [name for name, keeps in record.nodes.items() if keeps]:
-            other = self._nodes.get(name)
+            other = self.nodes.get(name)
             if other is None or set(services) & set(other.gives):
                 record.nodes[name] = False
                 if other is not None and name != node:

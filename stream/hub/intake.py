@@ -93,6 +93,7 @@ class Intake:
                 self._count(fault)
                 item = in_place_of(item, stream.position, fault)
             self._coordinator.item(now, stream, item)
+            self._streams.windows.changed |= isinstance(item, End)
 
     def _transient(self, now: float, stream: Stream, item: Segment | Activity) -> None:
         """Handle a partial or activity; one that is out of turn is dropped."""

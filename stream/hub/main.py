@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 import zmq
 
@@ -37,12 +36,6 @@ PAUSE_S = 0.5
 
 BURST = 64
 """Maximum number of messages read from one socket before the other socket."""
-
-NOT_ADMITTED: Final = Refused(
-    reason="its key is no longer in the hub's directory of keys",
-    remedy="put NAME.key there again",
-    rights=True,
-)
 
 
 class Hub:
@@ -90,27 +83,26 @@ class Hub:
     def _admit(self, guard: Guard, now: float) -> None:
         for reason in guard.serve(now):
             self._broker.refusals.add(reason)
-        guard.admissions.look(now)
+        if guard.admissions.look(now):
+            self._send(self._broker.keys_changed(now, guard.admissions.get))
 
     def _receive(self, door: Door) -> None:
         for _ in range(BURST):
             frames = sockets.receive(self._sockets[door])
             if frames is None:
                 return
-            if self._doors.key_of(frames[-1]) is None:
-                self._broker.refusals.add(NOT_ADMITTED.reason)
-                self._send([Outgoing(door, frames[0].bytes, NOT_ADMITTED)])
-                continue
             self._send(self._handle(door, frames, time.monotonic()))
 
     def _handle(self, door: Door, frames: list[zmq.Frame], now: float) -> list[Outgoing]:
         """Pass a message to the broker; no message may end the hub, which serves others too."""
-        peer = frames[0].bytes
+        peer, key = frames[0].bytes, self._doors.key_of(frames[-1])
+        if key is None:
+            return self._broker.not_admitted(door, peer)
         try:
             message = self._decoders[door].decode(frames[1:])
             if door == "workers":
-                return self._broker.from_worker(now, peer, message)
-            return self._broker.from_sink(now, peer, message)
+                return self._broker.from_worker(now, peer, message, key)
+            return self._broker.from_sink(now, peer, message, key)
         except WireError as error:
             return self._broker.malformed(now, peer, error.reason)
         except Exception as error:  # a bug: the front would send the message to the next hub too

@@ -1,13 +1,13 @@
-"""Data of the dispatch: nodes, queues of services, and actions to carry out. No decisions."""
+"""Data of the dispatch: nodes, queues of services, actions; and which nodes are still alive."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from abhinaya.stream.hub.segments import Key, Record
-from abhinaya.stream.hub.watch import Suspicion
-from abhinaya.stream.wire.messages import NodeDown, NodeLoad, NodeUp, Service
+from abhinaya.stream.hub.watch import Sample, Suspicion
+from abhinaya.stream.wire.messages import NodeDown, NodeLoad, NodeUp, Service, Suspect
 
 TaskKey = tuple[str, int, int]
 """(stream, sequence number, part)."""
@@ -108,14 +108,13 @@ class Node:
             done = self.done.get(service, 0)
             yield NodeLoad(node=self.name, service=service, held=held, done=done)
 
-    def has_room(self, key: Key) -> bool:
-        """Whether the node can take a segment: it has credits left, or already holds it."""
-        held = self.held
-        return (
-            len(held) < self.credits
-            or (*key, 0) in held
-            or sum(not part for _, _, part in held) < self.credits
-        )
+    def has_room(self, key: Key, yields: bool = False) -> bool:
+        """Whether the node can take a segment: it has credits left, or already holds it.
+
+        `yields`: half of the credits are for others.
+        """
+        held, most = self.held, -(-self.credits // 2) if yields else self.credits
+        return len(held) < most or (*key, 0) in held or sum(not part for _, _, part in held) < most
 
 
 @dataclass(slots=True)
@@ -130,3 +129,61 @@ class ServiceQueue:
     """Why no node will offer the service again; empty while one may."""
     queue: list[tuple[float, int, Key]] = field(default_factory=list)
     """Heap of (deadline, order, segment)."""
+
+
+class Alive:
+    """Signs of life of the nodes: which are silent, and which are too long in one batch.
+
+    If somebody supervises the processes, they are only suspected here: the supervisor sees whether
+    such a process starves, and ends it if not. Else the hub decides, by what the heartbeats say.
+    """
+
+    def __init__(self, nodes: Mapping[str, Node], limits: Limits) -> None:
+        self._nodes = nodes
+        self._limits = limits
+
+    def beat(self, now: float, node: Node, age_s: float | None, cpu_s: float | None) -> str:
+        """Handle a heartbeat with age and processor time of the batch; return why it must go."""
+        if node.silent:
+            node.silent, node.suspicion = False, None
+        node.last_received = now
+        if age_s is None or age_s <= self._limits.task_s:
+            node.suspicion = None
+            return ""
+        reason = f"has been stuck for {age_s:.1f} s in one batch"
+        if node.suspicion is None:
+            node.suspicion = Suspicion(reason, self._limits.task_s, cpu_s or 0.0)
+        look = None if cpu_s is None else Sample(now, cpu_s)
+        gone = not self._limits.supervised and node.suspicion.judge(look).deadly
+        return reason if gone else ""
+
+    def silent(self, now: float) -> list[tuple[str, str]]:
+        """Return (node, reason) for the nodes that must go because of their silence."""
+        gone = []
+        for node in self._nodes.values():
+            silent_s = now - node.last_received
+            if silent_s <= self._limits.silent_s or node.silent:
+                continue
+            reason = f"has been silent for {silent_s:.1f} s"
+            if self._limits.supervised:
+                node.silent, node.suspicion = True, Suspicion(reason, self._limits.silent_s)
+            else:
+                gone.append((node.name, reason))
+        return gone
+
+    def paused(self, seconds: float) -> None:
+        """Note that the hub itself did not run: nobody was silent meanwhile."""
+        for node in self._nodes.values():
+            node.last_received += seconds
+
+    def suspects(self) -> Iterator[Suspect]:
+        """Yield the nodes that may be stuck, for the one who watches their processes."""
+        for node in self._nodes.values():
+            if (why := node.suspicion) is not None:
+                yield Suspect(
+                    name=node.name,
+                    incarnation=node.incarnation,
+                    reason=why.reason,
+                    limit_s=why.limit_s,
+                    used_s=why.used_s,
+                )

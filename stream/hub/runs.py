@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from abhinaya.stream.hub.segments import Stream
+from abhinaya.stream.wire.keys import LOCAL, Key
 from abhinaya.stream.wire.messages import Notice, Standing
 
 MAX_RUNS: Final = 10_000
@@ -30,6 +31,8 @@ class Run:
     """Incarnation of the hub and of the run at it, from which its notices count."""
     last_present: float
     """When the run last had a front that was not silent, or a recorder."""
+    owner: Key = LOCAL
+    """The key that opened it."""
     recorder: bytes | None = None
     """Socket identity of the recorder."""
     number: int = 0
@@ -70,11 +73,11 @@ class Runs:
             return f"the hub has {MAX_RUNS} runs already"
         return ""
 
-    def open(self, now: float, name: str) -> Run:
-        """Return a run; it is new if it was unknown."""
+    def open(self, now: float, name: str, key: Key = LOCAL) -> Run:
+        """Return a run; if it was unknown, it is new and belongs to `key`."""
         if name not in self._runs:
             self._opened += 1
-            self._runs[name] = Run(name, f"{self._hub}-{self._opened}", now)
+            self._runs[name] = Run(name, f"{self._hub}-{self._opened}", now, key)
         run = self._runs[name]
         run.last_present = now
         return run

@@ -10,7 +10,7 @@ import itertools
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from enum import Enum, auto
+from enum import Enum
 from typing import Final
 
 from abhinaya.stream.wire.messages import (
@@ -31,13 +31,13 @@ CONTEXT_TURNS: Final = 16
 
 
 class State(Enum):
-    """State of one service for one segment."""
+    """State of one service for one segment; its value is why there is no answer yet."""
 
-    WAITING = auto()  # its inputs are missing, or not declared yet
-    QUEUED = auto()
-    HELD = auto()  # by a node
-    DONE = auto()
-    ABSENT = auto()  # there will be no answer
+    WAITING = "was waiting for the transcript"  # its inputs are missing, or not declared yet
+    QUEUED = "every node was busy"
+    HELD = "its node was still at work"
+    DONE = "it has answered"
+    ABSENT = "no answer"  # there will be none
 
 
 OPEN: Final = (State.WAITING, State.QUEUED, State.HELD)

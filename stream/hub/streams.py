@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,6 +10,7 @@ from abhinaya.stream.hub.runs import Run, Runs
 from abhinaya.stream.hub.segments import Stream
 from abhinaya.stream.hub.validation import are_valid_sequences
 from abhinaya.stream.settings.config import FlowConfig
+from abhinaya.stream.wire.keys import LOCAL, Key
 from abhinaya.stream.wire.messages import (
     Activity,
     Credit,
@@ -29,6 +30,62 @@ MAX_STREAMS: Final = 10_000
 
 MAX_OVER: Final = 4096
 """How many streams of a run that are over are remembered."""
+
+
+IDLE_S: Final = 2.0
+"""Time without a segment after which a file gives its place to the next one."""
+
+
+class Windows:
+    """How many segments of each stream may be in progress at once.
+
+    A live stream cannot wait. Files share what the nodes manage: those that began first are
+    processed, the others wait. While live streams lose voters, all files wait.
+
+    `manageable` is the number of segments of files that may be in progress at once.
+    """
+
+    def __init__(self, flow: FlowConfig) -> None:
+        self._flow = flow
+        self.manageable = self.most_of_files = flow.files_window
+        self.changed = False
+        """Whether `review` is due."""
+        self._windows: dict[str, int] = {}
+        """By id: the windows of the files that need not wait."""
+        self._busy: dict[str, float] = {}
+        """By id of such a file: when it last had a segment in progress."""
+
+    def of(self, stream: Stream) -> int:
+        """Return how many segments, from the first unacknowledged one, may be sent."""
+        return self.most(stream) if stream.info.live else self._windows.get(stream.id, 0)
+
+    def most(self, stream: Stream) -> int:
+        """Return the largest window that a stream may have had."""
+        # a live front may send more than the backlog: the hub then drops segments, because only the
+        # hub knows which ones are already in work
+        return 2 * self._flow.live_backlog if stream.info.live else self._flow.file_window
+
+    def review(self, now: float, streams: Iterable[Stream]) -> list[Stream]:
+        """Choose anew which files wait; return those whose window is another now."""
+        files = [s for s in streams if not s.info.live and not s.end_written]
+        self.changed = False
+        left, before, busy = self.manageable, self._windows, self._busy
+        self._windows, self._busy = {}, {}
+        for stream in files:
+            if left <= 0:
+                break
+            in_progress = stream.next_sequence > stream.acknowledged
+            since = now if in_progress else busy.get(stream.id, now)
+            window = min(self._flow.file_window, left)
+            self._busy[stream.id], self._windows[stream.id] = since, window
+            if now - since < IDLE_S and not stream.ended:
+                left -= window
+        return [s for s in files if before.get(s.id, 0) != self._windows.get(s.id, 0)]
+
+    @property
+    def begun(self) -> int:
+        """Number of files that need not wait."""
+        return len(self._windows)
 
 
 @dataclass(slots=True)
@@ -55,7 +112,7 @@ class Streams:
 
     def __init__(self, hub: str, flow: FlowConfig, runs: Runs) -> None:
         self._hub = hub
-        self._flow = flow
+        self.windows = Windows(flow)
         self._runs = runs
         self._fronts: dict[bytes, Front] = {}
 
@@ -85,9 +142,11 @@ class Streams:
                 return f"stream {info.stream!r} is being sent by {owner.name}"
         return self._runs.fault(hello.run)
 
-    def add_front(self, now: float, peer: bytes, hello: Hello) -> list[StreamInfo]:
+    def add_front(
+        self, now: float, peer: bytes, hello: Hello, key: Key = LOCAL
+    ) -> list[StreamInfo]:
         """Add a front; return its new streams."""
-        run = self._runs.open(now, hello.run)
+        run = self._runs.open(now, hello.run, key)
         # a restarted front replaces the process of the same name
         self.remove(run, hello.front)
         names = tuple(info.stream for info in hello.streams)
@@ -102,7 +161,18 @@ class Streams:
                 new.append(info)
             else:
                 stream.front = peer
+        self.review(now)
         return new
+
+    def live(self) -> list[Stream]:
+        """Return the live streams that have not ended, in the order in which they began."""
+        return [
+            s for run in self._runs for s in run.streams.values() if s.info.live and not s.ended
+        ]
+
+    def review(self, now: float) -> list[Stream]:
+        """Choose anew which files wait; return the streams whose fronts must hear of it."""
+        return self.windows.review(now, (s for r in self._runs for s in r.streams.values()))
 
     def welcome(self, peer: bytes, hello: Hello) -> Welcome:
         """Return the reply to a front: how far its streams have come."""
@@ -176,8 +246,8 @@ class Streams:
 
     def is_in_turn(self, stream: Stream, item: Segment | Gap | End) -> bool:
         """Whether a new item is the next one, and within the credit of the front."""
-        # not `_window`: that may have become smaller since the front sent the item
-        within = item.sequence < stream.acknowledged + self._most(stream)
+        # not its window: that may have become smaller since the front sent the item
+        within = item.sequence < stream.acknowledged + self.windows.most(stream)
         return within and item.sequence == stream.next_sequence
 
     def credit(self, stream: Stream) -> Credit:
@@ -185,7 +255,7 @@ class Streams:
         return Credit(
             stream=stream.info.stream,
             acknowledged=stream.acknowledged,
-            window=self._window(stream),
+            window=self.windows.of(stream),
             states=stream.acknowledged_states(),
         )
 
@@ -221,18 +291,6 @@ class Streams:
             acknowledged=stream.acknowledged,
             position=stream.position,
             start_unix_s=stream.info.start_unix_s,
-            window=self._window(stream),
+            window=self.windows.of(stream),
             ended=stream.ended,
         )
-
-    def _window(self, stream: Stream) -> int:
-        if stream.info.live:
-            return self._most(stream)
-        streams = (stream for run in self._runs for stream in run.streams.values())
-        files = sum(not s.ended and not s.info.live for s in streams)
-        return max(1, min(self._most(stream), self._flow.files_window // max(1, files)))
-
-    def _most(self, stream: Stream) -> int:
-        # a live front may send more than the backlog: the hub then drops segments, because only the
-        # hub knows which ones are already in work
-        return 2 * self._flow.live_backlog if stream.info.live else self._flow.file_window

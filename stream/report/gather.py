@@ -119,8 +119,8 @@ def _add(account: Account, row: Row) -> None:
             account.stream(row.stream).ended = row
             if row.reason:
                 account.troubles.append(f"{row.stream} broke off: {row.reason}")
-            elif row.no_speech:
-                account.troubles.append(f"{row.stream} has no speech: {row.no_speech}")
+            elif row.sound:
+                account.troubles.append(f"the sound of {row.stream}: {row.sound}")
         case Decided():
             account.stream(row.stream).segments.append(row)
             _count_votes(account, row)

@@ -9,24 +9,28 @@ kills the decoder is finally alone, and the others are read.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from abhinaya.models.text import pack
-from abhinaya.stream.errors import AbhinayaError
+from abhinaya.stream.errors import AbhinayaError, ProcessError
 from abhinaya.stream.front.assignment import AssignedInput, Assignment
 from abhinaya.stream.run.plan import Input, Supply
 from abhinaya.stream.run.recorder import Ledger
 from abhinaya.stream.run.supervisor import Spec
+from abhinaya.stream.sinks.summary import NOT_PROCESSED
 from abhinaya.stream.sources.address import is_address
 from abhinaya.stream.wire.child import read_faults, read_reached
 from abhinaya.stream.wire.keys import Keys
-from abhinaya.stream.wire.messages import Gap, StreamEnded, StreamInfo
+from abhinaya.stream.wire.messages import Event, Gap, StreamEnded, StreamInfo, StreamStarted
 
 TOGETHER: Final = 32
 """Maximum number of files that share a front."""
+AT_ONCE: Final = 4
+"""Maximum number of fronts that read files at the same time; further files wait."""
 
 
 @dataclass(slots=True)
@@ -67,72 +71,93 @@ class Inputs:
         self._names = (f"{prefix}front-{number}" for number in itertools.count())
         self._supply = supply
         self._reads: dict[str, _Assigned] = {}
+        self._fronts: dict[str, list[_Assigned]] = {}
+        self._of_files: set[str] = set()
+        """Fronts that read files and are not over."""
+        self._waiting: deque[Input] = deque()
+        """Files that no front reads yet."""
 
     @property
     def fronts(self) -> list[str]:
         """Names of all fronts that were started."""
-        return list(dict.fromkeys(read.front for read in self._reads.values()))
+        return list(self._fronts)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether files wait for a front."""
+        return bool(self._waiting)
 
     # --- fronts -----------------------------------------------------------------------------------
 
     def add(self, inputs: Iterable[Input]) -> Iterator[Spec]:
-        """Assign inputs to new fronts; yield the processes to start."""
-        new = list(inputs)
-        files = [item for item in new if is_regular_file(item)]
-        alone = [[item] for item in new if not is_regular_file(item)]
-        for group in [*alone, *(list(each) for each in _batched(files, TOGETHER))]:
-            front = next(self._names)
-            self._reads |= {item.name: _Assigned(item, front) for item in group}
-            yield self._spec(front)
+        """Assign inputs to new fronts; yield the processes to start. Many files wait for `next`."""
+        for item in inputs:
+            if is_regular_file(item):
+                self._waiting.append(item)
+            else:
+                yield self._front([_Assigned(item, "")])
+        yield from self.next()
+
+    def next(self) -> Iterator[Spec]:
+        """Assign waiting files to new fronts, if others have finished; yield the processes."""
+        if not self._waiting:
+            return
+        self._of_files = {front for front in self._of_files if not self.is_over(front)}
+        while self._waiting and len(self._of_files) < AT_ONCE:
+            count = min(TOGETHER, len(self._waiting))
+            spec = self._front([_Assigned(self._waiting.popleft(), "") for _ in range(count)])
+            self._of_files.add(spec.name)
+            yield spec
+
+    def _front(self, reads: list[_Assigned]) -> Spec:
+        """Assign inputs to a new front; return its process."""
+        name = next(self._names)
+        for read in reads:
+            if read.front:
+                self._fronts[read.front].remove(read)
+            read.front = name
+            self._reads[read.input.name] = read
+        self._fronts[name] = reads
+        self._assign(name)
+        piped = any(read.input.config.what == "-" for read in reads)
+        return Spec(
+            name,
+            "abhinaya.stream.front.main",
+            ("--name", name),
+            restarts=not piped,  # data that a dead process has read from a pipe is lost
+            reads_stdin=piped,
+            ends=True,
+        )
 
     def died(self, front: str, final: bool) -> list[Spec]:
         """Reassign the inputs of a dead front; return the new processes to start.
 
         The supervisor restarts the front itself, unless its death is `final`.
         """
-        reads = [read for read in self._of(front) if not self._is_over(read)]
+        reads = [read for read in self._fronts[front] if not self._is_over(read)]
         if final and len(reads) == 1:
             self._fail(reads[0])
             return []
         # if one file killed the front, it would do so again: separate it from the others
         moved = reads[len(reads) // 2 :] if len(reads) > 1 else []
         groups = [moved, reads[: len(reads) // 2]] if final else [moved]
-        specs = []
-        for group in (group for group in groups if group):
-            name = next(self._names)
-            for read in group:
-                read.front = name
-            specs.append(self._spec(name))
+        specs = [self._front(group) for group in groups if group]
+        self._of_files |= {spec.name for spec in specs}
         if not final:
             self._assign(front)
         return specs
 
     def is_lost(self, front: str, final: bool) -> bool:
         """Whether a dead front has an input that no other front will read."""
-        return final and sum(not self._is_over(read) for read in self._of(front)) <= 1
+        return final and sum(not self._is_over(read) for read in self._fronts[front]) <= 1
 
     def is_over(self, front: str) -> bool:
         """Whether all inputs of a front are finished and written."""
-        return all(self._is_over(read) for read in self._of(front))
+        return all(self._is_over(read) for read in self._fronts[front])
 
     def is_written(self, front: str) -> bool:
         """Whether the end of each stream that a front has started is written."""
-        return all(self._ledger.over(read.input.name) for read in self._of(front))
-
-    def _of(self, front: str) -> list[_Assigned]:
-        return [read for read in self._reads.values() if read.front == front]
-
-    def _spec(self, front: str) -> Spec:
-        self._assign(front)
-        piped = any(read.input.config.what == "-" for read in self._of(front))
-        return Spec(
-            front,
-            "abhinaya.stream.front.main",
-            ("--name", front),
-            restarts=not piped,  # data that a dead process has read from a pipe is lost
-            reads_stdin=piped,
-            ends=True,
-        )
+        return all(self._ledger.over(read.input.name) for read in self._fronts[front])
 
     def _assign(self, front: str) -> None:
         """Write the assignment of a front: its inputs, and how far their streams have come."""
@@ -147,11 +172,15 @@ class Inputs:
                     config=read.input.config,
                     standings=self._ledger.standings(read.input.name),
                 )
-                for read in self._of(front)
+                for read in self._fronts[front]
                 if not self._is_over(read)
             ),
         )
-        (self._directory / f"{front}.json").write_bytes(pack(assignment))
+        try:
+            (self._directory / f"{front}.json").write_bytes(pack(assignment))
+        except OSError as error:
+            reason = f"cannot be written: {error.strerror}"
+            raise ProcessError(str(self._directory), reason, "make room") from error
 
     # --- progress of inputs -----------------------------------------------------------------------
 
@@ -231,5 +260,17 @@ def is_regular_file(item: Input) -> bool:
     )
 
 
-def _batched(items: Sequence[Input], size: int) -> Iterator[Sequence[Input]]:
-    return (items[begin : begin + size] for begin in range(0, len(items), size))
+def not_processed(item: Input, run: str, now_unix_s: float, reason: str) -> tuple[Event, Event]:
+    """Return the events that name an input that no process has opened."""
+    info = StreamInfo(
+        stream=item.name,
+        front="",
+        source=item.config.subject,
+        live=False,
+        start_unix_s=now_unix_s,
+        input=item.name,
+        run=run,
+    )
+    why = f"{NOT_PROCESSED}: {reason}"
+    ended = StreamEnded(stream=item.name, sequence=0, position=0, reason=why)
+    return StreamStarted(info=info), ended

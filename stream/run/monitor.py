@@ -22,7 +22,8 @@ from abhinaya.stream.errors import (
     SinkError,
 )
 from abhinaya.stream.front.numbering import INTERRUPTED
-from abhinaya.stream.run.inputs import Inputs
+from abhinaya.stream.run.distant import DistantHub
+from abhinaya.stream.run.inputs import Inputs, not_processed
 from abhinaya.stream.run.plan import Input, Plan, Supply, check_licence
 from abhinaya.stream.run.recorder import Recorder
 from abhinaya.stream.run.supervisor import Death, Spec, Supervisor, node_specs
@@ -30,7 +31,6 @@ from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.settings.config import guests, workers_of
 from abhinaya.stream.sinks.base import Sink, Ticks, publish
 from abhinaya.stream.sinks.open import Observer
-from abhinaya.stream.sinks.summary import NOT_PROCESSED
 from abhinaya.stream.wire.child import Stage
 from abhinaya.stream.wire.messages import (
     Activity,
@@ -40,7 +40,6 @@ from abhinaya.stream.wire.messages import (
     Remark,
     Status,
     StreamEnded,
-    StreamInfo,
     StreamStarted,
     Suspect,
 )
@@ -64,6 +63,8 @@ class _Progress:
     faults: list[AbhinayaError] = field(default_factory=list)
     fronts_started: bool = False
     draining: bool = False
+    overloaded: bool = False
+    """Whether the user knows that processes starve."""
     given_up: set[str] = field(default_factory=set)
     """Services whose nodes are all given up."""
     gone: dict[str, tuple[str, float]] = field(default_factory=dict)
@@ -105,6 +106,7 @@ class Run:
             run_id,
         )
         self._progress = _Progress()
+        self._distant = DistantHub(self._endpoint, self._supervise, self._recorder, self._warn)
 
     def run(self) -> int:
         """Run to the end of every input; return the exit code.
@@ -164,15 +166,17 @@ class Run:
     # --- running ----------------------------------------------------------------------------------
 
     def _handle(self, event: Event | Activity) -> None:
+        remote = self._plan.remote
         match event:
             case Status(nodes=nodes, fronts=fronts, suspects=suspects):
-                for name in (HUB, *(load.node for load in nodes), *fronts):
-                    self.supervisor.ready(name)
-                self.supervisor.suspect(suspects)
+                if not self._plan.remote:
+                    for name in (HUB, *(load.node for load in nodes), *fronts):
+                        self.supervisor.ready(name)
+                    self.supervisor.suspect(suspects)
             case NodeUp():
                 self._check_licence(event)
                 self.supervisor.ready(event.node)
-            case NodeDown(node=name, incarnation=incarnation, reason=reason):
+            case NodeDown(node=name, incarnation=incarnation, reason=reason) if not remote:
                 self.supervisor.kill(name, incarnation, reason)
             case StreamStarted(info=info):
                 self._inputs.started(info)
@@ -201,7 +205,7 @@ class Run:
         events: list[Event] = [*endings]
         if INTERRUPTS.count or self._progress.fronts_started:
             for item in self._inputs.never_begun(self._plan.inputs):
-                events += self._not_processed(item, reason)
+                events += not_processed(item, self._run_id, self._wall_clock(), reason)
         for sink in self._sinks:
             try:
                 for event in events:
@@ -212,21 +216,6 @@ class Run:
             self._recorder.ledger.admit(event)
             if isinstance(event, StreamEnded):
                 self._inputs.ended(event)
-
-    def _not_processed(self, item: Input, reason: str) -> tuple[Event, Event]:
-        """Return the events that name an input that no process has opened."""
-        info = StreamInfo(
-            stream=item.name,
-            front="",
-            source=item.config.subject,
-            live=False,
-            start_unix_s=self._wall_clock(),
-            input=item.name,
-            run=self._run_id,
-        )
-        why = f"{NOT_PROCESSED}: {reason}"
-        ended = StreamEnded(stream=item.name, sequence=0, position=0, reason=why)
-        return StreamStarted(info=info), ended
 
     def _resupply(self, supply: Supply) -> None:
         """Start the new inputs of the supply; report its news and errors."""
@@ -258,14 +247,21 @@ class Run:
 
     def _supervise_processes(self) -> None:
         now = time.monotonic()
-        silent = now - self._recorder.last_received > self._supervise.silent_s
-        if silent and self._plan.remote:
-            raise self._recorder.unreachable(self._endpoint)
-        if silent and self.supervisor.stages()[HUB] is Stage.READY:
-            limit_s = self._supervise.silent_s
+        limit_s = self._supervise.silent_s
+        if self._plan.remote:
+            self._distant.watch(now, self._directory, self._inputs.fronts, self.supervisor)
+        elif (
+            now - self._recorder.last_received > limit_s
+            and self.supervisor.stages()[HUB] is Stage.READY
+        ):
             self.supervisor.suspect([Suspect(name=HUB, reason="was silent", limit_s=limit_s)])
         for death in self.supervisor.tick(now):
             self._on_exit(death)
+        if self.supervisor.news and not self._progress.overloaded:
+            self._progress.overloaded = True  # once is enough
+            remark = Remark(source="monitor", text=self.supervisor.news[0])
+            publish(self._sinks, remark, self._wall_clock())
+        self.supervisor.news.clear()
         self._report(self._inputs.faults())
         stages = self.supervisor.stages()
         if not self._progress.fronts_started:
@@ -274,6 +270,9 @@ class Run:
                 self._observer.loading(stages)
             else:
                 self._start_fronts()
+        if not self._progress.draining:
+            for spec in self._inputs.next():
+                self.supervisor.start(spec)
         for front in self._inputs.fronts:
             stage = self.supervisor.stages()[front]
             if stage is Stage.READY and self._inputs.is_over(front):
@@ -281,6 +280,10 @@ class Run:
         self._drain()
         if self._plan.supply is not None and self._progress.fronts_started:
             self._resupply(self._plan.supply)
+
+    def _warn(self, text: str) -> None:
+        self._observer.trouble(text)
+        _LOG.warning("%s", text)
 
     def _on_exit(self, death: Death) -> None:
         is_front, draining = death.name in self._inputs.fronts, self._progress.draining
@@ -354,7 +357,7 @@ class Run:
             overdue = time.monotonic() - INTERRUPTS.at > self._supervise.drain_s
             if overdue or not progress.fronts_started:
                 return True
-        if not progress.fronts_started:
+        if not progress.fronts_started or (self._inputs.waiting and not progress.draining):
             return False
         supply = self._plan.supply
         if supply is not None and not progress.draining and not supply.over:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from abhinaya.models.text import encodable
+from abhinaya.models.text import short_name
 from abhinaya.stream.errors import AbhinayaError, ModelError
 from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.sources.address import is_address, name_of
@@ -79,7 +79,7 @@ def name_of_input(what: str) -> str:
     """Return the default name of an input; for a file, its name without the suffix."""
     if is_address(what):
         return name_of(what)
-    return {"-": "stdin", "mic": "mic"}.get(what) or encodable(Path(what).stem or what)
+    return {"-": "stdin", "mic": "mic"}.get(what) or short_name(Path(what).stem or what)
 
 
 def check_licence(profile: str, service: str, model: str, licence: str) -> None:

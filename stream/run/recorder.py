@@ -268,6 +268,8 @@ class Recorder:
         self._dead: list[Died] = []
         self.last_received = time.monotonic()
         """Time of the last message from the hub."""
+        self.answered = False
+        """Whether the hub has ever answered."""
 
     def poll(self, timeout_s: float) -> Iterator[Event | Activity]:
         """Yield the new events; each is taken as written when the caller asks for the next one."""
@@ -283,6 +285,7 @@ class Recorder:
             return
         for message in messages(self._socket, self._decoder):
             self.last_received = now = time.monotonic()
+            self.answered = True
             if isinstance(message, Introduce):
                 self._greeting.again(now)
             elif isinstance(message, Refused):
@@ -313,9 +316,12 @@ class Recorder:
         """Note that the hub was restarted: it needs time."""
         self.last_received = time.monotonic()
 
-    def unreachable(self, endpoint: str) -> NetworkError:
-        """Return why the hub does not answer."""
-        return self._socket.error(endpoint)
+    def unreachable(self, endpoint: str, wait_s: float) -> NetworkError:
+        """Return why the hub does not answer, or why a run waits no longer for it."""
+        if not self.answered:
+            return self._socket.error(endpoint)
+        reason = f"the hub has not answered for {wait_s:g} s"
+        return NetworkError(endpoint, reason, "supervise.hub_wait_s sets how long a run waits")
 
     def close(self) -> None:
         """Confirm the written events and close the socket."""

@@ -7,7 +7,6 @@ No process outlives the supervisor: each child exits when its pipe closes.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import signal
 import subprocess
@@ -26,8 +25,6 @@ from abhinaya.stream.run.look import look
 from abhinaya.stream.settings.config import SuperviseConfig
 from abhinaya.stream.wire.child import STOP, Stage, read_exit_report
 from abhinaya.stream.wire.messages import Suspect
-
-_LOG = logging.getLogger("abhinaya.run")
 
 GRACE_S = 1.0
 """Time that a process has to exit by itself before it is killed."""
@@ -91,6 +88,8 @@ class _Child:
     process: subprocess.Popen[bytes] | None = None
     start_at: float = 0.0
     ready_by: float = 0.0
+    look_at: float = 0.0
+    """Time of the next look at a process that is not ready yet."""
     kill_at: float | None = None
     why_killed: str = ""
     suspicion: Suspicion | None = None
@@ -114,6 +113,8 @@ class Supervisor:
         self._config = config
         self._directory = directory
         self._children: dict[str, _Child] = {}
+        self.news: list[str] = []
+        """New messages for the user."""
         self._lifeline, self._held = os.pipe()
         os.set_inheritable(self._lifeline, True)
 
@@ -238,12 +239,19 @@ class Supervisor:
             raise ProcessError(spec.name, f"cannot be started: {error.strerror}") from error
         child.stage, child.why_killed = Stage.STARTING, ""
         child.ready_by = time.monotonic() + self._config.ready_s
+        child.look_at = time.monotonic() + self._config.silent_s
         child.kill_at = child.suspicion = None
 
     def _enforce_time_limits(self, child: _Child, now: float) -> None:
         assert child.process is not None
-        if child.stage is Stage.STARTING and now > child.ready_by and not child.suspicion:
-            child.suspicion = Suspicion("was not ready in time", self._config.ready_s)
+        if child.stage is Stage.STARTING and not child.suspicion:
+            if now > child.ready_by:
+                child.suspicion = Suspicion("was not ready in time", self._config.ready_s)
+            elif now > child.look_at:  # loading takes long, but not one that is frozen
+                child.look_at = now + self._config.silent_s
+                sample = look(child.process.pid)
+                if sample is not None and sample.state == "T":
+                    child.suspicion = Suspicion("was not ready", self._config.silent_s)
         if child.suspicion and child.kill_at is None:
             self._judge(child, child.suspicion, child.process)
         if child.kill_at is not None and now >= child.kill_at:
@@ -256,7 +264,8 @@ class Supervisor:
             child.why_killed = f"{why.reason}: {finding.value}"
             process.kill()
         elif finding is not before and finding is Finding.STARVED:
-            _LOG.warning("%s %s; %s: waiting", child.spec.name, why.reason, finding.value)
+            text = f"{child.spec.name} {why.reason}: {finding.value}, and goes on"
+            self.news.append(f"the machine is overloaded: {text}")
 
     def _ended(self, child: _Child, code: int, now: float) -> Death:
         child.process = None

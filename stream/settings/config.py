@@ -86,8 +86,8 @@ class FlowConfig:
     )
     files_window: int = setting(
         64,
-        doc="the same for all files together; each file may always have one. With too many, "
-        "segments wait longer than deadlines.file_s and lack votes",
+        doc="the same for all files together, less if the nodes are slow; the files that began "
+        "first are processed, the others wait",
         least=1,
         most=65_536,
     )
@@ -96,6 +96,13 @@ class FlowConfig:
         doc="segments of one live stream that may wait; with more, the oldest becomes a gap",
         least=1,
         most=1024,
+    )
+    kept_s: float = setting(
+        1800.0,
+        doc="seconds of speech of one live input that are kept while the hub does not answer, "
+        "32 kB each; with more, the oldest becomes a gap",
+        least=1,
+        most=86_400,
     )
 
 
@@ -175,9 +182,15 @@ class SuperviseConfig:
     drain_s: float = setting(
         4.0, doc="seconds in which open segments may finish after Ctrl-C or SIGTERM", least=0
     )
-    forget_s: float = setting(
+    hub_wait_s: float = setting(
         600.0,
-        doc="seconds without front and recorder after which a hub ends the streams of a run",
+        doc="seconds that a run waits for a hub on another machine that does not answer any more",
+        least=0,
+    )
+    forget_s: float = setting(
+        900.0,
+        doc="seconds without front and recorder after which a hub ends the streams of a run; "
+        "longer than `hub_wait_s`",
         least=1,
     )
 

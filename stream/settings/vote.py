@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +38,11 @@ class VoteConfig:
     )
     priority: tuple[str, ...] = setting(
         ("S2", "ST1", "S1", "T2", "T1"), doc="tie-breaker: the first of these voters that voted"
+    )
+    shed: tuple[str, ...] = setting(
+        (),
+        doc="voters in the order in which live streams lose them if the nodes do not keep up; "
+        "others follow, the slowest first",
     )
     weights: Mapping[str, float] = dataclasses.field(
         default_factory=dict,
@@ -85,11 +90,13 @@ def conflicts(vote: VoteConfig, voters: Mapping[str, str]) -> Iterator[tuple[str
         path = f"vote.temperatures.{name}"
         if not (math.isfinite(temperature) and temperature > 0):
             yield f"{path} = {temperature!r} must be above 0", path
-    for table, names in (("weights", vote.weights), ("temperatures", vote.temperatures)):
+    tables: dict[str, Iterable[str]] = {"weights": vote.weights, "shed": vote.shed}
+    for table, names in (tables | {"temperatures": vote.temperatures}).items():
         for name in names:
             if name not in voters:
-                path = f"vote.{table}.{name}"
-                yield f"{path} is not a voter{near(name, voters)}", path
+                path = "vote.shed" if table == "shed" else f"vote.{table}.{name}"
+                what = f"{path}: {name}" if table == "shed" else path
+                yield f"{what} is not a voter{near(name, voters)}", path
     yield from _conflicts_of_combiner(vote, voters)
 
 

@@ -68,7 +68,7 @@ def to_dict(event: Event | Activity, now_unix_s: float) -> dict[str, Any]:
                 "segments": event.sequence,
                 "duration_s": _seconds(event.position),
                 "reason": event.reason,
-                "no_speech": event.no_speech,
+                "sound": event.sound,
             }
         case Activity():
             return _head("activity", event.stream) | {
@@ -86,6 +86,8 @@ def to_dict(event: Event | Activity, now_unix_s: float) -> dict[str, Any]:
                 "fronts": list(event.fronts),
                 "refused": dict(event.refused),
                 "doubles": event.doubles,
+                "oldest_s": {name: round(age, 3) for name, age in event.oldest_s.items()},
+                "left_out": dict(event.left_out),
             }
         case _:
             kind, names = WITHOUT_STREAM[type(event)]

@@ -18,8 +18,14 @@ from abhinaya.stream.errors import EXIT_OK, SinkError
 
 STDOUT: Final = 1
 BLOCK_BYTES: Final = 1 << 20
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_ROOM: Final = "make room, or write elsewhere; the lines before this one are whole"
 LONGEST_NAME: Final = 255
 """Longest name of a file, in bytes."""
+
+
+class DiskFullError(SinkError):
+    """A disk is full. There may be room again later."""
 
 
 class LogFile:
@@ -38,7 +44,7 @@ class LogFile:
     def __init__(
         self, path: Path | None = None, *, descriptor: int = STDOUT, append: bool = False
     ) -> None:
-        self._subject = str(path) if path else "standard output"
+        self.subject = str(path) if path else "standard output"
         how = os.O_APPEND if append else os.O_TRUNC
         self._descriptor: int | None = _open(path, how) if path else descriptor
         self._owned = path is not None
@@ -59,7 +65,8 @@ class LogFile:
         """Write one record; do nothing if the file is closed.
 
         Raises:
-            SinkError: the disk is full, or the file was deleted; the records before stay whole.
+            DiskFullError: the records before stay whole, and this one can be appended later.
+            SinkError: the file was deleted; nothing more can be appended.
             SystemExit: the reader of standard output has closed it.
 
         """
@@ -74,16 +81,20 @@ class LogFile:
         except BrokenPipeError:
             self.close()
             if self._owned:
-                raise _unwritable(
-                    self._subject, "its reader has closed it", "start the reader again"
-                ) from None
+                reason = "cannot be written: its reader has closed it"
+                raise SinkError(self.subject, reason, "start the reader again") from None
             # `abhinaya-stream ... | head` is not a failure: stop without a message
             raise SystemExit(EXIT_OK) from None
         except OSError as error:
             self._cut()
+            full = self._regular and error.errno in _FULL
+            if not full:
+                self.close()
+            raise _unwritable(self.subject, error, _ROOM, full) from error
+        except KeyboardInterrupt:  # nobody reads the pipe
+            self._cut()
             self.close()
-            remedy = "make room, or write elsewhere; the lines before this one are whole"
-            raise _unwritable(self._subject, error.strerror or str(error), remedy) from error
+            raise
         self._length += len(record)
 
     def close(self) -> None:
@@ -98,6 +109,7 @@ class LogFile:
         if self._regular and self._descriptor is not None:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._descriptor, self._length)
+                os.lseek(self._descriptor, self._length, os.SEEK_SET)
 
 
 @contextlib.contextmanager
@@ -122,7 +134,7 @@ def replacing(path: Path) -> Iterator[Path]:
         raise _no_folder(path) from error
     except OSError as error:
         remedy = "make room, or write elsewhere; what was written before is whole"
-        raise _unwritable(str(path), error.strerror or str(error), remedy) from error
+        raise _unwritable(str(path), error, remedy) from error
     finally:
         if not direct:
             with contextlib.suppress(OSError):
@@ -158,8 +170,9 @@ def _whole_lines(path: Path) -> int:
     return 0
 
 
-def _unwritable(subject: str, reason: str, remedy: str) -> SinkError:
-    return SinkError(subject, f"cannot be written: {reason}", remedy)
+def _unwritable(subject: str, error: OSError, remedy: str, full: bool = False) -> SinkError:
+    kind = DiskFullError if full else SinkError
+    return kind(subject, f"cannot be written: {error.strerror or error}", remedy)
 
 
 def _is_folder(path: Path) -> SinkError:

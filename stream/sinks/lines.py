@@ -79,8 +79,11 @@ class Lines:
                 what = "live" if info.live else "file"
                 self._note(f"{info.stream}: listening to {info.source} ({what})")
             case StreamEnded(reason=""):
-                why = f"; no speech was found: {event.no_speech}" if event.no_speech else ""
-                self._note(f"{event.stream}: ended at {render.clock(event.position)}{why}")
+                at = f"{event.stream}: ended at {render.clock(event.position)}"
+                if note := self._summary.streams[event.stream].sound_note:
+                    self._warn(f"{at}; {note}")
+                else:
+                    self._note(at)
             case StreamEnded() if why := self._summary.streams[event.stream].not_processed:
                 self._warn(f"{event.stream}: {why}")
             case StreamEnded():
@@ -166,6 +169,8 @@ class Lines:
             f"{event.open_segments} open",
             render.count(self._summary.gaps, "gap"),
         ]
+        if event.left_out:
+            parts.append(f"overloaded: {', '.join(event.left_out)} left out")
         if refused := sum(event.refused.values()):
             parts.append(f"{render.count(refused, 'message')} refused")
         self._below(" · ".join(parts))

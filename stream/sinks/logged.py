@@ -37,7 +37,7 @@ class Logged:
             case StreamStarted(info=info):
                 _LOG.info("%s: began: %s, front %s", info.stream, info.source, info.front)
             case StreamEnded(reason=""):
-                why = f"; no speech: {event.no_speech}" if event.no_speech else ""
+                why = f"; its sound: {event.sound}" if event.sound else ""
                 _LOG.info("%s: ended, %.1f s%s", event.stream, to_seconds(event.position), why)
             case StreamEnded():
                 _LOG.error("%s: broken off: %s", event.stream, event.reason)

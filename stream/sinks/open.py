@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import itertools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -68,19 +68,23 @@ class Exports:
     def close(self) -> None:
         """Make the files; a second call does nothing. The source must be closed.
 
-        If a file cannot be made, SinkError is raised, and the source is kept.
+        If a file cannot be made, SinkError names it, and the source is kept. After a signal it
+        names the rest.
         """
         targets, self._targets = self._targets, ()
-        faults = []
-        for target in targets:
+        failed: dict[str, str] = {}
+        for number, target in enumerate(targets):
             try:
                 export(self._source, target)
             except AbhinayaError as error:
-                reason = f"cannot be written: {error.reason.removeprefix('cannot be written: ')}"
-                remedy = f"abhinaya convert {self._source} FILE makes it later"
-                faults.append(SinkError(str(target), reason, remedy))
-        if faults:
-            raise faults[0]
+                failed[str(target)] = error.reason.removeprefix("cannot be written: ")
+            except KeyboardInterrupt as stopped:
+                failed |= {str(rest): str(stopped) for rest in targets[number:]}
+                break
+        if failed:
+            reason = f"cannot be written: {'; '.join(dict.fromkeys(failed.values()))}"
+            remedy = f"abhinaya convert {self._source} FILE makes it later"
+            raise SinkError(", ".join(failed), reason, remedy)
         if targets and self._temporary:
             self._source.unlink(missing_ok=True)
 
@@ -101,15 +105,21 @@ class Sinks:
         return next((file.fault for file in files if file.fault), None)
 
     def close(self) -> None:
-        """Close every sink, even if one fails; then raise the first SinkError."""
-        first: SinkError | SystemExit | None = None
+        """Close every sink, even if one fails; then raise a SinkError that names those."""
+        faults: dict[str, SinkError] = {}
+        leave: SystemExit | KeyboardInterrupt | None = None
         for sink in (*self.all, *self.after):
             try:
                 sink.close()
-            except (SinkError, SystemExit) as error:
-                first = first or error
-        if first is not None:
-            raise first
+            except SinkError as error:
+                faults[str(error)] = error
+            except (SystemExit, KeyboardInterrupt) as error:
+                leave = leave or error
+        if len(faults) > 1:
+            raise SinkError("; ".join(faults))
+        for fault in (*faults.values(), leave):
+            if fault is not None:
+                raise fault
 
 
 def open_sinks(
@@ -205,14 +215,20 @@ def _open_files(
         source = next(logs, None)
         if source is None:
             source = journal = _journal(exported[0], observer)
-            files.append(JsonLines(journal, report=observer.trouble))
+            files.append(JsonLines(journal, report=_of_journal(exported, observer)))
         return tuple(files), (Exports(source, exported, temporary=journal is not None),)
-    except AbhinayaError:
+    except (AbhinayaError, KeyboardInterrupt):
         for file in files:
             file.close()
         if journal is not None:
             journal.unlink(missing_ok=True)
         raise
+
+
+def _of_journal(targets: Sequence[Path], observer: Observer) -> Callable[[str], None]:
+    """Return a function that reports a failure of the journal as one of the files made from it."""
+    names = ", ".join(map(str, targets))
+    return lambda text: observer.trouble(f"{names}: {text}")
 
 
 def _journal(target: Path, observer: Observer) -> Path:

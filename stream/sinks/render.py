@@ -275,6 +275,8 @@ def summary_details(summary: Summary) -> Iterator[str]:
             yield f"{clean(name)}: {count} lost, {clean(reason)}"
         if stream.gaps:
             yield f"{clean(name)}: {to_seconds(stream.gap_samples):.1f} s without a label"
+        if stream.segments and stream.sound_note:
+            yield f"{clean(name)}: {clean(stream.sound_note)}"
         if stream.incomplete:
             yield f"{clean(name)}: {stream.incomplete} of {stream.segments} without every voter"
 

@@ -106,8 +106,8 @@ class Ended(msgspec.Struct, frozen=True, tag="stream_ended", tag_field="type"):
     stream: str
     duration_s: float
     reason: str = ""
-    no_speech: str = ""
-    """Why no speech was found."""
+    sound: str = ""
+    """What is wrong with its sound."""
 
 
 class NodeLost(msgspec.Struct, frozen=True, tag="node_down", tag_field="type"):

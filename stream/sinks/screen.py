@@ -131,6 +131,9 @@ class Screen:
         except BrokenPipeError:
             self.closed = True
             raise SystemExit(EXIT_OK) from None
+        except KeyboardInterrupt:  # nobody reads the pipe
+            self.closed = True
+            raise
         except OSError as error:
             self.closed = True
             reason = f"cannot be written: {error.strerror or error}"

@@ -52,8 +52,8 @@ class StreamSummary:
     duration: int = 0
     """Length of the stream; until it has ended, the end of the latest segment or gap."""
     ended: bool = False
-    no_speech: str = ""
-    """Why no speech was found, as its end says."""
+    sound: str = ""
+    """What is wrong with its sound."""
     reason: str = ""
     """Why it broke off; empty if it did not."""
     heard: int = 0
@@ -80,7 +80,13 @@ class StreamSummary:
         """A sentence about a stream in which no speech was found."""
         if not self.ended:
             return "not heard to its end, and no speech was found so far"
-        return NO_SPEECH + (f": {self.no_speech}" if self.no_speech else "")
+        return self.sound_note or NO_SPEECH
+
+    @property
+    def sound_note(self) -> str:
+        """A sentence about what is wrong with the sound; empty if nothing is."""
+        effect = "speech may be missed" if self.segments else NO_SPEECH
+        return f"{effect}: {self.sound}" if self.sound else ""
 
     @property
     def not_processed(self) -> str:
@@ -161,7 +167,7 @@ class Summary:
                 if stream.duration < event.position:  # else a gap is at its end
                     stream.heard = event.position
                 stream.duration, stream.ended = event.position, True
-                stream.no_speech, stream.reason = event.no_speech, event.reason
+                stream.sound, stream.reason = event.sound, event.reason
             case _:
                 pass
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from abhinaya.models.fields import setting
+from abhinaya.models.text import clean, short_name
 from abhinaya.stream.errors import ConfigError
 from abhinaya.stream.sources.address import has_credentials, is_address, shown
 
@@ -35,7 +36,6 @@ class InputConfig:
     what: str = setting(
         doc="a file, an http, https or rtsp address, `-` for standard input, or `mic`"
     )
-    label: str = setting("", doc="how messages name the input; empty: as `what`, without secrets")
     device: str = setting(
         "", doc="microphone: number or part of the name of a device; empty: the default one"
     )
@@ -69,6 +69,7 @@ class InputConfig:
         "auto",
         doc="whether an http address never ends, as radio does; auto: the server's answer decides",
     )
+    label: str = setting("", doc="how messages name the input; empty: as `what`, without secrets")
 
     @property
     def subject(self) -> str:
@@ -160,7 +161,8 @@ def channel_names(config: InputConfig, channels: int) -> tuple[str, ...]:
     """Return the names of a source's streams: one empty name if mixed, else names or numbers."""
     if config.channels == "mix":
         return ("",)
-    return config.channel_names or tuple(str(number + 1) for number in range(channels))
+    names = tuple(map(short_name, config.channel_names))
+    return names or tuple(str(number + 1) for number in range(channels))
 
 
 def check_names(config: InputConfig, channels: int) -> None:
@@ -180,5 +182,5 @@ def check_names(config: InputConfig, channels: int) -> None:
     if channels and len(names) != channels:
         reason = f"names {len(names)} channels, but {config.subject} has {channels}"
         raise ConfigError(subject, reason, "give one name for each channel")
-    if len(set(names)) != len(names) or not all(names):
+    if len({clean(short_name(name)) for name in names}) != len(names) or not all(names):
         raise ConfigError(subject, "each channel needs a name of its own", "change the names")

@@ -13,11 +13,13 @@ from abhinaya.models.errors import near_miss
 from abhinaya.models.text import encodable
 from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import SourceError
+from abhinaya.stream.sources.address import shown
 from abhinaya.stream.sources.base import InputConfig, Opened, Warn
 from abhinaya.stream.sources.condition import condition
 from abhinaya.stream.sources.media.container import NO_PROTOCOLS
 from abhinaya.stream.sources.media.decode import Decoder
 from abhinaya.stream.sources.media.length import Contents, structure
+from abhinaya.stream.sources.playlist import other_addresses
 
 _HEAD_BYTES: Final = 512
 
@@ -45,6 +47,10 @@ def open_file(config: InputConfig, warn: Warn, clock: Callable[[], float] = unix
         )
     except SourceError as error:
         file.close()
+        if others := other_addresses(head, ""):
+            reason = "is a playlist of other inputs"
+            remedy = f"name one of them, for example {shown(others[0])}"
+            raise SourceError(config.subject, reason, remedy) from error.__cause__
         if is_text(head):
             reason = "is text, not audio"
             raise SourceError(config.subject, reason, "name a recording") from error.__cause__

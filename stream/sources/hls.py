@@ -1,32 +1,65 @@
-"""HLS: FFmpeg reads the media playlist (RFC 8216, 4.3.3); we fetch its parts by http or https.
+"""HLS: fetches the parts of a media playlist and decodes them; what is missing is a loss.
 
-A finished broadcast is a file, an unfinished one is live. Of a master playlist (4.3.4) we choose
-the media playlist.
+A finished broadcast is a file, an unfinished one is live. Parts that follow each other without a
+break are a run, which one decoder reads as one stream of bytes.
 """
 
 from __future__ import annotations
 
-import io
-import re
+import math
+import threading
+import time
 from collections import deque
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
 
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.sources.address import WEB, check_address, join
+from abhinaya.stream.sources.base import Block
 from abhinaya.stream.sources.live import Connection
+from abhinaya.stream.sources.media.container import NO_PROTOCOLS
 from abhinaya.stream.sources.media.decode import Decoder
-from abhinaya.stream.sources.web import HttpError, Web
+from abhinaya.stream.sources.playlist import Part, Playlist, Range, parse, text_of
+from abhinaya.stream.sources.web import DOCUMENT_STALLS, HttpError, Web
 
 PLAYLIST_BYTES: Final = 1 << 22
-_SEGMENT_BYTES: Final = 1 << 26
+_PART_BYTES: Final = 1 << 26
 REMEMBERED: Final = 512
-_ATTRIBUTE: Final = re.compile(r'([A-Z0-9-]+)=("[^"]*"|[^,]*)')
-_URI: Final = re.compile(r'^#EXT-X-(?:KEY|MAP):.*?URI="([^"]*)"', re.MULTILINE)
-_AUDIO_ONLY: Final = re.compile(r"(mp4a|ac-3|ec-3|opus|flac|mp3)", re.IGNORECASE)
+_FROM_THE_END: Final = 3
+"""Parts before the end of a live playlist with which it begins."""
+_LIVE_LOOK: Final = {"probesize": str(1 << 20), "analyzeduration": "1000000"}
+_TRIES: Final = 3
+"""Tries after which a part that always breaks off is used as far as it came."""
+_ROUNDED_S: Final = 0.6
+"""Inaccuracy of the length of a part in whole seconds."""
+_UNSURE_S: Final = 0.05
+"""The same of another length."""
+_AGREEING: Final = 0.2
+"""Share of a loss by which the playlist and the time stamps may differ."""
 
 
-def connect_hls(web: Web, url: str, text: str, played: deque[str]) -> Connection:
+@dataclass(frozen=True, slots=True)
+class _Loss:
+    """Audio of the broadcast that is missing."""
+
+    length_s: float = 0.0
+    reason: str = ""
+
+    def __add__(self, other: _Loss) -> _Loss:
+        return _Loss(self.length_s + other.length_s, self.reason or other.reason)
+
+
+class _Fetched(NamedTuple):
+    """A part with its bytes."""
+
+    part: Part
+    header: bytes
+    data: bytes
+    loss: _Loss
+    """What is missing before it."""
+
+
+def connect_hls(web: Web, url: str, text: str, played: deque[str], track: int = 0) -> Connection:
     """Begin to play a media playlist.
 
     Args:
@@ -34,169 +67,324 @@ def connect_hls(web: Web, url: str, text: str, played: deque[str]) -> Connection
         url: address of the playlist.
         text: content of the playlist, just fetched.
         played: addresses of the parts already fetched, on earlier connections too; extended.
+        track: see `Decoder`.
 
     Raises:
         SourceError: the playlist has no audio or no new part, or a part cannot be fetched.
 
     """
-    finished = is_over(text)
-    options = {
-        "protocol_whitelist": "http,https",
-        # any file name is safe: only our fetcher opens the parts
-        "allowed_extensions": "ALL",
-        "extension_picky": "0",
-        "http_persistent": "0",
-    }
-    check_parts(text, url)
-    parts = parts_of(text, url)
-    begin = max((i + 1 for i, part in enumerate(parts) if part in played), default=0)
-    if begin and not finished:
-        if begin == len(parts):
-            raise SourceError(web.subject, "has no new part yet")
-        options["live_start_index"] = str(begin)
-    fetcher = _Fetcher(web, url, text, played)
-    how: dict[str, Any] = {"format": "hls", "options": options, "io_open": fetcher}
-    silent_s = web.settings.stall_s + 3 * target_s(text)
-    if not finished:
-        how["timeout"] = (2 * silent_s, None)  # else FFmpeg waits forever for a playable part
-    # in a finished broadcast each part may restart its time stamps
-    decoder = Decoder(url, web.subject, web.warn, how=how, carrier=fetcher, endless=True)
+    player = _Player(web, url, parse(text, url), played, track)
+    first = player.open()
     return Connection(
-        decoder.channels,
-        f"HLS, {decoder.description}",
-        decoder.blocks(),
-        silent_s,
-        decoder.close,
-        fetcher.cancel,
+        first.channels,
+        f"HLS, {first.description}",
+        player.blocks(),
+        player.silent_s,
+        player.close,
+        player.cancelled.set,
     )
 
 
-class _Fetcher:
-    """Fetches the parts of a playlist whole, with retries.
+class _Player:
+    """Plays a playlist, run by run."""
 
-    After a failure it returns empty files: FFmpeg drops some exceptions of its reader.
-    """
-
-    def __init__(self, web: Web, playlist: str, text: str, played: deque[str]) -> None:
+    def __init__(
+        self, web: Web, url: str, playlist: Playlist, played: deque[str], track: int
+    ) -> None:
+        self.cancelled = threading.Event()
         self.failure: SourceError | None = None
+        self.silent_s = web.settings.stall_s + 3 * playlist.target_s
         self._web = web
+        self._url = url
+        self._live = not playlist.over
         self._playlist = playlist
-        self._text = text
-        self._finished = is_over(text)
         self._played = played
-        self._cancelled = False
+        self._track = track
+        self._headers: dict[tuple[str, Range | None], bytes] = {}
+        self._parts = self._fetched()
+        self._next: _Fetched | None = None
+        self._left = _Loss()  # what is missing after the last part
+        self._said: set[str] = set()
+        self._deadline = time.monotonic() + 2 * self.silent_s if self._live else math.inf
+        self._run: _Run | None = None
+        self._decoder: Decoder | None = None
 
-    def __call__(self, url: str, flags: int, options: Mapping[str, str]) -> io.BytesIO:
-        """Return the file that the decoder requests; `options` may name a byte range."""
-        if self.failure is None:
+    def open(self) -> Decoder:
+        """Return the decoder of the first run.
+
+        Raises:
+            SourceError: nothing can be fetched and decoded.
+
+        """
+        if (decoder := self._open_run()) is None:
+            lost = self._left.reason or "has no parts"
+            raise self.failure or self._web.error(lost, "is the broadcast complete?")
+        self._deadline = math.inf
+        return decoder
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the audio; what is missing between two runs is marked as lost.
+
+        Raises:
+            SourceError: the server fails.
+
+        """
+        origin_s: float | None = None  # the time stamp of position 0
+        given_s, last, loss = 0.0, None, _Loss()
+        while self._decoder is not None and self._run is not None:
+            decoder, run = self._decoder, self._run
+            if origin_s is not None and run.joined and decoder.begin_s is not None:
+                loss = loss + _by_stamps(run.loss, decoder.begin_s - origin_s - given_s)
+            else:
+                loss = loss + run.loss
+            in_run_s = 0.0
+            for block in decoder.blocks():
+                in_run_s += block.length_s
+                if lost := round(loss.length_s * block.rate) if block.lost_samples == 0 else 0:
+                    block = replace(block, lost_samples=lost, lost_reason=loss.reason)
+                    given_s, loss = given_s + loss.length_s, _Loss()
+                last = block
+                yield block
+            origin_s = None if decoder.begin_s is None else decoder.begin_s - given_s
+            given_s += in_run_s
+            lacking_s = run.length_s - in_run_s
+            decoder.close()
+            more = self._open_run() is not None
+            if more and not self._live and lacking_s > run.tolerance_s:
+                loss += _Loss(lacking_s, "a part of the broadcast is shorter than declared")
+        if self.failure is not None:
+            raise self.failure
+        loss += self._left
+        if last is not None and loss.length_s:
+            lost = round(loss.length_s * last.rate)
+            yield Block(last.samples[:0], last.rate, last.captured_unix_s, lost, loss.reason)
+
+    def close(self) -> None:
+        """Release the decoder."""
+        if self._decoder is not None:
+            self._decoder.close()
+
+    # --- runs ---
+
+    def _open_run(self) -> Decoder | None:
+        """Return the decoder of the next run that can be decoded; None at the end."""
+        loss = _Loss()
+        self._decoder = None
+        options = NO_PROTOCOLS | (_LIVE_LOOK if self._live else {})
+        while self._decoder is None and self._peek() is not None:
+            run = _Run(self, self._playlist.rounded)
             try:
-                return io.BytesIO(self._fetch(url, options))
+                self._decoder = Decoder(
+                    run,
+                    self._web.subject,
+                    self._say_once,
+                    how={"options": options},
+                    track=self._track,
+                    endless=True,
+                    horizon_s=run.horizon_s,
+                )
             except SourceError as error:
-                removed = isinstance(error, HttpError) and not error.transient
-                if self._finished or url == self._playlist or not removed:
+                loss += run.loss
+                loss += _Loss(run.length_s, f"a part of the broadcast {error.reason}")
+                if self._run is None and self._peek() is None and self.failure is None:
                     self.failure = error
-                # else the server has removed a live part: the time stamps show the loss
-        return io.BytesIO(b"")
+            else:
+                run.loss = loss + run.loss
+                self._run = run
+        if self._decoder is None:
+            self._left = loss + self._left
+        return self._decoder
 
-    def cancel(self) -> None:
-        """Fetch nothing more."""
-        self._cancelled = True
+    def _say_once(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self._web.warn(text)
 
-    def _fetch(self, url: str, options: Mapping[str, str]) -> bytes:
-        if url == self._playlist and self._text:
-            text, self._text = self._text, ""
-            return text.encode()
-        if url.startswith("crypto"):
-            raise SourceError(self._web.subject, "is encrypted", "name a stream that is not")
-        headers = {}
-        if (end := int(options.get("end_offset", "0"))) > 0:
-            headers["range"] = f"bytes={options.get('offset', '0')}-{end - 1}"
-        limit = PLAYLIST_BYTES if url == self._playlist else _SEGMENT_BYTES
+    def _peek(self) -> _Fetched | None:
+        """Return the next part; None at the end or after a failure."""
+        if self._next is None:
+            self._next = next(self._parts, None)
+        return self._next
+
+    def take(self, after: Part | None) -> _Fetched | None:
+        """Return the part that continues the run after `after`; None if the run is over."""
+        found = self._peek()
+        if found is None:
+            return None
+        if after is not None and (
+            found.loss.length_s or not found.part.joined or found.part.header != after.header
+        ):
+            return None
+        self._next = None
+        return found
+
+    # --- parts ---
+
+    def _fetched(self) -> Iterator[_Fetched]:
+        """Yield the parts with their bytes; note those that are missing."""
+        try:
+            for part in self._listed():
+                if isinstance(part, _Loss):
+                    self._left += part
+                    continue
+                reason = "is missing (EXT-X-GAP)"
+                if not part.absent:
+                    try:
+                        header = self._header(part)
+                        data = self._fetch(part.url, part.span)
+                    except HttpError as error:
+                        if error.transient:
+                            raise
+                        reason = error.reason
+                    else:
+                        loss, self._left = self._left, _Loss()
+                        self._played.append(part.key)
+                        yield _Fetched(part, header, data, loss)
+                        continue
+                self._left += _Loss(part.length_s, f"a part of the broadcast {reason}")
+        except SourceError as error:
+            self.failure = error
+
+    def _header(self, part: Part) -> bytes:
+        """Return the header of the run of a part; empty if it has none."""
+        if part.header is None:
+            return b""
+        if part.header not in self._headers:
+            self._headers[part.header] = self._fetch(*part.header)
+        return self._headers[part.header]
+
+    def _listed(self) -> Iterator[Part | _Loss]:
+        """Yield the parts of the playlist, of a live one for as long as it goes on."""
+        parts: Sequence[Part | _Loss] = self._playlist.parts
+        if self._playlist.encrypted:
+            raise self._web.error("is encrypted", "name a stream that is not")
+        if self._live:
+            keys = [part.key for part in self._playlist.parts]
+            begin = max((i + 1 for i, key in enumerate(keys) if key in self._played), default=0)
+            if begin and begin == len(keys):
+                raise self._web.error("has no new part yet", transient=True)
+            parts = parts[begin or max(0, len(keys) - _FROM_THE_END) :]
+        while True:
+            yield from parts
+            if self._playlist.over:
+                return
+            parts = self._newer(self._playlist.parts[-1:])
+
+    def _newer(self, latest: Sequence[Part]) -> Sequence[Part | _Loss]:
+        """Return what comes after the latest part, as soon as there is something."""
+        reached = latest[0].number if latest else -1
+        while not self._playlist.over:
+            self._wait(self._playlist.target_s / 2)
+            text = text_of(self._web.patiently(self._reload, self._web.settings.stall_s))
+            self._playlist = parse(text, self._url)
+            parts = self._playlist.parts
+            if parts and parts[-1].number < reached:  # the server began to count again
+                fresh = [part for part in parts if part.key not in self._played]
+                return [replace(part, joined=part.joined and i > 0) for i, part in enumerate(fresh)]
+            fresh = [part for part in parts if part.number > reached]
+            if fresh and latest and (jump := fresh[0].number - reached - 1):
+                missing_s = jump * sum(part.length_s for part in parts) / len(parts)
+                lost = f"{jump} parts of the broadcast were removed before they were fetched"
+                return [_Loss(missing_s, lost), *fresh]
+            if fresh:
+                return fresh
+        return ()
+
+    def _wait(self, pause_s: float) -> None:
+        until = time.monotonic() + max(0.2, pause_s)
+        while not self.cancelled.wait(0.05) and not self._web.stop.is_set():
+            now = time.monotonic()
+            if now > self._deadline:
+                raise self._web.error("gave nothing that can be decoded", "is it on the air?")
+            if now >= until:
+                return
+        raise self._web.error("was interrupted")
+
+    def _reload(self) -> bytes:
+        if self.cancelled.is_set():
+            raise self._web.error("was interrupted")
+        return self._web.fetch(self._url, PLAYLIST_BYTES)[1]
+
+    def _fetch(self, url: str, span: Range | None) -> bytes:
+        """Return the bytes of a file, with retries; a part that always breaks off is kept."""
+        headers = {"range": f"bytes={span[0]}-{span[1] - 1}"} if span else {}
+        best, broken = b"", 0
 
         def attempt() -> bytes:
-            data = b"" if self._cancelled else self._web.fetch(url, limit, headers)[1]
-            if self._cancelled:
+            nonlocal best, broken
+            if self.cancelled.is_set():
                 raise self._web.error("was interrupted")
-            return data
+            until = time.monotonic() + DOCUMENT_STALLS * self._web.settings.stall_s
+            answer = self._web.get(url, headers)
+            data = bytearray()
+            try:
+                for piece in self._web.body(answer, _PART_BYTES):
+                    data += piece
+                    if time.monotonic() > until:
+                        raise self._web.error("answers too slowly", transient=True)
+            except HttpError as error:
+                best, broken = max(best, bytes(data), key=len), broken + 1
+                if not error.transient or not best or broken < _TRIES:
+                    raise
+                return best
+            finally:
+                answer.close()
+            if span and answer.status_code != 206:  # the server ignores ranges
+                return bytes(data[span[0] : span[1]])
+            return bytes(data)
 
-        data = self._web.patiently(attempt, None if self._finished else self._web.settings.stall_s)
-        if url == self._playlist:
-            check_parts(data.decode("utf-8", "replace"), url)
-        else:
-            self._played.append(url)
-        return data
-
-
-def find_playlist(web: Web, url: str, text: str) -> tuple[str, str]:
-    """Return address and text of the media playlist to play, from a media or master playlist.
-
-    Raises:
-        SourceError: it cannot be fetched, is nested too deep, or is neither http nor https.
-
-    """
-    for _ in range(3):
-        best = best_of(text, url)
-        if best is None:
-            return url, text
-        answer, body = web.fetch(best, PLAYLIST_BYTES)
-        url, text = str(answer.url), body.decode("utf-8", "replace")
-    raise web.error("is a playlist of too many playlists", "name one of them")
+        return self._web.patiently(attempt, self._web.settings.stall_s if self._live else None)
 
 
-def is_playlist(head: bytes) -> bool:
-    """Return whether a file with this beginning is an HLS playlist."""
-    return head.lstrip(b"\xef\xbb\xbf").startswith(b"#EXTM3U") and b"#EXT-X-" in head
+class _Run:
+    """Parts that follow each other, as a file object for the decoder."""
+
+    def __init__(self, player: _Player, rounded: bool) -> None:
+        self._player = player
+        self._last: Part | None = None
+        self._rest = memoryview(b"")
+        self._unsure_s = _ROUNDED_S if rounded else _UNSURE_S
+        self.loss = _Loss()
+        """What is missing before it."""
+        self.joined = True
+        """Whether it has the clock of the run before it."""
+        self.length_s = 0.0
+        """Seconds of its parts so far, by the playlist."""
+        self.tolerance_s = _ROUNDED_S
+        """How much its audio may differ from that."""
+
+    def horizon_s(self) -> float:
+        """Return the longest that the audio can be so far."""
+        return self.length_s + self.tolerance_s
+
+    def read(self, size: int = -1) -> bytes:
+        """Return bytes; empty at the end of the run."""
+        while not self._rest:
+            found = self._player.take(self._last)
+            if found is None:
+                return b""
+            data = without_tags(found.data)
+            if self._last is None:
+                self.joined, self.loss = found.part.joined, found.loss
+                data = found.header + data
+            self._last = found.part
+            self.length_s += found.part.length_s
+            self.tolerance_s += self._unsure_s
+            self._rest = memoryview(data)
+        piece, self._rest = self._rest[:size], self._rest[size:]
+        return bytes(piece)
 
 
-def best_of(text: str, url: str) -> str | None:
-    """Return the address of the best media playlist; None if this is a media playlist itself.
-
-    An audio-only rendition is best. Else it is the variant of the lowest bandwidth, which has the
-    same audio with less video.
-    """
-    renditions: list[tuple[bool, str]] = []
-    variants: list[tuple[bool, int, str]] = []
-    lines = [line.strip() for line in text.splitlines()]
-    for number, line in enumerate(lines):
-        values = {k: v.strip('"') for k, v in _ATTRIBUTE.findall(line.partition(":")[2])}
-        if line.startswith("#EXT-X-MEDIA:"):
-            if values.get("TYPE") == "AUDIO" and "URI" in values:
-                renditions.append((values.get("DEFAULT") != "YES", values["URI"]))
-        elif line.startswith("#EXT-X-STREAM-INF:"):
-            target = next((x for x in lines[number + 1 :] if x and not x.startswith("#")), "")
-            if target:
-                codecs = values.get("CODECS", "").split(",")
-                video = not all(_AUDIO_ONLY.match(codec.strip()) for codec in codecs)
-                width = values.get("BANDWIDTH", "")
-                variants.append((video, int(width) if width.isdecimal() else 0, target))
-    if renditions:
-        return join(url, min(renditions)[1])
-    return join(url, min(variants)[2]) if variants else None
+def without_tags(data: bytes) -> bytes:
+    """Return a part of packed audio without the ID3 tags at its beginning."""
+    while data[:3] == b"ID3" and len(data) > 10:
+        length = data[6] << 21 | data[7] << 14 | data[8] << 7 | data[9]
+        data = data[10 + length + (10 if data[5] & 0x10 else 0) :]
+    return data
 
 
-def target_s(text: str) -> float:
-    """Return the longest duration of a part in seconds; 10 if not declared."""
-    found = re.search(r"^#EXT-X-TARGETDURATION:\s*(\d{1,4})", text, re.MULTILINE)
-    return float(found[1]) if found else 10.0
-
-
-def is_over(text: str) -> bool:
-    """Return whether a playlist is finished: no part will be added."""
-    return "#EXT-X-ENDLIST" in text
-
-
-def check_parts(text: str, url: str) -> None:
-    """Check all addresses of a media playlist; FFmpeg would reload forever for a refused part.
-
-    Raises:
-        SourceError: an address is neither http nor https, or has no host.
-
-    """
-    for target in parts_of(text, url) + [join(url, uri) for uri in _URI.findall(text)]:
-        check_address(target, WEB)
-
-
-def parts_of(text: str, url: str) -> list[str]:
-    """Return the addresses of the parts of a media playlist."""
-    lines = (line.strip() for line in text.splitlines())
-    return [join(url, line) for line in lines if line and not line.startswith("#")]
+def _by_stamps(loss: _Loss, seconds: float) -> _Loss:
+    """Return the loss with its length by the time stamps, if they agree with the playlist."""
+    if loss.length_s and abs(seconds - loss.length_s) <= _ROUNDED_S + _AGREEING * loss.length_s:
+        return _Loss(seconds, loss.reason)
+    return loss

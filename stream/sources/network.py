@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import ssl
 import threading
 import time
@@ -22,23 +21,23 @@ from abhinaya.stream.sources.hls import (
     PLAYLIST_BYTES,
     REMEMBERED,
     connect_hls,
-    find_playlist,
-    is_over,
-    is_playlist,
 )
 from abhinaya.stream.sources.live import Connection, Live
 from abhinaya.stream.sources.media.container import NO_PROTOCOLS
 from abhinaya.stream.sources.media.decode import Decoder
+from abhinaya.stream.sources.media.length import packed
 from abhinaya.stream.sources.media.mpeg import is_adts
+from abhinaya.stream.sources.playlist import best_of, is_playlist, other_addresses, parse, text_of
 from abhinaya.stream.sources.remote import RemoteFile
 from abhinaya.stream.sources.web import HttpError, Web
 
 _RTSP_PROTOCOLS: Final = "rtsp,rtsps,rtp,srtp,tcp,tls,udp"
+_MAGIC: Final = (b"OggS", b"fLaC", b"RIFF", b"\x1a\x45\xdf\xa3", b"\x47\x40", b"FLV", b"\0\0\0")
+"""Beginnings of containers."""
 _LEAD_S: Final = 20.0
 """Seconds that an input of unknown length is read ahead of real time, in case it is a file."""
 _QUICK: Final = {"probesize": str(1 << 17), "analyzeduration": "300000"}
 """Limits for FFmpeg's format detection: a broadcast arrives only in real time."""
-_OTHERS: Final = re.compile(r"^(?:File\d+=)?(https?://\S+)", re.MULTILINE)
 
 
 def open_address(config: InputConfig, settings: NetworkConfig, warn: Warn) -> Opened:
@@ -58,14 +57,14 @@ def open_address(config: InputConfig, settings: NetworkConfig, warn: Warn) -> Op
     file = RemoteFile(web, url)
     if is_playlist(file.head):
         return _open_hls(config, web, file)
-    check_audio(web, file.head)
-    endless = file.is_radio or file.total is None
+    check_audio(web, file.head, file.url)
+    endless = file.is_radio or not file.ends
     if config.endless == "yes" or (config.endless == "auto" and endless):
         return _open_radio(config, web, file)
     return _opened(config, web, _connect_file(config, web, file))
 
 
-def check_audio(web: Web, head: bytes) -> None:
+def check_audio(web: Web, head: bytes, url: str) -> None:
     """Check that the beginning of a body may be audio.
 
     Raises:
@@ -74,20 +73,20 @@ def check_audio(web: Web, head: bytes) -> None:
     """
     if not head:
         raise web.error("is empty (0 bytes)", "check the address")
-    text = head.decode("utf-8", "replace").lstrip("\N{ZERO WIDTH NO-BREAK SPACE}").lower()
-    other = _OTHERS.search(head.decode("utf-8", "replace"))
-    if other and text.startswith(("#extm3u", "[playlist]", "http://", "https://")):
-        remedy = f"name one of them, for example {shown(other[1])}"
+    if kind := packed(head):
+        raise web.error(f"is compressed with {kind}", "fetch and unpack it, and name the file")
+    if others := other_addresses(head, url):
+        remedy = f"name one of them, for example {shown(others[0])}"
         raise web.error("is a playlist of other addresses", remedy)
     if is_text(head):
-        what = "a web page" if "<html" in text or "<!doctype" in text else "text"
+        text = head.lower()
+        what = "a web page" if b"<html" in text or b"<!doctype" in text else "text"
         raise web.error(f"is {what}, not audio", "give the address of the audio itself")
 
 
 def _connect_file(config: InputConfig, web: Web, file: RemoteFile) -> Connection:
-    contents = None if file.total is None else file.contents()
     decoder = Decoder(
-        file, web.subject, web.warn, contents=contents, carrier=file, track=config.track
+        file, web.subject, web.warn, contents=file.contents(), carrier=file, track=config.track
     )
     return Connection(
         decoder.channels, decoder.description, decoder.blocks(), math.inf, decoder.close
@@ -104,20 +103,42 @@ def _open_hls(config: InputConfig, web: Web, file: RemoteFile) -> Opened:
             )
     if file.failure is not None:
         raise file.failure
-    url, text = find_playlist(web, file.url, body.decode("utf-8", "replace"))
+    url, text, track = find_playlist(web, file.url, text_of(body), config.track)
     played: deque[str] = deque(maxlen=REMEMBERED)
-    connection = connect_hls(web, url, text, played)
+    connection = connect_hls(web, url, text, played, track)
 
     def dial() -> Connection:
-        text = web.fetch(url, PLAYLIST_BYTES)[1].decode("utf-8", "replace")
-        return connect_hls(web, url, text, played)
+        text = text_of(web.fetch(url, PLAYLIST_BYTES)[1])
+        return connect_hls(web, url, text, played, track)
 
-    return _opened(config, web, connection, None if is_over(text) else dial)
+    over = parse(text, url).over
+    return _opened(config, web, connection, None if over else dial)
+
+
+def find_playlist(web: Web, url: str, text: str, track: int = 0) -> tuple[str, str, int]:
+    """Return address and text of the media playlist to play, and the track to hear in it.
+
+    Raises:
+        SourceError: it cannot be fetched, is nested too deep, or is neither http nor https.
+
+    """
+    for _ in range(3):
+        best = best_of(text, url, track)
+        if best is None:
+            return url, text, track
+        where, renditions = best
+        if len(renditions) > 1:
+            left = "; ".join(one.name for one in renditions[1:])
+            web.remark(f"{renditions[0].name} is heard. Left out: {left}. --track N chooses")
+            track = 0
+        answer, body = web.fetch(where, PLAYLIST_BYTES)
+        url, text = str(answer.url), text_of(body)
+    raise web.error("is a playlist of too many playlists", "name one of them")
 
 
 def _open_radio(config: InputConfig, web: Web, file: RemoteFile) -> Opened:
     def connect(file: RemoteFile) -> Connection:
-        check_audio(web, file.head)
+        check_audio(web, file.head, file.url)
         sure = file.is_radio or config.endless == "yes"
         return connect_radio(web, file, sure=sure, track=config.track)
 
@@ -267,8 +288,9 @@ def _format_of(head: bytes, content_type: str) -> str:
     """Return FFmpeg's name of the format; empty if FFmpeg must detect it.
 
     In a broadcast that begins amid a frame, FFmpeg's detection needs 128 kB: 16 s at 64 kbit/s.
+    The type that a server declares counts only if the bytes do not contradict it.
     """
     if is_adts(head):
         return "aac"
     kind = content_type.partition(";")[0].strip().lower()
-    return "mp3" if kind in ("audio/mpeg", "audio/mp3") else ""
+    return "mp3" if kind in ("audio/mpeg", "audio/mp3") and not head.startswith(_MAGIC) else ""

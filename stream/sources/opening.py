@@ -60,7 +60,7 @@ def open_source(
 
 def _open(config: InputConfig, warn: Warn, network: NetworkConfig) -> Opened:
     if config.what == "mic":
-        return open_microphone(config, warn)
+        return open_microphone(config, warn, network)
     if config.what == "-":
         return open_stdin(config, warn)
     if is_address(config.what):

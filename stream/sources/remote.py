@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from abhinaya.stream.errors import SourceError
+from abhinaya.stream.sources import icy
 from abhinaya.stream.sources.media.length import Contents
 from abhinaya.stream.sources.web import HttpError, Web
 
@@ -60,8 +62,13 @@ class RemoteFile:
         tag = http.headers.get("etag", "")
         self._validator = tag if tag[:1] == '"' else http.headers.get("last-modified", "")
         self._ranges = http.status_code == 206 and self.total is not None
+        if self._ranges and not http.headers["content-range"].startswith("bytes 0-"):
+            http.close()
+            raise web.error("answers with another part of the file than it was asked for", _FETCH)
+        self.ends = "content-length" in http.headers
+        """Whether the body has a declared end."""
         self._http: httpx2.Response | None = http
-        self._parts = web.body(http)
+        self._parts = self._audio(http)
         self.head = b""
         while len(self.head) < _LOOK_BYTES and (part := next(self._parts, b"")):
             self.head += part
@@ -69,20 +76,27 @@ class RemoteFile:
         self._rest = memoryview(b"")  # bytes received but not read yet
         self._position = 0  # position of the reader
 
+    def _audio(self, http: httpx2.Response) -> Iterator[bytes]:
+        """Return the body without metadata, which some servers send unasked."""
+        body = self._web.body(http)
+        if not (interval := icy.interval_of(http.headers)):
+            return body
+        return icy.audio_of(body, interval, lambda title: self._web.remark(f"plays {title}"))
+
     @property
     def is_radio(self) -> bool:
         """Whether the server declares a broadcast, as Icecast and Shoutcast do."""
         return any(name.startswith("icy-") for name in self.headers)
 
-    def contents(self) -> Contents | None:
-        """Return the bytes of the file; None if its length is unknown or it cannot be seeked.
-
-        Keeps the beginning, because the decoder goes back in it.
-        """
+    def contents(self) -> Contents:
+        """Return the bytes of the file; keeps the beginning, to which the decoder goes back."""
+        if self.total is None or not self._ranges:
+            head = self.head
+            return Contents(
+                lambda at, count: head[at : at + count], lambda: self._end, sys.maxsize, piped=True
+            )
         while len(self.head) < _HEAD_BYTES and (part := self._next()):
             self.head += part
-        if self.total is None or not self._ranges:
-            return None
         return Contents(self._peek, lambda: self.total or 0, self.total)
 
     def _peek(self, at: int, count: int) -> bytes:
@@ -216,7 +230,7 @@ class RemoteFile:
         of = http.headers.get("content-range", "")
         begins = http.status_code == 206 and of.startswith(f"bytes {self._end}-")
         if begins and total == self.total:
-            self._http, self._parts = http, self._web.body(http)
+            self._http, self._parts = http, self._audio(http)
             return
         http.close()
         if total not in (None, self.total):
@@ -233,6 +247,8 @@ class RemoteFile:
 
 def _total_of(http: httpx2.Response) -> int | None:
     """Return the length of the whole file, also if the answer is only a range of it."""
+    if http.headers.get("content-encoding", "identity") != "identity":
+        return None  # the declared length is that of the compressed body
     if http.status_code == 206:
         length = http.headers.get("content-range", "").rpartition("/")[2]
     else:

@@ -11,27 +11,32 @@ httpx2 is loaded by the first request, because most runs make none.
 
 from __future__ import annotations
 
-import random
 import re
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.settings.config import NetworkConfig
-from abhinaya.stream.sources.address import WEB, check_address, with_credentials
+from abhinaya.stream.sources.address import WEB, check_address, join, shown, with_credentials
 from abhinaya.stream.sources.base import Warn
+from abhinaya.stream.sources.tries import tries
 
 if TYPE_CHECKING:
     import httpx2
 
+    from abhinaya.models.timed_http import Cut
+
 _TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 """HTTP statuses after which the same request may succeed later."""
 _THIS_MACHINE: Final = ("all://localhost", "all://127.0.0.1", "all://[::1]")
+_CODINGS: Final = ("identity", "gzip", "deflate", "")
+"""Content codings that are undone; the first is asked for."""
 T = TypeVar("T")
 _CHECK: Final = "check the address"
+DOCUMENT_STALLS: Final = 20
+"""Time for a whole feed or playlist, in `stall_s`; a server may send it byte by byte."""
 
 
 class HttpError(SourceError):
@@ -77,8 +82,13 @@ class Web:
         """Return an error about the input."""
         return HttpError(self.subject, reason, remedy, transient)
 
-    def get(self, url: str, headers: Mapping[str, str] | None = None) -> httpx2.Response:
+    def get(
+        self, url: str, headers: Mapping[str, str] | None = None, cut: Cut | None = None
+    ) -> httpx2.Response:
         """Request `url`; return a successful answer with its body unread.
+
+        `cut` limits the time until then, and also that of the body; without it only the former is
+        limited.
 
         Raises:
             HttpError: no answer, or an error status.
@@ -88,16 +98,31 @@ class Web:
         import httpx2
 
         check_address(url, WEB)
+        from abhinaya.models.timed_http import Cut
+
         client = self._client()
+        limit_s = self.settings.connect_s + 2 * self.settings.stall_s
+        timed = cut or Cut(limit_s)
         try:
             url = with_credentials(url, self._address)
-            request = client.build_request("GET", url, headers=dict(headers or {}))
+            request = client.build_request(
+                "GET", url, headers=dict(headers or {}), extensions={"trace": timed.note}
+            )
             answer = client.send(request, stream=True)
         except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
+            if timed.over:
+                raise self._too_slow() from error
             raise self._fault(error) from error
-        if answer.is_success or answer.status_code == 304:
+        finally:
+            if cut is None:
+                timed.stop()
+        coding = answer.headers.get("content-encoding", "identity").lower()
+        if (answer.is_success and coding in _CODINGS) or answer.status_code == 304:
             return answer
         answer.close()
+        if answer.is_success:
+            reason = f"is sent in a coding that was not asked for ({coding})"
+            raise self.error(reason, "fetch it with another program, and name the file")
         raise self._refusal(answer.status_code)
 
     def fetch(
@@ -110,11 +135,22 @@ class Web:
             SourceError: the address is neither http nor https.
 
         """
-        answer = self.get(url, headers)
+        from abhinaya.models.timed_http import Cut
+
+        cut = Cut(DOCUMENT_STALLS * self.settings.stall_s)
         try:
-            return answer, b"".join(self.body(answer, limit))
+            answer = self.get(url, headers, cut)
+            try:
+                data = b"".join(self.body(answer, limit))
+            finally:
+                answer.close()
+        except HttpError as error:
+            raise (self._too_slow() if cut.over else error) from error
         finally:
-            answer.close()
+            cut.stop()
+        if cut.over:  # a body without a length ends as if it were whole
+            raise self._too_slow()
+        return answer, data
 
     def body(self, answer: httpx2.Response, limit: float = float("inf")) -> Iterator[bytes]:
         """Yield the body as it arrives.
@@ -137,22 +173,8 @@ class Web:
             raise self._fault(error) from error
 
     def tries(self, patience_s: float, *, at_once: bool = False) -> Iterator[None]:
-        """Yield once for each try, after a pause that doubles, until time is up or `stop` is set.
-
-        The pauses are randomized, so that many clients do not reconnect together.
-
-        Args:
-            patience_s: no try begins later than this many seconds after the call.
-            at_once: whether the first try has no pause before it.
-
-        """
-        first, longest = self.settings.first_pause_s, self.settings.longest_pause_s
-        since, pause = time.monotonic(), 0.0 if at_once else first
-        while time.monotonic() - since <= patience_s:
-            if self.stop.wait(min(longest, pause * random.uniform(0.5, 1.5))):  # noqa: S311
-                return
-            yield
-            pause = min(longest, max(first, 2 * pause))
+        """Yield once for each try (see `tries.tries`)."""
+        return tries(self.settings, self.stop, patience_s, at_once=at_once)
 
     def patiently(
         self, attempt: Callable[[], T], patience_s: float | None = None, most: int = sys.maxsize
@@ -197,8 +219,27 @@ class Web:
                 headers={"user-agent": "abhinaya", "accept-encoding": "identity"},
                 # no proxy for servers on this machine
                 mounts=dict.fromkeys(_THIS_MACHINE),
+                event_hooks={"response": [self._check_redirect]},
             )
         return self._made
+
+    def _check_redirect(self, answer: httpx2.Response) -> None:
+        """Check where an answer redirects to, before that is followed.
+
+        Raises:
+            HttpError: to an address that is neither http nor https, or not an address.
+
+        """
+        if answer.has_redirect_location:
+            target = join(str(answer.url), answer.headers["location"].strip())
+            try:
+                check_address(target, WEB)
+            except SourceError as error:
+                reason = f"redirects to {shown(target)}, which {error.reason}"
+                raise self.error(reason, "give the address of the audio") from error
+
+    def _too_slow(self) -> HttpError:
+        return self.error("answers too slowly", "is the server overloaded?", transient=True)
 
     def _fault(self, error: Exception) -> HttpError:
         """Translate an error of httpx2."""

@@ -171,12 +171,34 @@ def read_faults(directory: Path) -> list[tuple[str, AbhinayaError]]:
     return [(report.input, report.error()) for report in reports if report]
 
 
-def leave_reached(directory: Path, name: str, reached: dict[str, int]) -> None:
-    """Write how far a front has read its streams; nothing if the disk is full."""
-    unfinished = directory / f"{name}.part"
-    with contextlib.suppress(OSError):
-        unfinished.write_bytes(pack(reached))
-        unfinished.rename(directory / f"{name}.reached")
+class Notes:
+    """What a front leaves in the directory of its run, nothing if the disk is full.
+
+    Its heartbeat is for a supervisor whose hub is on another machine: a cut then says nothing about
+    the front.
+    """
+
+    def __init__(self, directory: Path, name: str) -> None:
+        self._directory, self._name = directory, name
+        self._reached: dict[str, int] = {}
+
+    def __call__(self, reached: dict[str, int]) -> None:
+        """Leave a heartbeat, and how far the streams are read."""
+        with contextlib.suppress(OSError):
+            (self._directory / f"{self._name}.beat").touch()
+            if reached != self._reached:
+                unfinished = self._directory / f"{self._name}.part"
+                unfinished.write_bytes(pack(reached))
+                unfinished.rename(self._directory / f"{self._name}.reached")
+                self._reached = reached
+
+
+def read_beat(directory: Path, name: str) -> int | None:
+    """Return a mark that each heartbeat changes; None before the first."""
+    try:
+        return (directory / f"{name}.beat").stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def read_reached(directory: Path) -> dict[str, int]:

@@ -66,7 +66,10 @@ class Client(zmq.Socket[bytes]):
         while self.watch().poll(0):
             event = int(parse_monitor_message(self.watch().recv_multipart())["event"])
             new = event not in _FAULTS
-            before, (self.cause, self.remedy) = self.cause, _FAULTS.get(event, _NO_HUB)
+            fault = _FAULTS.get(event, _NO_HUB)
+            # a connection that is cut ends like one with a wrong key
+            cut = event == zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL and (self.made or not self._keys)
+            before, (self.cause, self.remedy) = self.cause, _NO_HUB if cut else fault
             if self.cause not in ("", before):
                 _LOG.warning("%s; trying again", self.error())
             if event in (zmq.EVENT_HANDSHAKE_FAILED_AUTH, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL):
@@ -86,6 +89,10 @@ class Client(zmq.Socket[bytes]):
         endpoint = endpoint or self._endpoint()
         reason = f"the hub does not answer{self.cause and ': '}{self.cause}"
         return NetworkError(endpoint, reason, self.remedy)
+
+    @property
+    def _keys(self) -> bool:
+        return int(self.get(zmq.MECHANISM)) == zmq.CURVE
 
     def _endpoint(self) -> str:
         return bytes(self.get(zmq.LAST_ENDPOINT)).decode()

@@ -150,6 +150,8 @@ class Segment(Message, frozen=True, kw_only=True):
     capture_ms: Duration
     """Delay of that sample until the front received it."""
     sent_unix_s: UnixTime
+    held_ms: Duration = 0.0
+    """How long it waited for the hub; the deadline does not count that."""
 
     @property
     def final(self) -> bool:
@@ -186,8 +188,8 @@ class End(Message, frozen=True, kw_only=True):
     """Length of the stream in samples."""
     reason: Text = ""
     """Why the stream broke off; empty for a natural end."""
-    no_speech: Text = ""
-    """Why no speech was found, for a person; empty if there was some."""
+    sound: Text = ""
+    """Why no speech was found, or why some may be missed, for a person; empty if it is good."""
 
 
 class Remark(Message, frozen=True, kw_only=True):
@@ -544,7 +546,7 @@ class StreamEnded(Message, frozen=True, kw_only=True):
     sequence: Count
     position: Position
     reason: Text = ""
-    no_speech: Text = ""
+    sound: Text = ""
     """See End."""
 
 
@@ -615,6 +617,10 @@ class Status(Message, frozen=True, kw_only=True):
     doubles: Count
     """Number of segments, gaps and answers that were dropped as duplicates or as too late."""
     suspects: tuple[Suspect, ...] = ()
+    oldest_s: dict[str, float] = {}
+    """By service: age of the oldest segment that waits for it."""
+    left_out: dict[str, int] = {}
+    """By service: live streams that do without it, because the nodes do not keep up."""
 
 
 Event = (

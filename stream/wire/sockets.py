@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import zmq
 
+from abhinaya.models.text import encodable
 from abhinaya.stream.errors import NetworkError, WireError
 from abhinaya.stream.wire.client import Client
 from abhinaya.stream.wire.codec import Decoder
@@ -166,7 +167,8 @@ class Hub:
             socket.zap_domain, socket.zap_enforce_domain = b"hub", 1  # no answer, no admission
             self.guard.watch(socket)
         try:
-            socket.bind(endpoint)
+            # a folder may have a name that is not UTF-8
+            socket.bind(os.fsencode(endpoint))  # type: ignore[arg-type]
         except zmq.ZMQError as error:
             raise NetworkError(
                 endpoint, f"cannot be bound: {error.strerror}", "choose another endpoint"
@@ -198,7 +200,7 @@ def connect(
     check_endpoint(endpoint.rpartition("/")[0] if endpoint.startswith("ipc") else endpoint, keys)
     socket: Client = context.socket(zmq.DEALER, socket_class=Client)
     _limit(socket, endpoint)
-    socket.identity = identity.encode()[:200] + b"-" + secrets.token_hex(8).encode()
+    socket.identity = encodable(identity).encode()[:200] + b"-" + secrets.token_hex(8).encode()
     socket.immediate = True
     socket.reconnect_ivl = 50
     socket.reconnect_ivl_max = 1000
@@ -207,7 +209,7 @@ def connect(
         socket.curve_serverkey = read_public(keys.directory / f"{HUB}.key").public.encode()
     socket.watch()
     try:
-        socket.connect(endpoint)
+        socket.connect(os.fsencode(endpoint))  # type: ignore[arg-type]
     except zmq.ZMQError as error:
         socket.close()
         raise NetworkError(endpoint, f"cannot be reached: {error.strerror}") from error

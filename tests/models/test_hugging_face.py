@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import httpx2
 import pytest
 from huggingface_hub.errors import HfHubHTTPError
+from places import ROOT
 from safetensors import SafetensorError
 from transformers.utils import logging
 
 from abhinaya.models import hugging_face as hub
+from abhinaya.models.catalogue import CATALOGUE, REVISIONS, is_repository, unpinned
 from abhinaya.models.errors import (
     DamagedFileError,
     KeysError,
@@ -17,6 +21,8 @@ from abhinaya.models.errors import (
     OptionsError,
 )
 from abhinaya.models.hugging_face import locate, require_complete, translated
+
+COMMIT = "0123456789abcdef" * 2 + "01234567"
 
 
 def test_a_path_is_itself(tmp_path) -> None:
@@ -35,16 +41,69 @@ def test_what_can_only_be_a_path_is_not_looked_for_on_the_hub(name, monkeypatch)
         locate(name)
 
 
-def test_a_name_is_downloaded_with_its_patterns(tmp_path, monkeypatch) -> None:
+def test_a_name_is_downloaded_at_its_pinned_revision(tmp_path, monkeypatch, caplog) -> None:
     asked = []
 
-    def download(name: str, allow_patterns: list[str]) -> str:
-        asked.append((name, allow_patterns))
-        return str(tmp_path)
+    def download(name: str, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append((name, revision, allow_patterns))
+        return str(tmp_path / "snapshots" / COMMIT)
 
     monkeypatch.setattr(hub, "snapshot_download", download)
-    assert locate("openai/whisper-large-v2", ["config.json"]) == tmp_path
-    assert asked == [("openai/whisper-large-v2", ["config.json"])]
+    names = ["openai/whisper-large-v2", f"some/model@{COMMIT}", "some/model", "some/model@main"]
+    for name in names:
+        assert locate(name, ["config.json"]).name == COMMIT
+    assert asked == [
+        ("openai/whisper-large-v2", REVISIONS["openai/whisper-large-v2"], ["config.json"]),
+        ("some/model", COMMIT, ["config.json"]),
+        ("some/model", None, ["config.json"]),
+        ("some/model", "main", ["config.json"]),
+    ]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{name}: no revision is pinned, so its owner can change it; "
+        f"write some/model@{COMMIT} to keep this one"
+        for name in names[2:]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "repository"),
+    [
+        ("org/name", True),
+        ("org/name@main", True),
+        (f"org/name@{COMMIT}", True),
+        ("name", False),
+        ("a/b/c", False),
+        ("./a/b", False),
+        ("~/a", False),
+        ("/a/b", False),
+        ("org/weights.pt", False),
+        ("org/name@", False),
+        ("org/na me", False),
+        ("tests/models", False),  # a folder of this project, where the tests run
+    ],
+)
+def test_what_can_be_a_name_on_the_hub(name: str, repository: bool) -> None:
+    assert is_repository(name) is repository
+
+
+def test_every_repository_of_the_package_is_pinned_or_warned_of() -> None:
+    """No profile, recipe or catalogue entry follows what the owner of a repository does unnoticed.
+
+    Of these few no commit is known to us; whoever runs them is warned by name.
+    """
+    known_to_follow = {
+        "3loi/SER-Odyssey-Baseline-WavLM-Categorical",
+        "joeddav/distilbert-base-uncased-go-emotions-student",
+        "lmsys/vicuna-13b-v1.1", "superb/hubert-base-superb-er",
+        "superb/wav2vec2-large-superb-er", "tsinghua-ee/SALMONN", "tsinghua-ee/SALMONN-7B",
+    }  # fmt: skip
+    entries = CATALOGUE.values()
+    named = {s.repo for e in entries for s in (*e.sources, *e.others) if s.on_hub}
+    for file in (*ROOT.glob("stream/settings/profiles/*.toml"), *ROOT.glob("train/recipes/*.toml")):
+        text = file.read_text("utf-8")
+        named |= set(re.findall(r'^(?!model = "meta).*= "([\w.-]+/[\w.-]+)"$', text, re.MULTILINE))
+    assert {name for name in named if unpinned(name)} == known_to_follow
+    assert all(re.fullmatch("[0-9a-f]{40}", commit) for commit in REVISIONS.values())
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fake_hub import fake_hub
+from fake_hub import SHA, fake_hub
 from ports import silent_port
 
 from abhinaya.models.hugging_face import cached
@@ -106,6 +106,17 @@ def test_no_room_for_a_download(tmp_path) -> None:
     last = done.stderr.splitlines()[-1]
     assert "some/model: the disk is full; make room, or set HF_HOME" in last, done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_pinned_revision_is_what_is_asked_for(tmp_path) -> None:
+    pinned = f"some/model@{SHA}"
+    with fake_hub({"some/model": FILES}) as hub:
+        done = run(tmp_path, hub.url, "pull", pinned)
+        assert done.returncode == 0, done.stderr
+        assert Path(done.stdout.strip().removeprefix(f"{pinned}: ")).name == SHA
+        assert {path for path in hub.asked if "main" in path} == set()
+    gone = run(tmp_path, hub.url, "pull", pinned)
+    assert (gone.returncode, gone.stdout) == (0, done.stdout), "without the Hub, from the cache"
 
 
 def test_no_network(tmp_path) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 
 import httpx2
 import pytest
+from scripted_server import trickling
 
 from abhinaya.models.timed_http import TimedClient
+from abhinaya.stream.settings.config import NetworkConfig
+from abhinaya.stream.sources.web import HttpError, Web
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 ANSWERS = {
@@ -20,34 +20,6 @@ ANSWERS = {
     "body without a length": HEAD + b"\r\n" + b"x" * 9999,
     "nothing": b"",
 }
-
-
-@contextmanager
-def trickling(answer: bytes, pause_s: float = 0.05) -> Iterator[str]:
-    """A server that sends one byte after the other, and holds the connection."""
-    server = socket.create_server(("127.0.0.1", 0))
-    over = threading.Event()
-
-    def serve() -> None:
-        with suppress(OSError):
-            while True:
-                connection, _ = server.accept()
-                threading.Thread(target=trickle, args=(connection,), daemon=True).start()
-
-    def trickle(connection: socket.socket) -> None:
-        with connection, suppress(OSError):
-            for byte in answer:
-                if over.wait(pause_s):
-                    return
-                connection.sendall(bytes([byte]))
-            over.wait(30)
-
-    threading.Thread(target=serve, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.getsockname()[1]}/x"
-    finally:
-        over.set()
-        server.close()
 
 
 @pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
@@ -71,3 +43,25 @@ def test_one_that_answers_in_time_is_read_and_asked_again_over_the_same_connecti
             assert found.read() == b"ok"
         with pytest.raises(httpx2.TimeoutException), client.stream("GET", url, 0.3):
             pass  # the second answer never comes
+
+
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+def test_feeds_and_playlists_are_left_in_time_too(answer: bytes) -> None:
+    settings = NetworkConfig(connect_s=0.5, stall_s=0.2)
+    with trickling(answer) as url:
+        web, begun = Web("x", settings, lambda _: None, threading.Event()), time.monotonic()
+        with pytest.raises(HttpError, match=r"too slowly|sent nothing") as error:
+            web.fetch(url, 100_000)
+        assert error.value.transient
+        assert time.monotonic() - begun < 8
+        web.close()
+
+
+def test_an_input_whose_server_trickles_its_headers_is_not_waited_for() -> None:
+    settings = NetworkConfig(connect_s=0.5, stall_s=0.2)
+    with trickling(ANSWERS["head"]) as url:
+        web, begun = Web("x", settings, lambda _: None, threading.Event()), time.monotonic()
+        with pytest.raises(HttpError, match="too slowly"):
+            web.get(url)
+        assert time.monotonic() - begun < 4
+        web.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import dataclasses
 import json
 import logging
 import signal
@@ -17,10 +19,11 @@ import numpy as np
 import pytest
 
 from abhinaya.bench.demo import CALL
-from abhinaya.stream import Monitor
+from abhinaya.stream import Monitor, api
 from abhinaya.stream.clock import SAMPLE_RATE
 from abhinaya.stream.errors import AbhinayaError, ConfigError, ModelError, SourceError
 from abhinaya.stream.sinks.events import to_dict
+from abhinaya.stream.sources.array import open_arrays
 from abhinaya.stream.sources.base import InputConfig
 from abhinaya.stream.sources.opening import open_source
 from abhinaya.stream.wire.messages import Verdict
@@ -185,6 +188,35 @@ def test_an_iterator_that_is_left_frees_the_monitor(monitor: Monitor, speech: np
         next(monitor.label(speech))
     verdicts.close()  # type: ignore[attr-defined]
     assert next(monitor.label(speech)).label == first.label
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_code_that_raises_leaves_no_input_open(
+    monkeypatch: pytest.MonkeyPatch,
+    monitor: Monitor,
+    tmp_path: Path,
+    speech: np.ndarray,
+    used: bool,
+) -> None:
+    closed: list[str] = []
+
+    def opened(config: InputConfig, *rest: Any, **more: Any) -> Any:
+        source = open_arrays([speech], SAMPLE_RATE, config.what, "mix", print)
+        return dataclasses.replace(source, closing=lambda: closed.append(config.what))
+
+    def works(mine: Monitor) -> None:
+        with mine:
+            kept.append(mine.listen("http://host/radio"))
+            if used:
+                next(kept[0])
+            raise ZeroDivisionError
+
+    kept: list[Any] = []  # as a traceback or a notebook keeps it
+    monkeypatch.setattr(api, "open_source", opened)
+    mine = copy.copy(monitor)
+    with pytest.raises(ZeroDivisionError):
+        works(mine)
+    assert closed == ["http://host/radio"]
 
 
 def test_silence_and_no_samples_give_no_verdict(monitor: Monitor) -> None:

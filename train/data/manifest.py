@@ -12,8 +12,9 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
+from abhinaya.models.text import whole_json
 from abhinaya.train.data.clips import Clip
-from abhinaya.train.data.tables import text_of
+from abhinaya.train.data.tables import lines_of, text_of
 from abhinaya.train.errors import DataError
 
 SCHEMA: Final = "abhinaya.manifest/1"
@@ -43,7 +44,7 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
     header = {"schema": SCHEMA, "root": str(manifest.root.resolve())}
     with half.open("w", encoding="utf-8") as out:
         for line in [header, *map(_values, manifest.clips)]:
-            out.write(json.dumps(line, ensure_ascii=False) + "\n")
+            out.write(whole_json(line) + "\n")
     half.replace(path)
 
 
@@ -52,7 +53,7 @@ def read_manifest(path: Path, root: Path | None = None) -> Manifest:
 
     Raises DataError: it is missing, has another format, a broken line, or a clip twice.
     """
-    lines = text_of(path, "make a manifest with: abhinaya data prepare").splitlines()
+    lines = lines_of(text_of(path, "make a manifest with: abhinaya data prepare"))
     header = _parsed(f"{path}:1", lines[0] if lines else "")
     if header.get("schema") != SCHEMA:
         raise DataError(
@@ -130,7 +131,7 @@ def read_names(path: Path) -> list[str]:
     Raises DataError: the file is missing, is not text, has no name, or a name twice.
     """
     text = text_of(path, "give a file with one clip a line")
-    names = [line.strip() for line in text.splitlines() if line.strip()]
+    names = [line.strip() for line in lines_of(text) if line.strip()]
     if path.suffix == ".json":
         try:
             found = json.loads(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 
 from abhinaya.train.errors import DataError
@@ -20,9 +21,14 @@ def text_of(path: Path, remedy: str) -> str:
         raise DataError(f"{path}: cannot be read as text: {error}; {remedy}") from error
 
 
+def lines_of(text: str) -> list[str]:
+    """Return the lines of a text. `splitlines` would also divide at characters within a cell."""
+    return text.removesuffix("\n").split("\n") if text else []
+
+
 def rows_of(path: Path, remedy: str) -> list[Row]:
     """Return the rows of a CSV. Empty cells are empty strings; surplus cells are ignored."""
-    lines = text_of(path, remedy).splitlines(keepends=True)
+    lines = io.StringIO(text_of(path, remedy))
     try:
         rows = list(csv.DictReader(lines))
     except csv.Error as error:

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from abhinaya.models.tiny.tokens import normalise_text
-from abhinaya.train.data.tables import rows_of, text_of
+from abhinaya.train.data.tables import lines_of, rows_of, text_of
 from abhinaya.train.errors import DataError
 
 HINT: Final = "give the folder of the corpora with --data"
@@ -61,7 +61,7 @@ def read_goemotions(data: Path, split: str) -> list[Sentence]:
     names = [EKMAN[name] for name in text_of(folder / "ekman_labels.txt", HINT).split()]
     fine = _fine(folder, split)
     found = []
-    for line in text_of(folder / f"ekman_{split}.tsv", HINT).splitlines():
+    for line in lines_of(text_of(folder / f"ekman_{split}.tsv", HINT)):
         text, indices, comment = line.split("\t")
         labels = tuple(names[int(i)] for i in indices.split(","))
         spoken = normalise_text(text.replace("[NAME]", ""))
@@ -74,9 +74,7 @@ def _fine(folder: Path, split: str) -> dict[str, tuple[str, ...]]:
     if not (folder / "original_labels.txt").is_file():
         return {}
     names = text_of(folder / "original_labels.txt", HINT).split()
-    lines = (
-        line.split("\t") for line in text_of(folder / f"original_{split}.tsv", HINT).splitlines()
-    )
+    lines = (line.split("\t") for line in lines_of(text_of(folder / f"original_{split}.tsv", HINT)))
     return {
         comment: tuple(names[int(i)] for i in indices.split(",")) for _, indices, comment in lines
     }

@@ -19,6 +19,7 @@ from faster_whisper.vad import VadOptions, get_speech_timestamps
 
 from abhinaya.models.asr import Hearing, Transcriber
 from abhinaya.models.base import FloatArray
+from abhinaya.models.text import whole_json
 from abhinaya.train.data.audio import read_clip
 from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.manifest import Manifest, write_manifest
@@ -156,7 +157,7 @@ def _appending(
     with path.open("ab") as file:
 
         def write(line: Mapping[str, Any]) -> None:
-            file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+            file.write(whole_json(line).encode() + b"\n")
             file.flush()
 
         if not file.tell():

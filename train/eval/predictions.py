@@ -22,7 +22,7 @@ from abhinaya.models.labels import LABELS, UNKNOWN
 from abhinaya.train.data.clips import OTHER, Clip
 from abhinaya.train.data.read_acted import AUDIO
 from abhinaya.train.data.read_plain import known_label
-from abhinaya.train.data.tables import Row, rows_of, text_of
+from abhinaya.train.data.tables import Row, lines_of, rows_of, text_of
 from abhinaya.train.errors import DataError
 from abhinaya.train.metrics import Indices
 
@@ -302,7 +302,7 @@ def read_verdicts(path: Path) -> list[Verdict]:
     Raises DataError: a line is not an event, or no line is a verdict.
     """
     latest: dict[tuple[str, int], Verdict] = {}
-    for number, line in enumerate(text_of(path, HINT).splitlines(), 1):
+    for number, line in enumerate(lines_of(text_of(path, HINT)), 1):
         try:
             event = msgspec.json.decode(line, type=_Event)
             if event.type != "verdict" or not event.final:

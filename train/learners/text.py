@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from abhinaya.models.checkpoint import Tensors, save
 from abhinaya.models.errors import KeysError, WriteError, listed
-from abhinaya.models.hugging_face import translated
+from abhinaya.models.hugging_face import locate, translated
 from abhinaya.models.published.voting_batch import padded, valid
 from abhinaya.train.learners.base import Example, Inputs, Learner, Outputs, only, start_from
 from abhinaya.train.recipes.learner_options import TextOptions
@@ -35,7 +35,7 @@ def text_learner(o: TextOptions, outputs: Outputs, start: str) -> Learner:
     """Build a trainable sequence classifier of transformers."""
     auto: Any = AutoTokenizer
     with translated(o.encoder):
-        tokenizer: Any = auto.from_pretrained(o.encoder)
+        tokenizer: Any = auto.from_pretrained(locate(o.encoder), trust_remote_code=False)
     model = _model(o.encoder, outputs.names, o.dropout)
     config = model.config
     if config.pad_token_id is None:
@@ -91,7 +91,8 @@ def _model(name: str, labels: Sequence[str] | None, dropout: float) -> Any:
         }
     with translated(name):
         model, info = auto.from_pretrained(
-            name,
+            locate(name),
+            trust_remote_code=False,
             dtype=torch.float32,
             output_loading_info=True,
             ignore_mismatched_sizes=True,

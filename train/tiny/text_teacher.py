@@ -12,7 +12,7 @@ from transformers import AutoModel, AutoTokenizer, BertModel
 
 from abhinaya.models.base import FloatArray
 from abhinaya.models.errors import KeysError
-from abhinaya.models.hugging_face import translated
+from abhinaya.models.hugging_face import locate, translated
 from abhinaya.models.tiny.tokens import PIECES_AT_MOST, WordPieces
 from abhinaya.train.tiny.loop import Schedule
 from abhinaya.train.tiny.text_batches import TextPlan
@@ -52,7 +52,8 @@ def load_encoder(recipe: TeacherRecipe, classes: int) -> Reader:
     """
     name = recipe.encoder
     with translated(name):
-        model, tokenizer = AutoModel.from_pretrained(name), AutoTokenizer.from_pretrained(name)
+        folder = locate(name)
+        model, tokenizer = AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     if not isinstance(model, BertModel):
         raise KeysError(name, f"it is a {type(model).__name__}, not a BertModel", "use a BERT")
     config: Any = model.config

@@ -120,6 +120,8 @@ def _counts(board: Board, width: int) -> Text:
     parts.append((f"{count(len(board.up), 'node')} up", QUIET))
     if board.gaps:
         parts.append((f"{count(board.gaps, 'gap')}: {board.gap_reason}", bad))
+    if status is not None and status.left_out:
+        parts.append((f"overloaded: {', '.join(status.left_out)} left out", bad))
     if status is not None and (refused := sum(status.refused.values())):
         parts.append((f"{count(refused, 'message')} refused", bad))
     if status is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -65,6 +66,7 @@ class Decoder:
         carrier: the reader of the audio; its failure replaces the decoder's error.
         track: number of the audio track, from 1; 0: the default, or the first with sound.
         endless: whether the end may come anywhere, as that of a broadcast.
+        horizon_s: returns the position behind which a hole cannot reach.
 
     Raises:
         SourceError: there is no audio, or it cannot be decoded.
@@ -83,12 +85,14 @@ class Decoder:
         carrier: Carrier | None = None,
         track: int = 0,
         endless: bool = False,
+        horizon_s: Callable[[], float] = lambda: math.inf,
     ) -> None:
         self._subject = subject
         self._warn = warn
         self._contents = contents
         self._clock = clock
         self._endless = endless
+        self._horizon_s = horizon_s
         self._carrier = carrier
         self._given_s = 0.0
         self._lost_s = 0.0  # lost before the next frame, if the format has no time stamps
@@ -124,6 +128,11 @@ class Decoder:
         many = "channel" if self.channels == 1 else "channels"
         codec = self._track.codec_context.name
         return f"{codec}, {self._first.sample_rate} Hz, {self.channels} {many}"
+
+    @property
+    def begin_s(self) -> float | None:
+        """Time stamp of the first frame; None if it has none."""
+        return None if self._first.time is None else float(self._first.time)
 
     @property
     def duration_s(self) -> float:
@@ -193,7 +202,7 @@ class Decoder:
     def _longest_hole_s(self) -> float:
         """Return the longest hole that may follow: it does not reach past the declared end."""
         if self._endless or not self.duration_s or self._formats & _ESTIMATED:
-            return _LONGEST_HOLE_S
+            return min(_LONGEST_HOLE_S, self._horizon_s() - self._given_s)
         return min(_LONGEST_HOLE_S, self.duration_s + 1.0 - self._given_s)
 
     def _checked(self, frame: Any) -> Any:
@@ -265,7 +274,8 @@ class Decoder:
                 return
             except (av.FFmpegError, OSError) as error:
                 failures += 1
-                if isinstance(error, av.error.InvalidDataError) and failures < _FAILURES:
+                passing = (av.error.InvalidDataError, av.error.BlockingIOError)
+                if isinstance(error, passing) and failures < _FAILURES:
                     self._note_damage()
                     continue
                 reason = f"breaks off at {self._given_s:.2f} s: {reason_of(error)}"

@@ -19,6 +19,8 @@ STREAMED: Final = 0x7FFF_0000
 """A writer that cannot seek declares 0, or a length from here on."""
 _TAIL: Final = 1 << 20
 _CLUSTER: Final = b"\x1f\x43\xb6\x75"
+_FLV_TAGS: Final = (8, 9, 18)
+"""Audio, video, script."""
 _ASF_PROPERTIES: Final = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _BOXES: Final = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp", b"pnot"}
 _PACKED: Final = {
@@ -226,7 +228,7 @@ def _ogg(peek: Peek, size: int) -> Structure:
 def _flv(peek: Peek, size: int) -> Structure:
     at = int.from_bytes(peek(5, 4), "big") + 4
     while at < size:
-        if len(head := peek(at, 4)) < 4:
+        if len(head := peek(at, 4)) < 4 or head[0] not in _FLV_TAGS:
             return Structure()
         at += 11 + int.from_bytes(head[1:4], "big") + 4
     return Structure(max(0, at - 4 - size))

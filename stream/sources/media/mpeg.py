@@ -30,6 +30,9 @@ _LENGTH_TAG: Final = re.compile(
 )
 _IN_A_ROW: Final = 3
 _SEARCH_BYTES: Final = 1 << 16
+_MARK_BYTES: Final = 64
+"""Bytes by which a packet is recognised in its file."""
+_FARTHEST_BYTES: Final = 1 << 26
 
 
 class Frame(NamedTuple):
@@ -130,6 +133,7 @@ class RawBytes:
         self._good = 0
         self._good_s = 0.0
         self._packets = 0
+        self._astray = False  # after damage, FFmpeg may have skipped bytes
         self.bytes = self._begin
         """Bytes of the file up to the end of the latest packet."""
         self.declared_s = 0.0
@@ -149,20 +153,32 @@ class RawBytes:
 
     def lost_s(self, packet: bytes, frames: Sequence[Any]) -> float:
         """Count a packet and its decoded frames; return the seconds that were lost with it."""
-        begin, self.bytes = self.bytes, self.bytes + len(packet)
+        begin = self.bytes
+        if self._astray and frames:
+            begin, self._astray = self._locate(packet, begin), False
+        skipped, self.bytes = begin - self.bytes, begin + len(packet)
+        heard_s: float = sum(frame.samples / frame.sample_rate for frame in frames)
         if frames and len(packet) <= self._usual(packet):
             self._good += len(packet)
-            self._good_s += sum(frame.samples / frame.sample_rate for frame in frames)
+            self._good_s += heard_s
             self._packets += 1
-            return 0.0
+            return skipped * self._good_s / self._good
         if not self._good or packet.startswith(TAGS):
             return 0.0
-        bad = len(packet)
-        if self._peek is not None and (found := find_frames_in(self._peek, begin + 2)) is not None:
-            bad = found - begin
-            self.bytes = max(self.bytes, found)
-        heard_s: float = sum(frame.samples / frame.sample_rate for frame in frames)
-        return max(0.0, bad * self._good_s / self._good - heard_s)
+        self._astray = True
+        return max(0.0, (skipped + len(packet)) * self._good_s / self._good - heard_s)
+
+    def _locate(self, packet: bytes, begin: int) -> int:
+        """Return where a packet stands in the file, from `begin` on; `begin` if it is not found."""
+        mark, at = packet[:_MARK_BYTES], begin
+        while self._peek is not None and at < begin + _FARTHEST_BYTES:
+            data = self._peek(at, _SEARCH_BYTES + _MARK_BYTES)
+            if (found := data.find(mark)) >= 0:
+                return at + found
+            if len(data) <= _MARK_BYTES:
+                break
+            at += _SEARCH_BYTES
+        return begin
 
     def is_cut(self, packet: bytes) -> bool:
         """Return whether a packet ends before the end of its frame."""

@@ -12,6 +12,7 @@ import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from abhinaya.models.asr import carrier
+from abhinaya.models.catalogue import REVISIONS
 from abhinaya.models.errors import DamagedFileError, MissingFileError, OptionsError, WriteError
 
 WEIGHTS = b"weights of a small model"
@@ -33,11 +34,12 @@ def machine(tmp_path, monkeypatch):
         carrier,
         "PUBLISHED",
         {
-            "one": carrier.Published("1" * 40, sha256(WEIGHTS), ("carries_one/model",), "c-one==1"),
-            "two": carrier.Published("2" * 40, sha256(WEIGHTS), ("half_a/x", "half_b/x"), "halves"),
-            "other": carrier.Published("3" * 40, sha256(OTHER)),
+            "one": carrier.Published(sha256(WEIGHTS), ("carries_one/model",), "c-one==1"),
+            "two": carrier.Published(sha256(WEIGHTS), ("half_a/x", "half_b/x"), "halves"),
+            "other": carrier.Published(sha256(OTHER)),
         },
     )
+    monkeypatch.setitem(REVISIONS, "Systran/faster-whisper-one", "1" * 40)
     asked = []
 
     def snapshot_download(repository, *, revision=None, local_files_only=False, **_):

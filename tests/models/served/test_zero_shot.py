@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 from ports import silent_port
-from scripted_server import Say, completion, scripted
+from scripted_server import Say, completion, scripted, trickling
 
 from abhinaya.models.base import Abstention, Ballot, Utterance
 from abhinaya.models.errors import OptionsError
@@ -155,6 +155,16 @@ def test_a_slow_server_is_left_in_time_and_the_others_answer() -> None:
         assert time.monotonic() - begun < 15
         assert "did not answer within 2." in reason(answers[1])
         assert [answers[0].label, answers[2].label] == ["sad", "sad"]
+
+
+def test_a_server_that_trickles_its_headers_is_left_in_time() -> None:
+    with trickling(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 9999) as url:
+        chat, begun = (
+            load("zero-shot", {"base_url": url, "model": "m", "timeout_s": 1.5}),
+            time.monotonic(),
+        )
+        assert "did not answer within" in reason(chat.vote(said("x"))[0])
+        assert time.monotonic() - begun < 10
 
 
 def test_a_server_that_drips_is_left_in_time() -> None:

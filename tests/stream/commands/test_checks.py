@@ -13,7 +13,7 @@ import pytest
 from abhinaya.stream import log
 from abhinaya.stream.commands import main as commands
 from abhinaya.stream.commands import stream as cli
-from abhinaya.stream.commands.checks import check_models, check_outputs, fault_of
+from abhinaya.stream.commands.checks import check_models, check_outputs, fault_of, unpinned_models
 from abhinaya.stream.errors import AbhinayaError, ModelError
 from abhinaya.stream.run import monitor
 from abhinaya.stream.run.plan import Input, Plan
@@ -94,6 +94,7 @@ EARLY = [
     ("talk.txt --output ./folder/../talk.txt", 2, "is an input too"),
     ("a.wav --output linked.csv", 2, "--output linked.csv: is an input too"),
     ("a.wav --output x.csv --log-file x.csv", 2, "--output x.csv: is the --log-file too"),
+    ("talk.txt --log-file talk.txt", 2, "--log-file talk.txt: is an input too"),
     ("a.wav --output x.csv --output ./x.csv", 4, "x.csv: is named twice"),
     ("a.wav --output none/x.csv", 4, "missing folder none"),
     ("a.wav --output folder", 4, "folder"),
@@ -102,6 +103,8 @@ EARLY = [
     ("a.wav --set voters.S1.options.weight=x", 2, "has no option 'weight'; did you mean 'weights'"),
     ("a.wav --set asr.options.modl=x", 2, "unknown option of faster-whisper; did you mean 'model'"),
     ("a.wav --set asr.model=wisper", 2, "unknown transcriber; did you mean 'faster-whisper'?"),
+    ("a.wav --set asr.options.beam_size=many", 2, "beam_size = 'many': is not of the type int"),
+    ("a.wav --set asr.options.task=tanslate", 2, "is not of the type Literal['transcribe', 'tr"),
     ("a.wav --set asr.options.model=/none", 6, "model = '/none': it does not exist"),
     ("a.wav --set voters.S1.options.weights=/none", 6, "weights = '/none': it does not exist"),
     ("a.wav --profile paper", 2, "the option 'checkpoint' still has the placeholder"),
@@ -236,6 +239,20 @@ def test_the_licence_is_asked_for_before_thirteen_billion_weights_are_read(
         )
     elsewhere = load("paper", {f"voters.{v}.replicas": 0 for v in ("S1", "S2", "T2", "ST1")})
     check_models(elsewhere, accept_noncommercial=False)
+
+
+def test_a_model_whose_owner_can_change_it_is_named() -> None:
+    [text] = unpinned_models(load("open"))
+    assert text.startswith(
+        "S1: checkpoint = '3loi/SER-Odyssey-Baseline-WavLM-Categorical' names no"
+    )
+    commit = "0123456789abcdef" * 2 + "01234567"
+    own = {"voters.S1.options.checkpoint": f"org/name@{commit}", "asr.options.model": "org/ct2"}
+    [text] = unpinned_models(load("open", own))
+    assert text.startswith("asr: model = 'org/ct2' names no revision")
+    assert list(unpinned_models(load("embedded"))) == []
+    [text] = unpinned_models(load("paper"))
+    assert "vicuna-13b" in text, "and not of T1, which a server loads"
 
 
 def test_a_package_that_is_missing_is_named_with_its_extra(

@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape
 import pytest
 from fakes import config
 from feed_fakes import item, rss
-from hostile import HOSTILE, events, hidden
+from hostile_text import HOSTILE, events, hidden
 from output_fakes import NOW
 from output_readers import READERS
 

@@ -38,14 +38,22 @@ def test_each_reason_is_a_sentence_of_its_own(samples: Any, words: str) -> None:
     level = Level(2)
     for part in np.array_split(samples, 8):
         level.add(np.concatenate([part, 0 * part], axis=1))
-    assert words in level.no_speech(0)
-    assert "holds no audio" in level.no_speech(1) or "it is silent" in level.no_speech(1)
+    assert words in level.sound(0, False)
+    assert "holds no audio" in level.sound(1, False) or "it is silent" in level.sound(1, False)
 
 
-def test_the_end_of_a_stream_says_why_no_speech_was_found() -> None:
+def test_the_end_of_a_stream_says_why_sound_was_found() -> None:
     both = np.concatenate([TONE, 0 * TONE], axis=1)
     source = open_arrays([both], SAMPLE_RATE, "call", "split", lambda _: None)
     ends = list(Speech(VadConfig(), source, ["call/1", "call/2"], ()).items())
     assert all(isinstance(item, End) for item in ends)
-    assert "resembles a voice" in ends[0].no_speech  # type: ignore[union-attr]
-    assert "it is silent" in ends[1].no_speech  # type: ignore[union-attr]
+    assert "resembles a voice" in ends[0].sound  # type: ignore[union-attr]
+    assert "it is silent" in ends[1].sound  # type: ignore[union-attr]
+
+
+def test_speech_that_may_be_missed_is_said() -> None:
+    for factor, words in ((1.0, ""), (1e-3, "it is very quiet"), (99.0, "it is clipped")):
+        level = Level(1)
+        level.add(np.clip(TONE * factor, -1, 1))
+        assert level.sound(0, True).startswith(words)
+        assert bool(level.sound(0, True)) == bool(words)

@@ -36,6 +36,16 @@ def test_a_credit_may_widen_and_narrow_the_window() -> None:
     assert numbers(outbox) == [0]
 
 
+def test_a_file_that_must_wait_may_still_say_that_it_ends() -> None:
+    outbox = Outbox(0, 0, 3)
+    outbox.put(fakes.gap(0))
+    outbox.put(End(stream="call", sequence=1, position=0))
+    assert numbers(outbox) == [0, 1]
+    outbox = filled(2, window=0)
+    outbox.put(End(stream="call", sequence=2, position=0))
+    assert numbers(outbox) == []
+
+
 def test_what_a_predecessor_has_sent_is_kept_until_acknowledged_and_not_sent() -> None:
     outbox = Outbox(2, 4, 8)
     outbox.resume(4)
@@ -46,23 +56,36 @@ def test_what_a_predecessor_has_sent_is_kept_until_acknowledged_and_not_sent() -
     assert numbers(outbox) == [2, 3, 4, 5]
 
 
-def test_the_oldest_unsent_segment_is_shed_with_its_place_and_the_reason() -> None:
+SAMPLES = 16
+"""Of each segment."""
+
+
+def test_the_oldest_unsent_segments_over_the_bound_are_shed_with_their_places_and_the_reason() -> (
+    None
+):
     outbox = filled(9, window=2)
     send(outbox)
-    assert outbox.shed("memory full") == 1
+    outbox.shed(8 * SAMPLES - 1, "memory full")
     outbox.credit(2, 16)
-    shed, *others = outbox.sendable()
-    segment = fakes.segment(2)
-    assert shed == Gap(
-        stream="call", sequence=2, start=segment.start, end=segment.end, reason="memory full"
-    )
+    first, second, *others = outbox.sendable()
+    for sequence, shed in ((2, first), (3, second)):
+        segment = fakes.segment(sequence)
+        assert shed == Gap(
+            stream="call",
+            sequence=sequence,
+            start=segment.start,
+            end=segment.end,
+            reason="memory full",
+        )
     assert all(isinstance(item, Segment) for item in others)
 
 
 def test_what_was_sent_is_never_shed() -> None:
     outbox = filled(9, window=9)
     send(outbox)
-    assert outbox.shed("full") == 0
+    outbox.shed(0, "full")
+    outbox.resume(0)
+    assert all(isinstance(item, Segment) for item in outbox.sendable())
 
 
 def test_a_gap_or_the_end_is_never_shed() -> None:
@@ -71,10 +94,11 @@ def test_a_gap_or_the_end_is_never_shed() -> None:
     outbox.put(fakes.segment(1))
     outbox.put(fakes.segment(2))
     outbox.put(End(stream="call", sequence=3, position=0))
-    outbox.shed("full")
+    outbox.shed(SAMPLES, "full")
     kept = outbox.sendable()
     assert [item.sequence for item in kept] == [0, 1, 2, 3]
     assert kept[0] == fakes.gap(0)
+    assert isinstance(kept[2], Segment)
     assert isinstance(kept[3], End)
 
 
@@ -83,9 +107,25 @@ def test_a_long_cut_off_leaves_the_latest_segments_up_to_the_capacity() -> None:
     outbox = Outbox(0, 100, 3)
     for sequence in range(20):
         outbox.put(fakes.segment(sequence))
-        outbox.shed("full")
+        outbox.shed(3 * SAMPLES, "full")
     kept = [item.sequence for item in outbox.sendable() if isinstance(item, Segment)]
     assert kept == [17, 18, 19]
+
+
+def test_what_waited_during_a_cut_goes_in_small_portions_and_its_deadline_begins_then() -> None:
+    outbox = Outbox(0, 48, 8, pace=4)
+    for sequence in range(12):
+        outbox.put(fakes.segment(sequence), now=100.0 + sequence)
+    assert send(outbox) == [0, 1, 2, 3]
+    assert send(outbox) == []
+    outbox.credit(2, 48)
+    assert send(outbox) == [4, 5]
+    assert outbox.held_s(fakes.segment(5), now=160.0) == 55.0
+    outbox.credit(6, 48)
+    assert send(outbox) == [6, 7, 8, 9]
+    assert send(outbox) == [10, 11]  # it has caught up
+    outbox.put(fakes.segment(12), now=170.0)
+    assert send(outbox) == [12]
 
 
 steps = st.lists(

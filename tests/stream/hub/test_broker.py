@@ -533,7 +533,7 @@ def test_a_file_is_never_shed() -> None:
     assert hub.status().refused == {"out of turn": 16}
 
 
-def test_many_files_share_what_may_be_on_its_way_and_each_has_one() -> None:
+def test_of_many_files_the_first_are_processed_and_the_others_wait() -> None:
     flow = FlowConfig(file_window=4, files_window=7, live_backlog=3)
     hub = Desk(flow=flow).up("S1")
 
@@ -546,15 +546,22 @@ def test_many_files_share_what_may_be_on_its_way_and_each_has_one() -> None:
         name = f"file{number}"
         hub.say(name.encode(), fakes.hello(fakes.info(name, front=name), front=name))
         windows.append(window_of(name))
-    assert windows == [4, 3, 2, 1, 1, 1, 1, 1, 1]
-    # the first was promised four; that there are more by now refuses none of them
+    assert windows == [4, 3, 0, 0, 0, 0, 0, 0, 0]
     hub.say(b"file0", *[fakes.segment(s, "file0") for s in range(4)])
+    hub.tick(0.1)
+    # the second ends, and the next one has its place; its front hears of it
+    hub.say(b"file1", End(stream="file1", sequence=0, position=0, reason=""))
+    hub.tick(0.1)
+    assert [(c.stream, c.window) for c in hub.to(b"file2", Credit)] == [("file2", 3)]
+    # that one finds no speech for a while, so another may begin; it keeps its window
+    for name, windows in (("file3", [3]), ("file4", [3])):
+        for _ in range(4):
+            for peer in range(9):
+                hub.say(f"file{peer}".encode(), Beat(name=f"file{peer}"))
+            hub.tick(0.6)
+        assert [c.window for c in hub.to(name.encode(), Credit)] == windows
+    assert [c.window for c in hub.to(b"file2", Credit)] == [3]
     assert hub.status().refused == {}
-    for number in range(1, 9):
-        end = End(stream=f"file{number}", sequence=0, position=0, reason="")
-        hub.say(f"file{number}".encode(), end)
-    hub.say(b"file0", fakes.hello(fakes.info("file0", front="file0"), front="file0"))
-    assert window_of("file0") == 4
 
 
 # --- deaths ---------------------------------------------------------------------------------------
@@ -637,8 +644,9 @@ def test_a_peer_whose_message_cannot_be_used_must_go_and_a_stranger_is_only_coun
     assert hub.status().refused == {"a name of 100 kB": 3}
 
 
-def test_draining_asks_every_node_to_finish() -> None:
-    hub = desk()
+def test_draining_asks_every_node_of_the_run_to_finish_but_those_of_others_wait() -> None:
+    assert desk().broker.drain_nodes() == []
+    hub = desk(supervised=True)
     out = hub.broker.drain_nodes()
     assert {o.peer for o in out} == {f"{s}-0".encode() for s in SERVICES}
     assert all(isinstance(o.message, Drain) for o in out)

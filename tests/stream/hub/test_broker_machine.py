@@ -280,6 +280,8 @@ class World(RuleBasedStateMachine):
             return
         self.is_of_run(message)
         event = message.event
+        if isinstance(event, StreamStarted):  # perhaps of a run that the hub had given up
+            read.pop(f"{message.run}:{event.info.stream}", None)
         first = isinstance(event, Verdict) and event.final and event.revision == 0
         if first or isinstance(event, Gap | StreamEnded):
             assert isinstance(event, Verdict | Gap | StreamEnded)
@@ -375,7 +377,7 @@ class World(RuleBasedStateMachine):
             front.outbox.put(item)
             front.read += 1
             if front.live:
-                front.outbox.shed("memory full")
+                front.outbox.shed(6 * 16, "memory full")
         for item in front.outbox.sendable():
             front.outbox.sent(item)
             self.worker(front.peer, item)
@@ -527,6 +529,15 @@ class World(RuleBasedStateMachine):
         front = self.fronts.get(f"{place}/{stream}")
         self.cut.add(front.peer if front else self.recorders[place].peer)
 
+    @rule(place=places)
+    def run_is_away_for_so_long_that_the_hub_forgets_it(self, place: str) -> None:
+        self.recorder_is_cut_off(place)
+        for stream in STREAMS:
+            self.connection_of_a_run_is_cut(place, stream)
+        for _ in range(2):
+            self.time_passes(350.0)
+        assert self.broker._runs.get(self.recorders[place].run) is None
+
     @rule(name=names)
     def connection_of_a_node_is_cut(self, name: str) -> None:
         if name in self.nodes:
@@ -642,7 +653,7 @@ class World(RuleBasedStateMachine):
         self.in_order_and_none_twice()
         self.fronts.clear()
         self.recorders.clear()
-        for _ in range(4):
+        for _ in range(5):
             self.time_passes(300.0)
         assert not list(self.broker._runs)
         assert not self.broker._streams._fronts

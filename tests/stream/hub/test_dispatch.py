@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from msgspec.structs import replace
 
+from abhinaya.stream.hub import admission as load
 from abhinaya.stream.hub.dispatch import Dispatch
 from abhinaya.stream.hub.nodes import Absent, Action, Assign, Limits
 from abhinaya.stream.hub.segments import Record, Segments, Stream
@@ -20,10 +21,6 @@ from abhinaya.stream.wire.messages import NodeDown, Service
 NEEDS: dict[str, tuple[Any, ...]] = {"T": ("transcript",), "J": ("audio", "transcript")}
 Done = tuple[Any, ...]
 """(node, sequence, services) of what is given, (what, ...) of all else."""
-
-
-def loads(dispatch: Dispatch) -> list[tuple[str, str, int, int]]:
-    return [(load.node, load.service, load.held, load.done) for load in dispatch.loads()]
 
 
 def gives(name: str, stateful: bool = False) -> Service:
@@ -61,6 +58,13 @@ class Bench:
         ready = replace(fakes.ready("S1", node, credits=credits), gives=given)
         self.dispatch.ready(0.0, ready)
         return self.done()
+
+    def loads(self) -> list[Done]:
+        return [
+            (n.node, n.service, n.held, n.done)
+            for node in self.dispatch.nodes.values()
+            for n in node.loads()
+        ]
 
     def record(self, sequence: int) -> Record:
         record = self.segments.get(fakes.key(sequence))
@@ -110,10 +114,10 @@ def test_a_node_gets_no_more_than_it_can_hold_the_earliest_due_first_and_then_in
     for sequence, due in enumerate((9.0, 5.0, 5.0, 7.0)):
         assert bench.submit(sequence, due) == []
     assert bench.up("S-0", credits=2) == [given("S-0", 1), given("S-0", 2)]
-    assert bench.dispatch.waiting == 2
+    assert load.waiting(bench.segments) == 2
     assert bench.answer("S-0", 2) == [given("S-0", 3)]
     assert bench.up("S-1") == [given("S-1", 0)]
-    assert loads(bench.dispatch) == [("S-0", "S", 2, 1), ("S-1", "S", 1, 0)]
+    assert bench.loads() == [("S-0", "S", 2, 1), ("S-1", "S", 1, 0)]
 
 
 def test_replicas_share_the_work_evenly_and_every_service_gets_every_segment() -> None:
@@ -221,9 +225,9 @@ def test_answers_that_come_twice_late_or_from_a_node_that_was_given_up() -> None
     assert bench.answer("S-0", 2) == [("cancel", "S-1", 2)], "it counts, and stops the other"
     bench.submit(3)
     bench.down("S-1")
-    assert bench.dispatch.waiting == 1
+    assert load.waiting(bench.segments) == 1
     assert bench.answer("S-1", 3) == []
-    assert bench.dispatch.waiting == 0
+    assert load.waiting(bench.segments) == 0
     assert bench.up("S-2") == [], "nothing is left to do"
 
 
@@ -273,8 +277,8 @@ def test_a_partial_is_for_a_node_that_holds_nothing_and_counts_nowhere() -> None
     bench = Bench()
     bench.up("S-0", credits=2)
     assert bench.partial(1) == [given("S-0", 1)]
-    assert bench.dispatch.waiting == 0
-    assert loads(bench.dispatch) == [("S-0", "S", 0, 0)]
+    assert load.waiting(bench.segments) == 0
+    assert bench.loads() == [("S-0", "S", 0, 0)]
     bench.up("S-1", credits=2)
     assert [bench.submit(n)[0][0] for n in (5, 6, 7, 8)] == ["S-1", "S-0", "S-1", "S-0"]
     assert bench.partial(9) == []
@@ -475,7 +479,11 @@ class AnyOrder(RuleBasedStateMachine):
     @invariant()
     def nobody_is_above_its_credits_and_the_books_agree(self) -> None:
         assert all(len(held) <= self.credits[node] for node, held in self.held.items())
-        assert {(node, service): held for node, service, held, _ in loads(self.dispatch)} == {
+        assert {
+            (n.node, n.service): n.held
+            for node in self.dispatch.nodes.values()
+            for n in node.loads()
+        } == {
             (node, service): sum(service in services for services in held.values())
             for node, held in self.held.items()
             for service in given_by(node)
@@ -502,7 +510,7 @@ class AnyOrder(RuleBasedStateMachine):
                 while self.held[node]:
                     self.answers(node, 0)
         assert all((k, s) in self.outcome for k in self.open for s in DECLARED)
-        assert self.dispatch.waiting == 0
+        assert load.waiting(self.bench.segments) == 0
 
 
 TestAnyOrder = AnyOrder.TestCase

@@ -14,7 +14,7 @@ from abhinaya.bench.demo import CALL
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.front.assignment import Assignment
 from abhinaya.stream.run.directory import run_directory
-from abhinaya.stream.run.inputs import TOGETHER, Inputs
+from abhinaya.stream.run.inputs import AT_ONCE, TOGETHER, Inputs
 from abhinaya.stream.run.monitor import Run
 from abhinaya.stream.run.plan import Input, Plan
 from abhinaya.stream.run.recorder import Ledger
@@ -63,6 +63,22 @@ def test_files_share_fronts_and_what_may_wait_has_its_own(tmp_path: Path) -> Non
         (front,) = play.add(name, what=what, **more)
         assert play.read_by(front) == [name]
     assert play.inputs.fronts[:2] == [first, second]
+
+
+def test_many_files_wait_until_a_front_has_finished(tmp_path: Path) -> None:
+    play = Play(tmp_path)
+    names = [f"file{i}" for i in range(10 * TOGETHER + 3)]
+    fronts, read = play.add(*names), []
+    assert len(fronts) == AT_ONCE
+    while fronts:
+        assert len(fronts) <= AT_ONCE
+        front = fronts.pop(0)
+        for name in play.read_by(front):
+            play.write(name)
+            read.append(name)
+        fronts += [spec.name for spec in play.inputs.next()]
+        assert play.inputs.waiting == (len(read) + sum(map(len, map(play.read_by, fronts))) < 323)
+    assert sorted(read) == sorted(names)
 
 
 @pytest.mark.parametrize("poison", range(6))

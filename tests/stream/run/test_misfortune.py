@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from abhinaya.bench.demo import CALL
 from abhinaya.stream.run.directory import run_directory
 from abhinaya.stream.run.monitor import Run
 from abhinaya.stream.run.plan import Input, Plan
@@ -147,68 +143,6 @@ def test_every_segment_comes_out_once_though_a_process_dies(
     # the service came back: the last verdicts have every vote
     last = [e for e in collector.events if isinstance(e, Verdict)][-1]
     assert not last.missing
-
-
-def children_of(pid: int) -> list[int]:
-    text = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False
-    ).stdout
-    return [int(line) for line in text.split()]
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
-
-
-def test_no_orphans_and_no_half_lines_when_the_main_process_is_killed(tmp_path: Path) -> None:
-    output = tmp_path / "events.jsonl"
-    command = [sys.executable, "-m", "abhinaya.stream", str(CALL), "--output", str(output)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 60
-    while not (output.exists() and b'"verdict"' in output.read_bytes()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    children = children_of(process.pid)
-    assert len(children) >= 3, "the hub, the front, and what hears"
-    process.kill()
-    process.communicate()
-    deadline = time.monotonic() + 5
-    while any(is_alive(pid) for pid in children):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    assert output.read_bytes().endswith(b"}\n")
-
-
-def test_ctrl_c_once_finishes_what_was_begun_and_twice_stops_at_once(tmp_path: Path) -> None:
-    for presses, code in ((1, 130), (2, 130)):
-        output = tmp_path / f"{presses}.jsonl"
-        command = [sys.executable, "-m", "abhinaya.stream", str(CALL), "--realtime"]
-        process = subprocess.Popen(
-            [*command, "--output", str(output)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        deadline = time.monotonic() + 60
-        while not (output.exists() and b'"verdict"' in output.read_bytes()):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        children = children_of(process.pid)
-        for _ in range(presses):
-            process.send_signal(signal.SIGINT)
-            time.sleep(0.2)
-        begun = time.monotonic()
-        _, errors = process.communicate(timeout=30)
-        assert process.returncode == code, errors
-        assert b"Traceback" not in errors
-        text = output.read_text()
-        if presses == 1:
-            assert '"stream_ended"' in text
-            assert '"interrupted"' in text
-        else:
-            assert time.monotonic() - begun < 3
-        assert not any(is_alive(pid) for pid in children)
 
 
 @pytest.mark.slow

@@ -80,6 +80,12 @@ class Program:
                     found[int(path.name)] = (path / "cmdline").read_text().replace("\0", " ")
         return found
 
+    def catches_signals(self) -> bool:
+        """Whether the interpreter has begun to run the program."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        caught = next(line for line in status.splitlines() if line.startswith("SigCgt"))
+        return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+
     def victim(self, kind: str) -> int:
         where = VICTIMS[kind]
         return int(
@@ -175,7 +181,7 @@ def expected(
 def reach(program: Program, phase: str) -> None:
     """Wait for a phase of the run; in the last one it was asked to stop."""
     if phase == "imports":
-        time.sleep(0.15)
+        program.until(program.catches_signals)
     elif phase == "start":
         program.until(program.children)
     else:

@@ -117,7 +117,10 @@ file_window = 1.5
 
 def test_an_unknown_setting_without_a_near_one_lists_what_there_is(tmp_path: Path) -> None:
     (fault,) = faults(tmp_path, GOOD + "[flow]\nxyzzy = 1\n")
-    assert fault == "flow.xyzzy is not a setting (known: file_window, files_window, live_backlog)"
+    assert (
+        fault
+        == "flow.xyzzy is not a setting (known: file_window, files_window, kept_s, live_backlog)"
+    )
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,15 @@ EVENTS = {
     )
 }
 
-FREE_KEYS = {"probabilities", "refused", "emotions_s", "gap_reasons", "streams"}
+FREE_KEYS = {
+    "probabilities",
+    "refused",
+    "emotions_s",
+    "gap_reasons",
+    "streams",
+    "oldest_s",
+    "left_out",
+}
 """Objects whose keys are data: labels, reasons, names."""
 
 

@@ -158,12 +158,15 @@ def test_what_may_still_change_goes_to_those_that_have_a_place_for_it():
 def test_a_stream_without_speech_is_there_and_says_so():
     events = [
         StreamStarted(info=info("quiet")),
-        StreamEnded(stream="quiet", sequence=0, position=SECOND, no_speech="it is silent"),
+        StreamEnded(stream="quiet", sequence=0, position=SECOND, sound="it is silent"),
     ]
     assert summed(events).streams["quiet"].silent
     for terminal in (True, False):
         assert "no speech was found: it is silent" in shown(events, terminal=terminal)[0]
         assert "not heard to its end" in shown(events[:1], terminal=terminal)[0]
+    end = StreamEnded(stream="call", sequence=1, position=9 * SECOND, sound="it is faint")
+    faint = [StreamStarted(info=info("call")), verdict(0), end]
+    assert "call: speech may be missed: it is faint" in "".join(shown(faint, terminal=False))
 
 
 @pytest.mark.parametrize("share", [0.5, 0.95])

@@ -14,7 +14,7 @@ from email.utils import format_datetime
 from typing import Any
 
 import pytest
-from scripted_server import Say, Scripted, scripted
+from scripted_server import Say, Scripted, scripted, trickling
 
 from abhinaya.stream.sinks.alerts.webhook import Webhook, secret_of, sign, wanted_pause_s
 from abhinaya.stream.sinks.alerts.worker import DeliveryError, Job
@@ -116,6 +116,14 @@ def test_a_server_that_hangs_is_left_after_the_time_limit() -> None:
         assert text == "127.0.0.1 did not answer within 0.2 s (2 tries)"
         assert time.monotonic() - begun < 5
     assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 200 OK\r\nX: " + b"x" * 9999, b"HTTP/1.1 2", b""])
+def test_a_server_that_trickles_is_left_after_the_time_limit(answer: bytes) -> None:
+    with trickling(answer) as url:
+        hook, begun = Webhook(url, SECRET, 1.0, attempts=2, first_pause_s=0.01), time.monotonic()
+        assert failure(hook) == "127.0.0.1 did not answer within 1 s (2 tries)"
+        assert time.monotonic() - begun < 5
 
 
 @pytest.mark.parametrize("say", [Say(body="x" * 1000, drip_s=1.0), Say(body="ok", cut=True)])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import re
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,9 +27,9 @@ from abhinaya.stream.errors import SourceError
 from abhinaya.stream.settings.config import NetworkConfig
 from abhinaya.stream.sources import open_source
 from abhinaya.stream.sources.base import Block, InputConfig
-from abhinaya.stream.sources.hls import best_of, is_playlist, parts_of, target_s
 from abhinaya.stream.sources.live import Connection, Live
 from abhinaya.stream.sources.media.mpeg import is_adts
+from abhinaya.stream.sources.playlist import best_of, is_playlist, parse, text_of
 from abhinaya.stream.sources.web import Web
 
 QUICK = NetworkConfig(
@@ -267,18 +269,212 @@ def test_a_finished_playlist_is_a_file(web: Site, parts: list[Path]) -> None:
         source.close()
 
 
-def test_a_part_that_is_missing_from_a_finished_playlist_is_an_error(
-    web: Site, parts: list[Path]
+def serve(web: Site, parts: Sequence[bytes], lines: Sequence[str] = (), **more: str) -> str:
+    """Serve a finished playlist of parts of a second; `more` are lines before a part, by number."""
+    text = ["#EXTM3U", "#EXT-X-VERSION:3", "#EXT-X-TARGETDURATION:1", *lines]
+    for number, part in enumerate(parts):
+        web.routes[f"/p{number}.ts"] = say(part)
+        text += [*filter(None, [more.get(f"_{number}")]), "#EXTINF:1.000,", f"p{number}.ts"]
+    web.routes["/x.m3u8"] = say("\n".join([*text, "#EXT-X-ENDLIST"]).encode())
+    return web.url("/x.m3u8")
+
+
+def play(url: str, said: list[str] | None = None) -> tuple[Any, list[tuple[float, float, str]]]:
+    """Return the samples of a finished broadcast with silence for losses, and the losses."""
+    source = open_source(InputConfig(url), (said or []).append, network=QUICK)
+    parts, losses, at = [np.zeros(0, np.float32)], [], 0
+    for chunk in source.chunks():
+        if chunk.lost_samples:
+            losses.append((at / SAMPLE_RATE, chunk.lost_samples / SAMPLE_RATE, chunk.lost_reason))
+        parts += [np.zeros(chunk.lost_samples, np.float32), chunk.samples[:, 0]]
+        at += chunk.lost_samples + len(chunk.samples)
+    source.close()
+    return np.concatenate(parts), losses
+
+
+def climbing(seconds: float) -> np.ndarray[Any, Any]:
+    """[n, 1]: each second has a pitch of its own, so a sample shows where it comes from."""
+    time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    return (0.4 * np.sin(2 * np.pi * (300 + 100 * np.floor(time)) * time)).astype("f4")[:, None]
+
+
+def pitch_at(samples: Any, second: float) -> float:
+    part = samples[round(second * SAMPLE_RATE) : round((second + 0.5) * SAMPLE_RATE)]
+    return 2.0 * int(np.abs(np.fft.rfft(part)).argmax())
+
+
+@pytest.fixture(scope="module")
+def climb(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    folder = tmp_path_factory.mktemp("climb")
+    return [path.read_bytes() for path in write_hls(folder, climbing(8.0))]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize(
+    ("hole", "reason"),
+    [
+        ("gap", "a part of the broadcast is missing (EXT-X-GAP)"),
+        ("404", "a part of the broadcast does not exist (HTTP 404)"),
+        ("page", "a part of the broadcast cannot be decoded"),
+        ("half", "time stamps jump"),
+    ],
+)
+def test_a_broadcast_goes_on_after_a_hole_at_its_place(
+    web: Site, climb: list[bytes], tmp_path: Path, hole: str, reason: str, restart: bool
 ) -> None:
-    for part in parts:
-        web.routes[f"/{part.name}"] = say(part.read_bytes())
-    web.routes["/whole.m3u8"] = say((parts[0].parent / "whole.m3u8").read_bytes())
-    del web.routes[f"/{parts[5].name}"]
-    source = open_source(InputConfig(web.url("/whole.m3u8")), network=QUICK)
-    samples = []
-    with pytest.raises(SourceError, match=r"breaks off at .* s: does not exist \(HTTP 404\)"):
-        samples.extend(len(chunk.samples) for chunk in source.chunks())
-    assert sum(samples) / SAMPLE_RATE == pytest.approx(5.0, abs=0.3)
+    parts, more = list(climb), {}
+    if restart:  # every part begins its time stamps again
+        parts = []
+        for number in range(8):
+            (folder := tmp_path / str(number)).mkdir()
+            second = climbing(8.0)[number * SAMPLE_RATE : (number + 1) * SAMPLE_RATE]
+            parts.append(write_hls(folder, second)[0].read_bytes())
+            more[f"_{number}"] = "#EXT-X-DISCONTINUITY"
+    if hole == "gap":
+        more["_3"] = more.get("_3", "") + "\n#EXT-X-GAP"
+    if hole == "page":
+        parts[3] = b"<html>gone</html>" * 40
+    if hole == "half":
+        parts[3] = parts[3][: 188 * 9]
+    url = serve(web, parts, **more)
+    if hole == "404":
+        del web.routes["/p3.ts"]
+    samples, losses = play(url)
+    assert len(samples) / SAMPLE_RATE == pytest.approx(8.0, abs=0.35)
+    assert len(losses) == 1
+    at, missing_s, why = losses[0]
+    if not restart:
+        assert reason in why or "time stamps jump" in why or "it is damaged" in why
+    if hole != "half":
+        assert at == pytest.approx(3.0, abs=0.15)
+        assert missing_s == pytest.approx(1.0, abs=0.15)
+    for second in (0, 2, 4.2, 6):
+        assert pitch_at(samples, second + 0.25) == pytest.approx(300 + 100 * int(second), abs=8)
+
+
+def test_a_broadcast_whose_first_and_last_parts_are_missing_keeps_its_clock(
+    web: Site, climb: list[bytes]
+) -> None:
+    url = serve(web, climb)
+    for number in (0, 1, *range(7, len(climb))):
+        del web.routes[f"/p{number}.ts"]
+    samples, losses = play(url)
+    assert [round(at) for at, _, _ in losses] == [0, 7]
+    assert len(samples) / SAMPLE_RATE == pytest.approx(len(climb), abs=0.3)  # by the playlist
+    assert pitch_at(samples, 2.25) == pytest.approx(500, abs=8)
+    for number in range(len(climb)):
+        web.routes.pop(f"/p{number}.ts", None)
+    with pytest.raises(SourceError, match=r"does not exist \(HTTP 404\)"):
+        play(url)
+
+
+def test_a_part_that_always_breaks_off_is_heard_as_far_as_it_comes(
+    web: Site, climb: list[bytes]
+) -> None:
+    url = serve(web, climb)
+
+    def breaking(handler: Any) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(climb[3])))
+        handler.end_headers()
+        handler.wfile.write(climb[3][: len(climb[3]) // 2])
+        handler.close_connection = True
+
+    web.routes["/p3.ts"] = breaking
+    samples, losses = play(url)
+    assert len(samples) / SAMPLE_RATE == pytest.approx(8.0, abs=0.3)
+    assert pitch_at(samples, 5.25) == pytest.approx(800, abs=8)
+    assert 0.2 < sum(missing_s for _, missing_s, _ in losses) < 0.9
+
+
+def test_packed_audio_has_tags_between_its_parts(web: Site) -> None:
+    target = io.BytesIO()
+    encode(target, climbing(6.0), 16_000, "aac", "adts")
+    data = target.getvalue()
+    frames, at = [], 0
+    while at < len(data):
+        length = (data[at + 3] & 3) << 11 | data[at + 4] << 3 | data[at + 5] >> 5
+        frames.append(data[at : at + length])
+        at += length
+    tag = b"ID3\x04\0\0\0\0\0\x3f" + b"PRIV" + bytes(59)
+    parts = [tag + b"".join(frames[n : n + 16]) for n in range(0, len(frames), 16)]
+    samples, losses = play(serve(web, parts))
+    assert losses == []
+    assert len(samples) / SAMPLE_RATE == pytest.approx(6.0, abs=0.15)
+    assert pitch_at(samples, 5.3) == pytest.approx(800, abs=8)
+
+
+def test_a_fragmented_broadcast_is_heard_after_a_hole(web: Site) -> None:
+    target = io.BytesIO()
+    options = {"movflags": "frag_keyframe+empty_moov+default_base_moof", "frag_duration": "1000000"}
+    encode(target, climbing(6.0), 16_000, "aac", "mp4", options)
+    data = target.getvalue()
+    cuts = [m.start() - 4 for m in re.finditer(b"moof", data)]
+    head = data[: cuts[0]]
+    parts = [data[a:b] for a, b in zip(cuts, [*cuts[1:], len(data)], strict=True)]
+    web.routes["/all.mp4"] = say(data)
+    text = ["#EXTM3U", "#EXT-X-TARGETDURATION:1", '#EXT-X-MAP:URI="head.mp4"']
+    web.routes["/head.mp4"] = say(head)
+    for number, part in enumerate(parts):
+        web.routes[f"/f{number}.mp4"] = say(part)
+        text += ["#EXTINF:1.024,", f"f{number}.mp4"]
+    del web.routes["/f2.mp4"]
+    web.routes["/x.m3u8"] = say("\n".join([*text, "#EXT-X-ENDLIST"]).encode())
+    samples, losses = play(web.url("/x.m3u8"))
+    assert len(losses) == 1
+    assert losses[0][1] == pytest.approx(1.0, abs=0.1)
+    assert len(samples) / SAMPLE_RATE == pytest.approx(6.1, abs=0.2)
+    assert pitch_at(samples, 4.35) == pytest.approx(700, abs=8)
+
+
+def test_byte_ranges_are_parts_also_if_the_server_ignores_them(
+    web: Site, climb: list[bytes]
+) -> None:
+    web.routes["/all.ts"] = say(b"".join(climb))  # it knows no ranges
+    text = ["#EXTM3U", "#EXT-X-VERSION:4", "#EXT-X-TARGETDURATION:1"]
+    for number, part in enumerate(climb):
+        text += ["#EXTINF:1.000,", f"#EXT-X-BYTERANGE:{len(part)}" + ("" if number else "@0")]
+        text += ["all.ts"]
+    web.routes["/x.m3u8"] = say("\r\n".join([*text, "#EXT-X-ENDLIST"]).encode())
+    samples, losses = play(web.url("/x.m3u8"))
+    assert losses == []
+    assert len(samples) / SAMPLE_RATE == pytest.approx(8.0, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda text: b"\xef\xbb\xbf" + text.encode(),
+        lambda text: text.encode("utf-16"),
+        lambda text: b"\xfe\xff" + text.encode("utf-16-be"),
+        lambda text: ("\n\n  \n# made by hand\n" + text).encode(),
+        lambda text: text.replace("\n", "\r\n").encode(),
+        lambda text: text.replace("#EXT-X-VERSION:3", "#EXT-X-VERSION:3\n# caf\xe9").encode(
+            "latin-1"
+        ),
+    ],
+)
+def test_a_playlist_is_read_in_any_usual_form(
+    web: Site, climb: list[bytes], form: Callable[[str], bytes]
+) -> None:
+    url = serve(web, climb[:3])
+    text = "\n".join(["#EXTM3U", "#EXT-X-VERSION:3", "#EXT-X-TARGETDURATION:1"])
+    for number in range(3):
+        text += f"\n#EXTINF:1.000,\np{number}.ts"
+    web.routes["/x.m3u8"] = say(form(text + "\n#EXT-X-ENDLIST\n"), Content_Type="text/html")
+    samples, losses = play(url)
+    assert losses == []
+    assert len(samples) / SAMPLE_RATE == pytest.approx(3.0, abs=0.15)
+
+
+def test_a_playlist_that_is_compressed_on_the_way_is_read(web: Site, climb: list[bytes]) -> None:
+    url = serve(web, climb)
+    lines = ["#EXTM3U", "#EXT-X-TARGETDURATION:1"]
+    lines += [line for n in range(8) for line in ("#EXTINF:1.000,", f"p{n}.ts")]
+    body = gzip.compress("\n".join([*lines, "#EXT-X-ENDLIST"]).encode())
+    web.routes["/x.m3u8"] = say(body, Content_Encoding="gzip")
+    samples, _ = play(url)
+    assert len(samples) / SAMPLE_RATE == pytest.approx(8.0, abs=0.2)
 
 
 @pytest.mark.parametrize(
@@ -306,7 +502,7 @@ def test_a_live_playlist_is_heard_until_it_says_that_it_is_over(
     assert [(at, missed) for at, missed, _ in heard.losses] == [
         (pytest.approx(at, abs=0.2), pytest.approx(missed, abs=0.1)) for at, missed in losses
     ]
-    assert all("time stamps" in reason for _, _, reason in heard.losses)
+    assert all("does not exist (HTTP 404)" in reason for _, _, reason in heard.losses)
 
 
 def test_a_live_playlist_that_was_away_longer_loses_what_has_passed(
@@ -331,19 +527,70 @@ low/index.m3u8
 """
 
 
+def chosen(text: str, track: int = 0) -> str | None:
+    found = best_of(text, "http://example.org/show/master.m3u8?t=1", track)
+    return found[0] if found else None
+
+
+def rendition(name: str, **more: str) -> str:
+    values = "".join(f',{key}="{value}"' for key, value in more.items() if key != "DEFAULT")
+    default = more.get("DEFAULT", "NO")
+    return f'#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="{name}",DEFAULT={default}{values}\n'
+
+
 def test_the_playlist_with_the_fewest_pictures_is_chosen() -> None:
-    where = "http://example.org/show/master.m3u8?t=1"
-    assert best_of(MASTER, where) == "https://cdn.example.org/audio.m3u8"
+    assert chosen(MASTER) == "https://cdn.example.org/audio.m3u8"
     pictures = "\n".join(MASTER.splitlines()[:3] + MASTER.splitlines()[5:])
-    assert best_of(pictures, where) == "http://example.org/show/low/index.m3u8"
-    rendition = '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="x, y",DEFAULT=YES,URI="a.m3u8"\n'
-    assert best_of(MASTER + rendition, where) == "http://example.org/show/a.m3u8"
-    assert best_of("#EXTM3U\n#EXTINF:3,\nx.ts\n", where) is None
-    assert parts_of("#EXTM3U\n#EXTINF:3,\nx.ts\n", where) == ["http://example.org/show/x.ts"]
-    assert target_s("#EXTM3U\n#EXT-X-TARGETDURATION:6\n") == 6
-    assert target_s("") == 10
+    assert chosen(pictures) == "http://example.org/show/low/index.m3u8"
+    assert chosen("#EXTM3U\n#EXTINF:3,\nx.ts\n") is None
+
+
+def test_of_several_sounds_the_default_is_chosen_or_one_by_its_number() -> None:
+    english, german = rendition("z", URI="z.m3u8"), rendition("b", DEFAULT="YES", URI="b.m3u8")
+    described = rendition("a", URI="a.m3u8", CHARACTERISTICS="public.accessibility.describes-video")
+    inside = rendition("main", DEFAULT="YES")
+    assert chosen(MASTER + rendition("x, y", DEFAULT="YES", URI="a.m3u8")).endswith("show/a.m3u8")
+    assert chosen(MASTER + english + german).endswith("/b.m3u8")
+    assert chosen(MASTER + described + english).endswith("/z.m3u8")
+    assert chosen(MASTER + described + inside) == "https://cdn.example.org/audio.m3u8"
+    assert chosen(MASTER + english + german, 1).endswith("/z.m3u8")
+    with pytest.raises(SourceError, match="has 2 sounds, not 3"):
+        chosen(MASTER + english + german, 3)
+
+
+def test_what_a_playlist_says() -> None:
+    where = "http://joe:pw@example.org/show/x.m3u8"
+    text = """
+    #EXT-X-TARGETDURATION:6
+    #EXT-X-MEDIA-SEQUENCE:7
+    #EXTINF:5.5,title
+    x.ts
+    #EXT-X-GAP
+    #EXT-X-DISCONTINUITY
+    https://example.org/y.ts
+    """
+    listed = parse(text, where)
+    assert (listed.target_s, listed.over, listed.encrypted) == (6, False, False)
+    first, second = listed.parts
+    # a password goes to the same server only
+    assert [first.url, second.url] == [
+        "http://joe:pw@example.org/show/x.ts",
+        "https://example.org/y.ts",
+    ]
+    assert (first.number, first.length_s, first.joined, first.absent) == (7, 5.5, True, False)
+    assert (second.number, second.length_s, second.joined, second.absent) == (8, 6, False, True)
+    assert parse("", where).target_s == 10
     assert is_playlist(b"#EXTM3U\n#EXT-X-VERSION:3")
     assert not is_playlist(b"#EXTM3U\nhttp://x/a.mp3")
+    assert not is_playlist(b"\0\0#EXT-X-VERSION:3")
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_a_playlist_or_refused(data: bytes) -> None:
+    text = text_of(data)
+    for beginning in ("", "#EXT-X-MAP:URI=", "#EXT-X-BYTERANGE:", "#EXTINF:1,\nx.ts\n#EXT-X-KEY:"):
+        with suppress(SourceError):
+            parse(beginning + text, "http://example.org/x.m3u8")
 
 
 def test_a_playlist_that_leads_to_itself_is_an_error(web: Site) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import sys
+import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -9,12 +11,21 @@ import source_fakes as fakes
 
 from abhinaya.stream.clock import SAMPLE_RATE
 from abhinaya.stream.errors import SourceError
+from abhinaya.stream.settings.config import NetworkConfig
 from abhinaya.stream.sources import InputConfig, open_source
 from abhinaya.stream.sources.microphone import list_devices, open_microphone
 
+BRIEF = NetworkConfig(first_pause_s=0.01, longest_pause_s=0.02, give_up_s=0.1)
 
-def record(portaudio: Any, warnings: list[str], config: InputConfig, **options: Any) -> Any:
-    return open_microphone(config, warnings.append, portaudio, stall_s=0.2, **options)
+
+def record(
+    portaudio: Any,
+    warnings: list[str],
+    config: InputConfig,
+    network: NetworkConfig = BRIEF,
+    **options: Any,
+) -> Any:
+    return open_microphone(config, warnings.append, network, portaudio, stall_s=0.2, **options)
 
 
 def test_only_devices_that_record_are_listed() -> None:
@@ -48,7 +59,7 @@ def test_a_device_is_named_by_number_or_part_of_its_name(wanted: str, number: in
 )
 def test_a_device_that_is_not_there_is_refused(wanted: str, reason: str) -> None:
     with pytest.raises(SourceError) as caught:
-        record(fakes.FakePortAudio("Headset A", "Headset B"), [], InputConfig("mic", wanted))
+        record(fakes.FakePortAudio("Headset A", "Headset B"), [], InputConfig("mic", device=wanted))
     assert reason in caught.value.reason
     assert caught.value.remedy
 
@@ -77,28 +88,93 @@ def drain(source: Any) -> tuple[Any, int, SourceError | None]:
 
 def test_what_the_device_delivers_is_heard_until_it_is_unplugged() -> None:
     portaudio = fakes.FakePortAudio("Webcam")
-    source = record(portaudio, [], InputConfig("mic", channels="split"))
+    warnings: list[str] = []
+    source = record(portaudio, warnings, InputConfig("mic", channels="split"))
     for part in np.array_split(fakes.tone(0.5, 48000, 2), 16):
         portaudio.stream.deliver(part)
     portaudio.stream.unplug()
+    portaudio.devices.pop()
     samples, lost, failure = drain(source)
     expected = fakes.tone(0.5, SAMPLE_RATE, 2)
     assert samples.shape == expected.shape
     assert np.abs(samples[400:-400] - expected[400:-400]).max() < 0.002
     assert lost == 0
+    assert "delivered no more audio after 0.5 s; trying to open it again" in warnings[0]
     assert failure is not None
-    assert "delivers no more audio after 0.5 s" in failure.reason
+    assert failure.reason == "is not back within 0.1 s (is not plugged in)"
     assert "still plugged in" in failure.remedy
 
 
 def test_a_device_that_falls_silent_is_gone() -> None:
     portaudio = fakes.FakePortAudio("Webcam")
     source = record(portaudio, [], InputConfig("mic"))
+    portaudio.refusal = "Device unavailable"
     portaudio.stream.deliver(fakes.tone(0.1, 48000, 2))
     samples, lost, failure = drain(source)
     assert (len(samples), lost) == (1600, 0)
     assert failure is not None
-    assert "after 0.1 s" in failure.reason
+    assert "is not back within 0.1 s (does not open: Device unavailable)" in failure.reason
+
+
+class Clock:
+    """A wall clock that the test moves."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize("frozen", [False, True], ids=["unplugged", "silent"])
+def test_a_device_that_comes_back_is_heard_again_and_the_stream_keeps_its_clock(
+    frozen: bool,
+) -> None:
+    clock, warnings = Clock(), list[str]()
+    portaudio = fakes.FakePortAudio("Webcam", rate=16000.0)
+    network = NetworkConfig(first_pause_s=0.01, longest_pause_s=0.02, give_up_s=20)
+    source = record(portaudio, warnings, InputConfig("mic"), network, clock=clock)
+    first = portaudio.stream
+    clock.now += 0.1
+    first.deliver(fakes.tone(0.1, 16000, 2))
+    if not frozen:
+        first.unplug()
+    webcam = portaudio.devices.pop()
+    chunks = source.chunks()
+    assert len(next(chunks).samples) == 1600
+
+    def come_back() -> None:
+        """Another device has been plugged in meanwhile, so that its number is another one."""
+        clock.now += 60.0
+        portaudio.devices += [{**webcam, "name": "Headset"}, webcam]
+        while portaudio.stream is first:
+            time.sleep(0.01)
+        clock.now += 0.2
+        portaudio.stream.deliver(fakes.tone(0.2, 16000, 2))
+        source.interrupt()
+
+    threading.Timer(0.5, come_back).start()
+    (chunk,) = chunks
+    assert portaudio.stream.settings["device"] == 2
+    assert first.closed
+    assert chunk.lost_samples == 60 * SAMPLE_RATE
+    assert len(chunk.samples) == 3200
+    assert "microphone delivered no more audio after 0.1 s" in chunk.lost_reason
+    assert [w.partition(": ")[2] for w in warnings] == [
+        "delivered no more audio after 0.1 s; trying to open it again",
+        "records again, 60.0 s are missing",
+    ]
+    source.close()
+
+
+def test_a_stop_does_not_wait_for_a_device_that_has_vanished() -> None:
+    portaudio = fakes.FakePortAudio("Webcam")
+    source = record(portaudio, [], InputConfig("mic"), NetworkConfig(give_up_s=600))
+    portaudio.stream.unplug()
+    portaudio.devices.clear()
+    threading.Timer(0.3, source.interrupt).start()
+    begun = time.monotonic()
+    assert list(source.chunks()) == []
+    assert time.monotonic() - begun < 5
 
 
 def test_closing_ends_the_recording_without_an_error() -> None:

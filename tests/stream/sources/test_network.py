@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import threading
 import time
@@ -201,7 +202,9 @@ def test_redirects_are_followed_but_not_for_ever_and_not_to_other_protocols(web:
     assert len(web.asked("/round")) == 11
     for target in ("file:///etc/passwd", "ftp://127.0.0.1/x.mp3", "gopher://x/"):
         web.routes["/x"] = redirect(target)
-        assert "neither http nor https" in fault(web.url("/x")).reason
+        reason = fault(web.url("/x")).reason
+        assert reason.startswith(f"redirects to {target.partition('://')[0]}://")
+        assert "uses a protocol that is not accepted" in reason
 
 
 @pytest.mark.parametrize(
@@ -259,6 +262,118 @@ def test_what_speaks_no_http_is_said() -> None:
         threading.Thread(target=answer, daemon=True).start()
         error = fault(f"http://127.0.0.1:{listener.getsockname()[1]}/x")
     assert error.reason == "the connection was cut"
+
+
+def titled(data: bytes, interval: int, titles: list[bytes]) -> bytes:
+    """Return audio with a block of metadata after each `interval` bytes."""
+    body = b""
+    for number, at in enumerate(range(0, len(data), interval)):
+        body += data[at : at + interval]
+        text = b"StreamTitle='%s';" % titles[number] if number < len(titles) else b""
+        text += bytes(-len(text) % 16)
+        if at + interval <= len(data):
+            body += bytes([len(text) // 16]) + text
+    return body
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("lying", [False, True])
+def test_metadata_that_comes_unasked_is_not_heard(web: Site, chunked: bool, lying: bool) -> None:
+    data = encoded("wav", "pcm_s16le", 3.0)
+    titles = [b"One", "Zwölf".encode("latin-1"), "Zwölf".encode(), b"", b"x" * 200]
+    body = data if lying else titled(data, 4096, titles)
+
+    def radio(handler: Any) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", "audio/mpeg")  # which it is not
+        handler.send_header("icy-metaint", "4096")
+        handler.send_header(
+            "Transfer-Encoding" if chunked else "Connection", "chunked" if chunked else "close"
+        )
+        handler.end_headers()
+        for at in range(0, len(body), 777):
+            part = body[at : at + 777]
+            handler.wfile.write(b"%x\r\n%s\r\n" % (len(part), part) if chunked else part)
+        handler.wfile.write(b"0\r\n\r\n" if chunked else b"")
+        handler.close_connection = True
+
+    web.routes["/x"] = radio
+    said: list[str] = []
+    source = open_source(InputConfig(web.url("/x")), said.append, network=QUICK)
+    samples = np.zeros(0, np.float32)
+    for chunk in source.chunks():
+        samples = np.concatenate([samples, chunk.samples[:, 0]])
+        if len(samples) >= 3 * 16_000:
+            source.interrupt()
+    source.close()
+    expected = np.frombuffer(data[78:], "<i2")[: len(samples)] / 32768
+    assert len(samples) >= 2.9 * 16_000
+    np.testing.assert_allclose(samples[: len(expected)], expected, atol=1e-4)
+    played = [line.partition(": plays ")[2] for line in said if ": plays " in line]
+    assert played == ([] if lying else ["One", "Zwölf", "x" * 200])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "#EXTM3U\r\n#EXTINF:-1,Radio\r\nhttp://example.org/a?key=1\r\n",
+        "\n\n# stations\nhttp://example.org/a?key=1\n",
+        "[playlist]\r\nNumberOfEntries=1\r\nFile1=http://example.org/a?key=1\r\n",
+        "<?xml version='1.0'?><playlist><location>http://example.org/a?key=1</location></playlist>",
+        '<ASX version="3.0"><Entry><Ref HREF = "http://example.org/a?key=1"/></Entry></ASX>',
+        "#EXTM3U\na?key=1\n",
+    ],
+)
+@pytest.mark.parametrize("coding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_playlist_of_a_station_is_named_in_any_form(
+    web: Site, tmp_path: Path, body: str, coding: str
+) -> None:
+    host = "http://example.org/a" if "example" in body else web.url("/a")
+    for kind in ("audio/mpeg", "text/html", "application/octet-stream"):
+        web.routes["/x.mp3"] = say(body.encode(coding), Content_Type=kind)
+        error = fault(web.url("/x.mp3"))
+        assert error.reason == "is a playlist of other addresses"
+        assert error.remedy == f"name one of them, for example {host}?…"
+    (tmp_path / "x.m3u").write_bytes(body.encode(coding))
+    assert fault(str(tmp_path / "x.m3u")).reason == "is a playlist of other inputs"
+
+
+def test_a_body_that_is_compressed_on_the_way_is_heard(web: Site) -> None:
+    data = encoded("wav", "pcm_s16le", 2.0)
+    web.routes["/x.wav"] = say(gzip.compress(data), Content_Encoding="gzip")
+    assert len(read(web.url("/x.wav"))) == 32_000
+    web.routes["/x.wav"] = say(gzip.compress(data)[:-5000], Content_Encoding="gzip")
+    assert "breaks off" in fault(web.url("/x.wav")).reason
+    web.routes["/x.wav"] = say(data, Content_Encoding="br")
+    assert "a coding that was not asked for (br)" in fault(web.url("/x.wav")).reason
+    web.routes["/x.wav.gz"] = say(gzip.compress(data))
+    assert "is compressed with gzip" in fault(web.url("/x.wav.gz")).reason
+
+
+def test_an_answer_with_another_range_is_refused(web: Site) -> None:
+    data = encoded("wav", "pcm_s16le", 1.0)
+    rest, whole = data[100:], len(data)
+    web.routes["/x"] = say(rest, 206, Content_Range=f"bytes 100-{whole - 1}/{whole}")
+    assert "another part of the file" in fault(web.url("/x")).reason
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("file:///etc/passwd", "redirects to file://…, which uses a protocol that is not"),
+        ("FILE://host/etc/passwd", "which uses a protocol that is not accepted (file)"),
+        ("rtsp://127.0.0.1/x", "which uses a protocol that is not accepted (rtsp)"),
+        ("data:audio/wav;base64,AAAA", "which uses a protocol that is not accepted (data)"),
+        ("http://[bad/x", "it names no host"),
+    ],
+)
+def test_a_redirect_is_refused_by_the_name_of_its_target(
+    web: Site, target: str, words: str
+) -> None:
+    web.routes["/x"] = redirect(target)
+    error = fault(web.url("/x"))
+    assert words in error.reason
+    assert "try again" not in error.remedy
 
 
 # --- secrets and strangers ------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hostile_text import HOSTILE
 
 from abhinaya.models.labels import LABELS
 from abhinaya.train.data.check import check, require
@@ -19,6 +20,7 @@ from abhinaya.train.data.manifest import (
     read_names,
     write_manifest,
 )
+from abhinaya.train.data.tables import rows_of
 from abhinaya.train.errors import DataError
 
 
@@ -232,3 +234,17 @@ def test_prepare_by_list_and_balanced(
         said = capsys.readouterr().err
         assert said.startswith("abhinaya data: ")
         assert said.count("\n") == 1
+
+
+def test_separators_of_lines_and_odd_names_of_files_survive(tmp_path: Path) -> None:
+    """A transcript from elsewhere may hold a line separator, a name of a file any byte."""
+    odd = "".join(HOSTILE.values())
+    clips = tuple(
+        Clip(id=f"{number}", corpus="c", path=f"b\udcff{number}.wav", transcript=f"a{text}\u2028b")
+        for number, text in enumerate((odd.replace("\ud800", "").replace("\udfff", ""), "x"))
+    )
+    write_manifest(tmp_path / "m.jsonl", Manifest(tmp_path, clips))
+    assert read_manifest(tmp_path / "m.jsonl").clips == clips
+    table = tmp_path / "x.csv"
+    table.write_text('path,transcript\na.wav,"one\u2028two\x85three"\n', encoding="utf-8")
+    assert [row["transcript"] for row in rows_of(table, "")] == ["one\u2028two\x85three"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hostile import HOSTILE, hidden
+from hostile_text import HOSTILE, hidden
 from places import GOLDEN
 
 from abhinaya.models.base import Ballot
