@@ -308,6 +308,31 @@ def test_strings_are_in_plain_english(trees: dict[Path, ast.Module]) -> None:
     assert not found, "\n".join(found)
 
 
+SEES_HIDDEN = {
+    "models/text.py", "models/toml.py", "models/served/prompting.py", "models/served/zero_shot.py",
+    "stream/sources/file.py",
+}  # fmt: skip
+"""Files that look at hidden characters: the one that cleans text, and those that write TOML and
+prompts or check a key and the type of a file."""
+
+
+def test_text_of_others_is_cleaned_in_one_place(trees: dict[Path, ast.Module]) -> None:
+    """Errors go to standard error by `say` of models/text.py, which cleans them."""
+    found = []
+    for path, tree in trees.items():
+        for node in ast.walk(tree):
+            match node:
+                case ast.Attribute(attr="isprintable" | "print_exc") if (
+                    name(path) not in SEES_HIDDEN
+                ):
+                    found.append(f"{name(path)}:{node.lineno}: {node.attr}")
+                case ast.Call(func=ast.Name(id="print"), keywords=keywords) if name(
+                    path
+                ) != "models/text.py" and any(k.arg == "file" for k in keywords):
+                    found.append(f"{name(path)}:{node.lineno}: print to a file")
+    assert not found, "\n".join(found)
+
+
 # --- weight ---------------------------------------------------------------------------------------
 
 LOOK = """
