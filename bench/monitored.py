@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from abhinaya.bench.machine import cpu_seconds, machine_seconds, pss_mib, resident_mib
+from abhinaya.models.interrupts import INTERRUPTS, Signalled
 from abhinaya.models.text import say
 from abhinaya.stream.errors import ProcessError
 from abhinaya.stream.run.directory import run_directory
@@ -159,6 +160,8 @@ def play(
         run = Run(Plan(config, tuple(inputs), None, True), directory, [sink], _Observer())
         sink.processes = run.supervisor
         code = run.run()
+    if INTERRUPTS.count:
+        raise Signalled(INTERRUPTS.number)
     if code:
         raise ProcessError("the run", f"ended with exit code {code}")
 

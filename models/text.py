@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import traceback
 from collections.abc import Iterable, Mapping
 from typing import IO, Any, Final, TypeVar
 
@@ -144,3 +145,8 @@ def distinct(names: Iterable[str]) -> list[str]:
 def say(*lines: object, file: IO[str] | None = None) -> None:
     """Print lines for people, clean and at once; on standard error with `file=sys.stderr`."""
     print(*(clean(str(line)) for line in lines), sep="\n", file=file or sys.stdout, flush=True)
+
+
+def say_traceback(file: IO[str] | None = None) -> None:
+    """Print the traceback of the current exception, on standard error by default."""
+    say(*traceback.format_exc().split("\n"), file=file or sys.stderr)

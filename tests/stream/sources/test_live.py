@@ -620,7 +620,7 @@ def test_what_a_playlist_says() -> None:
     text = """
     #EXT-X-TARGETDURATION:6
     #EXT-X-MEDIA-SEQUENCE:7
-    #EXTINF:5.5,title
+    #EXTINF:5.5,a title\u2028of two\x85lines\x1e
     x.ts
     #EXT-X-GAP
     #EXT-X-DISCONTINUITY
