@@ -33,7 +33,7 @@ def rule(**changes: Any) -> RuleConfig:
 
 
 class Notes:
-    """A sink that shows alerts, and one that does not know of them."""
+    """A sink that does not know of alerts."""
 
     def __init__(self) -> None:
         self.seen: list[Event | Alert] = []

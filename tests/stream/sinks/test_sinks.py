@@ -246,11 +246,6 @@ def test_nothing_is_wider_than_the_terminal_and_no_word_is_lost(width):
     assert "it was late" in " ".join(text.split())
 
 
-def test_wide_characters_fit_as_well():
-    text, _ = shown([verdict(stream="電話の会話ですよね", transcript=said("漢字" * 60))], width=40)
-    assert max(cell_len(line) for line in text.splitlines()) <= 40
-
-
 def test_what_is_said_cannot_control_the_terminal():
     evil = verdict(stream="a\x1b]0;x\x07", transcript=said("[red]bold[/red] \x1b[2J gone\r\n"))
     _, raw = shown([evil])
