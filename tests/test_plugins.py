@@ -103,16 +103,8 @@ def test_a_node_whose_model_goes_wrong_is_taken_out_named_and_started_again(tmp_
         "[supervise]\ncanary_s = 0.5\n[voters.turns]\nmodel = 'turns'\n"
         f"[voters.turns.options]\nfile = '{wrong}'\n"
     )
-    command = [
-        sys.executable,
-        "-m",
-        "abhinaya.stream",
-        "-",
-        "--rate",
-        "16000",
-        "--sample-format",
-        "s16le",
-    ]
+    command = [sys.executable, "-m", "abhinaya.stream", "-", "--rate", "16000"]
+    command += ["--sample-format", "s16le"]
     command += ["--profile", str(tmp_path / "turns.toml"), "--output", str(log)]
     with subprocess.Popen(
         command, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL

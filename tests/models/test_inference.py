@@ -66,9 +66,6 @@ def test_pinned_memory_is_for_a_gpu_alone(monkeypatch) -> None:
         assert len(pinned) == 1
 
 
-# --- voters, with every choice --------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> dict[str, tuple[str, dict]]:
     """Each voter's name and options."""
@@ -158,9 +155,6 @@ def test_the_layers_are_the_transformers_and_not_the_convolutions(files) -> None
     assert layers(model) == list(model.encoder.layers)
     alone = torch.nn.Linear(2, 2)
     assert layers(alone) == [alone]
-
-
-# --- when it does not compile ---------------------------------------------------------------------
 
 
 class Broken:

@@ -126,9 +126,6 @@ def test_no_network(tmp_path) -> None:
     assert "check the name and the network" in done.stderr.splitlines()[-1]
 
 
-# --- what is here -----------------------------------------------------------------------
-
-
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """A cache as the Hub's client writes it, with the files given."""

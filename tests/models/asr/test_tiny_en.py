@@ -115,19 +115,19 @@ def test_a_word_said_again_and_again_is_not_a_loop(whisper, jfk):
 
 
 def test_laughter_and_cries_hardly_ever_have_words(whisper):
-    clips = sorted((DATA / "emogator" / "mp3").rglob("*.opus"))[80:140:2]
+    clips = sorted((DATA / "emogator" / "mp3").rglob("*.opus"))[80:140:5]
     if not clips:
         pytest.skip(f"{DATA / 'emogator'} is not on this machine")
     texts = [hear(whisper, read(path)[: 10 * SECOND]).text for path in clips]
     believed = [text for text in texts if text]
-    assert len(believed) <= 3, believed
+    assert len(believed) <= 2, believed
 
 
 def test_polish_is_said_once_and_not_written_in_english(whisper):
     if not (DATA / "speech.csv").exists():
         pytest.skip(f"{DATA / 'speech.csv'} is not on this machine")
     with (DATA / "speech.csv").open() as file:
-        paths = [row["path"] for row in csv.DictReader(file) if row["corpus"] == "nemo"][:24:2]
+        paths = [row["path"] for row in csv.DictReader(file) if row["corpus"] == "nemo"][:16:2]
     state, results = b"", []
     for path in paths:
         result = hear(whisper, read(DATA / path), stream="call", state=state)

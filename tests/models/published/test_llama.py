@@ -70,9 +70,6 @@ def test_any_causal_language_model(tmp_path, tiny_llm, shaken) -> None:
         assert np.allclose(answer.probabilities, alone.probabilities, atol=1e-4)
 
 
-# --- what it reads ----------------------------------------------------------------------
-
-
 def test_the_end_is_a_token_where_the_tokenizer_has_one(voter) -> None:
     assert voter.ids(" no ") == [*voter.ids("no")[:-1], 2]
     assert voter.ids("no</s>no").count(2) == 1, "a transcript cannot say that the text ended"
@@ -96,9 +93,6 @@ def test_an_empty_transcript_abstains_and_long_ones_are_cut_as_published(voter) 
     assert "empty" in answers[1].reason
     assert answers[2] == voter.vote(said(TEXTS[0], TEXTS[1]))[1]
     assert voter.vote([]) == []
-
-
-# --- what it refuses --------------------------------------------------------------------
 
 
 def changed(files, tmp_path, change) -> str:

@@ -27,9 +27,6 @@ def in_a_row(labels, length_s=5.0):
     return [heard(i * length_s, (i + 1) * length_s, label) for i, label in enumerate(labels)]
 
 
-# --- track ----------------------------------------------------------------------------------------
-
-
 def tracked(rows, **how):
     track = Track(**how)
     for row in rows:
@@ -67,9 +64,6 @@ def test_a_divided_vote_weighs_less():
 def test_unknown_is_evidence_for_nothing():
     track = tracked([heard(9, 30, "unknown")])
     assert (track.label, track.changes) == ("unknown", [])
-
-
-# --- shares and parts -----------------------------------------------------------------------------
 
 
 def test_shares_and_the_longest_run():
@@ -119,8 +113,6 @@ def test_parts_lose_no_second():
         for label in LABELS:
             assert sum(part[label] for part in found) == pytest.approx(seconds[label])
 
-
-# --- conversation ---------------------------------------------------------------------------------
 
 A, B = "call/agent", "call/customer"
 

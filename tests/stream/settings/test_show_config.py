@@ -129,9 +129,6 @@ def test_a_value_is_toml_or_else_a_string(text: str, value: Any) -> None:
     assert literal(text) == value
 
 
-# --- what is shown --------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", profiles())
 def test_what_is_shown_of_a_profile_loads_again(name: str, tmp_path: Path) -> None:
     path = tmp_path / "shown.toml"

@@ -10,9 +10,11 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from fakes import gap, verdict
+from output_fakes import said
 from rich.console import Console
 from scripted_server import Say, scripted
 
@@ -25,7 +27,7 @@ from abhinaya.stream.sinks.alerts.sink import Alerts, open_senders
 from abhinaya.stream.sinks.alerts.worker import DeliveryError, Job, Worker
 from abhinaya.stream.sinks.jsonl import JsonLines
 from abhinaya.stream.sinks.lines import Lines
-from abhinaya.stream.wire.messages import Event, Remark, Transcript
+from abhinaya.stream.wire.messages import Event, Remark
 
 
 def rule(**changes: Any) -> RuleConfig:
@@ -70,14 +72,6 @@ class Slow:
         self.delivered.append(job.body)
 
 
-class Broken:
-    def __init__(self, error: Exception) -> None:
-        self._error = error
-
-    def deliver(self, job: Job, stop: threading.Event) -> None:
-        raise self._error
-
-
 def until(condition: Any, timeout_s: float = 10.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
@@ -118,7 +112,7 @@ def test_what_fails_is_told_as_a_remark_and_the_next_alert_is_tried(
     error: Exception, text: str
 ) -> None:
     notes = Notes()
-    alerts = Alerts([rule()], [notes], {"r": [Broken(error)]})
+    alerts = Alerts([rule()], [notes], {"r": [Mock(deliver=Mock(side_effect=error))]})
     for sequence in range(2):
         alerts.write(verdict(sequence), 1.0)
     alerts.close()
@@ -167,15 +161,7 @@ def test_an_alert_is_shown_with_what_was_said_and_without_markup(
 ) -> None:
     out = io.StringIO()
     lines = Lines(Console(file=out, force_terminal=terminal, width=70, color_system=None))
-    transcript = Transcript(
-        stream="call",
-        sequence=1,
-        text="[red]\x1b[2Jno",
-        model="m",
-        queue_ms=0,
-        run_ms=0,
-        batch_size=1,
-    )
+    transcript = said("[red]\x1b[2Jno", 1, "call")
     log = JsonLines(tmp_path / "events.jsonl")
     alerts = Alerts([rule(name="cheer", for_segments=2)], [lines, log], {})
     for event in (verdict(0, end=16_000), verdict(1, end=40_000, transcript=transcript)):
