@@ -37,7 +37,7 @@ bench: $(INSTALLED)
 	mkdir -p build/bench
 	$(BIN)/abhinaya bench transport --json build/bench/transport.json
 	$(BIN)/abhinaya bench latency --json build/bench/latency.json
-	$(BIN)/abhinaya bench throughput --json build/bench/throughput.json
+	$(BIN)/abhinaya bench load --real --json build/bench/load.json
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -15,7 +15,7 @@ COMMANDS: Final = {
     "transport": "cost of the hub: segments a second and latency, compared with a bare relay",
     "latency": "from end of speech to verdict, stage by stage, with N live streams",
     "asr": "like latency, with dense read speech, and its words",
-    "throughput": "files as fast as the nodes allow: times real time, memory, first label",
+    "load": "more live speech than the nodes manage: labels, latency, what is left out",
     "soak": "live streams while nodes are killed and hung: losses, growth of memory",
     "vad": "how well speech is found and cut, against reference turns",
     "view": "cost of the live view with many streams; or a picture of the view",

@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,7 +48,7 @@ BEAT_S: Final = 0.5
 _MODULE: Final = "abhinaya.bench.null_nodes"
 
 
-def null_config() -> Config:
+def null_config(live_s: float = 60.0) -> Config:
     """Return the configuration of a hub that has only null nodes and drops no segment."""
     worker = WorkerConfig(model="null")
     return Config(
@@ -56,17 +56,25 @@ def null_config() -> Config:
         asr=worker,
         voters={name: worker for name in NEEDS if name != "asr"},
         flow=FlowConfig(file_window=1024, live_backlog=1024),
-        deadlines=DeadlineConfig(live_s=60.0),
+        deadlines=DeadlineConfig(live_s=live_s),
     )
 
 
 def specs(path: str) -> list[Spec]:
     """Return the processes of a run with the `hub` or the `bare relay`."""
     if path == "hub":
-        nodes = [Spec(name, _MODULE, ("--null", name), services=(name,)) for name in NEEDS]
-        return [Spec("hub", "abhinaya.stream.hub.main"), *nodes]
+        return null_specs(dict.fromkeys(NEEDS, 0.0))
     bare = [Spec(name, _MODULE, ("--bare-node", name)) for name in BARE_NODES]
     return [Spec("relay", _MODULE, ("--bare-relay",)), *bare]
+
+
+def null_specs(busy_s: Mapping[str, float]) -> list[Spec]:
+    """Return a hub and null nodes that take such times for each task."""
+    nodes = [
+        Spec(name, _MODULE, ("--null", name, "--busy-s", f"{busy_s[name]}"), services=(name,))
+        for name in NEEDS
+    ]
+    return [Spec("hub", "abhinaya.stream.hub.main"), *nodes]
 
 
 def null_node(endpoint: str, service: str, stop: Stop, busy_s: float = 0.0) -> int:
@@ -83,7 +91,8 @@ def null_node(endpoint: str, service: str, stop: Stop, busy_s: float = 0.0) -> i
         version="0",
         licence="none",
     )
-    ready = Ready(node=service, incarnation=str(os.getpid()), gives=(given,), credits=256)
+    held = 4 if busy_s else 256
+    ready = Ready(node=service, incarnation=str(os.getpid()), gives=(given,), credits=held)
     introduced, next_beat = False, 0.0
     waiting: deque[tuple[float, Task]] = deque()
     while not stop.asked:
@@ -93,7 +102,7 @@ def null_node(endpoint: str, service: str, stop: Stop, busy_s: float = 0.0) -> i
         due = min(next_beat, waiting[0][0]) if waiting else next_beat
         socket.poll(max(1, round(1000 * (due - now))))
         while waiting and waiting[0][0] <= time.monotonic():
-            send(socket, encoder.encode(_answer(waiting.popleft()[1], service)))
+            send(socket, encoder.encode(_answer(waiting.popleft()[1], service, busy_s)))
         while (frames := receive(socket)) is not None:
             message = decoder.decode(frames)
             if isinstance(message, Task) and busy_s:
@@ -106,13 +115,13 @@ def null_node(endpoint: str, service: str, stop: Stop, busy_s: float = 0.0) -> i
     return 0
 
 
-def _answer(task: Task, service: str) -> Vote | Transcript:
+def _answer(task: Task, service: str, busy_s: float = 0.0) -> Vote | Transcript:
     common: dict[str, Any] = {
         "stream": task.stream,
         "sequence": task.sequence,
         "model": "null",
         "queue_ms": 0.0,
-        "run_ms": 0.0,
+        "run_ms": 1000 * busy_s,
         "batch_size": 1,
     }
     if service == "asr":

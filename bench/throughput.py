@@ -1,10 +1,9 @@
-"""Processes files as fast as the nodes allow: times real time, memory, time to the first label.
+"""Times the command on files: times real time, memory, time to the first label.
 
-    abhinaya bench throughput
-
-Runs `abhinaya-stream FILE ... --format jsonl` and reads its lines. CPU is processor seconds of all
-processes for a second of audio; other load on the machine affects it less than the times. Memory is
-sampled four times a second. Resident memory counts shared pages in each process, PSS once.
+A part of `abhinaya bench load --real`. Runs `abhinaya-stream FILE ... --format jsonl` and reads its
+lines. CPU is processor seconds of all processes for a second of audio; other load on the machine
+affects it less than the times. Memory is sampled four times a second. Resident memory counts shared
+pages in each process, PSS once.
 """
 
 from __future__ import annotations
@@ -25,10 +24,9 @@ import msgspec
 import psutil
 from rich.table import Table
 
-from abhinaya.bench.demo import CALL
 from abhinaya.bench.machine import GONE
-from abhinaya.bench.monitored import MAIN, Usage, add_profile
-from abhinaya.bench.report import Report, parser, publish, settings_of, table, table_of
+from abhinaya.bench.monitored import MAIN, Usage
+from abhinaya.bench.report import table, table_of
 from abhinaya.stream.errors import ProcessError
 
 SAMPLE_EVERY_S: Final = 0.25
@@ -188,26 +186,6 @@ def _read(
     return times, events, cpu[-1] - cpu[min(1, len(cpu) - 1)]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measure and print; return 1 if a segment became a gap."""
-    arguments = parser("throughput", __doc__)
-    arguments.add_argument("files", nargs="*", type=Path, help="(the demo recording)")
-    arguments.add_argument("--repeats", type=int, default=3, help="runs; the fastest counts (3)")
-    add_profile(arguments)
-    options = arguments.parse_args(argv)
-    files = options.files or [CALL]
-    runs = [measure(files, flags_of(options)) for _ in range(options.repeats)]
-    best = max(runs, key=lambda run: run.times_real_time)
-    figures = {
-        "times_real_time": best.times_real_time,
-        "cpu": min(run.cpu for run in runs),
-        "first_label_s": min(run.first_label_s for run in runs),
-        "runs": runs,
-    }
-    publish(Report("throughput", settings_of(options), figures), _tables(runs, best), options.json)
-    return 1 if any(run.gaps for run in runs) else 0
-
-
 def flags_of(options: argparse.Namespace) -> list[str]:
     """Return the command's flags for the profile and its settings."""
     flags = ["--profile", str(options.profile), "--accept-noncommercial"]
@@ -216,7 +194,8 @@ def flags_of(options: argparse.Namespace) -> list[str]:
     return flags
 
 
-def _tables(runs: Sequence[Done], best: Done) -> list[Table]:
+def tables(runs: Sequence[Done], best: Done) -> list[Table]:
+    """Return memory by process, and the figures of each run."""
     speed = table_of(
         f"{best.files} file(s), {best.audio_s:.0f} s of audio, as fast as the nodes allow",
         {

@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,13 +37,16 @@ from abhinaya.bench.report import (
     settings_of,
     table_of,
 )
-from abhinaya.stream.clock import SAMPLE_RATE
+from abhinaya.stream.clock import SAMPLE_RATE, unix_time
 from abhinaya.stream.errors import ProcessError
+from abhinaya.stream.hub.validation import LONGEST_SAMPLES
 from abhinaya.stream.run.recorder import Recorder
-from abhinaya.stream.run.supervisor import Supervisor
+from abhinaya.stream.run.supervisor import Spec, Supervisor
 from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.wire.codec import Decoder, Encoder
 from abhinaya.stream.wire.messages import (
+    Activity,
+    Event,
     Hello,
     Message,
     NodeUp,
@@ -66,7 +69,7 @@ IN_FLIGHT: Final = 64
 """Number of unanswered segments in measurements of the maximum rate."""
 RUN: Final = "transport"
 WARM_UP_S: Final = 1.0
-PATIENCE_S: Final = 20.0
+PATIENCE_S: Final = 60.0
 """Time limit of the start and of the last answers."""
 
 TITLE: Final = "Transport: segments of 5 s, four null voters, one of them after a null transcriber"
@@ -118,26 +121,34 @@ class Carrier(Protocol):
 class HubCarrier:
     """Acts as all fronts and the recorder of a real hub; segments go to the streams in turn."""
 
-    def __init__(self, endpoint: str, streams: int) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        streams: int,
+        services: Set[str] = NEEDS.keys(),
+        speech: Sequence[Payload] | None = None,
+    ) -> None:
         self._names = [f"stream-{i}" for i in range(streams)]
+        self._services = services
+        self._speech = speech or [Payload.of(np.zeros(SEGMENT_SAMPLES, np.int16))]
         self._recorder = Recorder(endpoint, "recorder", RUN)
         self._context = zmq.Context()
         self._socket = connect(self._context, workers_endpoint(endpoint), "front")
         self._encoder = Encoder()
-        self._samples = Payload.of(np.zeros(SEGMENT_SAMPLES, np.int16))
         self._up: set[str] = set()
         self._meet()
 
     def send(self, number: int) -> None:
         """Send segment `number`, as a live front does."""
-        sequence, stream = divmod(number, len(self._names))
-        now = time.time()
+        stream, sequence = self.name_of(number)
+        samples, now = self._speech[number % len(self._speech)], unix_time()
+        start = sequence * LONGEST_SAMPLES
         segment = Segment(
-            stream=self._names[stream],
+            stream=stream,
             sequence=sequence,
-            start=sequence * SEGMENT_SAMPLES,
-            end=(sequence + 1) * SEGMENT_SAMPLES,
-            samples=self._samples,
+            start=start,
+            end=start + samples.shape[0],
+            samples=samples,
             cut="pause",
             captured_unix_s=now,
             capture_ms=0.0,
@@ -146,18 +157,27 @@ class HubCarrier:
         while not send(self._socket, self._encoder.encode(segment)):
             time.sleep(0.001)
 
-    def poll(self, timeout_s: float) -> list[int]:
-        """Receive verdicts; one with a vote missing does not count."""
-        complete = []
+    def name_of(self, number: int) -> tuple[str, int]:
+        """Return stream and sequence number of segment `number`."""
+        sequence, stream = divmod(number, len(self._names))
+        return self._names[stream], sequence
+
+    def events(self, timeout_s: float) -> Iterator[Event | Activity]:
+        """Receive events."""
         for event in self._recorder.poll(timeout_s):
-            if isinstance(event, Verdict) and not event.missing:
-                stream = int(event.stream.removeprefix("stream-"))
-                complete.append(event.sequence * len(self._names) + stream)
-            elif isinstance(event, NodeUp):
+            if isinstance(event, NodeUp):
                 self._up.add(event.service)
+            yield event
         while receive(self._socket) is not None:
             pass  # credits, which this front does not need
-        return complete
+
+    def poll(self, timeout_s: float) -> list[int]:
+        """Receive verdicts; one with a vote missing does not count."""
+        return [
+            event.sequence * len(self._names) + int(event.stream.removeprefix("stream-"))
+            for event in self.events(timeout_s)
+            if isinstance(event, Verdict) and not event.missing
+        ]
 
     def close(self) -> None:
         """Close the sockets."""
@@ -184,7 +204,7 @@ class HubCarrier:
                 if self._socket.poll(200) and (frames := receive(self._socket)) is not None:
                     welcomed = isinstance(decoder.decode(frames), Welcome)
             self.poll(0.02)
-            if welcomed and self._up == set(NEEDS):
+            if welcomed and self._up == self._services:
                 return
 
 
@@ -242,8 +262,10 @@ def _until(what: str) -> Iterator[None]:
 class Meter:
     """Sends segments through a new carrier and measures the time to their answers."""
 
-    def __init__(self, carrier: Carrier, patience_s: float = PATIENCE_S) -> None:
-        self._carrier, self._patience_s = carrier, patience_s
+    def __init__(
+        self, carrier: Carrier, patience_s: float = PATIENCE_S, in_flight: int = IN_FLIGHT
+    ) -> None:
+        self._carrier, self._patience_s, self._in_flight = carrier, patience_s, in_flight
         self._next = 0
         self._waiting: dict[int, float] = {}
         self.latencies_ms: list[float] = []
@@ -256,12 +278,12 @@ class Meter:
         return len(self.latencies_ms) + self.lost + len(self._waiting)
 
     def measure(self, seconds: float, per_s: float | None) -> None:
-        """Send `per_s` segments a second; None: keep IN_FLIGHT segments unanswered."""
+        """Send `per_s` segments a second; None: keep `in_flight` segments unanswered."""
         self.latencies_ms, self.lost, sent = [], 0, 0
         begun = self.begun = self.last = time.perf_counter()
         while (now := time.perf_counter()) < begun + seconds:
             if per_s is None:
-                while len(self._waiting) < IN_FLIGHT:
+                while len(self._waiting) < self._in_flight:
                     self._send()
                 self._poll(0.01)
                 continue
@@ -289,7 +311,7 @@ class Meter:
 
 def measure(path: str, streams: int, per_s: float | None, seconds: float) -> Run:
     """Measure a new `hub` or `bare relay` at a rate; None: its maximum rate."""
-    with _running(path) as (endpoint, pids):
+    with running(specs(path), null_config()) as (endpoint, pids):
         hub = path == "hub"
         with closing(HubCarrier(endpoint, streams) if hub else BareCarrier(endpoint)) as carrier:
             meter, usage = Meter(carrier), Usage(seconds, begun=True)
@@ -311,17 +333,18 @@ def measure(path: str, streams: int, per_s: float | None, seconds: float) -> Run
 
 
 @contextmanager
-def _running(path: str) -> Iterator[tuple[str, list[int]]]:
-    """Start the processes like a run; yield their endpoint and process ids."""
-    config = null_config()
+def running(
+    processes: Sequence[Spec], config: configuration.Config
+) -> Iterator[tuple[str, list[int]]]:
+    """Start processes like a run; yield their endpoint and process ids."""
     with tempfile.TemporaryDirectory(prefix="abhinaya-") as folder:
         directory = Path(folder)
         (directory / "config.json").write_bytes(configuration.encode(config))
         supervisor = Supervisor(config.supervise, directory)
         try:
-            for spec in specs(path):
+            for spec in processes:
                 supervisor.start(spec)
-            pids = [supervisor.pid(spec.name) for spec in specs(path)]
+            pids = [supervisor.pid(spec.name) for spec in processes]
             yield f"ipc://{directory}", [pid for pid in pids if pid is not None]
         finally:
             supervisor.stop(0.5)

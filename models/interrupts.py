@@ -24,6 +24,8 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 AGAIN_S: Final = 0.4
 """Interval of `Signalled` after the time of a counting program is over."""
+RESERVE_S: Final = 0.3
+"""Seconds before it that are kept for the rest, when something waits for others."""
 LAST_S: Final = 2.0
 """Seconds after the first of them until the process is ended without further tidying."""
 
@@ -82,6 +84,12 @@ class Interrupts:
         """Count the signals. Raise `Signalled` after `grace_s`, or after `bearable` signals."""
         with self._handling(grace_s, bearable):
             yield
+
+    def left_s(self, seconds: float) -> float:
+        """Return how long a program may wait that would wait so many seconds without a signal."""
+        if not self.count or self._grace_s is None:
+            return seconds
+        return max(0.0, min(seconds, self.at + self._grace_s - RESERVE_S - time.monotonic()))
 
     @contextmanager
     def _handling(self, grace_s: float | None, bearable: int) -> Iterator[None]:

@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 
 from abhinaya.models.base import Voter
 from abhinaya.models.catalogue import CATALOGUE
-from abhinaya.models.declared import check_paths, declared
+from abhinaya.models.declared import check_values, declared
 from abhinaya.models.errors import (
     LabelsError,
     OptionsError,
@@ -118,8 +118,9 @@ def check(name: str, options: Mapping[str, Any]) -> None:
 
     """
     if name in MODELS:
-        _check_options(name, declared(*MODELS[name], f"model {name!r}"), options)
-        check_paths(options)
+        known = declared(*MODELS[name], f"model {name!r}")
+        _check_options(name, {key: p.required for key, p in known.items()}, options)
+        check_values(options, known)
     elif name not in plugins("voters"):
         raise unknown(name)
 

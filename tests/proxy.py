@@ -15,6 +15,7 @@ Mode = Literal["pass", "reset", "black hole"]
 class Proxy:
     """Forwards the two ports of a hub. Use it in a `with` statement.
 
+    `cut` are the ports, 0 and 1, that `mode` applies to; the other one passes everything.
     `reset` breaks every connection and refuses new ones. `black hole` keeps the connections, also
     new ones, and forwards nothing; what waits then is forwarded later, as TCP does.
     """
@@ -23,8 +24,10 @@ class Proxy:
         host, _, port = hub.removeprefix("tcp://").partition(":")
         self._targets = [(host, int(port) + offset) for offset in (0, 1)]
         self.mode: Mode = "pass"
+        self.cut: tuple[int, ...] = (0, 1)
         self._over = False
         self._pairs: dict[socket.socket, socket.socket] = {}
+        self._port: dict[socket.socket, int] = {}
         self._selector = selectors.DefaultSelector()
         self._listeners, self.port = _two_listeners()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -47,8 +50,8 @@ class Proxy:
         watched: set[socket.socket] = set()
         while not self._over:
             if self.mode == "reset":
-                self._break_all()
-            wanted = set(self._listeners) | (set(self._pairs) if self.mode == "pass" else set())
+                self._break(self.cut)
+            wanted = {*self._listeners, *(s for s in self._pairs if self._passes(self._port[s]))}
             for each in watched - wanted:
                 self._selector.unregister(each)
             for each in wanted - watched:
@@ -66,19 +69,24 @@ class Proxy:
                 with contextlib.suppress(KeyError, ValueError):
                     self._selector.unregister(each)
             watched -= gone
-        self._break_all()
+        self._break((0, 1))
+
+    def _passes(self, port: int) -> bool:
+        return self.mode == "pass" or port not in self.cut
 
     def _accept(self, listener: socket.socket) -> None:
         client, _ = listener.accept()
-        if self.mode == "reset":
+        port = self._listeners.index(listener)
+        if self.mode == "reset" and port in self.cut:
             _reset(client)
             return
         try:
-            hub = socket.create_connection(self._targets[self._listeners.index(listener)], 1)
+            hub = socket.create_connection(self._targets[port], 1)
         except OSError:
             _reset(client)
             return
         self._pairs |= {client: hub, hub: client}
+        self._port |= {client: port, hub: port}
 
     def _forward(self, source: socket.socket) -> None:
         target = self._pairs[source]
@@ -93,10 +101,10 @@ class Proxy:
             self._pairs.pop(each, None)
             _reset(each)
 
-    def _break_all(self) -> None:
-        for each in list(self._pairs):
+    def _break(self, ports: tuple[int, ...]) -> None:
+        for each in [each for each in self._pairs if self._port[each] in ports]:
+            del self._pairs[each]
             _reset(each)
-        self._pairs.clear()
 
 
 def _two_listeners() -> tuple[list[socket.socket], int]:

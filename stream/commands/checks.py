@@ -78,9 +78,9 @@ def fault_of(item: Input) -> AbhinayaError | None:
             standard_input()
         elif config.what == "mic":
             # PortAudio is loaded only when it is needed
-            from abhinaya.stream.sources.microphone import choose, list_devices
+            from abhinaya.stream.sources.microphone import find
 
-            choose(list_devices(), config.device)
+            check_names(config, find(config)[1])
         elif is_address(config.what):
             if scheme_of(config.what) not in plugins("sources"):
                 check_address(config.what)
@@ -107,7 +107,7 @@ def _check_file(config: InputConfig) -> None:
 
 
 def check_outputs(args: argparse.Namespace, inputs: Iterable[Input]) -> None:
-    """Refuse to write over a file that the run reads, or two outputs into one.
+    """Refuse to write over a file that the run reads, or a log.
 
     Raises:
         ConfigError: names the output.
@@ -116,12 +116,13 @@ def check_outputs(args: argparse.Namespace, inputs: Iterable[Input]) -> None:
     read = {item.config.what: "an input" for item in inputs}
     read |= {str(args.rules): "the file of --rules"} if args.rules else {}
     read |= {args.profile: "the profile"} if args.profile not in (None, *profiles()) else {}
-    for path in args.output:
+    logs = [("--log-file", args.log_file)] if args.log_file else []
+    for flag, path in (*logs, *(("--output", path) for path in args.output)):
         for other, role in read.items():
             if _is_same(str(path), other):
-                raise ConfigError(f"--output {path}", f"is {role} too", "write to another file")
-        if args.log_file and _is_same(str(path), str(args.log_file)):
-            raise ConfigError(f"--output {path}", "is the --log-file too", "name another")
+                raise ConfigError(f"{flag} {path}", f"is {role} too", "write to another file")
+        if flag == "--log-file":
+            read[str(path)] = "the --log-file"
 
 
 def _is_same(one: str, other: str) -> bool:

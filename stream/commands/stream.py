@@ -6,7 +6,6 @@ import argparse
 import os
 import sys
 import tempfile
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from abhinaya.models.command_line import Parser
 from abhinaya.models.errors import MissingPackageError
 from abhinaya.models.interrupts import INTERRUPTS, exit_code_of
-from abhinaya.models.text import say
+from abhinaya.models.text import say, say_traceback
 from abhinaya.stream.commands.checks import check_models, check_outputs, fault_of, unpinned_models
 from abhinaya.stream.commands.inputs import add_inputs, open_feeds, read_inputs
 from abhinaya.stream.errors import (
@@ -95,7 +94,7 @@ def _kept_traceback() -> str:
         with tempfile.NamedTemporaryFile(
             "w", prefix="abhinaya-", suffix=".log", delete=False
         ) as log:
-            say(*traceback.format_exc().split("\n"), file=log)
+            say_traceback(log)
     except OSError:
         return ""
     return f" with {log.name}"

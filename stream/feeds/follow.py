@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import queue
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
+from abhinaya.models.interrupts import INTERRUPTS
 from abhinaya.stream.errors import AbhinayaError, ProcessError, SourceError
 from abhinaya.stream.feeds.parse import Episode, parse_feed, unpacked
 from abhinaya.stream.feeds.store import Folders, Record, make_folder, temporary_folder
@@ -186,9 +188,10 @@ class Feeds:
     def close(self) -> None:
         """Stop all threads; delete the episodes that are not kept."""
         self._stop.set()
+        deadline = time.monotonic() + INTERRUPTS.left_s(2.0)
         for thread in self._threads:
             if thread.is_alive():
-                thread.join(timeout=2.0)
+                thread.join(max(0.0, deadline - time.monotonic()))
         self._stack.close()
 
     # --- called by the threads --------------------------------------------------------------------

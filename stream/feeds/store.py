@@ -17,7 +17,7 @@ import msgspec
 
 from abhinaya.stream.errors import ConfigError, SinkError
 from abhinaya.stream.feeds.parse import Episode
-from abhinaya.stream.sources.address import shown
+from abhinaya.stream.sources.address import shown, without_credentials
 
 VERSION: Final = 1
 
@@ -69,7 +69,8 @@ class Record:
 
     def is_done(self, episode: Episode) -> bool:
         """Return whether all verdicts of an episode are written."""
-        key = (episode.guid, episode.url) if episode.shared_guid else episode.guid
+        address = without_credentials(episode.url)
+        key = (episode.guid, address) if episode.shared_guid else episode.guid
         return key in self._known
 
     def add(self, episode: Episode) -> None:
@@ -81,7 +82,8 @@ class Record:
         """
         if not self.is_done(episode):
             # the query of an address may hold a secret, and this file is permanent
-            url = episode.url.partition("?")[0] if not episode.shared_guid else episode.url
+            url = without_credentials(episode.url)
+            url = url if episode.shared_guid else url.partition("?")[0]
             self._contents.heard.append(_DoneEpisode(episode.guid, url, episode.stream))
             self._write()
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from abhinaya.models.text import say_traceback
 from abhinaya.stream.errors import AbhinayaError, ProcessError
 from abhinaya.stream.front.numbering import Speech, SpeechItem, read_round
 from abhinaya.stream.front.outbox import LatestOnly, Outbox
@@ -99,7 +99,7 @@ class Reader:
                 if news:
                     self._wake()
         except Exception as error:
-            traceback.print_exc()
+            say_traceback()
             reason = f"stopped on an unexpected {type(error).__name__}: {error}"
             self.error = ProcessError(self._front, reason)
             self._wake()

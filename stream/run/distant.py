@@ -13,7 +13,7 @@ from pathlib import Path
 from abhinaya.stream.run.recorder import Recorder
 from abhinaya.stream.run.supervisor import Supervisor
 from abhinaya.stream.settings.config import SuperviseConfig
-from abhinaya.stream.wire.child import read_beat
+from abhinaya.stream.wire.child import Stage, read_beat
 from abhinaya.stream.wire.messages import Suspect
 
 
@@ -76,6 +76,10 @@ class LocalBeats:
             self._seen[front] = beat, now
         return new
 
+    def is_fresh(self, now: float, front: str) -> bool:
+        """Whether a front is well."""
+        return front in self._seen and now - self._seen[front][1] <= self.silent_s / 2
+
     def suspects(self, now: float, fronts: Iterable[str]) -> Iterator[Suspect]:
         """Yield those of the fronts that are silent."""
         for front in fronts:
@@ -104,6 +108,12 @@ class DistantHub:
         self._beats = LocalBeats(config.silent_s)
         self._cause = ""
         """Why the hub does not let us in, as far as it is known."""
+        self._heard: dict[str, float] = {}
+        """When the hub has last heard each front; perhaps only one of its two ports is cut."""
+
+    def hears(self, now: float, fronts: Iterable[str]) -> None:
+        """Note the fronts that the hub hears, as it says."""
+        self._heard |= dict.fromkeys(fronts, now)
 
     def watch(
         self, now: float, directory: Path, fronts: Iterable[str], supervisor: Supervisor
@@ -114,12 +124,17 @@ class DistantHub:
             NetworkError: the hub has never answered, or was away for too long.
 
         """
+        heard = self._recorder.last_received
         for front in fronts:
             beat = read_beat(directory, front)
             if beat is not None and self._beats.found(now, front, beat):
                 supervisor.ready(front)
+            if supervisor.stages()[front] is Stage.READY and self._beats.is_fresh(now, front):
+                heard = min(heard, self._heard.setdefault(front, now))
+            else:
+                self._heard.pop(front, None)
         supervisor.suspect(self._beats.suspects(now, fronts))
-        state = self._watch.look(now, self._recorder.last_received, self._recorder.answered)
+        state = self._watch.look(now, heard, self._recorder.answered)
         if state is Hub.GONE:
             raise self._recorder.unreachable(self._endpoint, self._wait_s)
         cause, self._cause = self._cause, self._recorder.cause

@@ -119,7 +119,7 @@ class Run:
             try:
                 return self._run()
             except BaseException as error:
-                self._close_streams(str(error) or "the run was stopped")
+                self._close_streams(_reason_of(error))
                 raise
             finally:
                 try:
@@ -169,7 +169,9 @@ class Run:
         remote = self._plan.remote
         match event:
             case Status(nodes=nodes, fronts=fronts, suspects=suspects):
-                if not self._plan.remote:
+                if self._plan.remote:
+                    self._distant.hears(time.monotonic(), fronts)
+                else:
                     for name in (HUB, *(load.node for load in nodes), *fronts):
                         self.supervisor.ready(name)
                     self.supervisor.suspect(suspects)
@@ -385,3 +387,13 @@ class Run:
         if self._plan.supply is not None:
             return self._plan.follows
         return self._inputs.is_endless()
+
+
+def _reason_of(error: BaseException) -> str:
+    """Return why an error ends all streams."""
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    if isinstance(error, SystemExit):
+        return "nobody reads the output any more"
+    known = isinstance(error, AbhinayaError)
+    return str(error) if known else f"the run stopped on an unexpected {type(error).__name__}"

@@ -29,6 +29,9 @@ from abhinaya.stream.wire.messages import Suspect
 GRACE_S = 1.0
 """Time that a process has to exit by itself before it is killed."""
 
+AT_ONCE: Final = max(8, 2 * (os.cpu_count() or 1))
+"""Maximum number of processes that start at the same time; others wait for them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Spec:
@@ -120,9 +123,9 @@ class Supervisor:
 
     def start(self, spec: Spec) -> None:
         """Start a process and keep it running."""
-        child = _Child(spec, Restarts(self._config))
-        self._children[spec.name] = child
-        self._launch(child)
+        child = self._children[spec.name] = _Child(spec, Restarts(self._config))
+        if self._may_launch():
+            self._launch(child)
 
     def ready(self, name: str) -> None:
         """Note that a process is ready for work."""
@@ -168,7 +171,7 @@ class Supervisor:
         """Restart and kill processes that are due; return those that have ended."""
         deaths = []
         for child in self._children.values():
-            if child.stage is Stage.WAITING and now >= child.start_at:
+            if child.stage is Stage.WAITING and now >= child.start_at and self._may_launch():
                 self._launch(child)
             if child.process is None:
                 continue
@@ -216,6 +219,10 @@ class Supervisor:
             process.wait()
         for child in self._children.values():
             child.process, child.stage = None, Stage.ENDED
+
+    def _may_launch(self) -> bool:
+        """Whether few enough processes are starting: many at once would all be late."""
+        return sum(c.stage is Stage.STARTING for c in self._children.values()) < AT_ONCE
 
     def _launch(self, child: _Child) -> None:
         spec = child.spec

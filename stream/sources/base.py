@@ -36,7 +36,6 @@ class InputConfig:
     what: str = setting(
         doc="a file, an http, https or rtsp address, `-` for standard input, or `mic`"
     )
-    label: str = setting("", doc="how messages name the input; empty: as `what`, without secrets")
     device: str = setting(
         "", doc="microphone: number or part of the name of a device; empty: the default one"
     )
@@ -70,6 +69,7 @@ class InputConfig:
         "auto",
         doc="whether an http address never ends, as radio does; auto: the server's answer decides",
     )
+    label: str = setting("", doc="how messages name the input; empty: as `what`, without secrets")
 
     @property
     def subject(self) -> str:

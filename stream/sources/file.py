@@ -50,7 +50,7 @@ def open_file(config: InputConfig, warn: Warn, clock: Callable[[], float] = unix
         if others := other_addresses(head, ""):
             reason = "is a playlist of other inputs"
             remedy = f"name one of them, for example {shown(others[0])}"
-            raise SourceError(config.what, reason, remedy) from error.__cause__
+            raise SourceError(config.subject, reason, remedy) from error.__cause__
         if is_text(head):
             reason = "is text, not audio"
             raise SourceError(config.subject, reason, "name a recording") from error.__cause__

@@ -85,6 +85,25 @@ def choose(devices: list[Device], wanted: str) -> Device:
     return fitting[0]
 
 
+def find(config: InputConfig, portaudio: Any = None) -> tuple[Device, int]:
+    """Return the device of an input, and the number of its channels to record.
+
+    Raises:
+        SourceError: PortAudio or the device is missing, or has fewer channels.
+
+    """
+    device = choose(list_devices(portaudio), config.device)
+    channels = config.channel_count or min(2, device.channels)
+    _check_channels(device, channels)
+    return device, channels
+
+
+def _check_channels(device: Device, channels: int) -> None:
+    if channels > device.channels:
+        reason = f"has {device.channels} channels, not {channels}"
+        raise SourceError(f"microphone {device.name!r}", reason, "ask for fewer channels")
+
+
 def open_microphone(
     config: InputConfig,
     warn: Warn,
@@ -112,8 +131,7 @@ def open_microphone(
 
     """
     portaudio = portaudio or _import()
-    device = choose(list_devices(portaudio), config.device)
-    channels = config.channel_count or min(2, device.channels)
+    device, channels = find(config, portaudio)
     opener = _Opener(portaudio, f"microphone {device.name!r}", channels, queue_s, clock)
     microphone = _Microphone(opener, device, stall_s, network or NetworkConfig(), warn)
     return Opened(
@@ -145,9 +163,7 @@ class _Opener:
             SourceError: the device cannot be opened, or has too few channels.
 
         """
-        if self.channels > device.channels:
-            reason = f"has {device.channels} channels, not {self.channels}"
-            raise SourceError(self.subject, reason, "ask for fewer channels")
+        _check_channels(device, self.channels)
         intake = Intake(device.rate, int(self.queue_s / _BLOCK_S), self.clock)
         try:
             stream = self.portaudio.InputStream(

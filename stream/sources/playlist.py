@@ -11,6 +11,8 @@ from typing import Final
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.sources.address import WEB, check_address, join, with_credentials
 
+_LINE_END: Final = re.compile(r"[\r\n]+")
+"""A title may hold the further separators of `splitlines`."""
 _ATTRIBUTE: Final = re.compile(r'([A-Z0-9-]+)=("[^"]*"|[^,]*)')
 _AUDIO_ONLY: Final = re.compile(r"(mp4a|ac-3|ec-3|opus|flac|mp3)", re.IGNORECASE)
 _OTHERS: Final = re.compile(
@@ -192,7 +194,9 @@ def best_of(text: str, url: str, track: int = 0) -> tuple[str, list[Rendition]] 
 
 def _lines(text: str) -> Iterator[str]:
     """Yield the lines that are not empty, without spaces around them."""
-    return (line for line in (line.strip(" \t\r\n\ufeff") for line in text.splitlines()) if line)
+    return (
+        line for line in (line.strip(" \t\r\n\ufeff") for line in _LINE_END.split(text)) if line
+    )
 
 
 def _attributes(text: str) -> dict[str, str]:

@@ -11,9 +11,7 @@ import contextlib
 import logging
 import os
 import signal
-import sys
 import threading
-import traceback
 from collections.abc import Callable
 from enum import Enum, auto
 from pathlib import Path
@@ -23,7 +21,7 @@ from typing import Final
 import msgspec
 
 from abhinaya.models.interrupts import SIGNALS, Signalled, install
-from abhinaya.models.text import pack, say, unpack
+from abhinaya.models.text import pack, say_traceback, unpack
 from abhinaya.stream.errors import BY_EXIT_CODE, AbhinayaError, ProcessError
 from abhinaya.stream.log import descriptor_of, join_log
 
@@ -111,7 +109,7 @@ def run_child(name: str, directory: Path, lifeline: int, body: Callable[[Stop], 
         leave_exit_report(directory, name, error)
         return error.exit_code
     except Exception as error:  # a bug: report it, and keep the traceback in the log
-        say(*traceback.format_exc().split("\n"), file=sys.stderr)
+        say_traceback()
         if descriptor_of() is not None:
             _LOG.exception("%s stopped", name)
         reason = f"stopped on an unexpected {type(error).__name__}: {error}"

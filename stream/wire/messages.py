@@ -617,9 +617,9 @@ class Status(Message, frozen=True, kw_only=True):
     doubles: Count
     """Number of segments, gaps and answers that were dropped as duplicates or as too late."""
     suspects: tuple[Suspect, ...] = ()
-    oldest_s: dict[str, float] = {}
+    oldest_s: dict[Name, Duration] = {}
     """By service: age of the oldest segment that waits for it."""
-    left_out: dict[str, int] = {}
+    left_out: dict[Name, Count] = {}
     """By service: live streams that do without it, because the nodes do not keep up."""
 
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 
-from abhinaya.bench import transport
 from abhinaya.bench.transport import Meter, Run, measure, quietest, ratios
 
 
@@ -54,9 +53,8 @@ def test_what_never_comes_back_is_lost_and_not_waited_for_again():
 
 
 def test_without_a_rate_a_meter_keeps_just_so_many_on_their_way(monkeypatch):
-    monkeypatch.setattr(transport, "IN_FLIGHT", 8)
     carrier = Planted(0.005)
-    meter = Meter(carrier)
+    meter = Meter(carrier, in_flight=8)
     meter.measure(0.2, None)
     assert carrier.most == 8
     assert meter.lost == 0

@@ -58,6 +58,8 @@ def test_a_run_counts_them_and_the_code_is_that_of_the_first() -> None:
         send(signal.SIGTERM)
         send(signal.SIGINT)
         assert (interrupts.count, interrupts.number) == (2, signal.SIGTERM)
+        assert interrupts.left_s(5.0) == 5.0
+        assert 9.0 < interrupts.left_s(60.0) < 10.0
     with interrupts.counting(10.0):
         assert interrupts.count == 0, "another run of the same process"
 

@@ -13,7 +13,7 @@ from places import ROOT
 from abhinaya.models.asr.load import TRANSCRIBERS
 from abhinaya.models.declared import declared
 from abhinaya.models.errors import EXTRA_OF, MissingPackageError, OptionsError, UnknownModelError
-from abhinaya.models.registry import MODELS, REPLACED, load
+from abhinaya.models.registry import MODELS, REPLACED, check, load
 
 
 def test_importing_the_registry_imports_no_model() -> None:
@@ -94,7 +94,41 @@ def test_what_the_source_declares_is_what_the_class_takes(
 ) -> None:
     module, attribute = place
     taken = inspect.signature(getattr(importlib.import_module(module), attribute)).parameters
-    assert declared(module, attribute, name) == {k: o.default is o.empty for k, o in taken.items()}
+    found = declared(module, attribute, name)
+    assert {k: p.required for k, p in found.items()} == {
+        k: o.default is o.empty for k, o in taken.items()
+    }
+    for key, option in taken.items():
+        assert not found[key].fault(option.default) or option.default is option.empty
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "fault"),
+    [
+        ("wavlm", {"compile": "yes"}, "compile = 'yes': is not of the type bool"),
+        ("wavlm", {"device": 0}, "device = 0: is not of the type str"),
+        ("llama-lora", {"max_tokens": 1.5}, "max_tokens = 1.5: is not of the type int"),
+        ("llama-lora", {"max_tokens": True}, "max_tokens = True: is not of the type int"),
+        ("llama-lora", {"lora_alpha": 8, "merge": False}, ""),
+        ("zero-shot", {"output": "txt"}, "output = 'txt': is not of the type Literal"),
+        ("zero-shot", {"output": "text", "timeout_s": 3, "api_key_env": "KEY"}, ""),
+        ("wavlm", {"labels": {"a": "sad"}}, ""),
+    ],
+)
+def test_the_types_of_options_are_checked_before_a_model_is_imported(
+    name: str, options: dict[str, object], fault: str
+) -> None:
+    needed = {
+        "wavlm": {"checkpoint": "org/name"},
+        "llama-lora": {"llm": "org/x", "checkpoint": "x"},
+    }
+    needed["zero-shot"] = {"base_url": "http://127.0.0.1/v1", "model": "m"}
+    if not fault:
+        check(name, needed[name] | options)
+        return
+    with pytest.raises(OptionsError) as error:
+        check(name, needed[name] | options)
+    assert fault in str(error.value)
 
 
 def test_a_check_imports_no_model() -> None:

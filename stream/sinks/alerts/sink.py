@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
+from abhinaya.models.interrupts import INTERRUPTS
 from abhinaya.models.text import to_json
 from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import ConfigError
@@ -65,8 +66,11 @@ class Alerts:
                     worker.offer(job)
 
     def close(self) -> None:
-        """Wait up to `patience_s` for deliveries; report unfinished ones. The sinks stay open."""
-        deadline = time.monotonic() + self._patience_s
+        """Wait up to `patience_s` for deliveries, less after a signal; report unfinished ones.
+
+        The sinks stay open.
+        """
+        deadline = time.monotonic() + INTERRUPTS.left_s(self._patience_s)
         workers = [worker for those in self._workers.values() for worker in those]
         self._workers = {}
         for worker in workers:

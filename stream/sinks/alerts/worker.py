@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from abhinaya.models.interrupts import INTERRUPTS
+
 DEPTH: Final = 64
 """Number of alerts that may wait for one command or webhook; further ones are dropped."""
 
@@ -87,7 +89,7 @@ class Worker:
             self._report(f"{_alerts(left)} not delivered: the run is over")
         if self._dropped:
             self._report(f"{_alerts(self._dropped)} dropped in all")
-        self._thread.join(1.0)
+        self._thread.join(INTERRUPTS.left_s(1.0))
 
     def _loop(self) -> None:
         while not (self._stop.is_set() or (self._closing and self._waiting.empty())):

@@ -276,7 +276,7 @@ def test_a_run_that_vanishes_is_ended_after_a_while_and_may_come_back(
 
 
 def test_a_hub_that_stood_still_forgets_no_run_for_it() -> None:
-    site = Site()
+    site = Site(supervise=SuperviseConfig(silent_s=3.0, forget_s=600.0))
     site.begin("one")
     site.vanish("one")
     site.passes(2.0)

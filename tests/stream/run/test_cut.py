@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 import wave
@@ -33,6 +37,7 @@ from abhinaya.stream.settings.config import (
     SuperviseConfig,
     VadConfig,
     WorkerConfig,
+    encode,
 )
 from abhinaya.stream.sources.base import InputConfig
 from abhinaya.stream.wire.child import Stage, Stop
@@ -53,7 +58,7 @@ from abhinaya.stream.wire.sockets import connect, workers_endpoint
 pytestmark = pytest.mark.processes
 
 SILENT_S = 1.5
-SPOKEN_S = 12
+SPOKEN_S = 9
 
 
 def config(**changes: Any) -> Config:
@@ -193,6 +198,18 @@ def station(endpoint: str) -> Iterator[Station]:
     station.close()
 
 
+def wait_for(endpoint: str) -> None:
+    """Wait until somebody listens."""
+    host, port = endpoint.removeprefix("tcp://").split(":")
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        with socket.socket() as probe:
+            if not probe.connect_ex((host, int(port))):
+                return
+        time.sleep(0.1)
+    raise AssertionError("no hub")
+
+
 def later(seconds: float, act: Callable[[], None]) -> None:
     timer = threading.Timer(seconds, act)
     timer.daemon = True
@@ -238,8 +255,8 @@ def reported(collector: Collector, lost: int) -> None:
     [
         ("reset", 0.3),
         ("black hole", 3),
-        ("reset", 10),
         pytest.param("reset", 3, marks=pytest.mark.slow),
+        pytest.param("reset", 10, marks=pytest.mark.slow),
         pytest.param("black hole", 10, marks=pytest.mark.slow),
         pytest.param("reset", 60, marks=pytest.mark.slow),
         pytest.param("black hole", 60, marks=pytest.mark.slow),
@@ -264,6 +281,27 @@ def test_a_cut_between_a_run_and_its_hub_costs_no_segment(
     reported(collector, lost=seconds > SILENT_S)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("port", [0, 1], ids=["fronts", "recorder"])
+def test_a_cut_of_one_port_of_the_hub_costs_no_segment_and_is_reported(
+    station: Station, speech: Path, port: int
+) -> None:
+    with Proxy(station.endpoint) as proxy:
+        proxy.cut = (port,)
+
+        def cut() -> None:
+            proxy.mode = "reset"
+            later(5, mend)
+
+        def mend() -> None:
+            proxy.mode = "pass"
+
+        collector = Collector(2, cut)
+        code = listen(collector, speech, proxy.endpoint, config())
+    unharmed(collector, code)
+    reported(collector, lost=1)
+
+
 @pytest.mark.parametrize("seconds", [0.2, pytest.param(20, marks=pytest.mark.slow)], ids=str)
 def test_a_standing_hub_that_is_started_again_costs_no_segment(
     station: Station, speech: Path, seconds: float
@@ -278,6 +316,38 @@ def test_a_standing_hub_that_is_started_again_costs_no_segment(
     assert len(collector.troubles) in ((0, 2) if seconds < SILENT_S else (2,))
 
 
+HUB = """
+import pathlib, sys
+from abhinaya.stream.hub.main import serve
+from abhinaya.stream.settings.config import decode
+from abhinaya.stream.wire.child import Stop
+serve(decode(pathlib.Path(sys.argv[1]).read_bytes()), sys.argv[2], Stop())
+"""
+
+
+@pytest.mark.parametrize("seconds", [4, pytest.param(10, marks=pytest.mark.slow)], ids=str)
+def test_a_standing_hub_that_is_frozen_for_a_while_costs_no_segment(
+    station: Station, speech: Path, tmp_path: Path, seconds: float
+) -> None:
+    station.kill()
+    (tmp_path / "config.json").write_bytes(encode(station.config))
+    command = [sys.executable, "-c", HUB, str(tmp_path / "config.json"), station.endpoint]
+    with subprocess.Popen(command) as hub:
+
+        def freeze() -> None:
+            hub.send_signal(signal.SIGSTOP)
+            later(seconds, lambda: hub.send_signal(signal.SIGCONT))
+
+        collector = Collector(2, freeze)
+        try:
+            wait_for(station.endpoint)
+            code = listen(collector, speech, station.endpoint, config())
+        finally:
+            hub.kill()
+    unharmed(collector, code)
+    reported(collector, lost=1)
+
+
 def test_live_speech_beyond_the_bound_becomes_a_gap_and_the_newest_stays(
     station: Station, speech: Path
 ) -> None:
@@ -285,7 +355,7 @@ def test_live_speech_beyond_the_bound_becomes_a_gap_and_the_newest_stays(
 
         def cut() -> None:
             proxy.mode = "reset"
-            later(8, mend)
+            later(6, mend)
 
         def mend() -> None:
             proxy.mode = "pass"
@@ -356,7 +426,7 @@ def test_nodes_outlive_their_hub_and_a_cut_makes_no_storm(
         proxy.mode = mode
         record(seconds)
         proxy.mode = "pass"
-        record(12)
+        record(8 if seconds < 10 else 15)
         recorder.close()
         station.close()
     changes = [event for event in notices if isinstance(event, NodeUp | NodeDown)]

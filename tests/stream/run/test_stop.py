@@ -306,6 +306,42 @@ def test_a_reader_that_has_stopped_reading_does_not_keep_the_run(
     os.close(writing)
 
 
+@pytest.mark.slow
+def test_a_reader_that_has_gone_ends_the_run_and_the_file_says_so(
+    start: Starter, expected: list[tuple[float, float]]
+) -> None:
+    reading, writing = os.pipe()
+    program = start(2, 0.2, stdout=writing)
+    os.close(writing)
+    reach(program, "middle")
+    os.close(reading)
+    assert program.end() == 0  # as with `| head`
+    program.check(expected)
+    reasons = {event["reason"] for event in program.events() if event["type"] == "stream_ended"}
+    assert reasons == {"nobody reads the output any more"}
+
+
+@pytest.mark.slow
+def test_a_hub_that_dies_too_often_ends_the_run_and_each_stream_with_the_reason(
+    start: Starter, expected: list[tuple[float, float]]
+) -> None:
+    program = start(2, 1.0)
+    reach(program, "middle")
+    before = 0
+    while program.process.poll() is None:
+        hubs = [pid for pid, line in program.children().items() if VICTIMS["hub"] in line]
+        for pid in hubs:
+            if pid != before:
+                time.sleep(0.1)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                before = pid
+        time.sleep(0.02)
+    assert program.end() == 5
+    program.check(expected)
+    assert any("hub: was killed" in e["reason"] for e in program.events() if e["type"] == "gap")
+
+
 def test_the_main_process_killed_leaves_whole_lines_and_no_process(start: Starter) -> None:
     program = start(2, 0.3)
     reach(program, "middle")

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from abhinaya.stream.errors import ProcessError, SourceError
-from abhinaya.stream.run.supervisor import Death, Restarts, Spec, Supervisor, node_specs
+from abhinaya.stream.run.supervisor import AT_ONCE, Death, Restarts, Spec, Supervisor, node_specs
 from abhinaya.stream.settings.config import SuperviseConfig
 from abhinaya.stream.wire.child import Stage
+from abhinaya.stream.wire.messages import Suspect
 
 PATIENCE_S = 20.0
 
@@ -45,6 +46,8 @@ def body(stop):
         print("ouch", file=sys.stderr, flush=True)
         os._exit(9)
     while args.does == "ignore" or not stop.asked:
+        while args.does == "spin" and not stop.asked:
+            pass
         time.sleep(0.01)
         if args.does == "leave":
             break
@@ -229,6 +232,43 @@ def test_a_stuck_process_is_killed_and_its_death_says_why(yard: Yard) -> None:
     assert error.reason == "was killed by SIGKILL (has been stuck for 20.5 s in one batch)"
 
 
+def test_a_suspected_process_that_sleeps_or_is_stopped_is_killed(yard: Yard) -> None:
+    for name, number in (("asleep", signal.SIGCONT), ("frozen", signal.SIGSTOP)):
+        yard.start(name, "ignore")
+        os.kill(yard.up(name), number)
+        yard.supervisor.ready(name)
+    silent = [
+        Suspect(name=name, reason="has been silent for 4.1 s", limit_s=4.0)
+        for name in ("asleep", "frozen")
+    ]
+    yard.supervisor.suspect(silent)
+    yard.dies(2)
+    assert {death.error.reason for death in yard.deaths if death.error} == {
+        "was killed by SIGKILL (has been silent for 4.1 s: it hangs)",
+        "was killed by SIGKILL (has been silent for 4.1 s: it is stopped)",
+    }
+
+
+def test_a_suspected_process_that_starves_is_said_and_goes_on(yard: Yard) -> None:
+    processor = {min(os.sched_getaffinity(0))}
+    for name in ("hog", "S1-0"):
+        yard.start(name, "spin")
+        os.sched_setaffinity(yard.up(name), processor)
+        yard.supervisor.ready(name)
+    os.sched_setscheduler(yard.pids("S1-0")[0], os.SCHED_IDLE, os.sched_param(0))
+    why = Suspect(name="S1-0", reason="has been silent for 4.1 s", limit_s=4.0)
+    begun = time.monotonic()
+    while time.monotonic() < begun + 4.0:
+        yard.supervisor.suspect([why])
+        yard.deaths += yard.supervisor.tick(time.monotonic())
+        time.sleep(0.05)
+    assert yard.deaths == []
+    news = "S1-0 has been silent for 4.1 s: it gets too little processor time, and goes on"
+    assert set(yard.supervisor.news) == {f"the machine is overloaded: {news}"}
+    yard.supervisor.suspect([])  # it has sent a heartbeat
+    assert yard.supervisor.tick(time.monotonic()) == []
+
+
 def test_a_new_process_is_not_killed_for_what_the_old_one_did(yard: Yard) -> None:
     yard.start("S1-0")
     pid = yard.up("S1-0")
@@ -237,6 +277,19 @@ def test_a_new_process_is_not_killed_for_what_the_old_one_did(yard: Yard) -> Non
     time.sleep(1.2)
     assert yard.supervisor.tick(time.monotonic()) == []
     assert alive(pid)
+
+
+def test_of_many_processes_few_start_at_once(yard: Yard) -> None:
+    names = [f"front-{number}" for number in range(AT_ONCE + 2)]
+    for name in names:
+        yard.start(name)
+    stages = yard.supervisor.stages()
+    assert [stages[name] for name in names[-2:]] == [Stage.WAITING] * 2
+    assert yard.supervisor.pid(names[-1]) is None
+    yard.supervisor.ready(names[0])
+    yard.up(names[-2])
+    yard.supervisor.ask_to_stop([names[-1]])  # it has not begun
+    assert yard.supervisor.stages()[names[-1]] is Stage.ENDED
 
 
 def test_asked_to_stop_it_leaves_and_is_not_started_again(yard: Yard) -> None:
