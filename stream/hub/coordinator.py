@@ -48,6 +48,9 @@ LONGEST_REASON: Final = 1000
 LEAST_S: Final = 1.0
 """Time that the nodes have for a live segment, even if it arrives when its deadline is over."""
 
+CATCH_UP: Final = 3
+"""How many times the usual time those have that a cut has held back: they come several at once."""
+
 
 class Coordinator:
     """All decisions about segments.
@@ -120,8 +123,8 @@ class Coordinator:
         due = now + (self._time_left_s(item) if live else self._deadlines.file_s)
         record = self.segments.open(stream, item, now, due)
         self._aggregator.open(record)
-        if live:
-            self.admission.arrived(now)
+        if live and item.held_ms <= 1000 * self._deadlines.live_s:
+            self.admission.arrived(now, stream)  # what was held back during a cut comes but once
         self.dispatch.submit(record, without=self._without(stream))
         self._act(now)
         if live:
@@ -160,6 +163,8 @@ class Coordinator:
     def _time_left_s(self, item: Segment) -> float:
         """Return the time until the deadline of a live segment, which began with the last word."""
         live_s = self._deadlines.live_s
+        if item.held_ms > 1000 * live_s:
+            return CATCH_UP * live_s
         before_s = item.sent_unix_s - item.captured_unix_s - item.held_ms / 1000
         return max(live_s - max(0.0, before_s), min(live_s, LEAST_S))
 

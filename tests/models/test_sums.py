@@ -41,7 +41,7 @@ def test_200_kb_of_zeros_are_noticed(path: Path, tmp_path: Path, monkeypatch) ->
         load = partial(metadata.find, path.stem, path.suffix, str(copy))
     with pytest.raises(DamagedFileError, match="SHA-256 begins with"):
         load()
-    monkeypatch.setattr(metadata.resources, "files", lambda package: tmp_path)
+    monkeypatch.setattr(metadata, "FOLDER", tmp_path)
     (tmp_path / sums.SUMS).unlink()
     if path.suffix != ".json":
         with pytest.raises(DamagedFileError, match="is not in SHA256SUMS"):

@@ -90,6 +90,7 @@ class Decoder:
         self._subject = subject
         self._warn = warn
         self._contents = contents
+        self._piped = contents is None or contents.piped
         self._clock = clock
         self._endless = endless
         self._horizon_s = horizon_s
@@ -230,8 +231,7 @@ class Decoder:
             reason = f"has no audio track (it has: {', '.join(others) or 'nothing'})"
             raise SourceError(self._subject, reason, "name a file with sound")
         self._tracks = Tracks(streams, self._subject, self._warn)
-        rereadable = self._contents is not None and not self._contents.piped
-        look_s = _LOOK_S if rereadable else _LOOK_LIVE_S
+        look_s = _LOOK_LIVE_S if self._piped else _LOOK_S
         chosen, held = self._tracks.choose(number, self._packets, lambda: self._reached_s > look_s)
         self._packets = itertools.chain(held, self._packets)
         return chosen
@@ -278,8 +278,11 @@ class Decoder:
                 if isinstance(error, passing) and failures < _FAILURES:
                     self._note_damage()
                     continue
-                reason = f"breaks off at {self._given_s:.2f} s: {reason_of(error)}"
-                raise SourceError(self._subject, reason, DAMAGED) from error
+                reason, remedy = f"breaks off at {self._given_s:.2f} s: {reason_of(error)}", DAMAGED
+                if not self._given_s and "mov" in self._formats and self._piped:
+                    reason = "has its index at its end, and can be read only from the beginning"
+                    remedy = "store it first, and name the file"
+                raise SourceError(self._subject, reason, remedy) from error
 
     def _decode(self) -> Iterator[Any]:
         """Yield the frames of the track."""

@@ -88,6 +88,23 @@ def test_a_node_that_reconnects_is_no_new_node_and_gets_its_tasks_again() -> Non
     assert len(hub.events(NodeUp)) == len(ups) + 1
 
 
+def test_live_segments_that_a_cut_has_held_back_get_time_and_are_no_sign_of_overload() -> None:
+    hub = Desk().up(*SERVICES).front(live=True)
+    live_s = fakes.config().deadlines.live_s
+    for sequence in range(3):
+        late = fakes.segment(sequence, sent_unix_s=1_000_060.0, held_ms=60_000.0)
+        hub.say(FRONT, late)
+    hub.tick(live_s + 0.5)
+    assert hub.events(Verdict) == []
+    assert not hub.broker._coordinator.admission._arrivals
+    for sequence in range(3):
+        hub.answer(sequence)
+    assert [v.missing for v in hub.events(Verdict)] == [(), (), ()]
+    hub.say(FRONT, fakes.segment(3))
+    hub.tick(live_s + 0.5)
+    assert hub.events(Verdict)[-1].missing
+
+
 def test_a_front_whose_items_were_lost_is_asked_until_it_sends_them_again() -> None:
     hub = desk()
     hub.say(FRONT, *(fakes.segment(sequence) for sequence in (1, 2, 3)))

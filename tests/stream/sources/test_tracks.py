@@ -72,6 +72,7 @@ def test_the_default_comes_before_the_first_and_comments_last(
         ((LOW, HIGH), {"languages": {0: "eng", 1: "deu"}}, 220, "track 2 (pcm_s16le, deu)"),
         ((sine(220, begin_s=2.0), HIGH), {}, 220, "Left out: track 2"),
         ((HIGH, LOW), {"late_s": {0: 1.5}}, 880, "Left out: track 2"),
+        ((LOW, sine(880, begin_s=2.0)), {}, 220, "Left out: track 2 (pcm_s16le). "),
         ((SILENCE, SILENCE), {}, 0, "track 2 (pcm_s16le), which is silent"),
         ((np.zeros((0, 1), np.float32), LOW), {}, 220, "track 1"),
     ],
@@ -85,6 +86,8 @@ def test_one_track_is_heard_and_the_others_are_named(
     assert len(said) == 1
     assert words in said[0]
     assert "--track N chooses" in said[0]
+    # one that only begins with silence is not said to be silent
+    assert ("which is silent" in said[0]) == ("which is" in words or tracks[0].size == 0)
 
 
 @pytest.mark.parametrize(("container", "codec"), [("a.mp4", "aac"), ("a.ts", "aac")])
