@@ -143,7 +143,7 @@ class Monitor:
             SourceError: a file cannot be read; verdicts on the files before were yielded.
 
         """
-        files = [os.fspath(path) for path in paths]
+        files = [os.fsdecode(path) for path in paths]
         streams = distinct([name_of_input(file) for file in files])
         for begin in range(0, len(files), at_once):
             opened: list[_Input] = []
@@ -197,7 +197,7 @@ class Monitor:
         Arguments and errors are those of `label`. `sinks.events.to_dict` converts an event to JSON.
         """
         if isinstance(audio, str | os.PathLike):
-            what = os.fspath(audio)
+            what = os.fsdecode(audio)
             config = InputConfig(what, channels=channels, channel_names=tuple(names))
             return self._run([self._open(config, name)])
         config = InputConfig(

@@ -99,8 +99,8 @@ class Client(zmq.Socket[bytes]):
 
     def close(self, linger: int | None = None) -> None:
         """Close the connection."""
-        if self._monitor_socket is not None and not self.closed:
-            watch = self.watch()
+        watch = self._monitor_socket
+        if watch is not None and not self.closed:
             self.disable_monitor()
             watch.close(linger=0)
         super().close(linger)
