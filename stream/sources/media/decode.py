@@ -18,12 +18,9 @@ from abhinaya.stream.sources.media import mpeg
 from abhinaya.stream.sources.media.container import DAMAGED, NO_PROTOCOLS, open_container, reason_of
 from abhinaya.stream.sources.media.frames import to_float, weights
 from abhinaya.stream.sources.media.length import STREAMED, Contents, Ending, structure
+from abhinaya.stream.sources.media.timeline import HOLE_S, LONGEST_HOLE_S, Timeline
 from abhinaya.stream.sources.media.tracks import Tracks
 
-_HOLE_S: Final = 0.1
-"""A larger jump of the time stamps means lost audio; a smaller one is rounding."""
-_LONGEST_HOLE_S: Final = 3600.0
-"""A larger jump means wrong time stamps."""
 _RAW: Final = {"aac", "ac3", "eac3", "dts", "mp3"}
 """Formats without time stamps: damage in them is measured in bytes."""
 _ESTIMATED: Final = {"aac", "ac3", "eac3", "amr", "dts", "mp3", "mpeg", "mpegts", "ogg"}
@@ -39,6 +36,10 @@ _PADDING_S: Final = 0.2
 """An mp3 encoder adds less than this, which FFmpeg subtracts."""
 _FAILURES: Final = 100
 """Damaged places in a row after which reading ends."""
+_INTERLEAVED_S: Final = 5.0
+"""How far apart in time the packets of two tracks may be that are beside each other."""
+_LOOK_FAR: Final = {"probesize": str(1 << 26), "analyzeduration": str(120_000_000)}
+"""FFmpeg options: how far it looks for tracks."""
 _LOOK_S: Final = 300.0
 """Length of the beginning in which a track must have sound, of a file with several tracks."""
 _LOOK_LIVE_S: Final = 5.0
@@ -99,7 +100,7 @@ class Decoder:
         self._lost_s = 0.0  # lost before the next frame, if the format has no time stamps
         self._damaged = 0
         self._last_is_cut = False
-        self._reached_s = 0.0  # end of the latest packet of any track
+        self._reached: dict[int, float] = {}  # end of the latest packet of each track
         self._latest: deque[bool] = deque(maxlen=3)  # whether the latest packets are incomplete
         self._container: Any = None
         try:
@@ -129,6 +130,10 @@ class Decoder:
         many = "channel" if self.channels == 1 else "channels"
         codec = self._track.codec_context.name
         return f"{codec}, {self._first.sample_rate} Hz, {self.channels} {many}"
+
+    @property
+    def _reached_s(self) -> float:
+        return max(self._reached.values(), default=0.0)
 
     @property
     def begin_s(self) -> float | None:
@@ -166,15 +171,14 @@ class Decoder:
 
     def _blocks(self) -> Iterator[Block]:
         yield from self._late()
-        origin = None if self._first.time is None else self._first.time - self._given_s
-        damaged = 0
+        timeline, damaged = Timeline(self.begin_s, self._given_s), 0
         for frame in itertools.chain((self._first,), self._frames):
-            hole_s, self._lost_s = self._lost_s if self._given_s else 0.0, 0.0
-            if origin is not None:
-                origin -= hole_s
-                if frame.time is not None:
-                    hole_s = float(frame.time) - origin - self._given_s
-            hole_s = hole_s if _HOLE_S <= hole_s <= self._longest_hole_s() else 0.0
+            lost_s, self._lost_s = self._lost_s if self._given_s else 0.0, 0.0
+            time_s = None if frame.time is None else float(frame.time)
+            trusted = not timeline.wrong
+            hole_s = timeline.hole_s(time_s, self._given_s, lost_s, self._longest_hole_s())
+            if trusted and timeline.wrong:
+                self._warn(f"{self._subject}: its time stamps are wrong, and no longer used")
             samples = to_float(self._checked(frame))
             self._given_s += hole_s + len(samples) / frame.sample_rate
             lost = round(hole_s * frame.sample_rate)
@@ -190,9 +194,11 @@ class Decoder:
         if self._endless or zero is None or self._first.time is None:
             return
         late_s = float(self._first.time) - zero / 1e6
-        # the programs of a transport stream have clocks of their own
-        longest_s = 5.0 if "mpegts" in self._formats else min(_LONGEST_HOLE_S, self.duration_s)
-        if not _HOLE_S <= late_s <= longest_s:
+        # the programs of a transport stream have clocks of their own: others must be there too
+        others_s = max((s for i, s in self._reached.items() if i != self._track.index), default=0.0)
+        if "mpegts" in self._formats and others_s < late_s - _INTERLEAVED_S:
+            return
+        if not HOLE_S <= late_s <= min(LONGEST_HOLE_S, self.duration_s):
             return
         rate = self._first.sample_rate
         for begin in range(0, left := round(late_s * rate), rate):
@@ -203,8 +209,8 @@ class Decoder:
     def _longest_hole_s(self) -> float:
         """Return the longest hole that may follow: it does not reach past the declared end."""
         if self._endless or not self.duration_s or self._formats & _ESTIMATED:
-            return min(_LONGEST_HOLE_S, self._horizon_s() - self._given_s)
-        return min(_LONGEST_HOLE_S, self.duration_s + 1.0 - self._given_s)
+            return self._horizon_s() - self._given_s
+        return self.duration_s + 1.0 - self._given_s
 
     def _checked(self, frame: Any) -> Any:
         """Return the frame, if what it declares can be sound.
@@ -269,8 +275,12 @@ class Decoder:
                     at = packet.dts if packet.pts is None else packet.pts
                     if at is not None:
                         end_s = float((at + (packet.duration or 0)) * packet.time_base) - zero_s
-                        self._reached_s = max(self._reached_s, end_s)
+                        index = packet.stream_index
+                        self._reached[index] = max(self._reached.get(index, 0.0), end_s)
                     yield packet
+                return
+            except IndexError:  # PyAV has no end for a track that appeared after the beginning
+                self._warn(f"{self._subject}: a further track appeared later and was not heard")
                 return
             except (av.FFmpegError, OSError) as error:
                 failures += 1
