@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Protocol
@@ -15,25 +14,25 @@ from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.sources.base import MOST_CHANNELS, RATES, Block, Warn
 from abhinaya.stream.sources.media import mpeg
-from abhinaya.stream.sources.media.container import DAMAGED, NO_PROTOCOLS, open_container, reason_of
+from abhinaya.stream.sources.media.container import (
+    DAMAGED,
+    ESTIMATED,
+    NO_PROTOCOLS,
+    PIPED,
+    declared_s,
+    open_container,
+    reason_of,
+)
 from abhinaya.stream.sources.media.frames import to_float, weights
-from abhinaya.stream.sources.media.length import STREAMED, Contents, Ending, structure
+from abhinaya.stream.sources.media.length import Contents, Ending, structure
 from abhinaya.stream.sources.media.timeline import HOLE_S, LONGEST_HOLE_S, Timeline
 from abhinaya.stream.sources.media.tracks import Tracks
 
 _RAW: Final = {"aac", "ac3", "eac3", "dts", "mp3"}
 """Formats without time stamps: damage in them is measured in bytes."""
-_ESTIMATED: Final = {"aac", "ac3", "eac3", "amr", "dts", "mp3", "mpeg", "mpegts", "ogg"}
-"""Formats without a declared duration; FFmpeg estimates it from size and bit rate."""
 _LAX: Final = {"mp3", "mov"}
 """Formats whose declared length often stays when the audio is edited."""
-_PIPED: Final = {"wav", "w64", "au", "caf", "aiff"}
-"""Formats that declare an impossible length if their writer could not seek."""
-_DURATION: Final = re.compile(r"(\d+):(\d\d):(\d\d\.\d+)")
-"""Matroska's tag of the end of one track."""
 
-_PADDING_S: Final = 0.2
-"""An mp3 encoder adds less than this, which FFmpeg subtracts."""
 _FAILURES: Final = 100
 """Damaged places in a row after which reading ends."""
 _INTERLEAVED_S: Final = 5.0
@@ -145,6 +144,13 @@ class Decoder:
         """Seconds that the container declares; 0 if it declares none."""
         return max(0.0, (self._container.duration or 0) / 1e6)
 
+    @property
+    def length_s(self) -> float:
+        """Seconds of audio that the file declares, or that FFmpeg estimates; 0 if unknown."""
+        seconds, own = self._declared_s()
+        estimated_s = self.duration_s if self._formats & ESTIMATED else 0.0
+        return (seconds if own else 0.0) or estimated_s
+
     def close(self) -> None:
         """Release the container."""
         if self._container is not None:
@@ -208,7 +214,7 @@ class Decoder:
 
     def _longest_hole_s(self) -> float:
         """Return the longest hole that may follow: it does not reach past the declared end."""
-        if self._endless or not self.duration_s or self._formats & _ESTIMATED:
+        if self._endless or not self.duration_s or self._formats & ESTIMATED:
             return self._horizon_s() - self._given_s
         return self.duration_s + 1.0 - self._given_s
 
@@ -323,7 +329,7 @@ class Decoder:
                 self._last_is_cut = True
         else:
             if packet.size:
-                self._latest.append(packet.is_corrupt and not self._formats & _PIPED)
+                self._latest.append(packet.is_corrupt and not self._formats & PIPED)
                 self._last_is_cut = any(self._latest)
                 if self._raw is not None:
                     self._last_is_cut |= self._raw.is_cut(data)
@@ -377,21 +383,5 @@ class Decoder:
         return self._raw.bytes + (1 << 16) < self._contents.size()
 
     def _declared_s(self) -> tuple[float, bool]:
-        """Return the seconds that the file declares, and whether of the audio alone.
-
-        0 if FFmpeg only estimates them.
-        """
-        if self._raw is not None and (tag_s := self._raw.declared_s):
-            known_s = float((self._track.duration or 0) * self._track.time_base)
-            return known_s if abs(known_s - tag_s) < _PADDING_S else tag_s, True
-        if self._formats & _ESTIMATED:
-            return 0.0, True
-        if self._track.duration is not None:
-            seconds = float(self._track.duration * self._track.time_base)
-            rate = (self._track.codec_context.bit_rate or 0) / 8
-            if self._formats & _PIPED and seconds * rate >= STREAMED:
-                return 0.0, True
-            return seconds, "asf" not in self._formats  # its tracks have the length of the file
-        if tag := _DURATION.fullmatch(self._track.metadata.get("DURATION", "")):
-            return 3600 * int(tag[1]) + 60 * int(tag[2]) + float(tag[3]), True
-        return self.duration_s, len(self._container.streams) == 1
+        tag_s = self._raw.declared_s if self._raw is not None else 0.0
+        return declared_s(self._container, self._track, tag_s)
