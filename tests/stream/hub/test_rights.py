@@ -154,11 +154,11 @@ class Site:
         assert refused.rights
         return refused
 
-    def begin(self, key: Key, run: str) -> tuple[bytes, bytes]:
+    def begin(self, key: Key, run: str, live: bool = False) -> tuple[bytes, bytes]:
         """Begin a run with one stream; return its front and its recorder."""
         front, recorder = f"front of {run}".encode(), f"recorder of {run}".encode()
         self.say(key, recorder, Subscribe(sink="recorder", confirm=True, run=run))
-        self.say(key, front, fakes.hello(fakes.info("call", run=run)))
+        self.say(key, front, fakes.hello(fakes.info("call", live, run=run)))
         assert self.to(front, Welcome)
         return front, recorder
 
@@ -299,7 +299,7 @@ def test_a_faulty_node_under_the_name_of_another_does_not_announce_the_death_of_
 
 def test_a_node_answers_only_what_it_was_asked() -> None:
     site = Site()
-    front, recorder = site.begin(INPUT, "mine")
+    front, recorder = site.begin(INPUT, "mine", live=True)
     site.say(NODE, b"asked", fakes.ready("S1", node="S1-0"))
     site.say(INPUT, front, fakes.segment(0))
     (task,) = site.to(b"asked", Task)
