@@ -34,9 +34,7 @@ def audio_under(folder: Path) -> list[Path]:
 def compose(sources: Sequence[Path], seconds: float, first: int, target: Path) -> None:
     """Write `seconds` of the files as 16 kHz mono wav, in a loop that begins with number `first`.
 
-    Raises:
-        SourceError: a file cannot be read, or the files contain no audio.
-
+    Raises SourceError: a file cannot be read, or the files contain no audio.
     """
     left, silent = to_samples(seconds), 0
     pause = np.zeros(to_samples(PAUSE_S), np.int16)
@@ -56,9 +54,7 @@ def compose(sources: Sequence[Path], seconds: float, first: int, target: Path) -
 def rotate(source: Path, start_s: float, seconds: float, target: Path) -> None:
     """Write `seconds` of one file, in a loop that begins at `start_s`.
 
-    Raises:
-        SourceError: the file cannot be read, or contains no audio.
-
+    Raises SourceError: the file cannot be read, or contains no audio.
     """
     whole = np.concatenate([*_pcm(source), np.zeros(to_samples(PAUSE_S), np.int16)])
     if len(whole) <= to_samples(PAUSE_S):

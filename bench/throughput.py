@@ -125,9 +125,7 @@ def process_name(pid: int) -> str:
 def measure(files: Sequence[Path], flags: Sequence[str]) -> Done:
     """Run the command on `files`; return its figures.
 
-    Raises:
-        ProcessError: the command failed; the message has its last line.
-
+    Raises ProcessError: the command failed; the message has its last line.
     """
     command = [sys.executable, "-P", "-m", "abhinaya.stream", "--format", "jsonl", *flags]
     begun = time.monotonic()

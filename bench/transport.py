@@ -249,9 +249,7 @@ class BareCarrier:
 def _until(what: str) -> Iterator[None]:
     """Yield until PATIENCE_S have passed.
 
-    Raises:
-        ProcessError: PATIENCE_S have passed.
-
+    Raises ProcessError: PATIENCE_S have passed.
     """
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:

@@ -53,9 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def choose(materials: Sequence[Material], only: Sequence[str]) -> list[Material]:
     """Return the materials of a kind in `only`, or with a name that begins with one of `only`.
 
-    Raises:
-        ConfigError: no material fits.
-
+    Raises ConfigError: no material fits.
     """
     names = [name for m in materials for name in (m.name, m.kind)]
     for wanted in only:
@@ -71,9 +69,7 @@ def _is(material: Material, wanted: str) -> bool:
 def run(config: Config, materials: Sequence[Material], source: Source) -> dict[str, list[Answer]]:
     """Return the answers of a profile by material; print the progress on standard error.
 
-    Raises:
-        AbhinayaError: data is missing, or a model cannot be loaded.
-
+    Raises AbhinayaError: data is missing, or a model cannot be loaded.
     """
     found: dict[str, list[Answer]] = {}
     try:

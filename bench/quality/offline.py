@@ -96,10 +96,8 @@ class OfflineMonitor:
     def load(cls, config: Config) -> OfflineMonitor:
         """Return the monitor with a profile's models.
 
-        Raises:
-            ConfigError: the profile has no transcriber, or the combiner cannot be read.
-            ModelError: a model cannot be loaded.
-
+        Raises ConfigError: the profile has no transcriber, or the combiner cannot be read;
+        ModelError: a model cannot be loaded.
         """
         if config.asr is None:
             raise ConfigError(f"profile {config.profile!r}", "has no transcriber", "add [asr]")

@@ -127,9 +127,7 @@ class Source:
     def file(self, *path: str) -> Path:
         """Return the path of a file in the folder.
 
-        Raises:
-            ConfigError: the file is missing.
-
+        Raises ConfigError: the file is missing.
         """
         found = self.data.joinpath(*path)
         if not found.is_file():
@@ -139,9 +137,7 @@ class Source:
     def spoken(self, corpus: str) -> list[Clip]:
         """Return the long recordings of a corpus, with their text.
 
-        Raises:
-            ConfigError: no recordings were found.
-
+        Raises ConfigError: no recordings were found.
         """
         found = [c for c in long_clips_in(self.data / "e2e") if c.corpus.startswith(corpus)]
         if not found:
@@ -151,9 +147,7 @@ class Source:
     def recordings(self, *folders: str, deep: bool = False) -> list[Path]:
         """Return the opus files in folders, sorted; if `deep`, all audio files there and below.
 
-        Raises:
-            ConfigError: no recordings were found.
-
+        Raises ConfigError: no recordings were found.
         """
         places = [self.data / folder for folder in folders]
         kinds = SOUNDS if deep else SOUNDS[:1]
