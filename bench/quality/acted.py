@@ -110,7 +110,7 @@ def changes(source: Source) -> Iterator[Session]:
             yield Session(
                 speaker,
                 tuple(segment for segment in segments if segment.truth),
-                change=next(turn.start for turn in placed if turn.label == mood),
+                change=next(turn.start for turn in placed if turn.name == mood),
             )
 
 

@@ -71,9 +71,9 @@ def measured(
         "classes": {s.name: class_rows(s, on) for s in systems},
         "confusion": {s.name: confusion_rows(s, on) for s in systems},
         "reliability": {
-            s.name: reliability(s.probabilities[there], on.truth[there])
+            s.name: reliability(p[there].max(axis=1), (p.argmax(axis=1) == on.truth)[there])
             for s in systems
-            if s.probabilities is not None and (there := s.guess >= 0).any()
+            if (p := s.probabilities) is not None and (there := s.guess >= 0).any()
         },
         "combinations": list(combination_rows(voters, on, rule)) if several else [],
         "rules": list(rule_rows(voters, on, rules)) if several else [],
@@ -88,10 +88,7 @@ def measured_attributes(on: Rated, total: int, raters: Sequence[Rater]) -> Repor
         "clips": total,
         "resampled": _drawn(on.draws),
         "resamples": on.draws.resamples,
-        "attributes": {
-            "rated": len(on.clips),
-            "systems": list(attribute_rows(raters, on)),
-        },
+        "attributes": {"rated": len(on.clips), "systems": list(attribute_rows(raters, on))},
     }
     return plain(report)
 

@@ -18,14 +18,7 @@ from abhinaya.models.vote.combiner_file import read_combiner
 from abhinaya.models.vote.ensemble import Decision, Rule, decide, order
 from abhinaya.train.data.clips import Clip
 from abhinaya.train.errors import DataError
-from abhinaya.train.eval.intervals import (
-    Comparison,
-    Draws,
-    Interval,
-    Statistic,
-    draws,
-    macro_f1_of,
-)
+from abhinaya.train.eval.intervals import Comparison, Draws, Interval, Statistic, draws, macro_f1_of
 from abhinaya.train.eval.predictions import Predictions, System
 from abhinaya.train.metrics import (
     ClassScore,
@@ -99,7 +92,7 @@ def model_row(system: System, on: Scored) -> Row:
     there = guess >= 0
     error = risk = None
     if p is not None and there.any():
-        error = calibration_error(p[there], truth[there])
+        error = calibration_error(p[there].max(axis=1), (p.argmax(axis=1) == truth)[there])
         risk = selective_risk(p.max(axis=1), truth == guess)
     return {
         "name": system.name,
@@ -243,6 +236,4 @@ def _calibration(decisions: Sequence[Decision], guess: Indices, truth: Indices) 
     claims = [decisions[int(i)].confidence for i in rows]
     if not claims or any(claim is None for claim in claims):
         return None
-    shares = np.zeros((len(rows), 2), np.float32)  # probability of right and of wrong
-    shares[:, 0] = [claim or 0.0 for claim in claims]
-    return calibration_error(shares, np.where(guess[rows] == truth[rows], 0, 1))
+    return calibration_error(np.array(claims, np.float32), guess[rows] == truth[rows])

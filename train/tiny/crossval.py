@@ -115,7 +115,7 @@ def figure_of_parts(parts: Sequence[Scored], settings: Settings) -> str:
     ]
     guess = np.argmax(rows, axis=1)
     statistic = macro_f1_of(truth, guess, sorted(set(truth.tolist())))
-    error = calibration_error(np.stack(rows), truth)
+    error = calibration_error(np.max(rows, axis=1), guess == truth)
     return (
         f"macro-F1 {bootstrap(statistic, len(truth), groups=list(speaker))}, {len(truth)} clips, "
         f"calibration error {error:.3f}"

@@ -66,11 +66,7 @@ class Case:
 
 
 def fit_vote(
-    data: Path,
-    cache: Path,
-    out: Path,
-    recipe: VoteRecipe,
-    say: Callable[[str], None] = print,
+    data: Path, cache: Path, out: Path, recipe: VoteRecipe, say: Callable[[str], None] = print
 ) -> Path:
     """Fit the rule and write `out`/FILE; return its path.
 

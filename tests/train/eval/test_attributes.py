@@ -15,13 +15,7 @@ from abhinaya.train.cli import main as train
 from abhinaya.train.data.clips import ATTRIBUTES, Clip
 from abhinaya.train.data.manifest import Manifest, read_manifest, write_manifest
 from abhinaya.train.errors import DataError
-from abhinaya.train.eval.attributes import (
-    Rater,
-    attribute_rows,
-    join_ratings,
-    rated,
-    read_ratings,
-)
+from abhinaya.train.eval.attributes import Rater, attribute_rows, join_ratings, rated, read_ratings
 from abhinaya.train.eval.cli import main
 from abhinaya.train.eval.predict import AttributeModel, ask, write_predictions
 from abhinaya.train.loop.checkpoint_card import described
@@ -154,10 +148,7 @@ def test_one_file_may_say_both(tmp_path: Path, capsys: pytest.CaptureFixture[str
         ("id,arousal,valence,dominance\nc0,nan,0,0\n", "p.csv:2: arousal is nan; its scale"),
         ("id,arousal,valence,dominance\nc0,0,0,0\nc0,0,0,0\n", "p.csv:3: 'c0' is answered twice"),
         ("name,arousal,valence,dominance\nc0,0,0,0\n", "needs a column FileName"),
-        (
-            "id,arousal,valence,dominance\nz,0,0,0\n",
-            "predictions of p: fewer than 2 fit a clip",
-        ),
+        ("id,arousal,valence,dominance\nz,0,0,0\n", "predictions of p: fewer than 2 fit a clip"),
     ],
 )
 def test_broken_ratings_are_one_line(
