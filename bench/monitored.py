@@ -15,7 +15,7 @@ from abhinaya.models.text import say
 from abhinaya.stream.errors import ProcessError
 from abhinaya.stream.run.directory import run_directory
 from abhinaya.stream.run.monitor import Run
-from abhinaya.stream.run.plan import Input, Plan
+from abhinaya.stream.run.plan import Input, Plan, Supply
 from abhinaya.stream.run.supervisor import Supervisor
 from abhinaya.stream.settings import config as configuration
 from abhinaya.stream.settings import profile as profile_files
@@ -152,12 +152,15 @@ def live(recordings: Mapping[str, Path]) -> list[Input]:
 
 
 def play(
-    config: configuration.Config, inputs: Sequence[Input], watchers: Sequence[Watcher]
+    config: configuration.Config,
+    inputs: Sequence[Input],
+    watchers: Sequence[Watcher],
+    supply: Supply | None = None,
 ) -> None:
-    """Run inputs to their end."""
+    """Run inputs, and those of a supply, to their end."""
     sink = _Sink(watchers)
     with run_directory() as directory:
-        run = Run(Plan(config, tuple(inputs), None, True), directory, [sink], _Observer())
+        run = Run(Plan(config, tuple(inputs), None, True, supply), directory, [sink], _Observer())
         sink.processes = run.supervisor
         code = run.run()
     if INTERRUPTS.count:

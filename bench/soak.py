@@ -1,20 +1,25 @@
-"""Runs live streams for a long time while nodes are killed and hung; reports losses and growth.
+"""Runs live streams for a long time among kills, freezes and cuts; reports losses and growth.
 
-    abhinaya bench soak --minutes 30 --streams 2 --kill-every 120 --hang-every 300
+    abhinaya bench soak --minutes 60 --streams 4 --short 200
 
-Every stream plays the given files one after another. Its segments are computed beforehand; the run
-must report exactly these segments, each once, as a verdict or as a gap with its reason. Nodes are
-killed or hung in random order, each once before any a second time. A hung node (SIGSTOP) is noticed
-by its silence. Exits with 1 if anything was lost.
+Every stream plays the given files one after another; short streams come and go beside them. Their
+segments are computed beforehand; the run must report exactly these segments, each once, as a
+verdict or as a gap with its reason. Hub and nodes are killed or hung (SIGSTOP) in random order,
+each once before any a second time. A cut stops the hub for 3 s, so that all others lose it. Exits
+with 1 if anything was lost.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import math
 import os
 import random
 import signal
 import tempfile
+import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,14 +32,21 @@ from abhinaya.bench.demo import CALL
 from abhinaya.bench.monitored import MAIN, Usage, Watcher, add_profile, live, play, profile_of
 from abhinaya.bench.recording import Span, audio_under, compose, spans
 from abhinaya.bench.report import Report, parser, publish, settings_of, table
-from abhinaya.stream.errors import ConfigError
+from abhinaya.stream.errors import AbhinayaError, ConfigError
 from abhinaya.stream.run.monitor import HUB
 from abhinaya.stream.run.supervisor import Supervisor
+from abhinaya.stream.sources.base import InputConfig
 from abhinaya.stream.wire.child import Stage
 from abhinaya.stream.wire.messages import Event, Gap, NodeUp, Status, StreamEnded, Verdict
 
-Kind = Literal["kill", "hang"]
-SIGNALS: Final[Mapping[Kind, signal.Signals]] = {"kill": signal.SIGKILL, "hang": signal.SIGSTOP}
+Kind = Literal["kill", "hang", "cut"]
+SIGNALS: Final[Mapping[Kind, signal.Signals]] = {
+    "kill": signal.SIGKILL,
+    "hang": signal.SIGSTOP,
+    "cut": signal.SIGSTOP,
+}
+CUT_S: Final = 3.0
+SHORT_S: Final = 4.0
 E2E: Final = Path("../shared/data/e2e")
 MAX_SETTLE_S: Final = 60.0
 """Maximum warm-up of a process, which is left out of the slope of its memory."""
@@ -42,7 +54,7 @@ MAX_SETTLE_S: Final = 60.0
 
 @dataclass(slots=True)
 class Fault:
-    """A node that was killed or hung, and the recovery of its service."""
+    """A process that was killed, hung or cut off, and its recovery."""
 
     at_s: float
     """Seconds since the first verdict."""
@@ -53,7 +65,7 @@ class Fault:
 
 
 class FaultInjector(Watcher):
-    """Kills and hangs nodes in random order, until `until_s`."""
+    """Kills, hangs and cuts off processes in random order, until `until_s`."""
 
     def __init__(self, every_s: Mapping[Kind, float], until_s: float, seed: int = 0) -> None:
         self._every = {kind: every for kind, every in every_s.items() if every}
@@ -62,6 +74,7 @@ class FaultInjector(Watcher):
         self._random = random.Random(seed)  # noqa: S311 - no secret
         self._bag: list[str] = []
         self._latest: Status | None = None
+        self._hub = ""
         self._up: list[str] = []
         self.faults: list[Fault] = []
 
@@ -70,7 +83,8 @@ class FaultInjector(Watcher):
         if isinstance(event, NodeUp):
             self._up.append(event.node)
         elif isinstance(event, Status):
-            self._latest = event
+            self._up += [HUB] if event.hub != self._hub else []
+            self._latest, self._hub = event, event.hub
         elif isinstance(event, Verdict):
             self._under_way = True
 
@@ -86,24 +100,74 @@ class FaultInjector(Watcher):
                 fault.ready_s = now - self._begun - fault.at_s
         self._up.clear()
         for kind, due in self._next.items():
-            if due <= now < self._begun + self._until_s and (node := self._victim(processes)):
+            if not due <= now < self._begun + self._until_s or not self._is_quiet(processes):
+                continue
+            node = HUB if kind == "cut" else self._victim()
+            if (pid := processes.pid(node)) is not None:
                 self._next[kind] = due + self._every[kind]
-                if (pid := processes.pid(node)) is not None:
-                    os.kill(pid, SIGNALS[kind])
-                    self.faults.append(Fault(now - self._begun, kind, node))
+                os.kill(pid, SIGNALS[kind])
+                fault = Fault(now - self._begun, kind, node)
+                self.faults.append(fault)
+                if kind == "cut":
+                    threading.Timer(CUT_S, self._restore, (pid, fault)).start()
 
-    def _victim(self, processes: Supervisor) -> str | None:
-        """Return the next node; None unless all nodes are ready, so that faults do not overlap."""
+    def _restore(self, pid: int, fault: Fault) -> None:
+        with contextlib.suppress(ProcessLookupError):  # somebody has killed it meanwhile
+            os.kill(pid, signal.SIGCONT)
+        fault.ready_s = CUT_S
+
+    def _is_quiet(self, processes: Supervisor) -> bool:
+        """Whether all processes are ready, so that faults do not overlap."""
         stages = processes.stages()
         nodes = [load.node for load in self._latest.nodes] if self._latest else []
-        if any(fault.ready_s is None for fault in self.faults):
-            return None
-        if not nodes or any(stages.get(node) is not Stage.READY for node in nodes):
-            return None
-        if not self._bag:
-            self._bag = sorted(nodes)
+        healed = all(fault.ready_s is not None for fault in self.faults)
+        ready = all(stages.get(name) is Stage.READY for name in (HUB, *nodes))
+        return healed and bool(nodes) and ready
+
+    def _victim(self) -> str:
+        if not self._bag and self._latest:
+            self._bag = sorted({HUB, *(load.node for load in self._latest.nodes)})
             self._random.shuffle(self._bag)
         return self._bag.pop()
+
+
+class ShortStreams:
+    """A supply of short inputs, one after the other; a file is read as fast as it goes."""
+
+    def __init__(self, paths: Mapping[str, Path], every_s: float) -> None:
+        self._left = list(paths.items())
+        self._every_s = every_s
+        self._next = 0.0
+        self._open = set(paths)
+
+    @property
+    def over(self) -> bool:
+        """Whether every input has ended."""
+        return not self._open
+
+    def start(self) -> None:
+        """Start the clock."""
+        self._next = time.monotonic()
+
+    def take(self) -> list[tuple[str, InputConfig]]:
+        """Return the next input, if it is due."""
+        if not self._left or time.monotonic() < self._next:
+            return []
+        self._next += self._every_s
+        name, path = self._left.pop(0)
+        return [(name, InputConfig(str(path)))]
+
+    def news(self) -> list[str]:
+        """Return nothing."""
+        return []
+
+    def faults(self) -> list[AbhinayaError]:
+        """Return nothing: the account finds what is lost."""
+        return []
+
+    def ended(self, name: str, whole: bool) -> None:
+        """Note that an input is finished; it may be one of the long ones."""
+        self._open.discard(name)
 
 
 class Account(Watcher):
@@ -143,11 +207,22 @@ class Account(Watcher):
             yield f"{stream}: {len(spoken)} segments were reported of {len(expected)}"
 
 
-def slope_per_hour(lives: Iterable[Sequence[tuple[float, float]]], settle_s: float) -> float | None:
+@dataclass(frozen=True, slots=True)
+class Slope:
+    """Growth of memory in MiB per hour, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def slope_per_hour(lives: Iterable[Sequence[tuple[float, float]]], settle_s: float) -> Slope | None:
     """Fit one slope to the memory of successive processes, each with its own level.
 
     `lives` are [(seconds, MiB)] of each process of the same name; the first `settle_s` of each are
-    left out. The slope is MiB per hour by least squares; None if no process lived long enough.
+    left out. The slope is by least squares; None if no process lived long enough. Samples that
+    follow each other are alike, so the interval is widened by the correlation of neighbouring
+    residuals.
     """
     centred = []
     for life in lives:
@@ -157,7 +232,13 @@ def slope_per_hour(lives: Iterable[Sequence[tuple[float, float]]], settle_s: flo
     if not centred:
         return None
     seconds, mib = np.concatenate(centred).T
-    return float(3600 * (seconds @ mib) / (seconds @ seconds))
+    slope = float(seconds @ mib) / float(seconds @ seconds)
+    rest = mib - slope * seconds
+    spread = float(rest @ rest)
+    alike = max(0.0, float(rest[1:] @ rest[:-1]) / spread) if spread else 0.0
+    variance = spread / max(1, len(rest) - 1 - len(centred)) / float(seconds @ seconds)
+    error = 1.96 * math.sqrt(variance * (1 + alike) / max(1e-6, 1 - alike))
+    return Slope(*(3600 * value for value in (slope, slope - error, slope + error)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +254,7 @@ class Outcome:
     losses: tuple[str, ...]
     faults: tuple[Fault, ...]
     peak_mib: dict[str, float]
-    slope_mib_per_hour: dict[str, float | None]
+    slope_mib_per_hour: dict[str, Slope | None]
     others: float
 
     @property
@@ -194,12 +275,22 @@ def soak(options: argparse.Namespace) -> Outcome:
         for number in range(options.streams):
             path = recordings[f"stream-{number}"] = Path(folder) / f"{number}.wav"
             compose(sources, seconds, number * len(sources) // options.streams, path)
-        account = Account({name: spans(path, config.vad) for name, path in recordings.items()})
-        every_s: dict[Kind, float] = {"kill": options.kill_every, "hang": options.hang_every}
+        kinds = [Path(folder) / f"short-{number}.wav" for number in range(min(8, options.short))]
+        for number, path in enumerate(kinds):
+            compose(sources, SHORT_S, number, path)
+        short = {f"short-{n}": kinds[n % len(kinds)] for n in range(options.short)}
+        found = {path: spans(path, config.vad) for path in [*recordings.values(), *kinds]}
+        account = Account({name: found[path] for name, path in (recordings | short).items()})
+        every_s: dict[Kind, float] = {
+            "kill": options.kill_every,
+            "hang": options.hang_every,
+            "cut": options.cut_every,
+        }
         injector = FaultInjector(every_s, until_s, options.seed)
         # few samples, so that storing them does not count as growth
         usage = Usage(max(1.0, seconds / 360))
-        play(config, live(recordings), [account, injector, usage])
+        supply = ShortStreams(short, until_s / max(1, options.short)) if short else None
+        play(config, live(recordings), [account, injector, usage], supply)
     outcomes = [event for each in account.outcomes.values() for event in each]
     verdicts = [event for event in outcomes if isinstance(event, Verdict)]
     lives: dict[str, list[Sequence[tuple[float, float]]]] = {}
@@ -238,6 +329,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         ("streams", 2, "number of streams"),
         ("kill-every", 120.0, "seconds between two kills, 0: never"),
         ("hang-every", 300.0, "seconds between two hangs, 0: never"),
+        ("cut-every", 400.0, "seconds between two cuts, 0: never"),
+        ("short", 0, "number of short streams beside the long ones"),
         ("seed", 0, "seed of the order of nodes"),
     ):
         about = f"{text} (%(default)g)"
@@ -263,17 +356,21 @@ def _faults(outcome: Outcome) -> Iterable[str]:
         yield f"{len(recoveries)} {kind}s, longest recovery {max(recoveries, default=0.0):.1f} s"
 
 
+def _shown(slope: Slope) -> str:
+    return f"{slope.value:+.1f} ({slope.low:+.1f} to {slope.high:+.1f})"
+
+
 def _tables(outcome: Outcome) -> list[Table]:
     faults = table(
-        "Nodes killed and hung: seconds until the service was ready again",
-        ("node", "at s", "how", "ready s"),
+        "Processes killed, hung and cut off: seconds until they were ready again",
+        ("process", "at s", "how", "ready s"),
         [
             (b.node, f"{b.at_s:.0f}", b.kind, "never" if b.ready_s is None else f"{b.ready_s:.1f}")
             for b in outcome.faults
         ],
     )
     slopes = {
-        name: "too short" if slope is None else f"{slope:+.1f}"
+        name: "too short" if slope is None else _shown(slope)
         for name, slope in outcome.slope_mib_per_hour.items()
     }
     order = sorted(outcome.peak_mib, key=lambda name: (name not in (MAIN, HUB), name))

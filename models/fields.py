@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -99,6 +99,9 @@ def _value(hint: Any, raw: Any, path: str, limits: Mapping[str, Any], faults: Fa
         return {k: build(nested, v, f"{path}.{k}.", faults) for k, v in raw.items()}
     if nested is not None and get_origin(hint) is not Mapping:
         return build(nested, raw, f"{path}.", faults)
+    if get_origin(hint) is Literal and isinstance(raw, str) and raw not in get_args(hint):
+        faults.add(f"{path} = {raw!r} is not known{near(raw, filter(None, get_args(hint)))}", path)
+        return raw
     try:
         value = msgspec.convert(raw, hint)
     except msgspec.ValidationError as error:

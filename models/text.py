@@ -144,7 +144,10 @@ def distinct(names: Iterable[str]) -> list[str]:
 
 def say(*lines: object, file: IO[str] | None = None) -> None:
     """Print lines for people, clean and at once; on standard error with `file=sys.stderr`."""
-    print(*(clean(str(line)) for line in lines), sep="\n", file=file or sys.stdout, flush=True)
+    file = file or sys.stdout
+    text = "\n".join(clean(str(line)) for line in lines)
+    code = getattr(file, "encoding", None) or "utf-8"  # not all terminals show all characters
+    print(text.encode(code, "backslashreplace").decode(code), file=file, flush=True)
 
 
 def say_traceback(file: IO[str] | None = None) -> None:

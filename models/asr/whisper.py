@@ -24,6 +24,7 @@ from abhinaya.models.asr.base import Audio, Hearing, Transcription
 from abhinaya.models.asr.decoder import Decoder, Pass, Segment
 from abhinaya.models.asr.engine import Engine, padded_frames
 from abhinaya.models.asr.guards import Evidence, read_guards, rejection, speech_seconds
+from abhinaya.models.asr.options import check_options
 from abhinaya.models.asr.prompt import Prompter
 from abhinaya.models.asr.tail import Tails, agreed, without_loop
 from abhinaya.models.asr.voice import Voice
@@ -33,7 +34,6 @@ from abhinaya.models.errors import OptionsError, RunError
 LONGEST_SAMPLES: Final = 30 * SAMPLE_RATE
 LEAST_SAMPLES: Final = SAMPLE_RATE // 100
 """One frame; a shorter segment has no text."""
-MOST_NEW_TOKENS: Final = 200
 """Together with the longest prompt these fill Whisper's 448 positions."""
 TOKENS_PER_S: Final = 8
 """Maximum tokens per second of a partial; speech has less."""
@@ -94,10 +94,9 @@ class Whisper:
         licence: str = "MIT",
         noncommercial: bool = False,
     ) -> None:
-        _check_range("beam_size", beam_size, 64)
-        _check_range("max_new_tokens", max_new_tokens, MOST_NEW_TOKENS)
-        _check_choice("window", window, ("auto", "cut", "whole"))
-        _check_choice("task", task, ("transcribe", "translate"))
+        given = {"device": device, "compute_type": compute_type, "threads": threads}
+        given |= {"window": window, "beam_size": beam_size, "max_new_tokens": max_new_tokens}
+        check_options(given | {"task": task, "language": language, "model": model})
         self._guards = read_guards(guards)
         self._partial_guards = self._guards.lenient(PARTIAL_LENIENCE)
         folder = carrier.find(model)
@@ -280,14 +279,3 @@ def _same_lengths(finals: Sequence[Segment], whole: bool) -> list[list[Segment]]
         key = len(segment.context), padded_frames(len(segment.samples), whole)
         groups.setdefault(key, []).append(segment)
     return list(groups.values())
-
-
-def _check_range(name: str, value: Any, most: int) -> None:
-    if not isinstance(value, int) or not 1 <= value <= most:
-        raise OptionsError(f"asr.options.{name} = {value!r}", "out of range", f"use 1 to {most}")
-
-
-def _check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
-    if value not in choices:
-        remedy = f"use {' or '.join(choices)}"
-        raise OptionsError(f"asr.options.{name} = {value!r}", "unknown value", remedy)

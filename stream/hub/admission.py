@@ -31,6 +31,9 @@ SMOOTHING: Final = 0.2
 WINDOW_S: Final = 10.0
 """Time over which arriving segments are counted."""
 
+ACTIVE_S: Final = 30.0
+"""Time without a segment after which a stream does not count."""
+
 SHORTEST_S: Final = 4.0
 """The same at the beginning."""
 
@@ -95,6 +98,8 @@ class Admission:
     _costs: dict[str, _Cost] = field(default_factory=dict)
     _needs: dict[str, tuple[str, ...]] = field(default_factory=dict)
     _arrivals: deque[float] = field(default_factory=deque)
+    _spoke: dict[Stream, float] = field(default_factory=dict)
+    """When each stream had its latest segment; a stream without speech costs nothing."""
     _refused: dict[Stream, frozenset[str]] = field(default_factory=dict)
     _replicas: dict[str, int] = field(default_factory=dict)
     _slowest_s: float = 0.0
@@ -119,9 +124,10 @@ class Admission:
         """Add the time of a batch of whole segments."""
         self._costs.setdefault(service, _Cost(0.0, 0.0)).add(run_ms / 1000, batch)
 
-    def arrived(self, now: float) -> None:
-        """Count a live segment."""
+    def arrived(self, now: float, stream: Stream) -> None:
+        """Count a segment of a live stream."""
         self._arrivals.append(now)
+        self._spoke[stream] = now
 
     def files(self, most: int, deadline_s: float) -> int:
         """Return how many segments of files may be in progress: none while live streams suffer."""
@@ -159,6 +165,8 @@ class Admission:
             oldest_s: age of the oldest open live segment, by service.
 
         """
+        self._spoke = {s: t for s, t in self._spoke.items() if now - t <= ACTIVE_S}
+        streams = [stream for stream in streams if stream in self._spoke]
         while self._arrivals and now - self._arrivals[0] > WINDOW_S:
             self._arrivals.popleft()
         self._replicas = {s: count for services, count in processes.items() for s in services}
@@ -305,7 +313,7 @@ class Admission:
             name if count == streams else f"{name} (of {count} of {streams} streams)"
             for name, count in sorted(self.left_out().items(), key=lambda one: (-one[1], one[0]))
         )
-        need = f"live streams need {self.load:.1f} times what the nodes manage"
+        need = f"live streams need {self.load:.0%} of what the nodes manage"
         return f"the machine is overloaded: {need}. Left out until it keeps up: {of}"
 
 

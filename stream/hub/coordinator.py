@@ -124,7 +124,7 @@ class Coordinator:
         record = self.segments.open(stream, item, now, due)
         self._aggregator.open(record)
         if live and item.held_ms <= 1000 * self._deadlines.live_s:
-            self.admission.arrived(now)  # what was held back during a cut comes but once
+            self.admission.arrived(now, stream)  # what was held back during a cut comes but once
         self.dispatch.submit(record, without=self._without(stream))
         self._act(now)
         if live:

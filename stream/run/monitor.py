@@ -119,7 +119,9 @@ class Run:
             try:
                 return self._run()
             except BaseException as error:
-                self._close_streams(_reason_of(error))
+                self._close_streams(INTERRUPTED if INTERRUPTS.count else _reason_of(error))
+                if INTERRUPTS.count and isinstance(error, SinkError | SystemExit):
+                    return self._exit_code()  # the terminal has gone, and that was the signal
                 raise
             finally:
                 try:
@@ -391,8 +393,6 @@ class Run:
 
 def _reason_of(error: BaseException) -> str:
     """Return why an error ends all streams."""
-    if isinstance(error, KeyboardInterrupt):
-        return INTERRUPTED
     if isinstance(error, SystemExit):
         return "nobody reads the output any more"
     known = isinstance(error, AbhinayaError)

@@ -97,6 +97,8 @@ def conflicts(vote: VoteConfig, voters: Mapping[str, str]) -> Iterator[tuple[str
                 path = "vote.shed" if table == "shed" else f"vote.{table}.{name}"
                 what = f"{path}: {name}" if table == "shed" else path
                 yield f"{what} is not a voter{near(name, voters)}", path
+    for name in {*vote.priority} - {*voters} - {*VoteConfig().priority}:
+        yield f"vote.priority: {name} is not a voter{near(name, voters)}", "vote.priority"
     yield from _conflicts_of_combiner(vote, voters)
 
 

@@ -49,12 +49,13 @@ def shown(url: str) -> str:
 
     It need not be valid: of `joe:secret@host/x`, where the scheme is forgotten, `…host/x` is left.
     """
-    parts = _split(url)
-    if parts is None or not parts.netloc:
-        _, at, rest = re.split(r"[?#]", url)[0].rpartition("@")
-        return clean(f"…{rest}" if at else f"{scheme_of(url)}://…" if is_address(url) else rest)
-    host = parts.netloc.rpartition("@")[2]
-    return clean(f"{parts.scheme}://{host}{parts.path}" + ("?…" if parts.query else ""))
+    parts, rest = _split(url), re.split(r"[?#]", url)[0]
+    if parts is not None and parts.netloc:
+        host = parts.netloc.rpartition("@")[2]
+        return clean(f"{parts.scheme}://{host}{parts.path}" + ("?…" if parts.query else ""))
+    if "@" in rest:
+        return clean(f"…{rest.rpartition('@')[2]}")
+    return clean(f"{scheme_of(url)}://…" if is_address(url) else rest)
 
 
 def has_credentials(what: str) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.sources import icy
-from abhinaya.stream.sources.media.length import Contents
+from abhinaya.stream.sources.media.length import Contents, Passing
 from abhinaya.stream.sources.web import HttpError, Web
 
 if TYPE_CHECKING:
@@ -72,6 +71,8 @@ class RemoteFile:
         self.head = b""
         while len(self.head) < _LOOK_BYTES and (part := next(self._parts, b"")):
             self.head += part
+        self._passing = Passing()
+        self._passing.add(self.head)
         self._end = len(self.head)  # position after the last byte received
         self._rest = memoryview(b"")  # bytes received but not read yet
         self._position = 0  # position of the reader
@@ -91,10 +92,7 @@ class RemoteFile:
     def contents(self) -> Contents:
         """Return the bytes of the file; keeps the beginning, to which the decoder goes back."""
         if self.total is None or not self._ranges:
-            head = self.head
-            return Contents(
-                lambda at, count: head[at : at + count], lambda: self._end, sys.maxsize, piped=True
-            )
+            return self._passing.contents()
         while len(self.head) < _HEAD_BYTES and (part := self._next()):
             self.head += part
         return Contents(self._peek, lambda: self.total or 0, self.total)
@@ -164,6 +162,7 @@ class RemoteFile:
         except HttpError as error:
             part = self._resume(error)
         self._end += len(part)
+        self._passing.add(part)
         return part
 
     def _has_failed(self) -> bool:

@@ -11,12 +11,11 @@ from abhinaya.stream.errors import SourceError
 from abhinaya.stream.sources.base import Block, InputConfig, Opened, Warn
 from abhinaya.stream.sources.condition import condition
 from abhinaya.stream.sources.media.decode import Decoder
-from abhinaya.stream.sources.media.length import Contents
+from abhinaya.stream.sources.media.length import Passing
 from abhinaya.stream.sources.pcm import sample_bytes, to_float
 
 SUBJECT: Final = "standard input"
 _READ_BYTES: Final = 1 << 15
-_HEAD_BYTES: Final = 1 << 16
 _PIPE: Final = "pipe audio into it, for example: ffmpeg -i INPUT -f wav - | abhinaya-stream -"
 
 
@@ -30,8 +29,7 @@ class Pipe:
         self._stream = stream
         self._clock = clock
         self._broken: BaseException | None = None
-        self._head = b""
-        self._length = 0
+        self.passing = Passing()
         self.start_unix_s = clock()  # later the time of the first byte
 
     def read(self, size: int = _READ_BYTES) -> bytes:
@@ -42,28 +40,21 @@ class Pipe:
         except (OSError, ValueError) as error:
             self._broken = error
             return b""
-        if not self._length and data:
+        if not self.passing.size and data:
             self.start_unix_s = self._clock()
-        self._length += len(data)
-        if len(self._head) < _HEAD_BYTES:
-            self._head += data
+        self.passing.add(data)
         return data
-
-    def contents(self) -> Contents:
-        """Return what is known of the bytes that were read."""
-        return Contents(
-            lambda at, count: self._head[at : at + count],
-            lambda: self._length,
-            sys.maxsize,
-            piped=True,
-        )
 
     @property
     def failure(self) -> SourceError | None:
         """The error that ended the data: the pipe broke, or was empty."""
         if self._broken is not None:
             return SourceError(SUBJECT, f"cannot be read: {self._broken}", _PIPE)
-        return None if self._length else SourceError(SUBJECT, "ended before any audio came", _PIPE)
+        return (
+            None
+            if self.passing.size
+            else SourceError(SUBJECT, "ended before any audio came", _PIPE)
+        )
 
 
 def open_stdin(
@@ -89,7 +80,7 @@ def open_stdin(
                 pipe,
                 SUBJECT,
                 warn,
-                contents=pipe.contents(),
+                contents=pipe.passing.contents(),
                 clock=clock,
                 carrier=pipe,
                 track=config.track,

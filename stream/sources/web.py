@@ -257,6 +257,9 @@ class Web:
             return self.error(reason, "give the address that it should lead to")
         if isinstance(error, httpx2.ConnectError):
             return self._no_connection(str(error))
+        if isinstance(error, httpx2.RemoteProtocolError) and "ICY " in str(error):
+            reason = "answers in the protocol of Shoutcast 1 (ICY), which is not HTTP"
+            return self.error(reason, "pipe it: ffmpeg -i ADDRESS -f wav - | abhinaya-stream -")
         if isinstance(error, httpx2.UnsupportedProtocol):
             reason = "leads to an address that is neither http nor https"
             return self.error(reason, "give the address of the audio")

@@ -108,5 +108,5 @@ def _escaped(text: str) -> str:
 
 
 def _field(text: str) -> str:
-    """Return a name as one field: spaces and `%` are percent-encoded."""
-    return clean(text).replace("%", "%25").replace(" ", "%20") or "stream"
+    """Return a name as one field: spaces, quotes and `%` are percent-encoded."""
+    return "".join(f"%{ord(c):02X}" if c in ' "%' else c for c in clean(text)) or "stream"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
+
+from abhinaya.stream.sources.media.mpeg import TAGS
 
 Peek = Callable[[int, int], bytes]
 """Returns the bytes (offset, count) of a file; fewer at its end."""
@@ -18,6 +22,9 @@ Known = Callable[[Peek, int], "Structure"]
 STREAMED: Final = 0x7FFF_0000
 """A writer that cannot seek declares 0, or a length from here on."""
 _TAIL: Final = 1 << 20
+_PAGES: Final = 1 << 17
+"""The last bytes of an ogg file, with at least one whole page."""
+_TAIL_BYTES: Final = 1 << 17
 _CLUSTER: Final = b"\x1f\x43\xb6\x75"
 _FLV_TAGS: Final = (8, 9, 18)
 """Audio, video, script."""
@@ -44,6 +51,36 @@ class Contents:
     """Size when it was opened."""
     piped: bool = False
     """Whether only the beginning can be read again."""
+
+
+class Passing:
+    """The beginning and the end of bytes that pass by and cannot be read again."""
+
+    def __init__(self) -> None:
+        self.head = b""
+        self.size = 0
+        self._tail: deque[bytes] = deque()
+        self._tail_size = 0
+
+    def add(self, data: bytes) -> None:
+        """Note the next bytes."""
+        self.size += len(data)
+        self.head += data if len(self.head) < _TAIL_BYTES else b""
+        self._tail.append(data)
+        self._tail_size += len(data)
+        while self._tail_size - len(self._tail[0]) >= _TAIL_BYTES:
+            self._tail_size -= len(self._tail.popleft())
+
+    def peek(self, at: int, count: int) -> bytes:
+        """Return bytes of the beginning or the end; empty between them."""
+        if at + count <= len(self.head) or self.size == len(self.head):
+            return self.head[at : at + count]
+        begin = self.size - self._tail_size
+        return b"".join(self._tail)[at - begin :][:count] if at >= begin else b""
+
+    def contents(self) -> Contents:
+        """Return what is known of the bytes."""
+        return Contents(self.peek, lambda: self.size, sys.maxsize, piped=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +158,8 @@ def packed(head: bytes) -> str:
 
 
 def _declared(end: int, size: int) -> Structure:
-    return Structure(max(0, end - size)) if 8 < end < STREAMED or end <= size else Structure()
+    known = 8 < end < STREAMED or 8 < end <= size
+    return Structure(max(0, end - size)) if known else Structure()
 
 
 def _wav(peek: Peek, size: int, order: Literal["little", "big"]) -> Structure:
@@ -142,7 +180,9 @@ def _wav(peek: Peek, size: int, order: Literal["little", "big"]) -> Structure:
                 return Structure(end - size)
             end += end % 2
             rest, following = size - end, peek(end, 8)
-            chunk = following[:4].isascii() and int.from_bytes(following[4:], order) <= rest - 8
+            chunk = following.startswith(TAGS) or (
+                following[:4].isascii() and int.from_bytes(following[4:], order) <= rest - 8
+            )
             return Structure(0, 0 if chunk or rest < 8 + block else rest)
         at += 8 + length + length % 2
     return Structure()
@@ -155,7 +195,7 @@ def _caf(peek: Peek, size: int) -> Structure:
         if length < 0:
             return Structure()
         at += 12 + length
-    return Structure(max(0, at - size))
+    return Structure(at - size) if at >= size else Structure()
 
 
 def _mp4(peek: Peek, size: int) -> Structure:
@@ -201,7 +241,8 @@ def _matroska(peek: Peek, size: int) -> Structure:
     if length >= 0:
         return Structure(max(0, at + 4 + used + length - size))
     # it was streamed: the last cluster must end with the file
-    tail = peek(max(0, size - _TAIL), _TAIL)
+    if len(tail := peek(max(0, size - _TAIL), _TAIL)) < min(size, _TAIL):
+        return Structure()
     at = tail.rfind(_CLUSTER)
     if at < 0:
         return Structure()
@@ -215,7 +256,8 @@ def _matroska(peek: Peek, size: int) -> Structure:
 
 
 def _ogg(peek: Peek, size: int) -> Structure:
-    tail = peek(max(0, size - (1 << 17)), 1 << 17)
+    if len(tail := peek(max(0, size - _PAGES), _PAGES)) < min(size, _PAGES):
+        return Structure()
     at = tail.rfind(b"OggS")
     if at < 0:
         return Structure()

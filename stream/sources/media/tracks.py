@@ -153,7 +153,9 @@ class Tracks:
             set(range(len(streams))) - silent,
             {place for place, s in enumerate(streams) if s.index in filled},
         )
-        self._warn(f"{self._subject}: {remark(tracks, chosen, silent)}")
+        # if the preferred track has sound, the others have not been listened to for long
+        known = silent if chosen in silent or chosen != preferred(tracks)[0] else set()
+        self._warn(f"{self._subject}: {remark(tracks, chosen, known)}")
         if chosen not in silent:
             self._silent = {}
         return streams[chosen], held

@@ -12,6 +12,7 @@ import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from abhinaya.models.asr import carrier
+from abhinaya.models.asr.options import SIZES
 from abhinaya.models.catalogue import REVISIONS
 from abhinaya.models.errors import DamagedFileError, MissingFileError, OptionsError, WriteError
 
@@ -40,6 +41,8 @@ def machine(tmp_path, monkeypatch):
         },
     )
     monkeypatch.setitem(REVISIONS, "Systran/faster-whisper-one", "1" * 40)
+    for size in ("one", "two", "other"):
+        monkeypatch.setitem(SIZES, size, f"Systran/faster-whisper-{size}")
     asked = []
 
     def snapshot_download(repository, *, revision=None, local_files_only=False, **_):
@@ -221,6 +224,6 @@ def test_what_the_cache_has_is_checked_too(machine, tmp_path, monkeypatch):
         carrier.find("one")
 
 
-def test_an_unknown_size_lists_the_known_ones(machine):
-    with pytest.raises(OptionsError, match=r"'smal'.*sizes are .*large-v3"):
+def test_an_unknown_size_is_answered_with_the_near_miss(machine):
+    with pytest.raises(OptionsError, match=r"'smal'.*did you mean 'small'"):
         carrier.find("smal")

@@ -8,7 +8,7 @@ from tiny_whisper import OPTIONS, hear, noises, whisper_folder
 
 from abhinaya.models.asr import Hearing, load_transcriber
 from abhinaya.models.asr import prompt as prompt_module
-from abhinaya.models.asr import whisper as module
+from abhinaya.models.asr.options import MOST_NEW_TOKENS
 from abhinaya.models.asr.whisper import Whisper
 from abhinaya.models.errors import OptionsError
 
@@ -193,7 +193,7 @@ def test_hot_words_change_the_result(folder, batch, plain):
 def test_the_longest_prompt_and_the_longest_answer_fit(folder, batch):
     options = OPTIONS | {
         "hotwords": "a" * (prompt_module.MOST_HOTWORD_TOKENS - 1),
-        "max_new_tokens": module.MOST_NEW_TOKENS,
+        "max_new_tokens": MOST_NEW_TOKENS,
         "previous_text": True,
         "window": "whole",
     }
@@ -204,7 +204,7 @@ def test_the_longest_prompt_and_the_longest_answer_fit(folder, batch):
         spoken.extend(tokens) or align(encoded, tokens, *rest)
     )
     assert whisper.transcribe([Hearing(batch[2], previous="b" * 500)])[0].text
-    assert [len(tokens) for tokens in spoken] == [module.MOST_NEW_TOKENS]
+    assert [len(tokens) for tokens in spoken] == [MOST_NEW_TOKENS]
 
 
 # --- guards and options ---------------------------------------------------------------------------
@@ -229,12 +229,12 @@ def test_a_loop_in_a_part_is_shown_once(scripted, batch):
     [
         ({"beam_size": 0}, r"beam_size = 0.*use 1 to"),
         ({"max_new_tokens": 500}, r"max_new_tokens = 500.*use 1 to"),
-        ({"window": "30 s"}, "use auto or cut or whole"),
-        ({"task": "summarise"}, "use transcribe or translate"),
+        ({"window": "30 s"}, "known: auto, cut, whole"),
+        ({"task": "summarise"}, "known: transcribe, translate"),
         ({"guards": {"least_logprob": 2}}, r"guards\.least_logprob = 2 is above 0"),
         ({"guards": {"silence": 1}}, r"guards\.silence is not a setting"),
         ({"hotwords": "a" * 200}, "200 tokens|201 tokens"),
-        ({"compute_type": "float3"}, "choose a compute_type"),
+        ({"compute_type": "float3"}, "did you mean .float32."),
     ],
 )
 def test_options_that_are_none_are_refused_with_a_remedy(folder, options, message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -70,6 +71,12 @@ def test_names_of_files_and_addresses_can_be_sent_and_shown(text: str) -> None:
     if encodable(text) != text:
         with pytest.raises(SourceError, match="is not UTF-8"):
             check_address(f"http://h/{text}.mp3")
+
+
+def test_a_terminal_without_a_character_gets_its_escape() -> None:
+    file = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    say("Grüße 漢 \x1b", file=file)
+    assert file.buffer.getvalue() == b"Gr\\xfc\\xdfe \\u6f22 \\x1b\n"  # type: ignore[attr-defined]
 
 
 def test_names_that_look_alike_are_told_apart() -> None:

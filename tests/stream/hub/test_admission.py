@@ -168,6 +168,15 @@ def test_past_what_the_nodes_manage_voters_are_missing_and_no_label_is_late(
     assert found.get("ST1", 0) < 0.7
 
 
+def test_streams_without_speech_do_not_count() -> None:
+    machine = Machine(EAR)
+    quiet = [fakes.info(f"quiet{number}", live=True) for number in range(12)]
+    machine.hub.say(b"front-1", fakes.hello(*quiet, front="front-1"))
+    found = shares(machine.live(4, 1.6 * machine.capacity, 30.0))
+    assert 0.4 < found["T2"] < 0.8
+    assert "of 4 streams" in machine.remarks()[0]
+
+
 @pytest.mark.parametrize("times", [APART, EAR])
 @pytest.mark.parametrize("load", [1.0, 1.1])
 def test_at_the_border_it_does_not_flap(times: Mapping[str, Any], load: float) -> None:
@@ -242,14 +251,14 @@ def test_the_words_stay_while_a_voter_reads_them_and_no_stream_is_left_alone(
     remark = ""
     for second in range(12):
         now = 100.0 + second
-        for _ in range(segments):
-            admission.arrived(now)
+        for number in range(segments):
+            admission.arrived(now, live[number % streams])
         remark += admission.review(now, live, processes, {"asr": LIVE_S})
     need = max(segments * sum(cost[s] for s in group) for group in groups)
     assert bool(admission.shares) == remark.startswith(OVERLOADED)
     assert not need > 1.3 or admission.shares
     assert need > 0.8 or not admission.shares
-    for stream in live:
+    for stream in live[:segments]:  # the others have said nothing
         out = admission.refused(stream)
         assert out != set(services)
         assert {"S1", "T2", "ST1"} - out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -346,6 +347,26 @@ def test_a_standing_hub_that_is_frozen_for_a_while_costs_no_segment(
             hub.kill()
     unharmed(collector, code)
     reported(collector, lost=1)
+
+
+def test_a_frozen_front_is_replaced_though_its_hub_cannot_end_it(
+    station: Station, speech: Path
+) -> None:
+    """Only its own machine sees whether it hangs or is cut off."""
+
+    def freeze() -> None:
+        fronts = "pgrep -f 'abhinaya.stream.front.main.*front-1' -P " + str(os.getpid())
+        found = subprocess.run(fronts, shell=True, capture_output=True, text=True, check=True)
+        os.kill(int(found.stdout.split()[0]), signal.SIGSTOP)
+
+    collector = Collector(1, freeze)
+    assert listen(collector, speech, station.endpoint, config()) == 0
+    assert any("it is stopped" in trouble for trouble in collector.troubles)
+    *verdicts, end = collector.of("file")
+    assert isinstance(end, StreamEnded)
+    assert not end.reason
+    assert all(isinstance(verdict, Verdict) for verdict in verdicts)
+    assert len(verdicts) >= 4
 
 
 def test_live_speech_beyond_the_bound_becomes_a_gap_and_the_newest_stays(

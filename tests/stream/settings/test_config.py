@@ -106,7 +106,7 @@ file_window = 1.5
         "voters.S1.replicas = 'many' does not fit",
         "vad.min_silense_s is not a setting, did you mean 'min_silence_s'?",
         "vad.start_threshold = 2 is above 1",
-        "vote.method = 'dice' does not fit",
+        "vote.method = 'dice' is not known",
         "flow.file_window = 1.5 does not fit",
         "deadlines.live_s = 0 is below 0.05",
     ]

@@ -25,7 +25,7 @@ from fakes import patient
 from hostile_text import HOSTILE, events, hidden
 from hypothesis import given
 from hypothesis import strategies as st
-from output_fakes import NOW
+from output_fakes import NOW, gap, verdict
 from output_readers import written
 from praatio import textgrid
 from pyannote.database.util import load_rttm
@@ -147,6 +147,14 @@ def check_rttm(folder: Path, text: str) -> None:
     lines = raw.removesuffix("\n").split("\n")
     assert [len(line.split(" ")) for line in lines] == [10] * 3
     assert len(load_rttm(folder / "x.rttm")) == 1
+
+
+def test_a_quote_at_the_beginning_of_a_name_is_a_quote(tmp_path: Path) -> None:
+    for first in HOSTILE.values():
+        stream = f'"{first}'
+        both = (verdict(0, 0.0, 1.0, "sad", stream), gap(1, 1.0, 2.0, stream))
+        load = load_rttm(written(tmp_path / "x.rttm", both))
+        assert len(load) == 1
 
 
 def check_audacity(folder: Path, text: str) -> None:

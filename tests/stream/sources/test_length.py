@@ -73,6 +73,9 @@ def test_a_file_is_whole_and_a_cut_one_is_not(tmp_path: Path, name: str) -> None
     encode(path := tmp_path / name, NOISE[: round(SECONDS * rate)], rate, codec, container)
     assert whole(path) == []
     data = path.read_bytes()
+    if (pipe := open_pipe(data)) is not None:  # and not a word about what is whole
+        piped = sum(len(chunk.samples) for chunk in pipe)
+        assert piped / SAMPLE_RATE == pytest.approx(SECONDS, abs=0.12)
     for share in (0.3, 0.62, 0.9):
         path.write_bytes(data[: int(len(data) * share) | 1])
         heard_s, failure, _ = hear(path)
@@ -193,6 +196,10 @@ def test_audio_after_the_declared_end_is_heard(tmp_path: Path) -> None:
     assert "48000 bytes follow the end that its header declares" in whole(path, 2.0)[0]
     # but a chunk that follows is no audio
     path.write_bytes(pcm(1.0) + b"LIST" + struct.pack("<I", 4000) + b"x" * 4000)
+    assert whole(path, 1.0) == []
+    path.write_bytes(pcm(1.0) + b"ID3\x04\0\0\0\0\x1f\x20" + b"x" * 4000)
+    assert whole(path, 1.0) == []
+    path.write_bytes(pcm(1.0) + bytes(4000))
     assert whole(path, 1.0) == []
 
 

@@ -517,6 +517,63 @@ def test_a_live_playlist_that_was_away_longer_loses_what_has_passed(
     assert heard.position_s == pytest.approx(12.0, abs=1.5)
 
 
+def windows(web: Site, parts: Sequence[bytes], *shown: tuple[int, range, str]) -> str:
+    """Serve a live playlist: (media sequence number, parts, more lines) of each request."""
+    for number, part in enumerate(parts):
+        web.routes[f"/p{number}.ts"] = say(part)
+
+    def route(handler: Any) -> None:
+        first, listed, more = shown[min(len(web.asked("/live.m3u8")), len(shown)) - 1]
+        lines = ["#EXTM3U", "#EXT-X-TARGETDURATION:1", f"#EXT-X-MEDIA-SEQUENCE:{first}", more]
+        lines += [line for n in listed for line in ("#EXTINF:1.000,", f"p{n}.ts")]
+        if len(web.asked("/live.m3u8")) >= len(shown):
+            lines.append("#EXT-X-ENDLIST")
+        say("\n".join(lines).encode())(handler)
+
+    web.routes["/live.m3u8"] = route
+    return web.url("/live.m3u8")
+
+
+def test_parts_that_left_a_live_playlist_unseen_are_a_loss(web: Site, climb: list[bytes]) -> None:
+    url = windows(web, climb, (0, range(3), ""), (0, range(3), ""), (5, range(5, 8), ""))
+    source = open_source(InputConfig(url), network=QUICK)
+    assert source.live
+    samples, losses, at = [], [], 0
+    for chunk in source.chunks():
+        if chunk.lost_samples:
+            losses.append((at / SAMPLE_RATE, chunk.lost_samples / SAMPLE_RATE, chunk.lost_reason))
+        samples += [np.zeros(chunk.lost_samples, np.float32), chunk.samples[:, 0]]
+        at += chunk.lost_samples + len(chunk.samples)
+    source.close()
+    [(begin_s, missing_s, reason)] = losses
+    assert begin_s == pytest.approx(3.0, abs=0.15)
+    assert missing_s == pytest.approx(2.0, abs=0.15)
+    assert reason == "2 parts of the broadcast were removed before they were fetched"
+    heard = np.concatenate(samples)
+    assert pitch_at(heard, 6.25) == pytest.approx(900, abs=8)
+    assert len(heard) / SAMPLE_RATE == pytest.approx(8.0, abs=0.3)
+
+
+def test_a_server_that_counts_again_from_the_beginning_is_heard(
+    web: Site, climb: list[bytes]
+) -> None:
+    url = windows(web, climb, (700, range(3), ""), (0, range(3, 6), ""), (0, range(3, 8), ""))
+    heard = listen(url)
+    assert heard.error is None
+    assert heard.losses == []
+    assert heard.position_s == pytest.approx(8.0, abs=0.3)
+
+
+def test_a_live_playlist_whose_parts_are_all_missing_is_an_error_in_time(
+    web: Site, climb: list[bytes]
+) -> None:
+    url = windows(web, climb, *[(n, range(n + 20, n + 23), "") for n in range(40)])
+    begun = time.monotonic()
+    with pytest.raises(SourceError):
+        open_source(InputConfig(url), network=QUICK)
+    assert time.monotonic() - begun < 20
+
+
 MASTER = """#EXTM3U
 #EXT-X-STREAM-INF:BANDWIDTH=3000000,CODECS="avc1.4d401f,mp4a.40.2"
 high/index.m3u8

@@ -248,20 +248,27 @@ def test_a_certificate_that_nobody_vouches_for_is_refused_and_one_of_a_known_aut
         assert "TLS" in error.reason
 
 
-def test_what_speaks_no_http_is_said() -> None:
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "the connection was cut"),
+        (b"ICY 200 OK\r\nicy-name: x\r\n\r\n", "answers in the protocol of Shoutcast 1"),
+    ],
+)
+def test_what_speaks_no_http_is_said(answer: bytes, reason: str) -> None:
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
-        def answer() -> None:
+        def serve() -> None:
             client, _ = listener.accept()
             client.recv(1000)
-            client.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+            client.sendall(answer)
             client.close()
 
-        threading.Thread(target=answer, daemon=True).start()
+        threading.Thread(target=serve, daemon=True).start()
         error = fault(f"http://127.0.0.1:{listener.getsockname()[1]}/x")
-    assert error.reason == "the connection was cut"
+    assert error.reason.startswith(reason)
 
 
 def titled(data: bytes, interval: int, titles: list[bytes]) -> bytes:
