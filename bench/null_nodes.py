@@ -83,8 +83,8 @@ def null_node(endpoint: str, service: str, stop: Stop, busy_s: float = 0.0) -> i
     encoder, decoder = Encoder(), Decoder[Message](ToNode)
     votes = service != "asr"
     made: dict[str, Any] = {"model": "null", "version": "0", "licence": "none"}
-    kind, labels = ("vote", LABELS) if votes else ("transcript", ())
-    given = Service(name=service, kind=kind, needs=NEEDS[service], labels=labels, **made)
+    made["kind"], labels = ("vote", LABELS) if votes else ("transcript", ())
+    given = Service(name=service, needs=NEEDS[service], labels=labels, **made)
     held = 4 if busy_s else 256
     ready = Ready(node=service, incarnation=str(os.getpid()), gives=(given,), credits=held)
     introduced, next_beat = False, 0.0
