@@ -85,8 +85,6 @@ class LiveRun:
     """Verdicts without a vote because a voter was late."""
     shed: int
     """Segments that became gaps."""
-    incomplete: int
-    """Verdicts without a vote for another reason."""
     early: Early | None = None
     """None without provisional labels."""
     words: Words | None = None
@@ -104,12 +102,8 @@ class LiveRun:
 
     def keeps_up(self, bound_ms: float) -> bool:
         """Whether nothing was lost or late, and the p95 of the total is within the bound."""
-        return bool(
-            self.segments
-            and not self.lost
-            and not self.late
-            and self.stages_ms["total"]["p95"] <= bound_ms
-        )
+        complete = self.segments and not self.lost and not self.late
+        return bool(complete and self.stages_ms["total"]["p95"] <= bound_ms)
 
 
 class Labels(Watcher):
@@ -117,7 +111,7 @@ class Labels(Watcher):
 
     def __init__(self) -> None:
         self.stages: dict[str, list[float]] = {}
-        self.segments = self.late = self.shed = self.incomplete = 0
+        self.segments = self.late = self.shed = 0
         self._first_ms: list[float] = []
         self._firsts = self._lasts = 0
         self._open: dict[tuple[str, int], tuple[str, str]] = {}
@@ -140,9 +134,7 @@ class Labels(Watcher):
         if not isinstance(event, Verdict) or event.revision:
             return
         self.segments += 1
-        late = [missing.reason.startswith(LATE) for missing in event.missing]
-        self.late += any(late)
-        self.incomplete += bool(late) and not any(late)
+        self.late += any(missing.reason.startswith(LATE) for missing in event.missing)
         for stage, value in latency_ms(event, now_unix_s).items():
             self.stages.setdefault(stage, []).append(value)
         first, last = self._open.pop((event.stream, event.sequence), ("", ""))
@@ -172,7 +164,6 @@ def measure(config: Config, streams: Streams) -> LiveRun:
         stages_ms={stage: percentiles(values) for stage, values in labels.stages.items()},
         late=labels.late,
         shed=labels.shed,
-        incomplete=labels.incomplete,
         early=labels.early(),
         words=words.result(streams.whole_errors) if streams.placed else None,
         cpu=usage.cpu_s / sum(map(duration_s, streams.recordings.values())),
@@ -242,15 +233,11 @@ def find_max(
 ) -> list[LiveRun]:
     """Search for the largest number of streams that keeps up, by bisection; return all runs."""
     runs: list[LiveRun] = []
-
-    def good(streams: int) -> bool:
-        runs.append(measure_one(streams))
-        return runs[-1].keeps_up(bound_ms)
-
     best, failed = 0, most + 1
     while failed - best > 1:
         trial = min(2 * best or 1, most) if failed > most else (best + failed) // 2
-        if good(trial):
+        runs.append(measure_one(trial))
+        if runs[-1].keeps_up(bound_ms):
             best = trial
         else:
             failed = trial
@@ -262,14 +249,11 @@ def options_of(
 ) -> argparse.ArgumentParser:
     """Return the parser of a benchmark with live streams."""
     made = parser(name, text)
-    made.add_argument(
-        "--streams", type=int, nargs="+", default=streams, metavar="N", help="(%(default)s)"
-    )
-    made.add_argument("--find-max", action="store_true", help="find the most streams that keep up")
-    made.add_argument(
-        "--bound-ms", type=float, default=1500.0, help="p95 of the total that counts as keeping up"
-    )
-    made.add_argument("--seconds", type=float, default=seconds, help="of each stream (%(default)g)")
+    add = made.add_argument
+    add("--streams", type=int, nargs="+", default=streams, metavar="N", help="(%(default)s)")
+    add("--find-max", action="store_true", help="find the most streams that keep up")
+    add("--bound-ms", type=float, default=1500.0, help="p95 of the total that keeps up")
+    add("--seconds", type=float, default=seconds, help="of each stream (%(default)g)")
     add_profile(made)
     return made
 

@@ -159,19 +159,18 @@ def _report(figures: Sequence[Speed | Mixed], asked: argparse.Namespace, where: 
 
 def _parser() -> Parser:
     parser = Parser("abhinaya bench models", __doc__)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write figures and machine here")
-    parser.add_argument(
-        "--lines", action="store_true", help="each figure as a line of JSON, no tables"
-    )
-    parser.add_argument("--scale", choices=("tiny", "real"), default="tiny")
-    parser.add_argument("--voters", type=_listed(_voter), default=VOTERS, help="with commas")
-    parser.add_argument("--batches", type=_listed(_positive), default=BATCHES)
-    parser.add_argument("--lengths", type=_listed(_seconds), default=LENGTHS_S, help="in seconds")
-    parser.add_argument("--repeats", type=_positive, default=5)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--dtype", default="auto")
-    parser.add_argument("--trim", action="store_true", help="S2, ST1: drop tokens of padding")
-    parser.add_argument("--merge", action="store_true", help="add LoRA to the weights")
+    add = parser.add_argument
+    add("--json", type=Path, metavar="FILE", help="write figures and machine here")
+    add("--lines", action="store_true", help="each figure as a line of JSON, no tables")
+    add("--scale", choices=("tiny", "real"), default="tiny")
+    add("--voters", type=_listed(_voter), default=VOTERS, help="with commas")
+    add("--batches", type=_listed(_positive), default=BATCHES)
+    add("--lengths", type=_listed(_seconds), default=LENGTHS_S, help="in seconds")
+    add("--repeats", type=_positive, default=5)
+    add("--device", default="auto")
+    add("--dtype", default="auto")
+    add("--trim", action="store_true", help="S2, ST1: drop tokens of padding")
+    add("--merge", action="store_true", help="add LoRA to the weights")
     return parser
 
 

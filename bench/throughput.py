@@ -125,12 +125,12 @@ def process_name(pid: int) -> str:
 def measure(files: Sequence[Path], flags: Sequence[str]) -> Done:
     """Run the command on `files`; return its figures.
 
-    Raises:
-        ProcessError: the command failed; the message has its last line.
-
+    Raises ProcessError: the command failed; the message has its last line.
     """
     command = [sys.executable, "-P", "-m", "abhinaya.stream", "--format", "jsonl", *flags]
     begun = time.monotonic()
+    events: list[dict[str, Any]] = []
+    cpu = [0.0]
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(  # noqa: S603 - our own command
             [*command, *map(str, files)],
@@ -141,7 +141,12 @@ def measure(files: Sequence[Path], flags: Sequence[str]) -> Done:
         )
         tree = Tree(process.pid)
         try:
-            times, events, cpu_s = _read(process, tree)
+            for line in process.stdout or ():
+                at = time.monotonic()
+                events.append(msgspec.json.decode(line, type=dict[str, Any]) | {"at": at})
+                if events[-1]["type"] in ("stream_started", "stream_ended"):
+                    cpu.append(tree.cpu_s())
+            process.wait()
         finally:
             process.kill()  # no effect if it has ended
             code = process.wait()
@@ -149,41 +154,26 @@ def measure(files: Sequence[Path], flags: Sequence[str]) -> Done:
         whole_s = time.monotonic() - begun
         errors.seek(0)
         lines = errors.read().decode("utf-8", "replace").splitlines()
-    if code or not any(event["type"] == "stream_ended" for event in events):
+    started, ended, verdicts, gaps = (
+        [event for event in events if event["type"] == kind]
+        for kind in ("stream_started", "stream_ended", "verdict", "gap")
+    )
+    if code or not ended:
         raise ProcessError("abhinaya-stream", f"exited with {code}", lines[-1] if lines else "")
-    moments = dict.fromkeys(("stream_started", "verdict"), float("nan"))
-    for moment, event in reversed(list(zip(times, events, strict=True))):
-        moments[event["type"]] = moment
-    ended = [m for m, e in zip(times, events, strict=True) if e["type"] == "stream_ended"]
     return Done(
         files=len(files),
-        audio_s=sum(e["duration_s"] for e in events if e["type"] == "stream_ended"),
-        segments=sum(e["type"] == "verdict" and e["revision"] == 0 for e in events),
-        gaps=sum(e["type"] == "gap" for e in events),
-        first_label_s=moments["verdict"] - begun,
-        stream_s=ended[-1] - moments["stream_started"],
-        cpu_s=cpu_s,
+        audio_s=sum(event["duration_s"] for event in ended),
+        segments=sum(event["revision"] == 0 for event in verdicts),
+        gaps=len(gaps),
+        first_label_s=verdicts[0]["at"] - begun if verdicts else float("nan"),
+        stream_s=ended[-1]["at"] - started[0]["at"],
+        cpu_s=cpu[-1] - cpu[1],
         whole_s=whole_s,
         peak_mib=usage.peaks(),
         peak_sum_mib=usage.resident_mib,
         pss_mib=usage.pss_mib,
         others=usage.others,
     )
-
-
-def _read(
-    process: subprocess.Popen[bytes], tree: Tree
-) -> tuple[list[float], list[dict[str, Any]], float]:
-    """Return the times of the events, the events, and the streams' processor seconds."""
-    assert process.stdout is not None
-    times, events, cpu = [], [], [0.0]
-    for line in process.stdout:
-        times.append(time.monotonic())
-        events.append(msgspec.json.decode(line, type=dict[str, Any]))
-        if events[-1]["type"] in ("stream_started", "stream_ended"):
-            cpu.append(tree.cpu_s())
-    process.wait()
-    return times, events, cpu[-1] - cpu[min(1, len(cpu) - 1)]
 
 
 def flags_of(options: argparse.Namespace) -> list[str]:

@@ -9,7 +9,6 @@ audio is reference non-speech.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,8 +27,6 @@ from abhinaya.stream.front.vad import FRAME_SAMPLES, SileroVad, VadState
 from abhinaya.stream.settings.config import VadConfig
 
 MIN_SILENCES_S: Final = (0.2, 0.4, 0.6)
-TOGETHER: Final = (1, 32)
-"""Numbers of channels in one batch: one, and as many as share a front."""
 _GRID: Final = SAMPLE_RATE // 100
 
 
@@ -135,26 +132,6 @@ def _recording(
     return Recording(corpus, frames, np.array(found, np.float32), speech)
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """Processor time of the network for a frame of one channel."""
-
-    together: int
-    """Channels in a batch."""
-    us: float
-    """Microseconds."""
-
-
-def cost(frames: npt.NDArray[np.float32], together: int, steps: int = 300) -> Cost:
-    """Return the cost for [F, 512] frames with a number of channels in a batch."""
-    vad, state = SileroVad(), VadState.fresh(together)
-    track = np.resize(frames, (steps + together, FRAME_SAMPLES))
-    begun = time.process_time()
-    for step in range(steps):  # every channel has the same recording, each one frame later
-        vad.probabilities(track[step : step + together], state)
-    return Cost(together, 1e6 * (time.process_time() - begun) / steps / together)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print."""
     made = parser("vad", __doc__)
@@ -182,12 +159,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         "mean s": "{0.mean_piece_s:.1f}",
     }
     title = "Reference speech (covered) and non-speech (passed) in pieces"
-    costs = [cost(recordings[0].frames, together) for together in TOGETHER]
-    of_cost = table_of(
-        "Processor time for a frame of 32 ms of one channel",
-        {"channels in a batch": "{0.together}", "us a frame": "{0.us:.0f}"},
-        costs,
-    )
-    report = Report("vad", settings_of(options), {"rows": found, "costs": costs})
-    publish(report, [table_of(title, columns, found), of_cost], options.json)
+    report = Report("vad", settings_of(options), {"rows": found})
+    publish(report, [table_of(title, columns, found)], options.json)
     return 0

@@ -25,7 +25,7 @@ from rich.terminal_theme import TerminalTheme
 
 from abhinaya.bench.demo import CALL
 from abhinaya.bench.monitored import Watcher, play
-from abhinaya.bench.report import Column, Report, parser, publish, table_of
+from abhinaya.bench.report import Column, Report, parser, publish, settings_of, table_of
 from abhinaya.stream.clock import to_samples
 from abhinaya.stream.errors import ProcessError, SinkError
 from abhinaya.stream.run.monitor import POLL_S
@@ -44,6 +44,8 @@ APART_S: Final = 1.7
 """Delay from the start of one call to the start of the next."""
 WIDTH, HEIGHT = 80, 24
 """Size of the picture of --svg, in characters."""
+MEASURED: Final = (120, 40)
+"""Width and height of the terminal whose cost is measured."""
 TITLE: Final = "abhinaya-stream call.opus --channels split --realtime"
 THEME: Final = TerminalTheme(
     (22, 24, 29), (214, 216, 220), [(22, 24, 29)] * 8, [(214, 216, 220)] * 8
@@ -135,15 +137,15 @@ def _renamed(event: Any, stream: str, apart_s: float) -> Any:
     return msgspec.structs.replace(event, **changed)
 
 
-def measure(events: Sequence[Recorded], streams: int, width: int, height: int) -> Cost:
+def measure(events: Sequence[Recorded], streams: int) -> Cost:
     """Return the cost of showing the events as a number of streams."""
     terminal = _NullTerminal()
     console = Console(
         file=terminal,  # type: ignore[arg-type]
         force_terminal=True,
         color_system="truecolor",
-        width=width,
-        height=height,
+        width=MEASURED[0],
+        height=MEASURED[1],
     )
     view, shown = View(console), several(events, streams)
     begun = time.process_time()
@@ -205,8 +207,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure, or save a picture."""
     made = parser("view", __doc__)
     made.add_argument("--streams", type=int, nargs="+", default=[2, 4, 16, 64])
-    made.add_argument("--width", type=int, default=120)
-    made.add_argument("--height", type=int, default=40)
     made.add_argument("--svg", type=Path, metavar="FILE", help="save a picture of the demo call")
     made.add_argument("--at", type=float, default=38.5, help="second of the call (%(default)s)")
     options = made.parse_args(argv)
@@ -217,7 +217,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except OSError as error:
             raise SinkError(str(options.svg), f"cannot be written: {error.strerror}") from error
         return 0
-    costs = [measure(events, count, options.width, options.height) for count in options.streams]
+    costs = [measure(events, count) for count in options.streams]
     columns: dict[str, Column] = {
         "streams": "{0.streams}",
         "of one core": "{0.core_share:.1%}",
@@ -225,7 +225,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         "pictures/s": "{0.pictures_per_s:.1f}",
         "written/s": lambda cost: f"{cost.bytes_per_s / 1000:.1f} kB",
     }
-    drawn = table_of(f"The live view, {options.width} x {options.height}", columns, costs)
-    settings = {"width": options.width, "height": options.height}
-    publish(Report("view", settings, {"costs": costs}), [drawn], options.json)
+    drawn = table_of("The live view, 120 x 40", columns, costs)
+    publish(Report("view", settings_of(options), {"costs": costs}), [drawn], options.json)
     return 0

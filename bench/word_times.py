@@ -18,12 +18,12 @@ _EARLY: Final = to_samples(0.5)
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """An utterance and its place in a stream, in samples."""
+    """An utterance or turn and its place in a stream, in samples."""
 
     start: int
     end: int
     name: str
-    text: str
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,14 +20,15 @@ from abhinaya.bench.clips import distance, words_of
 from abhinaya.bench.quality.offline import Answer
 from abhinaya.models.labels import LABELS, UNKNOWN
 from abhinaya.stream.clock import to_seconds
+from abhinaya.train import metrics
 from abhinaya.train.eval.intervals import (
     Comparison,
     Interval,
+    Statistic,
     bootstrap,
     macro_f1_of,
     paired_bootstrap,
 )
-from abhinaya.train.metrics import Indices
 
 VOTE: Final = "vote"
 LEADING: Final = "what leads it"
@@ -36,9 +37,6 @@ NEUTRAL: Final = "neutral"
 LENGTHS_S: Final = ((0.0, 1.0), (1.0, 2.0), (2.0, 4.0), (4.0, math.inf))
 FEWEST_SPEAKERS: Final = 8
 """With fewer speakers than this, the bootstrap draws clips instead of speakers."""
-BINS: Final = 10
-
-Statistic = Callable[[Indices], float]
 
 
 class Words(NamedTuple):
@@ -187,13 +185,9 @@ def calibration_error(answers: Sequence[Answer]) -> float:
     Withheld labels count as well. NaN if no verdict has a confidence.
     """
     sure = [answer for answer in answers if answer.confidence is not None and answer.leading]
-    bins: dict[int, list[tuple[float, bool]]] = {}
-    for answer in sure:
-        confidence = answer.confidence or 0.0
-        place = min(int(confidence * BINS), BINS - 1)
-        bins.setdefault(place, []).append((confidence, answer.leading == answer.truth))
-    gaps = (abs(sum(c for c, _ in found) - sum(hit for _, hit in found)) for found in bins.values())
-    return sum(gaps) / len(sure) if sure else math.nan
+    confidence = np.array([answer.confidence for answer in sure], np.float64)
+    right = np.array([answer.leading == answer.truth for answer in sure], np.bool_)
+    return metrics.calibration_error(confidence, right) if sure else math.nan
 
 
 def pairs(answers: Sequence[Answer], names: Sequence[str]) -> dict[str, Pair]:

@@ -86,20 +86,13 @@ def tables_of(rows: Sequence[Row]) -> list[Table]:
 def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return the rows as JSON values."""
     return [
-        {
-            "section": row.section,
-            "name": row.name,
-            "n": row.n,
-            "values": {who: measures.plain(value) for who, value in row.values.items()},
-        }
+        {"section": row.section, "name": row.name, "n": row.n, "values": measures.plain(row.values)}
         for row in rows
     ]
 
 
 def _words(by_material: Answers) -> Iterator[Row]:
-    for name in (*READ, "8 kHz Harvard", "all podcasts"):
-        if not (answers := by_material.get(name)):
-            continue
+    for name, answers in _there(by_material, *READ, "8 kHz Harvard", "all podcasts"):
         corpora = measures.grouped(answers, lambda answer: answer.speaker)
         for part, some in {**corpora, name: answers}.items():
             found = measures.word_errors(some)
@@ -132,20 +125,18 @@ def _noise(by_material: Answers) -> Iterator[Row]:
 
 
 def _acted(by_material: Answers, names: Sequence[str]) -> Iterator[Row]:
-    for name in (*ACTED, LEARNT):
-        if answers := by_material.get(name):
-            values = {who: measures.macro_f1(answers, who) for who in (*names, VOTE)}
-            yield Row("acted speakers: macro-F1 [95 %]", name, len(answers), values)
+    for name, answers in _there(by_material, *ACTED, LEARNT):
+        values = {who: measures.macro_f1(answers, who) for who in (*names, VOTE)}
+        yield Row("acted speakers: macro-F1 [95 %]", name, len(answers), values)
 
 
 def _calm(by_material: Answers, names: Sequence[str]) -> Iterator[Row]:
     section = "nobody moved: share called otherwise"
-    for name in CALM:
-        if answers := by_material.get(name):
-            yield _shares(section, name, answers, names)
-            if name in ("calls", "AMI", "podcasts"):
-                for length, some in measures.grouped(answers, measures.length_of).items():
-                    yield _shares(section, f"  {name}, {length}", some, names)
+    for name, answers in _there(by_material, *CALM):
+        yield _shares(section, name, answers, names)
+        if name in ("calls", "AMI", "podcasts"):
+            for length, some in measures.grouped(answers, measures.length_of).items():
+                yield _shares(section, f"  {name}, {length}", some, names)
 
 
 def _pieces(by_material: Answers, names: Sequence[str]) -> Iterator[Row]:
@@ -169,18 +160,15 @@ def _delays(by_material: Answers, names: Sequence[str]) -> Iterator[Row]:
 
 
 def _verdicts(by_material: Answers) -> Iterator[Row]:
-    for name in (*ACTED, *CALM):
-        if answers := by_material.get(name):
-            error = measures.calibration_error(answers)
-            yield Row("calibration error of the verdict", name, len(answers), {VOTE: error})
+    for name, answers in _there(by_material, *ACTED, *CALM):
+        error = measures.calibration_error(answers)
+        yield Row("calibration error of the verdict", name, len(answers), {VOTE: error})
 
 
 def _thresholds(by_material: Answers) -> Iterator[Row]:
     """Yield a row for each value of `vote.min_confidence`, so that one can choose it."""
-    for name in ("RAVDESS", "nEMO", "podcasts", "calls"):
-        answers = by_material.get(name)
-        if not answers:
-            continue
+    section = "vote.min_confidence: share of segments"
+    for name, answers in _there(by_material, "RAVDESS", "nEMO", "podcasts", "calls"):
         for least in THRESHOLDS:
             if not (left := measures.withheld(answers, least)):
                 continue
@@ -190,27 +178,30 @@ def _thresholds(by_material: Answers) -> Iterator[Row]:
             else:
                 values["right"] = measures.accuracy(left, VOTE)
                 values["right of labelled"] = values["right"] / max(1e-9, values["labelled"])
-            yield Row(
-                "vote.min_confidence: share of segments", f"{name}, {least:g}", len(left), values
-            )
+            yield Row(section, f"{name}, {least:g}", len(left), values)
 
 
 def _against_best(by_material: Answers, names: Sequence[str]) -> Iterator[Row]:
-    for name in (*ACTED, *CALM):
-        if answers := by_material.get(name):
-            best, compared = measures.against_best(answers, names)
-            values = {who: found.difference for who, found in compared.items()}
-            yield Row("minus best member [95 %]", f"{name}: {best}", len(answers), values)
-    for name in (*ACTED, *CALM):
-        if answers := by_material.get(name):
-            values = {who: measures.worth(answers, who) for who in names}
-            yield Row("vote minus vote without a voter [95 %]", name, len(answers), values)
+    for name, answers in _there(by_material, *ACTED, *CALM):
+        best, compared = measures.against_best(answers, names)
+        values = {who: found.difference for who, found in compared.items()}
+        yield Row("minus best member [95 %]", f"{name}: {best}", len(answers), values)
+    for name, answers in _there(by_material, *ACTED, *CALM):
+        values = {who: measures.worth(answers, who) for who in names}
+        yield Row("vote minus vote without a voter [95 %]", name, len(answers), values)
 
 
 def _pairs(by_material: Answers, names: Sequence[str]) -> Iterator[Row]:
-    for name in ACTED:
-        if "alone" not in name and (found := measures.pairs(by_material.get(name, ()), names)):
-            yield Row("agreement (correlation of errors)", name, len(by_material[name]), found)
+    for name, answers in _there(by_material, *ACTED):
+        if "alone" not in name and (found := measures.pairs(answers, names)):
+            yield Row("agreement (correlation of errors)", name, len(answers), found)
+
+
+def _there(by_material: Answers, *names: str) -> Iterator[tuple[str, Sequence[Answer]]]:
+    """Yield the materials of these names that have answers."""
+    for name in names:
+        if answers := by_material.get(name):
+            yield name, answers
 
 
 def _shares(section: str, name: str, answers: Sequence[Answer], names: Sequence[str]) -> Row:

@@ -20,7 +20,7 @@ from abhinaya.stream.wire.messages import Missing
 
 def kept(streams: int = 1, p95: float = 800.0, late: int = 0, shed: int = 0) -> LiveRun:
     total = {"p50": p95 / 2, "p95": p95, "p99": p95}
-    return LiveRun(streams, 20, {"total": total}, late, shed, 0)
+    return LiveRun(streams, 20, {"total": total}, late, shed)
 
 
 def test_late_votes_gaps_and_absent_voters_are_told_apart():
@@ -36,12 +36,7 @@ def test_late_votes_gaps_and_absent_voters_are_told_apart():
     ]
     for event in events:
         labels.event(event, 1_000_002.0)
-    assert (labels.segments, labels.late, labels.incomplete, labels.shed) == (
-        3,
-        1,
-        1,
-        1,
-    )
+    assert (labels.segments, labels.late, labels.shed) == (3, 1, 1)
     assert labels.stages["total"] == [2000.0, 2000.0, 2000.0]
     assert labels.stages["queue"] == [1.0, 1.0, 1.0]
 
@@ -86,7 +81,7 @@ WORDS = Words(3, 6.0, 8.0, {}, {}, missing=1, words=9, errors=0, whole_errors=0)
         kept(p95=1501.0),
         kept(late=1),
         kept(shed=1),
-        LiveRun(1, 0, {}, 0, 0, 0),
+        LiveRun(1, 0, {}, 0, 0),
         replace(kept(), words=WORDS),
     ],
     ids=["slow", "late", "shed", "nothing heard", "words lost"],

@@ -23,11 +23,11 @@ from abhinaya.bench.quality.sessions import (
     Segment,
     Session,
     Source,
-    Turn,
     compose,
     loudest,
     truth_of,
 )
+from abhinaya.bench.word_times import Placed
 from abhinaya.models.asr import Hearing, Transcription
 from abhinaya.models.base import Abstention, Ballot, Card, Utterance
 from abhinaya.models.labels import LABELS
@@ -304,7 +304,7 @@ def test_a_conversation_has_its_clips_where_it_says_and_noise_under_all() -> Non
     ]
     noise = np.random.default_rng(0).standard_normal(5_000).astype(np.float32)
     samples, (first, second) = compose(clips, noise, np.random.default_rng(1), (0.5, 1.0), 20.0)
-    assert (first.label, second.label) == ("neutral", "angry")
+    assert (first.name, second.name) == ("neutral", "angry")
     assert 0.5 <= first.start / SAMPLE_RATE <= 1.0
     assert 0.5 <= (second.start - first.end) / SAMPLE_RATE <= 1.0
     assert samples[first.start : first.end].mean() == pytest.approx(0.2, abs=0.01)
@@ -315,7 +315,7 @@ def test_a_conversation_has_its_clips_where_it_says_and_noise_under_all() -> Non
 
 
 def test_a_segment_is_of_the_turn_that_most_of_it_lies_in() -> None:
-    turns = (Turn(100, 200, "neutral"), Turn(300, 400, "angry"))
+    turns = (Placed(100, 200, "neutral"), Placed(300, 400, "angry"))
     assert truth_of(150, 340, turns) == "neutral"
     assert truth_of(170, 380, turns) == "angry"
     assert truth_of(210, 290, turns) == ""

@@ -38,30 +38,20 @@ UNFITTED: Final[tuple[Method, ...]] = ("majority", "mean")
 
 def add_ensemble(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `ensemble`."""
-    parser.add_argument("manifest", type=Path, help="the truth: made by abhinaya data prepare")
-    parser.add_argument(
-        "predictions",
-        nargs="+",
-        metavar="[NAME=]FILE",
-        help="of voters not trained on these speakers: CSV, or JSON lines of the monitor",
-    )
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="combiner to write")
-    parser.add_argument("--method", choices=get_args(Method), default="logistic")
-    parser.add_argument("--voters", metavar="A,B,...", help="voters to combine; default: all")
-    parser.add_argument("--split", help="fit on this split of the manifest only")
-    parser.add_argument(
-        "--neutral", type=float, default=0.5, metavar="P", help="prior of neutral (default: 0.5)"
-    )
-    parser.add_argument(
-        "--alarms",
-        type=float,
-        metavar="P",
-        help="fit min_confidence: at most this share of neutral clips gets another label",
-    )
-    parser.add_argument(
-        "--priority", default=",".join(PRIORITY), help="tie-break order of the rule compared with"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="seed of folds and intervals")
+    add = parser.add_argument
+    add("manifest", type=Path, help="the truth: made by abhinaya data prepare")
+    about = "of voters not trained on these speakers: CSV, or JSON lines of the monitor"
+    add("predictions", nargs="+", metavar="[NAME=]FILE", help=about)
+    add("--out", type=Path, required=True, metavar="FILE", help="combiner to write")
+    add("--method", choices=get_args(Method), default="logistic")
+    add("--voters", metavar="A,B,...", help="voters to combine; default: all")
+    add("--split", help="fit on this split of the manifest only")
+    add("--neutral", type=float, default=0.5, metavar="P", help="prior of neutral (%(default)g)")
+    about = "fit min_confidence: at most this share of neutral clips gets another label"
+    add("--alarms", type=float, metavar="P", help=about)
+    about = "tie-break order of the rule compared with"
+    add("--priority", default=",".join(PRIORITY), help=about)
+    add("--seed", type=int, default=0, help="seed of folds and intervals")
 
 
 def run_ensemble(args: argparse.Namespace, say: Callable[[str], None]) -> None:

@@ -50,8 +50,7 @@ class AttributeModel:
         checkpoint: folder of the checkpoint.
         device, dtype: as for voters.
 
-    Raises:
-        ModelError: the checkpoint is missing, damaged, or has other outputs.
+    Raises ModelError: the checkpoint is missing, damaged, or has other outputs.
 
     """
 
@@ -109,9 +108,7 @@ def ask(model: Model, manifest: Manifest, batch: int = 8) -> Iterator[Answer]:
     Each clip is like the first segment of a stream, so models that adapt to a voice cannot; measure
     these with `abhinaya bench quality`.
 
-    Raises:
-        DataError: audio cannot be read, or no clip has what the model needs.
-
+    Raises DataError: audio cannot be read, or no clip has what the model needs.
     """
     card = model.card
     lacks = [_lack(clip, card) for clip in manifest.clips]

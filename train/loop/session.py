@@ -63,11 +63,9 @@ class Job:
 def train(job: Job, say: Callable[[str], None] = print) -> Position:
     """Train, and write the best checkpoint to `job.out`/best.
 
-    Raises:
-        DataError: the data is missing, broken, or not divided by speaker.
-        ModelError: a pre-trained model of the recipe cannot be loaded.
-        TrainingError: the run cannot start or continue; `Interrupted`: the user stopped it.
-
+    Raises DataError: the data is missing, broken, or not divided by speaker; ModelError: a
+    pre-trained model of the recipe cannot be loaded; TrainingError: the run cannot start or
+    continue; `Interrupted`: the user stopped it.
     """
     recipe = job.recipe
     accelerator = accelerator_for(recipe)

@@ -168,9 +168,7 @@ class Words:
 def read_words(data: Path, labels: Sequence[str], seed: int) -> Words:
     """Return the words of the training corpora.
 
-    Raises:
-        DataError: a corpus is missing.
-
+    Raises DataError: a corpus is missing.
     """
     # the sentences that T2 was tuned on are kept for the fit of the vote
     fitting, _ = divide(read_goemotions(data, "train") + read_emorynlp(data, "train"))

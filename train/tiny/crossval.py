@@ -46,9 +46,7 @@ def crossval(
 
     `folds` are numbers from 1, or names of corpora to leave out whole.
 
-    Raises:
-        DataError: data is missing, or a fold is neither of these.
-
+    Raises DataError: data is missing, or a fold is neither of these.
     """
     items = read_sessions(data, cache, recipe, say)
     lines = []
@@ -78,9 +76,7 @@ def crossval(
 def left_out(items: Sessions, fold: str) -> np.ndarray:
     """Return which items [N] a fold leaves out.
 
-    Raises:
-        DataError: `fold` is neither the number of a fold nor a corpus.
-
+    Raises DataError: `fold` is neither the number of a fold nor a corpus.
     """
     if fold in ACTED:
         return np.asarray(items.corpus == fold)
@@ -119,7 +115,7 @@ def figure_of_parts(parts: Sequence[Scored], settings: Settings) -> str:
     ]
     guess = np.argmax(rows, axis=1)
     statistic = macro_f1_of(truth, guess, sorted(set(truth.tolist())))
-    error = calibration_error(np.stack(rows), truth)
+    error = calibration_error(np.max(rows, axis=1), guess == truth)
     return (
         f"macro-F1 {bootstrap(statistic, len(truth), groups=list(speaker))}, {len(truth)} clips, "
         f"calibration error {error:.3f}"

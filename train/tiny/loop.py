@@ -47,9 +47,7 @@ def fit(
 ) -> nn.Module:
     """Train `tower` in one learning-rate cycle and return a copy with the averaged weights.
 
-    Raises:
-        TrainingError: the loss is NaN or infinite.
-
+    Raises TrainingError: the loss is NaN or infinite.
     """
     torch.set_num_threads(schedule.threads)
     averaged = copy.deepcopy(tower).eval()
@@ -104,9 +102,7 @@ def kept(
 
     `train` must return a network of the same shape.
 
-    Raises:
-        TrainingError: the file cannot be read, or has weights of another shape.
-
+    Raises TrainingError: the file cannot be read, or has weights of another shape.
     """
     if path.is_file():
         say(f"kept from an earlier run: {path}")

@@ -53,11 +53,8 @@ def train_and_write(
     The voter trained without the tuning speakers stays in `held_out(cache)`. The vote rule is
     fitted on its votes on these speakers.
 
-    Raises:
-        DataError: data is missing.
-        ModelError: Whisper's encoder or the text network is missing.
-        TrainingError: the loss is NaN or infinite.
-
+    Raises DataError: data is missing; ModelError: Whisper's encoder or the text network is missing;
+    TrainingError: the loss is NaN or infinite.
     """
     items = read_sessions(data, cache, recipe, say)
     items = items.of(items.split != "dev")

@@ -99,9 +99,7 @@ def sessions(
 ) -> Sessions:
     """Return the encoded clips in each rendering, from the folder `cache` if possible.
 
-    Raises:
-        DataError: a file cannot be read, or a clip has no label.
-
+    Raises DataError: a file cannot be read, or a clip has no label.
     """
     parts = []
     for rendering in renderings:

@@ -98,10 +98,7 @@ def read_sessions(
 ) -> Sessions:
     """Return all training and tuning data, encoded or from the cache.
 
-    Raises:
-        DataError: data is missing.
-        ModelError: Whisper's encoder is missing.
-
+    Raises DataError: data is missing; ModelError: Whisper's encoder is missing.
     """
     renderings = range(recipe.renderings + 1)
     encoder = partial(Encoder, carrier.find("tiny.en"))
@@ -120,9 +117,7 @@ def train_heads(
 ) -> Trained:
     """Train the heads on all items of `training`.
 
-    Raises:
-        TrainingError: the loss is NaN or infinite.
-
+    Raises TrainingError: the loss is NaN or infinite.
     """
     usual, unit = _usual(training)
     batches = _Batches(training, recipe, usual, unit, words)

@@ -22,13 +22,7 @@ from abhinaya.train.metrics import Indices, fit_temperature, macro_f1
 from abhinaya.train.tiny.loop import Schedule, fit, kept, key_of
 from abhinaya.train.tiny.text_batches import FINE_LABELS, TextBatches, TextPlan, common_words
 from abhinaya.train.tiny.text_export import Calibrated, export, grouped, small
-from abhinaya.train.tiny.text_teacher import (
-    Reader,
-    TeacherRecipe,
-    chances,
-    load_encoder,
-    logits_of,
-)
+from abhinaya.train.tiny.text_teacher import Reader, TeacherRecipe, chances, load_encoder, logits_of
 from abhinaya.train.tiny.text_tower import TextTower, smaller
 
 VERSION: Final = "5"
@@ -83,11 +77,8 @@ def train_text(
 
     The teacher is kept in `cache` and used again for networks of other sizes.
 
-    Raises:
-        DataError: a corpus is missing.
-        ModelError: the pre-trained encoder is missing, or is not a BERT.
-        TrainingError: the loss is NaN or infinite.
-
+    Raises DataError: a corpus is missing; ModelError: the pre-trained encoder is missing, or is not
+    a BERT; TrainingError: the loss is NaN or infinite.
     """
     fitting, tuning = divide(read_goemotions(data, "train") + read_emorynlp(data, "train"))
     say(f"{len(fitting)} sentences to fit, {len(tuning)} to tune")
@@ -113,10 +104,8 @@ def taught_teacher(
 ) -> Reader:
     """Return the teacher, trained on `sentences` or from `cache`.
 
-    Raises:
-        ModelError: the pre-trained encoder is unavailable, or is not a BERT.
-        TrainingError: the loss is NaN or infinite.
-
+    Raises ModelError: the pre-trained encoder is unavailable, or is not a BERT; TrainingError: the
+    loss is NaN or infinite.
     """
     torch.manual_seed(recipe.seed)
     reader = load_encoder(recipe.teacher, len(FINE_LABELS))
@@ -138,9 +127,7 @@ def smaller_reader(teacher: Reader, sentences: Sequence[Sentence], recipe: TextR
 
     The vocabulary has every letter, so that any word can be split.
 
-    Raises:
-        TrainingError: the teacher has fewer layers than `depth`, or is narrower than `rank`.
-
+    Raises TrainingError: the teacher has fewer layers than `depth`, or is narrower than `rank`.
     """
     has = teacher.tower.size
     if recipe.depth > has.depth or recipe.rank > has.width:
@@ -209,11 +196,8 @@ def train_and_write(
 ) -> Path:
     """Train the voter and write `out`/tiny-text.onnx.
 
-    Raises:
-        DataError: a corpus is missing.
-        ModelError: the pre-trained encoder is missing, or is not a BERT.
-        TrainingError: the loss is NaN or infinite.
-
+    Raises DataError: a corpus is missing; ModelError: the pre-trained encoder is missing, or is not
+    a BERT; TrainingError: the loss is NaN or infinite.
     """
     tuned = train_text(data, cache, recipe or TextRecipe(), say)
     say(f"temperature {tuned.temperature:.2f}")

@@ -106,9 +106,7 @@ def export(
 ) -> None:
     """Write `network` as an ONNX file with its metadata.
 
-    Raises:
-        ValueError: the file would be larger than LARGEST_BYTES.
-
+    Raises ValueError: the file would be larger than LARGEST_BYTES.
     """
     import onnx  # only in the extra `train`
 

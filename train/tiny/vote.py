@@ -66,18 +66,12 @@ class Case:
 
 
 def fit_vote(
-    data: Path,
-    cache: Path,
-    out: Path,
-    recipe: VoteRecipe,
-    say: Callable[[str], None] = print,
+    data: Path, cache: Path, out: Path, recipe: VoteRecipe, say: Callable[[str], None] = print
 ) -> Path:
     """Fit the rule and write `out`/FILE; return its path.
 
-    Raises:
-        DataError: data is missing.
-        ModelError: the voters trained without the tuning speakers are missing.
-
+    Raises DataError: data is missing; ModelError: the voters trained without the tuning speakers
+    are missing.
     """
     sentences = unread(data)
     every = read_sessions(data, cache, SpeechRecipe(), say)
@@ -125,9 +119,7 @@ def fit_vote(
 def unread(data: Path) -> dict[str, list[str]]:
     """Return sentences outside the training data of the text network, by label.
 
-    Raises:
-        DataError: a corpus is missing.
-
+    Raises DataError: a corpus is missing.
     """
     _, tuning = divide(read_goemotions(data, "train") + read_emorynlp(data, "train"))
     found: dict[str, list[str]] = {label: [] for label in SPEECH_LABELS}

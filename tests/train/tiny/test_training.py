@@ -122,7 +122,9 @@ def test_metrics_know_the_answer() -> None:
     assert macro_f1(truth, guess, [0, 1, 2]) == pytest.approx(1.3 / 3)
     assert weighted_f1(truth, guess, [0, 1, 2]) == pytest.approx((1.0 + 1.6) / 5)
     sure = np.array([[0.9, 0.1], [0.9, 0.1]], np.float32)
-    assert calibration_error(sure, np.array([0, 1])) == pytest.approx(0.4, abs=1e-6)
+    assert calibration_error(sure.max(axis=1), sure.argmax(axis=1) == [0, 1]) == pytest.approx(
+        0.4, abs=1e-6
+    )
 
 
 def test_two_steps_from_the_command_make_a_text_voter(
