@@ -221,4 +221,4 @@ def timed_command(options: argparse.Namespace) -> throughput.Done:
     """Time the command on the demo call: three times, the fastest counts."""
     flags = throughput.flags_of(options)
     runs = [throughput.measure([CALL], flags) for _ in range(3)]
-    return max(runs, key=lambda run: run.times_real_time)
+    return max(runs, key=lambda run: run["times_real_time"])

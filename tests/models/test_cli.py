@@ -41,8 +41,8 @@ def test_a_packaged_model_has_a_card_with_its_licence_and_trial(name) -> None:
     card = load(name).card
     assert card.trial == tuple(told["trial"])
     assert told["version"] == card.version
-    assert card.licence == BACKGROUNDS[name].licence
-    assert card.noncommercial == BACKGROUNDS[name].noncommercial
+    assert card.licence == BACKGROUNDS[name]["licence"]
+    assert card.noncommercial == BACKGROUNDS[name]["noncommercial"]
 
 
 def test_a_licence_that_forbids_commercial_use_is_told_before_anything_is_loaded(capsys) -> None:

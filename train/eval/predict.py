@@ -46,12 +46,7 @@ class Model(Protocol):
 class AttributeModel:
     """A model with S1's network that predicts arousal, valence and dominance.
 
-    Args:
-        checkpoint: folder of the checkpoint.
-        device, dtype: as for voters.
-
-    Raises ModelError: the checkpoint is missing, damaged, or has other outputs.
-
+    `checkpoint` is its folder. Raises ModelError: it is missing, damaged, or has other outputs.
     """
 
     def __init__(self, checkpoint: str, device: str = "auto", dtype: str = "auto") -> None:
