@@ -63,9 +63,7 @@ class Utterance:
 def utterances(clips: Sequence[Clip]) -> list[Utterance]:
     """Return clips without the silence around their speech, equally loud.
 
-    Raises:
-        SourceError: no clip contains speech.
-
+    Raises SourceError: no clip contains speech.
     """
     vad = SileroVad()
     found = []

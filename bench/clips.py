@@ -28,9 +28,7 @@ class Clip:
 def clips_in(data: Path) -> list[Clip]:
     """Return the read clips (fleurs, ljspeech, librispeech_clean) under `data`.
 
-    Raises:
-        SourceError: no clips were found.
-
+    Raises SourceError: no clips were found.
     """
     clips = [*_fleurs(data / "fleurs"), *_ljspeech(data / "ljspeech")]
     clips += _librispeech(data / "librispeech_clean")

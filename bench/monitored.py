@@ -75,10 +75,7 @@ class _Observer:
 class Usage(Watcher):
     """Measures processor time and memory of processes, from the first stream on.
 
-    Args:
-        every_s: seconds between two samples of memory.
-        begun: whether to count from the first sample instead.
-
+    Memory is read every `every_s` seconds. With `begun` it counts from the first sample on.
     """
 
     def __init__(self, every_s: float = 1.0, begun: bool = False) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import wave
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -34,44 +33,33 @@ def audio_under(folder: Path) -> list[Path]:
 def compose(sources: Sequence[Path], seconds: float, first: int, target: Path) -> None:
     """Write `seconds` of the files as 16 kHz mono wav, in a loop that begins with number `first`.
 
-    Raises:
-        SourceError: a file cannot be read, or the files contain no audio.
-
+    Raises SourceError: a file cannot be read, or the files contain no audio.
     """
-    left, silent = to_samples(seconds), 0
-    pause = np.zeros(to_samples(PAUSE_S), np.int16)
-    with _wave(target) as out:
-        for number in itertools.count(first):
-            before = left
-            for piece in itertools.chain(_pcm(sources[number % len(sources)]), [pause]):
-                out.writeframes(piece[:left].tobytes())
-                left = max(0, left - len(piece))
-            if not left:
-                return
-            silent = silent + 1 if before - left == len(pause) else 0
-            if silent == len(sources):
-                raise SourceError(str(sources[0]), "holds no audio")
+    wanted = to_samples(seconds)
+    parts: list[npt.NDArray[np.int16]] = []
+    for number in range(len(sources)):
+        parts.append(_with_pause(sources[(first + number) % len(sources)]))
+        if sum(map(len, parts)) >= wanted:
+            break
+    if sum(map(len, parts)) <= len(parts) * to_samples(PAUSE_S):
+        raise SourceError(str(sources[0]), "holds no audio")
+    _save(np.resize(np.concatenate(parts), wanted), target)
 
 
 def rotate(source: Path, start_s: float, seconds: float, target: Path) -> None:
     """Write `seconds` of one file, in a loop that begins at `start_s`.
 
-    Raises:
-        SourceError: the file cannot be read, or contains no audio.
-
+    Raises SourceError: the file cannot be read, or contains no audio.
     """
-    whole = np.concatenate([*_pcm(source), np.zeros(to_samples(PAUSE_S), np.int16)])
+    whole = _with_pause(source)
     if len(whole) <= to_samples(PAUSE_S):
         raise SourceError(str(source), "holds no audio")
-    rolled = np.roll(whole, -to_samples(start_s))
-    with _wave(target) as out:
-        out.writeframes(np.resize(rolled, to_samples(seconds)).tobytes())
+    _save(np.resize(np.roll(whole, -to_samples(start_s)), to_samples(seconds)), target)
 
 
 def write(samples: npt.NDArray[np.float32], target: Path) -> None:
     """Write samples [n] as 16 kHz wav."""
-    with _wave(target) as out:
-        out.writeframes(pcm(samples).tobytes())
+    _save(pcm(samples), target)
 
 
 def duration_s(source: Path) -> float:
@@ -81,12 +69,17 @@ def duration_s(source: Path) -> float:
 
 def spans(source: Path, vad: VadConfig) -> list[Span]:
     """Return the segments of a recording, which a run must report; found in this process."""
+    return [(item.start, item.end) for item in items(source, vad)]
+
+
+def items(source: Path, vad: VadConfig) -> list[Segment | Gap]:
+    """Return what a front would send of a recording, on one channel."""
     opened = open_source(InputConfig(str(source)))
     try:
-        speech = Speech(vad, opened, [""], ())
-        return [(i.start, i.end) for i in speech.items() if isinstance(i, Segment | Gap)]
+        found = list(Speech(vad, opened, [""], ()).items())
     finally:
         opened.close()
+    return [item for item in found if isinstance(item, Segment | Gap)]
 
 
 def pcm(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
@@ -94,10 +87,14 @@ def pcm(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
     return np.clip(samples * 32767, -32768, 32767).astype(np.int16)
 
 
-def _wave(target: Path) -> wave.Wave_write:
-    out = wave.open(str(target), "wb")  # noqa: SIM115 - the caller closes it
-    out.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
-    return out
+def _save(samples: npt.NDArray[np.int16], target: Path) -> None:
+    with wave.open(str(target), "wb") as out:
+        out.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
+        out.writeframes(samples.tobytes())
+
+
+def _with_pause(source: Path) -> npt.NDArray[np.int16]:
+    return np.concatenate([*_pcm(source), np.zeros(to_samples(PAUSE_S), np.int16)])
 
 
 def _pcm(source: Path) -> Iterator[npt.NDArray[np.int16]]:

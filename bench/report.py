@@ -73,9 +73,7 @@ def _cell(column: Column, row: Any) -> str:
 def publish(report: Report, tables: Iterable[Table], path: Path | None) -> None:
     """Print the tables and the machine; write the JSON report to `path`.
 
-    Raises:
-        SinkError: the file cannot be written.
-
+    Raises SinkError: the file cannot be written.
     """
     machine = facts()
     console = Console()

@@ -23,6 +23,7 @@ from huggingface_hub.errors import (
 )
 from safetensors import SafetensorError
 
+from abhinaya.models import sums
 from abhinaya.models.catalogue import is_repository, pinned, unpinned
 from abhinaya.models.errors import (
     LFS_POINTER,
@@ -48,12 +49,22 @@ _WEIGHTS: Final = ("*.safetensors", "*.bin", "*.pth", "*.pt")
 def locate(name: str, patterns: list[str] | None = None) -> Path:
     """Return the folder or file of a model; download a name on the Hub at its pinned revision.
 
-    Without patterns, the best kind of weights and all small files are downloaded.
+    Without patterns, the best kind of weights and all small files are downloaded. Files with a
+    known SHA-256 (those of the Hub, and those in a `SHA256SUMS`) are compared with it.
 
     Raises:
         MissingFileError: the model is missing or gated, or the network is down.
+        DamagedFileError: a file has another SHA-256.
 
     """
+    path = _found(name, patterns)
+    for kind in _WEIGHTS if path.is_dir() else ():
+        for file in path.glob(kind):
+            sums.check(file)
+    return path
+
+
+def _found(name: str, patterns: list[str] | None) -> Path:
     path = Path(name).expanduser()
     if path.exists():
         return path

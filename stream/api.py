@@ -114,6 +114,7 @@ class Monitor:
         name: str = "",
         channels: Literal["mix", "split"] = "mix",
         names: Sequence[str] = (),
+        track: int = 0,
     ) -> Iterator[Verdict]:
         """Yield the verdicts on a recording, each as soon as it is known.
 
@@ -123,13 +124,21 @@ class Monitor:
             name: name of the stream; by default the file's name, or `audio`.
             channels: `mix` all channels into one stream, or `split` them into one stream each.
             names: names of the split channels.
+            track: audio track of a container, from 1; 0: the default one, or the first with sound.
 
         Raises:
             SourceError: the audio cannot be read; verdicts on the audio before were yielded.
 
         """
         return _verdicts(
-            self.events(audio, sample_rate=sample_rate, name=name, channels=channels, names=names)
+            self.events(
+                audio,
+                sample_rate=sample_rate,
+                name=name,
+                channels=channels,
+                names=names,
+                track=track,
+            )
         )
 
     def label_files(
@@ -191,6 +200,7 @@ class Monitor:
         name: str = "",
         channels: Literal["mix", "split"] = "mix",
         names: Sequence[str] = (),
+        track: int = 0,
     ) -> Iterator[Event | Activity]:
         """Yield all events that `abhinaya-stream` would write about a recording (docs/events.md).
 
@@ -198,7 +208,7 @@ class Monitor:
         """
         if isinstance(audio, str | os.PathLike):
             what = os.fsdecode(audio)
-            config = InputConfig(what, channels=channels, channel_names=tuple(names))
+            config = InputConfig(what, channels=channels, channel_names=tuple(names), track=track)
             return self._run([self._open(config, name)])
         config = InputConfig(
             short_name(name or "audio"), channels=channels, channel_names=tuple(names)

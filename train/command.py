@@ -14,6 +14,8 @@ from abhinaya.models.text import say
 from abhinaya.train.errors import DataError, Interrupted, RecipeError
 
 EXIT_INTERRUPTED: Final = 130
+Say = Callable[[str], None]
+"""Prints a line of progress."""
 
 
 def guarded(command: str, work: Callable[[], int]) -> int:

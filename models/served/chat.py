@@ -272,9 +272,9 @@ def checked_url(url: str, allow_http: bool) -> str:
     try:
         parsed = httpx2.URL(url)
     except (httpx2.InvalidURL, TypeError) as error:
-        raise OptionsError(f"base_url {url!r}", str(error), "use http://HOST:PORT/v1") from error
+        raise _no_address() from error
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise OptionsError(f"base_url {url!r}", "is not a web address", "use http://HOST:PORT/v1")
+        raise _no_address()
     if parsed.userinfo or parsed.query or parsed.fragment:
         raise OptionsError(
             f"base_url of {parsed.host}",
@@ -288,6 +288,11 @@ def checked_url(url: str, allow_http: bool) -> str:
             "use https, an ssh tunnel to it, or allow_http = true in a network you trust",
         )
     return str(parsed).rstrip("/")
+
+
+def _no_address() -> OptionsError:
+    # without the address: it may hold a password
+    return OptionsError("base_url", "is not a web address", "use http://HOST:PORT/v1")
 
 
 def is_loopback(url: str) -> bool:

@@ -16,8 +16,7 @@ from abhinaya.models.catalogue import CATALOGUE, unpinned
 from abhinaya.models.errors import OptionsError, UnknownModelError
 from abhinaya.models.plugins import plugins
 from abhinaya.models.tiny.metadata import FOLDER, read_card
-from abhinaya.stream.errors import AbhinayaError, ConfigError
-from abhinaya.stream.front.vad import find_model
+from abhinaya.stream.errors import AbhinayaError, ConfigError, ModelError
 from abhinaya.stream.run.plan import Input, check_licence
 from abhinaya.stream.settings.config import Config, WorkerConfig, workers_of
 from abhinaya.stream.settings.flags import from_flags
@@ -131,27 +130,31 @@ def _is_same(one: str, other: str) -> bool:
     return os.path.realpath(one) == os.path.realpath(other)
 
 
-def check_models(config: Config, accept_noncommercial: bool) -> None:
+def faults_of_models(config: Config, accept_noncommercial: bool) -> Iterator[AbhinayaError]:
     """Check the models of a profile as far as that needs no import of theirs.
 
-    Raises:
-        ConfigError: a model or an option is unknown, or an option is missing.
+    Yields:
+        ConfigError: a model or an option is unknown, or an option is missing or wrong.
         ModelError: a package or a file is missing, or the licence of a model must be accepted.
 
     """
-    find_model()
     for service, worker in workers_of(config).items():
         if not worker.replicas:  # its nodes run on other machines
             continue
         try:
             known = transcribers if service == "asr" else registry
             known.check(worker.model, worker.options)
-        except (OptionsError, UnknownModelError) as error:
-            what = f"{service} ({worker.model})"
-            reason = f"{error.subject}: {error.reason}" if error.reason else error.subject
-            raise ConfigError(what, reason, error.remedy) from error
-        if not accept_noncommercial and (licence := _noncommercial(worker)):
-            check_licence(config.profile, service, worker.model, licence)
+        except ModelError as error:
+            usage = isinstance(error, OptionsError | UnknownModelError)
+            what = f"{error.subject}: {error.reason}" if error.reason else error.subject
+            subject, reason = f"{service} ({worker.model})", f"cannot be loaded: {what}"
+            yield (ConfigError if usage else ModelError)(subject, reason, error.remedy)
+            continue
+        try:
+            if not accept_noncommercial and (licence := _noncommercial(worker)):
+                check_licence(config.profile, service, worker.model, licence)
+        except ModelError as error:
+            yield error
 
 
 def unpinned_models(config: Config) -> Iterator[str]:

@@ -29,6 +29,7 @@ from abhinaya.stream.settings.flags import describe_settings
 from abhinaya.stream.sources.address import is_address
 from abhinaya.stream.wire.child import run_alone
 from abhinaya.stream.wire.keys import HUB, ROLES, make_keys
+from abhinaya.stream.wire.sockets import check_client
 
 FLAGS: Final = ("--version", "-h", "--help")
 
@@ -115,6 +116,7 @@ def _node(arguments: list[str]) -> int:
     run = load_line_up(args)
     name = short_name(args.name or f"{args.service}-{os.uname().nodename}-{os.getpid()}")
     keys = keys_of(args.keys, args.key_name)
+    check_client(args.endpoint, keys)  # before the models are loaded
     return run_alone(
         name, lambda stop: node.serve(run, name, args.service, args.endpoint, stop, keys)
     )

@@ -6,15 +6,21 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from abhinaya.models.command_line import Parser
 from abhinaya.models.errors import MissingPackageError
 from abhinaya.models.interrupts import INTERRUPTS, exit_code_of
 from abhinaya.models.text import say, say_traceback
-from abhinaya.stream.commands.checks import check_models, check_outputs, fault_of, unpinned_models
+from abhinaya.stream.commands.checks import (
+    check_outputs,
+    fault_of,
+    faults_of_models,
+    unpinned_models,
+)
 from abhinaya.stream.commands.inputs import add_inputs, open_feeds, read_inputs
 from abhinaya.stream.errors import (
     EXIT_OK,
@@ -25,6 +31,7 @@ from abhinaya.stream.errors import (
     SinkError,
     SourceError,
 )
+from abhinaya.stream.front.vad import find_model
 from abhinaya.stream.log import add_log_flags, open_log
 from abhinaya.stream.run.directory import keep_logs, run_directory
 from abhinaya.stream.run.monitor import FINISH_S, Run
@@ -111,16 +118,16 @@ def _main(argv: Sequence[str] | None) -> int:
     faults = {item: fault for item in inputs if (fault := fault_of(item))}
     readable = tuple(item for item in inputs if item not in faults)
     if faults and not readable and not args.feed:
-        for fault in [*faults.values()][:-1]:
-            say(f"abhinaya-stream: {fault}", file=sys.stderr)
-        raise [*faults.values()][-1]
+        _refuse(faults.values())
     check_outputs(args, inputs)
     remote = None
     if args.hub:
         remote = Remote(args.hub, keys_of(args.keys, args.key_name))
         check_client(args.hub, remote.keys)
     else:
-        check_models(config, args.accept_noncommercial)
+        find_model()
+        if wrong := [*faults_of_models(config, args.accept_noncommercial)]:
+            _refuse(wrong)
         for text in unpinned_models(config):
             say(f"abhinaya-stream: {text}", file=sys.stderr)
     with ExitStack() as stack:
@@ -148,6 +155,14 @@ def _main(argv: Sequence[str] | None) -> int:
         with INTERRUPTS.counting(plan.config.supervise.drain_s + FINISH_S, 1), stack.pop_all():
             code = run.run()
         return sinks.fault.exit_code if sinks.fault else code
+
+
+def _refuse(faults: Iterable[AbhinayaError]) -> NoReturn:
+    """Raise the last of several errors; the others are printed."""
+    *others, last = faults
+    for fault in others:
+        say(f"abhinaya-stream: {fault}", file=sys.stderr)
+    raise last
 
 
 @contextmanager

@@ -106,6 +106,8 @@ class DistantHub:
         self._wait_s = config.hub_wait_s
         self._watch = HubWatch(config.silent_s, config.hub_wait_s)
         self._beats = LocalBeats(config.silent_s)
+        self._cause = ""
+        """Why the hub does not let us in, as far as it is known."""
         self._heard: dict[str, float] = {}
         """When the hub has last heard each front; perhaps only one of its two ports is cut."""
 
@@ -135,8 +137,10 @@ class DistantHub:
         state = self._watch.look(now, heard, self._recorder.answered)
         if state is Hub.GONE:
             raise self._recorder.unreachable(self._endpoint, self._wait_s)
-        if state is Hub.LOST:
-            limit = f"waiting up to {self._wait_s:g} s"
+        cause, self._cause = self._cause, self._recorder.cause
+        if state is Hub.LOST or (state is Hub.AWAY and self._cause not in ("", cause)):
+            why = f"{self._cause}; " if self._cause else ""
+            limit = f"{why}waiting up to {self._wait_s:g} s"
             self._warn(f"the hub at {self._endpoint} does not answer: {limit}")
         elif state is Hub.BACK:
             self._warn(f"the hub at {self._endpoint} is back")

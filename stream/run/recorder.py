@@ -321,7 +321,14 @@ class Recorder:
         if not self.answered:
             return self._socket.error(endpoint)
         reason = f"the hub has not answered for {wait_s:g} s"
+        if self.cause:
+            return NetworkError(endpoint, f"{reason}: {self.cause}", self._socket.remedy)
         return NetworkError(endpoint, reason, "supervise.hub_wait_s sets how long a run waits")
+
+    @property
+    def cause(self) -> str:
+        """Why the hub does not answer, if it is there but does not let us in; else empty."""
+        return self._socket.cause
 
     def close(self) -> None:
         """Confirm the written events and close the socket."""

@@ -165,7 +165,7 @@ def conflicts(rules: Sequence[RuleConfig]) -> Iterator[tuple[str, str]]:
         if rule.command and not rule.command[0]:
             yield f"{path}.command names no program", path
         if rule.webhook and not _is_address(rule.webhook):
-            yield f"{path}.webhook = {rule.webhook!r} is not an http:// or https:// address", path
+            yield f"{path}.webhook is not an http:// or https:// address", path
         if rule.webhook_secret_env and not rule.webhook:
             yield f"{path}.webhook_secret_env has no webhook to sign for", path
 

@@ -67,7 +67,7 @@ def open_file(config: InputConfig, warn: Warn, clock: Callable[[], float] = unix
         start_unix_s=clock(),
         audio=condition(decoder.blocks(), config.channels, config.subject, warn),
         closing=close,
-        length_s=decoder.duration_s,
+        length_s=decoder.length_s,
     )
 
 
@@ -89,6 +89,9 @@ def read_head(path: Path, subject: str) -> bytes:
 
     """
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            remedy = "read it as standard input: abhinaya-stream - < PATH"
+            raise SourceError(subject, "is a pipe or a device, not a file", remedy)
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
     except IsADirectoryError as error:

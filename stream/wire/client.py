@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import time
@@ -40,6 +41,9 @@ _FAULTS: Final = {
 }
 
 
+_NUMBERS: Final = itertools.count()
+
+
 class Client(zmq.Socket[bytes]):
     """The DEALER socket of a front, node or sink; `sockets.connect` opens it.
 
@@ -55,7 +59,8 @@ class Client(zmq.Socket[bytes]):
 
     def watch(self) -> zmq.Socket[bytes]:
         """Return the socket that is readable after a handshake, for a poller; then ask `is_new`."""
-        return self.get_monitor_socket(EVENTS)
+        # pyzmq's own name is made of the descriptor, which a socket that is still closing may have
+        return self.get_monitor_socket(EVENTS, f"inproc://watch-{next(_NUMBERS)}")
 
     def is_new(self) -> bool:
         """Whether a connection was made since the last call; call it often.
@@ -99,8 +104,8 @@ class Client(zmq.Socket[bytes]):
 
     def close(self, linger: int | None = None) -> None:
         """Close the connection."""
-        if self._monitor_socket is not None and not self.closed:
-            watch = self.watch()
+        watch = self._monitor_socket
+        if watch is not None and not self.closed:
             self.disable_monitor()
             watch.close(linger=0)
         super().close(linger)

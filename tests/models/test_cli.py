@@ -35,8 +35,8 @@ def test_a_packaged_model_has_a_card_that_agrees_with_the_catalogue(name) -> Non
     assert CATALOGUE[name].needs == tuple(sorted(card.needs))
     assert card.trial == tuple(told["trial"])
     assert told["version"] == card.version
-    assert card.licence == BACKGROUNDS[name].licence
-    assert card.noncommercial == BACKGROUNDS[name].noncommercial
+    assert card.licence == BACKGROUNDS[name]["licence"]
+    assert card.noncommercial == BACKGROUNDS[name]["noncommercial"]
 
 
 def test_a_licence_that_forbids_commercial_use_is_told_before_anything_is_loaded(capsys) -> None:

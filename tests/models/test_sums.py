@@ -11,6 +11,7 @@ import pytest
 
 from abhinaya.models import sums
 from abhinaya.models.errors import DamagedFileError
+from abhinaya.models.hugging_face import locate
 from abhinaya.models.tiny import metadata
 from abhinaya.models.vote.combiner_file import read_combiner
 
@@ -68,3 +69,11 @@ def test_a_new_sum_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
         sums.record(path)
         assert sums.check(path)
     assert len((tmp_path / sums.SUMS).read_text().splitlines()) == 1
+
+
+def test_a_folder_for_transformers_is_checked_before_it_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    assert locate(str(tmp_path)) == tmp_path, "without a known sum there is nothing to compare"
+    (tmp_path / sums.SUMS).write_text(f"{'0' * 64}  model.safetensors\n")
+    with pytest.raises(DamagedFileError, match=r"model\.safetensors: it is damaged or changed"):
+        locate(str(tmp_path))

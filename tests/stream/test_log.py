@@ -87,3 +87,12 @@ def test_the_logs_of_a_run_that_failed_are_kept(tmp_path: Path) -> None:
     assert [path.name for path in kept.iterdir()] == ["hub.log"]
     (tmp_path / "hub.log").unlink()
     assert keep_logs(tmp_path) is None
+
+
+def test_similar_messages_are_logged_ten_a_minute_and_each_subject_once() -> None:
+    throttle = log.Throttle()
+    notes = [throttle.note(0.0, f"10.0.0.{n % 20}") for n in range(1000)]
+    assert notes == [""] * 10 + [None] * 990
+    assert throttle.note(59.0, "10.0.0.1") is None
+    assert throttle.note(60.0, "10.0.0.1") == " (991 similar messages before it were dropped)"
+    assert throttle.note(61.0, "10.0.0.2") == ""

@@ -42,34 +42,25 @@ class Named:
 
 def add_models(parser: argparse.ArgumentParser) -> None:
     """Add the flags that name models."""
-    group = parser.add_argument_group("models to run first")
-    for flag, metavar, help_text in (
+    add = parser.add_argument_group("models to run first").add_argument
+    for flag, metavar, about in (
         ("--checkpoint", "NAME=DIR", "best/ of a run"),
         ("--model", "NAME=MODEL", "model of abhinaya models list"),
         ("--option", "NAME.KEY=VALUE", "option of a model; VALUE as in TOML"),
     ):
-        group.add_argument(flag, action="append", default=[], metavar=metavar, help=help_text)
-    group.add_argument("--profile", type=Path, metavar="FILE", help="run all voters of a profile")
-    group.add_argument(
-        "--write",
-        type=Path,
-        default=Path("predictions"),
-        metavar="DIR",
-        help="folder for their predictions (default: %(default)s)",
-    )
-    group.add_argument("--root", type=Path, help="folder of the audio, if it was moved")
-    group.add_argument(
-        "--batch", type=int, default=8, help="clips per batch (default: %(default)s)"
-    )
+        add(flag, action="append", default=[], metavar=metavar, help=about)
+    add("--profile", type=Path, metavar="FILE", help="run all voters of a profile")
+    folder, about = Path("predictions"), "folder for their predictions (%(default)s)"
+    add("--write", type=Path, default=folder, metavar="DIR", help=about)
+    add("--root", type=Path, help="folder of the audio, if it was moved")
+    add("--batch", type=int, default=8, help="clips per batch (%(default)s)")
 
 
 def asked(args: argparse.Namespace) -> list[Named]:
     """Return the models that the flags name.
 
-    Raises:
-        DataError: a flag is invalid, or two models have one name.
-        ModelError: a checkpoint cannot be read.
-
+    Raises DataError: a flag is invalid, or two models have one name; ModelError: a checkpoint
+    cannot be read.
     """
     found = [*_of_profile(args.profile)] if args.profile is not None else []
     for pair in args.checkpoint:
@@ -97,11 +88,8 @@ def asked(args: argparse.Namespace) -> list[Named]:
 def run(args: argparse.Namespace, manifest: Manifest) -> list[str]:
     """Run the models one after the other; return their prediction files as `NAME=FILE`.
 
-    Raises:
-        DataError: audio cannot be read, or no clip has what a model needs.
-        ModelError: a model cannot be loaded or run.
-        OSError: predictions cannot be written.
-
+    Raises DataError: audio cannot be read, or no clip has what a model needs; ModelError: a model
+    cannot be loaded or run; OSError: predictions cannot be written.
     """
     if args.batch < 1:
         raise DataError(f"--batch {args.batch}: must be at least 1")

@@ -46,13 +46,7 @@ class Model(Protocol):
 class AttributeModel:
     """A model with S1's network that predicts arousal, valence and dominance.
 
-    Args:
-        checkpoint: folder of the checkpoint.
-        device, dtype: as for voters.
-
-    Raises:
-        ModelError: the checkpoint is missing, damaged, or has other outputs.
-
+    `checkpoint` is its folder. Raises ModelError: it is missing, damaged, or has other outputs.
     """
 
     def __init__(self, checkpoint: str, device: str = "auto", dtype: str = "auto") -> None:
@@ -109,9 +103,7 @@ def ask(model: Model, manifest: Manifest, batch: int = 8) -> Iterator[Answer]:
     Each clip is like the first segment of a stream, so models that adapt to a voice cannot; measure
     these with `abhinaya bench quality`.
 
-    Raises:
-        DataError: audio cannot be read, or no clip has what the model needs.
-
+    Raises DataError: audio cannot be read, or no clip has what the model needs.
     """
     card = model.card
     lacks = [_lack(clip, card) for clip in manifest.clips]

@@ -14,11 +14,7 @@ import numpy as np
 
 from abhinaya.models.base import SAMPLE_RATE, FloatArray
 from abhinaya.train.data.audio import read_audio
-from abhinaya.train.data.channels import (
-    Surroundings,
-    draw_channel,
-    send_through,
-)
+from abhinaya.train.data.channels import Surroundings, draw_channel, send_through
 from abhinaya.train.errors import DataError
 from abhinaya.train.recipes.recipe import AugmentRecipe
 

@@ -202,11 +202,7 @@ class Recipe:
 
 OWN_LOOP: Final[Mapping[str, str]] = {
     name: f"Embedded {voter} voter; has its own options: abhinaya train {name} --help"
-    for name, voter in (
-        ("tiny-speech", "speech"),
-        ("tiny-text", "text"),
-        ("tiny-joint", "joint"),
-    )
+    for name, voter in (("tiny-speech", "speech"), ("tiny-text", "text"), ("tiny-joint", "joint"))
 }
 """Names that are listed with the recipes, but that have their own loop in `train/tiny/`."""
 

@@ -16,9 +16,7 @@ Recipe = TypeVar("Recipe")
 def changed(recipe: Recipe, settings: Sequence[str]) -> Recipe:
     """Return `recipe` with each NAME=VALUE of `settings` applied, in order. VALUE is JSON.
 
-    Raises:
-        RecipeError: the recipe has no such setting, or the value has another type.
-
+    Raises RecipeError: the recipe has no such setting, or the value has another type.
     """
     for setting in settings:
         name, equals, raw = setting.partition("=")

@@ -46,9 +46,7 @@ class Reader:
 def load_encoder(recipe: TeacherRecipe, classes: int) -> Reader:
     """Return a network with the pre-trained weights and an untrained class layer.
 
-    Raises:
-        ModelError: the encoder is unavailable, or is not a BERT with WordPiece.
-
+    Raises ModelError: the encoder is unavailable, or is not a BERT with WordPiece.
     """
     name = recipe.encoder
     with translated(name):

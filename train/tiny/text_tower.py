@@ -115,9 +115,7 @@ class TextTower(nn.Module):
 def from_bert(weights: Mapping[str, Tensor], heads: int, classes: int, dropout: float) -> TextTower:
     """Return a network with the weights of transformers' BertModel; the class layer is untrained.
 
-    Raises:
-        KeyError: a weight is missing.
-
+    Raises KeyError: a weight is missing.
     """
     words = weights["embeddings.word_embeddings.weight"]
     depth = 1 + max(int(name.split(".")[2]) for name in weights if name.startswith(_LAYER))

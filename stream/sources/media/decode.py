@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Protocol
@@ -15,30 +14,31 @@ from abhinaya.stream.clock import unix_time
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.sources.base import MOST_CHANNELS, RATES, Block, Warn
 from abhinaya.stream.sources.media import mpeg
-from abhinaya.stream.sources.media.container import DAMAGED, NO_PROTOCOLS, open_container, reason_of
+from abhinaya.stream.sources.media.container import (
+    DAMAGED,
+    ESTIMATED,
+    NO_PROTOCOLS,
+    PIPED,
+    declared_s,
+    open_container,
+    reason_of,
+)
 from abhinaya.stream.sources.media.frames import to_float, weights
-from abhinaya.stream.sources.media.length import STREAMED, Contents, Ending, structure
+from abhinaya.stream.sources.media.length import Contents, Ending, structure
+from abhinaya.stream.sources.media.timeline import HOLE_S, LONGEST_HOLE_S, Timeline
 from abhinaya.stream.sources.media.tracks import Tracks
 
-_HOLE_S: Final = 0.1
-"""A larger jump of the time stamps means lost audio; a smaller one is rounding."""
-_LONGEST_HOLE_S: Final = 3600.0
-"""A larger jump means wrong time stamps."""
 _RAW: Final = {"aac", "ac3", "eac3", "dts", "mp3"}
 """Formats without time stamps: damage in them is measured in bytes."""
-_ESTIMATED: Final = {"aac", "ac3", "eac3", "amr", "dts", "mp3", "mpeg", "mpegts", "ogg"}
-"""Formats without a declared duration; FFmpeg estimates it from size and bit rate."""
 _LAX: Final = {"mp3", "mov"}
 """Formats whose declared length often stays when the audio is edited."""
-_PIPED: Final = {"wav", "w64", "au", "caf", "aiff"}
-"""Formats that declare an impossible length if their writer could not seek."""
-_DURATION: Final = re.compile(r"(\d+):(\d\d):(\d\d\.\d+)")
-"""Matroska's tag of the end of one track."""
 
-_PADDING_S: Final = 0.2
-"""An mp3 encoder adds less than this, which FFmpeg subtracts."""
 _FAILURES: Final = 100
 """Damaged places in a row after which reading ends."""
+_INTERLEAVED_S: Final = 5.0
+"""How far apart in time the packets of two tracks may be that are beside each other."""
+_LOOK_FAR: Final = {"probesize": str(1 << 26), "analyzeduration": str(120_000_000)}
+"""FFmpeg options: how far it looks for tracks."""
 _LOOK_S: Final = 300.0
 """Length of the beginning in which a track must have sound, of a file with several tracks."""
 _LOOK_LIVE_S: Final = 5.0
@@ -99,7 +99,7 @@ class Decoder:
         self._lost_s = 0.0  # lost before the next frame, if the format has no time stamps
         self._damaged = 0
         self._last_is_cut = False
-        self._reached_s = 0.0  # end of the latest packet of any track
+        self._ends: dict[int, int] = {}  # end of the latest packet of each track, in its units
         self._latest: deque[bool] = deque(maxlen=3)  # whether the latest packets are incomplete
         self._container: Any = None
         try:
@@ -130,6 +130,12 @@ class Decoder:
         codec = self._track.codec_context.name
         return f"{codec}, {self._first.sample_rate} Hz, {self.channels} {many}"
 
+    def _reached_s(self, but: int = -1) -> float:
+        """Return the end of the latest packet of any track, or of any `but` one."""
+        zero_s, tracks = (self._container.start_time or 0) / 1e6, self._container.streams
+        ends = [float(end * tracks[i].time_base) for i, end in self._ends.items() if i != but]
+        return max(0.0, max(ends, default=0.0) - zero_s)
+
     @property
     def begin_s(self) -> float | None:
         """Time stamp of the first frame; None if it has none."""
@@ -139,6 +145,13 @@ class Decoder:
     def duration_s(self) -> float:
         """Seconds that the container declares; 0 if it declares none."""
         return max(0.0, (self._container.duration or 0) / 1e6)
+
+    @property
+    def length_s(self) -> float:
+        """Seconds of audio that the file declares, or that FFmpeg estimates; 0 if unknown."""
+        seconds, own = self._declared_s()
+        estimated_s = self.duration_s if self._formats & ESTIMATED else 0.0
+        return (seconds if own else 0.0) or estimated_s
 
     def close(self) -> None:
         """Release the container."""
@@ -166,15 +179,14 @@ class Decoder:
 
     def _blocks(self) -> Iterator[Block]:
         yield from self._late()
-        origin = None if self._first.time is None else self._first.time - self._given_s
-        damaged = 0
+        timeline, damaged = Timeline(self.begin_s, self._given_s), 0
         for frame in itertools.chain((self._first,), self._frames):
-            hole_s, self._lost_s = self._lost_s if self._given_s else 0.0, 0.0
-            if origin is not None:
-                origin -= hole_s
-                if frame.time is not None:
-                    hole_s = float(frame.time) - origin - self._given_s
-            hole_s = hole_s if _HOLE_S <= hole_s <= self._longest_hole_s() else 0.0
+            lost_s, self._lost_s = self._lost_s if self._given_s else 0.0, 0.0
+            time_s = None if frame.time is None else float(frame.time)
+            trusted = not timeline.wrong
+            hole_s = timeline.hole_s(time_s, self._given_s, lost_s, self._longest_hole_s())
+            if trusted and timeline.wrong:
+                self._warn(f"{self._subject}: its time stamps are wrong, and no longer used")
             samples = to_float(self._checked(frame))
             self._given_s += hole_s + len(samples) / frame.sample_rate
             lost = round(hole_s * frame.sample_rate)
@@ -190,9 +202,11 @@ class Decoder:
         if self._endless or zero is None or self._first.time is None:
             return
         late_s = float(self._first.time) - zero / 1e6
-        # the programs of a transport stream have clocks of their own
-        longest_s = 5.0 if "mpegts" in self._formats else min(_LONGEST_HOLE_S, self.duration_s)
-        if not _HOLE_S <= late_s <= longest_s:
+        # the programs of a transport stream have clocks of their own: others must be there too
+        others_s = self._reached_s(but=self._track.index)
+        if "mpegts" in self._formats and others_s < late_s - _INTERLEAVED_S:
+            return
+        if not HOLE_S <= late_s <= min(LONGEST_HOLE_S, self.duration_s):
             return
         rate = self._first.sample_rate
         for begin in range(0, left := round(late_s * rate), rate):
@@ -202,9 +216,9 @@ class Decoder:
 
     def _longest_hole_s(self) -> float:
         """Return the longest hole that may follow: it does not reach past the declared end."""
-        if self._endless or not self.duration_s or self._formats & _ESTIMATED:
-            return min(_LONGEST_HOLE_S, self._horizon_s() - self._given_s)
-        return min(_LONGEST_HOLE_S, self.duration_s + 1.0 - self._given_s)
+        if self._endless or not self.duration_s or self._formats & ESTIMATED:
+            return self._horizon_s() - self._given_s
+        return self.duration_s + 1.0 - self._given_s
 
     def _checked(self, frame: Any) -> Any:
         """Return the frame, if what it declares can be sound.
@@ -232,7 +246,9 @@ class Decoder:
             raise SourceError(self._subject, reason, "name a file with sound")
         self._tracks = Tracks(streams, self._subject, self._warn)
         look_s = _LOOK_LIVE_S if self._piped else _LOOK_S
-        chosen, held = self._tracks.choose(number, self._packets, lambda: self._reached_s > look_s)
+        chosen, held = self._tracks.choose(
+            number, self._packets, lambda: self._reached_s() > look_s
+        )
         self._packets = itertools.chain(held, self._packets)
         return chosen
 
@@ -261,16 +277,19 @@ class Decoder:
         """
         import av
 
-        zero_s, failures = (self._container.start_time or 0) / 1e6, 0
+        failures = 0
         while True:
             try:
                 for packet in self._container.demux():
                     failures = 0
                     at = packet.dts if packet.pts is None else packet.pts
                     if at is not None:
-                        end_s = float((at + (packet.duration or 0)) * packet.time_base) - zero_s
-                        self._reached_s = max(self._reached_s, end_s)
+                        index, end = packet.stream_index, at + (packet.duration or 0)
+                        self._ends[index] = max(self._ends.get(index, end), end)
                     yield packet
+                return
+            except IndexError:  # PyAV has no end for a track that appeared after the beginning
+                self._warn(f"{self._subject}: a further track appeared later and was not heard")
                 return
             except (av.FFmpegError, OSError) as error:
                 failures += 1
@@ -313,7 +332,7 @@ class Decoder:
                 self._last_is_cut = True
         else:
             if packet.size:
-                self._latest.append(packet.is_corrupt and not self._formats & _PIPED)
+                self._latest.append(packet.is_corrupt and not self._formats & PIPED)
                 self._last_is_cut = any(self._latest)
                 if self._raw is not None:
                     self._last_is_cut |= self._raw.is_cut(data)
@@ -348,7 +367,7 @@ class Decoder:
             declared_s=declared_s,
             own=own,
             others=len(self._container.streams) > 1,
-            reached_s=self._reached_s,
+            reached_s=self._reached_s(),
             missing=structure(contents.peek, contents.size()).missing if contents else None,
             cut=self._last_is_cut,
             damaged=self._damaged > 0 or self._unread(),
@@ -367,21 +386,5 @@ class Decoder:
         return self._raw.bytes + (1 << 16) < self._contents.size()
 
     def _declared_s(self) -> tuple[float, bool]:
-        """Return the seconds that the file declares, and whether of the audio alone.
-
-        0 if FFmpeg only estimates them.
-        """
-        if self._raw is not None and (tag_s := self._raw.declared_s):
-            known_s = float((self._track.duration or 0) * self._track.time_base)
-            return known_s if abs(known_s - tag_s) < _PADDING_S else tag_s, True
-        if self._formats & _ESTIMATED:
-            return 0.0, True
-        if self._track.duration is not None:
-            seconds = float(self._track.duration * self._track.time_base)
-            rate = (self._track.codec_context.bit_rate or 0) / 8
-            if self._formats & _PIPED and seconds * rate >= STREAMED:
-                return 0.0, True
-            return seconds, "asf" not in self._formats  # its tracks have the length of the file
-        if tag := _DURATION.fullmatch(self._track.metadata.get("DURATION", "")):
-            return 3600 * int(tag[1]) + 60 * int(tag[2]) + float(tag[3]), True
-        return self.duration_s, len(self._container.streams) == 1
+        tag_s = self._raw.declared_s if self._raw is not None else 0.0
+        return declared_s(self._container, self._track, tag_s)

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from abhinaya.stream.sources.media.mpeg import TAGS
+
 Peek = Callable[[int, int], bytes]
 """Returns the bytes (offset, count) of a file; fewer at its end."""
 
@@ -156,7 +158,8 @@ def packed(head: bytes) -> str:
 
 
 def _declared(end: int, size: int) -> Structure:
-    return Structure(max(0, end - size)) if 8 < end < STREAMED or end <= size else Structure()
+    known = 8 < end < STREAMED or 8 < end <= size
+    return Structure(max(0, end - size)) if known else Structure()
 
 
 def _wav(peek: Peek, size: int, order: Literal["little", "big"]) -> Structure:
@@ -177,7 +180,9 @@ def _wav(peek: Peek, size: int, order: Literal["little", "big"]) -> Structure:
                 return Structure(end - size)
             end += end % 2
             rest, following = size - end, peek(end, 8)
-            chunk = following[:4].isascii() and int.from_bytes(following[4:], order) <= rest - 8
+            chunk = following.startswith(TAGS) or (
+                following[:4].isascii() and int.from_bytes(following[4:], order) <= rest - 8
+            )
             return Structure(0, 0 if chunk or rest < 8 + block else rest)
         at += 8 + length + length % 2
     return Structure()

@@ -13,6 +13,7 @@ from ct2_files import write_model
 from faster_whisper.feature_extractor import FeatureExtractor
 from sounds import buzz, hiss
 from torch.nn import functional
+from whisper_graph import encoder_graph
 
 from abhinaya.models.asr import carrier
 from abhinaya.models.base import SAMPLE_RATE
@@ -27,7 +28,6 @@ from abhinaya.models.tiny.encoder import (
     Encoder,
     shared,
 )
-from abhinaya.train.tiny.graph import encoder_graph
 
 HEADS = 6
 

@@ -317,7 +317,7 @@ def test_what_is_not_sure_enough_is_unknown_and_says_what_it_would_have_been(
         (("--set", "vad.max_segment_s=30"), "above 10"),
         (("--min-confidence", "1.5"), "vote.min_confidence = 1.5 is above 1"),
         (("--min-confidence", "much"), "vote.min_confidence = 'much' does not fit"),
-        (("--rate", "5"), "below 1000"),
+        (("--rate", "5"), "below 4000"),
         (("--name", "a", "--name", "b"), "2 of 1 inputs"),
     ],
 )

@@ -15,7 +15,7 @@ from tiny_checkpoints import save_salmonn
 
 from abhinaya.models.base import Ballot
 from abhinaya.models.published.audio_encoders import AudioEncoders
-from abhinaya.stream.errors import ConfigError, ModelError
+from abhinaya.stream.errors import ConfigError, ModelError, NetworkError
 from abhinaya.stream.node import main as node_module
 from abhinaya.stream.node import worker as worker_module
 from abhinaya.stream.node.batching import Batcher
@@ -92,7 +92,7 @@ class Bench:
                 supervise = SuperviseConfig(beat_s=BEAT_S)
                 node = Node(ready, adapter, batcher, socket, supervise)
                 self.code = node.run(self.stop)
-            except ModelError as error:
+            except (ModelError, NetworkError) as error:
                 self.error = error
             finally:
                 socket.close()
@@ -311,6 +311,30 @@ def test_serve_loads_the_model_answers_and_loses_no_answer_on_leaving(
         bench.say(*[fakes.task(s) for s in range(4)], Drain())
         assert bench.left() == 0
         bench.until(lambda: len(bench.of(Vote)) == 4)
+
+
+def test_a_node_that_no_hub_accepts_says_so_and_ends(tmp_path: Path) -> None:
+    context: zmq.Context[Any] = zmq.Context()
+    adapter = Adapter([Work()])
+    ready = Ready(node="S1-0", incarnation="1", gives=adapter.gives, credits=4)
+    supervise = SuperviseConfig(beat_s=BEAT_S, ready_s=0.2)
+    with connect(context, workers_endpoint(f"ipc://{tmp_path}"), "S1-0") as socket:
+        node = Node(ready, adapter, Batcher(8, 10**9, 0.0), socket, supervise)
+        with pytest.raises(NetworkError, match="the hub does not answer") as error:
+            node.run(Stop())
+    assert error.value.remedy
+    context.destroy(linger=0)
+
+
+@pytest.mark.parametrize(("rights", "kind"), [(True, NetworkError), (False, ModelError)])
+def test_a_node_that_is_refused_says_why_and_what_to_do(
+    bench: Bench, rights: bool, kind: type[Exception]
+) -> None:
+    bench.start(Work())
+    bench.say(Refused(reason="key 'x' has no role", remedy="`abhinaya keys`", rights=rights))
+    bench.left()
+    assert isinstance(bench.error, kind)
+    assert str(bench.error).endswith("key 'x' has no role; `abhinaya keys`")
 
 
 def test_serve_refuses_a_service_that_the_profile_has_not(bench: Bench) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import resource
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,6 +17,12 @@ import pytest
 
 from abhinaya.bench.demo import CALL
 from abhinaya.stream.commands import main as commands
+from abhinaya.stream.errors import NetworkError
+from abhinaya.stream.run.recorder import Recorder
+from abhinaya.stream.wire.guard import REFUSED_KEY
+from abhinaya.stream.wire.keys import Keys
+from abhinaya.stream.wire.messages import Status
+from abhinaya.stream.wire.sockets import HANDSHAKE_MS
 
 pytestmark = pytest.mark.processes
 
@@ -93,6 +101,96 @@ def test_a_hub_and_nodes_of_other_machines_label_a_file_under_keys(
         assert len([e for e in events if e["type"] == "stream_started"]) == 1
         labels.append([v["label"] for v in verdicts])
     assert labels[0] == labels[1] == labels[2]
+
+
+def answers(recorder: Recorder, patience_s: float = 30.0) -> Status:
+    """The next status of the hub, which is sent twice a second."""
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        for event in recorder.poll(0.1):
+            if isinstance(event, Status):
+                return event
+    raise TimeoutError(str(recorder.unreachable("hub", patience_s)))
+
+
+def test_a_key_is_taken_back_and_given_again_while_the_hub_runs(
+    tmp_path: Path, endpoint: str
+) -> None:
+    folder = tmp_path / "keys"
+    make_keys(folder)
+    assert commands.main(["keys", str(folder), "other", "--role", "operator"]) == 0
+    taken = tmp_path / "input.key"
+    log = tmp_path / "hub.log"
+    recorders = []
+
+    def recorder(name: str) -> Recorder:
+        recorders.append(Recorder(endpoint, name, f"{name}{len(recorders)}", Keys(folder, name)))
+        return recorders[-1]
+
+    with running("hub", endpoint, "--keys", str(folder), "--log-file", str(log)) as hub:
+        try:
+            mine, other = recorder("input"), recorder("other")
+            answers(mine)
+            answers(other)
+            shutil.move(folder / "input.key", taken)
+            begun = time.monotonic()
+            with pytest.raises(NetworkError, match="its key was removed") as error:
+                list(iter(lambda: answers(mine), None))
+            took_s = time.monotonic() - begun
+            assert error.value.remedy
+            assert took_s < 5, took_s
+            late = recorder("input")
+            with pytest.raises(TimeoutError, match="does not admit this key"):
+                answers(late, 1.5)
+            while not answers(other).refused.get(REFUSED_KEY):  # those of before come first
+                assert time.monotonic() < begun + 30
+            shutil.copy(taken, folder)
+            answers(late, 10)  # it has tried again all the time
+            assert hub.poll() is None
+        finally:
+            for each in recorders:
+                each.close()
+    text = log.read_text("utf-8")
+    assert "input.key was removed" in text
+    assert f"127.0.0.1: no file in {folder}" in text
+
+
+def test_fifteen_hundred_connections_held_open_do_not_keep_a_hub_from_serving(
+    tmp_path: Path, endpoint: str
+) -> None:
+    folder = Path(make_keys(tmp_path / "keys"))
+    host, port = endpoint.removeprefix("tcp://").split(":")
+    wanted = 2048
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < wanted:
+        pytest.fail(f"the test needs {wanted} file descriptors, and may have {hard}")
+    held: list[socket.socket] = []
+    with ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))  # the hub must raise it itself
+        hub = stack.enter_context(running("hub", endpoint, "--keys", str(folder)))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        recorder = Recorder(endpoint, "first", "first", Keys(folder, "input"))
+        stack.callback(recorder.close)
+        answers(recorder)
+        before = resident_mib(hub)
+        for number in range(1500):
+            held.append(socket.create_connection((host, int(port) + number % 2), 5))
+            stack.callback(held[-1].close)
+        fresh = Recorder(endpoint, "second", "second", Keys(folder, "input"))
+        stack.callback(fresh.close)
+        answers(fresh, 5)
+        answers(recorder, 5)
+        assert resident_mib(hub) - before < 20
+        # a connection that does not introduce itself is closed
+        held[0].settimeout(HANDSHAKE_MS / 1000 + 5)
+        while held[0].recv(4096):  # the hub's own greeting comes first
+            pass
+
+
+def resident_mib(process: subprocess.Popen[bytes]) -> float:
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
 
 def test_without_keys_nothing_but_the_loopback_interface_can_be_bound(

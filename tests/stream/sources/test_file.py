@@ -145,6 +145,13 @@ def test_each_unusable_file_says_what_is_wrong(tmp_path: Path) -> None:
         assert str(tmp_path) in error.subject
 
 
+def test_a_pipe_with_a_name_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.wav")  # to open it would wait for a writer
+    error = refusal(tmp_path / "a.wav")
+    assert "is a pipe or a device" in str(error)
+    assert "abhinaya-stream -" in str(error)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_without_permission_is_named(tmp_path: Path) -> None:
     path = tmp_path / "secret.wav"

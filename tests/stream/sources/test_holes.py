@@ -13,6 +13,7 @@ from source_fakes import encode
 from abhinaya.stream.clock import SAMPLE_RATE
 from abhinaya.stream.sources import InputConfig, open_source
 from abhinaya.stream.sources.media.mpeg import RawBytes, find_frames
+from abhinaya.stream.sources.media.timeline import Timeline
 
 SECONDS = 20
 KINDS = {
@@ -84,3 +85,49 @@ def test_a_tag_between_frames_is_no_damage(recordings: dict[str, bytes]) -> None
     assert find_frames(data) == data.find(b"\xff\xfb")
     assert raw.lost_s(b"ID3" + bytes(5000), []) == 0
     assert raw.lost_s(bytes(240), []) == 0  # nothing is known yet
+
+
+def test_time_stamps_are_believed_within_bounds() -> None:
+    def holes(*stamps: float | None, longest_s: float = 1e9, lost_s: float = 0.0) -> list[float]:
+        line, position_s, found = Timeline(stamps[0], 0.0), 0.0, []
+        for number, stamp in enumerate(stamps):
+            hole_s = line.hole_s(stamp, position_s, lost_s if number == 1 else 0.0, longest_s)
+            found.append(round(hole_s, 3))
+            position_s += hole_s + 1.0
+        return found
+
+    assert holes(7, 8, 9) == [0, 0, 0]
+    assert holes(7, 8.05, 11, 12) == [0, 0, 2, 0]
+    assert holes(7, 5, 6, 7) == [0, 0, 0, 0]  # a part that begins again
+    assert holes(7, 1e5, 9) == [0, 0, 0]
+    assert holes(7, 20, 21, longest_s=5.0) == [0, 0, 0]
+    assert holes(None, None, None, lost_s=3.0) == [0, 3, 0]
+    # damage that the time stamps leave out moves what follows
+    assert holes(0, 1, 2, 5, lost_s=3.0) == [0, 3, 0, 2]
+
+
+def test_time_stamps_that_leave_a_hole_before_every_frame_are_wrong() -> None:
+    line, position_s, holes_s = Timeline(0.0, 0.0), 0.0, 0.0
+    for number in range(500):
+        hole_s = line.hole_s(number * 1.0, position_s, 0.0, 1e9)
+        position_s, holes_s = position_s + hole_s + 0.02, holes_s + hole_s
+    assert line.wrong
+    assert holes_s < 20
+
+
+def test_a_track_that_appears_later_does_not_end_the_run(tmp_path: Path) -> None:
+    target = io.BytesIO()
+    encode(target, climbing()[: 44_100 * 15], 44_100, "aac", "flv")
+    data = target.getvalue()
+    at, number = 13, 0
+    while number < 500:  # tags of 11 bytes, their data, and their length
+        at, number = at + 15 + int.from_bytes(data[at + 1 : at + 4], "big"), number + 1
+    picture = bytes([0x22]) + bytes(40)
+    tag = b"\x09" + len(picture).to_bytes(3, "big") + data[at + 4 : at + 8] + bytes(3) + picture
+    (path := tmp_path / "a.flv").write_bytes(
+        data[:at] + tag + len(tag).to_bytes(4, "big") + data[at:]
+    )
+    said: list[str] = []
+    source = open_source(InputConfig(str(path)), said.append)
+    assert sum(len(chunk.samples) for chunk in source.chunks()) / SAMPLE_RATE > 14.9
+    assert said == [f"{path}: a further track appeared later and was not heard"]

@@ -197,6 +197,10 @@ def test_audio_after_the_declared_end_is_heard(tmp_path: Path) -> None:
     # but a chunk that follows is no audio
     path.write_bytes(pcm(1.0) + b"LIST" + struct.pack("<I", 4000) + b"x" * 4000)
     assert whole(path, 1.0) == []
+    path.write_bytes(pcm(1.0) + b"ID3\x04\0\0\0\0\x1f\x20" + b"x" * 4000)
+    assert whole(path, 1.0) == []
+    path.write_bytes(pcm(1.0) + bytes(4000))
+    assert whole(path, 1.0) == []
 
 
 def test_a_file_that_grows_is_heard_to_its_end_and_that_is_said(tmp_path: Path) -> None:

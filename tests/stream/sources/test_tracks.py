@@ -9,7 +9,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from source_fakes import encode, write_tracks
+from source_fakes import encode, tone, write_tracks
 
 from abhinaya.stream.clock import SAMPLE_RATE
 from abhinaya.stream.errors import SourceError
@@ -153,12 +153,20 @@ def test_a_picture_in_a_recording_is_not_a_track(tmp_path: Path) -> None:
 
 
 def test_a_track_that_begins_late_stays_on_its_picture(tmp_path: Path) -> None:
-    for name in ("a.mkv", "a.mp4"):
-        write_tracks(path := tmp_path / name, LOW, codec="aac", late_s={0: 2.0}, picture_s=6.0)
+    # in a transport stream FFmpeg looks only at the first five seconds by itself
+    for name, late_s in (("a.mkv", 2.0), ("a.mp4", 2.0), ("a.ts", 9.0), ("a.flv", 9.0)):
+        picture = "flv" if name == "a.flv" else "mpeg4"
+        codec, rate = ("aac", 44_100) if name == "a.flv" else ("aac", SAMPLE_RATE)
+        path = tmp_path / name
+        write_tracks(
+            path, tone(3.0, rate), codec=codec, rate=rate, late_s={0: late_s}, picture_s=13.0,
+            picture=picture,
+        )  # fmt: skip
         source = open_source(InputConfig(str(path)))
         samples = np.concatenate([chunk.samples[:, 0] for chunk in source.chunks()])
-        assert np.flatnonzero(np.abs(samples) > 0.1)[0] / SAMPLE_RATE == pytest.approx(2.0, abs=0.1)
-        assert len(samples) / SAMPLE_RATE == pytest.approx(5.0, abs=0.15)
+        begin = np.flatnonzero(np.abs(samples) > 0.1)[0] / SAMPLE_RATE
+        assert begin == pytest.approx(late_s, abs=0.15), name
+        assert len(samples) / SAMPLE_RATE == pytest.approx(late_s + 3.0, abs=0.2)
 
 
 def mixed(samples: np.ndarray[Any, Any], said: list[str], size: int = 1000) -> Any:

@@ -225,6 +225,13 @@ def test_frames_arrive_as_they_were_sent_and_go_back(
     hub.close()
 
 
+def test_a_context_that_closes_everything_can_close_clients(tmp_path: Path) -> None:
+    context: zmq.Context[Any] = zmq.Context()
+    for number in range(9):  # in any order: their monitors are sockets too
+        connect(context, workers_endpoint(f"ipc://{tmp_path}"), f"S1-{number}")
+    context.destroy(linger=0)
+
+
 def test_without_a_hub_nothing_is_queued(context: zmq.Context[Any], tmp_path: Path) -> None:
     with connect(context, workers_endpoint(f"ipc://{tmp_path}"), "S1-0") as socket:
         assert not send(socket, [b"lost"])
