@@ -22,6 +22,7 @@ from live_scenes import (
     status,
     told,
 )
+from output_fakes import gap
 from terminal import Program, Screen, console_on
 
 from abhinaya.bench.demo import CALL
@@ -34,7 +35,7 @@ from abhinaya.stream.sinks.live.view import MAX_INTERVAL_S, MIN_INTERVAL_S, View
 from abhinaya.stream.sinks.open import open_sinks
 from abhinaya.stream.sinks.palette import COLOURS
 from abhinaya.stream.wire.child import Stage
-from abhinaya.stream.wire.messages import Gap, NodeDown, Remark, StreamEnded
+from abhinaya.stream.wire.messages import NodeDown, Remark, StreamEnded
 
 NAME = "call/agent"
 
@@ -175,8 +176,7 @@ def test_remarks_warnings_and_alerts_are_readable_above_and_stay() -> None:
 
 def test_at_the_end_the_summary_stays_and_nothing_else_of_the_view() -> None:
     screen, view = viewed()
-    gap = Gap(stream=NAME, sequence=5, start=60 * SECOND, end=62 * SECOND, reason="late")
-    publish([view], gap, START + 62)
+    publish([view], gap(5, 60, 62, NAME, "late"), START + 62)
     assert screen.cursor_hidden
     view.close()
     view.close()
