@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from abhinaya.bench.demo import CALL
-from abhinaya.bench.machine import resident_mib
+from abhinaya.bench.monitored import resident_mib
 from abhinaya.bench.recording import duration_s
 from abhinaya.bench.throughput import children, measure, process_name
 from abhinaya.stream.errors import ProcessError
