@@ -2,8 +2,8 @@
 
 Columns of the CSV, all but the first optional: `path` (or `id`, for a text), `label` or a column of
 votes per label, `speaker`, `split`, `corpus`, `kind`, `gender`, `language` (or `lang`),
-`transcript`, `arousal`, `valence`, `dominance` (0 to 1). FileName and EmoClass of the challenge, label8 and
-suggested_split of the development data are also known. Other columns are ignored.
+`transcript`, `arousal`, `valence`, `dominance` (0 to 1). FileName and EmoClass of the challenge,
+label8 and suggested_split of the development data are also known. Other columns are ignored.
 """
 
 from __future__ import annotations
