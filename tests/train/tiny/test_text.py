@@ -26,8 +26,16 @@ from abhinaya.train.tiny.text import (
 )
 from abhinaya.train.tiny.text_batches import FINE_LABELS, TextBatches, TextPlan
 from abhinaya.train.tiny.text_export import Calibrated, EightBits, grouped
-from abhinaya.train.tiny.text_teacher import Reader, TeacherRecipe, chances, load_encoder, logits_of
-from abhinaya.train.tiny.text_tower import TextSize, TextTower, smaller
+from abhinaya.train.tiny.text_tower import (
+    Reader,
+    TeacherRecipe,
+    TextSize,
+    TextTower,
+    chances,
+    load_encoder,
+    logits_of,
+    smaller,
+)
 
 PIECES = WordPieces([*SPECIAL, "so", "kind", "mine", "word", "end"])
 
