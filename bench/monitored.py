@@ -170,10 +170,9 @@ def play(
 
 def add_profile(arguments: argparse.ArgumentParser) -> None:
     """Add the flags for a profile and its settings."""
-    arguments.add_argument("--profile", default=configuration.EMBEDDED, help="(%(default)s)")
-    arguments.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings"
-    )
+    add = arguments.add_argument
+    add("--profile", default=configuration.EMBEDDED, help="(%(default)s)")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
 
 
 def profile_of(options: argparse.Namespace) -> configuration.Config:

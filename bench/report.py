@@ -42,9 +42,8 @@ class Report:
 def parser(command: str, description: str | None) -> Parser:
     """Return the parser of `abhinaya bench COMMAND`, with the common options."""
     made = Parser(f"abhinaya bench {command}", description)
-    made.add_argument(
-        "--json", type=Path, metavar="FILE", help="write figures and machine facts here, as JSON"
-    )
+    about = "write figures and machine facts here, as JSON"
+    made.add_argument("--json", type=Path, metavar="FILE", help=about)
     return made
 
 
