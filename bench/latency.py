@@ -22,9 +22,9 @@ from typing import Any, Final
 
 from rich.table import Table
 
+from abhinaya.bench.clips import duration_s, rotate
 from abhinaya.bench.demo import CALL
 from abhinaya.bench.monitored import Usage, Watcher, add_profile, live, play, profile_of
-from abhinaya.bench.recording import duration_s, rotate
 from abhinaya.bench.report import (
     Report,
     ms,

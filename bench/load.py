@@ -25,10 +25,10 @@ from typing import Any, Final
 from rich.table import Table
 
 from abhinaya.bench import throughput
+from abhinaya.bench.clips import items
 from abhinaya.bench.demo import CALL
 from abhinaya.bench.monitored import add_profile, profile_of
 from abhinaya.bench.null_nodes import NEEDS, null_config, null_specs
-from abhinaya.bench.recording import items
 from abhinaya.bench.report import Report, ms, parser, percentiles, publish, settings_of, table_of
 from abhinaya.bench.transport import HubCarrier, Meter, running
 from abhinaya.stream.clock import to_seconds

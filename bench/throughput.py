@@ -24,8 +24,7 @@ import msgspec
 import psutil
 from rich.table import Table
 
-from abhinaya.bench.machine import GONE
-from abhinaya.bench.monitored import MAIN, Usage
+from abhinaya.bench.monitored import GONE, MAIN, Usage
 from abhinaya.bench.report import table, table_of
 from abhinaya.stream.errors import ProcessError
 

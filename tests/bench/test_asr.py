@@ -12,8 +12,7 @@ import pytest
 
 from abhinaya.bench import monitored
 from abhinaya.bench.asr import Utterance, errors_on_whole, make_stream
-from abhinaya.bench.machine import pss_mib, resident_mib
-from abhinaya.bench.monitored import Usage
+from abhinaya.bench.monitored import Usage, pss_mib, resident_mib
 from abhinaya.bench.word_times import Placed, WordTimes
 from abhinaya.models.asr import Transcription
 from abhinaya.stream.clock import SAMPLE_RATE

@@ -8,9 +8,9 @@ from pathlib import Path
 import fakes
 import pytest
 
+from abhinaya.bench.clips import compose, duration_s, rotate, spans
 from abhinaya.bench.demo import CALL
 from abhinaya.bench.latency import Labels, LiveRun, find_max, tables
-from abhinaya.bench.recording import compose, duration_s, rotate, spans
 from abhinaya.bench.report import percentiles
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.settings.config import VadConfig

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
+from abhinaya.bench.clips import duration_s
 from abhinaya.bench.demo import CALL
-from abhinaya.bench.machine import resident_mib
-from abhinaya.bench.recording import duration_s
+from abhinaya.bench.monitored import resident_mib
 from abhinaya.bench.throughput import children, measure, process_name
 from abhinaya.stream.errors import ProcessError
 

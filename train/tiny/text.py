@@ -23,8 +23,15 @@ from abhinaya.train.metrics import Indices, fit_temperature, macro_f1
 from abhinaya.train.tiny.loop import Schedule, fit, kept, key_of
 from abhinaya.train.tiny.text_batches import FINE_LABELS, TextBatches, TextPlan, common_words
 from abhinaya.train.tiny.text_export import Calibrated, export, grouped, small
-from abhinaya.train.tiny.text_teacher import Reader, TeacherRecipe, chances, load_encoder, logits_of
-from abhinaya.train.tiny.text_tower import TextTower, smaller
+from abhinaya.train.tiny.text_tower import (
+    Reader,
+    TeacherRecipe,
+    TextTower,
+    chances,
+    load_encoder,
+    logits_of,
+    smaller,
+)
 
 VERSION: Final = "5"
 TEXT_LABELS: Final = tuple(label for label in LABELS if label != "contempt")
