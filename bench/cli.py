@@ -39,9 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def command(name: str) -> Callable[[Sequence[str]], int]:
     """Return the main function of `abhinaya bench NAME`.
 
-    Raises:
-        ConfigError: the benchmark is unknown, or needs a package that is not installed.
-
+    Raises ConfigError: the benchmark is unknown, or needs a package that is not installed.
     """
     if name not in COMMANDS:
         raise ConfigError(f"bench {name!r}", "unknown", near_miss(name, COMMANDS))

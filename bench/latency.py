@@ -18,13 +18,13 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from rich.table import Table
 
+from abhinaya.bench.clips import duration_s, rotate
 from abhinaya.bench.demo import CALL
 from abhinaya.bench.monitored import Usage, Watcher, add_profile, live, play, profile_of
-from abhinaya.bench.recording import duration_s, rotate
 from abhinaya.bench.report import (
     Report,
     ms,
@@ -35,7 +35,7 @@ from abhinaya.bench.report import (
     table,
     table_of,
 )
-from abhinaya.bench.word_times import Placed, Words, WordTimes
+from abhinaya.bench.word_times import Placed, WordTimes
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.sinks.events import latency_ms
 from abhinaya.stream.wire.messages import Activity, Event, Gap, Verdict
@@ -60,20 +60,6 @@ class Streams:
 
 
 @dataclass(frozen=True, slots=True)
-class Early:
-    """Figures of the provisional labels of a run."""
-
-    share: float
-    """Share of segments with a provisional label."""
-    first_ms: Mapping[str, float]
-    """Percentile -> milliseconds from a segment's start to its first provisional label."""
-    first_stays: float
-    """Share of these segments whose first provisional label equals the final label."""
-    last_stays: float
-    """Share of these segments whose last provisional label equals the final label."""
-
-
-@dataclass(frozen=True, slots=True)
 class LiveRun:
     """Figures of a run with a number of streams."""
 
@@ -85,12 +71,10 @@ class LiveRun:
     """Verdicts without a vote because a voter was late."""
     shed: int
     """Segments that became gaps."""
-    incomplete: int
-    """Verdicts without a vote for another reason."""
-    early: Early | None = None
-    """None without provisional labels."""
-    words: Words | None = None
-    """None if the spoken words are unknown."""
+    early: Mapping[str, Any] | None = None
+    """Figures of the provisional labels; None without any."""
+    words: Mapping[str, Any] | None = None
+    """Figures of `WordTimes`; None if the spoken words are unknown."""
     cpu: float = 0.0
     """Processor seconds of all processes, for a second of audio of all streams."""
     resident_mib: float = 0.0
@@ -100,16 +84,13 @@ class LiveRun:
     @property
     def lost(self) -> int:
         """Number of segments that became gaps plus utterances without final words."""
-        return self.shed + (self.words.missing if self.words else 0)
+        missing: int = self.words["missing"] if self.words else 0
+        return self.shed + missing
 
     def keeps_up(self, bound_ms: float) -> bool:
         """Whether nothing was lost or late, and the p95 of the total is within the bound."""
-        return bool(
-            self.segments
-            and not self.lost
-            and not self.late
-            and self.stages_ms["total"]["p95"] <= bound_ms
-        )
+        complete = self.segments and not self.lost and not self.late
+        return bool(complete and self.stages_ms["total"]["p95"] <= bound_ms)
 
 
 class Labels(Watcher):
@@ -117,7 +98,7 @@ class Labels(Watcher):
 
     def __init__(self) -> None:
         self.stages: dict[str, list[float]] = {}
-        self.segments = self.late = self.shed = self.incomplete = 0
+        self.segments = self.late = self.shed = 0
         self._first_ms: list[float] = []
         self._firsts = self._lasts = 0
         self._open: dict[tuple[str, int], tuple[str, str]] = {}
@@ -140,26 +121,29 @@ class Labels(Watcher):
         if not isinstance(event, Verdict) or event.revision:
             return
         self.segments += 1
-        late = [missing.reason.startswith(LATE) for missing in event.missing]
-        self.late += any(late)
-        self.incomplete += bool(late) and not any(late)
+        self.late += any(missing.reason.startswith(LATE) for missing in event.missing)
         for stage, value in latency_ms(event, now_unix_s).items():
             self.stages.setdefault(stage, []).append(value)
         first, last = self._open.pop((event.stream, event.sequence), ("", ""))
         self._firsts += first == event.label
         self._lasts += last == event.label
 
-    def early(self) -> Early | None:
-        """Return the figures of the provisional labels; None without any."""
+    def early(self) -> dict[str, Any] | None:
+        """Return the figures of the provisional labels; None without any.
+
+        `share`: segments with one; `first_ms`: percentiles from a segment's start to its first one;
+        `first_stays`, `last_stays`: share of these segments whose first or last one equals the
+        final label.
+        """
         count = len(self._first_ms) - len(self._open)
         if not count:
             return None
-        return Early(
-            share=count / self.segments,
-            first_ms=percentiles(self._first_ms),
-            first_stays=self._firsts / count,
-            last_stays=self._lasts / count,
-        )
+        return {
+            "share": count / self.segments,
+            "first_ms": percentiles(self._first_ms),
+            "first_stays": self._firsts / count,
+            "last_stays": self._lasts / count,
+        }
 
 
 def measure(config: Config, streams: Streams) -> LiveRun:
@@ -172,7 +156,6 @@ def measure(config: Config, streams: Streams) -> LiveRun:
         stages_ms={stage: percentiles(values) for stage, values in labels.stages.items()},
         late=labels.late,
         shed=labels.shed,
-        incomplete=labels.incomplete,
         early=labels.early(),
         words=words.result(streams.whole_errors) if streams.placed else None,
         cpu=usage.cpu_s / sum(map(duration_s, streams.recordings.values())),
@@ -213,11 +196,11 @@ def tables(runs: Sequence[LiveRun], bound_ms: float) -> list[Table]:
         "Labels while somebody speaks: from the start of the segment, and whether they stay",
         {
             "streams": "{0.streams}",
-            "have one": "{0.early.share:.0%}",
-            "first p50 ms": "{0.early.first_ms[p50]:.0f}",
-            "p95 ms": "{0.early.first_ms[p95]:.0f}",
-            "first stays": "{0.early.first_stays:.0%}",
-            "last stays": "{0.early.last_stays:.0%}",
+            "have one": "{0.early[share]:.0%}",
+            "first p50 ms": "{0.early[first_ms][p50]:.0f}",
+            "p95 ms": "{0.early[first_ms][p95]:.0f}",
+            "first stays": "{0.early[first_stays]:.0%}",
+            "last stays": "{0.early[last_stays]:.0%}",
         },
         [run for run in ordered if run.early],
     )
@@ -225,12 +208,12 @@ def tables(runs: Sequence[LiveRun], bound_ms: float) -> list[Table]:
         "Words of dense read speech: seconds, p50 / p95; errors a word, live and uncut",
         {
             "streams": "{0.streams}",
-            "utterances": "{0.words.utterances}",
-            "spoken": "{0.words.spoken:.0%}",
-            "final": "{0.words.final_s[p50]:.2f} / {0.words.final_s[p95]:.2f}",
-            "first": "{0.words.first_s[p50]:.2f} / {0.words.first_s[p95]:.2f}",
-            "errors": "{0.words.error_rate:.1%}",
-            "whole": "{0.words.whole_error_rate:.1%}",
+            "utterances": "{0.words[utterances]}",
+            "spoken": "{0.words[spoken]:.0%}",
+            "final": "{0.words[final_s][p50]:.2f} / {0.words[final_s][p95]:.2f}",
+            "first": "{0.words[first_s][p50]:.2f} / {0.words[first_s][p95]:.2f}",
+            "errors": "{0.words[error_rate]:.1%}",
+            "whole": "{0.words[whole_error_rate]:.1%}",
         },
         [run for run in ordered if run.words],
     )
@@ -242,15 +225,11 @@ def find_max(
 ) -> list[LiveRun]:
     """Search for the largest number of streams that keeps up, by bisection; return all runs."""
     runs: list[LiveRun] = []
-
-    def good(streams: int) -> bool:
-        runs.append(measure_one(streams))
-        return runs[-1].keeps_up(bound_ms)
-
     best, failed = 0, most + 1
     while failed - best > 1:
         trial = min(2 * best or 1, most) if failed > most else (best + failed) // 2
-        if good(trial):
+        runs.append(measure_one(trial))
+        if runs[-1].keeps_up(bound_ms):
             best = trial
         else:
             failed = trial
@@ -262,14 +241,11 @@ def options_of(
 ) -> argparse.ArgumentParser:
     """Return the parser of a benchmark with live streams."""
     made = parser(name, text)
-    made.add_argument(
-        "--streams", type=int, nargs="+", default=streams, metavar="N", help="(%(default)s)"
-    )
-    made.add_argument("--find-max", action="store_true", help="find the most streams that keep up")
-    made.add_argument(
-        "--bound-ms", type=float, default=1500.0, help="p95 of the total that counts as keeping up"
-    )
-    made.add_argument("--seconds", type=float, default=seconds, help="of each stream (%(default)g)")
+    add = made.add_argument
+    add("--streams", type=int, nargs="+", default=streams, metavar="N", help="(%(default)s)")
+    add("--find-max", action="store_true", help="find the most streams that keep up")
+    add("--bound-ms", type=float, default=1500.0, help="p95 of the total that keeps up")
+    add("--seconds", type=float, default=seconds, help="of each stream (%(default)g)")
     add_profile(made)
     return made
 

@@ -25,24 +25,15 @@ from typing import Any, Final
 from rich.table import Table
 
 from abhinaya.bench import throughput
+from abhinaya.bench.clips import items
 from abhinaya.bench.demo import CALL
 from abhinaya.bench.monitored import add_profile, profile_of
 from abhinaya.bench.null_nodes import NEEDS, null_config, null_specs
-from abhinaya.bench.report import (
-    Report,
-    ms,
-    parser,
-    percentiles,
-    publish,
-    settings_of,
-    table_of,
-)
+from abhinaya.bench.report import Report, ms, parser, percentiles, publish, settings_of, table_of
 from abhinaya.bench.transport import HubCarrier, Meter, running
 from abhinaya.stream.clock import to_seconds
-from abhinaya.stream.front.numbering import Speech
 from abhinaya.stream.run.supervisor import Spec, node_specs
 from abhinaya.stream.settings.config import Config, guests, workers_of
-from abhinaya.stream.sources import InputConfig, open_source
 from abhinaya.stream.wire.messages import Gap, Payload, Remark, Segment, Verdict
 
 FACTORS: Final = (0.5, 1.0, 2.0, 4.0)
@@ -102,12 +93,7 @@ def real_machine(config: Config) -> Machine:
     for service, worker in workers_of(config).items():
         if not worker.host:
             specs += node_specs(service, worker.replicas, guests(config.voters, service))
-    opened = open_source(InputConfig(str(CALL)))
-    try:
-        items = list(Speech(config.vad, opened, [""], ()).items())
-    finally:
-        opened.close()
-    speech = [item.samples for item in items if isinstance(item, Segment)]
+    speech = [item.samples for item in items(CALL, config.vad) if isinstance(item, Segment)]
     return Machine(config, specs, frozenset(workers_of(config)), speech)
 
 
@@ -203,12 +189,11 @@ def _share_of(name: str) -> Any:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; return 1 if a segment was lost."""
     arguments = parser("load", __doc__)
-    arguments.add_argument("--real", action="store_true", help="the models of a profile")
-    arguments.add_argument(
-        "--busy-ms", type=float, default=20.0, help="time that a null node takes (%(default)g)"
-    )
-    arguments.add_argument("--seconds", type=float, default=20.0, help="of each load (%(default)g)")
-    arguments.add_argument("--streams", type=int, default=16, help="live streams (%(default)s)")
+    add = arguments.add_argument
+    add("--real", action="store_true", help="the models of a profile")
+    add("--busy-ms", type=float, default=20.0, help="time that a null node takes (%(default)g)")
+    add("--seconds", type=float, default=20.0, help="of each load (%(default)g)")
+    add("--streams", type=int, default=16, help="live streams (%(default)s)")
     add_profile(arguments)
     options = arguments.parse_args(argv)
     figures: dict[str, Any] = {}
@@ -218,17 +203,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         figures["command"], printed = timed, throughput.tables([timed], timed)
     machine = real_machine(profile_of(options)) if options.real else null_machine(options.busy_ms)
     per_s = capacity(machine, options.streams, CALIBRATION_S)
-    steps = [
-        offer(machine, options.streams, Step(times, times * per_s, options.seconds))
-        for times in FACTORS
-    ]
+    loads = [Step(times, times * per_s, options.seconds) for times in FACTORS]
+    steps = [offer(machine, options.streams, load) for load in loads]
     figures |= {"capacity_per_s": per_s, "steps": steps}
     if machine.speech:
         mean_s = sum(to_seconds(p.shape[0]) for p in machine.speech) / len(machine.speech)
         figures["times_real_time"] = per_s * mean_s
-    publish(
-        Report("load", settings_of(options), figures), printed + tables(per_s, steps), options.json
-    )
+    report = Report("load", settings_of(options), figures)
+    publish(report, printed + tables(per_s, steps), options.json)
     for step in steps:
         for remark in step.remarks:
             print(f"at {step.times:g}: {remark}")
@@ -239,4 +221,4 @@ def timed_command(options: argparse.Namespace) -> throughput.Done:
     """Time the command on the demo call: three times, the fastest counts."""
     flags = throughput.flags_of(options)
     runs = [throughput.measure([CALL], flags) for _ in range(3)]
-    return max(runs, key=lambda run: run.times_real_time)
+    return max(runs, key=lambda run: run["times_real_time"])

@@ -28,9 +28,9 @@ from typing import Final, Literal
 import numpy as np
 from rich.table import Table
 
+from abhinaya.bench.clips import Span, audio_under, compose, spans
 from abhinaya.bench.demo import CALL
 from abhinaya.bench.monitored import MAIN, Usage, Watcher, add_profile, live, play, profile_of
-from abhinaya.bench.recording import Span, audio_under, compose, spans
 from abhinaya.bench.report import Report, parser, publish, settings_of, table
 from abhinaya.stream.errors import AbhinayaError, ConfigError
 from abhinaya.stream.run.monitor import HUB
@@ -70,11 +70,9 @@ class FaultInjector(Watcher):
     def __init__(self, every_s: Mapping[Kind, float], until_s: float, seed: int = 0) -> None:
         self._every = {kind: every for kind, every in every_s.items() if every}
         self._next: dict[Kind, float] = {}
-        self._until_s = until_s
+        self._until_s, self._begun, self._under_way = until_s, 0.0, False
         self._random = random.Random(seed)  # noqa: S311 - no secret
         self._bag: list[str] = []
-        self._begun = 0.0
-        self._under_way = False
         self._latest: Status | None = None
         self._hub = ""
         self._up: list[str] = []
@@ -221,14 +219,10 @@ class Slope:
 def slope_per_hour(lives: Iterable[Sequence[tuple[float, float]]], settle_s: float) -> Slope | None:
     """Fit one slope to the memory of successive processes, each with its own level.
 
-    Args:
-        lives: [(seconds, MiB)] of each process of the same name.
-        settle_s: seconds of warm-up that are left out for each process.
-
-    Returns:
-        The slope by least squares; None if no process lived long enough. Samples that follow each
-        other are alike, so the interval is widened by the correlation of neighbouring residuals.
-
+    `lives` are [(seconds, MiB)] of each process of the same name; the first `settle_s` of each are
+    left out. The slope is by least squares; None if no process lived long enough. Samples that
+    follow each other are alike, so the interval is widened by the correlation of neighbouring
+    residuals.
     """
     centred = []
     for life in lives:
@@ -339,9 +333,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         ("short", 0, "number of short streams beside the long ones"),
         ("seed", 0, "seed of the order of nodes"),
     ):
-        made.add_argument(
-            f"--{flag}", type=type(default), default=default, help=f"{text} (%(default)g)"
-        )
+        about = f"{text} (%(default)g)"
+        made.add_argument(f"--{flag}", type=type(default), default=default, help=about)
     add_profile(made)
     options = made.parse_args(argv)
     outcome = soak(options)
@@ -376,18 +369,14 @@ def _tables(outcome: Outcome) -> list[Table]:
             for b in outcome.faults
         ],
     )
-    slopes = outcome.slope_mib_per_hour
+    slopes = {
+        name: "too short" if slope is None else _shown(slope)
+        for name, slope in outcome.slope_mib_per_hour.items()
+    }
     order = sorted(outcome.peak_mib, key=lambda name: (name not in (MAIN, HUB), name))
     memory = table(
         f"Resident memory; others used {outcome.others:.0%} of the machine",
         ("process", "peak MiB", "MiB per hour"),
-        [
-            (
-                n,
-                f"{outcome.peak_mib[n]:.0f}",
-                "too short" if (s := slopes[n]) is None else _shown(s),
-            )
-            for n in order
-        ],
+        [(name, f"{outcome.peak_mib[name]:.0f}", slopes[name]) for name in order],
     )
     return [faults, memory]

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 import zmq
@@ -105,19 +105,6 @@ class Run:
     """Share of the machine's processor time that other processes used."""
 
 
-class Carrier(Protocol):
-    """Sends segments, numbered from 0, and receives their answers."""
-
-    def send(self, number: int) -> None:
-        """Send a segment."""
-
-    def poll(self, timeout_s: float) -> list[int]:
-        """Return the numbers of the segments that were completed by new answers."""
-
-    def close(self) -> None:
-        """Close the sockets."""
-
-
 class HubCarrier:
     """Acts as all fronts and the recorder of a real hub; segments go to the streams in turn."""
 
@@ -187,11 +174,9 @@ class HubCarrier:
 
     def _meet(self) -> None:
         """Introduce the streams and wait for all nodes."""
+        common: dict[str, Any] = {"front": "front", "source": "null", "start_unix_s": 0.0}
         streams = tuple(
-            StreamInfo(
-                stream=name, front="front", source="null", live=True, start_unix_s=0.0, run=RUN
-            )
-            for name in self._names
+            StreamInfo(stream=name, live=True, run=RUN, **common) for name in self._names
         )
         firsts = (0,) * len(streams)
         hello = Hello(
@@ -249,9 +234,7 @@ class BareCarrier:
 def _until(what: str) -> Iterator[None]:
     """Yield until PATIENCE_S have passed.
 
-    Raises:
-        ProcessError: PATIENCE_S have passed.
-
+    Raises ProcessError: PATIENCE_S have passed.
     """
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
@@ -263,7 +246,10 @@ class Meter:
     """Sends segments through a new carrier and measures the time to their answers."""
 
     def __init__(
-        self, carrier: Carrier, patience_s: float = PATIENCE_S, in_flight: int = IN_FLIGHT
+        self,
+        carrier: HubCarrier | BareCarrier,
+        patience_s: float = PATIENCE_S,
+        in_flight: int = IN_FLIGHT,
     ) -> None:
         self._carrier, self._patience_s, self._in_flight = carrier, patience_s, in_flight
         self._next = 0
@@ -352,8 +338,7 @@ def running(
 
 def quietest(runs: Sequence[Run]) -> Run:
     """Return a run with a loss, else the one with the highest rate or the lowest p99."""
-    losing = [run for run in runs if run.lost]
-    if losing:
+    if losing := [run for run in runs if run.lost]:
         return losing[0]
     if runs[0].offered_per_s is None:
         return max(runs, key=lambda run: run.per_s)
@@ -363,9 +348,10 @@ def quietest(runs: Sequence[Run]) -> Run:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; return 1 if a segment was lost."""
     arguments = parser("transport", __doc__)
-    arguments.add_argument("--seconds", type=float, default=5.0, help="of each run (%(default)g)")
-    arguments.add_argument("--repeats", type=int, default=3, help="of each run (%(default)s)")
-    arguments.add_argument("--streams", type=int, nargs="+", default=STREAMS, metavar="N")
+    add = arguments.add_argument
+    add("--seconds", type=float, default=5.0, help="of each run (%(default)g)")
+    add("--repeats", type=int, default=3, help="of each run (%(default)s)")
+    add("--streams", type=int, nargs="+", default=STREAMS, metavar="N")
     options = arguments.parse_args(argv)
     plan: list[tuple[str, int, float | None]] = [
         ("bare relay", 1, PROBE_PER_S),

@@ -15,7 +15,6 @@ import io
 import re
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -25,7 +24,7 @@ from rich.terminal_theme import TerminalTheme
 
 from abhinaya.bench.demo import CALL
 from abhinaya.bench.monitored import Watcher, play
-from abhinaya.bench.report import Column, Report, parser, publish, table_of
+from abhinaya.bench.report import Column, Report, parser, publish, settings_of, table_of
 from abhinaya.stream.clock import to_samples
 from abhinaya.stream.errors import ProcessError, SinkError
 from abhinaya.stream.run.monitor import POLL_S
@@ -44,6 +43,8 @@ APART_S: Final = 1.7
 """Delay from the start of one call to the start of the next."""
 WIDTH, HEIGHT = 80, 24
 """Size of the picture of --svg, in characters."""
+MEASURED: Final = (120, 40)
+"""Width and height of the terminal whose cost is measured."""
 TITLE: Final = "abhinaya-stream call.opus --channels split --realtime"
 THEME: Final = TerminalTheme(
     (22, 24, 29), (214, 216, 220), [(22, 24, 29)] * 8, [(214, 216, 220)] * 8
@@ -67,19 +68,6 @@ class _Tape(Watcher):
 
     def provisional(self, event: Verdict | Activity, now_unix_s: float) -> None:
         self.events.append(Recorded(now_unix_s, event))
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """Cost of the view with a number of streams."""
-
-    streams: int
-    core_share: float
-    """Processor seconds for each second of the streams."""
-    events_per_s: float
-    pictures_per_s: float
-    bytes_per_s: float
-    """Bytes written to the terminal."""
 
 
 class _NullTerminal(io.TextIOBase):
@@ -135,15 +123,15 @@ def _renamed(event: Any, stream: str, apart_s: float) -> Any:
     return msgspec.structs.replace(event, **changed)
 
 
-def measure(events: Sequence[Recorded], streams: int, width: int, height: int) -> Cost:
-    """Return the cost of showing the events as a number of streams."""
+def measure(events: Sequence[Recorded], streams: int) -> dict[str, float]:
+    """Return the cost of showing the events as a number of streams, for each second of them."""
     terminal = _NullTerminal()
     console = Console(
         file=terminal,  # type: ignore[arg-type]
         force_terminal=True,
         color_system="truecolor",
-        width=width,
-        height=height,
+        width=MEASURED[0],
+        height=MEASURED[1],
     )
     view, shown = View(console), several(events, streams)
     begun = time.process_time()
@@ -154,13 +142,13 @@ def measure(events: Sequence[Recorded], streams: int, width: int, height: int) -
             base.publish([view], event, now)
     used_s = time.process_time() - begun
     seconds = shown[-1].at_unix_s - shown[0].at_unix_s
-    result = Cost(
-        streams=streams,
-        core_share=used_s / seconds,
-        events_per_s=len(shown) / seconds,
-        pictures_per_s=terminal.pictures / seconds,
-        bytes_per_s=terminal.size / seconds,
-    )
+    result = {
+        "streams": streams,
+        "core_share": used_s / seconds,
+        "events_per_s": len(shown) / seconds,
+        "pictures_per_s": terminal.pictures / seconds,
+        "bytes_per_s": terminal.size / seconds,
+    }
     view.close()
     return result
 
@@ -205,8 +193,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure, or save a picture."""
     made = parser("view", __doc__)
     made.add_argument("--streams", type=int, nargs="+", default=[2, 4, 16, 64])
-    made.add_argument("--width", type=int, default=120)
-    made.add_argument("--height", type=int, default=40)
     made.add_argument("--svg", type=Path, metavar="FILE", help="save a picture of the demo call")
     made.add_argument("--at", type=float, default=38.5, help="second of the call (%(default)s)")
     options = made.parse_args(argv)
@@ -217,15 +203,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         except OSError as error:
             raise SinkError(str(options.svg), f"cannot be written: {error.strerror}") from error
         return 0
-    costs = [measure(events, count, options.width, options.height) for count in options.streams]
+    costs = [measure(events, count) for count in options.streams]
     columns: dict[str, Column] = {
-        "streams": "{0.streams}",
-        "of one core": "{0.core_share:.1%}",
-        "events/s": "{0.events_per_s:.0f}",
-        "pictures/s": "{0.pictures_per_s:.1f}",
-        "written/s": lambda cost: f"{cost.bytes_per_s / 1000:.1f} kB",
+        "streams": "{0[streams]}",
+        "of one core": "{0[core_share]:.1%}",
+        "events/s": "{0[events_per_s]:.0f}",
+        "pictures/s": "{0[pictures_per_s]:.1f}",
+        "written/s": lambda cost: f"{cost['bytes_per_s'] / 1000:.1f} kB",
     }
-    drawn = table_of(f"The live view, {options.width} x {options.height}", columns, costs)
-    settings = {"width": options.width, "height": options.height}
-    publish(Report("view", settings, {"costs": costs}), [drawn], options.json)
+    drawn = table_of("The live view, 120 x 40", columns, costs)
+    publish(Report("view", settings_of(options), {"costs": costs}), [drawn], options.json)
     return 0

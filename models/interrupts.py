@@ -26,7 +26,7 @@ AGAIN_S: Final = 0.4
 """Interval of `Signalled` after the time of a counting program is over."""
 RESERVE_S: Final = 0.3
 """Seconds before it that are kept for the rest, when something waits for others."""
-LAST_S: Final = 2.0
+LAST_S: Final = 1.5
 """Seconds after the first of them until the process is ended without further tidying."""
 
 

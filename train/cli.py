@@ -26,13 +26,12 @@ from abhinaya.models.registry import load
 from abhinaya.models.text import say
 from abhinaya.models.toml import as_toml
 from abhinaya.models.trial import attempt
-from abhinaya.train.command import guarded
+from abhinaya.train.command import changed, guarded
 from abhinaya.train.data.manifest import read_manifest, read_names
 from abhinaya.train.ensemble.cli import add_ensemble, run_ensemble
 from abhinaya.train.errors import TrainingError
 from abhinaya.train.recipes.recipe import OWN_LOOP, described, load_recipe, recipe_text, recipes
 from abhinaya.train.tiny.cards import BACKGROUNDS, measured, write_card
-from abhinaya.train.tiny.recipes import changed
 
 DATA: Final = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 CACHE: Final = Path("/tmp/abhinaya-cache")  # noqa: S108 - holds only files that can be made again
@@ -52,28 +51,17 @@ def main(argv: Sequence[str]) -> int:
 
 def _recipe_parser() -> argparse.ArgumentParser:
     parser = Parser("abhinaya train", "Train a model on the clips of a manifest, with a recipe.")
-    parser.add_argument("recipe", help="name or path of a recipe; names: abhinaya train list")
-    parser.add_argument(
-        "--data", type=Path, metavar="MANIFEST", help="made by abhinaya data prepare"
-    )
-    parser.add_argument("--root", type=Path, help="folder of the audio, if it was moved")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the run")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="SECTION.KEY=VALUE",
-        help="change a setting of the recipe: train.rate=1e-4; VALUE as in TOML",
-    )
-    parser.add_argument("--resume", action="store_true", help="continue the run in --out")
-    parser.add_argument(
-        "--despite-changes",
-        action="store_true",
-        help="continue although the recipe or the data has changed",
-    )
-    parser.add_argument(
-        "--show", action="store_true", help="print the recipe, changed by --set, and exit"
-    )
+    add = parser.add_argument
+    add("recipe", help="name or path of a recipe; names: abhinaya train list")
+    add("--data", type=Path, metavar="MANIFEST", help="made by abhinaya data prepare")
+    add("--root", type=Path, help="folder of the audio, if it was moved")
+    add("--out", type=Path, metavar="DIR", help="folder of the run")
+    about = "change a setting of the recipe: train.rate=1e-4; VALUE as in TOML"
+    add("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help=about)
+    add("--resume", action="store_true", help="continue the run in --out")
+    about = "continue although the recipe or the data has changed"
+    add("--despite-changes", action="store_true", help=about)
+    add("--show", action="store_true", help="print the recipe, changed by --set, and exit")
     parser.set_defaults(run=_run_recipe)
     return parser
 
@@ -216,32 +204,23 @@ def _parser() -> argparse.ArgumentParser:
         made[name].set_defaults(run=run)
     add_ensemble(made["ensemble"])
     for name in (*BACKGROUNDS, "tiny-vote", "crossval", "evaluate"):
-        made[name].add_argument(
-            "--data", type=Path, default=DATA, help="folder with speech.csv and text/"
-        )
-        made[name].add_argument(
-            "--cache", type=Path, default=CACHE, help="folder for features and the teacher model"
-        )
+        add = made[name].add_argument
+        add("--data", type=Path, default=DATA, help="folder with speech.csv and text/")
+        add("--cache", type=Path, default=CACHE, help="folder for features and the teacher model")
         if name == "evaluate":
             continue
         folds, files = (CACHE / "folds", "folder of the folds"), (WEIGHTS, "folder of the weights")
         default, about = folds if name == "crossval" else files
-        made[name].add_argument("--out", type=Path, default=default, help=about)
-        made[name].add_argument("--steps", type=int, help="training steps (default: the recipe's)")
-        made[name].add_argument("--seed", type=int, help="seed (default: the recipe's)")
-        made[name].add_argument(
-            "--set",
-            action="append",
-            default=[],
-            metavar="NAME=VALUE",
-            help="change a setting of the recipe: schedule.rate=1e-3; VALUE is JSON",
-        )
-    made["evaluate"].add_argument("model", choices=sorted(BACKGROUNDS))
-    made["evaluate"].add_argument("--weights", type=Path, help="file; default: the bundled one")
-    made["crossval"].add_argument(
-        "--folds", default="1,2,3,4,5,6", help="numbers of folds, or corpora to leave out: 1,2,nemo"
-    )
-    made["crossval"].add_argument(
-        "--weights", help="weights file whose calibration is used; default: the bundled one"
-    )
+        add("--out", type=Path, default=default, help=about)
+        add("--steps", type=int, help="training steps (default: the recipe's)")
+        add("--seed", type=int, help="seed (default: the recipe's)")
+        about = "change a setting of the recipe: schedule.rate=1e-3; VALUE is JSON"
+        add("--set", action="append", default=[], metavar="NAME=VALUE", help=about)
+    add = made["evaluate"].add_argument
+    add("model", choices=sorted(BACKGROUNDS))
+    add("--weights", type=Path, help="file; default: the bundled one")
+    add = made["crossval"].add_argument
+    about = "numbers of folds, or corpora to leave out: 1,2,nemo"
+    add("--folds", default="1,2,3,4,5,6", help=about)
+    add("--weights", help="weights file whose calibration is used; default: the bundled one")
     return parser

@@ -17,6 +17,7 @@ from abhinaya.models.base import FloatArray
 
 Indices = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.float32] | npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +90,8 @@ class ReliabilityBin:
     """Share of all items that are in this bin."""
 
 
-def reliability(probabilities: FloatArray, truth: Indices, bins: int = 10) -> list[ReliabilityBin]:
-    """Return the non-empty bins of equal width over the confidence, the largest of [N, C]."""
-    confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == truth
+def reliability(confidence: Numbers, right: Flags, bins: int = 10) -> list[ReliabilityBin]:
+    """Return the non-empty bins of equal width of answers [N] by their confidence, 0 to 1."""
     place = np.minimum((confidence * bins).astype(np.int64), bins - 1)
     return [
         ReliabilityBin(
@@ -106,13 +105,12 @@ def reliability(probabilities: FloatArray, truth: Indices, bins: int = 10) -> li
     ]
 
 
-def calibration_error(probabilities: FloatArray, truth: Indices, bins: int = 10) -> float:
-    """Return the expected calibration error: mean gap of confidence and accuracy over bins."""
-    found = reliability(probabilities, truth, bins)
-    return float(sum(abs(b.confidence - b.accuracy) * b.share for b in found))
+def calibration_error(confidence: Numbers, right: Flags) -> float:
+    """Return the expected calibration error: mean gap of confidence and accuracy over ten bins."""
+    return sum(abs(b.confidence - b.accuracy) * b.share for b in reliability(confidence, right))
 
 
-def selective_risk(confidence: Numbers, right: npt.NDArray[np.bool_]) -> float:
+def selective_risk(confidence: Numbers, right: Flags) -> float:
     """Return the area under the risk-coverage curve of N >= 1 answers; 0 is best.
 
     Answers of equal confidence are given or withheld together.

@@ -46,9 +46,7 @@ def clips(source: Source, corpus: str, split: str = "dev") -> Iterator[Session]:
 
     The split `train` gives LEARNT speakers.
 
-    Raises:
-        ConfigError: the corpus is missing.
-
+    Raises ConfigError: the corpus is missing.
     """
     try:
         found = [clip for clip in read_clips(source.data, [corpus]) if clip.split == split]
@@ -112,16 +110,14 @@ def changes(source: Source) -> Iterator[Session]:
             yield Session(
                 speaker,
                 tuple(segment for segment in segments if segment.truth),
-                change=next(turn.start for turn in placed if turn.label == mood),
+                change=next(turn.start for turn in placed if turn.name == mood),
             )
 
 
 def comments(source: Source) -> dict[str, list[str]]:
     """Return short comments with one label each, by our labels.
 
-    Raises:
-        ConfigError: the comments are missing.
-
+    Raises ConfigError: the comments are missing.
     """
     folder = ("text", "goemotions")
     names = source.file(*folder, "ekman_labels.txt").read_text("utf-8").split()

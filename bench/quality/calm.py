@@ -30,9 +30,7 @@ words are hard to recognise."""
 def readers(source: Source) -> Iterator[Session]:
     """Yield the second half of each reader's only clip, with the first half as warm-up.
 
-    Raises:
-        ConfigError: the readers are missing.
-
+    Raises ConfigError: the readers are missing.
     """
     try:
         found = read_readers(source.data, "dev")

@@ -25,7 +25,7 @@ from abhinaya.bench.quality.material import MATERIALS, Material
 from abhinaya.bench.quality.offline import Answer, OfflineMonitor
 from abhinaya.bench.quality.rows import as_json, rows_of, tables_of
 from abhinaya.bench.quality.sessions import Source
-from abhinaya.bench.report import Report, parser, publish
+from abhinaya.bench.report import Report, parser, publish, settings_of
 from abhinaya.models.errors import ModelError as UnusableModel
 from abhinaya.models.errors import near_miss
 from abhinaya.models.text import say
@@ -39,13 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = profile_of(options)
     answers = run(config, choose(MATERIALS, options.only), Source(options.data, options.quick))
     rows = rows_of(answers, tuple(config.voters))
-    settings = {
-        "profile": config.profile,
-        "settings": options.settings,
-        "data": str(options.data),
-        "quick": options.quick,
-    }
-    report = Report("quality", settings, {"rows": as_json(rows)})
+    report = Report("quality", settings_of(options), {"rows": as_json(rows)})
     publish(report, tables_of(rows), options.json)
     return 0
 
@@ -53,27 +47,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 def choose(materials: Sequence[Material], only: Sequence[str]) -> list[Material]:
     """Return the materials of a kind in `only`, or with a name that begins with one of `only`.
 
-    Raises:
-        ConfigError: no material fits.
-
+    Raises ConfigError: no material fits.
     """
     names = [name for m in materials for name in (m.name, m.kind)]
     for wanted in only:
         if not any(name.startswith(wanted) for name in names):
             raise ConfigError(f"--only {wanted}", "is not a material", near_miss(wanted, {*names}))
-    return [m for m in materials if not only or any(_is(m, wanted) for wanted in only)]
-
-
-def _is(material: Material, wanted: str) -> bool:
-    return material.kind == wanted or material.name.startswith(wanted)
+    return [
+        m
+        for m in materials
+        if not only or m.kind in only or any(m.name.startswith(wanted) for wanted in only)
+    ]
 
 
 def run(config: Config, materials: Sequence[Material], source: Source) -> dict[str, list[Answer]]:
     """Return the answers of a profile by material; print the progress on standard error.
 
-    Raises:
-        AbhinayaError: data is missing, or a model cannot be loaded.
-
+    Raises AbhinayaError: data is missing, or a model cannot be loaded.
     """
     found: dict[str, list[Answer]] = {}
     try:
@@ -90,18 +80,10 @@ def run(config: Config, materials: Sequence[Material], source: Source) -> dict[s
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     arguments = parser("quality", __doc__)
-    arguments.add_argument(
-        "--data", type=Path, default=Path("../shared/data"), help="(%(default)s)"
-    )
-    arguments.add_argument(
-        "--only",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="words, noise, votes, or the beginning of a material's name; may be repeated",
-    )
-    arguments.add_argument(
-        "--quick", action="store_true", help="a tenth of the data, for a quick look"
-    )
+    add = arguments.add_argument
+    add("--data", type=Path, default=Path("../shared/data"), help="(%(default)s)")
+    about = "words, noise, votes, or the beginning of a material's name; may be repeated"
+    add("--only", action="append", default=[], metavar="NAME", help=about)
+    add("--quick", action="store_true", help="a tenth of the data, for a quick look")
     add_profile(arguments)
     return arguments.parse_args(argv)

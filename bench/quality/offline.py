@@ -71,12 +71,7 @@ class _StreamState:
 class OfflineMonitor:
     """The monitor without streaming: transcriber, voters and vote rule in this process.
 
-    Args:
-        transcriber: for the words.
-        voters: by name.
-        rule: vote rule.
-        unguarded: the same transcriber without guards.
-
+    `unguarded` is the same transcriber without guards.
     """
 
     def __init__(
@@ -86,31 +81,23 @@ class OfflineMonitor:
         rule: Rule,
         unguarded: Transcriber,
     ) -> None:
-        self._transcriber = transcriber
-        self._unguarded = unguarded
-        self._voters = dict(voters)
-        self._rule = rule
+        self._transcriber, self._unguarded = transcriber, unguarded
+        self._voters, self._rule = dict(voters), rule
         self._texts: dict[tuple[bytes, bytes, str], Transcription] = {}
 
     @classmethod
     def load(cls, config: Config) -> OfflineMonitor:
         """Return the monitor with a profile's models.
 
-        Raises:
-            ConfigError: the profile has no transcriber, or the combiner cannot be read.
-            ModelError: a model cannot be loaded.
-
+        Raises ConfigError: the profile has no transcriber, or the combiner cannot be read;
+        ModelError: a model cannot be loaded.
         """
         if config.asr is None:
             raise ConfigError(f"profile {config.profile!r}", "has no transcriber", "add [asr]")
-        return cls(
-            transcriber_of(config.asr),
-            {name: registry.load(v.model, v.options) for name, v in config.voters.items()},
-            rule_of(config.vote, load_combiner(config.vote)),
-            transcriber_of(
-                replace(config.asr, options={**config.asr.options, "guards": dict(OFF)})
-            ),
-        )
+        voters = {name: registry.load(v.model, v.options) for name, v in config.voters.items()}
+        rule = rule_of(config.vote, load_combiner(config.vote))
+        open_asr = replace(config.asr, options={**config.asr.options, "guards": dict(OFF)})
+        return cls(transcriber_of(config.asr), voters, rule, transcriber_of(open_asr))
 
     def answers(self, material: Material, source: Source) -> Iterator[Answer]:
         """Yield the answer to each segment of each session, in order."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
 
+import msgspec
 from rich.table import Table
 
 from abhinaya.bench.quality import measures
@@ -85,28 +86,28 @@ def tables_of(rows: Sequence[Row]) -> list[Table]:
 
 def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return the rows as JSON values."""
-    return [
-        {
-            "section": row.section,
-            "name": row.name,
-            "n": row.n,
-            "values": {who: measures.plain(value) for who, value in row.values.items()},
-        }
-        for row in rows
-    ]
+    found: list[dict[str, Any]] = msgspec.to_builtins(
+        [
+            {"section": row.section, "name": row.name, "n": row.n, "values": dict(row.values)}
+            for row in rows
+        ]
+    )
+    return found
 
 
 def _words(by_material: Answers) -> Iterator[Row]:
-    for name in (*READ, "8 kHz Harvard", "all podcasts"):
-        if not (answers := by_material.get(name)):
-            continue
+    for name, answers in _there(by_material, *READ, "8 kHz Harvard", "all podcasts"):
         corpora = measures.grouped(answers, lambda answer: answer.speaker)
         for part, some in {**corpora, name: answers}.items():
-            found = measures.word_errors(some)
+            errors, words = measures.word_errors(some)
             cpu = measures.cpu_of_real_time(some)
             audio_s = sum(answer.seconds for answer in some)
-            values = {"errors a word": found.rate, "CPU": cpu, "seconds": round(audio_s)}
-            yield Row("words; processor seconds a second of audio", part, found.words, values)
+            values = {
+                "errors a word": errors / max(1, words),
+                "CPU": cpu,
+                "seconds": round(audio_s),
+            }
+            yield Row("words; processor seconds a second of audio", part, words, values)
 
 
 def _noise(by_material: Answers) -> Iterator[Row]:
@@ -132,20 +133,18 @@ def _noise(by_material: Answers) -> Iterator[Row]:
 
 
 def _acted(by_material: Answers, names: Sequence[str]) -> Iterator[Row]:
-    for name in (*ACTED, LEARNT):
-        if answers := by_material.get(name):
-            values = {who: measures.macro_f1(answers, who) for who in (*names, VOTE)}
-            yield Row("acted speakers: macro-F1 [95 %]", name, len(answers), values)
+    for name, answers in _there(by_material, *ACTED, LEARNT):
+        values = {who: measures.macro_f1(answers, who) for who in (*names, VOTE)}
+        yield Row("acted speakers: macro-F1 [95 %]", name, len(answers), values)
 
 
 def _calm(by_material: Answers, names: Sequence[str]) -> Iterator[Row]:
     section = "nobody moved: share called otherwise"
-    for name in CALM:
-        if answers := by_material.get(name):
-            yield _shares(section, name, answers, names)
-            if name in ("calls", "AMI", "podcasts"):
-                for length, some in measures.grouped(answers, measures.length_of).items():
-                    yield _shares(section, f"  {name}, {length}", some, names)
+    for name, answers in _there(by_material, *CALM):
+        yield _shares(section, name, answers, names)
+        if name in ("calls", "AMI", "podcasts"):
+            for length, some in measures.grouped(answers, measures.length_of).items():
+                yield _shares(section, f"  {name}, {length}", some, names)
 
 
 def _pieces(by_material: Answers, names: Sequence[str]) -> Iterator[Row]:
@@ -164,23 +163,20 @@ def _delays(by_material: Answers, names: Sequence[str]) -> Iterator[Row]:
     if answers := by_material.get("changes"):
         for name, exact in (("not neutral", False), ("right label", True)):
             values = {who: measures.delay(answers, who, exact) for who in (*names, VOTE)}
-            n = values[VOTE].conversations
+            n = int(values[VOTE]["conversations"])
             yield Row("neutral to emotional: median seconds (seen)", name, n, values)
 
 
 def _verdicts(by_material: Answers) -> Iterator[Row]:
-    for name in (*ACTED, *CALM):
-        if answers := by_material.get(name):
-            error = measures.calibration_error(answers)
-            yield Row("calibration error of the verdict", name, len(answers), {VOTE: error})
+    for name, answers in _there(by_material, *ACTED, *CALM):
+        error = measures.calibration_error(answers)
+        yield Row("calibration error of the verdict", name, len(answers), {VOTE: error})
 
 
 def _thresholds(by_material: Answers) -> Iterator[Row]:
     """Yield a row for each value of `vote.min_confidence`, so that one can choose it."""
-    for name in ("RAVDESS", "nEMO", "podcasts", "calls"):
-        answers = by_material.get(name)
-        if not answers:
-            continue
+    section = "vote.min_confidence: share of segments"
+    for name, answers in _there(by_material, "RAVDESS", "nEMO", "podcasts", "calls"):
         for least in THRESHOLDS:
             if not (left := measures.withheld(answers, least)):
                 continue
@@ -190,27 +186,30 @@ def _thresholds(by_material: Answers) -> Iterator[Row]:
             else:
                 values["right"] = measures.accuracy(left, VOTE)
                 values["right of labelled"] = values["right"] / max(1e-9, values["labelled"])
-            yield Row(
-                "vote.min_confidence: share of segments", f"{name}, {least:g}", len(left), values
-            )
+            yield Row(section, f"{name}, {least:g}", len(left), values)
 
 
 def _against_best(by_material: Answers, names: Sequence[str]) -> Iterator[Row]:
-    for name in (*ACTED, *CALM):
-        if answers := by_material.get(name):
-            best, compared = measures.against_best(answers, names)
-            values = {who: found.difference for who, found in compared.items()}
-            yield Row("minus best member [95 %]", f"{name}: {best}", len(answers), values)
-    for name in (*ACTED, *CALM):
-        if answers := by_material.get(name):
-            values = {who: measures.worth(answers, who) for who in names}
-            yield Row("vote minus vote without a voter [95 %]", name, len(answers), values)
+    for name, answers in _there(by_material, *ACTED, *CALM):
+        best, compared = measures.against_best(answers, names)
+        values = {who: found.difference for who, found in compared.items()}
+        yield Row("minus best member [95 %]", f"{name}: {best}", len(answers), values)
+    for name, answers in _there(by_material, *ACTED, *CALM):
+        values = {who: measures.worth(answers, who) for who in names}
+        yield Row("vote minus vote without a voter [95 %]", name, len(answers), values)
 
 
 def _pairs(by_material: Answers, names: Sequence[str]) -> Iterator[Row]:
-    for name in ACTED:
-        if "alone" not in name and (found := measures.pairs(by_material.get(name, ()), names)):
-            yield Row("agreement (correlation of errors)", name, len(by_material[name]), found)
+    for name, answers in _there(by_material, *ACTED):
+        if "alone" not in name and (found := measures.pairs(answers, names)):
+            yield Row("agreement (correlation of errors)", name, len(answers), found)
+
+
+def _there(by_material: Answers, *names: str) -> Iterator[tuple[str, Sequence[Answer]]]:
+    """Yield the materials of these names that have answers."""
+    for name in names:
+        if answers := by_material.get(name):
+            yield name, answers
 
 
 def _shares(section: str, name: str, answers: Sequence[Answer], names: Sequence[str]) -> Row:
@@ -220,22 +219,22 @@ def _shares(section: str, name: str, answers: Sequence[Answer], names: Sequence[
 
 def _cell(value: Any) -> str:
     """Return the text of a table cell, for any kind of figure."""
-    found = measures.plain(value)
+    found = msgspec.to_builtins(value)
     match found:
         case None:
-            return "" if value is None else "-"
+            return ""
         case {"value": number, "low": low, "high": high}:
             return f"{_number(number)} [{_number(low)}, {_number(high)}]"
         case {"conversations": count, "seen": seen, "median_s": median}:
-            return f"{'-' if median is None else format(median, '.1f')} ({seen}/{count})"
+            return f"{'-' if math.isnan(median) else format(median, '.1f')} ({seen}/{count})"
         case {"agreement": agreement, "correlation": correlation}:
             return f"{_number(agreement)} ({_number(correlation)})"
     return _number(found)
 
 
-def _number(value: float | None) -> str:
+def _number(value: float) -> str:
     """Return a share as `.123`, a count as an integer."""
-    if value is None or math.isnan(value):
+    if math.isnan(value):
         return "-"
     if isinstance(value, int):
         return str(value)

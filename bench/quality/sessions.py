@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 
 from abhinaya.bench.clips import Clip, long_clips_in
+from abhinaya.bench.word_times import Placed
 from abhinaya.models.base import FloatArray
 from abhinaya.stream.clock import SAMPLE_RATE, to_samples
 from abhinaya.stream.errors import ConfigError
@@ -64,21 +65,11 @@ class Session:
     """Sample from which the speech is emotional."""
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """Position of a clip in a conversation, in samples."""
-
-    start: int
-    end: int
-    label: str
-
-
 class Cutter:
     """The monitor's voice activity detection and segmenter."""
 
-    def __init__(self, config: VadConfig | None = None) -> None:
-        self._config = config or VadConfig()
-        self._vad = SileroVad()
+    def __init__(self) -> None:
+        self._config, self._vad = VadConfig(), SileroVad()
 
     def pieces(self, samples: FloatArray) -> list[Piece]:
         """Return the segments of a recording [n]."""
@@ -102,10 +93,7 @@ class Cutter:
 class Source:
     """A folder of recordings, laid out like shared/data.
 
-    Args:
-        data: the folder.
-        quick: use a tenth of the data, for a quick look.
-
+    `quick` takes a tenth of the data, for a quick look.
     """
 
     data: Path
@@ -127,9 +115,7 @@ class Source:
     def file(self, *path: str) -> Path:
         """Return the path of a file in the folder.
 
-        Raises:
-            ConfigError: the file is missing.
-
+        Raises ConfigError: the file is missing.
         """
         found = self.data.joinpath(*path)
         if not found.is_file():
@@ -139,9 +125,7 @@ class Source:
     def spoken(self, corpus: str) -> list[Clip]:
         """Return the long recordings of a corpus, with their text.
 
-        Raises:
-            ConfigError: no recordings were found.
-
+        Raises ConfigError: no recordings were found.
         """
         found = [c for c in long_clips_in(self.data / "e2e") if c.corpus.startswith(corpus)]
         if not found:
@@ -151,9 +135,7 @@ class Source:
     def recordings(self, *folders: str, deep: bool = False) -> list[Path]:
         """Return the opus files in folders, sorted; if `deep`, all audio files there and below.
 
-        Raises:
-            ConfigError: no recordings were found.
-
+        Raises ConfigError: no recordings were found.
         """
         places = [self.data / folder for folder in folders]
         kinds = SOUNDS if deep else SOUNDS[:1]
@@ -177,15 +159,15 @@ def compose(
     rng: np.random.Generator,
     gaps_s: tuple[float, float] = (0.4, 1.5),
     snr_db: float = 20.0,
-) -> tuple[FloatArray, list[Turn]]:
+) -> tuple[FloatArray, list[Placed]]:
     """Return clips (samples [n], label) in a row with gaps, over repeated noise [m]."""
     parts: list[FloatArray] = []
-    turns: list[Turn] = []
+    turns: list[Placed] = []
     position = 0
     for samples, label in clips:
         gap = to_samples(float(rng.uniform(*gaps_s)))
         parts += [np.zeros(gap, np.float32), samples]
-        turns.append(Turn(position + gap, position + gap + len(samples), label))
+        turns.append(Placed(position + gap, position + gap + len(samples), label))
         position += gap + len(samples)
     speech = np.concatenate([*parts, np.zeros(SAMPLE_RATE, np.float32)])
     power = float(np.mean(np.concatenate([samples for samples, _ in clips]) ** 2))
@@ -194,11 +176,11 @@ def compose(
     return np.clip(speech + scale * under, -1.0, 1.0).astype(np.float32), turns
 
 
-def truth_of(start: int, end: int, turns: Sequence[Turn]) -> str:
+def truth_of(start: int, end: int, turns: Sequence[Placed]) -> str:
     """Return the label of the turn with the largest overlap with [start, end); empty if none."""
     shared = [min(end, turn.end) - max(start, turn.start) for turn in turns]
     best = int(np.argmax(shared))
-    return turns[best].label if shared[best] > 0 else ""
+    return turns[best].name if shared[best] > 0 else ""
 
 
 def loudest(samples: FloatArray, length: int) -> FloatArray | None:

@@ -2,7 +2,7 @@
 
 The lower layers carry the tone of voice (arXiv 2602.06000). They cost a third of the whole encoder,
 because the segment is not padded to 30 s as for the decoder (`models/asr/engine.py`). The graph
-(`weights/whisper-tiny-encoder.onnx`, made by `abhinaya.train.tiny.graph`) has no weights. They
+(`weights/whisper-tiny-encoder.onnx`, made by `tests/whisper_graph.py`) has no weights. They
 come from the CTranslate2 `model.bin` that the transcriber uses.
 
 Shapes: n samples, L levels, T frames of 20 ms, D = 384.

@@ -139,7 +139,8 @@ class Dispatch:
         record = self._record(key, part)
         work = record.work.get(service) if record else None
         # on a whole segment, a late answer counts too, even if the service was given up
-        counts = work is not None and work.state is not State.DONE and (held or not part)
+        asked = held or (not part and record is not None and name in record.nodes)
+        counts = work is not None and work.state is not State.DONE and asked
         if record and work and counts:
             work.state = State.DONE
             self._retract_replicas(record)
@@ -154,7 +155,7 @@ class Dispatch:
         """Handle a missing answer: retry, or give up the service for this segment."""
         held = self._release(name, key, part, service)
         record = self._record(key, part)
-        if record and (held or not part):
+        if record and (held or (not part and name in record.nodes)):
             if retry:
                 self._try_again(record, service, reason)
             elif record.state_of(service) is State.HELD:

@@ -180,7 +180,7 @@ class SuperviseConfig:
         least=0,
     )
     drain_s: float = setting(
-        4.0, doc="seconds in which open segments may finish after Ctrl-C or SIGTERM", least=0
+        3.0, doc="seconds in which open segments may finish after Ctrl-C or SIGTERM", least=0
     )
     hub_wait_s: float = setting(
         600.0,

@@ -357,8 +357,8 @@ class _Run:
         """Return the longest that the audio can be so far."""
         return self.length_s + self.tolerance_s
 
-    def read(self, size: int = -1) -> bytes:
-        """Return bytes; empty at the end of the run."""
+    def read(self, size: int) -> bytes:
+        """Return up to `size` bytes; empty at the end of the run."""
         while not self._rest:
             found = self._player.take(self._last)
             if found is None:

@@ -246,8 +246,10 @@ class RemoteFile:
 
 def _total_of(http: httpx2.Response) -> int | None:
     """Return the length of the whole file, also if the answer is only a range of it."""
-    if http.headers.get("content-encoding", "identity") != "identity":
-        return None  # the declared length is that of the compressed body
+    if http.headers.get("content-encoding", "identity") != "identity" or icy.interval_of(
+        http.headers
+    ):
+        return None  # the declared length is that of the compressed body, or includes metadata
     if http.status_code == 206:
         length = http.headers.get("content-range", "").rpartition("/")[2]
     else:

@@ -30,7 +30,7 @@ from abhinaya.train.data.manifest import (
     write_manifest,
 )
 from abhinaya.train.data.read import CORPORA, read_corpus
-from abhinaya.train.data.read_acted import AUDIO
+from abhinaya.train.data.read_plain import AUDIO
 from abhinaya.train.data.transcribe import transcribe_manifest, words_of
 from abhinaya.train.errors import DataError
 
@@ -50,37 +50,26 @@ def _parser() -> argparse.ArgumentParser:
     prepare = commands.add_parser("prepare", help="read a corpus and write its manifest")
     prepare.set_defaults(run=_prepare)
     corpora = sorted(CORPORA)
-    prepare.add_argument("corpus", choices=corpora, metavar="CORPUS", help=", ".join(corpora))
-    prepare.add_argument("folder", type=Path, help="unpacked corpus; for csv, the file")
-    prepare.add_argument("--out", type=Path, required=True, help="manifest to write (.jsonl)")
-    prepare.add_argument(
-        "--dev-speakers",
-        default="",
-        metavar="A,B",
-        help="speakers of the split dev; the rest is train",
-    )
-    chosen = prepare.add_mutually_exclusive_group()
-    chosen.add_argument(
-        "--balanced", type=int, metavar="N", help="keep N clips a class of --split, by --seed"
-    )
-    chosen.add_argument("--list", type=Path, help="keep the clips named in a text or JSON file")
-    prepare.add_argument("--split", default="dev", help="for --balanced (default: %(default)s)")
-    prepare.add_argument("--seed", type=int, default=0, help="for --balanced")
+    add, corpora = prepare.add_argument, sorted(CORPORA)
+    add("corpus", choices=corpora, metavar="CORPUS", help=", ".join(corpora))
+    add("folder", type=Path, help="unpacked corpus; for csv, the file")
+    add("--out", type=Path, required=True, help="manifest to write (.jsonl)")
+    about = "speakers of the split dev; the rest is train"
+    add("--dev-speakers", default="", metavar="A,B", help=about)
+    chosen = prepare.add_mutually_exclusive_group().add_argument
+    chosen("--balanced", type=int, metavar="N", help="keep N clips a class of --split, by --seed")
+    chosen("--list", type=Path, help="keep the clips named in a text or JSON file")
+    add("--split", default="dev", help="for --balanced (%(default)s)")
+    add("--seed", type=int, default=0, help="for --balanced")
     transcribe = commands.add_parser("transcribe", help="add transcripts; can be resumed")
     transcribe.set_defaults(run=_transcribe)
-    transcribe.add_argument("manifest", type=Path)
-    transcribe.add_argument("--out", type=Path, required=True, help="manifest to write (.jsonl)")
-    transcribe.add_argument(
-        "--replace", action="store_true", help="also clips that have a transcript"
-    )
-    transcribe.add_argument("--profile", type=Path, metavar="FILE", help="use its [asr]")
-    transcribe.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="asr.model or asr.options.KEY; VALUE as in TOML",
-    )
+    add = transcribe.add_argument
+    add("manifest", type=Path)
+    add("--out", type=Path, required=True, help="manifest to write (.jsonl)")
+    add("--replace", action="store_true", help="also clips that have a transcript")
+    add("--profile", type=Path, metavar="FILE", help="use its [asr]")
+    about = "asr.model or asr.options.KEY; VALUE as in TOML"
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help=about)
     check = commands.add_parser("check", help="find faults")
     check.set_defaults(run=_check)
     check.add_argument("manifest", type=Path)
@@ -90,15 +79,10 @@ def _parser() -> argparse.ArgumentParser:
     stats.add_argument("manifest", type=Path)
     for command in (check, stats):
         command.add_argument("--json", action="store_true", help="print JSON")
-    for command in (check, transcribe):
-        command.add_argument("--root", type=Path, help="folder of the audio, if it was moved")
-        command.add_argument(
-            "--max-missing",
-            type=float,
-            default=0.0,
-            metavar="SHARE",
-            help="share of files that may be missing or corrupt (default: %(default)s)",
-        )
+    for add in (check.add_argument, transcribe.add_argument):
+        add("--root", type=Path, help="folder of the audio, if it was moved")
+        about = "share of files that may be missing or corrupt (%(default)s)"
+        add("--max-missing", type=float, default=0.0, metavar="SHARE", help=about)
     return parser
 
 

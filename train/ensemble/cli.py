@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -16,6 +16,7 @@ from abhinaya.models.labels import LABELS
 from abhinaya.models.vote.combiner import Combiner, Member, Method
 from abhinaya.models.vote.combiner_file import write_combiner
 from abhinaya.models.vote.ensemble import PRIORITY, Decision, Rule, decide
+from abhinaya.train.command import Say
 from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.manifest import read_manifest
 from abhinaya.train.ensemble.fit import Answers, Fit, fit_ensemble, least_confidence
@@ -38,33 +39,23 @@ UNFITTED: Final[tuple[Method, ...]] = ("majority", "mean")
 
 def add_ensemble(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `ensemble`."""
-    parser.add_argument("manifest", type=Path, help="the truth: made by abhinaya data prepare")
-    parser.add_argument(
-        "predictions",
-        nargs="+",
-        metavar="[NAME=]FILE",
-        help="of voters not trained on these speakers: CSV, or JSON lines of the monitor",
-    )
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="combiner to write")
-    parser.add_argument("--method", choices=get_args(Method), default="logistic")
-    parser.add_argument("--voters", metavar="A,B,...", help="voters to combine; default: all")
-    parser.add_argument("--split", help="fit on this split of the manifest only")
-    parser.add_argument(
-        "--neutral", type=float, default=0.5, metavar="P", help="prior of neutral (default: 0.5)"
-    )
-    parser.add_argument(
-        "--alarms",
-        type=float,
-        metavar="P",
-        help="fit min_confidence: at most this share of neutral clips gets another label",
-    )
-    parser.add_argument(
-        "--priority", default=",".join(PRIORITY), help="tie-break order of the rule compared with"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="seed of folds and intervals")
+    add = parser.add_argument
+    add("manifest", type=Path, help="the truth: made by abhinaya data prepare")
+    about = "of voters not trained on these speakers: CSV, or JSON lines of the monitor"
+    add("predictions", nargs="+", metavar="[NAME=]FILE", help=about)
+    add("--out", type=Path, required=True, metavar="FILE", help="combiner to write")
+    add("--method", choices=get_args(Method), default="logistic")
+    add("--voters", metavar="A,B,...", help="voters to combine; default: all")
+    add("--split", help="fit on this split of the manifest only")
+    add("--neutral", type=float, default=0.5, metavar="P", help="prior of neutral (%(default)g)")
+    about = "fit min_confidence: at most this share of neutral clips gets another label"
+    add("--alarms", type=float, metavar="P", help=about)
+    about = "tie-break order of the rule compared with"
+    add("--priority", default=",".join(PRIORITY), help=about)
+    add("--seed", type=int, default=0, help="seed of folds and intervals")
 
 
-def run_ensemble(args: argparse.Namespace, say: Callable[[str], None]) -> None:
+def run_ensemble(args: argparse.Namespace, say: Say) -> None:
     """Fit a combiner, measure it, and write it.
 
     Raises DataError: the predictions do not match the manifest, or a voter was trained on a clip.
@@ -179,7 +170,7 @@ def _command(args: argparse.Namespace) -> str:
     return f"{command} --seed {args.seed}"
 
 
-def _report(combiner: Combiner, say: Callable[[str], None]) -> None:
+def _report(combiner: Combiner, say: Say) -> None:
     for name, member in combiner.members.items():
         weight = f", weight {member.weight:.2f}" if combiner.method == "weighted" else ""
         model = f"{member.model} {member.version}".strip() or "unknown model"

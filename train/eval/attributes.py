@@ -7,10 +7,10 @@ Ratings are a CSV with the columns `arousal`, `valence`, `dominance` from 0 to 1
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,16 +20,9 @@ from abhinaya.train.data.read_msp import ATTRIBUTES as CHALLENGE
 from abhinaya.train.data.read_msp import HIGH, LOW
 from abhinaya.train.data.tables import rows_of
 from abhinaya.train.errors import DataError
-from abhinaya.train.eval.intervals import (
-    Comparison,
-    Interval,
-    Statistic,
-    bootstrap,
-    paired_bootstrap,
-)
+from abhinaya.train.eval.intervals import Draws, Statistic, draws
 from abhinaya.train.eval.predictions import HINT, by_clip, found_answers, labels_in
-from abhinaya.train.eval.tables import require_speakers
-from abhinaya.train.metrics import Indices, concordance
+from abhinaya.train.metrics import Flags, Indices, concordance
 
 Values = npt.NDArray[np.float64]
 Rating = tuple[float, ...]
@@ -92,7 +85,7 @@ class Rater:
     """[N, 3] on the scale 0 to 1; NaN without an answer."""
 
     @property
-    def answered(self) -> npt.NDArray[np.bool_]:
+    def answered(self) -> Flags:
         """[N] whether the system rated the clip."""
         return np.array(np.isfinite(self.values).all(axis=1), np.bool_)
 
@@ -114,30 +107,20 @@ class Rated:
     clips: tuple[Clip, ...]
     truth: Values
     """[N, 3] from 0 to 1."""
-    by_speaker: bool = False
-    """Resample speakers instead of clips."""
-    resamples: int = 1_000
-    seed: int = 0
+    draws: Draws
 
-    def interval(self, rater: Rater, rows: Indices, columns: Sequence[int]) -> Interval:
-        """Return the mean CCC over `columns` on `rows`, with its interval."""
-        statistic = mean_ccc(rater.values[rows], self.truth[rows], columns)
-        groups = self._groups(rows)
-        return bootstrap(statistic, len(rows), groups, resamples=self.resamples, seed=self.seed)
+    def ccc(self, rater: Rater, rows: Indices, columns: Sequence[int] = (0, 1, 2)) -> Statistic:
+        """Return a function: places in `rows` -> mean CCC over `columns`.
 
-    def compare(self, first: Rater, second: Rater, rows: Indices) -> Comparison:
-        """Return the mean CCC of `first` minus that of `second` on `rows`, paired."""
-        one, other = (
-            mean_ccc(r.values[rows], self.truth[rows], range(len(ATTRIBUTES)))
-            for r in (first, second)
-        )
-        groups = self._groups(rows)
-        return paired_bootstrap(
-            one, other, len(rows), groups, resamples=self.resamples, seed=self.seed
-        )
+        A CCC that is undefined, since both columns are constant and equal, counts as 0.
+        """
+        given, truth = rater.values[rows], self.truth[rows]
 
-    def _groups(self, rows: Indices) -> tuple[Hashable, ...] | None:
-        return tuple(self.clips[i].speaker for i in rows) if self.by_speaker else None
+        def of(places: Indices) -> float:
+            found = [concordance(given[places, k], truth[places, k]) for k in columns]
+            return float(np.mean(np.nan_to_num(found, nan=0.0)))
+
+        return of
 
 
 def rated(
@@ -153,60 +136,31 @@ def rated(
             f"{len(clips)} clips: {len(chosen)} have {', '.join(ATTRIBUTES)}, so ratings cannot be "
             "scored; prepare a corpus that has them, or leave out the predictions of attributes"
         )
-    if by_speaker:
-        require_speakers(chosen)
     truth = np.array([[clip.attributes[a] for a in ATTRIBUTES] for clip in chosen], np.float64)
-    return Rated(chosen, truth, by_speaker, resamples, seed)
+    return Rated(chosen, truth, draws(chosen, by_speaker, resamples, seed))
 
 
-@dataclass(frozen=True, slots=True)
-class Gain:
-    """Mean CCC of a system minus that of another, on the clips that both rated."""
+def attribute_rows(raters: Sequence[Rater], on: Rated) -> Iterator[dict[str, Any]]:
+    """Yield the row of table 6 of each system, in their order, on the clips that it rated.
 
-    over: str
-    comparison: Comparison
-    clips: int
-
-
-@dataclass(frozen=True, slots=True)
-class AttributeRow:
-    """Row of table 6: one system, on the clips that it rated."""
-
-    name: str
-    mean: Interval
-    """Mean of the three CCCs."""
-    each: dict[str, Interval]
-    answered: int
-    gain: Gain | None
-    """Gain over the first system; None for that one, or if both rated fewer than two clips."""
-
-
-def attribute_rows(raters: Sequence[Rater], on: Rated) -> Iterator[AttributeRow]:
-    """Yield the row of each system, in their order."""
+    `gain` is the gain over the first system, on the clips that both rated; None for that one, or if
+    both rated fewer than two clips.
+    """
     first = raters[0]
     for rater in raters:
         rows = np.flatnonzero(rater.answered)
         both = np.flatnonzero(rater.answered & first.answered)
         gain = None
         if rater is not first and len(both) >= _FEWEST:
-            gain = Gain(first.name, on.compare(rater, first, both), len(both))
-        yield AttributeRow(
-            name=rater.name,
-            mean=on.interval(rater, rows, range(len(ATTRIBUTES))),
-            each={name: on.interval(rater, rows, [k]) for k, name in enumerate(ATTRIBUTES)},
-            answered=len(rows),
-            gain=gain,
-        )
-
-
-def mean_ccc(given: Values, truth: Values, columns: Sequence[int]) -> Statistic:
-    """Return a function: rows of two tables [N, 3] -> mean CCC over `columns`.
-
-    A CCC that is undefined, since both columns are constant and equal, counts as 0.
-    """
-
-    def of(rows: Indices) -> float:
-        found = [concordance(given[rows, k], truth[rows, k]) for k in columns]
-        return float(np.mean(np.nan_to_num(found, nan=0.0)))
-
-    return of
+            compared = on.draws.compare(on.ccc(rater, both), on.ccc(first, both), both)
+            gain = {"over": first.name, "comparison": compared, "clips": len(both)}
+        yield {
+            "name": rater.name,
+            "mean": on.draws.interval(on.ccc(rater, rows), rows),
+            "each": {
+                name: on.draws.interval(on.ccc(rater, rows, [k]), rows)
+                for k, name in enumerate(ATTRIBUTES)
+            },
+            "answered": len(rows),
+            "gain": gain,
+        }

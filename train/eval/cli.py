@@ -77,49 +77,32 @@ def _parser(curve: bool) -> argparse.ArgumentParser:
         "abhinaya eval curve" if curve else "abhinaya eval",
         eval_curve.__doc__ if curve else __doc__,
     )
-    parser.add_argument("manifest", type=Path, help="the truth: made by abhinaya data prepare")
-    parser.add_argument(
+    add = parser.add_argument
+    add("manifest", type=Path, help="the truth: made by abhinaya data prepare")
+    add(
         "predictions",
         nargs="*",
         metavar="[NAME=]FILE",
         help="CSV of one system (its name: NAME, or the file's), or JSON lines of the monitor",
     )
-    parser.add_argument("--split", help="score one split only, for example dev")
-    parser.add_argument(
-        "--by-speaker", action="store_true", help="resample speakers instead of clips"
-    )
-    parser.add_argument("--resamples", type=int, default=1_000, help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the resampling")
-    parser.add_argument("--voters", metavar="A,B,...", help="voters to combine; default: all")
-    parser.add_argument("--rule", choices=RULES, default="majority")
-    parser.add_argument(
-        "--combiner", type=Path, metavar="FILE", help="rule fitted by abhinaya train ensemble"
-    )
-    parser.add_argument("--tie-policy", choices=get_args(TiePolicy), default="tiebreaker_label")
-    parser.add_argument(
-        "--priority",
-        default=",".join(PRIORITY),
-        metavar="A,B,...",
-        help="order of the voters in a tie-break (default: %(default)s)",
-    )
+    add("--split", help="score one split only, for example dev")
+    add("--by-speaker", action="store_true", help="resample speakers instead of clips")
+    add("--resamples", type=int, default=1_000, help="default: %(default)s")
+    add("--seed", type=int, default=0, help="seed of the resampling")
+    add("--voters", metavar="A,B,...", help="voters to combine; default: all")
+    add("--rule", choices=RULES, default="majority")
+    add("--combiner", type=Path, metavar="FILE", help="rule fitted by abhinaya train ensemble")
+    add("--tie-policy", choices=get_args(TiePolicy), default="tiebreaker_label")
+    priority = ",".join(PRIORITY)
+    add("--priority", default=priority, metavar="A,B,...", help="order in ties (%(default)s)")
     eval_models.add_models(parser)
     if curve:
-        parser.add_argument(
-            "--neutral",
-            action="append",
-            default=[],
-            metavar="[NAME=]FILE",
-            help="predictions about neutral recordings, to count false alarms; repeatable",
-        )
-        parser.add_argument(
-            "--alarms",
-            type=float,
-            default=eval_curve.MOST_ALARMS,
-            metavar="P",
-            help="highest share of false alarms (default: %(default)s)",
-        )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write tables and plots")
+        about = "predictions about neutral recordings, to count false alarms; repeatable"
+        add("--neutral", action="append", default=[], metavar="[NAME=]FILE", help=about)
+        about, most = "highest share of false alarms (%(default)s)", eval_curve.MOST_ALARMS
+        add("--alarms", type=float, default=most, metavar="P", help=about)
+    add("--json", type=Path, metavar="FILE", help="write all figures")
+    add("--html", type=Path, metavar="FILE", help="write tables and plots")
     return parser
 
 
@@ -182,9 +165,8 @@ def _read(args: argparse.Namespace) -> Manifest:
     labelled = any(clip.label for clip in manifest.clips)
     rateable = any(clip.attributes for clip in manifest.clips)
     scale = rated if rateable and not labelled else scored
-    scale(
-        manifest.clips, args.by_speaker, args.resamples, args.seed
-    )  # check before models run for hours
+    # check before models run for hours
+    scale(manifest.clips, args.by_speaker, args.resamples, args.seed)
     args.predictions = [*args.predictions, *eval_models.run(args, manifest)]
     if not args.predictions:
         raise DataError("nothing to evaluate: give files, or --checkpoint, --model or --profile")

@@ -8,7 +8,6 @@ recordings are taken as neutral.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -31,19 +30,8 @@ from abhinaya.train.metrics import Indices, unweighted_recall
 STEPS: Final = tuple(round(0.05 * i, 2) for i in range(20))
 MOST_ALARMS: Final = 0.15
 """The project's limit of false alarms."""
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """Figures at one threshold."""
-
-    min_confidence: float
-    recall: float
-    """Mean, over the emotions without neutral, of the share labelled correctly."""
-    alarms: float
-    """Share of the neutral items with another label than neutral."""
-    answered: float
-    """Share of all items with a label."""
+Point = dict[str, float]
+"""Figures at one threshold, `min_confidence`."""
 
 
 def curve(
@@ -54,7 +42,9 @@ def curve(
 ) -> list[Point]:
     """Return a point per threshold; `neutral` are the decisions on neutral speech.
 
-    Raises DataError: `truth` has no emotion, or `neutral` is empty.
+    `recall` is the mean, over the emotions without neutral, of the share labelled correctly;
+    `alarms` the share of the neutral items with another label; `answered` that of all items with a
+    label. Raises DataError: `truth` has no emotion, or `neutral` is empty.
     """
     emotions = sorted({int(c) for c in truth} - {NEUTRAL})
     if not emotions or not neutral:
@@ -66,12 +56,12 @@ def curve(
     for least in thresholds:
         guess, of_neutral = guesses(decisions, least), guesses(neutral, least)
         points.append(
-            Point(
-                min_confidence=least,
-                recall=unweighted_recall(truth, guess, emotions),
-                alarms=alarms(of_neutral, np.full(len(neutral), NEUTRAL)) or 0.0,
-                answered=float(np.mean(np.concatenate([guess, of_neutral]) >= 0)),
-            )
+            {
+                "min_confidence": float(least),
+                "recall": unweighted_recall(truth, guess, emotions),
+                "alarms": alarms(of_neutral, np.full(len(neutral), NEUTRAL)) or 0.0,
+                "answered": float(np.mean(np.concatenate([guess, of_neutral]) >= 0)),
+            }
         )
     return points
 
@@ -93,7 +83,7 @@ def measure(
     # the curve steps down just above the confidence of each false alarm
     steps = {np.nextafter(d.confidence, 2.0) for d in quiet if d.confidence is not None}
     exact = curve(decisions, on.truth, quiet, [0.0, *sorted(s for s in steps if s <= 1.0)])
-    held = next((p for p in exact if p.alarms <= most), None)
+    held = next((p for p in exact if p["alarms"] <= most), None)
     return {
         "schema": "abhinaya.curve/1",
         "rule": rule.method,
@@ -101,9 +91,9 @@ def measure(
         "clips": len(on.truth),
         "neutral_items": len(quiet),
         "neutral_from": list(neutral) or ["the manifest"],
-        "points": [asdict(p) for p in points],
+        "points": points,
         "most_alarms": most,
-        "held": asdict(held) if held else None,
+        "held": held,
     }
 
 
@@ -135,12 +125,8 @@ def as_text(found: Mapping[str, Any]) -> str:
     """Return the curve as text for a terminal."""
     rows = [["min_confidence", "recall of emotions", "neutral otherwise", "labelled"]]
     for p in found["points"]:
-        rows.append(
-            [
-                f"{p['min_confidence']:.2f}",
-                *(figure(p[name]) for name in ("recall", "alarms", "answered")),
-            ]
-        )
+        shares = (figure(p[name]) for name in ("recall", "alarms", "answered"))
+        rows.append([f"{p['min_confidence']:.2f}", *shares])
     who, held = "+".join(found["voters"]), found["held"]
     head = (
         f"{who} by {found['rule']}: emotions among {found['clips']} clips, false alarms among "

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from abhinaya.train.data.clips import Clip
+from abhinaya.train.errors import DataError
 from abhinaya.train.metrics import Indices, confusion
 
 Statistic = Callable[[Indices], float]
@@ -44,31 +46,62 @@ class Comparison:
     to 1."""
 
 
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """How the clips of an evaluation are resampled."""
+
+    speakers: tuple[Hashable, ...] | None
+    """[N] speaker of each clip, to draw whole speakers; None draws clips."""
+    resamples: int = 1_000
+    seed: int = 0
+
+    def interval(self, statistic: Statistic, rows: Indices) -> Interval:
+        """Return the interval of `statistic`, which gets places in `rows`."""
+        return bootstrap(statistic, len(rows), self._of(rows), self.resamples, self.seed)
+
+    def compare(self, first: Statistic, second: Statistic, rows: Indices) -> Comparison:
+        """Return `first` minus `second` on `rows`, paired."""
+        return paired_bootstrap(first, second, len(rows), self._of(rows), self.resamples, self.seed)
+
+    def _of(self, rows: Indices) -> list[Hashable] | None:
+        return None if self.speakers is None else [self.speakers[i] for i in rows]
+
+
+def draws(
+    clips: Sequence[Clip], by_speaker: bool = False, resamples: int = 1_000, seed: int = 0
+) -> Draws:
+    """Return how to resample `clips`. Raises DataError: `by_speaker`, and speakers are unknown."""
+    if not by_speaker:
+        return Draws(None, resamples, seed)
+    if unnamed := sum(not clip.speaker for clip in clips):
+        raise DataError(
+            f"{unnamed} of {len(clips)} clips name no speaker; resample by clip (leave out "
+            "--by-speaker)"
+        )
+    speakers = tuple(clip.speaker for clip in clips)
+    if len({*speakers}) < 2:
+        raise DataError(
+            f"{len(clips)} clips of one speaker: speakers cannot be resampled; resample "
+            "by clip (leave out --by-speaker)"
+        )
+    return Draws(speakers, resamples, seed)
+
+
 def bootstrap(
     statistic: Statistic,
     n: int,
     groups: Sequence[Hashable] | None = None,
     resamples: int = 1_000,
-    level: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Return the percentile interval of `statistic` over `n` rows.
+    """Return the 95 % percentile interval of `statistic` over `n` rows.
 
-    Args:
-        statistic: function from row numbers to the figure.
-        n: number of rows.
-        groups: [n] speaker of each row, to draw whole speakers; None draws rows.
-        resamples: number of draws.
-        level: share of resamples within the interval.
-        seed: seed of the draws; equal seeds draw equal rows.
-
-    Raises:
-        ValueError: no rows, or not one group per row.
-
+    `groups` [n] names the speaker of each row, to draw whole speakers; None draws rows. Equal seeds
+    draw equal rows. Raises ValueError: no rows, or not one group per row.
     """
     drawn, units = _drawn(n, groups, resamples, seed)
     found = np.array([statistic(rows) for rows in drawn])
-    return _interval(statistic(np.arange(n)), found, level, units)
+    return _interval(statistic(np.arange(n)), found, units)
 
 
 def paired_bootstrap(
@@ -77,7 +110,6 @@ def paired_bootstrap(
     n: int,
     groups: Sequence[Hashable] | None = None,
     resamples: int = 1_000,
-    level: float = 0.95,
     seed: int = 0,
 ) -> Comparison:
     """Compare two systems on the same resamples of the same rows: `first` minus `second`."""
@@ -87,7 +119,7 @@ def paired_bootstrap(
     value = first(everything) - second(everything)
     aside = min(int(np.sum(differences <= 0.0)), int(np.sum(differences >= 0.0)))
     p = min(1.0, 2.0 * (aside + 1) / (len(differences) + 1))
-    return Comparison(_interval(value, differences, level, units), p)
+    return Comparison(_interval(value, differences, units), p)
 
 
 def macro_f1_of(truth: Indices, guess: Indices, classes: Sequence[int]) -> Statistic:
@@ -127,6 +159,6 @@ def _drawn(
     return (np.concatenate([of[g] for g in draw]) for draw in draws), len(of)
 
 
-def _interval(value: float, found: npt.NDArray[np.float64], level: float, units: int) -> Interval:
-    low, high = np.quantile(found, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+def _interval(value: float, found: npt.NDArray[np.float64], units: int) -> Interval:
+    low, high = np.quantile(found, [0.025, 0.975])
     return Interval(value, float(low), float(high), units)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from abhinaya.models.labels import LABELS
@@ -14,7 +14,7 @@ from abhinaya.models.text import clean, for_page
 from abhinaya.models.vote.ensemble import Rule
 from abhinaya.train.data.clips import ATTRIBUTES
 from abhinaya.train.eval.attributes import Rated, Rater, attribute_rows
-from abhinaya.train.eval.intervals import Interval
+from abhinaya.train.eval.intervals import Draws, Interval
 from abhinaya.train.eval.predictions import System
 from abhinaya.train.eval.tables import (
     Scored,
@@ -44,57 +44,57 @@ def measured(
 ) -> Report:
     """Return all figures of tables 1 to 5, as plain data.
 
-    Args:
-        on: the clips that can be scored.
-        total: number of all clips.
-        systems: systems to score alone.
-        voters: systems to combine.
-        rule: rule of table 4.
-        rules: rules of table 5, by name; gains are over the first.
-
+    `systems` are scored alone, `voters` combined: by `rule` in table 4, by each of `rules` in table
+    5, with gains over the first. `total` is the number of all clips.
     """
     several = len(voters) > 1
-    return {
+    report = {
         "schema": SCHEMA,
         "clips": total,
         "scored": len(on.clips),
         "speakers": len({clip.speaker for clip in on.clips if clip.speaker}),
         "labels": [LABELS[c] for c in on.classes],
-        "resampled": "clips" if on.groups is None else "speakers",
-        "resamples": on.resamples,
+        "resampled": _drawn(on.draws),
+        "resamples": on.draws.resamples,
         "rule": {
             "method": rule.method,
             "tie_policy": rule.tie_policy,
             "priority": list(rule.priority),
         },
-        "models": [asdict(model_row(s, on)) for s in systems],
-        "classes": {
-            s.name: {label: asdict(score) for label, score in class_rows(s, on).items()}
-            for s in systems
-        },
+        "models": [model_row(s, on) for s in systems],
+        "classes": {s.name: class_rows(s, on) for s in systems},
         "confusion": {s.name: confusion_rows(s, on) for s in systems},
         "reliability": {
-            s.name: [asdict(b) for b in reliability(s.probabilities[there], on.truth[there])]
+            s.name: reliability(p[there].max(axis=1), (p.argmax(axis=1) == on.truth)[there])
             for s in systems
-            if s.probabilities is not None and (there := s.guess >= 0).any()
+            if (p := s.probabilities) is not None and (there := s.guess >= 0).any()
         },
-        "combinations": [asdict(r) for r in combination_rows(voters, on, rule)] if several else [],
-        "rules": [asdict(r) for r in rule_rows(voters, on, rules)] if several else [],
+        "combinations": list(combination_rows(voters, on, rule)) if several else [],
+        "rules": list(rule_rows(voters, on, rules)) if several else [],
     }
+    return plain(report)
 
 
 def measured_attributes(on: Rated, total: int, raters: Sequence[Rater]) -> Report:
     """Return the figures of table 6, as plain data."""
-    return {
+    report = {
         "schema": SCHEMA,
         "clips": total,
-        "resampled": "speakers" if on.by_speaker else "clips",
-        "resamples": on.resamples,
-        "attributes": {
-            "rated": len(on.clips),
-            "systems": [asdict(row) for row in attribute_rows(raters, on)],
-        },
+        "resampled": _drawn(on.draws),
+        "resamples": on.draws.resamples,
+        "attributes": {"rated": len(on.clips), "systems": list(attribute_rows(raters, on))},
     }
+    return plain(report)
+
+
+def plain(report: Any) -> Report:
+    """Return a report as JSON values: dataclasses as objects, tuples as lists."""
+    found: Report = msgspec.to_builtins(report)
+    return found
+
+
+def _drawn(how: Draws) -> str:
+    return "clips" if how.speakers is None else "speakers"
 
 
 def as_text(report: Report) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -18,13 +18,7 @@ from abhinaya.models.vote.combiner_file import read_combiner
 from abhinaya.models.vote.ensemble import Decision, Rule, decide, order
 from abhinaya.train.data.clips import Clip
 from abhinaya.train.errors import DataError
-from abhinaya.train.eval.intervals import (
-    Comparison,
-    Interval,
-    bootstrap,
-    macro_f1_of,
-    paired_bootstrap,
-)
+from abhinaya.train.eval.intervals import Comparison, Draws, Interval, Statistic, draws, macro_f1_of
 from abhinaya.train.eval.predictions import Predictions, System
 from abhinaya.train.metrics import (
     ClassScore,
@@ -41,6 +35,8 @@ from abhinaya.train.metrics import (
 NEUTRAL: Final = LABELS.index("neutral")
 MOST_VOTERS: Final = 8
 """With more voters, table 4 would be too long to read."""
+Row = dict[str, Any]
+"""A row of a table: name of the figure -> value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,25 +48,20 @@ class Scored:
     """[N] indices in LABELS."""
     classes: tuple[int, ...]
     """Indices of the labels that occur; means are over these."""
-    groups: tuple[Hashable, ...] | None
-    """[N] speaker of each clip, to resample speakers; None resamples clips."""
-    resamples: int = 1_000
-    seed: int = 0
+    draws: Draws
 
     def interval(self, guess: Indices) -> Interval:
         """Return macro-F1 with its 95 % interval."""
-        statistic = macro_f1_of(self.truth, guess, self.classes)
-        return bootstrap(
-            statistic, len(self.truth), self.groups, resamples=self.resamples, seed=self.seed
-        )
+        return self.draws.interval(self.f1(guess), np.arange(len(self.truth)))
 
     def compare(self, first: Indices, second: Indices) -> Comparison:
         """Return macro-F1 of `first` minus that of `second`, paired."""
-        one = macro_f1_of(self.truth, first, self.classes)
-        other = macro_f1_of(self.truth, second, self.classes)
-        return paired_bootstrap(
-            one, other, len(self.truth), self.groups, resamples=self.resamples, seed=self.seed
-        )
+        rows = np.arange(len(self.truth))
+        return self.draws.compare(self.f1(first), self.f1(second), rows)
+
+    def f1(self, guess: Indices) -> Statistic:
+        """Return a function from row numbers to macro-F1."""
+        return macro_f1_of(self.truth, guess, self.classes)
 
 
 def scored(
@@ -86,63 +77,33 @@ def scored(
             f"{len(clips)} clips: none has a consensus among the eight labels, so none can be "
             "scored; a hidden test set must be scored by its organisers"
         )
-    if by_speaker:
-        require_speakers(chosen)
     truth = np.array([LABELS.index(clip.label or "") for clip in chosen], np.int64)
-    groups = tuple(clip.speaker for clip in chosen) if by_speaker else None
-    return Scored(chosen, truth, tuple(sorted(set(truth.tolist()))), groups, resamples, seed)
+    classes = tuple(sorted(set(truth.tolist())))
+    return Scored(chosen, truth, classes, draws(chosen, by_speaker, resamples, seed))
 
 
-def require_speakers(clips: Sequence[Clip]) -> None:
-    """Raise DataError if a clip has no speaker, or all clips have the same."""
-    if unnamed := sum(not clip.speaker for clip in clips):
-        raise DataError(
-            f"{unnamed} of {len(clips)} clips name no speaker; resample by clip (leave out "
-            "--by-speaker)"
-        )
-    if len({clip.speaker for clip in clips}) < 2:
-        raise DataError(
-            f"{len(clips)} clips of one speaker: speakers cannot be resampled; resample "
-            "by clip (leave out --by-speaker)"
-        )
+def model_row(system: System, on: Scored) -> Row:
+    """Return the row of one system alone in table 1.
 
-
-@dataclass(frozen=True, slots=True)
-class ModelRow:
-    """Row of table 1: one system alone."""
-
-    name: str
-    macro_f1: Interval
-    recall: float
-    """Unweighted mean over labels (UAR)."""
-    weighted_f1: float
-    accuracy: float
-    calibration_error: float | None
-    """Expected calibration error; None if not all answers have probabilities."""
-    risk: float | None
-    """Area under the risk-coverage curve by the largest probability; 0 is best. May be None."""
-    answered: int
-    """Number of answered clips; the others count as wrong."""
-
-
-def model_row(system: System, on: Scored) -> ModelRow:
-    """Return the row of one system."""
+    `calibration_error` and `risk` (area under the risk-coverage curve) are None if not all answers
+    have probabilities.
+    """
     truth, guess, p = on.truth, system.guess, system.probabilities
     there = guess >= 0
     error = risk = None
     if p is not None and there.any():
-        error = calibration_error(p[there], truth[there])
+        error = calibration_error(p[there].max(axis=1), (p.argmax(axis=1) == truth)[there])
         risk = selective_risk(p.max(axis=1), truth == guess)
-    return ModelRow(
-        name=system.name,
-        macro_f1=on.interval(guess),
-        recall=unweighted_recall(truth, guess, on.classes),
-        weighted_f1=weighted_f1(truth, guess, on.classes),
-        accuracy=accuracy(truth, guess),
-        calibration_error=error,
-        risk=risk,
-        answered=system.answered,
-    )
+    return {
+        "name": system.name,
+        "macro_f1": on.interval(guess),
+        "recall": unweighted_recall(truth, guess, on.classes),
+        "weighted_f1": weighted_f1(truth, guess, on.classes),
+        "accuracy": accuracy(truth, guess),
+        "calibration_error": error,
+        "risk": risk,
+        "answered": system.answered,
+    }
 
 
 def class_rows(system: System, on: Scored) -> dict[str, ClassScore]:
@@ -152,26 +113,8 @@ def class_rows(system: System, on: Scored) -> dict[str, ClassScore]:
 
 def confusion_rows(system: System, on: Scored) -> list[list[int]]:
     """Return counts: a row per label that occurs, a column per guess, the last for no answer."""
-    table: list[list[int]] = confusion(on.truth, system.guess, len(LABELS))[
-        list(on.classes)
-    ].tolist()
-    return table
-
-
-@dataclass(frozen=True, slots=True)
-class Combination:
-    """Row of table 4: several voters together, against the best of them alone."""
-
-    voters: tuple[str, ...]
-    tie_breaker: str
-    """The voter that decides a tie first."""
-    macro_f1: Interval
-    ties: int
-    """Number of clips with a tie."""
-    best: str
-    """The voter that is best alone."""
-    gain: Comparison
-    """Gain over the voter `best`."""
+    table = confusion(on.truth, system.guess, len(LABELS))
+    return [table[c].tolist() for c in on.classes]
 
 
 def combine(systems: Sequence[System], rule: Rule) -> tuple[Indices, int]:
@@ -184,10 +127,11 @@ def combine(systems: Sequence[System], rule: Rule) -> tuple[Indices, int]:
     return np.array(labels, np.int64), ties
 
 
-def combination_rows(systems: Sequence[System], on: Scored, rule: Rule) -> Iterator[Combination]:
-    """Yield the row of every combination of two or more voters, the largest first.
+def combination_rows(systems: Sequence[System], on: Scored, rule: Rule) -> Iterator[Row]:
+    """Yield the row of table 4 of every combination of two or more voters, the largest first.
 
-    Raises DataError: there are too many voters.
+    `best` is the voter that is best alone, `gain` the gain over it. Raises DataError: there are too
+    many voters.
     """
     if len(systems) > MOST_VOTERS:
         raise DataError(
@@ -196,20 +140,20 @@ def combination_rows(systems: Sequence[System], on: Scored, rule: Rule) -> Itera
         )
     by_name = {s.name: s for s in systems}
     names = order(by_name, rule.priority)
-    alone = {s.name: macro_f1_of(on.truth, s.guess, on.classes) for s in systems}
     everything = np.arange(len(on.truth))
+    alone = {s.name: on.f1(s.guess)(everything) for s in systems}
     for size in range(len(names), 1, -1):
         for voters in combinations(names, size):
             guess, ties = combine([by_name[v] for v in voters], rule)
-            best = max(voters, key=lambda v: alone[v](everything))
-            yield Combination(
-                voters=voters,
-                tie_breaker=voters[0],
-                macro_f1=on.interval(guess),
-                ties=ties,
-                best=best,
-                gain=on.compare(guess, by_name[best].guess),
-            )
+            best = max(voters, key=alone.__getitem__)
+            yield {
+                "voters": voters,
+                "tie_breaker": voters[0],
+                "macro_f1": on.interval(guess),
+                "ties": ties,
+                "best": best,
+                "gain": on.compare(guess, by_name[best].guess),
+            }
 
 
 def ballots_of(systems: Sequence[System], i: int) -> dict[str, Ballot]:
@@ -223,20 +167,6 @@ def ballots_of(systems: Sequence[System], i: int) -> dict[str, Ballot]:
 
 
 # --- table 5: all voters, by rule -----------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class RuleRow:
-    """Row of table 5: one rule on all voters together."""
-
-    rule: str
-    macro_f1: Interval
-    alarms: float | None
-    """Share of the neutral clips with another label; None without neutral clips."""
-    calibration_error: float | None
-    """Calibration error of the confidence; None if a decision has no confidence."""
-    gain: Comparison | None
-    """Gain over the first rule; None for that rule."""
 
 
 def open_combiner(path: Path, voters: Mapping[str, Predictions]) -> Combiner:
@@ -267,22 +197,20 @@ def with_combiner(rule: Rule, combiner: Combiner) -> Rule:
     )
 
 
-def rule_rows(
-    systems: Sequence[System], on: Scored, rules: Mapping[str, Rule]
-) -> Iterator[RuleRow]:
-    """Yield the row of each rule, on all systems together."""
+def rule_rows(systems: Sequence[System], on: Scored, rules: Mapping[str, Rule]) -> Iterator[Row]:
+    """Yield the row of table 5 of each rule, on all systems together; gains are over the first."""
     votes = [ballots_of(systems, i) for i in range(len(on.truth))]
     first: Indices | None = None
     for name, rule in rules.items():
         decisions = [decide(cast, rule) for cast in votes]
         guess = guesses(decisions)
-        yield RuleRow(
-            rule=name,
-            macro_f1=on.interval(guess),
-            alarms=alarms(guess, on.truth),
-            calibration_error=_calibration(decisions, guess, on.truth),
-            gain=None if first is None else on.compare(guess, first),
-        )
+        yield {
+            "rule": name,
+            "macro_f1": on.interval(guess),
+            "alarms": alarms(guess, on.truth),
+            "calibration_error": _calibration(decisions, guess, on.truth),
+            "gain": None if first is None else on.compare(guess, first),
+        }
         first = guess if first is None else first
 
 
@@ -308,6 +236,4 @@ def _calibration(decisions: Sequence[Decision], guess: Indices, truth: Indices) 
     claims = [decisions[int(i)].confidence for i in rows]
     if not claims or any(claim is None for claim in claims):
         return None
-    shares = np.zeros((len(rows), 2), np.float32)  # probability of right and of wrong
-    shares[:, 0] = [claim or 0.0 for claim in claims]
-    return calibration_error(shares, np.where(guess[rows] == truth[rows], 0, 1))
+    return calibration_error(np.array(claims, np.float32), guess[rows] == truth[rows])

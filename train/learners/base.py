@@ -116,10 +116,8 @@ def start_from(
 
     Weights that `state` lacks keep their values. `prefix` is the name of the output layer.
 
-    Raises:
-        LabelsError: the outputs are not those of the recipe.
-        KeysError: the weights belong to another model.
-
+    Raises LabelsError: the outputs are not those of the recipe; KeysError: the weights belong to
+    another model.
     """
     if sorted(names) != sorted(outputs.names):
         raise LabelsError(

@@ -39,10 +39,7 @@ def class_weights(counts: Sequence[int]) -> Tensor:
 
 
 def weighted_cross_entropy(
-    logits: Tensor,
-    targets: Tensor,
-    weights: Tensor | None = None,
-    reduction: Reduction = "paper",
+    logits: Tensor, targets: Tensor, weights: Tensor | None = None, reduction: Reduction = "paper"
 ) -> Tensor:
     """Return the weighted cross-entropy (eq. 1): w_y (-log p_y), reduced to one value."""
     return _reduce(-torch.log_softmax(logits, dim=1), targets, weights, reduction)

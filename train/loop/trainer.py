@@ -104,11 +104,8 @@ class Trainer:
     def run(self) -> Position:
         """Train to the end of the last stage.
 
-        Raises:
-            Interrupted: the user stopped it, and its state is saved.
-            TrainingError: the loss is not finite, or a file cannot be written.
-            DataError: audio cannot be read.
-
+        Raises Interrupted: the user stopped it, and its state is saved; TrainingError: the loss is
+        not finite, or a file cannot be written; DataError: audio cannot be read.
         """
         with _stop_requests() as stop_requested:
             while self._more():

@@ -6,7 +6,7 @@ left out. Figures are of all folds together, with the shipped calibration.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from abhinaya.models.base import FloatArray
 from abhinaya.models.tiny.speech import Settings
+from abhinaya.train.command import Say
 from abhinaya.train.errors import DataError
 from abhinaya.train.eval.intervals import bootstrap, macro_f1_of
 from abhinaya.train.metrics import calibration_error
@@ -40,15 +41,13 @@ def crossval(
     recipe: SpeechRecipe,
     settings: Settings,
     folds: Sequence[str],
-    say: Callable[[str], None] = print,
+    say: Say = print,
 ) -> list[str]:
     """Train the folds that are missing in `out`, and return lines with the figures.
 
     `folds` are numbers from 1, or names of corpora to leave out whole.
 
-    Raises:
-        DataError: data is missing, or a fold is neither of these.
-
+    Raises DataError: data is missing, or a fold is neither of these.
     """
     items = read_sessions(data, cache, recipe, say)
     lines = []
@@ -68,19 +67,19 @@ def crossval(
         if fold in numbered:
             parts.append((tested, scores))
         else:
-            lines.append(f"trained without {fold}: {figure(tested, scores, settings, fold)}")
+            lines.append(
+                f"trained without {fold}: {figure([of_corpus(tested, scores, fold)], settings)}"
+            )
     for corpus in ACTED if parts else ():
-        found = [_of(tested, scores, corpus) for tested, scores in parts]
-        lines.append(f"{corpus}, speakers left out: {figure_of_parts(found, settings)}")
+        all_folds = [of_corpus(tested, scores, corpus) for tested, scores in parts]
+        lines.append(f"{corpus}, speakers left out: {figure(all_folds, settings)}")
     return lines
 
 
 def left_out(items: Sessions, fold: str) -> np.ndarray:
     """Return which items [N] a fold leaves out.
 
-    Raises:
-        DataError: `fold` is neither the number of a fold nor a corpus.
-
+    Raises DataError: `fold` is neither the number of a fold nor a corpus.
     """
     if fold in ACTED:
         return np.asarray(items.corpus == fold)
@@ -93,22 +92,18 @@ def left_out(items: Sessions, fold: str) -> np.ndarray:
     return out
 
 
-def figure(items: Sessions, scores: FloatArray, settings: Settings, corpus: str) -> str:
-    """Return macro-F1 of whole clips of one corpus, with its 95 % interval over speakers."""
-    return figure_of_parts([_of(items, scores, corpus)], settings)
-
-
 Scored = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """Truth, scores, seconds and speaker of items."""
 
 
-def _of(items: Sessions, scores: FloatArray, corpus: str) -> Scored:
+def of_corpus(items: Sessions, scores: FloatArray, corpus: str) -> Scored:
+    """Return the whole clips of one corpus."""
     chosen = (items.corpus == corpus) & items.whole
     truth = np.array([SPEECH_LABELS.index(label) for label in items.label[chosen]])
     return truth, scores[chosen], items.seconds[chosen], items.speaker[chosen]
 
 
-def figure_of_parts(parts: Sequence[Scored], settings: Settings) -> str:
+def figure(parts: Sequence[Scored], settings: Settings) -> str:
     """Return, as text, the macro-F1 of all parts, its 95 % interval, and the calibration error."""
     truth, scores, seconds, speaker = (
         np.concatenate(column) for column in zip(*parts, strict=True)
@@ -119,7 +114,7 @@ def figure_of_parts(parts: Sequence[Scored], settings: Settings) -> str:
     ]
     guess = np.argmax(rows, axis=1)
     statistic = macro_f1_of(truth, guess, sorted(set(truth.tolist())))
-    error = calibration_error(np.stack(rows), truth)
+    error = calibration_error(np.max(rows, axis=1), guess == truth)
     return (
         f"macro-F1 {bootstrap(statistic, len(truth), groups=list(speaker))}, {len(truth)} clips, "
         f"calibration error {error:.3f}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -16,20 +16,22 @@ from abhinaya.models.base import FloatArray
 from abhinaya.models.labels import LABELS
 from abhinaya.models.tiny.text import NAME
 from abhinaya.models.tiny.tokens import CONTINUES, SPECIAL, WordPieces
+from abhinaya.train.command import Say
 from abhinaya.train.data.texts import FINE, Sentence, read_emorynlp, read_goemotions, with_errors
 from abhinaya.train.errors import TrainingError
 from abhinaya.train.metrics import Indices, fit_temperature, macro_f1
 from abhinaya.train.tiny.loop import Schedule, fit, kept, key_of
 from abhinaya.train.tiny.text_batches import FINE_LABELS, TextBatches, TextPlan, common_words
 from abhinaya.train.tiny.text_export import Calibrated, export, grouped, small
-from abhinaya.train.tiny.text_teacher import (
+from abhinaya.train.tiny.text_tower import (
     Reader,
     TeacherRecipe,
+    TextTower,
     chances,
     load_encoder,
     logits_of,
+    smaller,
 )
-from abhinaya.train.tiny.text_tower import TextTower, smaller
 
 VERSION: Final = "5"
 TEXT_LABELS: Final = tuple(label for label in LABELS if label != "contempt")
@@ -76,18 +78,13 @@ def divide(sentences: Sequence[Sentence], seed: int = 5) -> tuple[list[Sentence]
     return [sentences[i] for i in order[tune:]], [sentences[i] for i in order[:tune]]
 
 
-def train_text(
-    data: Path, cache: Path, recipe: TextRecipe, say: Callable[[str], None] = print
-) -> TunedText:
+def train_text(data: Path, cache: Path, recipe: TextRecipe, say: Say = print) -> TunedText:
     """Train a teacher on GoEmotions and EmoryNLP, then a small network on both; calibrate it.
 
     The teacher is kept in `cache` and used again for networks of other sizes.
 
-    Raises:
-        DataError: a corpus is missing.
-        ModelError: the pre-trained encoder is missing, or is not a BERT.
-        TrainingError: the loss is NaN or infinite.
-
+    Raises DataError: a corpus is missing; ModelError: the pre-trained encoder is missing, or is not
+    a BERT; TrainingError: the loss is NaN or infinite.
     """
     fitting, tuning = divide(read_goemotions(data, "train") + read_emorynlp(data, "train"))
     say(f"{len(fitting)} sentences to fit, {len(tuning)} to tune")
@@ -109,14 +106,12 @@ def train_text(
 
 
 def taught_teacher(
-    sentences: Sequence[Sentence], cache: Path, recipe: TextRecipe, say: Callable[[str], None]
+    sentences: Sequence[Sentence], cache: Path, recipe: TextRecipe, say: Say
 ) -> Reader:
     """Return the teacher, trained on `sentences` or from `cache`.
 
-    Raises:
-        ModelError: the pre-trained encoder is unavailable, or is not a BERT.
-        TrainingError: the loss is NaN or infinite.
-
+    Raises ModelError: the pre-trained encoder is unavailable, or is not a BERT; TrainingError: the
+    loss is NaN or infinite.
     """
     torch.manual_seed(recipe.seed)
     reader = load_encoder(recipe.teacher, len(FINE_LABELS))
@@ -138,9 +133,7 @@ def smaller_reader(teacher: Reader, sentences: Sequence[Sentence], recipe: TextR
 
     The vocabulary has every letter, so that any word can be split.
 
-    Raises:
-        TrainingError: the teacher has fewer layers than `depth`, or is narrower than `rank`.
-
+    Raises TrainingError: the teacher has fewer layers than `depth`, or is narrower than `rank`.
     """
     has = teacher.tower.size
     if recipe.depth > has.depth or recipe.rank > has.width:
@@ -168,11 +161,7 @@ def _is_letter(piece: str) -> bool:
 
 
 def _report(
-    name: str,
-    reader: Reader,
-    sentences: Sequence[Sentence],
-    words: Sequence[str],
-    say: Callable[[str], None],
+    name: str, reader: Reader, sentences: Sequence[Sentence], words: Sequence[str], say: Say
 ) -> None:
     for rate in (0.0, 0.2):
         logits, truth = text_scores(reader, sentences, words, rate)
@@ -201,21 +190,14 @@ def text_scores(
 
 
 def train_and_write(
-    data: Path,
-    cache: Path,
-    out: Path,
-    recipe: TextRecipe | None = None,
-    say: Callable[[str], None] = print,
+    data: Path, cache: Path, out: Path, recipe: TextRecipe, say: Say = print
 ) -> Path:
     """Train the voter and write `out`/tiny-text.onnx.
 
-    Raises:
-        DataError: a corpus is missing.
-        ModelError: the pre-trained encoder is missing, or is not a BERT.
-        TrainingError: the loss is NaN or infinite.
-
+    Raises DataError: a corpus is missing; ModelError: the pre-trained encoder is missing, or is not
+    a BERT; TrainingError: the loss is NaN or infinite.
     """
-    tuned = train_text(data, cache, recipe or TextRecipe(), say)
+    tuned = train_text(data, cache, recipe, say)
     say(f"temperature {tuned.temperature:.2f}")
     path = out / f"{NAME}.onnx"
     settings = {"vocabulary": list(tuned.pieces.vocabulary), "temperature": tuned.temperature}

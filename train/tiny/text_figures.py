@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from abhinaya.models.base import Ballot, FloatArray, Utterance, Voter
-from abhinaya.models.labels import LABELS
+from abhinaya.models.base import Ballot, Utterance, Voter
+from abhinaya.train.command import Say
+from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.texts import (
     Sentence,
     read_emorynlp,
@@ -18,8 +18,10 @@ from abhinaya.train.data.texts import (
     read_meld,
     with_errors,
 )
-from abhinaya.train.eval.intervals import bootstrap, macro_f1_of, paired_bootstrap
-from abhinaya.train.metrics import Indices, calibration_error, per_class, weighted_f1
+from abhinaya.train.eval.intervals import Interval
+from abhinaya.train.eval.predictions import Predictions, System, join
+from abhinaya.train.eval.tables import Scored, class_rows, model_row, scored
+from abhinaya.train.metrics import Indices, accuracy
 from abhinaya.train.tiny.text_batches import common_words
 
 ERROR_DRAWS: Final = 20
@@ -27,43 +29,42 @@ ERROR_DRAWS: Final = 20
 Figures = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Answers:
-    """Votes on N items. An abstention counts as a wrong answer."""
-
-    truth: Indices
-    """[N] index in LABELS."""
-    probabilities: FloatArray
-    """[N, C]; all 0 for an abstention."""
-    guess: Indices
-    """[N] index in LABELS, -1 for an abstention."""
-
-
-def ask(voter: Voter, utterances: Sequence[Utterance], truth: Sequence[str]) -> Answers:
-    """Return the votes on the utterances, each in a batch of its own."""
-    probabilities = np.zeros((len(utterances), len(LABELS)), np.float32)
-    guess = np.full(len(utterances), -1, np.int64)
-    for i, utterance in enumerate(utterances):
-        (answer,) = voter.vote([utterance])
-        if isinstance(answer, Ballot):
-            guess[i] = LABELS.index(answer.label)
-            if answer.probabilities is not None:
-                probabilities[i] = answer.probabilities
-    return Answers(
-        np.array([LABELS.index(label) for label in truth], np.int64), probabilities, guess
+def scorable(sentences: Sequence[Sentence]) -> Scored:
+    """Return the sentences with one label, as clips without audio."""
+    clear = [sentence for sentence in sentences if len(sentence.labels) == 1]
+    return scored(
+        [Clip(str(i), "", "", {s.labels[0]: 1.0}, transcript=s.text) for i, s in enumerate(clear)]
     )
 
 
-def brief(answers: Answers) -> Figures:
-    """Return macro-F1 over the classes that occur, with its 95 % interval over sentences."""
-    truth, guess = answers.truth, answers.guess
-    present = sorted({int(c) for c in truth})
-    found = bootstrap(macro_f1_of(truth, guess, present), len(truth))
-    return {
-        "n": len(truth),
-        "macro_f1": round(found.value, 3),
-        "interval": [round(found.low, 3), round(found.high, 3)],
+def ask(voter: Voter, on: Scored, texts: Sequence[str] = ()) -> System:
+    """Return the votes on the sentences, or on `texts` in their place, each in its own batch."""
+    ballots = {}
+    for clip, text in zip(on.clips, texts or [c.transcript for c in on.clips], strict=True):
+        (answer,) = voter.vote([Utterance(np.zeros(0, np.float32), transcript=text)])
+        if isinstance(answer, Ballot):
+            ballots[clip.id] = answer
+    return join(voter.card.model, Predictions(ballots), on.clips)
+
+
+def figures(system: System, on: Scored) -> Figures:
+    """Return all figures, over the classes that occur; an abstention counts as a wrong answer."""
+    row = model_row(system, on)
+    classes = {
+        label: {"f1": round(s.f1, 3), "recall": round(s.recall, 3), "n": s.n}
+        for label, s in class_rows(system, on).items()
     }
+    rest = ("weighted_f1", "accuracy", "calibration_error")
+    return {
+        "n": len(on.clips),
+        **_rounded("macro_f1", "interval", row["macro_f1"]),
+        **{name: round(row[name], 3) for name in rest},
+        "classes": classes,
+    }
+
+
+def _rounded(name: str, ends: str, of: Interval) -> Figures:
+    return {name: round(of.value, 3), ends: [round(of.low, 3), round(of.high, 3)]}
 
 
 def format_figure(figure: Figures) -> str:
@@ -72,24 +73,7 @@ def format_figure(figure: Figures) -> str:
     return f"macro-F1 {figure['macro_f1']:.3f} [{low:.3f}, {high:.3f}] (n {figure['n']})"
 
 
-def figures(answers: Answers) -> Figures:
-    """Return all figures, over the classes that occur."""
-    truth, guess = answers.truth, answers.guess
-    present = sorted({int(c) for c in truth})
-    classes = {
-        LABELS[c]: {"f1": round(s.f1, 3), "recall": round(s.recall, 3), "n": s.n}
-        for c, s in per_class(truth, guess, present).items()
-    }
-    return {
-        **brief(answers),
-        "weighted_f1": round(weighted_f1(truth, guess, present), 3),
-        "accuracy": round(float(np.mean(truth == guess)), 3),
-        "calibration_error": round(calibration_error(answers.probabilities, truth), 3),
-        "classes": classes,
-    }
-
-
-def text_figures(voter: Voter, data: Path, say: Callable[[str], None] = print) -> Figures:
+def text_figures(voter: Voter, data: Path, say: Say = print) -> Figures:
     """Return the figures on the dev part of each corpus, over sentences with one label."""
     sets: Mapping[str, list[Sentence]] = {
         "goemotions dev": read_goemotions(data, "dev"),
@@ -98,54 +82,42 @@ def text_figures(voter: Voter, data: Path, say: Callable[[str], None] = print) -
     }
     found: Figures = {}
     for name, sentences in sets.items():
-        clear = [sentence for sentence in sentences if len(sentence.labels) == 1]
-        answers = ask(voter, [_spoken(s.text) for s in clear], [s.labels[0] for s in clear])
-        found[name] = figures(answers)
+        on = scorable(sentences)
+        answers = ask(voter, on)
+        found[name] = figures(answers, on)
         say(f"{name}: {format_figure(found[name])}")
         if name == "goemotions dev":
             words = common_words(read_goemotions(data, "train"))
-            found[f"{name}, 20 % word errors"] = erring = with_word_errors(
-                voter, clear, answers, words
-            )
+            erring = with_word_errors(voter, on, answers, words)
+            found[f"{name}, 20 % word errors"] = erring
             low, high = erring["lost_interval"]
             cost = f"lost {erring['lost']:.3f} [{low:.3f}, {high:.3f}]"
             say(f"{name}, 20 % word errors: {format_figure(erring)}; {cost}")
     return found
 
 
-def with_word_errors(
-    voter: Voter, sentences: Sequence[Sentence], whole: Answers, words: Sequence[str]
-) -> Figures:
+def with_word_errors(voter: Voter, on: Scored, whole: System, words: Sequence[str]) -> Figures:
     """Return the mean macro-F1 over ERROR_DRAWS draws of 20 % word errors, and the loss by them.
 
     `whole` are the votes on the sentences without errors. The intervals are over sentences; single
     draws differ by .005 to .01.
     """
     rng = np.random.default_rng(0)
-    labels = [sentence.labels[0] for sentence in sentences]
     erring = [
-        ask(voter, [_spoken(with_errors(s.text, 0.2, words, rng)) for s in sentences], labels)
+        ask(voter, on, [with_errors(clip.transcript, 0.2, words, rng) for clip in on.clips])
         for _ in range(ERROR_DRAWS)
     ]
-    present = sorted({int(c) for c in whole.truth})
-    of_draw = [macro_f1_of(whole.truth, answers.guess, present) for answers in erring]
+    of_draw = [on.f1(answers.guess) for answers in erring]
 
     def mean(rows: Indices) -> float:
         return float(np.mean([of(rows) for of in of_draw]))
 
-    found = bootstrap(mean, len(labels))
-    clean = macro_f1_of(whole.truth, whole.guess, present)
-    lost = paired_bootstrap(clean, mean, len(labels)).difference
+    rows = np.arange(len(on.clips))
+    lost = on.draws.compare(on.f1(whole.guess), mean, rows).difference
     return {
-        "n": len(labels),
+        "n": len(on.clips),
         "draws": ERROR_DRAWS,
-        "macro_f1": round(found.value, 3),
-        "interval": [round(found.low, 3), round(found.high, 3)],
-        "lost": round(lost.value, 3),
-        "lost_interval": [round(lost.low, 3), round(lost.high, 3)],
-        "accuracy": round(float(np.mean([a.truth == a.guess for a in erring])), 3),
+        **_rounded("macro_f1", "interval", on.draws.interval(mean, rows)),
+        **_rounded("lost", "lost_interval", lost),
+        "accuracy": round(float(np.mean([accuracy(on.truth, a.guess) for a in erring])), 3),
     }
-
-
-def _spoken(text: str) -> Utterance:
-    return Utterance(np.zeros(0, np.float32), transcript=text)

@@ -8,7 +8,7 @@ it is a false alarm.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,7 @@ from abhinaya.models.tiny.speech import JOINT, SPEECH, WORDS, SpeechNetwork, wor
 from abhinaya.models.tiny.text import TinyText
 from abhinaya.models.vote.combiner import Combiner, Member
 from abhinaya.models.vote.combiner_file import write_combiner
+from abhinaya.train.command import Say
 from abhinaya.train.data.clips import READERS
 from abhinaya.train.data.texts import read_emorynlp, read_goemotions, read_reccon
 from abhinaya.train.ensemble.fit import Answers, fit_ensemble, least_confidence
@@ -65,19 +66,11 @@ class Case:
     truth: str
 
 
-def fit_vote(
-    data: Path,
-    cache: Path,
-    out: Path,
-    recipe: VoteRecipe,
-    say: Callable[[str], None] = print,
-) -> Path:
+def fit_vote(data: Path, cache: Path, out: Path, recipe: VoteRecipe, say: Say = print) -> Path:
     """Fit the rule and write `out`/FILE; return its path.
 
-    Raises:
-        DataError: data is missing.
-        ModelError: the voters trained without the tuning speakers are missing.
-
+    Raises DataError: data is missing; ModelError: the voters trained without the tuning speakers
+    are missing.
     """
     sentences = unread(data)
     every = read_sessions(data, cache, SpeechRecipe(), say)
@@ -125,9 +118,7 @@ def fit_vote(
 def unread(data: Path) -> dict[str, list[str]]:
     """Return sentences outside the training data of the text network, by label.
 
-    Raises:
-        DataError: a corpus is missing.
-
+    Raises DataError: a corpus is missing.
     """
     _, tuning = divide(read_goemotions(data, "train") + read_emorynlp(data, "train"))
     found: dict[str, list[str]] = {label: [] for label in SPEECH_LABELS}

@@ -99,7 +99,7 @@ class Decoder:
         self._lost_s = 0.0  # lost before the next frame, if the format has no time stamps
         self._damaged = 0
         self._last_is_cut = False
-        self._reached: dict[int, float] = {}  # end of the latest packet of each track
+        self._ends: dict[int, int] = {}  # end of the latest packet of each track, in its units
         self._latest: deque[bool] = deque(maxlen=3)  # whether the latest packets are incomplete
         self._container: Any = None
         try:
@@ -130,9 +130,11 @@ class Decoder:
         codec = self._track.codec_context.name
         return f"{codec}, {self._first.sample_rate} Hz, {self.channels} {many}"
 
-    @property
-    def _reached_s(self) -> float:
-        return max(self._reached.values(), default=0.0)
+    def _reached_s(self, but: int = -1) -> float:
+        """Return the end of the latest packet of any track, or of any `but` one."""
+        zero_s, tracks = (self._container.start_time or 0) / 1e6, self._container.streams
+        ends = [float(end * tracks[i].time_base) for i, end in self._ends.items() if i != but]
+        return max(0.0, max(ends, default=0.0) - zero_s)
 
     @property
     def begin_s(self) -> float | None:
@@ -201,7 +203,7 @@ class Decoder:
             return
         late_s = float(self._first.time) - zero / 1e6
         # the programs of a transport stream have clocks of their own: others must be there too
-        others_s = max((s for i, s in self._reached.items() if i != self._track.index), default=0.0)
+        others_s = self._reached_s(but=self._track.index)
         if "mpegts" in self._formats and others_s < late_s - _INTERLEAVED_S:
             return
         if not HOLE_S <= late_s <= min(LONGEST_HOLE_S, self.duration_s):
@@ -244,7 +246,9 @@ class Decoder:
             raise SourceError(self._subject, reason, "name a file with sound")
         self._tracks = Tracks(streams, self._subject, self._warn)
         look_s = _LOOK_LIVE_S if self._piped else _LOOK_S
-        chosen, held = self._tracks.choose(number, self._packets, lambda: self._reached_s > look_s)
+        chosen, held = self._tracks.choose(
+            number, self._packets, lambda: self._reached_s() > look_s
+        )
         self._packets = itertools.chain(held, self._packets)
         return chosen
 
@@ -273,16 +277,15 @@ class Decoder:
         """
         import av
 
-        zero_s, failures = (self._container.start_time or 0) / 1e6, 0
+        failures = 0
         while True:
             try:
                 for packet in self._container.demux():
                     failures = 0
                     at = packet.dts if packet.pts is None else packet.pts
                     if at is not None:
-                        end_s = float((at + (packet.duration or 0)) * packet.time_base) - zero_s
-                        index = packet.stream_index
-                        self._reached[index] = max(self._reached.get(index, 0.0), end_s)
+                        index, end = packet.stream_index, at + (packet.duration or 0)
+                        self._ends[index] = max(self._ends.get(index, end), end)
                     yield packet
                 return
             except IndexError:  # PyAV has no end for a track that appeared after the beginning
@@ -368,7 +371,7 @@ class Decoder:
             declared_s=declared_s,
             own=own,
             others=len(self._container.streams) > 1,
-            reached_s=self._reached_s,
+            reached_s=self._reached_s(),
             missing=structure(contents.peek, contents.size()).missing if contents else None,
             cut=(self._last_is_cut or rest > 1 << 16) and not (self._raw and self._raw.is_whole),
             damaged=self._damaged > 0,

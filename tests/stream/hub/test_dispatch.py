@@ -223,9 +223,11 @@ def test_answers_that_come_twice_late_or_from_a_node_that_was_given_up() -> None
     bench.up("S-1")
     bench.down("S-0")
     assert bench.answer("S-0", 2) == [("cancel", "S-1", 2)], "it counts, and stops the other"
-    bench.submit(3)
+    assert bench.answer("S-1", 2) == [("double",)]
+    assert bench.submit(3) == [given("S-1", 3)]
     bench.down("S-1")
     assert load.waiting(bench.segments) == 1
+    assert bench.answer("S-9", 3) == [("double",)], "it was never asked"
     assert bench.answer("S-1", 3) == []
     assert load.waiting(bench.segments) == 0
     assert bench.up("S-2") == [], "nothing is left to do"
@@ -342,6 +344,8 @@ class AnyOrder(RuleBasedStateMachine):
         self.dispatch = self.bench.dispatch
         self.credits: dict[str, int] = {}
         self.held: dict[str, dict[int, set[str]]] = {}
+        self.asked: set[tuple[str, int]] = set()
+        """Node and segment, ever."""
         self.tries: Counter[tuple[int, str]] = Counter()
         self.outcome: dict[tuple[int, str], str] = {}
         self.open: list[int] = []
@@ -371,6 +375,7 @@ class AnyOrder(RuleBasedStateMachine):
                 assert decided or (before, service) in self.outcome, "the state is not there yet"
         self.tries[sequence, service] += 1
         self.held[node].setdefault(sequence, set()).add(service)
+        self.asked.add((node, sequence))
 
     @rule(node=nodes, credits=st.integers(1, 3))
     def starts(self, node: str, credits: int) -> None:
@@ -439,7 +444,8 @@ class AnyOrder(RuleBasedStateMachine):
             self.answer(node, *picked)
 
     def answer(self, node: str, sequence: int, service: str) -> None:
-        expected = sequence in self.open and self.outcome.get((sequence, service)) != "answered"
+        counts = sequence in self.open and (node, sequence) in self.asked
+        expected = counts and self.outcome.get((sequence, service)) != "answered"
         if expected:
             self.outcome[sequence, service] = "answered"
         assert self.dispatch.answered(node, fakes.key(sequence), 0, service) is expected
@@ -447,7 +453,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(node=nodes, sequence=st.integers(0, 9), place=st.integers(0, 3))
     def answers_out_of_the_blue(self, node: str, sequence: int, place: int) -> None:
-        """Late, twice, or by a node that was given up; but never before anyone was asked."""
+        """Late, twice, by a node that was given up, or that was never asked for this segment."""
         service = given_by(node)[place % len(given_by(node))]
         if self.tries[sequence, service]:
             self.drop(node, sequence, service)

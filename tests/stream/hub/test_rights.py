@@ -37,6 +37,7 @@ from abhinaya.stream.wire.messages import (
     Subscribe,
     Task,
     ToHub,
+    Verdict,
     Welcome,
 )
 
@@ -153,11 +154,11 @@ class Site:
         assert refused.rights
         return refused
 
-    def begin(self, key: Key, run: str) -> tuple[bytes, bytes]:
+    def begin(self, key: Key, run: str, live: bool = False) -> tuple[bytes, bytes]:
         """Begin a run with one stream; return its front and its recorder."""
         front, recorder = f"front of {run}".encode(), f"recorder of {run}".encode()
         self.say(key, recorder, Subscribe(sink="recorder", confirm=True, run=run))
-        self.say(key, front, fakes.hello(fakes.info("call", run=run)))
+        self.say(key, front, fakes.hello(fakes.info("call", live, run=run)))
         assert self.to(front, Welcome)
         return front, recorder
 
@@ -294,6 +295,21 @@ def test_a_faulty_node_under_the_name_of_another_does_not_announce_the_death_of_
     site.say(NODE, b"old", fakes.ready("S1", node="S1-0"))
     site.say(NODE, b"new", Ready(node="S1-0", incarnation="2", gives=(), credits=1))
     assert not site.events(b"reader", NodeDown)
+
+
+def test_a_node_answers_only_what_it_was_asked() -> None:
+    site = Site()
+    front, recorder = site.begin(INPUT, "mine", live=True)
+    site.say(NODE, b"asked", fakes.ready("S1", node="S1-0"))
+    site.say(INPUT, front, fakes.segment(0))
+    (task,) = site.to(b"asked", Task)
+    site.say(NODE, b"other", fakes.ready("S1", node="S1-1"))
+    lie = Failed(stream=task.stream, sequence=0, service="S1", reason="it lies", retry=False)
+    site.say(NODE, b"other", fakes.answer(task, "S1", "angry"), lie)
+    site.say(NODE, b"asked", fakes.answer(task, "S1", "happy"))
+    site.passes(10.0)
+    (verdict,) = site.events(recorder, Verdict)
+    assert [vote.label for vote in verdict.votes] == ["happy"]
 
 
 # --- revocation -----------------------------------------------------------------------------------

@@ -102,13 +102,10 @@ def test_a_segment_that_is_not_sure_enough_breaks_the_run() -> None:
     assert watch.see(said(5, confidence=0.6))
 
 
-def test_a_voter_without_probabilities_fires_a_rule_that_asks_for_none() -> None:
-    (alert,) = Watch([rule()]).see(said(0, confidence=None))
+@pytest.mark.parametrize("label", ["angry", UNKNOWN])
+def test_a_rule_may_ask_for_no_confidence_and_for_unknown(label: str) -> None:
+    (alert,) = Watch([rule(label=label)]).see(said(0, label, confidence=None))
     assert alert.confidence is None
-
-
-def test_unknown_can_be_looked_for() -> None:
-    assert Watch([rule(label=UNKNOWN)]).see(said(0, UNKNOWN, confidence=None))
 
 
 def test_a_revision_fires_nothing_that_has_been_told() -> None:
@@ -119,15 +116,12 @@ def test_a_revision_fires_nothing_that_has_been_told() -> None:
     assert not watch.see(said(0, revision=3))
 
 
-def test_a_revision_in_the_middle_completes_a_run() -> None:
+def test_a_revision_completes_a_run_in_the_middle_or_takes_a_segment_out_of_it() -> None:
     watch = Watch([rule(for_segments=3)])
     assert feed(watch, "ana") == []
     (alert,) = watch.see(said(1, revision=1))
     assert (alert.first_sequence, alert.sequence, alert.segments) == (0, 2, 3)
     assert not watch.see(said(3))
-
-
-def test_a_revision_takes_a_segment_out_of_a_run() -> None:
     watch = Watch([rule(for_segments=3)])
     assert feed(watch, "aa") == []
     assert not watch.see(said(1, "sad", revision=1))

@@ -32,6 +32,7 @@ from abhinaya.stream.sinks.base import publish
 from abhinaya.stream.sinks.lines import Lines
 from abhinaya.stream.sinks.live.view import MAX_INTERVAL_S, MIN_INTERVAL_S, View, silence_keyboard
 from abhinaya.stream.sinks.open import open_sinks
+from abhinaya.stream.sinks.palette import COLOURS
 from abhinaya.stream.wire.child import Stage
 from abhinaya.stream.wire.messages import Gap, NodeDown, Remark, StreamEnded
 
@@ -60,6 +61,7 @@ def in_view(screen: Screen) -> bool:
 def test_a_live_stream_begins_it() -> None:
     screen, _ = viewed()
     assert in_view(screen)
+    assert screen.colour_at(" angry  ") == (COLOURS["angry"][1:], True), "in reverse"
     assert "quiet" in screen.text
     assert "0:00:12.0" not in screen.text, "verdicts are no lines any more"
 
@@ -75,10 +77,9 @@ def test_a_file_gets_lines_unless_it_is_asked_for() -> None:
 def test_lines_of_a_file_stay_when_a_microphone_comes() -> None:
     screen = Screen()
     view = View(console_on(screen))
-    for event in (started("file", live=False), decided(0, 1, 5, "angry", "no", "file")):
-        view.write(event, START + 6)
-    for event in (started("mic"), decided(0, 1, 5, "sad", "oh", "mic")):
-        view.write(event, START + 6)
+    for name in ("file", "mic"):
+        view.write(started(name, live=name == "mic"), START + 6)
+        view.write(decided(0, 1, 5, "angry", "no", name), START + 6)
     view.tick(START + 7)
     assert "0:00:01.0  file        angry" in screen.text
     assert in_view(screen)
@@ -193,13 +194,6 @@ def test_at_the_end_the_summary_stays_and_nothing_else_of_the_view() -> None:
     assert "share of speech" in screen.text
     assert "1 lost, late" in screen.text
     assert b"\x1b[?1049h" not in screen.raw, "the screen is not taken away"
-
-
-def test_blocks_have_the_colour_of_their_label_in_reverse() -> None:
-    screen, _ = viewed()
-    from abhinaya.stream.sinks.palette import COLOURS
-
-    assert screen.colour_at(" angry  ") == (COLOURS["angry"][1:], True)
 
 
 # --- other sizes ----------------------------------------------------------------------------------

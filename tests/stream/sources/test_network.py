@@ -320,6 +320,14 @@ def test_metadata_that_comes_unasked_is_not_heard(web: Site, chunked: bool, lyin
     assert played == ([] if lying else ["One", "Zwölf", "x" * 200])
 
 
+def test_a_file_with_metadata_in_it_has_an_end(web: Site) -> None:
+    data = encoded("wav", "pcm_s16le", 3.0)
+    body = titled(data, 1000, [b"One"])
+    web.routes["/x.wav"] = say(body, icy_metaint="1000", Content_Type="audio/wav")
+    assert len(read(web.url("/x.wav"), endless="no")) == 3 * 16_000
+    assert len(web.asked("/x.wav")) == 1
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -15,15 +15,9 @@ from abhinaya.train.cli import main as train
 from abhinaya.train.data.clips import ATTRIBUTES, Clip
 from abhinaya.train.data.manifest import Manifest, read_manifest, write_manifest
 from abhinaya.train.errors import DataError
-from abhinaya.train.eval.attributes import (
-    Rater,
-    attribute_rows,
-    join_ratings,
-    rated,
-    read_ratings,
-)
+from abhinaya.train.eval.attributes import Rater, attribute_rows, join_ratings, rated, read_ratings
 from abhinaya.train.eval.cli import main
-from abhinaya.train.eval.predict import AttributeModel, ask, write_predictions
+from abhinaya.train.eval.models import AttributeModel, ask, write_predictions
 from abhinaya.train.loop.checkpoint_card import described
 
 
@@ -70,13 +64,13 @@ def test_what_is_right_but_for_a_shift_has_the_ccc_of_the_formula(tmp_path: Path
     on = rated(of, resamples=200)
     (row,) = attribute_rows([join_ratings("p", read_ratings(tmp_path / "p.csv"), on.clips)], on)
     expected = shifted(on.truth[:-1, 0], 0.05)
-    assert row.each["arousal"].value == pytest.approx(expected)
-    assert row.each["valence"].value == pytest.approx(1.0)
-    assert row.mean.value == pytest.approx((expected + 2) / 3)
-    assert row.each["arousal"].low < expected < row.each["arousal"].high < 1.0
-    assert row.each["dominance"].low == pytest.approx(1.0)
-    assert row.answered == 19  # one clip was not rated: it is left out, and counted
-    assert row.gain is None
+    assert row["each"]["arousal"].value == pytest.approx(expected)
+    assert row["each"]["valence"].value == pytest.approx(1.0)
+    assert row["mean"].value == pytest.approx((expected + 2) / 3)
+    assert row["each"]["arousal"].low < expected < row["each"]["arousal"].high < 1.0
+    assert row["each"]["dominance"].low == pytest.approx(1.0)
+    assert row["answered"] == 19  # one clip was not rated: it is left out, and counted
+    assert row["gain"] is None
 
 
 def test_two_systems_are_compared_on_the_clips_that_both_answer() -> None:
@@ -87,15 +81,15 @@ def test_two_systems_are_compared_on_the_clips_that_both_answer() -> None:
     first, second, third = attribute_rows(
         [Rater("worse", worse), Rater("right", on.truth.copy()), Rater("half", half)], on
     )
-    assert first.gain is None
-    assert second.gain is not None
-    gain = second.gain.comparison.difference
+    assert first["gain"] is None
+    assert second["gain"] is not None
+    gain = second["gain"]["comparison"].difference
     assert gain.value == pytest.approx((1 - shifted(on.truth[:, 0], 0.2)) / 3)
     assert gain.low > 0
-    assert second.gain.comparison.p == pytest.approx(2 / 201)
-    assert third.gain is not None
-    assert (third.answered, third.gain.clips) == (10, 10)
-    assert third.gain.comparison.difference.value == 0.0
+    assert second["gain"]["comparison"].p == pytest.approx(2 / 201)
+    assert third["gain"] is not None
+    assert (third["answered"], third["gain"]["clips"]) == (10, 10)
+    assert third["gain"]["comparison"].difference.value == 0.0
 
 
 # --- the command ----------------------------------------------------------------------------------
@@ -154,10 +148,7 @@ def test_one_file_may_say_both(tmp_path: Path, capsys: pytest.CaptureFixture[str
         ("id,arousal,valence,dominance\nc0,nan,0,0\n", "p.csv:2: arousal is nan; its scale"),
         ("id,arousal,valence,dominance\nc0,0,0,0\nc0,0,0,0\n", "p.csv:3: 'c0' is answered twice"),
         ("name,arousal,valence,dominance\nc0,0,0,0\n", "needs a column FileName"),
-        (
-            "id,arousal,valence,dominance\nz,0,0,0\n",
-            "predictions of p: fewer than 2 fit a clip",
-        ),
+        ("id,arousal,valence,dominance\nz,0,0,0\n", "predictions of p: fewer than 2 fit a clip"),
     ],
 )
 def test_broken_ratings_are_one_line(

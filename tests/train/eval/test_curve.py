@@ -70,9 +70,9 @@ def test_a_curve_by_hand() -> None:
     said.append(decided("neutral", 0.9))
     neutral = [decided("neutral", 0.9), decided("sad", 0.5), decided("happy", 0.7)]
     points = curve(said, truth, neutral, [0.0, 0.45, 0.65, 0.95])
-    assert [p.recall for p in points] == pytest.approx([1.0, 0.75, 0.25, 0.0])
-    assert [p.alarms for p in points] == pytest.approx([2 / 3, 2 / 3, 1 / 3, 0.0])
-    assert [p.answered for p in points] == pytest.approx([1.0, 6 / 7, 4 / 7, 0.0])
+    assert [p["recall"] for p in points] == pytest.approx([1.0, 0.75, 0.25, 0.0])
+    assert [p["alarms"] for p in points] == pytest.approx([2 / 3, 2 / 3, 1 / 3, 0.0])
+    assert [p["answered"] for p in points] == pytest.approx([1.0, 6 / 7, 4 / 7, 0.0])
 
 
 def write_case(folder: Path) -> list[str]:

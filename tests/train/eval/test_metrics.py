@@ -3,12 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from abhinaya.train.eval.intervals import (
-    Statistic,
-    bootstrap,
-    macro_f1_of,
-    paired_bootstrap,
-)
+from abhinaya.train.eval.intervals import Statistic, bootstrap, macro_f1_of, paired_bootstrap
 from abhinaya.train.metrics import (
     accuracy,
     calibration_error,
@@ -46,11 +41,12 @@ def test_figures_computed_by_hand() -> None:
 
 def test_reliability_bins_and_calibration_by_hand() -> None:
     p = np.array([[0.9, 0.1], [0.95, 0.05], [0.4, 0.6], [0.35, 0.65]], np.float32)
-    bins = reliability(p, np.array([0, 1, 1, 1]))
+    confidence, right = p.max(axis=1), p.argmax(axis=1) == np.array([0, 1, 1, 1])
+    bins = reliability(confidence, right)
     assert [(b.low, b.accuracy, b.share) for b in bins] == [(0.6, 1.0, 0.5), (0.9, 0.5, 0.5)]
     assert [b.confidence for b in bins] == pytest.approx([0.625, 0.925])
     gap = 0.5 * abs(0.625 - 1.0) + 0.5 * abs(0.925 - 0.5)
-    assert calibration_error(p, np.array([0, 1, 1, 1])) == pytest.approx(gap)
+    assert calibration_error(confidence, right) == pytest.approx(gap)
 
 
 def test_selective_risk_by_hand_and_in_any_order_of_equals() -> None:

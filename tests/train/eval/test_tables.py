@@ -44,11 +44,11 @@ def system(name: str, labels: str) -> System:
 def test_one_system_scored_by_hand() -> None:
     on = scored(clips("AAAHHS"))
     row = model_row(system("S1", "AAHHU-"), on)  # angry .8, happy .5, sad 0
-    assert row.macro_f1.value == pytest.approx(1.3 / 3)
-    assert row.recall == pytest.approx((2 / 3 + 1 / 2) / 3)
-    assert row.accuracy == pytest.approx(0.5)
-    assert (row.answered, row.calibration_error) == (5, None)
-    assert row.macro_f1.low <= row.macro_f1.value <= row.macro_f1.high
+    assert row["macro_f1"].value == pytest.approx(1.3 / 3)
+    assert row["recall"] == pytest.approx((2 / 3 + 1 / 2) / 3)
+    assert row["accuracy"] == pytest.approx(0.5)
+    assert (row["answered"], row["calibration_error"]) == (5, None)
+    assert row["macro_f1"].low <= row["macro_f1"].value <= row["macro_f1"].high
     of = class_rows(system("S1", "AAHHU-"), on)
     assert {label: (s.n, s.f1) for label, s in of.items()} == {
         "angry": (3, pytest.approx(0.8)),
@@ -75,16 +75,16 @@ def test_clips_without_agreement_are_not_scored() -> None:
 def test_all_combinations_with_their_tie_break() -> None:
     on = scored(clips("AHSN"))
     systems = [system("S1", "AHNN"), system("S2", "HHSA"), system("T2", "AASN")]
-    rows = {row.voters: row for row in combination_rows(systems, on, Rule())}
+    rows = {row["voters"]: row for row in combination_rows(systems, on, Rule())}
     assert set(rows) == {("S2", "S1", "T2"), ("S2", "S1"), ("S2", "T2"), ("S1", "T2")}
     # the three agree in pairs on A H S N: all right, no tie
-    assert rows["S2", "S1", "T2"].macro_f1.value == 1.0
-    assert rows["S2", "S1", "T2"].ties == 0
-    assert rows["S2", "S1", "T2"].gain.difference.value > 0
+    assert rows["S2", "S1", "T2"]["macro_f1"].value == 1.0
+    assert rows["S2", "S1", "T2"]["ties"] == 0
+    assert rows["S2", "S1", "T2"]["gain"].difference.value > 0
     # two that differ are a tie, and S2 decides: its own labels stand
     two = rows["S2", "S1"]
-    assert (two.tie_breaker, two.ties) == ("S2", 3)
-    assert two.macro_f1.value == model_row(systems[1], on).macro_f1.value
+    assert (two["tie_breaker"], two["ties"]) == ("S2", 3)
+    assert two["macro_f1"].value == model_row(systems[1], on)["macro_f1"].value
 
 
 def test_a_missing_voter_leaves_the_vote_to_the_others() -> None:

@@ -133,9 +133,7 @@ def test_votes_are_dropped_by_epoch_and_never_all() -> None:
     assert all(alone.shares(0, target, e).tolist() == [0, 0, 1] for e in range(20))
 
 
-def test_a_clip_is_cut_at_random_to_learn_and_at_its_beginning_to_judge(
-    manifest: Manifest,
-) -> None:
+def test_a_clip_is_cut_at_random_to_learn_and_at_its_beginning_to_judge(manifest: Manifest) -> None:
     recipe = load_recipe("s1", ["data.max_s=0.5"])
     corpus = choose(manifest, load_recipe("s1", ["data.balanced=0", "data.max_s=0.5"]), AUDIO)
     examples = Examples(corpus.root, corpus.train, recipe, AUDIO)

@@ -11,12 +11,7 @@ from abhinaya.train.recipes.learner_options import LlamaOptions, SalmonnOptions,
 from abhinaya.train.recipes.recipe import load_recipe, recipe_text, recipes
 from abhinaya.train.tiny.cards import BACKGROUNDS
 
-PAPER = {
-    "s1": ("focal", 8, 4),
-    "s2": ("focal", 4, 8),
-    "t2": ("vs", 8, 4),
-    "st1": ("vs", 4, 8),
-}
+PAPER = {"s1": ("focal", 8, 4), "s2": ("focal", 4, 8), "t2": ("vs", 8, 4), "st1": ("vs", 4, 8)}
 
 
 @pytest.mark.parametrize("name", recipes())

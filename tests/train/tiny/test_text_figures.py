@@ -2,13 +2,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import pytest
 
 from abhinaya.models.base import Abstention, Ballot, Card, Utterance
 from abhinaya.models.labels import LABELS
 from abhinaya.train.data.texts import Sentence
-from abhinaya.train.tiny.text_figures import ERROR_DRAWS, ask, with_word_errors
+from abhinaya.train.tiny.text_figures import ERROR_DRAWS, ask, scorable, with_word_errors
 
 
 class Whole:
@@ -33,8 +32,8 @@ def test_what_word_errors_cost_is_a_mean_over_draws() -> None:
         Sentence(" ".join([f"w{n}"] * 10), ("happy" if n % 2 else "neutral",)) for n in range(400)
     ]
     voter = Whole(sentences)
-    whole = ask(voter, [_spoken(s.text) for s in sentences], [s.labels[0] for s in sentences])
-    found = with_word_errors(voter, sentences, whole, ["other"])
+    on = scorable(sentences)
+    found = with_word_errors(voter, on, ask(voter, on), ["other"])
     assert voter.asked == len(sentences) * (1 + ERROR_DRAWS)
     assert found["n"] == len(sentences)
     kept = 0.8**10  # recall of happy; neutral is always found, and precise in 1 / (2 - kept)
@@ -44,7 +43,3 @@ def test_what_word_errors_cost_is_a_mean_over_draws() -> None:
     low, high = found["lost_interval"]
     assert low < found["lost"] < high
     assert found["accuracy"] == pytest.approx((1 + kept) / 2, abs=0.02)
-
-
-def _spoken(text: str) -> Utterance:
-    return Utterance(np.zeros(0, np.float32), transcript=text)
