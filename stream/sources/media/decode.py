@@ -364,7 +364,7 @@ class Decoder:
             return
         rest = contents.size() - self._raw.known_bytes if contents and self._raw else 0
         if rest > 0 and self._raw and self._raw.bytes > self._raw.known_bytes:
-            self._warn(f"{self._subject}: its last {rest} bytes are no audio")
+            self._warn(f"{self._subject}: its last {rest} bytes are not audio")
         declared_s, own = self._declared_s()
         ending = Ending(
             given_s=self._given_s,

@@ -165,7 +165,7 @@ def test_what_follows_the_last_frame_is_not_a_cut(
     path, data = tmp_path / "a.mp3", mp3[name]
     for tail in (b"\r\n", b"<html>busy</html>", bytes(3000), PICTURE[:3000]):
         path.write_bytes(data + tail)
-        assert any(f"last {len(tail)} bytes are no audio" in line for line in whole(path, 2.0))
+        assert any(f"last {len(tail)} bytes are not audio" in line for line in whole(path, 2.0))
     for tag in (APE, ID3):  # the picture in it resembles frames
         path.write_bytes(data + tag + data + tag)
         assert whole(path, 4.0) == []
