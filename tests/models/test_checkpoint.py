@@ -114,18 +114,18 @@ def test_files_that_are_something_else(tmp_path, content, message) -> None:
         read(tmp_path / "w.pth")
 
 
-@pytest.mark.parametrize("share", [0.05, 0.5, 0.99])
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pth", "old.pth"])
-def test_truncated_files(tmp_path, name, share) -> None:
+def test_truncated_files(tmp_path, name) -> None:
     big = {"a": torch.randn(64, 64)}
     if name == "w.safetensors":
         save(tmp_path / name, big)
     else:
         torch.save(big, tmp_path / name, _use_new_zipfile_serialization=name != "old.pth")
     content = (tmp_path / name).read_bytes()
-    (tmp_path / name).write_bytes(content[: int(share * len(content))])
-    with pytest.raises(DamagedFileError, match="not a whole checkpoint"):
-        read(tmp_path / name)
+    for share in (0.05, 0.5, 0.99):
+        (tmp_path / name).write_bytes(content[: int(share * len(content))])
+        with pytest.raises(DamagedFileError, match="not a whole checkpoint"):
+            read(tmp_path / name)
 
 
 @pytest.mark.parametrize("zipped", [True, False])

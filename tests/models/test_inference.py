@@ -110,6 +110,8 @@ def test_compiled_code_equals_plain_code(caplog) -> None:
     stack = torch.nn.TransformerEncoder(
         torch.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2, enable_nested_tensor=False
     ).eval()
+    assert layers(stack) == list(stack.layers)
+    assert layers(stack.layers[0].linear1) == [stack.layers[0].linear1]
     rows = [torch.randn(b, t, 8) for b, t in ((1, 5), (2, 7), (3, 4))]
     with torch.inference_mode():
         expected = [stack(row) for row in rows]
@@ -148,13 +150,6 @@ def test_a_batch_equals_its_singles_in_either_precision(
         model.encoders._known.clear()  # or the features of the batch would be remembered
     alone = table([model.vote([segment])[0] for segment in segments])
     assert np.abs(together - alone).max() < near
-
-
-def test_the_layers_are_the_transformers_and_not_the_convolutions(files) -> None:
-    model = load("wavlm", {**files["S1"][1], **CPU})._model.wavlm_model
-    assert layers(model) == list(model.encoder.layers)
-    alone = torch.nn.Linear(2, 2)
-    assert layers(alone) == [alone]
 
 
 class Broken:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from abhinaya.models.asr import load_transcriber
-from abhinaya.models.errors import MissingFileError, OptionsError
+from abhinaya.models.errors import OptionsError
 
 
 @pytest.mark.parametrize(
@@ -22,8 +22,3 @@ from abhinaya.models.errors import MissingFileError, OptionsError
 def test_an_unknown_name_or_option_is_refused_with_what_there_is(name, options, message):
     with pytest.raises(OptionsError, match=message):
         load_transcriber(name, options)
-
-
-def test_a_missing_folder_is_refused():
-    with pytest.raises(MissingFileError, match=r"/no/such/folder.*no such folder"):
-        load_transcriber("faster-whisper", {"model": "/no/such/folder"})

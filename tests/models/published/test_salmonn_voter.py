@@ -89,24 +89,18 @@ def test_encoders_are_freed_with_their_last_voter(files, tmp_path) -> None:
 
 @pytest.mark.parametrize("kind", ["adapter and head", "converted", "without tolerated groups"])
 def test_all_layouts_give_the_same(kind, files, s2, heard, tmp_path) -> None:
-    folder, more = files.folder, {}
-    if kind == "adapter and head":
-        more = {"adapter": str(folder / "salmonn-13b.pth"), "checkpoint": folder / "head-13b.pth"}
-    elif kind == "converted":
-        for name in ("salmonn-13b", "head-13b", "beats"):
-            suffix = "pt" if name == "beats" else "pth"
-            convert(folder / f"{name}.{suffix}", tmp_path / f"{name}.safetensors")
-        more = {
-            "adapter": str(tmp_path / "salmonn-13b.safetensors"),
-            "checkpoint": tmp_path / "head-13b.safetensors",
-            "beats": str(tmp_path / "beats.safetensors"),
-        }
-    else:
+    names = {"adapter": "salmonn-13b.pth", "checkpoint": "head-13b.pth", "beats": "beats.pt"}
+    paths = {option: files.folder / name for option, name in names.items()}
+    if kind == "converted":
+        for option, path in paths.items():
+            paths[option] = tmp_path / f"{option}.safetensors"
+            convert(path, paths[option])
+    elif kind == "without tolerated groups":
         bare = {k: v for k, v in files.adapters["13b"].items() if "position_ids" not in k}
-        torch.save({"model": bare}, tmp_path / "bare.pth")
-        more = {"adapter": str(tmp_path / "bare.pth"), "checkpoint": folder / "head-13b.pth"}
-    more["checkpoint"] = str(more["checkpoint"])
-    other = load("salmonn-13b", files.options("13b", **more))
+        paths["adapter"] = tmp_path / "bare.pth"
+        torch.save({"model": bare}, paths["adapter"])
+    given = {option: str(path) for option, path in paths.items()}
+    other = load("salmonn-13b", files.options("13b", **given))
     assert np.allclose(table(other.vote(heard)), table(s2.vote(heard)), atol=1e-6)
 
 
@@ -173,12 +167,10 @@ def test_unfit_segments_abstain_and_the_others_are_answered(s2, st1, heard, spee
 def test_adapters_that_do_not_fit(files, tmp_path, change, message) -> None:
     tensors = {k: v for k, v in (files.adapters["13b"] | change).items() if v is not None}
     torch.save({"model": tensors}, tmp_path / "salmonn.pth")
-    more = {
-        "adapter": str(tmp_path / "salmonn.pth"),
-        "checkpoint": str(files.folder / "head-13b.pth"),
-    }
+    head = str(files.folder / "head-13b.pth")
+    adapter = str(tmp_path / "salmonn.pth")
     with pytest.raises(KeysError, match=message):
-        load("salmonn-13b", files.options("13b", **more))
+        load("salmonn-13b", files.options("13b", adapter=adapter, checkpoint=head))
 
 
 @pytest.mark.parametrize(
@@ -202,16 +194,15 @@ def test_files_that_do_not_belong_together(files, given, message, remedy) -> Non
 
 
 def test_beats_files(files, tmp_path) -> None:
-    torch.save({"model": files.beats}, tmp_path / "no_cfg.pt")
-    with pytest.raises(KeysError, match="carries no cfg"):
-        load_beats(str(tmp_path / "no_cfg.pt"))
     own = files.beats | {BEATS_TABLE.format(1): torch.zeros(320, 2)}
-    torch.save({"model": own, "cfg": asdict(BEATS)}, tmp_path / "own.pt")
-    with pytest.raises(KeysError, match="layer 1 has a relative position table of its own"):
-        load_beats(str(tmp_path / "own.pt"))
-    torch.save({"model": own, "cfg": {"activation_fn": "relu"}}, tmp_path / "relu.pt")
-    with pytest.raises(KeysError, match="activation_fn=relu"):
-        load_beats(str(tmp_path / "relu.pt"))
+    for content, message in (
+        ({"model": files.beats}, "carries no cfg"),
+        ({"model": own, "cfg": asdict(BEATS)}, "layer 1 has a relative position table of its own"),
+        ({"model": own, "cfg": {"activation_fn": "relu"}}, "activation_fn=relu"),
+    ):
+        torch.save(content, tmp_path / "beats.pt")
+        with pytest.raises(KeysError, match=message):
+            load_beats(str(tmp_path / "beats.pt"))
     with pytest.raises(MissingFileError):
         load_beats(str(tmp_path / "none.pt"))
     (tmp_path / "half.pt").write_bytes((files.folder / "beats.pt").read_bytes()[:5000])

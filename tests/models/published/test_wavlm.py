@@ -62,13 +62,16 @@ def golden_folder(golden, tmp_path):
     return build
 
 
+@pytest.fixture
+def waves(golden_tensors) -> list[np.ndarray]:
+    inputs = golden_tensors("wavlm_tiny/inputs.safetensors")
+    return [inputs[f"item{i}.wave"].numpy() for i in ITEMS]
+
+
 @pytest.mark.parametrize("pool", ["asp", "attn_mean"])
-def test_s1_golden_at_every_stage(pool, golden_folder, golden_tensors, close) -> None:
+def test_s1_golden_at_every_stage(pool, golden_folder, golden_tensors, waves, close) -> None:
     model = load_s1(str(golden_folder(f"s1_{pool}")))
     g = golden_tensors("wavlm_tiny/expected_s1.safetensors")
-    waves = [
-        golden_tensors("wavlm_tiny/inputs.safetensors")[f"item{i}.wave"].numpy() for i in ITEMS
-    ]
     for i in ITEMS:
         one, length = model.prepare(waves[i : i + 1])
         hidden = model.encode(one, length)
@@ -85,12 +88,11 @@ def test_s1_golden_at_every_stage(pool, golden_folder, golden_tensors, close) ->
     close(model(batch, lengths), g[f"{pool}.batch.logits"], 5e-5)
 
 
-def test_challenge_baseline_golden_at_every_stage(golden_folder, golden_tensors, close) -> None:
+def test_challenge_baseline_golden_at_every_stage(
+    golden_folder, golden_tensors, waves, close
+) -> None:
     model = load_s1(str(golden_folder("cat_ser")))
     g = golden_tensors("wavlm_tiny/expected_cat_ser.safetensors")
-    waves = [
-        golden_tensors("wavlm_tiny/inputs.safetensors")[f"item{i}.wave"].numpy() for i in ITEMS
-    ]
     batch, lengths = model.prepare(waves)
     close(batch[:, :64], g["batch.normalised_wave_head"], 5e-5)
     hidden = model.encode(batch, lengths)
@@ -104,14 +106,13 @@ def test_challenge_baseline_golden_at_every_stage(golden_folder, golden_tensors,
         close(model(*model.prepare(waves[i : i + 1]))[0], g[f"item{i}.logits"], 5e-5)
 
 
-def test_the_baselines_answers_come_out_under_our_labels(golden_folder, golden_tensors) -> None:
+def test_the_baselines_answers_get_our_labels(golden_folder, golden_tensors, waves) -> None:
     voter = load("wavlm", {"checkpoint": str(golden_folder("cat_ser")), **CPU})
     g = golden_tensors("wavlm_tiny/expected_cat_ser.safetensors")
-    inputs = golden_tensors("wavlm_tiny/inputs.safetensors")
     order = [0, 6, 5, 4, 2, 7, 1, 3]  # published: the baseline's scores in alphabetical order
     for i in ITEMS:
         expected = g[f"item{i}.logits"].softmax(-1)[order].numpy()
-        answer = voter.vote([Utterance(inputs[f"item{i}.wave"].numpy())])[0]
+        answer = voter.vote([Utterance(waves[i])])[0]
         assert np.abs(np.array(answer.probabilities) - expected).max() < 2e-5
         assert answer.label == LABELS[int(expected.argmax())]
 
@@ -191,6 +192,17 @@ def test_size_of_wavlm_large() -> None:
 # --- what is refused --------------------------------------------------------------------
 
 
+THEIR_NAMES = {
+    "wavlm_model.": "ssl_model.",
+    "head.pool.": "pool_model.",
+    "head.fc.": "ser_model.fc.0.0.",
+    "head.ln.": "ser_model.fc.0.1.",
+    "head.out.": "ser_model.out.0.",
+    "parametrizations.weight.original0": "weight_g",
+    "parametrizations.weight.original1": "weight_v",
+}
+
+
 @pytest.fixture
 def baseline(tmp_path, shaken) -> tuple[Path, dict, dict]:
     """The challenge baseline's layout, with the old names of the positional convolution."""
@@ -201,15 +213,7 @@ def baseline(tmp_path, shaken) -> tuple[Path, dict, dict]:
     model = shaken(S1(S1Config(TINY, "asp", 16)))
     tensors = {}
     for key, tensor in model.state_dict().items():
-        for ours, theirs in (
-            ("wavlm_model.", "ssl_model."),
-            ("head.pool.", "pool_model."),
-            ("head.fc.", "ser_model.fc.0.0."),
-            ("head.ln.", "ser_model.fc.0.1."),
-            ("head.out.", "ser_model.out.0."),
-            ("parametrizations.weight.original0", "weight_g"),
-            ("parametrizations.weight.original1", "weight_v"),
-        ):
+        for ours, theirs in THEIR_NAMES.items():
             key = key.replace(ours, theirs)
         tensors[key] = tensor
     fields = {

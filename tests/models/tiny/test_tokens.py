@@ -68,9 +68,6 @@ def test_of_too_long_a_text_the_last_is_kept() -> None:
     assert mask.shape == (1, PIECES_AT_MOST)
     (short,), _ = known.encode(["happy bed"])
     assert long[-5:].tolist() == short[-5:].tolist()
-
-
-def test_a_vocabulary_without_its_special_pieces_is_refused() -> None:
     with pytest.raises(ValueError, match=r"has no \[UNK\]"):
         WordPieces([piece for piece in VOCABULARY if piece != UNKNOWN])
 

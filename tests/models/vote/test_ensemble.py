@@ -137,10 +137,8 @@ def test_below_the_least_confidence_the_label_is_unknown_and_shows_what_it_would
 def test_voters_without_probabilities_reach_no_threshold():
     decision = decide(hard(S1="sad", T1="sad"), Rule(min_confidence=0.1))
     assert (decision.label, decision.leading, decision.confidence) == (UNKNOWN, "sad", None)
-    assert (
-        decision.reason
-        == "no voter gives probabilities: sad has no confidence, and 0.1 is required"
-    )
+    reason = "no voter gives probabilities: sad has no confidence, and 0.1 is required"
+    assert decision.reason == reason
 
 
 def test_a_temperature_changes_the_confidence_and_not_the_vote():
@@ -150,12 +148,9 @@ def test_a_temperature_changes_the_confidence_and_not_the_vote():
     # 0.9 ^ (1/3) against seven times (0.1 / 7) ^ (1/3)
     rest = (0.1 / 7) ** (1 / 3) / (0.9 ** (1 / 3) + 7 * (0.1 / 7) ** (1 / 3))
     assert flat.confidence == pytest.approx((rest + 0.6 + 0.6) / 3)
-
-
-def test_a_temperature_below_one_sharpens_no_further_than_the_surest_voter_as_cast():
     votes = {"S1": soft("sad", 0.6), "T2": soft("sad", 0.4)}
-    decision = decide(votes, Rule(temperatures={"S1": 0.1, "T2": 0.1}))
-    assert decision.confidence == 0.6
+    sharp = decide(votes, Rule(temperatures={"S1": 0.1, "T2": 0.1}))
+    assert sharp.confidence == 0.6, "no further than the surest voter as cast"
 
 
 @given(st.lists(st.floats(0.0, 1), min_size=8, max_size=8).filter(any), st.floats(0.05, 20))
@@ -177,27 +172,19 @@ def test_one_sure_voter_outweighs_two_unsure_ones_in_the_mean_only():
     assert decision.label == "angry"
     assert decision.agreement == pytest.approx(1 / 3)
     assert decision.confidence == pytest.approx((0.98 + 0.1 + 0.1) / 3)
+    # a label alone counts as certain in the mean, but not in the confidence
+    decision = decide({"T1": Ballot("happy"), "S1": soft("sad", 0.65)}, Rule(method="mean"))
+    assert (decision.label, decision.confidence) == ("happy", pytest.approx(0.05))
 
 
-def test_weights_move_the_mean_and_default_to_one():
+def test_weights_move_the_mean_and_default_to_one_and_without_one_a_voter_is_not_heard():
     votes = {"S1": soft("angry", 0.9), "T2": soft("sad", 0.8)}
     assert decide(votes, Rule(method="weighted")).label == "angry"
     assert decide(votes, Rule(method="weighted", weights={"T2": 2.0})).label == "sad"
-    assert decide(votes, Rule(method="mean", weights={"T2": 2.0})).label == "angry"
-
-
-def test_a_voter_without_weight_is_not_heard():
-    votes = {"S1": soft("angry", 0.9), "T2": soft("sad", 0.3)}
     assert decide(votes, Rule(method="weighted", weights={"S1": 0.0})).label == "sad"
+    assert decide(votes, Rule(method="mean", weights={"T2": 2.0})).label == "angry"
     nobody = decide({"S1": votes["S1"]}, Rule(method="weighted", weights={"S1": 0.0}))
     assert (nobody.label, nobody.reason) == (UNKNOWN, "every voter that answered has weight 0")
-
-
-def test_a_label_alone_counts_as_certain_in_the_mean_but_not_in_the_confidence():
-    votes = {"T1": Ballot("happy"), "S1": soft("sad", 0.65)}
-    decision = decide(votes, Rule(method="mean"))
-    assert decision.label == "happy"
-    assert decision.confidence == pytest.approx(0.05)
 
 
 def test_equal_means_are_decided_within_the_tied_labels_by_priority():

@@ -78,10 +78,7 @@ def test_the_page_loads_nothing_and_forbids_it(tmp_path):
     (policy,) = page.all("meta", **{"http-equiv": "Content-Security-Policy"})
     assert policy["content"].startswith("default-src 'none'")
     source = (tmp_path / "events.html").read_text("utf-8")
-    assert "url(" not in source
-    assert "@import" not in source
-    assert "http://" not in source
-    assert "https://" not in source
+    assert not re.search(r"url\(|@import|https?://", source)
 
 
 def test_everything_that_was_said_is_there_once_and_as_text(tmp_path):
@@ -127,13 +124,10 @@ def test_the_numbers_are_those_of_the_call(tmp_path):
     assert "agent75%30.0 s20" in talk
     assert "customer25%10.0 s11" in talk
     votes = next(t for t in page.all("table") if t["text"].startswith("Votes"))["text"]
-    assert "S1fake4100%" in votes
-    assert "T2fake40%" in votes
-    assert "4 times no answer within 4 s" in votes
+    for part in ("S1fake4100%", "T2fake40%", "4 times no answer within 4 s"):
+        assert part in votes
     facts = {dt["text"]: dd["text"] for dt, dd in zip(page.all("dt"), page.all("dd"), strict=True)}
-    assert facts["length"] == "1:20"
-    assert facts["not heard"] == "5.0 s"
-    assert facts["segments"] == "5"
+    assert facts.items() >= {"length": "1:20", "not heard": "5.0 s", "segments": "5"}.items()
 
 
 def test_names_of_streams_and_voters_cannot_become_markup(tmp_path):

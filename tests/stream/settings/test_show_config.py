@@ -108,25 +108,14 @@ def test_a_conflict_names_whom_it_is_from(profile: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["ABHINAYA_PROFILE", "ABHINAYA_API_KEY", "PATH__X", "ABHINAYA_"])
-def test_other_variables_are_no_settings(name: str) -> None:
-    assert not is_setting(name)
-    assert not list(variables({name: "1"}))
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("0.2", 0.2),
-        ("true", True),
-        ("cuda", "cuda"),
-        ('["a", "b"]', ["a", "b"]),
-        ("1\ny = 2", "1\ny = 2"),
-        ("", ""),
-    ],
-)
-def test_a_value_is_toml_or_else_a_string(text: str, value: Any) -> None:
-    assert literal(text) == value
+def test_other_variables_are_no_settings_and_a_value_is_toml_or_else_a_string() -> None:
+    for name in ("ABHINAYA_PROFILE", "ABHINAYA_API_KEY", "PATH__X", "ABHINAYA_"):
+        assert not is_setting(name)
+        assert not list(variables({name: "1"}))
+    for text, value in (("0.2", 0.2), ("true", True), ('["a", "b"]', ["a", "b"])):
+        assert literal(text) == value
+    for text in ("cuda", "1\ny = 2", ""):
+        assert literal(text) == text
 
 
 @pytest.mark.parametrize("name", profiles())

@@ -144,15 +144,13 @@ def test_a_sender_that_hangs_holds_up_nobody_and_what_is_dropped_is_counted() ->
 
 
 def test_at_the_end_of_a_run_what_waits_is_still_delivered() -> None:
-    slow, said = Slow(), []
-    worker = Worker(slow, said.append)
-    jobs = [Job(bytes([i])) for i in range(3)]
-    for job in jobs:
-        worker.offer(job)
+    slow, told = Slow(), []
+    worker = Worker(slow, told.append)
+    for i in range(3):
+        worker.offer(Job(bytes([i])))
     threading.Timer(0.1, slow.go.set).start()
     worker.close(time.monotonic() + 10)
-    assert slow.delivered == [job.body for job in jobs]
-    assert said == []
+    assert (slow.delivered, told) == ([bytes([i]) for i in range(3)], [])
 
 
 @pytest.mark.parametrize("terminal", [True, False])
@@ -310,11 +308,11 @@ def test_a_fault_in_the_rules_is_told_before_anything_is_opened(
 ) -> None:
     rules, output = tmp_path / "rules.toml", tmp_path / "kept.jsonl"
     output.write_text("kept")
-    rules.write_text('[[rules]]\nname = "a"\nlabel = "angri"\n')
-    arguments = [str(CALL), "--rules", str(rules), "--output", str(output)]
-    assert cli.main(arguments) == 2
-    assert "did you mean 'angry'?" in capfd.readouterr().err
-    rules.write_text('[[rules]]\nname = "a"\nlabel = "angry"\ncommand = ["no-such-program"]\n')
-    assert cli.main(arguments) == 2
-    assert "no-such-program" in capfd.readouterr().err
+    for rule, words in (
+        ('label = "angri"', "did you mean 'angry'?"),
+        ('label = "angry"\ncommand = ["no-such-program"]', "no-such-program"),
+    ):
+        rules.write_text(f'[[rules]]\nname = "a"\n{rule}\n')
+        assert cli.main([str(CALL), "--rules", str(rules), "--output", str(output)]) == 2
+        assert words in capfd.readouterr().err
     assert output.read_text() == "kept"

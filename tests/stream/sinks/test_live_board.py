@@ -50,7 +50,13 @@ def test_a_provisional_verdict_is_shown_until_the_segment_is_decided_and_not_aft
     assert (board.gaps, board.gap_reason) == (1, "the backlog was full")
 
 
-def test_a_revision_changes_its_segment_and_no_other() -> None:
+def test_a_revision_changes_its_segment_and_no_other_and_not_the_latency() -> None:
+    board = Board()
+    assert board.latency_ms is None
+    board.see(decided(0, 1, 5, "sad"), START + 5 + 1)
+    board.see(so_far(1, 6, 8, "sad", "", 0), START + 8 + 50)
+    board.see(decided(0, 1, 5, "happy", revision=1), START + 5 + 70)
+    assert board.latency_ms == pytest.approx(1000), "of the first verdict on a whole segment"
     board = board_of(started(CALL), *told(CALL))
     stream, before = board.streams[CALL], labels(board.streams[CALL])
     board.see(decided(1, 12.0, 20.5, "fear", revision=1), START)
@@ -91,15 +97,6 @@ def test_nodes_and_fronts_that_die_are_named_until_they_are_back() -> None:
     assert board.down == {"front-0": "silent"}
     board.see(status(), START)
     assert not board.down
-
-
-def test_latency_is_of_the_first_verdict_on_whole_segments() -> None:
-    board = Board()
-    assert board.latency_ms is None
-    board.see(decided(0, 1, 5, "sad"), START + 5 + 1)
-    board.see(so_far(1, 6, 8, "sad", "", 0), START + 8 + 50)
-    board.see(decided(0, 1, 5, "happy", revision=1), START + 5 + 70)
-    assert board.latency_ms == pytest.approx(1000)
 
 
 def test_alerts_are_remembered_with_their_stream_and_voters_once_they_are_seen() -> None:

@@ -7,7 +7,6 @@ import itertools
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tracemalloc
@@ -35,30 +34,26 @@ TESTS = ROOT / "tests"
 
 
 @pytest.mark.parametrize("suffix", READERS)
-def test_readers_find_every_segment_once_in_its_last_revision(tmp_path, suffix):
+def test_readers_find_every_segment_once_and_open_a_file_without_speech(tmp_path, suffix):
     assert READERS[suffix](written(tmp_path / f"x{suffix}")) == SPOKEN
-
-
-@pytest.mark.parametrize("suffix", READERS)
-def test_a_run_without_speech_gives_a_file_that_opens(tmp_path, suffix):
     path = written(tmp_path / f"x{suffix}", (CALL[0], CALL[-2]))
     assert READERS[suffix](path) == []
     assert {*READERS, ".jsonl"} == set(SUFFIXES), "there is a reader for every format"
     assert READERS[suffix](written(tmp_path / f"none{suffix}", ())) == []
 
 
+SO_FAR = (
+    Activity(stream=AGENT, position=16_000, speaking=True),
+    verdict(0, 1.0, 2.5, "sad", part=1),
+    verdict(0, 1.0, 6.0, "happy"),
+)
+
+
 @pytest.mark.parametrize("suffix", READERS)
 def test_what_is_provisional_leaves_no_trace(tmp_path, suffix):
-    final = (verdict(0, 1.0, 6.0, "happy"), gap(1, 7.0, 9.0))
-    events = (
-        Activity(stream=AGENT, position=16_000, speaking=True),
-        verdict(0, 1.0, 2.5, "sad", part=1),
-        final[0],
-        verdict(1, 7.0, 8.5, "sad", part=2),
-        final[1],
-    )
-    path = written(tmp_path / f"x{suffix}", events)
-    assert path.read_bytes() == written(tmp_path / f"y{suffix}", final).read_bytes()
+    last = gap(1, 7.0, 9.0)
+    path = written(tmp_path / f"x{suffix}", (*SO_FAR, verdict(1, 7.0, 8.5, "sad", part=2), last))
+    assert path.read_bytes() == written(tmp_path / f"y{suffix}", (SO_FAR[-1], last)).read_bytes()
 
 
 def test_a_second_run_does_not_take_the_place_of_the_first(tmp_path):
@@ -76,17 +71,10 @@ def test_a_second_run_does_not_take_the_place_of_the_first(tmp_path):
 
 
 def test_json_lines_have_provisional_verdicts_and_readers_pass_over_them(tmp_path):
-    events = (
-        Activity(stream=AGENT, position=16_000, speaking=True),
-        verdict(0, 1.0, 2.5, "sad", part=1),
-        verdict(0, 1.0, 6.0, "happy"),
-    )
-    path = written(tmp_path / "x.jsonl", events)
+    path = written(tmp_path / "x.jsonl", SO_FAR)
     *told, summary = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-    assert [(e["type"], e["final"], e["part"]) for e in told] == [
-        ("verdict", False, 1),
-        ("verdict", True, 0),
-    ]
+    found = [(e["type"], e["final"], e["part"]) for e in told]
+    assert found == [("verdict", False, 1), ("verdict", True, 0)]
     assert summary["streams"][AGENT]["segments"] == 1
     assert summary["streams"][AGENT]["emotions_s"] == {"happy": 5.0}
     assert [e["type"] for e in read(path)] == ["verdict", "summary"]
@@ -247,17 +235,13 @@ for i in itertools.count():
 @pytest.mark.processes
 def test_a_kill_in_the_middle_loses_nothing(tmp_path):
     path = tmp_path / "x.vtt"
-    folders = [str(TESTS), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, folders))}
-    process = subprocess.Popen(
-        [sys.executable, "-c", WRITE_FOR_EVER, str(path)], stdout=subprocess.PIPE, env=environment
-    )
-    try:
-        assert process.stdout.readline() == b"enough\n"
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
+    code = f"import sys; sys.path.insert(0, {str(TESTS)!r}){WRITE_FOR_EVER}"
+    command = [sys.executable, "-c", code, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout.readline() == b"enough\n"
+        finally:
+            process.kill()
     assert read_vtt(path) == []
     for suffix, reader in READERS.items():
         export(tmp_path / "x.vtt.journal.jsonl", tmp_path / f"y{suffix}")

@@ -68,10 +68,8 @@ EVENTS = (
 def shown(events=EVENTS, *, terminal=True, width=80):
     """Give what appears on a console, and the console's raw output."""
     file = io.StringIO()
-    console = Console(
-        file=file, force_terminal=terminal, width=width, color_system="truecolor", height=25
-    )
-    lines = Lines(console)
+    look = {"width": width, "height": 25, "color_system": "truecolor"}
+    lines = Lines(Console(file=file, force_terminal=terminal, **look))
     for event in events:
         lines.write(event, NOW)
     lines.close()
@@ -189,10 +187,7 @@ NONE = {"confidence": None, "reason": "1 vote of at least 2", "transcript": SILE
         (verdict(revision=1), ("revised",)),
         (verdict(revision=2), ("revision 2",)),
         (verdict(part=1), ("so far",)),
-        (
-            verdict(0, "unknown", **NONE),
-            ("no label: 1 vote of at", "no words: no words recognised"),
-        ),
+        (verdict(0, "unknown", **NONE), ("no label: 1 vote of at", "no words: no words")),
         (lost(), ("gap", "4.0 s not heard: the backlog was full")),
     ],
 )
@@ -214,14 +209,12 @@ def test_colour_never_stands_alone():
 @pytest.mark.parametrize("width", [80, 60, 40])
 def test_nothing_is_wider_than_the_terminal_and_no_word_is_lost(width):
     words = [f"word{i}" for i in range(40)]
-    long = verdict(
-        stream="a stream with quite a long name",
-        transcript=said(" ".join(words)),
-        missing=(Missing(voter="T1", reason="the " + "long " * 20 + "reason"),),
-    )
-    text, _ = shown(
-        [long, lost(reason="because " * 20 + "it was late"), verdict(3, "sad")], width=width
-    )
+    missing = (Missing(voter="T1", reason="the " + "long " * 20 + "reason"),)
+    name = "a stream with quite a long name"
+    long = verdict(stream=name, transcript=said(" ".join(words)), missing=missing)
+    wide = verdict(stream="電話の会話ですよね", transcript=said("漢字" * 60))
+    late = lost(reason="because " * 20 + "it was late")
+    text, _ = shown([long, late, wide, verdict(3, "sad")], width=width)
     assert max(cell_len(line) for line in text.splitlines()) <= width
     assert all(word in text for word in words)
     assert "it was late" in " ".join(text.split())
@@ -278,12 +271,7 @@ def test_without_a_terminal_lines_are_plain_and_columns_stable():
     assert {row.index("call") for row in rows} == {22}
     columns = re.split(r" {2,}", rows[0])
     assert columns[:6] == ["0:00:00.0", "0:00:02.0", "call", "happy", "0.650", "1.00"]
-    assert columns[6:] == [
-        "750ms",
-        "r0",
-        "S1=happy:0.65 T2=happy:0.65",
-        "“the words that were said”",
-    ]
+    assert columns[6:] == ["750ms", "r0", "S1=happy:0.65 T2=happy:0.65", f"“{WORDS}”"]
 
 
 def test_a_full_disk_behind_standard_output_is_an_error():
