@@ -19,10 +19,9 @@ from typing import Final
 
 import numpy as np
 
-from abhinaya.bench.clips import Clip, clips_in, distance, read, words_of
+from abhinaya.bench.clips import Clip, clips_in, distance, read, words_of, write
 from abhinaya.bench.latency import Streams, options_of, run
 from abhinaya.bench.monitored import profile_of
-from abhinaya.bench.recording import write
 from abhinaya.bench.word_times import Placed
 from abhinaya.models.asr import Audio, Hearing, Transcriber
 from abhinaya.stream.clock import to_samples

@@ -1,19 +1,26 @@
-"""Recordings with known words; comparison of words."""
+"""Recordings: those with known words, and any length of others; comparison of words."""
 
 from __future__ import annotations
 
 import functools
 import json
+import wave
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from abhinaya.models.asr import Audio
+from abhinaya.stream.clock import SAMPLE_RATE, to_samples
 from abhinaya.stream.errors import SourceError
+from abhinaya.stream.front.numbering import Speech
+from abhinaya.stream.settings.config import VadConfig
 from abhinaya.stream.sources import InputConfig, open_source
+from abhinaya.stream.wire.messages import Gap, Segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +55,8 @@ def long_clips_in(data: Path) -> list[Clip]:
 
 def read(path: Path) -> Audio:
     """Return a recording as 16 kHz mono."""
-    source = open_source(InputConfig(str(path)))
-    try:
+    with closing(open_source(InputConfig(str(path)))) as source:
         return np.concatenate([chunk.samples[:, 0] for chunk in source.chunks()])
-    finally:
-        source.close()
 
 
 def words_of(text: str) -> list[str]:
@@ -123,3 +127,89 @@ def _podcasts(folder: Path) -> Iterator[Clip]:
         _, _, body = text.read_text("utf-8").partition("[00:00]")
         turns = [line.partition(": ")[2] for line in body.splitlines() if ": " in line]
         yield Clip("podcasts", audio, " ".join(turns))
+
+
+# --- recordings of any length, as wav -----------------------------------------------------------
+
+
+PAUSE_S: Final = 0.7
+"""Silence between two files, so that no segment spans them."""
+AUDIO: Final = (".opus", ".ogg", ".wav", ".flac", ".mp3", ".m4a")
+
+Span = tuple[int, int]
+"""First and last sample (exclusive) of a segment."""
+
+
+def audio_under(folder: Path) -> list[Path]:
+    """Return all audio files in a folder and its subfolders, sorted by name."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO)
+
+
+def compose(sources: Sequence[Path], seconds: float, first: int, target: Path) -> None:
+    """Write `seconds` of the files as 16 kHz mono wav, in a loop that begins with number `first`.
+
+    Raises SourceError: a file cannot be read, or the files contain no audio.
+    """
+    wanted = to_samples(seconds)
+    parts: list[npt.NDArray[np.int16]] = []
+    for number in range(len(sources)):
+        parts.append(_with_pause(sources[(first + number) % len(sources)]))
+        if sum(map(len, parts)) >= wanted:
+            break
+    if sum(map(len, parts)) <= len(parts) * to_samples(PAUSE_S):
+        raise SourceError(str(sources[0]), "holds no audio")
+    _save(np.resize(np.concatenate(parts), wanted), target)
+
+
+def rotate(source: Path, start_s: float, seconds: float, target: Path) -> None:
+    """Write `seconds` of one file, in a loop that begins at `start_s`.
+
+    Raises SourceError: the file cannot be read, or contains no audio.
+    """
+    whole = _with_pause(source)
+    if len(whole) <= to_samples(PAUSE_S):
+        raise SourceError(str(source), "holds no audio")
+    _save(np.resize(np.roll(whole, -to_samples(start_s)), to_samples(seconds)), target)
+
+
+def write(samples: npt.NDArray[np.float32], target: Path) -> None:
+    """Write samples [n] as 16 kHz wav."""
+    _save(pcm(samples), target)
+
+
+def duration_s(source: Path) -> float:
+    """Return the length of a file in seconds, by decoding it."""
+    return sum(len(piece) for piece in _pcm(source)) / SAMPLE_RATE
+
+
+def spans(source: Path, vad: VadConfig) -> list[Span]:
+    """Return the segments of a recording, which a run must report; found in this process."""
+    return [(item.start, item.end) for item in items(source, vad)]
+
+
+def items(source: Path, vad: VadConfig) -> list[Segment | Gap]:
+    """Return what a front would send of a recording, on one channel."""
+    with closing(open_source(InputConfig(str(source)))) as opened:
+        found = list(Speech(vad, opened, [""], ()).items())
+    return [item for item in found if isinstance(item, Segment | Gap)]
+
+
+def pcm(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
+    """Return samples as 16-bit integers."""
+    return np.clip(samples * 32767, -32768, 32767).astype(np.int16)
+
+
+def _save(samples: npt.NDArray[np.int16], target: Path) -> None:
+    with wave.open(str(target), "wb") as out:
+        out.setparams((1, 2, SAMPLE_RATE, 0, "NONE", ""))
+        out.writeframes(samples.tobytes())
+
+
+def _with_pause(source: Path) -> npt.NDArray[np.int16]:
+    return np.concatenate([*_pcm(source), np.zeros(to_samples(PAUSE_S), np.int16)])
+
+
+def _pcm(source: Path) -> Iterator[npt.NDArray[np.int16]]:
+    with closing(open_source(InputConfig(str(source)))) as opened:
+        for chunk in opened.chunks():
+            yield pcm(chunk.samples[:, 0])

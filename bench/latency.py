@@ -18,13 +18,13 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from rich.table import Table
 
+from abhinaya.bench.clips import duration_s, rotate
 from abhinaya.bench.demo import CALL
 from abhinaya.bench.monitored import Usage, Watcher, add_profile, live, play, profile_of
-from abhinaya.bench.recording import duration_s, rotate
 from abhinaya.bench.report import (
     Report,
     ms,
@@ -35,7 +35,7 @@ from abhinaya.bench.report import (
     table,
     table_of,
 )
-from abhinaya.bench.word_times import Placed, Words, WordTimes
+from abhinaya.bench.word_times import Placed, WordTimes
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.sinks.events import latency_ms
 from abhinaya.stream.wire.messages import Activity, Event, Gap, Verdict
@@ -60,20 +60,6 @@ class Streams:
 
 
 @dataclass(frozen=True, slots=True)
-class Early:
-    """Figures of the provisional labels of a run."""
-
-    share: float
-    """Share of segments with a provisional label."""
-    first_ms: Mapping[str, float]
-    """Percentile -> milliseconds from a segment's start to its first provisional label."""
-    first_stays: float
-    """Share of these segments whose first provisional label equals the final label."""
-    last_stays: float
-    """Share of these segments whose last provisional label equals the final label."""
-
-
-@dataclass(frozen=True, slots=True)
 class LiveRun:
     """Figures of a run with a number of streams."""
 
@@ -85,10 +71,10 @@ class LiveRun:
     """Verdicts without a vote because a voter was late."""
     shed: int
     """Segments that became gaps."""
-    early: Early | None = None
-    """None without provisional labels."""
-    words: Words | None = None
-    """None if the spoken words are unknown."""
+    early: Mapping[str, Any] | None = None
+    """Figures of the provisional labels; None without any."""
+    words: Mapping[str, Any] | None = None
+    """Figures of `WordTimes`; None if the spoken words are unknown."""
     cpu: float = 0.0
     """Processor seconds of all processes, for a second of audio of all streams."""
     resident_mib: float = 0.0
@@ -98,7 +84,8 @@ class LiveRun:
     @property
     def lost(self) -> int:
         """Number of segments that became gaps plus utterances without final words."""
-        return self.shed + (self.words.missing if self.words else 0)
+        missing: int = self.words["missing"] if self.words else 0
+        return self.shed + missing
 
     def keeps_up(self, bound_ms: float) -> bool:
         """Whether nothing was lost or late, and the p95 of the total is within the bound."""
@@ -141,17 +128,22 @@ class Labels(Watcher):
         self._firsts += first == event.label
         self._lasts += last == event.label
 
-    def early(self) -> Early | None:
-        """Return the figures of the provisional labels; None without any."""
+    def early(self) -> dict[str, Any] | None:
+        """Return the figures of the provisional labels; None without any.
+
+        `share`: segments with one; `first_ms`: percentiles from a segment's start to its first one;
+        `first_stays`, `last_stays`: share of these segments whose first or last one equals the
+        final label.
+        """
         count = len(self._first_ms) - len(self._open)
         if not count:
             return None
-        return Early(
-            share=count / self.segments,
-            first_ms=percentiles(self._first_ms),
-            first_stays=self._firsts / count,
-            last_stays=self._lasts / count,
-        )
+        return {
+            "share": count / self.segments,
+            "first_ms": percentiles(self._first_ms),
+            "first_stays": self._firsts / count,
+            "last_stays": self._lasts / count,
+        }
 
 
 def measure(config: Config, streams: Streams) -> LiveRun:
@@ -204,11 +196,11 @@ def tables(runs: Sequence[LiveRun], bound_ms: float) -> list[Table]:
         "Labels while somebody speaks: from the start of the segment, and whether they stay",
         {
             "streams": "{0.streams}",
-            "have one": "{0.early.share:.0%}",
-            "first p50 ms": "{0.early.first_ms[p50]:.0f}",
-            "p95 ms": "{0.early.first_ms[p95]:.0f}",
-            "first stays": "{0.early.first_stays:.0%}",
-            "last stays": "{0.early.last_stays:.0%}",
+            "have one": "{0.early[share]:.0%}",
+            "first p50 ms": "{0.early[first_ms][p50]:.0f}",
+            "p95 ms": "{0.early[first_ms][p95]:.0f}",
+            "first stays": "{0.early[first_stays]:.0%}",
+            "last stays": "{0.early[last_stays]:.0%}",
         },
         [run for run in ordered if run.early],
     )
@@ -216,12 +208,12 @@ def tables(runs: Sequence[LiveRun], bound_ms: float) -> list[Table]:
         "Words of dense read speech: seconds, p50 / p95; errors a word, live and uncut",
         {
             "streams": "{0.streams}",
-            "utterances": "{0.words.utterances}",
-            "spoken": "{0.words.spoken:.0%}",
-            "final": "{0.words.final_s[p50]:.2f} / {0.words.final_s[p95]:.2f}",
-            "first": "{0.words.first_s[p50]:.2f} / {0.words.first_s[p95]:.2f}",
-            "errors": "{0.words.error_rate:.1%}",
-            "whole": "{0.words.whole_error_rate:.1%}",
+            "utterances": "{0.words[utterances]}",
+            "spoken": "{0.words[spoken]:.0%}",
+            "final": "{0.words[final_s][p50]:.2f} / {0.words[final_s][p95]:.2f}",
+            "first": "{0.words[first_s][p50]:.2f} / {0.words[first_s][p95]:.2f}",
+            "errors": "{0.words[error_rate]:.1%}",
+            "whole": "{0.words[whole_error_rate]:.1%}",
         },
         [run for run in ordered if run.words],
     )

@@ -25,10 +25,10 @@ from typing import Any, Final
 from rich.table import Table
 
 from abhinaya.bench import throughput
+from abhinaya.bench.clips import items
 from abhinaya.bench.demo import CALL
 from abhinaya.bench.monitored import add_profile, profile_of
 from abhinaya.bench.null_nodes import NEEDS, null_config, null_specs
-from abhinaya.bench.recording import items
 from abhinaya.bench.report import Report, ms, parser, percentiles, publish, settings_of, table_of
 from abhinaya.bench.transport import HubCarrier, Meter, running
 from abhinaya.stream.clock import to_seconds
@@ -221,4 +221,4 @@ def timed_command(options: argparse.Namespace) -> throughput.Done:
     """Time the command on the demo call: three times, the fastest counts."""
     flags = throughput.flags_of(options)
     runs = [throughput.measure([CALL], flags) for _ in range(3)]
-    return max(runs, key=lambda run: run.times_real_time)
+    return max(runs, key=lambda run: run["times_real_time"])

@@ -8,8 +8,8 @@ Weights are random, so nothing is downloaded. S2+ST1+T2 runs the three one after
 same segments; S2 and ST1 share one run of the encoders. T1 runs on a server and is not measured.
 
 The last table compares sixteen segments of 0.5 to 2 s in one batch with one at a time. Padding is
-the share
-of wasted work: a batch is padded to its longest segment, and SALMONN's audio to Whisper's 30 s.
+the share of wasted work: a batch is padded to its longest segment, and SALMONN's audio to Whisper's
+30 s.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,55 +33,37 @@ from abhinaya.models.inference import Place, place
 VOTERS: Final = ("S1", "S2", "T2", "ST1", "S2+ST1+T2")
 BATCHES: Final = (1, 4, 16, 64)
 LENGTHS_S: Final = (1.0, 3.0, 5.0, 10.0)
+Figure = tuple[str, dict[str, Any]]
 MIXED_S: Final = tuple(float(s) for s in np.linspace(0.5, 2.0, 16))
 
 
-@dataclass(frozen=True, slots=True)
-class Speed:
-    """Speed of a voter at one length and batch size."""
+def measure(voter: RandomVoter, asked: argparse.Namespace, where: Place) -> Iterator[Figure]:
+    """Measure a voter at every length and batch size, and with mixed lengths.
 
-    voter: str
-    length_s: float
-    batch: int
-    p50_ms: float
-    p95_ms: float
-    """Time of a whole batch, like `p50_ms`."""
-    segments_a_second: float
-
-
-@dataclass(frozen=True, slots=True)
-class Mixed:
-    """Best time of segments of mixed lengths, in one batch and one by one."""
-
-    voter: str
-    together_ms: float
-    one_by_one_ms: float
-    padding: float
-    """Share of padding in the batch."""
-    padding_alone: float
-    """Share of padding when the segments run one by one."""
-
-
-def measure(voter: RandomVoter, asked: argparse.Namespace, where: Place) -> Iterator[Speed | Mixed]:
-    """Measure a voter at every length and batch size, and with mixed lengths."""
+    Times are of a whole batch. Yields `speed` and the figures, or `mixed` and the best times.
+    """
     for length_s in asked.lengths:
         for batch in asked.batches:
             _time(voter, [length_s] * batch, [0, batch], where)  # one-time costs
             seeds = [[n, batch] for n in range(1, asked.repeats + 1)]
             times = [_time(voter, [length_s] * batch, seed, where) for seed in seeds]
             p50, p95 = (float(value) for value in np.percentile(times, [50, 95]))
-            yield Speed(voter.name, length_s, batch, 1000 * p50, 1000 * p95, batch / p50)
+            figures = {"p50_ms": 1000 * p50, "p95_ms": 1000 * p95, "segments_a_second": batch / p50}
+            yield "speed", {"voter": voter.name, "length_s": length_s, "batch": batch, **figures}
     together, apart = [], []
     for seed in range(asked.repeats):
         alone = [_time(voter, [s], [seed, 0, n], where) for n, s in enumerate(MIXED_S)]
         apart.append(sum(alone))
         together.append(_time(voter, MIXED_S, [seed, 0, len(MIXED_S)], where))
-    yield Mixed(
-        voter=voter.name,
-        together_ms=1000 * min(together),
-        one_by_one_ms=1000 * min(apart),
-        padding=padding_share(voter, MIXED_S),
-        padding_alone=float(np.mean([padding_share(voter, [s]) for s in MIXED_S])),
+    yield (
+        "mixed",
+        {
+            "voter": voter.name,
+            "together_ms": 1000 * min(together),
+            "one_by_one_ms": 1000 * min(apart),
+            "padding": padding_share(voter, MIXED_S),
+            "padding_alone": float(np.mean([padding_share(voter, [s]) for s in MIXED_S])),
+        },
     )
 
 
@@ -109,47 +90,46 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(argv)
     where = place(asked.device, asked.dtype)
     voters = RandomVoters(asked.scale, where, asked.merge, asked.trim)
-    figures: list[Speed | Mixed] = []
+    figures: list[Figure] = []
     for name in asked.voters:
         for figure in measure(voters.build(name), asked, where):
             figures.append(figure)
             if asked.lines:
-                print(json.dumps({type(figure).__name__.lower(): asdict(figure)}), flush=True)
+                print(json.dumps(dict([figure])), flush=True)
     if not asked.lines:
         _report(figures, asked, where)
     return 0
 
 
-def _report(figures: Sequence[Speed | Mixed], asked: argparse.Namespace, where: Place) -> None:
+def _report(figures: Sequence[Figure], asked: argparse.Namespace, where: Place) -> None:
     # Imported here: a GPU machine may lack its packages.
     from abhinaya.bench.report import Report, publish, settings_of, table_of
 
-    speeds = [f for f in figures if isinstance(f, Speed)]
-    mixed = [f for f in figures if isinstance(f, Mixed)]
+    speeds, mixed = ([f for kind, f in figures if kind == of] for of in ("speed", "mixed"))
     dtype, threads = str(where.dtype).removeprefix("torch."), torch.get_num_threads()
     settings = settings_of(asked) | {"device": str(where.device), "dtype": dtype}
     tables = [
         table_of(
             f"{asked.scale} sizes, {dtype} on {where.device}, {threads} threads",
             {
-                "voter": "{0.voter}",
-                "length": "{0.length_s:g} s",
-                "batch": "{0.batch}",
-                "p50 ms": "{0.p50_ms:.1f}",
-                "p95 ms": "{0.p95_ms:.1f}",
-                "seg/s": "{0.segments_a_second:.1f}",
+                "voter": "{0[voter]}",
+                "length": "{0[length_s]:g} s",
+                "batch": "{0[batch]}",
+                "p50 ms": "{0[p50_ms]:.1f}",
+                "p95 ms": "{0[p95_ms]:.1f}",
+                "seg/s": "{0[segments_a_second]:.1f}",
             },
             speeds,
         ),
         table_of(
             f"{len(MIXED_S)} segments of mixed lengths, 0.5 to 2 s",
             {
-                "voter": "{0.voter}",
-                "together ms": "{0.together_ms:.1f}",
-                "one by one ms": "{0.one_by_one_ms:.1f}",
-                "gain": lambda m: f"{m.one_by_one_ms / max(m.together_ms, 1e-9):.1f} x",
-                "padding": "{0.padding:.0%}",
-                "alone": "{0.padding_alone:.0%}",
+                "voter": "{0[voter]}",
+                "together ms": "{0[together_ms]:.1f}",
+                "one by one ms": "{0[one_by_one_ms]:.1f}",
+                "gain": lambda m: f"{m['one_by_one_ms'] / max(m['together_ms'], 1e-9):.1f} x",
+                "padding": "{0[padding]:.0%}",
+                "alone": "{0[padding_alone]:.0%}",
             },
             mixed,
         ),

@@ -6,10 +6,11 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from abhinaya.bench.machine import cpu_seconds, machine_seconds, pss_mib, resident_mib
+import psutil
+
 from abhinaya.models.interrupts import INTERRUPTS, Signalled
 from abhinaya.models.text import say
 from abhinaya.stream.errors import ProcessError
@@ -24,6 +25,7 @@ from abhinaya.stream.sources.base import InputConfig
 from abhinaya.stream.wire.child import Stage
 from abhinaya.stream.wire.messages import Activity, Event, Status, StreamStarted, Verdict
 
+GONE = (psutil.NoSuchProcess, psutil.AccessDenied)
 MAIN = "main"
 """Name of the process that supervises and records."""
 
@@ -75,10 +77,7 @@ class _Observer:
 class Usage(Watcher):
     """Measures processor time and memory of processes, from the first stream on.
 
-    Args:
-        every_s: seconds between two samples of memory.
-        begun: whether to count from the first sample instead.
-
+    Memory is read every `every_s` seconds. With `begun` it counts from the first sample on.
     """
 
     def __init__(self, every_s: float = 1.0, begun: bool = False) -> None:
@@ -171,12 +170,43 @@ def play(
 
 def add_profile(arguments: argparse.ArgumentParser) -> None:
     """Add the flags for a profile and its settings."""
-    arguments.add_argument("--profile", default=configuration.EMBEDDED, help="(%(default)s)")
-    arguments.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings"
-    )
+    add = arguments.add_argument
+    add("--profile", default=configuration.EMBEDDED, help="(%(default)s)")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", dest="settings")
 
 
 def profile_of(options: argparse.Namespace) -> configuration.Config:
     """Return the chosen profile with the chosen settings."""
     return profile_files.load(options.profile, overrides(options.settings))
+
+
+# --- processor time and memory, by psutil ---------------------------------------------------------
+
+
+def machine_seconds() -> tuple[float, float]:
+    """Return the busy and the idle processor seconds of all cores together."""
+    times = psutil.cpu_times()
+    idle = times.idle + times.iowait
+    return times.user + times.system + times.nice + times.irq + times.softirq + times.steal, idle
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor seconds that a process has used; 0 if it has ended."""
+    return _read(pid, lambda process: sum(process.cpu_times()[:2]))
+
+
+def resident_mib(pid: int) -> float:
+    """Return the resident memory of a process; 0 if it has ended."""
+    return _read(pid, lambda process: process.memory_info().rss / 2**20)
+
+
+def pss_mib(pid: int) -> float:
+    """Return the proportional set size (PSS) of a process; 0 if it has ended."""
+    return _read(pid, lambda process: process.memory_full_info().pss / 2**20)
+
+
+def _read(pid: int, value: Callable[[psutil.Process], float]) -> float:
+    try:
+        return float(value(psutil.Process(pid)))
+    except GONE:
+        return 0.0

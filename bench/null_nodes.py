@@ -82,15 +82,9 @@ def null_node(endpoint: str, service: str, stop: Stop, busy_s: float = 0.0) -> i
     socket = connect(zmq.Context(), workers_endpoint(endpoint), service)
     encoder, decoder = Encoder(), Decoder[Message](ToNode)
     votes = service != "asr"
-    given = Service(
-        name=service,
-        kind="vote" if votes else "transcript",
-        needs=NEEDS[service],
-        labels=LABELS if votes else (),
-        model="null",
-        version="0",
-        licence="none",
-    )
+    made: dict[str, Any] = {"model": "null", "version": "0", "licence": "none"}
+    made["kind"], labels = ("vote", LABELS) if votes else ("transcript", ())
+    given = Service(name=service, needs=NEEDS[service], labels=labels, **made)
     held = 4 if busy_s else 256
     ready = Ready(node=service, incarnation=str(os.getpid()), gives=(given,), credits=held)
     introduced, next_beat = False, 0.0
@@ -116,14 +110,9 @@ def null_node(endpoint: str, service: str, stop: Stop, busy_s: float = 0.0) -> i
 
 
 def _answer(task: Task, service: str, busy_s: float = 0.0) -> Vote | Transcript:
-    common: dict[str, Any] = {
-        "stream": task.stream,
-        "sequence": task.sequence,
-        "model": "null",
-        "queue_ms": 0.0,
-        "run_ms": 1000 * busy_s,
-        "batch_size": 1,
-    }
+    of = {"stream": task.stream, "sequence": task.sequence}
+    run = {"model": "null", "queue_ms": 0.0, "run_ms": 1000 * busy_s, "batch_size": 1}
+    common: dict[str, Any] = of | run
     if service == "asr":
         return Transcript(text="the words of a null transcriber", **common)
     shares = (1 / len(LABELS),) * len(LABELS)

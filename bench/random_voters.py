@@ -54,6 +54,7 @@ class Sizes:
 
 
 def _llama(hidden: int, inner: int, layers: int, heads: int, **more: Any) -> dict[str, Any]:
+    """Return the sizes of a transformer by the names that Llama and WavLM have for them."""
     return {
         "hidden_size": hidden,
         "intermediate_size": inner,
@@ -84,16 +85,8 @@ REAL: Final = Sizes(
     hidden=1024,
 )
 TINY: Final = Sizes(
-    wavlm={
-        "hidden_size": 24,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 32,
-        "conv_dim": [8] * 7,
-        "feat_extract_norm": "layer",
-        "do_stable_layer_norm": True,
-        "num_conv_pos_embedding_groups": 4,
-    },
+    wavlm=_llama(24, 32, 2, 2, conv_dim=[8] * 7, num_conv_pos_embedding_groups=4)
+    | {"feat_extract_norm": "layer", "do_stable_layer_norm": True},
     whisper=_whisper(16, 24, 1, 2),
     beats=BeatsConfig(
         embed_dim=16,

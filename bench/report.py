@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import platform
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +13,10 @@ from typing import Any, Final
 
 import msgspec
 import numpy as np
+import psutil
 from rich.console import Console
 from rich.table import Table
 
-from abhinaya.bench.machine import facts, line
 from abhinaya.models.command_line import Parser
 from abhinaya.stream.errors import SinkError
 
@@ -40,9 +42,8 @@ class Report:
 def parser(command: str, description: str | None) -> Parser:
     """Return the parser of `abhinaya bench COMMAND`, with the common options."""
     made = Parser(f"abhinaya bench {command}", description)
-    made.add_argument(
-        "--json", type=Path, metavar="FILE", help="write figures and machine facts here, as JSON"
-    )
+    about = "write figures and machine facts here, as JSON"
+    made.add_argument("--json", type=Path, metavar="FILE", help=about)
     return made
 
 
@@ -102,3 +103,24 @@ def percentiles(values: Sequence[float]) -> dict[str, float]:
 def ms(value: float) -> str:
     """Return milliseconds as text, with two decimals below 10."""
     return f"{value:.2f}" if value < 10 else f"{value:.0f}"
+
+
+def facts() -> dict[str, Any]:
+    """Return processor, cores, memory and versions, which a reader needs to compare figures."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return {
+        "processor": next(names, platform.machine()),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+    }
+
+
+def line(machine: dict[str, Any]) -> str:
+    """Return the facts as one line under a table."""
+    return (
+        f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, "
+        f"Python {machine['python']}"
+    )

@@ -28,9 +28,9 @@ from typing import Final, Literal
 import numpy as np
 from rich.table import Table
 
+from abhinaya.bench.clips import Span, audio_under, compose, spans
 from abhinaya.bench.demo import CALL
 from abhinaya.bench.monitored import MAIN, Usage, Watcher, add_profile, live, play, profile_of
-from abhinaya.bench.recording import Span, audio_under, compose, spans
 from abhinaya.bench.report import Report, parser, publish, settings_of, table
 from abhinaya.stream.errors import AbhinayaError, ConfigError
 from abhinaya.stream.run.monitor import HUB

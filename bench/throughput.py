@@ -9,6 +9,7 @@ pages in each process, PSS once.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import subprocess
 import sys
@@ -16,7 +17,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,48 +24,25 @@ import msgspec
 import psutil
 from rich.table import Table
 
-from abhinaya.bench.machine import GONE
-from abhinaya.bench.monitored import MAIN, Usage
+from abhinaya.bench.monitored import GONE, MAIN, Usage
 from abhinaya.bench.report import table, table_of
 from abhinaya.stream.errors import ProcessError
 
 SAMPLE_EVERY_S: Final = 0.25
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
-    """Figures of one run of the command."""
+Done = dict[str, Any]
+"""Figures of one run of the command:
 
-    files: int
-    audio_s: float
-    segments: int
-    gaps: int
-    first_label_s: float
-    """Seconds from the start of the command to its first label."""
-    stream_s: float
-    """Seconds from the start of the first stream to the end of the last."""
-    cpu_s: float
-    """Processor seconds of all processes within `stream_s`."""
-    whole_s: float
-    """Seconds from the start of the command to its exit."""
-    peak_mib: dict[str, float]
-    """Process name -> largest resident memory."""
-    peak_sum_mib: float
-    """Largest sum of resident memory at one moment; shared memory counts in each process."""
-    pss_mib: float
-    """Largest sum of PSS at one moment; shared memory counts once."""
-    others: float
-    """Share of the machine that other processes used."""
-
-    @property
-    def times_real_time(self) -> float:
-        """Seconds of audio for each second, without loading."""
-        return self.audio_s / self.stream_s
-
-    @property
-    def cpu(self) -> float:
-        """Processor seconds for each second of audio, without loading."""
-        return self.cpu_s / self.audio_s
+first_label_s   from the start of the command to its first label
+stream_s        from the start of the first stream to the end of the last, so without loading
+whole_s         from the start of the command to its exit
+cpu             processor seconds of all processes within `stream_s`, for a second of audio
+peak_mib        process -> largest resident memory
+peak_sum_mib    largest sum of resident memory at one moment, with shared memory in each process
+pss_mib         the same with shared memory once
+others          share of the machine that other processes used
+"""
 
 
 class Tree:
@@ -103,18 +80,16 @@ class Tree:
 
 def children(pid: int) -> list[int]:
     """Return the process ids of the direct children."""
-    try:
+    with contextlib.suppress(*GONE):
         return [child.pid for child in psutil.Process(pid).children()]
-    except GONE:
-        return []
+    return []
 
 
 def process_name(pid: int) -> str:
     """Return the supervisor's name for a process; empty for another process."""
-    try:
-        words: list[str] = psutil.Process(pid).cmdline()
-    except GONE:
-        return ""
+    words: list[str] = []
+    with contextlib.suppress(*GONE):
+        words = psutil.Process(pid).cmdline()
     if "--name" in words:
         return words[words.index("--name") + 1]
     if "-m" in words:
@@ -160,20 +135,23 @@ def measure(files: Sequence[Path], flags: Sequence[str]) -> Done:
     )
     if code or not ended:
         raise ProcessError("abhinaya-stream", f"exited with {code}", lines[-1] if lines else "")
-    return Done(
-        files=len(files),
-        audio_s=sum(event["duration_s"] for event in ended),
-        segments=sum(event["revision"] == 0 for event in verdicts),
-        gaps=len(gaps),
-        first_label_s=verdicts[0]["at"] - begun if verdicts else float("nan"),
-        stream_s=ended[-1]["at"] - started[0]["at"],
-        cpu_s=cpu[-1] - cpu[1],
-        whole_s=whole_s,
-        peak_mib=usage.peaks(),
-        peak_sum_mib=usage.resident_mib,
-        pss_mib=usage.pss_mib,
-        others=usage.others,
-    )
+    audio_s = sum(event["duration_s"] for event in ended)
+    stream_s = ended[-1]["at"] - started[0]["at"]
+    return {
+        "files": len(files),
+        "audio_s": audio_s,
+        "segments": sum(event["revision"] == 0 for event in verdicts),
+        "gaps": len(gaps),
+        "first_label_s": verdicts[0]["at"] - begun if verdicts else float("nan"),
+        "stream_s": stream_s,
+        "times_real_time": audio_s / stream_s,
+        "cpu": (cpu[-1] - cpu[1]) / audio_s,
+        "whole_s": whole_s,
+        "peak_mib": usage.peaks(),
+        "peak_sum_mib": usage.resident_mib,
+        "pss_mib": usage.pss_mib,
+        "others": usage.others,
+    }
 
 
 def flags_of(options: argparse.Namespace) -> list[str]:
@@ -187,20 +165,20 @@ def flags_of(options: argparse.Namespace) -> list[str]:
 def tables(runs: Sequence[Done], best: Done) -> list[Table]:
     """Return memory by process, and the figures of each run."""
     speed = table_of(
-        f"{best.files} file(s), {best.audio_s:.0f} s of audio, as fast as the nodes allow",
+        f"{best['files']} file(s), {best['audio_s']:.0f} s of audio, as fast as the nodes allow",
         {
             "run": lambda run: "fastest" if run is best else "",
-            "x real time": "{0.times_real_time:.2f}",
-            "CPU": "{0.cpu:.4f}",
-            "first label s": "{0.first_label_s:.2f}",
-            "whole s": "{0.whole_s:.1f}",
-            "gaps": "{0.gaps}",
-            "MiB": "{0.peak_sum_mib:.0f}",
-            "PSS": "{0.pss_mib:.0f}",
-            "others": "{0.others:.0%}",
+            "x real time": "{0[times_real_time]:.2f}",
+            "CPU": "{0[cpu]:.4f}",
+            "first label s": "{0[first_label_s]:.2f}",
+            "whole s": "{0[whole_s]:.1f}",
+            "gaps": "{0[gaps]}",
+            "MiB": "{0[peak_sum_mib]:.0f}",
+            "PSS": "{0[pss_mib]:.0f}",
+            "others": "{0[others]:.0%}",
         },
         runs,
     )
-    peaks = sorted(best.peak_mib.items())
+    peaks = sorted(best["peak_mib"].items())
     memory = table("Peak resident memory", ("process", "MiB"), [(n, f"{m:.0f}") for n, m in peaks])
     return [memory, speed]

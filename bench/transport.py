@@ -348,9 +348,10 @@ def quietest(runs: Sequence[Run]) -> Run:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; return 1 if a segment was lost."""
     arguments = parser("transport", __doc__)
-    arguments.add_argument("--seconds", type=float, default=5.0, help="of each run (%(default)g)")
-    arguments.add_argument("--repeats", type=int, default=3, help="of each run (%(default)s)")
-    arguments.add_argument("--streams", type=int, nargs="+", default=STREAMS, metavar="N")
+    add = arguments.add_argument
+    add("--seconds", type=float, default=5.0, help="of each run (%(default)g)")
+    add("--repeats", type=int, default=3, help="of each run (%(default)s)")
+    add("--streams", type=int, nargs="+", default=STREAMS, metavar="N")
     options = arguments.parse_args(argv)
     plan: list[tuple[str, int, float | None]] = [
         ("bare relay", 1, PROBE_PER_S),

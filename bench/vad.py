@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -43,26 +43,12 @@ class Recording:
     """[n // 160] whether the reference has speech, every 10 ms."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """Figures of a corpus with one setting."""
+def find(corpus: str, recordings: Sequence[Recording], config: VadConfig) -> dict[str, Any]:
+    """Return the figures of the recordings of a corpus.
 
-    corpus: str
-    min_silence_s: float
-    recordings: int
-    audio_s: float
-    reference_speech: float
-    """Share of speech in the audio, by the reference."""
-    speech_covered: float
-    """Share of reference speech that lies in a piece."""
-    nonspeech_passed: float | None
-    """Share of reference non-speech that lies in a piece; None for less than 1 s of it."""
-    pieces: int
-    mean_piece_s: float
-
-
-def find(corpus: str, recordings: Sequence[Recording], config: VadConfig) -> Found:
-    """Return the figures of the recordings of a corpus."""
+    `speech_covered` and `nonspeech_passed` are the shares of reference speech and non-speech that
+    lie in a piece; the latter is None for less than 1 s of it.
+    """
     covered = passed = speech = total = 0
     lengths: list[float] = []
     for recording in recordings:
@@ -74,17 +60,17 @@ def find(corpus: str, recordings: Sequence[Recording], config: VadConfig) -> Fou
         passed += int((found & ~recording.speech).sum())
         speech += int(recording.speech.sum())
         total += len(recording.speech)
-    return Found(
-        corpus=corpus,
-        min_silence_s=config.min_silence_s,
-        recordings=len(recordings),
-        audio_s=to_seconds(total * _GRID),
-        reference_speech=speech / max(1, total),
-        speech_covered=covered / max(1, speech),
-        nonspeech_passed=passed / (total - speech) if total - speech >= 100 else None,
-        pieces=len(lengths),
-        mean_piece_s=float(np.mean(lengths)) if lengths else 0.0,
-    )
+    return {
+        "corpus": corpus,
+        "min_silence_s": config.min_silence_s,
+        "recordings": len(recordings),
+        "audio_s": to_seconds(total * _GRID),
+        "reference_speech": speech / max(1, total),
+        "speech_covered": covered / max(1, speech),
+        "nonspeech_passed": passed / (total - speech) if total - speech >= 100 else None,
+        "pieces": len(lengths),
+        "mean_piece_s": float(np.mean(lengths)) if lengths else 0.0,
+    }
 
 
 def pieces_of(recording: Recording, config: VadConfig) -> list[Piece]:
@@ -149,14 +135,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         for setting in [replace(config, min_silence_s=silence)]
     ]
     columns: dict[str, Column] = {
-        "corpus": "{0.corpus}",
-        "min silence": "{0.min_silence_s:.2f} s",
-        "audio s": "{0.audio_s:.0f}",
-        "ref. speech": "{0.reference_speech:.1%}",
-        "covered": "{0.speech_covered:.1%}",
-        "passed": lambda f: "-" if f.nonspeech_passed is None else f"{f.nonspeech_passed:.1%}",
-        "pieces": "{0.pieces}",
-        "mean s": "{0.mean_piece_s:.1f}",
+        "corpus": "{0[corpus]}",
+        "min silence": "{0[min_silence_s]:.2f} s",
+        "audio s": "{0[audio_s]:.0f}",
+        "ref. speech": "{0[reference_speech]:.1%}",
+        "covered": "{0[speech_covered]:.1%}",
+        "passed": lambda f: "-" if (p := f["nonspeech_passed"]) is None else f"{p:.1%}",
+        "pieces": "{0[pieces]}",
+        "mean s": "{0[mean_piece_s]:.1f}",
     }
     title = "Reference speech (covered) and non-speech (passed) in pieces"
     report = Report("vad", settings_of(options), {"rows": found})

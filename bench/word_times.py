@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from abhinaya.bench.clips import distance, words_of
 from abhinaya.bench.monitored import Watcher
@@ -36,41 +36,6 @@ class _Message:
     transcript: Transcript
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
-    """Figures of the utterances of some streams."""
-
-    utterances: int
-    spoken_s: float
-    audio_s: float
-    """Sum over the streams of the seconds to the end of the last utterance."""
-    final_s: Mapping[str, float]
-    """Percentile -> seconds from the end of an utterance to the message with its last word."""
-    first_s: Mapping[str, float]
-    """Percentile -> seconds from the start of an utterance to the first message with its words."""
-    missing: int
-    """Number of utterances without a final word."""
-    words: int
-    errors: int
-    whole_errors: int
-    """Errors when the same model transcribes each utterance alone and uncut."""
-
-    @property
-    def spoken(self) -> float:
-        """Share of speech in the audio."""
-        return self.spoken_s / max(1e-9, self.audio_s)
-
-    @property
-    def error_rate(self) -> float:
-        """Word error rate of the live streams."""
-        return self.errors / max(1, self.words)
-
-    @property
-    def whole_error_rate(self) -> float:
-        """Word error rate of the utterances transcribed alone and uncut."""
-        return self.whole_errors / max(1, self.words)
-
-
 @dataclass(slots=True)
 class WordTimes(Watcher):
     """Collects the words of a run. `streams`: stream name -> its utterances."""
@@ -92,8 +57,14 @@ class WordTimes(Watcher):
             message = _Message(now_unix_s, event.start, event.end, event.transcript)
             self._messages.setdefault(event.stream, []).append(message)
 
-    def result(self, whole_errors: Mapping[str, int]) -> Words:
-        """Return the figures of all utterances."""
+    def result(self, whole_errors: Mapping[str, int]) -> dict[str, Any]:
+        """Return the figures of all utterances.
+
+        `final_s`: percentiles of the seconds from the end of an utterance to the message with its
+        last word; `first_s`: from its start to the first message with its words; `missing`:
+        utterances without a final word; `spoken`: share of speech in the audio; `whole_errors`:
+        errors when the same model transcribes each utterance alone and uncut.
+        """
         finals: list[float] = []
         firsts: list[float] = []
         words = errors = missing = 0
@@ -112,17 +83,21 @@ class WordTimes(Watcher):
             found = words_of(" ".join(message.transcript.text for message in settled))
             words, errors = words + len(reference), errors + distance(reference, found)
         everything = [one for placed in self.streams.values() for one in placed]
-        return Words(
-            utterances=len(everything),
-            spoken_s=sum(to_seconds(one.end - one.start) for one in everything),
-            audio_s=sum(to_seconds(placed[-1].end) for placed in self.streams.values() if placed),
-            final_s=percentiles(finals),
-            first_s=percentiles(firsts),
-            missing=missing,
-            words=words,
-            errors=errors,
-            whole_errors=sum(whole_errors.get(one.name, 0) for one in everything),
-        )
+        spoken_s = sum(to_seconds(one.end - one.start) for one in everything)
+        audio_s = sum(to_seconds(placed[-1].end) for placed in self.streams.values() if placed)
+        whole = sum(whole_errors.get(one.name, 0) for one in everything)
+        return {
+            "utterances": len(everything),
+            "spoken": spoken_s / max(1e-9, audio_s),
+            "final_s": percentiles(finals),
+            "first_s": percentiles(firsts),
+            "missing": missing,
+            "words": words,
+            "errors": errors,
+            "error_rate": errors / max(1, words),
+            "whole_errors": whole,
+            "whole_error_rate": whole / max(1, words),
+        }
 
 
 def final_of(one: Placed, messages: Sequence[_Message]) -> float | None:

@@ -12,24 +12,10 @@ from abhinaya.stream.hub.broker import Broker
 from abhinaya.stream.hub.canary import CANARY
 from abhinaya.stream.hub.publisher import Outgoing
 from abhinaya.stream.hub.segments import Stream
-from abhinaya.stream.wire.messages import (
-    Activity,
-    Cancel,
-    Event,
-    Failed,
-    Message,
-    Notice,
-    Seen,
-    Status,
-    Subscribe,
-    Task,
-    Transcript,
-    Verdict,
-    Vote,
-)
+from abhinaya.stream.wire import messages as m
 
-M = TypeVar("M", bound=Message)
-E = TypeVar("E", bound=Event | Activity)
+M = TypeVar("M", bound=m.Message)
+E = TypeVar("E", bound=m.Event | m.Activity)
 
 FRONT = b"front-0"
 OF_RUN = f"{fakes.RUN}:"
@@ -47,28 +33,28 @@ class Desk:
     ) -> None:
         self.now = 100.0
         self.broker = Broker(fakes.config(**changes), "hub-1", combiner, supervised)
-        self.told: list[tuple[bytes, Message]] = []
-        self.notices: list[Notice] = []
-        self.sink(Subscribe(sink="recorder", confirm=True, run=fakes.RUN))
+        self.told: list[tuple[bytes, m.Message]] = []
+        self.notices: list[m.Notice] = []
+        self.sink(m.Subscribe(sink="recorder", confirm=True, run=fakes.RUN))
 
     def deliver(self, out: list[Outgoing]) -> None:
         for item in out:
             message = item.message
-            if isinstance(message, Notice):
+            if isinstance(message, m.Notice):
                 if item.peer == b"recorder":
                     self.notices.append(message)
                 continue
-            if isinstance(message, Task | Cancel):
+            if isinstance(message, m.Task | m.Cancel):
                 message = replace(message, stream=message.stream.removeprefix(OF_RUN))
             self.told.append((item.peer, message))
 
-    def say(self, peer: bytes, *messages: Message) -> None:
+    def say(self, peer: bytes, *messages: m.Message) -> None:
         for message in messages:
-            if isinstance(message, Vote | Transcript | Failed) and message.stream != CANARY:
+            if isinstance(message, m.Vote | m.Transcript | m.Failed) and message.stream != CANARY:
                 message = replace(message, stream=OF_RUN + message.stream)
             self.deliver(self.broker.from_worker(self.now, peer, message))
 
-    def sink(self, message: Message, peer: bytes = b"recorder") -> None:
+    def sink(self, message: m.Message, peer: bytes = b"recorder") -> None:
         self.deliver(self.broker.from_sink(self.now, peer, message))
 
     def tick(self, seconds: float = 0.0) -> None:
@@ -96,15 +82,15 @@ class Desk:
 
     def seen(self) -> None:
         last = max(self.notices, key=lambda notice: notice.number)
-        self.sink(Seen(hub=last.hub, number=last.number))
+        self.sink(m.Seen(hub=last.hub, number=last.number))
 
-    def status(self) -> Status:
+    def status(self) -> m.Status:
         self.tick(1.0)
-        return self.events(Status)[-1]
+        return self.events(m.Status)[-1]
 
-    def passing(self) -> list[Verdict]:
+    def passing(self) -> list[m.Verdict]:
         """Verdicts that are provisional."""
-        return [verdict for verdict in self.events(Verdict) if not verdict.final]
+        return [verdict for verdict in self.events(m.Verdict) if not verdict.final]
 
     def stream(self, name: str = "call", run: str = fakes.RUN) -> Stream:
         """What the hub has of a stream that is not over."""
@@ -112,8 +98,8 @@ class Desk:
         assert found is not None
         return found.streams[name]
 
-    def verdict(self) -> Verdict:
-        (verdict,) = self.events(Verdict)
+    def verdict(self) -> m.Verdict:
+        (verdict,) = self.events(m.Verdict)
         return verdict
 
 

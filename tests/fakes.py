@@ -15,46 +15,7 @@ from abhinaya.stream.settings.config import (
     SuperviseConfig,
     WorkerConfig,
 )
-from abhinaya.stream.wire.messages import (
-    Activity,
-    Beat,
-    Cancel,
-    Credit,
-    Died,
-    Drain,
-    End,
-    Failed,
-    FrontDown,
-    Gap,
-    Hello,
-    Introduce,
-    Known,
-    Message,
-    Missing,
-    NodeDown,
-    NodeLoad,
-    NodeUp,
-    Notice,
-    Payload,
-    Ready,
-    Refused,
-    Remark,
-    Seen,
-    Segment,
-    Service,
-    Standing,
-    Status,
-    StreamEnded,
-    StreamInfo,
-    StreamStarted,
-    Subscribe,
-    Task,
-    Transcript,
-    Verdict,
-    Vote,
-    Welcome,
-    Word,
-)
+from abhinaya.stream.wire import messages as m
 
 SECOND = 16_000
 
@@ -87,7 +48,7 @@ NEEDS: dict[str, tuple[Any, ...]] = {
 }
 
 
-def service(name: str, **changes: Any) -> Service:
+def service(name: str, **changes: Any) -> m.Service:
     kind = "transcript" if name == "asr" else "vote"
     fields: dict[str, Any] = {
         "name": name,
@@ -98,16 +59,16 @@ def service(name: str, **changes: Any) -> Service:
         "version": "1",
         "licence": "Apache-2.0",
     }
-    return Service(**(fields | changes))
+    return m.Service(**(fields | changes))
 
 
 def ready(
     services: str, node: str = "", incarnation: str = "1", credits: int = 2, **changes: Any
-) -> Ready:
+) -> m.Ready:
     """A node that gives these services, with spaces between them; the first names it."""
     names = services.split()
     gives = tuple(service(name, **changes) for name in names)
-    return Ready(
+    return m.Ready(
         node=node or f"{names[0]}-0", incarnation=incarnation, gives=gives, credits=credits
     )
 
@@ -118,8 +79,8 @@ def info(
     front: str = "front-0",
     of_input: str = "",
     run: str = RUN,
-) -> StreamInfo:
-    return StreamInfo(
+) -> m.StreamInfo:
+    return m.StreamInfo(
         stream=stream,
         front=front,
         source="call.wav",
@@ -130,7 +91,7 @@ def info(
     )
 
 
-def segment(sequence: int, stream: str = "call", length: int = 16, **changes: Any) -> Segment:
+def segment(sequence: int, stream: str = "call", length: int = 16, **changes: Any) -> m.Segment:
     """Segment `sequence` covers the second of the same number, of which `length` samples travel."""
     start = sequence * SECOND
     fields: dict[str, Any] = {
@@ -138,19 +99,19 @@ def segment(sequence: int, stream: str = "call", length: int = 16, **changes: An
         "sequence": sequence,
         "start": start,
         "end": start + length,
-        "samples": Payload.of(np.full(length, sequence, np.int16)),
+        "samples": m.Payload.of(np.full(length, sequence, np.int16)),
         "cut": "pause",
         "captured_unix_s": 1_000_000.0,
         "capture_ms": 0.0,
         "sent_unix_s": 1_000_000.5,
     }
-    return Segment(**(fields | changes))
+    return m.Segment(**(fields | changes))
 
 
-def answer(task: Task, service: str, label: str = "happy") -> Vote | Transcript:
+def answer(task: m.Task, service: str, label: str = "happy") -> m.Vote | m.Transcript:
     """What a node says of a task."""
     if service == "asr":
-        return Transcript(
+        return m.Transcript(
             stream=task.stream,
             sequence=task.sequence,
             part=task.part,
@@ -166,8 +127,8 @@ def answer(task: Task, service: str, label: str = "happy") -> Vote | Transcript:
 
 def vote(
     sequence: int, voter: str, label: str = "happy", stream: str = "call", part: int = 0
-) -> Vote:
-    return Vote(
+) -> m.Vote:
+    return m.Vote(
         stream=stream,
         sequence=sequence,
         part=part,
@@ -182,8 +143,8 @@ def vote(
     )
 
 
-def failed(task: Task, service: str, retry: bool, reason: str = "broke") -> Failed:
-    return Failed(
+def failed(task: m.Task, service: str, retry: bool, reason: str = "broke") -> m.Failed:
+    return m.Failed(
         stream=task.stream,
         sequence=task.sequence,
         service=service,
@@ -198,22 +159,24 @@ def key(sequence: int, stream: str = "call") -> tuple[str, int]:
     return f"{RUN}:{stream}", sequence
 
 
-def partial(sequence: int, part: int = 1, stream: str = "call", **changes: Any) -> Segment:
+def partial(sequence: int, part: int = 1, stream: str = "call", **changes: Any) -> m.Segment:
     """Part `part` of the segment that `segment` would give, as far as it has come."""
     return segment(sequence, stream, **({"part": part, "cut": ""} | changes))
 
 
-def is_partial(item: object) -> TypeGuard[Segment]:
+def is_partial(item: object) -> TypeGuard[m.Segment]:
     """Whether something is a segment that is not over."""
-    return isinstance(item, Segment) and not item.final
+    return isinstance(item, m.Segment) and not item.final
 
 
-def is_whole(item: object) -> TypeGuard[Segment]:
+def is_whole(item: object) -> TypeGuard[m.Segment]:
     """Whether something is a whole segment."""
-    return isinstance(item, Segment) and item.final
+    return isinstance(item, m.Segment) and item.final
 
 
-def hello(*streams: StreamInfo, front: str = "front-0", first: int = 0, **changes: Any) -> Hello:
+def hello(
+    *streams: m.StreamInfo, front: str = "front-0", first: int = 0, **changes: Any
+) -> m.Hello:
     known = streams or (info(front=front),)
     fields: dict[str, Any] = {
         "front": front,
@@ -222,12 +185,12 @@ def hello(*streams: StreamInfo, front: str = "front-0", first: int = 0, **change
         "streams": known,
         "first_sequences": (first,) * len(known),
     }
-    return Hello(**(fields | changes))
+    return m.Hello(**(fields | changes))
 
 
-def task(sequence: int, stream: str = "call", length: int = 16, **changes: Any) -> Task:
+def task(sequence: int, stream: str = "call", length: int = 16, **changes: Any) -> m.Task:
     start = sequence * SECOND
-    samples = Payload.of(np.full(length, sequence, np.int16))
+    samples = m.Payload.of(np.full(length, sequence, np.int16))
     fields: dict[str, Any] = {
         "stream": stream,
         "sequence": sequence,
@@ -236,10 +199,10 @@ def task(sequence: int, stream: str = "call", length: int = 16, **changes: Any) 
         "end": start + length,
         "samples": samples,
     }
-    return Task(**(fields | changes))
+    return m.Task(**(fields | changes))
 
 
-def gap(sequence: int, stream: str = "call", **changes: Any) -> Gap:
+def gap(sequence: int, stream: str = "call", **changes: Any) -> m.Gap:
     start = sequence * SECOND
     fields: dict[str, Any] = {
         "stream": stream,
@@ -248,10 +211,10 @@ def gap(sequence: int, stream: str = "call", **changes: Any) -> Gap:
         "end": start + 16,
         "reason": "lost",
     }
-    return Gap(**(fields | changes))
+    return m.Gap(**(fields | changes))
 
 
-def verdict(sequence: int, stream: str = "call", **changes: Any) -> Verdict:
+def verdict(sequence: int, stream: str = "call", **changes: Any) -> m.Verdict:
     start = sequence * SECOND
     fields: dict[str, Any] = {
         "stream": stream,
@@ -266,11 +229,11 @@ def verdict(sequence: int, stream: str = "call", **changes: Any) -> Verdict:
         "captured_unix_s": 1_000_000.0,
         "stages_ms": {"queue": 1.0},
     }
-    return Verdict(**(fields | changes))
+    return m.Verdict(**(fields | changes))
 
 
-def node_up(node: str = "S1-0", service: str = "S1") -> NodeUp:
-    return NodeUp(
+def node_up(node: str = "S1-0", service: str = "S1") -> m.NodeUp:
+    return m.NodeUp(
         node=node,
         service=service,
         gives="vote",
@@ -281,10 +244,13 @@ def node_up(node: str = "S1-0", service: str = "S1") -> NodeUp:
     )
 
 
-def one_of_each() -> list[Message]:
+def one_of_each() -> list[m.Message]:
     """One message of every type that crosses a process boundary, every field filled."""
-    words = (Word(text="hello", start=1, end=5, confidence=0.5), Word(text="you", start=6, end=9))
-    transcript = Transcript(
+    words = (
+        m.Word(text="hello", start=1, end=5, confidence=0.5),
+        m.Word(text="you", start=6, end=9),
+    )
+    transcript = m.Transcript(
         stream="call",
         sequence=3,
         text="hello you",
@@ -301,7 +267,7 @@ def one_of_each() -> list[Message]:
         run_ms=2.0,
         batch_size=3,
     )
-    standing = Standing(
+    standing = m.Standing(
         stream="call",
         next_sequence=4,
         acknowledged=2,
@@ -310,11 +276,11 @@ def one_of_each() -> list[Message]:
         window=8,
     )
     down = {"incarnation": "1", "reason": "has been silent for 4.0 s"}
-    status = Status(
+    status = m.Status(
         hub="h",
         waiting=1,
         open_segments=2,
-        nodes=(NodeLoad(node="S1-0", service="S1", held=1, done=9),),
+        nodes=(m.NodeLoad(node="S1-0", service="S1", held=1, done=9),),
         fronts=("front-0",),
         refused={"malformed": 2},
         doubles=1,
@@ -324,14 +290,14 @@ def one_of_each() -> list[Message]:
         segment(3),
         gap(4),
         partial(4, part=2),
-        Activity(stream="call", position=5 * SECOND, speaking=True),
-        End(stream="call", sequence=5, position=5 * SECOND, reason="was unplugged"),
-        Remark(source="call.wav", text="has 3 damaged packets"),
-        Beat(name="S1-0", work_age_s=0.25),
-        Welcome(hub="h", streams=(standing,)),
-        Known(stream="call", service="S1", state=b"known"),
-        Credit(stream="call", acknowledged=2, window=8, states={"S1": b"known"}),
-        Introduce(),
+        m.Activity(stream="call", position=5 * SECOND, speaking=True),
+        m.End(stream="call", sequence=5, position=5 * SECOND, reason="was unplugged"),
+        m.Remark(source="call.wav", text="has 3 damaged packets"),
+        m.Beat(name="S1-0", work_age_s=0.25),
+        m.Welcome(hub="h", streams=(standing,)),
+        m.Known(stream="call", service="S1", state=b"known"),
+        m.Credit(stream="call", acknowledged=2, window=8, states={"S1": b"known"}),
+        m.Introduce(),
         ready(
             "S1 T2",
             noncommercial=True,
@@ -352,18 +318,18 @@ def one_of_each() -> list[Message]:
             context=("yes", "and then"),
             states={"S1": b"known"},
         ),
-        Cancel(stream="call", sequence=3, part=2),
-        Drain(),
-        Refused(reason="its credits are 0, not at least 1"),
-        Subscribe(sink="recorder", confirm=True, run=RUN),
-        Seen(hub="h", number=7),
-        Died(name="S1-0", reason="was killed", final=True, services=("S1", "T2")),
-        StreamStarted(info=info()),
-        verdict(3, part=2, missing=(Missing(voter="T2", reason="late"),), transcript=transcript),
-        StreamEnded(stream="call", sequence=5, position=5 * SECOND, reason="was unplugged"),
+        m.Cancel(stream="call", sequence=3, part=2),
+        m.Drain(),
+        m.Refused(reason="its credits are 0, not at least 1"),
+        m.Subscribe(sink="recorder", confirm=True, run=RUN),
+        m.Seen(hub="h", number=7),
+        m.Died(name="S1-0", reason="was killed", final=True, services=("S1", "T2")),
+        m.StreamStarted(info=info()),
+        verdict(3, part=2, missing=(m.Missing(voter="T2", reason="late"),), transcript=transcript),
+        m.StreamEnded(stream="call", sequence=5, position=5 * SECOND, reason="was unplugged"),
         node_up(),
-        NodeDown(node="S1-0", service="S1", **down),
-        FrontDown(front="front-0", **down),
+        m.NodeDown(node="S1-0", service="S1", **down),
+        m.FrontDown(front="front-0", **down),
         status,
-        Notice(number=7, hub="h", event=status),
+        m.Notice(number=7, hub="h", event=status),
     ]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from fakes import SECOND, verdict
+from fakes import SECOND, info, node_up, verdict, vote
 from msgspec.structs import replace
+from output_fakes import gap, said
 from rich.console import Group
 from rich.text import Text
 
@@ -17,12 +18,10 @@ from abhinaya.stream.sinks.live.board import Board
 from abhinaya.stream.wire.messages import (
     Activity,
     Event,
-    Gap,
     Missing,
     NodeLoad,
     NodeUp,
     Status,
-    StreamInfo,
     StreamStarted,
     Transcript,
     Verdict,
@@ -56,33 +55,13 @@ def probabilities(label: str, share: float) -> tuple[float, ...]:
 
 
 def ballot(stream: str, sequence: int, voter: str, label: str, share: float, part: int = 0) -> Vote:
-    return Vote(
-        stream=stream,
-        sequence=sequence,
-        voter=voter,
-        label=label,
-        probabilities=probabilities(label, share),
-        part=part,
-        model="planted",
-        version="1",
-        queue_ms=1.0,
-        run_ms=2.0,
-        batch_size=1,
-    )
+    cast = vote(sequence, voter, label, stream, part)
+    return replace(cast, probabilities=probabilities(label, share), model="planted")
 
 
 def words(stream: str, sequence: int, text: str, part: int = 0, stable: int = 0) -> Transcript:
-    return Transcript(
-        stream=stream,
-        sequence=sequence,
-        text=text,
-        part=part,
-        stable=stable,
-        model="planted",
-        queue_ms=1.0,
-        run_ms=2.0,
-        batch_size=1,
-    )
+    bare = said(text, sequence, stream)
+    return replace(bare, part=part, stable=stable, confidence=None, language="", model="planted")
 
 
 def decided(
@@ -151,12 +130,8 @@ def missing(event: Verdict, voter: str, reason: str) -> Verdict:
     )
 
 
-def started(stream: str, live: bool = True, start_unix_s: float = START) -> StreamStarted:
-    return StreamStarted(
-        info=StreamInfo(
-            stream=stream, front="front-0", source="mic", live=live, start_unix_s=start_unix_s
-        )
-    )
+def started(stream: str, live: bool = True) -> StreamStarted:
+    return StreamStarted(info=replace(info(stream, live), source="mic", input="", run=""))
 
 
 def alerted(rule: str, stream: str, **changes: Any) -> Alert:
@@ -183,15 +158,8 @@ def speaks(stream: str, at_s: float, speaking: bool = True) -> Activity:
 
 def nodes(*voters: str) -> Iterator[NodeUp]:
     for service in ("asr", *voters):
-        yield NodeUp(
-            node=f"{service}-0",
-            service=service,
-            gives="transcript" if service == "asr" else "vote",
-            model="planted",
-            version="1",
-            licence="Apache-2.0",
-            noncommercial=False,
-        )
+        gives: Any = "transcript" if service == "asr" else "vote"
+        yield replace(node_up(f"{service}-0", service), gives=gives, model="planted")
 
 
 def status(waiting: int = 0, open_segments: int = 1, **changes: Any) -> Status:
@@ -235,13 +203,7 @@ def call() -> Board:
         status(),
         started(AGENT),
         *told(AGENT),
-        Gap(
-            stream=AGENT,
-            sequence=5,
-            start=64 * SECOND,
-            end=67 * SECOND,
-            reason="the backlog was full",
-        ),
+        gap(5, 64, 67, AGENT),
         missing(last, "T2", "no answer in 4 s"),
         started(CUSTOMER),
         *told(CUSTOMER, [(a + 3.7, b + 3.7, label, text) for a, b, label, text in SCRIPT]),

@@ -43,13 +43,18 @@ def read_vtt(path):
     return cues
 
 
+def titled(text):
+    """Return stream and label of a title as SRT and Audacity have it."""
+    stream, label = re.match(r"(.*?): \[(not heard|\w+)", text).groups()
+    return stream, "gap" if label == "not heard" else label
+
+
 def read_srt(path):
     cues = list(srt.parse(path.read_text("utf-8"), ignore_errors=False))
     assert [cue.index for cue in cues] == list(range(1, len(cues) + 1))
     found = []
     for cue in cues:
-        stream, label = re.match(r"(.*?): \[(not heard|\w+)", cue.content).groups()
-        label = "gap" if label == "not heard" else label
+        stream, label = titled(cue.content)
         found.append((stream, cue.start.total_seconds(), cue.end.total_seconds(), label))
     return found
 
@@ -81,8 +86,7 @@ def read_audacity(path):
     found = []
     for line in path.read_text("utf-8").splitlines():
         start, end, text = line.split("\t")
-        stream, label = re.match(r"(.*?): \[(not heard|\w+)", text).groups()
-        label = "gap" if label == "not heard" else label
+        stream, label = titled(text)
         found.append((stream, float(start), float(end), label))
     return found
 

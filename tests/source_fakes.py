@@ -52,15 +52,20 @@ def encode(
     with av.open(where, "w", container, options=options or {}) as file:
         track = file.add_stream(codec, rate=rate, layout=layout)
         track.bit_rate = 96_000  # some codecs have no default
-        frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="flt", layout=layout)
-        frame.sample_rate = rate
-        context = track.codec_context
-        fit = av.AudioResampler(
-            context.format.name, layout, rate, frame_size=context.frame_size or None
-        )
-        for part in [*fit.resample(frame), *fit.resample(None)]:
-            file.mux(track.encode(part))
-        file.mux(track.encode(None))
+        _add(file, track, samples, rate, layout)
+
+
+def _add(
+    file: Any, track: Any, samples: np.ndarray[Any, Any], rate: int, layout: str, size: int = 0
+) -> None:
+    """Encode [n, channels] into a track, in frames of `size` where the codec does not say."""
+    frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="flt", layout=layout)
+    frame.sample_rate = rate
+    context = track.codec_context
+    size = context.frame_size or size
+    fit = av.AudioResampler(context.format.name, layout, rate, frame_size=size or None)
+    for part in [*fit.resample(frame), *fit.resample(None), None]:
+        file.mux(track.encode(part))
 
 
 def write_video(path: Path, *, sound: np.ndarray[Any, Any] | None, rate: int = 48000) -> None:
@@ -75,14 +80,7 @@ def write_video(path: Path, *, sound: np.ndarray[Any, Any] | None, rate: int = 4
             file.mux(picture.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         file.mux(picture.encode(None))
         if voice is not None and sound is not None:
-            frame = av.AudioFrame.from_ndarray(
-                np.ascontiguousarray(sound.T), format="fltp", layout="mono"
-            )
-            frame.sample_rate = rate
-            fit = av.AudioResampler("fltp", "mono", rate, frame_size=1024)
-            for part in [*fit.resample(frame), *fit.resample(None)]:
-                file.mux(voice.encode(part))
-            file.mux(voice.encode(None))
+            _add(file, voice, sound, rate, "mono", 1024)
 
 
 def write_tracks(
@@ -212,13 +210,6 @@ def write_hls(folder: Path, samples: np.ndarray[Any, Any], part_s: float = 1.0) 
     path = folder / "whole.m3u8"
     with av.open(str(path), "w", format="hls", options=options) as file:
         track = file.add_stream("aac", rate=16000, layout="mono")
-        frame = av.AudioFrame.from_ndarray(
-            np.ascontiguousarray(samples.T), format="fltp", layout="mono"
-        )
-        frame.sample_rate = 16000
-        fit = av.AudioResampler("fltp", "mono", 16000, frame_size=1024)
-        for part in [*fit.resample(frame), *fit.resample(None)]:
-            file.mux(track.encode(part))
-        file.mux(track.encode(None))
+        _add(file, track, samples, 16000, "mono", 1024)
     names = [n for n in path.read_text().splitlines() if n and not n.startswith("#")]
     return [folder / name for name in names]

@@ -66,20 +66,10 @@ def test_each_kind_of_plug_in_is_used_by_its_name(tmp_path: Path) -> None:
     assert again.read_text() == tally.read_text()
 
 
-@pytest.mark.parametrize(
-    ("voter", "said"),
-    [
-        ("broken", "plug-in 'broken' of acme-abhinaya"),
-        ("strange", "labels that are not among the eight: bored"),
-        ("lost", "acme's server is away"),
-    ],
-)
-def test_one_that_cannot_work_is_named_and_the_others_go_on(
-    tmp_path: Path, voter: str, said: str
-) -> None:
+def test_those_that_cannot_work_are_named_and_the_others_go_on(tmp_path: Path) -> None:
     log = tmp_path / "events.jsonl"
     done = run(
-        "tone://x", "--profile", profile(tmp_path, "loudness", voter),
+        "tone://x", "--profile", profile(tmp_path, "loudness", "broken", "strange", "lost"),
         "--output", str(log), "--set", "supervise.restarts=1",
     )  # fmt: skip
     assert "Traceback" not in done.stderr
@@ -87,7 +77,10 @@ def test_one_that_cannot_work_is_named_and_the_others_go_on(
     verdicts = [event for event in events if event["type"] == "verdict"]
     assert verdicts, done.stderr
     assert all(v["votes"][0]["voter"] == "loudness" for v in verdicts)
-    assert said in done.stdout + done.stderr + json.dumps(verdicts)
+    told = done.stdout + done.stderr + json.dumps(verdicts)
+    assert "plug-in 'broken' of acme-abhinaya" in told
+    assert "labels that are not among the eight: bored" in told
+    assert "acme's server is away" in told
 
 
 def test_a_name_that_is_nearly_a_plug_in_is_suggested(tmp_path: Path) -> None:
@@ -103,16 +96,8 @@ def test_a_node_whose_model_goes_wrong_is_taken_out_named_and_started_again(tmp_
         "[supervise]\ncanary_s = 0.5\n[voters.turns]\nmodel = 'turns'\n"
         f"[voters.turns.options]\nfile = '{wrong}'\n"
     )
-    command = [
-        sys.executable,
-        "-m",
-        "abhinaya.stream",
-        "-",
-        "--rate",
-        "16000",
-        "--sample-format",
-        "s16le",
-    ]
+    command = [sys.executable, "-m", "abhinaya.stream", "-", "--rate", "16000"]
+    command += ["--sample-format", "s16le"]
     command += ["--profile", str(tmp_path / "turns.toml"), "--output", str(log)]
     with subprocess.Popen(
         command, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL

@@ -41,6 +41,20 @@ WAVLM: Final[dict[str, Any]] = {
     "do_stable_layer_norm": True,
     "num_conv_pos_embedding_groups": 4,
 }
+ROBERTA: Final[dict[str, Any]] = {
+    "hidden_size": 24,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 32,
+    "max_position_embeddings": 500,
+}
+LLAMA: Final[dict[str, Any]] = {
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
 BEATS: Final = BeatsConfig(
     embed_dim=16,
     encoder_layers=2,
@@ -95,17 +109,8 @@ def save_llm(
 ) -> Path:
     """Save a causal language model with a byte tokenizer, as the Hub has them."""
     size = save_tokenizer(folder, bos, eos)
-    config = LlamaConfig(
-        vocab_size=size,
-        hidden_size=hidden,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=512,
-        bos_token_id=1,
-        eos_token_id=2,
-        **more,
-    )
+    sizes = {"vocab_size": size, "hidden_size": hidden, "max_position_embeddings": 512}
+    config = LlamaConfig(**(LLAMA | sizes | more))
     shaken(LlamaForCausalLM(config), 3).save_pretrained(folder)
     return folder
 
@@ -124,17 +129,8 @@ def save_chat_llm(folder: Path) -> Path:
     Which label it is comes from random layers that have read the whole prompt.
     """
     size = save_tokenizer(folder, words=LABELS, chat_template=CHAT_TEMPLATE)
-    config = LlamaConfig(
-        vocab_size=size,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=4096,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=0,
-    )
+    sizes = {"vocab_size": size, "hidden_size": 32, "max_position_embeddings": 4096}
+    config = LlamaConfig(**LLAMA, **sizes, pad_token_id=0)
     model = shaken(LlamaForCausalLM(config), 5)
     first = size - len(LABELS)
     with torch.no_grad():

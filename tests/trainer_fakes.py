@@ -9,10 +9,11 @@ import sys
 import time
 import wave
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
-from tiny_checkpoints import WAVLM, save_llm, save_salmonn, save_tokenizer, shaken
+from tiny_checkpoints import ROBERTA, WAVLM, save_llm, save_salmonn, save_tokenizer, shaken
 from transformers import RobertaConfig, RobertaForMaskedLM, WavLMConfig, WavLMModel
 
 from abhinaya.models.checkpoint import Tensors, read
@@ -38,30 +39,23 @@ def tones(folder: Path, takes: int = 2, labels: Sequence[str] = LABELS) -> Path:
     """Write a corpus: each label a tone of its own and words of its own; and its manifest."""
     rng = np.random.default_rng(0)
     clips = []
-    for split, speakers in SPEAKERS.items():
-        for speaker in speakers:
-            for c, label in enumerate(labels):
-                for take in range(takes):
-                    name = f"{speaker}-{label}-{take}"
-                    t = np.arange(int(16_000 * rng.uniform(0.45, 0.8))) / 16_000
-                    tone = 0.3 * np.sin(2 * np.pi * 150 * (c + 1) * t)
-                    write_wav(folder / f"{name}.wav", tone + 0.01 * rng.standard_normal(len(t)))
-                    clips.append(
-                        Clip(
-                            id=name,
-                            corpus="tones",
-                            speaker=speaker,
-                            votes={label: 2.0, labels[(c + 1) % len(labels)]: 1.0},
-                            path=f"{name}.wav",
-                            split=split,
-                            attributes={
-                                "arousal": c / 7,
-                                "valence": 1 - c / 7,
-                                "dominance": (c % 3) / 2,
-                            },
-                            transcript=f"it is {label} now",
-                        )
-                    )
+    who = [(split, speaker) for split, speakers in SPEAKERS.items() for speaker in speakers]
+    for (split, speaker), (c, label), take in product(who, enumerate(labels), range(takes)):
+        name = f"{speaker}-{label}-{take}"
+        t = np.arange(int(16_000 * rng.uniform(0.45, 0.8))) / 16_000
+        tone = 0.3 * np.sin(2 * np.pi * 150 * (c + 1) * t)
+        write_wav(folder / f"{name}.wav", tone + 0.01 * rng.standard_normal(len(t)))
+        clip = Clip(
+            id=name,
+            corpus="tones",
+            speaker=speaker,
+            votes={label: 2.0, labels[(c + 1) % len(labels)]: 1.0},
+            path=f"{name}.wav",
+            split=split,
+            attributes={"arousal": c / 7, "valence": 1 - c / 7, "dominance": (c % 3) / 2},
+            transcript=f"it is {label} now",
+        )
+        clips.append(clip)
     path = folder / "tones.jsonl"
     write_manifest(path, Manifest(folder, tuple(clips)))
     return path
@@ -77,17 +71,8 @@ def wavlm(folder: Path) -> Path:
 def roberta(folder: Path) -> Path:
     """Save a pre-trained RoBERTa as the Hub has it, but tiny and random."""
     size = save_tokenizer(folder, pad_token="<unk>")
-    config = RobertaConfig(
-        vocab_size=size,
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=24,
-        max_position_embeddings=140,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
+    tokens = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    config = RobertaConfig(**ROBERTA, vocab_size=size, **tokens)
     shaken(RobertaForMaskedLM(config)).save_pretrained(folder)
     return folder
 
@@ -98,31 +83,23 @@ SMALL = ("train.batch=8", "train.accumulate=2", "train.epochs=1", "run.workers=0
 
 def shrunk(recipe: str, folder: Path) -> list[str]:
     """Settings that make a recipe of the package tiny; its checkpoints are made in `folder`."""
-    common = [*SMALL, "data.balanced=0"]
+    options: dict[str, object] = {"hidden": 16}
     if recipe in ("s2", "st1"):
         size = "13b" if recipe == "s2" else "7b"
         if not (folder / "beats.pt").exists():
             save_salmonn(folder)
-        return [
-            *common,
-            "model.options.hidden=16",
-            f"model.options.whisper={folder / 'whisper'}",
-            f"model.options.beats={folder / 'beats.pt'}",
-            f"model.options.llm={folder / f'vicuna-{size}'}",
-            f"model.options.adapter={folder / f'salmonn-{size}.pth'}",
-        ]
-    if recipe == "t2":
-        llm = save_llm(folder / "llama", "<|begin_of_text|>", "<|end_of_text|>")
-        return [*common, f"model.options.llm={llm}", "model.options.hidden=16"]
-    if recipe == "emojudge-text":
-        return [*common, f"model.options.encoder={roberta(folder / 'roberta')}"]
+        files = {"whisper": "whisper", "beats": "beats.pt", "llm": f"vicuna-{size}"}
+        files["adapter"] = f"salmonn-{size}.pth"
+        options |= {name: folder / file for name, file in files.items()}
+    elif recipe == "t2":
+        options["llm"] = save_llm(folder / "llama", "<|begin_of_text|>", "<|end_of_text|>")
+    elif recipe == "emojudge-text":
+        options = {"encoder": roberta(folder / "roberta")}
+    else:
+        options["encoder"] = wavlm(folder / "wavlm")
     more = ["stages=[]"] if recipe == "wavlm-votes" else []
-    return [
-        *common,
-        *more,
-        f"model.options.encoder={wavlm(folder / 'wavlm')}",
-        "model.options.hidden=16",
-    ]
+    settings = [f"model.options.{name}={value}" for name, value in options.items()]
+    return [*SMALL, "data.balanced=0", *more, *settings]
 
 
 def logged(run: Path, kind: str = "step") -> list[dict[str, object]]:

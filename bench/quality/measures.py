@@ -9,11 +9,10 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-import msgspec
 import numpy as np
 
 from abhinaya.bench.clips import distance, words_of
@@ -34,41 +33,10 @@ VOTE: Final = "vote"
 LEADING: Final = "what leads it"
 """The verdict without `min_confidence`, for a fair comparison: voters withhold no label."""
 NEUTRAL: Final = "neutral"
+Figure = dict[str, float]
 LENGTHS_S: Final = ((0.0, 1.0), (1.0, 2.0), (2.0, 4.0), (4.0, math.inf))
 FEWEST_SPEAKERS: Final = 8
 """With fewer speakers than this, the bootstrap draws clips instead of speakers."""
-
-
-class Words(NamedTuple):
-    """Word errors of sessions."""
-
-    errors: int
-    words: int
-
-    @property
-    def rate(self) -> float:
-        """Word error rate."""
-        return self.errors / max(1, self.words)
-
-
-class Pair(NamedTuple):
-    """Two voters on the same segments."""
-
-    agreement: float
-    """Share of segments with the same label by both."""
-    correlation: float
-    """Correlation of their errors: 1 if they are wrong on the same segments; NaN if the errors of
-    one are constant."""
-
-
-class Delay(NamedTuple):
-    """Delay between a change of emotion and the first label that shows it."""
-
-    conversations: int
-    seen: int
-    """Number of conversations with a label that shows the change."""
-    median_s: float
-    """Median delay in seconds, to the end of the first segment with such a label."""
 
 
 def label_of(answer: Answer, who: str) -> str:
@@ -84,8 +52,8 @@ def sessions_of(answers: Sequence[Answer]) -> list[list[Answer]]:
     return [list(session) for _, session in grouped]
 
 
-def word_errors(answers: Sequence[Answer]) -> Words:
-    """Return the word errors of the sessions that have a reference."""
+def word_errors(answers: Sequence[Answer]) -> tuple[int, int]:
+    """Return the word errors of the sessions that have a reference, and their words."""
     errors = words = 0
     for session in sessions_of(answers):
         if session[0].reference is None:
@@ -93,7 +61,7 @@ def word_errors(answers: Sequence[Answer]) -> Words:
         reference = words_of(session[0].reference)
         recognised = words_of(" ".join(answer.text for answer in session))
         errors, words = errors + distance(reference, recognised), words + len(reference)
-    return Words(errors, words)
+    return errors, words
 
 
 def with_text(answers: Sequence[Answer]) -> float:
@@ -146,9 +114,11 @@ def grouped(answers: Sequence[Answer], by: Callable[[Answer], str]) -> dict[str,
     return found
 
 
-def delay(answers: Sequence[Answer], who: str, exact: bool = False) -> Delay:
+def delay(answers: Sequence[Answer], who: str, exact: bool = False) -> Figure:
     """Return the delay until `who` labels a segment emotional or, if `exact`, rightly.
 
+    `seen` is the number of conversations with such a label, `median_s` the median of seconds from
+    the change to the end of the first such segment.
     A segment across the change counts if more of it is after the change, as its truth shows.
     """
     found: list[float] = []
@@ -162,7 +132,7 @@ def delay(answers: Sequence[Answer], who: str, exact: bool = False) -> Delay:
                 found.append(to_seconds(answer.end - answer.change))
                 break
     median = statistics.median(found) if found else math.nan
-    return Delay(len(conversations), len(found), median)
+    return {"conversations": len(conversations), "seen": len(found), "median_s": median}
 
 
 def withheld(answers: Sequence[Answer], least: float) -> list[Answer]:
@@ -190,15 +160,19 @@ def calibration_error(answers: Sequence[Answer]) -> float:
     return metrics.calibration_error(confidence, right) if sure else math.nan
 
 
-def pairs(answers: Sequence[Answer], names: Sequence[str]) -> dict[str, Pair]:
-    """Return a comparison for each pair of voters, over the segments on which both voted."""
+def pairs(answers: Sequence[Answer], names: Sequence[str]) -> dict[str, Figure]:
+    """Return a comparison for each pair of voters, over the segments on which both voted.
+
+    `agreement` is the share of segments with the same label by both; `correlation` is of their
+    errors: 1 if they are wrong on the same segments, NaN if the errors of one are constant.
+    """
     found = {}
     for first, second in itertools.combinations(names, 2):
         both = [a for a in answers if first in a.votes and second in a.votes]
         if both:
             same = _share(a.votes[first] == a.votes[second] for a in both)
             wrong = [[a.votes[who] != a.truth for a in both] for who in (first, second)]
-            found[f"{first}, {second}"] = Pair(same, _correlation(*wrong))
+            found[f"{first}, {second}"] = {"agreement": same, "correlation": _correlation(*wrong)}
     return found
 
 
@@ -225,17 +199,6 @@ def worth(answers: Sequence[Answer], name: str) -> Interval:
     figure = _f1 if any(a.truth != NEUTRAL for a in answers) else _calm
     here, there = figure(answers, VOTE), figure(rest, VOTE)
     return paired_bootstrap(here, there, len(answers), _groups(answers)).difference
-
-
-def plain(value: Any) -> Any:
-    """Return a value as JSON: named tuples and dataclasses as objects, NaN as null."""
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return {key: plain(item) for key, item in value._asdict().items()}
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    return msgspec.to_builtins(value)
 
 
 def _share(found: Any) -> float:

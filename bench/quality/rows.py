@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
 
+import msgspec
 from rich.table import Table
 
 from abhinaya.bench.quality import measures
@@ -85,21 +86,28 @@ def tables_of(rows: Sequence[Row]) -> list[Table]:
 
 def as_json(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Return the rows as JSON values."""
-    return [
-        {"section": row.section, "name": row.name, "n": row.n, "values": measures.plain(row.values)}
-        for row in rows
-    ]
+    found: list[dict[str, Any]] = msgspec.to_builtins(
+        [
+            {"section": row.section, "name": row.name, "n": row.n, "values": dict(row.values)}
+            for row in rows
+        ]
+    )
+    return found
 
 
 def _words(by_material: Answers) -> Iterator[Row]:
     for name, answers in _there(by_material, *READ, "8 kHz Harvard", "all podcasts"):
         corpora = measures.grouped(answers, lambda answer: answer.speaker)
         for part, some in {**corpora, name: answers}.items():
-            found = measures.word_errors(some)
+            errors, words = measures.word_errors(some)
             cpu = measures.cpu_of_real_time(some)
             audio_s = sum(answer.seconds for answer in some)
-            values = {"errors a word": found.rate, "CPU": cpu, "seconds": round(audio_s)}
-            yield Row("words; processor seconds a second of audio", part, found.words, values)
+            values = {
+                "errors a word": errors / max(1, words),
+                "CPU": cpu,
+                "seconds": round(audio_s),
+            }
+            yield Row("words; processor seconds a second of audio", part, words, values)
 
 
 def _noise(by_material: Answers) -> Iterator[Row]:
@@ -155,7 +163,7 @@ def _delays(by_material: Answers, names: Sequence[str]) -> Iterator[Row]:
     if answers := by_material.get("changes"):
         for name, exact in (("not neutral", False), ("right label", True)):
             values = {who: measures.delay(answers, who, exact) for who in (*names, VOTE)}
-            n = values[VOTE].conversations
+            n = int(values[VOTE]["conversations"])
             yield Row("neutral to emotional: median seconds (seen)", name, n, values)
 
 
@@ -211,22 +219,22 @@ def _shares(section: str, name: str, answers: Sequence[Answer], names: Sequence[
 
 def _cell(value: Any) -> str:
     """Return the text of a table cell, for any kind of figure."""
-    found = measures.plain(value)
+    found = msgspec.to_builtins(value)
     match found:
         case None:
-            return "" if value is None else "-"
+            return ""
         case {"value": number, "low": low, "high": high}:
             return f"{_number(number)} [{_number(low)}, {_number(high)}]"
         case {"conversations": count, "seen": seen, "median_s": median}:
-            return f"{'-' if median is None else format(median, '.1f')} ({seen}/{count})"
+            return f"{'-' if math.isnan(median) else format(median, '.1f')} ({seen}/{count})"
         case {"agreement": agreement, "correlation": correlation}:
             return f"{_number(agreement)} ({_number(correlation)})"
     return _number(found)
 
 
-def _number(value: float | None) -> str:
+def _number(value: float) -> str:
     """Return a share as `.123`, a count as an integer."""
-    if value is None or math.isnan(value):
+    if math.isnan(value):
         return "-"
     if isinstance(value, int):
         return str(value)

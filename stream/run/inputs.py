@@ -274,3 +274,11 @@ def not_processed(item: Input, run: str, now_unix_s: float, reason: str) -> tupl
     why = f"{NOT_PROCESSED}: {reason}"
     ended = StreamEnded(stream=item.name, sequence=0, position=0, reason=why)
     return StreamStarted(info=info), ended
+
+
+def reason_of(error: BaseException) -> str:
+    """Return why an error ends all streams."""
+    if isinstance(error, SystemExit):
+        return "nobody reads the output any more"
+    known = isinstance(error, AbhinayaError)
+    return str(error) if known else f"the run stopped on an unexpected {type(error).__name__}"

@@ -23,7 +23,7 @@ from abhinaya.stream.errors import (
 )
 from abhinaya.stream.front.numbering import INTERRUPTED
 from abhinaya.stream.run.distant import DistantHub
-from abhinaya.stream.run.inputs import Inputs, not_processed
+from abhinaya.stream.run.inputs import Inputs, not_processed, reason_of
 from abhinaya.stream.run.plan import Input, Plan, Supply, check_licence
 from abhinaya.stream.run.recorder import Recorder
 from abhinaya.stream.run.supervisor import Death, Spec, Supervisor, node_specs
@@ -52,6 +52,8 @@ FINISH_S: Final = 1.5
 """Seconds after `drain_s` in which processes end and outputs are finished. Then `Signalled` ends
 whatever still waits, so that a stopped program exits well within 8 s."""
 
+LATENESS: Final = 4  # how often the end of a run may be late as its loop was
+
 LEAVE_S: Final = 0.7
 """Seconds that the processes have to exit by themselves."""
 
@@ -63,6 +65,8 @@ class _Progress:
     faults: list[AbhinayaError] = field(default_factory=list)
     fronts_started: bool = False
     draining: bool = False
+    late_s: float = 0.0
+    """How late the loop is: a busy machine gets less time to drain, so that it ends in time."""
     overloaded: bool = False
     """Whether the user knows that processes starve."""
     given_up: set[str] = field(default_factory=set)
@@ -119,7 +123,7 @@ class Run:
             try:
                 return self._run()
             except BaseException as error:
-                self._close_streams(INTERRUPTED if INTERRUPTS.count else _reason_of(error))
+                self._close_streams(INTERRUPTED if INTERRUPTS.count else reason_of(error))
                 if INTERRUPTS.count and isinstance(error, SinkError | SystemExit):
                     return self._exit_code()  # the terminal has gone, and that was the signal
                 raise
@@ -139,10 +143,13 @@ class Run:
         self._report(self._plan.faults)
         self._start_services()
         while not self._finished():
+            begun = time.monotonic()
             for event in self._recorder.poll(POLL_S):
                 self._handle(event)
             self._supervise_processes()
             self._tick()
+            late_s = time.monotonic() - begun - POLL_S
+            self._progress.late_s = max(late_s, 0.9 * self._progress.late_s)
         self._close_streams(INTERRUPTED)
         return self._exit_code()
 
@@ -358,7 +365,8 @@ class Run:
         if INTERRUPTS.count >= 2:
             return True
         if INTERRUPTS.count:
-            overdue = time.monotonic() - INTERRUPTS.at > self._supervise.drain_s
+            limit_s = self._supervise.drain_s - LATENESS * progress.late_s
+            overdue = time.monotonic() - INTERRUPTS.at > limit_s
             if overdue or not progress.fronts_started:
                 return True
         if not progress.fronts_started or (self._inputs.waiting and not progress.draining):
@@ -389,11 +397,3 @@ class Run:
         if self._plan.supply is not None:
             return self._plan.follows
         return self._inputs.is_endless()
-
-
-def _reason_of(error: BaseException) -> str:
-    """Return why an error ends all streams."""
-    if isinstance(error, SystemExit):
-        return "nobody reads the output any more"
-    known = isinstance(error, AbhinayaError)
-    return str(error) if known else f"the run stopped on an unexpected {type(error).__name__}"

@@ -8,11 +8,10 @@ from pathlib import Path
 import fakes
 import pytest
 
+from abhinaya.bench.clips import compose, duration_s, rotate, spans
 from abhinaya.bench.demo import CALL
-from abhinaya.bench.latency import Early, Labels, LiveRun, find_max, tables
-from abhinaya.bench.recording import compose, duration_s, rotate, spans
+from abhinaya.bench.latency import Labels, LiveRun, find_max, tables
 from abhinaya.bench.report import percentiles
-from abhinaya.bench.word_times import Words
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.settings.config import VadConfig
 from abhinaya.stream.wire.messages import Missing
@@ -61,8 +60,8 @@ def test_early_labels_are_timed_and_compared_with_the_final_ones():
     labels.event(fakes.verdict(3), started + 5)
     labels.event(fakes.verdict(3, label="sad", revision=1), started + 6)
     early = labels.early()
-    assert (early.share, early.first_stays, early.last_stays) == (3 / 4, 1 / 3, 2 / 3)
-    assert early.first_ms["p50"] == pytest.approx(1800.0)
+    assert (early["share"], early["first_stays"], early["last_stays"]) == (3 / 4, 1 / 3, 2 / 3)
+    assert early["first_ms"]["p50"] == pytest.approx(1800.0)
     assert labels.segments == 4
 
 
@@ -72,7 +71,13 @@ def test_without_early_labels_nothing_is_claimed_of_them():
     assert labels.early() is None
 
 
-WORDS = Words(3, 6.0, 8.0, {}, {}, missing=1, words=9, errors=0, whole_errors=0)
+WORDS = {
+    "utterances": 3,
+    "spoken": 0.75,
+    "missing": 1,
+    "error_rate": 1 / 3,
+    "whole_error_rate": 0.0,
+}
 
 
 @pytest.mark.parametrize(
@@ -92,9 +97,14 @@ def test_what_does_not_keep_up(run):
 
 
 def test_tables_show_each_run_and_nothing_that_was_not_measured():
-    early = Early(0.5, {"p50": 900.0, "p95": 1200.0}, 0.75, 0.9)
+    early = {
+        "share": 0.5,
+        "first_ms": {"p50": 900.0, "p95": 1200.0},
+        "first_stays": 0.75,
+        "last_stays": 0.9,
+    }
     seconds = {"p50": 0.5, "p95": 0.75}
-    words = replace(WORDS, final_s=seconds, first_s=seconds, errors=3)
+    words = WORDS | {"final_s": seconds, "first_s": seconds}
     made = tables([kept(4), replace(kept(2), early=early, words=words)], 1500.0)
     shown = {str(t.title): [[*c.cells] for c in t.columns] for t in made}
     (overview,) = (cells for title, cells in shown.items() if title.startswith("Live"))

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
+from abhinaya.bench.clips import duration_s
 from abhinaya.bench.demo import CALL
-from abhinaya.bench.machine import resident_mib
-from abhinaya.bench.recording import duration_s
+from abhinaya.bench.monitored import resident_mib
 from abhinaya.bench.throughput import children, measure, process_name
 from abhinaya.stream.errors import ProcessError
 
@@ -34,14 +34,14 @@ def test_children_are_found_and_named_as_the_supervisor_named_them():
 @pytest.mark.processes
 def test_the_command_is_timed_and_weighed():
     done = measure([CALL], [])
-    assert done.audio_s == pytest.approx(duration_s(CALL), abs=0.1)
-    assert done.segments >= 5
-    assert done.gaps == 0
-    assert 0 < done.first_label_s < done.whole_s
-    assert 0 < done.cpu < 1
-    assert done.times_real_time == pytest.approx(done.audio_s / done.stream_s)
-    assert {"main", "hub", "front-0", "asr-0"} <= set(done.peak_mib)
-    assert max(done.peak_mib.values()) < done.peak_sum_mib <= sum(done.peak_mib.values())
+    assert done["audio_s"] == pytest.approx(duration_s(CALL), abs=0.1)
+    assert done["segments"] >= 5
+    assert done["gaps"] == 0
+    assert 0 < done["first_label_s"] < done["whole_s"]
+    assert 0 < done["cpu"] < 1
+    assert done["times_real_time"] == pytest.approx(done["audio_s"] / done["stream_s"])
+    assert {"main", "hub", "front-0", "asr-0"} <= set(done["peak_mib"])
+    assert max(done["peak_mib"].values()) < done["peak_sum_mib"] <= sum(done["peak_mib"].values())
 
 
 @pytest.mark.processes

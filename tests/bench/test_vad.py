@@ -34,16 +34,16 @@ def test_planted_shares_come_back() -> None:
         ],
         PLAIN,
     )
-    assert (found.pieces, found.audio_s) == (1, 4.0)
-    assert found.reference_speech == pytest.approx(0.2)
-    assert found.speech_covered == 1.0
-    assert found.nonspeech_passed == pytest.approx(80 / 320)
-    assert found.mean_piece_s == pytest.approx(1.6)
+    assert (found["pieces"], found["audio_s"]) == (1, 4.0)
+    assert found["reference_speech"] == pytest.approx(0.2)
+    assert found["speech_covered"] == 1.0
+    assert found["nonspeech_passed"] == pytest.approx(80 / 320)
+    assert found["mean_piece_s"] == pytest.approx(1.6)
 
 
 def test_missed_speech_is_not_covered() -> None:
     found = find("planted", [recording([0.0] * 100, [True] * 320)], PLAIN)
-    assert (found.speech_covered, found.pieces, found.nonspeech_passed) == (0.0, 0, None)
+    assert (found["speech_covered"], found["pieces"], found["nonspeech_passed"]) == (0.0, 0, None)
 
 
 def test_turns_are_read_from_rttm(tmp_path: Path) -> None:

@@ -91,14 +91,9 @@ class Code:
         return (print, ("this code ran",))
 
 
-def test_a_missing_file(tmp_path) -> None:
-    with pytest.raises(MissingFileError, match="does not exist") as caught:
+def test_a_missing_file_and_an_empty_folder(tmp_path) -> None:
+    with pytest.raises(MissingFileError, match=r"salmonn_v1\.pth: it does not exist"):
         read(tmp_path / "salmonn_v1.pth")
-    assert caught.value.subject.endswith("salmonn_v1.pth")
-    assert caught.value.remedy
-
-
-def test_an_empty_folder(tmp_path) -> None:
     with pytest.raises(MissingFileError, match=r"none of model\.safetensors"):
         read(tmp_path)
 
@@ -119,18 +114,18 @@ def test_files_that_are_something_else(tmp_path, content, message) -> None:
         read(tmp_path / "w.pth")
 
 
-@pytest.mark.parametrize("share", [0.05, 0.5, 0.99])
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pth", "old.pth"])
-def test_truncated_files(tmp_path, name, share) -> None:
+def test_truncated_files(tmp_path, name) -> None:
     big = {"a": torch.randn(64, 64)}
     if name == "w.safetensors":
         save(tmp_path / name, big)
     else:
         torch.save(big, tmp_path / name, _use_new_zipfile_serialization=name != "old.pth")
     content = (tmp_path / name).read_bytes()
-    (tmp_path / name).write_bytes(content[: int(share * len(content))])
-    with pytest.raises(DamagedFileError, match="not a whole checkpoint"):
-        read(tmp_path / name)
+    for share in (0.05, 0.5, 0.99):
+        (tmp_path / name).write_bytes(content[: int(share * len(content))])
+        with pytest.raises(DamagedFileError, match="not a whole checkpoint"):
+            read(tmp_path / name)
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -144,27 +139,19 @@ def test_code_in_a_pickle_is_named_and_never_run(tmp_path, capsys, zipped) -> No
     assert capsys.readouterr().out == ""
 
 
-def test_a_whole_pickled_module_is_refused(tmp_path) -> None:
-    torch.save(nn.Linear(2, 2), tmp_path / "wavlm_model.pth")
-    with pytest.raises(DamagedFileError, match=r"Linear.*state_dict"):
-        read(tmp_path / "wavlm_model.pth")
-
-
-def test_a_list_is_refused(tmp_path) -> None:
-    torch.save([torch.ones(1)], tmp_path / "w.pth")
-    with pytest.raises(DamagedFileError, match="holds a list"):
-        read(tmp_path / "w.pth")
+def test_a_whole_pickled_module_and_a_list_are_refused(tmp_path) -> None:
+    for content, message in ((nn.Linear(2, 2), "Linear.*state_dict"), ([1], "holds a list")):
+        torch.save(content, tmp_path / "w.pth")
+        with pytest.raises(DamagedFileError, match=message):
+            read(tmp_path / "w.pth")
 
 
 # --- writing ----------------------------------------------------------------------------
 
 
-def test_writing_where_there_is_no_folder(tmp_path) -> None:
+def test_a_full_disk_leaves_the_old_file_and_no_part(tmp_path, monkeypatch) -> None:
     with pytest.raises(WriteError, match="cannot be written"):
         save(tmp_path / "none" / "w.safetensors", WEIGHTS)
-
-
-def test_a_full_disk_leaves_the_old_file_and_no_part(tmp_path, monkeypatch) -> None:
     save(tmp_path / "w.safetensors", WEIGHTS)
 
     def full(tensors, path, metadata) -> None:
@@ -185,6 +172,7 @@ def test_fill_takes_every_weight() -> None:
     module = linear()
     fill(module, WEIGHTS, "file")
     assert same(module.state_dict())
+    check_finite({"integers": torch.arange(3)}, "file")
 
 
 @pytest.mark.parametrize(
@@ -206,20 +194,13 @@ def test_fill_refuses_what_does_not_fit(change, message) -> None:
     assert all(torch.equal(module.state_dict()[k], before[k]) for k in before)
 
 
-def test_all_faults_come_at_once_and_long_lists_are_cut() -> None:
+def test_keys_that_may_be_there_are_named_by_pattern_and_long_lists_are_cut() -> None:
     tensors = {f"x.{i:02}": torch.ones(1) for i in range(20)}
     with pytest.raises(KeysError, match=r"2 weights are missing.*20 are not.* and 12 more"):
         fill(linear(), tensors, "file")
-
-
-def test_keys_that_may_be_there_are_named_by_pattern() -> None:
     fill(linear(), WEIGHTS | {"l.3.inv_freq": torch.ones(1)}, "f", ignored=(r"l\.\d+\.inv_freq",))
     with pytest.raises(KeysError, match="not_inv_freq"):
         fill(linear(), WEIGHTS | {"not_inv_freq": torch.ones(1)}, "f", ignored=("inv_freq",))
-
-
-def test_integers_are_finite() -> None:
-    check_finite({"position_ids": torch.arange(3)}, "file")
 
 
 def test_prefixes_are_exchanged_once_and_never_collide() -> None:

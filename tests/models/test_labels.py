@@ -59,9 +59,11 @@ def test_go_emotions_groups_are_all_used() -> None:
     }  # fmt: skip
 
 
-def test_bilingual_names_and_case() -> None:
+def test_bilingual_names_case_and_overrides() -> None:
     found = label_map(("生气/angry", "NEU", " Sadness ", "<unk>"), "e2v")
     assert found.targets == ("angry", "neutral", "sad", None)
+    found = label_map(("LABEL_1", "LABEL_0"), "m", {"LABEL_0": "sad", "LABEL_1": "fear"})
+    assert found.targets == ("fear", "sad")
 
 
 def test_names_that_do_not_map_are_all_named() -> None:
@@ -69,11 +71,6 @@ def test_names_that_do_not_map_are_all_named() -> None:
         label_map(("LABEL_0", "LABEL_1", "sad"), "some/model")
     assert caught.value.subject == "some/model"
     assert "option labels" in caught.value.remedy
-
-
-def test_overrides_give_meaning_by_name() -> None:
-    found = label_map(("LABEL_1", "LABEL_0"), "m", {"LABEL_0": "sad", "LABEL_1": "fear"})
-    assert found.targets == ("fear", "sad")
 
 
 @pytest.mark.parametrize(
@@ -91,13 +88,9 @@ def test_refusals(names: tuple[str, ...], overrides: dict[str, str], message: st
 
 
 def test_indices_refuse_anything_but_the_eight() -> None:
+    assert np.array_equal(CANONICAL_MAP.matrix, np.eye(8))
     with pytest.raises(LabelsError, match="exactly once"):
         _ = label_map(FOREIGN_ORDERS["superb-4"], "superb").indices
-
-
-def test_the_canonical_map_changes_nothing() -> None:
-    assert CANONICAL_MAP.indices == tuple(range(8))
-    assert np.array_equal(CANONICAL_MAP.matrix, np.eye(8))
 
 
 def test_the_order_that_a_checkpoint_names_is_its_order() -> None:
@@ -106,9 +99,6 @@ def test_the_order_that_a_checkpoint_names_is_its_order() -> None:
     assert own_labels(turned, None, "x") == turned
     assert own_labels(None, turned, "x") == turned
     assert own_labels(turned, turned, "x") == turned
-
-
-def test_an_option_that_contradicts_the_checkpoint_is_refused() -> None:
     with pytest.raises(LabelsError, match=r"best: it was trained with .* surprise, sad, neutral"):
         own_labels(LABELS, LABELS[::-1], "best")
 

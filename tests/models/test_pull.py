@@ -70,27 +70,27 @@ def test_a_lost_connection_is_taken_up_where_it_broke(tmp_path) -> None:
     assert 0 < pieces[1][0] <= 15_000_000, "it began anew"
 
 
-@pytest.mark.parametrize(
-    ("name", "files", "message"),
-    [
-        ("meta-llama/Gated", FILES, "it is gated.*run hf auth login or set HF_TOKEN"),
-        ("no/such", None, "does not have this model, or shows it only"),
-        ("some/readme", {"README.md": b"soon"}, "holds no weights"),
-    ],
-)
-def test_what_cannot_be_pulled_says_why(tmp_path, name, files, message) -> None:
-    gated = frozenset({"meta-llama/Gated"})
-    with fake_hub({name: files} if files else {}, gated) as hub:
-        done = run(tmp_path, hub.url, "pull", name)
-    assert done.returncode == 6
-    assert re.search(message, done.stderr.splitlines()[-1]), done.stderr
+REFUSED = {
+    "meta-llama/Gated": "it is gated.*run hf auth login or set HF_TOKEN",
+    "no/such": "does not have this model, or shows it only",
+    "some/readme": "holds no weights",
+}
+
+
+def test_what_cannot_be_pulled_says_why_and_a_token_opens_a_gate(tmp_path) -> None:
+    each = (
+        "import sys; from abhinaya.models.cli import main; print([main(['pull', x]) for x in {}])"
+    )
+    models = {"meta-llama/Gated": FILES, "some/readme": {"README.md": b"soon"}}
+    with fake_hub(models, frozenset({"meta-llama/Gated"})) as hub:
+        done = run(tmp_path, hub.url, code=each.format([*REFUSED]))
+        opened = run(tmp_path, hub.url, "pull", "meta-llama/Gated", HF_TOKEN="hf_test")
+    assert done.stdout.strip() == "[6, 6, 6]"
+    said = [line for line in done.stderr.splitlines() if line.startswith("abhinaya models: ")]
+    for line, message in zip(said, REFUSED.values(), strict=True):
+        assert re.search(message, line), done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_a_token_opens_a_gate(tmp_path) -> None:
-    with fake_hub({"meta-llama/Gated": FILES}, frozenset({"meta-llama/Gated"})) as hub:
-        done = run(tmp_path, hub.url, "pull", "meta-llama/Gated", HF_TOKEN="hf_test")
-    assert done.returncode == 0, done.stderr
+    assert opened.returncode == 0, opened.stderr
 
 
 def test_no_room_for_a_download(tmp_path) -> None:
@@ -124,9 +124,6 @@ def test_no_network(tmp_path) -> None:
         done = run(tmp_path, f"http://127.0.0.1:{port}", "pull", "some/model")
     assert done.returncode == 6
     assert "check the name and the network" in done.stderr.splitlines()[-1]
-
-
-# --- what is here -----------------------------------------------------------------------
 
 
 @pytest.fixture

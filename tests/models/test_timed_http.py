@@ -29,10 +29,10 @@ def test_a_server_that_trickles_is_left_in_time(answer: bytes) -> None:
         for _ in range(2):
             with (
                 pytest.raises(httpx2.TimeoutException),
-                client.stream("POST", url, 1.5, content=b"{}") as found,
+                client.stream("POST", url, 0.6, content=b"{}") as found,
             ):
                 found.read()
-        assert 2.5 < time.monotonic() - begun < 8
+        assert 1.0 < time.monotonic() - begun < 8
         client.close()
 
 
@@ -53,15 +53,8 @@ def test_feeds_and_playlists_are_left_in_time_too(answer: bytes) -> None:
         with pytest.raises(HttpError, match=r"too slowly|sent nothing") as error:
             web.fetch(url, 100_000)
         assert error.value.transient
+        if answer == ANSWERS["head"]:
+            with pytest.raises(HttpError, match="too slowly"):
+                web.get(url)
         assert time.monotonic() - begun < 8
-        web.close()
-
-
-def test_an_input_whose_server_trickles_its_headers_is_not_waited_for() -> None:
-    settings = NetworkConfig(connect_s=0.5, stall_s=0.2)
-    with trickling(ANSWERS["head"]) as url:
-        web, begun = Web("x", settings, lambda _: None, threading.Event()), time.monotonic()
-        with pytest.raises(HttpError, match="too slowly"):
-            web.get(url)
-        assert time.monotonic() - begun < 4
         web.close()

@@ -45,11 +45,7 @@ class Finding:
 def check(manifest: Manifest, rate: int | None = None, workers: int = 2) -> list[Finding]:
     """Check that every file exists, decodes and is unique, and check speakers and labels.
 
-    Args:
-        manifest: the clips to check.
-        rate: required sample rate in Hz; None accepts any.
-        workers: threads that read files.
-
+    `rate` is the required sample rate in Hz; None accepts any. `workers` threads read files.
     """
     found = list(torn_speakers((clip.split, clip) for clip in manifest.clips))
     found += _labels(manifest.clips)

@@ -30,7 +30,7 @@ from abhinaya.train.data.manifest import (
     write_manifest,
 )
 from abhinaya.train.data.read import CORPORA, read_corpus
-from abhinaya.train.data.read_acted import AUDIO
+from abhinaya.train.data.read_plain import AUDIO
 from abhinaya.train.data.transcribe import transcribe_manifest, words_of
 from abhinaya.train.errors import DataError
 

@@ -11,10 +11,9 @@ from typing import Final
 from abhinaya.models.errors import near_miss
 from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.manifest import Manifest
-from abhinaya.train.data.read_acted import NAMINGS, read_acted
 from abhinaya.train.data.read_dialogue import read_cremad, read_goemotions, read_iemocap, read_meld
 from abhinaya.train.data.read_msp import read_msp_podcast
-from abhinaya.train.data.read_plain import read_csv
+from abhinaya.train.data.read_plain import NAMINGS, read_acted, read_csv
 from abhinaya.train.errors import DataError
 
 Reader = Callable[[Path], list[Clip]]

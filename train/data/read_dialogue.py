@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from abhinaya.train.data.clips import OTHER, Clip
-from abhinaya.train.data.read_acted import AUDIO, read_acted
-from abhinaya.train.data.read_plain import LETTERS, known_label
+from abhinaya.train.data.read_plain import AUDIO, LETTERS, known_label, read_acted
 from abhinaya.train.data.tables import rows_of
 from abhinaya.train.errors import DataError
 

@@ -64,17 +64,10 @@ def transcribe_manifest(
 ) -> Outcome:
     """Write `manifest` to `out`, with transcripts for clips that have audio but no transcript.
 
-    Args:
-        manifest: manifest of the corpus.
-        out: manifest to write; the journal is in the same folder.
-        words: function that transcribes samples [n].
-        made_by: the transcriber and its options, which a journal must have to be continued.
-        replace_gold: also transcribe clips with a human transcript.
-        max_failed: share of clips that may be unreadable; they get an empty transcript.
-        progress: called after each clip.
-
-    Raises DataError: too many clips cannot be read, or the journal has another `made_by`.
-
+    `words` transcribes samples [n]. A journal next to `out` must have the same `made_by` to be
+    continued. `replace_gold` also transcribes clips with a human transcript. `max_failed` is the
+    share of clips that may be unreadable; they get an empty transcript. Raises DataError: too many
+    clips cannot be read, or the journal has another `made_by`.
     """
     wanted = [
         clip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -16,6 +16,7 @@ from abhinaya.models.labels import LABELS
 from abhinaya.models.vote.combiner import Combiner, Member, Method
 from abhinaya.models.vote.combiner_file import write_combiner
 from abhinaya.models.vote.ensemble import PRIORITY, Decision, Rule, decide
+from abhinaya.train.command import Say
 from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.manifest import read_manifest
 from abhinaya.train.ensemble.fit import Answers, Fit, fit_ensemble, least_confidence
@@ -54,7 +55,7 @@ def add_ensemble(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, help="seed of folds and intervals")
 
 
-def run_ensemble(args: argparse.Namespace, say: Callable[[str], None]) -> None:
+def run_ensemble(args: argparse.Namespace, say: Say) -> None:
     """Fit a combiner, measure it, and write it.
 
     Raises DataError: the predictions do not match the manifest, or a voter was trained on a clip.
@@ -169,7 +170,7 @@ def _command(args: argparse.Namespace) -> str:
     return f"{command} --seed {args.seed}"
 
 
-def _report(combiner: Combiner, say: Callable[[str], None]) -> None:
+def _report(combiner: Combiner, say: Say) -> None:
     for name, member in combiner.members.items():
         weight = f", weight {member.weight:.2f}" if combiner.method == "weighted" else ""
         model = f"{member.model} {member.version}".strip() or "unknown model"

@@ -25,7 +25,6 @@ from itertools import combinations, product
 from typing import Final, Literal
 
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
@@ -52,7 +51,7 @@ LEAST_CLIPS: Final = 50
 """Fewest clips that all voters of a subset answered; with fewer, the mean is used instead."""
 FOLDS: Final = 5
 NEUTRAL: Final = LABELS.index("neutral")
-Rows = npt.NDArray[np.int64]
+Rows = Indices
 Votes = dict[str, Ballot]
 Fitted = tuple[tuple[int, ...], Regression]
 """Label indices [K], and a regression over them."""
@@ -293,12 +292,8 @@ def _log_shares(fitted: Fitted, inputs: Numbers) -> FloatArray:
 def fit_full(inputs: Numbers, truth: Indices, importance: FloatArray, strength: float) -> Parts:
     """Fit the full form.
 
-    Args:
-        inputs: [N, V * C] log-probabilities.
-        truth: [N] indices in LABELS; at least two labels occur.
-        importance: [N] weights of the clips.
-        strength: C, the inverse of the L2 penalty.
-
+    Inputs [N, V * C] are log-probabilities, `truth` [N] indices in LABELS, of which at least two
+    occur, `importance` [N] weights of the clips, `strength` the inverse of the L2 penalty.
     """
     solver = LogisticRegression(C=strength, solver="newton-cholesky")
     solver.fit(inputs, truth, sample_weight=importance)

@@ -22,7 +22,7 @@ from abhinaya.train.data.tables import rows_of
 from abhinaya.train.errors import DataError
 from abhinaya.train.eval.intervals import Draws, Statistic, draws
 from abhinaya.train.eval.predictions import HINT, by_clip, found_answers, labels_in
-from abhinaya.train.metrics import Indices, concordance
+from abhinaya.train.metrics import Flags, Indices, concordance
 
 Values = npt.NDArray[np.float64]
 Rating = tuple[float, ...]
@@ -85,7 +85,7 @@ class Rater:
     """[N, 3] on the scale 0 to 1; NaN without an answer."""
 
     @property
-    def answered(self) -> npt.NDArray[np.bool_]:
+    def answered(self) -> Flags:
         """[N] whether the system rated the clip."""
         return np.array(np.isfinite(self.values).all(axis=1), np.bool_)
 

@@ -20,8 +20,7 @@ import numpy as np
 from abhinaya.models.base import Ballot, FloatArray
 from abhinaya.models.labels import LABELS, UNKNOWN
 from abhinaya.train.data.clips import OTHER, Clip
-from abhinaya.train.data.read_acted import AUDIO
-from abhinaya.train.data.read_plain import known_label
+from abhinaya.train.data.read_plain import AUDIO, known_label
 from abhinaya.train.data.tables import Row, lines_of, rows_of, text_of
 from abhinaya.train.errors import DataError
 from abhinaya.train.metrics import Indices

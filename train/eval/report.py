@@ -44,14 +44,8 @@ def measured(
 ) -> Report:
     """Return all figures of tables 1 to 5, as plain data.
 
-    Args:
-        on: the clips that can be scored.
-        total: number of all clips.
-        systems: systems to score alone.
-        voters: systems to combine.
-        rule: rule of table 4.
-        rules: rules of table 5, by name; gains are over the first.
-
+    `systems` are scored alone, `voters` combined: by `rule` in table 4, by each of `rules` in table
+    5, with gains over the first. `total` is the number of all clips.
     """
     several = len(voters) > 1
     report = {

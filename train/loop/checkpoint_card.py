@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from abhinaya.models.checkpoint import Tensors, read
 from abhinaya.models.errors import KeysError
@@ -62,8 +62,7 @@ class CheckpointCard:
         (folder / PROFILE).write_text("\n".join(lines) + "\n", "utf-8")
 
 
-@dataclass(frozen=True, slots=True)
-class Described:
+class Described(NamedTuple):
     """How to load the checkpoint of a run."""
 
     model: str

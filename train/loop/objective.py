@@ -35,10 +35,8 @@ _FEWEST: Final = 2
 class Objective:
     """The loss of one stage.
 
-    Args:
-        terms: `losses` of the stage.
-        counts: training clips of each class [C]; empty if no term is on labels.
-
+    `terms` are its `losses`, `counts` [C] the training clips of each class, empty if no term is on
+    labels.
     """
 
     def __init__(self, terms: Sequence[LossTerm], counts: Sequence[int]) -> None:

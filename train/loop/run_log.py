@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,23 +13,18 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from abhinaya.train.command import Say
 from abhinaya.train.errors import TrainingError
 
 
 class RunLog:
     """Log and progress of a run; only the main process writes.
 
-    Args:
-        path: the existing file for the JSON lines.
-        main: whether this is the main process.
-        say: prints a line on the terminal.
-        curves: TensorBoard's writer, if requested.
-
+    `path` exists already, `main` says whether this is the main process, `say` prints a line on the
+    terminal, `curves` is TensorBoard's writer, if requested.
     """
 
-    def __init__(
-        self, path: Path, main: bool, say: Callable[[str], None], curves: Any = None
-    ) -> None:
+    def __init__(self, path: Path, main: bool, say: Say, curves: Any = None) -> None:
         self._main, self._say, self._curves = main, say, curves
         self._file = path.open("r+b") if main else None
 
@@ -73,7 +68,7 @@ class RunLog:
             self._say(line)
 
     @contextmanager
-    def bar(self, title: str, total: int, done: int = 0) -> Iterator[Callable[[str], None]]:
+    def bar(self, title: str, total: int, done: int = 0) -> Iterator[Say]:
         """Show a progress bar; yield a function to call after each step, with a remark."""
         remark = TextColumn("{task.fields[remark]}")
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from accelerate.utils import set_seed
 
 from abhinaya.models.inference import place
 from abhinaya.models.published.wavlm import WaveNorm
+from abhinaya.train.command import Say
 from abhinaya.train.data.manifest import Manifest
 from abhinaya.train.errors import TrainingError
 from abhinaya.train.learners.base import Learner, Outputs
@@ -60,7 +61,7 @@ class Job:
     """The command line, written to run.json and the checkpoint."""
 
 
-def train(job: Job, say: Callable[[str], None] = print) -> Position:
+def train(job: Job, say: Say = print) -> Position:
     """Train, and write the best checkpoint to `job.out`/best.
 
     Raises DataError: the data is missing, broken, or not divided by speaker; ModelError: a

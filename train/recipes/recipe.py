@@ -356,16 +356,8 @@ def _of(kind: Any, path: str) -> Iterator[tuple[str, str, str]]:
             mark = "" if inner is hint else "[]"
             yield from _of(inner, f"{key}{mark}.")
             continue
-        yield key, _default(spec), _meaning(spec)
-
-
-def _default(spec: dataclasses.Field[Any]) -> str:
-    if spec.default is not dataclasses.MISSING:
-        return json.dumps(spec.default)
-    return "(must be given)" if spec.default_factory is dataclasses.MISSING else ""
-
-
-def _meaning(spec: dataclasses.Field[Any]) -> str:
-    choices = spec.metadata.get("choices") or ()
-    doc = str(spec.metadata.get("doc", ""))
-    return f"{doc} ({', '.join(choices)})" if choices else doc
+        default = "(must be given)" if spec.default_factory is dataclasses.MISSING else ""
+        if spec.default is not dataclasses.MISSING:
+            default = json.dumps(spec.default)
+        choices, doc = spec.metadata.get("choices") or (), str(spec.metadata.get("doc", ""))
+        yield key, default, f"{doc} ({', '.join(choices)})" if choices else doc

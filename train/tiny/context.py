@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from abhinaya.models.base import FloatArray
 from abhinaya.models.tiny.speech import WORDS, word_features
@@ -29,6 +28,7 @@ from abhinaya.train.data.texts import (
     read_reccon,
     with_errors,
 )
+from abhinaya.train.metrics import Indices
 from abhinaya.train.tiny.sessions import Sessions
 from abhinaya.train.tiny.text import divide
 from abhinaya.train.tiny.text_batches import common_words
@@ -56,10 +56,8 @@ SHIPPED = Before((20.0, 20.0), (0.8, 0.9), 0.0)
 class Voices:
     """Draws the earlier speech of the items of sessions.
 
-    Args:
-        sessions: the items; earlier speech is made of whole clips of the same session.
-        usual: [L, D] mean of all voices.
-
+    Earlier speech is made of whole clips of the same session. `usual` [L, D] is the mean of all
+    voices.
     """
 
     def __init__(self, sessions: Sessions, usual: FloatArray) -> None:
@@ -67,8 +65,8 @@ class Voices:
         session = sessions.session
         calm = sessions.label == "neutral"
         self._session = session
-        self._calm: dict[int, npt.NDArray[np.int64]] = {}
-        self._other: dict[int, npt.NDArray[np.int64]] = {}
+        self._calm: dict[int, Indices] = {}
+        self._other: dict[int, Indices] = {}
         for number in np.unique(session):
             of = (session == number) & sessions.whole
             self._calm[int(number)] = np.flatnonzero(of & calm)
@@ -91,7 +89,7 @@ class Voices:
         return Voice(mean.astype(np.float32), float(weights.sum()))
 
     def _some(
-        self, pool: npt.NDArray[np.int64], item: int, seconds: float, rng: np.random.Generator
+        self, pool: Indices, item: int, seconds: float, rng: np.random.Generator
     ) -> list[int]:
         """Return random clips of a pool, except the item's own, of about `seconds` together."""
         chosen: list[int] = []
@@ -122,11 +120,7 @@ class Pairing:
 class Words:
     """Word features of sentences, by label.
 
-    Args:
-        sentences: those with one label are used.
-        labels: [C'] of the network.
-        seed: for the choice of sentences and the recognition errors.
-
+    Only sentences with one label are used. `seed` is for their choice and the recognition errors.
     """
 
     def __init__(self, sentences: Sequence[Sentence], labels: Sequence[str], seed: int) -> None:

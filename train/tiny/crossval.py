@@ -6,7 +6,7 @@ left out. Figures are of all folds together, with the shipped calibration.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from abhinaya.models.base import FloatArray
 from abhinaya.models.tiny.speech import Settings
+from abhinaya.train.command import Say
 from abhinaya.train.errors import DataError
 from abhinaya.train.eval.intervals import bootstrap, macro_f1_of
 from abhinaya.train.metrics import calibration_error
@@ -40,7 +41,7 @@ def crossval(
     recipe: SpeechRecipe,
     settings: Settings,
     folds: Sequence[str],
-    say: Callable[[str], None] = print,
+    say: Say = print,
 ) -> list[str]:
     """Train the folds that are missing in `out`, and return lines with the figures.
 
@@ -66,10 +67,12 @@ def crossval(
         if fold in numbered:
             parts.append((tested, scores))
         else:
-            lines.append(f"trained without {fold}: {figure(tested, scores, settings, fold)}")
+            lines.append(
+                f"trained without {fold}: {figure([of_corpus(tested, scores, fold)], settings)}"
+            )
     for corpus in ACTED if parts else ():
-        found = [_of(tested, scores, corpus) for tested, scores in parts]
-        lines.append(f"{corpus}, speakers left out: {figure_of_parts(found, settings)}")
+        all_folds = [of_corpus(tested, scores, corpus) for tested, scores in parts]
+        lines.append(f"{corpus}, speakers left out: {figure(all_folds, settings)}")
     return lines
 
 
@@ -89,22 +92,18 @@ def left_out(items: Sessions, fold: str) -> np.ndarray:
     return out
 
 
-def figure(items: Sessions, scores: FloatArray, settings: Settings, corpus: str) -> str:
-    """Return macro-F1 of whole clips of one corpus, with its 95 % interval over speakers."""
-    return figure_of_parts([_of(items, scores, corpus)], settings)
-
-
 Scored = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """Truth, scores, seconds and speaker of items."""
 
 
-def _of(items: Sessions, scores: FloatArray, corpus: str) -> Scored:
+def of_corpus(items: Sessions, scores: FloatArray, corpus: str) -> Scored:
+    """Return the whole clips of one corpus."""
     chosen = (items.corpus == corpus) & items.whole
     truth = np.array([SPEECH_LABELS.index(label) for label in items.label[chosen]])
     return truth, scores[chosen], items.seconds[chosen], items.speaker[chosen]
 
 
-def figure_of_parts(parts: Sequence[Scored], settings: Settings) -> str:
+def figure(parts: Sequence[Scored], settings: Settings) -> str:
     """Return, as text, the macro-F1 of all parts, its 95 % interval, and the calibration error."""
     truth, scores, seconds, speaker = (
         np.concatenate(column) for column in zip(*parts, strict=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from abhinaya.train.command import Say
 from abhinaya.train.errors import TrainingError
 
 Batch = tuple[Tensor, ...]
@@ -43,7 +44,7 @@ def fit(
     draw: Callable[[], Batch],
     loss_of: Callable[[Tensor, Tensor], Tensor],
     schedule: Schedule,
-    say: Callable[[str], None] = print,
+    say: Say = print,
 ) -> nn.Module:
     """Train `tower` in one learning-rate cycle and return a copy with the averaged weights.
 
@@ -95,9 +96,7 @@ def key_of(*made_of: object, clips: Iterable[str]) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def kept(
-    path: Path, network: nn.Module, train: Callable[[], nn.Module], say: Callable[[str], None]
-) -> nn.Module:
+def kept(path: Path, network: nn.Module, train: Callable[[], nn.Module], say: Say) -> nn.Module:
     """Return `network` with the weights at `path`; without such a file, call `train` and save them.
 
     `train` must return a network of the same shape.

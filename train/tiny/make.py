@@ -6,17 +6,16 @@ The dev speakers of the index are never trained on. The figures of the shipped w
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from abhinaya.models.base import FloatArray
 from abhinaya.models.tiny.speech import Settings
+from abhinaya.train.command import Say
 from abhinaya.train.data.clips import READERS
-from abhinaya.train.metrics import fit_temperature
+from abhinaya.train.metrics import Flags, fit_temperature
 from abhinaya.train.tiny.context import Words
 from abhinaya.train.tiny.sessions import Sessions
 from abhinaya.train.tiny.speech import (
@@ -41,12 +40,7 @@ NEUTRAL_SHARE = 0.5
 
 
 def train_and_write(
-    name: str,
-    data: Path,
-    cache: Path,
-    out: Path,
-    recipe: SpeechRecipe,
-    say: Callable[[str], None] = print,
+    name: str, data: Path, cache: Path, out: Path, recipe: SpeechRecipe, say: Say = print
 ) -> Path:
     """Train a voter and write `out`/`name`.safetensors; return its path.
 
@@ -75,11 +69,11 @@ def held_out(cache: Path) -> Path:
     return cache / "held-out"
 
 
-def for_tuning(items: Sessions) -> npt.NDArray[np.bool_]:
+def for_tuning(items: Sessions) -> Flags:
     """Return a mask [N] of the items of tuning speakers."""
     drawn = [zlib.crc32(name.encode()) % TUNE_READERS == 0 for name in items.speaker]
     readers = (items.corpus == READERS) & np.array(drawn)
-    tune: npt.NDArray[np.bool_] = np.isin(items.speaker, sorted(TUNE_SPEAKERS)) | readers
+    tune: Flags = np.isin(items.speaker, sorted(TUNE_SPEAKERS)) | readers
     return tune
 
 

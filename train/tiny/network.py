@@ -20,14 +20,8 @@ NEVER: Final = -1e4
 class Network(nn.Module):
     """Attentive statistics pooling over frames, then one hidden layer.
 
-    Args:
-        features: X.
-        words: W; 0 for S1.
-        classes: C'.
-        projected: width of the input of the attention.
-        hidden: width of the hidden layer.
-        dropout: rate for frames, pooled features and hidden layer.
-
+    `features` is X, `words` W (0 for S1), `classes` C'; `projected` is the width of the input of
+    the attention.
     """
 
     def __init__(
@@ -59,15 +53,7 @@ class Network(nn.Module):
 
 
 class Plain(nn.Module):
-    """A linear layer on means and spreads of all frames.
-
-    Args:
-        features: X.
-        words: W; 0 for S1.
-        classes: C'.
-        dropout: rate for the pooled features.
-
-    """
+    """A linear layer on means and spreads of all frames."""
 
     def __init__(self, features: int, words: int, classes: int, dropout: float = 0.3) -> None:
         super().__init__()

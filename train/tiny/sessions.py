@@ -21,9 +21,11 @@ from faster_whisper.vad import get_vad_model
 
 from abhinaya.models.base import SAMPLE_RATE, FloatArray
 from abhinaya.models.tiny.encoder import Encoder
+from abhinaya.train.command import Say
 from abhinaya.train.data.audio import read_clip
 from abhinaya.train.data.channels import Channel, Surroundings, draw_channel, send_through
 from abhinaya.train.data.clips import Clip, labels_of
+from abhinaya.train.metrics import Flags, Indices
 
 VERSION: Final = 1
 """Increase it when levels, channels or crops change; cached files of other versions are ignored."""
@@ -47,15 +49,15 @@ class Sessions:
     corpus: npt.NDArray[np.str_]
     label: npt.NDArray[np.str_]
     split: npt.NDArray[np.str_]
-    whole: npt.NDArray[np.bool_]
+    whole: Flags
     """[N] False for a crop."""
     seconds: npt.NDArray[np.float64]
-    rendering: npt.NDArray[np.int64]
+    rendering: Indices
     """[N] 0 for the original clip, else the number of a random channel."""
-    file: npt.NDArray[np.int64]
+    file: Indices
     """[N] index into `frames`; `start` and `end` are the frame range there."""
-    start: npt.NDArray[np.int64]
-    end: npt.NDArray[np.int64]
+    start: Indices
+    end: Indices
     means: FloatArray
     """[N, L, D] mean over the frames of an item."""
     frames: tuple[npt.NDArray[np.float16], ...]
@@ -66,13 +68,13 @@ class Sessions:
         inside = self.frames[self.file[item]][self.start[item] : self.end[item]]
         return np.asarray(inside, np.float32)
 
-    def of(self, chosen: npt.NDArray[np.bool_]) -> Sessions:
+    def of(self, chosen: Flags) -> Sessions:
         """Return the items where `chosen` [N] is true; `frames` is not copied."""
         fields = {name: getattr(self, name)[chosen] for name in self.__slots__ if name != "frames"}
         return replace(self, **fields)
 
     @property
-    def session(self) -> npt.NDArray[np.int64]:
+    def session(self) -> Indices:
         """[N] number of the session of each item."""
         names = [f"{s} {r}" for s, r in zip(self.speaker, self.rendering, strict=True)]
         return np.unique(names, return_inverse=True)[1]
@@ -95,7 +97,7 @@ def sessions(
     renderings: Sequence[int],
     plan: Plan,
     encoder: Callable[[], Encoder],
-    say: Callable[[str], None] = print,
+    say: Say = print,
 ) -> Sessions:
     """Return the encoded clips in each rendering, from the folder `cache` if possible.
 

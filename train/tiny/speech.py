@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors.numpy import save_file
 from torch import Tensor
@@ -23,7 +22,9 @@ from abhinaya.models.tiny.head import Head, combined_scores
 from abhinaya.models.tiny.metadata import METADATA_KEY
 from abhinaya.models.tiny.speech import JOINT, SPEECH, WORDS, Settings, measured
 from abhinaya.models.tiny.voice import Voice
+from abhinaya.train.command import Say
 from abhinaya.train.data.clips import READERS, read_clips, read_readers
+from abhinaya.train.metrics import Indices
 from abhinaya.train.tiny.context import SHIPPED, Before, Pairing, Voices, Words, read_words
 from abhinaya.train.tiny.loop import Schedule, fit
 from abhinaya.train.tiny.network import Network, Plain
@@ -93,9 +94,7 @@ class Trained:
         return combined_scores(self.heads, frames, words)
 
 
-def read_sessions(
-    data: Path, cache: Path, recipe: SpeechRecipe, say: Callable[[str], None] = print
-) -> Sessions:
+def read_sessions(data: Path, cache: Path, recipe: SpeechRecipe, say: Say = print) -> Sessions:
     """Return all training and tuning data, encoded or from the cache.
 
     Raises DataError: data is missing; ModelError: Whisper's encoder is missing.
@@ -110,10 +109,7 @@ def read_sessions(
 
 
 def train_heads(
-    training: Sessions,
-    recipe: SpeechRecipe,
-    words: Words | None = None,
-    say: Callable[[str], None] = print,
+    training: Sessions, recipe: SpeechRecipe, words: Words | None = None, say: Say = print
 ) -> Trained:
     """Train the heads on all items of `training`.
 
@@ -171,7 +167,7 @@ class _Batches:
 
     def drawn(self, rng: np.random.Generator) -> Callable[[], tuple[Tensor, ...]]:
         """Return a function that draws the next batch; `rng` alone determines the batches."""
-        waiting: list[npt.NDArray[np.int64]] = []
+        waiting: list[Indices] = []
 
         def draw() -> tuple[Tensor, ...]:
             if not waiting:
@@ -184,7 +180,7 @@ class _Batches:
 
         return draw
 
-    def _batch(self, items: npt.NDArray[np.int64], rng: np.random.Generator) -> tuple[Tensor, ...]:
+    def _batch(self, items: Indices, rng: np.random.Generator) -> tuple[Tensor, ...]:
         frames, words, targets = [], [], []
         for item in items:
             label = int(self._label[item])

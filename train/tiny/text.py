@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -16,14 +16,22 @@ from abhinaya.models.base import FloatArray
 from abhinaya.models.labels import LABELS
 from abhinaya.models.tiny.text import NAME
 from abhinaya.models.tiny.tokens import CONTINUES, SPECIAL, WordPieces
+from abhinaya.train.command import Say
 from abhinaya.train.data.texts import FINE, Sentence, read_emorynlp, read_goemotions, with_errors
 from abhinaya.train.errors import TrainingError
 from abhinaya.train.metrics import Indices, fit_temperature, macro_f1
 from abhinaya.train.tiny.loop import Schedule, fit, kept, key_of
 from abhinaya.train.tiny.text_batches import FINE_LABELS, TextBatches, TextPlan, common_words
 from abhinaya.train.tiny.text_export import Calibrated, export, grouped, small
-from abhinaya.train.tiny.text_teacher import Reader, TeacherRecipe, chances, load_encoder, logits_of
-from abhinaya.train.tiny.text_tower import TextTower, smaller
+from abhinaya.train.tiny.text_tower import (
+    Reader,
+    TeacherRecipe,
+    TextTower,
+    chances,
+    load_encoder,
+    logits_of,
+    smaller,
+)
 
 VERSION: Final = "5"
 TEXT_LABELS: Final = tuple(label for label in LABELS if label != "contempt")
@@ -70,9 +78,7 @@ def divide(sentences: Sequence[Sentence], seed: int = 5) -> tuple[list[Sentence]
     return [sentences[i] for i in order[tune:]], [sentences[i] for i in order[:tune]]
 
 
-def train_text(
-    data: Path, cache: Path, recipe: TextRecipe, say: Callable[[str], None] = print
-) -> TunedText:
+def train_text(data: Path, cache: Path, recipe: TextRecipe, say: Say = print) -> TunedText:
     """Train a teacher on GoEmotions and EmoryNLP, then a small network on both; calibrate it.
 
     The teacher is kept in `cache` and used again for networks of other sizes.
@@ -100,7 +106,7 @@ def train_text(
 
 
 def taught_teacher(
-    sentences: Sequence[Sentence], cache: Path, recipe: TextRecipe, say: Callable[[str], None]
+    sentences: Sequence[Sentence], cache: Path, recipe: TextRecipe, say: Say
 ) -> Reader:
     """Return the teacher, trained on `sentences` or from `cache`.
 
@@ -155,11 +161,7 @@ def _is_letter(piece: str) -> bool:
 
 
 def _report(
-    name: str,
-    reader: Reader,
-    sentences: Sequence[Sentence],
-    words: Sequence[str],
-    say: Callable[[str], None],
+    name: str, reader: Reader, sentences: Sequence[Sentence], words: Sequence[str], say: Say
 ) -> None:
     for rate in (0.0, 0.2):
         logits, truth = text_scores(reader, sentences, words, rate)
@@ -188,18 +190,14 @@ def text_scores(
 
 
 def train_and_write(
-    data: Path,
-    cache: Path,
-    out: Path,
-    recipe: TextRecipe | None = None,
-    say: Callable[[str], None] = print,
+    data: Path, cache: Path, out: Path, recipe: TextRecipe, say: Say = print
 ) -> Path:
     """Train the voter and write `out`/tiny-text.onnx.
 
     Raises DataError: a corpus is missing; ModelError: the pre-trained encoder is missing, or is not
     a BERT; TrainingError: the loss is NaN or infinite.
     """
-    tuned = train_text(data, cache, recipe or TextRecipe(), say)
+    tuned = train_text(data, cache, recipe, say)
     say(f"temperature {tuned.temperature:.2f}")
     path = out / f"{NAME}.onnx"
     settings = {"vocabulary": list(tuned.pieces.vocabulary), "temperature": tuned.temperature}

@@ -48,12 +48,8 @@ class EightBits(nn.Module):
 class Calibrated(nn.Module):
     """A text network with F fine classes, and calibrated logits of C coarse classes.
 
-    Args:
-        tower: network from pieces and mask to F scores.
-        groups: [C] indices of the fine classes in each coarse class.
-        temperature: divisor of the coarse scores.
-        bias: [C] added after the division.
-
+    `groups` [C] are the indices of the fine classes in each coarse class. Coarse scores are divided
+    by `temperature`; then `bias` [C] is added.
     """
 
     bias: Tensor

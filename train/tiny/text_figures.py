@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from abhinaya.models.base import Ballot, Utterance, Voter
+from abhinaya.train.command import Say
 from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.texts import (
     Sentence,
@@ -72,7 +73,7 @@ def format_figure(figure: Figures) -> str:
     return f"macro-F1 {figure['macro_f1']:.3f} [{low:.3f}, {high:.3f}] (n {figure['n']})"
 
 
-def text_figures(voter: Voter, data: Path, say: Callable[[str], None] = print) -> Figures:
+def text_figures(voter: Voter, data: Path, say: Say = print) -> Figures:
     """Return the figures on the dev part of each corpus, over sentences with one label."""
     sets: Mapping[str, list[Sentence]] = {
         "goemotions dev": read_goemotions(data, "dev"),

@@ -8,7 +8,7 @@ it is a false alarm.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,7 @@ from abhinaya.models.tiny.speech import JOINT, SPEECH, WORDS, SpeechNetwork, wor
 from abhinaya.models.tiny.text import TinyText
 from abhinaya.models.vote.combiner import Combiner, Member
 from abhinaya.models.vote.combiner_file import write_combiner
+from abhinaya.train.command import Say
 from abhinaya.train.data.clips import READERS
 from abhinaya.train.data.texts import read_emorynlp, read_goemotions, read_reccon
 from abhinaya.train.ensemble.fit import Answers, fit_ensemble, least_confidence
@@ -65,9 +66,7 @@ class Case:
     truth: str
 
 
-def fit_vote(
-    data: Path, cache: Path, out: Path, recipe: VoteRecipe, say: Callable[[str], None] = print
-) -> Path:
+def fit_vote(data: Path, cache: Path, out: Path, recipe: VoteRecipe, say: Say = print) -> Path:
     """Fit the rule and write `out`/FILE; return its path.
 
     Raises DataError: data is missing; ModelError: the voters trained without the tuning speakers

@@ -111,13 +111,10 @@ def test_what_two_passes_have_in_common_from_the_start_is_settled(before, now, c
 
 @given(WORDS, WORDS)
 def test_agreement_is_the_longest_common_beginning(before, now):
+    """Marks around a word are no part of it."""
+    assert [bare(word) for word in ("", "...", '"Don\'t!"')] == ["", "", "don't"]
     count = agreed(before, now)
     assert count == agreed(now, before) <= min(len(before), len(now))
     assert [bare(w) for w in before[:count]] == [bare(w) for w in now[:count]]
     if count < min(len(before), len(now)):
         assert bare(before[count]) != bare(now[count])
-
-
-@pytest.mark.parametrize(("word", "inside"), [("", ""), ("...", ""), ('"Don\'t!"', "don't")])
-def test_marks_around_a_word_are_no_part_of_it(word, inside):
-    assert bare(word) == inside

@@ -91,24 +91,18 @@ def test_parts_grow_into_the_final_text_and_do_not_change_it(whisper, jfk):
     assert sum(word in bare(JFK) for word in said) >= 0.8 * len(said)
 
 
-@pytest.mark.parametrize("level", [0.001, 0.05, 0.5])
-def test_noise_has_no_words(whisper, level):
-    noise = np.random.default_rng(0).standard_normal(10 * SECOND).astype(np.float32) * level
-    result = hear(whisper, noise)
-    assert result.text == ""
-    assert result.reason
+T = np.arange(8 * SECOND) / SECOND
+CHORD = sum(np.sin(2 * np.pi * f * T) for f in (220, 277, 330, 440)) * (1 + np.sin(9 * T))
+NOISE = np.random.default_rng(0).standard_normal(10 * SECOND)
 
 
-def test_a_chord_has_no_words(whisper):
-    t = np.arange(8 * SECOND) / SECOND
-    chord = sum(np.sin(2 * np.pi * f * t) for f in (220, 277, 330, 440)) * (1 + np.sin(9 * t))
-    assert hear(whisper, (0.05 * chord).astype(np.float32)).text == ""
-
-
-@pytest.mark.parametrize("length", [1, 100, 400, 1_600])
-def test_a_scrap_of_audio_has_no_words(whisper, length):
-    noise = np.random.default_rng(1).standard_normal(length).astype(np.float32)
-    result = hear(whisper, noise)
+@pytest.mark.parametrize(
+    "samples",
+    [0.05 * CHORD, *(NOISE * level for level in (0.001, 0.05, 0.5)), NOISE[:1], NOISE[:1_600]],
+    ids=["a chord", "soft noise", "noise", "loud noise", "a sample", "a scrap"],
+)
+def test_what_is_no_speech_has_no_words(whisper, samples):
+    result = hear(whisper, samples.astype(np.float32))
     assert result.text == ""
     assert result.reason
 
@@ -121,19 +115,19 @@ def test_a_word_said_again_and_again_is_not_a_loop(whisper, jfk):
 
 
 def test_laughter_and_cries_hardly_ever_have_words(whisper):
-    clips = sorted((DATA / "emogator" / "mp3").rglob("*.opus"))[80:140:2]
+    clips = sorted((DATA / "emogator" / "mp3").rglob("*.opus"))[80:140:5]
     if not clips:
         pytest.skip(f"{DATA / 'emogator'} is not on this machine")
     texts = [hear(whisper, read(path)[: 10 * SECOND]).text for path in clips]
     believed = [text for text in texts if text]
-    assert len(believed) <= 3, believed
+    assert len(believed) <= 2, believed
 
 
 def test_polish_is_said_once_and_not_written_in_english(whisper):
     if not (DATA / "speech.csv").exists():
         pytest.skip(f"{DATA / 'speech.csv'} is not on this machine")
     with (DATA / "speech.csv").open() as file:
-        paths = [row["path"] for row in csv.DictReader(file) if row["corpus"] == "nemo"][:24:2]
+        paths = [row["path"] for row in csv.DictReader(file) if row["corpus"] == "nemo"][:16:2]
     state, results = b"", []
     for path in paths:
         result = hear(whisper, read(DATA / path), stream="call", state=state)

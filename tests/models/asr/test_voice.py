@@ -32,10 +32,6 @@ def test_of_many_languages_the_likeliest_are_remembered():
     assert known.language == "l98"
 
 
-def test_without_speech_there_is_no_language():
-    assert (Voice().language, Voice().probability) == ("", None)
-
-
 def test_texts_that_do_not_fit_make_a_stream_foreign_and_those_that_do_take_it_back():
     known = Voice().after_text(2.0, -1.2, -0.9)
     assert not known.foreign, "too little was known"
@@ -45,11 +41,7 @@ def test_texts_that_do_not_fit_make_a_stream_foreign_and_those_that_do_take_it_b
     for _ in range(12):
         known = known.after_text(3.0, -0.3, -0.9)
     assert not known.foreign
-
-
-def test_plain_english_is_never_foreign():
-    known = Voice()
-    for logprob in (-0.2, -0.9, -0.4, -1.2, -0.3):
+    for logprob in (-0.2, -0.9, -0.4, -1.2, -0.3):  # plain English
         known = known.after_text(2.0, logprob, -0.9)
         assert not known.foreign
 
@@ -68,3 +60,4 @@ def test_a_state_comes_back_as_it_was(seconds, languages, logprob, foreign):
 @pytest.mark.parametrize("state", [b"", b"\xff", b"\x93\x01\x02\x03", b"not a state" * 9])
 def test_a_state_of_another_version_counts_as_nothing_known(state):
     assert voice.read(state) == Voice()
+    assert (Voice().language, Voice().probability) == ("", None)

@@ -52,15 +52,15 @@ def test_words_confidence_and_language(folder, batch):
         assert all(0 <= w.start <= w.end <= len(samples) for w in result.words)
         assert 0 < result.confidence < 1
         assert (result.language, result.reason) == ("en", "")
-
-
-def test_word_times_can_be_left_out(folder, batch):
+    assert (whisper.model, whisper.licence) == ("faster-whisper ct2", "MIT")
     result = hear(Whisper(str(folder), word_times=False, **OPTIONS), batch[:1])[0]
     assert result.text
     assert result.words == ()
 
 
-def test_silence_is_not_sent_to_the_model(folder, batch):
+def test_silence_is_not_sent_to_the_model_nor_what_is_not_finite_nor_what_is_too_long(
+    folder, batch
+):
     whisper = Whisper(str(folder), **OPTIONS)
     silence = np.zeros(16_000, np.float32)
     results = hear(whisper, [silence, batch[0], np.zeros(0, np.float32)])
@@ -68,23 +68,11 @@ def test_silence_is_not_sent_to_the_model(folder, batch):
     assert results[0].reason == results[2].reason == "silence"
     assert rounded(results[1]) == rounded(hear(whisper, [batch[0]])[0])
 
-
-def test_samples_that_are_not_finite_are_silence(folder, batch):
     broken = batch[0].copy()
     broken[100:200] = np.nan
-    mended = np.nan_to_num(broken)
-    whisper = Whisper(str(folder), **OPTIONS)
-    assert hear(whisper, [broken]) == hear(whisper, [mended])
-
-
-def test_more_than_thirty_seconds_are_refused(folder):
+    assert hear(whisper, [broken]) == hear(whisper, [np.nan_to_num(broken)])
     with pytest.raises(RunError, match=r"31\.0 s"):
-        hear(Whisper(str(folder), **OPTIONS), [np.zeros(31 * 16_000, np.float32)])
-
-
-def test_its_name_is_the_folder(folder):
-    whisper = Whisper(str(folder), **OPTIONS)
-    assert (whisper.model, whisper.licence) == ("faster-whisper ct2", "MIT")
+        hear(whisper, [np.zeros(31 * 16_000, np.float32)])
 
 
 # --- several languages, and what is not believed --------------------------------------------------

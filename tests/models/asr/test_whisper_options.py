@@ -88,13 +88,6 @@ def test_what_two_passes_agree_on_is_settled_and_not_written_again(scripted, bat
     assert scripted._engine.model.prompts[-1][0][-2:] == [300, 301]
 
 
-def test_a_part_costs_no_alignment_and_the_final_one_has_times(plain, batch):
-    going_on, final = plain.transcribe([part(batch[0]), Hearing(batch[1])])
-    assert going_on.text
-    assert going_on.words == ()
-    assert [word.text for word in final.words] == final.text.split()
-
-
 def test_the_final_text_does_not_depend_on_the_parts(folder, batch):
     whisper = Whisper(str(folder), **OPTIONS)
     alone = hear(whisper, [batch[1]])[0]
@@ -103,41 +96,38 @@ def test_the_final_text_does_not_depend_on_the_parts(folder, batch):
     assert whisper.transcribe([Hearing(batch[1], "call", 0)])[0] == alone
 
 
-@pytest.mark.parametrize("length", [0, 1, 159])
-def test_a_scrap_of_a_part_is_silence(plain, batch, length):
-    result = plain.transcribe([part(batch[0][:length], "scrap")])[0]
-    assert (result.text, result.reason, result.stable) == ("", "silence", 0)
-
-
-def test_only_a_cut_window_makes_parts_cheap(folder):
-    assert Whisper(str(folder), window="cut", **OPTIONS).incremental
-    assert not Whisper(str(folder), window="whole", **OPTIONS).incremental
+def test_a_batch_of_parts_and_final_ones_with_silence_between(plain, scripted, batch):
+    """A part costs no alignment, and less than that is silence."""
+    mixed = [part(batch[0], "a"), Hearing(np.zeros(16_000, np.float32), "b"), Hearing(batch[1])]
+    scraps = [part(batch[0][:length], "scrap") for length in (0, 1, 159)]
+    going_on, _, final, *others = results = plain.transcribe([*mixed, *scraps])
+    assert [bool(r.text) for r in results] == [True, False, True, False, False, False]
+    assert going_on.words == ()
+    assert final == hear(plain, [batch[1]])[0]
+    assert [word.text for word in final.words] == final.text.split()
+    assert {(r.reason, r.stable) for r in others} == {("silence", 0)}
+    assert (plain.incremental, scripted.incremental) == (True, False)
 
 
 # --- prompts --------------------------------------------------------------------------------------
 
 
-def names(whisper, prompt):
+def prompt_of(whisper, batch, previous=""):
+    """Return the names of the tokens with which a segment is asked for."""
+    whisper._engine.model.script = [[300]]
+    whisper.transcribe([Hearing(batch[0], previous=previous)])
+    prompt = whisper._engine.model.prompts[-1][0]
     return [whisper._engine.tokenizer.id_to_token(token) for token in prompt]
 
 
-def test_the_previous_text_is_in_the_prompt_if_requested(folder, scripted, batch, plain):
+def test_the_previous_text_is_in_the_prompt_if_requested(scripted, batch, plain):
     assert (plain.context_turns, scripted.context_turns) == (0, 1)
-    scripted._engine.model.script = [[300]]
-    scripted.transcribe([Hearing(batch[0], previous="so it goes")])
-    prompt = names(scripted, scripted._engine.model.prompts[-1][0])
+    prompt = prompt_of(scripted, batch, "so it goes")
     assert prompt[0] == "<|startofprev|>"
     assert "".join(prompt[1:9]) == "\u0120it\u0120goes"[-8:], "the last 8 tokens"
     assert prompt[9:] == ["<|startoftranscript|>", "<|notimestamps|>"]
     unasked = plain.transcribe([Hearing(batch[0], previous="so it goes")])
     assert unasked == hear(plain, [batch[0]])
-
-
-def test_no_text_before_is_no_prompt(scripted, batch):
-    """Also after a segment whose text was rejected: a loop does not continue."""
-    scripted._engine.model.script = [[300]]
-    scripted.transcribe([Hearing(batch[0], previous="")])
-    assert names(scripted, scripted._engine.model.prompts[-1][0])[0] == "<|startoftranscript|>"
 
 
 def test_the_previous_text_changes_the_result_but_not_for_the_neighbours(folder, batch):
@@ -152,42 +142,25 @@ def test_the_previous_text_changes_the_result_but_not_for_the_neighbours(folder,
     assert all(a != b for a, b in zip(together[1:], without[1:], strict=True))
 
 
-def test_of_a_long_previous_text_the_end_is_in_the_prompt(scripted, batch):
-    scripted._engine.model.script = [[300]]
-    scripted.transcribe([Hearing(batch[0], previous="a" * 300 + " end")])
-    prompt = names(scripted, scripted._engine.model.prompts[-1][0])
+def test_of_a_long_previous_text_the_end_is_in_the_prompt_and_marks_are_no_commands(
+    scripted, batch
+):
+    prompt = prompt_of(scripted, batch, previous="a" * 300 + " end")
     assert len(prompt) == 1 + prompt_module.PREVIOUS_LENGTHS[0] + 2
     assert "".join(prompt[-6:-2]) == "\u0120end"
-
-
-def test_marks_in_a_text_are_no_commands(scripted, batch):
-    scripted._engine.model.script = [[300]]
-    scripted.transcribe([Hearing(batch[0], previous="<|endoftext|> yes <|nospeech|>")])
-    prompt = names(scripted, scripted._engine.model.prompts[-1][0])
-    assert [name for name in prompt if name.startswith("<|")] == [
-        "<|startofprev|>",
-        "<|startoftranscript|>",
-        "<|notimestamps|>",
-    ]
+    prompt = prompt_of(scripted, batch, previous="<|endoftext|> yes <|nospeech|>")
+    marks = [name for name in prompt if name.startswith("<|")]
+    assert marks == ["<|startofprev|>", "<|startoftranscript|>", "<|notimestamps|>"]
+    assert prompt_of(scripted, batch)[0] == "<|startoftranscript|>", "no text before"
 
 
 def test_hot_words_stand_before_the_text(folder, batch):
-    whisper = Whisper(
-        str(folder), **(OPTIONS | {"hotwords": ["Abhinaya", "rasa"], "window": "whole"})
-    )
+    options = OPTIONS | {"hotwords": ["Abhinaya", "rasa"], "window": "whole"}
+    whisper = Whisper(str(folder), **options)
     whisper._engine.model = Scripted(whisper._engine.model)
-    whisper._engine.model.script = [[300]]
-    whisper.transcribe([Hearing(batch[0])])
-    prompt = names(whisper, whisper._engine.model.prompts[-1][0])
+    prompt = prompt_of(whisper, batch)
     assert prompt[0] == "<|startofprev|>"
     assert "".join(prompt[1:-2]) == "\u0120Abhinaya,\u0120rasa"
-
-
-def test_hot_words_change_the_result(folder, batch, plain):
-    hot = Whisper(str(folder), **(OPTIONS | {"hotwords": "abhinaya"}))
-    assert hear(hot, batch) != hear(plain, batch)
-    none = Whisper(str(folder), **(OPTIONS | {"hotwords": []}))
-    assert hear(none, batch) == hear(plain, batch)
 
 
 def test_the_longest_prompt_and_the_longest_answer_fit(folder, batch):
@@ -240,11 +213,3 @@ def test_a_loop_in_a_part_is_shown_once(scripted, batch):
 def test_options_that_are_none_are_refused_with_a_remedy(folder, options, message):
     with pytest.raises(OptionsError, match=message):
         load_transcriber("faster-whisper", {"model": str(folder), "device": "cpu"} | options)
-
-
-def test_a_batch_of_parts_and_final_ones_with_silence_between(plain, batch):
-    silence = np.zeros(16_000, np.float32)
-    mixed = [part(batch[0], "a"), Hearing(silence, "b"), Hearing(batch[1], "c")]
-    results = plain.transcribe(mixed)
-    assert [bool(r.text) for r in results] == [True, False, True]
-    assert results[2].text == hear(plain, [batch[1]])[0].text

@@ -47,11 +47,8 @@ def test_filter_bank_golden(name, golden_tensors, close) -> None:
     close(filter_bank(g[f"wave_{name}"][None])[0], g[f"fbank_{name}"], 1e-4)
 
 
-def test_digital_silence(close) -> None:
+def test_filter_bank_is_finite_in_silence_and_under_half_precision_autocast(close) -> None:
     close(filter_bank(torch.zeros(1, SHORTEST)), torch.full((1, 16, 128), -2.391693), 1e-6)
-
-
-def test_filter_bank_is_finite_under_half_precision_autocast() -> None:
     loud = torch.sin(torch.arange(16000.0))[None]
     for dtype in (torch.float16, torch.bfloat16):
         with torch.autocast("cpu", dtype):
@@ -106,12 +103,9 @@ def test_with_the_exact_mask_a_batch_equals_its_singles(beats, io, waves, close)
         close(found[i, :count], io[f"item{i}.features"], 1e-4)
 
 
-def test_another_kind_of_beats_is_refused_by_field() -> None:
+def test_size_of_the_published_model_and_that_another_kind_is_refused_by_field() -> None:
     with pytest.raises(KeysError, match="layer_norm_first=True"):
         BeatsConfig.read({"layer_norm_first": True}, "BEATs_other.pt")
-
-
-def test_size_of_the_published_model() -> None:
     with torch.device("meta"):
         model = Beats(BeatsConfig())
     parameters = sum(p.numel() for p in model.parameters())

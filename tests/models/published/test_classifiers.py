@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_checkpoints import ROBERTA, WAVLM
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     GPT2Config,
@@ -47,18 +48,8 @@ def convolutional(kind: str, norm: str):
         "wav2vec2": (Wav2Vec2Config, Wav2Vec2ForSequenceClassification),
         "hubert": (HubertConfig, HubertForSequenceClassification),
     }[kind]
-    config = config_class(
-        hidden_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        conv_dim=[8] * 7,
-        feat_extract_norm=norm,
-        do_stable_layer_norm=norm == "layer",
-        num_conv_pos_embedding_groups=4,
-        classifier_proj_size=16,
-        **named("superb-4"),
-    )
+    norms = {"feat_extract_norm": norm, "do_stable_layer_norm": norm == "layer"}
+    config = config_class(**(WAVLM | norms), classifier_proj_size=16, **named("superb-4"))
     return model_class(config), Wav2Vec2FeatureExtractor(do_normalize=True)
 
 
@@ -170,30 +161,17 @@ def text_model(tmp_path, shaken):
         made = Tokenizer(models.BPE(vocab, [], unk_token="<unk>"))
         made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         made.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+        marks = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>"}
         PreTrainedTokenizerFast(
-            tokenizer_object=made,
-            bos_token="<s>",
-            eos_token="</s>",
-            pad_token="<pad>",
-            unk_token="<unk>",
-            model_max_length=64,
+            tokenizer_object=made, unk_token="<unk>", model_max_length=64, **marks
         ).save_pretrained(tmp_path)
+        fields = {"vocab_size": len(vocab), **named(order), **more}
         if decoder:
-            small = GPT2Config(
-                vocab_size=len(vocab), n_embd=24, n_layer=2, n_head=2, **named(order)
-            )
-            shaken(GPT2ForSequenceClassification(small)).save_pretrained(tmp_path)
-            return tmp_path
-        config = RobertaConfig(
-            vocab_size=len(vocab),
-            hidden_size=24,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            intermediate_size=32,
-            max_position_embeddings=70,
-            **{**named(order), **more},
-        )
-        shaken(RobertaForSequenceClassification(config)).save_pretrained(tmp_path)
+            small = GPT2Config(n_embd=24, n_layer=2, n_head=2, **fields)
+            model = GPT2ForSequenceClassification(small)
+        else:
+            model = RobertaForSequenceClassification(RobertaConfig(**ROBERTA, **fields))
+        shaken(model).save_pretrained(tmp_path)
         return tmp_path
 
     return build

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny_checkpoints import LLAMA_LORA, save_llama_lora
 from transformers import AutoModel, GPT2Config, GPT2LMHeadModel
 
@@ -69,9 +70,6 @@ def test_any_causal_language_model(tmp_path, tiny_llm, shaken) -> None:
         assert np.allclose(answer.probabilities, alone.probabilities, atol=1e-4)
 
 
-# --- what it reads ----------------------------------------------------------------------
-
-
 def test_the_end_is_a_token_where_the_tokenizer_has_one(voter) -> None:
     assert voter.ids(" no ") == [*voter.ids("no")[:-1], 2]
     assert voter.ids("no</s>no").count(2) == 1, "a transcript cannot say that the text ended"
@@ -87,20 +85,14 @@ def test_the_end_is_spelled_out_where_it_is_no_token(tiny_llm, tmp_path) -> None
     assert 2 not in voter.ids("no<|end_of_text|>")
 
 
-def test_long_transcripts_are_cut_as_published(voter) -> None:
+def test_an_empty_transcript_abstains_and_long_ones_are_cut_as_published(voter) -> None:
     assert len(voter.ids("word " * 200)) == 128
     assert isinstance(voter.vote(said("word " * 200))[0], Ballot)
-
-
-def test_an_empty_transcript_abstains_and_the_others_are_answered(voter) -> None:
     answers = voter.vote(said(TEXTS[0], "  ", TEXTS[1]))
     assert isinstance(answers[1], Abstention)
     assert "empty" in answers[1].reason
     assert answers[2] == voter.vote(said(TEXTS[0], TEXTS[1]))[1]
     assert voter.vote([]) == []
-
-
-# --- what it refuses --------------------------------------------------------------------
 
 
 def changed(files, tmp_path, change) -> str:
@@ -136,14 +128,9 @@ def test_old_rotary_buffers_are_tolerated(files, tmp_path, voter) -> None:
     assert other.vote(said(TEXTS[0])) == voter.vote(said(TEXTS[0]))
 
 
-def test_another_language_model(files, tiny_llm) -> None:
+def test_another_language_model_or_one_with_weights_missing(files, tiny_llm) -> None:
     with pytest.raises(KeysError, match="width 64"):
         LlamaVoter(llm=str(tiny_llm(hidden=64)), checkpoint=files.checkpoint, **CPU)
-
-
-def test_a_language_model_with_weights_missing_is_not_completed_at_random(tiny_llm) -> None:
-    from safetensors.torch import load_file, save_file
-
     folder = tiny_llm()
     weights = load_file(folder / "model.safetensors")
     del weights["model.layers.0.mlp.up_proj.weight"]

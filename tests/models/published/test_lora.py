@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tiny_checkpoints import LLAMA
 from transformers import LlamaConfig, LlamaModel
 
 from abhinaya.models.published.lora import add_lora, lora_tensors
@@ -14,13 +15,7 @@ RATE = 1e-5
 
 def adapted(dtype: torch.dtype) -> LlamaModel:
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=50,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=1,
-        num_attention_heads=4,
-    )
+    config = LlamaConfig(**LLAMA, vocab_size=50, hidden_size=32)
     body = LlamaModel(config).to(dtype)
     add_lora(body, rank=8)
     return body.train()

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import tiny_checkpoints
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from abhinaya.models.base import Utterance
 from abhinaya.models.errors import OptionsError
@@ -28,18 +27,7 @@ needs_bitsandbytes = pytest.mark.skipif(
 def files(tmp_path_factory) -> dict[str, str]:
     """T2 of widths that the 4-bit kernels take: multiples of 32."""
     folder: Path = tmp_path_factory.mktemp("t2")
-    size = tiny_checkpoints.save_tokenizer(folder)
-    config = LlamaConfig(
-        vocab_size=size,
-        hidden_size=128,
-        intermediate_size=256,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=512,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-    tiny_checkpoints.shaken(LlamaForCausalLM(config), 3).save_pretrained(folder)
+    tiny_checkpoints.save_llm(folder, hidden=128, intermediate_size=256)
     checkpoint, _ = tiny_checkpoints.save_llama_lora(folder, folder)
     return {"llm": str(folder), "checkpoint": str(checkpoint)}
 
@@ -52,16 +40,13 @@ def votes(voter, *texts: str) -> np.ndarray:
 
 @pytest.mark.parametrize("bits", ["8bit", "4bit"])
 def test_without_the_package_it_says_what_to_install(bits, files, monkeypatch) -> None:
+    with pytest.raises(OptionsError, match="use 8bit or 4bit"):
+        load_llm(files["llm"], place("cpu", "float32"), "2bit")  # type: ignore[arg-type]
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(
         OptionsError, match=r"bitsandbytes is not installed.*'abhinaya\[quantize\]'"
     ):
         load("llama-lora", {**files, **CPU, "quantize": bits})
-
-
-def test_other_numbers_of_bits(files) -> None:
-    with pytest.raises(OptionsError, match="use 8bit or 4bit"):
-        load_llm(files["llm"], place("cpu", "float32"), "2bit")  # type: ignore[arg-type]
 
 
 def test_texts_that_must_be_read_apart_are(files, monkeypatch) -> None:

@@ -107,9 +107,6 @@ def test_any_text_gives_a_label_or_a_reason(text) -> None:
     assert isinstance(answer, Abstention) or answer.label in LABELS
 
 
-# --- bodies -----------------------------------------------------------------------------
-
-
 def test_a_completion_is_read() -> None:
     reply = read_reply(json.dumps(completion("sad", "length", refusal="r")).encode())
     assert (reply.text, reply.finish, reply.refusal, reply.steps) == ("sad", "length", "r", ())
@@ -128,9 +125,6 @@ def test_a_completion_is_read() -> None:
 def test_a_body_that_is_none(body) -> None:
     with pytest.raises(NonsenseError):
         read_reply(body)
-
-
-# --- probabilities ----------------------------------------------------------------------
 
 
 def told(text: str, *steps: tuple[str, dict[str, float]]) -> Ballot | Abstention:
@@ -155,48 +149,31 @@ def shares(answer) -> dict[str, float]:
     return {k: p for k, p in zip(LABELS, answer.probabilities, strict=True) if p}
 
 
-def test_whole_words() -> None:
-    answer = told("happy", ("happy", {"happy": 0.6, " sad": 0.3, "Angry": 0.05, "the": 0.05}))
-    assert shares(answer) == pytest.approx({"happy": 6 / 9.5, "sad": 3 / 9.5, "angry": 0.5 / 9.5})
+BEHIND_REASONING = (
+    ("<think>", {}), ("sad", {"sad": 0.9, "fear": 0.1}), ("</think>", {}), ('{"', {}),
+    ("emotion", {"emotion": 1.0}), ('":', {}), (' "', {' "': 0.99}),
+    ("fear", {"fear": 0.8, "surprise": 0.2}), ('"}', {}), ("<|eot_id|>", {}),
+)  # fmt: skip
+GLUED = (('{"emotion":', {}), (' "fear', {' "fear': 0.8, ' "sad': 0.2}), ('"}', {}))
 
 
-def test_pieces_of_words_count_for_the_only_label_they_begin() -> None:
-    answer = told("disgust", ("dis", {"dis": 0.5, "contem": 0.3, "neut": 0.2}), ("gust", {}))
-    assert shares(answer) == pytest.approx({"disgust": 0.5, "contempt": 0.3, "neutral": 0.2})
-
-
-def test_a_beginning_of_two_labels_is_decided_by_the_next_token() -> None:
-    answer = told(
-        "sad",
-        ("s", {"s": 0.5, "happy": 0.5}),
-        ("ad", {"ad": 0.7, "urprise": 0.3}),
-    )
-    assert shares(answer) == pytest.approx({"happy": 0.5, "sad": 0.35, "surprise": 0.15})
-
-
-def test_inside_json_and_behind_reasoning() -> None:
-    answer = told(
-        '{"emotion": "fear"}',
-        ("<think>", {}),
-        ("sad", {"sad": 0.9, "fear": 0.1}),
-        ("</think>", {}),
-        ('{"', {}),
-        ("emotion", {"emotion": 1.0}),
-        ('":', {}),
-        (' "', {' "': 0.99}),
-        ("fear", {"fear": 0.8, "surprise": 0.2}),
-        ('"}', {}),
-        ("<|eot_id|>", {}),
-    )
-    assert shares(answer) == pytest.approx({"fear": 0.8, "surprise": 0.2})
-    label = (' "fear', {' "fear': 0.8, ' "sad': 0.2})
-    glued = told('{"emotion": "fear"}', ('{"emotion":', {}), label, ('"}', {}))
-    assert shares(glued) == pytest.approx({"fear": 0.8, "sad": 0.2})
-
-
-def test_synonyms_count_for_their_label() -> None:
-    answer = told("joy", ("joy", {"joy": 0.5, "happy": 0.2, "anger": 0.3}))
-    assert shares(answer) == pytest.approx({"happy": 0.7, "angry": 0.3})
+@pytest.mark.parametrize(
+    ("text", "steps", "expected"),
+    [
+        ("happy", [("happy", {"happy": 0.6, " sad": 0.25, "Angry": 0.1, "the": 0.05})],
+         {"happy": 6 / 9.5, "sad": 2.5 / 9.5, "angry": 1 / 9.5}),
+        ("disgust", [("dis", {"dis": 0.5, "contem": 0.3, "neut": 0.2}), ("gust", {})],
+         {"disgust": 0.5, "contempt": 0.3, "neutral": 0.2}),
+        ("sad", [("s", {"s": 0.5, "happy": 0.5}), ("ad", {"ad": 0.7, "urprise": 0.3})],
+         {"happy": 0.5, "sad": 0.35, "surprise": 0.15}),
+        ('{"emotion": "fear"}', BEHIND_REASONING, {"fear": 0.8, "surprise": 0.2}),
+        ('{"emotion": "fear"}', GLUED, {"fear": 0.8, "sad": 0.2}),
+        ("joy", [("joy", {"joy": 0.5, "happy": 0.2, "anger": 0.3})], {"happy": 0.7, "angry": 0.3}),
+    ],
+    ids=["words", "pieces", "beginning of two", "behind reasoning", "glued", "synonyms"],
+)  # fmt: skip
+def test_alternatives_of_the_tokens_are_the_probabilities(text, steps, expected) -> None:
+    assert shares(told(text, *steps)) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

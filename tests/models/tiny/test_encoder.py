@@ -107,10 +107,7 @@ def test_what_is_not_a_number_counts_as_silence(encoder: Encoder) -> None:
     found = encoder.encode(samples)
     assert np.isfinite(found).all()
     np.testing.assert_array_equal(found, encoder.encode(quiet))
-
-
-def test_the_longest_segment_fits(encoder: Encoder) -> None:
-    assert encoder.encode(hiss(10.0)).shape[1] == 10 * SAMPLE_RATE // FRAME_SAMPLES
+    assert encoder.encode(hiss(10.0)).shape[1] == 10 * SAMPLE_RATE // FRAME_SAMPLES, "the longest"
 
 
 def test_another_model_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -123,7 +120,7 @@ def test_another_model_is_refused(folder: Path, tmp_path: Path) -> None:
         Encoder(tmp_path)
 
 
-@pytest.mark.parametrize(("width", "layers"), [(384, 6), (512, 6), (512, 4)])
+@pytest.mark.parametrize(("width", "layers"), [(384, 6), (512, 4)])
 def test_a_whisper_of_another_size_is_refused(
     width: int, layers: int, folder: Path, tmp_path: Path
 ) -> None:

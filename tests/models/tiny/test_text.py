@@ -9,8 +9,7 @@ from abhinaya.models.base import Abstention, Ballot, Utterance
 from abhinaya.models.errors import DamagedFileError, MissingFileError
 from abhinaya.models.labels import LABELS
 from abhinaya.models.registry import load
-from abhinaya.models.tiny.text import NO_WORDS, TextTower, TinyText, shared
-from abhinaya.models.tiny.tokens import normalise_text
+from abhinaya.models.tiny.text import NO_WORDS, TextTower, TinyText
 
 
 def said(transcript: str, language: str = "") -> Utterance:
@@ -61,13 +60,6 @@ def test_what_else_is_in_the_batch_changes_nothing(voter: TinyText) -> None:
         assert type(answer) is type(alone)
         if isinstance(answer, Ballot) and isinstance(alone, Ballot):
             assert answer.probabilities == pytest.approx(alone.probabilities, abs=1e-5)
-
-
-def test_the_labels_are_sums_of_the_fine_ones() -> None:
-    scores, fine = shared().read([normalise_text("thank you so much")])
-    assert scores.shape == (1, 7)
-    assert fine.shape == (1, 28)
-    assert np.abs(scores).max() > 1.0
 
 
 def test_the_card_says_what_it_is(voter: TinyText) -> None:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import struct
 
 import numpy as np
-import pytest
 
 from abhinaya.models.tiny.voice import MEMORY_S, TRUST_S, Voice
 
@@ -22,6 +21,8 @@ def test_a_state_brings_back_what_was_packed() -> None:
     np.testing.assert_allclose(again.mean, voice.mean, rtol=1e-3)  # half precision travels
     np.testing.assert_allclose(again.mean, np.full(SHAPE, 1.5), rtol=1e-3)
     assert Voice.of(again.pack(), USUAL).pack() == again.pack()
+    assert voice.after(levels(9.0, frames=0), 1.0) is voice, "without frames nothing changes"
+    assert voice.after(levels(9.0), 0.0).pack() == voice.pack()
 
 
 def test_the_usual_counts_until_enough_was_heard() -> None:
@@ -46,29 +47,14 @@ def test_older_speech_fades() -> None:
     np.testing.assert_allclose(other.mean, np.full(SHAPE, 3.0), rtol=1e-3)
 
 
-def test_a_segment_without_frames_changes_nothing() -> None:
-    voice = Voice.of(b"", USUAL).after(levels(1.0), 4.0)
-    assert voice.after(levels(9.0, frames=0), 1.0) is voice
-    assert voice.after(levels(9.0), 0.0).pack() == voice.pack()
+def test_a_foreign_or_damaged_state_begins_anew() -> None:
+    def state(seconds: float, value: float = 1.0) -> bytes:
+        return struct.pack("<f", seconds) + np.full(SHAPE, value, "<f2").tobytes()
 
-
-HALVES = np.ones(SHAPE, "<f2").tobytes()
-
-
-@pytest.mark.parametrize(
-    "state",
-    [
-        b"x",
-        struct.pack("<f", 3.0) + HALVES[:-1],
-        struct.pack("<f", 3.0) + HALVES + b"x",
-        struct.pack("<f", -1.0) + HALVES,
-        struct.pack("<f", MEMORY_S + 1) + HALVES,
-        struct.pack("<f", float("nan")) + HALVES,
-        struct.pack("<f", 3.0) + np.full(SHAPE, np.inf, "<f2").tobytes(),
-        struct.pack("<f", 3.0) + np.full(SHAPE, np.nan, "<f2").tobytes(),
-    ],
-)
-def test_a_foreign_or_damaged_state_begins_anew(state: bytes) -> None:
-    voice = Voice.of(state, USUAL)
-    assert voice.seconds == 0.0
-    np.testing.assert_array_equal(voice.mean, USUAL)
+    whole, inf, nan = state(3.0), float("inf"), float("nan")
+    assert Voice.of(whole, USUAL).seconds == 3.0
+    odd = [state(x) for x in (-1.0, MEMORY_S + 1, nan)] + [state(3.0, inf), state(3.0, nan)]
+    for damaged in (b"x", whole[:-1], whole + b"x", *odd):
+        voice = Voice.of(damaged, USUAL)
+        assert voice.seconds == 0.0
+        np.testing.assert_array_equal(voice.mean, USUAL)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,21 +93,12 @@ def test_without_a_fit_for_who_answered_the_mean_decides():
     few = Logistic(KNOWN, {frozenset(VOTERS): combiner().logistic.regressions[frozenset(VOTERS)]})
     votes = {"S1": soft("sad", 0.6), "T2": soft("happy", 0.9)}
     assert decide(votes, Rule("logistic", logistic=few)) == decide(votes, Rule("mean"))
+    assert decide(votes, replace(rule(), method="mean")) == decide(votes, Rule("mean"))
 
 
 def test_bare_labels_give_a_label_and_no_confidence():
     decision = decide({"S1": Ballot("sad"), "T2": Ballot("happy")}, rule())
     assert (decision.label, decision.confidence) == ("sad", None)
-
-
-def test_logistic_without_its_regressions_is_refused():
-    with pytest.raises(ValueError, match="needs its regressions"):
-        Rule("logistic")
-
-
-def test_regressions_beside_another_method_decide_nothing():
-    votes = {"S1": soft("sad", 0.6), "T2": soft("happy", 0.9)}
-    assert decide(votes, replace(rule(), method="mean")) == decide(votes, Rule("mean"))
 
 
 @st.composite
@@ -145,18 +135,6 @@ def test_the_order_of_arrival_changes_nothing(votes, shuffler):
     assert decide(dict(items), rule()) == decide(votes, rule())
 
 
-def test_a_decision_takes_microseconds():
-    """The hub decides thousands a second; a busy machine is slow, but not twenty times."""
-    fitted, votes = rule(), {voter: soft("sad", 0.6) for voter in VOTERS}
-    best = float("inf")
-    for _ in range(20):
-        begun = time.perf_counter()
-        for _ in range(50):
-            decide(votes, fitted)
-        best = min(best, (time.perf_counter() - begun) / 50)
-    assert best < 1e-3
-
-
 # --- whom it accepts ------------------------------------------------------------------------------
 
 
@@ -172,10 +150,7 @@ def test_a_decision_takes_microseconds():
 )
 def test_it_knows_its_voters_their_models_and_versions(voter, model, version, words):
     assert combiner().fault(voter, model, version) == words
-
-
-def test_a_voter_whose_predictions_named_no_model_is_not_held_to_one():
-    assert combiner(members={"S1": Member()}).fault("S1", "wavlm", "7") == ""
+    assert combiner(members={"S1": Member()}).fault("S1", "wavlm", "7") == "", "names no model"
 
 
 # --- its file -------------------------------------------------------------------------------------
@@ -192,14 +167,7 @@ def test_what_is_written_is_read_again(tmp_path: Path):
             after.logistic.probabilities(cast), before.logistic.probabilities(cast), atol=1e-4
         )
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_the_file_is_read_by_people(tmp_path: Path):
-    path = tmp_path / "c.json"
-    write_combiner(path, combiner())
-    lines = path.read_text("utf-8").splitlines()
-    assert max(map(len, lines)) < 200
-    assert any(line.strip().startswith('"angry": [ ') for line in lines)
+    assert max(map(len, path.read_text("utf-8").splitlines())) < 200, "people can read it"
 
 
 def test_a_rule_without_regressions_has_a_file_as_well(tmp_path: Path):
@@ -211,7 +179,12 @@ def test_a_rule_without_regressions_has_a_file_as_well(tmp_path: Path):
     assert after.temperatures == {"S1": 1.25, "ST1": 1.0, "T2": 2.0}
 
 
-def test_missing_and_unwritable_files_are_named(tmp_path: Path):
+def test_missing_unwritable_and_other_files_are_named(tmp_path: Path):
+    path = tmp_path / "c.json"
+    for content in (b"", b"\xff\xfe", b"[1, 2]", b"{" * 100_000):
+        path.write_bytes(content)
+        with pytest.raises(DamagedFileError, match="is not a combiner"):
+            read_combiner(path)
     with pytest.raises(MissingFileError, match="no such file"):
         read_combiner(tmp_path / "none.json")
     with pytest.raises(MissingFileError, match="cannot be read"):
@@ -250,12 +223,4 @@ def test_a_damaged_file_is_refused_by_what_is_wrong(tmp_path: Path, change, kind
     change(values)
     path.write_text(json.dumps(values), "utf-8")
     with pytest.raises(kind, match=words):
-        read_combiner(path)
-
-
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[1, 2]", b"{" * 100_000])
-def test_what_is_no_combiner_at_all_is_refused(tmp_path: Path, content: bytes):
-    path = tmp_path / "c.json"
-    path.write_bytes(content)
-    with pytest.raises(DamagedFileError, match="is not a combiner"):
         read_combiner(path)

@@ -78,10 +78,7 @@ def test_the_page_loads_nothing_and_forbids_it(tmp_path):
     (policy,) = page.all("meta", **{"http-equiv": "Content-Security-Policy"})
     assert policy["content"].startswith("default-src 'none'")
     source = (tmp_path / "events.html").read_text("utf-8")
-    assert "url(" not in source
-    assert "@import" not in source
-    assert "http://" not in source
-    assert "https://" not in source
+    assert not re.search(r"url\(|@import|https?://", source)
 
 
 def test_everything_that_was_said_is_there_once_and_as_text(tmp_path):
@@ -127,13 +124,10 @@ def test_the_numbers_are_those_of_the_call(tmp_path):
     assert "agent75%30.0 s20" in talk
     assert "customer25%10.0 s11" in talk
     votes = next(t for t in page.all("table") if t["text"].startswith("Votes"))["text"]
-    assert "S1fake4100%" in votes
-    assert "T2fake40%" in votes
-    assert "4 times no answer within 4 s" in votes
+    for part in ("S1fake4100%", "T2fake40%", "4 times no answer within 4 s"):
+        assert part in votes
     facts = {dt["text"]: dd["text"] for dt, dd in zip(page.all("dt"), page.all("dd"), strict=True)}
-    assert facts["length"] == "1:20"
-    assert facts["not heard"] == "5.0 s"
-    assert facts["segments"] == "5"
+    assert facts.items() >= {"length": "1:20", "not heard": "5.0 s", "segments": "5"}.items()
 
 
 def test_names_of_streams_and_voters_cannot_become_markup(tmp_path):
@@ -145,11 +139,8 @@ def test_names_of_streams_and_voters_cannot_become_markup(tmp_path):
     assert not [e for e in page.elements if "onload" in e]
     assert [e["text"] for e in page.all("h3")] == [evil]
     assert page.all("main")[0]["text"].count(evil) > 10
-
-
-def test_a_run_without_speech_has_a_report(tmp_path):
-    page = reported(tmp_path, (CALL[0], CALL[-2]))
-    assert page.all("main")[0]["text"].count("No speech was found.") == 2
+    silent = reported(tmp_path, (CALL[0], CALL[-2]))
+    assert silent.all("main")[0]["text"].count("No speech was found.") == 2
 
 
 def long_call(path, hours=8):
@@ -224,15 +215,6 @@ def browse(page, tmp_path, *flags):
 
 @in_chromium
 @pytest.mark.processes
-def test_chromium_runs_the_page_without_a_complaint(tmp_path):
-    reported(tmp_path)
-    dom, log = browse(tmp_path / "events.html", tmp_path)
-    assert re.search(r'<form class="filters">', dom), "the script ran: the filters are shown"
-    assert not [line for line in log.splitlines() if "CONSOLE" in line]
-
-
-@in_chromium
-@pytest.mark.processes
 def test_chromium_filters_the_transcript(tmp_path):
     reported(tmp_path)
     page = tmp_path / "events.html"
@@ -253,9 +235,12 @@ def test_chromium_filters_the_transcript(tmp_path):
 
 @in_chromium
 @pytest.mark.processes
-def test_chromium_refuses_a_script_that_is_not_the_pages_own(tmp_path):
+def test_chromium_runs_the_page_without_a_complaint_and_refuses_a_script_of_others(tmp_path):
     reported(tmp_path)
     page = tmp_path / "events.html"
+    dom, log = browse(page, tmp_path)
+    assert re.search(r'<form class="filters">', dom), "the script ran: the filters are shown"
+    assert not [line for line in log.splitlines() if "CONSOLE" in line]
     evil = "<script>document.title='taken'</script></body>"
     page.write_text(page.read_text("utf-8").replace("</body>", evil), "utf-8")
     dom, _ = browse(page, tmp_path)

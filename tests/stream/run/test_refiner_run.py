@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from scripted_server import Say, Scripted, completion, scripted
 
+from abhinaya.bench.clips import spans
 from abhinaya.bench.demo import CALL
-from abhinaya.bench.recording import spans
 from abhinaya.stream.commands import stream as cli
 from abhinaya.stream.settings.config import VadConfig
 

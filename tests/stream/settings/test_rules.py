@@ -102,13 +102,10 @@ def test_a_segment_that_is_not_sure_enough_breaks_the_run() -> None:
     assert watch.see(said(5, confidence=0.6))
 
 
-def test_a_voter_without_probabilities_fires_a_rule_that_asks_for_none() -> None:
-    (alert,) = Watch([rule()]).see(said(0, confidence=None))
+@pytest.mark.parametrize("label", ["angry", UNKNOWN])
+def test_a_rule_may_ask_for_no_confidence_and_for_unknown(label: str) -> None:
+    (alert,) = Watch([rule(label=label)]).see(said(0, label, confidence=None))
     assert alert.confidence is None
-
-
-def test_unknown_can_be_looked_for() -> None:
-    assert Watch([rule(label=UNKNOWN)]).see(said(0, UNKNOWN, confidence=None))
 
 
 def test_a_revision_fires_nothing_that_has_been_told() -> None:
@@ -119,15 +116,12 @@ def test_a_revision_fires_nothing_that_has_been_told() -> None:
     assert not watch.see(said(0, revision=3))
 
 
-def test_a_revision_in_the_middle_completes_a_run() -> None:
+def test_a_revision_completes_a_run_in_the_middle_or_takes_a_segment_out_of_it() -> None:
     watch = Watch([rule(for_segments=3)])
     assert feed(watch, "ana") == []
     (alert,) = watch.see(said(1, revision=1))
     assert (alert.first_sequence, alert.sequence, alert.segments) == (0, 2, 3)
     assert not watch.see(said(3))
-
-
-def test_a_revision_takes_a_segment_out_of_a_run() -> None:
     watch = Watch([rule(for_segments=3)])
     assert feed(watch, "aa") == []
     assert not watch.see(said(1, "sad", revision=1))
@@ -142,14 +136,11 @@ def test_a_late_revision_of_an_early_segment_fires_unless_it_is_within_the_cool_
     assert not watch.see(said(10))  # the last alert in the stream's time still is that of 9
 
 
-def test_a_forgotten_segment_is_not_judged_again() -> None:
+def test_memory_is_bounded_and_a_forgotten_segment_is_not_judged_again() -> None:
     watch = Watch([rule()])
     feed(watch, "n" * 2000)
     assert not watch.see(said(1000, revision=1))
     assert watch.see(said(1990, revision=1))
-
-
-def test_memory_is_bounded_also_in_a_cool_down_without_end() -> None:
     watch = Watch([rule(cool_down_s=86_400.0), rule(name="other", label="fear")])
     assert feed(watch, "a" * 3000) == [0]
     lengths = [len(track.entries) for _, track in watch._of("call")]
@@ -310,20 +301,19 @@ def test_rules_that_cannot_work_are_refused(tmp_path: Path, text: str, fault: st
     ("text", "fault"),
     [
         ("rules = 3", "rules must be an array of tables"),
-        ("rules = [3]", "rules[0] must be a table"),
+        ("rules = [3]", r"rules\[0\] must be a table"),
         ("", "rules is missing"),
         ("= x", "cannot be read"),
     ],
 )
 def test_a_file_without_rules_is_refused(tmp_path: Path, text: str, fault: str) -> None:
-    with pytest.raises(ConfigError, match=r"rules\.toml") as error:
+    with pytest.raises(ConfigError, match=rf"rules\.toml.*{fault}"):
         load_rules(write(tmp_path, text))
-    assert fault in error.value.reason
-
-
-def test_a_file_that_is_not_there_and_a_name_that_the_profile_has(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         load_rules(tmp_path / "no.toml")
+
+
+def test_a_name_that_the_profile_has_is_refused(tmp_path: Path) -> None:
     own = config(rules=(rule(name="one"), rule(name="two")))
     single = '[[rules]]\nname = "two"\nlabel = "sad"\n'
     with pytest.raises(ConfigError) as error:

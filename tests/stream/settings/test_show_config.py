@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import math
 import tomllib
@@ -16,7 +15,7 @@ from hypothesis import strategies as st
 from abhinaya.models import toml
 from abhinaya.stream.commands import main as commands
 from abhinaya.stream.errors import ConfigError
-from abhinaya.stream.settings.environment import add_line_up, is_setting, trace_line_up, variables
+from abhinaya.stream.settings.environment import is_setting, trace_line_up, variables
 from abhinaya.stream.settings.flags import literal
 from abhinaya.stream.settings.profile import load, profiles, trace
 
@@ -109,28 +108,14 @@ def test_a_conflict_names_whom_it_is_from(profile: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["ABHINAYA_PROFILE", "ABHINAYA_API_KEY", "PATH__X", "ABHINAYA_"])
-def test_other_variables_are_no_settings(name: str) -> None:
-    assert not is_setting(name)
-    assert not list(variables({name: "1"}))
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("0.2", 0.2),
-        ("true", True),
-        ("cuda", "cuda"),
-        ('["a", "b"]', ["a", "b"]),
-        ("1\ny = 2", "1\ny = 2"),
-        ("", ""),
-    ],
-)
-def test_a_value_is_toml_or_else_a_string(text: str, value: Any) -> None:
-    assert literal(text) == value
-
-
-# --- what is shown --------------------------------------------------------------------------------
+def test_other_variables_are_no_settings_and_a_value_is_toml_or_else_a_string() -> None:
+    for name in ("ABHINAYA_PROFILE", "ABHINAYA_API_KEY", "PATH__X", "ABHINAYA_"):
+        assert not is_setting(name)
+        assert not list(variables({name: "1"}))
+    for text, value in (("0.2", 0.2), ("true", True), ('["a", "b"]', ["a", "b"])):
+        assert literal(text) == value
+    for text in ("cuda", "1\ny = 2", ""):
+        assert literal(text) == text
 
 
 @pytest.mark.parametrize("name", profiles())
@@ -154,6 +139,8 @@ def test_what_is_shown_of_changes_loads_again_and_says_where_they_are_from(
     assert "max_batch = 2  # --set asr.max_batch=2\n" in text
     assert f"min_silence_s = 0.5  # profile {profile}\n" in text
     assert "\ncut_search_s = 3.0\n" in text
+    assert commands.main(["show-config", "--set", "vad.pad_s=9"]) == 2
+    assert "(from --set vad.pad_s=9)" in capsys.readouterr().err
     path = tmp_path / "shown.toml"
     path.write_text(text, "utf-8")
     expected = trace_line_up(profile, arguments[4::2], {"ABHINAYA_VAD__PAD_S": "0.2"}).config
@@ -166,11 +153,6 @@ def test_an_origin_of_several_lines_stays_in_its_comment(profile: str, tmp_path:
     path = tmp_path / "shown.toml"
     path.write_text(toml.as_toml("t", traced.config, traced.origins), "utf-8")
     assert load(str(path)) == traced.config
-
-
-def test_faults_of_show_config_are_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert commands.main(["show-config", "--set", "vad.pad_s=9"]) == 2
-    assert "(from --set vad.pad_s=9)" in capsys.readouterr().err
 
 
 values = st.recursive(
@@ -195,10 +177,3 @@ def test_what_toml_cannot_say() -> None:
     assert toml._value(datetime.time(1, 2)) == "01:02:00"
     with pytest.raises(TypeError, match="NoneType"):
         toml._value(None)
-
-
-def test_both_commands_take_the_same_flags() -> None:
-    parser = argparse.ArgumentParser()
-    add_line_up(parser)
-    args = parser.parse_args(["--set", "a=1", "--set", "b=2", "--profile", "x"])
-    assert (args.profile, args.settings) == ("x", ["a=1", "b=2"])

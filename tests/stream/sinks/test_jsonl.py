@@ -47,11 +47,19 @@ def test_a_log_goes_on_behind_its_last_whole_line(tmp_path, rest):
         open_sinks("jsonl", [tmp_path / "x.vtt"], append=True)
 
 
-def test_a_full_disk_is_an_error_with_a_remedy():
+def test_a_full_disk_is_an_error_with_a_remedy_and_a_reader_who_leaves_ends_the_program():
     sink = JsonLines(descriptor=os.open("/dev/full", os.O_WRONLY))
     with pytest.raises(SinkError, match=r"No space left.*make room"):
         sink.write(SEGMENTS[0], NOW)
     sink.close()
+    reading, writing = os.pipe()
+    os.close(reading)
+    sink = JsonLines(descriptor=writing)
+    with pytest.raises(SystemExit) as leaving:
+        sink.write(SEGMENTS[0], NOW)
+    assert leaving.value.code == 0
+    sink.close()
+    os.close(writing)
 
 
 class Disk:
@@ -92,10 +100,10 @@ def test_a_disk_that_fills_up_and_empties_again_loses_nothing(tmp_path, monkeypa
 
 
 def test_what_is_too_much_to_wait_for_room_is_counted_in_the_file(tmp_path, monkeypatch):
-    path, disk, reports = tmp_path / "e.jsonl", Disk(monkeypatch), []
+    path, disk = tmp_path / "e.jsonl", Disk(monkeypatch)
     line = len(json.dumps(to_dict(SEGMENTS[1], NOW)))
     monkeypatch.setattr(jsonl, "WAITING_BYTES", 3 * line)
-    sink = JsonLines(path, report=reports.append)
+    sink = JsonLines(path, report=print)
     disk.full = True
     for _ in range(10):
         sink.write(SEGMENTS[1], NOW)
@@ -154,14 +162,3 @@ def test_a_signal_while_outputs_are_made_names_the_rest_and_keeps_the_journal(
     with pytest.raises(SinkError, match=r"b.csv, .*c.srt: .*stopped by SIGTERM; abhinaya convert"):
         sinks.close()
     assert b"verdict" in (tmp_path / "b.csv.journal.jsonl").read_bytes()
-
-
-def test_a_reader_who_leaves_ends_the_program_quietly():
-    reading, writing = os.pipe()
-    os.close(reading)
-    sink = JsonLines(descriptor=writing)
-    with pytest.raises(SystemExit) as leaving:
-        sink.write(SEGMENTS[0], NOW)
-    assert leaving.value.code == 0
-    sink.close()
-    os.close(writing)

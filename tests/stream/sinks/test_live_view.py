@@ -22,6 +22,7 @@ from live_scenes import (
     status,
     told,
 )
+from output_fakes import gap
 from terminal import Program, Screen, console_on
 
 from abhinaya.bench.demo import CALL
@@ -32,18 +33,22 @@ from abhinaya.stream.sinks.base import publish
 from abhinaya.stream.sinks.lines import Lines
 from abhinaya.stream.sinks.live.view import MAX_INTERVAL_S, MIN_INTERVAL_S, View, silence_keyboard
 from abhinaya.stream.sinks.open import open_sinks
+from abhinaya.stream.sinks.palette import COLOURS
 from abhinaya.stream.wire.child import Stage
-from abhinaya.stream.wire.messages import Gap, NodeDown, Remark, StreamEnded
+from abhinaya.stream.wire.messages import NodeDown, Remark, StreamEnded
 
 NAME = "call/agent"
 
 
 def viewed(
-    width: int = 80, height: int = 24, *, live: bool = True, always: bool = False
-) -> tuple[Screen, View]:
+    width: int = 80, height: int = 24, *, live: bool = True, always: bool = False,
+    no_color: bool = False,
+) -> tuple[Screen, View]:  # fmt: skip
     """A terminal, and a view on it that has seen a call so far."""
     screen = Screen(width, height)
-    view = View(console_on(screen, width, height), always)
+    console = console_on(screen, width, height)
+    console.no_color = no_color
+    view = View(console, always)
     for event in (*nodes("S1", "T2", "ST1"), status(), started(NAME, live), *told(NAME)):
         publish([view], event, START + 54)
     view.tick(START + 55)
@@ -60,6 +65,7 @@ def in_view(screen: Screen) -> bool:
 def test_a_live_stream_begins_it() -> None:
     screen, _ = viewed()
     assert in_view(screen)
+    assert screen.colour_at(" angry  ") == (COLOURS["angry"][1:], True), "in reverse"
     assert "quiet" in screen.text
     assert "0:00:12.0" not in screen.text, "verdicts are no lines any more"
 
@@ -72,25 +78,16 @@ def test_a_file_gets_lines_unless_it_is_asked_for() -> None:
     assert in_view(screen)
 
 
-def test_lines_of_a_file_stay_when_a_microphone_comes() -> None:
-    screen = Screen()
-    view = View(console_on(screen))
-    for event in (started("file", live=False), decided(0, 1, 5, "angry", "no", "file")):
-        view.write(event, START + 6)
-    for event in (started("mic"), decided(0, 1, 5, "sad", "oh", "mic")):
-        view.write(event, START + 6)
-    view.tick(START + 7)
-    assert "0:00:01.0  file        angry" in screen.text
-    assert in_view(screen)
-
-
-def test_loading_is_told_before() -> None:
+def test_loading_is_told_before_and_lines_of_a_file_stay_when_a_microphone_comes() -> None:
     screen = Screen()
     view = View(console_on(screen))
     view.loading({"hub": Stage.READY, "S1-0": Stage.STARTING})
     assert "loading: 1 of 2 ready · S1-0 starting" in screen.text
-    view.write(started(NAME), START)
-    view.tick(START + 1)
+    for name in ("file", "mic"):
+        view.write(started(name, live=name == "mic"), START + 6)
+        view.write(decided(0, 1, 5, "angry", "no", name), START + 6)
+    view.tick(START + 7)
+    assert "0:00:01.0  file        angry" in screen.text
     assert "loading" not in screen.text
     assert in_view(screen)
 
@@ -98,18 +95,15 @@ def test_loading_is_told_before() -> None:
 # --- when it is drawn -----------------------------------------------------------------------------
 
 
-def test_it_is_drawn_at_a_bounded_rate() -> None:
+def test_it_is_drawn_at_a_bounded_rate_and_what_came_last_although_nothing_follows() -> None:
     screen, view = viewed()
     before = screen.writes
-    for i in range(1000):
-        now = START + 60 + i / 250
-        publish([view], so_far(5, 54, 55 + i / 250, "sad", "a " * i, 0, NAME, part=i + 1), now)
+    for i in range(500):
+        now = START + 60 + i / 125
+        publish([view], so_far(5, 54, 55 + i / 125, "sad", "a " * i, 0, NAME, part=i + 1), now)
         view.tick(now)
     drawn = screen.writes - before
     assert 20 <= drawn <= 4 / MIN_INTERVAL_S + 1
-
-
-def test_what_came_last_is_drawn_although_nothing_follows() -> None:
     screen, view = viewed()
     now = START + 55.01
     publish([view], so_far(5, 54, 55, "surprise", "what was that", 3, NAME), now)
@@ -182,8 +176,7 @@ def test_remarks_warnings_and_alerts_are_readable_above_and_stay() -> None:
 
 def test_at_the_end_the_summary_stays_and_nothing_else_of_the_view() -> None:
     screen, view = viewed()
-    gap = Gap(stream=NAME, sequence=5, start=60 * SECOND, end=62 * SECOND, reason="late")
-    publish([view], gap, START + 62)
+    publish([view], gap(5, 60, 62, NAME, "late"), START + 62)
     assert screen.cursor_hidden
     view.close()
     view.close()
@@ -193,13 +186,6 @@ def test_at_the_end_the_summary_stays_and_nothing_else_of_the_view() -> None:
     assert "share of speech" in screen.text
     assert "1 lost, late" in screen.text
     assert b"\x1b[?1049h" not in screen.raw, "the screen is not taken away"
-
-
-def test_blocks_have_the_colour_of_their_label_in_reverse() -> None:
-    screen, _ = viewed()
-    from abhinaya.stream.sinks.palette import COLOURS
-
-    assert screen.colour_at(" angry  ") == (COLOURS["angry"][1:], True)
 
 
 # --- other sizes ----------------------------------------------------------------------------------
@@ -220,13 +206,7 @@ def test_another_size_gives_another_picture_and_no_remains() -> None:
 
 
 def test_twenty_columns_without_colour() -> None:
-    screen = Screen(20, 12)
-    console = console_on(screen, 20, 12)
-    console.no_color = True
-    view = View(console)
-    for event in (*nodes("S1", "T2", "ST1"), status(), started(NAME), *told(NAME)):
-        publish([view], event, START + 54)
-    view.tick(START + 55)
+    screen, _ = viewed(20, 12, no_color=True)
     assert re.search(r"○ call/\S* +H +62%", screen.text)
     assert max(map(len, screen.lines)) <= 20
     assert not re.search(rb"\x1b\[[0-9;]*(?:3[0-9]|9[0-7])[;m]", screen.raw)
@@ -234,12 +214,8 @@ def test_twenty_columns_without_colour() -> None:
 
 def test_what_a_terminal_makes_of_old_lines_is_cleared_away() -> None:
     """One that becomes narrower folds them, one that becomes taller brings them back."""
-    screen = Screen()
-    console = console_on(screen)
-    view = View(console)
-    for event in (*nodes("S1"), status(), started(NAME), *told(NAME)):
-        publish([view], event, START + 54)
-    view.tick(START + 55)
+    screen, view = viewed()
+    console = view._lines.screen._console
     screen.feed(b"\x1b[Hfolded and brought back\x1b[12Hlike this\x1b[24H")
     console.size = (50, 24)  # type: ignore[assignment]
     screen.resize(50, 24)
@@ -293,12 +269,8 @@ def test_without_a_terminal_there_are_lines_and_asking_for_it_is_refused(
         open_sinks("jsonl", view="live")
     assert cli.main([str(CALL), "--live"]) == 2
     assert "--live: needs a terminal" in capfd.readouterr().err
-
-
-def test_live_and_plain_exclude_each_other(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as leaving:
+    with pytest.raises(SystemExit, match="2"):
         cli.main([str(CALL), "--live", "--plain"])
-    assert leaving.value.code == 2
     assert "not allowed with" in capfd.readouterr().err
 
 

@@ -17,7 +17,7 @@ from abhinaya.train.data.manifest import Manifest, read_manifest, write_manifest
 from abhinaya.train.errors import DataError
 from abhinaya.train.eval.attributes import Rater, attribute_rows, join_ratings, rated, read_ratings
 from abhinaya.train.eval.cli import main
-from abhinaya.train.eval.predict import AttributeModel, ask, write_predictions
+from abhinaya.train.eval.models import AttributeModel, ask, write_predictions
 from abhinaya.train.loop.checkpoint_card import described
 
 

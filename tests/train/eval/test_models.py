@@ -22,7 +22,7 @@ from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.manifest import Manifest, read_manifest
 from abhinaya.train.errors import DataError
 from abhinaya.train.eval.cli import main
-from abhinaya.train.eval.predict import Answer, ask, write_predictions
+from abhinaya.train.eval.models import Answer, ask, write_predictions
 from abhinaya.train.eval.predictions import read_predictions
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from abhinaya.models.base import SAMPLE_RATE
 from abhinaya.train.data.channels import Surroundings
-from abhinaya.train.loop.augment import Sound, augment, crop, mix_pair, through_opus
+from abhinaya.train.loop.examples import Sound, augment, crop, mix_pair, through_opus
 from abhinaya.train.recipes.recipe import AugmentRecipe
 
 

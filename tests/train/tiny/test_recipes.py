@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from abhinaya.train.cli import main
+from abhinaya.train.command import changed
 from abhinaya.train.errors import TrainingError
-from abhinaya.train.tiny.recipes import changed
 from abhinaya.train.tiny.speech import SpeechRecipe
 from abhinaya.train.tiny.text import TextRecipe
 

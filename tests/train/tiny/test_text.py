@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from places import DATA
-from transformers import BertConfig, BertModel, BertTokenizer, RobertaConfig, RobertaModel
+from transformers import BertModel, BertTokenizer, RobertaModel
 
 from abhinaya.models.base import FloatArray
 from abhinaya.models.errors import KeysError
@@ -26,8 +27,16 @@ from abhinaya.train.tiny.text import (
 )
 from abhinaya.train.tiny.text_batches import FINE_LABELS, TextBatches, TextPlan
 from abhinaya.train.tiny.text_export import Calibrated, EightBits, grouped
-from abhinaya.train.tiny.text_teacher import Reader, TeacherRecipe, chances, load_encoder, logits_of
-from abhinaya.train.tiny.text_tower import TextSize, TextTower, smaller
+from abhinaya.train.tiny.text_tower import (
+    Reader,
+    TeacherRecipe,
+    TextSize,
+    TextTower,
+    chances,
+    load_encoder,
+    logits_of,
+    smaller,
+)
 
 PIECES = WordPieces([*SPECIAL, "so", "kind", "mine", "word", "end"])
 
@@ -151,37 +160,27 @@ def test_a_tower_larger_than_its_teacher_is_refused(
         smaller_reader(teacher, [Sentence("joy", ("happy",))], recipe)
 
 
-def test_an_encoder_of_another_kind_is_refused(encoder: Path, tmp_path: Path) -> None:
-    roberta = RobertaConfig(
-        vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8
-    )
-    RobertaModel(roberta).save_pretrained(tmp_path)
-    BertTokenizer.from_pretrained(encoder).save_pretrained(tmp_path)
-    with pytest.raises(KeysError, match="it is a RobertaModel, not a BertModel"):
-        load_encoder(TeacherRecipe(encoder=str(tmp_path)), 28)
-
-
-def test_an_encoder_of_short_texts_is_refused(encoder: Path, tmp_path: Path) -> None:
-    short = BertConfig(
-        vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=1,
-        intermediate_size=8, max_position_embeddings=32,
-    )  # fmt: skip
-    BertModel(short).save_pretrained(tmp_path)
-    BertTokenizer.from_pretrained(encoder).save_pretrained(tmp_path)
-    with pytest.raises(KeysError, match="it reads 32 pieces, and 96 are needed"):
-        load_encoder(TeacherRecipe(encoder=str(tmp_path)), 28)
+SMALL = {
+    "vocab_size": 200, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1,
+    "intermediate_size": 8,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("change", "told"), [({"hidden_act": "relu"}, "is relu"), ({"vocab_size": 9}, "weights 9")]
+    ("kind", "changes", "message"),
+    [
+        (RobertaModel, {}, "it is a RobertaModel, not a BertModel"),
+        (BertModel, {"max_position_embeddings": 32}, "it reads 32 pieces, and 96 are needed"),
+        (BertModel, {"hidden_act": "relu"}, "is relu"),
+        (BertModel, {"vocab_size": 9}, "weights 9"),
+    ],
 )
-def test_an_encoder_that_would_be_read_wrongly_is_refused(
-    change: dict[str, object], told: str, encoder: Path, tmp_path: Path
+def test_an_encoder_that_cannot_be_read_is_refused(
+    kind: Any, changes: dict[str, object], message: str, encoder: Path, tmp_path: Path
 ) -> None:
-    config = BertConfig.from_pretrained(encoder, **change)
-    BertModel(config).save_pretrained(tmp_path)
+    kind(kind.config_class(**SMALL | changes)).save_pretrained(tmp_path)
     BertTokenizer.from_pretrained(encoder).save_pretrained(tmp_path)
-    with pytest.raises(KeysError, match=told):
+    with pytest.raises(KeysError, match=message):
         load_encoder(TeacherRecipe(encoder=str(tmp_path)), 28)
 
 
