@@ -182,7 +182,7 @@ class Decoder:
         timeline, damaged = Timeline(self.begin_s, self._given_s), 0
         for frame in itertools.chain((self._first,), self._frames):
             lost_s, self._lost_s = self._lost_s if self._given_s else 0.0, 0.0
-            time_s = None if frame.time is None else float(frame.time)
+            time_s = None if frame.time is None or self._raw else float(frame.time)
             trusted = not timeline.wrong
             hole_s = timeline.hole_s(time_s, self._given_s, lost_s, self._longest_hole_s())
             if trusted and timeline.wrong:
@@ -319,7 +319,8 @@ class Decoder:
         import av
 
         data = bytes(packet) if self._raw is not None and packet.size else b""
-        if self._raw is not None and data and self._raw.is_length_tag(data, self._given_s):
+        raw = self._raw if data else None
+        if raw is not None and (raw.is_tag(data) or raw.is_length_tag(data, self._given_s)):
             return []
         try:
             frames: list[Any] = packet.decode()
@@ -327,17 +328,17 @@ class Decoder:
             return []
         except av.FFmpegError:
             frames = []
-            if packet.size and not data.startswith(mpeg.TAGS):
+            if packet.size:
                 self._note_damage()
-                self._last_is_cut = True
+                self._last_is_cut = raw is None or raw.begins_frame(data)
         else:
             if packet.size:
                 self._latest.append(packet.is_corrupt and not self._formats & PIPED)
                 self._last_is_cut = any(self._latest)
-                if self._raw is not None:
-                    self._last_is_cut |= self._raw.is_cut(data)
-        if self._raw is not None and data:
-            self._lost_s += self._raw.lost_s(data, frames)
+                if raw is not None:
+                    self._last_is_cut |= raw.is_cut(data)
+        if raw is not None:
+            self._lost_s += raw.lost_s(data, frames)
         self._tracks.note(self._track.index, frames)
         return frames
 
@@ -361,6 +362,9 @@ class Decoder:
                 f"{self._subject}: grew while it was read; heard up to {self._given_s:.2f} s"
             )
             return
+        rest = contents.size() - self._raw.known_bytes if contents and self._raw else 0
+        if rest > 0 and self._raw and self._raw.bytes > self._raw.known_bytes:
+            self._warn(f"{self._subject}: its last {rest} bytes are not audio")
         declared_s, own = self._declared_s()
         ending = Ending(
             given_s=self._given_s,
@@ -369,8 +373,8 @@ class Decoder:
             others=len(self._container.streams) > 1,
             reached_s=self._reached_s(),
             missing=structure(contents.peek, contents.size()).missing if contents else None,
-            cut=self._last_is_cut,
-            damaged=self._damaged > 0 or self._unread(),
+            cut=(self._last_is_cut or rest > 1 << 16) and not (self._raw and self._raw.is_whole),
+            damaged=self._damaged > 0,
             lax=bool(self._formats & _LAX),
         )
         reason, fatal = ending.fault()
@@ -378,12 +382,6 @@ class Decoder:
             raise SourceError(self._subject, reason, "it is truncated or damaged: " + DAMAGED)
         if reason:
             self._warn(f"{self._subject}: {reason}")
-
-    def _unread(self) -> bool:
-        """Return whether much of a raw file was neither audio nor tags."""
-        if self._raw is None or self._contents is None:
-            return False
-        return self._raw.bytes + (1 << 16) < self._contents.size()
 
     def _declared_s(self) -> tuple[float, bool]:
         tag_s = self._raw.declared_s if self._raw is not None else 0.0

@@ -122,14 +122,15 @@ class Ending:
         """Return what is wrong, or an empty string, and whether audio is missing."""
         reached_s = self.given_s if self.own else max(self.given_s, self.reached_s)
         short = self.declared_s - reached_s > max(_SHORT_S, 0.01 * self.declared_s)
+        rest_s = abs(self.declared_s - self.given_s)
+        complete = self.own and self.declared_s > 0 and rest_s < _COMPLETE_S
         broken = bool(self.missing) or (self.cut and self.missing is None)
         trusted = self.own and not self.lax
         whole = not broken and not self.cut and not self.damaged
         if short and whole and not trusted and (self.lax or self.missing == 0):
             lengths = f"declares {self.declared_s:.2f} s, but holds {self.given_s:.2f} s"
             return f"{lengths}, and nothing seems to be cut off", False
-        rest_s = abs(self.declared_s - self.given_s)
-        if broken and self.others and self.own and rest_s < _COMPLETE_S:
+        if broken and self.others and complete:
             return "is cut off, but its audio is complete", False
         at = f"breaks off at {self.given_s:.2f} s"
         if short:
@@ -147,7 +148,7 @@ def structure(peek: Peek, size: int) -> Structure:
     if head[4:8] in _BOXES:
         return _mp4(peek, size)
     if head[:1] == b"\x47" == peek(188, 1) == peek(376, 1):
-        return Structure(-size % 188)
+        return Structure(-size % 188 if peek(size - size % 188, 1) == b"\x47" else 0)
     known = _KNOWN.get(head[:4])
     return known(peek, size) if known else Structure()
 
@@ -213,6 +214,8 @@ def _mp4(peek: Peek, size: int) -> Structure:
         at += length
     if at < size and not peek(at, 1):
         return Structure()
+    if size - 8 < at < size and peek(at, 1) != b"\0":  # no length of a box, but a line break
+        at = size
     return Structure(abs(at - size), lacks="" if b"moov" in seen else "its index (moov)")
 
 

@@ -33,6 +33,7 @@ _SEARCH_BYTES: Final = 1 << 16
 _MARK_BYTES: Final = 64
 """Bytes by which a packet is recognised in its file."""
 _FARTHEST_BYTES: Final = 1 << 26
+_TOLERANCE_S: Final = 0.1
 
 
 class Frame(NamedTuple):
@@ -44,6 +45,9 @@ class Frame(NamedTuple):
     rate: int
     kind: bytes
     """The bits that do not change from frame to frame."""
+
+
+_NO_FRAME: Final = Frame(0, 0, 1, b"")
 
 
 def frame_at(data: bytes, at: int = 0) -> Frame | None:
@@ -91,6 +95,17 @@ def find_frames_in(peek: Callable[[int, int], bytes], begin: int) -> int | None:
     return None
 
 
+def tag_bytes(data: bytes) -> int:
+    """Return the length of the tag that `data` begins with; 0 if it declares none."""
+    if data[:3] == b"ID3" and len(data) >= 10 and max(data[6:10]) < 0x80:
+        return 10 + sum(
+            byte << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True)
+        )
+    if data[:8] == b"APETAGEX" and data[23:24] >= b"\xa0":  # a header, before the items
+        return 32 + int.from_bytes(data[12:16], "little")
+    return 0
+
+
 def is_adts(data: bytes) -> bool:
     """Return whether AAC frames in ADTS follow each other somewhere in `data`."""
     at = find_frames(data)
@@ -134,13 +149,36 @@ class RawBytes:
         self._good_s = 0.0
         self._packets = 0
         self._astray = False  # after damage, FFmpeg may have skipped bytes
+        self._tag_left = 0  # bytes of a tag that are still to come
+        self._kind = b""
+        self._played_s = 0.0  # by the headers of the frames, before padding is cut off
         self.bytes = self._begin
         """Bytes of the file up to the end of the latest packet."""
+        self.known_bytes = self._begin
+        """Bytes of the file up to the end of the latest frame or tag."""
         self.declared_s = 0.0
         """Seconds that the length tags of the file and of files joined to it declare."""
         if peek is not None and (tag_s := length_tag_s(head := peek(self._begin, 4096))):
             self.declared_s = tag_s
-            self.bytes += len(head[: (frame_at(head) or Frame(0, 0, 1, b"")).length])
+            self.bytes += len(head[: (frame_at(head) or _NO_FRAME).length])
+
+    @property
+    def is_whole(self) -> bool:
+        """Return whether all frames were there that the length tags declare."""
+        return 0 < self.declared_s <= self._played_s + 1e-3 < self.declared_s + _TOLERANCE_S
+
+    def is_tag(self, packet: bytes) -> bool:
+        """Return whether a packet is a tag, or a part of one: pictures in it resemble frames."""
+        if self._tag_left <= 0 and packet.startswith(TAGS):
+            length = tag_bytes(packet)
+            inside = self._peek and self._peek(self.bytes + length - 1, 1)
+            self._tag_left = max(len(packet), length if inside else 0)
+        if self._tag_left <= 0:
+            return False
+        self._tag_left -= len(packet)
+        self.bytes += len(packet)
+        self.known_bytes = self.bytes
+        return True
 
     def is_length_tag(self, packet: bytes, given_s: float) -> bool:
         """Return whether a packet is not audio, but the length tag of a file joined to this one."""
@@ -159,11 +197,14 @@ class RawBytes:
         skipped, self.bytes = begin - self.bytes, begin + len(packet)
         heard_s: float = sum(frame.samples / frame.sample_rate for frame in frames)
         if frames and len(packet) <= self._usual(packet):
+            frame = frame_at(packet) or _NO_FRAME
+            self.known_bytes, self._kind = self.bytes, frame.kind
+            self._played_s += frame.samples / frame.rate
             self._good += len(packet)
             self._good_s += heard_s
             self._packets += 1
             return skipped * self._good_s / self._good
-        if not self._good or packet.startswith(TAGS):
+        if not self._good:
             return 0.0
         self._astray = True
         return max(0.0, (skipped + len(packet)) * self._good_s / self._good - heard_s)
@@ -184,6 +225,15 @@ class RawBytes:
         """Return whether a packet ends before the end of its frame."""
         frame, usual = frame_at(packet), self._good / max(1, self._packets)
         return len(packet) < (frame.length if frame else 0.9 * usual)
+
+    def begins_frame(self, packet: bytes) -> bool:
+        """Return whether a packet that cannot be decoded may be a frame; else something follows."""
+        if self._peek is None:
+            return True
+        frame = frame_at(packet)
+        return (
+            packet[:1] == b"\xff" if len(packet) < 6 else bool(frame and frame.kind == self._kind)
+        )
 
     def _usual(self, packet: bytes) -> float:
         """Return the most bytes of a packet that is one frame."""

@@ -153,6 +153,34 @@ def test_joined_recordings_are_one(tmp_path: Path, mp3: dict[str, bytes], names:
     assert "breaks off at" in hear(path)[1]
 
 
+PICTURE = np.random.default_rng(7).bytes(200_000)
+ID3 = b"ID3\4\0\0" + bytes(200_000 >> shift & 0x7F for shift in (21, 14, 7, 0)) + PICTURE
+APE = b"APETAGEX" + struct.pack("<4I8x", 2000, 200_000, 1, 0xA000_0000) + PICTURE
+
+
+@pytest.mark.parametrize("name", ["tagged", "bare"])
+def test_what_follows_the_last_frame_is_not_a_cut(
+    tmp_path: Path, mp3: dict[str, bytes], name: str
+) -> None:
+    path, data = tmp_path / "a.mp3", mp3[name]
+    for tail in (b"\r\n", b"<html>busy</html>", bytes(3000), PICTURE[:3000]):
+        path.write_bytes(data + tail)
+        assert any(f"last {len(tail)} bytes are not audio" in line for line in whole(path, 2.0))
+    for tag in (APE, ID3):  # the picture in it resembles frames
+        path.write_bytes(data + tag + data + tag)
+        assert whole(path, 4.0) == []
+    path.write_bytes(data + bytes(100_000))  # room for more: whether it is there, the tag knows
+    assert ("breaks off" in hear(path)[1]) == (name == "bare")
+
+
+@pytest.mark.parametrize("name", ["a.m4a", "a.ts", "a.aac", "a.flac", "a.ogg", "a.mkv"])
+def test_a_line_break_after_a_container_is_not_a_cut(tmp_path: Path, name: str) -> None:
+    codec, container = KINDS[name]
+    encode(path := tmp_path / name, NOISE, 48_000, codec, container)
+    path.write_bytes(path.read_bytes() + b"\r\n")
+    whole(path)
+
+
 def test_a_wrong_length_tag_is_not_damage(tmp_path: Path, mp3: dict[str, bytes]) -> None:
     data = bytearray(mp3["tagged"])
     at = max(data.find(b"Xing"), data.find(b"Info")) + 8
