@@ -23,7 +23,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 from rich.table import Table
@@ -170,12 +170,24 @@ class ShortStreams:
         self._open.discard(name)
 
 
+class Reported(NamedTuple):
+    """The outcome of a segment. Whole verdicts would make the process that is measured grow."""
+
+    sequence: int
+    start: int
+    end: int
+    verdict: bool
+    """False for a gap."""
+    missing: bool
+    """Whether a vote is missing."""
+
+
 class Account(Watcher):
     """Compares the reported segments of each stream with the expected ones."""
 
     def __init__(self, expected: Mapping[str, Sequence[Span]]) -> None:
         self._expected = expected
-        self.outcomes: dict[str, list[Verdict | Gap]] = {stream: [] for stream in expected}
+        self.outcomes: dict[str, list[Reported]] = {stream: [] for stream in expected}
         """First outcome of each segment, in the order of arrival."""
         self._ended: dict[str, int] = {}
 
@@ -184,7 +196,10 @@ class Account(Watcher):
         if isinstance(event, StreamEnded):
             self._ended[event.stream] = event.sequence
         elif isinstance(event, Gap) or (isinstance(event, Verdict) and not event.revision):
-            self.outcomes[event.stream].append(event)
+            verdict = isinstance(event, Verdict)
+            missing = isinstance(event, Verdict) and bool(event.missing)
+            reported = Reported(event.sequence, event.start, event.end, verdict, missing)
+            self.outcomes[event.stream].append(reported)
 
     def losses(self) -> list[str]:
         """Return a line for everything that was lost or reported twice."""
@@ -292,7 +307,7 @@ def soak(options: argparse.Namespace) -> Outcome:
         supply = ShortStreams(short, until_s / max(1, options.short)) if short else None
         play(config, live(recordings), [account, injector, usage], supply)
     outcomes = [event for each in account.outcomes.values() for event in each]
-    verdicts = [event for event in outcomes if isinstance(event, Verdict)]
+    verdicts = [event for event in outcomes if event.verdict]
     lives: dict[str, list[Sequence[tuple[float, float]]]] = {}
     for (name, _), samples in usage.samples.items():
         lives.setdefault(name, []).append(samples)
@@ -302,7 +317,7 @@ def soak(options: argparse.Namespace) -> Outcome:
         segments=len(outcomes),
         verdicts=len(verdicts),
         gaps=len(outcomes) - len(verdicts),
-        incomplete=sum(bool(verdict.missing) for verdict in verdicts),
+        incomplete=sum(verdict.missing for verdict in verdicts),
         losses=tuple(account.losses()),
         faults=tuple(injector.faults),
         peak_mib=usage.peaks(),
@@ -369,14 +384,13 @@ def _tables(outcome: Outcome) -> list[Table]:
             for b in outcome.faults
         ],
     )
-    slopes = {
-        name: "too short" if slope is None else _shown(slope)
-        for name, slope in outcome.slope_mib_per_hour.items()
-    }
-    order = sorted(outcome.peak_mib, key=lambda name: (name not in (MAIN, HUB), name))
+    measured = {n: slope for n, slope in outcome.slope_mib_per_hour.items() if slope}
+    order = sorted(measured, key=lambda name: (name not in (MAIN, HUB), name))
+    short = len(outcome.peak_mib) - len(measured)
     memory = table(
-        f"Resident memory; others used {outcome.others:.0%} of the machine",
+        f"Resident memory, without {short} processes that lived too short; others used "
+        f"{outcome.others:.0%} of the machine",
         ("process", "peak MiB", "MiB per hour"),
-        [(name, f"{outcome.peak_mib[name]:.0f}", slopes[name]) for name in order],
+        [(name, f"{outcome.peak_mib[name]:.0f}", _shown(measured[name])) for name in order],
     )
     return [faults, memory]
