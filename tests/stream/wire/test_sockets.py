@@ -412,7 +412,7 @@ def test_what_a_peer_sends_too_fast_waits_at_the_peer(
     base = f"ipc://{tmp_path}"
     hub = Hub(context, base)
     peer = context.socket(zmq.DEALER)
-    peer.sndhwm = 1
+    peer.sndhwm, peer.linger = 1, 0
     peer.connect(workers_endpoint(base))
     sent = 0
     while sent < 3 * MAX_RECEIVED and peer.poll(1000, zmq.POLLOUT):
