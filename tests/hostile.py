@@ -72,7 +72,7 @@ class World:
         }
         self._to: dict[str, Decoder[Message]] = {
             "workers": Decoder[Message](ToFront | ToNode, MAX_STATES_BYTES),
-            "sinks": Decoder[Message](ToSink),
+            "sinks": Decoder[Message](ToSink, MAX_STATES_BYTES),
         }
         self._ledger = Ledger()
         for service in ("asr", "S1", "T2", "ST1"):
@@ -92,7 +92,7 @@ class World:
         peers = [("workers", peer) for peer in WORKERS] + [("sinks", peer) for peer in SINKS]
         if who >= len(peers):
             self.now += who / 16
-            self._deliver(self.broker.tick(self.now))
+            self.deliver(self.broker.tick(self.now))
             return
         door, peer = peers[who]
         payload = SAMPLES[samples % len(SAMPLES)]
@@ -100,16 +100,16 @@ class World:
             message = self._from[door].decode([header, payload] if payload else [header])
         except WireError as error:
             self.refused += 1
-            self._deliver(self.broker.malformed(self.now, peer, error.reason))
+            self.deliver(self.broker.malformed(self.now, peer, error.reason))
             return
         handle = self.broker.from_worker if door == "workers" else self.broker.from_sink
-        self._deliver(handle(self.now, peer, message))
+        self.deliver(handle(self.now, peer, message))
 
     def say(self, peer: bytes, message: Message) -> None:
         """Handle a message that is not hostile."""
-        self._deliver(self.broker.from_worker(self.now, peer, message))
+        self.deliver(self.broker.from_worker(self.now, peer, message))
 
-    def _deliver(self, out: list[Outgoing]) -> None:
+    def deliver(self, out: list[Outgoing]) -> None:
         """Read what the hub sends: a receiver must be able to use each message."""
         for item in out:
             frames = self._encoder.encode(item.message)

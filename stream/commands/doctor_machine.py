@@ -20,7 +20,7 @@ from abhinaya.stream.run.directory import run_directory
 from abhinaya.stream.settings.config import EMBEDDED, Config
 from abhinaya.stream.sources.microphone import Device, list_devices
 from abhinaya.stream.wire.client import Client
-from abhinaya.stream.wire.codec import Decoder, Encoder
+from abhinaya.stream.wire.codec import MAX_STATES_BYTES, Decoder, Encoder
 from abhinaya.stream.wire.keys import Keys
 from abhinaya.stream.wire.messages import Message, Notice, Refused, Subscribe, ToSink
 from abhinaya.stream.wire.sockets import Hub, connect, receive, send, sinks_endpoint
@@ -154,7 +154,7 @@ def hub(address: str, keys: Keys | None, timeout_s: float) -> Iterator[Finding]:
 
 
 def _answer(socket: Client, name: str, address: str, timeout_s: float) -> Finding:
-    encoder, decoder = Encoder(), Decoder[Message](ToSink)
+    encoder, decoder = Encoder(), Decoder[Message](ToSink, MAX_STATES_BYTES)
     begun = time.monotonic()
     while (waited_s := time.monotonic() - begun) < timeout_s:
         socket.is_new()

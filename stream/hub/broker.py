@@ -21,6 +21,7 @@ from abhinaya.stream.hub.rights import REVOKED, Gate, Refusals
 from abhinaya.stream.hub.runs import Run, Runs
 from abhinaya.stream.hub.streams import Streams
 from abhinaya.stream.hub.validation import (
+    LONGEST_REASON,
     fault_of_answer,
     fault_of_node,
 )
@@ -129,7 +130,7 @@ class Broker:
         elif isinstance(message, Seen):
             self._seen(run, message)
         elif isinstance(message, Died):
-            self._died(now, run, message)
+            self._died(now, run, message, key)
         return self._flush(now)
 
     def malformed(self, now: float, peer: bytes, reason: str) -> list[Outgoing]:
@@ -216,7 +217,7 @@ class Broker:
         run = ""
         if isinstance(message, Hello | Subscribe):
             run = message.run
-        elif isinstance(message, Died) and message.name not in self._peers:
+        elif isinstance(message, Died):
             run = recorded.id if (recorded := self._publisher.recorded_by(peer)) else ""
         answer = self._gate.refuses(peer, key, message, run)
         if isinstance(answer, Refused):
@@ -249,7 +250,7 @@ class Broker:
     # --- fronts -----------------------------------------------------------------------------------
 
     def _hello(self, now: float, peer: bytes, hello: Hello, key: Key) -> None:
-        fault = self._streams.fault(hello)
+        fault = self._streams.fault(peer, hello, key)
         if peer in self._nodes or fault:
             self._refuse(peer, fault or "it has already introduced itself as a node")
             return
@@ -320,11 +321,17 @@ class Broker:
         up = [event for node in self._nodes.values() for event in node.up()]
         if not subscribe.confirm:
             self._publisher.add_reader(peer, subscribe.run, up)
-        elif fault := self._runs.fault(subscribe.run):
+        elif fault := self._fault_of_recorder(peer, subscribe.run, key):
             self.refusals.add(fault)
             self._out.append(Outgoing("sinks", peer, Refused(reason=fault)))
         else:
             self._publisher.add_recorder(peer, self._runs.open(now, subscribe.run, key), up)
+
+    def _fault_of_recorder(self, peer: bytes, run: str, key: Key) -> str:
+        before = self._publisher.recorded_by(peer)
+        if before is not None and before.id != run:
+            return "it already records another run"
+        return self._runs.fault(run, key)
 
     def _seen(self, run: Run, seen: Seen) -> None:
         for event in self._publisher.confirmed(run, seen):
@@ -338,8 +345,9 @@ class Broker:
                 self._streams.windows.changed |= stream.end_written
                 self._coordinator.segments.clear(stream)
 
-    def _died(self, now: float, run: Run, died: Died) -> None:
-        self._coordinator.dispatch.node_down(died.name, died.reason)
+    def _died(self, now: float, run: Run, died: Died, key: Key) -> None:
+        if key.role == "operator":  # a node may have the name of somebody's front
+            self._coordinator.dispatch.node_down(died.name, died.reason)
         for service in self._coordinator.services.intersection(died.services):
             self._coordinator.dispatch.abandon(service, died.reason)
         for stream in self._streams.remove(run, died.name):
@@ -365,4 +373,4 @@ class Broker:
 
     def _refuse(self, peer: bytes, reason: str) -> None:
         self.refusals.add(reason)
-        self._send(peer, Refused(reason=reason))
+        self._send(peer, Refused(reason=reason[:LONGEST_REASON]))

@@ -8,6 +8,7 @@ three work on the records of `segments.py`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Final
 
 from msgspec.structs import replace
@@ -19,11 +20,16 @@ from abhinaya.stream.hub.aggregator import Aggregator
 from abhinaya.stream.hub.dispatch import Dispatch
 from abhinaya.stream.hub.nodes import Absent, Assign, Limits, Node, Retract
 from abhinaya.stream.hub.partials import Partials
-from abhinaya.stream.hub.publisher import Publisher
+from abhinaya.stream.hub.publisher import MAX_LISTED, Publisher
 from abhinaya.stream.hub.segments import Record, Segments, Stream
 from abhinaya.stream.hub.streams import Streams
 from abhinaya.stream.hub.task_inputs import task_of
-from abhinaya.stream.hub.validation import FURTHEST_SAMPLES, REFINER, TRANSCRIBER, service_of
+from abhinaya.stream.hub.validation import (
+    FURTHEST_SAMPLES,
+    REFINER,
+    TRANSCRIBER,
+    service_of,
+)
 from abhinaya.stream.settings.config import Config
 from abhinaya.stream.settings.vote import rule_of
 from abhinaya.stream.wire.messages import (
@@ -41,9 +47,6 @@ from abhinaya.stream.wire.messages import (
     Transcript,
     Vote,
 )
-
-LONGEST_REASON: Final = 1000
-"""Maximum characters of a node's reason: a verdict with all reasons must fit into a message."""
 
 LEAST_S: Final = 1.0
 """Time that the nodes have for a live segment, even if it arrives when its deadline is over."""
@@ -209,15 +212,16 @@ class Coordinator:
     def status(self, now: float, hub: str, refused: dict[str, int], doubles: int) -> Status:
         """Return the status without fronts."""
         nodes = self.dispatch.nodes
+        loads = (n for node in nodes.values() if not node.silent for n in node.loads())
         return Status(
             hub=hub,
             waiting=load.waiting(self.segments),
             open_segments=self.undecided,
-            nodes=tuple(n for node in nodes.values() if not node.silent for n in node.loads()),
+            nodes=tuple(islice(loads, MAX_LISTED)),
             fronts=(),
             refused=refused,
             doubles=doubles,
-            suspects=tuple(self.dispatch.alive.suspects()),
+            suspects=tuple(islice(self.dispatch.alive.suspects(), MAX_LISTED)),
             oldest_s=load.oldest_s(now, self.segments, self.services),
             left_out=self.admission.left_out(),
         )
@@ -241,8 +245,7 @@ class Coordinator:
         service, key, part = service_of(answer), (answer.stream, answer.sequence), answer.part
         record = self.segments.get(key)
         if isinstance(answer, Failed):
-            reason = answer.reason[:LONGEST_REASON]
-            self.dispatch.failed(node.name, key, part, service, reason, answer.retry)
+            self.dispatch.failed(node.name, key, part, service, answer.reason, answer.retry)
             counts = not answer.retry
         else:
             self._partials.measured(service, answer.run_ms, part)

@@ -30,7 +30,7 @@ from abhinaya.stream.hub.nodes import (
     ServiceQueue,
 )
 from abhinaya.stream.hub.segments import OPEN, Key, Record, Segments, State, Stream, Work
-from abhinaya.stream.hub.validation import TRANSCRIBER
+from abhinaya.stream.hub.validation import LONGEST_REASON, TRANSCRIBER
 from abhinaya.stream.wire.messages import Ready
 
 
@@ -298,8 +298,8 @@ class Dispatch:
 
     def _give_up(self, record: Record, service: str, reason: str) -> None:
         work = record.work[service]
-        work.state, work.reason = State.ABSENT, reason
-        self._actions.append(Absent(record, service, reason))
+        work.state, work.reason = State.ABSENT, reason[:LONGEST_REASON]
+        self._actions.append(Absent(record, service, work.reason))
         if service == TRANSCRIBER:
             self._advance(record)
         self._recheck_later(record)

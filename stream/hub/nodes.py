@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from abhinaya.stream.hub.segments import Key, Record
+from abhinaya.stream.hub.validation import LONGEST_REASON
 from abhinaya.stream.hub.watch import Sample, Suspicion
 from abhinaya.stream.wire.messages import NodeDown, NodeLoad, NodeUp, Service, Suspect
 
@@ -96,8 +97,8 @@ class Node:
         return NodeDown(
             node=self.name,
             incarnation=self.incarnation,
-            service=", ".join(self.gives),
-            reason=reason,
+            service=", ".join(self.gives)[:LONGEST_REASON],
+            reason=reason[:LONGEST_REASON],
         )
 
     def loads(self) -> Iterator[NodeLoad]:

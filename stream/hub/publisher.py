@@ -32,6 +32,9 @@ from abhinaya.stream.wire.messages import (
 MAX_WAITING: Final = 10_000
 """With so many unconfirmed events, a run keeps only those that the windows of its fronts bound."""
 
+MAX_LISTED: Final = 1000
+"""Maximum number of fronts, and of services of nodes, in a status: it must fit into a message."""
+
 MaySee = Callable[[bytes, str], bool]
 """Returns whether a peer may read the events of a run."""
 
@@ -141,7 +144,11 @@ class Publisher:
             names = [name for run in runs for name in fronts.get(run, ())]
             silent = [suspect for run in runs for suspect in suspects.get(run, ())]
             added = (*status.suspects, *silent)
-            self._send(peer, 0, replace(status, fronts=tuple(names), suspects=added))
+            self._send(
+                peer,
+                0,
+                replace(status, fronts=tuple(names[:MAX_LISTED]), suspects=added[:MAX_LISTED]),
+            )
 
     def confirmed(self, run: Run, seen: Seen) -> list[Event | Activity]:
         """Return the events of a run that its recorder has now written."""

@@ -19,6 +19,9 @@ from abhinaya.stream.wire.messages import Notice, Standing
 MAX_RUNS: Final = 10_000
 """Maximum number of runs at one hub at a time."""
 
+MAX_OF_KEY: Final = 1000
+"""Maximum number of them that one key has opened, so that it leaves room for others."""
+
 _ID: Final = re.compile("[0-9A-Za-z]{1,64}")
 
 
@@ -65,12 +68,16 @@ class Runs:
         """Return a run; None if it is unknown."""
         return self._runs.get(name)
 
-    def fault(self, name: str) -> str:
+    def fault(self, name: str, key: Key = LOCAL) -> str:
         """Return why a run is refused; empty if it is accepted."""
         if not _ID.fullmatch(name):
             return f"{name[:64]!r} is not the id of a run: 1 to 64 letters and digits"
-        if name not in self._runs and len(self._runs) >= MAX_RUNS:
+        if name in self._runs:
+            return ""
+        if len(self._runs) >= MAX_RUNS:
             return f"the hub has {MAX_RUNS} runs already"
+        if key != LOCAL and sum(run.owner == key for run in self) >= MAX_OF_KEY:
+            return f"key {key.name!r} has {MAX_OF_KEY} runs already"
         return ""
 
     def open(self, now: float, name: str, key: Key = LOCAL) -> Run:

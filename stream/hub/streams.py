@@ -8,7 +8,7 @@ from typing import Final
 
 from abhinaya.stream.hub.runs import Run, Runs
 from abhinaya.stream.hub.segments import Stream
-from abhinaya.stream.hub.validation import are_valid_sequences
+from abhinaya.stream.hub.validation import are_valid_sequences, fault_of_name
 from abhinaya.stream.settings.config import FlowConfig
 from abhinaya.stream.wire.keys import LOCAL, Key
 from abhinaya.stream.wire.messages import (
@@ -122,8 +122,12 @@ class Streams:
     def __getitem__(self, peer: bytes) -> Front:
         return self._fronts[peer]
 
-    def fault(self, hello: Hello) -> str:
+    def fault(self, peer: bytes, hello: Hello, key: Key = LOCAL) -> str:
         """Return why a front is refused; empty if it is accepted."""
+        if fault := fault_of_name(hello.front) or self._runs.fault(hello.run, key):
+            return fault
+        if peer in self._fronts and self._fronts[peer].run.id != hello.run:
+            return "it has already introduced itself in another run"
         firsts = hello.first_sequences
         if len(hello.streams) != len(firsts) or not are_valid_sequences(firsts):
             return "its first sequence numbers are invalid, or do not fit its streams"
@@ -140,7 +144,7 @@ class Streams:
             owner = self._fronts.get(known.front) if known and not known.ended else None
             if owner is not None and owner.name != hello.front:
                 return f"stream {info.stream!r} is being sent by {owner.name}"
-        return self._runs.fault(hello.run)
+        return ""
 
     def add_front(
         self, now: float, peer: bytes, hello: Hello, key: Key = LOCAL

@@ -30,6 +30,12 @@ LONGEST_SAMPLES: Final = to_samples(10)
 FURTHEST_SAMPLES: Final = 2**40
 """Maximum length of the gap for a refused item: two years."""
 
+LONGEST_NAME: Final = 256
+"""Maximum bytes of the name of a front or node: the status repeats it."""
+
+LONGEST_REASON: Final = 1000
+"""Maximum characters of a reason of a peer: a verdict with all reasons must fit into a message."""
+
 LONGEST_TRANSCRIPT: Final = 2000
 """Maximum characters, and maximum words, of a transcript: a verdict must fit into a message."""
 
@@ -43,6 +49,12 @@ MAX_SERVICES: Final = 8
 def are_valid_sequences(sequences: Iterable[int]) -> bool:
     """Whether all are valid first sequence numbers: not negative, and far from overflow."""
     return all(0 <= sequence < 2**62 for sequence in sequences)
+
+
+def fault_of_name(name: str) -> str:
+    """Return why a process cannot have this name; empty if it can."""
+    size = len(name.encode())
+    return f"its name has {size} bytes, more than {LONGEST_NAME}" if size > LONGEST_NAME else ""
 
 
 def fault_of_item(position: int, item: Segment | Gap) -> str:
@@ -86,6 +98,8 @@ def fault_of_node(ready: Ready, services: frozenset[str], combiner: Combiner | N
         return f"its credits are {ready.credits}, not at least 1"
     if REFINER in names and len(names) > 1:
         return f"{REFINER} must not share its process with other services"
+    if fault := fault_of_name(ready.node):
+        return fault
     faults = (_fault_of_service(service, services, combiner) for service in ready.gives)
     return next((fault for fault in faults if fault), "")
 

@@ -17,7 +17,7 @@ import msgspec
 import zmq
 
 from abhinaya.stream.errors import NetworkError
-from abhinaya.stream.wire.codec import Decoder, Encoder
+from abhinaya.stream.wire.codec import MAX_STATES_BYTES, Decoder, Encoder
 from abhinaya.stream.wire.greeting import Greeting
 from abhinaya.stream.wire.keys import Keys
 from abhinaya.stream.wire.messages import (
@@ -261,7 +261,7 @@ class Recorder:
         self._context: zmq.Context[Any] = zmq.Context()
         self._socket = connect(self._context, sinks_endpoint(endpoint), name, keys)
         self._encoder = Encoder()
-        self._decoder: Decoder[Message] = Decoder(ToSink)
+        self._decoder: Decoder[Message] = Decoder(ToSink, MAX_STATES_BYTES)
         self.ledger = Ledger()
         self._inbox = Inbox()
         self._greeting = Greeting()

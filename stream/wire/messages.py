@@ -34,6 +34,8 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=1024)]
 StreamId = Annotated[str, msgspec.Meta(min_length=1, max_length=1024 + 65)]
 """Run and name of a stream: nodes get it from the hub, and only repeat it."""
 Text = Annotated[str, msgspec.Meta(max_length=32_768)]
+Short = Annotated[str, msgspec.Meta(max_length=512)]
+"""What each vote of a verdict repeats."""
 Count = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
 """Also a sequence number."""
 Position = Annotated[int, msgspec.Meta(ge=0, le=2**46)]
@@ -264,9 +266,9 @@ class Service(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     needs: tuple[Literal["audio", "transcript"], ...]
     labels: tuple[Name, ...] = ()
     """Possible labels of the votes; empty for a transcriber."""
-    model: Text
-    version: Text
-    licence: Text
+    model: Short
+    version: Short
+    licence: Short
     noncommercial: bool = False
     context_turns: Count = 0
     """Maximum number of earlier transcripts of the stream in a task."""
@@ -308,16 +310,16 @@ class Transcript(Message, frozen=True, kw_only=True):
     translation: Text = ""
     """The text in English, if it was translated; else empty. Text voters read the translation."""
     confidence: Share | None = None
-    language: Text = ""
+    language: Short = ""
     language_probability: Share | None = None
     """Probability of the detected language; None if the language was not detected."""
     words: tuple[Word, ...] = ()
-    reason: Text = ""
+    reason: Short = ""
     """Why the text is empty, if known."""
     part: Count = 0
     stable: Count = 0
     """How many of the first words will not change any more; all words if final."""
-    model: Text
+    model: Short
     queue_ms: Duration
     run_ms: Duration
     batch_size: Count
@@ -350,8 +352,8 @@ class Vote(Message, frozen=True, kw_only=True):
     probabilities: tuple[float, ...] | None = None
     """In the order of models.labels.LABELS; None for a voter without probabilities."""
     part: Count = 0
-    model: Text
-    version: Text
+    model: Short
+    version: Short
     queue_ms: Duration
     run_ms: Duration
     batch_size: Count

@@ -20,13 +20,10 @@ def test_a_long_segment_counts_more_than_a_short_one():
     assert known.probability == pytest.approx((0.5 * 0.1 + 4 * 0.8) / 4.5)
 
 
-def test_a_language_is_held_after_enough_speech():
+def test_a_language_is_held_after_enough_speech_and_of_many_the_likeliest_are_remembered():
     known = Voice().after_segment(HELD_S - 0.1, {"de": 0.9})
     assert not known.held
     assert known.after_segment(0.2, {"nl": 0.9}).held
-
-
-def test_of_many_languages_the_likeliest_are_remembered():
     known = Voice().after_segment(1.0, {f"l{n:02}": n / 100 for n in range(99)})
     assert len(known.languages) == voice.REMEMBERED
     assert known.language == "l98"

@@ -12,9 +12,11 @@ import fakes
 import msgspec
 import pytest
 from hostile import HOSTILE, World, good_run, mutated
+from msgspec.structs import replace
 from places import ROOT
 
 from abhinaya.stream.wire.codec import Encoder
+from abhinaya.stream.wire.messages import Died, Ready, Subscribe
 
 CORPUS = ROOT / "tests" / "fuzz" / "corpus"
 PLAIN = [msgspec.msgpack.decode(Encoder().encode(m)[0]) for m in fakes.one_of_each()]
@@ -61,6 +63,29 @@ def test_each_hostile_value_in_each_place_of_each_message(value) -> None:
             for who in range(7):
                 world.receive(who, 1 if plain["type"] == "Segment" else 0, header)
         world.receive(200, 0, b"")
+
+
+def test_a_message_that_may_be_sent_cannot_make_the_hub_send_one_that_nobody_can_read() -> None:
+    long = "x" * 30_000
+    labels = tuple(f"{number}{long[:1000]}" for number in range(100))
+    s1 = fakes.service("S1", labels=())
+    many = tuple(replace(s1, name=f"{number}{long[:1000]}") for number in range(60))
+    world = World()
+    world.feed(good_run())
+    read_all = Subscribe(sink="reader", confirm=False)
+    world.deliver(world.broker.from_sink(world.now, b"reader", read_all))
+    world.say(b"labels", fakes.ready("S1", node="labels", labels=labels))
+    world.say(b"many", Ready(node="many", incarnation="1", gives=many, credits=1))
+    for number in range(1_100):
+        name = f"{number:04}" + 63 * "\U0001f600"
+        world.say(name.encode(), fakes.ready("asr S1 T2 ST1", node=name))
+        world.say(b"f" + name.encode(), fakes.hello(fakes.info(name), front=name))
+    for name in ("asr", "S1", "T2"):
+        died = Died(name=f"{name}-0", reason=long + long[:2768], services=(name,))
+        world.deliver(world.broker.from_sink(world.now, b"recorder", died))
+    for _ in range(100):
+        world.receive(16, 0, b"")
+    assert world.broker.refusals.counts()
 
 
 @pytest.mark.parametrize("path", sorted(CORPUS.iterdir()), ids=lambda path: path.name)

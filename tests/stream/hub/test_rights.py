@@ -10,6 +10,7 @@ import pytest
 from abhinaya.stream.hub import rights
 from abhinaya.stream.hub.broker import Broker
 from abhinaya.stream.hub.publisher import Outgoing
+from abhinaya.stream.hub.runs import MAX_OF_KEY
 from abhinaya.stream.wire.keys import LOCAL, ROLES, Key
 from abhinaya.stream.wire.messages import (
     Activity,
@@ -242,14 +243,35 @@ def test_an_input_reports_deaths_of_its_own_fronts_only() -> None:
         site.say(INPUT, mine, died)
     assert not site.events(mine, NodeDown)
     assert not site.to(mine, Refused), "a node that takes the name of a front must not end its run"
-    assert sum(site.broker.refusals.counts().values()) == 2
+    assert sum(site.broker.refusals.counts().values()) == 1
+    site.say(NODE, b"namesake", fakes.ready("S1", node="front-0"))
     site.say(INPUT, mine, Died(name="front-0", reason="was killed", final=True))
     site.passes(1.0)
     assert [e.reason for e in site.events(mine, StreamEnded)] == ["was killed"]
     assert not site.events(others, StreamEnded)
+    assert not site.events(mine, NodeDown)
     site.say(OPERATOR, b"boss", Subscribe(sink="recorder", confirm=True, run="boss"))
     site.say(OPERATOR, b"boss", Died(name="S1-0", reason="was killed"))
     assert site.events(mine, NodeDown)
+
+
+def test_one_key_cannot_take_all_runs_of_a_hub() -> None:
+    site = Site()
+    for number in range(MAX_OF_KEY + 1):
+        site.say(INPUT, f"s{number}".encode(), Subscribe(sink="s", confirm=True, run=f"r{number}"))
+    (refused,) = site.to(f"s{MAX_OF_KEY}".encode(), Refused)
+    assert f"has {MAX_OF_KEY} runs already" in refused.reason
+    site.begin(OTHER, "others")
+
+
+def test_a_process_cannot_leave_its_run_for_another() -> None:
+    site = Site()
+    front, recorder = site.begin(INPUT, "mine")
+    site.say(INPUT, recorder, Subscribe(sink="recorder", confirm=True, run="second"))
+    site.say(INPUT, front, fakes.hello(fakes.info("call", run="second")))
+    for peer in (front, recorder):
+        assert "another run" in site.to(peer, Refused)[0].reason
+    assert [run.id for run in site.broker._runs] == ["mine"]
 
 
 # --- names of nodes -------------------------------------------------------------------------------

@@ -291,7 +291,10 @@ def test_a_call_raises_alerts_by_a_file_of_rules(
             command = ["sh", "-c", "echo busy >&2; exit 1"]
             """
         )
-        assert cli.main([str(CALL), "--rules", str(rules), "--format", "jsonl"]) == 0
+        assert (
+            cli.main([str(CALL), "--channels", "mix", "--rules", str(rules), "--format", "jsonl"])
+            == 0
+        )
         events = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     neutral = [e["segment"] for e in events if e["type"] == "verdict" and e["label"] == "neutral"]
     posted = [request["segment"] for request in server.requests]

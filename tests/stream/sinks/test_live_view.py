@@ -140,7 +140,7 @@ def drawn_at_once(view: View, now: float) -> str:
 
 def test_a_picture_that_was_drawn_again_and_again_is_the_one_drawn_at_once() -> None:
     screen, view = viewed()
-    for i in range(40):
+    for i in range(24):
         now = START + 60 + i
         part = so_far(5 + i // 8, 59, 60 + i, LABELS[i % 8], "漢字 a " * i, 0, NAME, part=i + 1)
         publish([view], part, now)
