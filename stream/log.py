@@ -7,6 +7,7 @@ its number. A line is written by one call, so that lines of several processes do
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import math
 import os
@@ -98,13 +99,19 @@ class Handler(logging.Handler):
     def __init__(self, descriptor: int) -> None:
         super().__init__()
         self._descriptor = descriptor
+        self._full = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record; a full disk does not end the run."""
+        """Write a record; a full disk does not end the run, but costs the log some records."""
         try:
             os.write(self._descriptor, self.format(record).encode("utf-8", "replace") + b"\n")
-        except OSError:
-            self.handleError(record)
+            self._full = False
+        except OSError as error:
+            if not self._full:
+                with contextlib.suppress(OSError):
+                    text = f"abhinaya: the log lacks records: {error.strerror}\n"
+                    os.write(STDERR, text.encode())
+            self._full = True
 
 
 class Throttle:

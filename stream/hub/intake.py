@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from abhinaya.stream.hub.coordinator import Coordinator
 from abhinaya.stream.hub.publisher import Publisher
 from abhinaya.stream.hub.segments import Stream
 from abhinaya.stream.hub.streams import Streams
-from abhinaya.stream.hub.validation import LONGEST_STATE, fault_of_item, in_place_of
+from abhinaya.stream.hub.validation import LONGEST_REASON, LONGEST_STATE, fault_of_item, in_place_of
 from abhinaya.stream.wire.messages import (
     Activity,
     Beat,
@@ -47,7 +49,8 @@ class Intake:
         """Handle a message."""
         self._streams.received(now, peer)
         if isinstance(message, Remark):
-            self._publisher.publish(message, self._streams[peer].run.id)
+            remark = replace(message, text=message.text[:LONGEST_REASON])
+            self._publisher.publish(remark, self._streams[peer].run.id)
         elif isinstance(message, Segment | Gap | End | Known | Activity):
             stream = self._streams.of(peer, message)
             if stream is None:

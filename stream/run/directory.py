@@ -23,6 +23,8 @@ PREFIX: Final = "abhinaya-"
 LOCK: Final = "run"
 LONGEST: Final = 107 - len(f"/{PREFIX}12345678/sinks")
 """Maximum bytes of the path of the folder in which the directory is made."""
+ROOM: Final = 256 * 1024
+"""Bytes that a run needs at least for its settings, notes and logs."""
 YOUNG_S: Final = 10.0
 """A younger directory is not removed: its run may not have locked it yet."""
 
@@ -54,14 +56,26 @@ def _make(environment: Mapping[str, str]) -> Path:
             tried.append(f"{base[:40]}… is longer than {LONGEST} bytes")
             continue
         try:
-            return Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
+            return _make_in(base)
         except OSError as error:
             tried.append(f"{base}: {error.strerror}")
     raise ConfigError(
         "TMPDIR",
         f"no folder can be used for the sockets of a run ({'; '.join(tried)})",
-        "set TMPDIR to a folder with a short path that you can write",
+        "set TMPDIR to a folder with a short path that you can write, and that is not full",
     )
+
+
+def _make_in(base: str) -> Path:
+    directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
+    room = directory / "room"
+    try:
+        room.write_bytes(bytes(ROOM))  # a full disk still has room for the directory itself
+    except OSError:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
+    room.unlink()
+    return directory
 
 
 def _folders(environment: Mapping[str, str]) -> Iterator[str]:

@@ -51,7 +51,8 @@ def load_rules(path: Path) -> tuple[RuleConfig, ...]:
     try:
         table = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(subject, f"cannot be read: {error}") from error
+        reason = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        raise ConfigError(subject, reason, "docs/rules.md shows one") from error
     faults = Faults({})
     found = build(RuleFile, table, "", faults)
     texts = faults.texts or [text for text, _ in conflicts(found.rules)]

@@ -40,7 +40,9 @@ def check_address(url: str, schemes: tuple[str, ...] = _ALL) -> None:
     if scheme_of(url) not in schemes:
         reason = f"uses a protocol that is not accepted ({scheme_of(url)})"
         raise SourceError(shown(url), reason, remedy)
-    if parts is None or not parts.hostname:
+    if parts is None:
+        raise SourceError(shown(url), "is not an address: its host or port is wrong", remedy)
+    if not parts.hostname:
         raise SourceError(shown(url), "is not an address: it names no host", remedy)
 
 

@@ -99,6 +99,8 @@ def read_head(path: Path, subject: str) -> bytes:
     except (FileNotFoundError, NotADirectoryError) as error:
         if any(c in path.name for c in "*?["):
             raise SourceError(subject, "matches no file", "check the pattern") from error
+        if path.is_symlink():
+            raise SourceError(subject, "is a link to a file that is missing", "mend it") from error
         near = near_miss(path.name, _beside(path), "check the path", likeness=0.8)
         raise SourceError(subject, "no such file", near) from error
     except PermissionError as error:

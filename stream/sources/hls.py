@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 from abhinaya.stream.errors import SourceError
 from abhinaya.stream.sources.base import Block
+from abhinaya.stream.sources.file import is_text
 from abhinaya.stream.sources.live import Connection
 from abhinaya.stream.sources.media.container import NO_PROTOCOLS
 from abhinaya.stream.sources.media.decode import Decoder
@@ -227,20 +228,20 @@ class _Player:
                 if isinstance(part, _Loss):
                     self._left += part
                     continue
-                reason = "is missing (EXT-X-GAP)"
-                if not part.absent:
-                    try:
-                        header = self._header(part)
-                        data = self._fetch(part.url, part.span)
-                    except HttpError as error:
-                        if error.transient:
-                            raise
-                        reason = error.reason
-                    else:
-                        loss, self._left = self._left, _Loss()
-                        self._played.append(part.key)
-                        yield _Fetched(part, header, data, loss)
-                        continue
+                try:
+                    reason = "is missing (EXT-X-GAP)"
+                    if not part.absent:
+                        header, data = self._header(part), self._fetch(part.url, part.span)
+                        reason = "is empty or text, not audio" if is_text(data) else ""
+                except HttpError as error:
+                    if error.transient:
+                        raise
+                    reason = error.reason
+                if not reason:
+                    loss, self._left = self._left, _Loss()
+                    self._played.append(part.key)
+                    yield _Fetched(part, header, data, loss)
+                    continue
                 self._left += _Loss(part.length_s, f"a part of the broadcast {reason}")
         except SourceError as error:
             self.failure = error

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from abhinaya.stream.errors import SourceError
-from abhinaya.stream.sources.address import WEB, check_address, join, with_credentials
+from abhinaya.stream.sources.address import WEB, check_address, join, shown, with_credentials
 
 _LINE_END: Final = re.compile(r"[\r\n]+")
 """A title may hold the further separators of `splitlines`."""
@@ -220,5 +220,9 @@ def _range(text: str, begin: int) -> Range | None:
 
 def _checked(base: str, target: str) -> str:
     url = join(base, target)
-    check_address(url, WEB)
+    try:
+        check_address(url, WEB)
+    except SourceError as error:
+        reason = f"names {shown(url)}, which {error.reason}"
+        raise SourceError(shown(base), reason, "name another playlist") from error
     return with_credentials(url, base)

@@ -18,6 +18,8 @@ SUBJECT: Final = "standard input"
 _READ_BYTES: Final = 1 << 15
 _PIPE: Final = "pipe audio into it, for example: ffmpeg -i INPUT -f wav - | abhinaya-stream -"
 
+_HEADERS: Final = {b"RIFF": "WAV", b"RF64": "WAV", b"OggS": "ogg", b"fLaC": "FLAC", b"FORM": "AIFF"}
+
 
 class Pipe:
     """A pipe as a file object for the decoder: not seekable, with short reads.
@@ -110,6 +112,9 @@ def _raw_blocks(
     frame_bytes = channels * sample_bytes(config.sample_format)
     rest = b""
     while data := pipe.read():
+        if (kind := _HEADERS.get(data[:4])) and not pipe.passing.size > len(data):
+            text = f"begins with the header of a {kind} file, which is heard as samples"
+            warn(f"{SUBJECT}: {text}; without --sample-format the header is used")
         rest += data
         whole = len(rest) - len(rest) % frame_bytes
         if whole:

@@ -260,6 +260,8 @@ class Web:
         if isinstance(error, httpx2.RemoteProtocolError) and "ICY " in str(error):
             reason = "answers in the protocol of Shoutcast 1 (ICY), which is not HTTP"
             return self.error(reason, "pipe it: ffmpeg -i ADDRESS -f wav - | abhinaya-stream -")
+        if isinstance(error, httpx2.RemoteProtocolError) and not re.search("connect", str(error)):
+            return self.error("does not answer in valid HTTP", _CHECK, transient=True)
         if isinstance(error, httpx2.UnsupportedProtocol):
             reason = "leads to an address that is neither http nor https"
             return self.error(reason, "give the address of the audio")

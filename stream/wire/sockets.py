@@ -45,6 +45,9 @@ HANDSHAKE_MS: Final = 10_000
 MAX_FILES: Final = 8192
 """File descriptors, and so connections, of a hub on TCP."""
 
+MAX_RECEIVED: Final = 256
+"""Maximum number of messages from one peer that wait at a hub; further ones wait at the peer."""
+
 # pyzmq's flags are enums, slow to combine: a hub does that ten thousand times a second
 _NOW: Final = int(zmq.NOBLOCK)
 _MORE: Final = int(zmq.NOBLOCK) | int(zmq.SNDMORE)
@@ -157,6 +160,7 @@ class Hub:
         socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
         self._open.append(socket)
         _limit(socket, endpoint)
+        socket.rcvhwm = MAX_RECEIVED
         socket.router_mandatory = True  # an unreachable peer is an error, not a silent drop
         socket.router_handover = True  # a peer that reconnects under its name takes over
         socket.handshake_ivl = HANDSHAKE_MS

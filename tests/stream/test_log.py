@@ -96,3 +96,10 @@ def test_similar_messages_are_logged_ten_a_minute_and_each_subject_once() -> Non
     assert throttle.note(59.0, "10.0.0.1") is None
     assert throttle.note(60.0, "10.0.0.1") == " (991 similar messages before it were dropped)"
     assert throttle.note(61.0, "10.0.0.2") == ""
+
+
+def test_a_full_disk_is_said_once_without_a_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    log.open_log(flags("--log-level", "info", "--log-file", "/dev/full"), "main", {})
+    for number in range(9):
+        logging.getLogger("abhinaya.test").info("record %d", number)
+    assert capfd.readouterr().err == "abhinaya: the log lacks records: No space left on device\n"

@@ -243,7 +243,9 @@ class Decoder:
         if not streams:
             others = sorted({track.type for track in self._container.streams})
             reason = f"has no audio track (it has: {', '.join(others) or 'nothing'})"
-            raise SourceError(self._subject, reason, "name a file with sound")
+            if self._container.streams.audio:
+                reason = "has audio in a codec that FFmpeg does not know"
+            raise SourceError(self._subject, reason, "name a file with sound, or convert it")
         self._tracks = Tracks(streams, self._subject, self._warn)
         look_s = _LOOK_LIVE_S if self._piped else _LOOK_S
         chosen, held = self._tracks.choose(

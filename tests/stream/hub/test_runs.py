@@ -24,6 +24,7 @@ from abhinaya.stream.hub.main import Hub
 from abhinaya.stream.hub.publisher import Outgoing
 from abhinaya.stream.hub.runs import MAX_RUNS, Runs
 from abhinaya.stream.hub.streams import MAX_OVER, MAX_STREAMS
+from abhinaya.stream.hub.validation import LONGEST_REASON
 from abhinaya.stream.run.recorder import Recorder
 from abhinaya.stream.run.supervisor import Supervisor
 from abhinaya.stream.settings.config import SuperviseConfig, encode
@@ -397,6 +398,10 @@ def test_events_that_no_window_bounds_are_not_kept_without_end() -> None:
     site.got.clear()
     site.say(front, Remark(source="call.wav", text="odd"), fakes.segment(0))
     assert [n.number for n in site.got[b"one"]] == [0, 10_001]
+    site.say(front, Remark(source="call.wav", text="x" * 30_000))
+    (last,) = (n.event for n in site.got[b"one"][2:])
+    assert isinstance(last, Remark)
+    assert len(last.text) == LONGEST_REASON
 
 
 # --- memory ---------------------------------------------------------------------------------------

@@ -85,3 +85,19 @@ def test_the_directory_of_a_killed_run_goes_at_the_next_start(tmp_path: Path) ->
         for process, _ in found:
             process.kill()
             process.communicate()
+
+
+def test_a_full_folder_is_left_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Path.write_bytes
+
+    def write_bytes(path: Path, data: bytes) -> int:
+        if path.is_relative_to(tmp_path):
+            raise OSError(28, "No space left on device")
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    with run_directory({"TMPDIR": str(tmp_path)}) as directory:
+        assert directory.parent != tmp_path
+    assert not list(tmp_path.iterdir())

@@ -128,8 +128,14 @@ def test_each_unusable_file_says_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "noise.mp3").write_bytes(np.random.default_rng(0).bytes(5000))
     fakes.write_pcm_wav(tmp_path / "none.wav", fakes.tone(0, 16000), 16000, 2)
     fakes.write_video(tmp_path / "mute.mp4", sound=None)
+    (tmp_path / "link.wav").symlink_to("gone.wav")
+    data = bytearray((tmp_path / "none.wav").read_bytes())
+    data[20:22] = b"\xee\xee"
+    (tmp_path / "codec.wav").write_bytes(data + bytes(999))
     expected = {
         "missing.wav": "no such file",
+        "link.wav": "is a link to a file that is missing",
+        "codec.wav": "has audio in a codec that FFmpeg does not know",
         ".": "is a folder",
         "empty.wav": "is empty (0 bytes)",
         "text.wav": "is text, not audio",

@@ -315,7 +315,7 @@ def climb(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     [
         ("gap", "a part of the broadcast is missing (EXT-X-GAP)"),
         ("404", "a part of the broadcast does not exist (HTTP 404)"),
-        ("page", "a part of the broadcast cannot be decoded"),
+        ("page", "a part of the broadcast is empty or text, not audio"),
         ("half", "time stamps jump"),
     ],
 )
@@ -362,6 +362,9 @@ def test_a_broadcast_whose_first_and_last_parts_are_missing_keeps_its_clock(
     assert [round(at) for at, _, _ in losses] == [0, 7]
     assert len(samples) / SAMPLE_RATE == pytest.approx(len(climb), abs=0.3)  # by the playlist
     assert pitch_at(samples, 2.25) == pytest.approx(500, abs=8)
+    for number in (0, 1, *range(7, len(climb))):
+        web.routes[f"/p{number}.ts"] = say(b"<html>gone</html>" if number % 2 else b"")
+    assert [loss[:2] for loss in play(url)[1]] == [loss[:2] for loss in losses]
     for number in range(len(climb)):
         web.routes.pop(f"/p{number}.ts", None)
     with pytest.raises(SourceError, match=r"does not exist \(HTTP 404\)"):

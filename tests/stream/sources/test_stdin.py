@@ -145,6 +145,13 @@ def test_an_empty_pipe_is_named(raw: Any) -> None:
         hear(io.BytesIO(b""), sample_format=raw)
 
 
+def test_a_header_that_is_heard_as_samples_is_said() -> None:
+    data = b"RIFF\0\0\0\0WAVEfmt " + as_bytes(fakes.tone(1.0, SAMPLE_RATE), "s16le")
+    hear(io.BytesIO(data), said := [], sample_format="s16le")
+    assert "header of a WAV file" in said[0]
+    assert len(said) == 1
+
+
 def test_text_in_a_pipe_is_no_audio() -> None:
     with pytest.raises(SourceError, match="cannot be decoded as audio"):
         hear(io.BytesIO(b"hello, this is text\n" * 100))

@@ -18,6 +18,7 @@ from abhinaya.stream.wire.guard import REFUSED_HANDSHAKE, REFUSED_KEY
 from abhinaya.stream.wire.keys import LOCAL, Keys, make_keys
 from abhinaya.stream.wire.sockets import (
     HARD_LIMIT_BYTES,
+    MAX_RECEIVED,
     Hub,
     check_endpoint,
     connect,
@@ -402,3 +403,20 @@ def test_a_damaged_key_on_the_allow_list_is_named_at_the_start(
     with pytest.raises(NetworkError, match=r"bob\.key.*is not a public key") as error:
         Hub(context, "tcp://127.0.0.1:5999", Keys(keys["hub"], "hub"))
     assert "remove it" in error.value.remedy
+
+
+def test_what_a_peer_sends_too_fast_waits_at_the_peer(
+    context: zmq.Context[Any], tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o700)
+    base = f"ipc://{tmp_path}"
+    hub = Hub(context, base)
+    peer = context.socket(zmq.DEALER)
+    peer.sndhwm, peer.linger = 1, 0
+    peer.connect(workers_endpoint(base))
+    sent = 0
+    while sent < 3 * MAX_RECEIVED and peer.poll(1000, zmq.POLLOUT):
+        peer.send(bytes(100_000))
+        sent += 1
+    assert MAX_RECEIVED / 2 < sent < 2 * MAX_RECEIVED
+    hub.close()
