@@ -54,8 +54,8 @@ WIRE_LINES = 680
 MAX_FILES = 20
 """In a folder."""
 
-MAX_PRODUCT_LINES = 48_200
-MAX_PRODUCT_FILES = 318
+MAX_PRODUCT_LINES = 47_400
+MAX_PRODUCT_FILES = 310
 """Lowered whenever the product has become smaller; the aim is 31,000 lines in 230 files."""
 
 HEAVY = (

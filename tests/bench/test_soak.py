@@ -94,8 +94,9 @@ def test_without_files_there_is_still_something_to_play(monkeypatch, tmp_path):
     assert soak._sources([]) == [CALL]
 
 
+@pytest.mark.slow
 @pytest.mark.processes
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 def test_some_seconds_of_kills_and_a_hang_loses_nothing(tmp_path, capsys):
     path = tmp_path / "soak.json"
     flags = ["--minutes", "0.8", "--kill-every", "8", "--hang-every", "17", "--cut-every", "12"]

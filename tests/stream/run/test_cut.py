@@ -303,7 +303,8 @@ def test_a_cut_of_one_port_of_the_hub_costs_no_segment_and_is_reported(
     reported(collector, lost=1)
 
 
-@pytest.mark.parametrize("seconds", [0.2, pytest.param(20, marks=pytest.mark.slow)], ids=str)
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.2, 20], ids=str)
 def test_a_standing_hub_that_is_started_again_costs_no_segment(
     station: Station, speech: Path, seconds: float
 ) -> None:
@@ -326,7 +327,8 @@ serve(decode(pathlib.Path(sys.argv[1]).read_bytes()), sys.argv[2], Stop())
 """
 
 
-@pytest.mark.parametrize("seconds", [4, pytest.param(10, marks=pytest.mark.slow)], ids=str)
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [4, 10], ids=str)
 def test_a_standing_hub_that_is_frozen_for_a_while_costs_no_segment(
     station: Station, speech: Path, tmp_path: Path, seconds: float
 ) -> None:
@@ -425,9 +427,10 @@ def test_a_hub_that_was_never_there_is_an_error_after_the_start_time(
     assert collector.troubles == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "seconds"),
-    [("reset", 4), pytest.param("black hole", 30, marks=pytest.mark.slow)],
+    [("reset", 4), ("black hole", 30)],
     ids=str,
 )
 def test_nodes_outlive_their_hub_and_a_cut_makes_no_storm(

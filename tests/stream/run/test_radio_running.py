@@ -76,6 +76,7 @@ def accounted(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return ordered
 
 
+@pytest.mark.slow
 def test_radio_that_is_cut_goes_on_with_a_gap_and_says_so(
     web: Site, program: tuple[bytes, float]
 ) -> None:
