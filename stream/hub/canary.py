@@ -1,8 +1,9 @@
 """Sends a known second of speech to each node from time to time, and compares the answers.
 
 A model can go wrong while its process lives on: memory, a driver, a changed file. Its answers then
-still come in time and look like answers. So each service must give for the recording what the same
-model gave before, on any node. A node that answers otherwise, or not at all, is taken out.
+still come in time and look like answers. So each service must give for the recording what its card
+says, or what the same model gave before on any node. A node that answers otherwise, or not at all,
+is taken out.
 
 Pure. The tasks are not part of a stream: they use no credits, and no sink hears of them. Services
 without a trial (`Service.trial_ms`) are not asked: they are on a server that may cost money.
@@ -87,6 +88,9 @@ class Canary:
         if isinstance(answer, Failed) and answer.retry:
             return f"{service} failed on the test recording: {answer.reason}"
         of = node.gives[service]
+        if of.trial and isinstance(answer, Vote) and answer.probabilities:
+            fault = difference(of.trial, answer.probabilities)
+            return fault and f"{service}: {fault}"
         known = self._known.setdefault((service, of.model, of.version), answer)
         if len(self._known) > MAX_KNOWN:
             del self._known[next(iter(self._known))]

@@ -116,6 +116,10 @@ def _fault_of_service(service: Service, services: frozenset[str], combiner: Comb
         return f"labels {', '.join(foreign)} are not among the eight"
     if kind == "vote" and not service.labels:
         return f"{name} announces no labels"
+    if service.trial and len(service.trial) != len(LABELS):
+        return (
+            f"{name} announces {len(service.trial)} probabilities for its trial, not {len(LABELS)}"
+        )
     if kind == "transcript" and "transcript" in service.needs:
         return f"{name} needs a transcript, but is the transcriber"
     if name == REFINER and service.stateful:

@@ -62,6 +62,7 @@ class Voting:
             noncommercial=card.noncommercial,
             context_turns=card.context_turns,
             stateful=card.stateful,
+            trial=card.trial,
             trial_ms=None if card.served else _trial_ms(lambda: _try_voter(name, voter)),
         )
 

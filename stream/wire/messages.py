@@ -276,6 +276,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Whether an answer depends on the state that came with the previous answer."""
     trial_ms: Duration | None = None
     """Time that a trial (1 s of audio and a sentence) took at the start; None without a trial."""
+    trial: tuple[Share, ...] = ()
+    """Probabilities that the model must give in it; empty if unknown."""
     incremental: bool = False
     """Whether a later partial costs only its new audio; the service then gets every partial."""
 

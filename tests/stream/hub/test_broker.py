@@ -217,6 +217,7 @@ def test_a_first_sequence_number_that_cannot_be_counted_on_from_is_refused(first
         ),
         (fakes.ready("S1", labels=("happy", "bored", "calm")), "labels bored, calm are not among"),
         (fakes.ready("S1", labels=()), "S1 announces no labels"),
+        (fakes.ready("S1", trial=(0.5, 0.5)), "S1 announces 2 probabilities for its trial, not 8"),
         (fakes.ready("S1", kind="transcript"), "S1 must give a vote, not a transcript"),
         (fakes.ready("asr", kind="vote"), "asr must give a transcript, not a vote"),
         (

@@ -145,6 +145,15 @@ def test_a_replica_is_compared_with_the_same_model_on_another_node() -> None:
     assert canary.answered(newer, vote(third[1], ANGRY)) == "", "another version"
 
 
+def test_what_the_card_says_counts_more_than_who_answered_first() -> None:
+    known = replace(service("S1"), trial=CALM)
+    wrong, right = node("a", known), node("b", known)
+    canary = begun(wrong, right)
+    first, second = asked(canary, 30.0, wrong, right)
+    assert canary.answered(wrong, vote(first, ANGRY))
+    assert canary.answered(right, vote(second)) == ""
+
+
 def test_other_words_are_a_fault_and_a_changed_comma_is_not() -> None:
     a = node("n", service("asr"))
     canary = begun(a)
