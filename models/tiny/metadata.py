@@ -75,7 +75,7 @@ def find(name: str, suffix: str, weights: str | None = None) -> Path:
 
 
 def read_card(weights: Path) -> dict[str, Any]:
-    """Return the .json card next to a weights file; empty if there is none."""
+    """Return the .json card next to a weights file; empty without a card."""
     path = weights.with_suffix(".json")
     try:
         card = json.loads(path.read_text(encoding="utf-8"))

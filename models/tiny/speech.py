@@ -154,7 +154,7 @@ def measured(levels: FloatArray, measure: FloatArray, unit: FloatArray) -> Float
 
 
 class TinySpeech:
-    """S1: votes on the sound alone. There is no class for contempt.
+    """S1: votes on the sound alone. It cannot vote for contempt.
 
     Args:
         weights: path of another file of this model; its card must be next to it.
@@ -175,7 +175,7 @@ class TinySpeech:
 
 
 class TinyJoint:
-    """ST1: votes on sound and words, or on the sound alone if there is no transcript.
+    """ST1: votes on sound and words, or on the sound alone without a transcript.
 
     Args:
         weights: path of another file of this model; its card must be next to it.

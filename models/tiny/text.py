@@ -77,7 +77,7 @@ def unreadable(utterance: Utterance) -> Abstention | None:
 
 
 class TinyText:
-    """Votes on the `transcript` alone. There is no class for contempt.
+    """Votes on the `transcript` alone. It cannot vote for contempt.
 
     Args:
         weights: path of another ONNX file of this model; its card must be next to it.

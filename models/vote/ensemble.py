@@ -53,7 +53,7 @@ class Rule:
     """Number of votes below which the label is `unknown`."""
     min_confidence: float = 0.0
     """Confidence below which the label is `unknown`; 0: never. If no voter gives probabilities,
-    there is no confidence, and any threshold above 0 withholds the label."""
+    the confidence is unknown, and any threshold above 0 withholds the label."""
     temperatures: Mapping[str, float] = field(default_factory=dict)
     """Divisors of the log-probabilities by voter, for the confidence alone (Guo et al., 2017); 1
     for a voter that is not listed. The votes are not changed."""

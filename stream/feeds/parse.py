@@ -195,7 +195,7 @@ def _newest_first(episodes: list[Episode]) -> list[Episode]:
 
 
 def _title(found: Any, version: str) -> str:
-    """Return a title as one short line of plain text; empty if there is none."""
+    """Return a title as one short line of plain text; empty without a title."""
     title = found.get("title_detail") or {}
     text, kind = str(title.get("value") or ""), title.get("type")
     # RSS does not say what a title is: feedparser guesses, and overlooks a lone tag

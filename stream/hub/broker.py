@@ -140,7 +140,7 @@ class Broker:
         if node is not None:
             self._take_out(node.name, f"sent a message that cannot be used: {reason}")
         elif peer in self._streams:
-            self._send(peer, Refused(reason=reason, restart=True))
+            self._send(peer, Refused(reason=reason[:LONGEST_REASON], restart=True))
         return self._flush(now)
 
     def unreachable(self, now: float, peer: bytes) -> list[Outgoing]:
@@ -308,7 +308,7 @@ class Broker:
 
     def _take_out(self, name: str, reason: str) -> None:
         """Drop a node that works wrongly; it must exit."""
-        self._send(self._peers[name], Refused(reason=reason, restart=True))
+        self._send(self._peers[name], Refused(reason=reason[:LONGEST_REASON], restart=True))
         self._coordinator.dispatch.node_down(name, reason)
 
     def _node_down(self, down: NodeDown) -> None:

@@ -124,4 +124,4 @@ class Intake:
 
     def _refuse(self, peer: bytes, reason: str) -> None:
         self._count(reason)
-        self._send(peer, Refused(reason=reason))
+        self._send(peer, Refused(reason=reason[:LONGEST_REASON]))

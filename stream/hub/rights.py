@@ -32,7 +32,7 @@ from abhinaya.stream.wire.messages import (
 REASONS: Final = 64
 """Maximum number of reasons that are counted separately: a peer may invent them."""
 
-LONGEST_REASON: Final = 200
+LONGEST_COUNTED: Final = 200
 """Maximum characters of a reason: it may quote what a peer has sent."""
 
 _LOG = logging.getLogger("abhinaya.hub")
@@ -103,7 +103,7 @@ class Refusals:
 
     def add(self, reason: str) -> None:
         """Count a message that could not be read or is not allowed."""
-        reason = reason[:LONGEST_REASON]
+        reason = reason[:LONGEST_COUNTED]
         if reason not in self._counts and len(self._counts) >= REASONS:
             reason = "other"
         if reason not in self._counts:

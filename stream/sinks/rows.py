@@ -42,7 +42,7 @@ class TranscriptRow(msgspec.Struct, frozen=True):
 
     text: str
     translation: str = ""
-    """English translation; empty if there is none."""
+    """English translation; empty without one."""
     confidence: float | None = None
     language: str = ""
     language_probability: float | None = None

@@ -15,6 +15,7 @@ from abhinaya.models.labels import LABELS
 from abhinaya.stream.hub.canary import CANARY, Canary
 from abhinaya.stream.hub.nodes import Node
 from abhinaya.stream.settings.config import SuperviseConfig
+from abhinaya.stream.wire.codec import Decoder, Encoder
 from abhinaya.stream.wire.messages import (
     Beat,
     Failed,
@@ -22,6 +23,7 @@ from abhinaya.stream.wire.messages import (
     Refused,
     Service,
     Task,
+    ToNode,
     Transcript,
     Verdict,
     Vote,
@@ -197,3 +199,11 @@ def test_the_hub_takes_a_node_out_that_answers_wrongly_and_says_why() -> None:
     (refused,) = hub.to(peer, Refused)
     assert refused.restart
     assert not hub.events(Verdict), "no sink hears of the recording"
+
+
+def test_what_a_node_says_of_itself_can_be_sent_back_to_it_however_long_it_is() -> None:
+    hub = Desk(supervise=SuperviseConfig(silent_s=3.0))
+    hub.say(b"S1-0", fakes.ready("S1", trial_ms=1.0))
+    hub.deliver(hub.broker.malformed(hub.now, b"S1-0", "\U000e0001" * 40_000))
+    (refused,) = hub.to(b"S1-0", Refused)
+    assert Decoder(ToNode).decode(Encoder().encode(refused)) == refused
