@@ -9,10 +9,9 @@ from typing import Any, Final
 import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from abhinaya.models.labels import LABELS
+from abhinaya.models.labels import ATTRIBUTES, LABELS
 from abhinaya.models.text import clean, for_page
 from abhinaya.models.vote.ensemble import Rule
-from abhinaya.train.data.clips import ATTRIBUTES
 from abhinaya.train.eval.attributes import Rated, Rater, attribute_rows
 from abhinaya.train.eval.intervals import Draws, Interval
 from abhinaya.train.eval.predictions import System

@@ -20,7 +20,7 @@ from abhinaya.models.fields import Faults, build, near, setting
 from abhinaya.models.labels import LABELS
 from abhinaya.train.command import toml_value
 from abhinaya.train.errors import RecipeError
-from abhinaya.train.recipes.learner_options import OPTIONS, Options, WavlmOptions
+from abhinaya.train.recipes.learner_options import OPTIONS, Options
 
 LABEL_LOSSES: Final = ("ce", "focal", "vs", "kld")
 ATTRIBUTE_LOSSES: Final = ("ccc",)
@@ -308,9 +308,6 @@ def _conflicts(recipe: Recipe) -> Iterator[tuple[str, str]]:
             yield f"{path}.{text}", f"{path}.{where}"
     if recipe.augment.pair_from_s > recipe.augment.pair_to_s:
         yield "augment.pair_from_s is above augment.pair_to_s", "augment.pair_from_s"
-    options = recipe.options
-    if recipe.gives_attributes and not isinstance(options, WavlmOptions):
-        yield "model.learner: only wavlm learns attributes so far", "model.learner"
 
 
 def _stage_conflicts(recipe: Recipe, stage: TrainRecipe) -> Iterator[tuple[str, str]]:
