@@ -100,7 +100,9 @@ class LossTerm:
 
     kind: str = setting(doc="which loss", choices=(*LABEL_LOSSES, *ATTRIBUTE_LOSSES))
     weight: float = setting(1.0, doc="weight of this term in the sum", least=0)
-    gamma: float = setting(2.0, doc="exponent of focal (2 in the paper) or vs (0.3)", least=0)
+    gamma: float | None = setting(
+        None, doc="exponent of focal or vs; the paper's if it is missing: 2 and 0.3", least=0
+    )
     tau: float = setting(1.0, doc="scale of the bias of vs", least=0)
     reduction: str = setting(
         "paper",
@@ -355,6 +357,6 @@ def _of(kind: Any, path: str) -> Iterator[tuple[str, str, str]]:
             continue
         default = "(must be given)" if spec.default_factory is dataclasses.MISSING else ""
         if spec.default is not dataclasses.MISSING:
-            default = json.dumps(spec.default)
+            default = "(none)" if spec.default is None else json.dumps(spec.default)
         choices, doc = spec.metadata.get("choices") or (), str(spec.metadata.get("doc", ""))
         yield key, default, f"{doc} ({', '.join(choices)})" if choices else doc
