@@ -210,11 +210,6 @@ def as_html(report: Report) -> str:
     return _page(title="Evaluation", text=as_text(report), report=report)
 
 
-def curve_page(text: str, found: Mapping[str, Any]) -> str:
-    """Return the page of a curve: the table as text, then the plot."""
-    return _page(title="Recall and false alarms", text=text, curve=found)
-
-
 def _page(**values: Any) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
