@@ -288,7 +288,7 @@ class Broker:
         node = self._nodes[peer]
         if isinstance(message, Beat):
             age_s, cpu_s = message.work_age_s, message.work_cpu_s
-            if reason := self._coordinator.dispatch.beat(now, node.name, age_s, cpu_s):
+            if reason := self._coordinator.dispatch.beat(now, node, age_s, cpu_s):
                 self._take_out(node.name, reason)
         elif isinstance(message, Vote | Transcript | Failed):
             self._answer(now, node, message)

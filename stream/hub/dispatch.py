@@ -89,11 +89,10 @@ class Dispatch:
         self._advance_all()
         self._assign()
 
-    def beat(self, now: float, name: str, age_s: float | None, cpu_s: float | None = None) -> str:
+    def beat(self, now: float, node: Node, age_s: float | None, cpu_s: float | None = None) -> str:
         """Handle a heartbeat; return why the node must go, empty if it may stay."""
-        node = self.nodes.get(name)
-        reason = self.alive.beat(now, node, age_s, cpu_s) if node else ""
-        self._assign()
+        if not (reason := self.alive.beat(now, node, age_s, cpu_s)):
+            self._assign()
         return reason
 
     def node_down(self, name: str, reason: str) -> None:
