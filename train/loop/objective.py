@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from abhinaya.train.data.clips import ATTRIBUTES
+from abhinaya.models.labels import ATTRIBUTES
 from abhinaya.train.loop.losses import (
     CODE_WEIGHTS,
     Reduction,
