@@ -11,13 +11,17 @@ import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from abhinaya.models import registry
 from abhinaya.models.base import Voter
 from abhinaya.models.errors import UnknownModelError
 from abhinaya.train.command import pair_of, profile_table, toml_value
 from abhinaya.train.errors import DataError
+
+SERVED: Final = "zero-shot"
+WAIT_S: Final = 7_200.0
+"""A server that restarts, loads a large model or is away for an hour costs no clip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,8 @@ def add_models(parser: argparse.ArgumentParser) -> None:
     add("--write", type=Path, default=folder, metavar="DIR", help=about)
     add("--root", type=Path, help="folder of the audio, if it was moved")
     add("--batch", type=int, default=8, help="clips per batch (%(default)s)")
+    about = "seconds to wait for the server of a served model (%(default)g)"
+    add("--wait-s", type=float, default=WAIT_S, metavar="S", help=about)
     about = "share of clips whose audio may be unreadable (%(default)s)"
     add("--max-missing", type=float, default=0.0, metavar="SHARE", help=about)
 
@@ -72,6 +78,9 @@ def asked(args: argparse.Namespace) -> list[Named]:
                 f"--option {pair}: give NAME.KEY=VALUE, NAME one of {', '.join(names) or 'none'}"
             )
         found[names.index(name)].options[option] = toml_value(value)
+    for one in found:
+        if one.model == SERVED:
+            one.options.setdefault("wait_s", args.wait_s)
     return found
 
 
