@@ -97,6 +97,13 @@ class FlowConfig:
         least=1,
         most=1024,
     )
+    audio_mib: int = setting(
+        1024,
+        doc="MiB of audio of one key that the hub holds; with more, files wait and live segments "
+        "become gaps",
+        least=1,
+        most=1_000_000,
+    )
     kept_s: float = setting(
         1800.0,
         doc="seconds of speech of one live input that are kept while the hub does not answer, "
