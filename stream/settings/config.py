@@ -194,6 +194,12 @@ class SuperviseConfig:
         doc="seconds that a run waits for a hub on another machine that does not answer any more",
         least=0,
     )
+    logs_days: float = setting(
+        14.0,
+        doc="days after which the logs of failed runs are removed from the folder for temporary "
+        "files; 0: never",
+        least=0,
+    )
     forget_s: float = setting(
         900.0,
         doc="seconds without front and recorder after which a hub ends the streams of a run; "
