@@ -1,7 +1,6 @@
 """The interface between the trainer and a model: `Learner`, and the examples that it gets.
 
-B examples in a batch, C classes, K outputs: the classes, then the 3 attributes, each only if the
-recipe has a loss on them.
+B examples in a batch, C classes, K outputs: those of each head that the recipe has a loss on.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from abhinaya.models.base import FloatArray
 from abhinaya.models.checkpoint import Tensors
 from abhinaya.models.errors import KeysError, LabelsError, listed
-from abhinaya.train.data.clips import ATTRIBUTES
+from abhinaya.models.published.specs import Head
 
 Inputs = dict[str, Any]
 """A model's inputs for one batch; the trainer moves the tensors in it to the device."""
@@ -32,31 +31,47 @@ class Example:
     samples: FloatArray
     """[n] 16 kHz mono, augmented and cut; empty for a model that needs no audio."""
     transcript: str
-    shares: FloatArray
-    """[C] target: share of the votes for each class; zeros if only attributes are known."""
-    attributes: FloatArray
-    """[3] arousal, valence, dominance from 0 to 1; NaN if the corpus has none."""
+    targets: FloatArray
+    """[K] target of each output: shares of votes for labels, values from 0 to 1 for attributes. A
+    head without a known target has zeros (shares) or NaN."""
     draw: int = 0
     """Random number of this clip and epoch, for choices of the model; 0 in validation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """Names of the K outputs of a model."""
+    """Names of the K outputs of a model, by head."""
 
-    classes: tuple[str, ...]
-    """Labels, in order; empty if the model gives only attributes."""
-    attributes: bool = False
+    heads: Mapping[Head, tuple[str, ...]]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Labels, in order; empty if the model gives none."""
+        return self.heads.get("primary", ())
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Return the name of each of the K outputs."""
-        return (*self.classes, *(ATTRIBUTES if self.attributes else ()))
+        """Return the name of each of the K outputs; auxiliary ones begin with their head."""
+        plain: tuple[Head, ...] = ("primary", "attributes")
+        return tuple(
+            name if head in plain else f"{head} {name}"
+            for head, names in self.heads.items()
+            for name in names
+        )
 
     @property
     def kept(self) -> tuple[str, ...]:
-        """Outputs stored in a checkpoint: the labels if there are any, else the attributes."""
-        return self.classes or ATTRIBUTES
+        """Outputs that a checkpoint announces: the labels if there are any, else the attributes."""
+        return self.classes or self.heads.get("attributes", ())
+
+    def columns(self, head: Head) -> slice:
+        """Return the columns of a head among the K outputs."""
+        start = 0
+        for name, outputs in self.heads.items():
+            if name == head:
+                return slice(start, start + len(outputs))
+            start += len(outputs)
+        return slice(start, start)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +84,8 @@ class Learner:
     """Builds the model's inputs from examples; runs on the CPU, often in a worker process."""
     save: Callable[[Path, Tensors, Mapping[str, Any]], None]
     """Writes a checkpoint to a folder: state of the module, metadata. Raises WriteError."""
+    outputs: Outputs
+    """The outputs of the module."""
     model: str
     """Name, in the registry, of the voter that loads the checkpoint."""
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -76,7 +93,8 @@ class Learner:
     checkpoint: str = "checkpoint"
     """Name of the option for that folder."""
     arguments: Callable[[Inputs], Iterable[Any]] = dict.values
-    """Returns the positional arguments of the module, from inputs on its device."""
+    """Returns the positional arguments of the module, from inputs on its device. With mixup, inputs
+    have a `mix` of `models/published/fusion.py`."""
     frozen: tuple[nn.Module, ...] = ()
     """Parts that stay in evaluation mode during training."""
     shortest: int = 0

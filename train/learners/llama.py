@@ -66,6 +66,7 @@ def llama_learner(o: LlamaOptions, outputs: Outputs, where: Place, start: str) -
         module,
         inputs,
         write,
+        outputs,
         model="llama-lora",
         options={
             "llm": o.llm,

@@ -70,6 +70,7 @@ def salmonn_learner(o: SalmonnOptions, outputs: Outputs, where: Place, start: st
         module,
         inputs,
         write,
+        outputs,
         model="salmonn-13b" if body.config.hidden_size >= _WIDTH_13B else "salmonn-7b",
         options={
             "whisper": o.whisper,

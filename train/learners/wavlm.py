@@ -58,6 +58,7 @@ def wavlm_learner(o: WavlmOptions, outputs: Outputs, norm: WaveNorm, start: str)
         module,
         inputs,
         write,
+        outputs,
         model="wavlm",
         frozen=() if o.trained_layers else (body,),
         shortest=(masked + 2) * _SAMPLES_PER_FRAME,

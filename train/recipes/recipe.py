@@ -13,17 +13,32 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, get_args, get_origin, get_type_hints
+from typing import Any, Final, cast, get_args
 
 from abhinaya.models.errors import near_miss
 from abhinaya.models.fields import Faults, build, near, setting
 from abhinaya.models.labels import LABELS
+from abhinaya.models.published.specs import Head, NetworkSpec
 from abhinaya.train.command import toml_value
+from abhinaya.train.data.clips import VOTABLE
 from abhinaya.train.errors import RecipeError
 from abhinaya.train.recipes.learner_options import OPTIONS, Options
 
-LABEL_LOSSES: Final = ("ce", "focal", "vs", "kld")
-ATTRIBUTE_LOSSES: Final = ("ccc",)
+LOSSES: Final[Mapping[str, tuple[Head, ...]]] = {
+    "ce": ("primary", "secondary", "gender"),
+    "kld": ("primary", "secondary", "gender"),
+    "focal": ("primary",),
+    "vs": ("primary",),
+    "soft_f1": ("primary",),
+    "margin": ("neutral",),
+    "rank": ("neutral",),
+    "ccc": ("attributes",),
+    "mse": ("attributes",),
+    "gauss_mse": ("attributes",),
+    "l2": (),
+}
+"""Kind of loss -> the heads that it may act on; the first is the default."""
+HEADS: Final = get_args(Head)
 LEAST_CCC_BATCH: Final = 8
 """In a smaller batch the variance is too poor an estimate of the corpus's."""
 
@@ -47,7 +62,10 @@ class DataRecipe:
         0, doc="validation clips of each class, drawn at random; 0: all (the paper: 326)", least=0
     )
     validation_list: str = setting("", doc="file that names the validation clips")
-    classes: tuple[str, ...] = setting(LABELS, doc="labels of the model, in order")
+    classes: tuple[str, ...] = setting(LABELS, doc="labels of the model, in order; also: other")
+    secondary: tuple[str, ...] = setting(
+        (), doc="names of the secondary head; none: the 17 most frequent of the training clips"
+    )
     kinds: tuple[str, ...] = setting(("speech",), doc="kinds of clips to use")
     max_s: float = setting(10.0, doc="seconds; longer clips are cut", least=0.5)
     crop: str = setting(
@@ -70,9 +88,10 @@ class AugmentRecipe:
 
     channel: float = setting(0.0, doc="share with a random recording channel", least=0, most=1)
     codec: float = setting(0.0, doc="share with a low-rate codec", least=0, most=1)
-    pair: float = setting(0.0, doc="share joined with another clip", least=0, most=1)
-    pair_from_s: float = setting(-1.0, doc="smallest gap, in seconds; below 0 the two overlap")
-    pair_to_s: float = setting(2.0, doc="largest gap, in seconds")
+    pair: float = setting(
+        0.0, doc="share joined with another clip, all classes equally likely", least=0, most=1
+    )
+    pair_s: float = setting(2.0, doc="longest gap or overlap of the two, in seconds", least=0)
     surroundings: str = setting("", doc="folder with rir/*.flac and noise/*.opus for channels")
 
 
@@ -98,12 +117,15 @@ class TargetRecipe:
 class LossTerm:
     """One entry of `losses`: a term of the loss. Formulas: `train/loop/losses.py`."""
 
-    kind: str = setting(doc="which loss", choices=(*LABEL_LOSSES, *ATTRIBUTE_LOSSES))
+    kind: str = setting(doc="which loss", choices=tuple(LOSSES))
+    head: str = setting("", doc="outputs it acts on; none: the kind's own", choices=("", *HEADS))
     weight: float = setting(1.0, doc="weight of this term in the sum", least=0)
     gamma: float | None = setting(
         None, doc="exponent of focal or vs; the paper's if it is missing: 2 and 0.3", least=0
     )
     tau: float = setting(1.0, doc="scale of the bias of vs", least=0)
+    sigma: float = setting(1.0, doc="width of gauss_mse around 4, on the scale 1 to 7", least=0.1)
+    part: str = setting("", doc="for l2: beginning of the names of the weights it acts on")
     reduction: str = setting(
         "paper",
         doc="how class weights act on the mean; broadcast: as the published code",
@@ -114,6 +136,12 @@ class LossTerm:
         doc="from the training clips, none, or those of the published code for MSP-Podcast",
         choices=("training", "none", "published"),
     )
+    power: float = setting(1.0, doc="exponent of the class weights from training", least=0)
+
+    @property
+    def on(self) -> Head | None:
+        """The head that it acts on; None for l2."""
+        return cast("Head", self.head) if self.head else next(iter(LOSSES[self.kind]), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +164,27 @@ class TrainRecipe:
     patience: int = setting(
         0, doc="stop after this many validations without a better one; 0: never", least=0
     )
+    rates: Mapping[str, float] = field(
+        default_factory=dict,
+        metadata={"doc": "rate of the weights whose names begin so, such as {heads = 1e-3}"},
+    )
     sampler: str = setting(
         "shuffle",
-        doc="clips of an epoch: all; at most `cap` of a class; drawn with equal class probability",
-        choices=("shuffle", "undersample", "balanced"),
+        doc="clips of an epoch: all; at most `cap` of a class; drawn with equal class probability; "
+        "drawn, half of them neutral",
+        choices=("shuffle", "undersample", "balanced", "half_neutral"),
     )
-    cap: int = setting(0, doc="for undersample: most clips of a class in an epoch", least=0)
+    cap: int = setting(0, doc="for undersample: most clips of a class; 0: of the rarest", least=0)
+    others: float = setting(
+        0.0,
+        doc="for other samplers than shuffle: clips without a consensus on a class that join them, "
+        "as a share of the clips with one",
+        least=0,
+    )
+    mixup: float = setting(
+        0.0, doc="share of batches whose fused vectors are mixed (encoder, fusion)", least=0, most=1
+    )
+    mixup_beta: float = setting(0.2, doc="both parameters of mixup's beta distribution", least=0.01)
     target: TargetRecipe = field(default_factory=TargetRecipe)
     losses: tuple[LossTerm, ...] = setting((), doc="terms of the loss")
 
@@ -184,14 +227,21 @@ class Recipe:
         return build(OPTIONS[self.model.learner], self.model.options, "", Faults({}))
 
     @property
-    def gives_labels(self) -> bool:
-        """Whether the model predicts labels: a term of the loss is about them."""
-        return any(t.kind in LABEL_LOSSES for s in self.all_stages for t in s.losses)
+    def heads(self) -> tuple[Head, ...]:
+        """Return the heads of the model, those that a term of the loss is about."""
+        found = {term.on for stage in self.all_stages for term in stage.losses}
+        return tuple(head for head in HEADS if head in found)
 
     @property
-    def gives_attributes(self) -> bool:
-        """Whether the model predicts arousal, valence and dominance."""
-        return any(t.kind in ATTRIBUTE_LOSSES for s in self.all_stages for t in s.losses)
+    def gives_labels(self) -> bool:
+        """Whether the model predicts labels."""
+        return "primary" in self.heads
+
+    @property
+    def judged_by(self) -> Head:
+        """The head that validation chooses the checkpoint by: that of the last stage's losses."""
+        last = {term.on for term in self.all_stages[-1].losses}
+        return "primary" if "primary" in last or "attributes" not in last else "attributes"
 
     def settled(self) -> dict[str, Any]:
         """Return all values that affect the trained model, with defaults, as plain data."""
@@ -274,7 +324,7 @@ def load_recipe(name: str, settings: Sequence[str] = ()) -> Recipe:
     return recipe
 
 
-def _set(table: dict[str, Any], pair: str, origins: dict[str, str], faults: Faults) -> None:
+def _set(table: Any, pair: str, origins: dict[str, str], faults: Faults) -> None:
     key, equals, raw = pair.partition("=")
     if not equals:
         faults.add(f"--set {pair}: give it as SECTION.KEY=VALUE")
@@ -282,11 +332,17 @@ def _set(table: dict[str, Any], pair: str, origins: dict[str, str], faults: Faul
     origins[key] = f"--set {pair}"
     *sections, last = key.split(".")
     for section in sections:
-        inner = table.setdefault(section, {})
-        if not isinstance(inner, dict):
+        if isinstance(table, list):  # members.0.name
+            inner = table[int(section)] if section in map(str, range(len(table))) else None
+        else:
+            inner = table.setdefault(section, {})
+        if not isinstance(inner, dict | list):
             faults.add(f"{key} cannot be set: {section} is {inner!r}, not a table", key)
             return
         table = inner
+    if isinstance(table, list):
+        faults.add(f"{key} cannot be set: it is a whole table of an array", key)
+        return
     table[last] = toml_value(raw)
 
 
@@ -300,16 +356,17 @@ def _conflicts(recipe: Recipe) -> Iterator[tuple[str, str]]:
     """Yield settings that contradict each other: the message, and the key."""
     classes = recipe.data.classes
     for name in classes:
-        if name not in LABELS:
-            yield f"data.classes: {name!r} is not a label{near(name, LABELS)}", "data.classes"
+        if name not in VOTABLE:
+            yield f"data.classes: {name!r} is not a label{near(name, VOTABLE)}", "data.classes"
     if len(set(classes)) != len(classes) or len(classes) < 2:
         yield "data.classes must be two or more labels, each once", "data.classes"
     for i, stage in enumerate(recipe.all_stages):
         path = f"stages[{i}]" if recipe.stages else "train"
         for text, where in _stage_conflicts(recipe, stage):
             yield f"{path}.{text}", f"{path}.{where}"
-    if recipe.augment.pair_from_s > recipe.augment.pair_to_s:
-        yield "augment.pair_from_s is above augment.pair_to_s", "augment.pair_from_s"
+    if isinstance(recipe.options, NetworkSpec):
+        for text, key in recipe.options.faults():
+            yield f"model.options.{text}", f"model.options.{key}"
 
 
 def _stage_conflicts(recipe: Recipe, stage: TrainRecipe) -> Iterator[tuple[str, str]]:
@@ -319,44 +376,23 @@ def _stage_conflicts(recipe: Recipe, stage: TrainRecipe) -> Iterator[tuple[str, 
         here = f"losses[{k}]"
         if term.kind == "ccc" and stage.batch < LEAST_CCC_BATCH:
             yield f"batch = {stage.batch} is too few for ccc: {LEAST_CCC_BATCH} or more", "batch"
+        if term.head and term.head not in LOSSES[term.kind]:
+            known = " or ".join(LOSSES[term.kind]) or "no head"
+            yield f"{here}: {term.kind} is for {known}, not for {term.head}", here
+        if term.on in HEADS[2:] and not isinstance(recipe.options, NetworkSpec):
+            yield f"{here}: the learner {recipe.model.learner} has no head {term.on}", here
+        if term.on == "neutral" and "neutral" not in recipe.data.classes:
+            yield f"{here}: {term.kind} needs the class neutral", here
+        if (term.kind == "l2") != bool(term.part):
+            yield f"{here}: l2 needs a part, and only l2 has one", here
         if term.kind == "kld" and term.class_weights == "published":
             yield f"{here}: published weights are not for kld", here
         if term.class_weights == "published" and recipe.data.classes != LABELS:
             yield f"{here}: published weights are for all eight labels in order", here
-    if stage.sampler == "undersample" and not stage.cap:
-        yield "cap is missing: clips of a class in an epoch", "cap"
+    if stage.sampler == "half_neutral" and "neutral" not in recipe.data.classes:
+        yield "sampler: half_neutral needs the class neutral", "sampler"
+    if stage.mixup and not isinstance(recipe.options, NetworkSpec):
+        yield f"mixup: the learner {recipe.model.learner} has none", "mixup"
     target = stage.target
     if target.kind == "plurality" and (target.drop_votes or target.reweight):
         yield "target: drop_votes and reweight need kind = 'distribution'", "target"
-
-
-# --- every setting with its default and meaning ---------------------------------------------------
-
-
-def described() -> Iterator[tuple[str, str, str]]:
-    """Yield (key, default in TOML, meaning and choices) of each setting."""
-    for key, default, meaning in _of(Recipe, ""):
-        if key == "model.options":
-            for learner, kind in OPTIONS.items():
-                for name, value, doc in _of(kind, "model.options."):
-                    yield name, value, f"{learner}: {doc}"
-        elif key == "stages":
-            yield "stages", "[]", "[[stages]]: tables with what differs from [train]"
-        else:
-            yield key, default, meaning
-
-
-def _of(kind: Any, path: str) -> Iterator[tuple[str, str, str]]:
-    hints = get_type_hints(kind)
-    for spec in dataclasses.fields(kind):
-        key, hint = f"{path}{spec.name}", hints[spec.name]
-        inner = hint if get_origin(hint) is None else next(iter(get_args(hint)), None)
-        if dataclasses.is_dataclass(inner) and key != "stages":
-            mark = "" if inner is hint else "[]"
-            yield from _of(inner, f"{key}{mark}.")
-            continue
-        default = "(must be given)" if spec.default_factory is dataclasses.MISSING else ""
-        if spec.default is not dataclasses.MISSING:
-            default = "(none)" if spec.default is None else json.dumps(spec.default)
-        choices, doc = spec.metadata.get("choices") or (), str(spec.metadata.get("doc", ""))
-        yield key, default, f"{doc} ({', '.join(choices)})" if choices else doc

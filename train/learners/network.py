@@ -1,0 +1,113 @@
+"""`encoder` and `fusion`: a network over pre-trained encoders, each frozen or trained.
+
+Frozen encoders are outside the module: no checkpoint has them, and their features can be stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from abhinaya.models.errors import KeysError, LabelsError, listed
+from abhinaya.models.inference import Place
+from abhinaya.models.published.encoders import Encoder, Rows, load_encoder
+from abhinaya.models.published.fusion import Network
+from abhinaya.models.published.network_file import NetworkFile, load_network, save_network
+from abhinaya.models.published.specs import NetworkSpec
+from abhinaya.models.published.voting_batch import padded
+from abhinaya.models.published.wavlm import WaveNorm
+from abhinaya.train.learners.base import Example, Inputs, Learner, Outputs
+
+_TEXT: Final = "transcript"
+
+
+def network_learner(
+    spec: NetworkSpec, outputs: Outputs, where: Place, norm: WaveNorm, start: str
+) -> Learner:
+    """Build a trainable network."""
+    encoders = [load_encoder(member, norm) for member in spec.members]
+    module = Network(spec, encoders, {head: len(names) for head, names in outputs.heads.items()})
+    if start:
+        _start(module, outputs, Path(start))
+    for encoder in encoders:
+        if encoder.spec.frozen:
+            nn.Module.to(encoder, where.device, where.dtype)
+    file = NetworkFile(spec, dict(outputs.heads), norm)
+
+    def inputs(examples: Sequence[Example]) -> Inputs:
+        """Prepare what trained encoders read; frozen ones get waves and texts."""
+        rows = [_rows(encoder, examples) for encoder in encoders]
+        found: Inputs = {"names": [e.name for e in examples], "rows": rows}
+        for i, (encoder, row) in enumerate(zip(encoders, rows, strict=True)):
+            if not encoder.spec.frozen:
+                found[f"x{i}"], found[f"n{i}"] = encoder.reader.prepare(row)
+        return found
+
+    def arguments(given: Inputs) -> tuple[Any, Any]:
+        """Return the inputs of each member, and how to mix the batch."""
+        pairs = [
+            features(encoder, given["rows"][i], where)
+            if encoder.spec.frozen
+            else (given[f"x{i}"], given[f"n{i}"])
+            for i, encoder in enumerate(encoders)
+        ]
+        return pairs, given.get("mix")
+
+    return Learner(
+        module,
+        inputs,
+        lambda folder, state, extra: save_network(module, file, folder, state, extra),
+        outputs,
+        model="encoder" if len(encoders) == 1 else "fusion",
+        arguments=arguments,
+        shortest=max(encoder.shortest for encoder in encoders),
+    )
+
+
+def _rows(encoder: Encoder, examples: Sequence[Example]) -> Rows:
+    if encoder.spec.modality == "text":
+        return [e.transcript for e in examples]
+    return [e.samples for e in examples]
+
+
+@torch.no_grad()
+def features(encoder: Encoder, rows: Rows, where: Place) -> tuple[Tensor, Tensor]:
+    """Return the frames of a frozen encoder, padded, and their number [B]."""
+    x, n = encoder.reader.prepare(rows)
+    frames = encoder(x.to(where.device), n.to(where.device))
+    made = [x[mask].float() for x, mask in zip(frames.x, frames.valid, strict=True)]
+    pair = padded(made)
+    return pair[0], pair[1].to(where.device)
+
+
+def _start(module: Network, outputs: Outputs, folder: Path) -> None:
+    """Load the weights of a checkpoint; outputs are put into the recipe's order by name.
+
+    Heads that the checkpoint lacks keep their values. Raises LabelsError: a head has other outputs;
+    KeysError: the weights belong to another network.
+    """
+    file, found, _ = load_network(folder)
+    state, own = dict(found.state_dict()), module.state_dict()
+    for head, names in file.heads.items():
+        wanted: Sequence[str] = dict(outputs.heads).get(head, ())  # type: ignore[call-overload]
+        if wanted and sorted(wanted) != sorted(names):
+            raise LabelsError(
+                folder,
+                f"its outputs are {', '.join(names)}, the recipe's are {', '.join(wanted)}",
+                "start from a checkpoint with the same ones, or set data.classes to its",
+            )
+        rows = [list(names).index(name) for name in wanted]
+        for key in (f"heads.{head}.out.weight", f"heads.{head}.out.bias"):
+            state[key] = state[key][rows]
+    state = {k: t for k, t in state.items() if k in own or not k.startswith("heads.")}
+    if wrong := [k for k, t in state.items() if k not in own or own[k].shape != t.shape]:
+        raise KeysError(
+            folder,
+            f"weights of another network: {listed(wrong, 4)}",
+            "use the recipe that it was trained with",
+        )
+    module.load_state_dict(state, strict=False)
