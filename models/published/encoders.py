@@ -143,6 +143,19 @@ class Encoder(nn.Module):
             raise WriteError(folder, f"cannot be written ({error})", "make room") from error
 
 
+def rows_of(encoder: Encoder, samples: Sequence[FloatArray], texts: Sequence[str]) -> Rows:
+    """Return what an encoder reads: the waves or the texts."""
+    return texts if encoder.spec.modality == "text" else samples
+
+
+@torch.no_grad()
+def frames_of(encoder: Encoder, rows: Rows, device: torch.device) -> list[Tensor]:
+    """Return the frames [T, d] or [T, L, d] of each wave or text, in float32, without padding."""
+    x, n = encoder.reader.prepare(rows)
+    found: Frames = encoder(x.to(device), n.to(device))
+    return [x[mask].float() for x, mask in zip(found.x, found.valid, strict=True)]
+
+
 def load_encoder(spec: EncoderSpec, norm: WaveNorm, weights: bool = True) -> Encoder:
     """Load an encoder, ready to be trained as its spec says; in evaluation mode.
 
@@ -289,7 +302,7 @@ def _whisper(spec: EncoderSpec, config: Any, weights: bool) -> Encoder:
             "lower max_s of this encoder",
         )
     table = model.embed_positions.weight[:positions].detach()
-    model.embed_positions = nn.Embedding.from_pretrained(table.clone(), freeze=True)
+    model.embed_positions = nn.Embedding(positions, table.shape[1], _weight=table.clone())
     model.config.max_source_positions = model.max_source_positions = positions
     extractor: Any = WhisperFeatureExtractor
     mel = extractor(feature_size=model.config.num_mel_bins, chunk_length=window_s)

@@ -93,7 +93,7 @@ class _Weights(nn.Module):
 class _Head(nn.Module):
     def __init__(self, size: int, outputs: int, spec: NetworkSpec) -> None:
         super().__init__()
-        self.inner = nn.Identity()
+        self.inner: nn.Module = nn.Identity()
         if spec.head_hidden:
             self.inner = nn.Sequential(
                 nn.Linear(size, spec.head_hidden), nn.ReLU(), nn.Dropout(spec.dropout)

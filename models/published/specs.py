@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from abhinaya.models.base import Need
 from abhinaya.models.fields import setting
 
-Head = Literal["primary", "attributes", "secondary", "gender", "neutral"]
+HEADS: Final = ("primary", "attributes", "secondary", "gender", "neutral")
+"""Outputs of a network, in order: labels, arousal to dominance, votes for further labels, gender of
+the speaker, neutral against the rest."""
 EMBEDDED: Final = "embedded"
 """Name of the Whisper encoder that a pip package brings along (`models/asr/carrier.py`)."""
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from abhinaya.models.base import FloatArray
 from abhinaya.models.checkpoint import Tensors
 from abhinaya.models.errors import KeysError, LabelsError, listed
-from abhinaya.models.published.specs import Head
+from abhinaya.models.labels import ATTRIBUTES
 
 Inputs = dict[str, Any]
 """A model's inputs for one batch; the trainer moves the tensors in it to the device."""
@@ -42,7 +42,7 @@ class Example:
 class Outputs:
     """Names of the K outputs of a model, by head."""
 
-    heads: Mapping[Head, tuple[str, ...]]
+    heads: Mapping[str, tuple[str, ...]]
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -52,19 +52,14 @@ class Outputs:
     @property
     def names(self) -> tuple[str, ...]:
         """Return the name of each of the K outputs; auxiliary ones begin with their head."""
-        plain: tuple[Head, ...] = ("primary", "attributes")
+        plain: tuple[str, ...] = ("primary", "attributes")
         return tuple(
             name if head in plain else f"{head} {name}"
             for head, names in self.heads.items()
             for name in names
         )
 
-    @property
-    def kept(self) -> tuple[str, ...]:
-        """Outputs that a checkpoint announces: the labels if there are any, else the attributes."""
-        return self.classes or self.heads.get("attributes", ())
-
-    def columns(self, head: Head) -> slice:
+    def columns(self, head: str) -> slice:
         """Return the columns of a head among the K outputs."""
         start = 0
         for name, outputs in self.heads.items():
@@ -116,12 +111,6 @@ class Learner:
         return self.model, {**self.options, self.checkpoint: str(folder)}
 
 
-def only(state: Tensors, rows: int, prefix: str) -> Tensors:
-    """Return `state` with only the first `rows` outputs of the layer `prefix`."""
-    cut = {f"{prefix}.weight", f"{prefix}.bias"}
-    return {k: t[:rows] if k in cut else t for k, t in state.items()}
-
-
 def start_from(
     module: nn.Module,
     state: Mapping[str, Tensor],
@@ -132,12 +121,14 @@ def start_from(
 ) -> None:
     """Load `state` into `module`, with its outputs `names` put into the order of `outputs`.
 
-    Weights that `state` lacks keep their values. `prefix` is the name of the output layer.
+    Attributes that the recipe does not learn are left out. Weights that `state` lacks keep their
+    values. `prefix` is the name of the output layer.
 
     Raises LabelsError: the outputs are not those of the recipe; KeysError: the weights belong to
     another model.
     """
-    if sorted(names) != sorted(outputs.names):
+    given, wanted = set(names), set(outputs.names)
+    if wanted - given or given - wanted - {*ATTRIBUTES}:
         raise LabelsError(
             subject,
             f"its outputs are {', '.join(names)}, the recipe's are {', '.join(outputs.names)}",

@@ -7,22 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from abhinaya.models.errors import KeysError, LabelsError, listed
 from abhinaya.models.inference import Place
-from abhinaya.models.published.encoders import Encoder, Rows, load_encoder
+from abhinaya.models.published.encoders import Encoder, Rows, frames_of, load_encoder, rows_of
 from abhinaya.models.published.fusion import Network
 from abhinaya.models.published.network_file import NetworkFile, load_network, save_network
 from abhinaya.models.published.specs import NetworkSpec
 from abhinaya.models.published.voting_batch import padded
 from abhinaya.models.published.wavlm import WaveNorm
 from abhinaya.train.learners.base import Example, Inputs, Learner, Outputs
-
-_TEXT: Final = "transcript"
 
 
 def network_learner(
@@ -40,17 +37,23 @@ def network_learner(
 
     def inputs(examples: Sequence[Example]) -> Inputs:
         """Prepare what trained encoders read; frozen ones get waves and texts."""
-        rows = [_rows(encoder, examples) for encoder in encoders]
+        samples, texts = [e.samples for e in examples], [e.transcript for e in examples]
+        rows = [rows_of(encoder, samples, texts) for encoder in encoders]
         found: Inputs = {"names": [e.name for e in examples], "rows": rows}
         for i, (encoder, row) in enumerate(zip(encoders, rows, strict=True)):
             if not encoder.spec.frozen:
                 found[f"x{i}"], found[f"n{i}"] = encoder.reader.prepare(row)
         return found
 
+    def features(encoder: Encoder, rows: Rows) -> tuple[Tensor, Tensor]:
+        """Return the frames of a frozen encoder, padded, and their number [B]."""
+        x, n = padded(frames_of(encoder, rows, where.device))
+        return x, n.to(where.device)
+
     def arguments(given: Inputs) -> tuple[Any, Any]:
         """Return the inputs of each member, and how to mix the batch."""
         pairs = [
-            features(encoder, given["rows"][i], where)
+            features(encoder, given["rows"][i])
             if encoder.spec.frozen
             else (given[f"x{i}"], given[f"n{i}"])
             for i, encoder in enumerate(encoders)
@@ -68,22 +71,6 @@ def network_learner(
     )
 
 
-def _rows(encoder: Encoder, examples: Sequence[Example]) -> Rows:
-    if encoder.spec.modality == "text":
-        return [e.transcript for e in examples]
-    return [e.samples for e in examples]
-
-
-@torch.no_grad()
-def features(encoder: Encoder, rows: Rows, where: Place) -> tuple[Tensor, Tensor]:
-    """Return the frames of a frozen encoder, padded, and their number [B]."""
-    x, n = encoder.reader.prepare(rows)
-    frames = encoder(x.to(where.device), n.to(where.device))
-    made = [x[mask].float() for x, mask in zip(frames.x, frames.valid, strict=True)]
-    pair = padded(made)
-    return pair[0], pair[1].to(where.device)
-
-
 def _start(module: Network, outputs: Outputs, folder: Path) -> None:
     """Load the weights of a checkpoint; outputs are put into the recipe's order by name.
 
@@ -93,7 +80,7 @@ def _start(module: Network, outputs: Outputs, folder: Path) -> None:
     file, found, _ = load_network(folder)
     state, own = dict(found.state_dict()), module.state_dict()
     for head, names in file.heads.items():
-        wanted: Sequence[str] = dict(outputs.heads).get(head, ())  # type: ignore[call-overload]
+        wanted = outputs.heads.get(head, ())
         if wanted and sorted(wanted) != sorted(names):
             raise LabelsError(
                 folder,

@@ -21,7 +21,7 @@ from abhinaya.models.interrupts import SIGNALS
 from abhinaya.train.errors import DataError
 from abhinaya.train.learners.base import Example, Inputs, Learner
 from abhinaya.train.metrics import Indices, Numbers
-from abhinaya.train.recipes.recipe import TrainRecipe
+from abhinaya.train.recipes.tables import TrainRecipe
 
 POOL: Final = 64
 """Batches whose clips are sorted by length together, for little padding in a shuffled order."""

@@ -25,7 +25,8 @@ from abhinaya.train.data.clips import Clip
 from abhinaya.train.errors import DataError
 from abhinaya.train.learners.base import Example, Outputs
 from abhinaya.train.metrics import Indices
-from abhinaya.train.recipes.recipe import AugmentRecipe, Recipe, TargetRecipe
+from abhinaya.train.recipes.recipe import Recipe
+from abhinaya.train.recipes.tables import AugmentRecipe, TargetRecipe
 
 Doubles = npt.NDArray[np.float64]
 GENDERS: Final = ("f", "m")

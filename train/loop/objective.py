@@ -13,15 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from abhinaya.models.labels import LABELS
-from abhinaya.models.published.specs import Head
-from abhinaya.train.data.clips import ATTRIBUTES
+from abhinaya.models.labels import ATTRIBUTES, LABELS
 from abhinaya.train.errors import TrainingError
 from abhinaya.train.learners.base import Outputs
 from abhinaya.train.loop import losses
 from abhinaya.train.loop.losses import CODE_WEIGHTS, Reduction, ccc, class_weights
 from abhinaya.train.metrics import macro_f1, unweighted_recall
-from abhinaya.train.recipes.recipe import LossTerm
+from abhinaya.train.recipes.tables import LossTerm
 
 _FEWEST: Final = 2
 """Fewest clips with known attributes for which the concordance is defined."""
@@ -137,7 +135,7 @@ class Figures:
         return ", ".join(f"{name} {value:.4f}" for name, value in self.values.items())
 
 
-def judge(scores: Tensor, targets: Tensor, objective: Objective, by: Head) -> Figures:
+def judge(scores: Tensor, targets: Tensor, objective: Objective, by: str) -> Figures:
     """Measure scores [N, K] against targets [N, K]; `by` is the head that the score is of.
 
     F1 is of the eight labels, averaged over those that occur; clips without one do not count.
@@ -156,9 +154,9 @@ def judge(scores: Tensor, targets: Tensor, objective: Objective, by: Head) -> Fi
         eight = [i for i, name in enumerate(outputs.classes) if name in LABELS]
         shares = targets[:, eight]
         rows = shares.sum(1) > 0
-        truth, guess = (t[rows].argmax(dim=1).numpy() for t in (shares, scores[:, eight]))
-        there = sorted(set(truth.tolist()))
-        f1 = macro_f1(truth, guess, there)
+        right, guess = (t[rows].argmax(dim=1).numpy() for t in (shares, scores[:, eight]))
+        there = sorted(set(right.tolist()))
+        f1 = macro_f1(right, guess, there)
         score = f1 if by == "primary" else score
-        values |= {"macro_f1": f1, "uar": unweighted_recall(truth, guess, there)}
+        values |= {"macro_f1": f1, "uar": unweighted_recall(right, guess, there)}
     return Figures(score, values)

@@ -15,10 +15,10 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from abhinaya.models.inference import place
-from abhinaya.models.published.specs import Head, NetworkSpec
+from abhinaya.models.labels import ATTRIBUTES
+from abhinaya.models.published.specs import NetworkSpec
 from abhinaya.models.published.wavlm import WaveNorm
 from abhinaya.train.command import Say
-from abhinaya.train.data.clips import ATTRIBUTES
 from abhinaya.train.data.manifest import Manifest
 from abhinaya.train.errors import DataError, TrainingError
 from abhinaya.train.learners.base import Learner, Outputs
@@ -90,7 +90,7 @@ def train(job: Job, say: Say = print) -> Position:
     )
     counts = class_counts(learnt.labels, recipe.data.classes) if recipe.gives_labels else ()
     card = CheckpointCard(
-        labels=outputs.kept,
+        labels=outputs.names,
         recipe=recipe.settled(),
         data=corpus.digest,
         made_by=job.made_by,
@@ -120,8 +120,7 @@ def train(job: Job, say: Say = print) -> Position:
         log.write("end", taken=position.taken, best=position.best, best_at=position.best_at)
         best = f"best validation {position.best:.4f} after step {position.best_at}"
         log.say(f"{best}: {folder.best}")
-        if recipe.gives_labels:
-            log.say(f"for a profile: {folder.best / PROFILE}")
+        log.say(f"for a profile: {folder.best / PROFILE}")
         log.say(f"measure it: abhinaya eval MANIFEST --checkpoint NAME={folder.best}")
     # End all processes together: one that ends while the group's threads run is sometimes aborted,
     # and the run fails.
@@ -132,7 +131,7 @@ def train(job: Job, say: Say = print) -> Position:
 
 def outputs_of(recipe: Recipe, corpus: Corpus) -> Outputs:
     """Return the outputs of a recipe's model. Raises DataError: no clip has what a head learns."""
-    names: dict[Head, tuple[str, ...]] = {
+    names: dict[str, tuple[str, ...]] = {
         "primary": recipe.data.classes,
         "attributes": ATTRIBUTES,
         "secondary": recipe.data.secondary or secondary_names(corpus.train),

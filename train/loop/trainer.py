@@ -44,7 +44,8 @@ from abhinaya.train.loop.objective import Figures, Objective, judge, unknown_par
 from abhinaya.train.loop.run_folder import Position, RunFolder
 from abhinaya.train.loop.run_log import RunLog
 from abhinaya.train.metrics import Numbers
-from abhinaya.train.recipes.recipe import Recipe, TrainRecipe
+from abhinaya.train.recipes.recipe import Recipe
+from abhinaya.train.recipes.tables import TrainRecipe
 
 NAMED: Final = 8
 """Most files that an error message about a batch names."""

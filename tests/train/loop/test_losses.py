@@ -9,6 +9,8 @@ import torch
 from places import GOLDEN
 from torch import Tensor
 
+from abhinaya.models.labels import LABELS
+from abhinaya.train.learners.base import Outputs
 from abhinaya.train.loop import losses
 from abhinaya.train.loop.losses import (
     CODE_WEIGHTS,
@@ -19,7 +21,7 @@ from abhinaya.train.loop.losses import (
     weighted_focal,
 )
 from abhinaya.train.loop.objective import Objective
-from abhinaya.train.recipes.recipe import LossTerm
+from abhinaya.train.recipes.tables import LossTerm
 
 MSP_PODCAST_COUNTS = (6728, 2495, 1432, 1120, 16712, 29239, 6303, 2948)
 """Training clips of MSP-Podcast 1.12 with a consensus among the eight, in the order of LABELS."""
@@ -129,12 +131,13 @@ def test_focal_without_gamma_is_cross_entropy() -> None:
 
 def test_a_kind_alone_has_the_gamma_of_the_paper() -> None:
     z, y, w = batch()
-    shares, unknown = torch.nn.functional.one_hot(y, 8).double(), torch.full((12, 3), torch.nan)
+    shares = torch.nn.functional.one_hot(y, 8).double()
     for kind, expected in (
         ("focal", weighted_focal(z, y, w, 2.0)),
         ("vs", vector_scaling(z, y, MSP_PODCAST_COUNTS, gamma=0.3)),
     ):
-        loss = Objective([LossTerm(kind)], MSP_PODCAST_COUNTS)(z, shares, unknown)
+        outputs = Outputs({"primary": LABELS})
+        loss = Objective([LossTerm(kind)], MSP_PODCAST_COUNTS, outputs)(z, shares)
         assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
 
 
