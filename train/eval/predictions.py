@@ -223,6 +223,12 @@ def _from_csv(path: Path) -> Predictions:
         )
     label = next((c for c in _LABEL if c in columns), None)
     scored = columns.issuperset(LABELS)
+    if 1 < len(columns & {*LABELS}) < len(LABELS):
+        lacks = ", ".join(name for name in LABELS if name not in columns)
+        raise DataError(
+            f"{path}: has columns of some labels, but not of {lacks}; a label that the system "
+            "never gives has probability 0"
+        )
     ballots: dict[str, Ballot] = {}
     for clip, (here, row) in by_clip(path, rows).items():
         probabilities = _probabilities(here, row) if scored else None

@@ -21,12 +21,13 @@ from abhinaya.models.labels import LABELS
 from abhinaya.models.tiny import text
 from abhinaya.models.tiny.speech import JOINT, SPEECH, WORDS, SpeechNetwork, word_features
 from abhinaya.models.tiny.text import TinyText
-from abhinaya.models.vote.combiner import Combiner, Member
+from abhinaya.models.vote.combiner import Combiner
 from abhinaya.models.vote.combiner_file import write_combiner
 from abhinaya.train.command import Say
 from abhinaya.train.data.clips import READERS
 from abhinaya.train.data.texts import read_emorynlp, read_goemotions, read_reccon
-from abhinaya.train.ensemble.fit import Answers, fit_ensemble, least_confidence
+from abhinaya.train.ensemble.answers import Answers
+from abhinaya.train.ensemble.fit import fit_ensemble, least_confidence, members_of
 from abhinaya.train.tiny.context import Before, Voices
 from abhinaya.train.tiny.make import for_tuning, held_out
 from abhinaya.train.tiny.sessions import Sessions
@@ -89,12 +90,10 @@ def fit_vote(data: Path, cache: Path, out: Path, recipe: VoteRecipe, say: Say = 
     least = least_confidence(fit.held_out, answers.truth, recipe.most_alarms)
     say(f"{len(cases)} cases; {dict(fit.plans)}; unknown below {least:.3f}")
     versions = {"S1": SpeechNetwork(SPEECH, None), "ST1": SpeechNetwork(JOINT, None)}
-    members = {
-        name: Member(
+    models = {
+        name: (
             model,
             versions[name].metadata.version if name in versions else TinyText().card.version,
-            fit.temperatures[name],
-            fit.weights[name],
         )
         for name, model in NAMES.items()
     }
@@ -103,9 +102,9 @@ def fit_vote(data: Path, cache: Path, out: Path, recipe: VoteRecipe, say: Say = 
         path,
         Combiner(
             "logistic",
-            members,
+            members_of(fit.rule, models),
             least,
-            fit.logistic,
+            fit.rule.fitted,
             "abhinaya train tiny-vote",
             {"speakers": sorted(set(map(str, items.speaker[items.corpus != READERS])))},
             {},

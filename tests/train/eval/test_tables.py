@@ -149,6 +149,7 @@ def test_a_file_name_that_two_clips_share_joins_neither() -> None:
         ("FileName,mood\nc0.wav,A\n", r"needs a column .* it has FileName, mood"),
         ("", "it has no rows"),
         (f"id,{','.join(LABELS)}\nc0,{','.join(['1'] * 8)}\n", "sum to 8.0000, not to 1"),
+        (f"id,label,{','.join(LABELS[2:])}\nc0,sad,0,0,0,0,1,0\n", "not of angry, contempt"),
         (
             f"id,{','.join(LABELS)}\nc0,{','.join(['x'] * 8)}\n",
             "p.csv:2: a probability is not a number",
