@@ -84,16 +84,16 @@ SMALL = ("train.batch=8", "train.accumulate=2", "train.epochs=1", "run.workers=0
 def shrunk(recipe: str, folder: Path) -> list[str]:
     """Settings that make a recipe of the package tiny; its checkpoints are made in `folder`."""
     options: dict[str, object] = {"hidden": 16}
-    if recipe in ("s2", "st1"):
-        size = "13b" if recipe == "s2" else "7b"
+    if recipe in ("s2", "st1", "attributes-salmonn"):
+        size = "7b" if recipe == "st1" else "13b"
         if not (folder / "beats.pt").exists():
             save_salmonn(folder)
         files = {"whisper": "whisper", "beats": "beats.pt", "llm": f"vicuna-{size}"}
         files["adapter"] = f"salmonn-{size}.pth"
         options |= {name: folder / file for name, file in files.items()}
-    elif recipe == "t2":
+    elif recipe in ("t2", "attributes-text"):
         options["llm"] = save_llm(folder / "llama", "<|begin_of_text|>", "<|end_of_text|>")
-    elif recipe == "emojudge-text":
+    elif recipe in ("emojudge-text", "attributes-roberta"):
         options = {"encoder": roberta(folder / "roberta")}
     else:
         options["encoder"] = wavlm(folder / "wavlm")

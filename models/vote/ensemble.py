@@ -9,6 +9,9 @@
 If the confidence is below the rule's minimum, the label is withheld: it becomes `unknown`, and the
 decision still has the leading label and its confidence.
 
+Ballots without a label do not vote. The attributes of the decision are the mean over the voters
+that gave attributes.
+
 The order in which votes arrive has no effect: sums are exact (`math.fsum`), and ties are broken by
 `priority`, then by the voter's name.
 """
@@ -18,11 +21,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from abhinaya.models.base import Ballot
-from abhinaya.models.labels import LABELS, UNKNOWN
+from abhinaya.models.labels import LABELS, UNKNOWN, Attributes
 from abhinaya.models.vote.combiner import FROM_FILE, Method
 from abhinaya.models.vote.fitted import Fitted
 
@@ -108,6 +111,8 @@ class Decision:
     """Voter that broke a tie; empty if there was no tie."""
     ranking: tuple[str, ...] = ()
     """Labels with a vote or a probability above 0, the leading label first."""
+    attributes: Attributes | None = None
+    """Mean over the voters that rated them; None if none did."""
 
     def contested(self, rule: Rule) -> tuple[str, ...]:
         """Return the labels that a second opinion may choose among; empty if none is needed."""
@@ -125,11 +130,26 @@ def decide(ballots: Mapping[str, Ballot], rule: Rule, opinion: str = "") -> Deci
     count in the confidence.
 
     Raises:
-        ValueError: a ballot has an unknown label, or a wrong number of probabilities.
+        ValueError: a ballot has an unknown label, a wrong number of probabilities, or neither label
+            nor attributes.
 
     """
     for voter, ballot in ballots.items():
         _check(voter, ballot)
+    voting = {voter: ballot for voter, ballot in ballots.items() if ballot.label}
+    if ballots and not voting:
+        decision = _unknown("no vote for a label: the voters that answered give only attributes")
+    else:
+        decision = _decide_label(voting, rule, opinion)
+    rated = [ballot.attributes for ballot in ballots.values() if ballot.attributes is not None]
+    return replace(decision, attributes=_mean(rated)) if rated else decision
+
+
+def _mean(rated: Sequence[Sequence[float]]) -> Attributes:
+    return Attributes(*(math.fsum(values) / len(rated) for values in zip(*rated, strict=True)))
+
+
+def _decide_label(ballots: Mapping[str, Ballot], rule: Rule, opinion: str) -> Decision:
     if len(ballots) < rule.quorum:
         cast = "1 vote" if len(ballots) == 1 else f"{len(ballots)} votes"
         return _unknown(f"{cast} of at least {rule.quorum}")
@@ -283,6 +303,8 @@ def _unknown(reason: str) -> Decision:
 
 
 def _check(voter: str, ballot: Ballot) -> None:
+    if not ballot.label and ballot.attributes is not None and ballot.probabilities is None:
+        return
     if ballot.label not in LABELS:
         raise ValueError(f"{voter} voted for {ballot.label!r}, which is not one of {LABELS}")
     if ballot.probabilities is not None and len(ballot.probabilities) != len(LABELS):

@@ -15,7 +15,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from abhinaya.train.data.clips import ATTRIBUTES, Clip
+from abhinaya.models.labels import ATTRIBUTES
+from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.read_msp import ATTRIBUTES as CHALLENGE
 from abhinaya.train.data.read_msp import HIGH, LOW
 from abhinaya.train.data.tables import rows_of

@@ -4,8 +4,6 @@ Table 1: each system alone. Table 2: systems called MODEL/LOSS. Table 3: each la
 combination of voters, against the best of them alone. Table 5: rules on all voters. Table 6:
 arousal, valence and dominance. Predictions are files, or come from checkpoints, models and profiles
 that are run first. Nothing is fitted here.
-
-abhinaya eval curve ...    recall of emotions against false alarms, by vote.min_confidence
 """
 
 from __future__ import annotations
@@ -25,7 +23,6 @@ from abhinaya.models.vote.ensemble import PRIORITY, Rule, TiePolicy
 from abhinaya.train.command import guarded
 from abhinaya.train.data.manifest import Manifest, read_manifest
 from abhinaya.train.errors import DataError
-from abhinaya.train.eval import curve as eval_curve
 from abhinaya.train.eval import models as eval_models
 from abhinaya.train.eval.attributes import Rater, columns_of, join_ratings, rated, read_ratings
 from abhinaya.train.eval.predictions import (
@@ -42,7 +39,6 @@ from abhinaya.train.eval.report import (
     LOSS_MARK,
     as_html,
     as_text,
-    curve_page,
     measured,
     measured_attributes,
 )
@@ -56,12 +52,10 @@ Output = tuple[str, dict[str, Any], str]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate. Return the exit code: 0, or 1 after an error."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    curve = arguments[:1] == ["curve"]
-    args = _parser(curve).parse_args(arguments[curve:])
+    args = _parser().parse_args(sys.argv[1:] if argv is None else argv)
 
     def work() -> int:
-        text, report, page = (_curve if curve else _tables)(args)
+        text, report, page = _tables(args)
         if args.html is not None:
             args.html.write_text(page, encoding="utf-8")
         if args.json is not None:
@@ -72,11 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return guarded("abhinaya eval", work)
 
 
-def _parser(curve: bool) -> argparse.ArgumentParser:
-    parser = Parser(
-        "abhinaya eval curve" if curve else "abhinaya eval",
-        eval_curve.__doc__ if curve else __doc__,
-    )
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser("abhinaya eval", __doc__)
     add = parser.add_argument
     add("manifest", type=Path, help="the truth: made by abhinaya data prepare")
     add(
@@ -96,26 +87,9 @@ def _parser(curve: bool) -> argparse.ArgumentParser:
     priority = ",".join(PRIORITY)
     add("--priority", default=priority, metavar="A,B,...", help="order in ties (%(default)s)")
     eval_models.add_models(parser)
-    if curve:
-        about = "predictions about neutral recordings, to count false alarms; repeatable"
-        add("--neutral", action="append", default=[], metavar="[NAME=]FILE", help=about)
-        about, most = "highest share of false alarms (%(default)s)", eval_curve.MOST_ALARMS
-        add("--alarms", type=float, default=most, metavar="P", help=about)
     add("--json", type=Path, metavar="FILE", help="write all figures")
     add("--html", type=Path, metavar="FILE", help="write tables and plots")
     return parser
-
-
-def _curve(args: argparse.Namespace) -> Output:
-    if not 0 <= args.alarms <= 1:
-        raise DataError(f"--alarms {args.alarms}: must be between 0 and 1")
-    manifest = _read(args)
-    on, predictions = _scored(args, manifest), read_all(args.predictions)
-    voters = _voters(args, [join(name, of, on.clips) for name, of in predictions.items()])
-    rule = _rule(args, voters, predictions)
-    found = eval_curve.measure(voters, on, rule, args.neutral, args.alarms)
-    text = eval_curve.as_text(found)
-    return text, found, curve_page(text, found)
 
 
 def _tables(args: argparse.Namespace) -> Output:

@@ -15,25 +15,24 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from rich.console import Console
 from rich.progress import track
 
 from abhinaya.models import registry
-from abhinaya.models.base import SAMPLE_RATE, Abstention, Ballot, Card, FloatArray, Utterance
-from abhinaya.models.errors import LabelsError, UnknownModelError
+from abhinaya.models.base import SAMPLE_RATE, Abstention, Ballot, Card, Utterance, Voter
+from abhinaya.models.errors import UnknownModelError
 from abhinaya.models.labels import LABELS
 from abhinaya.models.text import distinct, say
 from abhinaya.train.command import pair_of, profile_table, toml_value
 from abhinaya.train.data.audio import read_clip
-from abhinaya.train.data.clips import ATTRIBUTES, Clip
+from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.manifest import Manifest
+from abhinaya.train.data.read_msp import ATTRIBUTES as EMO
 from abhinaya.train.errors import DataError
 from abhinaya.train.eval.predictions import whole
-
-_RATER_OPTIONS: Final = ("checkpoint", "device", "dtype")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +42,6 @@ class Named:
     name: str
     model: str
     options: dict[str, Any] = field(default_factory=dict)
-    rates: bool = False
-    """Whether the model gives attributes instead of labels."""
 
 
 def add_models(parser: argparse.ArgumentParser) -> None:
@@ -75,15 +72,14 @@ def asked(args: argparse.Namespace) -> list[Named]:
         from abhinaya.train.loop.checkpoint_card import described  # imports torch
 
         of = described(Path(place))
-        rates = bool(of.outputs) and set(of.outputs) <= set(ATTRIBUTES)
-        found.append(Named(name, of.model, of.options, rates))
+        found.append(Named(name, of.model, of.options))
     found += [Named(*pair_of("--model", pair)) for pair in args.model]
     names = [one.name for one in found]
     if twice := {name for name in names if names.count(name) > 1}:
         raise DataError(f"two models are called {', '.join(sorted(twice))}; rename one")
     for pair in args.option:
         key, value = pair_of("--option", pair)
-        name, dot, option = key.partition(".")
+        name, dot, option = key.rpartition(".")  # the name of a model may hold dots
         if not dot or name not in names:
             raise DataError(
                 f"--option {pair}: give NAME.KEY=VALUE, NAME one of {', '.join(names) or 'none'}"
@@ -125,14 +121,7 @@ def run(args: argparse.Namespace, manifest: Manifest) -> list[str]:
     return files
 
 
-def _load(one: Named) -> Model:
-    if one.rates:
-        if unknown := sorted(set(one.options) - set(_RATER_OPTIONS)):
-            raise DataError(
-                f"model {one.name}: unknown option {unknown[0]!r}; known: "
-                f"{', '.join(_RATER_OPTIONS)}"
-            )
-        return AttributeModel(**one.options)
+def _load(one: Named) -> Voter:
     try:
         return registry.load(one.model, one.options)
     except UnknownModelError as error:
@@ -153,67 +142,7 @@ def _of_profile(path: Path) -> list[Named]:
 
 LONGEST: Final = 10 * SAMPLE_RATE
 """Samples in the monitor's longest segment; longer clips are cut into equal pieces."""
-Reply: TypeAlias = Ballot | FloatArray | Abstention
-"""A label, or attributes [3] from 0 to 1, or the reason why neither."""
-
-
-class Model(Protocol):
-    """A voter or an attribute model."""
-
-    @property
-    def card(self) -> Card:
-        """Name, version and needs of the model."""
-        ...
-
-    def vote(self, batch: Sequence[Utterance]) -> Sequence[Reply]:
-        """Return one reply per utterance."""
-        ...
-
-
-class AttributeModel:
-    """A model with S1's network that predicts arousal, valence and dominance.
-
-    `checkpoint` is its folder. Raises ModelError: it is missing, damaged, or has other outputs.
-    """
-
-    def __init__(self, checkpoint: str, device: str = "auto", dtype: str = "auto") -> None:
-        from torch import nn  # imported here, since it is slow
-
-        from abhinaya.models.inference import place
-        from abhinaya.models.published.wavlm import load_s1
-
-        self._place = place(device, dtype)
-        self._model = load_s1(checkpoint).requires_grad_(False)
-        names = self._model.config.labels
-        if sorted(names) != sorted(ATTRIBUTES):
-            raise LabelsError(
-                checkpoint,
-                f"its outputs are {', '.join(names)}, not {', '.join(ATTRIBUTES)}",
-                "give a checkpoint of the recipe `attributes`",
-            )
-        self._order = [names.index(name) for name in ATTRIBUTES]
-        nn.Module.to(self._model.wavlm_model, self._place.device, self._place.dtype)
-        self._model.head.to(self._place.device)
-        version = Path(checkpoint).name
-        self.card = Card("wavlm", version, frozenset({"audio"}), ATTRIBUTES, "")
-
-    def vote(self, batch: Sequence[Utterance]) -> list[Reply]:
-        """Return arousal, valence, dominance [3] from 0 to 1 of each utterance."""
-        import torch
-
-        from abhinaya.models.inference import moved
-        from abhinaya.models.published.wavlm import SHORTEST
-        from abhinaya.train.loop.objective import bounded
-
-        waves = [u.samples for u in batch if len(u.samples) >= SHORTEST]
-        found: Iterator[FloatArray] = iter(())
-        if waves:
-            with torch.inference_mode():
-                padded, lengths = self._model.prepare(waves)
-                scores = self._model(moved(padded, self._place), moved(lengths, self._place))
-                found = iter(bounded(scores)[:, self._order].cpu().numpy())
-        short = Abstention(f"the clip has fewer than {SHORTEST} samples")
-        return [next(found) if len(u.samples) >= SHORTEST else short for u in batch]
+Reply: TypeAlias = Ballot | Abstention
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +153,7 @@ class Answer:
     reply: Reply
 
 
-def ask(model: Model, manifest: Manifest, batch: int = 8) -> Iterator[Answer]:
+def ask(model: Voter, manifest: Manifest, batch: int = 8) -> Iterator[Answer]:
     """Yield the answer to each clip; `batch` clips are run together.
 
     Each clip is like the first segment of a stream, so models that adapt to a voice cannot; measure
@@ -269,11 +198,6 @@ def _pieces(root: Path, clip: Clip, card: Card) -> list[Utterance]:
 
 def _together(replies: Sequence[tuple[Reply, int]]) -> Reply:
     """Return one reply for a clip from its pieces' replies, weighted by their samples."""
-    rated = [(reply, float(n)) for reply, n in replies if isinstance(reply, np.ndarray)]
-    if rated:
-        values, weights = zip(*rated, strict=True)
-        mean: FloatArray = np.average(values, axis=0, weights=weights)
-        return mean
     voted = [(reply, float(n)) for reply, n in replies if isinstance(reply, Ballot)]
     return whole(voted) if voted else replies[0][0]
 
@@ -284,25 +208,30 @@ def write_predictions(path: Path, card: Card, answers: Iterable[Answer]) -> Coun
     `path` is replaced only when all is written. Raises OSError if it cannot be written.
     """
     unanswered: Counter[str] = Counter()
-    rows: list[tuple[Clip, str | None, Sequence[float]]] = []
+    rows: list[tuple[Clip, Ballot]] = []
     for answer in answers:
-        reply = answer.reply
-        if isinstance(reply, Abstention):
-            unanswered[reply.reason] += 1
-        elif isinstance(reply, Ballot):
-            rows.append((answer.clip, reply.label, reply.probabilities or ()))
+        if isinstance(answer.reply, Abstention):
+            unanswered[answer.reply.reason] += 1
         else:
-            rows.append((answer.clip, None, reply.tolist()))
-    rates = all(label is None for _, label, _ in rows)
-    scored = all(values for _, _, values in rows)
-    columns = ATTRIBUTES if rates else ("label", *(LABELS if scored else ()))
+            rows.append((answer.clip, answer.reply))
+    voted = [ballot for _, ballot in rows if ballot.label]
+    scored = bool(voted) and all(ballot.probabilities for ballot in voted)
+    rated = any(ballot.attributes for _, ballot in rows)
+    columns = [
+        *(("label",) if voted or not rated else ()),
+        *(LABELS if scored else ()),
+        *(EMO.values() if rated else ()),
+    ]
     half = path.with_name(f"{path.name}.half")
     with half.open("w", newline="", encoding="utf-8") as out:
-        table = csv.writer(out)
-        table.writerow(["id", *columns, "model", "version", "split"])
-        for clip, label, values in rows:
-            shares = [f"{value:.6f}" for value in values] if scored else []
-            labels = [] if label is None else [label]
-            table.writerow([clip.id, *labels, *shares, card.model, card.version, clip.split])
+        table = csv.DictWriter(out, ["id", *columns, "model", "version", "split"], restval="")
+        table.writeheader()
+        for clip, ballot in rows:
+            named = dict(zip(LABELS, ballot.probabilities or (), strict=False)) if scored else {}
+            named |= dict(zip(EMO.values(), ballot.attributes or (), strict=False))
+            cells = {name: f"{value:.6f}" for name, value in named.items()}
+            labels = {"label": ballot.label} if "label" in columns else {}
+            of = {"model": card.model, "version": card.version, "split": clip.split}
+            table.writerow({"id": clip.id} | labels | cells | of)
     half.replace(path)
     return unanswered

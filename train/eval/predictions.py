@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from abhinaya.models.base import Ballot, FloatArray
-from abhinaya.models.labels import LABELS, UNKNOWN
+from abhinaya.models.labels import LABELS, UNKNOWN, Attributes
 from abhinaya.train.data.clips import OTHER, Clip
 from abhinaya.train.data.read_plain import AUDIO, known_label
 from abhinaya.train.data.tables import Row, lines_of, rows_of, text_of
@@ -162,13 +162,26 @@ def found_answers(
 
 def whole(parts: Sequence[Part]) -> Ballot:
     """Return one answer for a clip: the mean over its parts, weighted by seconds."""
-    total = sum(seconds for _, seconds in parts) or 1.0
-    given = [(ballot.probabilities, s) for ballot, s in parts if ballot.probabilities is not None]
-    if len(given) == len(parts):
-        mean = [sum(s * p[c] for p, s in given) / total for c in range(len(LABELS))]
-        return Ballot(LABELS[int(np.argmax(mean))], tuple(mean))
-    covered = {name: sum(s for b, s in parts if b.label == name) for name in LABELS}
-    return Ballot(max(LABELS, key=covered.__getitem__))
+    rated = [(ballot.attributes, s) for ballot, s in parts if ballot.attributes is not None]
+    attributes = Attributes(*_mean(rated)) if rated else None
+    voted = [(ballot, seconds) for ballot, seconds in parts if ballot.label]
+    given = [(ballot.probabilities, s) for ballot, s in voted if ballot.probabilities is not None]
+    if not voted:
+        return Ballot(attributes=attributes)
+    if len(given) == len(voted):
+        mean = _mean(given)
+        return Ballot(LABELS[int(np.argmax(mean))], mean, attributes=attributes)
+    covered = {name: sum(s for b, s in voted if b.label == name) for name in LABELS}
+    return Ballot(max(LABELS, key=covered.__getitem__), attributes=attributes)
+
+
+def _mean(parts: Sequence[tuple[Sequence[float], float]]) -> tuple[float, ...]:
+    """Return the mean of equally long vectors, each with its weight."""
+    total = sum(weight for _, weight in parts) or 1.0
+    return tuple(
+        sum(weight * value for value, (_, weight) in zip(values, parts, strict=True)) / total
+        for values in zip(*(vector for vector, _ in parts), strict=True)
+    )
 
 
 def refuse_trained(name: str, predictions: Predictions, splits: Collection[str]) -> None:
@@ -231,10 +244,10 @@ def _from_csv(path: Path) -> Predictions:
         )
     ballots: dict[str, Ballot] = {}
     for clip, (here, row) in by_clip(path, rows).items():
+        if label and not row[label]:
+            continue  # an abstention
         probabilities = _probabilities(here, row) if scored else None
         answer = row[label] if label else LABELS[int(np.argmax(probabilities or ()))]
-        if not answer:
-            continue  # an abstention
         predicted = known_label(Path(here), answer)
         if predicted == OTHER:
             raise DataError(f"{here}: predicts {answer!r}; only the eight labels can be scored")

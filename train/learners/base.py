@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from abhinaya.models.base import FloatArray
 from abhinaya.models.checkpoint import Tensors
 from abhinaya.models.errors import KeysError, LabelsError, listed
-from abhinaya.train.data.clips import ATTRIBUTES
+from abhinaya.models.labels import ATTRIBUTES
 
 Inputs = dict[str, Any]
 """A model's inputs for one batch; the trainer moves the tensors in it to the device."""
@@ -52,11 +52,6 @@ class Outputs:
     def names(self) -> tuple[str, ...]:
         """Return the name of each of the K outputs."""
         return (*self.classes, *(ATTRIBUTES if self.attributes else ()))
-
-    @property
-    def kept(self) -> tuple[str, ...]:
-        """Outputs stored in a checkpoint: the labels if there are any, else the attributes."""
-        return self.classes or ATTRIBUTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +93,6 @@ class Learner:
         return self.model, {**self.options, self.checkpoint: str(folder)}
 
 
-def only(state: Tensors, rows: int, prefix: str) -> Tensors:
-    """Return `state` with only the first `rows` outputs of the layer `prefix`."""
-    cut = {f"{prefix}.weight", f"{prefix}.bias"}
-    return {k: t[:rows] if k in cut else t for k, t in state.items()}
-
-
 def start_from(
     module: nn.Module,
     state: Mapping[str, Tensor],
@@ -114,12 +103,14 @@ def start_from(
 ) -> None:
     """Load `state` into `module`, with its outputs `names` put into the order of `outputs`.
 
-    Weights that `state` lacks keep their values. `prefix` is the name of the output layer.
+    Attributes that the recipe does not learn are left out. Weights that `state` lacks keep their
+    values. `prefix` is the name of the output layer.
 
     Raises LabelsError: the outputs are not those of the recipe; KeysError: the weights belong to
     another model.
     """
-    if sorted(names) != sorted(outputs.names):
+    given, wanted = set(names), set(outputs.names)
+    if wanted - given or given - wanted - {*ATTRIBUTES}:
         raise LabelsError(
             subject,
             f"its outputs are {', '.join(names)}, the recipe's are {', '.join(outputs.names)}",

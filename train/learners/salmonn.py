@@ -21,7 +21,7 @@ from abhinaya.models.published.llama import LORA_PREFIX, load_llm, load_tokenize
 from abhinaya.models.published.lora import fill_lora, is_lora
 from abhinaya.models.published.salmonn import Salmonn
 from abhinaya.models.published.salmonn_voter import ABHINAYA_PREFIX, LLM_PREFIX, Parts, Prompter
-from abhinaya.train.learners.base import Example, Inputs, Learner, Outputs, only, start_from
+from abhinaya.train.learners.base import Example, Inputs, Learner, Outputs, start_from
 from abhinaya.train.learners.llama import spare_memory
 from abhinaya.train.recipes.learner_options import SalmonnOptions
 
@@ -56,7 +56,7 @@ def salmonn_learner(o: SalmonnOptions, outputs: Outputs, where: Place, start: st
     def write(folder: Path, state: Tensors, extra: Mapping[str, Any]) -> None:
         """Write adapters, bridge and head, with the key names of the published files."""
         named: Tensors = {}
-        for key, tensor in only(state, len(outputs.kept), _OUT).items():
+        for key, tensor in state.items():
             part, _, rest = key.partition(".")
             if is_lora(key):
                 named[ABHINAYA_PREFIX + LLM_PREFIX + LORA_PREFIX + rest] = tensor

@@ -14,7 +14,7 @@ from abhinaya.models.checkpoint import Tensors, save
 from abhinaya.models.errors import KeysError, WriteError, listed
 from abhinaya.models.hugging_face import locate, translated
 from abhinaya.models.published.voting_batch import padded, valid
-from abhinaya.train.learners.base import Example, Inputs, Learner, Outputs, only, start_from
+from abhinaya.train.learners.base import Example, Inputs, Learner, Outputs, start_from
 from abhinaya.train.recipes.learner_options import TextOptions
 
 _HEADS: Final = ("classifier", "score", "pre_classifier", "pooler")
@@ -62,17 +62,13 @@ def text_learner(o: TextOptions, outputs: Outputs, start: str) -> Learner:
 
     def write(folder: Path, state: Tensors, extra: Mapping[str, Any]) -> None:
         """Write config, tokenizer and weights, as transformers does."""
-        kept = outputs.kept
-        config.id2label = dict(enumerate(kept))
-        config.label2id = {name: i for i, name in enumerate(kept)}
         tokenizer.model_max_length = o.max_tokens
         try:
             config.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
         except OSError as error:
             raise WriteError(folder, f"cannot be written ({error})", "make room") from error
-        named = only(state, len(kept), out)
-        tensors = {k.removeprefix("model."): t for k, t in named.items()}
+        tensors = {k.removeprefix("model."): t for k, t in state.items()}
         save(folder / "model.safetensors", tensors, extra)
 
     return Learner(module, inputs, write, model="text-classification", checkpoint="model")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -15,7 +14,7 @@ from abhinaya.models.checkpoint import Tensors
 from abhinaya.models.hugging_face import locate, translated
 from abhinaya.models.published.heads import Pool
 from abhinaya.models.published.wavlm import S1, S1Config, WaveNorm, load_s1, save_s1
-from abhinaya.train.learners.base import Example, Inputs, Learner, Outputs, only, start_from
+from abhinaya.train.learners.base import Example, Inputs, Learner, Outputs, start_from
 from abhinaya.train.recipes.learner_options import WavlmOptions
 
 _SAMPLES_PER_FRAME: Final = 320
@@ -50,9 +49,7 @@ def wavlm_learner(o: WavlmOptions, outputs: Outputs, norm: WaveNorm, start: str)
         return {"waves": waves, "lengths": lengths}
 
     def write(folder: Path, state: Tensors, extra: Mapping[str, Any]) -> None:
-        kept = outputs.kept
-        config = replace(module.config, labels=kept)
-        save_s1(module, folder, extra, only(state, len(kept), _OUT), config)
+        save_s1(module, folder, extra, state)
 
     return Learner(
         module,

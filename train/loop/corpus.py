@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Final
 
 from abhinaya.models.base import SAMPLE_RATE, Need
+from abhinaya.models.labels import ATTRIBUTES
 from abhinaya.train.data.audio import duration_s
 from abhinaya.train.data.check import require_most, torn_speakers
-from abhinaya.train.data.clips import ATTRIBUTES, Clip
+from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.manifest import Manifest, balanced, named
 from abhinaya.train.errors import DataError
 from abhinaya.train.recipes.recipe import Recipe

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from abhinaya.models.base import SAMPLE_RATE, FloatArray, Need
-from abhinaya.models.labels import LABELS
+from abhinaya.models.labels import ATTRIBUTES, LABELS
 from abhinaya.train.data.audio import read_audio, read_clip
 from abhinaya.train.data.channels import Surroundings, draw_channel, send_through
-from abhinaya.train.data.clips import ATTRIBUTES, Clip
+from abhinaya.train.data.clips import Clip
 from abhinaya.train.errors import DataError
 from abhinaya.train.learners.base import Example
 from abhinaya.train.metrics import Indices

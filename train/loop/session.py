@@ -88,7 +88,7 @@ def train(job: Job, say: Say = print) -> Position:
     )
     counts = class_counts(learnt.labels, recipe.data.classes) if recipe.gives_labels else ()
     card = CheckpointCard(
-        labels=outputs.kept,
+        labels=outputs.names,
         recipe=recipe.settled(),
         data=corpus.digest,
         made_by=job.made_by,
@@ -118,8 +118,7 @@ def train(job: Job, say: Say = print) -> Position:
         log.write("end", taken=position.taken, best=position.best, best_at=position.best_at)
         best = f"best validation {position.best:.4f} after step {position.best_at}"
         log.say(f"{best}: {folder.best}")
-        if recipe.gives_labels:
-            log.say(f"for a profile: {folder.best / PROFILE}")
+        log.say(f"for a profile: {folder.best / PROFILE}")
         log.say(f"measure it: abhinaya eval MANIFEST --checkpoint NAME={folder.best}")
     # End all processes together: one that ends while the group's threads run is sometimes aborted,
     # and the run fails.

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from places import GOLDEN
 
 from abhinaya.models.base import Ballot
-from abhinaya.models.labels import LABELS, UNKNOWN
+from abhinaya.models.labels import HIGH, LABELS, LOW, UNKNOWN
 from abhinaya.models.vote.ensemble import PRIORITY, Rule, decide, order, tempered
 
 VOTING = GOLDEN / "voting.json"
@@ -102,6 +102,39 @@ def test_confidence_is_the_mean_over_those_who_give_probabilities():
     assert decision.confidence == pytest.approx((0.9 + 0.02) / 2)
     assert decision.agreement == pytest.approx(2 / 3)
     assert decision.margin == pytest.approx(1 / 3)
+
+
+# --- attributes -----------------------------------------------------------------------------------
+
+rated = st.none() | st.tuples(*[st.floats(LOW, HIGH)] * 3)
+
+
+@given(
+    st.dictionaries(st.sampled_from("ABCDE"), rated),
+    st.dictionaries(st.sampled_from("VWXYZ"), st.tuples(st.sampled_from(LABELS), rated)),
+)
+def test_attributes_are_the_mean_of_those_who_gave_them_and_change_no_label(alone, both):
+    only = {voter: Ballot(attributes=given) for voter, given in alone.items() if given}
+    votes = {voter: Ballot(label, attributes=given) for voter, (label, given) in both.items()}
+    decision, without = decide(only | votes, Rule()), decide(votes, Rule())
+    found = [b.attributes for b in (only | votes).values() if b.attributes]
+    if not found:
+        assert decision.attributes is None
+    else:
+        mean = [math.fsum(values) / len(found) for values in zip(*found, strict=True)]
+        assert decision.attributes == pytest.approx(mean)
+        assert all(LOW <= value <= HIGH for value in decision.attributes)
+    if votes or not only:
+        assert replace(decision, attributes=None) == replace(without, attributes=None)
+    else:
+        assert (decision.label, decision.leading) == (UNKNOWN, "")
+        assert "give only attributes" in decision.reason
+
+
+def test_a_ballot_with_neither_label_nor_attributes_is_refused():
+    for ballot in (Ballot(), Ballot(probabilities=(0.125,) * 8, attributes=(1, 2, 3))):
+        with pytest.raises(ValueError, match="A voted for ''"):
+            decide({"A": ballot}, Rule())
 
 
 # --- quorum ---------------------------------------------------------------------------------------
