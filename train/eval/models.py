@@ -79,7 +79,7 @@ def asked(args: argparse.Namespace) -> list[Named]:
         raise DataError(f"two models are called {', '.join(sorted(twice))}; rename one")
     for pair in args.option:
         key, value = pair_of("--option", pair)
-        name, dot, option = key.partition(".")
+        name, dot, option = key.rpartition(".")  # the name of a model may hold dots
         if not dot or name not in names:
             raise DataError(
                 f"--option {pair}: give NAME.KEY=VALUE, NAME one of {', '.join(names) or 'none'}"

@@ -637,6 +637,7 @@ def test_a_node_that_hangs_or_is_silent_is_told_and_must_introduce_itself_again(
     hub.say(b"S1-0", Beat(name="S1-0", work_age_s=10.5))
     hub.say(b"T2-0", Beat(name="T2-0", work_age_s=9.5))
     assert [d.reason for d in hub.events(NodeDown)] == ["has been stuck for 10.5 s in one batch"]
+    assert [r.restart for r in hub.to(b"S1-0", Refused)] == [True]
     hub.say(b"S1-0", Beat(name="S1-0"))
     assert hub.to(b"S1-0", Introduce)
     hub.tick(3.5)

@@ -126,7 +126,7 @@ def test_labels_without_probabilities_are_written_too(tmp_path: Path) -> None:
         (["--model", "S1=tiny-speach"], "model S1: no model is called 'tiny-speach'; did"),
         (["--model", "S1=tiny-speech", "--model", "S1=wavlm"], "two models are called S1"),
         (["--option", "S1.x=1"], "--option S1.x=1: give NAME.KEY=VALUE, NAME one of none"),
-        (["--model", "S1=tiny-speech", "--option", "S1.chekpoint=x"], "no option 'chekpoint'"),
+        (["--model", "S.1=tiny-speech", "--option", "S.1.chekpoint=x"], "no option 'chekpoint'"),
         (["--profile", "embedded"], "show-config --profile embedded > embedded.toml"),
         (["--checkpoint", "S1=/nowhere"], "/nowhere: it does not exist"),
         (["--model", "S1=tiny-speech", "--batch", "0"], "--batch 0: must be at least 1"),
