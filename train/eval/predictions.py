@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from abhinaya.models.base import Ballot, FloatArray
-from abhinaya.models.labels import LABELS, UNKNOWN, Attributes
+from abhinaya.models.labels import ATTRIBUTES, LABELS, UNKNOWN, Attributes, Rating
 from abhinaya.train.data.clips import OTHER, Clip
 from abhinaya.train.data.read_plain import AUDIO, known_label
 from abhinaya.train.data.tables import Row, lines_of, rows_of, text_of
@@ -124,8 +124,9 @@ def is_events(path: Path) -> bool:
 
 
 def join(name: str, predictions: Predictions, clips: Sequence[Clip]) -> System:
-    """Return a system's answers in the order of `clips`. Raises DataError if no clip has one."""
-    found = found_answers(name, predictions.ballots, clips)
+    """Return a system's labels in the order of `clips`. Raises DataError if no clip has one."""
+    voted = {clip: ballot for clip, ballot in predictions.ballots.items() if ballot.label}
+    found = found_answers(name, voted, clips)
     guess = np.array([LABELS.index(b.label) if b else -1 for b in found], np.int64)
     if any(b is not None and b.probabilities is None for b in found):
         return System(name, guess, None)
@@ -288,12 +289,15 @@ class Vote(msgspec.Struct):
     probabilities: dict[str, float] | None
     model: str = ""
     version: str = ""
+    attributes: dict[str, Rating] | None = None
 
     def ballot(self) -> Ballot:
         """Return the answer as a ballot."""
-        given = self.probabilities
+        given, rated = self.probabilities, self.attributes
+        if self.label and self.label not in LABELS:
+            raise ValueError(f"{self.label!r} is not a label")
         shares = None if given is None else tuple(given[name] for name in LABELS)
-        return Ballot(LABELS[LABELS.index(self.label)], shares)
+        return Ballot(self.label, shares, attributes=_attributes(rated))
 
 
 class Verdict(msgspec.Struct):
@@ -306,6 +310,11 @@ class Verdict(msgspec.Struct):
     start_s: float
     end_s: float
     votes: list[Vote]
+    attributes: dict[str, Rating] | None = None
+
+
+def _attributes(values: Mapping[str, float] | None) -> Attributes | None:
+    return None if values is None else Attributes(*(values[name] for name in ATTRIBUTES))
 
 
 def read_verdicts(path: Path) -> list[Verdict]:
@@ -338,8 +347,9 @@ def _from_events(path: Path) -> dict[str, Predictions]:
     models: dict[str, set[tuple[str, str]]] = {}
     for verdict in read_verdicts(path):
         ballots = {vote.voter: vote.ballot() for vote in verdict.votes}
-        if verdict.label != UNKNOWN:
-            ballots[VERDICT] = Ballot(verdict.label)
+        label = "" if verdict.label == UNKNOWN else verdict.label
+        if label or verdict.attributes:
+            ballots[VERDICT] = Ballot(label, attributes=_attributes(verdict.attributes))
         for voter, ballot in ballots.items():
             of = parts.setdefault(voter, {}).setdefault(verdict.stream, [])
             of.append((ballot, verdict.end_s - verdict.start_s))

@@ -13,7 +13,7 @@ from abhinaya.stream.hub.canary import CANARY, Canary
 from abhinaya.stream.hub.nodes import Node
 from abhinaya.stream.hub.segments import Stream
 from abhinaya.stream.settings.config import WorkerConfig
-from abhinaya.stream.wire.messages import NodeDown, NodeUp, Refused, Verdict, Vote
+from abhinaya.stream.wire.messages import NodeUp, Refused, Verdict, Vote
 
 RATES = {"labels": (), "attributes": True}
 VOTERS = {name: WorkerConfig(model="fake") for name in ("S1", "T2", "A")}
@@ -86,10 +86,12 @@ def test_provisional_verdicts_have_attributes_and_are_shown_for_them_alone() -> 
 def test_a_voter_of_attributes_needs_no_place_in_a_fitted_combiner() -> None:
     hub = desk(combiner=Combiner("mean", {"S1": Member(), "T2": Member()}))
     assert {up.service for up in hub.events(NodeUp)} == {"S1", "T2", "A"}
-    hub.say(b"odd", replace(fakes.ready("S1", node="odd"), gives=(fakes.service("S1", labels=()),)))
-    (refused,) = hub.to(b"odd", Refused)
-    assert refused.reason == "S1 announces no labels"
-    assert hub.events(NodeDown)
+    for gives, reason in (
+        (fakes.service("S1", labels=()), "S1 announces no labels"),
+        (replace(fakes.service("S1"), name="A"), "it was fitted on S1, T2, not on A: fit vote."),
+    ):
+        hub.say(b"odd", replace(fakes.ready("S1", node="odd"), gives=(gives,)))
+        assert hub.to(b"odd", Refused)[-1].reason.startswith(reason)
 
 
 def test_a_node_that_rates_otherwise_than_before_is_named() -> None:
