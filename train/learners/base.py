@@ -85,13 +85,9 @@ class Learner:
     """Name, in the registry, of the voter that loads the checkpoint."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Options of that voter, without the folder of the checkpoint."""
-    checkpoint: str = "checkpoint"
-    """Name of the option for that folder."""
     arguments: Callable[[Inputs], Iterable[Any]] = dict.values
     """Returns the positional arguments of the module, from inputs on its device. With mixup, inputs
     have a `mix` of `models/published/fusion.py`."""
-    frozen: tuple[nn.Module, ...] = ()
-    """Parts that stay in evaluation mode during training."""
     shortest: int = 0
     """Fewest samples of a clip that the model can be trained on."""
 
@@ -100,48 +96,39 @@ class Learner:
         found: Tensor = module(*self.arguments(inputs))
         return found
 
-    def learn(self) -> None:
-        """Switch to training mode, except for the frozen parts."""
-        self.module.train()
-        for part in self.frozen:
-            part.eval()
-
     def voter(self, folder: Path | str) -> tuple[str, dict[str, Any]]:
         """Return the model name and options that load the checkpoint in `folder`."""
-        return self.model, {**self.options, self.checkpoint: str(folder)}
+        return self.model, {**self.options, "checkpoint": str(folder)}
 
 
-def start_from(
-    module: nn.Module,
-    state: Mapping[str, Tensor],
-    names: Sequence[str],
-    outputs: Outputs,
-    prefix: str,
-    subject: str,
-) -> None:
-    """Load `state` into `module`, with its outputs `names` put into the order of `outputs`.
+def ordered(
+    state: Mapping[str, Tensor], names: Sequence[str], wanted: Sequence[str], layer: str, of: object
+) -> Tensors:
+    """Return `state` with the outputs of a linear layer, called `names`, in the order of `wanted`.
 
-    Attributes that the recipe does not learn are left out. Weights that `state` lacks keep their
-    values. `prefix` is the name of the output layer.
-
-    Raises LabelsError: the outputs are not those of the recipe; KeysError: the weights belong to
-    another model.
+    Attributes that are not wanted are left out. Raises LabelsError: `names` are other outputs.
     """
-    given, wanted = set(names), set(outputs.names)
-    if wanted - given or given - wanted - {*ATTRIBUTES}:
+    if set(wanted) - set(names) or set(names) - set(wanted) - {*ATTRIBUTES}:
         raise LabelsError(
-            subject,
-            f"its outputs are {', '.join(names)}, the recipe's are {', '.join(outputs.names)}",
+            of,
+            f"its outputs are {', '.join(names)}, the recipe's are {', '.join(wanted)}",
             "start from a checkpoint with the same ones, or set data.classes to its",
         )
-    rows = torch.tensor([list(names).index(name) for name in outputs.names])
-    turned = {f"{prefix}.weight", f"{prefix}.bias"}
-    ordered = {k: t[rows] if k in turned else t for k, t in state.items()}
+    rows = torch.tensor([list(names).index(name) for name in wanted])
+    turned = {f"{layer}.weight", f"{layer}.bias"}
+    return {k: t[rows] if k in turned else t for k, t in state.items()}
+
+
+def start_from(module: nn.Module, state: Mapping[str, Tensor], of: object) -> None:
+    """Load `state` into `module`; weights that it lacks keep their values.
+
+    Raises KeysError: the weights belong to another model.
+    """
     own = {k: t.shape for k, t in module.state_dict().items()}
-    if wrong := [k for k, t in ordered.items() if own.get(k) != t.shape]:
+    if wrong := [k for k, t in state.items() if own.get(k) != t.shape]:
         raise KeysError(
-            subject,
+            of,
             f"weights of another model or size: {listed(wrong, 4)}",
             "use the recipe that it was trained with",
         )
-    module.load_state_dict(ordered, strict=False)
+    module.load_state_dict(state, strict=False)

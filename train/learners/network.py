@@ -6,12 +6,11 @@ Frozen encoders are outside the module: no checkpoint has them, and their featur
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from abhinaya.models.errors import KeysError, LabelsError, listed
+from abhinaya.models.hugging_face import locate
 from abhinaya.models.inference import Place
 from abhinaya.models.published.encoders import Encoder, Rows, frames_of, load_encoder, rows_of
 from abhinaya.models.published.fusion import Network
@@ -19,7 +18,7 @@ from abhinaya.models.published.network_file import NetworkFile, load_network, sa
 from abhinaya.models.published.specs import NetworkSpec
 from abhinaya.models.published.voting_batch import padded
 from abhinaya.models.published.wavlm import WaveNorm
-from abhinaya.train.learners.base import Example, Inputs, Learner, Outputs
+from abhinaya.train.learners.base import Example, Inputs, Learner, Outputs, ordered, start_from
 
 
 def network_learner(
@@ -29,7 +28,7 @@ def network_learner(
     encoders = [load_encoder(member, norm) for member in spec.members]
     module = Network(spec, encoders, {head: len(names) for head, names in outputs.heads.items()})
     if start:
-        _start(module, outputs, Path(start))
+        _start(module, outputs, start)
     for encoder in encoders:
         if encoder.spec.frozen:
             nn.Module.to(encoder, where.device, where.dtype)
@@ -71,30 +70,12 @@ def network_learner(
     )
 
 
-def _start(module: Network, outputs: Outputs, folder: Path) -> None:
-    """Load the weights of a checkpoint; outputs are put into the recipe's order by name.
-
-    Heads that the checkpoint lacks keep their values. Raises LabelsError: a head has other outputs;
-    KeysError: the weights belong to another network.
-    """
-    file, found, _ = load_network(folder)
-    state, own = dict(found.state_dict()), module.state_dict()
-    for head, names in file.heads.items():
-        wanted = outputs.heads.get(head, ())
-        if wanted and sorted(wanted) != sorted(names):
-            raise LabelsError(
-                folder,
-                f"its outputs are {', '.join(names)}, the recipe's are {', '.join(wanted)}",
-                "start from a checkpoint with the same ones, or set data.classes to its",
-            )
-        rows = [list(names).index(name) for name in wanted]
-        for key in (f"heads.{head}.out.weight", f"heads.{head}.out.bias"):
-            state[key] = state[key][rows]
-    state = {k: t for k, t in state.items() if k in own or not k.startswith("heads.")}
-    if wrong := [k for k, t in state.items() if k not in own or own[k].shape != t.shape]:
-        raise KeysError(
-            folder,
-            f"weights of another network: {listed(wrong, 4)}",
-            "use the recipe that it was trained with",
-        )
-    module.load_state_dict(state, strict=False)
+def _start(module: Network, outputs: Outputs, folder: str) -> None:
+    """Load the weights of a checkpoint; heads that only one of the two has are left alone."""
+    file, found, _ = load_network(locate(folder))
+    lost = tuple(f"heads.{head}." for head in file.heads if head not in outputs.heads)
+    state = {k: t for k, t in found.state_dict().items() if not k.startswith(lost)}
+    for head in outputs.heads.keys() & file.heads:
+        layer = f"heads.{head}.out"
+        state = ordered(state, file.heads[head], outputs.heads[head], layer, folder)
+    start_from(module, state, folder)

@@ -52,11 +52,8 @@ class Objective:
         total: Tensor | float = 0.0
         for term in self._terms:
             if term.kind == "l2":
-                named = [(k, p) for k, p in module.named_parameters() if p.requires_grad]
-                found = [p.square().sum() for k, p in named if k.startswith(term.part)]
-                if not found:
-                    raise TrainingError(unknown_part("losses", term.part, [k for k, _ in named]))
-                total = total + term.weight * torch.stack(found).sum()
+                weights = weights_of(module, term.part, "losses").values()
+                total = total + term.weight * torch.stack([p.square().sum() for p in weights]).sum()
         return total
 
     def _term(self, term: LossTerm, scores: Tensor, targets: Tensor) -> Tensor:
@@ -112,10 +109,13 @@ class Objective:
         return None if term.kind != "vs" else torch.ones(len(self._counts))
 
 
-def unknown_part(setting: str, part: str, names: Sequence[str]) -> str:
-    """Return the message for a part that no trained weight belongs to."""
-    known = dict.fromkeys(name.split(".")[0] for name in names)
-    return f"{setting}: no trained weight is called {part}...; known parts: {', '.join(known)}"
+def weights_of(module: nn.Module, part: str, setting: str) -> dict[str, nn.Parameter]:
+    """Return the trained weights whose names begin with `part`. Raises TrainingError: none does."""
+    named = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    if found := {name: p for name, p in named.items() if name.startswith(part)}:
+        return found
+    known = ", ".join(dict.fromkeys(name.split(".")[0] for name in named))
+    raise TrainingError(f"{setting}: no trained weight is called {part}...; known parts: {known}")
 
 
 def bounded(scores: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ from abhinaya.train.loop.batches import (
 )
 from abhinaya.train.loop.devices import prepared
 from abhinaya.train.loop.examples import Examples
-from abhinaya.train.loop.objective import Figures, Objective, judge, unknown_part
+from abhinaya.train.loop.objective import Figures, Objective, judge, weights_of
 from abhinaya.train.loop.run_folder import Position, RunFolder
 from abhinaya.train.loop.run_log import RunLog
 from abhinaya.train.metrics import Numbers
@@ -149,7 +149,7 @@ class Trainer:
         batches = self._batches(steps[position.step :], stage, number)
         title = f"epoch {number + 1}/{sum(s.epochs for s in self._stages)}"
         started, losses = time.monotonic(), []
-        parts.learner.learn()
+        self._module.train()
         with self._log.bar(title, len(steps), position.step) as shown:
             for k in range(position.step, len(steps)):
                 done, of = position.epoch * len(steps) + k, stage.epochs * len(steps)
@@ -353,14 +353,13 @@ def _settings(stage: TrainRecipe) -> dict[str, Any]:
 
 def _parted(module: nn.Module, parts: set[str]) -> dict[str, list[nn.Parameter]]:
     """Return the trained weights by the longest of `parts` that their names begin with, or ""."""
-    named = [(k, p) for k, p in module.named_parameters() if p.requires_grad]
-    found: dict[str, list[nn.Parameter]] = {part: [] for part in ("", *sorted(parts))}
-    for name, weight in named:
-        found[max((p for p in found if name.startswith(p)), key=len)].append(weight)
-    for part in parts:
-        if not found[part]:
-            raise TrainingError(unknown_part("train.rates", part, [k for k, _ in named]))
-    return {part: weights for part, weights in found.items() if weights}
+    of: dict[str, str] = {}
+    for part in ("", *sorted(parts, key=len)):
+        of |= dict.fromkeys(weights_of(module, part, "train.rates"), part)
+    found: dict[str, list[nn.Parameter]] = {}
+    for name, weight in weights_of(module, "", "train.rates").items():
+        found.setdefault(of[name], []).append(weight)
+    return found
 
 
 def _drawn_mix(stage: TrainRecipe, size: int) -> Mix | None:

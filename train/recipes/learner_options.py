@@ -21,11 +21,6 @@ class WavlmOptions:
     )
     hidden: int = setting(1024, doc="width of the layer before the scores", least=1)
     input_dropout: float = setting(0.0, doc="dropout of the pooled frames", least=0, most=0.95)
-    trained_layers: int = setting(
-        -1,
-        doc="how many last layers of the encoder are trained; -1: all but its convolutions",
-        least=-1,
-    )
     norm: str = setting(
         "none",
         doc="how a wave is scaled; global: by mean and deviation of the training clips",

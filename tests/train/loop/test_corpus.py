@@ -158,8 +158,8 @@ def test_a_pair_teaches_the_mean_of_both(manifest: Manifest) -> None:
     corpus = choose(manifest, recipe, AUDIO)
     examples = Examples(corpus.root, corpus.train, recipe, AUDIO, Outputs({"primary": LABELS}))
     mixed = [examples.learnt(i, TargetRecipe("distribution"), 0) for i in range(8)]
-    assert all(e.shares.sum() == pytest.approx(1.0) for e in mixed)
-    assert max(np.count_nonzero(e.shares) for e in mixed) > 2  # a clip alone has votes for two
+    assert all(e.targets.sum() == pytest.approx(1.0) for e in mixed)
+    assert max(np.count_nonzero(e.targets) for e in mixed) > 2  # a clip alone has votes for two
     read = [read_clip(corpus.root, c) for c in corpus.train[:8]]
     assert all(len(e.samples) >= len(r) for e, r in zip(mixed, read, strict=True))
     assert not any(np.array_equal(e.samples, r) for e, r in zip(mixed, read, strict=True))
