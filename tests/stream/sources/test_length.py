@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import wave
 from pathlib import Path
@@ -246,13 +247,34 @@ def test_a_file_that_grows_is_heard_to_its_end_and_that_is_said(tmp_path: Path) 
     assert f"{path}: grew while it was read; heard up to" in said[0]
 
 
-def test_a_fragmented_file_is_cut_between_two_boxes(tmp_path: Path) -> None:
-    options = {"movflags": "frag_keyframe+empty_moov", "frag_duration": "1000000"}
+def test_an_ogg_file_with_a_hole_before_its_last_page_breaks_off_there(tmp_path: Path) -> None:
+    encode(path := tmp_path / "a.ogg", NOISE, 48_000, "libopus")
+    data = path.read_bytes()
+    pages = [match.start() for match in re.finditer(b"OggS", data)]
+    path.write_bytes(data[: pages[-2]] + bytes(pages[-1] - pages[-2]) + data[pages[-1] :])
+    assert "breaks off at" in hear(path)[1]
+    path.write_bytes(data[: pages[2]] + data[pages[4] :])  # recorded from the middle on
+    assert whole(path, 4.0) == []
+
+
+def test_a_tag_behind_an_mp4_is_no_box_that_is_cut(tmp_path: Path) -> None:
+    encode(path := tmp_path / "a.mp4", NOISE, 48_000, "aac", "mp4")
+    path.write_bytes(path.read_bytes() + b"TAG" + b"x" * 125)
+    assert whole(path) == []
+
+
+@pytest.mark.parametrize("index", ["", "+skip_trailer"], ids=["index", "no index"])
+def test_a_fragmented_file_is_cut_between_two_boxes(tmp_path: Path, index: str) -> None:
+    options = {"movflags": f"frag_keyframe+empty_moov{index}", "frag_duration": "1000000"}
     encode(path := tmp_path / "a.mp4", NOISE, 48_000, "aac", "mp4", options)
     data = path.read_bytes()
     assert whole(path) == []
     for share in (0.4, 0.7):
         assert "breaks off" in hear(cut_at(path, data, share))[1]
+    path.write_bytes(data + bytes(8192))  # padding
+    assert whole(path) == []
+    path.write_bytes(data + bytes(100_000))  # perhaps fragments that were never fetched
+    assert bool(hear(path)[1]) == bool(index)
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(1, 1), (3_999, 1), (800_000, 1), (16_000, 200)])

@@ -48,7 +48,7 @@ def run(recipe: str, manifest: Path, out: Path, settings: list[str], *more: str)
 
 def scores(learner: Learner, samples: np.ndarray, transcript: str) -> torch.Tensor:
     """What the trained module itself says of one clip."""
-    example = Example("x", samples, transcript, np.zeros(8), np.zeros(3))
+    example = Example("x", samples, transcript, np.zeros(8))
     learner.module.eval()
     with torch.no_grad():
         return learner.scores(learner.module, learner.inputs([example]))[0]
@@ -145,7 +145,7 @@ def test_a_model_learns_what_words_mean(models: Path, manifest: Path, tmp_path: 
         "train.epochs=40",
         "train.batch=4",
         "train.schedule=cosine",
-        "model.options.dropout=0.0",
+        "model.options.input_dropout=0.0",
     ]
     assert run("emojudge-text", manifest, out, settings) == 0
     assert max(float(str(v["macro_f1"])) for v in logged(out, "validation")) > 0.5
@@ -175,12 +175,12 @@ def test_stages_follow_each_other(models: Path, manifest: Path, tmp_path: Path) 
 @pytest.mark.usefixtures("no_dropout")
 def test_a_batch_in_parts_is_the_batch(models: Path, manifest: Path, tmp_path: Path) -> None:
     """One step of all 32 clips has the same loss and gradient in 1, 2 or 4 parts."""
-    settings = [*shrunk("s1", models), "model.options.trained_layers=0"]
+    settings = [*shrunk("emojudge-text", models), "model.options.members.0.train=frozen"]
     found = []
     for parts in (1, 2, 4):
         out = tmp_path / f"run{parts}"
         sizes = [f"train.batch={32 // parts}", f"train.accumulate={parts}"]
-        assert run("s1", manifest, out, [*settings, *sizes]) == 0
+        assert run("emojudge-text", manifest, out, [*settings, *sizes]) == 0
         AcceleratorState._reset_state(True)
         (step,) = logged(out)
         found.append((step["loss"], step["norm"]))
@@ -255,17 +255,6 @@ def test_less_memory_gives_the_same_weights(models: Path, manifest: Path, tmp_pa
         made.append(read(out / "best").tensors)
     for key, tensor in made[0].items():
         torch.testing.assert_close(tensor, made[1][key])
-
-
-def test_tensorboard_gets_the_same_numbers(models: Path, manifest: Path, tmp_path: Path) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    out = tmp_path / "run"
-    assert run("s1", manifest, out, [*shrunk("s1", models), "run.tensorboard=true"]) == 0
-    curves = EventAccumulator(str(out / "tensorboard"))
-    curves.Reload()
-    drawn = [point.value for point in curves.Scalars("step/loss")]
-    assert drawn == pytest.approx([line["loss"] for line in logged(out)])
 
 
 @pytest.mark.parametrize("at", [2, 3])
