@@ -22,7 +22,6 @@ from abhinaya.models.vote.ensemble import Rule
 from abhinaya.train.command import guarded
 from abhinaya.train.data.manifest import Manifest, read_manifest
 from abhinaya.train.errors import DataError
-from abhinaya.train.eval import emobox
 from abhinaya.train.eval import models as eval_models
 from abhinaya.train.eval.attributes import rated, rater
 from abhinaya.train.eval.predict import run
@@ -46,10 +45,7 @@ Output = tuple[str, dict[str, Any], str]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate. Return the exit code: 0, or 1 after an error."""
-    argv = sys.argv[1:] if argv is None else argv
-    if argv[:1] == ["emobox"]:
-        return emobox.main(argv[1:])
-    args = _parser().parse_args(argv)
+    args = _parser().parse_args(sys.argv[1:] if argv is None else argv)
 
     def work() -> int:
         text, report, page = _tables(args)

@@ -22,7 +22,7 @@ from abhinaya.train.data.tables import lines_of, text_of
 from abhinaya.train.errors import DataError
 
 FACTS: Final[Mapping[str, Mapping[str, Any]]] = tomllib.loads(
-    (importlib.resources.files("abhinaya.train.eval") / "emobox.toml").read_text("utf-8")
+    (importlib.resources.files("abhinaya.bench.quality") / "emobox.toml").read_text("utf-8")
 )
 """By the name of the corpus's reader."""
 HINT: Final = "give the folder `data` of the repository emo-box/EmoBox with --splits"

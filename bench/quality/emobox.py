@@ -24,6 +24,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from abhinaya.bench.quality.emobox_splits import FACTS, Fold, Protocol, protocol
 from abhinaya.models.asr import carrier
 from abhinaya.models.base import SAMPLE_RATE, FloatArray
 from abhinaya.models.command_line import Parser
@@ -33,7 +34,6 @@ from abhinaya.models.tiny.metadata import FOLDER, read_card
 from abhinaya.train.command import guarded
 from abhinaya.train.data.audio import read_clip
 from abhinaya.train.errors import DataError
-from abhinaya.train.eval.emobox_splits import FACTS, Fold, Protocol, protocol
 from abhinaya.train.eval.models import Named, add_models, asked
 from abhinaya.train.eval.predict import run
 from abhinaya.train.eval.predictions import found_answers, read_all

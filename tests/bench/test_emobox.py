@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 from pathlib import Path
 
@@ -9,11 +10,11 @@ import numpy as np
 import pytest
 from trainer_fakes import write_wav
 
+from abhinaya.bench.quality.emobox import scored
+from abhinaya.bench.quality.emobox_splits import FACTS, Fold, Protocol, protocol
+from abhinaya.stream.commands.main import GROUP, main
 from abhinaya.train.data.manifest import Manifest
 from abhinaya.train.errors import DataError
-from abhinaya.train.eval.cli import main
-from abhinaya.train.eval.emobox import scored
-from abhinaya.train.eval.emobox_splits import FACTS, Fold, Protocol, protocol
 
 CODES = {"01": "neutral", "02": "calm", "05": "angry"}
 
@@ -117,10 +118,13 @@ def test_splits_that_cannot_be_used_are_refused(
 
 
 def test_the_command_leaves_out_what_a_voter_has_learnt_from(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    command = ("eval emobox", "abhinaya.bench.quality.emobox:main", GROUP)
+    found = [importlib.metadata.EntryPoint(*command)]
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: found)
     audio, report = ravdess(tmp_path / "audio"), tmp_path / "figures.json"
-    corpus = ["emobox", "--corpus", "ravdess", "--data", str(audio)]
+    corpus = ["eval", "emobox", "--corpus", "ravdess", "--data", str(audio)]
     out = ["--write", str(tmp_path / "written"), "--json", str(report)]
     assert main([*corpus, *out, "--model", "S1=tiny-speech", "--probe", "embedded"]) == 0
     said = capsys.readouterr().out
