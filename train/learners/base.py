@@ -38,6 +38,8 @@ class Example:
     """[3] arousal, valence, dominance from 0 to 1; NaN if the corpus has none."""
     draw: int = 0
     """Random number of this clip and epoch, for choices of the model; 0 in validation."""
+    repeats: bool = False
+    """Whether every epoch has these samples, so that their features are worth storing."""
 
 
 @dataclass(frozen=True, slots=True)

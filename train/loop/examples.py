@@ -111,7 +111,7 @@ class Examples:
         self.clips = clips
         self._root, self._recipe, self._needs_audio = root, recipe, "audio" in needs
         self._teaching = Teaching(clips, recipe.data.classes, recipe.seed)
-        self._crop_s = recipe.data.max_s if recipe.data.crop == "random" else None
+        self._crop_s = None if recipe.data.crop == "first" else recipe.data.max_s
         found = recipe.augment.surroundings
         self._around = Surroundings.find(Path(found)) if found else Surroundings((), ())
 
@@ -138,6 +138,7 @@ class Examples:
             self._around,
             seed,
             epoch,
+            self._recipe.data.crop == "once",
         )
         return self._example(i, sound, draw)
 
@@ -161,6 +162,7 @@ class Examples:
             shares=sound.votes,
             attributes=np.array(known, np.float32),
             draw=draw,
+            repeats=sound.repeats,
         )
 
 
@@ -175,6 +177,8 @@ class Sound:
     """[n] 16 kHz mono in [-1, 1]."""
     votes: FloatArray
     """[C] shares of the votes, which sum to 1."""
+    repeats: bool = True
+    """Whether every epoch has these samples."""
 
 
 def augment(
@@ -186,25 +190,28 @@ def augment(
     around: Surroundings,
     seed: int,
     epoch: int = 0,
+    once: bool = False,
 ) -> Sound:
     """Augment sound `i` of `n`, perhaps joined with another of them, drawn by (seed, epoch, i).
 
-    Clips longer than `crop_s` seconds are cut to it at a random place; in the paper 10 s.
+    Clips longer than `crop_s` seconds are cut to it at a random place; in the paper 10 s. With
+    `once` the place is the same in all epochs.
     """
     rng = np.random.default_rng((seed, epoch, i))
-    sound = sound_of(i)
+    sound, repeats = sound_of(i), True
     if n > 1 and rng.random() < recipe.pair:
         partner = sound_of((i + 1 + int(rng.integers(n - 1))) % n)
         gap_s = float(rng.uniform(recipe.pair_from_s, recipe.pair_to_s))
-        sound = mix_pair(sound, partner, gap_s)
+        sound, repeats = mix_pair(sound, partner, gap_s), False
     samples = sound.samples
     if crop_s is not None:
-        samples = crop(samples, crop_s, rng)
+        samples = crop(samples, crop_s, np.random.default_rng((seed, i)) if once else rng)
+        repeats = repeats and (once or len(samples) == len(sound.samples))
     if rng.random() < recipe.channel:
-        samples = send_through(samples, draw_channel(rng, around), rng)
+        samples, repeats = send_through(samples, draw_channel(rng, around), rng), False
     if rng.random() < recipe.codec:
-        samples = through_opus(samples, int(rng.choice([8_000, 12_000, 24_000])))
-    return Sound(samples, sound.votes)
+        samples, repeats = through_opus(samples, int(rng.choice([8_000, 12_000, 24_000]))), False
+    return Sound(samples, sound.votes, repeats)
 
 
 def crop(samples: FloatArray, seconds: float, rng: np.random.Generator) -> FloatArray:
