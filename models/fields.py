@@ -113,6 +113,8 @@ def _value(hint: Any, raw: Any, path: str, limits: Mapping[str, Any], faults: Fa
 
 
 def _out_of_range(value: Any, raw: Any, limits: Mapping[str, Any]) -> Iterator[str]:
+    if value is None:
+        return
     if isinstance(value, float) and not math.isfinite(value):
         yield "is not a finite number"
         return

@@ -37,7 +37,7 @@ def _table(table: Any, path: tuple[str, ...], origins: Mapping[str, str]) -> Ite
             inner.append((here, item))
         else:
             origin = _origin(here, origins)
-            yield f"{_key([name])} = {_value(item)}" + (f"  # {origin}" if origin else "")
+            yield f"{_key([name])} = {inline(item)}" + (f"  # {origin}" if origin else "")
     for here, item in inner:
         for header, entry in _headers(here, item):
             if header:
@@ -76,8 +76,8 @@ def _key(parts: Iterable[str]) -> str:
     return ".".join(part if BARE.fullmatch(part) else _string(part) for part in parts)
 
 
-def _value(item: Any) -> str:
-    """Return a value as TOML on one line.
+def inline(item: Any) -> str:
+    """Return a value as TOML on one line; mappings are inline tables.
 
     Raises:
         TypeError: TOML does not have this type. The caller must leave out None.
@@ -96,11 +96,11 @@ def _value(item: Any) -> str:
             return item.isoformat()
         case Mapping():
             inner = ", ".join(
-                f"{_key([k])} = {_value(v)}" for k, v in item.items() if v is not None
+                f"{_key([k])} = {inline(v)}" for k, v in item.items() if v is not None
             )
             return f"{{ {inner} }}" if inner else "{}"
         case Sequence():
-            return f"[{', '.join(_value(entry) for entry in item)}]"
+            return f"[{', '.join(inline(entry) for entry in item)}]"
         case _:
             raise TypeError(f"TOML has no {type(item).__name__}")
 

@@ -55,7 +55,7 @@ def test_wheel_and_source_archive_hold_the_product_and_its_licence(
     found = set(zipfile.ZipFile(wheel).namelist())
     assert {name for name in found if name.endswith(".py")} == product
     for name in ("models/py.typed", "stream/py.typed", "stream/settings/profiles/embedded.toml",
-                 "bench/demo/call.opus"):  # fmt: skip
+                 "train/recipes/systems/abhinaya/system.toml", "bench/demo/call.opus"):  # fmt: skip
         assert f"abhinaya/{name}" in found
     assert any(name.endswith("licenses/LICENSE") for name in found)
     with tarfile.open(sdist) as archive:

@@ -31,6 +31,7 @@ from abhinaya.train.data.manifest import read_manifest, read_names
 from abhinaya.train.ensemble.cli import add_ensemble, run_ensemble
 from abhinaya.train.errors import TrainingError
 from abhinaya.train.recipes.recipe import OWN_LOOP, described, load_recipe, recipe_text, recipes
+from abhinaya.train.recipes.system import load_system, systems
 from abhinaya.train.tiny.cards import BACKGROUNDS, measured, write_card
 
 DATA: Final = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
@@ -41,6 +42,7 @@ TEXT: Final = "tiny-text"
 
 def main(argv: Sequence[str]) -> int:
     """Run one command; return the exit code, see `guarded`."""
+    argv = ["list" if word == "--list" else word for word in argv[:1]] + list(argv[1:])
     own = not {*COMMANDS, "-h", "--help", "--version"} & {*argv[:1]}
     args = (_recipe_parser() if argv and own else _parser()).parse_args(argv)
     return guarded("abhinaya train", lambda: args.run(args) or 0)
@@ -92,9 +94,15 @@ def _run_recipe(args: argparse.Namespace) -> None:
 
 def _list(args: argparse.Namespace) -> None:
     known = {**recipes(), **OWN_LOOP}
-    width = max(map(len, known))
+    made = [load_system(name) for name in systems()]
+    width = max(map(len, [*known, *(system.name for system in made)]))
     for name, about in known.items():
         say(f"{name:{width}}  {about}")
+    say("", "whole systems, for abhinaya reproduce:", "")
+    for system in made:
+        figures = dict.fromkeys(f"{p.what} {p.value:.4f}" for p in system.published if not p.row)
+        best = ", ".join([text for text in figures if text.startswith("test3")][:3])
+        say(f"{system.name:{width}}  {system.about}", f"{'':{width}}  {best}; {system.source}")
 
 
 def _settings(args: argparse.Namespace) -> None:
@@ -181,7 +189,7 @@ def _all_settings(args: argparse.Namespace, second: str = "plain") -> list[str]:
 
 
 COMMANDS: Final[Mapping[str, tuple[Callable[[argparse.Namespace], None], str]]] = {
-    "list": (_list, "list the recipes of the package"),
+    "list": (_list, "list recipes and systems (also: --list)"),
     "settings": (_settings, "print every setting of a recipe, its default and meaning"),
     **{
         model: (_train_text if model == TEXT else _train_speech, f"train {model}, write its card")

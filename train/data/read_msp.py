@@ -4,6 +4,10 @@ Labels/labels_consensus.{csv,json}   one row per clip: class, attributes, speake
 Labels/labels_detailed.{csv,json}    one row per clip and worker: the votes; may be absent
 Transcripts/NAME.txt                 one file per clip; may be absent
 Audios/NAME.wav
+Partitions.txt                       a line `Test3; NAME.wav` per clip; may be absent
+
+A clip without labels, of the hidden test, is in Partitions.txt, or its name says test3 (as in the
+challenge of 2025).
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +31,7 @@ PARTITIONS: Final = {
     "train": "train", "development": "dev", "validation": "dev", "test": "test", "test1": "test1",
     "test2": "test2", "test3": "test3",
 }  # fmt: skip
+HIDDEN: Final = "test3"
 ATTRIBUTES: Final = {"arousal": "EmoAct", "valence": "EmoVal", "dominance": "EmoDom"}
 LOW, HIGH = 1.0, 7.0
 
@@ -52,10 +57,22 @@ def read_msp_podcast(folder: Path) -> list[Clip]:
         primary.setdefault(name, Counter())[_vote(row["EmoClass_Major"])] += 1
         second = [v.strip() for v in row.get("EmoClass_Second", "").split(",") if v.strip()]
         secondary.setdefault(name, Counter()).update(second)
+    rows = list(_rows(consensus))
+    rows += _hidden(folder, {row["FileName"] for row in rows})
     return [
         _clip(folder, consensus, row, primary.get(row["FileName"]), secondary.get(row["FileName"]))
-        for row in _rows(consensus)
+        for row in rows
     ]
+
+
+def _hidden(folder: Path, labelled: Set[str]) -> list[Row]:
+    """Return a row without labels for each clip of the hidden test that has none, by name."""
+    listed = folder / "Partitions.txt"
+    lines = text_of(listed, "fetch it again").splitlines() if listed.is_file() else []
+    pairs = [(line.partition(";")[2].strip(), line.partition(";")[0].strip()) for line in lines]
+    names = {name: part for name, part in pairs if part.lower() == HIDDEN}
+    names |= {path.name: HIDDEN for path in (folder / "Audios").glob(f"*{HIDDEN}*.wav")}
+    return [{"FileName": n, "Split_Set": HIDDEN} for n in sorted(names.keys() - labelled)]
 
 
 def _clip(

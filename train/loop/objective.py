@@ -57,14 +57,16 @@ class Objective:
 
     def _of_labels(self, term: LossTerm, logits: Tensor, shares: Tensor) -> Tensor:
         weights, reduction = self._weights(term), cast("Reduction", term.reduction)
+        own = {} if term.gamma is None else {"gamma": term.gamma}  # else that of the formula
         match term.kind:
             case "ce":
                 return weighted_cross_entropy(logits, shares, weights, reduction)
             case "focal":
-                return weighted_focal(logits, shares, weights, term.gamma, reduction)
+                return weighted_focal(logits, shares, weights, reduction=reduction, **own)
             case "vs":
+                more = {"tau": term.tau, **own}
                 return vector_scaling(
-                    logits, shares, self._counts, weights, term.gamma, term.tau, reduction
+                    logits, shares, self._counts, weights, reduction=reduction, **more
                 )
             case _:
                 return kl_divergence(logits, shares, weights)

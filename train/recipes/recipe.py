@@ -20,7 +20,7 @@ from abhinaya.models.fields import Faults, build, near, setting
 from abhinaya.models.labels import LABELS
 from abhinaya.train.command import toml_value
 from abhinaya.train.errors import RecipeError
-from abhinaya.train.recipes.learner_options import OPTIONS, Options, WavlmOptions
+from abhinaya.train.recipes.learner_options import OPTIONS, Options
 
 LABEL_LOSSES: Final = ("ce", "focal", "vs", "kld")
 ATTRIBUTE_LOSSES: Final = ("ccc",)
@@ -101,7 +101,9 @@ class LossTerm:
 
     kind: str = setting(doc="which loss", choices=(*LABEL_LOSSES, *ATTRIBUTE_LOSSES))
     weight: float = setting(1.0, doc="weight of this term in the sum", least=0)
-    gamma: float = setting(2.0, doc="exponent of focal (2 in the paper) or vs (0.3)", least=0)
+    gamma: float | None = setting(
+        None, doc="exponent of focal or vs; the paper's if it is missing: 2 and 0.3", least=0
+    )
     tau: float = setting(1.0, doc="scale of the bias of vs", least=0)
     reduction: str = setting(
         "paper",
@@ -314,9 +316,6 @@ def _conflicts(recipe: Recipe) -> Iterator[tuple[str, str]]:
             yield f"{path}.{text}", f"{path}.{where}"
     if recipe.augment.pair_from_s > recipe.augment.pair_to_s:
         yield "augment.pair_from_s is above augment.pair_to_s", "augment.pair_from_s"
-    options = recipe.options
-    if recipe.gives_attributes and not isinstance(options, WavlmOptions):
-        yield "model.learner: only wavlm learns attributes so far", "model.learner"
 
 
 def _stage_conflicts(recipe: Recipe, stage: TrainRecipe) -> Iterator[tuple[str, str]]:
@@ -364,6 +363,6 @@ def _of(kind: Any, path: str) -> Iterator[tuple[str, str, str]]:
             continue
         default = "(must be given)" if spec.default_factory is dataclasses.MISSING else ""
         if spec.default is not dataclasses.MISSING:
-            default = json.dumps(spec.default)
+            default = "(none)" if spec.default is None else json.dumps(spec.default)
         choices, doc = spec.metadata.get("choices") or (), str(spec.metadata.get("doc", ""))
         yield key, default, f"{doc} ({', '.join(choices)})" if choices else doc

@@ -169,11 +169,11 @@ values = st.recursive(
 
 @given(st.text(), values)
 def test_what_is_written_as_toml_is_read_as_it_was(key: str, value: Any) -> None:
-    assert tomllib.loads(f"{toml._key([key])} = {toml._value(value)}") == {key: value}
+    assert tomllib.loads(f"{toml._key([key])} = {toml.inline(value)}") == {key: value}
 
 
 def test_what_toml_cannot_say() -> None:
-    assert math.isnan(tomllib.loads(f"x = {toml._value(math.nan)}")["x"])
-    assert toml._value(datetime.time(1, 2)) == "01:02:00"
+    assert math.isnan(tomllib.loads(f"x = {toml.inline(math.nan)}")["x"])
+    assert toml.inline(datetime.time(1, 2)) == "01:02:00"
     with pytest.raises(TypeError, match="NoneType"):
-        toml._value(None)
+        toml.inline(None)

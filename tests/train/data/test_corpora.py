@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from made_msp import make_msp
 from places import DATA as SHARED
 
 from abhinaya.models.labels import LABELS
@@ -150,6 +152,23 @@ def test_what_json_hides_is_empty(tmp_path: Path) -> None:
     (tmp_path / "Labels" / "labels_consensus.json").write_text(hidden)
     (clip,) = read("msp-podcast", tmp_path).values()
     assert (clip.votes, clip.attributes, clip.speaker, clip.split) == ({}, {}, "", "test3")
+
+
+def test_the_hidden_test_has_audio_but_no_row_in_the_labels(tmp_path: Path) -> None:
+    """Named test3 as in the challenge of 2025, or listed in the partitions of a release."""
+    folder = make_msp(tmp_path, clips_of_a_class={"Train": 1, "Development": 2}, hidden=2, silent=1)
+    (folder / "Partitions.txt").write_text("Train; MSP-PODCAST_0001_0001.wav\nTest3; odd.wav\n")
+    clips = read("msp-podcast", folder)
+    hidden = [clip for clip in clips.values() if clip.split == "test3"]
+    assert [c.id for c in hidden] == ["MSP-PODCAST_test3_0001", "MSP-PODCAST_test3_0002", "odd"]
+    assert {(bool(c.votes), bool(c.attributes), c.transcript_source) for c in hidden[:2]} == {
+        (False, False, "gold")
+    }
+    assert all((folder / c.path).is_file() for c in clips.values() if c.id != "odd")
+    counts = Counter((c.split, c.consensus) for c in clips.values())
+    assert (counts["dev", "fear"], counts["train", "fear"]) == (2, 1)
+    assert counts["dev", None] == counts["dev", "other"] == 1
+    assert sum(not c.transcript for c in clips.values() if c.split == "train") == 8
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ from abhinaya.train.loop.losses import (
     weighted_cross_entropy,
     weighted_focal,
 )
+from abhinaya.train.loop.objective import Objective
+from abhinaya.train.recipes.recipe import LossTerm
 
 MSP_PODCAST_COUNTS = (6728, 2495, 1432, 1120, 16712, 29239, 6303, 2948)
 """Training clips of MSP-Podcast 1.12 with a consensus among the eight, in the order of LABELS."""
@@ -123,6 +125,17 @@ def test_focal_without_gamma_is_cross_entropy() -> None:
         torch.testing.assert_close(
             weighted_focal(z, y, w, 0.0, reduction), weighted_cross_entropy(z, y, w, reduction)
         )
+
+
+def test_a_kind_alone_has_the_gamma_of_the_paper() -> None:
+    z, y, w = batch()
+    shares, unknown = torch.nn.functional.one_hot(y, 8).double(), torch.full((12, 3), torch.nan)
+    for kind, expected in (
+        ("focal", weighted_focal(z, y, w, 2.0)),
+        ("vs", vector_scaling(z, y, MSP_PODCAST_COUNTS, gamma=0.3)),
+    ):
+        loss = Objective([LossTerm(kind)], MSP_PODCAST_COUNTS)(z, shares, unknown)
+        assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_indices_and_one_hot_targets_cost_the_same() -> None:
