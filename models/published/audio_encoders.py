@@ -31,6 +31,7 @@ from abhinaya.models.published.voting_batch import padded, valid
 
 LONGEST: Final = 30 * SAMPLE_RATE
 """Whisper's window, in samples; the rest of a longer segment is ignored."""
+WHISPER_FILES: Final = ["config.json", "model*.safetensors*"]
 CACHED_SEGMENTS: Final = 32
 """Segments in the cache, about 5 MB each in bfloat16 at full size."""
 
@@ -162,7 +163,7 @@ def load_whisper_encoder(name: str, attention: str | None = None) -> WhisperEnco
         ModelError: the checkpoint is missing, damaged, or not a Whisper.
 
     """
-    folder = locate(name, ["config.json", "model*.safetensors*"])
+    folder = locate(name, WHISPER_FILES)
     with translated(name):
         config: Any = WhisperConfig.from_pretrained(folder, attn_implementation=attention)
         encoder = WhisperEncoder(config)

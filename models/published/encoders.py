@@ -143,9 +143,15 @@ class Encoder(nn.Module):
             raise WriteError(folder, f"cannot be written ({error})", "make room") from error
 
 
+def files_of(spec: EncoderSpec) -> Path:
+    """Return the folder of an encoder's files."""
+    return carrier.find("tiny.en") if spec.name == EMBEDDED else locate(spec.name)
+
+
 def rows_of(encoder: Encoder, samples: Sequence[FloatArray], texts: Sequence[str]) -> Rows:
-    """Return what an encoder reads: the waves or the texts."""
-    return texts if encoder.spec.modality == "text" else samples
+    """Return what an encoder reads: the waves, cut to its longest, or the texts."""
+    longest = round(encoder.spec.max_s * SAMPLE_RATE)
+    return texts if encoder.spec.modality == "text" else [wave[:longest] for wave in samples]
 
 
 @torch.no_grad()
@@ -167,7 +173,7 @@ def load_encoder(spec: EncoderSpec, norm: WaveNorm, weights: bool = True) -> Enc
     """
     if spec.name == EMBEDDED:
         return _embedded(spec)
-    folder = locate(spec.name)
+    folder = files_of(spec)
     with translated(spec.name):
         config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     whisper = config.model_type == "whisper"
@@ -250,10 +256,9 @@ def _choose_trained(encoder: Encoder) -> None:
 class _Waves:
     model: Any
     norm: WaveNorm
-    longest: int
 
     def prepare(self, rows: Sequence[FloatArray]) -> tuple[Tensor, Tensor]:
-        return padded([self.norm(torch.tensor(wave[: self.longest])) for wave in rows])
+        return padded([self.norm(torch.tensor(wave)) for wave in rows])
 
     def arguments(self, x: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         x = x.to(next(self.model.parameters()).dtype)
@@ -269,7 +274,7 @@ def _wave(spec: EncoderSpec, model: Any, norm: WaveNorm) -> Encoder:
     chosen = norm if spec.normalise == "global" else WaveNorm(cast("Any", spec.normalise))
     # Group norm averages over the whole padded row.
     alone = model.config.feat_extract_norm != "layer"
-    return Encoder(spec, model, _Waves(model, chosen, round(spec.max_s * SAMPLE_RATE)), alone)
+    return Encoder(spec, model, _Waves(model, chosen), alone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,9 +347,9 @@ def _text(spec: EncoderSpec, model: Any, folder: Path) -> Encoder:
 class _Lower(nn.Module):
     """The embedded encoder as a model of transformers."""
 
-    def __init__(self) -> None:
+    def __init__(self, files: Path) -> None:
         super().__init__()
-        self.encoder = tiny.shared(carrier.find("tiny.en"))
+        self.encoder = tiny.shared(files)
         self.config = SimpleNamespace(
             hidden_size=tiny.WIDTH, num_hidden_layers=len(tiny.LEVELS) - 1, model_type=EMBEDDED
         )
@@ -356,12 +361,9 @@ class _Lower(nn.Module):
         return SimpleNamespace(hidden_states=levels, last_hidden_state=levels[-1])
 
 
-@dataclass(frozen=True, slots=True)
 class _Samples:
-    longest: int
-
     def prepare(self, rows: Sequence[FloatArray]) -> tuple[Tensor, Tensor]:
-        return padded([torch.tensor(wave[: self.longest]) for wave in rows])
+        return padded([torch.tensor(wave) for wave in rows])
 
     def arguments(self, x: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         return {"x": x, "lengths": lengths}
@@ -371,4 +373,4 @@ class _Samples:
 
 
 def _embedded(spec: EncoderSpec) -> Encoder:
-    return Encoder(spec, _Lower(), _Samples(round(spec.max_s * SAMPLE_RATE))).eval()
+    return Encoder(spec, _Lower(files_of(spec)), _Samples()).eval()

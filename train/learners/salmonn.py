@@ -12,24 +12,33 @@ from pathlib import Path
 from typing import Any, Final
 
 from abhinaya.models.checkpoint import Tensors, save
+from abhinaya.models.hugging_face import locate
 from abhinaya.models.inference import Place
 from abhinaya.models.labels import LABELS
-from abhinaya.models.published.audio_encoders import shared
+from abhinaya.models.published.audio_encoders import (
+    LONGEST,
+    WHISPER_FILES,
+    AudioFeatures,
+    shared,
+)
 from abhinaya.models.published.beats import SHORTEST
 from abhinaya.models.published.heads import LanguageHead
 from abhinaya.models.published.llama import LORA_PREFIX, load_llm, load_tokenizer
 from abhinaya.models.published.lora import fill_lora, is_lora
-from abhinaya.models.published.salmonn import Salmonn
+from abhinaya.models.published.salmonn import Prompt, Salmonn
 from abhinaya.models.published.salmonn_voter import ABHINAYA_PREFIX, LLM_PREFIX, Parts, Prompter
 from abhinaya.train.learners.base import Example, Inputs, Learner, Outputs, ordered, start_from
 from abhinaya.train.learners.llama import spare_memory
+from abhinaya.train.loop.feature_cache import FeatureCache, features_of, item_key, model_key
 from abhinaya.train.recipes.learner_options import SalmonnOptions
 
 _OUT: Final = "head.out"
 _WIDTH_13B: Final = 5120
 
 
-def salmonn_learner(o: SalmonnOptions, outputs: Outputs, where: Place, start: str) -> Learner:
+def salmonn_learner(
+    o: SalmonnOptions, outputs: Outputs, where: Place, start: str, cache: FeatureCache | None = None
+) -> Learner:
     """Build SALMONN with all parts trainable but Whisper, BEATs and the language model."""
     parts = Parts.read(o.adapter, start or None)
     encoders = shared(o.whisper, o.beats, where)
@@ -46,13 +55,37 @@ def salmonn_learner(o: SalmonnOptions, outputs: Outputs, where: Place, start: st
         state = {f"head.{k}": t for k, t in parts.head.items()}
         names = parts.labels or LABELS
         start_from(module, ordered(state, names, outputs.names, _OUT, start), start)
+    files = [locate(o.whisper, WHISPER_FILES), locate(o.beats)]
+    key = model_key(files, dtype=str(where.dtype)) if cache else ""
     fixed = None if o.prompt == "random" else int(o.prompt)
 
     def inputs(examples: Sequence[Example]) -> Inputs:
-        """Return the waves and their prompts."""
+        """Return the waves, their keys in the cache, and their prompts."""
         which = [e.draw % prompter.count if fixed is None else fixed for e in examples]
         prompts = [prompter(e.transcript, k) for e, k in zip(examples, which, strict=True)]
-        return {"waves": [e.samples for e in examples], "prompts": prompts}
+        return {
+            "names": [e.name for e in examples],
+            "keys": [item_key(key, e.samples) if key and e.repeats else "" for e in examples],
+            "waves": [e.samples for e in examples],
+            "prompts": prompts,
+        }
+
+    def arguments(given: Inputs) -> tuple[list[AudioFeatures], list[Prompt]]:
+        """Return the encoders' features, stored or computed, and the prompts."""
+        waves = given["waves"]
+
+        def compute(missing: list[int]) -> list[Tensors]:
+            made = encoders.encode([waves[i] for i in missing])
+            return [{"speech": f.speech, "audio": f.audio} for f in made]
+
+        found = features_of(cache, given["names"], given["keys"], compute)
+        features = [
+            AudioFeatures(
+                f["speech"].to(where.device), f["audio"].to(where.device), min(len(wave), LONGEST)
+            )
+            for f, wave in zip(found, waves, strict=True)
+        ]
+        return features, given["prompts"]
 
     def write(folder: Path, state: Tensors, extra: Mapping[str, Any]) -> None:
         """Write adapters, bridge and head, with the key names of the published files."""
@@ -82,6 +115,6 @@ def salmonn_learner(o: SalmonnOptions, outputs: Outputs, where: Place, start: st
             "qformer_heads": o.qformer_heads,
             "prompt": fixed or 0,
         },
-        arguments=lambda given: (encoders.encode(given["waves"]), given["prompts"]),
+        arguments=arguments,
         shortest=SHORTEST,
     )

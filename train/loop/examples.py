@@ -128,7 +128,7 @@ class Examples:
         self.clips, self._outputs = clips, outputs
         self._root, self._recipe, self._needs_audio = root, recipe, "audio" in needs
         self._teaching = Teaching(clips, recipe.data.classes, recipe.seed)
-        self._crop_s = recipe.data.max_s if recipe.data.crop == "random" else None
+        self._crop_s = None if recipe.data.crop == "first" else recipe.data.max_s
         found = recipe.augment.surroundings
         _, where, counts = np.unique(self.labels, return_inverse=True, return_counts=True)
         self._partners = np.cumsum(1.0 / counts[where]) if len(clips) else np.zeros(0)
@@ -157,6 +157,7 @@ class Examples:
             self._around,
             seed,
             epoch,
+            self._recipe.data.crop == "once",
         )
         return self._example(i, sound, draw)
 
@@ -195,6 +196,7 @@ class Examples:
             transcript=sound.words,
             targets=sound.targets,
             draw=draw,
+            repeats=sound.repeats,
         )
 
 
@@ -210,6 +212,8 @@ class Sound:
     targets: FloatArray
     """[K] target of each output."""
     words: str = ""
+    repeats: bool = True
+    """Whether every epoch has these samples."""
 
 
 def augment(
@@ -221,28 +225,31 @@ def augment(
     around: Surroundings,
     seed: int,
     epoch: int = 0,
+    once: bool = False,
 ) -> Sound:
     """Augment sound `i`, perhaps joined with another, as (seed, epoch, i) draws it.
 
     `partners` [N] are the cumulative weights of the others. As in SAIL's mixing (arXiv 2505.22133)
     the order of the two is random, and a gap as likely as an overlap.
-    Clips longer than `crop_s` seconds are cut to it at a random place; in the paper 10 s.
+    Clips longer than `crop_s` seconds are cut to it at a random place; in the paper 10 s. With
+    `once` the place is the same in all epochs.
     """
     rng = np.random.default_rng((seed, epoch, i))
-    sound = sound_of(i)
+    sound, repeats = sound_of(i), True
     if rng.random() < recipe.pair:
         other = sound_of(int(np.searchsorted(partners, rng.random() * partners[-1], "right")))
         gap_s = float(rng.uniform(-1.0, 1.0)) * recipe.pair_s
         pair = (sound, other) if rng.random() < 0.5 else (other, sound)
-        sound = mix_pair(*pair, gap_s)
+        sound, repeats = mix_pair(*pair, gap_s), False
     samples = sound.samples
     if crop_s is not None:
-        samples = crop(samples, crop_s, rng)
+        samples = crop(samples, crop_s, np.random.default_rng((seed, i)) if once else rng)
+        repeats = repeats and (once or len(samples) == len(sound.samples))
     if rng.random() < recipe.channel:
-        samples = send_through(samples, draw_channel(rng, around), rng)
+        samples, repeats = send_through(samples, draw_channel(rng, around), rng), False
     if rng.random() < recipe.codec:
-        samples = through_opus(samples, int(rng.choice([8_000, 12_000, 24_000])))
-    return replace(sound, samples=samples)
+        samples, repeats = through_opus(samples, int(rng.choice([8_000, 12_000, 24_000]))), False
+    return replace(sound, samples=samples, repeats=repeats)
 
 
 def crop(samples: FloatArray, seconds: float, rng: np.random.Generator) -> FloatArray:

@@ -52,8 +52,9 @@ class DataRecipe:
     max_s: float = setting(10.0, doc="seconds; longer clips are cut", least=0.5)
     crop: str = setting(
         "random",
-        doc="which part of a long clip to train on; validation: the first",
-        choices=("random", "first"),
+        doc="which part of a long clip to train on: another in each epoch, one at random, the "
+        "first; validation: the first",
+        choices=("random", "once", "first"),
     )
     max_words: int = setting(0, doc="leave out clips with more words; 0: no limit", least=0)
     max_missing: float = setting(
@@ -177,4 +178,8 @@ class RunRecipe:
 
     save_every: int = setting(200, doc="steps between saved states; 0: only each epoch", least=0)
     workers: int = setting(2, doc="processes that read audio; 0: the trainer reads", least=0)
+    cache: str = setting(
+        "", doc="folder for features of frozen encoders; data.crop random becomes once"
+    )
+    cache_gb: float = setting(100.0, doc="most GB in that folder", least=0.001)
     tensorboard: bool = setting(False, doc="write TensorBoard curves (extra `tensorboard`)")
