@@ -70,7 +70,6 @@ class AugmentRecipe:
     """The table [augment]: how often each augmentation is applied to training clips."""
 
     channel: float = setting(0.0, doc="share with a random recording channel", least=0, most=1)
-    codec: float = setting(0.0, doc="share with a low-rate codec", least=0, most=1)
     pair: float = setting(
         0.0, doc="share joined with another clip, all classes equally likely", least=0, most=1
     )
@@ -87,7 +86,6 @@ class TargetRecipe:
         doc="only the consensus, or the distribution of the votes",
         choices=("plurality", "distribution"),
     )
-    smoothing: float = setting(0.0, doc="share spread evenly over all classes", least=0, most=0.9)
     drop_votes: float = setting(
         0.0, doc="chance to drop a vote for the leading label", least=0, most=0.95
     )

@@ -196,7 +196,8 @@ def test_stored_features_give_the_same_network_and_run_no_frozen_encoder_twice(
     run(recipe, manifest, tmp_path / "stored", *calm, f"run.cache={tmp_path / 'cache'}")
     first, second = logged(tmp_path / "stored", "cache")
     clips = len(read_manifest(manifest).clips)
-    assert (first["misses"], second["misses"]) == (3 * clips, 0)
+    assert 2 * clips < first["misses"] <= 3 * clips  # sentences repeat
+    assert second["misses"] == 0
     plain, stored = (read(tmp_path / name / "best").tensors for name in ("plain", "stored"))
     for key, tensor in plain.items():
         torch.testing.assert_close(tensor, stored[key], atol=1e-5, rtol=1e-4)
