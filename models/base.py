@@ -15,7 +15,7 @@ from typing import Final, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from abhinaya.models.labels import LABELS
+from abhinaya.models.labels import LABELS, Attributes
 
 FloatArray = npt.NDArray[np.float32]
 Need = Literal["audio", "transcript"]
@@ -46,13 +46,20 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True)
 class Ballot:
-    """A voter's answer: a label, and probabilities if the voter has them."""
+    """A voter's answer: a label, with probabilities if the voter has them; attributes; or both.
 
-    label: str
+    A model that only rates attributes votes for no label: its ballots have the label "".
+    """
+
+    label: str = ""
+    """One of LABELS; empty if the answer has only attributes. Only ballots with a label count in
+    the vote."""
     probabilities: tuple[float, ...] | None = None
     """[C] in the order of LABELS, or None for a voter that returns only a label."""
     state: bytes = b""
     """State for the next segment of the stream, at most 64 KiB."""
+    attributes: Attributes | tuple[float, float, float] | None = None
+    """Arousal, valence and dominance, each from 1 to 7; None if the voter does not rate them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,7 @@ class Card:
     version: str
     needs: frozenset[Need]
     labels: tuple[str, ...]
-    """Labels that the model can return; a subset of LABELS."""
+    """Labels that the model can return, a subset of LABELS; empty if it gives only attributes."""
     licence: str
     """SPDX name or the licence's own name."""
     noncommercial: bool = False
@@ -90,6 +97,8 @@ class Card:
     trial: tuple[float, ...] = ()
     """[C] probabilities that the model must give for the test recording (`trial.py`); empty if
     unknown."""
+    attributes: bool = False
+    """Whether the model rates arousal, valence and dominance."""
     sample_rate_hz: int | None = None
     """Sample rate of the audio that the model reads; None if it reads no audio."""
     longest_s: float | None = None

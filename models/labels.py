@@ -1,4 +1,4 @@
-"""The eight emotions, in the one order that every array of probabilities uses.
+"""The eight emotions, in the one order that every array of probabilities uses; three attributes.
 
 Published checkpoints have other classes in other orders. They are translated by name, never by
 position: a wrong order raises no error, but makes every answer wrong.
@@ -7,9 +7,10 @@ position: a wrong order raises no error, but makes every answer wrong.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Annotated, Final, NamedTuple, Self
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -20,6 +21,30 @@ LABELS: Final = ("angry", "contempt", "disgust", "fear", "happy", "neutral", "sa
 
 UNKNOWN: Final = "unknown"
 """The label of a verdict with too few votes. A voter must not return it."""
+
+LOW, HIGH = 1.0, 7.0
+"""Ends of the scale of the attributes, as annotators of MSP-Podcast use it."""
+Rating = Annotated[float, msgspec.Meta(ge=LOW, le=HIGH)]
+
+
+class Attributes(NamedTuple):
+    """Arousal (calm to active), valence (negative to positive), dominance (weak to strong)."""
+
+    arousal: Rating
+    valence: Rating
+    dominance: Rating
+
+    @classmethod
+    def from_unit(cls, values: Sequence[float]) -> Self:
+        """Return the attributes for values from 0 to 1, the scale of training."""
+        return cls(*(LOW + (HIGH - LOW) * value for value in values))
+
+    def __str__(self) -> str:
+        return " ".join(f"{name[0].upper()} {value:.1f}" for name, value in self._asdict().items())
+
+
+ATTRIBUTES: Final = Attributes._fields
+"""Names of the attributes, in the order of every array of them."""
 
 FOREIGN_ORDERS: Final[Mapping[str, tuple[str, ...]]] = {
     "challenge-baseline": (
@@ -70,12 +95,21 @@ _NO_EMOTION: Final = frozenset({"other", "others", "unknown", "unk", "<unk>"})
 
 @dataclass(frozen=True, slots=True)
 class LabelMap:
-    """Map from the K classes of a checkpoint to the C labels of this package."""
+    """Map from the K classes of a checkpoint to the C labels, and the places of its attributes."""
 
     names: tuple[str, ...]
-    """[K] class names of the checkpoint, in its order."""
+    """[K] class names of the checkpoint, in its order; empty if it has only attributes."""
     targets: tuple[str | None, ...]
     """[K] label of each class; None for a class outside the eight."""
+    attributes: tuple[int, ...] = ()
+    """Place of each of ATTRIBUTES among all outputs, which are classes and attributes; empty if
+    the checkpoint has none."""
+
+    @property
+    def classes(self) -> list[int]:
+        """[K] place of each class among all outputs."""
+        outputs = range(len(self.names) + len(self.attributes))
+        return [place for place in outputs if place not in self.attributes]
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -135,17 +169,31 @@ def own_labels(
 def label_map(
     names: Sequence[str], subject: object, overrides: Mapping[str, str] | str | None = None
 ) -> LabelMap:
-    """Return the map of a checkpoint's class names, in its order.
+    """Return the map of a checkpoint's outputs, in its order: names of classes and of attributes.
 
     `overrides` gives the labels of unknown names: {"LABEL_0": "angry", ...}. For a checkpoint with
     meaningless names, `overrides` is the name of one of FOREIGN_ORDERS.
 
     Raises:
-        LabelsError: a name does not map or appears twice, or an override is wrong.
+        LabelsError: a name does not map or appears twice, or an override is wrong; or the
+            checkpoint has some of the attributes, but not all.
 
     """
     if isinstance(overrides, str):
         return label_map(_unnamed(names, subject, _order(overrides, subject)), subject)
+    plain = [_plain(name) for name in names]
+    if lacking := [name for name in ATTRIBUTES if name not in plain]:
+        if len(lacking) < len(ATTRIBUTES):
+            raise LabelsError(
+                subject,
+                f"it gives attributes, but not {listed(lacking)}",
+                f"use a checkpoint that gives {', '.join(ATTRIBUTES)}",
+            )
+    else:
+        places = tuple(plain.index(name) for name in ATTRIBUTES)
+        names = [name for place, name in enumerate(names) if place not in places]
+        classes = label_map(names, subject, overrides) if names else LabelMap((), ())
+        return replace(classes, attributes=places)
     chosen = dict(overrides or {})
     _check_overrides(names, subject, chosen)
     if repeated := {name for name in names if list(names).count(name) > 1}:

@@ -1,4 +1,4 @@
-"""HTTP requests with a limit on their total time.
+"""HTTP requests with a limit on their total time, and the pause that a busy server asks for.
 
 httpx2 limits each wait for the next bytes: a server that sends a byte now and then would hold a
 request for hours. Here the connection is cut when the time is over.
@@ -6,6 +6,7 @@ request for hours. Here the connection is cut when the time is over.
 
 from __future__ import annotations
 
+import email.utils
 import socket
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,18 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpx2
+
+
+def retry_after_s(header: str | None, now_unix_s: float) -> float | None:
+    """Return the pause of a `Retry-After` header, seconds or a date; None if it is neither."""
+    try:
+        seconds = float(header or "")
+    except ValueError:
+        try:
+            seconds = email.utils.parsedate_to_datetime(header or "").timestamp() - now_unix_s
+        except ValueError:
+            return None
+    return max(seconds, 0.0) if seconds < float("inf") else None
 
 
 class Cut:

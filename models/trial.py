@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from abhinaya.models.base import SAMPLE_RATE, Abstention, Ballot, FloatArray, Utterance, Voter
-from abhinaya.models.labels import LABELS
+from abhinaya.models.labels import HIGH, LABELS, LOW
 
 SENTENCE: Final = "How can I help you?"
 """Words of the recording: a synthetic voice of the demo call (Kokoro-82M, Apache-2.0), neutral."""
@@ -62,6 +62,9 @@ def fault_of_answer(voter: Voter, answer: Ballot | Abstention) -> str:
     found = answer.probabilities if isinstance(answer, Ballot) else None
     if found is not None and not all(math.isfinite(p) for p in found):
         return "its probabilities for the test recording are not numbers"
+    rated = answer.attributes if isinstance(answer, Ballot) else None
+    if rated is not None and not all(LOW <= value <= HIGH for value in rated):
+        return f"its attributes for the test recording are not from {LOW:g} to {HIGH:g}"
     expected = voter.card.trial
     if not expected:
         return ""
@@ -70,12 +73,17 @@ def fault_of_answer(voter: Voter, answer: Ballot | Abstention) -> str:
     return difference(expected, found)
 
 
-def difference(expected: Sequence[float], found: Sequence[float]) -> str:
+def difference(
+    expected: Sequence[float],
+    found: Sequence[float],
+    names: Sequence[str] = LABELS,
+    tolerance: float = TOLERANCE,
+) -> str:
     """Return how probabilities for the recording differ from expected ones; empty if equal."""
-    wrong = max(range(len(LABELS)), key=lambda i: abs(expected[i] - found[i]))
-    if abs(expected[wrong] - found[wrong]) <= TOLERANCE:
+    wrong = max(range(len(names)), key=lambda i: abs(expected[i] - found[i]))
+    if abs(expected[wrong] - found[wrong]) <= tolerance:
         return ""
     return (
-        f"its answer to the test recording is wrong: {LABELS[wrong]} {found[wrong]:.2f}, "
+        f"its answer to the test recording is wrong: {names[wrong]} {found[wrong]:.2f}, "
         f"not {expected[wrong]:.2f}"
     )

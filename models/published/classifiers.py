@@ -27,6 +27,7 @@ from abhinaya.models.inference import Place, compile_if_asked, moved, place, war
 from abhinaya.models.labels import CANONICAL_MAP, LABELS, LabelMap, label_map
 from abhinaya.models.published.voting_batch import (
     Answer,
+    answers,
     padded,
     serve,
     unfit_audio,
@@ -81,7 +82,7 @@ class _Classifier:
         }
         scores: Tensor = self.model(**here).logits.float()
         if not self._multi_label:
-            return scores.softmax(-1)
+            return answers(scores, self.labels, self.config.problem_type == "regression")
         # A label holds if any of its classes holds, taken as independent; then normalised to 1.
         none_holds = (1 - scores.sigmoid()).clamp(min=1e-6).log()
         matrix = torch.from_numpy(self.labels.matrix).to(scores.device)
@@ -96,6 +97,7 @@ class _Classifier:
             version=name,
             needs=frozenset({need}),
             labels=self.labels.labels,
+            attributes=bool(self.labels.attributes),
             licence=licence,
             noncommercial=noncommercial,
             notes=tuple(f"cannot say {x}" for x in LABELS if x not in self.labels.labels),

@@ -26,7 +26,7 @@ from abhinaya.models.inference import Place, compile_if_asked, moved, place, war
 from abhinaya.models.labels import label_map, own_labels
 from abhinaya.models.published.heads import LanguageHead
 from abhinaya.models.published.lora import ALPHA, fill_lora, is_lora, merge_lora
-from abhinaya.models.published.voting_batch import Answer, padded, serve, unfit_text, valid
+from abhinaya.models.published.voting_batch import Answer, answers, padded, serve, unfit_text, valid
 
 Quantize = Literal["8bit", "4bit"]
 
@@ -169,7 +169,7 @@ class LlamaVoter:
     """T2 as a voter.
 
     Options: `llm`, a folder or a name on the Hub; `checkpoint`, the trained LoRA weights and head;
-    `labels`, the checkpoint's classes in its order, if they are not the eight of this package and
+    `labels`, the checkpoint's outputs in its order, if they are not the eight of this package and
     the file does not name them; `literal_end`, whether "</s>" is added to each text as in the
     published training (for Llama-3, three ordinary tokens); `max_tokens`, limit of a transcript;
     `lora_alpha`, 32 as published; `merge`, add LoRA to the weights once (irreversible, faster);
@@ -215,6 +215,7 @@ class LlamaVoter:
             version=f"{Path(checkpoint).stem} on {llm}",
             needs=frozenset({"transcript"}),
             labels=self._labels.labels,
+            attributes=bool(self._labels.attributes),
             licence=licence,
             noncommercial=noncommercial,
             notes=(f"reads the first {max_tokens} tokens of a transcript",),
@@ -229,7 +230,7 @@ class LlamaVoter:
     def _run(self, batch: list[Utterance]) -> Tensor:
         rows = [torch.tensor(self.ids(utterance.transcript)) for utterance in batch]
         groups = [[row] for row in rows] if self._apart else [rows]
-        return torch.cat([self._read(group) for group in groups]).softmax(-1)
+        return answers(torch.cat([self._read(group) for group in groups]), self._labels)
 
     def _read(self, rows: Sequence[Tensor]) -> Tensor:
         ids, lengths = padded(rows)

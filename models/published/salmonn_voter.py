@@ -46,6 +46,7 @@ from abhinaya.models.published.salmonn import (
 )
 from abhinaya.models.published.voting_batch import (
     Answer,
+    answers,
     serve,
     unfit_audio,
     unfit_text,
@@ -96,7 +97,7 @@ class Prompter:
 class SalmonnVoter:
     """A SALMONN classifier: S2, or ST1 with `transcript`.
 
-    Options in addition to the files above: `labels`, the checkpoint's classes in its order, if they
+    Options in addition to the files above: `labels`, the checkpoint's outputs in its order, if they
     are not the eight of this package; `prompt` 0 or 1, the published prompt for every segment;
     `pool_scope`, the positions that the head pools; `trim_speech_tokens`, drop the speech tokens of
     Whisper's padding (faster, but not as trained); `lora_alpha`, 32 as published, 28 is advised for
@@ -163,6 +164,7 @@ class SalmonnVoter:
             version=f"{Path(checkpoint).stem} on {llm}",
             needs=frozenset({"audio", "transcript"}) if transcript else frozenset({"audio"}),
             labels=self._labels.labels,
+            attributes=bool(self._labels.attributes),
             licence=licence,
             noncommercial=noncommercial,
             notes=(f"uses the first {LONGEST // SAMPLE_RATE} s of a segment", *parts.notes(body)),
@@ -190,7 +192,7 @@ class SalmonnVoter:
 
     def _score(self, features: Sequence[AudioFeatures], prompts: Sequence[Prompt]) -> Tensor:
         scores: Tensor = self._model(features, prompts, self._scope, self._trim)
-        return scores.softmax(-1)
+        return answers(scores, self._labels)
 
     def prompt(self, transcript: str) -> Prompt:
         """Return the prompt of a segment."""

@@ -1,4 +1,7 @@
-"""Functions of all torch voters: check utterances, run a batch, return ballots."""
+"""Functions of all torch voters: check utterances, run a batch, return ballots.
+
+B batch, K outputs of a checkpoint: its classes and attributes, in its order.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from torch import Tensor
 
 from abhinaya.models.base import SAMPLE_RATE, Abstention, Ballot, Utterance
 from abhinaya.models.errors import RunError
-from abhinaya.models.labels import LABELS, LabelMap
+from abhinaya.models.labels import LABELS, Attributes, LabelMap
 
 Answer = Ballot | Abstention
 
@@ -23,7 +26,7 @@ def serve(
 ) -> list[Answer]:
     """Return an answer for each utterance: an abstention if `unfit` returns a reason, else a vote.
 
-    `run` returns probabilities [B, K] in the checkpoint's order. A batch that does not fit into the
+    `run` returns `answers` [B, K] in the checkpoint's order. A batch that does not fit into the
     device's memory is halved until it fits.
 
     Raises:
@@ -57,17 +60,38 @@ def _halving(run: Callable[[list[Utterance]], Tensor], batch: list[Utterance]) -
     return _halving(run, batch[:half]) + _halving(run, batch[half:])
 
 
-def to_ballot(probabilities: Tensor, labels: LabelMap) -> Answer:
-    """Return the answer for one row of class probabilities [K] in the checkpoint's order."""
-    row = probabilities.numpy().astype(np.float64)
-    if not np.isfinite(row).all():
+def answers(scores: Tensor, labels: LabelMap, linear: bool = False) -> Tensor:
+    """Return probabilities of the classes, and attributes from 0 to 1, for scores [B, K].
+
+    `linear`: scores of attributes are values from 0 to 1; else a sigmoid follows.
+    """
+    if not labels.attributes:
+        return scores.softmax(-1)
+    classes = labels.classes
+    found = scores.clamp(0, 1) if linear else scores.sigmoid()
+    found[:, classes] = scores[:, classes].softmax(-1)
+    return found
+
+
+def to_ballot(answer: Tensor, labels: LabelMap) -> Answer:
+    """Return the ballot for one row of `answers` [K], in the checkpoint's order."""
+    found = answer.numpy().astype(np.float64)
+    if not np.isfinite(found).all():
         return Abstention("the model's scores are not finite; try dtype float32")
+    values = found[list(labels.attributes)].tolist()
+    attributes = Attributes.from_unit(values) if values else None
+    if not labels.names:
+        return Ballot(attributes=attributes)
+    row = found[labels.classes]
     best = int(row.argmax())
     if labels.targets[best] is None:
+        if attributes is not None:
+            return Ballot(attributes=attributes)
         return Abstention(f"the model's class {labels.names[best]!r} is not one of the eight")
     mapped = row @ labels.matrix
     mapped /= mapped.sum()
-    return Ballot(LABELS[int(mapped.argmax())], tuple(mapped.tolist()))
+    label = LABELS[int(mapped.argmax())]
+    return Ballot(label, tuple(mapped.tolist()), attributes=attributes)
 
 
 def unfit_audio(utterance: Utterance, shortest: int) -> str | None:

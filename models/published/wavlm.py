@@ -6,7 +6,8 @@ Two layouts of checkpoints, each a folder with config.json and its weights:
 
     ours      wavlm_model.*, pool.*, fc.*, ln.*, out.*: names of the published S1
     baseline  ssl_model.*, pool_model.*, ser_model.*: names of the MSP-Podcast challenge, as in
-              3loi/SER-Odyssey-Baseline-WavLM-Categorical, whose code is not run
+              3loi/SER-Odyssey-Baseline-WavLM-Categorical and -Multi-Attributes, whose code is not
+              run
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from abhinaya.models.labels import LABELS, label_map
 from abhinaya.models.published.heads import BASELINE_NAMES, Pool, SpeechHead
 from abhinaya.models.published.voting_batch import (
     Answer,
+    answers,
     padded,
     serve,
     unfit_audio,
@@ -98,8 +100,11 @@ class S1Config:
     pool: Pool = "asp"
     hidden: int = 1024
     labels: tuple[str, ...] = LABELS
-    """[C] in the order of the checkpoint's scores."""
+    """[K] labels and attributes, in the order of the checkpoint's scores."""
     norm: WaveNorm = WaveNorm()
+    linear: bool = False
+    """Whether scores of attributes are values from 0 to 1, as the baseline's; else a sigmoid
+    follows."""
 
 
 class S1(nn.Module):
@@ -145,12 +150,11 @@ def save_s1(
     folder: Path,
     extra: Mapping[str, Any] | None = None,
     state: Mapping[str, Tensor] | None = None,
-    config: S1Config | None = None,
 ) -> None:
     """Write a checkpoint in our layout.
 
-    `extra` holds plain values to store with the weights. `state` and `config` replace the model's
-    own, for a model that is spread over devices or has outputs that are not saved.
+    `extra` holds plain values to store with the weights. `state` replaces the model's own, for a
+    model that is spread over devices.
 
     Raises:
         WriteError: the folder cannot be written.
@@ -158,9 +162,7 @@ def save_s1(
     """
     back = {ours: theirs for theirs, ours in (_HEAD_NAMES | _WEIGHT_NORM).items()}
     try:
-        (folder / "config.json").write_text(
-            json.dumps(asdict(config or model.config), indent=1), "utf-8"
-        )
+        (folder / "config.json").write_text(json.dumps(asdict(model.config), indent=1), "utf-8")
     except OSError as error:
         raise WriteError(
             folder, f"config.json cannot be written ({error})", "give a folder that can be"
@@ -240,6 +242,7 @@ def _baseline_config(
         hidden=len(tensors.get("ser_model.fc.0.0.bias", ())) or 1024,
         labels=tuple(names[index] for index in sorted(names)),
         norm=WaveNorm("global", float(fields["mean"]), float(fields["std"])),
+        linear=True,
     )
 
 
@@ -283,6 +286,7 @@ class WavlmVoter:
             version=Path(checkpoint).name,
             needs=frozenset({"audio"}),
             labels=self._labels.labels,
+            attributes=bool(self._labels.attributes),
             licence=licence,
             noncommercial=noncommercial,
             sample_rate_hz=SAMPLE_RATE,
@@ -297,4 +301,4 @@ class WavlmVoter:
     def _run(self, batch: list[Utterance]) -> Tensor:
         waves, lengths = self._model.prepare([utterance.samples for utterance in batch])
         scores: Tensor = self._model(moved(waves, self._place), moved(lengths, self._place))
-        return scores.softmax(-1)
+        return answers(scores, self._labels, self._model.config.linear)

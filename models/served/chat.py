@@ -1,6 +1,7 @@
 """Client of an OpenAI-compatible chat server: retries, time limits, clear errors.
 
-    Chat.ask(body, deadline) -> the body of the answer, or raises
+    Chat.ask(body, deadline), or Chat.insist(body, timeout_s, wait_s) for work that can wait
+        -> the body of the answer, or raises
         ServerError     no answer: unreachable, too slow, broken, overloaded, or key refused
         RejectedError   the server rejects the request: an unknown field, a text that is too long
 
@@ -9,9 +10,9 @@ Threads share one client, its connections and its circuit breaker.
 
 from __future__ import annotations
 
-import email.utils
 import ipaddress
 import json
+import logging
 import queue
 import random
 import threading
@@ -24,18 +25,33 @@ from typing import Any, Final
 import httpx2
 
 from abhinaya.models.errors import OptionsError
-from abhinaya.models.timed_http import TimedClient
+from abhinaya.models.timed_http import TimedClient, retry_after_s
 
 MAX_REPLY_BYTES: Final = 1 << 20
 _AGAIN: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _REJECTED: Final = frozenset({400, 413, 415, 422, 501})
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 5.0
+_LONGEST_WAIT_S: Final = 30.0
+"""Longest pause between two tries of `insist`, unless the server asks for more."""
 _SHOWN: Final = 120
+
+log: Final = logging.getLogger(__name__)
 
 
 class ServerError(Exception):
-    """The server gave no answer; the text holds reason and remedy."""
+    """The server gave no answer; the text holds reason and remedy.
+
+    Args:
+        text: reason and remedy.
+        wait_s: pause that the server asks for.
+        lasts: whether waiting does not help: the key, the model or the address is wrong.
+
+    """
+
+    def __init__(self, text: str, wait_s: float | None = None, lasts: bool = False) -> None:
+        super().__init__(text)
+        self.wait_s, self.lasts = wait_s, lasts
 
 
 class RejectedError(Exception):
@@ -148,6 +164,27 @@ class Chat:
         self._note(works=True)
         return answer
 
+    def insist(self, body: Mapping[str, Any], timeout_s: float, wait_s: float) -> bytes:
+        """Return the body of the answer; ask again for `wait_s` while the server gives none.
+
+        Raises:
+            ServerError: no answer came in this time, or none can come.
+            RejectedError: the server rejects the request.
+
+        """
+        end, pause_s = self.clock() + wait_s, 1.0
+        while True:
+            try:
+                return self.ask(body, self.clock() + timeout_s)
+            except ServerError as error:
+                pause_s = max(pause_s, error.wait_s or 0.0)
+                if error.lasts or self.clock() + pause_s >= end:
+                    raise
+                if self.circuit.failures == 1:
+                    log.warning("%s; it is asked again for %.0f s", error, wait_s)
+            self.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_WAIT_S)
+
     def close(self) -> None:
         """Close the connections."""
         with suppress(queue.Empty):
@@ -179,7 +216,8 @@ class Chat:
                 if last or self.clock() + pause >= deadline:
                     tries = f"{attempt + 1} tries" if attempt else "1 try"
                     asked = f", asking to wait {pause:.0f} s" if error.wait_s else ""
-                    raise ServerError(f"{self._where} {error.reason}{asked} ({tries})") from error
+                    text = f"{self._where} {error.reason}{asked} ({tries})"
+                    raise ServerError(text, error.wait_s) from error
                 self.sleep(pause)
         raise AssertionError("attempts is at least 1")
 
@@ -229,7 +267,9 @@ class Chat:
         status, message = response.status_code, _message(body)
         if status in _AGAIN:
             reason = "is overloaded (429)" if status == 429 else f"failed ({status}: {message})"
-            return _AgainError(reason, retry_after(response.headers.get("Retry-After")))
+            return _AgainError(
+                reason, retry_after_s(response.headers.get("Retry-After"), time.time())
+            )
         if status in _REJECTED:
             return RejectedError(message)
         if status in (401, 403):
@@ -238,28 +278,14 @@ class Chat:
                 if self.access.key
                 else "requests without a key"
             )
-            return ServerError(f"{self._where} refuses {key} ({status}: {message})")
+            return ServerError(f"{self._where} refuses {key} ({status}: {message})", lasts=True)
         if status == 404:
             return ServerError(
                 f"{self._where} does not have this model, or no /chat/completions ({message});"
-                " check the options base_url and model"
+                " check the options base_url and model",
+                lasts=True,
             )
-        return ServerError(f"{self._where} answers {status}: {message}; check base_url")
-
-
-def retry_after(value: str | None, now_unix_s: float | None = None) -> float | None:
-    """Return the seconds from now that a Retry-After header (seconds or a date) asks for."""
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            date = email.utils.parsedate_to_datetime(value).timestamp()
-        except ValueError:
-            return None
-        seconds = date - (time.time() if now_unix_s is None else now_unix_s)
-    return max(seconds, 0.0) if seconds < float("inf") else None
+        return ServerError(f"{self._where} answers {status}: {message}; check base_url", lasts=True)
 
 
 def checked_url(url: str, allow_http: bool) -> str:

@@ -1,4 +1,4 @@
-"""T1's prompt: the eight labels, and a transcript that cannot act as an instruction.
+"""T1's prompts: ours, with a transcript that cannot act as an instruction, and the published one.
 
 The system message holds the instruction, the same for every segment. The user message holds the
 transcript as one JSON string between two marks. Characters with a meaning in chat templates, HTML
@@ -53,6 +53,14 @@ _CONTEXT: Final = (
     "Before it, between <before> and </before>, stand earlier turns of the same conversation, as a"
     " JSON list, oldest first. Judge only the last turn; they are there to understand it.\n"
 )
+_PUBLISHED_ORDER: Final = (
+    "happy", "angry", "sad", "neutral", "contempt", "disgust", "surprise", "fear",
+)  # fmt: skip
+_PUBLISHED_TASK: Final = (
+    "You are an emotion recogniser that understands emotion in text. Task: classify the sentence"
+    " into one of the emotions: {labels}. Reply with only 1 word."
+)
+PUBLISHED_SAMPLING: Final = {"temperature": 0.7, "top_p": 0.7, "top_k": 50}
 _ONE_WORD: Final = "Answer with exactly one word out of: {labels}."
 _ONE_FIELD: Final = (
     f'Answer with a JSON object with the single field "{FIELD}", whose value is one word out of:'
@@ -96,6 +104,21 @@ def messages(
     spoken = f"\nHow it was said: {voice}." if voice else ""
     user = f"{before}{_BEGIN}{words}{_END}{spoken}\nWhich emotion does this speaker feel? {answer}"
     return [{"role": "system", "content": system}, {"role": "user", "content": user}]
+
+
+def published_messages(utterance: Utterance) -> list[dict[str, str]]:
+    """Return the chat messages of ABHINAYA's T1: its labels, their order and its last sentence.
+
+    Only the characters with a meaning in chat templates are escaped.
+    """
+    *others, last = (label for label in _PUBLISHED_ORDER if label in labels_of(utterance))
+    system = _PUBLISHED_TASK.format(labels=", ".join([*others, f"or {last}"]))
+    words = utterance.transcript.strip()[:MAX_CHARACTERS]
+    sentence = "".join(c if c.isprintable() and c not in _STRUCTURE else _escaped(c) for c in words)
+    return [
+        {"role": "system", "content": system},
+        {"role": "user", "content": f"sentence: {sentence}"},
+    ]
 
 
 def encoded(value: str | Sequence[str]) -> str:

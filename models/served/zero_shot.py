@@ -8,15 +8,16 @@ the server supports: rejected fields are removed one by one until the server ans
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, get_args
 
 from abhinaya.models.base import Abstention, Ballot, Card, Utterance
-from abhinaya.models.errors import OptionsError
+from abhinaya.models.errors import OptionsError, RunError
 from abhinaya.models.labels import LABELS
 from abhinaya.models.served.chat import (
     Access,
@@ -26,7 +27,14 @@ from abhinaya.models.served.chat import (
     ServerError,
     checked_url,
 )
-from abhinaya.models.served.prompting import Output, labels_of, messages, restriction
+from abhinaya.models.served.prompting import (
+    PUBLISHED_SAMPLING,
+    Output,
+    labels_of,
+    messages,
+    published_messages,
+    restriction,
+)
 from abhinaya.models.served.prosody import describe, measure
 from abhinaya.models.served.replies import NonsenseError, judge, read_reply
 
@@ -46,20 +54,24 @@ class RequestOptions:
     """Number of alternative tokens with log-probabilities; None: no log-probabilities."""
     output_is_chosen: bool = False
     """Whether the profile fixes `output`, so that a rejection does not change it."""
+    sampling: Mapping[str, float] = field(default_factory=lambda: {"temperature": 0})
 
     def fields(self, labels: Sequence[str] = LABELS) -> dict[str, object]:
         """Return the fields of a request that asks for one of `labels`."""
-        fields = restriction(self.output, labels)
+        fields = {**self.sampling, **restriction(self.output, labels)}
         if self.alternatives:
             fields |= {"logprobs": True, "top_logprobs": self.alternatives}
         return fields
 
     def simpler(self, rejection: str) -> RequestOptions | None:
         """Return a simpler request to try after this rejection; None if none is left."""
+        if "top_k" in self.sampling:  # no field of the standard
+            rest = {key: value for key, value in self.sampling.items() if key != "top_k"}
+            return replace(self, sampling=rest)
         fewer = None
         if self.alternatives is not None:
-            rest = _ALTERNATIVES[_ALTERNATIVES.index(self.alternatives) + 1]
-            fewer = replace(self, alternatives=rest)
+            least = _ALTERNATIVES[_ALTERNATIVES.index(self.alternatives) + 1]
+            fewer = replace(self, alternatives=least)
         looser = None
         if self.output != "text" and not self.output_is_chosen:
             looser = replace(self, output=_OUTPUTS[_OUTPUTS.index(self.output) + 1])
@@ -77,7 +89,10 @@ class ZeroShot:
     restricted to the labels (auto: the first way that works); `logprobs`, request probabilities;
     `max_tokens`, limit of a reply (raise it for a model that reasons); `timeout_s`, limit of a
     whole batch with its retries; `attempts`, tries of one request; `concurrency`, requests at the
-    same time; `failures`, number in a row after which no request is sent for `rest_s`;
+    same time; `failures`, number in a row after which no request is sent for `rest_s`; `wait_s`,
+    for work without a time limit: seconds to wait for a server that does not answer, after which
+    the run ends with an error (`timeout_s` then limits one request); `prompt`, ours or published;
+    `temperature`, by default 0 for ours and 0.7, as published, for the published prompt;
     `context_turns`, earlier turns of the conversation in the prompt; `prosody`, describe the
     voice in the prompt (reads the audio, but does not send it); `allow_http`, allow another machine
     without encryption; `licence` and `noncommercial`, as on the model's page.
@@ -96,6 +111,9 @@ class ZeroShot:
         concurrency: int = 8,
         failures: int = 5,
         rest_s: float = 15.0,
+        wait_s: float = 0.0,
+        prompt: Literal["ours", "published"] = "ours",
+        temperature: float | None = None,
         context_turns: int = 0,
         prosody: bool = False,
         allow_http: bool = False,
@@ -106,17 +124,34 @@ class ZeroShot:
             raise OptionsError(f"output {output!r}", "unknown", f"use auto, {', '.join(_OUTPUTS)}")
         _check_least(max_tokens=(max_tokens, 1), attempts=(attempts, 1), failures=(failures, 1))
         _check_least(concurrency=(concurrency, 1), context_turns=(context_turns, 0))
-        _check_least(timeout_s=(timeout_s, 0.1), rest_s=(rest_s, 0.0))
+        _check_least(timeout_s=(timeout_s, 0.1), rest_s=(rest_s, 0.0), wait_s=(wait_s, 0.0))
+        _check_least(temperature=(temperature or 0.0, 0.0))
+        if prompt not in ("ours", "published"):
+            raise OptionsError(f"prompt {prompt!r}", "unknown", "use ours or published")
+        self._published = prompt == "published"
+        if self._published and (prosody or context_turns):
+            raise OptionsError(
+                "prompt 'published'",
+                "holds one sentence and nothing else",
+                "leave prosody and context_turns out",
+            )
+        sampling = dict(PUBLISHED_SAMPLING) if self._published else {"temperature": 0.0}
+        if temperature is not None:
+            sampling["temperature"] = temperature
         url = checked_url(base_url, allow_http)
         key_name = api_key_env or DEFAULT_KEY_ENV
         access = Access(url, _key(api_key_env), key_name, attempts, concurrency)
-        self._chat = Chat(access, Circuit(failures, rest_s))
+        self._wait_s = wait_s
+        self._chat = Chat(access, Circuit(sys.maxsize if wait_s else failures, rest_s))
         self._model, self._max_tokens, self._turns = model, max_tokens, context_turns
         self._timeout_s, self._concurrency, self._prosody = timeout_s, concurrency, prosody
+        best: Output = "text" if self._published else "json_schema"
         self._request_options = RequestOptions(
-            "json_schema" if output == "auto" else output,
-            _ALTERNATIVES[0] if logprobs else None,
+            best if output == "auto" else output,
+            # with log-probabilities the most probable label would be the vote, not the word said
+            _ALTERNATIVES[0] if logprobs and not self._published else None,
             output != "auto",
+            sampling,
         )
         self._known = False
         """Whether the server has answered a request with these options."""
@@ -162,6 +197,9 @@ class ZeroShot:
         try:
             return self._answer(utterance, deadline)
         except ServerError as error:
+            if self._wait_s:
+                remedy = "start it, and run the command again"
+                raise RunError(self.card.version, str(error), remedy) from error
             return Abstention(str(error))
         except RejectedError as error:
             return Abstention(f"the server rejects the request: {error}")
@@ -172,7 +210,11 @@ class ZeroShot:
             asked, known = self._request_options, self._known
         while True:
             try:
-                body = self._chat.ask(self.request(utterance, asked), deadline)
+                request = self.request(utterance, asked)
+                if self._wait_s:
+                    body = self._chat.insist(request, self._timeout_s, self._wait_s)
+                else:
+                    body = self._chat.ask(request, deadline)
                 break
             except RejectedError as error:
                 # After the first answer, a rejection concerns this text.
@@ -193,16 +235,18 @@ class ZeroShot:
         """Return the body of the request about an utterance."""
         return {
             "model": self._model,
-            "messages": messages(utterance, asked.output, self._turns, self._voice(utterance)),
-            "temperature": 0,
+            "messages": self._messages(utterance, asked.output),
             "max_tokens": self._max_tokens,
             **asked.fields(labels_of(utterance)),
         }
 
-    def _voice(self, utterance: Utterance) -> str:
-        if not self._prosody:
-            return ""
-        return describe(measure(utterance.samples, utterance.transcript))
+    def _messages(self, utterance: Utterance, output: Output) -> list[dict[str, str]]:
+        if self._published:
+            return published_messages(utterance)
+        voice = ""
+        if self._prosody:
+            voice = describe(measure(utterance.samples, utterance.transcript))
+        return messages(utterance, output, self._turns, voice)
 
 
 def _key(name: str | None, environment: Callable[[str], str | None] = os.environ.get) -> str | None:

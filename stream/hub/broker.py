@@ -288,7 +288,8 @@ class Broker:
         node = self._nodes[peer]
         if isinstance(message, Beat):
             age_s, cpu_s = message.work_age_s, message.work_cpu_s
-            self._coordinator.dispatch.beat(now, node.name, age_s, cpu_s)
+            if reason := self._coordinator.dispatch.beat(now, node, age_s, cpu_s):
+                self._take_out(node.name, reason)
         elif isinstance(message, Vote | Transcript | Failed):
             self._answer(now, node, message)
         else:
@@ -307,7 +308,7 @@ class Broker:
             self._doubles += 1
 
     def _take_out(self, name: str, reason: str) -> None:
-        """Drop a node that works wrongly; it must exit."""
+        """Drop a node that works wrongly; it must exit, else it would introduce itself again."""
         self._send(self._peers[name], Refused(reason=reason[:LONGEST_REASON], restart=True))
         self._coordinator.dispatch.node_down(name, reason)
 

@@ -89,12 +89,11 @@ class Dispatch:
         self._advance_all()
         self._assign()
 
-    def beat(self, now: float, name: str, age_s: float | None, cpu_s: float | None = None) -> None:
-        """Handle a heartbeat."""
-        if node := self.nodes.get(name):
-            if reason := self.alive.beat(now, node, age_s, cpu_s):
-                self.node_down(name, reason)
+    def beat(self, now: float, node: Node, age_s: float | None, cpu_s: float | None = None) -> str:
+        """Handle a heartbeat; return why the node must go, empty if it may stay."""
+        if not (reason := self.alive.beat(now, node, age_s, cpu_s)):
             self._assign()
+        return reason
 
     def node_down(self, name: str, reason: str) -> None:
         """Drop a node; its tasks are retried, or given up after too many attempts."""
@@ -309,6 +308,7 @@ class Dispatch:
         if node is None or service not in node.held.get(task, ()):
             return False
         node.held[task].discard(service)
+        node.idle_since.pop(task, None)
         if not part:
             node.done[service] = node.done.get(service, 0) + 1
         if not node.held[task]:

@@ -73,6 +73,8 @@ class Node:
     """Time of the last message from the node."""
     held: dict[TaskKey, set[str]] = field(default_factory=dict)
     """By task: services that have not answered yet."""
+    idle_since: dict[TaskKey, float] = field(default_factory=dict)
+    """By task that it holds: its first heartbeat that said that it works on nothing."""
     done: dict[str, int] = field(default_factory=dict)
     """Number of answers by service, without partials."""
     silent: bool = False
@@ -148,6 +150,12 @@ class Alive:
         if node.silent:
             node.silent, node.suspicion = False, None
         node.last_received = now
+        if age_s is None:
+            # a task that is on its way may be older than one such heartbeat, not than two
+            node.idle_since = {task: node.idle_since.get(task, now) for task in node.held}
+            idle_s = now - min(node.idle_since.values(), default=now)
+            if idle_s > self._limits.task_s:
+                return f"holds a task, and has worked on nothing for {idle_s:.1f} s"
         if age_s is None or age_s <= self._limits.task_s:
             node.suspicion = None
             return ""
@@ -176,6 +184,7 @@ class Alive:
         """Note that the hub itself did not run: nobody was silent meanwhile."""
         for node in self._nodes.values():
             node.last_received += seconds
+            node.idle_since = {task: at + seconds for task, at in node.idle_since.items()}
 
     def suspects(self) -> Iterator[Suspect]:
         """Yield the nodes that may be stuck, for the one who watches their processes."""

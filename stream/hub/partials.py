@@ -114,7 +114,7 @@ class Partials:
             if item.part <= newest.part:
                 return
             if record.key in self._undecided and record.begun is not None:
-                record.next = item
+                self._segments.keep(record, item)
                 return
         self._begin(now, stream, item)
 
@@ -136,7 +136,8 @@ class Partials:
 
     def end(self, record: Record) -> None:
         """End the partials of a segment, and cancel their tasks."""
-        record.next = record.words = None
+        self._segments.keep(record, None)
+        record.words = None
         if self._undecided.pop(record.key, None):
             self._dispatch.stop(record)
 
@@ -151,18 +152,16 @@ class Partials:
             verdict = self._judge(now, record)
             verdicts += [(record.stream, verdict)] if verdict else []
             record.work = {}
-            if record.next:
-                item, record.next = record.next, None
+            if item := record.next:
+                self._segments.keep(record, None)
                 self._begin(now, record.stream, item)
         return verdicts
 
     def _judge(self, now: float, record: Record) -> Verdict | None:
-        """Return the verdict; None if there is neither a label nor words."""
+        """Return the verdict; None if there are neither a label, nor attributes, nor words."""
         record.transcript = record.transcript or record.words
-        enough = len(record.votes) >= max(1, self._rule.quorum)
-        if not enough and not (record.transcript and record.transcript.text):
-            return None
-        return judge(now, record, self._voters, self._rule, self._why_missing)
+        verdict = judge(now, record, self._voters, self._rule, self._why_missing)
+        return verdict if verdict.leading or verdict.attributes or verdict.text else None
 
     def _why_missing(self, record: Record, voter: str) -> str:
         service, run_ms = self._declared.get(voter), self._run_ms(voter)

@@ -8,6 +8,7 @@ finished a batch.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import math
 import os
 import queue
@@ -16,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 import zmq
 
@@ -45,6 +47,13 @@ from abhinaya.stream.wire.messages import (
 from abhinaya.stream.wire.sockets import connect, messages, send, workers_endpoint
 
 IDLE_POLL_MS = 100
+
+TRIM_S: Final = 10.0
+"""Seconds between two returns of free memory to the system, which take 25 ms. Without them a node
+grows with each new length of segment, since the heap has ever more holes (docs/measured.md)."""
+
+_trim = getattr(ctypes.CDLL(None), "malloc_trim", lambda pad: 0)
+"""Of glibc only."""
 
 
 class Worker:
@@ -84,6 +93,7 @@ class Worker:
                 yield from answers
 
     def _loop(self) -> None:
+        trimmed = 0.0
         while True:
             batch = self._batches.get()
             if isinstance(batch, tuple):
@@ -94,6 +104,9 @@ class Worker:
                 self._done()
             self._answers.put(None)
             self._done()
+            if (now := time.monotonic()) - trimmed >= TRIM_S:
+                trimmed = now
+                _trim(0)
 
 
 class Node:

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 from scripted_server import trickling
 
-from abhinaya.models.timed_http import TimedClient
+from abhinaya.models.timed_http import TimedClient, retry_after_s
 from abhinaya.stream.settings.config import NetworkConfig
 from abhinaya.stream.sources.web import HttpError, Web
 
@@ -58,3 +58,10 @@ def test_feeds_and_playlists_are_left_in_time_too(answer: bytes) -> None:
                 web.get(url)
         assert time.monotonic() - begun < 8
         web.close()
+
+
+def test_retry_after_is_seconds_or_a_date_or_nothing() -> None:
+    date = "Wed, 21 Oct 2015 07:28:30 GMT"
+    assert [retry_after_s(header, 1445412500) for header in ("2.5", "-3", date)] == [2.5, 0, 10]
+    assert retry_after_s(date, 1445419999) == 0
+    assert not [h for h in (None, "soon", "", "nan", "inf") if retry_after_s(h, 0) is not None]

@@ -14,14 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from abhinaya.models.labels import LABELS
+from abhinaya.models.labels import ATTRIBUTES, LABELS
 from abhinaya.train.data.tables import rows_of
 from abhinaya.train.errors import DataError
 
 OTHER: Final = "other"
 """Vote for an emotion outside the eight labels."""
 VOTABLE: Final = (*LABELS, OTHER)
-ATTRIBUTES: Final = ("arousal", "valence", "dominance")
 
 
 @dataclass(frozen=True, slots=True)

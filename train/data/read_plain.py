@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from abhinaya.models.errors import LabelsError
-from abhinaya.models.labels import LABELS, label_map
-from abhinaya.train.data.clips import ATTRIBUTES, OTHER, VOTABLE, Clip
+from abhinaya.models.labels import ATTRIBUTES, LABELS, label_map
+from abhinaya.train.data.clips import OTHER, VOTABLE, Clip
 from abhinaya.train.data.manifest import SPLITS
 from abhinaya.train.data.tables import Row, rows_of
 from abhinaya.train.errors import DataError

@@ -1,4 +1,4 @@
-"""Runs the models that `abhinaya eval` is asked to: checkpoints, models by name, a profile.
+"""Names the models that `abhinaya predict` and `eval` run: checkpoints, models by name, a profile.
 
 --checkpoint NAME=DIR            best/ of a training run
 --model NAME=MODEL               MODEL of `abhinaya models list`; --option NAME.KEY=VALUE
@@ -8,32 +8,20 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import math
-import sys
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeAlias
-
-import numpy as np
-from rich.console import Console
-from rich.progress import track
+from typing import Any, Final
 
 from abhinaya.models import registry
-from abhinaya.models.base import SAMPLE_RATE, Abstention, Ballot, Card, FloatArray, Utterance
-from abhinaya.models.errors import LabelsError, UnknownModelError
-from abhinaya.models.labels import LABELS
-from abhinaya.models.text import distinct, say
+from abhinaya.models.base import Voter
+from abhinaya.models.errors import UnknownModelError
 from abhinaya.train.command import pair_of, profile_table, toml_value
-from abhinaya.train.data.audio import read_clip
-from abhinaya.train.data.clips import ATTRIBUTES, Clip
-from abhinaya.train.data.manifest import Manifest
 from abhinaya.train.errors import DataError
-from abhinaya.train.eval.predictions import whole
 
-_RATER_OPTIONS: Final = ("checkpoint", "device", "dtype")
+SERVED: Final = "zero-shot"
+WAIT_S: Final = 7_200.0
+"""A server that restarts, loads a large model or is away for an hour costs no clip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +31,6 @@ class Named:
     name: str
     model: str
     options: dict[str, Any] = field(default_factory=dict)
-    rates: bool = False
-    """Whether the model gives attributes instead of labels."""
 
 
 def add_models(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +47,10 @@ def add_models(parser: argparse.ArgumentParser) -> None:
     add("--write", type=Path, default=folder, metavar="DIR", help=about)
     add("--root", type=Path, help="folder of the audio, if it was moved")
     add("--batch", type=int, default=8, help="clips per batch (%(default)s)")
+    about = "seconds to wait for the server of a served model (%(default)g)"
+    add("--wait-s", type=float, default=WAIT_S, metavar="S", help=about)
+    about = "share of clips whose audio may be unreadable (%(default)s)"
+    add("--max-missing", type=float, default=0.0, metavar="SHARE", help=about)
 
 
 def asked(args: argparse.Namespace) -> list[Named]:
@@ -75,64 +65,27 @@ def asked(args: argparse.Namespace) -> list[Named]:
         from abhinaya.train.loop.checkpoint_card import described  # imports torch
 
         of = described(Path(place))
-        rates = bool(of.outputs) and set(of.outputs) <= set(ATTRIBUTES)
-        found.append(Named(name, of.model, of.options, rates))
+        found.append(Named(name, of.model, of.options))
     found += [Named(*pair_of("--model", pair)) for pair in args.model]
     names = [one.name for one in found]
     if twice := {name for name in names if names.count(name) > 1}:
         raise DataError(f"two models are called {', '.join(sorted(twice))}; rename one")
     for pair in args.option:
         key, value = pair_of("--option", pair)
-        name, dot, option = key.partition(".")
+        name, dot, option = key.rpartition(".")  # the name of a model may hold dots
         if not dot or name not in names:
             raise DataError(
                 f"--option {pair}: give NAME.KEY=VALUE, NAME one of {', '.join(names) or 'none'}"
             )
         found[names.index(name)].options[option] = toml_value(value)
+    for one in found:
+        if one.model == SERVED:
+            one.options.setdefault("wait_s", args.wait_s)
     return found
 
 
-def run(args: argparse.Namespace, manifest: Manifest) -> list[str]:
-    """Run the models one after the other; return their prediction files as `NAME=FILE`.
-
-    Raises DataError: audio cannot be read, or no clip has what a model needs; ModelError: a model
-    cannot be loaded or run; OSError: predictions cannot be written.
-    """
-    if args.batch < 1:
-        raise DataError(f"--batch {args.batch}: must be at least 1")
-    files = []
-    models = asked(args)
-    # a name may differ from another only in a character that its file name cannot have
-    stems = distinct(one.name.replace("/", "-") for one in models)
-    for one, stem in zip(models, stems, strict=True):
-        args.write.mkdir(parents=True, exist_ok=True)
-        path = args.write / f"{stem}.csv"
-        model = _load(one)
-        answers = track(
-            ask(model, manifest, args.batch),
-            description=one.name,
-            total=len(manifest.clips),
-            console=Console(stderr=True),
-            transient=True,
-            disable=not sys.stderr.isatty(),
-        )
-        unanswered = write_predictions(path, model.card, answers)
-        answered = len(manifest.clips) - unanswered.total()
-        say(f"{path}: {answered} of {len(manifest.clips)} clips answered", file=sys.stderr)
-        for reason, count in unanswered.most_common():
-            say(f"  not answered: {reason} ({count})", file=sys.stderr)
-        files.append(f"{one.name}={path}")
-    return files
-
-
-def _load(one: Named) -> Model:
-    if one.rates:
-        if unknown := sorted(set(one.options) - set(_RATER_OPTIONS)):
-            raise DataError(
-                f"model {one.name}: unknown option {unknown[0]!r}; known: "
-                f"{', '.join(_RATER_OPTIONS)}"
-            )
-        return AttributeModel(**one.options)
+def load(one: Named) -> Voter:
+    """Load a model. Raises DataError if its name is unknown; ModelError."""
     try:
         return registry.load(one.model, one.options)
     except UnknownModelError as error:
@@ -146,163 +99,3 @@ def _of_profile(path: Path) -> list[Named]:
             raise DataError(f"--profile {path}: voters.{name} names no model")
         found.append(Named(name, str(table["model"]), dict(table.get("options", {}))))
     return found
-
-
-# --- running a model ----------------------------------------------------------------------------
-
-
-LONGEST: Final = 10 * SAMPLE_RATE
-"""Samples in the monitor's longest segment; longer clips are cut into equal pieces."""
-Reply: TypeAlias = Ballot | FloatArray | Abstention
-"""A label, or attributes [3] from 0 to 1, or the reason why neither."""
-
-
-class Model(Protocol):
-    """A voter or an attribute model."""
-
-    @property
-    def card(self) -> Card:
-        """Name, version and needs of the model."""
-        ...
-
-    def vote(self, batch: Sequence[Utterance]) -> Sequence[Reply]:
-        """Return one reply per utterance."""
-        ...
-
-
-class AttributeModel:
-    """A model with S1's network that predicts arousal, valence and dominance.
-
-    `checkpoint` is its folder. Raises ModelError: it is missing, damaged, or has other outputs.
-    """
-
-    def __init__(self, checkpoint: str, device: str = "auto", dtype: str = "auto") -> None:
-        from torch import nn  # imported here, since it is slow
-
-        from abhinaya.models.inference import place
-        from abhinaya.models.published.wavlm import load_s1
-
-        self._place = place(device, dtype)
-        self._model = load_s1(checkpoint).requires_grad_(False)
-        names = self._model.config.labels
-        if sorted(names) != sorted(ATTRIBUTES):
-            raise LabelsError(
-                checkpoint,
-                f"its outputs are {', '.join(names)}, not {', '.join(ATTRIBUTES)}",
-                "give a checkpoint of the recipe `attributes`",
-            )
-        self._order = [names.index(name) for name in ATTRIBUTES]
-        nn.Module.to(self._model.wavlm_model, self._place.device, self._place.dtype)
-        self._model.head.to(self._place.device)
-        version = Path(checkpoint).name
-        self.card = Card("wavlm", version, frozenset({"audio"}), ATTRIBUTES, "")
-
-    def vote(self, batch: Sequence[Utterance]) -> list[Reply]:
-        """Return arousal, valence, dominance [3] from 0 to 1 of each utterance."""
-        import torch
-
-        from abhinaya.models.inference import moved
-        from abhinaya.models.published.wavlm import SHORTEST
-        from abhinaya.train.loop.objective import bounded
-
-        waves = [u.samples for u in batch if len(u.samples) >= SHORTEST]
-        found: Iterator[FloatArray] = iter(())
-        if waves:
-            with torch.inference_mode():
-                padded, lengths = self._model.prepare(waves)
-                scores = self._model(moved(padded, self._place), moved(lengths, self._place))
-                found = iter(bounded(scores)[:, self._order].cpu().numpy())
-        short = Abstention(f"the clip has fewer than {SHORTEST} samples")
-        return [next(found) if len(u.samples) >= SHORTEST else short for u in batch]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A model's reply about a clip."""
-
-    clip: Clip
-    reply: Reply
-
-
-def ask(model: Model, manifest: Manifest, batch: int = 8) -> Iterator[Answer]:
-    """Yield the answer to each clip; `batch` clips are run together.
-
-    Each clip is like the first segment of a stream, so models that adapt to a voice cannot; measure
-    these with `abhinaya bench quality`.
-
-    Raises DataError: audio cannot be read, or no clip has what the model needs.
-    """
-    card = model.card
-    lacks = [_lack(clip, card) for clip in manifest.clips]
-    usable = [clip for clip, lack in zip(manifest.clips, lacks, strict=True) if not lack]
-    for clip, lack in zip(manifest.clips, lacks, strict=True):
-        if lack:
-            yield Answer(clip, Abstention(lack))
-    if not usable:
-        raise DataError(
-            f"{manifest.root}: no clip has what {card.model} needs: "
-            f"{' and '.join(sorted(card.needs))}; for transcripts see abhinaya data transcribe"
-        )
-    for start in range(0, len(usable), batch):
-        few = usable[start : start + batch]
-        pieces = [_pieces(manifest.root, clip, card) for clip in few]
-        answers = iter(model.vote([piece for of in pieces for piece in of]))
-        for clip, of in zip(few, pieces, strict=True):
-            yield Answer(clip, _together([(next(answers), len(p.samples) or 1) for p in of]))
-
-
-def _lack(clip: Clip, card: Card) -> str:
-    """Return which input of the model the clip lacks; empty if none."""
-    if "audio" in card.needs and not clip.path:
-        return "the clip has no audio"
-    if "transcript" in card.needs and not clip.transcript.strip():
-        return "the clip has no transcript"
-    return ""
-
-
-def _pieces(root: Path, clip: Clip, card: Card) -> list[Utterance]:
-    """Cut a clip into equal pieces of at most LONGEST samples."""
-    samples = read_clip(root, clip) if "audio" in card.needs else np.zeros(0, np.float32)
-    parts = np.array_split(samples, max(1, math.ceil(len(samples) / LONGEST)))
-    return [Utterance(part, transcript=clip.transcript) for part in parts]
-
-
-def _together(replies: Sequence[tuple[Reply, int]]) -> Reply:
-    """Return one reply for a clip from its pieces' replies, weighted by their samples."""
-    rated = [(reply, float(n)) for reply, n in replies if isinstance(reply, np.ndarray)]
-    if rated:
-        values, weights = zip(*rated, strict=True)
-        mean: FloatArray = np.average(values, axis=0, weights=weights)
-        return mean
-    voted = [(reply, float(n)) for reply, n in replies if isinstance(reply, Ballot)]
-    return whole(voted) if voted else replies[0][0]
-
-
-def write_predictions(path: Path, card: Card, answers: Iterable[Answer]) -> Counter[str]:
-    """Write the answers as CSV; return the number of clips without an answer, by reason.
-
-    `path` is replaced only when all is written. Raises OSError if it cannot be written.
-    """
-    unanswered: Counter[str] = Counter()
-    rows: list[tuple[Clip, str | None, Sequence[float]]] = []
-    for answer in answers:
-        reply = answer.reply
-        if isinstance(reply, Abstention):
-            unanswered[reply.reason] += 1
-        elif isinstance(reply, Ballot):
-            rows.append((answer.clip, reply.label, reply.probabilities or ()))
-        else:
-            rows.append((answer.clip, None, reply.tolist()))
-    rates = all(label is None for _, label, _ in rows)
-    scored = all(values for _, _, values in rows)
-    columns = ATTRIBUTES if rates else ("label", *(LABELS if scored else ()))
-    half = path.with_name(f"{path.name}.half")
-    with half.open("w", newline="", encoding="utf-8") as out:
-        table = csv.writer(out)
-        table.writerow(["id", *columns, "model", "version", "split"])
-        for clip, label, values in rows:
-            shares = [f"{value:.6f}" for value in values] if scored else []
-            labels = [] if label is None else [label]
-            table.writerow([clip.id, *labels, *shares, card.model, card.version, clip.split])
-    half.replace(path)
-    return unanswered

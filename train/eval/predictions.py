@@ -1,7 +1,9 @@
 """Reads predictions of systems, and matches them with the clips of a manifest.
 
 CSV         columns FileName,EmoClass as in the challenge, or id,label; columns named after all
-            eight labels are probabilities. Optional `model`, `version`, and `split`, of the clip
+            eight labels are probabilities. Attributes are EmoAct, EmoVal, EmoDom from 1 to 7 as in
+            the challenge, or arousal, valence, dominance from 0 to 1. Optional `model`, `version`,
+            and `split`, of the clip
 JSON lines  written by the monitor: each stream is a clip, each voter and the verdict a system; the
             segments of a clip are averaged, weighted by duration
 """
@@ -18,8 +20,9 @@ import msgspec
 import numpy as np
 
 from abhinaya.models.base import Ballot, FloatArray
-from abhinaya.models.labels import LABELS, UNKNOWN
+from abhinaya.models.labels import ATTRIBUTES, HIGH, LABELS, LOW, UNKNOWN, Attributes, Rating
 from abhinaya.train.data.clips import OTHER, Clip
+from abhinaya.train.data.read_msp import ATTRIBUTES as CHALLENGE
 from abhinaya.train.data.read_plain import AUDIO, known_label
 from abhinaya.train.data.tables import Row, lines_of, rows_of, text_of
 from abhinaya.train.errors import DataError
@@ -36,6 +39,13 @@ HINT: Final = "give a CSV of predictions, or the monitor's JSON lines"
 _NAMES: Final = ("FileName", "id", "path")
 """Columns that may have the clip names; the first that exists is used."""
 _LABEL: Final = ("EmoClass", "label", "Prediction")
+_SCALES: Final = (
+    (tuple(CHALLENGE[name] for name in ATTRIBUTES), LOW, HIGH),
+    (tuple(ATTRIBUTES), 0.0, 1.0),
+)
+"""Columns in the order of ATTRIBUTES, and the ends of their scale."""
+_BEYOND: Final = 0.5
+"""How far an attribute may be outside its scale, in widths of it; farther, the scale is wrong."""
 Part = tuple[Ballot, float]
 """A system's answer about a part of a clip, and the part's seconds."""
 
@@ -50,6 +60,16 @@ class Predictions:
     """Models and versions in the file; empty if it names none."""
     trained_on: frozenset[str] = frozenset()
     """Answered clips that the model was trained on."""
+
+    @property
+    def votes(self) -> bool:
+        """Whether an answer has a label."""
+        return any(ballot.label for ballot in self.ballots.values())
+
+    @property
+    def rates(self) -> bool:
+        """Whether an answer has attributes."""
+        return any(ballot.attributes for ballot in self.ballots.values())
 
     def model(self, name: str) -> tuple[str, str]:
         """Return model and version; empty if unknown. Raises DataError if there are several."""
@@ -124,8 +144,9 @@ def is_events(path: Path) -> bool:
 
 
 def join(name: str, predictions: Predictions, clips: Sequence[Clip]) -> System:
-    """Return a system's answers in the order of `clips`. Raises DataError if no clip has one."""
-    found = found_answers(name, predictions.ballots, clips)
+    """Return a system's labels in the order of `clips`. Raises DataError if no clip has one."""
+    voted = {clip: ballot for clip, ballot in predictions.ballots.items() if ballot.label}
+    found = found_answers(name, voted, clips)
     guess = np.array([LABELS.index(b.label) if b else -1 for b in found], np.int64)
     if any(b is not None and b.probabilities is None for b in found):
         return System(name, guess, None)
@@ -162,13 +183,26 @@ def found_answers(
 
 def whole(parts: Sequence[Part]) -> Ballot:
     """Return one answer for a clip: the mean over its parts, weighted by seconds."""
-    total = sum(seconds for _, seconds in parts) or 1.0
-    given = [(ballot.probabilities, s) for ballot, s in parts if ballot.probabilities is not None]
-    if len(given) == len(parts):
-        mean = [sum(s * p[c] for p, s in given) / total for c in range(len(LABELS))]
-        return Ballot(LABELS[int(np.argmax(mean))], tuple(mean))
-    covered = {name: sum(s for b, s in parts if b.label == name) for name in LABELS}
-    return Ballot(max(LABELS, key=covered.__getitem__))
+    rated = [(ballot.attributes, s) for ballot, s in parts if ballot.attributes is not None]
+    attributes = Attributes(*_mean(rated)) if rated else None
+    voted = [(ballot, seconds) for ballot, seconds in parts if ballot.label]
+    given = [(ballot.probabilities, s) for ballot, s in voted if ballot.probabilities is not None]
+    if not voted:
+        return Ballot(attributes=attributes)
+    if len(given) == len(voted):
+        mean = _mean(given)
+        return Ballot(LABELS[int(np.argmax(mean))], mean, attributes=attributes)
+    covered = {name: sum(s for b, s in voted if b.label == name) for name in LABELS}
+    return Ballot(max(LABELS, key=covered.__getitem__), attributes=attributes)
+
+
+def _mean(parts: Sequence[tuple[Sequence[float], float]]) -> tuple[float, ...]:
+    """Return the mean of equally long vectors, each with its weight."""
+    total = sum(weight for _, weight in parts) or 1.0
+    return tuple(
+        sum(weight * value for value, (_, weight) in zip(values, parts, strict=True)) / total
+        for values in zip(*(vector for vector, _ in parts), strict=True)
+    )
 
 
 def refuse_trained(name: str, predictions: Predictions, splits: Collection[str]) -> None:
@@ -189,55 +223,64 @@ def refuse_trained(name: str, predictions: Predictions, splits: Collection[str])
 # --- CSV ------------------------------------------------------------------------------------------
 
 
-def by_clip(path: Path, rows: Sequence[Row]) -> dict[str, tuple[str, Row]]:
-    """Return FILE:LINE and row of each clip.
-
-    Raises DataError if a clip occurs twice, or there is no column of clip names.
-    """
-    names = next((c for c in _NAMES if rows and c in rows[0]), None)
-    if names is None:
-        there = ", ".join(sorted(rows[0])) if rows else "no rows"
-        raise DataError(f"{path}: needs a column {' or '.join(_NAMES)}; it has {there}")
-    found: dict[str, tuple[str, Row]] = {}
-    for number, row in enumerate(rows, 2):
-        if row[names] in found:
-            raise DataError(
-                f"{path}:{number}: {row[names]!r} is answered twice; remove one of the answers"
-            )
-        found[row[names]] = f"{path}:{number}", row
-    return found
-
-
-def labels_in(columns: Collection[str]) -> bool:
-    """Return whether these columns of a CSV have labels."""
-    return any(c in columns for c in _LABEL) or set(columns).issuperset(LABELS)
-
-
 def _from_csv(path: Path) -> Predictions:
     rows = rows_of(path, HINT)
     columns = set(rows[0]) if rows else set()
-    if not labels_in(columns):
-        raise DataError(
-            f"{path}: needs a column FileName (or id) and EmoClass (or label, or all eight labels "
-            f"as probabilities); it has {', '.join(sorted(columns)) or 'no rows'}"
-        )
+    names = next((c for c in _NAMES if c in columns), None)
     label = next((c for c in _LABEL if c in columns), None)
     scored = columns.issuperset(LABELS)
+    if 1 < len(columns & {*LABELS}) < len(LABELS):
+        lacks = ", ".join(name for name in LABELS if name not in columns)
+        raise DataError(
+            f"{path}: has columns of some labels, but not of {lacks}; a label that the system "
+            "never gives has probability 0"
+        )
+    scale = next((scale for scale in _SCALES if columns.issuperset(scale[0])), None)
+    if names is None or not (label or scored or scale):
+        raise DataError(
+            f"{path}: needs a column FileName (or id) and EmoClass (or label, or all eight labels "
+            "as probabilities, or EmoAct, EmoVal and EmoDom); it has "
+            f"{', '.join(sorted(columns)) or 'no rows'}"
+        )
     ballots: dict[str, Ballot] = {}
-    for clip, (here, row) in by_clip(path, rows).items():
-        probabilities = _probabilities(here, row) if scored else None
-        answer = row[label] if label else LABELS[int(np.argmax(probabilities or ()))]
-        if not answer:
-            continue  # an abstention
-        predicted = known_label(Path(here), answer)
+    for number, row in enumerate(rows, 2):
+        here, clip = f"{path}:{number}", row[names]
+        if clip in ballots:
+            raise DataError(f"{here}: {clip!r} is answered twice; remove one of the answers")
+        named, probabilities = row[label] if label else "", None
+        if scored and (named or not label):
+            probabilities = _probabilities(here, row)
+            named = named or LABELS[int(np.argmax(probabilities))]
+        predicted = known_label(Path(here), named) if named else ""
         if predicted == OTHER:
-            raise DataError(f"{here}: predicts {answer!r}; only the eight labels can be scored")
-        ballots[clip] = Ballot(predicted, probabilities)
-    trained = frozenset(
-        clip for clip, (_, row) in by_clip(path, rows).items() if row.get("split") == TRAINED
-    )
+            raise DataError(f"{here}: predicts {named!r}; only the eight labels can be scored")
+        rating = _rating(here, row, *scale) if scale else None
+        ballots[clip] = Ballot(predicted, probabilities, attributes=rating)
+    answered = {
+        clip: ballot for clip, ballot in ballots.items() if ballot.label or ballot.attributes
+    }
+    trained = frozenset(row[names] for row in rows if row.get("split") == TRAINED)
     models = frozenset((row.get("model", ""), row.get("version", "")) for row in rows)
-    return Predictions(ballots, models, trained)
+    return Predictions(answered, models, trained & answered.keys())
+
+
+def _rating(
+    here: str, row: Row, names: Sequence[str], low: float, high: float
+) -> Attributes | None:
+    """Return the attributes of a row; None if all three cells are empty."""
+    if not any(row[name] for name in names):
+        return None
+    found = []
+    for name in names:
+        try:
+            value = float(row[name])
+        except ValueError as error:
+            raise DataError(f"{here}: {name} is {row[name]!r}, not a number") from error
+        slack = _BEYOND * (high - low)
+        if not low - slack <= value <= high + slack:
+            raise DataError(f"{here}: {name} is {row[name]}; its scale is {low:g} to {high:g}")
+        found.append((value - low) / (high - low))
+    return Attributes.from_unit(found)
 
 
 def _probabilities(here: str, row: Row) -> tuple[float, ...]:
@@ -275,12 +318,15 @@ class Vote(msgspec.Struct):
     probabilities: dict[str, float] | None
     model: str = ""
     version: str = ""
+    attributes: dict[str, Rating] | None = None
 
     def ballot(self) -> Ballot:
         """Return the answer as a ballot."""
-        given = self.probabilities
+        given, rated = self.probabilities, self.attributes
+        if self.label and self.label not in LABELS:
+            raise ValueError(f"{self.label!r} is not a label")
         shares = None if given is None else tuple(given[name] for name in LABELS)
-        return Ballot(LABELS[LABELS.index(self.label)], shares)
+        return Ballot(self.label, shares, attributes=_attributes(rated))
 
 
 class Verdict(msgspec.Struct):
@@ -293,6 +339,11 @@ class Verdict(msgspec.Struct):
     start_s: float
     end_s: float
     votes: list[Vote]
+    attributes: dict[str, Rating] | None = None
+
+
+def _attributes(values: Mapping[str, float] | None) -> Attributes | None:
+    return None if values is None else Attributes(*(values[name] for name in ATTRIBUTES))
 
 
 def read_verdicts(path: Path) -> list[Verdict]:
@@ -325,8 +376,9 @@ def _from_events(path: Path) -> dict[str, Predictions]:
     models: dict[str, set[tuple[str, str]]] = {}
     for verdict in read_verdicts(path):
         ballots = {vote.voter: vote.ballot() for vote in verdict.votes}
-        if verdict.label != UNKNOWN:
-            ballots[VERDICT] = Ballot(verdict.label)
+        label = "" if verdict.label == UNKNOWN else verdict.label
+        if label or verdict.attributes:
+            ballots[VERDICT] = Ballot(label, attributes=_attributes(verdict.attributes))
         for voter, ballot in ballots.items():
             of = parts.setdefault(voter, {}).setdefault(verdict.stream, [])
             of.append((ballot, verdict.end_s - verdict.start_s))

@@ -9,10 +9,9 @@ from typing import Any, Final
 import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from abhinaya.models.labels import LABELS
+from abhinaya.models.labels import ATTRIBUTES, LABELS
 from abhinaya.models.text import clean, for_page
 from abhinaya.models.vote.ensemble import Rule
-from abhinaya.train.data.clips import ATTRIBUTES
 from abhinaya.train.eval.attributes import Rated, Rater, attribute_rows
 from abhinaya.train.eval.intervals import Draws, Interval
 from abhinaya.train.eval.predictions import System
@@ -209,11 +208,6 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 def as_html(report: Report) -> str:
     """Return the page: the tables as text, then the plots of each system."""
     return _page(title="Evaluation", text=as_text(report), report=report)
-
-
-def curve_page(text: str, found: Mapping[str, Any]) -> str:
-    """Return the page of a curve: the table as text, then the plot."""
-    return _page(title="Recall and false alarms", text=text, curve=found)
 
 
 def _page(**values: Any) -> str:

@@ -23,7 +23,7 @@ from abhinaya.models.published.llama import (
 )
 from abhinaya.models.published.lora import add_lora, fill_lora, is_lora
 from abhinaya.models.published.voting_batch import padded, valid
-from abhinaya.train.learners.base import Example, Inputs, Learner, Outputs, only, start_from
+from abhinaya.train.learners.base import Example, Inputs, Learner, Outputs, ordered, start_from
 from abhinaya.train.recipes.learner_options import LlamaOptions
 
 _OUT: Final = "head.out"
@@ -45,7 +45,8 @@ def llama_learner(o: LlamaOptions, outputs: Outputs, where: Place, start: str) -
     module = LlamaClassifier(body, head.to(where.device))
     if found is not None:
         state = {f"head.{k}": t for k, t in rest.items()}
-        start_from(module, state, found.extra.get("labels", LABELS), outputs, _OUT, start)
+        names = found.extra.get("labels", LABELS)
+        start_from(module, ordered(state, names, outputs.names, _OUT, start), start)
 
     def inputs(examples: Sequence[Example]) -> Inputs:
         """Tokenise and pad the transcripts."""
@@ -58,14 +59,14 @@ def llama_learner(o: LlamaOptions, outputs: Outputs, where: Place, start: str) -
         """Write the adapters and the head."""
         prefix = LLAMA_PREFIX + LORA_PREFIX
         lora = {prefix + k.removeprefix("llm."): t for k, t in state.items() if is_lora(k)}
-        kept = only(state, len(outputs.kept), _OUT)
-        head = {k.removeprefix("head."): t for k, t in kept.items() if k.startswith("head.")}
+        head = {k.removeprefix("head."): t for k, t in state.items() if k.startswith("head.")}
         save(folder / "model.safetensors", lora | head, extra)
 
     return Learner(
         module,
         inputs,
         write,
+        outputs,
         model="llama-lora",
         options={
             "llm": o.llm,

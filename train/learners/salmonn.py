@@ -27,7 +27,7 @@ from abhinaya.models.published.llama import LORA_PREFIX, load_llm, load_tokenize
 from abhinaya.models.published.lora import fill_lora, is_lora
 from abhinaya.models.published.salmonn import Prompt, Salmonn
 from abhinaya.models.published.salmonn_voter import ABHINAYA_PREFIX, LLM_PREFIX, Parts, Prompter
-from abhinaya.train.learners.base import Example, Inputs, Learner, Outputs, only, start_from
+from abhinaya.train.learners.base import Example, Inputs, Learner, Outputs, ordered, start_from
 from abhinaya.train.learners.llama import spare_memory
 from abhinaya.train.loop.feature_cache import FeatureCache, features_of, item_key, model_key
 from abhinaya.train.recipes.learner_options import SalmonnOptions
@@ -53,7 +53,8 @@ def salmonn_learner(
     module = Salmonn(bridge.to(where.device), body, head.to(where.device))
     if start:
         state = {f"head.{k}": t for k, t in parts.head.items()}
-        start_from(module, state, parts.labels or LABELS, outputs, _OUT, start)
+        names = parts.labels or LABELS
+        start_from(module, ordered(state, names, outputs.names, _OUT, start), start)
     files = [locate(o.whisper, WHISPER_FILES), locate(o.beats)]
     key = model_key(files, dtype=str(where.dtype)) if cache else ""
     fixed = None if o.prompt == "random" else int(o.prompt)
@@ -89,7 +90,7 @@ def salmonn_learner(
     def write(folder: Path, state: Tensors, extra: Mapping[str, Any]) -> None:
         """Write adapters, bridge and head, with the key names of the published files."""
         named: Tensors = {}
-        for key, tensor in only(state, len(outputs.kept), _OUT).items():
+        for key, tensor in state.items():
             part, _, rest = key.partition(".")
             if is_lora(key):
                 named[ABHINAYA_PREFIX + LLM_PREFIX + LORA_PREFIX + rest] = tensor
@@ -103,6 +104,7 @@ def salmonn_learner(
         module,
         inputs,
         write,
+        outputs,
         model="salmonn-13b" if body.config.hidden_size >= _WIDTH_13B else "salmonn-7b",
         options={
             "whisper": o.whisper,

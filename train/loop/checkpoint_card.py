@@ -10,7 +10,6 @@ from typing import Any, Final, NamedTuple
 
 from abhinaya.models.checkpoint import Tensors, read
 from abhinaya.models.errors import KeysError
-from abhinaya.models.labels import LABELS
 from abhinaya.train.learners.base import Learner
 from abhinaya.train.loop.objective import Figures
 
@@ -34,7 +33,7 @@ class CheckpointCard:
     """Final folder of the checkpoint."""
 
     def save(self, learner: Learner, folder: Path, state: Tensors, figures: Figures) -> None:
-        """Write weights with this metadata and, if the outputs are labels, PROFILE.
+        """Write weights with this metadata, and PROFILE.
 
         Raises WriteError or OSError: a file cannot be written.
         """
@@ -48,8 +47,6 @@ class CheckpointCard:
             "figures": dict(figures.values),
         }
         learner.save(folder, state, extra)
-        if not set(self.labels) <= set(LABELS):
-            return  # the monitor cannot use attributes
         _, options = learner.voter(self.place)
         lines = [
             "# Add this to a profile, under a name of your own.",
@@ -66,7 +63,7 @@ class Described(NamedTuple):
     """How to load the checkpoint of a run."""
 
     model: str
-    """Name in the registry; for attributes, of the model kind."""
+    """Name in the registry."""
     options: dict[str, Any]
     outputs: tuple[str, ...]
     """Labels or attributes, in order."""

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Final
 
 from abhinaya.models.base import SAMPLE_RATE, Need
+from abhinaya.models.labels import ATTRIBUTES
 from abhinaya.train.data.audio import duration_s
 from abhinaya.train.data.check import require_most, torn_speakers
-from abhinaya.train.data.clips import ATTRIBUTES, Clip
+from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.manifest import Manifest, balanced, named
 from abhinaya.train.errors import DataError
 from abhinaya.train.recipes.recipe import Recipe
@@ -114,7 +115,8 @@ def _unfit(clip: Clip, recipe: Recipe, needs: frozenset[Need], learnt: bool) -> 
         voted = any(clip.votes.get(label, 0.0) > 0.0 for label in data.classes)
         no_target = "" if voted else "no vote for a class"
     else:
-        no_target = "" if clip.label in data.classes else "no consensus on a class"
+        known = clip.consensus if learnt else clip.label  # validation is on the eight labels
+        no_target = "" if known in data.classes else "no consensus on a class"
     text, audio = "transcript" in needs, "audio" in needs
     for reason, wrong in (
         ("no transcript", text and not words),

@@ -16,12 +16,11 @@ from typing import Any, Final, get_args
 
 from abhinaya.models.errors import near_miss
 from abhinaya.models.fields import Faults, build, near, setting
-from abhinaya.models.labels import LABELS
+from abhinaya.models.labels import ATTRIBUTES, LABELS
 from abhinaya.models.toml import inline
 from abhinaya.models.vote.combiner import Method
 from abhinaya.models.vote.ensemble import TiePolicy
 from abhinaya.train.command import toml_value
-from abhinaya.train.data.clips import ATTRIBUTES
 from abhinaya.train.errors import RecipeError
 from abhinaya.train.recipes.recipe import Recipe, load_recipe
 

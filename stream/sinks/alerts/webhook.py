@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import email.utils
 import hashlib
 import hmac
 import random
@@ -87,7 +86,7 @@ class Webhook:
     def _post(self, job: Job) -> None:
         import httpx2  # slow to import
 
-        from abhinaya.models.timed_http import TimedClient
+        from abhinaya.models.timed_http import TimedClient, retry_after_s
 
         if self._http is None:
             # a proxy of the environment cannot reach this machine's own servers
@@ -97,7 +96,7 @@ class Webhook:
             with self._http.stream(
                 "POST", self.url, self.timeout_s, content=job.body, headers=self._headers(job)
             ) as answer:  # the body of the answer is not read
-                status, after = answer.status_code, answer.headers.get("retry-after", "")
+                status, after = answer.status_code, answer.headers.get("retry-after")
         except httpx2.TimeoutException as error:
             raise _RetryError(f"did not answer within {self.timeout_s:g} s") from error
         except httpx2.ConnectError as error:
@@ -109,7 +108,7 @@ class Webhook:
         if 200 <= status < 300:
             return
         if status in RETRIED_STATUS:
-            raise _RetryError(f"answered {status}", wanted_pause_s(after, self.clock()))
+            raise _RetryError(f"answered {status}", retry_after_s(after, self.clock()))
         hint = ": give the address that it leads to" if 300 <= status < 400 else ""
         raise DeliveryError(f"{self.host} answered {status}{hint}")
 
@@ -143,13 +142,3 @@ def secret_of(text: str) -> bytes:
         return base64.b64decode(text.removeprefix(PREFIX), validate=True)
     except binascii.Error as error:
         raise ValueError(f"is not base64 behind {PREFIX}") from error
-
-
-def wanted_pause_s(header: str, now_unix_s: float) -> float | None:
-    """Return the pause of a `Retry-After` header: seconds or a date; None if it is neither."""
-    if header.strip().isdecimal():
-        return float(header)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - now_unix_s)
-    except ValueError:
-        return None

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from abhinaya.models.base import Abstention, Utterance
-from abhinaya.models.errors import RunError
+from abhinaya.models.base import Abstention, Ballot, Utterance
+from abhinaya.models.errors import LabelsError, RunError
 from abhinaya.models.inference import weigh
 from abhinaya.models.labels import CANONICAL_MAP, LABELS, label_map
-from abhinaya.models.published.voting_batch import serve, to_ballot, unfit_audio
+from abhinaya.models.published.voting_batch import answers, serve, to_ballot, unfit_audio
 
 
 def segments(count: int) -> list[Utterance]:
@@ -68,6 +68,28 @@ def test_mapped_probabilities_sum_to_one() -> None:
     assert answer.label == "sad"
     assert sum(answer.probabilities) == pytest.approx(1)
     assert answer.probabilities[LABELS.index("happy")] == pytest.approx(0.3 / 0.7)
+
+
+def test_attributes_are_found_by_name_beside_classes_and_alone() -> None:
+    mixed = label_map(("sad", "Dominance", "joy", "arousal", "other", "Valence"), "m")
+    assert (mixed.names, mixed.labels) == (("sad", "joy", "other"), ("happy", "sad"))
+    scores = torch.tensor([[1.0, 0.0, 3.0, 100.0, 0.0, -100.0]])
+    (row,) = answers(scores, mixed)
+    answer = to_ballot(row, mixed)
+    assert answer.label == "happy"
+    assert sum(answer.probabilities) == pytest.approx(1)
+    assert answer.attributes == pytest.approx((7.0, 1.0, 4.0))
+    other = to_ballot(answers(scores + torch.tensor([0.0, 0, 0, 0, 9, 0]), mixed)[0], mixed)
+    assert other == Ballot(attributes=answer.attributes), "no label of the eight, but attributes"
+
+    alone = label_map(("arousal", "dominance", "valence"), "m")
+    assert (alone.labels, alone.attributes) == ((), (0, 2, 1))
+    linear = answers(torch.tensor([[0.25, 1.5, -0.5]]), alone, linear=True)[0]
+    assert to_ballot(linear, alone) == Ballot(attributes=(2.5, 1.0, 7.0))
+    gone = to_ballot(torch.tensor([0.1, float("nan"), 0.2]), alone)
+    assert isinstance(gone, Abstention)
+    with pytest.raises(LabelsError, match="gives attributes, but not dominance"):
+        label_map(("sad", "joy", "arousal", "valence"), "m")
 
 
 def test_weights_that_two_modules_share_count_once() -> None:

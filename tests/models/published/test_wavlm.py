@@ -242,6 +242,26 @@ def test_the_baseline_loads_whole_and_runs_no_code(baseline, shaken) -> None:
     assert voter.card.labels == LABELS, "names can be given"
 
 
+def test_the_baseline_of_attributes_gives_them_in_our_order(baseline, segments) -> None:
+    """The layout of 3loi/...-Multi-Attributes: values from 0 to 1, not scores of a sigmoid."""
+    folder, tensors, fields = baseline
+    out = {k: tensors[f"ser_model.out.0.{k}"][:3] for k in ("weight", "bias")}
+    out["bias"] = torch.tensor([0.5, 30.0, -30.0])
+    save_file(
+        tensors | {f"ser_model.out.0.{k}": t for k, t in out.items()}, folder / "model.safetensors"
+    )
+    fields["id2label"] = {"0": "arousal", "1": "dominance", "2": "valence"}
+    (folder / "config.json").write_text(json.dumps(fields))
+    voter = load("wavlm", {"checkpoint": str(folder), **CPU})
+    assert (voter.card.labels, voter.card.attributes) == ((), True)
+    model = load_s1(str(folder))
+    for segment in segments:
+        (answer,) = voter.vote([segment])
+        arousal = float(model(*model.prepare([segment.samples]))[0, 0].clamp(0, 1))
+        assert answer.attributes == pytest.approx((1 + 6 * arousal, 1.0, 7.0), abs=1e-4)
+        assert (answer.label, answer.probabilities) == ("", None)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -11,10 +11,10 @@ import pytest
 from scripted_server import Say, completion, scripted, trickling
 
 from abhinaya.models.base import Abstention, Ballot, Utterance
-from abhinaya.models.errors import OptionsError
+from abhinaya.models.errors import OptionsError, RunError
 from abhinaya.models.labels import LABELS
 from abhinaya.models.registry import load
-from abhinaya.models.served.chat import Circuit, retry_after
+from abhinaya.models.served.chat import Circuit
 
 SAD = Say(completion("sad"))
 
@@ -196,14 +196,6 @@ def test_the_server_says_when_to_come_again() -> None:
         assert len(server.requests) == 1
 
 
-def test_retry_after_is_seconds_or_a_date() -> None:
-    assert retry_after("2.5") == 2.5
-    assert retry_after("-3") == 0
-    assert retry_after("Wed, 21 Oct 2015 07:28:30 GMT", now_unix_s=1445412500) == 10
-    for nonsense in (None, "soon", "", "nan", "inf"):
-        assert retry_after(nonsense) is None
-
-
 @pytest.mark.parametrize(
     ("say", "message"),
     [
@@ -249,6 +241,60 @@ def test_a_dead_server_is_left_alone_until_it_had_time_to_rest() -> None:
         assert t1.vote(said("x", "y", "z")) == [Ballot("sad")] * 3
 
 
+def test_work_that_can_wait_loses_nothing_while_the_server_is_away() -> None:
+    """Three faults in a row: with the circuit breaker, the clips of the next rest would be lost."""
+    faults = [Say("", status=503), Say(completion("sad"), cut=True), Say("", status=500)]
+    with scripted(lambda i, _: faults[i] if i < 3 else SAD) as server:
+        options = {"attempts": 1, "failures": 1, "rest_s": 1000, "concurrency": 1}
+        t1 = voter(server, wait_s=100, **options)
+        pauses: list[float] = []
+        t1._chat.sleep = pauses.append
+        assert t1.vote(said("a", "b", "c")) == [Ballot("sad")] * 3
+        assert pauses == [1, 2, 4]
+        assert len(server.requests) == 6
+
+
+@pytest.mark.parametrize(("status", "tries"), [(503, 4), (401, 1), (404, 1)])
+def test_work_that_has_waited_in_vain_stops_instead_of_losing_clips(status, tries) -> None:
+    busy = Say("", status=status, headers={"Retry-After": "2"})
+    with scripted(lambda *_: busy) as server:
+        t1 = voter(server, attempts=1, wait_s=15)
+        now = time.monotonic()
+        t1._chat.clock = lambda: now
+
+        def sleep(pause_s: float) -> None:
+            nonlocal now
+            now += pause_s
+
+        t1._chat.sleep = sleep
+        with pytest.raises(RunError, match="run the command again"):
+            t1.vote(said("x"))
+        assert len(server.requests) == tries, "after 2, 4 and 8 s; a wrong key is no matter of time"
+
+
+def test_the_published_prompt_and_its_sampling() -> None:
+    def strict(_, request) -> Say:
+        return (
+            Say({"error": "top_k"}, status=400) if "top_k" in request else Say(completion("Fear."))
+        )
+
+    with scripted(lambda *_: Say(completion("Fear."))) as server:
+        t1 = voter(server, prompt="published")
+        assert t1.vote(said('It\'s "late" & <|eot_id|>')) == [Ballot("fear")]
+        (request,) = server.requests
+        system, user = (message["content"] for message in request.pop("messages"))
+        assert "happy, angry, sad, neutral, contempt, disgust, surprise, or fear" in system
+        assert system.endswith(". Reply with only 1 word.")
+        assert user == 'sentence: It\'s "late" & \\u003c\\u007ceot_id\\u007c\\u003e'
+        sampling = {"temperature": 0.7, "top_p": 0.7, "top_k": 50}
+        assert request == {"model": "m", "max_tokens": 32, **sampling}
+    with scripted(strict) as server:
+        t1 = voter(server, prompt="published", temperature=0)
+        assert t1.vote(said("x", "y")) == [Ballot("fear")] * 2
+        assert [request.get("top_k") for request in server.requests] == [50, None, None]
+        assert server.requests[-1]["temperature"] == 0
+
+
 # --- keys and addresses -----------------------------------------------------------------
 
 
@@ -287,6 +333,8 @@ def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(monkeypatch) -
         ({"base_url": "http://10.0.0.1/v1"}, "unencrypted.*allow_http"),
         ({"output": "yaml"}, "use auto"),
         ({"attempts": 0}, "below 1"),
+        ({"prompt": "theirs"}, "use ours or published"),
+        ({"prompt": "published", "prosody": True}, "holds one sentence"),
         ({"timeout_s": float("nan")}, "below 0.1"),
     ],
 )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from places import GOLDEN
 
 from abhinaya.models.base import Ballot
-from abhinaya.models.labels import LABELS, UNKNOWN
+from abhinaya.models.labels import HIGH, LABELS, LOW, UNKNOWN
 from abhinaya.models.vote.ensemble import PRIORITY, Rule, decide, order, tempered
 
 VOTING = GOLDEN / "voting.json"
@@ -104,6 +104,39 @@ def test_confidence_is_the_mean_over_those_who_give_probabilities():
     assert decision.margin == pytest.approx(1 / 3)
 
 
+# --- attributes -----------------------------------------------------------------------------------
+
+rated = st.none() | st.tuples(*[st.floats(LOW, HIGH)] * 3)
+
+
+@given(
+    st.dictionaries(st.sampled_from("ABCDE"), rated),
+    st.dictionaries(st.sampled_from("VWXYZ"), st.tuples(st.sampled_from(LABELS), rated)),
+)
+def test_attributes_are_the_mean_of_those_who_gave_them_and_change_no_label(alone, both):
+    only = {voter: Ballot(attributes=given) for voter, given in alone.items() if given}
+    votes = {voter: Ballot(label, attributes=given) for voter, (label, given) in both.items()}
+    decision, without = decide(only | votes, Rule()), decide(votes, Rule())
+    found = [b.attributes for b in (only | votes).values() if b.attributes]
+    if not found:
+        assert decision.attributes is None
+    else:
+        mean = [math.fsum(values) / len(found) for values in zip(*found, strict=True)]
+        assert decision.attributes == pytest.approx(mean)
+        assert all(LOW <= value <= HIGH for value in decision.attributes)
+    if votes or not only:
+        assert replace(decision, attributes=None) == replace(without, attributes=None)
+    else:
+        assert (decision.label, decision.leading) == (UNKNOWN, "")
+        assert "give only attributes" in decision.reason
+
+
+def test_a_ballot_with_neither_label_nor_attributes_is_refused():
+    for ballot in (Ballot(), Ballot(probabilities=(0.125,) * 8, attributes=(1, 2, 3))):
+        with pytest.raises(ValueError, match="A voted for ''"):
+            decide({"A": ballot}, Rule())
+
+
 # --- quorum ---------------------------------------------------------------------------------------
 
 
@@ -187,6 +220,20 @@ def test_weights_move_the_mean_and_default_to_one_and_without_one_a_voter_is_not
     assert (nobody.label, nobody.reason) == (UNKNOWN, "every voter that answered has weight 0")
 
 
+def test_uncertainty_weighs_each_voter_by_how_sure_it_is_in_this_case():
+    flat = Ballot("happy", (0.12, 0.12, 0.12, 0.12, 0.16, 0.12, 0.12, 0.12))
+    votes = {"S1": flat, "S2": flat, "T2": soft("sad", 0.45)}
+    assert decide(votes, Rule("uncertainty")).label == "sad"
+    assert decide(votes | {"S1": soft("happy", 0.9)}, Rule("uncertainty")).label == "happy"
+    two = {"S1": soft("happy", 0.6), "T2": soft("sad", 0.55)}
+    assert decide(two, Rule("uncertainty")).label == "happy"
+    assert decide(two, Rule("uncertainty", temperatures={"S1": 3.0})).label == "sad"
+    even = Ballot("angry", (0.125,) * 8)
+    assert decide({"S1": even, "S2": even}, Rule("uncertainty")).label == "angry"
+    # a bare label is as sure as the others are on average: here, twice the mean of two
+    assert decide({"T1": Ballot("fear"), **two}, Rule("uncertainty")).label == "fear"
+
+
 def test_equal_means_are_decided_within_the_tied_labels_by_priority():
     votes = {"S1": soft("sad", 0.6), "S2": soft("angry", 0.6)}
     for policy in POLICIES:
@@ -213,7 +260,7 @@ def test_equal_means_on_labels_nobody_chose_follow_the_order_of_labels():
         ({"temperatures": {"S1": math.inf}}, "temperature of S1"),
         ({"quorum": 0}, "quorum"),
         ({"refine_top": 1}, "at least 2"),
-        ({"method": "logistic"}, "needs its regressions"),
+        ({"method": "logistic"}, "needs its fitted file"),
     ],
 )
 def test_an_impossible_rule_is_refused(changes, words):

@@ -11,7 +11,7 @@ import pytest
 from desk import FRONT, SERVICES, Desk, desk
 from msgspec.structs import replace
 
-from abhinaya.models.labels import LABELS
+from abhinaya.models.labels import LABELS, Attributes
 from abhinaya.models.vote.combiner import Combiner, Logistic, Member, Regression
 from abhinaya.stream.settings.config import DeadlineConfig, FlowConfig, WorkerConfig
 from abhinaya.stream.settings.vote import VoteConfig
@@ -356,6 +356,8 @@ EIGHTH = (1 / len(LABELS),) * len(LABELS)
         (odd(probabilities=(1.5, -0.5, *[0.0] * 6)), "S1 gave numbers that are not prob"),
         (odd(probabilities=(0.2,) * 8), "S1 gave numbers that are not prob"),
         (odd(probabilities=(0.0,) * 8), "S1 gave numbers that are not prob"),
+        (odd(attributes=Attributes(1, 4, 7)), "S1 gave attributes, which it did not announce"),
+        (odd(label="", probabilities=None), "S1 voted '', which it did not announce"),
     ],
 )
 def test_a_vote_that_cannot_be_counted_is_missing_with_the_reason(vote: Vote, reason: str) -> None:
@@ -635,6 +637,7 @@ def test_a_node_that_hangs_or_is_silent_is_told_and_must_introduce_itself_again(
     hub.say(b"S1-0", Beat(name="S1-0", work_age_s=10.5))
     hub.say(b"T2-0", Beat(name="T2-0", work_age_s=9.5))
     assert [d.reason for d in hub.events(NodeDown)] == ["has been stuck for 10.5 s in one batch"]
+    assert [r.restart for r in hub.to(b"S1-0", Refused)] == [True]
     hub.say(b"S1-0", Beat(name="S1-0"))
     assert hub.to(b"S1-0", Introduce)
     hub.tick(3.5)

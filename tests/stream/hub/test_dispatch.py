@@ -95,6 +95,12 @@ class Bench:
         self.dispatch.node_down(node, "was killed")
         return self.done()
 
+    def beat(self, now: float, node: str, age: float | None) -> list[Done]:
+        """What follows, if what the hub does with the reason is done at once."""
+        if reason := self.dispatch.beat(now, self.dispatch.nodes[node], age):
+            self.dispatch.node_down(node, reason)
+        return self.done()
+
     def close(self, sequence: int) -> list[Done]:
         record = self.record(sequence)
         self.dispatch.close(record)
@@ -200,15 +206,29 @@ def test_a_failure_that_may_pass_is_tried_again_and_an_abstention_is_not() -> No
 def test_a_node_is_silent_past_its_limit_and_stuck_if_it_works_too_long() -> None:
     bench = Bench()
     bench.up("S-0")
-    bench.dispatch.beat(2.0, "S-0", 10.0)
+    assert bench.beat(2.0, "S-0", 10.0) == []
     bench.dispatch.tick(5.0)
     assert bench.done() == []
     bench.dispatch.tick(5.1)
     assert bench.done() == [("down", "S-0", "has been silent for 3.1 s")]
     bench.up("S-0")
-    bench.dispatch.beat(1.0, "S-0", 10.5)
-    bench.dispatch.beat(1.0, "stranger", 99.0)
-    assert bench.done() == [("down", "S-0", "has been stuck for 10.5 s in one batch")]
+    stuck = "has been stuck for 10.5 s in one batch"
+    assert bench.beat(1.0, "S-0", 10.5) == [("down", "S-0", stuck)]
+
+
+def test_a_node_that_says_it_is_idle_and_never_answers_goes_like_a_stuck_one() -> None:
+    bench = Bench(supervised=True)
+    bench.up("S-0", credits=3)
+    bench.submit(0)
+    assert bench.beat(0.0, "S-0", None) == bench.beat(9.0, "S-0", None) == []
+    assert bench.answer("S-0", 0) == []
+    bench.submit(1)
+    assert bench.beat(9.5, "S-0", None) == bench.beat(12.0, "S-0", None) == []
+    bench.dispatch.alive.paused(5.0)  # the hub itself did not run
+    assert bench.beat(24.5, "S-0", None) == bench.beat(24.6, "S-0", 1.0) == []
+    bench.up("S-1")
+    why = "holds a task, and has worked on nothing for 10.2 s"
+    assert bench.beat(24.7, "S-0", None) == [("down", "S-0", why), given("S-1", 1)]
 
 
 def test_answers_that_come_twice_late_or_from_a_node_that_was_given_up() -> None:
@@ -406,7 +426,9 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(node=nodes, age=st.sampled_from([None, 1.0, 11.0]))
     def beats(self, node: str, age: float | None) -> None:
-        self.dispatch.beat(self.now, node, age)
+        alive = self.dispatch.nodes.get(node)
+        if alive and (reason := self.dispatch.beat(self.now, alive, age)):
+            self.dispatch.node_down(node, reason)
         self.take()
 
     @rule(seconds=st.sampled_from([0.5, 2.0, 4.0]))

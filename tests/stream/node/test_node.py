@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import fakes
+import psutil
 import pytest
 import zmq
 from tiny_checkpoints import save_salmonn
@@ -421,3 +422,26 @@ def test_host_and_guest_vote_with_one_copy_and_one_run_of_their_encoders(
     assert sum(heard) == 3, "each segment is encoded once"
     bench.stop.asked = True
     assert bench.left() == 0
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+
+class Wasteful(Work):
+    """Uses much memory in small blocks, and keeps the last: the heap cannot shrink below it."""
+
+    def run(self, batch: Sequence[Task]) -> list[Ballot]:
+        blocks = [bytes([1]) * 2**16 for _ in range(1000)]
+        self.kept, self.peak = blocks.pop(), resident()
+        return super().run(batch)
+
+
+def resident() -> int:
+    return psutil.Process().memory_info().rss
+
+
+def test_free_memory_goes_back_to_the_system(bench: Bench) -> None:
+    introduced(bench, work := Wasteful())
+    bench.say(fakes.task(0))
+    bench.until(lambda: bench.of(Vote))
+    bench.until(lambda: resident() < work.peak - 40 * 2**20)

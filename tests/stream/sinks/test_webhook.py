@@ -9,14 +9,12 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from email.utils import format_datetime
 from typing import Any
 
 import pytest
 from scripted_server import Say, Scripted, scripted, trickling
 
-from abhinaya.stream.sinks.alerts.webhook import Webhook, secret_of, sign, wanted_pause_s
+from abhinaya.stream.sinks.alerts.webhook import Webhook, secret_of, sign
 from abhinaya.stream.sinks.alerts.worker import DeliveryError, Job
 
 SECRET = b"between us"
@@ -149,12 +147,3 @@ def test_the_end_of_the_run_ends_a_pause() -> None:
         failure(webhook(server), stop)
         assert time.monotonic() - begun < 5
     assert len(server.requests) == 1
-
-
-def test_retry_after_is_seconds_or_a_date_or_nothing() -> None:
-    date = format_datetime(datetime.fromtimestamp(1000, UTC), usegmt=True)
-    for header, now, pause in (
-        ("7", 0.0, 7.0), (date, 990.0, 10.0), (date, 2000.0, 0.0), ("soon", 0.0, None),
-        ("", 0.0, None),
-    ):  # fmt: skip
-        assert wanted_pause_s(header, now) == pause

@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 from trainer_fakes import logged, shrunk, tones, write_wav
 
+from abhinaya.models.labels import ATTRIBUTES
+from abhinaya.models.registry import load
 from abhinaya.train.cli import main as train
-from abhinaya.train.data.clips import ATTRIBUTES, Clip
+from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.manifest import Manifest, read_manifest, write_manifest
 from abhinaya.train.errors import DataError
-from abhinaya.train.eval.attributes import Rater, attribute_rows, join_ratings, rated, read_ratings
+from abhinaya.train.eval.attributes import Rater, attribute_rows, rated, rater
 from abhinaya.train.eval.cli import main
-from abhinaya.train.eval.models import AttributeModel, ask, write_predictions
+from abhinaya.train.eval.models import Named
+from abhinaya.train.eval.predict import ask, predict
+from abhinaya.train.eval.predictions import read_predictions
 from abhinaya.train.loop.checkpoint_card import described
 
 
@@ -62,7 +67,8 @@ def test_what_is_right_but_for_a_shift_has_the_ccc_of_the_formula(tmp_path: Path
     of = clips()
     (tmp_path / "p.csv").write_text(table(of[:-1], 0.05))
     on = rated(of, resamples=200)
-    (row,) = attribute_rows([join_ratings("p", read_ratings(tmp_path / "p.csv"), on.clips)], on)
+    found = read_predictions(tmp_path / "p.csv", "p")["p"]
+    (row,) = attribute_rows([rater("p", found, on.clips)], on)
     expected = shifted(on.truth[:-1, 0], 0.05)
     assert row["each"]["arousal"].value == pytest.approx(expected)
     assert row["each"]["valence"].value == pytest.approx(1.0)
@@ -138,6 +144,31 @@ def test_one_file_may_say_both(tmp_path: Path, capsys: pytest.CaptureFixture[str
         assert part in said
 
 
+def test_events_of_the_monitor_rate_by_each_voter_and_by_the_verdict(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A clip of two segments: A rates both, of 1 s and 3 s; B gives only labels."""
+    of = clips(labelled=True)
+    write_manifest(tmp_path / "m.jsonl", Manifest(tmp_path, of))
+    lines = []
+    for clip, (segment, start_s) in product(of, enumerate((0.0, 1.0))):
+        up = {a: 1 + 6 * clip.attributes[a] + (0.3, -0.1)[segment] * 0.1 for a in ATTRIBUTES}
+        rated = {a: min(7.0, max(1.0, value)) for a, value in up.items()}
+        empty = {"probabilities": None, "model": "m", "version": "1"}
+        votes = [{"voter": "A", "label": "", "attributes": rated}, {"voter": "B", "label": "sad"}]
+        event = {"type": "verdict", "stream": clip.id, "segment": segment, "revision": 0}
+        event |= {"start_s": start_s, "end_s": 1.0 + 3 * segment, "attributes": rated}
+        lines.append(event | {"label": "sad", "votes": [vote | empty for vote in votes]})
+    (tmp_path / "run.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert main([str(tmp_path / "m.jsonl"), str(tmp_path / "run.jsonl"), "--resamples", "20"]) == 0
+    said = capsys.readouterr().out
+    rows = said.partition("Table 6. Attributes\n")[2].splitlines()[1:3]
+    assert sorted(row.split()[0] for row in rows) == ["A", "verdict"]
+    assert all("1.000" in row for row in rows), "both segments together are right"
+    assert "B " in said.partition("Table 1. Systems\n")[2].partition("\n\n")[0]
+    assert "A " not in said.partition("Table 1. Systems\n")[2].partition("\n\n")[0]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -172,7 +203,6 @@ def test_a_checkpoint_of_attributes_is_evaluated_as_it_was_judged(
     settings = [word for s in shrunk("attributes", tmp_path) for word in ("--set", s)]
     assert train(["attributes", "--data", str(manifest), "--out", str(out), *settings]) == 0
     assert f"abhinaya eval MANIFEST --checkpoint NAME={out / 'best'}" in capsys.readouterr().out
-    assert not (out / "best" / "voter.toml").exists()  # it does not vote
     options = ["--checkpoint", f"A={out / 'best'}", "--split", "dev", "--resamples", "20"]
     more = ["--write", str(tmp_path / "w"), "--json", str(tmp_path / "r.json")]
     assert main([str(manifest), *options, *more]) == 0
@@ -183,18 +213,17 @@ def test_a_checkpoint_of_attributes_is_evaluated_as_it_was_judged(
     (row,) = json.loads((tmp_path / "r.json").read_text())["attributes"]["systems"]
     for name in ATTRIBUTES:
         assert row["each"][name]["value"] == pytest.approx(judged[f"ccc_{name}"], abs=1e-4)
-    assert main([str(manifest), *options, "--option", "A.compile=true"]) == 1
-    assert "model A: unknown option 'compile'" in capsys.readouterr().err
 
-    model = AttributeModel(described(out / "best").options["checkpoint"])
+    best = described(out / "best")
+    model = load(best.model, best.options)
     whole = read_manifest(manifest)
     write_wav(whole.root / "long.wav", np.sin(np.arange(200_000) / 7) * 0.1)
     write_wav(whole.root / "brief.wav", np.zeros(100))
     odd = tuple(Clip(n, "x", path=p) for n, p in (("l", "long.wav"), ("b", "brief.wav"), ("n", "")))
-    gone = write_predictions(
-        tmp_path / "odd.csv", model.card, ask(model, Manifest(whole.root, odd))
-    )
-    assert gone == {"the clip has fewer than 400 samples": 1, "the clip has no audio": 1}
-    assert set(read_ratings(tmp_path / "odd.csv")) == {"l"}
+    one, path = Named("odd", best.model, best.options), tmp_path / "odd.csv"
+    gone = predict(one, model, Manifest(whole.root, odd), path, 8)
+    assert sum(gone.values()) == 2
+    assert gone["the clip has no audio"] == 1
+    assert set(read_predictions(path, "odd")["odd"].ballots) == {"l"}
     with pytest.raises(DataError, match="no clip has what wavlm needs: audio"):
         list(ask(model, Manifest(whole.root, odd[2:])))
