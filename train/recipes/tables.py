@@ -52,8 +52,7 @@ class DataRecipe:
     max_s: float = setting(10.0, doc="seconds; longer clips are cut", least=0.5)
     crop: str = setting(
         "random",
-        doc="which part of a long clip to train on: another in each epoch, one at random, the "
-        "first; validation: the first",
+        doc="part of a long clip to train on: once is at random, and in all epochs the same",
         choices=("random", "once", "first"),
     )
     max_words: int = setting(0, doc="leave out clips with more words; 0: no limit", least=0)
@@ -176,8 +175,6 @@ class RunRecipe:
 
     save_every: int = setting(200, doc="steps between saved states; 0: only each epoch", least=0)
     workers: int = setting(2, doc="processes that read audio; 0: the trainer reads", least=0)
-    cache: str = setting(
-        "", doc="folder for features of frozen encoders; data.crop random becomes once"
-    )
+    cache: str = setting("", doc="folder for features of frozen encoders; makes data.crop once")
     cache_gb: float = setting(100.0, doc="most GB in that folder", least=0.001)
     tensorboard: bool = setting(False, doc="write TensorBoard curves (extra `tensorboard`)")
