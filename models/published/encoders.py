@@ -34,10 +34,9 @@ from abhinaya.models.base import SAMPLE_RATE, FloatArray
 from abhinaya.models.checkpoint import check_finite
 from abhinaya.models.errors import KeysError, OptionsError, WriteError, listed
 from abhinaya.models.hugging_face import locate, translated
-from abhinaya.models.inference import layers
 from abhinaya.models.published.audio_encoders import load_whisper_encoder
-from abhinaya.models.published.lora import add_lora
 from abhinaya.models.published.specs import EMBEDDED, EncoderSpec
+from abhinaya.models.published.trained_parts import choose_trained
 from abhinaya.models.published.voting_batch import padded, valid
 from abhinaya.models.published.wavlm import SHORTEST, WaveNorm
 from abhinaya.models.tiny import encoder as tiny
@@ -192,7 +191,7 @@ def load_encoder(spec: EncoderSpec, norm: WaveNorm, weights: bool = True) -> Enc
     if weights:
         used = {k: t for k, t in encoder.model.state_dict().items() if not k.endswith(_UNUSED)}
         check_finite(used, spec.name)
-    _choose_trained(encoder)
+    choose_trained(spec, encoder.model, str(config.model_type))
     return encoder.eval()
 
 
@@ -216,37 +215,6 @@ def _model(name: str, folder: Path, config: Any, text: bool, weights: bool) -> A
     if hasattr(model, "pooler"):
         model.pooler = None
     return model
-
-
-def _choose_trained(encoder: Encoder) -> None:
-    """Freeze all weights but those that the spec trains; add LoRA."""
-    spec, model = encoder.spec, encoder.model
-    model.requires_grad_(False)
-    if spec.train == "tuned":
-        model.requires_grad_(True)
-        for name, part in model.named_modules():
-            if name == "feature_extractor" or (isinstance(part, nn.Conv1d) and "conv" in name[:5]):
-                part.requires_grad_(False)
-        positions = getattr(model, "embed_positions", None)
-        if positions is not None:
-            positions.requires_grad_(False)
-    elif spec.train == "lora":
-        try:
-            add_lora(model, spec.rank, spec.alpha, spec.targets)
-        except ValueError as error:
-            raise OptionsError(
-                spec.name,
-                f"LoRA has no place in it ({str(error).splitlines()[0]})",
-                "name its linear layers in targets, such as q_proj, v_proj, fc1, fc2",
-            ) from error
-    elif spec.top:
-        every = layers(model)
-        if spec.top > len(every):
-            raise OptionsError(
-                spec.name, f"it has {len(every)} layers, not {spec.top}", "lower K of train = top:K"
-            )
-        for layer in every[-spec.top :]:
-            layer.requires_grad_(True)
 
 
 # --- families -------------------------------------------------------------------------------------

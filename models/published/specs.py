@@ -48,7 +48,7 @@ class EncoderSpec:
     )
     rank: int = setting(8, doc="rank of LoRA", least=1)
     alpha: float = setting(32.0, doc="numerator of LoRA's scale", least=0)
-    targets: tuple[str, ...] = setting((), doc="modules with LoRA; none: the default of peft")
+    targets: tuple[str, ...] = setting((), doc="linear layers with LoRA; none: of attention")
 
     @property
     def frozen(self) -> bool:
