@@ -5,7 +5,6 @@ Every random choice depends only on (seed, epoch, clip). N clips, C classes.
 
 from __future__ import annotations
 
-import io
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -13,13 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-import av
 import numpy as np
 import numpy.typing as npt
 
 from abhinaya.models.base import SAMPLE_RATE, FloatArray, Need
 from abhinaya.models.labels import LABELS
-from abhinaya.train.data.audio import read_audio, read_clip
+from abhinaya.train.data.audio import judged_part, read_clip
 from abhinaya.train.data.channels import Surroundings, draw_channel, send_through
 from abhinaya.train.data.clips import Clip
 from abhinaya.train.errors import DataError
@@ -192,7 +190,7 @@ class Examples:
         clip = self.clips[i]
         return Example(
             name=clip.path or clip.id,
-            samples=sound.samples[: round(self._recipe.data.max_s * SAMPLE_RATE)],
+            samples=judged_part(sound.samples, self._recipe.data.max_s),
             transcript=sound.words,
             targets=sound.targets,
             draw=draw,
@@ -248,8 +246,6 @@ def augment(
         repeats = repeats and (once or len(samples) == len(sound.samples))
     if rng.random() < recipe.channel:
         samples, repeats = send_through(samples, draw_channel(rng, around), rng), False
-    if rng.random() < recipe.codec:
-        samples, repeats = through_opus(samples, int(rng.choice([8_000, 12_000, 24_000]))), False
     return replace(sound, samples=samples, repeats=repeats)
 
 
@@ -276,30 +272,3 @@ def mix_pair(first: Sound, second: Sound, gap_s: float) -> Sound:
     peak = float(np.abs(mixed).max(initial=0.0))
     targets: FloatArray = ((first.targets + second.targets) / 2.0).astype(np.float32)
     return Sound(mixed / max(1.0, peak), targets, f"{first.words} {second.words}".strip())
-
-
-def through_opus(samples: FloatArray, bits_per_s: int) -> FloatArray:
-    """Return samples [n] after encoding and decoding with Opus; the length stays the same.
-
-    Raises DataError: this build of FFmpeg has no Opus, or it does not support the rate.
-    """
-    packed = io.BytesIO()
-    try:
-        with av.open(packed, "w", format="ogg") as out:
-            stream = out.add_stream("libopus", rate=48_000, layout="mono")
-            stream.bit_rate = bits_per_s
-            frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="flt", layout="mono")
-            frame.sample_rate = SAMPLE_RATE
-            resampler = av.AudioResampler(
-                format=stream.format.name, layout="mono", rate=48_000,
-                frame_size=stream.codec_context.frame_size or 960,
-            )  # fmt: skip
-            for piece in [*resampler.resample(frame), *resampler.resample(None)]:
-                out.mux(stream.encode(piece))
-            out.mux(stream.encode(None))
-        packed.seek(0)
-        decoded = read_audio(packed)[: len(samples)]
-    except (av.FFmpegError, KeyError, ValueError) as error:
-        raise DataError(f"Opus at {bits_per_s} bit/s: {error}; set augment.codec=0") from error
-    whole: FloatArray = np.pad(decoded, (0, len(samples) - len(decoded)))
-    return whole
