@@ -179,4 +179,3 @@ class RunRecipe:
     workers: int = setting(2, doc="processes that read audio; 0: the trainer reads", least=0)
     cache: str = setting("", doc="folder for features of frozen encoders; makes data.crop once")
     cache_gb: float = setting(100.0, doc="most GB in that folder", least=0.001)
-    tensorboard: bool = setting(False, doc="write TensorBoard curves (extra `tensorboard`)")
