@@ -15,21 +15,16 @@ from abhinaya.models.checkpoint import Tensors, save
 from abhinaya.models.hugging_face import locate
 from abhinaya.models.inference import Place
 from abhinaya.models.labels import LABELS
-from abhinaya.models.published.audio_encoders import (
-    LONGEST,
-    WHISPER_FILES,
-    AudioFeatures,
-    shared,
-)
+from abhinaya.models.published.audio_encoders import WHISPER_FILES, shared
 from abhinaya.models.published.beats import SHORTEST
+from abhinaya.models.published.feature_cache import FeatureCache, model_key
 from abhinaya.models.published.heads import LanguageHead
 from abhinaya.models.published.llama import LORA_PREFIX, load_llm, load_tokenizer
 from abhinaya.models.published.lora import fill_lora, is_lora
-from abhinaya.models.published.salmonn import Prompt, Salmonn
+from abhinaya.models.published.salmonn import Salmonn
 from abhinaya.models.published.salmonn_voter import ABHINAYA_PREFIX, LLM_PREFIX, Parts, Prompter
 from abhinaya.train.learners.base import Example, Inputs, Learner, Outputs, ordered, start_from
 from abhinaya.train.learners.llama import spare_memory
-from abhinaya.train.loop.feature_cache import FeatureCache, features_of, item_key, model_key
 from abhinaya.train.recipes.learner_options import SalmonnOptions
 
 _OUT: Final = "head.out"
@@ -60,32 +55,10 @@ def salmonn_learner(
     fixed = None if o.prompt == "random" else int(o.prompt)
 
     def inputs(examples: Sequence[Example]) -> Inputs:
-        """Return the waves, their keys in the cache, and their prompts."""
+        """Return the waves and their prompts."""
         which = [e.draw % prompter.count if fixed is None else fixed for e in examples]
         prompts = [prompter(e.transcript, k) for e, k in zip(examples, which, strict=True)]
-        return {
-            "names": [e.name for e in examples],
-            "keys": [item_key(key, e.samples) if key and e.repeats else "" for e in examples],
-            "waves": [e.samples for e in examples],
-            "prompts": prompts,
-        }
-
-    def arguments(given: Inputs) -> tuple[list[AudioFeatures], list[Prompt]]:
-        """Return the encoders' features, stored or computed, and the prompts."""
-        waves = given["waves"]
-
-        def compute(missing: list[int]) -> list[Tensors]:
-            made = encoders.encode([waves[i] for i in missing])
-            return [{"speech": f.speech, "audio": f.audio} for f in made]
-
-        found = features_of(cache, given["names"], given["keys"], compute)
-        features = [
-            AudioFeatures(
-                f["speech"].to(where.device), f["audio"].to(where.device), min(len(wave), LONGEST)
-            )
-            for f, wave in zip(found, waves, strict=True)
-        ]
-        return features, given["prompts"]
+        return {"clips": [(e.name, e.samples, e.repeats) for e in examples], "prompts": prompts}
 
     def write(folder: Path, state: Tensors, extra: Mapping[str, Any]) -> None:
         """Write adapters, bridge and head, with the key names of the published files."""
@@ -115,6 +88,6 @@ def salmonn_learner(
             "qformer_heads": o.qformer_heads,
             "prompt": fixed or 0,
         },
-        arguments=arguments,
+        arguments=lambda x: (encoders.stored(cache, key, x["clips"]), x["prompts"]),
         shortest=SHORTEST,
     )

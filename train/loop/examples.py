@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from abhinaya.models.base import SAMPLE_RATE, FloatArray, Need
 from abhinaya.models.labels import LABELS
-from abhinaya.train.data.audio import read_clip
+from abhinaya.train.data.audio import judged_part, read_clip
 from abhinaya.train.data.channels import Surroundings, draw_channel, send_through
 from abhinaya.train.data.clips import Clip
 from abhinaya.train.errors import DataError
@@ -188,7 +188,7 @@ class Examples:
         clip = self.clips[i]
         return Example(
             name=clip.path or clip.id,
-            samples=sound.samples[: round(self._recipe.data.max_s * SAMPLE_RATE)],
+            samples=judged_part(sound.samples, self._recipe.data.max_s),
             transcript=sound.words,
             targets=sound.targets,
             draw=draw,

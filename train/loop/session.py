@@ -17,6 +17,7 @@ from accelerate.utils import set_seed
 
 from abhinaya.models.inference import place
 from abhinaya.models.labels import ATTRIBUTES
+from abhinaya.models.published.feature_cache import FeatureCache
 from abhinaya.models.published.specs import NetworkSpec
 from abhinaya.models.published.wavlm import WaveNorm
 from abhinaya.train.command import Say
@@ -31,7 +32,6 @@ from abhinaya.train.loop.checkpoint_card import PROFILE, CheckpointCard
 from abhinaya.train.loop.corpus import Corpus, choose, without_short
 from abhinaya.train.loop.devices import accelerator_for, is_sharded
 from abhinaya.train.loop.examples import GENDERS, Examples, class_counts, secondary_names
-from abhinaya.train.loop.feature_cache import FeatureCache
 from abhinaya.train.loop.run_folder import Position, RunFolder
 from abhinaya.train.loop.run_log import RunLog
 from abhinaya.train.loop.trainer import Parts, Trainer

@@ -26,6 +26,7 @@ from torch.distributed.fsdp import FSDPModule
 from abhinaya.models.checkpoint import Tensors
 from abhinaya.models.errors import ModelError
 from abhinaya.models.interrupts import Signalled, install
+from abhinaya.models.published.feature_cache import FeatureCache
 from abhinaya.models.published.fusion import Mix, mixed
 from abhinaya.train.errors import Interrupted, TrainingError
 from abhinaya.train.learners.base import Learner
@@ -40,7 +41,6 @@ from abhinaya.train.loop.batches import (
 )
 from abhinaya.train.loop.devices import prepared
 from abhinaya.train.loop.examples import Examples
-from abhinaya.train.loop.feature_cache import FeatureCache
 from abhinaya.train.loop.objective import Figures, Objective, judge, weights_of
 from abhinaya.train.loop.run_folder import Position, RunFolder
 from abhinaya.train.loop.run_log import RunLog

@@ -9,6 +9,7 @@ from typing import Any, Final
 from abhinaya.models.fields import setting
 from abhinaya.models.labels import LABELS
 from abhinaya.models.published.specs import HEADS
+from abhinaya.train.data.clips import LONGEST_S
 from abhinaya.train.recipes.learner_options import OPTIONS
 
 LOSSES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -49,7 +50,7 @@ class DataRecipe:
     classes: tuple[str, ...] = setting(LABELS, doc="labels of the model, in order; also: other")
     secondary: tuple[str, ...] = setting((), doc="secondary labels; none: the 17 most frequent")
     kinds: tuple[str, ...] = setting(("speech",), doc="kinds of clips to use")
-    max_s: float = setting(10.0, doc="seconds; longer clips are cut", least=0.5)
+    max_s: float = setting(LONGEST_S, doc="seconds; longer clips are cut", least=0.5)
     crop: str = setting(
         "random",
         doc="part of a long clip to train on: once is at random, and in all epochs the same",

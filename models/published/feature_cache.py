@@ -24,10 +24,8 @@ import torch
 
 from abhinaya.models.base import FloatArray
 from abhinaya.models.checkpoint import Tensors, read, save
-from abhinaya.models.errors import MissingFileError, ModelError, WriteError
+from abhinaya.models.errors import MissingFileError, ModelError, RunError, WriteError
 from abhinaya.models.sums import sum_of
-from abhinaya.train.command import Say
-from abhinaya.train.errors import DataError, TrainingError
 
 FORMAT: Final = "features-1"
 """Version of the files and of the keys: change it, and no older item is used again."""
@@ -47,19 +45,18 @@ class FeatureCache:
     this run has used: if an epoch does not fit, the part that fits stays, and the rest is computed
     each time. A full disk ends the writing, not the run.
 
-    Raises TrainingError: the folder cannot be made.
+    Raises WriteError: the folder cannot be made.
     """
 
-    def __init__(self, folder: Path, limit_gb: float, say: Say = print) -> None:
+    def __init__(self, folder: Path, limit_gb: float, say: Callable[[str], object] = print) -> None:
         self.hits = self.misses = 0
         self._folder, self._limit, self._say = folder / FORMAT, round(limit_gb * 1e9), say
         self._began_ns, self._writes = time.time_ns(), True
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise TrainingError(
-                f"run.cache = {folder}: cannot be made ({error.strerror}); give another folder"
-            ) from error
+            reason = f"it cannot be made ({error.strerror})"
+            raise WriteError(folder, reason, "give another folder as run.cache") from error
         self._left = self._make_room()
 
     def get(self, key: str) -> Tensors | None:
@@ -173,15 +170,16 @@ def features_of(
     the indices of the missing items. `names` are for messages. The device of the tensors is that of
     `compute`, or the CPU.
 
-    Raises DataError: computed features hold values that are not numbers.
+    Raises RunError: computed features hold values that are not numbers.
     """
     found = [cache.get(key) if cache is not None and key else None for key in keys]
     missing = [i for i, known in enumerate(found) if known is None]
     for i, made in zip(missing, compute(missing) if missing else (), strict=True):
         if bad := [name for name, t in made.items() if not bool(torch.isfinite(t).all())]:
-            raise DataError(
-                f"{names[i]}: the encoder's features ({', '.join(bad)}) hold values that are not "
-                "numbers; check this file, or set precision = 'fp32'"
+            raise RunError(
+                names[i],
+                f"the encoder's features ({', '.join(bad)}) hold values that are not numbers",
+                "check this file, or set precision = 'fp32'",
             )
         found[i] = dict(made)
         if cache is not None and keys[i]:
