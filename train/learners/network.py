@@ -15,13 +15,13 @@ from abhinaya.models.checkpoint import Tensors
 from abhinaya.models.hugging_face import locate
 from abhinaya.models.inference import Place
 from abhinaya.models.published.encoders import files_of, frames_of, load_encoder, rows_of
+from abhinaya.models.published.feature_cache import FeatureCache, features_of, item_key, model_key
 from abhinaya.models.published.fusion import Network
 from abhinaya.models.published.network_file import NetworkFile, load_network, save_network
 from abhinaya.models.published.specs import EncoderSpec, NetworkSpec
 from abhinaya.models.published.voting_batch import padded
 from abhinaya.models.published.wavlm import WaveNorm
 from abhinaya.train.learners.base import Example, Inputs, Learner, Outputs, ordered, start_from
-from abhinaya.train.loop.feature_cache import FeatureCache, features_of, item_key, model_key
 
 
 def network_learner(
