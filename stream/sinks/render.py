@@ -139,9 +139,9 @@ def _ballots(event: Verdict) -> Text:
     votes = []
     for vote in event.votes:
         text = Text(clean(vote.voter) + "\u00a0", QUIET)
-        text.append(clean(vote.label) or str(vote.attributes), COLOURS.get(vote.label, QUIET))
-        claim = _claim(vote)
-        votes.append(text if claim is None else text.append(f"\u00a0{claim:.0%}", QUIET))
+        text.append(clean(vote.text), COLOURS.get(vote.label, QUIET))
+        claim = "" if vote.claim is None else f"\u00a0{vote.claim:.0%}"
+        votes.append(text.append(claim, QUIET))
     for missing in event.missing:
         votes.append(Text(f"{clean(missing.voter)}\u00a0missing: {clean(missing.reason)}", ALERT))
     if event.attributes is not None:
@@ -209,15 +209,8 @@ def plain_gap(event: Gap) -> str:
 
 
 def _plain_vote(vote: Vote) -> str:
-    claim, said = _claim(vote), clean(vote.label) or str(vote.attributes).replace(" ", "")
-    return f"{clean(vote.voter)}={said}" + (f":{claim:.2f}" if claim else "")
-
-
-def _claim(vote: Vote) -> float | None:
-    """Return the probability that a voter gives to its own label."""
-    if vote.probabilities is None or vote.label not in LABELS:
-        return None
-    return vote.probabilities[LABELS.index(vote.label)]
+    said = f"{clean(vote.voter)}={clean(vote.text).replace(' ', '')}"
+    return said + (f":{vote.claim:.2f}" if vote.claim else "")
 
 
 # --- the end --------------------------------------------------------------------------------------
