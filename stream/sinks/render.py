@@ -139,8 +139,8 @@ def _ballots(event: Verdict) -> Text:
     votes = []
     for vote in event.votes:
         text = Text(clean(vote.voter) + "\u00a0", QUIET)
-        text.append(clean(vote.text), COLOURS.get(vote.label, QUIET))
-        claim = "" if vote.claim is None else f"\u00a0{vote.claim:.0%}"
+        text.append(clean(vote.label) or str(vote.attributes), COLOURS.get(vote.label, QUIET))
+        claim = "" if (share := _claim(vote)) is None else f"\u00a0{share:.0%}"
         votes.append(text.append(claim, QUIET))
     for missing in event.missing:
         votes.append(Text(f"{clean(missing.voter)}\u00a0missing: {clean(missing.reason)}", ALERT))
@@ -209,8 +209,15 @@ def plain_gap(event: Gap) -> str:
 
 
 def _plain_vote(vote: Vote) -> str:
-    said = f"{clean(vote.voter)}={clean(vote.text).replace(' ', '')}"
-    return said + (f":{vote.claim:.2f}" if vote.claim else "")
+    claim, said = _claim(vote), clean(vote.label) or str(vote.attributes).replace(" ", "")
+    return f"{clean(vote.voter)}={said}" + (f":{claim:.2f}" if claim else "")
+
+
+def _claim(vote: Vote) -> float | None:
+    """Return the probability that a voter gives to its own label."""
+    if vote.probabilities is None or vote.label not in LABELS:
+        return None
+    return vote.probabilities[LABELS.index(vote.label)]
 
 
 # --- the end --------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from abhinaya.models.labels import LABELS, Attributes
+from abhinaya.models.labels import Attributes
 from abhinaya.stream.clock import to_seconds
 
 DTYPES: Final = ("int16", "float32")
@@ -271,8 +271,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     kind: Literal["transcript", "vote"]
     needs: tuple[Literal["audio", "transcript"], ...]
     labels: tuple[Name, ...] = ()
-    """Possible labels of the votes; empty for a transcriber, and for a voter that gives only
-    attributes."""
+    """Possible labels of the votes; empty for a transcriber, and for a voter of attributes only."""
     attributes: bool = False
     """Whether votes may have attributes."""
     model: Short
@@ -373,18 +372,6 @@ class Vote(Message, frozen=True, kw_only=True):
     batch_size: Count
     state: State = b""
     """See Transcript.state."""
-
-    @property
-    def claim(self) -> float | None:
-        """The probability that the voter gives to its own label."""
-        if self.probabilities is None or self.label not in LABELS:
-            return None
-        return self.probabilities[LABELS.index(self.label)]
-
-    @property
-    def text(self) -> str:
-        """The label, or the attributes without one."""
-        return self.label or str(self.attributes or "")
 
 
 class Failed(Message, frozen=True, kw_only=True):

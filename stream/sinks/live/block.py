@@ -275,7 +275,7 @@ def _vote(verdict: Verdict | None, voter: str, room: int) -> Text:
         row = Text("✗ ", f"bold {ALERT}") if failed else Text("… ", QUIET)
         return row.append(fit(reason, room - 2), QUIET)
     if not vote.label:
-        return Text(fit(vote.text, room), QUIET)
+        return Text(fit(str(vote.attributes), room), QUIET)
     row = Text().append(fit(vote.label, LABEL_CELLS), COLOURS.get(vote.label, QUIET)).append(" ")
     shares = _shares(vote)
     if not shares:
