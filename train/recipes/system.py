@@ -33,6 +33,8 @@ FIGURES: Final = (
     *(f"F1 {label}" for label in LABELS),
     *(f"CCC {name}" for name in ATTRIBUTES),
 )
+CORPUS: Final = "corpus"
+"""Value of `asr`: the transcripts of the corpus are used."""
 VOTE: Final = "vote"
 FUSED: Final = "attributes"
 """Rows of the whole system: its vote on the labels, its fused attributes."""
@@ -102,9 +104,7 @@ class SystemData:
 
     balanced: int = setting(326, doc="validation clips of each class; 0: all of dev", least=0)
     seed: int = setting(0, doc="seed of the balanced list", least=0)
-    asr: str = setting(
-        "Systran/faster-whisper-large-v3", doc="Whisper of the transcripts; empty: those given"
-    )
+    asr: str = setting("large-v3", doc="Whisper of the transcripts; `corpus`: those of the corpus")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +136,11 @@ def systems() -> dict[str, Path]:
     return {path.parent.name: path.parent for path in sorted(SYSTEMS.glob(f"*/{FILE}"))}
 
 
+def place_of(name: str) -> Path:
+    """Return the folder of a system, by its name in the package or its path."""
+    return systems().get(name, Path(name))
+
+
 def load_system(name: str, changes: Sequence[Mapping[str, Any]] = ()) -> System:
     """Read a system by its name in the package or its folder, then apply `changes` in order.
 
@@ -143,7 +148,7 @@ def load_system(name: str, changes: Sequence[Mapping[str, Any]] = ()) -> System:
     what changes in its recipe; for another, fields such as `options`. `*` stands for every trained
     member. Raises RecipeError: the message names every fault.
     """
-    folder = systems().get(name, Path(name))
+    folder = place_of(name)
     faults = Faults({})
     table = _read(folder / FILE, name)
     for change in changes:
