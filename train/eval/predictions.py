@@ -229,6 +229,12 @@ def _from_csv(path: Path) -> Predictions:
     names = next((c for c in _NAMES if c in columns), None)
     label = next((c for c in _LABEL if c in columns), None)
     scored = columns.issuperset(LABELS)
+    if 1 < len(columns & {*LABELS}) < len(LABELS):
+        lacks = ", ".join(name for name in LABELS if name not in columns)
+        raise DataError(
+            f"{path}: has columns of some labels, but not of {lacks}; a label that the system "
+            "never gives has probability 0"
+        )
     scale = next((scale for scale in _SCALES if columns.issuperset(scale[0])), None)
     if names is None or not (label or scored or scale):
         raise DataError(
