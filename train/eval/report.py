@@ -120,7 +120,7 @@ def _models(report: Report) -> str:
     rows = [["system", "macro-F1", "UAR", "weighted F1", "accuracy", "ECE", "risk", "answered"]]
     for row in report["models"]:
         answered = f"{row['answered']}/{report['scored']}"
-        macro = interval(row["macro_f1"])
+        macro = _interval(row["macro_f1"])
         rows.append([row["name"], macro, *(figure(row[k]) for k in keys), answered])
     return "Table 1. Systems\n" + table(rows)
 
@@ -131,7 +131,7 @@ def _losses(report: Report) -> list[str]:
     for row in report["models"]:
         model, mark, loss = row["name"].partition(LOSS_MARK)
         if mark:
-            found.setdefault(model, {})[loss] = interval(row["macro_f1"])
+            found.setdefault(model, {})[loss] = _interval(row["macro_f1"])
     losses = list(dict.fromkeys(loss for of in found.values() for loss in of))
     rows = [["macro-F1", *losses]]
     rows += [[model, *(of.get(loss, "-") for loss in losses)] for model, of in found.items()]
@@ -150,7 +150,7 @@ def _classes(report: Report) -> str:
 def _combinations(report: Report) -> str:
     rows = [["voters", "tie-break", "macro-F1", "ties", "gain over the best alone", "p"]]
     for row in report["combinations"]:
-        voters, macro, ties = "+".join(row["voters"]), interval(row["macro_f1"]), str(row["ties"])
+        voters, macro, ties = "+".join(row["voters"]), _interval(row["macro_f1"]), str(row["ties"])
         gain, p = _gain(row["gain"])
         rows.append([voters, row["tie_breaker"], macro, ties, f"{row['best']} {gain}", p])
     return f"Table 4. Combinations, by {report['rule']['method']}\n" + table(rows)
@@ -161,17 +161,17 @@ def _rules(report: Report) -> str:
     rows = [["rule", "macro-F1", "ECE", "neutral otherwise", f"gain over {first}", "p"]]
     for row in report["rules"]:
         shares = figure(row["calibration_error"]), figure(row["alarms"])
-        rows.append([row["rule"], interval(row["macro_f1"]), *shares, *_gain(row["gain"])])
+        rows.append([row["rule"], _interval(row["macro_f1"]), *shares, *_gain(row["gain"])])
     return "Table 5. All voters, by rule\n" + table(rows)
 
 
 def _attributes(found: Mapping[str, Any]) -> str:
     rows = [["system", "mean CCC", *ATTRIBUTES, "answered", "gain over the first", "p"]]
     for row in found["systems"]:
-        each = (interval(row["each"][name]) for name in ATTRIBUTES)
+        each = (_interval(row["each"][name]) for name in ATTRIBUTES)
         gain = _gain(row["gain"] and row["gain"]["comparison"])
         answered = f"{row['answered']}/{found['rated']}"
-        rows.append([row["name"], interval(row["mean"]), *each, answered, *gain])
+        rows.append([row["name"], _interval(row["mean"]), *each, answered, *gain])
     return "Table 6. Attributes\n" + table(rows)
 
 
@@ -183,7 +183,7 @@ def _gain(comparison: Mapping[str, Any] | None) -> tuple[str, str]:
     return f"{of['value']:+.3f} [{of['low']:+.3f}, {of['high']:+.3f}]", figure(comparison["p"])
 
 
-def interval(given: Mapping[str, float]) -> str:
+def _interval(given: Mapping[str, float]) -> str:
     """Format a figure with its interval."""
     return str(Interval(given["value"], given["low"], given["high"], 0))
 
@@ -205,16 +205,13 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 # --- HTML -----------------------------------------------------------------------------------------
 
 
-def as_html(
-    report: Report,
-    title: str = "Evaluation",
-    parts: Sequence[str] = (),
-    charts: Sequence[tuple[str, Sequence[tuple[str, float]]]] = (),
-) -> str:
-    """Return the page: `parts` (by default the tables) as text, then the plots of each system.
+def as_html(report: Report) -> str:
+    """Return the page: the tables as text, then the plots of each system."""
+    return page("page.html", title="Evaluation", text=as_text(report), report=report)
 
-    `charts` have a heading and a bar from 0 to 1 by name.
-    """
+
+def page(template: str, **values: Any) -> str:
+    """Return a page made from a template of this folder."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -224,7 +221,5 @@ def as_html(
         finalize=for_page,
     )
     environment.filters |= {"figure": figure}
-    template = environment.get_template("page.html")
-    text = "\n\n".join(parts or [as_text(report)])
-    shown = {"title": title, "text": text, "report": report, "charts": charts}
-    return template.render(columns=[*LABELS, "none"], side=SIDE, **shown) + "\n"
+    values |= {"columns": [*LABELS, "none"], "side": SIDE}
+    return environment.get_template(template).render(**values) + "\n"

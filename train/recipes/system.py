@@ -121,9 +121,14 @@ class System:
     data: SystemData = field(default_factory=SystemData)
     known: tuple[str, ...] = setting((), doc="facts of the paper or its code")
     assumed: tuple[str, ...] = setting((), doc="choices that were not published")
-    name: str = ""
+    folder: Path = Path()
     recipes: Mapping[str, Recipe] = field(default_factory=dict)
     """Name of a member -> its recipe, with all changes."""
+
+    @property
+    def name(self) -> str:
+        """Return the name of its folder."""
+        return self.folder.name
 
     @property
     def models(self) -> tuple[Member, ...]:
@@ -136,19 +141,14 @@ def systems() -> dict[str, Path]:
     return {path.parent.name: path.parent for path in sorted(SYSTEMS.glob(f"*/{FILE}"))}
 
 
-def place_of(name: str) -> Path:
-    """Return the folder of a system, by its name in the package or its path."""
-    return systems().get(name, Path(name))
-
-
 def load_system(name: str, changes: Sequence[Mapping[str, Any]] = ()) -> System:
     """Read a system by its name in the package or its folder, then apply `changes` in order.
 
-    A change is a table like system.toml's, but its members are tables by name: for a trained one,
-    what changes in its recipe; for another, fields such as `options`. `*` stands for every trained
-    member. Raises RecipeError: the message names every fault.
+    A change is a table like system.toml's. Its members are arrays of further ones, or tables by
+    name: for a trained one, what changes in its recipe; for another, fields such as `options`; `*`
+    stands for every trained member. Raises RecipeError: the message names every fault.
     """
-    folder = place_of(name)
+    folder = systems().get(name, Path(name))
     faults = Faults({})
     table = _read(folder / FILE, name)
     for change in changes:
@@ -156,7 +156,7 @@ def load_system(name: str, changes: Sequence[Mapping[str, Any]] = ()) -> System:
     recipes: dict[str, Recipe] = {}
     changed = len(faults.texts)
     system = build(System, table, "", faults)
-    for key in {"name", "recipes"} & table.keys():
+    for key in {"folder", "recipes"} & table.keys():
         faults.add(f"{key} is not a setting")
     if len(faults.texts) == changed:  # else the system cannot be looked at
         for text in _conflicts(system):
@@ -169,7 +169,7 @@ def load_system(name: str, changes: Sequence[Mapping[str, Any]] = ()) -> System:
                 faults.add(f"{member.name}: {error}")
     if faults.texts:
         raise RecipeError(f"system {name!r}: {'; '.join(faults.texts)}")
-    return replace(system, name=folder.name, recipes=recipes)
+    return replace(system, folder=folder.absolute(), recipes=recipes)
 
 
 def _read(path: Path, name: str) -> dict[str, Any]:
@@ -233,16 +233,14 @@ def change_of(pair: str) -> dict[str, Any]:
 
 
 def _apply(table: dict[str, Any], change: Mapping[str, Any], faults: Faults) -> None:
-    rest = dict(change)
+    rest = {key: dict(v) if isinstance(v, Mapping) else v for key, v in change.items()}
     for group in _GROUPS:
         outer, _, inner = group.rpartition(".")
-        source = dict(rest.get(outer, {})) if outer else rest
-        if not isinstance(wanted := source.pop(inner, {}), Mapping):
-            faults.add(f"{group} of a change must be tables by name, not {wanted!r}")
+        source, target = (rest.get(outer, {}), table.get(outer, {})) if outer else (rest, table)
+        wanted, members = source.pop(inner, {}), target.get(inner, [])
+        if isinstance(wanted, list):  # further ones
+            target[inner] = [*members, *wanted]
             continue
-        if outer and outer in rest:
-            rest[outer] = source
-        members = (table.get(outer, {}) if outer else table).get(inner, [])
         known = {str(member.get("name")): member for member in members}
         for name, values in wanted.items():
             if name != "*" and name not in known:

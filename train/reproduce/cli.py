@@ -8,9 +8,11 @@ that shows the lab's figures beside the published ones. Run again, it continues.
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from abhinaya.models.command_line import Parser
@@ -19,7 +21,7 @@ from abhinaya.train.command import guarded
 from abhinaya.train.data.manifest import read_manifest
 from abhinaya.train.data.read import read_corpus
 from abhinaya.train.errors import DataError
-from abhinaya.train.recipes.system import change_of, load_system, place_of, read_changes
+from abhinaya.train.recipes.system import change_of, load_system, read_changes
 from abhinaya.train.reproduce.cost import estimates, licences, missing, operations_a_second
 from abhinaya.train.reproduce.plan import HIDDEN, VALIDATION, Road, Step, plan
 from abhinaya.train.reproduce.report import write_report
@@ -41,6 +43,8 @@ def _parser() -> argparse.ArgumentParser:
     about = "run only these: names of steps, or their first word, such as train"
     add("--only", metavar="STEP,...", help=about)
     add("--without", metavar="STEP,...", help="leave these out")
+    about = "variants to train and measure, or `none` (default: all)"
+    add("--variants", metavar="A,B,...", help=about)
     about = "print what would run, its time and memory, and what is missing"
     add("--dry-run", action="store_true", help=about)
     sets = ",".join((VALIDATION, HIDDEN))
@@ -63,14 +67,19 @@ def _reproduce(args: argparse.Namespace) -> int:
     changes = [*map(read_changes, args.files), *map(change_of, args.set)]
     changes += [] if args.asr is None else [{"data": {"asr": args.asr}}]
     system = load_system(args.system, changes)
+    if args.variants is not None:
+        asked = [] if args.variants == "none" else args.variants.split(",")
+        known = {member.name: member for member in system.variants}
+        if unknown := [name for name in asked if name not in known]:
+            raise DataError(
+                f"--variants {unknown[0]}: unknown; known: {', '.join(known) or 'none'}"
+            )
+        system = replace(system, variants=tuple(known[name] for name in asked))
     sets = tuple(dict.fromkeys([VALIDATION, *args.sets.split(",")]))
     places = args.corpus.absolute(), args.work.absolute()
-    folder = place_of(args.system).absolute()
-    limits = args.max_missing, args.batch, args.wait_s
-    road = Road(*places, sets, args.base_url, folder, *limits)
-    whole = plan(system, road)
-    steps = _chosen(whole, args.only, args.without)
-    state = State(road.path("state.json"))
+    road = Road(*places, sets, args.base_url, args.max_missing, args.batch, args.wait_s)
+    steps = _chosen(plan(system, road), args.only, args.without)
+    state = State(road.work / "state.json")
     left = [step for step in steps if not state.is_done(step)]
     lacks = list(missing(left, system, road))
     if args.dry_run:
@@ -79,22 +88,23 @@ def _reproduce(args: argparse.Namespace) -> int:
         for step in steps:
             cost = costs.get(step.name)
             took = f"about {cost.seconds / 3600:.1f} h, {cost.gigabytes:.0f} GB" if cost else ""
-            say(f"{'done' if step not in left else 'to do':5}  {step.name:28}  {took}".rstrip())
-            say(*(f"         abhinaya {' '.join(command)}" for command in step.commands))
-        hours = sum(costs[s.name].seconds for s in left if s.name in costs) / 3600
+            say(f"{'to do' if step in left else 'done':5}  {step.name:28}  {took}".rstrip())
+            say(f"           abhinaya {shlex.join(step.command)}")
+        hours = sum(costs[step.name].seconds for step in left if step.heavy) / 3600
         say(f"to do: {len(left)} of {len(steps)} steps, about {hours:.1f} h on this machine")
-        say(*licences(left, system), *(f"missing: {text}" for text in lacks))
+        for line in (*licences(left, system), *(f"missing: {text}" for text in lacks)):
+            say(line)
         return 0
     if lacks:
         raise DataError("\n  ".join([f"{len(lacks)} things are missing:", *lacks]))
     with alone(road.work):
-        run(steps, state, lambda _: None)
-        tables = {of: road.path("tables", f"{of}.json") for of in sets}
-        there = {of: path for of, path in tables.items() if path.exists()}
-        seconds = {n: record.seconds for n, record in state.steps.items() if record.done}
-        out = road.path("report.html")
-        if there:
-            write_report(system, there, seconds, out)
+        run(steps, state)
+        tables = {of: road.work / "tables" / f"{of}.json" for of in sets}
+        made = {of: path for of, path in tables.items() if path.exists()}
+        seconds = {name: record.seconds for name, record in state.steps.items() if record.done}
+        out = road.work / "report.html"
+        if made:
+            write_report(system, made, seconds, out)
             say(f"report: {out}")
     return 0
 
@@ -114,7 +124,7 @@ def _chosen(steps: Sequence[Step], only: str | None, without: str | None) -> lis
 
 def _clips(road: Road, balanced: int) -> Counter[str]:
     """Return the number of clips by split, and of the validation list."""
-    made = road.path("manifest.jsonl")
+    made = road.work / "manifest.jsonl"
     manifest = read_manifest(made) if made.exists() else read_corpus("msp-podcast", road.corpus)
     clips = Counter(clip.split for clip in manifest.clips)
     labels = Counter(clip.label for clip in manifest.clips if clip.split == "dev" and clip.label)

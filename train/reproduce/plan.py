@@ -1,19 +1,19 @@
-"""Plans the road of a system: its steps, each as commands of `abhinaya`, with files in and out.
+"""Plans the road of a system: its steps, each a command of `abhinaya`, in the folder WORK.
 
-WORK/manifest.jsonl, heard.jsonl    the corpus; with transcripts of one Whisper
-WORK/sets/NAME.jsonl                the clips of `validation` (one list for all models), `test3`
-WORK/runs/MODEL/best                trained models
-WORK/predictions/SET/MODEL.csv      answers, and vote.csv, attributes.csv of the whole system
-WORK/combiner.json                  the fitted vote
-WORK/submission/                    labels.csv and attributes.csv for the challenge
-WORK/tables/SET.json                tables of a set with labels
-WORK/report.html, report.json       the lab's figures beside the published ones
+manifest.jsonl, heard.jsonl    the corpus; with transcripts of one Whisper
+sets/NAME.jsonl                the clips of `validation` (one list for all models), `test3`
+runs/MODEL/best                trained models
+predictions/SET/MODEL.csv      answers; vote.csv and attributes.csv are those of the system
+combiner.json                  the fitted vote
+submission/                    labels.csv and attributes.csv for the challenge
+tables/SET.json                tables of a set with labels
+report.html, report.json       the lab's figures beside the published ones
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +25,6 @@ from abhinaya.train.recipes.system import CORPUS, FUSED, VOTE, Member, System
 
 VALIDATION: Final = "validation"
 HIDDEN: Final = "test3"
-Command = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,23 +36,21 @@ class Road:
     sets: tuple[str, ...] = (VALIDATION, HIDDEN)
     base_url: str = ""
     """Server of the models that are served."""
-    folder: Path = Path()
-    """Folder of the system, with its members' recipes."""
     max_missing: float = 0.0
     batch: int = 8
     wait_s: float = 7_200.0
 
-    def path(self, *parts: str) -> Path:
-        """Return a place in the work folder."""
-        return self.work.joinpath(*parts)
+    def best(self, member: Member) -> Path:
+        """Return the folder of a trained model."""
+        return self.work / "runs" / slug(member.name) / "best"
 
-    def run(self, member: Member) -> Path:
-        """Return the folder of a training."""
-        return self.path("runs", slug(member.name))
+    def clips(self, of: str) -> Path:
+        """Return the manifest of a set."""
+        return self.work / "sets" / f"{of}.jsonl"
 
     def answers(self, name: str, of: str) -> Path:
         """Return the file of predictions about a set."""
-        return self.path("predictions", of, f"{slug(name)}.csv")
+        return self.work / "predictions" / of / f"{slug(name)}.csv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +58,17 @@ class Step:
     """A part of the road, done once its files are written."""
 
     name: str
-    commands: tuple[Command, ...] = ()
-    reads: tuple[Path, ...] = ()
+    command: tuple[str, ...]
     writes: tuple[Path, ...] = ()
-    work: Callable[[], None] | None = None
-    """Instead of commands."""
-    heavy: bool = False
-    """Whether it runs in a process of its own, so that its memory is freed."""
     member: Member | None = None
-    settings: str = field(default="")
-    """What its result depends on besides the commands and the files that it reads."""
+    settings: str = ""
+    """What its result depends on besides the command and the files that it reads."""
+    reads: tuple[Path, ...] = ()
+
+    @property
+    def heavy(self) -> bool:
+        """Whether it runs a network: in a process of its own, so that its memory is freed."""
+        return self.member is not None or "transcribe" in self.command
 
 
 def slug(name: str) -> str:
@@ -80,151 +78,138 @@ def slug(name: str) -> str:
 
 def plan(system: System, road: Road) -> list[Step]:
     """Return the steps in order: the members before the variants, which are only measured."""
-    heard, sets = _heard(system, road), [road.path("sets", f"{of}.jsonl") for of in road.sets]
-    listed = road.path("validation.txt")
-    chosen = system.data.balanced, system.data.seed
-    steps = [
-        *_data(system, road),
-        Step(
-            "lists", (), (heard,), (listed, *sets),
-            lambda: make_sets(heard, listed, road.path("sets"), road.sets, *chosen),
-            settings=repr((chosen, road.sets)),
-        ),
-    ]  # fmt: skip
-    steps += _models((*system.members, *system.attributes.members), system, road, road.sets)
-    steps += _joint(system, road)
-    steps += _models(system.variants, system, road, [VALIDATION])
-    return [*steps, *_tables(system, road)]
+    voters = (*system.members, *system.attributes.members)
+    steps = _data(system, road)
+    for members, sets in ((voters, road.sets), (system.variants, (VALIDATION,))):
+        steps += [step for member in members for step in _model(member, system, road, sets)]
+        if members is voters:
+            steps += [*_vote(system, road), *_fuse(system, road)]
+    steps += [_tables(system, road, of) for of in road.sets if of != HIDDEN]
+    # a step reads what an earlier one has written, if its command names it
+    written = [path for step in steps for path in step.writes]
+    return [
+        replace(step, reads=(*step.reads, *(p for p in written if _reads(step, p))))
+        for step in steps
+    ]
 
 
-def make_sets(
-    heard: Path, listed: Path, folder: Path, sets: Sequence[str], per_class: int, seed: int
-) -> None:
-    """Write the validation list and a manifest for each set.
+def _reads(step: Step, path: Path) -> bool:
+    return path not in step.writes and any(str(path) in word for word in step.command)
+
+
+def _data(system: System, road: Road) -> list[Step]:
+    manifest, heard = road.work / "manifest.jsonl", heard_of(system, road)
+    labels = [road.corpus / name for name in ("Labels", "Transcripts", "Partitions.txt")]
+    prepare = ("data", "prepare", "msp-podcast", str(road.corpus), "--out", str(manifest))
+    missing = ("--max-missing", f"{road.max_missing:g}")
+    model = ("--set", f"asr.options.model={system.data.asr}")
+    hear = ("data", "transcribe", str(manifest), "--out", str(heard), "--replace", *missing, *model)
+    chosen = (str(heard), str(system.data.balanced), str(system.data.seed), *road.sets)
+    lists = (road.work / "validation.txt", *map(road.clips, road.sets))
+    return [
+        Step("prepare", prepare, (manifest,), reads=tuple(p for p in labels if p.exists())),
+        Step("check", ("data", "check", str(manifest), *missing)),
+        *([Step("transcripts", hear, (heard,))] if heard != manifest else ()),
+        Step("lists", ("lists", *chosen), lists),
+    ]
+
+
+def heard_of(system: System, road: Road) -> Path:
+    """Return the manifest with the transcripts of the system."""
+    own = system.data.asr == CORPUS
+    return road.work / ("manifest.jsonl" if own else "heard.jsonl")
+
+
+def make_sets(heard: str, per_class: str, seed: str, *sets: str) -> None:
+    """Write the validation list and a manifest for each set, beside `heard`.
 
     Raises DataError: a label has too few clips, or a split has none.
     """
-    manifest = read_manifest(heard)
+    work, manifest = Path(heard).parent, read_manifest(Path(heard))
     dev = [clip for clip in manifest.only("dev").clips if clip.label]
-    few = balanced(dev, per_class, seed) if per_class else dev
-    folder.mkdir(parents=True, exist_ok=True)
+    few = balanced(dev, int(per_class), int(seed)) if int(per_class) else dev
     for of in sets:
-        of_set = manifest.only(of).clips if of != VALIDATION else tuple(few)
-        write_manifest(folder / f"{of}.jsonl", type(manifest)(manifest.root, of_set))
-    half = listed.with_name(f"{listed.name}.half")
-    half.write_text("".join(f"{clip.id}\n" for clip in few), "utf-8")
-    half.replace(listed)
+        clips = manifest.only(of).clips if of != VALIDATION else tuple(few)
+        write_manifest(work / "sets" / f"{of}.jsonl", replace(manifest, clips=clips))
+    (work / "validation.txt").write_text("".join(f"{clip.id}\n" for clip in few), "utf-8")
 
 
-def _heard(system: System, road: Road) -> Path:
-    return road.path("manifest.jsonl" if system.data.asr == CORPUS else "heard.jsonl")
-
-
-def _data(system: System, road: Road) -> Iterator[Step]:
-    manifest, heard = road.path("manifest.jsonl"), _heard(system, road)
-    labels = [path for name in ("Labels", "Transcripts") if (path := road.corpus / name).exists()]
-    prepare = ("data", "prepare", "msp-podcast", str(road.corpus), "--out", str(manifest))
-    yield Step("prepare", (prepare,), (*labels, *road.corpus.glob("Partitions.txt")), (manifest,))
-    missing = "--max-missing", f"{road.max_missing:g}"
-    yield Step("check", (("data", "check", str(manifest), *missing),), (manifest,))
-    if system.data.asr != CORPUS:
-        options = "--replace", "--set", f"asr.options.model={system.data.asr}", *missing
-        command = "data", "transcribe", str(manifest), "--out", str(heard), *options
-        yield Step("transcripts", (command,), (manifest,), (heard,), heavy=True)
-
-
-def _models(
-    members: Sequence[Member], system: System, road: Road, sets: Sequence[str]
-) -> Iterator[Step]:
-    heard, listed = _heard(system, road), road.path("validation.txt")
-    for member in members:
-        out = road.run(member)
-        if member.recipe:
-            recipe = road.folder / member.recipe
-            own = str(recipe) if member.recipe.endswith(".toml") else member.recipe
-            changes = [*member.set, f"data.validation_list={inline(str(listed))}"]
-            if road.max_missing:
-                changes.append(f"data.max_missing={road.max_missing:g}")
-            command = ["train", own, "--data", str(heard), "--out", str(out)]
-            command += [word for pair in changes for word in ("--set", pair)]
-            settled = repr(system.recipes[member.name].settled())
-            yield Step(
-                f"train {member.name}", ((*command,),), (heard, listed), (out / "best",),
-                heavy=True, member=member, settings=settled,
-            )  # fmt: skip
-        for of in sets:
-            place = road.path("sets", f"{of}.jsonl")
-            command = ["predict", str(place), *_named(member, road), "--batch", f"{road.batch}"]
-            command += ["--write", str(road.path("predictions", of))]
-            command += ["--max-missing", f"{road.max_missing:g}", "--wait-s", f"{road.wait_s:g}"]
-            reads = (place, out / "best") if member.recipe else (place,)
-            yield Step(
-                f"predict {member.name} {of}", ((*command,),), reads,
-                (road.answers(member.name, of),), heavy=True, member=member,
-            )  # fmt: skip
-
-
-def _named(member: Member, road: Road) -> Iterator[str]:
-    """Yield the flags that name a model for `abhinaya predict`."""
+def _model(member: Member, system: System, road: Road, sets: Sequence[str]) -> list[Step]:
+    steps, best = [], road.best(member)
+    named = ["--model", f"{member.name}={member.model}"]
+    if member.recipe:
+        named = ["--checkpoint", f"{member.name}={best}"]
+        recipe = str(system.folder / member.recipe)
+        own = recipe if member.recipe.endswith(".toml") else member.recipe
+        listed = inline(str(road.work / "validation.txt"))
+        changes = [*member.set, f"data.validation_list={listed}"]
+        changes += [f"data.max_missing={road.max_missing:g}"] if road.max_missing else []
+        command = ["train", own, "--data", str(heard_of(system, road)), "--out", str(best.parent)]
+        command += [word for pair in changes for word in ("--set", pair)]
+        settled = repr(system.recipes[member.name].settled())
+        steps.append(Step(f"train {member.name}", (*command,), (best,), member, settled))
     options = dict(member.options)
     if member.model == SERVED and road.base_url:
         options.setdefault("base_url", road.base_url)
-    if member.recipe:
-        yield from ("--checkpoint", f"{member.name}={road.run(member) / 'best'}")
-    else:
-        yield from ("--model", f"{member.name}={member.model}")
     for key, value in options.items():
-        yield from ("--option", f"{member.name}.{key}={inline(value)}")
+        named += ["--option", f"{member.name}.{key}={inline(value)}"]
+    named += ["--batch", f"{road.batch}", "--wait-s", f"{road.wait_s:g}"]
+    named += ["--max-missing", f"{road.max_missing:g}"]
+    for of in sets:
+        out = road.answers(member.name, of)
+        command = ["predict", str(road.clips(of)), *named, "--write", str(out.parent)]
+        steps.append(Step(f"predict {member.name} {of}", (*command,), (out,), member))
+    return steps
 
 
-def _joint(system: System, road: Road) -> Iterator[Step]:
-    """Yield the steps that fit and cast the vote, and that fuse attributes."""
-    combiner, fitted = road.path("combiner.json"), system.ensemble.method not in RULES
+def _vote(system: System, road: Road) -> list[Step]:
+    """Return the steps that fit and cast the vote."""
+    ensemble, members = system.ensemble, system.members
+    order = ["--priority", ",".join(ensemble.priority)] if ensemble.priority else []
+    rule, steps = ["--rule", ensemble.method], []
+    if members and ensemble.method not in RULES:
+        combiner = road.work / "combiner.json"
+        command = ["train", "ensemble", str(road.clips(VALIDATION))]
+        command += [*_files(members, road, VALIDATION), "--method", ensemble.method, *order]
+        options = [w for key, value in ensemble.options.items() for w in (f"--{key}", str(value))]
+        command += ["--out", str(combiner), *options]
+        steps = [Step("ensemble", (*command,), (combiner,))]
+        rule = ["--combiner", str(combiner)]
+    rule += ["--tie-policy", ensemble.tie_policy, *order]
+    return [*steps, *_joint(VOTE, "--labels", members, rule, road)]
+
+
+def _fuse(system: System, road: Road) -> list[Step]:
+    return _joint(FUSED, "--attributes", system.attributes.members, [], road)
+
+
+def _joint(
+    name: str, form: str, members: Sequence[Member], rule: Sequence[str], road: Road
+) -> list[Step]:
+    steps = []
+    for of in road.sets if members else ():
+        command = ["predict", str(road.clips(of)), *_files(members, road, of), *rule]
+        writes = [road.answers(name, of)]
+        command += ["--vote", str(writes[0])]
+        if of == HIDDEN:
+            writes.append(road.work / "submission" / f"{form[2:]}.csv")
+            command += [form, str(writes[-1])]
+        steps.append(Step(f"{name} {of}", (*command,), (*writes,)))
+    return steps
+
+
+def _files(members: Sequence[Member], road: Road, of: str) -> list[str]:
+    return [f"{member.name}={road.answers(member.name, of)}" for member in members]
+
+
+def _tables(system: System, road: Road, of: str) -> Step:
+    variants = system.variants if of == VALIDATION else ()
+    files = _files((*system.members, *system.attributes.members, *variants), road, of)
     for name, members in ((VOTE, system.members), (FUSED, system.attributes.members)):
-        if not members:
-            continue
-        votes = {of: [road.answers(m.name, of) for m in members] for of in road.sets}
-        named = {
-            of: [f"{m.name}={path}" for m, path in zip(members, paths, strict=True)]
-            for of, paths in votes.items()
-        }
-        ranked = [",".join(system.ensemble.priority)] if system.ensemble.priority else []
-        order = [word for text in ranked for word in ("--priority", text)] if name == VOTE else []
-        rule = ["--tie-policy", system.ensemble.tie_policy, *order]
-        if name == VOTE and fitted:
-            truth = road.path("sets", f"{VALIDATION}.jsonl")
-            command = ["train", "ensemble", str(truth), *named[VALIDATION], "--out", str(combiner)]
-            command += ["--method", system.ensemble.method, *order]
-            options = system.ensemble.options.items()
-            command += [word for key, value in options for word in (f"--{key}", str(value))]
-            reads = (truth, *votes[VALIDATION])
-            yield Step("ensemble", ((*command,),), reads, (combiner,))
-            rule += ["--combiner", str(combiner)]
-        elif name == VOTE:
-            rule += ["--rule", system.ensemble.method]
-        for of in road.sets:
-            out, place = road.answers(name, of), road.path("sets", f"{of}.jsonl")
-            command = ["predict", str(place), *named[of], *rule, "--vote", str(out)]
-            writes = [out]
-            if of == HIDDEN:
-                form = "labels" if name == VOTE else "attributes"
-                writes.append(road.path("submission", f"{form}.csv"))
-                command += [f"--{form}", str(writes[-1])]
-            needed = (combiner,) if name == VOTE and fitted else ()
-            yield Step(f"{name} {of}", ((*command,),), (place, *votes[of], *needed), (*writes,))
-
-
-def _tables(system: System, road: Road) -> Iterator[Step]:
-    for of in road.sets:
-        truth, out = road.path("sets", f"{of}.jsonl"), road.path("tables", f"{of}.json")
-        variants = system.variants if of == VALIDATION else ()
-        names = [m.name for m in (*system.members, *system.attributes.members, *variants)]
-        names += [VOTE] if system.members else []
-        names += [FUSED] if system.attributes.members else []
-        paths = [road.answers(name, of) for name in names]
-        command = ["eval", str(truth), *(f"{n}={p}" for n, p in zip(names, paths, strict=True))]
-        command += ["--voters", ",".join(m.name for m in system.members)] if system.members else []
-        if system.ensemble.priority:
-            command += ["--priority", ",".join(system.ensemble.priority)]
-        if of != HIDDEN:
-            yield Step(f"tables {of}", ((*command, "--json", str(out)),), (truth, *paths), (out,))
+        files += [f"{name}={road.answers(name, of)}"] if members else []
+    command = ["eval", str(road.clips(of)), *files]
+    command += ["--voters", ",".join(m.name for m in system.members)] if system.members else []
+    order = system.ensemble.priority
+    command += ["--priority", ",".join(order)] if order else []
+    out = road.work / "tables" / f"{of}.json"
+    return Step(f"tables {of}", (*command, "--json", str(out)), (out,))

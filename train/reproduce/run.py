@@ -1,8 +1,8 @@
 """Runs the steps of a plan that are not done, and keeps which are, and for which inputs.
 
-A step is done when its commands have ended well; its inputs are its commands, its settings and the
-SHA-256 of the files it reads. A step with other inputs than before begins anew, an unfinished one
-with the same continues: its commands keep their own journals and states.
+The inputs of a step are its command, its settings and the SHA-256 of the files it reads. A step
+with other inputs than before begins anew; an unfinished one with the same continues, since its
+command keeps a journal or states. What a kill leaves half written is never taken for whole.
 """
 
 from __future__ import annotations
@@ -18,30 +18,33 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from abhinaya.models import sums
-from abhinaya.models.errors import naming_the_extra
 from abhinaya.models.text import say
 from abhinaya.train.cli import main as train
 from abhinaya.train.data.cli import main as data
 from abhinaya.train.errors import DataError, TrainingError
 from abhinaya.train.eval.cli import main as evaluate
 from abhinaya.train.eval.predict_cli import main as predict
-from abhinaya.train.reproduce.plan import Command, Step
+from abhinaya.train.reproduce.plan import Step, make_sets
 
-COMMANDS: Final[Mapping[str, Callable[[Sequence[str]], int]]] = {
+COMMANDS: Final[Mapping[str, Callable[[Sequence[str]], int | None]]] = {
     "data": data,
     "train": train,
     "predict": predict,
     "eval": evaluate,
+    "lists": lambda words: make_sets(*words),
 }
-SCHEMA: Final = "abhinaya.reproduction/1"
 PRELOAD: Final = ("abhinaya.train.loop.session", "abhinaya.train.reproduce.run")
 """Modules that the processes of heavy steps share."""
+_MOST: Final = 100
+"""Files of a folder that are read to see whether it has changed; of more, only the sizes are."""
+_AGAIN: Final = "run the same command again to continue"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,48 +64,39 @@ class State:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.steps: dict[str, Record] = {}
-        if path.exists():
-            try:
-                found = json.loads(path.read_bytes())
-                self.steps = msgspec.convert(found["steps"], dict[str, Record])
-            except (OSError, ValueError, KeyError, TypeError, msgspec.ValidationError) as error:
-                raise DataError(f"{path}: is damaged ({error}); remove it") from error
+        try:
+            self.steps = msgspec.json.decode(path.read_bytes(), type=dict[str, Record])
+        except FileNotFoundError:
+            pass
+        except (OSError, msgspec.MsgspecError) as error:
+            raise DataError(f"{path}: is damaged ({error}); remove it") from error
 
     def is_done(self, step: Step) -> bool:
         """Return whether a step need not run."""
-        record = self.steps.get(step.name)
-        if record is None or not record.done or not all(path.exists() for path in step.writes):
-            return False
-        return record.inputs == inputs_of(step)
+        record, there = self.steps.get(step.name), all(path.exists() for path in step.writes)
+        return record is not None and record.done and there and record.inputs == inputs_of(step)
 
     def put(self, name: str, record: Record) -> None:
         """Record a step; the file is replaced at once."""
         self.steps[name] = record
         half = self._path.with_suffix(".half")
-        steps = {step: asdict(known) for step, known in self.steps.items()}
-        half.write_text(json.dumps({"schema": SCHEMA, "steps": steps}, indent=1) + "\n", "utf-8")
+        known = {step: asdict(of) for step, of in self.steps.items()}
+        half.write_text(json.dumps(known, indent=1) + "\n", "utf-8")
         half.replace(self._path)
 
 
 def inputs_of(step: Step) -> str:
-    """Return the SHA-256 of the inputs of a step; a file that is missing counts as empty."""
-    sha = hashlib.sha256(repr((step.commands, step.settings)).encode("utf-8", "surrogateescape"))
+    """Return the SHA-256 of the inputs of a step."""
+    lines = [repr((step.command, step.settings))]
     for place in step.reads:
-        files = [place] if place.is_file() else sorted(p for p in place.rglob("*") if p.is_file())
-        if len(files) > _MOST:  # a corpus: its files are checked by a step of their own
-            lines = (f"{path} {path.stat().st_size}" for path in files)
-        else:
-            lines = (f"{path} {sums.sum_of(path)}" for path in files)
-        sha.update("\n".join([str(place), *lines]).encode("utf-8", "surrogateescape"))
-    return sha.hexdigest()
+        files = sorted(p for p in place.rglob("*") if p.is_file()) if place.is_dir() else [place]
+        of = sums.sum_of if len(files) <= _MOST else lambda path: path.stat().st_size
+        lines += [f"{path} {of(path)}" if path.exists() else f"{path}: missing" for path in files]
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-_MOST: Final = 100
-"""Files of a folder that are read to see whether it has changed; of more, only the sizes are."""
-
-
-def run(steps: Sequence[Step], state: State, finished: Callable[[Step], None]) -> None:
-    """Run the steps that are not done, in order; `finished` is called after each.
+def run(steps: Sequence[Step], state: State) -> None:
+    """Run the steps that are not done, in order.
 
     Raises TrainingError: a step failed; its command has said why.
     """
@@ -119,42 +113,29 @@ def run(steps: Sequence[Step], state: State, finished: Callable[[Step], None]) -
             _apart(step)
         else:
             _perform(step)
-        if lost := [path for path in step.writes if not path.exists()]:
-            raise TrainingError(f"step {step.name}: it has not written {lost[0]}")
         state.put(step.name, Record(inputs, True, round(time.monotonic() - begun, 2)))
-        finished(step)
 
 
 def _clear(step: Step) -> None:
     """Remove what a step with other inputs has written, whole or half."""
     for path in step.writes:
-        run = path.parent if path.name == "best" else path
-        shutil.rmtree(run, ignore_errors=True) if run.is_dir() else run.unlink(missing_ok=True)
-        path.with_name(f"{path.name}.journal").unlink(missing_ok=True)
+        place = path.parent if path.name == "best" else path
+        if place.is_dir():
+            shutil.rmtree(place)
+        for file in (path, path.with_name(f"{path.name}.journal")):
+            file.unlink(missing_ok=True)
 
 
 def _perform(step: Step) -> None:
     for path in step.writes:
         path.parent.mkdir(parents=True, exist_ok=True)
-    if step.work is not None:
-        step.work()
-    for command in step.commands:
-        words = [*command[1:], *_resume(command)]
-        with naming_the_extra(f"abhinaya {command[0]}"):
-            code = COMMANDS[command[0]](words)
-        if code:
-            raise TrainingError(
-                f"step {step.name}: abhinaya {command[0]} has failed (exit code {code}; the reason "
-                "is above); run the same command again to continue"
-            )
-
-
-def _resume(command: Command) -> Iterator[str]:
-    if "--out" in command and Path(command[command.index("--out") + 1], "run.json").exists():
-        yield "--resume"
-
-
-# --- a process of its own -------------------------------------------------------------------------
+    name, *words = step.command
+    begun = step.writes and (step.writes[0].parent / "run.json").exists()
+    if code := COMMANDS[name]([*words, "--resume"] if begun else words):
+        raise TrainingError(
+            f"step {step.name}: abhinaya {name} has failed (exit code {code}; the reason is "
+            f"above); {_AGAIN}"
+        )
 
 
 def _apart(step: Step) -> None:
@@ -168,27 +149,20 @@ def _apart(step: Step) -> None:
     try:
         fault = receiver.recv()
     except EOFError:
-        child.join()
-        fault = TrainingError(
-            f"step {step.name}: its process has ended with code {child.exitcode}, perhaps for lack "
-            "of memory; run the same command again to continue"
-        )
-    except KeyboardInterrupt:
-        child.join()  # it got the signal too, and saves
-        raise
-    child.join()
-    if fault is not None:
-        raise fault
+        fault = f"its process has been killed, perhaps for lack of memory; {_AGAIN}"
+    finally:
+        child.join()  # after Ctrl-C, which it got too, it saves its state
+    if fault:
+        raise fault if isinstance(fault, Exception) else TrainingError(f"{step.name}: {fault}")
 
 
-def _child(sender: multiprocessing.connection.Connection, step: Step) -> None:
+def _child(sender: Connection, step: Step) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         _perform(step)
-    except (Exception, KeyboardInterrupt) as error:
-        sender.send(error)
-    else:
         sender.send(None)
+    except Exception as error:  # raised again in the other process
+        sender.send(error)
 
 
 def _end_with_parent() -> None:
