@@ -229,6 +229,7 @@ def test_a_dry_run_says_what_it_takes_and_what_is_missing(
     assert "things are missing" in error
 
 
+@pytest.mark.slow
 def test_the_child_of_a_step_hands_its_error_on(tmp_path: Path) -> None:
     step = Step("check", ("data", "check", str(tmp_path / "none.jsonl")))
     with pytest.raises(TrainingError, match=r"step check: abhinaya data has failed \(exit code 1"):
