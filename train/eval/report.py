@@ -28,6 +28,7 @@ from abhinaya.train.metrics import reliability
 SCHEMA: Final = "abhinaya.evaluation/1"
 LOSS_MARK: Final = "/"
 """Separates model and loss in the name of a system, such as S1/WFL; see table 2."""
+PAGE: Final = Path(__file__).with_name("page.html")
 SIDE: Final = 240
 """Side of a plot in pixels; its axes go from 0 to 1."""
 Report = dict[str, Any]
@@ -207,13 +208,13 @@ def table(rows: Sequence[Sequence[str]]) -> str:
 
 def as_html(report: Report) -> str:
     """Return the page: the tables as text, then the plots of each system."""
-    return page("page.html", title="Evaluation", text=as_text(report), report=report)
+    return page(PAGE, title="Evaluation", text=as_text(report), report=report)
 
 
-def page(template: str, **values: Any) -> str:
-    """Return a page made from a template of this folder."""
+def page(template: Path, **values: Any) -> str:
+    """Return a page made from a template, which may extend PAGE."""
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader([template.parent, PAGE.parent]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -222,4 +223,4 @@ def page(template: str, **values: Any) -> str:
     )
     environment.filters |= {"figure": figure}
     values |= {"columns": [*LABELS, "none"], "side": SIDE}
-    return environment.get_template(template).render(**values) + "\n"
+    return environment.get_template(template.name).render(**values) + "\n"

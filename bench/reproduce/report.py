@@ -10,6 +10,7 @@ from typing import Any, Final
 from abhinaya.train.eval.report import as_text, page, plain
 from abhinaya.train.recipes.system import FUSED, VOTE, System
 
+TEMPLATE: Final = Path(__file__).with_name("reproduction.html")
 SCHEMA: Final = "abhinaya.reproduction/1"
 _PLAIN: Final = {"weighted-F1": "weighted_f1", "accuracy": "accuracy", "UAR": "recall"}
 Figure = Mapping[str, float]
@@ -60,7 +61,7 @@ def write_report(
     values = {"schema": SCHEMA, "system": system.name, "published": rows, "groups": groups}
     values |= {"sets": found, "seconds": seconds}
     text = {of: as_text(report) for of, report in found.items()}
-    whole = page("reproduction.html", about=system, text=text, title=system.about, **values)
+    whole = page(TEMPLATE, about=system, text=text, title=system.about, **values)
     for path, content in ((out.with_suffix(".json"), json.dumps(values, indent=1)), (out, whole)):
         half = path.with_name(f"{path.name}.half")
         half.write_text(f"{content}\n", "utf-8")

@@ -15,6 +15,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from abhinaya.bench.reproduce.cost import estimates, licences, missing, operations_a_second
+from abhinaya.bench.reproduce.plan import HIDDEN, VALIDATION, Road, Step, plan
+from abhinaya.bench.reproduce.report import write_report
+from abhinaya.bench.reproduce.run import State, alone, run
 from abhinaya.models.command_line import Parser
 from abhinaya.models.text import say
 from abhinaya.train.command import guarded
@@ -22,10 +26,6 @@ from abhinaya.train.data.manifest import read_manifest
 from abhinaya.train.data.read import read_corpus
 from abhinaya.train.errors import DataError
 from abhinaya.train.recipes.system import change_of, load_system, read_changes
-from abhinaya.train.reproduce.cost import estimates, licences, missing, operations_a_second
-from abhinaya.train.reproduce.plan import HIDDEN, VALIDATION, Road, Step, plan
-from abhinaya.train.reproduce.report import write_report
-from abhinaya.train.reproduce.run import State, alone, run
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -20,12 +20,12 @@ from made_msp import make_msp
 from scripted_server import Say, completion, scripted
 from trainer_fakes import LIMIT_S, shrunk
 
+from abhinaya.bench.reproduce import cli, run
+from abhinaya.bench.reproduce.plan import Step
+from abhinaya.bench.reproduce.report import figure_of
 from abhinaya.models.labels import LABELS
 from abhinaya.train.errors import TrainingError
 from abhinaya.train.recipes.system import FIGURES, load_system, systems
-from abhinaya.train.reproduce import cli, run
-from abhinaya.train.reproduce.plan import Step
-from abhinaya.train.reproduce.report import figure_of
 
 FIGURE_2 = "train/recipes/systems/abhinaya/figure-2.toml"
 
@@ -63,7 +63,7 @@ def tiny(system: str, folder: Path) -> list[str]:
 
 def start(words: Sequence[str], said: Path) -> subprocess.Popen[bytes]:
     own = {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
-    code = "import sys; from abhinaya.train.reproduce.cli import main; sys.exit(main(sys.argv[1:]))"
+    code = "import sys; from abhinaya.bench.reproduce.cli import main; sys.exit(main(sys.argv[1:]))"
     with said.open("ab") as out:
         return subprocess.Popen(
             [sys.executable, "-c", code, *words], stdout=out, stderr=out, env={**os.environ, **own}

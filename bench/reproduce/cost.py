@@ -14,14 +14,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from abhinaya.models.catalogue import is_repository
+from abhinaya.bench.reproduce.plan import Road, Step
+from abhinaya.bench.reproduce.run import State
+from abhinaya.models.catalogue import is_missing, is_repository, models_in, size_of, terms
 from abhinaya.models.errors import ModelError
-from abhinaya.models.requirements import is_missing, models_in, size_of, terms
 from abhinaya.models.served.chat import checked_url
 from abhinaya.train.eval.models import SERVED
 from abhinaya.train.recipes.system import Member, System
-from abhinaya.train.reproduce.plan import Road, Step
-from abhinaya.train.reproduce.run import State
 
 POSITIONS: Final = {"llm": 150.0, "whisper": 1_500.0}
 """Positions of a clip in a model, by its option; in an encoder: 50 a second of 5.9 s."""

@@ -24,6 +24,7 @@ from typing import Final
 
 import msgspec
 
+from abhinaya.bench.reproduce.plan import Step, make_sets
 from abhinaya.models import sums
 from abhinaya.models.text import say
 from abhinaya.train.cli import main as train
@@ -31,7 +32,6 @@ from abhinaya.train.data.cli import main as data
 from abhinaya.train.errors import DataError, TrainingError
 from abhinaya.train.eval.cli import main as evaluate
 from abhinaya.train.eval.predict_cli import main as predict
-from abhinaya.train.reproduce.plan import Step, make_sets
 
 COMMANDS: Final[Mapping[str, Callable[[Sequence[str]], int | None]]] = {
     "data": data,
@@ -40,7 +40,7 @@ COMMANDS: Final[Mapping[str, Callable[[Sequence[str]], int | None]]] = {
     "eval": evaluate,
     "lists": lambda words: make_sets(*words),
 }
-PRELOAD: Final = ("abhinaya.train.loop.session", "abhinaya.train.reproduce.run")
+PRELOAD: Final = ("abhinaya.train.loop.session", "abhinaya.bench.reproduce.run")
 """Modules that the processes of heavy steps share."""
 _MOST: Final = 100
 """Files of a folder that are read to see whether it has changed; of more, only the sizes are."""
