@@ -203,7 +203,7 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
 }
 
 
-# --- what options of models ask for ----------------------------------------------------------------
+# --- what options of models ask for ---------------------------------------------------------------
 
 MODEL_OPTIONS: Final = frozenset(
     {"adapter", "beats", "checkpoint", "encoder", "llm", "name", "start", "whisper"}
