@@ -45,13 +45,18 @@ def write_report(
     """Write the report of a system as `out` (HTML), and as JSON beside it.
 
     `tables` are the files of `abhinaya eval` by set, `seconds` the time of each finished step. A
-    figure on a set without labels is compared with that on the validation list.
+    figure on a set without labels is compared with that on the validation list. A vote that was
+    fitted on that list is measured by folds of speakers: those left out of each fit.
     """
     found = {of: json.loads(path.read_bytes()) for of, path in tables.items()}
-    rows = []
+    combiner, rows = out.with_name("combiner.json"), []
+    fitted = json.loads(combiner.read_bytes())["metrics"] if combiner.exists() else {}
     for published in system.published:
         on = published.split if published.split in found else "validation"
         lab = figure_of(found.get(on, {}), published.of, published.figure)
+        if fitted and on == "validation" and published.of == VOTE:
+            own = published.figure == "macro-F1"
+            on, lab = "validation, by folds", {"value": fitted["macro_f1"]} if own else None
         rows.append({**plain(published), "row": published.of, "lab": lab, "on": on})
     groups: dict[str, list[tuple[str, Figure]]] = {}
     for member in system.models:

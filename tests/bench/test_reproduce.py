@@ -18,21 +18,25 @@ import numpy as np
 import pytest
 from made_msp import make_msp
 from scripted_server import Say, completion, scripted
-from trainer_fakes import LIMIT_S, shrunk
+from tiny_encoders import save_encoder
+from trainer_fakes import LIMIT_S, SMALL, shrunk
 
 from abhinaya.bench.reproduce import cli, run
 from abhinaya.bench.reproduce.plan import Step
 from abhinaya.bench.reproduce.report import figure_of
 from abhinaya.models.labels import LABELS
+from abhinaya.models.published.specs import NetworkSpec
 from abhinaya.train.errors import TrainingError
 from abhinaya.train.recipes.system import FIGURES, load_system, systems
 
+KINDS = ("modernbert", "deberta", "roberta", "hubert", "bert", "t5", "wavlm", "wav2vec2", "whisper")
+"""Families of encoders; more special ones first: a HuBERT has `bert` in its name."""
 FIGURE_2 = "train/recipes/systems/abhinaya/figure-2.toml"
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_msp(tmp_path_factory.mktemp("msp"), {"Train": 2, "Development": 7}, hidden=8)
+    return make_msp(tmp_path_factory.mktemp("msp"), {"Train": 2, "Development": 10}, hidden=8)
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +54,26 @@ def server() -> Iterator[str]:
 def tiny(system: str, folder: Path) -> list[str]:
     """Flags that make every recipe of a system tiny."""
     made = load_system(system)
-    groups = {"members": made.members, "attributes.members": made.attributes.members}
+    groups = (
+        ("members", made.members),
+        ("attributes.members", made.attributes.members),
+        ("variants", made.variants),
+    )
     flags = []
-    for group, members in (groups | {"variants": made.variants}).items():
+    for group, members in groups:
         for member in members:
-            place = made.folder / member.recipe
-            recipe = str(place) if member.recipe.endswith(".toml") else member.recipe
-            for pair in shrunk(recipe, folder) if recipe else ():
-                flags += ["--set", f"{group}.{member.name}.{pair}"]
+            recipe = made.recipes.get(member.name)
+            if recipe is None:
+                continue
+            if isinstance(recipe.options, NetworkSpec):
+                pairs = [*SMALL, "stages=[]", "train.cap=9", "model.options.width=16"]
+                for i, encoder in enumerate(recipe.options.members):
+                    kind = next(kind for kind in KINDS if kind in encoder.name.lower())
+                    place = save_encoder(kind, folder)
+                    pairs.append(f"model.options.members.{i}.name={place}")
+            else:
+                pairs = shrunk(member.recipe, folder)
+            flags += [w for pair in pairs for w in ("--set", f"{group}.{member.name}.{pair}")]
     return flags
 
 
@@ -95,7 +111,7 @@ def test_a_system_killed_twice_ends_as_an_undisturbed_one(
     name: str, corpus: Path, server: str, tmp_path: Path
 ) -> None:
     flags = [*tiny(name, tmp_path / "models"), "--base-url", server, "--asr", "corpus"]
-    flags += ["--set", "data.balanced=7", "--corpus", str(corpus)]
+    flags += ["--set", "data.balanced=10", "--corpus", str(corpus)]
     if name == "abhinaya":  # a row of table 2, and of figure 2
         flags += ["--with", FIGURE_2, "--variants", "S1/WCE,DeepSeek-R1"]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -152,7 +168,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def reproduce(corpus: Path, work: Path, *more: str) -> int:
     words = ["baseline", "--corpus", str(corpus), "--work", str(work), "--asr", "corpus", *more]
-    return cli.main([*words, "--set", "data.balanced=7"])
+    return cli.main([*words, "--set", "data.balanced=10"])
 
 
 def test_a_step_runs_again_only_if_its_inputs_have_changed(
@@ -182,8 +198,8 @@ def test_what_stops_the_road_is_named(
 ) -> None:
     work = tmp_path / "work"
     words = ["baseline", "--corpus", str(corpus), "--work", str(work), "--asr", "corpus"]
-    assert cli.main([*words, "--set", "data.balanced=8"]) == 1
-    assert "fewer than 8 clips of angry (7)" in capsys.readouterr().err
+    assert cli.main([*words, "--set", "data.balanced=11"]) == 1
+    assert "fewer than 11 clips of angry (10)" in capsys.readouterr().err
     with run.alone(work):
         assert reproduce(corpus, work) == 1
     assert "another abhinaya reproduce works in it" in capsys.readouterr().err
