@@ -57,7 +57,8 @@ def write_report(
         if fitted and on == "validation" and published.of == VOTE:
             own = published.figure == "macro-F1"
             on, lab = "validation, by folds", {"value": fitted["macro_f1"]} if own else None
-        rows.append({**plain(published), "row": published.of, "lab": lab, "on": on})
+        same = on == published.split or (published.split == "dev" and not system.data.balanced)
+        rows.append({**plain(published), "row": published.of, "lab": lab, "on": on, "same": same})
     groups: dict[str, list[tuple[str, Figure]]] = {}
     for member in system.models:
         figure = figure_of(found.get("validation", {}), member.name, "macro-F1")
