@@ -205,6 +205,9 @@ def _files(members: Sequence[Member], road: Road, of: str) -> list[str]:
 def _tables(system: System, road: Road, of: str) -> Step:
     variants = system.variants if of == VALIDATION else ()
     files = _files((*system.members, *system.attributes.members, *variants), road, of)
+    files += [
+        f"{m.alias}={road.answers(m.name, of)}" for m in system.members if m.alias and variants
+    ]
     for name, members in ((VOTE, system.members), (FUSED, system.attributes.members)):
         files += [f"{name}={road.answers(name, of)}"] if members else []
     command = ["eval", str(road.clips(of)), *files]

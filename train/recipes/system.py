@@ -76,6 +76,7 @@ class Member:
     set: tuple[str, ...] = setting((), doc="changes of the recipe, SECTION.KEY=VALUE")
     model: str = setting("", doc="a model of abhinaya models list, which is not trained")
     options: Mapping[str, Any] = field(default_factory=dict)
+    alias: str = setting("", doc="second name, such as S1/WFL for table 2")
     group: str = setting("", doc="of a variant: heading of the table and chart that show it")
 
 
@@ -198,7 +199,7 @@ def _conflicts(system: System) -> Iterator[str]:
             yield f"the name {member.name!r}: use letters, digits, and . + - _ /"
         if bool(member.recipe) == bool(member.model):
             yield f"{member.name}: give either recipe or model"
-    known = {*names, VOTE, FUSED}
+    known = {*names, VOTE, FUSED, *(m.alias for m in system.members if m.alias)}
     for i, of in enumerate(system.published):
         if of.split not in SPLITS or of.figure not in FIGURES:
             yield (
