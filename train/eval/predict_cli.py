@@ -20,7 +20,7 @@ from abhinaya.train.command import guarded
 from abhinaya.train.data.manifest import read_manifest
 from abhinaya.train.errors import DataError
 from abhinaya.train.eval.models import add_models, asked
-from abhinaya.train.eval.predict import run, write_attributes, write_labels, write_predictions
+from abhinaya.train.eval.predict import run, write_challenge, write_predictions
 from abhinaya.train.eval.predictions import read_all
 from abhinaya.train.eval.rules import add_rule, rule_of, vote, voters_of
 
@@ -66,9 +66,9 @@ def _predict(args: argparse.Namespace) -> int:
         labels, rated = ([bool(getattr(a, key)) for a in answers.values()] for key in FORMS)
         what = f"{sum(labels)} labelled, {sum(rated)} rated"
         say(f"{path}: {'+'.join(voters)}: {len(clips)} clips, {what}")
-    for path, write in ((args.labels, write_labels), (args.attributes, write_attributes)):
+    for form, path in (("labels", args.labels), ("attributes", args.attributes)):
         if path is not None:
-            lacking = write(path, clips, answers)
+            lacking = write_challenge(path, form, clips, answers)
             say(f"{path}: {len(clips) - len(lacking)} of {len(clips)} clips")
             if lacking:
                 say(f"  without an answer: {len(lacking)}, the first {', '.join(lacking[:3])}")
