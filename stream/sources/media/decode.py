@@ -37,8 +37,6 @@ _FAILURES: Final = 100
 """Damaged places in a row after which reading ends."""
 _INTERLEAVED_S: Final = 5.0
 """How far apart in time the packets of two tracks may be that are beside each other."""
-_LOOK_FAR: Final = {"probesize": str(1 << 26), "analyzeduration": str(120_000_000)}
-"""FFmpeg options: how far it looks for tracks."""
 _LOOK_S: Final = 300.0
 """Length of the beginning in which a track must have sound, of a file with several tracks."""
 _LOOK_LIVE_S: Final = 5.0
