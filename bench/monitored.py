@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import time
@@ -28,6 +29,10 @@ from abhinaya.stream.wire.messages import Activity, Event, Status, StreamStarted
 GONE = (psutil.NoSuchProcess, psutil.AccessDenied)
 MAIN = "main"
 """Name of the process that supervises and records."""
+
+
+# the observer below prints the same errors; without a handler, logging would print them too
+logging.getLogger("abhinaya.run").addHandler(logging.NullHandler())
 
 
 class Watcher:

@@ -10,7 +10,7 @@ import torch
 from abhinaya.models.tiny.encoder import LEVELS, WIDTH
 from abhinaya.models.tiny.head import Head
 from abhinaya.models.tiny.speech import SPEECH, WORDS, Settings
-from abhinaya.train.tiny.network import Network, Plain
+from abhinaya.train.tiny.network import Network
 from abhinaya.train.tiny.speech import SPEECH_LABELS, Trained, write
 
 SETTINGS = Settings(temperature=2.0, neutral=0.5, enough_s=2.0, calm=0.9)
@@ -22,7 +22,7 @@ def drawn(words: bool = False) -> Trained:
     rng = np.random.default_rng(3)
     shape = (len(LEVELS), WIDTH)
     sizes = len(LEVELS) * WIDTH, WORDS if words else 0, len(SPEECH_LABELS)
-    networks = [Network(*sizes, 6, 5), Plain(*sizes)]
+    networks = [Network(*sizes, 6, 5), Network(*sizes)]
     heads = [Head({k: v.numpy() for k, v in net.state_dict().items()}) for net in networks]
     usual = rng.normal(0.0, 0.5, shape).astype(np.float32)
     return Trained(heads, usual, rng.uniform(0.5, 1.5, shape).astype(np.float32))

@@ -30,9 +30,10 @@ from abhinaya.train.command import changed, guarded
 from abhinaya.train.data.manifest import read_manifest, read_names
 from abhinaya.train.ensemble.cli import add_ensemble, run_ensemble
 from abhinaya.train.errors import TrainingError
-from abhinaya.train.recipes.recipe import OWN_LOOP, described, load_recipe, recipe_text, recipes
+from abhinaya.train.recipes.described import described
+from abhinaya.train.recipes.recipe import OWN_LOOP, load_recipe, recipe_text, recipes
 from abhinaya.train.recipes.system import load_system, systems
-from abhinaya.train.tiny.cards import BACKGROUNDS, measured, write_card
+from abhinaya.train.tiny.cards import BACKGROUNDS, write_card
 
 DATA: Final = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 CACHE: Final = Path("/tmp/abhinaya-cache")  # noqa: S108 - holds only files that can be made again
@@ -125,8 +126,7 @@ def _train_text(args: argparse.Namespace) -> None:
 
 
 def _train_speech(args: argparse.Namespace) -> None:
-    from abhinaya.train.tiny.make import train_and_write
-    from abhinaya.train.tiny.speech import RECIPES
+    from abhinaya.train.tiny.speech import RECIPES, train_and_write
 
     settings = _all_settings(args)
     recipe = changed(RECIPES[args.command], settings)
@@ -141,7 +141,8 @@ def _finish(args: argparse.Namespace, path: Path, settings: Sequence[str], how: 
     voter = load(args.command, {"weights": str(path)})
     answer = attempt(voter).answer
     trial = answer.probabilities if isinstance(answer, Ballot) else None
-    write_card(path, args.command, voter.card.version, {}, made_by, trial or ())
+    shares = [round(p, 4) for p in trial or ()]
+    write_card(path, args.command, voter.card.version, made_by=made_by, trial=shares)
     say(f"wrote {path}; measure it with: abhinaya {how}")
 
 
@@ -175,7 +176,8 @@ def _evaluate(args: argparse.Namespace) -> None:
     path = args.weights or WEIGHTS / f"{TEXT}.onnx"
     voter = load(TEXT, {"weights": str(path)})
     figures = text_figures(voter, args.data, say)
-    print(measured(path, TEXT, voter.card.version, figures).read_text(encoding="utf-8"))
+    card = write_card(path, TEXT, voter.card.version, figures=figures)
+    print(card.read_text(encoding="utf-8"))
 
 
 def _all_settings(args: argparse.Namespace, second: str = "plain") -> list[str]:
@@ -214,7 +216,7 @@ def _parser() -> argparse.ArgumentParser:
     for name in (*BACKGROUNDS, "tiny-vote", "crossval", "evaluate"):
         add = made[name].add_argument
         add("--data", type=Path, default=DATA, help="folder with speech.csv and text/")
-        add("--cache", type=Path, default=CACHE, help="folder for features and the teacher model")
+        add("--cache", type=Path, default=CACHE, help="folder for features")
         if name == "evaluate":
             continue
         folds, files = (CACHE / "folds", "folder of the folds"), (WEIGHTS, "folder of the weights")

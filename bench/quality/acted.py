@@ -24,7 +24,7 @@ from abhinaya.bench.quality.sessions import (
 from abhinaya.stream.clock import to_samples, to_seconds
 from abhinaya.stream.errors import ConfigError
 from abhinaya.train.data.clips import Clip, read_clips
-from abhinaya.train.data.texts import EKMAN
+from abhinaya.train.data.read_dialogue import read_goemotions
 from abhinaya.train.errors import DataError
 
 WARM_NEUTRAL: Final = 0.8
@@ -119,13 +119,11 @@ def comments(source: Source) -> dict[str, list[str]]:
 
     Raises ConfigError: the comments are missing.
     """
-    folder = ("text", "goemotions")
-    names = source.file(*folder, "ekman_labels.txt").read_text("utf-8").split()
     found: dict[str, list[str]] = {}
-    for line in source.file(*folder, "ekman_dev.tsv").read_text("utf-8").splitlines():
-        text, labels, _ = line.split("\t")
-        if "," not in labels and 4 <= len(text.split()) <= 20:
-            found.setdefault(EKMAN[names[int(labels)]], []).append(text)
+    for clip in read_goemotions(source.file("text", "goemotions", "original_dev.tsv").parent):
+        text = clip.transcript
+        if clip.split == "dev" and len(clip.votes) == 1 and 4 <= len(text.split()) <= 20:
+            found.setdefault(str(clip.label), []).append(text)
     return found
 
 

@@ -1,76 +1,17 @@
-"""A fitted combiner: logistic regression on the voters' log-probabilities.
-
-There is one regression for each subset of voters that may answer, fitted on their answers alone.
-So a missing voter needs no substitute. EMOJUDGE (Interspeech 2025) fits one regression on the
-concatenated scores of its two models.
-"""
+"""A fitted combiner: a vote rule, the voters that it was fitted on, and how well it did."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-import numpy as np
-import numpy.typing as npt
+from abhinaya.models.vote.fitted import Fitted
 
-from abhinaya.models.base import Ballot
-from abhinaya.models.labels import LABELS
-
-Method = Literal["majority", "mean", "weighted", "logistic"]
+Method = Literal["majority", "mean", "weighted", "uncertainty", "logistic", "mlp", "forest"]
 """Name of a vote rule, see `ensemble`."""
-
-Numbers = npt.NDArray[np.float64]
-
-FLOOR: Final = 0.01
-"""Lowest probability in a logarithm. Without it, one voter that gives a label probability 0 would
-outvote all others; a voter without probabilities gives 0 to all labels but one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Regression:
-    """The regression of one subset of voters: V voters, K labels."""
-
-    voters: tuple[str, ...]
-    """[V] names, sorted, in the order of the columns."""
-    weights: Numbers
-    """[K, V * C] weights of the log-probabilities, voter by voter."""
-    bias: Numbers
-    """[K] bias of each label."""
-
-
-@dataclass(frozen=True, slots=True)
-class Logistic:
-    """Regressions by the voters that answered."""
-
-    labels: tuple[str, ...]
-    """[K] labels of the fit, some of LABELS. Other labels get probability 0."""
-    regressions: Mapping[frozenset[str], Regression]
-
-    def probabilities(self, ballots: Mapping[str, Ballot]) -> tuple[float, ...] | None:
-        """Return probabilities [C]; None if no regression was fitted for these voters."""
-        fitted = self.regressions.get(frozenset(ballots))
-        if fitted is None:
-            return None
-        inputs = features([ballots[voter] for voter in fitted.voters])
-        scores = (fitted.weights @ inputs + fitted.bias).tolist()
-        most = max(scores)
-        powers = [math.exp(score - most) for score in scores]
-        total = math.fsum(powers)
-        shares = dict.fromkeys(LABELS, 0.0)
-        for label, power in zip(self.labels, powers, strict=True):
-            shares[label] = power / total
-        return tuple(shares.values())
-
-
-def features(ballots: Sequence[Ballot]) -> Numbers:
-    """Return log-probabilities [V * C] of V ballots; a bare label has probability 1."""
-    given: list[float] = []
-    for ballot in ballots:
-        given += ballot.probabilities or [float(label == ballot.label) for label in LABELS]
-    logs: Numbers = np.log(np.maximum(given, FLOOR))
-    return logs
+FROM_FILE: Final[tuple[Method, ...]] = ("logistic", "mlp", "forest")
+"""Rules that need a fitted file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +34,8 @@ class Combiner:
     """Members by voter name."""
     min_confidence: float = 0.0
     """Confidence below which the label is `unknown`; 0 never withholds a label."""
-    logistic: Logistic | None = None
-    """Regressions, for the method `logistic`."""
+    fitted: Fitted | None = None
+    """For the methods of FROM_FILE."""
     made_by: str = ""
     """Command that wrote the file."""
     fitted_on: Mapping[str, object] = field(default_factory=dict)

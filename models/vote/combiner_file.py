@@ -2,9 +2,10 @@
 
 schema, method, made_by, fitted_on, metrics, min_confidence
 voters        by name: model, version, temperature, weight
-inputs        the eight labels, in the order of the numbers of a row
-labels        labels of the regressions
-regressions   by voters ("S1+T2"): bias by label; weights by voter and label, one number an input
+inputs        the eight labels: each voter gives one number a label
+labels        labels that the models give
+layers        by voters ("S1+T2", in the order of the inputs): weights and bias of each layer
+trees         of the method `forest`: see `fitted.Trees`
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ import numpy as np
 from abhinaya.models import sums
 from abhinaya.models.errors import DamagedFileError, LabelsError, MissingFileError, WriteError
 from abhinaya.models.labels import LABELS
-from abhinaya.models.vote.combiner import Combiner, Logistic, Member, Method, Regression
+from abhinaya.models.vote.combiner import FROM_FILE, Combiner, Member, Method
+from abhinaya.models.vote.fitted import Fitted, Layers, Model, Trees
 
-SCHEMA: Final = "abhinaya.combiner/1"
-MAX_BYTES: Final = 8 << 20
-DIGITS: Final = 5
-"""Significant digits of a number in the file: more than any fit is accurate to."""
+SCHEMA: Final = "abhinaya.combiner/2"
+MAX_BYTES: Final = 64 << 20
+DIGITS: Final = 9
+"""Significant digits of a number in the file."""
 
 _REMEDY: Final = "fit it again with: abhinaya train ensemble"
 
@@ -38,9 +40,17 @@ class _Voter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     weight: float
 
 
-class _Fit(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    bias: dict[str, float]
-    weights: dict[str, dict[str, list[float]]]
+class _Layer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    weights: list[list[float]]
+    bias: list[float]
+
+
+class _Trees(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    roots: list[int]
+    inputs: list[int]
+    thresholds: list[float]
+    others: list[int]
+    shares: list[list[float]]
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -53,7 +63,12 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     voters: dict[str, _Voter]
     inputs: list[str] = []
     labels: list[str] = []
-    regressions: dict[str, _Fit] = {}
+    layers: dict[str, list[_Layer]] = {}
+    trees: _Trees | None = None
+
+
+class _Schema(msgspec.Struct, frozen=True):
+    schema: str
 
 
 def read_combiner(path: Path) -> Combiner:
@@ -68,7 +83,11 @@ def read_combiner(path: Path) -> Combiner:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise DamagedFileError(path, f"is larger than {MAX_BYTES >> 20} MiB", _REMEDY)
-        file = msgspec.json.decode(path.read_bytes(), type=_File)
+        content = path.read_bytes()
+        schema = msgspec.json.decode(content, type=_Schema).schema
+        if schema != SCHEMA:
+            raise DamagedFileError(path, f"is {schema!r}, not {SCHEMA!r}", _REMEDY)
+        file = msgspec.json.decode(content, type=_File)
     except FileNotFoundError as error:
         raise MissingFileError(path, "no such file", "check the path") from error
     except OSError as error:
@@ -78,14 +97,14 @@ def read_combiner(path: Path) -> Combiner:
         raise DamagedFileError(path, f"is not a combiner: {error}", _REMEDY) from error
     _check(path, file)
     sums.check(path, _REMEDY)
-    members = {
-        name: Member(v.model, v.version, v.temperature, v.weight) for name, v in file.voters.items()
-    }
     return Combiner(
         method=file.method,
-        members=members,
+        members={
+            name: Member(v.model, v.version, v.temperature, v.weight)
+            for name, v in file.voters.items()
+        },
         min_confidence=file.min_confidence,
-        logistic=_logistic(path, file) if file.method == "logistic" else None,
+        fitted=_fitted(path, file) if file.method in FROM_FILE else None,
         made_by=file.made_by,
         fitted_on=file.fitted_on,
         metrics=file.metrics,
@@ -116,9 +135,10 @@ def write_combiner(path: Path, combiner: Combiner) -> None:
             for name, m in combiner.members.items()
         },
     }
-    if combiner.logistic is not None:
-        values |= _regressions(combiner.logistic)
-    text = json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False)
+    if combiner.fitted is not None:
+        values |= {"inputs": list(LABELS), "labels": list(combiner.fitted.labels)}
+        values |= _models(combiner.fitted)
+    text = json.dumps(values, indent=None if "trees" in values else 1, allow_nan=False)
     # each list of numbers on one line
     text = re.sub(r"\[[^][{}]*\]", lambda row: " ".join(row[0].split()), text)
     half = path.with_name(path.name + ".half")
@@ -130,29 +150,21 @@ def write_combiner(path: Path, combiner: Combiner) -> None:
         raise WriteError(path, reason, "give another place") from error
 
 
-def _regressions(logistic: Logistic) -> dict[str, Any]:
-    return {
-        "inputs": list(LABELS),
-        "labels": list(logistic.labels),
-        "regressions": {
-            "+".join(r.voters): {
-                "bias": dict(zip(logistic.labels, map(_short, r.bias), strict=True)),
-                "weights": {
-                    voter: {
-                        label: [_short(x) for x in r.weights[k, _columns(v)]]
-                        for k, label in enumerate(logistic.labels)
-                    }
-                    for v, voter in enumerate(r.voters)
-                },
-            }
-            for r in logistic.regressions.values()
-        },
-    }
+def _models(fitted: Fitted) -> dict[str, Any]:
+    layers: dict[str, Any] = {}
+    found: dict[str, Any] = {"layers": layers}
+    for voters, model in fitted.models.items():
+        if isinstance(model, Layers):
+            layers["+".join(voters)] = [
+                {"weights": _short(weights), "bias": _short(bias)}
+                for weights, bias in zip(model.weights, model.biases, strict=True)
+            ]
+        elif isinstance(model, Trees):
+            found["trees"] = {name: _short(getattr(model, name)) for name in Trees.__slots__}
+    return found
 
 
 def _check(path: Path, file: _File) -> None:
-    if file.schema != SCHEMA:
-        raise DamagedFileError(path, f"is {file.schema!r}, not {SCHEMA!r}", _REMEDY)
     if not file.voters:
         raise DamagedFileError(path, "names no voter", _REMEDY)
     if not 0 <= file.min_confidence <= 1:
@@ -167,7 +179,7 @@ def _check(path: Path, file: _File) -> None:
             raise DamagedFileError(path, f"the weight of {name} is {voter.weight}", _REMEDY)
 
 
-def _logistic(path: Path, file: _File) -> Logistic:
+def _fitted(path: Path, file: _File) -> Fitted:
     foreign = [label for label in file.labels if label not in LABELS]
     if foreign or len(set(file.labels)) != len(file.labels) or not file.labels:
         reason = f"has the labels {file.labels}; they must be some of {', '.join(LABELS)}"
@@ -175,35 +187,87 @@ def _logistic(path: Path, file: _File) -> Logistic:
     if tuple(file.inputs) != LABELS:
         reason = f"was fitted on the labels {file.inputs}, not on {', '.join(LABELS)}"
         raise LabelsError(path, reason, _REMEDY)
-    fits = {
-        frozenset(name.split("+")): _regression(path, name, fit, file)
-        for name, fit in file.regressions.items()
-    }
-    if frozenset(file.voters) not in fits:
-        raise DamagedFileError(path, "has no regression for all of its voters", _REMEDY)
-    return Logistic(tuple(file.labels), fits)
+    everyone = tuple(sorted(file.voters))
+    models: dict[tuple[str, ...], Model] = {}
+    if file.method == "forest":
+        if file.trees is not None:
+            models[everyone] = _trees(path, file.trees, len(everyone), len(file.labels))
+    else:
+        models = {
+            tuple(name.split("+")): _layers(path, name, layers, file)
+            for name, layers in file.layers.items()
+        }
+    if everyone not in models:
+        raise DamagedFileError(path, "has no model for all of its voters", _REMEDY)
+    return Fitted(tuple(file.labels), models, logs=file.method != "mlp")
 
 
-def _regression(path: Path, name: str, fit: _Fit, file: _File) -> Regression:
-    voters = tuple(sorted(name.split("+")))
+def _layers(path: Path, name: str, layers: list[_Layer], file: _File) -> Layers:
+    voters = name.split("+")
     try:
-        bias = np.array([fit.bias[label] for label in file.labels])
-        rows = [[x for v in voters for x in fit.weights[v][label]] for label in file.labels]
-        weights = np.array(rows)
-    except (KeyError, ValueError) as error:
-        reason = f"its regression of {name} lacks numbers: {error}"
+        weights = tuple(np.array(layer.weights, np.float64) for layer in layers)
+        biases = tuple(np.array(layer.bias, np.float64) for layer in layers)
+    except ValueError as error:
+        reason = f"its model of {name} has rows of different lengths"
         raise DamagedFileError(path, reason, _REMEDY) from error
-    if set(voters) - set(file.voters) or weights.shape != (len(bias), len(voters) * len(LABELS)):
-        reason = f"its regression of {name} does not fit its voters and labels"
+    widths = [len(voters) * len(LABELS), *map(len, biases)]
+    shapes = [*zip(widths[1:], widths, strict=False)]
+    if (
+        not layers
+        or sorted({*voters} & {*file.voters}) != voters
+        or [w.shape for w in weights] != shapes
+        or widths[-1] != len(file.labels)
+    ):
+        reason = (
+            f"its model of {name} does not fit {len(LABELS)} inputs of each voter and "
+            f"{len(file.labels)} labels"
+        )
         raise DamagedFileError(path, reason, _REMEDY)
-    if not (np.isfinite(weights).all() and np.isfinite(bias).all()):
-        raise DamagedFileError(path, f"its regression of {name} is not finite", _REMEDY)
-    return Regression(voters, weights, bias)
+    if not all(np.isfinite(array).all() for array in (*weights, *biases)):
+        raise DamagedFileError(path, f"its model of {name} is not finite", _REMEDY)
+    return Layers(weights, biases)
 
 
-def _columns(v: int) -> slice:
-    return slice(v * len(LABELS), (v + 1) * len(LABELS))
+def _trees(path: Path, given: _Trees, voters: int, labels: int) -> Trees:
+    try:
+        trees = Trees(
+            np.array(given.roots, np.int64),
+            np.array(given.inputs, np.int64),
+            np.array(given.thresholds, np.float64),
+            np.array(given.others, np.int64),
+            np.array(given.shares, np.float64),
+        )
+    except ValueError as error:
+        raise DamagedFileError(path, "its leaves have different lengths", _REMEDY) from error
+    rows = np.arange(len(trees.inputs))
+    inner = trees.inputs >= 0
+    fits = (
+        len(trees.roots) > 0
+        and len(trees.thresholds) == len(trees.others) == len(rows)
+        and trees.shares.shape[1:] == (labels,)
+        and trees.inputs.max(initial=-1) < voters * len(LABELS)
+        # each step leads to a later row, so none goes on forever
+        and bool((trees.others[inner] > rows[inner] + 1).all())
+        and _within(trees.roots, len(rows))
+        and _within(trees.others[inner], len(rows))
+        and _within(trees.others[~inner], len(trees.shares))
+        and bool(np.isfinite(trees.thresholds).all())
+        and bool((trees.shares >= 0).all())
+        and np.allclose(trees.shares.sum(axis=1), 1.0, atol=1e-3)
+    )
+    if not fits:
+        raise DamagedFileError(path, "its trees do not fit its voters and labels", _REMEDY)
+    return trees
 
 
-def _short(value: float) -> float:
-    return float(f"{value:.{DIGITS}g}")
+def _within(rows: Any, size: int) -> bool:
+    return bool(((rows >= 0) & (rows < size)).all())
+
+
+def _short(value: Any) -> Any:
+    """Return numbers, or lists of them, as the file has them."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list):
+        return [_short(one) for one in value]
+    return value if isinstance(value, int) else float(f"{value:.{DIGITS}g}")

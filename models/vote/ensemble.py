@@ -3,7 +3,8 @@
     majority   the label with the most votes; on a tie, the tie-breaker (the published rule)
     mean       the label with the highest mean probability
     weighted   the label with the highest weighted mean probability
-    logistic   the label with the highest probability by a fitted regression (`combiner`)
+    uncertainty   the same, each voter weighted by its certainty in this case (as in MATER)
+    logistic, mlp, forest   the label with the highest probability by a fitted model (`fitted`)
 
 If the confidence is below the rule's minimum, the label is withheld: it becomes `unknown`, and the
 decision still has the leading label and its confidence.
@@ -25,13 +26,16 @@ from typing import Final, Literal
 
 from abhinaya.models.base import Ballot
 from abhinaya.models.labels import LABELS, UNKNOWN, Attributes
-from abhinaya.models.vote.combiner import Logistic, Method
+from abhinaya.models.vote.combiner import FROM_FILE, Method
+from abhinaya.models.vote.fitted import Fitted
 
 TiePolicy = Literal["tiebreaker_label", "tiebreaker_within_tied"]
 
 PRIORITY: Final = ("S2", "ST1", "S1", "T2", "T1")
 """Order of the tie-breakers. The paper names S2, and ST1 if S2 is missing; the rest of the order,
 by score alone, is this project's convention."""
+LEAST: Final = 1e-6
+"""Least weight of a voter by its certainty: if all are as unsure as can be, they count alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,7 @@ class Rule:
 
     Raises:
         ValueError: a weight is negative, a temperature not positive, the quorum below 1,
-            `min_confidence` not in [0, 1] or `refine_top` below 2; or `logistic` is missing.
+            `min_confidence` not in [0, 1] or `refine_top` below 2; or `fitted` is missing.
 
     """
 
@@ -58,10 +62,10 @@ class Rule:
     """Confidence below which the label is `unknown`; 0: never. If no voter gives probabilities,
     the confidence is unknown, and any threshold above 0 withholds the label."""
     temperatures: Mapping[str, float] = field(default_factory=dict)
-    """Divisors of the log-probabilities by voter, for the confidence alone (Guo et al., 2017); 1
-    for a voter that is not listed. The votes are not changed."""
-    logistic: Logistic | None = None
-    """Regressions, for the method `logistic`. If none was fitted for the voters that answered, the
+    """Divisors of the log-probabilities by voter, for the confidence and the weights of
+    `uncertainty` (Guo et al., 2017); 1 for a voter that is not listed. Votes do not change."""
+    fitted: Fitted | None = None
+    """Models, for the methods of FROM_FILE. If none was fitted for the voters that answered, the
     mean decides."""
     refine_margin: float = 0.0
     """Margin below which a second opinion may choose among the leading labels; 0: never."""
@@ -76,8 +80,8 @@ class Rule:
             raise ValueError(f"the quorum must be at least 1, not {self.quorum}")
         if self.refine_top < 2:
             raise ValueError(f"refine_top must be at least 2, not {self.refine_top}")
-        if self.method == "logistic" and self.logistic is None:
-            raise ValueError("the method logistic needs its regressions")
+        if self.method in FROM_FILE and self.fitted is None:
+            raise ValueError(f"the method {self.method} needs its fitted file")
         if not 0 <= self.min_confidence <= 1:
             raise ValueError(f"min_confidence must be in [0, 1], not {self.min_confidence}")
         for voter, temperature in self.temperatures.items():
@@ -96,7 +100,7 @@ class Decision:
     and `margin` are of this label."""
     confidence: float | None
     """Mean probability, after the temperatures, over the voters that give probabilities; None if
-    none does. With `logistic`: the fitted probability. At most the highest one of a voter."""
+    none does. With a fitted model: its probability. At most the highest one of a voter."""
     agreement: float
     """Share of the votes for the leading label."""
     margin: float
@@ -149,8 +153,8 @@ def _decide_label(ballots: Mapping[str, Ballot], rule: Rule, opinion: str) -> De
     if len(ballots) < rule.quorum:
         cast = "1 vote" if len(ballots) == 1 else f"{len(ballots)} votes"
         return _unknown(f"{cast} of at least {rule.quorum}")
-    regressions = rule.logistic if rule.method == "logistic" else None
-    combined = None if regressions is None else regressions.probabilities(ballots)
+    fitted = rule.fitted if rule.method in FROM_FILE else None
+    combined = None if fitted is None else fitted.probabilities(ballots)
     if combined is not None:
         scores = dict(zip(LABELS, combined, strict=True))
     else:
@@ -163,8 +167,8 @@ def _decide_label(ballots: Mapping[str, Ballot], rule: Rule, opinion: str) -> De
     if margin < rule.refine_margin and opinion in ranking[: rule.refine_top]:
         # an overruling opinion has no lead
         leading, margin = opinion, 0.0 if opinion != leading else margin
-    fitted = None if combined is None else scores[leading]
-    confidence = _confidence(leading, ballots, rule, fitted)
+    share = None if combined is None else scores[leading]
+    confidence = _confidence(leading, ballots, rule, share)
     reason = _too_unsure(leading, confidence, rule.min_confidence)
     return Decision(
         label=UNKNOWN if reason else leading,
@@ -192,10 +196,11 @@ def _shares(ballots: Mapping[str, Ballot]) -> dict[str, float]:
 
 def _means(ballots: Mapping[str, Ballot], rule: Rule) -> dict[str, float]:
     """Return each label's mean probability; empty if the weights of the voters sum to 0."""
-    weights = {
-        voter: rule.weights.get(voter, 1.0) if rule.method == "weighted" else 1.0
-        for voter in ballots
-    }
+    weights = dict.fromkeys(ballots, 1.0)
+    if rule.method == "weighted":
+        weights = {voter: rule.weights.get(voter, 1.0) for voter in ballots}
+    elif rule.method == "uncertainty":
+        weights = _certainties(ballots, rule)
     total = math.fsum(weights.values())
     if total == 0:
         return {}
@@ -204,6 +209,21 @@ def _means(ballots: Mapping[str, Ballot], rule: Rule) -> dict[str, float]:
         label: math.fsum(weight * vector[c] for weight, vector in vectors) / total
         for c, label in enumerate(LABELS)
     }
+
+
+def _certainties(ballots: Mapping[str, Ballot], rule: Rule) -> dict[str, float]:
+    """Return 1 - entropy / log C of each voter, after its temperature, but at least LEAST.
+
+    A voter without probabilities gets the mean of the others, or 1 if there are none.
+    """
+    found = {}
+    for voter, ballot in ballots.items():
+        if ballot.probabilities is not None:
+            calm = tempered(ballot.probabilities, rule.temperatures.get(voter, 1.0))
+            entropy = -math.fsum(p * math.log(p) for p in calm if p > 0.0)
+            found[voter] = max(LEAST, 1.0 - entropy / math.log(len(LABELS)))
+    middle = math.fsum(found.values()) / len(found) if found else 1.0
+    return {voter: found.get(voter, middle) for voter in ballots}
 
 
 def _distribution(ballot: Ballot) -> tuple[float, ...]:
@@ -244,7 +264,7 @@ def _margin(scores: Mapping[str, float]) -> float:
 def _confidence(
     label: str, ballots: Mapping[str, Ballot], rule: Rule, fitted: float | None
 ) -> float | None:
-    """Return the confidence of a label, see `Decision`; `fitted` is None without a regression."""
+    """Return the confidence of a label, see `Decision`; `fitted` is None without a model."""
     column = LABELS.index(label)
     given = {v: b.probabilities for v, b in ballots.items() if b.probabilities is not None}
     if not given:

@@ -33,7 +33,7 @@ from abhinaya.stream.errors import (
 )
 from abhinaya.stream.front.vad import find_model
 from abhinaya.stream.log import add_log_flags, open_log
-from abhinaya.stream.run.directory import keep_logs, run_directory
+from abhinaya.stream.run.directory import keep_logs, remove_old, run_directory
 from abhinaya.stream.run.monitor import FINISH_S, Run
 from abhinaya.stream.run.plan import Plan, Remote
 from abhinaya.stream.settings.environment import add_line_up, load_line_up
@@ -147,6 +147,7 @@ def _main(argv: Sequence[str] | None) -> int:
             closing(open_sinks(args.format, args.output, args.view, append=args.append))
         )
         alerts = stack.enter_context(closing(Alerts(config.rules, sinks.all, senders)))
+        remove_old(config.supervise.logs_days)
         directory = stack.enter_context(run_directory())
         logged = (Logged(),) if log is not None else ()
         stack.enter_context(_logs_kept(directory))

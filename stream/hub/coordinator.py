@@ -70,7 +70,7 @@ class Coordinator:
         node_down: Callable[[NodeDown], None],
         supervised: bool = False,
     ) -> None:
-        self._deadlines, self._backlog = config.deadlines, config.flow.live_backlog
+        self._deadlines, self._flow = config.deadlines, config.flow
         self._publisher, self._send, self._node_down = publisher, send, node_down
         voters = tuple(config.voters)
         # tasks are sent in this order; the transcriber is first because others wait for it
@@ -94,6 +94,14 @@ class Coordinator:
         return sum(record.item.final and record.verdict is None for record in self.segments)
 
     # --- from fronts ------------------------------------------------------------------------------
+
+    def fault_of_room(self, stream: Stream, item: Segment | Gap | End) -> str:
+        """Return why the hub cannot hold the audio of an item too; empty if it can."""
+        most = self._flow.audio_mib
+        more = item.samples.nbytes if isinstance(item, Segment) else 0
+        held = self.segments.audio[stream.owner]
+        full = more and held + more > most * 2**20
+        return f"the hub holds {most} MiB of audio of its key already" if full else ""
 
     def partial(self, now: float, stream: Stream, item: Segment) -> None:
         """Add a partial of the next segment of a stream."""
@@ -173,8 +181,9 @@ class Coordinator:
 
     def _shed(self, stream: Stream) -> None:
         waiting = [record for record in self.segments.of(stream) if record.begun is None]
-        for record in waiting[: max(0, len(waiting) - self._backlog)]:
-            reason = f"overload: {self._backlog} later segments were waiting"
+        backlog = self._flow.live_backlog
+        for record in waiting[: max(0, len(waiting) - backlog)]:
+            reason = f"overload: {backlog} later segments were waiting"
             self._aggregator.shed(record, reason)
             self._drop(record)
 

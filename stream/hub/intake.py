@@ -88,10 +88,11 @@ class Intake:
         elif stream.ended:
             self._refuse(peer, f"stream {item.stream!r} has ended")
         elif not self._streams.is_in_turn(stream, item):
-            self._count("out of turn")
-            self._streams.lost_item(peer)
+            self._send_again(peer, "out of turn")
+        elif (full := self._coordinator.fault_of_room(stream, item)) and not stream.info.live:
+            self._send_again(peer, full)
         else:
-            fault = "" if isinstance(item, End) else fault_of_item(stream.position, item)
+            fault = "" if isinstance(item, End) else fault_of_item(stream.position, item) or full
             if fault and not isinstance(item, End):
                 self._count(fault)
                 item = in_place_of(item, stream.position, fault)
@@ -104,7 +105,7 @@ class Intake:
             self._publisher.publish_unnumbered(item, stream.info.run)
         elif item.sequence == stream.next_sequence and not stream.ended:
             fault = fault_of_item(stream.position, item)
-            if fault:
+            if fault := fault or self._coordinator.fault_of_room(stream, item):
                 self._count(fault)
             else:
                 self._coordinator.partial(now, stream, item)
@@ -121,6 +122,10 @@ class Intake:
         else:
             self.doubles += 1
             self._send(peer, credit)
+
+    def _send_again(self, peer: bytes, reason: str) -> None:
+        self._count(reason)
+        self._streams.lost_item(peer)
 
     def _refuse(self, peer: bytes, reason: str) -> None:
         self._count(reason)

@@ -114,7 +114,7 @@ class Partials:
             if item.part <= newest.part:
                 return
             if record.key in self._undecided and record.begun is not None:
-                record.next = item
+                self._segments.keep(record, item)
                 return
         self._begin(now, stream, item)
 
@@ -136,7 +136,8 @@ class Partials:
 
     def end(self, record: Record) -> None:
         """End the partials of a segment, and cancel their tasks."""
-        record.next = record.words = None
+        self._segments.keep(record, None)
+        record.words = None
         if self._undecided.pop(record.key, None):
             self._dispatch.stop(record)
 
@@ -151,8 +152,8 @@ class Partials:
             verdict = self._judge(now, record)
             verdicts += [(record.stream, verdict)] if verdict else []
             record.work = {}
-            if record.next:
-                item, record.next = record.next, None
+            if item := record.next:
+                self._segments.keep(record, None)
                 self._begin(now, record.stream, item)
         return verdicts
 

@@ -7,12 +7,14 @@ Pure. A record is made for the first partial of a segment, or for the segment it
 from __future__ import annotations
 
 import itertools
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
+from abhinaya.stream.wire.keys import LOCAL
+from abhinaya.stream.wire.keys import Key as Owner
 from abhinaya.stream.wire.messages import (
     Gap,
     Segment,
@@ -63,6 +65,8 @@ class Stream:
     """The lowest sequence number that was not received."""
     acknowledged: int
     """The lowest sequence number that the recorder has not confirmed."""
+    owner: Owner = LOCAL
+    """The key that opened its run."""
     position: int = 0
     """End of the last received item, in samples."""
     ended: bool = False
@@ -182,6 +186,8 @@ class Segments:
     """The records of all streams."""
 
     def __init__(self) -> None:
+        self.audio: Counter[Owner] = Counter()
+        """By owner: bytes of audio."""
         self._records: dict[str, dict[int, Record]] = {}
         self._order = itertools.count()
 
@@ -203,17 +209,27 @@ class Segments:
         """Return the record of a partial or segment; reuse that of an earlier partial."""
         records = self._records.setdefault(stream.id, {})
         record = records.get(item.sequence)
+        self.audio[stream.owner] += item.samples.nbytes
         if record is None:
             record = Record(stream, item, now, due, next(self._order))
             records[item.sequence] = record
         else:
+            self.audio[stream.owner] -= record.item.samples.nbytes
             record.begin(item, now, due)
         return record
+
+    def keep(self, record: Record, partial: Segment | None) -> None:
+        """Set the partial that waits for its turn."""
+        for item, sign in ((record.next, -1), (partial, 1)):
+            self.audio[record.stream.owner] += sign * (item.samples.nbytes if item else 0)
+        record.next = partial
 
     def drop(self, record: Record) -> None:
         """Delete a record; the stream keeps the transcript as context."""
         stream, sequence = record.key
         records = self._records[stream]
+        self.keep(record, None)
+        self.audio[record.stream.owner] -= record.item.samples.nbytes
         del records[sequence]
         if not records:
             del self._records[stream]

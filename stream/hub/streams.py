@@ -26,7 +26,7 @@ from abhinaya.stream.wire.messages import (
 )
 
 MAX_STREAMS: Final = 10_000
-"""Maximum number of streams of a run that are not over."""
+"""Maximum number of streams of a key that are not over."""
 
 MAX_OVER: Final = 4096
 """How many streams of a run that are over are remembered."""
@@ -137,8 +137,10 @@ class Streams:
         if len(names) < len(hello.streams):
             return "it has two streams of the same name"
         run = self._runs.get(hello.run)
-        if len(names | run.streams.keys() if run else names) > MAX_STREAMS:
-            return f"its run would have more than {MAX_STREAMS} streams at a time"
+        others = (r for r in self._runs if r is not run and r.owner == (run.owner if run else key))
+        here = len(names | run.streams.keys() if run else names)
+        if here + sum(len(r.streams) for r in others) > MAX_STREAMS:
+            return f"its key would have more than {MAX_STREAMS} streams at a time"
         for info in hello.streams:
             known = run.streams.get(info.stream) if run else None
             owner = self._fronts.get(known.front) if known and not known.ended else None
@@ -161,7 +163,7 @@ class Streams:
                 continue
             stream = run.streams.get(info.stream)
             if stream is None:
-                run.streams[info.stream] = Stream(info, peer, first, first)
+                run.streams[info.stream] = Stream(info, peer, first, first, run.owner)
                 new.append(info)
             else:
                 stream.front = peer

@@ -1,7 +1,8 @@
 """The private directory of a run, for sockets and logs.
 
 The path of a socket has at most 107 bytes, so a long TMPDIR is of no use. A run that was killed
-leaves its directory; the next run removes it. It knows by a lock, which ends with the process.
+leaves its directory; the next run removes it. It knows by a lock, which ends with the process. Logs
+that were kept for the user go after some days.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -25,6 +28,8 @@ LONGEST: Final = 107 - len(f"/{PREFIX}12345678/sinks")
 """Maximum bytes of the path of the folder in which the directory is made."""
 ROOM: Final = 256 * 1024
 """Bytes that a run needs at least for its settings, notes and logs."""
+_KEPT: Final = re.compile(rf"{PREFIX}(logs-[a-z0-9_]{{8}}|[a-z0-9_]{{8}}\.log)")
+"""Names of what is kept when a run fails: the logs of its processes, the traceback of a bug."""
 YOUNG_S: Final = 10.0
 """A younger directory is not removed: its run may not have locked it yet."""
 
@@ -41,7 +46,8 @@ def run_directory(environment: Mapping[str, str] = os.environ) -> Iterator[Path]
     lock = os.open(directory / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        remove_dead(directory.parent)
+        for base in {str(directory.parent), *_folders(environment)}:
+            remove_dead(Path(base))
         yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
@@ -96,9 +102,24 @@ def remove_dead(base: Path, now: float | None = None) -> None:
             lock = os.open(directory / LOCK, os.O_RDWR)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(directory, ignore_errors=True)
+                if not os.fstat(lock).st_size:  # else it is some other file of this name
+                    shutil.rmtree(directory, ignore_errors=True)
             finally:
                 os.close(lock)
+
+
+def remove_old(days: float, now: float | None = None) -> None:
+    """Remove the kept logs of this user that are older than `days`; 0 keeps them all."""
+    oldest = (time.time() if now is None else now) - 86_400 * days
+    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*") if days else ():
+        with contextlib.suppress(OSError):  # another run removes it too
+            found = path.lstat()
+            if not _KEPT.fullmatch(path.name) or found.st_uid != os.getuid():
+                continue
+            if found.st_mtime < oldest and stat.S_ISDIR(found.st_mode):
+                shutil.rmtree(path, ignore_errors=True)
+            elif found.st_mtime < oldest and stat.S_ISREG(found.st_mode):
+                path.unlink()
 
 
 def keep_logs(directory: Path) -> Path | None:

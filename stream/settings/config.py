@@ -97,6 +97,13 @@ class FlowConfig:
         least=1,
         most=1024,
     )
+    audio_mib: int = setting(
+        1024,
+        doc="MiB of audio of one key that the hub holds; with more, files wait and live segments "
+        "become gaps",
+        least=1,
+        most=1_000_000,
+    )
     kept_s: float = setting(
         1800.0,
         doc="seconds of speech of one live input that are kept while the hub does not answer, "
@@ -188,6 +195,12 @@ class SuperviseConfig:
     hub_wait_s: float = setting(
         600.0,
         doc="seconds that a run waits for a hub on another machine that does not answer any more",
+        least=0,
+    )
+    logs_days: float = setting(
+        14.0,
+        doc="days after which the logs of failed runs are removed from the folder for temporary "
+        "files; 0: never",
         least=0,
     )
     forget_s: float = setting(

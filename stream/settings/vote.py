@@ -14,7 +14,7 @@ from pathlib import Path
 
 from abhinaya.models.errors import ModelError
 from abhinaya.models.fields import near, setting
-from abhinaya.models.vote.combiner import Combiner, Method
+from abhinaya.models.vote.combiner import FROM_FILE, Combiner, Method
 from abhinaya.models.vote.combiner_file import read_combiner
 from abhinaya.models.vote.ensemble import Rule, TiePolicy
 from abhinaya.stream.errors import ConfigError
@@ -26,7 +26,8 @@ class VoteConfig:
 
     method: Method = setting(
         "majority",
-        doc="majority of labels, mean or weighted mean of probabilities, or logistic: a fitted one",
+        doc="majority of labels; mean of probabilities, also weighted or by their uncertainty; "
+        "or, with a fitted file, logistic, mlp or forest",
     )
     combiner: str = setting(
         "",
@@ -107,8 +108,8 @@ def _conflicts_of_combiner(
 ) -> Iterator[tuple[str, ...]]:
     setting = "vote.combiner"
     if not vote.combiner:
-        if vote.method == "logistic":
-            yield f"vote.method = 'logistic' needs {setting}, a fitted file", "vote.method"
+        if vote.method in FROM_FILE:
+            yield f"vote.method = {vote.method!r} needs {setting}, a fitted file", "vote.method"
         return
     try:
         combiner = read_combiner(Path(vote.combiner))
@@ -156,7 +157,7 @@ def rule_of(vote: VoteConfig, combiner: Combiner | None = None, refined: bool = 
         quorum=vote.quorum,
         min_confidence=least,
         temperatures=(combiner.temperatures if combiner else {}) | dict(vote.temperatures),
-        logistic=combiner.logistic if combiner else None,
+        fitted=combiner.fitted if combiner else None,
         refine_margin=vote.refine_margin if refined else 0.0,
         refine_top=vote.refine_top,
     )

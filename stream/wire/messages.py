@@ -77,6 +77,11 @@ class Payload:
         contiguous = np.ascontiguousarray(array)
         return cls(contiguous.dtype.name, contiguous.shape, contiguous.data)
 
+    @property
+    def nbytes(self) -> int:
+        """Return the size in bytes."""
+        return memoryview(self.buffer).nbytes
+
     def array(self) -> npt.NDArray[Any]:
         """Return the array as a read-only view of the frame's bytes."""
         view = np.frombuffer(self.buffer, dtype=np.dtype(self.dtype).newbyteorder("<"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
 
 import fakes
 import numpy as np
@@ -76,6 +78,15 @@ def test_a_service_that_never_came_back_is_a_loss():
     assert not outcome.lost
     fault.ready_s = None
     assert outcome.lost
+
+
+def test_each_error_of_a_process_is_printed_once():
+    code = (
+        "import logging; from abhinaya.bench.monitored import _Observer;"
+        "_Observer().trouble('odd'); logging.getLogger('abhinaya.run').error('odd')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "odd\n"
 
 
 def test_without_files_there_is_still_something_to_play(monkeypatch, tmp_path):

@@ -50,11 +50,13 @@ def _write_texts(data: Path) -> None:
     folder.mkdir(parents=True)
     names = ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")
     (folder / "ekman_labels.txt").write_text("\n".join(names))
-    lines = [
-        f"It's {name}, [NAME] {k}!\t{i}\tid{k}\n" for k in range(60) for i, name in enumerate(names)
-    ]
-    lines.append("two at once\t0,1\tid\n")
     for split in ("train", "dev"):
+        lines = [
+            f"It's {name}, [NAME] {k}!\t{i}\t{split}{k}{name}\n"
+            for k in range(60)
+            for i, name in enumerate(names)
+        ]
+        lines.append(f"two at once\t0,1\t{split}\n")
         (folder / f"ekman_{split}.tsv").write_text("".join(lines))
     folder = data / "text" / "emorynlp"
     folder.mkdir(parents=True)

@@ -156,6 +156,8 @@ GOEMOTIONS: Final = (
 def read_goemotions(folder: Path) -> list[Clip]:
     """Read GoEmotions (Demszky et al., 2020); several labels of a comment share one vote.
 
+    Fine labels are also votes in `secondary`.
+
     {ekman_,original_,}{train,dev,test}.tsv have label numbers, and
     {ekman_labels,original_labels,emotions}.txt their names.
 
@@ -173,13 +175,15 @@ def read_goemotions(folder: Path) -> list[Clip]:
         path = folder / f"{prefix}{split}.tsv"
         for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
             text, numbers, comment = line.split("\t")
-            votes = Counter(labels[int(number)] for number in numbers.split(","))
+            chosen = [int(number) for number in numbers.split(",")]
+            votes = Counter(labels[number] for number in chosen)
             clips.append(
                 Clip(
                     id=comment,
                     corpus="goemotions",
                     votes={label: count / votes.total() for label, count in votes.items()},
                     split=split,
+                    secondary={} if prefix == "ekman_" else {names[n]: 1.0 for n in chosen},
                     transcript=text,
                     transcript_source="gold",
                     kind="text",

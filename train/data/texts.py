@@ -1,24 +1,22 @@
-"""Reads labelled sentences of text corpora, with our labels, normalised like transcripts."""
+"""Reads the text corpora of the embedded voters, normalised like transcripts."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from abhinaya.models.tiny.tokens import normalise_text
-from abhinaya.train.data.tables import lines_of, rows_of, text_of
+from abhinaya.train.data.clips import Clip
+from abhinaya.train.data.read import read_corpus
+from abhinaya.train.data.tables import rows_of, text_of
 from abhinaya.train.errors import DataError
 
 HINT: Final = "give the folder of the corpora with --data"
-EKMAN: Final[Mapping[str, str]] = {
-    "anger": "angry", "disgust": "disgust", "fear": "fear", "joy": "happy", "neutral": "neutral",
-    "sadness": "sad", "surprise": "surprise",
-}  # fmt: skip
 RECCON: Final[Mapping[str, str]] = {
     "anger": "angry", "angry": "angry", "disgust": "disgust", "excited": "happy", "fear": "fear",
     "happines": "happy", "happiness": "happy", "happy": "happy", "neutral": "neutral", "sad": "sad",
@@ -44,85 +42,49 @@ FINE: Final[Mapping[str, tuple[str, ...]]] = {
 """Our labels -> the 28 labels of GoEmotions, grouped as by its authors."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sentence:
-    """A sentence and all labels that its annotators agreed on."""
+def sentences(data: Path, corpus: str, split: str) -> list[Clip]:
+    """Return the sentences of goemotions, emorynlp, reccon or meld below `data`.
 
-    text: str
-    """Normalised: lower case, no punctuation."""
-    labels: tuple[str, ...]
-    fine: tuple[str, ...] = ()
-    """The ungrouped labels, only of GoEmotions."""
-
-
-def read_goemotions(data: Path, split: str) -> list[Sentence]:
-    """Read GoEmotions in the Ekman grouping (Demszky et al., 2020); `split` is train or dev."""
-    folder = data / "text" / "goemotions"
-    names = [EKMAN[name] for name in text_of(folder / "ekman_labels.txt", HINT).split()]
-    fine = _fine(folder, split)
-    found = []
-    for line in lines_of(text_of(folder / f"ekman_{split}.tsv", HINT)):
-        text, indices, comment = line.split("\t")
-        labels = tuple(names[int(i)] for i in indices.split(","))
-        spoken = normalise_text(text.replace("[NAME]", ""))
-        found.append(Sentence(spoken, labels, fine.get(comment, ())))
-    return _spoken(found)
-
-
-def _fine(folder: Path, split: str) -> dict[str, tuple[str, ...]]:
-    """Return the ungrouped labels by comment; empty if there is no such file."""
-    if not (folder / "original_labels.txt").is_file():
-        return {}
-    names = text_of(folder / "original_labels.txt", HINT).split()
-    lines = (line.split("\t") for line in lines_of(text_of(folder / f"original_{split}.tsv", HINT)))
-    return {
-        comment: tuple(names[int(i)] for i in indices.split(",")) for _, indices, comment in lines
-    }
-
-
-def read_emorynlp(data: Path, split: str) -> list[Sentence]:
-    """Read EmoryNLP (Zahiri and Choi, 2018): the five labels that have a counterpart."""
-    path = data / "text" / "emorynlp" / f"{split}.csv"
-    return _table(path, EMORYNLP)
-
-
-def read_reccon(data: Path, split: str) -> list[Sentence]:
-    """Read RECCON's part of DailyDialog (Poria et al., 2021); `split` is train or valid.
-
-    Raises DataError: the file is missing, or does not have RECCON's format.
+    Those without words are left out. Raises DataError: the corpus is missing or has another format.
     """
-    path = data / "text" / "reccon" / f"{split}.json"
-    try:
-        turns = [turn for talk in json.loads(text_of(path, HINT)).values() for turn in talk[0]]
-        return _spoken(
-            [
-                Sentence(normalise_text(turn["utterance"]), (RECCON[turn["emotion"]],))
-                for turn in turns
-                if turn["emotion"] in RECCON
-            ]
-        )
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise DataError(f"{path}: not RECCON's dialogues: {error!r}") from error
+    folder = data / "text" / corpus
+    clips = OWN[corpus](folder) if corpus in OWN else read_corpus(corpus, folder).clips
+    spoken = [normalise_text(clip.transcript.replace("[NAME]", "")) for clip in clips]
+    pairs = zip(clips, spoken, strict=True)
+    return [replace(c, transcript=text) for c, text in pairs if text and c.split == split]
 
 
-def read_meld(data: Path, split: str) -> list[Sentence]:
-    """Read MELD (Poria et al., 2019); only used to measure."""
-    return _table(data / "text" / "meld" / f"{split}_sent_emo.csv", EKMAN)
+def _read_emorynlp(folder: Path) -> list[Clip]:
+    """Read EmoryNLP (Zahiri and Choi, 2018): the five labels that have a counterpart."""
+    return [
+        _sentence(path, number, row["Utterance"], EMORYNLP[row["Emotion"]])
+        for path in (folder / "train.csv", folder / "dev.csv")
+        for number, row in enumerate(rows_of(path, HINT))
+        if row["Emotion"] in EMORYNLP
+    ]
 
 
-def _table(path: Path, labels: Mapping[str, str]) -> list[Sentence]:
-    rows = rows_of(path, HINT)
-    return _spoken(
-        [
-            Sentence(normalise_text(row["Utterance"]), (labels[row["Emotion"]],))
-            for row in rows
-            if row["Emotion"] in labels
-        ]
-    )
+def _read_reccon(folder: Path) -> list[Clip]:
+    """Read RECCON's part of DailyDialog (Poria et al., 2021); its splits are train and valid."""
+    found = []
+    for path in (folder / "train.json", folder / "valid.json"):
+        try:
+            talks = json.loads(text_of(path, HINT)).values()
+            turns = [(turn["utterance"], turn["emotion"]) for talk in talks for turn in talk[0]]
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            raise DataError(f"{path}: not RECCON's dialogues: {error!r}") from error
+        for number, (text, emotion) in enumerate(turns):
+            if emotion in RECCON:
+                found.append(_sentence(path, number, text, RECCON[emotion]))
+    return found
 
 
-def _spoken(sentences: list[Sentence]) -> list[Sentence]:
-    return [sentence for sentence in sentences if sentence.text]
+def _sentence(path: Path, number: int, text: str, label: str) -> Clip:
+    split = path.stem
+    return Clip(f"{split}_{number}", path.parent.name, "", {label: 1.0}, "", split, transcript=text)
+
+
+OWN: Final = {"emorynlp": _read_emorynlp, "reccon": _read_reccon}
 
 
 def with_errors(text: str, rate: float, vocabulary: Sequence[str], rng: np.random.Generator) -> str:

@@ -13,13 +13,15 @@ from typing import Any, Final, get_args
 import numpy as np
 
 from abhinaya.models.labels import LABELS
-from abhinaya.models.vote.combiner import Combiner, Member, Method
+from abhinaya.models.vote.combiner import Combiner, Method
 from abhinaya.models.vote.combiner_file import write_combiner
 from abhinaya.models.vote.ensemble import PRIORITY, Decision, Rule, decide
 from abhinaya.train.command import Say
 from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.manifest import read_manifest
-from abhinaya.train.ensemble.fit import Answers, Fit, fit_ensemble, least_confidence
+from abhinaya.train.ensemble.answers import Answers, prior_of
+from abhinaya.train.ensemble.fit import PRIOR, Fit, fit_ensemble, least_confidence, members_of
+from abhinaya.train.ensemble.meta import SOUP
 from abhinaya.train.errors import DataError
 from abhinaya.train.eval.intervals import macro_f1_of, paired_bootstrap
 from abhinaya.train.eval.predictions import (
@@ -47,7 +49,9 @@ def add_ensemble(parser: argparse.ArgumentParser) -> None:
     add("--method", choices=get_args(Method), default="logistic")
     add("--voters", metavar="A,B,...", help="voters to combine; default: all")
     add("--split", help="fit on this split of the manifest only")
-    add("--neutral", type=float, default=0.5, metavar="P", help="prior of neutral (%(default)g)")
+    about = "labels of the target: balanced, corpus (as in these clips), or the share of neutral"
+    add("--prior", default=PRIOR, help=f"{about} (%(default)s)")
+    add("--soup", type=int, default=SOUP, metavar="N", help="runs of mlp (%(default)s)")
     about = "fit min_confidence: at most this share of neutral clips gets another label"
     add("--alarms", type=float, metavar="P", help=about)
     about = "tie-break order of the rule compared with"
@@ -60,9 +64,11 @@ def run_ensemble(args: argparse.Namespace, say: Say) -> None:
 
     Raises DataError: the predictions do not match the manifest, or a voter was trained on a clip.
     """
-    for name, share in (("--neutral", args.neutral), ("--alarms", args.alarms)):
-        if share is not None and not 0 < share < 1:
-            raise DataError(f"{name} {share}: must be between 0 and 1")
+    if args.alarms is not None and not 0 < args.alarms < 1:
+        raise DataError(f"--alarms {args.alarms}: must be between 0 and 1")
+    if args.soup < 1:
+        raise DataError(f"--soup {args.soup}: must be at least 1")
+    prior = prior_of(args.prior)
     manifest = read_manifest(args.manifest)
     if args.split:
         manifest = manifest.only(args.split)
@@ -76,18 +82,15 @@ def run_ensemble(args: argparse.Namespace, say: Say) -> None:
         refuse_trained(name, predictions, {clip.split for clip in clips})
     models = {name: predictions.model(name) for name, predictions in systems.items()}
     answers = _answers(clips, systems)
-    fit = fit_ensemble(answers, args.method, args.neutral, args.seed)
+    fit = fit_ensemble(answers, args.method, prior, args.seed, args.soup)
     least = least_confidence(fit.held_out, answers.truth, args.alarms) if args.alarms else 0.0
     rule = Rule(priority=tuple(args.priority.split(",")))
     metrics = measure(answers, fit.held_out, rule, least, args.seed)
     combiner = Combiner(
         method=args.method,
-        members={
-            name: Member(*model, fit.temperatures[name], fit.weights[name])
-            for name, model in models.items()
-        },
+        members=members_of(fit.rule, models),
         min_confidence=least,
-        logistic=fit.logistic,
+        fitted=fit.rule.fitted,
         made_by=_command(args),
         fitted_on=_provenance(answers, fit, args),
         metrics=metrics,
@@ -157,7 +160,7 @@ def _provenance(answers: Answers, fit: Fit, args: argparse.Namespace) -> dict[st
         "labels": [LABELS[c] for c in sorted({int(c) for c in answers.truth})],
         "answered": {v: len(answers.of([v])) for v in answers.voters},
         "sha256": digest.hexdigest(),
-        "neutral_prior": args.neutral,
+        "prior": args.prior,
         "seed": args.seed,
         "plans": dict(fit.plans),
     }
@@ -165,7 +168,8 @@ def _provenance(answers: Answers, fit: Fit, args: argparse.Namespace) -> dict[st
 
 def _command(args: argparse.Namespace) -> str:
     files = " ".join(map(str, [args.manifest, *args.predictions]))
-    command = f"abhinaya train ensemble {files} --method {args.method} --neutral {args.neutral:g}"
+    command = f"abhinaya train ensemble {files} --method {args.method} --prior {args.prior}"
+    command += f" --soup {args.soup}" if args.method == "mlp" else ""
     command += f" --alarms {args.alarms:g}" if args.alarms else ""
     return f"{command} --seed {args.seed}"
 

@@ -34,7 +34,7 @@ from abhinaya.train.metrics import (
 
 NEUTRAL: Final = LABELS.index("neutral")
 MOST_VOTERS: Final = 8
-"""With more voters, table 4 would be too long to read."""
+"""With more voters, table 4 has only all of them, and all but one."""
 Row = dict[str, Any]
 """A row of a table: name of the figure -> value."""
 
@@ -128,21 +128,16 @@ def combine(systems: Sequence[System], rule: Rule) -> tuple[Indices, int]:
 
 
 def combination_rows(systems: Sequence[System], on: Scored, rule: Rule) -> Iterator[Row]:
-    """Yield the row of table 4 of every combination of two or more voters, the largest first.
+    """Yield the row of table 4 of combinations of two or more voters, the largest first.
 
-    `best` is the voter that is best alone, `gain` the gain over it. Raises DataError: there are too
-    many voters.
+    `best` is the voter that is best alone, `gain` the gain over it.
     """
-    if len(systems) > MOST_VOTERS:
-        raise DataError(
-            f"{len(systems)} voters have {2 ** len(systems)} combinations; give at most "
-            f"{MOST_VOTERS} with --voters"
-        )
     by_name = {s.name: s for s in systems}
     names = order(by_name, rule.priority)
     everything = np.arange(len(on.truth))
     alone = {s.name: on.f1(s.guess)(everything) for s in systems}
-    for size in range(len(names), 1, -1):
+    smallest = 2 if len(names) <= MOST_VOTERS else len(names) - 1
+    for size in range(len(names), smallest - 1, -1):
         for voters in combinations(names, size):
             guess, ties = combine([by_name[v] for v in voters], rule)
             best = max(voters, key=alone.__getitem__)
@@ -193,7 +188,7 @@ def with_combiner(rule: Rule, combiner: Combiner) -> Rule:
         method=combiner.method,
         weights=combiner.weights,
         temperatures=combiner.temperatures,
-        logistic=combiner.logistic,
+        fitted=combiner.fitted,
     )
 
 

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import torch
-from torch import nn
 from transformers import WavLMConfig, WavLMModel
 
 from abhinaya.models.checkpoint import Tensors
 from abhinaya.models.hugging_face import locate, translated
 from abhinaya.models.published.heads import Pool
 from abhinaya.models.published.wavlm import S1, S1Config, WaveNorm, load_s1, save_s1
-from abhinaya.train.learners.base import Example, Inputs, Learner, Outputs, start_from
+from abhinaya.train.learners.base import Example, Inputs, Learner, Outputs, ordered, start_from
 from abhinaya.train.recipes.learner_options import WavlmOptions
 
 _SAMPLES_PER_FRAME: Final = 320
@@ -37,9 +36,10 @@ def wavlm_learner(o: WavlmOptions, outputs: Outputs, norm: WaveNorm, start: str)
     module.head.input_dropout.p = o.input_dropout
     if start:
         found = load_s1(start)
-        start_from(module, found.state_dict(), found.config.labels, outputs, _OUT, start)
-    body: nn.Module = module.wavlm_model
-    _freeze(body, o.trained_layers)
+        names = found.config.labels
+        start_from(module, ordered(found.state_dict(), names, outputs.names, _OUT, start), start)
+    encoder_part: Any = module.wavlm_model
+    encoder_part.feature_extractor.requires_grad_(False)
     # In training, WavLM masks runs of this many frames.
     masked = encoder.config.mask_time_length if encoder.config.apply_spec_augment else 0
 
@@ -55,8 +55,8 @@ def wavlm_learner(o: WavlmOptions, outputs: Outputs, norm: WaveNorm, start: str)
         module,
         inputs,
         write,
+        outputs,
         model="wavlm",
-        frozen=() if o.trained_layers else (body,),
         shortest=(masked + 2) * _SAMPLES_PER_FRAME,
     )
 
@@ -67,13 +67,3 @@ def _encoder(name: str) -> Any:
     with translated(name):
         config = WavLMConfig.from_pretrained(folder)
         return model.from_pretrained(folder, config=config, dtype=torch.float32)
-
-
-def _freeze(encoder: Any, layers: int) -> None:
-    """Freeze all but the last `layers` layers of the encoder; -1: only its convolutions."""
-    if layers < 0:
-        encoder.feature_extractor.requires_grad_(False)
-        return
-    encoder.requires_grad_(False)
-    for layer in encoder.encoder.layers[len(encoder.encoder.layers) - layers :]:
-        layer.requires_grad_(True)

@@ -21,16 +21,9 @@ from abhinaya.models.base import FloatArray
 from abhinaya.models.tiny.speech import WORDS, word_features
 from abhinaya.models.tiny.text import TextTower
 from abhinaya.models.tiny.voice import Voice
-from abhinaya.train.data.texts import (
-    Sentence,
-    read_emorynlp,
-    read_goemotions,
-    read_reccon,
-    with_errors,
-)
-from abhinaya.train.metrics import Indices
+from abhinaya.train.data.texts import sentences, with_errors
 from abhinaya.train.tiny.sessions import Sessions
-from abhinaya.train.tiny.text import divide
+from abhinaya.train.tiny.text import divided
 from abhinaya.train.tiny.text_batches import common_words
 
 SENTENCES = 16_000
@@ -60,47 +53,36 @@ class Voices:
     voices.
     """
 
-    def __init__(self, sessions: Sessions, usual: FloatArray) -> None:
-        self._sessions, self._usual = sessions, usual
-        session = sessions.session
-        calm = sessions.label == "neutral"
-        self._session = session
-        self._calm: dict[int, Indices] = {}
-        self._other: dict[int, Indices] = {}
-        for number in np.unique(session):
-            of = (session == number) & sessions.whole
-            self._calm[int(number)] = np.flatnonzero(of & calm)
-            self._other[int(number)] = np.flatnonzero(of & ~calm)
+    def __init__(self, items: Sessions, usual: FloatArray) -> None:
+        self._items, self._usual, self._session = items, usual, items.session
+        calm = items.label == "neutral"
+        self._pools = {
+            int(number): [np.flatnonzero(of & calm), np.flatnonzero(of & ~calm)]
+            for number in np.unique(self._session)
+            for of in [(self._session == number) & items.whole]
+        }
+        """Whole clips of each session, neutral and others."""
 
     def draw(self, item: int, before: Before, rng: np.random.Generator) -> Voice:
         """Return an item's voice after earlier speech drawn by `before`."""
         if rng.random() < before.none:
             return Voice(self._usual)
         seconds, share = rng.uniform(*before.seconds), rng.uniform(*before.neutral)
-        session = int(self._session[item])
-        earlier = [
-            *self._some(self._calm[session], item, seconds * share, rng),
-            *self._some(self._other[session], item, seconds * (1.0 - share), rng),
-        ]
+        earlier: list[int] = []
+        pools = self._pools[int(self._session[item])]
+        for pool, wanted in zip(pools, (seconds * share, seconds * (1.0 - share)), strict=True):
+            got = 0.0
+            for other in rng.permutation(pool):
+                if got >= wanted or wanted < 0.5:
+                    break
+                if self._items.clip[other] != self._items.clip[item]:
+                    earlier.append(int(other))
+                    got += float(self._items.seconds[other])
         if not earlier:
             return Voice(self._usual)
-        weights = self._sessions.seconds[earlier]
-        mean = np.average(self._sessions.means[earlier], axis=0, weights=weights)
+        weights = self._items.seconds[earlier]
+        mean = np.average(self._items.means[earlier], axis=0, weights=weights)
         return Voice(mean.astype(np.float32), float(weights.sum()))
-
-    def _some(
-        self, pool: Indices, item: int, seconds: float, rng: np.random.Generator
-    ) -> list[int]:
-        """Return random clips of a pool, except the item's own, of about `seconds` together."""
-        chosen: list[int] = []
-        got = 0.0
-        for other in rng.permutation(pool):
-            if got >= seconds or seconds < 0.5:
-                break
-            if self._sessions.clip[other] != self._sessions.clip[item]:
-                chosen.append(int(other))
-                got += float(self._sessions.seconds[other])
-        return chosen
 
 
 @dataclass(frozen=True)
@@ -118,30 +100,31 @@ class Pairing:
 
 
 class Words:
-    """Word features of sentences, by label.
+    """Word features of the sentences of the training corpora, by label.
 
-    Only sentences with one label are used. `seed` is for their choice and the recognition errors.
+    `seed` is for their choice and the recognition errors. Raises DataError: a corpus is missing.
     """
 
-    def __init__(self, sentences: Sequence[Sentence], labels: Sequence[str], seed: int) -> None:
+    def __init__(self, data: Path, labels: Sequence[str], seed: int) -> None:
+        # the sentences that T2 was tuned on are kept for the fit of the vote
+        clips = [*divided(data)[0], *sentences(data, "reccon", "train")]
         rng = np.random.default_rng(seed)
-        single = [s for s in sentences if len(s.labels) == 1 and s.labels[0] in labels]
+        single = [clip for clip in clips if len(clip.votes) == 1 and clip.label in labels]
         chosen = [single[i] for i in rng.permutation(len(single))[:SENTENCES]]
-        common = common_words(chosen)
-        texts = [with_errors(s.text, rng.uniform(0, MOST_ERRORS), common, rng) for s in chosen]
+        common, errors = common_words(chosen), (0, MOST_ERRORS)
+        texts = [with_errors(c.transcript, rng.uniform(*errors), common, rng) for c in chosen]
         tower = TextTower()
         read = [word_features(tower.read(texts[i : i + 64])[1]) for i in range(0, len(texts), 64)]
         features = np.concatenate(read)
-        label = np.array([labels.index(s.labels[0]) for s in chosen])
+        label = np.array([labels.index(str(clip.label)) for clip in chosen])
         self._features = [features[label == c] for c in range(len(labels))]
-        self._labels = tuple(labels)
         self._neutral = labels.index("neutral")
 
     def draw(
         self, label: int, pairing: Pairing, rng: np.random.Generator
     ) -> tuple[FloatArray, FloatArray]:
         """Return word features [WORDS] for a voice of `label`, and the target [C']."""
-        target = np.zeros(len(self._labels), np.float32)
+        target = np.zeros(len(self._features), np.float32)
         target[label] = 1.0
         chance = rng.random()
         if chance < pairing.alike:
@@ -149,7 +132,7 @@ class Words:
         elif chance < pairing.alike + pairing.calm:
             spoken = self._neutral
         elif chance < pairing.alike + pairing.calm + pairing.other:
-            spoken = int(rng.integers(len(self._labels)))
+            spoken = int(rng.integers(len(self._features)))
             if spoken not in (label, self._neutral):
                 believed = pairing.believed[int(label == self._neutral)]
                 target[label], target[spoken] = 1.0 - believed, believed
@@ -157,13 +140,3 @@ class Words:
             return np.zeros(WORDS, np.float32), target
         pool = self._features[spoken]
         return pool[int(rng.integers(len(pool)))], target
-
-
-def read_words(data: Path, labels: Sequence[str], seed: int) -> Words:
-    """Return the words of the training corpora.
-
-    Raises DataError: a corpus is missing.
-    """
-    # the sentences that T2 was tuned on are kept for the fit of the vote
-    fitting, _ = divide(read_goemotions(data, "train") + read_emorynlp(data, "train"))
-    return Words([*fitting, *read_reccon(data, "train")], labels, seed)

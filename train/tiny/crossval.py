@@ -6,6 +6,7 @@ left out. Figures are of all folds together, with the shipped calibration.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -17,9 +18,8 @@ from abhinaya.models.tiny.speech import Settings
 from abhinaya.train.command import Say
 from abhinaya.train.errors import DataError
 from abhinaya.train.eval.intervals import bootstrap, macro_f1_of
-from abhinaya.train.metrics import calibration_error
-from abhinaya.train.tiny.loop import key_of
-from abhinaya.train.tiny.sessions import Sessions
+from abhinaya.train.metrics import Flags, calibration_error
+from abhinaya.train.tiny.sessions import Sessions, joined
 from abhinaya.train.tiny.speech import (
     NEUTRAL,
     SPEECH_LABELS,
@@ -50,33 +50,33 @@ def crossval(
     Raises DataError: data is missing, or a fold is neither of these.
     """
     items = read_sessions(data, cache, recipe, say)
-    lines = []
-    numbered = [fold for fold in folds if fold.isdigit()]
-    parts = []
+    # scores of another recipe are not used
+    made_of = "\n".join([repr(recipe), *sorted(set(items.clip))])
+    key = hashlib.sha256(made_of.encode()).hexdigest()[:16]
+    lines, parts = [], []
     for fold in folds:
         left = left_out(items, fold)
-        # the recipe is in the name: scores of another recipe are not used
-        path = out / f"fold-{fold}-{key_of(recipe, clips=set(items.clip))}.npy"
+        path = out / f"fold-{fold}-{key}.npy"
         tested = items.of(left & (items.rendering == 0))
         if not path.is_file():
             say(f"fold {fold}: without {', '.join(sorted(set(tested.speaker)))}")
-            trained = train_heads(items.of(~left), recipe, say=say)
             out.mkdir(parents=True, exist_ok=True)
-            np.save(path, scores_of(trained, tested))
-        scores = np.load(path)
-        if fold in numbered:
-            parts.append((tested, scores))
+            np.save(path, scores_of(train_heads(items.of(~left), recipe, say=say), tested))
+        if fold in ACTED:
+            lines.append(f"trained without {fold}: {figure(tested, np.load(path), settings)}")
         else:
-            lines.append(
-                f"trained without {fold}: {figure([of_corpus(tested, scores, fold)], settings)}"
-            )
-    for corpus in ACTED if parts else ():
-        all_folds = [of_corpus(tested, scores, corpus) for tested, scores in parts]
-        lines.append(f"{corpus}, speakers left out: {figure(all_folds, settings)}")
+            parts.append((tested, np.load(path)))
+    if parts:
+        all_tested = joined([tested for tested, _ in parts])
+        scores = np.concatenate([of for _, of in parts])
+        for corpus in ACTED:
+            of = all_tested.corpus == corpus
+            said = figure(all_tested.of(of), scores[of], settings)
+            lines.append(f"{corpus}, speakers left out: {said}")
     return lines
 
 
-def left_out(items: Sessions, fold: str) -> np.ndarray:
+def left_out(items: Sessions, fold: str) -> Flags:
     """Return which items [N] a fold leaves out.
 
     Raises DataError: `fold` is neither the number of a fold nor a corpus.
@@ -92,30 +92,18 @@ def left_out(items: Sessions, fold: str) -> np.ndarray:
     return out
 
 
-Scored = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-"""Truth, scores, seconds and speaker of items."""
-
-
-def of_corpus(items: Sessions, scores: FloatArray, corpus: str) -> Scored:
-    """Return the whole clips of one corpus."""
-    chosen = (items.corpus == corpus) & items.whole
-    truth = np.array([SPEECH_LABELS.index(label) for label in items.label[chosen]])
-    return truth, scores[chosen], items.seconds[chosen], items.speaker[chosen]
-
-
-def figure(parts: Sequence[Scored], settings: Settings) -> str:
-    """Return, as text, the macro-F1 of all parts, its 95 % interval, and the calibration error."""
-    truth, scores, seconds, speaker = (
-        np.concatenate(column) for column in zip(*parts, strict=True)
-    )
+def figure(items: Sessions, scores: FloatArray, settings: Settings) -> str:
+    """Return macro-F1 of the whole clips with its 95 % interval, and the calibration error."""
+    whole, scores = items.of(items.whole), scores[items.whole]
+    truth = np.array([SPEECH_LABELS.index(label) for label in whole.label])
     rows = [
         settings.probabilities(row, float(s), NEUTRAL)
-        for row, s in zip(scores, seconds, strict=True)
+        for row, s in zip(scores, whole.seconds, strict=True)
     ]
     guess = np.argmax(rows, axis=1)
     statistic = macro_f1_of(truth, guess, sorted(set(truth.tolist())))
     error = calibration_error(np.max(rows, axis=1), guess == truth)
     return (
-        f"macro-F1 {bootstrap(statistic, len(truth), groups=list(speaker))}, {len(truth)} clips, "
-        f"calibration error {error:.3f}"
+        f"macro-F1 {bootstrap(statistic, len(truth), groups=list(whole.speaker))}, "
+        f"{len(truth)} clips, calibration error {error:.3f}"
     )

@@ -1,27 +1,24 @@
-"""The training loop of the embedded voters, and a cache of trained networks.
-
-The name of a cached file has a hash of recipe and data, so that each network is trained once. After
-a change to the training code, empty the folder.
-"""
+"""The training loop of the embedded voters."""
 
 from __future__ import annotations
 
-import copy
-import hashlib
-import pickle
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Final, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from abhinaya.train.command import Say
 from abhinaya.train.errors import TrainingError
 
 Batch = tuple[Tensor, ...]
 """Inputs of the network, then the targets [B, C]."""
+Network = TypeVar("Network", bound=nn.Module)
+REPORT_EVERY: Final = 200
+"""Steps."""
 
 
 @dataclass(frozen=True)
@@ -36,22 +33,26 @@ class Schedule:
     """Decay of the averaged weights, which are the result. No checkpoint is chosen on dev data."""
     threads: int = 1
     """CPU threads. A second one gains little for such small networks."""
-    report_every: int = 200
 
 
 def fit(
-    tower: nn.Module,
+    tower: Network,
     draw: Callable[[], Batch],
     loss_of: Callable[[Tensor, Tensor], Tensor],
     schedule: Schedule,
     say: Say = print,
-) -> nn.Module:
+) -> Network:
     """Train `tower` in one learning-rate cycle and return a copy with the averaged weights.
 
     Raises TrainingError: the loss is NaN or infinite.
     """
     torch.set_num_threads(schedule.threads)
-    averaged = copy.deepcopy(tower).eval()
+
+    def mean(old: Tensor, new: Tensor, step: Tensor | int) -> Tensor:
+        return old.lerp(new, 1.0 - min(schedule.average, int(step) / (int(step) + 10)))
+
+    averaged = AveragedModel(tower, avg_fn=mean)
+    averaged.n_averaged += 1  # the first step too is averaged with the initial weights
     optimiser = torch.optim.AdamW(
         tower.parameters(), lr=schedule.rate, weight_decay=schedule.weight_decay
     )
@@ -71,51 +72,10 @@ def fit(
         nn.utils.clip_grad_norm_(tower.parameters(), 5.0)
         optimiser.step()
         cycle.step()
-        _average(averaged, tower, min(schedule.average, step / (step + 10)))
+        averaged.update_parameters(tower)
         running += loss.item()
-        if step % schedule.report_every == 0:
-            mean, took = running / schedule.report_every, time.monotonic() - started
-            say(f"step {step}/{schedule.steps}  loss {mean:.4f}  {took:.0f} s")
+        if step % REPORT_EVERY == 0:
+            mean_loss, took = running / REPORT_EVERY, time.monotonic() - started
+            say(f"step {step}/{schedule.steps}  loss {mean_loss:.4f}  {took:.0f} s")
             running = 0.0
-    return averaged
-
-
-@torch.no_grad()
-def _average(averaged: nn.Module, tower: nn.Module, keep: float) -> None:
-    new = tower.state_dict()
-    for name, value in averaged.state_dict().items():
-        if value.is_floating_point():
-            value.lerp_(new[name], 1.0 - keep)
-        else:
-            value.copy_(new[name])
-
-
-def key_of(*made_of: object, clips: Iterable[str]) -> str:
-    """Return a hash of these values and of the clip ids; the order of the ids has no effect."""
-    content = "\n".join([*map(repr, made_of), *sorted(clips)])
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
-
-
-def kept(path: Path, network: nn.Module, train: Callable[[], nn.Module], say: Say) -> nn.Module:
-    """Return `network` with the weights at `path`; without such a file, call `train` and save them.
-
-    `train` must return a network of the same shape.
-
-    Raises TrainingError: the file cannot be read, or has weights of another shape.
-    """
-    if path.is_file():
-        say(f"kept from an earlier run: {path}")
-        try:
-            network.load_state_dict(torch.load(path, weights_only=True))
-        except (RuntimeError, OSError, EOFError, pickle.UnpicklingError, AttributeError) as error:
-            raise TrainingError(
-                f"{path}: does not hold this network ({type(error).__name__}); delete it to train "
-                "the network again"
-            ) from error
-        return network
-    trained = train()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_suffix(".half")
-    torch.save(trained.state_dict(), half)
-    half.replace(path)  # an interrupted run leaves no broken file
-    return trained
+    return cast("Network", averaged.module.eval())

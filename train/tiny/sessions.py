@@ -4,16 +4,16 @@ All corpora are sent through the same random channels (rooms, noise, bands, tele
 that a network cannot recognise a corpus by its channel. Short crops of each clip are added, with
 the length of segments in real speech.
 
-Shapes: N items, F frames of all items, L levels, D width.
+Shapes: N items, T frames of an item, L levels, D width.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -37,47 +37,47 @@ VAD_FRAME: Final = 512
 VAD_THRESHOLD: Final = 0.4
 PAD: Final = 2_400
 """Samples kept before and after speech, as in the monitor's segmenter."""
+Names = npt.NDArray[np.str_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sessions:
-    """Levels and metadata of N items."""
+    """Levels and metadata of N items, each field [N]. A crop has the id of its clip."""
 
-    clip: npt.NDArray[np.str_]
-    """[N] id of the clip, or of the clip that the crop is from."""
-    speaker: npt.NDArray[np.str_]
-    corpus: npt.NDArray[np.str_]
-    label: npt.NDArray[np.str_]
-    split: npt.NDArray[np.str_]
+    clip: Names
+    speaker: Names
+    corpus: Names
+    label: Names
+    split: Names
     whole: Flags
-    """[N] False for a crop."""
+    """False for a crop."""
     seconds: npt.NDArray[np.float64]
     rendering: Indices
-    """[N] 0 for the original clip, else the number of a random channel."""
-    file: Indices
-    """[N] index into `frames`; `start` and `end` are the frame range there."""
-    start: Indices
-    end: Indices
+    """0 for the original clip, else the number of a random channel."""
     means: FloatArray
     """[N, L, D] mean over the frames of an item."""
-    frames: tuple[npt.NDArray[np.float16], ...]
-    """[F, L, D] for each file, memory-mapped."""
+    frames: npt.NDArray[np.object_]
+    """Arrays [T, L, D], memory-mapped."""
 
     def levels(self, item: int) -> FloatArray:
         """Return the frames [T, L, D] of an item."""
-        inside = self.frames[self.file[item]][self.start[item] : self.end[item]]
-        return np.asarray(inside, np.float32)
+        return np.asarray(self.frames[item], np.float32)
 
     def of(self, chosen: Flags) -> Sessions:
-        """Return the items where `chosen` [N] is true; `frames` is not copied."""
-        fields = {name: getattr(self, name)[chosen] for name in self.__slots__ if name != "frames"}
-        return replace(self, **fields)
+        """Return the items where `chosen` [N] is true."""
+        return Sessions(*(getattr(self, name)[chosen] for name in self.__slots__))
 
     @property
     def session(self) -> Indices:
         """[N] number of the session of each item."""
         names = [f"{s} {r}" for s, r in zip(self.speaker, self.rendering, strict=True)]
         return np.unique(names, return_inverse=True)[1]
+
+
+def joined(parts: Sequence[Sessions]) -> Sessions:
+    """Return the items of several sessions as one."""
+    columns = ([getattr(part, name) for part in parts] for name in Sessions.__slots__)
+    return Sessions(*map(np.concatenate, columns))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,25 +105,20 @@ def sessions(
     """
     parts = []
     for rendering in renderings:
-        path = cache / f"levels-{_key(clips, rendering, plan)}"
-        if not path.with_suffix(".npz").is_file():
+        made_of = [repr((VERSION, rendering, plan)), *(clip.id for clip in clips)]
+        key = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
+        path = cache / f"levels-{key}.npz"
+        if not path.is_file():
             cache.mkdir(parents=True, exist_ok=True)
             say(f"encoding {len(clips)} clips, rendering {rendering}")
-            _store(path, _encode(clips, data, rendering, plan, encoder()))
-        parts.append(path)
-    return _load(parts)
-
-
-def joined(parts: Sequence[Sessions]) -> Sessions:
-    """Return the sessions of several corpora as one."""
-    offsets = np.cumsum([0, *(len(part.frames) for part in parts[:-1])])
-    fields = {
-        name: np.concatenate([getattr(part, name) for part in parts])
-        for name in Sessions.__slots__
-        if name not in ("frames", "file")
-    }
-    file = np.concatenate([part.file + o for part, o in zip(parts, offsets, strict=True)])
-    return Sessions(**fields, file=file, frames=tuple(f for part in parts for f in part.frames))
+            _store(path, list(_encode(clips, data, rendering, plan, encoder())))
+        with np.load(path) as stored:
+            rows: dict[str, Any] = dict(stored)
+        frames = np.asarray(np.load(path.with_suffix(".npy"), mmap_mode="r"))
+        apart = np.split(frames, np.cumsum(rows.pop("length"))[:-1])
+        rows["rendering"] = np.full(len(apart), rendering)
+        parts.append(Sessions(**rows, frames=np.fromiter(apart, np.object_, len(apart))))
+    return joined(parts)
 
 
 def spoken(samples: FloatArray) -> FloatArray:
@@ -136,12 +131,8 @@ def spoken(samples: FloatArray) -> FloatArray:
     return samples[max(0, int(start)) : int(end)]
 
 
-@dataclass(frozen=True, slots=True)
-class _Item:
-    clip: Clip
-    whole: bool
-    seconds: float
-    levels: npt.NDArray[np.float16]
+_Item = tuple[Clip, bool, float, npt.NDArray[np.float16]]
+"""Clip, whole or a crop, seconds, levels [T, L, D]."""
 
 
 def _encode(
@@ -157,9 +148,12 @@ def _encode(
         for clip in speakers[speaker]:
             for piece in _pieces(spoken(read_clip(Path(), clip)), plan, rng):
                 arrived = send_through(piece, channel, rng)
-                yield _item(clip, arrived, True, encoder)
-                for crop in _crops(arrived, plan.crops, rng):
-                    yield _item(clip, crop, False, encoder)
+                for samples in (arrived, *_crops(arrived, plan.crops, rng)):
+                    # the monitor sends segments with 16 bits a sample
+                    rounded = np.clip(np.round(samples * 32768), -32768, 32767) / 32768
+                    levels = encoder.encode(rounded.astype(np.float32)).astype(np.float16)
+                    seconds = len(samples) / SAMPLE_RATE
+                    yield clip, samples is arrived, seconds, levels.transpose(1, 0, 2)
 
 
 def _pieces(samples: FloatArray, plan: Plan, rng: np.random.Generator) -> Iterator[FloatArray]:
@@ -181,50 +175,20 @@ def _crops(samples: FloatArray, count: int, rng: np.random.Generator) -> Iterato
             yield samples[start : start + length]
 
 
-def _item(clip: Clip, samples: FloatArray, whole: bool, encoder: Encoder) -> _Item:
-    # the monitor sends segments with 16 bits a sample
-    rounded = (np.clip(np.round(samples * 32768), -32768, 32767) / 32768).astype(np.float32)
-    levels = encoder.encode(rounded).astype(np.float16)
-    return _Item(clip, whole, len(samples) / SAMPLE_RATE, levels.transpose(1, 0, 2))
-
-
-def _key(clips: Sequence[Clip], rendering: int, plan: Plan) -> str:
-    content = "\n".join([repr((VERSION, rendering, plan)), *(clip.id for clip in clips)])
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
-
-
-def _store(path: Path, items: Iterator[_Item]) -> None:
-    found = list(items)
-    np.save(path.with_suffix(".npy"), np.concatenate([item.levels for item in found]))
-    clips = [item.clip for item in found]
+def _store(path: Path, items: Sequence[_Item]) -> None:
+    clips, whole, seconds, levels = zip(*items, strict=True)
+    np.save(path.with_suffix(".npy"), np.concatenate(levels))
     half = path.with_suffix(".half.npz")
     np.savez(
         half,
         clip=[clip.id for clip in clips],
+        label=labels_of(clips),
+        whole=whole,
+        seconds=seconds,
+        length=[len(of) for of in levels],
+        means=np.stack([of.astype(np.float32).mean(axis=0) for of in levels]),
         speaker=[clip.speaker for clip in clips],
         corpus=[clip.corpus for clip in clips],
-        label=labels_of(clips),
         split=[clip.split for clip in clips],
-        whole=[item.whole for item in found],
-        seconds=[item.seconds for item in found],
-        length=[len(item.levels) for item in found],
-        means=np.stack([item.levels.astype(np.float32).mean(axis=0) for item in found]),
     )
-    half.replace(path.with_suffix(".npz"))  # written last: an interrupted run leaves no valid entry
-
-
-def _load(paths: Sequence[Path]) -> Sessions:
-    parts = []
-    for rendering, path in enumerate(paths):
-        with np.load(path.with_suffix(".npz")) as stored:
-            rows = {name: stored[name] for name in stored.files}
-        ends = np.cumsum(rows.pop("length"))
-        frames = np.load(path.with_suffix(".npy"), mmap_mode="r")
-        rows["rendering"] = np.full(len(ends), rendering)
-        starts = np.concatenate([[0], ends[:-1]])
-        parts.append(
-            Sessions(
-                **rows, file=np.zeros(len(ends), np.int64), start=starts, end=ends, frames=(frames,)
-            )
-        )
-    return joined(parts)
+    half.replace(path)  # written last: an interrupted run leaves no valid entry

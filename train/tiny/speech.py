@@ -1,10 +1,14 @@
-"""Trains S1 and ST1: attentive and plain heads on frozen lower layers of Whisper's encoder."""
+"""Trains S1 and ST1: attentive and plain heads on frozen lower layers of Whisper's encoder.
+
+The dev speakers of the index are never trained on. The figures of the shipped weights are of them.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -13,6 +17,7 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from abhinaya.models.asr import carrier
 from abhinaya.models.base import FloatArray
@@ -24,10 +29,10 @@ from abhinaya.models.tiny.speech import JOINT, SPEECH, WORDS, Settings, measured
 from abhinaya.models.tiny.voice import Voice
 from abhinaya.train.command import Say
 from abhinaya.train.data.clips import READERS, read_clips, read_readers
-from abhinaya.train.metrics import Indices
-from abhinaya.train.tiny.context import SHIPPED, Before, Pairing, Voices, Words, read_words
+from abhinaya.train.metrics import Flags, Indices, fit_temperature
+from abhinaya.train.tiny.context import SHIPPED, Before, Pairing, Voices, Words
 from abhinaya.train.tiny.loop import Schedule, fit
-from abhinaya.train.tiny.network import Network, Plain
+from abhinaya.train.tiny.network import Network
 from abhinaya.train.tiny.sessions import Plan, Sessions, joined, sessions
 
 VERSION: Final = "1"
@@ -41,6 +46,13 @@ PLANS: Final[Mapping[str, Plan]] = {
 }
 POOL: Final = 8
 """Batches drawn at once. Sorting their items by length reduces the padding."""
+TUNE_SPEAKERS: Final = frozenset({"ravdess_15", "ravdess_16", "nemo_MK0", "nemo_MP0"})
+"""A man and a woman each of RAVDESS and nEMO, from the training split. MK0 has no surprise; MP0 has
+every class and the fewest clips, so that little training data is lost."""
+TUNE_READERS: Final = 5
+"""One of this many readers is left out for calibration."""
+NEUTRAL_SHARE: Final = 0.5
+"""Weight of neutral in the calibration; its share in acted corpora is not that of real speech."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +60,6 @@ class SpeechRecipe:
     """All training settings of the heads, except the data."""
 
     seed: int = 0
-    heads: int = 1
-    """Number of attentive heads, and of plain heads. Each pair has its own seed."""
     words: bool = False
     """True for ST1, which also reads words."""
     renderings: int = 2
@@ -78,6 +88,12 @@ class SpeechRecipe:
     """Schedule of the plain heads. Strong weight decay helps with unknown voices."""
 
 
+RECIPES: Final[Mapping[str, SpeechRecipe]] = {
+    SPEECH: SpeechRecipe(),
+    JOINT: SpeechRecipe(seed=11, words=True),
+}
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Trained:
     """Heads, with the mean and the unit of the frames."""
@@ -92,6 +108,60 @@ class Trained:
         """Return the logits [C'] of one clip, the mean of all heads; levels [T, L, D]."""
         frames = measured(levels.transpose(1, 0, 2), voice.measure(self.usual), self.unit)
         return combined_scores(self.heads, frames, words)
+
+
+def train_and_write(
+    name: str, data: Path, cache: Path, out: Path, recipe: SpeechRecipe, say: Say = print
+) -> Path:
+    """Train a voter and write `out`/`name`.safetensors; return its path.
+
+    The voter trained without the tuning speakers determines the temperature, and stays in
+    `held_out(cache)`. The vote rule is fitted on its votes on these speakers.
+
+    Raises DataError: data is missing; ModelError: Whisper's encoder or the text network is missing;
+    TrainingError: the loss is NaN or infinite.
+    """
+    items = read_sessions(data, cache, recipe, say)
+    items = items.of(items.split != "dev")
+    words = Words(data, SPEECH_LABELS, recipe.seed) if recipe.words else None
+    tune = for_tuning(items)
+    first = train_heads(items.of(~tune), recipe, words, say)
+    settings = calibrate(first, items.of(tune), recipe, words)
+    say(f"temperature {settings.temperature:.2f}")
+    write(held_out(cache) / f"{name}.safetensors", name, first, settings)
+    say("training again, with the tuning speakers")
+    path = out / f"{name}.safetensors"
+    write(path, name, train_heads(items, recipe, words, say), settings)
+    return path
+
+
+def held_out(cache: Path) -> Path:
+    """Return the folder of voters trained without the tuning speakers."""
+    return cache / "held-out"
+
+
+def for_tuning(items: Sessions) -> Flags:
+    """Return a mask [N] of the items of tuning speakers."""
+    drawn = [zlib.crc32(name.encode()) % TUNE_READERS == 0 for name in items.speaker]
+    readers = (items.corpus == READERS) & np.array(drawn)
+    tune: Flags = np.isin(items.speaker, sorted(TUNE_SPEAKERS)) | readers
+    return tune
+
+
+def calibrate(
+    trained: Trained, tuning: Sessions, recipe: SpeechRecipe, words: Words | None
+) -> Settings:
+    """Return the settings of a recipe with the temperature fitted on its tuning speakers."""
+    label = _indices(tuning)
+    rng = np.random.default_rng(recipe.seed)
+    given = (lambda i: words.draw(int(label[i]), recipe.pairing, rng)[0]) if words else None
+    scores = scores_of(trained, tuning, words=given)
+    counts = np.bincount(label, minlength=len(SPEECH_LABELS))
+    share = np.full(len(counts), (1 - NEUTRAL_SHARE) / (len(counts) - 1))
+    share[NEUTRAL] = NEUTRAL_SHARE
+    weights = (share / np.maximum(1, counts))[label].astype(np.float32)
+    leaning = recipe.settings.neutral * np.eye(len(counts), dtype=np.float32)[NEUTRAL]
+    return replace(recipe.settings, temperature=fit_temperature(scores + leaning, label, weights))
 
 
 def read_sessions(data: Path, cache: Path, recipe: SpeechRecipe, say: Say = print) -> Sessions:
@@ -111,115 +181,86 @@ def read_sessions(data: Path, cache: Path, recipe: SpeechRecipe, say: Say = prin
 def train_heads(
     training: Sessions, recipe: SpeechRecipe, words: Words | None = None, say: Say = print
 ) -> Trained:
-    """Train the heads on all items of `training`.
+    """Train an attentive and a plain head on all items of `training`.
 
     Raises TrainingError: the loss is NaN or infinite.
     """
-    usual, unit = _usual(training)
-    batches = _Batches(training, recipe, usual, unit, words)
+    some = np.random.default_rng(0).permutation(np.flatnonzero(training.whole))[:2_000]
+    spread = np.stack([training.levels(int(item)).std(axis=0) for item in some])
+    trained = Trained([], training.means[training.whole].mean(axis=0), spread.mean(axis=0))
     sizes = len(LEVELS) * WIDTH, WORDS if recipe.words else 0, len(SPEECH_LABELS)
     loss = partial(torch.nn.functional.cross_entropy, label_smoothing=recipe.smoothing)
+    torch.manual_seed(recipe.seed)
+    rng = np.random.default_rng((recipe.seed, 0))
+    attentive = Network(*sizes, recipe.projected, recipe.hidden, recipe.dropout)
+    plain = Network(*sizes, dropout=recipe.dropout)
     heads = []
-    for number in range(recipe.heads):
-        torch.manual_seed(recipe.seed + 1_000 * number)
-        rng = np.random.default_rng((recipe.seed, number))
-        attentive = Network(*sizes, recipe.projected, recipe.hidden, recipe.dropout)
-        for network, schedule in (
-            (attentive, recipe.schedule),
-            (Plain(*sizes, recipe.dropout), recipe.plain),
-        ):
-            trained = fit(network, batches.drawn(rng), loss, schedule, say)
-            weights = {key: value.numpy() for key, value in trained.state_dict().items()}
-            heads.append(Head(weights))
-    return Trained(heads, usual, unit)
+    for network, schedule in ((attentive, recipe.schedule), (plain, recipe.plain)):
+        batches = _batches(training, recipe, trained, words, rng)
+        state = fit(network, partial(next, batches), loss, schedule, say).state_dict()
+        heads.append(Head({key: value.numpy() for key, value in state.items()}))
+    return replace(trained, heads=heads)
 
 
-def _usual(training: Sessions) -> tuple[FloatArray, FloatArray]:
-    rng = np.random.default_rng(0)
-    some = rng.permutation(np.flatnonzero(training.whole))[:2_000]
-    spread = np.stack([training.levels(int(item)).std(axis=0) for item in some])
-    return training.means[training.whole].mean(axis=0), spread.mean(axis=0)
+def _batches(
+    training: Sessions,
+    recipe: SpeechRecipe,
+    scale: Trained,
+    words: Words | None,
+    rng: np.random.Generator,
+) -> Iterator[tuple[Tensor, ...]]:
+    """Yield batches by the shares of the recipe, with earlier speech and words.
+
+    `scale` has the mean and unit of the frames; `rng` alone determines the batches.
+    """
+    voices, labels = Voices(training, scale.usual), _indices(training)
+    lengths = np.array([len(frames) for frames in training.frames])
+    weights = np.zeros(len(labels))
+    for corpus, share in recipe.shares.items():
+        of = training.corpus == corpus
+        for label in np.unique(labels[of]):
+            some = of & (labels == label)
+            weights[some] = share / len(np.unique(labels[of])) / some.sum()
+    weights /= weights.sum()
+    while True:
+        items = rng.choice(len(weights), POOL * recipe.batch, p=weights)
+        items = items[np.argsort(lengths[items], kind="stable")]
+        waiting = np.split(items, POOL)
+        rng.shuffle(waiting)
+        for batch in reversed(waiting):
+            frames, said, targets = [], [], []
+            for item in map(int, batch):
+                levels = training.levels(item)[int(rng.integers(recipe.step)) :: recipe.step]
+                measure = voices.draw(item, recipe.before, rng).measure(scale.usual)
+                frames.append(measured(levels.transpose(1, 0, 2), measure, scale.unit))
+                features, target = np.zeros(0, np.float32), np.eye(len(SPEECH_LABELS))[labels[item]]
+                if words is not None:
+                    features, target = words.draw(int(labels[item]), recipe.pairing, rng)
+                said.append(features)
+                targets.append(target)
+            padded = pad_sequence(list(map(torch.from_numpy, frames)), batch_first=True)
+            mask = torch.arange(padded.shape[1]) < torch.tensor([[len(of)] for of in frames])
+            numbers = np.stack(targets).astype(np.float32)
+            yield padded, mask, torch.from_numpy(np.stack(said)), torch.from_numpy(numbers)
 
 
-class _Batches:
-    """Draws batches by the shares of the recipe, with earlier speech and words."""
-
-    def __init__(
-        self,
-        training: Sessions,
-        recipe: SpeechRecipe,
-        usual: FloatArray,
-        unit: FloatArray,
-        words: Words | None,
-    ) -> None:
-        self._training, self._recipe, self._words = training, recipe, words
-        self._usual, self._unit = usual, unit
-        self._voices = Voices(training, usual)
-        self._label = np.array([SPEECH_LABELS.index(label) for label in training.label])
-        self._length = training.end - training.start
-        weights = np.zeros(len(self._label))
-        for corpus, share in recipe.shares.items():
-            of = training.corpus == corpus
-            for label in np.unique(self._label[of]):
-                some = of & (self._label == label)
-                weights[some] = share / len(np.unique(self._label[of])) / some.sum()
-        self._weights = weights / weights.sum()
-
-    def drawn(self, rng: np.random.Generator) -> Callable[[], tuple[Tensor, ...]]:
-        """Return a function that draws the next batch; `rng` alone determines the batches."""
-        waiting: list[Indices] = []
-
-        def draw() -> tuple[Tensor, ...]:
-            if not waiting:
-                size = POOL * self._recipe.batch
-                items = rng.choice(len(self._weights), size, p=self._weights)
-                items = items[np.argsort(self._length[items], kind="stable")]
-                waiting.extend(np.split(items, POOL))
-                rng.shuffle(waiting)
-            return self._batch(waiting.pop(), rng)
-
-        return draw
-
-    def _batch(self, items: Indices, rng: np.random.Generator) -> tuple[Tensor, ...]:
-        frames, words, targets = [], [], []
-        for item in items:
-            label = int(self._label[item])
-            levels = self._training.levels(int(item))
-            levels = levels[int(rng.integers(self._recipe.step)) :: self._recipe.step]
-            measure = self._voices.draw(int(item), self._recipe.before, rng).measure(self._usual)
-            frames.append(measured(levels.transpose(1, 0, 2), measure, self._unit))
-            if self._words is None:
-                features, target = np.zeros(0, np.float32), np.eye(len(SPEECH_LABELS))[label]
-            else:
-                features, target = self._words.draw(label, self._recipe.pairing, rng)
-            words.append(features)
-            targets.append(target)
-        longest = max(map(len, frames))
-        padded = np.zeros((len(items), longest, frames[0].shape[1]), np.float32)
-        mask = np.zeros((len(items), longest), np.bool_)
-        for row, of in enumerate(frames):
-            padded[row, : len(of)], mask[row, : len(of)] = of, True
-        numbers = np.stack(targets).astype(np.float32)
-        return tuple(map(torch.from_numpy, (padded, mask, np.stack(words), numbers)))
+def _indices(items: Sessions) -> Indices:
+    return np.array([SPEECH_LABELS.index(label) for label in items.label])
 
 
 def scores_of(
     trained: Trained,
     items: Sessions,
-    before: Before = SHIPPED,
-    seed: int = 0,
     words: Callable[[int], FloatArray] | None = None,
 ) -> FloatArray:
-    """Return logits [N, C'] of all items, each after earlier speech drawn by `before`."""
-    voices, rng = Voices(items, trained.usual), np.random.default_rng(seed)
-    return np.stack(
-        [
-            trained.scores(
-                items.levels(item), voices.draw(item, before, rng), words(item) if words else None
-            )
-            for item in range(len(items.label))
-        ]
-    )
+    """Return logits [N, C'] of all items, each after 20 s of the voice's mostly neutral speech."""
+    voices, rng = Voices(items, trained.usual), np.random.default_rng(0)
+    found = []
+    for item in range(len(items.label)):
+        voice = voices.draw(item, SHIPPED, rng)
+        given = words(item) if words else None
+        found.append(trained.scores(items.levels(item), voice, given))
+    return np.stack(found)
 
 
 def write(path: Path, name: str, trained: Trained, settings: Settings) -> None:
@@ -236,14 +277,3 @@ def write(path: Path, name: str, trained: Trained, settings: Settings) -> None:
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path, {METADATA_KEY: json.dumps(metadata)})
-
-
-def words_of(data: Path, recipe: SpeechRecipe) -> Words | None:
-    """Return the sentences to pair with voices; None for S1."""
-    return read_words(data, SPEECH_LABELS, recipe.seed) if recipe.words else None
-
-
-RECIPES: Final[Mapping[str, SpeechRecipe]] = {
-    SPEECH: SpeechRecipe(),
-    JOINT: SpeechRecipe(seed=11, words=True),
-}

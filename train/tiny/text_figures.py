@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,14 +10,7 @@ import numpy as np
 
 from abhinaya.models.base import Ballot, Utterance, Voter
 from abhinaya.train.command import Say
-from abhinaya.train.data.clips import Clip
-from abhinaya.train.data.texts import (
-    Sentence,
-    read_emorynlp,
-    read_goemotions,
-    read_meld,
-    with_errors,
-)
+from abhinaya.train.data.texts import sentences, with_errors
 from abhinaya.train.eval.intervals import Interval
 from abhinaya.train.eval.predictions import Predictions, System, join
 from abhinaya.train.eval.tables import Scored, class_rows, model_row, scored
@@ -26,74 +19,48 @@ from abhinaya.train.tiny.text_batches import common_words
 
 ERROR_DRAWS: Final = 20
 """Number of draws of word errors for the same sentences."""
+NAMES: Final = {
+    "goemotions": "goemotions dev",
+    "emorynlp": "emorynlp dev",
+    "meld": "meld dev, never trained on",
+}
 Figures = dict[str, Any]
-
-
-def scorable(sentences: Sequence[Sentence]) -> Scored:
-    """Return the sentences with one label, as clips without audio."""
-    clear = [sentence for sentence in sentences if len(sentence.labels) == 1]
-    return scored(
-        [Clip(str(i), "", "", {s.labels[0]: 1.0}, transcript=s.text) for i, s in enumerate(clear)]
-    )
-
-
-def ask(voter: Voter, on: Scored, texts: Sequence[str] = ()) -> System:
-    """Return the votes on the sentences, or on `texts` in their place, each in its own batch."""
-    ballots = {}
-    for clip, text in zip(on.clips, texts or [c.transcript for c in on.clips], strict=True):
-        (answer,) = voter.vote([Utterance(np.zeros(0, np.float32), transcript=text)])
-        if isinstance(answer, Ballot):
-            ballots[clip.id] = answer
-    return join(voter.card.model, Predictions(ballots), on.clips)
-
-
-def figures(system: System, on: Scored) -> Figures:
-    """Return all figures, over the classes that occur; an abstention counts as a wrong answer."""
-    row = model_row(system, on)
-    classes = {
-        label: {"f1": round(s.f1, 3), "recall": round(s.recall, 3), "n": s.n}
-        for label, s in class_rows(system, on).items()
-    }
-    rest = ("weighted_f1", "accuracy", "calibration_error")
-    return {
-        "n": len(on.clips),
-        **_rounded("macro_f1", "interval", row["macro_f1"]),
-        **{name: round(row[name], 3) for name in rest},
-        "classes": classes,
-    }
-
-
-def _rounded(name: str, ends: str, of: Interval) -> Figures:
-    return {name: round(of.value, 3), ends: [round(of.low, 3), round(of.high, 3)]}
-
-
-def format_figure(figure: Figures) -> str:
-    """Return a macro-F1 as a line of a report."""
-    low, high = figure["interval"]
-    return f"macro-F1 {figure['macro_f1']:.3f} [{low:.3f}, {high:.3f}] (n {figure['n']})"
 
 
 def text_figures(voter: Voter, data: Path, say: Say = print) -> Figures:
     """Return the figures on the dev part of each corpus, over sentences with one label."""
-    sets: Mapping[str, list[Sentence]] = {
-        "goemotions dev": read_goemotions(data, "dev"),
-        "emorynlp dev": read_emorynlp(data, "dev"),
-        "meld dev, never trained on": read_meld(data, "dev"),
-    }
     found: Figures = {}
-    for name, sentences in sets.items():
-        on = scorable(sentences)
-        answers = ask(voter, on)
-        found[name] = figures(answers, on)
-        say(f"{name}: {format_figure(found[name])}")
-        if name == "goemotions dev":
-            words = common_words(read_goemotions(data, "train"))
-            erring = with_word_errors(voter, on, answers, words)
-            found[f"{name}, 20 % word errors"] = erring
-            low, high = erring["lost_interval"]
-            cost = f"lost {erring['lost']:.3f} [{low:.3f}, {high:.3f}]"
-            say(f"{name}, 20 % word errors: {format_figure(erring)}; {cost}")
+    for corpus, name in NAMES.items():
+        on = scored([clip for clip in sentences(data, corpus, "dev") if len(clip.votes) == 1])
+        answers = ask(voter, on, [clip.transcript for clip in on.clips])
+        row = model_row(answers, on)
+        found[name] = {
+            "n": len(on.clips),
+            **_rounded("macro_f1", "interval", row["macro_f1"]),
+            **{key: round(row[key], 3) for key in ("weighted_f1", "accuracy", "calibration_error")},
+            "classes": {
+                label: {"f1": round(s.f1, 3), "recall": round(s.recall, 3), "n": s.n}
+                for label, s in class_rows(answers, on).items()
+            },
+        }
+        if corpus == "goemotions":
+            words = common_words(sentences(data, corpus, "train"))
+            found[f"{name}, 20 % word errors"] = with_word_errors(voter, on, answers, words)
+    for name, of in found.items():
+        low, high = of["interval"]
+        lost = f"; lost {of['lost']:.3f} {of['lost_interval']}" if "lost" in of else ""
+        say(f"{name}: macro-F1 {of['macro_f1']:.3f} [{low:.3f}, {high:.3f}] (n {of['n']}){lost}")
     return found
+
+
+def ask(voter: Voter, on: Scored, texts: Sequence[str]) -> System:
+    """Return the votes on `texts`, the words of the clips; an abstention counts as wrong."""
+    ballots = {}
+    for clip, text in zip(on.clips, texts, strict=True):
+        (answer,) = voter.vote([Utterance(np.zeros(0, np.float32), transcript=text)])
+        if isinstance(answer, Ballot):
+            ballots[clip.id] = answer
+    return join(voter.card.model, Predictions(ballots), on.clips)
 
 
 def with_word_errors(voter: Voter, on: Scored, whole: System, words: Sequence[str]) -> Figures:
@@ -121,3 +88,7 @@ def with_word_errors(voter: Voter, on: Scored, whole: System, words: Sequence[st
         **_rounded("lost", "lost_interval", lost),
         "accuracy": round(float(np.mean([accuracy(on.truth, a.guess) for a in erring])), 3),
     }
+
+
+def _rounded(name: str, ends: str, of: Interval) -> Figures:
+    return {name: round(of.value, 3), ends: [round(of.low, 3), round(of.high, 3)]}

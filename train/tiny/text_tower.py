@@ -1,197 +1,51 @@
-"""The text network: BERT's encoder in the size of the teacher or of the shipped voter.
+"""T2's network: the first layers of a BERT, with small embeddings, 8-bit weights and calibration.
 
-Weights come from a transformers checkpoint. The layers are our own because of the ONNX export: in
-those of torch and transformers, the exporter fixes branches and shapes to those of the example.
-
-Shapes: B batch, L pieces of a text, V vocabulary, R rank of the embedding, D width, C classes.
+Shapes: B batch, L pieces of a text, V vocabulary, R rank of the embedding, D width, C labels of
+ours, F labels of GoEmotions.
 """
 
 from __future__ import annotations
 
+import copy
+import io
+import json
+import logging
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.nn.utils.parametrize import register_parametrization
 from transformers import AutoModel, AutoTokenizer, BertModel
 
-from abhinaya.models.base import FloatArray
 from abhinaya.models.errors import KeysError
 from abhinaya.models.hugging_face import locate, translated
+from abhinaya.models.tiny.metadata import METADATA_KEY
+from abhinaya.models.tiny.text import NAME
 from abhinaya.models.tiny.tokens import PIECES_AT_MOST, WordPieces
-from abhinaya.train.tiny.loop import Schedule
-from abhinaya.train.tiny.text_batches import TextPlan
 
-EPSILON: Final = 1e-12
-"""Epsilon of BERT's layer norms."""
-
-
-_LAYER: Final = "encoder.layer."
-_ATTENTION: Final = ("query", "key", "value")
-_NAMES: Final = {
-    "answer": "attention.output.dense",
-    "after": "attention.output.LayerNorm",
-    "inner": "intermediate.dense",
-    "outer": "output.dense",
-    "last": "output.LayerNorm",
-}
-
-
-@dataclass(frozen=True)
-class TextSize:
-    """Size of a text network."""
-
-    pieces: int
-    """V, size of the vocabulary."""
-    rank: int
-    """R, width of the embedding; if it equals D, there is no layer `widen`."""
-    width: int
-    """D, width of the layers."""
-    heads: int
-    inner: int
-    """Width of the feed-forward layer."""
-    depth: int
-    """Number of layers."""
-
-
-class Layer(nn.Module):
-    """A transformer layer: attention and feed-forward, each with residual and layer norm."""
-
-    def __init__(self, size: TextSize, dropout: float) -> None:
-        super().__init__()
-        self.heads = size.heads
-        self.ask = nn.Linear(size.width, 3 * size.width)
-        """Queries, keys and values."""
-        self.answer = nn.Linear(size.width, size.width)
-        self.after = nn.LayerNorm(size.width, eps=EPSILON)
-        self.inner = nn.Linear(size.width, size.inner)
-        self.outer = nn.Linear(size.inner, size.width)
-        self.last = nn.LayerNorm(size.width, eps=EPSILON)
-        self.drop = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor, inside: Tensor) -> Tensor:
-        """Return features [B, L, D] of `x` [B, L, D]; `inside` [B, L] is True for text."""
-        heads = self.ask(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        query, key, value = heads.unbind(0)
-        dropout = self.drop.p if self.training else 0.0
-        seen = inside[:, None, None, :]
-        found = functional.scaled_dot_product_attention(query, key, value, seen, dropout)
-        x = self.after(x + self.drop(self.answer(found.transpose(1, 2).flatten(2))))
-        normed: Tensor = self.last(x + self.drop(self.outer(functional.gelu(self.inner(x)))))
-        return normed
+AT_ONCE: Final = 128
+"""Texts that are read together."""
 
 
 class TextTower(nn.Module):
-    """Embeddings, transformer layers (Devlin et al., 2019), mean over the text, class layer.
+    """A BERT of transformers (Devlin et al., 2019), the mean over the text, a class layer."""
 
-    The embedding may have a low rank (Lan et al., 2020), because it has most of the weights.
-    """
-
-    def __init__(self, size: TextSize, classes: int, dropout: float) -> None:
+    def __init__(self, bert: BertModel, classes: int) -> None:
         super().__init__()
-        self.size = size
-        self.pieces = nn.Embedding(size.pieces, size.rank)
-        self.widen: nn.Module = nn.Identity()
-        if size.rank != size.width:
-            self.widen = nn.Linear(size.rank, size.width, bias=False)
-        self.places = nn.Embedding(PIECES_AT_MOST, size.width)
-        self.norm = nn.LayerNorm(size.width, eps=EPSILON)
-        self.drop = nn.Dropout(dropout)
-        self.layers = nn.ModuleList(Layer(size, dropout) for _ in range(size.depth))
-        self.out = nn.Linear(size.width, classes)
+        self.bert = bert
+        self.drop = nn.Dropout(bert.config.hidden_dropout_prob)
+        self.out = nn.Linear(bert.config.hidden_size, classes)
 
     def forward(self, pieces: Tensor, mask: Tensor) -> Tensor:
-        """Return logits [B, C] of pieces [B, L] and mask [B, L], 1 for text and 0 for padding."""
+        """Return logits [B, F] of pieces [B, L] and mask [B, L], 1 for text and 0 for padding."""
+        states = self.bert(input_ids=pieces, attention_mask=mask).last_hidden_state
         inside = mask.unsqueeze(-1)
-        mean = (self.read(pieces, mask) * inside).sum(dim=1) / inside.sum(dim=1)
-        logits: Tensor = self.out(self.drop(mean))
+        logits: Tensor = self.out(self.drop((states * inside).sum(dim=1) / inside.sum(dim=1)))
         return logits
-
-    def read(self, pieces: Tensor, mask: Tensor) -> Tensor:
-        """Return features [B, L, D] of pieces [B, L] and mask [B, L]."""
-        at = torch.arange(pieces.shape[1], device=pieces.device)
-        x: Tensor = self.drop(self.norm(self.widen(self.pieces(pieces)) + self.places(at)))
-        for layer in self.layers:
-            x = layer(x, mask > 0.5)
-        return x
-
-
-def from_bert(weights: Mapping[str, Tensor], heads: int, classes: int, dropout: float) -> TextTower:
-    """Return a network with the weights of transformers' BertModel; the class layer is untrained.
-
-    Raises KeyError: a weight is missing.
-    """
-    words = weights["embeddings.word_embeddings.weight"]
-    depth = 1 + max(int(name.split(".")[2]) for name in weights if name.startswith(_LAYER))
-    inner = len(weights[f"{_LAYER}0.intermediate.dense.bias"])
-    size = TextSize(len(words), words.shape[1], words.shape[1], heads, inner, depth)
-    tower = TextTower(size, classes, dropout)
-    # there is one segment type only, so its embedding is a constant
-    segment = weights["embeddings.token_type_embeddings.weight"][0]
-    filled = {
-        "pieces.weight": words,
-        "places.weight": weights["embeddings.position_embeddings.weight"][:PIECES_AT_MOST]
-        + segment,
-        "norm.weight": weights["embeddings.LayerNorm.weight"],
-        "norm.bias": weights["embeddings.LayerNorm.bias"],
-    }
-    for n in range(depth):
-        for kind in ("weight", "bias"):
-            of = [weights[f"{_LAYER}{n}.attention.self.{x}.{kind}"] for x in _ATTENTION]
-            filled[f"layers.{n}.ask.{kind}"] = torch.cat(of)
-            for ours, theirs in _NAMES.items():
-                filled[f"layers.{n}.{ours}.{kind}"] = weights[f"{_LAYER}{n}.{theirs}.{kind}"]
-    missing, unexpected = tower.load_state_dict(filled, strict=False)
-    assert not unexpected
-    assert all(name.startswith("out.") for name in missing)
-    return tower
-
-
-@torch.no_grad()
-def smaller(
-    tower: TextTower, kept: Sequence[int], often: Tensor, rank: int, depth: int
-) -> TextTower:
-    """Return the first `depth` layers, with embeddings of the `kept` pieces at a lower rank.
-
-    `often` [V'] has the counts of these pieces; frequent ones are approximated best.
-    """
-    whole = tower.pieces.weight[list(kept)]
-    _, _, directions = torch.linalg.svd(whole * often.float().sqrt()[:, None], full_matrices=False)
-    size = TextSize(len(kept), rank, tower.size.width, tower.size.heads, tower.size.inner, depth)
-    made = TextTower(size, tower.out.out_features, tower.drop.p)
-    state = {
-        name: value
-        for name, value in tower.state_dict().items()
-        if name in made.state_dict() and not name.startswith("pieces.")
-    }
-    state["pieces.weight"] = whole
-    if rank != size.width:
-        state["pieces.weight"] = whole @ directions[:rank].T
-        state["widen.weight"] = directions[:rank].T
-    made.load_state_dict(state)
-    return made
-
-
-# --- the teacher: a pre-trained encoder with our labels -----------------------------------------
-
-
-AT_ONCE: Final = 128
-
-
-@dataclass(frozen=True)
-class TeacherRecipe:
-    """Training settings of the teacher."""
-
-    encoder: str = "sentence-transformers/all-MiniLM-L6-v2"
-    """A BERT (Wang et al., 2020): folder, or name on the Hugging Face Hub."""
-    dropout: float = 0.1
-    plan: TextPlan = field(default_factory=TextPlan)
-    schedule: Schedule = field(
-        default_factory=lambda: Schedule(steps=4_000, rate=1e-4, weight_decay=0.01, threads=2)
-    )
-    """A network of this size gains from a second thread."""
 
 
 @dataclass(frozen=True)
@@ -201,55 +55,154 @@ class Reader:
     tower: TextTower
     pieces: WordPieces
 
+    @torch.no_grad()
+    def logits(self, texts: Sequence[str]) -> Tensor:
+        """Return logits [N, F] of normalised texts."""
+        by_length = sorted(range(len(texts)), key=lambda n: len(texts[n]))
+        found = torch.zeros(len(texts), self.tower.out.out_features)
+        self.tower.eval()
+        for start in range(0, len(texts), AT_ONCE):
+            some = by_length[start : start + AT_ONCE]
+            ids, mask = self.pieces.encode([texts[n] for n in some])
+            found[some] = self.tower(torch.from_numpy(ids), torch.from_numpy(mask))
+        return found
 
-def load_encoder(recipe: TeacherRecipe, classes: int) -> Reader:
-    """Return a network with the pre-trained weights and an untrained class layer.
+
+def load_encoder(name: str, classes: int) -> Reader:
+    """Return a network with pre-trained weights and an untrained class layer.
 
     Raises ModelError: the encoder is unavailable, or is not a BERT with WordPiece.
     """
-    name = recipe.encoder
     with translated(name):
         folder = locate(name)
-        model, tokenizer = AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-    if not isinstance(model, BertModel):
-        raise KeysError(name, f"it is a {type(model).__name__}, not a BertModel", "use a BERT")
+        model = AutoModel.from_pretrained(folder, attn_implementation="eager")
+        known = AutoTokenizer.from_pretrained(folder).get_vocab()
     config: Any = model.config
-    if config.max_position_embeddings < PIECES_AT_MOST:
+    if not isinstance(model, BertModel) or config.max_position_embeddings < PIECES_AT_MOST:
         raise KeysError(
             name,
-            f"it reads {config.max_position_embeddings} pieces, and {PIECES_AT_MOST} are needed",
-            "use one that reads longer texts",
+            f"it is a {type(model).__name__} for texts of {config.max_position_embeddings} pieces",
+            f"use a BertModel for at least {PIECES_AT_MOST}",
         )
-    vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
     try:
-        pieces = WordPieces([piece for piece, _ in vocabulary])
+        pieces = WordPieces(sorted(known, key=known.__getitem__))
     except ValueError as error:
         raise KeysError(name, str(error), "use a BERT with WordPiece") from error
-    weights = model.state_dict()
-    if len(vocabulary) > config.vocab_size or config.hidden_act != "gelu":
+    if len(known) > config.vocab_size:
         raise KeysError(
             name,
-            f"its tokenizer has {len(vocabulary)} pieces and its weights {config.vocab_size}, its "
-            f"activation is {config.hidden_act}",
-            "use a BERT with gelu and its own tokenizer",
+            f"its tokenizer has {len(known)} pieces and its weights {config.vocab_size}",
+            "use a BERT with its own tokenizer",
         )
-    return Reader(from_bert(weights, config.num_attention_heads, classes, recipe.dropout), pieces)
+    model.pooler = None
+    return Reader(TextTower(model, classes), pieces)
 
 
 @torch.no_grad()
-def logits_of(reader: Reader, texts: Sequence[str]) -> Tensor:
-    """Return logits [N, C] of normalised texts."""
-    by_length = sorted(range(len(texts)), key=lambda n: len(texts[n]))
-    found = torch.zeros(len(texts), reader.tower.out.out_features)
-    tower = reader.tower.eval()
-    for start in range(0, len(texts), AT_ONCE):
-        some = by_length[start : start + AT_ONCE]
-        ids, mask = reader.pieces.encode([texts[n] for n in some])
-        found[some] = tower(torch.from_numpy(ids), torch.from_numpy(mask))
-    return found
+def smaller(
+    tower: TextTower, kept: Sequence[int], often: Tensor, rank: int, depth: int
+) -> TextTower:
+    """Return the first `depth` layers, with embeddings of the `kept` pieces at a lower rank.
+
+    `often` [V'] has the counts of these pieces; frequent ones are approximated best. Embeddings
+    have most of the weights (Lan et al., 2020).
+    """
+    made = copy.deepcopy(tower)
+    embeddings: Any = made.bert.embeddings
+    whole = embeddings.word_embeddings.weight[list(kept)]
+    _, _, directions = torch.linalg.svd(whole * often.float().sqrt()[:, None], full_matrices=False)
+    widen = nn.Linear(rank, whole.shape[1], bias=False)
+    widen.weight.copy_(directions[:rank].T)
+    pieces = nn.Embedding(len(kept), rank, _weight=whole @ directions[:rank].T)
+    embeddings.word_embeddings = nn.Sequential(pieces, widen)
+    places = embeddings.position_embeddings.weight[:PIECES_AT_MOST].clone()
+    embeddings.position_embeddings = nn.Embedding(PIECES_AT_MOST, whole.shape[1], _weight=places)
+    made.bert.encoder.layer = made.bert.encoder.layer[:depth]
+    return made
 
 
-def chances(reader: Reader, texts: Sequence[str]) -> FloatArray:
-    """Return the teacher's probabilities [N, C]."""
-    found: FloatArray = logits_of(reader, texts).softmax(dim=1).numpy()
-    return found
+# --- the shipped form ---------------------------------------------------------------------------
+
+
+class EightBits(nn.Module):
+    """Stores a matrix in 8 bits with a scale for each row; computes in float32."""
+
+    def forward(self, whole: Tensor, scale: Tensor) -> Tensor:
+        """Return the matrix [N, D] of 8-bit values [N, D] and scales [N, 1]."""
+        return whole.float() * scale
+
+    def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the inputs of `forward` for a matrix [N, D]."""
+        scale = weight.abs().amax(dim=1, keepdim=True).clamp_min(1e-8) / 127.0
+        return (weight / scale).round().to(torch.int8), scale
+
+
+def small(tower: TextTower) -> TextTower:
+    """Store the matrices in 8 bits and end training; return the same network."""
+    tower.requires_grad_(False)
+    for module in list(tower.modules()):
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            if parameter.ndim == 2:
+                register_parametrization(module, name, EightBits(), unsafe=True)
+    return tower
+
+
+def grouped(logits: Tensor, groups: Sequence[Sequence[int]]) -> Tensor:
+    """Return [B, C]: the log-sum-exp of the fine logits [B, F] of each group."""
+    return torch.stack([logits[:, list(of)].logsumexp(dim=1) for of in groups], dim=1)
+
+
+class Calibrated(nn.Module):
+    """A text network with F fine classes, and calibrated logits of C coarse classes.
+
+    `groups` [C] are the indices of the fine classes in each coarse class. Coarse scores are divided
+    by `temperature`; then `bias` [C] is added.
+    """
+
+    def __init__(
+        self,
+        tower: nn.Module,
+        groups: Sequence[Sequence[int]],
+        temperature: float,
+        bias: Sequence[float],
+    ) -> None:
+        super().__init__()
+        self.tower, self.groups, self.temperature = tower, groups, temperature
+        self.bias = nn.Buffer(torch.tensor(bias))
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits [B, C] and the tower's scores [B, F]."""
+        fine: Tensor = self.tower(*inputs)
+        return grouped(fine, self.groups) / self.temperature + self.bias, fine
+
+
+def export(network: Calibrated, path: Path, metadata: Mapping[str, Any]) -> None:
+    """Write `network` as the ONNX file of `models/tiny/text.py`: softmax gives probabilities."""
+    import onnx  # only in the extra `train`
+
+    buffer = io.BytesIO()
+    texts = {0: "B", 1: "L"}
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        # the tracing exporter writes a file half as large; the network has no branches
+        torch.onnx.export(
+            network.eval(),
+            (torch.ones(2, 7, dtype=torch.long), torch.ones(2, 7)),
+            buffer,  # type: ignore[arg-type]
+            input_names=["pieces", "piece_mask"],
+            output_names=["logits", "fine"],
+            dynamic_axes={
+                "pieces": texts,
+                "piece_mask": texts,
+                "logits": {0: "B"},
+                "fine": {0: "B"},
+            },
+            opset_version=17,
+            dynamo=False,
+            do_constant_folding=False,  # would store the 8-bit weights as float32
+        )
+    graph = onnx.load_from_string(buffer.getvalue())
+    graph.metadata_props.add(key=METADATA_KEY, value=json.dumps({"model": NAME, **metadata}))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(graph.SerializeToString())

@@ -5,15 +5,15 @@ import pytest
 import torch
 
 from abhinaya.models.tiny.head import Head, combined_scores, softmax
-from abhinaya.train.tiny.network import Network, Plain
+from abhinaya.train.tiny.network import Network
 
 FEATURES, WORDS, CLASSES = 12, 5, 7
 
 
-def both(words: int, plain: bool) -> tuple[Network | Plain, Head]:
+def both(words: int, plain: bool) -> tuple[Network, Head]:
     torch.manual_seed(1)
     sizes = FEATURES, words, CLASSES
-    network = (Plain(*sizes) if plain else Network(*sizes, projected=9, hidden=6)).eval()
+    network = (Network(*sizes) if plain else Network(*sizes, projected=9, hidden=6)).eval()
     return network, Head({name: value.numpy() for name, value in network.state_dict().items()})
 
 

@@ -264,7 +264,7 @@ def test_weights_that_do_not_fit_are_refused_when_they_are_loaded(
 def test_one_changed_byte_is_noticed(tmp_path: Path) -> None:
     path, _ = write_heads(tmp_path)
     sums.record(path)
-    card = write_card(path, "tiny-speech", "1", {}, "a test")
+    card = write_card(path, "tiny-speech", "1", made_by="a test")
     assert TinySpeech(str(path)).card.licence == "CC-BY-NC-SA-4.0"
     whole = bytearray(path.read_bytes())
     whole[-1_000] ^= 1

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from abhinaya.models.base import Ballot
 from abhinaya.models.errors import DamagedFileError, LabelsError, MissingFileError, WriteError
 from abhinaya.models.labels import LABELS, UNKNOWN
-from abhinaya.models.vote.combiner import FLOOR, Combiner, Logistic, Member, Regression, features
+from abhinaya.models.vote.combiner import Combiner, Member
 from abhinaya.models.vote.combiner_file import read_combiner, write_combiner
 from abhinaya.models.vote.ensemble import Rule, decide
+from abhinaya.models.vote.fitted import FLOOR, Fitted, Layers, Trees, features
 
 VOTERS = ("S1", "ST1", "T2")
 KNOWN = tuple(label for label in LABELS if label != "contempt")
@@ -28,19 +29,19 @@ def soft(label: str, share: float) -> Ballot:
     return Ballot(label, tuple(share if name == label else rest for name in LABELS))
 
 
-def tied(voters: tuple[str, ...], scales: dict[str, float]) -> Regression:
+def tied(voters: tuple[str, ...], scales: dict[str, float]) -> Layers:
     """Scores are sums of the voters' log-probabilities times their scales."""
     weights = np.zeros((len(KNOWN), len(voters), len(LABELS)))
     for k, label in enumerate(KNOWN):
         for v, voter in enumerate(voters):
             weights[k, v, LABELS.index(label)] = scales[voter]
-    return Regression(voters, weights.reshape(len(KNOWN), -1), np.zeros(len(KNOWN)))
+    return Layers((weights.reshape(len(KNOWN), -1),), (np.zeros(len(KNOWN)),))
 
 
 def combiner(**changes) -> Combiner:
     scales = {"S1": 1.0, "ST1": 0.5, "T2": 0.25}
     sets = [s for n in (1, 2, 3) for s in itertools.combinations(VOTERS, n)]
-    logistic = Logistic(KNOWN, {frozenset(s): tied(s, scales) for s in sets})
+    fitted = Fitted(KNOWN, {s: tied(s, scales) for s in sets})
     fields = {
         "method": "logistic",
         "members": {
@@ -49,7 +50,7 @@ def combiner(**changes) -> Combiner:
             "T2": Member("tiny-text", "1", 2.0, 0.5),
         },
         "min_confidence": 0.4,
-        "logistic": logistic,
+        "fitted": fitted,
         "made_by": "abhinaya train ensemble x",
         "fitted_on": {"clips": 100},
         "metrics": {"macro_f1": 0.5},
@@ -58,7 +59,7 @@ def combiner(**changes) -> Combiner:
 
 
 def rule(**changes) -> Rule:
-    return Rule("logistic", logistic=combiner().logistic, **changes)
+    return Rule("logistic", fitted=combiner().fitted, **changes)
 
 
 # --- what it computes -----------------------------------------------------------------------------
@@ -90,9 +91,9 @@ def test_a_label_that_nobody_was_fitted_on_is_never_given():
 
 
 def test_without_a_fit_for_who_answered_the_mean_decides():
-    few = Logistic(KNOWN, {frozenset(VOTERS): combiner().logistic.regressions[frozenset(VOTERS)]})
+    few = Fitted(KNOWN, {VOTERS: combiner().fitted.models[VOTERS]})
     votes = {"S1": soft("sad", 0.6), "T2": soft("happy", 0.9)}
-    assert decide(votes, Rule("logistic", logistic=few)) == decide(votes, Rule("mean"))
+    assert decide(votes, Rule("logistic", fitted=few)) == decide(votes, Rule("mean"))
     assert decide(votes, replace(rule(), method="mean")) == decide(votes, Rule("mean"))
 
 
@@ -115,7 +116,7 @@ VOTES = st.dictionaries(st.sampled_from(VOTERS), any_ballot(), min_size=1)
 
 @given(VOTES, st.sampled_from([0.0, 0.3, 0.7]))
 def test_it_never_claims_more_than_its_voters_and_its_shares_are_shares(votes, least):
-    shares = combiner().logistic.probabilities(votes)
+    shares = combiner().fitted.probabilities(votes)
     assert sum(shares) == pytest.approx(1)
     decision = decide(votes, rule(min_confidence=least))
     assert decision.leading in KNOWN
@@ -160,11 +161,11 @@ def test_what_is_written_is_read_again(tmp_path: Path):
     path, before = tmp_path / "c.json", combiner()
     write_combiner(path, before)
     after = read_combiner(path)
-    assert replace(after, logistic=None) == replace(before, logistic=None)
+    assert replace(after, fitted=None) == replace(before, fitted=None)
     votes = {"S1": soft("sad", 0.6), "T2": soft("happy", 0.9)}
     for cast in (votes, votes | {"ST1": soft("fear", 0.8)}, {"T2": votes["T2"]}):
         np.testing.assert_allclose(
-            after.logistic.probabilities(cast), before.logistic.probabilities(cast), atol=1e-4
+            after.fitted.probabilities(cast), before.fitted.probabilities(cast), atol=1e-8
         )
     assert list(tmp_path.iterdir()) == [path]
     assert max(map(len, path.read_text("utf-8").splitlines())) < 200, "people can read it"
@@ -172,9 +173,9 @@ def test_what_is_written_is_read_again(tmp_path: Path):
 
 def test_a_rule_without_regressions_has_a_file_as_well(tmp_path: Path):
     path = tmp_path / "c.json"
-    write_combiner(path, combiner(method="weighted", logistic=None))
+    write_combiner(path, combiner(method="weighted", fitted=None))
     after = read_combiner(path)
-    assert (after.method, after.logistic) == ("weighted", None)
+    assert (after.method, after.fitted) == ("weighted", None)
     assert after.weights == {"S1": 1.0, "ST1": 1.0, "T2": 0.5}
     assert after.temperatures == {"S1": 1.25, "ST1": 1.0, "T2": 2.0}
 
@@ -193,10 +194,56 @@ def test_missing_unwritable_and_other_files_are_named(tmp_path: Path):
         write_combiner(tmp_path / "no" / "c.json", combiner())
 
 
+STUMP = {
+    "roots": np.array([0, 3]),
+    "inputs": np.array([6, -1, -1, -1]),
+    "thresholds": np.array([np.log(0.5), 0, 0, 0]),
+    "others": np.array([2, 0, 1, 2]),
+    "shares": np.array([[0.5, 0.5], [0.0, 1.0], [1.0, 0.0]]),
+}
+"""Two trees over S1: one asks whether its share of sad is above one half, the other says happy."""
+
+
+def forest(**changes) -> Combiner:
+    fitted = Fitted(("happy", "sad"), {("S1",): Trees(**(STUMP | changes))})
+    return Combiner("forest", {"S1": Member()}, fitted=fitted)
+
+
+def test_trees_are_read_again_and_vote_by_their_leaves(tmp_path: Path):
+    write_combiner(tmp_path / "c.json", forest())
+    fitted = read_combiner(tmp_path / "c.json").fitted
+    for share, sad in ((0.4, 0.25), (0.6, 0.5)):
+        found = fitted.probabilities({"S1": soft("sad", share)})
+        assert found[LABELS.index("sad")] == pytest.approx(sad)
+        assert sum(found) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"roots": np.array([0, 4])},
+        {"roots": np.array([], int)},
+        {"inputs": np.array([8, -1, -1, -1])},
+        {"others": np.array([1, 0, 1, 2])},
+        {"others": np.array([0, 0, 1, 2])},
+        {"others": np.array([4, 0, 1, 2])},
+        {"others": np.array([2, 0, 1, 3])},
+        {"others": np.array([2, 0, 1])},
+        {"thresholds": np.array([0.0])},
+        {"shares": np.ones((3, 2))},
+        {"shares": np.ones((3, 1))},
+    ],
+)
+def test_damaged_trees_are_refused(tmp_path: Path, changes):
+    write_combiner(tmp_path / "c.json", forest(**changes))
+    with pytest.raises(DamagedFileError, match="trees do not fit its voters and labels"):
+        read_combiner(tmp_path / "c.json")
+
+
 @pytest.mark.parametrize(
     ("change", "kind", "words"),
     [
-        (lambda f: f.update(schema="abhinaya.combiner/9"), DamagedFileError, "combiner/9"),
+        (lambda f: f.update(schema="abhinaya.combiner/1"), DamagedFileError, "combiner/1"),
         (lambda f: f.update(surprise=1), DamagedFileError, "unknown field"),
         (lambda f: f.pop("voters"), DamagedFileError, "voters"),
         (lambda f: f.update(voters={}), DamagedFileError, "names no voter"),
@@ -207,13 +254,16 @@ def test_missing_unwritable_and_other_files_are_named(tmp_path: Path):
         (lambda f: f["inputs"].reverse(), LabelsError, "was fitted on the labels"),
         (lambda f: f.update(labels=["bored"]), LabelsError, "bored"),
         (lambda f: f.update(labels=["sad", "sad"]), LabelsError, "sad"),
-        (lambda f: f["regressions"].pop("S1+ST1+T2"), DamagedFileError, "all of its voters"),
-        (lambda f: f["regressions"].update({"S1+X": f["regressions"].pop("S1")}),
-         DamagedFileError, "lacks numbers"),
-        (lambda f: f["regressions"]["S1"]["bias"].pop("sad"), DamagedFileError, "lacks numbers"),
-        (lambda f: f["regressions"]["S1"]["weights"]["S1"]["sad"].pop(),
-         DamagedFileError, "regression of S1"),
-        (lambda f: f["regressions"]["S1"]["bias"].update(sad=1e999), DamagedFileError, "c.json"),
+        (lambda f: f["layers"].pop("S1+ST1+T2"), DamagedFileError, "all of its voters"),
+        (lambda f: f["layers"].update({"S1+X": f["layers"].pop("S1")}), DamagedFileError, "S1.X"),
+        (lambda f: f["layers"].update({"ST1+S1": f["layers"].pop("S1+ST1")}),
+         DamagedFileError, "does not fit 8 inputs of each voter"),
+        (lambda f: f["layers"].update(S1=[]), DamagedFileError, "model of S1 does not fit"),
+        (lambda f: f["layers"]["S1"][0]["bias"].pop(), DamagedFileError, "model of S1 does not"),
+        (lambda f: f["layers"]["S1"][0]["weights"][0].pop(), DamagedFileError, "different lengths"),
+        (lambda f: [row.pop() for row in f["layers"]["S1"][0]["weights"]],
+         DamagedFileError, "does not fit 8 inputs of each voter and 7 labels"),
+        (lambda f: f["layers"]["S1"][0]["bias"].append(1e999), DamagedFileError, "c.json"),
     ],
 )  # fmt: skip
 def test_a_damaged_file_is_refused_by_what_is_wrong(tmp_path: Path, change, kind, words):

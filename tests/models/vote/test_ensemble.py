@@ -220,6 +220,20 @@ def test_weights_move_the_mean_and_default_to_one_and_without_one_a_voter_is_not
     assert (nobody.label, nobody.reason) == (UNKNOWN, "every voter that answered has weight 0")
 
 
+def test_uncertainty_weighs_each_voter_by_how_sure_it_is_in_this_case():
+    flat = Ballot("happy", (0.12, 0.12, 0.12, 0.12, 0.16, 0.12, 0.12, 0.12))
+    votes = {"S1": flat, "S2": flat, "T2": soft("sad", 0.45)}
+    assert decide(votes, Rule("uncertainty")).label == "sad"
+    assert decide(votes | {"S1": soft("happy", 0.9)}, Rule("uncertainty")).label == "happy"
+    two = {"S1": soft("happy", 0.6), "T2": soft("sad", 0.55)}
+    assert decide(two, Rule("uncertainty")).label == "happy"
+    assert decide(two, Rule("uncertainty", temperatures={"S1": 3.0})).label == "sad"
+    even = Ballot("angry", (0.125,) * 8)
+    assert decide({"S1": even, "S2": even}, Rule("uncertainty")).label == "angry"
+    # a bare label is as sure as the others are on average: here, twice the mean of two
+    assert decide({"T1": Ballot("fear"), **two}, Rule("uncertainty")).label == "fear"
+
+
 def test_equal_means_are_decided_within_the_tied_labels_by_priority():
     votes = {"S1": soft("sad", 0.6), "S2": soft("angry", 0.6)}
     for policy in POLICIES:
@@ -246,7 +260,7 @@ def test_equal_means_on_labels_nobody_chose_follow_the_order_of_labels():
         ({"temperatures": {"S1": math.inf}}, "temperature of S1"),
         ({"quorum": 0}, "quorum"),
         ({"refine_top": 1}, "at least 2"),
-        ({"method": "logistic"}, "needs its regressions"),
+        ({"method": "logistic"}, "needs its fitted file"),
     ],
 )
 def test_an_impossible_rule_is_refused(changes, words):

@@ -623,6 +623,12 @@ class World(RuleBasedStateMachine):
                     assert all(m.reason for m in event.missing)
 
     @invariant()
+    def the_hub_knows_how_much_audio_it_holds(self) -> None:
+        segments = self.broker._coordinator.segments
+        items = [item for record in segments for item in (record.item, record.next) if item]
+        assert segments.audio.total() == sum(item.samples.nbytes for item in items)
+
+    @invariant()
     def revisions_change_the_label(self) -> None:
         for events in self.told.values():
             labels: dict[int, str] = {}

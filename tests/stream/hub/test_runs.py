@@ -27,9 +27,10 @@ from abhinaya.stream.hub.streams import MAX_OVER, MAX_STREAMS
 from abhinaya.stream.hub.validation import LONGEST_REASON
 from abhinaya.stream.run.recorder import Recorder
 from abhinaya.stream.run.supervisor import Supervisor
-from abhinaya.stream.settings.config import SuperviseConfig, encode
+from abhinaya.stream.settings.config import FlowConfig, SuperviseConfig, encode
 from abhinaya.stream.wire.child import Stop
 from abhinaya.stream.wire.codec import Decoder, Encoder
+from abhinaya.stream.wire.keys import Key
 from abhinaya.stream.wire.messages import (
     Beat,
     Credit,
@@ -55,7 +56,7 @@ from abhinaya.stream.wire.messages import (
     Welcome,
 )
 from abhinaya.stream.wire.sockets import Hub as HubSockets
-from abhinaya.stream.wire.sockets import connect, receive, send, workers_endpoint
+from abhinaya.stream.wire.sockets import connect, receive, send, sinks_endpoint, workers_endpoint
 
 M = TypeVar("M", bound=Message)
 END = End(stream="call", sequence=1, position=fakes.SECOND)
@@ -374,6 +375,29 @@ def test_the_streams_of_a_run_are_bounded_and_those_remembered_after_their_end()
     assert f"more than {MAX_STREAMS} streams" in site.back[b"many"][0].reason  # type: ignore[attr-defined]
 
 
+def test_the_audio_of_a_key_is_bounded_and_those_of_others_are_not_its() -> None:
+    hub = Desk(flow=FlowConfig(audio_mib=1))
+    files, calls = [f"f{n}" for n in range(3)], [f"c{n}" for n in range(3)]
+    infos = [*map(fakes.info, files), *(fakes.info(name, live=True) for name in calls)]
+    hub.say(FRONT, fakes.hello(*infos))
+    for name in (*files, *calls):  # 320 kB each
+        hub.say(FRONT, fakes.segment(0, name, 10 * fakes.SECOND))
+    why = "the hub holds 1 MiB of audio of its key already"
+    gaps = [f"refused by the hub: {why}"] * 3
+    assert [(gap.stream, gap.reason) for gap in hub.events(Gap)] == [*zip(calls, gaps, strict=True)]
+    later = {"start": 10 * fakes.SECOND, "end": 20 * fakes.SECOND}
+    hub.say(FRONT, fakes.segment(1, "f0", 10 * fakes.SECOND, **later))
+    hub.say(FRONT, fakes.partial(1, 1, "c0", length=10 * fakes.SECOND, **later))
+    assert hub.status().refused[why] == 5
+    assert hub.to(FRONT, Introduce), "a file loses nothing: its front sends the segment again"
+    other = Key("other", "input", "x")
+    hub.sink(Subscribe(sink="recorder", confirm=True, run="other"), b"other")
+    site = fakes.hello(fakes.info("call", live=True, run="2"), front="front-2")
+    hub.deliver(hub.broker.from_worker(hub.now, b"2", site, other))
+    hub.deliver(hub.broker.from_worker(hub.now, b"2", fakes.segment(0, length=160_000), other))
+    assert hub.broker._coordinator.segments.audio[other] == 320_000
+
+
 def test_deadlines_that_are_far_away_do_not_keep_streams_that_are_over() -> None:
     site = Site()
     for number in range(1000):
@@ -508,6 +532,31 @@ def test_a_hub_notices_at_its_sockets_that_a_run_has_gone(tmp_path: Path, over: 
     # a run that is over has nothing to wait for
     assert over or took > 0.9
     assert (len(run.over), len(run.streams)) == ((1, 0) if over else (0, 1))
+
+
+def test_what_is_left_of_a_replaced_connection_does_not_speak_for_its_peer(tmp_path: Path) -> None:
+    """A hub that was frozen reads both connections of a recorder that has dialled again."""
+    broker, context = Broker(fakes.config(), "hub-1"), zmq.Context()
+    subscribe = Encoder().encode(Subscribe(sink="recorder", confirm=True, run="1"))
+    with closing(HubSockets(context, f"ipc://{tmp_path}")) as doors:
+        hub = Hub(broker, doors)
+        sockets = [zmq.Context().socket(zmq.DEALER) for _ in range(2)]
+        for socket in sockets:
+            socket.identity = b"recorder-7f"
+            socket.connect(sinks_endpoint(f"ipc://{tmp_path}"))
+            socket.send_multipart(subscribe)
+            if socket is sockets[0]:
+                assert doors.sinks.poll(5000)
+                hub._receive("sinks")
+                for _ in range(3):
+                    socket.send_multipart(subscribe)
+                socket.close(linger=1000)
+            time.sleep(0.3)  # the hub does not run
+        for _ in range(20):
+            hub._receive("sinks")
+        assert [run.recorder for run in broker._runs] == [b"recorder-7f"]
+        sockets[1].close(linger=0)
+    context.term()
 
 
 @pytest.mark.processes

@@ -119,7 +119,8 @@ def test_an_unknown_setting_without_a_near_one_lists_what_there_is(tmp_path: Pat
     (fault,) = faults(tmp_path, GOOD + "[flow]\nxyzzy = 1\n")
     assert (
         fault
-        == "flow.xyzzy is not a setting (known: file_window, files_window, kept_s, live_backlog)"
+        == "flow.xyzzy is not a setting (known: audio_mib, file_window, files_window, kept_s, "
+        "live_backlog)"
     )
 
 

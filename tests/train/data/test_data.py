@@ -10,13 +10,7 @@ from abhinaya.models.base import SAMPLE_RATE
 from abhinaya.train.data.audio import read_audio
 from abhinaya.train.data.channels import Channel, Surroundings, send_through
 from abhinaya.train.data.clips import read_clips, read_readers
-from abhinaya.train.data.texts import (
-    Sentence,
-    read_emorynlp,
-    read_goemotions,
-    read_reccon,
-    with_errors,
-)
+from abhinaya.train.data.texts import sentences, with_errors
 from abhinaya.train.errors import DataError
 
 
@@ -86,15 +80,13 @@ def test_faster_is_shorter_and_higher() -> None:
 
 
 def test_sentences_are_normalised_and_labelled(tiny: Path) -> None:
-    sentences = read_goemotions(tiny, "train")
-    assert sentences[0] == Sentence("its anger 0", ("angry",))
-    assert sentences[-1].labels == ("angry", "disgust")
-    assert read_emorynlp(tiny, "dev") == [
-        Sentence("oh no", ("fear",)),
-        Sentence("coffee", ("neutral",)),
-    ]
-    talk = read_reccon(tiny, "train")
-    assert talk[:2] == [Sentence("its lovely 0", ("happy",)), Sentence("its noon 0", ("neutral",))]
+    comments = sentences(tiny, "goemotions", "train")
+    assert (comments[0].transcript, comments[0].label) == ("its anger 0", "angry")
+    assert set(comments[-1].votes) == {"angry", "disgust"}
+    found = [(c.transcript, c.label) for c in sentences(tiny, "emorynlp", "dev")]
+    assert found == [("oh no", "fear"), ("coffee", "neutral")]
+    talk = [(c.transcript, c.label) for c in sentences(tiny, "reccon", "train")]
+    assert talk[:2] == [("its lovely 0", "happy"), ("its noon 0", "neutral")]
     assert len(talk) == 18
 
 
@@ -116,7 +108,7 @@ def test_talk_of_another_layout_is_refused(content: str, tmp_path: Path) -> None
     path.parent.mkdir(parents=True)
     path.write_text(content)
     with pytest.raises(DataError, match=r"train\.json: not RECCON's dialogues"):
-        read_reccon(tmp_path, "train")
+        sentences(tmp_path, "reccon", "train")
 
 
 def test_every_reader_is_on_one_side_for_good(tmp_path: Path) -> None:

@@ -9,24 +9,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.special import softmax
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.neural_network import MLPClassifier
 
 from abhinaya.models.base import Ballot, ballot
 from abhinaya.models.labels import LABELS
-from abhinaya.models.vote.combiner_file import read_combiner
+from abhinaya.models.vote.combiner import Combiner, Member, Method
+from abhinaya.models.vote.combiner_file import read_combiner, write_combiner
 from abhinaya.models.vote.ensemble import Decision, Rule, decide
+from abhinaya.models.vote.fitted import Fitted, Layers
 from abhinaya.train.cli import main as train
 from abhinaya.train.data.clips import Clip
 from abhinaya.train.data.manifest import Manifest, write_manifest
+from abhinaya.train.ensemble import logistic, meta
+from abhinaya.train.ensemble.answers import NEUTRAL, Answers, importance
 from abhinaya.train.ensemble.cli import measure
-from abhinaya.train.ensemble.fit import (
-    NEUTRAL,
-    Answers,
-    Fit,
-    fit_ensemble,
-    fit_tied,
-    importance,
-    least_confidence,
-)
+from abhinaya.train.ensemble.fit import Fit, fit_ensemble, least_confidence
+from abhinaya.train.ensemble.logistic import fit_tied
 from abhinaya.train.errors import DataError
 from abhinaya.train.eval.cli import main as evaluate
 from abhinaya.train.metrics import macro_f1
@@ -69,12 +68,12 @@ def fitted(answers: Answers) -> Fit:
 
 
 def test_the_sure_and_ignorant_voter_is_given_no_weight(fitted: Fit) -> None:
-    regression = fitted.logistic.regressions[frozenset(SKILL)]
-    block = {v: regression.weights[:, i * 8 : i * 8 + 8] for i, v in enumerate(regression.voters)}
+    (weights,) = fitted.rule.fitted.models[tuple(SKILL)].weights
+    block = {v: weights[:, i * 8 : i * 8 + 8] for i, v in enumerate(SKILL)}
     # how far each voter's say for a label moves the score of that label
     say = {v: np.mean([w[k, c] for k, c in enumerate(sorted(KNOWN))]) for v, w in block.items()}
     assert say["A"] > say["B"] > 3 * abs(say["C"])
-    assert fitted.temperatures["C"] > 2 * fitted.temperatures["A"]
+    assert fitted.rule.temperatures["C"] > 2 * fitted.rule.temperatures["A"]
 
 
 def test_on_left_out_speakers_it_beats_the_majority(fitted: Fit, answers: Answers) -> None:
@@ -88,9 +87,10 @@ def test_on_left_out_speakers_it_beats_the_majority(fitted: Fit, answers: Answer
 
 def test_the_weights_of_the_mixture_follow_skill(answers: Answers) -> None:
     fit = fit_ensemble(answers, "weighted")
-    assert fit.logistic is None
-    assert fit.weights["A"] > fit.weights["B"] > fit.weights["C"]
-    assert sum(fit.weights.values()) == pytest.approx(len(SKILL))
+    assert fit.rule.fitted is None
+    weights = fit.rule.weights
+    assert weights["A"] > weights["B"] > weights["C"]
+    assert sum(weights.values()) == pytest.approx(len(SKILL))
 
 
 def test_the_tied_form_finds_planted_scales() -> None:
@@ -114,6 +114,91 @@ def test_labels_count_alike_and_neutral_as_its_prior_says() -> None:
     assert weights[truth == NEUTRAL].sum() == pytest.approx(3)
     assert weights[truth == 0].sum() == pytest.approx(weights[truth == 4].sum()) == 1.5
     assert importance(np.array([0, 4, 4], np.int64), 0.5).tolist() == [1.5, 0.75, 0.75]
+    balanced = importance(truth, "balanced")
+    assert [balanced[truth == c].sum() for c in (0, NEUTRAL, 4)] == pytest.approx([2, 2, 2])
+    assert importance(truth, "corpus").tolist() == [1.0] * 6
+
+
+# --- meta-classifiers -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("TREES", 8), ("MOST_EPOCHS", 12), ("HIDDEN", ((), (4,)))):
+        monkeypatch.setattr(meta, name, value)
+
+
+@pytest.mark.parametrize("labels", [2, 8])
+def test_what_scikit_learn_fitted_gives_its_probabilities_from_the_file_too(
+    tmp_path: Path, labels: int
+) -> None:
+    rng = np.random.default_rng(labels)
+    truth = np.arange(240) % labels
+    shares = softmax(rng.normal(size=(240, 3, 8)) + 2 * np.eye(8)[truth][:, None], axis=-1)
+    votes = [{v: ballot(s) for v, s in zip("ABC", of, strict=True)} for of in shares]
+    rows = np.arange(240)
+    answers = Answers(tuple(votes), truth, ("x",) * 240, ("A", "B", "C"))
+    inputs, logs = answers.inputs(rows, "ABC", logs=False), answers.inputs(rows, "ABC")
+    network = MLPClassifier((5,), tol=1.0, random_state=0).fit(inputs, truth)
+    forests = [RandomForestClassifier(9, random_state=s).fit(logs, truth) for s in (1, 2)]
+    for method, model, expected in (
+        ("mlp", meta.layers_of(network), network.predict_proba(inputs)),
+        ("forest", meta.trees_of(forests), np.mean([f.predict_proba(logs) for f in forests], 0)),
+    ):
+        fitted = Fitted(LABELS[:labels], {("A", "B", "C"): model}, logs=method != "mlp")
+        path = tmp_path / f"{method}.json"
+        write_combiner(path, Combiner(method, dict.fromkeys("ABC", Member()), fitted=fitted))
+        found = read_combiner(path).fitted
+        given = np.array([found.probabilities(cast) for cast in votes])[:, :labels]
+        np.testing.assert_allclose(given, expected, atol=1e-6)
+
+
+def test_a_soup_is_the_mean_of_the_weights_of_its_runs() -> None:
+    rng = np.random.default_rng(0)
+    runs = [Layers((rng.normal(size=(2, 3)),), (rng.normal(size=2),)) for _ in range(3)]
+    soup = meta.soup_of(runs, 2.0)
+    inputs = rng.normal(size=3)
+    scores = np.mean([run.weights[0] @ inputs + run.biases[0] for run in runs], axis=0) / 2.0
+    np.testing.assert_allclose(soup(inputs), softmax(scores))
+
+
+def test_a_mixture_has_the_shares_of_both_clips() -> None:
+    inputs = np.arange(12.0).reshape(6, 2)
+    mixed, first, second, shares = meta.mixtures(inputs, np.random.default_rng(0))
+    assert sorted(first) == sorted(second) == list(range(6))
+    np.testing.assert_allclose(
+        mixed, shares[:, None] * inputs[first] + (1 - shares[:, None]) * inputs[second]
+    )
+
+
+def test_forests_learn_from_equally_many_clips_of_each_label(answers: Answers) -> None:
+    rows = np.flatnonzero((answers.truth != KNOWN[0]) | (np.arange(len(answers.truth)) < 99))
+    forests = meta.Forests(answers, importance(answers.truth, 0.5), 0)
+    inputs, truth, weights = forests.balanced(rows)
+    assert len(set(np.unique(truth, return_counts=True)[1].tolist())) == 1
+    assert inputs.shape == (len(truth), len(SKILL) * 8)
+    assert weights[truth == NEUTRAL].mean() > 2 * weights[truth != NEUTRAL].mean()
+    with pytest.raises(DataError, match=r"angry: [0-4] clips are answered by all voters; forests"):
+        forests.balanced(rows[-60:][answers.truth[rows[-60:]] != KNOWN[0]])
+
+
+@pytest.mark.parametrize("method", ["logistic", "mlp", "forest"])
+def test_fourteen_members_are_fitted_together_and_fewer_by_the_mean(
+    quick: None, monkeypatch: pytest.MonkeyPatch, method: Method
+) -> None:
+    monkeypatch.setattr(logistic, "GRID", (0.01,))
+    names = [f"m{i:02}" for i in range(14)]
+    monkeypatch.setitem(globals(), "SKILL", dict.fromkeys(names, 1.5))
+    answers = planted(160, missing=0.01)
+    fit = fit_ensemble(answers, method, soup=2)
+    assert list(fit.plans) == ["+".join(names)]
+    everyone = next(votes for votes in answers.votes if len(votes) == 14)
+    assert decide(everyone, fit.rule).leading
+    guess = np.array([LABELS.index(d.leading) for d in fit.held_out])
+    assert macro_f1(answers.truth, guess, sorted(KNOWN)) > 0.8
+    few = {name: everyone[name] for name in names[:13]}
+    mean = decide(few, Rule("mean", temperatures=fit.rule.temperatures))
+    assert decide(few, fit.rule) == mean
 
 
 # --- threshold ------------------------------------------------------------------------------------
@@ -146,9 +231,10 @@ def test_the_threshold_is_the_lowest_that_holds_the_alarms() -> None:
         (lambda a: Answers(a.votes, a.truth, ("",) * len(a.truth), a.voters), "have no speaker"),
         (lambda a: Answers(a.votes, a.truth * 0, a.speakers, a.voters), "all clips are angry"),
         (lambda a: Answers(a.votes, a.truth, a.speakers, ()), "0 voters"),
-        (lambda a: Answers(a.votes, a.truth, a.speakers, tuple("ABCDEFG")), "7 voters"),
+        (lambda a: Answers(a.votes[:30], a.truth[:30], a.speakers[:30], a.voters),
+         r"clips are answered by all 3 voters; logistic needs 50 \(the fewest"),
     ],
-)
+)  # fmt: skip
 def test_what_cannot_be_fitted_is_refused(answers: Answers, change, words: str) -> None:
     with pytest.raises(DataError, match=words):
         fit_ensemble(change(answers), "logistic")
@@ -198,7 +284,7 @@ def test_the_command_fits_writes_and_the_tables_use_it(
     assert found["rule"]["method"] == "logistic"
     assert len(found["combinations"]) == 4
     # the whole table by the rule itself
-    rule = Rule("logistic", logistic=combiner.logistic)
+    rule = Rule("logistic", fitted=combiner.fitted)
     guess = np.array([LABELS.index(decide(v, rule).leading) for v in answers.votes])
     expected = macro_f1(answers.truth, guess, sorted(KNOWN))
     assert found["rules"][2]["macro_f1"]["value"] == pytest.approx(expected)
@@ -211,7 +297,7 @@ def test_the_command_fits_writes_and_the_tables_use_it(
         ("dev", {"split": "train"}, [], "are of clips that it was trained on"),
         ("dev", {}, ["--split", "test"], "no clip is in it"),
         ("dev", {}, ["--voters", "A,Z"], "no predictions of Z"),
-        ("dev", {}, ["--neutral", "1.5"], "--neutral 1.5"),
+        ("dev", {}, ["--prior", "1.5"], "--prior 1.5: give balanced, corpus, or the share of"),
         ("dev", {}, ["--alarms", "0"], "--alarms 0"),
         ("dev", {}, ["--out", "/nowhere/c.json"], "cannot be written"),
     ],

@@ -12,12 +12,12 @@ from abhinaya.train.tiny.text import TextRecipe
 def test_settings_reach_what_is_nested_and_nothing_else() -> None:
     before = SpeechRecipe()
     after = changed(
-        before, ["schedule.rate=1", "before.seconds=[1.0, 2.0]", 'shares={"nemo":1.0}', "heads=3"]
+        before, ["schedule.rate=1", "before.seconds=[1.0, 2.0]", 'shares={"nemo":1.0}', "hidden=3"]
     )
     assert after.schedule.rate == 1.0
     assert after.before.seconds == (1.0, 2.0)
     assert after.shares == {"nemo": 1.0}
-    assert after.heads == 3
+    assert after.hidden == 3
     assert after.pairing == before.pairing
     assert after.schedule.steps == before.schedule.steps
     assert changed(TextRecipe(), []) == TextRecipe()

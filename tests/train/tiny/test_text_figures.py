@@ -6,8 +6,9 @@ import pytest
 
 from abhinaya.models.base import Abstention, Ballot, Card, Utterance
 from abhinaya.models.labels import LABELS
-from abhinaya.train.data.texts import Sentence
-from abhinaya.train.tiny.text_figures import ERROR_DRAWS, ask, scorable, with_word_errors
+from abhinaya.train.data.clips import Clip
+from abhinaya.train.eval.tables import scored
+from abhinaya.train.tiny.text_figures import ERROR_DRAWS, ask, with_word_errors
 
 
 class Whole:
@@ -15,8 +16,8 @@ class Whole:
 
     card = Card("whole", "1", frozenset({"transcript"}), LABELS, "Apache-2.0")
 
-    def __init__(self, sentences: Sequence[Sentence]) -> None:
-        self._known = {sentence.text: sentence.labels[0] for sentence in sentences}
+    def __init__(self, sentences: Sequence[Clip]) -> None:
+        self._known = {clip.transcript: str(clip.label) for clip in sentences}
         self.asked = 0
 
     def vote(self, batch: Sequence[Utterance]) -> list[Ballot | Abstention]:
@@ -28,12 +29,14 @@ class Whole:
 
 def test_what_word_errors_cost_is_a_mean_over_draws() -> None:
     # of ten words each, so that .8 ** 10 = .107 of the sentences stay whole
+    texts = [" ".join([f"w{n}"] * 10) for n in range(400)]
     sentences = [
-        Sentence(" ".join([f"w{n}"] * 10), ("happy" if n % 2 else "neutral",)) for n in range(400)
+        Clip(f"{n}", "made up", votes={"happy" if n % 2 else "neutral": 1.0}, transcript=text)
+        for n, text in enumerate(texts)
     ]
     voter = Whole(sentences)
-    on = scorable(sentences)
-    found = with_word_errors(voter, on, ask(voter, on), ["other"])
+    on = scored(sentences)
+    found = with_word_errors(voter, on, ask(voter, on, texts), ["other"])
     assert voter.asked == len(sentences) * (1 + ERROR_DRAWS)
     assert found["n"] == len(sentences)
     kept = 0.8**10  # recall of happy; neutral is always found, and precise in 1 / (2 - kept)

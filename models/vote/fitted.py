@@ -1,0 +1,112 @@
+"""Fitted functions of the votes: from the answers of V voters to probabilities of K labels.
+
+    Layers   multinomial logistic regression, or a network with one hidden layer
+    Trees    the mean over decision trees
+
+They need numpy alone; `abhinaya train ensemble` fits them with scikit-learn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from abhinaya.models.base import Ballot
+from abhinaya.models.labels import LABELS
+
+Numbers = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+FLOOR: Final = 0.01
+"""Lowest probability in a logarithm. Without it, one voter that gives a label probability 0 would
+outvote all others; a voter without probabilities gives 0 to all labels but one."""
+
+
+class Model(Protocol):
+    """A function of inputs [I]."""
+
+    def __call__(self, inputs: Numbers) -> Numbers:
+        """Return probabilities [K]."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Layers:
+    """Linear layers with rectified units between them, and a softmax at the end."""
+
+    weights: tuple[Numbers, ...]
+    """[outputs, inputs] of each layer; K outputs of the last."""
+    biases: tuple[Numbers, ...]
+    """[outputs] of each layer."""
+
+    def __call__(self, inputs: Numbers) -> Numbers:
+        """Return probabilities [..., K] of inputs [..., I]."""
+        for weights, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
+            inputs = np.maximum(inputs @ weights.T + bias, 0.0)
+        scores = inputs @ self.weights[-1].T + self.biases[-1]
+        powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        shares: Numbers = powers / powers.sum(axis=-1, keepdims=True)
+        return shares
+
+
+@dataclass(frozen=True, slots=True)
+class Trees:
+    """Decision trees, their nodes in one table of M rows; after an inner node comes its left one.
+
+    An inner node sends inputs with `input <= threshold` to the left.
+    """
+
+    roots: Integers
+    """[T] row of the root of each tree."""
+    inputs: Integers
+    """[M] index of the input that an inner node looks at; -1 for a leaf."""
+    thresholds: Numbers
+    """[M] 0 for a leaf."""
+    others: Integers
+    """[M] row of the right node; of a leaf, its row in `shares`."""
+    shares: Numbers
+    """[leaves, K] probabilities."""
+
+    def __call__(self, inputs: Numbers) -> Numbers:
+        """Return probabilities [K] of inputs [I], in the precision of scikit-learn's trees."""
+        given, at = inputs.astype(np.float32), self.roots
+        while (inner := self.inputs[at] >= 0).any():
+            left = given[self.inputs[at]] <= self.thresholds[at]
+            at = np.where(inner, np.where(left, at + 1, self.others[at]), at)
+        mean: Numbers = self.shares[self.others[at]].mean(axis=0)
+        return mean
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """Models by the voters that answered."""
+
+    labels: tuple[str, ...]
+    """[K] labels of the fit, some of LABELS. Other labels get probability 0."""
+    models: Mapping[tuple[str, ...], Model]
+    """By the names of voters, sorted, in the order of the inputs."""
+    logs: bool = True
+    """Whether the inputs are log-probabilities."""
+
+    def probabilities(self, ballots: Mapping[str, Ballot]) -> tuple[float, ...] | None:
+        """Return probabilities [C]; None if nothing was fitted for these voters."""
+        voters = tuple(sorted(ballots))
+        model = self.models.get(voters)
+        if model is None:
+            return None
+        shares = dict.fromkeys(LABELS, 0.0)
+        given = features([ballots[voter] for voter in voters], self.logs)
+        shares.update(zip(self.labels, model(given).tolist(), strict=True))
+        return tuple(shares.values())
+
+
+def features(ballots: Sequence[Ballot], logs: bool = True) -> Numbers:
+    """Return (log-)probabilities [V * C] of V ballots; a bare label has probability 1."""
+    given: list[float] = []
+    for ballot in ballots:
+        given += ballot.probabilities or [float(label == ballot.label) for label in LABELS]
+    return np.log(np.maximum(given, FLOOR)) if logs else np.array(given)

@@ -1,0 +1,122 @@
+"""The answers of several voters, and what each fit needs: weights of clips, folds, temperatures."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, Literal, Protocol
+
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold
+
+from abhinaya.models.base import Ballot, FloatArray
+from abhinaya.models.labels import LABELS
+from abhinaya.models.vote.fitted import FLOOR, Fitted, Numbers, features
+from abhinaya.train.errors import DataError
+from abhinaya.train.metrics import Indices, fit_temperature
+
+Prior = Literal["balanced", "corpus"] | float
+"""Frequencies of the labels that a fit is made for: equal; those of the clips; or the share of
+neutral, the other labels equal."""
+LEAST_CLIPS: Final = 50
+"""Fewest clips that all voters of a fit have answered."""
+FOLDS: Final = 5
+NEUTRAL: Final = LABELS.index("neutral")
+Votes = dict[str, Ballot]
+Voters = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers of V voters about N clips."""
+
+    votes: tuple[Votes, ...]
+    """[N] vote by voter; a voter without an answer is absent."""
+    truth: Indices
+    """[N] indices in LABELS."""
+    speakers: tuple[Hashable, ...]
+    """[N] speaker of each clip."""
+    voters: Voters
+
+    @cached_property
+    def shares(self) -> Numbers:
+        """[N, V, C] probabilities; NaN without an answer."""
+        found = np.full((len(self.votes), len(self.voters), len(LABELS)), np.nan)
+        for i, votes in enumerate(self.votes):
+            for v, voter in enumerate(self.voters):
+                if voter in votes:
+                    found[i, v] = features([votes[voter]], logs=False)
+        return found
+
+    def of(self, voters: Sequence[str]) -> Indices:
+        """Return the rows of clips that all of `voters` answered."""
+        columns = [self.voters.index(voter) for voter in voters]
+        return np.flatnonzero(~np.isnan(self.shares[:, columns, 0]).any(axis=1))
+
+    def inputs(self, rows: Indices, voters: Sequence[str], logs: bool = True) -> Numbers:
+        """Return the inputs [len(rows), V * C] of a model of these voters, as `features` does."""
+        columns = [self.voters.index(voter) for voter in voters]
+        shares = self.shares[rows][:, columns].reshape(len(rows), -1)
+        return np.log(np.maximum(shares, FLOOR)) if logs else shares
+
+    def temperatures(self, rows: Indices, weights: FloatArray) -> dict[str, float]:
+        """Return the temperature of each voter's probabilities; 1 if it gives none."""
+        return {voter: self._temperature(voter, rows, weights) for voter in self.voters}
+
+    def _temperature(self, voter: str, rows: Indices, weights: FloatArray) -> float:
+        known = [i for i in rows if (b := self.votes[i].get(voter)) and b.probabilities is not None]
+        if not known:
+            return 1.0
+        logs = np.log(np.maximum(self.shares[known, self.voters.index(voter)], 1e-6))
+        return fit_temperature(logs.astype(np.float32), self.truth[known], weights[known])
+
+
+class Learner(Protocol):
+    """Fits a model on some of the answers."""
+
+    @property
+    def plans(self) -> dict[str, str]:
+        """What was chosen for each set of voters, for information."""
+        ...
+
+    def __call__(self, rows: Indices) -> Fitted:
+        """Fit on these rows."""
+        ...
+
+
+def importance(truth: Indices, prior: Prior) -> FloatArray:
+    """Return clip weights [N], 1 on average, with which labels have the frequencies of `prior`."""
+    present, counts = np.unique(truth, return_counts=True)
+    if prior == "corpus":
+        return np.ones(len(truth), np.float32)
+    shares = np.full(len(present), 1.0 / len(present))
+    if isinstance(prior, float) and NEUTRAL in present and len(present) > 1:
+        shares = np.where(present == NEUTRAL, prior, (1.0 - prior) / (len(present) - 1))
+    each = dict(zip(present.tolist(), (shares / counts * len(truth)).tolist(), strict=True))
+    return np.array([each[c] for c in truth.tolist()], np.float32)
+
+
+def prior_of(text: str) -> Prior:
+    """Return the prior that --prior names. Raises DataError if it names none."""
+    if text == "balanced":
+        return "balanced"
+    if text == "corpus":
+        return "corpus"
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise DataError(
+            f"--prior {text}: give balanced, corpus, or the share of neutral between 0 and 1"
+        )
+    return share
+
+
+def folds_of(answers: Answers, seed: int) -> Iterator[tuple[Indices, Indices]]:
+    """Yield (rows to fit on, rows held out) of each fold; no speaker is in both."""
+    names = sorted({str(s) for s in answers.speakers})
+    groups = np.array([names.index(str(s)) for s in answers.speakers])
+    cut = StratifiedGroupKFold(min(FOLDS, len(names)), shuffle=True, random_state=seed)
+    yield from cut.split(groups, answers.truth, groups)
