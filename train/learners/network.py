@@ -37,11 +37,13 @@ def network_learner(
     def inputs(examples: Sequence[Example]) -> Inputs:
         """Prepare what trained encoders read; frozen ones get waves and texts."""
         samples, texts = [e.samples for e in examples], [e.transcript for e in examples]
-        rows = [rows_of(encoder, samples, texts) for encoder in encoders]
-        found: Inputs = {"names": [e.name for e in examples], "rows": rows}
-        for i, (encoder, row) in enumerate(zip(encoders, rows, strict=True)):
-            if not encoder.spec.frozen:
-                found[f"x{i}"], found[f"n{i}"] = encoder.reader.prepare(row)
+        found: Inputs = {"names": [e.name for e in examples]}
+        for i, encoder in enumerate(encoders):
+            rows = rows_of(encoder, samples, texts)
+            if encoder.spec.frozen:
+                found[f"rows{i}"] = rows
+            else:
+                found[f"x{i}"], found[f"n{i}"] = encoder.reader.prepare(rows)
         return found
 
     def features(encoder: Encoder, rows: Rows) -> tuple[Tensor, Tensor]:
@@ -52,7 +54,7 @@ def network_learner(
     def arguments(given: Inputs) -> tuple[Any, Any]:
         """Return the inputs of each member, and how to mix the batch."""
         pairs = [
-            features(encoder, given["rows"][i])
+            features(encoder, given[f"rows{i}"])
             if encoder.spec.frozen
             else (given[f"x{i}"], given[f"n{i}"])
             for i, encoder in enumerate(encoders)

@@ -9,7 +9,7 @@ import io
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -168,7 +168,7 @@ class Examples:
         """Return clip `i` before augmentation; without samples for a text model."""
         empty = np.zeros(0, np.float32)
         samples = read_clip(self._root, self.clips[i]) if self._needs_audio else empty
-        return Sound(samples, self._targets(i, target, epoch))
+        return Sound(samples, self._targets(i, target, epoch), self.clips[i].transcript)
 
     def _targets(self, i: int, target: TargetRecipe, epoch: int) -> FloatArray:
         """Return the target of each of the K outputs."""
@@ -192,7 +192,7 @@ class Examples:
         return Example(
             name=clip.path or clip.id,
             samples=sound.samples[: round(self._recipe.data.max_s * SAMPLE_RATE)],
-            transcript=clip.transcript,
+            transcript=sound.words,
             targets=sound.targets,
             draw=draw,
         )
@@ -203,12 +203,13 @@ class Examples:
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """The samples of a clip and its target."""
+    """The samples of a clip, its target and its words."""
 
     samples: FloatArray
     """[n] 16 kHz mono in [-1, 1]."""
     targets: FloatArray
     """[K] target of each output."""
+    words: str = ""
 
 
 def augment(
@@ -241,7 +242,7 @@ def augment(
         samples = send_through(samples, draw_channel(rng, around), rng)
     if rng.random() < recipe.codec:
         samples = through_opus(samples, int(rng.choice([8_000, 12_000, 24_000])))
-    return Sound(samples, sound.targets)
+    return replace(sound, samples=samples)
 
 
 def crop(samples: FloatArray, seconds: float, rng: np.random.Generator) -> FloatArray:
@@ -266,7 +267,7 @@ def mix_pair(first: Sound, second: Sound, gap_s: float) -> Sound:
     mixed[start : start + len(second.samples)] += second.samples
     peak = float(np.abs(mixed).max(initial=0.0))
     targets: FloatArray = ((first.targets + second.targets) / 2.0).astype(np.float32)
-    return Sound(mixed / max(1.0, peak), targets)
+    return Sound(mixed / max(1.0, peak), targets, f"{first.words} {second.words}".strip())
 
 
 def through_opus(samples: FloatArray, bits_per_s: int) -> FloatArray:

@@ -17,7 +17,7 @@ def tone(hz: float, seconds: float = 1.0, level: float = 0.3) -> np.ndarray:
 
 
 def sound(label: int, *args: float) -> Sound:
-    return Sound(tone(*args), np.eye(8, dtype=np.float32)[label])
+    return Sound(tone(*args), np.eye(8, dtype=np.float32)[label], f"words {label}")
 
 
 def power(samples: np.ndarray) -> float:
@@ -95,6 +95,7 @@ def test_a_pair_with_a_gap_by_hand() -> None:
     np.testing.assert_array_equal(mixed.samples[: 2 * SAMPLE_RATE], SOUNDS[1].samples)
     assert not mixed.samples[2 * SAMPLE_RATE : int(2.25 * SAMPLE_RATE)].any()
     np.testing.assert_array_equal(mixed.samples[int(2.25 * SAMPLE_RATE) :], SOUNDS[2].samples)
+    assert mixed.words == "words 1 words 2"
     assert mixed.targets.tolist() == [0, 0.5, 0.5, 0, 0, 0, 0, 0]
 
 
