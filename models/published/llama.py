@@ -16,7 +16,13 @@ from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModel, AutoTokenizer, BitsAndBytesConfig
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+)
 
 from abhinaya.models.base import Card, Utterance
 from abhinaya.models.checkpoint import Tensors, check_finite, fill, matches, read
@@ -38,10 +44,20 @@ IGNORED: Final = (r".*\.rotary_emb\.inv_freq",)
 """A buffer that older versions of transformers saved for every layer."""
 MAX_TOKENS: Final = 128
 _LITERAL_END: Final = "</s>"
+_LLAMA_2: Final = {"<unk>": 0, "<s>": 1, "</s>": 2}
+_LLAMA_3: Final = {"<|begin_of_text|>": 128_000, "<|end_of_text|>": 128_001, "<|eot_id|>": 128_009}
+_SPECIAL_IDS: Final[Mapping[tuple[str, int], Mapping[str, int]]] = {
+    ("llama", 32_000): _LLAMA_2,
+    ("llama", 32_001): _LLAMA_2,
+    ("llama", 128_256): _LLAMA_3,
+}
+"""Ids of special tokens by a model's type and vocabulary; Vicuna has Llama 2's."""
 
 
-def load_llm(name: str, where: Place, quantize: Quantize | None = None) -> Any:
-    """Load a causal language model without its output layer, frozen, on its device.
+def load_llm(
+    name: str, where: Place, quantize: Quantize | None = None, output: bool = False
+) -> Any:
+    """Load a causal language model, frozen, on its device; its output layer only with `output`.
 
     Raises:
         ModelError: the model is unavailable or incomplete, or cannot be quantised here.
@@ -65,7 +81,7 @@ def load_llm(name: str, where: Place, quantize: Quantize | None = None) -> Any:
                 bnb_4bit_compute_dtype=where.dtype,
             )
             more = {"quantization_config": config, "device_map": {"": where.device}}
-        llm, info = AutoModel.from_pretrained(
+        llm, info = (AutoModelForCausalLM if output else AutoModel).from_pretrained(
             locate(name),
             trust_remote_code=False,
             dtype=where.dtype,
@@ -94,11 +110,35 @@ def load_tokenizer(name: str) -> Any:
     """Load a tokenizer; only Vicuna's needs the old treatment of spaces (`legacy`).
 
     Raises:
-        ModelError: the tokenizer is unavailable.
+        ModelError: the tokenizer is unavailable, or of another model.
 
     """
     with translated(name):
-        return AutoTokenizer.from_pretrained(locate(name), trust_remote_code=False, legacy=True)
+        folder = locate(name)
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, legacy=True)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    check_tokenizer(tokenizer, (config.model_type, getattr(config, "vocab_size", 0)), name)
+    return tokenizer
+
+
+def check_tokenizer(tokenizer: Any, model: tuple[str, int], subject: object) -> None:
+    """Refuse a tokenizer that is not of its model: the weights would read other words.
+
+    `model` is the model's type and the size of its vocabulary.
+
+    Raises:
+        KeysError: a special token has another id.
+
+    """
+    vocabulary = tokenizer.get_vocab()
+    for token, known in _SPECIAL_IDS.get(model, {}).items():
+        if (found := vocabulary.get(token)) != known:
+            raise KeysError(
+                subject,
+                f"its tokenizer has {'no ' if found is None else ''}{token}"
+                f"{'' if found is None else f' as {found}'}; the model was trained with {known}",
+                "put the tokenizer files of this very model into its folder",
+            )
 
 
 def plain_ids(tokenizer: Any, text: str) -> list[int]:

@@ -19,7 +19,6 @@ import torch.nn.functional as F  # noqa: N812 - its usual name
 from torch import Tensor, nn
 
 from abhinaya.models.published.audio_encoders import AudioFeatures
-from abhinaya.models.published.heads import LanguageHead
 from abhinaya.models.published.qformer import WINDOW_FRAMES, QFormer, QFormerConfig, windows
 from abhinaya.models.published.voting_batch import padded, valid
 
@@ -131,7 +130,7 @@ def assemble(
 class Salmonn(nn.Module):
     """Adapter, language model and head, without the encoders, which several models share."""
 
-    def __init__(self, adapter: SpeechAdapter, llm: nn.Module, head: LanguageHead) -> None:
+    def __init__(self, adapter: SpeechAdapter, llm: nn.Module, head: nn.Module) -> None:
         super().__init__()
         self.adapter, self.llm, self.head = adapter, llm, head
 

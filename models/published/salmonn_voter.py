@@ -90,6 +90,10 @@ class Prompter:
     def __call__(self, transcript: str, prompt: int = 0) -> Prompt:
         """Return the prompt of one item."""
         text = _TEXT + _TRANSCRIPT + transcript.strip() if self._transcript else _TEXT
+        return self.answered(text, prompt)
+
+    def answered(self, text: str, prompt: int = 0) -> Prompt:
+        """Return a prompt with `text` and the end token where the assistant answers."""
         ids = (*plain_ids(self._tokenizer, text), self._tokenizer.eos_token_id)
         return Prompt(self._before, self._after[prompt], ids[:_MAX_TEXT])
 
@@ -147,14 +151,11 @@ class SalmonnVoter:
         self._prompter = Prompter(load_tokenizer(llm), transcript)
         self._prompter.check(prompt)
         self._prompt = prompt
-        bridge = parts.bridge(qformer_heads, self.encoders)
         body = load_llm(llm, self._place, quantize)
-        parts.check_width(body.config, llm)
-        fill_lora(body, parts.lora, parts.subject, lora_alpha)
+        bridge = parts.joined(body, llm, self.encoders, qformer_heads, lora_alpha)
         if merge:
             merge_lora(body)
         head = load_head(parts.head, body.config.hidden_size, len(names), checkpoint)
-        bridge.to(self._place.device, self._place.dtype)
         compile_if_asked(self._place, bridge, body)
         self._model = Salmonn(bridge, body, head.to(self._place.device)).eval()
         self._model.requires_grad_(False)
@@ -270,6 +271,15 @@ class Parts:
         bridge = SpeechAdapter(speech, audio, qformer, width)
         fill(bridge, self.rest, self.subject, ignored=_UNUSED, remedy=remedy)
         return bridge.eval()
+
+    def joined(
+        self, body: Any, llm: str, encoders: AudioEncoders, heads: int, alpha: float
+    ) -> SpeechAdapter:
+        """Add the LoRA weights to the language model `llm`; return the speech adapter for it."""
+        bridge = self.bridge(heads, encoders)
+        self.check_width(body.config, llm)
+        fill_lora(body, self.lora, self.subject, alpha)
+        return bridge.to(encoders.place.device, encoders.place.dtype)
 
     def check_width(self, config: Any, llm: str) -> None:
         """Raise KeysError if the adapter was trained for a language model of another size."""
