@@ -79,7 +79,7 @@ def measure(voter: RandomVoter, asked: argparse.Namespace, where: Place) -> Iter
 
 def _pipeline(wavlm: Any, where: Place) -> Any:
     """Return transformers' classifier of audio with this WavLM."""
-    model = WavLMForSequenceClassification(wavlm.config)
+    model: Any = WavLMForSequenceClassification(wavlm.config)
     model.wavlm = wavlm
     ear: Any = Wav2Vec2FeatureExtractor
     make: Any = pipeline
