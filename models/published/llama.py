@@ -81,7 +81,8 @@ def load_llm(
                 bnb_4bit_compute_dtype=where.dtype,
             )
             more = {"quantization_config": config, "device_map": {"": where.device}}
-        llm, info = (AutoModelForCausalLM if output else AutoModel).from_pretrained(
+        auto: Any = AutoModelForCausalLM if output else AutoModel
+        llm, info = auto.from_pretrained(
             locate(name),
             trust_remote_code=False,
             dtype=where.dtype,
