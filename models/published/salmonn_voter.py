@@ -107,9 +107,8 @@ class SalmonnVoter:
 
     Options in addition to the files above: `labels`, the checkpoint's outputs in its order, if they
     are not the eight of this package; `prompt` 0 or 1, the published prompt for every segment;
-    `pool_scope`, the positions that the head pools; `trim_speech_tokens`, drop the speech tokens of
-    Whisper's padding (faster, but not as trained); `lora_alpha`, 32 as published, 28 is advised for
-    an 8-bit language model; `merge`, add LoRA to the weights once (irreversible, faster);
+    `pool_scope`, the positions that the head pools; `lora_alpha`, 32 as published, 28 is advised
+    for an 8-bit language model; `merge`, add LoRA to the weights once (irreversible, faster);
     `quantize`, 8bit or 4bit by bitsandbytes; `qformer_heads`; `attention` and `compile`; `licence`
     and `noncommercial`, as on the files' pages.
     """
@@ -126,7 +125,6 @@ class SalmonnVoter:
         labels: Sequence[str] | str | None = None,
         prompt: int = 0,
         pool_scope: PoolScope = "nonpad",
-        trim_speech_tokens: bool = False,
         lora_alpha: float = ALPHA,
         merge: bool = False,
         quantize: Quantize | None = None,
@@ -154,7 +152,7 @@ class SalmonnVoter:
                 else "give it in the profile",
             )
         transcript = transcript and not zero_shot
-        self._transcript, self._trim, self._scope = transcript, trim_speech_tokens, pool_scope
+        self._transcript, self._scope = transcript, pool_scope
         self._place = place(device, dtype, attention, compile)
         self._apart = one_by_one(quantize)
         parts = Parts.read(adapter, checkpoint)
@@ -208,7 +206,7 @@ class SalmonnVoter:
     def _run(self, batch: list[Utterance]) -> Tensor:
         features = self.encoders.encode([utterance.samples for utterance in batch])
         if self._zero_shot:
-            speech = self._model.speech_tokens(features, self._trim)
+            speech = self._model.speech_tokens(features)
             return torch.stack([self.likelihoods(tokens).softmax(-1) for tokens in speech])
         prompts = [self.prompt(utterance.transcript) for utterance in batch]
         if not self._apart:
@@ -217,7 +215,7 @@ class SalmonnVoter:
         return torch.cat([self._score([item], [prompt]) for item, prompt in pairs])
 
     def _score(self, features: Sequence[AudioFeatures], prompts: Sequence[Prompt]) -> Tensor:
-        scores: Tensor = self._model(features, prompts, self._scope, self._trim)
+        scores: Tensor = self._model(features, prompts, self._scope)
         return answers(scores, self._labels)
 
     def likelihoods(self, speech: Tensor) -> Tensor:
