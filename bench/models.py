@@ -55,7 +55,7 @@ def measure(voter: RandomVoter, asked: argparse.Namespace, where: Place) -> Iter
     for length_s in asked.lengths:
         for batch in asked.batches:
             some = [waves([length_s] * batch, [own, n, batch]) for n in range(asked.repeats + 1)]
-            times = [_time(voter.run, waves) for waves in some][1:]  # the first has one-time costs
+            times = [_time(voter.run, noise) for noise in some][1:]  # the first has one-time costs
             p50, p95 = (float(value) for value in np.percentile(times, [50, 95]))
             figures = {"p50_ms": 1000 * p50, "p95_ms": 1000 * p95, "segments_a_second": batch / p50}
             yield "speed", {"voter": voter.name, "length_s": length_s, "batch": batch, **figures}
@@ -73,7 +73,7 @@ def measure(voter: RandomVoter, asked: argparse.Namespace, where: Place) -> Iter
             took_s = _time(run, waves(MIXED_S, [own, 0, n, index]))
             least[way] = min(least[way], took_s)
     times_ms = {f"{way}_ms": 1000 * took_s for way, took_s in least.items()}
-    padding = padding_share(voter, MIXED_S)
+    padding = 1 - sum(MIXED_S) / ((voter.window_s or max(MIXED_S)) * len(MIXED_S))
     yield "mixed", {"voter": voter.name, "padding": padding, **times_ms}
 
 
@@ -89,12 +89,6 @@ def _pipeline(wavlm: Any, where: Place) -> Any:
         feature_extractor=ear(return_attention_mask=True),
         device=where.device,
     )
-
-
-def padding_share(voter: RandomVoter, lengths_s: Sequence[float]) -> float:
-    """Return the share of padding in a batch, 0 to 1."""
-    window_s = voter.window_s or max(lengths_s)
-    return 1 - sum(lengths_s) / (window_s * len(lengths_s))
 
 
 def _time(run: Callable[[Batch], Any], batch: Batch) -> float:

@@ -187,22 +187,6 @@ CATALOGUE: Final[Mapping[str, Entry]] = {
         ),
         own="checkpoint: a head and adapters trained for emotions, by `abhinaya train` or given",
     ),
-    "salmonn-zero-shot": Entry(
-        "published.salmonn_zero_shot:SalmonnZeroShot",
-        "SALMONN as published, asked for the emotion",
-        ("audio",),
-        13_900_000_000,
-        (
-            Source("tsinghua-ee/SALMONN", "Apache-2.0"),
-            Source("lmsys/vicuna-13b-v1.1", "LLaMA-1 research licence", noncommercial=True),
-            _WHISPER,
-            _BEATS,
-        ),
-        (
-            Source("tsinghua-ee/SALMONN-7B", "Apache-2.0"),
-            Source("lmsys/vicuna-7b-v1.5", "Llama 2 Community License"),
-        ),
-    ),
     "llama-lora": Entry(
         "published.llama:LlamaVoter",
         "T2: a language model with LoRA and a head",

@@ -44,14 +44,11 @@ IGNORED: Final = (r".*\.rotary_emb\.inv_freq",)
 """A buffer that older versions of transformers saved for every layer."""
 MAX_TOKENS: Final = 128
 _LITERAL_END: Final = "</s>"
-_LLAMA_2: Final = {"<unk>": 0, "<s>": 1, "</s>": 2}
-_LLAMA_3: Final = {"<|begin_of_text|>": 128_000, "<|end_of_text|>": 128_001, "<|eot_id|>": 128_009}
 _SPECIAL_IDS: Final[Mapping[tuple[str, int], Mapping[str, int]]] = {
-    ("llama", 32_000): _LLAMA_2,
-    ("llama", 32_001): _LLAMA_2,
-    ("llama", 128_256): _LLAMA_3,
+    ("llama", 32_000): {"<unk>": 0, "<s>": 1, "</s>": 2},
+    ("llama", 128_256): {"<|begin_of_text|>": 128_000, "<|end_of_text|>": 128_001},
 }
-"""Ids of special tokens by a model's type and vocabulary; Vicuna has Llama 2's."""
+"""Ids of special tokens by a model's type and vocabulary: Llama 2, as Vicuna, and Llama 3."""
 
 
 def load_llm(
@@ -131,13 +128,11 @@ def check_tokenizer(tokenizer: Any, model: tuple[str, int], subject: object) -> 
         KeysError: a special token has another id.
 
     """
-    vocabulary = tokenizer.get_vocab()
     for token, known in _SPECIAL_IDS.get(model, {}).items():
-        if (found := vocabulary.get(token)) != known:
+        if (found := tokenizer.get_vocab().get(token)) != known:
             raise KeysError(
                 subject,
-                f"its tokenizer has {'no ' if found is None else ''}{token}"
-                f"{'' if found is None else f' as {found}'}; the model was trained with {known}",
+                f"its tokenizer has {token} as {found}; the model was trained with {known}",
                 "put the tokenizer files of this very model into its folder",
             )
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from abhinaya.bench import random_voters
-from abhinaya.bench.models import main, padding_share
-from abhinaya.bench.random_voters import REAL, RandomVoter, RandomVoters, waves
+from abhinaya.bench.models import main
+from abhinaya.bench.random_voters import REAL, RandomVoters, waves
 from abhinaya.bench.real_size import parts
 from abhinaya.models.inference import place
 
@@ -104,11 +104,6 @@ def test_lines_need_nothing_but_the_models() -> None:
     assert done.returncode == 0, done.stderr
     kinds = [next(iter(json.loads(line))) for line in done.stdout.splitlines()]
     assert kinds == ["speed", "mixed"]
-
-
-def test_padding_is_up_to_the_longest_or_to_the_window() -> None:
-    assert padding_share(RandomVoter("x", len, {}), [1.0, 3.0]) == pytest.approx(1 / 3)  # type: ignore[arg-type]
-    assert padding_share(RandomVoter("x", len, {}, window_s=30), [6.0]) == pytest.approx(0.8)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from tiny_checkpoints import SalmonnFiles, save_salmonn
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 from abhinaya.models.base import Utterance
+from abhinaya.models.errors import OptionsError
 from abhinaya.models.labels import LABELS
 from abhinaya.models.published.llama import LORA_PREFIX
 from abhinaya.models.published.lora import fill_lora
@@ -24,9 +25,9 @@ def files(tmp_path_factory) -> SalmonnFiles:
 
 
 def voter(files, **more):
-    options = files.options("13b", adapter=str(files.folder / "salmonn-13b.pth"), **more)
-    del options["checkpoint"]
-    return load("salmonn-zero-shot", options)
+    adapter = str(files.folder / "salmonn-13b.pth")
+    options = files.options("13b", adapter=adapter, checkpoint=None, zero_shot=True)
+    return load("salmonn-13b", options | more)
 
 
 def test_the_likelihood_is_that_of_the_label_and_the_end_token(files, speech) -> None:
@@ -41,7 +42,7 @@ def test_the_likelihood_is_that_of_the_label_and_the_end_token(files, speech) ->
     fill_lora(causal.model, lora, "test")
     causal.eval()
     tokenizer = AutoTokenizer.from_pretrained(files.folder / "vicuna-13b")
-    prompt, embed = t._prompts[0], causal.get_input_embeddings()
+    prompt, embed = t._words[0], causal.get_input_embeddings()
     for index, label in enumerate(LABELS):
         both = []
         for word in (label, label.capitalize()):
@@ -75,3 +76,13 @@ def test_an_output_layer_that_knows_nothing_prefers_the_shortest_word(
     assert ballot.label == "sad"
     expected = np.array([float(causal.config.vocab_size) ** -len(label) for label in LABELS])
     assert np.allclose(ballot.probabilities, expected / expected.sum(), rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"), [({}, "is missing"), ({"zero_shot": True, "checkpoint": "x"}, "has no place")]
+)
+def test_a_checkpoint_or_zero_shot(files, more, said) -> None:
+    options = files.options("7b")
+    del options["checkpoint"]
+    with pytest.raises(OptionsError, match=said):
+        load("salmonn-7b", options | more)
