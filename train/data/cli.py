@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -15,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from abhinaya.models.asr import load_transcriber
+from abhinaya.models.asr.clips import BATCH, WHOLE, words_of
 from abhinaya.models.command_line import Parser
 from abhinaya.models.labels import LABELS
 from abhinaya.models.text import say
@@ -31,7 +33,7 @@ from abhinaya.train.data.manifest import (
 )
 from abhinaya.train.data.read import CORPORA, read_corpus
 from abhinaya.train.data.read_plain import AUDIO
-from abhinaya.train.data.transcribe import transcribe_manifest, words_of
+from abhinaya.train.data.transcribe import transcribe_manifest
 from abhinaya.train.errors import DataError
 
 SHOWN = 5
@@ -49,7 +51,6 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     prepare = commands.add_parser("prepare", help="read a corpus and write its manifest")
     prepare.set_defaults(run=_prepare)
-    corpora = sorted(CORPORA)
     add, corpora = prepare.add_argument, sorted(CORPORA)
     add("corpus", choices=corpora, metavar="CORPUS", help=", ".join(corpora))
     add("folder", type=Path, help="unpacked corpus; for csv, the file")
@@ -68,6 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, required=True, help="manifest to write (.jsonl)")
     add("--replace", action="store_true", help="also clips that have a transcript")
     add("--profile", type=Path, metavar="FILE", help="use its [asr]")
+    add("--as-monitor", action="store_true", help="cut at pauses, drop doubtful texts")
+    add("--batch", type=int, default=BATCH, help="clips in one call (%(default)s)")
     about = "asr.model or asr.options.KEY; VALUE as in TOML"
     add("--set", action="append", default=[], metavar="KEY=VALUE", help=about)
     check = commands.add_parser("check", help="find faults")
@@ -97,20 +100,28 @@ def _transcribe(args: argparse.Namespace) -> int:
             options[key.removeprefix("asr.options.")] = toml_value(value)
         else:
             raise DataError(f"--set {key}: set asr.model or asr.options.KEY")
-    words = partial(words_of, load_transcriber(model, options))
+    if args.batch < 1:
+        raise DataError(f"--batch {args.batch}: must be at least 1")
+    if model == "faster-whisper" and not args.as_monitor:
+        options = {**WHOLE, **options}
+    words = partial(words_of, load_transcriber(model, options), args.as_monitor)
     columns = (TextColumn("transcribing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    started = time.process_time()
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
         outcome = transcribe_manifest(
             manifest,
             args.out,
             words,
-            {"model": model, "options": options},
+            {"model": model, "options": options, "as_monitor": args.as_monitor},
             args.replace,
             args.max_missing,
             lambda done, of: bar.update(task, completed=done, total=of),
+            args.batch,
         )
-    say(f"{args.out}: {outcome.transcribed} transcribed, {outcome.kept} left as they were")
+    count, cpu_s = outcome.transcribed, time.process_time() - started
+    texts = f"{count} transcribed ({outcome.wordless} without words), {outcome.kept} kept as is"
+    say(f"{args.out}: {texts}", f"CPU: {cpu_s:.1f} s, {count / cpu_s:.2f} clips a second")
     _print_some([f"{clip}: {reason}" for clip, reason in outcome.failed.items()], 4)
     return 0
 

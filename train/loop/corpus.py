@@ -92,15 +92,12 @@ def choose(
 
 def without_short(corpus: Corpus, samples: int) -> Corpus:
     """Leave out clips with fewer samples than `samples`. Raises DataError if a split is empty."""
-    parts = [
-        tuple(c for c in part if corpus.lengths[c.id] * SAMPLE_RATE >= samples)
-        for part in (corpus.train, corpus.validation)
-    ]
-    short = len(corpus.train) + len(corpus.validation) - len(parts[0]) - len(parts[1])
+    both = corpus.train, corpus.validation
+    least_s = samples / SAMPLE_RATE
+    parts = [tuple(c for c in part if corpus.lengths[c.id] >= least_s) for part in both]
+    short = len(both[0]) + len(both[1]) - len(parts[0]) - len(parts[1])
     if not all(parts):
-        raise DataError(
-            f"{corpus.root}: all clips of a split are shorter than {samples / SAMPLE_RATE:.2f} s"
-        )
+        raise DataError(f"{corpus.root}: all clips of a split are shorter than {least_s:.2f} s")
     left_out = {**corpus.left_out, **({"too short": short} if short else {})}
     return dataclasses.replace(corpus, train=parts[0], validation=parts[1], left_out=left_out)
 

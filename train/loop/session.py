@@ -178,9 +178,8 @@ def _with_cache(recipe: Recipe, say: Say) -> tuple[Recipe, FeatureCache | None]:
     """Return the recipe, with one crop of a clip if features are stored, and their cache."""
     if not recipe.run.cache:
         return recipe, None
-    if recipe.data.crop == "random":
-        data = dataclasses.replace(recipe.data, crop="once")
-        recipe = dataclasses.replace(recipe, data=data)
+    crop = "once" if recipe.data.crop == "random" else recipe.data.crop
+    recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, crop=crop))
     return recipe, FeatureCache(Path(recipe.run.cache), recipe.run.cache_gb, say)
 
 
