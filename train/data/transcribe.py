@@ -66,14 +66,13 @@ def transcribe_manifest(
         if clip.path and (replace_gold or not (clip.transcript or clip.transcript_source))
     ]
     journal = Journal(out, {"schema": SCHEMA, "made_by": dict(made_by)})
-    done = journal.done
-    left = [clip for clip in wanted if clip.id not in done]
+    left = [clip for clip in wanted if clip.id not in journal.done]
     progress(len(wanted) - len(left), len(wanted))
     for start in range(0, len(left), POOL * batch):
         for lines in _lines(manifest.root, left[start : start + POOL * batch], words, batch):
             journal.add(lines)
             progress(len(journal.done), len(wanted))
-    failed = {clip.id: found for clip in wanted if (found := done[clip.id].get("error"))}
+    failed = {clip.id: found for clip in wanted if (found := journal.done[clip.id].get("error"))}
     if len(failed) > max_failed * len(wanted):
         first = next(iter(failed))
         raise DataError(
@@ -81,7 +80,7 @@ def transcribe_manifest(
             f"{first}: {failed[first]}; repair them and remove {journal.path}, or allow them with "
             "--max-missing"
         )
-    texts = {clip.id: str(done[clip.id].get("text", "")) for clip in wanted}
+    texts = {clip.id: str(journal.done[clip.id].get("text", "")) for clip in wanted}
     clips = tuple(
         replace(clip, transcript=texts[clip.id], transcript_source=SOURCE)
         if clip.id in texts
@@ -91,8 +90,7 @@ def transcribe_manifest(
     write_manifest(out, replace(manifest, clips=clips))
     journal.close()
     wordless = sum(not text for name, text in texts.items() if name not in failed)
-    kept = len(manifest.clips) - len(wanted)
-    return Outcome(len(wanted) - len(failed), kept, wordless, failed)
+    return Outcome(len(wanted) - len(failed), len(manifest.clips) - len(wanted), wordless, failed)
 
 
 def _lines(
