@@ -22,7 +22,7 @@ from abhinaya.models.labels import LABELS
 from abhinaya.models.text import say
 from abhinaya.train.command import guarded, pair_of, profile_table, toml_value
 from abhinaya.train.data import check as checking
-from abhinaya.train.data.clips import OTHER
+from abhinaya.train.data.clips import NO_AGREEMENT, OTHER
 from abhinaya.train.data.manifest import (
     Manifest,
     balanced,
@@ -57,11 +57,17 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, required=True, help="manifest to write (.jsonl)")
     about = "speakers of the split dev; the rest is train"
     add("--dev-speakers", default="", metavar="A,B", help=about)
-    chosen = prepare.add_mutually_exclusive_group().add_argument
-    chosen("--balanced", type=int, metavar="N", help="keep N clips a class of --split, by --seed")
-    chosen("--list", type=Path, help="keep the clips named in a text or JSON file")
-    add("--split", default="dev", help="for --balanced (%(default)s)")
-    add("--seed", type=int, default=0, help="for --balanced")
+    about = "which label counts where they differ (%(default)s)"
+    add("--consensus", choices=("published", "votes"), default="published", help=about)
+    add("--list", type=Path, help="keep the clips named in a text or JSON file")
+    draw = commands.add_parser("validation", help="draw one list of validation clips")
+    draw.set_defaults(run=_validation)
+    add = draw.add_argument
+    add("manifest", type=Path)
+    add("--per-class", type=int, required=True, metavar="N", help="clips of each label")
+    add("--split", default="dev", help="split to draw from (%(default)s)")
+    add("--seed", type=int, default=0, help="seed of the draw (%(default)s)")
+    add("--out", type=Path, required=True, metavar="FILE", help="list for data.validation_list")
     transcribe = commands.add_parser("transcribe", help="add transcripts; can be resumed")
     transcribe.set_defaults(run=_transcribe)
     add = transcribe.add_argument
@@ -128,17 +134,28 @@ def _transcribe(args: argparse.Namespace) -> int:
 
 def _prepare(args: argparse.Namespace) -> int:
     manifest = read_corpus(args.corpus, args.folder)
+    torn = [f"{f.subject}: {f.detail}" for f in checking.disagreements(manifest.clips)]
+    if args.consensus == "votes":
+        manifest = replace(manifest, clips=tuple(replace(c, published="") for c in manifest.clips))
     if args.dev_speakers:
         manifest = _divided(manifest, args.dev_speakers.split(","))
-    if args.balanced is not None:
-        few = balanced(manifest.only(args.split).clips, args.balanced, args.seed)
-        manifest = replace(manifest, clips=tuple(few))
-    elif args.list is not None:
+    if args.list is not None:
         manifest = replace(manifest, clips=tuple(named(manifest.clips, read_names(args.list))))
     args.out.parent.mkdir(parents=True, exist_ok=True)
     write_manifest(args.out, manifest)
     files = sum(p.suffix.lower() in AUDIO for p in manifest.root.rglob("*"))
     say(f"{args.out}: {len(manifest.clips)} clips; {files} audio files in {manifest.root}")
+    if torn:
+        say(f"{len(torn)} published labels are not those of the votes; counted: {args.consensus}")
+        _print_some(torn, 4)
+    return 0
+
+
+def _validation(args: argparse.Namespace) -> int:
+    few = balanced(read_manifest(args.manifest).only(args.split).clips, args.per_class, args.seed)
+    args.out.write_text("".join(f"{clip.id}\n" for clip in few), "utf-8")
+    count = Counter(clip.label or "" for clip in few)
+    say(f"{args.out}: {args.per_class} clips of each of {', '.join(sorted(count))}")
     return 0
 
 
@@ -182,7 +199,7 @@ def _stats(args: argparse.Namespace) -> int:
     speakers: dict[str, set[str]] = {}
     for clip in read_manifest(args.manifest).clips:
         row = f"{clip.corpus} {clip.split or '-'}"
-        table.setdefault(row, Counter())[clip.consensus or "no agreement"] += 1
+        table.setdefault(row, Counter())[clip.consensus or NO_AGREEMENT] += 1
         speakers.setdefault(row, set()).update({clip.speaker} - {""})
     if args.json:
         print(json.dumps({r: {"speakers": len(speakers[r]), **c} for r, c in table.items()}))

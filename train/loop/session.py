@@ -108,6 +108,7 @@ def train(job: Job, say: Say = print) -> Position:
         counts=counts,
         folder=folder,
         save_best=lambda path, state, figures: card.save(learner, path, state, figures),
+        missed=corpus.missed,
         cache=cache,
     )
     found = folder.position() if job.resume else None
@@ -249,6 +250,12 @@ def _summary(
         *(f"left out: {reason}: {n}" for reason, n in sorted(corpus.left_out.items())),
         f"{learning:,} of {sum(weights):,} weights are trained, on {device}, {numbers}",
     ]
+    if accelerator.device.type == "cuda":
+        stage, room = recipe.all_stages[0], torch.cuda.get_device_properties(accelerator.device)
+        lines.append(
+            f"a step is {stage.batch} x {stage.accumulate} clips: a larger train.batch with less "
+            f"accumulate is the same step, faster if {room.total_memory / 1e9:.0f} GB hold it"
+        )
     if counts:
         named = zip(recipe.data.classes, counts, strict=True)
         lines.insert(1, ", ".join(f"{name} {n}" for name, n in named))
