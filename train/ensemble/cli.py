@@ -77,7 +77,7 @@ def run_ensemble(args: argparse.Namespace, say: Say) -> None:
         raise DataError(f"{args.manifest}: no clip has a consensus among the eight labels")
     found = read_all(args.predictions)
     found.pop(VERDICT, None)
-    systems = chosen(found, args.voters, list(found))
+    systems = chosen(found, args.voters, [name for name, of in found.items() if of.votes])
     for name, predictions in systems.items():
         refuse_trained(name, predictions, {clip.split for clip in clips})
     models = {name: predictions.model(name) for name, predictions in systems.items()}
@@ -101,7 +101,8 @@ def run_ensemble(args: argparse.Namespace, say: Say) -> None:
 
 
 def _answers(clips: Sequence[Clip], systems: Mapping[str, Predictions]) -> Answers:
-    columns = {name: found_answers(name, of.ballots, clips) for name, of in systems.items()}
+    voted = {n: {c: b for c, b in of.ballots.items() if b.label} for n, of in systems.items()}
+    columns = {name: found_answers(name, ballots, clips) for name, ballots in voted.items()}
     votes = tuple(
         {name: ballot for name in columns if (ballot := columns[name][i]) is not None}
         for i in range(len(clips))
