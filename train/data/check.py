@@ -118,10 +118,9 @@ def torn_speakers(parts: Iterable[tuple[str, Clip]]) -> Iterator[Finding]:
 
 def disagreements(clips: Iterable[Clip]) -> Iterator[Finding]:
     """Yield the clips whose published label is not that of the votes."""
-    for clip in clips:
-        if clip.published:
-            detail = f"published {clip.published}, votes {clip.voted or NO_AGREEMENT}"
-            yield Finding("consensus", clip.id, detail)
+    for clip in (c for c in clips if c.published):
+        detail = f"published {clip.published}, votes {clip.voted or NO_AGREEMENT}"
+        yield Finding("consensus", clip.id, detail)
 
 
 def _labels(clips: Sequence[Clip]) -> Iterator[Finding]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from abhinaya.models.asr import load_transcriber
 from abhinaya.models.asr.clips import BATCH, WHOLE, words_of
 from abhinaya.models.command_line import Parser
+from abhinaya.models.errors import near_miss
 from abhinaya.models.labels import LABELS
 from abhinaya.models.text import say
 from abhinaya.train.command import guarded, pair_of, profile_table, toml_value
@@ -86,8 +86,6 @@ def _parser() -> argparse.ArgumentParser:
     stats = commands.add_parser("stats", help="count clips and labels")
     stats.set_defaults(run=_stats)
     stats.add_argument("manifest", type=Path)
-    for command in (check, stats):
-        command.add_argument("--json", action="store_true", help="print JSON")
     for add in (check.add_argument, transcribe.add_argument):
         add("--root", type=Path, help="folder of the audio, if it was moved")
         about = "share of files that may be missing or corrupt (%(default)s)"
@@ -162,10 +160,8 @@ def _validation(args: argparse.Namespace) -> int:
 def _divided(manifest: Manifest, dev: Sequence[str]) -> Manifest:
     speakers = {clip.speaker for clip in manifest.clips}
     if unknown := sorted(set(dev) - speakers):
-        raise DataError(
-            f"--dev-speakers: unknown in this corpus: {', '.join(unknown)}; its speakers are "
-            f"{', '.join(sorted(speakers)[:8])}{' ...' if len(speakers) > 8 else ''}"
-        )
+        hint = near_miss(unknown[0], speakers)
+        raise DataError(f"--dev-speakers: unknown in this corpus: {', '.join(unknown)}; {hint}")
     clips = (replace(c, split="dev" if c.speaker in dev else "train") for c in manifest.clips)
     return replace(manifest, clips=tuple(clips))
 
@@ -173,15 +169,12 @@ def _divided(manifest: Manifest, dev: Sequence[str]) -> Manifest:
 def _check(args: argparse.Namespace) -> int:
     manifest = read_manifest(args.manifest, args.root)
     findings = checking.check(manifest, args.rate)
-    if args.json:
-        print(json.dumps([asdict(f) for f in findings], indent=1))
-    else:
-        spoken = sum(bool(clip.path) for clip in manifest.clips)
-        say(f"{len(manifest.clips)} clips, {spoken} with audio below {manifest.root}")
-        for kind, about in checking.ABOUT.items():
-            of = [f"{f.subject}: {f.detail}" for f in findings if f.kind == kind]
-            say(f"{kind:10} {len(of):6}  {about if of else 'none'}")
-            _print_some(of, 19)
+    spoken = sum(bool(clip.path) for clip in manifest.clips)
+    say(f"{len(manifest.clips)} clips, {spoken} with audio below {manifest.root}")
+    for kind, about in checking.ABOUT.items():
+        of = [f"{f.subject}: {f.detail}" for f in findings if f.kind == kind]
+        say(f"{kind:10} {len(of):6}  {about if of else 'none'}")
+        _print_some(of, 19)
     checking.require(manifest, findings, args.max_missing)
     allowed = {"missing", "corrupt", *checking.WARNINGS}
     return int(any(f.kind not in allowed for f in findings))
@@ -201,9 +194,6 @@ def _stats(args: argparse.Namespace) -> int:
         row = f"{clip.corpus} {clip.split or '-'}"
         table.setdefault(row, Counter())[clip.consensus or NO_AGREEMENT] += 1
         speakers.setdefault(row, set()).update({clip.speaker} - {""})
-    if args.json:
-        print(json.dumps({r: {"speakers": len(speakers[r]), **c} for r, c in table.items()}))
-        return 0
     columns = [c for c in (*LABELS, OTHER, "no agreement") if any(of[c] for of in table.values())]
     width = max(map(len, table), default=0)
     say(f"{'':{width}}  {'clips':>8} {'speakers':>8} {' '.join(columns)}")

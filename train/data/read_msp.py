@@ -27,8 +27,6 @@ from abhinaya.train.data.tables import Row, rows_of, text_of
 from abhinaya.train.errors import DataError
 
 CONSENSUS: Final = {**LETTERS, "O": OTHER}
-X: Final = "X"
-"""The code of no agreement."""
 PARTITIONS: Final = {
     "train": "train", "development": "dev", "validation": "dev", "test": "test", "test1": "test1",
     "test2": "test2", "test3": "test3",
@@ -85,10 +83,10 @@ def _clip(
 ) -> Clip:
     name = row["FileName"]
     code = row.get("EmoClass", "")
-    if code not in CONSENSUS and code not in (X, ""):
+    if code not in CONSENSUS and code not in ("X", ""):
         raise DataError(
             f"{source}: {name} has the unknown label {code!r}; known: "
-            f"{', '.join(CONSENSUS)} and {X} (no agreement)"
+            f"{', '.join(CONSENSUS)} and X (no agreement)"
         )
     votes: Mapping[str, float] = dict(primary or {})
     if primary is None and code in CONSENSUS:

@@ -25,8 +25,6 @@ POOL: Final = 8
 """Batches whose clips are read and sorted by length together."""
 Words = Callable[[Sequence[FloatArray]], Sequence[str]]
 """Returns the transcript of each clip [n]."""
-Progress = Callable[[int, int], None]
-"""Called with the number of finished clips and of all clips."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,7 @@ def transcribe_manifest(
     made_by: Mapping[str, Any],
     replace_gold: bool = False,
     max_failed: float = 0.0,
-    progress: Progress = lambda done, of: None,
+    progress: Callable[[int, int], None] = lambda done, of: None,
     batch: int = BATCH,
 ) -> Outcome:
     """Write `manifest` to `out`, with transcripts for clips that have audio but no transcript.

@@ -41,10 +41,8 @@ class Corpus:
     """Clip id -> seconds, or words for a text model; batches are sorted by it."""
     left_out: Mapping[str, int]
     """Reason -> number of clips."""
-    fixed: bool = False
-    """Whether the validation clips are a list or a draw: an unusable one counts as wrong."""
-    missed: tuple[str, ...] = ()
-    """Labels of such clips."""
+    missed: tuple[str, ...] | None = None
+    """Labels of clips of the list or draw for validation that cannot be used: they are wrong."""
 
     @property
     def digest(self) -> str:
@@ -94,7 +92,8 @@ def choose(
             raise DataError(f"split {name!r}: no clip can be used: {why}; see abhinaya data stats")
     if not data.shared_speakers:
         _require_divided(kept[0], kept[1])
-    corpus = Corpus(manifest.root, tuple(kept[0]), tuple(judged), lengths, dict(left_out), fixed)
+    lost = () if fixed else None
+    corpus = Corpus(manifest.root, tuple(kept[0]), tuple(judged), lengths, dict(left_out), lost)
     return _judged(corpus, kept[1])
 
 
@@ -102,7 +101,7 @@ def _judged(corpus: Corpus, kept: Sequence[Clip]) -> Corpus:
     """Return the corpus with only the validation clips `kept`."""
     ids = {clip.id for clip in kept}
     lost = [clip.label for clip in corpus.validation if clip.label and clip.id not in ids]
-    missed = (*corpus.missed, *lost) if corpus.fixed else ()
+    missed = None if corpus.missed is None else (*corpus.missed, *lost)
     left_out = {**corpus.left_out, **({WRONG: len(missed)} if missed else {})}
     return dataclasses.replace(corpus, validation=tuple(kept), missed=missed, left_out=left_out)
 

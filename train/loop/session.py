@@ -108,7 +108,7 @@ def train(job: Job, say: Say = print) -> Position:
         counts=counts,
         folder=folder,
         save_best=lambda path, state, figures: card.save(learner, path, state, figures),
-        missed=corpus.missed,
+        missed=corpus.missed or (),
         cache=cache,
     )
     found = folder.position() if job.resume else None
@@ -252,10 +252,8 @@ def _summary(
     ]
     if accelerator.device.type == "cuda":
         stage, room = recipe.all_stages[0], torch.cuda.get_device_properties(accelerator.device)
-        lines.append(
-            f"a step is {stage.batch} x {stage.accumulate} clips: a larger train.batch with less "
-            f"accumulate is the same step, faster if {room.total_memory / 1e9:.0f} GB hold it"
-        )
+        size = f"a step is {stage.batch} x {stage.accumulate} clips; with a larger train.batch and "
+        lines.append(f"{size}less accumulate it is faster, in {room.total_memory / 1e9:.0f} GB")
     if counts:
         named = zip(recipe.data.classes, counts, strict=True)
         lines.insert(1, ", ".join(f"{name} {n}" for name, n in named))

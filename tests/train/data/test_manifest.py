@@ -197,13 +197,13 @@ def test_prepare_check_and_stats_from_a_csv(
     ]
     assert main(["check", str(out)]) == 0
     assert "missing         0  none" in capsys.readouterr().out
-    assert main(["stats", str(out), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {
-        "mine train": {"speakers": 1, "sad": 1},
-        "mine dev": {"speakers": 1, "happy": 1},
-    }
     assert main(["stats", str(out)]) == 0
-    assert "happy" in capsys.readouterr().out
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert rows == [
+        ["clips", "speakers", "happy", "sad"],
+        ["mine", "dev", "1", "1", "1", "0"],
+        ["mine", "train", "1", "1", "0", "1"],
+    ]
     (planted.root / "good.wav").unlink()
     assert main(["check", str(out)]) == 1
     assert "1 of 2 audio files" in capsys.readouterr().err
