@@ -97,11 +97,9 @@ def require(manifest: Manifest, findings: Sequence[Finding], share: float) -> No
 def require_most(root: Path, lost: Sequence[str], of: int, share: float, option: str) -> None:
     """Raise DataError if more than `share` of `of` files are lost; `lost` has their faults."""
     if of and len(lost) / of > share:
-        raise DataError(
-            f"{root}: {len(lost)} of {of} audio files are missing or corrupt, more than the "
-            f"{share:.1%} allowed: {', '.join(lost[:3])}; fetch them, give the right folder with "
-            f"--root, or allow more with {option}"
-        )
+        many = f"{len(lost)} of {of} audio files are missing or corrupt, more than the {share:.1%}"
+        hint = f"fetch them, give the right folder with --root, or allow more with {option}"
+        raise DataError(f"{root}: {many} allowed: {', '.join(lost[:3])}; {hint}")
 
 
 def torn_speakers(parts: Iterable[tuple[str, Clip]]) -> Iterator[Finding]:

@@ -55,10 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     add("corpus", choices=corpora, metavar="CORPUS", help=", ".join(corpora))
     add("folder", type=Path, help="unpacked corpus; for csv, the file")
     add("--out", type=Path, required=True, help="manifest to write (.jsonl)")
-    about = "speakers of the split dev; the rest is train"
-    add("--dev-speakers", default="", metavar="A,B", help=about)
-    about = "which label counts where they differ (%(default)s)"
-    add("--consensus", choices=("published", "votes"), default="published", help=about)
+    add("--dev-speakers", default="", metavar="A,B", help="speakers of dev; the rest is train")
+    ways, about = ("published", "votes"), "which label counts where they differ (%(default)s)"
+    add("--consensus", choices=ways, default=ways[0], help=about)
     add("--list", type=Path, help="keep the clips named in a text or JSON file")
     draw = commands.add_parser("validation", help="draw one list of validation clips")
     draw.set_defaults(run=_validation)
@@ -77,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--profile", type=Path, metavar="FILE", help="use its [asr]")
     add("--as-monitor", action="store_true", help="cut at pauses, drop doubtful texts")
     add("--batch", type=int, default=BATCH, help="clips in one call (%(default)s)")
-    about = "asr.model or asr.options.KEY; VALUE as in TOML"
+    about = "asr.model or asr.options.KEY"
     add("--set", action="append", default=[], metavar="KEY=VALUE", help=about)
     check = commands.add_parser("check", help="find faults")
     check.set_defaults(run=_check)

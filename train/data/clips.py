@@ -66,9 +66,8 @@ class Clip:
 
     def __post_init__(self) -> None:
         if unknown := set(self.votes) - set(VOTABLE):
-            raise DataError(
-                f"clip {self.id}: unknown labels {sorted(unknown)}; known: {', '.join(VOTABLE)}"
-            )
+            known = ", ".join(VOTABLE)
+            raise DataError(f"clip {self.id}: unknown labels {sorted(unknown)}; known: {known}")
         if self.published not in ("", NO_AGREEMENT, *VOTABLE):
             raise DataError(f"clip {self.id}: published: {self.published!r} is not a known label")
         if any(not (math.isfinite(n) and n >= 0) for n in self.votes.values()):
@@ -103,9 +102,9 @@ class Clip:
 def labels_of(clips: Sequence[Clip]) -> list[str]:
     """Return the label of each clip. Raises DataError: a clip has none of the eight."""
     if nameless := [clip.id for clip in clips if clip.label is None]:
+        of = f"({len(nameless)} clips of {len(clips)})"
         raise DataError(
-            f"clip {nameless[0]}: no consensus among the eight labels ({len(nameless)} clips of "
-            f"{len(clips)}); leave such clips out"
+            f"clip {nameless[0]}: no consensus among the eight labels {of}; leave it out"
         )
     return [clip.label for clip in clips if clip.label is not None]
 

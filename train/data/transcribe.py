@@ -73,18 +73,12 @@ def transcribe_manifest(
     failed = {clip.id: found for clip in wanted if (found := journal.done[clip.id].get("error"))}
     if len(failed) > max_failed * len(wanted):
         first = next(iter(failed))
-        raise DataError(
-            f"{out}: {len(failed)} of {len(wanted)} clips cannot be transcribed, the first "
-            f"{first}: {failed[first]}; repair them and remove {journal.path}, or allow them with "
-            "--max-missing"
-        )
+        many = f"{len(failed)} of {len(wanted)} clips cannot be transcribed"
+        hint = f"repair them and remove {journal.path}, or allow them with --max-missing"
+        raise DataError(f"{out}: {many}, the first {first}: {failed[first]}; {hint}")
     texts = {clip.id: str(journal.done[clip.id].get("text", "")) for clip in wanted}
-    clips = tuple(
-        replace(clip, transcript=texts[clip.id], transcript_source=SOURCE)
-        if clip.id in texts
-        else clip
-        for clip in manifest.clips
-    )
+    heard = {c.id: replace(c, transcript=texts[c.id], transcript_source=SOURCE) for c in wanted}
+    clips = tuple(heard.get(clip.id, clip) for clip in manifest.clips)
     write_manifest(out, replace(manifest, clips=clips))
     journal.close()
     wordless = sum(not text for name, text in texts.items() if name not in failed)

@@ -92,8 +92,8 @@ def choose(
             raise DataError(f"split {name!r}: no clip can be used: {why}; see abhinaya data stats")
     if not data.shared_speakers:
         _require_divided(kept[0], kept[1])
-    lost = () if fixed else None
-    corpus = Corpus(manifest.root, tuple(kept[0]), tuple(judged), lengths, dict(left_out), lost)
+    none = () if fixed else None
+    corpus = Corpus(manifest.root, tuple(kept[0]), tuple(judged), lengths, dict(left_out), none)
     return _judged(corpus, kept[1])
 
 
@@ -172,7 +172,6 @@ def _require_divided(train: Sequence[Clip], validation: Sequence[Clip]) -> None:
     if torn := list(torn_speakers(parts)):
         some = "; ".join(f"{f.subject}: {f.detail}" for f in torn[:3])
         raise DataError(
-            f"{len(torn)} speakers are in both splits, so figures would be worthless: {some}. "
-            "Divide by speaker (abhinaya data prepare --dev-speakers), or, if the corpus has no "
-            "other split, --set data.shared_speakers=true"
+            f"{len(torn)} speakers are in both splits, so figures are worthless: {some}. Divide by "
+            "speaker (abhinaya data prepare --dev-speakers), or --set data.shared_speakers=true"
         )

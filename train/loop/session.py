@@ -223,10 +223,8 @@ def _require_room(learner: Learner, out: Path) -> None:
     needed = 4 * weights * (2 * 3 + 2)  # two states (weights, two moments), two checkpoints
     free = shutil.disk_usage(out).free
     if free < needed:
-        raise TrainingError(
-            f"{out}: has {free / 1e9:.1f} GB free, and saving takes up to {needed / 1e9:.1f} GB; "
-            "make room, or give another folder with --out"
-        )
+        room = f"has {free / 1e9:.1f} GB free, and saving takes up to {needed / 1e9:.1f} GB"
+        raise TrainingError(f"{out}: {room}; make room, or give another folder with --out")
 
 
 def _lengths(corpus: Corpus, examples: Examples) -> Numbers:
