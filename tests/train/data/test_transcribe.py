@@ -137,7 +137,7 @@ def test_whisper_fills_a_manifest_and_goes_on_after_a_kill(
     ]
     write_manifest(tmp_path / "in.jsonl", Manifest(CALL.parent, tuple(clips)))
     out, journal = tmp_path / "out.jsonl", tmp_path / "out.jsonl.journal"
-    command = ["transcribe", str(tmp_path / "in.jsonl"), "--out", str(out)]
+    command = ["transcribe", str(tmp_path / "in.jsonl"), "--out", str(out), "--batch", "2"]
     script = f"from abhinaya.train.data.cli import main\nmain({command!r})"
     run = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "COLUMNS": "80"})
     deadline = time.monotonic() + 120
