@@ -25,7 +25,7 @@ from abhinaya.train.command import guarded
 from abhinaya.train.data.manifest import read_manifest
 from abhinaya.train.data.read import read_corpus
 from abhinaya.train.errors import DataError
-from abhinaya.train.recipes.system import change_of, load_system, read_changes
+from abhinaya.train.recipes.system import change_of, load_system, read_table
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,7 +64,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _reproduce(args: argparse.Namespace) -> int:
-    changes = [*map(read_changes, args.files), *map(change_of, args.set)]
+    for flag, value, fits in (
+        ("--max-missing", args.max_missing, 0 <= args.max_missing <= 1),
+        ("--batch", args.batch, args.batch >= 1),
+        ("--wait-s", args.wait_s, args.wait_s >= 0),
+    ):
+        if not fits:
+            raise DataError(f"{flag} {value}: is out of range; see `abhinaya reproduce --help`")
+    changes = [*(read_table("--with", path) for path in args.files), *map(change_of, args.set)]
     changes += [] if args.asr is None else [{"data": {"asr": args.asr}}]
     system = load_system(args.system, changes)
     if args.variants is not None:
@@ -96,7 +103,8 @@ def _reproduce(args: argparse.Namespace) -> int:
             say(line)
         return 0
     if lacks:
-        raise DataError("\n  ".join([f"{len(lacks)} things are missing:", *lacks]))
+        say(*(f"missing: {text}" for text in lacks), file=sys.stderr)
+        raise DataError(f"{len(lacks)} of what the steps need are missing, see above")
     with alone(road.work):
         run(steps, state)
         tables = {of: road.work / "tables" / f"{of}.json" for of in sets}

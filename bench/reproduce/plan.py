@@ -19,6 +19,7 @@ from typing import Final
 
 from abhinaya.models.toml import inline
 from abhinaya.train.data.manifest import balanced, read_manifest, write_manifest
+from abhinaya.train.errors import DataError
 from abhinaya.train.eval.models import SERVED
 from abhinaya.train.eval.rules import RULES
 from abhinaya.train.recipes.system import CORPUS, FUSED, VOTE, Member, System
@@ -123,10 +124,16 @@ def heard_of(system: System, road: Road) -> Path:
 def make_sets(heard: str, per_class: str, seed: str, *sets: str) -> None:
     """Write the validation list and a manifest for each set, beside `heard`.
 
-    Raises DataError: a label has too few clips, or a split has none.
+    Raises DataError: a label has too few clips or none, or a split has none.
     """
     work, manifest = Path(heard).parent, read_manifest(Path(heard))
     dev = [clip for clip in manifest.only("dev").clips if clip.label]
+    learnt = {clip.label for clip in manifest.clips if clip.split == "train" and clip.label}
+    if absent := sorted(learnt - {clip.label for clip in dev}):
+        raise DataError(
+            f"{heard}: dev has no clip of {', '.join(absent)}, which train has; is the corpus "
+            "whole?"
+        )
     few = balanced(dev, int(per_class), int(seed)) if int(per_class) else dev
     for of in sets:
         clips = manifest.only(of).clips if of != VALIDATION else tuple(few)

@@ -59,7 +59,7 @@ class Record:
 
 
 class State:
-    """The file WORK/state.json. Raises DataError if it cannot be read."""
+    """The file WORK/state.json. Raises DataError if it is damaged; OSError."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -68,7 +68,7 @@ class State:
             self.steps = msgspec.json.decode(path.read_bytes(), type=dict[str, Record])
         except FileNotFoundError:
             pass
-        except (OSError, msgspec.MsgspecError) as error:
+        except msgspec.MsgspecError as error:
             raise DataError(f"{path}: is damaged ({error}); remove it") from error
 
     def is_done(self, step: Step) -> bool:
@@ -132,9 +132,10 @@ def _perform(step: Step) -> None:
     name, *words = step.command
     begun = step.writes and (step.writes[0].parent / "run.json").exists()
     if code := COMMANDS[name]([*words, "--resume"] if begun else words):
+        leave_out = "" if step.writes else f". If it may stay as it is: --without {step.name}"
         raise TrainingError(
             f"step {step.name}: abhinaya {name} has failed (exit code {code}; the reason is "
-            f"above); {_AGAIN}"
+            f"above); mend that, then {_AGAIN}{leave_out}"
         )
 
 

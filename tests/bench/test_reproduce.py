@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,12 @@ from tiny_encoders import save_encoder
 from trainer_fakes import SMALL, shrunk
 
 from abhinaya.bench.reproduce import cli, run
-from abhinaya.bench.reproduce.plan import Step
+from abhinaya.bench.reproduce.plan import Step, make_sets
 from abhinaya.bench.reproduce.report import figure_of
 from abhinaya.models.labels import LABELS
 from abhinaya.models.published.specs import NetworkSpec
-from abhinaya.train.errors import TrainingError
+from abhinaya.train.data.manifest import read_manifest, write_manifest
+from abhinaya.train.errors import DataError, TrainingError
 from abhinaya.train.recipes.system import FIGURES, load_system, systems
 
 KINDS = ("modernbert", "deberta", "roberta", "hubert", "bert", "t5", "wavlm", "wav2vec2", "whisper")
@@ -205,12 +207,20 @@ def test_what_stops_the_road_is_named(
     with run.alone(work):
         assert reproduce(corpus, work) == 1
     assert "another abhinaya reproduce works in it" in capsys.readouterr().err
+    manifest = read_manifest(work / "manifest.jsonl")
+    kept = [clip for clip in manifest.clips if (clip.split, clip.label) != ("dev", "fear")]
+    write_manifest(work / "lacks.jsonl", replace(manifest, clips=tuple(kept)))
+    with pytest.raises(DataError, match="dev has no clip of fear, which train has"):
+        make_sets(str(work / "lacks.jsonl"), "10", "0", "validation")
     for more, message in (
         (["--only", "trian"], "step 'trian': unknown; known: prepare, check, lists, train labels"),
         (["--variants", "S9"], "--variants S9: unknown; known: none"),
         (["--sets", "test9"], "split 'test9': no clip is in it"),
+        (["--batch", "0"], "--batch 0: is out of range"),
+        (["--max-missing", "nan"], "--max-missing nan: is out of range"),
+        (["--with", "/none.toml"], "--with: /none.toml cannot be read"),
     ):
-        assert reproduce(corpus, work, *more) == 1
+        assert reproduce(corpus, work, *more) in (1, 2)
         assert message in capsys.readouterr().err
     (work / "state.json").write_text("{")
     assert reproduce(corpus, work) == 1
@@ -244,7 +254,7 @@ def test_a_dry_run_says_what_it_takes_and_what_is_missing(
     assert cli.main([*words, "--base-url", "http://127.0.0.1:9/v1"]) == 1
     error = capsys.readouterr().err
     assert "T1: no server answers at http://127.0.0.1:9/v1" in error
-    assert "things are missing" in error
+    assert re.search(r"missing: S2: .*\nabhinaya reproduce: \d+ of what", error, re.S)
 
 
 @pytest.mark.slow

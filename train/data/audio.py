@@ -16,7 +16,7 @@ from abhinaya.train.errors import DataError
 def read_audio(path: Path | str | BinaryIO) -> FloatArray:
     """Return all samples [n] of a file, 16 kHz mono, in [-1, 1].
 
-    Raises DataError: the file is missing, is not audio, or is empty.
+    Raises DataError: the file is missing, is not audio, is empty, or has NaN.
     """
     try:
         with av.open(str(path) if isinstance(path, Path) else path, "r") as container:
@@ -31,7 +31,10 @@ def read_audio(path: Path | str | BinaryIO) -> FloatArray:
         raise DataError(f"{path}: cannot be read as audio: {error}") from error
     if not pieces:
         raise DataError(f"{path}: holds no audio")
-    return np.concatenate(pieces).astype(np.float32)
+    samples = np.concatenate(pieces).astype(np.float32)
+    if not np.isfinite(samples).all():
+        raise DataError(f"{path}: has samples that are NaN or infinite; fetch it again")
+    return samples
 
 
 def read_clip(root: Path, clip: Clip) -> FloatArray:

@@ -21,7 +21,7 @@ from abhinaya.train.data.manifest import read_manifest
 from abhinaya.train.errors import DataError
 from abhinaya.train.eval.models import add_models, asked
 from abhinaya.train.eval.predict import run, write_challenge, write_predictions
-from abhinaya.train.eval.predictions import read_all
+from abhinaya.train.eval.predictions import found_answers, named_file, read_all
 from abhinaya.train.eval.rules import add_rule, rule_of, vote, voters_of
 
 FORMS: Final = ("label", "attributes")
@@ -54,18 +54,26 @@ def _predict(args: argparse.Namespace) -> int:
     if args.split:
         manifest = manifest.only(args.split)
     clips, models = manifest.clips, asked(args)
+    joint = args.vote or args.write / "vote.csv"
+    made = [args.write / f"{one.name}.csv" for one in models]
+    combined = {path.resolve() for path in [*(named_file(a)[1] for a in args.predictions), *made]}
+    for path in (args.vote, args.labels, args.attributes, joint if len(combined) > 1 else None):
+        if path is not None and path.resolve() in combined:
+            raise DataError(f"{path}: has predictions to combine; give the output another name")
     files = args.predictions + run(models, manifest, args.write, args.batch, args.max_missing)
     if not files:
         raise DataError("nothing to predict with: give --checkpoint, --model, --profile or files")
     voters = voters_of(args, read_all(files))
     rule = rule_of(args, voters)
+    for name, of in voters.items():
+        if lacking := found_answers(name, of.ballots, clips).count(None):
+            say(f"{name}: no answer to {lacking} of {len(clips)} clips", file=sys.stderr)
     answers = vote(voters, clips, rule)
     if args.vote is not None or len(voters) > 1 or args.combiner is not None:
-        path = args.vote or args.write / "vote.csv"
-        write_predictions(path, Card("vote", rule.method, frozenset(), LABELS, ""), clips, answers)
+        write_predictions(joint, Card("vote", rule.method, frozenset(), LABELS, ""), clips, answers)
         labels, rated = ([bool(getattr(a, key)) for a in answers.values()] for key in FORMS)
         what = f"{sum(labels)} labelled, {sum(rated)} rated"
-        say(f"{path}: {'+'.join(voters)}: {len(clips)} clips, {what}")
+        say(f"{joint}: {'+'.join(voters)}: {len(clips)} clips, {what}")
     for form, path in (("labels", args.labels), ("attributes", args.attributes)):
         if path is not None:
             lacking = write_challenge(path, form, clips, answers)

@@ -150,9 +150,14 @@ def load_system(name: str, changes: Sequence[Mapping[str, Any]] = ()) -> System:
     stands for every trained member. Raises RecipeError: the message names every fault.
     """
     folder = systems().get(name, Path(name))
-    faults = Faults({})
-    table = _read(folder / FILE, name)
-    for change in changes:
+    if not (folder / FILE).is_file():
+        raise RecipeError(
+            f"system {name!r}: is neither a system of the package nor a folder with {FILE}; "
+            f"{near_miss(name, systems())}"
+        )
+    table, faults = read_table(f"system {name!r}", folder / FILE), Faults({})
+    build(System, table, "", faults)
+    for change in changes if not faults.texts else ():
         _apply(table, change, faults)
     recipes: dict[str, Recipe] = {}
     changed = len(faults.texts)
@@ -163,30 +168,23 @@ def load_system(name: str, changes: Sequence[Mapping[str, Any]] = ()) -> System:
         for text in _conflicts(system):
             faults.add(text)
         for member in system.models:
+            own = str(folder / member.recipe) if member.recipe.endswith(".toml") else ""
             try:
                 if member.recipe:
-                    recipes[member.name] = load_recipe(_place(folder, member.recipe), member.set)
+                    recipes[member.name] = load_recipe(own or member.recipe, member.set)
             except RecipeError as error:
                 faults.add(f"{member.name}: {error}")
     if faults.texts:
-        raise RecipeError(f"system {name!r}: {'; '.join(faults.texts)}")
+        raise RecipeError(f"system {name!r}: {'; '.join(dict.fromkeys(faults.texts))}")
     return replace(system, folder=folder.absolute(), recipes=recipes)
 
 
-def _read(path: Path, name: str) -> dict[str, Any]:
+def read_table(subject: str, path: Path) -> dict[str, Any]:
+    """Return a table of settings, or of changes. Raises RecipeError: it cannot be read."""
     try:
         return tomllib.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise RecipeError(
-            f"system {name!r}: is neither a system of the package nor a folder with {FILE}; "
-            f"{near_miss(name, systems())}"
-        ) from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise RecipeError(f"system {name!r}: {path} cannot be read: {error}") from error
-
-
-def _place(folder: Path, recipe: str) -> str:
-    return str(folder / recipe) if recipe.endswith(".toml") else recipe
+        raise RecipeError(f"{subject}: {path} cannot be read: {error}") from error
 
 
 def _conflicts(system: System) -> Iterator[str]:
@@ -216,11 +214,6 @@ def _conflicts(system: System) -> Iterator[str]:
 # --- changes --------------------------------------------------------------------------------------
 
 
-def read_changes(path: Path) -> dict[str, Any]:
-    """Return the changes of a TOML file. Raises RecipeError if it cannot be read."""
-    return _read(path, str(path))
-
-
 def change_of(pair: str) -> dict[str, Any]:
     """Return the change that KEY.KEY=VALUE says; VALUE as in TOML."""
     keys, equals, raw = pair.partition("=")
@@ -234,28 +227,36 @@ def change_of(pair: str) -> dict[str, Any]:
 
 
 def _apply(table: dict[str, Any], change: Mapping[str, Any], faults: Faults) -> None:
-    rest = {key: dict(v) if isinstance(v, Mapping) else v for key, v in change.items()}
+    rest = dict(change)
     for group in _GROUPS:
         outer, _, inner = group.rpartition(".")
-        source, target = (rest.get(outer, {}), table.get(outer, {})) if outer else (rest, table)
+        source, target = rest, table
+        if outer:
+            source = rest[outer] = _table(outer, rest.get(outer, {}), faults)
+            target = table.setdefault(outer, {})
         wanted, members = source.pop(inner, {}), target.get(inner, [])
         if isinstance(wanted, list):  # further ones
-            target[inner] = [*members, *wanted]
+            target[inner] = [*members, *(_table(group, one, faults) for one in wanted)]
             continue
         known = {str(member.get("name")): member for member in members}
-        for name, values in wanted.items():
+        for name, values in _table(group, wanted, faults).items():
             if name != "*" and name not in known:
                 faults.add(f"{group}.{name} is not a model{near(name, known)}")
+            values = _table(f"{group}.{name}", values, faults)
             for member in known.values() if name == "*" else [known.get(name, {})]:
-                _change(member, values, name == "*")
-    _merge(table, rest)
+                if "recipe" in member:
+                    member["set"] = [*member.get("set", ()), *_flat(values)]
+                elif name != "*":
+                    _merge(member, values, f"{group}.{name}.", faults)
+    _merge(table, rest, "", faults)
 
 
-def _change(member: dict[str, Any], values: Mapping[str, Any], every: bool) -> None:
-    if "recipe" in member:
-        member["set"] = [*member.get("set", ()), *_flat(values)]
-    elif not every:
-        _merge(member, values)
+def _table(path: str, value: Any, faults: Faults) -> dict[str, Any]:
+    """Return a copy of a table; it is empty after a fault."""
+    if not isinstance(value, Mapping):
+        faults.add(f"{path} must be a table, not {value!r}")
+        return {}
+    return dict(value)
 
 
 def _flat(values: Mapping[str, Any], path: str = "") -> Iterator[str]:
@@ -266,9 +267,10 @@ def _flat(values: Mapping[str, Any], path: str = "") -> Iterator[str]:
             yield f"{path}{key}={inline(value)}"
 
 
-def _merge(table: dict[str, Any], change: Mapping[str, Any]) -> None:
+def _merge(table: dict[str, Any], change: Mapping[str, Any], path: str, faults: Faults) -> None:
     for key, value in change.items():
-        if isinstance(value, Mapping) and isinstance(table.get(key), dict):
-            _merge(table[key], value)
+        if isinstance(value, Mapping) or isinstance(table.get(key), dict):
+            below = table[key] = _table(path + key, table.get(key, {}), faults)
+            _merge(below, _table(path + key, value, faults), f"{path}{key}.", faults)
         else:
             table[key] = value

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import wave
 from pathlib import Path
 
@@ -137,6 +138,14 @@ def write_noise(path: Path, rate: int, rng: np.random.Generator) -> None:
         out.writeframes(rng.integers(-3_000, 3_000, 4_000).astype("<i2").tobytes())
 
 
+def write_wave(path: Path, samples: np.ndarray) -> None:
+    """Write samples as floats, which may be NaN."""
+    kind = struct.pack("<IHHIIHH", 16, 3, 1, 16_000, 64_000, 4, 32)
+    data = b"data" + struct.pack("<I", samples.nbytes) + samples.tobytes()
+    whole = b"WAVEfmt " + kind + data
+    path.write_bytes(b"RIFF" + struct.pack("<I", len(whole)) + whole)
+
+
 # --- check ----------------------------------------------------------------------------------------
 
 
@@ -148,7 +157,8 @@ def planted(tmp_path: Path) -> Manifest:
         write_noise(tmp_path / f"{name}.wav", rate, rng)
     (tmp_path / "copy.wav").write_bytes((tmp_path / "good.wav").read_bytes())
     (tmp_path / "noise.wav").write_bytes(b"RIFF but nothing else")
-    names = ("good", "better", "slow", "copy", "noise", "gone")
+    write_wave(tmp_path / "nan.wav", np.array([0.1, np.nan, 0.1] * 99, "<f4"))
+    names = ("good", "better", "slow", "copy", "noise", "nan", "gone")
     made = [Clip(n, "x", f"s{i}", {"sad": 1}, f"{n}.wav", "train") for i, n in enumerate(names)]
     torn = Clip("torn", "x", "s0", {"fear": 1}, split="dev", kind="text")
     return Manifest(tmp_path, (*made, torn))
@@ -159,6 +169,7 @@ def test_check_finds_what_was_planted_and_nothing_else(planted: Manifest) -> Non
     assert found == {
         ("missing", "gone"),
         ("corrupt", "noise"),
+        ("corrupt", "nan"),
         ("rate", "slow"),
         ("duplicate", "copy"),
         ("speaker", "s0"),
@@ -171,10 +182,10 @@ def test_check_finds_what_was_planted_and_nothing_else(planted: Manifest) -> Non
 def test_too_many_missing_files_stop_and_are_named(planted: Manifest) -> None:
     findings = check(planted)
     with pytest.raises(
-        DataError, match=r"2 of 6 audio files .*25.0% allowed.*gone.wav.*--max-missing"
+        DataError, match=r"3 of 7 audio files .*25.0% allowed.*gone.wav.*--max-missing"
     ):
         require(planted, findings, 0.25)
-    require(planted, findings, 0.34)
+    require(planted, findings, 0.43)
     for share in (-0.1, 1.5, float("nan")):
         with pytest.raises(DataError, match="is not a share from 0 to 1"):
             require(planted, findings, share)
@@ -190,7 +201,7 @@ def test_prepare_check_and_stats_from_a_csv(
     table.write_text("path,label,speaker\ngood.wav,sad,a\nbetter.wav,joy,b\n")
     out = planted.root / "deep" / "m.jsonl"
     assert main(["prepare", "csv", str(table), "--out", str(out), "--dev-speakers", "b"]) == 0
-    assert "2 clips; 5 audio files" in capsys.readouterr().out
+    assert "2 clips; 6 audio files" in capsys.readouterr().out
     assert [(c.id, c.split) for c in read_manifest(out).clips] == [
         ("good", "train"),
         ("better", "dev"),

@@ -160,10 +160,15 @@ def test_the_hidden_test_gets_the_files_of_the_challenge(
     assert joint.models == {("vote", "majority")}
     capsys.readouterr()
     assert main([*command[:1], *command[2:]]) == 0  # the first voter is gone, and its clip
-    assert "without an answer: 1, the first MSP-PODCAST_test3_0001" in capsys.readouterr().out
+    said_now = capsys.readouterr()
+    assert "without an answer: 1, the first MSP-PODCAST_test3_0001" in said_now.out
     assert len(rows_of(labels)) == 11
+    assert "v2: no answer to 2 of 12 clips" in said_now.err
     assert main([str(corpus), "--split", "test3"]) == 1
     assert "nothing to predict with" in capsys.readouterr().err
+    for more in (["--vote", files[0]], ["--write", str(tmp_path), "--model", "vote=tiny-text"]):
+        assert main([*command, *more]) == 1
+        assert "has predictions to combine; give the output another" in capsys.readouterr().err
 
 
 def test_embedded_models_label_the_hidden_test(corpus: Path, tmp_path: Path) -> None:

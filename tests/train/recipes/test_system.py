@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,20 @@ def test_all_faults_are_reported_together(tmp_path: Path) -> None:
         assert text in str(second.value)
     with pytest.raises(RecipeError, match="neither a system of the package nor a folder"):
         load_system("abinaya")
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ("members=3", "members must be a table, not 3"),
+        ("members=[3]", "members must be a table, not 3"),
+        ("members.S1=3", "members.S1 must be a table, not 3"),
+        ("attributes=3", "attributes must be a table, not 3"),
+        ("members.T1.options=3", "members.T1.options must be a table, not 3"),
+        ("data=3", "data must be a table, not 3"),
+    ],
+)
+def test_a_change_of_the_wrong_form_is_named(change: str, fault: str) -> None:
+    later = {"data": {"asr": "corpus"}}  # does not hide it
+    with pytest.raises(RecipeError, match=re.escape(fault)):
+        load_system("abhinaya", [change_of(change), later])

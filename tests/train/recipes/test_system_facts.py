@@ -294,10 +294,12 @@ def test_a_system_has_what_tells_it_from_the_others(name: str) -> None:
     FACTS[name](load_system(name))
 
 
-def test_every_encoder_of_the_systems_is_of_a_family_that_tests_load() -> None:
+def test_every_encoder_of_the_systems_is_of_a_known_family_and_its_rate_has_weights() -> None:
     for name in OWN:
         for recipe in load_system(name).recipes.values():
             spec = recipe.options
             assert isinstance(spec, NetworkSpec)
             for member in spec.members:
                 assert (kind_of(member.name) in TEXT) == (member.modality == "text")
+            tuned = any(member.train != "frozen" for member in spec.members)
+            assert tuned or "encoders" not in recipe.train.rates
